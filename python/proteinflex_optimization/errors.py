@@ -1,0 +1,71 @@
+"""What can go wrong. Each message says what was asked, what was found and what to do.
+
+Errors of the operating system stay `OSError`, with ``errno`` and ``filename``: a full disk is an
+`OSError` with `errno.ENOSPC`.
+"""
+
+__all__ = [
+    "CacheFullError",
+    "CacheKeyError",
+    "CheckpointError",
+    "CorruptDataError",
+    "GPUError",
+    "InsufficientGPUMemoryError",
+    "InvalidArgumentError",
+    "InvalidTypeError",
+    "ProteinFlexError",
+    "UnknownTaskError",
+    "UnsupportedFormatError",
+]
+
+
+class ProteinFlexError(Exception):
+    """The base of every error that this package defines."""
+
+
+class InvalidArgumentError(ProteinFlexError, ValueError):
+    """An argument has a value that makes no sense; the message names both."""
+
+
+class InvalidTypeError(InvalidArgumentError, TypeError):
+    """An argument, or a value inside one, has a type that can't be used."""
+
+
+class CacheKeyError(ProteinFlexError, KeyError):
+    """Nothing is stored under this key."""
+
+    def __str__(self) -> str:
+        """Show the message as it is; `KeyError` would show its repr."""
+        return Exception.__str__(self)
+
+
+class CorruptDataError(ProteinFlexError):
+    """A file does not hold what was written to it; the message names the file and the part."""
+
+
+class UnsupportedFormatError(ProteinFlexError):
+    """A file is of another format, or of a newer version than this package reads."""
+
+
+class CacheFullError(ProteinFlexError):
+    """An entry does not fit into the cache; nothing was removed."""
+
+
+class CheckpointError(ProteinFlexError):
+    """A checkpoint can't be made, found or used."""
+
+
+class GPUError(ProteinFlexError):
+    """The GPU driver is there and does not work; the message says how to mend it."""
+
+
+class InsufficientGPUMemoryError(GPUError):
+    """No GPU has the memory that was asked for; the message lists what each of them has."""
+
+
+class UnknownTaskError(ProteinFlexError, KeyError):
+    """A task that nobody declared; the message lists the known ones."""
+
+    def __str__(self) -> str:
+        """Show the message as it is; `KeyError` would show its repr."""
+        return Exception.__str__(self)

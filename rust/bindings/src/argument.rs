@@ -1,0 +1,83 @@
+//! Arguments: Python values as the types that the core takes, or an error that names the argument.
+
+use proteinflex_core::Error;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
+
+use crate::error::to_python;
+
+/// A `str`.
+pub fn text(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<String> {
+    match value.cast::<PyString>() {
+        Ok(text) => text.to_str().map(str::to_owned).map_err(|_| {
+            to_python(Error::argument(argument, shown(value), "text that can be written as UTF-8"))
+        }),
+        Err(_) => Err(wrong_type(value, argument, "a str")),
+    }
+}
+
+/// An `int` (or anything with `__index__`, such as a NumPy integer), not a `bool`.
+pub fn integer(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyResult<i64> {
+    if value.is_instance_of::<PyBool>() || value.is_instance_of::<PyFloat>() {
+        return Err(wrong_type(value, argument, expected));
+    }
+    match value.extract::<i64>() {
+        Ok(number) => Ok(number),
+        // Too large for 64 bits: the type is right and the value is not.
+        Err(_) if value.is_instance_of::<PyInt>() => {
+            Err(to_python(Error::argument(argument, shown(value), expected)))
+        }
+        Err(_) => Err(wrong_type(value, argument, expected)),
+    }
+}
+
+/// An `int` that is not below `least`.
+pub fn count(value: &Bound<'_, PyAny>, argument: &str, least: u64) -> PyResult<u64> {
+    let expected = format!("a whole number, {least} or more");
+    let number = integer(value, argument, &expected)?;
+    match u64::try_from(number) {
+        Ok(number) if number >= least => Ok(number),
+        _ => Err(to_python(Error::argument(argument, number, expected))),
+    }
+}
+
+/// A `float` or `int`, not a `bool`.
+pub fn number(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyResult<f64> {
+    if value.is_instance_of::<PyBool>() || value.is_instance_of::<PyString>() {
+        return Err(wrong_type(value, argument, expected));
+    }
+    value.extract::<f64>().map_err(|_| wrong_type(value, argument, expected))
+}
+
+/// A path: `str` or anything with `__fspath__`.
+pub fn path(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<std::path::PathBuf> {
+    let path: std::path::PathBuf =
+        value.extract().map_err(|_| wrong_type(value, argument, "a str or path"))?;
+    if path.as_os_str().is_empty() || path.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err(to_python(Error::argument(argument, shown(value), "the path of a directory")));
+    }
+    Ok(path)
+}
+
+/// The error for a value of a wrong type.
+pub fn wrong_type(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyErr {
+    let class = value.get_type();
+    let class = class.name().map_or_else(|_| "an object".to_owned(), |name| name.to_string());
+    to_python(Error::InvalidType {
+        argument: format!("{argument}={}", shown(value)),
+        found: format!("of type {class}"),
+        expected: expected.to_owned(),
+    })
+}
+
+/// A value as Python prints it, cut to what fits into a message.
+pub fn shown(value: &Bound<'_, PyAny>) -> String {
+    const SHOWN: usize = 80;
+    let text = value.repr().map_or_else(|_| "?".to_owned(), |text| text.to_string());
+    if text.chars().count() <= SHOWN {
+        return text;
+    }
+    let mut short: String = text.chars().take(SHOWN).collect();
+    short.push('…');
+    short
+}

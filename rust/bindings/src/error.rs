@@ -1,0 +1,47 @@
+//! Errors of the core as the Python exceptions of `proteinflex_optimization.errors`.
+
+use proteinflex_core::Error;
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+/// Turns an error of the core into a Python exception, for `map_err`.
+pub fn to_python(error: Error) -> PyErr {
+    Python::attach(|py| {
+        if let Error::Io { action, path, source } = &error
+            && let Some(code) = source.raw_os_error()
+        {
+            // `OSError(errno, text, path)` makes the right subclass: FileNotFoundError and so on.
+            let text = format!("{} (cannot {action})", strip_code(source));
+            return PyOSError::new_err((code, text, path.display().to_string()));
+        }
+        let class = match &error {
+            Error::InvalidArgument { .. } => "InvalidArgumentError",
+            Error::InvalidType { .. } => "InvalidTypeError",
+            Error::KeyNotFound { .. } => "CacheKeyError",
+            Error::Corrupt { .. } => "CorruptDataError",
+            Error::NewerFormat { .. } | Error::NotThisFormat { .. } => "UnsupportedFormatError",
+            Error::CacheFull(_) => "CacheFullError",
+            Error::Checkpoint(_) => "CheckpointError",
+            Error::Gpu(_) => "GPUError",
+            Error::InsufficientGpuMemory(_) => "InsufficientGPUMemoryError",
+            Error::UnknownTask { .. } => "UnknownTaskError",
+            Error::Io { .. } => return PyOSError::new_err(error.to_string()),
+            _ => "ProteinFlexError",
+        };
+        match exception(py, class) {
+            Ok(class) => PyErr::from_type(class, error.to_string()),
+            Err(missing) => missing,
+        }
+    })
+}
+
+fn exception<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyType>> {
+    Ok(py.import("proteinflex_optimization.errors")?.getattr(name)?.cast_into::<PyType>()?)
+}
+
+/// The system's words without Rust's "(os error 28)", which `OSError` says itself.
+fn strip_code(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}

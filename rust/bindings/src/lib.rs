@@ -1,0 +1,29 @@
+//! The Python classes of `proteinflex-core`.
+//!
+//! This crate only translates: arguments, arrays and errors. What a class does is in the core, and
+//! is done without the GIL.
+
+use pyo3::prelude::*;
+
+mod argument;
+mod array;
+mod checkpoint;
+mod data_handler;
+mod error;
+mod gpu;
+mod progress;
+mod trajectory;
+mod value;
+
+/// The native half of the package `proteinflex_optimization`.
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // Fails only where another logger was installed first, which then does the job.
+    let _ = pyo3_log::try_init();
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    checkpoint::register(module)?;
+    data_handler::register(module)?;
+    gpu::register(module)?;
+    progress::register(module)?;
+    trajectory::register(module)
+}

@@ -1,0 +1,137 @@
+//! What can go wrong, said so that a person knows what to do next.
+
+use std::path::{Path, PathBuf};
+
+/// The result of anything that can fail here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong. Each message says what was asked, what was found, what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument has a value that makes no sense.
+    #[error("{argument}={value} is not valid: expected {expected}")]
+    InvalidArgument {
+        /// The argument's name, as the caller knows it.
+        argument: String,
+        /// The value it had.
+        value: String,
+        /// What would have been right.
+        expected: String,
+    },
+    /// An argument, or a value inside one, has a type that can't be used.
+    #[error("{argument} is {found}: expected {expected}")]
+    InvalidType {
+        /// The argument, or the path to the value inside it.
+        argument: String,
+        /// What was found there.
+        found: String,
+        /// What would have been right.
+        expected: String,
+    },
+    /// Nothing is stored under this key.
+    #[error("nothing is stored under {key:?} in {directory}{hint}")]
+    KeyNotFound {
+        /// The key that was asked for.
+        key: String,
+        /// The cache directory that was searched.
+        directory: PathBuf,
+        /// What might help, beginning with a separator, or nothing.
+        hint: String,
+    },
+    /// A file does not hold what was written to it.
+    #[error("{path}: {part} is damaged ({reason}); {remedy}")]
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// The part of the file: a chunk, the index, the header.
+        part: String,
+        /// How the damage shows.
+        reason: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// A file is of a later format version than this program knows.
+    #[error(
+        "{path}: format version {found} is newer than {supported}, the newest this version \
+             reads; upgrade proteinflex-optimization"
+    )]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest version that can be read.
+        supported: u32,
+    },
+    /// A file is not of the expected format at all.
+    #[error("{path} is not {expected} ({found})")]
+    NotThisFormat {
+        /// The file.
+        path: PathBuf,
+        /// What it should have been.
+        expected: &'static str,
+        /// What it looks like.
+        found: String,
+    },
+    /// An entry does not fit into the cache.
+    #[error("{0}")]
+    CacheFull(String),
+    /// A checkpoint can't be made, found or used.
+    #[error("{0}")]
+    Checkpoint(String),
+    /// The GPU driver is there and does not work.
+    #[error("{0}")]
+    Gpu(String),
+    /// No GPU has the memory that was asked for.
+    #[error("{0}")]
+    InsufficientGpuMemory(String),
+    /// A task that nobody declared.
+    #[error("unknown task {task:?}: {hint}")]
+    UnknownTask {
+        /// The task that was asked for.
+        task: String,
+        /// The known tasks, or how to declare one.
+        hint: String,
+    },
+    /// The operating system said no.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// An argument with a value that makes no sense.
+    pub fn argument(
+        argument: impl Into<String>,
+        value: impl ToString,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::InvalidArgument {
+            argument: argument.into(),
+            value: value.to_string(),
+            expected: expected.into(),
+        }
+    }
+
+    /// A system error while doing `action` (a verb) to `path`.
+    pub fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source }
+    }
+
+    /// Damage in `part` of the file at `path`.
+    pub fn corrupt(path: &Path, part: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Corrupt {
+            path: path.to_owned(),
+            part: part.into(),
+            reason: reason.into(),
+            remedy: "remove it and store the data again",
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Advisory locks between processes.
+//!
+//! The kernel drops a `flock` when its holder ends, however it ends, so a lock is never stale. Each
+//! lock is taken on a freshly opened descriptor: a forked child then holds none that it did not
+//! take, and threads of one process exclude each other as well.
+//!
+//! Locks keep writers from undoing each other's work; what a reader sees never depends on them. So
+//! where a file system has no locks (some network ones), work goes on without.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+
+use crate::{Error, Result};
+
+/// Who may hold a lock at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockKind {
+    /// Any number of holders, none of them exclusive.
+    Shared,
+    /// One holder alone.
+    Exclusive,
+}
+
+/// A lock that is held until this value is dropped.
+#[derive(Debug)]
+pub struct FileLock {
+    _file: File,
+}
+
+impl FileLock {
+    /// Waits for the lock on the file at `path`, creating that file where it is missing.
+    pub fn acquire(path: &Path, kind: LockKind) -> Result<Self> {
+        let file = open(path)?;
+        let operation = match kind {
+            LockKind::Shared => FlockOperation::LockShared,
+            LockKind::Exclusive => FlockOperation::LockExclusive,
+        };
+        loop {
+            match flock(&file, operation) {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(Errno::INTR) => {}
+                Err(error) if is_unsupported(error) => return Ok(Self { _file: file }),
+                Err(error) => return Err(Error::io("lock", path, error.into())),
+            }
+        }
+    }
+
+    /// Takes the lock if nobody else holds it, or answers `None` at once.
+    pub fn try_acquire(path: &Path, kind: LockKind) -> Result<Option<Self>> {
+        let file = open(path)?;
+        let operation = match kind {
+            LockKind::Shared => FlockOperation::NonBlockingLockShared,
+            LockKind::Exclusive => FlockOperation::NonBlockingLockExclusive,
+        };
+        match flock(&file, operation) {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) if is_unsupported(error) => Ok(Some(Self { _file: file })),
+            Err(error) => Err(Error::io("lock", path, error.into())),
+        }
+    }
+}
+
+/// Opens a lock file for reading: that is enough to lock it, and works on another user's file.
+fn open(path: &Path) -> Result<File> {
+    let no_follow = OFlags::NOFOLLOW.bits() as i32;
+    match OpenOptions::new().read(true).custom_flags(no_follow).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o666)
+            .custom_flags(no_follow)
+            .open(path),
+        other => other,
+    }
+    .map_err(|error| Error::io("open the lock file", path, error))
+}
+
+fn is_unsupported(error: Errno) -> bool {
+    matches!(error, Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOLCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exclusive_lock_excludes_and_is_released_on_drop() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let held = FileLock::acquire(&path, LockKind::Exclusive).unwrap();
+        assert!(FileLock::try_acquire(&path, LockKind::Shared).unwrap().is_none());
+        drop(held);
+        let shared = FileLock::try_acquire(&path, LockKind::Shared).unwrap();
+        assert!(shared.is_some());
+        assert!(FileLock::try_acquire(&path, LockKind::Shared).unwrap().is_some());
+        assert!(FileLock::try_acquire(&path, LockKind::Exclusive).unwrap().is_none());
+    }
+}

@@ -1,0 +1,25 @@
+//! The only place that touches the disk.
+//!
+//! Everything durable goes through [`Storage`], one small trait, so that tests can record, cut
+//! short and fail every step. On top of it stands one way to do each thing: one atomic publish
+//! ([`PendingFile`], [`PendingDir`]), one lock ([`FileLock`]), one mapped file ([`MappedFile`]),
+//! one shared mapping ([`SharedMap`]), one rule that turns names into paths ([`names`]).
+
+mod lock;
+mod mapped;
+pub mod names;
+mod owner;
+mod publish;
+mod shared;
+mod storage;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use lock::{FileLock, LockKind};
+pub use mapped::{MappedFile, PrivateMap};
+pub use owner::Owner;
+pub use publish::{
+    PendingDir, PendingFile, publish_bytes, remove_abandoned, remove_tree, set_aside_name,
+};
+pub use shared::SharedMap;
+pub use storage::{Disk, Storage, StorageFile, write_all_at};

@@ -1,0 +1,232 @@
+//! Publishing: what becomes visible is whole.
+//!
+//! A file or directory is made under a temporary name beside its target, made durable, and then
+//! moved into place in one step, which is made durable too. A crash at any point leaves the old
+//! state or the new one, and at most some litter that says whose it was.
+//!
+//! A failed `sync` is final: the kernel may have dropped the bytes and call the next one a success.
+//! So nothing here retries it; the pending file is thrown away.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Owner, Storage, StorageFile, write_all_at};
+use crate::{Error, Result};
+
+/// A file that is being written and appears at its target only when published.
+#[derive(Debug)]
+pub struct PendingFile {
+    storage: Arc<dyn Storage>,
+    file: Box<dyn StorageFile>,
+    temporary: PathBuf,
+    target: PathBuf,
+    length: u64,
+    published: bool,
+}
+
+impl PendingFile {
+    /// Begins a file that will appear at `target`, whose directory must exist.
+    pub fn create(storage: &Arc<dyn Storage>, target: &Path) -> Result<Self> {
+        let temporary = temporary_beside(target)?;
+        let file = storage
+            .create_new(&temporary)
+            .map_err(|error| Error::io("create", &temporary, error))?;
+        Ok(Self {
+            storage: Arc::clone(storage),
+            file,
+            temporary,
+            target: target.to_owned(),
+            length: 0,
+            published: false,
+        })
+    }
+
+    /// Adds `bytes` at the end.
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
+        write_all_at(&*self.file, bytes, self.length)
+            .map_err(|error| Error::io("write", &self.temporary, error))?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// How many bytes have been written.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether nothing has been written yet.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Makes the bytes durable and moves the file to its target, over any older one there.
+    pub fn publish(mut self) -> Result<()> {
+        self.file.sync().map_err(|error| Error::io("sync", &self.temporary, error))?;
+        self.storage
+            .rename(&self.temporary, &self.target)
+            .map_err(|error| Error::io("publish", &self.target, error))?;
+        self.published = true;
+        sync_parent(&*self.storage, &self.target)
+    }
+}
+
+impl Drop for PendingFile {
+    fn drop(&mut self) {
+        if !self.published {
+            // Best effort: what stays behind is litter that names its owner.
+            let _ = self.storage.remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Publishes `bytes` as the file `target`.
+pub fn publish_bytes(storage: &Arc<dyn Storage>, target: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = PendingFile::create(storage, target)?;
+    file.write_all(bytes)?;
+    file.publish()
+}
+
+/// A directory that is being filled and appears at its target only when published.
+#[derive(Debug)]
+pub struct PendingDir {
+    storage: Arc<dyn Storage>,
+    temporary: PathBuf,
+    target: PathBuf,
+    published: bool,
+}
+
+impl PendingDir {
+    /// Begins a directory that will appear at `target`, whose parent must exist.
+    pub fn create(storage: &Arc<dyn Storage>, target: &Path) -> Result<Self> {
+        let temporary = temporary_beside(target)?;
+        storage.create_dir(&temporary).map_err(|error| Error::io("create", &temporary, error))?;
+        Ok(Self {
+            storage: Arc::clone(storage),
+            temporary,
+            target: target.to_owned(),
+            published: false,
+        })
+    }
+
+    /// Where to put files meanwhile. Each must be synced by whoever writes it.
+    pub fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Makes the names inside durable and moves the directory to its target in one step. An older
+    /// directory there is replaced, and removed afterwards.
+    ///
+    /// Where the file system can't swap two directories in one step, the older one is first set
+    /// aside under [`set_aside_name`]; readers take it for the target while that is missing.
+    pub fn publish(mut self) -> Result<()> {
+        let storage = Arc::clone(&self.storage);
+        storage
+            .sync_dir(&self.temporary)
+            .map_err(|error| Error::io("sync", &self.temporary, error))?;
+        let publish_error = |error| Error::io("publish", &self.target, error);
+        if !self.target.exists() {
+            storage.rename(&self.temporary, &self.target).map_err(publish_error)?;
+            self.published = true;
+            return sync_parent(&*storage, &self.target);
+        }
+        match storage.exchange(&self.temporary, &self.target) {
+            Ok(()) => {
+                self.published = true;
+                sync_parent(&*storage, &self.target)?;
+                remove_tree(&*storage, &self.temporary)
+                    .map_err(|error| Error::io("remove", &self.temporary, error))
+            }
+            Err(error) if can_not_exchange(&error) => {
+                let aside = set_aside_name(&self.target);
+                storage.rename(&self.target, &aside).map_err(publish_error)?;
+                sync_parent(&*storage, &self.target)?;
+                storage.rename(&self.temporary, &self.target).map_err(publish_error)?;
+                self.published = true;
+                sync_parent(&*storage, &self.target)?;
+                remove_tree(&*storage, &aside).map_err(|error| Error::io("remove", &aside, error))
+            }
+            Err(error) => Err(publish_error(error)),
+        }
+    }
+}
+
+impl Drop for PendingDir {
+    fn drop(&mut self) {
+        if !self.published {
+            // Best effort: what stays behind is litter that names its owner.
+            let _ = remove_tree(&*self.storage, &self.temporary);
+        }
+    }
+}
+
+/// Where an older directory stands while a newer one takes its place.
+pub fn set_aside_name(target: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(target.file_name().unwrap_or_default());
+    name.push(".replaced");
+    target.with_file_name(name)
+}
+
+/// Removes a directory and all in it. Never follows a symlink.
+pub fn remove_tree(storage: &dyn Storage, path: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(storage, &entry.path())?;
+        } else {
+            storage.remove_file(&entry.path())?;
+        }
+    }
+    storage.remove_dir(path)
+}
+
+/// Removes what writers that are gone have left in `directory`, and tells how much that was.
+pub fn remove_abandoned(storage: &dyn Storage, directory: &Path) -> Result<usize> {
+    let list_error = |error| Error::io("list", directory, error);
+    let mut removed = 0;
+    for entry in std::fs::read_dir(directory).map_err(list_error)? {
+        let entry = entry.map_err(list_error)?;
+        let abandoned = entry
+            .file_name()
+            .to_str()
+            .and_then(Owner::of_temporary)
+            .is_some_and(|owner| owner.is_gone());
+        if !abandoned {
+            continue;
+        }
+        let path = entry.path();
+        let is_dir = entry.file_type().map_err(list_error)?.is_dir();
+        let result = if is_dir { remove_tree(storage, &path) } else { storage.remove_file(&path) };
+        match result {
+            Ok(()) => removed += 1,
+            // Somebody else tidied up first.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("remove", &path, error)),
+        }
+    }
+    Ok(removed)
+}
+
+fn temporary_beside(target: &Path) -> Result<PathBuf> {
+    let name = target.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
+        Error::argument("path", target.display(), "the path of a file with a plain name")
+    })?;
+    Ok(target.with_file_name(Owner::current().temporary_name(name)))
+}
+
+fn sync_parent(storage: &dyn Storage, path: &Path) -> Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    storage.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))
+}
+
+fn can_not_exchange(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    error.kind() == io::ErrorKind::Unsupported
+        || [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP]
+            .iter()
+            .any(|code| error.raw_os_error() == Some(code.raw_os_error()))
+}

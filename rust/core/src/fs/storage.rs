@@ -1,0 +1,166 @@
+//! The file layer: every step of durable I/O, as one small trait.
+//!
+//! Code above this module never creates, writes, renames or removes a file in any other way. That
+//! is what lets the crash tests rebuild each state that a power cut could leave behind.
+
+use std::fmt::Debug;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{CWD, FallocateFlags, OFlags, RenameFlags};
+
+/// The steps that change a directory tree.
+pub trait Storage: Debug + Send + Sync {
+    /// Creates a file that must not exist yet, for reading and writing. Never follows a symlink.
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// Opens an existing file for reading and writing. Never follows a symlink.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// Creates a directory that must not exist yet.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Moves a file over another one, or a directory to a free name, in one step.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Swaps two existing names in one step, where the file system can.
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names inside a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The steps that change a file.
+pub trait StorageFile: Debug + Send + Sync {
+    /// Writes some of `bytes` at `offset`; may be short. Use [`write_all_at`].
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+    /// Reserves disk space for the first `length` bytes, and extends the file to them.
+    fn allocate(&self, length: u64) -> io::Result<()>;
+    /// Cuts or extends the file. Only for files that nobody maps.
+    fn set_len(&self, length: u64) -> io::Result<()>;
+    /// Makes the file's bytes durable. After an error, what was written is to be taken as lost.
+    fn sync(&self) -> io::Result<()>;
+    /// The file itself, to read, map or lock it. Never to write.
+    fn file(&self) -> &File;
+}
+
+/// Writes all of `bytes` at `offset`, through short writes and interruptions.
+pub fn write_all_at(file: &dyn StorageFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write_at(bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = &bytes[written..];
+                offset += written as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The real file system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Disk;
+
+#[derive(Debug)]
+struct DiskFile(File);
+
+/// Readable and writable for whom the umask says, as any other file that a program makes.
+const FILE_MODE: u32 = 0o666;
+
+impl Storage for Disk {
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(FILE_MODE)
+            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+            .open(path)?;
+        Ok(Box::new(DiskFile(file)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+            .open(path)?;
+        Ok(Box::new(DiskFile(file)))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::create_dir(path)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the layer that everyone else uses")]
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        return Ok(rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?);
+        #[cfg(not(target_os = "linux"))]
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the layer that everyone else uses")]
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the layer that everyone else uses")]
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+}
+
+impl StorageFile for DiskFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(bytes, offset)
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, length) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.fill(length),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the layer that everyone else uses")]
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the layer that everyone else uses")]
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+impl DiskFile {
+    /// Reserves space by writing zeros after the end, where the file system has no `fallocate`.
+    fn fill(&self, length: u64) -> io::Result<()> {
+        const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+        let mut end = self.0.metadata()?.len();
+        while end < length {
+            let part = (length - end).min(ZEROS.len() as u64) as usize;
+            write_all_at(self, &ZEROS[..part], end)?;
+            end += part as u64;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,24 @@
+//! Caches, checkpoints, progress boards and GPU selection for long protein computations.
+//!
+//! Every part keeps its state in plain files, so that each process, host or later run that opens
+//! the same directory sees the same truth. The crate knows no Python.
+//!
+//! Calls go down only: `cache` → `trajectory` → `container` → `codec`; `checkpoint` and
+//! `progress` stand beside them; all of them use `fs`, and only `fs` touches the disk.
+
+pub mod cache;
+pub mod checkpoint;
+pub mod codec;
+pub mod container;
+pub mod error;
+pub mod fs;
+pub mod gpu;
+pub mod progress;
+pub mod threads;
+pub mod trajectory;
+pub mod tree;
+
+mod checksum;
+
+pub use checksum::{Checksum, checksum};
+pub use error::{Error, Result};

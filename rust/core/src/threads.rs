@@ -1,0 +1,67 @@
+//! The worker threads of this process.
+//!
+//! A thread pool does not survive `fork`: the child has the pool's memory but none of its threads,
+//! and would wait for them for ever. So the pool belongs to a process id, and a forked child that
+//! needs one starts its own.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::process;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// Names the number of worker threads; otherwise as many as the CPUs this process may use.
+pub const THREADS_VARIABLE: &str = "PROTEINFLEX_NUM_THREADS";
+
+/// How many worker threads this process uses: the variable, else affinity and cgroup limits.
+pub fn count() -> usize {
+    std::env::var(THREADS_VARIABLE)
+        .ok()
+        .and_then(|value| value.trim().parse::<NonZeroUsize>().ok())
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, NonZeroUsize::get)
+}
+
+/// Runs `work` on the worker threads, or right here where there is only one.
+pub fn run<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    match pool() {
+        Some(pool) => pool.install(work),
+        None => work(),
+    }
+}
+
+fn pool() -> Option<Arc<ThreadPool>> {
+    // Keyed by process: a pool inherited over `fork` is left alone, for its threads are not here.
+    // The lock is held only while a pool is looked up or built, never while it works.
+    static POOLS: OnceLock<Mutex<HashMap<u32, Arc<ThreadPool>>>> = OnceLock::new();
+    let threads = count();
+    if threads == 1 {
+        return None;
+    }
+    let mut pools =
+        POOLS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(pool) = pools.get(&process::id()) {
+        return Some(Arc::clone(pool));
+    }
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("proteinflex-{index}"))
+        .build()
+        .ok()?;
+    let pool = Arc::new(pool);
+    pools.insert(process::id(), Arc::clone(&pool));
+    Some(pool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_done_on_the_pool_or_here() {
+        use rayon::prelude::*;
+        let sum: u64 = run(|| (0..1000u64).into_par_iter().sum());
+        assert_eq!(sum, 499_500);
+    }
+}

@@ -1,0 +1,1 @@
+//! A scripted `libnvidia-ml.so` for tests on machines without a GPU.
