@@ -154,7 +154,7 @@ impl StorageFile for DiskFile {
 impl DiskFile {
     /// Reserves space by writing zeros after the end, where the file system has no `fallocate`.
     fn fill(&self, length: u64) -> io::Result<()> {
-        const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+        static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
         let mut end = self.0.metadata()?.len();
         while end < length {
             let part = (length - end).min(ZEROS.len() as u64) as usize;

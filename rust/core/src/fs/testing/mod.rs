@@ -1,1 +1,12 @@
-//! File layers for tests.
+//! File layers for tests: one remembers every durable step and rebuilds what a crash could leave,
+//! the other makes a chosen step fail.
+//!
+//! They stand below everything that writes, so a test runs the real operation, not a model of it.
+
+mod crash;
+mod fault;
+mod recorder;
+
+pub use crash::{CrashState, crash_states};
+pub use fault::{Fault, FaultyStorage, sweep};
+pub use recorder::{Inode, Recorder, Step};

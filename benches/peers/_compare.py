@@ -1,0 +1,59 @@
+"""Side by side timing: interleaved rounds, medians, Markdown.
+
+Machines are noisy and drift, so rounds of all contenders alternate: whatever slows the machine down
+for a while slows all of them, and a ratio of medians stays meaningful where a time does not.
+"""
+
+from __future__ import annotations
+
+import datetime
+import gc
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+
+def medians(contenders: Mapping[str, Callable[[], object]], *, rounds: int = 7) -> dict[str, float]:
+    """Seconds of one call of each contender: medians over rounds in which each has its turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for contender in contenders.values():
+        contender()
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            for name, contender in contenders.items():
+                started = time.perf_counter()
+                contender()
+                seconds[name].append(time.perf_counter() - started)
+    finally:
+        gc.enable()
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table under a heading that says where and when it was measured."""
+    lines = [
+        f"### {title}",
+        "",
+        f"{machine()}, {datetime.date.today().isoformat()}",
+        "",
+        "| " + " | ".join(columns) + " |",
+        "|" + " --- |" * len(columns),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """Processor, cores and Python, for a table's caption."""
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
+        model = names[0] if names else model
+    except OSError:
+        pass
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, CPython {platform.python_version()}"

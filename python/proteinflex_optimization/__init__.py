@@ -1,0 +1,57 @@
+"""Caches, checkpoints, progress and GPU selection for long protein computations.
+
+Four objects, each with its state in plain files, so that every process, host or later run that opens
+the same directory sees the same truth:
+
+`GPUManager`
+    which GPUs, how much of them, which batch size; safe beside other jobs.
+`DataHandler`
+    a bounded, compressed, checksummed, memory-mapped cache of structures and trajectories.
+`ProgressTracker`
+    hierarchical progress that is readable from another terminal and survives ``kill -9``.
+`CheckpointManager`
+    checkpoints that are whole or absent, and verified.
+
+Importing this package loads neither torch, OpenMM nor a GPU driver; what needs one of them imports it
+when it is used.
+"""
+
+from proteinflex_optimization._native import __version__
+from proteinflex_optimization.checkpoint import CheckpointManager
+from proteinflex_optimization.data_handler import DataHandler
+from proteinflex_optimization.errors import (
+    CacheFullError,
+    CacheKeyError,
+    CheckpointError,
+    CorruptDataError,
+    GPUError,
+    InsufficientGPUMemoryError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    ProteinFlexError,
+    UnknownTaskError,
+    UnsupportedFormatError,
+)
+from proteinflex_optimization.gpu import GPUManager
+from proteinflex_optimization.progress import ProgressTracker
+from proteinflex_optimization.trajectory import Trajectory
+
+__all__ = [
+    "CacheFullError",
+    "CacheKeyError",
+    "CheckpointError",
+    "CheckpointManager",
+    "CorruptDataError",
+    "DataHandler",
+    "GPUError",
+    "GPUManager",
+    "InsufficientGPUMemoryError",
+    "InvalidArgumentError",
+    "InvalidTypeError",
+    "ProgressTracker",
+    "ProteinFlexError",
+    "Trajectory",
+    "UnknownTaskError",
+    "UnsupportedFormatError",
+    "__version__",
+]

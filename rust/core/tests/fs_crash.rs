@@ -1,0 +1,205 @@
+//! Publishing under power cuts and failing disks: what is visible is the old state or the new one.
+
+#![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use proteinflex_core::fs::testing::{Fault, FaultyStorage, Recorder, crash_states, sweep};
+use proteinflex_core::fs::{
+    Disk, Owner, PendingDir, Storage, StorageFile, publish_bytes, remove_abandoned, set_aside_name,
+    write_all_at,
+};
+use proteinflex_core::{Error, Result};
+use rustix::io::Errno;
+
+/// A disk whose file system can't swap two names, as some network ones can't.
+#[derive(Debug)]
+struct NoExchange(Arc<dyn Storage>);
+
+impl Storage for NoExchange {
+    fn create_new(&self, path: &Path) -> std::io::Result<Box<dyn StorageFile>> {
+        self.0.create_new(path)
+    }
+    fn open(&self, path: &Path) -> std::io::Result<Box<dyn StorageFile>> {
+        self.0.open(path)
+    }
+    fn create_dir(&self, path: &Path) -> std::io::Result<()> {
+        self.0.create_dir(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn exchange(&self, _: &Path, _: &Path) -> std::io::Result<()> {
+        Err(Errno::INVAL.into())
+    }
+    fn remove_file(&self, path: &Path) -> std::io::Result<()> {
+        self.0.remove_file(path)
+    }
+    fn remove_dir(&self, path: &Path) -> std::io::Result<()> {
+        self.0.remove_dir(path)
+    }
+    fn sync_dir(&self, path: &Path) -> std::io::Result<()> {
+        self.0.sync_dir(path)
+    }
+}
+
+/// Publishes a directory of two files, as a checkpoint is one.
+fn publish_directory(storage: &Arc<dyn Storage>, target: &Path, text: &str) -> Result<()> {
+    let pending = PendingDir::create(storage, target)?;
+    for name in ["data", "manifest"] {
+        let path = pending.path().join(name);
+        let write = || -> std::io::Result<()> {
+            let file = storage.create_new(&path)?;
+            write_all_at(&*file, format!("{name} {text}").as_bytes(), 0)?;
+            file.sync()
+        };
+        write().map_err(|error| Error::io("write", &path, error))?;
+    }
+    pending.publish()
+}
+
+/// What a reader finds: the text of each file, or `None` where there is no such directory.
+fn read_directory(target: &Path) -> Option<BTreeMap<String, String>> {
+    let aside = set_aside_name(target);
+    let found = [target, &aside].into_iter().find(|path| path.is_dir())?;
+    let files = std::fs::read_dir(found).unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        (name, std::fs::read_to_string(entry.path()).unwrap())
+    });
+    Some(files.collect())
+}
+
+fn directory_of(text: &str) -> Option<BTreeMap<String, String>> {
+    let files = ["data", "manifest"].map(|name| (name.to_owned(), format!("{name} {text}")));
+    Some(BTreeMap::from(files))
+}
+
+#[test]
+fn after_a_power_cut_a_published_file_is_the_old_one_or_the_new_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path().join("entry");
+    publish_bytes(&(Arc::new(Disk) as Arc<dyn Storage>), &target, b"old old old").unwrap();
+    let recorder = Recorder::new(directory.path()).unwrap();
+    publish_bytes(&recorder.storage(), &target, b"new").unwrap();
+    let all_steps = recorder.steps().len();
+    let states = crash_states(&recorder);
+    assert!(states.len() > 10, "{}", states.len());
+    for state in &states {
+        let rebuilt = tempfile::tempdir().unwrap();
+        state.rebuild(rebuilt.path()).unwrap();
+        let bytes = std::fs::read(rebuilt.path().join("entry")).unwrap();
+        let allowed: &[&[u8]] =
+            if state.steps() == all_steps { &[b"new"] } else { &[b"old old old", b"new"] };
+        assert!(allowed.contains(&&bytes[..]), "{}: {bytes:?}", state.description());
+    }
+}
+
+#[test]
+fn after_a_power_cut_a_published_directory_is_the_old_one_or_the_new_one() {
+    for can_exchange in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("checkpoint");
+        let recorder = Recorder::new(directory.path()).unwrap();
+        let storage: Arc<dyn Storage> = if can_exchange {
+            recorder.storage()
+        } else {
+            Arc::new(NoExchange(recorder.storage()))
+        };
+        publish_directory(&storage, &target, "old").unwrap();
+        let created = recorder.steps().len();
+        publish_directory(&storage, &target, "new").unwrap();
+        let replaced = recorder.steps().len();
+        for state in crash_states(&recorder) {
+            let rebuilt = tempfile::tempdir().unwrap();
+            state.rebuild(rebuilt.path()).unwrap();
+            let found = read_directory(&rebuilt.path().join("checkpoint"));
+            let allowed = match state.steps() {
+                steps if steps < created => vec![None, directory_of("old")],
+                steps if steps < replaced => vec![directory_of("old"), directory_of("new")],
+                _ => vec![directory_of("new")],
+            };
+            assert!(allowed.contains(&found), "{}: {found:?}", state.description());
+        }
+    }
+}
+
+#[test]
+fn whichever_step_fails_the_error_is_told_and_the_old_file_or_the_new_one_is_there() {
+    let disk: Arc<dyn Storage> = Arc::new(Disk);
+    for error in [Errno::NOSPC, Errno::IO, Errno::DQUOT] {
+        for fault in [Fault::Error(error), Fault::ErrorOnce(error)] {
+            let tried = sweep(&disk, fault, |storage, step| {
+                let directory = tempfile::tempdir().unwrap();
+                let target = directory.path().join("entry");
+                publish_bytes(&(Arc::new(Disk) as Arc<dyn Storage>), &target, b"old").unwrap();
+                let result = publish_bytes(&storage, &target, b"new");
+                let found = std::fs::read(&target).unwrap();
+                match result {
+                    Ok(()) => assert_eq!(found, b"new", "step {step}"),
+                    Err(Error::Io { source, .. }) => {
+                        assert_eq!(source.raw_os_error(), Some(error.raw_os_error()));
+                        assert!(found == b"old" || found == b"new", "step {step}: {found:?}");
+                        let files = std::fs::read_dir(directory.path()).unwrap().count();
+                        assert_eq!(files, 1, "step {step} left litter behind");
+                    }
+                    Err(other) => panic!("step {step}: {other}"),
+                }
+            });
+            assert!(tried >= 5, "only {tried} steps");
+        }
+    }
+}
+
+#[test]
+fn whichever_step_fails_the_old_directory_or_the_new_one_is_there() {
+    let disk: Arc<dyn Storage> = Arc::new(Disk);
+    for fault in [Fault::Error(Errno::NOSPC), Fault::ErrorOnce(Errno::IO)] {
+        let tried = sweep(&disk, fault, |storage, step| {
+            let directory = tempfile::tempdir().unwrap();
+            let target = directory.path().join("checkpoint");
+            publish_directory(&(Arc::new(Disk) as Arc<dyn Storage>), &target, "old").unwrap();
+            let result = publish_directory(&storage, &target, "new");
+            let found = read_directory(&target);
+            if result.is_ok() {
+                assert_eq!(found, directory_of("new"), "step {step}");
+            } else {
+                let allowed = [directory_of("old"), directory_of("new")];
+                assert!(allowed.contains(&found), "step {step}: {found:?}");
+            }
+        });
+        assert!(tried >= 9, "only {tried} steps");
+    }
+}
+
+#[test]
+fn short_and_interrupted_writes_are_finished() {
+    let disk: Arc<dyn Storage> = Arc::new(Disk);
+    let directory = tempfile::tempdir().unwrap();
+    let text: Vec<u8> = (0..=255).collect();
+    for fault in [Fault::ShortWrite, Fault::ErrorOnce(Errno::INTR)] {
+        // Step 0 creates the file, step 1 writes it.
+        let storage: Arc<dyn Storage> = Arc::new(FaultyStorage::new(Arc::clone(&disk), fault, 1));
+        let target = directory.path().join("entry");
+        publish_bytes(&storage, &target, &text).unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), text);
+    }
+}
+
+#[test]
+fn litter_of_a_process_that_is_gone_is_removed_and_that_of_a_living_one_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage: Arc<dyn Storage> = Arc::new(Disk);
+    let mine = Owner::current().temporary_name("entry");
+    let me = std::process::id().to_string();
+    let dead = mine.replace(&format!("-{me}-"), "-4194303-");
+    for name in [&mine, &dead] {
+        storage.create_new(&directory.path().join(name)).unwrap();
+    }
+    storage.create_new(&directory.path().join("notes.tmp")).unwrap();
+    assert_eq!(remove_abandoned(&*storage, directory.path()).unwrap(), 1);
+    assert!(directory.path().join(&mine).exists());
+    assert!(!directory.path().join(&dead).exists());
+    assert!(directory.path().join("notes.tmp").exists());
+}
