@@ -28,7 +28,7 @@ pub enum LockKind {
 /// A lock that is held until this value is dropped.
 #[derive(Debug)]
 pub struct FileLock {
-    _file: File,
+    file: File,
 }
 
 impl FileLock {
@@ -41,9 +41,9 @@ impl FileLock {
         };
         loop {
             match flock(&file, operation) {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) => return Ok(Self { file }),
                 Err(Errno::INTR) => {}
-                Err(error) if is_unsupported(error) => return Ok(Self { _file: file }),
+                Err(error) if is_unsupported(error) => return Ok(Self { file }),
                 Err(error) => return Err(Error::io("lock", path, error.into())),
             }
         }
@@ -57,11 +57,17 @@ impl FileLock {
             LockKind::Exclusive => FlockOperation::NonBlockingLockExclusive,
         };
         match flock(&file, operation) {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) if is_unsupported(error) => Ok(Some(Self { _file: file })),
+            Err(error) if is_unsupported(error) => Ok(Some(Self { file })),
             Err(error) => Err(Error::io("lock", path, error.into())),
         }
+    }
+
+    /// Gives the lock back at once, even where a child that was forked meanwhile has inherited it.
+    pub fn release(self) {
+        // Where it fails, closing the file does the same, unless a child keeps it open.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
