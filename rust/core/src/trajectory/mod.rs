@@ -1,6 +1,7 @@
 //! Entries: structures and trajectories in one file each, written once or appended to, read at
 //! random.
 
+mod chunking;
 mod reader;
 mod select;
 mod verify;
