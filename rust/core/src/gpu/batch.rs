@@ -95,12 +95,7 @@ impl Manager {
         indices: Option<&[usize]>,
         outcome: impl Fn(f64) -> Outcome,
     ) -> Result<()> {
-        self.required(task)?;
-        if shape.batch == 0 {
-            return Err(Error::argument("batch_size", 0, "at least 1"));
-        }
-        check_size("length", shape.length)?;
-        check_size("chunk", shape.chunk)?;
+        self.check_batch(task, &shape)?;
         let rooms = match indices {
             Some(indices) => self.rooms(task, indices)?,
             None => {
@@ -123,6 +118,16 @@ impl Manager {
             shape,
         };
         self.store().add(task, record)
+    }
+
+    /// Whether this can be a batch of this task.
+    pub fn check_batch(&self, task: &str, shape: &Shape) -> Result<()> {
+        self.required(task)?;
+        if !(1..=MAX_BATCH).contains(&shape.batch) {
+            return Err(Error::argument("batch_size", shape.batch, format!("1 to {MAX_BATCH}")));
+        }
+        check_size("length", shape.length)?;
+        check_size("chunk", shape.chunk)
     }
 
     fn rooms(&self, task: &str, indices: &[usize]) -> Result<Vec<Room>> {

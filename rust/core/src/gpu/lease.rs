@@ -88,6 +88,12 @@ impl Lease {
         Self { wanted, ..Self::new(task, Vec::new()) }
     }
 
+    /// MiB of it that are charged to this memory.
+    pub fn memory_on(&self, memory_key: &str) -> u64 {
+        let shares = self.shares.iter().filter(|share| share.memory_key == memory_key);
+        shares.map(|share| share.memory).fold(0, u64::saturating_add)
+    }
+
     /// Whether this process asked for it.
     pub fn is_ours(&self) -> bool {
         self.pid == std::process::id() && self.namespace == namespace()

@@ -132,9 +132,9 @@ impl Manager {
     pub fn allocate(&self, task: &str, max_gpus: Option<usize>) -> Result<Vec<usize>> {
         let wish = self.wish(task, max_gpus)?;
         let environment = Environment::current();
-        if let Machine::None = self.machine(&environment)? {
-            return Ok(Vec::new());
-        }
+        let Machine::Gpus(gpus) = self.machine(&environment)? else { return Ok(Vec::new()) };
+        // CUDA may have to be asked how it numbers them, once. Not while others wait for a turn.
+        sights(&gpus, &[], &environment, &*self.cuda)?;
         self.attempt(task, wish, &environment, None)
     }
 
@@ -182,6 +182,12 @@ impl Manager {
         }
         self.held().retain(|held| task.is_some_and(|task| held.lease.task != task));
         Ok(())
+    }
+
+    /// Whether GPUs are reserved here for `task`.
+    pub fn holds(&self, task: &str) -> Result<bool> {
+        self.required(task)?;
+        Ok(self.held().iter().any(|held| held.lease.task == task))
     }
 
     /// The numbers of the GPUs that are reserved here for `task`.

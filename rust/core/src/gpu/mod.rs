@@ -25,7 +25,7 @@ mod topology;
 mod view;
 mod visible;
 
-pub use driver::{DEFAULT_TIMEOUT, LIBRARY_VARIABLE, TIMEOUT_VARIABLE};
+pub use driver::{DEFAULT_TIMEOUT, LIBRARY_VARIABLE, TIMEOUT_VARIABLE, timeout};
 pub use identity::{Cuda, Environment};
 pub use lease::{Lease, Share};
 pub use manager::{DEFAULT_REQUIREMENTS, Manager, STATE_VARIABLE, Settings};

@@ -51,10 +51,7 @@ pub fn sights(
 
 fn sight(index: Option<usize>, unit: &Unit, leases: &[Lease]) -> Sight {
     let key = unit.memory_key();
-    let memory = |lease: &Lease| {
-        let on_it = lease.shares.iter().filter(|share| share.memory_key == key);
-        on_it.map(|share| share.memory).fold(0, u64::saturating_add)
-    };
+    let memory = |lease: &Lease| lease.memory_on(&key);
     let holders: Vec<Lease> = if unit.uuid.is_empty() {
         Vec::new()
     } else {
@@ -102,22 +99,21 @@ impl Sight {
     /// MiB that this process could have in use for `task` in all, with what it uses already and
     /// without what it has reserved for other tasks.
     pub fn budget(&self, task: &str) -> u64 {
-        let key = self.unit.memory_key();
-        let of = |matching: &dyn Fn(&Lease) -> bool| {
-            let leases = self.holders.iter().filter(|lease| lease.is_ours() && matching(lease));
-            let shares = leases.flat_map(|lease| &lease.shares);
-            shares
-                .filter(|share| share.memory_key == key)
-                .map(|share| share.memory)
-                .fold(0, u64::saturating_add)
-        };
-        let own_outstanding = of(&|_| true).saturating_sub(self.used_here);
+        let for_other_tasks = self.reserved_here.saturating_sub(self.reserved_for(task));
+        let own_outstanding = self.reserved_here.saturating_sub(self.used_here);
         let others_outstanding = self.outstanding.saturating_sub(own_outstanding);
         self.unit
             .memory_free
             .saturating_add(self.used_here)
             .saturating_sub(others_outstanding)
-            .saturating_sub(of(&|lease| lease.task != task))
+            .saturating_sub(for_other_tasks)
+    }
+
+    /// MiB that this process has reserved for `task`.
+    pub fn reserved_for(&self, task: &str) -> u64 {
+        let key = self.unit.memory_key();
+        let ours = self.holders.iter().filter(|lease| lease.is_ours() && lease.task == task);
+        ours.map(|lease| lease.memory_on(&key)).fold(0, u64::saturating_add)
     }
 
     /// Why nothing may be put on it, whatever its memory.
@@ -185,12 +181,7 @@ impl Sight {
             self.unpromised()
         );
         for lease in &self.holders {
-            let memory: u64 = lease
-                .shares
-                .iter()
-                .filter(|share| share.memory_key == self.unit.memory_key())
-                .map(|share| share.memory)
-                .fold(0, u64::saturating_add);
+            let memory = lease.memory_on(&self.unit.memory_key());
             text.push_str(&format!("; {memory} MB held by {}", lease.holder()));
         }
         text

@@ -1,0 +1,135 @@
+"""What can be set so that a task keeps within its memory, and what can't, and why."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from typing import Any
+
+_ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+_ALLOCATOR_SETTING = "expandable_segments:True"
+# What a CUDA context takes beside torch's own allocations, until it has been measured.
+CONTEXT_MB = 600
+
+
+class Report:
+    """What was set and what was not."""
+
+    def __init__(self) -> None:
+        self.done: list[dict[str, Any]] = []
+        self.not_done: list[dict[str, str]] = []
+
+    def did(self, what: str, value: Any, why: str) -> None:
+        """Note something that is now set."""
+        self.done.append({"what": what, "value": value, "why": why})
+
+    def could_not(self, what: str, why: str) -> None:
+        """Note something that was left as it is."""
+        self.not_done.append({"what": what, "why": why})
+
+
+def settle(task: str, budgets: list[dict[str, Any]]) -> dict[str, Any]:
+    """Set what can be set for these GPUs.
+
+    Parameters
+    ----------
+    task : str
+        The task.
+    budgets : list of dict
+        What `GPUManager._budgets` says about each GPU.
+
+    Returns
+    -------
+    dict
+        See `GPUManager.optimize_memory_usage`.
+    """
+    report = Report()
+    indices = [budget["index"] for budget in budgets]
+    if not budgets:
+        report.could_not("torch", "no GPU is used: there is nothing to set")
+    else:
+        _settle_torch(report, budgets)
+        report.could_not("openmm memory limit", "OpenMM has none; choose a smaller system or GPU")
+    gc.collect()
+    return {
+        "task": task,
+        "gpu_indices": indices,
+        "set": report.done,
+        "not_set": report.not_done,
+        "openmm": openmm_properties(indices),
+    }
+
+
+def openmm_properties(indices: list[int]) -> dict[str, Any]:
+    """Give the OpenMM platform for these GPUs, and its properties, ready to use."""
+    if not indices:
+        return {"platform": "CPU", "properties": {}}
+    device_index = ",".join(str(index) for index in indices)
+    # Mixed is what OpenMM advises for GPUs; the precision of a running simulation is not changed.
+    properties = {"DeviceIndex": device_index, "Precision": "mixed"}
+    return {"platform": "CUDA", "properties": properties}
+
+
+def _settle_torch(report: Report, budgets: list[dict[str, Any]]) -> None:
+    torch = sys.modules.get("torch")
+    has_started = torch is not None and torch.cuda.is_initialized()
+    _settle_allocator(report, has_started)
+    if torch is None:
+        report.could_not(
+            "torch memory limit",
+            "torch is not imported yet; import it and ask again, or it stays without a limit",
+        )
+        return
+    if not torch.cuda.is_available():
+        reason = "this torch was built without CUDA"
+        if getattr(torch.version, "cuda", None) is not None:
+            reason = "torch finds no usable CUDA device"
+        report.could_not("torch memory limit", reason)
+        return
+    for budget in budgets:
+        _limit(report, torch, budget)
+    torch.cuda.empty_cache()
+    report.did("torch cache", "released", "unused cached blocks went back to the driver")
+    _report_precision(report, torch)
+
+
+def _settle_allocator(report: Report, has_started: bool) -> None:
+    what = "torch allocator"
+    for variable in _ALLOCATOR_VARIABLES:
+        if variable in os.environ:
+            if os.environ[variable] == _ALLOCATOR_SETTING:
+                report.did(what, f"{variable}={_ALLOCATOR_SETTING}", "it was set already")
+            else:
+                report.could_not(what, f"{variable} is set to {os.environ[variable]!r}")
+            return
+    if has_started:
+        report.could_not(what, "too late: torch reads it once, when it first uses CUDA")
+        return
+    os.environ[_ALLOCATOR_VARIABLES[0]] = _ALLOCATOR_SETTING
+    why = "less memory is lost between blocks of different sizes"
+    report.did(what, f"{_ALLOCATOR_VARIABLES[0]}={_ALLOCATOR_SETTING}", why)
+
+
+def _limit(report: Report, torch: Any, budget: dict[str, Any]) -> None:
+    what = f"torch memory limit of cuda:{budget['index']}"
+    allowed = budget["reserved"] or budget["budget"]
+    # torch's limit counts its own allocations only, so the context's share is taken off.
+    allowed = max(allowed - CONTEXT_MB, 1)
+    fraction = min(allowed / budget["memory_total"], 1.0)
+    try:
+        torch.cuda.set_per_process_memory_fraction(fraction, budget["index"])
+        torch.cuda.reset_peak_memory_stats(budget["index"])
+    except (RuntimeError, AssertionError, ValueError) as error:
+        report.could_not(what, f"torch refused: {error}")
+        return
+    source = "what is reserved for the task" if budget["reserved"] else "what is free"
+    report.did(what, fraction, f"{allowed} MB, {source}; memory outside torch is not limited")
+
+
+def _report_precision(report: Report, torch: Any) -> None:
+    """Say what would save memory or time and change results: never set here."""
+    if not torch.backends.cuda.matmul.allow_tf32:
+        report.could_not("TF32", "it would be faster and changes results; set it yourself")
+    if torch.cuda.is_bf16_supported():
+        report.could_not("bfloat16", "it would halve activations and changes results; set it yourself")

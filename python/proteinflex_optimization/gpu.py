@@ -1,0 +1,212 @@
+"""Which GPUs to use, how much of them, and how large a batch may be."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from proteinflex_optimization import _memory_settings, _native
+from proteinflex_optimization._memory_meter import meter_for, release_caches
+from proteinflex_optimization.errors import InsufficientGPUMemoryError, InvalidTypeError
+
+__all__ = ["GPUManager"]
+
+_logger = logging.getLogger("proteinflex_optimization")
+_Result = TypeVar("_Result")
+
+
+class GPUManager(_native.GPUManager):
+    __doc__ = _native.GPUManager.__doc__
+
+    @contextlib.contextmanager
+    def reserve(
+        self, task: str, *, max_gpus: int | None = None, timeout: float | None = 0
+    ) -> Iterator[list[int]]:
+        """Hold GPUs for a task inside a ``with`` block.
+
+        A reservation that the task had before is kept, and stays after the block.
+
+        Parameters
+        ----------
+        task : str
+            One of the tasks in ``required_memory``.
+        max_gpus : int, optional
+            How many GPUs at most.
+        timeout : float or None
+            Seconds to wait for memory; None: as long as it takes.
+
+        Yields
+        ------
+        list of int
+            The indices, best first; empty where there is no NVIDIA driver.
+        """
+        was_held = self._holds(task)
+        indices = self.wait_for_gpus(task, timeout, max_gpus=max_gpus)
+        try:
+            yield indices
+        finally:
+            if not was_held:
+                self.release_gpus(task)
+
+    def optimize_memory_usage(self, task: str, gpu_indices: Sequence[int]) -> dict[str, Any]:
+        """Set what keeps a task within its memory, and say what was set and what was not.
+
+        torch's memory limit per GPU (what is reserved for the task, else what is free), torch's
+        allocator while that is still possible, and the release of torch's unused cache. Nothing that
+        changes results is ever set, nor anything of other processes. Calling it again changes
+        nothing more. torch is used only where it is imported already.
+
+        Parameters
+        ----------
+        task : str
+            One of the tasks in ``required_memory``.
+        gpu_indices : sequence of int
+            The GPUs, as `allocate_gpus` gives them.
+
+        Returns
+        -------
+        dict
+            ``task``; ``gpu_indices``; ``set``, a list of dicts with ``what``, ``value`` and ``why``;
+            ``not_set``, a list of dicts with ``what`` and ``why``; ``openmm``, a dict with
+            ``platform`` and ``properties`` as ``openmm.app.Simulation`` takes them.
+
+        Raises
+        ------
+        UnknownTaskError
+            The task is not in ``required_memory``.
+        InvalidArgumentError
+            An index is not one of a visible GPU, or is named twice.
+        """
+        return _memory_settings.settle(task, self._budgets(task, gpu_indices))
+
+    @contextlib.contextmanager
+    def measure(
+        self,
+        task: str,
+        batch_size: int,
+        length: int | None = None,
+        *,
+        chunk: int | None = None,
+        gpu_indices: Sequence[int] | None = None,
+    ) -> Iterator[None]:
+        """Observe the memory peak of a ``with`` block, and remember it.
+
+        On GPUs it is the most that torch had reserved, and what the driver counts beside that (the
+        CUDA context). On the CPU it is the growth of the process's largest resident size. A block
+        that fails is not remembered, unless it ran out of memory, which is.
+
+        Parameters
+        ----------
+        task, batch_size, length, chunk
+            As of `observe`.
+        gpu_indices : sequence of int, optional
+            The GPUs that the block runs on, or none for the CPU. By default those that torch uses.
+        """
+        # Everything is checked before the work is done.
+        self._check_batch(task, batch_size, length, chunk)
+        if gpu_indices is None:
+            gpu_indices = _torch_indices()
+        indices = list(gpu_indices)
+        meter = meter_for(lambda: self._budgets(task, indices))
+        try:
+            yield
+        except Exception as error:
+            if _is_out_of_memory(error):
+                self.observe_out_of_memory(
+                    task, batch_size, length, chunk=chunk, gpu_indices=indices
+                )
+            raise
+        peak = meter.peak_mb()
+        if peak > 0:
+            self.observe(task, batch_size, peak, length, chunk=chunk, gpu_indices=indices)
+
+    def run_with_oom_backoff(
+        self,
+        function: Callable[[int], _Result],
+        task: str,
+        gpu_indices: Sequence[int],
+        *,
+        batch_size: int | None = None,
+        length: int | None = None,
+        chunk: int | None = None,
+    ) -> _Result:
+        """Call a function with a batch size, and with half of it each time that memory runs out.
+
+        Errors that say so are recognised whether they come from torch, the CUDA driver, cuBLAS,
+        cuDNN, JAX, OpenMM, NCCL or Python. Each failure is remembered for later runs.
+
+        Parameters
+        ----------
+        function : callable
+            Called as ``function(batch_size)``.
+        task : str
+            One of the tasks in ``required_memory``.
+        gpu_indices : sequence of int
+            The GPUs that it runs on; empty: the CPU.
+        batch_size : int, optional
+            Where to begin; by default `get_optimal_batch_size`.
+        length, chunk : int, optional
+            As of `get_optimal_batch_size`.
+
+        Returns
+        -------
+        object
+            What the function returned.
+
+        Raises
+        ------
+        InsufficientGPUMemoryError
+            Not even one item fits; the function's own error is its cause.
+        """
+        if not callable(function):
+            raise InvalidTypeError(f"function={function!r} is not a callable that takes a batch size")
+        if batch_size is None:
+            batch_size = self.get_optimal_batch_size(
+                task, gpu_indices, length=length, chunk=chunk
+            )
+        self._check_batch(task, batch_size, length, chunk)
+        while True:
+            try:
+                return function(batch_size)
+            except Exception as error:
+                if not _is_out_of_memory(error):
+                    raise
+                # A traceback holds the frames, and they hold the tensors.
+                failure = error.with_traceback(None)
+                failure.__context__ = failure.__cause__ = None
+            self.observe_out_of_memory(
+                task, batch_size, length, chunk=chunk, gpu_indices=gpu_indices
+            )
+            release_caches()
+            if batch_size <= 1:
+                raise InsufficientGPUMemoryError(
+                    f"one item of {task} does not fit into the memory of "
+                    f"{_named(gpu_indices)}: {failure}"
+                ) from failure
+            _logger.warning(
+                "%s ran out of memory with a batch of %d; trying %d",
+                task,
+                batch_size,
+                batch_size // 2,
+            )
+            batch_size //= 2
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return _native.is_out_of_memory(type(error).__name__, str(error))
+
+
+def _torch_indices() -> list[int]:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return []
+    return [torch.cuda.current_device()]
+
+
+def _named(gpu_indices: Sequence[int]) -> str:
+    if not gpu_indices:
+        return "this machine"
+    return "GPU " + ", ".join(str(index) for index in gpu_indices)

@@ -1,0 +1,107 @@
+"""A machine with GPUs, made of a scripted driver library and a text file."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def stub_library():
+    """The scripted libnvidia-ml.so, built from this repository."""
+    command = ["cargo", "build", "--quiet", "-p", "nvml-stub", "--message-format=json"]
+    built = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    messages = [json.loads(line) for line in built.stdout.splitlines()]
+    files = [
+        name
+        for message in messages
+        if message.get("target", {}).get("name") == "nvml_stub"
+        for name in message.get("filenames", [])
+    ]
+    (library,) = [name for name in files if name.endswith(".so")]
+    return Path(library)
+
+
+class Machine:
+    """A scripted machine. Change what it has at any time: the stub reads it again."""
+
+    def __init__(self, path, library):
+        self.gpu = gpu
+        self.mig = mig
+        self.path = path
+        self.library = library
+
+    def write(self, *sections, **keys):
+        """Make a machine of these sections, with these keys of its own."""
+        lines = [f"{key} = {value}" for key, value in keys.items()]
+        text = "\n".join([*lines, *sections]) + "\n"
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.replace(self.path)
+
+    def environment(self, **more):
+        """The environment of a process on this machine."""
+        environment = {key: value for key, value in os.environ.items() if key not in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")}
+        environment["PROTEINFLEX_NVML_LIBRARY"] = str(self.library)
+        environment["NVML_STUB_WORLD"] = str(self.path)
+        environment["PROTEINFLEX_GPU_STATE_DIR"] = str(self.path.parent / "state")
+        environment.update(more)
+        return environment
+
+    def start(self, script, **more):
+        """Start a Python script on this machine."""
+        return subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=self.environment(**more),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, script, **more):
+        """Run a Python script on this machine, and give what it printed."""
+        process = self.start(script, **more)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        return out
+
+
+def gpu(number, total=24000, used=0, name="NVIDIA A10", **keys):
+    """A section for one GPU."""
+    keys = {
+        "name": name,
+        "uuid": f"GPU-{number:08d}-aaaa-bbbb-cccc-dddddddddddd",
+        "bus": f"00000000:{number + 16:02X}:00.0",
+        "total": total,
+        "used": used,
+        "reserved": 0,
+        **keys,
+    }
+    return "[gpu]\n" + "\n".join(f"{key.replace('__', '.')} = {value}" for key, value in keys.items())
+
+
+def mig(number, total=10000, **keys):
+    """A section for one instance of the GPU before it."""
+    keys = {"uuid": f"MIG-{number:08d}-1111", "total": total, "gi": number, "ci": 0, **keys}
+    return "[mig]\n" + "\n".join(f"{key} = {value}" for key, value in keys.items())
+
+
+@pytest.fixture
+def machine(tmp_path, stub_library, monkeypatch):
+    """A machine for child processes and for this one."""
+    machine = Machine(tmp_path / "world", stub_library)
+    machine.write(*(gpu(number) for number in range(4)))
+    for key in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.delenv(key, raising=False)
+    for key in ("PROTEINFLEX_NVML_LIBRARY", "NVML_STUB_WORLD", "PROTEINFLEX_GPU_STATE_DIR"):
+        monkeypatch.setenv(key, machine.environment()[key])
+    return machine

@@ -1,0 +1,198 @@
+"""Batch sizes: learned from what was observed, kept between runs, never 0."""
+
+import pytest
+from proteinflex_optimization import (
+    GPUManager,
+    InsufficientGPUMemoryError,
+    InvalidArgumentError,
+    UnknownTaskError,
+)
+
+
+@pytest.fixture
+def one_gpu(machine):
+    machine.write(machine.gpu(0, total=40000))
+    return machine
+
+
+def test_without_observations_the_requirement_counts_per_item(one_gpu):
+    manager = GPUManager({"prediction": 6000})
+    assert manager.get_optimal_batch_size("prediction", [0]) == 6
+    assert manager.get_optimal_batch_size("prediction", manager.allocate_gpus("prediction")) == 6
+
+
+def test_what_was_allocated_holds_at_least_one_item(one_gpu):
+    one_gpu.write(one_gpu.gpu(0, total=16100), one_gpu.gpu(1, total=9000, name="NVIDIA A10"))
+    manager = GPUManager({"tight": 16000})
+    assert manager.get_optimal_batch_size("tight", [0]) == 1
+
+
+def test_a_set_that_holds_the_task_together_runs_one_item(one_gpu):
+    one_gpu.write(one_gpu.gpu(0, total=10000), one_gpu.gpu(1, total=10000))
+    manager = GPUManager({"large": 16000})
+    gpus = manager.allocate_gpus("large")
+    assert gpus == [0, 1]
+    assert manager.get_optimal_batch_size("large", gpus) == 1
+
+
+def test_nothing_fits_says_what_there_is(one_gpu):
+    with pytest.raises(InsufficientGPUMemoryError, match="needs 90000 MB .*40000 MB"):
+        GPUManager({"huge": 90_000}).get_optimal_batch_size("huge", [0])
+
+
+def test_observations_make_the_batch_and_outlive_the_manager(one_gpu):
+    manager = GPUManager({"prediction": 16000}, safety_margin=0.05)
+    for batch in (1, 2, 4, 8):
+        manager.observe("prediction", batch, 2000 + 1000 * batch, gpu_indices=[0])
+    del manager
+    # 2000 + 1000·B within 95 % of 40000 is B = 36.
+    assert GPUManager().get_optimal_batch_size("prediction", [0]) == 36
+
+
+def test_longer_proteins_make_smaller_batches(one_gpu):
+    manager = GPUManager()
+    for batch, length in [(1, 128), (2, 128), (1, 256), (2, 256), (1, 384), (1, 512)]:
+        manager.observe("prediction", batch, 1000 + 0.02 * batch * length**2, length)
+    sizes = [
+        manager.get_optimal_batch_size("prediction", [0], length=length)
+        for length in (128, 256, 512, 1024)
+    ]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[3] == 1
+    with pytest.raises(InsufficientGPUMemoryError, match="up to 1[0-9]{3} residues fit"):
+        manager.get_optimal_batch_size("prediction", [0], length=3000)
+    # Without a length the longest one seen is meant.
+    longest = manager.get_optimal_batch_size("prediction", [0], length=512)
+    assert manager.get_optimal_batch_size("prediction", [0]) == longest
+
+
+def test_each_model_of_gpu_has_observations_of_its_own(one_gpu, monkeypatch):
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    one_gpu.write(one_gpu.gpu(0, total=40000), one_gpu.gpu(1, total=40000, name="NVIDIA L4"))
+    manager = GPUManager({"work": 10000})
+    manager.observe("work", 4, 4000, gpu_indices=[1])
+    assert manager.get_optimal_batch_size("work", [0]) == 3
+    assert manager.get_optimal_batch_size("work", [1]) > 30
+    # A batch must fit on each of the GPUs.
+    assert manager.get_optimal_batch_size("work", [1, 0]) == 3
+
+
+def test_memory_that_others_reserved_is_not_counted(one_gpu):
+    manager, other = GPUManager({"a": 10000}), GPUManager({"b": 20000})
+    assert manager.get_optimal_batch_size("a", [0]) == 3
+    other.allocate_gpus("b")
+    assert manager.get_optimal_batch_size("a", [0]) == 1
+
+
+def test_a_damaged_record_is_said_and_learned_again(one_gpu, tmp_path, caplog):
+    manager = GPUManager({"work": 10000})
+    manager.observe("work", 1, 1000, gpu_indices=[0])
+    (path,) = (tmp_path / "state" / "peaks").glob("*.peaks")
+    path.write_bytes(path.read_bytes()[:-3] + b"xyz")
+    assert manager.get_optimal_batch_size("work", [0]) == 3
+    assert "is damaged" in caplog.text
+    manager.observe("work", 1, 1000, gpu_indices=[0])
+    assert manager.get_optimal_batch_size("work", [0]) == 16
+    assert path.with_suffix(".damaged").exists()
+
+
+def test_the_cpu_has_at_least_one_item_and_observations_of_its_own(one_gpu):
+    manager = GPUManager({"work": 10**9, "small": 1})
+    assert manager.get_optimal_batch_size("work", []) == 1
+    assert manager.get_optimal_batch_size("small", []) > 100
+    manager.observe("small", 2, 1e9, gpu_indices=[])
+    with pytest.raises(InsufficientGPUMemoryError, match="the machine"):
+        manager.get_optimal_batch_size("small", [])
+
+
+class Library:
+    """Something that holds so many items."""
+
+    def __init__(self, holds, error):
+        self.holds = holds
+        self.error = error
+        self.tried = []
+
+    def __call__(self, batch):
+        self.tried.append(batch)
+        if batch > self.holds:
+            raise self.error
+        return f"done with {batch}"
+
+
+def test_a_batch_that_runs_out_of_memory_is_halved_and_remembered(one_gpu):
+    manager = GPUManager({"work": 1000})
+    library = Library(5, RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert manager.run_with_oom_backoff(library, "work", [0]) == "done with 4"
+    assert library.tried == [38, 19, 9, 4]
+    assert GPUManager({"work": 1000}).get_optimal_batch_size("work", [0]) == 8
+
+
+def test_other_errors_pass_through_at_once(one_gpu):
+    library = Library(0, RuntimeError("CUDA error: device-side assert triggered"))
+    with pytest.raises(RuntimeError, match="assert"):
+        GPUManager().run_with_oom_backoff(library, "dynamics", [0])
+    assert len(library.tried) == 1
+
+
+def test_where_no_item_fits_the_librarys_error_is_the_cause(one_gpu):
+    library = Library(0, RuntimeError("RESOURCE_EXHAUSTED: Out of memory"))
+    manager = GPUManager({"work": 10000})
+    with pytest.raises(InsufficientGPUMemoryError, match="RESOURCE_EXHAUSTED") as caught:
+        manager.run_with_oom_backoff(library, "work", [0], batch_size=4)
+    assert library.tried == [4, 2, 1]
+    assert caught.value.__cause__ is library.error
+    with pytest.raises(InsufficientGPUMemoryError, match="ran out of memory before"):
+        manager.get_optimal_batch_size("work", [0])
+
+
+def test_the_memory_of_a_failed_batch_is_let_go_before_the_next(one_gpu):
+    import weakref
+
+    class Tensor:
+        pass
+
+    alive = []
+
+    def work(batch):
+        assert not [seen for seen in alive if seen() is not None]
+        tensor = Tensor()
+        alive.append(weakref.ref(tensor))
+        if batch > 1:
+            raise MemoryError
+        return batch
+
+    assert GPUManager().run_with_oom_backoff(work, "dynamics", [], batch_size=8) == 1
+
+
+def test_measuring_on_the_cpu_remembers_the_growth(one_gpu):
+    manager = GPUManager({"work": 100})
+    with manager.measure("work", 4, gpu_indices=[]):
+        block = bytearray(200 << 20)
+        block[::4096] = b"x" * len(block[::4096])
+    del block
+    with pytest.raises(ValueError, match="no"), manager.measure("work", 1, gpu_indices=[]):
+        raise ValueError("no")
+    from proteinflex_optimization import _native
+
+    assert isinstance(manager, _native.GPUManager)
+    assert manager.get_optimal_batch_size("work", []) >= 4
+
+
+def test_arguments_are_checked(one_gpu):
+    manager = GPUManager()
+    for peak in (0, -1, float("nan"), float("inf"), "5", True, None):
+        with pytest.raises(InvalidArgumentError, match="peak_mb"):
+            manager.observe("dynamics", 1, peak)
+    for batch in (0, -1, True, 1.5, "1", 10**12):
+        with pytest.raises(InvalidArgumentError, match="batch_size"):
+            manager.observe("dynamics", batch, 100)
+        with pytest.raises(InvalidArgumentError, match="batch_size"):
+            manager.run_with_oom_backoff(print, "dynamics", [0], batch_size=batch)
+    for length in (0, -5, True, 1.5, "100", 10**12):
+        with pytest.raises(InvalidArgumentError, match="length"):
+            manager.get_optimal_batch_size("dynamics", [0], length=length)
+    with pytest.raises(UnknownTaskError):
+        manager.observe("docking", 1, 100)
+    with pytest.raises(InvalidArgumentError, match="function"):
+        manager.run_with_oom_backoff(5, "dynamics", [0])

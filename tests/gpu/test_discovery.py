@@ -1,0 +1,185 @@
+"""Which GPUs there are, and what is said when something is wrong with them or their driver."""
+
+import time
+
+import pytest
+from proteinflex_optimization import GPUError, GPUManager, InsufficientGPUMemoryError
+
+DOCUMENTED = ("index", "name", "memory_total", "memory_free", "compute_capability")
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_healthy_gpus_have_the_documented_keys(machine, count):
+    machine.write(*(machine.gpu(number, used=1000, reserved=500, cc="8.6") for number in range(count)))
+    found = GPUManager().get_available_gpus()
+    assert [entry["index"] for entry in found] == list(range(count))
+    first = {key: found[0][key] for key in DOCUMENTED}
+    assert first == {
+        "index": 0,
+        "name": "NVIDIA A10",
+        "memory_total": 24000,
+        "memory_free": 22500,
+        "compute_capability": (8, 6),
+    }
+    assert found[0]["uuid"].startswith("GPU-00000000")
+    assert found[0]["pci_bus_id"] == "00000000:10:00.0"
+    assert found[0]["status"] == "ok"
+
+
+def test_without_a_driver_there_are_no_gpus_and_one_line_says_why(machine, monkeypatch, caplog):
+    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", "/nonexistent/libnvidia-ml.so.1")
+    manager = GPUManager()
+    with caplog.at_level("INFO", logger="proteinflex_optimization"):
+        assert manager.get_available_gpus() == []
+        assert manager.allocate_gpus("prediction") == []
+        assert manager.wait_for_gpus("prediction", 10) == []
+        assert manager.get_optimal_batch_size("prediction", []) >= 1
+        with manager.reserve("dynamics") as gpus:
+            assert gpus == []
+    lines = [record for record in caplog.records if "no GPU is used" in record.message]
+    assert len(lines) == 1
+    assert "no such file" in lines[0].message
+
+
+def test_a_mask_that_hides_all_is_no_driver_question_at_all(machine, monkeypatch):
+    machine.write(err__nvmlInit_v2=18)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert GPUManager().get_available_gpus() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [(9, "modprobe"), (18, "restart"), (4, "permissions"), (999, "nvidia-smi"), (17, "container")],
+)
+def test_a_broken_driver_is_an_error_with_a_remedy(machine, code, remedy):
+    path = machine.path
+    machine.write(machine.gpu(0))
+    path.write_text(f"err.nvmlInit_v2 = {code}\n" + path.read_text())
+    script = (
+        "from proteinflex_optimization import GPUManager, GPUError\n"
+        "for call in ('get_available_gpus', 'allocate_gpus'):\n"
+        "    try:\n"
+        "        getattr(GPUManager(), call)(*(['dynamics'] if call[0] == 'a' else []))\n"
+        "    except GPUError as error: print(error)\n"
+    )
+    lines = machine.run(script).splitlines()
+    assert len(lines) == 2
+    assert all(remedy in line for line in lines)
+
+
+def test_a_library_that_is_none_is_an_error(machine, monkeypatch, tmp_path):
+    text = tmp_path / "libnvidia-ml.so.1"
+    text.write_text("not a library")
+    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", str(text))
+    with pytest.raises(GPUError, match="library"):
+        GPUManager().get_available_gpus()
+
+
+def test_a_driver_without_gpus_is_no_gpus(machine):
+    machine.write()
+    assert GPUManager().get_available_gpus() == []
+    assert GPUManager().allocate_gpus("dynamics") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [(4, "denied"), (15, "lost"), (16, "lost"), (11, "unreadable"), (200, "unreadable")],
+)
+@pytest.mark.parametrize("function", ["*", "nvmlDeviceGetMemoryInfo_v2"])
+def test_a_failing_gpu_is_listed_and_never_selected(machine, code, status, function):
+    machine.write(machine.gpu(0, **{f"err__{function}": code}), machine.gpu(1), machine.gpu(2), machine.gpu(3))
+    manager = GPUManager({"huge": 500_000, "small": 10})
+    found = manager.get_available_gpus()
+    (bad,) = [entry for entry in found if entry["status"] != "ok"]
+    assert bad["status"] == status
+    assert bad["reason"]
+    assert bad["memory_free"] == 0
+    if code == 200:
+        assert "NVML error 200" in bad["reason"]
+    good = [entry["index"] for entry in found if entry["status"] == "ok"]
+    assert len(good) == 3
+    assert sorted(manager.allocate_gpus("small")) == good
+    with pytest.raises(InsufficientGPUMemoryError, match=status):
+        manager.allocate_gpus("huge")
+
+
+def test_old_drivers_answer_the_older_calls(machine):
+    missing = "nvmlDeviceGetMemoryInfo_v2, nvmlDeviceGetComputeRunningProcesses_v3"
+    machine.write(machine.gpu(0, used=1000, reserved=300, procs="77:900"), missing=missing)
+    (found,) = GPUManager().get_available_gpus()
+    assert found["memory_free"] == 22700
+    assert found["processes"] == [{"pid": 77, "memory": 900}]
+
+
+@pytest.mark.parametrize("code", [13, 25, 999])
+def test_the_newer_memory_call_may_fail(machine, code):
+    machine.write(machine.gpu(0, used=1000, err__nvmlDeviceGetMemoryInfo_v2=code))
+    (found,) = GPUManager().get_available_gpus()
+    assert found["memory_free"] == 23000
+
+
+def test_unified_memory_is_the_machines(machine):
+    machine.write(machine.gpu(0, err__nvmlDeviceGetMemoryInfo_v2=3))
+    (found,) = GPUManager().get_available_gpus()
+    assert found["unified_memory"]
+    assert found["memory_free"] > 0
+
+
+@pytest.mark.parametrize("keys", [{"name": "\\xff\\xfe"}, {"uuid": ""}, {"total": 0}])
+def test_nonsense_from_the_driver_is_unreadable(machine, keys):
+    machine.write(machine.gpu(0, **keys), machine.gpu(1))
+    assert sorted(entry["status"] for entry in GPUManager().get_available_gpus()) == ["ok", "unreadable"]
+
+
+def test_changes_are_seen_at_once(machine):
+    manager = GPUManager()
+    machine.write(machine.gpu(0))
+    assert len(manager.get_available_gpus()) == 1
+    machine.write(machine.gpu(0, used=5000), machine.gpu(1))
+    assert [entry["memory_free"] for entry in manager.get_available_gpus()] == [19000, 24000]
+
+
+@pytest.mark.parametrize("function", ["nvmlInit_v2", "nvmlDeviceGetMemoryInfo_v2"])
+def test_a_hanging_driver_is_an_error_in_time(machine, function):
+    machine.path.write_text(f"sleep.{function} = 60\n" + machine.path.read_text())
+    script = (
+        "import time\n"
+        "from proteinflex_optimization import GPUManager, GPUError\n"
+        "for _ in range(2):\n"
+        "    start = time.monotonic()\n"
+        "    try: GPUManager().get_available_gpus()\n"
+        "    except GPUError as error: print(time.monotonic() - start, error)\n"
+    )
+    start = time.monotonic()
+    lines = machine.run(script, PROTEINFLEX_GPU_TIMEOUT="0.5").splitlines()
+    assert time.monotonic() - start < 10
+    assert len(lines) == 2
+    for line in lines:
+        assert float(line.split()[0]) < 1.5
+        assert "did not answer within 0.5 s" in line
+
+
+def test_a_gpu_in_exclusive_mode_is_full_with_one_process(machine):
+    machine.write(machine.gpu(0, computemode=3, procs="1:100"), machine.gpu(1, computemode=2), machine.gpu(2, computemode=3))
+    manager = GPUManager()
+    assert manager.allocate_gpus("dynamics") == [2]
+
+
+def test_instances_are_offered_and_the_cut_gpu_is_not(machine, monkeypatch):
+    cut = machine.gpu(0, mig=1, total=80000, err__nvmlDeviceGetMemoryInfo_v2=4)
+    machine.write(cut, machine.mig(1, slot=0), machine.mig(2, slot=3, total=20000))
+    manager = GPUManager()
+    (found,) = manager.get_available_gpus()
+    assert (found["index"], found["is_mig"], found["memory_total"]) == (0, True, 10000)
+    assert found["utilization"] is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-00000002-1111")
+    assert manager.get_available_gpus()[0]["memory_total"] == 20000
+    assert manager.allocate_gpus("prediction") == [0]
+
+
+def test_import_and_construction_ask_no_driver(machine):
+    script = (
+        "import proteinflex_optimization as p; p.GPUManager()\n"
+        "print('stub' in open('/proc/self/maps').read())"
+    )
+    assert machine.run(script).strip() == "False"

@@ -1,0 +1,316 @@
+"""Reservations: seen by every process, freed by every kind of death, never given twice."""
+
+import os
+import pickle
+import signal
+import threading
+import time
+from collections import Counter
+
+import pytest
+from proteinflex_optimization import (
+    GPUManager,
+    InsufficientGPUMemoryError,
+    InvalidArgumentError,
+    UnknownTaskError,
+)
+
+CONTENDER = """
+import sys
+from proteinflex_optimization import GPUManager, InsufficientGPUMemoryError
+manager = GPUManager({"work": 8000}, prefer_single_gpu=True)
+sys.stdin.readline()
+try: print(*manager.allocate_gpus("work"), flush=True)
+except InsufficientGPUMemoryError: print("none", flush=True)
+sys.stdin.readline()
+"""
+
+
+def ask_at_once(machine, count):
+    """Start processes that allocate at the same time, and give each with its answer."""
+    processes = [machine.start(CONTENDER) for _ in range(count)]
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return [(process, process.stdout.readline().strip()) for process in processes]
+
+
+def end(processes):
+    for process, _ in processes:
+        process.communicate("end\n", timeout=30)
+
+
+def test_eight_processes_at_once_never_get_the_same_memory(machine):
+    machine.write(*(machine.gpu(number, total=9000) for number in range(4)))
+    answers = ask_at_once(machine, 8)
+    try:
+        assert Counter(answer for _, answer in answers) == {
+            "0": 1, "1": 1, "2": 1, "3": 1, "none": 4,
+        }  # fmt: skip
+    finally:
+        end(answers)
+    assert GPUManager().reservations() == []
+
+
+def test_threads_of_one_process_never_get_the_same_memory(machine):
+    machine.write(*(machine.gpu(number, total=20000) for number in range(2)))
+    managers = [GPUManager({"work": 8000}, prefer_single_gpu=True) for _ in range(8)]
+    found = []
+
+    def ask(manager):
+        for _ in range(50):
+            try:
+                found.append(manager.allocate_gpus("work")[0])
+            except InsufficientGPUMemoryError:
+                found.append(None)
+            reserved = Counter()
+            for entry in managers[0].reservations():
+                reserved.update(entry["memory"])
+            assert all(memory <= 16000 for memory in reserved.values())
+            manager.release_gpus()
+
+    threads = [threading.Thread(target=ask, args=(manager,)) for manager in managers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 400
+
+
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM, "exit"])
+def test_the_death_of_a_holder_frees_its_memory(machine, kind):
+    machine.write(machine.gpu(0, total=10000))
+    (holder, answer) = ask_at_once(machine, 1)[0]
+    assert answer == "0"
+    manager = GPUManager({"work": 8000})
+    with pytest.raises(InsufficientGPUMemoryError, match=rf"8000 MB held by work \(pid {holder.pid}"):
+        manager.allocate_gpus("work")
+    (entry,) = manager.get_available_gpus()
+    assert entry["memory_reserved_by_others"] == 8000
+    assert entry["reservations"][0]["pid"] == holder.pid
+    if kind == "exit":
+        holder.communicate("end\n", timeout=30)
+    else:
+        holder.send_signal(kind)
+        holder.wait(30)
+    assert manager.allocate_gpus("work") == [0]
+    manager.release_gpus()
+    for stream in (holder.stdin, holder.stdout, holder.stderr):
+        stream.close()
+
+
+def test_a_stopped_holder_keeps_its_memory(machine):
+    machine.write(machine.gpu(0, total=10000))
+    answers = ask_at_once(machine, 1)
+    holder = answers[0][0]
+    holder.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(InsufficientGPUMemoryError):
+            GPUManager({"work": 8000}).allocate_gpus("work")
+    finally:
+        holder.send_signal(signal.SIGCONT)
+        end(answers)
+
+
+def test_memory_in_use_is_not_counted_twice(machine):
+    manager = GPUManager({"work": 8000}, prefer_single_gpu=True)
+    machine.write(machine.gpu(0, total=16000))
+    assert manager.allocate_gpus("work") == [0]
+    # The holder has filled what it reserved: 8000 MB are still there for another.
+    machine.write(machine.gpu(0, total=16000, used=8000, procs=f"{os.getpid()}:8000"))
+    assert GPUManager({"work": 8000}).allocate_gpus("work") == [0]
+
+
+def test_a_task_keeps_its_gpus_and_another_manager_gets_others(machine):
+    one, other = (GPUManager(prefer_single_gpu=True) for _ in range(2))
+    first = one.allocate_gpus("prediction")
+    assert one.allocate_gpus("prediction") == first
+    assert other.allocate_gpus("prediction") != first
+    one.release_gpus("prediction")
+    one.release_gpus("prediction")
+    with one.reserve("dynamics") as gpus:
+        assert gpus
+        assert len(one.reservations()) == 2
+    assert len(one.reservations()) == 1
+    del other
+    assert one.reservations() == []
+
+
+def test_a_forked_child_has_reservations_of_its_own(machine):
+    machine.write(machine.gpu(0), machine.gpu(1))
+    script = """
+import os
+from proteinflex_optimization import GPUManager, InsufficientGPUMemoryError
+manager = GPUManager({"work": 20000}, prefer_single_gpu=True)
+mine = manager.allocate_gpus("work")
+child = os.fork()
+if child == 0:
+    theirs = manager.allocate_gpus("work")
+    print(mine, theirs, len(manager.reservations()), flush=True)
+    manager.release_gpus()
+    print(len(manager.reservations()), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print(len(manager.get_available_gpus()), len(manager.reservations()), flush=True)
+"""
+    assert machine.run(script).splitlines() == ["[0] [1] 2", "1", "2 1"]
+
+
+def test_a_forked_worker_outlives_its_parent_and_keeps_the_memory(machine):
+    machine.write(machine.gpu(0, total=10000))
+    script = """
+import os, sys
+from proteinflex_optimization import GPUManager
+manager = GPUManager({"work": 8000})
+manager.allocate_gpus("work")
+if os.fork():
+    print("parent", flush=True)
+    os._exit(0)
+sys.stdin.readline()
+os._exit(0)
+"""
+    process = machine.start(script)
+    assert process.stdout.readline() == "parent\n"
+    process.wait(30)
+    manager = GPUManager({"work": 8000})
+    assert len(manager.reservations()) == 1
+    process.communicate("end\n", timeout=30)
+    deadline = time.monotonic() + 10
+    while manager.reservations() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert manager.allocate_gpus("work") == [0]
+
+
+def test_waiting_ends_when_memory_is_freed(machine):
+    machine.write(machine.gpu(0, total=10000))
+    holder, waiter = GPUManager({"work": 8000}), GPUManager({"work": 8000})
+    holder.allocate_gpus("work")
+    start = time.monotonic()
+    with pytest.raises(InsufficientGPUMemoryError, match="after waiting 0.3"):
+        waiter.wait_for_gpus("work", 0.3)
+    assert time.monotonic() - start < 2
+    threading.Timer(0.3, holder.release_gpus).start()
+    assert waiter.wait_for_gpus("work", 20) == [0]
+
+
+def test_those_who_wait_are_served_in_their_order(machine):
+    machine.write(machine.gpu(0, total=10000))
+    holder = GPUManager({"work": 8000})
+    holder.allocate_gpus("work")
+    served = []
+
+    def wait(name):
+        manager = GPUManager({"work": 8000})
+        manager.wait_for_gpus("work", 30)
+        served.append(name)
+        manager.release_gpus()
+
+    threads = []
+    for name in range(4):
+        threads.append(threading.Thread(target=wait, args=(name,)))
+        threads[-1].start()
+        time.sleep(0.15)
+    holder.release_gpus()
+    for thread in threads:
+        thread.join()
+    assert served == [0, 1, 2, 3]
+
+
+def test_waiting_for_what_no_gpu_has_fails_at_once(machine):
+    start = time.monotonic()
+    with pytest.raises(InsufficientGPUMemoryError, match="needs 200000 MB"):
+        GPUManager({"work": 200_000}).wait_for_gpus("work", 60)
+    assert time.monotonic() - start < 5
+
+
+def test_all_gpus_one_gpu_or_a_set(machine, monkeypatch):
+    machine.write(
+        machine.gpu(0, total=12000), machine.gpu(1, total=24000), machine.gpu(2, total=24000, used=100)
+    )  # fmt: skip
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    tasks = {"small": 8000, "large": 20000, "set": 40000}
+    many, one = GPUManager(tasks), GPUManager(tasks, prefer_single_gpu=True)
+
+    def chosen(manager, task, **options):
+        with manager.reserve(task, **options) as gpus:
+            return gpus
+
+    assert chosen(many, "small") == [1, 2, 0]
+    assert chosen(many, "small", max_gpus=1) == [0]
+    assert chosen(many, "large") == [1, 2]
+    assert chosen(one, "small") == [0]
+    assert chosen(one, "large") == [1]
+    assert chosen(many, "set") == chosen(one, "set") == [1, 2]
+    with pytest.raises(InsufficientGPUMemoryError, match="at most 1|on one GPU"):
+        one.allocate_gpus("set", max_gpus=1)
+
+
+def test_hostile_files_in_the_directory_are_no_reservations(machine, tmp_path):
+    manager = GPUManager({"work": 100})
+    manager.allocate_gpus("work")
+    directory = tmp_path / "state" / "reservations"
+    (directory / "garbage.lease").write_text("{")
+    (directory / "huge.lease").write_bytes(b"x" * 200_000)
+    (directory / "link.lease").symlink_to("/etc/passwd")
+    os.mkfifo(directory / "pipe.lease")
+    assert len(manager.reservations()) == 1
+    GPUManager({"work": 100}).allocate_gpus("work")
+    assert not (directory / "garbage.lease").exists()
+
+
+def test_a_directory_that_can_not_be_written_is_an_error(machine, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises((OSError, InvalidArgumentError)):
+        GPUManager(state_dir=tmp_path / "file").allocate_gpus("dynamics")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["16GB", [], 5, {"prediction": "16GB"}, {"prediction": 0}, {"prediction": -1},
+     {"prediction": True}, {"prediction": float("nan")}, {"prediction": float("inf")},
+     {"prediction": 10**30}, {"prediction": None}, {1: 5}, {"": 5}],
+)  # fmt: skip
+def test_requirements_that_make_no_sense_are_refused(value):
+    with pytest.raises(InvalidArgumentError, match="required_memory"):
+        GPUManager(value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"prefer_single_gpu": 1}, {"prefer_single_gpu": "no"}, {"safety_margin": 1.0},
+     {"safety_margin": -0.1}, {"safety_margin": float("nan")}, {"safety_margin": "5%"},
+     {"safety_margin": True}, {"state_dir": 5}, {"state_dir": ""}],
+)  # fmt: skip
+def test_options_that_make_no_sense_are_refused(options):
+    with pytest.raises(InvalidArgumentError, match=next(iter(options))):
+        GPUManager(**options)
+
+
+def test_arguments_are_checked(machine):
+    manager = GPUManager()
+    with pytest.raises(UnknownTaskError, match="dynamics, prediction"):
+        manager.allocate_gpus("docking")
+    with pytest.raises(KeyError):
+        GPUManager({}).allocate_gpus("prediction")
+    for most in (0, -1, True, 1.5, "1"):
+        with pytest.raises(InvalidArgumentError, match="max_gpus"):
+            manager.allocate_gpus("dynamics", max_gpus=most)
+    for timeout in (-1, float("nan"), True, "1", float("inf")):
+        with pytest.raises(InvalidArgumentError, match="timeout"):
+            manager.wait_for_gpus("dynamics", timeout)
+    for indices in ([9], [0, 0], [-1], [True], [0.0], ["0"], "0", 0, None, [10**30]):
+        with pytest.raises(InvalidArgumentError, match="gpu_indices"):
+            manager.get_optimal_batch_size("dynamics", indices)
+    with pytest.raises(InvalidArgumentError, match="task"):
+        manager.allocate_gpus(5)
+    assert manager.reservations() == []
+
+
+def test_a_manager_travels_to_another_process_without_its_reservations(machine):
+    manager = GPUManager({"work": 8000}, True, safety_margin=0.1)
+    manager.allocate_gpus("work")
+    copy = pickle.loads(pickle.dumps(manager))
+    assert (copy.required_memory, copy.prefer_single_gpu, copy.safety_margin) == (
+        {"work": 8000}, True, 0.1,
+    )  # fmt: skip
+    assert len(copy.reservations()) == 1
