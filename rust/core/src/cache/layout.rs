@@ -91,10 +91,15 @@ impl Layout {
             std::path::absolute(root).map_err(|error| Error::io("make absolute", root, error))?;
         let layout = Self { root };
         create_with_parents(storage, &layout.root)?;
-        for name in ["entries", "writing", "pins", "locks", "set-aside"] {
-            create(storage, &layout.root.join(name))?;
-        }
         layout.write_tag(storage)?;
+        let mut created = false;
+        for name in ["entries", "writing", "pins", "locks", "set-aside"] {
+            created |= create(storage, &layout.root.join(name))?;
+        }
+        if created {
+            // An entry is no more durable than the folders that lead to it.
+            sync(storage, &layout.root)?;
+        }
         Ok(layout)
     }
 
@@ -105,7 +110,7 @@ impl Layout {
 
     /// The file of a published entry.
     pub fn entry(&self, key: &Key) -> PathBuf {
-        self.entries().join(&key.as_str()[2..4]).join(format!("{key}{SUFFIX}"))
+        self.folder(key).join(format!("{key}{SUFFIX}"))
     }
 
     /// Where the folders of entries are.
@@ -155,15 +160,22 @@ impl Layout {
 
     /// Makes the folder of an entry, where it is missing.
     pub fn prepare_folder(&self, storage: &dyn Storage, key: &Key) -> Result<()> {
-        let entry = self.entry(key);
-        match entry.parent() {
-            Some(folder) if !folder.is_dir() => {
-                create(storage, folder)?;
-                let entries = self.entries();
-                storage.sync_dir(&entries).map_err(|error| Error::io("sync", &entries, error))
-            }
-            _ => Ok(()),
+        if !self.has_folder(key) && create(storage, &self.folder(key))? {
+            // Another process may write into it already, so whoever sees it missing syncs it.
+            sync(storage, &self.entries())?;
         }
+        Ok(())
+    }
+
+    /// Whether the folder of an entry is there, as a folder of ours: a link to elsewhere is not
+    /// followed.
+    pub fn has_folder(&self, key: &Key) -> bool {
+        self.folder(key).symlink_metadata().is_ok_and(|found| found.is_dir())
+    }
+
+    /// The folder of an entry.
+    pub fn folder(&self, key: &Key) -> PathBuf {
+        self.entries().join(&key.as_str()[2..4])
     }
 
     fn write_tag(&self, storage: &dyn Storage) -> Result<()> {
@@ -186,16 +198,21 @@ fn create_with_parents(storage: &dyn Storage, path: &Path) -> Result<()> {
     if let Some(parent) = path.parent() {
         create_with_parents(storage, parent)?;
     }
-    create(storage, path)
+    create(storage, path).map(drop)
 }
 
-fn create(storage: &dyn Storage, path: &Path) -> Result<()> {
+fn sync(storage: &dyn Storage, directory: &Path) -> Result<()> {
+    storage.sync_dir(directory).map_err(|error| Error::io("sync", directory, error))
+}
+
+/// Makes a directory where it is missing; answers whether it was.
+fn create(storage: &dyn Storage, path: &Path) -> Result<bool> {
     match storage.create_dir(path) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(true),
         // Two processes may begin at the same time. A symlink is no directory of ours.
         Err(error) if path.symlink_metadata().is_ok_and(|found| found.is_dir()) => {
             drop(error);
-            Ok(())
+            Ok(false)
         }
         Err(error) => Err(Error::io("create", path, error)),
     }

@@ -38,7 +38,8 @@ impl Cache {
     /// Whether something is stored under this key.
     pub fn contains(&self, key: &str) -> bool {
         Key::parse(key).is_some_and(|key| {
-            self.entry_path(&key).symlink_metadata().is_ok_and(|found| found.is_file())
+            self.layout.has_folder(&key)
+                && self.entry_path(&key).symlink_metadata().is_ok_and(|found| found.is_file())
         })
     }
 
@@ -57,12 +58,19 @@ impl Cache {
 
     /// Opens an entry to look at, without any mark of use.
     pub(super) fn open_entry_quietly(&self, key: &Key) -> Result<OpenEntry> {
+        if !self.layout.has_folder(key) {
+            return Err(self.not_found(key.as_str()));
+        }
         let path = self.entry_path(key);
         let inode = inode(&path);
         let entry = match Entry::open(&path) {
             Ok(entry) => entry,
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 return Err(self.not_found(key.as_str()));
+            }
+            // A file of this name is ours, so what doesn't look like an entry is a damaged one.
+            Err(Error::NotThisFormat { path, found, .. }) => {
+                return Err(Error::corrupt(&path, "the head", found));
             }
             Err(error) => return Err(error),
         };
@@ -99,11 +107,14 @@ impl Cache {
     }
 
     fn set_aside_if_damaged(&self, key: &Key, met: Option<u64>, error: &Error) {
-        if !matches!(error, Error::Corrupt { .. } | Error::NotThisFormat { .. }) {
+        if !matches!(error, Error::Corrupt { .. }) {
             return;
         }
         self.counters.corrupt.fetch_add(1, Ordering::Relaxed);
         let path = self.entry_path(key);
+        // Held, so that what is moved is what was met and not what is being published. A directory
+        // that can't be locked can't be changed either, and the rename will say so.
+        let _lock = self.lock().ok();
         if met.is_none() || inode(&path) != met {
             // Another process was faster, or has stored it anew.
             return;

@@ -39,15 +39,21 @@ pub struct Verification {
 impl Cache {
     /// Removes an entry. Whoever has it open reads on.
     pub fn remove(&self, key: &str) -> Result<()> {
-        let parsed = Key::parse(key).ok_or_else(|| self.not_found(key))?;
+        let parsed = Key::parse(key).filter(|_| self.contains(key));
+        let parsed = parsed.ok_or_else(|| self.not_found(key))?;
+        let _lock = self.lock()?;
         if !self.remove_if_there(&self.entry_path(&parsed))? {
             return Err(self.not_found(key));
         }
-        self.remove_if_there(&self.layout.pin(&parsed)).map(drop)
+        self.remove_if_there(&self.layout.pin(&parsed))?;
+        let folder = self.layout.folder(&parsed);
+        self.storage.sync_dir(&folder).map_err(|error| Error::io("sync", &folder, error))
     }
 
     /// Keeps an entry from being evicted.
     pub fn pin(&self, key: &str) -> Result<()> {
+        // Held, so that nobody evicts what is being pinned.
+        let _lock = self.lock()?;
         let parsed = Key::parse(key).filter(|_| self.contains(key));
         let parsed = parsed.ok_or_else(|| self.not_found(key))?;
         let path = self.layout.pin(&parsed);
