@@ -322,3 +322,26 @@ RESTORERS: dict[str, Callable[[Any], Any]] = {
     "PureWindowsPath": pathlib.PureWindowsPath,
     "dtype": _arrays.parse,
 }
+
+
+def array_of(value: Any, name: str) -> Any:
+    """Give per-frame data that is no array yet as one: a tensor, a list of numbers or of rows.
+
+    Raises
+    ------
+    InvalidTypeError
+        It is nothing of the kind.
+    """
+    if _is_tensor(value):
+        from . import _tensors
+
+        return _tensors.as_array(value, name)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InvalidTypeError(f"{name} can't be made an array: {error}") from error
+    if array.dtype.hasobject:
+        raise InvalidTypeError(
+            f"{name} is of type {type(value).__name__}: expected an array of numbers"
+        )
+    return array

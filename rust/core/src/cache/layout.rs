@@ -72,6 +72,26 @@ fn prefix(kind: Kind) -> char {
     }
 }
 
+/// The directory of whoever does not name one: `$PROTEINFLEX_CACHE_DIR`, else `proteinflex` where the
+/// platform keeps its caches.
+pub fn default_directory() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(directory) = set("PROTEINFLEX_CACHE_DIR") {
+        return Ok(directory.into());
+    }
+    let caches = set("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| {
+        let platform = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+        set("HOME").map(|home| Path::new(&home).join(platform))
+    });
+    caches.map(|caches| caches.join("proteinflex")).ok_or_else(|| {
+        Error::argument(
+            "cache_dir",
+            "None",
+            "a directory, since neither PROTEINFLEX_CACHE_DIR nor HOME is set",
+        )
+    })
+}
+
 /// The suffix of entries.
 pub const SUFFIX: &str = ".fxt";
 

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-pub use layout::{Key, kind_of};
+pub use layout::{Key, default_directory, kind_of};
 pub use load::OpenEntry;
 pub use stats::{EntryInfo, Stats};
 pub use store::{LiveEntry, PendingEntry};

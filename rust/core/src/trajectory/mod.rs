@@ -6,7 +6,9 @@ mod select;
 mod verify;
 mod writer;
 
-pub use crate::container::{ArraySpec, DType, Encoding, EntryHead, FieldSpec, Kind, Profile};
+pub use crate::container::{
+    ArraySpec, DType, Encoding, EntryHead, FieldSpec, Kind, MAX_DATA_ID, MAX_METADATA, Profile,
+};
 pub use reader::Entry;
 pub use select::Frames;
 pub use verify::{ChunkReport, Report};

