@@ -88,13 +88,13 @@ def _infos(handler: DataHandler, kind: str | None) -> list[dict[str, Any]]:
     entries = []
     for key in handler.keys(kind):
         try:
-            info = dict(handler.info(key))
+            info = handler.info(key)
         except CacheKeyError:
             continue  # Evicted since it was listed.
         except CorruptDataError as error:
             print(f"flexopt: {error}", file=sys.stderr)
             continue
-        entries.append({"key": key, **info, "pinned": bool(info.get("pinned", False))})
+        entries.append(info)
     return entries
 
 
@@ -140,72 +140,58 @@ def _verify(options: argparse.Namespace) -> int:
         if sys.stderr.isatty():
             print(f"\r{number}/{len(keys)}", end="", file=sys.stderr, flush=True)
         try:
-            reports.append(_checked(handler, key))
+            reports.append(handler.verify(key))
         except CacheKeyError:
             if options.keys:
                 raise
             # Evicted since it was listed.
     if sys.stderr.isatty():
         print("\r", end="", file=sys.stderr)
-    damaged = [report for report in reports if report["damaged"]]
+    damaged = [entry for report in reports for entry in report["damaged"]]
     if options.json:
         print(json.dumps({"checked": len(reports), "damaged": damaged}, indent=2, default=str))
     else:
-        for report in damaged:
-            for problem in report["damaged"]:
-                print(f"{report['key']}: {printable(str(problem))}")
+        for entry in damaged:
+            print(f"{entry['key']}: {printable(entry['reason'])}")
         print(f"{len(reports)} checked, {len(damaged)} damaged")
     return 1 if damaged else 0
-
-
-def _checked(handler: DataHandler, key: str) -> dict[str, Any]:
-    report = handler.verify(key)
-    return {"key": key, "damaged": list(report["damaged"])}
 
 
 def _prune(options: argparse.Namespace) -> int:
     handler = _open(options)
     stats = handler.get_cache_stats()
     target = None if options.to is None else parse_size(options.to, stats["max_bytes"])
-    victims = [] if target is None else _victims(handler, stats["used_bytes"] - target)
     if options.dry_run:
-        litter: Any = None
-    else:
-        litter = handler.cleanup()
-        for victim in victims:
-            _remove_if_there(handler, victim["key"])
-    freed = sum(victim["stored_bytes"] for victim in victims)
-    if options.json:
-        removed = [victim["key"] for victim in victims]
-        result = {"removed": removed, "freed_bytes": freed, "litter": litter}
-        print(json.dumps(result | {"dry_run": options.dry_run}, indent=2, default=str))
+        victims = [] if target is None else _victims(handler, target)
+        freed = sum(victim["stored_bytes"] for victim in victims)
+        if options.json:
+            keys = [victim["key"] for victim in victims]
+            print(json.dumps({"would_remove": keys, "would_free_bytes": freed}, indent=2))
+        else:
+            _print_table(victims)
+            print(f"nothing was removed; {_size(freed)} would be")
         return 0
-    for victim in victims:
-        print(f"{victim['key']} {_size(victim['stored_bytes']):>9}  {printable(victim['data_id'])}")
-    verb = "would be removed" if options.dry_run else "removed"
-    print(f"{len(victims)} entries {verb}, {_size(freed)}")
+    litter = handler.cleanup()
+    evicted = 0 if target is None else handler.prune(target / 1e9)
+    freed = stats["used_bytes"] - handler.get_cache_stats()["used_bytes"]
+    if options.json:
+        print(json.dumps({"evicted": evicted, "freed_bytes": freed, "litter": litter}, indent=2))
+    else:
+        pieces = sum(litter.values())
+        print(f"{evicted} evicted, {pieces} pieces of litter removed; {_size(freed)} less")
     return 0
 
 
-def _victims(handler: DataHandler, excess: int) -> list[dict[str, Any]]:
-    """Choose the entries that were used least recently, pinned ones excepted."""
+def _victims(handler: DataHandler, target: int) -> list[dict[str, Any]]:
+    """Choose as eviction does: those used least recently first, pinned ones never."""
+    entries = _infos(handler, None)
+    excess = sum(entry["stored_bytes"] for entry in entries) - target
     victims = []
-    for entry in sorted(_infos(handler, None), key=lambda entry: float(entry["last_used"])):
-        if excess <= 0:
-            break
-        if not entry["pinned"]:
+    for entry in sorted(entries, key=lambda entry: float(entry["last_used"])):
+        if excess > 0 and not entry["pinned"]:
             victims.append(entry)
             excess -= entry["stored_bytes"]
     return victims
-
-
-def _remove_if_there(handler: DataHandler, key: str) -> None:
-    from proteinflex_optimization import CacheKeyError
-
-    try:
-        handler.remove(key)
-    except CacheKeyError:
-        pass
 
 
 def _remove(options: argparse.Namespace) -> int:

@@ -3,8 +3,8 @@
     simulation.reporters.append(TrajectoryReporter(handler, "protein1_md", 1000))
     simulation.step(1_000_000)
 
-Each frame carries the step at which it was taken, so a simulation that is restarted from a checkpoint
-goes on in the same trajectory: what was written after that checkpoint is dropped first.
+Each frame carries the step at which it was taken, so a simulation that is restarted from a
+checkpoint goes on in the same trajectory: what was written after that checkpoint is dropped first.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ COPIED_FRAMES = 64
 
 def _at_end(writer: Any) -> None:
     """Finish what nobody closed, when its reporter goes or the program ends."""
-    if getattr(sys, "last_value", None) is None:
-        writer.__exit__(None, None, None)
+    if writer.n_frames > 0 and getattr(sys, "last_value", None) is None:
+        writer.close()
     else:
         # The program dies of an error: keep everything, for the run that goes on.
-        writer.flush()
+        writer.suspend()
 
 
 class TrajectoryReporter:
@@ -50,9 +50,9 @@ class TrajectoryReporter:
     interval : int
         A frame is written after every so many steps.
     precision : float or None, optional
-        The spacing, in Å (velocities: in Å/ps, forces: in kJ/mol/nm), of the grid that coordinates may
-        be rounded to; the error is at most half of it. None keeps every bit of the single-precision
-        numbers. The default, 0.001 Å, is what GROMACS and OpenMM write into XTC files, times ten.
+        The spacing, in Å (velocities: Å/ps, forces: kJ/mol/nm), of the grid that numbers may be
+        rounded to; the error is at most half of it. None keeps every bit of the single-precision
+        numbers. The default, 0.001 Å, is ten times finer than the 0.001 nm of XTC files.
     metadata : dict, optional
         Plain values that are kept with the trajectory.
     velocities, forces, energies : bool, optional
@@ -81,10 +81,10 @@ class TrajectoryReporter:
     ===========  ==============  =======  =========
 
     What was reported is durable after `flush`; the trajectory can be read once `close` has been
-    called, by hand, at the end of a ``with`` block, or at the end of the program. A run that dies leaves
-    it unfinished, and the next reporter of the same name goes on with it. When the simulation begins
-    to step (or in `resume_at`) stored frames later than its step are dropped, so no step is ever there
-    twice.
+    called, by hand, at the end of a ``with`` block, or at the end of the program. A run that dies
+    leaves it unfinished, and the next reporter of the same name goes on with it. When the simulation
+    begins to step (or in `resume_at`) stored frames later than its step are dropped, so no step is
+    ever there twice.
     """
 
     def __init__(
@@ -143,8 +143,8 @@ class TrajectoryReporter:
         """Go on from a simulation step: drop the frames that were stored after it.
 
         The reporter does this by itself when the simulation begins to step. Call it before, where
-        something has to know `n_frames` earlier. Later calls do nothing, except where the simulation
-        was set back.
+        something has to know `n_frames` earlier. Later calls do nothing, except where the
+        simulation was set back.
 
         Parameters
         ----------
@@ -210,7 +210,7 @@ class TrajectoryReporter:
 
     def close(self) -> None:
         """Finish the trajectory, which can be read from then on. Does nothing the second time."""
-        self._end(None, None, None)
+        self._end(failed=False)
 
     def __enter__(self) -> TrajectoryReporter:
         """Give this reporter."""
@@ -223,17 +223,15 @@ class TrajectoryReporter:
         trace: TracebackType | None,
     ) -> None:
         """Finish the trajectory, or after an exception, leave it to be resumed."""
-        self._end(kind, value, trace)
+        self._end(failed=kind is not None)
 
-    def _end(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _end(self, *, failed: bool) -> None:
         if self._finalizer.detach() is not None:
             self._n_frames_when_closed = int(self._writer.n_frames)
-            self._writer.__exit__(kind, value, trace)
+            if not failed and self._n_frames_when_closed > 0:
+                self._writer.close()
+            else:
+                self._writer.suspend()
 
     def _stored_steps(self) -> Any:
         if self.n_frames == 0:
@@ -268,8 +266,8 @@ class TrajectoryReporter:
 
     def _not_ours(self) -> InvalidArgumentError:
         return InvalidArgumentError(
-            f"data_id={self._data_id!r} is not valid: expected a trajectory whose frames carry their "
-            "step; pass resume=False to replace the one that is there"
+            f"data_id={self._data_id!r} is not valid: expected a trajectory whose frames carry "
+            "their step; pass resume=False to replace the one that is there"
         )
 
     def _other_fields(self, simulation: Any, state: Any, step: int) -> dict[str, Any]:

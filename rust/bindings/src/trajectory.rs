@@ -431,6 +431,8 @@ impl TrajectoryWriter {
     /// ------
     /// InvalidArgumentError
     ///     A field does not fit the earlier ones; nothing was added.
+    /// CacheFullError
+    ///     There is no room below the limit; the frames so far are kept.
     /// OSError
     ///     The disk is full, for example.
     #[pyo3(signature = (frames, **per_frame))]
@@ -455,7 +457,9 @@ impl TrajectoryWriter {
         }
         let specs = fields.iter().map(FieldData::spec).collect::<PyResult<Vec<_>>>()?;
         let bytes = fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
+        let cache = Arc::clone(&self.cache);
         self.with(py, move |live| {
+            cache.make_room_for(live)?;
             let writer = live.writer();
             if writer.fields().is_empty() {
                 let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();

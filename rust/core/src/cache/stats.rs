@@ -62,6 +62,8 @@ pub struct EntryInfo {
     pub fields: Vec<FieldSpec>,
     /// Its frames.
     pub n_frames: u64,
+    /// Whether it is kept from being evicted.
+    pub pinned: bool,
 }
 
 impl Cache {
@@ -126,6 +128,7 @@ impl Cache {
             arrays: opened.arrays().to_vec(),
             fields: opened.fields().to_vec(),
             n_frames: opened.n_frames(),
+            pinned: self.layout.pin(&parsed).symlink_metadata().is_ok(),
         })
     }
 }

@@ -24,8 +24,15 @@ pub struct LiveEntry {
     key: Key,
     path: PathBuf,
     writer: EntryWriter,
+    /// Up to this size, room has been made.
+    room: u64,
     _lock: FileLock,
 }
+
+/// Room for a trajectory that is being written is made in steps of this part of the limit,
+const GROWTH_PART: u64 = 64;
+/// but of no less and no more than this many bytes.
+const GROWTH: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
 
 impl Cache {
     /// Begins an entry that is stored at once.
@@ -72,7 +79,7 @@ impl Cache {
             })?;
         let path = self.layout.live(&key);
         if resume && let Some(writer) = self.resume(&path)? {
-            return Ok(LiveEntry { key, path, writer, _lock: lock });
+            return Ok(LiveEntry { key, path, writer, room: 0, _lock: lock });
         }
         match self.storage.remove_file(&path) {
             Ok(()) => {}
@@ -85,7 +92,25 @@ impl Cache {
         let writer = EntryWriter::create(file, &path, &head, encoding)?;
         let writing = self.layout.writing();
         self.storage.sync_dir(&writing).map_err(|error| Error::io("sync", &writing, error))?;
-        Ok(LiveEntry { key, path, writer, _lock: lock })
+        Ok(LiveEntry { key, path, writer, room: 0, _lock: lock })
+    }
+
+    /// Makes room for a trajectory to grow, before frames are appended to it.
+    ///
+    /// Where there can be none, the frames that it has are kept, and it can be resumed later.
+    pub fn make_room_for(&self, live: &mut LiveEntry) -> Result<()> {
+        let bytes = live.writer.stored_bytes();
+        if bytes < live.room {
+            return Ok(());
+        }
+        let max_bytes = self.max_bytes()?;
+        let step = (max_bytes / GROWTH_PART).clamp(*GROWTH.start(), *GROWTH.end());
+        let _lock = self.lock()?;
+        // At its limit it is refused; below, it may take what is left of it.
+        let wanted = if bytes < max_bytes { (bytes + step).min(max_bytes) } else { bytes + step };
+        self.make_room_to_grow(&live.key, wanted)?;
+        live.room = bytes + step;
+        Ok(())
     }
 
     /// Takes up an unfinished trajectory, if there is one of which anything was made durable.
@@ -108,6 +133,11 @@ impl Cache {
     /// Publishes a trajectory that was written frame by frame.
     pub fn finish_live(&self, live: LiveEntry, tree: &[u8]) -> Result<Key> {
         self.layout.prepare_folder(&*self.storage, &live.key)?;
+        {
+            // Before it is finished, so that one for which there is no room stays as it was.
+            let _lock = self.lock()?;
+            self.make_room(&live.key, live.writer.stored_bytes())?;
+        }
         live.writer.finish(tree)?;
         self.publish(&live.key, &live.path)?;
         let writing = self.layout.writing();
