@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,11 +56,11 @@ def test_processes_that_ask_at_once_compute_once(tmp_path):
 
 
 def ask(directory, barrier):
-    handler = DataHandler(os.path.join(directory, "cache"))
+    handler = DataHandler(Path(directory) / "cache")
 
     def compute():
-        with open(os.path.join(directory, f"computed-{os.getpid()}"), "x"):
-            time.sleep(0.3)
+        (Path(directory) / f"computed-{os.getpid()}").touch(exist_ok=False)
+        time.sleep(0.3)
         return {"x": np.full(1000, 7)}
 
     barrier.wait()

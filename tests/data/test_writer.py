@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,15 +41,20 @@ def test_frames_appear_when_the_writer_is_closed(handler):
 
 
 def test_an_error_leaves_the_trajectory_to_be_resumed(handler):
-    with pytest.raises(ZeroDivisionError), handler.trajectory_writer("md") as writer:
-        writer.append(frames(0, 7))
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        append_and_fail(handler)
     assert handler.key_for("md") not in handler
     assert handler.cleanup()["unfinished"] == 0
     with handler.trajectory_writer("md", resume=True) as writer:
         assert writer.n_frames == 7
         writer.append(frames(7, 9))
     np.testing.assert_array_equal(handler.open(handler.key_for("md"))[:], frames(0, 9))
+
+
+def append_and_fail(handler):
+    with handler.trajectory_writer("md") as writer:
+        writer.append(frames(0, 7))
+        raise ZeroDivisionError
 
 
 def test_what_does_not_fit_the_earlier_frames_is_refused_whole(handler):
@@ -115,7 +121,7 @@ while True:
 def test_flushed_frames_survive_kill_9_of_the_writer(handler, tmp_path):
     random = np.random.default_rng(1)
     flushed = 0
-    here = os.path.dirname(__file__)
+    here = str(Path(__file__).parent)
     for _ in range(6):
         job = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(tmp_path), here], stdout=subprocess.PIPE, text=True

@@ -82,9 +82,9 @@ class TrajectoryReporter:
 
     What was reported is durable after `flush`; the trajectory can be read once `close` has been
     called, by hand, at the end of a ``with`` block, or at the end of the program. A run that dies
-    leaves it unfinished, and the next reporter of the same name goes on with it. When the simulation
-    begins to step (or in `resume_at`) stored frames later than its step are dropped, so no step is
-    ever there twice.
+    leaves it unfinished, and the next reporter of the same name goes on with it. When the
+    simulation begins to step (or in `resume_at`) stored frames later than its step are dropped, so
+    no step is ever there twice.
     """
 
     def __init__(
