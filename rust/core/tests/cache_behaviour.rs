@@ -378,6 +378,46 @@ fn a_live_trajectory_counts_is_not_evicted_and_has_one_writer() {
     check_frames(&cache, &key, 0..50);
 }
 
+#[test]
+fn a_damaged_unfinished_trajectory_is_not_silently_begun_anew() {
+    let directory = directory();
+    let cache = open(&directory, None);
+    let mut live = begin_live(&cache, "md", false).unwrap();
+    append(&mut live, 0..5);
+    live.writer().flush().unwrap();
+    drop(live);
+    let key = Key::of(Kind::Trajectory, "md");
+    let path = directory.path.join("writing").join(format!("{key}.fxt"));
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    overwrite(&path, &bytes);
+    let error = begin_live(&cache, "md", true).unwrap_err();
+    assert!(error.to_string().contains("resume=False"), "{error}");
+    assert_eq!(begin_live(&cache, "md", false).unwrap().reader().n_frames(), 0);
+}
+
+#[test]
+fn a_trajectory_for_which_there_is_no_room_stays_resumable() {
+    let directory = directory();
+    let cache = open(&directory, room_for(1));
+    let mut live = begin_live(&cache, "md", false).unwrap();
+    append(&mut live, 0..300);
+    live.writer().flush().unwrap();
+    let key = store(&cache, "a", 1).unwrap();
+    cache.pin(key.as_str()).unwrap();
+    append(&mut live, 300..2000);
+    live.writer().flush().unwrap();
+    let error = cache.finish_live(live, &[1, 0xc0]).unwrap_err();
+    assert!(matches!(error, Error::CacheFull(_)), "{error}");
+    assert!(cache.contains(key.as_str()));
+    cache.unpin(key.as_str()).unwrap();
+    open(&directory, room_for(3));
+    let live = begin_live(&cache, "md", true).unwrap();
+    assert_eq!(live.reader().n_frames(), 2000);
+    let key = cache.finish_live(live, &[1, 0xc0]).unwrap();
+    check_frames(&cache, &key, 0..2000);
+}
+
 const ATOMS: u64 = 10;
 
 fn begin_live(
@@ -389,9 +429,11 @@ fn begin_live(
 }
 
 fn frames(range: std::ops::Range<u32>) -> Vec<u8> {
+    // Noise, so that sizes on disk can be foreseen.
+    let noise = |index: u64| index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 41;
     range
-        .flat_map(|frame| (0..ATOMS * 3).map(move |i| frame as f32 + i as f32 * 0.37))
-        .flat_map(f32::to_le_bytes)
+        .flat_map(|frame| (0..ATOMS * 3).map(move |i| noise(u64::from(frame) * 997 + i)))
+        .flat_map(|bits| f32::from_bits(bits as u32 | 0x3f80_0000).to_le_bytes())
         .collect()
 }
 

@@ -78,21 +78,40 @@ impl Cache {
                 )
             })?;
         let path = self.layout.live(&key);
-        if resume && let Some(writer) = self.resume(&path)? {
-            return Ok(LiveEntry { key, path, writer, room: 0, _lock: lock });
-        }
-        match self.storage.remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("remove", &path, error)),
-        }
-        let file =
-            self.storage.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
-        let head = head(Kind::Trajectory, data_id, metadata);
-        let writer = EntryWriter::create(file, &path, &head, encoding)?;
-        let writing = self.layout.writing();
-        self.storage.sync_dir(&writing).map_err(|error| Error::io("sync", &writing, error))?;
+        let unfinished = if resume { self.resume(&path)? } else { None };
+        let writer = match unfinished {
+            Some(writer) => writer,
+            None => {
+                self.create_live(&path, &head(Kind::Trajectory, data_id, metadata), encoding)?
+            }
+        };
         Ok(LiveEntry { key, path, writer, room: 0, _lock: lock })
+    }
+
+    /// Begins an unfinished trajectory at `path`, in place of an older one. Under that name there is
+    /// never one whose head is not durable, so what can't be resumed later is damaged.
+    fn create_live(
+        &self,
+        path: &Path,
+        head: &EntryHead,
+        encoding: Encoding,
+    ) -> Result<EntryWriter> {
+        let key = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let temporary = path.with_file_name(Owner::current().temporary_name(key));
+        let writing = self.layout.writing();
+        let begin_error = |error| Error::io("begin", path, error);
+        let file = self.storage.create_new(&temporary).map_err(begin_error)?;
+        let begun = EntryWriter::create(file, path, head, encoding).and_then(|mut writer| {
+            writer.flush()?;
+            self.storage.rename(&temporary, path).map_err(begin_error)?;
+            self.storage.sync_dir(&writing).map_err(begin_error)?;
+            Ok(writer)
+        });
+        if begun.is_err() {
+            // After renaming there is nothing under this name.
+            let _ = self.storage.remove_file(&temporary);
+        }
+        begun
     }
 
     /// Makes room for a trajectory to grow, before frames are appended to it.
@@ -113,7 +132,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Takes up an unfinished trajectory, if there is one of which anything was made durable.
+    /// Takes up an unfinished trajectory, if there is one.
     fn resume(&self, path: &Path) -> Result<Option<EntryWriter>> {
         let file = match self.storage.open(path) {
             Ok(file) => file,
@@ -121,12 +140,11 @@ impl Cache {
             Err(error) => return Err(Error::io("open", path, error)),
         };
         match EntryWriter::resume(file, path) {
-            Ok(writer) => Ok(Some(writer)),
-            // Killed before its first flush: nothing was promised, nothing is lost.
-            Err(Error::Corrupt { .. } | Error::NotThisFormat { .. }) if !was_flushed(path) => {
-                Ok(None)
+            Err(Error::Corrupt { path, part, reason, .. }) => {
+                let remedy = "pass resume=False to write the trajectory from its beginning";
+                Err(Error::Corrupt { path, part, reason, remedy })
             }
-            Err(error) => Err(error),
+            other => other.map(Some),
         }
     }
 
@@ -202,10 +220,4 @@ impl LiveEntry {
 fn head(kind: Kind, data_id: &str, metadata: Vec<u8>) -> EntryHead {
     let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     EntryHead { kind, data_id: data_id.to_owned(), created, metadata }
-}
-
-/// Whether a file that can't be resumed may have held more than its first, unfinished bytes.
-fn was_flushed(path: &Path) -> bool {
-    const FIRST_BYTES: u64 = 64 << 10;
-    path.metadata().is_ok_and(|metadata| metadata.len() > FIRST_BYTES)
 }

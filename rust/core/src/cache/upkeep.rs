@@ -80,7 +80,9 @@ impl Cache {
                 done.temporary += remove_abandoned(&*self.storage, &folder.path())?;
             }
         }
-        done.temporary += remove_abandoned(&*self.storage, self.layout.root())?;
+        for folder in [self.layout.root(), &self.layout.writing()] {
+            done.temporary += remove_abandoned(&*self.storage, folder)?;
+        }
         for damaged in list(&self.layout.set_aside())? {
             done.set_aside += usize::from(self.remove_if_there(&damaged.path())?);
         }
