@@ -387,7 +387,7 @@ fn a_damaged_unfinished_trajectory_is_not_silently_begun_anew() {
     live.writer().flush().unwrap();
     drop(live);
     let key = Key::of(Kind::Trajectory, "md");
-    let path = directory.path.join("writing").join(format!("{key}.fxt"));
+    let path = file_of(&directory, &key).with_extension("writing");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[100] ^= 1;
     overwrite(&path, &bytes);

@@ -34,9 +34,9 @@ impl Cache {
                 self.directory().display()
             )));
         }
-        let entries = self.entries()?;
+        let (entries, unfinished) = self.scan()?;
         let unfinished: u64 =
-            self.unfinished()?.iter().filter(|live| live.key != *key).map(|live| live.bytes).sum();
+            unfinished.iter().filter(|live| live.key != *key).map(|live| live.bytes).sum();
         let others: Vec<Listed> = entries.into_iter().filter(|entry| entry.key != *key).collect();
         let used = unfinished + kept + others.iter().map(|entry| entry.bytes).sum::<u64>();
         self.evict(others, (used + bytes).saturating_sub(max_bytes), bytes, max_bytes)

@@ -4,11 +4,14 @@
 //! CACHEDIR.TAG               tells backup programs to leave the directory out
 //! settings.json              the limit
 //! entries/ab/t-ab….fxt       published entries, in 256 folders by the first digits of the key
-//! writing/t-ab….fxt          trajectories that are being written, or can be resumed
+//! entries/ab/t-ab….writing   trajectories that are being written, or can be resumed
 //! pins/t-ab…                 an empty file for each pinned entry
 //! locks/                     lock files
 //! set-aside/                 damaged entries
 //! ```
+//!
+//! A trajectory is written in the folder where it will be published: a rename from one directory to
+//! another may lose both names in a power cut, one within a directory can't.
 //!
 //! A key is a hash, so no name that a user chose is ever part of a path.
 
@@ -94,6 +97,8 @@ pub fn default_directory() -> Result<PathBuf> {
 
 /// The suffix of entries.
 pub const SUFFIX: &str = ".fxt";
+/// The suffix of trajectories that are not finished.
+pub const WRITING: &str = ".writing";
 
 const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
     # This directory is a cache. Backup programs may leave it out.\n";
@@ -113,7 +118,7 @@ impl Layout {
         create_with_parents(storage, &layout.root)?;
         layout.write_tag(storage)?;
         let mut created = false;
-        for name in ["entries", "writing", "pins", "locks", "set-aside"] {
+        for name in ["entries", "pins", "locks", "set-aside"] {
             created |= create(storage, &layout.root.join(name))?;
         }
         if created {
@@ -138,14 +143,9 @@ impl Layout {
         self.root.join("entries")
     }
 
-    /// Where trajectories are written.
-    pub fn writing(&self) -> PathBuf {
-        self.root.join("writing")
-    }
-
     /// The file of a trajectory while it is written.
     pub fn live(&self, key: &Key) -> PathBuf {
-        self.writing().join(format!("{key}{SUFFIX}"))
+        self.folder(key).join(format!("{key}{WRITING}"))
     }
 
     /// The mark of a pinned entry.
@@ -215,10 +215,9 @@ fn create_with_parents(storage: &dyn Storage, path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path.parent() {
-        create_with_parents(storage, parent)?;
-    }
-    create(storage, path).map(drop)
+    let Some(parent) = path.parent() else { return create(storage, path).map(drop) };
+    create_with_parents(storage, parent)?;
+    if create(storage, path)? { sync(storage, parent) } else { Ok(()) }
 }
 
 fn sync(storage: &dyn Storage, directory: &Path) -> Result<()> {

@@ -71,7 +71,8 @@ impl Cache {
     pub fn stats(&self) -> Result<Stats> {
         let pins = self.pins()?;
         let mut stats = Stats { max_bytes: self.max_bytes()?, ..Stats::default() };
-        for entry in self.entries()? {
+        let (entries, unfinished) = self.scan()?;
+        for entry in entries {
             stats.stored_bytes += entry.bytes;
             match entry.key.kind() {
                 Kind::Structure => stats.structures += 1,
@@ -85,7 +86,6 @@ impl Cache {
                 .open_entry_quietly(&entry.key)
                 .map_or(entry.bytes, |opened| opened.raw_bytes());
         }
-        let unfinished = self.unfinished()?;
         stats.unfinished = unfinished.len() as u64;
         stats.used_bytes =
             stats.stored_bytes + unfinished.iter().map(|live| live.bytes).sum::<u64>();

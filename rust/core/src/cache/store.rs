@@ -77,6 +77,7 @@ impl Cache {
                     "a trajectory that nobody else is writing at the moment",
                 )
             })?;
+        self.layout.prepare_folder(&*self.storage, &key)?;
         let path = self.layout.live(&key);
         let unfinished = if resume { self.resume(&path)? } else { None };
         let writer = match unfinished {
@@ -98,13 +99,13 @@ impl Cache {
     ) -> Result<EntryWriter> {
         let key = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let temporary = path.with_file_name(Owner::current().temporary_name(key));
-        let writing = self.layout.writing();
+        let folder = path.parent().unwrap_or_else(|| self.directory());
         let begin_error = |error| Error::io("begin", path, error);
         let file = self.storage.create_new(&temporary).map_err(begin_error)?;
         let begun = EntryWriter::create(file, path, head, encoding).and_then(|mut writer| {
             writer.flush()?;
             self.storage.rename(&temporary, path).map_err(begin_error)?;
-            self.storage.sync_dir(&writing).map_err(begin_error)?;
+            self.storage.sync_dir(folder).map_err(begin_error)?;
             Ok(writer)
         });
         if begun.is_err() {
@@ -150,7 +151,6 @@ impl Cache {
 
     /// Publishes a trajectory that was written frame by frame.
     pub fn finish_live(&self, live: LiveEntry, tree: &[u8]) -> Result<Key> {
-        self.layout.prepare_folder(&*self.storage, &live.key)?;
         {
             // Before it is finished, so that one for which there is no room stays as it was.
             let _lock = self.lock()?;
@@ -158,12 +158,10 @@ impl Cache {
         }
         live.writer.finish(tree)?;
         self.publish(&live.key, &live.path)?;
-        let writing = self.layout.writing();
-        self.storage.sync_dir(&writing).map_err(|error| Error::io("sync", &writing, error))?;
         Ok(live.key)
     }
 
-    /// Moves a finished file into place; makes room first.
+    /// Moves a finished file into place, in whose folder it is; makes room first.
     fn publish(&self, key: &Key, from: &Path) -> Result<()> {
         let _lock = self.lock()?;
         let bytes = from.metadata().map_err(|error| Error::io("inspect", from, error))?.len();

@@ -80,9 +80,7 @@ impl Cache {
                 done.temporary += remove_abandoned(&*self.storage, &folder.path())?;
             }
         }
-        for folder in [self.layout.root(), &self.layout.writing()] {
-            done.temporary += remove_abandoned(&*self.storage, folder)?;
-        }
+        done.temporary += remove_abandoned(&*self.storage, self.layout.root())?;
         for damaged in list(&self.layout.set_aside())? {
             done.set_aside += usize::from(self.remove_if_there(&damaged.path())?);
         }
@@ -92,7 +90,7 @@ impl Cache {
             }
         }
         let now = SystemTime::now();
-        for live in self.unfinished()? {
+        for live in self.scan()?.1 {
             let age = now.duration_since(live.last_used).unwrap_or_default();
             if age > UNFINISHED_FOR {
                 done.unfinished += usize::from(self.remove_unfinished(&live.key)?);
