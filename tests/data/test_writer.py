@@ -123,15 +123,13 @@ def test_flushed_frames_survive_kill_9_of_the_writer(handler, tmp_path):
     flushed = 0
     here = str(Path(__file__).parent)
     for _ in range(6):
-        job = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-c", WRITER, str(tmp_path), here], stdout=subprocess.PIPE, text=True
-        )
-        assert job.stdout is not None
-        lines = [job.stdout.readline()]
-        time.sleep(random.uniform(0, 0.05))
-        os.kill(job.pid, signal.SIGKILL)
-        lines += job.stdout.read().split()
-        job.wait()
+        ) as job:
+            lines = [job.stdout.readline()]
+            time.sleep(random.uniform(0, 0.05))
+            os.kill(job.pid, signal.SIGKILL)
+            lines += job.stdout.read().split()
         # The last line may be cut short by the kill.
         flushed = max([flushed, *(int(line) for line in lines[:-1])])
         assert handler.get_cache_stats()["unfinished"] == 1

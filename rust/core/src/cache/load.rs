@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
@@ -17,6 +17,8 @@ pub struct OpenEntry {
     key: Key,
     entry: Entry,
     inode: Option<u64>,
+    /// Whether damage of it was met already: that counts once, however often it is met.
+    reported: AtomicBool,
 }
 
 impl OpenEntry {
@@ -82,7 +84,7 @@ impl Cache {
                 format!("it belongs to {:?}, which has another key", head.data_id),
             ));
         }
-        Ok(OpenEntry { key: key.clone(), entry, inode })
+        Ok(OpenEntry { key: key.clone(), entry, inode, reported: AtomicBool::new(false) })
     }
 
     fn open_entry(&self, key: &Key) -> Result<OpenEntry> {
@@ -103,7 +105,10 @@ impl Cache {
     /// Sets an entry aside if this error, met while reading it, means that it is damaged: it is not
     /// served again, and what is stored under its key next is not affected.
     pub fn report(&self, opened: &OpenEntry, error: &Error) {
-        self.set_aside_if_damaged(&opened.key, opened.inode, error);
+        if matches!(error, Error::Corrupt { .. }) && !opened.reported.swap(true, Ordering::Relaxed)
+        {
+            self.set_aside_if_damaged(&opened.key, opened.inode, error);
+        }
     }
 
     fn set_aside_if_damaged(&self, key: &Key, met: Option<u64>, error: &Error) {

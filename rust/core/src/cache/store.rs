@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::Cache;
 use super::layout::Key;
 use crate::fs::{FileLock, LockKind, Owner, touch};
-use crate::trajectory::{Encoding, EntryHead, EntryWriter, Kind};
+use crate::trajectory::{Encoding, Entry, EntryHead, EntryWriter, Kind};
 use crate::{Error, Result};
 
 /// An entry that is being written under a temporary name.
@@ -115,21 +115,27 @@ impl Cache {
         begun
     }
 
-    /// Makes room for a trajectory to grow, before frames are appended to it.
+    /// Makes room for a trajectory to grow, before frames of `raw_bytes` are appended to it.
     ///
-    /// Where there can be none, the frames that it has are kept, and it can be resumed later.
-    pub fn make_room_for(&self, live: &mut LiveEntry) -> Result<()> {
+    /// How much they will take is estimated by what those before them took. Where there can be no
+    /// room, the frames that it has are kept, and it can be resumed later.
+    pub fn make_room_for(&self, live: &mut LiveEntry, raw_bytes: u64) -> Result<()> {
         let bytes = live.writer.stored_bytes();
-        if bytes < live.room {
+        let max_bytes = self.max_bytes()?;
+        let estimate = match live.writer.raw_bytes() {
+            // The first ones may be compressed to anything.
+            0 => raw_bytes.min(max_bytes.saturating_sub(bytes)),
+            before => (raw_bytes as f64 * (bytes as f64 / before as f64).min(1.0)) as u64,
+        };
+        if bytes + estimate <= live.room {
             return Ok(());
         }
-        let max_bytes = self.max_bytes()?;
         let step = (max_bytes / GROWTH_PART).clamp(*GROWTH.start(), *GROWTH.end());
+        let step = step.min(max_bytes.saturating_sub(bytes)).max(1);
+        let wanted = bytes + estimate.max(step);
         let _lock = self.lock()?;
-        // At its limit it is refused; below, it may take what is left of it.
-        let wanted = if bytes < max_bytes { (bytes + step).min(max_bytes) } else { bytes + step };
         self.make_room_to_grow(&live.key, wanted)?;
-        live.room = bytes + step;
+        live.room = wanted;
         Ok(())
     }
 
@@ -212,6 +218,15 @@ impl LiveEntry {
     /// The key under which it will be found.
     pub fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// Reads what has been written, after making it durable.
+    ///
+    /// The lock keeps every other writer away, and this one is borrowed meanwhile: so nobody changes
+    /// the file while `read` looks at it.
+    pub fn read_back<T>(&mut self, read: impl FnOnce(&Entry) -> Result<T>) -> Result<T> {
+        self.writer.flush()?;
+        read(&Entry::open_unfinished(&self.path)?)
     }
 }
 

