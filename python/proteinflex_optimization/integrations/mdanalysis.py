@@ -141,7 +141,7 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
             raise IndexError(f"frame {frame} of a trajectory of {self.n_frames} frames")
         block_end = self._block_start + len(self._block.get("frames", ()))
         if not self._block_start <= frame < block_end:
-            self._read_ahead(frame, following=frame == block_end)
+            self._read_ahead(frame, following=bool(self._block) and frame == block_end)
         ts, index = self.ts, frame - self._block_start
         ts.frame = frame
         ts.positions = self._block["frames"][index]

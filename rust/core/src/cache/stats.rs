@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::Cache;
 use super::layout::Key;
 use crate::Result;
+use crate::fs::{FileLock, LockKind};
 use crate::trajectory::{ArraySpec, FieldSpec, Kind};
 
 /// The state of a cache directory, and what this process has seen of it.
@@ -71,7 +72,12 @@ impl Cache {
     pub fn stats(&self) -> Result<Stats> {
         let pins = self.pins()?;
         let mut stats = Stats { max_bytes: self.max_bytes()?, ..Stats::default() };
-        let (entries, unfinished) = self.scan()?;
+        let (entries, unfinished) = {
+            // Without it, what is evicted and what takes its place might both be counted. In a
+            // directory that can't be locked nobody changes anything.
+            let _lock = FileLock::acquire(&self.layout.room_lock(), LockKind::Shared).ok();
+            self.scan()?
+        };
         for entry in entries {
             stats.stored_bytes += entry.bytes;
             match entry.key.kind() {
