@@ -178,8 +178,9 @@ def _of_class(value: Any, place: str) -> tuple[str, Any] | None:
     """Take apart a value of a class that can be imported again."""
     kind = type(value)
     if isinstance(value, enum.Enum):
-        plain = value.value if value.name is None else None
-        return "Enum", [*_class_name(kind, place), value.name, plain]
+        # A combination of flags is no member of its own.
+        name = value.name if value.name in kind.__members__ else None
+        return "Enum", [*_class_name(kind, place), name, value.value if name is None else None]
     if dataclasses.is_dataclass(value):
         fields = {field.name for field in dataclasses.fields(value) if hasattr(value, field.name)}
         attributes = {name: getattr(value, name) for name in fields | set(_attributes(value))}

@@ -1,6 +1,7 @@
 //! `CheckpointManager`: states that are saved whole or not at all.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -40,7 +41,7 @@ use crate::value::{ArrayReference, Beside, Flattened, LeafData, Policy, build, f
 ///     An argument makes no sense.
 /// OSError
 ///     The directory can't be made or read.
-#[pyclass(subclass, frozen, module = "proteinflex_optimization._native")]
+#[pyclass(subclass, frozen, weakref, module = "proteinflex_optimization._native")]
 pub struct CheckpointManager {
     store: CheckpointStore,
     pending: Mutex<Option<Arc<Pending>>>,
@@ -131,13 +132,14 @@ impl CheckpointManager {
         component_states: &Bound<'_, PyAny>,
         metadata: Option<&Bound<'_, PyAny>>,
         allow_pickle: bool,
-    ) -> PyResult<PathBuf> {
+    ) -> PyResult<OsString> {
         let state = State::new(py, checkpoint_id, component_states, metadata, allow_pickle)?;
         self.finish_pending(py)?;
         let components = state.components()?;
         let store = &self.store;
         let (id, metadata) = (state.id.as_str(), state.metadata.as_slice());
-        py.detach(|| store.create(id, &components, metadata)).map_err(to_python)
+        let made = py.detach(|| store.create(id, &components, metadata)).map_err(to_python)?;
+        Ok(made.into_os_string())
     }
 
     /// Save a state in the background.
@@ -268,8 +270,9 @@ impl CheckpointManager {
     }
 
     /// The path of the newest checkpoint that is valid, or None.
-    fn latest(&self, py: Python<'_>) -> PyResult<Option<PathBuf>> {
-        py.detach(|| self.store.latest()).map_err(to_python)
+    fn latest(&self, py: Python<'_>) -> PyResult<Option<OsString>> {
+        let latest = py.detach(|| self.store.latest()).map_err(to_python)?;
+        Ok(latest.map(PathBuf::into_os_string))
     }
 
     /// Read back every file of a checkpoint.
@@ -357,7 +360,7 @@ impl PendingCheckpoint {
     /// TimeoutError
     ///     It took longer than `timeout` seconds; it goes on.
     #[pyo3(signature = (timeout=None))]
-    fn result(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<PathBuf> {
+    fn result(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<OsString> {
         if !self.pending.wait(py, timeout)? {
             let seconds = timeout.unwrap_or_default();
             let text = format!("the checkpoint is not done after {seconds} s; it goes on");
@@ -365,7 +368,7 @@ impl PendingCheckpoint {
         }
         self.pending.raise_once()?;
         match &*self.pending.outcome.lock().unwrap_or_else(PoisonError::into_inner) {
-            Outcome::Made(path) => Ok(path.clone()),
+            Outcome::Made(path) => Ok(path.clone().into_os_string()),
             Outcome::Told(text) => Err(to_python(Error::Checkpoint(text.clone()))),
             Outcome::Working | Outcome::Failed(_) => {
                 Err(to_python(Error::Checkpoint("the checkpoint is not done".to_owned())))
@@ -628,7 +631,7 @@ impl<'py> Beside<'py> for ComponentArrays<'py> {
 fn describe<'py>(py: Python<'py>, listed: &Listed) -> PyResult<Bound<'py, PyDict>> {
     let row = PyDict::new(py);
     row.set_item("checkpoint_id", &listed.checkpoint_id)?;
-    row.set_item("path", &listed.path)?;
+    row.set_item("path", listed.path.as_os_str())?;
     row.set_item("created_at", listed.created_at as f64 / 1e9)?;
     let manifest = listed.manifest.as_ref().ok();
     row.set_item("size_bytes", manifest.map_or(0, |manifest| manifest.size()))?;

@@ -522,7 +522,7 @@ impl DataHandler {
         result.set_item("misses", stats.misses)?;
         result.set_item("evictions", stats.evictions)?;
         result.set_item("corrupt", stats.corrupt)?;
-        result.set_item("cache_dir", self.cache.directory())?;
+        result.set_item("cache_dir", self.cache.directory().as_os_str())?;
         let memory = PyDict::new(py);
         memory.set_item("resident_bytes", proteinflex_core::memory::resident_bytes())?;
         memory.set_item("mapped_bytes", proteinflex_core::memory::mapped_bytes())?;

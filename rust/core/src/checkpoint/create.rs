@@ -44,6 +44,10 @@ impl CheckpointStore {
     ) -> Result<PathBuf> {
         names::check("checkpoint_id", checkpoint_id)?;
         let directory = self.base_dir.join(checkpoint_id);
+        if directory.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
+            let error = std::io::Error::from_raw_os_error(rustix::io::Errno::NOTDIR.raw_os_error());
+            return Err(Error::io("replace", &directory, error));
+        }
         let pending = PendingDir::create(&self.storage, &directory)?;
         let mut manifest = Manifest::new(checkpoint_id, 0);
         let mut values = self.file(pending.path(), VALUES)?;
