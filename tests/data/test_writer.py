@@ -1,5 +1,6 @@
 """Trajectories that are written while they are computed."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -84,6 +85,21 @@ def test_one_writer_at_a_time(handler, tmp_path):
                 other.trajectory_writer("md", resume=True)
         with handler.trajectory_writer("another") as other:
             other.append(frames(0, 1))
+
+
+def test_a_forked_child_does_not_keep_the_lock_of_a_closed_writer(handler):
+    writer = handler.trajectory_writer("md")
+    writer.append(frames(0, 1))
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
+    child.start()
+    try:
+        writer.close()
+        with handler.trajectory_writer("md") as writer:
+            writer.append(frames(0, 2))
+    finally:
+        child.kill()
+        child.join()
+    assert handler.open(writer.key).n_frames == 2
 
 
 def test_what_was_written_can_be_read_back_and_cut_short(handler):

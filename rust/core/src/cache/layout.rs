@@ -163,6 +163,11 @@ impl Layout {
         self.root.join("locks").join(format!("{key}.claim"))
     }
 
+    /// Where the lock files are.
+    pub fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
     /// The lock of whoever makes room.
     pub fn room_lock(&self) -> PathBuf {
         self.root.join("locks").join("room")

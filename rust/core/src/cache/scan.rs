@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -16,6 +17,7 @@ pub struct Listed {
     pub path: PathBuf,
     pub bytes: u64,
     pub last_used: SystemTime,
+    pub inode: u64,
 }
 
 impl Cache {
@@ -66,7 +68,7 @@ fn listed(key: Key, file: &std::fs::DirEntry) -> Result<Option<Listed>> {
         Err(error) => return Err(Error::io("inspect", &path, error)),
     };
     let last_used = metadata.modified().map_err(|error| Error::io("inspect", &path, error))?;
-    Ok(Some(Listed { key, path, bytes: metadata.len(), last_used }))
+    Ok(Some(Listed { key, path, bytes: metadata.len(), last_used, inode: metadata.ino() }))
 }
 
 /// What a directory holds; nothing where it is gone.

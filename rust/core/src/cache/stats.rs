@@ -1,10 +1,13 @@
 //! How full a cache is, and what is in it.
 
+use std::collections::HashMap;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
 use super::layout::Key;
+use super::scan::Listed;
 use crate::Result;
 use crate::fs::{FileLock, LockKind};
 use crate::trajectory::{ArraySpec, FieldSpec, Kind};
@@ -78,6 +81,7 @@ impl Cache {
             let _lock = FileLock::acquire(&self.layout.room_lock(), LockKind::Shared).ok();
             self.scan()?
         };
+        stats.raw_bytes = self.raw_bytes(&entries);
         for entry in entries {
             stats.stored_bytes += entry.bytes;
             match entry.key.kind() {
@@ -87,10 +91,6 @@ impl Cache {
             if pins.contains(&entry.key) {
                 stats.pinned_bytes += entry.bytes;
             }
-            // A damaged entry counts as it is; who loads it will be told.
-            stats.raw_bytes += self
-                .open_entry_quietly(&entry.key)
-                .map_or(entry.bytes, |opened| opened.raw_bytes());
         }
         stats.unfinished = unfinished.len() as u64;
         stats.used_bytes =
@@ -101,6 +101,27 @@ impl Cache {
         stats.evictions = self.counters.evictions.load(Ordering::Relaxed);
         stats.corrupt = self.counters.corrupt.load(Ordering::Relaxed);
         Ok(stats)
+    }
+
+    /// The sizes of entries before compression, all together. Each is read from its file once.
+    fn raw_bytes(&self, entries: &[Listed]) -> u64 {
+        let sizes = || self.raw_sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = std::mem::take(&mut *sizes());
+        let found: HashMap<_, _> = entries
+            .iter()
+            .map(|entry| {
+                let file = (entry.key.clone(), entry.inode, entry.bytes);
+                let raw_bytes = known.get(&file).copied().unwrap_or_else(|| {
+                    // A damaged entry counts as it is; who loads it will be told.
+                    self.open_entry_quietly(&entry.key)
+                        .map_or(entry.bytes, |opened| opened.raw_bytes())
+                });
+                (file, raw_bytes)
+            })
+            .collect();
+        let total = found.values().sum();
+        *sizes() = found;
+        total
     }
 
     /// The keys of all entries of this kind, or of both, those used last first.

@@ -89,6 +89,14 @@ impl Cache {
                 done.pins += usize::from(self.remove_if_there(&self.layout.pin(&pin))?);
             }
         }
+        for lock in list(&self.layout.locks())? {
+            // Whoever waits for one that is removed may compute what another does too, no more.
+            // The locks of writers stay: two writers at once would be worse than an empty file.
+            let is_claim = lock.path().extension().is_some_and(|extension| extension == "claim");
+            if is_claim && FileLock::try_acquire(&lock.path(), LockKind::Exclusive)?.is_some() {
+                self.remove_if_there(&lock.path())?;
+            }
+        }
         let now = SystemTime::now();
         for live in self.scan()?.1 {
             let age = now.duration_since(live.last_used).unwrap_or_default();
