@@ -8,6 +8,7 @@
 mod evict;
 mod layout;
 mod load;
+mod lock;
 mod scan;
 mod settings;
 mod stats;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex};
 
 pub use layout::{Key, default_directory, kind_of};
 pub use load::OpenEntry;
+pub use lock::HeldLock;
 pub use stats::{EntryInfo, Stats};
 pub use store::{LiveEntry, PendingEntry};
 pub use upkeep::{Cleanup, Verification};
@@ -82,8 +84,8 @@ impl Cache {
         Ok(settings::read(&self.layout)?.unwrap_or(settings::DEFAULT_MAX_BYTES))
     }
 
-    fn lock(&self) -> Result<crate::fs::FileLock> {
-        crate::fs::FileLock::acquire(&self.layout.room_lock(), crate::fs::LockKind::Exclusive)
+    fn lock(&self) -> Result<HeldLock> {
+        HeldLock::acquire(&self.layout.room_lock(), crate::fs::LockKind::Exclusive)
     }
 
     fn not_found(&self, key: &str) -> Error {

@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
+use super::HeldLock;
 use super::layout::Key;
 use super::scan::Listed;
 use crate::Result;
-use crate::fs::{FileLock, LockKind};
+use crate::fs::LockKind;
 use crate::trajectory::{ArraySpec, FieldSpec, Kind};
 
 /// The state of a cache directory, and what this process has seen of it.
@@ -78,7 +79,7 @@ impl Cache {
         let (entries, unfinished) = {
             // Without it, what is evicted and what takes its place might both be counted. In a
             // directory that can't be locked nobody changes anything.
-            let _lock = FileLock::acquire(&self.layout.room_lock(), LockKind::Shared).ok();
+            let _lock = HeldLock::acquire(&self.layout.room_lock(), LockKind::Shared).ok();
             self.scan()?
         };
         stats.raw_bytes = self.raw_bytes(&entries);

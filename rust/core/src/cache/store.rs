@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
+use super::HeldLock;
 use super::layout::Key;
-use crate::fs::{FileLock, LockKind, Owner, touch};
+use crate::fs::{LockKind, Owner, touch};
 use crate::trajectory::{Encoding, Entry, EntryHead, EntryWriter, Kind};
 use crate::{Error, Result};
 
@@ -26,7 +27,7 @@ pub struct LiveEntry {
     writer: EntryWriter,
     /// Up to this size, room has been made.
     room: u64,
-    _lock: FileLock,
+    _lock: HeldLock,
 }
 
 /// Room for a trajectory that is being written is made in steps of this part of the limit,
@@ -69,7 +70,7 @@ impl Cache {
         resume: bool,
     ) -> Result<LiveEntry> {
         let key = Key::of(Kind::Trajectory, data_id);
-        let lock = FileLock::try_acquire(&self.layout.writer_lock(&key), LockKind::Exclusive)?
+        let lock = HeldLock::try_acquire(&self.layout.writer_lock(&key), LockKind::Exclusive)?
             .ok_or_else(|| {
                 Error::argument(
                     "data_id",

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::Cache;
+use super::HeldLock;
 use super::layout::Key;
 use super::scan::list;
-use crate::fs::{FileLock, LockKind, remove_abandoned};
+use crate::fs::{LockKind, remove_abandoned};
 use crate::trajectory::Report;
 use crate::{Error, Result};
 
@@ -93,7 +94,7 @@ impl Cache {
             // Whoever waits for one that is removed may compute what another does too, no more.
             // The locks of writers stay: two writers at once would be worse than an empty file.
             let is_claim = lock.path().extension().is_some_and(|extension| extension == "claim");
-            if is_claim && FileLock::try_acquire(&lock.path(), LockKind::Exclusive)?.is_some() {
+            if is_claim && HeldLock::try_acquire(&lock.path(), LockKind::Exclusive)?.is_some() {
                 self.remove_if_there(&lock.path())?;
             }
         }
@@ -109,7 +110,7 @@ impl Cache {
 
     /// Removes an unfinished trajectory, unless somebody is writing it.
     pub fn remove_unfinished(&self, key: &Key) -> Result<bool> {
-        let lock = FileLock::try_acquire(&self.layout.writer_lock(key), LockKind::Exclusive)?;
+        let lock = HeldLock::try_acquire(&self.layout.writer_lock(key), LockKind::Exclusive)?;
         match lock {
             Some(_lock) => self.remove_if_there(&self.layout.live(key)),
             None => Ok(false),
@@ -165,8 +166,8 @@ impl Cache {
     }
 
     /// The lock of whoever computes an entry, or `None` while another process holds it.
-    pub fn try_claim(&self, key: &Key) -> Result<Option<FileLock>> {
-        FileLock::try_acquire(&self.layout.claim_lock(key), LockKind::Exclusive)
+    pub fn try_claim(&self, key: &Key) -> Result<Option<HeldLock>> {
+        HeldLock::try_acquire(&self.layout.claim_lock(key), LockKind::Exclusive)
     }
 
     fn remove_if_there(&self, path: &Path) -> Result<bool> {
