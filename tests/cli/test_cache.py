@@ -76,6 +76,20 @@ def test_prune_says_what_it_would_do_and_does_it(handler, capsys):
     assert set(handler.keys()) == set(before) - set(would)
 
 
+def test_export_writes_arrays_and_trajectories(handler, tmp_path, capsys):
+    data = {"frames": np.ones((5, 4, 3), np.float32), "file": np.arange(5), "name": "x"}
+    key = handler.store_trajectory(data, "run")
+    assert flexopt(handler, "export", key, str(tmp_path / "run.npz")) == 0
+    assert "name" in capsys.readouterr().out
+    with np.load(tmp_path / "run.npz") as found:
+        assert sorted(found) == ["file", "frames"]
+        np.testing.assert_array_equal(found["frames"], data["frames"])
+    pytest.importorskip("MDAnalysis")
+    assert flexopt(handler, "export", key, str(tmp_path / "run.unknown")) == 2
+    assert "run.unknown" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "run.npz"]
+
+
 def test_rm_removes_and_names_what_is_not_there(handler, capsys):
     key = handler.key_for("entry 1", kind="structure")
     assert flexopt(handler, "rm", key) == 0

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 import time
+import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proteinflex_optimization.errors import InvalidArgumentError
@@ -41,6 +44,14 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument("--to", metavar="SIZE", help="such as 50GB, or 80%% of the limit")
     command.add_argument("--dry-run", action="store_true", help="only say what would be removed")
 
+    command = _command(commands, "export", _export, "write an entry as a file of another format")
+    command.add_argument("key", metavar="KEY")
+    command.add_argument(
+        "file",
+        metavar="FILE",
+        help=".npz for its arrays; .xtc, .dcd, .trr, … for a trajectory in Å",
+    )
+
     command = _command(commands, "rm", _remove, "remove entries")
     command.add_argument("keys", nargs="+", metavar="KEY")
 
@@ -56,8 +67,6 @@ def _command(commands: Any, name: str, run: Any, text: str) -> Any:
 
 
 def _open(options: argparse.Namespace) -> DataHandler:
-    from pathlib import Path
-
     from proteinflex_optimization import DataHandler
 
     if options.dir is not None and not Path(options.dir).is_dir():
@@ -192,6 +201,45 @@ def _victims(handler: DataHandler, target: int) -> list[dict[str, Any]]:
             victims.append(entry)
             excess -= entry["stored_bytes"]
     return victims
+
+
+def _export(options: argparse.Namespace) -> int:
+    handler = _open(options)
+    target = Path(options.file)
+    if target.suffix == ".npz":
+        skipped = _export_arrays(handler.load_data(options.key), target)
+    else:
+        from proteinflex_optimization.integrations.mdanalysis import export_trajectory
+
+        export_trajectory(handler.open(options.key), target)
+        skipped = []
+    if options.json:
+        print(
+            json.dumps({"file": str(target), "bytes": target.stat().st_size, "left_out": skipped})
+        )
+    else:
+        print(f"wrote {target} ({_size(target.stat().st_size)})")
+        if skipped:
+            print(f"left out, for they are not arrays: {printable(', '.join(skipped))}")
+    return 0
+
+
+def _export_arrays(data: dict[str, Any], target: Path) -> list[str]:
+    """Write the arrays of an entry; gives the names of what is none."""
+    import numpy as np
+
+    arrays = {name: value for name, value in data.items() if isinstance(value, np.ndarray)}
+    temporary = target.with_name(f".{target.stem}-{os.getpid()}.npz")
+    try:
+        # Not as keywords: a field may be called `file`.
+        with temporary.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return [name for name in data if name not in arrays]
 
 
 def _remove(options: argparse.Namespace) -> int:

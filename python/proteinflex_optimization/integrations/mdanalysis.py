@@ -8,6 +8,7 @@ Importing this module registers a reader for the files of cache entries:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,6 +238,42 @@ def import_trajectory(
         for block in _blocks(universe.trajectory, block_frames):
             writer.append(block.pop("frames"), **block)
     return str(writer.key)
+
+
+def export_trajectory(trajectory: Trajectory, path: str | Path) -> None:
+    """Write a stored trajectory, which is in Å, in any format that MDAnalysis writes.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        From `DataHandler.open`.
+    path : str or path
+        The file; its suffix (``.xtc``, ``.dcd``, ``.trr``, ``.nc``, …) says the format. It appears
+        when it is complete, and replaces an older one.
+
+    Raises
+    ------
+    InvalidArgumentError
+        MDAnalysis writes no trajectories with this suffix.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.stem}-{os.getpid()}{target.suffix}")
+    universe = MDAnalysis.Universe.empty(trajectory.n_atoms)
+    universe.load_new(str(path_of(trajectory)), format="FXT")
+    try:
+        writer = MDAnalysis.Writer(str(temporary), trajectory.n_atoms, multiframe=True)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"path={str(path)!r} is not valid: expected a suffix of a trajectory format that "
+            "MDAnalysis writes, such as .xtc or .dcd"
+        ) from error
+    try:
+        with writer:
+            for _ in universe.trajectory:
+                writer.write(universe.atoms)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def path_of(trajectory: Trajectory) -> Path:
