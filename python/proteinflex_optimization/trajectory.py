@@ -20,6 +20,23 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         for start in range(0, self.n_frames, block):
             yield from self.read(start, start + block)
 
+    def to_universe(self, topology: Any) -> Any:
+        """Give an `MDAnalysis.Universe` of a topology and this trajectory, which is in Å.
+
+        Parameters
+        ----------
+        topology : str or path
+            Whatever MDAnalysis takes as a topology.
+
+        Raises
+        ------
+        ImportError
+            MDAnalysis is not installed.
+        """
+        from .integrations.mdanalysis import to_universe
+
+        return to_universe(self, topology)
+
 
 def reopen(cache_dir: str, key: str, content_id: str) -> Trajectory:
     """Open the trajectory that was pickled elsewhere.

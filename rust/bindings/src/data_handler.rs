@@ -303,7 +303,7 @@ impl DataHandler {
     /// dict
     ///     ``data_id``, ``kind``, ``created`` and ``last_used`` (seconds since 1970), ``raw_bytes``,
     ///     ``stored_bytes``, ``saved_percent``, ``metadata``, ``arrays`` (name, dtype and shape of
-    ///     each).
+    ///     each), ``pinned``.
     fn info<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let key = argument::text(key, "key")?;
         let info = py.detach(|| self.cache.info(&key)).map_err(to_python)?;
@@ -333,6 +333,7 @@ impl DataHandler {
         result.set_item("saved_percent", saved_percent(info.raw_bytes, info.stored_bytes))?;
         result.set_item("metadata", build_metadata(py, &info.metadata, self.cache.directory())?)?;
         result.set_item("arrays", arrays)?;
+        result.set_item("pinned", info.pinned)?;
         Ok(result)
     }
 
@@ -422,7 +423,8 @@ impl DataHandler {
     /// Load an entry, or compute and store it where there is none.
     ///
     /// Where several processes ask for the same entry at once, one computes and the others wait. An
-    /// error of `function` is raised here and nothing is stored; the next who asks tries again.
+    /// error of `function` is raised here and nothing is stored; the next who asks tries again. A
+    /// damaged entry is computed again.
     ///
     /// Parameters
     /// ----------
@@ -461,8 +463,11 @@ impl DataHandler {
         let started = Instant::now();
         let _claim = loop {
             if this.cache.contains(key.as_str()) {
-                let source = this.source_of(py, key.as_str())?;
-                return source.load(py);
+                match this.source_of(py, key.as_str()).and_then(|source| source.load(py)) {
+                    // Damaged, and so set aside, or evicted since the look.
+                    Err(error) if is_miss(py, &error)? => {}
+                    found => return found,
+                }
             }
             if let Some(claim) = py.detach(|| this.cache.try_claim(&key)).map_err(to_python)? {
                 break claim;
@@ -800,6 +805,13 @@ fn profile_of(value: &Bound<'_, PyAny>) -> PyResult<Profile> {
             Err(to_python(Error::argument("profile", shown, "'default' or 'archive'")))
         }
     }
+}
+
+/// Whether an error of loading means that the data has to be made again.
+fn is_miss(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+    let errors = py.import("proteinflex_optimization.errors")?;
+    let is = |name| errors.getattr(name).map(|class| error.matches(py, class));
+    Ok(is("CacheKeyError")?? || is("CorruptDataError")??)
 }
 
 fn saved_percent(raw: u64, stored: u64) -> f64 {

@@ -431,6 +431,8 @@ impl TrajectoryWriter {
     /// ------
     /// InvalidArgumentError
     ///     A field does not fit the earlier ones; nothing was added.
+    /// CacheFullError
+    ///     There is no room below the limit; the frames so far are kept.
     /// OSError
     ///     The disk is full, for example.
     #[pyo3(signature = (frames, **per_frame))]
@@ -455,7 +457,10 @@ impl TrajectoryWriter {
         }
         let specs = fields.iter().map(FieldData::spec).collect::<PyResult<Vec<_>>>()?;
         let bytes = fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
+        let cache = Arc::clone(&self.cache);
         self.with(py, move |live| {
+            let raw_bytes = bytes.iter().map(|field| field.len() as u64).sum();
+            cache.make_room_for(live, raw_bytes)?;
             let writer = live.writer();
             if writer.fields().is_empty() {
                 let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
@@ -475,6 +480,41 @@ impl TrajectoryWriter {
     fn truncate(&self, py: Python<'_>, n_frames: &Bound<'_, PyAny>) -> PyResult<()> {
         let n_frames = argument::count(n_frames, "n_frames", 0)?;
         self.with(py, move |live| live.writer().truncate(n_frames))
+    }
+
+    /// Read back a field of all frames so far, which are made durable first.
+    ///
+    /// Returns
+    /// -------
+    /// ndarray
+    ///     (n_frames, …)
+    ///
+    /// Raises
+    /// ------
+    /// InvalidArgumentError
+    ///     There is no such field.
+    #[pyo3(signature = (field="frames"))]
+    fn read<'py>(&self, py: Python<'py>, field: &str) -> PyResult<Bound<'py, PyAny>> {
+        let (number, spec, n_frames) = self.with(py, |live| {
+            let fields = live.reader().fields();
+            let Some(number) = fields.iter().position(|spec| spec.name == field) else {
+                let known: Vec<_> = fields.iter().map(|spec| spec.name.as_str()).collect();
+                let expected = format!("one of {known:?}");
+                return Err(Error::argument("field", format!("{field:?}"), expected));
+            };
+            Ok((number, fields[number].clone(), live.reader().n_frames()))
+        })?;
+        let mut shape = vec![n_frames as usize];
+        shape.extend(spec.item_shape.iter().map(|&length| length as usize));
+        let out = array::empty(py, array::dtype(py, spec.dtype.descr())?.as_any(), &shape)?;
+        // SAFETY: just made, C-contiguous, its dtype holds no objects, and nobody else knows it yet.
+        let bytes = unsafe { array::bytes_mut(&out) };
+        self.with(py, move |live| {
+            live.read_back(|entry| {
+                entry.read_frames(number, Frames::range(0, n_frames), None, bytes)
+            })
+        })?;
+        Ok(out.into_any())
     }
 
     /// Frames so far.

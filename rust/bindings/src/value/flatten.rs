@@ -375,7 +375,10 @@ impl<'py> Walk<'_, 'py> {
                 let array = if fortran {
                     value.getattr("T")?
                 } else {
-                    self.py.import("numpy")?.call_method1("ascontiguousarray", (value,))?
+                    // Not `ascontiguousarray`, which gives an array without dimensions one.
+                    let options = PyDict::new(self.py);
+                    options.set_item("order", "C")?;
+                    self.py.import("numpy")?.call_method("asarray", (value,), Some(&options))?
                 };
                 let array = array.cast_into::<PyUntypedArray>()?;
                 let data = LeafData::Array { array, dtype: dtype.clone(), label, fortran };

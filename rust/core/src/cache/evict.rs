@@ -9,11 +9,23 @@ use super::scan::Listed;
 use crate::{Error, Result};
 
 impl Cache {
-    /// Evicts until a new entry of `bytes` fits, which may replace one of the same key. The caller
-    /// holds the lock, and publishes before it lets go of it.
+    /// Evicts until a new entry of `bytes` fits, which replaces what is stored under its key. The
+    /// caller holds the lock, and publishes before it lets go of it.
     ///
     /// Where it can't be made to fit, nothing is removed.
     pub(super) fn make_room(&self, key: &Key, bytes: u64) -> Result<()> {
+        self.make_room_beside(key, bytes, 0)
+    }
+
+    /// Evicts until a trajectory that is being written can grow to `bytes`. A finished one of the
+    /// same key stays, and takes its room too.
+    pub(super) fn make_room_to_grow(&self, key: &Key, bytes: u64) -> Result<()> {
+        let finished = self.entry_path(key).symlink_metadata().map_or(0, |found| found.len());
+        self.make_room_beside(key, bytes, finished)
+    }
+
+    /// The same, where `kept` bytes under this key stay.
+    fn make_room_beside(&self, key: &Key, bytes: u64, kept: u64) -> Result<()> {
         let max_bytes = self.max_bytes()?;
         if bytes > max_bytes {
             return Err(Error::CacheFull(format!(
@@ -22,11 +34,11 @@ impl Cache {
                 self.directory().display()
             )));
         }
-        let entries = self.entries()?;
+        let (entries, unfinished) = self.scan()?;
         let unfinished: u64 =
-            self.unfinished()?.iter().filter(|live| live.key != *key).map(|live| live.bytes).sum();
+            unfinished.iter().filter(|live| live.key != *key).map(|live| live.bytes).sum();
         let others: Vec<Listed> = entries.into_iter().filter(|entry| entry.key != *key).collect();
-        let used = unfinished + others.iter().map(|entry| entry.bytes).sum::<u64>();
+        let used = unfinished + kept + others.iter().map(|entry| entry.bytes).sum::<u64>();
         self.evict(others, (used + bytes).saturating_sub(max_bytes), bytes, max_bytes)
     }
 

@@ -4,11 +4,14 @@
 //! CACHEDIR.TAG               tells backup programs to leave the directory out
 //! settings.json              the limit
 //! entries/ab/t-ab….fxt       published entries, in 256 folders by the first digits of the key
-//! writing/t-ab….fxt          trajectories that are being written, or can be resumed
+//! entries/ab/t-ab….writing   trajectories that are being written, or can be resumed
 //! pins/t-ab…                 an empty file for each pinned entry
 //! locks/                     lock files
 //! set-aside/                 damaged entries
 //! ```
+//!
+//! A trajectory is written in the folder where it will be published: a rename from one directory to
+//! another may lose both names in a power cut, one within a directory can't.
 //!
 //! A key is a hash, so no name that a user chose is ever part of a path.
 
@@ -94,6 +97,8 @@ pub fn default_directory() -> Result<PathBuf> {
 
 /// The suffix of entries.
 pub const SUFFIX: &str = ".fxt";
+/// The suffix of trajectories that are not finished.
+pub const WRITING: &str = ".writing";
 
 const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
     # This directory is a cache. Backup programs may leave it out.\n";
@@ -111,10 +116,15 @@ impl Layout {
             std::path::absolute(root).map_err(|error| Error::io("make absolute", root, error))?;
         let layout = Self { root };
         create_with_parents(storage, &layout.root)?;
-        for name in ["entries", "writing", "pins", "locks", "set-aside"] {
-            create(storage, &layout.root.join(name))?;
-        }
         layout.write_tag(storage)?;
+        let mut created = false;
+        for name in ["entries", "pins", "locks", "set-aside"] {
+            created |= create(storage, &layout.root.join(name))?;
+        }
+        if created {
+            // An entry is no more durable than the folders that lead to it.
+            sync(storage, &layout.root)?;
+        }
         Ok(layout)
     }
 
@@ -125,7 +135,7 @@ impl Layout {
 
     /// The file of a published entry.
     pub fn entry(&self, key: &Key) -> PathBuf {
-        self.entries().join(&key.as_str()[2..4]).join(format!("{key}{SUFFIX}"))
+        self.folder(key).join(format!("{key}{SUFFIX}"))
     }
 
     /// Where the folders of entries are.
@@ -133,14 +143,9 @@ impl Layout {
         self.root.join("entries")
     }
 
-    /// Where trajectories are written.
-    pub fn writing(&self) -> PathBuf {
-        self.root.join("writing")
-    }
-
     /// The file of a trajectory while it is written.
     pub fn live(&self, key: &Key) -> PathBuf {
-        self.writing().join(format!("{key}{SUFFIX}"))
+        self.folder(key).join(format!("{key}{WRITING}"))
     }
 
     /// The mark of a pinned entry.
@@ -156,6 +161,11 @@ impl Layout {
     /// The lock of whoever computes this entry.
     pub fn claim_lock(&self, key: &Key) -> PathBuf {
         self.root.join("locks").join(format!("{key}.claim"))
+    }
+
+    /// Where the lock files are.
+    pub fn locks(&self) -> PathBuf {
+        self.root.join("locks")
     }
 
     /// The lock of whoever makes room.
@@ -175,15 +185,22 @@ impl Layout {
 
     /// Makes the folder of an entry, where it is missing.
     pub fn prepare_folder(&self, storage: &dyn Storage, key: &Key) -> Result<()> {
-        let entry = self.entry(key);
-        match entry.parent() {
-            Some(folder) if !folder.is_dir() => {
-                create(storage, folder)?;
-                let entries = self.entries();
-                storage.sync_dir(&entries).map_err(|error| Error::io("sync", &entries, error))
-            }
-            _ => Ok(()),
+        if !self.has_folder(key) && create(storage, &self.folder(key))? {
+            // Another process may write into it already, so whoever sees it missing syncs it.
+            sync(storage, &self.entries())?;
         }
+        Ok(())
+    }
+
+    /// Whether the folder of an entry is there, as a folder of ours: a link to elsewhere is not
+    /// followed.
+    pub fn has_folder(&self, key: &Key) -> bool {
+        self.folder(key).symlink_metadata().is_ok_and(|found| found.is_dir())
+    }
+
+    /// The folder of an entry.
+    pub fn folder(&self, key: &Key) -> PathBuf {
+        self.entries().join(&key.as_str()[2..4])
     }
 
     fn write_tag(&self, storage: &dyn Storage) -> Result<()> {
@@ -203,19 +220,23 @@ fn create_with_parents(storage: &dyn Storage, path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path.parent() {
-        create_with_parents(storage, parent)?;
-    }
-    create(storage, path)
+    let Some(parent) = path.parent() else { return create(storage, path).map(drop) };
+    create_with_parents(storage, parent)?;
+    if create(storage, path)? { sync(storage, parent) } else { Ok(()) }
 }
 
-fn create(storage: &dyn Storage, path: &Path) -> Result<()> {
+fn sync(storage: &dyn Storage, directory: &Path) -> Result<()> {
+    storage.sync_dir(directory).map_err(|error| Error::io("sync", directory, error))
+}
+
+/// Makes a directory where it is missing; answers whether it was.
+fn create(storage: &dyn Storage, path: &Path) -> Result<bool> {
     match storage.create_dir(path) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(true),
         // Two processes may begin at the same time. A symlink is no directory of ours.
         Err(error) if path.symlink_metadata().is_ok_and(|found| found.is_dir()) => {
             drop(error);
-            Ok(())
+            Ok(false)
         }
         Err(error) => Err(Error::io("create", path, error)),
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
@@ -17,6 +17,8 @@ pub struct OpenEntry {
     key: Key,
     entry: Entry,
     inode: Option<u64>,
+    /// Whether damage of it was met already: that counts once, however often it is met.
+    reported: AtomicBool,
 }
 
 impl OpenEntry {
@@ -38,7 +40,8 @@ impl Cache {
     /// Whether something is stored under this key.
     pub fn contains(&self, key: &str) -> bool {
         Key::parse(key).is_some_and(|key| {
-            self.entry_path(&key).symlink_metadata().is_ok_and(|found| found.is_file())
+            self.layout.has_folder(&key)
+                && self.entry_path(&key).symlink_metadata().is_ok_and(|found| found.is_file())
         })
     }
 
@@ -57,12 +60,19 @@ impl Cache {
 
     /// Opens an entry to look at, without any mark of use.
     pub(super) fn open_entry_quietly(&self, key: &Key) -> Result<OpenEntry> {
+        if !self.layout.has_folder(key) {
+            return Err(self.not_found(key.as_str()));
+        }
         let path = self.entry_path(key);
         let inode = inode(&path);
         let entry = match Entry::open(&path) {
             Ok(entry) => entry,
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 return Err(self.not_found(key.as_str()));
+            }
+            // A file of this name is ours, so what doesn't look like an entry is a damaged one.
+            Err(Error::NotThisFormat { path, found, .. }) => {
+                return Err(Error::corrupt(&path, "the head", found));
             }
             Err(error) => return Err(error),
         };
@@ -74,7 +84,7 @@ impl Cache {
                 format!("it belongs to {:?}, which has another key", head.data_id),
             ));
         }
-        Ok(OpenEntry { key: key.clone(), entry, inode })
+        Ok(OpenEntry { key: key.clone(), entry, inode, reported: AtomicBool::new(false) })
     }
 
     fn open_entry(&self, key: &Key) -> Result<OpenEntry> {
@@ -95,15 +105,21 @@ impl Cache {
     /// Sets an entry aside if this error, met while reading it, means that it is damaged: it is not
     /// served again, and what is stored under its key next is not affected.
     pub fn report(&self, opened: &OpenEntry, error: &Error) {
-        self.set_aside_if_damaged(&opened.key, opened.inode, error);
+        if matches!(error, Error::Corrupt { .. }) && !opened.reported.swap(true, Ordering::Relaxed)
+        {
+            self.set_aside_if_damaged(&opened.key, opened.inode, error);
+        }
     }
 
     fn set_aside_if_damaged(&self, key: &Key, met: Option<u64>, error: &Error) {
-        if !matches!(error, Error::Corrupt { .. } | Error::NotThisFormat { .. }) {
+        if !matches!(error, Error::Corrupt { .. }) {
             return;
         }
         self.counters.corrupt.fetch_add(1, Ordering::Relaxed);
         let path = self.entry_path(key);
+        // Held, so that what is moved is what was met and not what is being published. A directory
+        // that can't be locked can't be changed either, and the rename will say so.
+        let _lock = self.lock().ok();
         if met.is_none() || inode(&path) != met {
             // Another process was faster, or has stored it anew.
             return;

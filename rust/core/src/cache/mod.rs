@@ -8,18 +8,21 @@
 mod evict;
 mod layout;
 mod load;
+mod lock;
 mod scan;
 mod settings;
 mod stats;
 mod store;
 mod upkeep;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 pub use layout::{Key, default_directory, kind_of};
 pub use load::OpenEntry;
+pub use lock::HeldLock;
 pub use stats::{EntryInfo, Stats};
 pub use store::{LiveEntry, PendingEntry};
 pub use upkeep::{Cleanup, Verification};
@@ -34,6 +37,8 @@ pub struct Cache {
     storage: Arc<dyn Storage>,
     layout: Layout,
     counters: Counters,
+    /// Sizes before compression that were read once, by key, inode and size.
+    raw_sizes: Mutex<HashMap<(Key, u64, u64), u64>>,
 }
 
 /// What this process has seen happen.
@@ -56,7 +61,8 @@ impl Cache {
         max_bytes: Option<u64>,
     ) -> Result<Self> {
         let layout = Layout::prepare(&*storage, directory)?;
-        let cache = Self { storage, layout, counters: Counters::default() };
+        let cache =
+            Self { storage, layout, counters: Counters::default(), raw_sizes: Mutex::default() };
         let current = settings::read(&cache.layout)?;
         if let Some(max_bytes) = max_bytes
             && Some(max_bytes) != current
@@ -78,8 +84,8 @@ impl Cache {
         Ok(settings::read(&self.layout)?.unwrap_or(settings::DEFAULT_MAX_BYTES))
     }
 
-    fn lock(&self) -> Result<crate::fs::FileLock> {
-        crate::fs::FileLock::acquire(&self.layout.room_lock(), crate::fs::LockKind::Exclusive)
+    fn lock(&self) -> Result<HeldLock> {
+        HeldLock::acquire(&self.layout.room_lock(), crate::fs::LockKind::Exclusive)
     }
 
     fn not_found(&self, key: &str) -> Error {

@@ -1,11 +1,16 @@
 //! How full a cache is, and what is in it.
 
+use std::collections::HashMap;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
+use super::HeldLock;
 use super::layout::Key;
+use super::scan::Listed;
 use crate::Result;
+use crate::fs::LockKind;
 use crate::trajectory::{ArraySpec, FieldSpec, Kind};
 
 /// The state of a cache directory, and what this process has seen of it.
@@ -62,6 +67,8 @@ pub struct EntryInfo {
     pub fields: Vec<FieldSpec>,
     /// Its frames.
     pub n_frames: u64,
+    /// Whether it is kept from being evicted.
+    pub pinned: bool,
 }
 
 impl Cache {
@@ -69,7 +76,14 @@ impl Cache {
     pub fn stats(&self) -> Result<Stats> {
         let pins = self.pins()?;
         let mut stats = Stats { max_bytes: self.max_bytes()?, ..Stats::default() };
-        for entry in self.entries()? {
+        let (entries, unfinished) = {
+            // Without it, what is evicted and what takes its place might both be counted. In a
+            // directory that can't be locked nobody changes anything.
+            let _lock = HeldLock::acquire(&self.layout.room_lock(), LockKind::Shared).ok();
+            self.scan()?
+        };
+        stats.raw_bytes = self.raw_bytes(&entries);
+        for entry in entries {
             stats.stored_bytes += entry.bytes;
             match entry.key.kind() {
                 Kind::Structure => stats.structures += 1,
@@ -78,12 +92,7 @@ impl Cache {
             if pins.contains(&entry.key) {
                 stats.pinned_bytes += entry.bytes;
             }
-            // A damaged entry counts as it is; who loads it will be told.
-            stats.raw_bytes += self
-                .open_entry_quietly(&entry.key)
-                .map_or(entry.bytes, |opened| opened.raw_bytes());
         }
-        let unfinished = self.unfinished()?;
         stats.unfinished = unfinished.len() as u64;
         stats.used_bytes =
             stats.stored_bytes + unfinished.iter().map(|live| live.bytes).sum::<u64>();
@@ -93,6 +102,27 @@ impl Cache {
         stats.evictions = self.counters.evictions.load(Ordering::Relaxed);
         stats.corrupt = self.counters.corrupt.load(Ordering::Relaxed);
         Ok(stats)
+    }
+
+    /// The sizes of entries before compression, all together. Each is read from its file once.
+    fn raw_bytes(&self, entries: &[Listed]) -> u64 {
+        let sizes = || self.raw_sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = std::mem::take(&mut *sizes());
+        let found: HashMap<_, _> = entries
+            .iter()
+            .map(|entry| {
+                let file = (entry.key.clone(), entry.inode, entry.bytes);
+                let raw_bytes = known.get(&file).copied().unwrap_or_else(|| {
+                    // A damaged entry counts as it is; who loads it will be told.
+                    self.open_entry_quietly(&entry.key)
+                        .map_or(entry.bytes, |opened| opened.raw_bytes())
+                });
+                (file, raw_bytes)
+            })
+            .collect();
+        let total = found.values().sum();
+        *sizes() = found;
+        total
     }
 
     /// The keys of all entries of this kind, or of both, those used last first.
@@ -126,6 +156,7 @@ impl Cache {
             arrays: opened.arrays().to_vec(),
             fields: opened.fields().to_vec(),
             n_frames: opened.n_frames(),
+            pinned: self.layout.pin(&parsed).symlink_metadata().is_ok(),
         })
     }
 }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
+use super::HeldLock;
 use super::layout::Key;
-use crate::fs::{FileLock, LockKind, Owner, touch};
-use crate::trajectory::{Encoding, EntryHead, EntryWriter, Kind};
+use crate::fs::{LockKind, Owner, touch};
+use crate::trajectory::{Encoding, Entry, EntryHead, EntryWriter, Kind};
 use crate::{Error, Result};
 
 /// An entry that is being written under a temporary name.
@@ -24,8 +25,15 @@ pub struct LiveEntry {
     key: Key,
     path: PathBuf,
     writer: EntryWriter,
-    _lock: FileLock,
+    /// Up to this size, room has been made.
+    room: u64,
+    _lock: HeldLock,
 }
+
+/// Room for a trajectory that is being written is made in steps of this part of the limit,
+const GROWTH_PART: u64 = 64;
+/// but of no less and no more than this many bytes.
+const GROWTH: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
 
 impl Cache {
     /// Begins an entry that is stored at once.
@@ -62,7 +70,7 @@ impl Cache {
         resume: bool,
     ) -> Result<LiveEntry> {
         let key = Key::of(Kind::Trajectory, data_id);
-        let lock = FileLock::try_acquire(&self.layout.writer_lock(&key), LockKind::Exclusive)?
+        let lock = HeldLock::try_acquire(&self.layout.writer_lock(&key), LockKind::Exclusive)?
             .ok_or_else(|| {
                 Error::argument(
                     "data_id",
@@ -70,25 +78,69 @@ impl Cache {
                     "a trajectory that nobody else is writing at the moment",
                 )
             })?;
+        self.layout.prepare_folder(&*self.storage, &key)?;
         let path = self.layout.live(&key);
-        if resume && let Some(writer) = self.resume(&path)? {
-            return Ok(LiveEntry { key, path, writer, _lock: lock });
-        }
-        match self.storage.remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("remove", &path, error)),
-        }
-        let file =
-            self.storage.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
-        let head = head(Kind::Trajectory, data_id, metadata);
-        let writer = EntryWriter::create(file, &path, &head, encoding)?;
-        let writing = self.layout.writing();
-        self.storage.sync_dir(&writing).map_err(|error| Error::io("sync", &writing, error))?;
-        Ok(LiveEntry { key, path, writer, _lock: lock })
+        let unfinished = if resume { self.resume(&path)? } else { None };
+        let writer = match unfinished {
+            Some(writer) => writer,
+            None => {
+                self.create_live(&path, &head(Kind::Trajectory, data_id, metadata), encoding)?
+            }
+        };
+        Ok(LiveEntry { key, path, writer, room: 0, _lock: lock })
     }
 
-    /// Takes up an unfinished trajectory, if there is one of which anything was made durable.
+    /// Begins an unfinished trajectory at `path`, in place of an older one. Under that name there is
+    /// never one whose head is not durable, so what can't be resumed later is damaged.
+    fn create_live(
+        &self,
+        path: &Path,
+        head: &EntryHead,
+        encoding: Encoding,
+    ) -> Result<EntryWriter> {
+        let key = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let temporary = path.with_file_name(Owner::current().temporary_name(key));
+        let folder = path.parent().unwrap_or_else(|| self.directory());
+        let begin_error = |error| Error::io("begin", path, error);
+        let file = self.storage.create_new(&temporary).map_err(begin_error)?;
+        let begun = EntryWriter::create(file, path, head, encoding).and_then(|mut writer| {
+            writer.flush()?;
+            self.storage.rename(&temporary, path).map_err(begin_error)?;
+            self.storage.sync_dir(folder).map_err(begin_error)?;
+            Ok(writer)
+        });
+        if begun.is_err() {
+            // After renaming there is nothing under this name.
+            let _ = self.storage.remove_file(&temporary);
+        }
+        begun
+    }
+
+    /// Makes room for a trajectory to grow, before frames of `raw_bytes` are appended to it.
+    ///
+    /// How much they will take is estimated by what those before them took. Where there can be no
+    /// room, the frames that it has are kept, and it can be resumed later.
+    pub fn make_room_for(&self, live: &mut LiveEntry, raw_bytes: u64) -> Result<()> {
+        let bytes = live.writer.stored_bytes();
+        let max_bytes = self.max_bytes()?;
+        let estimate = match live.writer.raw_bytes() {
+            // The first ones may be compressed to anything.
+            0 => raw_bytes.min(max_bytes.saturating_sub(bytes)),
+            before => (raw_bytes as f64 * (bytes as f64 / before as f64).min(1.0)) as u64,
+        };
+        if bytes + estimate <= live.room {
+            return Ok(());
+        }
+        let step = (max_bytes / GROWTH_PART).clamp(*GROWTH.start(), *GROWTH.end());
+        let step = step.min(max_bytes.saturating_sub(bytes)).max(1);
+        let wanted = bytes + estimate.max(step);
+        let _lock = self.lock()?;
+        self.make_room_to_grow(&live.key, wanted)?;
+        live.room = wanted;
+        Ok(())
+    }
+
+    /// Takes up an unfinished trajectory, if there is one.
     fn resume(&self, path: &Path) -> Result<Option<EntryWriter>> {
         let file = match self.storage.open(path) {
             Ok(file) => file,
@@ -96,26 +148,27 @@ impl Cache {
             Err(error) => return Err(Error::io("open", path, error)),
         };
         match EntryWriter::resume(file, path) {
-            Ok(writer) => Ok(Some(writer)),
-            // Killed before its first flush: nothing was promised, nothing is lost.
-            Err(Error::Corrupt { .. } | Error::NotThisFormat { .. }) if !was_flushed(path) => {
-                Ok(None)
+            Err(Error::Corrupt { path, part, reason, .. }) => {
+                let remedy = "pass resume=False to write the trajectory from its beginning";
+                Err(Error::Corrupt { path, part, reason, remedy })
             }
-            Err(error) => Err(error),
+            other => other.map(Some),
         }
     }
 
     /// Publishes a trajectory that was written frame by frame.
     pub fn finish_live(&self, live: LiveEntry, tree: &[u8]) -> Result<Key> {
-        self.layout.prepare_folder(&*self.storage, &live.key)?;
+        {
+            // Before it is finished, so that one for which there is no room stays as it was.
+            let _lock = self.lock()?;
+            self.make_room(&live.key, live.writer.stored_bytes())?;
+        }
         live.writer.finish(tree)?;
         self.publish(&live.key, &live.path)?;
-        let writing = self.layout.writing();
-        self.storage.sync_dir(&writing).map_err(|error| Error::io("sync", &writing, error))?;
         Ok(live.key)
     }
 
-    /// Moves a finished file into place; makes room first.
+    /// Moves a finished file into place, in whose folder it is; makes room first.
     fn publish(&self, key: &Key, from: &Path) -> Result<()> {
         let _lock = self.lock()?;
         let bytes = from.metadata().map_err(|error| Error::io("inspect", from, error))?.len();
@@ -167,15 +220,18 @@ impl LiveEntry {
     pub fn key(&self) -> &Key {
         &self.key
     }
+
+    /// Reads what has been written, after making it durable.
+    ///
+    /// The lock keeps every other writer away, and this one is borrowed meanwhile: so nobody changes
+    /// the file while `read` looks at it.
+    pub fn read_back<T>(&mut self, read: impl FnOnce(&Entry) -> Result<T>) -> Result<T> {
+        self.writer.flush()?;
+        read(&Entry::open_unfinished(&self.path)?)
+    }
 }
 
 fn head(kind: Kind, data_id: &str, metadata: Vec<u8>) -> EntryHead {
     let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     EntryHead { kind, data_id: data_id.to_owned(), created, metadata }
-}
-
-/// Whether a file that can't be resumed may have held more than its first, unfinished bytes.
-fn was_flushed(path: &Path) -> bool {
-    const FIRST_BYTES: u64 = 64 << 10;
-    path.metadata().is_ok_and(|metadata| metadata.len() > FIRST_BYTES)
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::Cache;
+use super::HeldLock;
 use super::layout::Key;
 use super::scan::list;
-use crate::fs::{FileLock, LockKind, remove_abandoned};
+use crate::fs::{LockKind, remove_abandoned};
 use crate::trajectory::Report;
 use crate::{Error, Result};
 
@@ -39,15 +40,21 @@ pub struct Verification {
 impl Cache {
     /// Removes an entry. Whoever has it open reads on.
     pub fn remove(&self, key: &str) -> Result<()> {
-        let parsed = Key::parse(key).ok_or_else(|| self.not_found(key))?;
+        let parsed = Key::parse(key).filter(|_| self.contains(key));
+        let parsed = parsed.ok_or_else(|| self.not_found(key))?;
+        let _lock = self.lock()?;
         if !self.remove_if_there(&self.entry_path(&parsed))? {
             return Err(self.not_found(key));
         }
-        self.remove_if_there(&self.layout.pin(&parsed)).map(drop)
+        self.remove_if_there(&self.layout.pin(&parsed))?;
+        let folder = self.layout.folder(&parsed);
+        self.storage.sync_dir(&folder).map_err(|error| Error::io("sync", &folder, error))
     }
 
     /// Keeps an entry from being evicted.
     pub fn pin(&self, key: &str) -> Result<()> {
+        // Held, so that nobody evicts what is being pinned.
+        let _lock = self.lock()?;
         let parsed = Key::parse(key).filter(|_| self.contains(key));
         let parsed = parsed.ok_or_else(|| self.not_found(key))?;
         let path = self.layout.pin(&parsed);
@@ -83,8 +90,16 @@ impl Cache {
                 done.pins += usize::from(self.remove_if_there(&self.layout.pin(&pin))?);
             }
         }
+        for lock in list(&self.layout.locks())? {
+            // Whoever waits for one that is removed may compute what another does too, no more.
+            // The locks of writers stay: two writers at once would be worse than an empty file.
+            let is_claim = lock.path().extension().is_some_and(|extension| extension == "claim");
+            if is_claim && HeldLock::try_acquire(&lock.path(), LockKind::Exclusive)?.is_some() {
+                self.remove_if_there(&lock.path())?;
+            }
+        }
         let now = SystemTime::now();
-        for live in self.unfinished()? {
+        for live in self.scan()?.1 {
             let age = now.duration_since(live.last_used).unwrap_or_default();
             if age > UNFINISHED_FOR {
                 done.unfinished += usize::from(self.remove_unfinished(&live.key)?);
@@ -95,7 +110,7 @@ impl Cache {
 
     /// Removes an unfinished trajectory, unless somebody is writing it.
     pub fn remove_unfinished(&self, key: &Key) -> Result<bool> {
-        let lock = FileLock::try_acquire(&self.layout.writer_lock(key), LockKind::Exclusive)?;
+        let lock = HeldLock::try_acquire(&self.layout.writer_lock(key), LockKind::Exclusive)?;
         match lock {
             Some(_lock) => self.remove_if_there(&self.layout.live(key)),
             None => Ok(false),
@@ -151,8 +166,8 @@ impl Cache {
     }
 
     /// The lock of whoever computes an entry, or `None` while another process holds it.
-    pub fn try_claim(&self, key: &Key) -> Result<Option<FileLock>> {
-        FileLock::try_acquire(&self.layout.claim_lock(key), LockKind::Exclusive)
+    pub fn try_claim(&self, key: &Key) -> Result<Option<HeldLock>> {
+        HeldLock::try_acquire(&self.layout.claim_lock(key), LockKind::Exclusive)
     }
 
     fn remove_if_there(&self, path: &Path) -> Result<bool> {

