@@ -9,20 +9,19 @@ pub(crate) mod bytes;
 mod commit;
 mod frame;
 mod head;
-mod open;
 mod record;
 mod recover;
 mod schema;
 mod state;
 
 pub(crate) use append::Appender;
-pub(crate) use bytes::u64_at;
 pub(crate) use commit::{Chunk, Commit, Schema};
-pub(crate) use frame::{END_BYTES, Trailer};
-pub(crate) use head::encode_head;
+pub(crate) use frame::{END_BYTES, Trailer, check_preamble};
 pub use head::{Encoding, EntryHead, Kind, MAX_DATA_ID, MAX_METADATA, Profile};
-pub(crate) use open::Opened;
-pub(crate) use record::{MAX_CODED, RAW, RecordHeader, RecordKind, SEGMENT, Target};
+pub(crate) use head::{encode_head, parse_head};
+pub(crate) use record::{
+    HEADER, MAX_CODED, RAW, RecordHeader, RecordKind, SEGMENT, Target, segment_table,
+};
 pub(crate) use recover::recover;
 pub use schema::{ArraySpec, DType, FieldSpec};
 pub(crate) use state::{Group, State, cut, groups};

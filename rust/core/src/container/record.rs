@@ -186,7 +186,7 @@ impl RecordHeader {
 
     /// Bytes of the table of segment checksums after the payload.
     pub fn table_bytes(&self) -> u64 {
-        if self.kind == RecordKind::Data && self.codec == RAW && self.raw_bytes > SEGMENT {
+        if self.codec == RAW && self.raw_bytes > SEGMENT {
             self.raw_bytes.div_ceil(SEGMENT) * 8
         } else {
             0

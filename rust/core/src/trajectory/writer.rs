@@ -8,10 +8,12 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::chunking::{array_block, array_parts, chunk_frames, field_block, options, row_blocks};
+use super::chunking::{
+    array_block, array_parts, chunk_frames, field_block, options, row_blocks, row_bytes,
+};
 use crate::codec;
 use crate::container::{
-    Appender, ArraySpec, Chunk, Commit, Encoding, EntryHead, FieldSpec, MAX_CODED, RAW,
+    Appender, ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHead, FieldSpec, MAX_CODED, RAW,
     RecordHeader, RecordKind, Schema, State, Target, Trailer, cut, encode_head, recover,
 };
 use crate::fs::StorageFile;
@@ -143,7 +145,6 @@ impl EntryWriter {
                 (header, bytes)
             };
             let encoded = map_in_parallel(batch, encode);
-            // All of it or nothing is coded, so that what is not can be viewed in place.
             for (header, coded) in encoded {
                 let (first, count) = (header.first as usize, header.count as usize);
                 let part = &bytes[first * item..(first + count) * item];
@@ -259,11 +260,7 @@ impl EntryWriter {
         let end = self.file.end();
         let padding = (end.next_multiple_of(64) - end) as usize;
         self.file.write(&vec![0; padding])?;
-        let trailer = Trailer {
-            index,
-            length: self.file.end() + crate::container::END_BYTES as u64,
-            content,
-        };
+        let trailer = Trailer { index, length: self.file.end() + END_BYTES as u64, content };
         self.file.write(&trailer.encode())?;
         self.file.sync()
     }
@@ -501,7 +498,7 @@ fn gather_rows<'a>(
     if u64::from(rows) == spec.rows() {
         return frames.into();
     }
-    let row = super::chunking::row_bytes(spec) as usize;
+    let row = row_bytes(spec) as usize;
     let (start, length) = (first_row as usize * row, rows as usize * row);
     let mut gathered = Vec::with_capacity(length * count as usize);
     for frame in frames.chunks_exact(item) {
