@@ -202,6 +202,9 @@ impl RecordHeader {
     /// Where the record ends with all it has, and its table begins.
     pub fn end(&self, offset: u64) -> Option<(u64, u64)> {
         let (_, end) = self.payload(offset)?;
+        if self.table_bytes() == 0 {
+            return Some((end, end));
+        }
         let table = end.checked_next_multiple_of(8)?;
         Some((table, table.checked_add(self.table_bytes())?))
     }
