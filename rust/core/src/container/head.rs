@@ -87,3 +87,61 @@ pub struct EntryHead {
     /// The user's metadata, as an encoded tree.
     pub metadata: Vec<u8>,
 }
+
+/// The part of the head that is stored as JSON.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    kind: Kind,
+    data_id: String,
+    created: f64,
+    encoding: Encoding,
+}
+
+/// The payload of a head record: the length of the description, the description, the metadata.
+pub(crate) fn encode_head(head: &EntryHead, encoding: Encoding) -> Result<Vec<u8>> {
+    encoding.check()?;
+    if head.data_id.len() > MAX_DATA_ID {
+        let length = format!("{} bytes", head.data_id.len());
+        return Err(Error::argument("data_id", length, format!("at most {MAX_DATA_ID} bytes")));
+    }
+    if head.metadata.len() > MAX_METADATA {
+        let length = format!("{} bytes", head.metadata.len());
+        return Err(Error::argument("metadata", length, format!("at most {MAX_METADATA} bytes")));
+    }
+    if !head.created.is_finite() {
+        return Err(Error::argument("created", head.created, "a time in seconds since 1970"));
+    }
+    let description = Description {
+        kind: head.kind,
+        data_id: head.data_id.clone(),
+        created: head.created,
+        encoding,
+    };
+    let json = serde_json::to_vec(&description)
+        .map_err(|error| Error::argument("data_id", error, "a text that JSON can hold"))?;
+    let mut payload = (json.len() as u32).to_le_bytes().to_vec();
+    payload.extend(json);
+    payload.extend(&head.metadata);
+    Ok(payload)
+}
+
+/// Reads the payload of a head record.
+pub(crate) fn parse_head(payload: &[u8]) -> Result<(EntryHead, Encoding), String> {
+    let short = "it is cut short";
+    let (length, rest) = payload.split_first_chunk::<4>().ok_or(short)?;
+    let (json, metadata) =
+        rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(short)?;
+    let description: Description =
+        serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    description.encoding.check().map_err(|error| error.to_string())?;
+    if description.data_id.len() > MAX_DATA_ID || metadata.len() > MAX_METADATA {
+        return Err("it is implausibly long".into());
+    }
+    let head = EntryHead {
+        kind: description.kind,
+        data_id: description.data_id,
+        created: description.created,
+        metadata: metadata.to_vec(),
+    };
+    Ok((head, description.encoding))
+}
