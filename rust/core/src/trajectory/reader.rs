@@ -121,12 +121,6 @@ impl Entry {
         })
     }
 
-    /// Opens an entry that is not finished, as its last durable state. Nobody may change the file
-    /// until this value is gone.
-    pub fn open_unfinished(path: &Path) -> Result<Self> {
-        Err(unfinished(path))
-    }
-
     /// Where the entry was when it was opened.
     pub fn path(&self) -> &Path {
         self.map.path()
@@ -284,9 +278,6 @@ impl Entry {
     pub fn trust(&self) {
         self.trusted.store(true, Ordering::Relaxed);
     }
-
-    /// Takes all checksums for right from now on.
-    pub fn trust(&self) {}
 
     /// Reads and decodes everything, whatever has been checked before.
     pub fn verify(&self) -> Report {
