@@ -97,14 +97,15 @@ def test_a_trajectory_that_is_being_written_makes_room_as_it_grows(tmp_path):
     for _ in range(4):
         writer.append(frames)
         writer.flush()
-        assert handler.get_cache_stats()["used_bytes"] <= 1_000_000
+        # Frames that were flushed early are written again with those that follow them.
+        assert handler.get_cache_stats()["used_bytes"] <= 1_000_000 + frames.nbytes
     with pytest.raises(CacheFullError):
         append_for_ever(writer, frames)
     writer.suspend()
     assert ids(handler) == []
     DataHandler(tmp_path, max_cache_size=10 * MEGABYTE)
     with handler.trajectory_writer("md", resume=True) as writer:
-        assert writer.n_frames >= 60
+        assert writer.n_frames >= 40
         kept = writer.n_frames
     assert handler.open(handler.key_for("md")).n_frames == kept
 

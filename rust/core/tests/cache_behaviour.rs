@@ -434,7 +434,11 @@ fn begin_live(
 
 fn frames(range: std::ops::Range<u32>) -> Vec<u8> {
     // Noise, so that sizes on disk can be foreseen.
-    let noise = |index: u64| index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 41;
+    let noise = |index: u64| {
+        let mut bits = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 41
+    };
     range
         .flat_map(|frame| (0..ATOMS * 3).map(move |i| noise(u64::from(frame) * 997 + i)))
         .flat_map(|bits| f32::from_bits(bits as u32 | 0x3f80_0000).to_le_bytes())

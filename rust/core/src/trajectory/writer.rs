@@ -42,6 +42,9 @@ pub struct EntryWriter {
 /// What has changed since the last commit.
 #[derive(Debug)]
 struct Uncommitted {
+    /// How many frames the last commit says there are.
+    committed: u64,
+    /// How many of those still count.
     kept_frames: u64,
     schema: bool,
     chunks: Vec<Chunk>,
@@ -79,8 +82,13 @@ impl EntryWriter {
     }
 
     fn new(file: Appender, head: EntryHead, encoding: Encoding, state: State, first: bool) -> Self {
-        let uncommitted =
-            Uncommitted { kept_frames: state.n_frames, schema: false, chunks: Vec::new(), first };
+        let uncommitted = Uncommitted {
+            committed: state.n_frames,
+            kept_frames: state.n_frames,
+            schema: false,
+            chunks: Vec::new(),
+            first,
+        };
         let mut writer = Self {
             file,
             head,
@@ -211,6 +219,7 @@ impl EntryWriter {
         let nothing_new = !self.uncommitted.first
             && !self.uncommitted.schema
             && self.uncommitted.chunks.is_empty()
+            && self.uncommitted.committed == self.state.n_frames
             && self.uncommitted.kept_frames == self.state.n_frames;
         if nothing_new {
             return Ok(());
@@ -452,6 +461,7 @@ impl EntryWriter {
         };
         self.file.append_plain(RecordKind::Commit, &commit.encode()?)?;
         self.uncommitted = Uncommitted {
+            committed: self.state.n_frames,
             kept_frames: self.state.n_frames,
             schema: false,
             chunks: Vec::new(),
