@@ -36,16 +36,16 @@ def test_a_set_that_holds_the_task_together_runs_one_item(one_gpu):
 
 
 def test_nothing_fits_says_what_there_is(one_gpu):
-    with pytest.raises(InsufficientGPUMemoryError, match="needs 90000 MB .*40000 MB"):
+    with pytest.raises(InsufficientGPUMemoryError, match=r"needs 90000 MB .*40000 MB"):
         GPUManager({"huge": 90_000}).get_optimal_batch_size("huge", [0])
 
 
 def test_observations_make_the_batch_and_outlive_the_manager(one_gpu):
     manager = GPUManager({"prediction": 16000}, safety_margin=0.05)
     for batch in (1, 2, 4, 8):
-        manager.observe("prediction", batch, 2000 + 1000 * batch, gpu_indices=[0])
+        manager.observe("prediction", batch, 1900 + 1000 * batch, gpu_indices=[0])
     del manager
-    # 2000 + 1000·B within 95 % of 40000 is B = 36.
+    # 1900 + 1000·B within 95 % of 40000 is B = 36.
     assert GPUManager().get_optimal_batch_size("prediction", [0]) == 36
 
 
@@ -59,7 +59,7 @@ def test_longer_proteins_make_smaller_batches(one_gpu):
     ]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[3] == 1
-    with pytest.raises(InsufficientGPUMemoryError, match="up to 1[0-9]{3} residues fit"):
+    with pytest.raises(InsufficientGPUMemoryError, match=r"up to 1[0-9]{3} residues fit"):
         manager.get_optimal_batch_size("prediction", [0], length=3000)
     # Without a length the longest one seen is meant.
     longest = manager.get_optimal_batch_size("prediction", [0], length=512)

@@ -200,25 +200,18 @@ impl Manager {
             Some(model) => model.largest_batch(shape, room.free, margin, most),
             None => ((room.free * (1.0 - margin) / required as f64) as u64).clamp(1, MAX_BATCH),
         };
-        // What has worked with items as large works again.
-        let proven = observed
-            .iter()
-            .filter(|seen| covers(&seen.shape, &shape) && seen.peak <= room.free * (1.0 - margin))
-            .map(|seen| seen.shape.batch)
-            .max();
-        // And what has failed with items no larger fails again.
+        // What has failed with items no larger fails again.
         let failed = records
             .iter()
             .filter(|record| match record.outcome {
                 Outcome::OutOfMemory(free) => {
-                    room.free <= free * MORE_MEMORY && covers(&shape, &record.shape)
+                    room.free <= free * MORE_MEMORY && shape.covers(&record.shape)
                 }
                 Outcome::Peak(_) => false,
             })
             .map(|record| record.shape.batch)
             .min();
-        let batch = predicted.max(proven.unwrap_or(0));
-        let batch = failed.map_or(batch, |failed| batch.min(failed - 1));
+        let batch = failed.map_or(predicted, |failed| predicted.min(failed - 1));
         if batch >= 1 {
             return Ok(batch);
         }
@@ -237,17 +230,6 @@ impl Record {
             Outcome::OutOfMemory(_) => None,
         }
     }
-}
-
-/// Whether items like `one`'s are at least as large as `other`'s.
-fn covers(one: &Shape, other: &Shape) -> bool {
-    let is_as_long = match (one.length, other.length) {
-        (Some(one), Some(other)) => one >= other,
-        (None, None) => true,
-        _ => false,
-    };
-    let chunk = |shape: &Shape| shape.chunk.unwrap_or(u64::MAX);
-    is_as_long && chunk(one) >= chunk(other)
 }
 
 /// Observations with lengths and such without can't be mixed. Asked without a length, the longest
