@@ -27,7 +27,7 @@ mod visible;
 
 pub use driver::{DEFAULT_TIMEOUT, LIBRARY_VARIABLE, TIMEOUT_VARIABLE, timeout};
 pub use identity::{Cuda, Environment};
-pub use lease::{Lease, Share};
+pub use lease::{Held, Lease, Registry, Share, Turn};
 pub use manager::{DEFAULT_REQUIREMENTS, Manager, STATE_VARIABLE, Settings};
 pub use model::{Model, Observation, Shape};
 pub use oom::is_out_of_memory;
