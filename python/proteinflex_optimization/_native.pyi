@@ -2,11 +2,14 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, SupportsIndex
 
+from typing_extensions import disjoint_base
+
 __version__: str
 
 # --- gpu ---
 def is_out_of_memory(class_name: str, message: str) -> bool: ...
 
+@disjoint_base
 class GPUManager:
     def __new__(
         cls,
@@ -39,6 +42,14 @@ class GPUManager:
         length: int | None = None,
         chunk: int | None = None,
     ) -> int: ...
+    def plan_batches(
+        self,
+        task: str,
+        lengths: Iterable[SupportsIndex],
+        gpu_indices: Iterable[SupportsIndex],
+        *,
+        chunk: int | None = None,
+    ) -> list[dict[str, Any]]: ...
     def observe(
         self,
         task: str,

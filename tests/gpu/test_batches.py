@@ -105,6 +105,27 @@ def test_the_cpu_has_at_least_one_item_and_observations_of_its_own(one_gpu):
         manager.get_optimal_batch_size("small", [])
 
 
+def test_many_proteins_are_planned_as_batches_that_fit(one_gpu):
+    one_gpu.write(one_gpu.gpu(0, total=40000), one_gpu.gpu(1, total=40000))
+    manager = GPUManager()
+    for length in (128, 256, 512):
+        for batch in (1, 2, 4):
+            manager.observe("prediction", batch, 1000 + 0.02 * batch * length**2, length)
+    lengths = [100, 900, 110, 500, 480, 105, 95, 890]
+    plan = manager.plan_batches("prediction", lengths, [1, 0])
+    assert sorted(item for batch in plan for item in batch["items"]) == list(range(8))
+    assert {batch["gpu"] for batch in plan} == {0, 1}
+    for batch in plan:
+        assert batch["length"] == max(lengths[item] for item in batch["items"])
+        most = manager.get_optimal_batch_size("prediction", [0, 1], length=batch["length"])
+        assert len(batch["items"]) <= most
+    assert manager.plan_batches("prediction", [], [0]) == []
+    assert manager.plan_batches("dynamics", [5], []) == [{"items": [0], "length": 5, "gpu": None}]
+    for wrong in ("12", 5, [0], [True], [1.5], [10**9]):
+        with pytest.raises(InvalidArgumentError, match="lengths"):
+            manager.plan_batches("prediction", wrong, [0])
+
+
 class Library:
     """Something that holds so many items."""
 
