@@ -45,7 +45,7 @@ class GpuMeter:
     def peak_mb(self) -> float:
         """Give the largest peak of all the GPUs."""
         cuda = self._torch.cuda
-        peaks = []
+        peaks: list[float] = []
         for budget in self._budgets():
             index = budget["index"]
             cuda.synchronize(index)
@@ -54,7 +54,7 @@ class GpuMeter:
             if budget["used_here"] == 0 or beside < 0:
                 beside = CONTEXT_MB
             peaks.append(cuda.max_memory_reserved(index) / _MIB + beside)
-        return max(peaks)
+        return max(peaks, default=0.0)
 
 
 class HostMeter:

@@ -132,4 +132,6 @@ def _report_precision(report: Report, torch: Any) -> None:
     if not torch.backends.cuda.matmul.allow_tf32:
         report.could_not("TF32", "it would be faster and changes results; set it yourself")
     if torch.cuda.is_bf16_supported():
-        report.could_not("bfloat16", "it would halve activations and changes results; set it yourself")
+        report.could_not(
+            "bfloat16", "it would halve activations and changes results; set it yourself"
+        )

@@ -19,7 +19,30 @@ _Result = TypeVar("_Result")
 
 
 class GPUManager(_native.GPUManager):
-    __doc__ = _native.GPUManager.__doc__
+    """Finds GPUs, reserves their memory across all processes of the machine, and sizes batches.
+
+    Nothing is asked of the driver before the first method call, and nothing is written before the
+    first reservation or observation.
+
+    Parameters
+    ----------
+    required_memory : dict of str to int, optional
+        The memory that each task needs, in MB (MiB, as ``nvidia-smi`` prints). By default
+        ``{'prediction': 16000, 'dynamics': 8000}``.
+    prefer_single_gpu : bool
+        Give a task one GPU where one suffices, rather than every GPU that can hold it.
+    state_dir : path, optional
+        Where reservations and observed memory peaks are kept; processes that are to see each other
+        must name the same. By default ``$PROTEINFLEX_GPU_STATE_DIR``, else one directory for all
+        users of the machine, and one per user for what was observed.
+    safety_margin : float
+        The part of a GPU's memory, 0 to below 1, that batches leave alone.
+
+    Raises
+    ------
+    InvalidArgumentError
+        An argument has the wrong type or makes no sense; the message names it.
+    """
 
     @contextlib.contextmanager
     def reserve(
@@ -55,8 +78,8 @@ class GPUManager(_native.GPUManager):
         """Set what keeps a task within its memory, and say what was set and what was not.
 
         torch's memory limit per GPU (what is reserved for the task, else what is free), torch's
-        allocator while that is still possible, and the release of torch's unused cache. Nothing that
-        changes results is ever set, nor anything of other processes. Calling it again changes
+        allocator while that is still possible, and the release of torch's unused cache. Nothing
+        that changes results is ever set, nor anything of other processes. Calling it again changes
         nothing more. torch is used only where it is imported already.
 
         Parameters
@@ -69,8 +92,8 @@ class GPUManager(_native.GPUManager):
         Returns
         -------
         dict
-            ``task``; ``gpu_indices``; ``set``, a list of dicts with ``what``, ``value`` and ``why``;
-            ``not_set``, a list of dicts with ``what`` and ``why``; ``openmm``, a dict with
+            ``task``; ``gpu_indices``; ``set``, a list of dicts with ``what``, ``value`` and
+            ``why``; ``not_set``, a list of dicts with ``what`` and ``why``; ``openmm``, a dict with
             ``platform`` and ``properties`` as ``openmm.app.Simulation`` takes them.
 
         Raises
@@ -162,11 +185,11 @@ class GPUManager(_native.GPUManager):
             Not even one item fits; the function's own error is its cause.
         """
         if not callable(function):
-            raise InvalidTypeError(f"function={function!r} is not a callable that takes a batch size")
-        if batch_size is None:
-            batch_size = self.get_optimal_batch_size(
-                task, gpu_indices, length=length, chunk=chunk
+            raise InvalidTypeError(
+                f"function={function!r} is not a callable that takes a batch size"
             )
+        if batch_size is None:
+            batch_size = self.get_optimal_batch_size(task, gpu_indices, length=length, chunk=chunk)
         self._check_batch(task, batch_size, length, chunk)
         while True:
             try:

@@ -49,7 +49,11 @@ class Machine:
 
     def environment(self, **more):
         """The environment of a process on this machine."""
-        environment = {key: value for key, value in os.environ.items() if key not in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")}
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if key not in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
+        }
         environment["PROTEINFLEX_NVML_LIBRARY"] = str(self.library)
         environment["NVML_STUB_WORLD"] = str(self.path)
         environment["PROTEINFLEX_GPU_STATE_DIR"] = str(self.path.parent / "state")
@@ -86,7 +90,9 @@ def gpu(number, total=24000, used=0, name="NVIDIA A10", **keys):
         "reserved": 0,
         **keys,
     }
-    return "[gpu]\n" + "\n".join(f"{key.replace('__', '.')} = {value}" for key, value in keys.items())
+    return "[gpu]\n" + "\n".join(
+        f"{key.replace('__', '.')} = {value}" for key, value in keys.items()
+    )
 
 
 def mig(number, total=10000, **keys):

@@ -36,16 +36,16 @@ def test_a_set_that_holds_the_task_together_runs_one_item(one_gpu):
 
 
 def test_nothing_fits_says_what_there_is(one_gpu):
-    with pytest.raises(InsufficientGPUMemoryError, match="needs 90000 MB .*40000 MB"):
+    with pytest.raises(InsufficientGPUMemoryError, match=r"needs 90000 MB .*40000 MB"):
         GPUManager({"huge": 90_000}).get_optimal_batch_size("huge", [0])
 
 
 def test_observations_make_the_batch_and_outlive_the_manager(one_gpu):
     manager = GPUManager({"prediction": 16000}, safety_margin=0.05)
     for batch in (1, 2, 4, 8):
-        manager.observe("prediction", batch, 2000 + 1000 * batch, gpu_indices=[0])
+        manager.observe("prediction", batch, 1900 + 1000 * batch, gpu_indices=[0])
     del manager
-    # 2000 + 1000·B within 95 % of 40000 is B = 36.
+    # 1900 + 1000·B within 95 % of 40000 is B = 36.
     assert GPUManager().get_optimal_batch_size("prediction", [0]) == 36
 
 
@@ -59,7 +59,7 @@ def test_longer_proteins_make_smaller_batches(one_gpu):
     ]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[3] == 1
-    with pytest.raises(InsufficientGPUMemoryError, match="up to 1[0-9]{3} residues fit"):
+    with pytest.raises(InsufficientGPUMemoryError, match=r"up to 1[0-9]{3} residues fit"):
         manager.get_optimal_batch_size("prediction", [0], length=3000)
     # Without a length the longest one seen is meant.
     longest = manager.get_optimal_batch_size("prediction", [0], length=512)
@@ -103,6 +103,27 @@ def test_the_cpu_has_at_least_one_item_and_observations_of_its_own(one_gpu):
     manager.observe("small", 2, 1e9, gpu_indices=[])
     with pytest.raises(InsufficientGPUMemoryError, match="the machine"):
         manager.get_optimal_batch_size("small", [])
+
+
+def test_many_proteins_are_planned_as_batches_that_fit(one_gpu):
+    one_gpu.write(one_gpu.gpu(0, total=40000), one_gpu.gpu(1, total=40000))
+    manager = GPUManager()
+    for length in (128, 256, 512):
+        for batch in (1, 2, 4):
+            manager.observe("prediction", batch, 1000 + 0.02 * batch * length**2, length)
+    lengths = [100, 900, 110, 500, 480, 105, 95, 890]
+    plan = manager.plan_batches("prediction", lengths, [1, 0])
+    assert sorted(item for batch in plan for item in batch["items"]) == list(range(8))
+    assert {batch["gpu"] for batch in plan} == {0, 1}
+    for batch in plan:
+        assert batch["length"] == max(lengths[item] for item in batch["items"])
+        most = manager.get_optimal_batch_size("prediction", [0, 1], length=batch["length"])
+        assert len(batch["items"]) <= most
+    assert manager.plan_batches("prediction", [], [0]) == []
+    assert manager.plan_batches("dynamics", [5], []) == [{"items": [0], "length": 5, "gpu": None}]
+    for wrong in ("12", 5, [0], [True], [1.5], [10**9]):
+        with pytest.raises(InvalidArgumentError, match="lengths"):
+            manager.plan_batches("prediction", wrong, [0])
 
 
 class Library:

@@ -10,7 +10,9 @@ DOCUMENTED = ("index", "name", "memory_total", "memory_free", "compute_capabilit
 
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_healthy_gpus_have_the_documented_keys(machine, count):
-    machine.write(*(machine.gpu(number, used=1000, reserved=500, cc="8.6") for number in range(count)))
+    machine.write(
+        *(machine.gpu(number, used=1000, reserved=500, cc="8.6") for number in range(count))
+    )
     found = GPUManager().get_available_gpus()
     assert [entry["index"] for entry in found] == list(range(count))
     first = {key: found[0][key] for key in DOCUMENTED}
@@ -87,7 +89,9 @@ def test_a_driver_without_gpus_is_no_gpus(machine):
 )
 @pytest.mark.parametrize("function", ["*", "nvmlDeviceGetMemoryInfo_v2"])
 def test_a_failing_gpu_is_listed_and_never_selected(machine, code, status, function):
-    machine.write(machine.gpu(0, **{f"err__{function}": code}), machine.gpu(1), machine.gpu(2), machine.gpu(3))
+    machine.write(
+        machine.gpu(0, **{f"err__{function}": code}), machine.gpu(1), machine.gpu(2), machine.gpu(3)
+    )
     manager = GPUManager({"huge": 500_000, "small": 10})
     found = manager.get_available_gpus()
     (bad,) = [entry for entry in found if entry["status"] != "ok"]
@@ -128,7 +132,10 @@ def test_unified_memory_is_the_machines(machine):
 @pytest.mark.parametrize("keys", [{"name": "\\xff\\xfe"}, {"uuid": ""}, {"total": 0}])
 def test_nonsense_from_the_driver_is_unreadable(machine, keys):
     machine.write(machine.gpu(0, **keys), machine.gpu(1))
-    assert sorted(entry["status"] for entry in GPUManager().get_available_gpus()) == ["ok", "unreadable"]
+    assert sorted(entry["status"] for entry in GPUManager().get_available_gpus()) == [
+        "ok",
+        "unreadable",
+    ]
 
 
 def test_changes_are_seen_at_once(machine):
@@ -160,7 +167,11 @@ def test_a_hanging_driver_is_an_error_in_time(machine, function):
 
 
 def test_a_gpu_in_exclusive_mode_is_full_with_one_process(machine):
-    machine.write(machine.gpu(0, computemode=3, procs="1:100"), machine.gpu(1, computemode=2), machine.gpu(2, computemode=3))
+    machine.write(
+        machine.gpu(0, computemode=3, procs="1:100"),
+        machine.gpu(1, computemode=2),
+        machine.gpu(2, computemode=3),
+    )
     manager = GPUManager()
     assert manager.allocate_gpus("dynamics") == [2]
 

@@ -58,7 +58,9 @@ def test_nvmls_order_is_not_cudas(machine):
 
 
 def test_different_gpus_are_not_numbered_by_a_guess(machine, monkeypatch):
-    machine.write(machine.gpu(0, name="Tesla T4", cc="7.5"), machine.gpu(1, name="NVIDIA H100", cc="9.0"))
+    machine.write(
+        machine.gpu(0, name="Tesla T4", cc="7.5"), machine.gpu(1, name="NVIDIA H100", cc="9.0")
+    )
     with pytest.raises(GPUError, match="CUDA_DEVICE_ORDER=PCI_BUS_ID"):
         GPUManager().get_available_gpus()
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")

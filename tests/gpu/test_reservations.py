@@ -83,7 +83,7 @@ def test_the_death_of_a_holder_frees_its_memory(machine, kind):
     (holder, answer) = ask_at_once(machine, 1)[0]
     assert answer == "0"
     manager = GPUManager({"work": 8000})
-    with pytest.raises(InsufficientGPUMemoryError, match=rf"8000 MB held by work \(pid {holder.pid}"):
+    with pytest.raises(InsufficientGPUMemoryError, match=f"work .pid {holder.pid},"):
         manager.allocate_gpus("work")
     (entry,) = manager.get_available_gpus()
     assert entry["memory_reserved_by_others"] == 8000
@@ -186,7 +186,7 @@ def test_waiting_ends_when_memory_is_freed(machine):
     holder, waiter = GPUManager({"work": 8000}), GPUManager({"work": 8000})
     holder.allocate_gpus("work")
     start = time.monotonic()
-    with pytest.raises(InsufficientGPUMemoryError, match="after waiting 0.3"):
+    with pytest.raises(InsufficientGPUMemoryError, match=r"after waiting 0\.3"):
         waiter.wait_for_gpus("work", 0.3)
     assert time.monotonic() - start < 2
     threading.Timer(0.3, holder.release_gpus).start()
@@ -225,8 +225,10 @@ def test_waiting_for_what_no_gpu_has_fails_at_once(machine):
 
 def test_all_gpus_one_gpu_or_a_set(machine, monkeypatch):
     machine.write(
-        machine.gpu(0, total=12000), machine.gpu(1, total=24000), machine.gpu(2, total=24000, used=100)
-    )  # fmt: skip
+        machine.gpu(0, total=12000),
+        machine.gpu(1, total=24000),
+        machine.gpu(2, total=24000, used=100),
+    )
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     tasks = {"small": 8000, "large": 20000, "set": 40000}
     many, one = GPUManager(tasks), GPUManager(tasks, prefer_single_gpu=True)
@@ -241,7 +243,7 @@ def test_all_gpus_one_gpu_or_a_set(machine, monkeypatch):
     assert chosen(one, "small") == [0]
     assert chosen(one, "large") == [1]
     assert chosen(many, "set") == chosen(one, "set") == [1, 2]
-    with pytest.raises(InsufficientGPUMemoryError, match="at most 1|on one GPU"):
+    with pytest.raises(InsufficientGPUMemoryError, match="on one GPU"):
         one.allocate_gpus("set", max_gpus=1)
 
 

@@ -338,6 +338,62 @@ impl GPUManager {
         py.detach(|| self.manager.batch_size(&task, &indices, length, chunk)).map_err(to_python)
     }
 
+    /// Groups proteins by length into batches that fit, and gives each GPU its share.
+    ///
+    /// A batch is padded to its longest protein. The cut into batches is the one with the least
+    /// padded pairs of residues, and the batches are spread so that the GPUs end at about the same
+    /// time.
+    ///
+    /// Parameters
+    /// ----------
+    /// task : str
+    ///     One of the tasks in ``required_memory``.
+    /// lengths : sequence of int
+    ///     Residues of each protein.
+    /// gpu_indices : sequence of int
+    ///     The GPUs; empty: the CPU.
+    /// chunk : int, optional
+    ///     Residues done at a time in cubic operations.
+    ///
+    /// Returns
+    /// -------
+    /// list of dict
+    ///     ``items`` (places in ``lengths``), ``length`` (the longest of them) and ``gpu`` (its
+    ///     index, or None on the CPU), the most work first.
+    ///
+    /// Raises
+    /// ------
+    /// InsufficientGPUMemoryError
+    ///     The longest protein does not fit; the message says what would.
+    #[pyo3(signature = (task, lengths, gpu_indices, *, chunk=None))]
+    fn plan_batches<'py>(
+        &self,
+        py: Python<'py>,
+        task: &Bound<'_, PyAny>,
+        lengths: &Bound<'_, PyAny>,
+        gpu_indices: &Bound<'_, PyAny>,
+        chunk: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let task = argument::text(task, "task")?;
+        let lengths = counts(lengths, "lengths", 1, "a list of numbers of residues")?;
+        let gpus = indices(gpu_indices)?;
+        let chunk = optional_size(chunk, "chunk")?;
+        let batches = py
+            .detach(|| self.manager.plan_batches(&task, &lengths, &gpus, chunk))
+            .map_err(to_python)?;
+        let described: PyResult<Vec<_>> = batches
+            .into_iter()
+            .map(|batch| {
+                let described = PyDict::new(py);
+                described.set_item("items", batch.items)?;
+                described.set_item("length", batch.length)?;
+                described.set_item("gpu", gpus.get(batch.gpu))?;
+                Ok(described)
+            })
+            .collect();
+        PyList::new(py, described?)
+    }
+
     /// Remembers, for all later runs, how much memory a batch has needed.
     ///
     /// Parameters
@@ -607,16 +663,24 @@ fn shape(
 
 fn indices(value: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
     const EXPECTED: &str = "a list of GPU indices, such as allocate_gpus gives";
+    let indices = counts(value, "gpu_indices", 0, EXPECTED)?;
+    Ok(indices.into_iter().map(|index| usize::try_from(index).unwrap_or(usize::MAX)).collect())
+}
+
+fn counts(
+    value: &Bound<'_, PyAny>,
+    argument: &str,
+    least: u64,
+    expected: &str,
+) -> PyResult<Vec<u64>> {
     if value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>() {
-        return Err(argument::wrong_type(value, "gpu_indices", EXPECTED));
+        return Err(argument::wrong_type(value, argument, expected));
     }
     let Ok(items) = value.try_iter() else {
-        return Err(argument::wrong_type(value, "gpu_indices", EXPECTED));
+        return Err(argument::wrong_type(value, argument, expected));
     };
-    let mut indices = Vec::new();
-    for (place, item) in items.enumerate() {
-        let index = argument::count(&item?, &format!("gpu_indices[{place}]"), 0)?;
-        indices.push(usize::try_from(index).unwrap_or(usize::MAX));
-    }
-    Ok(indices)
+    let count = |(place, item): (usize, PyResult<Bound<'_, PyAny>>)| {
+        argument::count(&item?, &format!("{argument}[{place}]"), least)
+    };
+    items.enumerate().map(count).collect()
 }

@@ -20,8 +20,9 @@ mod value;
 /// The native half of the package `proteinflex_optimization`.
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    // Fails only where another logger was installed first, which then does the job.
-    let _ = pyo3_log::try_init();
+    // Levels are asked for each time: a program may change them after the first message. Fails only
+    // where another logger was installed first, which then does the job.
+    let _ = pyo3_log::Logger::new(module.py(), pyo3_log::Caching::Loggers)?.install();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     checkpoint::register(module)?;
     data_handler::register(module)?;

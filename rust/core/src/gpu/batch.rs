@@ -3,6 +3,7 @@
 use super::host;
 use super::manager::Manager;
 use super::model::{Model, Observation, Shape};
+use super::plan::{PlannedBatch, plan};
 use super::store::{Outcome, Record};
 use super::view::Sight;
 use crate::{Error, Result};
@@ -29,6 +30,38 @@ struct Room {
     free: f64,
 }
 
+/// What is known about a task and the memory that it is to fill, at one moment.
+struct Sizer {
+    task: String,
+    required: u64,
+    rooms: Vec<Room>,
+    records: Vec<Record>,
+    on_cpu: bool,
+}
+
+impl Sizer {
+    fn batch_size(&self, manager: &Manager, shape: Shape) -> Result<u64> {
+        let (task, required) = (self.task.as_str(), self.required);
+        let is_known = |room: &Room| self.records.iter().any(|record| record.is_for(room));
+        if !self.rooms.iter().any(is_known) {
+            return manager.batch_by_requirement(task, required, &self.rooms, self.on_cpu);
+        }
+        let mut smallest = MAX_BATCH;
+        for room in &self.rooms {
+            let records: Vec<&Record> =
+                self.records.iter().filter(|record| record.is_for(room)).collect();
+            let batch = if records.is_empty() {
+                let alone = std::slice::from_ref(room);
+                manager.batch_by_requirement(task, required, alone, false)?
+            } else {
+                manager.batch_by_experience(task, shape, room, &records, required)?
+            };
+            smallest = smallest.min(batch);
+        }
+        Ok(smallest)
+    }
+}
+
 impl Manager {
     /// The largest batch that fits on each of these GPUs (not on all together); without any, into
     /// the machine's memory.
@@ -39,28 +72,37 @@ impl Manager {
         length: Option<u64>,
         chunk: Option<u64>,
     ) -> Result<u64> {
-        let required = self.required(task)?;
         check_size("length", length)?;
         check_size("chunk", chunk)?;
-        let rooms = self.rooms(task, indices)?;
-        let shape = Shape { batch: 1, length, chunk };
-        let records = self.store().load(task)?;
-        if records.iter().all(|record| rooms.iter().all(|room| !record.is_for(room))) {
-            return self.batch_by_requirement(task, required, &rooms, indices.is_empty());
+        self.sizer(task, indices)?.batch_size(self, Shape { batch: 1, length, chunk })
+    }
+
+    fn sizer(&self, task: &str, indices: &[usize]) -> Result<Sizer> {
+        Ok(Sizer {
+            required: self.required(task)?,
+            rooms: self.rooms(task, indices)?,
+            records: self.store().load(task)?,
+            task: task.to_owned(),
+            on_cpu: indices.is_empty(),
+        })
+    }
+
+    /// Groups items of these lengths into batches that fit, and gives each of the GPUs its share.
+    pub fn plan_batches(
+        &self,
+        task: &str,
+        lengths: &[u64],
+        indices: &[usize],
+        chunk: Option<u64>,
+    ) -> Result<Vec<PlannedBatch>> {
+        for &length in lengths {
+            check_size("lengths", Some(length))?;
         }
-        let mut smallest = MAX_BATCH;
-        for room in &rooms {
-            let records: Vec<&Record> =
-                records.iter().filter(|record| record.is_for(room)).collect();
-            let batch = match records.is_empty() {
-                true => {
-                    self.batch_by_requirement(task, required, std::slice::from_ref(room), false)?
-                }
-                false => self.batch_by_experience(task, shape, room, &records, required)?,
-            };
-            smallest = smallest.min(batch);
-        }
-        Ok(smallest)
+        check_size("chunk", chunk)?;
+        let sizer = self.sizer(task, indices)?;
+        plan(lengths, indices.len(), |length| {
+            sizer.batch_size(self, Shape { batch: 1, length: Some(length), chunk })
+        })
     }
 
     /// Keeps what a batch has needed, on the GPUs with these numbers or on those that the task
@@ -200,25 +242,18 @@ impl Manager {
             Some(model) => model.largest_batch(shape, room.free, margin, most),
             None => ((room.free * (1.0 - margin) / required as f64) as u64).clamp(1, MAX_BATCH),
         };
-        // What has worked with items as large works again.
-        let proven = observed
-            .iter()
-            .filter(|seen| covers(&seen.shape, &shape) && seen.peak <= room.free * (1.0 - margin))
-            .map(|seen| seen.shape.batch)
-            .max();
-        // And what has failed with items no larger fails again.
+        // What has failed with items no larger fails again.
         let failed = records
             .iter()
             .filter(|record| match record.outcome {
                 Outcome::OutOfMemory(free) => {
-                    room.free <= free * MORE_MEMORY && covers(&shape, &record.shape)
+                    room.free <= free * MORE_MEMORY && shape.covers(&record.shape)
                 }
                 Outcome::Peak(_) => false,
             })
             .map(|record| record.shape.batch)
             .min();
-        let batch = predicted.max(proven.unwrap_or(0));
-        let batch = failed.map_or(batch, |failed| batch.min(failed - 1));
+        let batch = failed.map_or(predicted, |failed| predicted.min(failed - 1));
         if batch >= 1 {
             return Ok(batch);
         }
@@ -237,17 +272,6 @@ impl Record {
             Outcome::OutOfMemory(_) => None,
         }
     }
-}
-
-/// Whether items like `one`'s are at least as large as `other`'s.
-fn covers(one: &Shape, other: &Shape) -> bool {
-    let is_as_long = match (one.length, other.length) {
-        (Some(one), Some(other)) => one >= other,
-        (None, None) => true,
-        _ => false,
-    };
-    let chunk = |shape: &Shape| shape.chunk.unwrap_or(u64::MAX);
-    is_as_long && chunk(one) >= chunk(other)
 }
 
 /// Observations with lengths and such without can't be mixed. Asked without a length, the longest

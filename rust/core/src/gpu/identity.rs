@@ -147,14 +147,8 @@ fn by_uuid<'a>(gpus: &'a [Gpu], uuids: &[String]) -> Vec<Option<&'a Unit>> {
 fn is_uniform(gpus: &[&Gpu]) -> bool {
     let mut readable = gpus.iter().filter(|gpu| gpu.whole.is_ok());
     let Some(first) = readable.next() else { return true };
-    // A cut GPU tells no memory of its own.
     let model = |gpu: &Gpu| (gpu.whole.name.clone(), gpu.whole.compute_capability);
-    let differs_in_memory = |gpu: &Gpu| {
-        gpu.instances.is_none()
-            && first.instances.is_none()
-            && gpu.whole.memory_total != first.whole.memory_total
-    };
-    readable.all(|gpu| model(gpu) == model(first) && !differs_in_memory(gpu))
+    readable.all(|gpu| model(gpu) == model(first))
 }
 
 fn ambiguous(gpus: &[&Gpu]) -> Error {

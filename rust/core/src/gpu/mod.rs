@@ -4,7 +4,7 @@
 //! calls each GPU in this process ([`visible`] reads its mask); [`lease`] keeps reservations that
 //! every process of the machine sees; [`view`] puts these together, [`select`] chooses, and
 //! [`manager`] does it under one lock. [`model`] learns what batches need, [`store`] keeps that, and
-//! [`batch`] sizes the next one.
+//! [`batch`] sizes the next one, and [`plan`] many of them.
 //!
 //! A GPU is known by its UUID throughout; numbers exist only where users see them.
 
@@ -17,6 +17,7 @@ mod manager;
 mod model;
 mod oom;
 mod per_process;
+mod plan;
 mod raw;
 mod scan;
 mod select;
@@ -27,10 +28,11 @@ mod visible;
 
 pub use driver::{DEFAULT_TIMEOUT, LIBRARY_VARIABLE, TIMEOUT_VARIABLE, timeout};
 pub use identity::{Cuda, Environment};
-pub use lease::{Lease, Share};
+pub use lease::{Held, Lease, Registry, Share, Turn};
 pub use manager::{DEFAULT_REQUIREMENTS, Manager, STATE_VARIABLE, Settings};
 pub use model::{Model, Observation, Shape};
 pub use oom::is_out_of_memory;
+pub use plan::PlannedBatch;
 pub use scan::{ComputeMode, GpuProcess, MigPlace, Status, Unit};
 pub use store::{Outcome, Record, Store};
 pub use view::Sight;

@@ -40,6 +40,17 @@ const TERMS: usize = 4;
 type Row = [f64; TERMS];
 
 impl Shape {
+    /// Whether its items are at least as large as the other's.
+    pub fn covers(&self, other: &Self) -> bool {
+        let is_as_long = match (self.length, other.length) {
+            (Some(length), Some(other)) => length >= other,
+            (None, None) => true,
+            _ => false,
+        };
+        let chunk = |shape: &Self| shape.chunk.unwrap_or(u64::MAX);
+        is_as_long && chunk(self) >= chunk(other)
+    }
+
     fn terms(&self) -> Row {
         let batch = self.batch as f64;
         match self.length {
@@ -79,6 +90,7 @@ const ROUNDING: f64 = 0.01;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     explanations: Vec<Explanation>,
+    observations: Vec<Observation>,
 }
 
 impl Model {
@@ -94,7 +106,7 @@ impl Model {
             (1u8..1 << TERMS).filter_map(|terms| explain(&rows, terms)).collect();
         let best = explanations.iter().map(|found| found.error).min_by(f64::total_cmp)?;
         explanations.retain(|found| found.error <= best.max(ROUNDING) * PLAUSIBLE);
-        Some(Self { explanations })
+        Some(Self { explanations, observations: observations.to_vec() })
     }
 
     /// The MiB that a batch may need at most, by any plausible explanation, with the larger of
@@ -107,10 +119,14 @@ impl Model {
         self.explanations.iter().map(need).fold(0.0, f64::max)
     }
 
-    /// The largest batch of at most `most` items whose need is within `free` MiB. May be 0.
+    /// The largest batch of at most `most` items that fits into `free` MiB: by its need, or because
+    /// one like it was observed to. May be 0.
     pub fn largest_batch(&self, shape: Shape, free: f64, margin: f64, most: u64) -> u64 {
-        let fits = |batch| self.need(&Shape { batch, ..shape }, margin) <= free;
-        largest(most, fits)
+        let predicted = largest(most, |batch| self.need(&Shape { batch, ..shape }, margin) <= free);
+        let has_worked =
+            |seen: &&Observation| seen.shape.covers(&shape) && seen.peak <= free * (1.0 - margin);
+        let proven = self.observations.iter().filter(has_worked).map(|seen| seen.shape.batch).max();
+        predicted.max(proven.unwrap_or(0)).min(most)
     }
 
     /// The longest item of which `shape.batch` fit into `free` MiB, at most `most` residues.

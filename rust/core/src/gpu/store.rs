@@ -19,7 +19,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::model::Shape;
-use crate::fs::{FileLock, LockKind, Storage, names, publish_bytes};
+use crate::fs::{FileLock, LockKind, Storage, names, publish_bytes, remove_abandoned};
 use crate::{Error, Result, checksum};
 
 const MAGIC: &[u8; 8] = b"PFXPEAKS";
@@ -107,6 +107,8 @@ impl Store {
         self.create_directory()?;
         let path = self.path(task);
         let _lock = FileLock::acquire(&self.directory.join("lock"), LockKind::Exclusive)?;
+        // What a writer left that was killed. Where it can't be removed it does no harm.
+        let _ = remove_abandoned(&*self.storage, &self.directory);
         let mut records = match self.read(task) {
             Err(error @ (Error::Corrupt { .. } | Error::NotThisFormat { .. })) => {
                 let aside = path.with_extension("damaged");
@@ -131,7 +133,12 @@ impl Store {
             self.directory.ancestors().take_while(|path| !path.exists()).collect();
         while let Some(path) = missing.pop() {
             match self.storage.create_dir(path) {
-                Ok(()) => {}
+                Ok(()) => {
+                    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                    let parent = parent.unwrap_or(Path::new("."));
+                    let synced = self.storage.sync_dir(parent);
+                    synced.map_err(|error| Error::io("sync", parent, error))?;
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::io("create", path, error)),
             }

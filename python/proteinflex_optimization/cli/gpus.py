@@ -1,0 +1,143 @@
+"""`flexopt gpus`: which GPUs there are, who holds how much of them, and which task fits where."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from typing import Any
+
+from proteinflex_optimization import GPUManager, InvalidArgumentError
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add this command."""
+    parser = subparsers.add_parser(
+        "gpus",
+        help="list GPUs, reservations, and which task fits where",
+        description=(
+            "List the GPUs that a process started here would see, what is reserved on them and by "
+            "whom, and which tasks would fit now. Memory is in MB (MiB, as nvidia-smi prints)."
+        ),
+    )
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
+    parser.add_argument(
+        "--interval", type=float, default=1.0, metavar="SECONDS", help="how often to look (1)"
+    )
+    parser.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        metavar="NAME=MB",
+        help="a task and its memory; by default the documented ones",
+    )
+    parser.add_argument("--state-dir", metavar="DIR", help="where the reservations are kept")
+    parser.set_defaults(func=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """List once, or again and again; 1 where a GPU can't be used."""
+    manager = GPUManager(_tasks(options.task), state_dir=options.state_dir)
+    if not options.interval > 0:
+        raise InvalidArgumentError(f"--interval={options.interval} is not valid: expected above 0")
+    if options.watch and not options.json and sys.stdout.isatty():
+        return _watch(manager, options.interval)
+    while True:
+        gpus = manager.get_available_gpus()
+        if options.json:
+            print(
+                json.dumps(_report(manager, gpus), indent=None if options.watch else 2), flush=True
+            )
+        else:
+            print(_text(manager, gpus), flush=True)
+        if not options.watch:
+            return 0 if all(gpu["status"] == "ok" for gpu in gpus) else 1
+        time.sleep(options.interval)
+
+
+def _tasks(given: list[str]) -> dict[str, float] | None:
+    tasks: dict[str, float] = {}
+    for text in given:
+        name, _, memory = text.partition("=")
+        try:
+            tasks[name] = float(memory)
+        except ValueError:
+            message = f"--task={text} is not valid: expected NAME=MB, as prediction=16000"
+            raise InvalidArgumentError(message) from None
+    return tasks or None
+
+
+def _unpromised(gpu: dict[str, Any]) -> int:
+    """MB that are neither used nor reserved and still to be used."""
+    used = {process["pid"]: process["memory"] or 0 for process in gpu["processes"]}
+    reserved: dict[int, int] = {}
+    for lease in gpu["reservations"]:
+        reserved[lease["pid"]] = reserved.get(lease["pid"], 0) + lease["memory"]
+    outstanding = sum(max(memory - used.get(pid, 0), 0) for pid, memory in reserved.items())
+    return max(int(gpu["memory_free"]) - outstanding, 0)
+
+
+def _report(manager: GPUManager, gpus: list[dict[str, Any]]) -> dict[str, Any]:
+    for gpu in gpus:
+        gpu["memory_unreserved"] = _unpromised(gpu)
+    fits = {task: _fits(gpus, memory) for task, memory in manager.required_memory.items()}
+    return {"gpus": gpus, "required_memory": manager.required_memory, "fits": fits}
+
+
+def _fits(gpus: list[dict[str, Any]], memory: int) -> list[int]:
+    usable = (gpu for gpu in gpus if gpu["status"] == "ok")
+    return [gpu["index"] for gpu in usable if _unpromised(gpu) >= memory]
+
+
+def _text(manager: GPUManager, gpus: list[dict[str, Any]]) -> str:
+    if not gpus:
+        return "no GPU is visible here"
+    lines = []
+    for gpu in gpus:
+        number = "-" if gpu["index"] is None else gpu["index"]
+        if gpu["status"] != "ok":
+            lines.append(f"GPU {number}  {gpu['name'] or '?'}  {gpu['status']}: {gpu['reason']}")
+            continue
+        busy = "" if gpu["utilization"] is None else f"  {gpu['utilization']} %"
+        lines.append(
+            f"GPU {number}  {gpu['name']}  {gpu['memory_free']} MB of {gpu['memory_total']} free, "
+            f"{_unpromised(gpu)} not reserved{busy}"
+        )
+        lines += [
+            f"       {lease['memory']} MB for {lease['task']}: pid {lease['pid']}, "
+            f"{_user(lease['user'])}, {lease['command']}"
+            for lease in gpu["reservations"]
+        ]
+    for task, memory in manager.required_memory.items():
+        indices = _fits(gpus, memory)
+        where = ", ".join(str(index) for index in indices) if indices else "no single GPU now"
+        lines.append(f"{task} ({memory} MB) fits on: {where}")
+    return "\n".join(lines)
+
+
+def _user(number: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
+def _watch(manager: GPUManager, interval: float) -> int:
+    try:
+        from rich.live import Live
+        from rich.text import Text
+    except ImportError:
+        raise InvalidArgumentError(
+            "--watch in a terminal needs rich: pip install 'proteinflex-optimization[display]'"
+        ) from None
+    with Live(screen=False, auto_refresh=False) as live:
+        while True:
+            shown = _text(manager, manager.get_available_gpus())
+            stamp = time.strftime("%H:%M:%S")
+            live.update(Text(f"{shown}\n{stamp}  {os.uname().nodename}"), refresh=True)
+            time.sleep(interval)

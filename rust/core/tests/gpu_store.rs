@@ -1,0 +1,143 @@
+//! What was observed survives power cuts, failing disks and damage: the old record or the new one.
+
+#![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proteinflex_core::Error;
+use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, sweep};
+use proteinflex_core::fs::{Disk, Storage};
+use proteinflex_core::gpu::{Lease, Outcome, Record, Registry, Shape, Share, Store};
+use rustix::io::Errno;
+
+fn disk() -> Arc<dyn Storage> {
+    Arc::new(Disk)
+}
+
+fn record(batch: u64) -> Record {
+    Record {
+        gpu: "NVIDIA A10".to_owned(),
+        version: "0.1.0".to_owned(),
+        shape: Shape { batch, length: Some(100), chunk: None },
+        outcome: Outcome::Peak(1000.5 * batch as f64),
+    }
+}
+
+fn file_in(directory: &Path) -> PathBuf {
+    let is_record = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "peaks");
+    let entries = std::fs::read_dir(directory).unwrap();
+    entries.map(|entry| entry.unwrap().path()).find(is_record).unwrap()
+}
+
+#[test]
+fn after_a_power_cut_the_old_record_or_the_new_one_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    Store::new(disk(), directory.path()).add("fold", record(1)).unwrap();
+    let recorder = Recorder::new(directory.path()).unwrap();
+    Store::new(recorder.storage(), directory.path()).add("fold", record(2)).unwrap();
+    let all_steps = recorder.steps().len();
+    let states = crash_states(&recorder);
+    assert!(states.len() > 10, "{}", states.len());
+    for state in &states {
+        let rebuilt = tempfile::tempdir().unwrap();
+        state.rebuild(rebuilt.path()).unwrap();
+        let found = Store::new(disk(), rebuilt.path()).read("fold").unwrap();
+        let new = vec![record(1), record(2)];
+        let is_allowed = found == new || state.steps() < all_steps && found == [record(1)];
+        assert!(is_allowed, "{}: {found:?}", state.description());
+    }
+}
+
+#[test]
+fn whichever_step_fails_it_is_told_and_nothing_is_lost() {
+    for fault in [Fault::Error(Errno::NOSPC), Fault::ErrorOnce(Errno::IO), Fault::ShortWrite] {
+        let steps = sweep(&disk(), fault, |storage, step| {
+            let directory = tempfile::tempdir().unwrap();
+            Store::new(disk(), directory.path()).add("fold", record(1)).unwrap();
+            let result = Store::new(storage, directory.path()).add("fold", record(2));
+            let found = Store::new(disk(), directory.path()).read("fold").unwrap();
+            let new = vec![record(1), record(2)];
+            match result {
+                Ok(()) => assert_eq!(found, new, "step {step}"),
+                Err(error) => {
+                    assert!(matches!(error, Error::Io { .. }), "{error}");
+                    assert!(found == [record(1)] || found == new, "step {step}: {found:?}");
+                }
+            }
+        });
+        assert!(steps >= 4, "{steps}");
+    }
+}
+
+#[test]
+fn whichever_step_fails_no_half_made_reservation_is_alive() {
+    let share = || Share { uuid: "GPU-1".into(), memory_key: "GPU-1".into(), memory: 8000 };
+    for fault in [Fault::Error(Errno::NOSPC), Fault::ErrorOnce(Errno::IO), Fault::ShortWrite] {
+        sweep(&disk(), fault, |storage, step| {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("state").join("reservations");
+            let hold = || {
+                let registry = Registry::open(storage, &path, false)?;
+                let turn = registry.turn()?;
+                turn.hold(Lease::new("fold", vec![share()]))
+            };
+            let held = hold();
+            let live = Registry::open(disk(), &path, false).unwrap().live().unwrap();
+            assert_eq!(live.len(), usize::from(held.is_ok()), "step {step}");
+            assert!(live.iter().all(|lease| lease.shares == [share()]), "step {step}");
+            drop(held);
+            let registry = Registry::open(disk(), &path, false).unwrap();
+            assert!(registry.turn().unwrap().live().unwrap().is_empty(), "step {step}");
+        });
+    }
+}
+
+#[test]
+fn a_newer_file_is_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::new(disk(), directory.path());
+    store.add("fold", record(1)).unwrap();
+    let path = file_in(directory.path());
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8] = 2;
+    #[expect(clippy::disallowed_methods, reason = "another program writes it")]
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(matches!(store.load("fold"), Err(Error::NewerFormat { found: 2, .. })));
+    assert!(matches!(store.add("fold", record(2)), Err(Error::NewerFormat { .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
+fn the_oldest_records_make_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::new(disk(), directory.path());
+    for batch in 1..=300 {
+        store.add("fold", record(batch)).unwrap();
+    }
+    let kept = store.read("fold").unwrap();
+    assert_eq!((kept.len(), &kept[255]), (256, &record(300)));
+    assert!(store.read("another").unwrap().is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Whichever byte changes and wherever the file ends, that is noticed and never a panic.
+    #[test]
+    fn damage_is_noticed(place in 0usize..400, bits in 1u8.., cut: bool) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::new(disk(), directory.path());
+        store.add("fold", record(1)).unwrap();
+        let path = file_in(directory.path());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let place = place % bytes.len();
+        if cut { bytes.truncate(place) } else { bytes[place] ^= bits }
+        #[expect(clippy::disallowed_methods, reason = "the damage")]
+        std::fs::write(&path, &bytes).unwrap();
+        prop_assert!(store.read("fold").is_err());
+        match store.load("fold") {
+            Ok(records) => prop_assert!(records.is_empty()),
+            Err(error) => prop_assert!(matches!(error, Error::NewerFormat { .. }), "{}", error),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+"""`flexopt gpus`."""
+
+import argparse
+import json
+
+import pytest
+from proteinflex_optimization import GPUManager, InvalidArgumentError
+from proteinflex_optimization.cli import gpus
+
+
+@pytest.fixture
+def flexopt():
+    parser = argparse.ArgumentParser()
+    gpus.add_parser(parser.add_subparsers())
+
+    def run(*arguments):
+        options = parser.parse_args(["gpus", *arguments])
+        return options.func(options)
+
+    return run
+
+
+def test_gpus_holders_and_tasks_are_shown(machine, flexopt, capsys):
+    machine.write(machine.gpu(0, used=1000, util=7), machine.gpu(1))
+    manager = GPUManager({"folding": 20000}, prefer_single_gpu=True)
+    index = manager.allocate_gpus("folding")[0]
+    assert flexopt("--task", "small=2000", "--task", "large=20000") == 0
+    shown = capsys.readouterr().out
+    assert "23000 MB of 24000 free" in shown
+    assert "20000 MB for folding: pid" in shown
+    assert "small (2000 MB) fits on: 0, 1" in shown
+    assert f"large (20000 MB) fits on: {1 - index}" in shown
+
+
+def test_scripts_get_json_and_a_status(machine, flexopt, capsys):
+    assert flexopt("--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["gpus"]) == 4
+    assert report["fits"] == {"dynamics": [0, 1, 2, 3], "prediction": [0, 1, 2, 3]}
+    machine.write(machine.gpu(0, **{"err__*": 15}), machine.gpu(1))
+    assert flexopt() == 1
+    assert "lost" in capsys.readouterr().out
+
+
+def test_without_a_driver_it_says_so(machine, flexopt, capsys, monkeypatch):
+    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", "/nonexistent/libnvidia-ml.so.1")
+    assert flexopt() == 0
+    assert "no GPU is visible" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--task", "x"], ["--task", "x=y"], ["--interval", "0"]])
+def test_wrong_usage_is_an_error(machine, flexopt, arguments):
+    with pytest.raises(InvalidArgumentError):
+        flexopt(*arguments)
