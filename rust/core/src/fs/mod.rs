@@ -22,4 +22,4 @@ pub use publish::{
     PendingDir, PendingFile, publish_bytes, remove_abandoned, remove_tree, set_aside_name,
 };
 pub use shared::SharedMap;
-pub use storage::{Disk, Storage, StorageFile, write_all_at};
+pub use storage::{Disk, Storage, StorageFile, memory_file, write_all_at};
