@@ -1,15 +1,51 @@
-"""Structured dtypes, from the lists that JSON makes of their field descriptions."""
+"""Structured dtypes as text, and back: names, formats and offsets, so that padding is kept too."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import numpy as np
 
-def dtype_from_list(fields: list[Any]) -> list[Any]:
-    """Turn nested lists into the nested tuples that `numpy.dtype` takes."""
-    described: list[Any] = []
-    for name, kind, *shape in fields:
-        named = tuple(name) if isinstance(name, list) else name
-        nested = dtype_from_list(kind) if isinstance(kind, list) else kind
-        described.append((named, nested, *(tuple(lengths) for lengths in shape)))
-    return described
+
+def describe(dtype: np.dtype[Any]) -> str:
+    """Text from which `parse` makes the same dtype; it begins with ``{`` or ``[``."""
+    return json.dumps(_described(dtype), separators=(",", ":"))
+
+
+def parse(description: str) -> np.dtype[Any]:
+    """Make the dtype that `describe` described.
+
+    Raises
+    ------
+    ValueError
+        The text is not such a description.
+    """
+    dtype = np.dtype(_parsed(json.loads(description)))
+    if dtype.hasobject:
+        raise ValueError("a stored dtype never holds objects")
+    return dtype
+
+
+def _described(dtype: np.dtype[Any]) -> Any:
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        return [_described(base), list(shape)]
+    if dtype.names is None or dtype.fields is None:
+        return dtype.str
+    fields = [dtype.fields[name] for name in dtype.names]
+    return {
+        "names": list(dtype.names),
+        "formats": [_described(field[0]) for field in fields],
+        "offsets": [field[1] for field in fields],
+        "itemsize": dtype.itemsize,
+    }
+
+
+def _parsed(description: Any) -> Any:
+    if isinstance(description, list):
+        base, shape = description
+        return (np.dtype(_parsed(base)), tuple(shape))
+    if isinstance(description, dict):
+        return {**description, "formats": [_parsed(item) for item in description["formats"]]}
+    return str(description)

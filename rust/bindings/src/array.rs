@@ -9,7 +9,6 @@ use numpy::npyffi::{self, NPY_ARRAY_WRITEABLE, PY_ARRAY_API, npy_intp};
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 /// The bytes of a C-contiguous array.
 ///
@@ -100,26 +99,26 @@ pub unsafe fn view<'py>(
 }
 
 /// The dtype that `numpy.dtype(description)` makes, where the description is a dtype's name such as
-/// `<f4`, or the JSON list of a structured dtype's fields.
+/// `<f4`, or the JSON of a structured dtype.
 pub fn dtype<'py>(py: Python<'py>, description: &str) -> PyResult<Bound<'py, PyArrayDescr>> {
-    let fields = if description.starts_with('[') {
-        let text = py.import("json")?.call_method1("loads", (description,))?;
-        py.import("proteinflex_optimization._arrays")?.call_method1("dtype_from_list", (text,))?
+    let dtype = if description.starts_with(['{', '[']) {
+        let arrays = py.import("proteinflex_optimization._arrays")?;
+        arrays.call_method1("parse", (description,))?
     } else {
-        description.into_pyobject(py)?.into_any()
+        py.import("numpy")?.call_method1("dtype", (description,))?
     };
-    let dtype = py.import("numpy")?.call_method1("dtype", (fields,))?;
-    Ok(dtype.cast_into()?)
+    let dtype = dtype.cast_into::<PyArrayDescr>()?;
+    if dtype.has_object() {
+        return Err(PyValueError::new_err("a stored dtype never holds objects"));
+    }
+    Ok(dtype)
 }
 
 /// What [`dtype`] needs to make this dtype again.
 pub fn dtype_description(dtype: &Bound<'_, PyArrayDescr>) -> PyResult<String> {
-    if dtype.has_fields() {
-        let py = dtype.py();
-        let list = dtype.getattr("descr")?;
-        let options = PyDict::new(py);
-        options.set_item("separators", (",", ":"))?;
-        return py.import("json")?.call_method("dumps", (list,), Some(&options))?.extract();
+    if dtype.has_fields() || dtype.has_subarray() {
+        let arrays = dtype.py().import("proteinflex_optimization._arrays")?;
+        return arrays.call_method1("describe", (dtype,))?.extract();
     }
     dtype.getattr("str")?.extract()
 }

@@ -235,6 +235,12 @@ impl ProgressTracker {
         py.detach(|| self.tracker.set_hook(Some(interval))).map_err(to_python)
     }
 
+    /// The handle of a task that any process has started.
+    fn _task(slf: &Bound<'_, Self>, task_id: &Bound<'_, PyAny>) -> PyResult<TaskHandle> {
+        let task = slf.get().find(task_id)?;
+        Ok(TaskHandle { owner: slf.clone().unbind(), task })
+    }
+
     /// Tell a forked child that it has no background thread yet.
     fn _after_fork(&self) {
         self.tracker.after_fork();

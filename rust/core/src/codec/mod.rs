@@ -1,1 +1,3 @@
 //! codec
+mod element;
+pub use element::Element;

@@ -76,6 +76,12 @@ impl FileLock {
             Err(error) => Err(Error::io("lock", path, error.into())),
         }
     }
+
+    /// Gives the lock back at once, even where a child that was forked meanwhile has inherited it.
+    pub fn release(self) {
+        // Where it fails, closing the file does the same, unless a child keeps it open.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl Drop for FileLock {

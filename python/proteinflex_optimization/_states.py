@@ -1,0 +1,348 @@
+"""Values of classes that are more than plain data: what they are made of, and made again.
+
+The native walk over a state asks here about each value that it does not know. Nothing is executed when
+a state is read, except the constructors below; a class is only ever looked up to make an `Enum` member,
+a dataclass or a named tuple of it. Pickle is used where both sides ask for it by name.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import enum
+import importlib
+import pathlib
+import pickle
+import sys
+import zoneinfo
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _arrays
+from .errors import CheckpointError, CorruptDataError, InvalidTypeError
+
+if TYPE_CHECKING:
+    from ._tensors import Storages, Tensors
+
+FACTORIES: dict[str, Callable[[], Any] | None] = {
+    "None": None,
+    **{kind.__name__: kind for kind in (bool, dict, float, int, list, set, str, tuple)},
+}
+
+
+class Reducer:
+    """Says what values are made of, for one state that is being stored.
+
+    Parameters
+    ----------
+    checkpoint : bool
+        Whether everything has to come back as it was. In a cache, tensors become arrays and classes of
+        the user's own are refused.
+    allow_pickle : bool
+        Whether values of unknown classes are pickled.
+    """
+
+    def __init__(self, checkpoint: bool, allow_pickle: bool) -> None:
+        self._checkpoint = checkpoint
+        self._allow_pickle = allow_pickle
+        self._storages: Storages | None = None
+
+    def reduce(self, value: Any, place: str, keys: list[str]) -> tuple[str | None, Any] | None:
+        """Give a tag and plainer content, or (None, the value in another form), or None."""
+        if type(value).__module__.split(".")[0] == "torch" or _is_tensor(value):
+            return self._torch(value, place, keys)
+        standard = _standard(value, place)
+        if standard is not None:
+            return standard
+        if self._checkpoint:
+            of_class = _of_class(value, place)
+            if of_class is not None:
+                return of_class
+            if self._allow_pickle:
+                return "pickle", pickle.dumps(value, protocol=5)
+        return None
+
+    def storages(self) -> list[tuple[Any, int, str | None, list[str]]]:
+        """Give the memory of all tensors met: array, its first byte, its item type, its name."""
+        return [] if self._storages is None else self._storages.arrays()
+
+    def _torch(self, value: Any, place: str, keys: list[str]) -> tuple[str | None, Any] | None:
+        from . import _tensors
+
+        if not self._checkpoint:
+            array = _tensors.as_array(value, place)
+            return None if array is None else (None, array)
+        if self._storages is None:
+            self._storages = _tensors.Storages()
+        return self._storages.reduce(value, place, keys)
+
+
+class Restorer:
+    """Makes values again, for one state that is being read.
+
+    Parameters
+    ----------
+    storages : list
+        The memory of tensors: pairs of array and first byte.
+    device : str or torch.device or None
+        Where tensors go; None for where they were.
+    allow_pickle : bool
+        Whether pickles are loaded.
+    path : str
+        The file that is read, for messages.
+    """
+
+    def __init__(self, storages: list[Any], device: Any, allow_pickle: bool, path: str) -> None:
+        self._storages = storages
+        self._device = device
+        self._allow_pickle = allow_pickle
+        self._path = path
+        self._tensors: Tensors | None = None
+
+    def restore(self, tag: str, content: Any) -> Any:
+        """Make the value that `Reducer.reduce` took apart."""
+        try:
+            if tag.startswith("torch."):
+                return self._torch(tag, content)
+            if tag == "pickle":
+                return self._pickle(content)
+            if tag in CLASSES:
+                return CLASSES[tag](content)
+            return RESTORERS[tag](content)
+        except (CheckpointError, CorruptDataError):
+            raise
+        except Exception as error:
+            raise CorruptDataError(
+                f"{self._path}: a value of kind {tag!r} can't be made again ({error})"
+            ) from error
+
+    def _torch(self, tag: str, content: Any) -> Any:
+        try:
+            from ._tensors import Tensors
+        except ImportError as error:
+            raise CheckpointError(
+                f"{self._path} holds torch tensors: pip install 'proteinflex-optimization[torch]'"
+            ) from error
+        if self._tensors is None:
+            self._tensors = Tensors(self._storages, self._device)
+        return self._tensors.restore(tag, content)
+
+    def _pickle(self, content: bytes) -> Any:
+        if not self._allow_pickle:
+            raise CheckpointError(
+                f"{self._path} holds pickled values, which can run any code when they are loaded: "
+                "pass allow_pickle=True if you trust whoever wrote it"
+            )
+        return pickle.loads(content)
+
+
+def _is_tensor(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _standard(value: Any, place: str) -> tuple[str, Any] | None:
+    """Take apart a value of the standard library's, or a NumPy dtype."""
+    kind = type(value)
+    if kind in (collections.OrderedDict, collections.Counter):
+        return kind.__name__, dict(value)
+    if kind is collections.defaultdict:
+        return "defaultdict", [_factory_name(value, place), dict(value)]
+    if kind is collections.deque:
+        return "deque", [value.maxlen, list(value)]
+    if kind is bytearray:
+        return "bytearray", bytes(value)
+    if kind is range:
+        return "range", [value.start, value.stop, value.step]
+    if kind is datetime.datetime:
+        plain = value.replace(tzinfo=None, fold=0).isoformat()
+        return "datetime", [plain, value.fold, _zone(value.tzinfo, place)]
+    if kind is datetime.date:
+        return "date", value.isoformat()
+    if kind is datetime.time:
+        plain = value.replace(tzinfo=None, fold=0).isoformat()
+        return "time", [plain, value.fold, _zone(value.tzinfo, place)]
+    if kind is datetime.timedelta:
+        return "timedelta", [value.days, value.seconds, value.microseconds]
+    if isinstance(value, pathlib.PurePath) and kind.__module__.split(".")[0] == "pathlib":
+        return ("Path" if isinstance(value, pathlib.Path) else kind.__name__), str(value)
+    if isinstance(value, np.dtype) and not value.hasobject:
+        return "dtype", _arrays.describe(value)
+    return None
+
+
+def _of_class(value: Any, place: str) -> tuple[str, Any] | None:
+    """Take apart a value of a class that can be imported again."""
+    kind = type(value)
+    if isinstance(value, enum.Enum):
+        # A combination of flags is no member of its own.
+        name = value.name if value.name in kind.__members__ else None
+        return "Enum", [*_class_name(kind, place), name, value.value if name is None else None]
+    if dataclasses.is_dataclass(value):
+        fields = {field.name for field in dataclasses.fields(value) if hasattr(value, field.name)}
+        attributes = {name: getattr(value, name) for name in fields | set(_attributes(value))}
+        ordered = {name: attributes[name] for name in sorted(attributes)}
+        return "dataclass", [*_class_name(kind, place), ordered]
+    if isinstance(value, tuple) and hasattr(kind, "_fields"):
+        return "namedtuple", [*_class_name(kind, place), list(value)]
+    return None
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    return getattr(value, "__dict__", {})
+
+
+def _factory_name(value: collections.defaultdict[Any, Any], place: str) -> str:
+    for name, factory in FACTORIES.items():
+        if factory is value.default_factory:
+            return name
+    raise InvalidTypeError(
+        f"{place} is a defaultdict whose factory is {value.default_factory!r}: expected one of "
+        f"{', '.join(FACTORIES)}"
+    )
+
+
+def _zone(zone: datetime.tzinfo | None, place: str) -> Any:
+    if zone is None:
+        return None
+    if isinstance(zone, zoneinfo.ZoneInfo) and zone.key is not None:
+        return zone.key
+    if type(zone) is datetime.timezone:
+        offset = zone.utcoffset(None)
+        return [offset.days, offset.seconds, offset.microseconds, zone.tzname(None)]
+    raise InvalidTypeError(
+        f"{place} has the time zone {zone!r}: expected None, a datetime.timezone or a ZoneInfo"
+    )
+
+
+def _zone_of(content: Any) -> datetime.tzinfo | None:
+    if content is None:
+        return None
+    if isinstance(content, str):
+        return zoneinfo.ZoneInfo(content)
+    days, seconds, microseconds, name = content
+    offset = datetime.timedelta(days, seconds, microseconds)
+    plain = datetime.timezone(offset)
+    return plain if plain.tzname(None) == name else datetime.timezone(offset, name)
+
+
+def _class_name(kind: type, place: str) -> tuple[str, str]:
+    """Give module and name of a class, if it can be found again under them."""
+    name = (kind.__module__, kind.__qualname__)
+    try:
+        found = _find_class(*name)
+    except CheckpointError:
+        found = None
+    if found is not kind:
+        raise InvalidTypeError(
+            f"{place} is of class {'.'.join(name)}, which can't be imported under this name: "
+            "expected a class at the top level of a module"
+        )
+    return name
+
+
+def _find_class(module: str, name: str) -> Any:
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise CheckpointError(
+            f"the class {module}.{name} of a stored value can't be imported ({error}); make it "
+            "importable, or load without this component"
+        ) from error
+    if not isinstance(found, type):
+        raise CheckpointError(f"{module}.{name} of a stored value is not a class any more")
+    return found
+
+
+def _restore_enum(content: list[Any]) -> Any:
+    module, name, member, value = content
+    kind = _find_class(module, name)
+    if not issubclass(kind, enum.Enum):
+        raise CheckpointError(f"{module}.{name} of a stored value is not an Enum any more")
+    if member is None:
+        return kind(value)
+    if member not in kind.__members__:
+        raise CheckpointError(f"{module}.{name} has no member {member} any more")
+    return kind[member]
+
+
+def _restore_dataclass(content: list[Any]) -> Any:
+    module, name, attributes = content
+    kind = _find_class(module, name)
+    if not dataclasses.is_dataclass(kind):
+        raise CheckpointError(f"{module}.{name} of a stored value is not a dataclass any more")
+    value = object.__new__(kind)
+    for attribute, item in attributes.items():
+        # As it was, also where the class is frozen, and without running its __init__.
+        object.__setattr__(value, attribute, item)
+    return value
+
+
+def _restore_namedtuple(content: list[Any]) -> Any:
+    module, name, items = content
+    kind = _find_class(module, name)
+    if not (issubclass(kind, tuple) and hasattr(kind, "_make")):
+        raise CheckpointError(f"{module}.{name} of a stored value is not a named tuple any more")
+    return kind._make(items)
+
+
+def _restore_datetime(content: list[Any]) -> datetime.datetime:
+    text, fold, zone = content
+    return datetime.datetime.fromisoformat(text).replace(fold=fold, tzinfo=_zone_of(zone))
+
+
+def _restore_time(content: list[Any]) -> datetime.time:
+    text, fold, zone = content
+    return datetime.time.fromisoformat(text).replace(fold=fold, tzinfo=_zone_of(zone))
+
+
+CLASSES: dict[str, Callable[[Any], Any]] = {
+    "Enum": _restore_enum,
+    "dataclass": _restore_dataclass,
+    "namedtuple": _restore_namedtuple,
+}
+
+RESTORERS: dict[str, Callable[[Any], Any]] = {
+    "OrderedDict": collections.OrderedDict,
+    "Counter": collections.Counter,
+    "defaultdict": lambda content: collections.defaultdict(FACTORIES[content[0]], content[1]),
+    "deque": lambda content: collections.deque(content[1], content[0]),
+    "bytearray": bytearray,
+    "range": lambda content: range(*content),
+    "datetime": _restore_datetime,
+    "date": datetime.date.fromisoformat,
+    "time": _restore_time,
+    "timedelta": lambda content: datetime.timedelta(*content),
+    "Path": pathlib.Path,
+    "PurePosixPath": pathlib.PurePosixPath,
+    "PureWindowsPath": pathlib.PureWindowsPath,
+    "dtype": _arrays.parse,
+}
+
+
+def array_of(value: Any, name: str) -> Any:
+    """Give per-frame data that is no array yet as one: a tensor, a list of numbers or of rows.
+
+    Raises
+    ------
+    InvalidTypeError
+        It is nothing of the kind.
+    """
+    if _is_tensor(value):
+        from . import _tensors
+
+        return _tensors.as_array(value, name)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InvalidTypeError(f"{name} can't be made an array: {error}") from error
+    if array.dtype.hasobject:
+        raise InvalidTypeError(
+            f"{name} is of type {type(value).__name__}: expected an array of numbers"
+        )
+    return array

@@ -1,0 +1,213 @@
+"""Torch tensors as arrays, and back, with the memory they share shared again.
+
+A tensor is a view of a storage, and several tensors may view the same one: tied weights, slices of a
+buffer. Each storage is stored once, trimmed to the part that its tensors reach, and each tensor
+remembers which part of it it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from .errors import CorruptDataError, InvalidTypeError
+
+logger = logging.getLogger("proteinflex_optimization")
+
+# Item types that NumPy lacks: stored as integers of the same size, under the name that safetensors
+# has for them.
+LABELS = {
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+}
+PLAIN_CLASSES = tuple(
+    kind
+    for kind in (torch.Tensor, torch.nn.Parameter, getattr(torch.nn, "Buffer", None))
+    if kind is not None
+)
+CARRIERS = {1: torch.uint8, 2: torch.int16}
+START_ALIGNMENT = 64
+
+
+def as_array(value: Any, place: str) -> Any:
+    """Give a tensor as a NumPy array of the same values; None where it is no tensor.
+
+    NumPy has no bfloat16 and no 8-bit floats: such tensors become float32, which holds all their
+    values exactly.
+    """
+    if not isinstance(value, torch.Tensor):
+        return None
+    _check_layout(value, place)
+    tensor = value.detach().resolve_conj().resolve_neg().cpu()
+    try:
+        return tensor.numpy()
+    except TypeError:
+        wider = torch.complex64 if tensor.is_complex() else torch.float32
+        return tensor.to(wider).numpy()
+
+
+@dataclass
+class _Storage:
+    storage: Any
+    keys: list[str]
+    views: list[Any] = field(default_factory=list)
+
+
+class Storages:
+    """The storages of one state's tensors, numbered as they are met."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, int], int] = {}
+        self._storages: list[_Storage] = []
+
+    def reduce(self, value: Any, place: str, keys: list[str]) -> tuple[str, Any] | None:
+        """Take apart a tensor or another plain value of torch's."""
+        if isinstance(value, torch.Size):
+            return "torch.Size", list(value)
+        if isinstance(value, torch.dtype):
+            return "torch.dtype", str(value).removeprefix("torch.")
+        if isinstance(value, torch.device):
+            return "torch.device", str(value)
+        if not isinstance(value, torch.Tensor):
+            return None
+        if type(value) not in PLAIN_CLASSES:
+            raise InvalidTypeError(
+                f"{place} is a {type(value).__name__}: expected a plain torch.Tensor or Parameter"
+            )
+        _check_layout(value, place)
+        tensor = value.detach().resolve_conj().resolve_neg()
+        storage = tensor.untyped_storage()
+        # Empty storages have no address; none of them is shared.
+        address = storage.data_ptr() or -len(self._storages) - 1
+        number = self._numbers.setdefault((str(tensor.device), address), len(self._storages))
+        if number == len(self._storages):
+            self._storages.append(_Storage(storage, keys))
+        self._storages[number].views.append(tensor)
+        return "torch.Tensor", [
+            number,
+            str(tensor.dtype).removeprefix("torch."),
+            list(tensor.shape),
+            list(tensor.stride()),
+            tensor.storage_offset() * tensor.element_size(),
+            value.requires_grad,
+            type(value).__name__,
+            str(value.device),
+        ]
+
+    def arrays(self) -> list[tuple[Any, int, str | None, list[str]]]:
+        """Give each storage's needed part: array, first byte, label of its items, name."""
+        return [_array(storage) for storage in self._storages]
+
+
+def _array(storage: _Storage) -> tuple[Any, int, str | None, list[str]]:
+    tensor = storage.views[0]
+    layouts = {(v.dtype, v.shape, v.stride(), v.storage_offset()) for v in storage.views}
+    if len(layouts) == 1 and tensor.is_contiguous():
+        # The usual case, and the readable one: the tensor as it is.
+        start = tensor.storage_offset() * tensor.element_size()
+        label = LABELS.get(tensor.dtype)
+        if label is not None:
+            carried = tensor.cpu().view(CARRIERS[tensor.element_size()])
+            return carried.numpy(), start, label, storage.keys
+        try:
+            return tensor.cpu().numpy(), start, None, storage.keys
+        except TypeError:
+            pass
+    starts = [v.storage_offset() * v.element_size() for v in storage.views]
+    ends = [
+        first + v.element_size() * (1 + sum((n - 1) * s for n, s in zip(v.shape, v.stride())))
+        if v.numel()
+        else first
+        for first, v in zip(starts, storage.views, strict=True)
+    ]
+    start = min(starts) // START_ALIGNMENT * START_ALIGNMENT
+    flat = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage.storage)
+    return flat[start : max(ends)].cpu().numpy(), start, None, storage.keys
+
+
+class Tensors:
+    """Makes tensors again from the storages of one state.
+
+    Parameters
+    ----------
+    storages : list
+        Pairs of array and first byte, in the order of their numbers.
+    device : str or torch.device or None
+        Where tensors go; None for where they were, if there is such a device here, else the CPU.
+    """
+
+    def __init__(self, storages: list[Any], device: Any) -> None:
+        self._storages = storages
+        self._device = None if device is None else torch.device(device)
+        self._loaded: dict[tuple[int, str], Any] = {}
+
+    def restore(self, tag: str, content: Any) -> Any:
+        """Make the value that `Storages.reduce` took apart."""
+        if tag == "torch.Size":
+            return torch.Size(content)
+        if tag == "torch.dtype":
+            return _dtype(content)
+        if tag == "torch.device":
+            return torch.device(content)
+        number, dtype_name, shape, stride, offset, requires_grad, kind, device_name = content
+        dtype = _dtype(dtype_name)
+        array, start = self._storages[number]
+        _check_view(array.nbytes, start, dtype.itemsize, shape, stride, offset)
+        storage = self._storage(number, self._place(device_name))
+        tensor = torch.empty(0, dtype=dtype, device=storage.device)
+        tensor.set_(storage, (offset - start) // dtype.itemsize, tuple(shape), tuple(stride))
+        if kind == "Parameter":
+            return torch.nn.Parameter(tensor, requires_grad=requires_grad)
+        if kind == "Buffer":
+            return torch.nn.Buffer(tensor)
+        return tensor.requires_grad_(requires_grad)
+
+    def _storage(self, number: int, device: torch.device) -> Any:
+        loaded = self._loaded.get((number, str(device)))
+        if loaded is None:
+            array = self._storages[number][0]
+            flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            loaded = torch.from_numpy(flat).to(device).untyped_storage()
+            self._loaded[number, str(device)] = loaded
+        return loaded
+
+    def _place(self, name: str) -> torch.device:
+        if self._device is not None:
+            return self._device
+        device = torch.device(name)
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            logger.info("there is no %s here: its tensors are loaded to the CPU", name)
+            return torch.device("cpu")
+        return device
+
+
+def _check_layout(value: Any, place: str) -> None:
+    if value.layout is not torch.strided or value.is_quantized or value.is_nested or value.is_meta:
+        raise InvalidTypeError(
+            f"{place} is a tensor of layout {value.layout} on {value.device}"
+            f"{', quantized' if value.is_quantized else ''}: expected a dense tensor with data"
+        )
+
+
+def _check_view(
+    size: int, start: int, item: int, shape: list[int], stride: list[int], offset: int
+) -> None:
+    """Refuse a view that reaches outside its storage, whatever the file says."""
+    if len(shape) != len(stride) or any(n < 0 for n in (*shape, *stride, offset - start)):
+        raise CorruptDataError("a stored tensor's shape makes no sense")
+    first = offset - start
+    reach = 0 if 0 in shape else item * (1 + sum((n - 1) * s for n, s in zip(shape, stride)))
+    if first % item != 0 or first + reach > size:
+        raise CorruptDataError("a stored tensor reaches outside its memory")
+
+
+def _dtype(name: str) -> torch.dtype:
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise CorruptDataError(f"a stored tensor has the dtype {name!r}, which torch does not know")
+    return dtype

@@ -1,1 +1,0 @@
-//! Trees of plain Python values.

@@ -1,0 +1,211 @@
+//! From a tree and the arrays beside it to Python values.
+
+use std::path::Path;
+
+use proteinflex_core::tree::{Tag, Token, TreeReader};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyComplex, PyDict, PyFrozenSet, PyList, PySet, PyString, PyTuple};
+
+use crate::array;
+use crate::error::to_python;
+
+/// What a tree says of an array beside it.
+#[derive(Debug, Clone)]
+pub struct ArrayReference {
+    /// Its number.
+    pub number: usize,
+    /// Describes its dtype.
+    pub dtype: String,
+    /// Its lengths, as it was given.
+    pub shape: Vec<usize>,
+    /// Whether its items lie in Fortran order.
+    pub fortran: bool,
+}
+
+/// Gives what is stored beside a tree.
+pub trait Beside<'py> {
+    /// The array that the tree refers to. The same number gives the same object.
+    fn array(&mut self, reference: &ArrayReference) -> PyResult<Bound<'py, PyAny>>;
+    /// The bytes of a long text or long bytes.
+    fn long(&mut self, number: usize) -> PyResult<Bound<'py, PyBytes>>;
+}
+
+/// Makes the values of the tree that was found in the file at `path`. Tensors go to `device`.
+pub fn build<'py>(
+    py: Python<'py>,
+    tree: &[u8],
+    path: &Path,
+    device: Option<&Bound<'py, PyAny>>,
+    pickle: bool,
+    beside: &mut dyn Beside<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let reader = TreeReader::new(tree, path).map_err(to_python)?;
+    let mut builder =
+        Builder { py, reader, beside, path, restorer: None, storages: PyList::empty(py) };
+    builder.reader.expect_list_of(2).map_err(to_python)?;
+    for _ in 0..builder.reader.expect_list().map_err(to_python)? {
+        let storage = builder.value()?;
+        builder.storages.append(storage)?;
+    }
+    builder.restorer = Some((device.cloned(), pickle, None));
+    let value = builder.value()?;
+    builder.reader.finish().map_err(to_python)?;
+    Ok(value)
+}
+
+/// Device, whether pickles may be loaded, and the restorer once it is needed.
+type Restorer<'py> = (Option<Bound<'py, PyAny>>, bool, Option<Bound<'py, PyAny>>);
+
+struct Builder<'a, 'py> {
+    py: Python<'py>,
+    reader: TreeReader<'a>,
+    beside: &'a mut dyn Beside<'py>,
+    path: &'a Path,
+    restorer: Option<Restorer<'py>>,
+    storages: Bound<'py, PyList>,
+}
+
+impl<'py> Builder<'_, 'py> {
+    fn value(&mut self) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.py;
+        Ok(match self.reader.next_token().map_err(to_python)? {
+            Token::Nil => py.None().into_bound(py),
+            Token::Bool(value) => value.into_pyobject(py)?.to_owned().into_any(),
+            Token::Integer(value) => value.into_pyobject(py)?.into_any(),
+            Token::Unsigned(value) => value.into_pyobject(py)?.into_any(),
+            Token::Float(value) => value.into_pyobject(py)?.into_any(),
+            Token::Text(text) => PyString::new(py, text).into_any(),
+            Token::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
+            Token::List(length) => {
+                let list = PyList::empty(py);
+                for _ in 0..length {
+                    list.append(self.value()?)?;
+                }
+                list.into_any()
+            }
+            Token::Map(length) => {
+                let dict = PyDict::new(py);
+                for _ in 0..length {
+                    let key = self.value()?;
+                    let value = self.value()?;
+                    self.checked(dict.set_item(key, value))?;
+                }
+                dict.into_any()
+            }
+            Token::Tag(tag) => self.tagged(tag)?,
+        })
+    }
+
+    fn tagged(&mut self, tag: Tag) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.py;
+        Ok(match tag {
+            Tag::Tuple => PyTuple::new(py, self.values()?)?.into_any(),
+            Tag::Set => {
+                let values = self.values()?;
+                self.checked(PySet::new(py, values))?.into_any()
+            }
+            Tag::FrozenSet => {
+                let values = self.values()?;
+                self.checked(PyFrozenSet::new(py, values))?.into_any()
+            }
+            Tag::Complex => {
+                self.reader.expect_list_of(2).map_err(to_python)?;
+                let (real, imaginary) = (self.float()?, self.float()?);
+                PyComplex::from_doubles(py, real, imaginary).into_any()
+            }
+            Tag::BigInteger => {
+                let bytes = self.reader.expect_bytes().map_err(to_python)?;
+                let options = PyDict::new(py);
+                options.set_item("signed", true)?;
+                let arguments = (PyBytes::new(py, bytes), "little");
+                py.get_type::<pyo3::types::PyInt>().call_method(
+                    "from_bytes",
+                    arguments,
+                    Some(&options),
+                )?
+            }
+            Tag::LooseText => {
+                let bytes = PyBytes::new(py, self.reader.expect_bytes().map_err(to_python)?);
+                let text = bytes.call_method1("decode", ("utf-8", "surrogatepass"));
+                self.checked(text)?
+            }
+            Tag::Scalar => {
+                self.reader.expect_list_of(2).map_err(to_python)?;
+                let dtype = self.reader.expect_text().map_err(to_python)?;
+                let bytes = PyBytes::new(py, self.reader.expect_bytes().map_err(to_python)?);
+                let dtype = self.checked(array::dtype(py, dtype))?;
+                // One item, copied out of the bytes; indexing with () gives the scalar itself.
+                let items = py.import("numpy")?.call_method1("frombuffer", (bytes, dtype));
+                self.checked(items.and_then(|items| items.call_method1("reshape", ((),))))?
+                    .get_item(PyTuple::empty(py))?
+            }
+            Tag::Array => {
+                let reference = self.reference()?;
+                self.beside.array(&reference)?
+            }
+            Tag::LongText => {
+                let number = self.reader.expect_count().map_err(to_python)? as usize;
+                let text = self.beside.long(number)?.call_method0("decode");
+                self.checked(text)?
+            }
+            Tag::LongBytes => {
+                let number = self.reader.expect_count().map_err(to_python)? as usize;
+                self.beside.long(number)?.into_any()
+            }
+            Tag::Extension => {
+                self.reader.expect_list_of(2).map_err(to_python)?;
+                let name = self.reader.expect_text().map_err(to_python)?.to_owned();
+                let content = self.value()?;
+                let restorer = self.restorer()?;
+                restorer.call_method1("restore", (name, content))?
+            }
+        })
+    }
+
+    fn values(&mut self) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let length = self.reader.expect_list().map_err(to_python)?;
+        (0..length).map(|_| self.value()).collect()
+    }
+
+    fn float(&mut self) -> PyResult<f64> {
+        match self.reader.next_token().map_err(to_python)? {
+            Token::Float(value) => Ok(value),
+            _ => Err(to_python(self.reader.damaged("a complex number is not made of floats"))),
+        }
+    }
+
+    fn reference(&mut self) -> PyResult<ArrayReference> {
+        self.reader.expect_list_of(4).map_err(to_python)?;
+        let number = self.reader.expect_count().map_err(to_python)? as usize;
+        let dtype = self.reader.expect_text().map_err(to_python)?.to_owned();
+        let dimensions = self.reader.expect_list().map_err(to_python)?;
+        let shape = (0..dimensions)
+            .map(|_| Ok(self.reader.expect_count().map_err(to_python)? as usize))
+            .collect::<PyResult<Vec<_>>>()?;
+        let fortran = match self.reader.next_token().map_err(to_python)? {
+            Token::Bool(value) => value,
+            _ => return Err(to_python(self.reader.damaged("an array's order is not told"))),
+        };
+        Ok(ArrayReference { number, dtype, shape, fortran })
+    }
+
+    fn restorer(&mut self) -> PyResult<Bound<'py, PyAny>> {
+        let Some((device, pickle, restorer)) = &mut self.restorer else {
+            return Err(to_python(self.reader.damaged("a storage is not an array")));
+        };
+        if let Some(restorer) = restorer {
+            return Ok(restorer.clone());
+        }
+        let states = self.py.import("proteinflex_optimization._states")?;
+        let path = self.path.display().to_string();
+        let arguments = (&self.storages, device.as_ref(), *pickle, path);
+        let made = states.getattr("Restorer")?.call1(arguments)?;
+        *restorer = Some(made.clone());
+        Ok(made)
+    }
+
+    /// What Python refuses in a tree (a list as a key) is damage of the file.
+    fn checked<T>(&self, result: PyResult<T>) -> PyResult<T> {
+        result.map_err(|error| to_python(self.reader.damaged(error.to_string())))
+    }
+}

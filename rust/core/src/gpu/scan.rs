@@ -1,0 +1,337 @@
+//! What the driver tells about each GPU.
+//!
+//! One GPU's failure is that GPU's alone: it is listed with its status and reason, and the others
+//! are read all the same. A GPU that can't be read has no numbers that could be compared, so
+//! nothing can select it by mistake.
+
+use nvml_wrapper::enum_wrappers::device::ComputeMode as NvmlComputeMode;
+use nvml_wrapper::enums::device::UsedGpuMemory;
+use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::struct_wrappers::device::ProcessInfo;
+use nvml_wrapper::{Device, Nvml};
+
+use super::driver::{self, NoDriver};
+use super::{host, raw};
+use crate::Result;
+
+const MIB: u64 = 1 << 20;
+
+/// Whether a GPU can be used, and why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// It can be read and used.
+    Ok,
+    /// This user, job or container may not use it.
+    Denied(String),
+    /// It fell off the bus or needs a reset.
+    Lost(String),
+    /// The driver doesn't tell what must be known to use it.
+    Unreadable(String),
+}
+
+impl Status {
+    /// One word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Denied(_) => "denied",
+            Self::Lost(_) => "lost",
+            Self::Unreadable(_) => "unreadable",
+        }
+    }
+
+    /// Why the GPU can't be used.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Ok => None,
+            Self::Denied(reason) | Self::Lost(reason) | Self::Unreadable(reason) => Some(reason),
+        }
+    }
+
+    fn of(call: &str, error: &NvmlError) -> Self {
+        match error {
+            NvmlError::NoPermission => Self::Denied(format!(
+                "{call}: no permission; this job or container was not given this GPU"
+            )),
+            NvmlError::GpuLost => Self::Lost(format!(
+                "{call}: the GPU has fallen off the bus; restart the machine or reset it"
+            )),
+            NvmlError::ResetRequired => Self::Lost(format!(
+                "{call}: the GPU needs a reset (`nvidia-smi --gpu-reset`) before it works again"
+            )),
+            NvmlError::UnexpectedVariant(code) => {
+                Self::Unreadable(format!("{call}: NVML error {code}"))
+            }
+            error => Self::Unreadable(format!("{call}: {error}")),
+        }
+    }
+}
+
+/// Who may make contexts on a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ComputeMode {
+    /// Any number of processes.
+    Shared,
+    /// One process at a time.
+    Exclusive,
+    /// Nobody.
+    Prohibited,
+}
+
+/// A process that the driver sees on a GPU. Inside a container its id may be the host's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GpuProcess {
+    /// The process id.
+    pub pid: u32,
+    /// The MiB that it uses, where the driver tells.
+    pub memory: Option<u64>,
+}
+
+/// The place of a MIG instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigPlace {
+    /// The GPU that it is a part of.
+    pub parent_uuid: String,
+    /// Its GPU instance, whose memory all its compute instances share.
+    pub gpu_instance: u32,
+    /// Its compute instance.
+    pub compute_instance: u32,
+}
+
+/// Something a process can compute on: a GPU, or a MIG instance of one.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    /// The one name that never changes; empty where the driver doesn't tell it.
+    pub uuid: String,
+    /// The PCI address, as `00000000:3B:00.0`.
+    pub pci_bus_id: String,
+    /// The model.
+    pub name: String,
+    /// Major and minor compute capability.
+    pub compute_capability: (i32, i32),
+    /// All memory in MiB.
+    pub memory_total: u64,
+    /// What a new process could allocate, in MiB.
+    pub memory_free: u64,
+    /// How busy it was in the last second, in percent. A MIG instance has none.
+    pub utilization: Option<u32>,
+    /// Who may use it.
+    pub compute_mode: ComputeMode,
+    /// Who uses it, as far as the driver tells.
+    pub processes: Vec<GpuProcess>,
+    /// Where it is, if it is a MIG instance.
+    pub mig: Option<MigPlace>,
+    /// Its memory is the machine's.
+    pub unified: bool,
+    /// Whether it can be used.
+    pub status: Status,
+}
+
+impl Unit {
+    /// One of which nothing is known but why.
+    fn unread(status: Status) -> Self {
+        Self {
+            uuid: String::new(),
+            pci_bus_id: String::new(),
+            name: String::new(),
+            compute_capability: (0, 0),
+            memory_total: 0,
+            memory_free: 0,
+            utilization: None,
+            compute_mode: ComputeMode::Shared,
+            processes: Vec::new(),
+            mig: None,
+            unified: false,
+            status,
+        }
+    }
+
+    /// Whether it can be used.
+    pub fn is_ok(&self) -> bool {
+        self.status == Status::Ok
+    }
+
+    /// The memory that a reservation is charged to: instances that share it have the same.
+    pub fn memory_key(&self) -> String {
+        match &self.mig {
+            Some(place) => format!("{}/{}", place.parent_uuid, place.gpu_instance),
+            None => self.uuid.clone(),
+        }
+    }
+}
+
+/// A GPU of the machine, with its instances where it is cut into some.
+#[derive(Debug, Clone)]
+pub struct Gpu {
+    /// The GPU as a whole.
+    pub whole: Unit,
+    /// Its MIG instances; `None` where it isn't cut, and is used as a whole.
+    pub instances: Option<Vec<Unit>>,
+}
+
+/// All GPUs that the driver knows, in the order of their PCI addresses.
+pub fn gpus() -> Result<Result<Vec<Gpu>, NoDriver>> {
+    driver::ask(|nvml| {
+        let count = nvml.device_count()?;
+        let mut gpus: Vec<Gpu> = (0..count).map(|index| gpu(nvml, index)).collect();
+        gpus.sort_by(|one, other| one.whole.pci_bus_id.cmp(&other.whole.pci_bus_id));
+        Ok(gpus)
+    })
+}
+
+fn gpu(nvml: &'static Nvml, index: u32) -> Gpu {
+    let device = match nvml.device_by_index(index) {
+        Ok(device) => device,
+        Err(error) => {
+            let status = Status::of("nvmlDeviceGetHandleByIndex", &error);
+            return Gpu { whole: Unit::unread(status), instances: None };
+        }
+    };
+    let is_cut = device.mig_mode().is_ok_and(|mode| mode.current == 1);
+    // Asking a cut GPU for its memory may be denied, and the answer would be of no use.
+    let whole = unit(nvml, &device, None, !is_cut);
+    let instances = is_cut.then(|| instances(nvml, &device, &whole));
+    Gpu { whole, instances }
+}
+
+fn instances(nvml: &'static Nvml, parent: &Device<'static>, whole: &Unit) -> Vec<Unit> {
+    // The count is of slots, of which some may be empty.
+    let slots = parent.mig_device_count().unwrap_or(0);
+    let mut found = Vec::new();
+    for slot in 0..slots {
+        match parent.mig_device_by_index(slot) {
+            Ok(device) => found.push(instance(nvml, &device, whole)),
+            Err(NvmlError::InvalidArg) => break,
+            Err(_) => {}
+        }
+    }
+    found
+}
+
+fn instance(nvml: &'static Nvml, device: &Device<'static>, whole: &Unit) -> Unit {
+    let mut unit = unit(nvml, device, Some(whole), true);
+    match raw::instance_ids(nvml, device) {
+        Ok((gpu_instance, compute_instance)) => {
+            let parent_uuid = whole.uuid.clone();
+            unit.mig = Some(MigPlace { parent_uuid, gpu_instance, compute_instance });
+        }
+        Err(error) => unit.status = Status::of("nvmlDeviceGetGpuInstanceId", &error),
+    }
+    unit
+}
+
+fn unit(
+    nvml: &'static Nvml,
+    device: &Device<'static>,
+    parent: Option<&Unit>,
+    with_memory: bool,
+) -> Unit {
+    let mut unit = Unit::unread(Status::Ok);
+    if let Err(status) = fill(&mut unit, nvml, device, parent, with_memory) {
+        unit.status = status;
+    }
+    unit
+}
+
+/// Fills in what the driver tells, up to the first thing that it doesn't and that must be known.
+fn fill(
+    unit: &mut Unit,
+    nvml: &'static Nvml,
+    device: &Device<'static>,
+    parent: Option<&Unit>,
+    with_memory: bool,
+) -> Result<(), Status> {
+    let failed = |call: &'static str| move |error| Status::of(call, &error);
+    unit.uuid = device.uuid().map_err(failed("nvmlDeviceGetUUID"))?;
+    if unit.uuid.is_empty() {
+        return Err(Status::Unreadable("nvmlDeviceGetUUID: an empty UUID".to_owned()));
+    }
+    unit.pci_bus_id = match parent {
+        Some(parent) => parent.pci_bus_id.clone(),
+        None => {
+            let info = device.pci_info().map_err(failed("nvmlDeviceGetPciInfo"))?;
+            info.bus_id.to_ascii_uppercase()
+        }
+    };
+    unit.name = device.name().map_err(failed("nvmlDeviceGetName"))?;
+    unit.compute_capability = match (device.cuda_compute_capability(), parent) {
+        (Ok(found), _) => (found.major, found.minor),
+        (Err(_), Some(parent)) => parent.compute_capability,
+        (Err(error), None) => return Err(failed("nvmlDeviceGetCudaComputeCapability")(error)),
+    };
+    unit.utilization = device.utilization_rates().ok().map(|rates| rates.gpu);
+    unit.compute_mode = compute_mode(device);
+    unit.processes = processes(device);
+    if with_memory {
+        let memory = memory(nvml, device).map_err(failed("nvmlDeviceGetMemoryInfo"))?;
+        if memory.total == 0 {
+            let reason = "nvmlDeviceGetMemoryInfo: no memory at all".to_owned();
+            return Err(Status::Unreadable(reason));
+        }
+        unit.memory_total = memory.total / MIB;
+        unit.memory_free = memory.free.min(memory.total) / MIB;
+        unit.unified = memory.unified;
+    }
+    Ok(())
+}
+
+struct Memory {
+    free: u64,
+    total: u64,
+    unified: bool,
+}
+
+/// Free and total bytes: by the newer call, else by the older one, else the machine's own memory
+/// where the GPU has none of its own.
+fn memory(nvml: &'static Nvml, device: &Device<'static>) -> Result<Memory, NvmlError> {
+    let newer = device.memory_info();
+    match newer {
+        Ok(info) => Ok(Memory { free: info.free, total: info.total, unified: false }),
+        Err(
+            NvmlError::FailedToLoadSymbol(_)
+            | NvmlError::FunctionNotFound
+            | NvmlError::UnexpectedVariant(ARGUMENT_VERSION_MISMATCH)
+            | NvmlError::Unknown,
+        ) => {
+            let (free, total) = raw::memory_v1(nvml, device)?;
+            Ok(Memory { free, total, unified: false })
+        }
+        Err(NvmlError::NotSupported) => {
+            let memory = host::memory().ok_or(NvmlError::NotSupported)?;
+            Ok(Memory { free: memory.available, total: memory.total, unified: true })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The code that drivers answer which don't know the newer memory call. The wrapper has no name
+/// for it.
+const ARGUMENT_VERSION_MISMATCH: u32 = 25;
+
+fn compute_mode(device: &Device<'static>) -> ComputeMode {
+    match device.compute_mode() {
+        Ok(NvmlComputeMode::Prohibited) => ComputeMode::Prohibited,
+        Ok(NvmlComputeMode::ExclusiveProcess | NvmlComputeMode::ExclusiveThread) => {
+            ComputeMode::Exclusive
+        }
+        Ok(NvmlComputeMode::Default) | Err(_) => ComputeMode::Shared,
+    }
+}
+
+/// The processes, where the driver lists them; nothing depends on the list being complete.
+fn processes(device: &Device<'static>) -> Vec<GpuProcess> {
+    let listed = match device.running_compute_processes() {
+        Err(NvmlError::FailedToLoadSymbol(_) | NvmlError::FunctionNotFound) => {
+            device.running_compute_processes_v2()
+        }
+        listed => listed,
+    };
+    let process = |info: ProcessInfo| GpuProcess {
+        pid: info.pid,
+        memory: match info.used_gpu_memory {
+            UsedGpuMemory::Used(bytes) => Some(bytes / MIB),
+            UsedGpuMemory::Unavailable => None,
+        },
+    };
+    listed.unwrap_or_default().into_iter().map(process).collect()
+}

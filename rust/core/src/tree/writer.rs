@@ -1,0 +1,90 @@
+//! Writing a tree, value by value.
+
+use rmp::encode;
+
+use super::{TAG_EXTENSION, Tag, VERSION};
+
+/// Appends values to a tree. A list or map is its length, then as many values (or pairs of them); a
+/// tag is followed by its content.
+#[derive(Debug, Clone)]
+pub struct TreeWriter {
+    bytes: Vec<u8>,
+}
+
+/// What writing to memory can't do.
+const IN_MEMORY: &str = "writing to memory does not fail";
+
+impl TreeWriter {
+    /// An empty tree.
+    pub fn new() -> Self {
+        Self { bytes: vec![VERSION] }
+    }
+
+    /// Nothing: Python's `None`.
+    pub fn nil(&mut self) {
+        encode::write_nil(&mut self.bytes).expect(IN_MEMORY);
+    }
+
+    /// A truth value.
+    pub fn bool(&mut self, value: bool) {
+        encode::write_bool(&mut self.bytes, value).expect(IN_MEMORY);
+    }
+
+    /// An integer.
+    pub fn integer(&mut self, value: i64) {
+        encode::write_sint(&mut self.bytes, value).expect(IN_MEMORY);
+    }
+
+    /// A count, or an integer that only fits without a sign.
+    pub fn unsigned(&mut self, value: u64) {
+        encode::write_uint(&mut self.bytes, value).expect(IN_MEMORY);
+    }
+
+    /// A float, bit for bit.
+    pub fn float(&mut self, value: f64) {
+        encode::write_f64(&mut self.bytes, value).expect(IN_MEMORY);
+    }
+
+    /// Text. At most 4 GiB; longer text belongs beside the tree.
+    pub fn text(&mut self, value: &str) {
+        encode::write_str(&mut self.bytes, value).expect(IN_MEMORY);
+    }
+
+    /// Bytes. At most 4 GiB; more belong beside the tree.
+    pub fn bytes(&mut self, value: &[u8]) {
+        encode::write_bin(&mut self.bytes, value).expect(IN_MEMORY);
+    }
+
+    /// A list of as many values as follow.
+    pub fn list(&mut self, length: u32) {
+        encode::write_array_len(&mut self.bytes, length).expect(IN_MEMORY);
+    }
+
+    /// A map of as many pairs of key and value as follow.
+    pub fn map(&mut self, length: u32) {
+        encode::write_map_len(&mut self.bytes, length).expect(IN_MEMORY);
+    }
+
+    /// A tag; its content follows.
+    pub fn tag(&mut self, tag: Tag) {
+        encode::write_array_len(&mut self.bytes, 2).expect(IN_MEMORY);
+        encode::write_ext_meta(&mut self.bytes, 1, TAG_EXTENSION).expect(IN_MEMORY);
+        self.bytes.push(tag as u8);
+    }
+
+    /// Adds the value that another writer holds.
+    pub fn append(&mut self, other: &TreeWriter) {
+        self.bytes.extend_from_slice(&other.bytes[1..]);
+    }
+
+    /// The finished tree.
+    pub fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+impl Default for TreeWriter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
