@@ -75,7 +75,7 @@ def tree(progress: Progress) -> RenderableType:
         table.add_row(Text(name, style=styles.get(status, "")), bar, shown, Text(rest, style="dim"))
 
     row("total", progress["status"], progress["percent"], _rest(progress, None))
-    pending = [(task, 0) for task, data in reversed(tasks.items()) if data["parent"] is None]
+    pending = [(task, 0) for task, data in reversed(list(tasks.items())) if data["parent"] is None]
     rows = hidden = 0
     many = len(tasks) > MOST_ROWS
     while pending:

@@ -334,6 +334,9 @@ impl ProgressTracker {
     }
 }
 
+/// What pickle calls to make something again, and with which arguments.
+type Recipe<'py> = (Bound<'py, PyAny>, (Option<String>, String));
+
 /// One task of a tracker: the fastest way to update it.
 ///
 /// As a context manager it completes the task at the end of the block, or declares it failed where
@@ -403,10 +406,7 @@ impl TaskHandle {
         Ok(format!("<TaskHandle {:?}>", self.task_id()?))
     }
 
-    fn __reduce__<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(Bound<'py, PyAny>, (Option<String>, String))> {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Recipe<'py>> {
         let directory = self.owner.get().checkpoint_dir();
         if directory.is_none() {
             return Err(PyTypeError::new_err(
