@@ -8,6 +8,7 @@
 //! where a file system has no locks (some network ones), work goes on without.
 
 use std::fs::{File, OpenOptions};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -34,7 +35,19 @@ pub struct FileLock {
 impl FileLock {
     /// Waits for the lock on the file at `path`, creating that file where it is missing.
     pub fn acquire(path: &Path, kind: LockKind) -> Result<Self> {
-        let file = open(path)?;
+        Self::wait(open(path)?, path, kind)
+    }
+
+    /// Waits for the lock on an open file that need not have a name, such as a memory file.
+    ///
+    /// Outside Linux the open file itself is locked, which doesn't exclude those who inherited it.
+    pub fn acquire_on(file: &File, kind: LockKind) -> Result<Self> {
+        let path = Path::new("/proc/self/fd").join(file.as_raw_fd().to_string());
+        let fresh = if cfg!(target_os = "linux") { File::open(&path) } else { file.try_clone() };
+        Self::wait(fresh.map_err(|error| Error::io("open", &path, error))?, &path, kind)
+    }
+
+    fn wait(file: File, path: &Path, kind: LockKind) -> Result<Self> {
         let operation = match kind {
             LockKind::Shared => FlockOperation::LockShared,
             LockKind::Exclusive => FlockOperation::LockExclusive,
@@ -67,6 +80,14 @@ impl FileLock {
     /// Gives the lock back at once, even where a child that was forked meanwhile has inherited it.
     pub fn release(self) {
         // Where it fails, closing the file does the same, unless a child keeps it open.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+impl Drop for FileLock {
+    /// Closing is not enough: a child that was forked meanwhile has the descriptor too, and would
+    /// hold the lock as long as it lives.
+    fn drop(&mut self) {
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }

@@ -24,4 +24,4 @@ pub use publish::{
 };
 pub use recency::{is_on_network, touch};
 pub use shared::SharedMap;
-pub use storage::{Disk, Storage, StorageFile, write_all_at};
+pub use storage::{Disk, Storage, StorageFile, memory_file, write_all_at};

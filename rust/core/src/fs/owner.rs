@@ -23,6 +23,11 @@ impl Owner {
         Self { host: host(), process, started: start_time(process).unwrap_or(0) }
     }
 
+    /// Eight digits that tell this boot of this host from others that share a directory.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Whether this process no longer exists. `false` where that can't be known.
     pub fn is_gone(&self) -> bool {
         self.host == host()

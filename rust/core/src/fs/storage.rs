@@ -61,6 +61,25 @@ pub fn write_all_at(file: &dyn StorageFile, mut bytes: &[u8], mut offset: u64) -
     Ok(())
 }
 
+/// A file without a name, in memory, gone with the last process that has it open. Children inherit
+/// it, so it can grow on either side of a fork.
+pub fn memory_file() -> io::Result<Box<dyn StorageFile>> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{MemfdFlags, memfd_create};
+        let file = memfd_create("proteinflex", MemfdFlags::CLOEXEC)?;
+        Ok(Box::new(DiskFile(file.into())))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let name = super::Owner::current().temporary_name("memory");
+        let path = std::env::temp_dir().join(name);
+        let file = Disk.create_new(&path)?;
+        Disk.remove_file(&path)?;
+        Ok(file)
+    }
+}
+
 /// The real file system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Disk;

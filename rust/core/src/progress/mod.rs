@@ -1,1 +1,40 @@
-//! progress
+//! Progress boards: counters in a mapped file that every process may bump, and anyone may read.
+//!
+//! A directory holds one *part* per host and boot: a counter file ([`counters`]) and, now and then, a
+//! durable snapshot of it ([`snapshot`]). A process adds to the part of its own host only; what a
+//! reader shows is all parts merged ([`merge`]) and rolled up ([`rollup`]). So hosts never write to
+//! each other's memory, and a reboot that leaves a counter file half written costs no more than what
+//! happened after its last snapshot.
+//!
+//! An update is one relaxed atomic addition in the mapping: no lock, no clock, no allocation. The
+//! kernel owns the page from then on, so nothing that returned is lost with the process.
+//!
+//! `board` keeps the parts of a directory, `tracker` adds the background thread, everything else is
+//! a layer below: `layout` → `counters` → (`slot`, `message`) → `index`, `activity`.
+
+mod activity;
+mod board;
+mod counters;
+mod index;
+mod layout;
+mod merge;
+mod message;
+mod parts;
+mod rollup;
+mod sampling;
+mod slot;
+mod snapshot;
+mod state;
+mod tracker;
+mod view;
+mod worker;
+
+pub use board::{Board, TaskDefinition};
+pub use layout::{MAX_ID, MAX_MESSAGE, MAX_NAME, MAX_TASKS};
+pub use parts::Reader;
+pub use tracker::{Options, Task, Tracker};
+pub use view::{Progress, Status, TaskProgress};
+
+/// Where a board keeps its files, inside the directory that the user names: hidden, so that it can
+/// never be taken for a checkpoint of the same directory.
+pub const DIRECTORY: &str = ".progress";

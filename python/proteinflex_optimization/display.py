@@ -1,0 +1,203 @@
+"""Showing progress: bars in a terminal or notebook, else a plain line now and then.
+
+Everything goes to standard error, so that the output of the job itself can be piped. Bars need
+`rich`; without it, and where ``NO_COLOR`` or ``TERM=dumb`` asks for plain text without control
+sequences, there are lines.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+__all__ = ["Display", "line", "tree"]
+
+Progress = Mapping[str, Any]
+
+BARS_EVERY = 0.2
+"""Seconds between two drawings of the bars."""
+LINE_EVERY = 10.0
+"""Seconds between two plain lines, at least."""
+MOST_ROWS = 30
+"""Tasks that are drawn; a tree with more shows the ones at work."""
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time as a person reads it: ``1:02:03`` or ``0:07``; ``?`` where it isn't known."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def line(progress: Progress) -> str:
+    """Write the progress as one plain line: percent, steps, rate, time, time left, message."""
+    rate = progress["rate"]
+    parts = [
+        f"{progress['percent']:5.1f} %",
+        f"{progress['completed_steps']}/{progress['total_steps']} steps",
+        *([] if rate is None else [f"{rate:.3g}/s"]),
+        f"{duration(progress['elapsed_seconds'])} so far",
+    ]
+    if progress["status"] == "running":
+        parts.append(f"{duration(progress['eta_seconds'])} left")
+    else:
+        parts.append(str(progress["status"]))
+    if progress["message"]:
+        # What a job says may hold anything; a line is a line.
+        parts.append(_printable(str(progress["message"])))
+    return ", ".join(parts)
+
+
+def tree(progress: Progress) -> RenderableType:
+    """Draw the progress as a tree of bars, for `rich`."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"completed": "green", "failed": "red", "running": "cyan", "pending": "dim"}
+    table = Table.grid(padding=(0, 1))
+    tasks: Mapping[str, Mapping[str, Any]] = progress["tasks"]
+
+    def row(name: str, status: str, percent: float | None, rest: str) -> None:
+        bar = ProgressBar(
+            total=None if percent is None else 100.0, completed=percent or 0.0, width=30
+        )
+        shown = "" if percent is None else f"{percent:5.1f} %"
+        table.add_row(Text(name, style=styles.get(status, "")), bar, shown, Text(rest, style="dim"))
+
+    row("total", progress["status"], progress["percent"], _rest(progress, None))
+    pending = [(task, 0) for task, data in reversed(list(tasks.items())) if data["parent"] is None]
+    rows = hidden = 0
+    many = len(tasks) > MOST_ROWS
+    while pending:
+        task, depth = pending.pop()
+        data = tasks[task]
+        if rows >= MOST_ROWS or (many and data["status"] == "completed"):
+            hidden += 1
+        else:
+            rows += 1
+            row(
+                "  " * depth + _printable(str(data["name"])),
+                data["status"],
+                data["percent"],
+                _rest(data, data["message"]),
+            )
+        if not (many and data["status"] == "completed"):
+            pending.extend((child, depth + 1) for child in reversed(data["children"]))
+    if hidden:
+        table.add_row(Text(f"and {hidden} more", style="dim"))
+    return table
+
+
+def _rest(data: Mapping[str, Any], message: str | None) -> str:
+    done = data.get("completed", data.get("completed_steps"))
+    total = data.get("total", data.get("total_steps"))
+    parts = [f"{done}/{'?' if total is None else total}", duration(data["elapsed_seconds"])]
+    if data["status"] == "running":
+        parts.append(f"{duration(data['eta_seconds'])} left")
+    else:
+        parts.append(str(data["status"]))
+    if message:
+        parts.append(_printable(message))
+    return "  ".join(parts)
+
+
+def _printable(text: str) -> str:
+    """Take out what would steer a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _console(stream: TextIO) -> Console | None:
+    """Make a console for bars, or None where lines are right."""
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    console = Console(file=stream)
+    if console.is_jupyter or (console.is_terminal and not console.is_dumb_terminal):
+        return console
+    return None
+
+
+class Display:
+    """Shows a job's progress until it is stopped, from a thread of its own.
+
+    Parameters
+    ----------
+    progress : callable
+        Gives what ``get_progress()`` gives, or None where there is nothing to show any more.
+    stream : text file, optional
+        Where to show it; standard error by default.
+    line_every : float
+        Seconds between two plain lines, at least.
+    """
+
+    def __init__(
+        self,
+        progress: Callable[[], Progress | None],
+        stream: TextIO | None = None,
+        line_every: float = LINE_EVERY,
+    ) -> None:
+        self._progress = progress
+        self._stream = sys.stderr if stream is None else stream
+        self._line_every = line_every
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._process = os.getpid()
+
+    def start(self) -> None:
+        """Begin to show it."""
+        console = _console(self._stream)
+        run = self._lines if console is None else lambda: self._bars(console)
+        self._thread = threading.Thread(target=run, name="proteinflex-display", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Show it once more and end."""
+        self._stop.set()
+        if self._thread is not None and os.getpid() == self._process:
+            self._thread.join(timeout=5)
+
+    def _bars(self, console: Console) -> None:
+        from rich.live import Live
+
+        progress = self._progress()
+        if progress is None:
+            return
+        # Live prints what the job writes meanwhile above the bars.
+        with Live(tree(progress), console=console, auto_refresh=False) as live:
+            last = False
+            while not last:
+                last = self._stop.wait(BARS_EVERY)
+                progress = self._progress()
+                if progress is None:
+                    return
+                live.update(tree(progress), refresh=True)
+
+    def _lines(self) -> None:
+        shown, at = "", -self._line_every
+        last = False
+        while not last:
+            last = self._stop.wait(min(BARS_EVERY * 5, self._line_every))
+            if not last and time.monotonic() - at < self._line_every:
+                continue
+            progress = self._progress()
+            if progress is None:
+                return
+            text = line(progress)
+            if text != shown:
+                shown, at = text, time.monotonic()
+                try:
+                    print(text, file=self._stream, flush=True)
+                except (OSError, ValueError):
+                    # Nobody reads it any more.
+                    return

@@ -1,0 +1,170 @@
+//! Where things are in a counter file. `docs/format-progress.md` draws it.
+//!
+//! Everything is a little-endian 64-bit word, because a word is what processes can share atomically.
+//! The header and the slots never move: the file only grows at its end, by extents that double.
+
+/// Begins every counter file.
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"pfxprog\n");
+/// The version of the format that this program writes and reads.
+pub(super) const VERSION: u32 = 1;
+
+/// Bytes of the header that are used and mapped.
+pub(super) const HEADER_BYTES: usize = 4096;
+/// Where the slots begin: a multiple of every page size in use, so that extents can be mapped.
+pub(super) const SLOTS_AT: u64 = 1 << 16;
+/// Bytes of a slot: four to the smallest page.
+pub(super) const SLOT_BYTES: usize = 1024;
+/// Words of a slot.
+pub(super) const SLOT_WORDS: usize = SLOT_BYTES / 8;
+/// Slots in the first extent; each further one has twice as many as the one before.
+pub(super) const FIRST_EXTENT: usize = 64;
+/// How many extents a file may have.
+pub(super) const EXTENTS: usize = 15;
+
+/// How many tasks a part may have.
+pub const MAX_TASKS: usize = FIRST_EXTENT * ((1 << EXTENTS) - 1);
+/// The longest task id, in bytes of UTF-8.
+pub const MAX_ID: usize = 192;
+/// The longest task name, in bytes of UTF-8; longer ones are cut.
+pub const MAX_NAME: usize = 192;
+/// The longest message, in bytes of UTF-8; longer ones are cut.
+pub const MAX_MESSAGE: usize = 200;
+/// Where a count stops: far above any real one, far below an overflow.
+pub(super) const MAX_STEPS: u64 = 1 << 62;
+
+/// Words of the header. Those that change together share a cache line of eight words.
+pub(super) mod header {
+    pub const MAGIC: usize = 0;
+    /// Format version in the low half, bytes of a slot in the high half.
+    pub const VERSION: usize = 1;
+    /// Microseconds since 1970.
+    pub const CREATED: usize = 2;
+    /// Host and boot: eight ASCII digits.
+    pub const HOST: usize = 3;
+    pub const GENERATION: usize = 4;
+    /// xxh3-64 of the words before it.
+    pub const CHECKSUM: usize = 5;
+
+    /// How many slots are published; written with release, after the slot itself.
+    pub const SLOTS: usize = 8;
+
+    /// The declared number of steps of the whole pipeline; 0 = none.
+    pub const PLAN: usize = 16;
+    /// When the plan was declared, a stamp.
+    pub const PLAN_STAMP: usize = 17;
+    /// Stamp of the last finish or start, times two, plus one where it is a finish.
+    pub const FINISHED: usize = 18;
+
+    /// Nanoseconds during which some process had this part open.
+    pub const ACTIVE: usize = 24;
+    /// The host's monotonic clock when that was last added to, nanoseconds.
+    pub const ALIVE: usize = 25;
+    /// The same moment in microseconds since 1970.
+    pub const ALIVE_WALL: usize = 26;
+
+    /// When the pipeline's rate was last sampled: nanoseconds of active time.
+    pub const SAMPLE_AT: usize = 32;
+    /// The finished amount then, a float.
+    pub const SAMPLE_AMOUNT: usize = 33;
+    /// Steps per second, smoothed, a float.
+    pub const RATE: usize = 34;
+
+    /// The monotonic clock when a snapshot was last begun, nanoseconds.
+    pub const SNAPSHOT_AT: usize = 40;
+
+    /// The last stamp given out.
+    pub const STAMP: usize = 48;
+}
+
+/// Words of a slot.
+pub(super) mod slot {
+    /// The hot counter, alone in its cache line.
+    pub const DONE: usize = 0;
+
+    /// Stamp of the last change times eight, plus the state.
+    pub const STATE: usize = 8;
+    /// Active time at start, and at the end (0 = not ended), nanoseconds.
+    pub const STARTED: usize = 9;
+    pub const ENDED: usize = 10;
+    /// The largest finished amount that was ever shown, a float.
+    pub const BEST: usize = 11;
+    pub const SAMPLE_AT: usize = 12;
+    pub const SAMPLE_AMOUNT: usize = 13;
+    pub const RATE: usize = 14;
+
+    /// The definition: never changes after the slot is published.
+    pub const TOTAL: usize = 16;
+    pub const PARENT: usize = 17;
+    /// Bytes of the id in the low half, of the name in the high half.
+    pub const LENGTHS: usize = 18;
+    /// xxh3-64 of the three words before it, the id and the name.
+    pub const CHECKSUM: usize = 19;
+
+    /// Who writes a message now (a stamp), or 0.
+    pub const MESSAGE_LOCK: usize = 21;
+    /// How many messages there have been; its last bit tells the side that holds the newest.
+    pub const MESSAGES: usize = 22;
+
+    pub const ID: usize = 24;
+    pub const NAME: usize = ID + super::MAX_ID / 8;
+    /// Two sides, so that one is always whole: stamp, length, checksum, text.
+    pub const MESSAGE: usize = NAME + super::MAX_NAME / 8;
+    pub const MESSAGE_WORDS: usize = 3 + super::MAX_MESSAGE / 8;
+}
+
+const _: () = assert!(slot::MESSAGE + 2 * slot::MESSAGE_WORDS == SLOT_WORDS);
+
+/// The extent that holds a slot, and the slot's place in it.
+pub(super) fn extent_of(index: usize) -> (usize, usize) {
+    let extent = (index / FIRST_EXTENT + 1).ilog2() as usize;
+    (extent, index - first_slot(extent))
+}
+
+/// The first slot of an extent.
+pub(super) fn first_slot(extent: usize) -> usize {
+    FIRST_EXTENT * ((1 << extent) - 1)
+}
+
+/// Where an extent begins in the file, and its length, in bytes.
+pub(super) fn extent_area(extent: usize) -> (u64, usize) {
+    let begin = SLOTS_AT + (first_slot(extent) * SLOT_BYTES) as u64;
+    (begin, (FIRST_EXTENT << extent) * SLOT_BYTES)
+}
+
+/// The beginning of a text that is not longer than `limit` bytes, cut between two characters.
+pub(super) fn cut(text: &str, limit: usize) -> &str {
+    if text.len() <= limit {
+        return text;
+    }
+    let mut end = limit;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_has_one_place() {
+        let mut expected = 0;
+        for extent in 0..6 {
+            for place in 0..FIRST_EXTENT << extent {
+                assert_eq!(extent_of(expected), (extent, place));
+                expected += 1;
+            }
+            let (begin, length) = extent_area(extent);
+            assert_eq!(begin + length as u64, extent_area(extent + 1).0);
+        }
+        assert_eq!(extent_of(MAX_TASKS - 1).0, EXTENTS - 1);
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("aéé", 4), "aé");
+        assert_eq!(cut("日本", 2), "");
+    }
+}

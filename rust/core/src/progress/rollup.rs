@@ -1,0 +1,145 @@
+//! How far a tree of tasks is.
+//!
+//! A child counts as one step of its parent. A task's finished amount is the larger of its own
+//! completed steps and its finished children, plus the fractions of its unfinished children; over its
+//! total, and at most 1. The amount alone can step back: a task with 2 own steps and a child at one
+//! half has 2.5, and 2 once that child is finished. So the largest amount that was ever shown goes
+//! in, and nothing below it comes out.
+
+use super::slot::State;
+
+/// What the roll-up needs to know of a task.
+pub(super) struct Node {
+    /// Always an earlier one.
+    pub parent: Option<usize>,
+    pub total: Option<u64>,
+    pub done: u64,
+    pub state: State,
+    pub best: f64,
+}
+
+/// How far a task is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Rolled {
+    /// Finished steps, at most the total.
+    pub amount: f64,
+    /// 0 to 1; 0 for an unfinished task of unknown length.
+    pub fraction: f64,
+    /// The larger of own completed steps and finished children, not cut at the total.
+    pub counted: u64,
+    /// Numbers of the children, in the order they were started.
+    pub children: Vec<usize>,
+}
+
+/// Rolls up tasks of which each comes after its parent.
+pub(super) fn roll_up(nodes: &[Node]) -> Vec<Rolled> {
+    let mut rolled: Vec<Rolled> = nodes
+        .iter()
+        .map(|_| Rolled { amount: 0.0, fraction: 0.0, counted: 0, children: Vec::new() })
+        .collect();
+    let mut finished_children = vec![0u64; nodes.len()];
+    let mut fractions = vec![0.0f64; nodes.len()];
+    // Backwards, children are done before their parents.
+    for (index, node) in nodes.iter().enumerate().rev() {
+        let counted = node.done.max(finished_children[index]);
+        let raw = (counted as f64 + fractions[index]).max(node.best);
+        let (amount, fraction) = match (node.total, node.state) {
+            (Some(0), _) => (0.0, 1.0),
+            (Some(total), State::Completed) => (total as f64, 1.0),
+            (Some(total), _) => {
+                let amount = raw.min(total as f64);
+                (amount, amount / total as f64)
+            }
+            (None, State::Completed) => (raw, 1.0),
+            (None, _) => (raw, 0.0),
+        };
+        if let Some(parent) = node.parent {
+            if fraction >= 1.0 {
+                finished_children[parent] += 1;
+            } else {
+                fractions[parent] += fraction;
+            }
+            rolled[parent].children.push(index);
+        }
+        let of = &mut rolled[index];
+        (of.amount, of.fraction, of.counted) = (amount, fraction, counted);
+        of.children.reverse();
+    }
+    rolled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn node(parent: Option<usize>, total: u64, done: u64) -> Node {
+        Node { parent, total: Some(total), done, state: State::Running, best: 0.0 }
+    }
+
+    #[test]
+    fn a_child_counts_as_one_step_of_its_parent() {
+        let rolled = roll_up(&[node(None, 3, 0), node(Some(0), 100, 10), node(Some(0), 4, 4)]);
+        assert_eq!(rolled[0].amount, 1.1);
+        assert_eq!(rolled[0].counted, 1);
+        assert_eq!(rolled[0].children, [1, 2]);
+        assert_eq!(rolled[2].fraction, 1.0);
+    }
+
+    #[test]
+    fn own_steps_and_finished_children_are_not_added_up() {
+        let rolled = roll_up(&[node(None, 4, 2), node(Some(0), 1, 1), node(Some(0), 2, 1)]);
+        assert_eq!(rolled[0].amount, 2.5);
+    }
+
+    #[test]
+    fn a_completed_task_is_whole_and_an_unknown_one_is_not_a_fraction() {
+        let mut nodes = [node(None, 10, 3), node(None, 0, 0), node(None, 1, 5)];
+        nodes[0].state = State::Completed;
+        nodes[1].total = None;
+        nodes[1].done = 7;
+        let rolled = roll_up(&nodes);
+        assert_eq!((rolled[0].amount, rolled[0].fraction), (10.0, 1.0));
+        assert_eq!((rolled[1].amount, rolled[1].fraction), (7.0, 0.0));
+        assert_eq!((rolled[2].amount, rolled[2].counted), (1.0, 5));
+    }
+
+    /// A tree, and steps taken in it one after the other.
+    fn histories() -> impl Strategy<Value = (Vec<(usize, u64)>, Vec<(usize, u64)>)> {
+        prop::collection::vec((any::<usize>(), 0..6u64), 1..12).prop_flat_map(|tree| {
+            let steps = prop::collection::vec((0..tree.len(), 0..4u64), 0..40);
+            (Just(tree), steps)
+        })
+    }
+
+    proptest! {
+        /// Whatever happens in a tree, no task and no root ever goes back or beyond its total.
+        #[test]
+        fn shown_amounts_never_go_back((tree, steps) in histories()) {
+            let mut nodes: Vec<Node> = tree
+                .iter()
+                .enumerate()
+                .map(|(index, &(parent, total))| {
+                    node((index > 0).then(|| parent % (index + 1)).filter(|&p| p < index), total, 0)
+                })
+                .collect();
+            let mut before = roll_up(&nodes);
+            for (task, step) in steps {
+                if step == 3 {
+                    nodes[task].state = State::Completed;
+                } else {
+                    nodes[task].done += step;
+                }
+                for (node, rolled) in nodes.iter_mut().zip(&before) {
+                    node.best = rolled.amount;
+                }
+                let after = roll_up(&nodes);
+                for ((old, new), node) in before.iter().zip(&after).zip(&nodes) {
+                    prop_assert!(new.amount >= old.amount && new.fraction >= old.fraction);
+                    prop_assert!(new.amount <= node.total.unwrap() as f64 && new.fraction <= 1.0);
+                }
+                before = after;
+            }
+        }
+    }
+}
