@@ -178,8 +178,9 @@ def _of_class(value: Any, place: str) -> tuple[str, Any] | None:
     """Take apart a value of a class that can be imported again."""
     kind = type(value)
     if isinstance(value, enum.Enum):
-        plain = value.value if value.name is None else None
-        return "Enum", [*_class_name(kind, place), value.name, plain]
+        # A combination of flags is no member of its own.
+        name = value.name if value.name in kind.__members__ else None
+        return "Enum", [*_class_name(kind, place), name, value.value if name is None else None]
     if dataclasses.is_dataclass(value):
         fields = {field.name for field in dataclasses.fields(value) if hasattr(value, field.name)}
         attributes = {name: getattr(value, name) for name in fields | set(_attributes(value))}
@@ -322,3 +323,26 @@ RESTORERS: dict[str, Callable[[Any], Any]] = {
     "PureWindowsPath": pathlib.PureWindowsPath,
     "dtype": _arrays.parse,
 }
+
+
+def array_of(value: Any, name: str) -> Any:
+    """Give per-frame data that is no array yet as one: a tensor, a list of numbers or of rows.
+
+    Raises
+    ------
+    InvalidTypeError
+        It is nothing of the kind.
+    """
+    if _is_tensor(value):
+        from . import _tensors
+
+        return _tensors.as_array(value, name)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InvalidTypeError(f"{name} can't be made an array: {error}") from error
+    if array.dtype.hasobject:
+        raise InvalidTypeError(
+            f"{name} is of type {type(value).__name__}: expected an array of numbers"
+        )
+    return array

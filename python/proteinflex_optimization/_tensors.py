@@ -25,6 +25,11 @@ LABELS = {
     torch.float8_e4m3fn: "F8_E4M3",
     torch.float8_e5m2: "F8_E5M2",
 }
+PLAIN_CLASSES = tuple(
+    kind
+    for kind in (torch.Tensor, torch.nn.Parameter, getattr(torch.nn, "Buffer", None))
+    if kind is not None
+)
 CARRIERS = {1: torch.uint8, 2: torch.int16}
 START_ALIGNMENT = 64
 
@@ -70,7 +75,7 @@ class Storages:
             return "torch.device", str(value)
         if not isinstance(value, torch.Tensor):
             return None
-        if type(value) not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
+        if type(value) not in PLAIN_CLASSES:
             raise InvalidTypeError(
                 f"{place} is a {type(value).__name__}: expected a plain torch.Tensor or Parameter"
             )

@@ -1,7 +1,663 @@
-//! checkpoint
+//! `CheckpointManager`: states that are saved whole or not at all.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use numpy::PyUntypedArrayMethods;
+use proteinflex_core::checkpoint::{
+    Array, ArrayType, CheckpointStore, Component, Listed, LoadedComponent,
+};
+use proteinflex_core::fs::{Disk, PrivateMap, names};
+use proteinflex_core::{Error, Result};
+use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+use crate::argument;
+use crate::array;
+use crate::error::to_python;
+use crate::value::{ArrayReference, Beside, Flattened, LeafData, Policy, build, flatten};
+
+/// Checkpoints that are whole or absent, verified when they are loaded.
+///
+/// Parameters
+/// ----------
+/// base_dir : str or path
+///     The directory of the checkpoints; made where it is missing.
+/// max_checkpoints : int
+///     How many to keep. The oldest are removed once a new one is durable.
+/// auto_cleanup : bool
+///     Whether to remove old checkpoints at all.
+/// durable : bool
+///     Reserved for file systems on which syncing is not wanted; True is the only value so far.
+///
+/// Raises
+/// ------
+/// InvalidArgumentError
+///     An argument makes no sense.
+/// OSError
+///     The directory can't be made or read.
+#[pyclass(subclass, frozen, weakref, module = "proteinflex_optimization._native")]
+pub struct CheckpointManager {
+    store: CheckpointStore,
+    pending: Mutex<Option<Arc<Pending>>>,
+}
+
+/// A checkpoint that is being made in the background.
+#[pyclass(frozen, module = "proteinflex_optimization._native")]
+pub struct PendingCheckpoint {
+    pending: Arc<Pending>,
+}
+
+#[derive(Default)]
+struct Pending {
+    outcome: Mutex<Outcome>,
+    finished: Condvar,
+    /// The process that does the work: a forked child never will.
+    process: u32,
+}
+
+#[derive(Default)]
+enum Outcome {
+    #[default]
+    Working,
+    Made(PathBuf),
+    Failed(Error),
+    /// The error was raised; it is raised once.
+    Told(String),
+}
+
+#[pymethods]
+impl CheckpointManager {
+    #[new]
+    #[pyo3(signature = (base_dir, max_checkpoints=None, auto_cleanup=true, *, durable=true),
+           text_signature = "(base_dir, max_checkpoints=5, auto_cleanup=True, *, durable=True)")]
+    fn new(
+        py: Python<'_>,
+        base_dir: &Bound<'_, PyAny>,
+        max_checkpoints: Option<&Bound<'_, PyAny>>,
+        auto_cleanup: bool,
+        durable: bool,
+    ) -> PyResult<Self> {
+        const DEFAULT_CHECKPOINTS: u64 = 5;
+        let base_dir = argument::path(base_dir, "base_dir")?;
+        let keep = match max_checkpoints {
+            Some(count) => argument::count(count, "max_checkpoints", 1)?,
+            None => DEFAULT_CHECKPOINTS,
+        };
+        if !durable {
+            return Err(to_python(Error::argument("durable", "False", "True")));
+        }
+        let keep = auto_cleanup.then_some(keep as usize);
+        let store = py
+            .detach(|| CheckpointStore::open(Arc::new(Disk), &base_dir, keep))
+            .map_err(to_python)?;
+        Ok(Self { store, pending: Mutex::new(None) })
+    }
+
+    /// Save a state; one of the same id is replaced.
+    ///
+    /// Parameters
+    /// ----------
+    /// checkpoint_id : str
+    ///     1 to 128 letters, digits or any of ``._-=+@,``.
+    /// component_states : dict
+    ///     Component names and states: nested dicts, lists, tuples and sets of arrays, torch tensors,
+    ///     numbers, text, bytes, None, dates, paths, enums and dataclasses.
+    /// metadata : dict, optional
+    ///     Plain values that `list_checkpoints` shows.
+    /// allow_pickle : bool
+    ///     Whether to pickle what can't be stored otherwise; loading then needs it too.
+    ///
+    /// Returns
+    /// -------
+    /// str
+    ///     The path of the checkpoint's directory. All is durable by then.
+    ///
+    /// Raises
+    /// ------
+    /// InvalidTypeError
+    ///     A value can't be stored (a `TypeError`); the message says where it is. Nothing was written.
+    /// OSError
+    ///     The disk is full, for example; older checkpoints are untouched.
+    #[pyo3(signature = (checkpoint_id, component_states, *, metadata=None, allow_pickle=false))]
+    fn create_checkpoint(
+        &self,
+        py: Python<'_>,
+        checkpoint_id: &Bound<'_, PyAny>,
+        component_states: &Bound<'_, PyAny>,
+        metadata: Option<&Bound<'_, PyAny>>,
+        allow_pickle: bool,
+    ) -> PyResult<OsString> {
+        let state = State::new(py, checkpoint_id, component_states, metadata, allow_pickle)?;
+        self.finish_pending(py)?;
+        let components = state.components()?;
+        let store = &self.store;
+        let (id, metadata) = (state.id.as_str(), state.metadata.as_slice());
+        let made = py.detach(|| store.create(id, &components, metadata)).map_err(to_python)?;
+        Ok(made.into_os_string())
+    }
+
+    /// Save a state in the background.
+    ///
+    /// The state is copied before this returns, so it may be changed at once. One checkpoint is made at
+    /// a time: an earlier one is waited for. An error is raised by `result`, or by the next save.
+    ///
+    /// Parameters
+    /// ----------
+    /// checkpoint_id, component_states, metadata, allow_pickle
+    ///     As for `create_checkpoint`.
+    ///
+    /// Returns
+    /// -------
+    /// PendingCheckpoint
+    ///     With ``result(timeout=None)``, which gives the path, and ``done()``.
+    #[pyo3(signature = (checkpoint_id, component_states, *, metadata=None, allow_pickle=false))]
+    fn create_checkpoint_async(
+        &self,
+        py: Python<'_>,
+        checkpoint_id: &Bound<'_, PyAny>,
+        component_states: &Bound<'_, PyAny>,
+        metadata: Option<&Bound<'_, PyAny>>,
+        allow_pickle: bool,
+    ) -> PyResult<PendingCheckpoint> {
+        let state = State::new(py, checkpoint_id, component_states, metadata, allow_pickle)?;
+        self.finish_pending(py)?;
+        let components = state.components()?;
+        let copy = py.detach(|| Copied::of(&components));
+        let store = self.store.clone();
+        let State { id, metadata, .. } = state;
+        let pending = Arc::new(Pending { process: std::process::id(), ..Pending::default() });
+        let working = Arc::clone(&pending);
+        let work = move || {
+            let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                store.create(&id, &copy.components(), &metadata)
+            }));
+            working.finish(made.unwrap_or_else(|_| {
+                Err(Error::Checkpoint(format!("saving {id:?} failed unexpectedly")))
+            }));
+        };
+        std::thread::Builder::new()
+            .name("proteinflex-checkpoint".to_owned())
+            .spawn(work)
+            .map_err(|error| to_python(Error::io("start a thread in", self.base_dir(), error)))?;
+        *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&pending));
+        Ok(PendingCheckpoint { pending })
+    }
+
+    /// Load a checkpoint.
+    ///
+    /// Parameters
+    /// ----------
+    /// checkpoint_path : str
+    ///     From `create_checkpoint`, `latest` or `list_checkpoints`.
+    /// components : list of str, optional
+    ///     Which components. Default: all.
+    /// mmap : bool
+    ///     Whether arrays and tensors are views of the mapped files, copied page by page where they are
+    ///     written to; the files never change. Otherwise they are read into memory of their own.
+    /// device : str or torch.device, optional
+    ///     Where tensors go. Default: where they were, or the CPU where there is no such device.
+    /// verify : bool
+    ///     Whether checksums are verified first.
+    /// allow_pickle : bool
+    ///     Whether pickled values are loaded, which can run any code.
+    ///
+    /// Returns
+    /// -------
+    /// dict
+    ///     Equal to what was saved.
+    ///
+    /// Raises
+    /// ------
+    /// CheckpointError
+    ///     There is no checkpoint, or it needs what is not here.
+    /// CorruptDataError
+    ///     It is damaged; the message names the file.
+    #[pyo3(signature = (checkpoint_path, *, components=None, mmap=true, device=None, verify=true,
+                        allow_pickle=false))]
+    #[expect(clippy::too_many_arguments, reason = "the documented method")]
+    fn load_checkpoint<'py>(
+        &self,
+        py: Python<'py>,
+        checkpoint_path: &Bound<'py, PyAny>,
+        components: Option<&Bound<'py, PyAny>>,
+        mmap: bool,
+        device: Option<&Bound<'py, PyAny>>,
+        verify: bool,
+        allow_pickle: bool,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let path = argument::path(checkpoint_path, "checkpoint_path")?;
+        let names = components
+            .map(|names| {
+                names
+                    .extract::<Vec<String>>()
+                    .map_err(|_| argument::wrong_type(names, "components", "a list of names"))
+            })
+            .transpose()?;
+        let (_, loaded) = py
+            .detach(|| CheckpointStore::load(&path, names.as_deref(), verify))
+            .map_err(to_python)?;
+        let result = PyDict::new(py);
+        for component in loaded {
+            let name = component.name.clone();
+            let mut beside = ComponentArrays { py, component, mmap, loaded: HashMap::new() };
+            let tree = std::mem::take(&mut beside.component.tree);
+            result.set_item(name, build(py, &tree, &path, device, allow_pickle, &mut beside)?)?;
+        }
+        Ok(result)
+    }
+
+    /// List the checkpoints, the newest last.
+    ///
+    /// Returns
+    /// -------
+    /// list of dict
+    ///     ``checkpoint_id``, ``path``, ``created_at`` (seconds since 1970), ``size_bytes``,
+    ///     ``components``, ``metadata``, ``valid`` (manifest whole, files there with their sizes;
+    ///     `verify` reads them).
+    fn list_checkpoints<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let listed = py.detach(|| self.store.list()).map_err(to_python)?;
+        let rows = PyList::empty(py);
+        for checkpoint in &listed {
+            rows.append(describe(py, checkpoint)?)?;
+        }
+        Ok(rows)
+    }
+
+    /// The path of the newest checkpoint that is valid, or None.
+    fn latest(&self, py: Python<'_>) -> PyResult<Option<OsString>> {
+        let latest = py.detach(|| self.store.latest()).map_err(to_python)?;
+        Ok(latest.map(PathBuf::into_os_string))
+    }
+
+    /// Read back every file of a checkpoint.
+    ///
+    /// Returns
+    /// -------
+    /// dict
+    ///     ``ok``; ``files``: for each, ``name``, ``bytes``, ``ok`` and ``reason`` (None where it is
+    ///     whole).
+    ///
+    /// Raises
+    /// ------
+    /// CorruptDataError
+    ///     The manifest itself is damaged.
+    fn verify<'py>(
+        &self,
+        py: Python<'py>,
+        checkpoint_path: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let path = argument::path(checkpoint_path, "checkpoint_path")?;
+        let checks = py.detach(|| CheckpointStore::verify(&path)).map_err(to_python)?;
+        let files = PyList::empty(py);
+        let ok = checks.iter().all(|check| check.damage.is_none());
+        for check in checks {
+            let file = PyDict::new(py);
+            file.set_item("name", check.name)?;
+            file.set_item("bytes", check.bytes)?;
+            file.set_item("ok", check.damage.is_none())?;
+            file.set_item("reason", check.damage.map(|damage| damage.to_string()))?;
+            files.append(file)?;
+        }
+        let report = PyDict::new(py);
+        report.set_item("ok", ok)?;
+        report.set_item("files", files)?;
+        Ok(report)
+    }
+
+    /// Remove a checkpoint.
+    ///
+    /// Raises
+    /// ------
+    /// CheckpointError
+    ///     There is none of this id; the message lists those that there are.
+    fn delete(&self, py: Python<'_>, checkpoint_id: &Bound<'_, PyAny>) -> PyResult<()> {
+        let id = argument::text(checkpoint_id, "checkpoint_id")?;
+        py.detach(|| self.store.delete(&id)).map_err(to_python)
+    }
+
+    /// Wait for a checkpoint that is being made in the background; its error is raised here.
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        self.finish_pending(py)
+    }
+
+    /// The directory.
+    #[getter]
+    fn base_dir(&self) -> &Path {
+        self.store.base_dir()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<CheckpointManager {}>", self.store.base_dir().display())
+    }
+}
+
+impl CheckpointManager {
+    /// Waits for the checkpoint in flight, and raises its error if nobody has seen it yet.
+    fn finish_pending(&self, py: Python<'_>) -> PyResult<()> {
+        let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match pending {
+            Some(pending) if pending.process == std::process::id() => {
+                pending.wait(py, None)?;
+                pending.raise_once()
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[pymethods]
+impl PendingCheckpoint {
+    /// Wait for the checkpoint; gives its path, or raises what went wrong.
+    ///
+    /// Raises
+    /// ------
+    /// TimeoutError
+    ///     It took longer than `timeout` seconds; it goes on.
+    #[pyo3(signature = (timeout=None))]
+    fn result(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<OsString> {
+        if !self.pending.wait(py, timeout)? {
+            let seconds = timeout.unwrap_or_default();
+            let text = format!("the checkpoint is not done after {seconds} s; it goes on");
+            return Err(PyTimeoutError::new_err(text));
+        }
+        self.pending.raise_once()?;
+        match &*self.pending.outcome.lock().unwrap_or_else(PoisonError::into_inner) {
+            Outcome::Made(path) => Ok(path.clone().into_os_string()),
+            Outcome::Told(text) => Err(to_python(Error::Checkpoint(text.clone()))),
+            Outcome::Working | Outcome::Failed(_) => {
+                Err(to_python(Error::Checkpoint("the checkpoint is not done".to_owned())))
+            }
+        }
+    }
+
+    /// Whether it is made, or has failed.
+    fn done(&self) -> bool {
+        let outcome = self.pending.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        !matches!(*outcome, Outcome::Working)
+    }
+}
+
+impl Pending {
+    fn finish(&self, made: Result<PathBuf>) {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        *outcome = match made {
+            Ok(path) => Outcome::Made(path),
+            Err(error) => Outcome::Failed(error),
+        };
+        self.finished.notify_all();
+    }
+
+    /// Waits until the work is done, looking for signals meanwhile; whether it is.
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        const PAUSE: Duration = Duration::from_millis(50);
+        if self.process != std::process::id() {
+            return Err(to_python(Error::Checkpoint(
+                "the checkpoint is being made by the process that this one was forked from".into(),
+            )));
+        }
+        let started = Instant::now();
+        loop {
+            let done = py.detach(|| {
+                let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+                if !matches!(*outcome, Outcome::Working) {
+                    return true;
+                }
+                let waited = self.finished.wait_timeout(outcome, PAUSE);
+                let (outcome, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                !matches!(*outcome, Outcome::Working)
+            });
+            if done || timeout.is_some_and(|timeout| started.elapsed().as_secs_f64() >= timeout) {
+                return Ok(done);
+            }
+            py.check_signals()?;
+        }
+    }
+
+    /// Raises the error, if there is one that was not raised yet.
+    fn raise_once(&self) -> PyResult<()> {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*outcome, Outcome::Failed(_)) {
+            return Ok(());
+        }
+        match std::mem::take(&mut *outcome) {
+            Outcome::Failed(error) => {
+                *outcome = Outcome::Told(error.to_string());
+                drop(outcome);
+                Err(to_python(error))
+            }
+            other => {
+                *outcome = other;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What a checkpoint is made of, checked and flattened.
+struct State<'py> {
+    id: String,
+    metadata: Vec<u8>,
+    components: Vec<(String, Flattened<'py>)>,
+}
+
+impl<'py> State<'py> {
+    fn new(
+        py: Python<'py>,
+        checkpoint_id: &Bound<'py, PyAny>,
+        component_states: &Bound<'py, PyAny>,
+        metadata: Option<&Bound<'py, PyAny>>,
+        allow_pickle: bool,
+    ) -> PyResult<Self> {
+        let id = argument::text(checkpoint_id, "checkpoint_id")?;
+        names::check("checkpoint_id", &id).map_err(to_python)?;
+        let states = component_states
+            .cast::<PyDict>()
+            .map_err(|_| argument::wrong_type(component_states, "component_states", "a dict"))?;
+        let metadata = match metadata {
+            None => PyDict::new(py),
+            Some(metadata) => metadata
+                .cast::<PyDict>()
+                .map_err(|_| argument::wrong_type(metadata, "metadata", "a dict"))?
+                .clone(),
+        };
+        let metadata = flatten(metadata.as_any(), "metadata", Policy::Metadata)?.tree;
+        let policy = Policy::Checkpoint { pickle: allow_pickle };
+        let mut components = Vec::new();
+        for (name, state) in states.iter() {
+            let expected = "a str, the name of a component";
+            if !name.is_instance_of::<PyString>() {
+                return Err(argument::wrong_type(&name, "a key of component_states", expected));
+            }
+            let place = format!("component_states[{}]", argument::shown(&name));
+            let name = argument::text(&name, "a key of component_states")?;
+            components.push((name, flatten(&state, &place, policy)?));
+        }
+        Ok(Self { id, metadata, components })
+    }
+
+    fn components(&self) -> PyResult<Vec<Component<'_>>> {
+        let mut components = Vec::with_capacity(self.components.len());
+        for (name, flattened) in &self.components {
+            let arrays = arrays_of(flattened)?;
+            components.push(Component { name: name.clone(), tree: &flattened.tree, arrays });
+        }
+        Ok(components)
+    }
+}
+
+fn arrays_of<'a>(flattened: &'a Flattened<'_>) -> PyResult<Vec<Array<'a>>> {
+    let mut arrays = Vec::with_capacity(flattened.leaves.len());
+    for leaf in &flattened.leaves {
+        let bytes = leaf.bytes()?;
+        let (array_type, shape) = match &leaf.data {
+            LeafData::Array { array, dtype, label, .. } => {
+                let item_size: usize = array.dtype().getattr("itemsize")?.extract()?;
+                let description = label.as_deref().unwrap_or(dtype);
+                (ArrayType::of(description, item_size), array.shape().to_vec())
+            }
+            LeafData::Text(_) | LeafData::Bytes(_) => (ArrayType::of("|u1", 1), vec![bytes.len()]),
+        };
+        arrays.push(Array { name: leaf.keys.join("."), array_type, shape, bytes });
+    }
+    Ok(arrays)
+}
+
+/// A copy of components, for the background.
+struct Copied {
+    components: Vec<(String, Vec<u8>, Vec<CopiedArray>)>,
+}
+
+struct CopiedArray {
+    name: String,
+    array_type: ArrayType,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Copied {
+    fn of(components: &[Component<'_>]) -> Self {
+        let copy = |component: &Component<'_>| {
+            let arrays = component.arrays.iter().map(|array| CopiedArray {
+                name: array.name.clone(),
+                array_type: array.array_type,
+                shape: array.shape.clone(),
+                bytes: array.bytes.to_vec(),
+            });
+            (component.name.clone(), component.tree.to_vec(), arrays.collect())
+        };
+        Self { components: components.iter().map(copy).collect() }
+    }
+
+    fn components(&self) -> Vec<Component<'_>> {
+        let mut components = Vec::with_capacity(self.components.len());
+        for (name, tree, arrays) in &self.components {
+            let arrays = arrays.iter().map(|array| Array {
+                name: array.name.clone(),
+                array_type: array.array_type,
+                shape: array.shape.clone(),
+                bytes: &array.bytes,
+            });
+            components.push(Component { name: name.clone(), tree, arrays: arrays.collect() });
+        }
+        components
+    }
+}
+
+/// Keeps the mapped file of a component alive for the arrays that are views of it.
+#[pyclass(frozen, name = "_PrivateMapping", module = "proteinflex_optimization._native")]
+struct PrivateMapping {
+    _map: Arc<PrivateMap>,
+}
+
+/// The arrays beside a component's tree.
+struct ComponentArrays<'py> {
+    py: Python<'py>,
+    component: LoadedComponent,
+    mmap: bool,
+    loaded: HashMap<usize, Bound<'py, PyAny>>,
+}
+
+impl ComponentArrays<'_> {
+    fn map_and_range(&self, number: usize) -> PyResult<(&Arc<PrivateMap>, Range<usize>)> {
+        match (&self.component.map, self.component.arrays.get(number)) {
+            (Some(map), Some(range)) => Ok((map, range.clone())),
+            _ => Err(to_python(Error::Checkpoint(format!(
+                "the component {:?} refers to array {number}, which is not there",
+                self.component.name
+            )))),
+        }
+    }
+}
+
+impl<'py> Beside<'py> for ComponentArrays<'py> {
+    fn array(&mut self, reference: &ArrayReference) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(loaded) = self.loaded.get(&reference.number) {
+            return Ok(loaded.clone());
+        }
+        let py = self.py;
+        let (map, range) = self.map_and_range(reference.number)?;
+        let damaged = |reason: String| {
+            to_python(Error::corrupt(map.path(), format!("array {}", reference.number), reason))
+        };
+        let dtype =
+            array::dtype(py, &reference.dtype).map_err(|error| damaged(error.to_string()))?;
+        let item_size: usize = dtype.getattr("itemsize")?.extract()?;
+        let size = reference
+            .shape
+            .iter()
+            .try_fold(item_size, |size, &length| size.checked_mul(length))
+            .filter(|&size| size == range.len());
+        if size.is_none() {
+            let shape = &reference.shape;
+            let reason = format!("{} bytes can't have the shape {shape:?}", range.len());
+            return Err(damaged(reason));
+        }
+        let mut shape = reference.shape.clone();
+        if reference.fortran {
+            shape.reverse();
+        }
+        let array = if self.mmap {
+            let owner = Bound::new(py, PrivateMapping { _map: Arc::clone(map) })?.into_any();
+            // SAFETY: the range is inside the mapping (checked by the core) and has exactly the size
+            // that dtype and shape need (checked above); the mapping lives as long as the owner. It is
+            // private, and the arrays of a component don't overlap, so the one array made here for
+            // this range (they are remembered by number) is all that ever reads or writes it.
+            unsafe { array::view(owner, map.as_ptr().add(range.start), &dtype, &shape, true)? }
+        } else {
+            let out = array::empty(py, dtype.as_any(), &shape)?;
+            // SAFETY: just made, C-contiguous, its dtype holds no objects, and nobody else knows it.
+            let target = unsafe { array::bytes_mut(&out) };
+            let source = &map.bytes()[range];
+            py.detach(|| target.copy_from_slice(source));
+            out.into_any()
+        };
+        let array = if reference.fortran { array.getattr("T")? } else { array };
+        self.loaded.insert(reference.number, array.clone());
+        Ok(array)
+    }
+
+    fn long(&mut self, number: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let (map, range) = self.map_and_range(number)?;
+        Ok(PyBytes::new(self.py, &map.bytes()[range]))
+    }
+}
+
+fn describe<'py>(py: Python<'py>, listed: &Listed) -> PyResult<Bound<'py, PyDict>> {
+    let row = PyDict::new(py);
+    row.set_item("checkpoint_id", &listed.checkpoint_id)?;
+    row.set_item("path", listed.path.as_os_str())?;
+    row.set_item("created_at", listed.created_at as f64 / 1e9)?;
+    let manifest = listed.manifest.as_ref().ok();
+    row.set_item("size_bytes", manifest.map_or(0, |manifest| manifest.size()))?;
+    let names: Vec<_> = manifest
+        .into_iter()
+        .flat_map(|manifest| manifest.components.iter().map(|component| &component.name))
+        .collect();
+    row.set_item("components", names)?;
+    let mut valid = py.detach(|| listed.is_valid());
+    let metadata = if valid { metadata(py, listed) } else { Ok(PyDict::new(py).into_any()) };
+    let metadata = metadata.unwrap_or_else(|_| {
+        valid = false;
+        PyDict::new(py).into_any()
+    });
+    row.set_item("metadata", metadata)?;
+    row.set_item("valid", valid)?;
+    Ok(row)
+}
+
+fn metadata<'py>(py: Python<'py>, listed: &Listed) -> PyResult<Bound<'py, PyAny>> {
+    let Ok(manifest) = &listed.manifest else { return Ok(PyDict::new(py).into_any()) };
+    let tree = py.detach(|| manifest.metadata_tree(&listed.path)).map_err(to_python)?;
+    crate::entry::metadata(py, &tree, &listed.path)
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<CheckpointManager>()?;
+    module.add_class::<PendingCheckpoint>()
 }

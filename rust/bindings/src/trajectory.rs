@@ -1,7 +1,647 @@
-//! trajectory
+//! `Trajectory`, the lazy handle, and `TrajectoryWriter`.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use proteinflex_core::cache::{Cache, LiveEntry};
+use proteinflex_core::trajectory::{FieldSpec, Frames, Kind};
+use proteinflex_core::{Error, Result};
+use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PySlice, PyTuple};
 
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+use crate::argument;
+use crate::array;
+use crate::data_handler::{DataHandler, one_or_more};
+use crate::entry::{Source, metadata as build_metadata};
+use crate::error::to_python;
+use crate::fields::{FRAMES, FieldData, in_tree, is_lossy};
+use crate::value::{Policy, flatten_with_fields};
+
+/// A stored trajectory, of which only what is asked for is read.
+///
+/// It behaves like an array of shape (n_frames, n_atoms, 3): ``len(t)``, ``t[5]``, ``t[10:100:3]``,
+/// ``t[::-1]``. Any thread may read. It pickles as the directory and the key, and stays readable when
+/// its entry is evicted or replaced.
+///
+/// Made by `DataHandler.open`.
+///
+/// Parameters
+/// ----------
+/// handler : DataHandler
+///     The cache.
+/// key : str
+///     The key of a trajectory in it.
+#[pyclass(subclass, frozen, module = "proteinflex_optimization._native")]
+pub struct Trajectory {
+    source: Source,
+}
+
+impl Trajectory {
+    fn field(&self, name: &str) -> Option<(usize, &FieldSpec)> {
+        self.source.entry.fields().iter().enumerate().find(|(_, field)| field.name == name)
+    }
+
+    fn coordinates(&self) -> PyResult<(usize, &FieldSpec)> {
+        self.field(FRAMES).ok_or_else(|| self.no_such_field(FRAMES))
+    }
+
+    fn no_such_field(&self, name: &str) -> PyErr {
+        let known: Vec<_> =
+            self.source.entry.fields().iter().map(|field| field.name.as_str()).collect();
+        to_python(Error::argument("field", format!("{name:?}"), format!("one of {known:?}")))
+    }
+
+    /// The rows that `atoms` selects, whatever NumPy can index with.
+    fn atoms(&self, field: &FieldSpec, atoms: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+        let py = atoms.py();
+        let expected = format!("indices, a mask or a slice of {} atoms", field.rows());
+        let wrong = || to_python(Error::argument("atoms", argument::shown(atoms), &expected));
+        if field.item_shape.is_empty() {
+            return Err(to_python(Error::argument(
+                "atoms",
+                argument::shown(atoms),
+                format!("None: the field {:?} has no atoms", field.name),
+            )));
+        }
+        let numpy = py.import("numpy")?;
+        let all = numpy.call_method1("arange", (field.rows(),))?;
+        let atoms = if atoms.is_instance_of::<PySlice>() {
+            atoms.clone()
+        } else {
+            let indices = numpy.call_method1("asarray", (atoms,))?;
+            let is_empty = indices.getattr("size")?.extract::<usize>()? == 0;
+            let kind: String = indices.getattr("dtype")?.getattr("kind")?.extract()?;
+            if !matches!(kind.as_str(), "i" | "u" | "b") && !is_empty {
+                return Err(wrong());
+            }
+            if is_empty { indices.call_method1("astype", ("int64",))? } else { indices }
+        };
+        let selected = all.get_item(atoms).map_err(|_| wrong())?;
+        let selected = numpy.call_method1("atleast_1d", (selected,))?;
+        selected.call_method0("tolist")?.extract().map_err(|_| wrong())
+    }
+}
+
+#[pymethods]
+impl Trajectory {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        handler: &Bound<'_, DataHandler>,
+        key: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let source = handler.get().source(py, key)?;
+        if source.entry.head().kind != Kind::Trajectory {
+            return Err(to_python(Error::argument(
+                "key",
+                argument::shown(key),
+                "the key of a trajectory; load_data gives a structure",
+            )));
+        }
+        Ok(Self { source })
+    }
+
+    fn __len__(&self) -> usize {
+        self.source.entry.n_frames() as usize
+    }
+
+    /// (n_frames, n_atoms, 3).
+    #[getter]
+    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let (field, _) = self.coordinates()?;
+        let all = Frames::range(0, self.source.entry.n_frames());
+        PyTuple::new(py, self.source.frames_shape(field, all, None))
+    }
+
+    /// The number of frames.
+    #[getter]
+    fn n_frames(&self) -> u64 {
+        self.source.entry.n_frames()
+    }
+
+    /// The number of atoms.
+    #[getter]
+    fn n_atoms(&self) -> PyResult<u64> {
+        Ok(self.coordinates()?.1.rows())
+    }
+
+    /// The dtype of the coordinates.
+    #[getter]
+    fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(array::dtype(py, self.coordinates()?.1.dtype.descr())?.into_any())
+    }
+
+    /// The times of the frames, or None where none were stored.
+    #[getter]
+    fn time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let all = Frames::range(0, self.source.entry.n_frames());
+        self.field("time").map(|(field, _)| self.source.frames(py, field, all, None)).transpose()
+    }
+
+    /// The metadata it was stored with.
+    #[getter]
+    fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let entry = &self.source.entry;
+        build_metadata(py, &entry.head().metadata, entry.path())
+    }
+
+    /// The names of the per-frame fields.
+    #[getter]
+    fn fields(&self) -> Vec<String> {
+        self.source.entry.fields().iter().map(|field| field.name.clone()).collect()
+    }
+
+    /// The key it is stored under.
+    #[getter]
+    fn key(&self) -> String {
+        self.source.entry.key().to_string()
+    }
+
+    /// The name it was stored by.
+    #[getter]
+    fn data_id(&self) -> String {
+        self.source.entry.head().data_id.clone()
+    }
+
+    /// The directory of its cache.
+    #[getter]
+    fn cache_dir(&self) -> std::path::PathBuf {
+        self.source.cache.directory().to_owned()
+    }
+
+    /// Text that is the same for the same content, and only for it.
+    #[getter]
+    fn content_id(&self) -> String {
+        self.source.entry.content_id().to_owned()
+    }
+
+    /// Bytes of all fields, uncompressed.
+    #[getter]
+    fn raw_bytes(&self) -> u64 {
+        self.source.entry.raw_bytes()
+    }
+
+    /// Bytes of the file.
+    #[getter]
+    fn stored_bytes(&self) -> u64 {
+        self.source.entry.stored_bytes()
+    }
+
+    /// How many frames are decoded together.
+    #[getter]
+    fn chunk_frames(&self) -> PyResult<u64> {
+        Ok(self.source.entry.chunk_frames(self.coordinates()?.0).max(1))
+    }
+
+    /// Read frames of some or all atoms.
+    ///
+    /// Parameters
+    /// ----------
+    /// start, stop, step : int, optional
+    ///     Which frames, as in a slice; a negative step reads backwards.
+    /// atoms : optional
+    ///     Which atoms: indices, a mask or a slice. Default: all.
+    /// field : str
+    ///     Which of `fields`.
+    /// out : ndarray, optional
+    ///     Where to put them: C-contiguous, writable, of the right shape and dtype.
+    ///
+    /// Returns
+    /// -------
+    /// ndarray
+    ///     (n, n_atoms, 3) for the coordinates; `out` where it is given.
+    ///
+    /// Raises
+    /// ------
+    /// InvalidArgumentError
+    ///     No such field or atom, or `out` does not fit.
+    /// CorruptDataError
+    ///     A checksum failed; the message names file and chunk.
+    #[pyo3(signature = (start=None, stop=None, step=None, atoms=None, field="frames", out=None))]
+    #[expect(clippy::too_many_arguments, reason = "the documented method")]
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        start: Option<&Bound<'py, PyAny>>,
+        stop: Option<&Bound<'py, PyAny>>,
+        step: Option<&Bound<'py, PyAny>>,
+        atoms: Option<&Bound<'py, PyAny>>,
+        field: &str,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (number, spec) = self.field(field).ok_or_else(|| self.no_such_field(field))?;
+        let frames = self.frames(py, start, stop, step)?;
+        let atoms = atoms.map(|atoms| self.atoms(spec, atoms)).transpose()?;
+        let Some(out) = out else {
+            return self.source.frames(py, number, frames, atoms.as_deref());
+        };
+        let expected = self.source.frames_shape(number, frames, atoms.as_deref());
+        let target = out
+            .cast::<PyUntypedArray>()
+            .map_err(|_| argument::wrong_type(out, "out", "a numpy.ndarray"))?;
+        let dtype = array::dtype(py, spec.dtype.descr())?;
+        let fits = target.shape() == expected
+            && target.dtype().eq(&dtype)?
+            && target.is_c_contiguous()
+            && target.getattr("flags")?.getattr("writeable")?.extract::<bool>()?;
+        if !fits {
+            return Err(to_python(Error::argument(
+                "out",
+                format!("shape {:?} of {}", target.shape(), target.dtype()),
+                format!("a writable, C-contiguous array of shape {expected:?} and dtype {dtype}"),
+            )));
+        }
+        // SAFETY: C-contiguous, writable and without objects (just checked). As with NumPy's own `out`
+        // arguments, the caller leaves the array alone until the call returns.
+        let bytes = unsafe { array::bytes_mut(target) };
+        self.source.read(py, |entry| entry.read_frames(number, frames, atoms.as_deref(), bytes))?;
+        Ok(out.clone())
+    }
+
+    fn __getitem__<'py>(
+        &self,
+        py: Python<'py>,
+        index: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (field, _) = self.coordinates()?;
+        if let Ok(index) = index.cast::<PyTuple>() {
+            // t[frames, atoms]
+            if index.len() == 2 && index.get_item(0)?.is_instance_of::<PySlice>() {
+                let frames = self.sliced(index.get_item(0)?.cast::<PySlice>()?)?;
+                let atoms = self.atoms(&self.source.entry.fields()[field], &index.get_item(1)?)?;
+                return self.source.frames(py, field, frames, Some(&atoms));
+            }
+            return Err(argument::wrong_type(index, "index", "an int, a slice, or (slice, atoms)"));
+        }
+        if let Ok(slice) = index.cast::<PySlice>() {
+            return self.source.frames(py, field, self.sliced(slice)?, None);
+        }
+        let n_frames = self.source.entry.n_frames() as i64;
+        let number = argument::integer(index, "index", "an int or a slice")?;
+        let frame = if number < 0 { number + n_frames } else { number };
+        if !(0..n_frames).contains(&frame) {
+            return Err(PyIndexError::new_err(format!(
+                "frame {number} of a trajectory of {n_frames} frames"
+            )));
+        }
+        let one = self.source.frames(py, field, Frames::range(frame as u64, 1), None)?;
+        one.get_item(0)
+    }
+
+    #[pyo3(signature = (dtype=None, copy=None))]
+    fn __array__<'py>(
+        &self,
+        py: Python<'py>,
+        dtype: Option<&Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (field, _) = self.coordinates()?;
+        let view =
+            if copy == Some(true) { None } else { self.source.frames_in_place(py, field)? };
+        let frames = match view {
+            Some(view) => view,
+            None if copy == Some(false) => {
+                return Err(PyValueError::new_err(
+                    "copy=False: a compressed trajectory has to be decoded into a new array",
+                ));
+            }
+            None => {
+                let all = Frames::range(0, self.source.entry.n_frames());
+                self.source.frames(py, field, all, None)?
+            }
+        };
+        match dtype {
+            None => Ok(frames),
+            Some(dtype) => {
+                let options = PyDict::new(py);
+                options.set_item("copy", false)?;
+                frames.call_method("astype", (dtype,), Some(&options))
+            }
+        }
+    }
+
+    fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        _kind: &Bound<'_, PyAny>,
+        _value: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) {
+        // The mapping goes with the last reference; arrays that are views of it keep it.
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let open = py.import("proteinflex_optimization.trajectory")?.getattr("reopen")?;
+        let entry = &self.source.entry;
+        let arguments = (self.source.cache.directory(), entry.key().as_str(), entry.content_id());
+        (open, arguments).into_pyobject(py)
+    }
+
+    fn __repr__(&self) -> PyResult<String> {
+        let entry = &self.source.entry;
+        let (n_frames, n_atoms) = (entry.n_frames(), self.n_atoms()?);
+        let (raw, stored) = (entry.raw_bytes() as f64, entry.stored_bytes() as f64);
+        let saved = if raw == 0.0 { 0.0 } else { 100.0 * (1.0 - stored / raw) };
+        Ok(format!("<Trajectory {n_frames} frames × {n_atoms} atoms, {saved:.0} % saved>"))
+    }
+}
+
+impl Trajectory {
+    fn frames(
+        &self,
+        py: Python<'_>,
+        start: Option<&Bound<'_, PyAny>>,
+        stop: Option<&Bound<'_, PyAny>>,
+        step: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Frames> {
+        let slice = py.get_type::<PySlice>().call1((start, stop, step))?;
+        let named = |name: &str, value: Option<&Bound<'_, PyAny>>| match value {
+            Some(value) => argument::integer(value, name, "an int or None").map(drop),
+            None => Ok(()),
+        };
+        named("start", start)?;
+        named("stop", stop)?;
+        named("step", step)?;
+        self.sliced(slice.cast::<PySlice>()?)
+    }
+
+    fn sliced(&self, slice: &Bound<'_, PySlice>) -> PyResult<Frames> {
+        let indices = slice.indices(self.source.entry.n_frames() as isize)?;
+        Ok(Frames {
+            start: indices.start.max(0) as u64,
+            count: indices.slicelength as u64,
+            step: indices.step as i64,
+        })
+    }
+}
+
+/// Writes a trajectory frame by frame.
+///
+/// Made by `DataHandler.trajectory_writer`. As a context manager it is closed on leaving the block
+/// without an error; after an error it stays unfinished, and can be resumed.
+#[pyclass(frozen, module = "proteinflex_optimization._native")]
+pub struct TrajectoryWriter {
+    cache: Arc<Cache>,
+    key: String,
+    live: Mutex<Option<LiveEntry>>,
+}
+
+impl TrajectoryWriter {
+    pub fn new(cache: Arc<Cache>, live: LiveEntry) -> Self {
+        Self { cache, key: live.key().to_string(), live: Mutex::new(Some(live)) }
+    }
+
+    /// Runs `work` on the writer, without the GIL.
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut LiveEntry) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        let closed = || PyValueError::new_err("this writer is closed");
+        py.detach(|| {
+            let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+            live.as_mut().map(work)
+        })
+        .ok_or_else(closed)?
+        .map_err(to_python)
+    }
+
+    fn take(&self, py: Python<'_>) -> Option<LiveEntry> {
+        py.detach(|| self.live.lock().unwrap_or_else(PoisonError::into_inner).take())
+    }
+}
+
+#[pymethods]
+impl TrajectoryWriter {
+    /// Add one frame, or a block of them.
+    ///
+    /// Parameters
+    /// ----------
+    /// frames : ndarray
+    ///     (n, n_atoms, 3), or (n_atoms, 3) for one frame; float32 or float64, always the same.
+    /// **per_frame
+    ///     Further fields: arrays of n items (one item for one frame), with the same names, shapes and
+    ///     dtypes each time.
+    ///
+    /// Raises
+    /// ------
+    /// InvalidArgumentError
+    ///     A field does not fit the earlier ones; nothing was added.
+    /// CacheFullError
+    ///     There is no room below the limit; the frames so far are kept.
+    /// OSError
+    ///     The disk is full, for example.
+    #[pyo3(signature = (frames, **per_frame))]
+    fn append(
+        &self,
+        py: Python<'_>,
+        frames: &Bound<'_, PyAny>,
+        per_frame: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let given = FieldData::new(FRAMES, frames)?;
+        let is_one = given.array.ndim() == 2;
+        let block = one_or_more(&given)?;
+        block.check_frames("frames")?;
+        let shape = block.array.shape().to_vec();
+        let mut fields = vec![block];
+        for (name, value) in per_frame.into_iter().flat_map(|fields| fields.iter()) {
+            let name: String = name.extract()?;
+            let field = FieldData::new(&name, &value)?;
+            let field = if is_one { with_one_frame(field)? } else { field };
+            field.check_beside(&name, &shape)?;
+            fields.push(field);
+        }
+        let specs = fields.iter().map(FieldData::spec).collect::<PyResult<Vec<_>>>()?;
+        let bytes = fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
+        let cache = Arc::clone(&self.cache);
+        self.with(py, move |live| {
+            let raw_bytes = bytes.iter().map(|field| field.len() as u64).sum();
+            cache.make_room_for(live, raw_bytes)?;
+            let writer = live.writer();
+            if writer.fields().is_empty() {
+                let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
+                writer.declare_fields(specs.clone(), &lossy)?;
+            }
+            let ordered = in_order(writer.fields(), &specs, &bytes)?;
+            writer.append(shape[0] as u64, &ordered)
+        })
+    }
+
+    /// Make all frames so far durable: no crash loses them.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, |live| live.writer().flush())
+    }
+
+    /// Go back to the first `n_frames` frames, durably.
+    fn truncate(&self, py: Python<'_>, n_frames: &Bound<'_, PyAny>) -> PyResult<()> {
+        let n_frames = argument::count(n_frames, "n_frames", 0)?;
+        self.with(py, move |live| live.writer().truncate(n_frames))
+    }
+
+    /// Read back a field of all frames so far, which are made durable first.
+    ///
+    /// Returns
+    /// -------
+    /// ndarray
+    ///     (n_frames, …)
+    ///
+    /// Raises
+    /// ------
+    /// InvalidArgumentError
+    ///     There is no such field.
+    #[pyo3(signature = (field="frames"))]
+    fn read<'py>(&self, py: Python<'py>, field: &str) -> PyResult<Bound<'py, PyAny>> {
+        let (number, spec, n_frames) = self.with(py, |live| {
+            let fields = live.reader().fields();
+            let Some(number) = fields.iter().position(|spec| spec.name == field) else {
+                let known: Vec<_> = fields.iter().map(|spec| spec.name.as_str()).collect();
+                let expected = format!("one of {known:?}");
+                return Err(Error::argument("field", format!("{field:?}"), expected));
+            };
+            Ok((number, fields[number].clone(), live.reader().n_frames()))
+        })?;
+        let mut shape = vec![n_frames as usize];
+        shape.extend(spec.item_shape.iter().map(|&length| length as usize));
+        let out = array::empty(py, array::dtype(py, spec.dtype.descr())?.as_any(), &shape)?;
+        // SAFETY: just made, C-contiguous, its dtype holds no objects, and nobody else knows it yet.
+        let bytes = unsafe { array::bytes_mut(&out) };
+        self.with(py, move |live| {
+            live.read_back(|entry| {
+                entry.read_frames(number, Frames::range(0, n_frames), None, bytes)
+            })
+        })?;
+        Ok(out.into_any())
+    }
+
+    /// Frames so far.
+    #[getter]
+    fn n_frames(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |live| Ok(live.reader().n_frames()))
+    }
+
+    /// The names of the fields, once there is a frame.
+    #[getter]
+    fn fields(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.with(py, |live| {
+            Ok(live.reader().fields().iter().map(|field| field.name.clone()).collect())
+        })
+    }
+
+    /// The key under which the trajectory will be found.
+    #[getter]
+    fn key(&self) -> String {
+        self.key.clone()
+    }
+
+    /// Finish the trajectory and make it visible. Gives its key. Doing so again does nothing.
+    ///
+    /// Raises
+    /// ------
+    /// InvalidArgumentError
+    ///     There is no frame; the writer stays open.
+    /// CacheFullError
+    ///     It does not fit below the limit; it stays unfinished and can be resumed.
+    fn close(&self, py: Python<'_>) -> PyResult<String> {
+        let fields = match self
+            .with(py, |live| Ok((live.reader().fields().to_vec(), live.reader().n_frames())))
+        {
+            Ok((fields, n_frames)) if n_frames > 0 => {
+                let data = PyDict::new(py);
+                let mut in_order = Vec::new();
+                for spec in &fields {
+                    let stands_in = py.get_type::<PyAny>().call0()?;
+                    data.set_item(&spec.name, &stands_in)?;
+                    in_order.push(in_tree(spec, stands_in, n_frames)?);
+                }
+                flatten_with_fields(data.as_any(), "trajectory", Policy::Cache, &in_order)?.tree
+            }
+            Ok(_) => {
+                return Err(to_python(Error::argument(
+                    "n_frames",
+                    0,
+                    "at least one frame before the writer is closed",
+                )));
+            }
+            Err(_) => return Ok(self.key.clone()),
+        };
+        let Some(live) = self.take(py) else { return Ok(self.key.clone()) };
+        let cache = &self.cache;
+        py.detach(|| cache.finish_live(live, &fields)).map_err(to_python)?;
+        Ok(self.key.clone())
+    }
+
+    /// Leave the trajectory unfinished, after making its frames durable; it can be resumed.
+    fn suspend(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(mut live) = self.take(py) else { return Ok(()) };
+        py.detach(move || live.writer().flush()).map_err(to_python)
+    }
+
+    fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _value: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        if kind.is_none() { self.close(py).map(drop) } else { self.suspend(py) }
+    }
+
+    fn __repr__(&self) -> String {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        match live.as_ref() {
+            Some(live) => {
+                format!("<TrajectoryWriter {}, {} frames>", self.key, live.reader().n_frames())
+            }
+            None => format!("<TrajectoryWriter {}, closed>", self.key),
+        }
+    }
+}
+
+/// One item, as the field of a single frame.
+fn with_one_frame(field: FieldData<'_>) -> PyResult<FieldData<'_>> {
+    let mut shape = vec![1];
+    shape.extend_from_slice(field.array.shape());
+    let array = field.array.call_method1("reshape", (shape,))?.cast_into::<PyUntypedArray>()?;
+    Ok(FieldData { name: field.name, array })
+}
+
+/// The bytes of the given fields in the order of the declared ones.
+fn in_order<'a>(
+    declared: &[FieldSpec],
+    given: &[FieldSpec],
+    bytes: &[&'a [u8]],
+) -> Result<Vec<&'a [u8]>> {
+    let names = |specs: &[FieldSpec]| {
+        specs.iter().map(|spec| spec.name.clone()).collect::<Vec<_>>().join(", ")
+    };
+    if declared.len() != given.len() {
+        return Err(Error::argument("per_frame", names(given), names(declared)));
+    }
+    let find = |spec: &FieldSpec| {
+        let index = given.iter().position(|other| other.name == spec.name);
+        let index =
+            index.ok_or_else(|| Error::argument("per_frame", names(given), names(declared)))?;
+        if given[index] != *spec {
+            return Err(Error::argument(
+                spec.name.as_str(),
+                format!("shape {:?} of {}", given[index].item_shape, given[index].dtype.descr()),
+                format!("shape {:?} of {}, as before", spec.item_shape, spec.dtype.descr()),
+            ));
+        }
+        Ok(bytes[index])
+    };
+    declared.iter().map(find).collect()
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Trajectory>()?;
+    module.add_class::<TrajectoryWriter>()
 }

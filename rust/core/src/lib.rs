@@ -13,6 +13,7 @@ pub mod container;
 pub mod error;
 pub mod fs;
 pub mod gpu;
+pub mod memory;
 pub mod progress;
 pub mod threads;
 pub mod trajectory;

@@ -77,16 +77,37 @@ pub struct Flattened<'py> {
     pub leaves: Vec<Leaf<'py>>,
 }
 
+/// An array that is stored frame by frame: it has a number of its own, and is no leaf.
+pub struct Field<'py> {
+    /// The object that stands for it in the values.
+    pub stands_in: Bound<'py, PyAny>,
+    /// Describes its dtype.
+    pub dtype: String,
+    /// Its lengths, frames first.
+    pub shape: Vec<usize>,
+}
+
 /// Walks `root`, which messages call `name`.
 pub fn flatten<'py>(
     root: &Bound<'py, PyAny>,
     name: &str,
     policy: Policy,
 ) -> PyResult<Flattened<'py>> {
+    flatten_with_fields(root, name, policy, &[])
+}
+
+/// Walks `root`, in which `fields` have the first numbers; leaves are numbered after them.
+pub fn flatten_with_fields<'py>(
+    root: &Bound<'py, PyAny>,
+    name: &str,
+    policy: Policy,
+    fields: &[Field<'py>],
+) -> PyResult<Flattened<'py>> {
     let mut walk = Walk {
         py: root.py(),
         name,
         policy,
+        fields,
         tree: TreeWriter::new(),
         leaves: Vec::new(),
         seen: HashMap::new(),
@@ -124,6 +145,7 @@ struct Walk<'a, 'py> {
     py: Python<'py>,
     name: &'a str,
     policy: Policy,
+    fields: &'a [Field<'py>],
     tree: TreeWriter,
     leaves: Vec<Leaf<'py>>,
     /// The numbers of leaves that were met before, by the address of the object.
@@ -164,6 +186,11 @@ impl<'py> Walk<'_, 'py> {
     }
 
     fn other(&mut self, value: &Bound<'py, PyAny>) -> PyResult<()> {
+        if let Some(number) = self.fields.iter().position(|field| field.stands_in.is(value)) {
+            let field = &self.fields[number];
+            self.reference(number, &field.dtype, &field.shape, false);
+            return Ok(());
+        }
         if let Ok(value) = value.cast_exact::<PyComplex>() {
             self.tree.tag(Tag::Complex);
             self.tree.list(2);
@@ -294,7 +321,7 @@ impl<'py> Walk<'_, 'py> {
                 self.leaves.len() - 1
             }
         };
-        self.tree.unsigned(number as u64);
+        self.tree.unsigned((self.fields.len() + number) as u64);
         Ok(())
     }
 
@@ -348,7 +375,10 @@ impl<'py> Walk<'_, 'py> {
                 let array = if fortran {
                     value.getattr("T")?
                 } else {
-                    self.py.import("numpy")?.call_method1("ascontiguousarray", (value,))?
+                    // Not `ascontiguousarray`, which gives an array without dimensions one.
+                    let options = PyDict::new(self.py);
+                    options.set_item("order", "C")?;
+                    self.py.import("numpy")?.call_method("asarray", (value,), Some(&options))?
                 };
                 let array = array.cast_into::<PyUntypedArray>()?;
                 let data = LeafData::Array { array, dtype: dtype.clone(), label, fortran };
@@ -358,14 +388,18 @@ impl<'py> Walk<'_, 'py> {
                 self.leaves.len() - 1
             }
         };
+        self.reference(self.fields.len() + number, &dtype, value.shape(), fortran);
+        Ok(())
+    }
+
+    fn reference(&mut self, number: usize, dtype: &str, shape: &[usize], fortran: bool) {
         self.tree.tag(Tag::Array);
         self.tree.list(4);
         self.tree.unsigned(number as u64);
-        self.tree.text(&dtype);
-        self.tree.list(value.ndim() as u32);
-        value.shape().iter().for_each(|&length| self.tree.unsigned(length as u64));
+        self.tree.text(dtype);
+        self.tree.list(shape.len() as u32);
+        shape.iter().for_each(|&length| self.tree.unsigned(length as u64));
         self.tree.bool(fortran);
-        Ok(())
     }
 
     /// Asks Python what a value of another class is made of.

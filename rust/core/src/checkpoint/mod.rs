@@ -1,1 +1,80 @@
-//! checkpoint
+//! Checkpoints: directories that are whole or absent.
+//!
+//! A checkpoint is a directory `base_dir/<id>` of three kinds of files: `<component>.safetensors` for
+//! each component that has arrays, `values` with the trees of plain values, and `manifest.json`, which
+//! names the others with their sizes and checksums, is itself checksummed, and is written last. It is
+//! filled under a temporary name and published by one rename.
+//!
+//! A lock in the base directory keeps writers from publishing and removing at the same time, and is
+//! shared by readers while they open files. What a reader has mapped stays readable when retention
+//! removes it.
+
+mod arrays;
+mod create;
+mod manifest;
+mod read;
+mod retention;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use arrays::ArrayType;
+pub use create::{Array, Component};
+pub use manifest::{ComponentRecord, FileRecord, Manifest};
+pub use read::{FileCheck, LoadedComponent};
+pub use retention::Listed;
+
+use crate::fs::{FileLock, LockKind, Storage, remove_abandoned};
+use crate::{Error, Result};
+
+/// A directory of checkpoints.
+#[derive(Debug, Clone)]
+pub struct CheckpointStore {
+    storage: Arc<dyn Storage>,
+    base_dir: PathBuf,
+    /// How many checkpoints to keep; the oldest are removed after a new one is durable.
+    keep: Option<usize>,
+}
+
+impl CheckpointStore {
+    /// Opens the checkpoints in `base_dir`, making it where it is missing and removing what writers
+    /// that are gone left there. With `keep`, at most so many checkpoints stay.
+    pub fn open(storage: Arc<dyn Storage>, base_dir: &Path, keep: Option<usize>) -> Result<Self> {
+        let base_dir = std::path::absolute(base_dir)
+            .map_err(|error| Error::io("make absolute", base_dir, error))?;
+        let store = Self { storage, base_dir, keep };
+        store.create_base(&store.base_dir)?;
+        let _lock = store.lock(LockKind::Exclusive)?;
+        store.finish_replacements()?;
+        remove_abandoned(&*store.storage, &store.base_dir)?;
+        Ok(store)
+    }
+
+    /// The directory.
+    pub fn base_dir(&self) -> &Path {
+        &self.base_dir
+    }
+
+    fn create_base(&self, path: &Path) -> Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent() {
+            self.create_base(parent)?;
+        }
+        match self.storage.create_dir(path) {
+            Err(error) if !path.is_dir() => Err(Error::io("create", path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn lock(&self, kind: LockKind) -> Result<FileLock> {
+        FileLock::acquire(&self.base_dir.join(".lock"), kind)
+    }
+
+    /// The lock of a reader; none where the directory can't be written to, for then nobody here
+    /// removes anything either.
+    fn read_lock(directory: &Path) -> Option<FileLock> {
+        FileLock::acquire(&directory.join(".lock"), LockKind::Shared).ok()
+    }
+}

@@ -1,1 +1,115 @@
-//! codec
+//! Numbers to bytes and back: pure functions on slices.
+//!
+//! A block is `frames × rows × components` numbers of one type. Encoding it takes up to three
+//! steps, each in its own file: floats that lie on a decimal grid, or may be moved onto one, become
+//! integers ([`grid`]); the numbers are put into the order in which neighbours are most alike
+//! ([`layout`]); a library packs them ([`pack`]). What is not numbers goes to zstd ([`text`]).
+//! Whatever the data, encoding answers either something smaller than it, or nothing.
+
+mod element;
+mod grid;
+mod layout;
+mod pack;
+mod text;
+mod value;
+
+pub use element::Element;
+
+/// Bytes coded by zstd.
+const TEXT: u8 = 1;
+/// Numbers, packed as they are.
+const NUMBERS: u8 = 2;
+/// Floats as integers on a decimal grid.
+const GRID: u8 = 3;
+
+/// The shape of a block, frame after frame, row after row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    /// How many frames.
+    pub frames: usize,
+    /// How many rows (atoms) in each.
+    pub rows: usize,
+    /// Bytes of a row.
+    pub row_bytes: usize,
+    /// Bytes of one element of the array, which may be several numbers.
+    pub item_bytes: usize,
+    /// What numbers it is made of; `None` where it is just bytes.
+    pub element: Option<Element>,
+}
+
+impl Block {
+    /// Bytes of the block.
+    pub fn bytes(&self) -> usize {
+        self.frames * self.rows * self.row_bytes
+    }
+
+    fn shape(&self, element: Element) -> layout::Shape {
+        layout::Shape {
+            frames: self.frames,
+            rows: self.rows,
+            components: self.row_bytes / element.size(),
+        }
+    }
+}
+
+/// How to encode.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Options {
+    /// The spacing of the grid that floats may be rounded to, or `None` to keep every bit.
+    pub precision: Option<f64>,
+    /// Whether smaller matters more than faster.
+    pub small: bool,
+}
+
+/// The number of a codec and what it made of a block.
+pub type Encoded = (u8, Vec<u8>);
+
+/// Encodes a block. `None` where nothing is smaller than the bytes themselves.
+pub fn encode(bytes: &[u8], block: &Block, options: &Options) -> Option<Encoded> {
+    debug_assert_eq!(bytes.len(), block.bytes());
+    let encoded = match block.element {
+        Some(element) if element.size() > 1 => encode_numbers(bytes, block, element, options),
+        _ => text::encode(bytes, block.item_bytes, options.small).map(|payload| (TEXT, payload)),
+    };
+    // Less than 1/64 is not worth decoding for.
+    encoded.filter(|(_, payload)| payload.len() + bytes.len() / 64 < bytes.len())
+}
+
+fn encode_numbers(
+    bytes: &[u8],
+    block: &Block,
+    element: Element,
+    options: &Options,
+) -> Option<Encoded> {
+    let shape = block.shape(element);
+    let on_grid = match element {
+        Element::F32 => grid::encode::<f32>(bytes, shape, options),
+        Element::F64 => grid::encode::<f64>(bytes, shape, options),
+        _ => None,
+    };
+    if let Some(payload) = on_grid {
+        return Some((GRID, payload));
+    }
+    let payload = value::with_value!(element, V => pack::encode_bytes::<V>(bytes, shape, options));
+    Some((NUMBERS, payload?))
+}
+
+/// Decodes a block into `out`, which has exactly its size.
+pub fn decode(codec: u8, payload: &[u8], block: &Block, out: &mut [u8]) -> Result<(), String> {
+    if out.len() != block.bytes() {
+        return Err(format!("{} bytes were asked for, the block has {}", out.len(), block.bytes()));
+    }
+    match (codec, block.element) {
+        (TEXT, _) => text::decode(payload, block.item_bytes, out),
+        (NUMBERS, Some(element)) => {
+            let shape = block.shape(element);
+            value::with_value!(element, V => pack::decode_bytes::<V>(payload, shape, out))
+        }
+        (GRID, Some(Element::F32)) => grid::decode::<f32>(payload, block.shape(Element::F32), out),
+        (GRID, Some(Element::F64)) => grid::decode::<f64>(payload, block.shape(Element::F64), out),
+        _ => Err(format!("codec {codec} is unknown for this type")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,10 +7,12 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use memmap2::{Mmap, MmapMut, MmapOptions};
 use rustix::fs::OFlags;
 
+use crate::memory::MAPPED;
 use crate::{Error, Result};
 
 /// The bytes of a published file, read-only. They stay valid after the file is unlinked.
@@ -32,6 +34,7 @@ impl MappedFile {
         // SAFETY: published files are immutable for their whole life (module documentation), so
         // nobody shrinks this mapping or changes bytes under a `&[u8]` borrowed from it.
         let map = unsafe { Mmap::map(file) }.map_err(|error| Error::io("map", path, error))?;
+        MAPPED.fetch_add(map.len() as u64, Ordering::Relaxed);
         Ok(Self { map, path: path.to_owned() })
     }
 
@@ -62,6 +65,7 @@ impl PrivateMap {
         // file nor what any other mapping of it shows.
         let map = unsafe { MmapOptions::new().map_copy(&file) }
             .map_err(|error| Error::io("map", path, error))?;
+        MAPPED.fetch_add(map.len() as u64, Ordering::Relaxed);
         Ok(Self { map, path: path.to_owned() })
     }
 
@@ -78,6 +82,18 @@ impl PrivateMap {
     /// Where the file was when it was mapped.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Drop for MappedFile {
+    fn drop(&mut self) {
+        MAPPED.fetch_sub(self.map.len() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Drop for PrivateMap {
+    fn drop(&mut self) {
+        MAPPED.fetch_sub(self.map.len() as u64, Ordering::Relaxed);
     }
 }
 

@@ -10,6 +10,7 @@ mod mapped;
 pub mod names;
 mod owner;
 mod publish;
+mod recency;
 mod shared;
 mod storage;
 #[cfg(any(test, feature = "testing"))]
@@ -21,5 +22,6 @@ pub use owner::Owner;
 pub use publish::{
     PendingDir, PendingFile, publish_bytes, remove_abandoned, remove_tree, set_aside_name,
 };
+pub use recency::{is_on_network, touch};
 pub use shared::SharedMap;
 pub use storage::{Disk, Storage, StorageFile, write_all_at};

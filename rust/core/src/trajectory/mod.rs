@@ -1,1 +1,21 @@
-//! trajectory
+//! Entries: structures and trajectories in one file each, written once or appended to, read at
+//! random.
+//!
+//! An entry has arrays, stored once, and per-frame fields, stored in chunks of frames and blocks of
+//! rows (atoms). The writer decides how they are cut and coded; the reader checks every chunk when
+//! it first touches it, and decodes no more than what was asked for needs.
+
+mod chunking;
+mod reader;
+mod select;
+mod stored;
+mod verify;
+mod writer;
+
+pub use crate::container::{
+    ArraySpec, DType, Encoding, EntryHead, FieldSpec, Kind, MAX_DATA_ID, MAX_METADATA, Profile,
+};
+pub use reader::Entry;
+pub use select::Frames;
+pub use verify::{ChunkReport, Report};
+pub use writer::EntryWriter;

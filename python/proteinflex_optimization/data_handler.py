@@ -1,0 +1,69 @@
+"""`DataHandler`, with what needs other parts of the package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import _native
+from .errors import GPUError
+from .trajectory import Trajectory
+
+
+class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the native class's
+    __doc__ = _native.DataHandler.__doc__
+
+    def open(self, key: str) -> Trajectory:
+        """Open a trajectory without reading its frames.
+
+        Parameters
+        ----------
+        key : str
+            From `store_trajectory`, `TrajectoryWriter.close` or `key_for`.
+
+        Returns
+        -------
+        Trajectory
+
+        Raises
+        ------
+        CacheKeyError
+            Nothing is stored under this key.
+        InvalidArgumentError
+            It is a structure.
+        """
+        return Trajectory(self, key)
+
+    def get_cache_stats(self) -> dict[str, Any]:
+        """Tell how full the cache is, and how it has been used.
+
+        Returns
+        -------
+        dict
+            ``usage_percent``, ``used_bytes`` and ``max_bytes``; ``entries``, ``structures``,
+            ``trajectories`` and ``unfinished``; ``raw_bytes`` and ``saved_percent``;
+            ``pinned_bytes``; ``set_aside``; ``hits``, ``misses``, ``evictions`` and ``corrupt``,
+            which count what this object has seen; ``cache_dir``; ``memory``: ``resident_bytes`` and
+            ``mapped_bytes`` of this process, and ``gpus``: index, used and total MB of each.
+        """
+        stats = super().get_cache_stats()
+        stats["memory"]["gpus"] = _gpu_memory()
+        return stats
+
+
+def _gpu_memory() -> list[dict[str, Any]]:
+    """Give used and total memory in MB of each GPU; nothing where there is no working driver."""
+    from .gpu import GPUManager
+
+    try:
+        gpus = GPUManager().get_available_gpus()
+    except GPUError:
+        return []
+    return [
+        {
+            "index": gpu["index"],
+            "used": gpu["memory_total"] - gpu["memory_free"],
+            "total": gpu["memory_total"],
+        }
+        for gpu in gpus
+        if gpu["memory_total"] is not None and gpu["memory_free"] is not None
+    ]

@@ -1,0 +1,143 @@
+//! The per-frame fields of a trajectory that is stored: which there are, and that they agree.
+
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use proteinflex_core::Error;
+use proteinflex_core::trajectory::{DType, FieldSpec};
+use pyo3::prelude::*;
+
+use crate::argument::wrong_type;
+use crate::array;
+use crate::error::to_python;
+use crate::value::Field;
+
+/// The field that every trajectory has: (n_frames, n_atoms, 3).
+pub const FRAMES: &str = "frames";
+
+/// Fields that hold one vector per atom, as frames do; `precision` applies to them.
+const PER_ATOM: [&str; 3] = [FRAMES, "velocities", "forces"];
+
+/// Names that can only mean per-frame data.
+const PER_FRAME: [&str; 6] = ["time", "step", "box", "energy", "velocities", "forces"];
+
+/// A field, with some of its frames.
+pub struct FieldData<'py> {
+    pub name: String,
+    pub array: Bound<'py, PyUntypedArray>,
+}
+
+impl<'py> FieldData<'py> {
+    /// An argument as a C-contiguous array.
+    pub fn new(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let numpy = value.py().import("numpy")?;
+        let value = match value.cast::<PyUntypedArray>() {
+            Ok(array) => array.as_any().clone(),
+            Err(_) => value
+                .py()
+                .import("proteinflex_optimization._states")?
+                .call_method1("array_of", (value, name))?,
+        };
+        let array = numpy.call_method1("ascontiguousarray", (&value,))?;
+        let array = array.cast_into::<PyUntypedArray>()?;
+        // `ascontiguousarray` makes at least one dimension; a scalar per frame has none.
+        let array = array.call_method1("reshape", (value.getattr("shape")?,))?;
+        let array = array.cast_into::<PyUntypedArray>()?;
+        if has_objects(&array)? {
+            return Err(wrong_type(&value, name, "an array of numbers, not of objects"));
+        }
+        Ok(Self { name: name.to_owned(), array })
+    }
+
+    /// The frames among these.
+    pub fn n_frames(&self) -> u64 {
+        self.array.shape().first().map_or(0, |&length| length as u64)
+    }
+
+    pub fn bytes(&self) -> PyResult<&[u8]> {
+        array::bytes(&self.array)
+    }
+
+    /// What each frame holds.
+    pub fn spec(&self) -> PyResult<FieldSpec> {
+        Ok(FieldSpec {
+            name: self.name.clone(),
+            dtype: dtype_of(&self.array)?,
+            item_shape: self.array.shape().iter().skip(1).map(|&length| length as u64).collect(),
+        })
+    }
+
+    /// How the field stands in the tree of a trajectory of `n_frames`.
+    pub fn in_tree(&self, stands_in: Bound<'py, PyAny>, n_frames: u64) -> PyResult<Field<'py>> {
+        in_tree(&self.spec()?, stands_in, n_frames)
+    }
+
+    /// Whether this may be the coordinates of a trajectory; `argument` names it in messages.
+    pub fn check_frames(&self, argument: &str) -> PyResult<()> {
+        let shape = self.array.shape();
+        let expected = "an array of shape (n_frames, n_atoms, 3), float32 or float64";
+        if shape.len() != 3 || shape[2] != 3 {
+            return Err(to_python(Error::argument(argument, format!("shape {shape:?}"), expected)));
+        }
+        if !is_float(&self.array)? {
+            let dtype = array::dtype_description(&self.array.dtype())?;
+            return Err(to_python(Error::argument(argument, format!("dtype {dtype}"), expected)));
+        }
+        Ok(())
+    }
+
+    /// Whether this agrees with coordinates of this shape.
+    pub fn check_beside(&self, argument: &str, frames: &[usize]) -> PyResult<()> {
+        let shape = self.array.shape();
+        let fits = match self.name.as_str() {
+            "velocities" | "forces" => shape == frames,
+            // One box may stand for all frames: its lengths, lengths and angles, or vectors.
+            "box" if matches!(shape, [3] | [6] | [3, 3]) => true,
+            _ => shape.first() == frames.first(),
+        };
+        if fits {
+            return Ok(());
+        }
+        let expected = match self.name.as_str() {
+            "velocities" | "forces" => format!("the shape of frames, {frames:?}"),
+            _ => format!("{} values, one per frame", frames[0]),
+        };
+        Err(to_python(Error::argument(argument, format!("shape {shape:?}"), expected)))
+    }
+}
+
+/// Whether something of this name can only be per-frame data.
+pub fn is_per_frame(name: &str) -> bool {
+    PER_FRAME.contains(&name)
+}
+
+/// Whether `precision` applies to a field.
+pub fn is_lossy(field: &FieldSpec) -> bool {
+    PER_ATOM.contains(&field.name.as_str()) && matches!(field.dtype.descr(), "<f4" | "<f8")
+}
+
+/// How a field stands in the tree of a trajectory of `n_frames`.
+pub fn in_tree<'py>(
+    spec: &FieldSpec,
+    stands_in: Bound<'py, PyAny>,
+    n_frames: u64,
+) -> PyResult<Field<'py>> {
+    let mut shape = vec![n_frames as usize];
+    shape.extend(spec.item_shape.iter().map(|&length| length as usize));
+    Ok(Field { stands_in, dtype: spec.dtype.descr().to_owned(), shape })
+}
+
+/// The dtype of an array, as the core has it.
+pub fn dtype_of(array: &Bound<'_, PyUntypedArray>) -> PyResult<DType> {
+    let dtype = array.dtype();
+    let size: u64 = dtype.getattr("itemsize")?.extract()?;
+    DType::new(array::dtype_description(&dtype)?, size).map_err(to_python)
+}
+
+fn is_float(array: &Bound<'_, PyUntypedArray>) -> PyResult<bool> {
+    let kind: String = array.dtype().getattr("kind")?.extract()?;
+    let size: u64 = array.dtype().getattr("itemsize")?.extract()?;
+    Ok(kind == "f" && (size == 4 || size == 8))
+}
+
+fn has_objects(array: &Bound<'_, PyUntypedArray>) -> PyResult<bool> {
+    array.dtype().getattr("hasobject")?.extract()
+}

@@ -1,0 +1,260 @@
+//! Where things are in a cache directory.
+//!
+//! ```text
+//! CACHEDIR.TAG               tells backup programs to leave the directory out
+//! settings.json              the limit
+//! entries/ab/t-ab….fxt       published entries, in 256 folders by the first digits of the key
+//! entries/ab/t-ab….writing   trajectories that are being written, or can be resumed
+//! pins/t-ab…                 an empty file for each pinned entry
+//! locks/                     lock files
+//! set-aside/                 damaged entries
+//! ```
+//!
+//! A trajectory is written in the folder where it will be published: a rename from one directory to
+//! another may lose both names in a power cut, one within a directory can't.
+//!
+//! A key is a hash, so no name that a user chose is ever part of a path.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::fs::{Storage, names};
+use crate::trajectory::Kind;
+use crate::{Error, Result};
+
+/// Names an entry: `s-` or `t-` and 32 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(String);
+
+impl Key {
+    /// The key of what a user calls `data_id`. The same everywhere and always.
+    pub fn of(kind: Kind, data_id: &str) -> Self {
+        Self(format!("{}-{}", prefix(kind), names::hashed(kind.name(), data_id)))
+    }
+
+    /// A key that somebody passed in, if it is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (prefix, digits) = text.split_once('-')?;
+        let is_key = matches!(prefix, "s" | "t")
+            && digits.len() == 32
+            && digits.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        is_key.then(|| Self(text.to_owned()))
+    }
+
+    /// What kind of entry it names.
+    pub fn kind(&self) -> Kind {
+        if self.0.starts_with('s') { Kind::Structure } else { Kind::Trajectory }
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The kind of this name, for users.
+pub fn kind_of(name: &str) -> Result<Kind> {
+    match name {
+        "structure" => Ok(Kind::Structure),
+        "trajectory" => Ok(Kind::Trajectory),
+        _ => Err(Error::argument("kind", format!("{name:?}"), "'structure' or 'trajectory'")),
+    }
+}
+
+fn prefix(kind: Kind) -> char {
+    match kind {
+        Kind::Structure => 's',
+        Kind::Trajectory => 't',
+    }
+}
+
+/// The directory of whoever does not name one: `$PROTEINFLEX_CACHE_DIR`, else `proteinflex` where the
+/// platform keeps its caches.
+pub fn default_directory() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(directory) = set("PROTEINFLEX_CACHE_DIR") {
+        return Ok(directory.into());
+    }
+    let caches = set("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| {
+        let platform = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+        set("HOME").map(|home| Path::new(&home).join(platform))
+    });
+    caches.map(|caches| caches.join("proteinflex")).ok_or_else(|| {
+        Error::argument(
+            "cache_dir",
+            "None",
+            "a directory, since neither PROTEINFLEX_CACHE_DIR nor HOME is set",
+        )
+    })
+}
+
+/// The suffix of entries.
+pub const SUFFIX: &str = ".fxt";
+/// The suffix of trajectories that are not finished.
+pub const WRITING: &str = ".writing";
+
+const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This directory is a cache. Backup programs may leave it out.\n";
+
+/// The paths of a cache directory.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout of the directory at `root`, which is made where it is missing.
+    pub fn prepare(storage: &dyn Storage, root: &Path) -> Result<Self> {
+        let root =
+            std::path::absolute(root).map_err(|error| Error::io("make absolute", root, error))?;
+        let layout = Self { root };
+        create_with_parents(storage, &layout.root)?;
+        layout.write_tag(storage)?;
+        let mut created = false;
+        for name in ["entries", "pins", "locks", "set-aside"] {
+            created |= create(storage, &layout.root.join(name))?;
+        }
+        if created {
+            // An entry is no more durable than the folders that lead to it.
+            sync(storage, &layout.root)?;
+        }
+        Ok(layout)
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file of a published entry.
+    pub fn entry(&self, key: &Key) -> PathBuf {
+        self.folder(key).join(format!("{key}{SUFFIX}"))
+    }
+
+    /// Where the folders of entries are.
+    pub fn entries(&self) -> PathBuf {
+        self.root.join("entries")
+    }
+
+    /// The file of a trajectory while it is written.
+    pub fn live(&self, key: &Key) -> PathBuf {
+        self.folder(key).join(format!("{key}{WRITING}"))
+    }
+
+    /// The mark of a pinned entry.
+    pub fn pin(&self, key: &Key) -> PathBuf {
+        self.root.join("pins").join(key.as_str())
+    }
+
+    /// The lock of whoever writes this trajectory.
+    pub fn writer_lock(&self, key: &Key) -> PathBuf {
+        self.root.join("locks").join(format!("{key}.writer"))
+    }
+
+    /// The lock of whoever computes this entry.
+    pub fn claim_lock(&self, key: &Key) -> PathBuf {
+        self.root.join("locks").join(format!("{key}.claim"))
+    }
+
+    /// Where the lock files are.
+    pub fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
+    /// The lock of whoever makes room.
+    pub fn room_lock(&self) -> PathBuf {
+        self.root.join("locks").join("room")
+    }
+
+    /// The limit.
+    pub fn settings(&self) -> PathBuf {
+        self.root.join("settings.json")
+    }
+
+    /// Where damaged entries go.
+    pub fn set_aside(&self) -> PathBuf {
+        self.root.join("set-aside")
+    }
+
+    /// Makes the folder of an entry, where it is missing.
+    pub fn prepare_folder(&self, storage: &dyn Storage, key: &Key) -> Result<()> {
+        if !self.has_folder(key) && create(storage, &self.folder(key))? {
+            // Another process may write into it already, so whoever sees it missing syncs it.
+            sync(storage, &self.entries())?;
+        }
+        Ok(())
+    }
+
+    /// Whether the folder of an entry is there, as a folder of ours: a link to elsewhere is not
+    /// followed.
+    pub fn has_folder(&self, key: &Key) -> bool {
+        self.folder(key).symlink_metadata().is_ok_and(|found| found.is_dir())
+    }
+
+    /// The folder of an entry.
+    pub fn folder(&self, key: &Key) -> PathBuf {
+        self.entries().join(&key.as_str()[2..4])
+    }
+
+    fn write_tag(&self, storage: &dyn Storage) -> Result<()> {
+        let path = self.root.join("CACHEDIR.TAG");
+        match storage.create_new(&path) {
+            Ok(file) => crate::fs::write_all_at(&*file, TAG, 0)
+                .map_err(|error| Error::io("write", &path, error)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            // A reader of somebody else's cache need not be able to write there.
+            Err(_) if self.root.join("entries").is_dir() => Ok(()),
+            Err(error) => Err(Error::io("create", &path, error)),
+        }
+    }
+}
+
+fn create_with_parents(storage: &dyn Storage, path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let Some(parent) = path.parent() else { return create(storage, path).map(drop) };
+    create_with_parents(storage, parent)?;
+    if create(storage, path)? { sync(storage, parent) } else { Ok(()) }
+}
+
+fn sync(storage: &dyn Storage, directory: &Path) -> Result<()> {
+    storage.sync_dir(directory).map_err(|error| Error::io("sync", directory, error))
+}
+
+/// Makes a directory where it is missing; answers whether it was.
+fn create(storage: &dyn Storage, path: &Path) -> Result<bool> {
+    match storage.create_dir(path) {
+        Ok(()) => Ok(true),
+        // Two processes may begin at the same time. A symlink is no directory of ours.
+        Err(error) if path.symlink_metadata().is_ok_and(|found| found.is_dir()) => {
+            drop(error);
+            Ok(false)
+        }
+        Err(error) => Err(Error::io("create", path, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_stable_and_only_keys_parse() {
+        let key = Key::of(Kind::Trajectory, "protein1_md");
+        assert_eq!(key, Key::of(Kind::Trajectory, "protein1_md"));
+        assert_ne!(key.as_str()[2..], Key::of(Kind::Structure, "protein1_md").as_str()[2..]);
+        assert_eq!(Key::parse(key.as_str()), Some(key.clone()));
+        for text in ["", "t-", "t-../../etc/passwd", "x-0123456789abcdef0123456789abcdef"] {
+            assert_eq!(Key::parse(text), None, "{text}");
+        }
+        assert_eq!(Key::parse(&key.as_str().to_uppercase()), None);
+    }
+}

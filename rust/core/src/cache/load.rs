@@ -1,0 +1,139 @@
+//! Getting entries out, and setting damaged ones aside.
+
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Cache;
+use super::layout::Key;
+use crate::fs::touch;
+use crate::trajectory::Entry;
+use crate::{Error, Result};
+
+/// An entry that is open. It stays readable when it is evicted, removed or replaced meanwhile.
+#[derive(Debug)]
+pub struct OpenEntry {
+    key: Key,
+    entry: Entry,
+    inode: Option<u64>,
+    /// Whether damage of it was met already: that counts once, however often it is met.
+    reported: AtomicBool,
+}
+
+impl OpenEntry {
+    /// The key under which it was found.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
+impl Deref for OpenEntry {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        &self.entry
+    }
+}
+
+impl Cache {
+    /// Whether something is stored under this key.
+    pub fn contains(&self, key: &str) -> bool {
+        Key::parse(key).is_some_and(|key| {
+            self.layout.has_folder(&key)
+                && self.entry_path(&key).symlink_metadata().is_ok_and(|found| found.is_file())
+        })
+    }
+
+    /// Opens an entry and marks it as used. Its head and index are checked; its data is when it is
+    /// read.
+    pub fn load(&self, key: &str) -> Result<OpenEntry> {
+        let parsed = Key::parse(key).ok_or_else(|| self.not_found(key))?;
+        let opened = self.open_entry(&parsed);
+        let counter = match &opened {
+            Ok(_) => &self.counters.hits,
+            Err(_) => &self.counters.misses,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        opened
+    }
+
+    /// Opens an entry to look at, without any mark of use.
+    pub(super) fn open_entry_quietly(&self, key: &Key) -> Result<OpenEntry> {
+        if !self.layout.has_folder(key) {
+            return Err(self.not_found(key.as_str()));
+        }
+        let path = self.entry_path(key);
+        let inode = inode(&path);
+        let entry = match Entry::open(&path) {
+            Ok(entry) => entry,
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Err(self.not_found(key.as_str()));
+            }
+            // A file of this name is ours, so what doesn't look like an entry is a damaged one.
+            Err(Error::NotThisFormat { path, found, .. }) => {
+                return Err(Error::corrupt(&path, "the head", found));
+            }
+            Err(error) => return Err(error),
+        };
+        let head = entry.head();
+        if Key::of(head.kind, &head.data_id) != *key {
+            return Err(Error::corrupt(
+                &path,
+                "the head",
+                format!("it belongs to {:?}, which has another key", head.data_id),
+            ));
+        }
+        Ok(OpenEntry { key: key.clone(), entry, inode, reported: AtomicBool::new(false) })
+    }
+
+    fn open_entry(&self, key: &Key) -> Result<OpenEntry> {
+        let path = self.entry_path(key);
+        match self.open_entry_quietly(key) {
+            Ok(opened) => {
+                // Evicted between the two: what is open stays readable.
+                let _ = touch(&path);
+                Ok(opened)
+            }
+            Err(error) => {
+                self.set_aside_if_damaged(key, inode(&path), &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Sets an entry aside if this error, met while reading it, means that it is damaged: it is not
+    /// served again, and what is stored under its key next is not affected.
+    pub fn report(&self, opened: &OpenEntry, error: &Error) {
+        if matches!(error, Error::Corrupt { .. }) && !opened.reported.swap(true, Ordering::Relaxed)
+        {
+            self.set_aside_if_damaged(&opened.key, opened.inode, error);
+        }
+    }
+
+    fn set_aside_if_damaged(&self, key: &Key, met: Option<u64>, error: &Error) {
+        if !matches!(error, Error::Corrupt { .. }) {
+            return;
+        }
+        self.counters.corrupt.fetch_add(1, Ordering::Relaxed);
+        let path = self.entry_path(key);
+        // Held, so that what is moved is what was met and not what is being published. A directory
+        // that can't be locked can't be changed either, and the rename will say so.
+        let _lock = self.lock().ok();
+        if met.is_none() || inode(&path) != met {
+            // Another process was faster, or has stored it anew.
+            return;
+        }
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let aside = self.layout.set_aside().join(format!("{key}-{time}.damaged"));
+        match self.storage.rename(&path, &aside) {
+            Ok(()) => log::warn!("{error}; it was set aside as {}", aside.display()),
+            Err(failed) => log::warn!("{error}; it can't be set aside: {failed}"),
+        }
+    }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    path.symlink_metadata().ok().map(|metadata| metadata.ino())
+}

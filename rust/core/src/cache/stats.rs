@@ -1,0 +1,162 @@
+//! How full a cache is, and what is in it.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Cache;
+use super::HeldLock;
+use super::layout::Key;
+use super::scan::Listed;
+use crate::Result;
+use crate::fs::LockKind;
+use crate::trajectory::{ArraySpec, FieldSpec, Kind};
+
+/// The state of a cache directory, and what this process has seen of it.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    /// Bytes of entries and of trajectories that are being written.
+    pub used_bytes: u64,
+    /// The limit.
+    pub max_bytes: u64,
+    /// Published structures.
+    pub structures: u64,
+    /// Published trajectories.
+    pub trajectories: u64,
+    /// Trajectories that are being written, or wait to be resumed.
+    pub unfinished: u64,
+    /// What all entries would take uncompressed.
+    pub raw_bytes: u64,
+    /// What all entries take.
+    pub stored_bytes: u64,
+    /// What pinned entries take.
+    pub pinned_bytes: u64,
+    /// Damaged entries that were set aside and are still there.
+    pub set_aside: u64,
+    /// Entries that this process found.
+    pub hits: u64,
+    /// Keys that this process asked for in vain.
+    pub misses: u64,
+    /// Entries that this process evicted.
+    pub evictions: u64,
+    /// Damage that this process met.
+    pub corrupt: u64,
+}
+
+/// One entry.
+#[derive(Debug, Clone)]
+pub struct EntryInfo {
+    /// The user's name for it.
+    pub data_id: String,
+    /// What it holds.
+    pub kind: Kind,
+    /// When it was stored, in seconds since 1970.
+    pub created: f64,
+    /// When it was last used, likewise.
+    pub last_used: f64,
+    /// What it would take uncompressed.
+    pub raw_bytes: u64,
+    /// What it takes.
+    pub stored_bytes: u64,
+    /// The user's metadata, as an encoded tree.
+    pub metadata: Vec<u8>,
+    /// Its arrays.
+    pub arrays: Vec<ArraySpec>,
+    /// Its per-frame fields.
+    pub fields: Vec<FieldSpec>,
+    /// Its frames.
+    pub n_frames: u64,
+    /// Whether it is kept from being evicted.
+    pub pinned: bool,
+}
+
+impl Cache {
+    /// Looks at the whole directory.
+    pub fn stats(&self) -> Result<Stats> {
+        let pins = self.pins()?;
+        let mut stats = Stats { max_bytes: self.max_bytes()?, ..Stats::default() };
+        let (entries, unfinished) = {
+            // Without it, what is evicted and what takes its place might both be counted. In a
+            // directory that can't be locked nobody changes anything.
+            let _lock = HeldLock::acquire(&self.layout.room_lock(), LockKind::Shared).ok();
+            self.scan()?
+        };
+        stats.raw_bytes = self.raw_bytes(&entries);
+        for entry in entries {
+            stats.stored_bytes += entry.bytes;
+            match entry.key.kind() {
+                Kind::Structure => stats.structures += 1,
+                Kind::Trajectory => stats.trajectories += 1,
+            }
+            if pins.contains(&entry.key) {
+                stats.pinned_bytes += entry.bytes;
+            }
+        }
+        stats.unfinished = unfinished.len() as u64;
+        stats.used_bytes =
+            stats.stored_bytes + unfinished.iter().map(|live| live.bytes).sum::<u64>();
+        stats.set_aside = super::scan::list(&self.layout.set_aside())?.len() as u64;
+        stats.hits = self.counters.hits.load(Ordering::Relaxed);
+        stats.misses = self.counters.misses.load(Ordering::Relaxed);
+        stats.evictions = self.counters.evictions.load(Ordering::Relaxed);
+        stats.corrupt = self.counters.corrupt.load(Ordering::Relaxed);
+        Ok(stats)
+    }
+
+    /// The sizes of entries before compression, all together. Each is read from its file once.
+    fn raw_bytes(&self, entries: &[Listed]) -> u64 {
+        let sizes = || self.raw_sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = std::mem::take(&mut *sizes());
+        let found: HashMap<_, _> = entries
+            .iter()
+            .map(|entry| {
+                let file = (entry.key.clone(), entry.inode, entry.bytes);
+                let raw_bytes = known.get(&file).copied().unwrap_or_else(|| {
+                    // A damaged entry counts as it is; who loads it will be told.
+                    self.open_entry_quietly(&entry.key)
+                        .map_or(entry.bytes, |opened| opened.raw_bytes())
+                });
+                (file, raw_bytes)
+            })
+            .collect();
+        let total = found.values().sum();
+        *sizes() = found;
+        total
+    }
+
+    /// The keys of all entries of this kind, or of both, those used last first.
+    pub fn keys(&self, kind: Option<Kind>) -> Result<Vec<Key>> {
+        let mut entries = self.entries()?;
+        entries.retain(|entry| kind.is_none_or(|kind| entry.key.kind() == kind));
+        entries.sort_by(|one, other| {
+            other.last_used.cmp(&one.last_used).then_with(|| one.key.cmp(&other.key))
+        });
+        Ok(entries.into_iter().map(|entry| entry.key).collect())
+    }
+
+    /// What is known of an entry without reading its data.
+    pub fn info(&self, key: &str) -> Result<EntryInfo> {
+        let parsed = Key::parse(key).ok_or_else(|| self.not_found(key))?;
+        let last_used = self
+            .entry_path(&parsed)
+            .symlink_metadata()
+            .and_then(|metadata| metadata.modified())
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        let opened = self.open_entry_quietly(&parsed)?;
+        let head = opened.head();
+        Ok(EntryInfo {
+            data_id: head.data_id.clone(),
+            kind: head.kind,
+            created: head.created,
+            last_used: last_used.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+            raw_bytes: opened.raw_bytes(),
+            stored_bytes: opened.stored_bytes(),
+            metadata: head.metadata.clone(),
+            arrays: opened.arrays().to_vec(),
+            fields: opened.fields().to_vec(),
+            n_frames: opened.n_frames(),
+            pinned: self.layout.pin(&parsed).symlink_metadata().is_ok(),
+        })
+    }
+}

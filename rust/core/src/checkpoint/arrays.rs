@@ -1,0 +1,146 @@
+//! The arrays of a component as one safetensors file.
+//!
+//! Arrays lie in the order of their alignment, so that each of them can be used in place; data begins
+//! at a multiple of 64 bytes.
+
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
+
+use crate::{Error, Result};
+
+/// Data begins at a multiple of this, for vector instructions and caches.
+const ALIGNMENT: usize = 64;
+
+/// What the items of an array are, as safetensors knows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArrayType {
+    dtype: Dtype,
+    item_size: usize,
+}
+
+impl ArrayType {
+    /// The type of a NumPy dtype (`<f4`) or of a label that safetensors has (`BF16`). Types that it
+    /// lacks are bytes, and an array of them has one dimension more: the bytes of an item.
+    pub fn of(description: &str, item_size: usize) -> Self {
+        let dtype = match description {
+            "|b1" => Dtype::BOOL,
+            "|u1" => Dtype::U8,
+            "|i1" => Dtype::I8,
+            "<u2" => Dtype::U16,
+            "<i2" => Dtype::I16,
+            "<f2" => Dtype::F16,
+            "<u4" => Dtype::U32,
+            "<i4" => Dtype::I32,
+            "<f4" => Dtype::F32,
+            "<u8" => Dtype::U64,
+            "<i8" => Dtype::I64,
+            "<f8" => Dtype::F64,
+            "<c8" => Dtype::C64,
+            "BF16" => Dtype::BF16,
+            "F8_E4M3" => Dtype::F8_E4M3,
+            "F8_E5M2" => Dtype::F8_E5M2,
+            _ => Dtype::U8,
+        };
+        Self { dtype, item_size }
+    }
+
+    fn stored_item_size(self) -> usize {
+        self.dtype.bitsize() / 8
+    }
+
+    /// The largest power of two that divides an item's size, up to 16.
+    fn alignment(self) -> usize {
+        1 << self.item_size.max(1).trailing_zeros().min(4)
+    }
+}
+
+/// Where the arrays of a component lie in its file.
+#[derive(Debug)]
+pub struct Plan {
+    /// The first bytes of the file: all before the data.
+    pub header: Vec<u8>,
+    /// The arrays in the order in which their bytes follow.
+    pub order: Vec<usize>,
+}
+
+/// Plans the file of these arrays: name, type and shape of each.
+pub fn plan(arrays: &[(&str, ArrayType, &[usize])]) -> Result<Plan> {
+    let mut order: Vec<usize> = (0..arrays.len()).collect();
+    order.sort_by_key(|&index| std::cmp::Reverse(arrays[index].1.alignment()));
+    let mut tensors = Vec::with_capacity(arrays.len());
+    let mut start = 0;
+    for &index in &order {
+        let (name, array_type, shape) = &arrays[index];
+        let mut stored_shape = shape.to_vec();
+        if array_type.stored_item_size() != array_type.item_size {
+            stored_shape.push(array_type.item_size);
+        }
+        let length = shape.iter().product::<usize>() * array_type.item_size;
+        let info = TensorInfo {
+            dtype: array_type.dtype,
+            shape: stored_shape,
+            data_offsets: (start, start + length),
+        };
+        tensors.push(((*name).to_owned(), info));
+        start += length;
+    }
+    let unusable = |error: &dyn std::fmt::Display| {
+        Error::Checkpoint(format!("the arrays can't be described as safetensors: {error}"))
+    };
+    let metadata = Metadata::new(None, tensors).map_err(|error| unusable(&error))?;
+    let mut text = serde_json::to_vec(&metadata).map_err(|error| unusable(&error))?;
+    // Spaces after the JSON are part of the format.
+    let length = (8 + text.len()).next_multiple_of(ALIGNMENT) - 8;
+    text.resize(length, b' ');
+    let mut header = (length as u64).to_le_bytes().to_vec();
+    header.extend(text);
+    Ok(Plan { header, order })
+}
+
+/// Where the bytes of the array called `name` are in a file that `plan` described; the reasons why
+/// not are for people.
+pub fn locate(
+    bytes: &[u8],
+    names: &[String],
+) -> std::result::Result<Vec<std::ops::Range<usize>>, String> {
+    let (length, metadata) =
+        SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+    let data = 8 + length;
+    let find = |name: &String| {
+        let info = metadata.info(name).ok_or_else(|| format!("the array {name:?} is missing"))?;
+        let (start, end) = info.data_offsets;
+        // The crate has checked that offsets agree with shapes and follow each other.
+        let range = data + start..data + end;
+        if range.end > bytes.len() {
+            return Err(format!("the array {name:?} reaches beyond the end of the file"));
+        }
+        Ok(range)
+    };
+    names.iter().map(find).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_safetensors_reader_finds_the_arrays_and_their_data_is_aligned() {
+        let small = ArrayType::of("|u1", 1);
+        let large = ArrayType::of("<f8", 8);
+        let odd = ArrayType::of("<M8[ns]", 8);
+        let arrays: [(&str, ArrayType, &[usize]); 3] =
+            [("a", small, &[3]), ("b", large, &[2, 1]), ("c", odd, &[1])];
+        let plan = plan(&arrays).unwrap();
+        assert_eq!(plan.header.len() % ALIGNMENT, 0);
+        assert_eq!(plan.order, [1, 2, 0]);
+        let mut file = plan.header.clone();
+        file.extend([1u8; 16 + 8 + 3]);
+        let read = SafeTensors::deserialize(&file).unwrap();
+        assert_eq!(read.tensor("b").unwrap().shape(), [2, 1]);
+        assert_eq!(read.tensor("c").unwrap().shape(), [1, 8]);
+        let names = ["a".to_owned(), "b".to_owned()];
+        let found = locate(&file, &names).unwrap();
+        assert_eq!(found[1], plan.header.len()..plan.header.len() + 16);
+        assert_eq!(found[0].len(), 3);
+        assert!(locate(&file[..40], &names).is_err());
+    }
+}

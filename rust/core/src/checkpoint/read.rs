@@ -1,0 +1,172 @@
+//! Reading a checkpoint: what is returned has been verified.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::CheckpointStore;
+use super::arrays::locate;
+use super::manifest::{FileRecord, Manifest, VALUES, damaged};
+use super::retention::directory_of;
+use crate::fs::PrivateMap;
+use crate::{Checksum, Error, Result, threads};
+
+/// A component that was read.
+#[derive(Debug)]
+pub struct LoadedComponent {
+    /// Its name.
+    pub name: String,
+    /// Its plain values.
+    pub tree: Vec<u8>,
+    /// The file of its arrays, copy on write; `None` where it has none.
+    pub map: Option<Arc<PrivateMap>>,
+    /// Where each array is in that file, by number.
+    pub arrays: Vec<Range<usize>>,
+}
+
+/// What a check found in one file.
+#[derive(Debug)]
+pub struct FileCheck {
+    /// The file.
+    pub name: String,
+    /// Its size by the manifest.
+    pub bytes: u64,
+    /// What is wrong with it, if anything.
+    pub damage: Option<Error>,
+}
+
+impl CheckpointStore {
+    /// Reads the components of the checkpoint in `path` that are named, or all of them; with `verify`,
+    /// every byte of them is checked first.
+    pub fn load(
+        path: &Path,
+        components: Option<&[String]>,
+        verify: bool,
+    ) -> Result<(Manifest, Vec<LoadedComponent>)> {
+        let _lock = path.parent().and_then(Self::read_lock);
+        let directory = directory_of(path);
+        let manifest = Manifest::read(&directory).map_err(|error| not_there(path, error))?;
+        let wanted = wanted(&manifest, components)?;
+        let record = manifest
+            .file(VALUES)
+            .ok_or_else(|| damaged(&directory.join(VALUES), "the manifest does not name it"))?;
+        let values = open(&directory, record)?;
+        let mut maps = vec![(Arc::clone(&values), record)];
+        let mut loaded = Vec::new();
+        for index in wanted {
+            let component = &manifest.components[index];
+            let map = match &component.file {
+                None => None,
+                Some(name) => {
+                    let record = manifest.file(name).ok_or_else(|| {
+                        damaged(&directory.join(name), "the manifest does not name it")
+                    })?;
+                    let map = open(&directory, record)?;
+                    maps.push((Arc::clone(&map), record));
+                    Some(map)
+                }
+            };
+            loaded.push((component, map));
+        }
+        if verify {
+            threads::run(|| maps.par_iter().try_for_each(|(map, record)| check(map, record)))?;
+        }
+        let finish = |(component, map): (&super::ComponentRecord, Option<Arc<PrivateMap>>)| {
+            let arrays = match &map {
+                None => Vec::new(),
+                Some(map) => locate(map.bytes(), &component.arrays)
+                    .map_err(|reason| damaged(map.path(), reason))?,
+            };
+            let tree = part(&values, component.tree)?.to_vec();
+            Ok(LoadedComponent { name: component.name.clone(), tree, map, arrays })
+        };
+        let loaded = loaded.into_iter().map(finish).collect::<Result<Vec<_>>>()?;
+        Ok((manifest, loaded))
+    }
+
+    /// Reads back every file of the checkpoint in `path`.
+    pub fn verify(path: &Path) -> Result<Vec<FileCheck>> {
+        let _lock = path.parent().and_then(Self::read_lock);
+        let directory = directory_of(path);
+        let manifest = Manifest::read(&directory).map_err(|error| not_there(path, error))?;
+        let check_file = |record: &FileRecord| FileCheck {
+            name: record.name.clone(),
+            bytes: record.bytes,
+            damage: open(&directory, record).and_then(|map| check(&map, record)).err(),
+        };
+        Ok(threads::run(|| manifest.files.par_iter().map(check_file).collect()))
+    }
+}
+
+impl Manifest {
+    /// The tree of the metadata, read from the values file.
+    pub fn metadata_tree(&self, directory: &Path) -> Result<Vec<u8>> {
+        let record = self
+            .file(VALUES)
+            .ok_or_else(|| damaged(&directory.join(VALUES), "the manifest does not name it"))?;
+        let values = open(directory, record)?;
+        Ok(part(&values, self.metadata)?.to_vec())
+    }
+}
+
+fn wanted(manifest: &Manifest, components: Option<&[String]>) -> Result<Vec<usize>> {
+    let Some(components) = components else {
+        return Ok((0..manifest.components.len()).collect());
+    };
+    let find = |name: &String| {
+        manifest.components.iter().position(|component| component.name == *name).ok_or_else(|| {
+            let known: Vec<_> =
+                manifest.components.iter().map(|component| component.name.as_str()).collect();
+            Error::argument("components", format!("{name:?}"), format!("some of {known:?}"))
+        })
+    };
+    components.iter().map(find).collect()
+}
+
+fn open(directory: &Path, record: &FileRecord) -> Result<Arc<PrivateMap>> {
+    let path = directory.join(&record.name);
+    let size = match path.symlink_metadata() {
+        Ok(found) if found.is_file() => found.len(),
+        Ok(_) => return Err(damaged(&path, "it is not a regular file")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(damaged(&path, "it is missing"));
+        }
+        Err(error) => return Err(Error::io("inspect", &path, error)),
+    };
+    if size != record.bytes {
+        return Err(damaged(&path, format!("it has {size} bytes instead of {}", record.bytes)));
+    }
+    PrivateMap::open(&path).map(Arc::new)
+}
+
+fn check(map: &PrivateMap, record: &FileRecord) -> Result<()> {
+    const PART: usize = 16 << 20;
+    let mut sum = Checksum::new();
+    map.bytes().chunks(PART).for_each(|part| sum.update(part));
+    let found = format!("{:016x}", sum.value());
+    if found == record.checksum {
+        return Ok(());
+    }
+    Err(damaged(map.path(), format!("its checksum is {found} instead of {}", record.checksum)))
+}
+
+fn part(values: &PrivateMap, (start, length): (u64, u64)) -> Result<&[u8]> {
+    start
+        .checked_add(length)
+        .and_then(|end| values.bytes().get(start as usize..end as usize))
+        .ok_or_else(|| damaged(values.path(), "the manifest names a part beyond its end"))
+}
+
+fn not_there(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Error::Checkpoint(format!(
+                "{} holds no checkpoint: expected a path that create_checkpoint or latest() gave",
+                path.display()
+            ))
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,281 @@
+//! Floats on a decimal grid, as integers.
+//!
+//! Coordinates from XTC, GRO and PDB files have a few decimals and no more, but the float that a
+//! reader made of them depends on its arithmetic. A grid is that arithmetic: [`Grid::float`] repeats
+//! it, so that the integer gives back the very float. Whether it does is checked for every number;
+//! the ones that it doesn't give back are kept beside, bit by bit.
+//!
+//! With a precision, any float may be moved to the nearest grid point. What is checked then is that
+//! the float that will be read is within half the spacing of the one that was given.
+
+use super::Options;
+use super::layout::Shape;
+use super::pack;
+use super::value::{Value, read_all};
+use crate::container::bytes::{u32_at, u64_at};
+
+/// How an integer becomes a float.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Grid {
+    /// `k / scale`: text with decimals, as any correctly rounding parser reads it.
+    Divided(f64),
+    /// `k · (1 / scale)` in the float's own precision: XTC through mdtraj, in nanometres.
+    Multiplied(f64),
+    /// `(k · (1 / scale)) · 10`: XTC through MDAnalysis, in ångström.
+    MultipliedThenTen(f64),
+    /// `k · spacing` in double precision: floats that were rounded to a spacing.
+    Rounded(f64),
+}
+
+/// A float that may lie on a grid.
+pub trait Float: Value {
+    /// The integers that stand for it.
+    type Integer: Value;
+    /// The most decimals that are looked for.
+    const DECIMALS: i32;
+    /// The distance of neighbouring floats near 1.
+    const EPSILON: f64;
+    /// In double precision.
+    fn wide(self) -> f64;
+    /// The bits, to compare.
+    fn bits(self) -> u64;
+    /// A grid point.
+    fn of(integer: Self::Integer, grid: Grid) -> Self;
+    /// A whole number as an integer, if it is small enough.
+    fn integer(whole: f64) -> Option<Self::Integer>;
+}
+
+impl Float for f32 {
+    type Integer = i32;
+    const DECIMALS: i32 = 6;
+    const EPSILON: f64 = f32::EPSILON as f64;
+
+    fn wide(self) -> f64 {
+        f64::from(self)
+    }
+
+    fn bits(self) -> u64 {
+        u64::from(self.to_bits())
+    }
+
+    #[inline]
+    fn of(integer: i32, grid: Grid) -> Self {
+        match grid {
+            Grid::Divided(scale) => integer as f32 / scale as f32,
+            Grid::Multiplied(scale) => integer as f32 * (1.0 / scale as f32),
+            Grid::MultipliedThenTen(scale) => (integer as f32 * (1.0 / scale as f32)) * 10.0,
+            Grid::Rounded(spacing) => (f64::from(integer) * spacing) as f32,
+        }
+    }
+
+    fn integer(whole: f64) -> Option<i32> {
+        (whole.abs() < f64::from(i32::MAX)).then_some(whole as i32)
+    }
+}
+
+impl Float for f64 {
+    type Integer = i64;
+    const DECIMALS: i32 = 9;
+    const EPSILON: f64 = f64::EPSILON;
+
+    fn wide(self) -> f64 {
+        self
+    }
+
+    fn bits(self) -> u64 {
+        self.to_bits()
+    }
+
+    #[inline]
+    fn of(integer: i64, grid: Grid) -> Self {
+        match grid {
+            Grid::Divided(scale) => integer as f64 / scale,
+            Grid::Multiplied(scale) => integer as f64 * (1.0 / scale),
+            Grid::MultipliedThenTen(scale) => (integer as f64 * (1.0 / scale)) * 10.0,
+            Grid::Rounded(spacing) => integer as f64 * spacing,
+        }
+    }
+
+    fn integer(whole: f64) -> Option<i64> {
+        /// Whole numbers beyond this have gaps between them.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        (whole.abs() < EXACT).then_some(whole as i64)
+    }
+}
+
+impl Grid {
+    /// The integer nearest to a float.
+    fn nearest<F: Float>(self, value: F) -> Option<F::Integer> {
+        let position = match self {
+            Self::Divided(scale) | Self::Multiplied(scale) => value.wide() * scale,
+            Self::MultipliedThenTen(scale) => value.wide() * (scale / 10.0),
+            Self::Rounded(spacing) => value.wide() / spacing,
+        };
+        F::integer(position.round_ties_even())
+    }
+
+    /// Whether the float that will be read may stand for `value`.
+    fn accepts<F: Float>(self, value: F, read: F) -> bool {
+        match self {
+            Self::Rounded(spacing) => {
+                value.bits() == read.bits() || (value.wide() - read.wide()).abs() <= spacing / 2.0
+            }
+            _ => value.bits() == read.bits(),
+        }
+    }
+
+    fn encode(self) -> [u8; 9] {
+        let (kind, number) = match self {
+            Self::Divided(scale) => (0, scale),
+            Self::Multiplied(scale) => (1, scale),
+            Self::MultipliedThenTen(scale) => (2, scale),
+            Self::Rounded(spacing) => (3, spacing),
+        };
+        let mut bytes = [kind; 9];
+        bytes[1..].copy_from_slice(&number.to_le_bytes());
+        bytes
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let number = f64::from_bits(u64_at(bytes, 1));
+        match bytes[0] {
+            0 => Some(Self::Divided(number)),
+            1 => Some(Self::Multiplied(number)),
+            2 => Some(Self::MultipliedThenTen(number)),
+            3 => Some(Self::Rounded(number)),
+            _ => None,
+        }
+    }
+}
+
+/// Numbers that a grid is looked for on.
+const SAMPLE: usize = 3 * 1024;
+/// One in so many numbers may miss a grid that was found; beyond, it isn't one.
+const MISSES: usize = 200;
+/// One in so many numbers may be kept as it is beside those that were rounded.
+const ROUNDING_MISSES: usize = 8;
+/// How much wider than the floats' own spacing a grid must be.
+const COARSENESS: f64 = 4.0;
+/// Bytes of a payload before the exceptions.
+const FIXED: usize = 13;
+
+/// Encodes floats as integers on a grid, where they lie on one or may be moved to one:
+/// the grid, the exceptions, and the packed integers.
+pub fn encode<F: Float>(bytes: &[u8], shape: Shape, options: &Options) -> Option<Vec<u8>> {
+    let values = read_all::<F>(bytes);
+    // A grid that the floats lie on anyway gives them back as they are, and is no larger.
+    let found = find(&values).and_then(|grid| Some((grid, place(&values, grid, MISSES)?)));
+    let coarser = |grid| options.precision.is_none_or(|spacing| spacing_of(grid) >= spacing);
+    let found = found.filter(|(grid, _)| coarser(*grid));
+    let placed = match (found, options.precision) {
+        (Some(found), _) => Some(found),
+        (None, Some(spacing)) => {
+            let grid = Grid::Rounded(spacing);
+            place(&values, grid, ROUNDING_MISSES).map(|placed| (grid, placed))
+        }
+        (None, None) => None,
+    };
+    let (grid, (integers, exceptions)) = placed?;
+    let mut payload = grid.encode().to_vec();
+    payload.extend((exceptions.len() as u32).to_le_bytes());
+    for &position in &exceptions {
+        payload.extend((position as u32).to_le_bytes());
+    }
+    for &position in &exceptions {
+        payload.extend(&bytes[position * F::SIZE..(position + 1) * F::SIZE]);
+    }
+    payload.extend(pack::encode(integers, shape, options)?);
+    Some(payload)
+}
+
+/// Decodes floats into `out`.
+pub fn decode<F: Float>(payload: &[u8], shape: Shape, out: &mut [u8]) -> Result<(), String> {
+    let (fixed, rest) = payload.split_at_checked(FIXED).ok_or("it is too short")?;
+    let grid = Grid::parse(fixed).ok_or("its grid is unknown")?;
+    let count = u32_at(fixed, 9) as usize;
+    let sizes = count.checked_mul(4).zip(count.checked_mul(F::SIZE));
+    let parts = sizes.and_then(|(positions, values)| {
+        let (positions, rest) = rest.split_at_checked(positions)?;
+        let (values, packed) = rest.split_at_checked(values)?;
+        Some((positions, values, packed))
+    });
+    let (positions, exceptions, packed) = parts.ok_or("its exceptions are cut short")?;
+    let (layout, integers) = pack::decode::<F::Integer>(packed, shape)?;
+    let floats: Vec<F> = integers.into_iter().map(|integer| F::of(integer, grid)).collect();
+    shape.restore(&floats, layout, out);
+    for (position, value) in positions.chunks_exact(4).zip(exceptions.chunks_exact(F::SIZE)) {
+        let start = u32_at(position, 0) as usize * F::SIZE;
+        let place = out.get_mut(start..start + F::SIZE).ok_or("an exception lies outside")?;
+        place.copy_from_slice(value);
+    }
+    Ok(())
+}
+
+/// The distance of two grid points.
+fn spacing_of(grid: Grid) -> f64 {
+    match grid {
+        Grid::Divided(scale) | Grid::Multiplied(scale) => 1.0 / scale,
+        Grid::MultipliedThenTen(scale) => 10.0 / scale,
+        Grid::Rounded(spacing) => spacing,
+    }
+}
+
+/// The coarsest grid that a sample lies on.
+fn find<F: Float>(values: &[F]) -> Option<Grid> {
+    let step = (values.len() / SAMPLE).max(1);
+    // An odd step, so that all components are seen.
+    let sample: Vec<F> = values.iter().step_by(step | 1).take(2 * SAMPLE).copied().collect();
+    let allowed = sample.len() / MISSES;
+    // Any float lies on a grid that is as fine as the floats themselves; nothing is gained by that.
+    let largest = sample.iter().map(|value| value.wide().abs()).fold(0.0, f64::max);
+    let finest = largest * F::EPSILON * COARSENESS;
+    for decimals in 0..=F::DECIMALS {
+        let scale = 10f64.powi(decimals);
+        for grid in
+            [Grid::Divided(scale), Grid::Multiplied(scale), Grid::MultipliedThenTen(scale * 10.0)]
+        {
+            if spacing_of(grid) > finest && misses(&sample, grid, allowed) <= allowed {
+                return Some(grid);
+            }
+        }
+    }
+    None
+}
+
+/// How many numbers miss a grid; stops counting where they are more than allowed.
+fn misses<F: Float>(values: &[F], grid: Grid, allowed: usize) -> usize {
+    let mut count = 0;
+    for &value in values {
+        let hit =
+            grid.nearest(value).is_some_and(|integer| grid.accepts(value, F::of(integer, grid)));
+        count += usize::from(!hit);
+        if count > allowed {
+            break;
+        }
+    }
+    count
+}
+
+/// The integers of all numbers, and the positions of those that miss the grid; `None` where more
+/// than one in `rarity` does.
+fn place<F: Float>(
+    values: &[F],
+    grid: Grid,
+    rarity: usize,
+) -> Option<(Vec<F::Integer>, Vec<usize>)> {
+    let mut integers = Vec::with_capacity(values.len());
+    let mut exceptions = Vec::new();
+    // An exception repeats the integer before it, which costs next to nothing.
+    let mut last = F::Integer::default();
+    for (position, &value) in values.iter().enumerate() {
+        match grid.nearest(value) {
+            Some(integer) if grid.accepts(value, F::of(integer, grid)) => last = integer,
+            _ => exceptions.push(position),
+        }
+        integers.push(last);
+        if exceptions.len() > values.len() / rarity + 1 {
+            return None;
+        }
+    }
+    Some((integers, exceptions))
+}

@@ -1,0 +1,84 @@
+//! Packing numbers with pcodec, in the layout that costs least.
+
+use pco::ChunkConfig;
+use pco::standalone::{simple_compress, simple_decompress_into};
+
+use super::Options;
+use super::layout::{Layout, Shape};
+use super::value::{Value, read_all};
+
+/// Pcodec's own default: more costs time and gains little.
+const LEVEL: usize = 8;
+/// The level for archives.
+const ARCHIVE_LEVEL: usize = 12;
+/// Numbers that each layout is tried on.
+const SAMPLE: usize = 12 * 1024;
+
+/// Packs the numbers in `bytes`.
+pub fn encode_bytes<V: Value>(bytes: &[u8], shape: Shape, options: &Options) -> Option<Vec<u8>> {
+    encode(read_all::<V>(bytes), shape, options)
+}
+
+/// Packs numbers that are in memory order: the layout's number, then pcodec's bytes.
+pub fn encode<V: Value>(values: Vec<V>, shape: Shape, options: &Options) -> Option<Vec<u8>> {
+    let layout = choose(&values, shape, options);
+    let packed = pack(&shape.arrange(values, layout), options)?;
+    let mut payload = Vec::with_capacity(packed.len() + 1);
+    payload.push(layout as u8);
+    payload.extend(packed);
+    Some(payload)
+}
+
+/// Unpacks numbers straight into memory order.
+pub fn decode_bytes<V: Value>(payload: &[u8], shape: Shape, out: &mut [u8]) -> Result<(), String> {
+    let (layout, values) = decode::<V>(payload, shape)?;
+    shape.restore(&values, layout, out);
+    Ok(())
+}
+
+/// Unpacks numbers, in the order that is answered with them.
+pub fn decode<V: Value>(payload: &[u8], shape: Shape) -> Result<(Layout, Vec<V>), String> {
+    let (&number, packed) = payload.split_first().ok_or("it is empty")?;
+    let layout = Layout::from_number(number).ok_or("its layout is unknown")?;
+    let mut values = vec![V::default(); shape.len()];
+    let progress =
+        simple_decompress_into(packed, &mut values).map_err(|error| error.to_string())?;
+    if progress.n_processed != values.len() || !progress.finished {
+        return Err("it holds another number of values than it should".into());
+    }
+    Ok((layout, values))
+}
+
+fn pack<V: Value>(values: &[V], options: &Options) -> Option<Vec<u8>> {
+    let level = if options.small { ARCHIVE_LEVEL } else { LEVEL };
+    let config = ChunkConfig::default().with_compression_level(level).with_enable_8_bit(true);
+    // The only errors are those of a configuration that makes no sense.
+    simple_compress(values, &config).ok()
+}
+
+/// The layout that packs a sample best.
+fn choose<V: Value>(values: &[V], shape: Shape, options: &Options) -> Layout {
+    let width = shape.rows * shape.components;
+    if shape.frames == 1 || width == 1 {
+        let is_flat = shape.components == 1 || width == 1;
+        return if is_flat { Layout::Memory } else { Layout::Planar };
+    }
+    // The course in time of some rows, and some frames whole: as many numbers of each.
+    let rows = (SAMPLE / (shape.frames * shape.components)).clamp(1, shape.rows);
+    let first = (shape.rows - rows) / 2 * shape.components;
+    let courses: Vec<V> = values
+        .chunks_exact(width)
+        .flat_map(|frame| &frame[first..first + rows * shape.components])
+        .copied()
+        .collect();
+    let frames = (SAMPLE / width).clamp(1, shape.frames);
+    let whole = values[..frames * width].to_vec();
+    let cost = |sample: Vec<V>, shape: Shape, layout| {
+        let count = sample.len() as f64;
+        pack(&shape.arrange(sample, layout), options)
+            .map_or(f64::INFINITY, |packed| packed.len() as f64 / count)
+    };
+    let time = cost(courses, Shape { rows, ..shape }, Layout::Time);
+    let planar = cost(whole, Shape { frames, ..shape }, Layout::Planar);
+    if time <= planar { Layout::Time } else { Layout::Planar }
+}

@@ -1,0 +1,187 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn block(frames: usize, rows: usize, components: usize, element: Element) -> Block {
+    let item_bytes = element.size();
+    Block { frames, rows, row_bytes: components * item_bytes, item_bytes, element: Some(element) }
+}
+
+fn floats(values: impl Iterator<Item = f32>) -> Vec<u8> {
+    values.flat_map(f32::to_le_bytes).collect()
+}
+
+/// What reading gives back: the decoded bytes, or the bytes themselves where they are stored raw.
+fn read_back(bytes: &[u8], block: &Block, options: &Options) -> Vec<u8> {
+    let Some((codec, payload)) = encode(bytes, block, options) else { return bytes.to_vec() };
+    assert!(payload.len() < bytes.len());
+    let mut out = vec![0xa5; bytes.len()];
+    decode(codec, &payload, block, &mut out).unwrap();
+    out
+}
+
+/// A walk in time of atoms with three coordinates.
+fn walk(frames: usize, atoms: usize) -> Vec<f32> {
+    let mut random = 12345u64;
+    let mut place: Vec<f32> = (0..atoms * 3).map(|i| (i % 97) as f32 * 0.7).collect();
+    let mut all = Vec::new();
+    for _ in 0..frames {
+        for value in &mut place {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            *value += ((random >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 0.3;
+        }
+        all.extend(&place);
+    }
+    all
+}
+
+const ELEMENTS: [Element; 11] = [
+    Element::I8,
+    Element::U8,
+    Element::I16,
+    Element::U16,
+    Element::I32,
+    Element::U32,
+    Element::I64,
+    Element::U64,
+    Element::F16,
+    Element::F32,
+    Element::F64,
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever the bits, the type and the shape, lossless means lossless.
+    #[test]
+    fn any_bits_round_trip(
+        bytes in proptest::collection::vec(any::<u8>(), 0..4000),
+        which in 0..ELEMENTS.len(),
+        components in 1usize..4,
+        rows in 1usize..9,
+        zeros in 0usize..16,
+        small: bool,
+    ) {
+        let element = ELEMENTS[which];
+        let frame = rows * components * element.size();
+        let frames = bytes.len() / frame;
+        prop_assume!(frames > 0);
+        let mut bytes = bytes[..frames * frame].to_vec();
+        // Noise alone would always be stored raw.
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            if index % 16 < zeros {
+                *byte = 0;
+            }
+        }
+        let block = block(frames, rows, components, element);
+        let options = Options { precision: None, small };
+        prop_assert_eq!(read_back(&bytes, &block, &options), bytes);
+    }
+
+    /// Rounded floats are within half the spacing, and what can't be rounded is kept bit by bit.
+    #[test]
+    fn rounded_floats_keep_to_the_bound(
+        seed in proptest::collection::vec(-500f32..500.0, 64..700),
+        odd in proptest::collection::vec(any::<u32>(), 0..6),
+        spacing in prop_oneof![Just(1.0), Just(0.1), Just(0.01), Just(0.001), 1e-6..10.0f64],
+    ) {
+        let mut values = seed;
+        let last = values.len() - 1;
+        for (index, bits) in odd.iter().enumerate() {
+            values[(index * 37) % last] = f32::from_bits(*bits);
+        }
+        let bytes = floats(values.iter().copied());
+        let block = block(1, values.len(), 1, Element::F32);
+        let out = read_back(&bytes, &block, &Options { precision: Some(spacing), small: false });
+        for (value, read) in values.iter().zip(out.chunks_exact(4)) {
+            let read = f32::from_le_bytes(read.try_into().unwrap());
+            let exact = value.to_bits() == read.to_bits();
+            let error = (f64::from(*value) - f64::from(read)).abs();
+            prop_assert!(exact || error <= spacing / 2.0, "{value} became {read}");
+        }
+    }
+
+    /// A decoder meets any bytes without a panic, and writes only where it should.
+    #[test]
+    fn damaged_payloads_are_errors_or_data(
+        at in any::<proptest::sample::Index>(),
+        mask in 1u8..=255,
+        cut in any::<proptest::sample::Index>(),
+        precision in prop_oneof![Just(None), Just(Some(0.01))],
+    ) {
+        let bytes = floats(walk(12, 30).into_iter());
+        let block = block(12, 30, 3, Element::F32);
+        let (codec, payload) = encode(&bytes, &block, &Options { precision, small: false }).unwrap();
+        let mut out = vec![0; bytes.len()];
+        let mut damaged = payload.clone();
+        damaged[at.index(payload.len())] ^= mask;
+        let _ = decode(codec, &damaged, &block, &mut out);
+        let _ = decode(codec, &payload[..cut.index(payload.len())], &block, &mut out);
+    }
+}
+
+#[test]
+fn special_floats_are_kept_bit_by_bit() {
+    let mut values = walk(64, 40);
+    let special = [
+        f32::NAN,
+        f32::from_bits(0x7fa0_1234),
+        f32::from_bits(0xffc0_0001),
+        -0.0,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::from_bits(1),
+        f32::MAX,
+    ];
+    for (index, value) in special.iter().enumerate() {
+        values[index * 101] = *value;
+    }
+    let bytes = floats(values.into_iter());
+    let block = block(64, 40, 3, Element::F32);
+    assert!(encode(&bytes, &block, &Options::default()).is_some());
+    assert_eq!(read_back(&bytes, &block, &Options::default()), bytes);
+}
+
+#[test]
+fn the_arithmetic_of_real_readers_is_found_and_repeated() {
+    let integers: Vec<i32> = walk(64, 40).iter().map(|x| (x * 100.0).round() as i32).collect();
+    let readers: [(&str, fn(i32) -> f32); 3] = [
+        ("text", |k| k as f32 / 1000.0),
+        ("mdtraj", |k| k as f32 * (1.0 / 1000.0f32)),
+        ("MDAnalysis", |k| (k as f32 * (1.0 / 1000.0f32)) * 10.0),
+    ];
+    for (reader, float) in readers {
+        let mut values: Vec<f32> = integers.iter().map(|&k| float(k)).collect();
+        // One altered number does not cost the grid.
+        values[777] = -0.0;
+        let bytes = floats(values.into_iter());
+        let block = block(64, 40, 3, Element::F32);
+        let (codec, payload) = encode(&bytes, &block, &Options::default()).unwrap();
+        assert_eq!(codec, GRID, "{reader}");
+        assert!(payload.len() * 2 < bytes.len(), "{reader}");
+        assert_eq!(read_back(&bytes, &block, &Options::default()), bytes, "{reader}");
+    }
+}
+
+#[test]
+fn noise_is_stored_as_it_is() {
+    let mut random = 1u64;
+    let bytes: Vec<u8> = (0..65536)
+        .map(|_| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 56) as u8
+        })
+        .collect();
+    for element in ELEMENTS {
+        let block = block(1, bytes.len() / element.size(), 1, element);
+        assert_eq!(encode(&bytes, &block, &Options::default()), None, "{element:?}");
+    }
+}
+
+#[test]
+fn floats_without_decimals_are_not_taken_for_a_fine_grid() {
+    let bytes = floats(walk(64, 40).into_iter().map(|x| x + 20.0));
+    let block = block(64, 40, 3, Element::F32);
+    let (codec, _) = encode(&bytes, &block, &Options::default()).unwrap();
+    assert_eq!(codec, NUMBERS);
+}

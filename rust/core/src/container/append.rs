@@ -1,0 +1,124 @@
+//! Appending records to a file.
+//!
+//! Bytes are only ever added at the end. After a write or sync that failed nothing is known about
+//! the file's tail any more, so the appender refuses to go on: the file is to be resumed.
+
+use std::path::{Path, PathBuf};
+
+use super::frame::preamble;
+use super::record::{
+    ALIGNMENT, HEADER, PAGE, PAGE_ALIGNED_FROM, RAW, RecordHeader, RecordKind, segment_table,
+};
+use crate::checksum;
+use crate::fs::{StorageFile, write_all_at};
+use crate::{Error, Result};
+
+/// Payloads up to this are copied behind their header, to be written in one step.
+const WRITTEN_TOGETHER: usize = 256 * 1024;
+
+/// A file that grows by records.
+#[derive(Debug)]
+pub struct Appender {
+    file: Box<dyn StorageFile>,
+    path: PathBuf,
+    end: u64,
+    is_broken: bool,
+}
+
+impl Appender {
+    /// Begins an empty file.
+    pub fn create(file: Box<dyn StorageFile>, path: &Path) -> Result<Self> {
+        let mut appender = Self { file, path: path.to_owned(), end: 0, is_broken: false };
+        appender.write(&preamble())?;
+        Ok(appender)
+    }
+
+    /// Goes on at `end`. What is behind it is cut off, durably, before anything is added: were it
+    /// to stay, a later crash could leave new records that run into old ones.
+    pub fn resume(file: Box<dyn StorageFile>, path: &Path, end: u64) -> Result<Self> {
+        let inspect = |error| Error::io("inspect", path, error);
+        if file.file().metadata().map_err(inspect)?.len() > end {
+            file.set_len(end).map_err(|error| Error::io("cut", path, error))?;
+            file.sync().map_err(|error| Error::io("sync", path, error))?;
+        }
+        Ok(Self { file, path: path.to_owned(), end, is_broken: false })
+    }
+
+    /// The path, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the file.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Adds a record that is not data.
+    pub fn append_plain(&mut self, kind: RecordKind, payload: &[u8]) -> Result<u64> {
+        self.append(RecordHeader::plain(kind, payload), payload).map(|(offset, _)| offset)
+    }
+
+    /// Adds a record, filling in its padding and checksum; answers where it is and its header.
+    pub fn append(
+        &mut self,
+        mut header: RecordHeader,
+        payload: &[u8],
+    ) -> Result<(u64, RecordHeader)> {
+        let offset = self.end.next_multiple_of(ALIGNMENT);
+        header.stored_bytes = payload.len() as u64;
+        let table = if header.table_bytes() > 0 { segment_table(payload) } else { Vec::new() };
+        header.checksum = checksum(if table.is_empty() { payload } else { &table });
+        if header.codec == RAW && header.raw_bytes >= PAGE_ALIGNED_FROM {
+            let start = offset + HEADER as u64;
+            header.padding = (start.next_multiple_of(PAGE) - start) as u32;
+        }
+
+        let mut bytes = vec![0; (offset - self.end) as usize];
+        bytes.extend(header.encode());
+        bytes.resize(bytes.len() + header.padding as usize, 0);
+        let mut rest = payload;
+        if payload.len() <= WRITTEN_TOGETHER {
+            bytes.extend(payload);
+            rest = &[];
+        }
+        self.write(&bytes)?;
+        self.write(rest)?;
+        if !table.is_empty() {
+            let mut bytes = vec![0; (self.end.next_multiple_of(8) - self.end) as usize];
+            bytes.extend(table);
+            self.write(&bytes)?;
+        }
+        Ok((offset, header))
+    }
+
+    /// Adds bytes that are no record.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.check()?;
+        if let Err(error) = write_all_at(&*self.file, bytes, self.end) {
+            self.is_broken = true;
+            return Err(Error::io("write", &self.path, error));
+        }
+        self.end += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Makes all bytes durable.
+    pub fn sync(&mut self) -> Result<()> {
+        self.check()?;
+        if let Err(error) = self.file.sync() {
+            self.is_broken = true;
+            return Err(Error::io("sync", &self.path, error));
+        }
+        Ok(())
+    }
+
+    /// Refuses to go on after a failure.
+    pub fn check(&self) -> Result<()> {
+        if self.is_broken {
+            let error = std::io::Error::other("an earlier write failed; resume the file");
+            return Err(Error::io("go on writing", &self.path, error));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! Recovery: the last state of an unfinished file that was made durable.
+//!
+//! Walks from record to record and stops at the first that is not whole. A commit is written after
+//! all it speaks of, and synced before the next is begun: so the bytes of every commit but the last
+//! are known to be safe, and only the last one's are read and checked. If they are torn, the commit
+//! before it is the state: the last one's sync never returned.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::bytes::u64_at;
+use super::commit::{Chunk, Commit};
+use super::frame::{END_BYTES, check_preamble};
+use super::head::{Encoding, EntryHead, MAX_DATA_ID, MAX_METADATA, parse_head};
+use super::record::{ALIGNMENT, HEADER, RAW, RecordHeader, RecordKind, SEGMENT};
+use super::state::State;
+use crate::checksum;
+use crate::{Error, Result};
+
+/// The longest commit or head that is read.
+const MAX_COMMIT: u64 = 1 << 30;
+/// A description holds the id, escaped (six bytes for one at worst), and little else.
+const MAX_HEAD: u64 = (6 * MAX_DATA_ID + MAX_METADATA + 4096) as u64;
+
+/// What an unfinished file holds.
+#[derive(Debug)]
+pub struct Recovered {
+    /// What the entry is of.
+    pub head: EntryHead,
+    /// How it is to be encoded.
+    pub encoding: Encoding,
+    /// What the last valid commit says.
+    pub state: State,
+    /// Where that commit ends; what follows is worthless.
+    pub end: u64,
+}
+
+/// Finds the last durable state of an unfinished file.
+pub fn recover(file: &File, path: &Path) -> Result<Recovered> {
+    let length = file.metadata().map_err(|error| Error::io("inspect", path, error))?.len();
+    let source = Source { file, path, length };
+    let beginning = source.read(0, length.min(END_BYTES as u64))?;
+    check_preamble(&beginning, path)?;
+
+    let head_damage = |reason: String| Error::corrupt(path, "its head", reason);
+    let mut offset = END_BYTES as u64;
+    let head = source.header(offset)?.filter(|header| header.kind == RecordKind::Head);
+    let head = head.ok_or_else(|| head_damage("it is cut short".into()))?;
+    let payload = source.payload(offset, &head, MAX_HEAD)?;
+    let payload = payload.ok_or_else(|| head_damage("its checksum does not match".into()))?;
+    let (entry_head, encoding) = parse_head(&payload).map_err(head_damage)?;
+    let mut end = head.end(offset).map_or(offset, |(_, end)| end);
+    let head_end = end;
+
+    let mut commits: Vec<(Commit, u64)> = Vec::new();
+    loop {
+        offset = end.next_multiple_of(ALIGNMENT);
+        let Some(header) = source.header(offset)? else { break };
+        end = header.end(offset).map_or(length, |(_, end)| end);
+        if header.kind == RecordKind::Commit {
+            let Some(payload) = source.payload(offset, &header, MAX_COMMIT)? else { break };
+            let Ok(commit) = Commit::parse(&payload) else { break };
+            commits.push((commit, end));
+        }
+    }
+    if let Some((last, _)) = commits.last() {
+        let mut whole = true;
+        for chunk in &last.chunks {
+            whole = whole && source.is_whole(chunk)?;
+        }
+        if !whole {
+            commits.pop();
+        }
+    }
+    let end = commits.last().map_or(head_end, |(_, end)| *end);
+    let mut state = State::default();
+    for (commit, _) in commits {
+        state.apply(commit).map_err(|reason| Error::corrupt(path, "a commit", reason))?;
+    }
+    state.check(end).map_err(|reason| Error::corrupt(path, "a commit", reason))?;
+    Ok(Recovered { head: entry_head, encoding, state, end })
+}
+
+struct Source<'a> {
+    file: &'a File,
+    path: &'a Path,
+    length: u64,
+}
+
+impl Source<'_> {
+    fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length as usize];
+        self.file
+            .read_exact_at(&mut bytes, offset)
+            .map_err(|error| Error::io("read", self.path, error))?;
+        Ok(bytes)
+    }
+
+    /// The header of the record at `offset`, where there is a whole record.
+    fn header(&self, offset: u64) -> Result<Option<RecordHeader>> {
+        if offset.checked_add(HEADER as u64).is_none_or(|end| end > self.length) {
+            return Ok(None);
+        }
+        let mut bytes = [0; HEADER];
+        bytes.copy_from_slice(&self.read(offset, HEADER as u64)?);
+        let header = RecordHeader::parse(&bytes).ok();
+        Ok(header.filter(|header| header.end(offset).is_some_and(|(_, end)| end <= self.length)))
+    }
+
+    /// The payload of a record that is not data, where its checksum is right.
+    fn payload(&self, offset: u64, header: &RecordHeader, most: u64) -> Result<Option<Vec<u8>>> {
+        let Some((start, _)) = header.payload(offset) else { return Ok(None) };
+        if header.stored_bytes > most {
+            return Ok(None);
+        }
+        let payload = self.read(start, header.stored_bytes)?;
+        Ok(self.sum(header, offset, &payload)?.then_some(payload))
+    }
+
+    fn sum(&self, header: &RecordHeader, offset: u64, payload: &[u8]) -> Result<bool> {
+        if header.table_bytes() == 0 {
+            return Ok(checksum(payload) == header.checksum);
+        }
+        let Some((table_start, _)) = header.end(offset) else { return Ok(false) };
+        let table = self.read(table_start, header.table_bytes())?;
+        let sums = payload.chunks(SEGMENT as usize).map(checksum);
+        let equal = sums.enumerate().all(|(index, sum)| u64_at(&table, 8 * index) == sum);
+        Ok(equal && checksum(&table) == header.checksum)
+    }
+
+    /// Whether the record of `chunk` is there and holds what was written.
+    fn is_whole(&self, chunk: &Chunk) -> Result<bool> {
+        let header = &chunk.header;
+        if self.header(chunk.offset)?.as_ref() != Some(header) {
+            return Ok(false);
+        }
+        let Some((start, end)) = header.payload(chunk.offset) else { return Ok(false) };
+        if header.codec != RAW || header.table_bytes() == 0 {
+            return Ok(checksum(&self.read(start, header.stored_bytes)?) == header.checksum);
+        }
+        // Raw data may be of any size: one segment at a time.
+        let Some((table_start, _)) = header.end(chunk.offset) else { return Ok(false) };
+        let table = self.read(table_start, header.table_bytes())?;
+        if checksum(&table) != header.checksum {
+            return Ok(false);
+        }
+        for (index, expected) in table.chunks_exact(8).enumerate() {
+            let from = start + index as u64 * SEGMENT;
+            let segment = self.read(from, SEGMENT.min(end - from))?;
+            if checksum(&segment) != u64_at(expected, 0) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}

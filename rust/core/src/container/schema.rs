@@ -1,0 +1,227 @@
+//! What a file says it holds: names, element types and shapes, read without decoding any data.
+//!
+//! Every value here has been checked: sizes fit, names are bounded, and no product of a shape can
+//! overflow. What is read from a file passes through the same constructors as what users ask for.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Element;
+use crate::{Error, Result};
+
+/// The longest name of a field or array, in bytes.
+pub const MAX_NAME: usize = 1024;
+/// The longest element type description, in bytes: a structured type may have many fields.
+pub const MAX_DESCRIPTION: usize = 64 * 1024;
+/// The most dimensions of an item or array; numpy's own limit is 64.
+pub const MAX_DIMENSIONS: usize = 64;
+
+/// The type of one element, as numpy describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DType {
+    /// Numpy's description: a type string such as `<f4`, or a JSON list for a structured type.
+    descr: String,
+    /// Bytes of one element.
+    item_size: u64,
+}
+
+impl DType {
+    /// An element type from numpy's description of it (`dtype.str`, or `dtype.descr` as JSON) and
+    /// its size in bytes.
+    pub fn new(descr: impl Into<String>, item_size: u64) -> Result<Self> {
+        let dtype = Self { descr: descr.into(), item_size };
+        dtype.check()?;
+        Ok(dtype)
+    }
+
+    /// The 32-bit little-endian floats of most coordinates.
+    pub fn f32() -> Self {
+        Self { descr: "<f4".into(), item_size: 4 }
+    }
+
+    /// Numpy's description.
+    pub fn descr(&self) -> &str {
+        &self.descr
+    }
+
+    /// Bytes of one element.
+    pub fn item_size(&self) -> u64 {
+        self.item_size
+    }
+
+    /// Which numbers an element is made of, or `None` where it is just bytes.
+    pub(crate) fn element(&self) -> Option<Element> {
+        let (order, rest) = self.descr.split_at_checked(1)?;
+        let element = match rest.split('[').next()? {
+            "i1" | "b1" => Element::I8,
+            "u1" => Element::U8,
+            "i2" => Element::I16,
+            "u2" => Element::U16,
+            "i4" => Element::I32,
+            "u4" => Element::U32,
+            "i8" | "M8" | "m8" => Element::I64,
+            "u8" => Element::U64,
+            "f2" => Element::F16,
+            "f4" | "c8" => Element::F32,
+            "f8" | "c16" => Element::F64,
+            _ => return None,
+        };
+        let is_little = order == "<" || (order == "|" && element.size() == 1);
+        is_little.then_some(element)
+    }
+
+    fn check(&self) -> Result<()> {
+        let wrong = |expected: &str| Err(Error::argument("dtype", shorten(&self.descr), expected));
+        if self.descr.is_empty() || self.descr.len() > MAX_DESCRIPTION {
+            return wrong("numpy's description of a type");
+        }
+        if self.item_size > i32::MAX as u64 {
+            return wrong("elements smaller than 2 GiB");
+        }
+        match self.element() {
+            Some(element) if !self.item_size.is_multiple_of(element.size() as u64) => {
+                wrong("an element size that agrees with the type")
+            }
+            Some(_) if self.item_size == 0 || self.item_size > 16 => {
+                wrong("an element size that agrees with the type")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A per-frame field: one item per frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldSpec {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements.
+    pub dtype: DType,
+    /// The shape of one frame's item: (n_atoms, 3) for coordinates, nothing for a scalar.
+    pub item_shape: Vec<u64>,
+}
+
+impl FieldSpec {
+    /// Bytes of one frame's item.
+    pub fn item_bytes(&self) -> Result<u64> {
+        byte_size(&self.name, &self.dtype, &self.item_shape)
+    }
+
+    /// How many rows an item has: the atoms of coordinates. Subsets select rows.
+    pub fn rows(&self) -> u64 {
+        match self.item_shape.as_slice() {
+            [rows, ..] => *rows,
+            [] => 1,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        check_name(&self.name)?;
+        self.dtype.check()?;
+        if self.rows() > u64::from(u32::MAX) {
+            return Err(Error::argument(
+                format!("{}.shape", self.name),
+                format!("{:?}", self.item_shape),
+                "fewer than 2^32 rows per frame",
+            ));
+        }
+        self.item_bytes().map(drop)
+    }
+}
+
+/// A whole array, stored once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArraySpec {
+    /// Its name; names need not be unique, for arrays are referred to by number.
+    pub name: String,
+    /// The type of its elements.
+    pub dtype: DType,
+    /// Its shape.
+    pub shape: Vec<u64>,
+    /// Whether the first index runs fastest in memory.
+    pub fortran: bool,
+}
+
+impl ArraySpec {
+    /// Bytes of the whole array.
+    pub fn bytes(&self) -> Result<u64> {
+        byte_size(&self.name, &self.dtype, &self.shape)
+    }
+
+    /// How many elements it has.
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().product()
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        check_name(&self.name)?;
+        self.dtype.check()?;
+        self.bytes().map(drop)
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    if name.len() <= MAX_NAME {
+        return Ok(());
+    }
+    Err(Error::argument("name", shorten(name), format!("at most {MAX_NAME} bytes")))
+}
+
+/// The size of an array in bytes. All non-zero dimensions count, so that an empty array whose other
+/// dimensions are absurd is refused as well: no partial product of a checked shape overflows.
+fn byte_size(name: &str, dtype: &DType, shape: &[u64]) -> Result<u64> {
+    let largest = shape
+        .iter()
+        .filter(|&&length| length > 0)
+        .try_fold(dtype.item_size.max(1), |size, &length| size.checked_mul(length))
+        .filter(|&size| size <= i64::MAX as u64);
+    if largest.is_none() || shape.len() > MAX_DIMENSIONS {
+        return Err(Error::argument(
+            format!("{}.shape", shorten(name)),
+            format!("{shape:?}"),
+            format!("at most {MAX_DIMENSIONS} dimensions and less than 2^63 bytes"),
+        ));
+    }
+    Ok(shape.iter().product::<u64>() * dtype.item_size)
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numeric_types_are_told_from_bytes() {
+        for (descr, size, element) in [
+            ("<f4", 4, Some(Element::F32)),
+            ("<c16", 16, Some(Element::F64)),
+            ("|b1", 1, Some(Element::I8)),
+            ("<M8[ns]", 8, Some(Element::I64)),
+            (">f4", 4, None),
+            ("|S5", 5, None),
+            ("[[\"x\", \"<f4\"]]", 4, None),
+        ] {
+            assert_eq!(DType::new(descr, size).unwrap().element(), element, "{descr}");
+        }
+        assert!(DType::new("<f4", 6).is_err());
+        assert!(DType::new("<f4", 0).is_err());
+        assert!(DType::new("", 4).is_err());
+    }
+
+    #[test]
+    fn shapes_whose_size_overflows_are_refused() {
+        let mut spec = ArraySpec {
+            name: "x".into(),
+            dtype: DType::f32(),
+            shape: vec![1 << 62, 1 << 62, 0],
+            fortran: false,
+        };
+        assert!(spec.bytes().is_err());
+        spec.shape = vec![0, 3];
+        assert_eq!(spec.bytes().unwrap(), 0);
+        spec.shape = vec![];
+        assert_eq!(spec.bytes().unwrap(), 4);
+    }
+}

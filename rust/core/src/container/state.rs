@@ -1,0 +1,152 @@
+//! The state of a file: its schema, and the chunks that make up each array and field.
+//!
+//! A `State` that passed [`State::check`] covers every element and every frame exactly once, and
+//! each chunk lies inside the file and has the size that its shape needs.
+
+use std::ops::Range;
+
+use super::commit::{Chunk, Commit, Schema};
+use super::record::Target;
+
+/// What counts in a file, after some commit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// Which fields and arrays there are.
+    pub schema: Schema,
+    /// How many frames.
+    pub n_frames: u64,
+    /// The chunks of each array, in order.
+    pub arrays: Vec<Vec<Chunk>>,
+    /// The chunks of each field, in order of frames, then rows.
+    pub fields: Vec<Vec<Chunk>>,
+}
+
+/// Chunks that hold the same frames, one per block of rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Their first frame.
+    pub first: u64,
+    /// How many of their frames count.
+    pub used: u64,
+    /// How many frames they hold.
+    pub count: u64,
+    /// Which of the target's chunks they are.
+    pub chunks: Range<usize>,
+}
+
+impl State {
+    /// Goes back to the first `n_frames` frames.
+    pub fn truncate(&mut self, n_frames: u64) {
+        for chunks in &mut self.fields {
+            cut(chunks, n_frames);
+        }
+        self.n_frames = self.n_frames.min(n_frames);
+    }
+
+    /// Adds a chunk. Whether it fits is for [`State::check`] to say.
+    pub fn add(&mut self, chunk: Chunk) -> Result<(), String> {
+        let chunks = match chunk.header.target {
+            Target::Array(number) => self.arrays.get_mut(number as usize),
+            Target::Field(number) => self.fields.get_mut(number as usize),
+        };
+        chunks.ok_or("a chunk belongs to no array or field")?.push(chunk);
+        Ok(())
+    }
+
+    /// Takes over a schema that has grown.
+    pub fn set_schema(&mut self, schema: Schema) {
+        self.arrays.resize(schema.arrays.len(), Vec::new());
+        self.fields.resize(schema.fields.len(), Vec::new());
+        self.schema = schema;
+    }
+
+    /// The state after one more commit.
+    pub fn apply(&mut self, commit: Commit) -> Result<(), String> {
+        self.truncate(commit.kept_frames);
+        if let Some(schema) = commit.schema {
+            self.set_schema(schema);
+        }
+        for chunk in commit.chunks {
+            self.add(chunk)?;
+        }
+        self.n_frames = commit.n_frames;
+        Ok(())
+    }
+
+    /// All chunks, arrays first.
+    pub fn chunks(&self) -> impl Iterator<Item = &Chunk> {
+        self.arrays.iter().chain(&self.fields).flatten()
+    }
+
+    /// Checks everything against a file whose data ends before `end`.
+    pub fn check(&self, end: u64) -> Result<(), String> {
+        for chunk in self.chunks() {
+            let inside = chunk.header.end(chunk.offset).is_some_and(|(_, last)| last <= end);
+            if !inside {
+                return Err("a chunk lies outside the file".into());
+            }
+        }
+        for (spec, chunks) in self.schema.arrays.iter().zip(&self.arrays) {
+            let fits = chunks.iter().all(|chunk| chunk.header.fits_array(spec));
+            let needed = if spec.bytes().unwrap_or(0) == 0 { 0 } else { spec.elements() };
+            if !fits || groups(chunks, 1)?.last().map_or(0, |last| last.first + last.used) != needed
+            {
+                return Err(format!("the chunks of {:?} do not make up the array", spec.name));
+            }
+        }
+        for (spec, chunks) in self.schema.fields.iter().zip(&self.fields) {
+            let fits = chunks.iter().all(|chunk| chunk.header.fits_field(spec));
+            let needed = if spec.item_bytes().unwrap_or(0) == 0 { 0 } else { self.n_frames };
+            let covered = groups(chunks, spec.rows())?;
+            if !fits || covered.last().map_or(0, |last| last.first + last.used) != needed {
+                return Err(format!("the chunks of {:?} do not make up its frames", spec.name));
+            }
+            let total = spec.item_bytes().unwrap_or(0).checked_mul(self.n_frames);
+            if total.is_none_or(|total| total > i64::MAX as u64) {
+                return Err(format!("{:?} has an impossible number of frames", spec.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Goes back to the first `n_frames` frames of one field.
+pub fn cut(chunks: &mut Vec<Chunk>, n_frames: u64) {
+    chunks.retain(|chunk| chunk.header.first < n_frames);
+    for chunk in chunks {
+        chunk.used = chunk.used.min(n_frames - chunk.header.first);
+    }
+}
+
+/// Sorts the chunks of one target into groups, each of which covers all rows, one after the other.
+pub fn groups(chunks: &[Chunk], rows: u64) -> Result<Vec<Group>, String> {
+    const WRONG: &str = "chunks overlap or leave a gap";
+    let mut groups: Vec<Group> = Vec::new();
+    let (mut covered, mut next_row) = (0u64, rows);
+    for (index, chunk) in chunks.iter().enumerate() {
+        let header = &chunk.header;
+        if header.first_row == 0 {
+            if next_row != rows || header.first != covered {
+                return Err(WRONG.into());
+            }
+            covered = covered.checked_add(chunk.used).ok_or(WRONG)?;
+            groups.push(Group {
+                first: header.first,
+                used: chunk.used,
+                count: header.count,
+                chunks: index..index + 1,
+            });
+            next_row = u64::from(header.rows);
+        } else {
+            let group = groups.last_mut().ok_or(WRONG)?;
+            let same =
+                (header.first, chunk.used, header.count) == (group.first, group.used, group.count);
+            if !same || u64::from(header.first_row) != next_row {
+                return Err(WRONG.into());
+            }
+            group.chunks.end = index + 1;
+            next_row += u64::from(header.rows);
+        }
+    }
+    if next_row == rows { Ok(groups) } else { Err(WRONG.into()) }
+}

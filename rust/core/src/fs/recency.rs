@@ -1,0 +1,71 @@
+//! When a file was last used, kept as its time of modification.
+//!
+//! Access times are no use: most systems update them at most once a day, some never. The time of
+//! modification of a published file means nothing else, for nobody writes it again.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
+
+use crate::{Error, Result};
+
+/// Marks the file at `path` as used now. A file of another user's, or on a read-only disk, stays as it
+/// is, which is no error: it only looks older than it is.
+pub fn touch(path: &Path) -> Result<()> {
+    let now = if is_on_network(path) {
+        // The server's clock: those of its clients may differ.
+        Timespec { tv_sec: 0, tv_nsec: UTIME_NOW }
+    } else {
+        // The system's own stamps advance by milliseconds; the order of uses should be finer.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timespec { tv_sec: now.as_secs() as _, tv_nsec: now.subsec_nanos().into() }
+    };
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: now,
+    };
+    match utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS) => {
+            Ok(())
+        }
+        Err(error) => Err(Error::io("touch", path, error.into())),
+    }
+}
+
+/// Whether other machines may share the file system that holds `path`.
+pub fn is_on_network(path: &Path) -> bool {
+    // From linux/magic.h: NFS, SMB, CIFS, Ceph, AFS, 9P, FUSE, Lustre and GPFS.
+    const NETWORK: [u32; 10] = [
+        0x6969,
+        0x517b,
+        0xff53_4d42,
+        0xfe53_4d42,
+        0x00c3_6400,
+        0x5346_414f,
+        0x0102_1997,
+        0x6573_5546,
+        0x0bd0_0bd0,
+        0x4750_4653,
+    ];
+    rustix::fs::statfs(path).is_ok_and(|found| NETWORK.contains(&(found.f_type as u32)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_uses_have_later_times() {
+        let directory = tempfile::tempdir().unwrap();
+        let modified = |name: &str| {
+            let path = directory.path().join(name);
+            drop(std::fs::OpenOptions::new().create(true).append(true).open(&path).unwrap());
+            touch(&path).unwrap();
+            path.metadata().unwrap().modified().unwrap()
+        };
+        let times: Vec<_> = (0..20).map(|index| modified(&index.to_string())).collect();
+        assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{times:?}");
+    }
+}

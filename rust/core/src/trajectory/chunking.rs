@@ -1,0 +1,121 @@
+//! How frames are cut into chunks, and chunks into blocks of rows.
+//!
+//! A chunk is what is decoded for a single frame, so it is short; but long enough that the course of
+//! each atom can be followed, and large enough that its header does not count. A block of rows is
+//! what is decoded for a few atoms, and what one thread works on.
+
+use crate::codec::{Block, Options};
+use crate::container::{ArraySpec, Encoding, FieldSpec, MAX_CODED, Profile};
+
+/// Frames of a chunk of middling size.
+const FRAMES: u64 = 64;
+/// The most frames of a chunk, where they are tiny.
+const MOST_FRAMES: u64 = 1024;
+/// Below this many bytes, a chunk takes more frames.
+const SMALL: u64 = 256 * 1024;
+/// Above this many bytes, a chunk takes fewer frames: the writer holds a whole one.
+const LARGE: u64 = 64 * 1024 * 1024;
+/// Rows of a block: 4096 atoms × 64 frames give a packer the numbers it needs, and a subset of the
+/// protein in a box of water leaves most blocks alone.
+const ROWS: u64 = 4096;
+/// Bytes of an array that are coded together.
+const ARRAY_PART: u64 = 8 * 1024 * 1024;
+
+/// How many frames make a chunk, where all fields of a frame take `frame_bytes`.
+pub fn chunk_frames(frame_bytes: u64) -> u64 {
+    let frame_bytes = frame_bytes.max(1);
+    if frame_bytes * FRAMES < SMALL {
+        (SMALL / frame_bytes).clamp(FRAMES, MOST_FRAMES)
+    } else {
+        (LARGE / frame_bytes).clamp(1, FRAMES)
+    }
+}
+
+/// The blocks of rows of a chunk of `frames` frames: (first row, rows).
+pub fn row_blocks(spec: &FieldSpec, frames: u64) -> Vec<(u32, u32)> {
+    let rows = spec.rows();
+    let row_bytes = row_bytes(spec);
+    let most = (MAX_CODED / row_bytes.saturating_mul(frames).max(1)).clamp(1, ROWS);
+    let blocks = rows.div_ceil(most).max(1);
+    // As even as they can be.
+    (0..blocks)
+        .map(|block| (rows * block / blocks, rows * (block + 1) / blocks))
+        .map(|(start, end)| (start as u32, (end - start) as u32))
+        .collect()
+}
+
+/// The parts in which an array is coded: (first element, elements).
+pub fn array_parts(spec: &ArraySpec) -> Vec<(u64, u64)> {
+    let elements = spec.elements();
+    let part = (ARRAY_PART / spec.dtype.item_size().max(1)).max(1);
+    (0..elements.div_ceil(part))
+        .map(|index| (index * part, part.min(elements - index * part)))
+        .collect()
+}
+
+/// Bytes of one row.
+pub fn row_bytes(spec: &FieldSpec) -> u64 {
+    let bytes = spec.item_bytes().unwrap_or(0);
+    bytes.checked_div(spec.rows()).unwrap_or(0)
+}
+
+/// What a codec is told of `frames` frames of some rows of a field.
+pub fn field_block(spec: &FieldSpec, frames: u64, rows: u32) -> Block {
+    Block {
+        frames: frames as usize,
+        rows: rows as usize,
+        row_bytes: row_bytes(spec) as usize,
+        item_bytes: spec.dtype.item_size() as usize,
+        element: spec.dtype.element(),
+    }
+}
+
+/// What a codec is told of some elements of an array: one frame, one row each.
+pub fn array_block(spec: &ArraySpec, elements: u64) -> Block {
+    let item_bytes = spec.dtype.item_size() as usize;
+    Block {
+        frames: 1,
+        rows: elements as usize,
+        row_bytes: item_bytes,
+        item_bytes,
+        element: spec.dtype.element(),
+    }
+}
+
+/// What a codec is told to do.
+pub fn options(encoding: Encoding, lossy: bool) -> Options {
+    Options {
+        precision: encoding.precision.filter(|_| lossy),
+        small: encoding.profile == Profile::Archive,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::DType;
+
+    #[test]
+    fn chunks_are_neither_tiny_nor_huge() {
+        for (atoms, expected) in [(0, 1024), (22, 992), (582, 64), (47_681, 64), (1_000_000, 5)] {
+            assert_eq!(chunk_frames(atoms * 12), expected, "{atoms} atoms");
+        }
+    }
+
+    #[test]
+    fn blocks_cover_all_rows_once() {
+        for atoms in [0u64, 1, 4095, 4096, 4097, 47_681] {
+            let spec = FieldSpec {
+                name: "frames".into(),
+                dtype: DType::f32(),
+                item_shape: vec![atoms, 3],
+            };
+            let mut next = 0;
+            for (first, rows) in row_blocks(&spec, 64) {
+                assert_eq!(u64::from(first), next);
+                next += u64::from(rows);
+            }
+            assert_eq!(next, atoms);
+        }
+    }
+}

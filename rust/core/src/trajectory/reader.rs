@@ -1,0 +1,506 @@
+//! Reading an entry.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::chunking::{array_block, field_block, row_bytes};
+use super::stored::{Mapped, StoredChunks};
+use super::{ChunkReport, Frames, Report};
+use crate::codec::Block;
+use crate::container::{
+    ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHead, FieldSpec, Group, HEADER, RAW,
+    RecordHeader, RecordKind, SEGMENT, State, Trailer, check_preamble, groups, parse_head, recover,
+    segment_table,
+};
+use crate::fs::MappedFile;
+use crate::{Error, Result, checksum, threads};
+
+/// Reads that decode less than this are done in the calling thread.
+const WORTH_THREADS: usize = 256 * 1024;
+
+/// A finished entry, mapped. Cheap to share by `Arc`; any thread may read.
+#[derive(Debug)]
+pub struct Entry {
+    map: MappedFile,
+    head: EntryHead,
+    encoding: Encoding,
+    schema_arrays: Vec<ArraySpec>,
+    schema_fields: Vec<FieldSpec>,
+    n_frames: u64,
+    arrays: Vec<StoredChunks>,
+    fields: Vec<Field>,
+    /// Where the record of the tree is; 0 where there is none.
+    tree: u64,
+    content_id: String,
+    trusted: AtomicBool,
+}
+
+/// The chunks of a field, sorted into groups of the same frames.
+#[derive(Debug)]
+struct Field {
+    stored: StoredChunks,
+    groups: Vec<Group>,
+    /// The blocks that were decoded last for a part of their frames: a reader that goes from frame
+    /// to frame asks for the same ones again. They all belong to one group.
+    recent: Mutex<Recent>,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    group: usize,
+    blocks: HashMap<usize, Arc<Vec<u8>>>,
+}
+
+/// Frames next to each other in the output that come from one group.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    group: usize,
+    /// Which of the wanted frames is the first.
+    index: u64,
+    count: u64,
+}
+
+impl Entry {
+    /// Opens a published entry, checking its head and index. No data is read yet.
+    pub fn open(path: &Path) -> Result<Self> {
+        let map = MappedFile::open(path)?;
+        let file = map.bytes();
+        check_preamble(file, path)?;
+        let trailer = Trailer::parse(file, path)?;
+        let index_damage = |reason: String| Error::corrupt(path, "its index", reason);
+        let index = record(file, trailer.index, RecordKind::Index).map_err(index_damage)?;
+        let commit = Commit::parse(index).map_err(index_damage)?;
+        let tree = commit.tree;
+        let mut state = State::default();
+        state.apply(commit).map_err(index_damage)?;
+        state.check(trailer.index).map_err(index_damage)?;
+        record(file, tree, RecordKind::Tree)
+            .map_err(|reason| Error::corrupt(path, "its tree of values", reason))?;
+        let content_id = trailer.content.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self::new(map, state, tree, content_id)
+    }
+
+    /// Opens an entry that is not finished, as its last durable state. Nobody may cut the file or
+    /// change what is in it until this value is gone; adding to it does no harm.
+    pub fn open_unfinished(path: &Path) -> Result<Self> {
+        let file = std::fs::File::open(path).map_err(|error| Error::io("open", path, error))?;
+        let recovered = recover(&file, path)?;
+        let map = MappedFile::of(&file, path)?;
+        Self::new(map, recovered.state, 0, String::new())
+    }
+
+    fn new(map: MappedFile, state: State, tree: u64, content_id: String) -> Result<Self> {
+        let head_damage = |reason| Error::corrupt(map.path(), "its head", reason);
+        let head = record(map.bytes(), END_BYTES as u64, RecordKind::Head).map_err(head_damage)?;
+        let (head, encoding) = parse_head(head).map_err(head_damage)?;
+        let named = state.schema.arrays.iter().zip(state.arrays);
+        let arrays = named.map(|(spec, chunks)| StoredChunks::new(&spec.name, chunks)).collect();
+        let mut fields = Vec::with_capacity(state.fields.len());
+        for (spec, chunks) in state.schema.fields.iter().zip(state.fields) {
+            let groups = groups(&chunks, spec.rows())
+                .map_err(|reason| Error::corrupt(map.path(), "its index", reason))?;
+            let stored = StoredChunks::new(&spec.name, chunks);
+            fields.push(Field { stored, groups, recent: Mutex::default() });
+        }
+        Ok(Self {
+            head,
+            encoding,
+            schema_arrays: state.schema.arrays,
+            schema_fields: state.schema.fields,
+            n_frames: state.n_frames,
+            arrays,
+            fields,
+            tree,
+            content_id,
+            trusted: AtomicBool::new(false),
+            map,
+        })
+    }
+
+    /// Where the entry was when it was opened.
+    pub fn path(&self) -> &Path {
+        self.map.path()
+    }
+
+    /// What it is of.
+    pub fn head(&self) -> &EntryHead {
+        &self.head
+    }
+
+    /// How it was asked to be encoded.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// The tree of plain values; empty in an entry that is not finished.
+    pub fn tree(&self) -> Result<&[u8]> {
+        if self.tree == 0 {
+            return Ok(&[]);
+        }
+        record(self.map.bytes(), self.tree, RecordKind::Tree)
+            .map_err(|reason| Error::corrupt(self.path(), "its tree of values", reason))
+    }
+
+    /// The arrays, by number.
+    pub fn arrays(&self) -> &[ArraySpec] {
+        &self.schema_arrays
+    }
+
+    /// The per-frame fields.
+    pub fn fields(&self) -> &[FieldSpec] {
+        &self.schema_fields
+    }
+
+    /// How many frames there are.
+    pub fn n_frames(&self) -> u64 {
+        self.n_frames
+    }
+
+    /// Bytes of all arrays and frames, uncompressed.
+    pub fn raw_bytes(&self) -> u64 {
+        let arrays = self.schema_arrays.iter().filter_map(|spec| spec.bytes().ok());
+        let items = self.schema_fields.iter().filter_map(|spec| spec.item_bytes().ok());
+        let frames = items.map(|item| item.saturating_mul(self.n_frames));
+        arrays.chain(frames).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of the file.
+    pub fn stored_bytes(&self) -> u64 {
+        self.map.bytes().len() as u64
+    }
+
+    /// 32 hex digits that tell what this file holds; another content has another. Empty where the
+    /// entry is not finished.
+    pub fn content_id(&self) -> &str {
+        &self.content_id
+    }
+
+    /// How many frames are coded together in a field, at most: what one access decodes.
+    pub fn chunk_frames(&self, field: usize) -> u64 {
+        let groups = self.fields.get(field).map_or(&[][..], |field| &field.groups);
+        groups.iter().map(|group| group.count).max().unwrap_or(0)
+    }
+
+    /// A plain array in place, checked; its bytes are aligned to 64. `None` where it is coded.
+    pub fn view_array(&self, number: u32) -> Result<Option<&[u8]>> {
+        let spec = self.array(number)?;
+        if spec.bytes()? == 0 {
+            return Ok(Some(&[]));
+        }
+        let stored = &self.arrays[number as usize];
+        match stored.all() {
+            [chunk] if chunk.header.codec == RAW => stored.payload(self.mapped(), 0).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Decodes an array into `out`, which has exactly its size.
+    pub fn read_array(&self, number: u32, out: &mut [u8]) -> Result<()> {
+        let spec = self.array(number)?;
+        check_size(&spec.name, spec.bytes()?, out)?;
+        let stored = &self.arrays[number as usize];
+        let mut rest = out;
+        let mut parts = Vec::new();
+        for (index, chunk) in stored.all().iter().enumerate() {
+            let (part, after) = rest.split_at_mut(chunk.header.raw_bytes as usize);
+            parts.push((index, chunk.header.count, part));
+            rest = after;
+        }
+        let decode = |(index, count, part): (usize, u64, &mut [u8])| {
+            stored.decode(self.mapped(), index, &array_block(spec, count), part)
+        };
+        if parts.len() > 1 {
+            threads::run(|| parts.into_par_iter().try_for_each(decode))
+        } else {
+            parts.into_iter().try_for_each(decode)
+        }
+    }
+
+    /// All frames of a field in place, where they were stored plain and in one piece.
+    pub fn view_frames(&self, field: usize) -> Result<Option<&[u8]>> {
+        let spec = self.field(field)?;
+        let bytes = spec.item_bytes()? * self.n_frames;
+        if bytes == 0 {
+            return Ok(Some(&[]));
+        }
+        let stored = &self.fields[field].stored;
+        match stored.all() {
+            [chunk] if chunk.header.codec == RAW => {
+                stored.part(self.mapped(), 0, 0, bytes as usize).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Decodes frames of a field into `out`; with `atoms`, these rows of each, in this order.
+    pub fn read_frames(
+        &self,
+        field: usize,
+        frames: Frames,
+        atoms: Option<&[u32]>,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let spec = self.field(field)?;
+        frames.check(self.n_frames)?;
+        let rows = spec.rows();
+        if let Some(&atom) = atoms.and_then(|atoms| atoms.iter().find(|&&a| u64::from(a) >= rows)) {
+            let expected = format!("numbers below {rows}, the rows of {:?}", spec.name);
+            return Err(Error::argument("atoms", atom, expected));
+        }
+        let selected = atoms.map_or(rows, |atoms| atoms.len() as u64);
+        let frame_bytes = u128::from(selected) * u128::from(row_bytes(spec));
+        let expected = frame_bytes * u128::from(frames.count);
+        check_size(&spec.name, u64::try_from(expected).unwrap_or(u64::MAX), out)?;
+        if out.is_empty() {
+            return Ok(());
+        }
+        let runs = self.runs(field, frames);
+        let mut rest = out;
+        let mut work = Vec::with_capacity(runs.len());
+        for run in runs {
+            let (part, after) = rest.split_at_mut((frame_bytes as u64 * run.count) as usize);
+            work.push((run, part));
+            rest = after;
+        }
+        let read = |(run, part): (Run, &mut [u8])| self.read_run(field, frames, run, atoms, part);
+        if work.len() > 1 {
+            threads::run(|| work.into_par_iter().try_for_each(read))
+        } else {
+            work.into_iter().try_for_each(read)
+        }
+    }
+
+    /// Takes all checksums for right from now on.
+    pub fn trust(&self) {
+        self.trusted.store(true, Ordering::Relaxed);
+    }
+
+    /// Reads and decodes everything, whatever has been checked before.
+    pub fn verify(&self) -> Report {
+        let arrays = self.schema_arrays.iter().zip(&self.arrays).flat_map(|(spec, stored)| {
+            let block = |chunk: &Chunk| array_block(spec, chunk.header.count);
+            pieces(&spec.name, stored, block)
+        });
+        let fields = self.schema_fields.iter().zip(&self.fields).flat_map(|(spec, field)| {
+            let block = |chunk: &Chunk| field_block(spec, chunk.header.count, chunk.header.rows);
+            pieces(&spec.name, &field.stored, block)
+        });
+        let pieces: Vec<_> = arrays.chain(fields).collect();
+        let trusted = AtomicBool::new(false);
+        let file = Mapped { trusted: &trusted, ..self.mapped() };
+        self.arrays.iter().for_each(StoredChunks::forget);
+        self.fields.iter().for_each(|field| field.stored.forget());
+        let check = |(name, stored, index, block): &(&str, &StoredChunks, usize, Block)| {
+            let header = &stored.all()[*index].header;
+            let result = if header.codec == RAW {
+                stored.payload(file, *index).map(drop)
+            } else {
+                stored.decode(file, *index, block, &mut vec![0; block.bytes()])
+            };
+            let (first, count) = (header.first, header.count);
+            result.err().map(|error| ChunkReport { name: (*name).to_owned(), first, count, error })
+        };
+        let damaged = threads::run(|| pieces.par_iter().filter_map(check).collect());
+        Report { checked: pieces.len() as u64, damaged }
+    }
+
+    fn mapped(&self) -> Mapped<'_> {
+        Mapped { bytes: self.map.bytes(), path: self.map.path(), trusted: &self.trusted }
+    }
+
+    fn array(&self, number: u32) -> Result<&ArraySpec> {
+        self.schema_arrays.get(number as usize).ok_or_else(|| {
+            let expected = format!("one of the {} arrays", self.schema_arrays.len());
+            Error::argument("array", number, expected)
+        })
+    }
+
+    fn field(&self, number: usize) -> Result<&FieldSpec> {
+        self.schema_fields.get(number).ok_or_else(|| {
+            let expected = format!("one of the {} fields", self.schema_fields.len());
+            Error::argument("field", number, expected)
+        })
+    }
+
+    /// Cuts the wanted frames where they pass from one group to another.
+    fn runs(&self, field: usize, frames: Frames) -> Vec<Run> {
+        let groups = &self.fields[field].groups;
+        let mut runs = Vec::new();
+        let mut index = 0;
+        while index < frames.count {
+            let frame = frames.at(index);
+            let number = groups.partition_point(|group| group.first <= frame) - 1;
+            let group = &groups[number];
+            let inside = match frames.step {
+                0 => u64::MAX,
+                step if step > 0 => (group.first + group.used - 1 - frame) / step.unsigned_abs(),
+                step => (frame - group.first) / step.unsigned_abs(),
+            };
+            let count = inside.saturating_add(1).min(frames.count - index);
+            runs.push(Run { group: number, index, count });
+            index += count;
+        }
+        runs
+    }
+
+    /// Reads frames that are all in one group.
+    fn read_run(
+        &self,
+        field: usize,
+        frames: Frames,
+        run: Run,
+        atoms: Option<&[u32]>,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let spec = &self.schema_fields[field];
+        let stored = &self.fields[field].stored;
+        let group = &self.fields[field].groups[run.group];
+        let chunks = &stored.all()[group.chunks.clone()];
+        let is_whole = run.count == group.count && frames.step == 1;
+        if is_whole && atoms.is_none() && chunks.len() == 1 {
+            let block = field_block(spec, group.count, chunks[0].header.rows);
+            return stored.decode(self.mapped(), group.chunks.start, &block, out);
+        }
+        let wanted: Vec<usize> = group
+            .chunks
+            .clone()
+            .filter(|&index| {
+                let header = &stored.all()[index].header;
+                let rows = header.first_row..header.first_row + header.rows;
+                atoms.is_none_or(|atoms| atoms.iter().any(|atom| rows.contains(atom)))
+            })
+            .collect();
+        let offsets: Vec<usize> = (run.index..run.index + run.count)
+            .map(|index| (frames.at(index) - group.first) as usize)
+            .collect();
+        let fetch = |&index: &usize| self.block(field, run.group, index, !is_whole, &offsets);
+        let blocks: Vec<BlockBytes<'_>> = if wanted.len() > 1 && out.len() >= WORTH_THREADS {
+            threads::run(|| wanted.par_iter().map(fetch).collect::<Result<_>>())?
+        } else {
+            wanted.iter().map(fetch).collect::<Result<_>>()?
+        };
+        let row = row_bytes(spec) as usize;
+        let frame_bytes = out.len() / offsets.len();
+        for (index, block) in wanted.iter().zip(&blocks) {
+            let header = &stored.all()[*index].header;
+            let (first, rows) = (header.first_row, header.rows as usize);
+            for (&offset, frame) in offsets.iter().zip(out.chunks_exact_mut(frame_bytes)) {
+                let source = block.frame(offset, rows * row);
+                match atoms {
+                    None => {
+                        let start = first as usize * row;
+                        frame[start..start + rows * row].copy_from_slice(source);
+                    }
+                    Some(atoms) => {
+                        for (&atom, place) in atoms.iter().zip(frame.chunks_exact_mut(row)) {
+                            let at = (atom as usize).wrapping_sub(first as usize);
+                            if at < rows {
+                                place.copy_from_slice(&source[at * row..(at + 1) * row]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of a block: in place where it is raw, else decoded, and kept for the next reader
+    /// where only a part of it is wanted.
+    fn block(
+        &self,
+        field: usize,
+        group: usize,
+        index: usize,
+        keep: bool,
+        offsets: &[usize],
+    ) -> Result<BlockBytes<'_>> {
+        let spec = &self.schema_fields[field];
+        let Field { stored, recent, .. } = &self.fields[field];
+        let header = &stored.all()[index].header;
+        let block = field_block(spec, header.count, header.rows);
+        if header.codec == RAW {
+            // Only the segments of the frames that are wanted are checked.
+            let frame = block.rows * block.row_bytes;
+            let from = offsets.iter().min().map_or(0, |&first| first * frame);
+            let to = offsets.iter().max().map_or(0, |&last| (last + 1) * frame);
+            let bytes = stored.part(self.mapped(), index, from, to)?;
+            return Ok(BlockBytes::Raw { bytes, from });
+        }
+        let lock = || recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = lock().blocks.get(&index) {
+            return Ok(BlockBytes::Decoded(Arc::clone(bytes)));
+        }
+        let mut bytes = vec![0; block.bytes()];
+        stored.decode(self.mapped(), index, &block, &mut bytes)?;
+        let bytes = Arc::new(bytes);
+        if keep {
+            let mut recent = lock();
+            if recent.group != group {
+                *recent = Recent { group, blocks: HashMap::new() };
+            }
+            recent.blocks.insert(index, Arc::clone(&bytes));
+        }
+        Ok(BlockBytes::Decoded(bytes))
+    }
+}
+
+/// The bytes of a block, from some frame on.
+enum BlockBytes<'a> {
+    Raw { bytes: &'a [u8], from: usize },
+    Decoded(Arc<Vec<u8>>),
+}
+
+impl BlockBytes<'_> {
+    fn frame(&self, offset: usize, frame_bytes: usize) -> &[u8] {
+        let start = offset * frame_bytes;
+        match self {
+            Self::Raw { bytes, from } => &bytes[start - from..start - from + frame_bytes],
+            Self::Decoded(bytes) => &bytes[start..start + frame_bytes],
+        }
+    }
+}
+
+fn pieces<'a>(
+    name: &'a str,
+    stored: &'a StoredChunks,
+    block: impl Fn(&Chunk) -> Block,
+) -> Vec<(&'a str, &'a StoredChunks, usize, Block)> {
+    let chunks = stored.all().iter().enumerate();
+    chunks.map(|(index, chunk)| (name, stored, index, block(chunk))).collect()
+}
+
+fn check_size(name: &str, expected: u64, out: &[u8]) -> Result<()> {
+    if out.len() as u64 == expected {
+        return Ok(());
+    }
+    Err(Error::argument("out", format!("{} bytes", out.len()), format!("{expected} for {name:?}")))
+}
+
+/// The payload of a record that is not data, checked.
+fn record(file: &[u8], offset: u64, kind: RecordKind) -> Result<&[u8], String> {
+    let start = usize::try_from(offset).map_err(|_| "it lies outside the file")?;
+    let bytes = start.checked_add(HEADER).and_then(|end| file.get(start..end));
+    let bytes = bytes.and_then(|bytes| bytes.first_chunk::<HEADER>());
+    let header = RecordHeader::parse(bytes.ok_or("it lies outside the file")?)?;
+    if header.kind != kind {
+        return Err("another record is in its place".into());
+    }
+    let payload = header
+        .payload(offset)
+        .and_then(|(start, end)| file.get(start as usize..end as usize))
+        .ok_or("it lies outside the file")?;
+    let sum = if payload.len() as u64 > SEGMENT {
+        checksum(&segment_table(payload))
+    } else {
+        checksum(payload)
+    };
+    if header.codec != RAW || sum != header.checksum {
+        return Err("its checksum does not match".into());
+    }
+    Ok(payload)
+}

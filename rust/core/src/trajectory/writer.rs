@@ -1,0 +1,534 @@
+//! Writing an entry.
+//!
+//! Frames are gathered until they make a chunk. A flush writes the ones that don't yet as a short
+//! chunk, which the whole one replaces later: so however often a run is flushed, it is read in whole
+//! chunks. What was flushed is never changed; only what counts does.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::chunking::{
+    array_block, array_parts, chunk_frames, field_block, options, row_blocks, row_bytes,
+};
+use crate::codec;
+use crate::container::{
+    Appender, ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHead, FieldSpec, MAX_CODED, RAW,
+    RecordHeader, RecordKind, Schema, State, Target, Trailer, cut, encode_head, recover,
+};
+use crate::fs::StorageFile;
+use crate::{Error, Result, threads};
+
+/// Chunks that are encoded at the same time: enough for all threads, few enough for the memory.
+const CHUNKS_AT_ONCE: u64 = 4;
+
+/// Writes an entry, once or over days: what was flushed survives any crash.
+#[derive(Debug)]
+pub struct EntryWriter {
+    file: Appender,
+    head: EntryHead,
+    encoding: Encoding,
+    /// What the records in the file say, the last ones of which may not be committed yet.
+    state: State,
+    uncommitted: Uncommitted,
+    chunk_frames: u64,
+    /// For each field, the frames of the chunk that is being gathered.
+    gathered: Vec<Vec<u8>>,
+    n_gathered: u64,
+    /// How many of them are in the file already, in short chunks.
+    n_short: u64,
+}
+
+/// What has changed since the last commit.
+#[derive(Debug)]
+struct Uncommitted {
+    kept_frames: u64,
+    schema: bool,
+    chunks: Vec<Chunk>,
+    /// Whether there has been no commit at all.
+    first: bool,
+}
+
+/// A piece of a field or array, and what it became.
+struct Piece {
+    header: RecordHeader,
+    bytes: Vec<u8>,
+}
+
+impl EntryWriter {
+    /// Begins an entry in `file`, which is empty. `path` is for messages. What is written before the
+    /// first flush does not survive a crash, the beginning of the file included.
+    pub fn create(
+        file: Box<dyn StorageFile>,
+        path: &Path,
+        head: &EntryHead,
+        encoding: Encoding,
+    ) -> Result<Self> {
+        let payload = encode_head(head, encoding)?;
+        let mut file = Appender::create(file, path)?;
+        file.append_plain(RecordKind::Head, &payload)?;
+        Ok(Self::new(file, head.clone(), encoding, State::default(), true))
+    }
+
+    /// Goes on with an entry that was not finished, from the last state that was made durable.
+    pub fn resume(file: Box<dyn StorageFile>, path: &Path) -> Result<Self> {
+        let recovered = recover(file.file(), path)?;
+        let file = Appender::resume(file, path, recovered.end)?;
+        let first = recovered.state.schema == Schema::default();
+        Ok(Self::new(file, recovered.head, recovered.encoding, recovered.state, first))
+    }
+
+    fn new(file: Appender, head: EntryHead, encoding: Encoding, state: State, first: bool) -> Self {
+        let uncommitted =
+            Uncommitted { kept_frames: state.n_frames, schema: false, chunks: Vec::new(), first };
+        let mut writer = Self {
+            file,
+            head,
+            encoding,
+            state,
+            uncommitted,
+            chunk_frames: 1,
+            gathered: Vec::new(),
+            n_gathered: 0,
+            n_short: 0,
+        };
+        writer.prepare();
+        writer
+    }
+
+    fn prepare(&mut self) {
+        self.chunk_frames = chunk_frames(self.frame_bytes());
+        self.gathered = vec![Vec::new(); self.state.schema.fields.len()];
+    }
+
+    /// Stores a whole array (its bytes in memory order, `fortran` or not); answers its number.
+    pub fn write_array(&mut self, spec: &ArraySpec, bytes: &[u8]) -> Result<u32> {
+        self.file.check()?;
+        spec.check()?;
+        if spec.bytes()? != bytes.len() as u64 {
+            let expected = format!("{} bytes, for its shape {:?}", spec.bytes()?, spec.shape);
+            return Err(Error::argument(&spec.name, format!("{} bytes", bytes.len()), expected));
+        }
+        let mut schema = self.state.schema.clone();
+        let number = schema.arrays.len() as u32;
+        schema.arrays.push(spec.clone());
+        schema.check()?;
+        self.state.set_schema(schema);
+        self.uncommitted.schema = true;
+        if bytes.is_empty() {
+            return Ok(number);
+        }
+        let header = |first, count, raw_bytes| {
+            let target = Target::Array(number);
+            data_header(target, first, count, 0, 1, raw_bytes)
+        };
+        if !self.encoding.compress {
+            let whole = header(0, spec.elements(), bytes.len() as u64);
+            self.add(whole, bytes)?;
+            return Ok(number);
+        }
+        let options = options(self.encoding, false);
+        let item = spec.dtype.item_size() as usize;
+        let parts = array_parts(spec);
+        for batch in parts.chunks(CHUNKS_AT_ONCE as usize) {
+            let encode = |&(first, count): &(u64, u64)| {
+                let part = &bytes[first as usize * item..(first + count) as usize * item];
+                let block = array_block(spec, count);
+                let mut header = header(first, count, part.len() as u64);
+                let encoded = (header.raw_bytes <= MAX_CODED)
+                    .then(|| codec::encode(part, &block, &options))
+                    .flatten();
+                let bytes = encoded.map(|(codec, bytes)| {
+                    header.codec = codec;
+                    bytes
+                });
+                (header, bytes)
+            };
+            let encoded = map_in_parallel(batch, encode);
+            for (header, coded) in encoded {
+                let (first, count) = (header.first as usize, header.count as usize);
+                let part = &bytes[first * item..(first + count) * item];
+                self.add(header, coded.as_deref().unwrap_or(part))?;
+            }
+        }
+        Ok(number)
+    }
+
+    /// Says which per-frame fields there are, once, before the first frame. `lossy` tells for each
+    /// whether the encoding's `precision` applies to it.
+    pub fn declare_fields(&mut self, fields: Vec<FieldSpec>, lossy: &[bool]) -> Result<()> {
+        self.file.check()?;
+        if !self.state.schema.fields.is_empty() || self.n_frames() > 0 {
+            return Err(Error::argument("fields", "declared twice", "one declaration"));
+        }
+        let schema = Schema { fields, lossy: lossy.to_vec(), ..self.state.schema.clone() };
+        schema.check()?;
+        self.state.set_schema(schema);
+        self.uncommitted.schema = true;
+        self.prepare();
+        Ok(())
+    }
+
+    /// Adds frames: for each field, its items one after the other.
+    pub fn append(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
+        self.file.check()?;
+        self.check_frames(n_frames, fields)?;
+        let mut taken = 0;
+        while taken < n_frames {
+            let left = n_frames - taken;
+            let part = if self.n_gathered == 0 && left >= self.chunk_frames {
+                // Whole chunks need not be gathered.
+                let part = if self.encoding.compress {
+                    let chunks = (left / self.chunk_frames).min(CHUNKS_AT_ONCE);
+                    chunks * self.chunk_frames
+                } else {
+                    left
+                };
+                let slices = self.slices(fields, taken, part)?;
+                self.write_frames(part, &slices)?;
+                part
+            } else {
+                let part = left.min(self.chunk_frames - self.n_gathered);
+                let slices = self.slices(fields, taken, part)?;
+                for (gathered, slice) in self.gathered.iter_mut().zip(slices) {
+                    gathered.extend_from_slice(slice);
+                }
+                self.n_gathered += part;
+                if self.n_gathered == self.chunk_frames {
+                    self.write_gathered()?;
+                }
+                part
+            };
+            taken += part;
+        }
+        Ok(())
+    }
+
+    /// Makes everything so far durable. A crash later leaves at least this.
+    pub fn flush(&mut self) -> Result<()> {
+        self.file.check()?;
+        self.write_short()?;
+        let nothing_new = !self.uncommitted.first
+            && !self.uncommitted.schema
+            && self.uncommitted.chunks.is_empty()
+            && self.uncommitted.kept_frames == self.state.n_frames;
+        if nothing_new {
+            return Ok(());
+        }
+        self.commit()?;
+        self.file.sync()
+    }
+
+    /// Goes back to the first `n_frames` frames, durably. The file does not shrink.
+    pub fn truncate(&mut self, n_frames: u64) -> Result<()> {
+        self.file.check()?;
+        if n_frames > self.n_frames() {
+            let expected = format!("at most {}, as many as there are", self.n_frames());
+            return Err(Error::argument("n_frames", n_frames, expected));
+        }
+        let first_gathered = self.n_frames() - self.n_gathered;
+        let kept = n_frames.saturating_sub(first_gathered).min(self.n_gathered);
+        for (gathered, spec) in self.gathered.iter_mut().zip(&self.state.schema.fields) {
+            gathered.truncate((kept * spec.item_bytes()?) as usize);
+        }
+        self.n_gathered = kept;
+        self.n_short = self.n_short.min(kept);
+        self.go_back(n_frames);
+        self.flush()
+    }
+
+    /// Writes the tree of plain values and the index, and makes all durable. The caller renames.
+    pub fn finish(mut self, tree: &[u8]) -> Result<()> {
+        self.file.check()?;
+        if self.n_gathered > 0 {
+            self.write_gathered()?;
+        }
+        if !self.uncommitted.first {
+            // Should the power go before the file gets its name, this is what can be resumed.
+            self.commit()?;
+        }
+        let tree_at = self.file.append_plain(RecordKind::Tree, tree)?;
+        let index = Commit {
+            kept_frames: 0,
+            n_frames: self.state.n_frames,
+            tree: tree_at,
+            schema: Some(self.state.schema.clone()),
+            chunks: self.state.chunks().copied().collect(),
+        };
+        let content = content_id(&self.head, &self.state, tree)?;
+        let index = self.file.append_plain(RecordKind::Index, &index.encode()?)?;
+        let end = self.file.end();
+        let padding = (end.next_multiple_of(64) - end) as usize;
+        self.file.write(&vec![0; padding])?;
+        let trailer = Trailer { index, length: self.file.end() + END_BYTES as u64, content };
+        self.file.write(&trailer.encode())?;
+        self.file.sync()
+    }
+
+    /// What the entry is of.
+    pub fn head(&self) -> &EntryHead {
+        &self.head
+    }
+
+    /// How it is encoded.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// The declared fields, where they have been.
+    pub fn fields(&self) -> &[FieldSpec] {
+        &self.state.schema.fields
+    }
+
+    /// The arrays so far.
+    pub fn arrays(&self) -> &[ArraySpec] {
+        &self.state.schema.arrays
+    }
+
+    /// How many frames have been appended.
+    pub fn n_frames(&self) -> u64 {
+        self.state.n_frames + self.n_gathered - self.n_short
+    }
+
+    /// Bytes of all arrays and frames, uncompressed.
+    pub fn raw_bytes(&self) -> u64 {
+        let arrays: u64 = self.arrays().iter().filter_map(|spec| spec.bytes().ok()).sum();
+        arrays.saturating_add(self.n_frames().saturating_mul(self.frame_bytes()))
+    }
+
+    /// Bytes of the file so far.
+    pub fn stored_bytes(&self) -> u64 {
+        self.file.end()
+    }
+
+    fn frame_bytes(&self) -> u64 {
+        self.fields().iter().filter_map(|spec| spec.item_bytes().ok()).sum()
+    }
+
+    fn check_frames(&self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
+        let specs = &self.state.schema.fields;
+        if specs.len() != fields.len() {
+            let expected = format!("{}, as many as were declared", specs.len());
+            return Err(Error::argument("fields", fields.len(), expected));
+        }
+        for (spec, bytes) in specs.iter().zip(fields) {
+            let expected = spec.item_bytes()?.checked_mul(n_frames);
+            if expected != Some(bytes.len() as u64) {
+                return Err(Error::argument(
+                    &spec.name,
+                    format!("{} bytes", bytes.len()),
+                    format!("{n_frames} frames of {} bytes", spec.item_bytes()?),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// `count` frames of each field, from frame `first` of what was passed.
+    fn slices<'a>(&self, fields: &[&'a [u8]], first: u64, count: u64) -> Result<Vec<&'a [u8]>> {
+        let specs = self.state.schema.fields.iter();
+        specs
+            .zip(fields)
+            .map(|(spec, bytes)| {
+                let item = spec.item_bytes()? as usize;
+                Ok(&bytes[first as usize * item..(first + count) as usize * item])
+            })
+            .collect()
+    }
+
+    /// Writes the gathered frames that are in no chunk yet as a short one.
+    fn write_short(&mut self) -> Result<()> {
+        if self.n_gathered == self.n_short {
+            return Ok(());
+        }
+        let gathered = std::mem::take(&mut self.gathered);
+        let slices: Vec<&[u8]> = gathered.iter().map(Vec::as_slice).collect();
+        let count = self.n_gathered - self.n_short;
+        let written = self
+            .slices(&slices, self.n_short, count)
+            .and_then(|slices| self.write_frames(count, &slices));
+        self.gathered = gathered;
+        self.n_short = self.n_gathered;
+        written
+    }
+
+    /// Writes the gathered frames as one chunk, in place of the short ones.
+    fn write_gathered(&mut self) -> Result<()> {
+        self.go_back(self.state.n_frames - self.n_short);
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let slices: Vec<&[u8]> = gathered.iter().map(Vec::as_slice).collect();
+        self.write_frames(self.n_gathered, &slices)?;
+        gathered.iter_mut().for_each(Vec::clear);
+        self.gathered = gathered;
+        self.n_gathered = 0;
+        self.n_short = 0;
+        Ok(())
+    }
+
+    /// Writes frames behind those in the file, in whole chunks and one shorter one at the end.
+    fn write_frames(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
+        let first = self.state.n_frames;
+        if !self.encoding.compress {
+            // One run per field, so that all its frames are one view.
+            for (number, bytes) in fields.iter().enumerate().filter(|(_, bytes)| !bytes.is_empty())
+            {
+                let rows = self.state.schema.fields[number].rows() as u32;
+                let target = Target::Field(number as u32);
+                let header = data_header(target, first, n_frames, 0, rows, bytes.len() as u64);
+                self.add(header, bytes)?;
+            }
+        } else {
+            let mut blocks = Vec::new();
+            for start in (0..n_frames).step_by(self.chunk_frames as usize) {
+                let count = self.chunk_frames.min(n_frames - start);
+                for (number, spec) in self.state.schema.fields.iter().enumerate() {
+                    if spec.item_bytes()? > 0 {
+                        let rows = row_blocks(spec, count).into_iter();
+                        blocks.extend(rows.map(|rows| (start, count, number, rows)));
+                    }
+                }
+            }
+            let encode = |&(start, count, number, (first_row, rows)): &(u64, u64, usize, _)| {
+                let spec = &self.state.schema.fields[number];
+                let block = field_block(spec, count, rows);
+                let bytes = gather_rows(fields[number], spec, start, count, first_row, rows);
+                let options = options(self.encoding, self.state.schema.lossy[number]);
+                let target = Target::Field(number as u32);
+                let raw_bytes = bytes.len() as u64;
+                let mut header =
+                    data_header(target, first + start, count, first_row, rows, raw_bytes);
+                let encoded = (raw_bytes <= MAX_CODED)
+                    .then(|| codec::encode(&bytes, &block, &options))
+                    .flatten();
+                match encoded {
+                    Some((codec, bytes)) => {
+                        header.codec = codec;
+                        Piece { header, bytes }
+                    }
+                    None => Piece { header, bytes: bytes.into_owned() },
+                }
+            };
+            for piece in map_in_parallel(&blocks, encode) {
+                self.add(piece.header, &piece.bytes)?;
+            }
+        }
+        self.state.n_frames += n_frames;
+        Ok(())
+    }
+
+    /// Writes a data record and lets it count.
+    fn add(&mut self, header: RecordHeader, bytes: &[u8]) -> Result<()> {
+        let (offset, header) = self.file.append(header, bytes)?;
+        let chunk = Chunk { offset, used: header.count, header };
+        self.uncommitted.chunks.push(chunk);
+        let path = self.file.path();
+        self.state.add(chunk).map_err(|reason| Error::corrupt(path, "the schema", reason))
+    }
+
+    /// Lets only the first `n_frames` frames in the file count.
+    fn go_back(&mut self, n_frames: u64) {
+        let n_frames = n_frames.min(self.state.n_frames);
+        self.state.truncate(n_frames);
+        self.uncommitted.kept_frames = self.uncommitted.kept_frames.min(n_frames);
+        let (arrays, mut frames): (Vec<Chunk>, Vec<Chunk>) = self
+            .uncommitted
+            .chunks
+            .iter()
+            .partition(|chunk| matches!(chunk.header.target, Target::Array(_)));
+        cut(&mut frames, n_frames);
+        self.uncommitted.chunks = arrays;
+        self.uncommitted.chunks.extend(frames);
+    }
+
+    /// Writes a commit. It counts once the file is synced.
+    fn commit(&mut self) -> Result<()> {
+        let is_new = self.uncommitted.schema || self.uncommitted.first;
+        let commit = Commit {
+            kept_frames: self.uncommitted.kept_frames,
+            n_frames: self.state.n_frames,
+            tree: 0,
+            schema: is_new.then(|| self.state.schema.clone()),
+            chunks: std::mem::take(&mut self.uncommitted.chunks),
+        };
+        self.file.append_plain(RecordKind::Commit, &commit.encode()?)?;
+        self.uncommitted = Uncommitted {
+            kept_frames: self.state.n_frames,
+            schema: false,
+            chunks: Vec::new(),
+            first: false,
+        };
+        Ok(())
+    }
+}
+
+fn data_header(
+    target: Target,
+    first: u64,
+    count: u64,
+    first_row: u32,
+    rows: u32,
+    raw_bytes: u64,
+) -> RecordHeader {
+    RecordHeader {
+        kind: RecordKind::Data,
+        codec: RAW,
+        target,
+        padding: 0,
+        first,
+        count,
+        first_row,
+        rows,
+        raw_bytes,
+        stored_bytes: raw_bytes,
+        checksum: 0,
+    }
+}
+
+/// The bytes of some rows of some frames; in place where the rows are all there are.
+fn gather_rows<'a>(
+    bytes: &'a [u8],
+    spec: &FieldSpec,
+    first: u64,
+    count: u64,
+    first_row: u32,
+    rows: u32,
+) -> std::borrow::Cow<'a, [u8]> {
+    let item = spec.item_bytes().unwrap_or(0) as usize;
+    let frames = &bytes[first as usize * item..(first + count) as usize * item];
+    if u64::from(rows) == spec.rows() {
+        return frames.into();
+    }
+    let row = row_bytes(spec) as usize;
+    let (start, length) = (first_row as usize * row, rows as usize * row);
+    let mut gathered = Vec::with_capacity(length * count as usize);
+    for frame in frames.chunks_exact(item) {
+        gathered.extend_from_slice(&frame[start..start + length]);
+    }
+    gathered.into()
+}
+
+fn map_in_parallel<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {
+    match items {
+        [] => Vec::new(),
+        [item] => vec![map(item)],
+        _ => threads::run(|| items.par_iter().map(map).collect()),
+    }
+}
+
+/// What tells this content from any other: of what is stored, not of where in the file it is.
+fn content_id(head: &EntryHead, state: &State, tree: &[u8]) -> Result<[u8; 16]> {
+    let schema = serde_json::to_vec(&state.schema)
+        .map_err(|error| Error::argument("fields", error, "names that JSON can hold"))?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(head.kind.name().as_bytes()).update(&[0]);
+    hasher.update(&(schema.len() as u64).to_le_bytes()).update(&schema);
+    hasher.update(&(tree.len() as u64).to_le_bytes()).update(tree);
+    hasher.update(&state.n_frames.to_le_bytes());
+    for chunk in state.chunks() {
+        let header = RecordHeader { padding: 0, ..chunk.header };
+        hasher.update(&chunk.used.to_le_bytes()).update(&header.encode());
+    }
+    let mut id = [0; 16];
+    id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    Ok(id)
+}

@@ -1,0 +1,248 @@
+"""Checkpoints on disk: replaced, retained, damaged, listed, killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from proteinflex_optimization import (
+    CheckpointError,
+    CheckpointManager,
+    CorruptDataError,
+    InvalidTypeError,
+    UnsupportedFormatError,
+)
+
+
+@pytest.fixture
+def manager(tmp_path):
+    return CheckpointManager(tmp_path / "checkpoints", max_checkpoints=3)
+
+
+def test_the_path_is_the_directory_and_stays_the_same_when_replaced(manager):
+    path = manager.create_checkpoint("a", {"x": 1})
+    assert isinstance(path, str)
+    assert path == str(manager.base_dir / "a")
+    assert manager.create_checkpoint("a", {"x": 2}) == path
+    assert manager.load_checkpoint(path) == {"x": 2}
+    assert len(manager.list_checkpoints()) == 1
+
+
+def test_the_newest_are_kept_and_listed_last(manager):
+    for step in range(5):
+        manager.create_checkpoint(f"s{step}", {"x": step}, metadata={"step": (step,)})
+    listed = manager.list_checkpoints()
+    assert [row["checkpoint_id"] for row in listed] == ["s2", "s3", "s4"]
+    assert listed[-1]["path"] == manager.latest()
+    assert listed[-1]["metadata"] == {"step": (4,)}
+    assert listed[-1]["components"] == ["x"]
+    assert listed[-1]["valid"] is True
+    assert listed[-1]["size_bytes"] > 0
+    assert abs(listed[-1]["created_at"] - time.time()) < 60
+
+
+def test_without_cleanup_all_are_kept(tmp_path):
+    manager = CheckpointManager(tmp_path, 1, auto_cleanup=False)
+    for step in range(4):
+        manager.create_checkpoint(f"s{step}", {})
+    assert len(manager.list_checkpoints()) == 4
+    manager.delete("s1")
+    assert len(manager.list_checkpoints()) == 3
+    with pytest.raises(CheckpointError, match=r"no checkpoint \"s1\".*s0"):
+        manager.delete("s1")
+
+
+def test_latest_of_nothing_is_none(manager):
+    assert manager.latest() is None
+    assert manager.list_checkpoints() == []
+
+
+def test_what_is_loaded_stays_readable_when_retention_removes_it(manager):
+    path = manager.create_checkpoint("a", {"x": np.arange(100_000.0)})
+    loaded = manager.load_checkpoint(path)["x"]
+    for step in range(5):
+        manager.create_checkpoint(f"s{step}", {"x": step})
+    assert not os.path.exists(path)
+    np.testing.assert_array_equal(loaded, np.arange(100_000.0))
+
+
+def test_writing_into_a_mapped_array_never_changes_the_file(manager):
+    path = manager.create_checkpoint("a", {"x": np.zeros(10_000)})
+    loaded = manager.load_checkpoint(path)["x"]
+    assert not loaded.flags.owndata
+    loaded[:] = 7
+    assert manager.verify(path)["ok"]
+    np.testing.assert_array_equal(manager.load_checkpoint(path)["x"], np.zeros(10_000))
+
+
+def test_any_safetensors_reader_opens_a_component(manager):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    state = {"layer": {"weight": np.arange(6, dtype=np.float32).reshape(2, 3)}, "step": 3}
+    path = manager.create_checkpoint("a", {"model": state})
+    loaded = safetensors.load_file(os.path.join(path, "model.safetensors"))
+    np.testing.assert_array_equal(loaded["layer.weight"], state["layer"]["weight"])
+
+
+def damage(path, name, position):
+    file = os.path.join(path, name)
+    with open(file, "r+b") as opened:
+        opened.seek(position)
+        byte = opened.read(1)
+        opened.seek(position)
+        opened.write(bytes([byte[0] ^ 1]))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("name", "position"), [("model.safetensors", 500), ("values", 3), ("manifest.json", 40)]
+)
+def test_damage_is_found_and_named(manager, name, position):
+    manager.create_checkpoint("older", {"model": {"w": np.zeros(1000)}})
+    path = manager.create_checkpoint("a", {"model": {"w": np.zeros(1000), "n": [1, 2]}})
+    file = damage(path, name, position)
+    with pytest.raises(CorruptDataError, match=file):
+        manager.load_checkpoint(path)
+    if name != "manifest.json":
+        report = manager.verify(path)
+        assert not report["ok"]
+        assert [row["name"] for row in report["files"] if not row["ok"]] == [name]
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_named(manager, caplog):
+    older = manager.create_checkpoint("older", {"x": 1})
+    newest = manager.create_checkpoint("newest", {"x": 2})
+    os.truncate(os.path.join(newest, "values"), 1)
+    assert manager.latest() == older
+    assert "newest" in caplog.text
+    assert [row["valid"] for row in manager.list_checkpoints()] == [True, False]
+
+
+def test_a_missing_file_is_named(manager):
+    path = manager.create_checkpoint("a", {"x": np.zeros(10)})
+    os.remove(os.path.join(path, "x.safetensors"))
+    with pytest.raises(CorruptDataError, match="x.safetensors.*missing"):
+        manager.load_checkpoint(path)
+
+
+def test_what_is_no_checkpoint_is_said_to_be_none(manager, tmp_path):
+    for path in (tmp_path / "nothing", tmp_path):
+        with pytest.raises(CheckpointError, match="holds no checkpoint"):
+            manager.load_checkpoint(path)
+
+
+def test_a_symlink_is_not_followed_out_of_a_checkpoint(manager, tmp_path):
+    path = manager.create_checkpoint("a", {"x": np.zeros(10)})
+    target = tmp_path / "elsewhere"
+    file = os.path.join(path, "x.safetensors")
+    os.rename(file, target)
+    os.symlink(target, file)
+    with pytest.raises(CorruptDataError, match="not a regular file"):
+        manager.load_checkpoint(path)
+
+
+def test_a_newer_version_is_refused(manager):
+    path = manager.create_checkpoint("a", {"x": 1})
+    xxhash = pytest.importorskip("xxhash")
+    file = os.path.join(path, "manifest.json")
+    with open(file, "rb") as opened:
+        text = opened.read().rsplit(b"\nxxh3-64 ", 1)[0].replace(b'"version": 1', b'"version": 2')
+    with open(file, "wb") as opened:
+        opened.write(text + b"\nxxh3-64 " + xxhash.xxh3_64_hexdigest(text).encode() + b"\n")
+    with pytest.raises(UnsupportedFormatError, match="version 2 is newer than 1"):
+        manager.load_checkpoint(path)
+
+
+def test_an_asynchronous_save_is_of_the_state_at_the_call(manager):
+    state = {"x": np.zeros(200_000), "n": [1]}
+    pending = manager.create_checkpoint_async("a", {"s": state})
+    state["x"][:] = 9
+    state["n"].append(2)
+    path = pending.result(timeout=30)
+    assert pending.done()
+    loaded = manager.load_checkpoint(path)["s"]
+    assert loaded["x"].max() == 0
+    assert loaded["n"] == [1]
+
+
+def test_an_asynchronous_error_is_raised_by_result_and_by_the_next_save(tmp_path):
+    manager = CheckpointManager(tmp_path / "c")
+    (tmp_path / "c" / "taken").write_text("a file where a directory should be")
+    pending = manager.create_checkpoint_async("taken", {"x": 1})
+    with pytest.raises(OSError, match="taken"):
+        pending.result(30)
+    with pytest.raises(CheckpointError, match="taken"):
+        pending.result(30)
+    manager.create_checkpoint_async("taken", {"x": 1})
+    with pytest.raises(OSError, match="taken"):
+        manager.create_checkpoint("b", {"x": 1})
+    manager.create_checkpoint("b", {"x": 1})
+    with pytest.raises(InvalidTypeError):
+        manager.create_checkpoint_async("c", {"x": object()})
+
+
+def test_a_save_in_the_background_survives_the_end_of_the_interpreter(tmp_path):
+    code = (
+        "import sys, numpy as np; from proteinflex_optimization import CheckpointManager\n"
+        "m = CheckpointManager(sys.argv[1])\n"
+        "m.create_checkpoint_async('a', {'x': np.ones(2_000_000)})\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    manager = CheckpointManager(tmp_path)
+    assert manager.load_checkpoint(manager.latest())["x"].sum() == 2_000_000
+
+
+SAVE_FOREVER = """
+import sys, itertools, numpy as np
+from proteinflex_optimization import CheckpointManager
+manager = CheckpointManager(sys.argv[1], max_checkpoints=2)
+for step in itertools.count(int(sys.argv[2])):
+    state = {"step": step, "x": np.full(300_000, step, np.float64)}
+    manager.create_checkpoint(f"s{step % 5}", {"s": state})
+    print(step, flush=True)
+"""
+
+
+def test_kills_at_random_moments_lose_nothing_that_had_returned(tmp_path):
+    random = np.random.default_rng(5)
+    returned = 0
+    for _ in range(15):
+        job = subprocess.Popen(
+            [sys.executable, "-c", SAVE_FOREVER, str(tmp_path), str(returned + 1)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        first = job.stdout.readline()
+        time.sleep(random.uniform(0, 0.1))
+        os.kill(job.pid, signal.SIGKILL)
+        lines = [first, *job.stdout.readlines()]
+        job.wait()
+        returned = max(returned, *(int(line) for line in lines if line.endswith("\n")))
+        manager = CheckpointManager(tmp_path, max_checkpoints=2)
+        rows = manager.list_checkpoints()
+        assert all(row["valid"] for row in rows)
+        for row in rows:
+            state = manager.load_checkpoint(row["path"])["s"]
+            assert (state["x"] == state["step"]).all()
+        assert state["step"] >= returned
+        returned = state["step"]
+        litter = [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
+        assert litter == [".lock"]
+
+
+def test_two_processes_may_save_into_one_directory(tmp_path):
+    code = (
+        "import sys, numpy as np; from proteinflex_optimization import CheckpointManager\n"
+        "m = CheckpointManager(sys.argv[1], max_checkpoints=3)\n"
+        "for i in range(15): m.create_checkpoint(f'{sys.argv[2]}{i}', {'x': np.full(1000, i)})\n"
+    )
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in "ab"
+    ]
+    assert [job.wait(120) for job in jobs] == [0, 0]
+    manager = CheckpointManager(tmp_path, max_checkpoints=3)
+    rows = manager.list_checkpoints()
+    assert len(rows) == 3
+    assert all(manager.verify(row["path"])["ok"] for row in rows)

@@ -1,0 +1,116 @@
+"""`flexopt cache`: what it prints, what it removes and how it exits."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from proteinflex_optimization import DataHandler
+from proteinflex_optimization.cli import main
+from proteinflex_optimization.cli.cache import parse_size
+
+
+@pytest.fixture
+def handler(tmp_path):
+    handler = DataHandler(tmp_path / "cache", max_cache_size=0.01)
+    for number in range(4):
+        array = np.random.default_rng(number).integers(0, 256, 100_000, np.uint8)
+        handler.store_structure({"x": array}, f"entry {number}")
+    handler.store_trajectory({"frames": np.zeros((5, 4, 3), np.float32)}, "md\x1b[2J")
+    return handler
+
+
+def flexopt(handler, *arguments):
+    return main(["cache", arguments[0], "--dir", str(handler.cache_dir), *arguments[1:]])
+
+
+def test_ls_lists_entries_and_no_control_characters(handler, capsys):
+    assert flexopt(handler, "ls") == 0
+    text = capsys.readouterr().out
+    assert "entry 2" in text
+    assert "\x1b" not in text
+    assert "md\\x1b[2J" in text
+    assert "5 entries" in text
+    assert flexopt(handler, "ls", "--kind", "structure", "--sort", "size", "--json") == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert {entry["data_id"] for entry in entries} == {f"entry {number}" for number in range(4)}
+    assert entries[0]["stored_bytes"] > 100_000
+    assert flexopt(handler, "ls", "-q") == 0
+    assert capsys.readouterr().out.split() == handler.keys()
+
+
+def test_stats_say_how_full_it_is(handler, capsys):
+    assert flexopt(handler, "stats", "--json") == 0
+    stats = json.loads(capsys.readouterr().out)
+    assert stats["entries"] == 5
+    assert stats["max_bytes"] == 10_000_000
+    assert flexopt(handler, "stats") == 0
+    assert "10.0 MB" in capsys.readouterr().out
+
+
+def test_verify_exits_with_1_where_something_is_damaged(handler, capsys):
+    assert flexopt(handler, "verify") == 0
+    assert "5 checked, 0 damaged" in capsys.readouterr().out
+    key = handler.key_for("entry 1", kind="structure")
+    (path,) = Path(handler.cache_dir).glob(f"entries/*/{key}.*")
+    damaged = bytearray(path.read_bytes())
+    damaged[50_000] ^= 1
+    path.write_bytes(damaged)
+    assert flexopt(handler, "verify", "--json") == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["checked"] == 5
+    assert [entry["key"] for entry in report["damaged"]] == [key]
+    assert flexopt(handler, "verify") == 0
+    assert flexopt(handler, "verify", key) == 1
+
+
+def test_prune_says_what_it_would_do_and_does_it(handler, capsys):
+    handler.pin(handler.key_for("entry 0", kind="structure"))
+    before = handler.keys()
+    assert flexopt(handler, "prune", "--to", "250KB", "--dry-run", "--json") == 0
+    would = json.loads(capsys.readouterr().out)["would_remove"]
+    assert would == [handler.key_for(f"entry {n}", kind="structure") for n in (1, 2)]
+    assert handler.keys() == before
+    assert flexopt(handler, "prune", "--to", "250KB", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["evicted"] == 2
+    assert set(handler.keys()) == set(before) - set(would)
+
+
+def test_export_writes_arrays_and_trajectories(handler, tmp_path, capsys):
+    data = {"frames": np.ones((5, 4, 3), np.float32), "file": np.arange(5), "name": "x"}
+    key = handler.store_trajectory(data, "run")
+    assert flexopt(handler, "export", key, str(tmp_path / "run.npz")) == 0
+    assert "name" in capsys.readouterr().out
+    with np.load(tmp_path / "run.npz") as found:
+        assert sorted(found) == ["file", "frames"]
+        np.testing.assert_array_equal(found["frames"], data["frames"])
+    pytest.importorskip("MDAnalysis")
+    assert flexopt(handler, "export", key, str(tmp_path / "run.unknown")) == 2
+    assert "run.unknown" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "run.npz"]
+
+
+def test_rm_removes_and_names_what_is_not_there(handler, capsys):
+    key = handler.key_for("entry 1", kind="structure")
+    assert flexopt(handler, "rm", key) == 0
+    assert key not in handler
+    assert flexopt(handler, "rm", key, "../../etc/passwd") == 1
+    assert "etc/passwd" in capsys.readouterr().err
+
+
+def test_wrong_usage_exits_with_2(handler, tmp_path, capsys):
+    assert flexopt(handler, "prune", "--to", "much") == 2
+    assert "--to" in capsys.readouterr().err
+    assert main(["cache", "ls", "--dir", str(tmp_path / "missing")]) == 2
+    assert not (tmp_path / "missing").exists()
+    with pytest.raises(SystemExit) as exit_status:
+        main(["cache", "ls", "--kind", "other"])
+    assert exit_status.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("50GB", 50 * 10**9), ("1.5 mb", 1_500_000), ("7", 7), ("80%", 800), ("2k", 2000)],
+)
+def test_sizes_are_decimal_or_parts_of_the_limit(text, size):
+    assert parse_size(text, 1000) == size

@@ -1,0 +1,113 @@
+"""Damage is detected, named, set aside and counted; it is never data, and never a crash."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from proteinflex_optimization import CacheKeyError, CorruptDataError, DataHandler
+
+DATA = {
+    "frames": np.random.default_rng(1).normal(0, 10, (40, 30, 3)).astype(np.float32),
+    "time": np.arange(40) * 2.0,
+    "names": ["CA"] * 30,
+    "masses": np.full(30, 12.011),
+}
+
+
+def file_of(handler, key):
+    (path,) = Path(handler.cache_dir).glob(f"entries/*/{key}.*")
+    return path
+
+
+def loaded(handler, key):
+    try:
+        return handler.load_data(key), None
+    except CorruptDataError as error:
+        return None, str(error)
+
+
+def is_stored(found):
+    return list(found) == list(DATA) and all(
+        np.array_equal(found[name], DATA[name]) for name in DATA
+    )
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_a_flipped_byte_anywhere_is_never_other_data(tmp_path, compress):
+    handler = DataHandler(tmp_path, enable_compression=compress)
+    key = handler.store_trajectory(DATA, "md")
+    path = file_of(handler, key)
+    whole = path.read_bytes()
+    offsets = {*range(0, 200), *range(len(whole) - 200, len(whole))}
+    offsets |= set(np.random.default_rng(2).integers(0, len(whole), 100).tolist())
+    detected = 0
+    for offset in sorted(offsets):
+        damaged = bytearray(whole)
+        damaged[offset] ^= 0x5A
+        path.write_bytes(damaged)
+        found, message = loaded(handler, key)
+        if found is not None:
+            assert is_stored(found), f"other data after byte {offset}"
+            continue
+        detected += 1
+        assert path.name in message
+        assert key not in handler
+        with pytest.raises(CacheKeyError):
+            handler.load_data(key)
+    assert detected > 0.8 * len(offsets)
+    assert handler.get_cache_stats()["corrupt"] == detected
+
+
+def test_a_file_cut_short_anywhere_is_damage(tmp_path):
+    handler = DataHandler(tmp_path)
+    key = handler.store_trajectory(DATA, "md")
+    path = file_of(handler, key)
+    whole = path.read_bytes()
+    for length in [0, 1, 7, 8, 64, 100, len(whole) // 2, len(whole) - 100, len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(CorruptDataError, match="damaged"):
+            handler.load_data(key)
+    path.write_bytes(whole)
+    assert is_stored(handler.load_data(key))
+
+
+def test_a_handle_that_meets_damage_says_so_and_reads_what_is_whole(tmp_path):
+    handler = DataHandler(tmp_path, enable_compression=False)
+    frames = np.zeros((4000, 200, 3), np.float32)
+    key = handler.store_trajectory({"frames": frames}, "md")
+    trajectory = handler.open(key)
+    path = file_of(handler, key)
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(b"\xff" * 16)
+    with pytest.raises(CorruptDataError, match=path.name):
+        trajectory[:]
+    assert key not in handler
+    assert handler.get_cache_stats()["corrupt"] == 1
+    np.testing.assert_array_equal(trajectory[:5], frames[:5])
+
+
+def test_damage_is_recomputed_by_get_or_compute(tmp_path):
+    handler = DataHandler(tmp_path)
+    handler.get_or_compute("x", lambda: {"a": np.arange(1000)})
+    path = file_of(handler, handler.key_for("x", kind="structure"))
+    path.write_bytes(b"\0" * path.stat().st_size)
+    found = handler.get_or_compute("x", lambda: {"a": np.arange(1000) + 1})
+    assert found["a"][0] == 1
+    assert handler.get_cache_stats()["corrupt"] == 1
+
+
+def test_verify_names_each_damaged_entry(tmp_path):
+    handler = DataHandler(tmp_path)
+    keys = [handler.store_trajectory(DATA, str(number)) for number in range(4)]
+    assert handler.verify() == {"checked": 4, "ok": True, "damaged": []}
+    path = file_of(handler, keys[2])
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 3] ^= 1
+    path.write_bytes(damaged)
+    report = handler.verify()
+    assert not report["ok"]
+    assert [entry["key"] for entry in report["damaged"]] == [keys[2]]
+    assert path.name in report["damaged"][0]["reason"]
+    assert handler.verify()["ok"]
+    assert handler.cleanup()["set_aside"] == 1

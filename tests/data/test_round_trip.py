@@ -1,0 +1,217 @@
+"""What is stored comes back: names, dtypes, shapes and every bit."""
+
+import math
+import subprocess
+import sys
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from proteinflex_optimization import DataHandler
+
+
+def same(found, stored):
+    """Whether two values are the same to the last bit, and of the same types."""
+    if isinstance(stored, np.ndarray):
+        return (
+            type(found) is np.ndarray
+            and found.dtype == stored.dtype
+            and found.shape == stored.shape
+            and found.tobytes() == stored.tobytes()
+        )
+    if type(found) is not type(stored):
+        return False
+    if isinstance(stored, dict):
+        return list(found) == list(stored) and all(same(found[k], stored[k]) for k in stored)
+    if isinstance(stored, list | tuple):
+        return len(found) == len(stored) and all(map(same, found, stored))
+    if isinstance(stored, np.generic):
+        return found.dtype == stored.dtype and found.tobytes() == stored.tobytes()
+    if isinstance(stored, float):
+        return np.float64(found).tobytes() == np.float64(stored).tobytes()
+    return found == stored
+
+
+@pytest.fixture(params=[True, False], ids=["compressed", "plain"])
+def handler(request, tmp_path):
+    return DataHandler(tmp_path / "cache", enable_compression=request.param)
+
+
+ARRAYS = {
+    "float16": np.arange(7, dtype=np.float16),
+    "float32": np.array([0.1, -0.0, np.nan, np.inf, -np.inf, 1e-45], np.float32),
+    "float64": np.random.default_rng(1).normal(size=(3, 5, 7)),
+    "longdouble": np.array([1, 3], np.longdouble) / 3,
+    "complex64": np.array([1 + 2j, -0.0j], np.complex64),
+    "complex128": np.array([[1 + 2j]]),
+    "bool": np.array([True, False, True]),
+    "int8": np.arange(-3, 3, dtype=np.int8),
+    "uint64": np.array([2**64 - 1, 0], np.uint64),
+    "big_endian": np.arange(5, dtype=">i4"),
+    "text": np.array(["CA", "CB", "übung"]),
+    "bytes": np.array([b"ab", b"c"]),
+    "time": np.array(["2026-01-01", "NaT"], "datetime64[ns]"),
+    "span": np.array([1, 2], "timedelta64[ms]"),
+    "record": np.array([(1, 2.5, b"x")], [("i", "i4"), ("f", "f8"), ("s", "S3")]),
+    "padded": np.zeros(3, np.dtype([("a", "i1"), ("b", "f8")], align=True)),
+    "nested": np.zeros(2, [("m", "f4", (2, 2)), ("inner", [("x", "u2")])]),
+    "scalar": np.array(3.5),
+    "empty": np.empty((0, 3), np.float32),
+    "fortran": np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+    "strided": np.arange(20)[::3],
+    "transposed": np.arange(24).reshape(2, 3, 4).transpose(2, 0, 1),
+    "constant": np.full(1000, 7.25),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_of_every_dtype_and_layout(handler, name):
+    key = handler.store_structure({"array": ARRAYS[name]}, name)
+    assert same(handler.load_data(key)["array"], ARRAYS[name])
+
+
+def test_fortran_order_is_kept(handler):
+    key = handler.store_structure({"array": ARRAYS["fortran"]}, "x")
+    assert handler.load_data(key)["array"].flags.f_contiguous
+
+
+def test_plain_values_keep_their_types(handler):
+    data = {
+        "none": None,
+        "bool": True,
+        "int": -5,
+        "large": 2**64 - 1,
+        "huge": -(10**40),
+        "float": -0.0,
+        "nan": math.nan,
+        "complex": 1 - 2j,
+        "text": "α-helix\n\0",
+        "surrogate": "\ud800",
+        "long": "x" * 200_000,
+        "bytes": b"\x00\xff",
+        "many_bytes": bytes(range(256)) * 1000,
+        "tuple": (1, (2.0, "x"), []),
+        "list": [1, [2, [3]], ()],
+        "dict": {"a": {"b": (1,)}, 3: "int key", (1, "x"): None},
+        "numpy": [np.float32(1.5), np.int64(3), np.bool_(True)],
+        "in_list": [np.arange(3), {"deep": np.eye(2)}],
+    }
+    loaded = handler.load_data(handler.store_structure(data, "plain"))
+    assert same(loaded, data)
+
+
+def test_an_ordered_dict_may_be_stored(handler):
+    data = OrderedDict(b=np.arange(2), a=1)
+    assert list(handler.load_data(handler.store_structure(data, "x"))) == ["b", "a"]
+
+
+def test_the_same_array_twice_is_stored_once(handler):
+    array = np.random.default_rng(1).normal(size=50_000)
+    one = handler.info(handler.store_structure({"a": array}, "one"))["stored_bytes"]
+    two = handler.info(handler.store_structure({"a": array, "b": array}, "two"))["stored_bytes"]
+    assert two < 1.1 * one
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_trajectories_with_fields(handler, dtype):
+    random = np.random.default_rng(2)
+    data = {
+        "frames": random.normal(0, 20, (150, 11, 3)).astype(dtype),
+        "time": np.arange(150) * 0.5,
+        "box": np.repeat(np.eye(3, dtype=np.float32)[None], 150, 0),
+        "velocities": random.normal(size=(150, 11, 3)).astype(dtype),
+        "energy": random.normal(size=150),
+        "state": np.arange(150) % 3 == 0,
+        "masses": random.uniform(1, 16, 11),
+        "note": "x",
+    }
+    key = handler.store_trajectory(data, "md")
+    assert same(handler.load_data(key), data)
+    with handler.open(key) as trajectory:
+        assert set(trajectory.fields) >= {"frames", "time", "box", "velocities", "energy", "state"}
+        assert "masses" not in trajectory.fields
+
+
+@given(
+    frames=hnp.arrays(
+        st.sampled_from([np.uint32, np.uint64]),
+        st.tuples(st.integers(1, 70), st.integers(0, 5), st.just(3)),
+        elements={},
+        fill=st.nothing(),
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_any_bits_of_coordinates_round_trip(tmp_path_factory, frames):
+    frames = frames.view(np.float32 if frames.dtype == np.uint32 else np.float64)
+    handler = DataHandler(tmp_path_factory.mktemp("cache"))
+    loaded = handler.load_data(handler.store_trajectory({"frames": frames}, "x"))
+    assert same(loaded["frames"], frames)
+
+
+@pytest.mark.parametrize("precision", [0.01, 0.001])
+def test_a_precision_bounds_the_error(tmp_path, precision):
+    frames = np.random.default_rng(3).normal(0, 30, (100, 20, 3)).astype(np.float32)
+    frames[5, 3, 1] = np.nan
+    frames[6, 3, 1] = 1e30
+    handler = DataHandler(tmp_path)
+    key = handler.store_trajectory({"frames": frames, "time": np.arange(100) / 3}, "x",
+                                   precision=precision)
+    loaded = handler.load_data(key)
+    error = np.abs(loaded["frames"].astype(np.float64) - frames.astype(np.float64))
+    assert np.nanmax(error) <= precision / 2
+    assert np.isnan(loaded["frames"][5, 3, 1])
+    assert loaded["frames"][6, 3, 1] == np.float32(1e30)
+    assert same(loaded["time"], np.arange(100) / 3)
+    lossless = handler.store_trajectory({"frames": frames}, "y")
+    assert handler.info(key)["stored_bytes"] < 0.8 * handler.info(lossless)["stored_bytes"]
+
+
+def test_frames_may_come_from_an_iterable(handler):
+    frames = np.random.default_rng(4).normal(size=(130, 7, 3)).astype(np.float32)
+    time = np.arange(130.0)
+    one_by_one = handler.store_trajectory({"frames": iter(frames), "time": time}, "one")
+    blocks = (frames[start : start + 33] for start in range(0, 130, 33))
+    in_blocks = handler.store_trajectory({"frames": blocks}, "blocks")
+    assert same(handler.load_data(one_by_one), {"frames": frames, "time": time})
+    assert same(handler.load_data(in_blocks), {"frames": frames})
+
+
+def test_frames_may_be_a_memory_map(handler, tmp_path):
+    frames = np.random.default_rng(5).normal(size=(40, 7, 3)).astype(np.float32)
+    np.save(tmp_path / "frames.npy", frames)
+    mapped = np.load(tmp_path / "frames.npy", mmap_mode="r")
+    key = handler.store_trajectory({"frames": mapped}, "mapped")
+    assert same(handler.load_data(key), {"frames": frames})
+
+
+def test_another_process_finds_what_was_stored(handler):
+    key = handler.store_structure({"positions": np.arange(6.0).reshape(2, 3)}, "shared")
+    code = (
+        "import sys; from proteinflex_optimization import DataHandler\n"
+        "print(DataHandler(sys.argv[1]).load_data(sys.argv[2])['positions'].tolist())"
+    )
+    command = [sys.executable, "-c", code, str(handler.cache_dir), key]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]"
+
+
+@pytest.mark.torch
+def test_tensors_come_back_as_arrays(handler):
+    import torch
+
+    tensors = {
+        "plain": torch.arange(6.0).reshape(2, 3),
+        "grad": torch.ones(2, requires_grad=True),
+        "strided": torch.arange(10)[::2],
+        "bfloat16": torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
+    }
+    loaded = handler.load_data(handler.store_structure(tensors, "x"))
+    for name, tensor in tensors.items():
+        assert isinstance(loaded[name], np.ndarray)
+        np.testing.assert_array_equal(loaded[name], tensor.detach().float().numpy())
+    frames = torch.randn(5, 4, 3)
+    loaded = handler.load_data(handler.store_trajectory({"frames": frames}, "y"))
+    assert same(loaded["frames"], frames.numpy())

@@ -1,0 +1,117 @@
+"""Uncompressed arrays are views of the file; what is open stays readable."""
+
+import pickle
+import resource
+
+import numpy as np
+import pytest
+from proteinflex_optimization import CacheKeyError, DataHandler, InvalidArgumentError
+
+
+@pytest.fixture
+def frames():
+    return np.random.default_rng(1).normal(0, 10, (300, 50, 3)).astype(np.float32)
+
+
+@pytest.fixture(params=[True, False], ids=["compressed", "plain"])
+def trajectory(request, tmp_path, frames):
+    handler = DataHandler(tmp_path, enable_compression=request.param)
+    data = {"frames": frames, "time": np.arange(300) * 2.0}
+    return handler.open(handler.store_trajectory(data, "md", {"timestep": 2.0}))
+
+
+def test_plain_arrays_are_read_only_views_of_the_mapping(tmp_path):
+    handler = DataHandler(tmp_path, enable_compression=False)
+    array = np.random.default_rng(2).normal(size=(1000, 1000))
+    key = handler.store_structure({"array": array}, "x")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    views = [handler.load_data(key)["array"] for _ in range(50)]
+    assert not views[0].flags.owndata
+    assert not views[0].flags.writeable
+    with pytest.raises(ValueError, match="read-only"):
+        views[0][0, 0] = 1
+    # 50 copies would take 400 MB.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+    assert handler.get_cache_stats()["memory"]["mapped_bytes"] >= 50 * array.nbytes
+
+
+def test_a_view_outlives_handler_entry_and_file(tmp_path):
+    handler = DataHandler(tmp_path, enable_compression=False)
+    array = np.arange(100_000.0)
+    key = handler.store_structure({"array": array}, "x")
+    view = handler.load_data(key)["array"]
+    handler.store_structure({"array": -array}, "x")
+    handler.remove(key)
+    del handler
+    np.testing.assert_array_equal(view, array)
+
+
+def test_the_handle_tells_what_it_is_of(trajectory, frames):
+    assert len(trajectory) == trajectory.n_frames == 300
+    assert trajectory.shape == (300, 50, 3)
+    assert trajectory.n_atoms == 50
+    assert trajectory.dtype == np.float32
+    assert trajectory.metadata == {"timestep": 2.0}
+    np.testing.assert_array_equal(trajectory.time, np.arange(300) * 2.0)
+    assert "300 frames × 50 atoms" in repr(trajectory)
+    np.testing.assert_array_equal(np.asarray(trajectory), frames)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [0, -1, 299, np.int64(7), slice(None), slice(10, 20), slice(None, None, -1),
+     slice(250, 3, -7), slice(5, 5), slice(-10, None, 3), slice(0, 10**9)],
+)
+def test_frames_are_selected_as_from_an_array(trajectory, frames, index):
+    np.testing.assert_array_equal(trajectory[index], frames[index])
+
+
+@pytest.mark.parametrize(
+    "atoms",
+    [[3], [5, 1, 1, -1], np.arange(50) % 2 == 0, slice(10, 20), slice(None, None, -1), [], 7],
+)
+def test_atoms_are_selected_as_from_an_array(trajectory, frames, atoms):
+    expected = np.atleast_3d(frames[40:200:9][:, np.atleast_1d(np.arange(50)[atoms])])
+    np.testing.assert_array_equal(trajectory.read(40, 200, 9, atoms=atoms), expected)
+
+
+def test_out_is_filled_and_given_back(trajectory, frames):
+    out = np.empty((10, 50, 3), np.float32)
+    assert trajectory.read(20, 40, 2, out=out) is out
+    np.testing.assert_array_equal(out, frames[20:40:2])
+
+
+def test_what_can_not_be_read_is_named(trajectory):
+    with pytest.raises(InvalidArgumentError, match="atoms"):
+        trajectory.read(atoms=[50])
+    with pytest.raises(InvalidArgumentError, match="atoms"):
+        trajectory.read(atoms=["CA"])
+    with pytest.raises(InvalidArgumentError, match="field='forces'|field=\"forces\""):
+        trajectory.read(field="forces")
+    with pytest.raises(InvalidArgumentError, match="out"):
+        trajectory.read(out=np.empty((300, 50, 3)))
+    with pytest.raises(InvalidArgumentError, match="start"):
+        trajectory.read(1.5)
+    with pytest.raises(IndexError, match="300 frames"):
+        trajectory[300]
+
+
+def test_iteration_gives_every_frame(trajectory, frames):
+    count = 0
+    for frame, expected in zip(trajectory, frames, strict=True):
+        np.testing.assert_array_equal(frame, expected)
+        count += 1
+    assert count == 300
+
+
+def test_a_handle_pickles_as_its_place(trajectory, frames):
+    pickled = pickle.dumps(trajectory)
+    assert len(pickled) < 1000
+    np.testing.assert_array_equal(pickle.loads(pickled)[17], frames[17])
+
+
+def test_a_pickled_handle_does_not_give_other_data(trajectory, frames):
+    pickled = pickle.dumps(trajectory)
+    DataHandler(trajectory.cache_dir).store_trajectory({"frames": frames + 1}, "md")
+    with pytest.raises(CacheKeyError, match="replaced"):
+        pickle.loads(pickled)

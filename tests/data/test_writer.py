@@ -1,0 +1,157 @@
+"""Trajectories that are written while they are computed."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from proteinflex_optimization import CacheKeyError, DataHandler, InvalidArgumentError
+
+
+def frames(start, stop, n_atoms=20):
+    """Frames that tell their number."""
+    base = np.random.default_rng(5).normal(0, 10, (n_atoms, 3))
+    return (base + np.arange(start, stop)[:, None, None] * 0.25).astype(np.float32)
+
+
+@pytest.fixture
+def handler(tmp_path):
+    return DataHandler(tmp_path)
+
+
+def test_frames_appear_when_the_writer_is_closed(handler):
+    key = handler.key_for("md")
+    with handler.trajectory_writer("md", {"timestep": 2.0}) as writer:
+        writer.append(frames(0, 10), time=np.arange(10.0))
+        writer.append(frames(10, 11)[0], time=10.0)
+        writer.flush()
+        assert writer.n_frames == 11
+        assert key not in handler
+        with pytest.raises(CacheKeyError):
+            handler.open(key)
+    trajectory = handler.open(key)
+    np.testing.assert_array_equal(trajectory[:], frames(0, 11))
+    np.testing.assert_array_equal(trajectory.time, np.arange(11.0))
+    assert trajectory.metadata == {"timestep": 2.0}
+    assert list(handler.load_data(key)) == ["frames", "time"]
+
+
+def test_an_error_leaves_the_trajectory_to_be_resumed(handler):
+    with pytest.raises(ZeroDivisionError):
+        append_and_fail(handler)
+    assert handler.key_for("md") not in handler
+    assert handler.cleanup()["unfinished"] == 0
+    with handler.trajectory_writer("md", resume=True) as writer:
+        assert writer.n_frames == 7
+        writer.append(frames(7, 9))
+    np.testing.assert_array_equal(handler.open(handler.key_for("md"))[:], frames(0, 9))
+
+
+def append_and_fail(handler):
+    with handler.trajectory_writer("md") as writer:
+        writer.append(frames(0, 7))
+        raise ZeroDivisionError
+
+
+def test_what_does_not_fit_the_earlier_frames_is_refused_whole(handler):
+    with handler.trajectory_writer("md") as writer:
+        writer.append(frames(0, 2), step=np.arange(2))
+        for arguments, fields, name in [
+            ((frames(2, 4, n_atoms=19),), {"step": np.arange(2)}, "frames"),
+            ((frames(2, 4).astype(np.float64),), {"step": np.arange(2)}, "frames"),
+            ((frames(2, 4),), {"step": np.arange(3)}, "step"),
+            ((frames(2, 4),), {"step": np.arange(2.0)}, "step"),
+            ((frames(2, 4),), {}, "step"),
+            ((frames(2, 4),), {"step": np.arange(2), "energy": np.zeros(2)}, "energy"),
+            ((np.zeros((2, 20, 2), np.float32),), {"step": np.arange(2)}, "frames"),
+        ]:
+            with pytest.raises(InvalidArgumentError, match=name):
+                writer.append(*arguments, **fields)
+            assert writer.n_frames == 2
+        writer.append(frames(2, 4), step=np.arange(2, 4))
+    np.testing.assert_array_equal(handler.load_data(writer.key)["step"], np.arange(4))
+
+
+def test_one_writer_at_a_time(handler, tmp_path):
+    with handler.trajectory_writer("md") as writer:
+        writer.append(frames(0, 1))
+        for other in (handler, DataHandler(tmp_path)):
+            with pytest.raises(InvalidArgumentError, match="writing"):
+                other.trajectory_writer("md", resume=True)
+        with handler.trajectory_writer("another") as other:
+            other.append(frames(0, 1))
+
+
+def test_a_forked_child_does_not_keep_the_lock_of_a_closed_writer(handler):
+    writer = handler.trajectory_writer("md")
+    writer.append(frames(0, 1))
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
+    child.start()
+    try:
+        writer.close()
+        with handler.trajectory_writer("md") as writer:
+            writer.append(frames(0, 2))
+    finally:
+        child.kill()
+        child.join()
+    assert handler.open(writer.key).n_frames == 2
+
+
+def test_what_was_written_can_be_read_back_and_cut_short(handler):
+    with handler.trajectory_writer("md") as writer:
+        writer.append(frames(0, 100), step=np.arange(100) * 10)
+        np.testing.assert_array_equal(writer.read("step"), np.arange(100) * 10)
+        writer.truncate(40)
+        assert writer.n_frames == 40
+        writer.append(frames(40, 50), step=np.arange(40, 50) * 10)
+        np.testing.assert_array_equal(writer.read("step"), np.arange(50) * 10)
+        np.testing.assert_array_equal(writer.read("frames"), frames(0, 50))
+        with pytest.raises(InvalidArgumentError, match="energy"):
+            writer.read("energy")
+    np.testing.assert_array_equal(handler.open(writer.key)[:], frames(0, 50))
+
+
+WRITER = """
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[2])
+from test_writer import frames
+from proteinflex_optimization import DataHandler
+
+writer = DataHandler(sys.argv[1]).trajectory_writer("md", resume=True)
+n = writer.n_frames
+while True:
+    writer.append(frames(n, n + 3), step=np.arange(n, n + 3))
+    n += 3
+    if n % 2:
+        writer.flush()
+        print(n, flush=True)
+"""
+
+
+def test_flushed_frames_survive_kill_9_of_the_writer(handler, tmp_path):
+    random = np.random.default_rng(1)
+    flushed = 0
+    here = str(Path(__file__).parent)
+    for _ in range(6):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path), here], stdout=subprocess.PIPE, text=True
+        ) as job:
+            lines = [job.stdout.readline()]
+            time.sleep(random.uniform(0, 0.05))
+            os.kill(job.pid, signal.SIGKILL)
+            lines += job.stdout.read().split()
+        # The last line may be cut short by the kill.
+        flushed = max([flushed, *(int(line) for line in lines[:-1])])
+        assert handler.get_cache_stats()["unfinished"] == 1
+    with handler.trajectory_writer("md", resume=True) as writer:
+        n_frames = writer.n_frames
+        assert n_frames >= flushed > 0
+    trajectory = handler.open(handler.key_for("md"))
+    np.testing.assert_array_equal(trajectory[:], frames(0, n_frames))
+    np.testing.assert_array_equal(trajectory.read(field="step"), np.arange(n_frames))

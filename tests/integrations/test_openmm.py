@@ -1,0 +1,221 @@
+"""Trajectories of real OpenMM simulations, and what restarts make of them."""
+
+import subprocess
+import sys
+
+import numpy as np
+import openmm
+import pytest
+from openmm import app, unit
+from proteinflex_optimization import DataHandler, InvalidArgumentError
+from proteinflex_optimization.integrations.openmm import TrajectoryReporter
+
+INTERVAL = 100
+
+
+def simulation(periodic=False):
+    """Give a small chain of charged particles on springs, the same each time."""
+    topology = app.Topology()
+    residue = topology.addResidue("CHN", topology.addChain())
+    system = openmm.System()
+    bonds = openmm.HarmonicBondForce()
+    for index in range(12):
+        topology.addAtom("C", app.element.carbon, residue)
+        system.addParticle(12.0)
+        if index:
+            bonds.addBond(index - 1, index, 0.15, 1000.0)
+    bonds.setUsesPeriodicBoundaryConditions(periodic)
+    system.addForce(bonds)
+    if periodic:
+        system.setDefaultPeriodicBoxVectors((2, 0, 0), (0, 3, 0), (0, 0, 4))
+    integrator = openmm.LangevinMiddleIntegrator(300, 1.0, 0.002)
+    integrator.setRandomNumberSeed(1)
+    made = app.Simulation(
+        topology, system, integrator, openmm.Platform.getPlatformByName("Reference")
+    )
+    made.context.setPositions([(0.15 * index, 0, 0) for index in range(12)])
+    made.context.setVelocitiesToTemperature(300, 1)
+    return made
+
+
+@pytest.fixture
+def handler(tmp_path):
+    return DataHandler(tmp_path)
+
+
+def stored(handler):
+    return handler.load_data(handler.key_for("md"))
+
+
+def test_frames_carry_positions_steps_and_times(handler):
+    run = simulation()
+    expected = []
+    with TrajectoryReporter(handler, "md", INTERVAL, precision=None, metadata={"n": 1}) as reporter:
+        run.reporters.append(reporter)
+        for _ in range(5):
+            run.step(INTERVAL)
+            state = run.context.getState(positions=True)
+            expected.append(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
+    found = stored(handler)
+    assert list(found) == ["frames", "step", "time"]
+    assert found["frames"].dtype == np.float32
+    np.testing.assert_array_equal(found["frames"], np.array(expected).astype(np.float32))
+    assert found["step"].tolist() == [100, 200, 300, 400, 500]
+    assert found["step"].dtype == np.int64
+    np.testing.assert_allclose(found["time"], np.arange(1, 6) * 0.2)
+    assert handler.open(handler.key_for("md")).metadata == {"n": 1}
+    assert reporter.n_frames == 5
+
+
+def test_precision_bounds_the_error_in_angstrom(handler):
+    for data_id, precision in [("md", 0.001), ("exact", None)]:
+        run = simulation()
+        with TrajectoryReporter(handler, data_id, 10, precision=precision) as reporter:
+            run.reporters.append(reporter)
+            run.step(200)
+    rounded, exact = (
+        handler.load_data(handler.key_for(name))["frames"].astype(float) for name in ("md", "exact")
+    )
+    error = np.abs(rounded - exact).max()
+    assert 0 < error <= 0.0005 + np.spacing(np.float32(np.abs(exact).max()))
+
+
+def test_everything_that_can_be_asked_for_is_stored(handler):
+    run = simulation(periodic=True)
+    with TrajectoryReporter(
+        handler, "md", 10, precision=None, velocities=True, forces=True, energies=True
+    ) as reporter:
+        run.reporters.append(reporter)
+        run.step(10)
+    state = run.context.getState(velocities=True, forces=True, energy=True)
+    found = stored(handler)
+    np.testing.assert_array_equal(found["box"], [np.diag([20.0, 30.0, 40.0])])
+    velocities = state.getVelocities(asNumpy=True).value_in_unit(unit.angstrom / unit.picosecond)
+    np.testing.assert_allclose(found["velocities"][0], velocities, rtol=1e-6)
+    np.testing.assert_allclose(found["forces"][0], state.getForces(asNumpy=True)._value, rtol=1e-5)
+    energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+    np.testing.assert_allclose(found["potential"], [energy])
+    assert found["kinetic"][0] > 0
+
+
+@pytest.mark.parametrize("ended", ["killed", "failed", "closed"])
+def test_a_restart_from_a_checkpoint_gives_each_frame_once(handler, caplog, ended):
+    """OpenMM's own reporters give 14 frames here, labelled up to step 1400."""
+    run = simulation()
+    reporter = TrajectoryReporter(handler, "md", INTERVAL)
+    run.reporters.append(reporter)
+    run.step(500)
+    checkpoint = run.context.createCheckpoint()
+    run.step(400)
+    assert reporter.n_frames == 9
+    if ended == "closed":
+        reporter.close()
+    else:
+        reporter.__exit__(RuntimeError, RuntimeError("killed"), None)
+    del run, reporter
+
+    again = simulation()
+    again.context.loadCheckpoint(checkpoint)
+    again.currentStep = 500
+    caplog.set_level("INFO", logger="proteinflex_optimization")
+    with TrajectoryReporter(handler, "md", INTERVAL) as reporter:
+        again.reporters.append(reporter)
+        again.step(500)
+    found = stored(handler)
+    assert found["step"].tolist() == list(range(100, 1001, 100))
+    np.testing.assert_allclose(found["time"], found["step"] * 0.002)
+    messages = [record.getMessage() for record in caplog.records if "md" in record.getMessage()]
+    assert len(messages) == 1
+    assert "4" in messages[0] or "5 of its 9" in messages[0]
+
+    # The same as a run that was never interrupted, until the checkpoint.
+    whole = simulation()
+    with TrajectoryReporter(handler, "whole", INTERVAL) as reporter:
+        whole.reporters.append(reporter)
+        whole.step(500)
+    np.testing.assert_array_equal(
+        found["frames"][:5], handler.load_data(handler.key_for("whole"))["frames"]
+    )
+
+
+def test_two_restarts_from_the_same_checkpoint_and_resume_at(handler):
+    run = simulation()
+    with TrajectoryReporter(handler, "md", INTERVAL) as reporter:
+        run.reporters.append(reporter)
+        run.step(400)
+    for _ in range(2):
+        again = simulation()
+        again.currentStep = 250
+        with TrajectoryReporter(handler, "md", INTERVAL) as reporter:
+            reporter.resume_at(again.currentStep)
+            assert reporter.n_frames == 2
+            again.reporters.append(reporter)
+            again.step(350)
+        assert stored(handler)["step"].tolist() == [100, 200, 300, 400, 500, 600]
+
+
+def test_a_simulation_set_back_meanwhile_writes_no_step_twice(handler):
+    run = simulation()
+    with TrajectoryReporter(handler, "md", INTERVAL) as reporter:
+        run.reporters.append(reporter)
+        run.step(300)
+        checkpoint = run.context.createCheckpoint()
+        run.step(300)
+        run.context.loadCheckpoint(checkpoint)
+        run.currentStep = 300
+        run.step(200)
+    assert stored(handler)["step"].tolist() == [100, 200, 300, 400, 500]
+
+
+def test_resume_false_begins_anew(handler):
+    for steps in (300, 200):
+        run = simulation()
+        with TrajectoryReporter(handler, "md", INTERVAL, resume=False) as reporter:
+            run.reporters.append(reporter)
+            run.step(steps)
+    assert stored(handler)["step"].tolist() == [100, 200]
+
+
+def test_an_unstable_simulation_is_named_and_earlier_frames_are_kept(handler):
+    run = simulation()
+    reporter = TrajectoryReporter(handler, "md", INTERVAL)
+    run.reporters.append(reporter)
+    run.step(200)
+    positions = run.context.getState(positions=True).getPositions(asNumpy=True)._value
+    positions[7] = np.nan
+    run.context.setPositions(positions)
+    with pytest.raises(InvalidArgumentError, match=r"position of atom \d+ at step 300 is \[nan"):
+        run.step(100)
+    reporter.close()
+    assert stored(handler)["step"].tolist() == [100, 200]
+
+
+def test_a_script_that_never_closes_its_reporter_leaves_a_trajectory(tmp_path):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from test_openmm import simulation\n"
+        "from proteinflex_optimization import DataHandler\n"
+        "from proteinflex_optimization.integrations.openmm import TrajectoryReporter\n"
+        "run = simulation()\n"
+        "run.reporters.append(TrajectoryReporter(DataHandler(sys.argv[1]), 'md', 100))\n"
+        "run.step(300)\n"
+    )
+    here = str(__file__).rsplit("/", 1)[0]
+    subprocess.run([sys.executable, "-c", script, str(tmp_path), here], check=True, timeout=120)
+    handler = DataHandler(tmp_path)
+    assert stored(handler)["step"].tolist() == [100, 200, 300]
+
+
+@pytest.mark.parametrize("interval", [0, -1, 1.5, "10", True])
+def test_an_interval_that_is_none_is_refused(handler, interval):
+    with pytest.raises(InvalidArgumentError, match="interval"):
+        TrajectoryReporter(handler, "md", interval)
+    assert handler.get_cache_stats()["unfinished"] == 0
+
+
+def test_a_trajectory_of_another_kind_is_not_mixed_with_the_simulation(handler):
+    handler.store_trajectory({"frames": np.zeros((3, 12, 3), np.float32)}, "md")
+    run = simulation()
+    run.reporters.append(TrajectoryReporter(handler, "md", INTERVAL))
+    with pytest.raises(InvalidArgumentError, match="resume=False"):
+        run.step(100)
