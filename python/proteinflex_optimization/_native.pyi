@@ -257,3 +257,54 @@ class TaskHandle:
     ) -> None: ...
     def _budgets(self, task: str, gpu_indices: Iterable[SupportsIndex]) -> list[dict[str, Any]]: ...
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
+
+# --- checkpoint ---
+
+@disjoint_base
+class CheckpointManager:
+    def __new__(
+        cls,
+        base_dir: str | os.PathLike[str],
+        max_checkpoints: int = 5,
+        auto_cleanup: bool = True,
+        *,
+        durable: bool = True,
+    ) -> Self: ...
+    @property
+    def base_dir(self) -> os.PathLike[str]: ...
+    def create_checkpoint(
+        self,
+        checkpoint_id: str,
+        component_states: Mapping[str, Any],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        allow_pickle: bool = False,
+    ) -> str: ...
+    def create_checkpoint_async(
+        self,
+        checkpoint_id: str,
+        component_states: Mapping[str, Any],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        allow_pickle: bool = False,
+    ) -> PendingCheckpoint: ...
+    def load_checkpoint(
+        self,
+        checkpoint_path: str | os.PathLike[str],
+        *,
+        components: Iterable[str] | None = None,
+        mmap: bool = True,
+        device: Any = None,
+        verify: bool = True,
+        allow_pickle: bool = False,
+    ) -> dict[str, Any]: ...
+    def list_checkpoints(self) -> list[dict[str, Any]]: ...
+    def latest(self) -> str | None: ...
+    def verify(self, checkpoint_path: str | os.PathLike[str]) -> dict[str, Any]: ...
+    def delete(self, checkpoint_id: str) -> None: ...
+    def wait(self) -> None: ...
+
+@final
+class PendingCheckpoint:
+    def result(self, timeout: float | None = None) -> str: ...
+    def done(self) -> bool: ...
