@@ -5,7 +5,7 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from typing_extensions import Self
+from typing_extensions import Self, disjoint_base
 
 __version__: str
 
@@ -147,6 +147,7 @@ class TrajectoryWriter:
 
 # --- progress ---
 
+@disjoint_base
 class ProgressTracker:
     def __new__(
         cls,
