@@ -212,6 +212,7 @@ class GPUManager:
 
 # --- progress ---
 
+@disjoint_base
 class ProgressTracker:
     def __new__(
         cls,
