@@ -7,10 +7,63 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self, disjoint_base
 
+__all__: list[str]
 __version__: str
+
+# --- checkpoint ---
+
+@disjoint_base
+class CheckpointManager:
+    def __new__(
+        cls,
+        base_dir: str | os.PathLike[str],
+        max_checkpoints: int = 5,
+        auto_cleanup: bool = True,
+        *,
+        durable: bool = True,
+    ) -> Self: ...
+    @property
+    def base_dir(self) -> os.PathLike[str]: ...
+    def create_checkpoint(
+        self,
+        checkpoint_id: str,
+        component_states: Mapping[str, Any],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        allow_pickle: bool = False,
+    ) -> str: ...
+    def create_checkpoint_async(
+        self,
+        checkpoint_id: str,
+        component_states: Mapping[str, Any],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        allow_pickle: bool = False,
+    ) -> PendingCheckpoint: ...
+    def load_checkpoint(
+        self,
+        checkpoint_path: str | os.PathLike[str],
+        *,
+        components: Iterable[str] | None = None,
+        mmap: bool = True,
+        device: Any = None,
+        verify: bool = True,
+        allow_pickle: bool = False,
+    ) -> dict[str, Any]: ...
+    def list_checkpoints(self) -> list[dict[str, Any]]: ...
+    def latest(self) -> str | None: ...
+    def verify(self, checkpoint_path: str | os.PathLike[str]) -> dict[str, Any]: ...
+    def delete(self, checkpoint_id: str) -> None: ...
+    def wait(self) -> None: ...
+
+@final
+class PendingCheckpoint:
+    def result(self, timeout: float | None = None) -> str: ...
+    def done(self) -> bool: ...
 
 # --- data ---
 
+@disjoint_base
 class DataHandler:
     def __new__(
         cls,
@@ -71,6 +124,7 @@ class DataHandler:
     ) -> dict[str, Any]: ...
     def get_cache_stats(self) -> dict[str, Any]: ...
 
+@disjoint_base
 class Trajectory:
     def __new__(cls, handler: DataHandler, key: str) -> Self: ...
     def __len__(self) -> int: ...
@@ -147,6 +201,7 @@ class TrajectoryWriter:
     ) -> None: ...
 
 # --- gpu ---
+
 def is_out_of_memory(class_name: str, message: str) -> bool: ...
 
 @disjoint_base
@@ -209,6 +264,13 @@ class GPUManager:
         chunk: int | None = None,
         gpu_indices: Iterable[SupportsIndex] | None = None,
     ) -> None: ...
+    def cuda_env(self, gpu_indices: Iterable[SupportsIndex]) -> dict[str, str]: ...
+    def _holds(self, task: str) -> bool: ...
+    def _check_batch(
+        self, task: str, batch_size: int, length: int | None = None, chunk: int | None = None
+    ) -> None: ...
+    def _budgets(self, task: str, gpu_indices: Iterable[SupportsIndex]) -> list[dict[str, Any]]: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
 
 # --- progress ---
 
@@ -256,56 +318,11 @@ class TaskHandle:
         value: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None: ...
-    def _budgets(self, task: str, gpu_indices: Iterable[SupportsIndex]) -> list[dict[str, Any]]: ...
-    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
-
-# --- checkpoint ---
-
-@disjoint_base
-class CheckpointManager:
-    def __new__(
-        cls,
-        base_dir: str | os.PathLike[str],
-        max_checkpoints: int = 5,
-        auto_cleanup: bool = True,
-        *,
-        durable: bool = True,
-    ) -> Self: ...
-    @property
-    def base_dir(self) -> os.PathLike[str]: ...
-    def create_checkpoint(
-        self,
-        checkpoint_id: str,
-        component_states: Mapping[str, Any],
-        *,
-        metadata: Mapping[str, Any] | None = None,
-        allow_pickle: bool = False,
-    ) -> str: ...
-    def create_checkpoint_async(
-        self,
-        checkpoint_id: str,
-        component_states: Mapping[str, Any],
-        *,
-        metadata: Mapping[str, Any] | None = None,
-        allow_pickle: bool = False,
-    ) -> PendingCheckpoint: ...
-    def load_checkpoint(
-        self,
-        checkpoint_path: str | os.PathLike[str],
-        *,
-        components: Iterable[str] | None = None,
-        mmap: bool = True,
-        device: Any = None,
-        verify: bool = True,
-        allow_pickle: bool = False,
-    ) -> dict[str, Any]: ...
-    def list_checkpoints(self) -> list[dict[str, Any]]: ...
-    def latest(self) -> str | None: ...
-    def verify(self, checkpoint_path: str | os.PathLike[str]) -> dict[str, Any]: ...
-    def delete(self, checkpoint_id: str) -> None: ...
-    def wait(self) -> None: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
-class PendingCheckpoint:
-    def result(self, timeout: float | None = None) -> str: ...
-    def done(self) -> bool: ...
+class ProgressReader:
+    def __new__(cls, directory: str | os.PathLike[str]) -> Self: ...
+    def get_progress(self) -> dict[str, Any]: ...
+    @property
+    def directory(self) -> str: ...

@@ -58,7 +58,9 @@ def test_checkpoints_are_listed_newest_last(checkpoints):
     done = flexopt("checkpoints", "ls", checkpoints)
     assert done.returncode == 0
     assert [line.split()[0] for line in done.stdout.splitlines()[:3]] == [
-        "step-0", "step-1", "step-2",
+        "step-0",
+        "step-1",
+        "step-2",
     ]
     listed = json.loads(flexopt("checkpoints", "ls", checkpoints, "--json").stdout)
     assert listed["latest"] == str(checkpoints / "step-2")
