@@ -1,5 +1,7 @@
 //! What an update costs in the core, and what it costs to show a board.
 
+#![expect(clippy::unwrap_used, reason = "a benchmark that fails has nothing to measure")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 

@@ -21,7 +21,7 @@ def parse(description: str) -> np.dtype[Any]:
     ValueError
         The text is not such a description.
     """
-    dtype = np.dtype(_parsed(json.loads(description)))
+    dtype: np.dtype[Any] = np.dtype(_parsed(json.loads(description)))
     if dtype.hasobject:
         raise ValueError("a stored dtype never holds objects")
     return dtype

@@ -7,7 +7,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self, disjoint_base
 
-__all__: list[str]
+__all__ = [
+    "CheckpointManager",
+    "DataHandler",
+    "GPUManager",
+    "PendingCheckpoint",
+    "ProgressReader",
+    "ProgressTracker",
+    "TaskHandle",
+    "Trajectory",
+    "TrajectoryWriter",
+    "__version__",
+    "is_out_of_memory",
+]
+
 __version__: str
 
 # --- checkpoint ---

@@ -273,10 +273,10 @@ def _restore_enum(content: list[Any]) -> Any:
 
 def _restore_dataclass(content: list[Any]) -> Any:
     module, name, attributes = content
-    kind = _find_class(module, name)
+    kind: Any = _find_class(module, name)
     if not dataclasses.is_dataclass(kind):
         raise CheckpointError(f"{module}.{name} of a stored value is not a dataclass any more")
-    value = object.__new__(kind)
+    value: Any = object.__new__(kind)  # type: ignore[arg-type]
     for attribute, item in attributes.items():
         # As it was, also where the class is frozen, and without running its __init__.
         object.__setattr__(value, attribute, item)

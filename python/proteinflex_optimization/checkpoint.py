@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 from . import _native
@@ -19,8 +20,41 @@ _managers: weakref.WeakSet[CheckpointManager] = weakref.WeakSet()
 class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the native class's
     __doc__ = _native.CheckpointManager.__doc__
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def create_checkpoint_async(
+        self,
+        checkpoint_id: str,
+        component_states: Mapping[str, Any],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        allow_pickle: bool = False,
+    ) -> _native.PendingCheckpoint:
+        """Save a state in the background.
+
+        The state is copied before this returns, so it may be changed at once. One checkpoint is
+        made at a time: an earlier one is waited for. The interpreter does not end before it is done.
+
+        Parameters
+        ----------
+        checkpoint_id, component_states, metadata, allow_pickle
+            As for `create_checkpoint`.
+
+        Returns
+        -------
+        PendingCheckpoint
+            With ``result(timeout=None)``, which gives the path or raises what went wrong, and
+            ``done()``.
+
+        Raises
+        ------
+        InvalidTypeError
+            A value can't be stored; nothing was written.
+        ProteinFlexError, OSError
+            What went wrong with an earlier save that nobody has asked for yet.
+        """
         _managers.add(self)
+        return super().create_checkpoint_async(
+            checkpoint_id, component_states, metadata=metadata, allow_pickle=allow_pickle
+        )
 
 
 @atexit.register

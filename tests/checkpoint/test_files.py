@@ -218,6 +218,7 @@ def test_kills_at_random_moments_lose_nothing_that_had_returned(tmp_path):
         time.sleep(random.uniform(0, 0.1))
         os.kill(job.pid, signal.SIGKILL)
         lines = [first, *job.stdout.readlines()]
+        job.stdout.close()
         job.wait()
         returned = max(returned, *(int(line) for line in lines if line.endswith("\n")))
         manager = CheckpointManager(tmp_path, max_checkpoints=2)

@@ -127,7 +127,8 @@ class RunningMoments:
 
 def centred(coordinates: Coordinates) -> Coordinates:
     """Move the centroid of each frame to the origin."""
-    return coordinates - coordinates.mean(axis=-2, keepdims=True)
+    moved: Coordinates = coordinates - coordinates.mean(axis=-2, keepdims=True)
+    return moved
 
 
 def superposed(frames: Coordinates, reference: Coordinates) -> Coordinates:
@@ -161,7 +162,8 @@ def radii_of_gyration(frames: Coordinates, masses: Coordinates) -> Coordinates:
     weights = masses / masses.sum()
     centre = np.einsum("a,fac->fc", weights, frames)
     squares = ((frames - centre[:, None]) ** 2).sum(axis=2)
-    return np.sqrt(squares @ weights)
+    radii: Coordinates = np.sqrt(squares @ weights)
+    return radii
 
 
 def _blocks(n_frames: int, size: int) -> Iterator[tuple[int, int]]:
