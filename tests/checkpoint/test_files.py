@@ -209,17 +209,15 @@ def test_kills_at_random_moments_lose_nothing_that_had_returned(tmp_path):
     random = np.random.default_rng(5)
     returned = 0
     for _ in range(15):
-        job = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-c", SAVE_FOREVER, str(tmp_path), str(returned + 1)],
             stdout=subprocess.PIPE,
             text=True,
-        )
-        first = job.stdout.readline()
-        time.sleep(random.uniform(0, 0.1))
-        os.kill(job.pid, signal.SIGKILL)
-        lines = [first, *job.stdout.readlines()]
-        job.stdout.close()
-        job.wait()
+        ) as job:
+            first = job.stdout.readline()
+            time.sleep(random.uniform(0, 0.1))
+            os.kill(job.pid, signal.SIGKILL)
+            lines = [first, *job.stdout.readlines()]
         returned = max(returned, *(int(line) for line in lines if line.endswith("\n")))
         manager = CheckpointManager(tmp_path, max_checkpoints=2)
         rows = manager.list_checkpoints()

@@ -91,6 +91,15 @@ def test_one_checkpoint_is_shown_and_removed(checkpoints):
     assert "no checkpoint" in done.stderr
 
 
+def test_names_in_a_checkpoint_can_not_steer_the_terminal(checkpoints):
+    manager = CheckpointManager(checkpoints)
+    manager.create_checkpoint("steers", {"md\x1b[2J": 1}, metadata={"\x1b[31m": "red"})
+    for arguments in (("ls", checkpoints), ("show", checkpoints, "steers")):
+        text = flexopt("checkpoints", *arguments).stdout
+        assert "md\\x1b[2J" in text
+        assert "\x1b" not in text
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(checkpoints):
     command = f"{' '.join(FLEXOPT)} checkpoints ls {checkpoints} | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)

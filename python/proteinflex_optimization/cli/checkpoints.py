@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from proteinflex_optimization import CheckpointManager
-from proteinflex_optimization.errors import CheckpointError, CorruptDataError
+from proteinflex_optimization.cli.cache import printable
+from proteinflex_optimization.errors import (
+    CheckpointError,
+    CorruptDataError,
+    UnsupportedFormatError,
+)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -44,7 +49,7 @@ def ls(options: argparse.Namespace) -> int:
             state = "" if row["valid"] else "  DAMAGED"
             print(
                 f"{row['checkpoint_id']:{width}}  {_age(row['created_at']):>8}  "
-                f"{_size(row['size_bytes']):>9}  {', '.join(row['components'])}{state}"
+                f"{_size(row['size_bytes']):>9}  {printable(', '.join(row['components']))}{state}"
             )
         if rows:
             print(f"newest valid: {manager.latest() or 'none'}")
@@ -80,9 +85,9 @@ def show(options: argparse.Namespace) -> int:
     for row in chosen:
         print(f"{row['checkpoint_id']}  {row['path']}")
         print(f"  made {_age(row['created_at'])} ago, {_size(row['size_bytes'])}")
-        print(f"  components: {', '.join(row['components'])}")
+        print(f"  components: {printable(', '.join(row['components']))}")
         for name, value in row["metadata"].items():
-            print(f"  {name}: {value!r}")
+            print(f"  {printable(str(name))}: {printable(repr(value))}")
     return 0
 
 
@@ -105,7 +110,7 @@ def _open(directory: Path) -> CheckpointManager:
 def _verified(manager: CheckpointManager, path: Path) -> dict[str, Any]:
     try:
         return manager.verify(path)
-    except CorruptDataError as error:
+    except (CorruptDataError, UnsupportedFormatError) as error:
         # The manifest itself: nothing else can be checked against it.
         file = {"name": "manifest.json", "ok": False, "reason": str(error)}
         return {"ok": False, "files": [file]}

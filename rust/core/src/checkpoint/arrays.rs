@@ -1,7 +1,7 @@
 //! The arrays of a component as one safetensors file.
 //!
-//! Arrays lie in the order of their alignment, so that each of them can be used in place; data begins
-//! at a multiple of 64 bytes.
+//! Data begins at a multiple of 64 bytes, and arrays lie in such an order that each of them can be used
+//! in place: those whose length is a multiple of 64 begin at one too.
 
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 
@@ -47,9 +47,8 @@ impl ArrayType {
         self.dtype.bitsize() / 8
     }
 
-    /// The largest power of two that divides an item's size, up to 16.
-    fn alignment(self) -> usize {
-        1 << self.item_size.max(1).trailing_zeros().min(4)
+    fn length(self, shape: &[usize]) -> usize {
+        shape.iter().product::<usize>() * self.item_size
     }
 }
 
@@ -65,7 +64,13 @@ pub struct Plan {
 /// Plans the file of these arrays: name, type and shape of each.
 pub fn plan(arrays: &[(&str, ArrayType, &[usize])]) -> Result<Plan> {
     let mut order: Vec<usize> = (0..arrays.len()).collect();
-    order.sort_by_key(|&index| std::cmp::Reverse(arrays[index].1.alignment()));
+    // The format has no gaps between arrays. Ordered by the power of two that divides its length, each
+    // array begins at a multiple of its own, thus of its items', and up to `ALIGNMENT`.
+    let evenness = |index: usize| {
+        let (_, array_type, shape) = &arrays[index];
+        array_type.length(shape).trailing_zeros().min(ALIGNMENT.trailing_zeros())
+    };
+    order.sort_by_key(|&index| std::cmp::Reverse(evenness(index)));
     let mut tensors = Vec::with_capacity(arrays.len());
     let mut start = 0;
     for &index in &order {
@@ -74,7 +79,7 @@ pub fn plan(arrays: &[(&str, ArrayType, &[usize])]) -> Result<Plan> {
         if array_type.stored_item_size() != array_type.item_size {
             stored_shape.push(array_type.item_size);
         }
-        let length = shape.iter().product::<usize>() * array_type.item_size;
+        let length = array_type.length(shape);
         let info = TensorInfo {
             dtype: array_type.dtype,
             shape: stored_shape,
@@ -142,5 +147,23 @@ mod tests {
         assert_eq!(found[1], plan.header.len()..plan.header.len() + 16);
         assert_eq!(found[0].len(), 3);
         assert!(locate(&file[..40], &names).is_err());
+    }
+
+    #[test]
+    fn odd_arrays_do_not_push_even_ones_out_of_alignment() {
+        let single = ArrayType::of("<f4", 4);
+        let double = ArrayType::of("<f8", 8);
+        let shapes: [&[usize]; 6] = [&[3], &[16, 4], &[5], &[8], &[0], &[]];
+        let types = [single, single, double, double, single, double];
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let arrays: Vec<_> = (0..6).map(|i| (names[i], types[i], shapes[i])).collect();
+        let plan = plan(&arrays).unwrap();
+        let mut file = plan.header.clone();
+        file.resize(file.len() + 12 + 256 + 40 + 64 + 8, 0);
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let starts: Vec<_> =
+            locate(&file, &names).unwrap().into_iter().map(|range| range.start).collect();
+        assert!([1, 3].iter().all(|&index| starts[index] % ALIGNMENT == 0), "{starts:?}");
+        assert!((0..6).all(|index| starts[index] % types[index].item_size == 0), "{starts:?}");
     }
 }
