@@ -71,7 +71,7 @@ def test_a_models_package_of_their_own_hides_ours_until_one_line_is_added(tmp_pa
     assert "No module named 'models.optimization'" in hidden.stderr
 
     guide = Path(__file__).parents[1] / "docs" / "install.md"
-    remedy = "__path__ = __import__(\"pkgutil\").extend_path(__path__, __name__)"
+    remedy = '__path__ = __import__("pkgutil").extend_path(__path__, __name__)'
     assert remedy in guide.read_text(encoding="utf-8")
     init.write_text(remedy + "\n")
     assert python(code + "; print('found')", path=str(tmp_path)).strip() == "found"
@@ -89,10 +89,7 @@ def test_import_loads_nothing_heavy():
 
 
 def test_import_loads_no_gpu_driver():
-    code = (
-        "import proteinflex_optimization\n"
-        "print('nvidia-ml' in open('/proc/self/maps').read())"
-    )
+    code = "import proteinflex_optimization\nprint('nvidia-ml' in open('/proc/self/maps').read())"
     assert python(code).strip() == "False"
 
 

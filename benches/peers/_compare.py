@@ -13,6 +13,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 
 def medians(contenders: Mapping[str, Callable[[], object]], *, rounds: int = 7) -> dict[str, float]:
@@ -33,7 +34,7 @@ def medians(contenders: Mapping[str, Callable[[], object]], *, rounds: int = 7) 
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table under a heading that says where and when it was measured."""
+    """Make a Markdown table under a heading that says where and when it was measured."""
     lines = [
         f"### {title}",
         "",
@@ -48,10 +49,10 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> str:
 
 
 def machine() -> str:
-    """Processor, cores and Python, for a table's caption."""
+    """Name processor, cores and Python, for a table's caption."""
     model = platform.processor() or platform.machine()
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
             names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
         model = names[0] if names else model
     except OSError:

@@ -120,7 +120,9 @@ def _array(storage: _Storage) -> tuple[Any, int, str | None, list[str]]:
             pass
     starts = [v.storage_offset() * v.element_size() for v in storage.views]
     ends = [
-        first + v.element_size() * (1 + sum((n - 1) * s for n, s in zip(v.shape, v.stride())))
+        first
+        + v.element_size()
+        * (1 + sum((n - 1) * s for n, s in zip(v.shape, v.stride(), strict=True)))
         if v.numel()
         else first
         for first, v in zip(starts, storage.views, strict=True)
@@ -201,7 +203,11 @@ def _check_view(
     if len(shape) != len(stride) or any(n < 0 for n in (*shape, *stride, offset - start)):
         raise CorruptDataError("a stored tensor's shape makes no sense")
     first = offset - start
-    reach = 0 if 0 in shape else item * (1 + sum((n - 1) * s for n, s in zip(shape, stride)))
+    reach = (
+        0
+        if 0 in shape
+        else item * (1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)))
+    )
     if first % item != 0 or first + reach > size:
         raise CorruptDataError("a stored tensor reaches outside its memory")
 

@@ -238,9 +238,7 @@ def test_two_processes_may_save_into_one_directory(tmp_path):
         "m = CheckpointManager(sys.argv[1], max_checkpoints=3)\n"
         "for i in range(15): m.create_checkpoint(f'{sys.argv[2]}{i}', {'x': np.full(1000, i)})\n"
     )
-    jobs = [
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in "ab"
-    ]
+    jobs = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in "ab"]
     assert [job.wait(120) for job in jobs] == [0, 0]
     manager = CheckpointManager(tmp_path, max_checkpoints=3)
     rows = manager.list_checkpoints()

@@ -94,7 +94,7 @@ VALUES = {
     "text": ["", "α", "\ud800x", "x" * 70_000, "\0"],
     "bytes": [b"", bytes(range(256)), b"y" * 70_000],
     "containers": {"l": [1, [2]], "t": (1, (2,), ()), "s": {1, "a"}, "f": frozenset({(1, 2)})},
-    "keys": {"a": 1, 1: 2, 2.5: 3, None: 4, (1, "x", (None,)): 5, b"b": 6, True: 7},
+    "keys": {"a": 1, 1: 2, 2.5: 3, None: 4, (1, "x", (None,)): 5, b"b": 6, False: 7},
     "ordered": collections.OrderedDict([("b", 1), ("a", 2)]),
     "default": collections.defaultdict(list, {"a": [1]}),
     "deque": collections.deque([1, 2, 3], maxlen=5),
@@ -111,8 +111,15 @@ VALUES = {
     "enums": [Phase.FOLD, Phase.RELAX, Flags.A | Flags.B, Level.LOW],
     "dataclass": Frozen(3, np.arange(4.0), {"a": (1,)}),
     "namedtuple": Pair(1, np.ones(2)),
-    "scalars": [np.float32(1.5), np.int8(-3), np.bool_(True), np.datetime64("2026-01-01", "D"),
-                np.complex64(1j), np.str_("abc"), np.float16("nan")],
+    "scalars": [
+        np.float32(1.5),
+        np.int8(-3),
+        np.bool_(True),
+        np.datetime64("2026-01-01", "D"),
+        np.complex64(1j),
+        np.str_("abc"),
+        np.float16("nan"),
+    ],
     "dtype": [np.dtype("f4"), np.dtype([("a", "i4"), ("b", "f8", (2,))])],
     "range": range(3, 10, 2),
     "bytearray": bytearray(b"abc"),
@@ -175,9 +182,11 @@ PLAIN = st.recursive(
     | st.text()
     | st.binary()
     | st.complex_numbers(),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.tuples(inner, inner)
-    | st.dictionaries(st.text() | st.integers() | st.none(), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text() | st.integers() | st.none(), inner, max_size=4)
+    ),
     max_leaves=30,
 )
 

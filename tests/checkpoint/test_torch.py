@@ -28,9 +28,26 @@ def bits(torch, tensor):
 
 
 def dtypes(torch):
-    names = ["float32", "float64", "float16", "bfloat16", "complex64", "complex128", "complex32",
-             "int8", "uint8", "int16", "int32", "int64", "bool", "float8_e4m3fn", "float8_e5m2",
-             "uint16", "uint32", "uint64"]
+    names = [
+        "float32",
+        "float64",
+        "float16",
+        "bfloat16",
+        "complex64",
+        "complex128",
+        "complex32",
+        "int8",
+        "uint8",
+        "int16",
+        "int32",
+        "int64",
+        "bool",
+        "float8_e4m3fn",
+        "float8_e5m2",
+        "uint16",
+        "uint32",
+        "uint64",
+    ]
     return [getattr(torch, name) for name in names if hasattr(torch, name)]
 
 
@@ -112,8 +129,9 @@ def test_tied_weights_stay_tied(torch, manager):
 def test_training_resumes_exactly(torch, manager):
     def parts():
         torch.manual_seed(3)
-        model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Dropout(0.3),
-                                    torch.nn.Linear(8, 1))
+        model = torch.nn.Sequential(
+            torch.nn.Linear(6, 8), torch.nn.Dropout(0.3), torch.nn.Linear(8, 1)
+        )
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, amsgrad=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
         return model, optimizer, schedule

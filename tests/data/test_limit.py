@@ -102,7 +102,7 @@ def test_a_trajectory_that_is_being_written_makes_room_as_it_grows(tmp_path):
     with pytest.raises(CacheFullError):
         append_for_ever(writer, frames)
     writer.suspend()
-    assert ids(handler) == []
+    assert set(ids(handler)) <= {"7"}, "the oldest went first"
     DataHandler(tmp_path, max_cache_size=10 * MEGABYTE)
     with handler.trajectory_writer("md", resume=True) as writer:
         assert writer.n_frames >= 40

@@ -157,8 +157,9 @@ def test_a_precision_bounds_the_error(tmp_path, precision):
     frames[5, 3, 1] = np.nan
     frames[6, 3, 1] = 1e30
     handler = DataHandler(tmp_path)
-    key = handler.store_trajectory({"frames": frames, "time": np.arange(100) / 3}, "x",
-                                   precision=precision)
+    key = handler.store_trajectory(
+        {"frames": frames, "time": np.arange(100) / 3}, "x", precision=precision
+    )
     loaded = handler.load_data(key)
     error = np.abs(loaded["frames"].astype(np.float64) - frames.astype(np.float64))
     assert np.nanmax(error) <= precision / 2

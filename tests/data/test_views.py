@@ -59,8 +59,19 @@ def test_the_handle_tells_what_it_is_of(trajectory, frames):
 
 @pytest.mark.parametrize(
     "index",
-    [0, -1, 299, np.int64(7), slice(None), slice(10, 20), slice(None, None, -1),
-     slice(250, 3, -7), slice(5, 5), slice(-10, None, 3), slice(0, 10**9)],
+    [
+        0,
+        -1,
+        299,
+        np.int64(7),
+        slice(None),
+        slice(10, 20),
+        slice(None, None, -1),
+        slice(250, 3, -7),
+        slice(5, 5),
+        slice(-10, None, 3),
+        slice(0, 10**9),
+    ],
 )
 def test_frames_are_selected_as_from_an_array(trajectory, frames, index):
     np.testing.assert_array_equal(trajectory[index], frames[index])

@@ -32,7 +32,11 @@ def add_parser(subparsers: Any) -> None:
         "--frame-interval", type=int, default=40, metavar="STEPS", help="between stored frames"
     )
     parser.add_argument(
-        "--checkpoint-interval", type=int, default=1_000, metavar="STEPS", help="between checkpoints"
+        "--checkpoint-interval",
+        type=int,
+        default=1_000,
+        metavar="STEPS",
+        help="between checkpoints",
     )
     parser.add_argument(
         "--precision",
@@ -58,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
             )
             return 1
     from proteinflex_optimization import demo
-    from proteinflex_optimization.demo.pipeline import Interrupted
+    from proteinflex_optimization.demo.pipeline import InterruptedRunError
 
     settings = demo.Settings(
         pdb=options.pdb if options.pdb is not None else villin(),
@@ -72,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     )
     try:
         summary = demo.run(settings)
-    except Interrupted as stopped:
+    except InterruptedRunError as stopped:
         print(f"{stopped}")
         return 130
     print(
@@ -84,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def villin() -> Path:
-    """The solvated villin headpiece that comes with OpenMM."""
+    """Find the solvated villin headpiece that comes with OpenMM."""
     from openmm import app
 
     return Path(app.__file__).parent / "data" / "test.pdb"

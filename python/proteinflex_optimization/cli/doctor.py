@@ -1,4 +1,4 @@
-"""`flexopt doctor`: does this very file system keep the promises that the formats rely on?"""
+"""`flexopt doctor`: whether this very file system keeps the promises that the formats rely on."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def run(options: argparse.Namespace) -> int:
     else:
         for result in results:
             mark = "ok  " if result["ok"] else ("FAIL" if result["needed"] else "no  ")
-            print(f"{mark} {result['name']}" + (f": {result['detail']}" if result["detail"] else ""))
+            print(
+                f"{mark} {result['name']}" + (f": {result['detail']}" if result["detail"] else "")
+            )
         print(f"{usage.free / 1e9:.1f} GB free of {usage.total / 1e9:.1f} GB")
         if broken:
-            print(
-                f"{directory} does not keep what it must: use a directory on another file system"
-            )
+            print(f"{directory} does not keep what it must: use a directory on another file system")
     return 1 if broken else 0
 
 
@@ -64,9 +64,7 @@ def _scratch(directory: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _tried(
-    name: str, needed: bool, check: Callable[[Path], str], scratch: Path
-) -> dict[str, Any]:
+def _tried(name: str, needed: bool, check: Callable[[Path], str], scratch: Path) -> dict[str, Any]:
     try:
         return {"name": name, "needed": needed, "ok": True, "detail": check(scratch)}
     except (OSError, AssertionError, ValueError) as error:
@@ -115,10 +113,14 @@ def _mapped_after_unlink(scratch: Path) -> str:
 def _shared_mapping(scratch: Path) -> str:
     path = scratch / "shared"
     path.write_bytes(bytes(4096))
-    with path.open("r+b") as one, path.open("r+b") as other:
-        with mmap.mmap(one.fileno(), 4096) as writer, mmap.mmap(other.fileno(), 4096) as reader:
-            writer[0:4] = b"seen"
-            _expect(reader[0:4] == b"seen", "one mapping does not see what another wrote")
+    with (
+        path.open("r+b") as one,
+        path.open("r+b") as other,
+        mmap.mmap(one.fileno(), 4096) as writer,
+        mmap.mmap(other.fileno(), 4096) as reader,
+    ):
+        writer[0:4] = b"seen"
+        _expect(reader[0:4] == b"seen", "one mapping does not see what another wrote")
     return ""
 
 

@@ -25,7 +25,7 @@ STEPS_PER_UPDATE = 20
 """So that progress moves several times a second, and an interruption is noticed as fast."""
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     """The run was asked to stop; what it did so far is safe."""
 
 
@@ -47,7 +47,7 @@ def run(settings: Settings, *, say: Callable[[str], None] = print) -> dict[str, 
 
     Raises
     ------
-    Interrupted
+    InterruptedRunError
         On Ctrl-C or SIGTERM, after a checkpoint.
     StructureError
         The structure can't be simulated.
@@ -68,7 +68,9 @@ def run(settings: Settings, *, say: Callable[[str], None] = print) -> dict[str, 
         return summary
 
     settings.run_directory.mkdir(parents=True, exist_ok=True)
-    say(f"run {settings.run_id}; watch it with: flexopt watch {settings.run_directory / 'progress'}")
+    say(
+        f"run {settings.run_id}; watch it with: flexopt watch {settings.run_directory / 'progress'}"
+    )
     plan = 3 + settings.steps + 2 * settings.n_frames
     tracker = ProgressTracker(
         total_steps=plan, checkpoint_dir=str(settings.run_directory / "progress"), display=True
@@ -130,7 +132,7 @@ class Job:
 
             def advanced(frames: int) -> None:
                 # A resumed run analyses again from the start: count only what is new.
-                repeated = sum(1 for _ in zip(range(frames), remaining))
+                repeated = sum(1 for _ in zip(range(frames), remaining, strict=False))
                 tracker.update_task("analyse", frames - repeated)
                 self._stop_if_asked()
 
@@ -217,7 +219,7 @@ class Job:
     def _stop_if_asked(self, dynamics: Dynamics | None = None) -> None:
         if self.stop.requested:
             where = f"at step {dynamics.step}" if dynamics is not None else "during the analysis"
-            raise Interrupted(f"stopped {where}; the same command goes on from there")
+            raise InterruptedRunError(f"stopped {where}; the same command goes on from there")
 
     def _completed(self, task: str) -> int:
         return int(self.tracker.get_progress()["tasks"][task]["completed"])
@@ -228,7 +230,7 @@ class Job:
 
     @staticmethod
     def _measured(protein: Protein) -> list[int]:
-        """The residues that have a Cα, by index."""
+        """List the residues that have a Cα, by index."""
         atoms = list(protein.topology.atoms())
         return [atoms[index].residue.index for index in protein.alpha_carbons]
 

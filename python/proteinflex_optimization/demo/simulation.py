@@ -43,12 +43,8 @@ class Dynamics:
         integrator.setRandomNumberSeed(settings.seed)
         platform, properties = choose_platform(gpus)
         self._settings = settings
-        self.simulation = app.Simulation(
-            protein.topology, system, integrator, platform, properties
-        )
-        self.simulation.context.setPositions(
-            protein.positions.astype(np.float64) * unit.angstrom
-        )
+        self.simulation = app.Simulation(protein.topology, system, integrator, platform, properties)
+        self.simulation.context.setPositions(protein.positions.astype(np.float64) * unit.angstrom)
 
     @property
     def platform(self) -> str:
@@ -77,7 +73,7 @@ class Dynamics:
         self.simulation.step(steps)
 
     def state(self) -> dict[str, Any]:
-        """All that is needed to go on as if nothing had happened.
+        """Give all that is needed to go on as if nothing had happened.
 
         OpenMM's own checkpoint continues the same random numbers, but only fits the same version and
         platform; the XML state fits any.
@@ -112,7 +108,7 @@ class Dynamics:
 
 
 def choose_platform(gpus: list[int]) -> tuple[Any, dict[str, str]]:
-    """The OpenMM platform for these GPUs and its properties; the CPU's where there are none.
+    """Choose the OpenMM platform for these GPUs and its properties; the CPU's where there are none.
 
     Raises
     ------

@@ -59,7 +59,7 @@ class Protein:
         )
 
     def as_data(self) -> dict[str, Any]:
-        """What goes into the cache."""
+        """Give what goes into the cache."""
         atoms = list(self.topology.atoms())
         return {
             "positions": self.positions,
@@ -132,7 +132,7 @@ def _confidence_of_residues(path: Path) -> dict[tuple[str, str, str], float]:
 
 def _unknown_residue(path: Path, force_field: Any, modeller: Any, error: Exception) -> str:
     unmatched = force_field.getUnmatchedResidues(modeller.topology)
-    known = {template for template in force_field._templates}
+    known = set(force_field._templates)
     names = sorted({residue.name for residue in unmatched if residue.name not in known})
     if names:
         return (

@@ -45,6 +45,7 @@ pub fn empty<'py>(
 /// # Safety
 /// The array was made by [`empty`] in this method, is C-contiguous, holds no Python objects, and no
 /// other reference to it exists until the slice is gone.
+#[expect(clippy::mut_from_ref, reason = "the array is a handle; the caller vouches for its memory")]
 pub unsafe fn bytes_mut<'a>(array: &'a Bound<'_, PyUntypedArray>) -> &'a mut [u8] {
     let length = array.len() * array.dtype().itemsize();
     if length == 0 {

@@ -8,7 +8,7 @@ mod build;
 mod flatten;
 
 pub use build::{ArrayReference, Beside, build};
-pub use flatten::{Field, Flattened, Leaf, LeafData, Policy, flatten, flatten_with_fields};
+pub use flatten::{Field, Flattened, LeafData, Policy, flatten, flatten_with_fields};
 
 /// Text and bytes from this length on are stored beside the tree, where they are never copied.
 const LONG: usize = 64 << 10;

@@ -145,7 +145,8 @@ fn special_floats_are_kept_bit_by_bit() {
 #[test]
 fn the_arithmetic_of_real_readers_is_found_and_repeated() {
     let integers: Vec<i32> = walk(64, 40).iter().map(|x| (x * 100.0).round() as i32).collect();
-    let readers: [(&str, fn(i32) -> f32); 3] = [
+    type Reader = (&'static str, fn(i32) -> f32);
+    let readers: [Reader; 3] = [
         ("text", |k| k as f32 / 1000.0),
         ("mdtraj", |k| k as f32 * (1.0 / 1000.0f32)),
         ("MDAnalysis", |k| (k as f32 * (1.0 / 1000.0f32)) * 10.0),

@@ -105,7 +105,9 @@ mod tests {
     }
 
     /// A tree, and steps taken in it one after the other.
-    fn histories() -> impl Strategy<Value = (Vec<(usize, u64)>, Vec<(usize, u64)>)> {
+    type Steps = Vec<(usize, u64)>;
+
+    fn histories() -> impl Strategy<Value = (Steps, Steps)> {
         prop::collection::vec((any::<usize>(), 0..6u64), 1..12).prop_flat_map(|tree| {
             let steps = prop::collection::vec((0..tree.len(), 0..4u64), 0..40);
             (Just(tree), steps)

@@ -1,0 +1,98 @@
+"""The command line as a whole: exit states, JSON, pipes, doctor and checkpoints."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from proteinflex_optimization import CheckpointManager
+
+FLEXOPT = [sys.executable, "-m", "proteinflex_optimization"]
+
+
+def flexopt(*arguments):
+    return subprocess.run(
+        [*FLEXOPT, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    manager = CheckpointManager(tmp_path / "checkpoints")
+    for step in range(3):
+        state = {"positions": np.full(1000, step)}
+        manager.create_checkpoint(f"step-{step}", {"dynamics": state}, metadata={"step": step})
+    return tmp_path / "checkpoints"
+
+
+def test_no_command_or_a_wrong_one_is_wrong_usage():
+    assert flexopt().returncode == 2
+    assert flexopt("nonsense").returncode == 2
+
+
+def test_every_command_explains_itself():
+    assert flexopt("--version").stdout.startswith("flexopt 0.")
+    for command in ("demo", "cache", "watch", "checkpoints", "gpus", "doctor"):
+        done = flexopt(command, "--help")
+        assert done.returncode == 0
+        assert "usage: flexopt" in done.stdout
+
+
+def test_doctor_finds_this_file_system_fit(tmp_path):
+    done = flexopt("doctor", tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "FAIL" not in done.stdout
+    report = json.loads(flexopt("doctor", tmp_path, "--json").stdout)
+    assert all(check["ok"] for check in report["checks"] if check["needed"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_says_what_it_can_not_use(tmp_path):
+    done = flexopt("doctor", tmp_path / "nowhere")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_checkpoints_are_listed_newest_last(checkpoints):
+    done = flexopt("checkpoints", "ls", checkpoints)
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()[:3]] == [
+        "step-0",
+        "step-1",
+        "step-2",
+    ]
+    listed = json.loads(flexopt("checkpoints", "ls", checkpoints, "--json").stdout)
+    assert listed["latest"] == str(checkpoints / "step-2")
+    assert listed["checkpoints"][0]["metadata"] == {"step": 0}
+
+
+def test_a_damaged_checkpoint_is_named_and_the_newest_valid_one_offered(checkpoints):
+    (checkpoints / "step-2" / "values").write_bytes(b"")
+    done = flexopt("checkpoints", "ls", checkpoints)
+    assert done.returncode == 1
+    assert "step-2" in done.stdout
+    assert "DAMAGED" in done.stdout
+    assert f"newest valid: {checkpoints / 'step-1'}" in done.stdout
+    done = flexopt("checkpoints", "verify", checkpoints)
+    assert done.returncode == 1
+    assert "step-2: DAMAGED" in done.stdout
+    assert "step-1: whole" in done.stdout
+
+
+def test_one_checkpoint_is_shown_and_removed(checkpoints):
+    done = flexopt("checkpoints", "show", checkpoints, "step-1")
+    assert "components: dynamics" in done.stdout
+    assert "step: 1" in done.stdout
+    assert flexopt("checkpoints", "rm", checkpoints, "step-1").returncode == 0
+    assert not (checkpoints / "step-1").exists()
+    done = flexopt("checkpoints", "rm", checkpoints, "step-1")
+    assert done.returncode == 1
+    assert "no checkpoint" in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(checkpoints):
+    command = f"{' '.join(FLEXOPT)} checkpoints ls {checkpoints} | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("step-0")
+    assert done.stderr == ""
