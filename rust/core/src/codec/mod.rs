@@ -2,8 +2,8 @@
 //!
 //! A block is `frames × rows × components` numbers of one type. Encoding it takes up to three
 //! steps, each in its own file: floats that lie on a decimal grid, or may be moved onto one, become
-//! integers ([`grid`]); the numbers are put into the order in which neighbours are most alike
-//! ([`layout`]); a library packs them ([`pack`]). What is not numbers goes to zstd ([`text`]).
+//! integers (`grid`); the numbers are put into the order in which neighbours are most alike
+//! (`layout`); a library packs them (`pack`). What is not numbers goes to zstd (`text`).
 //! Whatever the data, encoding answers either something smaller than it, or nothing.
 
 mod element;

@@ -5,8 +5,11 @@
 
 use std::ops::Range;
 
-use super::commit::{Chunk, Commit, Schema};
-use super::record::Target;
+use super::commit::{Chunk, Commit, MAX_TARGETS, Schema};
+use super::head::Kind;
+use super::record::{RecordHeader, Target};
+use super::schema::ArraySpec;
+use crate::{Error, Result};
 
 /// What counts in a file, after some commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,6 +56,18 @@ impl State {
         Ok(())
     }
 
+    /// Adds an array that has no chunks yet; answers its number.
+    pub fn add_array(&mut self, spec: &ArraySpec) -> Result<u32> {
+        let number = self.schema.arrays.len();
+        if number >= MAX_TARGETS {
+            let expected = format!("at most {MAX_TARGETS} in one entry");
+            return Err(Error::argument("arrays", number + 1, expected));
+        }
+        self.schema.arrays.push(spec.clone());
+        self.arrays.push(Vec::new());
+        Ok(number as u32)
+    }
+
     /// Takes over a schema that has grown.
     pub fn set_schema(&mut self, schema: Schema) {
         self.arrays.resize(schema.arrays.len(), Vec::new());
@@ -76,6 +91,24 @@ impl State {
     /// All chunks, arrays first.
     pub fn chunks(&self) -> impl Iterator<Item = &Chunk> {
         self.arrays.iter().chain(&self.fields).flatten()
+    }
+
+    /// What tells this content from any other: of what is stored, not of where in the file it is.
+    pub fn content_id(&self, kind: Kind, tree: &[u8]) -> Result<[u8; 16]> {
+        let schema = serde_json::to_vec(&self.schema)
+            .map_err(|error| Error::argument("fields", error, "names that JSON can hold"))?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(kind.name().as_bytes()).update(&[0]);
+        hasher.update(&(schema.len() as u64).to_le_bytes()).update(&schema);
+        hasher.update(&(tree.len() as u64).to_le_bytes()).update(tree);
+        hasher.update(&self.n_frames.to_le_bytes());
+        for chunk in self.chunks() {
+            let header = RecordHeader { padding: 0, ..chunk.header };
+            hasher.update(&chunk.used.to_le_bytes()).update(&header.encode());
+        }
+        let mut id = [0; 16];
+        id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Ok(id)
     }
 
     /// Checks everything against a file whose data ends before `end`.

@@ -6,6 +6,8 @@
 //! it first touches it, and decodes no more than what was asked for needs.
 
 mod chunking;
+mod encode;
+mod frames;
 mod reader;
 mod select;
 mod stored;

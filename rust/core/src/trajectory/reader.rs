@@ -1,26 +1,22 @@
 //! Reading an entry.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use super::chunking::{array_block, field_block, row_bytes};
+use super::frames::{Field, Run};
 use super::stored::{Mapped, StoredChunks};
 use super::{ChunkReport, Frames, Report};
 use crate::codec::Block;
 use crate::container::{
-    ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHead, FieldSpec, Group, HEADER, RAW,
-    RecordHeader, RecordKind, SEGMENT, State, Trailer, check_preamble, groups, parse_head, recover,
+    ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHead, FieldSpec, HEADER, RAW, RecordHeader,
+    RecordKind, SEGMENT, State, Trailer, check_preamble, groups, parse_head, recover,
     segment_table,
 };
 use crate::fs::MappedFile;
 use crate::{Error, Result, checksum, threads};
-
-/// Reads that decode less than this are done in the calling thread.
-const WORTH_THREADS: usize = 256 * 1024;
 
 /// A finished entry, mapped. Cheap to share by `Arc`; any thread may read.
 #[derive(Debug)]
@@ -37,31 +33,6 @@ pub struct Entry {
     tree: u64,
     content_id: String,
     trusted: AtomicBool,
-}
-
-/// The chunks of a field, sorted into groups of the same frames.
-#[derive(Debug)]
-struct Field {
-    stored: StoredChunks,
-    groups: Vec<Group>,
-    /// The blocks that were decoded last for a part of their frames: a reader that goes from frame
-    /// to frame asks for the same ones again. They all belong to one group.
-    recent: Mutex<Recent>,
-}
-
-#[derive(Debug, Default)]
-struct Recent {
-    group: usize,
-    blocks: HashMap<usize, Arc<Vec<u8>>>,
-}
-
-/// Frames next to each other in the output that come from one group.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    group: usize,
-    /// Which of the wanted frames is the first.
-    index: u64,
-    count: u64,
 }
 
 impl Entry {
@@ -104,7 +75,7 @@ impl Entry {
             let groups = groups(&chunks, spec.rows())
                 .map_err(|reason| Error::corrupt(map.path(), "its index", reason))?;
             let stored = StoredChunks::new(&spec.name, chunks);
-            fields.push(Field { stored, groups, recent: Mutex::default() });
+            fields.push(Field::new(stored, groups));
         }
         Ok(Self {
             head,
@@ -258,7 +229,8 @@ impl Entry {
         if out.is_empty() {
             return Ok(());
         }
-        let runs = self.runs(field, frames);
+        let source = &self.fields[field];
+        let runs = source.runs(frames);
         let mut rest = out;
         let mut work = Vec::with_capacity(runs.len());
         for run in runs {
@@ -266,7 +238,9 @@ impl Entry {
             work.push((run, part));
             rest = after;
         }
-        let read = |(run, part): (Run, &mut [u8])| self.read_run(field, frames, run, atoms, part);
+        let read = |(run, part): (Run, &mut [u8])| {
+            source.read_run(spec, self.mapped(), frames, run, atoms, part)
+        };
         if work.len() > 1 {
             threads::run(|| work.into_par_iter().try_for_each(read))
         } else {
@@ -294,7 +268,7 @@ impl Entry {
         let file = Mapped { trusted: &trusted, ..self.mapped() };
         self.arrays.iter().for_each(StoredChunks::forget);
         self.fields.iter().for_each(|field| field.stored.forget());
-        let check = |(name, stored, index, block): &(&str, &StoredChunks, usize, Block)| {
+        let check = |(name, stored, index, block): &Verified<'_>| {
             let header = &stored.all()[*index].header;
             let result = if header.codec == RAW {
                 stored.payload(file, *index).map(drop)
@@ -325,151 +299,16 @@ impl Entry {
             Error::argument("field", number, expected)
         })
     }
-
-    /// Cuts the wanted frames where they pass from one group to another.
-    fn runs(&self, field: usize, frames: Frames) -> Vec<Run> {
-        let groups = &self.fields[field].groups;
-        let mut runs = Vec::new();
-        let mut index = 0;
-        while index < frames.count {
-            let frame = frames.at(index);
-            let number = groups.partition_point(|group| group.first <= frame) - 1;
-            let group = &groups[number];
-            let inside = match frames.step {
-                0 => u64::MAX,
-                step if step > 0 => (group.first + group.used - 1 - frame) / step.unsigned_abs(),
-                step => (frame - group.first) / step.unsigned_abs(),
-            };
-            let count = inside.saturating_add(1).min(frames.count - index);
-            runs.push(Run { group: number, index, count });
-            index += count;
-        }
-        runs
-    }
-
-    /// Reads frames that are all in one group.
-    fn read_run(
-        &self,
-        field: usize,
-        frames: Frames,
-        run: Run,
-        atoms: Option<&[u32]>,
-        out: &mut [u8],
-    ) -> Result<()> {
-        let spec = &self.schema_fields[field];
-        let stored = &self.fields[field].stored;
-        let group = &self.fields[field].groups[run.group];
-        let chunks = &stored.all()[group.chunks.clone()];
-        let is_whole = run.count == group.count && frames.step == 1;
-        if is_whole && atoms.is_none() && chunks.len() == 1 {
-            let block = field_block(spec, group.count, chunks[0].header.rows);
-            return stored.decode(self.mapped(), group.chunks.start, &block, out);
-        }
-        let wanted: Vec<usize> = group
-            .chunks
-            .clone()
-            .filter(|&index| {
-                let header = &stored.all()[index].header;
-                let rows = header.first_row..header.first_row + header.rows;
-                atoms.is_none_or(|atoms| atoms.iter().any(|atom| rows.contains(atom)))
-            })
-            .collect();
-        let offsets: Vec<usize> = (run.index..run.index + run.count)
-            .map(|index| (frames.at(index) - group.first) as usize)
-            .collect();
-        let fetch = |&index: &usize| self.block(field, run.group, index, !is_whole, &offsets);
-        let blocks: Vec<BlockBytes<'_>> = if wanted.len() > 1 && out.len() >= WORTH_THREADS {
-            threads::run(|| wanted.par_iter().map(fetch).collect::<Result<_>>())?
-        } else {
-            wanted.iter().map(fetch).collect::<Result<_>>()?
-        };
-        let row = row_bytes(spec) as usize;
-        let frame_bytes = out.len() / offsets.len();
-        for (index, block) in wanted.iter().zip(&blocks) {
-            let header = &stored.all()[*index].header;
-            let (first, rows) = (header.first_row, header.rows as usize);
-            for (&offset, frame) in offsets.iter().zip(out.chunks_exact_mut(frame_bytes)) {
-                let source = block.frame(offset, rows * row);
-                match atoms {
-                    None => {
-                        let start = first as usize * row;
-                        frame[start..start + rows * row].copy_from_slice(source);
-                    }
-                    Some(atoms) => {
-                        for (&atom, place) in atoms.iter().zip(frame.chunks_exact_mut(row)) {
-                            let at = (atom as usize).wrapping_sub(first as usize);
-                            if at < rows {
-                                place.copy_from_slice(&source[at * row..(at + 1) * row]);
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The bytes of a block: in place where it is raw, else decoded, and kept for the next reader
-    /// where only a part of it is wanted.
-    fn block(
-        &self,
-        field: usize,
-        group: usize,
-        index: usize,
-        keep: bool,
-        offsets: &[usize],
-    ) -> Result<BlockBytes<'_>> {
-        let spec = &self.schema_fields[field];
-        let Field { stored, recent, .. } = &self.fields[field];
-        let header = &stored.all()[index].header;
-        let block = field_block(spec, header.count, header.rows);
-        if header.codec == RAW {
-            // Only the segments of the frames that are wanted are checked.
-            let frame = block.rows * block.row_bytes;
-            let from = offsets.iter().min().map_or(0, |&first| first * frame);
-            let to = offsets.iter().max().map_or(0, |&last| (last + 1) * frame);
-            let bytes = stored.part(self.mapped(), index, from, to)?;
-            return Ok(BlockBytes::Raw { bytes, from });
-        }
-        let lock = || recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = lock().blocks.get(&index) {
-            return Ok(BlockBytes::Decoded(Arc::clone(bytes)));
-        }
-        let mut bytes = vec![0; block.bytes()];
-        stored.decode(self.mapped(), index, &block, &mut bytes)?;
-        let bytes = Arc::new(bytes);
-        if keep {
-            let mut recent = lock();
-            if recent.group != group {
-                *recent = Recent { group, blocks: HashMap::new() };
-            }
-            recent.blocks.insert(index, Arc::clone(&bytes));
-        }
-        Ok(BlockBytes::Decoded(bytes))
-    }
 }
 
-/// The bytes of a block, from some frame on.
-enum BlockBytes<'a> {
-    Raw { bytes: &'a [u8], from: usize },
-    Decoded(Arc<Vec<u8>>),
-}
-
-impl BlockBytes<'_> {
-    fn frame(&self, offset: usize, frame_bytes: usize) -> &[u8] {
-        let start = offset * frame_bytes;
-        match self {
-            Self::Raw { bytes, from } => &bytes[start - from..start - from + frame_bytes],
-            Self::Decoded(bytes) => &bytes[start..start + frame_bytes],
-        }
-    }
-}
+/// A chunk to verify: whose it is, its number, and what it decodes to.
+type Verified<'a> = (&'a str, &'a StoredChunks, usize, Block);
 
 fn pieces<'a>(
     name: &'a str,
     stored: &'a StoredChunks,
     block: impl Fn(&Chunk) -> Block,
-) -> Vec<(&'a str, &'a StoredChunks, usize, Block)> {
+) -> Vec<Verified<'a>> {
     let chunks = stored.all().iter().enumerate();
     chunks.map(|(index, chunk)| (name, stored, index, block(chunk))).collect()
 }

@@ -6,18 +6,14 @@
 
 use std::path::Path;
 
-use rayon::prelude::*;
-
-use super::chunking::{
-    array_block, array_parts, chunk_frames, field_block, options, row_blocks, row_bytes,
-};
-use crate::codec;
+use super::chunking::{array_parts, chunk_frames};
+use super::encode::{data_header, encode_array, encode_frames};
 use crate::container::{
-    Appender, ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHead, FieldSpec, MAX_CODED, RAW,
-    RecordHeader, RecordKind, Schema, State, Target, Trailer, cut, encode_head, recover,
+    Appender, ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHead, FieldSpec, RecordHeader,
+    RecordKind, Schema, State, Target, Trailer, cut, encode_head, recover,
 };
 use crate::fs::StorageFile;
-use crate::{Error, Result, threads};
+use crate::{Error, Result};
 
 /// Chunks that are encoded at the same time: enough for all threads, few enough for the memory.
 const CHUNKS_AT_ONCE: u64 = 4;
@@ -50,12 +46,6 @@ struct Uncommitted {
     chunks: Vec<Chunk>,
     /// Whether there has been no commit at all.
     first: bool,
-}
-
-/// A piece of a field or array, and what it became.
-struct Piece {
-    header: RecordHeader,
-    bytes: Vec<u8>,
 }
 
 impl EntryWriter {
@@ -117,46 +107,20 @@ impl EntryWriter {
             let expected = format!("{} bytes, for its shape {:?}", spec.bytes()?, spec.shape);
             return Err(Error::argument(&spec.name, format!("{} bytes", bytes.len()), expected));
         }
-        let mut schema = self.state.schema.clone();
-        let number = schema.arrays.len() as u32;
-        schema.arrays.push(spec.clone());
-        schema.check()?;
-        self.state.set_schema(schema);
+        let number = self.state.add_array(spec)?;
         self.uncommitted.schema = true;
         if bytes.is_empty() {
             return Ok(number);
         }
-        let header = |first, count, raw_bytes| {
-            let target = Target::Array(number);
-            data_header(target, first, count, 0, 1, raw_bytes)
-        };
         if !self.encoding.compress {
-            let whole = header(0, spec.elements(), bytes.len() as u64);
-            self.add(whole, bytes)?;
+            let target = Target::Array(number);
+            let whole = (0, spec.elements());
+            self.add(data_header(target, whole, (0, 1), bytes.len() as u64), bytes)?;
             return Ok(number);
         }
-        let options = options(self.encoding, false);
-        let item = spec.dtype.item_size() as usize;
-        let parts = array_parts(spec);
-        for batch in parts.chunks(CHUNKS_AT_ONCE as usize) {
-            let encode = |&(first, count): &(u64, u64)| {
-                let part = &bytes[first as usize * item..(first + count) as usize * item];
-                let block = array_block(spec, count);
-                let mut header = header(first, count, part.len() as u64);
-                let encoded = (header.raw_bytes <= MAX_CODED)
-                    .then(|| codec::encode(part, &block, &options))
-                    .flatten();
-                let bytes = encoded.map(|(codec, bytes)| {
-                    header.codec = codec;
-                    bytes
-                });
-                (header, bytes)
-            };
-            let encoded = map_in_parallel(batch, encode);
-            for (header, coded) in encoded {
-                let (first, count) = (header.first as usize, header.count as usize);
-                let part = &bytes[first * item..(first + count) * item];
-                self.add(header, coded.as_deref().unwrap_or(part))?;
+        for parts in array_parts(spec).chunks(CHUNKS_AT_ONCE as usize) {
+            for piece in encode_array(spec, number, self.encoding, parts, bytes) {
+                self.add(piece.header, &piece.bytes)?;
             }
         }
         Ok(number)
@@ -264,7 +228,7 @@ impl EntryWriter {
             schema: Some(self.state.schema.clone()),
             chunks: self.state.chunks().copied().collect(),
         };
-        let content = content_id(&self.head, &self.state, tree)?;
+        let content = self.state.content_id(self.head.kind, tree)?;
         let index = self.file.append_plain(RecordKind::Index, &index.encode()?)?;
         let end = self.file.end();
         let padding = (end.next_multiple_of(64) - end) as usize;
@@ -383,41 +347,13 @@ impl EntryWriter {
             {
                 let rows = self.state.schema.fields[number].rows() as u32;
                 let target = Target::Field(number as u32);
-                let header = data_header(target, first, n_frames, 0, rows, bytes.len() as u64);
+                let header = data_header(target, (first, n_frames), (0, rows), bytes.len() as u64);
                 self.add(header, bytes)?;
             }
         } else {
-            let mut blocks = Vec::new();
-            for start in (0..n_frames).step_by(self.chunk_frames as usize) {
-                let count = self.chunk_frames.min(n_frames - start);
-                for (number, spec) in self.state.schema.fields.iter().enumerate() {
-                    if spec.item_bytes()? > 0 {
-                        let rows = row_blocks(spec, count).into_iter();
-                        blocks.extend(rows.map(|rows| (start, count, number, rows)));
-                    }
-                }
-            }
-            let encode = |&(start, count, number, (first_row, rows)): &(u64, u64, usize, _)| {
-                let spec = &self.state.schema.fields[number];
-                let block = field_block(spec, count, rows);
-                let bytes = gather_rows(fields[number], spec, start, count, first_row, rows);
-                let options = options(self.encoding, self.state.schema.lossy[number]);
-                let target = Target::Field(number as u32);
-                let raw_bytes = bytes.len() as u64;
-                let mut header =
-                    data_header(target, first + start, count, first_row, rows, raw_bytes);
-                let encoded = (raw_bytes <= MAX_CODED)
-                    .then(|| codec::encode(&bytes, &block, &options))
-                    .flatten();
-                match encoded {
-                    Some((codec, bytes)) => {
-                        header.codec = codec;
-                        Piece { header, bytes }
-                    }
-                    None => Piece { header, bytes: bytes.into_owned() },
-                }
-            };
-            for piece in map_in_parallel(&blocks, encode) {
+            let (schema, chunk) = (&self.state.schema, self.chunk_frames);
+            let pieces = encode_frames(schema, self.encoding, chunk, first, n_frames, fields)?;
+            for piece in pieces {
                 self.add(piece.header, &piece.bytes)?;
             }
         }
@@ -469,76 +405,4 @@ impl EntryWriter {
         };
         Ok(())
     }
-}
-
-fn data_header(
-    target: Target,
-    first: u64,
-    count: u64,
-    first_row: u32,
-    rows: u32,
-    raw_bytes: u64,
-) -> RecordHeader {
-    RecordHeader {
-        kind: RecordKind::Data,
-        codec: RAW,
-        target,
-        padding: 0,
-        first,
-        count,
-        first_row,
-        rows,
-        raw_bytes,
-        stored_bytes: raw_bytes,
-        checksum: 0,
-    }
-}
-
-/// The bytes of some rows of some frames; in place where the rows are all there are.
-fn gather_rows<'a>(
-    bytes: &'a [u8],
-    spec: &FieldSpec,
-    first: u64,
-    count: u64,
-    first_row: u32,
-    rows: u32,
-) -> std::borrow::Cow<'a, [u8]> {
-    let item = spec.item_bytes().unwrap_or(0) as usize;
-    let frames = &bytes[first as usize * item..(first + count) as usize * item];
-    if u64::from(rows) == spec.rows() {
-        return frames.into();
-    }
-    let row = row_bytes(spec) as usize;
-    let (start, length) = (first_row as usize * row, rows as usize * row);
-    let mut gathered = Vec::with_capacity(length * count as usize);
-    for frame in frames.chunks_exact(item) {
-        gathered.extend_from_slice(&frame[start..start + length]);
-    }
-    gathered.into()
-}
-
-fn map_in_parallel<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {
-    match items {
-        [] => Vec::new(),
-        [item] => vec![map(item)],
-        _ => threads::run(|| items.par_iter().map(map).collect()),
-    }
-}
-
-/// What tells this content from any other: of what is stored, not of where in the file it is.
-fn content_id(head: &EntryHead, state: &State, tree: &[u8]) -> Result<[u8; 16]> {
-    let schema = serde_json::to_vec(&state.schema)
-        .map_err(|error| Error::argument("fields", error, "names that JSON can hold"))?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(head.kind.name().as_bytes()).update(&[0]);
-    hasher.update(&(schema.len() as u64).to_le_bytes()).update(&schema);
-    hasher.update(&(tree.len() as u64).to_le_bytes()).update(tree);
-    hasher.update(&state.n_frames.to_le_bytes());
-    for chunk in state.chunks() {
-        let header = RecordHeader { padding: 0, ..chunk.header };
-        hasher.update(&chunk.used.to_le_bytes()).update(&header.encode());
-    }
-    let mut id = [0; 16];
-    id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    Ok(id)
 }
