@@ -3,10 +3,14 @@
 //! The core stores bytes and a dtype's name; this module is where they become arrays, without a
 //! copy where that is possible. It is the only one of the bindings with `unsafe`.
 
+use std::any::Any;
 use std::ffi::c_int;
+use std::ops::Range;
+use std::sync::Arc;
 
 use numpy::npyffi::{self, NPY_ARRAY_WRITEABLE, PY_ARRAY_API, npy_intp};
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use proteinflex_core::fs::PrivateMap;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -30,47 +34,102 @@ pub fn bytes<'a>(array: &'a Bound<'_, PyUntypedArray>) -> PyResult<&'a [u8]> {
     })
 }
 
-/// A new, C-contiguous, uninitialised array.
-pub fn empty<'py>(
-    py: Python<'py>,
-    dtype: &Bound<'py, PyAny>,
+/// A new, C-contiguous array, all of which `fill` writes.
+pub fn filled<'py>(
+    dtype: &Bound<'py, PyArrayDescr>,
     shape: &[usize],
-) -> PyResult<Bound<'py, PyUntypedArray>> {
+    fill: impl FnOnce(&mut [u8]) -> PyResult<()>,
+) -> PyResult<Bound<'py, PyAny>> {
     let arguments = (shape.to_vec(), dtype);
-    Ok(py.import("numpy")?.call_method1("empty", arguments)?.cast_into()?)
+    let array = dtype.py().import("numpy")?.call_method1("empty", arguments)?;
+    let array = array.cast_into::<PyUntypedArray>()?;
+    fill_in_place(&array, fill)?;
+    Ok(array.into_any())
 }
 
-/// The memory of an array that nobody else has seen yet, to decode into.
-///
-/// # Safety
-/// The array was made by [`empty`] in this method, is C-contiguous, holds no Python objects, and no
-/// other reference to it exists until the slice is gone.
-#[expect(clippy::mut_from_ref, reason = "the array is a handle; the caller vouches for its memory")]
-pub unsafe fn bytes_mut<'a>(array: &'a Bound<'_, PyUntypedArray>) -> &'a mut [u8] {
+/// Has `fill` write all of an array that a caller passed as `out`: C-contiguous, writable, without
+/// objects.
+pub fn fill_in_place(
+    array: &Bound<'_, PyUntypedArray>,
+    fill: impl FnOnce(&mut [u8]) -> PyResult<()>,
+) -> PyResult<()> {
+    let is_writable: bool = array.getattr("flags")?.getattr("writeable")?.extract()?;
+    if !is_writable || !array.is_c_contiguous() || array.dtype().has_object() {
+        return Err(PyValueError::new_err("the array can't be written to in place"));
+    }
     let length = array.len() * array.dtype().itemsize();
     if length == 0 {
-        return &mut [];
+        return fill(&mut []);
     }
-    // SAFETY: as for `bytes`, and the caller guarantees that this is the only reference.
-    unsafe {
+    // SAFETY: as for `bytes`, and writable (just checked). Nothing else in this crate uses the array
+    // meanwhile; that other threads leave it alone is up to the caller, as with NumPy's own `out`.
+    let bytes = unsafe {
         let data = (*array.as_array_ptr()).fields.data;
         std::slice::from_raw_parts_mut(data.cast::<u8>(), length)
-    }
+    };
+    fill(bytes)
 }
 
-/// An array over memory that `owner` keeps alive, without a copy.
+/// Keeps something alive for the arrays that are views of it.
+#[pyclass(frozen, name = "_Owner", module = "proteinflex_optimization._native")]
+struct Owner {
+    _kept: Arc<dyn Any + Send + Sync>,
+}
+
+/// A read-only array over the bytes that `select` finds in `owner`, without a copy.
+pub fn view<'py, T: Any + Send + Sync>(
+    owner: &Arc<T>,
+    select: impl for<'a> FnOnce(&'a T) -> PyResult<&'a [u8]>,
+    dtype: &Bound<'py, PyArrayDescr>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyAny>> {
+    let bytes = select(owner)?;
+    check_size(bytes.len(), dtype, shape)?;
+    let kept: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(owner);
+    // SAFETY: the bytes are borrowed from what the owner keeps alive, which is only shared from here
+    // on, so they stay valid and unchanged; they are as many as are needed (just checked).
+    unsafe { view_of(kept, bytes.as_ptr(), dtype, shape, false) }
+}
+
+/// A writable array over a range of a private mapping, without a copy. What is written to it reaches
+/// neither the file nor any other mapping.
+pub fn private_view<'py>(
+    map: &Arc<PrivateMap>,
+    range: Range<usize>,
+    dtype: &Bound<'py, PyArrayDescr>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyAny>> {
+    let bytes = map.bytes().get(range).unwrap_or_default();
+    check_size(bytes.len(), dtype, shape)?;
+    let kept: Arc<dyn Any + Send + Sync> = Arc::<PrivateMap>::clone(map);
+    // SAFETY: the range lies inside the mapping, which is writable and lives as long as the owner, and
+    // has exactly the size that is needed (just checked). The core reads a mapping only until it has
+    // been verified, before any array of it is made; from then on only Python uses this memory.
+    unsafe { view_of(kept, bytes.as_ptr(), dtype, shape, true) }
+}
+
+fn check_size(size: usize, dtype: &Bound<'_, PyArrayDescr>, shape: &[usize]) -> PyResult<()> {
+    let needed = shape.iter().try_fold(dtype.itemsize(), |size, &length| size.checked_mul(length));
+    if needed == Some(size) {
+        return Ok(());
+    }
+    Err(PyValueError::new_err(format!("{size} bytes can't have the shape {shape:?}")))
+}
+
+/// An array over memory that `kept` keeps alive.
 ///
 /// # Safety
 /// `data` points to as many initialised bytes as dtype and shape need; they stay valid as long as
-/// `owner` lives, nobody else writes to them, and where `writable`, nobody else reads them either.
-pub unsafe fn view<'py>(
-    owner: Bound<'py, PyAny>,
+/// `kept` lives, and nobody writes to them but, where `writable`, through arrays.
+unsafe fn view_of<'py>(
+    kept: Arc<dyn Any + Send + Sync>,
     data: *const u8,
     dtype: &Bound<'py, PyArrayDescr>,
     shape: &[usize],
     writable: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let py = owner.py();
+    let py = dtype.py();
+    let owner = Bound::new(py, Owner { _kept: kept })?;
     let mut dims: Vec<npy_intp> = shape.iter().map(|&length| length as npy_intp).collect();
     let flags = if writable { NPY_ARRAY_WRITEABLE } else { 0 };
     // SAFETY: the caller vouches for memory and lifetime. `NewFromDescr` steals the descriptor

@@ -4,22 +4,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use numpy::PyUntypedArrayMethods;
+use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key, default_directory, kind_of};
 use proteinflex_core::fs::Disk;
-use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, FieldSpec, Kind, MAX_DATA_ID, MAX_METADATA, Profile,
-};
-use proteinflex_core::{Error, Result};
+use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Kind, Profile};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyIterator, PyList, PyString};
+use pyo3::types::{PyDict, PyList, PyString};
 
 use crate::argument;
+use crate::data_arguments::is_miss;
+use crate::data_arguments::{
+    bytes_of_gigabytes, checked_id, dict_of, metadata_tree, precision_of, profile_of,
+};
 use crate::entry::{Source, metadata as build_metadata};
 use crate::error::to_python;
-use crate::fields::{FRAMES, FieldData, dtype_of, in_tree, is_lossy, is_per_frame};
-use crate::trajectory::TrajectoryWriter;
-use crate::value::{Field, Flattened, LeafData, Policy, flatten, flatten_with_fields};
+use crate::fields::{FRAMES, FieldData, is_per_frame};
+use crate::store::{first_axis, is_array};
+use crate::trajectory_writer::TrajectoryWriter;
+use crate::value::{Policy, flatten, flatten_with_fields};
 
 /// A bounded, checksummed, memory-mapped cache of structures and trajectories.
 ///
@@ -52,7 +55,7 @@ use crate::value::{Field, Flattened, LeafData, Policy, flatten, flatten_with_fie
 ///     The directory can't be made or read.
 #[pyclass(subclass, frozen, module = "proteinflex_optimization._native")]
 pub struct DataHandler {
-    cache: Arc<Cache>,
+    pub(crate) cache: Arc<Cache>,
     encoding: Encoding,
     verify: bool,
 }
@@ -569,249 +572,6 @@ impl DataHandler {
         }
         Ok(encoding)
     }
-
-    /// Writes and publishes an entry whose fields are all there.
-    #[expect(clippy::too_many_arguments, reason = "all of what an entry is made of")]
-    fn store(
-        &self,
-        py: Python<'_>,
-        kind: Kind,
-        data_id: &str,
-        metadata: Vec<u8>,
-        encoding: Encoding,
-        fields: &[FieldData<'_>],
-        flattened: &Flattened<'_>,
-    ) -> PyResult<String> {
-        let specs = fields.iter().map(FieldData::spec).collect::<PyResult<Vec<_>>>()?;
-        let field_bytes = fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
-        let n_frames = fields.first().map_or(0, FieldData::n_frames);
-        let arrays = arrays_of(flattened)?;
-        let tree = flattened.tree.as_slice();
-        py.detach(|| -> Result<Key> {
-            let mut pending = self.cache.begin(kind, data_id, metadata, encoding)?;
-            let writer = pending.writer();
-            if kind == Kind::Trajectory {
-                let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
-                writer.declare_fields(specs, &lossy)?;
-                writer.append(n_frames, &field_bytes)?;
-            }
-            for (spec, bytes) in &arrays {
-                writer.write_array(spec, bytes)?;
-            }
-            pending.publish(tree)
-        })
-        .map(|key| key.to_string())
-        .map_err(to_python)
-    }
-
-    /// Stores a trajectory whose frames come from an iterable, block by block.
-    fn store_stream(
-        &self,
-        py: Python<'_>,
-        data: &Bound<'_, PyDict>,
-        frames: &Bound<'_, PyAny>,
-        data_id: &str,
-        metadata: Vec<u8>,
-        encoding: Encoding,
-    ) -> PyResult<String> {
-        let name = "trajectory_data['frames']";
-        let expected = "an array of shape (n_frames, n_atoms, 3), or an iterable of frames";
-        let blocks = PyIterator::from_object(frames)
-            .map_err(|_| argument::wrong_type(frames, name, expected))?;
-        let mut pending = None;
-        let mut spec: Option<FieldSpec> = None;
-        let mut n_frames = 0;
-        for block in blocks {
-            let block = one_or_more(&FieldData::new(FRAMES, &block?)?)?;
-            block.check_frames(name)?;
-            let found = block.spec()?;
-            if spec.as_ref().is_some_and(|spec| *spec != found) {
-                return Err(to_python(Error::argument(
-                    name,
-                    format!(
-                        "a frame of shape {:?} and dtype {}",
-                        found.item_shape,
-                        found.dtype.descr()
-                    ),
-                    "frames of one shape and dtype",
-                )));
-            }
-            let bytes = block.bytes()?;
-            let count = block.n_frames();
-            py.detach(|| -> Result<()> {
-                if pending.is_none() {
-                    let mut begun =
-                        self.cache.begin(Kind::Trajectory, data_id, metadata.clone(), encoding)?;
-                    let lossy = [is_lossy(&found)];
-                    begun.writer().declare_fields(vec![found.clone()], &lossy)?;
-                    pending = Some(begun);
-                }
-                match &mut pending {
-                    Some(pending) => pending.writer().append(count, &[bytes]),
-                    None => Ok(()),
-                }
-            })
-            .map_err(to_python)?;
-            n_frames += count;
-            spec = Some(found);
-            py.check_signals()?;
-        }
-        let (Some(mut pending), Some(spec)) = (pending, spec) else {
-            return Err(to_python(Error::argument(
-                name,
-                "an empty iterable",
-                "at least one frame",
-            )));
-        };
-        let field: Field<'_> = in_tree(&spec, frames.clone(), n_frames)?;
-        let mut shape = vec![n_frames as usize];
-        shape.extend(spec.item_shape.iter().map(|&length| length as usize));
-        for (key, value) in data.iter() {
-            let Ok(key) = key.extract::<String>() else { continue };
-            if is_per_frame(&key) && !value.is_none() {
-                FieldData::new(&key, &value)?
-                    .check_beside(&format!("trajectory_data['{key}']"), &shape)?;
-            }
-        }
-        let flattened =
-            flatten_with_fields(data.as_any(), "trajectory_data", Policy::Cache, &[field])?;
-        let arrays = arrays_of(&flattened)?;
-        let tree = flattened.tree.as_slice();
-        py.detach(|| -> Result<Key> {
-            for (spec, bytes) in &arrays {
-                pending.writer().write_array(spec, bytes)?;
-            }
-            pending.publish(tree)
-        })
-        .map(|key| key.to_string())
-        .map_err(to_python)
-    }
-}
-
-/// What is stored beside the tree, as the core takes it.
-fn arrays_of<'a>(flattened: &'a Flattened<'_>) -> PyResult<Vec<(ArraySpec, &'a [u8])>> {
-    let mut arrays = Vec::with_capacity(flattened.leaves.len());
-    for leaf in &flattened.leaves {
-        let bytes = leaf.bytes()?;
-        let (dtype, shape, fortran) = match &leaf.data {
-            LeafData::Array { array, fortran, .. } => {
-                let mut shape: Vec<u64> =
-                    array.shape().iter().map(|&length| length as u64).collect();
-                if *fortran {
-                    shape.reverse();
-                }
-                (dtype_of(array)?, shape, *fortran)
-            }
-            LeafData::Text(_) | LeafData::Bytes(_) => {
-                let dtype = DType::new("|u1", 1).map_err(to_python)?;
-                (dtype, vec![bytes.len() as u64], false)
-            }
-        };
-        let name = leaf.keys.join("/").chars().take(200).collect();
-        arrays.push((ArraySpec { name, dtype, shape, fortran }, bytes));
-    }
-    Ok(arrays)
-}
-
-/// A single frame as a block of one; a block as it is.
-pub fn one_or_more<'py>(block: &FieldData<'py>) -> PyResult<FieldData<'py>> {
-    let array = match block.array.ndim() {
-        2 => {
-            let mut shape = vec![1];
-            shape.extend_from_slice(block.array.shape());
-            block.array.call_method1("reshape", (shape,))?.cast_into::<PyUntypedArray>()?
-        }
-        _ => block.array.clone(),
-    };
-    Ok(FieldData { name: block.name.clone(), array })
-}
-
-fn is_array(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if value.is_instance_of::<PyUntypedArray>() {
-        return Ok(true);
-    }
-    let states = value.py().import("proteinflex_optimization._states")?;
-    states.call_method1("_is_tensor", (value,))?.extract()
-}
-
-fn first_axis(value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
-    if !is_array(value)? {
-        return Ok(None);
-    }
-    let shape: Vec<u64> = value.getattr("shape")?.extract()?;
-    Ok(shape.first().copied())
-}
-
-fn dict_of<'py>(value: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyDict>> {
-    let dict = value.cast::<PyDict>().map_err(|_| argument::wrong_type(value, name, "a dict"))?;
-    // Any mapping that is a dict will do here; what it holds is what counts.
-    dict.copy()
-}
-
-fn metadata_tree(py: Python<'_>, metadata: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u8>> {
-    let empty = PyDict::new(py);
-    let dict = match metadata {
-        None => empty,
-        Some(metadata) => dict_of(metadata, "metadata")?,
-    };
-    let tree = flatten(dict.as_any(), "metadata", Policy::Metadata)?.tree;
-    if tree.len() > MAX_METADATA {
-        let expected = format!("at most {} MiB; more belongs into the data", MAX_METADATA >> 20);
-        return Err(to_python(Error::argument(
-            "metadata",
-            format!("{} bytes", tree.len()),
-            expected,
-        )));
-    }
-    Ok(tree)
-}
-
-fn checked_id(data_id: &Bound<'_, PyAny>) -> PyResult<String> {
-    let id = argument::text(data_id, "data_id")?;
-    if id.is_empty() || id.len() > MAX_DATA_ID {
-        let expected = format!("a name of 1 to {MAX_DATA_ID} bytes");
-        let found = argument::shown(data_id);
-        return Err(to_python(Error::argument("data_id", found, expected)));
-    }
-    Ok(id)
-}
-
-fn bytes_of_gigabytes(value: &Bound<'_, PyAny>) -> PyResult<u64> {
-    let expected = "a number of GB (10**9 bytes) above 0";
-    let size = argument::number(value, "max_cache_size", expected)?;
-    let bytes = size * 1e9;
-    if bytes >= 1.0 && bytes < i64::MAX as f64 {
-        return Ok(bytes as u64);
-    }
-    Err(to_python(Error::argument("max_cache_size", argument::shown(value), expected)))
-}
-
-fn precision_of(value: &Bound<'_, PyAny>) -> PyResult<f64> {
-    let expected =
-        "None, or a positive number: the spacing of the grid that values may be rounded to";
-    let precision = argument::number(value, "precision", expected)?;
-    if precision.is_normal() && precision > 0.0 {
-        return Ok(precision);
-    }
-    Err(to_python(Error::argument("precision", argument::shown(value), expected)))
-}
-
-fn profile_of(value: &Bound<'_, PyAny>) -> PyResult<Profile> {
-    match argument::text(value, "profile")?.as_str() {
-        "default" => Ok(Profile::Default),
-        "archive" => Ok(Profile::Archive),
-        _ => {
-            let shown = argument::shown(value);
-            Err(to_python(Error::argument("profile", shown, "'default' or 'archive'")))
-        }
-    }
-}
-
-/// Whether an error of loading means that the data has to be made again.
-fn is_miss(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
-    let errors = py.import("proteinflex_optimization.errors")?;
-    let is = |name| errors.getattr(name).map(|class| error.matches(py, class));
-    Ok(is("CacheKeyError")?? || is("CorruptDataError")??)
 }
 
 fn saved_percent(raw: u64, stored: u64) -> f64 {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, OpenEntry};
-use proteinflex_core::trajectory::{DType, Frames};
+use proteinflex_core::trajectory::Frames;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -21,12 +21,6 @@ use crate::value::{ArrayReference, Beside, build};
 pub struct Source {
     pub cache: Arc<Cache>,
     pub entry: Arc<OpenEntry>,
-}
-
-/// Keeps the mapped file of an entry alive for the arrays that are views of it.
-#[pyclass(frozen, name = "_Mapping", module = "proteinflex_optimization._native")]
-struct Mapping {
-    _entry: Arc<OpenEntry>,
 }
 
 impl Source {
@@ -59,11 +53,9 @@ impl Source {
     ) -> PyResult<Bound<'py, PyAny>> {
         let shape = self.frames_shape(field, frames, atoms);
         let dtype = array::dtype(py, self.entry.fields()[field].dtype.descr())?;
-        let out = array::empty(py, dtype.as_any(), &shape)?;
-        // SAFETY: just made, C-contiguous, its dtype holds no objects, and nobody else knows it yet.
-        let bytes = unsafe { array::bytes_mut(&out) };
-        self.read(py, |entry| entry.read_frames(field, frames, atoms, bytes))?;
-        Ok(out.into_any())
+        array::filled(&dtype, &shape, |bytes| {
+            self.read(py, |entry| entry.read_frames(field, frames, atoms, bytes))
+        })
     }
 
     /// The shape of what `frames` gives.
@@ -83,27 +75,13 @@ impl Source {
         py: Python<'py>,
         field: usize,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some(bytes) = self.read(py, |entry| entry.view_frames(field))? else {
+        if self.read(py, |entry| entry.view_frames(field))?.is_none() {
             return Ok(None);
-        };
+        }
         let all = Frames::range(0, self.entry.n_frames());
         let shape = self.frames_shape(field, all, None);
-        self.view(py, bytes, &self.entry.fields()[field].dtype, &shape).map(Some)
-    }
-
-    fn view<'py>(
-        &self,
-        py: Python<'py>,
-        bytes: &[u8],
-        dtype: &DType,
-        shape: &[usize],
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let dtype = array::dtype(py, dtype.descr())?;
-        let owner = Bound::new(py, Mapping { _entry: Arc::clone(&self.entry) })?.into_any();
-        // SAFETY: the bytes are those of a published, mapped file, which nobody ever writes; the core
-        // has checked that they are as many as dtype and shape need; the mapping lives as long as the
-        // owner. The array is read-only.
-        unsafe { array::view(owner, bytes.as_ptr(), &dtype, shape, false) }
+        let dtype = array::dtype(py, self.entry.fields()[field].dtype.descr())?;
+        array::view(&self.entry, |entry| view_frames(entry, field), &dtype, &shape).map(Some)
     }
 
     /// A whole array of the entry, by its number among the arrays.
@@ -113,16 +91,14 @@ impl Source {
         if spec.fortran {
             shape.reverse();
         }
-        let array = match self.read(py, |entry| entry.view_array(number))? {
-            Some(bytes) => self.view(py, bytes, &spec.dtype, &shape)?,
-            None => {
-                let dtype = array::dtype(py, spec.dtype.descr())?;
-                let out = array::empty(py, dtype.as_any(), &shape)?;
-                // SAFETY: as in `frames`.
-                let bytes = unsafe { array::bytes_mut(&out) };
-                self.read(py, |entry| entry.read_array(number, bytes))?;
-                out.into_any()
-            }
+        let dtype = array::dtype(py, spec.dtype.descr())?;
+        let is_plain = self.read(py, |entry| entry.view_array(number))?.is_some();
+        let array = if is_plain {
+            array::view(&self.entry, |entry| view_array(entry, number), &dtype, &shape)?
+        } else {
+            array::filled(&dtype, &shape, |bytes| {
+                self.read(py, |entry| entry.read_array(number, bytes))
+            })?
         };
         if spec.fortran { array.getattr("T") } else { Ok(array) }
     }
@@ -138,6 +114,14 @@ impl Source {
             self.cache.report(&self.entry, &error);
         }
     }
+}
+
+fn view_frames(entry: &OpenEntry, field: usize) -> PyResult<&[u8]> {
+    Ok(entry.view_frames(field).map_err(to_python)?.unwrap_or_default())
+}
+
+fn view_array(entry: &OpenEntry, number: u32) -> PyResult<&[u8]> {
+    Ok(entry.view_array(number).map_err(to_python)?.unwrap_or_default())
 }
 
 /// The arrays beside an entry's tree.

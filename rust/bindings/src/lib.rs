@@ -8,13 +8,16 @@ use pyo3::prelude::*;
 mod argument;
 mod array;
 mod checkpoint;
+mod data_arguments;
 mod data_handler;
 mod entry;
 mod error;
 mod fields;
 mod gpu;
 mod progress;
+mod store;
 mod trajectory;
+mod trajectory_writer;
 mod value;
 
 /// The native half of the package `proteinflex_optimization`.
@@ -28,5 +31,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     data_handler::register(module)?;
     gpu::register(module)?;
     progress::register(module)?;
-    trajectory::register(module)
+    trajectory::register(module)?;
+    trajectory_writer::register(module)
 }

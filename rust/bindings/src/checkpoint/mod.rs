@@ -1,26 +1,26 @@
 //! `CheckpointManager`: states that are saved whole or not at all.
 
+mod arrays;
+mod pending;
+mod state;
+
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use numpy::PyUntypedArrayMethods;
-use proteinflex_core::checkpoint::{
-    Array, ArrayType, CheckpointStore, Component, Listed, LoadedComponent,
-};
-use proteinflex_core::fs::{Disk, PrivateMap, names};
-use proteinflex_core::{Error, Result};
-use pyo3::exceptions::PyTimeoutError;
+use proteinflex_core::Error;
+use proteinflex_core::checkpoint::{CheckpointStore, Listed};
+use proteinflex_core::fs::Disk;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{PyDict, PyList};
 
 use crate::argument;
-use crate::array;
 use crate::error::to_python;
-use crate::value::{ArrayReference, Beside, Flattened, LeafData, Policy, build, flatten};
+use crate::value::build;
+use arrays::ComponentArrays;
+use pending::{Pending, PendingCheckpoint};
+use state::{Copied, State};
 
 /// Checkpoints that are whole or absent, verified when they are loaded.
 ///
@@ -45,30 +45,6 @@ use crate::value::{ArrayReference, Beside, Flattened, LeafData, Policy, build, f
 pub struct CheckpointManager {
     store: CheckpointStore,
     pending: Mutex<Option<Arc<Pending>>>,
-}
-
-/// A checkpoint that is being made in the background.
-#[pyclass(frozen, module = "proteinflex_optimization._native")]
-pub struct PendingCheckpoint {
-    pending: Arc<Pending>,
-}
-
-#[derive(Default)]
-struct Pending {
-    outcome: Mutex<Outcome>,
-    finished: Condvar,
-    /// The process that does the work: a forked child never will.
-    process: u32,
-}
-
-#[derive(Default)]
-enum Outcome {
-    #[default]
-    Working,
-    Made(PathBuf),
-    Failed(Error),
-    /// The error was raised; it is raised once.
-    Told(String),
 }
 
 #[pymethods]
@@ -171,7 +147,7 @@ impl CheckpointManager {
         let copy = py.detach(|| Copied::of(&components));
         let store = self.store.clone();
         let State { id, metadata, .. } = state;
-        let pending = Arc::new(Pending { process: std::process::id(), ..Pending::default() });
+        let pending = Arc::new(Pending::here());
         let working = Arc::clone(&pending);
         let work = move || {
             let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -348,283 +324,6 @@ impl CheckpointManager {
             }
             _ => Ok(()),
         }
-    }
-}
-
-#[pymethods]
-impl PendingCheckpoint {
-    /// Wait for the checkpoint; gives its path, or raises what went wrong.
-    ///
-    /// Raises
-    /// ------
-    /// TimeoutError
-    ///     It took longer than `timeout` seconds; it goes on.
-    #[pyo3(signature = (timeout=None))]
-    fn result(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<OsString> {
-        if !self.pending.wait(py, timeout)? {
-            let seconds = timeout.unwrap_or_default();
-            let text = format!("the checkpoint is not done after {seconds} s; it goes on");
-            return Err(PyTimeoutError::new_err(text));
-        }
-        self.pending.raise_once()?;
-        match &*self.pending.outcome.lock().unwrap_or_else(PoisonError::into_inner) {
-            Outcome::Made(path) => Ok(path.clone().into_os_string()),
-            Outcome::Told(text) => Err(to_python(Error::Checkpoint(text.clone()))),
-            Outcome::Working | Outcome::Failed(_) => {
-                Err(to_python(Error::Checkpoint("the checkpoint is not done".to_owned())))
-            }
-        }
-    }
-
-    /// Whether it is made, or has failed.
-    fn done(&self) -> bool {
-        let outcome = self.pending.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        !matches!(*outcome, Outcome::Working)
-    }
-}
-
-impl Pending {
-    fn finish(&self, made: Result<PathBuf>) {
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        *outcome = match made {
-            Ok(path) => Outcome::Made(path),
-            Err(error) => Outcome::Failed(error),
-        };
-        self.finished.notify_all();
-    }
-
-    /// Waits until the work is done, looking for signals meanwhile; whether it is.
-    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        const PAUSE: Duration = Duration::from_millis(50);
-        if self.process != std::process::id() {
-            return Err(to_python(Error::Checkpoint(
-                "the checkpoint is being made by the process that this one was forked from".into(),
-            )));
-        }
-        let started = Instant::now();
-        loop {
-            let done = py.detach(|| {
-                let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-                if !matches!(*outcome, Outcome::Working) {
-                    return true;
-                }
-                let waited = self.finished.wait_timeout(outcome, PAUSE);
-                let (outcome, _) = waited.unwrap_or_else(PoisonError::into_inner);
-                !matches!(*outcome, Outcome::Working)
-            });
-            if done || timeout.is_some_and(|timeout| started.elapsed().as_secs_f64() >= timeout) {
-                return Ok(done);
-            }
-            py.check_signals()?;
-        }
-    }
-
-    /// Raises the error, if there is one that was not raised yet.
-    fn raise_once(&self) -> PyResult<()> {
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(*outcome, Outcome::Failed(_)) {
-            return Ok(());
-        }
-        match std::mem::take(&mut *outcome) {
-            Outcome::Failed(error) => {
-                *outcome = Outcome::Told(error.to_string());
-                drop(outcome);
-                Err(to_python(error))
-            }
-            other => {
-                *outcome = other;
-                Ok(())
-            }
-        }
-    }
-}
-
-/// What a checkpoint is made of, checked and flattened.
-struct State<'py> {
-    id: String,
-    metadata: Vec<u8>,
-    components: Vec<(String, Flattened<'py>)>,
-}
-
-impl<'py> State<'py> {
-    fn new(
-        py: Python<'py>,
-        checkpoint_id: &Bound<'py, PyAny>,
-        component_states: &Bound<'py, PyAny>,
-        metadata: Option<&Bound<'py, PyAny>>,
-        allow_pickle: bool,
-    ) -> PyResult<Self> {
-        let id = argument::text(checkpoint_id, "checkpoint_id")?;
-        names::check("checkpoint_id", &id).map_err(to_python)?;
-        let states = component_states
-            .cast::<PyDict>()
-            .map_err(|_| argument::wrong_type(component_states, "component_states", "a dict"))?;
-        let metadata = match metadata {
-            None => PyDict::new(py),
-            Some(metadata) => metadata
-                .cast::<PyDict>()
-                .map_err(|_| argument::wrong_type(metadata, "metadata", "a dict"))?
-                .clone(),
-        };
-        let metadata = flatten(metadata.as_any(), "metadata", Policy::Metadata)?.tree;
-        let policy = Policy::Checkpoint { pickle: allow_pickle };
-        let mut components = Vec::new();
-        for (name, state) in states.iter() {
-            let expected = "a str, the name of a component";
-            if !name.is_instance_of::<PyString>() {
-                return Err(argument::wrong_type(&name, "a key of component_states", expected));
-            }
-            let place = format!("component_states[{}]", argument::shown(&name));
-            let name = argument::text(&name, "a key of component_states")?;
-            components.push((name, flatten(&state, &place, policy)?));
-        }
-        Ok(Self { id, metadata, components })
-    }
-
-    fn components(&self) -> PyResult<Vec<Component<'_>>> {
-        let mut components = Vec::with_capacity(self.components.len());
-        for (name, flattened) in &self.components {
-            let arrays = arrays_of(flattened)?;
-            components.push(Component { name: name.clone(), tree: &flattened.tree, arrays });
-        }
-        Ok(components)
-    }
-}
-
-fn arrays_of<'a>(flattened: &'a Flattened<'_>) -> PyResult<Vec<Array<'a>>> {
-    let mut arrays = Vec::with_capacity(flattened.leaves.len());
-    for leaf in &flattened.leaves {
-        let bytes = leaf.bytes()?;
-        let (array_type, shape) = match &leaf.data {
-            LeafData::Array { array, dtype, label, .. } => {
-                let item_size: usize = array.dtype().getattr("itemsize")?.extract()?;
-                let description = label.as_deref().unwrap_or(dtype);
-                (ArrayType::of(description, item_size), array.shape().to_vec())
-            }
-            LeafData::Text(_) | LeafData::Bytes(_) => (ArrayType::of("|u1", 1), vec![bytes.len()]),
-        };
-        arrays.push(Array { name: leaf.keys.join("."), array_type, shape, bytes });
-    }
-    Ok(arrays)
-}
-
-/// A copy of components, for the background.
-struct Copied {
-    components: Vec<(String, Vec<u8>, Vec<CopiedArray>)>,
-}
-
-struct CopiedArray {
-    name: String,
-    array_type: ArrayType,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl Copied {
-    fn of(components: &[Component<'_>]) -> Self {
-        let copy = |component: &Component<'_>| {
-            let arrays = component.arrays.iter().map(|array| CopiedArray {
-                name: array.name.clone(),
-                array_type: array.array_type,
-                shape: array.shape.clone(),
-                bytes: array.bytes.to_vec(),
-            });
-            (component.name.clone(), component.tree.to_vec(), arrays.collect())
-        };
-        Self { components: components.iter().map(copy).collect() }
-    }
-
-    fn components(&self) -> Vec<Component<'_>> {
-        let mut components = Vec::with_capacity(self.components.len());
-        for (name, tree, arrays) in &self.components {
-            let arrays = arrays.iter().map(|array| Array {
-                name: array.name.clone(),
-                array_type: array.array_type,
-                shape: array.shape.clone(),
-                bytes: &array.bytes,
-            });
-            components.push(Component { name: name.clone(), tree, arrays: arrays.collect() });
-        }
-        components
-    }
-}
-
-/// Keeps the mapped file of a component alive for the arrays that are views of it.
-#[pyclass(frozen, name = "_PrivateMapping", module = "proteinflex_optimization._native")]
-struct PrivateMapping {
-    _map: Arc<PrivateMap>,
-}
-
-/// The arrays beside a component's tree.
-struct ComponentArrays<'py> {
-    py: Python<'py>,
-    component: LoadedComponent,
-    mmap: bool,
-    loaded: HashMap<usize, Bound<'py, PyAny>>,
-}
-
-impl ComponentArrays<'_> {
-    fn map_and_range(&self, number: usize) -> PyResult<(&Arc<PrivateMap>, Range<usize>)> {
-        match (&self.component.map, self.component.arrays.get(number)) {
-            (Some(map), Some(range)) => Ok((map, range.clone())),
-            _ => Err(to_python(Error::Checkpoint(format!(
-                "the component {:?} refers to array {number}, which is not there",
-                self.component.name
-            )))),
-        }
-    }
-}
-
-impl<'py> Beside<'py> for ComponentArrays<'py> {
-    fn array(&mut self, reference: &ArrayReference) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(loaded) = self.loaded.get(&reference.number) {
-            return Ok(loaded.clone());
-        }
-        let py = self.py;
-        let (map, range) = self.map_and_range(reference.number)?;
-        let damaged = |reason: String| {
-            to_python(Error::corrupt(map.path(), format!("array {}", reference.number), reason))
-        };
-        let dtype =
-            array::dtype(py, &reference.dtype).map_err(|error| damaged(error.to_string()))?;
-        let item_size: usize = dtype.getattr("itemsize")?.extract()?;
-        let size = reference
-            .shape
-            .iter()
-            .try_fold(item_size, |size, &length| size.checked_mul(length))
-            .filter(|&size| size == range.len());
-        if size.is_none() {
-            let shape = &reference.shape;
-            let reason = format!("{} bytes can't have the shape {shape:?}", range.len());
-            return Err(damaged(reason));
-        }
-        let mut shape = reference.shape.clone();
-        if reference.fortran {
-            shape.reverse();
-        }
-        let array = if self.mmap {
-            let owner = Bound::new(py, PrivateMapping { _map: Arc::clone(map) })?.into_any();
-            // SAFETY: the range is inside the mapping (checked by the core) and has exactly the size
-            // that dtype and shape need (checked above); the mapping lives as long as the owner. It is
-            // private, and the arrays of a component don't overlap, so the one array made here for
-            // this range (they are remembered by number) is all that ever reads or writes it.
-            unsafe { array::view(owner, map.as_ptr().add(range.start), &dtype, &shape, true)? }
-        } else {
-            let out = array::empty(py, dtype.as_any(), &shape)?;
-            // SAFETY: just made, C-contiguous, its dtype holds no objects, and nobody else knows it.
-            let target = unsafe { array::bytes_mut(&out) };
-            let source = &map.bytes()[range];
-            py.detach(|| target.copy_from_slice(source));
-            out.into_any()
-        };
-        let array = if reference.fortran { array.getattr("T")? } else { array };
-        self.loaded.insert(reference.number, array.clone());
-        Ok(array)
-    }
-
-    fn long(&mut self, number: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let (map, range) = self.map_and_range(number)?;
-        Ok(PyBytes::new(self.py, &map.bytes()[range]))
     }
 }
 

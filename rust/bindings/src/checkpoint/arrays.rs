@@ -1,0 +1,82 @@
+//! The arrays of a component that is loaded: views of its mapped file, or copies.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use proteinflex_core::Error;
+use proteinflex_core::checkpoint::LoadedComponent;
+use proteinflex_core::fs::PrivateMap;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::array;
+use crate::error::to_python;
+use crate::value::{ArrayReference, Beside};
+
+/// The arrays beside a component's tree.
+pub struct ComponentArrays<'py> {
+    pub py: Python<'py>,
+    pub component: LoadedComponent,
+    pub mmap: bool,
+    pub loaded: HashMap<usize, Bound<'py, PyAny>>,
+}
+
+impl ComponentArrays<'_> {
+    fn map_and_range(&self, number: usize) -> PyResult<(&Arc<PrivateMap>, Range<usize>)> {
+        match (&self.component.map, self.component.arrays.get(number)) {
+            (Some(map), Some(range)) => Ok((map, range.clone())),
+            _ => Err(to_python(Error::Checkpoint(format!(
+                "the component {:?} refers to array {number}, which is not there",
+                self.component.name
+            )))),
+        }
+    }
+}
+
+impl<'py> Beside<'py> for ComponentArrays<'py> {
+    fn array(&mut self, reference: &ArrayReference) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(loaded) = self.loaded.get(&reference.number) {
+            return Ok(loaded.clone());
+        }
+        let py = self.py;
+        let (map, range) = self.map_and_range(reference.number)?;
+        let damaged = |reason: String| {
+            to_python(Error::corrupt(map.path(), format!("array {}", reference.number), reason))
+        };
+        let dtype =
+            array::dtype(py, &reference.dtype).map_err(|error| damaged(error.to_string()))?;
+        let item_size: usize = dtype.getattr("itemsize")?.extract()?;
+        let size = reference
+            .shape
+            .iter()
+            .try_fold(item_size, |size, &length| size.checked_mul(length))
+            .filter(|&size| size == range.len());
+        if size.is_none() {
+            let shape = &reference.shape;
+            let reason = format!("{} bytes can't have the shape {shape:?}", range.len());
+            return Err(damaged(reason));
+        }
+        let mut shape = reference.shape.clone();
+        if reference.fortran {
+            shape.reverse();
+        }
+        let array = if self.mmap {
+            array::private_view(map, range, &dtype, &shape)?
+        } else {
+            array::filled(&dtype, &shape, |target| {
+                let source = &map.bytes()[range];
+                py.detach(|| target.copy_from_slice(source));
+                Ok(())
+            })?
+        };
+        let array = if reference.fortran { array.getattr("T")? } else { array };
+        self.loaded.insert(reference.number, array.clone());
+        Ok(array)
+    }
+
+    fn long(&mut self, number: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let (map, range) = self.map_and_range(number)?;
+        Ok(PyBytes::new(self.py, &map.bytes()[range]))
+    }
+}

@@ -1,0 +1,121 @@
+//! What a checkpoint is made of: checked, flattened, and copied for the background.
+
+use numpy::PyUntypedArrayMethods;
+use proteinflex_core::checkpoint::{Array, ArrayType, Component};
+use proteinflex_core::fs::names;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::argument;
+use crate::error::to_python;
+use crate::value::{Flattened, LeafData, Policy, flatten};
+
+/// What a checkpoint is made of, checked and flattened.
+pub struct State<'py> {
+    pub id: String,
+    pub metadata: Vec<u8>,
+    components: Vec<(String, Flattened<'py>)>,
+}
+
+impl<'py> State<'py> {
+    pub fn new(
+        py: Python<'py>,
+        checkpoint_id: &Bound<'py, PyAny>,
+        component_states: &Bound<'py, PyAny>,
+        metadata: Option<&Bound<'py, PyAny>>,
+        allow_pickle: bool,
+    ) -> PyResult<Self> {
+        let id = argument::text(checkpoint_id, "checkpoint_id")?;
+        names::check("checkpoint_id", &id).map_err(to_python)?;
+        let states = component_states
+            .cast::<PyDict>()
+            .map_err(|_| argument::wrong_type(component_states, "component_states", "a dict"))?;
+        let metadata = match metadata {
+            None => PyDict::new(py),
+            Some(metadata) => metadata
+                .cast::<PyDict>()
+                .map_err(|_| argument::wrong_type(metadata, "metadata", "a dict"))?
+                .clone(),
+        };
+        let metadata = flatten(metadata.as_any(), "metadata", Policy::Metadata)?.tree;
+        let policy = Policy::Checkpoint { pickle: allow_pickle };
+        let mut components = Vec::new();
+        for (name, state) in states.iter() {
+            let expected = "a str, the name of a component";
+            if !name.is_instance_of::<PyString>() {
+                return Err(argument::wrong_type(&name, "a key of component_states", expected));
+            }
+            let place = format!("component_states[{}]", argument::shown(&name));
+            let name = argument::text(&name, "a key of component_states")?;
+            components.push((name, flatten(&state, &place, policy)?));
+        }
+        Ok(Self { id, metadata, components })
+    }
+
+    pub fn components(&self) -> PyResult<Vec<Component<'_>>> {
+        let mut components = Vec::with_capacity(self.components.len());
+        for (name, flattened) in &self.components {
+            let arrays = arrays_of(flattened)?;
+            components.push(Component { name: name.clone(), tree: &flattened.tree, arrays });
+        }
+        Ok(components)
+    }
+}
+
+fn arrays_of<'a>(flattened: &'a Flattened<'_>) -> PyResult<Vec<Array<'a>>> {
+    let mut arrays = Vec::with_capacity(flattened.leaves.len());
+    for leaf in &flattened.leaves {
+        let bytes = leaf.bytes()?;
+        let (array_type, shape) = match &leaf.data {
+            LeafData::Array { array, dtype, label, .. } => {
+                let item_size: usize = array.dtype().getattr("itemsize")?.extract()?;
+                let description = label.as_deref().unwrap_or(dtype);
+                (ArrayType::of(description, item_size), array.shape().to_vec())
+            }
+            LeafData::Text(_) | LeafData::Bytes(_) => (ArrayType::of("|u1", 1), vec![bytes.len()]),
+        };
+        arrays.push(Array { name: leaf.keys.join("."), array_type, shape, bytes });
+    }
+    Ok(arrays)
+}
+
+/// A copy of components, for the background.
+pub struct Copied {
+    components: Vec<(String, Vec<u8>, Vec<CopiedArray>)>,
+}
+
+struct CopiedArray {
+    name: String,
+    array_type: ArrayType,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Copied {
+    pub fn of(components: &[Component<'_>]) -> Self {
+        let copy = |component: &Component<'_>| {
+            let arrays = component.arrays.iter().map(|array| CopiedArray {
+                name: array.name.clone(),
+                array_type: array.array_type,
+                shape: array.shape.clone(),
+                bytes: array.bytes.to_vec(),
+            });
+            (component.name.clone(), component.tree.to_vec(), arrays.collect())
+        };
+        Self { components: components.iter().map(copy).collect() }
+    }
+
+    pub fn components(&self) -> Vec<Component<'_>> {
+        let mut components = Vec::with_capacity(self.components.len());
+        for (name, tree, arrays) in &self.components {
+            let arrays = arrays.iter().map(|array| Array {
+                name: array.name.clone(),
+                array_type: array.array_type,
+                shape: array.shape.clone(),
+                bytes: &array.bytes,
+            });
+            components.push(Component { name: name.clone(), tree, arrays: arrays.collect() });
+        }
+        components
+    }
+}

@@ -1,0 +1,284 @@
+//! `TrajectoryWriter`: a trajectory frame by frame.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use numpy::PyUntypedArray;
+use numpy::PyUntypedArrayMethods;
+use proteinflex_core::cache::{Cache, LiveEntry};
+use proteinflex_core::trajectory::{FieldSpec, Frames};
+use proteinflex_core::{Error, Result};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::argument;
+use crate::array;
+use crate::error::to_python;
+use crate::fields::{FRAMES, FieldData, in_tree, is_lossy};
+use crate::store::one_or_more;
+use crate::value::{Policy, flatten_with_fields};
+
+/// Writes a trajectory frame by frame.
+///
+/// Made by `DataHandler.trajectory_writer`. As a context manager it is closed on leaving the block
+/// without an error; after an error it stays unfinished, and can be resumed.
+#[pyclass(frozen, module = "proteinflex_optimization._native")]
+pub struct TrajectoryWriter {
+    cache: Arc<Cache>,
+    key: String,
+    live: Mutex<Option<LiveEntry>>,
+}
+
+impl TrajectoryWriter {
+    pub fn new(cache: Arc<Cache>, live: LiveEntry) -> Self {
+        Self { cache, key: live.key().to_string(), live: Mutex::new(Some(live)) }
+    }
+
+    /// Runs `work` on the writer, without the GIL.
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut LiveEntry) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        let closed = || PyValueError::new_err("this writer is closed");
+        py.detach(|| {
+            let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+            live.as_mut().map(work)
+        })
+        .ok_or_else(closed)?
+        .map_err(to_python)
+    }
+
+    fn take(&self, py: Python<'_>) -> Option<LiveEntry> {
+        py.detach(|| self.live.lock().unwrap_or_else(PoisonError::into_inner).take())
+    }
+}
+
+#[pymethods]
+impl TrajectoryWriter {
+    /// Add one frame, or a block of them.
+    ///
+    /// Parameters
+    /// ----------
+    /// frames : ndarray
+    ///     (n, n_atoms, 3), or (n_atoms, 3) for one frame; float32 or float64, always the same.
+    /// **per_frame
+    ///     Further fields: arrays of n items (one item for one frame), with the same names, shapes and
+    ///     dtypes each time.
+    ///
+    /// Raises
+    /// ------
+    /// InvalidArgumentError
+    ///     A field does not fit the earlier ones; nothing was added.
+    /// CacheFullError
+    ///     There is no room below the limit; the frames so far are kept.
+    /// OSError
+    ///     The disk is full, for example.
+    #[pyo3(signature = (frames, **per_frame))]
+    fn append(
+        &self,
+        py: Python<'_>,
+        frames: &Bound<'_, PyAny>,
+        per_frame: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let given = FieldData::new(FRAMES, frames)?;
+        let is_one = given.array.ndim() == 2;
+        let block = one_or_more(&given)?;
+        block.check_frames("frames")?;
+        let shape = block.array.shape().to_vec();
+        let mut fields = vec![block];
+        for (name, value) in per_frame.into_iter().flat_map(|fields| fields.iter()) {
+            let name: String = name.extract()?;
+            let field = FieldData::new(&name, &value)?;
+            let field = if is_one { with_one_frame(field)? } else { field };
+            field.check_beside(&name, &shape)?;
+            fields.push(field);
+        }
+        let specs = fields.iter().map(FieldData::spec).collect::<PyResult<Vec<_>>>()?;
+        let bytes = fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
+        let cache = Arc::clone(&self.cache);
+        self.with(py, move |live| {
+            let raw_bytes = bytes.iter().map(|field| field.len() as u64).sum();
+            cache.make_room_for(live, raw_bytes)?;
+            let writer = live.writer();
+            if writer.fields().is_empty() {
+                let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
+                writer.declare_fields(specs.clone(), &lossy)?;
+            }
+            let ordered = in_order(writer.fields(), &specs, &bytes)?;
+            writer.append(shape[0] as u64, &ordered)
+        })
+    }
+
+    /// Make all frames so far durable: no crash loses them.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, |live| live.writer().flush())
+    }
+
+    /// Go back to the first `n_frames` frames, durably.
+    fn truncate(&self, py: Python<'_>, n_frames: &Bound<'_, PyAny>) -> PyResult<()> {
+        let n_frames = argument::count(n_frames, "n_frames", 0)?;
+        self.with(py, move |live| live.writer().truncate(n_frames))
+    }
+
+    /// Read back a field of all frames so far, which are made durable first.
+    ///
+    /// Returns
+    /// -------
+    /// ndarray
+    ///     (n_frames, …)
+    ///
+    /// Raises
+    /// ------
+    /// InvalidArgumentError
+    ///     There is no such field.
+    #[pyo3(signature = (field="frames"))]
+    fn read<'py>(&self, py: Python<'py>, field: &str) -> PyResult<Bound<'py, PyAny>> {
+        let (number, spec, n_frames) = self.with(py, |live| {
+            let fields = live.reader().fields();
+            let Some(number) = fields.iter().position(|spec| spec.name == field) else {
+                let known: Vec<_> = fields.iter().map(|spec| spec.name.as_str()).collect();
+                let expected = format!("one of {known:?}");
+                return Err(Error::argument("field", format!("{field:?}"), expected));
+            };
+            Ok((number, fields[number].clone(), live.reader().n_frames()))
+        })?;
+        let mut shape = vec![n_frames as usize];
+        shape.extend(spec.item_shape.iter().map(|&length| length as usize));
+        let dtype = array::dtype(py, spec.dtype.descr())?;
+        array::filled(&dtype, &shape, |bytes| {
+            self.with(py, move |live| {
+                live.read_back(|entry| {
+                    entry.read_frames(number, Frames::range(0, n_frames), None, bytes)
+                })
+            })
+        })
+    }
+
+    /// Frames so far.
+    #[getter]
+    fn n_frames(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |live| Ok(live.reader().n_frames()))
+    }
+
+    /// The names of the fields, once there is a frame.
+    #[getter]
+    fn fields(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.with(py, |live| {
+            Ok(live.reader().fields().iter().map(|field| field.name.clone()).collect())
+        })
+    }
+
+    /// The key under which the trajectory will be found.
+    #[getter]
+    fn key(&self) -> String {
+        self.key.clone()
+    }
+
+    /// Finish the trajectory and make it visible. Gives its key. Doing so again does nothing.
+    ///
+    /// Raises
+    /// ------
+    /// InvalidArgumentError
+    ///     There is no frame; the writer stays open.
+    /// CacheFullError
+    ///     It does not fit below the limit; it stays unfinished and can be resumed.
+    fn close(&self, py: Python<'_>) -> PyResult<String> {
+        let fields = match self
+            .with(py, |live| Ok((live.reader().fields().to_vec(), live.reader().n_frames())))
+        {
+            Ok((fields, n_frames)) if n_frames > 0 => {
+                let data = PyDict::new(py);
+                let mut in_order = Vec::new();
+                for spec in &fields {
+                    let stands_in = py.get_type::<PyAny>().call0()?;
+                    data.set_item(&spec.name, &stands_in)?;
+                    in_order.push(in_tree(spec, stands_in, n_frames)?);
+                }
+                flatten_with_fields(data.as_any(), "trajectory", Policy::Cache, &in_order)?.tree
+            }
+            Ok(_) => {
+                return Err(to_python(Error::argument(
+                    "n_frames",
+                    0,
+                    "at least one frame before the writer is closed",
+                )));
+            }
+            Err(_) => return Ok(self.key.clone()),
+        };
+        let Some(live) = self.take(py) else { return Ok(self.key.clone()) };
+        let cache = &self.cache;
+        py.detach(|| cache.finish_live(live, &fields)).map_err(to_python)?;
+        Ok(self.key.clone())
+    }
+
+    /// Leave the trajectory unfinished, after making its frames durable; it can be resumed.
+    fn suspend(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(mut live) = self.take(py) else { return Ok(()) };
+        py.detach(move || live.writer().flush()).map_err(to_python)
+    }
+
+    fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _value: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        if kind.is_none() { self.close(py).map(drop) } else { self.suspend(py) }
+    }
+
+    fn __repr__(&self) -> String {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        match live.as_ref() {
+            Some(live) => {
+                format!("<TrajectoryWriter {}, {} frames>", self.key, live.reader().n_frames())
+            }
+            None => format!("<TrajectoryWriter {}, closed>", self.key),
+        }
+    }
+}
+
+/// One item, as the field of a single frame.
+fn with_one_frame(field: FieldData<'_>) -> PyResult<FieldData<'_>> {
+    let mut shape = vec![1];
+    shape.extend_from_slice(field.array.shape());
+    let array = field.array.call_method1("reshape", (shape,))?.cast_into::<PyUntypedArray>()?;
+    Ok(FieldData { name: field.name, array })
+}
+
+/// The bytes of the given fields in the order of the declared ones.
+fn in_order<'a>(
+    declared: &[FieldSpec],
+    given: &[FieldSpec],
+    bytes: &[&'a [u8]],
+) -> Result<Vec<&'a [u8]>> {
+    let names = |specs: &[FieldSpec]| {
+        specs.iter().map(|spec| spec.name.clone()).collect::<Vec<_>>().join(", ")
+    };
+    if declared.len() != given.len() {
+        return Err(Error::argument("per_frame", names(given), names(declared)));
+    }
+    let find = |spec: &FieldSpec| {
+        let index = given.iter().position(|other| other.name == spec.name);
+        let index =
+            index.ok_or_else(|| Error::argument("per_frame", names(given), names(declared)))?;
+        if given[index] != *spec {
+            return Err(Error::argument(
+                spec.name.as_str(),
+                format!("shape {:?} of {}", given[index].item_shape, given[index].dtype.descr()),
+                format!("shape {:?} of {}, as before", spec.item_shape, spec.dtype.descr()),
+            ));
+        }
+        Ok(bytes[index])
+    };
+    declared.iter().map(find).collect()
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<TrajectoryWriter>()
+}
