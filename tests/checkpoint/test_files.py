@@ -1,6 +1,7 @@
 """Checkpoints on disk: replaced, retained, damaged, listed, killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -243,3 +244,25 @@ def test_two_processes_may_save_into_one_directory(tmp_path):
     rows = manager.list_checkpoints()
     assert len(rows) == 3
     assert all(manager.verify(row["path"])["ok"] for row in rows)
+
+
+def test_a_save_that_does_not_wait_for_the_disk_is_whole_all_the_same(tmp_path):
+    manager = CheckpointManager(tmp_path / "quick", durable=False)
+    path = manager.create_checkpoint("a", {"x": np.arange(1000.0)})
+    assert manager.verify(path)["ok"]
+    np.testing.assert_array_equal(manager.load_checkpoint(path)["x"], np.arange(1000.0))
+
+
+def test_whether_a_save_waits_for_the_disk_is_what_was_asked_for(tmp_path):
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed")
+    code = (
+        "import sys; from proteinflex_optimization import CheckpointManager\n"
+        "CheckpointManager(sys.argv[1], durable=sys.argv[2] == 'True').create_checkpoint('a', {'x': 1})"
+    )
+    for durable in ("True", "False"):
+        log = tmp_path / durable
+        command = [strace, "-f", "-e", "trace=fsync,fdatasync", "-o", str(log), sys.executable]
+        subprocess.run([*command, "-c", code, str(tmp_path / f"c{durable}"), durable], check=True)
+        assert ("sync(" in log.read_text()) == (durable == "True")

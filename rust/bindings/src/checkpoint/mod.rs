@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use proteinflex_core::Error;
 use proteinflex_core::checkpoint::{CheckpointStore, Listed};
-use proteinflex_core::fs::Disk;
+use proteinflex_core::fs::{Disk, Storage, UnsyncedDisk};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -33,7 +33,8 @@ use state::{Copied, State};
 /// auto_cleanup : bool
 ///     Whether to remove old checkpoints at all.
 /// durable : bool
-///     Reserved for file systems on which syncing is not wanted; True is the only value so far.
+///     Whether a save waits until the disk has everything. Without, a checkpoint survives the end of the
+///     process, however it ends, but perhaps not a power cut; it is verified all the same.
 ///
 /// Raises
 /// ------
@@ -65,13 +66,11 @@ impl CheckpointManager {
             Some(count) => argument::count(count, "max_checkpoints", 1)?,
             None => DEFAULT_CHECKPOINTS,
         };
-        if !durable {
-            return Err(to_python(Error::argument("durable", "False", "True")));
-        }
         let keep = auto_cleanup.then_some(keep as usize);
-        let store = py
-            .detach(|| CheckpointStore::open(Arc::new(Disk), &base_dir, keep))
-            .map_err(to_python)?;
+        let storage: Arc<dyn Storage> =
+            if durable { Arc::new(Disk) } else { Arc::new(UnsyncedDisk) };
+        let store =
+            py.detach(|| CheckpointStore::open(storage, &base_dir, keep)).map_err(to_python)?;
         Ok(Self { store, pending: Mutex::new(None) })
     }
 

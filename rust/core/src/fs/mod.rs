@@ -15,6 +15,7 @@ mod shared;
 mod storage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod unsynced;
 
 pub use lock::{FileLock, LockKind};
 pub use mapped::{MappedFile, PrivateMap};
@@ -25,3 +26,4 @@ pub use publish::{
 pub use recency::{is_on_network, touch};
 pub use shared::SharedMap;
 pub use storage::{Disk, Storage, StorageFile, memory_file, write_all_at};
+pub use unsynced::UnsyncedDisk;

@@ -1,0 +1,184 @@
+"""Bad input to each documented method: a typed error that names argument and value, nothing written."""
+
+import math
+
+import numpy as np
+import pytest
+from proteinflex_optimization import (
+    CacheKeyError,
+    CheckpointError,
+    CheckpointManager,
+    DataHandler,
+    GPUManager,
+    InvalidArgumentError,
+    InvalidTypeError,
+    ProgressTracker,
+    UnknownTaskError,
+)
+
+FRAMES = np.zeros((4, 5, 3), np.float32)
+
+
+@pytest.fixture
+def handler(tmp_path):
+    return DataHandler(tmp_path / "cache")
+
+
+def files(directory):
+    return sorted(
+        str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"max_cache_size": 0}, "max_cache_size=0"),
+        ({"max_cache_size": -1.5}, "max_cache_size=-1.5"),
+        ({"max_cache_size": math.nan}, "max_cache_size=nan"),
+        ({"max_cache_size": math.inf}, "max_cache_size=inf"),
+        ({"max_cache_size": "100"}, "max_cache_size='100'"),
+        ({"max_cache_size": True}, "max_cache_size=True"),
+        ({"cache_dir": ""}, "cache_dir=''"),
+        ({"cache_dir": 5}, "cache_dir=5"),
+        ({"cache_dir": "a\0b"}, "cache_dir="),
+        ({"precision": 0}, "precision=0"),
+        ({"precision": -0.1}, "precision=-0.1"),
+        ({"precision": math.nan}, "precision=nan"),
+        ({"precision": "0.1"}, "precision='0.1'"),
+        ({"profile": "fast"}, "profile='fast'"),
+    ],
+)
+def test_data_handler(tmp_path, arguments, named):
+    directory = tmp_path / "cache"
+    with pytest.raises(InvalidArgumentError, match=named):
+        DataHandler(**{"cache_dir": directory, **arguments})
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "data_id", "named"),
+    [
+        (None, "x", "structure_data=None"),
+        ([1], "x", r"structure_data=\[1\]"),
+        ({1: 2}, "x", "a key of structure_data"),
+        ({"a": np.array([None])}, "x", r"structure_data\['a'\]"),
+        ({"a": {"b": [object()]}}, "x", r"structure_data\['a'\]\['b'\]\[0\]"),
+        ({"a": 1}, "", "data_id=''"),
+        ({"a": 1}, 5, "data_id=5"),
+        ({"a": 1}, "x" * (2 << 20), "data_id="),
+    ],
+)
+def test_store_structure(handler, data, data_id, named):
+    before = files(handler.cache_dir)
+    with pytest.raises(InvalidArgumentError, match=named):
+        handler.store_structure(data, data_id)
+    assert files(handler.cache_dir) == before
+    assert handler.keys() == []
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        ({}, "'frames'"),
+        ({"frames": None}, r"trajectory_data\['frames'\]=None"),
+        ({"frames": 5}, r"trajectory_data\['frames'\]=5"),
+        ({"frames": []}, r"trajectory_data\['frames'\]"),
+        ({"frames": np.zeros((4, 5))}, r"\['frames'\].*shape \[4, 5\]"),
+        ({"frames": np.zeros((4, 5, 2))}, r"\['frames'\].*shape \[4, 5, 2\]"),
+        ({"frames": np.zeros((4, 5, 3), int)}, r"\['frames'\].*dtype"),
+        ({"frames": np.zeros((4, 5, 3), np.float16)}, r"\['frames'\].*dtype"),
+        ({"frames": FRAMES.astype(object)}, r"frames"),
+        ({"frames": FRAMES, "time": np.arange(3)}, r"\['time'\].*4 values, one per frame"),
+        ({"frames": FRAMES, "velocities": np.zeros((4, 6, 3))}, r"\['velocities'\]"),
+        ({"frames": [FRAMES, np.zeros((2, 6, 3), np.float32)]}, r"\['frames'\]"),
+        ({"frames": iter(FRAMES), "time": np.arange(3)}, r"\['time'\]"),
+        ({"frames": FRAMES, "extra": object()}, r"trajectory_data\['extra'\]"),
+    ],
+)
+def test_store_trajectory(handler, data, named):
+    before = files(handler.cache_dir)
+    with pytest.raises(InvalidArgumentError, match=named):
+        handler.store_trajectory(data, "x")
+    assert files(handler.cache_dir) == before
+    assert handler.keys() == []
+
+
+@pytest.mark.parametrize("metadata", [5, {"a": np.zeros(3)}, {"a": object()}, {"a": "x" * 10**6}])
+def test_metadata(handler, metadata):
+    with pytest.raises(InvalidArgumentError, match="metadata"):
+        handler.store_structure({"a": 1}, "x", metadata)
+    assert handler.keys() == []
+
+
+@pytest.mark.parametrize("key", ["", "nothing", "t-" + "0" * 32, "../../etc/passwd", "t-\0"])
+def test_load_data(handler, key):
+    with pytest.raises(CacheKeyError, match="nothing is stored under") as raised:
+        handler.load_data(key)
+    assert isinstance(raised.value, KeyError)
+
+
+def test_load_data_of_another_type(handler):
+    with pytest.raises(InvalidTypeError, match="cache_key=5"):
+        handler.load_data(5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"total_steps": -1}, "total_steps=-1"),
+        ({"total_steps": 1.5}, "total_steps=1.5"),
+        ({"total_steps": "10"}, "total_steps='10'"),
+        ({"checkpoint_interval": 0}, "checkpoint_interval=0"),
+        ({"checkpoint_dir": 5}, "checkpoint_dir=5"),
+    ],
+)
+def test_progress_tracker(arguments, named):
+    with pytest.raises(InvalidArgumentError, match=named):
+        ProgressTracker(**arguments)
+
+
+def test_tasks():
+    tracker = ProgressTracker()
+    with pytest.raises(InvalidArgumentError, match="total_steps=-5"):
+        tracker.start_task("a", "A", -5)
+    with pytest.raises(InvalidArgumentError, match="task_id=5"):
+        tracker.start_task(5, "A", 5)
+    with pytest.raises(UnknownTaskError, match="nobody"):
+        tracker.start_task("a", "A", 5, parent_task="nobody")
+    with pytest.raises(UnknownTaskError, match="nobody"):
+        tracker.update_task("nobody")
+    tracker.start_task("a", "A", 5)
+    with pytest.raises(InvalidArgumentError, match="steps=-1"):
+        tracker.update_task("a", -1)
+    with pytest.raises(InvalidArgumentError, match='as task "a" was started'):
+        tracker.start_task("a", "A", 6)
+    assert list(tracker.get_progress()["tasks"]) == ["a"]
+
+
+def test_checkpoints(tmp_path):
+    manager = CheckpointManager(tmp_path)
+    with pytest.raises(InvalidArgumentError, match="checkpoint_id="):
+        manager.create_checkpoint("../x", {})
+    with pytest.raises(InvalidTypeError, match=r"component_states\['a'\]"):
+        manager.create_checkpoint("x", {"a": object()})
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        manager.load_checkpoint(tmp_path / "nothing")
+    with pytest.raises(InvalidTypeError, match="checkpoint_path=5"):
+        manager.load_checkpoint(5)
+    assert manager.list_checkpoints() == []
+
+
+def test_gpu_manager(monkeypatch, tmp_path):
+    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", str(tmp_path / "none.so"))
+    for required in ({"a": -1}, {"a": "16GB"}, {"a": math.nan}, {"a": True}, {5: 1}):
+        with pytest.raises(InvalidArgumentError, match="required_memory"):
+            GPUManager(required_memory=required)
+    with pytest.raises(InvalidArgumentError, match="safety_margin=2"):
+        GPUManager(safety_margin=2)
+    manager = GPUManager(required_memory={"prediction": 100})
+    for call in (manager.allocate_gpus, lambda task: manager.get_optimal_batch_size(task, [])):
+        with pytest.raises(UnknownTaskError, match="prediction"):
+            call("folding")
+    with pytest.raises(InvalidArgumentError, match="gpu_indices"):
+        manager.optimize_memory_usage("prediction", [7])
