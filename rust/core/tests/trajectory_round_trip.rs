@@ -294,3 +294,30 @@ fn wrong_arguments_are_named_and_change_nothing() {
     assert!(entry.read_frames(0, Frames::range(0, 1), None, &mut out[..12]).is_err());
     assert!(entry.read_array(0, &mut out).is_err());
 }
+
+/// A run that is flushed with every checkpoint is about as small as one that never is.
+#[test]
+fn flushing_now_and_then_does_not_double_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let (atoms, frames) = (600, 320);
+    let bytes = walk(frames, atoms);
+    let size = |name: &str, flush_every: u64| {
+        let path = directory.path().join(name);
+        let mut writer = writer(&path, Encoding::lossless());
+        writer.declare_fields(vec![field("frames", "<f4", 4, &[atoms, 3])], &[false]).unwrap();
+        for (index, frame) in bytes.chunks_exact(atoms as usize * 12).enumerate() {
+            writer.append(1, &[frame]).unwrap();
+            if (index as u64 + 1).is_multiple_of(flush_every) {
+                writer.flush().unwrap();
+            }
+        }
+        writer.finish(b"").unwrap();
+        let entry = Entry::open(&path).unwrap();
+        let mut read = vec![0; bytes.len()];
+        entry.read_frames(0, Frames::range(0, frames), None, &mut read).unwrap();
+        assert_eq!(read, bytes);
+        entry.stored_bytes()
+    };
+    let (never, now_and_then) = (size("never", u64::MAX), size("now and then", 25));
+    assert!(now_and_then * 10 < never * 12, "{now_and_then} bytes instead of {never}");
+}

@@ -1,8 +1,9 @@
 //! Writing an entry.
 //!
 //! Frames are gathered until they make a chunk. A flush writes the ones that don't yet as a short
-//! chunk, which the whole one replaces later: so however often a run is flushed, it is read in whole
-//! chunks. What was flushed is never changed; only what counts does.
+//! chunk. Where flushes are so frequent that short chunks are tiny, the whole one replaces them later;
+//! otherwise they stay, for the bytes of what was replaced stay too. What was flushed is never changed;
+//! only what counts does.
 
 use std::path::Path;
 
@@ -17,6 +18,9 @@ use crate::{Error, Result};
 
 /// Chunks that are encoded at the same time: enough for all threads, few enough for the memory.
 const CHUNKS_AT_ONCE: u64 = 4;
+
+/// A short chunk of this part of a whole one's frames costs little in size, and stays.
+const LONG_ENOUGH: u64 = 8;
 
 /// Writes an entry, once or over days: what was flushed survives any crash.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub struct EntryWriter {
     n_gathered: u64,
     /// How many of them are in the file already, in short chunks.
     n_short: u64,
+    /// How many chunks these are.
+    short_chunks: u64,
 }
 
 /// What has changed since the last commit.
@@ -89,6 +95,7 @@ impl EntryWriter {
             gathered: Vec::new(),
             n_gathered: 0,
             n_short: 0,
+            short_chunks: 0,
         };
         writer.prepare();
         writer
@@ -322,19 +329,29 @@ impl EntryWriter {
             .and_then(|slices| self.write_frames(count, &slices));
         self.gathered = gathered;
         self.n_short = self.n_gathered;
+        self.short_chunks += 1;
         written
     }
 
-    /// Writes the gathered frames as one chunk, in place of the short ones.
+    /// Writes the gathered frames as one chunk, in place of the short ones; but where these are long
+    /// enough to be read as they are, only what is in none of them, for the bytes of a chunk that is
+    /// replaced stay in the file.
     fn write_gathered(&mut self) -> Result<()> {
-        self.go_back(self.state.n_frames - self.n_short);
-        let mut gathered = std::mem::take(&mut self.gathered);
-        let slices: Vec<&[u8]> = gathered.iter().map(Vec::as_slice).collect();
-        self.write_frames(self.n_gathered, &slices)?;
-        gathered.iter_mut().for_each(Vec::clear);
-        self.gathered = gathered;
+        let long_enough = self.short_chunks * (self.chunk_frames / LONG_ENOUGH).max(1);
+        if self.n_short > 0 && self.n_short >= long_enough {
+            self.write_short()?;
+        } else {
+            self.go_back(self.state.n_frames - self.n_short);
+            let gathered = std::mem::take(&mut self.gathered);
+            let slices: Vec<&[u8]> = gathered.iter().map(Vec::as_slice).collect();
+            let written = self.write_frames(self.n_gathered, &slices);
+            self.gathered = gathered;
+            written?;
+        }
+        self.gathered.iter_mut().for_each(Vec::clear);
         self.n_gathered = 0;
         self.n_short = 0;
+        self.short_chunks = 0;
         Ok(())
     }
 
