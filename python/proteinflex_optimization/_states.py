@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _arrays
-from .errors import CheckpointError, CorruptDataError, InvalidTypeError
+from .errors import CheckpointError, CorruptDataError, InvalidTypeError, ProteinFlexError
 
 if TYPE_CHECKING:
     from ._tensors import Storages, Tensors
@@ -112,9 +112,11 @@ class Restorer:
             if tag in CLASSES:
                 return CLASSES[tag](content)
             return RESTORERS[tag](content)
-        except (CheckpointError, CorruptDataError):
+        except ProteinFlexError:
             raise
-        except Exception as error:
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+            # What the content should have been makes none of these; a device that is full does not
+            # either, and is not taken for damage.
             raise CorruptDataError(
                 f"{self._path}: a value of kind {tag!r} can't be made again ({error})"
             ) from error

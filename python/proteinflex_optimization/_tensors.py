@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .errors import CorruptDataError, InvalidTypeError
+from .errors import CorruptDataError, InvalidArgumentError, InvalidTypeError
 
 logger = logging.getLogger("proteinflex_optimization")
 
@@ -145,7 +145,7 @@ class Tensors:
 
     def __init__(self, storages: list[Any], device: Any) -> None:
         self._storages = storages
-        self._device = None if device is None else torch.device(device)
+        self._device = None if device is None else _device(device)
         self._loaded: dict[tuple[int, str], Any] = {}
 
     def restore(self, tag: str, content: Any) -> Any:
@@ -186,6 +186,16 @@ class Tensors:
             logger.info("there is no %s here: its tensors are loaded to the CPU", name)
             return torch.device("cpu")
         return device
+
+
+def _device(device: Any) -> torch.device:
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise InvalidArgumentError(
+            f"device={device!r} is not valid: expected None or a device of torch's, such as 'cpu' or "
+            f"'cuda:0' ({error})"
+        ) from error
 
 
 def _check_layout(value: Any, place: str) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from proteinflex_optimization import CheckpointManager, InvalidTypeError
+from proteinflex_optimization import CheckpointManager, InvalidArgumentError, InvalidTypeError
 
 pytestmark = pytest.mark.torch
 
@@ -171,6 +171,12 @@ def test_training_resumes_exactly(torch, manager):
 def test_device_moves_tensors(torch, manager):
     found = round_trip(manager, {"x": torch.arange(3.0)}, device="meta")
     assert found["x"].device.type == "meta"
+
+
+def test_a_device_that_is_none_is_not_taken_for_damage(torch, manager):
+    path = manager.create_checkpoint("one", {"state": {"x": torch.arange(3.0)}})
+    with pytest.raises(InvalidArgumentError, match="device='gpu7'"):
+        manager.load_checkpoint(path, device="gpu7")
 
 
 def test_writing_into_a_mapped_tensor_never_changes_the_file(torch, manager):

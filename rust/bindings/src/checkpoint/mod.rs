@@ -351,7 +351,7 @@ fn describe<'py>(py: Python<'py>, listed: &Listed) -> PyResult<Bound<'py, PyDict
 
 fn metadata<'py>(py: Python<'py>, listed: &Listed) -> PyResult<Bound<'py, PyAny>> {
     let Ok(manifest) = &listed.manifest else { return Ok(PyDict::new(py).into_any()) };
-    let tree = py.detach(|| manifest.metadata_tree(&listed.path)).map_err(to_python)?;
+    let tree = py.detach(|| manifest.metadata_tree(&listed.directory())).map_err(to_python)?;
     crate::entry::metadata(py, &tree, &listed.path)
 }
 

@@ -22,9 +22,14 @@ pub struct Listed {
 }
 
 impl Listed {
+    /// Where its files are at the moment: there, or aside while it is being replaced.
+    pub fn directory(&self) -> PathBuf {
+        directory_of(&self.path)
+    }
+
     /// Whether the manifest is whole and all files are there with their sizes.
     pub fn is_valid(&self) -> bool {
-        self.manifest.as_ref().is_ok_and(|manifest| manifest.is_complete(&directory_of(&self.path)))
+        self.manifest.as_ref().is_ok_and(|manifest| manifest.is_complete(&self.directory()))
     }
 }
 
