@@ -88,8 +88,8 @@ bench-peers: $(STAMPS)/wheel $(STAMPS)/extra-bench
 	for script in benches/peers/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 soak: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-torch
-	cargo nextest run --workspace --locked --run-ignored all
-	$(BIN)/python -m pytest -m "soak" --timeout 3600
+	PROPTEST_CASES=5000 $(MAKE) test-rust
+	$(BIN)/python -m pytest -m soak --timeout 3600
 
 clean:
 	rm -rf $(VENV) dist target

@@ -206,10 +206,11 @@ for step in itertools.count(int(sys.argv[2])):
 """
 
 
-def test_kills_at_random_moments_lose_nothing_that_had_returned(tmp_path):
+@pytest.mark.parametrize("kills", [15, pytest.param(200, marks=pytest.mark.soak)])
+def test_kills_at_random_moments_lose_nothing_that_had_returned(tmp_path, kills):
     random = np.random.default_rng(5)
     returned = 0
-    for _ in range(15):
+    for _ in range(kills):
         with subprocess.Popen(
             [sys.executable, "-c", SAVE_FOREVER, str(tmp_path), str(returned + 1)],
             stdout=subprocess.PIPE,
