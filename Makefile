@@ -43,7 +43,8 @@ $(STAMPS)/wheel: $(STAMPS)/venv $(SOURCES)
 
 # Each extra is installed once; a new wheel leaves it alone.
 $(STAMPS)/extra-%: $(STAMPS)/venv pyproject.toml | $(STAMPS)/wheel
-	$(BIN)/python -m pip install --quiet "$$(echo dist/*.whl)[$*]"
+	@echo "installing what the extra '$*' needs"
+	$(BIN)/python -m pip install "$$(echo dist/*.whl)[$*]"
 	@touch $@
 
 wheel: $(STAMPS)/wheel
