@@ -8,6 +8,15 @@ use super::manifest::{MANIFEST, Manifest};
 use crate::fs::{LockKind, Owner, names, remove_tree, set_aside_name};
 use crate::{Error, Result};
 
+/// Which checkpoints stay.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Retention {
+    /// How many of the newest; the oldest are removed after a new one is durable. `None` = all.
+    pub keep: Option<usize>,
+    /// Besides these, every so many-th that is made here.
+    pub keep_every: Option<u64>,
+}
+
 /// A checkpoint as its directory shows it.
 #[derive(Debug, Clone)]
 pub struct Listed {
@@ -25,6 +34,12 @@ impl Listed {
     /// Where its files are at the moment: there, or aside while it is being replaced.
     pub fn directory(&self) -> PathBuf {
         directory_of(&self.path)
+    }
+
+    /// Whether it is one of those that stay for ever.
+    fn is_milestone(&self, every: Option<u64>) -> bool {
+        let ordinal = self.manifest.as_ref().map_or(0, |manifest| manifest.ordinal);
+        every.is_some_and(|every| every > 0 && ordinal > 0 && ordinal.is_multiple_of(every))
     }
 
     /// Whether the manifest is whole and all files are there with their sizes.
@@ -102,8 +117,9 @@ impl CheckpointStore {
     /// Removes the oldest checkpoints beyond those to keep, but not the one just made. The caller
     /// holds the lock.
     pub(super) fn retain(&self, just_made: &str) -> Result<()> {
-        let Some(keep) = self.keep else { return Ok(()) };
-        let listed = self.list()?;
+        let Retention { keep: Some(keep), keep_every } = self.retention else { return Ok(()) };
+        let mut listed = self.list()?;
+        listed.retain(|listed| !listed.is_milestone(keep_every));
         let excess = listed.len().saturating_sub(keep.max(1));
         let oldest = listed.iter().filter(|listed| listed.checkpoint_id != just_made);
         for listed in oldest.take(excess) {
