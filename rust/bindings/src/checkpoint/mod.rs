@@ -317,9 +317,12 @@ impl CheckpointManager {
         py.detach(|| self.store.delete(&id)).map_err(to_python)
     }
 
-    /// Wait for a checkpoint that is being made in the background; its error is raised here.
+    /// Wait for a checkpoint that is being made in the background, and until old ones are removed; an
+    /// error of the former is raised here.
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
-        self.finish_pending(py)
+        let made = self.finish_pending(py);
+        py.detach(|| self.store.wait());
+        made
     }
 
     /// Give back the memory that is kept for the next snapshot of `create_checkpoint_async`.

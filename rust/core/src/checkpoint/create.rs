@@ -8,7 +8,7 @@ use super::CheckpointStore;
 use super::arrays::{ArrayType, Plan, plan};
 use super::manifest::{ComponentRecord, FileRecord, MANIFEST, Manifest, Part, VALUES};
 use super::reuse::{Previous, SameFile};
-use super::write::{Writer, write_files};
+use super::write::{LARGE, Writer, Written, sync, write_files};
 use crate::fs::{LockKind, PendingDir, names};
 use crate::{Error, Result};
 
@@ -34,6 +34,15 @@ pub struct Array<'a> {
     pub shape: Vec<usize>,
     /// Its items, in memory order.
     pub bytes: &'a [u8],
+}
+
+/// From how many bytes on a link is worth looking for: a small file is written in no time.
+const LINKED_FROM: u64 = 256 << 10;
+
+impl Component<'_> {
+    fn array_bytes(&self) -> u64 {
+        self.arrays.iter().map(|array| array.bytes.len() as u64).sum()
+    }
 }
 
 /// A checkpoint that is being made, perhaps by several processes.
@@ -75,8 +84,8 @@ impl CheckpointStore {
         metadata: &[u8],
     ) -> Result<PathBuf> {
         let new = self.begin(checkpoint_id)?;
-        let part = self.write_part(new.path(), VALUES, components, metadata)?;
-        self.publish(new, vec![part])
+        let (part, written) = self.write(new.path(), VALUES, components, metadata)?;
+        self.seal(new, vec![part], written)
     }
 
     /// Begins a checkpoint. Nothing of it can be seen before it is published; dropped, it is gone.
@@ -87,12 +96,14 @@ impl CheckpointStore {
             let error = std::io::Error::from_raw_os_error(rustix::io::Errno::NOTDIR.raw_os_error());
             return Err(Error::io("replace", &directory, error));
         }
+        // Not more than one checkpoint waits to be removed.
+        self.sweeper.wait();
         let pending = PendingDir::create(&self.storage, &directory)?;
         Ok(NewCheckpoint { checkpoint_id: checkpoint_id.to_owned(), directory, pending })
     }
 
     /// Writes components into the directory of a checkpoint that was begun here or by another process.
-    /// `values` names the file of plain values; each part has its own.
+    /// `values` names the file of plain values; each part has its own. All is durable by the end.
     pub fn write_part(
         &self,
         directory: &Path,
@@ -100,7 +111,25 @@ impl CheckpointStore {
         components: &[Component<'_>],
         metadata: &[u8],
     ) -> Result<Part> {
-        let previous = self.previous();
+        let (part, written) = self.write(directory, values, components, metadata)?;
+        sync(&written)?;
+        Ok(part)
+    }
+
+    /// Publishes a checkpoint of these parts, the first of which has the metadata.
+    pub fn publish(&self, new: NewCheckpoint, parts: Vec<Part>) -> Result<PathBuf> {
+        self.seal(new, parts, Vec::new())
+    }
+
+    fn write(
+        &self,
+        directory: &Path,
+        values: &str,
+        components: &[Component<'_>],
+        metadata: &[u8],
+    ) -> Result<(Part, Vec<Written>)> {
+        let largest = components.iter().map(Component::array_bytes).max().unwrap_or(0);
+        let previous = if largest < LINKED_FROM { None } else { self.previous() };
         let mut planned = Vec::with_capacity(components.len());
         let mut taken = Vec::new();
         for component in components {
@@ -142,10 +171,20 @@ impl CheckpointStore {
         })
     }
 
-    /// Publishes a checkpoint of these parts, the first of which has the metadata.
-    pub fn publish(&self, new: NewCheckpoint, parts: Vec<Part>) -> Result<PathBuf> {
+    /// Adds the manifest, makes all durable that is not, and publishes.
+    fn seal(
+        &self,
+        new: NewCheckpoint,
+        parts: Vec<Part>,
+        mut written: Vec<Written>,
+    ) -> Result<PathBuf> {
         let NewCheckpoint { checkpoint_id, directory, pending } = new;
         let mut manifest = Manifest::new(&checkpoint_id, parts);
+        if manifest.size() >= LARGE {
+            // Nobody else has to wait for this. What is small is synced with the manifest.
+            sync(&written)?;
+            written.clear();
+        }
         // The rest is quick, and no two processes do it at the same time.
         let _lock = self.lock(LockKind::Exclusive)?;
         let listed = self.list()?;
@@ -156,14 +195,18 @@ impl CheckpointStore {
         let ordinals = listed.iter().filter_map(|listed| listed.manifest.as_ref().ok());
         manifest.ordinal = 1 + ordinals.map(|manifest| manifest.ordinal).max().unwrap_or(0);
         let bytes = manifest.to_bytes()?;
-        write_files(&*self.storage, pending.path(), 0, |writer| {
+        let ((), last) = write_files(&*self.storage, pending.path(), 0, |writer| {
             let mut file = writer.create(MANIFEST)?;
             writer.write(&mut file, &bytes)?;
             writer.finish(file);
             Ok(())
         })?;
-        pending.publish()?;
-        self.retain(&checkpoint_id)?;
+        written.extend(last);
+        sync(&written)?;
+        let mut hidden: Vec<PathBuf> = pending.publish_over()?.into_iter().collect();
+        let others = listed.into_iter().filter(|listed| listed.checkpoint_id != checkpoint_id);
+        hidden.extend(self.retain(others.collect(), manifest.ordinal)?);
+        self.sweeper.remove(&self.storage, &self.base_dir, hidden);
         Ok(directory)
     }
 
@@ -228,6 +271,7 @@ fn planned_of<'a>(
     let mut places = vec![&plan.header[..]];
     places.extend(plan.order.iter().map(|&index| component.arrays[index].bytes));
     let bytes = places.iter().map(|place| place.len() as u64).sum();
+    let previous = previous.filter(|_| bytes >= LINKED_FROM);
     let same = previous.and_then(|previous| previous.same(&component.name, bytes, &places));
     let name = file_name(&component.name, taken);
     taken.push(name.clone());

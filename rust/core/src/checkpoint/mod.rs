@@ -17,6 +17,7 @@ mod retention;
 mod reuse;
 mod snapshot;
 mod sums;
+mod sweep;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub use read::{FileCheck, LoadedComponent};
 pub use retention::{Listed, Retention};
 pub use snapshot::Snapshot;
 
+use self::sweep::Sweeper;
 use crate::fs::{FileLock, LockKind, Storage, remove_abandoned};
 use crate::{Error, Result};
 
@@ -40,6 +42,7 @@ pub struct CheckpointStore {
     retention: Retention,
     /// Whether to link to files of the checkpoint before that have the same bytes.
     link_unchanged: bool,
+    sweeper: Arc<Sweeper>,
 }
 
 impl CheckpointStore {
@@ -59,7 +62,8 @@ impl CheckpointStore {
     ) -> Result<Self> {
         let base_dir = std::path::absolute(base_dir)
             .map_err(|error| Error::io("make absolute", base_dir, error))?;
-        let store = Self { storage, base_dir, retention, link_unchanged };
+        let sweeper = Arc::default();
+        let store = Self { storage, base_dir, retention, link_unchanged, sweeper };
         store.create_base(&store.base_dir)?;
         let _lock = store.lock(LockKind::Exclusive)?;
         store.finish_replacements()?;
@@ -70,6 +74,11 @@ impl CheckpointStore {
     /// The directory.
     pub fn base_dir(&self) -> &Path {
         &self.base_dir
+    }
+
+    /// Waits until what newer checkpoints have replaced is removed, which nobody has to.
+    pub fn wait(&self) {
+        self.sweeper.wait();
     }
 
     fn create_base(&self, path: &Path) -> Result<()> {

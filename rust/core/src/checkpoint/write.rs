@@ -1,4 +1,5 @@
-//! Writing the files of a checkpoint: summed on the way, and synced once each when all are written.
+//! Writing the files of a checkpoint: summed on the way, and synced once each when all are written, so
+//! that a file system with a journal commits it once for all of them.
 //!
 //! Bytes go through a small buffer, because another thread may change an array while it is stored and
 //! what is summed has to be what is written. The buffer stays in the processor's cache. A large
@@ -19,7 +20,7 @@ const BUFFER: usize = 1 << 20;
 /// How many buffers may be on their way.
 const BUFFERS: usize = 4;
 /// From how many bytes on a second thread pays.
-const LARGE: u64 = 8 << 20;
+pub const LARGE: u64 = 8 << 20;
 
 /// Makes files in a directory.
 pub struct Writer<'a> {
@@ -44,9 +45,18 @@ struct Job {
     offset: u64,
 }
 
-struct Written {
+/// A file that has all its bytes and is not durable yet.
+pub struct Written {
     file: Arc<dyn StorageFile>,
     path: Arc<Path>,
+}
+
+/// Makes files durable.
+pub fn sync(written: &[Written]) -> Result<()> {
+    for Written { file, path } in written {
+        file.sync().map_err(|error| Error::io("sync", path, error))?;
+    }
+    Ok(())
 }
 
 /// A file that is being written.
@@ -59,13 +69,13 @@ pub struct NewFile {
     sums: PartSums,
 }
 
-/// Has `work` write files of about `total` bytes in `directory`, then makes them durable.
+/// Has `work` write files of about `total` bytes in `directory`; they are to be synced.
 pub fn write_files<R>(
     storage: &dyn Storage,
     directory: &Path,
     total: u64,
     work: impl FnOnce(&mut Writer<'_>) -> Result<R>,
-) -> Result<R> {
+) -> Result<(R, Vec<Written>)> {
     let mut writer =
         Writer { storage, directory, buffer: Vec::new(), thread: None, written: Vec::new() };
     let result = if total < LARGE {
@@ -93,10 +103,7 @@ pub fn write_files<R>(
             }
         })
     }?;
-    for Written { file, path } in &writer.written {
-        file.sync().map_err(|error| Error::io("sync", path, error))?;
-    }
-    Ok(result)
+    Ok((result, writer.written))
 }
 
 impl Writer<'_> {
