@@ -89,7 +89,7 @@ bench-peers: $(STAMPS)/wheel $(STAMPS)/extra-bench
 	for script in benches/peers/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 soak: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-torch
-	PROPTEST_CASES=5000 $(MAKE) test-rust
+	EXHAUSTIVE=1 PROPTEST_CASES=5000 $(MAKE) test-rust
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
 clean:

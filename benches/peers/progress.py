@@ -63,7 +63,7 @@ def main() -> None:
         try:
             from alive_progress import alive_bar
 
-            bar = stack.enter_context(alive_bar(10**9, file=io.StringIO()))
+            bar = stack.enter_context(alive_bar(10**9, file=io.StringIO(), enrich_print=False))
             contenders["alive_bar()"] = loop(bar)
         except ImportError:
             print("alive-progress is not installed", file=sys.stderr)

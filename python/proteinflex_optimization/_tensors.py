@@ -101,7 +101,27 @@ class Storages:
 
     def arrays(self) -> list[tuple[Any, int, str | None, list[str]]]:
         """Give each storage's needed part: array, first byte, label of its items, name."""
-        return [_array(storage) for storage in self._storages]
+        arrays = [_array(storage) for storage in self._storages]
+        # The copies from all GPUs are under way by now, and are waited for together.
+        for device in {storage.views[0].device for storage in self._storages}:
+            if device.type == "cuda":
+                torch.cuda.current_stream(device).synchronize()
+        return arrays
+
+
+def _to_host(tensor: torch.Tensor) -> torch.Tensor:
+    """Bring a tensor to the CPU; one on a GPU through pinned memory, to be waited for.
+
+    Pinned memory is what a GPU writes to directly, and torch keeps it for the next time.
+    """
+    if tensor.device.type != "cuda":
+        return tensor.cpu()
+    try:
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    except RuntimeError:
+        # The system gives no more of it.
+        return tensor.cpu()
+    return host.copy_(tensor, non_blocking=True)
 
 
 def _array(storage: _Storage) -> tuple[Any, int, str | None, list[str]]:
@@ -112,10 +132,10 @@ def _array(storage: _Storage) -> tuple[Any, int, str | None, list[str]]:
         start = tensor.storage_offset() * tensor.element_size()
         label = LABELS.get(tensor.dtype)
         if label is not None:
-            carried = tensor.cpu().view(CARRIERS[tensor.element_size()])
+            carried = _to_host(tensor).view(CARRIERS[tensor.element_size()])
             return carried.numpy(), start, label, storage.keys
         try:
-            return tensor.cpu().numpy(), start, None, storage.keys
+            return _to_host(tensor).numpy(), start, None, storage.keys
         except TypeError:
             pass
     starts = [v.storage_offset() * v.element_size() for v in storage.views]
@@ -129,7 +149,7 @@ def _array(storage: _Storage) -> tuple[Any, int, str | None, list[str]]:
     ]
     start = min(starts) // START_ALIGNMENT * START_ALIGNMENT
     flat = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage.storage)
-    return flat[start : max(ends)].cpu().numpy(), start, None, storage.keys
+    return _to_host(flat[start : max(ends)]).numpy(), start, None, storage.keys
 
 
 class Tensors:

@@ -1,4 +1,5 @@
-//! A file layer that does everything for real and remembers each step.
+//! A file layer that does everything for real, except that it doesn't wait for the disk, and remembers
+//! each step.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -7,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::fs::{Disk, Storage, StorageFile};
+use crate::fs::{Storage, StorageFile, UnsyncedDisk};
 
 /// A file or directory, whatever its name is at the moment.
 pub type Inode = usize;
@@ -190,7 +191,7 @@ impl State {
 
 impl Storage for Recorder {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        let file = Disk.create_new(path)?;
+        let file = UnsyncedDisk.create_new(path)?;
         let mut state = self.lock();
         let (directory, name) = self.locate(&state, path)?;
         let inode = state.nodes.len();
@@ -200,7 +201,7 @@ impl Storage for Recorder {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        let file = Disk.open(path)?;
+        let file = UnsyncedDisk.open(path)?;
         let state = self.lock();
         let (directory, name) = self.locate(&state, path)?;
         let inode = state
@@ -212,7 +213,7 @@ impl Storage for Recorder {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        Disk.create_dir(path)?;
+        UnsyncedDisk.create_dir(path)?;
         let mut state = self.lock();
         let (directory, name) = self.locate(&state, path)?;
         let inode = state.nodes.len();
@@ -223,17 +224,17 @@ impl Storage for Recorder {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Disk.rename(from, to)?;
+        UnsyncedDisk.rename(from, to)?;
         self.relink(from, to, false)
     }
 
     fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
-        Disk.exchange(one, other)?;
+        UnsyncedDisk.exchange(one, other)?;
         self.relink(one, other, true)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Disk.link(from, to)?;
+        UnsyncedDisk.link(from, to)?;
         let mut state = self.lock();
         let (directory, name) = self.locate(&state, from)?;
         let inode = state.names.get(&directory).and_then(|names| names.get(name).copied());
@@ -243,17 +244,17 @@ impl Storage for Recorder {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        Disk.remove_file(path)?;
+        UnsyncedDisk.remove_file(path)?;
         self.unlink(path)
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        Disk.remove_dir(path)?;
+        UnsyncedDisk.remove_dir(path)?;
         self.unlink(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        Disk.sync_dir(path)?;
+        UnsyncedDisk.sync_dir(path)?;
         let mut state = self.lock();
         let directory = self.directory(&state, path)?;
         state.steps.push(Step::SyncDirectory { directory });
