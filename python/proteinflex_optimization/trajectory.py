@@ -20,6 +20,10 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         for start in range(0, self.n_frames, block):
             yield from self.read(start, start + block)
 
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        """Name the content, so that dask needs not read it to tell whether it has changed."""
+        return ("proteinflex_optimization.Trajectory", self.content_id)
+
     def to_universe(self, topology: Any) -> Any:
         """Give an `MDAnalysis.Universe` of a topology and this trajectory, which is in Å.
 
@@ -36,6 +40,31 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         from .integrations.mdanalysis import to_universe
 
         return to_universe(self, topology)
+
+    def to_dask(self, field: str = "frames", *, frames_per_chunk: int | None = None) -> Any:
+        """Give a field as a dask array, of which workers read what they need.
+
+        Parameters
+        ----------
+        field : str
+            Which of `fields`.
+        frames_per_chunk : int, optional
+            Frames in a chunk of the dask array, rounded up to whole stored chunks. Default: as many
+            as fit into dask's ``array.chunk-size``.
+
+        Returns
+        -------
+        dask.array.Array
+            Equal content has equal names (tokens), and changed content another.
+
+        Raises
+        ------
+        ImportError
+            dask is not installed.
+        """
+        from .integrations.dask import to_dask
+
+        return to_dask(self, field, frames_per_chunk=frames_per_chunk)
 
 
 def reopen(cache_dir: str, key: str, content_id: str) -> Trajectory:

@@ -8,7 +8,7 @@ import pytest
 from proteinflex_optimization import DataHandler
 
 PAGE = Path(__file__).parents[2] / "docs" / "integrations.md"
-LIBRARIES = {"torch": ["torch"]}
+LIBRARIES = {"torch": ["torch"], "dask": ["dask.array", "distributed"]}
 
 
 def sections():
@@ -19,6 +19,7 @@ def sections():
             yield section.split("\n", 1)[0], "\n".join(examples)
 
 
+@pytest.mark.filterwarnings("ignore:[^$]*Port [0-9]+ is already in use")
 @pytest.mark.parametrize(("name", "code"), list(sections()), ids=[name for name, _ in sections()])
 def test_the_examples_run_as_printed(name, code, tmp_path, monkeypatch):
     for library in LIBRARIES[name]:
@@ -27,5 +28,5 @@ def test_the_examples_run_as_printed(name, code, tmp_path, monkeypatch):
     handler = DataHandler("cache")
     frames = np.random.default_rng(1).normal(0, 10, (40, 20, 3)).astype(np.float32)
     keys = [handler.store_trajectory({"frames": frames + n}, f"md {n}") for n in range(2)]
-    found = {"handler": handler, "keys": keys, "key": keys[0]}
+    found = {"__name__": "__main__", "handler": handler, "keys": keys, "key": keys[0]}
     exec(compile(code, f"integrations.md, {name}", "exec"), found)
