@@ -41,6 +41,37 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
 
         return to_universe(self, topology)
 
+    def to_mdtraj(
+        self,
+        topology: Any,
+        *,
+        start: int | None = None,
+        stop: int | None = None,
+        step: int | None = None,
+        atoms: Any = None,
+    ) -> Any:
+        """Give frames of this trajectory, which is in Å, as an `mdtraj.Trajectory` in nm.
+
+        Parameters
+        ----------
+        topology : str or path or mdtraj.Topology
+            Of all atoms.
+        start, stop, step : int, optional
+            Which frames, as in a slice.
+        atoms : optional
+            Which atoms, as for `read`.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The topology has another number of atoms.
+        ImportError
+            mdtraj is not installed.
+        """
+        from .integrations.mdtraj import to_mdtraj
+
+        return to_mdtraj(self, topology, start=start, stop=stop, step=step, atoms=atoms)
+
     def to_dask(self, field: str = "frames", *, frames_per_chunk: int | None = None) -> Any:
         """Give a field as a dask array, of which workers read what they need.
 

@@ -8,7 +8,12 @@ import pytest
 from proteinflex_optimization import DataHandler
 
 PAGE = Path(__file__).parents[2] / "docs" / "integrations.md"
-LIBRARIES = {"torch": ["torch"], "dask": ["dask.array", "distributed"]}
+LIBRARIES = {
+    "torch": ["torch"],
+    "dask": ["dask.array", "distributed"],
+    "mdtraj": ["mdtraj"],
+}
+ATOM = "ATOM  {0:5d}  CA  ALA A{0:4d}    {0:8.3f}{0:8.3f}{0:8.3f}  1.00 90.00           C  "
 
 
 def sections():
@@ -26,6 +31,8 @@ def test_the_examples_run_as_printed(name, code, tmp_path, monkeypatch):
         pytest.importorskip(library)
     monkeypatch.chdir(tmp_path)
     handler = DataHandler("cache")
+    lines = [ATOM.format(number) for number in range(1, 21)]
+    Path("protein.pdb").write_text("\n".join([*lines, "END", ""]))
     frames = np.random.default_rng(1).normal(0, 10, (40, 20, 3)).astype(np.float32)
     keys = [handler.store_trajectory({"frames": frames + n}, f"md {n}") for n in range(2)]
     found = {"__name__": "__main__", "handler": handler, "keys": keys, "key": keys[0]}
