@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from . import _native
@@ -32,6 +33,59 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
             It is a structure.
         """
         return Trajectory(self, key)
+
+    def import_trajectory(
+        self,
+        topology: Any,
+        trajectory: Any,
+        data_id: str,
+        metadata: dict[str, Any] | None = None,
+        *,
+        precision: float | None = None,
+        profile: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> str:
+        """Store a trajectory that MDAnalysis can read: XTC, TRR, DCD, NetCDF and many others.
+
+        Parameters
+        ----------
+        topology : str or path or None
+            What MDAnalysis takes; None where the trajectory tells its number of atoms by itself.
+        trajectory : str or path
+            What MDAnalysis takes.
+        data_id : str
+            The name of the trajectory in the cache.
+        metadata : dict, optional
+            Plain values that are kept with it.
+        precision, profile : optional
+            As for `store_trajectory`; the unit is Å.
+        progress : callable, optional
+            Called with the number of frames that are stored and of all.
+
+        Returns
+        -------
+        str
+            The key. Lengths are in Å, times in ps.
+
+        Raises
+        ------
+        ImportError
+            MDAnalysis is not installed.
+        ProteinFlexError
+            The file ends before its last frame; nothing appears in the cache.
+        """
+        from .integrations.mdanalysis import import_trajectory
+
+        return import_trajectory(
+            self,
+            topology,
+            trajectory,
+            data_id,
+            metadata,
+            precision=precision,
+            profile=profile,
+            progress=progress,
+        )
 
     def get_cache_stats(self) -> dict[str, Any]:
         """Tell how full the cache is, and how it has been used.

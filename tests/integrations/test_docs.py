@@ -12,6 +12,7 @@ LIBRARIES = {
     "torch": ["torch"],
     "dask": ["dask.array", "distributed"],
     "mdtraj": ["mdtraj"],
+    "Files of other formats": ["MDAnalysis", "zarr"],
 }
 ATOM = "ATOM  {0:5d}  CA  ALA A{0:4d}    {0:8.3f}{0:8.3f}{0:8.3f}  1.00 90.00           C  "
 
@@ -24,7 +25,7 @@ def sections():
             yield section.split("\n", 1)[0], "\n".join(examples)
 
 
-@pytest.mark.filterwarnings("ignore:[^$]*Port [0-9]+ is already in use")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.parametrize(("name", "code"), list(sections()), ids=[name for name, _ in sections()])
 def test_the_examples_run_as_printed(name, code, tmp_path, monkeypatch):
     for library in LIBRARIES[name]:

@@ -11,7 +11,6 @@ from MDAnalysisTests.datafiles import DCD, PSF, TPR, TRR, XTC
 from proteinflex_optimization import CorruptDataError, DataHandler
 from proteinflex_optimization.integrations import mdanalysis
 from proteinflex_optimization.integrations.mdanalysis import (
-    export_trajectory,
     import_trajectory,
     path_of,
     to_universe,
@@ -78,20 +77,6 @@ def test_a_universe_pickles_and_copies_at_its_frame(universes):
     for other in (pickle.loads(pickle.dumps(cached)), cached.copy()):
         assert other.trajectory.ts.frame == 4
         np.testing.assert_array_equal(other.atoms.positions, expected)
-
-
-@pytest.mark.parametrize(("suffix", "tolerance"), [("dcd", 0), ("xtc", 0.0051), ("trr", 1e-4)])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_an_exported_trajectory_is_the_same_to_its_formats_precision(tmp_path, suffix, tolerance):
-    handler = DataHandler(tmp_path / "cache")
-    trajectory = handler.open(import_trajectory(handler, PSF, DCD, "md"))
-    path = tmp_path / f"run.{suffix}"
-    export_trajectory(trajectory, path)
-    found = MDAnalysis.Universe(PSF, str(path)).trajectory.timeseries(order="fac")
-    np.testing.assert_allclose(found, trajectory[:], rtol=0, atol=tolerance)
-    assert [file.name for file in tmp_path.glob("*run*") if file.suffix == f".{suffix}"] == [
-        path.name
-    ]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

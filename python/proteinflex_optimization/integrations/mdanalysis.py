@@ -9,7 +9,7 @@ Importing this module registers a reader for the files of cache entries:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ try:
 except ImportError as error:
     raise ImportError("this needs MDAnalysis: install it with `pip install MDAnalysis`") from error
 
+from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ def import_trajectory(
     precision: float | None = None,
     profile: str | None = None,
     block_frames: int = 64,
+    progress: Callable[[int, int], None] | None = None,
 ) -> str:
     """Store a trajectory that MDAnalysis can read: XTC, TRR, DCD, NetCDF and many others.
 
@@ -213,7 +215,9 @@ def import_trajectory(
     ----------
     handler : DataHandler
         The cache.
-    topology, trajectory : str or path
+    topology : str or path or None
+        What MDAnalysis takes; None where the trajectory tells its number of atoms by itself.
+    trajectory : str or path
         What MDAnalysis takes.
     data_id : str
         The name of the trajectory in the cache.
@@ -225,22 +229,61 @@ def import_trajectory(
         As for `DataHandler.store_trajectory`.
     block_frames : int
         Frames in memory at a time.
+    progress : callable, optional
+        Called with the number of frames that are stored and of all.
 
     Returns
     -------
     str
         The key. The entry has ``frames`` and, as far as the file has them, ``box`` (six lengths and
         angles, Å and degrees), ``velocities`` (Å/ps) and ``forces`` (kJ/mol/nm), and ``time`` (ps).
+
+    Raises
+    ------
+    TrajectoryReadError
+        The file ends before its last frame, or can't be read there. Nothing appears in the cache.
     """
-    universe = MDAnalysis.Universe(topology, str(trajectory))
-    writer = handler.trajectory_writer(data_id, metadata, precision=precision, profile=profile)
-    with writer:
-        for block in _blocks(universe.trajectory, block_frames):
+    sources = (str(trajectory),) if topology is None else (topology, str(trajectory))
+    try:
+        frames = MDAnalysis.Universe(*sources).trajectory
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"trajectory={str(trajectory)!r} with topology={str(topology)!r} is not valid: expected "
+            f"files that MDAnalysis can read together ({error})"
+        ) from error
+    with handler.trajectory_writer(
+        data_id, metadata, precision=precision, profile=profile
+    ) as writer:
+        for block in _blocks(frames, block_frames):
             writer.append(block.pop("frames"), **block)
+            if progress is not None:
+                progress(int(writer.n_frames), len(frames))
+        # MDAnalysis ends a loop without a word where it can't read on.
+        if writer.n_frames != len(frames):
+            raise TrajectoryReadError(
+                f"{trajectory}: only {writer.n_frames} of its {len(frames)} frames can be read; the "
+                "file is cut or damaged"
+            )
     return str(writer.key)
 
 
-def export_trajectory(trajectory: Trajectory, path: str | Path) -> None:
+KEPT_BY = {
+    ".dcd": ("frames", "box"),
+    ".h5md": ("frames", "box", "time", "velocities", "forces"),
+    ".nc": ("frames", "box", "time", "velocities", "forces"),
+    ".trr": ("frames", "box", "time", "velocities", "forces"),
+    ".xtc": ("frames", "box", "time"),
+}
+"""Which fields a format has a place for; of others, only the coordinates are certain."""
+
+
+def export_trajectory(
+    trajectory: Trajectory,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
     """Write a stored trajectory, which is in Å, in any format that MDAnalysis writes.
 
     Parameters
@@ -248,32 +291,70 @@ def export_trajectory(trajectory: Trajectory, path: str | Path) -> None:
     trajectory : Trajectory
         From `DataHandler.open`.
     path : str or path
-        The file; its suffix (``.xtc``, ``.dcd``, ``.trr``, ``.nc``, …) says the format. It appears
-        when it is complete, and replaces an older one.
+        The file; its suffix (``.xtc``, ``.dcd``, ``.trr``, ``.nc``, ``.h5md``, …) says the format.
+        It appears when it is complete.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+    progress : callable, optional
+        Called with the number of frames that are written and of all.
+
+    Returns
+    -------
+    list of str
+        The fields that the format has no place for.
 
     Raises
     ------
     InvalidArgumentError
-        MDAnalysis writes no trajectories with this suffix.
+        Something is there, or MDAnalysis writes no trajectories with this suffix.
+    ImportError
+        The format needs another library: ``.h5md`` needs h5py.
+
+    Notes
+    -----
+    All formats hold coordinates as float32; XTC rounds them to 0.01 Å. DCD has one time between
+    frames, for all of them.
     """
-    target = Path(path)
-    temporary = target.with_name(f".{target.stem}-{os.getpid()}{target.suffix}")
+    suffix = Path(path).suffix.lower()
     universe = MDAnalysis.Universe.empty(trajectory.n_atoms)
     universe.load_new(str(path_of(trajectory)), format="FXT")
-    try:
-        writer = MDAnalysis.Writer(str(temporary), trajectory.n_atoms, multiframe=True)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(
-            f"path={str(path)!r} is not valid: expected a suffix of a trajectory format that "
-            "MDAnalysis writes, such as .xtc or .dcd"
-        ) from error
-    try:
+    kept = {"frames", *KEPT_BY.get(suffix, ())}
+    options: dict[str, Any] = {}
+    if suffix == ".dcd":
+        options = _even_times(trajectory.time)
+        kept |= {"time"} if options else set()
+    elif suffix == ".h5md":
+        # Single numbers of each frame are observables there.
+        kept |= {name for name in trajectory.fields if name in universe.trajectory.ts.data}
+    with published(path, overwrite=overwrite) as hidden:
+        try:
+            writer = MDAnalysis.Writer(str(hidden), trajectory.n_atoms, multiframe=True, **options)
+        except RuntimeError as error:
+            raise ImportError(f"MDAnalysis can't write {suffix} here: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise InvalidArgumentError(
+                f"path={str(path)!r} is not valid: expected a suffix of a trajectory format that "
+                "MDAnalysis writes, such as .xtc or .dcd"
+            ) from error
         with writer:
-            for _ in universe.trajectory:
+            for done, _ in enumerate(universe.trajectory, 1):
                 writer.write(universe.atoms)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+                if progress is not None:
+                    progress(done, trajectory.n_frames)
+    return [name for name in trajectory.fields if name not in kept]
+
+
+def _even_times(times: NDArray[Any] | None) -> dict[str, Any]:
+    """Give DCD's way to write times: their distance, and how many of it come before the first."""
+    if times is None or len(times) < 2 or times[1] <= times[0]:
+        return {}
+    step = float(times[1] - times[0])
+    first = round(float(times[0]) / step)
+    even = (first + np.arange(len(times))) * step
+    # Times were single precision in many files.
+    if not np.allclose(times, even, rtol=1e-5, atol=1e-3 * step):
+        return {}
+    return {"dt": step, "istart": first}
 
 
 def path_of(trajectory: Trajectory) -> Path:
