@@ -87,6 +87,51 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
             progress=progress,
         )
 
+    def import_structure(
+        self,
+        source: Any,
+        data_id: str,
+        metadata: dict[str, Any] | None = None,
+        *,
+        model: int | str = 1,
+        altlocs: str = "best",
+        plddt: bool | None = None,
+    ) -> str:
+        """Store a PDB or mmCIF file, or a structure of gemmi, Biotite or OpenMM, as plain arrays.
+
+        Parameters
+        ----------
+        source : str or path or object
+            A file, gzipped or not; a `gemmi.Structure`; Biotite's `AtomArray` or `AtomArrayStack`;
+            OpenMM's `PDBFile`, `PDBxFile` or `Modeller`, or a pair of topology and positions.
+        data_id : str
+            The name of the structure in the cache.
+        metadata : dict, optional
+            Plain values that are kept with it.
+        model : int or 'all'
+            Which model, counted from 1; ``'all'`` for an ensemble of the same atoms.
+        altlocs : {'best', 'all'}
+            Which alternative locations: those with the highest occupancy, or all.
+        plddt : bool, optional
+            Whether the B-factors are a predictor's confidence. Default: where the file says so.
+
+        Returns
+        -------
+        str
+            The key. `integrations.structures.read_structure` tells what is stored.
+
+        Raises
+        ------
+        InvalidArgumentError
+            It can't be read, has no atoms, no such model, or models of different atoms.
+        ImportError
+            gemmi is not installed.
+        """
+        from .integrations.structures import read_structure
+
+        data = read_structure(source, model=model, altlocs=altlocs, plddt=plddt)
+        return self.store_structure(data, data_id, metadata)
+
     def get_cache_stats(self) -> dict[str, Any]:
         """Tell how full the cache is, and how it has been used.
 

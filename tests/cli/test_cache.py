@@ -134,6 +134,19 @@ def test_import_stores_a_trajectory_file_under_its_name(handler, tmp_path, capsy
     assert "missing.dcd" in capsys.readouterr().err
 
 
+def test_import_stores_structure_files_as_structures(handler, capsys):
+    pytest.importorskip("gemmi")
+    pytest.importorskip("MDAnalysisTests")
+    from MDAnalysisTests.datafiles import PDB_icodes
+
+    assert flexopt(handler, "import", PDB_icodes, "--json") == 0  # 1osm.pdb.gz
+    result = json.loads(capsys.readouterr().out)
+    assert (result["data_id"], result["kind"]) == ("1osm", "structure")
+    assert handler.load_data(result["key"])["positions"].shape == (1431, 3)
+    assert flexopt(handler, "import", PDB_icodes, "--kind", "structure") == 2
+    assert flexopt(handler, "import", PDB_icodes, "--force") == 0
+
+
 def test_progress_is_drawn_on_a_terminal_and_cleared(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with Progress("importing") as progress:

@@ -12,6 +12,7 @@ LIBRARIES = {
     "torch": ["torch"],
     "dask": ["dask.array", "distributed"],
     "mdtraj": ["mdtraj"],
+    "Structures": ["gemmi"],
     "Files of other formats": ["MDAnalysis", "zarr"],
 }
 ATOM = "ATOM  {0:5d}  CA  ALA A{0:4d}    {0:8.3f}{0:8.3f}{0:8.3f}  1.00 90.00           C  "

@@ -52,8 +52,13 @@ def add_parser(subparsers: Any) -> None:
     )
     command.add_argument("--force", action="store_true", help="replace a file that is there")
 
-    command = _command(commands, "import", _import, "store a trajectory file as an entry")
-    command.add_argument("file", metavar="FILE", help="anything MDAnalysis reads: .xtc, .dcd, …")
+    command = _command(commands, "import", _import, "store a file as an entry")
+    command.add_argument(
+        "file", metavar="FILE", help="a structure (.pdb, .cif) or anything MDAnalysis reads"
+    )
+    command.add_argument(
+        "--kind", choices=("structure", "trajectory"), help="default: by suffix and topology"
+    )
     command.add_argument("--topology", metavar="FILE", help="such as .pdb, .gro or .psf")
     command.add_argument("--id", help="its name in the cache; default: the file's, without suffix")
     command.add_argument("--precision", type=float, metavar="Å", help="default: lossless")

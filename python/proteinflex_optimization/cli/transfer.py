@@ -17,6 +17,9 @@ from proteinflex_optimization.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from proteinflex_optimization import DataHandler
 
+STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdbx")
+"""What is imported as a structure unless it is said to be a trajectory."""
+
 SECONDS_BETWEEN_LINES = 0.1
 """How often progress is drawn at most."""
 
@@ -59,25 +62,31 @@ def export_arrays(data: dict[str, Any], target: Path, *, overwrite: bool) -> lis
 
 
 def import_file(handler: DataHandler, options: argparse.Namespace) -> dict[str, Any]:
-    """Store a trajectory file as an entry; gives its key and what `info` says of it."""
+    """Store a file as an entry; gives its key and what `info` says of it."""
     source = Path(options.file)
     if not source.is_file():
         raise InvalidArgumentError(f"FILE={options.file!r} is not valid: there is no such file")
-    data_id = source.stem if options.id is None else options.id
-    if handler.key_for(data_id) in handler and not options.force:
+    stem = source.name.removesuffix(".gz")
+    is_structure = options.topology is None and stem.lower().endswith(STRUCTURE_SUFFIXES)
+    kind = options.kind or ("structure" if is_structure else "trajectory")
+    data_id = Path(stem).stem if options.id is None else options.id
+    if handler.key_for(data_id, kind=kind) in handler and not options.force:
         raise InvalidArgumentError(
-            f"--id={data_id!r} is not valid: the cache has a trajectory of this name already, "
+            f"--id={data_id!r} is not valid: the cache has a {kind} of this name already, "
             "expected a new name (--force replaces it)"
         )
-    with Progress("importing") as progress:
-        key = handler.import_trajectory(
-            options.topology,
-            source,
-            data_id,
-            precision=options.precision,
-            profile=options.profile,
-            progress=progress,
-        )
+    if kind == "structure":
+        key = handler.import_structure(source, data_id)
+    else:
+        with Progress("importing") as progress:
+            key = handler.import_trajectory(
+                options.topology,
+                source,
+                data_id,
+                precision=options.precision,
+                profile=options.profile,
+                progress=progress,
+            )
     info = handler.info(key)
     names = ("data_id", "kind", "raw_bytes", "stored_bytes", "saved_percent")
     return {"key": key, **{name: info[name] for name in names}}
