@@ -39,7 +39,7 @@ BLOCK_BYTES = 16 << 20
 class TrajectoryReadError(ProteinFlexError):
     """A stored frame can't be read.
 
-    MDAnalysis takes any `OSError` for the end of the trajectory, so none may reach it.
+    MDAnalysis takes any `OSError` and `EOFError` for the end of the trajectory, so none may reach it.
     """
 
 
@@ -113,30 +113,31 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
         order: str | None = "fac",
     ) -> NDArray[np.float32]:
         """Read the coordinates of some atoms in some frames, all at once."""
-        group = atomgroup if atomgroup is not None else asel
-        if order != "fac" or self.transformations:
+        if order != "fac" or asel is not None or self.transformations:
             series: NDArray[np.float32] = super().timeseries(
                 asel=asel, atomgroup=atomgroup, start=start, stop=stop, step=step, order=order
             )
             return series
-        if group is not None and len(group) == 0:
+        if atomgroup is not None and len(atomgroup) == 0:
             raise ValueError("Timeseries requires at least one atom to analyze")
         start, stop, step = self.check_slice_indices(start, stop, step)
         frames = range(start, stop, step)
         if len(frames) == 0:
-            n_atoms = self.n_atoms if group is None else len(group)
+            n_atoms = self.n_atoms if atomgroup is None else len(atomgroup)
             return np.empty((0, n_atoms, 3), np.float32)
-        atoms = None if group is None else group.indices
+        atoms = None if atomgroup is None else atomgroup.indices
         end = None if step < 0 and stop < 0 else stop
         return self._read("frames", start, end, step, atoms).astype(np.float32, copy=False)
 
     def _reopen(self) -> None:
-        self.ts.frame = -1
+        # MDAnalysis's name for where a reader stands; the frame itself is never before the first.
+        self._frame = -1
+        self.ts.frame = 0
 
     def _read_next_timestep(self, ts: Any = None) -> Any:
-        if self.ts.frame + 1 >= self.n_frames:
+        if self._frame + 1 >= self.n_frames:
             raise EOFError
-        return self._read_frame(self.ts.frame + 1)
+        return self._read_frame(self._frame + 1)
 
     def _read_frame(self, frame: int) -> Any:
         if not 0 <= frame < self.n_frames:
@@ -145,7 +146,7 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
         if not self._block_start <= frame < block_end:
             self._read_ahead(frame, following=bool(self._block) and frame == block_end)
         ts, index = self.ts, frame - self._block_start
-        ts.frame = frame
+        self._frame = ts.frame = frame
         ts.positions = self._block["frames"][index]
         for name in self._fields:
             self._set(ts, name, self._block[name][index])
@@ -178,7 +179,7 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
     ) -> NDArray[Any]:
         try:
             return self._trajectory.read(start, stop, step, atoms=atoms, field=field)
-        except OSError as error:
+        except (OSError, EOFError) as error:
             raise TrajectoryReadError(f"{self.filename}: {error}") from error
 
 
