@@ -65,9 +65,10 @@ class TrajectoryDataset(Dataset):  # type: ignore[misc]
 
     Notes
     -----
-    Units are those of the stored fields. Frames are decoded a stored chunk at a time, and the last
-    chunk is kept: `shuffle=True` over compressed trajectories decodes a chunk for almost every
-    frame. Store with ``enable_compression=False`` where frames are picked at random.
+    Units are those of the stored fields. Frames are decoded a stored chunk at a time. A batch is read
+    in the order in which its frames are stored, so it decodes each chunk once; but with
+    ``shuffle=True`` it has frames of many chunks. Store with ``enable_compression=False`` where
+    frames are picked at random.
     """
 
     def __init__(
