@@ -94,6 +94,28 @@ def test_a_dcd_says_that_it_has_no_place_for_uneven_times(handler, tmp_path):
     assert "time" in export_trajectory(trajectory, tmp_path / "run.dcd")
 
 
+def test_steps_that_h5md_files_cannot_count_are_left_out_and_said(handler, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    stored = data()
+    stored["step"] += 2**31
+    trajectory = handler.open(handler.store_trajectory(stored, "long"))
+    path = tmp_path / "run.h5md"
+    assert set(export_trajectory(trajectory, path)) == {"labels", "step"}
+    with h5py.File(path) as file:
+        steps = file["particles/trajectory/position/step"][:]
+    np.testing.assert_array_equal(steps, np.arange(N_FRAMES))
+
+
+def test_what_a_format_refuses_is_an_error_that_names_the_frame(handler, tmp_path):
+    pytest.importorskip("h5py")
+    stored = data()
+    stored["step"][7] = 0
+    trajectory = handler.open(handler.store_trajectory(stored, "back"))
+    with pytest.raises(InvalidArgumentError, match=r"frame 7 can't be written as \.h5md"):
+        export_trajectory(trajectory, tmp_path / "run.h5md")
+    assert os.listdir(tmp_path) == ["cache"]
+
+
 def test_a_zarr_group_has_every_field_to_the_bit(trajectory, tmp_path):
     zarr = pytest.importorskip("zarr", minversion="3")
     from proteinflex_optimization.integrations.zarr import export_zarr
@@ -245,6 +267,7 @@ def test_a_reader_that_stops_early_is_noticed(handler, monkeypatch):
     with pytest.raises(TrajectoryReadError, match="only 41 of its 98 frames"):
         handler.import_trajectory(PSF, DCD, "md")
     assert handler.keys() == []
+    assert handler.get_cache_stats()["used_bytes"] < 10_000
 
 
 def test_what_mdanalysis_cannot_read_is_refused(handler, tmp_path):

@@ -9,7 +9,7 @@ from MDAnalysis.analysis.base import AnalysisFromFunction
 from MDAnalysis.analysis.rms import RMSF
 from MDAnalysisTests.datafiles import DCD, PSF, TPR, TRR, XTC
 from proteinflex_optimization import CorruptDataError, DataHandler
-from proteinflex_optimization.integrations import mdanalysis
+from proteinflex_optimization.integrations import mdanalysis_reader
 from proteinflex_optimization.integrations.mdanalysis import (
     import_trajectory,
     path_of,
@@ -81,7 +81,7 @@ def test_a_universe_pickles_and_copies_at_its_frame(universes):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_damage_is_an_error_and_not_the_end_of_the_trajectory(tmp_path, monkeypatch):
-    monkeypatch.setattr(mdanalysis, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(mdanalysis_reader, "BLOCK_BYTES", 1)
     handler = DataHandler(tmp_path, enable_compression=False)
     trajectory = handler.open(import_trajectory(handler, PSF, DCD, "md"))
     path = path_of(trajectory)

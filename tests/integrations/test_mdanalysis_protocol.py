@@ -14,7 +14,7 @@ from MDAnalysisTests.coordinates.base import BaseReference, MultiframeReaderTest
 from MDAnalysisTests.coordinates.test_xdr import TRRReference
 from MDAnalysisTests.datafiles import COORDINATES_TOPOLOGY, COORDINATES_TRR
 from proteinflex_optimization import CorruptDataError, DataHandler
-from proteinflex_optimization.integrations import mdanalysis
+from proteinflex_optimization.integrations import mdanalysis_reader
 from proteinflex_optimization.integrations.mdanalysis import (
     CachedTrajectoryReader,
     TrajectoryReadError,
@@ -103,7 +103,7 @@ class TestVectors(ReaderProtocol):
 @pytest.fixture
 def damaged(tmp_path, monkeypatch):
     """Give a universe of 200 frames, of which some in the middle are damaged."""
-    monkeypatch.setattr(mdanalysis, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(mdanalysis_reader, "BLOCK_BYTES", 1)
     handler = DataHandler(tmp_path)
     rng = np.random.default_rng(1)
     with handler.trajectory_writer("md") as writer:
