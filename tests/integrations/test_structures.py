@@ -246,9 +246,11 @@ def test_a_biotite_stack_is_an_ensemble(tmp_path):
 def test_what_is_no_structure_is_refused(tmp_path):
     (tmp_path / "no.pdb").write_text("nothing\n")
     (tmp_path / "no.cif").write_text("data_x\nloop_\n_a\n")
-    for name in ("no.pdb", "no.cif", "missing.pdb"):
+    for name in ("no.pdb", "no.cif"):
         with pytest.raises(InvalidArgumentError, match="source"):
             read_structure(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        read_structure(tmp_path / "missing.pdb")
     with pytest.raises(InvalidTypeError, match="type int"):
         read_structure(5)
     path = pdb(tmp_path / "one.pdb", *backbone("ALA", 1, 1.0))

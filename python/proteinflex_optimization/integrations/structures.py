@@ -83,6 +83,8 @@ def read_structure(
     ------
     InvalidArgumentError
         It can't be read, has no atoms, no such model, or models of different atoms.
+    OSError
+        The file can't be opened.
     """
     if altlocs not in ("best", "all"):
         raise InvalidArgumentError(f"altlocs={altlocs!r} is not valid: expected 'best' or 'all'")
@@ -127,8 +129,8 @@ def _structure(source: Any) -> tuple[Any, bool, bool]:
 
 
 def _read(path: Path) -> tuple[Any, bool]:
-    if not path.is_file():
-        raise InvalidArgumentError(f"source={str(path)!r} is not valid: there is no such file")
+    with path.open("rb"):
+        pass  # What can't be opened is the system's own error.
     document = gemmi.cif.Document()
     try:
         structure = gemmi.read_structure(
