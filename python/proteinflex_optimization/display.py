@@ -1,12 +1,14 @@
 """Showing progress: bars in a terminal or notebook, else a plain line now and then.
 
 Everything goes to standard error, so that the output of the job itself can be piped. Bars need
-`rich`; without it, and where ``NO_COLOR`` or ``TERM=dumb`` asks for plain text without control
-sequences, there are lines.
+`rich`, and have no colours where ``NO_COLOR`` is set; without it, and where ``TERM=dumb`` asks for
+text without control sequences, there are lines.
 """
 
 from __future__ import annotations
 
+import functools
+import io
 import os
 import sys
 import threading
@@ -21,10 +23,16 @@ __all__ = ["Display", "line", "tree"]
 
 Progress = Mapping[str, Any]
 
-BARS_EVERY = 0.2
+BARS_EVERY = 0.1
 """Seconds between two drawings of the bars."""
+CELL_EVERY = 0.5
+"""Seconds between two drawings in a notebook, where each is sent to a browser."""
+CELL_WIDTH = 120
+"""Characters in a line of a notebook's output."""
 LINE_EVERY = 10.0
 """Seconds between two plain lines, at least."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks whether a plain line is due."""
 MOST_ROWS = 30
 """Tasks that are drawn; a tree with more shows the ones at work."""
 
@@ -128,6 +136,27 @@ def _console(stream: TextIO) -> Console | None:
     return None
 
 
+class _Cell:
+    """An output of a notebook's cell that is replaced in place, without widgets."""
+
+    def __init__(self) -> None:
+        from IPython.display import HTML, display
+
+        self._html = HTML
+        self._handle = display(HTML(""), display_id=True)
+
+    def show(self, progress: Progress) -> None:
+        from rich.console import Console
+
+        console = Console(
+            file=io.StringIO(), record=True, width=CELL_WIDTH, force_jupyter=False, highlight=False
+        )
+        console.print(tree(progress))
+        code = '<pre style="line-height:normal;white-space:pre;overflow-x:auto">{code}</pre>'
+        text = console.export_html(inline_styles=True, code_format=code)
+        self._handle.update(self._html(text))
+
+
 class Display:
     """Shows a job's progress until it is stopped, from a thread of its own.
 
@@ -157,7 +186,14 @@ class Display:
     def start(self) -> None:
         """Begin to show it."""
         console = _console(self._stream)
-        run = self._lines if console is None else lambda: self._bars(console)
+        run: Callable[[], None]
+        if console is None:
+            run = self._lines
+        elif console.is_jupyter:
+            # Made here, in the thread of the cell: that is where it appears.
+            run = functools.partial(self._cell, _Cell())
+        else:
+            run = functools.partial(self._bars, console)
         self._thread = threading.Thread(target=run, name="proteinflex-display", daemon=True)
         self._thread.start()
 
@@ -183,11 +219,20 @@ class Display:
                     return
                 live.update(tree(progress), refresh=True)
 
+    def _cell(self, cell: _Cell) -> None:
+        last = False
+        while not last:
+            last = self._stop.wait(CELL_EVERY)
+            progress = self._progress()
+            if progress is None:
+                return
+            cell.show(progress)
+
     def _lines(self) -> None:
         shown, at = "", -self._line_every
         last = False
         while not last:
-            last = self._stop.wait(min(BARS_EVERY * 5, self._line_every))
+            last = self._stop.wait(min(LOOK_EVERY, self._line_every))
             if not last and time.monotonic() - at < self._line_every:
                 continue
             progress = self._progress()

@@ -87,9 +87,10 @@ for step in range(base + 1, 10**9):
 """
 
 
-def test_kill_9_loses_nothing_that_had_returned(tmp_path: Path):
+@pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.soak)])
+def test_kill_9_loses_nothing_that_had_returned(tmp_path: Path, kills: int):
     returned = 0
-    for _ in range(20):
+    for _ in range(kills):
         process = subprocess.Popen(
             [sys.executable, "-c", JOB, str(tmp_path)], stdout=subprocess.PIPE, text=True
         )
@@ -227,6 +228,26 @@ def test_a_full_disk_is_an_error_and_no_crash(tmp_path: Path):
     tracker.update_task("a")
     tracker.start_task("after", "After", 1)
     assert count(tracker, "a") == 1
+
+
+def test_a_directory_that_cannot_be_written_is_an_error(tmp_path: Path):
+    (tmp_path / "file").write_text("not a directory")
+    with pytest.raises(OSError, match="file"):
+        ProgressTracker(checkpoint_dir=tmp_path / "file" / "run")
+
+
+def test_files_replaced_by_garbage_underneath_lose_nothing_that_is_mapped(tmp_path: Path):
+    tracker = ProgressTracker(checkpoint_dir=tmp_path, auto_checkpoint=False)
+    task = tracker.start_task("a", "A", 100)
+    task.update(10)
+    [counters] = files(tmp_path, "counters")
+    garbage = tmp_path / "garbage"
+    garbage.write_bytes(random.Random(3).randbytes(200_000))
+    garbage.replace(counters)
+    task.update(10)
+    assert count(tracker, "a") == 20
+    with pytest.raises((CorruptDataError, UnsupportedFormatError), match=re.escape(str(counters))):
+        ProgressTracker.attach(tmp_path)
 
 
 def test_attach_needs_a_board(tmp_path: Path):

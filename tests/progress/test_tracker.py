@@ -169,6 +169,17 @@ def test_track_counts_each_item_after_its_work(tracker: ProgressTracker):
         (lambda t: t.start_task("", "C", 2), InvalidArgumentError, "task_id"),
         (lambda t: t.start_task("x" * 500, "C", 2), InvalidArgumentError, "task_id"),
         (lambda t: t.start_task(3, "C", 2), InvalidTypeError, "task_id=3"),
+        (lambda t: t.start_task("c", "C", 2, metadata=5), InvalidTypeError, "metadata=5"),
+        (
+            lambda t: t.start_task("c", "C", 2, metadata={"x": object()}),
+            InvalidTypeError,
+            "metadata",
+        ),
+        (
+            lambda t: t.start_task("c", "C", 2, metadata={"x": "y" * 70_000}),
+            InvalidArgumentError,
+            "64|65536",
+        ),
     ],
 )
 def test_a_wrong_argument_is_named_and_changes_nothing(
@@ -214,18 +225,65 @@ def test_messages_are_cut_between_characters(tracker: ProgressTracker):
     assert tracker.get_progress()["message"] == "é" * 100
 
 
-def test_ten_thousand_tasks_deep_and_wide(tracker: ProgressTracker):
+def test_a_hundred_thousand_tasks_deep_and_wide(tracker: ProgressTracker):
     parent = None
-    for number in range(5000):
+    for number in range(50_000):
         tracker.start_task(f"deep-{number}", "Deep", 1, parent)
         parent = f"deep-{number}"
-    for number in range(5000):
-        tracker.start_task(f"wide-{number}", "Wide", 1)
-    tracker.update_task("deep-4999")
+    for number in range(50_000):
+        tracker.start_task(f"wide-{number}", "Wide", 1, "deep-0" if number % 2 else None)
+    tracker.update_task("deep-49999")
     progress = tracker.get_progress()
-    assert len(progress["tasks"]) == 10_000
+    assert len(progress["tasks"]) == 100_000
     assert progress["tasks"]["deep-0"]["percent"] == 100.0
     assert progress["completed_steps"] == 1
+
+
+def test_metadata_of_a_task_is_shown_exactly_and_may_be_replaced(tracker: ProgressTracker):
+    about = {
+        "sequence": "MKV",
+        "residues": 3,
+        "pair": (1, 2.5),
+        "nested": {"seed": 2**40},
+        "b": b"x",
+    }
+    tracker.start_task("a", "A", 1, metadata=about)
+    tracker.start_task("b", "B", 1)
+    tasks = tracker.get_progress()["tasks"]
+    assert tasks["a"]["metadata"] == about
+    assert isinstance(tasks["a"]["metadata"]["pair"], tuple)
+    assert tasks["b"]["metadata"] == {}
+    tracker.start_task("a", "A", 1, metadata={"node": "n2"})
+    assert tracker.get_progress()["tasks"]["a"]["metadata"] == {"node": "n2"}
+    tracker.start_task("a", "A", 1)
+    assert tracker.get_progress()["tasks"]["a"]["metadata"] == {"node": "n2"}
+
+
+def test_metadata_is_seen_from_elsewhere_and_by_the_next_run(tmp_path: Path):
+    tracker = ProgressTracker(checkpoint_dir=tmp_path)
+    reader = ProgressTracker.attach(tmp_path)
+    tracker.start_task("a", "A", 1, metadata={"n": 1})
+    assert reader.get_progress()["tasks"]["a"]["metadata"] == {"n": 1}
+    tracker.start_task("a", "A", 1, metadata={"n": 2})
+    assert reader.get_progress()["tasks"]["a"]["metadata"] == {"n": 2}
+    tracker.close()
+    again = ProgressTracker(checkpoint_dir=tmp_path)
+    assert again.get_progress()["tasks"]["a"]["metadata"] == {"n": 2}
+
+
+def test_time_to_go_is_unknown_until_something_is_done_and_preparations_do_not_count():
+    tracker = ProgressTracker(100)
+    task = tracker.start_task("a", "A", 100)
+    assert tracker.get_progress()["eta_seconds"] is None
+    time.sleep(1.1)
+    assert tracker.get_progress()["rate"] is None
+    task.update(10)
+    time.sleep(1.1)
+    progress = tracker.get_progress()
+    # Ten steps in a little more than one second, and not in two.
+    assert 6 < progress["rate"] < 10
+    assert 9 < progress["eta_seconds"] < 15
+    assert 9 < progress["tasks"]["a"]["eta_seconds"] < 15
 
 
 def test_a_checkpoint_is_made_at_the_next_update_in_the_callers_thread(tmp_path: Path):

@@ -1,11 +1,12 @@
 //! `ProgressTracker`, its task handles and the reader of somebody else's board.
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use proteinflex_core::Error;
 use proteinflex_core::progress::{
-    Options, Progress, Reader, Task, TaskDefinition, TaskProgress, Tracker,
+    MAX_METADATA, Options, Progress, Reader, Task, TaskDefinition, TaskProgress, Tracker,
 };
 use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::intern;
@@ -14,6 +15,8 @@ use pyo3::types::{PyBool, PyDict, PyInt, PyList, PyString, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::argument;
+use crate::data_arguments::metadata_tree;
+use crate::entry::metadata as build_metadata;
 use crate::error::to_python;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -102,6 +105,9 @@ impl ProgressTracker {
     ///     Its steps, 0 or more; None where nobody knows.
     /// parent_task : str, optional
     ///     The task that it is a part of; it counts as one step of that.
+    /// metadata : dict, optional
+    ///     What else is to be known of it, as plain values of at most 64 KiB; shown by
+    ///     ``get_progress()`` to everyone. It replaces what was given before.
     ///
     /// Returns
     /// -------
@@ -115,23 +121,32 @@ impl ProgressTracker {
     ///     another name, number of steps or parent.
     /// UnknownTaskError
     ///     The parent task has not been started.
-    #[pyo3(signature = (task_id, task_name, total_steps, parent_task=None))]
+    #[pyo3(signature = (task_id, task_name, total_steps, parent_task=None, *, metadata=None))]
     fn start_task(
         slf: &Bound<'_, Self>,
         task_id: &Bound<'_, PyAny>,
         task_name: &Bound<'_, PyAny>,
         total_steps: Option<&Bound<'_, PyAny>>,
         parent_task: Option<&Bound<'_, PyAny>>,
+        metadata: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<TaskHandle> {
         let id = argument::text(task_id, "task_id")?;
         let name = argument::text(task_name, "task_name")?;
         let total =
             total_steps.map(|steps| argument::count(steps, "total_steps", 0)).transpose()?;
         let parent = parent_task.map(|parent| argument::text(parent, "parent_task")).transpose()?;
+        let metadata = metadata.map(|dict| task_metadata(slf.py(), dict)).transpose()?;
         let this = slf.get();
         this.attend(slf.py())?;
         let definition = TaskDefinition { id: &id, name: &name, total, parent: parent.as_deref() };
-        let task = slf.py().detach(|| this.tracker.start(definition)).map_err(to_python)?;
+        let start = || {
+            let task = this.tracker.start(definition)?;
+            if let Some(metadata) = &metadata {
+                this.tracker.describe(task, metadata)?;
+            }
+            Ok(task)
+        };
+        let task = slf.py().detach(start).map_err(to_python)?;
         Ok(TaskHandle { owner: slf.clone().unbind(), task })
     }
 
@@ -193,11 +208,12 @@ impl ProgressTracker {
     ///     in which the job was dead), ``eta_seconds`` (None until it can be known), ``rate`` (steps
     ///     per second), ``message``, ``status``, ``alive`` (whether some process is at work) and
     ///     ``tasks``: by id, dicts of ``name``, ``parent``, ``status``, ``percent``, ``completed``,
-    ///     ``total``, ``message``, ``elapsed_seconds``, ``eta_seconds``, ``rate``, ``children``.
+    ///     ``total``, ``message``, ``elapsed_seconds``, ``eta_seconds``, ``rate``, ``children``,
+    ///     ``metadata``.
     fn get_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.attend(py)?;
         let progress = py.detach(|| self.tracker.progress()).map_err(to_python)?;
-        to_dict(py, &progress)
+        to_dict(py, &progress, self.tracker.root())
     }
 
     /// Declare everything done, write a last snapshot and end the background thread.
@@ -437,7 +453,7 @@ impl ProgressReader {
     /// Tell how far everything is; see `ProgressTracker.get_progress`.
     fn get_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let progress = py.detach(|| self.reader.progress()).map_err(to_python)?;
-        to_dict(py, &progress)
+        to_dict(py, &progress, Some(self.reader.root()))
     }
 
     /// The directory that was opened.
@@ -449,6 +465,16 @@ impl ProgressReader {
     fn __repr__(&self) -> String {
         format!("<ProgressReader {:?}>", self.directory())
     }
+}
+
+fn task_metadata(py: Python<'_>, dict: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let tree = metadata_tree(py, Some(dict))?;
+    if tree.len() > MAX_METADATA {
+        let found = format!("{} bytes", tree.len());
+        let expected = format!("at most {MAX_METADATA} bytes");
+        return Err(to_python(Error::argument("metadata", found, expected)));
+    }
+    Ok(tree)
 }
 
 fn step_count(steps: &Bound<'_, PyAny>) -> PyResult<u64> {
@@ -478,12 +504,17 @@ fn seconds(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<Duration> {
     }
 }
 
-fn to_dict<'py>(py: Python<'py>, progress: &Progress) -> PyResult<Bound<'py, PyDict>> {
+fn to_dict<'py>(
+    py: Python<'py>,
+    progress: &Progress,
+    root: Option<&Path>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let root = root.unwrap_or(Path::new("memory"));
     let ids: Vec<Bound<'py, PyString>> =
         progress.tasks.iter().map(|task| PyString::new(py, &task.id)).collect();
     let tasks = PyDict::new(py);
     for (task, id) in progress.tasks.iter().zip(&ids) {
-        tasks.set_item(id, task_to_dict(py, task, &ids)?)?;
+        tasks.set_item(id, task_to_dict(py, task, &ids, root)?)?;
     }
     let dict = PyDict::new(py);
     dict.set_item(intern!(py, "percent"), progress.percent)?;
@@ -503,6 +534,7 @@ fn task_to_dict<'py>(
     py: Python<'py>,
     task: &TaskProgress,
     ids: &[Bound<'py, PyString>],
+    root: &Path,
 ) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item(intern!(py, "name"), &task.name)?;
@@ -517,5 +549,10 @@ fn task_to_dict<'py>(
     dict.set_item(intern!(py, "rate"), task.rate)?;
     let children = PyList::new(py, task.children.iter().map(|&child| &ids[child]))?;
     dict.set_item(intern!(py, "children"), children)?;
+    let metadata = match &task.metadata {
+        Some(tree) => build_metadata(py, tree, root)?,
+        None => PyDict::new(py).into_any(),
+    };
+    dict.set_item(intern!(py, "metadata"), metadata)?;
     Ok(dict)
 }

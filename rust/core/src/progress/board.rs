@@ -11,12 +11,14 @@ use std::sync::atomic::Ordering;
 use super::DIRECTORY;
 use super::activity::{self, stamp};
 use super::counters::Counters;
+use super::definition::Definition;
 use super::index::Index;
 use super::layout::{MAX_ID, MAX_NAME, MAX_STEPS, cut, header, slot};
 use super::merge::{Merged, merge};
+use super::metadata::Metadata;
 use super::parts::{Part, PartName, Parts, list};
 use super::sampling;
-use super::slot::{Definition, Slot, State};
+use super::slot::{Slot, State};
 use super::snapshot;
 use super::state::PartState;
 use super::view::{self, Progress};
@@ -55,6 +57,7 @@ pub struct Board {
     place: Option<Place>,
     counters: Counters,
     index: Index,
+    metadata: Metadata,
     gap: u64,
 }
 
@@ -67,6 +70,7 @@ impl Board {
             place: None,
             counters,
             index: Index::new(),
+            metadata: Metadata::new(None),
             gap: u64::MAX,
         };
         board.tick();
@@ -114,12 +118,14 @@ impl Board {
         drop(lock);
         remove_abandoned(&**storage, &directory)?;
         let others = Parts::new(directory.clone(), host.to_owned(), Some(name.clone()));
+        let metadata = Metadata::new(Some(&directory));
         let place = Some(Place { root: root.to_owned(), directory, name, others });
         let board = Self {
             storage: Arc::clone(storage),
             place,
             counters,
             index: Index::new(),
+            metadata,
             gap: activity::GAP,
         };
         board.learn()?;
@@ -205,6 +211,11 @@ impl Board {
         Ok(())
     }
 
+    /// Replaces what is to be known about the task in `slot`, at most [`super::MAX_METADATA`] bytes.
+    pub fn describe(&self, slot: usize, value: &[u8]) -> Result<()> {
+        self.metadata.write(&self.storage, &self.id(slot)?, value)
+    }
+
     /// Declares the task in `slot` complete, whatever was counted.
     pub fn complete(&self, slot: usize) -> Result<()> {
         self.end(slot, State::Completed)
@@ -232,6 +243,7 @@ impl Board {
     /// What all processes have done so far.
     pub fn progress(&self) -> Result<Progress> {
         self.tick();
+        self.sample_if_due()?;
         let merged = self.merged()?;
         let rolled = view::roll_up(&merged);
         for (task, rolled) in merged.tasks.iter().zip(&rolled) {
@@ -241,9 +253,9 @@ impl Board {
                 self.counters.slot(slot)?.raise_best(rolled.amount);
             }
         }
-        self.sample(&merged, &rolled)?;
+        let metadata = self.metadata.read();
         self.report();
-        Ok(view::show(merged, &rolled))
+        Ok(view::show(merged, &rolled, metadata))
     }
 
     /// Counts working time up to now.
@@ -253,11 +265,12 @@ impl Board {
 
     /// Looks how fast it goes, if it is time to look.
     pub(super) fn sample_if_due(&self) -> Result<()> {
-        if !sampling::is_due(&self.counters, activity::active(&self.counters, self.gap).0) {
+        let (active, _) = activity::active(&self.counters, self.gap);
+        if !sampling::is_due(&self.counters, active) {
             return Ok(());
         }
         let merged = self.merged()?;
-        self.sample(&merged, &view::roll_up(&merged))
+        sampling::sample(&self.counters, &merged, &view::roll_up(&merged), active)
     }
 
     /// Whether `interval` has passed since somebody last began a snapshot; who is told so has begun
@@ -288,11 +301,7 @@ impl Board {
         if let Some(place) = &self.place {
             place.others.report();
         }
-    }
-
-    fn sample(&self, merged: &Merged, rolled: &[super::rollup::Rolled]) -> Result<()> {
-        let (active, _) = activity::active(&self.counters, self.gap);
-        sampling::sample(&self.counters, merged, rolled, active)
+        self.metadata.report();
     }
 
     fn merged(&self) -> Result<Merged> {
@@ -516,7 +525,7 @@ fn check_same(task: &TaskDefinition<'_>, known: &Known) -> Result<()> {
 }
 
 /// Makes a directory and what is missing above it, durably.
-fn create_dirs(storage: &dyn Storage, path: &Path) -> Result<()> {
+pub(super) fn create_dirs(storage: &dyn Storage, path: &Path) -> Result<()> {
     let mut missing: Vec<&Path> = Vec::new();
     for ancestor in path.ancestors() {
         if ancestor.as_os_str().is_empty() || ancestor.is_dir() {

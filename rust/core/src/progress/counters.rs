@@ -9,11 +9,12 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use once_cell::race::OnceBox;
 use rustix::fs::OFlags;
 
+use super::definition;
 use super::layout::{
     self, EXTENTS, HEADER_BYTES, MAGIC, MAX_TASKS, SLOT_BYTES, SLOTS_AT, VERSION, header,
 };
@@ -96,8 +97,7 @@ impl Counters {
 
     /// How many slots are published, checked against the file.
     pub fn len(&self) -> Result<usize> {
-        // Acquire: with the release in `publish`, a slot below the count is seen whole.
-        let slots = self.header(header::SLOTS).load(Ordering::Acquire);
+        let slots = definition::published(&self.header);
         let needed = match usize::try_from(slots) {
             Ok(0) => HEADER_BYTES as u64,
             Ok(count) if count <= MAX_TASKS => {
@@ -147,7 +147,7 @@ impl Counters {
 
     /// Makes the slots below `count` visible to all. Hold the lock.
     pub fn publish(&self, count: usize) {
-        self.header(header::SLOTS).store(count as u64, Ordering::Release);
+        definition::publish(&self.header, count);
     }
 
     /// Makes what is in memory durable.

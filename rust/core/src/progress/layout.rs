@@ -68,6 +68,8 @@ pub(super) mod header {
     pub const SAMPLE_AMOUNT: usize = 33;
     /// Steps per second, smoothed, a float.
     pub const RATE: usize = 34;
+    /// Since when the rate is known: active time in nanoseconds, 0 = not yet.
+    pub const RATE_SINCE: usize = 35;
 
     /// The monotonic clock when a snapshot was last begun, nanoseconds.
     pub const SNAPSHOT_AT: usize = 40;
@@ -91,6 +93,7 @@ pub(super) mod slot {
     pub const SAMPLE_AT: usize = 12;
     pub const SAMPLE_AMOUNT: usize = 13;
     pub const RATE: usize = 14;
+    pub const RATE_SINCE: usize = 15;
 
     /// The definition: never changes after the slot is published.
     pub const TOTAL: usize = 16;

@@ -15,11 +15,10 @@
 //! the time it was taken: one older than [`STALE`] belongs to a process that died, and is taken over.
 //! If its holder was only asleep, the checksum of the text shows the mixture for what it is.
 
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
-use super::activity::wall_micros;
 use super::layout::{MAX_MESSAGE, cut, slot};
-use super::slot::{Slot, read_text, write_text};
+use super::words::{Words, read_text, write_text};
 use crate::checksum;
 
 /// Microseconds after which a writer must be dead: it needs less than one.
@@ -28,48 +27,50 @@ const STALE: u64 = 1_000_000;
 /// published during a copy of 25 words.
 const TRIES: usize = 64;
 
-pub(super) fn write(slot: Slot<'_>, text: &str, stamp: u64) {
-    let lock = slot.word(slot::MESSAGE_LOCK);
-    let now = wall_micros().max(1);
-    let held = lock.load(Ordering::Relaxed);
+/// Replaces the message, at `now` microseconds, unless another writer is at work.
+pub(super) fn write(words: impl Words, text: &str, stamp: u64, now: u64) {
+    let now = now.max(1);
+    let held = words.load(slot::MESSAGE_LOCK, Ordering::Relaxed);
     if held != 0 && now.saturating_sub(held) < STALE {
         return;
     }
     // Acquire: what the last holder wrote comes before what we write.
-    if lock.compare_exchange(held, now, Ordering::Acquire, Ordering::Relaxed).is_err() {
+    if !words.exchange(slot::MESSAGE_LOCK, held, now, Ordering::Acquire) {
         return;
     }
     let text = cut(text, MAX_MESSAGE);
-    let count = slot.load(slot::MESSAGES).wrapping_add(1);
+    let count = words.load(slot::MESSAGES, Ordering::Relaxed).wrapping_add(1);
     let side = side(count);
-    fence(Ordering::Release);
-    slot.store(side, stamp);
-    slot.store(side + 1, text.len() as u64);
-    slot.store(side + 2, sum(stamp, text.as_bytes()));
-    write_text(slot, side + 3, text.as_bytes());
-    slot.word(slot::MESSAGES).store(count, Ordering::Release);
+    words.fence(Ordering::Release);
+    words.store(side, stamp, Ordering::Relaxed);
+    words.store(side + 1, text.len() as u64, Ordering::Relaxed);
+    words.store(side + 2, sum(stamp, text.as_bytes()), Ordering::Relaxed);
+    write_text(words, side + 3, text.as_bytes());
+    words.store(slot::MESSAGES, count, Ordering::Release);
     // Fails where we were taken for dead; then the lock is no longer ours to drop.
-    let _ = lock.compare_exchange(now, 0, Ordering::Release, Ordering::Relaxed);
+    let _ = words.exchange(slot::MESSAGE_LOCK, now, 0, Ordering::Release);
 }
 
-pub(super) fn read(slot: Slot<'_>) -> Option<(u64, String)> {
+/// The newest message with its stamp.
+pub(super) fn read(words: impl Words) -> Option<(u64, String)> {
     for _ in 0..TRIES {
-        let count = slot.word(slot::MESSAGES).load(Ordering::Acquire);
+        let count = words.load(slot::MESSAGES, Ordering::Acquire);
         if count == 0 {
             return None;
         }
         let side = side(count);
-        let (stamp, length) = (slot.load(side), slot.load(side + 1) as usize);
-        let expected = slot.load(side + 2);
-        let text = read_text(slot, side + 3, length.min(MAX_MESSAGE));
-        fence(Ordering::Acquire);
-        if slot.load(slot::MESSAGES) == count {
+        let stamp = words.load(side, Ordering::Relaxed);
+        let length = words.load(side + 1, Ordering::Relaxed) as usize;
+        let expected = words.load(side + 2, Ordering::Relaxed);
+        let text = read_text(words, side + 3, length.min(MAX_MESSAGE));
+        words.fence(Ordering::Acquire);
+        if words.load(slot::MESSAGES, Ordering::Relaxed) == count {
             if length > MAX_MESSAGE || sum(stamp, &text) != expected {
                 return None;
             }
             return String::from_utf8(text).ok().map(|text| (stamp, text));
         }
-        std::hint::spin_loop();
+        words.spin();
     }
     None
 }
@@ -81,3 +82,6 @@ fn side(count: u64) -> usize {
 fn sum(stamp: u64, text: &[u8]) -> u64 {
     checksum(text) ^ stamp
 }
+
+#[cfg(test)]
+mod tests;

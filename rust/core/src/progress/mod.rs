@@ -15,10 +15,12 @@
 mod activity;
 mod board;
 mod counters;
+mod definition;
 mod index;
 mod layout;
 mod merge;
 mod message;
+mod metadata;
 mod parts;
 mod rollup;
 mod sampling;
@@ -27,10 +29,12 @@ mod snapshot;
 mod state;
 mod tracker;
 mod view;
+mod words;
 mod worker;
 
 pub use board::{Board, TaskDefinition};
 pub use layout::{MAX_ID, MAX_MESSAGE, MAX_NAME, MAX_TASKS};
+pub use metadata::MAX_METADATA;
 pub use parts::Reader;
 pub use tracker::{Options, Task, Tracker};
 pub use view::{Progress, Status, TaskProgress};

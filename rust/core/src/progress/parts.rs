@@ -8,6 +8,7 @@ use super::DIRECTORY;
 use super::activity;
 use super::counters::Counters;
 use super::merge::merge;
+use super::metadata::Metadata;
 use super::snapshot;
 use super::state::PartState;
 use super::view::{self, Progress};
@@ -196,6 +197,7 @@ impl Parts {
 #[derive(Debug)]
 pub struct Reader {
     parts: Parts,
+    metadata: Metadata,
     root: PathBuf,
     /// The largest amounts that this reader has shown, since it can't write them down.
     shown: Mutex<HashMap<String, f64>>,
@@ -211,6 +213,7 @@ impl Reader {
                 crate::fs::Owner::current().host().to_owned(),
                 None,
             ),
+            metadata: Metadata::new(Some(&directory)),
             root: root.to_owned(),
             shown: Mutex::default(),
         };
@@ -247,6 +250,8 @@ impl Reader {
             }
         }
         drop(shown);
-        Ok(view::show(merged, &rolled))
+        let metadata = self.metadata.read();
+        self.metadata.report();
+        Ok(view::show(merged, &rolled, metadata))
     }
 }

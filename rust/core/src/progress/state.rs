@@ -72,7 +72,7 @@ impl PartState {
                 started: slot.load(slot::STARTED),
                 ended: slot.load(slot::ENDED),
                 best: slot.float(slot::BEST),
-                rate: (slot.load(slot::SAMPLE_AT) != 0).then(|| slot.float(slot::RATE)),
+                rate: (slot.load(slot::RATE_SINCE) != 0).then(|| slot.float(slot::RATE)),
                 message: slot.message(),
             });
         }
@@ -86,7 +86,7 @@ impl PartState {
             is_alive,
             created: word(header::CREATED),
             alive_wall: word(header::ALIVE_WALL),
-            rate: (word(header::SAMPLE_AT) != 0 && rate.is_finite()).then_some(rate),
+            rate: (word(header::RATE_SINCE) != 0 && rate.is_finite()).then_some(rate),
             tasks,
         })
     }

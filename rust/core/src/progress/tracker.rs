@@ -98,6 +98,11 @@ impl Tracker {
         self.board.say(task.0, message)
     }
 
+    /// Replaces what is to be known about a task.
+    pub fn describe(&self, task: Task, value: &[u8]) -> Result<()> {
+        self.board.describe(task.0, value)
+    }
+
     /// Declares a task complete, whatever was counted.
     pub fn complete(&self, task: Task) -> Result<()> {
         self.board.complete(task.0)

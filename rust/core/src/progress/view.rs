@@ -1,5 +1,7 @@
 //! What is shown of a board.
 
+use std::collections::HashMap;
+
 use super::merge::Merged;
 use super::rollup::{self, Node, Rolled};
 use super::slot::State;
@@ -50,6 +52,8 @@ pub struct TaskProgress {
     pub total: Option<u64>,
     /// What was last said about it.
     pub message: Option<String>,
+    /// What its owner wants to be known about it.
+    pub metadata: Option<Vec<u8>>,
     /// Working time since it began, until it ended, seconds.
     pub elapsed: f64,
     /// Steps per second lately; `None` before there is anything to judge by.
@@ -122,7 +126,11 @@ pub(super) fn sum(merged: &Merged, rolled: &[Rolled]) -> (f64, u64) {
     (amount, total.max(merged.plan.unwrap_or(0)))
 }
 
-pub(super) fn show(merged: Merged, rolled: &[Rolled]) -> Progress {
+pub(super) fn show(
+    merged: Merged,
+    rolled: &[Rolled],
+    mut metadata: HashMap<String, Vec<u8>>,
+) -> Progress {
     let (amount, total) = sum(&merged, rolled);
     let is_complete = !rolled.is_empty() && rolled.iter().all(|task| task.fraction >= 1.0);
     let is_whole = total > 0 && amount >= total as f64;
@@ -134,7 +142,7 @@ pub(super) fn show(merged: Merged, rolled: &[Rolled]) -> Progress {
         (amount * 100.0 / total as f64).min(100.0)
     };
     let elapsed = seconds(merged.elapsed);
-    let rate = rate(merged.rate, amount, elapsed);
+    let rate = merged.rate;
     let eta = if percent >= 100.0 { Some(0.0) } else { eta(total as f64 - amount, rate) };
     let message = merged
         .tasks
@@ -150,7 +158,7 @@ pub(super) fn show(merged: Merged, rolled: &[Rolled]) -> Progress {
             let elapsed = seconds(task.elapsed);
             let is_finished = rolled.fraction >= 1.0;
             let counted = rolled.counted as f64;
-            let task_rate = self::rate(task.rate, rolled.amount, elapsed);
+            let task_rate = task.rate;
             TaskProgress {
                 status: match task.state {
                     State::Failed => Status::Failed,
@@ -170,6 +178,7 @@ pub(super) fn show(merged: Merged, rolled: &[Rolled]) -> Progress {
                     Some(total) => self::eta(total as f64 - rolled.amount, task_rate),
                     None => None,
                 },
+                metadata: metadata.remove(&task.id),
                 id: task.id,
                 name: task.name,
                 parent: task.parent,
@@ -213,11 +222,6 @@ fn is_at_work(tasks: &[TaskProgress], task: &TaskProgress) -> bool {
 
 fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
-}
-
-/// The sampled rate, else the average.
-fn rate(sampled: Option<f64>, amount: f64, elapsed: f64) -> Option<f64> {
-    sampled.or_else(|| (amount > 0.0 && elapsed > 0.0).then(|| amount / elapsed))
 }
 
 fn eta(left: f64, rate: Option<f64>) -> Option<f64> {

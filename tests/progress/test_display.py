@@ -1,0 +1,162 @@
+"""What a person sees, read back from an emulated terminal and from a notebook."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from proteinflex_optimization import ProgressTracker
+
+JOB = """
+import time
+from proteinflex_optimization import ProgressTracker
+with ProgressTracker(display=True) as tracker:
+    task = tracker.start_task("fold", "Folding", 4)
+    for step in range(4):
+        print(f"residue {step} is done", flush=True)
+        task.update(1, f"step {step}")
+        time.sleep(0.25)
+    tracker.finish()
+print("after")
+"""
+
+
+def in_terminal(command: list[str], **environment: str) -> bytes:
+    """Run a command in a terminal of 100 columns and give what it wrote there."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        settings = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40", **environment}
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        os.execve(command[0], command, {**inherited, **settings})
+    output = b""
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        output += part
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, output.decode()
+    return output
+
+
+def screen_of(output: bytes) -> list[str]:
+    """What is left on the screen, as a person sees it."""
+    pyte = pytest.importorskip("pyte")
+    screen = pyte.Screen(100, 40)
+    pyte.ByteStream(screen).feed(output)
+    return [line.rstrip() for line in screen.display if line.strip()]
+
+
+def test_a_terminal_shows_bars_below_the_output_of_the_job():
+    output = in_terminal([sys.executable, "-c", JOB])
+    assert output.count(b"Folding") > 2, "it was drawn again and again"
+    shown = screen_of(output)
+    # Lines of the job stand whole and in order, then the bars as they were last, then the rest.
+    assert shown[:4] == [f"residue {step} is done" for step in range(4)]
+    assert "100.0 %" in shown[4]
+    assert re.search(r"Folding.*━+.*100\.0 %.*4/4.*step 3", shown[5])
+    assert shown[6:] == ["after"]
+
+
+def test_no_color_is_honoured_and_a_dumb_terminal_gets_plain_lines():
+    colours = re.compile(rb"\x1b\[[0-9;]*\d[0-9;]*m")
+    assert colours.search(in_terminal([sys.executable, "-c", JOB]))
+    plain = in_terminal([sys.executable, "-c", JOB], NO_COLOR="1")
+    assert b"Folding" in plain
+    assert not re.search(rb"\x1b\[(3[0-9]|38;|9[0-7])[0-9;]*m", plain)
+    dumb = in_terminal([sys.executable, "-c", JOB], TERM="dumb")
+    assert b"\x1b" not in dumb
+    assert b"100.0 %" in dumb
+
+
+def test_watch_draws_another_process_and_ends_with_it(tmp_path: Path):
+    code = JOB.replace("display=True", f"checkpoint_dir={str(tmp_path)!r}").replace("0.25", "0.5")
+    job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    while not (tmp_path / ".progress").exists() or not list(tmp_path.glob(".progress/counters*")):
+        time.sleep(0.02)
+    watch = [sys.executable, "-m", "proteinflex_optimization", "watch", str(tmp_path)]
+    shown = screen_of(in_terminal(watch))
+    assert job.wait() == 0
+    assert re.search(r"Folding.*100\.0 %.*4/4", shown[-1])
+
+
+def test_lines_come_now_and_then_where_there_is_no_terminal():
+    code = JOB.replace("range(4)", "range(40)").replace('"Folding", 4', '"Folding", 40')
+    code = code.replace("0.25", "0.05")
+    job = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = job.stderr.splitlines()
+    # One at the beginning and one at the end of two seconds.
+    assert 1 <= len(lines) <= 2
+    assert lines[-1].startswith("100.0 %, 40/40 steps")
+    assert "\x1b" not in job.stderr
+
+
+def test_a_job_that_is_interrupted_leaves_the_terminal_as_it_was():
+    code = JOB.replace("time.sleep(0.25)", "import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    code = f"try:\n{re.sub('^', '    ', code, flags=re.M)}\nexcept KeyboardInterrupt:\n    pass"
+    output = in_terminal([sys.executable, "-c", code])
+    # The cursor is visible again.
+    assert output.rfind(b"\x1b[?25h") > output.rfind(b"\x1b[?25l")
+
+
+NOTEBOOK = """
+from proteinflex_optimization import ProgressTracker
+import threading, time
+with ProgressTracker(display=True) as tracker:
+    task = tracker.start_task("fold", "Folding", 4)
+    for step in range(4):
+        task.update(1, f"step {step}")
+        time.sleep(0.2)
+    tracker.finish()
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_notebook_shows_the_bars_and_keeps_nothing_running():
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    threads = "print(sorted(thread.name for thread in threading.enumerate()))"
+    cells = [nbformat.v4.new_code_cell(code) for code in (NOTEBOOK, threads)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    shown = str(notebook.cells[0].outputs)
+    assert "Folding" in shown
+    assert "100.0 %" in shown
+    assert "proteinflex" not in str(notebook.cells[1].outputs)
+
+
+def test_a_deep_and_wide_tree_is_drawn_in_a_few_rows():
+    from proteinflex_optimization.display import MOST_ROWS, tree
+    from rich.console import Console
+
+    tracker = ProgressTracker()
+    for number in range(200):
+        parent = None if number % 2 else f"task-{number - 2}" if number else None
+        tracker.start_task(f"task-{number}", "Task", 1, parent)
+    console = Console(width=100, height=200, force_terminal=False)
+    with console.capture() as capture:
+        console.print(tree(tracker.get_progress()))
+    lines = [line for line in capture.get().splitlines() if line.strip()]
+    assert len(lines) <= MOST_ROWS + 2
+    assert "more" in lines[-1]
+
+
+def test_sigterm_ends_a_job_with_a_display():
+    code = JOB.replace("time.sleep(0.25)", "time.sleep(60)")
+    job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert job.stdout is not None
+    assert job.stdout.readline()
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(timeout=20) == -signal.SIGTERM
+    job.stdout.close()
