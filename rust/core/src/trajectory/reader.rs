@@ -1,6 +1,7 @@
 //! Reading an entry.
 
-use std::ops::Range;
+mod in_place;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,7 +17,7 @@ use crate::container::{
     RecordKind, SEGMENT, State, Trailer, check_preamble, groups, parse_head, recover,
     segment_table,
 };
-use crate::fs::{MappedFile, PrivateMap};
+use crate::fs::MappedFile;
 use crate::{Error, Result, checksum, threads};
 
 /// A finished entry, mapped. Cheap to share by `Arc`; any thread may read.
@@ -206,38 +207,6 @@ impl Entry {
             }
             _ => Ok(None),
         }
-    }
-
-    /// Where frames of a field lie in the file, checked; `None` where they are coded or in pieces.
-    pub fn frames_in_place(
-        &self,
-        field: usize,
-        first: u64,
-        count: u64,
-    ) -> Result<Option<Range<usize>>> {
-        let spec = self.field(field)?;
-        Frames::range(first, count).check(self.n_frames)?;
-        let stored = &self.fields[field].stored;
-        let holds_all = |chunk: &Chunk| {
-            let header = &chunk.header;
-            header.codec == RAW
-                && u64::from(header.rows) == spec.rows()
-                && header.first <= first
-                && first + count <= header.first + chunk.used
-        };
-        let Some(index) = stored.all().iter().position(holds_all) else { return Ok(None) };
-        let chunk = &stored.all()[index];
-        let frame_bytes = spec.item_bytes()?;
-        let start = ((first - chunk.header.first) * frame_bytes) as usize;
-        let end = start + (count * frame_bytes) as usize;
-        stored.part(self.mapped(), index, start, end)?;
-        let payload = chunk.header.payload(chunk.offset).map(|(payload, _)| payload as usize);
-        Ok(payload.map(|payload| payload + start..payload + end))
-    }
-
-    /// The same file, mapped copy on write; `None` where its name is gone or another file's.
-    pub fn private_map(&self) -> Result<Option<PrivateMap>> {
-        self.map.private()
     }
 
     /// Decodes frames of a field into `out`; with `atoms`, these rows of each, in this order.
