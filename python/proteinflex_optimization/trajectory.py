@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -104,10 +106,16 @@ def reopen(cache_dir: str, key: str, content_id: str) -> Trajectory:
     Raises
     ------
     CacheKeyError
-        Nothing is stored under the key any more, or something else is.
+        Nothing is stored under the key any more, or something else is; or the directory is not there.
     """
     from .data_handler import DataHandler
 
+    if not Path(cache_dir).is_dir():
+        # Making it, as a new handler does, would hide that a file system is not mounted.
+        raise CacheKeyError(
+            f"the cache {cache_dir} of the trajectory {key!r} is not there on {platform.node()}: "
+            "is its file system mounted?"
+        )
     trajectory = DataHandler(cache_dir).open(key)
     if trajectory.content_id != content_id:
         raise CacheKeyError(
