@@ -68,7 +68,7 @@ test-python: $(STAMPS)/wheel $(STAMPS)/extra-test
 	@echo "TORCH=0: the tests that need torch are left out"
 	$(BIN)/python -m pytest -m "not soak and not torch and not gpu"
 else
-test-python: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-torch
+test-python: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-torch $(STAMPS)/extra-lightning
 	$(BIN)/python -m pytest -m "not soak and not gpu"
 endif
 

@@ -16,11 +16,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
-def medians(contenders: Mapping[str, Callable[[], object]], *, rounds: int = 7) -> dict[str, float]:
-    """Seconds of one call of each contender: medians over rounds in which each has its turn."""
+def medians(
+    contenders: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 7,
+    after: Callable[[], object] = lambda: None,
+) -> dict[str, float]:
+    """Seconds of one call of each contender: medians over rounds in which each has its turn.
+
+    What is done `after` each call is not measured.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for contender in contenders.values():
         contender()
+        after()
     gc.disable()
     try:
         for _ in range(rounds):
@@ -28,6 +37,7 @@ def medians(contenders: Mapping[str, Callable[[], object]], *, rounds: int = 7) 
                 started = time.perf_counter()
                 contender()
                 seconds[name].append(time.perf_counter() - started)
+                after()
     finally:
         gc.enable()
     return {name: statistics.median(values) for name, values in seconds.items()}

@@ -45,7 +45,7 @@ def locked_updates(value: Any, updates: int) -> float:
 
 
 def in_processes(count: int, work: Callable[..., float], *arguments: Any) -> float:
-    """Updates per second of `count` processes that begin together."""
+    """Measure updates per second of `count` processes that begin together."""
     context = multiprocessing.get_context("fork")
     ready, times = context.Barrier(count), context.Queue()
 
@@ -87,7 +87,7 @@ def throughput() -> None:
 
 
 def in_threads(count: int, directory: str) -> float:
-    """Updates per second of `count` threads of this process."""
+    """Measure updates per second of `count` threads of this process."""
     tracker = ProgressTracker(checkpoint_dir=directory, auto_checkpoint=False)
     update = tracker.start_task("threads", "Threads", None).update
 
@@ -120,7 +120,7 @@ with tqdm(total=1_000_000, file=io.StringIO()) as bar:
 
 
 def whole_processes() -> None:
-    """A million updates in a process of their own, from its start to its end."""
+    """Time a million updates in a process of their own, from its start to its end."""
     with tempfile.TemporaryDirectory() as directory:
         codes = {
             "an empty loop": PLAIN,
@@ -139,7 +139,7 @@ def whole_processes() -> None:
 
 
 def processor_use() -> None:
-    """The share of a core that an idle tracker takes, and one with 1,000 updates a second."""
+    """Measure the share of a core that an idle tracker takes, and one with 1,000 updates a second."""
     rows = []
     for name, pause in (("idle", None), ("1,000 updates/s", 0.001)):
         used = {}

@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, SupportsIndex, final
 
@@ -33,6 +33,8 @@ class CheckpointManager:
         max_checkpoints: int = 5,
         auto_cleanup: bool = True,
         *,
+        keep_every: int | None = None,
+        link_unchanged: bool = True,
         durable: bool = True,
     ) -> Self: ...
     @property
@@ -68,6 +70,23 @@ class CheckpointManager:
     def verify(self, checkpoint_path: str | os.PathLike[str]) -> dict[str, Any]: ...
     def delete(self, checkpoint_id: str) -> None: ...
     def wait(self) -> None: ...
+    def release_memory(self) -> None: ...
+    def _begin(self, checkpoint_id: str) -> _SharedCheckpoint: ...
+    def _write_part(
+        self,
+        directory: str | os.PathLike[str],
+        part: int,
+        component_states: Mapping[str, Any],
+        metadata: Mapping[str, Any] | None,
+        allow_pickle: bool,
+    ) -> bytes: ...
+    def _publish(self, shared: _SharedCheckpoint, parts: Sequence[bytes]) -> str: ...
+
+@final
+class _SharedCheckpoint:
+    @property
+    def directory(self) -> os.PathLike[str] | None: ...
+    def abandon(self) -> None: ...
 
 @final
 class PendingCheckpoint:

@@ -20,6 +20,10 @@ _managers: weakref.WeakSet[CheckpointManager] = weakref.WeakSet()
 class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the native class's
     __doc__ = _native.CheckpointManager.__doc__
 
+    def __init__(self, *_: Any, **__: Any) -> None:
+        # The native constructor has done the work.
+        _managers.add(self)
+
     def create_checkpoint_async(
         self,
         checkpoint_id: str,
@@ -51,7 +55,6 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
         ProteinFlexError, OSError
             What went wrong with an earlier save that nobody has asked for yet.
         """
-        _managers.add(self)
         return super().create_checkpoint_async(
             checkpoint_id, component_states, metadata=metadata, allow_pickle=allow_pickle
         )

@@ -149,10 +149,10 @@ def test_a_newer_version_is_refused(manager):
     xxhash = pytest.importorskip("xxhash")
     file = os.path.join(path, "manifest.json")
     with open(file, "rb") as opened:
-        text = opened.read().rsplit(b"\nxxh3-64 ", 1)[0].replace(b'"version": 1', b'"version": 2')
+        text = opened.read().rsplit(b"\nxxh3-64 ", 1)[0].replace(b'"version": 2', b'"version": 3')
     with open(file, "wb") as opened:
         opened.write(text + b"\nxxh3-64 " + xxhash.xxh3_64_hexdigest(text).encode() + b"\n")
-    with pytest.raises(UnsupportedFormatError, match="version 2 is newer than 1"):
+    with pytest.raises(UnsupportedFormatError, match="version 3 is newer than 2"):
         manager.load_checkpoint(path)
 
 

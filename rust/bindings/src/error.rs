@@ -15,6 +15,11 @@ pub fn to_python(error: Error) -> PyErr {
             let text = format!("{} (cannot {action})", strip_code(source));
             return PyOSError::new_err((code, text, path.display().to_string()));
         }
+        if let Error::NoSpace { path, .. } = &error {
+            // Nothing was tried yet, so the system has said nothing.
+            let text = error.to_string();
+            return PyOSError::new_err((NO_SPACE, text, path.display().to_string()));
+        }
         let class = match &error {
             Error::InvalidArgument { .. } => "InvalidArgumentError",
             Error::InvalidType { .. } => "InvalidTypeError",
@@ -35,6 +40,9 @@ pub fn to_python(error: Error) -> PyErr {
         }
     })
 }
+
+/// `errno.ENOSPC`, the same on every system that this runs on.
+const NO_SPACE: i32 = 28;
 
 fn exception<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyType>> {
     Ok(py.import("proteinflex_optimization.errors")?.getattr(name)?.cast_into::<PyType>()?)

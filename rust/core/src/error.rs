@@ -94,6 +94,20 @@ pub enum Error {
         /// The known tasks, or how to declare one.
         hint: String,
     },
+    /// The disk has less room than what is to be written.
+    #[error(
+        "cannot write {needed} bytes to {path}: only {available} bytes are free; free {} more, or \
+         choose another disk",
+        needed.saturating_sub(*available)
+    )]
+    NoSpace {
+        /// The directory.
+        path: PathBuf,
+        /// How many bytes are to be written.
+        needed: u64,
+        /// How many there is room for.
+        available: u64,
+    },
     /// The operating system said no.
     #[error("cannot {action} {path}: {source}")]
     Io {

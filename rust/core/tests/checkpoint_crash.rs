@@ -32,7 +32,10 @@ fn create(store: &CheckpointStore, id: &str, value: u8) -> Result<()> {
             bytes: &bytes,
         }],
     };
-    store.create(id, &[component("model"), component("optimizer")], &tree).map(drop)
+    store.create(id, &[component("model"), component("optimizer")], &tree)?;
+    // Steps in the background are steps too.
+    store.wait();
+    Ok(())
 }
 
 /// The value of each checkpoint in a directory. Whatever is listed must load, whole.

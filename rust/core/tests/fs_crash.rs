@@ -33,6 +33,10 @@ impl Storage for NoExchange {
     fn exchange(&self, _: &Path, _: &Path) -> std::io::Result<()> {
         Err(Errno::INVAL.into())
     }
+    fn link(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        self.0.link(from, to)
+    }
+
     fn remove_file(&self, path: &Path) -> std::io::Result<()> {
         self.0.remove_file(path)
     }

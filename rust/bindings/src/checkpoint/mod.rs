@@ -10,17 +10,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use proteinflex_core::Error;
-use proteinflex_core::checkpoint::{CheckpointStore, Listed};
+use proteinflex_core::checkpoint::{
+    CheckpointStore, Listed, NewCheckpoint, Part, Retention, Snapshot, VALUES,
+};
 use proteinflex_core::fs::{Disk, Storage, UnsyncedDisk};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use crate::argument;
 use crate::error::to_python;
 use crate::value::build;
 use arrays::ComponentArrays;
 use pending::{Pending, PendingCheckpoint};
-use state::{Copied, State};
+use state::State;
 
 /// Checkpoints that are whole or absent, verified when they are loaded.
 ///
@@ -32,6 +34,13 @@ use state::{Copied, State};
 ///     How many to keep. The oldest are removed once a new one is durable.
 /// auto_cleanup : bool
 ///     Whether to remove old checkpoints at all.
+/// keep_every : int, optional
+///     Besides the newest `max_checkpoints`, every so many-th that is made in this directory stays for
+///     ever: with 10 the 10th, the 20th and so on.
+/// link_unchanged : bool
+///     Whether a component whose arrays have the same bytes as in the newest checkpoint becomes a second
+///     name (hard link) of that file instead of being written again. Such checkpoints share one copy
+///     on the disk, and so the fate of it.
 /// durable : bool
 ///     Whether a save waits until the disk has everything. Without, a checkpoint survives the end of the
 ///     process, however it ends, but perhaps not a power cut; it is verified all the same.
@@ -46,18 +55,24 @@ use state::{Copied, State};
 pub struct CheckpointManager {
     store: CheckpointStore,
     pending: Mutex<Option<Arc<Pending>>>,
+    /// The memory of the last snapshot, for the next one: fresh memory costs more than the copy.
+    memory: Arc<Mutex<Vec<u8>>>,
 }
 
 #[pymethods]
 impl CheckpointManager {
     #[new]
-    #[pyo3(signature = (base_dir, max_checkpoints=None, auto_cleanup=true, *, durable=true),
-           text_signature = "(base_dir, max_checkpoints=5, auto_cleanup=True, *, durable=True)")]
+    #[pyo3(signature = (base_dir, max_checkpoints=None, auto_cleanup=true, *, keep_every=None,
+                        link_unchanged=true, durable=true),
+           text_signature = "(base_dir, max_checkpoints=5, auto_cleanup=True, *, keep_every=None, \
+                             link_unchanged=True, durable=True)")]
     fn new(
         py: Python<'_>,
         base_dir: &Bound<'_, PyAny>,
         max_checkpoints: Option<&Bound<'_, PyAny>>,
         auto_cleanup: bool,
+        keep_every: Option<&Bound<'_, PyAny>>,
+        link_unchanged: bool,
         durable: bool,
     ) -> PyResult<Self> {
         const DEFAULT_CHECKPOINTS: u64 = 5;
@@ -66,12 +81,15 @@ impl CheckpointManager {
             Some(count) => argument::count(count, "max_checkpoints", 1)?,
             None => DEFAULT_CHECKPOINTS,
         };
-        let keep = auto_cleanup.then_some(keep as usize);
+        let keep_every =
+            keep_every.map(|every| argument::count(every, "keep_every", 1)).transpose()?;
+        let retention = Retention { keep: auto_cleanup.then_some(keep as usize), keep_every };
         let storage: Arc<dyn Storage> =
             if durable { Arc::new(Disk) } else { Arc::new(UnsyncedDisk) };
-        let store =
-            py.detach(|| CheckpointStore::open(storage, &base_dir, keep)).map_err(to_python)?;
-        Ok(Self { store, pending: Mutex::new(None) })
+        let store = py
+            .detach(|| CheckpointStore::open_with(storage, &base_dir, retention, link_unchanged))
+            .map_err(to_python)?;
+        Ok(Self { store, pending: Mutex::default(), memory: Arc::default() })
     }
 
     /// Save a state; one of the same id is replaced.
@@ -120,7 +138,8 @@ impl CheckpointManager {
     /// Save a state in the background.
     ///
     /// The state is copied before this returns, so it may be changed at once. One checkpoint is made at
-    /// a time: an earlier one is waited for. An error is raised by `result`, or by the next save.
+    /// a time: an earlier one is waited for. An error is raised by `result`, or by the next save. The
+    /// memory of the copy is kept for the next one, until `release_memory`.
     ///
     /// Parameters
     /// ----------
@@ -143,8 +162,9 @@ impl CheckpointManager {
         let state = State::new(py, checkpoint_id, component_states, metadata, allow_pickle)?;
         self.finish_pending(py)?;
         let components = state.components()?;
-        let copy = py.detach(|| Copied::of(&components));
-        let store = self.store.clone();
+        let memory = std::mem::take(&mut *self.memory());
+        let copy = py.detach(|| Snapshot::of(&components, memory));
+        let (store, kept) = (self.store.clone(), Arc::clone(&self.memory));
         let State { id, metadata, .. } = state;
         let pending = Arc::new(Pending::here());
         let working = Arc::clone(&pending);
@@ -152,6 +172,7 @@ impl CheckpointManager {
             let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 store.create(&id, &copy.components(), &metadata)
             }));
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = copy.into_memory();
             working.finish(made.unwrap_or_else(|_| {
                 Err(Error::Checkpoint(format!("saving {id:?} failed unexpectedly")))
             }));
@@ -233,7 +254,7 @@ impl CheckpointManager {
     /// -------
     /// list of dict
     ///     ``checkpoint_id``, ``path``, ``created_at`` (seconds since 1970), ``size_bytes``,
-    ///     ``components``, ``metadata``, ``valid`` (manifest whole, files there with their sizes;
+    ///     ``linked_bytes`` (of these, in files that an earlier checkpoint had already), ``components``, ``metadata``, ``valid`` (manifest whole, files there with their sizes;
     ///     `verify` reads them).
     fn list_checkpoints<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let listed = py.detach(|| self.store.list()).map_err(to_python)?;
@@ -296,9 +317,73 @@ impl CheckpointManager {
         py.detach(|| self.store.delete(&id)).map_err(to_python)
     }
 
-    /// Wait for a checkpoint that is being made in the background; its error is raised here.
+    /// Wait for a checkpoint that is being made in the background, and until old ones are removed; an
+    /// error of the former is raised here.
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
-        self.finish_pending(py)
+        let made = self.finish_pending(py);
+        py.detach(|| self.store.wait());
+        made
+    }
+
+    /// Give back the memory that is kept for the next snapshot of `create_checkpoint_async`.
+    fn release_memory(&self, py: Python<'_>) {
+        let memory = std::mem::take(&mut *self.memory());
+        py.detach(|| drop(memory));
+    }
+
+    /// Begin a checkpoint that several processes make together.
+    fn _begin(
+        &self,
+        py: Python<'_>,
+        checkpoint_id: &Bound<'_, PyAny>,
+    ) -> PyResult<SharedCheckpoint> {
+        let id = argument::text(checkpoint_id, "checkpoint_id")?;
+        self.finish_pending(py)?;
+        let new = py.detach(|| self.store.begin(&id)).map_err(to_python)?;
+        Ok(SharedCheckpoint { new: Mutex::new(Some(new)) })
+    }
+
+    /// Write this process's components into the directory of such a checkpoint.
+    #[pyo3(signature = (directory, part, component_states, metadata, allow_pickle))]
+    fn _write_part<'py>(
+        &self,
+        py: Python<'py>,
+        directory: &Bound<'py, PyAny>,
+        part: u32,
+        component_states: &Bound<'py, PyAny>,
+        metadata: Option<&Bound<'py, PyAny>>,
+        allow_pickle: bool,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let directory = argument::path(directory, "directory")?;
+        let id = PyString::new(py, "part");
+        let state = State::new(py, id.as_any(), component_states, metadata, allow_pickle)?;
+        self.finish_pending(py)?;
+        let components = state.components()?;
+        let values = if part == 0 { VALUES.to_owned() } else { format!("{VALUES}-{part}") };
+        let part = py
+            .detach(|| self.store.write_part(&directory, &values, &components, &state.metadata))
+            .and_then(|part| part.to_bytes())
+            .map_err(to_python)?;
+        Ok(PyBytes::new(py, &part))
+    }
+
+    /// Publish a checkpoint of the parts that its processes have written.
+    fn _publish(
+        &self,
+        py: Python<'_>,
+        shared: &SharedCheckpoint,
+        parts: Vec<Vec<u8>>,
+    ) -> PyResult<OsString> {
+        let parts = parts
+            .iter()
+            .map(|part| Part::from_bytes(part))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(to_python)?;
+        let new = shared.take().ok_or_else(|| {
+            to_python(Error::Checkpoint("this checkpoint was published or given up".to_owned()))
+        })?;
+        let made = py.detach(|| self.store.publish(new, parts)).map_err(to_python)?;
+        Ok(made.into_os_string())
     }
 
     /// The directory.
@@ -312,7 +397,40 @@ impl CheckpointManager {
     }
 }
 
+/// A checkpoint that several processes make together.
+#[pyclass(frozen, name = "_SharedCheckpoint", module = "proteinflex_optimization._native")]
+pub struct SharedCheckpoint {
+    new: Mutex<Option<NewCheckpoint>>,
+}
+
+impl SharedCheckpoint {
+    fn take(&self) -> Option<NewCheckpoint> {
+        self.new.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[pymethods]
+impl SharedCheckpoint {
+    /// Where its files are put meanwhile.
+    #[getter]
+    fn directory(&self) -> Option<PathBuf> {
+        let new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
+        new.as_ref().map(|new| new.path().to_owned())
+    }
+
+    /// Give it up: what was written is removed.
+    fn abandon(&self, py: Python<'_>) {
+        let new = self.take();
+        py.detach(|| drop(new));
+    }
+}
+
 impl CheckpointManager {
+    fn memory(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
+        // Held for a moment only.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits for the checkpoint in flight, and raises its error if nobody has seen it yet.
     fn finish_pending(&self, py: Python<'_>) -> PyResult<()> {
         let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -333,6 +451,7 @@ fn describe<'py>(py: Python<'py>, listed: &Listed) -> PyResult<Bound<'py, PyDict
     row.set_item("created_at", listed.created_at as f64 / 1e9)?;
     let manifest = listed.manifest.as_ref().ok();
     row.set_item("size_bytes", manifest.map_or(0, |manifest| manifest.size()))?;
+    row.set_item("linked_bytes", manifest.map_or(0, |manifest| manifest.linked_size()))?;
     let names: Vec<_> = manifest
         .into_iter()
         .flat_map(|manifest| manifest.components.iter().map(|component| &component.name))
@@ -357,5 +476,6 @@ fn metadata<'py>(py: Python<'py>, listed: &Listed) -> PyResult<Bound<'py, PyAny>
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<CheckpointManager>()?;
+    module.add_class::<SharedCheckpoint>()?;
     module.add_class::<PendingCheckpoint>()
 }

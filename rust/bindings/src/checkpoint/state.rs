@@ -1,4 +1,4 @@
-//! What a checkpoint is made of: checked, flattened, and copied for the background.
+//! What a checkpoint is made of: checked and flattened.
 
 use numpy::PyUntypedArrayMethods;
 use proteinflex_core::checkpoint::{Array, ArrayType, Component};
@@ -77,45 +77,4 @@ fn arrays_of<'a>(flattened: &'a Flattened<'_>) -> PyResult<Vec<Array<'a>>> {
         arrays.push(Array { name: leaf.keys.join("."), array_type, shape, bytes });
     }
     Ok(arrays)
-}
-
-/// A copy of components, for the background.
-pub struct Copied {
-    components: Vec<(String, Vec<u8>, Vec<CopiedArray>)>,
-}
-
-struct CopiedArray {
-    name: String,
-    array_type: ArrayType,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl Copied {
-    pub fn of(components: &[Component<'_>]) -> Self {
-        let copy = |component: &Component<'_>| {
-            let arrays = component.arrays.iter().map(|array| CopiedArray {
-                name: array.name.clone(),
-                array_type: array.array_type,
-                shape: array.shape.clone(),
-                bytes: array.bytes.to_vec(),
-            });
-            (component.name.clone(), component.tree.to_vec(), arrays.collect())
-        };
-        Self { components: components.iter().map(copy).collect() }
-    }
-
-    pub fn components(&self) -> Vec<Component<'_>> {
-        let mut components = Vec::with_capacity(self.components.len());
-        for (name, tree, arrays) in &self.components {
-            let arrays = arrays.iter().map(|array| Array {
-                name: array.name.clone(),
-                array_type: array.array_type,
-                shape: array.shape.clone(),
-                bytes: &array.bytes,
-            });
-            components.push(Component { name: name.clone(), tree, arrays: arrays.collect() });
-        }
-        components
-    }
 }

@@ -40,8 +40,15 @@ pub fn build<'py>(
     beside: &mut dyn Beside<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let reader = TreeReader::new(tree, path).map_err(to_python)?;
-    let mut builder =
-        Builder { py, reader, beside, path, restorer: None, storages: PyList::empty(py) };
+    let mut builder = Builder {
+        py,
+        reader,
+        beside,
+        path,
+        restorer: None,
+        storages: PyList::empty(py),
+        made: Vec::new(),
+    };
     builder.reader.expect_list_of(2).map_err(to_python)?;
     for _ in 0..builder.reader.expect_list().map_err(to_python)? {
         let storage = builder.value()?;
@@ -63,6 +70,8 @@ struct Builder<'a, 'py> {
     path: &'a Path,
     restorer: Option<Restorer<'py>>,
     storages: Bound<'py, PyList>,
+    /// The values so far of all lists that are being made: one stack, instead of memory for each.
+    made: Vec<Bound<'py, PyAny>>,
 }
 
 impl<'py> Builder<'_, 'py> {
@@ -77,11 +86,8 @@ impl<'py> Builder<'_, 'py> {
             Token::Text(text) => PyString::new(py, text).into_any(),
             Token::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
             Token::List(length) => {
-                let list = PyList::empty(py);
-                for _ in 0..length {
-                    list.append(self.value()?)?;
-                }
-                list.into_any()
+                let from = self.values(length)?;
+                PyList::new(py, self.made.drain(from..))?.into_any()
             }
             Token::Map(length) => {
                 let dict = PyDict::new(py);
@@ -99,14 +105,19 @@ impl<'py> Builder<'_, 'py> {
     fn tagged(&mut self, tag: Tag) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
         Ok(match tag {
-            Tag::Tuple => PyTuple::new(py, self.values()?)?.into_any(),
+            Tag::Tuple => {
+                let from = self.listed_values()?;
+                PyTuple::new(py, self.made.drain(from..))?.into_any()
+            }
             Tag::Set => {
-                let values = self.values()?;
-                self.checked(PySet::new(py, values))?.into_any()
+                let from = self.listed_values()?;
+                let set = PySet::new(py, self.made.drain(from..));
+                self.checked(set)?.into_any()
             }
             Tag::FrozenSet => {
-                let values = self.values()?;
-                self.checked(PyFrozenSet::new(py, values))?.into_any()
+                let from = self.listed_values()?;
+                let set = PyFrozenSet::new(py, self.made.drain(from..));
+                self.checked(set)?.into_any()
             }
             Tag::Complex => {
                 self.reader.expect_list_of(2).map_err(to_python)?;
@@ -162,9 +173,19 @@ impl<'py> Builder<'_, 'py> {
         })
     }
 
-    fn values(&mut self) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    /// Makes the next `length` values; tells from where on they are in `made`.
+    fn values(&mut self, length: usize) -> PyResult<usize> {
+        let from = self.made.len();
+        for _ in 0..length {
+            let value = self.value()?;
+            self.made.push(value);
+        }
+        Ok(from)
+    }
+
+    fn listed_values(&mut self) -> PyResult<usize> {
         let length = self.reader.expect_list().map_err(to_python)?;
-        (0..length).map(|_| self.value()).collect()
+        self.values(length)
     }
 
     fn float(&mut self) -> PyResult<f64> {

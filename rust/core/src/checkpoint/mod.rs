@@ -14,16 +14,23 @@ mod create;
 mod manifest;
 mod read;
 mod retention;
+mod reuse;
+mod snapshot;
+mod sums;
+mod sweep;
+mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use arrays::ArrayType;
-pub use create::{Array, Component};
-pub use manifest::{ComponentRecord, FileRecord, Manifest};
+pub use create::{Array, Component, NewCheckpoint};
+pub use manifest::{ComponentRecord, FileRecord, Manifest, Part, VALUES};
 pub use read::{FileCheck, LoadedComponent};
-pub use retention::Listed;
+pub use retention::{Listed, Retention};
+pub use snapshot::Snapshot;
 
+use self::sweep::Sweeper;
 use crate::fs::{FileLock, LockKind, Storage, remove_abandoned};
 use crate::{Error, Result};
 
@@ -32,17 +39,31 @@ use crate::{Error, Result};
 pub struct CheckpointStore {
     storage: Arc<dyn Storage>,
     base_dir: PathBuf,
-    /// How many checkpoints to keep; the oldest are removed after a new one is durable.
-    keep: Option<usize>,
+    retention: Retention,
+    /// Whether to link to files of the checkpoint before that have the same bytes.
+    link_unchanged: bool,
+    sweeper: Arc<Sweeper>,
 }
 
 impl CheckpointStore {
     /// Opens the checkpoints in `base_dir`, making it where it is missing and removing what writers
     /// that are gone left there. With `keep`, at most so many checkpoints stay.
     pub fn open(storage: Arc<dyn Storage>, base_dir: &Path, keep: Option<usize>) -> Result<Self> {
+        Self::open_with(storage, base_dir, Retention { keep, keep_every: None }, true)
+    }
+
+    /// [`CheckpointStore::open`] with all that can be chosen: which checkpoints stay, and whether new
+    /// ones link to files of the one before that have the same bytes.
+    pub fn open_with(
+        storage: Arc<dyn Storage>,
+        base_dir: &Path,
+        retention: Retention,
+        link_unchanged: bool,
+    ) -> Result<Self> {
         let base_dir = std::path::absolute(base_dir)
             .map_err(|error| Error::io("make absolute", base_dir, error))?;
-        let store = Self { storage, base_dir, keep };
+        let sweeper = Arc::default();
+        let store = Self { storage, base_dir, retention, link_unchanged, sweeper };
         store.create_base(&store.base_dir)?;
         let _lock = store.lock(LockKind::Exclusive)?;
         store.finish_replacements()?;
@@ -53,6 +74,11 @@ impl CheckpointStore {
     /// The directory.
     pub fn base_dir(&self) -> &Path {
         &self.base_dir
+    }
+
+    /// Waits until what newer checkpoints have replaced is removed, which nobody has to.
+    pub fn wait(&self) {
+        self.sweeper.wait();
     }
 
     fn create_base(&self, path: &Path) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Reading a checkpoint: what is returned has been verified.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,8 +11,9 @@ use super::CheckpointStore;
 use super::arrays::locate;
 use super::manifest::{FileRecord, Manifest, VALUES, damaged};
 use super::retention::directory_of;
+use super::sums::find_difference;
 use crate::fs::PrivateMap;
-use crate::{Checksum, Error, Result, threads};
+use crate::{Error, Result, threads};
 
 /// A component that was read.
 #[derive(Debug)]
@@ -49,40 +51,32 @@ impl CheckpointStore {
         let directory = directory_of(path);
         let manifest = Manifest::read(&directory).map_err(|error| not_there(path, error))?;
         let wanted = wanted(&manifest, components)?;
-        let record = manifest
-            .file(VALUES)
-            .ok_or_else(|| damaged(&directory.join(VALUES), "the manifest does not name it"))?;
-        let values = open(&directory, record)?;
-        let mut maps = vec![(Arc::clone(&values), record)];
-        let mut loaded = Vec::new();
-        for index in wanted {
+        let mut maps: BTreeMap<&str, (Arc<PrivateMap>, &FileRecord)> = BTreeMap::new();
+        for &index in &wanted {
             let component = &manifest.components[index];
-            let map = match &component.file {
-                None => None,
-                Some(name) => {
-                    let record = manifest.file(name).ok_or_else(|| {
-                        damaged(&directory.join(name), "the manifest does not name it")
-                    })?;
-                    let map = open(&directory, record)?;
-                    maps.push((Arc::clone(&map), record));
-                    Some(map)
+            for name in component.file.iter().chain([&component.values]) {
+                if !maps.contains_key(name.as_str()) {
+                    let record = record(&manifest, &directory, name)?;
+                    maps.insert(name, (open(&directory, record)?, record));
                 }
-            };
-            loaded.push((component, map));
+            }
         }
         if verify {
-            threads::run(|| maps.par_iter().try_for_each(|(map, record)| check(map, record)))?;
+            threads::run(|| maps.par_iter().try_for_each(|(_, (map, record))| check(map, record)))?;
         }
-        let finish = |(component, map): (&super::ComponentRecord, Option<Arc<PrivateMap>>)| {
+        let finish = |index: usize| {
+            let component = &manifest.components[index];
+            let map = component.file.as_ref().map(|name| Arc::clone(&maps[name.as_str()].0));
             let arrays = match &map {
                 None => Vec::new(),
                 Some(map) => locate(map.bytes(), &component.arrays)
                     .map_err(|reason| damaged(map.path(), reason))?,
             };
-            let tree = part(&values, component.tree)?.to_vec();
+            let tree = part(&maps[component.values.as_str()].0, component.tree)?.to_vec();
             Ok(LoadedComponent { name: component.name.clone(), tree, map, arrays })
         };
-        let loaded = loaded.into_iter().map(finish).collect::<Result<Vec<_>>>()?;
+        let loaded = wanted.into_iter().map(finish).collect::<Result<Vec<_>>>()?;
+        drop(maps);
         Ok((manifest, loaded))
     }
 
@@ -103,10 +97,7 @@ impl CheckpointStore {
 impl Manifest {
     /// The tree of the metadata, read from the values file.
     pub fn metadata_tree(&self, directory: &Path) -> Result<Vec<u8>> {
-        let record = self
-            .file(VALUES)
-            .ok_or_else(|| damaged(&directory.join(VALUES), "the manifest does not name it"))?;
-        let values = open(directory, record)?;
+        let values = open(directory, record(self, directory, VALUES)?)?;
         Ok(part(&values, self.metadata)?.to_vec())
     }
 }
@@ -123,6 +114,12 @@ fn wanted(manifest: &Manifest, components: Option<&[String]>) -> Result<Vec<usiz
         })
     };
     components.iter().map(find).collect()
+}
+
+fn record<'a>(manifest: &'a Manifest, directory: &Path, name: &str) -> Result<&'a FileRecord> {
+    manifest
+        .file(name)
+        .ok_or_else(|| damaged(&directory.join(name), "the manifest does not name it"))
 }
 
 fn open(directory: &Path, record: &FileRecord) -> Result<Arc<PrivateMap>> {
@@ -142,14 +139,14 @@ fn open(directory: &Path, record: &FileRecord) -> Result<Arc<PrivateMap>> {
 }
 
 fn check(map: &PrivateMap, record: &FileRecord) -> Result<()> {
-    const PART: usize = 16 << 20;
-    let mut sum = Checksum::new();
-    map.bytes().chunks(PART).for_each(|part| sum.update(part));
-    let found = format!("{:016x}", sum.value());
-    if found == record.checksum {
+    let Some((part, found)) = find_difference(map.bytes(), record.part_bytes, &record.checksums)
+    else {
         return Ok(());
-    }
-    Err(damaged(map.path(), format!("its checksum is {found} instead of {}", record.checksum)))
+    };
+    let expected = record.checksums.get(part).map_or("nothing", String::as_str);
+    let first = part as u64 * record.part_bytes;
+    let reason = format!("the checksum from byte {first} on is {found} instead of {expected}");
+    Err(damaged(map.path(), reason))
 }
 
 fn part(values: &PrivateMap, (start, length): (u64, u64)) -> Result<&[u8]> {

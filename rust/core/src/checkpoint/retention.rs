@@ -8,6 +8,15 @@ use super::manifest::{MANIFEST, Manifest};
 use crate::fs::{LockKind, Owner, names, remove_tree, set_aside_name};
 use crate::{Error, Result};
 
+/// Which checkpoints stay.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Retention {
+    /// How many of the newest; the oldest are removed after a new one is durable. `None` = all.
+    pub keep: Option<usize>,
+    /// Besides these, every so many-th that is made here.
+    pub keep_every: Option<u64>,
+}
+
 /// A checkpoint as its directory shows it.
 #[derive(Debug, Clone)]
 pub struct Listed {
@@ -27,10 +36,19 @@ impl Listed {
         directory_of(&self.path)
     }
 
+    /// Whether it is one of those that stay for ever.
+    fn is_milestone(&self, every: Option<u64>) -> bool {
+        is_milestone(self.manifest.as_ref().map_or(0, |manifest| manifest.ordinal), every)
+    }
+
     /// Whether the manifest is whole and all files are there with their sizes.
     pub fn is_valid(&self) -> bool {
         self.manifest.as_ref().is_ok_and(|manifest| manifest.is_complete(&self.directory()))
     }
+}
+
+fn is_milestone(ordinal: u64, every: Option<u64>) -> bool {
+    every.is_some_and(|every| every > 0 && ordinal > 0 && ordinal.is_multiple_of(every))
 }
 
 impl CheckpointStore {
@@ -99,29 +117,36 @@ impl CheckpointStore {
         self.remove(&directory_of(&path))
     }
 
-    /// Removes the oldest checkpoints beyond those to keep, but not the one just made. The caller
-    /// holds the lock.
-    pub(super) fn retain(&self, just_made: &str) -> Result<()> {
-        let Some(keep) = self.keep else { return Ok(()) };
-        let listed = self.list()?;
-        let excess = listed.len().saturating_sub(keep.max(1));
-        let oldest = listed.iter().filter(|listed| listed.checkpoint_id != just_made);
-        for listed in oldest.take(excess) {
-            self.remove(&directory_of(&listed.path))?;
-        }
-        Ok(())
+    /// Hides the oldest of `others` beyond the checkpoints to keep, of which the one just made, number
+    /// `ordinal`, is one; gives what is to be removed. The caller holds the lock.
+    pub(super) fn retain(&self, mut others: Vec<Listed>, ordinal: u64) -> Result<Vec<PathBuf>> {
+        let Retention { keep: Some(keep), keep_every } = self.retention else {
+            return Ok(Vec::new());
+        };
+        others.retain(|listed| !listed.is_milestone(keep_every));
+        // A milestone takes nobody's place.
+        let kept = if is_milestone(ordinal, keep_every) { keep.max(1) } else { keep.max(1) - 1 };
+        let excess = others.len().saturating_sub(kept);
+        others.iter().take(excess).map(|listed| self.hide(&directory_of(&listed.path))).collect()
     }
 
     /// Moves a checkpoint out of sight in one step, then removes it.
     fn remove(&self, directory: &Path) -> Result<()> {
+        let hidden = self.hide(directory)?;
+        let sync_error = |error| Error::io("sync", &self.base_dir, error);
+        self.storage.sync_dir(&self.base_dir).map_err(sync_error)?;
+        let remove_error = |error| Error::io("remove", directory, error);
+        remove_tree(&*self.storage, &hidden).map_err(remove_error)
+    }
+
+    /// Moves a checkpoint out of sight; tells where it is.
+    fn hide(&self, directory: &Path) -> Result<PathBuf> {
         let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or("checkpoint");
         let name = Owner::current().temporary_name(name.trim_start_matches('.'));
         let hidden = self.base_dir.join(name);
         let remove_error = |error| Error::io("remove", directory, error);
         self.storage.rename(directory, &hidden).map_err(remove_error)?;
-        let sync_error = |error| Error::io("sync", &self.base_dir, error);
-        self.storage.sync_dir(&self.base_dir).map_err(sync_error)?;
-        remove_tree(&*self.storage, &hidden).map_err(remove_error)
+        Ok(hidden)
     }
 
     /// Removes what was replaced, and puts back what was about to be, when a writer died. The caller

@@ -16,6 +16,7 @@ mod storage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod unsynced;
+mod writeback;
 
 pub use lock::{FileLock, LockKind};
 pub use mapped::{MappedFile, PrivateMap};

@@ -119,7 +119,18 @@ impl PendingDir {
     ///
     /// Where the file system can't swap two directories in one step, the older one is first set
     /// aside under [`set_aside_name`]; readers take it for the target while that is missing.
-    pub fn publish(mut self) -> Result<()> {
+    pub fn publish(self) -> Result<()> {
+        let storage = Arc::clone(&self.storage);
+        match self.publish_over()? {
+            Some(replaced) => remove_tree(&*storage, &replaced)
+                .map_err(|error| Error::io("remove", &replaced, error)),
+            None => Ok(()),
+        }
+    }
+
+    /// [`PendingDir::publish`], except that a directory that was replaced stays, under the temporary
+    /// or set aside name that is returned, for the caller to remove.
+    pub fn publish_over(mut self) -> Result<Option<PathBuf>> {
         let storage = Arc::clone(&self.storage);
         storage
             .sync_dir(&self.temporary)
@@ -128,14 +139,14 @@ impl PendingDir {
         if !self.target.exists() {
             storage.rename(&self.temporary, &self.target).map_err(publish_error)?;
             self.published = true;
-            return sync_parent(&*storage, &self.target);
+            sync_parent(&*storage, &self.target)?;
+            return Ok(None);
         }
         match storage.exchange(&self.temporary, &self.target) {
             Ok(()) => {
                 self.published = true;
                 sync_parent(&*storage, &self.target)?;
-                remove_tree(&*storage, &self.temporary)
-                    .map_err(|error| Error::io("remove", &self.temporary, error))
+                Ok(Some(self.temporary.clone()))
             }
             Err(error) if can_not_exchange(&error) => {
                 let aside = set_aside_name(&self.target);
@@ -144,7 +155,7 @@ impl PendingDir {
                 storage.rename(&self.temporary, &self.target).map_err(publish_error)?;
                 self.published = true;
                 sync_parent(&*storage, &self.target)?;
-                remove_tree(&*storage, &aside).map_err(|error| Error::io("remove", &aside, error))
+                Ok(Some(aside))
             }
             Err(error) => Err(publish_error(error)),
         }

@@ -9,7 +9,9 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{CWD, FallocateFlags, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, OFlags, RenameFlags};
+
+use super::writeback;
 
 /// The steps that change a directory tree.
 pub trait Storage: Debug + Send + Sync {
@@ -23,6 +25,9 @@ pub trait Storage: Debug + Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Swaps two existing names in one step, where the file system can.
     fn exchange(&self, one: &Path, other: &Path) -> io::Result<()>;
+    /// Gives a file a second name, which must be free, where the file system can. Never follows a
+    /// symlink.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
@@ -39,6 +44,9 @@ pub trait StorageFile: Debug + Send + Sync {
     fn allocate(&self, length: u64) -> io::Result<()>;
     /// Cuts or extends the file. Only for files that nobody maps.
     fn set_len(&self, length: u64) -> io::Result<()>;
+    /// Asks the system to begin writing these bytes to the disk. Promises nothing: it is there so that
+    /// [`StorageFile::sync`] has less to wait for.
+    fn begin_sync(&self, _offset: u64, _length: u64) {}
     /// Makes the file's bytes durable. After an error, what was written is to be taken as lost.
     fn sync(&self) -> io::Result<()>;
     /// The file itself, to read, map or lock it. Never to write.
@@ -127,6 +135,11 @@ impl Storage for Disk {
         return Err(io::ErrorKind::Unsupported.into());
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        // Without flags, `linkat` takes a symlink for what it is.
+        Ok(rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty())?)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "this is the layer that everyone else uses")]
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
@@ -153,6 +166,10 @@ impl StorageFile for DiskFile {
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.fill(length),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn begin_sync(&self, offset: u64, length: u64) {
+        writeback::begin(&self.0, offset, length);
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the layer that everyone else uses")]

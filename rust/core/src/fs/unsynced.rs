@@ -35,6 +35,10 @@ impl Storage for UnsyncedDisk {
         Disk.exchange(one, other)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.link(from, to)
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         Disk.remove_file(path)
     }

@@ -108,6 +108,11 @@ impl Storage for FaultyStorage {
         self.inner.exchange(one, other)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.plan.step(false)?;
+        self.inner.link(from, to)
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.plan.step(true)?;
         self.inner.remove_file(path)

@@ -232,6 +232,16 @@ impl Storage for Recorder {
         self.relink(one, other, true)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.link(from, to)?;
+        let mut state = self.lock();
+        let (directory, name) = self.locate(&state, from)?;
+        let inode = state.names.get(&directory).and_then(|names| names.get(name).copied());
+        let (directory, name) = self.locate(&state, to)?;
+        self.change(&mut state, directory, vec![(name.to_owned(), inode)]);
+        Ok(())
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         Disk.remove_file(path)?;
         self.unlink(path)
