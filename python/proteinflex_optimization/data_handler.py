@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from . import _native
@@ -32,6 +33,104 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
             It is a structure.
         """
         return Trajectory(self, key)
+
+    def import_trajectory(
+        self,
+        topology: Any,
+        trajectory: Any,
+        data_id: str,
+        metadata: dict[str, Any] | None = None,
+        *,
+        precision: float | None = None,
+        profile: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> str:
+        """Store a trajectory that MDAnalysis can read: XTC, TRR, DCD, NetCDF and many others.
+
+        Parameters
+        ----------
+        topology : str or path or None
+            What MDAnalysis takes; None where the trajectory tells its number of atoms by itself.
+        trajectory : str or path
+            What MDAnalysis takes.
+        data_id : str
+            The name of the trajectory in the cache.
+        metadata : dict, optional
+            Plain values that are kept with it.
+        precision, profile : optional
+            As for `store_trajectory`; the unit is Å.
+        progress : callable, optional
+            Called with the number of frames that are stored and of all.
+
+        Returns
+        -------
+        str
+            The key. Lengths are in Å, times in ps.
+
+        Raises
+        ------
+        ImportError
+            MDAnalysis is not installed.
+        ProteinFlexError
+            The file ends before its last frame; nothing appears in the cache.
+        """
+        from .integrations.mdanalysis import import_trajectory
+
+        return import_trajectory(
+            self,
+            topology,
+            trajectory,
+            data_id,
+            metadata,
+            precision=precision,
+            profile=profile,
+            progress=progress,
+        )
+
+    def import_structure(
+        self,
+        source: Any,
+        data_id: str,
+        metadata: dict[str, Any] | None = None,
+        *,
+        model: int | str = 1,
+        altlocs: str = "best",
+        plddt: bool | None = None,
+    ) -> str:
+        """Store a PDB or mmCIF file, or a structure of gemmi, Biotite or OpenMM, as plain arrays.
+
+        Parameters
+        ----------
+        source : str or path or object
+            A file, gzipped or not; a `gemmi.Structure`; Biotite's `AtomArray` or `AtomArrayStack`;
+            OpenMM's `PDBFile`, `PDBxFile` or `Modeller`, or a pair of topology and positions.
+        data_id : str
+            The name of the structure in the cache.
+        metadata : dict, optional
+            Plain values that are kept with it.
+        model : int or 'all'
+            Which model, counted from 1; ``'all'`` for an ensemble of the same atoms.
+        altlocs : {'best', 'all'}
+            Which alternative locations: those with the highest occupancy, or all.
+        plddt : bool, optional
+            Whether the B-factors are a predictor's confidence. Default: where the file says so.
+
+        Returns
+        -------
+        str
+            The key. `integrations.structures.read_structure` tells what is stored.
+
+        Raises
+        ------
+        InvalidArgumentError
+            It can't be read, has no atoms, no such model, or models of different atoms.
+        ImportError
+            gemmi is not installed.
+        """
+        from .integrations.structures import read_structure
+
+        data = read_structure(source, model=model, altlocs=altlocs, plddt=plddt)
+        return self.store_structure(data, data_id, metadata)
 
     def get_cache_stats(self) -> dict[str, Any]:
         """Tell how full the cache is, and how it has been used.

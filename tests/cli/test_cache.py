@@ -8,6 +8,7 @@ import pytest
 from proteinflex_optimization import DataHandler
 from proteinflex_optimization.cli import main
 from proteinflex_optimization.cli.cache import parse_size
+from proteinflex_optimization.cli.transfer import Progress
 
 
 @pytest.fixture
@@ -88,6 +89,73 @@ def test_export_writes_arrays_and_trajectories(handler, tmp_path, capsys):
     assert flexopt(handler, "export", key, str(tmp_path / "run.unknown")) == 2
     assert "run.unknown" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "run.npz"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_export_replaces_no_file_unless_forced(handler, tmp_path, capsys):
+    data = {"frames": np.ones((5, 4, 3), np.float32), "masses": np.ones(4), "energy": np.ones(5)}
+    key = handler.store_trajectory(data, "run")
+    for name in ("run.npz", "run.xtc", "run.zarr"):
+        if name != "run.npz":
+            pytest.importorskip("MDAnalysis")
+            pytest.importorskip("zarr", minversion="3")
+        path = tmp_path / name
+        path.write_bytes(b"precious")
+        assert flexopt(handler, "export", key, str(path)) == 2
+        assert "--force" in capsys.readouterr().err
+        assert path.read_bytes() == b"precious"
+        assert flexopt(handler, "export", key, str(path), "--force", "--json") == 0
+        result = json.loads(capsys.readouterr().out)
+        assert result["bytes"] > 100
+        missing = {"run.npz": [], "run.xtc": ["energy", "masses"], "run.zarr": ["masses"]}
+        assert result["left_out"] == missing[name]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_import_stores_a_trajectory_file_under_its_name(handler, tmp_path, capsys):
+    pytest.importorskip("MDAnalysis")
+    from MDAnalysisTests.datafiles import DCD, PSF
+
+    path = tmp_path / "adk.dcd"
+    path.write_bytes(Path(DCD).read_bytes())
+    assert flexopt(handler, "import", str(path), "--topology", PSF, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["data_id"] == "adk"
+    assert handler.open(result["key"]).shape == (98, 3341, 3)
+    assert flexopt(handler, "import", str(path), "--topology", PSF) == 2
+    assert "--force" in capsys.readouterr().err
+    arguments = ("--topology", PSF, "--force", "--precision", "0.01", "--profile", "archive")
+    assert flexopt(handler, "import", str(path), *arguments) == 0
+    output = capsys.readouterr()
+    assert "stored adk as" in output.out
+    assert output.err == ""  # Progress is for terminals.
+    assert handler.info(result["key"])["stored_bytes"] < result["stored_bytes"] / 2
+    assert flexopt(handler, "import", str(tmp_path / "missing.dcd")) == 2
+    assert "missing.dcd" in capsys.readouterr().err
+
+
+def test_import_stores_structure_files_as_structures(handler, capsys):
+    pytest.importorskip("gemmi")
+    pytest.importorskip("MDAnalysisTests")
+    from MDAnalysisTests.datafiles import PDB_icodes
+
+    assert flexopt(handler, "import", PDB_icodes, "--json") == 0  # 1osm.pdb.gz
+    result = json.loads(capsys.readouterr().out)
+    assert (result["data_id"], result["kind"]) == ("1osm", "structure")
+    assert handler.load_data(result["key"])["positions"].shape == (1431, 3)
+    assert flexopt(handler, "import", PDB_icodes, "--kind", "structure") == 2
+    assert flexopt(handler, "import", PDB_icodes, "--force") == 0
+
+
+def test_progress_is_drawn_on_a_terminal_and_cleared(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Progress("importing") as progress:
+        for done in range(1, 1001):
+            progress(done, 1000)
+    text = capsys.readouterr().err
+    assert "importing 1000/1000 frames, 100 %" in text
+    assert text.endswith("\r\x1b[K")
+    assert text.count("\r") < 100
 
 
 def test_rm_removes_and_names_what_is_not_there(handler, capsys):

@@ -133,3 +133,11 @@ def test_a_pickled_handle_does_not_give_other_data(trajectory, frames):
     DataHandler(trajectory.cache_dir).store_trajectory({"frames": frames + 1}, "md")
     with pytest.raises(CacheKeyError, match="replaced"):
         pickle.loads(pickled)
+
+
+def test_a_handle_that_is_unpickled_where_its_directory_is_not_says_so(trajectory, tmp_path):
+    pickled = pickle.dumps(trajectory)
+    tmp_path.rename(tmp_path.with_name(f"{tmp_path.name} elsewhere"))
+    with pytest.raises(CacheKeyError, match="is its file system mounted"):
+        pickle.loads(pickled)
+    assert not tmp_path.exists()

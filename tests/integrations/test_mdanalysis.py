@@ -9,9 +9,8 @@ from MDAnalysis.analysis.base import AnalysisFromFunction
 from MDAnalysis.analysis.rms import RMSF
 from MDAnalysisTests.datafiles import DCD, PSF, TPR, TRR, XTC
 from proteinflex_optimization import CorruptDataError, DataHandler
-from proteinflex_optimization.integrations import mdanalysis
+from proteinflex_optimization.integrations import mdanalysis_reader
 from proteinflex_optimization.integrations.mdanalysis import (
-    export_trajectory,
     import_trajectory,
     path_of,
     to_universe,
@@ -80,23 +79,9 @@ def test_a_universe_pickles_and_copies_at_its_frame(universes):
         np.testing.assert_array_equal(other.atoms.positions, expected)
 
 
-@pytest.mark.parametrize(("suffix", "tolerance"), [("dcd", 0), ("xtc", 0.0051), ("trr", 1e-4)])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_an_exported_trajectory_is_the_same_to_its_formats_precision(tmp_path, suffix, tolerance):
-    handler = DataHandler(tmp_path / "cache")
-    trajectory = handler.open(import_trajectory(handler, PSF, DCD, "md"))
-    path = tmp_path / f"run.{suffix}"
-    export_trajectory(trajectory, path)
-    found = MDAnalysis.Universe(PSF, str(path)).trajectory.timeseries(order="fac")
-    np.testing.assert_allclose(found, trajectory[:], rtol=0, atol=tolerance)
-    assert [file.name for file in tmp_path.glob("*run*") if file.suffix == f".{suffix}"] == [
-        path.name
-    ]
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_damage_is_an_error_and_not_the_end_of_the_trajectory(tmp_path, monkeypatch):
-    monkeypatch.setattr(mdanalysis, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(mdanalysis_reader, "BLOCK_BYTES", 1)
     handler = DataHandler(tmp_path, enable_compression=False)
     trajectory = handler.open(import_trajectory(handler, PSF, DCD, "md"))
     path = path_of(trajectory)

@@ -47,6 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvalidArgumentError as error:
         print(f"flexopt: {error}", file=sys.stderr)
         return 2
-    except (ProteinFlexError, OSError) as error:
+    except (ProteinFlexError, OSError, ImportError) as error:
         print(f"flexopt: {error}", file=sys.stderr)
         return 1

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 import time
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proteinflex_optimization.cli import transfer
 from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -49,8 +48,22 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument(
         "file",
         metavar="FILE",
-        help=".npz for its arrays; .xtc, .dcd, .trr, … for a trajectory in Å",
+        help=".npz for its arrays; .xtc, .dcd, .trr, .h5md, … or .zarr for a trajectory in Å",
     )
+    command.add_argument("--force", action="store_true", help="replace a file that is there")
+
+    command = _command(commands, "import", _import, "store a file as an entry")
+    command.add_argument(
+        "file", metavar="FILE", help="a structure (.pdb, .cif) or anything MDAnalysis reads"
+    )
+    command.add_argument(
+        "--kind", choices=("structure", "trajectory"), help="default: by suffix and topology"
+    )
+    command.add_argument("--topology", metavar="FILE", help="such as .pdb, .gro or .psf")
+    command.add_argument("--id", help="its name in the cache; default: the file's, without suffix")
+    command.add_argument("--precision", type=float, metavar="Å", help="default: lossless")
+    command.add_argument("--profile", choices=("default", "archive"))
+    command.add_argument("--force", action="store_true", help="replace an entry of this name")
 
     command = _command(commands, "rm", _remove, "remove entries")
     command.add_argument("keys", nargs="+", metavar="KEY")
@@ -204,42 +217,27 @@ def _victims(handler: DataHandler, target: int) -> list[dict[str, Any]]:
 
 
 def _export(options: argparse.Namespace) -> int:
-    handler = _open(options)
-    target = Path(options.file)
-    if target.suffix == ".npz":
-        skipped = _export_arrays(handler.load_data(options.key), target)
-    else:
-        from proteinflex_optimization.integrations.mdanalysis import export_trajectory
-
-        export_trajectory(handler.open(options.key), target)
-        skipped = []
+    result = transfer.export_entry(_open(options), options)
     if options.json:
-        print(
-            json.dumps({"file": str(target), "bytes": target.stat().st_size, "left_out": skipped})
-        )
-    else:
-        print(f"wrote {target} ({_size(target.stat().st_size)})")
-        if skipped:
-            print(f"left out, for they are not arrays: {printable(', '.join(skipped))}")
+        transfer.print_json(result)
+        return 0
+    print(f"wrote {result['file']} ({_size(result['bytes'])})")
+    if result["left_out"]:
+        names = printable(", ".join(result["left_out"]))
+        print(f"left out, for this format has no place for them: {names}")
     return 0
 
 
-def _export_arrays(data: dict[str, Any], target: Path) -> list[str]:
-    """Write the arrays of an entry; gives the names of what is none."""
-    import numpy as np
-
-    arrays = {name: value for name, value in data.items() if isinstance(value, np.ndarray)}
-    temporary = target.with_name(f".{target.stem}-{os.getpid()}.npz")
-    try:
-        # Not as keywords: a field may be called `file`.
-        with temporary.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
-            for name, array in arrays.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, array, allow_pickle=False)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return [name for name in data if name not in arrays]
+def _import(options: argparse.Namespace) -> int:
+    result = transfer.import_file(_open(options), options)
+    if options.json:
+        transfer.print_json(result)
+        return 0
+    print(
+        f"stored {printable(result['data_id'])} as {result['key']} "
+        f"({_size(result['stored_bytes'])}, {result['saved_percent']:.1f} % saved)"
+    )
+    return 0
 
 
 def _remove(options: argparse.Namespace) -> int:

@@ -1,7 +1,10 @@
 //! `Trajectory`, the lazy handle, and `TrajectoryWriter`.
 
+use std::sync::{Arc, OnceLock};
+
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::Error;
+use proteinflex_core::fs::PrivateMap;
 use proteinflex_core::trajectory::{FieldSpec, Frames, Kind};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
@@ -31,6 +34,8 @@ use crate::fields::FRAMES;
 #[pyclass(subclass, frozen, module = "proteinflex_optimization._native")]
 pub struct Trajectory {
     source: Source,
+    /// Its file, copy on write, from the first time that frames are wanted in place.
+    private: OnceLock<Option<Arc<PrivateMap>>>,
 }
 
 impl Trajectory {
@@ -95,7 +100,7 @@ impl Trajectory {
                 "the key of a trajectory; load_data gives a structure",
             )));
         }
-        Ok(Self { source })
+        Ok(Self { source, private: OnceLock::new() })
     }
 
     fn __len__(&self) -> usize {
@@ -314,6 +319,34 @@ impl Trajectory {
                 frames.call_method("astype", (dtype,), Some(&options))
             }
         }
+    }
+
+    /// Frames in place, or None where they are coded or in pieces.
+    ///
+    /// The array is writable: what is written to it is seen by later calls of this object, and
+    /// never by the file.
+    #[pyo3(signature = (start, stop, field="frames"))]
+    fn _frames_in_place<'py>(
+        &self,
+        py: Python<'py>,
+        start: u64,
+        stop: u64,
+        field: &str,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (number, spec) = self.field(field).ok_or_else(|| self.no_such_field(field))?;
+        let frames = Frames::range(start, stop.saturating_sub(start));
+        let found = self.source.read(py, |entry| {
+            let range = entry.frames_in_place(number, frames.start, frames.count)?;
+            if range.is_some() && self.private.get().is_none() {
+                // What can't be mapped (more than memory, say) is copied like what is coded. Another
+                // thread may have been faster: then its map is the one that stays.
+                let _ = self.private.set(entry.private_map().unwrap_or(None).map(Arc::new));
+            }
+            Ok(range)
+        })?;
+        let (Some(range), Some(Some(map))) = (found, self.private.get()) else { return Ok(None) };
+        let shape = self.source.frames_shape(number, frames, None);
+        array::private_view(map, range, &array::dtype(py, spec.dtype.descr())?, &shape).map(Some)
     }
 
     fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {

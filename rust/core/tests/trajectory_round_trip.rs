@@ -196,6 +196,32 @@ fn plain_data_is_viewed_in_place_and_aligned() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "its name is taken behind the cache's back")]
+fn frames_are_found_in_place_by_a_map_of_the_same_file_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("entry");
+    let coordinates = walk(300, 900);
+    let write = |encoding: Encoding| {
+        let mut writer = writer(&path, encoding);
+        writer.declare_fields(vec![field("frames", "<f4", 4, &[900, 3])], &[true]).unwrap();
+        writer.append(300, &[&coordinates]).unwrap();
+        writer.finish(&[]).unwrap();
+        Entry::open(&path).unwrap()
+    };
+    let plain = write(Encoding::plain());
+    let range = plain.frames_in_place(0, 123, 2).unwrap().unwrap();
+    let map = plain.private_map().unwrap().unwrap();
+    assert_eq!(map.bytes()[range], coordinates[123 * 10800..125 * 10800]);
+    assert!(plain.frames_in_place(0, 299, 2).is_err());
+
+    std::fs::remove_file(&path).unwrap();
+    assert!(plain.private_map().unwrap().is_none(), "its name is gone");
+    let coded = write(Encoding::lossless());
+    assert!(plain.private_map().unwrap().is_none(), "its name is another file's");
+    assert!(coded.frames_in_place(0, 123, 2).unwrap().is_none());
+}
+
+#[test]
 fn going_back_forgets_frames_for_good() {
     for encoding in [Encoding::lossless(), Encoding::plain()] {
         let directory = tempfile::tempdir().unwrap();

@@ -1,5 +1,7 @@
 //! Reading an entry.
 
+mod in_place;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 

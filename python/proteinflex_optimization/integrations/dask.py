@@ -1,0 +1,249 @@
+"""Cached trajectories as dask arrays, and their flexibility computed by many processes at once.
+
+    frames = handler.open(key).to_dask()              # a dask.array, nothing is read yet
+    fluctuation = rmsf(handler.open(key))             # by the cluster of the current client
+
+What is sent to workers is the place of an entry, never its frames: every worker opens the same
+directory by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+try:
+    import dask
+    import dask.array
+    from dask.utils import parse_bytes
+except ImportError as error:
+    raise ImportError(
+        'this needs dask: install it with `pip install "proteinflex-optimization[dask]"`'
+    ) from error
+
+from proteinflex_optimization.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from proteinflex_optimization.trajectory import Trajectory
+
+BLOCK_BYTES = 32 << 20
+"""Bytes of decoded frames, at most, that one task of `rmsf` holds."""
+
+
+class FrameSource:
+    """One field of a trajectory, as dask takes arrays: shape, dtype, slices.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        From `DataHandler.open`.
+    field : str
+        Which of its fields.
+    """
+
+    def __init__(self, trajectory: Trajectory, field: str) -> None:
+        nothing = trajectory.read(0, 0, field=field)
+        self._trajectory = trajectory
+        self._field = field
+        self.shape = (trajectory.n_frames, *nothing.shape[1:])
+        self.dtype = nothing.dtype
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Read what slices and whole numbers select; of atoms, only the selected ones."""
+        frames, *rest = index if isinstance(index, tuple) else (index,)
+        number = None if isinstance(frames, slice) else frames
+        start, stop, step = _bounds(frames, self.shape[0])
+        atoms = rest[0] if rest and isinstance(rest[0], slice) else slice(None)
+        every = atoms == slice(None) or atoms.indices(self.shape[1]) == (0, self.shape[1], 1)
+        read = self._trajectory.read(
+            start, stop, step, atoms=None if every else atoms, field=self._field
+        )
+        if rest and isinstance(rest[0], slice):
+            rest[0] = slice(None)
+        return read[(slice(None) if number is None else 0, *rest)]
+
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        """Name what is stored: equal content has equal names, wherever it lies."""
+        return (*self._trajectory.__dask_tokenize__(), self._field)
+
+    def __repr__(self) -> str:
+        return f"<FrameSource {self._field!r} of {self._trajectory!r}>"
+
+
+def to_dask(
+    trajectory: Trajectory, field: str = "frames", *, frames_per_chunk: int | None = None
+) -> Any:
+    """Give a field of a trajectory as a dask array.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        From `DataHandler.open`.
+    field : str
+        Which of its fields.
+    frames_per_chunk : int, optional
+        Frames in a chunk of the dask array, rounded up to whole stored chunks, for a part of those
+        costs as much as the whole. Default: as many as fit into dask's ``array.chunk-size``.
+
+    Returns
+    -------
+    dask.array.Array
+        Its shape and dtype are the field's. Its name follows from what is stored.
+
+    Raises
+    ------
+    InvalidArgumentError
+        No such field, or a number of frames below 1.
+    """
+    source = FrameSource(trajectory, field)
+    if frames_per_chunk is None:
+        per_frame = math.prod(source.shape[1:]) * source.dtype.itemsize
+        frames_per_chunk = max(1, parse_bytes(dask.config.get("array.chunk-size")) // per_frame)
+        frames_per_chunk -= frames_per_chunk % trajectory.chunk_frames
+    elif isinstance(frames_per_chunk, bool) or frames_per_chunk < 1:
+        raise InvalidArgumentError(
+            f"frames_per_chunk={frames_per_chunk!r} is not valid: expected 1 or more"
+        )
+    stored = trajectory.chunk_frames
+    aligned = max(1, math.ceil(frames_per_chunk / stored)) * stored
+    return dask.array.from_array(
+        source,
+        chunks=(aligned, *source.shape[1:]),
+        asarray=False,
+        fancy=False,
+        meta=np.empty((0,) * source.ndim, source.dtype),
+    )
+
+
+def rmsf(
+    trajectory: Trajectory,
+    *,
+    atoms: Any = None,
+    superpose: bool = True,
+    reference: Any = None,
+    frames_per_block: int | None = None,
+    scheduler: Any = None,
+) -> NDArray[np.float64]:
+    """Compute how far each atom moves about its mean position, block by block.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        From `DataHandler.open`. Molecules have to be whole: no periodic images are mended.
+    atoms : optional
+        Which atoms, as `Trajectory.read` takes them. Only these are decoded.
+    superpose : bool
+        Whether each frame is first moved and rotated onto the reference, with the least RMSD
+        (Kabsch, doi:10.1107/S0567739476001873). False for frames that are aligned already.
+    reference : array-like, optional
+        (n_selected, 3): what frames are superposed on. Default: the first frame.
+    frames_per_block : int, optional
+        Frames that one task reads, rounded up to whole stored chunks. Default: 32 MB of them.
+    scheduler : optional
+        As for `dask.compute`: ``"synchronous"`` computes in this process. Default: the cluster of
+        the current `dask.distributed.Client`, else dask's own choice.
+
+    Returns
+    -------
+    ndarray
+        (n_selected,) float64, in the unit of the coordinates.
+
+    Raises
+    ------
+    InvalidArgumentError
+        No such atoms, no frames, or a reference of another shape.
+
+    Notes
+    -----
+    Each block gives its number of frames, its mean and its sum of squares about that mean; these are
+    merged in pairs (Chan, Golub and LeVeque, doi:10.1080/00031305.1983.10483115) in an order that
+    only depends on the number of blocks. So the result is the same to the last bit whoever computes
+    it: one process, two, or a cluster. It depends on `frames_per_block` within rounding.
+    """
+    if trajectory.n_frames == 0:
+        raise InvalidArgumentError("trajectory is not valid: expected one with frames")
+    first = trajectory.read(0, 1, atoms=atoms)[0].astype(np.float64)
+    onto = first if reference is None else np.asarray(reference, np.float64)
+    if onto.shape != first.shape:
+        raise InvalidArgumentError(
+            f"reference has the shape {onto.shape}: expected {first.shape}, as the selected atoms"
+        )
+    centred = onto - onto.mean(axis=0) if superpose else None
+    if frames_per_block is None:
+        # Frames are decoded as they are stored, and worked on as three arrays of float64.
+        per_frame = max(1, first.nbytes)
+        frames_per_block = max(1, BLOCK_BYTES // per_frame)
+        frames_per_block -= frames_per_block % trajectory.chunk_frames
+    elif isinstance(frames_per_block, bool) or frames_per_block < 1:
+        raise InvalidArgumentError(
+            f"frames_per_block={frames_per_block!r} is not valid: expected 1 or more"
+        )
+    size = max(1, math.ceil(frames_per_block / trajectory.chunk_frames)) * trajectory.chunk_frames
+    # The handle, the atoms and the reference are sent once, not with each task.
+    shared = dask.delayed((trajectory, atoms, centred), pure=True, traverse=False)
+    moments = dask.delayed(block_moments, pure=True)
+    merge = dask.delayed(merged, pure=True)
+    parts = [
+        moments(shared, start, min(start + size, trajectory.n_frames))
+        for start in range(0, trajectory.n_frames, size)
+    ]
+    while len(parts) > 1:
+        pairs = [merge(*parts[at : at + 2]) for at in range(0, len(parts) - 1, 2)]
+        parts = pairs + parts[2 * len(pairs) :]
+    ((count, _, squares),) = dask.compute(parts[0], scheduler=scheduler)
+    fluctuation: NDArray[np.float64] = np.sqrt(squares.sum(axis=1) / count)
+    return fluctuation
+
+
+Moments = tuple[int, "NDArray[np.float64]", "NDArray[np.float64]"]
+
+
+def block_moments(shared: tuple[Trajectory, Any, Any], start: int, stop: int) -> Moments:
+    """Give number, mean and squares about the mean of some frames: what one task of `rmsf` does."""
+    trajectory, atoms, reference = shared
+    frames = trajectory.read(start, stop, atoms=atoms).astype(np.float64)
+    if reference is not None:
+        frames -= frames.mean(axis=1, keepdims=True)
+        frames = _rotated(frames, reference)
+    mean = frames.mean(axis=0)
+    frames -= mean
+    return stop - start, mean, np.square(frames, out=frames).sum(axis=0)
+
+
+def merged(one: Moments, other: Moments) -> Moments:
+    """Give the moments of both blocks together."""
+    count = one[0] + other[0]
+    difference = other[1] - one[1]
+    mean = one[1] + difference * (other[0] / count)
+    return count, mean, one[2] + other[2] + difference**2 * (one[0] * other[0] / count)
+
+
+def _rotated(frames: NDArray[Any], reference: NDArray[Any]) -> NDArray[Any]:
+    """Rotate centred frames onto the centred reference.
+
+    Sums over atoms are NumPy's own, for those of a BLAS depend on its threads, which are not the same
+    in a worker and here.
+    """
+    covariance = np.empty((len(frames), 3, 3))
+    for row in range(3):
+        for column in range(3):
+            products = frames[:, :, row] * reference[:, column]
+            covariance[:, row, column] = products.sum(axis=1)
+    left, _, right = np.linalg.svd(covariance)
+    reflected = np.linalg.det(left) * np.linalg.det(right) < 0
+    left[reflected, :, 2] *= -1
+    rotation = np.einsum("fik,fkj->fij", left, right)
+    rotated: NDArray[Any] = np.einsum("fai,fij->faj", frames, rotation)
+    return rotated
+
+
+def _bounds(frames: Any, n_frames: int) -> tuple[int | None, int | None, int]:
+    if isinstance(frames, slice):
+        return frames.start, frames.stop, frames.step or 1
+    number = int(frames) % n_frames
+    return number, number + 1, 1

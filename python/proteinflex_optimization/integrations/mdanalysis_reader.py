@@ -1,0 +1,200 @@
+"""The reader by which MDAnalysis reads cached trajectories; importing this module registers it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+try:
+    from MDAnalysis.coordinates import base
+    from MDAnalysis.lib.util import store_init_arguments
+except ImportError as error:
+    raise ImportError(
+        'this needs MDAnalysis: install it with `pip install "proteinflex-optimization[formats]"`'
+    ) from error
+
+from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from proteinflex_optimization.trajectory import Trajectory
+
+BLOCK_BYTES = 16 << 20
+"""How much is decoded at a time while frames are read one after the other."""
+
+
+class TrajectoryReadError(ProteinFlexError):
+    """A stored frame can't be read.
+
+    MDAnalysis takes any `OSError` and `EOFError` for the end of the trajectory, so none may reach it.
+    """
+
+
+class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
+    """Reads an entry of a cache, for MDAnalysis.
+
+    Lengths are in Å, as `TrajectoryReporter` and `import_trajectory` store them. ``velocities``
+    (Å/ps) and ``forces`` (kJ/mol/nm) are used where they are stored, ``box`` as three vectors or as
+    lengths and angles, ``time`` in ps; other scalars per frame are in ``ts.data``.
+    """
+
+    format = "FXT"
+    units = {  # noqa: RUF012, MDAnalysis's protocol
+        "time": "ps",
+        "length": "Angstrom",
+        "velocity": "Angstrom/ps",
+        "force": "kJ/(mol*nm)",
+    }
+
+    @store_init_arguments  # type: ignore[untyped-decorator]
+    def __init__(self, filename: Any, **kwargs: Any) -> None:
+        super().__init__(filename, **kwargs)
+        self._trajectory = _open(self.filename)
+        fields = self._trajectory.fields
+        self._fields = [name for name in fields if name != "frames"]
+        times = self._trajectory.time
+        if "dt" in self._ts_kwargs:
+            self._fields = [name for name in self._fields if name != "time"]
+        elif times is not None and len(times) > 1:
+            self._ts_kwargs["dt"] = float(times[1] - times[0])
+        self.ts = self._Timestep(
+            self._trajectory.n_atoms,
+            positions=True,
+            velocities="velocities" in fields,
+            forces="forces" in fields,
+            **self._ts_kwargs,
+        )
+        per_frame = max(1, self._trajectory.raw_bytes // max(1, self._trajectory.n_frames))
+        self._block_frames = max(1, BLOCK_BYTES // per_frame)
+        self._block: dict[str, NDArray[Any]] = {}
+        self._block_start = 0
+        self._reopen()
+        self._read_next_timestep()
+
+    @staticmethod
+    def parse_n_atoms(filename: Any, **kwargs: Any) -> int:
+        """Give the number of atoms of the trajectory in this file."""
+        return int(_open(filename).n_atoms)
+
+    @property
+    def n_frames(self) -> int:
+        """The number of frames."""
+        return int(self._trajectory.n_frames)
+
+    @property
+    def n_atoms(self) -> int:
+        """The number of atoms."""
+        return int(self._trajectory.n_atoms)
+
+    def close(self) -> None:
+        """Forget what was read ahead."""
+        self._block = {}
+
+    def leave_out_steps_beyond(self, largest: int) -> set[str]:
+        """Count frames instead of steps where a format has no room for the steps that are stored."""
+        if "step" not in self._fields or self._read("step", 0, None, 1, None).max() <= largest:
+            return set()
+        self._fields.remove("step")
+        del self.ts.data["step"]
+        return {"step"}
+
+    def timeseries(
+        self,
+        asel: Any = None,
+        atomgroup: Any = None,
+        start: int | None = None,
+        stop: int | None = None,
+        step: int | None = None,
+        order: str | None = "fac",
+    ) -> NDArray[np.float32]:
+        """Read the coordinates of some atoms in some frames, all at once."""
+        if order != "fac" or asel is not None or self.transformations:
+            series: NDArray[np.float32] = super().timeseries(
+                asel=asel, atomgroup=atomgroup, start=start, stop=stop, step=step, order=order
+            )
+            return series
+        if atomgroup is not None and len(atomgroup) == 0:
+            raise ValueError("Timeseries requires at least one atom to analyze")
+        start, stop, step = self.check_slice_indices(start, stop, step)
+        frames = range(start, stop, step)
+        if len(frames) == 0:
+            n_atoms = self.n_atoms if atomgroup is None else len(atomgroup)
+            return np.empty((0, n_atoms, 3), np.float32)
+        atoms = None if atomgroup is None else atomgroup.indices
+        end = None if step < 0 and stop < 0 else stop
+        return self._read("frames", start, end, step, atoms).astype(np.float32, copy=False)
+
+    def _reopen(self) -> None:
+        # MDAnalysis's name for where a reader stands; the frame itself is never before the first.
+        self._frame = -1
+        self.ts.frame = 0
+
+    def _read_next_timestep(self, ts: Any = None) -> Any:
+        if self._frame + 1 >= self.n_frames:
+            raise EOFError
+        return self._read_frame(self._frame + 1)
+
+    def _read_frame(self, frame: int) -> Any:
+        if not 0 <= frame < self.n_frames:
+            raise IndexError(f"frame {frame} of a trajectory of {self.n_frames} frames")
+        block_end = self._block_start + len(self._block.get("frames", ()))
+        if not self._block_start <= frame < block_end:
+            self._read_ahead(frame, following=bool(self._block) and frame == block_end)
+        ts, index = self.ts, frame - self._block_start
+        self._frame = ts.frame = frame
+        ts.positions = self._block["frames"][index]
+        for name in self._fields:
+            self._set(ts, name, self._block[name][index])
+        return ts
+
+    def _read_ahead(self, frame: int, *, following: bool) -> None:
+        """Decode the frames that come next; one alone where frames are picked here and there."""
+        stop = min(frame + self._block_frames, self.n_frames) if following else frame + 1
+        names = ["frames", *self._fields]
+        self._block = {name: self._read(name, frame, stop, 1, None) for name in names}
+        self._block_start = frame
+
+    def _set(self, ts: Any, name: str, value: Any) -> None:
+        if name == "velocities":
+            ts.velocities = value
+        elif name == "forces":
+            # MDAnalysis converts in place what it is given.
+            ts.forces = value
+            if self.convert_units:
+                self.convert_forces_from_native(ts._forces)
+        elif name == "box" and np.shape(value) == (3, 3):
+            ts.triclinic_dimensions = value
+        elif name == "box" and np.shape(value) == (6,):
+            ts.dimensions = value
+        elif np.ndim(value) == 0:
+            ts.data[name] = value.item() if name == "time" else value
+
+    def _read(
+        self, field: str, start: int, stop: int | None, step: int, atoms: Any
+    ) -> NDArray[Any]:
+        try:
+            return self._trajectory.read(start, stop, step, atoms=atoms, field=field)
+        except (OSError, EOFError) as error:
+            raise TrajectoryReadError(f"{self.filename}: {error}") from error
+
+
+def path_of(trajectory: Trajectory) -> Path:
+    """Give the file of a stored trajectory, as the reader takes it."""
+    key = trajectory.key
+    return Path(trajectory.cache_dir) / "entries" / key[2:4] / f"{key}.fxt"
+
+
+def _open(filename: Any) -> Trajectory:
+    from proteinflex_optimization.data_handler import DataHandler
+
+    path = Path(str(filename)).absolute()
+    directory = path.parents[2] if len(path.parents) > 2 else path
+    if not (path.is_file() and path.parents[1].name == "entries"):
+        raise InvalidArgumentError(
+            f"filename={str(filename)!r} is not valid: expected the file of an entry in a cache, "
+            "as path_of(trajectory) gives it"
+        )
+    return DataHandler(directory).open(path.stem)

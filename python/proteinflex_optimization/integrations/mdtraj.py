@@ -1,0 +1,174 @@
+"""Cached trajectories as `mdtraj.Trajectory`, and back.
+
+    trajectory = to_mdtraj(handler.open(key), "protein.pdb")
+    key = store_mdtraj(handler, trajectory, "protein1_md")
+
+The cache has Å, as MDAnalysis and the other integrations; mdtraj has nm. mdtraj's own conversion is
+used both ways, so numbers are those that its readers of files in Å give.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+try:
+    import mdtraj
+    from mdtraj.utils import in_units_of
+except ImportError as error:
+    raise ImportError(
+        'this needs mdtraj: install it with `pip install "proteinflex-optimization[mdtraj]"`'
+    ) from error
+
+from proteinflex_optimization.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from proteinflex_optimization.data_handler import DataHandler
+    from proteinflex_optimization.trajectory import Trajectory
+
+BLOCK_FRAMES = 64
+"""Frames converted at a time while a trajectory is stored."""
+
+
+def to_mdtraj(
+    trajectory: Trajectory,
+    topology: Any,
+    *,
+    start: int | None = None,
+    stop: int | None = None,
+    step: int | None = None,
+    atoms: Any = None,
+) -> Any:
+    """Give frames of a stored trajectory, which is in Å, as an `mdtraj.Trajectory`.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        From `DataHandler.open`.
+    topology : str or path or mdtraj.Topology or mdtraj.Trajectory
+        What mdtraj takes as ``top``; of all atoms.
+    start, stop, step : int, optional
+        Which frames, as in a slice.
+    atoms : optional
+        Which atoms: indices, a mask or a slice. They come in the order of the topology, each once.
+        Only these are decoded.
+
+    Returns
+    -------
+    mdtraj.Trajectory
+        Coordinates in nm as float32, writable. ``time`` (ps) where it is stored, else the number of
+        each frame; the unit cell where ``box`` is stored, as three vectors or as lengths and angles.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The topology has another number of atoms, or ``box`` has another shape.
+    """
+    known = _topology(topology)
+    if known.n_atoms != trajectory.n_atoms:
+        raise InvalidArgumentError(
+            f"topology has {known.n_atoms} atoms: expected {trajectory.n_atoms}, as the trajectory"
+        )
+    if atoms is not None:
+        # A topology keeps its order, whatever it is asked for.
+        atoms = np.unique(_chosen(trajectory, atoms))
+        known = known.subset(atoms)
+    frames = trajectory.read(start, stop, step, atoms=atoms).astype(np.float32, copy=False)
+    result = mdtraj.Trajectory(
+        in_units_of(frames, "angstroms", "nanometers", inplace=True),
+        known,
+        time=_read(trajectory, "time", start, stop, step),
+    )
+    _set_cell(result, _read(trajectory, "box", start, stop, step))
+    return result
+
+
+def store_mdtraj(
+    handler: DataHandler,
+    trajectory: Any,
+    data_id: str,
+    metadata: dict[str, Any] | None = None,
+    *,
+    precision: float | None = None,
+    profile: str | None = None,
+) -> str:
+    """Store an `mdtraj.Trajectory`.
+
+    Parameters
+    ----------
+    handler : DataHandler
+        The cache.
+    trajectory : mdtraj.Trajectory
+        Frames in nm, as mdtraj has them.
+    data_id : str
+        The name of the trajectory in the cache.
+    metadata : dict, optional
+        Plain values that are kept with it.
+    precision : float, optional
+        In Å; None keeps every bit of the coordinates in Å (float32).
+    profile : {'default', 'archive'}, optional
+        As for `DataHandler.store_trajectory`.
+
+    Returns
+    -------
+    str
+        The key. The entry has ``frames`` (Å), ``time`` (ps) and, where there is a unit cell, ``box``
+        (six lengths and angles, Å and degrees).
+    """
+    cell = None
+    if trajectory.unitcell_lengths is not None:
+        lengths = in_units_of(trajectory.unitcell_lengths, "nanometers", "angstroms")
+        cell = np.concatenate([lengths, trajectory.unitcell_angles], axis=1)
+    with handler.trajectory_writer(
+        data_id, metadata, precision=precision, profile=profile
+    ) as writer:
+        for start in range(0, trajectory.n_frames, BLOCK_FRAMES):
+            block = slice(start, start + BLOCK_FRAMES)
+            fields = {"time": np.asarray(trajectory.time[block])}
+            if cell is not None:
+                fields["box"] = cell[block]
+            frames = in_units_of(trajectory.xyz[block], "nanometers", "angstroms")
+            writer.append(frames.astype(np.float32, copy=False), **fields)
+    return str(writer.key)
+
+
+def _topology(topology: Any) -> Any:
+    if isinstance(topology, mdtraj.Topology):
+        return topology
+    if isinstance(topology, mdtraj.Trajectory):
+        return topology.topology
+    return mdtraj.load_topology(str(topology))
+
+
+def _chosen(trajectory: Trajectory, atoms: Any) -> NDArray[Any]:
+    trajectory.read(0, 0, atoms=atoms)  # Refuses what is not there.
+    chosen: NDArray[Any] = np.arange(trajectory.n_atoms)[
+        atoms if isinstance(atoms, slice) else np.asarray(atoms)
+    ]
+    return chosen
+
+
+def _read(
+    trajectory: Trajectory, field: str, start: int | None, stop: int | None, step: int | None
+) -> NDArray[Any] | None:
+    if field not in trajectory.fields:
+        return None
+    return trajectory.read(start, stop, step, field=field)
+
+
+def _set_cell(result: Any, box: NDArray[Any] | None) -> None:
+    if box is None or not box.any():
+        return
+    if box.shape[1:] == (3, 3):
+        result.unitcell_vectors = in_units_of(box, "angstroms", "nanometers").astype(np.float32)
+    elif box.shape[1:] == (6,):
+        result.unitcell_lengths = in_units_of(box[:, :3], "angstroms", "nanometers")
+        result.unitcell_angles = box[:, 3:]
+    else:
+        raise InvalidArgumentError(
+            f"the field 'box' has items of shape {box.shape[1:]}: expected (3, 3), three vectors, or "
+            "(6,), lengths and angles"
+        )

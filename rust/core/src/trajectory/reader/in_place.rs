@@ -1,0 +1,43 @@
+//! Frames where they lie in the file, for those who want them without a copy and may write to them.
+
+use std::ops::Range;
+
+use super::Entry;
+use crate::Result;
+use crate::container::{Chunk, RAW};
+use crate::fs::PrivateMap;
+use crate::trajectory::Frames;
+
+impl Entry {
+    /// Where frames of a field lie in the file, checked; `None` where they are coded or in pieces.
+    pub fn frames_in_place(
+        &self,
+        field: usize,
+        first: u64,
+        count: u64,
+    ) -> Result<Option<Range<usize>>> {
+        let spec = self.field(field)?;
+        Frames::range(first, count).check(self.n_frames)?;
+        let stored = &self.fields[field].stored;
+        let holds_all = |chunk: &Chunk| {
+            let header = &chunk.header;
+            header.codec == RAW
+                && u64::from(header.rows) == spec.rows()
+                && header.first <= first
+                && first + count <= header.first + chunk.used
+        };
+        let Some(index) = stored.all().iter().position(holds_all) else { return Ok(None) };
+        let chunk = &stored.all()[index];
+        let frame_bytes = spec.item_bytes()?;
+        let start = ((first - chunk.header.first) * frame_bytes) as usize;
+        let end = start + (count * frame_bytes) as usize;
+        stored.part(self.mapped(), index, start, end)?;
+        let payload = chunk.header.payload(chunk.offset).map(|(payload, _)| payload as usize);
+        Ok(payload.map(|payload| payload + start..payload + end))
+    }
+
+    /// The same file, mapped copy on write; `None` where its name is gone or another file's.
+    pub fn private_map(&self) -> Result<Option<PrivateMap>> {
+        self.map.private()
+    }
+}

@@ -1,0 +1,287 @@
+"""Files of other formats: whole or not at all, and what they can't hold is said."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import MDAnalysis
+import numpy as np
+import pytest
+from MDAnalysisTests.datafiles import DCD, PSF, TPR, TRR, XTC
+from proteinflex_optimization import CorruptDataError, DataHandler, InvalidArgumentError
+from proteinflex_optimization._publish import published
+from proteinflex_optimization.integrations.mdanalysis import (
+    TrajectoryReadError,
+    export_trajectory,
+    path_of,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+
+N_FRAMES, N_ATOMS = 30, 25
+
+
+def data():
+    rng = np.random.default_rng(1)
+    return {
+        "frames": rng.normal(0, 10, (N_FRAMES, N_ATOMS, 3)).astype(np.float32),
+        "velocities": rng.normal(0, 1, (N_FRAMES, N_ATOMS, 3)).astype(np.float32),
+        "forces": rng.normal(0, 100, (N_FRAMES, N_ATOMS, 3)).astype(np.float32),
+        "box": np.tile(np.diag([30.0, 40.0, 50.0]), (N_FRAMES, 1, 1)),
+        "time": 6.0 + 2.0 * np.arange(N_FRAMES),
+        "step": 3000 + 1000 * np.arange(N_FRAMES),
+        "potential": rng.normal(-1e5, 10, N_FRAMES),
+        "labels": rng.normal(0, 1, (N_FRAMES, 4)),
+    }
+
+
+@pytest.fixture
+def handler(tmp_path):
+    return DataHandler(tmp_path / "cache")
+
+
+@pytest.fixture
+def trajectory(handler):
+    metadata = {"solvent": "water", "key": b"0"}
+    return handler.open(handler.store_trajectory(data(), "md", metadata))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "tolerance", "left_out"),
+    [
+        ("dcd", 0, {"velocities", "forces", "step", "potential", "labels"}),
+        ("xtc", 0.0051, {"velocities", "forces", "step", "potential", "labels"}),
+        ("trr", 1e-5, {"step", "potential", "labels"}),
+        ("h5md", 0, {"labels"}),
+    ],
+)
+def test_exported_files_are_the_trajectory_as_far_as_their_format_goes(
+    trajectory, tmp_path, suffix, tolerance, left_out
+):
+    if suffix == "h5md":
+        pytest.importorskip("h5py")
+    calls = []
+    path = tmp_path / f"run.{suffix}"
+    found = export_trajectory(trajectory, path, progress=lambda *call: calls.append(call))
+    assert set(found) == left_out
+    assert calls == [(done, N_FRAMES) for done in range(1, N_FRAMES + 1)]
+    assert sorted(os.listdir(tmp_path)) == ["cache", path.name]
+
+    stored = data()
+    universe = MDAnalysis.Universe.empty(N_ATOMS, trajectory=False)
+    universe.load_new(str(path))
+    assert len(universe.trajectory) == N_FRAMES
+    for ts, number in zip(universe.trajectory, range(N_FRAMES), strict=True):
+        np.testing.assert_allclose(ts.positions, stored["frames"][number], rtol=0, atol=tolerance)
+        assert ts.time == pytest.approx(stored["time"][number], rel=1e-5)
+        np.testing.assert_allclose(ts.dimensions, [30, 40, 50, 90, 90, 90], rtol=1e-5)
+        if suffix in ("trr", "h5md"):
+            np.testing.assert_allclose(ts.velocities, stored["velocities"][number], rtol=1e-5)
+            forces = stored["forces"][number] / 10  # per Å
+            np.testing.assert_allclose(ts.forces, forces, rtol=1e-5)
+        if suffix == "h5md":
+            assert ts.data["step"] == stored["step"][number]
+            assert ts.data["potential"] == stored["potential"][number]
+
+
+def test_a_dcd_says_that_it_has_no_place_for_uneven_times(handler, tmp_path):
+    stored = data()
+    stored["time"][7] += 1
+    trajectory = handler.open(handler.store_trajectory(stored, "uneven"))
+    assert "time" in export_trajectory(trajectory, tmp_path / "run.dcd")
+
+
+def test_steps_that_h5md_files_cannot_count_are_left_out_and_said(handler, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    stored = data()
+    stored["step"] += 2**31
+    trajectory = handler.open(handler.store_trajectory(stored, "long"))
+    path = tmp_path / "run.h5md"
+    assert set(export_trajectory(trajectory, path)) == {"labels", "step"}
+    with h5py.File(path) as file:
+        steps = file["particles/trajectory/position/step"][:]
+    np.testing.assert_array_equal(steps, np.arange(N_FRAMES))
+
+
+def test_what_a_format_refuses_is_an_error_that_names_the_frame(handler, tmp_path):
+    pytest.importorskip("h5py")
+    stored = data()
+    stored["step"][7] = 0
+    trajectory = handler.open(handler.store_trajectory(stored, "back"))
+    with pytest.raises(InvalidArgumentError, match=r"frame 7 can't be written as \.h5md"):
+        export_trajectory(trajectory, tmp_path / "run.h5md")
+    assert os.listdir(tmp_path) == ["cache"]
+
+
+def test_a_zarr_group_has_every_field_to_the_bit(trajectory, tmp_path):
+    zarr = pytest.importorskip("zarr", minversion="3")
+    from proteinflex_optimization.integrations.zarr import export_zarr
+
+    path = tmp_path / "run.zarr"
+    assert export_zarr(trajectory, path) == ["metadata['key']"]
+    group = zarr.open_group(path, mode="r", zarr_format=3)
+    assert sorted(group.array_keys()) == sorted(data())
+    for name, expected in data().items():
+        assert group[name].dtype == expected.dtype
+        np.testing.assert_array_equal(group[name][:], expected)
+        assert group[name].chunks[0] == trajectory.chunk_frames
+    assert group["frames"].metadata.dimension_names == ("frame", "atom", "xyz")
+    assert group.attrs["metadata"] == {"solvent": "water"}
+    assert group.attrs["content_id"] == trajectory.content_id
+
+    with pytest.raises(InvalidArgumentError, match="there already"):
+        export_zarr(trajectory, path)
+    (path / "old").touch()
+    export_zarr(trajectory, path, overwrite=True)
+    assert not (path / "old").exists()
+    assert sorted(os.listdir(tmp_path)) == ["cache", "run.zarr"]
+
+
+def test_a_file_that_is_there_stays_unless_it_may_be_replaced(trajectory, tmp_path):
+    path = tmp_path / "run.dcd"
+    path.write_bytes(b"precious")
+    with pytest.raises(InvalidArgumentError, match=r"run\.dcd.*there already"):
+        export_trajectory(trajectory, path)
+    assert path.read_bytes() == b"precious"
+    export_trajectory(trajectory, path, overwrite=True)
+    assert path.stat().st_size > N_FRAMES * N_ATOMS * 12
+
+
+@pytest.mark.parametrize("is_directory", [False, True])
+def test_what_appears_meanwhile_is_not_replaced(tmp_path, is_directory):
+    path = tmp_path / "run"
+
+    def make(place, content):
+        if is_directory:
+            place.mkdir()
+            place = place / "content"
+        place.write_bytes(content)
+
+    def write():
+        with published(path, overwrite=False) as hidden:
+            make(hidden, b"ours")
+            make(path, b"theirs")
+
+    with pytest.raises(InvalidArgumentError, match="there already"):
+        write()
+    assert os.listdir(tmp_path) == ["run"]
+    assert (path / "content" if is_directory else path).read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("name", ["run.dcd", "run.zarr"])
+def test_a_killed_export_leaves_what_was_there(tmp_path, name):
+    if name == "run.zarr":
+        pytest.importorskip("zarr", minversion="3")
+    handler = DataHandler(tmp_path / "cache", enable_compression=False)
+    frames = np.zeros((5000, 300, 3), np.float32)
+    handler.store_trajectory({"frames": frames}, "md")
+    target = tmp_path / "out" / name
+    target.parent.mkdir()
+    code = """if True:
+        import sys, time, warnings
+        warnings.simplefilter("ignore")
+        from proteinflex_optimization import DataHandler
+        if sys.argv[2].endswith("zarr"):
+            from proteinflex_optimization.integrations.zarr import export_zarr as write
+        else:
+            from proteinflex_optimization.integrations.mdanalysis import export_trajectory as write
+        handler = DataHandler(sys.argv[1])
+        def progress(done, total):
+            print(done, flush=True)
+            time.sleep(0.001)
+        write(handler.open(handler.key_for("md")), sys.argv[2], overwrite=True, progress=progress)
+    """
+    target.write_bytes(b"precious")
+    arguments = [sys.executable, "-c", code, str(handler.cache_dir), str(target)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert target.read_bytes() == b"precious"
+    others = [path for path in target.parent.iterdir() if path != target]
+    assert all(path.name.startswith(".run-") for path in others)
+
+
+def test_damage_met_by_an_export_leaves_no_file(handler, tmp_path):
+    trajectory = handler.open(handler.store_trajectory(data(), "md"))
+    path = path_of(trajectory)
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 3)
+        file.write(b"\xff" * 8)
+    with pytest.raises(CorruptDataError):
+        export_trajectory(trajectory, tmp_path / "run.dcd")
+    assert os.listdir(tmp_path) == ["cache"]
+
+
+def test_suffixes_and_directories_that_are_not_there_are_refused(trajectory, tmp_path):
+    with pytest.raises(InvalidArgumentError, match="suffix"):
+        export_trajectory(trajectory, tmp_path / "run.unknown")
+    with pytest.raises(FileNotFoundError, match="missing"):
+        export_trajectory(trajectory, tmp_path / "missing" / "run.dcd")
+
+
+@pytest.mark.parametrize("sources", [(PSF, DCD), (TPR, XTC), (TPR, TRR)], ids=["DCD", "XTC", "TRR"])
+def test_an_import_tells_how_far_it_is(handler, sources):
+    calls = []
+    key = handler.import_trajectory(*sources, "md", progress=lambda *call: calls.append(call))
+    total = handler.open(key).n_frames
+    assert calls[-1] == (total, total)
+    assert all(one[0] < other[0] for one, other in itertools.pairwise(calls))
+
+
+@pytest.mark.parametrize(("topology", "path"), [(PSF, DCD), (TPR, XTC), (TPR, TRR)])
+def test_a_cut_file_is_an_error_and_never_a_shorter_trajectory(handler, tmp_path, topology, path):
+    """What MDAnalysis can't read on, it takes for the end."""
+    whole = Path(path).read_bytes()
+    cut = tmp_path / f"cut{Path(path).suffix}"
+    cut.write_bytes(whole)
+    universe = MDAnalysis.Universe(topology, str(cut))  # Which notes where each frame is.
+    n_frames = len(universe.trajectory)
+    universe.trajectory.close()
+    times = os.stat(cut).st_mtime_ns
+    cut.write_bytes(whole[: len(whole) * 2 // 3])
+    os.utime(cut, ns=(times, times))
+    try:
+        key = handler.import_trajectory(topology, cut, "md")
+    except (TrajectoryReadError, InvalidArgumentError, OSError):
+        assert handler.keys() == []
+    else:
+        # It counted the frames anew: those that are whole are all there are.
+        assert 0 < handler.open(key).n_frames < n_frames
+
+
+def test_a_reader_that_stops_early_is_noticed(handler, monkeypatch):
+    from MDAnalysis.coordinates.DCD import DCDReader
+
+    read = DCDReader._read_next_timestep
+
+    def failing(self, ts=None):
+        if self.ts.frame == 40:
+            raise OSError("the disk is gone")
+        return read(self, ts)
+
+    monkeypatch.setattr(DCDReader, "_read_next_timestep", failing)
+    with pytest.raises(TrajectoryReadError, match="only 41 of its 98 frames"):
+        handler.import_trajectory(PSF, DCD, "md")
+    assert handler.keys() == []
+    assert handler.get_cache_stats()["used_bytes"] < 10_000
+
+
+def test_what_mdanalysis_cannot_read_is_refused(handler, tmp_path):
+    path = tmp_path / "run.unknown"
+    path.write_bytes(b"nothing")
+    with pytest.raises(InvalidArgumentError, match="can read together"):
+        handler.import_trajectory(PSF, path, "md")
+    with pytest.raises(InvalidArgumentError, match="can read together"):
+        handler.import_trajectory(PSF, XTC, "md")
+    assert handler.keys() == []
+
+
+def test_time_is_kept_by_a_file_that_is_exported_and_imported(trajectory, handler, tmp_path):
+    path = tmp_path / "run.xtc"
+    export_trajectory(trajectory, path)
+    again = handler.open(handler.import_trajectory(None, path, "again"))
+    np.testing.assert_allclose(again.time, data()["time"])
