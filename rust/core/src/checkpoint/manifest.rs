@@ -147,7 +147,7 @@ impl Manifest {
 
     /// The bytes of all files.
     pub fn size(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        self.files.iter().fold(0, |size, file| size.saturating_add(file.bytes))
     }
 
     /// Whether all files are there with their sizes; a look at the directory, not at the data.
@@ -192,6 +192,16 @@ mod tests {
             std::fs::write(directory.path().join(MANIFEST), &bytes[..index]).unwrap();
             assert!(Manifest::read(directory.path()).is_err(), "cut at {index}");
         }
+    }
+
+    #[test]
+    fn sizes_that_no_disk_has_do_not_overflow() {
+        let mut manifest = Manifest::new("x", 7);
+        for name in ["a", "b"] {
+            let (name, checksum) = (name.to_owned(), String::new());
+            manifest.files.push(FileRecord { name, bytes: u64::MAX, checksum });
+        }
+        assert_eq!(manifest.size(), u64::MAX);
     }
 
     #[test]
