@@ -17,7 +17,7 @@ const ELEMENTS: [Element; 11] = [
 ];
 
 /// The most numbers of a block: a run should take microseconds.
-const MOST: usize = 1 << 14;
+const MOST: usize = 1 << 12;
 
 /// Bytes that are taken from the front; zeros where there are none left.
 pub struct Input<'a> {
