@@ -19,7 +19,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE \
            $(shell find rust/core/src rust/bindings python -type f -not -name '*.so' -not -path '*/__pycache__/*')
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo test test-rust test-python lint bench bench-rust bench-peers soak fuzz fuzz-build wheel clean
+.PHONY: help demo test test-rust test-python lint bench bench-rust bench-peers bench-docs soak fuzz fuzz-build wheel clean
 .DELETE_ON_ERROR:
 
 help:
@@ -92,6 +92,10 @@ bench-rust:
 
 bench-peers: $(STAMPS)/wheel $(STAMPS)/extra-bench
 	for script in benches/peers/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+
+# Measures all of them, and puts the table into the page and the plot beside it.
+bench-docs: $(STAMPS)/wheel $(STAMPS)/extra-bench
+	$(BIN)/python benches/peers/trajectory.py --into docs/performance.md --plot docs/trajectories.png
 
 soak: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-torch
 	PROPTEST_CASES=5000 $(MAKE) test-rust
