@@ -16,13 +16,19 @@ def plot(measured: list[Measured], path: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import ScalarFormatter
 
-    bounds = sorted({bound for _, bound, _ in measured}, key=lambda bound: -(bound or 0))[::-1]
+    bounds = list(dict.fromkeys(bound for _, bound, _ in measured))
     sets = list(dict.fromkeys(data.name for data, _, _ in measured))
-    names = list(dict.fromkeys(r.name for _, _, results in measured for r in results))
-    colours = dict(zip(names, plt.get_cmap("tab20").colors * 2, strict=False))
+    names = list(dict.fromkeys(result.name for *_, results in measured for result in results))
+    colours = dict(zip(names, plt.get_cmap("tab20").colors, strict=False))
     figure, axes = plt.subplots(
-        len(bounds), len(sets), figsize=(3 * len(sets), 2.8 * len(bounds)), squeeze=False
+        len(bounds),
+        len(sets),
+        figsize=(2 + 2.2 * len(sets), 1 + 2.2 * len(bounds)),
+        squeeze=False,
+        sharey=True,
+        layout="constrained",
     )
     for panel in axes.flat:
         panel.set_visible(False)
@@ -36,15 +42,17 @@ def plot(measured: list[Measured], path: Path) -> None:
                 100 * result.bytes / data.frames.nbytes,
                 data.frames.nbytes / result.decode / 1e6,
                 color=colours[result.name],
+                edgecolor="black" if result.is_ours else "none",
                 marker="*" if result.is_ours else "o",
                 s=110 if result.is_ours else 32,
                 zorder=3 if result.is_ours else 2,
             )
         panel.set_yscale("log")
+        panel.yaxis.set_major_formatter(ScalarFormatter())
         panel.grid(alpha=0.3, which="both", linewidth=0.5)
         panel.tick_params(labelsize=7)
     figure.supxlabel("size, % of raw float32", fontsize=9)
     figure.supylabel("decoding, MB/s of raw", fontsize=9)
-    figure.tight_layout(rect=(0.01, 0.08, 1, 1))
-    figure.legend(shown.values(), shown.keys(), loc="lower center", ncols=8, fontsize=7)
+    legend = {"loc": "outside right upper", "fontsize": 8}
+    figure.legend(list(shown.values()), list(shown), **legend)
     figure.savefig(path, dpi=90)
