@@ -56,7 +56,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     names = ",".join(SETS)
     parser.add_argument("--sets", type=lambda text: text.split(","), help=f"some of {names}")
-    parser.add_argument("--rounds", type=int, default=7, help="how often all take their turn")
+    parser.add_argument("--rounds", type=int, default=3, help="how often all take their turn")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw size against speed")
     parser.add_argument(
         "--into", type=Path, metavar="PAGE", help="a page with marks for the report"

@@ -6,7 +6,6 @@ rigid water is simulated once from a structure that OpenMM ships, and kept in th
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import warnings
@@ -39,10 +38,10 @@ def data_sets(names: list[str] | None = None) -> Iterator[DataSet]:
     """Yield every data set that can be had here, or those that are named."""
     for name, make in SETS.items():
         if names is None or name in names:
-            with contextlib.suppress(ImportError):
+            try:
                 yield make(name)
-                continue
-            print(f"{name}: left out, a package is missing", file=sys.stderr)
+            except ImportError as error:
+                print(f"{name}: left out, {error}", file=sys.stderr)
 
 
 def adk_dcd(name: str) -> DataSet:
