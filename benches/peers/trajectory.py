@@ -18,7 +18,7 @@ from pathlib import Path
 from _trajectory.data import SETS, data_sets
 from _trajectory.measure import measure
 from _trajectory.plot import plot
-from _trajectory.report import caption, put_into, section
+from _trajectory.report import caption, put_into, section, summary
 
 #: The first keeps every bit; the others are the spacing of a grid, in Å.
 BOUNDS = (None, 0.01, 0.001)
@@ -31,8 +31,7 @@ def main() -> None:
     memory = Path("/dev/shm")
     directory = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
     measured = []
-    report = [caption(options.rounds)]
-    print(report[0])
+    report = []
     try:
         for data in data_sets(options.sets):
             for bound in BOUNDS:
@@ -45,6 +44,8 @@ def main() -> None:
                 print(report[-1], flush=True)
     finally:
         shutil.rmtree(directory)
+    report[:0] = [caption(options.rounds), summary(measured)]
+    print("\n".join(report[:2]))
     if options.plot:
         plot(measured, options.plot)
     if options.into:

@@ -69,6 +69,34 @@ def section(data: DataSet, spacing: float | None, results: list[Result]) -> str:
     return "\n".join([*lines, ""])
 
 
+def summary(measured: list[tuple[DataSet, float | None, list[Result]]]) -> str:
+    """Make the table of all: our size and speed, the smallest other one, and XTC or DCD."""
+    lines = [
+        "|  |  | ours, % of raw | archive | the smallest other | ours, decode, MB/s | XTC or DCD |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for data, spacing, results in measured:
+        raw = data.frames.nbytes
+        by_name = {result.name: result for result in results}
+        ours, archive = by_name["ours"], by_name["ours, archive"]
+        others = [result for result in results if not result.is_ours]
+        smallest = min(others, key=lambda result: result.bytes)
+        usual = [result for result in others if result.name.startswith(("XTC", "DCD"))]
+        # XTC where it takes part, by the faster of its readers.
+        usual.sort(key=lambda result: (not result.name.startswith("XTC"), result.decode))
+        cells = [
+            data.name,
+            "exact" if spacing is None else f"{spacing} Å",
+            f"{100 * ours.bytes / raw:.1f}",
+            f"{100 * archive.bytes / raw:.1f}",
+            f"{100 * smallest.bytes / raw:.1f} ({smallest.name})",
+            f"{raw / ours.decode / 1e6:.0f}",
+            f"{raw / usual[0].decode / 1e6:.0f} ({usual[0].name})" if usual else "",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
 def put_into(page: Path, text: str) -> None:
     """Replace what stands between the marks of a page."""
     before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
