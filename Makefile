@@ -3,11 +3,15 @@
 #   TORCH=0            leave out torch (5 GB) and the tests that need it
 #   DEMO="--steps 800" options of `flexopt demo`
 #   VENV=.venv         where the virtual environment is made
+#   FUZZ_SECONDS=60    how long `make fuzz` looks at each target
 
 PYTHON ?= python3
 VENV   ?= .venv
 TORCH  ?= 1
 DEMO   ?=
+
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
 BIN     := $(VENV)/bin
 STAMPS  := $(VENV)/stamps
@@ -15,7 +19,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE \
            $(shell find rust/core/src rust/bindings python -type f -not -name '*.so' -not -path '*/__pycache__/*')
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo test test-rust test-python lint bench bench-rust bench-peers soak wheel clean
+.PHONY: help demo test test-rust test-python lint bench bench-rust bench-peers bench-docs soak fuzz fuzz-build wheel clean
 .DELETE_ON_ERROR:
 
 help:
@@ -24,6 +28,7 @@ help:
 	@echo "make lint    formatting, lints, types and stubs"
 	@echo "make bench   benchmarks of the core, and side by side with other tools"
 	@echo "make soak    the slow tests"
+	@echo "make fuzz    look for files that break a reader (FUZZ_SECONDS=60 for each target)"
 	@echo "make wheel   build the wheel into dist/"
 	@echo "make clean   remove everything that was built"
 
@@ -88,9 +93,37 @@ bench-rust:
 bench-peers: $(STAMPS)/wheel $(STAMPS)/extra-bench
 	for script in benches/peers/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
+# Measures all of them, and puts the table into the page and the plot beside it.
+bench-docs: $(STAMPS)/wheel $(STAMPS)/extra-bench
+	$(BIN)/python benches/peers/trajectory.py --into docs/performance.md --plot docs/trajectories.png
+
 soak: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-torch
 	EXHAUSTIVE=1 PROPTEST_CASES=5000 $(MAKE) test-rust
 	$(BIN)/python -m pytest -m soak --timeout 3600
+	$(MAKE) fuzz FUZZ_SECONDS=120
+
+# What cargo-fuzz passes to the compiler, which any stable one understands: libFuzzer learns which edges
+# an input reaches and which values it is compared with.
+FUZZ_HOST   = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_BUILD  = fuzz/target/$(FUZZ_HOST)/release
+FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+              -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+              -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
+
+fuzz-build:
+	cd fuzz && RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --release --locked --target $(FUZZ_HOST)
+
+# What is found is kept in fuzz/target/found, and what breaks a reader in fuzz/artifacts.
+fuzz: fuzz-build
+	@mkdir -p fuzz/artifacts $(FUZZ_TARGETS:%=fuzz/target/found/%)
+	@for target in $(FUZZ_TARGETS); do \
+	    echo "$$target, $(FUZZ_SECONDS) s"; \
+	    PROTEINFLEX_NUM_THREADS=1 $(FUZZ_BUILD)/$$target -max_total_time=$(FUZZ_SECONDS) \
+	        -max_len=6000 -timeout=20 -rss_limit_mb=2048 -artifact_prefix=fuzz/artifacts/$$target- \
+	        fuzz/target/found/$$target fuzz/corpus/$$target >fuzz/target/$$target.log 2>&1 \
+	        || { tail -40 fuzz/target/$$target.log; exit 1; }; \
+	    tail -1 fuzz/target/$$target.log; \
+	done
 
 clean:
-	rm -rf $(VENV) dist target
+	rm -rf $(VENV) dist target fuzz/target

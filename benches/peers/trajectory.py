@@ -1,98 +1,68 @@
-"""A cached trajectory side by side with the files that MD programs write.
+"""A cached trajectory side by side with other ways to keep one.
 
-The data is real: an XTC of 47,681 atoms and a DCD of 3,341 atoms that MDAnalysis ships for its tests.
-What is compared is what an analysis does: read every frame, and read one frame at random.
+The same coordinates go through XTC, DCD, zarr, HDF5, blosc2, pcodec, fpzip, zfp, SZ3 and ours: exactly,
+and within half of 0.01 and 0.001 Å. What is compared is what they take and what an analysis does: read
+every frame, one at random, every tenth, or the protein alone. Who is not installed is left out.
 
-    python benches/peers/trajectory.py
+    python benches/peers/trajectory.py [--sets adk_dcd,villin] [--plot FILE.png] [--into PAGE.md]
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import tempfile
 import warnings
 from pathlib import Path
 
-import numpy as np
-from _compare import medians, table
-from proteinflex_optimization import DataHandler
+from _trajectory.data import SETS, data_sets
+from _trajectory.measure import measure
+from _trajectory.plot import plot
+from _trajectory.report import caption, put_into, section, summary
+
+#: The first keeps every bit; the others are the spacing of a grid, in Å.
+BOUNDS = (None, 0.01, 0.001)
 
 
 def main() -> None:
-    """Print a table for each data set."""
+    """Measure, print, and put the report where it is asked for."""
     warnings.simplefilter("ignore")
-    directory = Path(tempfile.mkdtemp(prefix="flexopt-bench-"))
+    options = arguments()
+    memory = Path("/dev/shm")
+    directory = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+    measured = []
+    report = []
     try:
-        from MDAnalysisTests import datafiles
-
-        compare(directory, "XTC, 10 frames of 47,681 atoms", datafiles.GRO, datafiles.XTC, None)
-        compare(directory, "DCD, 98 frames of 3,341 atoms", datafiles.PSF, datafiles.DCD, None)
-        compare(directory, "DCD, at 0.001 Å", datafiles.PSF, datafiles.DCD, 0.001)
+        for data in data_sets(options.sets):
+            for bound in BOUNDS:
+                # What lies on a grid of 0.01 Å is exact there, and nothing finer says more.
+                if data.is_on_grid and bound is not None:
+                    continue
+                results = measure(data, bound, directory, options.rounds)
+                measured.append((data, bound, results))
+                report.append(section(data, bound, results))
+                print(report[-1], flush=True)
     finally:
         shutil.rmtree(directory)
+    report[:0] = [caption(options.rounds), summary(measured)]
+    print("\n".join(report[:2]))
+    if options.plot:
+        plot(measured, options.plot)
+    if options.into:
+        put_into(options.into, "\n".join(report))
 
 
-def compare(
-    directory: Path, title: str, topology: str, trajectory: str, precision: float | None
-) -> None:
-    """Store one trajectory, read it in each way, and print what that took."""
-    import MDAnalysis
-
-    universe = MDAnalysis.Universe(topology, trajectory)
-    frames = np.array([universe.atoms.positions for _ in universe.trajectory])
-    compressed = DataHandler(directory / "compressed")
-    plain = DataHandler(directory / "plain", enable_compression=False)
-    coded = compressed.open(
-        compressed.store_trajectory({"frames": frames}, title, precision=precision)
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    names = ",".join(SETS)
+    parser.add_argument("--sets", type=lambda text: text.split(","), help=f"some of {names}")
+    parser.add_argument("--rounds", type=int, default=3, help="how often all take their turn")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw size against speed")
+    parser.add_argument(
+        "--into", type=Path, metavar="PAGE", help="a page with marks for the report"
     )
-    raw_key = plain.store_trajectory({"frames": frames}, title)
-    if precision is None:
-        assert coded.read().tobytes() == frames.tobytes()
-    else:
-        assert np.abs(coded.read() - frames).max() <= precision / 2 * (1 + 1e-6)
-    order = np.random.default_rng(1).permutation(len(frames))
-
-    def by_mdanalysis() -> None:
-        for _ in universe.trajectory:
-            pass
-
-    def at_random_by_mdanalysis() -> None:
-        for index in order:
-            universe.trajectory[index]
-
-    def at_random() -> None:
-        for index in order:
-            coded[index]
-
-    every = medians(
-        {
-            "MDAnalysis, original file": by_mdanalysis,
-            "ours, compressed": lambda: coded.read(),
-            "ours, plain": lambda: plain.load_data(raw_key)["frames"].max(),
-        }
-    )
-    single = medians(
-        {"MDAnalysis, original file": at_random_by_mdanalysis, "ours, compressed": at_random}
-    )
-    original = Path(trajectory).stat().st_size
-    sizes = {
-        "MDAnalysis, original file": original,
-        "ours, compressed": coded.stored_bytes,
-        "ours, plain": plain.info(raw_key)["stored_bytes"],
-    }
-    reference = "MDAnalysis, original file"
-    rows = [
-        [
-            name,
-            f"{100 * (1 - sizes[name] / frames.nbytes):.1f}",
-            f"{1e3 * every[name]:.2f}",
-            f"{every[reference] / every[name]:.1f} ×",
-            f"{single[reference] / single[name]:.1f} ×" if name in single else "",
-        ]
-        for name in every
-    ]
-    columns = ["", "% saved", "ms, every frame", "speed", "speed, random frame"]
-    print(table(title, columns, rows))
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xxhash
 from proteinflex_optimization import CacheKeyError, CorruptDataError, DataHandler
 
 DATA = {
@@ -111,3 +112,38 @@ def test_verify_names_each_damaged_entry(tmp_path):
     assert path.name in report["damaged"][0]["reason"]
     assert handler.verify()["ok"]
     assert handler.cleanup()["set_aside"] == 1
+
+
+def with_other_index(file, old, new):
+    """The file of an entry, a text in its index replaced by one as long, and all checksums right."""
+    file = bytearray(file)
+    start = int.from_bytes(file[-56:-48], "little")
+    size = int.from_bytes(file[start + 48 : start + 56], "little")
+    payload = file[start + 64 : start + 64 + size].replace(old, new)
+    assert len(payload) == size
+    assert payload != file[start + 64 : start + 64 + size]
+    file[start + 64 : start + 64 + size] = payload
+    file[start + 56 : start + 64] = xxhash.xxh3_64_intdigest(payload).to_bytes(8, "little")
+    own = xxhash.xxh3_64_intdigest(bytes(file[start + 4 : start + 64])) & 0xFFFFFFFF
+    file[start : start + 4] = own.to_bytes(4, "little")
+    return bytes(file)
+
+
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("descr", ["|O8", "|O", "|S9", "|S", "?!", "<f4"])
+def test_a_type_that_is_none_or_holds_objects_is_damage_however_well_it_is_sealed(
+    tmp_path, compress, descr
+):
+    handler = DataHandler(tmp_path, enable_compression=compress)
+    key = handler.store_structure({"masses": np.zeros(3000)}, "x")
+    path = file_of(handler, key)
+    old, new = b'"descr":"<f8"', f'"descr":{json_padded(descr)}'.encode()
+    path.write_bytes(with_other_index(path.read_bytes(), old, new))
+    with pytest.raises(CorruptDataError, match=r"is damaged"):
+        handler.load_data(key)
+    assert key not in handler
+
+
+def json_padded(text):
+    """JSON of the text as long as that of three characters; spaces before it are no part of it."""
+    return f'"{text}"'.rjust(5)

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, OpenEntry};
-use proteinflex_core::trajectory::Frames;
+use proteinflex_core::trajectory::{DType, Frames};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -52,7 +52,8 @@ impl Source {
         atoms: Option<&[u32]>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let shape = self.frames_shape(field, frames, atoms);
-        let dtype = array::dtype(py, self.entry.fields()[field].dtype.descr())?;
+        let spec = &self.entry.fields()[field];
+        let dtype = self.dtype(py, &spec.name, &spec.dtype)?;
         array::filled(&dtype, &shape, |bytes| {
             self.read(py, |entry| entry.read_frames(field, frames, atoms, bytes))
         })
@@ -80,7 +81,8 @@ impl Source {
         }
         let all = Frames::range(0, self.entry.n_frames());
         let shape = self.frames_shape(field, all, None);
-        let dtype = array::dtype(py, self.entry.fields()[field].dtype.descr())?;
+        let spec = &self.entry.fields()[field];
+        let dtype = self.dtype(py, &spec.name, &spec.dtype)?;
         array::view(&self.entry, |entry| view_frames(entry, field), &dtype, &shape).map(Some)
     }
 
@@ -91,7 +93,7 @@ impl Source {
         if spec.fortran {
             shape.reverse();
         }
-        let dtype = array::dtype(py, spec.dtype.descr())?;
+        let dtype = self.dtype(py, &spec.name, &spec.dtype)?;
         let is_plain = self.read(py, |entry| entry.view_array(number))?.is_some();
         let array = if is_plain {
             array::view(&self.entry, |entry| view_array(entry, number), &dtype, &shape)?
@@ -101,6 +103,27 @@ impl Source {
             })?
         };
         if spec.fortran { array.getattr("T") } else { Ok(array) }
+    }
+
+    /// The dtype that the file names: one that NumPy has, without objects, of the size that it says.
+    fn dtype<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        stored: &DType,
+    ) -> PyResult<Bound<'py, PyArrayDescr>> {
+        let damaged = |reason: String| {
+            let part = format!("the type of {name:?}");
+            let error = Error::corrupt(self.entry.path(), part, reason);
+            self.cache.report(&self.entry, &error);
+            to_python(error)
+        };
+        let dtype = array::dtype(py, stored.descr()).map_err(|error| damaged(error.to_string()))?;
+        if dtype.itemsize() as u64 != stored.item_size() {
+            let (found, said) = (dtype.itemsize(), stored.item_size());
+            return Err(damaged(format!("{} has {found} bytes, not {said}", stored.descr())));
+        }
+        Ok(dtype)
     }
 
     fn report(&self, py: Python<'_>, error: &PyErr) {

@@ -221,7 +221,7 @@ impl Manifest {
 
     /// The bytes of all files.
     pub fn size(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        self.files.iter().fold(0, |size, file| size.saturating_add(file.bytes))
     }
 
     /// The bytes of the files that an earlier checkpoint had already.
@@ -288,6 +288,16 @@ mod tests {
             std::fs::write(directory.path().join(MANIFEST), &bytes[..index]).unwrap();
             assert!(Manifest::read(directory.path()).is_err(), "cut at {index}");
         }
+    }
+
+    #[test]
+    fn sizes_that_no_disk_has_do_not_overflow() {
+        let mut manifest = Manifest::new("x", 7);
+        for name in ["a", "b"] {
+            let (name, checksum) = (name.to_owned(), String::new());
+            manifest.files.push(FileRecord { name, bytes: u64::MAX, checksum });
+        }
+        assert_eq!(manifest.size(), u64::MAX);
     }
 
     #[test]

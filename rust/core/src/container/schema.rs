@@ -50,23 +50,30 @@ impl DType {
 
     /// Which numbers an element is made of, or `None` where it is just bytes.
     pub(crate) fn element(&self) -> Option<Element> {
+        self.numbers().map(|(element, _)| element)
+    }
+
+    /// Which numbers, and how many of them, an element is made of.
+    fn numbers(&self) -> Option<(Element, u64)> {
         let (order, rest) = self.descr.split_at_checked(1)?;
-        let element = match rest.split('[').next()? {
-            "i1" | "b1" => Element::I8,
-            "u1" => Element::U8,
-            "i2" => Element::I16,
-            "u2" => Element::U16,
-            "i4" => Element::I32,
-            "u4" => Element::U32,
-            "i8" | "M8" | "m8" => Element::I64,
-            "u8" => Element::U64,
-            "f2" => Element::F16,
-            "f4" | "c8" => Element::F32,
-            "f8" | "c16" => Element::F64,
+        let (element, count) = match rest.split('[').next()? {
+            "i1" | "b1" => (Element::I8, 1),
+            "u1" => (Element::U8, 1),
+            "i2" => (Element::I16, 1),
+            "u2" => (Element::U16, 1),
+            "i4" => (Element::I32, 1),
+            "u4" => (Element::U32, 1),
+            "i8" | "M8" | "m8" => (Element::I64, 1),
+            "u8" => (Element::U64, 1),
+            "f2" => (Element::F16, 1),
+            "f4" => (Element::F32, 1),
+            "f8" => (Element::F64, 1),
+            "c8" => (Element::F32, 2),
+            "c16" => (Element::F64, 2),
             _ => return None,
         };
         let is_little = order == "<" || (order == "|" && element.size() == 1);
-        is_little.then_some(element)
+        is_little.then_some((element, count))
     }
 
     fn check(&self) -> Result<()> {
@@ -77,11 +84,8 @@ impl DType {
         if self.item_size > i32::MAX as u64 {
             return wrong("elements smaller than 2 GiB");
         }
-        match self.element() {
-            Some(element) if !self.item_size.is_multiple_of(element.size() as u64) => {
-                wrong("an element size that agrees with the type")
-            }
-            Some(_) if self.item_size == 0 || self.item_size > 16 => {
+        match self.numbers() {
+            Some((element, count)) if self.item_size != element.size() as u64 * count => {
                 wrong("an element size that agrees with the type")
             }
             _ => Ok(()),
@@ -205,8 +209,10 @@ mod tests {
         ] {
             assert_eq!(DType::new(descr, size).unwrap().element(), element, "{descr}");
         }
-        assert!(DType::new("<f4", 6).is_err());
-        assert!(DType::new("<f4", 0).is_err());
+        for wrong in [0, 6, 8] {
+            assert!(DType::new("<f4", wrong).is_err());
+        }
+        assert!(DType::new("<c8", 4).is_err());
         assert!(DType::new("", 4).is_err());
     }
 

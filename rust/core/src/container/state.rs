@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::commit::{Chunk, Commit, MAX_TARGETS, Schema};
 use super::head::Kind;
-use super::record::{RecordHeader, Target};
+use super::record::{ALIGNMENT, RecordHeader, Target};
 use super::schema::ArraySpec;
 use crate::{Error, Result};
 
@@ -113,12 +113,7 @@ impl State {
 
     /// Checks everything against a file whose data ends before `end`.
     pub fn check(&self, end: u64) -> Result<(), String> {
-        for chunk in self.chunks() {
-            let inside = chunk.header.end(chunk.offset).is_some_and(|(_, last)| last <= end);
-            if !inside {
-                return Err("a chunk lies outside the file".into());
-            }
-        }
+        self.check_places(end)?;
         for (spec, chunks) in self.schema.arrays.iter().zip(&self.arrays) {
             let fits = chunks.iter().all(|chunk| chunk.header.fits_array(spec));
             let needed = if spec.bytes().unwrap_or(0) == 0 { 0 } else { spec.elements() };
@@ -143,11 +138,47 @@ impl State {
     }
 }
 
-/// Goes back to the first `n_frames` frames of one field.
+impl State {
+    /// Checks that chunks lie where the writer puts them: aligned, so that they can be used in place,
+    /// inside the file, and none in another's bytes, which would let a small file hold any amount.
+    fn check_places(&self, end: u64) -> Result<(), String> {
+        let mut places = Vec::new();
+        for chunk in self.chunks() {
+            let payload = chunk.header.payload(chunk.offset);
+            let record = payload.zip(chunk.header.end(chunk.offset));
+            let Some(((start, _), (_, last))) = record.filter(|(_, (_, last))| *last <= end) else {
+                return Err(format!("the chunk at byte {} lies outside the file", chunk.offset));
+            };
+            if !chunk.offset.is_multiple_of(ALIGNMENT) || !start.is_multiple_of(ALIGNMENT) {
+                let at = chunk.offset;
+                return Err(format!("the chunk at byte {at} is not aligned to {ALIGNMENT}"));
+            }
+            places.push((chunk.offset, last));
+        }
+        // Those of each target are in order already, which this sort makes use of.
+        places.sort();
+        match places.windows(2).find(|pair| pair[1].0 < pair[0].1) {
+            Some(pair) => {
+                Err(format!("the chunks at bytes {} and {} overlap", pair[0].0, pair[1].0))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Goes back to the first `n_frames` frames of one field. Chunks are in the order of their frames, so
+/// only the last ones need to be looked at: a recovery goes back at each of many commits.
 pub fn cut(chunks: &mut Vec<Chunk>, n_frames: u64) {
-    chunks.retain(|chunk| chunk.header.first < n_frames);
-    for chunk in chunks {
-        chunk.used = chunk.used.min(n_frames - chunk.header.first);
+    while chunks.last().is_some_and(|chunk| chunk.header.first >= n_frames) {
+        chunks.pop();
+    }
+    for chunk in chunks.iter_mut().rev() {
+        // Should the order be wrong, what is left here makes no sense to `State::check`.
+        let left = n_frames.saturating_sub(chunk.header.first);
+        if chunk.used <= left {
+            break;
+        }
+        chunk.used = left;
     }
 }
 

@@ -112,7 +112,7 @@ pub(super) fn merge(parts: Vec<PartState>, own: Option<usize>) -> Merged {
         }
     }
     for (task, times) in merged.tasks.iter_mut().zip(&times) {
-        task.elapsed = times.iter().sum();
+        task.elapsed = sum(times);
     }
     merged
 }
@@ -143,5 +143,26 @@ fn sum_of_longest(groups: &[usize], count: usize, of: impl Fn(usize) -> u64) -> 
     for (part, &group) in groups.iter().enumerate() {
         longest[group] = longest[group].max(of(part));
     }
-    longest.iter().sum()
+    sum(&longest)
+}
+
+/// Times in a file can be anything.
+fn sum(times: &[u64]) -> u64 {
+    times.iter().fold(0, |sum, &time| sum.saturating_add(time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_make_no_sense_do_not_overflow() {
+        let part = |created| PartState {
+            active: u64::MAX,
+            created,
+            alive_wall: created,
+            ..PartState::default()
+        };
+        assert_eq!(merge(vec![part(1), part(2)], None).elapsed, u64::MAX);
+    }
 }

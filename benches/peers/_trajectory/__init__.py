@@ -1,0 +1,7 @@
+"""What `trajectory.py` compares: data sets, contenders, measurements, report and plot."""
+
+import os
+
+# One thread each. Libraries read these when they are imported, so they are set before anything is.
+for variable in ("OMP_NUM_THREADS", "BLOSC_NTHREADS", "PROTEINFLEX_NUM_THREADS"):
+    os.environ[variable] = "1"

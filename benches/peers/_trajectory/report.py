@@ -1,0 +1,106 @@
+"""The report: a Markdown table for each data set and bound, and its place in a page."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+from _compare import machine
+
+from .data import DataSet
+from .measure import STRIDE, Result
+
+BEGIN = "<!-- benches/peers/trajectory.py: begin -->"
+END = "<!-- benches/peers/trajectory.py: end -->"
+
+COLUMNS = [
+    "",
+    "size, % of raw",
+    "bits per atom",
+    "encode, MB/s",
+    "decode, MB/s",
+    "one frame, ms",
+    f"every {STRIDE}th, ms",
+    "protein, ms",
+]
+
+
+def caption(rounds: int) -> str:
+    """Say where, when and how it was measured."""
+    return (
+        f"{machine()}, {datetime.date.today().isoformat()}; one thread each, files in memory, medians of "
+        f"{rounds} rounds in which all take turns. Times are the process's own, so that other users of "
+        "the machine don't count. Raw is float32; MB/s are of raw bytes. Decoding includes opening the "
+        f"file; one frame, every {STRIDE}th and the protein are read from a file that is open and of "
+        "which nothing has been read.\n"
+    )
+
+
+def section(data: DataSet, spacing: float | None, results: list[Result]) -> str:
+    """Make the table of one data set and bound, the smallest first."""
+    n_frames, n_atoms = data.frames.shape[:2]
+    raw = data.frames.nbytes
+    bound = "every bit" if spacing is None else f"at {spacing} Å"
+    columns = COLUMNS if spacing is None else [*COLUMNS, "largest error, Å"]
+    lines = [
+        f"#### {data.name}, {bound}",
+        "",
+        f"{n_frames} frames of {n_atoms:,} atoms, of which {len(data.protein):,} are protein: "
+        f"{data.origin}.",
+        "",
+        "| " + " | ".join(columns) + " |",
+        "|" + " --- |" * len(columns),
+    ]
+    for result in sorted(results, key=lambda result: result.bytes):
+        name = f"**{result.name}**" if result.is_ours else result.name
+        cells = [
+            name,
+            f"{100 * result.bytes / raw:.1f}",
+            f"{8 * result.bytes / (n_frames * n_atoms):.1f}",
+            f"{raw / result.encode / 1e6:.0f}",
+            f"{raw / result.decode / 1e6:.0f}",
+            f"{1e3 * result.frame:.2f}",
+            f"{1e3 * result.stride:.1f}",
+            f"{1e3 * result.atoms:.1f}",
+        ]
+        if spacing is not None:
+            cells.append(f"{result.error:.5f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def summary(measured: list[tuple[DataSet, float | None, list[Result]]]) -> str:
+    """Make the table of all: our size and speed, the smallest other one, and XTC or DCD."""
+    lines = [
+        "|  |  | ours, % of raw | archive | the smallest other | ours, decode, MB/s | XTC or DCD |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for data, spacing, results in measured:
+        raw = data.frames.nbytes
+        by_name = {result.name: result for result in results}
+        ours, archive = by_name["ours"], by_name["ours, archive"]
+        others = [result for result in results if not result.is_ours]
+        smallest = min(others, key=lambda result: result.bytes)
+        usual = [result for result in others if result.name.startswith(("XTC", "DCD"))]
+        # XTC where it takes part, by the faster of its readers.
+        usual.sort(key=lambda result: (not result.name.startswith("XTC"), result.decode))
+        cells = [
+            data.name,
+            "exact" if spacing is None else f"{spacing} Å",
+            f"{100 * ours.bytes / raw:.1f}",
+            f"{100 * archive.bytes / raw:.1f}",
+            f"{100 * smallest.bytes / raw:.1f} ({smallest.name})",
+            f"{raw / ours.decode / 1e6:.0f}",
+            f"{raw / usual[0].decode / 1e6:.0f} ({usual[0].name})" if usual else "",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def put_into(page: Path, text: str) -> None:
+    """Replace what stands between the marks of a page."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} has no lines {BEGIN} and {END}")
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")

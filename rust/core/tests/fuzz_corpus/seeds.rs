@@ -1,0 +1,217 @@
+//! Whole, small inputs of each target: what fuzzing starts from.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use proteinflex_core::checkpoint::{ComponentRecord, FileRecord, Manifest};
+use proteinflex_core::codec::{Block, Element, Options, encode};
+use proteinflex_core::fs::{Disk, Storage};
+use proteinflex_core::progress::{Board, DIRECTORY, TaskDefinition};
+use proteinflex_core::trajectory::{
+    ArraySpec, DType, Encoding, EntryHead, EntryWriter, FieldSpec, Kind, Profile,
+};
+use proteinflex_core::tree::{Tag, TreeWriter};
+
+/// Target, file name, bytes.
+type Seed = (&'static str, String, Vec<u8>);
+
+/// Every seed.
+pub fn all() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    let rounded = Encoding { compress: true, precision: Some(0.01), profile: Profile::Archive };
+    for (name, encoding) in
+        [("lossless", Encoding::lossless()), ("plain", Encoding::plain()), ("rounded", rounded)]
+    {
+        for (finish, state) in [(true, "finished"), (false, "unfinished")] {
+            let bytes = entry(encoding, finish);
+            for target in ["container", "container_resealed"] {
+                seeds.push((target, format!("{name}-{state}"), bytes.clone()));
+            }
+        }
+    }
+    seeds.extend(blocks());
+    seeds.push(("tree", "values".into(), tree()));
+    seeds.push(("manifest", "small".into(), manifest()));
+    let mut checkpoint = vec![0, 10, 10, 90];
+    checkpoint.extend(safetensors());
+    seeds.push(("checkpoint", "arrays".into(), checkpoint));
+    seeds.extend(boards());
+    seeds
+}
+
+fn entry(encoding: Encoding, finish: bool) -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("entry");
+    let storage: Arc<dyn Storage> = Arc::new(Disk);
+    let head = EntryHead {
+        kind: Kind::Trajectory,
+        data_id: "seed".into(),
+        created: 12.5,
+        metadata: tree(),
+    };
+    let file = storage.create_new(&path).unwrap();
+    let mut writer = EntryWriter::create(file, &path, &head, encoding).unwrap();
+    let shape = vec![20, 3];
+    let spec = ArraySpec { name: "a".into(), dtype: DType::f32(), shape, fortran: true };
+    writer.write_array(&spec, &floats(60)).unwrap();
+    let label = DType::new("|S8", 8).unwrap();
+    writer
+        .declare_fields(
+            vec![
+                FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape: vec![5, 3] },
+                FieldSpec { name: "label".into(), dtype: label, item_shape: vec![] },
+            ],
+            &[true, false],
+        )
+        .unwrap();
+    let (frames, labels) = (floats(12 * 15), b"abcdefgh".repeat(12));
+    writer.append(8, &[&frames[..8 * 60], &labels[..64]]).unwrap();
+    writer.flush().unwrap();
+    writer.append(4, &[&frames[8 * 60..], &labels[64..]]).unwrap();
+    writer.flush().unwrap();
+    if finish {
+        writer.finish(&tree()).unwrap();
+    }
+    std::fs::read(&path).unwrap()
+}
+
+fn floats(count: usize) -> Vec<u8> {
+    (0..count).flat_map(|i| (((i * 37 % 50) as f32) / 1000.0).to_le_bytes()).collect()
+}
+
+/// Payloads of each codec, and fillings of blocks.
+fn blocks() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    let (components, rows, frames) = (3usize, 9usize, 12usize);
+    // The number of each element in `fuzz/src/input.rs`; the last is bytes.
+    for (number, element, size) in [
+        (0, Some(Element::F32), 4),
+        (1, Some(Element::F64), 8),
+        (6, Some(Element::I32), 4),
+        (10, Some(Element::F16), 2),
+        (12, None, 8),
+    ] {
+        let block = Block { frames, rows, row_bytes: components * size, item_bytes: size, element };
+        let shape =
+            [number, components as u8 - 1, rows as u8 - 1, frames as u8 - 1, size as u8 - 1];
+        for (name, precision) in [("exact", None), ("rounded", Some(0.01))] {
+            let mut bytes: Vec<u8> = floats(block.bytes() / 4);
+            if size == 8 {
+                bytes = (0..block.bytes() / 8)
+                    .flat_map(|i| ((i % 50) as f64 * 0.012_345).to_le_bytes())
+                    .collect();
+            }
+            let options = Options { precision, small: false };
+            let (codec, payload) = encode(&bytes, &block, &options).unwrap();
+            let mut seed = vec![codec];
+            seed.extend(shape);
+            seed.extend(payload);
+            seeds.push(("codec_decode", format!("{name}-{number}"), seed));
+            let filling =
+                if element == Some(Element::F32) { 1 + u8::from(precision.is_some()) } else { 0 };
+            let mut seed = vec![if precision.is_some() { 4 } else { 0 }, filling];
+            seed.extend(shape);
+            seed.extend((0..30).map(|i: u8| i.wrapping_mul(29)));
+            seeds.push(("codec_round_trip", format!("{name}-{number}"), seed));
+        }
+    }
+    seeds
+}
+
+fn tree() -> Vec<u8> {
+    let mut writer = TreeWriter::new();
+    writer.map(5);
+    writer.text("list");
+    writer.list(4);
+    writer.nil();
+    writer.bool(true);
+    writer.integer(-70_000);
+    writer.unsigned(u64::MAX);
+    writer.text("float");
+    writer.float(0.1);
+    writer.text("tuple");
+    writer.tag(Tag::Tuple);
+    writer.list(1);
+    writer.bytes(b"bytes");
+    writer.text("array");
+    writer.tag(Tag::Array);
+    writer.list(4);
+    writer.unsigned(0);
+    writer.text("<f4");
+    writer.list(2);
+    writer.unsigned(20);
+    writer.unsigned(3);
+    writer.bool(true);
+    writer.text("scalar");
+    writer.tag(Tag::Scalar);
+    writer.list(2);
+    writer.text("<f8");
+    writer.bytes(&0.5f64.to_le_bytes());
+    writer.finish()
+}
+
+fn manifest() -> Vec<u8> {
+    let mut manifest = Manifest::new("step-1", 7);
+    manifest.metadata = (0, 10);
+    manifest.components.push(ComponentRecord {
+        name: "model".into(),
+        tree: (10, 20),
+        file: Some("model.safetensors".into()),
+        arrays: vec!["0".into(), "1".into()],
+    });
+    for name in ["values", "model.safetensors"] {
+        let checksum = "0123456789abcdef".into();
+        manifest.files.push(FileRecord { name: name.into(), bytes: 30, checksum });
+    }
+    let bytes = manifest.to_bytes().unwrap();
+    // The target adds the seal.
+    let end = bytes.windows(9).position(|window| window == b"\nxxh3-64 ").unwrap();
+    bytes[..end].to_vec()
+}
+
+fn safetensors() -> Vec<u8> {
+    let text = br#"{"0":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"x":{"dtype":"U8","shape":[3],"data_offsets":[8,11]}}"#;
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(text);
+    bytes.extend([1; 11]);
+    bytes
+}
+
+/// The files of a board of three tasks.
+fn boards() -> Vec<Seed> {
+    let directory = tempfile::tempdir().unwrap();
+    let storage: Arc<dyn Storage> = Arc::new(Disk);
+    let board = Board::open_as(&storage, directory.path(), "aaaaaaaa").unwrap();
+    board.declare_total(10).unwrap();
+    let task = |id, parent| TaskDefinition { id, name: "A task", total: Some(10), parent };
+    let first = board.start(task("first", None)).unwrap();
+    let second = board.start(task("second", Some("first"))).unwrap();
+    board.add(first, 3).unwrap();
+    board.add(second, 10).unwrap();
+    board.say(second, "half-way").unwrap();
+    board.complete(second).unwrap();
+    board.snapshot().unwrap();
+    let read = |name: &str| std::fs::read(file(directory.path(), name)).unwrap();
+    let (counters, snapshot) = (read("counters-"), read("snapshot-"));
+    let mut used = counters[..512].to_vec();
+    used.extend(&counters[1 << 16..(1 << 16) + 2048]);
+    let mut seeds = Vec::new();
+    for files in [1u8, 2, 3, 7, 6] {
+        let mut seed = vec![files, (used.len() / 32) as u8];
+        seed.extend(&used);
+        seed.extend(&snapshot[32..]);
+        seeds.push(("board", format!("files-{files}"), seed));
+    }
+    let mut seed = vec![8, 0];
+    seed.extend(&snapshot);
+    seeds.push(("board", "unsealed".into(), seed));
+    seeds
+}
+
+fn file(root: &Path, prefix: &str) -> std::path::PathBuf {
+    let files = std::fs::read_dir(root.join(DIRECTORY)).unwrap();
+    files
+        .map(|file| file.unwrap().path())
+        .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix))
+        .unwrap()
+}
