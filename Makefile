@@ -11,6 +11,7 @@ TORCH  ?= 1
 DEMO   ?=
 
 FUZZ_SECONDS ?= 60
+FUZZ_SEED ?= 1
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
 BIN     := $(VENV)/bin
@@ -118,7 +119,7 @@ fuzz: fuzz-build
 	@mkdir -p fuzz/artifacts $(FUZZ_TARGETS:%=fuzz/target/found/%)
 	@for target in $(FUZZ_TARGETS); do \
 	    echo "$$target, $(FUZZ_SECONDS) s"; \
-	    PROTEINFLEX_NUM_THREADS=1 $(FUZZ_BUILD)/$$target -max_total_time=$(FUZZ_SECONDS) \
+	    PROTEINFLEX_NUM_THREADS=1 $(FUZZ_BUILD)/$$target -max_total_time=$(FUZZ_SECONDS) -seed=$(FUZZ_SEED) \
 	        -max_len=6000 -timeout=20 -rss_limit_mb=2048 -artifact_prefix=fuzz/artifacts/$$target- \
 	        fuzz/target/found/$$target fuzz/corpus/$$target >fuzz/target/$$target.log 2>&1 \
 	        || { tail -40 fuzz/target/$$target.log; exit 1; }; \

@@ -38,10 +38,11 @@ pub fn checkpoint(data: &[u8]) {
     let (metadata, tree) = (range(), range());
     let values = [7; 100];
     let files = [("values", &values[..]), ("a.safetensors", input.rest)];
-    let mut manifest = Manifest::new("c", 1);
+    let mut manifest = Manifest::new("c", Vec::new());
     manifest.metadata = metadata;
     manifest.components.push(ComponentRecord {
         name: "a".into(),
+        values: "values".into(),
         tree,
         file: Some(files[1].0.into()),
         arrays: vec!["0".into(), "x".into()],
@@ -51,7 +52,12 @@ pub fn checkpoint(data: &[u8]) {
         manifest.files.push(FileRecord {
             name: name.into(),
             bytes: bytes.len() as u64,
-            checksum: format!("{:016x}", checksum(bytes)),
+            part_bytes: bytes.len().max(1) as u64,
+            checksums: bytes
+                .chunks(bytes.len().max(1))
+                .map(|part| format!("{:016x}", checksum(part)))
+                .collect(),
+            linked: false,
         });
     }
     place("checkpoint/manifest.json", &manifest.to_bytes().expect("it can be written"));

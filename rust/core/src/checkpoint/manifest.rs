@@ -198,6 +198,7 @@ impl Manifest {
                 text["files"] = serde_json::Value::Array(Vec::new());
                 let mut manifest: Self = serde_json::from_value(text).map_err(read_error)?;
                 manifest.files = files.into_iter().map(FileRecord::from).collect();
+                manifest.version = VERSION;
                 manifest
             }
             _ => serde_json::from_slice(text).map_err(read_error)?,

@@ -151,17 +151,23 @@ fn tree() -> Vec<u8> {
 }
 
 fn manifest() -> Vec<u8> {
-    let mut manifest = Manifest::new("step-1", 7);
+    let mut manifest = Manifest::new("step-1", Vec::new());
     manifest.metadata = (0, 10);
     manifest.components.push(ComponentRecord {
         name: "model".into(),
+        values: "values".into(),
         tree: (10, 20),
         file: Some("model.safetensors".into()),
         arrays: vec!["0".into(), "1".into()],
     });
     for name in ["values", "model.safetensors"] {
-        let checksum = "0123456789abcdef".into();
-        manifest.files.push(FileRecord { name: name.into(), bytes: 30, checksum });
+        manifest.files.push(FileRecord {
+            name: name.into(),
+            bytes: 30,
+            part_bytes: 16 << 20,
+            checksums: vec!["0123456789abcdef".into()],
+            linked: false,
+        });
     }
     let bytes = manifest.to_bytes().unwrap();
     // The target adds the seal.
