@@ -1,32 +1,67 @@
 //! Making room: the entries that were used least recently go first.
+//!
+//! What is pinned never goes. What somebody has open goes only when nothing else helps, and whoever has
+//! it reads on.
 
+use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::Cache;
 use super::layout::Key;
-use super::scan::Listed;
+use super::room::{BELIEVED_FOR, Room};
+use super::scan::{Listed, Scan};
+use crate::fs::{Owner, claim_unused};
 use crate::{Error, Result};
 
+/// What room is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The key it is, or will be, stored under.
+    pub key: Key,
+    /// How much it takes.
+    pub bytes: u64,
+    /// The file that it is in, or grows in.
+    pub file: &'a Path,
+    /// Whether it takes the place of what is stored under its key.
+    pub replaces: bool,
+    /// Whether it is so large that the directory is to be looked at, where its file may have been
+    /// counted as it grew.
+    pub look: bool,
+}
+
+/// Entries that can go, the one used least recently first, as they were when they were listed.
+///
+/// One that is still as it was then has been used before all others: they are as they were, or have
+/// been used since.
+#[derive(Debug)]
+pub struct Candidates {
+    listed: Instant,
+    queue: VecDeque<Listed>,
+}
+
+/// What a candidate turned out to be.
+enum Outcome {
+    /// It was evicted.
+    Gone,
+    /// It was no longer there.
+    Missing,
+    /// It was used since it was listed.
+    Used(SystemTime),
+    /// Somebody has it open.
+    Open,
+}
+
 impl Cache {
-    /// Evicts until a new entry of `bytes` fits, which replaces what is stored under its key. The
-    /// caller holds the lock, and publishes before it lets go of it.
+    /// Evicts until what is wanted fits; answers what all else uses then. The caller holds the lock,
+    /// and publishes before it lets go of it.
     ///
     /// Where it can't be made to fit, nothing is removed.
-    pub(super) fn make_room(&self, key: &Key, bytes: u64) -> Result<()> {
-        self.make_room_beside(key, bytes, 0)
-    }
-
-    /// Evicts until a trajectory that is being written can grow to `bytes`. A finished one of the
-    /// same key stays, and takes its room too.
-    pub(super) fn make_room_to_grow(&self, key: &Key, bytes: u64) -> Result<()> {
-        let finished = self.entry_path(key).symlink_metadata().map_or(0, |found| found.len());
-        self.make_room_beside(key, bytes, finished)
-    }
-
-    /// The same, where `kept` bytes under this key stay.
-    fn make_room_beside(&self, key: &Key, bytes: u64, kept: u64) -> Result<()> {
+    pub(super) fn make_room(&self, room: &mut Room, wanted: &Wanted<'_>) -> Result<u64> {
         let max_bytes = self.max_bytes()?;
+        let bytes = wanted.bytes;
         if bytes > max_bytes {
             return Err(Error::CacheFull(format!(
                 "the entry takes {bytes} bytes and the limit of {} is {max_bytes}: raise \
@@ -34,40 +69,67 @@ impl Cache {
                 self.directory().display()
             )));
         }
-        let (entries, unfinished) = self.scan()?;
-        let unfinished: u64 =
-            unfinished.iter().filter(|live| live.key != *key).map(|live| live.bytes).sum();
-        let others: Vec<Listed> = entries.into_iter().filter(|entry| entry.key != *key).collect();
-        let used = unfinished + kept + others.iter().map(|entry| entry.bytes).sum::<u64>();
-        self.evict(others, (used + bytes).saturating_sub(max_bytes), bytes, max_bytes)
+        if let Some(used) = room.used().filter(|_| !wanted.look) {
+            let replaced = if wanted.replaces { self.stored_bytes(&wanted.key) } else { 0 };
+            let others = used.saturating_sub(replaced);
+            let excess = (others + bytes).saturating_sub(max_bytes);
+            if excess == 0 {
+                return Ok(others);
+            }
+            let freed = self.evict_listed(room, &wanted.key, excess)?;
+            if freed >= excess {
+                return Ok(others.saturating_sub(freed));
+            }
+        }
+        let scan = self.scan()?;
+        let is_other = |entry: &&Listed| !wanted.replaces || entry.key != wanted.key;
+        let growing = scan.growing.iter().filter(|file| file.path != wanted.file);
+        let entries = scan.entries().filter(is_other).map(|entry| entry.bytes);
+        let others = entries.sum::<u64>() + growing.map(|file| file.bytes).sum::<u64>();
+        let mut excess = (others + bytes).saturating_sub(max_bytes);
+        let mut freed = 0;
+        if excess > 0 {
+            freed = self.remove_abandoned_files(&scan)?;
+            excess = excess.saturating_sub(freed);
+        }
+        if excess > 0 {
+            room.forget();
+            freed += self.evict(&scan, Some(&wanted.key), excess, bytes, max_bytes)?.bytes;
+        }
+        let others = others.saturating_sub(freed);
+        room.found(others);
+        Ok(others)
     }
 
-    /// Evicts down to `max_bytes`, as far as pins allow. The caller holds the lock.
-    pub(super) fn shrink_to(&self, max_bytes: u64) -> Result<()> {
-        let entries = self.entries()?;
+    /// Evicts down to `max_bytes`, as far as pins allow; answers how many entries that took.
+    pub(super) fn shrink_to(&self, room: &mut Room, max_bytes: u64) -> Result<usize> {
+        room.forget();
+        let scan = self.scan_afresh()?;
         let pins = self.pins()?;
-        let used: u64 = entries.iter().map(|entry| entry.bytes).sum();
-        let removable: u64 = entries
-            .iter()
-            .filter(|entry| !pins.contains(&entry.key))
-            .map(|entry| entry.bytes)
-            .sum();
-        self.evict(entries, used.saturating_sub(max_bytes).min(removable), 0, max_bytes)
+        let used: u64 = scan.entries().map(|entry| entry.bytes).sum();
+        let removable = scan.entries().filter(|entry| !pins.contains(&entry.key));
+        let removable: u64 = removable.map(|entry| entry.bytes).sum();
+        let excess = used.saturating_sub(max_bytes).min(removable);
+        Ok(self.evict(&scan, None, excess, 0, max_bytes)?.entries)
     }
 
+    /// Evicts at least `excess` bytes of what was found, but never what is stored under `except`.
     fn evict(
         &self,
-        mut entries: Vec<Listed>,
+        scan: &Scan,
+        except: Option<&Key>,
         excess: u64,
         bytes: u64,
         max_bytes: u64,
-    ) -> Result<()> {
+    ) -> Result<Freed> {
+        let mut freed = Freed::default();
         if excess == 0 {
-            return Ok(());
+            return Ok(freed);
         }
         let pins = self.pins()?;
-        entries.retain(|entry| !pins.contains(&entry.key));
-        let removable: u64 = entries.iter().map(|entry| entry.bytes).sum();
+        let may_go = |entry: &&Listed| Some(&entry.key) != except && !pins.contains(&entry.key);
+        let mut listed: Vec<Listed> = scan.entries().filter(may_go).cloned().collect();
+        let removable: u64 = listed.iter().map(|entry| entry.bytes).sum();
         if removable < excess {
             return Err(Error::CacheFull(format!(
                 "{bytes} bytes don't fit into {}: of its {max_bytes} bytes, all but {removable} are \
@@ -76,32 +138,134 @@ impl Cache {
                 self.directory().display(),
             )));
         }
-        entries.sort_by(|one, other| {
-            one.last_used.cmp(&other.last_used).then_with(|| one.key.cmp(&other.key))
-        });
-        // Entries that somebody began to use since they were listed go only if nothing else helps.
-        let (used_meanwhile, idle): (Vec<_>, Vec<_>) =
-            entries.into_iter().partition(|entry| last_used(&entry.path) != Some(entry.last_used));
-        let mut freed = 0;
-        for entry in idle.into_iter().chain(used_meanwhile) {
-            if freed >= excess {
-                break;
-            }
-            match self.storage.remove_file(&entry.path) {
-                Ok(()) => {
-                    self.counters.evictions.fetch_add(1, Ordering::Relaxed);
-                    log::debug!("evicted {} ({} bytes)", entry.key, entry.bytes);
+        in_order_of_use(&mut listed);
+        let mut queue = VecDeque::from(listed);
+        let mut spared = Vec::new();
+        while freed.bytes < excess
+            && let Some(mut entry) = queue.pop_front()
+        {
+            match self.try_evict(&entry, false)? {
+                // Its room is free, whoever removed it.
+                Outcome::Gone | Outcome::Missing => freed.add(&entry),
+                Outcome::Used(since) => {
+                    entry.last_used = since;
+                    spared.push(entry);
                 }
-                // Somebody removed it meanwhile: its room is free all the same.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::io("evict", &entry.path, error)),
+                Outcome::Open => spared.push(entry),
             }
-            freed += entry.bytes;
         }
-        Ok(())
+        // What is open, or was used since, goes only if nothing else helps.
+        in_order_of_use(&mut spared);
+        for entry in &spared {
+            if freed.bytes < excess {
+                self.try_evict(entry, true)?;
+                freed.add(entry);
+            }
+        }
+        if let Ok(mut candidates) = self.candidates.try_lock() {
+            *candidates = Some(Candidates { listed: Instant::now(), queue });
+        }
+        Ok(freed)
+    }
+
+    /// Evicts up to `excess` bytes of what was listed for an earlier store.
+    fn evict_listed(&self, room: &mut Room, except: &Key, excess: u64) -> Result<u64> {
+        let mut freed = Freed::default();
+        // A forked child must not wait for a thread that it does not have, so nobody waits.
+        let Ok(mut candidates) = self.candidates.try_lock() else { return Ok(0) };
+        let recent =
+            |found: &&mut Candidates| found.listed.elapsed() < Duration::from_secs(BELIEVED_FOR);
+        let Some(candidates) = candidates.as_mut().filter(recent) else { return Ok(0) };
+        let mut open = Vec::new();
+        while freed.bytes < excess
+            && let Some(entry) = candidates.queue.pop_front()
+        {
+            let is_pinned = self.layout.pin(&entry.key).symlink_metadata().is_ok();
+            if is_pinned || entry.key == *except {
+                continue;
+            }
+            match self.try_evict(&entry, false)? {
+                Outcome::Gone => {
+                    let used = room.used().unwrap_or_default().saturating_sub(entry.bytes);
+                    room.change(used, || Ok(()))?;
+                    freed.add(&entry);
+                }
+                Outcome::Missing | Outcome::Used(_) => {}
+                Outcome::Open => open.push(entry),
+            }
+        }
+        open.into_iter().rev().for_each(|entry| candidates.queue.push_front(entry));
+        Ok(freed.bytes)
+    }
+
+    /// Evicts an entry that is as it was listed and that nobody has open, or `whatever` it is.
+    fn try_evict(&self, entry: &Listed, whatever: bool) -> Result<Outcome> {
+        let path = self.entry_path(&entry.key);
+        let mut claim = None;
+        if !whatever {
+            match path.symlink_metadata().and_then(|found| found.modified()) {
+                Ok(since) if since != entry.last_used => return Ok(Outcome::Used(since)),
+                Ok(_) => {}
+                Err(_) => return Ok(Outcome::Missing),
+            }
+            match claim_unused(&path) {
+                Ok(None) => return Ok(Outcome::Open),
+                Ok(claimed) => claim = claimed,
+                // Somebody else's file can't be opened, and may be removed all the same.
+                Err(_) => {}
+            }
+        }
+        let removed = self.storage.remove_file(&path);
+        // Held until it has no name any more: nobody begins to use it in between.
+        drop(claim);
+        match removed {
+            Ok(()) => {
+                self.counters.evictions.fetch_add(1, Ordering::Relaxed);
+                log::debug!("evicted {} ({} bytes)", entry.key, entry.bytes);
+                Ok(Outcome::Gone)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Outcome::Missing),
+            Err(error) => Err(Error::io("evict", &path, error)),
+        }
+    }
+
+    /// Removes what dead writers left; answers how many bytes that was.
+    fn remove_abandoned_files(&self, scan: &Scan) -> Result<u64> {
+        let mut freed = 0;
+        for file in &scan.growing {
+            if file.owner.as_ref().is_some_and(Owner::is_gone) {
+                match self.storage.remove_file(&file.path) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(Error::io("remove", &file.path, error)),
+                }
+                freed += file.bytes;
+            }
+        }
+        Ok(freed)
+    }
+
+    fn stored_bytes(&self, key: &Key) -> u64 {
+        self.entry_path(key).symlink_metadata().map_or(0, |found| found.len())
     }
 }
 
-fn last_used(path: &std::path::Path) -> Option<std::time::SystemTime> {
-    path.symlink_metadata().and_then(|metadata| metadata.modified()).ok()
+/// What was evicted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Freed {
+    bytes: u64,
+    entries: usize,
+}
+
+impl Freed {
+    fn add(&mut self, entry: &Listed) {
+        self.bytes += entry.bytes;
+        self.entries += 1;
+    }
+}
+
+fn in_order_of_use(entries: &mut [Listed]) {
+    entries.sort_by(|one, other| {
+        one.last_used.cmp(&other.last_used).then_with(|| one.key.cmp(&other.key))
+    });
 }

@@ -7,7 +7,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
 use super::layout::Key;
-use crate::fs::touch;
 use crate::trajectory::Entry;
 use crate::{Error, Result};
 
@@ -84,7 +83,7 @@ impl Cache {
                 format!("it belongs to {:?}, which has another key", head.data_id),
             ));
         }
-        Ok(OpenEntry { key: key.clone(), entry, inode, reported: AtomicBool::new(false) })
+        Ok(OpenEntry { key: *key, entry, inode, reported: AtomicBool::new(false) })
     }
 
     fn open_entry(&self, key: &Key) -> Result<OpenEntry> {
@@ -92,7 +91,7 @@ impl Cache {
         match self.open_entry_quietly(key) {
             Ok(opened) => {
                 // Evicted between the two: what is open stays readable.
-                let _ = touch(&path);
+                let _ = self.clock.touch(&path);
                 Ok(opened)
             }
             Err(error) => {
@@ -119,13 +118,16 @@ impl Cache {
         let path = self.entry_path(key);
         // Held, so that what is moved is what was met and not what is being published. A directory
         // that can't be locked can't be changed either, and the rename will say so.
-        let _lock = self.lock().ok();
+        let mut room = self.lock().ok();
         if met.is_none() || inode(&path) != met {
             // Another process was faster, or has stored it anew.
             return;
         }
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let aside = self.layout.set_aside().join(format!("{key}-{time}.damaged"));
+        if let Some(room) = &mut room {
+            room.forget();
+        }
         match self.storage.rename(&path, &aside) {
             Ok(()) => log::warn!("{error}; it was set aside as {}", aside.display()),
             Err(failed) => log::warn!("{error}; it can't be set aside: {failed}"),

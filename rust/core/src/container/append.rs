@@ -49,6 +49,11 @@ impl Appender {
         &self.path
     }
 
+    /// The file, to keep something with it.
+    pub fn file(&self) -> &std::fs::File {
+        self.file.file()
+    }
+
     /// Bytes of the file.
     pub fn end(&self) -> u64 {
         self.end

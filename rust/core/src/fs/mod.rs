@@ -5,6 +5,8 @@
 //! ([`PendingFile`], [`PendingDir`]), one lock ([`FileLock`]), one mapped file ([`MappedFile`]),
 //! one shared mapping ([`SharedMap`]), one rule that turns names into paths ([`names`]).
 
+mod attribute;
+mod lease;
 mod lock;
 mod mapped;
 pub mod names;
@@ -17,13 +19,15 @@ mod storage;
 pub mod testing;
 mod unsynced;
 
+pub use attribute::{keep_number, keep_number_at, number_of};
+pub use lease::{claim_unused, mark_in_use};
 pub use lock::{FileLock, LockKind};
 pub use mapped::{MappedFile, PrivateMap};
 pub use owner::Owner;
 pub use publish::{
     PendingDir, PendingFile, publish_bytes, remove_abandoned, remove_tree, set_aside_name,
 };
-pub use recency::{is_on_network, touch};
+pub use recency::{Clock, is_on_network};
 pub use shared::SharedMap;
 pub use storage::{Disk, Storage, StorageFile, memory_file, write_all_at};
 pub use unsynced::UnsyncedDisk;

@@ -20,4 +20,4 @@ pub use crate::container::{
 pub use reader::Entry;
 pub use select::Frames;
 pub use verify::{ChunkReport, Report};
-pub use writer::EntryWriter;
+pub use writer::{EntryWriter, RAW_BYTES};
