@@ -87,6 +87,7 @@ class DataHandler:
         precision: float | None = None,
         profile: str = "default",
         verify: bool = True,
+        durable: bool = True,
     ) -> Self: ...
     @property
     def cache_dir(self) -> os.PathLike[str]: ...

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use numpy::PyUntypedArrayMethods;
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key, default_directory, kind_of};
-use proteinflex_core::fs::Disk;
+use proteinflex_core::fs::{Disk, Storage, UnsyncedDisk};
 use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Kind, Profile};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
@@ -46,6 +46,10 @@ use crate::value::{Policy, flatten, flatten_with_fields};
 ///     Fast to read, or smallest.
 /// verify : bool
 ///     Whether checksums are verified when data is read.
+/// durable : bool
+///     Whether a store returns only once a power cut can't lose it. Without, it is as safe from the end
+///     of the process, and after a power cut an entry of the last seconds may be missing or damaged,
+///     which is noticed when it is loaded.
 ///
 /// Raises
 /// ------
@@ -65,9 +69,9 @@ impl DataHandler {
     #[new]
     #[pyo3(
         signature = (cache_dir=None, max_cache_size=None, enable_compression=true, *, precision=None,
-                     profile=None, verify=true),
+                     profile=None, verify=true, durable=true),
         text_signature = "(cache_dir=None, max_cache_size=100.0, enable_compression=True, *, \
-                          precision=None, profile='default', verify=True)"
+                          precision=None, profile='default', verify=True, durable=True)"
     )]
     fn new(
         py: Python<'_>,
@@ -77,6 +81,7 @@ impl DataHandler {
         precision: Option<&Bound<'_, PyAny>>,
         profile: Option<&Bound<'_, PyAny>>,
         verify: bool,
+        durable: bool,
     ) -> PyResult<Self> {
         let directory = match cache_dir {
             Some(directory) => argument::path(directory, "cache_dir")?,
@@ -88,8 +93,9 @@ impl DataHandler {
             precision: precision.map(precision_of).transpose()?,
             profile: profile.map_or(Ok(Profile::Default), profile_of)?,
         };
-        let cache =
-            py.detach(|| Cache::open(Arc::new(Disk), &directory, max_bytes)).map_err(to_python)?;
+        let storage: Arc<dyn Storage> =
+            if durable { Arc::new(Disk) } else { Arc::new(UnsyncedDisk) };
+        let cache = py.detach(|| Cache::open(storage, &directory, max_bytes)).map_err(to_python)?;
         Ok(Self { cache: Arc::new(cache), encoding, verify })
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Cache;
 use super::layout::Key;
 use super::room::{BELIEVED_FOR, Room};
-use super::scan::{Listed, Scan};
+use super::scan::{Growing, Listed, Scan};
 use crate::fs::{Owner, claim_unused};
 use crate::{Error, Result};
 
@@ -83,13 +83,14 @@ impl Cache {
         }
         let scan = self.scan()?;
         let is_other = |entry: &&Listed| !wanted.replaces || entry.key != wanted.key;
-        let growing = scan.growing.iter().filter(|file| file.path != wanted.file);
+        let counts = |file: &&Growing| file.path != wanted.file && file.counts(max_bytes);
+        let growing = scan.growing.iter().filter(counts);
         let entries = scan.entries().filter(is_other).map(|entry| entry.bytes);
         let others = entries.sum::<u64>() + growing.map(|file| file.bytes).sum::<u64>();
         let mut excess = (others + bytes).saturating_sub(max_bytes);
         let mut freed = 0;
         if excess > 0 {
-            freed = self.remove_abandoned_files(&scan)?;
+            freed = self.remove_abandoned_files(&scan, max_bytes)?;
             excess = excess.saturating_sub(freed);
         }
         if excess > 0 {
@@ -229,8 +230,8 @@ impl Cache {
         }
     }
 
-    /// Removes what dead writers left; answers how many bytes that was.
-    fn remove_abandoned_files(&self, scan: &Scan) -> Result<u64> {
+    /// Removes what dead writers left; answers how many bytes of it counted.
+    fn remove_abandoned_files(&self, scan: &Scan, max_bytes: u64) -> Result<u64> {
         let mut freed = 0;
         for file in &scan.growing {
             if file.owner.as_ref().is_some_and(Owner::is_gone) {
@@ -239,7 +240,7 @@ impl Cache {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(Error::io("remove", &file.path, error)),
                 }
-                freed += file.bytes;
+                freed += if file.counts(max_bytes) { file.bytes } else { 0 };
             }
         }
         Ok(freed)

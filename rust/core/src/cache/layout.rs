@@ -181,14 +181,9 @@ impl Layout {
         self.root.join("locks")
     }
 
-    /// The lock of whoever makes room.
+    /// The lock of whoever makes room, in which it is noted what is used.
     pub fn room_lock(&self) -> PathBuf {
         self.root.join("locks").join("room")
-    }
-
-    /// What is known to be used.
-    pub fn usage(&self) -> PathBuf {
-        self.root.join("locks").join("usage")
     }
 
     /// The limit.

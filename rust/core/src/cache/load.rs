@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
 use super::layout::Key;
+use crate::fs::{Content, mark_in_use};
 use crate::trajectory::Entry;
 use crate::{Error, Result};
 
@@ -15,7 +16,6 @@ use crate::{Error, Result};
 pub struct OpenEntry {
     key: Key,
     entry: Entry,
-    inode: Option<u64>,
     /// Whether damage of it was met already: that counts once, however often it is met.
     reported: AtomicBool,
 }
@@ -63,8 +63,7 @@ impl Cache {
             return Err(self.not_found(key.as_str()));
         }
         let path = self.entry_path(key);
-        let inode = inode(&path);
-        let entry = match Entry::open(&path) {
+        let entry = match Content::open(&path, self.clock).and_then(Entry::of) {
             Ok(entry) => entry,
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 return Err(self.not_found(key.as_str()));
@@ -83,13 +82,17 @@ impl Cache {
                 format!("it belongs to {:?}, which has another key", head.data_id),
             ));
         }
-        Ok(OpenEntry { key: *key, entry, inode, reported: AtomicBool::new(false) })
+        Ok(OpenEntry { key: *key, entry, reported: AtomicBool::new(false) })
     }
 
     fn open_entry(&self, key: &Key) -> Result<OpenEntry> {
         let path = self.entry_path(key);
         match self.open_entry_quietly(key) {
             Ok(opened) => {
+                if let Some(file) = opened.entry.content().file() {
+                    // Where it can't be marked, it may be evicted sooner, no more.
+                    let _ = mark_in_use(file);
+                }
                 // Evicted between the two: what is open stays readable.
                 let _ = self.clock.touch(&path);
                 Ok(opened)
@@ -106,7 +109,8 @@ impl Cache {
     pub fn report(&self, opened: &OpenEntry, error: &Error) {
         if matches!(error, Error::Corrupt { .. }) && !opened.reported.swap(true, Ordering::Relaxed)
         {
-            self.set_aside_if_damaged(&opened.key, opened.inode, error);
+            let inode = opened.entry.content().inode();
+            self.set_aside_if_damaged(&opened.key, Some(inode), error);
         }
     }
 

@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 
 use super::{Cache, HeldLock};
 use crate::container::bytes::u64_at;
-use crate::fs::LockKind;
+use crate::fs::{FileLock, LockKind};
 use crate::{Result, checksum};
 
 /// How long a record is believed after its directory was looked at, in seconds.
@@ -23,12 +23,10 @@ pub const BELIEVED_FOR: u64 = 60;
 const MAGIC: [u8; 8] = *b"PFXusage";
 const RECORD: usize = 32;
 
-/// The lock, and the record.
+/// The lock, in whose file the record is.
 #[derive(Debug)]
 pub struct Room {
-    _lock: HeldLock,
-    /// Missing where it can't be opened: then nothing is ever known.
-    file: Option<File>,
+    lock: HeldLock,
     known: Option<Known>,
 }
 
@@ -42,18 +40,23 @@ struct Known {
 impl Cache {
     /// Waits for the right to change what is used.
     pub(super) fn lock(&self) -> Result<Room> {
-        let lock = HeldLock::acquire(&self.layout.room_lock(), LockKind::Exclusive)?;
-        let file = OpenOptions::new()
+        let path = self.layout.room_lock();
+        let no_follow = OFlags::NOFOLLOW.bits() as i32;
+        let lock = match OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o666)
-            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
-            .open(self.layout.usage())
-            .ok();
-        let known = file.as_ref().and_then(read);
-        Ok(Room { _lock: lock, file, known })
+            .custom_flags(no_follow)
+            .open(&path)
+        {
+            Ok(file) => HeldLock::of(FileLock::wait(file, &path, LockKind::Exclusive)?),
+            // Another user's file can be locked, and what is in it be read.
+            Err(_) => HeldLock::acquire(&path, LockKind::Exclusive)?,
+        };
+        let known = lock.file().and_then(read);
+        Ok(Room { lock, known })
     }
 }
 
@@ -63,19 +66,27 @@ impl Room {
         self.known.map(|known| known.used)
     }
 
-    /// Makes known what somebody who looked has found.
+    /// Notes what somebody who looked has found.
     pub fn found(&mut self, used: u64) {
         self.known = Some(Known { used, looked: now() });
         self.write();
     }
 
-    /// Runs a step after which `used` is used. Nothing is known where it doesn't end well.
+    /// Runs a step after which `used` is used. Should it be interrupted, what is noted is too much rather
+    /// than too little.
     pub fn change<T>(&mut self, used: u64, step: impl FnOnce() -> Result<T>) -> Result<T> {
         let before = self.known;
-        self.forget();
-        let result = step()?;
-        self.known = before.map(|known| Known { used, ..known });
-        self.write();
+        let after = before.map(|known| Known { used, ..known });
+        let grows = before.is_some_and(|before| before.used < used);
+        if grows {
+            self.known = after;
+            self.write();
+        }
+        let result = step().inspect_err(|_| self.forget())?;
+        if !grows {
+            self.known = after;
+            self.write();
+        }
         Ok(result)
     }
 
@@ -86,7 +97,7 @@ impl Room {
     }
 
     fn write(&self) {
-        let Some(file) = &self.file else { return };
+        let Some(file) = self.lock.file() else { return };
         let mut record = [0; RECORD];
         if let Some(known) = self.known {
             record[..8].copy_from_slice(&MAGIC);
@@ -95,8 +106,7 @@ impl Room {
             let sum = checksum(&record[..24]);
             record[24..].copy_from_slice(&sum.to_le_bytes());
         }
-        // One that can't be written is not believed: neither half of a record nor an old one that is
-        // too long ago has a place to hide.
+        // Where it can't be written, what it says is wrong for a minute at most.
         let _ = file.write_all_at(&record, 0);
     }
 }

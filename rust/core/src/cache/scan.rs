@@ -17,6 +17,7 @@ use rayon::prelude::*;
 
 use super::Cache;
 use super::layout::{Key, SUFFIX, WRITING};
+use super::store::growth_step;
 use crate::fs::{Clock, Owner, keep_number_at, number_of};
 use crate::trajectory::RAW_BYTES;
 use crate::{Error, Result, threads};
@@ -45,6 +46,14 @@ pub struct Growing {
     pub owner: Option<Owner>,
     pub bytes: u64,
     pub last_used: SystemTime,
+}
+
+impl Growing {
+    /// Whether it counts towards a limit: trajectories that are being written do, and stores in
+    /// progress once they are so large that they make room as they grow.
+    pub fn counts(&self, max_bytes: u64) -> bool {
+        self.trajectory.is_some() || self.bytes > growth_step(max_bytes)
+    }
 }
 
 /// What tells one state of a folder from a later one.
@@ -91,10 +100,10 @@ impl Scan {
         self.growing.iter().filter_map(|file| Some((file, file.trajectory?)))
     }
 
-    /// What everything takes: entries, trajectories that are being written, and stores in progress.
-    pub fn used_bytes(&self) -> u64 {
-        let growing = self.growing.iter().map(|file| file.bytes);
-        self.entries().map(|entry| entry.bytes).chain(growing).sum()
+    /// What counts towards a limit.
+    pub fn used_bytes(&self, max_bytes: u64) -> u64 {
+        let growing = self.growing.iter().filter(|file| file.counts(max_bytes));
+        self.entries().map(|entry| entry.bytes).chain(growing.map(|file| file.bytes)).sum()
     }
 }
 

@@ -49,7 +49,11 @@ pub fn read_if_changed(
     layout: &Layout,
     remembered: &mut Option<Remembered>,
 ) -> Result<Option<u64>> {
-    let Ok(found) = layout.settings().symlink_metadata() else { return read(layout) };
+    let found = match layout.settings().symlink_metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(_) => return read(layout),
+    };
     let file = (found.ino(), found.len(), found.ctime(), found.ctime_nsec());
     match remembered {
         Some(known) if known.file == file => Ok(known.max_bytes),

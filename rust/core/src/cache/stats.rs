@@ -92,7 +92,7 @@ impl Cache {
             }
         }
         stats.unfinished = scan.unfinished().count() as u64;
-        stats.used_bytes = scan.used_bytes();
+        stats.used_bytes = scan.used_bytes(stats.max_bytes);
         stats.set_aside = super::scan::list(&self.layout.set_aside())?.len() as u64;
         stats.hits = self.counters.hits.load(Ordering::Relaxed);
         stats.misses = self.counters.misses.load(Ordering::Relaxed);

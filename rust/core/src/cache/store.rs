@@ -20,6 +20,7 @@ pub struct PendingEntry<'a> {
     writer: Option<EntryWriter>,
     /// Up to this size, room has been made; 0 as long as it is made at the end.
     room: u64,
+    published: bool,
 }
 
 /// A trajectory that is written frame by frame; what is flushed survives any crash.
@@ -38,9 +39,11 @@ const GROWTH_PART: u64 = 64;
 /// but of no less and no more than this many bytes.
 const GROWTH: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
 
-/// Stores of more than this make room as they grow, in blocks of this many bytes uncompressed; smaller
-/// ones when they are published.
-const AT_ONCE: u64 = 64 << 20;
+/// In which steps room is made for what grows. A store of no more than one makes room when it is
+/// published.
+pub fn growth_step(max_bytes: u64) -> u64 {
+    (max_bytes / GROWTH_PART).clamp(*GROWTH.start(), *GROWTH.end())
+}
 
 /// What grows, and where.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +72,8 @@ impl Cache {
             .create_new(&temporary)
             .map_err(|error| Error::io("create", &temporary, error))?;
         // From here on the file is removed again, whatever happens.
-        let mut pending = PendingEntry { cache: self, key, temporary, writer: None, room: 0 };
+        let mut pending =
+            PendingEntry { cache: self, key, temporary, writer: None, room: 0, published: false };
         let head = head(kind, data_id, metadata);
         pending.writer = Some(EntryWriter::create(file, &pending.temporary, &head, encoding)?);
         Ok(pending)
@@ -162,8 +166,7 @@ impl Cache {
         if bytes + estimate <= room {
             return Ok(room);
         }
-        let step = (max_bytes / GROWTH_PART).clamp(*GROWTH.start(), *GROWTH.end());
-        let step = step.min(max_bytes.saturating_sub(bytes)).max(1);
+        let step = growth_step(max_bytes).min(max_bytes.saturating_sub(bytes)).max(1);
         let wanted = bytes + estimate.max(step);
         let Growth { key, file, replaces } = growth;
         let mut room = self.lock()?;
@@ -233,13 +236,14 @@ impl PendingEntry<'_> {
     pub fn append(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
         let raw_bytes = fields.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
         let so_far = self.writer().raw_bytes();
-        if self.room == 0 && so_far + raw_bytes <= AT_ONCE {
+        let step = growth_step(self.cache.max_bytes()?);
+        if self.room == 0 && so_far + raw_bytes <= step {
             return self.writer().append(n_frames, fields);
         }
         // What is stored as it is stays in one piece, to be viewed in place.
         let is_plain = !self.writer().encoding().compress;
         let frame_bytes = (raw_bytes / n_frames.max(1)).max(1);
-        let block = if is_plain { n_frames } else { (AT_ONCE / frame_bytes).max(1) };
+        let block = if is_plain { n_frames } else { (step / frame_bytes).max(1) };
         let mut done = 0;
         while done < n_frames {
             let count = block.min(n_frames - done);
@@ -271,15 +275,17 @@ impl PendingEntry<'_> {
             writer.finish(tree)?;
         }
         self.cache.publish(&self.key, &self.temporary, self.room > 0)?;
+        self.published = true;
         Ok(self.key)
     }
 }
 
 impl Drop for PendingEntry<'_> {
     fn drop(&mut self) {
-        // After publishing there is nothing under this name. Otherwise, best effort: what stays
-        // behind is litter that names its owner.
-        let _ = self.cache.storage.remove_file(&self.temporary);
+        if !self.published {
+            // Best effort: what stays behind is litter that names its owner.
+            let _ = self.cache.storage.remove_file(&self.temporary);
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! one shared mapping ([`SharedMap`]), one rule that turns names into paths ([`names`]).
 
 mod attribute;
+mod content;
 mod lease;
 mod lock;
 mod mapped;
@@ -20,6 +21,7 @@ pub mod testing;
 mod unsynced;
 
 pub use attribute::{keep_number, keep_number_at, number_of};
+pub use content::Content;
 pub use lease::{claim_unused, mark_in_use};
 pub use lock::{FileLock, LockKind};
 pub use mapped::{MappedFile, PrivateMap};
