@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, SupportsIndex, final
 
@@ -170,6 +170,9 @@ class Trajectory:
     def stored_bytes(self) -> int: ...
     @property
     def chunk_frames(self) -> int: ...
+    def iter_chunks(
+        self, n_frames: int | None = None, *, field: str = "frames"
+    ) -> Iterator[NDArray[Any]]: ...
     def read(
         self,
         start: int | None = None,

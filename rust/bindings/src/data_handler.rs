@@ -73,6 +73,7 @@ impl DataHandler {
         text_signature = "(cache_dir=None, max_cache_size=100.0, enable_compression=True, *, \
                           precision=None, profile='default', verify=True, durable=True)"
     )]
+    #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
     fn new(
         py: Python<'_>,
         cache_dir: Option<&Bound<'_, PyAny>>,

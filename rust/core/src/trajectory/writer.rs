@@ -22,6 +22,10 @@ const CHUNKS_AT_ONCE: u64 = 4;
 /// A short chunk of this part of a whole one's frames costs little in size, and stays.
 const LONG_ENOUGH: u64 = 8;
 
+/// Smaller arrays are stored as they are: coding them takes longer than all else, and a file takes up
+/// whole blocks of 4096 bytes.
+const WORTH_CODING: usize = 4096;
+
 /// The attribute of a finished file that tells what it would take uncompressed.
 pub const RAW_BYTES: &str = "raw_bytes";
 
@@ -122,7 +126,7 @@ impl EntryWriter {
         if bytes.is_empty() {
             return Ok(number);
         }
-        if !self.encoding.compress {
+        if !self.encoding.compress || bytes.len() < WORTH_CODING {
             let target = Target::Array(number);
             let whole = (0, spec.elements());
             self.add(data_header(target, whole, (0, 1), bytes.len() as u64), bytes)?;
