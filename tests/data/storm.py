@@ -287,7 +287,7 @@ def small_disk() -> dict[str, int]:
                 try:
                     stored.append(handler.store_structure(structure(number, 1), str(number)))
                 except OSError as error:
-                    assert error.errno == errno.ENOSPC, error
+                    expect(error, errno.ENOSPC)
                     full += 1
                     if full == 5:
                         break
@@ -302,7 +302,7 @@ def small_disk() -> dict[str, int]:
             done["entries intact after it"] += len(stored)
             mount("-o", "remount,ro", str(path))
             reader = DataHandler(path)
-            for key in reader.keys():
+            for key in set(reader.keys()):
                 check(reader.load_data(key))
                 done["read from a read-only disk"] += 1
             assert reader.get_cache_stats()["entries"] == len(reader.keys())
@@ -316,10 +316,16 @@ def small_disk() -> dict[str, int]:
                     refused()
                     raise AssertionError("changed a read-only disk")
                 except OSError as error:
-                    assert error.errno == errno.EROFS, error
+                    expect(error, errno.EROFS)
                     done["refused by a read-only disk"] += 1
             subprocess.run(["umount", "-l", str(path)], check=True)
     return dict(done)
+
+
+def expect(error: OSError, number: int) -> None:
+    """Check which error it was."""
+    if error.errno != number:
+        raise error
 
 
 def mount(*arguments: str) -> None:

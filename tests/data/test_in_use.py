@@ -43,9 +43,9 @@ def test_an_entry_that_another_process_has_open_is_evicted_only_if_nothing_else_
         store(handler, number)
     assert oldest in handler, "others could be evicted"
     assert handler.key_for("1") not in handler
-    for key in handler.keys():
-        if key != oldest:
-            handler.pin(key)
+    others = set(handler.keys()) - {oldest}
+    for key in others:
+        handler.pin(key)
     handler.unpin(store(handler, 12))
     assert oldest not in handler or handler.key_for("12") in handler
     for number in range(13, 16):
@@ -88,10 +88,12 @@ def test_a_forked_child_holds_what_its_parent_had_open(tmp_path):
     oldest = store(handler, 0)
     trajectory = handler.open(oldest)
     pipe, child_end = multiprocessing.Pipe()
+    open_ones = [trajectory]
     child = multiprocessing.get_context("fork").Process(
-        target=lambda: child_end.recv() and np.testing.assert_array_equal(trajectory[:], frames(0))
+        target=read_when_told, args=(child_end, open_ones)
     )
     child.start()
+    open_ones.clear()
     del trajectory
     for number in range(1, 8):
         store(handler, number)
@@ -99,6 +101,11 @@ def test_a_forked_child_holds_what_its_parent_had_open(tmp_path):
     pipe.send(True)
     child.join(60)
     assert child.exitcode == 0
+
+
+def read_when_told(pipe, open_ones):
+    pipe.recv()
+    np.testing.assert_array_equal(open_ones[0][:], frames(0))
 
 
 def test_what_a_dead_store_has_left_makes_room_first(tmp_path):

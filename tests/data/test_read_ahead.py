@@ -77,11 +77,10 @@ def test_damage_surfaces_after_the_frames_before_it(tmp_path):
         byte = opened.read(1)[0]
         opened.seek(-1, 1)
         opened.write(bytes([byte ^ 1]))
-    given = []
+    given: list = []
     chunks = trajectory.iter_chunks()
     with pytest.raises(CorruptDataError, match="chunk"):
-        for chunk in chunks:
-            given.append(chunk)
+        given.extend(chunk for chunk in chunks)
     found = np.concatenate(given)
     assert 0 < len(found) < 500
     np.testing.assert_array_equal(found, FRAMES[: len(found)])
