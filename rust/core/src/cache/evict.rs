@@ -3,11 +3,11 @@
 //! What is pinned never goes. What somebody has open goes only when nothing else helps, and whoever has
 //! it reads on.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::Cache;
 use super::layout::Key;
@@ -32,14 +32,24 @@ pub struct Wanted<'a> {
     pub look: bool,
 }
 
-/// Entries that can go, the one used least recently first, as they were when they were listed.
+/// Entries that can go, the one used least recently first, as they were when they were looked at.
 ///
-/// One that is still as it was then has been used before all others: they are as they were, or have
-/// been used since.
+/// One that is still as it was then, and was used before the listing, was used before all others: they
+/// are as they were, or have been used since, or have come since.
 #[derive(Debug)]
 pub struct Candidates {
-    listed: Instant,
-    queue: VecDeque<Listed>,
+    listed: SystemTime,
+    queue: Queue,
+}
+
+type Queue = BTreeMap<(SystemTime, Key), Listed>;
+
+/// What was found in the directory, and when.
+#[derive(Debug, Clone, Copy)]
+struct Found<'a> {
+    scan: &'a Scan,
+    listed: SystemTime,
+    max_bytes: u64,
 }
 
 /// What a candidate turned out to be.
@@ -81,6 +91,7 @@ impl Cache {
                 return Ok(others.saturating_sub(freed));
             }
         }
+        let listed = SystemTime::now();
         let scan = self.scan()?;
         let is_other = |entry: &&Listed| !wanted.replaces || entry.key != wanted.key;
         let counts = |file: &&Growing| file.path != wanted.file && file.counts(max_bytes);
@@ -95,7 +106,8 @@ impl Cache {
         }
         if excess > 0 {
             room.forget();
-            freed += self.evict(&scan, Some(&wanted.key), excess, bytes, max_bytes)?.bytes;
+            let found = Found { scan: &scan, listed, max_bytes };
+            freed += self.evict(&found, Some(&wanted.key), excess, bytes)?.bytes;
         }
         let others = others.saturating_sub(freed);
         room.found(others);
@@ -105,23 +117,24 @@ impl Cache {
     /// Evicts down to `max_bytes`, as far as pins allow; answers how many entries that took.
     pub(super) fn shrink_to(&self, room: &mut Room, max_bytes: u64) -> Result<usize> {
         room.forget();
+        let listed = SystemTime::now();
         let scan = self.scan_afresh()?;
         let pins = self.pins()?;
         let used: u64 = scan.entries().map(|entry| entry.bytes).sum();
         let removable = scan.entries().filter(|entry| !pins.contains(&entry.key));
         let removable: u64 = removable.map(|entry| entry.bytes).sum();
         let excess = used.saturating_sub(max_bytes).min(removable);
-        Ok(self.evict(&scan, None, excess, 0, max_bytes)?.entries)
+        let found = Found { scan: &scan, listed, max_bytes };
+        Ok(self.evict(&found, None, excess, 0)?.entries)
     }
 
     /// Evicts at least `excess` bytes of what was found, but never what is stored under `except`.
     fn evict(
         &self,
-        scan: &Scan,
+        found: &Found<'_>,
         except: Option<&Key>,
         excess: u64,
         bytes: u64,
-        max_bytes: u64,
     ) -> Result<Freed> {
         let mut freed = Freed::default();
         if excess == 0 {
@@ -129,42 +142,38 @@ impl Cache {
         }
         let pins = self.pins()?;
         let may_go = |entry: &&Listed| Some(&entry.key) != except && !pins.contains(&entry.key);
-        let mut listed: Vec<Listed> = scan.entries().filter(may_go).cloned().collect();
-        let removable: u64 = listed.iter().map(|entry| entry.bytes).sum();
+        let entries: Vec<Listed> = found.scan.entries().filter(may_go).cloned().collect();
+        let removable: u64 = entries.iter().map(|entry| entry.bytes).sum();
         if removable < excess {
             return Err(Error::CacheFull(format!(
                 "{bytes} bytes don't fit into {}: of its {max_bytes} bytes, all but {removable} are \
                  taken by pinned entries and trajectories that are being written; unpin or remove \
                  some, or raise max_cache_size; nothing was removed",
                 self.directory().display(),
+                max_bytes = found.max_bytes,
             )));
         }
-        in_order_of_use(&mut listed);
-        let mut queue = VecDeque::from(listed);
-        let mut spared = Vec::new();
-        while freed.bytes < excess
-            && let Some(mut entry) = queue.pop_front()
-        {
-            match self.try_evict(&entry, false)? {
+        let mut candidates = Candidates { listed: found.listed, queue: in_order_of_use(entries) };
+        let spared = self.evict_from(
+            &mut candidates,
+            |_| true,
+            |_, entry| {
                 // Its room is free, whoever removed it.
-                Outcome::Gone | Outcome::Missing => freed.add(&entry),
-                Outcome::Used(since) => {
-                    entry.last_used = since;
-                    spared.push(entry);
-                }
-                Outcome::Open => spared.push(entry),
-            }
-        }
-        // What is open, or was used since, goes only if nothing else helps.
-        in_order_of_use(&mut spared);
-        for entry in &spared {
-            if freed.bytes < excess {
-                self.try_evict(entry, true)?;
                 freed.add(entry);
-            }
+                Ok(freed.bytes >= excess)
+            },
+        )?;
+        // What is open, or is just being used, goes only if nothing else helps.
+        let mut spared = in_order_of_use(spared);
+        while freed.bytes < excess
+            && let Some((_, entry)) = spared.pop_first()
+        {
+            self.try_evict(&entry, true)?;
+            freed.add(&entry);
         }
-        if let Ok(mut candidates) = self.candidates.try_lock() {
-            *candidates = Some(Candidates { listed: Instant::now(), queue });
+        candidates.queue.append(&mut spared);
+        if let Ok(mut kept) = self.candidates.try_lock() {
+            *kept = Some(candidates);
         }
         Ok(freed)
     }
@@ -174,29 +183,58 @@ impl Cache {
         let mut freed = Freed::default();
         // A forked child must not wait for a thread that it does not have, so nobody waits.
         let Ok(mut candidates) = self.candidates.try_lock() else { return Ok(0) };
+        let believed = Duration::from_secs(BELIEVED_FOR);
         let recent =
-            |found: &&mut Candidates| found.listed.elapsed() < Duration::from_secs(BELIEVED_FOR);
+            |found: &&mut Candidates| found.listed.elapsed().is_ok_and(|age| age < believed);
         let Some(candidates) = candidates.as_mut().filter(recent) else { return Ok(0) };
-        let mut open = Vec::new();
-        while freed.bytes < excess
-            && let Some(entry) = candidates.queue.pop_front()
-        {
-            let is_pinned = self.layout.pin(&entry.key).symlink_metadata().is_ok();
-            if is_pinned || entry.key == *except {
+        let may_go = |entry: &Listed| {
+            entry.key != *except && self.layout.pin(&entry.key).symlink_metadata().is_err()
+        };
+        let spared = self.evict_from(candidates, may_go, |is_gone, entry| {
+            // What somebody else removed is in nobody's account any more.
+            if is_gone {
+                let used = room.used().unwrap_or_default().saturating_sub(entry.bytes);
+                room.change(used, || Ok(()))?;
+                freed.add(entry);
+            }
+            Ok(freed.bytes >= excess)
+        })?;
+        candidates.queue.append(&mut in_order_of_use(spared));
+        Ok(freed.bytes)
+    }
+
+    /// Evicts candidates that were used before they were listed, in their order, until `enough` says so;
+    /// it is told whether each was evicted, or was not there any more. Gives those that were passed over.
+    fn evict_from(
+        &self,
+        candidates: &mut Candidates,
+        may_go: impl Fn(&Listed) -> bool,
+        mut enough: impl FnMut(bool, &Listed) -> Result<bool>,
+    ) -> Result<Vec<Listed>> {
+        let mut spared = Vec::new();
+        while let Some((_, mut entry)) = candidates.queue.pop_first() {
+            if entry.last_used > candidates.listed || !may_go(&entry) {
+                spared.push(entry);
                 continue;
             }
-            match self.try_evict(&entry, false)? {
-                Outcome::Gone => {
-                    let used = room.used().unwrap_or_default().saturating_sub(entry.bytes);
-                    room.change(used, || Ok(()))?;
-                    freed.add(&entry);
+            let is_gone = match self.try_evict(&entry, false)? {
+                Outcome::Used(since) => {
+                    entry.last_used = since;
+                    candidates.queue.insert((since, entry.key), entry);
+                    continue;
                 }
-                Outcome::Missing | Outcome::Used(_) => {}
-                Outcome::Open => open.push(entry),
+                Outcome::Open => {
+                    spared.push(entry);
+                    continue;
+                }
+                Outcome::Gone => true,
+                Outcome::Missing => false,
+            };
+            if enough(is_gone, &entry)? {
+                break;
             }
         }
-        open.into_iter().rev().for_each(|entry| candidates.queue.push_front(entry));
-        Ok(freed.bytes)
+        Ok(spared)
     }
 
     /// Evicts an entry that is as it was listed and that nobody has open, or `whatever` it is.
@@ -265,8 +303,6 @@ impl Freed {
     }
 }
 
-fn in_order_of_use(entries: &mut [Listed]) {
-    entries.sort_by(|one, other| {
-        one.last_used.cmp(&other.last_used).then_with(|| one.key.cmp(&other.key))
-    });
+fn in_order_of_use(entries: Vec<Listed>) -> Queue {
+    entries.into_iter().map(|entry| ((entry.last_used, entry.key), entry)).collect()
 }
