@@ -1,6 +1,6 @@
 """The cache side by side with diskcache and joblib.Memory, and with reading trajectories again.
 
-    python benches/peers/cache.py [small] [many] [writer] [analysis]
+    python benches/peers/cache.py [small] [many] [writer] [ahead] [analysis]
 
 Stores are compared twice. diskcache does not sync each store by default, and joblib never does: so they
 stand beside `durable=False`, which is as safe from the end of a process and as unsafe from a power cut.
@@ -32,7 +32,13 @@ ENTRIES = 100_000
 def main() -> None:
     """Print the tables that were asked for, or all."""
     warnings.simplefilter("ignore")
-    parts = {"small": small, "many": many, "writer": writer, "analysis": analysis}
+    parts = {
+        "small": small,
+        "many": many,
+        "writer": writer,
+        "ahead": ahead,
+        "analysis": analysis,
+    }
     for name in sys.argv[1:] or parts:
         directory = Path(tempfile.mkdtemp(prefix="flexopt-bench-"))
         try:
@@ -186,6 +192,32 @@ def writer(directory: Path) -> None:
     ]
     columns = ["", "frames/s", "MB/s", "speed ÷ no flush"]
     print(table("Write 2,000 frames of 3,000 atoms, ten at a time", columns, rows))
+
+
+def ahead(directory: Path) -> None:
+    """Compute something of every frame, with and without decoding the next ones meanwhile."""
+    handler = DataHandler(directory)
+    key = handler.store_trajectory({"frames": walk(2000, 3000)}, "md")
+    trajectory = handler.open(key)
+    block = trajectory.chunk_frames
+
+    def compute(chunk: Any) -> float:
+        centred = chunk - chunk.mean(axis=1, keepdims=True)
+        return float(np.sqrt((centred * centred).sum(axis=2)).mean())
+
+    starts = range(0, len(trajectory), block)
+    seconds = medians(
+        {
+            "read, then compute": lambda: [
+                compute(trajectory.read(start, start + block)) for start in starts
+            ],
+            "iter_chunks": lambda: [compute(chunk) for chunk in trajectory.iter_chunks()],
+            "read only": lambda: [trajectory.read(start, start + block) for start in starts],
+        },
+        rounds=7,
+    )
+    rows = [[name, f"{1e3 * value:.0f}"] for name, value in seconds.items()]
+    print(table("Distances from the centre, 2,000 frames of 3,000 atoms", ["", "ms"], rows))
 
 
 def walk(n_frames: int, n_atoms: int) -> Any:

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use numpy::PyUntypedArrayMethods;
 use proteinflex_core::Error;
-use proteinflex_core::cache::{Cache, Key, default_directory, kind_of};
+use proteinflex_core::cache::{Cache, Key, OpenEntry, default_directory, kind_of};
 use proteinflex_core::fs::{Disk, Storage, UnsyncedDisk};
 use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Kind, Profile};
 use pyo3::prelude::*;
@@ -247,7 +247,8 @@ impl DataHandler {
         py: Python<'py>,
         cache_key: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.source(py, cache_key)?.load(py)
+        let key = argument::text(cache_key, "cache_key")?;
+        self.source_of(py, &key)?.load(py)
     }
 
     /// Write a trajectory frame by frame.
@@ -552,17 +553,24 @@ impl DataHandler {
 }
 
 impl DataHandler {
-    /// Opens an entry.
-    pub fn source(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Source> {
-        self.source_of(py, &argument::text(key, "cache_key")?)
+    /// Opens an entry, to be read now and then.
+    pub fn held_source(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Source> {
+        let key = argument::text(key, "cache_key")?;
+        let entry = py.detach(|| self.cache.hold(&key)).map_err(to_python)?;
+        Ok(self.source(entry))
     }
 
+    /// Opens an entry, to be read at once.
     fn source_of(&self, py: Python<'_>, key: &str) -> PyResult<Source> {
         let entry = py.detach(|| self.cache.load(key)).map_err(to_python)?;
+        Ok(self.source(entry))
+    }
+
+    fn source(&self, entry: OpenEntry) -> Source {
         if !self.verify {
             entry.trust();
         }
-        Ok(Source { cache: Arc::clone(&self.cache), entry: Arc::new(entry) })
+        Source { cache: Arc::clone(&self.cache), entry: Arc::new(entry) }
     }
 
     fn encoding_with(

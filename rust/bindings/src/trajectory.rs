@@ -88,7 +88,7 @@ impl Trajectory {
         handler: &Bound<'_, DataHandler>,
         key: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
-        let source = handler.get().source(py, key)?;
+        let source = handler.get().held_source(py, key)?;
         if source.entry.head().kind != Kind::Trajectory {
             return Err(to_python(Error::argument(
                 "key",

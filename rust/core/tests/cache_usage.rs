@@ -223,7 +223,7 @@ fn what_a_network_file_system_holds_is_read_and_never_mapped() {
         pending.writer().write_array(&spec, &bytes).unwrap();
         let key = pending.publish(&[1, 0xc0]).unwrap();
         let path = file_of(directory.path(), &key);
-        let entry = Entry::of(Content::open(&path, Clock::Server).unwrap()).unwrap();
+        let entry = Entry::of(Content::open(&path, Clock::Server, true).unwrap()).unwrap();
         assert!(entry.view_frames(0).unwrap().is_none());
         assert!(entry.view_array(0).unwrap().is_none());
         let mut found = vec![0; bytes.len()];
@@ -243,7 +243,7 @@ fn what_a_network_file_system_holds_is_read_and_never_mapped() {
         assert!(found == bytes);
 
         // The server loses the end of the file.
-        let entry = Entry::of(Content::open(&path, Clock::Server).unwrap()).unwrap();
+        let entry = Entry::of(Content::open(&path, Clock::Server, true).unwrap()).unwrap();
         let length = path.metadata().unwrap().len();
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length / 3).unwrap();
         let error = entry.read_array(0, &mut found.clone()).unwrap_err();

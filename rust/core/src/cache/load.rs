@@ -45,10 +45,20 @@ impl Cache {
     }
 
     /// Opens an entry and marks it as used. Its head and index are checked; its data is when it is
-    /// read.
+    /// read. While a large one is open, it is evicted only if nothing else helps; a small one is read
+    /// whole at once.
     pub fn load(&self, key: &str) -> Result<OpenEntry> {
+        self.open_counted(key, false)
+    }
+
+    /// The same, where a small one is held as well.
+    pub fn hold(&self, key: &str) -> Result<OpenEntry> {
+        self.open_counted(key, true)
+    }
+
+    fn open_counted(&self, key: &str, hold: bool) -> Result<OpenEntry> {
         let parsed = Key::parse(key).ok_or_else(|| self.not_found(key))?;
-        let opened = self.open_entry(&parsed);
+        let opened = self.open_entry(&parsed, hold);
         let counter = match &opened {
             Ok(_) => &self.counters.hits,
             Err(_) => &self.counters.misses,
@@ -59,11 +69,15 @@ impl Cache {
 
     /// Opens an entry to look at, without any mark of use.
     pub(super) fn open_entry_quietly(&self, key: &Key) -> Result<OpenEntry> {
+        self.open_unmarked(key, false)
+    }
+
+    fn open_unmarked(&self, key: &Key, hold: bool) -> Result<OpenEntry> {
         if !self.layout.has_folder(key) {
             return Err(self.not_found(key.as_str()));
         }
         let path = self.entry_path(key);
-        let entry = match Content::open(&path, self.clock).and_then(Entry::of) {
+        let entry = match Content::open(&path, self.clock, hold).and_then(Entry::of) {
             Ok(entry) => entry,
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 return Err(self.not_found(key.as_str()));
@@ -85,9 +99,9 @@ impl Cache {
         Ok(OpenEntry { key: *key, entry, reported: AtomicBool::new(false) })
     }
 
-    fn open_entry(&self, key: &Key) -> Result<OpenEntry> {
+    fn open_entry(&self, key: &Key, hold: bool) -> Result<OpenEntry> {
         let path = self.entry_path(key);
-        match self.open_entry_quietly(key) {
+        match self.open_unmarked(key, hold) {
             Ok(opened) => {
                 if let Some(file) = opened.entry.content().file() {
                     // Where it can't be marked, it may be evicted sooner, no more.

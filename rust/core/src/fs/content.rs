@@ -39,16 +39,17 @@ pub struct Content {
 }
 
 impl Content {
-    /// Opens the published file at `path`, whose use `clock` tells. Never follows a symlink.
-    pub fn open(path: &Path, clock: Clock) -> Result<Self> {
+    /// Opens the published file at `path`, whose use `clock` tells. Never follows a symlink. With `hold`
+    /// it stays open even where it is read whole.
+    pub fn open(path: &Path, clock: Clock, hold: bool) -> Result<Self> {
         // Nobody waits for the other end of a pipe that somebody put there.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
-        Self::of(file.map_err(|error| Error::io("open", path, error))?, path, clock)
+        Self::of(file.map_err(|error| Error::io("open", path, error))?, path, clock, hold)
     }
 
     /// The same, of a file that is open.
-    pub fn of(file: File, path: &Path, clock: Clock) -> Result<Self> {
+    pub fn of(file: File, path: &Path, clock: Clock, hold: bool) -> Result<Self> {
         let found = file.metadata().map_err(|error| Error::io("inspect", path, error))?;
         if !found.is_file() {
             let (path, expected) = (path.to_owned(), "a file");
@@ -70,6 +71,9 @@ impl Content {
             file.read_exact_at(&mut bytes[start..start + length as usize], 0)
                 .map_err(|error| content.failed(error))?;
             content.whole = Some((bytes, start));
+            if !hold {
+                return Ok(content);
+            }
         }
         content.file = KeptFile::keep(file, length > READ_WHOLE && !content.may_map);
         if content.file.is_none() && length > READ_WHOLE {
@@ -98,7 +102,7 @@ impl Content {
         self.inode
     }
 
-    /// The file, unless too many are open to keep it.
+    /// The file, where it was kept open.
     pub fn file(&self) -> Option<&File> {
         self.file.as_ref().map(|kept| &kept.file)
     }
@@ -208,7 +212,7 @@ mod tests {
         for length in [0, 100, READ_WHOLE as usize, READ_WHOLE as usize + 1, 1_000_000] {
             let (_directory, path, bytes) = written(length);
             for clock in [Clock::Local, Clock::Server] {
-                let content = Content::open(&path, clock).unwrap();
+                let content = Content::open(&path, clock, false).unwrap();
                 for range in [0..length, length / 3..length / 2, length..length] {
                     let found = range.start as u64..range.end as u64;
                     assert_eq!(
@@ -229,7 +233,7 @@ mod tests {
     #[test]
     fn what_is_lent_from_memory_is_aligned_as_in_the_file() {
         let (_directory, path, _) = written(1000);
-        let content = Content::open(&path, Clock::Local).unwrap();
+        let content = Content::open(&path, Clock::Local, true).unwrap();
         let lent = content.lend(128..200).unwrap().unwrap();
         assert_eq!(lent.as_ptr().align_offset(ALIGNMENT), 0);
     }
@@ -238,7 +242,7 @@ mod tests {
     fn a_file_that_is_cut_short_gives_an_error_and_no_signal() {
         for (length, left) in [(1_000_000, 10), (1_000_000, 999_999), (70_000, 0)] {
             let (_directory, path, bytes) = written(length);
-            let content = Content::open(&path, Clock::Local).unwrap();
+            let content = Content::open(&path, Clock::Local, true).unwrap();
             assert!(content.lend(0..length as u64).unwrap().is_some());
             File::options().write(true).open(&path).unwrap().set_len(left).unwrap();
             for error in [
@@ -254,10 +258,10 @@ mod tests {
     #[test]
     fn a_pipe_or_a_directory_in_place_of_a_file_is_refused_at_once() {
         let (directory, _, _) = written(1);
-        assert!(Content::open(directory.path(), Clock::Local).is_err());
+        assert!(Content::open(directory.path(), Clock::Local, true).is_err());
         let pipe = directory.path().join("pipe");
         let mode = rustix::fs::Mode::RWXU;
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        assert!(Content::open(&pipe, Clock::Local).is_err());
+        assert!(Content::open(&pipe, Clock::Local, true).is_err());
     }
 }

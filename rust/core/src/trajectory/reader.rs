@@ -39,7 +39,7 @@ pub struct Entry {
 impl Entry {
     /// Opens a published entry, checking its head and index. No data is read yet.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::of(Content::open(path, Clock::of(path))?)
+        Self::of(Content::open(path, Clock::of(path), false)?)
     }
 
     /// The same, of a file that is open.
@@ -68,7 +68,7 @@ impl Entry {
         let file = std::fs::File::open(path).map_err(|error| Error::io("open", path, error))?;
         let recovered = recover(&file, path)?;
         // It grows, so it is read and not mapped.
-        Self::new(Content::of(file, path, Clock::Server)?, recovered.state, 0, String::new())
+        Self::new(Content::of(file, path, Clock::Server, true)?, recovered.state, 0, String::new())
     }
 
     fn new(content: Content, state: State, tree: u64, content_id: String) -> Result<Self> {
