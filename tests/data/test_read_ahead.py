@@ -124,6 +124,10 @@ def test_threads_can_share_an_iterator(trajectory):
     )
 
 
+def test_plain_frames_are_gone_through_in_parts_as_well(trajectory):
+    assert all(len(chunk) <= 100 for chunk in trajectory.iter_chunks())
+
+
 def test_it_is_never_more_than_two_chunks_ahead(tmp_path):
     handler = DataHandler(tmp_path)
     n_atoms = 200_000

@@ -226,6 +226,7 @@ fn what_a_network_file_system_holds_is_read_and_never_mapped() {
         let entry = Entry::of(Content::open(&path, Clock::Server, true).unwrap()).unwrap();
         assert!(entry.view_frames(0).unwrap().is_none());
         assert!(entry.view_array(0).unwrap().is_none());
+        assert_eq!(entry.chunk_frames(0), 64, "plain frames are gone through in parts as well");
         let mut found = vec![0; bytes.len()];
         entry.read_array(0, &mut found).unwrap();
         assert!(found == bytes);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use super::chunking::{array_block, field_block, row_bytes};
+use super::chunking::{array_block, chunk_frames, field_block, row_bytes};
 use super::frames::{Field, Run};
 use super::stored::{Mapped, StoredChunks};
 use super::{ChunkReport, Frames, Report};
@@ -162,10 +162,19 @@ impl Entry {
         &self.content_id
     }
 
-    /// How many frames are coded together in a field, at most: what one access decodes.
+    /// How many frames are coded together in a field, at most: what one access decodes. Plain frames are
+    /// in one piece, of which as many as would be coded together make a good part.
     pub fn chunk_frames(&self, field: usize) -> u64 {
-        let groups = self.fields.get(field).map_or(&[][..], |field| &field.groups);
-        groups.iter().map(|group| group.count).max().unwrap_or(0)
+        let (Some(spec), Some(field)) = (self.schema_fields.get(field), self.fields.get(field))
+        else {
+            return 0;
+        };
+        let most = field.groups.iter().map(|group| group.count).max().unwrap_or(0);
+        let is_plain = field.stored.all().iter().all(|chunk| chunk.header.codec == RAW);
+        match spec.item_bytes() {
+            Ok(bytes) if is_plain => most.min(chunk_frames(bytes)),
+            _ => most,
+        }
     }
 
     /// A plain array in place, checked; its bytes are aligned to 64. `None` where it is coded.
