@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, SupportsIndex, final
 
@@ -106,6 +106,7 @@ class DataHandler:
         precision: float | None = None,
         profile: str = "default",
         verify: bool = True,
+        durable: bool = True,
     ) -> Self: ...
     @property
     def cache_dir(self) -> os.PathLike[str]: ...
@@ -188,6 +189,9 @@ class Trajectory:
     def stored_bytes(self) -> int: ...
     @property
     def chunk_frames(self) -> int: ...
+    def iter_chunks(
+        self, n_frames: int | None = None, *, field: str = "frames"
+    ) -> Iterator[NDArray[Any]]: ...
     def read(
         self,
         start: int | None = None,

@@ -17,10 +17,9 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
     __doc__ = _native.Trajectory.__doc__
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        """Give one frame after the other; as many are decoded at a time as are stored together."""
-        block = self.chunk_frames
-        for start in range(0, self.n_frames, block):
-            yield from self.read(start, start + block)
+        """Give one frame after the other, while a thread decodes the next ones (`iter_chunks`)."""
+        for chunk in self.iter_chunks():
+            yield from chunk
 
     def __dask_tokenize__(self) -> tuple[str, str]:
         """Name the content, so that dask needs not read it to tell whether it has changed."""

@@ -13,6 +13,7 @@ use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMet
 use proteinflex_core::fs::PrivateMap;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 /// The bytes of a C-contiguous array.
 ///
@@ -40,8 +41,9 @@ pub fn filled<'py>(
     shape: &[usize],
     fill: impl FnOnce(&mut [u8]) -> PyResult<()>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    static EMPTY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let arguments = (shape.to_vec(), dtype);
-    let array = dtype.py().import("numpy")?.call_method1("empty", arguments)?;
+    let array = EMPTY.import(dtype.py(), "numpy", "empty")?.call1(arguments)?;
     let array = array.cast_into::<PyUntypedArray>()?;
     fill_in_place(&array, fill)?;
     Ok(array.into_any())
@@ -89,6 +91,20 @@ pub fn view<'py, T: Any + Send + Sync>(
     // SAFETY: the bytes are borrowed from what the owner keeps alive, which is only shared from here
     // on, so they stay valid and unchanged; they are as many as are needed (just checked).
     unsafe { view_of(kept, bytes.as_ptr(), dtype, shape, false) }
+}
+
+/// A writable array of these bytes, without a copy.
+pub fn owned<'py>(
+    mut bytes: Vec<u8>,
+    dtype: &Bound<'py, PyArrayDescr>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyAny>> {
+    check_size(bytes.len(), dtype, shape)?;
+    let data = bytes.as_mut_ptr();
+    let kept: Arc<dyn Any + Send + Sync> = Arc::new(bytes);
+    // SAFETY: moving a vector moves none of its bytes, and nobody looks at them through the owner; they
+    // are as many as are needed (just checked).
+    unsafe { view_of(kept, data, dtype, shape, true) }
 }
 
 /// A writable array over a range of a private mapping, without a copy. What is written to it reaches
@@ -165,7 +181,8 @@ pub fn dtype<'py>(py: Python<'py>, description: &str) -> PyResult<Bound<'py, PyA
         let arrays = py.import("proteinflex_optimization._arrays")?;
         arrays.call_method1("parse", (description,))?
     } else {
-        py.import("numpy")?.call_method1("dtype", (description,))?
+        static DTYPE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        DTYPE.import(py, "numpy", "dtype")?.call1((description,))?
     };
     let dtype = dtype.cast_into::<PyArrayDescr>()?;
     if dtype.has_object() {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use numpy::PyUntypedArrayMethods;
 use proteinflex_core::Error;
-use proteinflex_core::cache::{Cache, Key, default_directory, kind_of};
-use proteinflex_core::fs::Disk;
+use proteinflex_core::cache::{Cache, Key, OpenEntry, default_directory, kind_of};
+use proteinflex_core::fs::{Disk, Storage, UnsyncedDisk};
 use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Kind, Profile};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
@@ -46,6 +46,10 @@ use crate::value::{Policy, flatten, flatten_with_fields};
 ///     Fast to read, or smallest.
 /// verify : bool
 ///     Whether checksums are verified when data is read.
+/// durable : bool
+///     Whether a store returns only once a power cut can't lose it. Without, it is as safe from the end
+///     of the process, and after a power cut an entry of the last seconds may be missing or damaged,
+///     which is noticed when it is loaded.
 ///
 /// Raises
 /// ------
@@ -65,10 +69,11 @@ impl DataHandler {
     #[new]
     #[pyo3(
         signature = (cache_dir=None, max_cache_size=None, enable_compression=true, *, precision=None,
-                     profile=None, verify=true),
+                     profile=None, verify=true, durable=true),
         text_signature = "(cache_dir=None, max_cache_size=100.0, enable_compression=True, *, \
-                          precision=None, profile='default', verify=True)"
+                          precision=None, profile='default', verify=True, durable=True)"
     )]
+    #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
     fn new(
         py: Python<'_>,
         cache_dir: Option<&Bound<'_, PyAny>>,
@@ -77,6 +82,7 @@ impl DataHandler {
         precision: Option<&Bound<'_, PyAny>>,
         profile: Option<&Bound<'_, PyAny>>,
         verify: bool,
+        durable: bool,
     ) -> PyResult<Self> {
         let directory = match cache_dir {
             Some(directory) => argument::path(directory, "cache_dir")?,
@@ -88,8 +94,9 @@ impl DataHandler {
             precision: precision.map(precision_of).transpose()?,
             profile: profile.map_or(Ok(Profile::Default), profile_of)?,
         };
-        let cache =
-            py.detach(|| Cache::open(Arc::new(Disk), &directory, max_bytes)).map_err(to_python)?;
+        let storage: Arc<dyn Storage> =
+            if durable { Arc::new(Disk) } else { Arc::new(UnsyncedDisk) };
+        let cache = py.detach(|| Cache::open(storage, &directory, max_bytes)).map_err(to_python)?;
         Ok(Self { cache: Arc::new(cache), encoding, verify })
     }
 
@@ -240,7 +247,8 @@ impl DataHandler {
         py: Python<'py>,
         cache_key: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.source(py, cache_key)?.load(py)
+        let key = argument::text(cache_key, "cache_key")?;
+        self.source_of(py, &key)?.load(py)
     }
 
     /// Write a trajectory frame by frame.
@@ -545,17 +553,24 @@ impl DataHandler {
 }
 
 impl DataHandler {
-    /// Opens an entry.
-    pub fn source(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Source> {
-        self.source_of(py, &argument::text(key, "cache_key")?)
+    /// Opens an entry, to be read now and then.
+    pub fn held_source(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Source> {
+        let key = argument::text(key, "cache_key")?;
+        let entry = py.detach(|| self.cache.hold(&key)).map_err(to_python)?;
+        Ok(self.source(entry))
     }
 
+    /// Opens an entry, to be read at once.
     fn source_of(&self, py: Python<'_>, key: &str) -> PyResult<Source> {
         let entry = py.detach(|| self.cache.load(key)).map_err(to_python)?;
+        Ok(self.source(entry))
+    }
+
+    fn source(&self, entry: OpenEntry) -> Source {
         if !self.verify {
             entry.trust();
         }
-        Ok(Source { cache: Arc::clone(&self.cache), entry: Arc::new(entry) })
+        Source { cache: Arc::clone(&self.cache), entry: Arc::new(entry) }
     }
 
     fn encoding_with(

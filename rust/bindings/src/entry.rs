@@ -39,7 +39,7 @@ impl Source {
         let tree = self.read(py, |entry| entry.tree())?;
         let path = self.entry.path().to_owned();
         let mut beside = EntryArrays { py, source: self, loaded: HashMap::new() };
-        let values = build(py, tree, &path, None, false, &mut beside);
+        let values = build(py, &tree, &path, None, false, &mut beside);
         values.inspect_err(|error| self.report(py, error))
     }
 

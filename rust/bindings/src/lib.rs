@@ -13,6 +13,7 @@ mod data_handler;
 mod entry;
 mod error;
 mod fields;
+mod frame_chunks;
 mod gpu;
 mod progress;
 mod store;

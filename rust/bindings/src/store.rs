@@ -33,14 +33,13 @@ impl DataHandler {
         let tree = flattened.tree.as_slice();
         py.detach(|| -> Result<Key> {
             let mut pending = self.cache.begin(kind, data_id, metadata, encoding)?;
-            let writer = pending.writer();
             if kind == Kind::Trajectory {
                 let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
-                writer.declare_fields(specs, &lossy)?;
-                writer.append(n_frames, &field_bytes)?;
+                pending.writer().declare_fields(specs, &lossy)?;
+                pending.append(n_frames, &field_bytes)?;
             }
             for (spec, bytes) in &arrays {
-                writer.write_array(spec, bytes)?;
+                pending.writer().write_array(spec, bytes)?;
             }
             pending.publish(tree)
         })
@@ -91,7 +90,7 @@ impl DataHandler {
                     pending = Some(begun);
                 }
                 match &mut pending {
-                    Some(pending) => pending.writer().append(count, &[bytes]),
+                    Some(pending) => pending.append(count, &[bytes]),
                     None => Ok(()),
                 }
             })

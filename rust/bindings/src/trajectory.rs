@@ -16,6 +16,7 @@ use crate::data_handler::DataHandler;
 use crate::entry::{Source, metadata as build_metadata};
 use crate::error::to_python;
 use crate::fields::FRAMES;
+use crate::frame_chunks::FrameChunks;
 
 /// A stored trajectory, of which only what is asked for is read.
 ///
@@ -92,7 +93,7 @@ impl Trajectory {
         handler: &Bound<'_, DataHandler>,
         key: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
-        let source = handler.get().source(py, key)?;
+        let source = handler.get().held_source(py, key)?;
         if source.entry.head().kind != Kind::Trajectory {
             return Err(to_python(Error::argument(
                 "key",
@@ -257,6 +258,41 @@ impl Trajectory {
             self.source.read(py, |entry| entry.read_frames(number, frames, atoms.as_deref(), bytes))
         })?;
         Ok(out.clone())
+    }
+
+    /// Go through the frames, some at a time; the next ones are decoded meanwhile, by a thread.
+    ///
+    /// Parameters
+    /// ----------
+    /// n_frames : int, optional
+    ///     How many frames at a time; the last time there may be fewer. Default: as many as are decoded
+    ///     together. At most two such blocks are in memory beside the one that was given last.
+    /// field : str
+    ///     Which of `fields`.
+    ///
+    /// Returns
+    /// -------
+    /// iterator of ndarray
+    ///     (n, n_atoms, 3) for the coordinates.
+    ///
+    /// Raises
+    /// ------
+    /// InvalidArgumentError
+    ///     No such field, or `n_frames` is not a positive number.
+    /// CorruptDataError
+    ///     A checksum failed: once all frames before have been given.
+    #[pyo3(signature = (n_frames=None, *, field="frames"))]
+    fn iter_chunks(
+        &self,
+        n_frames: Option<&Bound<'_, PyAny>>,
+        field: &str,
+    ) -> PyResult<FrameChunks> {
+        let (number, _) = self.field(field).ok_or_else(|| self.no_such_field(field))?;
+        let block = match n_frames {
+            Some(n_frames) => argument::count(n_frames, "n_frames", 1)?,
+            None => self.source.entry.chunk_frames(number).max(1),
+        };
+        FrameChunks::new(self.source.clone(), number, block)
     }
 
     fn __getitem__<'py>(

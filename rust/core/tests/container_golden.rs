@@ -82,7 +82,7 @@ fn golden_files_of_every_version_are_read() {
         assert_eq!(entry.encoding(), encoding);
         assert_eq!(entry.head().data_id, "golden");
         assert_eq!(entry.head().metadata, b"metadata");
-        assert_eq!(entry.tree().unwrap(), b"tree");
+        assert_eq!(*entry.tree().unwrap(), *b"tree");
         assert_eq!(entry.content_id().len(), 32);
         let (spec, bytes) = array();
         assert_eq!(entry.arrays(), [spec]);

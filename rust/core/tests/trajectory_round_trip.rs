@@ -108,7 +108,8 @@ proptest! {
 
         let entry = Entry::open(&path).unwrap();
         prop_assert_eq!(entry.n_frames(), n_frames);
-        prop_assert_eq!(entry.tree().unwrap(), b"tree");
+        let tree = entry.tree().unwrap();
+        prop_assert_eq!(tree.as_ref(), b"tree");
         prop_assert_eq!(entry.head(), &head());
         let all = Frames::range(0, n_frames);
         for (number, bytes) in [(0, &coordinates), (1, &time), (2, &label)] {

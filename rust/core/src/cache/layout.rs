@@ -24,13 +24,19 @@ use crate::trajectory::Kind;
 use crate::{Error, Result};
 
 /// Names an entry: `s-` or `t-` and 32 hex digits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key(String);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key([u8; KEY]);
+
+/// Bytes of a key.
+const KEY: usize = 34;
 
 impl Key {
     /// The key of what a user calls `data_id`. The same everywhere and always.
     pub fn of(kind: Kind, data_id: &str) -> Self {
-        Self(format!("{}-{}", prefix(kind), names::hashed(kind.name(), data_id)))
+        let mut key = [b'-'; KEY];
+        key[0] = prefix(kind);
+        key[2..].copy_from_slice(names::hashed(kind.name(), data_id).as_bytes());
+        Self(key)
     }
 
     /// A key that somebody passed in, if it is one.
@@ -39,23 +45,30 @@ impl Key {
         let is_key = matches!(prefix, "s" | "t")
             && digits.len() == 32
             && digits.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        is_key.then(|| Self(text.to_owned()))
+        if is_key { text.as_bytes().try_into().ok().map(Self) } else { None }
     }
 
     /// What kind of entry it names.
     pub fn kind(&self) -> Kind {
-        if self.0.starts_with('s') { Kind::Structure } else { Kind::Trajectory }
+        if self.0[0] == b's' { Kind::Structure } else { Kind::Trajectory }
     }
 
     /// The key as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        // All of it is ASCII: it was made, or parsed, above.
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -68,10 +81,10 @@ pub fn kind_of(name: &str) -> Result<Kind> {
     }
 }
 
-fn prefix(kind: Kind) -> char {
+fn prefix(kind: Kind) -> u8 {
     match kind {
-        Kind::Structure => 's',
-        Kind::Trajectory => 't',
+        Kind::Structure => b's',
+        Kind::Trajectory => b't',
     }
 }
 
@@ -168,7 +181,7 @@ impl Layout {
         self.root.join("locks")
     }
 
-    /// The lock of whoever makes room.
+    /// The lock of whoever makes room, in which it is noted what is used.
     pub fn room_lock(&self) -> PathBuf {
         self.root.join("locks").join("room")
     }
@@ -251,7 +264,7 @@ mod tests {
         let key = Key::of(Kind::Trajectory, "protein1_md");
         assert_eq!(key, Key::of(Kind::Trajectory, "protein1_md"));
         assert_ne!(key.as_str()[2..], Key::of(Kind::Structure, "protein1_md").as_str()[2..]);
-        assert_eq!(Key::parse(key.as_str()), Some(key.clone()));
+        assert_eq!(Key::parse(key.as_str()), Some(key));
         for text in ["", "t-", "t-../../etc/passwd", "x-0123456789abcdef0123456789abcdef"] {
             assert_eq!(Key::parse(text), None, "{text}");
         }

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
 use super::layout::Key;
-use crate::fs::touch;
+use crate::fs::{Content, mark_in_use};
 use crate::trajectory::Entry;
 use crate::{Error, Result};
 
@@ -16,7 +16,6 @@ use crate::{Error, Result};
 pub struct OpenEntry {
     key: Key,
     entry: Entry,
-    inode: Option<u64>,
     /// Whether damage of it was met already: that counts once, however often it is met.
     reported: AtomicBool,
 }
@@ -46,10 +45,20 @@ impl Cache {
     }
 
     /// Opens an entry and marks it as used. Its head and index are checked; its data is when it is
-    /// read.
+    /// read. While a large one is open, it is evicted only if nothing else helps; a small one is read
+    /// whole at once.
     pub fn load(&self, key: &str) -> Result<OpenEntry> {
+        self.open_counted(key, false)
+    }
+
+    /// The same, where a small one is held as well.
+    pub fn hold(&self, key: &str) -> Result<OpenEntry> {
+        self.open_counted(key, true)
+    }
+
+    fn open_counted(&self, key: &str, hold: bool) -> Result<OpenEntry> {
         let parsed = Key::parse(key).ok_or_else(|| self.not_found(key))?;
-        let opened = self.open_entry(&parsed);
+        let opened = self.open_entry(&parsed, hold);
         let counter = match &opened {
             Ok(_) => &self.counters.hits,
             Err(_) => &self.counters.misses,
@@ -60,12 +69,15 @@ impl Cache {
 
     /// Opens an entry to look at, without any mark of use.
     pub(super) fn open_entry_quietly(&self, key: &Key) -> Result<OpenEntry> {
+        self.open_unmarked(key, false)
+    }
+
+    fn open_unmarked(&self, key: &Key, hold: bool) -> Result<OpenEntry> {
         if !self.layout.has_folder(key) {
             return Err(self.not_found(key.as_str()));
         }
         let path = self.entry_path(key);
-        let inode = inode(&path);
-        let entry = match Entry::open(&path) {
+        let entry = match Content::open(&path, self.clock, hold).and_then(Entry::of) {
             Ok(entry) => entry,
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 return Err(self.not_found(key.as_str()));
@@ -84,15 +96,19 @@ impl Cache {
                 format!("it belongs to {:?}, which has another key", head.data_id),
             ));
         }
-        Ok(OpenEntry { key: key.clone(), entry, inode, reported: AtomicBool::new(false) })
+        Ok(OpenEntry { key: *key, entry, reported: AtomicBool::new(false) })
     }
 
-    fn open_entry(&self, key: &Key) -> Result<OpenEntry> {
+    fn open_entry(&self, key: &Key, hold: bool) -> Result<OpenEntry> {
         let path = self.entry_path(key);
-        match self.open_entry_quietly(key) {
+        match self.open_unmarked(key, hold) {
             Ok(opened) => {
+                if let Some(file) = opened.entry.content().file() {
+                    // Where it can't be marked, it may be evicted sooner, no more.
+                    let _ = mark_in_use(file);
+                }
                 // Evicted between the two: what is open stays readable.
-                let _ = touch(&path);
+                let _ = self.clock.touch(&path);
                 Ok(opened)
             }
             Err(error) => {
@@ -107,7 +123,8 @@ impl Cache {
     pub fn report(&self, opened: &OpenEntry, error: &Error) {
         if matches!(error, Error::Corrupt { .. }) && !opened.reported.swap(true, Ordering::Relaxed)
         {
-            self.set_aside_if_damaged(&opened.key, opened.inode, error);
+            let inode = opened.entry.content().inode();
+            self.set_aside_if_damaged(&opened.key, Some(inode), error);
         }
     }
 
@@ -119,13 +136,16 @@ impl Cache {
         let path = self.entry_path(key);
         // Held, so that what is moved is what was met and not what is being published. A directory
         // that can't be locked can't be changed either, and the rename will say so.
-        let _lock = self.lock().ok();
+        let mut room = self.lock().ok();
         if met.is_none() || inode(&path) != met {
             // Another process was faster, or has stored it anew.
             return;
         }
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let aside = self.layout.set_aside().join(format!("{key}-{time}.damaged"));
+        if let Some(room) = &mut room {
+            room.forget();
+        }
         match self.storage.rename(&path, &aside) {
             Ok(()) => log::warn!("{error}; it was set aside as {}", aside.display()),
             Err(failed) => log::warn!("{error}; it can't be set aside: {failed}"),

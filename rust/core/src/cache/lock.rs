@@ -4,6 +4,7 @@
 //! its own, the child would go on holding the lock without knowing; were the child to release it, the
 //! parent would lose it. So the process that took a lock releases it, and no other.
 
+use std::fs::File;
 use std::path::Path;
 
 use crate::Result;
@@ -25,7 +26,12 @@ impl HeldLock {
         Ok(FileLock::try_acquire(path, kind)?.map(Self::of))
     }
 
-    fn of(lock: FileLock) -> Self {
+    /// The file that is locked, until the lock is given back.
+    pub(super) fn file(&self) -> Option<&File> {
+        self.lock.as_ref().map(FileLock::file)
+    }
+
+    pub(super) fn of(lock: FileLock) -> Self {
         Self { lock: Some(lock), process: std::process::id() }
     }
 }

@@ -9,13 +9,13 @@ mod evict;
 mod layout;
 mod load;
 mod lock;
+mod room;
 mod scan;
 mod settings;
 mod stats;
 mod store;
 mod upkeep;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -27,18 +27,26 @@ pub use stats::{EntryInfo, Stats};
 pub use store::{LiveEntry, PendingEntry};
 pub use upkeep::{Cleanup, Verification};
 
-use crate::fs::Storage;
+use crate::fs::{Clock, Storage};
 use crate::{Error, Result};
+use evict::Candidates;
 use layout::Layout;
+use scan::Memory;
+use settings::Remembered;
 
 /// A cache directory that is open.
 #[derive(Debug)]
 pub struct Cache {
     storage: Arc<dyn Storage>,
     layout: Layout,
+    clock: Clock,
     counters: Counters,
-    /// Sizes before compression that were read once, by key, inode and size.
-    raw_sizes: Mutex<HashMap<(Key, u64, u64), u64>>,
+    /// What was found when the directory was looked at last.
+    memory: Mutex<Memory>,
+    /// What can be evicted next.
+    candidates: Mutex<Option<Candidates>>,
+    /// The limit that was read last.
+    settings: Mutex<Option<Remembered>>,
 }
 
 /// What this process has seen happen.
@@ -61,15 +69,22 @@ impl Cache {
         max_bytes: Option<u64>,
     ) -> Result<Self> {
         let layout = Layout::prepare(&*storage, directory)?;
-        let cache =
-            Self { storage, layout, counters: Counters::default(), raw_sizes: Mutex::default() };
+        let cache = Self {
+            storage,
+            clock: Clock::of(layout.root()),
+            layout,
+            counters: Counters::default(),
+            memory: Mutex::default(),
+            candidates: Mutex::default(),
+            settings: Mutex::default(),
+        };
         let current = settings::read(&cache.layout)?;
         if let Some(max_bytes) = max_bytes
             && Some(max_bytes) != current
         {
             settings::write(&cache.storage, &cache.layout, max_bytes)?;
-            let _lock = cache.lock()?;
-            cache.shrink_to(max_bytes)?;
+            let mut room = cache.lock()?;
+            cache.shrink_to(&mut room, max_bytes)?;
         }
         Ok(cache)
     }
@@ -81,11 +96,11 @@ impl Cache {
 
     /// The most bytes that entries may take.
     pub fn max_bytes(&self) -> Result<u64> {
-        Ok(settings::read(&self.layout)?.unwrap_or(settings::DEFAULT_MAX_BYTES))
-    }
-
-    fn lock(&self) -> Result<HeldLock> {
-        HeldLock::acquire(&self.layout.room_lock(), crate::fs::LockKind::Exclusive)
+        let found = match self.settings.try_lock() {
+            Ok(mut remembered) => settings::read_if_changed(&self.layout, &mut remembered)?,
+            Err(_) => settings::read(&self.layout)?,
+        };
+        Ok(found.unwrap_or(settings::DEFAULT_MAX_BYTES))
     }
 
     fn not_found(&self, key: &str) -> Error {

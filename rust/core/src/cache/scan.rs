@@ -1,52 +1,202 @@
 //! What is in a cache directory: found by listing it.
+//!
+//! Listing 100,000 entries takes a tenth of a second, so what was found is remembered, folder by
+//! folder. A folder's own time of modification says whether files have appeared in it or gone since. It
+//! advances in steps, so that alone is taken for proof only once the listing is well after it. It says
+//! nothing of when entries were used: who needs to know that looks at the entry.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use rayon::prelude::*;
 
 use super::Cache;
 use super::layout::{Key, SUFFIX, WRITING};
-use crate::{Error, Result};
+use super::store::growth_step;
+use crate::fs::{Clock, Owner, keep_number_at, number_of};
+use crate::trajectory::RAW_BYTES;
+use crate::{Error, Result, threads};
+
+/// Listings of more folders than this are done on all threads.
+const WORTH_THREADS: usize = 8;
 
 /// An entry as its directory shows it.
 #[derive(Debug, Clone)]
 pub struct Listed {
     pub key: Key,
-    pub path: PathBuf,
     pub bytes: u64,
     pub last_used: SystemTime,
-    pub inode: u64,
+    inode: u64,
+    /// Its size before compression, once somebody asked for it.
+    raw_bytes: OnceLock<u64>,
+}
+
+/// A file that is not an entry yet.
+#[derive(Debug, Clone)]
+pub struct Growing {
+    pub path: PathBuf,
+    /// The key of the trajectory that is written there; a store in progress has none.
+    pub trajectory: Option<Key>,
+    /// Who stores there; nobody in particular in the case of a trajectory.
+    pub owner: Option<Owner>,
+    pub bytes: u64,
+    pub last_used: SystemTime,
+}
+
+impl Growing {
+    /// Whether it counts towards a limit: trajectories that are being written do, and stores in
+    /// progress once they are so large that they make room as they grow.
+    pub fn counts(&self, max_bytes: u64) -> bool {
+        self.trajectory.is_some() || self.bytes > growth_step(max_bytes)
+    }
+}
+
+/// What tells one state of a folder from a later one.
+type Stamp = (u64, i64, i64, i64, i64);
+
+/// A folder as it was found.
+#[derive(Debug)]
+struct Folder {
+    stamp: Stamp,
+    /// When this stamp was first met, which was not before it was made.
+    met: Instant,
+    /// When listing began.
+    listed: Instant,
+    entries: Vec<Listed>,
+    growing: Vec<Growing>,
+}
+
+impl Folder {
+    fn is_settled(&self, after: Duration) -> bool {
+        self.listed - self.met >= after
+    }
+}
+
+/// The folders that were listed, by their names.
+#[derive(Debug, Default)]
+pub struct Memory(HashMap<String, Arc<Folder>>);
+
+/// What is in the directory.
+#[derive(Debug)]
+pub struct Scan {
+    folders: Vec<Arc<Folder>>,
+    /// Trajectories that are being written or wait to be resumed, and stores in progress.
+    pub growing: Vec<Growing>,
+}
+
+impl Scan {
+    /// All published entries, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = &Listed> {
+        self.folders.iter().flat_map(|folder| &folder.entries)
+    }
+
+    /// All trajectories that are being written or wait to be resumed.
+    pub fn unfinished(&self) -> impl Iterator<Item = (&Growing, Key)> {
+        self.growing.iter().filter_map(|file| Some((file, file.trajectory?)))
+    }
+
+    /// What counts towards a limit.
+    pub fn used_bytes(&self, max_bytes: u64) -> u64 {
+        let growing = self.growing.iter().filter(|file| file.counts(max_bytes));
+        self.entries().map(|entry| entry.bytes).chain(growing.map(|file| file.bytes)).sum()
+    }
 }
 
 impl Cache {
-    /// All published entries, and all trajectories that are being written or wait to be resumed, in
-    /// no order.
-    pub(super) fn scan(&self) -> Result<(Vec<Listed>, Vec<Listed>)> {
-        let (mut entries, mut unfinished) = (Vec::new(), Vec::new());
+    /// What is there; of entries that were found before, as they were found then.
+    pub(super) fn scan(&self) -> Result<Scan> {
+        // A forked child must not wait for a thread that it does not have, so nobody waits.
+        match self.memory.try_lock() {
+            Ok(mut memory) => self.scan_with(&mut memory),
+            Err(_) => self.scan_afresh(),
+        }
+    }
+
+    /// What is there, with the times at which entries were last used.
+    pub(super) fn scan_afresh(&self) -> Result<Scan> {
+        self.scan_with(&mut Memory::default())
+    }
+
+    fn scan_with(&self, memory: &mut Memory) -> Result<Scan> {
+        let mut known = std::mem::take(&mut memory.0);
+        let (mut folders, mut changed) = (Vec::new(), Vec::new());
         for folder in list(&self.layout.entries())? {
+            let Ok(name) = folder.file_name().into_string() else { continue };
+            let now = Instant::now();
             // The folders are ours; a link to elsewhere is not followed.
-            if !folder.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
-            for file in list(&folder.path())? {
-                let name = file.file_name();
-                let Some(name) = name.to_str() else { continue };
-                let key = |suffix| name.strip_suffix(suffix).and_then(Key::parse);
-                if let Some(key) = key(SUFFIX) {
-                    entries.extend(listed(key, &file)?);
-                } else if let Some(key) = key(WRITING) {
-                    unfinished.extend(listed(key, &file)?);
+            let Some(found) = inspect(&folder)?.filter(Metadata::is_dir) else { continue };
+            let stamp = stamp(&found);
+            match known.remove(&name) {
+                Some(before) if before.stamp == stamp && before.is_settled(self.settling()) => {
+                    folders.push((name, before));
+                }
+                before => {
+                    let same = before.as_ref().filter(|before| before.stamp == stamp);
+                    let met = same.map_or(now, |before| before.met);
+                    changed.push((name, folder.path(), stamp, met, before));
                 }
             }
         }
-        Ok((entries, unfinished))
+        let relist = |(name, path, stamp, met, before): (String, PathBuf, _, _, _)| {
+            let before: Option<Arc<Folder>> = before;
+            Ok((name, Arc::new(list_folder(&path, stamp, met, before.as_deref())?)))
+        };
+        let listed: Result<Vec<_>> = if changed.len() > WORTH_THREADS {
+            threads::run(|| changed.into_par_iter().map(relist).collect())
+        } else {
+            changed.into_iter().map(relist).collect()
+        };
+        folders.extend(listed?);
+        let mut growing = Vec::new();
+        for file in folders.iter().flat_map(|(_, folder)| &folder.growing) {
+            // These grow, which changes no folder.
+            if let Some(found) = look(&file.path)? {
+                let last_used = modified(&file.path, &found)?;
+                growing.push(Growing { bytes: found.len(), last_used, ..file.clone() });
+            }
+        }
+        memory.0 =
+            folders.iter().map(|(name, folder)| (name.clone(), Arc::clone(folder))).collect();
+        Ok(Scan { folders: folders.into_iter().map(|(_, folder)| folder).collect(), growing })
     }
 
-    /// All published entries, in no order.
-    pub(super) fn entries(&self) -> Result<Vec<Listed>> {
-        Ok(self.scan()?.0)
+    /// How long after a change a listing has to begin to be sure to show all that the same time of
+    /// modification stands for: several steps of a local clock; a network's clients are told late.
+    fn settling(&self) -> Duration {
+        match self.clock {
+            Clock::Local => Duration::from_millis(50),
+            Clock::Server => Duration::from_secs(5),
+        }
+    }
+
+    /// The sizes of entries before compression, all together. A listing tells those; an entry that is
+    /// older than that, or was copied without its attributes, is opened once.
+    pub(super) fn raw_bytes(&self, scan: &Scan) -> u64 {
+        let entries: Vec<&Listed> =
+            scan.entries().filter(|entry| entry.raw_bytes.get().is_none()).collect();
+        let find = |entry: &&Listed| {
+            let path = self.entry_path(&entry.key);
+            let raw_bytes = number_of(&path, RAW_BYTES).unwrap_or_else(|| {
+                // A damaged entry counts as it is; who loads it will be told.
+                self.open_entry_quietly(&entry.key).map_or(entry.bytes, |opened| {
+                    keep_number_at(&path, RAW_BYTES, opened.raw_bytes());
+                    opened.raw_bytes()
+                })
+            });
+            // Whoever was faster found the same.
+            let _ = entry.raw_bytes.set(raw_bytes);
+        };
+        if entries.len() > WORTH_THREADS {
+            threads::run(|| entries.par_iter().for_each(find));
+        } else {
+            entries.iter().for_each(find);
+        }
+        scan.entries().filter_map(|entry| entry.raw_bytes.get()).sum()
     }
 
     /// The keys that are pinned.
@@ -57,18 +207,58 @@ impl Cache {
     }
 }
 
-/// What is known of a file, if it is still there and really is one.
-fn listed(key: Key, file: &std::fs::DirEntry) -> Result<Option<Listed>> {
-    let path = file.path();
-    let metadata = match file.metadata() {
-        Ok(metadata) if metadata.is_file() => metadata,
-        Ok(_) => return Ok(None),
+fn list_folder(path: &Path, stamp: Stamp, met: Instant, before: Option<&Folder>) -> Result<Folder> {
+    let known: HashMap<Key, &Listed> =
+        before.iter().flat_map(|before| &before.entries).map(|entry| (entry.key, entry)).collect();
+    let mut folder =
+        Folder { stamp, met, listed: Instant::now(), entries: Vec::new(), growing: Vec::new() };
+    for file in list(path)? {
+        let name = file.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let key = |suffix| name.strip_suffix(suffix).and_then(Key::parse);
+        let (entry, trajectory, owner) = (key(SUFFIX), key(WRITING), Owner::of_temporary(name));
+        if entry.is_none() && trajectory.is_none() && owner.is_none() {
+            continue;
+        }
+        let path = file.path();
+        let Some(found) = inspect(&file)?.filter(Metadata::is_file) else { continue };
+        let (bytes, last_used, inode) = (found.len(), modified(&path, &found)?, found.ino());
+        if let Some(key) = entry {
+            let same = known.get(&key).filter(|old| (old.inode, old.bytes) == (inode, bytes));
+            let raw_bytes = same.map_or_else(OnceLock::new, |old| old.raw_bytes.clone());
+            folder.entries.push(Listed { key, bytes, last_used, inode, raw_bytes });
+        } else {
+            folder.growing.push(Growing { path, trajectory, owner, bytes, last_used });
+        }
+    }
+    Ok(folder)
+}
+
+fn stamp(found: &Metadata) -> Stamp {
+    (found.ino(), found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec())
+}
+
+/// What is known of a file, if it is still there.
+fn inspect(file: &std::fs::DirEntry) -> Result<Option<Metadata>> {
+    if_there(&file.path(), file.metadata())
+}
+
+/// The same, of a regular file, by its path.
+fn look(path: &Path) -> Result<Option<Metadata>> {
+    Ok(if_there(path, path.symlink_metadata())?.filter(Metadata::is_file))
+}
+
+fn if_there(path: &Path, found: io::Result<Metadata>) -> Result<Option<Metadata>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
         // Removed since it was listed.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("inspect", &path, error)),
-    };
-    let last_used = metadata.modified().map_err(|error| Error::io("inspect", &path, error))?;
-    Ok(Some(Listed { key, path, bytes: metadata.len(), last_used, inode: metadata.ino() }))
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("inspect", path, error)),
+    }
+}
+
+fn modified(path: &Path, found: &Metadata) -> Result<SystemTime> {
+    found.modified().map_err(|error| Error::io("inspect", path, error))
 }
 
 /// What a directory holds; nothing where it is gone.

@@ -1,6 +1,7 @@
 //! The limit of a cache directory: it belongs to the directory, not to whoever opens it.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,34 @@ impl Settings {
             version: VERSION,
             max_bytes,
             checksum: format!("{:016x}", checksum(summed.as_bytes())),
+        }
+    }
+}
+
+/// A limit that was read, and what tells its file from a later one.
+#[derive(Debug)]
+pub struct Remembered {
+    file: (u64, u64, i64, i64),
+    max_bytes: Option<u64>,
+}
+
+/// The same as [`read`], without reading a file again that was read before: it is only ever replaced.
+pub fn read_if_changed(
+    layout: &Layout,
+    remembered: &mut Option<Remembered>,
+) -> Result<Option<u64>> {
+    let found = match layout.settings().symlink_metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(_) => return read(layout),
+    };
+    let file = (found.ino(), found.len(), found.ctime(), found.ctime_nsec());
+    match remembered {
+        Some(known) if known.file == file => Ok(known.max_bytes),
+        _ => {
+            let max_bytes = read(layout)?;
+            *remembered = Some(Remembered { file, max_bytes });
+            Ok(max_bytes)
         }
     }
 }

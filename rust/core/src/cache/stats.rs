@@ -1,7 +1,5 @@
 //! How full a cache is, and what is in it.
 
-use std::collections::HashMap;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +14,7 @@ use crate::trajectory::{ArraySpec, FieldSpec, Kind};
 /// The state of a cache directory, and what this process has seen of it.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
-    /// Bytes of entries and of trajectories that are being written.
+    /// Bytes of entries, of trajectories that are being written and of stores in progress.
     pub used_bytes: u64,
     /// The limit.
     pub max_bytes: u64,
@@ -76,26 +74,25 @@ impl Cache {
     pub fn stats(&self) -> Result<Stats> {
         let pins = self.pins()?;
         let mut stats = Stats { max_bytes: self.max_bytes()?, ..Stats::default() };
-        let (entries, unfinished) = {
+        let scan = {
             // Without it, what is evicted and what takes its place might both be counted. In a
             // directory that can't be locked nobody changes anything.
             let _lock = HeldLock::acquire(&self.layout.room_lock(), LockKind::Shared).ok();
             self.scan()?
         };
-        stats.raw_bytes = self.raw_bytes(&entries);
-        for entry in entries {
+        stats.raw_bytes = self.raw_bytes(&scan);
+        for entry in scan.entries() {
             stats.stored_bytes += entry.bytes;
             match entry.key.kind() {
                 Kind::Structure => stats.structures += 1,
                 Kind::Trajectory => stats.trajectories += 1,
             }
-            if pins.contains(&entry.key) {
+            if !pins.is_empty() && pins.contains(&entry.key) {
                 stats.pinned_bytes += entry.bytes;
             }
         }
-        stats.unfinished = unfinished.len() as u64;
-        stats.used_bytes =
-            stats.stored_bytes + unfinished.iter().map(|live| live.bytes).sum::<u64>();
+        stats.unfinished = scan.unfinished().count() as u64;
+        stats.used_bytes = scan.used_bytes(stats.max_bytes);
         stats.set_aside = super::scan::list(&self.layout.set_aside())?.len() as u64;
         stats.hits = self.counters.hits.load(Ordering::Relaxed);
         stats.misses = self.counters.misses.load(Ordering::Relaxed);
@@ -104,31 +101,11 @@ impl Cache {
         Ok(stats)
     }
 
-    /// The sizes of entries before compression, all together. Each is read from its file once.
-    fn raw_bytes(&self, entries: &[Listed]) -> u64 {
-        let sizes = || self.raw_sizes.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = std::mem::take(&mut *sizes());
-        let found: HashMap<_, _> = entries
-            .iter()
-            .map(|entry| {
-                let file = (entry.key.clone(), entry.inode, entry.bytes);
-                let raw_bytes = known.get(&file).copied().unwrap_or_else(|| {
-                    // A damaged entry counts as it is; who loads it will be told.
-                    self.open_entry_quietly(&entry.key)
-                        .map_or(entry.bytes, |opened| opened.raw_bytes())
-                });
-                (file, raw_bytes)
-            })
-            .collect();
-        let total = found.values().sum();
-        *sizes() = found;
-        total
-    }
-
     /// The keys of all entries of this kind, or of both, those used last first.
     pub fn keys(&self, kind: Option<Kind>) -> Result<Vec<Key>> {
-        let mut entries = self.entries()?;
-        entries.retain(|entry| kind.is_none_or(|kind| entry.key.kind() == kind));
+        let scan = self.scan_afresh()?;
+        let of_kind = |entry: &&Listed| kind.is_none_or(|kind| entry.key.kind() == kind);
+        let mut entries: Vec<&Listed> = scan.entries().filter(of_kind).collect();
         entries.sort_by(|one, other| {
             other.last_used.cmp(&one.last_used).then_with(|| one.key.cmp(&other.key))
         });

@@ -5,8 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
 use super::HeldLock;
+use super::evict::Wanted;
 use super::layout::Key;
-use crate::fs::{LockKind, Owner, touch};
+use crate::fs::{LockKind, Owner};
 use crate::trajectory::{Encoding, Entry, EntryHead, EntryWriter, Kind};
 use crate::{Error, Result};
 
@@ -17,6 +18,9 @@ pub struct PendingEntry<'a> {
     key: Key,
     temporary: PathBuf,
     writer: Option<EntryWriter>,
+    /// Up to this size, room has been made; 0 as long as it is made at the end.
+    room: u64,
+    published: bool,
 }
 
 /// A trajectory that is written frame by frame; what is flushed survives any crash.
@@ -34,6 +38,20 @@ pub struct LiveEntry {
 const GROWTH_PART: u64 = 64;
 /// but of no less and no more than this many bytes.
 const GROWTH: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
+
+/// In which steps room is made for what grows. A store of no more than one makes room when it is
+/// published.
+pub fn growth_step(max_bytes: u64) -> u64 {
+    (max_bytes / GROWTH_PART).clamp(*GROWTH.start(), *GROWTH.end())
+}
+
+/// What grows, and where.
+#[derive(Debug, Clone, Copy)]
+struct Growth<'a> {
+    key: Key,
+    file: &'a Path,
+    replaces: bool,
+}
 
 impl Cache {
     /// Begins an entry that is stored at once.
@@ -54,7 +72,8 @@ impl Cache {
             .create_new(&temporary)
             .map_err(|error| Error::io("create", &temporary, error))?;
         // From here on the file is removed again, whatever happens.
-        let mut pending = PendingEntry { cache: self, key, temporary, writer: None };
+        let mut pending =
+            PendingEntry { cache: self, key, temporary, writer: None, room: 0, published: false };
         let head = head(kind, data_id, metadata);
         pending.writer = Some(EntryWriter::create(file, &pending.temporary, &head, encoding)?);
         Ok(pending)
@@ -121,23 +140,40 @@ impl Cache {
     /// How much they will take is estimated by what those before them took. Where there can be no
     /// room, the frames that it has are kept, and it can be resumed later.
     pub fn make_room_for(&self, live: &mut LiveEntry, raw_bytes: u64) -> Result<()> {
-        let bytes = live.writer.stored_bytes();
+        // A finished one of the same key stays meanwhile, and takes its room too.
+        let growth = Growth { key: live.key, file: &live.path, replaces: false };
+        live.room = self.grow(growth, &live.writer, live.room, raw_bytes)?;
+        Ok(())
+    }
+
+    /// Makes room for a file that is being written; answers up to which size it has been made.
+    fn grow(
+        &self,
+        growth: Growth<'_>,
+        writer: &EntryWriter,
+        room: u64,
+        raw_bytes: u64,
+    ) -> Result<u64> {
+        let bytes = writer.stored_bytes();
         let max_bytes = self.max_bytes()?;
-        let estimate = match live.writer.raw_bytes() {
-            // The first ones may be compressed to anything.
+        let estimate = match writer.raw_bytes() {
+            // What is stored as it is takes that much,
+            _ if !writer.encoding().compress => raw_bytes,
+            // and the first frames may be compressed to anything.
             0 => raw_bytes.min(max_bytes.saturating_sub(bytes)),
             before => (raw_bytes as f64 * (bytes as f64 / before as f64).min(1.0)) as u64,
         };
-        if bytes + estimate <= live.room {
-            return Ok(());
+        if bytes + estimate <= room {
+            return Ok(room);
         }
-        let step = (max_bytes / GROWTH_PART).clamp(*GROWTH.start(), *GROWTH.end());
-        let step = step.min(max_bytes.saturating_sub(bytes)).max(1);
+        let step = growth_step(max_bytes).min(max_bytes.saturating_sub(bytes)).max(1);
         let wanted = bytes + estimate.max(step);
-        let _lock = self.lock()?;
-        self.make_room_to_grow(&live.key, wanted)?;
-        live.room = wanted;
-        Ok(())
+        let Growth { key, file, replaces } = growth;
+        let mut room = self.lock()?;
+        let grown = Wanted { key, bytes: wanted, file, replaces, look: true };
+        let others = self.make_room(&mut room, &grown)?;
+        room.found(others + wanted);
+        Ok(wanted)
     }
 
     /// Takes up an unfinished trajectory, if there is one.
@@ -160,31 +196,77 @@ impl Cache {
     pub fn finish_live(&self, live: LiveEntry, tree: &[u8]) -> Result<Key> {
         {
             // Before it is finished, so that one for which there is no room stays as it was.
-            let _lock = self.lock()?;
-            self.make_room(&live.key, live.writer.stored_bytes())?;
+            let mut room = self.lock()?;
+            let (key, file) = (live.key, live.path.as_path());
+            let bytes = live.writer.stored_bytes();
+            self.make_room(&mut room, &Wanted { key, bytes, file, replaces: true, look: true })?;
+            room.forget();
         }
         live.writer.finish(tree)?;
-        self.publish(&live.key, &live.path)?;
+        self.publish(&live.key, &live.path, true)?;
         Ok(live.key)
     }
 
     /// Moves a finished file into place, in whose folder it is; makes room first.
-    fn publish(&self, key: &Key, from: &Path) -> Result<()> {
-        let _lock = self.lock()?;
+    fn publish(&self, key: &Key, from: &Path, look: bool) -> Result<()> {
+        let mut room = self.lock()?;
         let bytes = from.metadata().map_err(|error| Error::io("inspect", from, error))?.len();
-        self.make_room(key, bytes)?;
-        touch(from)?;
+        let wanted = Wanted { key: *key, bytes, file: from, replaces: true, look };
+        let others = self.make_room(&mut room, &wanted)?;
+        self.clock.touch(from)?;
         let target = self.entry_path(key);
-        self.storage.rename(from, &target).map_err(|error| Error::io("publish", &target, error))?;
+        room.change(others + bytes, || {
+            let publish_error = |error| Error::io("publish", &target, error);
+            self.storage.rename(from, &target).map_err(publish_error)
+        })?;
         let folder = target.parent().unwrap_or_else(|| self.directory());
         self.storage.sync_dir(folder).map_err(|error| Error::io("sync", folder, error))
     }
 }
 
+const WRITER: &str = "the writer is there until the entry is published";
+
 impl PendingEntry<'_> {
     /// What takes the arrays and frames.
     pub fn writer(&mut self) -> &mut EntryWriter {
-        self.writer.as_mut().expect("the writer is there until the entry is published")
+        self.writer.as_mut().expect(WRITER)
+    }
+
+    /// Adds frames as [`EntryWriter::append`] does. For many of them, room is made as they are written.
+    pub fn append(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
+        let raw_bytes = fields.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
+        let so_far = self.writer().raw_bytes();
+        let step = growth_step(self.cache.max_bytes()?);
+        if self.room == 0 && so_far + raw_bytes <= step {
+            return self.writer().append(n_frames, fields);
+        }
+        // What is stored as it is stays in one piece, to be viewed in place.
+        let is_plain = !self.writer().encoding().compress;
+        let frame_bytes = (raw_bytes / n_frames.max(1)).max(1);
+        let block = if is_plain { n_frames } else { (step / frame_bytes).max(1) };
+        let mut done = 0;
+        while done < n_frames {
+            let count = block.min(n_frames - done);
+            let part: Vec<&[u8]> = fields
+                .iter()
+                .map(|bytes| {
+                    let frame = bytes.len() / n_frames as usize;
+                    &bytes[done as usize * frame..(done + count) as usize * frame]
+                })
+                .collect();
+            self.make_room_for(part.iter().map(|bytes| bytes.len() as u64).sum())?;
+            self.writer().append(count, &part)?;
+            done += count;
+        }
+        Ok(())
+    }
+
+    fn make_room_for(&mut self, raw_bytes: u64) -> Result<()> {
+        // What is stored under this key stays until this one takes its place, but its room will do.
+        let growth = Growth { key: self.key, file: &self.temporary, replaces: true };
+        let writer = self.writer.as_ref().expect(WRITER);
+        self.room = self.cache.grow(growth, writer, self.room, raw_bytes)?;
+        Ok(())
     }
 
     /// Finishes the entry and makes it visible; an older one of the same id is replaced.
@@ -192,16 +274,18 @@ impl PendingEntry<'_> {
         if let Some(writer) = self.writer.take() {
             writer.finish(tree)?;
         }
-        self.cache.publish(&self.key, &self.temporary)?;
-        Ok(self.key.clone())
+        self.cache.publish(&self.key, &self.temporary, self.room > 0)?;
+        self.published = true;
+        Ok(self.key)
     }
 }
 
 impl Drop for PendingEntry<'_> {
     fn drop(&mut self) {
-        // After publishing there is nothing under this name. Otherwise, best effort: what stays
-        // behind is litter that names its owner.
-        let _ = self.cache.storage.remove_file(&self.temporary);
+        if !self.published {
+            // Best effort: what stays behind is litter that names its owner.
+            let _ = self.cache.storage.remove_file(&self.temporary);
+        }
     }
 }
 

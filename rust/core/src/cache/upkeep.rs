@@ -42,8 +42,11 @@ impl Cache {
     pub fn remove(&self, key: &str) -> Result<()> {
         let parsed = Key::parse(key).filter(|_| self.contains(key));
         let parsed = parsed.ok_or_else(|| self.not_found(key))?;
-        let _lock = self.lock()?;
-        if !self.remove_if_there(&self.entry_path(&parsed))? {
+        let mut room = self.lock()?;
+        let path = self.entry_path(&parsed);
+        let bytes = path.symlink_metadata().map_or(0, |found| found.len());
+        let used = room.used().unwrap_or_default().saturating_sub(bytes);
+        if !room.change(used, || self.remove_if_there(&path))? {
             return Err(self.not_found(key));
         }
         self.remove_if_there(&self.layout.pin(&parsed))?;
@@ -99,10 +102,10 @@ impl Cache {
             }
         }
         let now = SystemTime::now();
-        for live in self.scan()?.1 {
+        for (live, key) in self.scan()?.unfinished() {
             let age = now.duration_since(live.last_used).unwrap_or_default();
             if age > UNFINISHED_FOR {
-                done.unfinished += usize::from(self.remove_unfinished(&live.key)?);
+                done.unfinished += usize::from(self.remove_unfinished(&key)?);
             }
         }
         Ok(done)
@@ -119,10 +122,11 @@ impl Cache {
 
     /// Removes all entries, pinned ones too, and all litter. Trajectories that are being written stay.
     pub fn clear(&self) -> Result<usize> {
-        let _lock = self.lock()?;
+        let mut room = self.lock()?;
+        room.forget();
         let mut removed = 0;
-        for entry in self.entries()? {
-            removed += usize::from(self.remove_if_there(&entry.path)?);
+        for entry in self.scan()?.entries() {
+            removed += usize::from(self.remove_if_there(&self.entry_path(&entry.key))?);
         }
         self.cleanup()?;
         Ok(removed)
@@ -131,10 +135,8 @@ impl Cache {
     /// Evicts the entries that were used least recently until at most `max_bytes` are left; answers
     /// how many entries that took.
     pub fn prune(&self, max_bytes: u64) -> Result<usize> {
-        let _lock = self.lock()?;
-        let before = self.entries()?.len();
-        self.shrink_to(max_bytes)?;
-        Ok(before - self.entries()?.len())
+        let mut room = self.lock()?;
+        self.shrink_to(&mut room, max_bytes)
     }
 
     /// Reads back one entry, or all of them. Damaged ones are set aside.

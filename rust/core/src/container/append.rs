@@ -13,7 +13,7 @@ use crate::checksum;
 use crate::fs::{StorageFile, write_all_at};
 use crate::{Error, Result};
 
-/// Payloads up to this are copied behind their header, to be written in one step.
+/// Bytes up to this are gathered, to be written in one step.
 const WRITTEN_TOGETHER: usize = 256 * 1024;
 
 /// A file that grows by records.
@@ -21,14 +21,17 @@ const WRITTEN_TOGETHER: usize = 256 * 1024;
 pub struct Appender {
     file: Box<dyn StorageFile>,
     path: PathBuf,
+    /// The end of the file, with what is gathered.
     end: u64,
+    /// What comes before the end and is not written yet.
+    gathered: Vec<u8>,
     is_broken: bool,
 }
 
 impl Appender {
     /// Begins an empty file.
     pub fn create(file: Box<dyn StorageFile>, path: &Path) -> Result<Self> {
-        let mut appender = Self { file, path: path.to_owned(), end: 0, is_broken: false };
+        let mut appender = Self::at(file, path, 0);
         appender.write(&preamble())?;
         Ok(appender)
     }
@@ -41,12 +44,21 @@ impl Appender {
             file.set_len(end).map_err(|error| Error::io("cut", path, error))?;
             file.sync().map_err(|error| Error::io("sync", path, error))?;
         }
-        Ok(Self { file, path: path.to_owned(), end, is_broken: false })
+        Ok(Self::at(file, path, end))
+    }
+
+    fn at(file: Box<dyn StorageFile>, path: &Path, end: u64) -> Self {
+        Self { file, path: path.to_owned(), end, gathered: Vec::new(), is_broken: false }
     }
 
     /// The path, for messages.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The file, to keep something with it.
+    pub fn file(&self) -> &std::fs::File {
+        self.file.file()
     }
 
     /// Bytes of the file.
@@ -77,13 +89,8 @@ impl Appender {
         let mut bytes = vec![0; (offset - self.end) as usize];
         bytes.extend(header.encode());
         bytes.resize(bytes.len() + header.padding as usize, 0);
-        let mut rest = payload;
-        if payload.len() <= WRITTEN_TOGETHER {
-            bytes.extend(payload);
-            rest = &[];
-        }
         self.write(&bytes)?;
-        self.write(rest)?;
+        self.write(payload)?;
         if !table.is_empty() {
             let mut bytes = vec![0; (self.end.next_multiple_of(8) - self.end) as usize];
             bytes.extend(table);
@@ -95,17 +102,38 @@ impl Appender {
     /// Adds bytes that are no record.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.check()?;
-        if let Err(error) = write_all_at(&*self.file, bytes, self.end) {
-            self.is_broken = true;
-            return Err(Error::io("write", &self.path, error));
+        if self.gathered.len() + bytes.len() > WRITTEN_TOGETHER {
+            self.write_gathered()?;
+        }
+        if bytes.len() > WRITTEN_TOGETHER {
+            self.write_whole(bytes, self.end)?;
+        } else {
+            self.gathered.extend_from_slice(bytes);
         }
         self.end += bytes.len() as u64;
         Ok(())
     }
 
+    fn write_gathered(&mut self) -> Result<()> {
+        let gathered = std::mem::take(&mut self.gathered);
+        let start = self.end - gathered.len() as u64;
+        self.write_whole(&gathered, start)?;
+        self.gathered = gathered;
+        self.gathered.clear();
+        Ok(())
+    }
+
+    fn write_whole(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
+        write_all_at(&*self.file, bytes, offset).map_err(|error| {
+            self.is_broken = true;
+            Error::io("write", &self.path, error)
+        })
+    }
+
     /// Makes all bytes durable.
     pub fn sync(&mut self) -> Result<()> {
         self.check()?;
+        self.write_gathered()?;
         if let Err(error) = self.file.sync() {
             self.is_broken = true;
             return Err(Error::io("sync", &self.path, error));

@@ -70,10 +70,10 @@ impl Trailer {
         seal(bytes)
     }
 
-    /// Reads the trailer of a whole file.
-    pub fn parse(file: &[u8], path: &Path) -> Result<Self> {
+    /// Reads the trailer of a file of this length, of which `end` is the end.
+    pub fn parse(end: &[u8], length: u64, path: &Path) -> Result<Self> {
         let damage = |reason: &str| Error::corrupt(path, "its end", reason);
-        let Some(bytes) = file.last_chunk::<END_BYTES>().filter(|_| file.len() >= 2 * END_BYTES)
+        let Some(bytes) = end.last_chunk::<END_BYTES>().filter(|_| length >= 2 * END_BYTES as u64)
         else {
             return Err(damage("it is cut short"));
         };
@@ -83,7 +83,7 @@ impl Trailer {
         let mut content = [0; 16];
         content.copy_from_slice(&bytes[24..40]);
         let trailer = Self { index: u64_at(bytes, 8), length: u64_at(bytes, 16), content };
-        if trailer.length != file.len() as u64 {
+        if trailer.length != length {
             return Err(damage("the file has another length than when it was written"));
         }
         Ok(trailer)

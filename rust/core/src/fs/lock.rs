@@ -47,7 +47,9 @@ impl FileLock {
         Self::wait(fresh.map_err(|error| Error::io("open", &path, error))?, &path, kind)
     }
 
-    fn wait(file: File, path: &Path, kind: LockKind) -> Result<Self> {
+    /// Waits for the lock on this open file, which nobody else has the descriptor of. `path` is for
+    /// messages.
+    pub fn wait(file: File, path: &Path, kind: LockKind) -> Result<Self> {
         let operation = match kind {
             LockKind::Shared => FlockOperation::LockShared,
             LockKind::Exclusive => FlockOperation::LockExclusive,
@@ -79,8 +81,12 @@ impl FileLock {
 
     /// Gives the lock back at once, even where a child that was forked meanwhile has inherited it.
     pub fn release(self) {
-        // Where it fails, closing the file does the same, unless a child keeps it open.
-        let _ = flock(&self.file, FlockOperation::Unlock);
+        drop(self);
+    }
+
+    /// The file that is locked.
+    pub fn file(&self) -> &File {
+        &self.file
     }
 }
 

@@ -5,8 +5,7 @@
 //! sound, and why eviction unlinks instead of truncating.
 
 use std::fs::{File, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -21,8 +20,6 @@ use crate::{Error, Result};
 pub struct MappedFile {
     map: Mmap,
     path: PathBuf,
-    /// Device and inode, which nobody else gets while the file is mapped.
-    identity: (u64, u64),
 }
 
 impl MappedFile {
@@ -38,21 +35,7 @@ impl MappedFile {
         // nobody shrinks this mapping or changes bytes under a `&[u8]` borrowed from it.
         let map = unsafe { Mmap::map(file) }.map_err(|error| Error::io("map", path, error))?;
         MAPPED.fetch_add(map.len() as u64, Ordering::Relaxed);
-        Ok(Self { map, path: path.to_owned(), identity: identity(file, path)? })
-    }
-
-    /// Maps the same file again, copy on write; `None` where its name is gone or another file's.
-    pub fn private(&self) -> Result<Option<PrivateMap>> {
-        let file = match open_for_reading(&self.path) {
-            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                return Ok(None);
-            }
-            file => file?,
-        };
-        if identity(&file, &self.path)? != self.identity {
-            return Ok(None);
-        }
-        PrivateMap::of(&file, &self.path).map(Some)
+        Ok(Self { map, path: path.to_owned() })
     }
 
     /// The whole file.
@@ -80,7 +63,8 @@ impl PrivateMap {
         Self::of(&open_for_reading(path)?, path)
     }
 
-    fn of(file: &File, path: &Path) -> Result<Self> {
+    /// Maps a published file that is open already, copy on write.
+    pub(super) fn of(file: &File, path: &Path) -> Result<Self> {
         // SAFETY: as in `MappedFile::of`; writes go to private pages, so they change neither the
         // file nor what any other mapping of it shows.
         let map = unsafe { MmapOptions::new().map_copy(file) }
@@ -115,11 +99,6 @@ impl Drop for PrivateMap {
     fn drop(&mut self) {
         MAPPED.fetch_sub(self.map.len() as u64, Ordering::Relaxed);
     }
-}
-
-fn identity(file: &File, path: &Path) -> Result<(u64, u64)> {
-    let found = file.metadata().map_err(|error| Error::io("examine", path, error))?;
-    Ok((found.dev(), found.ino()))
 }
 
 fn open_for_reading(path: &Path) -> Result<File> {

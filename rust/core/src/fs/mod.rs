@@ -5,6 +5,9 @@
 //! ([`PendingFile`], [`PendingDir`]), one lock ([`FileLock`]), one mapped file ([`MappedFile`]),
 //! one shared mapping ([`SharedMap`]), one rule that turns names into paths ([`names`]).
 
+mod attribute;
+mod content;
+mod lease;
 mod lock;
 mod mapped;
 pub mod names;
@@ -18,13 +21,16 @@ pub mod testing;
 mod unsynced;
 mod writeback;
 
+pub use attribute::{keep_number, keep_number_at, number_of};
+pub use content::Content;
+pub use lease::{claim_unused, mark_in_use};
 pub use lock::{FileLock, LockKind};
 pub use mapped::{MappedFile, PrivateMap};
 pub use owner::Owner;
 pub use publish::{
     PendingDir, PendingFile, publish_bytes, remove_abandoned, remove_tree, set_aside_name,
 };
-pub use recency::{is_on_network, touch};
+pub use recency::{Clock, is_on_network};
 pub use shared::SharedMap;
 pub use storage::{Disk, Storage, StorageFile, memory_file, write_all_at};
 pub use unsynced::UnsyncedDisk;

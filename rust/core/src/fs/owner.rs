@@ -19,8 +19,21 @@ pub struct Owner {
 impl Owner {
     /// This process.
     pub fn current() -> Self {
+        /// Process and start time in one: a forked child has other ones.
+        static KNOWN: AtomicU64 = AtomicU64::new(0);
         let process = std::process::id();
-        Self { host: host(), process, started: start_time(process).unwrap_or(0) }
+        let known = KNOWN.load(Ordering::Relaxed);
+        // The start of a boot that lasts less than 497 days at 100 ticks a second fits.
+        let started = if known >> 32 == u64::from(process) {
+            known & u64::from(u32::MAX)
+        } else {
+            let started = start_time(process).unwrap_or(0);
+            if started <= u64::from(u32::MAX) {
+                KNOWN.store(u64::from(process) << 32 | started, Ordering::Relaxed);
+            }
+            started
+        };
+        Self { host: host(), process, started }
     }
 
     /// Eight digits that tell this boot of this host from others that share a directory.

@@ -10,27 +10,42 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utim
 
 use crate::{Error, Result};
 
-/// Marks the file at `path` as used now. A file of another user's, or on a read-only disk, stays as it
-/// is, which is no error: it only looks older than it is.
-pub fn touch(path: &Path) -> Result<()> {
-    let now = if is_on_network(path) {
-        // The server's clock: those of its clients may differ.
-        Timespec { tv_sec: 0, tv_nsec: UTIME_NOW }
-    } else {
-        // The system's own stamps advance by milliseconds; the order of uses should be finer.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timespec { tv_sec: now.as_secs() as _, tv_nsec: now.subsec_nanos().into() }
-    };
-    let times = Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: now,
-    };
-    match utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS) => {
-            Ok(())
+/// Whose clock tells when files of a directory were used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// This machine's, which is finer than the stamps that its file systems make themselves.
+    Local,
+    /// The file server's: those of its clients may differ.
+    Server,
+}
+
+impl Clock {
+    /// The clock for files in `directory`.
+    pub fn of(directory: &Path) -> Self {
+        if is_on_network(directory) { Self::Server } else { Self::Local }
+    }
+
+    /// Marks the file at `path` as used now. A file of another user's, or on a read-only disk, stays as
+    /// it is, which is no error: it only looks older than it is.
+    pub fn touch(self, path: &Path) -> Result<()> {
+        let now = match self {
+            Self::Server => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+            Self::Local => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Timespec { tv_sec: now.as_secs() as _, tv_nsec: now.subsec_nanos().into() }
+            }
+        };
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: now,
+        };
+        match utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS) => {
+                Ok(())
+            }
+            Err(error) => Err(Error::io("touch", path, error.into())),
         }
-        Err(error) => Err(Error::io("touch", path, error.into())),
     }
 }
 
@@ -62,7 +77,7 @@ mod tests {
         let modified = |name: &str| {
             let path = directory.path().join(name);
             drop(std::fs::OpenOptions::new().create(true).append(true).open(&path).unwrap());
-            touch(&path).unwrap();
+            Clock::of(directory.path()).touch(&path).unwrap();
             path.metadata().unwrap().modified().unwrap()
         };
         let times: Vec<_> = (0..20).map(|index| modified(&index.to_string())).collect();

@@ -1,5 +1,6 @@
 //! Reading frames of one field: which chunks they are in, and what of those is wanted.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -44,7 +45,7 @@ pub struct Run {
 
 /// The bytes of a block, from some frame on.
 enum BlockBytes<'a> {
-    Raw { bytes: &'a [u8], from: usize },
+    Raw { bytes: Cow<'a, [u8]>, from: usize },
     Decoded(Arc<Vec<u8>>),
 }
 

@@ -8,6 +8,7 @@
 mod chunking;
 mod encode;
 mod frames;
+mod read_ahead;
 mod reader;
 mod select;
 mod stored;
@@ -17,7 +18,8 @@ mod writer;
 pub use crate::container::{
     ArraySpec, DType, Encoding, EntryHead, FieldSpec, Kind, MAX_DATA_ID, MAX_METADATA, Profile,
 };
+pub use read_ahead::{FrameBlock, ReadAhead};
 pub use reader::Entry;
 pub use select::Frames;
 pub use verify::{ChunkReport, Report};
-pub use writer::EntryWriter;
+pub use writer::{EntryWriter, RAW_BYTES};

@@ -2,12 +2,13 @@
 
 mod in_place;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use super::chunking::{array_block, field_block, row_bytes};
+use super::chunking::{array_block, chunk_frames, field_block, row_bytes};
 use super::frames::{Field, Run};
 use super::stored::{Mapped, StoredChunks};
 use super::{ChunkReport, Frames, Report};
@@ -17,13 +18,13 @@ use crate::container::{
     RecordKind, SEGMENT, State, Trailer, check_preamble, groups, parse_head, recover,
     segment_table,
 };
-use crate::fs::MappedFile;
+use crate::fs::{Clock, Content};
 use crate::{Error, Result, checksum, threads};
 
 /// A finished entry, mapped. Cheap to share by `Arc`; any thread may read.
 #[derive(Debug)]
 pub struct Entry {
-    map: MappedFile,
+    content: Content,
     head: EntryHead,
     encoding: Encoding,
     schema_arrays: Vec<ArraySpec>,
@@ -40,21 +41,27 @@ pub struct Entry {
 impl Entry {
     /// Opens a published entry, checking its head and index. No data is read yet.
     pub fn open(path: &Path) -> Result<Self> {
-        let map = MappedFile::open(path)?;
-        let file = map.bytes();
-        check_preamble(file, path)?;
-        let trailer = Trailer::parse(file, path)?;
-        let index_damage = |reason: String| Error::corrupt(path, "its index", reason);
-        let index = record(file, trailer.index, RecordKind::Index).map_err(index_damage)?;
-        let commit = Commit::parse(index).map_err(index_damage)?;
+        Self::of(Content::open(path, Clock::of(path), false)?)
+    }
+
+    /// The same, of a file that is open.
+    pub fn of(content: Content) -> Result<Self> {
+        let (path, length) = (content.path(), content.length());
+        let ends = END_BYTES as u64;
+        check_preamble(&content.read(0..ends.min(length))?.unwrap_or_default(), path)?;
+        let end = content.read(length.saturating_sub(ends)..length)?.unwrap_or_default();
+        let trailer = Trailer::parse(&end, length, path)?;
+        let index = record(&content, trailer.index, RecordKind::Index, INDEX)?;
+        let index_damage = |reason: String| Error::corrupt(path, INDEX, reason);
+        let commit = Commit::parse(&index).map_err(index_damage)?;
         let tree = commit.tree;
         let mut state = State::default();
         state.apply(commit).map_err(index_damage)?;
         state.check(trailer.index).map_err(index_damage)?;
-        record(file, tree, RecordKind::Tree)
-            .map_err(|reason| Error::corrupt(path, "its tree of values", reason))?;
+        record(&content, tree, RecordKind::Tree, TREE)?;
         let content_id = trailer.content.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self::new(map, state, tree, content_id)
+        drop((index, end));
+        Self::new(content, state, tree, content_id)
     }
 
     /// Opens an entry that is not finished, as its last durable state. Nobody may cut the file or
@@ -62,20 +69,21 @@ impl Entry {
     pub fn open_unfinished(path: &Path) -> Result<Self> {
         let file = std::fs::File::open(path).map_err(|error| Error::io("open", path, error))?;
         let recovered = recover(&file, path)?;
-        let map = MappedFile::of(&file, path)?;
-        Self::new(map, recovered.state, 0, String::new())
+        // It grows, so it is read and not mapped.
+        Self::new(Content::of(file, path, Clock::Server, true)?, recovered.state, 0, String::new())
     }
 
-    fn new(map: MappedFile, state: State, tree: u64, content_id: String) -> Result<Self> {
-        let head_damage = |reason| Error::corrupt(map.path(), "its head", reason);
-        let head = record(map.bytes(), END_BYTES as u64, RecordKind::Head).map_err(head_damage)?;
-        let (head, encoding) = parse_head(head).map_err(head_damage)?;
+    fn new(content: Content, state: State, tree: u64, content_id: String) -> Result<Self> {
+        let head = record(&content, END_BYTES as u64, RecordKind::Head, HEAD)?;
+        let path = content.path();
+        let (head, encoding) =
+            parse_head(&head).map_err(|reason| Error::corrupt(path, HEAD, reason))?;
         let named = state.schema.arrays.iter().zip(state.arrays);
         let arrays = named.map(|(spec, chunks)| StoredChunks::new(&spec.name, chunks)).collect();
         let mut fields = Vec::with_capacity(state.fields.len());
         for (spec, chunks) in state.schema.fields.iter().zip(state.fields) {
             let groups = groups(&chunks, spec.rows())
-                .map_err(|reason| Error::corrupt(map.path(), "its index", reason))?;
+                .map_err(|reason| Error::corrupt(content.path(), INDEX, reason))?;
             let stored = StoredChunks::new(&spec.name, chunks);
             fields.push(Field::new(stored, groups));
         }
@@ -90,13 +98,18 @@ impl Entry {
             tree,
             content_id,
             trusted: AtomicBool::new(false),
-            map,
+            content,
         })
     }
 
     /// Where the entry was when it was opened.
     pub fn path(&self) -> &Path {
-        self.map.path()
+        self.content.path()
+    }
+
+    /// Its file.
+    pub fn content(&self) -> &Content {
+        &self.content
     }
 
     /// What it is of.
@@ -110,12 +123,11 @@ impl Entry {
     }
 
     /// The tree of plain values; empty in an entry that is not finished.
-    pub fn tree(&self) -> Result<&[u8]> {
+    pub fn tree(&self) -> Result<Cow<'_, [u8]>> {
         if self.tree == 0 {
-            return Ok(&[]);
+            return Ok(Cow::Borrowed(&[]));
         }
-        record(self.map.bytes(), self.tree, RecordKind::Tree)
-            .map_err(|reason| Error::corrupt(self.path(), "its tree of values", reason))
+        record(&self.content, self.tree, RecordKind::Tree, TREE)
     }
 
     /// The arrays, by number.
@@ -143,7 +155,7 @@ impl Entry {
 
     /// Bytes of the file.
     pub fn stored_bytes(&self) -> u64 {
-        self.map.bytes().len() as u64
+        self.content.length()
     }
 
     /// 32 hex digits that tell what this file holds; another content has another. Empty where the
@@ -152,10 +164,19 @@ impl Entry {
         &self.content_id
     }
 
-    /// How many frames are coded together in a field, at most: what one access decodes.
+    /// How many frames are coded together in a field, at most: what one access decodes. Plain frames are
+    /// in one piece, of which as many as would be coded together make a good part.
     pub fn chunk_frames(&self, field: usize) -> u64 {
-        let groups = self.fields.get(field).map_or(&[][..], |field| &field.groups);
-        groups.iter().map(|group| group.count).max().unwrap_or(0)
+        let (Some(spec), Some(field)) = (self.schema_fields.get(field), self.fields.get(field))
+        else {
+            return 0;
+        };
+        let most = field.groups.iter().map(|group| group.count).max().unwrap_or(0);
+        let is_plain = field.stored.all().iter().all(|chunk| chunk.header.codec == RAW);
+        match spec.item_bytes() {
+            Ok(bytes) if is_plain => most.min(chunk_frames(bytes)),
+            _ => most,
+        }
     }
 
     /// A plain array in place, checked; its bytes are aligned to 64. `None` where it is coded.
@@ -166,7 +187,9 @@ impl Entry {
         }
         let stored = &self.arrays[number as usize];
         match stored.all() {
-            [chunk] if chunk.header.codec == RAW => stored.payload(self.mapped(), 0).map(Some),
+            [chunk] if chunk.header.codec == RAW => {
+                stored.lend(self.mapped(), 0, 0, chunk.header.stored_bytes as usize)
+            }
             _ => Ok(None),
         }
     }
@@ -203,7 +226,7 @@ impl Entry {
         let stored = &self.fields[field].stored;
         match stored.all() {
             [chunk] if chunk.header.codec == RAW => {
-                stored.part(self.mapped(), 0, 0, bytes as usize).map(Some)
+                stored.lend(self.mapped(), 0, 0, bytes as usize)
             }
             _ => Ok(None),
         }
@@ -285,7 +308,7 @@ impl Entry {
     }
 
     fn mapped(&self) -> Mapped<'_> {
-        Mapped { bytes: self.map.bytes(), path: self.map.path(), trusted: &self.trusted }
+        Mapped { content: &self.content, trusted: &self.trusted }
     }
 
     fn array(&self, number: u32) -> Result<&ArraySpec> {
@@ -322,26 +345,35 @@ fn check_size(name: &str, expected: u64, out: &[u8]) -> Result<()> {
     Err(Error::argument("out", format!("{} bytes", out.len()), format!("{expected} for {name:?}")))
 }
 
-/// The payload of a record that is not data, checked.
-fn record(file: &[u8], offset: u64, kind: RecordKind) -> Result<&[u8], String> {
-    let start = usize::try_from(offset).map_err(|_| "it lies outside the file")?;
-    let bytes = start.checked_add(HEADER).and_then(|end| file.get(start..end));
-    let bytes = bytes.and_then(|bytes| bytes.first_chunk::<HEADER>());
-    let header = RecordHeader::parse(bytes.ok_or("it lies outside the file")?)?;
+const HEAD: &str = "its head";
+const INDEX: &str = "its index";
+const TREE: &str = "its tree of values";
+
+/// The payload of a record that is not data, checked. `part` is what to call it.
+fn record<'a>(
+    content: &'a Content,
+    offset: u64,
+    kind: RecordKind,
+    part: &str,
+) -> Result<Cow<'a, [u8]>> {
+    let damage = |reason: &str| Error::corrupt(content.path(), part, reason);
+    let outside = || damage("it lies outside the file");
+    let end = offset.checked_add(HEADER as u64).ok_or_else(outside)?;
+    let bytes = content.read(offset..end)?.ok_or_else(outside)?;
+    let header = bytes.first_chunk::<HEADER>().ok_or_else(outside)?;
+    let header = RecordHeader::parse(header).map_err(damage)?;
     if header.kind != kind {
-        return Err("another record is in its place".into());
+        return Err(damage("another record is in its place"));
     }
-    let payload = header
-        .payload(offset)
-        .and_then(|(start, end)| file.get(start as usize..end as usize))
-        .ok_or("it lies outside the file")?;
+    let (start, end) = header.payload(offset).ok_or_else(outside)?;
+    let payload = content.read(start..end)?.ok_or_else(outside)?;
     let sum = if payload.len() as u64 > SEGMENT {
-        checksum(&segment_table(payload))
+        checksum(&segment_table(&payload))
     } else {
-        checksum(payload)
+        checksum(&payload)
     };
     if header.codec != RAW || sum != header.checksum {
-        return Err("its checksum does not match".into());
+        return Err(damage("its checksum does not match"));
     }
     Ok(payload)
 }

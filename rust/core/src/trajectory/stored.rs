@@ -1,14 +1,17 @@
-//! Chunks in a mapped file, whose checksums are checked when they are first touched.
+//! Chunks in a file, whose checksums are checked when they are first touched.
 //!
 //! What has been checked is remembered in atomics: two threads may check the same chunk at the same
 //! time, and find the same.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::codec::{self, Block};
 use crate::container::bytes::u64_at;
 use crate::container::{Chunk, RAW, SEGMENT};
+use crate::fs::Content;
 use crate::{Error, Result, checksum};
 
 /// The chunks of one array or field.
@@ -41,44 +44,103 @@ impl StoredChunks {
     }
 
     /// The payload of chunk `index` as it is stored, checked.
-    pub fn payload<'a>(&self, file: Mapped<'a>, index: usize) -> Result<&'a [u8]> {
+    pub fn payload<'a>(&self, file: Mapped<'a>, index: usize) -> Result<Cow<'a, [u8]>> {
         let bytes = self.chunks[index].header.stored_bytes as usize;
         self.part(file, index, 0, bytes)
     }
 
-    /// Bytes `from..to` of the payload of chunk `index`, checked.
+    /// Bytes `from..to` of the payload of chunk `index`, checked: in place where they can be lent.
     pub fn part<'a>(
         &self,
         file: Mapped<'a>,
         index: usize,
         from: usize,
         to: usize,
-    ) -> Result<&'a [u8]> {
+    ) -> Result<Cow<'a, [u8]>> {
+        if self.chunks[index].header.codec == RAW
+            && let Some(lent) = self.lend(file, index, from, to)?
+        {
+            return Ok(Cow::Borrowed(lent));
+        }
+        self.read(file, index, from, to)
+    }
+
+    /// The same in place, or `None` where bytes of this file can't be lent. What has been checked is
+    /// not checked again.
+    pub fn lend<'a>(
+        &self,
+        file: Mapped<'a>,
+        index: usize,
+        from: usize,
+        to: usize,
+    ) -> Result<Option<&'a [u8]>> {
         let header = &self.chunks[index].header;
-        let payload = self.unchecked(file, index)?;
+        let Some(payload) = file.content.lend(self.place(file, index)?)? else { return Ok(None) };
         let mark = self.marks[index];
         if file.is_trusted() {
-            return Ok(&payload[from..to]);
+            return Ok(Some(&payload[from..to]));
         }
         if header.table_bytes() == 0 {
             self.once(mark, || checksum(payload) == header.checksum)
-                .map_err(|()| self.damage(file.path, index, "its checksum does not match"))?;
-            return Ok(&payload[from..to]);
+                .map_err(|()| self.damage(file.path(), index, SUM))?;
+            return Ok(Some(&payload[from..to]));
         }
         let table = self.table(file, index)?;
-        self.once(mark, || checksum(table) == header.checksum)
-            .map_err(|()| self.damage(file.path, index, "its table's checksum does not match"))?;
-        let segment_bytes = SEGMENT as usize;
-        for segment in from / segment_bytes..to.div_ceil(segment_bytes) {
-            let start = segment * segment_bytes;
-            let bytes = &payload[start..payload.len().min(start + segment_bytes)];
-            self.once(mark + 1 + segment, || checksum(bytes) == u64_at(table, 8 * segment))
-                .map_err(|()| {
-                    let reason = format!("the checksum of segment {segment} does not match");
-                    self.damage(file.path, index, &reason)
-                })?;
+        self.once(mark, || checksum(&table) == header.checksum)
+            .map_err(|()| self.damage(file.path(), index, TABLE_SUM))?;
+        for segment in segments(from, to) {
+            let start = segment * SEGMENT_BYTES;
+            let bytes = &payload[start..payload.len().min(start + SEGMENT_BYTES)];
+            self.once(mark + 1 + segment, || checksum(bytes) == u64_at(&table, 8 * segment))
+                .map_err(|()| self.segment_damage(file.path(), index, segment))?;
         }
-        Ok(&payload[from..to])
+        Ok(Some(&payload[from..to]))
+    }
+
+    /// The same, read from the file now: so it is checked now.
+    fn read<'a>(
+        &self,
+        file: Mapped<'a>,
+        index: usize,
+        from: usize,
+        to: usize,
+    ) -> Result<Cow<'a, [u8]>> {
+        let header = &self.chunks[index].header;
+        let place = self.place(file, index)?;
+        let length = (place.end - place.start) as usize;
+        // Only whole segments can be checked.
+        let (first, last) = match header.table_bytes() {
+            0 => (0, length),
+            _ => (from - from % SEGMENT_BYTES, to.next_multiple_of(SEGMENT_BYTES).min(length)),
+        };
+        let range = place.start + first as u64..place.start + last as u64;
+        let outside = || self.damage(file.path(), index, OUTSIDE);
+        let bytes = file.content.read(range)?.ok_or_else(outside)?;
+        if !file.is_trusted() {
+            if header.table_bytes() == 0 {
+                if checksum(&bytes) != header.checksum {
+                    return Err(self.damage(file.path(), index, SUM));
+                }
+            } else {
+                let table = self.table(file, index)?;
+                if checksum(&table) != header.checksum {
+                    return Err(self.damage(file.path(), index, TABLE_SUM));
+                }
+                for (segment, part) in segments(from, to).zip(bytes.chunks(SEGMENT_BYTES)) {
+                    if checksum(part) != u64_at(&table, 8 * segment) {
+                        return Err(self.segment_damage(file.path(), index, segment));
+                    }
+                }
+            }
+        }
+        Ok(match bytes {
+            Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[from - first..to - first]),
+            Cow::Owned(mut bytes) => {
+                bytes.truncate(to - first);
+                bytes.drain(..from - first);
+                Cow::Owned(bytes)
+            }
+        })
     }
 
     /// Decodes chunk `index` into `out`, which has the size of the whole block.
@@ -92,11 +154,11 @@ impl StoredChunks {
         let payload = self.payload(file, index)?;
         let codec = self.chunks[index].header.codec;
         if codec == RAW {
-            out.copy_from_slice(payload);
+            out.copy_from_slice(&payload);
             return Ok(());
         }
-        codec::decode(codec, payload, block, out)
-            .map_err(|reason| self.damage(file.path, index, &reason))
+        codec::decode(codec, &payload, block, out)
+            .map_err(|reason| self.damage(file.path(), index, &reason))
     }
 
     /// Forgets what has been checked.
@@ -116,20 +178,26 @@ impl StoredChunks {
         Ok(())
     }
 
-    fn unchecked<'a>(&self, file: Mapped<'a>, index: usize) -> Result<&'a [u8]> {
+    /// Where the payload of a chunk is.
+    fn place(&self, file: Mapped<'_>, index: usize) -> Result<Range<u64>> {
         let chunk = &self.chunks[index];
-        let range = chunk.header.payload(chunk.offset);
-        range
-            .and_then(|(start, end)| file.bytes.get(start as usize..end as usize))
-            .ok_or_else(|| self.damage(file.path, index, "it lies outside the file"))
+        let place = chunk.header.payload(chunk.offset).map(|(start, end)| start..end);
+        let place = place.filter(|place| place.end <= file.content.length());
+        place.ok_or_else(|| self.damage(file.path(), index, OUTSIDE))
     }
 
-    fn table<'a>(&self, file: Mapped<'a>, index: usize) -> Result<&'a [u8]> {
+    fn table<'a>(&self, file: Mapped<'a>, index: usize) -> Result<Cow<'a, [u8]>> {
         let chunk = &self.chunks[index];
-        let range = chunk.header.end(chunk.offset);
-        range
-            .and_then(|(start, end)| file.bytes.get(start as usize..end as usize))
-            .ok_or_else(|| self.damage(file.path, index, "its table lies outside the file"))
+        let table = match chunk.header.end(chunk.offset) {
+            Some((start, end)) => file.content.read(start..end)?,
+            None => None,
+        };
+        table.ok_or_else(|| self.damage(file.path(), index, "its table lies outside the file"))
+    }
+
+    fn segment_damage(&self, path: &Path, index: usize, segment: usize) -> Error {
+        let reason = format!("the checksum of segment {segment} does not match");
+        self.damage(path, index, &reason)
     }
 
     fn damage(&self, path: &Path, index: usize, reason: &str) -> Error {
@@ -143,19 +211,32 @@ impl StoredChunks {
     }
 }
 
+const SEGMENT_BYTES: usize = SEGMENT as usize;
+const SUM: &str = "its checksum does not match";
+const TABLE_SUM: &str = "its table's checksum does not match";
+const OUTSIDE: &str = "it lies outside the file";
+
+/// The segments that these bytes of a payload are in.
+fn segments(from: usize, to: usize) -> Range<usize> {
+    from / SEGMENT_BYTES..to.div_ceil(SEGMENT_BYTES)
+}
+
 /// The file that chunks are in.
 #[derive(Debug, Clone, Copy)]
 pub struct Mapped<'a> {
-    /// All its bytes.
-    pub bytes: &'a [u8],
-    /// Where it was, for messages.
-    pub path: &'a Path,
+    /// What is in it.
+    pub content: &'a Content,
     /// Set where checksums are taken for right.
     pub trusted: &'a AtomicBool,
 }
 
-impl Mapped<'_> {
+impl<'a> Mapped<'a> {
     fn is_trusted(&self) -> bool {
         self.trusted.load(Ordering::Relaxed)
+    }
+
+    /// Where it was, for messages.
+    fn path(&self) -> &'a Path {
+        self.content.path()
     }
 }

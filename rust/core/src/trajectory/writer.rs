@@ -13,7 +13,7 @@ use crate::container::{
     Appender, ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHead, FieldSpec, RecordHeader,
     RecordKind, Schema, State, Target, Trailer, cut, encode_head, recover,
 };
-use crate::fs::StorageFile;
+use crate::fs::{StorageFile, keep_number};
 use crate::{Error, Result};
 
 /// Chunks that are encoded at the same time: enough for all threads, few enough for the memory.
@@ -21,6 +21,13 @@ const CHUNKS_AT_ONCE: u64 = 4;
 
 /// A short chunk of this part of a whole one's frames costs little in size, and stays.
 const LONG_ENOUGH: u64 = 8;
+
+/// Smaller arrays are stored as they are: coding them takes longer than all else, and a file takes up
+/// whole blocks of 4096 bytes.
+const WORTH_CODING: usize = 4096;
+
+/// The attribute of a finished file that tells what it would take uncompressed.
+pub const RAW_BYTES: &str = "raw_bytes";
 
 /// Writes an entry, once or over days: what was flushed survives any crash.
 #[derive(Debug)]
@@ -119,7 +126,7 @@ impl EntryWriter {
         if bytes.is_empty() {
             return Ok(number);
         }
-        if !self.encoding.compress {
+        if !self.encoding.compress || bytes.len() < WORTH_CODING {
             let target = Target::Array(number);
             let whole = (0, spec.elements());
             self.add(data_header(target, whole, (0, 1), bytes.len() as u64), bytes)?;
@@ -242,6 +249,7 @@ impl EntryWriter {
         self.file.write(&vec![0; padding])?;
         let trailer = Trailer { index, length: self.file.end() + END_BYTES as u64, content };
         self.file.write(&trailer.encode())?;
+        keep_number(self.file.file(), RAW_BYTES, self.raw_bytes());
         self.file.sync()
     }
 

@@ -9,7 +9,8 @@ use crate::fs::PrivateMap;
 use crate::trajectory::Frames;
 
 impl Entry {
-    /// Where frames of a field lie in the file, checked; `None` where they are coded or in pieces.
+    /// Where frames of a field lie in the file, checked; `None` where they are coded or in
+    /// pieces, or can't be lent.
     pub fn frames_in_place(
         &self,
         field: usize,
@@ -31,13 +32,15 @@ impl Entry {
         let frame_bytes = spec.item_bytes()?;
         let start = ((first - chunk.header.first) * frame_bytes) as usize;
         let end = start + (count * frame_bytes) as usize;
-        stored.part(self.mapped(), index, start, end)?;
+        if stored.lend(self.mapped(), index, start, end)?.is_none() {
+            return Ok(None);
+        }
         let payload = chunk.header.payload(chunk.offset).map(|(payload, _)| payload as usize);
         Ok(payload.map(|payload| payload + start..payload + end))
     }
 
     /// The same file, mapped copy on write; `None` where its name is gone or another file's.
     pub fn private_map(&self) -> Result<Option<PrivateMap>> {
-        self.map.private()
+        self.content().private()
     }
 }

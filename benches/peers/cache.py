@@ -1,0 +1,307 @@
+"""The cache side by side with diskcache and joblib.Memory, and with reading trajectories again.
+
+    python benches/peers/cache.py [small] [many] [writer] [ahead] [analysis]
+
+Stores are compared twice. diskcache does not sync each store by default, and joblib never does: so they
+stand beside `durable=False`, which is as safe from the end of a process and as unsafe from a power cut.
+`durable=True`, the default, stands beside diskcache with SQLite told to sync.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _compare import medians, table
+from proteinflex_optimization import DataHandler
+
+AT_ONCE = 100
+ENTRIES = 100_000
+
+
+def main() -> None:
+    """Print the tables that were asked for, or all."""
+    warnings.simplefilter("ignore")
+    parts = {
+        "small": small,
+        "many": many,
+        "writer": writer,
+        "ahead": ahead,
+        "analysis": analysis,
+    }
+    for name in sys.argv[1:] or parts:
+        directory = Path(tempfile.mkdtemp(prefix="flexopt-bench-"))
+        try:
+            parts[name](directory)
+        finally:
+            shutil.rmtree(directory)
+
+
+def structure(n_atoms: int = 1000) -> dict[str, Any]:
+    """Make a structure of 20 kB, as a predictor gives it."""
+    random = np.random.default_rng(1)
+    return {
+        "coordinates": random.normal(scale=20, size=(n_atoms, 3)).astype(np.float32),
+        "residues": np.arange(n_atoms, dtype=np.int32),
+        "sequence": "ACDEFGHIKL" * (n_atoms // 50),
+        "plddt": random.uniform(50, 100, n_atoms // 5),
+    }
+
+
+def small(directory: Path) -> None:
+    """Store and load small entries, each under a new name."""
+    import diskcache
+    import joblib
+
+    data = structure()
+    numbers = count()
+    ours = DataHandler(directory / "ours", durable=False, enable_compression=False)
+    packed = DataHandler(directory / "packed", durable=False)
+    durable = DataHandler(directory / "durable", enable_compression=False)
+    cache = diskcache.Cache(str(directory / "diskcache"))
+    synced = diskcache.Cache(str(directory / "synced"), sqlite_synchronous=2)
+    memory = joblib.Memory(str(directory / "joblib"), verbose=0)
+
+    @memory.cache
+    def computed(number: int) -> dict[str, Any]:
+        return data
+
+    def each(action: Callable[[int], object]) -> Callable[[], None]:
+        return lambda: [action(next(numbers)) for _ in range(AT_ONCE)] and None
+
+    stores = medians(
+        {
+            "ours": each(lambda i: ours.store_structure(data, str(i))),
+            "ours, compressed": each(lambda i: packed.store_structure(data, str(i))),
+            "diskcache": each(lambda i: cache.set(str(i), data)),
+            "joblib.Memory": each(computed),
+        },
+        rounds=15,
+    )
+    synced_stores = medians(
+        {
+            "ours, durable": each(lambda i: durable.store_structure(data, str(i))),
+            "diskcache, synchronous=FULL": each(lambda i: synced.set(str(i), data)),
+        },
+        rounds=5,
+    )
+    keys = [ours.store_structure(data, f"l{i}") for i in range(AT_ONCE)]
+    packed_keys = [packed.store_structure(data, f"l{i}") for i in range(AT_ONCE)]
+    for i in range(AT_ONCE):
+        cache.set(f"l{i}", data)
+        computed(-i)
+    loads = medians(
+        {
+            "ours": lambda: [ours.load_data(key) for key in keys],
+            "ours, compressed": lambda: [packed.load_data(key) for key in packed_keys],
+            "diskcache": lambda: [cache.get(f"l{i}") for i in range(AT_ONCE)],
+            "joblib.Memory": lambda: [computed(-i) for i in range(AT_ONCE)],
+        },
+        rounds=31,
+    )
+    times("Store a structure of 20 kB, not synced", stores, AT_ONCE)
+    times("Store a structure of 20 kB, synced", synced_stores, AT_ONCE)
+    times("Load a structure of 20 kB", loads, AT_ONCE)
+
+
+def many(directory: Path) -> None:
+    """Ask a cache of very many small entries."""
+    data = {"x": np.arange(8.0)}
+    handler = DataHandler(directory, durable=False)
+    numbers = count()
+
+    def store(some: int) -> float:
+        started = time.perf_counter()
+        for _ in range(some):
+            handler.store_structure(data, str(next(numbers)))
+        return (time.perf_counter() - started) / some
+
+    store(1000)
+    few = store(1000)
+    store(ENTRIES - 3000)
+    a_lot = store(1000)
+    key = handler.key_for("7", "structure")
+
+    def scan() -> int:
+        return sum(
+            file.stat().st_size
+            for folder in os.scandir(directory / "entries")
+            for file in os.scandir(folder.path)
+        )
+
+    time.sleep(0.1)
+    seconds = medians(
+        {
+            "open the directory": lambda: DataHandler(directory),
+            "get_cache_stats(), first of a new process": lambda: DataHandler(
+                directory
+            ).get_cache_stats(),
+            "get_cache_stats(), again": handler.get_cache_stats,
+            "os.scandir and stat of each file": scan,
+            "load_data": lambda: handler.load_data(key),
+        },
+        rounds=5,
+    )
+    assert handler.get_cache_stats()["entries"] == ENTRIES
+    seconds["store, among 1,000 entries"] = few
+    seconds[f"store, among {ENTRIES:,} entries"] = a_lot
+    started = time.perf_counter()
+    handler = DataHandler(directory, max_cache_size=handler.get_cache_stats()["used_bytes"] / 1e9)
+    handler.store_structure(data, "one too many")
+    seconds["the first store that evicts"] = time.perf_counter() - started
+    seconds["a store that evicts, later"] = store(200)
+    rows = [[name, f"{1e3 * value:.2f}"] for name, value in seconds.items()]
+    print(table(f"A cache of {ENTRIES:,} entries", ["", "ms"], rows))
+
+
+def writer(directory: Path) -> None:
+    """Write a trajectory with and without making every hundredth frame durable."""
+    handler = DataHandler(directory)
+    frames = walk(2000, 3000)
+    numbers = count()
+
+    def write(every: int | None) -> Callable[[], None]:
+        def run() -> None:
+            with handler.trajectory_writer(str(next(numbers))) as trajectory:
+                for number in range(0, len(frames), 10):
+                    trajectory.append(frames[number : number + 10])
+                    if every and (number + 10) % every == 0:
+                        trajectory.flush()
+
+        return run
+
+    seconds = medians({"no flush": write(None), "flush every 100 frames": write(100)}, rounds=7)
+    rows = [
+        [
+            name,
+            f"{len(frames) / value:.0f}",
+            f"{frames.nbytes / value / 1e6:.0f}",
+            f"{seconds['no flush'] / value:.2f}",
+        ]
+        for name, value in seconds.items()
+    ]
+    columns = ["", "frames/s", "MB/s", "speed ÷ no flush"]
+    print(table("Write 2,000 frames of 3,000 atoms, ten at a time", columns, rows))
+
+
+def ahead(directory: Path) -> None:
+    """Compute something of every frame, with and without decoding the next ones meanwhile."""
+    handler = DataHandler(directory)
+    key = handler.store_trajectory({"frames": walk(2000, 3000)}, "md")
+    trajectory = handler.open(key)
+    block = trajectory.chunk_frames
+
+    def compute(chunk: Any) -> float:
+        centred = chunk - chunk.mean(axis=1, keepdims=True)
+        return float(np.sqrt((centred * centred).sum(axis=2)).mean())
+
+    starts = range(0, len(trajectory), block)
+    seconds = medians(
+        {
+            "read, then compute": lambda: [
+                compute(trajectory.read(start, start + block)) for start in starts
+            ],
+            "iter_chunks": lambda: [compute(chunk) for chunk in trajectory.iter_chunks()],
+            "read only": lambda: [trajectory.read(start, start + block) for start in starts],
+        },
+        rounds=7,
+    )
+    rows = [[name, f"{1e3 * value:.0f}"] for name, value in seconds.items()]
+    print(table("Distances from the centre, 2,000 frames of 3,000 atoms", ["", "ms"], rows))
+
+
+def walk(n_frames: int, n_atoms: int) -> Any:
+    """Make a trajectory whose atoms move a little from frame to frame."""
+    random = np.random.default_rng(2)
+    start = random.uniform(0, 60, (1, n_atoms, 3))
+    steps = random.normal(scale=0.05, size=(n_frames, n_atoms, 3))
+    return (start + np.cumsum(steps, axis=0)).astype(np.float32)
+
+
+def analysis(directory: Path) -> None:
+    """Measure end-to-end distances again and again, from the cache and from the original file."""
+    import MDAnalysis
+    import mdtraj
+    from MDAnalysisTests import datafiles
+
+    def ends(chunk: Any) -> Any:
+        return np.linalg.norm(chunk[:, -1] - chunk[:, 0], axis=1)
+
+    for title, topology, mdtraj_topology, trajectory in (
+        ("XTC, 10 frames of 47,681 atoms", datafiles.GRO, datafiles.GRO, datafiles.XTC),
+        ("DCD, 98 frames of 3,341 atoms", datafiles.PSF, datafiles.PDB_small, datafiles.DCD),
+    ):
+        universe = MDAnalysis.Universe(topology, trajectory)
+        frames = np.array([universe.atoms.positions for _ in universe.trajectory])
+        contenders: dict[str, Callable[[], Any]] = {}
+        for name, options in {
+            "ours, every bit": {},
+            "ours, at 0.001 Å": {"precision": 0.001},
+            "ours, plain": {"enable_compression": False},
+        }.items():
+            handler = DataHandler(directory / title / name, **options)
+            cached = handler.open(handler.store_trajectory({"frames": frames}, title))
+            contenders[name] = lambda cached=cached: np.concatenate(
+                [ends(chunk) for chunk in cached.iter_chunks()]
+            )
+        top = mdtraj.load_topology(mdtraj_topology)
+        contenders["MDAnalysis"] = lambda universe=universe: np.concatenate(
+            [ends(universe.atoms.positions[None]) for _ in universe.trajectory]
+        )
+        contenders["mdtraj"] = lambda path=trajectory, top=top: ends(
+            10 * mdtraj.load(path, top=top).xyz
+        )
+        expected = ends(frames)
+        with quiet():
+            for contender in contenders.values():
+                np.testing.assert_allclose(contender(), expected, rtol=1e-3)
+            seconds = medians(contenders, rounds=15)
+        rows = [
+            [
+                name,
+                f"{1e3 * value:.1f}",
+                f"{seconds['MDAnalysis'] / value:.1f} ×",
+                f"{seconds['mdtraj'] / value:.1f} ×",
+            ]
+            for name, value in seconds.items()
+        ]
+        columns = ["", "ms", "speed ÷ MDAnalysis", "speed ÷ mdtraj"]
+        print(table(f"End-to-end distance, every frame read: {title}", columns, rows))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what libraries print by themselves out of the tables."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def times(title: str, seconds: dict[str, float], calls: int) -> None:
+    """Print what one call takes, and how much faster ours is."""
+    ours = next(iter(seconds))
+    rows = [
+        [name, f"{1e6 * value / calls:.0f}", f"{value / seconds[ours]:.1f}"]
+        for name, value in seconds.items()
+    ]
+    print(table(title, ["", "µs", f"÷ {ours}"], rows))
+
+
+if __name__ == "__main__":
+    main()

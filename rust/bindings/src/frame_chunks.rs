@@ -1,0 +1,45 @@
+//! The frames of a trajectory, block by block, for `for` loops.
+
+use std::sync::{Mutex, PoisonError};
+
+use proteinflex_core::cache::OpenEntry;
+use proteinflex_core::trajectory::{Frames, ReadAhead};
+use pyo3::prelude::*;
+
+use crate::array;
+use crate::entry::Source;
+use crate::error::to_python;
+
+/// What `Trajectory.iter_chunks` gives.
+#[pyclass(frozen, name = "_FrameChunks", module = "proteinflex_optimization._native")]
+pub struct FrameChunks {
+    source: Source,
+    field: usize,
+    blocks: Mutex<ReadAhead<OpenEntry>>,
+}
+
+impl FrameChunks {
+    pub fn new(source: Source, field: usize, block: u64) -> PyResult<Self> {
+        let entry = source.entry.clone();
+        let blocks = ReadAhead::new(entry, field, block).map_err(to_python)?;
+        Ok(Self { source, field, blocks: Mutex::new(blocks) })
+    }
+}
+
+#[pymethods]
+impl FrameChunks {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let next = self.source.read(py, |_| {
+            self.blocks.lock().unwrap_or_else(PoisonError::into_inner).next().transpose()
+        })?;
+        let Some(block) = next else { return Ok(None) };
+        let frames = Frames::range(block.first, block.count);
+        let shape = self.source.frames_shape(self.field, frames, None);
+        let dtype = array::dtype(py, self.source.entry.fields()[self.field].dtype.descr())?;
+        array::owned(block.bytes, &dtype, &shape).map(Some)
+    }
+}

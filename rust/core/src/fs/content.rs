@@ -1,0 +1,295 @@
+//! What is in a published file, and how it gets into memory.
+//!
+//! A mapping of a file that somebody cuts short kills whoever looks at the missing part, and one on a
+//! network file system does so when the server has lost the file. So bytes that are going to be copied
+//! or decoded are *read*, which gives an error instead. Only what is lent in place is mapped, only on
+//! local file systems, and its file's length is checked before. Small files are read whole at once.
+
+use std::borrow::Cow;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::OFlags;
+use rustix::process::{Resource, getrlimit};
+
+use super::{Clock, MappedFile, PrivateMap};
+use crate::{Error, Result};
+
+/// Files up to this many bytes are read whole: a mapping costs more.
+const READ_WHOLE: u64 = 64 * 1024;
+/// What is lent in place begins at a multiple of this, as it does in the file.
+const ALIGNMENT: usize = 64;
+
+/// A published file.
+#[derive(Debug)]
+pub struct Content {
+    path: PathBuf,
+    length: u64,
+    inode: u64,
+    /// The whole file, with what it takes to align it in front.
+    whole: Option<(Vec<u8>, usize)>,
+    file: Option<KeptFile>,
+    map: OnceLock<MappedFile>,
+    may_map: bool,
+}
+
+impl Content {
+    /// Opens the published file at `path`, whose use `clock` tells. Never follows a symlink. With `hold`
+    /// it stays open even where it is read whole.
+    pub fn open(path: &Path, clock: Clock, hold: bool) -> Result<Self> {
+        // Nobody waits for the other end of a pipe that somebody put there.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        Self::of(file.map_err(|error| Error::io("open", path, error))?, path, clock, hold)
+    }
+
+    /// The same, of a file that is open.
+    pub fn of(file: File, path: &Path, clock: Clock, hold: bool) -> Result<Self> {
+        let found = file.metadata().map_err(|error| Error::io("inspect", path, error))?;
+        if !found.is_file() {
+            let (path, expected) = (path.to_owned(), "a file");
+            return Err(Error::NotThisFormat { path, expected, found: "something else".into() });
+        }
+        let (length, inode) = (found.len(), found.ino());
+        let mut content = Self {
+            path: path.to_owned(),
+            length,
+            inode,
+            whole: None,
+            file: None,
+            map: OnceLock::new(),
+            may_map: clock == Clock::Local,
+        };
+        if length <= READ_WHOLE {
+            let mut bytes = vec![0; length as usize + ALIGNMENT];
+            let start = bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+            file.read_exact_at(&mut bytes[start..start + length as usize], 0)
+                .map_err(|error| content.failed(error))?;
+            content.whole = Some((bytes, start));
+            if !hold {
+                return Ok(content);
+            }
+        }
+        content.file = KeptFile::keep(file, length > READ_WHOLE && !content.may_map);
+        if content.file.is_none() && length > READ_WHOLE {
+            // Too many files are open to keep this one: its mapping has to do.
+            let map = MappedFile::open(path)?;
+            if map.bytes().len() as u64 != length {
+                return Err(content.damaged("its length has changed"));
+            }
+            content.map = OnceLock::from(map);
+        }
+        Ok(content)
+    }
+
+    /// Where the file was when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its length when it was opened.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// What tells it from another file of the same name.
+    pub fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// The file, where it was kept open.
+    pub fn file(&self) -> Option<&File> {
+        self.file.as_ref().map(|kept| &kept.file)
+    }
+
+    /// The bytes in this range, or `None` where it lies outside the file.
+    pub fn read(&self, range: Range<u64>) -> Result<Option<Cow<'_, [u8]>>> {
+        if range.start > range.end || range.end > self.length {
+            return Ok(None);
+        }
+        if let Some(bytes) = self.in_memory(&range) {
+            return Ok(Some(Cow::Borrowed(bytes)));
+        }
+        let Some(file) = self.file() else {
+            return self.lend(range).map(|bytes| bytes.map(Cow::Borrowed));
+        };
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        file.read_exact_at(&mut bytes, range.start).map_err(|error| self.failed(error))?;
+        Ok(Some(Cow::Owned(bytes)))
+    }
+
+    /// The bytes in this range in place, or `None` where that can't be.
+    pub fn lend(&self, range: Range<u64>) -> Result<Option<&[u8]>> {
+        if range.start > range.end || range.end > self.length {
+            return Ok(None);
+        }
+        if let Some(bytes) = self.in_memory(&range) {
+            return Ok(Some(bytes));
+        }
+        if !self.may_map && self.map.get().is_none() {
+            return Ok(None);
+        }
+        if let Some(file) = self.file() {
+            let found = file.metadata().map_err(|error| Error::io("inspect", &self.path, error))?;
+            if found.len() != self.length {
+                return Err(self.damaged("its length has changed since it was opened"));
+            }
+            if self.map.get().is_none() {
+                // Where another thread was faster, its mapping is as good.
+                let _ = self.map.set(MappedFile::of(file, &self.path)?);
+            }
+        }
+        let bytes = self.map.get().map(MappedFile::bytes);
+        Ok(bytes.and_then(|bytes| bytes.get(range.start as usize..range.end as usize)))
+    }
+
+    /// The same file mapped copy on write, for who writes into it in memory; `None` where that can't be:
+    /// its name is gone or another file's, or it is on another machine.
+    pub fn private(&self) -> Result<Option<PrivateMap>> {
+        if !self.may_map {
+            return Ok(None);
+        }
+        let reopened = match self.file() {
+            Some(_) => None,
+            None => {
+                let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+                match OpenOptions::new().read(true).custom_flags(flags).open(&self.path) {
+                    Ok(file) => Some(file),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    Err(error) => return Err(Error::io("open", &self.path, error)),
+                }
+            }
+        };
+        let Some(file) = self.file().or(reopened.as_ref()) else { return Ok(None) };
+        let found = file.metadata().map_err(|error| Error::io("inspect", &self.path, error))?;
+        if found.ino() != self.inode {
+            return Ok(None);
+        }
+        if found.len() != self.length {
+            return Err(self.damaged("its length has changed since it was opened"));
+        }
+        PrivateMap::of(file, &self.path).map(Some)
+    }
+
+    fn in_memory(&self, range: &Range<u64>) -> Option<&[u8]> {
+        let (bytes, start) = self.whole.as_ref()?;
+        bytes.get(start + range.start as usize..start + range.end as usize)
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return self.damaged("it is shorter than when it was opened");
+        }
+        Error::io("read", &self.path, error)
+    }
+
+    fn damaged(&self, reason: &str) -> Error {
+        Error::corrupt(&self.path, "the file", reason)
+    }
+}
+
+/// A file that stays open, of which a process may have only so many.
+#[derive(Debug)]
+struct KeptFile {
+    file: File,
+}
+
+/// How many files are kept open.
+static KEPT: AtomicU64 = AtomicU64::new(0);
+
+impl KeptFile {
+    /// Keeps a file open, as long as half of what the process may open is left for others; `needed`
+    /// ones always.
+    fn keep(file: File, needed: bool) -> Option<Self> {
+        let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 2;
+        if KEPT.fetch_add(1, Ordering::Relaxed) >= most && !needed {
+            KEPT.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Self { file })
+    }
+}
+
+impl Drop for KeptFile {
+    fn drop(&mut self) {
+        KEPT.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "files are cut short behind the reader's back")]
+mod tests {
+    use super::*;
+
+    fn written(length: usize) -> (tempfile::TempDir, PathBuf, Vec<u8>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let bytes: Vec<u8> = (0..length).map(|index| (index * 7 % 251) as u8).collect();
+        let file = File::options().create_new(true).write(true).open(&path).unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        (directory, path, bytes)
+    }
+
+    #[test]
+    fn any_range_is_read_and_lent_as_it_is_in_the_file() {
+        for length in [0, 100, READ_WHOLE as usize, READ_WHOLE as usize + 1, 1_000_000] {
+            let (_directory, path, bytes) = written(length);
+            for clock in [Clock::Local, Clock::Server] {
+                let content = Content::open(&path, clock, false).unwrap();
+                for range in [0..length, length / 3..length / 2, length..length] {
+                    let found = range.start as u64..range.end as u64;
+                    assert_eq!(
+                        *content.read(found.clone()).unwrap().unwrap(),
+                        bytes[range.clone()]
+                    );
+                    match content.lend(found).unwrap() {
+                        Some(lent) => assert_eq!(lent, &bytes[range]),
+                        None => assert_eq!(clock, Clock::Server, "nothing is mapped there"),
+                    }
+                }
+                assert!(content.read(0..length as u64 + 1).unwrap().is_none());
+                assert!(content.lend(length as u64 + 1..length as u64 + 1).unwrap().is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_lent_from_memory_is_aligned_as_in_the_file() {
+        let (_directory, path, _) = written(1000);
+        let content = Content::open(&path, Clock::Local, true).unwrap();
+        let lent = content.lend(128..200).unwrap().unwrap();
+        assert_eq!(lent.as_ptr().align_offset(ALIGNMENT), 0);
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_gives_an_error_and_no_signal() {
+        for (length, left) in [(1_000_000, 10), (1_000_000, 999_999), (70_000, 0)] {
+            let (_directory, path, bytes) = written(length);
+            let content = Content::open(&path, Clock::Local, true).unwrap();
+            assert!(content.lend(0..length as u64).unwrap().is_some());
+            File::options().write(true).open(&path).unwrap().set_len(left).unwrap();
+            for error in [
+                content.read(0..length as u64).unwrap_err(),
+                content.lend(0..length as u64).unwrap_err(),
+            ] {
+                assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+            }
+            drop(bytes);
+        }
+    }
+
+    #[test]
+    fn a_pipe_or_a_directory_in_place_of_a_file_is_refused_at_once() {
+        let (directory, _, _) = written(1);
+        assert!(Content::open(directory.path(), Clock::Local, true).is_err());
+        let pipe = directory.path().join("pipe");
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(Content::open(&pipe, Clock::Local, true).is_err());
+    }
+}

@@ -1,0 +1,136 @@
+"""Several users on one directory: files are as open as the umask says, and a reader needs no more."""
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pytest
+from proteinflex_optimization import DataHandler
+from proteinflex_optimization.errors import CorruptDataError
+
+NOBODY = 65534
+
+
+@contextlib.contextmanager
+def umask(mask):
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(("mask", "file_mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_files_are_as_open_as_the_umask_says(tmp_path, mask, file_mode):
+    directory = tmp_path / "cache"
+    with umask(mask):
+        handler = DataHandler(directory, max_cache_size=1)
+        handler.pin(handler.store_structure({"x": 1}, "a"))
+        with handler.trajectory_writer("md") as writer:
+            writer.append(np.zeros((2, 3, 3), np.float32))
+    for file in directory.rglob("*"):
+        mode = stat.S_IMODE(file.stat().st_mode)
+        expected = file_mode if file.is_file() else 0o777 & ~mask
+        assert mode == expected, f"{file} {mode:o}"
+
+
+@pytest.fixture
+def shared():
+    # Not below `tmp_path`, which only its owner may enter.
+    directory = Path(tempfile.mkdtemp(prefix="flexopt-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def as_nobody(function):
+    """Run it as another user, in a forked child."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            function()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+@needs_root
+def test_who_may_only_read_reads_everything_and_changes_nothing(shared):
+    with umask(0o022):
+        handler = DataHandler(shared / "cache", max_cache_size=1)
+        key = handler.store_structure({"x": np.arange(1000)}, "a")
+        frames = np.zeros((50, 100, 3), np.float32)
+        trajectory = handler.store_trajectory({"frames": frames}, "md")
+
+    def read():
+        handler = DataHandler(shared / "cache")
+        assert (handler.load_data(key)["x"] == np.arange(1000)).all()
+        assert sum(len(chunk) for chunk in handler.open(trajectory).iter_chunks()) == 50
+        assert handler.get_cache_stats()["entries"] == len(handler.keys()) == 2
+        assert handler.verify()["ok"]
+        for change in (
+            lambda: handler.store_structure({"x": 1}, "b"),
+            lambda: handler.remove(key),
+            lambda: handler.pin(key),
+            lambda: handler.trajectory_writer("other"),
+        ):
+            with pytest.raises(PermissionError):
+                change()
+
+    as_nobody(read)
+    assert handler.get_cache_stats()["entries"] == 2
+
+
+@needs_root
+def test_damage_that_a_reader_can_not_set_aside_is_still_an_error(shared):
+    with umask(0o022):
+        handler = DataHandler(shared / "cache", max_cache_size=1)
+        key = handler.store_structure({"x": np.arange(1000)}, "a")
+    file = shared / "cache" / "entries" / key[2:4] / f"{key}.fxt"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+    def read():
+        for _ in range(2):
+            with pytest.raises(CorruptDataError):
+                DataHandler(shared / "cache").load_data(key)
+
+    as_nobody(read)
+
+
+@needs_root
+def test_users_who_may_write_share_one_limit(shared):
+    cache = shared / "cache"
+    with umask(0):
+        handler = DataHandler(cache, max_cache_size=0.001, enable_compression=False)
+        for number in range(3):
+            handler.store_structure({"x": np.zeros(30_000)}, str(number))
+
+        def store():
+            other = DataHandler(cache, enable_compression=False)
+            for number in range(10, 16):
+                other.store_structure({"x": np.ones(30_000)}, str(number))
+            assert other.get_cache_stats()["used_bytes"] <= 1_000_000
+
+        as_nobody(store)
+        for number in range(20, 26):
+            handler.store_structure({"x": np.zeros(30_000)}, str(number))
+    stats = handler.get_cache_stats()
+    assert stats["entries"] == 4
+    assert stats["used_bytes"] <= 1_000_000
