@@ -90,6 +90,7 @@ bench-peers: $(STAMPS)/wheel $(STAMPS)/extra-bench
 
 soak: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-torch
 	PROPTEST_CASES=5000 $(MAKE) test-rust
+	cargo test --locked --quiet -p proteinflex-core --lib -- --ignored
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
 clean:
