@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import os
 import subprocess
 import sys
@@ -39,9 +39,23 @@ def initialised_uuids() -> list[str] | None:
     return None if None in uuids else [str(uuid) for uuid in uuids]
 
 
-@functools.lru_cache(maxsize=64)
+_answers: dict[tuple[str | None, bool], list[str] | None] = {}
+
+
 def asked_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> list[str] | None:
-    """Give the UUIDs as a fresh process with this environment sees them, if CUDA answers."""
+    """Give the UUIDs as a fresh process with this environment sees them, if CUDA answers.
+
+    It is asked once, and again only if it did not answer in time.
+    """
+    key = (visible, is_pci_order)
+    if key not in _answers:
+        # What can't be asked in time may be asked later.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            _answers[key] = _asked_uuids(visible, is_pci_order, seconds)
+    return _answers.get(key)
+
+
+def _asked_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> list[str] | None:
     environment = dict(os.environ)
     if visible is not None:
         environment["CUDA_VISIBLE_DEVICES"] = visible
@@ -56,6 +70,6 @@ def asked_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> list
             timeout=seconds,
             check=True,
         )
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.CalledProcessError):
         return None
     return answer.stdout.split()

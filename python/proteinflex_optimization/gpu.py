@@ -37,6 +37,10 @@ class GPUManager(_native.GPUManager):
         users of the machine, and one per user for what was observed.
     safety_margin : float
         The part of a GPU's memory, 0 to below 1, that batches leave alone.
+    poll_interval : float, optional
+        Seconds, 0.1 or more. A thread in the background then asks the driver that often, from the
+        first ``get_available_gpus`` on, which gives the latest answer without waiting. By default
+        there is no such thread. Reservations and batches always ask anew.
 
     Raises
     ------

@@ -162,7 +162,7 @@ impl Manager {
         let rooms = match indices {
             Some(indices) => self.rooms(task, indices)?,
             None => {
-                let sights = self.available()?;
+                let sights = self.asked()?;
                 let mut reserved = self.reserved(task, &sights);
                 if reserved.is_empty() {
                     let usable = sights.iter().filter(|sight| sight.unit.is_ok());
