@@ -14,17 +14,20 @@ import time
 
 import pytest
 
-GPUS, SLOTS, PROCESSES = 4, 2, 8
+# Twice as many processes as there are places, so that someone always waits.
+PROCESSES = 8
+SLOTS = [1, 1, 1, 1]
+MIXED_SLOTS = [1, 2, 1]
 
 WORKER = """
 import fcntl, os, random, sys, time
 from pathlib import Path
 
 directory, wanted, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-slots = {
-    index: [os.open(directory / f"{index}.{slot}", os.O_RDWR | os.O_CREAT) for slot in range(%d)]
-    for index in range(%d)
-}
+slots = [
+    [os.open(directory / f"{index}.{slot}", os.O_RDWR | os.O_CREAT) for slot in range(int(count))]
+    for index, count in enumerate(sys.argv[4:])
+]
 
 from proteinflex_optimization import GPUManager, InsufficientGPUMemoryError
 
@@ -49,28 +52,36 @@ while done < wanted:
     else:
         print("twice", flush=True)
         sys.exit(7)
-    time.sleep(chance.random() * 0.002)
+    # Ten times as long as an allocation takes, so that most of the time all places are taken.
+    time.sleep(chance.random() * 0.02)
     done += 1
     # Counted while it is held, in one write: whoever is killed has counted what it had.
     os.write(1, b".")
     fcntl.flock(slot, fcntl.LOCK_UN)
     manager.release_gpus()
-""" % (SLOTS, GPUS)
+"""
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    ("allocations", "kills"), [(400, 5), pytest.param(10_000, 60, marks=pytest.mark.soak)]
+    ("slots", "allocations", "kills"),
+    [
+        (SLOTS, 300, 4),
+        (MIXED_SLOTS, 100, 3),
+        pytest.param(SLOTS, 10_000, 60, marks=pytest.mark.soak),
+    ],
 )
-def test_no_memory_is_ever_given_twice(machine, tmp_path, allocations, kills):
-    machine.write(*(machine.gpu(number, total=8000 * SLOTS + 100) for number in range(GPUS)))
+def test_no_memory_is_ever_given_twice(machine, tmp_path, slots, allocations, kills):
+    machine.write(
+        *(machine.gpu(number, total=8000 * count + 100) for number, count in enumerate(slots))
+    )
     chance = random.Random(1)
     counted = (tmp_path / "counted").open("wb")
     wanted = -(-allocations // PROCESSES)
 
     def start(seed):
         return subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(tmp_path), str(wanted), str(seed)],
+            [sys.executable, "-c", WORKER, *map(str, (tmp_path, wanted, seed, *slots))],
             env=machine.environment(),
             stdout=counted,
             stderr=subprocess.PIPE,
