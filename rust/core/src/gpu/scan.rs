@@ -273,7 +273,7 @@ fn fill(
     };
     unit.utilization = device.utilization_rates().ok().map(|rates| rates.gpu);
     unit.compute_mode = compute_mode(device);
-    unit.processes = processes(device);
+    unit.processes = processes(nvml, device);
     if with_memory {
         let memory = memory(nvml, device).map_err(failed("nvmlDeviceGetMemoryInfo"))?;
         if memory.total == 0 {
@@ -331,12 +331,13 @@ fn compute_mode(device: &Device<'static>) -> ComputeMode {
 }
 
 /// The processes, where the driver lists them; nothing depends on the list being complete.
-fn processes(device: &Device<'static>) -> Vec<GpuProcess> {
-    let listed = match device.running_compute_processes() {
+fn processes(nvml: &'static Nvml, device: &Device<'static>) -> Vec<GpuProcess> {
+    let older = match raw::processes(nvml, device) {
+        Ok(listed) => return listed,
         Err(NvmlError::FailedToLoadSymbol(_) | NvmlError::FunctionNotFound) => {
             device.running_compute_processes_v2()
         }
-        listed => listed,
+        Err(error) => Err(error),
     };
     let process = |info: ProcessInfo| GpuProcess {
         pid: info.pid,
@@ -345,5 +346,5 @@ fn processes(device: &Device<'static>) -> Vec<GpuProcess> {
             UsedGpuMemory::Unavailable => None,
         },
     };
-    listed.unwrap_or_default().into_iter().map(process).collect()
+    older.unwrap_or_default().into_iter().map(process).collect()
 }

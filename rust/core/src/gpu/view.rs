@@ -208,6 +208,9 @@ impl Sight {
             self.outstanding,
             self.unpromised()
         );
+        if self.unit.mig.is_some() {
+            text.push_str("; it is a MIG instance, of which CUDA shows one to a process");
+        }
         for lease in &self.holders {
             let memory = lease.memory_on(&self.unit.memory_key());
             text.push_str(&format!("; {memory} MB held by {}", lease.holder()));

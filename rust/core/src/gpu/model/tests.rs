@@ -82,6 +82,20 @@ fn chunks_take_the_cubic_growth_away() {
     assert!((need / curve.peak(&long) - 1.0).abs() < 0.2, "{need}");
 }
 
+/// AlphaFold 3's documented peaks: 25 GB at 2,066 tokens, 82 at 4,556 and 100 at 4,836. By a curve
+/// through them 24 GB hold about 1,960 tokens.
+#[test]
+fn published_peaks_of_alphafold_3_tell_how_long_a_protein_fits() {
+    let observations = [(2_066, 25.0), (4_556, 82.0), (4_836, 100.0)].map(|(length, peak)| {
+        let shape = Shape { batch: 1, length: Some(length), chunk: None };
+        Observation { shape, peak: peak * 1_000.0 }
+    });
+    let model = Model::fit(&observations).unwrap();
+    let longest = model.largest_length(shape(Some(1)), 24_000.0, 0.05, 10_000);
+    println!("{longest} tokens");
+    assert!((1_600..=1_960).contains(&longest), "{longest}");
+}
+
 /// Numbers from 0 to 1, the same each time.
 fn uniform() -> impl FnMut() -> f64 {
     let mut random = 0x9e37_79b9_7f4a_7c15u64;
