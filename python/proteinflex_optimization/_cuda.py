@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 
 # Run by a child process, for asking CUDA initialises it, which nobody has asked for in this one.
@@ -47,6 +46,8 @@ def asked_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> list
 
     It is asked once, and again only if it did not answer in time.
     """
+    import subprocess
+
     key = (visible, is_pci_order)
     if key not in _answers:
         # What can't be asked in time may be asked later.
@@ -56,6 +57,8 @@ def asked_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> list
 
 
 def _asked_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> list[str] | None:
+    import subprocess
+
     environment = dict(os.environ)
     if visible is not None:
         environment["CUDA_VISIBLE_DEVICES"] = visible

@@ -16,10 +16,10 @@ def scan():
     while not stop.is_set():
         manager.get_available_gpus()
         polling.get_available_gpus()
-threads = [threading.Thread(target=scan) for _ in range(2)]
+threads = [threading.Thread(target=scan, daemon=True) for _ in range(2)]
 for thread in threads:
     thread.start()
-for _ in range(int(sys.argv[1]) if len(sys.argv) > 1 else FORKS):
+for _ in range(FORKS):
     child = os.fork()
     if child == 0:
         whole = len(manager.get_available_gpus()) == len(polling.get_available_gpus()) == 4

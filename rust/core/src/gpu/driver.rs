@@ -19,6 +19,7 @@ use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
 use super::call::{Call, LIBRARY_VARIABLE, TIMEOUT_VARIABLE};
+use super::fork_guard;
 use super::per_process::PerProcess;
 use crate::{Error, Result};
 
@@ -57,7 +58,7 @@ pub fn ask<T: Send + 'static>(
             // A question that waited behind a hanging one may have nobody left who wants to know.
             if !given_up.load(Ordering::Relaxed) {
                 // The asker may have given up meanwhile.
-                let _ = reply.send(library.answer(named, &question));
+                let _ = reply.send(fork_guard::between_forks(|| library.answer(named, &question)));
             }
         }
     });
@@ -80,6 +81,7 @@ pub fn ask<T: Send + 'static>(
 
 impl Driver {
     fn start() -> Self {
+        fork_guard::install();
         let (jobs, queue) = channel();
         let serve = move || Library::default().serve(&queue);
         // Where no thread can be started the queue is gone, and asking says so.

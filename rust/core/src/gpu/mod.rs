@@ -12,6 +12,7 @@ mod allocate;
 mod batch;
 mod call;
 mod driver;
+mod fork_guard;
 mod host;
 mod identity;
 mod lease;
