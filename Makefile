@@ -100,6 +100,7 @@ bench-docs: $(STAMPS)/wheel $(STAMPS)/extra-bench
 
 soak: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-torch
 	EXHAUSTIVE=1 PROPTEST_CASES=5000 $(MAKE) test-rust
+	cargo test --locked --quiet -p proteinflex-core --lib -- --ignored
 	$(BIN)/python -m pytest -m soak --timeout 3600
 	$(MAKE) fuzz FUZZ_SECONDS=120
 

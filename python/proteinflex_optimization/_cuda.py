@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import os
-import subprocess
 import sys
 
 # Run by a child process, for asking CUDA initialises it, which nobody has asked for in this one.
@@ -39,9 +38,27 @@ def initialised_uuids() -> list[str] | None:
     return None if None in uuids else [str(uuid) for uuid in uuids]
 
 
-@functools.lru_cache(maxsize=64)
+_answers: dict[tuple[str | None, bool], list[str] | None] = {}
+
+
 def asked_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> list[str] | None:
-    """Give the UUIDs as a fresh process with this environment sees them, if CUDA answers."""
+    """Give the UUIDs as a fresh process with this environment sees them, if CUDA answers.
+
+    It is asked once, and again only if it did not answer in time.
+    """
+    import subprocess
+
+    key = (visible, is_pci_order)
+    if key not in _answers:
+        # What can't be asked in time may be asked later.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            _answers[key] = _asked_uuids(visible, is_pci_order, seconds)
+    return _answers.get(key)
+
+
+def _asked_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> list[str] | None:
+    import subprocess
+
     environment = dict(os.environ)
     if visible is not None:
         environment["CUDA_VISIBLE_DEVICES"] = visible
@@ -56,6 +73,6 @@ def asked_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> list
             timeout=seconds,
             check=True,
         )
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.CalledProcessError):
         return None
     return answer.stdout.split()

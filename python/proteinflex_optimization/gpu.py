@@ -8,6 +8,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+# `_cuda` is used by the native class. Imported by it only when it is used, in some thread, it could
+# be half imported in a child that is forked at that moment, and there for ever.
+from proteinflex_optimization import _cuda as _cuda
 from proteinflex_optimization import _memory_settings, _native
 from proteinflex_optimization._memory_meter import meter_for, release_caches
 from proteinflex_optimization.errors import InsufficientGPUMemoryError, InvalidTypeError
@@ -37,6 +40,10 @@ class GPUManager(_native.GPUManager):
         users of the machine, and one per user for what was observed.
     safety_margin : float
         The part of a GPU's memory, 0 to below 1, that batches leave alone.
+    poll_interval : float, optional
+        Seconds, 0.1 or more. A thread in the background then asks the driver that often, from the
+        first ``get_available_gpus`` on, which gives the latest answer without waiting. By default
+        there is no such thread. Reservations and batches always ask anew.
 
     Raises
     ------

@@ -90,15 +90,19 @@ def gpu(number, total=24000, used=0, name="NVIDIA A10", **keys):
         "reserved": 0,
         **keys,
     }
-    return "[gpu]\n" + "\n".join(
-        f"{key.replace('__', '.')} = {value}" for key, value in keys.items()
-    )
+    return section("gpu", keys)
 
 
 def mig(number, total=10000, **keys):
     """A section for one instance of the GPU before it."""
     keys = {"uuid": f"MIG-{number:08d}-1111", "total": total, "gi": number, "ci": 0, **keys}
-    return "[mig]\n" + "\n".join(f"{key} = {value}" for key, value in keys.items())
+    return section("mig", keys)
+
+
+def section(kind, keys):
+    """A section as it stands in the file; ``__`` in a key is a dot there."""
+    lines = [f"{key.replace('__', '.')} = {value}" for key, value in keys.items()]
+    return "\n".join([f"[{kind}]", *lines])
 
 
 @pytest.fixture

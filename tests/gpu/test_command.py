@@ -52,3 +52,27 @@ def test_without_a_driver_it_says_so(machine, flexopt, capsys, monkeypatch):
 def test_wrong_usage_is_an_error(machine, flexopt, arguments):
     with pytest.raises(InvalidArgumentError):
         flexopt(*arguments)
+
+
+def test_watching_goes_on_and_sees_what_changes(machine):
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "proteinflex_optimization", "gpus", "--json"]
+    process = subprocess.Popen(
+        [*command, "--watch", "--interval", "0.1"],
+        env=machine.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        first = json.loads(process.stdout.readline())
+        assert [gpu["memory_free"] for gpu in first["gpus"]] == [24000] * 4
+        assert all(0 <= gpu["age"] < 5 for gpu in first["gpus"])
+        machine.write(machine.gpu(0, used=4000))
+        for line in process.stdout:
+            if [gpu["memory_free"] for gpu in json.loads(line)["gpus"]] == [20000]:
+                break
+    finally:
+        process.kill()
+        process.communicate()

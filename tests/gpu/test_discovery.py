@@ -166,6 +166,28 @@ def test_a_hanging_driver_is_an_error_in_time(machine, function):
         assert "did not answer within 0.5 s" in line
 
 
+@pytest.mark.parametrize("call", ["allocate_gpus('set')", "wait_for_gpus('set', 60)"])
+@pytest.mark.parametrize(
+    "function", ["nvmlDeviceGetMemoryInfo_v2", "nvmlDeviceGetTopologyCommonAncestor"]
+)
+def test_no_call_takes_longer_than_the_timeout(machine, call, function):
+    """Two GPUs are needed, so that the driver is also asked how they are connected."""
+    machine.write(machine.gpu(0, total=10000), machine.gpu(1, total=10000))
+    machine.path.write_text(f"sleep.{function} = 0.7\n" + machine.path.read_text())
+    script = (
+        "import time\n"
+        "from proteinflex_optimization import GPUManager, GPUError\n"
+        "manager = GPUManager({'set': 15000})\n"
+        "start = time.monotonic()\n"
+        f"try: print(manager.{call})\n"
+        "except GPUError: pass\n"
+        "print(time.monotonic() - start)\n"
+    )
+    taken = float(machine.run(script, PROTEINFLEX_GPU_TIMEOUT="1").split()[-1])
+    # Waiting begins with a question of its own, in the time that a call has.
+    assert taken < (1.5 if call.startswith("allocate") else 2.5)
+
+
 def test_a_gpu_in_exclusive_mode_is_full_with_one_process(machine):
     machine.write(
         machine.gpu(0, computemode=3, procs="1:100"),

@@ -216,6 +216,99 @@ def test_those_who_wait_are_served_in_their_order(machine):
     assert served == [0, 1, 2, 3]
 
 
+def waits(machine, task_mb=16000):
+    """A process that waits for GPUs, once its ticket is there."""
+    script = f"""
+from proteinflex_optimization import GPUManager
+manager = GPUManager({{"large": {task_mb}}}, prefer_single_gpu=True)
+print(*manager.wait_for_gpus("large", 60, max_gpus=1), flush=True)
+manager.release_gpus()
+"""
+    directory = machine.path.parent / "state" / "reservations"
+    before = len(list(directory.glob("*.lease")))
+    process = machine.start(script)
+    deadline = time.monotonic() + 20
+    while len(list(directory.glob("*.lease"))) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return process
+
+
+def test_one_who_needs_much_is_not_starved_by_those_who_need_little(machine):
+    machine.write(machine.gpu(0, total=20000), machine.gpu(1, total=10000))
+    small = GPUManager({"small": 6000}, prefer_single_gpu=True)
+    others = [GPUManager({"small": 6000}, prefer_single_gpu=True) for _ in range(2)]
+    assert [other.allocate_gpus("small") for other in others] == [[1], [0]]
+    waiter = waits(machine)
+    # There is room on GPU 0, which the waiter stands in line for; GPU 1 can't hold its task.
+    with pytest.raises(InsufficientGPUMemoryError, match=r"(?s)large \(pid \d+.* goes first"):
+        small.allocate_gpus("small")
+    others[0].release_gpus()
+    assert small.allocate_gpus("small") == [1]
+    others[1].release_gpus()
+    out, err = waiter.communicate(timeout=30)
+    assert (out, err) == ("0\n", "")
+    small.release_gpus()
+    others[0].allocate_gpus("small")
+    assert small.allocate_gpus("small") == [0]
+
+
+def test_a_waiter_that_is_stopped_or_killed_holds_nobody_up(machine):
+    machine.write(machine.gpu(0, total=20000))
+    small = GPUManager({"small": 6000})
+    assert small.allocate_gpus("small") == [0]
+    waiter = waits(machine)
+    other = GPUManager({"other": 6000})
+    waiter.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(InsufficientGPUMemoryError, match="goes first"):
+            other.allocate_gpus("other")
+        long_ago = time.time() - 11
+        for ticket in (machine.path.parent / "state" / "reservations").glob("*.lease"):
+            os.utime(ticket, (long_ago, long_ago))
+        assert other.allocate_gpus("other") == [0]
+        other.release_gpus()
+    finally:
+        waiter.send_signal(signal.SIGCONT)
+    deadline = time.monotonic() + 20
+    while True:
+        # It looked again, and stands in line again.
+        try:
+            other.allocate_gpus("other")
+        except InsufficientGPUMemoryError:
+            break
+        assert time.monotonic() < deadline
+        other.release_gpus()
+        time.sleep(0.05)
+    waiter.kill()
+    waiter.communicate()
+    assert other.allocate_gpus("other") == [0]
+
+
+def test_a_memory_limit_of_mps_is_all_there_is(machine, monkeypatch):
+    machine.write(machine.gpu(0, used=1000), machine.gpu(1), machine.gpu(2))
+    monkeypatch.setenv("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "0=10G,GPU-00000001=4096M")
+    manager = GPUManager({"work": 8000, "large": 17000, "rest": 3000}, prefer_single_gpu=True)
+    found = manager.get_available_gpus()
+    assert [entry["memory_total"] for entry in found] == [10240, 4096, 24000]
+    assert [entry["memory_free"] for entry in found] == [10240, 4096, 24000]
+    assert manager.allocate_gpus("large") == [2]
+    assert manager.allocate_gpus("work") == [0]
+    with pytest.raises(InsufficientGPUMemoryError, match="of 4096 free"):
+        GPUManager({"work": 8000}).allocate_gpus("work", max_gpus=1)
+    # What this process has reserved is taken from its limit, what others have is not.
+    assert manager.allocate_gpus("rest") == [1]
+    assert GPUManager({"a": 2240}).allocate_gpus("a", max_gpus=1) == [0]
+    monkeypatch.setenv("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "0=10G")
+    assert GPUManager({"a": 14000}).allocate_gpus("a") == [1]
+    script = """
+from proteinflex_optimization import GPUManager
+print(*GPUManager({"work": 10240}, prefer_single_gpu=True).allocate_gpus("work"))
+"""
+    limits = "0=10G,1=5G,2=5G"
+    assert machine.run(script, CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=limits) == "0\n"
+
+
 def test_waiting_for_what_no_gpu_has_fails_at_once(machine):
     start = time.monotonic()
     with pytest.raises(InsufficientGPUMemoryError, match="needs 200000 MB"):

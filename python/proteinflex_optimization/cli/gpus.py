@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any
 
-from proteinflex_optimization import GPUManager, InvalidArgumentError
+from proteinflex_optimization import GPUError, GPUManager, InvalidArgumentError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -40,9 +40,14 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List once, or again and again; 1 where a GPU can't be used."""
-    manager = GPUManager(_tasks(options.task), state_dir=options.state_dir)
-    if not options.interval > 0:
-        raise InvalidArgumentError(f"--interval={options.interval} is not valid: expected above 0")
+    if not options.interval >= 0.1:
+        message = f"--interval={options.interval} is not valid: expected 0.1 seconds or more"
+        raise InvalidArgumentError(message)
+    manager = GPUManager(
+        _tasks(options.task),
+        state_dir=options.state_dir,
+        poll_interval=options.interval if options.watch else None,
+    )
     if options.watch and not options.json and sys.stdout.isatty():
         return _watch(manager, options.interval)
     while True:
@@ -137,7 +142,13 @@ def _watch(manager: GPUManager, interval: float) -> int:
         ) from None
     with Live(screen=False, auto_refresh=False) as live:
         while True:
-            shown = _text(manager, manager.get_available_gpus())
-            stamp = time.strftime("%H:%M:%S")
+            try:
+                gpus = manager.get_available_gpus()
+                shown = _text(manager, gpus)
+                age = max((gpu["age"] for gpu in gpus), default=0.0)
+            except GPUError as error:
+                # A driver that hangs may come back.
+                shown, age = str(error), 0.0
+            stamp = time.strftime("%H:%M:%S", time.localtime(time.time() - age))
             live.update(Text(f"{shown}\n{stamp}  {os.uname().nodename}"), refresh=True)
             time.sleep(interval)

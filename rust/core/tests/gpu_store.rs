@@ -11,6 +11,8 @@ use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::gpu::{Lease, Outcome, Record, Registry, Shape, Share, Store};
 use rustix::io::Errno;
 
+const TURN: std::time::Duration = std::time::Duration::from_secs(5);
+
 fn disk() -> Arc<dyn Storage> {
     Arc::new(Disk)
 }
@@ -79,7 +81,7 @@ fn whichever_step_fails_no_half_made_reservation_is_alive() {
             let path = directory.path().join("state").join("reservations");
             let hold = || {
                 let registry = Registry::open(storage, &path, false)?;
-                let turn = registry.turn()?;
+                let turn = registry.turn(TURN)?;
                 turn.hold(Lease::new("fold", vec![share()]))
             };
             let held = hold();
@@ -88,7 +90,7 @@ fn whichever_step_fails_no_half_made_reservation_is_alive() {
             assert!(live.iter().all(|lease| lease.shares == [share()]), "step {step}");
             drop(held);
             let registry = Registry::open(disk(), &path, false).unwrap();
-            assert!(registry.turn().unwrap().live().unwrap().is_empty(), "step {step}");
+            assert!(registry.turn(TURN).unwrap().live().unwrap().is_empty(), "step {step}");
         });
     }
 }

@@ -40,25 +40,46 @@ struct Sizer {
 }
 
 impl Sizer {
+    /// The largest batch that fits on each of the GPUs.
     fn batch_size(&self, manager: &Manager, shape: Shape) -> Result<u64> {
-        let (task, required) = (self.task.as_str(), self.required);
         let is_known = |room: &Room| self.records.iter().any(|record| record.is_for(room));
         if !self.rooms.iter().any(is_known) {
+            let (task, required) = (self.task.as_str(), self.required);
             return manager.batch_by_requirement(task, required, &self.rooms, self.on_cpu);
         }
         let mut smallest = MAX_BATCH;
         for room in &self.rooms {
-            let records: Vec<&Record> =
-                self.records.iter().filter(|record| record.is_for(room)).collect();
-            let batch = if records.is_empty() {
-                let alone = std::slice::from_ref(room);
-                manager.batch_by_requirement(task, required, alone, false)?
-            } else {
-                manager.batch_by_experience(task, shape, room, &records, required)?
-            };
-            smallest = smallest.min(batch);
+            smallest = smallest.min(self.batch_in(manager, shape, room)?);
         }
         Ok(smallest)
+    }
+
+    /// The largest batch that fits on one of them.
+    fn batch_in(&self, manager: &Manager, shape: Shape, room: &Room) -> Result<u64> {
+        let (task, required) = (self.task.as_str(), self.required);
+        let records: Vec<&Record> =
+            self.records.iter().filter(|record| record.is_for(room)).collect();
+        if records.is_empty() {
+            let alone = std::slice::from_ref(room);
+            return manager.batch_by_requirement(task, required, alone, self.on_cpu);
+        }
+        manager.batch_by_experience(task, shape, room, &records, required)
+    }
+
+    /// The largest batch that fits on each single one of them; 0 where no item does, unless that is
+    /// so everywhere. A task that fits only on all of them together runs one batch everywhere.
+    fn batches(&self, manager: &Manager, shape: Shape) -> Result<Vec<u64>> {
+        let mut batches = Vec::with_capacity(self.rooms.len());
+        for room in &self.rooms {
+            match self.batch_in(manager, shape, room) {
+                Err(Error::InsufficientGpuMemory(_)) => batches.push(0),
+                batch => batches.push(batch?),
+            }
+        }
+        if batches.iter().all(|&batch| batch == 0) {
+            batches.fill(self.batch_size(manager, shape)?);
+        }
+        Ok(batches)
     }
 }
 
@@ -100,8 +121,8 @@ impl Manager {
         }
         check_size("chunk", chunk)?;
         let sizer = self.sizer(task, indices)?;
-        plan(lengths, indices.len(), |length| {
-            sizer.batch_size(self, Shape { batch: 1, length: Some(length), chunk })
+        plan(lengths, sizer.rooms.len(), |length| {
+            sizer.batches(self, Shape { batch: 1, length: Some(length), chunk })
         })
     }
 
@@ -141,7 +162,7 @@ impl Manager {
         let rooms = match indices {
             Some(indices) => self.rooms(task, indices)?,
             None => {
-                let sights = self.available()?;
+                let sights = self.asked()?;
                 let mut reserved = self.reserved(task, &sights);
                 if reserved.is_empty() {
                     let usable = sights.iter().filter(|sight| sight.unit.is_ok());

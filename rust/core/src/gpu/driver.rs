@@ -3,7 +3,7 @@
 //! The library is loaded at run time, when something is first asked, and again in a forked child.
 //! All questions go to one thread per process, because a driver call can hang for ever (a GPU that
 //! fell off the bus, a driver being unloaded) and nothing can interrupt it: who asks waits at most
-//! [`timeout`], and a thread that hangs is left behind. The library is never unloaded or shut down,
+//! its call's timeout, and a thread that hangs is left behind. The library is never unloaded or shut down,
 //! so nothing happens at interpreter exit.
 //!
 //! Three answers are told apart: there is no driver on this machine (fine, work on the CPU), the
@@ -14,21 +14,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
 
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
+use super::call::{Call, LIBRARY_VARIABLE, TIMEOUT_VARIABLE};
+use super::fork_guard;
 use super::per_process::PerProcess;
 use crate::{Error, Result};
-
-/// Names the NVML library to load instead of the system's.
-pub const LIBRARY_VARIABLE: &str = "PROTEINFLEX_NVML_LIBRARY";
-/// Names how many seconds to wait for the driver.
-pub const TIMEOUT_VARIABLE: &str = "PROTEINFLEX_GPU_TIMEOUT";
-/// How long to wait for the driver where nothing else is said. A healthy one answers within
-/// milliseconds; one that must first wake its GPUs (no persistence mode) within about two seconds.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where NVML is looked for: the loader's path, then WSL's and NixOS's own places.
 const LIBRARIES: [&str; 3] = [
@@ -51,37 +44,27 @@ struct Driver {
 
 static DRIVER: PerProcess<Driver> = PerProcess::new();
 
-/// How long a call waits for the driver.
-pub fn timeout() -> Duration {
-    std::env::var(TIMEOUT_VARIABLE)
-        .ok()
-        .and_then(|text| text.trim().parse::<f64>().ok())
-        .filter(|seconds| *seconds > 0.0)
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .unwrap_or(DEFAULT_TIMEOUT)
-}
-
 /// Asks the driver, or tells why there is none.
 pub fn ask<T: Send + 'static>(
+    call: &Call,
     question: impl Fn(&'static Nvml) -> Result<T, NvmlError> + Send + 'static,
 ) -> Result<Result<T, NoDriver>> {
     let driver = DRIVER.get_or_init(Driver::start);
     let (reply, answer) = channel();
     let given_up = Arc::new(AtomicBool::new(false));
     let job: Job = Box::new({
-        let given_up = Arc::clone(&given_up);
+        let (given_up, named) = (Arc::clone(&given_up), call.library.clone());
         move |library| {
             // A question that waited behind a hanging one may have nobody left who wants to know.
             if !given_up.load(Ordering::Relaxed) {
                 // The asker may have given up meanwhile.
-                let _ = reply.send(library.answer(&question));
+                let _ = reply.send(fork_guard::between_forks(|| library.answer(named, &question)));
             }
         }
     });
     let gone = || Error::Gpu("the thread that asks the NVIDIA driver has ended".to_owned());
     driver.jobs.send(job).map_err(|_| gone())?;
-    let timeout = timeout();
-    match answer.recv_timeout(timeout) {
+    match answer.recv_timeout(call.left()) {
         Ok(answer) => answer,
         Err(RecvTimeoutError::Timeout) => {
             given_up.store(true, Ordering::Relaxed);
@@ -89,7 +72,7 @@ pub fn ask<T: Send + 'static>(
                 "the NVIDIA driver did not answer within {} s: it hangs, or a GPU does; check \
                  `nvidia-smi` and `dmesg`, reset the GPU or restart the machine ({TIMEOUT_VARIABLE} \
                  sets the seconds to wait; CUDA_VISIBLE_DEVICES='' works on the CPU)",
-                timeout.as_secs_f64()
+                call.timeout.as_secs_f64()
             )))
         }
         Err(RecvTimeoutError::Disconnected) => Err(gone()),
@@ -98,6 +81,7 @@ pub fn ask<T: Send + 'static>(
 
 impl Driver {
     fn start() -> Self {
+        fork_guard::install();
         let (jobs, queue) = channel();
         let serve = move || Library::default().serve(&queue);
         // Where no thread can be started the queue is gone, and asking says so.
@@ -121,9 +105,10 @@ impl Library {
 
     fn answer<T>(
         &mut self,
+        named: Option<OsString>,
         question: &impl Fn(&'static Nvml) -> Result<T, NvmlError>,
     ) -> Result<Result<T, NoDriver>> {
-        let nvml = match self.nvml()? {
+        let nvml = match self.nvml(&named)? {
             Ok(nvml) => nvml,
             Err(absent) => return Ok(Err(absent)),
         };
@@ -131,7 +116,7 @@ impl Library {
             // Another user of the library in this process has shut it down.
             Err(NvmlError::Uninitialized) => {
                 self.loaded = None;
-                match self.nvml()? {
+                match self.nvml(&named)? {
                     Ok(nvml) => question(nvml),
                     Err(absent) => return Ok(Err(absent)),
                 }
@@ -141,10 +126,9 @@ impl Library {
         answer.map(Ok).map_err(|error| Error::Gpu(broken(&error)))
     }
 
-    fn nvml(&mut self) -> Result<Result<&'static Nvml, NoDriver>> {
-        let named = std::env::var_os(LIBRARY_VARIABLE).filter(|name| !name.is_empty());
+    fn nvml(&mut self, named: &Option<OsString>) -> Result<Result<&'static Nvml, NoDriver>> {
         if let Some((nvml, loaded_for)) = &self.loaded
-            && *loaded_for == named
+            && loaded_for == named
         {
             return Ok(Ok(nvml));
         }
@@ -152,7 +136,7 @@ impl Library {
             Ok(nvml) => {
                 // Never shut down or unloaded: see the module documentation.
                 let nvml: &'static Nvml = Box::leak(Box::new(nvml));
-                self.loaded = Some((nvml, named));
+                self.loaded = Some((nvml, named.clone()));
                 Ok(Ok(nvml))
             }
             Err(absent) => Ok(Err(absent)),

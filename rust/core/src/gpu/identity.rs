@@ -6,6 +6,10 @@
 //! address only where `CUDA_DEVICE_ORDER=PCI_BUS_ID` says so or where all GPUs are of one model;
 //! otherwise it puts the fastest first by a rule that is its own secret, and must be asked.
 
+use std::time::Duration;
+
+use super::call::Call;
+use super::mps::LIMIT_VARIABLE;
 use super::scan::{Gpu, Unit};
 use super::visible::{Mask, VISIBLE_VARIABLE, named};
 use crate::{Error, Result};
@@ -13,13 +17,15 @@ use crate::{Error, Result};
 /// Names the order in which CUDA numbers the GPUs.
 pub const ORDER_VARIABLE: &str = "CUDA_DEVICE_ORDER";
 
-/// What the environment says about numbering.
+/// What the environment says about which GPUs there are for this process, and how much of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Environment {
     /// `CUDA_VISIBLE_DEVICES`.
     pub visible: Option<String>,
     /// Whether `CUDA_DEVICE_ORDER` is `PCI_BUS_ID`.
     pub is_pci_order: bool,
+    /// `CUDA_MPS_PINNED_DEVICE_MEM_LIMIT`.
+    pub memory_limits: Option<String>,
 }
 
 impl Environment {
@@ -29,6 +35,7 @@ impl Environment {
         Self {
             visible: lossy(VISIBLE_VARIABLE),
             is_pci_order: lossy(ORDER_VARIABLE).is_some_and(|order| order == "PCI_BUS_ID"),
+            memory_limits: lossy(LIMIT_VARIABLE),
         }
     }
 
@@ -42,8 +49,9 @@ impl Environment {
 pub trait Cuda: std::fmt::Debug + Send + Sync {
     /// The UUIDs, where CUDA is already at work in this process: the truth, at no cost.
     fn initialised(&self) -> Option<Vec<String>>;
-    /// The UUIDs as a fresh process of the same environment sees them, if that can be found out.
-    fn asked(&self, environment: &Environment) -> Option<Vec<String>>;
+    /// The UUIDs as a fresh process of the same environment sees them, if that can be found out
+    /// within this time.
+    fn asked(&self, environment: &Environment, limit: Duration) -> Option<Vec<String>>;
 }
 
 /// The GPUs as this process sees them: number `i` is what CUDA calls `cuda:i`. A number whose GPU
@@ -52,6 +60,7 @@ pub fn visible<'a>(
     gpus: &'a [Gpu],
     environment: &Environment,
     cuda: &dyn Cuda,
+    call: &Call,
 ) -> Result<Vec<Option<&'a Unit>>> {
     if let Some(uuids) = cuda.initialised() {
         return Ok(by_uuid(gpus, &uuids));
@@ -68,7 +77,7 @@ pub fn visible<'a>(
             let is_certain = environment.is_pci_order || is_uniform(&known);
             // CUDA may leave out a GPU that the driver can't read, and number the others anew.
             if !(is_certain && known.iter().all(|gpu| gpu.whole.is_ok()))
-                && let Some(uuids) = cuda.asked(environment)
+                && let Some(uuids) = cuda.asked(environment, call.left())
             {
                 return Ok(by_uuid(gpus, &uuids));
             }

@@ -27,8 +27,8 @@ use crate::{Error, Result};
 
 /// The longest file that can be a reservation.
 const MAX_FILE: u64 = 1 << 16;
-/// How long to wait for the lock under which GPUs are chosen. Others hold it for milliseconds.
-const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+/// One who waits and hasn't looked for so long is stopped or hangs, and is passed over.
+const ASLEEP: Duration = Duration::from_secs(10);
 const FORMAT: u32 = 1;
 const EXTENSION: &str = ".lease";
 
@@ -64,6 +64,12 @@ pub struct Lease {
     /// The GPUs that a ticket's holder would take.
     #[serde(default)]
     pub wanted: Vec<String>,
+    /// Its file's name.
+    #[serde(skip)]
+    pub name: String,
+    /// Whether its file wasn't touched for long.
+    #[serde(skip)]
+    is_asleep: bool,
 }
 
 impl Lease {
@@ -80,6 +86,8 @@ impl Lease {
             created: now.as_secs_f64(),
             shares,
             wanted: Vec::new(),
+            name: String::new(),
+            is_asleep: false,
         }
     }
 
@@ -92,6 +100,16 @@ impl Lease {
     pub fn memory_on(&self, memory_key: &str) -> u64 {
         let shares = self.shares.iter().filter(|share| share.memory_key == memory_key);
         shares.map(|share| share.memory).fold(0, u64::saturating_add)
+    }
+
+    /// Whether it is the ticket of one who waits, and is awake.
+    pub fn is_waiting(&self) -> bool {
+        self.shares.is_empty() && !self.is_asleep
+    }
+
+    /// Whether it is a ticket for this GPU.
+    pub fn waits_for(&self, uuid: &str) -> bool {
+        self.wanted.iter().any(|wanted| wanted == uuid)
     }
 
     /// Whether this process asked for it.
@@ -119,7 +137,9 @@ fn command() -> String {
     const SHOWN: usize = 120;
     let line = std::fs::read("/proc/self/cmdline").unwrap_or_default();
     let words: Vec<&[u8]> = line.split(|&byte| byte == 0).filter(|word| !word.is_empty()).collect();
-    String::from_utf8_lossy(&words.join(&b' ')).chars().take(SHOWN).collect()
+    // A script on the command line has line ends, and this is to be one line.
+    let words = String::from_utf8_lossy(&words.join(&b' ')).into_owned();
+    words.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN).collect()
 }
 
 /// A reservation of this process. It ends when this is dropped, or the process ends.
@@ -130,7 +150,15 @@ pub struct Held {
     path: PathBuf,
     storage: Arc<dyn Storage>,
     /// Keeps the lock.
-    _file: Box<dyn StorageFile>,
+    file: Box<dyn StorageFile>,
+}
+
+impl Held {
+    /// Shows that its holder is awake.
+    pub fn touch(&self) {
+        // At worst others go first.
+        let _ = self.file.file().set_modified(SystemTime::now());
+    }
 }
 
 impl Drop for Held {
@@ -181,20 +209,20 @@ impl Registry {
         }
     }
 
-    /// Waits for this process's turn.
-    pub fn turn(&self) -> Result<Turn<'_>> {
-        let deadline = Instant::now() + TURN_TIMEOUT;
+    /// Waits for this process's turn, at most so long. Others hold it for milliseconds.
+    pub fn turn(&self, limit: Duration) -> Result<Turn<'_>> {
+        let start = Instant::now();
         let mut pause = Duration::from_micros(200);
         loop {
             if let Some(lock) = FileLock::try_acquire(&self.lock_path(), LockKind::Exclusive)? {
                 return Ok(Turn { registry: self, lock: Some(lock) });
             }
-            if Instant::now() >= deadline {
+            if start.elapsed() >= limit {
                 return Err(Error::Gpu(format!(
-                    "{} has been locked for {} s; a process that was choosing GPUs is stopped or \
-                     hangs (`fuser {0}` shows it)",
+                    "{} has been locked for {:.1} s; a process that was choosing GPUs is stopped \
+                     or hangs (`fuser {0}` shows it)",
                     self.lock_path().display(),
-                    TURN_TIMEOUT.as_secs()
+                    limit.as_secs_f64()
                 )));
             }
             std::thread::sleep(pause);
@@ -218,15 +246,18 @@ impl Registry {
                 continue;
             }
             match examine(&entry.path()) {
-                Found::Live(lease) => live.push((lease, entry.file_name())),
+                Found::Live(mut lease) => {
+                    lease.name = entry.file_name().to_string_lossy().into_owned();
+                    live.push(lease);
+                }
                 Found::Dead => dead.push(entry.path()),
                 Found::Nothing => {}
             }
         }
-        live.sort_by(|(one, name), (other, other_name)| {
-            one.created.total_cmp(&other.created).then_with(|| name.cmp(other_name))
+        live.sort_by(|one, other| {
+            one.created.total_cmp(&other.created).then_with(|| one.name.cmp(&other.name))
         });
-        Ok((live.into_iter().map(|(lease, _)| lease).collect(), dead))
+        Ok((live, dead))
     }
 }
 
@@ -242,14 +273,15 @@ impl Turn<'_> {
     }
 
     /// Writes a reservation of this process.
-    pub fn hold(&self, lease: Lease) -> Result<Held> {
+    pub fn hold(&self, mut lease: Lease) -> Result<Held> {
         let storage = &self.registry.storage;
         let name = Owner::current().temporary_name("gpu");
         let name = name.trim_start_matches('.').trim_end_matches(".tmp");
-        let path = self.registry.directory.join(format!("{name}{EXTENSION}"));
+        lease.name = format!("{name}{EXTENSION}");
+        let path = self.registry.directory.join(&lease.name);
         let file = storage.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
         match fill(&*file, &path, &lease) {
-            Ok(()) => Ok(Held { lease, path, storage: Arc::clone(storage), _file: file }),
+            Ok(()) => Ok(Held { lease, path, storage: Arc::clone(storage), file }),
             Err(error) => {
                 // Best effort: without its lock it is dead already.
                 let _ = storage.remove_file(&path);
@@ -309,13 +341,17 @@ fn examine(path: &Path) -> Found {
     let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) else {
         return Found::Nothing;
     };
-    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+    let Some(metadata) = file.metadata().ok().filter(std::fs::Metadata::is_file) else {
         return Found::Nothing;
-    }
+    };
     match flock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => Found::Dead,
         Err(Errno::WOULDBLOCK) => match parse(file) {
-            Some(lease) => Found::Live(lease),
+            Some(mut lease) => {
+                let touched = metadata.modified().ok().and_then(|at| at.elapsed().ok());
+                lease.is_asleep = touched.is_some_and(|ago| ago > ASLEEP);
+                Found::Live(lease)
+            }
             None => {
                 log::warn!(
                     target: super::LOGGER,

@@ -2,7 +2,9 @@
 
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
-use nvml_wrapper_sys::bindings::nvmlMemory_t;
+use nvml_wrapper_sys::bindings::{nvmlMemory_t, nvmlProcessInfo_t};
+
+use super::scan::GpuProcess;
 
 /// Free and total bytes, as drivers before 510 tell them. The free number is the same in both
 /// versions of the call; what the driver keeps for itself counts as used here.
@@ -13,6 +15,39 @@ pub(super) fn memory_v1(nvml: &Nvml, device: &Device<'_>) -> Result<(u64, u64), 
     // ours to be written for the time of the call.
     let code = unsafe { call(device.handle(), &mut memory) };
     checked(code).map(|()| (memory.free, memory.total))
+}
+
+/// The processes that compute on a device, in one call where they are not very many. The wrapper first
+/// asks how many there are; this is by far the slowest question, some milliseconds each time.
+pub(super) fn processes(nvml: &Nvml, device: &Device<'_>) -> Result<Vec<GpuProcess>, NvmlError> {
+    /// More than there mostly are. A few kilobytes.
+    const ROOM: u32 = 64;
+    /// What the driver answers for memory that it doesn't know.
+    const UNKNOWN: u64 = u64::MAX;
+    let call = nvml.lib().nvmlDeviceGetComputeRunningProcesses_v3.as_ref().map_err(missing)?;
+    let nothing =
+        nvmlProcessInfo_t { pid: 0, usedGpuMemory: 0, gpuInstanceId: 0, computeInstanceId: 0 };
+    let mut room = ROOM;
+    loop {
+        let mut found = vec![nothing; room as usize];
+        let mut count = room;
+        // SAFETY: as in `memory_v1`; `count` says how many entries `found` has.
+        let code = unsafe { call(device.handle(), &mut count, found.as_mut_ptr()) };
+        match checked(code) {
+            // More may come until the next try.
+            Err(NvmlError::InsufficientSize(_)) if count > room => {
+                room = count.saturating_add(ROOM);
+                continue;
+            }
+            result => result?,
+        }
+        let known = |memory: u64| (memory != UNKNOWN).then_some(memory >> 20);
+        let process = |info: &nvmlProcessInfo_t| GpuProcess {
+            pid: info.pid,
+            memory: known(info.usedGpuMemory),
+        };
+        return Ok(found.iter().take(count as usize).map(process).collect());
+    }
 }
 
 /// The GPU instance and compute instance of a MIG device.

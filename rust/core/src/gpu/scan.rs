@@ -4,12 +4,15 @@
 //! are read all the same. A GPU that can't be read has no numbers that could be compared, so
 //! nothing can select it by mistake.
 
+use std::time::Instant;
+
 use nvml_wrapper::enum_wrappers::device::ComputeMode as NvmlComputeMode;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 use nvml_wrapper::{Device, Nvml};
 
+use super::call::Call;
 use super::driver::{self, NoDriver};
 use super::{host, raw};
 use crate::Result;
@@ -169,13 +172,22 @@ pub struct Gpu {
     pub instances: Option<Vec<Unit>>,
 }
 
-/// All GPUs that the driver knows, in the order of their PCI addresses.
-pub fn gpus() -> Result<Result<Vec<Gpu>, NoDriver>> {
-    driver::ask(|nvml| {
+/// What the driver told at one moment.
+#[derive(Debug)]
+pub struct Scan {
+    /// All GPUs that it knows, in the order of their PCI addresses.
+    pub gpus: Vec<Gpu>,
+    /// When it had told.
+    pub told: Instant,
+}
+
+/// Asks the driver for everything.
+pub fn gpus(call: &Call) -> Result<Result<Scan, NoDriver>> {
+    driver::ask(call, |nvml| {
         let count = nvml.device_count()?;
         let mut gpus: Vec<Gpu> = (0..count).map(|index| gpu(nvml, index)).collect();
         gpus.sort_by(|one, other| one.whole.pci_bus_id.cmp(&other.whole.pci_bus_id));
-        Ok(gpus)
+        Ok(Scan { gpus, told: Instant::now() })
     })
 }
 
@@ -261,7 +273,7 @@ fn fill(
     };
     unit.utilization = device.utilization_rates().ok().map(|rates| rates.gpu);
     unit.compute_mode = compute_mode(device);
-    unit.processes = processes(device);
+    unit.processes = processes(nvml, device);
     if with_memory {
         let memory = memory(nvml, device).map_err(failed("nvmlDeviceGetMemoryInfo"))?;
         if memory.total == 0 {
@@ -319,12 +331,13 @@ fn compute_mode(device: &Device<'static>) -> ComputeMode {
 }
 
 /// The processes, where the driver lists them; nothing depends on the list being complete.
-fn processes(device: &Device<'static>) -> Vec<GpuProcess> {
-    let listed = match device.running_compute_processes() {
+fn processes(nvml: &'static Nvml, device: &Device<'static>) -> Vec<GpuProcess> {
+    let older = match raw::processes(nvml, device) {
+        Ok(listed) => return listed,
         Err(NvmlError::FailedToLoadSymbol(_) | NvmlError::FunctionNotFound) => {
             device.running_compute_processes_v2()
         }
-        listed => listed,
+        Err(error) => Err(error),
     };
     let process = |info: ProcessInfo| GpuProcess {
         pid: info.pid,
@@ -333,5 +346,5 @@ fn processes(device: &Device<'static>) -> Vec<GpuProcess> {
             UsedGpuMemory::Unavailable => None,
         },
     };
-    listed.unwrap_or_default().into_iter().map(process).collect()
+    older.unwrap_or_default().into_iter().map(process).collect()
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use nvml_wrapper::enum_wrappers::device::TopologyLevel;
 use nvml_wrapper::{Device, Nvml};
 
+use super::call::Call;
 use super::driver;
 use crate::Result;
 
@@ -46,8 +47,8 @@ impl Topology {
 }
 
 /// Asks the driver how these GPUs are connected. What it doesn't tell counts as the worst way.
-pub fn topology(uuids: Vec<String>) -> Result<Topology> {
-    let found = driver::ask(move |nvml| {
+pub fn topology(call: &Call, uuids: Vec<String>) -> Result<Topology> {
+    let found = driver::ask(call, move |nvml| {
         let devices: Vec<Option<(String, Device<'static>)>> =
             uuids.iter().map(|uuid| connected(nvml, uuid)).collect();
         let mut topology = Topology::default();

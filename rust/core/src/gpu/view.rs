@@ -1,10 +1,13 @@
 //! The GPUs as one process sees them, with what others have reserved.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
+use super::call::Call;
 use super::identity::{Cuda, Environment, visible};
 use super::lease::Lease;
-use super::scan::{ComputeMode, Gpu, Unit};
+use super::mps;
+use super::scan::{ComputeMode, Scan, Unit};
 use super::select::Candidate;
 use super::visible::Mask;
 use crate::Result;
@@ -24,32 +27,38 @@ pub struct Sight {
     pub outstanding: u64,
     /// MiB that this process uses, as far as the driver tells.
     pub used_here: u64,
+    /// MiB that this process may use at most, where something limits it.
+    pub limit: Option<u64>,
+    /// When the driver told.
+    pub told: Instant,
     /// Who has reserved memory on it, oldest first.
     pub holders: Vec<Lease>,
 }
 
 /// Everything this process can see, by number; then the GPUs that can't be read.
 pub fn sights(
-    gpus: &[Gpu],
+    scan: &Scan,
     leases: &[Lease],
     environment: &Environment,
     cuda: &dyn Cuda,
+    call: &Call,
 ) -> Result<Vec<Sight>> {
     let mut sights = Vec::new();
-    for (index, unit) in visible(gpus, environment, cuda)?.into_iter().enumerate() {
+    for (index, unit) in visible(&scan.gpus, environment, cuda, call)?.into_iter().enumerate() {
         if let Some(unit) = unit {
-            sights.push(sight(Some(index), unit, leases));
+            let limit = mps::limit(environment.memory_limits.as_deref(), index, &unit.uuid);
+            sights.push(Sight { limit, ..sight(Some(index), unit, leases, scan.told) });
         }
     }
     // What has no UUID can't be shown, and can't be what a UUID in the mask means.
     if !matches!(Mask::parse(environment.visible.as_deref()), Mask::Gpus(_) | Mask::Instances(_)) {
-        let unseen = gpus.iter().map(|gpu| &gpu.whole).filter(|unit| unit.uuid.is_empty());
-        sights.extend(unseen.map(|unit| sight(None, unit, leases)));
+        let unseen = scan.gpus.iter().map(|gpu| &gpu.whole).filter(|unit| unit.uuid.is_empty());
+        sights.extend(unseen.map(|unit| sight(None, unit, leases, scan.told)));
     }
     Ok(sights)
 }
 
-fn sight(index: Option<usize>, unit: &Unit, leases: &[Lease]) -> Sight {
+fn sight(index: Option<usize>, unit: &Unit, leases: &[Lease], told: Instant) -> Sight {
     let key = unit.memory_key();
     let memory = |lease: &Lease| lease.memory_on(&key);
     let holders: Vec<Lease> = if unit.uuid.is_empty() {
@@ -86,6 +95,8 @@ fn sight(index: Option<usize>, unit: &Unit, leases: &[Lease]) -> Sight {
         reserved_here: sum(true),
         used_here: used_by(std::process::id()),
         unit: unit.clone(),
+        limit: None,
+        told,
         holders,
     }
 }
@@ -93,7 +104,23 @@ fn sight(index: Option<usize>, unit: &Unit, leases: &[Lease]) -> Sight {
 impl Sight {
     /// MiB that are neither used nor promised.
     pub fn unpromised(&self) -> u64 {
-        self.unit.memory_free.saturating_sub(self.outstanding)
+        let free = self.unit.memory_free.saturating_sub(self.outstanding);
+        free.min(self.limited(self.used_here.max(self.reserved_here)))
+    }
+
+    /// All its memory in MiB, or as much of it as this process may use.
+    pub fn memory_total(&self) -> u64 {
+        self.unit.memory_total.min(self.limit.unwrap_or(u64::MAX))
+    }
+
+    /// MiB that this process could allocate, were nothing promised.
+    pub fn memory_free(&self) -> u64 {
+        self.unit.memory_free.min(self.limited(self.used_here))
+    }
+
+    /// What the limit leaves where so much of it is taken.
+    fn limited(&self, taken: u64) -> u64 {
+        self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(taken))
     }
 
     /// MiB that this process could have in use for `task` in all, with what it uses already and
@@ -107,6 +134,7 @@ impl Sight {
             .saturating_add(self.used_here)
             .saturating_sub(others_outstanding)
             .saturating_sub(for_other_tasks)
+            .min(self.limited(for_other_tasks))
     }
 
     /// MiB that this process has reserved for `task`.
@@ -155,7 +183,7 @@ impl Sight {
             index,
             uuid: self.unit.uuid.clone(),
             memory_key: self.unit.memory_key(),
-            total: self.unit.memory_total,
+            total: self.memory_total(),
             free: self.unpromised(),
             utilization: self.unit.utilization.unwrap_or(0),
             tenants: others.max(self.holders.iter().filter(|lease| !lease.is_ours()).count()),
@@ -175,11 +203,14 @@ impl Sight {
         let mut text = format!(
             "{name} ({}): {} MB of {} free, {} reserved and not yet in use, {} left",
             self.unit.name,
-            self.unit.memory_free,
-            self.unit.memory_total,
+            self.memory_free(),
+            self.memory_total(),
             self.outstanding,
             self.unpromised()
         );
+        if self.unit.mig.is_some() {
+            text.push_str("; it is a MIG instance, of which CUDA shows one to a process");
+        }
         for lease in &self.holders {
             let memory = lease.memory_on(&self.unit.memory_key());
             text.push_str(&format!("; {memory} MB held by {}", lease.holder()));

@@ -1,0 +1,112 @@
+//! All laws that agree with the observations, as a linear program.
+//!
+//! A law is a list of coefficients, none negative, and what it says of a batch is linear in them. So
+//! the laws within a relative error `e` of every observation, `peak·(1 - e) ≤ law ≤ peak / (1 - e)`,
+//! are a convex set, and the most that any of them says of another batch is a linear program of as
+//! many unknowns as there are terms.
+
+use microlp::{ComparisonOp, LinearExpr, OptimizationDirection, Problem, SolveOutcome, Variable};
+
+/// Terms of a law.
+pub const TERMS: usize = 4;
+type Row = [f64; TERMS];
+
+/// The laws, by what was observed: for each batch its terms relative to its peak, so that every
+/// number is about 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Laws {
+    rows: Vec<Row>,
+    /// What each term is divided by; 0 where the term doesn't occur.
+    scales: Row,
+}
+
+/// Rounding must not turn a set of one law into an empty one.
+const SLACK: f64 = 1e-7;
+
+impl Laws {
+    /// The laws by batches' terms and peaks, of which there is at least one.
+    pub fn of(observed: Vec<(Row, f64)>) -> Self {
+        let mut rows: Vec<Row> =
+            observed.into_iter().map(|(terms, peak)| terms.map(|term| term / peak)).collect();
+        let mut scales = [0.0; TERMS];
+        for (term, scale) in scales.iter_mut().enumerate() {
+            *scale = rows.iter().map(|row| row[term]).fold(0.0, f64::max);
+        }
+        for row in &mut rows {
+            *row = divided(row, &scales);
+        }
+        Self { rows, scales }
+    }
+
+    /// How many more observations there are than coefficients.
+    pub fn surplus(&self) -> usize {
+        let terms = self.scales.iter().filter(|&&scale| scale > 0.0).count();
+        self.rows.len().saturating_sub(terms)
+    }
+
+    /// The relative error of the law that agrees best with the observation it agrees with least.
+    pub fn least_error(&self) -> f64 {
+        let mut problem = Problem::new(OptimizationDirection::Minimize);
+        let error = problem.add_var(1.0, (0.0, 1.0));
+        let coefficients = self.coefficients(&mut problem, &[0.0; TERMS]);
+        for row in &self.rows {
+            let mut above = expression(&coefficients, row);
+            let mut below = above.clone();
+            above.add(error, 1.0);
+            below.add(error, -1.0);
+            problem.add_constraint(above, ComparisonOp::Ge, 1.0);
+            problem.add_constraint(below, ComparisonOp::Le, 1.0);
+        }
+        // A law of zeros is wrong by 1 everywhere, so there is always a solution.
+        solved(&problem).unwrap_or(1.0).clamp(0.0, 1.0)
+    }
+
+    /// The most that any law says of a batch with these terms, of the laws within this error of
+    /// everything observed.
+    pub fn most(&self, terms: &Row, error: f64) -> f64 {
+        let least = (1.0 - error) * (1.0 - SLACK);
+        if least <= 0.0 {
+            return f64::INFINITY;
+        }
+        let scaled = divided(terms, &self.scales);
+        let size = scaled.iter().copied().fold(0.0, f64::max);
+        let mut problem = Problem::new(OptimizationDirection::Maximize);
+        let coefficients = self.coefficients(&mut problem, &scaled.map(|term| term / size));
+        for row in &self.rows {
+            let law = expression(&coefficients, row);
+            problem.add_constraint(law.clone(), ComparisonOp::Ge, least);
+            problem.add_constraint(law, ComparisonOp::Le, 1.0 / least);
+        }
+        // Every term occurs in some observation, so each coefficient is bounded, and the error is at
+        // least the one that leaves a law. Where rounding says otherwise, nothing is promised.
+        solved(&problem).unwrap_or(f64::INFINITY) * size
+    }
+
+    fn coefficients(&self, problem: &mut Problem, objective: &Row) -> Vec<(usize, Variable)> {
+        let used = (0..TERMS).filter(|&term| self.scales[term] > 0.0);
+        used.map(|term| (term, problem.add_var(objective[term], (0.0, f64::INFINITY)))).collect()
+    }
+}
+
+fn solved(problem: &Problem) -> Option<f64> {
+    match problem.solve() {
+        Ok(SolveOutcome::Solution(solution)) => Some(solution.objective()),
+        _ => None,
+    }
+}
+
+fn divided(row: &Row, scales: &Row) -> Row {
+    let mut scaled = *row;
+    for (term, scale) in scaled.iter_mut().zip(scales) {
+        *term = if *scale > 0.0 { *term / scale } else { 0.0 };
+    }
+    scaled
+}
+
+fn expression(coefficients: &[(usize, Variable)], row: &Row) -> LinearExpr {
+    let mut law = LinearExpr::empty();
+    for &(term, variable) in coefficients {
+        law.add(variable, row[term]);
+    }
+    law
+}
