@@ -3,17 +3,27 @@
 //! A block is `frames × rows × components` numbers of one type. Encoding it takes up to three
 //! steps, each in its own file: floats that lie on a decimal grid, or may be moved onto one, become
 //! integers (`grid`); the numbers are put into the order in which neighbours are most alike
-//! (`layout`); a library packs them (`pack`). What is not numbers goes to zstd (`text`).
+//! (`layout`); a library packs them (`pack`). What is not numbers goes to zstd (`text`). Coordinates of
+//! atoms are rather coded by the shape of the molecules (`geometry`), and can then be read frame by
+//! frame (`seek`).
 //! Whatever the data, encoding answers either something smaller than it, or nothing.
 
 mod element;
+mod geometry;
 mod grid;
 mod layout;
 mod pack;
+mod seek;
 mod text;
 mod value;
 
 pub use element::Element;
+pub use geometry::Place;
+pub use seek::Seekable;
+
+use grid::{Float, Placed};
+use layout::Shape;
+use value::read_all;
 
 /// Bytes coded by zstd.
 const TEXT: u8 = 1;
@@ -21,6 +31,8 @@ const TEXT: u8 = 1;
 const NUMBERS: u8 = 2;
 /// Floats as integers on a decimal grid.
 const GRID: u8 = 3;
+/// Coordinates of atoms on a decimal grid, by the shape of the molecules.
+const GEOMETRY: u8 = 4;
 
 /// The shape of a block, frame after frame, row after row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,15 +95,28 @@ fn encode_numbers(
 ) -> Option<Encoded> {
     let shape = block.shape(element);
     let on_grid = match element {
-        Element::F32 => grid::encode::<f32>(bytes, shape, options),
-        Element::F64 => grid::encode::<f64>(bytes, shape, options),
+        Element::F32 => encode_on_grid::<f32>(bytes, shape, options),
+        Element::F64 => encode_on_grid::<f64>(bytes, shape, options),
         _ => None,
     };
-    if let Some(payload) = on_grid {
-        return Some((GRID, payload));
+    if on_grid.is_some() {
+        return on_grid;
     }
     let payload = value::with_value!(element, V => pack::encode_bytes::<V>(bytes, shape, options));
     Some((NUMBERS, payload?))
+}
+
+fn encode_on_grid<F: Float>(bytes: &[u8], shape: Shape, options: &Options) -> Option<Encoded> {
+    let placed = Placed::find(&read_all::<F>(bytes), shape, options)?;
+    let mut payload = placed.header(bytes);
+    let (layout, cost) = pack::choose(&placed.integers, shape, options);
+    if let Some(integers) = F::small(&placed.integers)
+        && let Some(encoded) = seek::encode(&payload, integers, shape, options, cost)
+    {
+        return Some((GEOMETRY, encoded));
+    }
+    payload.extend(pack::encode_in(layout, placed.integers, shape, options)?);
+    Some((GRID, payload))
 }
 
 /// Decodes a block into `out`, which has exactly its size.
@@ -107,6 +132,7 @@ pub fn decode(codec: u8, payload: &[u8], block: &Block, out: &mut [u8]) -> Resul
         }
         (GRID, Some(Element::F32)) => grid::decode::<f32>(payload, block.shape(Element::F32), out),
         (GRID, Some(Element::F64)) => grid::decode::<f64>(payload, block.shape(Element::F64), out),
+        (GEOMETRY, Some(Element::F32)) => Seekable::parse(payload, block)?.read_all(payload, out),
         _ => Err(format!("codec {codec} is unknown for this type")),
     }
 }

@@ -21,7 +21,17 @@ pub fn encode_bytes<V: Value>(bytes: &[u8], shape: Shape, options: &Options) -> 
 
 /// Packs numbers that are in memory order: the layout's number, then pcodec's bytes.
 pub fn encode<V: Value>(values: Vec<V>, shape: Shape, options: &Options) -> Option<Vec<u8>> {
-    let layout = choose(&values, shape, options);
+    let (layout, _) = choose(&values, shape, options);
+    encode_in(layout, values, shape, options)
+}
+
+/// Packs numbers in a layout.
+pub fn encode_in<V: Value>(
+    layout: Layout,
+    values: Vec<V>,
+    shape: Shape,
+    options: &Options,
+) -> Option<Vec<u8>> {
     let packed = pack(&shape.arrange(values, layout), options)?;
     let mut payload = Vec::with_capacity(packed.len() + 1);
     payload.push(layout as u8);
@@ -56,12 +66,13 @@ fn pack<V: Value>(values: &[V], options: &Options) -> Option<Vec<u8>> {
     simple_compress(values, &config).ok()
 }
 
-/// The layout that packs a sample best.
-fn choose<V: Value>(values: &[V], shape: Shape, options: &Options) -> Layout {
+/// The layout that packs a sample best, and how many bytes a number takes in it, if more than one
+/// had to be tried.
+pub fn choose<V: Value>(values: &[V], shape: Shape, options: &Options) -> (Layout, Option<f64>) {
     let width = shape.rows * shape.components;
     if shape.frames == 1 || width == 1 {
         let is_flat = shape.components == 1 || width == 1;
-        return if is_flat { Layout::Memory } else { Layout::Planar };
+        return (if is_flat { Layout::Memory } else { Layout::Planar }, None);
     }
     // The course in time of some rows, and some frames whole: as many numbers of each.
     let rows = (SAMPLE / (shape.frames * shape.components)).clamp(1, shape.rows);
@@ -80,5 +91,5 @@ fn choose<V: Value>(values: &[V], shape: Shape, options: &Options) -> Layout {
     };
     let time = cost(courses, Shape { rows, ..shape }, Layout::Time);
     let planar = cost(whole, Shape { frames, ..shape }, Layout::Planar);
-    if time <= planar { Layout::Time } else { Layout::Planar }
+    if time <= planar { (Layout::Time, Some(time)) } else { (Layout::Planar, Some(planar)) }
 }

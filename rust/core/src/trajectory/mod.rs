@@ -9,6 +9,7 @@ mod chunking;
 mod encode;
 mod frames;
 mod reader;
+mod recent;
 mod select;
 mod stored;
 mod verify;

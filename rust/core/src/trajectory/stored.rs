@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::codec::{self, Block};
+use crate::codec::{self, Block, Place, Seekable};
 use crate::container::bytes::u64_at;
 use crate::container::{Chunk, RAW, SEGMENT};
 use crate::{Error, Result, checksum};
@@ -96,6 +96,29 @@ impl StoredChunks {
             return Ok(());
         }
         codec::decode(codec, payload, block, out)
+            .map_err(|reason| self.damage(file.path, index, &reason))
+    }
+
+    /// Opens chunk `index`, if its codec lets frames be read alone.
+    pub fn open(&self, file: Mapped<'_>, index: usize, block: &Block) -> Result<Option<Seekable>> {
+        let payload = self.payload(file, index)?;
+        Seekable::open(self.chunks[index].header.codec, payload, block)
+            .map_err(|reason| self.damage(file.path, index, &reason))
+    }
+
+    /// Decodes some frames of chunk `index`, which was opened before.
+    pub fn read(
+        &self,
+        file: Mapped<'_>,
+        index: usize,
+        (seekable, tiles): (&Seekable, Option<&[bool]>),
+        frames: &[usize],
+        out: &mut [u8],
+        place: Place,
+    ) -> Result<()> {
+        let payload = self.payload(file, index)?;
+        seekable
+            .read(payload, frames, tiles, out, place)
             .map_err(|reason| self.damage(file.path, index, &reason))
     }
 
