@@ -194,6 +194,12 @@ impl<F: Float> Placed<F> {
         }
     }
 
+    /// Whether the floats in `bytes` may stand for those that were placed.
+    pub fn accepts(&self, values: &[F], bytes: &[u8]) -> bool {
+        let read = bytes.chunks_exact(F::SIZE).map(F::read);
+        values.iter().zip(read).all(|(&value, read)| self.grid.accepts(value, read))
+    }
+
     /// The beginning of a payload: the grid and the exceptions, which are in `bytes`.
     pub fn header(&self, bytes: &[u8]) -> Vec<u8> {
         let mut payload = self.grid.encode().to_vec();

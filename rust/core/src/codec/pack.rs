@@ -66,13 +66,21 @@ fn pack<V: Value>(values: &[V], options: &Options) -> Option<Vec<u8>> {
     simple_compress(values, &config).ok()
 }
 
-/// The layout that packs a sample best, and how many bytes a number takes in it, if more than one
-/// had to be tried.
-pub fn choose<V: Value>(values: &[V], shape: Shape, options: &Options) -> (Layout, Option<f64>) {
+/// The layout that packs a sample best, and how many bytes a number takes in it.
+pub fn choose<V: Value>(values: &[V], shape: Shape, options: &Options) -> (Layout, f64) {
     let width = shape.rows * shape.components;
+    let cost = |sample: Vec<V>, shape: Shape, layout| {
+        let count = sample.len() as f64;
+        pack(&shape.arrange(sample, layout), options)
+            .map_or(f64::INFINITY, |packed| packed.len() as f64 / count)
+    };
     if shape.frames == 1 || width == 1 {
         let is_flat = shape.components == 1 || width == 1;
-        return (if is_flat { Layout::Memory } else { Layout::Planar }, None);
+        let layout = if is_flat { Layout::Memory } else { Layout::Planar };
+        let count = shape.frames * shape.rows;
+        let rows = (SAMPLE / shape.components).clamp(1, count.max(1)).min(count);
+        let sample = values[..rows * shape.components].to_vec();
+        return (layout, cost(sample, Shape { frames: 1, rows, ..shape }, layout));
     }
     // The course in time of some rows, and some frames whole: as many numbers of each.
     let rows = (SAMPLE / (shape.frames * shape.components)).clamp(1, shape.rows);
@@ -84,12 +92,7 @@ pub fn choose<V: Value>(values: &[V], shape: Shape, options: &Options) -> (Layou
         .collect();
     let frames = (SAMPLE / width).clamp(1, shape.frames);
     let whole = values[..frames * width].to_vec();
-    let cost = |sample: Vec<V>, shape: Shape, layout| {
-        let count = sample.len() as f64;
-        pack(&shape.arrange(sample, layout), options)
-            .map_or(f64::INFINITY, |packed| packed.len() as f64 / count)
-    };
     let time = cost(courses, Shape { rows, ..shape }, Layout::Time);
     let planar = cost(whole, Shape { frames, ..shape }, Layout::Planar);
-    if time <= planar { (Layout::Time, Some(time)) } else { (Layout::Planar, Some(planar)) }
+    if time <= planar { (Layout::Time, time) } else { (Layout::Planar, planar) }
 }

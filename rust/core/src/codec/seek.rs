@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::geometry::{Decoder, Encoder, Place};
 use super::grid::{Grid, Header};
 use super::layout::Shape;
-use super::{Block, Element, GEOMETRY, Options};
+use super::{Block, Element, FLOATS, GEOMETRY, Options};
 use crate::container::bytes::u32_at;
 
 /// Coordinates of an atom.
@@ -19,6 +19,32 @@ const LEVEL: i32 = 3;
 /// The level for archives.
 const ARCHIVE_LEVEL: i32 = 19;
 
+/// Encodes floats bit by bit, where that takes less than the `packed` bytes that each would take
+/// otherwise.
+pub fn encode_floats(
+    floats: &[f32],
+    shape: Shape,
+    options: &Options,
+    packed: f64,
+) -> Option<Vec<u8>> {
+    if shape.components != COMPONENTS {
+        return None;
+    }
+    let encoder = Encoder::of_floats(floats, shape.rows, level(options))?;
+    let mut payload = Vec::new();
+    encoder.write_floats(&mut payload);
+    is_worth(payload.len(), floats.len(), options, packed).then_some(payload)
+}
+
+fn level(options: &Options) -> i32 {
+    if options.small { ARCHIVE_LEVEL } else { LEVEL }
+}
+
+fn is_worth(bytes: usize, numbers: usize, options: &Options, packed: f64) -> bool {
+    let worth = if options.small { 1.0 } else { WORTH };
+    bytes as f64 <= packed * numbers as f64 * worth
+}
+
 /// Encodes integers on a grid after the `header` of their payload, where that takes less than the
 /// `packed` bytes that each number would take otherwise.
 pub fn encode(
@@ -26,21 +52,18 @@ pub fn encode(
     integers: &[i32],
     shape: Shape,
     options: &Options,
-    packed: Option<f64>,
+    packed: f64,
 ) -> Option<Vec<u8>> {
     if shape.components != COMPONENTS {
         return None;
     }
-    let level = if options.small { ARCHIVE_LEVEL } else { LEVEL };
-    let encoder = Encoder::new(integers, shape.rows, level)?;
-    let worth = if options.small { 1.0 } else { WORTH };
-    let packed = packed.unwrap_or(FLOAT as f64) * integers.len() as f64;
-    if encoder.bytes() as f64 > packed * worth {
+    let encoder = Encoder::of_grid(integers, shape.rows, level(options))?;
+    if !is_worth(encoder.grid_bytes(), integers.len(), options, packed) {
         return None;
     }
-    let mut payload = Vec::with_capacity(header.len() + encoder.bytes());
+    let mut payload = Vec::with_capacity(header.len() + encoder.grid_bytes());
     payload.extend(header);
-    encoder.write(&mut payload);
+    encoder.write_grid(&mut payload);
     Some(payload)
 }
 
@@ -48,7 +71,8 @@ pub fn encode(
 #[derive(Debug)]
 pub struct Seekable {
     decoder: Decoder,
-    grid: Grid,
+    /// What the floats are on, if on any.
+    grid: Option<Grid>,
     shape: Shape,
     /// Where the floats are that are not on the grid: in the frames, and which.
     exceptions: Vec<(u32, [u8; FLOAT])>,
@@ -59,17 +83,23 @@ pub struct Seekable {
 impl Seekable {
     /// Opens a block, if its codec lets frames be read alone.
     pub fn open(codec: u8, payload: &[u8], block: &Block) -> Result<Option<Self>, String> {
+        let shape = || block.shape(Element::F32);
         match (codec, block.element) {
-            (GEOMETRY, Some(Element::F32)) => Self::parse(payload, block).map(Some),
+            (GEOMETRY, Some(Element::F32)) => Self::on_grid(payload, shape()).map(Some),
+            (FLOATS, Some(Element::F32)) => Self::of_floats(payload, shape()).map(Some),
             _ => Ok(None),
         }
     }
 
-    pub(super) fn parse(payload: &[u8], block: &Block) -> Result<Self, String> {
-        let shape = block.shape(Element::F32);
-        if shape.components != COMPONENTS {
-            return Err("its rows are not three coordinates".into());
-        }
+    pub(super) fn of_floats(payload: &[u8], shape: Shape) -> Result<Self, String> {
+        check(shape)?;
+        let (decoder, streams) = Decoder::of_floats(payload, shape.frames, shape.rows)?;
+        let streams = payload.len() - streams.len()..payload.len();
+        Ok(Self { decoder, grid: None, shape, exceptions: Vec::new(), streams })
+    }
+
+    pub(super) fn on_grid(payload: &[u8], shape: Shape) -> Result<Self, String> {
+        check(shape)?;
         let header = Header::parse(payload, FLOAT)?;
         let positions = header.positions.chunks_exact(4).map(|position| u32_at(position, 0));
         let values = header.exceptions.chunks_exact(FLOAT);
@@ -79,9 +109,9 @@ impl Seekable {
         if !is_sorted || exceptions.last().is_some_and(|&(last, _)| last as usize >= shape.len()) {
             return Err("an exception lies outside or out of order".into());
         }
-        let (decoder, streams) = Decoder::open(header.rest, shape.frames, shape.rows)?;
+        let (decoder, streams) = Decoder::of_grid(header.rest, shape.frames, shape.rows)?;
         let streams = payload.len() - streams.len()..payload.len();
-        Ok(Self { decoder, grid: header.grid, shape, exceptions, streams })
+        Ok(Self { decoder, grid: Some(header.grid), shape, exceptions, streams })
     }
 
     /// Bytes that it takes in memory.
@@ -139,5 +169,13 @@ impl Seekable {
         let frames: Vec<usize> = (0..self.shape.frames).collect();
         let frame_bytes = self.shape.rows * COMPONENTS * FLOAT;
         self.read(payload, &frames, None, out, Place { start: 0, frame_bytes })
+    }
+}
+
+fn check(shape: Shape) -> Result<(), String> {
+    if shape.components == COMPONENTS {
+        Ok(())
+    } else {
+        Err("its rows are not three coordinates".into())
     }
 }

@@ -1,36 +1,53 @@
 //! Reading frames: any of them, and any tile of atoms in them.
 
+use std::sync::OnceLock;
+
 use super::bits::{PADDING, bias, word};
 use super::constraint::{Choice, Kind, Rule, Settle, Turn, place};
 use super::lanes::{LANES, Lanes, Vector, load, three};
-use super::model::{Model, TILE};
+use super::model::{Model, Placement, TILE};
+use super::numbers::{self, FARTHEST, Numbers};
+use super::single::{Plan, Single};
 use super::widest::{Job, widest};
 use crate::codec::grid::Grid;
 
 /// Bytes of the three coordinates of an atom.
-const ROW: usize = 12;
+pub const ROW: usize = 12;
+/// Frames that are faster decoded one by one than together.
+const ALONE: usize = 2;
 
 /// An atom, ready to be decoded.
 #[derive(Debug)]
-struct Atom {
-    kind: Kind,
+pub struct Atom {
+    pub kind: Kind,
     /// The atoms it is placed from, in its tile.
-    near: [u8; 3],
-    widths: [u8; 3],
+    pub near: [u8; 3],
+    pub widths: [u8; 3],
     /// Where its bits are in each frame.
-    bit: u32,
-    coefficients: [f32; 3],
-    square: f32,
-    product: f32,
+    pub bit: u32,
+    pub coefficients: [f32; 3],
+    pub square: f32,
+    pub product: f32,
 }
 
-/// A model that has been read and checked, and what frames are read with.
+/// A model that has been read and checked, and where the frames are.
 #[derive(Debug)]
 pub struct Decoder {
     atoms: Vec<Atom>,
-    centres: Vec<[i32; 3]>,
+    centres: Vec<[f32; 3]>,
     frames: usize,
-    frame_bytes: usize,
+    streams: Streams,
+    /// How single frames are decoded, once one was.
+    plan: OnceLock<Plan>,
+}
+
+/// Where each tile of each frame begins.
+#[derive(Debug)]
+enum Streams {
+    /// Frames of equal length, in which every atom has its bit.
+    Equal(usize),
+    /// Tile after tile, frame after frame.
+    Listed(Vec<u32>),
 }
 
 /// Where rows of decoded frames go.
@@ -43,33 +60,63 @@ pub struct Place {
 }
 
 impl Decoder {
-    /// Reads the model at the beginning of `bytes`; answers it with what follows, the streams.
-    pub fn open(bytes: &[u8], frames: usize, rows: usize) -> Result<(Self, &[u8]), String> {
-        let (length, rest) = bytes.split_first_chunk::<4>().ok_or("it is too short")?;
-        let length = u32::from_le_bytes(*length) as usize;
-        let (packed, streams) = rest.split_at_checked(length).ok_or("its model is cut short")?;
-        let model = Model::parse(packed, rows)?;
+    /// Reads the model of frames on a grid at the beginning of `bytes`; answers it with what follows,
+    /// the streams.
+    pub fn of_grid(bytes: &[u8], frames: usize, rows: usize) -> Result<(Self, &[u8]), String> {
+        let (model, streams) = model(bytes, rows, Numbers::Grid)?;
         let frame_bytes = model.frame_bytes();
         if streams.len() != frames * frame_bytes + PADDING {
             return Err("it does not have the bytes that its model needs".into());
         }
+        Ok((Self::new(model, frames, Streams::Equal(frame_bytes)), streams))
+    }
+
+    /// The same of frames of floats.
+    pub fn of_floats(bytes: &[u8], frames: usize, rows: usize) -> Result<(Self, &[u8]), String> {
+        let (model, rest) = model(bytes, rows, Numbers::Floats)?;
+        let tiles = model.centres.len();
+        let (lengths, streams) =
+            rest.split_at_checked(2 * tiles * frames).ok_or("its lengths are cut short")?;
+        let mut starts = Vec::with_capacity(tiles * frames);
+        let mut start = 0u32;
+        for length in lengths.chunks_exact(2) {
+            starts.push(start);
+            start = start.saturating_add(u32::from(u16::from_le_bytes([length[0], length[1]])));
+        }
+        if streams.len() as u64 != u64::from(start) + PADDING as u64 {
+            return Err("it does not have the bytes that its frames need".into());
+        }
+        Ok((Self::new(model, frames, Streams::Listed(starts)), streams))
+    }
+
+    fn new(model: Model, frames: usize, streams: Streams) -> Self {
         let mut bit = 0;
-        let atom = |(index, placement): (usize, &super::model::Placement)| {
+        let atom = |(index, placement): (usize, &Placement)| {
             let (square, product) = placement.square_and_product();
             let atom = Atom {
                 kind: placement.kind,
                 near: placement.back.map(|back| (index % TILE) as u8 - back),
                 widths: placement.widths,
                 bit,
-                coefficients: placement.coefficients.map(super::model::widened),
+                coefficients: placement.coefficients,
                 square,
                 product,
             };
-            bit += placement.bits();
+            if matches!(streams, Streams::Equal(_)) {
+                bit += placement.bits();
+            }
             atom
         };
         let atoms = model.placements.iter().enumerate().map(atom).collect();
-        Ok((Self { atoms, centres: model.centres, frames, frame_bytes }, streams))
+        Self { atoms, centres: model.centres, frames, streams, plan: OnceLock::new() }
+    }
+
+    /// Where a tile of a frame begins.
+    fn start(&self, frame: usize, tile: usize) -> usize {
+        match &self.streams {
+            Streams::Equal(frame_bytes) => frame * frame_bytes,
+            Streams::Listed(starts) => starts[frame * self.centres.len() + tile] as usize,
+        }
     }
 
     /// Bytes that it takes in memory.
@@ -77,17 +124,38 @@ impl Decoder {
         self.atoms.len() * size_of::<Atom>()
     }
 
-    /// Decodes some frames, in the order they are named, one after the other in `out`; of each the
+    /// Decodes some frames, on a grid where they are, in the order they are named, one after the other in `out`; of each the
     /// tiles that are wanted, the others are left as they are.
     pub fn read(
         &self,
         streams: &[u8],
-        grid: Grid,
+        grid: Option<Grid>,
         frames: &[usize],
         is_wanted: impl Fn(usize) -> bool,
         out: &mut [u8],
         place: Place,
     ) -> Result<(), String> {
+        let is_whole = || (0..self.centres.len()).all(&is_wanted);
+        if let (Some(grid), Streams::Equal(_)) = (grid, &self.streams)
+            && frames.len() <= ALONE
+            && frames.iter().all(|&frame| frame < self.frames)
+            && is_whole()
+        {
+            let mut points = vec![[0.0; 3]; self.atoms.len()];
+            for (index, &frame) in frames.iter().enumerate() {
+                let start = place.start + index * place.frame_bytes;
+                widest(Single {
+                    plan: self.plan.get_or_init(|| Plan::of(&self.atoms)),
+                    atoms: &self.atoms,
+                    centres: &self.centres,
+                    grid,
+                    stream: &streams[self.start(frame, 0)..],
+                    points: &mut points,
+                    out: out.get_mut(start..).unwrap_or_default(),
+                });
+            }
+            return Ok(());
+        }
         self.read_by(|group| widest(group), streams, grid, (frames, is_wanted), out, place)
     }
 
@@ -95,7 +163,7 @@ impl Decoder {
         &self,
         decode: impl Fn(Group<'_>),
         streams: &[u8],
-        grid: Grid,
+        grid: Option<Grid>,
         (frames, is_wanted): (&[usize], impl Fn(usize) -> bool),
         out: &mut [u8],
         place: Place,
@@ -117,7 +185,7 @@ impl Decoder {
                     grid,
                     streams: std::array::from_fn(|lane| {
                         let frame = frames.get(lane).copied().unwrap_or(last);
-                        &streams[frame * self.frame_bytes..]
+                        &streams[self.start(frame, tile)..]
                     }),
                     points: &mut points,
                     out: &mut *out,
@@ -135,8 +203,8 @@ impl Decoder {
 /// A tile in up to eight frames.
 struct Group<'a> {
     atoms: &'a [Atom],
-    centre: &'a [i32; 3],
-    grid: Grid,
+    centre: &'a [f32; 3],
+    grid: Option<Grid>,
     /// The bits of each frame.
     streams: [&'a [u8]; LANES],
     /// The atoms that have been decoded, in grid units.
@@ -154,28 +222,29 @@ impl Job for Group<'_> {
     #[inline(always)]
     fn run<V: Vector>(self) {
         match self.grid {
-            Grid::Divided(scale) => {
+            None => self.decode_floats::<V>(),
+            Some(Grid::Divided(scale)) => {
                 let scale = V::all(scale as f32);
                 self.decode::<V>(
                     #[inline(always)]
                     |k| k.over(scale),
                 );
             }
-            Grid::Multiplied(scale) => {
+            Some(Grid::Multiplied(scale)) => {
                 let step = V::all(1.0 / scale as f32);
                 self.decode::<V>(
                     #[inline(always)]
                     |k| k.times(step),
                 );
             }
-            Grid::MultipliedThenTen(scale) => {
+            Some(Grid::MultipliedThenTen(scale)) => {
                 let (step, ten) = (V::all(1.0 / scale as f32), V::all(10.0));
                 self.decode::<V>(
                     #[inline(always)]
                     |k| k.times(step).times(ten),
                 );
             }
-            Grid::Rounded(spacing) => self.decode::<V>(
+            Some(Grid::Rounded(spacing)) => self.decode::<V>(
                 #[inline(always)]
                 |k| k.times_wide(spacing),
             ),
@@ -186,68 +255,122 @@ impl Job for Group<'_> {
 impl Group<'_> {
     #[inline(always)]
     fn decode<V: Vector>(self, float: impl Fn(V) -> V) {
-        let centre = three(
-            #[inline(always)]
-            |i| V::all(self.centre[i] as f32),
-        );
+        let centre = self.middle::<V>();
         for (index, atom) in self.atoms.iter().enumerate().take(TILE) {
-            let near = match atom.kind {
-                Kind::Free => [centre; 3],
-                _ => three(
-                    #[inline(always)]
-                    |i| load(&self.points[usize::from(atom.near[i])]),
-                ),
-            };
-            let mut words = [0; LANES];
-            for lane in 0..LANES {
-                words[lane] = word(self.streams[lane], atom.bit);
-            }
-            let point = decode_atom::<V>(atom, &near, V::words(words));
+            let near = self.near(atom, &centre);
+            let words = self.words::<V>(&[atom.bit; LANES]);
+            let widths = three(
+                #[inline(always)]
+                |i| u32::from(atom.widths[i]),
+            );
+            let shifts = [0, widths[0], widths[0] + widths[1]];
+            let choice = choice::<V>(words, shifts[2] + widths[2]);
+            let mut restore = RestoreGrid::<V> { words, shifts, widths };
+            let point = place(atom.kind, &near, &atom.rule(), &choice, &mut restore);
             self.points[index] = [point[0].lanes(), point[1].lanes(), point[2].lanes()];
             let rows = V::rows([float(point[0]), float(point[1]), float(point[2])]);
-            for lane in 0..LANES.min(self.count) {
-                let start = self.starts[lane] + index * ROW;
-                if let Some(row) = self.out.get_mut(start..start + ROW) {
-                    for i in 0..3 {
-                        row[4 * i..4 * i + 4].copy_from_slice(&rows[lane][i].to_le_bytes());
-                    }
-                }
+            write(self.out, &self.starts, self.count, index, &rows);
+        }
+    }
+
+    #[inline(always)]
+    fn decode_floats<V: Vector>(self) {
+        let centre = self.middle::<V>();
+        let mut bits = [0; LANES];
+        for (index, atom) in self.atoms.iter().enumerate().take(TILE) {
+            let near = self.near(atom, &centre);
+            let choice_bits = atom.kind.choice_bits();
+            let choice = choice::<V>(self.words::<V>(&bits), 0);
+            for lane in 0..LANES {
+                bits[lane] += choice_bits;
+            }
+            let mut restore = RestoreFloats { atom, streams: &self.streams, bits: &mut bits };
+            let point = place(atom.kind, &near, &atom.rule(), &choice, &mut restore);
+            self.points[index] = [point[0].lanes(), point[1].lanes(), point[2].lanes()];
+            write(self.out, &self.starts, self.count, index, &V::rows(point));
+        }
+    }
+
+    #[inline(always)]
+    fn middle<V: Vector>(&self) -> [V; 3] {
+        three(
+            #[inline(always)]
+            |i| V::all(self.centre[i]),
+        )
+    }
+
+    /// What an atom is placed from.
+    #[inline(always)]
+    fn near<V: Vector>(&self, atom: &Atom, centre: &[V; 3]) -> [[V; 3]; 3] {
+        match atom.kind {
+            Kind::Free => [*centre; 3],
+            _ => three(
+                #[inline(always)]
+                |i| load(&self.points[usize::from(atom.near[i])]),
+            ),
+        }
+    }
+
+    /// The next bits of each frame.
+    #[inline(always)]
+    fn words<V: Vector>(&self, bits: &[u32; LANES]) -> V::Words {
+        let mut words = [0; LANES];
+        for lane in 0..LANES {
+            words[lane] = word(self.streams[lane], bits[lane]);
+        }
+        V::words(words)
+    }
+}
+
+impl Atom {
+    #[inline(always)]
+    fn rule<V: Vector>(&self) -> Rule<V> {
+        Rule {
+            coefficients: three(
+                #[inline(always)]
+                |i| V::all(self.coefficients[i]),
+            ),
+            square: V::all(self.square),
+            product: V::all(self.product),
+        }
+    }
+}
+
+/// What each frame says besides its numbers; it does not matter for kinds that say nothing.
+#[inline(always)]
+fn choice<V: Vector>(words: V::Words, bit: u32) -> Choice<V> {
+    Choice {
+        side: V::field(words, bit, 1, 0).above(V::all(0.0)),
+        axis: V::field(words, bit + 1, 2, 0),
+    }
+}
+
+#[inline(always)]
+fn write(
+    out: &mut [u8],
+    starts: &[usize; LANES],
+    count: usize,
+    index: usize,
+    rows: &[[f32; 4]; LANES],
+) {
+    for lane in 0..LANES.min(count) {
+        let start = starts[lane] + index * ROW;
+        if let Some(row) = out.get_mut(start..start + ROW) {
+            for i in 0..3 {
+                row[4 * i..4 * i + 4].copy_from_slice(&rows[lane][i].to_le_bytes());
             }
         }
     }
 }
 
-#[inline(always)]
-fn decode_atom<V: Vector>(atom: &Atom, near: &[[V; 3]; 3], words: V::Words) -> [V; 3] {
-    let widths = three(
-        #[inline(always)]
-        |i| u32::from(atom.widths[i]),
-    );
-    let shifts = [0, widths[0], widths[0] + widths[1]];
-    let end = shifts[2] + widths[2];
-    let choice = Choice {
-        axis: V::field(words, end + 1, 2, 0),
-        side: V::field(words, end, 1, 0).above(V::all(0.0)),
-    };
-    let rule = Rule {
-        coefficients: three(
-            #[inline(always)]
-            |i| V::all(atom.coefficients[i]),
-        ),
-        square: V::all(atom.square),
-        product: V::all(atom.product),
-    };
-    place(atom.kind, near, &rule, &choice, &mut Restore::<V> { words, shifts, widths })
-}
-
 /// Answers with what is predicted and what was noted.
-struct Restore<V: Vector> {
+struct RestoreGrid<V: Vector> {
     words: V::Words,
     shifts: [u32; 3],
     widths: [u32; 3],
 }
 
-impl<V: Vector> Settle<V> for Restore<V> {
+impl<V: Vector> Settle<V> for RestoreGrid<V> {
     #[inline(always)]
     fn settle(&mut self, slot: usize, _: &Turn<V>, _: usize, predicted: V) -> V {
         let width = self.widths[slot];
@@ -255,10 +378,42 @@ impl<V: Vector> Settle<V> for Restore<V> {
     }
 }
 
+/// The same for floats.
+struct RestoreFloats<'a> {
+    atom: &'a Atom,
+    streams: &'a [&'a [u8]; LANES],
+    bits: &'a mut [u32; LANES],
+}
+
+impl<V: Vector> Settle<V> for RestoreFloats<'_> {
+    #[inline(always)]
+    fn settle(&mut self, slot: usize, _: &Turn<V>, _: usize, predicted: V) -> V {
+        let level = u32::from(self.atom.widths[slot]);
+        let is_free = self.atom.kind == Kind::Free;
+        let mut lanes = predicted.inside(FARTHEST).lanes();
+        for lane in 0..LANES {
+            let p = lanes.0[lane];
+            let width = numbers::width_of(level, p, is_free);
+            let rest = numbers::signed(word(self.streams[lane], self.bits[lane]), width);
+            self.bits[lane] += width;
+            lanes.0[lane] = numbers::unordered(numbers::ordered(p).wrapping_add(rest));
+        }
+        V::load(&lanes)
+    }
+}
+
+/// The model at the beginning of `bytes`, and what follows it.
+fn model(bytes: &[u8], rows: usize, numbers: Numbers) -> Result<(Model, &[u8]), String> {
+    let (length, rest) = bytes.split_first_chunk::<4>().ok_or("it is too short")?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let (packed, rest) = rest.split_at_checked(length).ok_or("its model is cut short")?;
+    Ok((Model::parse(packed, rows, numbers)?, rest))
+}
+
 #[cfg(test)]
 impl Decoder {
     /// Decodes all frames in portable code.
-    pub fn read_portably(&self, streams: &[u8], grid: Grid, out: &mut [u8]) {
+    pub fn read_portably(&self, streams: &[u8], grid: Option<Grid>, out: &mut [u8]) {
         let frames: Vec<usize> = (0..self.frames).collect();
         let place = Place { start: 0, frame_bytes: self.atoms.len() * ROW };
         let decode = |group: Group<'_>| group.run::<Lanes>();

@@ -2,46 +2,61 @@
 
 use std::collections::HashMap;
 
-use half::f16;
-
 use super::bits::{MOST, width};
 use super::constraint::Kind;
-use super::lanes::Vector;
-use super::model::{DISTANCE_STEP, MOST_WIDTH, Model, Placement, TILE};
+use super::lanes::{LANES, Vector};
+use super::model::{MOST_WIDTH, Model, Placement, TILE};
+use super::numbers::{self, Exponents, FARTHEST, Numbers};
 use super::template::Sums;
-use super::tile::{Tile, residuals};
+use super::tile::{Tile, trace};
 use super::widest::{Job, widest};
 
-/// A distance that varies by less than this, in grid units, is rigid: rounding alone makes 0.41.
+/// A distance on a grid that varies by less than this, in its units, is rigid: rounding alone makes
+/// 0.41.
 const RIGID: f64 = 1.0;
+/// The same for floats, as a part of the distance.
+const RIGID_PART: f64 = 0.002;
+/// Distances on a grid are stored in this part of a unit: well below what rounding does to them.
+const DISTANCE_STEP: f64 = 1.0 / 16.0;
 /// What the model of an atom takes at about, in bits, after zstd: for each reference, each
 /// coefficient, each distance.
-const MODEL_BITS: [u32; 3] = [5, 12, 9];
+const MODEL_BITS: [u32; 3] = [5, 25, 9];
 /// The same for an atom that is placed like many others.
 const POOLED_BITS: u32 = 6;
 /// How many atoms must be placed alike before one model is tried for all.
 const POOL: usize = 3;
-/// Atoms whose distances differ by more than this are not placed alike, in grid units.
-const ALIKE: f32 = 2.0;
 /// How often an atom must have been placed best in the same way after the same two others before it
 /// is taken for granted.
 const AGAIN: u32 = 3;
-/// Bits of a coefficient that are left out where what the template leaves is large anyway.
-const COARSE: [u32; 2] = [0, 5];
+/// The last bits of a coefficient that are left out: the more, the more the template leaves anyway.
+const COARSE: [u32; 2] = [13, 18];
+/// The same for floats.
+const COARSE_FLOATS: [u32; 2] = [0, 13];
 
 /// What is found out about an atom.
 struct Fit {
     placement: Placement,
+    /// Bits of all its numbers.
+    cost: u32,
     /// The sums of its template.
     sums: Sums,
+}
+
+/// What is being fitted.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    tile: &'a Tile,
+    atom: usize,
+    frames: usize,
+    numbers: Numbers,
 }
 
 /// How an atom is placed after two others, in molecules that repeat.
 #[derive(Default)]
 struct Habit {
     placement: Option<Placement>,
-    /// The most bits it has taken.
-    bits: u32,
+    /// The most bits that its numbers took.
+    cost: u32,
     /// How often it was best again.
     again: u32,
 }
@@ -55,51 +70,51 @@ impl Habit {
         self.placement.filter(|placement| self.again >= AGAIN && fits(placement))
     }
 
-    fn learn(&mut self, placement: &Placement) {
-        let same = |usual: &Placement| usual.kind == placement.kind && usual.back == placement.back;
+    fn learn(&mut self, fit: &Fit) {
+        let found = &fit.placement;
+        let same = |usual: &Placement| usual.kind == found.kind && usual.back == found.back;
         if self.placement.as_ref().is_some_and(same) {
             self.again += 1;
-            self.bits = self.bits.max(placement.bits());
+            self.cost = self.cost.max(fit.cost);
         } else {
-            *self = Self { placement: Some(*placement), bits: placement.bits(), again: 0 };
+            *self = Self { placement: Some(*found), cost: fit.cost, again: 0 };
         }
     }
 }
 
-/// The model of all atoms of a block, `integers` being its frames.
-pub fn model(tiles: &[Tile], frames: usize) -> Option<Model> {
+/// The model of all atoms of a block.
+pub fn model(tiles: &[Tile], frames: usize, numbers: Numbers) -> Option<Model> {
     let mut fits: Vec<Fit> = Vec::with_capacity(tiles.len() * TILE);
     let mut habits = HashMap::new();
     for tile in tiles {
         for atom in 0..tile.atoms() {
+            let task = Task { tile, atom, frames, numbers };
             let before = |i: usize| {
                 let fit = fits.len().checked_sub(i).and_then(|index| fits.get(index));
                 fit.map(|fit| (fit.placement.kind, fit.placement.back))
             };
             let habit: &mut Habit = habits.entry([before(1), before(2)]).or_default();
-            let placement = habit.usual(atom).and_then(|placement| {
-                let measured = widest(MeasureOne { tile, atom, placement })?;
-                (measured.bits() <= habit.bits + 1).then_some(measured)
+            let usual = habit.usual(atom).and_then(|placement| {
+                let (placement, cost) = widest(MeasureOne { task, placement })?;
+                (cost <= habit.cost + frames as u32).then_some((placement, cost))
             });
-            let fit = if let Some(placement) = placement {
-                Fit { placement, sums: Sums::default() }
+            let fit = if let Some((placement, cost)) = usual {
+                Fit { placement, cost, sums: Sums::default() }
             } else {
-                let fit = widest(FitOne { tile, atom, frames })?;
-                habit.learn(&fit.placement);
+                let fit = widest(FitOne { task })?;
+                habit.learn(&fit);
                 fit
             };
             fits.push(fit);
         }
     }
-    pool(tiles, frames, &mut fits);
+    pool(tiles, frames, numbers, &mut fits);
     let placements = fits.iter().map(|fit| fit.placement).collect();
     Some(Model { placements, centres: tiles.iter().map(|tile| tile.centre).collect() })
 }
 
 struct FitOne<'a> {
-    tile: &'a Tile,
-    atom: usize,
-    frames: usize,
+    task: Task<'a>,
 }
 
 impl Job for FitOne<'_> {
@@ -107,31 +122,31 @@ impl Job for FitOne<'_> {
 
     #[inline(always)]
     fn run<V: Vector>(self) -> Option<Fit> {
-        fit::<V>(self.tile, self.atom, self.frames)
+        fit::<V>(self.task)
     }
 }
 
 struct MeasureOne<'a> {
-    tile: &'a Tile,
-    atom: usize,
+    task: Task<'a>,
     placement: Placement,
 }
 
 impl Job for MeasureOne<'_> {
-    type Output = Option<Placement>;
+    type Output = Option<(Placement, u32)>;
 
     #[inline(always)]
-    fn run<V: Vector>(self) -> Option<Placement> {
-        measured::<V>(self.tile, self.atom, self.placement)
+    fn run<V: Vector>(self) -> Option<(Placement, u32)> {
+        measured::<V>(self.task, self.placement)
     }
 }
 
 /// The way that takes the fewest bits.
 #[inline(always)]
-fn fit<V: Vector>(tile: &Tile, atom: usize, frames: usize) -> Option<Fit> {
+fn fit<V: Vector>(task: Task<'_>) -> Option<Fit> {
+    let Task { tile, atom, numbers, .. } = task;
     if atom == 0 {
-        let placement = measured::<V>(tile, atom, Placement::FREE)?;
-        return Some(Fit { placement, sums: Sums::default() });
+        let (placement, cost) = measured::<V>(task, Placement::FREE)?;
+        return Some(Fit { placement, cost, sums: Sums::default() });
     }
     let mut near = tile.nearest::<V>(atom);
     for i in 1..3 {
@@ -147,22 +162,22 @@ fn fit<V: Vector>(tile: &Tile, atom: usize, frames: usize) -> Option<Fit> {
         |group| tile.with_near(atom, Kind::Template, back, group),
     );
     let whole = sums.solve();
-    let steps = |distance: f64| (distance / f64::from(DISTANCE_STEP)).round();
-    let is_rigid =
-        |(mean, deviation): (f64, f64)| deviation < RIGID && steps(mean) <= f64::from(u16::MAX);
+    let is_rigid = |(mean, deviation): (f64, f64)| match numbers {
+        Numbers::Grid => deviation < RIGID,
+        Numbers::Floats => deviation < RIGID_PART * mean,
+    };
+    let stored = |(mean, _): (f64, f64)| stored(mean, numbers);
     let to_a = tile.distance::<V>(atom, near[0]);
-    let (mut distances, mut is_pair) = ([0; 3], false);
-    if is_rigid(to_a) {
-        distances[0] = steps(to_a.0) as u16;
-        let (between, to_b) =
-            (tile.distance::<V>(near[0], near[1]), tile.distance::<V>(atom, near[1]));
+    let is_bond = is_rigid(to_a) && stored(to_a) > 0.0;
+    let (mut distances, mut is_pair) = ([0.0; 3], false);
+    if is_bond {
+        let between = tile.distance::<V>(near[0], near[1]);
+        let to_b = tile.distance::<V>(atom, near[1]);
         is_pair = near[0] != near[1] && is_rigid(between) && is_rigid(to_b);
-        if is_pair {
-            distances = [to_a.0, between.0, to_b.0].map(|distance| steps(distance) as u16);
-        }
+        distances = [stored(to_a), stored(between), stored(to_b)];
     }
     let along = [sums.solve_along(), 0.0, 0.0];
-    let (is_bond, [fine, coarse]) = (distances[0] > 0, COARSE);
+    let [fine, coarse] = coarseness(numbers);
     let candidates = [
         (true, Kind::Free, whole, fine),
         (true, Kind::Template, whole, fine),
@@ -175,36 +190,58 @@ fn fit<V: Vector>(tile: &Tile, atom: usize, frames: usize) -> Option<Fit> {
         (is_pair, Kind::Circle, along, fine),
     ];
     let [reference, coefficient, distance] = MODEL_BITS;
-    let mut best: Option<(u32, Placement)> = None;
+    let mut best: Option<(u32, Fit)> = None;
     for (_, kind, coefficients, coarse) in candidates.into_iter().filter(|candidate| candidate.0) {
         let mut placement = Placement { kind, back, distances, ..Placement::FREE };
-        placement.coefficients = coefficients.map(|c| rounded(c, coarse));
+        for i in 0..3 {
+            placement.coefficients[i] = rounded(coefficients[i], coarse);
+        }
         keep_used(&mut placement);
         let model = kind.references() as u32 * reference
             + kind.coefficients() as u32 * (coefficient - coarse)
             + kind.distances() as u32 * distance;
-        if let Some(placement) = measured::<V>(tile, atom, placement) {
-            let cost = model + placement.bits() * frames as u32;
-            if best.is_none_or(|(least, _)| cost < least) {
-                best = Some((cost, placement));
-            }
+        if let Some((placement, cost)) = measured::<V>(task, placement)
+            && best.as_ref().is_none_or(|(least, _)| model + cost < *least)
+        {
+            best = Some((model + cost, Fit { placement, cost, sums }));
         }
     }
-    best.map(|(_, placement)| Fit { placement, sums })
+    best.map(|(_, fit)| fit)
 }
 
-/// With the widths that it takes, or `None` where these are too large.
+/// A distance as it is stored.
+fn stored(distance: f64, numbers: Numbers) -> f32 {
+    match numbers {
+        Numbers::Grid => ((distance / DISTANCE_STEP).round() * DISTANCE_STEP) as f32,
+        Numbers::Floats => distance as f32,
+    }
+}
+
+/// With the widths that it takes, and the bits of all numbers; or `None` where they are too large.
 #[inline(always)]
-fn measured<V: Vector>(tile: &Tile, atom: usize, mut placement: Placement) -> Option<Placement> {
+fn measured<V: Vector>(task: Task<'_>, placement: Placement) -> Option<(Placement, u32)> {
+    match task.numbers {
+        Numbers::Grid => measured_on_grid::<V>(task, placement),
+        Numbers::Floats => Some(measured_as_floats::<V>(task, placement)),
+    }
+}
+
+#[inline(always)]
+fn measured_on_grid<V: Vector>(
+    task: Task<'_>,
+    mut placement: Placement,
+) -> Option<(Placement, u32)> {
+    let Task { tile, atom, frames, .. } = task;
+    let rule = placement.rule::<V>();
     let mut lowest = [V::all(0.0); 3];
     let mut highest = [V::all(0.0); 3];
-    let rule = placement.rule::<V>();
     for group in 0..tile.groups() {
         let (near, point) = tile.with_near(atom, placement.kind, placement.back, group);
-        let (rest, _) = residuals::<V>(placement.kind, &near, &rule, &point);
+        let trace = trace::<V>(placement.kind, &near, &rule, &point);
         for i in 0..3 {
-            lowest[i] = rest[i].min(lowest[i]);
-            highest[i] = rest[i].max(highest[i]);
+            let rest = trace.actual[i].minus(trace.predicted[i].rounded());
+            lowest[i] = rest.min(lowest[i]);
+            highest[i] = rest.max(highest[i]);
         }
     }
     let limit = (1u32 << (MOST_WIDTH - 1)) as f32 - 1.0;
@@ -216,67 +253,112 @@ fn measured<V: Vector>(tile: &Tile, atom: usize, mut placement: Placement) -> Op
         }
         placement.widths[i] = width(low as i32, high as i32) as u8;
     }
-    (placement.bits() <= MOST).then_some(placement)
+    let is_narrow = placement.bits() <= MOST;
+    is_narrow.then(|| (placement, placement.bits() * frames as u32))
+}
+
+#[inline(always)]
+fn measured_as_floats<V: Vector>(task: Task<'_>, mut placement: Placement) -> (Placement, u32) {
+    let Task { tile, atom, frames, .. } = task;
+    let rule = placement.rule::<V>();
+    let is_free = placement.kind == Kind::Free;
+    let mut levels = [0; 3];
+    let mut exponents = Exponents::new();
+    for group in 0..tile.groups() {
+        let (near, point) = tile.with_near(atom, placement.kind, placement.back, group);
+        let trace = trace::<V>(placement.kind, &near, &rule, &point);
+        let lanes = LANES.min(frames - group * LANES);
+        for i in 0..3 {
+            let predicted = trace.predicted[i].inside(FARTHEST).lanes().0;
+            let actual = trace.actual[i].lanes().0;
+            for lane in 0..lanes {
+                let (p, x) = (predicted[lane], actual[lane]);
+                let difference = numbers::ordered(x).wrapping_sub(numbers::ordered(p));
+                let exponent = numbers::exponent(p);
+                let needed = if is_free {
+                    numbers::bits(difference)
+                } else {
+                    exponents.note(i, exponent);
+                    numbers::level(difference, exponent)
+                };
+                levels[i] = needed.max(levels[i]);
+            }
+        }
+    }
+    for i in 0..3 {
+        placement.widths[i] = levels[i] as u8;
+    }
+    let bits = if is_free {
+        levels.iter().sum::<u32>() * frames as u32
+    } else {
+        exponents.bits(placement.widths)
+    };
+    (placement, bits + placement.kind.choice_bits() * frames as u32)
+}
+
+/// The last bits of coefficients that may be left out.
+fn coarseness(numbers: Numbers) -> [u32; 2] {
+    match numbers {
+        Numbers::Grid => COARSE,
+        Numbers::Floats => COARSE_FLOATS,
+    }
 }
 
 /// Leaves out what the kind does not need, so that alike placements are equal.
 fn keep_used(placement: &mut Placement) {
     let kind = placement.kind;
     placement.back[kind.references()..].fill(0);
-    placement.coefficients[kind.coefficients()..].fill(f16::ZERO);
-    placement.distances[kind.distances()..].fill(0);
+    placement.coefficients[kind.coefficients()..].fill(0.0);
+    placement.distances[kind.distances()..].fill(0.0);
 }
 
 /// A coefficient without its last bits.
-fn rounded(coefficient: f64, coarse: u32) -> f16 {
-    let bits = f16::from_f64(coefficient).to_bits();
-    let half = (1u16 << coarse) >> 1;
-    let value = f16::from_bits((bits + half) & !((1u16 << coarse) - 1));
-    if value.is_finite() { value } else { f16::ZERO }
+fn rounded(coefficient: f64, coarse: u32) -> f32 {
+    let bits = (coefficient as f32).to_bits();
+    let half = (1u32 << coarse) >> 1;
+    let value = f32::from_bits(bits.wrapping_add(half) & !((1u32 << coarse) - 1));
+    if value.is_finite() { value } else { 0.0 }
 }
 
 /// Places atoms that repeat alike, where that costs less: their coefficients and distances are those
 /// that suit all of them.
-fn pool(tiles: &[Tile], frames: usize, fits: &mut [Fit]) {
-    let mut alike: HashMap<(Kind, [u8; 3], [u16; 3]), Vec<usize>> = HashMap::new();
-    let step = (ALIKE / DISTANCE_STEP) as u16;
+fn pool(tiles: &[Tile], frames: usize, numbers: Numbers, fits: &mut [Fit]) {
+    let [fine, _] = coarseness(numbers);
+    let mut alike: HashMap<(Kind, [u8; 3], [u32; 3]), Vec<usize>> = HashMap::new();
     for (index, fit) in fits.iter().enumerate() {
         let placement = &fit.placement;
         if placement.kind != Kind::Free {
-            let distances = placement.distances.map(|distance| distance / step);
+            // To a percent or so: what is less alike would cost too much.
+            let distances = placement.distances.map(|distance| distance.to_bits() >> 17);
             alike.entry((placement.kind, placement.back, distances)).or_default().push(index);
         }
     }
     for members in alike.into_values().filter(|members| members.len() >= POOL) {
         let mut sums = Sums::default();
-        let mut distances = [0u64; 3];
+        let mut distances = [0.0; 3];
         for &member in &members {
             sums.add(&fits[member].sums);
             for (sum, &distance) in distances.iter_mut().zip(&fits[member].placement.distances) {
-                *sum += u64::from(distance);
+                *sum += f64::from(distance);
             }
         }
         let mut pooled = fits[members[0]].placement;
         let along = [sums.solve_along(), 0.0, 0.0];
         let best = if pooled.kind == Kind::Circle { along } else { sums.solve() };
-        pooled.coefficients = best.map(|c| rounded(c, 0));
-        pooled.distances = distances.map(|sum| {
-            let count = members.len() as u64;
-            ((sum + count / 2) / count) as u16
-        });
+        pooled.coefficients = best.map(|c| rounded(c, fine));
+        pooled.distances = distances.map(|sum| stored(sum / members.len() as f64, numbers));
         keep_used(&mut pooled);
         let kind = pooled.kind;
         let [_, coefficient, distance] = MODEL_BITS;
-        let own = kind.coefficients() as u32 * coefficient + kind.distances() as u32 * distance;
+        let own =
+            kind.coefficients() as u32 * (coefficient - fine) + kind.distances() as u32 * distance;
         for member in members {
-            let (tile, atom) = (&tiles[member / TILE], member % TILE);
-            let measured = widest(MeasureOne { tile, atom, placement: pooled });
-            let placement = &mut fits[member].placement;
-            let cost = |placement: &Placement| placement.bits() * frames as u32;
-            if let Some(pooled) = measured
-                && cost(&pooled) + POOLED_BITS <= cost(placement) + own
+            let task = Task { tile: &tiles[member / TILE], atom: member % TILE, frames, numbers };
+            let fit = &mut fits[member];
+            if let Some((placement, cost)) = widest(MeasureOne { task, placement: pooled })
+                && cost + POOLED_BITS <= fit.cost + own
             {
-                *placement = pooled;
+                (fit.placement, fit.cost) = (placement, cost);
             }
         }
     }

@@ -63,12 +63,16 @@ pub trait Vector: Copy {
         self.max(Self::all(0.0)).sqrt()
     }
 
+    /// Cut to a magnitude; the lowest for what is not a number.
+    #[inline(always)]
+    fn inside(self, bound: f32) -> Self {
+        self.max(Self::all(-bound)).min(Self::all(bound))
+    }
+
     /// The nearest whole numbers, ties to even; at most twice [`LARGEST`], whatever there was.
     #[inline(always)]
     fn rounded(self) -> Self {
-        let bound = 2.0 * LARGEST - 1.0;
-        let inside = self.max(Self::all(-bound)).min(Self::all(bound));
-        inside.plus(Self::all(WHOLE)).minus(Self::all(WHOLE))
+        self.inside(2.0 * LARGEST - 1.0).plus(Self::all(WHOLE)).minus(Self::all(WHOLE))
     }
 
     /// Whole numbers of at most twice [`LARGEST`], as integers.

@@ -1,10 +1,11 @@
-//! Coordinates of molecules on a decimal grid, coded by the shape of the molecules.
+//! Coordinates of molecules, coded by the shape of the molecules.
 //!
 //! A frame of atoms is mostly known from some of it: an atom has its place among its neighbours
-//! (`template`), often at a fixed distance from them (`constraint`). What is left is a few bits for
-//! each coordinate, at the same place in every frame (`bits`), so any frame can be read alone, and any
-//! tile of 256 atoms in it. `fit` finds how each atom is placed best, `model` stores that, `tile` holds
-//! what is being encoded, `decode` reads frames, eight at a time, one in each of the `lanes`.
+//! (`template`), often at a fixed distance from them (`constraint`). What is left of each coordinate is a
+//! few bits, whether it is on a decimal grid or a float of full precision (`numbers`), and they are where
+//! they can be found (`bits`), so any frame can be read alone, and any tile of 256 atoms in it. `fit`
+//! finds how each atom is placed best, `model` stores that, `tile` holds what is being encoded, `decode`
+//! reads frames, eight at a time, one in each of the `lanes`, and `single` reads one.
 //! The mathematics and what it is taken from are in `docs/codec.md`.
 
 #![expect(
@@ -19,6 +20,8 @@ mod encode;
 mod fit;
 mod lanes;
 mod model;
+mod numbers;
+mod single;
 mod template;
 mod tile;
 mod widest;

@@ -3,26 +3,27 @@
 //! Stored plane by plane (all kinds, all first references, …) and packed by zstd: molecules that
 //! repeat, like water, repeat in every plane and cost next to nothing.
 
-use half::f16;
+use std::io::Write;
 
 use super::bits::MOST;
 use super::constraint::{Kind, Rule};
 use super::lanes::{LARGEST, Vector, three};
+use super::numbers::Numbers;
+use crate::container::bytes::u32_at;
 
 /// Atoms that are placed from each other. More would find slightly better references; fewer decode
 /// with less when only some atoms are wanted.
 pub const TILE: usize = 256;
-/// Distances are stored in this part of a grid unit: well below what rounding does to them.
-pub const DISTANCE_STEP: f32 = 1.0 / 16.0;
-/// The most bits of one coordinate.
+/// The most bits of one coordinate on a grid.
 pub const MOST_WIDTH: u8 = 20;
 /// Bytes of the model of one atom at most, before zstd.
-const MOST_BYTES: usize = 1 + 3 + 3 * 2 + 3 * 2 + 3;
+const MOST_BYTES: usize = 1 + 3 + 3 * 4 + 3 * 4 + 3;
 /// Bytes of the middle of a tile.
 const CENTRE_BYTES: usize = 12;
 
-/// The high and the low bytes of some numbers.
-type Zip<'a> = std::iter::Zip<std::slice::Iter<'a, u8>, std::slice::Iter<'a, u8>>;
+/// The bytes of some floats, the highest first, after a rotation by which the sign comes last: so the first
+/// is the exponent, and those that are zero in all of them cost nothing.
+type Floats<'a> = [std::slice::Iter<'a, u8>; 4];
 
 /// How an atom is placed, as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,10 +33,10 @@ pub struct Placement {
     /// The atoms it is placed from, as how far they come before it; 0 where it needs fewer.
     pub back: [u8; 3],
     /// The numbers of its template.
-    pub coefficients: [f16; 3],
-    /// To `a`, from `a` to `b`, to `b`; in [`DISTANCE_STEP`].
-    pub distances: [u16; 3],
-    /// Bits of each coordinate.
+    pub coefficients: [f32; 3],
+    /// To `a`, from `a` to `b`, to `b`.
+    pub distances: [f32; 3],
+    /// Bits of each coordinate; where the numbers are floats, its level (see `numbers`).
     pub widths: [u8; 3],
 }
 
@@ -44,8 +45,8 @@ impl Placement {
     pub const FREE: Self = Self {
         kind: Kind::Free,
         back: [0; 3],
-        coefficients: [f16::ZERO; 3],
-        distances: [0; 3],
+        coefficients: [0.0; 3],
+        distances: [0.0; 3],
         widths: [0; 3],
     };
 
@@ -56,11 +57,7 @@ impl Placement {
 
     /// The squared distance to `a`, and `(x − a) · (b − a)`.
     pub fn square_and_product(&self) -> (f32, f32) {
-        let square = |distance: u16| {
-            let distance = f32::from(distance) * DISTANCE_STEP;
-            distance * distance
-        };
-        let [to_a, between, to_b] = self.distances.map(square);
+        let [to_a, between, to_b] = self.distances.map(|distance| distance * distance);
         (to_a, ((to_a + between) - to_b) * 0.5)
     }
 
@@ -71,36 +68,30 @@ impl Placement {
         Rule {
             coefficients: three(
                 #[inline(always)]
-                |i| V::all(widened(self.coefficients[i])),
+                |i| V::all(self.coefficients[i]),
             ),
             square: V::all(square),
             product: V::all(product),
         }
     }
 
-    fn check(&self, index: usize) -> Result<(), &'static str> {
+    fn check(&self, index: usize, numbers: Numbers) -> Result<(), &'static str> {
         let used = &self.back[..self.kind.references()];
         if used.iter().any(|&back| back == 0 || usize::from(back) > index) {
             return Err("an atom is placed from one that does not come before it");
         }
-        if self.widths.iter().any(|&width| width > MOST_WIDTH) || self.bits() > MOST {
+        let is_narrow = match numbers {
+            Numbers::Grid => self.bits() <= MOST && self.widths.iter().all(|&w| w <= MOST_WIDTH),
+            Numbers::Floats => self.kind != Kind::Free || self.widths.iter().all(|&w| w <= 32),
+        };
+        if !is_narrow {
             return Err("an atom takes more bits than there can be");
         }
-        if self.coefficients.iter().any(|c| !c.is_finite()) {
-            return Err("the template of an atom is not a number");
+        if self.coefficients.iter().chain(&self.distances).any(|number| !number.is_finite()) {
+            return Err("what places an atom is not a number");
         }
         Ok(())
     }
-}
-
-/// A finite half float as a float. The library's own conversion asks the machine each time how.
-#[inline(always)]
-pub fn widened(half: f16) -> f32 {
-    /// What the exponents are biased by differently.
-    const SCALE: f32 = f32::from_bits(0x7780_0000);
-    let bits = u32::from(half.to_bits());
-    let magnitude = f32::from_bits((bits & 0x7fff) << 13) * SCALE;
-    f32::from_bits(magnitude.to_bits() | ((bits & 0x8000) << 16))
 }
 
 /// The placements of all atoms, and the middle of each tile.
@@ -108,12 +99,12 @@ pub fn widened(half: f16) -> f32 {
 pub struct Model {
     /// One for each atom.
     pub placements: Vec<Placement>,
-    /// One for each tile, in grid units.
-    pub centres: Vec<[i32; 3]>,
+    /// One for each tile.
+    pub centres: Vec<[f32; 3]>,
 }
 
 impl Model {
-    /// Bytes of one frame.
+    /// Bytes of one frame on a grid.
     pub fn frame_bytes(&self) -> usize {
         let bits: u64 = self.placements.iter().map(|placement| u64::from(placement.bits())).sum();
         bits.div_ceil(8) as usize
@@ -121,37 +112,35 @@ impl Model {
 
     /// The model, packed.
     pub fn encode(&self, level: i32) -> Option<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(self.placements.len() * MOST_BYTES);
         let atoms = || self.placements.iter();
-        bytes.extend(atoms().map(|atom| atom.kind as u8));
+        let mut planes: Vec<Vec<u8>> = vec![atoms().map(|atom| atom.kind as u8).collect()];
         for i in 0..3 {
-            bytes.extend(atoms().filter(|a| i < a.kind.references()).map(|a| a.back[i]));
+            let used = atoms().filter(|a| i < a.kind.references());
+            planes.push(used.map(|a| a.back[i]).collect());
         }
         for i in 0..3 {
-            let coefficients = || {
-                let used = atoms().filter(|a| i < a.kind.coefficients());
-                used.map(|a| a.coefficients[i].to_bits().to_le_bytes())
-            };
-            bytes.extend(coefficients().map(|[_, high]| high));
-            bytes.extend(coefficients().map(|[low, _]| low));
+            let used = atoms().filter(|a| i < a.kind.coefficients());
+            planes.extend(float_planes(used.map(|a| a.coefficients[i])));
         }
         for i in 0..3 {
-            let distances = || {
-                let used = atoms().filter(|a| i < a.kind.distances());
-                used.map(|a| a.distances[i].to_le_bytes())
-            };
-            bytes.extend(distances().map(|[_, high]| high));
-            bytes.extend(distances().map(|[low, _]| low));
+            let used = atoms().filter(|a| i < a.kind.distances());
+            planes.extend(float_planes(used.map(|a| a.distances[i])));
         }
         for i in 0..3 {
-            bytes.extend(atoms().map(|atom| atom.widths[i]));
+            planes.push(atoms().map(|atom| atom.widths[i]).collect());
         }
-        bytes.extend(self.centres.iter().flatten().flat_map(|middle| middle.to_le_bytes()));
-        zstd::bulk::compress(&bytes, level).ok()
+        let middles = self.centres.iter().flatten();
+        planes.push(middles.flat_map(|middle| middle.to_le_bytes()).collect());
+        let mut packer = zstd::stream::write::Encoder::new(Vec::new(), level).ok()?;
+        for plane in planes.iter().filter(|plane| !plane.is_empty()) {
+            // Each begins a block, so that it is packed by what is frequent in it.
+            packer.write_all(plane).and_then(|()| packer.flush()).ok()?;
+        }
+        packer.finish().ok()
     }
 
     /// The model of so many atoms, every number of it checked.
-    pub fn parse(packed: &[u8], atoms: usize) -> Result<Self, String> {
+    pub fn parse(packed: &[u8], atoms: usize, numbers: Numbers) -> Result<Self, String> {
         let tiles = atoms.div_ceil(TILE);
         let most = atoms * MOST_BYTES + tiles * CENTRE_BYTES;
         let bytes = zstd::bulk::decompress(packed, most).map_err(|error| error.to_string())?;
@@ -176,17 +165,17 @@ impl Model {
             plane(count(Kind::references, 1))?,
             plane(count(Kind::references, 2))?,
         ];
-        let mut pairs = |needed, i| {
+        let mut floats = |needed, i| -> Result<Floats<'_>, String> {
             let length = count(needed, i);
-            Ok::<_, String>(plane(length)?.zip(plane(length)?))
+            Ok([plane(length)?, plane(length)?, plane(length)?, plane(length)?])
         };
         let mut coefficients = [
-            pairs(Kind::coefficients, 0)?,
-            pairs(Kind::coefficients, 1)?,
-            pairs(Kind::coefficients, 2)?,
+            floats(Kind::coefficients, 0)?,
+            floats(Kind::coefficients, 1)?,
+            floats(Kind::coefficients, 2)?,
         ];
         let mut distances =
-            [pairs(Kind::distances, 0)?, pairs(Kind::distances, 1)?, pairs(Kind::distances, 2)?];
+            [floats(Kind::distances, 0)?, floats(Kind::distances, 1)?, floats(Kind::distances, 2)?];
         let mut widths = [plane(atoms)?, plane(atoms)?, plane(atoms)?];
         let mut placements = Vec::with_capacity(atoms);
         for (index, &number) in kinds.enumerate() {
@@ -194,26 +183,20 @@ impl Model {
             let mut placement = Placement { kind, ..Placement::FREE };
             let parts = placement.back.iter_mut().zip(&mut back).take(kind.references());
             parts.for_each(|(back, plane)| *back = plane.next().copied().unwrap_or(0));
-            let number =
-                |plane: &mut Zip<'_>| plane.next().map_or([0; 2], |(&high, &low)| [low, high]);
             let parts = placement.coefficients.iter_mut().zip(&mut coefficients);
-            parts
-                .take(kind.coefficients())
-                .for_each(|(c, plane)| *c = f16::from_le_bytes(number(plane)));
+            parts.take(kind.coefficients()).for_each(|(c, planes)| *c = next_float(planes));
             let parts = placement.distances.iter_mut().zip(&mut distances);
-            parts
-                .take(kind.distances())
-                .for_each(|(d, plane)| *d = u16::from_le_bytes(number(plane)));
+            parts.take(kind.distances()).for_each(|(d, planes)| *d = next_float(planes));
             let parts = placement.widths.iter_mut().zip(&mut widths);
             parts.for_each(|(width, plane)| *width = plane.next().copied().unwrap_or(0));
-            placement.check(index % TILE)?;
+            placement.check(index % TILE, numbers)?;
             placements.push(placement);
         }
         let mut centres = Vec::with_capacity(tiles);
         for bytes in plane(tiles * CENTRE_BYTES)?.as_slice().chunks_exact(CENTRE_BYTES) {
-            let middle = |i: usize| crate::container::bytes::u32_at(bytes, 4 * i) as i32;
+            let middle = |i: usize| f32::from_bits(u32_at(bytes, 4 * i));
             let centre = [middle(0), middle(1), middle(2)];
-            if centre.iter().any(|middle| middle.unsigned_abs() > LARGEST as u32) {
+            if !centre.iter().all(|middle| middle.abs() <= LARGEST) {
                 return Err("the middle of a tile is out of range".into());
             }
             centres.push(centre);
@@ -223,4 +206,19 @@ impl Model {
         }
         Ok(Self { placements, centres })
     }
+}
+
+fn float_planes(floats: impl Iterator<Item = f32> + Clone) -> [Vec<u8>; 4] {
+    let plane = |at: usize| {
+        let bytes = |float: f32| float.to_bits().rotate_left(1).to_be_bytes();
+        floats.clone().map(|float| bytes(float)[at]).collect()
+    };
+    [plane(0), plane(1), plane(2), plane(3)]
+}
+
+#[inline(always)]
+fn next_float([a, b, c, d]: &mut Floats<'_>) -> f32 {
+    let byte = |plane: &mut std::slice::Iter<'_, u8>| plane.next().copied().unwrap_or(0);
+    let bits = u32::from_be_bytes([byte(a), byte(b), byte(c), byte(d)]);
+    f32::from_bits(bits.rotate_right(1))
 }

@@ -3,6 +3,7 @@
 use super::constraint::{Choice, Kind, Rule, Settle, Turn, face, place};
 use super::lanes::{LANES, LARGEST, Lanes, Vector, load, minus, square, three};
 use super::model::TILE;
+use super::numbers::{FARTHEST, Numbers};
 
 /// Three coordinates in each lane.
 type Point = [Lanes; 3];
@@ -20,28 +21,30 @@ pub struct Tile {
     /// Some frames of each atom.
     sample: Vec<Point>,
     /// The middle of where the atoms are.
-    pub centre: [i32; 3],
+    pub centre: [f32; 3],
 }
 
 impl Tile {
     /// The atoms from `first` on, out of frames of `rows` atoms.
-    pub fn of(integers: &[i32], rows: usize, first: usize) -> Self {
+    pub fn of<T: Copy>(
+        values: &[T],
+        float: impl Fn(T) -> f32,
+        rows: usize,
+        first: usize,
+        numbers: Numbers,
+    ) -> Self {
         let atoms = TILE.min(rows - first);
-        let frames = integers.len() / (3 * rows);
+        let frames = values.len() / (3 * rows);
         let groups = frames.div_ceil(LANES);
-        let mut points = vec![[Lanes::all(0.0); 3]; atoms * groups];
-        let mut sample = vec![[Lanes::all(0.0); 3]; atoms];
-        let mut lowest = [i32::MAX; 3];
-        let mut highest = [i32::MIN; 3];
-        let row = |frame: usize| &integers[(frame * rows + first) * 3..][..atoms * 3];
+        let mut points = vec![[Lanes([0.0; LANES]); 3]; atoms * groups];
+        let mut sample = vec![[Lanes([0.0; LANES]); 3]; atoms];
+        let row = |frame: usize| &values[(frame * rows + first) * 3..][..atoms * 3];
         for place in 0..groups * LANES {
             let (group, lane) = (place / LANES, place % LANES);
             for (atom, values) in row(place.min(frames - 1)).chunks_exact(3).enumerate() {
                 let point = &mut points[atom * groups + group];
                 for i in 0..3 {
-                    point[i].0[lane] = values[i] as f32;
-                    lowest[i] = lowest[i].min(values[i]);
-                    highest[i] = highest[i].max(values[i]);
+                    point[i].0[lane] = float(values[i]);
                 }
             }
         }
@@ -49,11 +52,15 @@ impl Tile {
             let frame = (2 * lane + 1) * frames / (2 * LANES);
             for (point, values) in sample.iter_mut().zip(row(frame).chunks_exact(3)) {
                 for i in 0..3 {
-                    point[i].0[lane] = values[i] as f32;
+                    point[i].0[lane] = float(values[i]);
                 }
             }
         }
-        let centre = std::array::from_fn(|i| lowest[i].midpoint(highest[i]));
+        let all = match numbers {
+            Numbers::Grid => &points,
+            Numbers::Floats => &sample,
+        };
+        let centre = three(|i| middle(all.iter().flat_map(|point| point[i].0), numbers));
         Self { groups, points, sample, centre }
     }
 
@@ -105,7 +112,7 @@ impl Tile {
         if kind == Kind::Free {
             let centre = three(
                 #[inline(always)]
-                |i| V::all(self.centre[i] as f32),
+                |i| V::all(self.centre[i]),
             );
             return ([centre; 3], point);
         }
@@ -132,48 +139,83 @@ impl Tile {
     }
 }
 
-/// What an atom differs by from where it is placed, and the choice of each frame.
+/// The middle of what coordinates may be: of their range, or of their order.
+fn middle(values: impl Iterator<Item = f32>, numbers: Numbers) -> f32 {
+    match numbers {
+        Numbers::Grid => {
+            let range = |(low, high): (f32, f32), x: f32| (low.min(x), high.max(x));
+            let (low, high) = values.fold((f32::MAX, f32::MIN), range);
+            (low * 0.5 + high * 0.5).round()
+        }
+        Numbers::Floats => {
+            let mut values: Vec<f32> = values.filter(|x| x.abs() <= FARTHEST).collect();
+            let middle = values.len() / 2;
+            if values.is_empty() {
+                return 0.0;
+            }
+            *values.select_nth_unstable_by(middle, f32::total_cmp).1
+        }
+    }
+}
+
+/// What each coordinate of an atom is predicted to be, what it is, and the choice of each frame.
+#[derive(Clone, Copy)]
+pub struct Trace<V: Vector> {
+    /// In the order in which they are asked for.
+    pub predicted: [V; 3],
+    /// The same.
+    pub actual: [V; 3],
+    /// What the frames say besides.
+    pub choice: Choice<V>,
+}
+
+/// How an atom is placed in some frames.
 #[inline(always)]
-pub fn residuals<V: Vector>(
-    kind: Kind,
-    near: &[[V; 3]; 3],
-    rule: &Rule<V>,
-    atom: &[V; 3],
-) -> ([V; 3], Choice<V>) {
+pub fn trace<V: Vector>(kind: Kind, near: &[[V; 3]; 3], rule: &Rule<V>, atom: &[V; 3]) -> Trace<V> {
     let zero = V::all(0.0);
     let (none, every) = (zero.above(zero), V::all(1.0).above(zero));
     let choice = match kind {
         Kind::Sphere => face(atom, &near[0]),
         _ => Choice { axis: zero, side: none },
     };
-    let mut measure = Measure { atom, rest: [zero; 3] };
-    place(kind, near, rule, &choice, &mut measure);
-    let first = measure.rest;
+    let mut first = Measure { atom, predicted: [zero; 3], actual: [zero; 3] };
+    place(kind, near, rule, &choice, &mut first);
     if !matches!(kind, Kind::Angle | Kind::Circle) {
-        return (first, choice);
+        return Trace { predicted: first.predicted, actual: first.actual, choice };
     }
-    // Of two points on a circle, the one that leaves less is taken.
-    place(kind, near, rule, &Choice { axis: zero, side: every }, &mut measure);
-    let error = |rest: &[V; 3]| rest[1].abs().plus(rest[2].abs());
-    let side = error(&first).above(error(&measure.rest));
-    let rest = three(
+    // Of two points on a circle, the one that is nearer is taken.
+    let mut other = Measure { atom, predicted: [zero; 3], actual: [zero; 3] };
+    place(kind, near, rule, &Choice { axis: zero, side: every }, &mut other);
+    let side = first.error().above(other.error());
+    let predicted = three(
         #[inline(always)]
-        |i| measure.rest[i].select(side, first[i]),
+        |i| other.predicted[i].select(side, first.predicted[i]),
     );
-    (rest, Choice { axis: zero, side })
+    Trace { predicted, actual: first.actual, choice: Choice { axis: zero, side } }
 }
 
-/// Answers with an atom's coordinates and notes what they differ by.
+/// Answers with an atom's coordinates and notes what they were predicted to be.
 struct Measure<'a, V> {
     atom: &'a [V; 3],
-    rest: [V; 3],
+    predicted: [V; 3],
+    actual: [V; 3],
+}
+
+impl<V: Vector> Measure<'_, V> {
+    /// How far the two last coordinates are from what they were predicted to be.
+    #[inline(always)]
+    fn error(&self) -> V {
+        let y = self.actual[1].minus(self.predicted[1]).abs();
+        y.plus(self.actual[2].minus(self.predicted[2]).abs())
+    }
 }
 
 impl<V: Vector> Settle<V> for Measure<'_, V> {
     #[inline(always)]
     fn settle(&mut self, slot: usize, turn: &Turn<V>, axis: usize, predicted: V) -> V {
         let actual = turn.apply(self.atom)[axis];
-        self.rest[slot] = actual.minus(predicted.rounded());
+        self.predicted[slot] = predicted;
+        self.actual[slot] = actual;
         actual
     }
 }
