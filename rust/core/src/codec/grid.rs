@@ -11,7 +11,7 @@
 use super::Options;
 use super::layout::Shape;
 use super::pack;
-use super::value::{Value, read_all};
+use super::value::Value;
 use crate::container::bytes::{u32_at, u64_at};
 
 /// How an integer becomes a float.
@@ -43,6 +43,8 @@ pub trait Float: Value {
     fn of(integer: Self::Integer, grid: Grid) -> Self;
     /// A whole number as an integer, if it is small enough.
     fn integer(whole: f64) -> Option<Self::Integer>;
+    /// The integers, where they are what coordinates of atoms are coded from.
+    fn small(integers: &[Self::Integer]) -> Option<&[i32]>;
 }
 
 impl Float for f32 {
@@ -70,6 +72,10 @@ impl Float for f32 {
 
     fn integer(whole: f64) -> Option<i32> {
         (whole.abs() < f64::from(i32::MAX)).then_some(whole as i32)
+    }
+
+    fn small(integers: &[i32]) -> Option<&[i32]> {
+        Some(integers)
     }
 }
 
@@ -100,6 +106,10 @@ impl Float for f64 {
         /// Whole numbers beyond this have gaps between them.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         (whole.abs() < EXACT).then_some(whole as i64)
+    }
+
+    fn small(_: &[i64]) -> Option<&[i32]> {
+        None
     }
 }
 
@@ -159,51 +169,88 @@ const COARSENESS: f64 = 4.0;
 /// Bytes of a payload before the exceptions.
 const FIXED: usize = 13;
 
-/// Encodes floats as integers on a grid, where they lie on one or may be moved to one:
-/// the grid, the exceptions, and the packed integers.
-pub fn encode<F: Float>(bytes: &[u8], shape: Shape, options: &Options) -> Option<Vec<u8>> {
-    let values = read_all::<F>(bytes);
-    // A grid that the floats lie on anyway gives them back as they are, and is no larger.
-    let found = find(&values).and_then(|grid| Some((grid, place(&values, grid, MISSES)?)));
-    let coarser = |grid| options.precision.is_none_or(|spacing| spacing_of(grid) >= spacing);
-    let found = found.filter(|(grid, _)| coarser(*grid));
-    let placed = match (found, options.precision) {
-        (Some(found), _) => Some(found),
-        (None, Some(spacing)) => {
-            let grid = Grid::Rounded(spacing);
-            place(&values, grid, ROUNDING_MISSES).map(|placed| (grid, placed))
+/// Floats that were placed on a grid.
+#[derive(Debug)]
+pub struct Placed<F: Float> {
+    /// The grid.
+    grid: Grid,
+    /// Where each float is on it.
+    pub integers: Vec<F::Integer>,
+    /// Those that are not on it.
+    exceptions: Vec<usize>,
+}
+
+impl<F: Float> Placed<F> {
+    /// Places floats on a grid, where they lie on one or may be moved to one.
+    pub fn find(values: &[F], shape: Shape, options: &Options) -> Option<Self> {
+        // A grid that the floats lie on anyway gives them back as they are, and is no larger.
+        let found = find(values).and_then(|grid| place(values, grid, shape, MISSES));
+        let coarser = |grid| options.precision.is_none_or(|spacing| spacing_of(grid) >= spacing);
+        let found = found.filter(|placed| coarser(placed.grid));
+        match (found, options.precision) {
+            (Some(found), _) => Some(found),
+            (None, Some(spacing)) => place(values, Grid::Rounded(spacing), shape, ROUNDING_MISSES),
+            (None, None) => None,
         }
-        (None, None) => None,
-    };
-    let (grid, (integers, exceptions)) = placed?;
-    let mut payload = grid.encode().to_vec();
-    payload.extend((exceptions.len() as u32).to_le_bytes());
-    for &position in &exceptions {
-        payload.extend((position as u32).to_le_bytes());
     }
-    for &position in &exceptions {
-        payload.extend(&bytes[position * F::SIZE..(position + 1) * F::SIZE]);
+
+    /// Whether the floats in `bytes` may stand for those that were placed.
+    pub fn accepts(&self, values: &[F], bytes: &[u8]) -> bool {
+        let read = bytes.chunks_exact(F::SIZE).map(F::read);
+        values.iter().zip(read).all(|(&value, read)| self.grid.accepts(value, read))
     }
-    payload.extend(pack::encode(integers, shape, options)?);
-    Some(payload)
+
+    /// The beginning of a payload: the grid and the exceptions, which are in `bytes`.
+    pub fn header(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut payload = self.grid.encode().to_vec();
+        payload.extend((self.exceptions.len() as u32).to_le_bytes());
+        for &position in &self.exceptions {
+            payload.extend((position as u32).to_le_bytes());
+        }
+        for &position in &self.exceptions {
+            payload.extend(&bytes[position * F::SIZE..(position + 1) * F::SIZE]);
+        }
+        payload
+    }
+}
+
+/// The beginning of a payload, and what follows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Header<'a> {
+    /// The grid.
+    pub grid: Grid,
+    /// The positions of the exceptions, four bytes each.
+    pub positions: &'a [u8],
+    /// The exceptions.
+    pub exceptions: &'a [u8],
+    /// What follows.
+    pub rest: &'a [u8],
+}
+
+impl<'a> Header<'a> {
+    /// Reads the beginning of a payload of floats of so many bytes.
+    pub fn parse(payload: &'a [u8], float_bytes: usize) -> Result<Self, String> {
+        let (fixed, rest) = payload.split_at_checked(FIXED).ok_or("it is too short")?;
+        let grid = Grid::parse(fixed).ok_or("its grid is unknown")?;
+        let count = u32_at(fixed, 9) as usize;
+        let sizes = count.checked_mul(4).zip(count.checked_mul(float_bytes));
+        let parts = sizes.and_then(|(positions, values)| {
+            let (positions, rest) = rest.split_at_checked(positions)?;
+            let (exceptions, rest) = rest.split_at_checked(values)?;
+            Some(Self { grid, positions, exceptions, rest })
+        });
+        parts.ok_or_else(|| "its exceptions are cut short".into())
+    }
 }
 
 /// Decodes floats into `out`.
 pub fn decode<F: Float>(payload: &[u8], shape: Shape, out: &mut [u8]) -> Result<(), String> {
-    let (fixed, rest) = payload.split_at_checked(FIXED).ok_or("it is too short")?;
-    let grid = Grid::parse(fixed).ok_or("its grid is unknown")?;
-    let count = u32_at(fixed, 9) as usize;
-    let sizes = count.checked_mul(4).zip(count.checked_mul(F::SIZE));
-    let parts = sizes.and_then(|(positions, values)| {
-        let (positions, rest) = rest.split_at_checked(positions)?;
-        let (values, packed) = rest.split_at_checked(values)?;
-        Some((positions, values, packed))
-    });
-    let (positions, exceptions, packed) = parts.ok_or("its exceptions are cut short")?;
-    let (layout, integers) = pack::decode::<F::Integer>(packed, shape)?;
-    let floats: Vec<F> = integers.into_iter().map(|integer| F::of(integer, grid)).collect();
+    let header = Header::parse(payload, F::SIZE)?;
+    let (layout, integers) = pack::decode::<F::Integer>(header.rest, shape)?;
+    let floats: Vec<F> = integers.into_iter().map(|integer| F::of(integer, header.grid)).collect();
     shape.restore(&floats, layout, out);
-    for (position, value) in positions.chunks_exact(4).zip(exceptions.chunks_exact(F::SIZE)) {
+    let positions = header.positions.chunks_exact(4);
+    for (position, value) in positions.zip(header.exceptions.chunks_exact(F::SIZE)) {
         let start = u32_at(position, 0) as usize * F::SIZE;
         let place = out.get_mut(start..start + F::SIZE).ok_or("an exception lies outside")?;
         place.copy_from_slice(value);
@@ -227,8 +274,11 @@ fn find<F: Float>(values: &[F]) -> Option<Grid> {
     let sample: Vec<F> = values.iter().step_by(step | 1).take(2 * SAMPLE).copied().collect();
     let allowed = sample.len() / MISSES;
     // Any float lies on a grid that is as fine as the floats themselves; nothing is gained by that.
-    let largest = sample.iter().map(|value| value.wide().abs()).fold(0.0, f64::max);
-    let finest = largest * F::EPSILON * COARSENESS;
+    // Of infinities and other strays there are no more than may miss it.
+    let mut sizes: Vec<f64> = sample.iter().map(|value| value.wide().abs()).collect();
+    let last = sizes.len().checked_sub(1 + allowed)?;
+    let (_, largest, _) = sizes.select_nth_unstable_by(last, f64::total_cmp);
+    let finest = *largest * F::EPSILON * COARSENESS;
     for decimals in 0..=F::DECIMALS {
         let scale = 10f64.powi(decimals);
         for grid in
@@ -258,24 +308,24 @@ fn misses<F: Float>(values: &[F], grid: Grid, allowed: usize) -> usize {
 
 /// The integers of all numbers, and the positions of those that miss the grid; `None` where more
 /// than one in `rarity` does.
-fn place<F: Float>(
-    values: &[F],
-    grid: Grid,
-    rarity: usize,
-) -> Option<(Vec<F::Integer>, Vec<usize>)> {
-    let mut integers = Vec::with_capacity(values.len());
+fn place<F: Float>(values: &[F], grid: Grid, shape: Shape, rarity: usize) -> Option<Placed<F>> {
+    let mut integers: Vec<F::Integer> = Vec::with_capacity(values.len());
     let mut exceptions = Vec::new();
-    // An exception repeats the integer before it, which costs next to nothing.
-    let mut last = F::Integer::default();
+    let width = shape.rows * shape.components;
     for (position, &value) in values.iter().enumerate() {
-        match grid.nearest(value) {
-            Some(integer) if grid.accepts(value, F::of(integer, grid)) => last = integer,
-            _ => exceptions.push(position),
-        }
-        integers.push(last);
-        if exceptions.len() > values.len() / rarity + 1 {
-            return None;
-        }
+        let integer = match grid.nearest(value) {
+            Some(integer) if grid.accepts(value, F::of(integer, grid)) => integer,
+            _ => {
+                exceptions.push(position);
+                if exceptions.len() > values.len() / rarity + 1 {
+                    return None;
+                }
+                // What it was in the frame before costs next to nothing.
+                let before = if position >= width { position - width } else { position.max(1) - 1 };
+                integers.get(before).copied().unwrap_or_default()
+            }
+        };
+        integers.push(integer);
     }
-    Some((integers, exceptions))
+    Some(Placed { grid, integers, exceptions })
 }

@@ -3,17 +3,27 @@
 //! A block is `frames × rows × components` numbers of one type. Encoding it takes up to three
 //! steps, each in its own file: floats that lie on a decimal grid, or may be moved onto one, become
 //! integers (`grid`); the numbers are put into the order in which neighbours are most alike
-//! (`layout`); a library packs them (`pack`). What is not numbers goes to zstd (`text`).
+//! (`layout`); a library packs them (`pack`). What is not numbers goes to zstd (`text`). Coordinates of
+//! atoms are rather coded by the shape of the molecules (`geometry`), and can then be read frame by
+//! frame (`seek`).
 //! Whatever the data, encoding answers either something smaller than it, or nothing.
 
 mod element;
+mod geometry;
 mod grid;
 mod layout;
 mod pack;
+mod seek;
 mod text;
 mod value;
 
 pub use element::Element;
+pub use geometry::Place;
+pub use seek::Seekable;
+
+use grid::{Float, Placed};
+use layout::Shape;
+use value::read_all;
 
 /// Bytes coded by zstd.
 const TEXT: u8 = 1;
@@ -21,6 +31,10 @@ const TEXT: u8 = 1;
 const NUMBERS: u8 = 2;
 /// Floats as integers on a decimal grid.
 const GRID: u8 = 3;
+/// Coordinates of atoms on a decimal grid, by the shape of the molecules.
+const GEOMETRY: u8 = 4;
+/// Coordinates of atoms bit by bit, by the shape of the molecules.
+const FLOATS: u8 = 5;
 
 /// The shape of a block, frame after frame, row after row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,15 +97,52 @@ fn encode_numbers(
 ) -> Option<Encoded> {
     let shape = block.shape(element);
     let on_grid = match element {
-        Element::F32 => grid::encode::<f32>(bytes, shape, options),
-        Element::F64 => grid::encode::<f64>(bytes, shape, options),
+        Element::F32 => encode_on_grid::<f32>(bytes, shape, options),
+        Element::F64 => encode_on_grid::<f64>(bytes, shape, options),
         _ => None,
     };
-    if let Some(payload) = on_grid {
-        return Some((GRID, payload));
+    if on_grid.is_some() {
+        return on_grid;
+    }
+    if element == Element::F32 {
+        let floats = read_all::<f32>(bytes);
+        let (layout, cost) = pack::choose(&floats, shape, options);
+        if let Some(payload) = seek::encode_floats(&floats, shape, options, cost)
+            && read_back(&payload, shape, Seekable::of_floats).is_some_and(|read| read == bytes)
+        {
+            return Some((FLOATS, payload));
+        }
+        return Some((NUMBERS, pack::encode_in(layout, floats, shape, options)?));
     }
     let payload = value::with_value!(element, V => pack::encode_bytes::<V>(bytes, shape, options));
     Some((NUMBERS, payload?))
+}
+
+fn encode_on_grid<F: Float>(bytes: &[u8], shape: Shape, options: &Options) -> Option<Encoded> {
+    let values = read_all::<F>(bytes);
+    let placed = Placed::find(&values, shape, options)?;
+    let mut payload = placed.header(bytes);
+    let (layout, cost) = pack::choose(&placed.integers, shape, options);
+    if let Some(integers) = F::small(&placed.integers)
+        && let Some(encoded) = seek::encode(&payload, integers, shape, options, cost)
+        && let Some(read) = read_back(&encoded, shape, Seekable::on_grid)
+        && placed.accepts(&values, &read)
+    {
+        return Some((GEOMETRY, encoded));
+    }
+    payload.extend(pack::encode_in(layout, placed.integers, shape, options)?);
+    Some((GRID, payload))
+}
+
+/// What a reader will see. Molecules are coded by arithmetic on floats, which is worth a look back.
+fn read_back(
+    payload: &[u8],
+    shape: Shape,
+    open: impl Fn(&[u8], Shape) -> Result<Seekable, String>,
+) -> Option<Vec<u8>> {
+    let mut read = vec![0; shape.len() * size_of::<f32>()];
+    open(payload, shape).ok()?.read_all(payload, &mut read).ok()?;
+    Some(read)
 }
 
 /// Decodes a block into `out`, which has exactly its size.
@@ -107,6 +158,12 @@ pub fn decode(codec: u8, payload: &[u8], block: &Block, out: &mut [u8]) -> Resul
         }
         (GRID, Some(Element::F32)) => grid::decode::<f32>(payload, block.shape(Element::F32), out),
         (GRID, Some(Element::F64)) => grid::decode::<f64>(payload, block.shape(Element::F64), out),
+        (GEOMETRY, Some(Element::F32)) => {
+            Seekable::on_grid(payload, block.shape(Element::F32))?.read_all(payload, out)
+        }
+        (FLOATS, Some(Element::F32)) => {
+            Seekable::of_floats(payload, block.shape(Element::F32))?.read_all(payload, out)
+        }
         _ => Err(format!("codec {codec} is unknown for this type")),
     }
 }

@@ -21,7 +21,17 @@ pub fn encode_bytes<V: Value>(bytes: &[u8], shape: Shape, options: &Options) -> 
 
 /// Packs numbers that are in memory order: the layout's number, then pcodec's bytes.
 pub fn encode<V: Value>(values: Vec<V>, shape: Shape, options: &Options) -> Option<Vec<u8>> {
-    let layout = choose(&values, shape, options);
+    let (layout, _) = choose(&values, shape, options);
+    encode_in(layout, values, shape, options)
+}
+
+/// Packs numbers in a layout.
+pub fn encode_in<V: Value>(
+    layout: Layout,
+    values: Vec<V>,
+    shape: Shape,
+    options: &Options,
+) -> Option<Vec<u8>> {
     let packed = pack(&shape.arrange(values, layout), options)?;
     let mut payload = Vec::with_capacity(packed.len() + 1);
     payload.push(layout as u8);
@@ -56,12 +66,21 @@ fn pack<V: Value>(values: &[V], options: &Options) -> Option<Vec<u8>> {
     simple_compress(values, &config).ok()
 }
 
-/// The layout that packs a sample best.
-fn choose<V: Value>(values: &[V], shape: Shape, options: &Options) -> Layout {
+/// The layout that packs a sample best, and how many bytes a number takes in it.
+pub fn choose<V: Value>(values: &[V], shape: Shape, options: &Options) -> (Layout, f64) {
     let width = shape.rows * shape.components;
+    let cost = |sample: Vec<V>, shape: Shape, layout| {
+        let count = sample.len() as f64;
+        pack(&shape.arrange(sample, layout), options)
+            .map_or(f64::INFINITY, |packed| packed.len() as f64 / count)
+    };
     if shape.frames == 1 || width == 1 {
         let is_flat = shape.components == 1 || width == 1;
-        return if is_flat { Layout::Memory } else { Layout::Planar };
+        let layout = if is_flat { Layout::Memory } else { Layout::Planar };
+        let count = shape.frames * shape.rows;
+        let rows = (SAMPLE / shape.components).clamp(1, count.max(1)).min(count);
+        let sample = values[..rows * shape.components].to_vec();
+        return (layout, cost(sample, Shape { frames: 1, rows, ..shape }, layout));
     }
     // The course in time of some rows, and some frames whole: as many numbers of each.
     let rows = (SAMPLE / (shape.frames * shape.components)).clamp(1, shape.rows);
@@ -73,12 +92,7 @@ fn choose<V: Value>(values: &[V], shape: Shape, options: &Options) -> Layout {
         .collect();
     let frames = (SAMPLE / width).clamp(1, shape.frames);
     let whole = values[..frames * width].to_vec();
-    let cost = |sample: Vec<V>, shape: Shape, layout| {
-        let count = sample.len() as f64;
-        pack(&shape.arrange(sample, layout), options)
-            .map_or(f64::INFINITY, |packed| packed.len() as f64 / count)
-    };
     let time = cost(courses, Shape { rows, ..shape }, Layout::Time);
     let planar = cost(whole, Shape { frames, ..shape }, Layout::Planar);
-    if time <= planar { Layout::Time } else { Layout::Planar }
+    if time <= planar { (Layout::Time, time) } else { (Layout::Planar, planar) }
 }

@@ -1,19 +1,23 @@
 //! Reading frames of one field: which chunks they are in, and what of those is wanted.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::Frames;
 use super::chunking::{field_block, row_bytes};
+use super::recent::Recent;
 use super::stored::{Mapped, StoredChunks};
+use crate::codec::{Block, Place, Seekable};
 use crate::container::{FieldSpec, Group, RAW};
 use crate::{Result, threads};
 
 /// Reads that decode less than this are done in the calling thread.
 const WORTH_THREADS: usize = 256 * 1024;
+/// Frames that are decoded together, of blocks whose frames can be read alone: as many as take hardly
+/// more time than one.
+const TOGETHER: usize = 8;
 
 /// The chunks of a field, sorted into groups of the same frames.
 #[derive(Debug)]
@@ -22,15 +26,7 @@ pub struct Field {
     pub stored: StoredChunks,
     /// The groups, in the order of their frames.
     pub groups: Vec<Group>,
-    /// The blocks that were decoded last for a part of their frames: a reader that goes from frame
-    /// to frame asks for the same ones again. They all belong to one group.
-    recent: Mutex<Recent>,
-}
-
-#[derive(Debug, Default)]
-struct Recent {
-    group: usize,
-    blocks: HashMap<usize, Arc<Vec<u8>>>,
+    recent: Recent,
 }
 
 /// Frames next to each other in the output that come from one group.
@@ -43,16 +39,17 @@ pub struct Run {
     pub count: u64,
 }
 
-/// The bytes of a block, from some frame on.
+/// A block: its bytes, from some frame on; or what reads them.
 enum BlockBytes<'a> {
     Raw { bytes: Cow<'a, [u8]>, from: usize },
-    Decoded(Arc<Vec<u8>>),
+    Decoded { bytes: Arc<Vec<u8>>, from: usize },
+    Opened(Arc<Seekable>),
 }
 
 impl Field {
     /// A field that has these chunks in these groups.
     pub fn new(stored: StoredChunks, groups: Vec<Group>) -> Self {
-        Self { stored, groups, recent: Mutex::default() }
+        Self { stored, groups, recent: Recent::default() }
     }
 
     /// Cuts the wanted frames where they pass from one group to another.
@@ -102,9 +99,15 @@ impl Field {
         let offsets: Vec<usize> = (run.index..run.index + run.count)
             .map(|index| (frames.at(index) - group.first) as usize)
             .collect();
+        let part = match offsets[..] {
+            [offset] if atoms.is_none() => Some((run.group, offset / TOGETHER)),
+            _ => None,
+        };
+        // Whoever wants two frames of a part, one by one, will want the others.
+        let part = part.filter(|&part| self.recent.again(part));
         let fetch = |&index: &usize| {
             let keep = (!is_whole).then_some(run.group);
-            self.block(spec, file, index, keep, &offsets)
+            self.block(spec, file, index, keep, part, &offsets)
         };
         let blocks: Vec<BlockBytes<'_>> = if wanted.len() > 1 && out.len() >= WORTH_THREADS {
             threads::run(|| wanted.par_iter().map(fetch).collect::<Result<_>>())?
@@ -113,34 +116,59 @@ impl Field {
         };
         let row = row_bytes(spec) as usize;
         let frame_bytes = out.len() / offsets.len();
-        for (index, block) in wanted.iter().zip(&blocks) {
-            let header = &chunks[*index].header;
-            let (first, rows) = (header.first_row as usize, header.rows as usize);
-            for (&offset, frame) in offsets.iter().zip(out.chunks_exact_mut(frame_bytes)) {
-                let source = block.frame(offset, rows * row);
-                let Some(atoms) = atoms else {
-                    frame[first * row..(first + rows) * row].copy_from_slice(source);
+        // The rest of a frame is written by the other blocks, so frames are shared out, not blocks.
+        let read = |(offsets, frames): (&[usize], &mut [u8])| -> Result<()> {
+            for (&index, block) in wanted.iter().zip(&blocks) {
+                let header = &chunks[index].header;
+                let rows = (header.first_row as usize, header.rows as usize);
+                let BlockBytes::Opened(seekable) = block else {
+                    let whole = rows.1 * row;
+                    let source = offsets.iter().map(|&offset| block.frame(offset, whole));
+                    copy(source, rows, row, atoms, frames, frame_bytes);
                     continue;
                 };
-                for (&atom, place) in atoms.iter().zip(frame.chunks_exact_mut(row)) {
-                    let at = (atom as usize).wrapping_sub(first);
-                    if at < rows {
-                        place.copy_from_slice(&source[at * row..(at + 1) * row]);
-                    }
-                }
+                let Some(atoms) = atoms else {
+                    let place = Place { start: rows.0 * row, frame_bytes };
+                    self.stored.read_frames(
+                        file,
+                        index,
+                        (seekable, None),
+                        offsets,
+                        frames,
+                        place,
+                    )?;
+                    continue;
+                };
+                let inside = atoms.iter().map(|&atom| (atom as usize).wrapping_sub(rows.0));
+                let tiles = seekable.tiles(inside);
+                let whole = rows.1 * row;
+                let mut decoded = vec![0; offsets.len() * whole];
+                let place = Place { start: 0, frame_bytes: whole };
+                let part = (&**seekable, Some(&tiles[..]));
+                self.stored.read_frames(file, index, part, offsets, &mut decoded, place)?;
+                copy(decoded.chunks_exact(whole), rows, row, Some(atoms), frames, frame_bytes);
             }
+            Ok(())
+        };
+        let is_opened = blocks.iter().any(|block| matches!(block, BlockBytes::Opened(_)));
+        if is_opened && offsets.len() > TOGETHER && out.len() >= WORTH_THREADS {
+            let parts = offsets.par_chunks(TOGETHER);
+            return threads::run(|| {
+                parts.zip(out.par_chunks_mut(TOGETHER * frame_bytes)).try_for_each(read)
+            });
         }
-        Ok(())
+        read((&offsets, out))
     }
 
-    /// The bytes of a block: in place where it is raw, else decoded, and kept for the next reader
-    /// where `keep` names the group of which only a part is wanted.
+    /// The bytes of a block: in place where it is raw; opened, where its frames can be read alone; else
+    /// decoded. Kept for the next reader where `keep` names the group of which only a part is wanted.
     fn block<'a>(
         &self,
         spec: &FieldSpec,
         file: Mapped<'a>,
         index: usize,
         keep: Option<usize>,
+        part: Option<(usize, usize)>,
         offsets: &[usize],
     ) -> Result<BlockBytes<'a>> {
         let header = &self.stored.all()[index].header;
@@ -153,21 +181,76 @@ impl Field {
             let bytes = self.stored.part(file, index, from, to)?;
             return Ok(BlockBytes::Raw { bytes, from });
         }
-        let lock = || self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = lock().blocks.get(&index) {
-            return Ok(BlockBytes::Decoded(Arc::clone(bytes)));
+        if let Some(bytes) = self.recent.decoded(index) {
+            return Ok(BlockBytes::Decoded { bytes, from: 0 });
+        }
+        let opened = match self.recent.opened(index) {
+            Some(opened) => Some(opened),
+            None => self.stored.open(file, index, &block)?.map(Arc::new),
+        };
+        if let Some(opened) = opened {
+            if keep.is_some() {
+                self.recent.keep_opened(index, &opened);
+            }
+            return match part {
+                Some(part) => self.part(file, index, &block, &opened, part),
+                None => Ok(BlockBytes::Opened(opened)),
+            };
         }
         let mut bytes = vec![0; block.bytes()];
         self.stored.decode(file, index, &block, &mut bytes)?;
         let bytes = Arc::new(bytes);
         if let Some(group) = keep {
-            let mut recent = lock();
-            if recent.group != group {
-                *recent = Recent { group, blocks: HashMap::new() };
-            }
-            recent.blocks.insert(index, Arc::clone(&bytes));
+            self.recent.keep_decoded(group, index, &bytes);
         }
-        Ok(BlockBytes::Decoded(bytes))
+        Ok(BlockBytes::Decoded { bytes, from: 0 })
+    }
+
+    /// Some frames of an opened block, and keeps them.
+    fn part<'a>(
+        &self,
+        file: Mapped<'a>,
+        index: usize,
+        block: &Block,
+        opened: &Seekable,
+        part: (usize, usize),
+    ) -> Result<BlockBytes<'a>> {
+        let frame_bytes = block.rows * block.row_bytes;
+        let first = part.1 * TOGETHER;
+        let from = first * frame_bytes;
+        if let Some(bytes) = self.recent.part(part, index) {
+            return Ok(BlockBytes::Decoded { bytes, from });
+        }
+        let frames: Vec<usize> = (first..block.frames.min(first + TOGETHER)).collect();
+        let mut bytes = vec![0; frames.len() * frame_bytes];
+        let place = Place { start: 0, frame_bytes };
+        self.stored.read_frames(file, index, (opened, None), &frames, &mut bytes, place)?;
+        let bytes = Arc::new(bytes);
+        self.recent.keep_part(part, index, &bytes);
+        Ok(BlockBytes::Decoded { bytes, from })
+    }
+}
+
+/// Copies the rows of a block, `first` and how many, into frames; with `atoms`, those of them.
+fn copy<'a>(
+    source: impl Iterator<Item = &'a [u8]>,
+    (first, rows): (usize, usize),
+    row: usize,
+    atoms: Option<&[u32]>,
+    out: &mut [u8],
+    frame_bytes: usize,
+) {
+    for (source, frame) in source.zip(out.chunks_exact_mut(frame_bytes)) {
+        let Some(atoms) = atoms else {
+            frame[first * row..(first + rows) * row].copy_from_slice(source);
+            continue;
+        };
+        for (&atom, place) in atoms.iter().zip(frame.chunks_exact_mut(row)) {
+            let at = (atom as usize).wrapping_sub(first);
+            if at < rows {
+                place.copy_from_slice(&source[at * row..(at + 1) * row]);
+            }
+        }
     }
 }
 
@@ -176,7 +259,9 @@ impl BlockBytes<'_> {
         let start = offset * frame_bytes;
         match self {
             Self::Raw { bytes, from } => &bytes[start - from..start - from + frame_bytes],
-            Self::Decoded(bytes) => &bytes[start..start + frame_bytes],
+            Self::Decoded { bytes, from } => &bytes[start - from..start - from + frame_bytes],
+            // Its frames are decoded, not copied.
+            Self::Opened(_) => &[],
         }
     }
 }

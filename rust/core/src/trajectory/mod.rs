@@ -10,6 +10,7 @@ mod encode;
 mod frames;
 mod read_ahead;
 mod reader;
+mod recent;
 mod select;
 mod stored;
 mod verify;

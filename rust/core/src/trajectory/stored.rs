@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::codec::{self, Block};
+use crate::codec::{self, Block, Place, Seekable};
 use crate::container::bytes::u64_at;
 use crate::container::{Chunk, RAW, SEGMENT};
 use crate::fs::Content;
@@ -159,6 +159,39 @@ impl StoredChunks {
         }
         codec::decode(codec, &payload, block, out)
             .map_err(|reason| self.damage(file.path(), index, &reason))
+    }
+
+    /// Opens chunk `index`, if its codec lets frames be read alone.
+    pub fn open(&self, file: Mapped<'_>, index: usize, block: &Block) -> Result<Option<Seekable>> {
+        let payload = self.whole(file, index)?;
+        Seekable::open(self.chunks[index].header.codec, &payload, block)
+            .map_err(|reason| self.damage(file.path(), index, &reason))
+    }
+
+    /// Decodes some frames of chunk `index`, which was opened before.
+    pub fn read_frames(
+        &self,
+        file: Mapped<'_>,
+        index: usize,
+        (seekable, tiles): (&Seekable, Option<&[bool]>),
+        frames: &[usize],
+        out: &mut [u8],
+        place: Place,
+    ) -> Result<()> {
+        let payload = self.whole(file, index)?;
+        seekable
+            .read(&payload, frames, tiles, out, place)
+            .map_err(|reason| self.damage(file.path(), index, &reason))
+    }
+
+    /// The payload of a chunk of which a little will be looked at, again and again: in place where it
+    /// can be lent, so that it is neither read nor checked each time.
+    fn whole<'a>(&self, file: Mapped<'a>, index: usize) -> Result<Cow<'a, [u8]>> {
+        let bytes = self.chunks[index].header.stored_bytes as usize;
+        match self.lend(file, index, 0, bytes)? {
+            Some(lent) => Ok(Cow::Borrowed(lent)),
+            None => self.read(file, index, 0, bytes),
+        }
     }
 
     /// Forgets what has been checked.

@@ -1,0 +1,152 @@
+"""How coordinates are coded, side by side with XTC files and with pcodec.
+
+The data is real: trajectories that MDAnalysis ships for its tests. Each is stored and read by one
+thread, as XTC is; pcodec packs the same floats, in the better of two orders.
+
+    python benches/peers/codec.py
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["PROTEINFLEX_NUM_THREADS"] = "1"
+
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+from _compare import medians, table
+from proteinflex_optimization import DataHandler, Trajectory
+
+
+def main() -> None:
+    """Print a table of sizes and one of times."""
+    warnings.simplefilter("ignore")
+    from MDAnalysisTests import datafiles
+
+    directory = Path(tempfile.mkdtemp(prefix="flexopt-bench-"))
+    try:
+        sets = {
+            "XTC, solvated, 10 × 47,681": (datafiles.GRO, datafiles.XTC),
+            "XTC, membrane, 5 × 43,480": (datafiles.GRO_MEMPROT, datafiles.XTC_MEMPROT),
+            "TRR, solvated, 10 × 47,681": (datafiles.GRO, datafiles.TRR),
+            "DCD, flexible, 98 × 3,341": (datafiles.PSF, datafiles.DCD),
+            "DCD, dense, 100 × 3,341": (datafiles.PSF_NAMD_GBIS, datafiles.DCD_NAMD_GBIS),
+        }
+        sizes(directory, sets)
+        times(directory, datafiles.GRO, datafiles.XTC)
+    finally:
+        shutil.rmtree(directory)
+
+
+def sizes(directory: Path, sets: dict[str, tuple[str, str]]) -> None:
+    """Print what each set takes, lossless."""
+    rows = []
+    for name, (topology, trajectory) in sets.items():
+        frames = positions(topology, trajectory)
+        stored = store(DataHandler(directory / "sizes"), frames, name)
+        raw, ours = frames.nbytes, stored.stored_bytes
+        file = Path(trajectory).stat().st_size
+        rows.append(
+            [
+                name,
+                f"{100 * ours / raw:.1f} %",
+                f"{100 * packed(frames) / raw:.1f} %",
+                f"{ours / packed(frames):.2f}",
+                f"{ours / file:.2f}" if trajectory.endswith(".xtc") else "–",
+            ]
+        )
+    columns = ["data, frames × atoms", "ours, of raw", "pcodec, of raw", "÷ pcodec", "÷ XTC file"]
+    print(table("Lossless sizes", columns, rows))
+
+
+def times(directory: Path, topology: str, trajectory: str) -> None:
+    """Print how long storing and reading take, next to XTC."""
+    import MDAnalysis
+
+    universe = MDAnalysis.Universe(topology, trajectory)
+    frames = positions(topology, trajectory)
+    handler = DataHandler(directory / "times")
+    stored = store(handler, frames, "read")
+    order = np.random.default_rng(1).permutation(len(frames))
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        written += 1
+        store(handler, frames, f"written {written}")
+
+    def write_xtc() -> None:
+        with MDAnalysis.Writer(str(directory / "out.xtc"), universe.atoms.n_atoms) as writer:
+            for _ in universe.trajectory:
+                writer.write(universe.atoms)
+
+    def read_xtc() -> None:
+        for _ in universe.trajectory:
+            pass
+
+    def random_xtc() -> None:
+        for index in order:
+            universe.trajectory[index]
+
+    def random() -> None:
+        for index in order:
+            stored[index]
+
+    def first() -> None:
+        with handler.open(stored.key) as opened:
+            opened[len(frames) // 2]
+
+    cases = {
+        "write all (XTC: read and write, less read)": (write, write_xtc),
+        "read all": (lambda: stored.read(), read_xtc),
+        "read each frame, in random order": (random, random_xtc),
+        "open and read one frame": (first, lambda: universe.trajectory[order[0]]),
+    }
+    rows = []
+    for name, (ours, theirs) in cases.items():
+        seconds = medians({"ours": ours, "xtc": theirs, "read": read_xtc})
+        xtc = seconds["xtc"] - (seconds["read"] if ours is write else 0.0)
+        rows.append(
+            [
+                name,
+                f"{1e3 * seconds['ours']:.2f} ms",
+                f"{1e3 * xtc:.2f} ms",
+                f"{xtc / seconds['ours']:.1f}",
+            ]
+        )
+    columns = ["10 frames of 47,681 atoms", "ours", "XTC by MDAnalysis", "times as fast"]
+    print(table("Speed, one thread", columns, rows))
+
+
+def positions(topology: str, trajectory: str) -> np.ndarray:
+    """All frames of a trajectory."""
+    import MDAnalysis
+
+    universe = MDAnalysis.Universe(topology, trajectory)
+    return np.array([universe.atoms.positions for _ in universe.trajectory])
+
+
+def store(handler: DataHandler, frames: np.ndarray, name: str) -> Trajectory:
+    """Store frames, and check that they come back bit by bit."""
+    stored = handler.open(handler.store_trajectory({"frames": frames}, name))
+    if not name.startswith("written"):
+        assert stored.read().tobytes() == frames.tobytes()
+    return stored
+
+
+def packed(frames: np.ndarray) -> int:
+    """Bytes that pcodec takes, in time or all x, then all y, then all z."""
+    from pcodec import ChunkConfig, standalone
+
+    orders = [(1, 2, 0), (2, 0, 1)]
+    arranged = [np.ascontiguousarray(frames.transpose(order)).ravel() for order in orders]
+    config = ChunkConfig(compression_level=8)
+    return min(len(standalone.simple_compress(floats, config)) for floats in arranged)
+
+
+if __name__ == "__main__":
+    main()

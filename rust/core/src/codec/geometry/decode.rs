@@ -1,0 +1,422 @@
+//! Reading frames: any of them, and any tile of atoms in them.
+
+use std::sync::OnceLock;
+
+use super::bits::{PADDING, bias, word};
+use super::constraint::{Choice, Kind, Rule, Settle, Turn, place};
+use super::lanes::{LANES, Lanes, Vector, load, three};
+use super::model::{Model, Placement, TILE};
+use super::numbers::{self, FARTHEST, Numbers};
+use super::single::{Plan, Single};
+use super::widest::{Job, widest};
+use crate::codec::grid::Grid;
+
+/// Bytes of the three coordinates of an atom.
+pub const ROW: usize = 12;
+/// Frames that are faster decoded one by one than together.
+const ALONE: usize = 2;
+
+/// An atom, ready to be decoded.
+#[derive(Debug)]
+pub struct Atom {
+    pub kind: Kind,
+    /// The atoms it is placed from, in its tile.
+    pub near: [u8; 3],
+    pub widths: [u8; 3],
+    /// Where its bits are in each frame.
+    pub bit: u32,
+    pub coefficients: [f32; 3],
+    pub square: f32,
+    pub product: f32,
+}
+
+/// A model that has been read and checked, and where the frames are.
+#[derive(Debug)]
+pub struct Decoder {
+    atoms: Vec<Atom>,
+    centres: Vec<[f32; 3]>,
+    frames: usize,
+    streams: Streams,
+    /// How single frames are decoded, once one was.
+    plan: OnceLock<Plan>,
+}
+
+/// Where each tile of each frame begins.
+#[derive(Debug)]
+enum Streams {
+    /// Frames of equal length, in which every atom has its bit.
+    Equal(usize),
+    /// Tile after tile, frame after frame.
+    Listed(Vec<u32>),
+}
+
+/// Where rows of decoded frames go.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The byte of the first row of the first frame.
+    pub start: usize,
+    /// Bytes from one frame to the next.
+    pub frame_bytes: usize,
+}
+
+impl Decoder {
+    /// Reads the model of frames on a grid at the beginning of `bytes`; answers it with what follows,
+    /// the streams.
+    pub fn of_grid(bytes: &[u8], frames: usize, rows: usize) -> Result<(Self, &[u8]), String> {
+        let (model, streams) = model(bytes, rows, Numbers::Grid)?;
+        let frame_bytes = model.frame_bytes();
+        if streams.len() != frames * frame_bytes + PADDING {
+            return Err("it does not have the bytes that its model needs".into());
+        }
+        Ok((Self::new(model, frames, Streams::Equal(frame_bytes)), streams))
+    }
+
+    /// The same of frames of floats.
+    pub fn of_floats(bytes: &[u8], frames: usize, rows: usize) -> Result<(Self, &[u8]), String> {
+        let (model, rest) = model(bytes, rows, Numbers::Floats)?;
+        let tiles = model.centres.len();
+        let (lengths, streams) =
+            rest.split_at_checked(2 * tiles * frames).ok_or("its lengths are cut short")?;
+        let mut starts = Vec::with_capacity(tiles * frames);
+        let mut start = 0u32;
+        for length in lengths.chunks_exact(2) {
+            starts.push(start);
+            start = start.saturating_add(u32::from(u16::from_le_bytes([length[0], length[1]])));
+        }
+        if streams.len() as u64 != u64::from(start) + PADDING as u64 {
+            return Err("it does not have the bytes that its frames need".into());
+        }
+        Ok((Self::new(model, frames, Streams::Listed(starts)), streams))
+    }
+
+    fn new(model: Model, frames: usize, streams: Streams) -> Self {
+        let mut bit = 0;
+        let atom = |(index, placement): (usize, &Placement)| {
+            let (square, product) = placement.square_and_product();
+            let atom = Atom {
+                kind: placement.kind,
+                near: placement.back.map(|back| (index % TILE) as u8 - back),
+                widths: placement.widths,
+                bit,
+                coefficients: placement.coefficients,
+                square,
+                product,
+            };
+            if matches!(streams, Streams::Equal(_)) {
+                bit += placement.bits();
+            }
+            atom
+        };
+        let atoms = model.placements.iter().enumerate().map(atom).collect();
+        Self { atoms, centres: model.centres, frames, streams, plan: OnceLock::new() }
+    }
+
+    /// Where a tile of a frame begins.
+    fn start(&self, frame: usize, tile: usize) -> usize {
+        match &self.streams {
+            Streams::Equal(frame_bytes) => frame * frame_bytes,
+            Streams::Listed(starts) => starts[frame * self.centres.len() + tile] as usize,
+        }
+    }
+
+    /// Bytes that it takes in memory.
+    pub fn memory(&self) -> usize {
+        self.atoms.len() * size_of::<Atom>()
+    }
+
+    /// Decodes some frames, on a grid where they are, in the order they are named, one after the other in `out`; of each the
+    /// tiles that are wanted, the others are left as they are.
+    pub fn read(
+        &self,
+        streams: &[u8],
+        grid: Option<Grid>,
+        frames: &[usize],
+        is_wanted: impl Fn(usize) -> bool,
+        out: &mut [u8],
+        place: Place,
+    ) -> Result<(), String> {
+        let is_whole = || (0..self.centres.len()).all(&is_wanted);
+        if let (Some(grid), Streams::Equal(_)) = (grid, &self.streams)
+            && frames.len() <= ALONE
+            && frames.iter().all(|&frame| frame < self.frames)
+            && is_whole()
+        {
+            let mut points = vec![[0.0; 3]; self.atoms.len()];
+            for (index, &frame) in frames.iter().enumerate() {
+                let start = place.start + index * place.frame_bytes;
+                widest(Single {
+                    plan: self.plan.get_or_init(|| Plan::of(&self.atoms)),
+                    atoms: &self.atoms,
+                    centres: &self.centres,
+                    grid,
+                    stream: &streams[self.start(frame, 0)..],
+                    points: &mut points,
+                    out: out.get_mut(start..).unwrap_or_default(),
+                });
+            }
+            return Ok(());
+        }
+        self.read_by(|group| widest(group), streams, grid, (frames, is_wanted), out, place)
+    }
+
+    fn read_by(
+        &self,
+        decode: impl Fn(Group<'_>),
+        streams: &[u8],
+        grid: Option<Grid>,
+        (frames, is_wanted): (&[usize], impl Fn(usize) -> bool),
+        out: &mut [u8],
+        place: Place,
+    ) -> Result<(), String> {
+        if frames.iter().any(|&frame| frame >= self.frames) {
+            return Err("a frame was asked for that is not there".into());
+        }
+        for (tile, (atoms, centre)) in self.atoms.chunks(TILE).zip(&self.centres).enumerate() {
+            if !is_wanted(tile) {
+                continue;
+            }
+            let mut points = [[Lanes::all(0.0); 3]; TILE];
+            let first = place.start + tile * TILE * ROW;
+            for (group, frames) in frames.chunks(LANES).enumerate() {
+                let last = frames[frames.len() - 1];
+                decode(Group {
+                    atoms,
+                    centre,
+                    grid,
+                    streams: std::array::from_fn(|lane| {
+                        let frame = frames.get(lane).copied().unwrap_or(last);
+                        &streams[self.start(frame, tile)..]
+                    }),
+                    points: &mut points,
+                    out: &mut *out,
+                    starts: std::array::from_fn(|lane| {
+                        first + (group * LANES + lane) * place.frame_bytes
+                    }),
+                    count: frames.len(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A tile in up to eight frames.
+struct Group<'a> {
+    atoms: &'a [Atom],
+    centre: &'a [f32; 3],
+    grid: Option<Grid>,
+    /// The bits of each frame.
+    streams: [&'a [u8]; LANES],
+    /// The atoms that have been decoded, in grid units.
+    points: &'a mut [[Lanes; 3]; TILE],
+    out: &'a mut [u8],
+    /// Where the tile begins in each frame of `out`.
+    starts: [usize; LANES],
+    /// How many frames are wanted; the lanes beyond repeat the last one.
+    count: usize,
+}
+
+impl Job for Group<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        match self.grid {
+            None => self.decode_floats::<V>(),
+            Some(Grid::Divided(scale)) => {
+                let scale = V::all(scale as f32);
+                self.decode::<V>(
+                    #[inline(always)]
+                    |k| k.over(scale),
+                );
+            }
+            Some(Grid::Multiplied(scale)) => {
+                let step = V::all(1.0 / scale as f32);
+                self.decode::<V>(
+                    #[inline(always)]
+                    |k| k.times(step),
+                );
+            }
+            Some(Grid::MultipliedThenTen(scale)) => {
+                let (step, ten) = (V::all(1.0 / scale as f32), V::all(10.0));
+                self.decode::<V>(
+                    #[inline(always)]
+                    |k| k.times(step).times(ten),
+                );
+            }
+            Some(Grid::Rounded(spacing)) => self.decode::<V>(
+                #[inline(always)]
+                |k| k.times_wide(spacing),
+            ),
+        }
+    }
+}
+
+impl Group<'_> {
+    #[inline(always)]
+    fn decode<V: Vector>(self, float: impl Fn(V) -> V) {
+        let centre = self.middle::<V>();
+        for (index, atom) in self.atoms.iter().enumerate().take(TILE) {
+            let near = self.near(atom, &centre);
+            let words = self.words::<V>(&[atom.bit; LANES]);
+            let widths = three(
+                #[inline(always)]
+                |i| u32::from(atom.widths[i]),
+            );
+            let shifts = [0, widths[0], widths[0] + widths[1]];
+            let choice = choice::<V>(words, shifts[2] + widths[2]);
+            let mut restore = RestoreGrid::<V> { words, shifts, widths };
+            let point = place(atom.kind, &near, &atom.rule(), &choice, &mut restore);
+            self.points[index] = [point[0].lanes(), point[1].lanes(), point[2].lanes()];
+            let rows = V::rows([float(point[0]), float(point[1]), float(point[2])]);
+            write(self.out, &self.starts, self.count, index, &rows);
+        }
+    }
+
+    #[inline(always)]
+    fn decode_floats<V: Vector>(self) {
+        let centre = self.middle::<V>();
+        let mut bits = [0; LANES];
+        for (index, atom) in self.atoms.iter().enumerate().take(TILE) {
+            let near = self.near(atom, &centre);
+            let choice_bits = atom.kind.choice_bits();
+            let choice = choice::<V>(self.words::<V>(&bits), 0);
+            for lane in 0..LANES {
+                bits[lane] += choice_bits;
+            }
+            let mut restore = RestoreFloats { atom, streams: &self.streams, bits: &mut bits };
+            let point = place(atom.kind, &near, &atom.rule(), &choice, &mut restore);
+            self.points[index] = [point[0].lanes(), point[1].lanes(), point[2].lanes()];
+            write(self.out, &self.starts, self.count, index, &V::rows(point));
+        }
+    }
+
+    #[inline(always)]
+    fn middle<V: Vector>(&self) -> [V; 3] {
+        three(
+            #[inline(always)]
+            |i| V::all(self.centre[i]),
+        )
+    }
+
+    /// What an atom is placed from.
+    #[inline(always)]
+    fn near<V: Vector>(&self, atom: &Atom, centre: &[V; 3]) -> [[V; 3]; 3] {
+        match atom.kind {
+            Kind::Free => [*centre; 3],
+            _ => three(
+                #[inline(always)]
+                |i| load(&self.points[usize::from(atom.near[i])]),
+            ),
+        }
+    }
+
+    /// The next bits of each frame.
+    #[inline(always)]
+    fn words<V: Vector>(&self, bits: &[u32; LANES]) -> V::Words {
+        let mut words = [0; LANES];
+        for lane in 0..LANES {
+            words[lane] = word(self.streams[lane], bits[lane]);
+        }
+        V::words(words)
+    }
+}
+
+impl Atom {
+    #[inline(always)]
+    fn rule<V: Vector>(&self) -> Rule<V> {
+        Rule {
+            coefficients: three(
+                #[inline(always)]
+                |i| V::all(self.coefficients[i]),
+            ),
+            square: V::all(self.square),
+            product: V::all(self.product),
+        }
+    }
+}
+
+/// What each frame says besides its numbers; it does not matter for kinds that say nothing.
+#[inline(always)]
+fn choice<V: Vector>(words: V::Words, bit: u32) -> Choice<V> {
+    Choice {
+        side: V::field(words, bit, 1, 0).above(V::all(0.0)),
+        axis: V::field(words, bit + 1, 2, 0),
+    }
+}
+
+#[inline(always)]
+fn write(
+    out: &mut [u8],
+    starts: &[usize; LANES],
+    count: usize,
+    index: usize,
+    rows: &[[f32; 4]; LANES],
+) {
+    for lane in 0..LANES.min(count) {
+        let start = starts[lane] + index * ROW;
+        if let Some(row) = out.get_mut(start..start + ROW) {
+            for i in 0..3 {
+                row[4 * i..4 * i + 4].copy_from_slice(&rows[lane][i].to_le_bytes());
+            }
+        }
+    }
+}
+
+/// Answers with what is predicted and what was noted.
+struct RestoreGrid<V: Vector> {
+    words: V::Words,
+    shifts: [u32; 3],
+    widths: [u32; 3],
+}
+
+impl<V: Vector> Settle<V> for RestoreGrid<V> {
+    #[inline(always)]
+    fn settle(&mut self, slot: usize, _: &Turn<V>, _: usize, predicted: V) -> V {
+        let width = self.widths[slot];
+        predicted.rounded().plus(V::field(self.words, self.shifts[slot], width, bias(width)))
+    }
+}
+
+/// The same for floats.
+struct RestoreFloats<'a> {
+    atom: &'a Atom,
+    streams: &'a [&'a [u8]; LANES],
+    bits: &'a mut [u32; LANES],
+}
+
+impl<V: Vector> Settle<V> for RestoreFloats<'_> {
+    #[inline(always)]
+    fn settle(&mut self, slot: usize, _: &Turn<V>, _: usize, predicted: V) -> V {
+        let level = u32::from(self.atom.widths[slot]);
+        let is_free = self.atom.kind == Kind::Free;
+        let mut lanes = predicted.inside(FARTHEST).lanes();
+        for lane in 0..LANES {
+            let p = lanes.0[lane];
+            let width = numbers::width_of(level, p, is_free);
+            let rest = numbers::signed(word(self.streams[lane], self.bits[lane]), width);
+            self.bits[lane] += width;
+            lanes.0[lane] = numbers::unordered(numbers::ordered(p).wrapping_add(rest));
+        }
+        V::load(&lanes)
+    }
+}
+
+/// The model at the beginning of `bytes`, and what follows it.
+fn model(bytes: &[u8], rows: usize, numbers: Numbers) -> Result<(Model, &[u8]), String> {
+    let (length, rest) = bytes.split_first_chunk::<4>().ok_or("it is too short")?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let (packed, rest) = rest.split_at_checked(length).ok_or("its model is cut short")?;
+    Ok((Model::parse(packed, rows, numbers)?, rest))
+}
+
+#[cfg(test)]
+impl Decoder {
+    /// Decodes all frames in portable code.
+    pub fn read_portably(&self, streams: &[u8], grid: Option<Grid>, out: &mut [u8]) {
+        let frames: Vec<usize> = (0..self.frames).collect();
+        let place = Place { start: 0, frame_bytes: self.atoms.len() * ROW };
+        let decode = |group: Group<'_>| group.run::<Lanes>();
+        self.read_by(decode, streams, grid, (&frames, |_| true), out, place).unwrap();
+    }
+}

@@ -1,0 +1,34 @@
+//! Coordinates of molecules, coded by the shape of the molecules.
+//!
+//! A frame of atoms is mostly known from some of it: an atom has its place among its neighbours
+//! (`template`), often at a fixed distance from them (`constraint`). What is left of each coordinate is a
+//! few bits, whether it is on a decimal grid or a float of full precision (`numbers`), and they are where
+//! they can be found (`bits`), so any frame can be read alone, and any tile of 256 atoms in it. `fit`
+//! finds how each atom is placed best, `model` stores that, `tile` holds what is being encoded, `decode`
+//! reads frames, eight at a time, one in each of the `lanes`, and `single` reads one.
+//! The mathematics and what it is taken from are in `docs/codec.md`.
+
+#![expect(
+    clippy::needless_range_loop,
+    reason = "lanes and axes are counted in step in several arrays"
+)]
+
+mod bits;
+mod constraint;
+mod decode;
+mod encode;
+mod fit;
+mod lanes;
+mod model;
+mod numbers;
+mod single;
+mod template;
+mod tile;
+mod widest;
+
+pub use decode::{Decoder, Place};
+pub use encode::Encoder;
+pub use model::TILE;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! The widest vectors that the machine has.
+//!
+//! The one place of the codec with `unsafe`. [`Avx2`] is only ever used by code that runs inside
+//! [`with_avx2`], for nothing outside this file can name it; and that runs only where the machine was
+//! asked whether it has AVX2. Each operation rounds as the one of [`Lanes`] does; a test compares them.
+
+use super::lanes::{Lanes, Vector};
+
+/// Work that is done with vectors. `run` and all that it calls must be inlined always, to be compiled
+/// for the vectors that it is run with.
+pub trait Job {
+    /// What comes of it.
+    type Output;
+    /// Does it.
+    fn run<V: Vector>(self) -> Self::Output;
+}
+
+/// Does a job with the widest vectors.
+#[inline]
+pub fn widest<J: Job>(job: J) -> J::Output {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the instructions that the function may use are there, as was just checked.
+        return unsafe { with_avx2(job) };
+    }
+    job.run::<Lanes>()
+}
+
+#[cfg(target_arch = "x86_64")]
+use avx2::with_avx2;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::*;
+
+    use super::Job;
+    use crate::codec::geometry::lanes::{LANES, Lanes, Vector};
+
+    #[target_feature(enable = "avx2")]
+    pub fn with_avx2<J: Job>(job: J) -> J::Output {
+        job.run::<Avx2>()
+    }
+
+    /// Eight floats in a register.
+    #[derive(Clone, Copy)]
+    struct Avx2(__m256);
+
+    /// Calls an instruction.
+    macro_rules! avx2 {
+        ($call:expr) => {
+            // SAFETY: this type exists only inside `with_avx2` (see the top of the file), so the
+            // machine has the instruction; and it touches no memory but what a reference gives.
+            unsafe { $call }
+        };
+    }
+
+    impl Vector for Avx2 {
+        type Mask = __m256;
+        type Words = [__m256i; 2];
+
+        #[inline(always)]
+        fn load(lanes: &Lanes) -> Self {
+            Self(avx2!(_mm256_load_ps(lanes.0.as_ptr())))
+        }
+
+        #[inline(always)]
+        fn lanes(self) -> Lanes {
+            let mut lanes = Lanes([0.0; LANES]);
+            avx2!(_mm256_store_ps(lanes.0.as_mut_ptr(), self.0));
+            lanes
+        }
+
+        #[inline(always)]
+        fn all(value: f32) -> Self {
+            Self(avx2!(_mm256_set1_ps(value)))
+        }
+
+        #[inline(always)]
+        fn plus(self, other: Self) -> Self {
+            Self(avx2!(_mm256_add_ps(self.0, other.0)))
+        }
+
+        #[inline(always)]
+        fn minus(self, other: Self) -> Self {
+            Self(avx2!(_mm256_sub_ps(self.0, other.0)))
+        }
+
+        #[inline(always)]
+        fn times(self, other: Self) -> Self {
+            Self(avx2!(_mm256_mul_ps(self.0, other.0)))
+        }
+
+        #[inline(always)]
+        fn over(self, other: Self) -> Self {
+            Self(avx2!(_mm256_div_ps(self.0, other.0)))
+        }
+
+        #[inline(always)]
+        fn max(self, other: Self) -> Self {
+            Self(avx2!(_mm256_max_ps(self.0, other.0)))
+        }
+
+        #[inline(always)]
+        fn min(self, other: Self) -> Self {
+            Self(avx2!(_mm256_min_ps(self.0, other.0)))
+        }
+
+        #[inline(always)]
+        fn sqrt(self) -> Self {
+            Self(avx2!(_mm256_sqrt_ps(self.0)))
+        }
+
+        #[inline(always)]
+        fn abs(self) -> Self {
+            Self(avx2!(_mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0)))
+        }
+
+        #[inline(always)]
+        fn above(self, other: Self) -> __m256 {
+            avx2!(_mm256_cmp_ps::<_CMP_GT_OQ>(self.0, other.0))
+        }
+
+        #[inline(always)]
+        fn select(self, mask: __m256, other: Self) -> Self {
+            Self(avx2!(_mm256_blendv_ps(other.0, self.0, mask)))
+        }
+
+        #[inline(always)]
+        fn turned(self, mask: __m256) -> Self {
+            Self(avx2!(_mm256_xor_ps(self.0, _mm256_and_ps(mask, _mm256_set1_ps(-0.0)))))
+        }
+
+        #[inline(always)]
+        fn differ(one: __m256, other: __m256) -> __m256 {
+            avx2!(_mm256_xor_ps(one, other))
+        }
+
+        #[inline(always)]
+        fn words(words: [u64; LANES]) -> Self::Words {
+            let [a, b, c, d, e, f, g, h] = words;
+            avx2!([
+                _mm256_set_epi64x(d as i64, c as i64, b as i64, a as i64),
+                _mm256_set_epi64x(h as i64, g as i64, f as i64, e as i64),
+            ])
+        }
+
+        #[inline(always)]
+        fn field(words: Self::Words, shift: u32, width: u32, bias: i32) -> Self {
+            avx2!({
+                let count = _mm_cvtsi32_si128(shift as i32);
+                let mask = _mm256_set1_epi64x((1i64 << width) - 1);
+                let low = _mm256_and_si256(_mm256_srl_epi64(words[0], count), mask);
+                let high = _mm256_and_si256(_mm256_srl_epi64(words[1], count), mask);
+                let (low, high) = (_mm256_castsi256_ps(low), _mm256_castsi256_ps(high));
+                // The lower halves of all eight, which the shuffle leaves in the order 0 1 4 5 2 3 6 7.
+                let halves = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(low, high));
+                let ordered = _mm256_permute4x64_pd::<0b11_01_10_00>(halves);
+                let numbers =
+                    _mm256_sub_epi32(_mm256_castpd_si256(ordered), _mm256_set1_epi32(bias));
+                Self(_mm256_cvtepi32_ps(numbers))
+            })
+        }
+
+        #[inline(always)]
+        fn times_wide(self, factor: f64) -> Self {
+            avx2!({
+                let factor = _mm256_set1_pd(factor);
+                let low = _mm256_cvtps_pd(_mm256_castps256_ps128(self.0));
+                let high = _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(self.0));
+                let low = _mm256_cvtpd_ps(_mm256_mul_pd(low, factor));
+                let high = _mm256_cvtpd_ps(_mm256_mul_pd(high, factor));
+                Self(_mm256_set_m128(high, low))
+            })
+        }
+
+        #[inline(always)]
+        fn rows(point: [Self; 3]) -> [[f32; 4]; LANES] {
+            avx2!({
+                let [Self(x), Self(y), Self(z)] = point;
+                let (xy_low, xy_high) = (_mm256_unpacklo_ps(x, y), _mm256_unpackhi_ps(x, y));
+                let (z_low, z_high) = (_mm256_unpacklo_ps(z, z), _mm256_unpackhi_ps(z, z));
+                let quads = [
+                    _mm256_shuffle_ps::<0b01_00_01_00>(xy_low, z_low),
+                    _mm256_shuffle_ps::<0b11_10_11_10>(xy_low, z_low),
+                    _mm256_shuffle_ps::<0b01_00_01_00>(xy_high, z_high),
+                    _mm256_shuffle_ps::<0b11_10_11_10>(xy_high, z_high),
+                ];
+                let mut rows = [[0.0; 4]; LANES];
+                for lane in 0..4 {
+                    let quad = quads[lane];
+                    _mm_storeu_ps(rows[lane].as_mut_ptr(), _mm256_castps256_ps128(quad));
+                    _mm_storeu_ps(rows[lane + 4].as_mut_ptr(), _mm256_extractf128_ps::<1>(quad));
+                }
+                rows
+            })
+        }
+    }
+}

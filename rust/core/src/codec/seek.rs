@@ -1,0 +1,181 @@
+//! Blocks of coordinates of which any frame, and any tile of atoms in it, can be read alone.
+
+use std::ops::Range;
+
+use super::geometry::{Decoder, Encoder, Place};
+use super::grid::{Grid, Header};
+use super::layout::Shape;
+use super::{Block, Element, FLOATS, GEOMETRY, Options};
+use crate::container::bytes::u32_at;
+
+/// Coordinates of an atom.
+const COMPONENTS: usize = 3;
+/// Bytes of a float.
+const FLOAT: usize = 4;
+/// How much larger than by packing a block may be, as it can be read frame by frame.
+const WORTH: f64 = 1.05;
+/// Zstd's level for models.
+const LEVEL: i32 = 3;
+/// The level for archives.
+const ARCHIVE_LEVEL: i32 = 19;
+
+/// Encodes floats bit by bit, where that takes less than the `packed` bytes that each would take
+/// otherwise.
+pub fn encode_floats(
+    floats: &[f32],
+    shape: Shape,
+    options: &Options,
+    packed: f64,
+) -> Option<Vec<u8>> {
+    if shape.components != COMPONENTS {
+        return None;
+    }
+    let encoder = Encoder::of_floats(floats, shape.rows, level(options))?;
+    let mut payload = Vec::new();
+    encoder.write_floats(&mut payload);
+    is_worth(payload.len(), floats.len(), options, packed).then_some(payload)
+}
+
+fn level(options: &Options) -> i32 {
+    if options.small { ARCHIVE_LEVEL } else { LEVEL }
+}
+
+fn is_worth(bytes: usize, numbers: usize, options: &Options, packed: f64) -> bool {
+    let worth = if options.small { 1.0 } else { WORTH };
+    bytes as f64 <= packed * numbers as f64 * worth
+}
+
+/// Encodes integers on a grid after the `header` of their payload, where that takes less than the
+/// `packed` bytes that each number would take otherwise.
+pub fn encode(
+    header: &[u8],
+    integers: &[i32],
+    shape: Shape,
+    options: &Options,
+    packed: f64,
+) -> Option<Vec<u8>> {
+    if shape.components != COMPONENTS {
+        return None;
+    }
+    let encoder = Encoder::of_grid(integers, shape.rows, level(options))?;
+    if !is_worth(encoder.grid_bytes(), integers.len(), options, packed) {
+        return None;
+    }
+    let mut payload = Vec::with_capacity(header.len() + encoder.grid_bytes());
+    payload.extend(header);
+    encoder.write_grid(&mut payload);
+    Some(payload)
+}
+
+/// A block that has been opened: its model has been read and checked.
+#[derive(Debug)]
+pub struct Seekable {
+    decoder: Decoder,
+    /// What the floats are on, if on any.
+    grid: Option<Grid>,
+    shape: Shape,
+    /// Where the floats are that are not on the grid: in the frames, and which.
+    exceptions: Vec<(u32, [u8; FLOAT])>,
+    /// Where the frames are in the payload.
+    streams: Range<usize>,
+}
+
+impl Seekable {
+    /// Opens a block, if its codec lets frames be read alone.
+    pub fn open(codec: u8, payload: &[u8], block: &Block) -> Result<Option<Self>, String> {
+        let shape = || block.shape(Element::F32);
+        match (codec, block.element) {
+            (GEOMETRY, Some(Element::F32)) => Self::on_grid(payload, shape()).map(Some),
+            (FLOATS, Some(Element::F32)) => Self::of_floats(payload, shape()).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn of_floats(payload: &[u8], shape: Shape) -> Result<Self, String> {
+        check(shape)?;
+        let (decoder, streams) = Decoder::of_floats(payload, shape.frames, shape.rows)?;
+        let streams = payload.len() - streams.len()..payload.len();
+        Ok(Self { decoder, grid: None, shape, exceptions: Vec::new(), streams })
+    }
+
+    pub(super) fn on_grid(payload: &[u8], shape: Shape) -> Result<Self, String> {
+        check(shape)?;
+        let header = Header::parse(payload, FLOAT)?;
+        let positions = header.positions.chunks_exact(4).map(|position| u32_at(position, 0));
+        let values = header.exceptions.chunks_exact(FLOAT);
+        let exceptions: Vec<(u32, [u8; FLOAT])> =
+            positions.zip(values).map(|(p, value)| (p, u32_at(value, 0).to_le_bytes())).collect();
+        let is_sorted = exceptions.is_sorted_by(|(first, _), (second, _)| first < second);
+        if !is_sorted || exceptions.last().is_some_and(|&(last, _)| last as usize >= shape.len()) {
+            return Err("an exception lies outside or out of order".into());
+        }
+        let (decoder, streams) = Decoder::of_grid(header.rest, shape.frames, shape.rows)?;
+        let streams = payload.len() - streams.len()..payload.len();
+        Ok(Self { decoder, grid: Some(header.grid), shape, exceptions, streams })
+    }
+
+    /// Bytes that it takes in memory.
+    pub fn memory(&self) -> usize {
+        self.decoder.memory() + self.exceptions.len() * size_of::<(u32, [u8; FLOAT])>()
+    }
+
+    /// Which tiles these rows are in.
+    pub fn tiles(&self, rows: impl Iterator<Item = usize>) -> Vec<bool> {
+        let mut wanted = vec![false; self.shape.rows.div_ceil(super::geometry::TILE)];
+        for row in rows {
+            if let Some(tile) = wanted.get_mut(row / super::geometry::TILE) {
+                *tile = true;
+            }
+        }
+        wanted
+    }
+
+    /// Decodes some frames, in the order they are named, from the same payload. With `tiles`, only
+    /// the rows of these are sure to be written.
+    pub fn read(
+        &self,
+        payload: &[u8],
+        frames: &[usize],
+        tiles: Option<&[bool]>,
+        out: &mut [u8],
+        place: Place,
+    ) -> Result<(), String> {
+        let streams = payload.get(self.streams.clone()).ok_or("it is too short")?;
+        let is_wanted = |tile: usize| tiles.is_none_or(|tiles| tiles.get(tile) == Some(&true));
+        self.decoder.read(streams, self.grid, frames, is_wanted, out, place)?;
+        if self.exceptions.is_empty() {
+            return Ok(());
+        }
+        let width = self.shape.rows * COMPONENTS;
+        for (index, &frame) in frames.iter().enumerate() {
+            let numbers = frame * width..(frame + 1) * width;
+            let from = self.exceptions.partition_point(|&(p, _)| (p as usize) < numbers.start);
+            for &(position, value) in &self.exceptions[from..] {
+                if position as usize >= numbers.end {
+                    break;
+                }
+                let number = position as usize - numbers.start;
+                let start = place.start + index * place.frame_bytes + number * FLOAT;
+                out.get_mut(start..start + FLOAT)
+                    .ok_or("there is no place for an exception")?
+                    .copy_from_slice(&value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Decodes all frames.
+    pub(super) fn read_all(&self, payload: &[u8], out: &mut [u8]) -> Result<(), String> {
+        let frames: Vec<usize> = (0..self.shape.frames).collect();
+        let frame_bytes = self.shape.rows * COMPONENTS * FLOAT;
+        self.read(payload, &frames, None, out, Place { start: 0, frame_bytes })
+    }
+}
+
+fn check(shape: Shape) -> Result<(), String> {
+    if shape.components == COMPONENTS {
+        Ok(())
+    } else {
+        Err("its rows are not three coordinates".into())
+    }
+}
