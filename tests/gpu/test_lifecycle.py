@@ -40,6 +40,29 @@ def test_a_fork_in_the_middle_of_a_question_harms_neither(machine, forks):
     assert (process.returncode, out) == (0, "done\n"), err
 
 
+@pytest.mark.parametrize(("hang", "least", "most"), [(0.6, 0.2, 5), (20, 0.9, 8)])
+def test_a_fork_waits_for_a_question_and_not_for_ever(machine, hang, least, most):
+    machine.path.write_text(f"sleep.nvmlDeviceGetCount_v2 = {hang}\n" + machine.path.read_text())
+    script = """
+import os, threading, time
+from proteinflex_optimization import GPUManager
+def ask():
+    try: GPUManager().get_available_gpus()
+    except Exception: pass
+asking = threading.Thread(target=ask, daemon=True)
+asking.start()
+time.sleep(0.2)
+start = time.monotonic()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+print(time.monotonic() - start, flush=True)
+os.waitpid(child, 0)
+os._exit(0)
+"""
+    assert least < float(machine.run(script)) < most
+
+
 def test_after_a_fork_the_driver_is_used_anew(machine):
     """NVML answers nobody but the process that initialised it."""
     script = """

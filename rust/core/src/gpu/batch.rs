@@ -69,8 +69,13 @@ impl Sizer {
     /// The largest batch that fits on each single one of them; 0 where no item does, unless that is
     /// so everywhere. A task that fits only on all of them together runs one batch everywhere.
     fn batches(&self, manager: &Manager, shape: Shape) -> Result<Vec<u64>> {
-        let mut batches = Vec::with_capacity(self.rooms.len());
-        for room in &self.rooms {
+        let mut batches: Vec<u64> = Vec::with_capacity(self.rooms.len());
+        for (place, room) in self.rooms.iter().enumerate() {
+            let is_alike = |other: &Room| other.gpu == room.gpu && other.free == room.free;
+            if let Some(known) = self.rooms[..place].iter().position(is_alike) {
+                batches.push(batches[known]);
+                continue;
+            }
             match self.batch_in(manager, shape, room) {
                 Err(Error::InsufficientGpuMemory(_)) => batches.push(0),
                 batch => batches.push(batch?),

@@ -103,13 +103,33 @@ impl Model {
     /// The MiB that must be free for a batch: the most that it may need, and where that is known to
     /// within less than `margin` (relative to the whole), the rest of the margin.
     pub fn need(&self, shape: &Shape, margin: f64) -> f64 {
-        let most = self.laws.most(&shape.terms(), self.error);
-        most * ((1.0 - self.error) / (1.0 - margin)).max(1.0)
+        match self.laws.worst(&shape.terms(), self.error) {
+            Some(law) => law.says(&shape.terms()) * self.rest_of(margin),
+            None => f64::INFINITY,
+        }
+    }
+
+    fn rest_of(&self, margin: f64) -> f64 {
+        ((1.0 - self.error) / (1.0 - margin)).max(1.0)
     }
 
     /// The largest batch of at most `most` items that fits into `free` MiB. May be 0.
     pub fn largest_batch(&self, shape: Shape, free: f64, margin: f64, most: u64) -> u64 {
-        largest(most, |batch| self.need(&Shape { batch, ..shape }, margin) <= free)
+        let free = free / self.rest_of(margin);
+        let mut batch = most;
+        while batch > 0 {
+            let terms = Shape { batch, ..shape }.terms();
+            let Some(law) = self.laws.worst(&terms, self.error) else { return 0 };
+            let need = law.says(&terms);
+            if need <= free {
+                return batch;
+            }
+            // No batch fits that doesn't by this law, so the next one to try is the largest that does.
+            let item = (need - law.fixed()) / batch as f64;
+            let fitting = ((free - law.fixed()) / item).max(0.0) as u64;
+            batch = fitting.min(batch - 1);
+        }
+        0
     }
 
     /// The longest item of which `shape.batch` fit into `free` MiB, at most `most` residues.

@@ -5,11 +5,29 @@
 //! are a convex set, and the most that any of them says of another batch is a linear program of as
 //! many unknowns as there are terms.
 
-use microlp::{ComparisonOp, LinearExpr, OptimizationDirection, Problem, SolveOutcome, Variable};
+use microlp::{
+    ComparisonOp, LinearExpr, OptimizationDirection, Problem, Solution, SolveOutcome, Variable,
+};
 
 /// Terms of a law.
 pub const TERMS: usize = 4;
 type Row = [f64; TERMS];
+
+/// One law: what each term is multiplied with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Law(Row);
+
+impl Law {
+    /// What it says of a batch with these terms.
+    pub fn says(&self, terms: &Row) -> f64 {
+        self.0.iter().zip(terms).map(|(coefficient, term)| coefficient * term).sum()
+    }
+
+    /// What it says of no items at all.
+    pub fn fixed(&self) -> f64 {
+        self.0[0]
+    }
+}
 
 /// The laws, by what was observed: for each batch its terms relative to its peak, so that every
 /// number is about 1.
@@ -58,15 +76,15 @@ impl Laws {
             problem.add_constraint(below, ComparisonOp::Le, 1.0);
         }
         // A law of zeros is wrong by 1 everywhere, so there is always a solution.
-        solved(&problem).unwrap_or(1.0).clamp(0.0, 1.0)
+        solved(&problem).map_or(1.0, |solution| solution.objective().clamp(0.0, 1.0))
     }
 
-    /// The most that any law says of a batch with these terms, of the laws within this error of
+    /// The law that says the most of a batch with these terms, of the laws within this error of
     /// everything observed.
-    pub fn most(&self, terms: &Row, error: f64) -> f64 {
+    pub fn worst(&self, terms: &Row, error: f64) -> Option<Law> {
         let least = (1.0 - error) * (1.0 - SLACK);
         if least <= 0.0 {
-            return f64::INFINITY;
+            return None;
         }
         let scaled = divided(terms, &self.scales);
         let size = scaled.iter().copied().fold(0.0, f64::max);
@@ -79,7 +97,12 @@ impl Laws {
         }
         // Every term occurs in some observation, so each coefficient is bounded, and the error is at
         // least the one that leaves a law. Where rounding says otherwise, nothing is promised.
-        solved(&problem).unwrap_or(f64::INFINITY) * size
+        let solution = solved(&problem)?;
+        let mut law = Law([0.0; TERMS]);
+        for (term, variable) in coefficients {
+            law.0[term] = solution.var_value(variable).max(0.0) / self.scales[term];
+        }
+        Some(law)
     }
 
     fn coefficients(&self, problem: &mut Problem, objective: &Row) -> Vec<(usize, Variable)> {
@@ -88,9 +111,9 @@ impl Laws {
     }
 }
 
-fn solved(problem: &Problem) -> Option<f64> {
+fn solved(problem: &Problem) -> Option<Solution> {
     match problem.solve() {
-        Ok(SolveOutcome::Solution(solution)) => Some(solution.objective()),
+        Ok(SolveOutcome::Solution(solution)) => Some(solution),
         _ => None,
     }
 }
