@@ -144,11 +144,12 @@ impl Job for MeasureOne<'_> {
 #[inline(always)]
 fn fit<V: Vector>(task: Task<'_>) -> Option<Fit> {
     let Task { tile, atom, numbers, .. } = task;
-    if atom == 0 {
+    let mut near = tile.nearest::<V>(atom);
+    if near[0] == atom {
+        // There is none before it, or none at a distance that is a number.
         let (placement, cost) = measured::<V>(task, Placement::FREE)?;
         return Some(Fit { placement, cost, sums: Sums::default() });
     }
-    let mut near = tile.nearest::<V>(atom);
     for i in 1..3 {
         // The first atoms have fewer before them.
         if near[i] == atom {
@@ -164,7 +165,8 @@ fn fit<V: Vector>(task: Task<'_>) -> Option<Fit> {
     let whole = sums.solve();
     let is_rigid = |(mean, deviation): (f64, f64)| match numbers {
         Numbers::Grid => deviation < RIGID,
-        Numbers::Floats => deviation < RIGID_PART * mean,
+        // What is farther away may not even be at a distance that is a number.
+        Numbers::Floats => mean < f64::from(FARTHEST) && deviation < RIGID_PART * mean,
     };
     let stored = |(mean, _): (f64, f64)| stored(mean, numbers);
     let to_a = tile.distance::<V>(atom, near[0]);
