@@ -20,7 +20,16 @@ _managers: weakref.WeakSet[CheckpointManager] = weakref.WeakSet()
 class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the native class's
     __doc__ = _native.CheckpointManager.__doc__
 
-    def __init__(self, *_: Any, **__: Any) -> None:
+    def __init__(
+        self,
+        base_dir: str | os.PathLike[str],
+        max_checkpoints: int = 5,
+        auto_cleanup: bool = True,
+        *,
+        keep_every: int | None = None,
+        link_unchanged: bool = True,
+        durable: bool = True,
+    ) -> None:
         # The native constructor has done the work.
         _managers.add(self)
 

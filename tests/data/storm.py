@@ -149,8 +149,9 @@ def kills(count: int = 20) -> dict[str, int]:
     context = multiprocessing.get_context("fork")
     choose = random.Random(1)
     done: Counter = Counter()
-    flushed = context.Value("q", 0)
-    stored = context.Value("q", 0)
+    # Without locks: whoever is killed while holding one keeps it.
+    flushed = context.RawValue("q", 0)
+    stored = context.RawValue("q", 0)
     with directory() as path:
         DataHandler(path, max_cache_size=LIMIT / 1e9)
         for number in range(count):
