@@ -2,6 +2,7 @@
 
 mod arrays;
 mod pending;
+mod shared;
 mod state;
 
 use std::collections::HashMap;
@@ -10,9 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use proteinflex_core::Error;
-use proteinflex_core::checkpoint::{
-    CheckpointStore, Listed, NewCheckpoint, Part, Retention, Snapshot, VALUES,
-};
+use proteinflex_core::checkpoint::{CheckpointStore, Listed, Part, Retention, Snapshot, VALUES};
 use proteinflex_core::fs::{Disk, Storage, UnsyncedDisk};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
@@ -22,6 +21,7 @@ use crate::error::to_python;
 use crate::value::build;
 use arrays::ComponentArrays;
 use pending::{Pending, PendingCheckpoint};
+use shared::SharedCheckpoint;
 use state::State;
 
 /// Checkpoints that are whole or absent, verified when they are loaded.
@@ -340,7 +340,7 @@ impl CheckpointManager {
         let id = argument::text(checkpoint_id, "checkpoint_id")?;
         self.finish_pending(py)?;
         let new = py.detach(|| self.store.begin(&id)).map_err(to_python)?;
-        Ok(SharedCheckpoint { new: Mutex::new(Some(new)) })
+        Ok(SharedCheckpoint::new(new))
     }
 
     /// Write this process's components into the directory of such a checkpoint.
@@ -394,34 +394,6 @@ impl CheckpointManager {
 
     fn __repr__(&self) -> String {
         format!("<CheckpointManager {}>", self.store.base_dir().display())
-    }
-}
-
-/// A checkpoint that several processes make together.
-#[pyclass(frozen, name = "_SharedCheckpoint", module = "proteinflex_optimization._native")]
-pub struct SharedCheckpoint {
-    new: Mutex<Option<NewCheckpoint>>,
-}
-
-impl SharedCheckpoint {
-    fn take(&self) -> Option<NewCheckpoint> {
-        self.new.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-#[pymethods]
-impl SharedCheckpoint {
-    /// Where its files are put meanwhile.
-    #[getter]
-    fn directory(&self) -> Option<PathBuf> {
-        let new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
-        new.as_ref().map(|new| new.path().to_owned())
-    }
-
-    /// Give it up: what was written is removed.
-    fn abandon(&self, py: Python<'_>) {
-        let new = self.take();
-        py.detach(|| drop(new));
     }
 }
 

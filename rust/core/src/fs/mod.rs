@@ -28,7 +28,8 @@ pub use lock::{FileLock, LockKind};
 pub use mapped::{MappedFile, PrivateMap};
 pub use owner::Owner;
 pub use publish::{
-    PendingDir, PendingFile, publish_bytes, remove_abandoned, remove_tree, set_aside_name,
+    PendingDir, PendingFile, create_dirs, publish_bytes, remove_abandoned, remove_tree,
+    set_aside_name,
 };
 pub use recency::{Clock, is_on_network};
 pub use shared::SharedMap;

@@ -179,6 +179,32 @@ pub fn set_aside_name(target: &Path) -> PathBuf {
     target.with_file_name(name)
 }
 
+/// Makes a directory and what is missing above it, durably.
+pub fn create_dirs(storage: &dyn Storage, path: &Path) -> Result<()> {
+    let mut missing: Vec<&Path> = Vec::new();
+    for ancestor in path.ancestors() {
+        if ancestor.as_os_str().is_empty() || ancestor.is_dir() {
+            break;
+        }
+        missing.push(ancestor);
+    }
+    for directory in missing.into_iter().rev() {
+        match storage.create_dir(directory) {
+            Ok(()) => {
+                let parent = match directory.parent() {
+                    Some(parent) if !parent.as_os_str().is_empty() => parent,
+                    _ => Path::new("."),
+                };
+                storage.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
+            }
+            // Somebody else was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+            Err(error) => return Err(Error::io("create", directory, error)),
+        }
+    }
+    Ok(())
+}
+
 /// Removes a directory and all in it. Never follows a symlink.
 pub fn remove_tree(storage: &dyn Storage, path: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(path)? {

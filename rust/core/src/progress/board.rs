@@ -13,33 +13,21 @@ use super::activity::{self, stamp};
 use super::counters::Counters;
 use super::definition::Definition;
 use super::index::Index;
-use super::layout::{MAX_ID, MAX_NAME, MAX_STEPS, cut, header, slot};
+use super::layout::{MAX_NAME, cut, header, slot};
 use super::merge::{Merged, merge};
 use super::metadata::Metadata;
 use super::parts::{Part, PartName, Parts, list};
+use super::rules::{Known, TaskDefinition, check, check_same};
 use super::sampling;
 use super::slot::{Slot, State};
 use super::snapshot;
 use super::state::PartState;
 use super::view::{self, Progress};
-use crate::fs::{Disk, FileLock, LockKind, Owner, Storage, remove_abandoned};
+use crate::fs::{Disk, FileLock, LockKind, Owner, Storage, create_dirs, remove_abandoned};
 use crate::{Error, Result, checksum};
 
 /// How many known tasks an error lists.
 const LISTED: usize = 8;
-
-/// A task as its owner declares it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TaskDefinition<'a> {
-    /// What it is known by.
-    pub id: &'a str,
-    /// What people call it.
-    pub name: &'a str,
-    /// Its steps; `None` = not known.
-    pub total: Option<u64>,
-    /// The task that it is a part of.
-    pub parent: Option<&'a str>,
-}
 
 #[derive(Debug)]
 struct Place {
@@ -470,83 +458,4 @@ impl Board {
             }
         }
     }
-}
-
-struct Known {
-    name: String,
-    total: Option<u64>,
-    parent: Option<String>,
-    has_failed: bool,
-}
-
-fn check(task: &TaskDefinition<'_>) -> Result<()> {
-    if task.id.is_empty() || task.id.len() > MAX_ID {
-        let shown = format!("{:?}", cut(task.id, 60));
-        return Err(Error::argument(
-            "task_id",
-            shown,
-            format!("1 to {MAX_ID} bytes of text, found {}", task.id.len()),
-        ));
-    }
-    if let Some(total) = task.total.filter(|&total| total > MAX_STEPS) {
-        return Err(Error::argument("total_steps", total, format!("at most {MAX_STEPS}")));
-    }
-    if task.parent == Some(task.id) {
-        return Err(Error::argument(
-            "parent_task",
-            format!("{:?}", task.id),
-            "another task: a task can't be a part of itself, that would be a cycle",
-        ));
-    }
-    Ok(())
-}
-
-fn check_same(task: &TaskDefinition<'_>, known: &Known) -> Result<()> {
-    let differs = |argument: &str, given: String, started: String| {
-        Err(Error::argument(
-            argument,
-            given,
-            format!("{started}, as task {:?} was started with before", task.id),
-        ))
-    };
-    let steps = |total: Option<u64>| total.map_or("None".to_owned(), |total| total.to_string());
-    if task.parent != known.parent.as_deref() {
-        let parent =
-            |parent: Option<&str>| parent.map_or("None".to_owned(), |parent| format!("{parent:?}"));
-        return differs("parent_task", parent(task.parent), parent(known.parent.as_deref()));
-    }
-    if task.total != known.total {
-        return differs("total_steps", steps(task.total), steps(known.total));
-    }
-    if task.name != known.name {
-        return differs("task_name", format!("{:?}", task.name), format!("{:?}", known.name));
-    }
-    Ok(())
-}
-
-/// Makes a directory and what is missing above it, durably.
-pub(super) fn create_dirs(storage: &dyn Storage, path: &Path) -> Result<()> {
-    let mut missing: Vec<&Path> = Vec::new();
-    for ancestor in path.ancestors() {
-        if ancestor.as_os_str().is_empty() || ancestor.is_dir() {
-            break;
-        }
-        missing.push(ancestor);
-    }
-    for directory in missing.into_iter().rev() {
-        match storage.create_dir(directory) {
-            Ok(()) => {
-                let parent = match directory.parent() {
-                    Some(parent) if !parent.as_os_str().is_empty() => parent,
-                    _ => Path::new("."),
-                };
-                storage.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
-            }
-            // Somebody else was faster.
-            Err(error)
-                if error.kind() == std::io::ErrorKind::AlreadyExists && directory.is_dir() => {}
-            Err(error) => return Err(Error::io("create", directory, error)),
-        }
-    }
-    Ok(())
 }

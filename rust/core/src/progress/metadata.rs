@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, SystemTime};
 
 use super::layout::MAX_ID;
-use crate::fs::{MappedFile, Storage, publish_bytes};
+use crate::fs::{MappedFile, Storage, create_dirs, publish_bytes};
 use crate::{Error, Result, checksum};
 
 const MAGIC: &[u8; 8] = b"pfxmeta\n";
@@ -61,7 +61,7 @@ impl Metadata {
             }
             return Ok(());
         };
-        super::board::create_dirs(&**storage, directory)?;
+        create_dirs(&**storage, directory)?;
         let name = format!("{:016x}", checksum(id.as_bytes()));
         publish_bytes(storage, &directory.join(name), &encode(id, value))
     }

@@ -23,6 +23,7 @@ mod message;
 mod metadata;
 mod parts;
 mod rollup;
+mod rules;
 mod sampling;
 mod slot;
 mod snapshot;
@@ -32,10 +33,11 @@ mod view;
 mod words;
 mod worker;
 
-pub use board::{Board, TaskDefinition};
+pub use board::Board;
 pub use layout::{MAX_ID, MAX_MESSAGE, MAX_NAME, MAX_TASKS};
 pub use metadata::MAX_METADATA;
 pub use parts::Reader;
+pub use rules::TaskDefinition;
 pub use tracker::{Options, Task, Tracker};
 pub use view::{Progress, Status, TaskProgress};
 

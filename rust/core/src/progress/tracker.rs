@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 use super::activity::monotonic;
-use super::board::{Board, TaskDefinition};
+use super::board::Board;
+use super::rules::TaskDefinition;
 use super::view::Progress;
 use super::worker::{Signals, Worker, nanoseconds};
 use crate::Result;
