@@ -17,6 +17,7 @@ __all__ = [
     "TaskHandle",
     "Trajectory",
     "TrajectoryWriter",
+    "_SharedCheckpoint",
     "__version__",
     "is_out_of_memory",
 ]
