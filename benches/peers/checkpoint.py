@@ -39,7 +39,7 @@ def main() -> None:
         simulation(directory)
         tiny(directory)
     finally:
-        shutil.rmtree(directory)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def training_state(size: int) -> State:
@@ -106,6 +106,7 @@ def large(directory: Path, size: int) -> None:
         (directory / name).unlink()
     shutil.rmtree(directory / "dcp")
     in_background(ours, state, tensors, size)
+    ours.wait()
     shutil.rmtree(directory / "ours")
 
     linking = CheckpointManager(directory / "linked", max_checkpoints=2)
@@ -124,6 +125,8 @@ def large(directory: Path, size: int) -> None:
         {"written anew": lambda: save(writing), "linked": lambda: save(linking)},
         "written anew",
     )
+    linking.wait()
+    writing.wait()
     shutil.rmtree(directory / "linked")
     shutil.rmtree(directory / "written")
 

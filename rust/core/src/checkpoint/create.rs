@@ -4,13 +4,15 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rayon::prelude::*;
+
 use super::CheckpointStore;
 use super::arrays::{ArrayType, Plan, plan};
 use super::manifest::{ComponentRecord, FileRecord, MANIFEST, Manifest, Part, VALUES};
 use super::reuse::{Previous, SameFile};
 use super::write::{LARGE, Writer, Written, sync, write_files};
 use crate::fs::{LockKind, PendingDir, names};
-use crate::{Error, Result};
+use crate::{Error, Result, threads};
 
 /// A component to store.
 #[derive(Debug)]
@@ -65,6 +67,19 @@ struct Planned<'a> {
     component: &'a Component<'a>,
     names: Vec<String>,
     file: Option<PlannedFile>,
+}
+
+impl Planned<'_> {
+    /// Finds out whether an earlier checkpoint has the same arrays.
+    fn look_in(&mut self, previous: &Previous) {
+        let Some(file) = self.file.as_mut().filter(|file| file.bytes >= LINKED_FROM) else {
+            return;
+        };
+        let mut places = vec![&file.plan.header[..]];
+        let arrays = &self.component.arrays;
+        places.extend(file.plan.order.iter().map(|&index| arrays[index].bytes));
+        file.same = previous.same(&self.component.name, file.bytes, &places);
+    }
 }
 
 struct PlannedFile {
@@ -133,7 +148,10 @@ impl CheckpointStore {
         let mut planned = Vec::with_capacity(components.len());
         let mut taken = Vec::new();
         for component in components {
-            planned.push(planned_of(component, &mut taken, previous.as_ref())?);
+            planned.push(planned_of(component, &mut taken)?);
+        }
+        if let Some(previous) = &previous {
+            threads::run(|| planned.par_iter_mut().for_each(|planned| planned.look_in(previous)));
         }
         let arrays: u64 = planned
             .iter()
@@ -252,11 +270,7 @@ impl CheckpointStore {
     }
 }
 
-fn planned_of<'a>(
-    component: &'a Component<'a>,
-    taken: &mut Vec<String>,
-    previous: Option<&Previous>,
-) -> Result<Planned<'a>> {
+fn planned_of<'a>(component: &'a Component<'a>, taken: &mut Vec<String>) -> Result<Planned<'a>> {
     if component.arrays.is_empty() {
         return Ok(Planned { component, names: Vec::new(), file: None });
     }
@@ -268,14 +282,10 @@ fn planned_of<'a>(
         .map(|(array, name)| (name.as_str(), array.array_type, array.shape.as_slice()))
         .collect();
     let plan = plan(&described)?;
-    let mut places = vec![&plan.header[..]];
-    places.extend(plan.order.iter().map(|&index| component.arrays[index].bytes));
-    let bytes = places.iter().map(|place| place.len() as u64).sum();
-    let previous = previous.filter(|_| bytes >= LINKED_FROM);
-    let same = previous.and_then(|previous| previous.same(&component.name, bytes, &places));
+    let bytes = plan.header.len() as u64 + component.array_bytes();
     let name = file_name(&component.name, taken);
     taken.push(name.clone());
-    Ok(Planned { component, names, file: Some(PlannedFile { name, plan, bytes, same }) })
+    Ok(Planned { component, names, file: Some(PlannedFile { name, plan, bytes, same: None }) })
 }
 
 /// A file name for a component: its own where it can be one, and no other's.

@@ -1,9 +1,10 @@
 //! What an earlier checkpoint has already, to be linked to instead of written again.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::CheckpointStore;
-use super::manifest::{FileRecord, Manifest};
+use super::manifest::{FileRecord, MANIFEST, Manifest};
 use super::sums::{PART_BYTES, would_be};
 use crate::Result;
 use crate::fs::LockKind;
@@ -13,13 +14,17 @@ use crate::fs::LockKind;
 pub struct Previous {
     directory: PathBuf,
     manifest: Manifest,
+    stamp: Stamp,
 }
+
+/// What tells a manifest from one that has taken its place.
+type Stamp = (u64, u64, i64, i64);
 
 /// A file of an earlier checkpoint that has the same bytes as a new one will have.
 #[derive(Debug)]
 pub struct SameFile {
     directory: PathBuf,
-    created_at: u64,
+    stamp: Stamp,
     pub record: FileRecord,
 }
 
@@ -29,20 +34,26 @@ impl CheckpointStore {
         if !self.link_unchanged {
             return None;
         }
+        // Nothing is replaced between the look at the manifest and its stamp.
+        let _lock = self.lock(LockKind::Shared).ok()?;
         let newest = self.list().ok()?.into_iter().rev().find(super::Listed::is_valid)?;
         let directory = newest.directory();
-        Some(Previous { directory, manifest: newest.manifest.ok()? })
+        let stamp = stamp(&directory)?;
+        Some(Previous { directory, manifest: newest.manifest.ok()?, stamp })
     }
 
     /// Gives a file the second name `target`; whether that was done. Not where its checkpoint is gone
     /// or was replaced meanwhile, or where the file system has no links.
     pub(super) fn link(&self, same: &SameFile, target: &Path) -> Result<bool> {
         let _lock = self.lock(LockKind::Shared)?;
-        let is_there = Manifest::read(&same.directory)
-            .is_ok_and(|manifest| manifest.created_at == same.created_at);
         let path = same.directory.join(&same.record.name);
-        Ok(is_there && self.storage.link(&path, target).is_ok())
+        Ok(stamp(&same.directory) == Some(same.stamp) && self.storage.link(&path, target).is_ok())
     }
+}
+
+fn stamp(directory: &Path) -> Option<Stamp> {
+    let found = directory.join(MANIFEST).symlink_metadata().ok()?;
+    Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
 }
 
 impl Previous {
@@ -55,7 +66,7 @@ impl Previous {
         }
         would_be(places, &record.checksums).then(|| SameFile {
             directory: self.directory.clone(),
-            created_at: self.manifest.created_at,
+            stamp: self.stamp,
             record: record.clone(),
         })
     }

@@ -55,8 +55,16 @@ pub fn would_be(places: &[&[u8]], sums: &[String]) -> bool {
     }
     let is_part = |(part, expected): (usize, &String)| {
         let (begin, end) = (part as u64 * PART_BYTES, (part as u64 + 1) * PART_BYTES);
-        let mut sum = Checksum::new();
         let first = starts.partition_point(|&start| start <= begin).saturating_sub(1);
+        if let (Some(place), Some(&start)) = (places.get(first), starts.get(first))
+            && start <= begin
+            && end - start <= place.len() as u64
+        {
+            // In one place, as most parts of large arrays are: at once is faster.
+            let place = &place[(begin - start) as usize..(end - start) as usize];
+            return hex(checksum(place)) == *expected;
+        }
+        let mut sum = Checksum::new();
         for (place, &start) in places[first..].iter().zip(&starts[first..]) {
             if start >= end {
                 break;

@@ -4,8 +4,10 @@
 //! Bytes go through a small buffer, because another thread may change an array while it is stored and
 //! what is summed has to be what is written. The buffer stays in the processor's cache. A large
 //! checkpoint is written by a second thread, which also has the system begin to write back each buffer
-//! at once: filling and summing, the kernel's copy, and the disk then work at the same time.
+//! at once: filling and summing, the kernel's copy, and the disk then work at the same time. What the
+//! disk has is dropped from the page cache, for a checkpoint is not read again before a restart.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
@@ -19,6 +21,8 @@ use crate::{Error, Result};
 const BUFFER: usize = 1 << 20;
 /// How many buffers may be on their way.
 const BUFFERS: usize = 4;
+/// How many of them the disk may be behind. So much of the page cache is used, again and again.
+const AHEAD: usize = 32;
 /// From how many bytes on a second thread pays.
 pub const LARGE: u64 = 8 << 20;
 
@@ -85,11 +89,20 @@ pub fn write_files<R>(
             let (jobs, to_do) = sync_channel(BUFFERS);
             let (give_back, used) = channel();
             let thread = scope.spawn(move || {
+                let mut begun = VecDeque::with_capacity(AHEAD);
                 for Job { file, path, bytes, offset } in to_do {
+                    let length = bytes.len() as u64;
                     write(&*file, &path, &bytes, offset)?;
-                    file.begin_sync(offset, bytes.len() as u64);
+                    file.begin_sync(offset, length);
                     // Nobody takes the last ones back.
                     let _ = give_back.send(bytes);
+                    begun.push_back((file, path, offset, length));
+                    if begun.len() == AHEAD
+                        && let Some((file, path, offset, length)) = begun.pop_front()
+                    {
+                        file.finish_sync(offset, length)
+                            .map_err(|error| Error::io("sync", &path, error))?;
+                    }
                 }
                 Ok(())
             });

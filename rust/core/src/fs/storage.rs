@@ -47,6 +47,11 @@ pub trait StorageFile: Debug + Send + Sync {
     /// Asks the system to begin writing these bytes to the disk. Promises nothing: it is there so that
     /// [`StorageFile::sync`] has less to wait for.
     fn begin_sync(&self, _offset: u64, _length: u64) {}
+    /// Waits for what [`StorageFile::begin_sync`] began, and gives back the memory that holds these bytes.
+    /// They are not durable before [`StorageFile::sync`]; an error means that they are lost.
+    fn finish_sync(&self, _offset: u64, _length: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// Makes the file's bytes durable. After an error, what was written is to be taken as lost.
     fn sync(&self) -> io::Result<()>;
     /// The file itself, to read, map or lock it. Never to write.
@@ -170,6 +175,10 @@ impl StorageFile for DiskFile {
 
     fn begin_sync(&self, offset: u64, length: u64) {
         writeback::begin(&self.0, offset, length);
+    }
+
+    fn finish_sync(&self, offset: u64, length: u64) -> io::Result<()> {
+        writeback::finish(&self.0, offset, length)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the layer that everyone else uses")]
