@@ -252,7 +252,7 @@ def test_metadata_of_a_task_is_shown_exactly_and_may_be_replaced(tracker: Progre
     tasks = tracker.get_progress()["tasks"]
     assert tasks["a"]["metadata"] == about
     assert isinstance(tasks["a"]["metadata"]["pair"], tuple)
-    assert tasks["b"]["metadata"] == {}
+    assert tasks["b"]["metadata"] is None
     tracker.start_task("a", "A", 1, metadata={"node": "n2"})
     assert tracker.get_progress()["tasks"]["a"]["metadata"] == {"node": "n2"}
     tracker.start_task("a", "A", 1)

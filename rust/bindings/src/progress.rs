@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proteinflex_core::Error;
 use proteinflex_core::progress::{
-    MAX_METADATA, Options, Progress, Reader, Task, TaskDefinition, TaskProgress, Tracker,
+    MAX_METADATA, Options, Progress, Reader, Status, Task, TaskDefinition, TaskProgress, Tracker,
 };
 use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::intern;
@@ -209,7 +209,7 @@ impl ProgressTracker {
     ///     per second), ``message``, ``status``, ``alive`` (whether some process is at work) and
     ///     ``tasks``: by id, dicts of ``name``, ``parent``, ``status``, ``percent``, ``completed``,
     ///     ``total``, ``message``, ``elapsed_seconds``, ``eta_seconds``, ``rate``, ``children``,
-    ///     ``metadata``.
+    ///     ``metadata`` (None where none was given).
     fn get_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.attend(py)?;
         let progress = py.detach(|| self.tracker.progress()).map_err(to_python)?;
@@ -539,7 +539,13 @@ fn task_to_dict<'py>(
     let dict = PyDict::new(py);
     dict.set_item(intern!(py, "name"), &task.name)?;
     dict.set_item(intern!(py, "parent"), task.parent.map(|parent| &ids[parent]))?;
-    dict.set_item(intern!(py, "status"), task.status.name())?;
+    let status = match task.status {
+        Status::Pending => intern!(py, "pending"),
+        Status::Running => intern!(py, "running"),
+        Status::Completed => intern!(py, "completed"),
+        Status::Failed => intern!(py, "failed"),
+    };
+    dict.set_item(intern!(py, "status"), status)?;
     dict.set_item(intern!(py, "percent"), task.percent)?;
     dict.set_item(intern!(py, "completed"), task.completed)?;
     dict.set_item(intern!(py, "total"), task.total)?;
@@ -547,11 +553,15 @@ fn task_to_dict<'py>(
     dict.set_item(intern!(py, "elapsed_seconds"), task.elapsed)?;
     dict.set_item(intern!(py, "eta_seconds"), task.eta)?;
     dict.set_item(intern!(py, "rate"), task.rate)?;
-    let children = PyList::new(py, task.children.iter().map(|&child| &ids[child]))?;
+    let children = if task.children.is_empty() {
+        PyList::empty(py)
+    } else {
+        PyList::new(py, task.children.iter().map(|&child| &ids[child]))?
+    };
     dict.set_item(intern!(py, "children"), children)?;
     let metadata = match &task.metadata {
         Some(tree) => build_metadata(py, tree, root)?,
-        None => PyDict::new(py).into_any(),
+        None => py.None().into_bound(py),
     };
     dict.set_item(intern!(py, "metadata"), metadata)?;
     Ok(dict)

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::layout::{MAX_ID, MAX_NAME, SLOT_WORDS, header, slot};
 use super::words::{Words, read_text, write_text};
-use crate::{Checksum, Result};
+use crate::{Result, checksum};
 
 /// What a task is, as it was declared. Parents are slots of the same part, always earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,13 +73,15 @@ pub(super) fn published(header: impl Words) -> u64 {
 }
 
 fn sum(total: u64, parent: u64, lengths: u64, id: &str, name: &str) -> u64 {
-    let mut sum = Checksum::new();
-    for word in [total, parent, lengths] {
-        sum.update(&word.to_le_bytes());
+    // One after the other, in one place: summed at once, short bytes take next to no time.
+    let mut bytes = [0; 3 * 8 + MAX_ID + MAX_NAME];
+    let mut end = 0;
+    let words = [total, parent, lengths].map(u64::to_le_bytes);
+    for part in words.iter().map(|word| &word[..]).chain([id.as_bytes(), name.as_bytes()]) {
+        bytes[end..end + part.len()].copy_from_slice(part);
+        end += part.len();
     }
-    sum.update(id.as_bytes());
-    sum.update(name.as_bytes());
-    sum.value()
+    checksum(&bytes[..end])
 }
 
 #[cfg(test)]
