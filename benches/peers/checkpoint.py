@@ -172,6 +172,12 @@ def small_values(directory: Path) -> None:
         "torch.load": lambda: torch.load(directory / "s.pt", weights_only=True),
     }
     report(f"(b) Load {SMALL_VALUES} small values", loads, "pickle 5")
+    del loads["torch.load"]
+    print_table(
+        f"(b) Load {SMALL_VALUES} small values, with the garbage collector",
+        medians(loads, rounds=21, collect=True),
+        "pickle 5",
+    )
 
 
 def simulation(directory: Path) -> None:

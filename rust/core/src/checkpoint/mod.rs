@@ -31,7 +31,7 @@ pub use retention::{Listed, Retention};
 pub use snapshot::Snapshot;
 
 use self::sweep::Sweeper;
-use crate::fs::{FileLock, LockKind, Storage, remove_abandoned};
+use crate::fs::{FileLock, LockKind, Storage, create_dirs, remove_abandoned};
 use crate::{Error, Result};
 
 /// A directory of checkpoints.
@@ -64,7 +64,7 @@ impl CheckpointStore {
             .map_err(|error| Error::io("make absolute", base_dir, error))?;
         let sweeper = Arc::default();
         let store = Self { storage, base_dir, retention, link_unchanged, sweeper };
-        store.create_base(&store.base_dir)?;
+        create_dirs(&*store.storage, &store.base_dir)?;
         let _lock = store.lock(LockKind::Exclusive)?;
         store.finish_replacements()?;
         remove_abandoned(&*store.storage, &store.base_dir)?;
@@ -79,19 +79,6 @@ impl CheckpointStore {
     /// Waits until what newer checkpoints have replaced is removed, which nobody has to.
     pub fn wait(&self) {
         self.sweeper.wait();
-    }
-
-    fn create_base(&self, path: &Path) -> Result<()> {
-        if path.is_dir() {
-            return Ok(());
-        }
-        if let Some(parent) = path.parent() {
-            self.create_base(parent)?;
-        }
-        match self.storage.create_dir(path) {
-            Err(error) if !path.is_dir() => Err(Error::io("create", path, error)),
-            _ => Ok(()),
-        }
     }
 
     fn lock(&self, kind: LockKind) -> Result<FileLock> {
