@@ -35,6 +35,13 @@ const GRID: u8 = 3;
 const GEOMETRY: u8 = 4;
 /// Coordinates of atoms bit by bit, by the shape of the molecules.
 const FLOATS: u8 = 5;
+/// As [`GEOMETRY`], but smaller and only read whole.
+const ARCHIVED: u8 = 6;
+/// As [`FLOATS`], but smaller and only read whole.
+const ARCHIVED_FLOATS: u8 = 7;
+
+/// What is smaller than this part of an estimate is smaller than what was estimated.
+const CLEARLY: f64 = 0.9;
 
 /// The shape of a block, frame after frame, row after row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,12 +114,13 @@ fn encode_numbers(
     if element == Element::F32 {
         let floats = read_all::<f32>(bytes);
         let (layout, cost) = pack::choose(&floats, shape, options);
-        if let Some(payload) = seek::encode_floats(&floats, shape, options, cost)
-            && read_back(&payload, shape, Seekable::of_floats).is_some_and(|read| read == bytes)
+        if let Some(encoded) = seek::encode_floats(&floats, shape, options, cost)
+            && read_back(&encoded, shape).is_some_and(|read| read == bytes)
         {
-            return Some((FLOATS, payload));
+            let pack = || pack::encode_in(layout, floats, shape, options);
+            return Some(smaller(encoded, NUMBERS, cost * shape.len() as f64, options, pack));
         }
-        return Some((NUMBERS, pack::encode_in(layout, floats, shape, options)?));
+        return Some((NUMBERS, pack::encode_in(layout, read_all::<f32>(bytes), shape, options)?));
     }
     let payload = value::with_value!(element, V => pack::encode_bytes::<V>(bytes, shape, options));
     Some((NUMBERS, payload?))
@@ -125,23 +133,40 @@ fn encode_on_grid<F: Float>(bytes: &[u8], shape: Shape, options: &Options) -> Op
     let (layout, cost) = pack::choose(&placed.integers, shape, options);
     if let Some(integers) = F::small(&placed.integers)
         && let Some(encoded) = seek::encode(&payload, integers, shape, options, cost)
-        && let Some(read) = read_back(&encoded, shape, Seekable::on_grid)
+        && let Some(read) = read_back(&encoded, shape)
         && placed.accepts(&values, &read)
     {
-        return Some((GEOMETRY, encoded));
+        let cost = cost * shape.len() as f64;
+        return Some(smaller(encoded, GRID, cost, options, || {
+            payload.extend(pack::encode_in(layout, placed.integers, shape, options)?);
+            Some(payload)
+        }));
     }
     payload.extend(pack::encode_in(layout, placed.integers, shape, options)?);
     Some((GRID, payload))
 }
 
+/// Of archives the smaller one, where a sample said that packing takes about as much.
+fn smaller(
+    encoded: Encoded,
+    other: u8,
+    estimate: f64,
+    options: &Options,
+    pack: impl FnOnce() -> Option<Vec<u8>>,
+) -> Encoded {
+    if !options.small || (encoded.1.len() as f64) < CLEARLY * estimate {
+        return encoded;
+    }
+    match pack() {
+        Some(payload) if payload.len() < encoded.1.len() => (other, payload),
+        _ => encoded,
+    }
+}
+
 /// What a reader will see. Molecules are coded by arithmetic on floats, which is worth a look back.
-fn read_back(
-    payload: &[u8],
-    shape: Shape,
-    open: impl Fn(&[u8], Shape) -> Result<Seekable, String>,
-) -> Option<Vec<u8>> {
+fn read_back((codec, payload): &Encoded, shape: Shape) -> Option<Vec<u8>> {
     let mut read = vec![0; shape.len() * size_of::<f32>()];
-    open(payload, shape).ok()?.read_all(payload, &mut read).ok()?;
+    Seekable::of(*codec, payload, shape).ok()?.read_all(payload, &mut read).ok()?;
     Some(read)
 }
 
@@ -158,11 +183,8 @@ pub fn decode(codec: u8, payload: &[u8], block: &Block, out: &mut [u8]) -> Resul
         }
         (GRID, Some(Element::F32)) => grid::decode::<f32>(payload, block.shape(Element::F32), out),
         (GRID, Some(Element::F64)) => grid::decode::<f64>(payload, block.shape(Element::F64), out),
-        (GEOMETRY, Some(Element::F32)) => {
-            Seekable::on_grid(payload, block.shape(Element::F32))?.read_all(payload, out)
-        }
-        (FLOATS, Some(Element::F32)) => {
-            Seekable::of_floats(payload, block.shape(Element::F32))?.read_all(payload, out)
+        (GEOMETRY | FLOATS | ARCHIVED | ARCHIVED_FLOATS, Some(Element::F32)) => {
+            Seekable::of(codec, payload, block.shape(Element::F32))?.read_all(payload, out)
         }
         _ => Err(format!("codec {codec} is unknown for this type")),
     }

@@ -1,7 +1,7 @@
 //! Packing numbers with pcodec, in the layout that costs least.
 
-use pco::ChunkConfig;
 use pco::standalone::{simple_compress, simple_decompress_into};
+use pco::{ChunkConfig, DeltaSpec, ModeSpec};
 
 use super::Options;
 use super::layout::{Layout, Shape};
@@ -51,11 +51,7 @@ pub fn decode<V: Value>(payload: &[u8], shape: Shape) -> Result<(Layout, Vec<V>)
     let (&number, packed) = payload.split_first().ok_or("it is empty")?;
     let layout = Layout::from_number(number).ok_or("its layout is unknown")?;
     let mut values = vec![V::default(); shape.len()];
-    let progress =
-        simple_decompress_into(packed, &mut values).map_err(|error| error.to_string())?;
-    if progress.n_processed != values.len() || !progress.finished {
-        return Err("it holds another number of values than it should".into());
-    }
+    unpack_exactly(packed, &mut values)?;
     Ok((layout, values))
 }
 
@@ -64,6 +60,24 @@ fn pack<V: Value>(values: &[V], options: &Options) -> Option<Vec<u8>> {
     let config = ChunkConfig::default().with_compression_level(level).with_enable_8_bit(true);
     // The only errors are those of a configuration that makes no sense.
     simple_compress(values, &config).ok()
+}
+
+/// Packs integers that have nothing in common with their neighbours.
+pub fn pack_plainly(values: &[i32]) -> Option<Vec<u8>> {
+    let config = ChunkConfig::default()
+        .with_compression_level(ARCHIVE_LEVEL)
+        .with_mode_spec(ModeSpec::Classic)
+        .with_delta_spec(DeltaSpec::NoOp);
+    simple_compress(values, &config).ok()
+}
+
+/// Unpacks exactly so many numbers.
+pub fn unpack_exactly<V: Value>(packed: &[u8], values: &mut [V]) -> Result<(), String> {
+    let progress = simple_decompress_into(packed, values).map_err(|error| error.to_string())?;
+    if progress.n_processed != values.len() || !progress.finished {
+        return Err("it holds another number of values than it should".into());
+    }
+    Ok(())
 }
 
 /// The layout that packs a sample best, and how many bytes a number takes in it.

@@ -5,14 +5,15 @@ use std::ops::Range;
 use super::geometry::{Decoder, Encoder, Place};
 use super::grid::{Grid, Header};
 use super::layout::Shape;
-use super::{Block, Element, FLOATS, GEOMETRY, Options};
+use super::{ARCHIVED, ARCHIVED_FLOATS, Block, Element, Encoded, FLOATS, GEOMETRY, Options};
 use crate::container::bytes::u32_at;
 
 /// Coordinates of an atom.
 const COMPONENTS: usize = 3;
 /// Bytes of a float.
 const FLOAT: usize = 4;
-/// How much larger than by packing a block may be, as it can be read frame by frame.
+/// How much larger than by packing, as a sample says, a block may be: it can be read frame by frame, and
+/// of archives that is only a first look.
 const WORTH: f64 = 1.05;
 /// Zstd's level for models.
 const LEVEL: i32 = 3;
@@ -26,23 +27,18 @@ pub fn encode_floats(
     shape: Shape,
     options: &Options,
     packed: f64,
-) -> Option<Vec<u8>> {
+) -> Option<Encoded> {
     if shape.components != COMPONENTS {
         return None;
     }
-    let encoder = Encoder::of_floats(floats, shape.rows, level(options))?;
     let mut payload = Vec::new();
+    let mut encoder = Encoder::of_floats(floats, shape.rows, level(options))?;
+    if options.small {
+        write_courses(&mut encoder, &mut payload)?;
+    }
     encoder.write_floats(&mut payload);
-    is_worth(payload.len(), floats.len(), options, packed).then_some(payload)
-}
-
-fn level(options: &Options) -> i32 {
-    if options.small { ARCHIVE_LEVEL } else { LEVEL }
-}
-
-fn is_worth(bytes: usize, numbers: usize, options: &Options, packed: f64) -> bool {
-    let worth = if options.small { 1.0 } else { WORTH };
-    bytes as f64 <= packed * numbers as f64 * worth
+    let codec = if options.small { ARCHIVED_FLOATS } else { FLOATS };
+    is_worth(payload.len(), floats.len(), packed).then_some((codec, payload))
 }
 
 /// Encodes integers on a grid after the `header` of their payload, where that takes less than the
@@ -53,18 +49,42 @@ pub fn encode(
     shape: Shape,
     options: &Options,
     packed: f64,
-) -> Option<Vec<u8>> {
+) -> Option<Encoded> {
     if shape.components != COMPONENTS {
         return None;
     }
-    let encoder = Encoder::of_grid(integers, shape.rows, level(options))?;
-    if !is_worth(encoder.grid_bytes(), integers.len(), options, packed) {
+    let mut payload = header.to_vec();
+    let mut encoder = Encoder::of_grid(integers, shape.rows, level(options))?;
+    if options.small {
+        write_courses(&mut encoder, &mut payload)?;
+    }
+    if !is_worth(payload.len() + encoder.grid_bytes(), integers.len(), packed) {
         return None;
     }
-    let mut payload = Vec::with_capacity(header.len() + encoder.grid_bytes());
-    payload.extend(header);
     encoder.write_grid(&mut payload);
-    Some(payload)
+    Some((if options.small { ARCHIVED } else { GEOMETRY }, payload))
+}
+
+fn write_courses(encoder: &mut Encoder, payload: &mut Vec<u8>) -> Option<()> {
+    let courses = encoder.archive(ARCHIVE_LEVEL)?;
+    payload.extend((courses.len() as u32).to_le_bytes());
+    payload.extend(courses);
+    Some(())
+}
+
+/// The packed courses at the beginning of a payload, and what follows them.
+fn split_courses(payload: &[u8]) -> Result<(&[u8], &[u8]), String> {
+    let (length, rest) = payload.split_at_checked(4).ok_or("it is too short")?;
+    let courses = rest.split_at_checked(u32_at(length, 0) as usize);
+    courses.ok_or_else(|| "its courses are cut short".into())
+}
+
+fn level(options: &Options) -> i32 {
+    if options.small { ARCHIVE_LEVEL } else { LEVEL }
+}
+
+fn is_worth(bytes: usize, numbers: usize, packed: f64) -> bool {
+    bytes as f64 <= packed * numbers as f64 * WORTH
 }
 
 /// A block that has been opened: its model has been read and checked.
@@ -85,21 +105,32 @@ impl Seekable {
     pub fn open(codec: u8, payload: &[u8], block: &Block) -> Result<Option<Self>, String> {
         let shape = || block.shape(Element::F32);
         match (codec, block.element) {
-            (GEOMETRY, Some(Element::F32)) => Self::on_grid(payload, shape()).map(Some),
-            (FLOATS, Some(Element::F32)) => Self::of_floats(payload, shape()).map(Some),
+            (GEOMETRY | FLOATS, Some(Element::F32)) => Self::of(codec, payload, shape()).map(Some),
             _ => Ok(None),
         }
     }
 
-    pub(super) fn of_floats(payload: &[u8], shape: Shape) -> Result<Self, String> {
+    /// Opens a block of any codec that knows molecules.
+    pub(super) fn of(codec: u8, payload: &[u8], shape: Shape) -> Result<Self, String> {
         check(shape)?;
-        let (decoder, streams) = Decoder::of_floats(payload, shape.frames, shape.rows)?;
+        match codec {
+            GEOMETRY | ARCHIVED => Self::on_grid(payload, shape, codec == ARCHIVED),
+            _ => Self::of_floats(payload, shape, codec == ARCHIVED_FLOATS),
+        }
+    }
+
+    fn of_floats(payload: &[u8], shape: Shape, is_archived: bool) -> Result<Self, String> {
+        let (courses, rest) =
+            if is_archived { split_courses(payload)? } else { (&[][..], payload) };
+        let (mut decoder, streams) = Decoder::of_floats(rest, shape.frames, shape.rows)?;
+        if is_archived {
+            decoder = decoder.with_courses(courses)?;
+        }
         let streams = payload.len() - streams.len()..payload.len();
         Ok(Self { decoder, grid: None, shape, exceptions: Vec::new(), streams })
     }
 
-    pub(super) fn on_grid(payload: &[u8], shape: Shape) -> Result<Self, String> {
-        check(shape)?;
+    fn on_grid(payload: &[u8], shape: Shape, is_archived: bool) -> Result<Self, String> {
         let header = Header::parse(payload, FLOAT)?;
         let positions = header.positions.chunks_exact(4).map(|position| u32_at(position, 0));
         let values = header.exceptions.chunks_exact(FLOAT);
@@ -109,7 +140,12 @@ impl Seekable {
         if !is_sorted || exceptions.last().is_some_and(|&(last, _)| last as usize >= shape.len()) {
             return Err("an exception lies outside or out of order".into());
         }
-        let (decoder, streams) = Decoder::of_grid(header.rest, shape.frames, shape.rows)?;
+        let (courses, rest) =
+            if is_archived { split_courses(header.rest)? } else { (&[][..], header.rest) };
+        let (mut decoder, streams) = Decoder::of_grid(rest, shape.frames, shape.rows)?;
+        if is_archived {
+            decoder = decoder.with_courses(courses)?;
+        }
         let streams = payload.len() - streams.len()..payload.len();
         Ok(Self { decoder, grid: Some(header.grid), shape, exceptions, streams })
     }

@@ -9,6 +9,8 @@ use crate::container::{ArraySpec, Encoding, FieldSpec, MAX_CODED, Profile};
 
 /// Frames of a chunk of middling size.
 const FRAMES: u64 = 64;
+/// The same of an archive, which shares what is known of an atom among more of them.
+const ARCHIVE_FRAMES: u64 = 256;
 /// The most frames of a chunk, where they are tiny.
 const MOST_FRAMES: u64 = 1024;
 /// Below this many bytes, a chunk takes more frames.
@@ -22,12 +24,16 @@ const ROWS: u64 = 4096;
 const ARRAY_PART: u64 = 8 * 1024 * 1024;
 
 /// How many frames make a chunk, where all fields of a frame take `frame_bytes`.
-pub fn chunk_frames(frame_bytes: u64) -> u64 {
+pub fn chunk_frames(frame_bytes: u64, profile: Profile) -> u64 {
     let frame_bytes = frame_bytes.max(1);
-    if frame_bytes * FRAMES < SMALL {
-        (SMALL / frame_bytes).clamp(FRAMES, MOST_FRAMES)
+    let frames = match profile {
+        Profile::Default => FRAMES,
+        Profile::Archive => ARCHIVE_FRAMES,
+    };
+    if frame_bytes * frames < SMALL {
+        (SMALL / frame_bytes).clamp(frames, MOST_FRAMES)
     } else {
-        (LARGE / frame_bytes).clamp(1, FRAMES)
+        (LARGE / frame_bytes).clamp(1, frames)
     }
 }
 
@@ -98,7 +104,10 @@ mod tests {
     #[test]
     fn chunks_are_neither_tiny_nor_huge() {
         for (atoms, expected) in [(0, 1024), (22, 992), (582, 64), (47_681, 64), (1_000_000, 5)] {
-            assert_eq!(chunk_frames(atoms * 12), expected, "{atoms} atoms");
+            assert_eq!(chunk_frames(atoms * 12, Profile::Default), expected, "{atoms} atoms");
+        }
+        for (atoms, expected) in [(0, 1024), (582, 256), (47_681, 117), (1_000_000, 5)] {
+            assert_eq!(chunk_frames(atoms * 12, Profile::Archive), expected, "{atoms} atoms");
         }
     }
 

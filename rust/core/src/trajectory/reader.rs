@@ -14,8 +14,8 @@ use super::stored::{Mapped, StoredChunks};
 use super::{ChunkReport, Frames, Report};
 use crate::codec::Block;
 use crate::container::{
-    ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHead, FieldSpec, HEADER, RAW, RecordHeader,
-    RecordKind, SEGMENT, State, Trailer, check_preamble, groups, parse_head, recover,
+    ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHead, FieldSpec, HEADER, Profile, RAW,
+    RecordHeader, RecordKind, SEGMENT, State, Trailer, check_preamble, groups, parse_head, recover,
     segment_table,
 };
 use crate::fs::{Clock, Content};
@@ -174,7 +174,7 @@ impl Entry {
         let most = field.groups.iter().map(|group| group.count).max().unwrap_or(0);
         let is_plain = field.stored.all().iter().all(|chunk| chunk.header.codec == RAW);
         match spec.item_bytes() {
-            Ok(bytes) if is_plain => most.min(chunk_frames(bytes)),
+            Ok(bytes) if is_plain => most.min(chunk_frames(bytes, Profile::Default)),
             _ => most,
         }
     }

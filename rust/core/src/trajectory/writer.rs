@@ -109,7 +109,7 @@ impl EntryWriter {
     }
 
     fn prepare(&mut self) {
-        self.chunk_frames = chunk_frames(self.frame_bytes());
+        self.chunk_frames = chunk_frames(self.frame_bytes(), self.encoding.profile);
         self.gathered = vec![Vec::new(); self.state.schema.fields.len()];
     }
 

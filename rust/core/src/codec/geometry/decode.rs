@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use super::bits::{PADDING, bias, word};
 use super::constraint::{Choice, Kind, Rule, Settle, Turn, place};
+use super::courses::Courses;
 use super::lanes::{LANES, Lanes, Vector, load, three};
 use super::model::{Model, Placement, TILE};
 use super::numbers::{self, FARTHEST, Numbers};
@@ -37,6 +38,8 @@ pub struct Decoder {
     centres: Vec<[f32; 3]>,
     frames: usize,
     streams: Streams,
+    /// The upper parts of what is left, where the fields hold the lower parts only.
+    courses: Option<Courses>,
     /// How single frames are decoded, once one was.
     plan: OnceLock<Plan>,
 }
@@ -89,6 +92,13 @@ impl Decoder {
         Ok((Self::new(model, frames, Streams::Listed(starts)), streams))
     }
 
+    /// With the packed courses of an archive.
+    pub fn with_courses(mut self, packed: &[u8]) -> Result<Self, String> {
+        let kinds: Vec<Kind> = self.atoms.iter().map(|atom| atom.kind).collect();
+        self.courses = Some(Courses::unpack(packed, &kinds, self.frames)?);
+        Ok(self)
+    }
+
     fn new(model: Model, frames: usize, streams: Streams) -> Self {
         let mut bit = 0;
         let atom = |(index, placement): (usize, &Placement)| {
@@ -108,7 +118,14 @@ impl Decoder {
             atom
         };
         let atoms = model.placements.iter().enumerate().map(atom).collect();
-        Self { atoms, centres: model.centres, frames, streams, plan: OnceLock::new() }
+        Self {
+            atoms,
+            centres: model.centres,
+            frames,
+            streams,
+            courses: None,
+            plan: OnceLock::new(),
+        }
     }
 
     /// Where a tile of a frame begins.
@@ -121,7 +138,7 @@ impl Decoder {
 
     /// Bytes that it takes in memory.
     pub fn memory(&self) -> usize {
-        self.atoms.len() * size_of::<Atom>()
+        self.atoms.len() * size_of::<Atom>() + self.courses.as_ref().map_or(0, Courses::memory)
     }
 
     /// Decodes some frames, on a grid where they are, in the order they are named, one after the other in `out`; of each the
@@ -138,6 +155,7 @@ impl Decoder {
         let is_whole = || (0..self.centres.len()).all(&is_wanted);
         if let (Some(grid), Streams::Equal(_)) = (grid, &self.streams)
             && frames.len() <= ALONE
+            && self.courses.is_none()
             && frames.iter().all(|&frame| frame < self.frames)
             && is_whole()
         {
@@ -187,6 +205,14 @@ impl Decoder {
                         let frame = frames.get(lane).copied().unwrap_or(last);
                         &streams[self.start(frame, tile)..]
                     }),
+                    courses: self.courses.as_ref().map(|courses| Wanted {
+                        courses: courses.from(tile * TILE),
+                        stride: courses.stride(),
+                        is_run: frames.is_sorted_by(|one, next| one + 1 == *next),
+                        frames: std::array::from_fn(|lane| {
+                            frames.get(lane).copied().unwrap_or(last)
+                        }),
+                    }),
                     points: &mut points,
                     out: &mut *out,
                     starts: std::array::from_fn(|lane| {
@@ -207,6 +233,7 @@ struct Group<'a> {
     grid: Option<Grid>,
     /// The bits of each frame.
     streams: [&'a [u8]; LANES],
+    courses: Option<Wanted<'a>>,
     /// The atoms that have been decoded, in grid units.
     points: &'a mut [[Lanes; 3]; TILE],
     out: &'a mut [u8],
@@ -214,6 +241,42 @@ struct Group<'a> {
     starts: [usize; LANES],
     /// How many frames are wanted; the lanes beyond repeat the last one.
     count: usize,
+}
+
+/// The courses of a tile, and which frames of them are wanted.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    courses: &'a [i32],
+    /// From one course to the next.
+    stride: usize,
+    frames: [usize; LANES],
+    /// Whether they follow each other.
+    is_run: bool,
+}
+
+impl Wanted<'_> {
+    /// The upper parts of the three components of an atom. What lanes without a frame get is no matter.
+    #[inline(always)]
+    fn of(&self, atom: usize) -> [[i32; LANES]; 3] {
+        three(
+            #[inline(always)]
+            |i| {
+                let start = (3 * atom + i) * self.stride;
+                let course = self.courses.get(start..start + self.stride).unwrap_or_default();
+                let run = course.get(self.frames[0]..).and_then(<[i32]>::first_chunk);
+                match run {
+                    Some(run) if self.is_run => *run,
+                    _ => {
+                        let mut parts = [0; LANES];
+                        for lane in 0..LANES {
+                            parts[lane] = course.get(self.frames[lane]).copied().unwrap_or(0);
+                        }
+                        parts
+                    }
+                }
+            },
+        )
+    }
 }
 
 impl Job for Group<'_> {
@@ -265,8 +328,13 @@ impl Group<'_> {
             );
             let shifts = [0, widths[0], widths[0] + widths[1]];
             let choice = choice::<V>(words, shifts[2] + widths[2]);
-            let mut restore = RestoreGrid::<V> { words, shifts, widths };
-            let point = place(atom.kind, &near, &atom.rule(), &choice, &mut restore);
+            let point = if let Some(wanted) = &self.courses {
+                let mut restore = RestoreCourses { upper: wanted.of(index) };
+                place(atom.kind, &near, &atom.rule(), &choice, &mut restore)
+            } else {
+                let mut restore = RestoreGrid::<V> { words, shifts, widths };
+                place(atom.kind, &near, &atom.rule(), &choice, &mut restore)
+            };
             self.points[index] = [point[0].lanes(), point[1].lanes(), point[2].lanes()];
             let rows = V::rows([float(point[0]), float(point[1]), float(point[2])]);
             write(self.out, &self.starts, self.count, index, &rows);
@@ -284,7 +352,9 @@ impl Group<'_> {
             for lane in 0..LANES {
                 bits[lane] += choice_bits;
             }
-            let mut restore = RestoreFloats { atom, streams: &self.streams, bits: &mut bits };
+            let upper = self.courses.as_ref().map(|wanted| wanted.of(index));
+            let mut restore =
+                RestoreFloats { atom, streams: &self.streams, bits: &mut bits, upper };
             let point = place(atom.kind, &near, &atom.rule(), &choice, &mut restore);
             self.points[index] = [point[0].lanes(), point[1].lanes(), point[2].lanes()];
             write(self.out, &self.starts, self.count, index, &V::rows(point));
@@ -378,11 +448,25 @@ impl<V: Vector> Settle<V> for RestoreGrid<V> {
     }
 }
 
+/// The same, where it was not noted in fields.
+struct RestoreCourses {
+    upper: [[i32; LANES]; 3],
+}
+
+impl<V: Vector> Settle<V> for RestoreCourses {
+    #[inline(always)]
+    fn settle(&mut self, slot: usize, _: &Turn<V>, _: usize, predicted: V) -> V {
+        let rest = self.upper[slot].map(|number| number as f32);
+        predicted.rounded().plus(V::load(&Lanes(rest)))
+    }
+}
+
 /// The same for floats.
 struct RestoreFloats<'a> {
     atom: &'a Atom,
     streams: &'a [&'a [u8]; LANES],
     bits: &'a mut [u32; LANES],
+    upper: Option<[[i32; LANES]; 3]>,
 }
 
 impl<V: Vector> Settle<V> for RestoreFloats<'_> {
@@ -394,7 +478,11 @@ impl<V: Vector> Settle<V> for RestoreFloats<'_> {
         for lane in 0..LANES {
             let p = lanes.0[lane];
             let width = numbers::width_of(level, p, is_free);
-            let rest = numbers::signed(word(self.streams[lane], self.bits[lane]), width);
+            let word = word(self.streams[lane], self.bits[lane]);
+            let rest = match &self.upper {
+                Some(upper) => numbers::joined(upper[slot][lane], word, width),
+                None => numbers::signed(word, width),
+            };
             self.bits[lane] += width;
             lanes.0[lane] = numbers::unordered(numbers::ordered(p).wrapping_add(rest));
         }

@@ -1,5 +1,6 @@
 //! Writing frames with a model.
 
+use super::archive::Archive;
 use super::bits::{PADDING, add, bias};
 use super::constraint::Kind;
 use super::fit;
@@ -13,6 +14,7 @@ use super::widest::{Job, widest};
 pub struct Encoder {
     tiles: Vec<Tile>,
     frames: usize,
+    numbers: Numbers,
     model: Model,
     packed: Vec<u8>,
 }
@@ -48,7 +50,16 @@ impl Encoder {
         let tiles: Vec<Tile> = firsts.map(tile).collect();
         let model = fit::model(&tiles, frames, numbers)?;
         let packed = model.encode(level)?;
-        Some(Self { tiles, frames, model, packed })
+        Some(Self { tiles, frames, numbers, model, packed })
+    }
+
+    /// Leaves in the fields only what is noise whatever is known, and answers with the rest, the packed
+    /// courses.
+    pub fn archive(&mut self, level: i32) -> Option<Vec<u8>> {
+        let archive = Archive::of(&self.tiles, self.frames, &self.model, self.numbers, level)?;
+        self.packed = archive.model.encode(level)?;
+        self.model = archive.model;
+        Some(archive.courses)
     }
 
     /// Bytes of what [`write_grid`](Self::write_grid) will add.
@@ -114,14 +125,14 @@ impl Encoder {
 
 /// An atom of a tile.
 #[derive(Clone, Copy)]
-struct AtomOf<'a> {
-    tile: &'a Tile,
-    index: usize,
+pub struct AtomOf<'a> {
+    pub tile: &'a Tile,
+    pub index: usize,
 }
 
 impl AtomOf<'_> {
     #[inline(always)]
-    fn trace<V: Vector>(&self, placement: &Placement, group: usize) -> Trace<V> {
+    pub fn trace<V: Vector>(&self, placement: &Placement, group: usize) -> Trace<V> {
         let (kind, back) = (placement.kind, placement.back);
         let (near, point) = self.tile.with_near(self.index, kind, back, group);
         trace::<V>(kind, &near, &placement.rule(), &point)
@@ -163,7 +174,7 @@ impl Job for WriteGrid<'_> {
             let mut shift = 0;
             let mut append = |numbers: [i32; LANES], width: u32| {
                 for lane in 0..LANES {
-                    words[lane] |= u64::from(numbers[lane] as u32) << shift;
+                    words[lane] |= (u64::from(numbers[lane] as u32) & ((1 << width) - 1)) << shift;
                 }
                 shift += width;
             };

@@ -20,7 +20,7 @@ const RIGID_PART: f64 = 0.002;
 const DISTANCE_STEP: f64 = 1.0 / 16.0;
 /// What the model of an atom takes at about, in bits, after zstd: for each reference, each
 /// coefficient, each distance.
-const MODEL_BITS: [u32; 3] = [5, 25, 9];
+pub const MODEL_BITS: [u32; 3] = [5, 25, 9];
 /// The same for an atom that is placed like many others.
 const POOLED_BITS: u32 = 6;
 /// How many atoms must be placed alike before one model is tried for all.
@@ -299,7 +299,7 @@ fn measured_as_floats<V: Vector>(task: Task<'_>, mut placement: Placement) -> (P
 }
 
 /// The last bits of coefficients that may be left out.
-fn coarseness(numbers: Numbers) -> [u32; 2] {
+pub fn coarseness(numbers: Numbers) -> [u32; 2] {
     match numbers {
         Numbers::Grid => COARSE,
         Numbers::Floats => COARSE_FLOATS,
@@ -307,7 +307,7 @@ fn coarseness(numbers: Numbers) -> [u32; 2] {
 }
 
 /// Leaves out what the kind does not need, so that alike placements are equal.
-fn keep_used(placement: &mut Placement) {
+pub fn keep_used(placement: &mut Placement) {
     let kind = placement.kind;
     placement.back[kind.references()..].fill(0);
     placement.coefficients[kind.coefficients()..].fill(0.0);
@@ -315,7 +315,7 @@ fn keep_used(placement: &mut Placement) {
 }
 
 /// A coefficient without its last bits.
-fn rounded(coefficient: f64, coarse: u32) -> f32 {
+pub fn rounded(coefficient: f64, coarse: u32) -> f32 {
     let bits = (coefficient as f32).to_bits();
     let half = (1u32 << coarse) >> 1;
     let value = f32::from_bits(bits.wrapping_add(half) & !((1u32 << coarse) - 1));

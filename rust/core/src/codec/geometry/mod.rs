@@ -13,8 +13,10 @@
     reason = "lanes and axes are counted in step in several arrays"
 )]
 
+mod archive;
 mod bits;
 mod constraint;
+mod courses;
 mod decode;
 mod encode;
 mod fit;

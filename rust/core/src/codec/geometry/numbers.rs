@@ -73,6 +73,19 @@ pub fn signed(word: u64, width: u32) -> i32 {
     if width == 0 { 0 } else { ((word as u32) << unused) as i32 >> unused }
 }
 
+/// What of a number is not in a field of this width.
+#[inline(always)]
+pub fn upper(number: i32, width: u32) -> i32 {
+    if width < 32 { number >> width } else { 0 }
+}
+
+/// A number from its upper part and the field that holds the rest.
+#[inline(always)]
+pub fn joined(upper: i32, word: u64, width: u32) -> i32 {
+    let lower = word & ((1 << width) - 1);
+    if width < 32 { (upper << width) | lower as i32 } else { lower as i32 }
+}
+
 /// How often each exponent was met, as far as that matters.
 pub struct Exponents([[u32; Self::KINDS]; 3]);
 

@@ -74,6 +74,12 @@ impl Tile {
         self.groups
     }
 
+    /// Where an atom is in a frame.
+    pub fn point(&self, atom: usize, frame: usize) -> [f32; 3] {
+        let point = &self.points[atom * self.groups + frame / LANES];
+        three(|i| point[i].0[frame % LANES])
+    }
+
     /// The three atoms that stay nearest to one, of those that come before it.
     #[inline(always)]
     pub fn nearest<V: Vector>(&self, atom: usize) -> [usize; 3] {
