@@ -11,6 +11,8 @@ use super::value::{Value, read_all};
 const LEVEL: usize = 8;
 /// The level for archives.
 const ARCHIVE_LEVEL: usize = 12;
+/// The level for integers that are alike in size: above it, tables outgrow the caches of the reader.
+const PLAIN_LEVEL: usize = 9;
 /// Numbers that each layout is tried on.
 const SAMPLE: usize = 12 * 1024;
 
@@ -65,7 +67,7 @@ fn pack<V: Value>(values: &[V], options: &Options) -> Option<Vec<u8>> {
 /// Packs integers that have nothing in common with their neighbours.
 pub fn pack_plainly(values: &[i32]) -> Option<Vec<u8>> {
     let config = ChunkConfig::default()
-        .with_compression_level(ARCHIVE_LEVEL)
+        .with_compression_level(PLAIN_LEVEL)
         .with_mode_spec(ModeSpec::Classic)
         .with_delta_spec(DeltaSpec::NoOp);
     simple_compress(values, &config).ok()

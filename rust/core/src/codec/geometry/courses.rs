@@ -87,53 +87,65 @@ impl Courses {
         {
             return Err("the class of a course is out of range".into());
         }
-        let of_courses = of_courses(kinds, classes.split_at(kinds.len()));
-        let mut counts = [0; CLASSES];
-        for (courses, &echo) in of_courses.iter().zip(echoes) {
-            for &class in courses {
-                counts[0] += apart(echo, frames);
-                counts[usize::from(class)] +=
-                    if class > 0 { frames - apart(echo, frames) } else { 0 };
+        let lengths = |echo: u8| (apart(echo, frames), frames - apart(echo, frames));
+        let stride = if frames < LANES { frames } else { frames.next_multiple_of(LANES) };
+        let mut values = vec![0; kinds.len() * 3 * stride];
+        // One pack at a time, so that it is moved while it is near.
+        let mut unpacked = Vec::new();
+        for (class, members) in by_class(kinds, classes.split_at(kinds.len())).iter().enumerate() {
+            let echo = |member: u32| echoes[member as usize / 3];
+            let range = |member: u32| {
+                let start = member as usize * stride;
+                let (first, others) = lengths(echo(member));
+                if class == 0 {
+                    start..start + first
+                } else {
+                    start + first..start + first + others
+                }
+            };
+            let count = members.iter().map(|&member| range(member).len()).sum();
+            if count == 0 {
+                continue;
             }
-        }
-        let mut packs = Vec::with_capacity(CLASSES);
-        for count in counts {
-            let mut pack = vec![0; count];
-            if count > 0 {
-                pack::unpack_exactly(part()?, &mut pack)?;
+            unpacked.resize(count, 0);
+            pack::unpack_exactly(part()?, &mut unpacked[..count])?;
+            let mut next = unpacked.as_slice();
+            for &member in members {
+                let place = &mut values[range(member)];
+                let (course, after) = next.split_at(place.len());
+                place.copy_from_slice(course);
+                next = after;
             }
-            packs.push(pack.into_iter());
         }
         if !rest.is_empty() {
             return Err("it has more courses than its atoms".into());
         }
-        let stride = if frames < LANES { frames } else { frames.next_multiple_of(LANES) };
-        let mut values = vec![0; kinds.len() * 3 * stride];
-        let atoms = values.chunks_exact_mut(3 * stride).zip(&of_courses).zip(echoes);
-        for ((atom, classes), &echo) in atoms {
-            for (course, &class) in atom.chunks_exact_mut(stride).zip(classes) {
-                let (first, others) = course[..frames].split_at_mut(apart(echo, frames));
-                take(&mut packs[0], first);
-                if class > 0 {
-                    take(&mut packs[usize::from(class)], others);
-                }
+        for (atom, &echo) in values.chunks_exact_mut((3 * stride).max(1)).zip(echoes) {
+            match echo {
+                0 => {}
+                4 => restore(atom, stride, |before| before),
+                _ => restore(atom, stride, |before| expected(echo, before)),
             }
-            restore(echo, atom, stride);
         }
         Ok(Self { stride, values })
     }
 }
 
-/// Moves the next values of a pack to where they belong.
-#[inline(always)]
-fn take(pack: &mut std::vec::IntoIter<i32>, values: &mut [i32]) {
-    let count = values.len();
-    if let Some(next) = pack.as_slice().get(..count) {
-        values.copy_from_slice(next);
+/// The courses of each class; in the place of class 0, all that may have a beginning that is apart.
+fn by_class(kinds: &[Kind], (first, second): (&[u8], &[u8])) -> Vec<Vec<u32>> {
+    let mut members = vec![Vec::new(); CLASSES];
+    members[0] = (0..3 * kinds.len() as u32).collect();
+    let mut second = second.iter();
+    for (atom, (&kind, &class)) in kinds.iter().zip(first).enumerate() {
+        let other = if has_two(kind) { second.next().copied().unwrap_or(0) } else { 0 };
+        for (slot, which) in classed(kind).into_iter().enumerate() {
+            let class = usize::from([class, other][which]);
+            if class > 0 {
+                members[class].push((3 * atom + slot) as u32);
+            }
+        }
     }
-    if count > 0 {
-        pack.nth(count - 1);
-    }
+    members
 }
 
 /// Courses that are being packed.
@@ -207,16 +219,6 @@ impl Packer {
     }
 }
 
-/// The classes of all courses.
-fn of_courses(kinds: &[Kind], (first, second): (&[u8], &[u8])) -> Vec<[u8; 3]> {
-    let mut second = second.iter();
-    let classes = |(&kind, &class): (&Kind, &u8)| {
-        let other = if has_two(kind) { second.next().copied().unwrap_or(0) } else { 0 };
-        classed(kind).map(|which| [class, other][which])
-    };
-    kinds.iter().zip(first).map(classes).collect()
-}
-
 /// What is expected after this value.
 #[inline(always)]
 fn expected(echo: u8, before: i32) -> i32 {
@@ -233,16 +235,14 @@ fn remove(echo: u8, course: &mut [i32]) {
 }
 
 /// The inverse, of three courses in step.
-fn restore(echo: u8, courses: &mut [i32], stride: usize) {
-    if echo == 0 || stride == 0 {
-        return;
-    }
+#[inline(always)]
+fn restore(courses: &mut [i32], stride: usize, expected: impl Fn(i32) -> i32) {
     let (x, rest) = courses.split_at_mut(stride);
     let (y, z) = rest.split_at_mut(stride);
     let mut before = [x[0], y[0], z[0]];
     for ((x, y), z) in x[1..].iter_mut().zip(&mut y[1..]).zip(&mut z[1..]) {
         for (value, before) in [x, y, z].into_iter().zip(&mut before) {
-            *value = value.wrapping_add(expected(echo, *before));
+            *value = value.wrapping_add(expected(*before));
             *before = *value;
         }
     }
