@@ -21,8 +21,12 @@ pub use element::Element;
 pub use geometry::Place;
 pub use seek::Seekable;
 
+use std::cell::LazyCell;
+
+use geometry::ordered;
 use grid::{Float, Placed};
 use layout::Shape;
+use seek::Packed;
 use value::read_all;
 
 /// Bytes coded by zstd.
@@ -106,12 +110,15 @@ fn encode_numbers(
     }
     if element == Element::F32 {
         let floats = read_all::<f32>(bytes);
-        let (layout, cost) = pack::choose(&floats, shape, options);
-        if let Some(payload) = seek::encode_floats(&floats, shape, options, cost)
+        let choice = LazyCell::new(|| pack::choose(&floats, shape, options));
+        let (least, is_in_time) = pack::least(|at| ordered(floats[at]), shape);
+        let packed = Packed { least, is_in_time, tried: || choice.1 };
+        if let Some(payload) = seek::encode_floats(&floats, shape, options, packed)
             && read_back(&payload, shape, Seekable::of_floats).is_some_and(|read| read == bytes)
         {
             return Some((FLOATS, payload));
         }
+        let (layout, _) = *choice;
         return Some((NUMBERS, pack::encode_in(layout, floats, shape, options)?));
     }
     let payload = value::with_value!(element, V => pack::encode_bytes::<V>(bytes, shape, options));
@@ -122,14 +129,19 @@ fn encode_on_grid<F: Float>(bytes: &[u8], shape: Shape, options: &Options) -> Op
     let values = read_all::<F>(bytes);
     let placed = Placed::find(&values, shape, options)?;
     let mut payload = placed.header(bytes);
-    let (layout, cost) = pack::choose(&placed.integers, shape, options);
+    let choice = LazyCell::new(|| pack::choose(&placed.integers, shape, options));
+    let packed = |integers: &[i32]| {
+        let (least, is_in_time) = pack::least(|at| integers[at], shape);
+        Packed { least, is_in_time, tried: || choice.1 }
+    };
     if let Some(integers) = F::small(&placed.integers)
-        && let Some(encoded) = seek::encode(&payload, integers, shape, options, cost)
+        && let Some(encoded) = seek::encode(&payload, integers, shape, options, packed(integers))
         && let Some(read) = read_back(&encoded, shape, Seekable::on_grid)
         && placed.accepts(&values, &read)
     {
         return Some((GEOMETRY, encoded));
     }
+    let (layout, _) = *choice;
     payload.extend(pack::encode_in(layout, placed.integers, shape, options)?);
     Some((GRID, payload))
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::geometry::{Decoder, Encoder, Place};
+use super::geometry::{Decoder, Encoder, Place, TILE};
 use super::grid::{Grid, Header};
 use super::layout::Shape;
 use super::{Block, Element, FLOATS, GEOMETRY, Options};
@@ -14,51 +14,105 @@ const COMPONENTS: usize = 3;
 const FLOAT: usize = 4;
 /// How much larger than by packing a block may be, as it can be read frame by frame.
 const WORTH: f64 = 1.05;
+/// By how much more than that one tile must be larger before the others are not looked at.
+const MARGIN: f64 = 1.02;
+/// One tile is looked at first in blocks of so many.
+const SHARE: usize = 8;
 /// Zstd's level for models.
 const LEVEL: i32 = 3;
 /// The level for archives.
 const ARCHIVE_LEVEL: i32 = 19;
 
-/// Encodes floats bit by bit, where that takes less than the `packed` bytes that each would take
-/// otherwise.
+/// Bytes of a number, if it were packed.
+pub struct Packed<F> {
+    /// No less than this, which is found quickly.
+    pub least: f64,
+    /// Whether it is nearer to itself in the next frame than to its neighbour.
+    pub is_in_time: bool,
+    /// By trying, which takes time.
+    pub tried: F,
+}
+
+/// Encodes floats bit by bit, where that takes less than packing them would.
 pub fn encode_floats(
     floats: &[f32],
     shape: Shape,
     options: &Options,
-    packed: f64,
+    packed: Packed<impl Fn() -> f64>,
 ) -> Option<Vec<u8>> {
     if shape.components != COMPONENTS {
         return None;
     }
-    let encoder = Encoder::of_floats(floats, shape.rows, level(options))?;
-    let mut payload = Vec::new();
-    encoder.write_floats(&mut payload);
-    is_worth(payload.len(), floats.len(), options, packed).then_some(payload)
+    let write = |floats: &[f32], rows| {
+        let mut payload = Vec::new();
+        Encoder::of_floats(floats, rows, level(options))?.write_floats(&mut payload);
+        Some(payload)
+    };
+    let tile = |floats: &[f32]| Some(write(floats, TILE)?.len());
+    if is_hopeless(floats, shape, options, &packed, tile) {
+        return None;
+    }
+    let payload = write(floats, shape.rows)?;
+    is_worth(payload.len(), floats.len(), options, &packed).then_some(payload)
 }
 
 fn level(options: &Options) -> i32 {
     if options.small { ARCHIVE_LEVEL } else { LEVEL }
 }
 
-fn is_worth(bytes: usize, numbers: usize, options: &Options, packed: f64) -> bool {
-    let worth = if options.small { 1.0 } else { WORTH };
-    bytes as f64 <= packed * numbers as f64 * worth
+fn is_worth(
+    bytes: usize,
+    numbers: usize,
+    options: &Options,
+    packed: &Packed<impl Fn() -> f64>,
+) -> bool {
+    let each = bytes as f64 / numbers as f64;
+    if options.small {
+        return each <= (packed.tried)();
+    }
+    each <= packed.least || each <= (packed.tried)() * WORTH
 }
 
-/// Encodes integers on a grid after the `header` of their payload, where that takes less than the
-/// `packed` bytes that each number would take otherwise.
+/// Whether a look at one tile of a block of frames close in time shows that packing it in time takes much less.
+fn is_hopeless<T: Copy>(
+    numbers: &[T],
+    shape: Shape,
+    options: &Options,
+    packed: &Packed<impl Fn() -> f64>,
+    bytes: impl Fn(&[T]) -> Option<usize>,
+) -> bool {
+    if options.small || !packed.is_in_time || shape.rows < SHARE * TILE {
+        return false;
+    }
+    let width = shape.rows * COMPONENTS;
+    let first = shape.rows / 2 * COMPONENTS;
+    let frames = numbers.chunks_exact(width);
+    let tile: Vec<T> =
+        frames.flat_map(|frame| &frame[first..first + TILE * COMPONENTS]).copied().collect();
+    let Some(bytes) = bytes(&tile) else { return true };
+    let each = bytes as f64 / tile.len() as f64;
+    each > packed.least && each > (packed.tried)() * WORTH * MARGIN
+}
+
+/// Encodes integers on a grid after the `header` of their payload, where that takes less than packing them
+/// would.
 pub fn encode(
     header: &[u8],
     integers: &[i32],
     shape: Shape,
     options: &Options,
-    packed: f64,
+    packed: Packed<impl Fn() -> f64>,
 ) -> Option<Vec<u8>> {
     if shape.components != COMPONENTS {
         return None;
     }
-    let encoder = Encoder::of_grid(integers, shape.rows, level(options))?;
-    if !is_worth(encoder.grid_bytes(), integers.len(), options, packed) {
+    let open = |integers: &[i32], rows| Encoder::of_grid(integers, rows, level(options));
+    let tile = |integers: &[i32]| Some(open(integers, TILE)?.grid_bytes());
+    if is_hopeless(integers, shape, options, &packed, tile) {
+        return None;
+    }
+    let encoder = open(integers, shape.rows)?;
+    if !is_worth(encoder.grid_bytes(), integers.len(), options, &packed) {
         return None;
     }
     let mut payload = Vec::with_capacity(header.len() + encoder.grid_bytes());
@@ -121,9 +175,9 @@ impl Seekable {
 
     /// Which tiles these rows are in.
     pub fn tiles(&self, rows: impl Iterator<Item = usize>) -> Vec<bool> {
-        let mut wanted = vec![false; self.shape.rows.div_ceil(super::geometry::TILE)];
+        let mut wanted = vec![false; self.shape.rows.div_ceil(TILE)];
         for row in rows {
-            if let Some(tile) = wanted.get_mut(row / super::geometry::TILE) {
+            if let Some(tile) = wanted.get_mut(row / TILE) {
                 *tile = true;
             }
         }

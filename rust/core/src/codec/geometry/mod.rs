@@ -18,9 +18,13 @@ mod constraint;
 mod decode;
 mod encode;
 mod fit;
+mod habit;
+mod integers;
 mod lanes;
+mod measure;
 mod model;
 mod numbers;
+mod pool;
 mod single;
 mod template;
 mod tile;
@@ -29,6 +33,7 @@ mod widest;
 pub use decode::{Decoder, Place};
 pub use encode::Encoder;
 pub use model::TILE;
+pub use numbers::ordered;
 
 #[cfg(test)]
 mod tests;
