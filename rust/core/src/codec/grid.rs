@@ -43,6 +43,8 @@ pub trait Float: Value {
     fn of(integer: Self::Integer, grid: Grid) -> Self;
     /// A whole number as an integer, if it is small enough.
     fn integer(whole: f64) -> Option<Self::Integer>;
+    /// Places a few floats on a grid, if all of them may stand there; a quick way that may also decline.
+    fn place(values: &[Self], grid: Grid, integers: &mut [Self::Integer]) -> bool;
     /// The integers, where they are what coordinates of atoms are coded from.
     fn small(integers: &[Self::Integer]) -> Option<&[i32]>;
 }
@@ -72,6 +74,30 @@ impl Float for f32 {
 
     fn integer(whole: f64) -> Option<i32> {
         (whole.abs() < f64::from(i32::MAX)).then_some(whole as i32)
+    }
+
+    fn place(values: &[f32], grid: Grid, integers: &mut [i32]) -> bool {
+        let is_same = |value: f32, read: f32| value.to_bits() == read.to_bits();
+        match grid {
+            Grid::Divided(scale) => {
+                place_all(values, integers, |x| x * scale, |k| k / scale as f32, is_same)
+            }
+            Grid::Multiplied(scale) => {
+                let step = 1.0 / scale as f32;
+                place_all(values, integers, |x| x * scale, |k| k * step, is_same)
+            }
+            Grid::MultipliedThenTen(scale) => {
+                let (tenth, step) = (scale / 10.0, 1.0 / scale as f32);
+                place_all(values, integers, |x| x * tenth, |k| (k * step) * 10.0, is_same)
+            }
+            Grid::Rounded(spacing) => {
+                let half = spacing / 2.0;
+                let is_near =
+                    |value: f32, read: f32| (f64::from(value) - f64::from(read)).abs() <= half;
+                let float = |k: f32| (f64::from(k) * spacing) as f32;
+                place_all(values, integers, |x| x / spacing, float, is_near)
+            }
+        }
     }
 
     fn small(integers: &[i32]) -> Option<&[i32]> {
@@ -106,6 +132,10 @@ impl Float for f64 {
         /// Whole numbers beyond this have gaps between them.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         (whole.abs() < EXACT).then_some(whole as i64)
+    }
+
+    fn place(_: &[f64], _: Grid, _: &mut [i64]) -> bool {
+        false
     }
 
     fn small(_: &[i64]) -> Option<&[i32]> {
@@ -166,6 +196,8 @@ const MISSES: usize = 200;
 const ROUNDING_MISSES: usize = 8;
 /// How much wider than the floats' own spacing a grid must be.
 const COARSENESS: f64 = 4.0;
+/// Numbers that are placed together.
+const TOGETHER: usize = 64;
 /// Bytes of a payload before the exceptions.
 const FIXED: usize = 13;
 
@@ -196,8 +228,12 @@ impl<F: Float> Placed<F> {
 
     /// Whether the floats in `bytes` may stand for those that were placed.
     pub fn accepts(&self, values: &[F], bytes: &[u8]) -> bool {
-        let read = bytes.chunks_exact(F::SIZE).map(F::read);
-        values.iter().zip(read).all(|(&value, read)| self.grid.accepts(value, read))
+        // A few at a time, so that few branches are needed.
+        values.chunks(TOGETHER).zip(bytes.chunks(TOGETHER * F::SIZE)).all(|(values, bytes)| {
+            let read = bytes.chunks_exact(F::SIZE).map(F::read);
+            let pairs = values.iter().zip(read);
+            pairs.fold(true, |all, (&value, read)| all & self.grid.accepts(value, read))
+        })
     }
 
     /// The beginning of a payload: the grid and the exceptions, which are in `bytes`.
@@ -306,26 +342,94 @@ fn misses<F: Float>(values: &[F], grid: Grid, allowed: usize) -> usize {
     count
 }
 
+/// Places floats whose integers are whole floats, without a branch for each of them; answers whether all
+/// may stand there.
+#[inline(always)]
+fn place_all(
+    values: &[f32],
+    integers: &mut [i32],
+    position: impl Fn(f64) -> f64,
+    float: impl Fn(f32) -> f32,
+    accepts: impl Fn(f32, f32) -> bool,
+) -> bool {
+    /// Added to a number, leaves it rounded to a whole one, ties to even, in the low bits.
+    const WHOLE: f64 = 6_755_399_441_055_744.0;
+    /// All integers up to this are floats.
+    const EXACT: f64 = 16_777_216.0;
+    let mut all = true;
+    for (&value, integer) in values.iter().zip(integers) {
+        let position = position(f64::from(value));
+        *integer = (position + WHOLE).to_bits() as i32;
+        all &= (position.abs() < EXACT) & accepts(value, float(*integer as f32));
+    }
+    all
+}
+
 /// The integers of all numbers, and the positions of those that miss the grid; `None` where more
 /// than one in `rarity` does.
 fn place<F: Float>(values: &[F], grid: Grid, shape: Shape, rarity: usize) -> Option<Placed<F>> {
     let mut integers: Vec<F::Integer> = Vec::with_capacity(values.len());
     let mut exceptions = Vec::new();
     let width = shape.rows * shape.components;
-    for (position, &value) in values.iter().enumerate() {
-        let integer = match grid.nearest(value) {
-            Some(integer) if grid.accepts(value, F::of(integer, grid)) => integer,
-            _ => {
-                exceptions.push(position);
-                if exceptions.len() > values.len() / rarity + 1 {
-                    return None;
+    let mut placed = [F::Integer::default(); TOGETHER];
+    for values_together in values.chunks(TOGETHER) {
+        let placed = &mut placed[..values_together.len()];
+        if F::place(values_together, grid, placed) {
+            integers.extend_from_slice(placed);
+            continue;
+        }
+        for &value in values_together {
+            let position = integers.len();
+            let integer = match grid.nearest(value) {
+                Some(integer) if grid.accepts(value, F::of(integer, grid)) => integer,
+                _ => {
+                    exceptions.push(position);
+                    if exceptions.len() > values.len() / rarity + 1 {
+                        return None;
+                    }
+                    // What it was in the frame before costs next to nothing.
+                    let before =
+                        if position >= width { position - width } else { position.max(1) - 1 };
+                    integers.get(before).copied().unwrap_or_default()
                 }
-                // What it was in the frame before costs next to nothing.
-                let before = if position >= width { position - width } else { position.max(1) - 1 };
-                integers.get(before).copied().unwrap_or_default()
-            }
-        };
-        integers.push(integer);
+            };
+            integers.push(integer);
+        }
     }
     Some(Placed { grid, integers, exceptions })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// What is placed quickly is placed as one by one.
+        #[test]
+        fn floats_placed_together_are_placed_as_each_is_alone(
+            steps in proptest::collection::vec(-30_000_000i32..30_000_000, 1..9),
+            odd in any::<(prop::sample::Index, u32)>(),
+            which in 0usize..4,
+            scale in prop::sample::select(vec![100.0, 1000.0, 0.5]),
+        ) {
+            let grid = [
+                Grid::Divided(scale),
+                Grid::Multiplied(scale),
+                Grid::MultipliedThenTen(scale),
+                Grid::Rounded(1.0 / scale),
+            ][which];
+            let mut floats: Vec<f32> = steps.iter().map(|&step| f32::of(step, grid)).collect();
+            let at = odd.0.index(floats.len());
+            floats[at] = f32::from_bits(odd.1);
+            let mut integers = vec![0; floats.len()];
+            if f32::place(&floats, grid, &mut integers) {
+                for (&float, integer) in floats.iter().zip(integers) {
+                    prop_assert_eq!(grid.nearest(float), Some(integer));
+                    prop_assert!(grid.accepts(float, f32::of(integer, grid)));
+                }
+            }
+        }
+    }
 }

@@ -21,8 +21,12 @@ pub use element::Element;
 pub use geometry::Place;
 pub use seek::Seekable;
 
+use std::cell::LazyCell;
+
+use geometry::ordered;
 use grid::{Float, Placed};
 use layout::Shape;
+use seek::Packed;
 use value::read_all;
 
 /// Bytes coded by zstd.
@@ -113,14 +117,21 @@ fn encode_numbers(
     }
     if element == Element::F32 {
         let floats = read_all::<f32>(bytes);
-        let (layout, cost) = pack::choose(&floats, shape, options);
-        if let Some(encoded) = seek::encode_floats(&floats, shape, options, cost)
+        let choice = LazyCell::new(|| pack::choose(&floats, shape, options));
+        let (least, is_in_time) = pack::least(|at| ordered(floats[at]), shape);
+        let packed = Packed { least, is_in_time, tried: || choice.1 };
+        if let Some(encoded) = seek::encode_floats(&floats, shape, options, packed)
             && read_back(&encoded, shape).is_some_and(|read| read == bytes)
         {
-            let pack = || pack::encode_in(layout, floats, shape, options);
-            return Some(smaller(encoded, NUMBERS, cost * shape.len() as f64, options, pack));
+            if !options.small {
+                return Some(encoded);
+            }
+            let (layout, cost) = *choice;
+            let pack = || pack::encode_in(layout, read_all::<f32>(bytes), shape, options);
+            return Some(smaller(encoded, NUMBERS, cost * shape.len() as f64, pack));
         }
-        return Some((NUMBERS, pack::encode_in(layout, read_all::<f32>(bytes), shape, options)?));
+        let (layout, _) = *choice;
+        return Some((NUMBERS, pack::encode_in(layout, floats, shape, options)?));
     }
     let payload = value::with_value!(element, V => pack::encode_bytes::<V>(bytes, shape, options));
     Some((NUMBERS, payload?))
@@ -130,18 +141,26 @@ fn encode_on_grid<F: Float>(bytes: &[u8], shape: Shape, options: &Options) -> Op
     let values = read_all::<F>(bytes);
     let placed = Placed::find(&values, shape, options)?;
     let mut payload = placed.header(bytes);
-    let (layout, cost) = pack::choose(&placed.integers, shape, options);
+    let choice = LazyCell::new(|| pack::choose(&placed.integers, shape, options));
+    let packed = |integers: &[i32]| {
+        let (least, is_in_time) = pack::least(|at| integers[at], shape);
+        Packed { least, is_in_time, tried: || choice.1 }
+    };
     if let Some(integers) = F::small(&placed.integers)
-        && let Some(encoded) = seek::encode(&payload, integers, shape, options, cost)
+        && let Some(encoded) = seek::encode(&payload, integers, shape, options, packed(integers))
         && let Some(read) = read_back(&encoded, shape)
         && placed.accepts(&values, &read)
     {
-        let cost = cost * shape.len() as f64;
-        return Some(smaller(encoded, GRID, cost, options, || {
-            payload.extend(pack::encode_in(layout, placed.integers, shape, options)?);
+        if !options.small {
+            return Some(encoded);
+        }
+        let (layout, cost) = *choice;
+        return Some(smaller(encoded, GRID, cost * shape.len() as f64, || {
+            payload.extend(pack::encode_in(layout, placed.integers.clone(), shape, options)?);
             Some(payload)
         }));
     }
+    let (layout, _) = *choice;
     payload.extend(pack::encode_in(layout, placed.integers, shape, options)?);
     Some((GRID, payload))
 }
@@ -151,10 +170,9 @@ fn smaller(
     encoded: Encoded,
     other: u8,
     estimate: f64,
-    options: &Options,
     pack: impl FnOnce() -> Option<Vec<u8>>,
 ) -> Encoded {
-    if !options.small || (encoded.1.len() as f64) < CLEARLY * estimate {
+    if (encoded.1.len() as f64) < CLEARLY * estimate {
         return encoded;
     }
     match pack() {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::geometry::{Decoder, Encoder, Place};
+use super::geometry::{Decoder, Encoder, Place, TILE};
 use super::grid::{Grid, Header};
 use super::layout::Shape;
 use super::{ARCHIVED, ARCHIVED_FLOATS, Block, Element, Encoded, FLOATS, GEOMETRY, Options};
@@ -12,57 +12,114 @@ use crate::container::bytes::u32_at;
 const COMPONENTS: usize = 3;
 /// Bytes of a float.
 const FLOAT: usize = 4;
-/// How much larger than by packing, as a sample says, a block may be: it can be read frame by frame, and
-/// of archives that is only a first look.
+/// How much larger than by packing a block may be, as it can be read frame by frame.
 const WORTH: f64 = 1.05;
+/// By how much more than that one tile must be larger before the others are not looked at.
+const MARGIN: f64 = 1.02;
+/// One tile is looked at first in blocks of so many.
+const SHARE: usize = 8;
 /// Zstd's level for models.
 const LEVEL: i32 = 3;
 /// The level for archives.
 const ARCHIVE_LEVEL: i32 = 19;
 
-/// Encodes floats bit by bit, where that takes less than the `packed` bytes that each would take
-/// otherwise.
+/// Bytes of a number, if it were packed.
+pub struct Packed<F> {
+    /// No less than this, which is found quickly.
+    pub least: f64,
+    /// Whether it is nearer to itself in the next frame than to its neighbour.
+    pub is_in_time: bool,
+    /// By trying, which takes time.
+    pub tried: F,
+}
+
+/// Encodes floats bit by bit, where that takes less than packing them would.
 pub fn encode_floats(
     floats: &[f32],
     shape: Shape,
     options: &Options,
-    packed: f64,
+    packed: Packed<impl Fn() -> f64>,
 ) -> Option<Encoded> {
     if shape.components != COMPONENTS {
         return None;
     }
-    let mut payload = Vec::new();
-    let mut encoder = Encoder::of_floats(floats, shape.rows, level(options))?;
     if options.small {
+        let mut payload = Vec::new();
+        let mut encoder = Encoder::of_floats(floats, shape.rows, ARCHIVE_LEVEL)?;
         write_courses(&mut encoder, &mut payload)?;
+        encoder.write_floats(&mut payload);
+        return Some((ARCHIVED_FLOATS, payload));
     }
-    encoder.write_floats(&mut payload);
-    let codec = if options.small { ARCHIVED_FLOATS } else { FLOATS };
-    is_worth(payload.len(), floats.len(), packed).then_some((codec, payload))
+    let write = |floats: &[f32], rows| {
+        let mut payload = Vec::new();
+        Encoder::of_floats(floats, rows, LEVEL)?.write_floats(&mut payload);
+        Some(payload)
+    };
+    let tile = |floats: &[f32]| Some(write(floats, TILE)?.len());
+    if is_hopeless(floats, shape, &packed, tile) {
+        return None;
+    }
+    let payload = write(floats, shape.rows)?;
+    is_worth(payload.len(), floats.len(), &packed).then_some((FLOATS, payload))
 }
 
-/// Encodes integers on a grid after the `header` of their payload, where that takes less than the
-/// `packed` bytes that each number would take otherwise.
+fn is_worth(bytes: usize, numbers: usize, packed: &Packed<impl Fn() -> f64>) -> bool {
+    let each = bytes as f64 / numbers as f64;
+    each <= packed.least || each <= (packed.tried)() * WORTH
+}
+
+/// Whether a look at one tile of a block of frames close in time shows that packing it in time takes much less.
+fn is_hopeless<T: Copy>(
+    numbers: &[T],
+    shape: Shape,
+    packed: &Packed<impl Fn() -> f64>,
+    bytes: impl Fn(&[T]) -> Option<usize>,
+) -> bool {
+    if !packed.is_in_time || shape.rows < SHARE * TILE {
+        return false;
+    }
+    let width = shape.rows * COMPONENTS;
+    let first = shape.rows / 2 * COMPONENTS;
+    let frames = numbers.chunks_exact(width);
+    let tile: Vec<T> =
+        frames.flat_map(|frame| &frame[first..first + TILE * COMPONENTS]).copied().collect();
+    let Some(bytes) = bytes(&tile) else { return true };
+    let each = bytes as f64 / tile.len() as f64;
+    each > packed.least && each > (packed.tried)() * WORTH * MARGIN
+}
+
+/// Encodes integers on a grid after the `header` of their payload, where that takes less than packing them
+/// would.
 pub fn encode(
     header: &[u8],
     integers: &[i32],
     shape: Shape,
     options: &Options,
-    packed: f64,
+    packed: Packed<impl Fn() -> f64>,
 ) -> Option<Encoded> {
     if shape.components != COMPONENTS {
         return None;
     }
-    let mut payload = header.to_vec();
-    let mut encoder = Encoder::of_grid(integers, shape.rows, level(options))?;
     if options.small {
+        let mut payload = header.to_vec();
+        let mut encoder = Encoder::of_grid(integers, shape.rows, ARCHIVE_LEVEL)?;
         write_courses(&mut encoder, &mut payload)?;
+        encoder.write_grid(&mut payload);
+        return Some((ARCHIVED, payload));
     }
-    if !is_worth(payload.len() + encoder.grid_bytes(), integers.len(), packed) {
+    let open = |integers: &[i32], rows| Encoder::of_grid(integers, rows, LEVEL);
+    let tile = |integers: &[i32]| Some(open(integers, TILE)?.grid_bytes());
+    if is_hopeless(integers, shape, &packed, tile) {
         return None;
     }
+    let encoder = open(integers, shape.rows)?;
+    if !is_worth(encoder.grid_bytes(), integers.len(), &packed) {
+        return None;
+    }
+    let mut payload = Vec::with_capacity(header.len() + encoder.grid_bytes());
+    payload.extend(header);
     encoder.write_grid(&mut payload);
-    Some((if options.small { ARCHIVED } else { GEOMETRY }, payload))
+    Some((GEOMETRY, payload))
 }
 
 fn write_courses(encoder: &mut Encoder, payload: &mut Vec<u8>) -> Option<()> {
@@ -77,14 +134,6 @@ fn split_courses(payload: &[u8]) -> Result<(&[u8], &[u8]), String> {
     let (length, rest) = payload.split_at_checked(4).ok_or("it is too short")?;
     let courses = rest.split_at_checked(u32_at(length, 0) as usize);
     courses.ok_or_else(|| "its courses are cut short".into())
-}
-
-fn level(options: &Options) -> i32 {
-    if options.small { ARCHIVE_LEVEL } else { LEVEL }
-}
-
-fn is_worth(bytes: usize, numbers: usize, packed: f64) -> bool {
-    bytes as f64 <= packed * numbers as f64 * WORTH
 }
 
 /// A block that has been opened: its model has been read and checked.

@@ -8,6 +8,7 @@ use super::constraint::Kind;
 use super::courses::{ECHOES, LONG, Packer};
 use super::encode::AtomOf;
 use super::fit::{MODEL_BITS, coarseness, keep_used, rounded};
+use super::integers::Integers;
 use super::lanes::{LANES, Vector};
 use super::model::{Model, Placement, TILE};
 use super::numbers::{self, FARTHEST, Numbers};
@@ -179,10 +180,11 @@ impl Rests {
             let most = if is_free { LOWEST } else { 255.0 };
             let level = (typical + usual).clamp(0.0, most);
             placement.widths[i] = level as u8;
-            for (value, &exponent) in self.courses[i].iter_mut().zip(&self.exponents[i]) {
-                let level = level as u32;
-                let width =
-                    if is_free { level } else { numbers::width(level, u32::from(exponent)) };
+            for (at, value) in self.courses[i].iter_mut().enumerate() {
+                let width = match is_free {
+                    true => level as u32,
+                    false => numbers::width(level as u32, u32::from(self.exponents[i][at])),
+                };
                 *value = numbers::upper(*value, width);
             }
         }
@@ -204,26 +206,21 @@ impl Job for Measure<'_> {
     fn run<V: Vector>(self) -> Rests {
         let mut rests =
             Rests { courses: [const { Vec::new() }; 3], exponents: [const { Vec::new() }; 3] };
-        for group in 0..self.atom.tile.groups() {
+        for group in 0..self.atom.tile.all().groups() {
             let trace = self.atom.trace::<V>(self.placement, group);
             let count = LANES.min(self.frames - group * LANES);
             for i in 0..3 {
-                match self.numbers {
-                    Numbers::Grid => {
-                        let rest = trace.actual[i].minus(trace.predicted[i].rounded()).integers();
-                        rests.courses[i].extend_from_slice(&rest[..count]);
-                    }
+                let (actual, predicted) = (trace.actual[i], trace.predicted[i]);
+                let rest = match self.numbers {
+                    Numbers::Grid => actual.minus(predicted.rounded()).whole(),
                     Numbers::Floats => {
-                        let predicted = trace.predicted[i].inside(FARTHEST).lanes().0;
-                        let actual = trace.actual[i].lanes().0;
-                        for lane in 0..count {
-                            let (p, x) = (predicted[lane], actual[lane]);
-                            let rest = numbers::ordered(x).wrapping_sub(numbers::ordered(p));
-                            rests.courses[i].push(rest);
-                            rests.exponents[i].push(numbers::exponent(p) as u8);
-                        }
+                        let predicted = predicted.inside(FARTHEST);
+                        let exponents = numbers::exponents(predicted).array();
+                        rests.exponents[i].extend(exponents[..count].iter().map(|&e| e as u8));
+                        numbers::all_ordered(actual).minus(numbers::all_ordered(predicted))
                     }
-                }
+                };
+                rests.courses[i].extend_from_slice(&rest.array()[..count]);
             }
         }
         rests

@@ -3,6 +3,10 @@
 //! Each frame is a string of bits in which every atom has its place, the same in all frames. So a
 //! frame is found without an index, and read without the others.
 
+use super::constraint::{Choice, Kind};
+use super::integers::Integers;
+use super::lanes::Vector;
+
 /// The most bits that are read at once, wherever they begin in a byte.
 pub const MOST: u32 = 57;
 /// Bytes behind the last frame, so that a whole word can be read at its end.
@@ -19,6 +23,74 @@ pub fn word(bytes: &[u8], bit: u32) -> u64 {
     u64::from_le_bytes(word) >> (bit & 7)
 }
 
+/// The next bits of eight strings, of which each goes on by itself.
+pub struct Bits<'a, V: Vector> {
+    bytes: &'a [u8],
+    /// Where the words begin.
+    starts: V::Integers,
+    words: V::Words,
+    /// Bits of the words that were taken.
+    taken: V::Integers,
+}
+
+impl<'a, V: Vector> Bits<'a, V> {
+    /// The strings that begin at these bytes.
+    #[inline(always)]
+    pub fn at(bytes: &'a [u8], starts: V::Integers) -> Self {
+        let taken = V::Integers::all(0);
+        Self { bytes, starts, words: V::gather(bytes, starts), taken }
+    }
+
+    /// The next bits of each, and others above them; up to 32.
+    #[inline(always)]
+    pub fn take(&mut self, widths: V::Integers) -> V::Integers {
+        if V::Integers::all(64).minus(self.taken.plus(widths)).is_any_negative() {
+            self.starts = self.starts.plus(self.taken.down::<3>());
+            self.taken = self.taken.and(V::Integers::all(7));
+            self.words = V::gather(self.bytes, self.starts);
+        }
+        let next = V::after(self.words, self.taken);
+        self.taken = self.taken.plus(widths);
+        next
+    }
+
+    /// What each frame says about an atom besides its numbers.
+    #[inline(always)]
+    pub fn choice(&mut self, kind: Kind) -> Choice<V> {
+        if kind.choice_bits() == 0 {
+            return Choice::none();
+        }
+        let bits = self.take(V::Integers::all(kind.choice_bits() as i32));
+        let some = |bits: V::Integers, which| V::of(bits.and(V::Integers::all(which)));
+        Choice { side: some(bits, 1).above(V::all(0.0)), axis: some(bits.down::<1>(), 3) }
+    }
+}
+
+impl<V: Vector> Choice<V> {
+    /// What kinds say that say nothing.
+    #[inline(always)]
+    fn none() -> Self {
+        let zero = V::all(0.0);
+        Self { axis: zero, side: zero.above(zero) }
+    }
+
+    /// What each frame says besides its numbers, at a bit of its word.
+    #[inline(always)]
+    pub fn of_field(kind: Kind, words: V::Words, bit: u32) -> Self {
+        let zero = V::all(0.0);
+        match kind {
+            Kind::Free | Kind::Template | Kind::Bond => Self::none(),
+            Kind::Angle | Kind::Circle => {
+                Self { axis: zero, side: V::field(words, bit, 1, 0).above(zero) }
+            }
+            Kind::Sphere => Self {
+                axis: V::field(words, bit + 1, 2, 0),
+                side: V::field(words, bit, 1, 0).above(zero),
+            },
+        }
+    }
+}
+
 /// Adds up to [`MOST`] bits at a place where there are zeros.
 #[inline(always)]
 pub fn add(bytes: &mut [u8], bit: u32, value: u64) {
@@ -29,14 +101,6 @@ pub fn add(bytes: &mut [u8], bit: u32, value: u64) {
         let word = u64::from_le_bytes(word) | (value << (bit & 7));
         place.copy_from_slice(&word.to_le_bytes());
     }
-}
-
-/// The width of the smallest field for whole numbers between these: those of `width` bits go from
-/// `−2^(width − 1)` to `2^(width − 1) − 1`, and none but zero has no bits.
-pub fn width(lowest: i32, highest: i32) -> u32 {
-    // `!x` is `−x − 1`: a negative number needs the bits of that.
-    let magnitude = (highest.max(0) | !lowest.min(-1)) as u32;
-    if lowest == 0 && highest == 0 { 0 } else { 33 - magnitude.leading_zeros() }
 }
 
 /// What is added to a number of this width so that it is not negative.

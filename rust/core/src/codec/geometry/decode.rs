@@ -2,11 +2,12 @@
 
 use std::sync::OnceLock;
 
-use super::bits::{PADDING, bias, word};
+use super::bits::{Bits, PADDING, bias};
 use super::constraint::{Choice, Kind, Rule, Settle, Turn, place};
 use super::courses::Courses;
-use super::lanes::{LANES, Lanes, Vector, load, three};
-use super::model::{Model, Placement, TILE};
+use super::integers::Integers;
+use super::lanes::{LANES, Lanes, Vector, load, three, words_at};
+use super::model::{Placement, TILE, parse};
 use super::numbers::{self, FARTHEST, Numbers};
 use super::single::{Plan, Single};
 use super::widest::{Job, widest};
@@ -66,18 +67,33 @@ impl Decoder {
     /// Reads the model of frames on a grid at the beginning of `bytes`; answers it with what follows,
     /// the streams.
     pub fn of_grid(bytes: &[u8], frames: usize, rows: usize) -> Result<(Self, &[u8]), String> {
-        let (model, streams) = model(bytes, rows, Numbers::Grid)?;
-        let frame_bytes = model.frame_bytes();
+        let mut bit = 0;
+        let (Parsed { atoms, centres }, streams) =
+            model(bytes, rows, Numbers::Grid, |placement| {
+                let first = bit;
+                bit += u64::from(placement.bits());
+                first as u32
+            })?;
+        let frame_bytes = bit.div_ceil(8) as usize;
         if streams.len() != frames * frame_bytes + PADDING {
             return Err("it does not have the bytes that its model needs".into());
         }
-        Ok((Self::new(model, frames, Streams::Equal(frame_bytes)), streams))
+        let plan = OnceLock::new();
+        let decoder = Self {
+            atoms,
+            centres,
+            frames,
+            streams: Streams::Equal(frame_bytes),
+            courses: None,
+            plan,
+        };
+        Ok((decoder, streams))
     }
 
     /// The same of frames of floats.
     pub fn of_floats(bytes: &[u8], frames: usize, rows: usize) -> Result<(Self, &[u8]), String> {
-        let (model, rest) = model(bytes, rows, Numbers::Floats)?;
-        let tiles = model.centres.len();
+        let (Parsed { atoms, centres }, rest) = model(bytes, rows, Numbers::Floats, |_| 0)?;
+        let tiles = centres.len();
         let (lengths, streams) =
             rest.split_at_checked(2 * tiles * frames).ok_or("its lengths are cut short")?;
         let mut starts = Vec::with_capacity(tiles * frames);
@@ -89,7 +105,10 @@ impl Decoder {
         if streams.len() as u64 != u64::from(start) + PADDING as u64 {
             return Err("it does not have the bytes that its frames need".into());
         }
-        Ok((Self::new(model, frames, Streams::Listed(starts)), streams))
+        let plan = OnceLock::new();
+        let decoder =
+            Self { atoms, centres, frames, streams: Streams::Listed(starts), courses: None, plan };
+        Ok((decoder, streams))
     }
 
     /// With the packed courses of an archive.
@@ -97,35 +116,6 @@ impl Decoder {
         let kinds: Vec<Kind> = self.atoms.iter().map(|atom| atom.kind).collect();
         self.courses = Some(Courses::unpack(packed, &kinds, self.frames)?);
         Ok(self)
-    }
-
-    fn new(model: Model, frames: usize, streams: Streams) -> Self {
-        let mut bit = 0;
-        let atom = |(index, placement): (usize, &Placement)| {
-            let (square, product) = placement.square_and_product();
-            let atom = Atom {
-                kind: placement.kind,
-                near: placement.back.map(|back| (index % TILE) as u8 - back),
-                widths: placement.widths,
-                bit,
-                coefficients: placement.coefficients,
-                square,
-                product,
-            };
-            if matches!(streams, Streams::Equal(_)) {
-                bit += placement.bits();
-            }
-            atom
-        };
-        let atoms = model.placements.iter().enumerate().map(atom).collect();
-        Self {
-            atoms,
-            centres: model.centres,
-            frames,
-            streams,
-            courses: None,
-            plan: OnceLock::new(),
-        }
     }
 
     /// Where a tile of a frame begins.
@@ -201,9 +191,10 @@ impl Decoder {
                     atoms,
                     centre,
                     grid,
-                    streams: std::array::from_fn(|lane| {
+                    streams,
+                    bytes: std::array::from_fn(|lane| {
                         let frame = frames.get(lane).copied().unwrap_or(last);
-                        &streams[self.start(frame, tile)..]
+                        self.start(frame, tile) as i32
                     }),
                     courses: self.courses.as_ref().map(|courses| Wanted {
                         courses: courses.from(tile * TILE),
@@ -231,8 +222,10 @@ struct Group<'a> {
     atoms: &'a [Atom],
     centre: &'a [f32; 3],
     grid: Option<Grid>,
-    /// The bits of each frame.
-    streams: [&'a [u8]; LANES],
+    /// All frames.
+    streams: &'a [u8],
+    /// Where each of these begins.
+    bytes: [i32; LANES],
     courses: Option<Wanted<'a>>,
     /// The atoms that have been decoded, in grid units.
     points: &'a mut [[Lanes; 3]; TILE],
@@ -321,13 +314,19 @@ impl Group<'_> {
         let centre = self.middle::<V>();
         for (index, atom) in self.atoms.iter().enumerate().take(TILE) {
             let near = self.near(atom, &centre);
-            let words = self.words::<V>(&[atom.bit; LANES]);
+            let byte = (atom.bit >> 3) as i32;
+            let starts = std::array::from_fn(
+                #[inline(always)]
+                |lane| self.bytes[lane].wrapping_add(byte),
+            );
+            let words = V::words(words_at(self.streams, &starts));
+            let first = atom.bit & 7;
             let widths = three(
                 #[inline(always)]
                 |i| u32::from(atom.widths[i]),
             );
-            let shifts = [0, widths[0], widths[0] + widths[1]];
-            let choice = choice::<V>(words, shifts[2] + widths[2]);
+            let shifts = [first, first + widths[0], first + widths[0] + widths[1]];
+            let choice = Choice::of_field(atom.kind, words, shifts[2] + widths[2]);
             let point = if let Some(wanted) = &self.courses {
                 let mut restore = RestoreCourses { upper: wanted.of(index) };
                 place(atom.kind, &near, &atom.rule(), &choice, &mut restore)
@@ -344,17 +343,12 @@ impl Group<'_> {
     #[inline(always)]
     fn decode_floats<V: Vector>(self) {
         let centre = self.middle::<V>();
-        let mut bits = [0; LANES];
+        let mut bits = Bits::<V>::at(self.streams, V::Integers::load(&self.bytes));
         for (index, atom) in self.atoms.iter().enumerate().take(TILE) {
             let near = self.near(atom, &centre);
-            let choice_bits = atom.kind.choice_bits();
-            let choice = choice::<V>(self.words::<V>(&bits), 0);
-            for lane in 0..LANES {
-                bits[lane] += choice_bits;
-            }
+            let choice = bits.choice(atom.kind);
             let upper = self.courses.as_ref().map(|wanted| wanted.of(index));
-            let mut restore =
-                RestoreFloats { atom, streams: &self.streams, bits: &mut bits, upper };
+            let mut restore = RestoreFloats { atom, bits: &mut bits, upper };
             let point = place(atom.kind, &near, &atom.rule(), &choice, &mut restore);
             self.points[index] = [point[0].lanes(), point[1].lanes(), point[2].lanes()];
             write(self.out, &self.starts, self.count, index, &V::rows(point));
@@ -380,16 +374,6 @@ impl Group<'_> {
             ),
         }
     }
-
-    /// The next bits of each frame.
-    #[inline(always)]
-    fn words<V: Vector>(&self, bits: &[u32; LANES]) -> V::Words {
-        let mut words = [0; LANES];
-        for lane in 0..LANES {
-            words[lane] = word(self.streams[lane], bits[lane]);
-        }
-        V::words(words)
-    }
 }
 
 impl Atom {
@@ -403,15 +387,6 @@ impl Atom {
             square: V::all(self.square),
             product: V::all(self.product),
         }
-    }
-}
-
-/// What each frame says besides its numbers; it does not matter for kinds that say nothing.
-#[inline(always)]
-fn choice<V: Vector>(words: V::Words, bit: u32) -> Choice<V> {
-    Choice {
-        side: V::field(words, bit, 1, 0).above(V::all(0.0)),
-        axis: V::field(words, bit + 1, 2, 0),
     }
 }
 
@@ -462,40 +437,65 @@ impl<V: Vector> Settle<V> for RestoreCourses {
 }
 
 /// The same for floats.
-struct RestoreFloats<'a> {
+struct RestoreFloats<'a, 'b, V: Vector> {
     atom: &'a Atom,
-    streams: &'a [&'a [u8]; LANES],
-    bits: &'a mut [u32; LANES],
+    bits: &'a mut Bits<'b, V>,
     upper: Option<[[i32; LANES]; 3]>,
 }
 
-impl<V: Vector> Settle<V> for RestoreFloats<'_> {
+impl<V: Vector> Settle<V> for RestoreFloats<'_, '_, V> {
     #[inline(always)]
     fn settle(&mut self, slot: usize, _: &Turn<V>, _: usize, predicted: V) -> V {
         let level = u32::from(self.atom.widths[slot]);
-        let is_free = self.atom.kind == Kind::Free;
-        let mut lanes = predicted.inside(FARTHEST).lanes();
-        for lane in 0..LANES {
-            let p = lanes.0[lane];
-            let width = numbers::width_of(level, p, is_free);
-            let word = word(self.streams[lane], self.bits[lane]);
-            let rest = match &self.upper {
-                Some(upper) => numbers::joined(upper[slot][lane], word, width),
-                None => numbers::signed(word, width),
-            };
-            self.bits[lane] += width;
-            lanes.0[lane] = numbers::unordered(numbers::ordered(p).wrapping_add(rest));
-        }
-        V::load(&lanes)
+        let predicted = predicted.inside(FARTHEST);
+        let widths = numbers::widths_of(level, predicted, self.atom.kind == Kind::Free);
+        let words = self.bits.take(widths);
+        let rest = match &self.upper {
+            None => words.signed(widths),
+            Some(upper) => {
+                let (mut parts, words, widths) = (upper[slot], words.array(), widths.array());
+                for lane in 0..LANES {
+                    parts[lane] = numbers::joined(parts[lane], words[lane], widths[lane]);
+                }
+                V::Integers::load(&parts)
+            }
+        };
+        numbers::all_unordered(numbers::all_ordered(predicted).plus(rest))
     }
 }
 
-/// The model at the beginning of `bytes`, and what follows it.
-fn model(bytes: &[u8], rows: usize, numbers: Numbers) -> Result<(Model, &[u8]), String> {
+/// What a model says.
+struct Parsed {
+    atoms: Vec<Atom>,
+    centres: Vec<[f32; 3]>,
+}
+
+/// The model at the beginning of `bytes`, and what follows it. `bit` tells where the
+/// bits of each atom are in a frame.
+fn model(
+    bytes: &[u8],
+    rows: usize,
+    numbers: Numbers,
+    mut bit: impl FnMut(&Placement) -> u32,
+) -> Result<(Parsed, &[u8]), String> {
     let (length, rest) = bytes.split_first_chunk::<4>().ok_or("it is too short")?;
     let length = u32::from_le_bytes(*length) as usize;
     let (packed, rest) = rest.split_at_checked(length).ok_or("its model is cut short")?;
-    Ok((Model::parse(packed, rows, numbers)?, rest))
+    let mut atoms: Vec<Atom> = Vec::with_capacity(rows);
+    let centres = parse(packed, rows, numbers, |placement| {
+        let (square, product) = placement.square_and_product();
+        let index = (atoms.len() % TILE) as u8;
+        atoms.push(Atom {
+            kind: placement.kind,
+            near: placement.back.map(|back| index - back),
+            widths: placement.widths,
+            bit: bit(placement),
+            coefficients: placement.coefficients,
+            square,
+            product,
+        });
+    })?;
+    Ok((Parsed { atoms, centres }, rest))
 }
 
 #[cfg(test)]

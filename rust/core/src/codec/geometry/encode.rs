@@ -4,9 +4,10 @@ use super::archive::Archive;
 use super::bits::{PADDING, add, bias};
 use super::constraint::Kind;
 use super::fit;
+use super::integers::Integers;
 use super::lanes::{LANES, Vector};
 use super::model::{Model, Placement, TILE};
-use super::numbers::{self, FARTHEST, Numbers, Writer};
+use super::numbers::{self, FARTHEST, Numbers};
 use super::tile::{Tile, Trace, are_small, trace};
 use super::widest::{Job, widest};
 
@@ -84,27 +85,26 @@ impl Encoder {
     /// Adds the model, how many bytes each tile takes in each frame, and these to a payload.
     pub fn write_floats(&self, payload: &mut Vec<u8>) {
         self.write_model(payload);
-        let mut writers: Vec<Vec<Writer>> = Vec::with_capacity(self.tiles.len());
+        let mut lengths = vec![0u16; self.frames * self.tiles.len()];
+        let mut streams = vec![Vec::new(); self.frames];
+        let mut room = vec![0; self.frames * TILE_BYTES];
+        let mut bits = vec![0; self.frames];
         self.for_each_atom(|tile, atom, placement| {
-            if atom.index == 0 {
-                writers.push((0..self.frames).map(|_| Writer::default()).collect());
+            widest(WriteFloats { atom, placement, room: &mut room, bits: &mut bits });
+            if atom.index + 1 < atom.tile.atoms() {
+                return;
             }
-            widest(WriteFloats { atom, placement, frames: &mut writers[tile] });
+            let frames = room.chunks_exact_mut(TILE_BYTES).zip(&mut bits).zip(&mut streams);
+            for (frame, ((room, bits), stream)) in frames.enumerate() {
+                let bytes = bits.div_ceil(8) as usize;
+                lengths[frame * self.tiles.len() + tile] = bytes as u16;
+                stream.extend_from_slice(&room[..bytes]);
+                room[..bytes].fill(0);
+                *bits = 0;
+            }
         });
-        let tiles: Vec<Vec<Vec<u8>>> = writers
-            .into_iter()
-            .map(|frames| frames.into_iter().map(Writer::finish).collect())
-            .collect();
-        for frame in 0..self.frames {
-            for tile in &tiles {
-                payload.extend((tile[frame].len() as u16).to_le_bytes());
-            }
-        }
-        for frame in 0..self.frames {
-            for tile in &tiles {
-                payload.extend(&tile[frame]);
-            }
-        }
+        payload.extend(lengths.iter().flat_map(|length| length.to_le_bytes()));
+        streams.iter().for_each(|stream| payload.extend(stream));
         payload.extend([0; PADDING]);
     }
 
@@ -134,7 +134,7 @@ impl AtomOf<'_> {
     #[inline(always)]
     pub fn trace<V: Vector>(&self, placement: &Placement, group: usize) -> Trace<V> {
         let (kind, back) = (placement.kind, placement.back);
-        let (near, point) = self.tile.with_near(self.index, kind, back, group);
+        let (near, point) = self.tile.all().with_near(self.index, kind, back, group);
         trace::<V>(kind, &near, &placement.rule(), &point)
     }
 }
@@ -168,7 +168,7 @@ impl Job for WriteGrid<'_> {
     #[inline(always)]
     fn run<V: Vector>(self) {
         let placement = self.placement;
-        for group in 0..self.atom.tile.groups() {
+        for group in 0..self.atom.tile.all().groups() {
             let trace = self.atom.trace::<V>(placement, group);
             let mut words = [0; LANES];
             let mut shift = 0;
@@ -194,11 +194,17 @@ impl Job for WriteGrid<'_> {
     }
 }
 
+/// Bytes of a tile of floats at most, and of the word that is written last.
+const TILE_BYTES: usize = TILE * (3 * 32 + 3) / 8 + 1 + PADDING;
+
 /// Writes the bits of one atom in all frames, as floats.
 struct WriteFloats<'a> {
     atom: AtomOf<'a>,
     placement: &'a Placement,
-    frames: &'a mut [Writer],
+    /// Zeros beyond what was written, of each frame.
+    room: &'a mut [u8],
+    /// How many bits each frame has.
+    bits: &'a mut [u32],
 }
 
 impl Job for WriteFloats<'_> {
@@ -208,22 +214,29 @@ impl Job for WriteFloats<'_> {
     fn run<V: Vector>(self) {
         let placement = self.placement;
         let is_free = placement.kind == Kind::Free;
-        for (group, frames) in self.frames.chunks_mut(LANES).enumerate() {
+        let rooms = self.room.chunks_mut(LANES * TILE_BYTES);
+        for (group, (bits, rooms)) in self.bits.chunks_mut(LANES).zip(rooms).enumerate() {
             let trace = self.atom.trace::<V>(placement, group);
-            let (choices, bits) = choices(&trace, placement.kind);
-            for (lane, frame) in frames.iter_mut().enumerate() {
-                frame.add(choices[lane] as u32, bits);
+            let mut write = |values: [i32; LANES], widths: [i32; LANES]| {
+                let frames = bits.iter_mut().zip(rooms.chunks_exact_mut(TILE_BYTES));
+                for (lane, (bit, room)) in frames.enumerate() {
+                    let width = widths[lane] as u32;
+                    let value = u64::from(values[lane] as u32) & ((1 << width) - 1);
+                    add(room, *bit, value);
+                    *bit += width;
+                }
+            };
+            let (choices, choice_bits) = choices(&trace, placement.kind);
+            if choice_bits > 0 {
+                write(choices, [choice_bits as i32; LANES]);
             }
             for i in 0..3 {
-                let predicted = trace.predicted[i].inside(FARTHEST).lanes().0;
-                let actual = trace.actual[i].lanes().0;
+                let predicted = trace.predicted[i].inside(FARTHEST);
                 let level = u32::from(placement.widths[i]);
-                for (lane, frame) in frames.iter_mut().enumerate() {
-                    let (p, x) = (predicted[lane], actual[lane]);
-                    let difference = numbers::ordered(x).wrapping_sub(numbers::ordered(p));
-                    let width = numbers::width_of(level, p, is_free);
-                    frame.add(difference as u32, width);
-                }
+                let widths = numbers::widths_of(level, predicted, is_free);
+                let actual = numbers::all_ordered(trace.actual[i]);
+                let difference = actual.minus(numbers::all_ordered(predicted));
+                write(difference.array(), widths.array());
             }
         }
     }

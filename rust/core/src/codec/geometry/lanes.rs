@@ -5,6 +5,8 @@
 //! correctly are used, in the order they are written in and never fused, so that every machine
 //! computes the same bits.
 
+use super::integers::{Integers, Wholes};
+
 /// How many lanes there are.
 pub const LANES: usize = 8;
 
@@ -24,6 +26,8 @@ pub trait Vector: Copy {
     type Mask: Copy;
     /// Eight strings of 64 bits.
     type Words: Copy;
+    /// Eight integers.
+    type Integers: Integers;
 
     fn load(lanes: &Lanes) -> Self;
     fn lanes(self) -> Lanes;
@@ -52,6 +56,20 @@ pub trait Vector: Copy {
     fn words(words: [u64; LANES]) -> Self::Words;
     /// Some bits of each word, as a number, less `bias`.
     fn field(words: Self::Words, shift: u32, width: u32, bias: i32) -> Self;
+    /// The words at these bytes; zero for what is not inside.
+    fn gather(bytes: &[u8], starts: Self::Integers) -> Self::Words;
+    /// The 32 bits that come after so many, of 64, in each word.
+    fn after(words: Self::Words, bits: Self::Integers) -> Self::Integers;
+    /// The bits of each float.
+    fn bits(self) -> Self::Integers;
+    /// The floats of these bits.
+    fn of_bits(bits: Self::Integers) -> Self;
+    /// The nearest floats.
+    fn of(integers: Self::Integers) -> Self;
+    /// Whole numbers that are integers of 32 bits, as such.
+    fn whole(self) -> Self::Integers;
+    /// A bit for each lane of a mask, the first one lowest.
+    fn lanes_of(mask: Self::Mask) -> u32;
     /// In double precision times `factor`, rounded once.
     fn times_wide(self, factor: f64) -> Self;
     /// Three coordinates as rows.
@@ -103,6 +121,7 @@ impl Lanes {
 impl Vector for Lanes {
     type Mask = [u32; LANES];
     type Words = [u64; LANES];
+    type Integers = Wholes;
 
     #[inline(always)]
     fn load(lanes: &Lanes) -> Self {
@@ -209,6 +228,49 @@ impl Vector for Lanes {
     }
 
     #[inline(always)]
+    fn gather(bytes: &[u8], starts: Wholes) -> Self::Words {
+        words_at(bytes, &starts.0)
+    }
+
+    #[inline(always)]
+    fn after(words: Self::Words, bits: Wholes) -> Wholes {
+        let mut out = bits;
+        for lane in 0..LANES {
+            out.0[lane] = words[lane].checked_shr(bits.0[lane] as u32).unwrap_or(0) as i32;
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn bits(self) -> Wholes {
+        Wholes(self.0.map(|value| value.to_bits() as i32))
+    }
+
+    #[inline(always)]
+    fn of_bits(bits: Wholes) -> Self {
+        Self(bits.0.map(|bits| f32::from_bits(bits as u32)))
+    }
+
+    #[inline(always)]
+    fn of(integers: Wholes) -> Self {
+        Self(integers.0.map(|integer| integer as f32))
+    }
+
+    #[inline(always)]
+    fn whole(self) -> Wholes {
+        Wholes(self.0.map(|value| value as i32))
+    }
+
+    #[inline(always)]
+    fn lanes_of(mask: Self::Mask) -> u32 {
+        let mut lanes = 0;
+        for lane in 0..LANES {
+            lanes |= (mask[lane] >> 31) << lane;
+        }
+        lanes
+    }
+
+    #[inline(always)]
     fn times_wide(self, factor: f64) -> Self {
         Self(self.0.map(|value| (f64::from(value) * factor) as f32))
     }
@@ -223,6 +285,21 @@ impl Vector for Lanes {
         }
         rows
     }
+}
+
+/// The words at these bytes; zero for what is not inside.
+#[inline(always)]
+pub fn words_at(bytes: &[u8], starts: &[i32; LANES]) -> [u64; LANES] {
+    let mut words = [0; LANES];
+    for lane in 0..LANES {
+        let start = starts[lane] as u32 as usize;
+        if let Some(bytes) = bytes.get(start..start + 8) {
+            let mut word = [0; 8];
+            word.copy_from_slice(bytes);
+            words[lane] = u64::from_le_bytes(word);
+        }
+    }
+    words
 }
 
 /// Three of something. An array's own `map` is not always inlined.

@@ -20,9 +20,13 @@ mod courses;
 mod decode;
 mod encode;
 mod fit;
+mod habit;
+mod integers;
 mod lanes;
+mod measure;
 mod model;
 mod numbers;
+mod pool;
 mod single;
 mod template;
 mod tile;
@@ -31,6 +35,7 @@ mod widest;
 pub use decode::{Decoder, Place};
 pub use encode::Encoder;
 pub use model::TILE;
+pub use numbers::ordered;
 
 #[cfg(test)]
 mod tests;

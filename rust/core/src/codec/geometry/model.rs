@@ -3,7 +3,10 @@
 //! Stored plane by plane (all kinds, all first references, …) and packed by zstd: molecules that
 //! repeat, like water, repeat in every plane and cost next to nothing.
 
+use std::cell::RefCell;
 use std::io::Write;
+
+use zstd::bulk::Decompressor;
 
 use super::bits::MOST;
 use super::constraint::{Kind, Rule};
@@ -20,10 +23,6 @@ pub const MOST_WIDTH: u8 = 20;
 const MOST_BYTES: usize = 1 + 3 + 3 * 4 + 3 * 4 + 3;
 /// Bytes of the middle of a tile.
 const CENTRE_BYTES: usize = 12;
-
-/// The bytes of some floats, the highest first, after a rotation by which the sign comes last: so the first
-/// is the exponent, and those that are zero in all of them cost nothing.
-type Floats<'a> = [std::slice::Iter<'a, u8>; 4];
 
 /// How an atom is placed, as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -112,113 +111,153 @@ impl Model {
 
     /// The model, packed.
     pub fn encode(&self, level: i32) -> Option<Vec<u8>> {
-        let atoms = || self.placements.iter();
-        let mut planes: Vec<Vec<u8>> = vec![atoms().map(|atom| atom.kind as u8).collect()];
-        for i in 0..3 {
-            let used = atoms().filter(|a| i < a.kind.references());
-            planes.push(used.map(|a| a.back[i]).collect());
-        }
-        for i in 0..3 {
-            let used = atoms().filter(|a| i < a.kind.coefficients());
-            planes.extend(float_planes(used.map(|a| a.coefficients[i])));
-        }
-        for i in 0..3 {
-            let used = atoms().filter(|a| i < a.kind.distances());
-            planes.extend(float_planes(used.map(|a| a.distances[i])));
-        }
-        for i in 0..3 {
-            planes.push(atoms().map(|atom| atom.widths[i]).collect());
+        let atoms = self.placements.len();
+        let plane = || Vec::with_capacity(atoms);
+        let mut kinds: Vec<u8> = plane();
+        let mut back: [Vec<u8>; 3] = [plane(), plane(), plane()];
+        let mut coefficients: [FloatPlanes; 3] = std::array::from_fn(|_| FloatPlanes::default());
+        let mut distances: [FloatPlanes; 3] = std::array::from_fn(|_| FloatPlanes::default());
+        let mut widths: [Vec<u8>; 3] = [plane(), plane(), plane()];
+        for placement in &self.placements {
+            let kind = placement.kind;
+            kinds.push(kind as u8);
+            let used = back.iter_mut().zip(placement.back).take(kind.references());
+            used.for_each(|(plane, back)| plane.push(back));
+            let used = coefficients.iter_mut().zip(placement.coefficients);
+            used.take(kind.coefficients()).for_each(|(planes, float)| planes.push(float));
+            let used = distances.iter_mut().zip(placement.distances);
+            used.take(kind.distances()).for_each(|(planes, float)| planes.push(float));
+            widths.iter_mut().zip(placement.widths).for_each(|(plane, width)| plane.push(width));
         }
         let middles = self.centres.iter().flatten();
-        planes.push(middles.flat_map(|middle| middle.to_le_bytes()).collect());
+        let middles: Vec<u8> = middles.flat_map(|middle| middle.to_le_bytes()).collect();
+        let planes = [kinds].into_iter().chain(back);
+        let planes = planes.chain(coefficients.into_iter().flat_map(|planes| planes.0));
+        let planes = planes.chain(distances.into_iter().flat_map(|planes| planes.0));
+        let planes = planes.chain(widths).chain([middles]);
         let mut packer = zstd::stream::write::Encoder::new(Vec::new(), level).ok()?;
-        for plane in planes.iter().filter(|plane| !plane.is_empty()) {
+        for plane in planes.filter(|plane| !plane.is_empty()) {
             // Each begins a block, so that it is packed by what is frequent in it.
-            packer.write_all(plane).and_then(|()| packer.flush()).ok()?;
+            packer.write_all(&plane).and_then(|()| packer.flush()).ok()?;
         }
         packer.finish().ok()
     }
 
     /// The model of so many atoms, every number of it checked.
+    #[cfg(test)]
     pub fn parse(packed: &[u8], atoms: usize, numbers: Numbers) -> Result<Self, String> {
-        let tiles = atoms.div_ceil(TILE);
-        let most = atoms * MOST_BYTES + tiles * CENTRE_BYTES;
-        let bytes = zstd::bulk::decompress(packed, most).map_err(|error| error.to_string())?;
-        let mut rest = bytes.as_slice();
-        let mut plane = |length: usize| {
-            let (plane, after) = rest.split_at_checked(length).ok_or("its model is cut short")?;
-            rest = after;
-            Ok::<_, String>(plane.iter())
-        };
-        let kinds = plane(atoms)?;
-        let mut of_kind = [0; 6];
-        for &number in kinds.clone() {
-            *of_kind.get_mut(usize::from(number)).ok_or("an atom is of an unknown kind")? += 1;
-        }
-        // How many atoms have an `i`th of what a kind may need.
-        let count = |needed: fn(Kind) -> usize, i: usize| -> usize {
-            let kinds = Kind::ALL.into_iter().zip(of_kind);
-            kinds.filter(|&(kind, _)| i < needed(kind)).map(|(_, count)| count).sum()
-        };
-        let mut back = [
-            plane(count(Kind::references, 0))?,
-            plane(count(Kind::references, 1))?,
-            plane(count(Kind::references, 2))?,
-        ];
-        let mut floats = |needed, i| -> Result<Floats<'_>, String> {
-            let length = count(needed, i);
-            Ok([plane(length)?, plane(length)?, plane(length)?, plane(length)?])
-        };
-        let mut coefficients = [
-            floats(Kind::coefficients, 0)?,
-            floats(Kind::coefficients, 1)?,
-            floats(Kind::coefficients, 2)?,
-        ];
-        let mut distances =
-            [floats(Kind::distances, 0)?, floats(Kind::distances, 1)?, floats(Kind::distances, 2)?];
-        let mut widths = [plane(atoms)?, plane(atoms)?, plane(atoms)?];
         let mut placements = Vec::with_capacity(atoms);
-        for (index, &number) in kinds.enumerate() {
-            let kind = Kind::ALL[usize::from(number)];
-            let mut placement = Placement { kind, ..Placement::FREE };
-            let parts = placement.back.iter_mut().zip(&mut back).take(kind.references());
-            parts.for_each(|(back, plane)| *back = plane.next().copied().unwrap_or(0));
-            let parts = placement.coefficients.iter_mut().zip(&mut coefficients);
-            parts.take(kind.coefficients()).for_each(|(c, planes)| *c = next_float(planes));
-            let parts = placement.distances.iter_mut().zip(&mut distances);
-            parts.take(kind.distances()).for_each(|(d, planes)| *d = next_float(planes));
-            let parts = placement.widths.iter_mut().zip(&mut widths);
-            parts.for_each(|(width, plane)| *width = plane.next().copied().unwrap_or(0));
-            placement.check(index % TILE, numbers)?;
-            placements.push(placement);
-        }
-        let mut centres = Vec::with_capacity(tiles);
-        for bytes in plane(tiles * CENTRE_BYTES)?.as_slice().chunks_exact(CENTRE_BYTES) {
-            let middle = |i: usize| f32::from_bits(u32_at(bytes, 4 * i));
-            let centre = [middle(0), middle(1), middle(2)];
-            if !centre.iter().all(|middle| middle.abs() <= LARGEST) {
-                return Err("the middle of a tile is out of range".into());
-            }
-            centres.push(centre);
-        }
-        if !rest.is_empty() {
-            return Err("its model is too long".into());
-        }
+        let centres = parse(packed, atoms, numbers, |placement| placements.push(*placement))?;
         Ok(Self { placements, centres })
     }
 }
 
-fn float_planes(floats: impl Iterator<Item = f32> + Clone) -> [Vec<u8>; 4] {
-    let plane = |at: usize| {
-        let bytes = |float: f32| float.to_bits().rotate_left(1).to_be_bytes();
-        floats.clone().map(|float| bytes(float)[at]).collect()
-    };
-    [plane(0), plane(1), plane(2), plane(3)]
+thread_local! {
+    /// What zstd needs to unpack, which takes longer to make than many a model to unpack.
+    static UNPACKER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-#[inline(always)]
-fn next_float([a, b, c, d]: &mut Floats<'_>) -> f32 {
-    let byte = |plane: &mut std::slice::Iter<'_, u8>| plane.next().copied().unwrap_or(0);
-    let bits = u32::from_be_bytes([byte(a), byte(b), byte(c), byte(d)]);
-    f32::from_bits(bits.rotate_right(1))
+fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, String> {
+    UNPACKER.with_borrow_mut(|kept| {
+        let unpacker = match kept {
+            Some(unpacker) => unpacker,
+            None => kept.insert(Decompressor::new().map_err(|error| error.to_string())?),
+        };
+        unpacker.decompress(packed, most).map_err(|error| error.to_string())
+    })
+}
+
+/// Hands on the placements of so many atoms, every number of them checked; answers with the middles of tiles.
+pub fn parse(
+    packed: &[u8],
+    atoms: usize,
+    numbers: Numbers,
+    mut take: impl FnMut(&Placement),
+) -> Result<Vec<[f32; 3]>, String> {
+    let tiles = atoms.div_ceil(TILE);
+    let bytes = unpack(packed, atoms * MOST_BYTES + tiles * CENTRE_BYTES)?;
+    let mut rest = bytes.as_slice();
+    let mut plane = |length: usize| {
+        let (plane, after) = rest.split_at_checked(length).ok_or("its model is cut short")?;
+        rest = after;
+        Ok::<_, String>(plane)
+    };
+    let kinds = plane(atoms)?;
+    let mut of_number = [0; 256];
+    kinds.iter().for_each(|&number| of_number[usize::from(number)] += 1);
+    let (of_kind, unknown) = of_number.split_at(Kind::ALL.len());
+    if unknown.iter().any(|&count| count > 0) {
+        return Err("an atom is of an unknown kind".into());
+    }
+    // How many atoms have an `i`th of what a kind may need.
+    let count = |needed: fn(Kind) -> usize, i: usize| -> usize {
+        let kinds = Kind::ALL.into_iter().zip(of_kind);
+        kinds.filter(|&(kind, _)| i < needed(kind)).map(|(_, count)| count).sum()
+    };
+    let mut back = [
+        plane(count(Kind::references, 0))?.iter(),
+        plane(count(Kind::references, 1))?.iter(),
+        plane(count(Kind::references, 2))?.iter(),
+    ];
+    let mut floats = |needed, i| -> Result<_, String> {
+        let length = count(needed, i);
+        let planes = [plane(length)?, plane(length)?, plane(length)?, plane(length)?];
+        Ok(floats_of(planes).into_iter())
+    };
+    let mut coefficients = [
+        floats(Kind::coefficients, 0)?,
+        floats(Kind::coefficients, 1)?,
+        floats(Kind::coefficients, 2)?,
+    ];
+    let mut distances =
+        [floats(Kind::distances, 0)?, floats(Kind::distances, 1)?, floats(Kind::distances, 2)?];
+    let widths = [plane(atoms)?, plane(atoms)?, plane(atoms)?];
+    for (index, &number) in kinds.iter().enumerate() {
+        let kind = Kind::ALL[usize::from(number)];
+        let mut placement = Placement { kind, ..Placement::FREE };
+        for i in 0..kind.references() {
+            placement.back[i] = back[i].next().copied().unwrap_or(0);
+        }
+        for i in 0..kind.coefficients() {
+            placement.coefficients[i] = coefficients[i].next().unwrap_or(0.0);
+        }
+        for i in 0..kind.distances() {
+            placement.distances[i] = distances[i].next().unwrap_or(0.0);
+        }
+        placement.widths = [widths[0][index], widths[1][index], widths[2][index]];
+        placement.check(index % TILE, numbers)?;
+        take(&placement);
+    }
+    let mut centres = Vec::with_capacity(tiles);
+    for bytes in plane(tiles * CENTRE_BYTES)?.chunks_exact(CENTRE_BYTES) {
+        let middle = |i: usize| f32::from_bits(u32_at(bytes, 4 * i));
+        let centre = [middle(0), middle(1), middle(2)];
+        if !centre.iter().all(|middle| middle.abs() <= LARGEST) {
+            return Err("the middle of a tile is out of range".into());
+        }
+        centres.push(centre);
+    }
+    if !rest.is_empty() {
+        return Err("its model is too long".into());
+    }
+    Ok(centres)
+}
+
+/// The bytes of some floats, the highest first, after a rotation by which the sign comes last: so the first
+/// is the exponent, and those that are zero in all of them cost nothing.
+#[derive(Default)]
+struct FloatPlanes([Vec<u8>; 4]);
+
+impl FloatPlanes {
+    fn push(&mut self, float: f32) {
+        let bytes = float.to_bits().rotate_left(1).to_be_bytes();
+        self.0.iter_mut().zip(bytes).for_each(|(plane, byte)| plane.push(byte));
+    }
+}
+
+/// The floats of four planes of the same length.
+fn floats_of([a, b, c, d]: [&[u8]; 4]) -> Vec<f32> {
+    let bytes = a.iter().zip(b).zip(c.iter().zip(d));
+    let bits = bytes.map(|((&a, &b), (&c, &d))| u32::from_be_bytes([a, b, c, d]));
+    bits.map(|bits| f32::from_bits(bits.rotate_right(1))).collect()
 }

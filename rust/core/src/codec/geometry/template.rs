@@ -5,7 +5,7 @@
 //! squares. Molecules are stiff enough for this to leave a tenth of an ångström, which is less than
 //! what the atom moves between frames.
 
-use super::lanes::{Vector, cross, minus, three};
+use super::lanes::{LANES, Vector, cross, minus, three};
 
 /// `p`, from the three atoms and the three numbers.
 #[inline(always)]
@@ -30,6 +30,9 @@ pub struct Sums {
     matrix: [f64; 6],
     /// The right-hand side.
     right: [f64; 3],
+    /// The squares of what is to be told, and how many coordinates that are.
+    square: f64,
+    count: f64,
 }
 
 /// The ridge that keeps atoms in a line from giving endless numbers, relative to the diagonal.
@@ -41,6 +44,7 @@ impl Sums {
     pub fn over<V: Vector>(groups: usize, frames: impl Fn(usize) -> ([[V; 3]; 3], [V; 3])) -> Self {
         let mut matrix = [V::all(0.0); 6];
         let mut right = [V::all(0.0); 3];
+        let mut square = V::all(0.0);
         for group in 0..groups {
             let ([a, b, c], atom) = frames(group);
             let (first, second) = (minus(&b, &a), minus(&c, &a));
@@ -56,6 +60,7 @@ impl Sums {
                 for (j, feature) in [x, y, z].into_iter().enumerate() {
                     right[j] = right[j].plus(feature.times(offset[i]));
                 }
+                square = square.plus(offset[i].times(offset[i]));
             }
         }
         let mut sums = Self::default();
@@ -65,6 +70,8 @@ impl Sums {
         for j in 0..3 {
             sums.right[j] = right[j].sum();
         }
+        sums.square = square.sum();
+        sums.count = (3 * LANES * groups) as f64;
         sums
     }
 
@@ -87,6 +94,20 @@ impl Sums {
         for (sum, value) in self.right.iter_mut().zip(other.right) {
             *sum += value;
         }
+        self.square += other.square;
+        self.count += other.count;
+    }
+
+    /// The mean square of what these numbers leave of a coordinate.
+    pub fn left(&self, coefficients: [f32; 3]) -> f64 {
+        let [xx, xy, xz, yy, yz, zz] = self.matrix;
+        let [a, b, c] = coefficients.map(f64::from);
+        let told = a * self.right[0] + b * self.right[1] + c * self.right[2];
+        let squares = a * a * xx + b * b * yy + c * c * zz;
+        let products = a * b * xy + a * c * xz + b * c * yz;
+        let left = self.square - 2.0 * told + squares + 2.0 * products;
+        // Of sums of floats, no more than this part is known.
+        left.max(self.square * f64::from(f32::EPSILON)) / self.count.max(1.0)
     }
 
     /// The best three numbers.

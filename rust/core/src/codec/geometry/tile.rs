@@ -4,12 +4,16 @@ use super::constraint::{Choice, Kind, Rule, Settle, Turn, face, place};
 use super::lanes::{LANES, LARGEST, Lanes, Vector, load, minus, square, three};
 use super::model::TILE;
 use super::numbers::{FARTHEST, Numbers};
+use super::template::Sums;
+use super::widest::{Job, widest};
 
 /// Three coordinates in each lane.
 type Point = [Lanes; 3];
 
 /// Atoms among which references are looked for.
 const LOOK_BACK: usize = 48;
+/// The frame of the sample that tells which of them may be near.
+const AMONG: usize = LANES / 2;
 
 /// Coordinates of some atoms in all frames, in grid units. The last frame is repeated until the
 /// vectors are full.
@@ -20,6 +24,8 @@ pub struct Tile {
     points: Vec<Point>,
     /// Some frames of each atom.
     sample: Vec<Point>,
+    /// One of them, eight atoms in a vector.
+    places: Vec<Point>,
     /// The middle of where the atoms are.
     pub centre: [f32; 3],
 }
@@ -56,12 +62,17 @@ impl Tile {
                 }
             }
         }
-        let all = match numbers {
-            Numbers::Grid => &points,
-            Numbers::Floats => &sample,
-        };
-        let centre = three(|i| middle(all.iter().flat_map(|point| point[i].0), numbers));
-        Self { groups, points, sample, centre }
+        let centre = three(|i| match numbers {
+            Numbers::Grid => middle_of_range(points.iter().map(|point| &point[i])),
+            Numbers::Floats => middle_of_order(sample.iter().flat_map(|point| point[i].0)),
+        });
+        let mut places = vec![[Lanes([0.0; LANES]); 3]; atoms.div_ceil(LANES)];
+        for (atom, point) in sample.iter().enumerate() {
+            for i in 0..3 {
+                places[atom / LANES][i].0[atom % LANES] = point[i].0[AMONG];
+            }
+        }
+        Self { groups, points, sample, places, centre }
     }
 
     /// How many atoms there are.
@@ -69,9 +80,14 @@ impl Tile {
         self.sample.len()
     }
 
-    /// How many vectors of frames there are.
-    pub fn groups(&self) -> usize {
-        self.groups
+    /// All frames.
+    pub fn all(&self) -> View<'_> {
+        View { points: &self.points, groups: self.groups, centre: &self.centre }
+    }
+
+    /// The sample of frames.
+    pub fn sample(&self) -> View<'_> {
+        View { points: &self.sample, groups: 1, centre: &self.centre }
     }
 
     /// Where an atom is in a frame.
@@ -81,27 +97,34 @@ impl Tile {
     }
 
     /// The three atoms that stay nearest to one, of those that come before it.
+    pub fn nearest(&self, atom: usize) -> [usize; 3] {
+        widest(Nearest { tile: self, atom })
+    }
+
+    /// The least and the largest distance of two atoms in the sample.
+    pub fn range(&self, atom: usize, other: usize) -> (f64, f64) {
+        let offset = minus::<Lanes>(&self.sample[atom], &self.sample[other]);
+        let squares = square(&offset).0;
+        let low = squares.into_iter().fold(f32::INFINITY, f32::min);
+        let high = squares.into_iter().fold(0.0, f32::max);
+        (f64::from(low).sqrt(), f64::from(high).sqrt())
+    }
+}
+
+/// Some frames of the atoms of a tile.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// Atom after atom, vector after vector.
+    points: &'a [Point],
+    groups: usize,
+    centre: &'a [f32; 3],
+}
+
+impl View<'_> {
+    /// How many vectors of frames there are.
     #[inline(always)]
-    pub fn nearest<V: Vector>(&self, atom: usize) -> [usize; 3] {
-        let mut best = [(f32::INFINITY, atom); 3];
-        let place = load::<V>(&self.sample[atom]);
-        for other in atom.saturating_sub(LOOK_BACK)..atom {
-            let squares = square(&minus(&place, &load(&self.sample[other]))).lanes().0;
-            let mut far = 0.0;
-            for square in squares {
-                far = if square > far { square } else { far };
-            }
-            if far < best[2].0 {
-                best[2] = (far, other);
-                if far < best[1].0 {
-                    best.swap(1, 2);
-                }
-                if far < best[0].0 {
-                    best.swap(0, 1);
-                }
-            }
-        }
-        best.map(|(_, other)| other)
+    pub fn groups(&self) -> usize {
+        self.groups
     }
 
     /// A vector of frames: the atoms that one is placed from, and the atom itself.
@@ -130,38 +153,131 @@ impl Tile {
     }
 
     /// The mean distance of two atoms, and how much it varies.
+    pub fn distance(self, atom: usize, other: usize) -> (f64, f64) {
+        widest(Distance { view: self, atom, other })
+    }
+
+    /// The sums for the template of an atom.
+    pub fn sums(self, atom: usize, back: [u8; 3]) -> Sums {
+        widest(SumsOf { view: self, atom, back })
+    }
+}
+
+struct Nearest<'a> {
+    tile: &'a Tile,
+    atom: usize,
+}
+
+impl Job for Nearest<'_> {
+    type Output = [usize; 3];
+
     #[inline(always)]
-    pub fn distance<V: Vector>(&self, atom: usize, other: usize) -> (f64, f64) {
+    fn run<V: Vector>(self) -> [usize; 3] {
+        let Self { tile, atom } = self;
+        let mut best = [(f32::INFINITY, atom); 3];
+        let place = &tile.sample[atom];
+        let here = three(
+            #[inline(always)]
+            |i| V::all(place[i].0[AMONG]),
+        );
+        let place = load::<V>(place);
+        let first = atom.saturating_sub(LOOK_BACK);
+        // The last ones first: they are mostly the nearest, and leave little to look at.
+        for block in (first / LANES..=atom / LANES).rev() {
+            let squares = square(&minus(&here, &load::<V>(&tile.places[block])));
+            let mut nearer = V::lanes_of(V::all(best[2].0).above(squares));
+            while nearer != 0 {
+                let lane = nearer.ilog2() as usize;
+                nearer ^= 1 << lane;
+                let other = block * LANES + lane;
+                if other < first || other >= atom {
+                    continue;
+                }
+                let squares = square(&minus(&place, &load(&tile.sample[other])));
+                if V::lanes_of(squares.above(V::all(best[2].0))) != 0 {
+                    continue;
+                }
+                let mut far = 0.0;
+                for square in squares.lanes().0 {
+                    far = if square > far { square } else { far };
+                }
+                if far < best[2].0 {
+                    best[2] = (far, other);
+                    if far < best[1].0 {
+                        best.swap(1, 2);
+                    }
+                    if far < best[0].0 {
+                        best.swap(0, 1);
+                    }
+                }
+            }
+        }
+        best.map(|(_, other)| other)
+    }
+}
+
+struct Distance<'a> {
+    view: View<'a>,
+    atom: usize,
+    other: usize,
+}
+
+impl Job for Distance<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn run<V: Vector>(self) -> (f64, f64) {
+        let View { points, groups, .. } = self.view;
         let (mut sum, mut squares) = (V::all(0.0), V::all(0.0));
-        for group in 0..self.groups {
-            let at = |atom: usize| load::<V>(&self.points[atom * self.groups + group]);
-            let square = square(&minus(&at(atom), &at(other)));
+        for group in 0..groups {
+            let [one, other] = [self.atom, self.other].map(|atom| &points[atom * groups + group]);
+            let square = square(&minus(&load::<V>(one), &load(other)));
             sum = sum.plus(square.root());
             squares = squares.plus(square);
         }
-        let count = (self.groups * LANES) as f64;
+        let count = (groups * LANES) as f64;
         let mean = sum.sum() / count;
         (mean, (squares.sum() / count - mean * mean).max(0.0).sqrt())
     }
 }
 
-/// The middle of what coordinates may be: of their range, or of their order.
-fn middle(values: impl Iterator<Item = f32>, numbers: Numbers) -> f32 {
-    match numbers {
-        Numbers::Grid => {
-            let range = |(low, high): (f32, f32), x: f32| (low.min(x), high.max(x));
-            let (low, high) = values.fold((f32::MAX, f32::MIN), range);
-            (low * 0.5 + high * 0.5).round()
-        }
-        Numbers::Floats => {
-            let mut values: Vec<f32> = values.filter(|x| x.abs() <= FARTHEST).collect();
-            let middle = values.len() / 2;
-            if values.is_empty() {
-                return 0.0;
-            }
-            *values.select_nth_unstable_by(middle, f32::total_cmp).1
-        }
+struct SumsOf<'a> {
+    view: View<'a>,
+    atom: usize,
+    back: [u8; 3],
+}
+
+impl Job for SumsOf<'_> {
+    type Output = Sums;
+
+    #[inline(always)]
+    fn run<V: Vector>(self) -> Sums {
+        let Self { view, atom, back } = self;
+        Sums::over::<V>(
+            view.groups,
+            #[inline(always)]
+            |group| view.with_near(atom, Kind::Template, back, group),
+        )
     }
+}
+
+/// The middle of the range of whole numbers.
+fn middle_of_range<'a>(values: impl Iterator<Item = &'a Lanes>) -> f32 {
+    let range = (Lanes::all(f32::MAX), Lanes::all(f32::MIN));
+    let range = values.fold(range, |(low, high), x| (x.min(low), x.max(high)));
+    let low = range.0.0.into_iter().fold(f32::MAX, f32::min);
+    let high = range.1.0.into_iter().fold(f32::MIN, f32::max);
+    (low * 0.5 + high * 0.5).round()
+}
+
+/// The middle one of floats.
+fn middle_of_order(values: impl Iterator<Item = f32>) -> f32 {
+    let mut values: Vec<f32> = values.filter(|x| x.abs() <= FARTHEST).collect();
+    let middle = values.len() / 2;
+    if values.is_empty() {
+        return 0.0;
+    }
+    *values.select_nth_unstable_by(middle, f32::total_cmp).1
 }
 
 /// What each coordinate of an atom is predicted to be, what it is, and the choice of each frame.

@@ -34,7 +34,8 @@ mod avx2 {
     use std::arch::x86_64::*;
 
     use super::Job;
-    use crate::codec::geometry::lanes::{LANES, Lanes, Vector};
+    use crate::codec::geometry::integers::Integers;
+    use crate::codec::geometry::lanes::{LANES, Lanes, Vector, words_at};
 
     #[target_feature(enable = "avx2")]
     pub fn with_avx2<J: Job>(job: J) -> J::Output {
@@ -57,6 +58,7 @@ mod avx2 {
     impl Vector for Avx2 {
         type Mask = __m256;
         type Words = [__m256i; 2];
+        type Integers = Whole;
 
         #[inline(always)]
         fn load(lanes: &Lanes) -> Self {
@@ -162,6 +164,61 @@ mod avx2 {
         }
 
         #[inline(always)]
+        fn gather(bytes: &[u8], starts: Whole) -> Self::Words {
+            let most = i32::try_from(bytes.len()).unwrap_or(0) - 8;
+            if starts.above(Whole::all(most)).is_any_negative() || starts.is_any_negative() {
+                return Self::words(words_at(bytes, &starts.array()));
+            }
+            let start = bytes.as_ptr().cast();
+            // SAFETY: each word begins at a place from 0 to 8 before the end, as was just checked; and
+            // the instruction is there, as this type exists only inside `with_avx2`.
+            unsafe {
+                [
+                    _mm256_i32gather_epi64::<1>(start, _mm256_castsi256_si128(starts.0)),
+                    _mm256_i32gather_epi64::<1>(start, _mm256_extracti128_si256::<1>(starts.0)),
+                ]
+            }
+        }
+
+        #[inline(always)]
+        fn after(words: Self::Words, bits: Whole) -> Whole {
+            avx2!({
+                let low = _mm256_cvtepu32_epi64(_mm256_castsi256_si128(bits.0));
+                let high = _mm256_cvtepu32_epi64(_mm256_extracti128_si256::<1>(bits.0));
+                let low = _mm256_castsi256_ps(_mm256_srlv_epi64(words[0], low));
+                let high = _mm256_castsi256_ps(_mm256_srlv_epi64(words[1], high));
+                // See `field`.
+                let halves = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(low, high));
+                Whole(_mm256_castpd_si256(_mm256_permute4x64_pd::<0b11_01_10_00>(halves)))
+            })
+        }
+
+        #[inline(always)]
+        fn bits(self) -> Whole {
+            Whole(avx2!(_mm256_castps_si256(self.0)))
+        }
+
+        #[inline(always)]
+        fn of_bits(bits: Whole) -> Self {
+            Self(avx2!(_mm256_castsi256_ps(bits.0)))
+        }
+
+        #[inline(always)]
+        fn of(integers: Whole) -> Self {
+            Self(avx2!(_mm256_cvtepi32_ps(integers.0)))
+        }
+
+        #[inline(always)]
+        fn whole(self) -> Whole {
+            Whole(avx2!(_mm256_cvttps_epi32(self.0)))
+        }
+
+        #[inline(always)]
+        fn lanes_of(mask: __m256) -> u32 {
+            avx2!(_mm256_movemask_ps(mask)) as u32
+        }
+
+        #[inline(always)]
         fn times_wide(self, factor: f64) -> Self {
             avx2!({
                 let factor = _mm256_set1_pd(factor);
@@ -192,6 +249,110 @@ mod avx2 {
                     _mm_storeu_ps(rows[lane + 4].as_mut_ptr(), _mm256_extractf128_ps::<1>(quad));
                 }
                 rows
+            })
+        }
+    }
+
+    /// Eight integers in a register.
+    #[derive(Clone, Copy)]
+    struct Whole(__m256i);
+
+    impl Integers for Whole {
+        #[inline(always)]
+        fn load(numbers: &[i32; LANES]) -> Self {
+            Self(avx2!(_mm256_loadu_si256(numbers.as_ptr().cast())))
+        }
+
+        #[inline(always)]
+        fn array(self) -> [i32; LANES] {
+            let mut numbers = [0; LANES];
+            avx2!(_mm256_storeu_si256(numbers.as_mut_ptr().cast(), self.0));
+            numbers
+        }
+
+        #[inline(always)]
+        fn all(value: i32) -> Self {
+            Self(avx2!(_mm256_set1_epi32(value)))
+        }
+
+        #[inline(always)]
+        fn plus(self, other: Self) -> Self {
+            Self(avx2!(_mm256_add_epi32(self.0, other.0)))
+        }
+
+        #[inline(always)]
+        fn minus(self, other: Self) -> Self {
+            Self(avx2!(_mm256_sub_epi32(self.0, other.0)))
+        }
+
+        #[inline(always)]
+        fn max(self, other: Self) -> Self {
+            Self(avx2!(_mm256_max_epi32(self.0, other.0)))
+        }
+
+        #[inline(always)]
+        fn min(self, other: Self) -> Self {
+            Self(avx2!(_mm256_min_epi32(self.0, other.0)))
+        }
+
+        #[inline(always)]
+        fn and(self, other: Self) -> Self {
+            Self(avx2!(_mm256_and_si256(self.0, other.0)))
+        }
+
+        #[inline(always)]
+        fn or(self, other: Self) -> Self {
+            Self(avx2!(_mm256_or_si256(self.0, other.0)))
+        }
+
+        #[inline(always)]
+        fn xor(self, other: Self) -> Self {
+            Self(avx2!(_mm256_xor_si256(self.0, other.0)))
+        }
+
+        #[inline(always)]
+        fn above(self, other: Self) -> Self {
+            Self(avx2!(_mm256_cmpgt_epi32(self.0, other.0)))
+        }
+
+        #[inline(always)]
+        fn select(self, mask: Self, other: Self) -> Self {
+            Self(avx2!(_mm256_blendv_epi8(other.0, self.0, mask.0)))
+        }
+
+        #[inline(always)]
+        fn down<const BITS: i32>(self) -> Self {
+            Self(avx2!(_mm256_srli_epi32::<BITS>(self.0)))
+        }
+
+        #[inline(always)]
+        fn signed_down<const BITS: i32>(self) -> Self {
+            Self(avx2!(_mm256_srai_epi32::<BITS>(self.0)))
+        }
+
+        #[inline(always)]
+        fn signed(self, widths: Self) -> Self {
+            avx2!({
+                // Shifted by 32, nothing is left.
+                let unused = _mm256_sub_epi32(_mm256_set1_epi32(32), widths.0);
+                Self(_mm256_srav_epi32(_mm256_sllv_epi32(self.0, unused), unused))
+            })
+        }
+
+        #[inline(always)]
+        fn is_any_negative(self) -> bool {
+            avx2!(_mm256_movemask_ps(_mm256_castsi256_ps(self.0))) != 0
+        }
+
+        #[inline(always)]
+        fn any(self) -> u32 {
+            avx2!({
+                let (low, high) =
+                    (_mm256_castsi256_si128(self.0), _mm256_extracti128_si256::<1>(self.0));
+                let four = _mm_or_si128(low, high);
+                let two = _mm_or_si128(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
+                let one = _mm_or_si128(two, _mm_shuffle_epi32::<0b10_11_00_01>(two));
+                _mm_cvtsi128_si32(one) as u32
             })
         }
     }
