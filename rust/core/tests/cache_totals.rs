@@ -84,9 +84,8 @@ fn totals_that_were_kept_are_what_a_listing_finds_whatever_happened_since() {
     store(&cache, "another", 3000);
     cache.pin(keys[2].as_str()).unwrap();
     assert_right(path, ENTRIES);
-    let file = |key: &Key| {
-        path.join("entries").join(&key.as_str()[2..4]).join(format!("{key}.fxt"))
-    };
+    let file =
+        |key: &Key| path.join("entries").join(&key.as_str()[2..4]).join(format!("{key}.fxt"));
     std::fs::remove_file(file(&keys[3])).unwrap();
     assert_right(path, ENTRIES - 1);
     let elsewhere = tempfile::tempdir().unwrap();
