@@ -152,10 +152,16 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
 
     def _read_ahead(self, frame: int, *, following: bool) -> None:
         """Decode the frames that come next; one alone where frames are picked here and there."""
-        stop = min(frame + self._block_frames, self.n_frames) if following else frame + 1
+        start, stop = frame, frame + 1
+        if following:
+            # Whole chunks, where they are not too large: what is decoded whole is kept.
+            chunk = self._trajectory.chunk_frames
+            step = chunk if chunk <= self._block_frames else 1
+            start -= start % step
+            stop = min(start + self._block_frames // step * step, self.n_frames)
         names = ["frames", *self._fields]
-        self._block = {name: self._read(name, frame, stop, 1, None) for name in names}
-        self._block_start = frame
+        self._block = {name: self._read(name, start, stop, 1, None) for name in names}
+        self._block_start = start
 
     def _set(self, ts: Any, name: str, value: Any) -> None:
         if name == "velocities":

@@ -47,6 +47,11 @@ const ARCHIVED_FLOATS: u8 = 7;
 /// What is smaller than this part of an estimate is smaller than what was estimated.
 const CLEARLY: f64 = 0.9;
 
+/// Whether frames of blocks in this codec can be read alone.
+pub fn is_seekable(codec: u8) -> bool {
+    matches!(codec, GEOMETRY | FLOATS)
+}
+
 /// The shape of a block, frame after frame, row after row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {

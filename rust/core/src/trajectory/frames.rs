@@ -7,9 +7,9 @@ use rayon::prelude::*;
 
 use super::Frames;
 use super::chunking::{field_block, row_bytes};
-use super::recent::Recent;
+use super::recent::{Kept, Piece, Recent};
 use super::stored::{Mapped, StoredChunks};
-use crate::codec::{Block, Place, Seekable};
+use crate::codec::{self, Block, Place, Seekable};
 use crate::container::{FieldSpec, Group, RAW};
 use crate::{Result, threads};
 
@@ -39,17 +39,29 @@ pub struct Run {
     pub count: u64,
 }
 
+/// What of the blocks that are read is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// Nothing.
+    None,
+    /// What it takes to read other frames of them: models, and blocks that can only be decoded whole.
+    Sources,
+    /// All their frames.
+    Frames,
+}
+
 /// A block: its bytes, from some frame on; or what reads them.
 enum BlockBytes<'a> {
     Raw { bytes: Cow<'a, [u8]>, from: usize },
     Decoded { bytes: Arc<Vec<u8>>, from: usize },
-    Opened(Arc<Seekable>),
+    Opened { model: Arc<Seekable>, payload: Cow<'a, [u8]> },
 }
 
 impl Field {
     /// A field that has these chunks in these groups.
     pub fn new(stored: StoredChunks, groups: Vec<Group>) -> Self {
-        Self { stored, groups, recent: Recent::default() }
+        let recent = Recent::new(groups.len());
+        Self { stored, groups, recent }
     }
 
     /// Cuts the wanted frames where they pass from one group to another.
@@ -72,21 +84,34 @@ impl Field {
         runs
     }
 
-    /// Reads frames that are all in one group.
+    /// Reads frames that are all in one group, shared out in as many `parts` where that is worth while.
+    #[expect(clippy::too_many_arguments, reason = "what is read from where")]
     pub fn read_run(
         &self,
         spec: &FieldSpec,
         file: Mapped<'_>,
         frames: Frames,
         run: Run,
+        parts: usize,
         atoms: Option<&[u32]>,
         out: &mut [u8],
     ) -> Result<()> {
         let group = &self.groups[run.group];
         let chunks = self.stored.all();
         let is_whole = run.count == group.count && frames.step == 1;
-        if is_whole && atoms.is_none() && group.chunks.len() == 1 {
-            let index = group.chunks.start;
+        let again = self.recent.asked_before(run.group) && self.has_room(spec);
+        let keep = match (is_whole, again && 2 * run.count >= group.count) {
+            (_, true) => Keep::Frames,
+            // Whoever reads once from beginning to end would only have the trouble of it.
+            (true, false) => Keep::None,
+            (false, false) => Keep::Sources,
+        };
+        let index = group.chunks.start;
+        // A block whose frames can be decoded alone is shared out, where there is nothing else to share.
+        let is_worth_threads = parts > 1 && out.len() >= WORTH_THREADS;
+        let is_shared = is_worth_threads && codec::is_seekable(chunks[index].header.codec);
+        let is_one = group.chunks.len() == 1 && !is_shared;
+        if keep == Keep::None && atoms.is_none() && is_one {
             let block = field_block(spec, group.count, chunks[index].header.rows);
             return self.stored.decode(file, index, &block, out);
         }
@@ -103,13 +128,11 @@ impl Field {
             [offset] if atoms.is_none() => Some((run.group, offset / TOGETHER)),
             _ => None,
         };
-        // Whoever wants two frames of a part, one by one, will want the others.
-        let part = part.filter(|&part| self.recent.again(part));
-        let fetch = |&index: &usize| {
-            let keep = (!is_whole).then_some(run.group);
-            self.block(spec, file, index, keep, part, &offsets)
-        };
-        let blocks: Vec<BlockBytes<'_>> = if wanted.len() > 1 && out.len() >= WORTH_THREADS {
+        // Whoever wants two frames of a part, one by one, will want the others; so will whoever picks
+        // frames of a trajectory that can be kept whole.
+        let part = part.filter(|&part| self.recent.again(part) || again);
+        let fetch = |&index: &usize| self.block(spec, file, index, keep, part, &offsets);
+        let blocks: Vec<BlockBytes<'_>> = if wanted.len() > 1 && is_worth_threads {
             threads::run(|| wanted.par_iter().map(fetch).collect::<Result<_>>())?
         } else {
             wanted.iter().map(fetch).collect::<Result<_>>()?
@@ -121,7 +144,7 @@ impl Field {
             for (&index, block) in wanted.iter().zip(&blocks) {
                 let header = &chunks[index].header;
                 let rows = (header.first_row as usize, header.rows as usize);
-                let BlockBytes::Opened(seekable) = block else {
+                let BlockBytes::Opened { model, payload } = block else {
                     let whole = rows.1 * row;
                     let source = offsets.iter().map(|&offset| block.frame(offset, whole));
                     copy(source, rows, row, atoms, frames, frame_bytes);
@@ -129,45 +152,48 @@ impl Field {
                 };
                 let Some(atoms) = atoms else {
                     let place = Place { start: rows.0 * row, frame_bytes };
-                    self.stored.read_frames(
-                        file,
-                        index,
-                        (seekable, None),
-                        offsets,
-                        frames,
-                        place,
-                    )?;
+                    let read = model.read(payload, offsets, None, frames, place);
+                    read.map_err(|reason| self.stored.damage(file.path(), index, &reason))?;
                     continue;
                 };
                 let inside = atoms.iter().map(|&atom| (atom as usize).wrapping_sub(rows.0));
-                let tiles = seekable.tiles(inside);
+                let tiles = model.tiles(inside);
                 let whole = rows.1 * row;
                 let mut decoded = vec![0; offsets.len() * whole];
                 let place = Place { start: 0, frame_bytes: whole };
-                let part = (&**seekable, Some(&tiles[..]));
-                self.stored.read_frames(file, index, part, offsets, &mut decoded, place)?;
+                let read = model.read(payload, offsets, Some(&tiles), &mut decoded, place);
+                read.map_err(|reason| self.stored.damage(file.path(), index, &reason))?;
                 copy(decoded.chunks_exact(whole), rows, row, Some(atoms), frames, frame_bytes);
             }
             Ok(())
         };
-        let is_opened = blocks.iter().any(|block| matches!(block, BlockBytes::Opened(_)));
-        if is_opened && offsets.len() > TOGETHER && out.len() >= WORTH_THREADS {
-            let parts = offsets.par_chunks(TOGETHER);
+        let is_opened = blocks.iter().any(|block| matches!(block, BlockBytes::Opened { .. }));
+        // Few parts, for each begins by looking up how every atom is placed.
+        let part = offsets.len().div_ceil(parts.max(1)).next_multiple_of(TOGETHER);
+        if is_worth_threads && is_opened && offsets.len() > part {
+            let parts = offsets.par_chunks(part);
             return threads::run(|| {
-                parts.zip(out.par_chunks_mut(TOGETHER * frame_bytes)).try_for_each(read)
+                parts.zip(out.par_chunks_mut(part * frame_bytes)).try_for_each(read)
             });
         }
         read((&offsets, out))
     }
 
+    /// Whether all frames of the field can be kept.
+    fn has_room(&self, spec: &FieldSpec) -> bool {
+        let n_frames = self.groups.last().map_or(0, |last| last.first + last.used);
+        let bytes = spec.item_bytes().unwrap_or(u64::MAX).saturating_mul(n_frames);
+        self.recent.has_room_for(bytes)
+    }
+
     /// The bytes of a block: in place where it is raw; opened, where its frames can be read alone; else
-    /// decoded. Kept for the next reader where `keep` names the group of which only a part is wanted.
+    /// decoded.
     fn block<'a>(
         &self,
         spec: &FieldSpec,
         file: Mapped<'a>,
         index: usize,
-        keep: Option<usize>,
+        keep: Keep,
         part: Option<(usize, usize)>,
         offsets: &[usize],
     ) -> Result<BlockBytes<'a>> {
@@ -181,29 +207,47 @@ impl Field {
             let bytes = self.stored.part(file, index, from, to)?;
             return Ok(BlockBytes::Raw { bytes, from });
         }
-        if let Some(bytes) = self.recent.decoded(index) {
+        if let Some(Kept::Frames(bytes)) = self.recent.get(index, Piece::Whole) {
             return Ok(BlockBytes::Decoded { bytes, from: 0 });
         }
-        let opened = match self.recent.opened(index) {
-            Some(opened) => Some(opened),
-            None => self.stored.open(file, index, &block)?.map(Arc::new),
-        };
-        if let Some(opened) = opened {
-            if keep.is_some() {
-                self.recent.keep_opened(index, &opened);
-            }
+        if keep != Keep::Frames
+            && let Some(model) = self.model(file, index, &block, keep)?
+        {
             return match part {
-                Some(part) => self.part(file, index, &block, &opened, part),
-                None => Ok(BlockBytes::Opened(opened)),
+                Some((_, part)) => self.part(file, index, &block, &model, part),
+                None => {
+                    let payload = self.stored.whole(file, index)?;
+                    Ok(BlockBytes::Opened { model, payload })
+                }
             };
         }
         let mut bytes = vec![0; block.bytes()];
         self.stored.decode(file, index, &block, &mut bytes)?;
         let bytes = Arc::new(bytes);
-        if let Some(group) = keep {
-            self.recent.keep_decoded(group, index, &bytes);
+        if keep != Keep::None {
+            self.recent.keep(index, Piece::Whole, Kept::Frames(Arc::clone(&bytes)));
         }
         Ok(BlockBytes::Decoded { bytes, from: 0 })
+    }
+
+    /// What decodes single frames of a block, where that is possible.
+    fn model(
+        &self,
+        file: Mapped<'_>,
+        index: usize,
+        block: &Block,
+        keep: Keep,
+    ) -> Result<Option<Arc<Seekable>>> {
+        if let Some(Kept::Model(model)) = self.recent.get(index, Piece::Model) {
+            return Ok(Some(model));
+        }
+        let Some(model) = self.stored.open(file, index, block)?.map(Arc::new) else {
+            return Ok(None);
+        };
+        if keep != Keep::None {
+            self.recent.keep(index, Piece::Model, Kept::Model(Arc::clone(&model)));
+        }
+        Ok(Some(model))
     }
 
     /// Some frames of an opened block, and keeps them.
@@ -212,21 +256,23 @@ impl Field {
         file: Mapped<'a>,
         index: usize,
         block: &Block,
-        opened: &Seekable,
-        part: (usize, usize),
+        model: &Seekable,
+        part: usize,
     ) -> Result<BlockBytes<'a>> {
         let frame_bytes = block.rows * block.row_bytes;
-        let first = part.1 * TOGETHER;
+        let first = part * TOGETHER;
         let from = first * frame_bytes;
-        if let Some(bytes) = self.recent.part(part, index) {
+        if let Some(Kept::Frames(bytes)) = self.recent.get(index, Piece::Part(part)) {
             return Ok(BlockBytes::Decoded { bytes, from });
         }
         let frames: Vec<usize> = (first..block.frames.min(first + TOGETHER)).collect();
         let mut bytes = vec![0; frames.len() * frame_bytes];
         let place = Place { start: 0, frame_bytes };
-        self.stored.read_frames(file, index, (opened, None), &frames, &mut bytes, place)?;
+        let payload = self.stored.whole(file, index)?;
+        let read = model.read(&payload, &frames, None, &mut bytes, place);
+        read.map_err(|reason| self.stored.damage(file.path(), index, &reason))?;
         let bytes = Arc::new(bytes);
-        self.recent.keep_part(part, index, &bytes);
+        self.recent.keep(index, Piece::Part(part), Kept::Frames(Arc::clone(&bytes)));
         Ok(BlockBytes::Decoded { bytes, from })
     }
 }
@@ -261,7 +307,7 @@ impl BlockBytes<'_> {
             Self::Raw { bytes, from } => &bytes[start - from..start - from + frame_bytes],
             Self::Decoded { bytes, from } => &bytes[start - from..start - from + frame_bytes],
             // Its frames are decoded, not copied.
-            Self::Opened(_) => &[],
+            Self::Opened { .. } => &[],
         }
     }
 }

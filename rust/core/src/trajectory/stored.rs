@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::codec::{self, Block, Place, Seekable};
+use crate::codec::{self, Block, Seekable};
 use crate::container::bytes::u64_at;
 use crate::container::{Chunk, RAW, SEGMENT};
 use crate::fs::Content;
@@ -163,30 +163,18 @@ impl StoredChunks {
 
     /// Opens chunk `index`, if its codec lets frames be read alone.
     pub fn open(&self, file: Mapped<'_>, index: usize, block: &Block) -> Result<Option<Seekable>> {
+        let codec = self.chunks[index].header.codec;
+        if !codec::is_seekable(codec) {
+            return Ok(None);
+        }
         let payload = self.whole(file, index)?;
-        Seekable::open(self.chunks[index].header.codec, &payload, block)
-            .map_err(|reason| self.damage(file.path(), index, &reason))
-    }
-
-    /// Decodes some frames of chunk `index`, which was opened before.
-    pub fn read_frames(
-        &self,
-        file: Mapped<'_>,
-        index: usize,
-        (seekable, tiles): (&Seekable, Option<&[bool]>),
-        frames: &[usize],
-        out: &mut [u8],
-        place: Place,
-    ) -> Result<()> {
-        let payload = self.whole(file, index)?;
-        seekable
-            .read(&payload, frames, tiles, out, place)
+        Seekable::open(codec, &payload, block)
             .map_err(|reason| self.damage(file.path(), index, &reason))
     }
 
     /// The payload of a chunk of which a little will be looked at, again and again: in place where it
     /// can be lent, so that it is neither read nor checked each time.
-    fn whole<'a>(&self, file: Mapped<'a>, index: usize) -> Result<Cow<'a, [u8]>> {
+    pub fn whole<'a>(&self, file: Mapped<'a>, index: usize) -> Result<Cow<'a, [u8]>> {
         let bytes = self.chunks[index].header.stored_bytes as usize;
         match self.lend(file, index, 0, bytes)? {
             Some(lent) => Ok(Cow::Borrowed(lent)),
@@ -233,7 +221,8 @@ impl StoredChunks {
         self.damage(path, index, &reason)
     }
 
-    fn damage(&self, path: &Path, index: usize, reason: &str) -> Error {
+    /// The error that says why chunk `index` can't be decoded.
+    pub fn damage(&self, path: &Path, index: usize, reason: &str) -> Error {
         let chunk = &self.chunks[index];
         let header = &chunk.header;
         let part = format!(
@@ -269,7 +258,7 @@ impl<'a> Mapped<'a> {
     }
 
     /// Where it was, for messages.
-    fn path(&self) -> &'a Path {
+    pub fn path(&self) -> &'a Path {
         self.content.path()
     }
 }
