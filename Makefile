@@ -99,6 +99,7 @@ bench-peers: $(STAMPS)/wheel $(STAMPS)/extra-bench
 bench-docs: $(STAMPS)/wheel $(STAMPS)/extra-bench
 	$(BIN)/python benches/peers/trajectory.py --into docs/performance.md --plot docs/trajectories.png
 
+# Property tests with a number of cases of their own try their part of PROPTEST_CASES more.
 soak: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-torch
 	EXHAUSTIVE=1 PROPTEST_CASES=5000 $(MAKE) test-rust
 	cargo test --locked --quiet -p proteinflex-core --lib -- --ignored

@@ -265,7 +265,7 @@ const SPECIAL: [u32; 12] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 10))]
 
     /// Whatever stands among the coordinates: now and then, in one atom always, in one frame only.
     #[test]
