@@ -291,7 +291,9 @@ def attacked(handler: DataHandler, key: str, data: dict, change, done: Counter) 
 
 
 def offsets(length: int, step: int) -> list[int]:
-    """Choose bytes: all of both ends, and some of what is between."""
+    """Choose bytes: of small files all over, of others at both ends and some of what is between."""
+    if length < 20_000:
+        return list(range(0, length, step))
     ends = {*range(0, 300, step), *range(max(0, length - 600), length, step)}
     return sorted({*ends, *range(0, length, max(1, length // 40))})
 
