@@ -183,7 +183,7 @@ def kills(count: int = 20) -> dict[str, int]:
             for key in handler.keys("structure"):
                 check(handler.load_data(key), done)
                 done["structures read after a kill"] += 1
-            check_kept(DataHandler(roomy), returned, number, done)
+            check_kept(DataHandler(roomy), returned, done)
             check_limit(handler, 1, done)
             if flushed.value:
                 with handler.trajectory_writer("md", resume=True) as writer:
@@ -200,8 +200,8 @@ def kills(count: int = 20) -> dict[str, int]:
     return dict(done)
 
 
-def check_kept(handler: DataHandler, returned, last: int, done: Counter) -> None:
-    """Look whether each store that returned is there, or one that the last victim had begun."""
+def check_kept(handler: DataHandler, returned, done: Counter) -> None:
+    """Look whether each store that returned is there, or a later one that could not say so any more."""
     for number, version in enumerate(returned):
         if version < 0:
             continue
@@ -211,7 +211,7 @@ def check_kept(handler: DataHandler, returned, last: int, done: Counter) -> None
             continue
         found = handler.load_data(key)
         check(found, done)
-        done[LOST] += found["version"] not in (version, last)
+        done[LOST] += found["version"] < version
         done["stores looked for after a kill"] += 1
 
 
