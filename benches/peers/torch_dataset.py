@@ -1,7 +1,8 @@
 """A cached trajectory as a torch dataset, against the same frames as one tensor in memory.
 
 What is timed is one epoch of a `DataLoader` with batches of 32, without worker processes: in the order
-of the frames, and shuffled.
+of the frames, and shuffled. The compressed ones share what a process keeps of decoded frames, into which
+nearly all of them fit together; `PROTEINFLEX_DECODED_MB=0` shows how it is without.
 
     python benches/peers/torch_dataset.py
 """
@@ -33,14 +34,20 @@ def main() -> None:
     try:
         universe = MDAnalysis.Universe(datafiles.PSF, datafiles.DCD)
         frames = np.tile(universe.trajectory.timeseries(order="fac"), (REPEATS, 1, 1))
-        coded, plain = DataHandler(directory / "coded"), DataHandler(directory / "plain", 1, False)
+        coded, exact = DataHandler(directory / "coded"), DataHandler(directory / "exact")
+        plain = DataHandler(directory / "plain", 1, False)
         key = coded.store_trajectory({"frames": frames}, "md", precision=0.001)
-        plain.store_trajectory({"frames": frames}, "md")
+        for handler in (exact, plain):
+            handler.store_trajectory({"frames": frames}, "md")
+        # Numbers without a molecule's shape, whose chunks can only be decoded whole.
+        packed = coded.store_trajectory({"frames": frames.astype(np.float64)}, "packed")
         datasets = {
             "a tensor in memory": TensorDataset(torch.from_numpy(frames)),
             "plain, `copy=False`": TrajectoryDataset(plain.open(key), copy=False),
             "plain": TrajectoryDataset(plain.open(key)),
             "compressed, 0.001 Å": TrajectoryDataset(coded.open(key)),
+            "compressed, every bit": TrajectoryDataset(exact.open(key)),
+            "compressed, packed": TrajectoryDataset(coded.open(packed)),
         }
         ordered = medians({name: epoch(it, False) for name, it in datasets.items()}, rounds=5)
         shuffled = medians({name: epoch(it, True) for name, it in datasets.items()}, rounds=5)

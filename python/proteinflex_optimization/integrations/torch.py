@@ -65,10 +65,10 @@ class TrajectoryDataset(Dataset):  # type: ignore[misc]
 
     Notes
     -----
-    Units are those of the stored fields. Frames are decoded a stored chunk at a time. A batch is read
-    in the order in which its frames are stored, so it decodes each chunk once; but with
-    ``shuffle=True`` it has frames of many chunks. Store with ``enable_compression=False`` where
-    frames are picked at random.
+    Units are those of the stored fields. What was decoded is kept, up to ``PROTEINFLEX_DECODED_MB``
+    (128) in each process, so shuffled epochs of trajectories that fit decode each frame once. Larger
+    ones are best stored with ``enable_compression=False`` where ``shuffle=True``: a batch is read in
+    the order in which its frames are stored, but has frames of many chunks.
     """
 
     def __init__(

@@ -36,6 +36,11 @@ const GEOMETRY: u8 = 4;
 /// Coordinates of atoms bit by bit, by the shape of the molecules.
 const FLOATS: u8 = 5;
 
+/// Whether frames of blocks in this codec can be read alone.
+pub fn is_seekable(codec: u8) -> bool {
+    matches!(codec, GEOMETRY | FLOATS)
+}
+
 /// The shape of a block, frame after frame, row after row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {

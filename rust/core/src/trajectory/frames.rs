@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Frames;
 use super::chunking::{field_block, row_bytes};
-use super::recent::Recent;
+use super::recent::{Kept, Piece, Recent};
 use super::stored::{Mapped, StoredChunks};
 use crate::codec::{Block, Place, Seekable};
 use crate::container::{FieldSpec, Group, RAW};
@@ -39,6 +39,17 @@ pub struct Run {
     pub count: u64,
 }
 
+/// What of the blocks that are read is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// Nothing.
+    None,
+    /// What it takes to read other frames of them: models, and blocks that can only be decoded whole.
+    Sources,
+    /// All their frames.
+    Frames,
+}
+
 /// A block: its bytes, from some frame on; or what reads them.
 enum BlockBytes<'a> {
     Raw { bytes: Cow<'a, [u8]>, from: usize },
@@ -49,7 +60,8 @@ enum BlockBytes<'a> {
 impl Field {
     /// A field that has these chunks in these groups.
     pub fn new(stored: StoredChunks, groups: Vec<Group>) -> Self {
-        Self { stored, groups, recent: Recent::default() }
+        let recent = Recent::new(groups.len());
+        Self { stored, groups, recent }
     }
 
     /// Cuts the wanted frames where they pass from one group to another.
@@ -85,7 +97,14 @@ impl Field {
         let group = &self.groups[run.group];
         let chunks = self.stored.all();
         let is_whole = run.count == group.count && frames.step == 1;
-        if is_whole && atoms.is_none() && group.chunks.len() == 1 {
+        let again = self.recent.asked_before(run.group) && self.has_room(spec);
+        let keep = match (is_whole, again) {
+            (false, _) => Keep::Sources,
+            // Whoever reads once from beginning to end would only have the trouble of it.
+            (true, false) => Keep::None,
+            (true, true) => Keep::Frames,
+        };
+        if keep == Keep::None && atoms.is_none() && group.chunks.len() == 1 {
             let index = group.chunks.start;
             let block = field_block(spec, group.count, chunks[index].header.rows);
             return self.stored.decode(file, index, &block, out);
@@ -103,12 +122,10 @@ impl Field {
             [offset] if atoms.is_none() => Some((run.group, offset / TOGETHER)),
             _ => None,
         };
-        // Whoever wants two frames of a part, one by one, will want the others.
-        let part = part.filter(|&part| self.recent.again(part));
-        let fetch = |&index: &usize| {
-            let keep = (!is_whole).then_some(run.group);
-            self.block(spec, file, index, keep, part, &offsets)
-        };
+        // Whoever wants two frames of a part, one by one, will want the others; so will whoever picks
+        // frames of a trajectory that can be kept whole.
+        let part = part.filter(|&part| self.recent.again(part) || again);
+        let fetch = |&index: &usize| self.block(spec, file, index, keep, part, &offsets);
         let blocks: Vec<BlockBytes<'_>> = if wanted.len() > 1 && out.len() >= WORTH_THREADS {
             threads::run(|| wanted.par_iter().map(fetch).collect::<Result<_>>())?
         } else {
@@ -160,14 +177,21 @@ impl Field {
         read((&offsets, out))
     }
 
+    /// Whether all frames of the field can be kept.
+    fn has_room(&self, spec: &FieldSpec) -> bool {
+        let n_frames = self.groups.last().map_or(0, |last| last.first + last.used);
+        let bytes = spec.item_bytes().unwrap_or(u64::MAX).saturating_mul(n_frames);
+        self.recent.has_room_for(bytes)
+    }
+
     /// The bytes of a block: in place where it is raw; opened, where its frames can be read alone; else
-    /// decoded. Kept for the next reader where `keep` names the group of which only a part is wanted.
+    /// decoded.
     fn block<'a>(
         &self,
         spec: &FieldSpec,
         file: Mapped<'a>,
         index: usize,
-        keep: Option<usize>,
+        keep: Keep,
         part: Option<(usize, usize)>,
         offsets: &[usize],
     ) -> Result<BlockBytes<'a>> {
@@ -181,29 +205,44 @@ impl Field {
             let bytes = self.stored.part(file, index, from, to)?;
             return Ok(BlockBytes::Raw { bytes, from });
         }
-        if let Some(bytes) = self.recent.decoded(index) {
+        if let Some(Kept::Frames(bytes)) = self.recent.get(index, Piece::Whole) {
             return Ok(BlockBytes::Decoded { bytes, from: 0 });
         }
-        let opened = match self.recent.opened(index) {
-            Some(opened) => Some(opened),
-            None => self.stored.open(file, index, &block)?.map(Arc::new),
-        };
-        if let Some(opened) = opened {
-            if keep.is_some() {
-                self.recent.keep_opened(index, &opened);
-            }
+        if keep != Keep::Frames
+            && let Some(model) = self.model(file, index, &block, keep)?
+        {
             return match part {
-                Some(part) => self.part(file, index, &block, &opened, part),
-                None => Ok(BlockBytes::Opened(opened)),
+                Some((_, part)) => self.part(file, index, &block, &model, part),
+                None => Ok(BlockBytes::Opened(model)),
             };
         }
         let mut bytes = vec![0; block.bytes()];
         self.stored.decode(file, index, &block, &mut bytes)?;
         let bytes = Arc::new(bytes);
-        if let Some(group) = keep {
-            self.recent.keep_decoded(group, index, &bytes);
+        if keep != Keep::None {
+            self.recent.keep(index, Piece::Whole, Kept::Frames(Arc::clone(&bytes)));
         }
         Ok(BlockBytes::Decoded { bytes, from: 0 })
+    }
+
+    /// What decodes single frames of a block, where that is possible.
+    fn model(
+        &self,
+        file: Mapped<'_>,
+        index: usize,
+        block: &Block,
+        keep: Keep,
+    ) -> Result<Option<Arc<Seekable>>> {
+        if let Some(Kept::Model(model)) = self.recent.get(index, Piece::Model) {
+            return Ok(Some(model));
+        }
+        let Some(model) = self.stored.open(file, index, block)?.map(Arc::new) else {
+            return Ok(None);
+        };
+        if keep != Keep::None {
+            self.recent.keep(index, Piece::Model, Kept::Model(Arc::clone(&model)));
+        }
+        Ok(Some(model))
     }
 
     /// Some frames of an opened block, and keeps them.
@@ -212,21 +251,21 @@ impl Field {
         file: Mapped<'a>,
         index: usize,
         block: &Block,
-        opened: &Seekable,
-        part: (usize, usize),
+        model: &Seekable,
+        part: usize,
     ) -> Result<BlockBytes<'a>> {
         let frame_bytes = block.rows * block.row_bytes;
-        let first = part.1 * TOGETHER;
+        let first = part * TOGETHER;
         let from = first * frame_bytes;
-        if let Some(bytes) = self.recent.part(part, index) {
+        if let Some(Kept::Frames(bytes)) = self.recent.get(index, Piece::Part(part)) {
             return Ok(BlockBytes::Decoded { bytes, from });
         }
         let frames: Vec<usize> = (first..block.frames.min(first + TOGETHER)).collect();
         let mut bytes = vec![0; frames.len() * frame_bytes];
         let place = Place { start: 0, frame_bytes };
-        self.stored.read_frames(file, index, (opened, None), &frames, &mut bytes, place)?;
+        self.stored.read_frames(file, index, (model, None), &frames, &mut bytes, place)?;
         let bytes = Arc::new(bytes);
-        self.recent.keep_part(part, index, &bytes);
+        self.recent.keep(index, Piece::Part(part), Kept::Frames(Arc::clone(&bytes)));
         Ok(BlockBytes::Decoded { bytes, from })
     }
 }

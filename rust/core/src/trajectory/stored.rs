@@ -163,8 +163,12 @@ impl StoredChunks {
 
     /// Opens chunk `index`, if its codec lets frames be read alone.
     pub fn open(&self, file: Mapped<'_>, index: usize, block: &Block) -> Result<Option<Seekable>> {
+        let codec = self.chunks[index].header.codec;
+        if !codec::is_seekable(codec) {
+            return Ok(None);
+        }
         let payload = self.whole(file, index)?;
-        Seekable::open(self.chunks[index].header.codec, &payload, block)
+        Seekable::open(codec, &payload, block)
             .map_err(|reason| self.damage(file.path(), index, &reason))
     }
 
