@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use super::Frames;
 use super::chunking::{field_block, row_bytes};
 use super::recent::{Kept, Piece, Recent};
-use super::stored::{Mapped, StoredChunks};
-use crate::codec::{Block, Place, Seekable};
+use super::stored::{Mapped, Opened, StoredChunks};
+use crate::codec::{Block, Place};
 use crate::container::{FieldSpec, Group, RAW};
 use crate::{Result, threads};
 
@@ -54,7 +54,7 @@ enum Keep {
 enum BlockBytes<'a> {
     Raw { bytes: Cow<'a, [u8]>, from: usize },
     Decoded { bytes: Arc<Vec<u8>>, from: usize },
-    Opened(Arc<Seekable>),
+    Opened(Arc<Opened>),
 }
 
 impl Field {
@@ -138,7 +138,7 @@ impl Field {
             for (&index, block) in wanted.iter().zip(&blocks) {
                 let header = &chunks[index].header;
                 let rows = (header.first_row as usize, header.rows as usize);
-                let BlockBytes::Opened(seekable) = block else {
+                let BlockBytes::Opened(opened) = block else {
                     let whole = rows.1 * row;
                     let source = offsets.iter().map(|&offset| block.frame(offset, whole));
                     copy(source, rows, row, atoms, frames, frame_bytes);
@@ -146,22 +146,15 @@ impl Field {
                 };
                 let Some(atoms) = atoms else {
                     let place = Place { start: rows.0 * row, frame_bytes };
-                    self.stored.read_frames(
-                        file,
-                        index,
-                        (seekable, None),
-                        offsets,
-                        frames,
-                        place,
-                    )?;
+                    self.stored.read_frames(file, index, (opened, None), offsets, frames, place)?;
                     continue;
                 };
                 let inside = atoms.iter().map(|&atom| (atom as usize).wrapping_sub(rows.0));
-                let tiles = seekable.tiles(inside);
+                let tiles = opened.tiles(inside);
                 let whole = rows.1 * row;
                 let mut decoded = vec![0; offsets.len() * whole];
                 let place = Place { start: 0, frame_bytes: whole };
-                let part = (&**seekable, Some(&tiles[..]));
+                let part = (&**opened, Some(&tiles[..]));
                 self.stored.read_frames(file, index, part, offsets, &mut decoded, place)?;
                 copy(decoded.chunks_exact(whole), rows, row, Some(atoms), frames, frame_bytes);
             }
@@ -232,7 +225,7 @@ impl Field {
         index: usize,
         block: &Block,
         keep: Keep,
-    ) -> Result<Option<Arc<Seekable>>> {
+    ) -> Result<Option<Arc<Opened>>> {
         if let Some(Kept::Model(model)) = self.recent.get(index, Piece::Model) {
             return Ok(Some(model));
         }
@@ -251,7 +244,7 @@ impl Field {
         file: Mapped<'a>,
         index: usize,
         block: &Block,
-        model: &Seekable,
+        model: &Opened,
         part: usize,
     ) -> Result<BlockBytes<'a>> {
         let frame_bytes = block.rows * block.row_bytes;
