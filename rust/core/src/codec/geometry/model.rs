@@ -132,6 +132,9 @@ impl Model {
         let middles = self.centres.iter().flatten();
         planes.push(middles.flat_map(|middle| middle.to_le_bytes()).collect());
         let mut packer = zstd::stream::write::Encoder::new(Vec::new(), level).ok()?;
+        // Else zstd makes room for what may be endless: 94 MB at the level of archives.
+        let bytes = planes.iter().map(|plane| plane.len() as u64).sum();
+        packer.set_pledged_src_size(Some(bytes)).ok()?;
         for plane in planes.iter().filter(|plane| !plane.is_empty()) {
             // Each begins a block, so that it is packed by what is frequent in it.
             packer.write_all(plane).and_then(|()| packer.flush()).ok()?;
