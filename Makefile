@@ -4,6 +4,7 @@
 #   DEMO="--steps 800" options of `flexopt demo`
 #   VENV=.venv         where the virtual environment is made
 #   FUZZ_SECONDS=60    how long `make fuzz` looks at each target
+#   ASAN=1             with AddressSanitizer, which also watches the C of zstd
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -98,22 +99,30 @@ bench-peers: $(STAMPS)/wheel $(STAMPS)/extra-bench
 bench-docs: $(STAMPS)/wheel $(STAMPS)/extra-bench
 	$(BIN)/python benches/peers/trajectory.py --into docs/performance.md --plot docs/trajectories.png
 
+# Property tests with a number of cases of their own try their part of PROPTEST_CASES more.
 soak: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-torch
 	EXHAUSTIVE=1 PROPTEST_CASES=5000 $(MAKE) test-rust
 	cargo test --locked --quiet -p proteinflex-core --lib -- --ignored
 	$(BIN)/python -m pytest -m soak --timeout 3600
 	$(MAKE) fuzz FUZZ_SECONDS=120
+	$(MAKE) fuzz FUZZ_SECONDS=60 ASAN=1
 
 # What cargo-fuzz passes to the compiler, which any stable one understands: libFuzzer learns which edges
-# an input reaches and which values it is compared with.
+# an input reaches and which values it is compared with. Sanitizers it has not declared stable yet, though
+# their libraries come with it: RUSTC_BOOTSTRAP lets it use them, and a folder of their own keeps builds apart.
 FUZZ_HOST   = $(shell rustc -vV | sed -n 's/^host: //p')
-FUZZ_BUILD  = fuzz/target/$(FUZZ_HOST)/release
-FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+FUZZ_TARGET = fuzz/target$(if $(ASAN),/address)
+FUZZ_BUILD  = $(FUZZ_TARGET)/$(FUZZ_HOST)/release
+FUZZ_LIMITS = $(if $(ASAN),-timeout=60 -rss_limit_mb=4096,-timeout=20 -rss_limit_mb=2048)
+FUZZ_ASAN   = $(if $(ASAN),RUSTC_BOOTSTRAP=1 CFLAGS="-fsanitize=address -fno-omit-frame-pointer -g1")
+FUZZ_FLAGS  = --cfg fuzzing $(if $(ASAN),-Zsanitizer=address) \
+              -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
               -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
               -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
 
 fuzz-build:
-	cd fuzz && RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --release --locked --target $(FUZZ_HOST)
+	cd fuzz && $(FUZZ_ASAN) RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --release --locked --target $(FUZZ_HOST) \
+	    --target-dir ../$(FUZZ_TARGET)
 
 # What is found is kept in fuzz/target/found, and what breaks a reader in fuzz/artifacts.
 fuzz: fuzz-build
@@ -121,7 +130,7 @@ fuzz: fuzz-build
 	@for target in $(FUZZ_TARGETS); do \
 	    echo "$$target, $(FUZZ_SECONDS) s"; \
 	    PROTEINFLEX_NUM_THREADS=1 $(FUZZ_BUILD)/$$target -max_total_time=$(FUZZ_SECONDS) -seed=$(FUZZ_SEED) \
-	        -max_len=6000 -timeout=20 -rss_limit_mb=2048 -artifact_prefix=fuzz/artifacts/$$target- \
+	        -max_len=6000 $(FUZZ_LIMITS) -artifact_prefix=fuzz/artifacts/$$target- \
 	        fuzz/target/found/$$target fuzz/corpus/$$target >fuzz/target/$$target.log 2>&1 \
 	        || { tail -40 fuzz/target/$$target.log; exit 1; }; \
 	    tail -1 fuzz/target/$$target.log; \

@@ -1,6 +1,6 @@
 """The cache side by side with diskcache and joblib.Memory, and with reading trajectories again.
 
-    python benches/peers/cache.py [small] [many] [writer] [ahead] [analysis]
+    python benches/peers/cache.py [small] [many] [writer] [view] [ahead] [analysis]
 
 Stores are compared twice. diskcache does not sync each store by default, and joblib never does: so they
 stand beside `durable=False`, which is as safe from the end of a process and as unsafe from a power cut.
@@ -38,6 +38,7 @@ def main() -> None:
         "small": small,
         "many": many,
         "writer": writer,
+        "view": view,
         "ahead": ahead,
         "analysis": analysis,
     }
@@ -200,6 +201,35 @@ def writer(directory: Path) -> None:
     ]
     columns = ["", "frames/s", "MB/s", "speed ÷ no flush"]
     print(table("Write 2,000 frames of 3,000 atoms, ten at a time", columns, rows))
+
+
+def view(directory: Path) -> None:
+    """Load 1 GB of plain frames as a view of the file, beside what NumPy does with its own format."""
+    frames = np.zeros((1000, 83_334, 3), np.float32)
+    frames += np.arange(len(frames), dtype=np.float32)[:, None, None]
+    np.save(directory / "frames.npy", frames)
+    checked = DataHandler(directory / "ours", enable_compression=False)
+    key = checked.store_trajectory({"frames": frames}, "md")
+    trusting = DataHandler(directory / "ours", enable_compression=False, verify=False)
+
+    def numpy() -> Any:
+        return np.load(directory / "frames.npy", mmap_mode="r")
+
+    loads: dict[str, Callable[[], Any]] = {
+        "ours, verify=False": lambda: trusting.load_data(key)["frames"],
+        "numpy.load(mmap_mode='r')": numpy,
+        "ours, verify=True": lambda: checked.load_data(key)["frames"],
+        "numpy.load": lambda: np.load(directory / "frames.npy"),
+    }
+    for name, load in loads.items():
+        loaded = load()
+        assert np.array_equal(loaded[::97, ::997], frames[::97, ::997])
+        assert loaded.flags.writeable == (name == "numpy.load"), "a view of a file is read-only"
+        del loaded
+    seconds = medians(loads, rounds=9)
+    read = medians({name: lambda load=load: load().max() for name, load in loads.items()}, rounds=5)
+    rows = [[name, f"{1e3 * seconds[name]:.2f}", f"{1e3 * read[name]:.0f}"] for name in loads]
+    print(table("1 GB of plain frames", ["", "ms to load", "ms to load and read all"], rows))
 
 
 def ahead(directory: Path) -> None:

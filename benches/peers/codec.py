@@ -33,6 +33,7 @@ def main() -> None:
             "XTC, solvated, 10 × 47,681": (datafiles.GRO, datafiles.XTC),
             "XTC, membrane, 5 × 43,480": (datafiles.GRO_MEMPROT, datafiles.XTC_MEMPROT),
             "TRR, solvated, 10 × 47,681": (datafiles.GRO, datafiles.TRR),
+            "TRR, wrapped atom by atom, 10 × 47,681": (datafiles.GRO, datafiles.TRR),
             "DCD, flexible, 98 × 3,341": (datafiles.PSF, datafiles.DCD),
             "DCD, dense, 100 × 3,341": (datafiles.PSF_NAMD_GBIS, datafiles.DCD_NAMD_GBIS),
         }
@@ -46,7 +47,7 @@ def sizes(directory: Path, sets: dict[str, tuple[str, str]]) -> None:
     """Print what each set takes, lossless."""
     rows = []
     for name, (topology, trajectory) in sets.items():
-        frames = positions(topology, trajectory)
+        frames = positions(topology, trajectory, wrap="wrapped" in name)
         stored = store(DataHandler(directory / "sizes"), frames, name)
         raw, ours = frames.nbytes, stored.stored_bytes
         file = Path(trajectory).stat().st_size
@@ -122,12 +123,17 @@ def times(directory: Path, topology: str, trajectory: str) -> None:
     print(table("Speed, one thread", columns, rows))
 
 
-def positions(topology: str, trajectory: str) -> np.ndarray:
-    """All frames of a trajectory."""
+def positions(topology: str, trajectory: str, wrap: bool = False) -> np.ndarray:
+    """All frames of a trajectory; the box may cut the molecules."""
     import MDAnalysis
 
     universe = MDAnalysis.Universe(topology, trajectory)
-    return np.array([universe.atoms.positions for _ in universe.trajectory])
+    frames = []
+    for _ in universe.trajectory:
+        if wrap:
+            universe.atoms.wrap(compound="atoms")
+        frames.append(universe.atoms.positions)
+    return np.array(frames)
 
 
 def store(handler: DataHandler, frames: np.ndarray, name: str) -> Trajectory:

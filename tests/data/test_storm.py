@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 STORM = Path(__file__).with_name("storm.py")
+MUST_NOT_HAPPEN = ("wrong values", "limit exceeded", "entries or frames lost")
 
 
 def storm(name, **options):
@@ -15,13 +16,23 @@ def storm(name, **options):
     command += [f"{key}={json.dumps(value)}" for key, value in options.items()]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}{done.stderr[-6000:]}"
-    return json.loads(done.stdout)
+    result = json.loads(done.stdout)
+    bad = {what: result.pop(what) for what in MUST_NOT_HAPPEN if what in result}
+    assert bad, "at least values are compared"
+    assert not any(bad.values()), bad
+    return result
 
 
 @pytest.mark.parametrize("seconds", [10, pytest.param(60, marks=pytest.mark.soak)])
 def test_eight_processes_at_once_read_nothing_wrong(seconds):
     done = storm("processes", seconds=seconds)
-    for what in ("stores", "structures read", "trajectories read", "evictions"):
+    for what in (
+        "stores",
+        "structures read",
+        "trajectories read",
+        "evictions",
+        "looks at the limit",
+    ):
         assert done[what] > 20, done
 
 
@@ -30,6 +41,7 @@ def test_killed_writers_leave_whole_entries_and_all_that_was_flushed(count):
     done = storm("kills", count=count)
     assert done["kills"] == count
     assert done["structures read after a kill"] > 0
+    assert done["stores looked for after a kill"] > 0
     assert done["frames recovered"] > 0
 
 

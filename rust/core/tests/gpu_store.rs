@@ -123,7 +123,7 @@ fn the_oldest_records_make_room() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
     /// Whichever byte changes and wherever the file ends, that is noticed and never a panic.
     #[test]
     fn damage_is_noticed(place in 0usize..400, bits in 1u8.., cut: bool) {

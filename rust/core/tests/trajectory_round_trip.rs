@@ -59,7 +59,7 @@ fn expected(bytes: &[u8], atoms: u64, row: usize, frames: Frames, chosen: &[u32]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 6))]
 
     /// However frames arrive, and whatever is asked for: these bytes and no others.
     #[test]

@@ -136,7 +136,10 @@ pub fn choose<V: Value>(values: &[V], shape: Shape, options: &Options) -> (Layou
         .copied()
         .collect();
     let frames = (SAMPLE / width).clamp(1, shape.frames);
-    let whole = values[..frames * width].to_vec();
+    // From all of the chunk: what moves may begin or end to do so within it.
+    let apart = shape.frames / frames;
+    let whole: Vec<V> =
+        values.chunks_exact(width).step_by(apart).take(frames).flatten().copied().collect();
     let time = cost(courses, Shape { rows, ..shape }, Layout::Time);
     let planar = cost(whole, Shape { frames, ..shape }, Layout::Planar);
     if time <= planar { (Layout::Time, time) } else { (Layout::Planar, planar) }

@@ -50,7 +50,7 @@ const ELEMENTS: [Element; 11] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
 
     /// Whatever the bits, the type and the shape, lossless means lossless.
     #[test]

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use super::Frames;
 use super::chunking::{field_block, row_bytes};
 use super::recent::{Kept, Piece, Recent};
-use super::stored::{Mapped, StoredChunks};
-use crate::codec::{self, Block, Place, Seekable};
+use super::stored::{Mapped, Opened, StoredChunks};
+use crate::codec::{self, Block, Place};
 use crate::container::{FieldSpec, Group, RAW};
 use crate::{Result, threads};
 
@@ -54,7 +54,7 @@ enum Keep {
 enum BlockBytes<'a> {
     Raw { bytes: Cow<'a, [u8]>, from: usize },
     Decoded { bytes: Arc<Vec<u8>>, from: usize },
-    Opened { model: Arc<Seekable>, payload: Cow<'a, [u8]> },
+    Opened(Arc<Opened>),
 }
 
 impl Field {
@@ -144,7 +144,7 @@ impl Field {
             for (&index, block) in wanted.iter().zip(&blocks) {
                 let header = &chunks[index].header;
                 let rows = (header.first_row as usize, header.rows as usize);
-                let BlockBytes::Opened { model, payload } = block else {
+                let BlockBytes::Opened(opened) = block else {
                     let whole = rows.1 * row;
                     let source = offsets.iter().map(|&offset| block.frame(offset, whole));
                     copy(source, rows, row, atoms, frames, frame_bytes);
@@ -152,22 +152,21 @@ impl Field {
                 };
                 let Some(atoms) = atoms else {
                     let place = Place { start: rows.0 * row, frame_bytes };
-                    let read = model.read(payload, offsets, None, frames, place);
-                    read.map_err(|reason| self.stored.damage(file.path(), index, &reason))?;
+                    self.stored.read_frames(file, index, (opened, None), offsets, frames, place)?;
                     continue;
                 };
                 let inside = atoms.iter().map(|&atom| (atom as usize).wrapping_sub(rows.0));
-                let tiles = model.tiles(inside);
+                let tiles = opened.tiles(inside);
                 let whole = rows.1 * row;
                 let mut decoded = vec![0; offsets.len() * whole];
                 let place = Place { start: 0, frame_bytes: whole };
-                let read = model.read(payload, offsets, Some(&tiles), &mut decoded, place);
-                read.map_err(|reason| self.stored.damage(file.path(), index, &reason))?;
+                let part = (&**opened, Some(&tiles[..]));
+                self.stored.read_frames(file, index, part, offsets, &mut decoded, place)?;
                 copy(decoded.chunks_exact(whole), rows, row, Some(atoms), frames, frame_bytes);
             }
             Ok(())
         };
-        let is_opened = blocks.iter().any(|block| matches!(block, BlockBytes::Opened { .. }));
+        let is_opened = blocks.iter().any(|block| matches!(block, BlockBytes::Opened(_)));
         // Few parts, for each begins by looking up how every atom is placed.
         let part = offsets.len().div_ceil(parts.max(1)).next_multiple_of(TOGETHER);
         if is_worth_threads && is_opened && offsets.len() > part {
@@ -215,10 +214,7 @@ impl Field {
         {
             return match part {
                 Some((_, part)) => self.part(file, index, &block, &model, part),
-                None => {
-                    let payload = self.stored.whole(file, index)?;
-                    Ok(BlockBytes::Opened { model, payload })
-                }
+                None => Ok(BlockBytes::Opened(model)),
             };
         }
         let mut bytes = vec![0; block.bytes()];
@@ -237,7 +233,7 @@ impl Field {
         index: usize,
         block: &Block,
         keep: Keep,
-    ) -> Result<Option<Arc<Seekable>>> {
+    ) -> Result<Option<Arc<Opened>>> {
         if let Some(Kept::Model(model)) = self.recent.get(index, Piece::Model) {
             return Ok(Some(model));
         }
@@ -256,7 +252,7 @@ impl Field {
         file: Mapped<'a>,
         index: usize,
         block: &Block,
-        model: &Seekable,
+        model: &Opened,
         part: usize,
     ) -> Result<BlockBytes<'a>> {
         let frame_bytes = block.rows * block.row_bytes;
@@ -268,9 +264,7 @@ impl Field {
         let frames: Vec<usize> = (first..block.frames.min(first + TOGETHER)).collect();
         let mut bytes = vec![0; frames.len() * frame_bytes];
         let place = Place { start: 0, frame_bytes };
-        let payload = self.stored.whole(file, index)?;
-        let read = model.read(&payload, &frames, None, &mut bytes, place);
-        read.map_err(|reason| self.stored.damage(file.path(), index, &reason))?;
+        self.stored.read_frames(file, index, (model, None), &frames, &mut bytes, place)?;
         let bytes = Arc::new(bytes);
         self.recent.keep(index, Piece::Part(part), Kept::Frames(Arc::clone(&bytes)));
         Ok(BlockBytes::Decoded { bytes, from })
@@ -307,7 +301,7 @@ impl BlockBytes<'_> {
             Self::Raw { bytes, from } => &bytes[start - from..start - from + frame_bytes],
             Self::Decoded { bytes, from } => &bytes[start - from..start - from + frame_bytes],
             // Its frames are decoded, not copied.
-            Self::Opened { .. } => &[],
+            Self::Opened(_) => &[],
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 
-use crate::codec::Seekable;
+use super::stored::Opened;
 
 /// Names the megabytes of decoded frames that a process keeps.
 pub const KEPT_VARIABLE: &str = "PROTEINFLEX_DECODED_MB";
@@ -95,8 +95,8 @@ pub enum Piece {
 pub enum Kept {
     /// Frames.
     Frames(Arc<Vec<u8>>),
-    /// A model.
-    Model(Arc<Seekable>),
+    /// A model, with the payload where that can't be lent.
+    Model(Arc<Opened>),
 }
 
 impl Kept {

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::codec::{self, Block, Seekable};
+use crate::codec::{self, Block, Place, Seekable};
 use crate::container::bytes::u64_at;
 use crate::container::{Chunk, RAW, SEGMENT};
 use crate::fs::Content;
@@ -162,19 +162,44 @@ impl StoredChunks {
     }
 
     /// Opens chunk `index`, if its codec lets frames be read alone.
-    pub fn open(&self, file: Mapped<'_>, index: usize, block: &Block) -> Result<Option<Seekable>> {
+    pub fn open(&self, file: Mapped<'_>, index: usize, block: &Block) -> Result<Option<Opened>> {
         let codec = self.chunks[index].header.codec;
         if !codec::is_seekable(codec) {
             return Ok(None);
         }
         let payload = self.whole(file, index)?;
-        Seekable::open(codec, &payload, block)
+        let model = Seekable::open(codec, &payload, block)
+            .map_err(|reason| self.damage(file.path(), index, &reason))?;
+        let payload = match payload {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(bytes) => Some(bytes),
+        };
+        Ok(model.map(|model| Opened { model, payload }))
+    }
+
+    /// Decodes some frames of chunk `index`, which was opened before.
+    pub fn read_frames(
+        &self,
+        file: Mapped<'_>,
+        index: usize,
+        (opened, tiles): (&Opened, Option<&[bool]>),
+        frames: &[usize],
+        out: &mut [u8],
+        place: Place,
+    ) -> Result<()> {
+        let payload = match &opened.payload {
+            Some(kept) => Cow::Borrowed(&kept[..]),
+            None => self.whole(file, index)?,
+        };
+        opened
+            .model
+            .read(&payload, frames, tiles, out, place)
             .map_err(|reason| self.damage(file.path(), index, &reason))
     }
 
     /// The payload of a chunk of which a little will be looked at, again and again: in place where it
     /// can be lent, so that it is neither read nor checked each time.
-    pub fn whole<'a>(&self, file: Mapped<'a>, index: usize) -> Result<Cow<'a, [u8]>> {
+    fn whole<'a>(&self, file: Mapped<'a>, index: usize) -> Result<Cow<'a, [u8]>> {
         let bytes = self.chunks[index].header.stored_bytes as usize;
         match self.lend(file, index, 0, bytes)? {
             Some(lent) => Ok(Cow::Borrowed(lent)),
@@ -241,6 +266,27 @@ const OUTSIDE: &str = "it lies outside the file";
 /// The segments that these bytes of a payload are in.
 fn segments(from: usize, to: usize) -> Range<usize> {
     from / SEGMENT_BYTES..to.div_ceil(SEGMENT_BYTES)
+}
+
+/// A chunk of which frames can be read alone.
+#[derive(Debug)]
+pub struct Opened {
+    model: Seekable,
+    /// Its checked payload, where that can't be lent: reading some of it again could give other bytes,
+    /// which only the whole payload's checksum would tell.
+    payload: Option<Vec<u8>>,
+}
+
+impl Opened {
+    /// Bytes that it takes in memory.
+    pub fn memory(&self) -> usize {
+        self.model.memory() + self.payload.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Which tiles these rows are in.
+    pub fn tiles(&self, rows: impl Iterator<Item = usize>) -> Vec<bool> {
+        self.model.tiles(rows)
+    }
 }
 
 /// The file that chunks are in.

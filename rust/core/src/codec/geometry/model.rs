@@ -136,7 +136,11 @@ impl Model {
         let planes = planes.chain(distances.into_iter().flat_map(|planes| planes.0));
         let planes = planes.chain(widths).chain([middles]);
         let mut packer = zstd::stream::write::Encoder::new(Vec::new(), level).ok()?;
-        for plane in planes.filter(|plane| !plane.is_empty()) {
+        let planes: Vec<Vec<u8>> = planes.filter(|plane| !plane.is_empty()).collect();
+        // Else zstd makes room for what may be endless: 94 MB at the level of archives.
+        let bytes = planes.iter().map(|plane| plane.len() as u64).sum();
+        packer.set_pledged_src_size(Some(bytes)).ok()?;
+        for plane in planes {
             // Each begins a block, so that it is packed by what is frequent in it.
             packer.write_all(&plane).and_then(|()| packer.flush()).ok()?;
         }

@@ -184,7 +184,7 @@ fn placements(atoms: usize) -> impl Strategy<Value = Vec<Placement>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 5))]
 
     /// Whatever the integers are, and however many frames and atoms there are.
     #[test]

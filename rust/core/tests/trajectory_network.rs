@@ -1,0 +1,96 @@
+//! Frames of files that may not be mapped, for they are on another machine.
+
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
+
+#[path = "codec_motion/molecules.rs"]
+mod molecules;
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use molecules::{Scene, Stage};
+use proteinflex_core::fs::{Clock, Content, Disk, Storage};
+use proteinflex_core::trajectory::{
+    DType, Encoding, Entry, EntryHead, EntryWriter, FieldSpec, Frames, Kind,
+};
+
+/// Stores frames of molecules; answers with their bytes and those of one frame.
+fn store(path: &Path) -> (Vec<u8>, usize) {
+    let mut scene = Scene::new(100, 300, 2);
+    let rows = scene.rows();
+    let places = scene.play(&[Stage::nvt(192)]);
+    let bytes: Vec<u8> = places.iter().flatten().flat_map(|&x| (x as f32).to_le_bytes()).collect();
+    let storage: Arc<dyn Storage> = Arc::new(Disk);
+    let head = EntryHead {
+        kind: Kind::Trajectory,
+        data_id: "far".into(),
+        created: 1.0,
+        metadata: Vec::new(),
+    };
+    let file = storage.create_new(path).unwrap();
+    let mut writer = EntryWriter::create(file, path, &head, Encoding::lossless()).unwrap();
+    let item_shape = vec![rows as u64, 3];
+    let spec = FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape };
+    writer.declare_fields(vec![spec], &[false]).unwrap();
+    writer.append(192, &[&bytes]).unwrap();
+    writer.finish(&[]).unwrap();
+    (bytes, rows * 12)
+}
+
+fn open(path: &Path) -> Entry {
+    Entry::of(Content::open(path, Clock::Server, true).unwrap()).unwrap()
+}
+
+/// Bytes that this thread has read from files.
+fn bytes_read() -> u64 {
+    let counts = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    let count = counts.lines().find_map(|line| line.strip_prefix("rchar: "));
+    count.unwrap().parse().unwrap()
+}
+
+#[test]
+fn single_frames_read_each_chunk_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("entry");
+    let (bytes, frame_bytes) = store(&path);
+    let entry = open(&path);
+    assert!(entry.view_frames(0).unwrap().is_none());
+    let before = bytes_read();
+    let mut frame = vec![0; frame_bytes];
+    for number in 0..192 {
+        // As good as at random.
+        let index = number * 89 % 192;
+        entry.read_frames(0, Frames::range(index as u64, 1), None, &mut frame).unwrap();
+        assert!(frame == bytes[index * frame_bytes..][..frame_bytes], "frame {index}");
+    }
+    let read = bytes_read() - before;
+    assert!(read < 2 * entry.stored_bytes(), "{read} bytes of {}", entry.stored_bytes());
+}
+
+#[test]
+fn what_is_damaged_after_it_was_read_is_right_or_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("entry");
+    let (bytes, frame_bytes) = store(&path);
+    let entry = open(&path);
+    let mut frame = vec![0; frame_bytes];
+    entry.read_frames(0, Frames::range(0, 1), None, &mut frame).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    for at in (5000..entry.stored_bytes() - 5000).step_by(500) {
+        file.write_all_at(&[0x5a; 3], at).unwrap();
+    }
+    let mut refused = 0;
+    for index in 0..192 {
+        match entry.read_frames(0, Frames::range(index as u64, 1), None, &mut frame) {
+            Ok(()) => assert!(frame == bytes[index * frame_bytes..][..frame_bytes]),
+            Err(error) => {
+                assert!(error.to_string().contains("checksum"), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    // The first of three chunks was read before.
+    assert_eq!(refused, 128);
+}
