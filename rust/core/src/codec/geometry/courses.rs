@@ -8,7 +8,7 @@
 use std::io::Write;
 
 use super::constraint::Kind;
-use super::lanes::LANES;
+use super::lanes::{LANES, three};
 use crate::codec::pack;
 use crate::container::bytes::u32_at;
 
@@ -37,32 +37,57 @@ const fn has_two(kind: Kind) -> bool {
 }
 
 /// Values at the beginning of a course that are not in its class.
-fn apart(echo: u8, frames: usize) -> usize {
-    usize::from(echo > 0 && frames >= LONG)
+fn apart(echo: u8, frames: usize) -> u32 {
+    u32::from(echo > 0 && frames >= LONG)
 }
 
-/// Courses of three components of some atoms: atom, component, frame.
+/// Courses of three components of some atoms, where they were unpacked.
 #[derive(Debug)]
 pub struct Courses {
-    /// From one course to the next: the frames, and some more to fill a vector.
-    stride: usize,
     values: Vec<i32>,
+    /// Of each atom.
+    places: Vec<Place>,
+}
+
+/// Where the courses of an atom are.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Where each goes on after what is apart.
+    starts: [u32; 3],
+    /// How many values are apart: one or none.
+    apart: u32,
+    /// What is apart.
+    first: [i32; 3],
 }
 
 impl Courses {
-    /// The courses from an atom on.
-    pub fn from(&self, atom: usize) -> &[i32] {
-        self.values.get(atom * 3 * self.stride..).unwrap_or_default()
-    }
-
-    /// Values from one course to the next.
-    pub fn stride(&self) -> usize {
-        self.stride
+    /// Values of the three courses of an atom: those of the frames, which follow each other if it `is_run`.
+    /// What lanes without a frame get is no matter.
+    #[inline(always)]
+    pub fn of(&self, atom: usize, frames: &[usize; LANES], is_run: bool) -> [[i32; LANES]; 3] {
+        let Some(place) = self.places.get(atom) else { return [[0; LANES]; 3] };
+        let apart = place.apart as usize;
+        three(
+            #[inline(always)]
+            |i| {
+                let course = self.values.get(place.starts[i] as usize..).unwrap_or_default();
+                let from = frames[0].wrapping_sub(apart);
+                if is_run && let Some(run) = course.get(from..).and_then(<[i32]>::first_chunk) {
+                    return *run;
+                }
+                let mut values = [0; LANES];
+                for lane in 0..LANES {
+                    let at = frames[lane].wrapping_sub(apart);
+                    values[lane] = course.get(at).copied().unwrap_or(place.first[i]);
+                }
+                values
+            },
+        )
     }
 
     /// Bytes that they take in memory.
     pub fn memory(&self) -> usize {
-        self.values.len() * size_of::<i32>()
+        self.values.len() * size_of::<i32>() + self.places.len() * size_of::<Place>()
     }
 
     /// Unpacks the courses of atoms of these kinds.
@@ -87,60 +112,84 @@ impl Courses {
         {
             return Err("the class of a course is out of range".into());
         }
-        let lengths = |echo: u8| (apart(echo, frames), frames - apart(echo, frames));
-        let stride = if frames < LANES { frames } else { frames.next_multiple_of(LANES) };
-        let mut values = vec![0; kinds.len() * 3 * stride];
-        // One pack at a time, so that it is moved while it is near.
-        let mut unpacked = Vec::new();
-        for (class, members) in by_class(kinds, classes.split_at(kinds.len())).iter().enumerate() {
-            let echo = |member: u32| echoes[member as usize / 3];
-            let range = |member: u32| {
-                let start = member as usize * stride;
-                let (first, others) = lengths(echo(member));
-                if class == 0 {
-                    start..start + first
-                } else {
-                    start + first..start + first + others
-                }
-            };
-            let count = members.iter().map(|&member| range(member).len()).sum();
-            if count == 0 {
-                continue;
-            }
-            unpacked.resize(count, 0);
-            pack::unpack_exactly(part()?, &mut unpacked[..count])?;
-            let mut next = unpacked.as_slice();
+        let mut places: Vec<Place> = echoes
+            .iter()
+            .map(|&echo| Place { starts: [0; 3], apart: apart(echo, frames), first: [0; 3] })
+            .collect();
+        let members = by_class(kinds, echoes, classes.split_at(kinds.len()));
+        let mut ends = Vec::with_capacity(CLASSES);
+        // What is zero throughout is here for all.
+        let mut end = frames + LANES;
+        for members in &members {
             for &member in members {
-                let place = &mut values[range(member)];
-                let (course, after) = next.split_at(place.len());
-                place.copy_from_slice(course);
-                next = after;
+                let place = &mut places[member as usize / 3];
+                place.starts[member as usize % 3] = end as u32;
+                end += frames - place.apart as usize;
             }
+            ends.push(end);
+        }
+        if u32::try_from(end).is_err() {
+            return Err("it has more courses than there can be".into());
+        }
+        let beginnings = 3 * places.iter().map(|place| place.apart as usize).sum::<usize>();
+        if beginnings > 0 {
+            let mut firsts = vec![0; beginnings];
+            pack::unpack_exactly(part()?, &mut firsts)?;
+            let apart = places.iter_mut().filter(|place| place.apart > 0);
+            for (place, first) in apart.zip(firsts.chunks_exact(3)) {
+                place.first.copy_from_slice(first);
+            }
+        }
+        let mut values = vec![0; end + LANES];
+        // Those of class 0 are zero, which what they echo need not be.
+        for bounds in ends.windows(2).filter(|bounds| bounds[0] < bounds[1]) {
+            pack::unpack_exactly(part()?, &mut values[bounds[0]..bounds[1]])?;
         }
         if !rest.is_empty() {
             return Err("it has more courses than its atoms".into());
         }
-        for (atom, &echo) in values.chunks_exact_mut((3 * stride).max(1)).zip(echoes) {
+        for (place, &echo) in places.iter().zip(echoes) {
             match echo {
                 0 => {}
-                4 => restore(atom, stride, |before| before),
-                _ => restore(atom, stride, |before| expected(echo, before)),
+                4 => place.restore(&mut values, frames, |before| before),
+                _ => place.restore(&mut values, frames, |before| expected(echo, before)),
             }
         }
-        Ok(Self { stride, values })
+        Ok(Self { values, places })
     }
 }
 
-/// The courses of each class; in the place of class 0, all that may have a beginning that is apart.
-fn by_class(kinds: &[Kind], (first, second): (&[u8], &[u8])) -> Vec<Vec<u32>> {
+impl Place {
+    /// Gives the courses their echo again.
+    #[inline(always)]
+    fn restore(&self, values: &mut [i32], frames: usize, expected: impl Fn(i32) -> i32 + Copy) {
+        let length = frames - self.apart as usize;
+        let starts = self.starts.map(|start| start as usize);
+        if starts[1] == starts[0] + length && starts[2] == starts[1] + length {
+            let (x, rest) = values[starts[0]..starts[2] + length].split_at_mut(length);
+            let (y, z) = rest.split_at_mut(length);
+            restore([x, y, z], (self.apart > 0).then_some(self.first), expected);
+            return;
+        }
+        for (start, first) in starts.into_iter().zip(self.first) {
+            restore(
+                [&mut values[start..start + length]],
+                (self.apart > 0).then_some([first]),
+                expected,
+            );
+        }
+    }
+}
+
+/// The courses of each class; of class 0 those that have an echo.
+fn by_class(kinds: &[Kind], echoes: &[u8], (first, second): (&[u8], &[u8])) -> Vec<Vec<u32>> {
     let mut members = vec![Vec::new(); CLASSES];
-    members[0] = (0..3 * kinds.len() as u32).collect();
     let mut second = second.iter();
-    for (atom, (&kind, &class)) in kinds.iter().zip(first).enumerate() {
+    for (atom, ((&kind, &echo), &class)) in kinds.iter().zip(echoes).zip(first).enumerate() {
         let other = if has_two(kind) { second.next().copied().unwrap_or(0) } else { 0 };
         for (slot, which) in classed(kind).into_iter().enumerate() {
             let class = usize::from([class, other][which]);
-            if class > 0 {
+            if class > 0 || echo > 0 {
                 members[class].push((3 * atom + slot) as u32);
             }
         }
@@ -167,7 +216,7 @@ impl Packer {
 
     /// Adds the courses of the next atom, of which so many quarters are echo.
     pub fn add(&mut self, kind: Kind, echo: u8, mut courses: [Vec<i32>; 3]) {
-        let apart = apart(echo, self.frames);
+        let apart = apart(echo, self.frames) as usize;
         let (mut squares, mut counts) = ([0.0; 2], [0usize; 2]);
         for (course, class) in courses.iter_mut().zip(classed(kind)) {
             remove(echo, course);
@@ -234,16 +283,23 @@ fn remove(echo: u8, course: &mut [i32]) {
     }
 }
 
-/// The inverse, of three courses in step.
+/// The inverse, of some courses in step, after what came before them if anything did.
 #[inline(always)]
-fn restore(courses: &mut [i32], stride: usize, expected: impl Fn(i32) -> i32) {
-    let (x, rest) = courses.split_at_mut(stride);
-    let (y, z) = rest.split_at_mut(stride);
-    let mut before = [x[0], y[0], z[0]];
-    for ((x, y), z) in x[1..].iter_mut().zip(&mut y[1..]).zip(&mut z[1..]) {
-        for (value, before) in [x, y, z].into_iter().zip(&mut before) {
-            *value = value.wrapping_add(expected(*before));
-            *before = *value;
+fn restore<const N: usize>(
+    courses: [&mut [i32]; N],
+    before: Option<[i32; N]>,
+    expected: impl Fn(i32) -> i32,
+) {
+    let length = courses[0].len();
+    let (mut before, from) = match before {
+        Some(before) => (before, 0),
+        None => (std::array::from_fn(|i| courses[i].first().copied().unwrap_or(0)), 1),
+    };
+    for at in from..length {
+        for i in 0..N {
+            let value = courses[i][at].wrapping_add(expected(before[i]));
+            courses[i][at] = value;
+            before[i] = value;
         }
     }
 }

@@ -197,8 +197,8 @@ impl Decoder {
                         self.start(frame, tile) as i32
                     }),
                     courses: self.courses.as_ref().map(|courses| Wanted {
-                        courses: courses.from(tile * TILE),
-                        stride: courses.stride(),
+                        courses,
+                        first: tile * TILE,
                         is_run: frames.is_sorted_by(|one, next| one + 1 == *next),
                         frames: std::array::from_fn(|lane| {
                             frames.get(lane).copied().unwrap_or(last)
@@ -236,39 +236,22 @@ struct Group<'a> {
     count: usize,
 }
 
-/// The courses of a tile, and which frames of them are wanted.
+/// The courses of an archive, and what of them is wanted.
 #[derive(Clone, Copy)]
 struct Wanted<'a> {
-    courses: &'a [i32],
-    /// From one course to the next.
-    stride: usize,
+    courses: &'a Courses,
+    /// The first atom of the tile.
+    first: usize,
     frames: [usize; LANES],
     /// Whether they follow each other.
     is_run: bool,
 }
 
 impl Wanted<'_> {
-    /// The upper parts of the three components of an atom. What lanes without a frame get is no matter.
+    /// The upper parts of the three components of an atom.
     #[inline(always)]
     fn of(&self, atom: usize) -> [[i32; LANES]; 3] {
-        three(
-            #[inline(always)]
-            |i| {
-                let start = (3 * atom + i) * self.stride;
-                let course = self.courses.get(start..start + self.stride).unwrap_or_default();
-                let run = course.get(self.frames[0]..).and_then(<[i32]>::first_chunk);
-                match run {
-                    Some(run) if self.is_run => *run,
-                    _ => {
-                        let mut parts = [0; LANES];
-                        for lane in 0..LANES {
-                            parts[lane] = course.get(self.frames[lane]).copied().unwrap_or(0);
-                        }
-                        parts
-                    }
-                }
-            },
-        )
+        self.courses.of(self.first + atom, &self.frames, self.is_run)
     }
 }
 
