@@ -29,6 +29,7 @@ from proteinflex_optimization import DataHandler
 
 AT_ONCE = 100
 ENTRIES = 100_000
+PART = os.urandom(20_480)
 
 
 def main() -> None:
@@ -71,9 +72,16 @@ def small(directory: Path) -> None:
     ours = DataHandler(directory / "ours", durable=False, enable_compression=False)
     packed = DataHandler(directory / "packed", durable=False)
     durable = DataHandler(directory / "durable", enable_compression=False)
+    # Each of the 256 folders is made, and made durable, once in a cache's life.
+    filler = DataHandler(directory / "durable", durable=False)
+    for number in range(1500):
+        filler.store_structure({}, str(number))
     cache = diskcache.Cache(str(directory / "diskcache"))
     synced = diskcache.Cache(str(directory / "synced"), sqlite_synchronous=2)
     memory = joblib.Memory(str(directory / "joblib"), verbose=0)
+    log = os.open(directory / "log", os.O_CREAT | os.O_RDWR)
+    os.pwrite(log, bytes(AT_ONCE * len(PART)), 0)
+    os.fsync(log)
 
     @memory.cache
     def computed(number: int) -> dict[str, Any]:
@@ -95,9 +103,12 @@ def small(directory: Path) -> None:
         {
             "ours, durable": each(lambda i: durable.store_structure(data, str(i))),
             "diskcache, synchronous=FULL": each(lambda i: synced.set(str(i), data)),
+            "a file that is made and synced": each(partial(made, directory)),
+            "a part of a file that is written over and synced": each(partial(written_over, log)),
         },
         rounds=5,
     )
+    os.close(log)
     keys = [ours.store_structure(data, f"l{i}") for i in range(AT_ONCE)]
     packed_keys = [packed.store_structure(data, f"l{i}") for i in range(AT_ONCE)]
     for i in range(AT_ONCE):
@@ -115,6 +126,20 @@ def small(directory: Path) -> None:
     times("Store a structure of 20 kB, not synced", stores, AT_ONCE)
     times("Store a structure of 20 kB, synced", synced_stores, AT_ONCE)
     times("Load a structure of 20 kB", loads, AT_ONCE)
+
+
+def made(directory: Path, number: int) -> None:
+    """Make a file durable: the least that a store of a file can do, were it never read meanwhile."""
+    file = os.open(directory / f"made-{number}", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    os.pwrite(file, PART, 0)
+    os.fsync(file)
+    os.close(file)
+
+
+def written_over(log: int, number: int) -> None:
+    """Make a part of a file durable, whose place on the disk is known: the least that anybody can do."""
+    os.pwrite(log, PART, number % AT_ONCE * len(PART))
+    os.fdatasync(log)
 
 
 def many(directory: Path) -> None:

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::{Entry, Frames};
-use crate::{Result, threads};
+use crate::Result;
 
 /// A block of frames, one after the other.
 #[derive(Debug)]
@@ -100,8 +100,8 @@ impl Plan {
             let mut bytes = vec![0; (count * self.frame_bytes) as usize];
             let frames = Frames::range(first, count);
             // For the first one somebody waits; then one core is theirs.
-            let others = threads::count().saturating_sub(usize::from(first > 0)).max(1);
-            entry.read_frames_by(others, self.field, frames, None, &mut bytes)?;
+            let others = usize::from(first > 0);
+            entry.read_frames_beside(others, self.field, frames, None, &mut bytes)?;
             Ok(FrameBlock { first, count, bytes })
         })
     }

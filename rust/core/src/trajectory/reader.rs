@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rayon::prelude::*;
 
 use super::chunking::{array_block, chunk_frames, field_block, row_bytes};
-use super::frames::{Field, Run};
+use super::frames::{Field, Run, WORTH_THREADS};
 use super::stored::{Mapped, StoredChunks};
 use super::{ChunkReport, Frames, Report};
 use crate::codec::Block;
@@ -240,13 +240,13 @@ impl Entry {
         atoms: Option<&[u32]>,
         out: &mut [u8],
     ) -> Result<()> {
-        self.read_frames_by(threads::count(), field, frames, atoms, out)
+        self.read_frames_beside(0, field, frames, atoms, out)
     }
 
-    /// The same on one thread, or on the worker threads in at least as many parts.
-    pub(super) fn read_frames_by(
+    /// The same, leaving some threads to others.
+    pub(super) fn read_frames_beside(
         &self,
-        n_threads: usize,
+        others: usize,
         field: usize,
         frames: Frames,
         atoms: Option<&[u32]>,
@@ -268,6 +268,9 @@ impl Entry {
         }
         let source = &self.fields[field];
         let runs = source.runs(frames);
+        // Counting the threads takes longer than reading a frame.
+        let is_little = runs.len() == 1 && out.len() < WORTH_THREADS;
+        let n_threads = if is_little { 1 } else { threads::count().saturating_sub(others).max(1) };
         let mut rest = out;
         let mut work = Vec::with_capacity(runs.len());
         for run in runs {
