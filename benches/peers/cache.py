@@ -12,11 +12,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import statistics
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -140,13 +142,19 @@ def many(directory: Path) -> None:
             for file in os.scandir(folder.path)
         )
 
-    time.sleep(0.1)
+    def new() -> DataHandler:
+        return DataHandler(directory)
+
+    def anew() -> DataHandler:
+        (directory / "totals").unlink(missing_ok=True)
+        return new()
+
+    time.sleep(1.1)
     seconds = medians(
         {
-            "open the directory": lambda: DataHandler(directory),
-            "get_cache_stats(), first of a new process": lambda: DataHandler(
-                directory
-            ).get_cache_stats(),
+            "open the directory": new,
+            "get_cache_stats(), first of all": lambda: anew().get_cache_stats(),
+            "get_cache_stats(), first of a new process": lambda: new().get_cache_stats(),
             "get_cache_stats(), again": handler.get_cache_stats,
             "os.scandir and stat of each file": scan,
             "load_data": lambda: handler.load_data(key),
@@ -225,29 +233,50 @@ def view(directory: Path) -> None:
 
 
 def ahead(directory: Path) -> None:
-    """Compute something of every frame, with and without decoding the next ones meanwhile."""
+    """Compute something of every frame, with and without decoding the next ones meanwhile.
+
+    Each thread decodes alone here. The CPU time of the calling thread tells what decoding ahead takes off
+    it; the time of the clock shows that only where another core is free.
+    """
     handler = DataHandler(directory)
     key = handler.store_trajectory({"frames": walk(2000, 3000)}, "md")
-    trajectory = handler.open(key)
-    block = trajectory.chunk_frames
+    block = handler.open(key).chunk_frames
+    starts = range(0, 2000, block)
+    on_thread: dict[str, list[float]] = {}
 
     def compute(chunk: Any) -> float:
         centred = chunk - chunk.mean(axis=1, keepdims=True)
         return float(np.sqrt((centred * centred).sum(axis=2)).mean())
 
-    starts = range(0, len(trajectory), block)
-    seconds = medians(
-        {
-            "read, then compute": lambda: [
-                compute(trajectory.read(start, start + block)) for start in starts
-            ],
-            "iter_chunks": lambda: [compute(chunk) for chunk in trajectory.iter_chunks()],
-            "read only": lambda: [trajectory.read(start, start + block) for start in starts],
-        },
-        rounds=7,
-    )
-    rows = [[name, f"{1e3 * value:.0f}"] for name, value in seconds.items()]
-    print(table("Distances from the centre, 2,000 frames of 3,000 atoms", ["", "ms"], rows))
+    def timed(name: str, run: Callable[[Any], object]) -> Callable[[], None]:
+        def once() -> None:
+            trajectory, started = handler.open(key), time.thread_time()
+            run(trajectory)
+            on_thread.setdefault(name, []).append(time.thread_time() - started)
+
+        return once
+
+    contenders: dict[str, Callable[[Any], object]] = {
+        "read, then compute": lambda opened: [
+            compute(opened.read(start, start + block)) for start in starts
+        ],
+        "iter_chunks": lambda opened: [compute(chunk) for chunk in opened.iter_chunks()],
+        "read only": lambda opened: [opened.read(start, start + block) for start in starts],
+    }
+    before = os.environ.get("PROTEINFLEX_NUM_THREADS")
+    os.environ["PROTEINFLEX_NUM_THREADS"] = "1"
+    try:
+        seconds = medians({name: timed(name, run) for name, run in contenders.items()}, rounds=15)
+    finally:
+        del os.environ["PROTEINFLEX_NUM_THREADS"]
+        if before is not None:
+            os.environ["PROTEINFLEX_NUM_THREADS"] = before
+    rows = [
+        [name, f"{1e3 * value:.0f}", f"{1e3 * statistics.median(on_thread[name]):.0f}"]
+        for name, value in seconds.items()
+    ]
+    columns = ["", "ms", "CPU ms of the calling thread"]
+    print(table("Distances from the centre, 2,000 frames of 3,000 atoms", columns, rows))
 
 
 def walk(n_frames: int, n_atoms: int) -> Any:
@@ -259,13 +288,19 @@ def walk(n_frames: int, n_atoms: int) -> Any:
 
 
 def analysis(directory: Path) -> None:
-    """Measure end-to-end distances again and again, from the cache and from the original file."""
+    """Measure end-to-end distances again and again, from the cache and from the original file.
+
+    Trajectories are opened anew each time, except where frames that were decoded before may be used.
+    """
     import MDAnalysis
     import mdtraj
     from MDAnalysisTests import datafiles
 
     def ends(chunk: Any) -> Any:
         return np.linalg.norm(chunk[:, -1] - chunk[:, 0], axis=1)
+
+    def by_universe(universe: Any) -> Any:
+        return np.concatenate([ends(universe.atoms.positions[None]) for _ in universe.trajectory])
 
     for title, topology, mdtraj_topology, trajectory in (
         ("XTC, 10 frames of 47,681 atoms", datafiles.GRO, datafiles.GRO, datafiles.XTC),
@@ -280,14 +315,18 @@ def analysis(directory: Path) -> None:
             "ours, plain": {"enable_compression": False},
         }.items():
             handler = DataHandler(directory / title / name, **options)
-            cached = handler.open(handler.store_trajectory({"frames": frames}, title))
-            contenders[name] = lambda cached=cached: np.concatenate(
-                [ends(chunk) for chunk in cached.iter_chunks()]
-            )
+            key = handler.store_trajectory({"frames": frames}, title)
+
+            def again(cached: Any) -> Any:
+                return np.concatenate([ends(chunk) for chunk in cached.iter_chunks()])
+
+            contenders[name] = lambda handler=handler, key=key: again(handler.open(key))
+            if not options:
+                contenders[f"{name}, same handle"] = partial(again, handler.open(key))
+                reader = handler.open(key).to_universe(topology)
+                contenders[f"{name}, by MDAnalysis"] = partial(by_universe, reader)
         top = mdtraj.load_topology(mdtraj_topology)
-        contenders["MDAnalysis"] = lambda universe=universe: np.concatenate(
-            [ends(universe.atoms.positions[None]) for _ in universe.trajectory]
-        )
+        contenders["MDAnalysis"] = partial(by_universe, universe)
         contenders["mdtraj"] = lambda path=trajectory, top=top: ends(
             10 * mdtraj.load(path, top=top).xyz
         )

@@ -14,7 +14,7 @@ import MDAnalysis
 from MDAnalysis.analysis.align import AlignTraj
 from MDAnalysis.analysis.rms import RMSF
 from MDAnalysisTests.datafiles import DCD, PSF
-from proteinflex_optimization.integrations.dask import rmsf
+from proteinflex_optimization.integrations.dask import MERGED, merged_all, rmsf
 from proteinflex_optimization.integrations.mdanalysis import import_trajectory
 
 N_FRAMES, N_ATOMS = 300, 50
@@ -146,3 +146,19 @@ def test_what_rmsf_cannot_use_is_refused(trajectory, tmp_path):
     key = handler.store_trajectory({"frames": np.empty((0, 2, 3), np.float32)}, "empty")
     with pytest.raises(InvalidArgumentError, match="with frames"):
         rmsf(handler.open(key))
+
+
+def test_merging_many_blocks_in_one_task_keeps_the_order_of_pairs():
+    random = np.random.default_rng(0)
+    for blocks in [1, 2, 3, 15, 16, 17, 31, 33, 48, 255, 257, 300]:
+        parts = [
+            (int(random.integers(1, 99)), random.normal(size=(2, 3)), random.normal(size=(2, 3)))
+            for _ in range(blocks)
+        ]
+        expected = merged_all(parts)
+        while len(parts) > 1:
+            size = MERGED
+            starts = range(0, len(parts), size)
+            parts = [merged_all(parts[start : start + size]) for start in starts]
+        for one, other in zip(parts[0], expected, strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -34,6 +34,10 @@ BLOCK_BYTES = 32 << 20
 """Bytes of decoded frames, at most, that one task of `rmsf` holds."""
 
 
+MERGED = 16
+"""Results of how many tasks of `rmsf` one task merges: a power of two, which leaves the order as it is."""
+
+
 class FrameSource:
     """One field of a trajectory, as dask takes arrays: shape, dtype, slices.
 
@@ -187,14 +191,13 @@ def rmsf(
     # The handle, the atoms and the reference are sent once, not with each task.
     shared = dask.delayed((trajectory, atoms, centred), pure=True, traverse=False)
     moments = dask.delayed(block_moments, pure=True)
-    merge = dask.delayed(merged, pure=True)
+    merge = dask.delayed(merged_all, pure=True)
     parts = [
         moments(shared, start, min(start + size, trajectory.n_frames))
         for start in range(0, trajectory.n_frames, size)
     ]
     while len(parts) > 1:
-        pairs = [merge(*parts[at : at + 2]) for at in range(0, len(parts) - 1, 2)]
-        parts = pairs + parts[2 * len(pairs) :]
+        parts = [merge(parts[at : at + MERGED]) for at in range(0, len(parts), MERGED)]
     ((count, _, squares),) = dask.compute(parts[0], scheduler=scheduler)
     fluctuation: NDArray[np.float64] = np.sqrt(squares.sum(axis=1) / count)
     return fluctuation
@@ -213,6 +216,14 @@ def block_moments(shared: tuple[Trajectory, Any, Any], start: int, stop: int) ->
     mean = frames.mean(axis=0)
     frames -= mean
     return stop - start, mean, np.square(frames, out=frames).sum(axis=0)
+
+
+def merged_all(parts: list[Moments]) -> Moments:
+    """Give the moments of all blocks together, merged in pairs."""
+    while len(parts) > 1:
+        pairs = [merged(*parts[at : at + 2]) for at in range(0, len(parts) - 1, 2)]
+        parts = pairs + parts[2 * len(pairs) :]
+    return parts[0]
 
 
 def merged(one: Moments, other: Moments) -> Moments:

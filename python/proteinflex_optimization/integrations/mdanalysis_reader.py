@@ -152,7 +152,12 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
 
     def _read_ahead(self, frame: int, *, following: bool) -> None:
         """Decode the frames that come next; one alone where frames are picked here and there."""
-        stop = min(frame + self._block_frames, self.n_frames) if following else frame + 1
+        stop = frame + 1
+        if following:
+            # Up to the end of a chunk, where chunks are not too large: what is decoded whole is kept.
+            chunk = self._trajectory.chunk_frames
+            step = chunk if chunk <= self._block_frames else 1
+            stop = min((frame + self._block_frames) // step * step, self.n_frames)
         names = ["frames", *self._fields]
         self._block = {name: self._read(name, frame, stop, 1, None) for name in names}
         self._block_start = frame

@@ -14,6 +14,10 @@ use proteinflex_core::fs::PrivateMap;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+
+/// How many dtypes are looked up once.
+const MOST_KNOWN: usize = 64;
 
 /// The bytes of a C-contiguous array.
 ///
@@ -177,6 +181,11 @@ unsafe fn view_of<'py>(
 /// The dtype that `numpy.dtype(description)` makes, where the description is a dtype's name such as
 /// `<f4`, or the JSON of a structured dtype.
 pub fn dtype<'py>(py: Python<'py>, description: &str) -> PyResult<Bound<'py, PyArrayDescr>> {
+    static KNOWN: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let known = KNOWN.get_or_init(py, || PyDict::new(py).unbind()).bind(py);
+    if let Some(dtype) = known.get_item(description)? {
+        return Ok(dtype.cast_into()?);
+    }
     let dtype = if description.starts_with(['{', '[']) {
         let arrays = py.import("proteinflex_optimization._arrays")?;
         arrays.call_method1("parse", (description,))?
@@ -187,6 +196,11 @@ pub fn dtype<'py>(py: Python<'py>, description: &str) -> PyResult<Bound<'py, PyA
     let dtype = dtype.cast_into::<PyArrayDescr>()?;
     if dtype.has_object() {
         return Err(PyValueError::new_err("a stored dtype never holds objects"));
+    }
+    // Of text there may be any number.
+    if dtype.is_native_byteorder() == Some(true) && !dtype.has_fields() && known.len() < MOST_KNOWN
+    {
+        known.set_item(description, &dtype)?;
     }
     Ok(dtype)
 }

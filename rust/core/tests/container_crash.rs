@@ -197,7 +197,7 @@ fn a_failure_at_any_step_is_an_error_and_the_run_can_be_resumed() {
                     result?;
                     flushed = start + 300;
                 }
-                writer.finish(b"tree")
+                writer.finish(b"tree").map(drop)
             };
             let result = attempt();
             if result.is_ok() {

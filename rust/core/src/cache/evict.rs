@@ -284,7 +284,8 @@ impl Cache {
         Ok(freed)
     }
 
-    fn stored_bytes(&self, key: &Key) -> u64 {
+    /// What is stored under a key takes this much.
+    pub(super) fn stored_bytes(&self, key: &Key) -> u64 {
         self.entry_path(key).symlink_metadata().map_or(0, |found| found.len())
     }
 }

@@ -1,5 +1,7 @@
 //! Getting entries out, and setting damaged ones aside.
 
+use std::fs::File;
+use std::io;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
 use super::layout::Key;
-use crate::fs::{Content, mark_in_use};
+use crate::fs::{Content, mark_in_use, open_published, open_without_links};
 use crate::trajectory::Entry;
 use crate::{Error, Result};
 
@@ -69,29 +71,41 @@ impl Cache {
 
     /// Opens an entry to look at, without any mark of use.
     pub(super) fn open_entry_quietly(&self, key: &Key) -> Result<OpenEntry> {
-        self.open_unmarked(key, false)
+        let path = self.entry_path(key);
+        let file = self.open_file(key, &path)?;
+        self.open_unmarked(key, &path, file, false)
     }
 
-    fn open_unmarked(&self, key: &Key, hold: bool) -> Result<OpenEntry> {
-        if !self.layout.has_folder(key) {
-            return Err(self.not_found(key.as_str()));
-        }
-        let path = self.entry_path(key);
-        let entry = match Content::open(&path, self.clock, hold).and_then(Entry::of) {
+    /// Opens the file of an entry, where its folder is one of ours: a link to elsewhere is not followed.
+    fn open_file(&self, key: &Key, path: &Path) -> Result<File> {
+        let opened = match open_without_links(path) {
+            Some(opened) => opened,
+            None if self.layout.has_folder(key) => open_published(path),
+            None => return Err(self.not_found(key.as_str())),
+        };
+        opened.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => self.not_found(key.as_str()),
+            _ => Error::io("open", path, error),
+        })
+    }
+
+    fn open_unmarked(&self, key: &Key, path: &Path, file: File, hold: bool) -> Result<OpenEntry> {
+        let entry = match Content::of(file, path, self.clock, hold).and_then(Entry::of) {
             Ok(entry) => entry,
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            // Too many files were open to keep it open, and meanwhile it was removed.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Err(self.not_found(key.as_str()));
             }
             // A file of this name is ours, so what doesn't look like an entry is a damaged one.
-            Err(Error::NotThisFormat { path, found, .. }) => {
-                return Err(Error::corrupt(&path, "the head", found));
+            Err(Error::NotThisFormat { found, .. }) => {
+                return Err(Error::corrupt(path, "the head", found));
             }
             Err(error) => return Err(error),
         };
         let head = entry.head();
         if Key::of(head.kind, &head.data_id) != *key {
             return Err(Error::corrupt(
-                &path,
+                path,
                 "the head",
                 format!("it belongs to {:?}, which has another key", head.data_id),
             ));
@@ -101,14 +115,15 @@ impl Cache {
 
     fn open_entry(&self, key: &Key, hold: bool) -> Result<OpenEntry> {
         let path = self.entry_path(key);
-        match self.open_unmarked(key, hold) {
+        let file = self.open_file(key, &path)?;
+        // Should it be evicted now, what is open stays readable.
+        self.clock.touch_open(&file);
+        match self.open_unmarked(key, &path, file, hold) {
             Ok(opened) => {
                 if let Some(file) = opened.entry.content().file() {
                     // Where it can't be marked, it may be evicted sooner, no more.
                     let _ = mark_in_use(file);
                 }
-                // Evicted between the two: what is open stays readable.
-                let _ = self.clock.touch(&path);
                 Ok(opened)
             }
             Err(error) => {

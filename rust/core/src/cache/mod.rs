@@ -14,6 +14,7 @@ mod scan;
 mod settings;
 mod stats;
 mod store;
+mod totals;
 mod upkeep;
 
 use std::path::{Path, PathBuf};

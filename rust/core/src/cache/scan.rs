@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use super::Cache;
 use super::layout::{Key, SUFFIX, WRITING};
 use super::store::growth_step;
+use super::totals::{Total, Totals};
 use crate::fs::{Clock, Owner, keep_number_at, number_of};
 use crate::trajectory::RAW_BYTES;
 use crate::{Error, Result, threads};
@@ -33,7 +34,7 @@ pub struct Listed {
     pub last_used: SystemTime,
     inode: u64,
     /// Its size before compression, once somebody asked for it.
-    raw_bytes: OnceLock<u64>,
+    pub raw_bytes: OnceLock<u64>,
 }
 
 /// A file that is not an entry yet.
@@ -57,18 +58,20 @@ impl Growing {
 }
 
 /// What tells one state of a folder from a later one.
-type Stamp = (u64, i64, i64, i64, i64);
+pub type Stamp = (u64, i64, i64, i64, i64);
 
 /// A folder as it was found.
 #[derive(Debug)]
-struct Folder {
-    stamp: Stamp,
+pub struct Folder {
+    pub stamp: Stamp,
     /// When this stamp was first met, which was not before it was made.
     met: Instant,
-    /// When listing began.
+    /// When listing began,
     listed: Instant,
-    entries: Vec<Listed>,
-    growing: Vec<Growing>,
+    /// and what the clock said then.
+    pub began: SystemTime,
+    pub entries: Vec<Listed>,
+    pub growing: Vec<Growing>,
 }
 
 impl Folder {
@@ -84,7 +87,9 @@ pub struct Memory(HashMap<String, Arc<Folder>>);
 /// What is in the directory.
 #[derive(Debug)]
 pub struct Scan {
-    folders: Vec<Arc<Folder>>,
+    folders: Vec<(String, Arc<Folder>)>,
+    /// What is in the folders of which only that was wanted and known.
+    pub total: Total,
     /// Trajectories that are being written or wait to be resumed, and stores in progress.
     pub growing: Vec<Growing>,
 }
@@ -92,7 +97,12 @@ pub struct Scan {
 impl Scan {
     /// All published entries, in no order.
     pub fn entries(&self) -> impl Iterator<Item = &Listed> {
-        self.folders.iter().flat_map(|folder| &folder.entries)
+        self.folders.iter().flat_map(|(_, folder)| &folder.entries)
+    }
+
+    /// The folders that these are in.
+    pub fn listed(&self) -> impl Iterator<Item = (&str, &Folder)> {
+        self.folders.iter().map(|(name, folder)| (name.as_str(), &**folder))
     }
 
     /// All trajectories that are being written or wait to be resumed.
@@ -103,26 +113,33 @@ impl Scan {
     /// What counts towards a limit.
     pub fn used_bytes(&self, max_bytes: u64) -> u64 {
         let growing = self.growing.iter().filter(|file| file.counts(max_bytes));
-        self.entries().map(|entry| entry.bytes).chain(growing.map(|file| file.bytes)).sum()
+        let entries = self.entries().map(|entry| entry.bytes);
+        self.total.stored_bytes + entries.chain(growing.map(|file| file.bytes)).sum::<u64>()
     }
 }
 
 impl Cache {
     /// What is there; of entries that were found before, as they were found then.
     pub(super) fn scan(&self) -> Result<Scan> {
+        self.scan_except(&Totals::default())
+    }
+
+    /// The same, except for what is in folders whose total is known.
+    pub(super) fn scan_except(&self, known: &Totals) -> Result<Scan> {
         // A forked child must not wait for a thread that it does not have, so nobody waits.
         match self.memory.try_lock() {
-            Ok(mut memory) => self.scan_with(&mut memory),
-            Err(_) => self.scan_afresh(),
+            Ok(mut memory) => self.scan_with(&mut memory, known),
+            Err(_) => self.scan_with(&mut Memory::default(), known),
         }
     }
 
     /// What is there, with the times at which entries were last used.
     pub(super) fn scan_afresh(&self) -> Result<Scan> {
-        self.scan_with(&mut Memory::default())
+        self.scan_with(&mut Memory::default(), &Totals::default())
     }
 
-    fn scan_with(&self, memory: &mut Memory) -> Result<Scan> {
+    fn scan_with(&self, memory: &mut Memory, totals: &Totals) -> Result<Scan> {
+        let mut total = Total::default();
         let mut known = std::mem::take(&mut memory.0);
         let (mut folders, mut changed) = (Vec::new(), Vec::new());
         for folder in list(&self.layout.entries())? {
@@ -136,6 +153,10 @@ impl Cache {
                     folders.push((name, before));
                 }
                 before => {
+                    if let Some(known) = totals.get(&name, &stamp) {
+                        total.add(&known);
+                        continue;
+                    }
                     let same = before.as_ref().filter(|before| before.stamp == stamp);
                     let met = same.map_or(now, |before| before.met);
                     changed.push((name, folder.path(), stamp, met, before));
@@ -162,7 +183,7 @@ impl Cache {
         }
         memory.0 =
             folders.iter().map(|(name, folder)| (name.clone(), Arc::clone(folder))).collect();
-        Ok(Scan { folders: folders.into_iter().map(|(_, folder)| folder).collect(), growing })
+        Ok(Scan { folders, total, growing })
     }
 
     /// How long after a change a listing has to begin to be sure to show all that the same time of
@@ -174,9 +195,9 @@ impl Cache {
         }
     }
 
-    /// The sizes of entries before compression, all together. A listing tells those; an entry that is
-    /// older than that, or was copied without its attributes, is opened once.
-    pub(super) fn raw_bytes(&self, scan: &Scan) -> u64 {
+    /// Finds the sizes of entries before compression. A listing tells those; an entry that is older than
+    /// that, or was copied without its attributes, is opened once.
+    pub(super) fn find_raw_bytes(&self, scan: &Scan) {
         let entries: Vec<&Listed> =
             scan.entries().filter(|entry| entry.raw_bytes.get().is_none()).collect();
         let find = |entry: &&Listed| {
@@ -196,7 +217,6 @@ impl Cache {
         } else {
             entries.iter().for_each(find);
         }
-        scan.entries().filter_map(|entry| entry.raw_bytes.get()).sum()
     }
 
     /// The keys that are pinned.
@@ -210,8 +230,14 @@ impl Cache {
 fn list_folder(path: &Path, stamp: Stamp, met: Instant, before: Option<&Folder>) -> Result<Folder> {
     let known: HashMap<Key, &Listed> =
         before.iter().flat_map(|before| &before.entries).map(|entry| (entry.key, entry)).collect();
-    let mut folder =
-        Folder { stamp, met, listed: Instant::now(), entries: Vec::new(), growing: Vec::new() };
+    let mut folder = Folder {
+        stamp,
+        met,
+        listed: Instant::now(),
+        began: SystemTime::now(),
+        entries: Vec::new(),
+        growing: Vec::new(),
+    };
     for file in list(path)? {
         let name = file.file_name();
         let Some(name) = name.to_str() else { continue };

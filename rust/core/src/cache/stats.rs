@@ -7,6 +7,7 @@ use super::Cache;
 use super::HeldLock;
 use super::layout::Key;
 use super::scan::Listed;
+use super::totals::Total;
 use crate::Result;
 use crate::fs::LockKind;
 use crate::trajectory::{ArraySpec, FieldSpec, Kind};
@@ -74,25 +75,22 @@ impl Cache {
     pub fn stats(&self) -> Result<Stats> {
         let pins = self.pins()?;
         let mut stats = Stats { max_bytes: self.max_bytes()?, ..Stats::default() };
+        let known = self.known_totals();
         let scan = {
             // Without it, what is evicted and what takes its place might both be counted. In a
             // directory that can't be locked nobody changes anything.
             let _lock = HeldLock::acquire(&self.layout.room_lock(), LockKind::Shared).ok();
-            self.scan()?
+            self.scan_except(&known)?
         };
-        stats.raw_bytes = self.raw_bytes(&scan);
-        for entry in scan.entries() {
-            stats.stored_bytes += entry.bytes;
-            match entry.key.kind() {
-                Kind::Structure => stats.structures += 1,
-                Kind::Trajectory => stats.trajectories += 1,
-            }
-            if !pins.is_empty() && pins.contains(&entry.key) {
-                stats.pinned_bytes += entry.bytes;
-            }
-        }
+        self.find_raw_bytes(&scan);
+        let mut total = scan.total;
+        scan.listed().for_each(|(_, folder)| total.add(&Total::of(folder)));
+        (stats.structures, stats.trajectories) = (total.structures, total.trajectories);
+        (stats.stored_bytes, stats.raw_bytes) = (total.stored_bytes, total.raw_bytes);
+        stats.pinned_bytes = pins.iter().map(|key| self.stored_bytes(key)).sum();
         stats.unfinished = scan.unfinished().count() as u64;
         stats.used_bytes = scan.used_bytes(stats.max_bytes);
+        self.keep_totals(&scan, known);
         stats.set_aside = super::scan::list(&self.layout.set_aside())?.len() as u64;
         stats.hits = self.counters.hits.load(Ordering::Relaxed);
         stats.misses = self.counters.misses.load(Ordering::Relaxed);

@@ -202,15 +202,14 @@ impl Cache {
             self.make_room(&mut room, &Wanted { key, bytes, file, replaces: true, look: true })?;
             room.forget();
         }
-        live.writer.finish(tree)?;
-        self.publish(&live.key, &live.path, true)?;
+        let bytes = live.writer.finish(tree)?;
+        self.publish(&live.key, &live.path, bytes, true)?;
         Ok(live.key)
     }
 
-    /// Moves a finished file into place, in whose folder it is; makes room first.
-    fn publish(&self, key: &Key, from: &Path, look: bool) -> Result<()> {
+    /// Moves a finished file of so many bytes into place, in whose folder it is; makes room first.
+    fn publish(&self, key: &Key, from: &Path, bytes: u64, look: bool) -> Result<()> {
         let mut room = self.lock()?;
-        let bytes = from.metadata().map_err(|error| Error::io("inspect", from, error))?.len();
         let wanted = Wanted { key: *key, bytes, file: from, replaces: true, look };
         let others = self.make_room(&mut room, &wanted)?;
         self.clock.touch(from)?;
@@ -219,6 +218,8 @@ impl Cache {
             let publish_error = |error| Error::io("publish", &target, error);
             self.storage.rename(from, &target).map_err(publish_error)
         })?;
+        // Others may publish meanwhile: the system makes names of several of them durable at once.
+        drop(room);
         let folder = target.parent().unwrap_or_else(|| self.directory());
         self.storage.sync_dir(folder).map_err(|error| Error::io("sync", folder, error))
     }
@@ -271,10 +272,9 @@ impl PendingEntry<'_> {
 
     /// Finishes the entry and makes it visible; an older one of the same id is replaced.
     pub fn publish(mut self, tree: &[u8]) -> Result<Key> {
-        if let Some(writer) = self.writer.take() {
-            writer.finish(tree)?;
-        }
-        self.cache.publish(&self.key, &self.temporary, self.room > 0)?;
+        let writer = self.writer.take().expect(WRITER);
+        let bytes = writer.finish(tree)?;
+        self.cache.publish(&self.key, &self.temporary, bytes, self.room > 0)?;
         self.published = true;
         Ok(self.key)
     }

@@ -134,11 +134,23 @@ impl Appender {
     pub fn sync(&mut self) -> Result<()> {
         self.check()?;
         self.write_gathered()?;
-        if let Err(error) = self.file.sync() {
+        let synced = self.file.sync();
+        self.checked(synced)
+    }
+
+    /// Makes sure that a rename of the file is durable no sooner than all its bytes.
+    pub fn settle(&mut self) -> Result<()> {
+        self.check()?;
+        self.write_gathered()?;
+        let settled = self.file.settle();
+        self.checked(settled)
+    }
+
+    fn checked(&mut self, synced: std::io::Result<()>) -> Result<()> {
+        synced.map_err(|error| {
             self.is_broken = true;
-            return Err(Error::io("sync", &self.path, error));
-        }
-        Ok(())
+            Error::io("sync", &self.path, error)
+        })
     }
 
     /// Refuses to go on after a failure.

@@ -25,6 +25,33 @@ const READ_WHOLE: u64 = 64 * 1024;
 /// What is lent in place begins at a multiple of this, as it does in the file.
 const ALIGNMENT: usize = 64;
 
+/// Opens a published file. Never follows a symlink in its place.
+pub fn open_published(path: &Path) -> io::Result<File> {
+    // Nobody waits for the other end of a pipe that somebody put there.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// The same in one step with making sure that no folder on the way is a symlink. `None` where one is, or
+/// the system can't do that.
+pub fn open_without_links(path: &Path) -> Option<io::Result<File>> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, Mode, ResolveFlags, openat2};
+        use rustix::io::Errno;
+
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+            Ok(file) => Some(Ok(file.into())),
+            // Old systems don't have it, and containers may not allow it.
+            Err(Errno::LOOP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => None,
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 /// A published file.
 #[derive(Debug)]
 pub struct Content {
@@ -42,10 +69,8 @@ impl Content {
     /// Opens the published file at `path`, whose use `clock` tells. Never follows a symlink. With `hold`
     /// it stays open even where it is read whole.
     pub fn open(path: &Path, clock: Clock, hold: bool) -> Result<Self> {
-        // Nobody waits for the other end of a pipe that somebody put there.
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
-        Self::of(file.map_err(|error| Error::io("open", path, error))?, path, clock, hold)
+        let file = open_published(path).map_err(|error| Error::io("open", path, error))?;
+        Self::of(file, path, clock, hold)
     }
 
     /// The same, of a file that is open.
@@ -156,14 +181,11 @@ impl Content {
         }
         let reopened = match self.file() {
             Some(_) => None,
-            None => {
-                let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-                match OpenOptions::new().read(true).custom_flags(flags).open(&self.path) {
-                    Ok(file) => Some(file),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                    Err(error) => return Err(Error::io("open", &self.path, error)),
-                }
-            }
+            None => match open_published(&self.path) {
+                Ok(file) => Some(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(Error::io("open", &self.path, error)),
+            },
         };
         let Some(file) = self.file().or(reopened.as_ref()) else { return Ok(None) };
         let found = file.metadata().map_err(|error| Error::io("inspect", &self.path, error))?;

@@ -14,6 +14,7 @@ pub mod names;
 mod owner;
 mod publish;
 mod recency;
+mod settle;
 mod shared;
 mod storage;
 #[cfg(any(test, feature = "testing"))]
@@ -22,7 +23,7 @@ mod unsynced;
 mod writeback;
 
 pub use attribute::{keep_number, keep_number_at, number_of};
-pub use content::Content;
+pub use content::{Content, open_published, open_without_links};
 pub use lease::{claim_unused, mark_in_use};
 pub use lock::{FileLock, LockKind};
 pub use mapped::{MappedFile, PrivateMap};

@@ -3,10 +3,12 @@
 //! Access times are no use: most systems update them at most once a day, some never. The time of
 //! modification of a published file means nothing else, for nobody writes it again.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens, utimensat};
+use rustix::io::Errno;
 
 use crate::{Error, Result};
 
@@ -28,6 +30,19 @@ impl Clock {
     /// Marks the file at `path` as used now. A file of another user's, or on a read-only disk, stays as
     /// it is, which is no error: it only looks older than it is.
     pub fn touch(self, path: &Path) -> Result<()> {
+        match utimensat(CWD, path, &self.now(), AtFlags::SYMLINK_NOFOLLOW) {
+            Err(error) if !is_not_ours(error) => Err(Error::io("touch", path, error.into())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Marks an open file as used now, where that can be.
+    pub fn touch_open(self, file: &File) {
+        // Where it can't be marked, it may be evicted sooner, no more.
+        let _ = futimens(file, &self.now());
+    }
+
+    fn now(self) -> Timestamps {
         let now = match self {
             Self::Server => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
             Self::Local => {
@@ -35,18 +50,15 @@ impl Clock {
                 Timespec { tv_sec: now.as_secs() as _, tv_nsec: now.subsec_nanos().into() }
             }
         };
-        let times = Timestamps {
+        Timestamps {
             last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
             last_modification: now,
-        };
-        match utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(()) => Ok(()),
-            Err(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS) => {
-                Ok(())
-            }
-            Err(error) => Err(Error::io("touch", path, error.into())),
         }
     }
+}
+
+fn is_not_ours(error: Errno) -> bool {
+    matches!(error, Errno::PERM | Errno::ACCESS | Errno::ROFS)
 }
 
 /// Whether other machines may share the file system that holds `path`.

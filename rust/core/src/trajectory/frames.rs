@@ -9,7 +9,7 @@ use super::Frames;
 use super::chunking::{field_block, row_bytes};
 use super::recent::{Kept, Piece, Recent};
 use super::stored::{Mapped, Opened, StoredChunks};
-use crate::codec::{Block, Place};
+use crate::codec::{self, Block, Place};
 use crate::container::{FieldSpec, Group, RAW};
 use crate::{Result, threads};
 
@@ -54,7 +54,7 @@ enum Keep {
 enum BlockBytes<'a> {
     Raw { bytes: Cow<'a, [u8]>, from: usize },
     Decoded { bytes: Arc<Vec<u8>>, from: usize },
-    Opened(Arc<Opened>),
+    Opened { model: Arc<Opened>, payload: Cow<'a, [u8]> },
 }
 
 impl Field {
@@ -84,13 +84,15 @@ impl Field {
         runs
     }
 
-    /// Reads frames that are all in one group.
+    /// Reads frames that are all in one group, shared out in as many `parts` where that is worth while.
+    #[expect(clippy::too_many_arguments, reason = "what is read from where")]
     pub fn read_run(
         &self,
         spec: &FieldSpec,
         file: Mapped<'_>,
         frames: Frames,
         run: Run,
+        parts: usize,
         atoms: Option<&[u32]>,
         out: &mut [u8],
     ) -> Result<()> {
@@ -98,14 +100,18 @@ impl Field {
         let chunks = self.stored.all();
         let is_whole = run.count == group.count && frames.step == 1;
         let again = self.recent.asked_before(run.group) && self.has_room(spec);
-        let keep = match (is_whole, again) {
-            (false, _) => Keep::Sources,
+        let keep = match (is_whole, again && 2 * run.count >= group.count) {
+            (_, true) => Keep::Frames,
             // Whoever reads once from beginning to end would only have the trouble of it.
             (true, false) => Keep::None,
-            (true, true) => Keep::Frames,
+            (false, false) => Keep::Sources,
         };
-        if keep == Keep::None && atoms.is_none() && group.chunks.len() == 1 {
-            let index = group.chunks.start;
+        let index = group.chunks.start;
+        // A block whose frames can be decoded alone is shared out, where there is nothing else to share.
+        let is_worth_threads = parts > 1 && out.len() >= WORTH_THREADS;
+        let is_shared = is_worth_threads && codec::is_seekable(chunks[index].header.codec);
+        let is_one = group.chunks.len() == 1 && !is_shared;
+        if keep == Keep::None && atoms.is_none() && is_one {
             let block = field_block(spec, group.count, chunks[index].header.rows);
             return self.stored.decode(file, index, &block, out);
         }
@@ -126,7 +132,7 @@ impl Field {
         // frames of a trajectory that can be kept whole.
         let part = part.filter(|&part| self.recent.again(part) || again);
         let fetch = |&index: &usize| self.block(spec, file, index, keep, part, &offsets);
-        let blocks: Vec<BlockBytes<'_>> = if wanted.len() > 1 && out.len() >= WORTH_THREADS {
+        let blocks: Vec<BlockBytes<'_>> = if wanted.len() > 1 && is_worth_threads {
             threads::run(|| wanted.par_iter().map(fetch).collect::<Result<_>>())?
         } else {
             wanted.iter().map(fetch).collect::<Result<_>>()?
@@ -138,7 +144,7 @@ impl Field {
             for (&index, block) in wanted.iter().zip(&blocks) {
                 let header = &chunks[index].header;
                 let rows = (header.first_row as usize, header.rows as usize);
-                let BlockBytes::Opened(opened) = block else {
+                let BlockBytes::Opened { model, payload } = block else {
                     let whole = rows.1 * row;
                     let source = offsets.iter().map(|&offset| block.frame(offset, whole));
                     copy(source, rows, row, atoms, frames, frame_bytes);
@@ -146,25 +152,28 @@ impl Field {
                 };
                 let Some(atoms) = atoms else {
                     let place = Place { start: rows.0 * row, frame_bytes };
-                    self.stored.read_frames(file, index, (opened, None), offsets, frames, place)?;
+                    let read = model.read(payload, offsets, None, frames, place);
+                    read.map_err(|reason| self.stored.damage(file.path(), index, &reason))?;
                     continue;
                 };
                 let inside = atoms.iter().map(|&atom| (atom as usize).wrapping_sub(rows.0));
-                let tiles = opened.tiles(inside);
+                let tiles = model.tiles(inside);
                 let whole = rows.1 * row;
                 let mut decoded = vec![0; offsets.len() * whole];
                 let place = Place { start: 0, frame_bytes: whole };
-                let part = (&**opened, Some(&tiles[..]));
-                self.stored.read_frames(file, index, part, offsets, &mut decoded, place)?;
+                let read = model.read(payload, offsets, Some(&tiles), &mut decoded, place);
+                read.map_err(|reason| self.stored.damage(file.path(), index, &reason))?;
                 copy(decoded.chunks_exact(whole), rows, row, Some(atoms), frames, frame_bytes);
             }
             Ok(())
         };
-        let is_opened = blocks.iter().any(|block| matches!(block, BlockBytes::Opened(_)));
-        if is_opened && offsets.len() > TOGETHER && out.len() >= WORTH_THREADS {
-            let parts = offsets.par_chunks(TOGETHER);
+        let is_opened = blocks.iter().any(|block| matches!(block, BlockBytes::Opened { .. }));
+        // Few parts, for each begins by looking up how every atom is placed.
+        let part = offsets.len().div_ceil(parts.max(1)).next_multiple_of(TOGETHER);
+        if is_worth_threads && is_opened && offsets.len() > part {
+            let parts = offsets.par_chunks(part);
             return threads::run(|| {
-                parts.zip(out.par_chunks_mut(TOGETHER * frame_bytes)).try_for_each(read)
+                parts.zip(out.par_chunks_mut(part * frame_bytes)).try_for_each(read)
             });
         }
         read((&offsets, out))
@@ -206,7 +215,10 @@ impl Field {
         {
             return match part {
                 Some((_, part)) => self.part(file, index, &block, &model, part),
-                None => Ok(BlockBytes::Opened(model)),
+                None => {
+                    let payload = self.stored.beside(file, index, &model)?;
+                    Ok(BlockBytes::Opened { model, payload })
+                }
             };
         }
         let mut bytes = vec![0; block.bytes()];
@@ -256,7 +268,9 @@ impl Field {
         let frames: Vec<usize> = (first..block.frames.min(first + TOGETHER)).collect();
         let mut bytes = vec![0; frames.len() * frame_bytes];
         let place = Place { start: 0, frame_bytes };
-        self.stored.read_frames(file, index, (model, None), &frames, &mut bytes, place)?;
+        let payload = self.stored.beside(file, index, model)?;
+        let read = model.read(&payload, &frames, None, &mut bytes, place);
+        read.map_err(|reason| self.stored.damage(file.path(), index, &reason))?;
         let bytes = Arc::new(bytes);
         self.recent.keep(index, Piece::Part(part), Kept::Frames(Arc::clone(&bytes)));
         Ok(BlockBytes::Decoded { bytes, from })
@@ -293,7 +307,7 @@ impl BlockBytes<'_> {
             Self::Raw { bytes, from } => &bytes[start - from..start - from + frame_bytes],
             Self::Decoded { bytes, from } => &bytes[start - from..start - from + frame_bytes],
             // Its frames are decoded, not copied.
-            Self::Opened(_) => &[],
+            Self::Opened { .. } => &[],
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::{Entry, Frames};
-use crate::Result;
+use crate::{Result, threads};
 
 /// A block of frames, one after the other.
 #[derive(Debug)]
@@ -98,7 +98,10 @@ impl Plan {
     fn decode_next<E: Deref<Target = Entry>>(mut self, entry: &E) -> Option<Result<FrameBlock>> {
         self.take().map(|(first, count)| {
             let mut bytes = vec![0; (count * self.frame_bytes) as usize];
-            entry.read_frames(self.field, Frames::range(first, count), None, &mut bytes)?;
+            let frames = Frames::range(first, count);
+            // For the first one somebody waits; then one core is theirs.
+            let others = threads::count().saturating_sub(usize::from(first > 0)).max(1);
+            entry.read_frames_by(others, self.field, frames, None, &mut bytes)?;
             Ok(FrameBlock { first, count, bytes })
         })
     }

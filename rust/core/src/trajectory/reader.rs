@@ -59,7 +59,7 @@ impl Entry {
         state.apply(commit).map_err(index_damage)?;
         state.check(trailer.index).map_err(index_damage)?;
         record(&content, tree, RecordKind::Tree, TREE)?;
-        let content_id = trailer.content.iter().map(|byte| format!("{byte:02x}")).collect();
+        let content_id = hexadecimal(&trailer.content);
         drop((index, end));
         Self::new(content, state, tree, content_id)
     }
@@ -240,6 +240,18 @@ impl Entry {
         atoms: Option<&[u32]>,
         out: &mut [u8],
     ) -> Result<()> {
+        self.read_frames_by(threads::count(), field, frames, atoms, out)
+    }
+
+    /// The same on one thread, or on the worker threads in at least as many parts.
+    pub(super) fn read_frames_by(
+        &self,
+        n_threads: usize,
+        field: usize,
+        frames: Frames,
+        atoms: Option<&[u32]>,
+        out: &mut [u8],
+    ) -> Result<()> {
         let spec = self.field(field)?;
         frames.check(self.n_frames)?;
         let rows = spec.rows();
@@ -263,10 +275,12 @@ impl Entry {
             work.push((run, part));
             rest = after;
         }
+        // Where there are fewer runs than threads, each is shared out again.
+        let parts = n_threads.div_ceil(work.len());
         let read = |(run, part): (Run, &mut [u8])| {
-            source.read_run(spec, self.mapped(), frames, run, atoms, part)
+            source.read_run(spec, self.mapped(), frames, run, parts, atoms, part)
         };
-        if work.len() > 1 {
+        if work.len() > 1 && n_threads > 1 {
             threads::run(|| work.into_par_iter().try_for_each(read))
         } else {
             work.into_iter().try_for_each(read)
@@ -343,6 +357,11 @@ fn check_size(name: &str, expected: u64, out: &[u8]) -> Result<()> {
         return Ok(());
     }
     Err(Error::argument("out", format!("{} bytes", out.len()), format!("{expected} for {name:?}")))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 const HEAD: &str = "its head";

@@ -224,8 +224,9 @@ impl EntryWriter {
         self.flush()
     }
 
-    /// Writes the tree of plain values and the index, and makes all durable. The caller renames.
-    pub fn finish(mut self, tree: &[u8]) -> Result<()> {
+    /// Writes the tree of plain values and the index; answers how long the file is. The caller renames it
+    /// and syncs its directory, which makes all durable: no name without the bytes.
+    pub fn finish(mut self, tree: &[u8]) -> Result<u64> {
         self.file.check()?;
         if self.n_gathered > 0 {
             self.write_gathered()?;
@@ -250,7 +251,8 @@ impl EntryWriter {
         let trailer = Trailer { index, length: self.file.end() + END_BYTES as u64, content };
         self.file.write(&trailer.encode())?;
         keep_number(self.file.file(), RAW_BYTES, self.raw_bytes());
-        self.file.sync()
+        self.file.settle()?;
+        Ok(self.file.end())
     }
 
     /// What the entry is of.

@@ -1,7 +1,8 @@
 //! What a power cut could leave of a recorded sequence of steps.
 //!
 //! The rules are the ones that every file system keeps, and no kinder: bytes are safe once their
-//! file was synced, names once their directory was. Of what was not, any part may be there: the
+//! file was synced, names once their directory was; where a file was settled, no later name is there
+//! without the bytes that the file had then. Of all else, any part may be there: the
 //! states below try all of it, none of it, each step alone, all but each step, each beginning, and
 //! the last write torn in the middle.
 
@@ -63,6 +64,20 @@ enum Lost {
     From(usize),
     /// This write and all after it, except for its first half.
     TornAt(usize),
+}
+
+impl Lost {
+    /// Whether a step that nothing made durable is lost, wholly.
+    fn takes(self, index: usize) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Everything => true,
+            Self::AllBut(kept) => index != kept,
+            Self::Only(step) => index == step,
+            Self::From(step) => index >= step,
+            Self::TornAt(step) => index > step,
+        }
+    }
 }
 
 /// Every state that a crash could have left, at any point of what was recorded.
@@ -149,22 +164,18 @@ fn replay(
     lost_names: Lost,
 ) -> Vec<Node> {
     let mut nodes = initial.to_vec();
+    let settled = settled(steps, names, lost_names);
     for (index, step) in steps.iter().enumerate() {
         let (open, lost) = match step {
             Step::Names { .. } => (names, lost_names),
+            Step::Write { file, .. } | Step::SetLength { file, .. }
+                if settled.get(file).is_some_and(|&settled| index < settled) =>
+            {
+                (bytes, Lost::Nothing)
+            }
             _ => (bytes, lost_bytes),
         };
-        let is_open = open.contains(&index);
-        let is_lost = is_open
-            && match lost {
-                Lost::Nothing => false,
-                Lost::Everything => true,
-                Lost::AllBut(kept) => index != kept,
-                Lost::Only(step) => index == step,
-                Lost::From(step) => index >= step,
-                Lost::TornAt(step) => index > step,
-            };
-        if is_lost {
+        if open.contains(&index) && lost.takes(index) {
             continue;
         }
         match step {
@@ -179,10 +190,24 @@ fn replay(
             Step::Names { directory, changes } => {
                 rename(directory_of(&mut nodes, *directory), changes);
             }
-            Step::SyncFile { .. } | Step::SyncDirectory { .. } => {}
+            Step::SettleFile { .. } | Step::SyncFile { .. } | Step::SyncDirectory { .. } => {}
         }
     }
     nodes
+}
+
+/// Up to which step the bytes of each file are there, because a name that changed after it was settled is.
+fn settled(steps: &[Step], names: &[usize], lost_names: Lost) -> HashMap<Inode, usize> {
+    let is_kept = |index: &usize| {
+        matches!(steps[*index], Step::Names { .. })
+            && !(names.contains(index) && lost_names.takes(*index))
+    };
+    let last_name = (0..steps.len()).rev().find(is_kept).unwrap_or(0);
+    let settled = steps[..last_name].iter().enumerate().filter_map(|(index, step)| match step {
+        Step::SettleFile { file } => Some((*file, index)),
+        _ => None,
+    });
+    settled.collect()
 }
 
 fn write(file: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
@@ -243,6 +268,22 @@ mod tests {
             crash_states(&recorder).iter().map(|state| contents(state, "name")).collect();
         let expected = [None, Some(b"".to_vec()), Some(b"te".to_vec()), Some(b"text".to_vec())];
         assert_eq!(seen, BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn a_name_that_follows_settled_bytes_is_never_there_without_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let recorder = Recorder::new(directory.path()).unwrap();
+        let storage = recorder.storage();
+        let file = storage.create_new(&directory.path().join("new")).unwrap();
+        write_all_at(&*file, b"text", 0).unwrap();
+        file.settle().unwrap();
+        storage.rename(&directory.path().join("new"), &directory.path().join("name")).unwrap();
+        let states = crash_states(&recorder);
+        let seen: BTreeSet<_> = states.iter().map(|state| contents(state, "name")).collect();
+        assert_eq!(seen, BTreeSet::from([None, Some(b"text".to_vec())]));
+        let before: BTreeSet<_> = states.iter().map(|state| contents(state, "new")).collect();
+        assert!(before.contains(&Some(b"te".to_vec())), "settled bytes alone are not durable");
     }
 
     #[test]
