@@ -14,7 +14,7 @@ use crate::container::{FieldSpec, Group, RAW};
 use crate::{Result, threads};
 
 /// Reads that decode less than this are done in the calling thread.
-pub const WORTH_THREADS: usize = 256 * 1024;
+const WORTH_THREADS: usize = 256 * 1024;
 /// Frames that are decoded together, of blocks whose frames can be read alone: as many as take hardly
 /// more time than one.
 const TOGETHER: usize = 8;
@@ -54,7 +54,7 @@ enum Keep {
 enum BlockBytes<'a> {
     Raw { bytes: Cow<'a, [u8]>, from: usize },
     Decoded { bytes: Arc<Vec<u8>>, from: usize },
-    Opened(Arc<Opened>),
+    Opened { model: Arc<Opened>, payload: Cow<'a, [u8]> },
 }
 
 impl Field {
@@ -144,7 +144,7 @@ impl Field {
             for (&index, block) in wanted.iter().zip(&blocks) {
                 let header = &chunks[index].header;
                 let rows = (header.first_row as usize, header.rows as usize);
-                let BlockBytes::Opened(opened) = block else {
+                let BlockBytes::Opened { model, payload } = block else {
                     let whole = rows.1 * row;
                     let source = offsets.iter().map(|&offset| block.frame(offset, whole));
                     copy(source, rows, row, atoms, frames, frame_bytes);
@@ -152,21 +152,22 @@ impl Field {
                 };
                 let Some(atoms) = atoms else {
                     let place = Place { start: rows.0 * row, frame_bytes };
-                    self.stored.read_frames(file, index, (opened, None), offsets, frames, place)?;
+                    let read = model.read(payload, offsets, None, frames, place);
+                    read.map_err(|reason| self.stored.damage(file.path(), index, &reason))?;
                     continue;
                 };
                 let inside = atoms.iter().map(|&atom| (atom as usize).wrapping_sub(rows.0));
-                let tiles = opened.tiles(inside);
+                let tiles = model.tiles(inside);
                 let whole = rows.1 * row;
                 let mut decoded = vec![0; offsets.len() * whole];
                 let place = Place { start: 0, frame_bytes: whole };
-                let part = (&**opened, Some(&tiles[..]));
-                self.stored.read_frames(file, index, part, offsets, &mut decoded, place)?;
+                let read = model.read(payload, offsets, Some(&tiles), &mut decoded, place);
+                read.map_err(|reason| self.stored.damage(file.path(), index, &reason))?;
                 copy(decoded.chunks_exact(whole), rows, row, Some(atoms), frames, frame_bytes);
             }
             Ok(())
         };
-        let is_opened = blocks.iter().any(|block| matches!(block, BlockBytes::Opened(_)));
+        let is_opened = blocks.iter().any(|block| matches!(block, BlockBytes::Opened { .. }));
         // Few parts, for each begins by looking up how every atom is placed.
         let part = offsets.len().div_ceil(parts.max(1)).next_multiple_of(TOGETHER);
         if is_worth_threads && is_opened && offsets.len() > part {
@@ -214,7 +215,10 @@ impl Field {
         {
             return match part {
                 Some((_, part)) => self.part(file, index, &block, &model, part),
-                None => Ok(BlockBytes::Opened(model)),
+                None => {
+                    let payload = self.stored.beside(file, index, &model)?;
+                    Ok(BlockBytes::Opened { model, payload })
+                }
             };
         }
         let mut bytes = vec![0; block.bytes()];
@@ -264,7 +268,9 @@ impl Field {
         let frames: Vec<usize> = (first..block.frames.min(first + TOGETHER)).collect();
         let mut bytes = vec![0; frames.len() * frame_bytes];
         let place = Place { start: 0, frame_bytes };
-        self.stored.read_frames(file, index, (model, None), &frames, &mut bytes, place)?;
+        let payload = self.stored.beside(file, index, model)?;
+        let read = model.read(&payload, &frames, None, &mut bytes, place);
+        read.map_err(|reason| self.stored.damage(file.path(), index, &reason))?;
         let bytes = Arc::new(bytes);
         self.recent.keep(index, Piece::Part(part), Kept::Frames(Arc::clone(&bytes)));
         Ok(BlockBytes::Decoded { bytes, from })
@@ -301,7 +307,7 @@ impl BlockBytes<'_> {
             Self::Raw { bytes, from } => &bytes[start - from..start - from + frame_bytes],
             Self::Decoded { bytes, from } => &bytes[start - from..start - from + frame_bytes],
             // Its frames are decoded, not copied.
-            Self::Opened(_) => &[],
+            Self::Opened { .. } => &[],
         }
     }
 }

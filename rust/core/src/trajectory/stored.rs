@@ -170,31 +170,22 @@ impl StoredChunks {
         let payload = self.whole(file, index)?;
         let model = Seekable::open(codec, &payload, block)
             .map_err(|reason| self.damage(file.path(), index, &reason))?;
-        let payload = match payload {
+        let kept = match payload {
             Cow::Borrowed(_) => None,
             Cow::Owned(bytes) => Some(bytes),
         };
-        Ok(model.map(|model| Opened { model, payload }))
+        Ok(model.map(|model| Opened { model, kept }))
     }
 
-    /// Decodes some frames of chunk `index`, which was opened before.
-    pub fn read_frames(
+    /// What has to be at hand to read frames of chunk `index`, which was opened before: its payload, unless
+    /// that was kept.
+    pub fn beside<'a>(
         &self,
-        file: Mapped<'_>,
+        file: Mapped<'a>,
         index: usize,
-        (opened, tiles): (&Opened, Option<&[bool]>),
-        frames: &[usize],
-        out: &mut [u8],
-        place: Place,
-    ) -> Result<()> {
-        let payload = match &opened.payload {
-            Some(kept) => Cow::Borrowed(&kept[..]),
-            None => self.whole(file, index)?,
-        };
-        opened
-            .model
-            .read(&payload, frames, tiles, out, place)
-            .map_err(|reason| self.damage(file.path(), index, &reason))
+        opened: &Opened,
+    ) -> Result<Cow<'a, [u8]>> {
+        if opened.kept.is_some() { Ok(Cow::default()) } else { self.whole(file, index) }
     }
 
     /// The payload of a chunk of which a little will be looked at, again and again: in place where it
@@ -274,13 +265,26 @@ pub struct Opened {
     model: Seekable,
     /// Its checked payload, where that can't be lent: reading some of it again could give other bytes,
     /// which only the whole payload's checksum would tell.
-    payload: Option<Vec<u8>>,
+    kept: Option<Vec<u8>>,
 }
 
 impl Opened {
+    /// Decodes some frames, with the payload where it was not kept.
+    pub fn read(
+        &self,
+        payload: &[u8],
+        frames: &[usize],
+        tiles: Option<&[bool]>,
+        out: &mut [u8],
+        place: Place,
+    ) -> std::result::Result<(), String> {
+        let payload = self.kept.as_deref().unwrap_or(payload);
+        self.model.read(payload, frames, tiles, out, place)
+    }
+
     /// Bytes that it takes in memory.
     pub fn memory(&self) -> usize {
-        self.model.memory() + self.payload.as_ref().map_or(0, Vec::len)
+        self.model.memory() + self.kept.as_ref().map_or(0, Vec::len)
     }
 
     /// Which tiles these rows are in.
