@@ -23,7 +23,7 @@ pub fn count() -> usize {
         .map_or(1, NonZeroUsize::get)
 }
 
-/// Runs `work` on the worker threads, or right here where there is only one.
+/// Runs `work` on the worker threads. One worker is a pool, too: outside of one, parallel work goes to all CPUs.
 pub fn run<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     match pool() {
         Some(pool) => pool.install(work),
@@ -35,28 +35,34 @@ fn pool() -> Option<Arc<ThreadPool>> {
     // Keyed by process: a pool inherited over `fork` is left alone, for its threads are not here.
     // The lock is held only while a pool is looked up or built, never while it works.
     static POOLS: OnceLock<Mutex<HashMap<u32, Arc<ThreadPool>>>> = OnceLock::new();
-    let threads = count();
-    if threads == 1 {
-        return None;
-    }
     let mut pools =
         POOLS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(pool) = pools.get(&process::id()) {
         return Some(Arc::clone(pool));
     }
-    let pool = ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|index| format!("proteinflex-{index}"))
-        .build()
-        .ok()?;
-    let pool = Arc::new(pool);
+    let pool = Arc::new(pool_of(count())?);
     pools.insert(process::id(), Arc::clone(&pool));
     Some(pool)
+}
+
+fn pool_of(threads: usize) -> Option<ThreadPool> {
+    let name = |index| format!("proteinflex-{index}");
+    ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_worker_does_all_work_by_itself() {
+        use rayon::prelude::*;
+        let who = |_| std::thread::current().id();
+        let all: Vec<_> = pool_of(1)
+            .expect("a thread starts")
+            .install(|| (0..1000).into_par_iter().map(who).collect());
+        assert!(all.iter().all(|one| *one == all[0]));
+    }
 
     #[test]
     fn work_is_done_on_the_pool_or_here() {

@@ -14,7 +14,7 @@ use crate::container::{FieldSpec, Group, RAW};
 use crate::{Result, threads};
 
 /// Reads that decode less than this are done in the calling thread.
-const WORTH_THREADS: usize = 256 * 1024;
+pub const WORTH_THREADS: usize = 256 * 1024;
 /// Frames that are decoded together, of blocks whose frames can be read alone: as many as take hardly
 /// more time than one.
 const TOGETHER: usize = 8;

@@ -54,13 +54,13 @@ impl<'a, V: Vector> Bits<'a, V> {
         next
     }
 
-    /// What each frame says about an atom besides its numbers.
+    /// What each string says about an atom besides its numbers; those say nothing where `taking` is 0, not −1.
     #[inline(always)]
-    pub fn choice(&mut self, kind: Kind) -> Choice<V> {
+    pub fn choice(&mut self, kind: Kind, taking: V::Integers) -> Choice<V> {
         if kind.choice_bits() == 0 {
             return Choice::none();
         }
-        let bits = self.take(V::Integers::all(kind.choice_bits() as i32));
+        let bits = self.take(V::Integers::all(kind.choice_bits() as i32).and(taking));
         let some = |bits: V::Integers, which| V::of(bits.and(V::Integers::all(which)));
         Choice { side: some(bits, 1).above(V::all(0.0)), axis: some(bits.down::<1>(), 3) }
     }

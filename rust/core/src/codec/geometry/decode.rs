@@ -9,7 +9,7 @@ use super::integers::Integers;
 use super::lanes::{LANES, Lanes, Vector, load, three, words_at};
 use super::model::{Placement, TILE, parse};
 use super::numbers::{self, FARTHEST, Numbers};
-use super::single::{Plan, Single};
+use super::single::{Plan, Single, SingleFloats};
 use super::widest::{Job, widest};
 use crate::codec::grid::Grid;
 
@@ -142,29 +142,51 @@ impl Decoder {
         out: &mut [u8],
         place: Place,
     ) -> Result<(), String> {
+        let alone = match grid {
+            Some(_) => ALONE,
+            None => 1,
+        };
         let is_whole = || (0..self.centres.len()).all(&is_wanted);
-        if let (Some(grid), Streams::Equal(_)) = (grid, &self.streams)
-            && frames.len() <= ALONE
-            && self.courses.is_none()
+        if self.courses.is_none()
+            && frames.len() <= alone
             && frames.iter().all(|&frame| frame < self.frames)
             && is_whole()
         {
             let mut points = vec![[0.0; 3]; self.atoms.len()];
             for (index, &frame) in frames.iter().enumerate() {
                 let start = place.start + index * place.frame_bytes;
-                widest(Single {
-                    plan: self.plan.get_or_init(|| Plan::of(&self.atoms)),
-                    atoms: &self.atoms,
-                    centres: &self.centres,
-                    grid,
-                    stream: &streams[self.start(frame, 0)..],
-                    points: &mut points,
-                    out: out.get_mut(start..).unwrap_or_default(),
-                });
+                let out = out.get_mut(start..).unwrap_or_default();
+                self.read_alone(streams, grid, frame, &mut points, out)?;
             }
             return Ok(());
         }
         self.read_by(|group| widest(group), streams, grid, (frames, is_wanted), out, place)
+    }
+
+    /// Decodes one frame.
+    fn read_alone(
+        &self,
+        streams: &[u8],
+        grid: Option<Grid>,
+        frame: usize,
+        points: &mut [[f32; 3]],
+        out: &mut [u8],
+    ) -> Result<(), String> {
+        let (atoms, centres) = (&self.atoms[..], &self.centres[..]);
+        match (&self.streams, grid) {
+            (Streams::Equal(frame_bytes), Some(grid)) => {
+                let plan = self.plan.get_or_init(|| Plan::of(atoms));
+                let stream = &streams[frame * frame_bytes..];
+                widest(Single { plan, atoms, centres, grid, stream, points, out });
+            }
+            (Streams::Listed(starts), _) => {
+                let plan = self.plan.get_or_init(|| Plan::side_by_side(atoms));
+                let starts = &starts[frame * centres.len()..(frame + 1) * centres.len()];
+                widest(SingleFloats { plan, atoms, centres, streams, starts, points, out });
+            }
+            (Streams::Equal(_), None) => return Err("its grid is not known".into()),
+        }
+        Ok(())
     }
 
     fn read_by(
@@ -329,7 +351,7 @@ impl Group<'_> {
         let mut bits = Bits::<V>::at(self.streams, V::Integers::load(&self.bytes));
         for (index, atom) in self.atoms.iter().enumerate().take(TILE) {
             let near = self.near(atom, &centre);
-            let choice = bits.choice(atom.kind);
+            let choice = bits.choice(atom.kind, V::Integers::all(-1));
             let upper = self.courses.as_ref().map(|wanted| wanted.of(index));
             let mut restore = RestoreFloats { atom, bits: &mut bits, upper };
             let point = place(atom.kind, &near, &atom.rule(), &choice, &mut restore);
@@ -429,7 +451,7 @@ struct RestoreFloats<'a, 'b, V: Vector> {
 impl<V: Vector> Settle<V> for RestoreFloats<'_, '_, V> {
     #[inline(always)]
     fn settle(&mut self, slot: usize, _: &Turn<V>, _: usize, predicted: V) -> V {
-        let level = u32::from(self.atom.widths[slot]);
+        let level = V::Integers::all(i32::from(self.atom.widths[slot]));
         let predicted = predicted.inside(FARTHEST);
         let widths = numbers::widths_of(level, predicted, self.atom.kind == Kind::Free);
         let words = self.bits.take(widths);

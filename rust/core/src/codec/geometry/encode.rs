@@ -232,7 +232,7 @@ impl Job for WriteFloats<'_> {
             }
             for i in 0..3 {
                 let predicted = trace.predicted[i].inside(FARTHEST);
-                let level = u32::from(placement.widths[i]);
+                let level = V::Integers::all(i32::from(placement.widths[i]));
                 let widths = numbers::widths_of(level, predicted, is_free);
                 let actual = numbers::all_ordered(trace.actual[i]);
                 let difference = actual.minus(numbers::all_ordered(predicted));

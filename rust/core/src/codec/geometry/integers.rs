@@ -185,7 +185,7 @@ mod tests {
                 V::of(one).bits(),
                 V::of_bits(one.and(all(0x4aff_ffff))).whole(),
                 numbers::levels::<V>(one, other.and(all(255))),
-                numbers::widths::<V>(self.other[0] as u32 & 255, one.and(all(255))),
+                numbers::widths::<V>(other.and(all(255)), one.and(all(255))),
                 all(one.any() as i32),
                 all(i32::from(one.is_any_negative())),
                 all(V::lanes_of(V::of(one).above(V::of(other))) as i32),

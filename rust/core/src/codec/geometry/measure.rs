@@ -105,10 +105,11 @@ fn as_floats<V: Vector>(task: Task<'_>, mut placement: Placement) -> (Placement,
         }
         let level = most[i].array().into_iter().fold(0, i32::max) as u32;
         placement.widths[i] = level as u8;
+        let levels = V::Integers::all(level as i32);
         let widths = noted.iter().fold(
             none,
             #[inline(always)]
-            |sum, exponents| sum.plus(numbers::widths::<V>(level, exponents[i])),
+            |sum, exponents| sum.plus(numbers::widths::<V>(levels, exponents[i])),
         );
         let sum: i32 = widths.array().into_iter().sum();
         bits += (sum as usize * frames / (noted.len() * LANES)) as u32;

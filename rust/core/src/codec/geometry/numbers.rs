@@ -49,18 +49,17 @@ pub fn exponents<V: Vector>(floats: V) -> V::Integers {
     floats.bits().down::<23>().and(V::Integers::all(0xff))
 }
 
-/// The bits of what is left of coordinates of this level that are predicted to be `p`. Those of a free
+/// The bits of what is left of coordinates of these levels that are predicted to be `p`. Those of a free
 /// atom have a fixed width, for it is not near what it is predicted to be.
 #[inline(always)]
-pub fn widths_of<V: Vector>(level: u32, p: V, is_free: bool) -> V::Integers {
-    if is_free { V::Integers::all(level as i32) } else { widths::<V>(level, exponents(p)) }
+pub fn widths_of<V: Vector>(levels: V::Integers, p: V, is_free: bool) -> V::Integers {
+    if is_free { levels } else { widths::<V>(levels, exponents(p)) }
 }
 
-/// The bits of what is left of coordinates of this level, for predictions of these exponents.
+/// The bits of what is left of coordinates of these levels, for predictions of these exponents.
 #[inline(always)]
-pub fn widths<V: Vector>(level: u32, exponents: V::Integers) -> V::Integers {
-    let level = V::Integers::all(level as i32);
-    let width = level.minus(exponents).max(V::Integers::all(0));
+pub fn widths<V: Vector>(levels: V::Integers, exponents: V::Integers) -> V::Integers {
+    let width = levels.minus(exponents).max(V::Integers::all(0));
     V::Integers::all(32).select(width.above(V::Integers::all(WIDEST as i32)), width)
 }
 

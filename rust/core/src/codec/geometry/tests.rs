@@ -126,6 +126,19 @@ fn frames_are_read_alone_as_with_all_others() {
 }
 
 #[test]
+fn frames_of_floats_are_read_alone_as_with_all_others() {
+    // More tiles than there are lanes, the last one short.
+    let (frames, chain, water) = (5, 200, 700);
+    let rows = chain + 3 * water;
+    let floats = precise(frames, chain, water, 3);
+    let payload = encode_floats(&floats, rows);
+    let whole: Vec<u8> = floats.iter().flat_map(|float| float.to_le_bytes()).collect();
+    for (frame, expected) in whole.chunks_exact(rows * 12).enumerate() {
+        assert_eq!(decode_floats(&payload, &[frame], frames, rows), expected);
+    }
+}
+
+#[test]
 fn a_tile_is_read_without_the_others() {
     let (frames, rows) = (9, 900);
     let integers = solution(frames, 0, 300, 5);
@@ -312,7 +325,8 @@ proptest! {
         let (decoder, streams) = Decoder::of_floats(&payload, 9, 30).unwrap();
         let mut portable = vec![0; read.len()];
         decoder.read_portably(streams, None, &mut portable);
-        prop_assert_eq!(read, portable);
+        prop_assert_eq!(&read, &portable);
+        prop_assert_eq!(&decode_floats(&payload, &[4], 9, 30)[..], &read[4 * 360..5 * 360]);
         payload.truncate(payload.len() - cut);
         prop_assert_eq!(Decoder::of_floats(&payload, 9, 30).is_err(), cut > 0);
     }
