@@ -253,7 +253,11 @@ impl Packer {
     /// All of them.
     pub fn finish(self, level: i32) -> Option<Vec<u8>> {
         let mut packer = zstd::stream::write::Encoder::new(Vec::new(), level).ok()?;
-        for plane in [&self.echoes, &self.first, &self.second] {
+        let planes = [&self.echoes, &self.first, &self.second];
+        // Else zstd makes room for what may be endless.
+        let bytes = planes.iter().map(|plane| plane.len() as u64).sum();
+        packer.set_pledged_src_size(Some(bytes)).ok()?;
+        for plane in planes {
             packer.write_all(plane).and_then(|()| packer.flush()).ok()?;
         }
         let planes = packer.finish().ok()?;
