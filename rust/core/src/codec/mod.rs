@@ -40,6 +40,9 @@ const GEOMETRY: u8 = 4;
 /// Coordinates of atoms bit by bit, by the shape of the molecules.
 const FLOATS: u8 = 5;
 
+/// Frames that are looked back at together: as many as are decoded together.
+const LOOK_BACK: usize = 8;
+
 /// The shape of a block, frame after frame, row after row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {
@@ -114,7 +117,9 @@ fn encode_numbers(
         let (least, is_in_time) = pack::least(|at| ordered(floats[at]), shape);
         let packed = Packed { least, is_in_time, tried: || choice.1 };
         if let Some(payload) = seek::encode_floats(&floats, shape, options, packed)
-            && read_back(&payload, shape, Seekable::of_floats).is_some_and(|read| read == bytes)
+            && reads_back(&payload, shape, Seekable::of_floats, |from, read| {
+                bytes[from..from + read.len()] == *read
+            })
         {
             return Some((FLOATS, payload));
         }
@@ -136,8 +141,9 @@ fn encode_on_grid<F: Float>(bytes: &[u8], shape: Shape, options: &Options) -> Op
     };
     if let Some(integers) = F::small(&placed.integers)
         && let Some(encoded) = seek::encode(&payload, integers, shape, options, packed(integers))
-        && let Some(read) = read_back(&encoded, shape, Seekable::on_grid)
-        && placed.accepts(&values, &read)
+        && reads_back(&encoded, shape, Seekable::on_grid, |from, read| {
+            placed.accepts(&values[from / F::SIZE..], read)
+        })
     {
         return Some((GEOMETRY, encoded));
     }
@@ -146,15 +152,24 @@ fn encode_on_grid<F: Float>(bytes: &[u8], shape: Shape, options: &Options) -> Op
     Some((GRID, payload))
 }
 
-/// What a reader will see. Molecules are coded by arithmetic on floats, which is worth a look back.
-fn read_back(
+/// Whether a reader will see what it should: some bytes of the block, from one on. Molecules are coded by
+/// arithmetic on floats, which is worth a look back.
+fn reads_back(
     payload: &[u8],
     shape: Shape,
     open: impl Fn(&[u8], Shape) -> Result<Seekable, String>,
-) -> Option<Vec<u8>> {
-    let mut read = vec![0; shape.len() * size_of::<f32>()];
-    open(payload, shape).ok()?.read_all(payload, &mut read).ok()?;
-    Some(read)
+    accepts: impl Fn(usize, &[u8]) -> bool,
+) -> bool {
+    let Ok(opened) = open(payload, shape) else { return false };
+    let frame_bytes = shape.rows * shape.components * size_of::<f32>();
+    let frames: Vec<usize> = (0..shape.frames).collect();
+    let mut room = vec![0; shape.frames.min(LOOK_BACK) * frame_bytes];
+    frames.chunks(LOOK_BACK).all(|frames| {
+        let read = &mut room[..frames.len() * frame_bytes];
+        let place = Place { start: 0, frame_bytes };
+        opened.read(payload, frames, None, read, place).is_ok()
+            && accepts(frames[0] * frame_bytes, read)
+    })
 }
 
 /// Decodes a block into `out`, which has exactly its size.
