@@ -23,12 +23,28 @@ pub fn count() -> usize {
         .map_or(1, NonZeroUsize::get)
 }
 
-/// Runs `work` on the worker threads. One worker is a pool, too: outside of one, parallel work goes to all CPUs.
+/// Runs `work` on the worker threads, or right here where there is only one.
 pub fn run<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    if count() == 1 {
+        return alone(work);
+    }
     match pool() {
         Some(pool) => pool.install(work),
         None => work(),
     }
+}
+
+/// Runs `work` in a pool that is the calling thread: outside of any, parallel work would go to all CPUs.
+fn alone<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    thread_local! {
+        static ALONE: Option<ThreadPool> =
+            ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().ok();
+    }
+    ALONE.with(|pool| match pool {
+        Some(pool) => pool.install(work),
+        // It is a worker already.
+        None => work(),
+    })
 }
 
 fn pool() -> Option<Arc<ThreadPool>> {
@@ -40,14 +56,14 @@ fn pool() -> Option<Arc<ThreadPool>> {
     if let Some(pool) = pools.get(&process::id()) {
         return Some(Arc::clone(pool));
     }
-    let pool = Arc::new(pool_of(count())?);
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(count())
+        .thread_name(|index| format!("proteinflex-{index}"))
+        .build()
+        .ok()?;
+    let pool = Arc::new(pool);
     pools.insert(process::id(), Arc::clone(&pool));
     Some(pool)
-}
-
-fn pool_of(threads: usize) -> Option<ThreadPool> {
-    let name = |index| format!("proteinflex-{index}");
-    ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build().ok()
 }
 
 #[cfg(test)]
@@ -55,13 +71,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_worker_does_all_work_by_itself() {
+    fn one_worker_does_all_work_in_the_calling_thread() {
         use rayon::prelude::*;
-        let who = |_| std::thread::current().id();
-        let all: Vec<_> = pool_of(1)
-            .expect("a thread starts")
-            .install(|| (0..1000).into_par_iter().map(who).collect());
-        assert!(all.iter().all(|one| *one == all[0]));
+        let who = || std::thread::current().id();
+        let all: Vec<_> = alone(|| (0..1000).into_par_iter().map(|_| who()).collect());
+        assert!(all.iter().all(|one| *one == who()));
+        let again: Vec<_> = alone(|| (0..9).into_par_iter().map(|_| who()).collect());
+        assert_eq!(again, vec![who(); 9]);
     }
 
     #[test]

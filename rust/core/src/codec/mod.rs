@@ -52,6 +52,9 @@ pub fn is_seekable(codec: u8) -> bool {
     matches!(codec, GEOMETRY | FLOATS)
 }
 
+/// Frames that are looked back at together: as many as are decoded together.
+const LOOK_BACK: usize = 8;
+
 /// The shape of a block, frame after frame, row after row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {
@@ -126,7 +129,7 @@ fn encode_numbers(
         let (least, is_in_time) = pack::least(|at| ordered(floats[at]), shape);
         let packed = Packed { least, is_in_time, tried: || choice.1 };
         if let Some(encoded) = seek::encode_floats(&floats, shape, options, packed)
-            && read_back(&encoded, shape).is_some_and(|read| read == bytes)
+            && reads_back(&encoded, shape, |from, read| bytes[from..from + read.len()] == *read)
         {
             if !options.small {
                 return Some(encoded);
@@ -153,8 +156,7 @@ fn encode_on_grid<F: Float>(bytes: &[u8], shape: Shape, options: &Options) -> Op
     };
     if let Some(integers) = F::small(&placed.integers)
         && let Some(encoded) = seek::encode(&payload, integers, shape, options, packed(integers))
-        && let Some(read) = read_back(&encoded, shape)
-        && placed.accepts(&values, &read)
+        && reads_back(&encoded, shape, |from, read| placed.accepts(&values[from / F::SIZE..], read))
     {
         if !options.small {
             return Some(encoded);
@@ -186,11 +188,23 @@ fn smaller(
     }
 }
 
-/// What a reader will see. Molecules are coded by arithmetic on floats, which is worth a look back.
-fn read_back((codec, payload): &Encoded, shape: Shape) -> Option<Vec<u8>> {
-    let mut read = vec![0; shape.len() * size_of::<f32>()];
-    Seekable::of(*codec, payload, shape).ok()?.read_all(payload, &mut read).ok()?;
-    Some(read)
+/// Whether a reader will see what it should: some bytes of the block, from one on. Molecules are coded by
+/// arithmetic on floats, which is worth a look back.
+fn reads_back(
+    (codec, payload): &Encoded,
+    shape: Shape,
+    accepts: impl Fn(usize, &[u8]) -> bool,
+) -> bool {
+    let Ok(opened) = Seekable::of(*codec, payload, shape) else { return false };
+    let frame_bytes = shape.rows * shape.components * size_of::<f32>();
+    let frames: Vec<usize> = (0..shape.frames).collect();
+    let mut room = vec![0; shape.frames.min(LOOK_BACK) * frame_bytes];
+    frames.chunks(LOOK_BACK).all(|frames| {
+        let read = &mut room[..frames.len() * frame_bytes];
+        let place = Place { start: 0, frame_bytes };
+        opened.read(payload, frames, None, read, place).is_ok()
+            && accepts(frames[0] * frame_bytes, read)
+    })
 }
 
 /// Decodes a block into `out`, which has exactly its size.

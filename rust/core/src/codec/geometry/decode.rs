@@ -2,12 +2,13 @@
 
 use std::sync::OnceLock;
 
+use super::atoms::{Atom, Atoms, read_model};
 use super::bits::{Bits, PADDING, bias};
-use super::constraint::{Choice, Kind, Rule, Settle, Turn, place};
+use super::constraint::{Choice, Kind, Settle, Turn, place};
 use super::courses::Courses;
 use super::integers::Integers;
 use super::lanes::{LANES, Lanes, Vector, load, three, words_at};
-use super::model::{Placement, TILE, parse};
+use super::model::TILE;
 use super::numbers::{self, FARTHEST, Numbers};
 use super::single::{Plan, Single, SingleFloats};
 use super::widest::{Job, widest};
@@ -17,20 +18,6 @@ use crate::codec::grid::Grid;
 pub const ROW: usize = 12;
 /// Frames that are faster decoded one by one than together.
 const ALONE: usize = 2;
-
-/// An atom, ready to be decoded.
-#[derive(Debug)]
-pub struct Atom {
-    pub kind: Kind,
-    /// The atoms it is placed from, in its tile.
-    pub near: [u8; 3],
-    pub widths: [u8; 3],
-    /// Where its bits are in each frame.
-    pub bit: u32,
-    pub coefficients: [f32; 3],
-    pub square: f32,
-    pub product: f32,
-}
 
 /// A model that has been read and checked, and where the frames are.
 #[derive(Debug)]
@@ -68,8 +55,8 @@ impl Decoder {
     /// the streams.
     pub fn of_grid(bytes: &[u8], frames: usize, rows: usize) -> Result<(Self, &[u8]), String> {
         let mut bit = 0;
-        let (Parsed { atoms, centres }, streams) =
-            model(bytes, rows, Numbers::Grid, |placement| {
+        let (Atoms { atoms, centres }, streams) =
+            read_model(bytes, rows, Numbers::Grid, |placement| {
                 let first = bit;
                 bit += u64::from(placement.bits());
                 first as u32
@@ -92,7 +79,7 @@ impl Decoder {
 
     /// The same of frames of floats.
     pub fn of_floats(bytes: &[u8], frames: usize, rows: usize) -> Result<(Self, &[u8]), String> {
-        let (Parsed { atoms, centres }, rest) = model(bytes, rows, Numbers::Floats, |_| 0)?;
+        let (Atoms { atoms, centres }, rest) = read_model(bytes, rows, Numbers::Floats, |_| 0)?;
         let tiles = centres.len();
         let (lengths, streams) =
             rest.split_at_checked(2 * tiles * frames).ok_or("its lengths are cut short")?;
@@ -381,20 +368,6 @@ impl Group<'_> {
     }
 }
 
-impl Atom {
-    #[inline(always)]
-    fn rule<V: Vector>(&self) -> Rule<V> {
-        Rule {
-            coefficients: three(
-                #[inline(always)]
-                |i| V::all(self.coefficients[i]),
-            ),
-            square: V::all(self.square),
-            product: V::all(self.product),
-        }
-    }
-}
-
 #[inline(always)]
 fn write(
     out: &mut [u8],
@@ -467,40 +440,6 @@ impl<V: Vector> Settle<V> for RestoreFloats<'_, '_, V> {
         };
         numbers::all_unordered(numbers::all_ordered(predicted).plus(rest))
     }
-}
-
-/// What a model says.
-struct Parsed {
-    atoms: Vec<Atom>,
-    centres: Vec<[f32; 3]>,
-}
-
-/// The model at the beginning of `bytes`, and what follows it. `bit` tells where the
-/// bits of each atom are in a frame.
-fn model(
-    bytes: &[u8],
-    rows: usize,
-    numbers: Numbers,
-    mut bit: impl FnMut(&Placement) -> u32,
-) -> Result<(Parsed, &[u8]), String> {
-    let (length, rest) = bytes.split_first_chunk::<4>().ok_or("it is too short")?;
-    let length = u32::from_le_bytes(*length) as usize;
-    let (packed, rest) = rest.split_at_checked(length).ok_or("its model is cut short")?;
-    let mut atoms: Vec<Atom> = Vec::with_capacity(rows);
-    let centres = parse(packed, rows, numbers, |placement| {
-        let (square, product) = placement.square_and_product();
-        let index = (atoms.len() % TILE) as u8;
-        atoms.push(Atom {
-            kind: placement.kind,
-            near: placement.back.map(|back| index - back),
-            widths: placement.widths,
-            bit: bit(placement),
-            coefficients: placement.coefficients,
-            square,
-            product,
-        });
-    })?;
-    Ok((Parsed { atoms, centres }, rest))
 }
 
 #[cfg(test)]

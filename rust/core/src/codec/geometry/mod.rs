@@ -4,8 +4,9 @@
 //! (`template`), often at a fixed distance from them (`constraint`). What is left of each coordinate is a
 //! few bits, whether it is on a decimal grid or a float of full precision (`numbers`), and they are where
 //! they can be found (`bits`), so any frame can be read alone, and any tile of 256 atoms in it. `fit`
-//! finds how each atom is placed best, `model` stores that, `tile` holds what is being encoded, `decode`
-//! reads frames, eight at a time, one in each of the `lanes`, and `single` reads one.
+//! finds how each atom is placed best, by what `measure` says that each way takes; `habit` and `pool` make
+//! use of molecules that repeat; `model` stores what was found, `tile` holds what is being encoded, `encode` writes
+//! it. `decode` reads frames with `atoms`, eight at a time, one in each of the `lanes`, and `single` reads one.
 //! The mathematics and what it is taken from are in `docs/codec.md`.
 
 #![expect(
@@ -14,6 +15,7 @@
 )]
 
 mod archive;
+mod atoms;
 mod bits;
 mod constraint;
 mod courses;

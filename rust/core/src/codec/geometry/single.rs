@@ -6,9 +6,10 @@
 //! when those before it have been read, as it is of floats, the atoms are of eight tiles, which are read
 //! side by side, and a tile whose next atom is of another kind waits.
 
+use super::atoms::Atom;
 use super::bits::{Bits, bias, word};
 use super::constraint::{Choice, Kind, Rule, Settle, Turn, place};
-use super::decode::{Atom, ROW};
+use super::decode::ROW;
 use super::integers::Integers;
 use super::lanes::{LANES, Lanes, Vector, load, three};
 use super::model::TILE;
