@@ -3,13 +3,14 @@
 use std::sync::OnceLock;
 
 use super::atoms::{Atom, Atoms, read_model};
-use super::bits::{Bits, PADDING, bias};
-use super::constraint::{Choice, Kind, Settle, Turn, place};
+use super::bits::{Bits, PADDING};
+use super::constraint::{Choice, Kind, place};
 use super::courses::Courses;
 use super::integers::Integers;
 use super::lanes::{LANES, Lanes, Vector, load, three, words_at};
 use super::model::TILE;
-use super::numbers::{self, FARTHEST, Numbers};
+use super::numbers::Numbers;
+use super::restore::{RestoreCourses, RestoreFloats, RestoreGrid};
 use super::single::{Plan, Single, SingleFloats};
 use super::widest::{Job, widest};
 use crate::codec::grid::Grid;
@@ -383,62 +384,6 @@ fn write(
                 row[4 * i..4 * i + 4].copy_from_slice(&rows[lane][i].to_le_bytes());
             }
         }
-    }
-}
-
-/// Answers with what is predicted and what was noted.
-struct RestoreGrid<V: Vector> {
-    words: V::Words,
-    shifts: [u32; 3],
-    widths: [u32; 3],
-}
-
-impl<V: Vector> Settle<V> for RestoreGrid<V> {
-    #[inline(always)]
-    fn settle(&mut self, slot: usize, _: &Turn<V>, _: usize, predicted: V) -> V {
-        let width = self.widths[slot];
-        predicted.rounded().plus(V::field(self.words, self.shifts[slot], width, bias(width)))
-    }
-}
-
-/// The same, where it was not noted in fields.
-struct RestoreCourses {
-    upper: [[i32; LANES]; 3],
-}
-
-impl<V: Vector> Settle<V> for RestoreCourses {
-    #[inline(always)]
-    fn settle(&mut self, slot: usize, _: &Turn<V>, _: usize, predicted: V) -> V {
-        let rest = self.upper[slot].map(|number| number as f32);
-        predicted.rounded().plus(V::load(&Lanes(rest)))
-    }
-}
-
-/// The same for floats.
-struct RestoreFloats<'a, 'b, V: Vector> {
-    atom: &'a Atom,
-    bits: &'a mut Bits<'b, V>,
-    upper: Option<[[i32; LANES]; 3]>,
-}
-
-impl<V: Vector> Settle<V> for RestoreFloats<'_, '_, V> {
-    #[inline(always)]
-    fn settle(&mut self, slot: usize, _: &Turn<V>, _: usize, predicted: V) -> V {
-        let level = V::Integers::all(i32::from(self.atom.widths[slot]));
-        let predicted = predicted.inside(FARTHEST);
-        let widths = numbers::widths_of(level, predicted, self.atom.kind == Kind::Free);
-        let words = self.bits.take(widths);
-        let rest = match &self.upper {
-            None => words.signed(widths),
-            Some(upper) => {
-                let (mut parts, words, widths) = (upper[slot], words.array(), widths.array());
-                for lane in 0..LANES {
-                    parts[lane] = numbers::joined(parts[lane], words[lane], widths[lane]);
-                }
-                V::Integers::load(&parts)
-            }
-        };
-        numbers::all_unordered(numbers::all_ordered(predicted).plus(rest))
     }
 }
 

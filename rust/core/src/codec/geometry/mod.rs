@@ -5,8 +5,9 @@
 //! few bits, whether it is on a decimal grid or a float of full precision (`numbers`), and they are where
 //! they can be found (`bits`), so any frame can be read alone, and any tile of 256 atoms in it. `fit`
 //! finds how each atom is placed best, by what `measure` says that each way takes; `habit` and `pool` make
-//! use of molecules that repeat; `model` stores what was found, `tile` holds what is being encoded, `encode` writes
-//! it. `decode` reads frames with `atoms`, eight at a time, one in each of the `lanes`, and `single` reads one.
+//! use of molecules that repeat; `model` stores what was found, `tile` holds what is being encoded, `encode`
+//! writes it. `decode` reads frames with `atoms` and `restore`, eight at a time, one in each of the `lanes`, and
+//! `single` reads one. An `archive` keeps most of what is left apart, as packed `courses` in time.
 //! The mathematics and what it is taken from are in `docs/codec.md`.
 
 #![expect(
@@ -29,6 +30,7 @@ mod measure;
 mod model;
 mod numbers;
 mod pool;
+mod restore;
 mod single;
 mod template;
 mod tile;
