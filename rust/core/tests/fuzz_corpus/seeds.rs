@@ -30,6 +30,7 @@ pub fn all() -> Vec<Seed> {
         }
     }
     seeds.extend(blocks());
+    seeds.extend(archives());
     seeds.push(("tree", "values".into(), tree()));
     seeds.push(("manifest", "small".into(), manifest()));
     let mut checkpoint = vec![0, 10, 10, 90];
@@ -77,6 +78,35 @@ fn entry(encoding: Encoding, finish: bool) -> Vec<u8> {
 
 fn floats(count: usize) -> Vec<u8> {
     (0..count).flat_map(|i| (((i * 37 % 50) as f32) / 1000.0).to_le_bytes()).collect()
+}
+
+/// Payloads of the codecs of archives: a chain that is moved as a whole.
+fn archives() -> Vec<Seed> {
+    let (rows, frames) = (24usize, 40usize);
+    let element = Some(Element::F32);
+    let block = Block { frames, rows, row_bytes: 12, item_bytes: 4, element };
+    let mut random = 7u32;
+    let mut next = || {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 24) as f32 / 256.0 - 0.5
+    };
+    let mut places: Vec<f32> = (0..3 * rows).map(|i| (i / 3) as f32 * 1.3 + 9.0 * next()).collect();
+    let mut bytes = Vec::new();
+    for _ in 0..frames {
+        let step = [0; 3].map(|_| 3.0 * next());
+        for (place, i) in places.iter_mut().zip((0..3).cycle()) {
+            *place += step[i] + 0.002 * next();
+        }
+        bytes.extend(places.iter().flat_map(|place| place.to_le_bytes()));
+    }
+    let seed = |(name, precision): (&str, Option<f64>)| {
+        let (codec, payload) = encode(&bytes, &block, &Options { precision, small: true }).unwrap();
+        assert!(codec == 6 || codec == 7, "codec {codec} is smaller for {name}");
+        let mut seed = vec![codec, 0, 2, rows as u8 - 1, frames as u8 - 1, 3];
+        seed.extend(payload);
+        ("codec_decode", format!("archive-{name}"), seed)
+    };
+    [("exact", None), ("rounded", Some(0.01))].map(seed).into()
 }
 
 /// Payloads of each codec, and fillings of blocks.
