@@ -4,7 +4,7 @@ use super::atoms::Atom;
 use super::bits::{Bits, bias};
 use super::constraint::{Kind, Settle, Turn};
 use super::integers::Integers;
-use super::lanes::{LANES, Lanes, Vector};
+use super::lanes::{LANES, Vector};
 use super::numbers::{self, FARTHEST};
 
 /// Answers with what is predicted and what was noted.
@@ -30,8 +30,7 @@ pub struct RestoreCourses {
 impl<V: Vector> Settle<V> for RestoreCourses {
     #[inline(always)]
     fn settle(&mut self, slot: usize, _: &Turn<V>, _: usize, predicted: V) -> V {
-        let rest = self.upper[slot].map(|number| number as f32);
-        predicted.rounded().plus(V::load(&Lanes(rest)))
+        predicted.rounded().plus(V::of(V::Integers::load(&self.upper[slot])))
     }
 }
 
