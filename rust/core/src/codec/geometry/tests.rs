@@ -286,16 +286,13 @@ proptest! {
         frames in 1usize..20,
         chain in 0usize..20,
         water in 0usize..20,
-        odd in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u32>()), 0..30),
+        odd in odd_bits(),
         seed: u64,
     ) {
         let rows = chain + 3 * water;
         prop_assume!(rows > 0);
         let mut floats = precise(frames, chain, water, seed);
-        for (at, bits) in odd {
-            let index = at.index(floats.len());
-            floats[index] = f32::from_bits(bits);
-        }
+        put(&odd, &mut floats);
         let payload = encode_floats(&floats, rows);
         let whole: Vec<u8> = floats.iter().flat_map(|float| float.to_le_bytes()).collect();
         let all: Vec<usize> = (0..frames).collect();
@@ -331,6 +328,17 @@ proptest! {
         prop_assert_eq!(&decode_floats(&payload, &[4], 9, 30)[..], &read[4 * 360..5 * 360]);
         payload.truncate(payload.len() - cut);
         prop_assert_eq!(Decoder::of_floats(&payload, 9, 30).is_err(), cut > 0);
+    }
+}
+
+/// Bits of any kind, and where they go.
+fn odd_bits() -> impl Strategy<Value = Vec<(proptest::sample::Index, u32)>> {
+    proptest::collection::vec(any::<(proptest::sample::Index, u32)>(), 0..30)
+}
+
+fn put(odd: &[(proptest::sample::Index, u32)], floats: &mut [f32]) {
+    for (at, bits) in odd {
+        floats[at.index(floats.len())] = f32::from_bits(*bits);
     }
 }
 

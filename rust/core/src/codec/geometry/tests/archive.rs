@@ -100,16 +100,13 @@ proptest! {
         frames in 1usize..40,
         chain in 0usize..20,
         water in 0usize..20,
-        odd in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u32>()), 0..30),
+        odd in odd_bits(),
         seed: u64,
     ) {
         let rows = chain + 3 * water;
         prop_assume!(rows > 0);
         let mut floats = precise(frames, chain, water, seed);
-        for (at, bits) in odd {
-            let index = at.index(floats.len());
-            floats[index] = f32::from_bits(bits);
-        }
+        put(&odd, &mut floats);
         let archive = archive(Encoder::of_floats(&floats, rows, 3).unwrap(), false);
         let whole: Vec<u8> = floats.iter().flat_map(|float| float.to_le_bytes()).collect();
         let all: Vec<usize> = (0..frames).collect();
