@@ -111,6 +111,13 @@ fn totals_that_were_kept_are_what_a_listing_finds_whatever_happened_since() {
             break;
         }
     }
+    // Of a later version, and wrong, however right its checksum is.
+    let mut later = kept[..kept.len() - 8].to_vec();
+    later[8] += 1;
+    later[16 + 6 * 8] ^= 1;
+    later.extend(proteinflex_core::checksum(&later).to_le_bytes());
+    std::fs::write(path.join("totals"), later).unwrap();
+    assert_eq!(open(path).stats().unwrap().structures, ENTRIES);
     std::fs::write(path.join("totals"), &kept[..kept.len() / 2]).unwrap();
     assert_right(path, ENTRIES);
     std::fs::write(elsewhere.path().join("totals"), &kept).unwrap();

@@ -22,9 +22,11 @@ const WORTH_KEEPING: usize = 5000;
 /// How long a folder has to have been left alone: a hundred times what its times are coarse.
 const LEFT_ALONE: Duration = Duration::from_secs(1);
 /// Of 256 folders there is nothing more to say.
-const MOST_BYTES: u64 = (8 + 256 * RECORD + 8) as u64;
+const MOST_BYTES: u64 = (8 + 8 + 256 * RECORD + 8) as u64;
 
 const MAGIC: [u8; 8] = *b"PFXtotal";
+/// Of another version nothing is believed: the folders are listed.
+const VERSION: u64 = 1;
 /// Bytes of a record: the number of its folder, its stamp, what it holds.
 const RECORD: usize = 8 * (1 + 5 + 4);
 
@@ -78,6 +80,7 @@ impl Totals {
 
     fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
+        bytes.extend(VERSION.to_le_bytes());
         for (&number, &((inode, mtime, mtime_nsec, ctime, ctime_nsec), total)) in &self.0 {
             let times = [mtime, mtime_nsec, ctime, ctime_nsec].map(|time| time as u64);
             let Total { structures, trajectories, stored_bytes, raw_bytes } = total;
@@ -91,7 +94,8 @@ impl Totals {
 
     fn parse(bytes: &[u8]) -> Option<Self> {
         let (bytes, sum) = bytes.split_at_checked(bytes.len().checked_sub(8)?)?;
-        let records = bytes.strip_prefix(&MAGIC)?.chunks_exact(RECORD);
+        let records = bytes.strip_prefix(&MAGIC)?.strip_prefix(&VERSION.to_le_bytes())?;
+        let records = records.chunks_exact(RECORD);
         if checksum(bytes) != u64_at(sum, 0) || !records.remainder().is_empty() {
             return None;
         }
