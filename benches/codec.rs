@@ -5,7 +5,8 @@
 //! frames × 4096 atoms, one thread. Sizes are printed first.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use proteinflex_core::codec::{self, Block, Element, Options};
+use proteinflex_core::ScalarType;
+use proteinflex_core::codec::{self, Block, Options};
 
 const FRAMES: usize = 64;
 const ATOMS: usize = 4096;
@@ -76,7 +77,7 @@ fn benchmark(criterion: &mut Criterion) {
         rows: ATOMS,
         row_bytes: 12,
         item_bytes: 4,
-        element: Some(Element::F32),
+        element: Some(ScalarType::F32),
     };
     let cases = [
         ("lossless", &full, None, false),

@@ -1,7 +1,8 @@
 //! Codecs: any payload is an error or decodes; what was encoded decodes to the same bits, or to
 //! floats within the bound that was asked for.
 
-use proteinflex_core::codec::{Block, Element, Options, decode, encode};
+use proteinflex_core::ScalarType;
+use proteinflex_core::codec::{Block, Options, decode, encode};
 
 use super::input::Input;
 
@@ -31,8 +32,8 @@ pub fn codec_round_trip(data: &[u8]) {
     let decoded = decode(codec, &payload, &block, &mut out);
     assert_eq!(decoded, Ok(()));
     match (options.precision, block.element) {
-        (Some(step), Some(Element::F32)) => assert_near(&bytes, &out, step, f32::from_le_bytes),
-        (Some(step), Some(Element::F64)) => assert_near(&bytes, &out, step, f64::from_le_bytes),
+        (Some(step), Some(ScalarType::F32)) => assert_near(&bytes, &out, step, f32::from_le_bytes),
+        (Some(step), Some(ScalarType::F64)) => assert_near(&bytes, &out, step, f64::from_le_bytes),
         _ => assert!(bytes == out, "lossless is not"),
     }
 }
@@ -55,7 +56,7 @@ fn options(input: &mut Input<'_>) -> Options {
 fn fill(block: &Block, filling: u8, seed: &[u8]) -> Vec<u8> {
     let seed = if seed.is_empty() { &[0] } else { seed };
     let bytes = seed.iter().copied().cycle();
-    let (Some(Element::F32), 1..) = (block.element, filling % 3) else {
+    let (Some(ScalarType::F32), 1..) = (block.element, filling % 3) else {
         return bytes.take(block.bytes()).collect();
     };
     let width = block.rows * block.row_bytes / 4;

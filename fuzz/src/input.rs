@@ -1,19 +1,20 @@
 //! Small choices made from the first bytes of an input.
 
-use proteinflex_core::codec::{Block, Element};
+use proteinflex_core::ScalarType;
+use proteinflex_core::codec::Block;
 
-const ELEMENTS: [Element; 11] = [
-    Element::F32,
-    Element::F64,
-    Element::I8,
-    Element::U8,
-    Element::I16,
-    Element::U16,
-    Element::I32,
-    Element::U32,
-    Element::I64,
-    Element::U64,
-    Element::F16,
+const ELEMENTS: [ScalarType; 11] = [
+    ScalarType::F32,
+    ScalarType::F64,
+    ScalarType::I8,
+    ScalarType::U8,
+    ScalarType::I16,
+    ScalarType::U16,
+    ScalarType::I32,
+    ScalarType::U32,
+    ScalarType::I64,
+    ScalarType::U64,
+    ScalarType::F16,
 ];
 
 /// The most numbers of a block: a run should take microseconds.
@@ -45,7 +46,7 @@ impl Input<'_> {
         let frames = frames.min(MOST / (rows * components)).max(1);
         // Where there are no numbers, elements are as long as texts and records are.
         let length = 1 + usize::from(self.byte()) % 80;
-        let item_bytes = element.map_or(length, Element::size);
+        let item_bytes = element.map_or(length, ScalarType::size);
         Block { frames, rows, row_bytes: components * item_bytes, item_bytes, element }
     }
 }

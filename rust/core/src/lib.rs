@@ -20,6 +20,8 @@ pub mod trajectory;
 pub mod tree;
 
 mod checksum;
+mod scalar;
 
 pub use checksum::{Checksum, checksum};
 pub use error::{Error, Result};
+pub use scalar::ScalarType;

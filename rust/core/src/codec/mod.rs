@@ -8,7 +8,6 @@
 //! frame (`seek`).
 //! Whatever the data, encoding answers either something smaller than it, or nothing.
 
-mod element;
 mod geometry;
 mod grid;
 mod layout;
@@ -17,12 +16,12 @@ mod seek;
 mod text;
 mod value;
 
-pub use element::Element;
 pub use geometry::Place;
 pub use seek::Seekable;
 
 use std::cell::LazyCell;
 
+use crate::ScalarType;
 use geometry::ordered;
 use grid::{Float, Placed};
 use layout::Shape;
@@ -67,7 +66,7 @@ pub struct Block {
     /// Bytes of one element of the array, which may be several numbers.
     pub item_bytes: usize,
     /// What numbers it is made of; `None` where it is just bytes.
-    pub element: Option<Element>,
+    pub element: Option<ScalarType>,
 }
 
 impl Block {
@@ -76,7 +75,7 @@ impl Block {
         self.frames * self.rows * self.row_bytes
     }
 
-    fn shape(&self, element: Element) -> layout::Shape {
+    fn shape(&self, element: ScalarType) -> layout::Shape {
         layout::Shape {
             frames: self.frames,
             rows: self.rows,
@@ -111,19 +110,19 @@ pub fn encode(bytes: &[u8], block: &Block, options: &Options) -> Option<Encoded>
 fn encode_numbers(
     bytes: &[u8],
     block: &Block,
-    element: Element,
+    element: ScalarType,
     options: &Options,
 ) -> Option<Encoded> {
     let shape = block.shape(element);
     let on_grid = match element {
-        Element::F32 => encode_on_grid::<f32>(bytes, shape, options),
-        Element::F64 => encode_on_grid::<f64>(bytes, shape, options),
+        ScalarType::F32 => encode_on_grid::<f32>(bytes, shape, options),
+        ScalarType::F64 => encode_on_grid::<f64>(bytes, shape, options),
         _ => None,
     };
     if on_grid.is_some() {
         return on_grid;
     }
-    if element == Element::F32 {
+    if element == ScalarType::F32 {
         let floats = read_all::<f32>(bytes);
         let choice = LazyCell::new(|| pack::choose(&floats, shape, options));
         let (least, is_in_time) = pack::least(|at| ordered(floats[at]), shape);
@@ -218,10 +217,14 @@ pub fn decode(codec: u8, payload: &[u8], block: &Block, out: &mut [u8]) -> Resul
             let shape = block.shape(element);
             value::with_value!(element, V => pack::decode_bytes::<V>(payload, shape, out))
         }
-        (GRID, Some(Element::F32)) => grid::decode::<f32>(payload, block.shape(Element::F32), out),
-        (GRID, Some(Element::F64)) => grid::decode::<f64>(payload, block.shape(Element::F64), out),
-        (GEOMETRY | FLOATS | ARCHIVED | ARCHIVED_FLOATS, Some(Element::F32)) => {
-            Seekable::of(codec, payload, block.shape(Element::F32))?.read_all(payload, out)
+        (GRID, Some(ScalarType::F32)) => {
+            grid::decode::<f32>(payload, block.shape(ScalarType::F32), out)
+        }
+        (GRID, Some(ScalarType::F64)) => {
+            grid::decode::<f64>(payload, block.shape(ScalarType::F64), out)
+        }
+        (GEOMETRY | FLOATS | ARCHIVED | ARCHIVED_FLOATS, Some(ScalarType::F32)) => {
+            Seekable::of(codec, payload, block.shape(ScalarType::F32))?.read_all(payload, out)
         }
         _ => Err(format!("codec {codec} is unknown for this type")),
     }

@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::geometry::{Decoder, Encoder, Place, TILE};
 use super::grid::{Grid, Header};
 use super::layout::Shape;
-use super::{ARCHIVED, ARCHIVED_FLOATS, Block, Element, Encoded, FLOATS, GEOMETRY, Options};
+use super::{ARCHIVED, ARCHIVED_FLOATS, Block, Encoded, FLOATS, GEOMETRY, Options};
+use crate::ScalarType;
 use crate::container::bytes::u32_at;
 
 /// Coordinates of an atom.
@@ -152,9 +153,11 @@ pub struct Seekable {
 impl Seekable {
     /// Opens a block, if its codec lets frames be read alone.
     pub fn open(codec: u8, payload: &[u8], block: &Block) -> Result<Option<Self>, String> {
-        let shape = || block.shape(Element::F32);
+        let shape = || block.shape(ScalarType::F32);
         match (codec, block.element) {
-            (GEOMETRY | FLOATS, Some(Element::F32)) => Self::of(codec, payload, shape()).map(Some),
+            (GEOMETRY | FLOATS, Some(ScalarType::F32)) => {
+                Self::of(codec, payload, shape()).map(Some)
+            }
             _ => Ok(None),
         }
     }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn block(frames: usize, rows: usize, components: usize, element: Element) -> Block {
+fn block(frames: usize, rows: usize, components: usize, element: ScalarType) -> Block {
     let item_bytes = element.size();
     Block { frames, rows, row_bytes: components * item_bytes, item_bytes, element: Some(element) }
 }
@@ -35,18 +35,18 @@ fn walk(frames: usize, atoms: usize) -> Vec<f32> {
     all
 }
 
-const ELEMENTS: [Element; 11] = [
-    Element::I8,
-    Element::U8,
-    Element::I16,
-    Element::U16,
-    Element::I32,
-    Element::U32,
-    Element::I64,
-    Element::U64,
-    Element::F16,
-    Element::F32,
-    Element::F64,
+const ELEMENTS: [ScalarType; 11] = [
+    ScalarType::I8,
+    ScalarType::U8,
+    ScalarType::I16,
+    ScalarType::U16,
+    ScalarType::I32,
+    ScalarType::U32,
+    ScalarType::I64,
+    ScalarType::U64,
+    ScalarType::F16,
+    ScalarType::F32,
+    ScalarType::F64,
 ];
 
 proptest! {
@@ -91,7 +91,7 @@ proptest! {
             values[(index * 37) % last] = f32::from_bits(*bits);
         }
         let bytes = floats(values.iter().copied());
-        let block = block(1, values.len(), 1, Element::F32);
+        let block = block(1, values.len(), 1, ScalarType::F32);
         let out = read_back(&bytes, &block, &Options { precision: Some(spacing), small: false });
         for (value, read) in values.iter().zip(out.chunks_exact(4)) {
             let read = f32::from_le_bytes(read.try_into().unwrap());
@@ -110,7 +110,7 @@ proptest! {
         precision in prop_oneof![Just(None), Just(Some(0.01))],
     ) {
         let bytes = floats(walk(12, 30).into_iter());
-        let block = block(12, 30, 3, Element::F32);
+        let block = block(12, 30, 3, ScalarType::F32);
         let (codec, payload) = encode(&bytes, &block, &Options { precision, small: false }).unwrap();
         let mut out = vec![0; bytes.len()];
         let mut damaged = payload.clone();
@@ -137,7 +137,7 @@ fn special_floats_are_kept_bit_by_bit() {
         values[index * 101] = *value;
     }
     let bytes = floats(values.into_iter());
-    let block = block(64, 40, 3, Element::F32);
+    let block = block(64, 40, 3, ScalarType::F32);
     assert!(encode(&bytes, &block, &Options::default()).is_some());
     assert_eq!(read_back(&bytes, &block, &Options::default()), bytes);
 }
@@ -156,7 +156,7 @@ fn the_arithmetic_of_real_readers_is_found_and_repeated() {
         // One altered number does not cost the grid.
         values[777] = -0.0;
         let bytes = floats(values.into_iter());
-        let block = block(64, 40, 3, Element::F32);
+        let block = block(64, 40, 3, ScalarType::F32);
         let (codec, payload) = encode(&bytes, &block, &Options::default()).unwrap();
         assert_eq!(codec, GRID, "{reader}");
         assert!(payload.len() * 2 < bytes.len(), "{reader}");
@@ -182,7 +182,7 @@ fn noise_is_stored_as_it_is() {
 #[test]
 fn floats_without_decimals_are_not_taken_for_a_fine_grid() {
     let bytes = floats(walk(64, 40).into_iter().map(|x| x + 20.0));
-    let block = block(64, 40, 3, Element::F32);
+    let block = block(64, 40, 3, ScalarType::F32);
     let (codec, _) = encode(&bytes, &block, &Options::default()).unwrap();
     assert_eq!(codec, NUMBERS);
 }

@@ -44,43 +44,43 @@ pub fn read_all<V: Value>(bytes: &[u8]) -> Vec<V> {
 macro_rules! with_value {
     ($element:expr, $v:ident => $body:expr) => {
         match $element {
-            Element::I8 => {
+            ScalarType::I8 => {
                 type $v = i8;
                 $body
             }
-            Element::U8 => {
+            ScalarType::U8 => {
                 type $v = u8;
                 $body
             }
-            Element::I16 => {
+            ScalarType::I16 => {
                 type $v = i16;
                 $body
             }
-            Element::U16 | Element::F16 => {
+            ScalarType::U16 | ScalarType::F16 => {
                 type $v = u16;
                 $body
             }
-            Element::I32 => {
+            ScalarType::I32 => {
                 type $v = i32;
                 $body
             }
-            Element::U32 => {
+            ScalarType::U32 => {
                 type $v = u32;
                 $body
             }
-            Element::I64 => {
+            ScalarType::I64 => {
                 type $v = i64;
                 $body
             }
-            Element::U64 => {
+            ScalarType::U64 => {
                 type $v = u64;
                 $body
             }
-            Element::F32 => {
+            ScalarType::F32 => {
                 type $v = f32;
                 $body
             }
-            Element::F64 => {
+            ScalarType::F64 => {
                 type $v = f64;
                 $body
             }

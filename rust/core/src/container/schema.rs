@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Element;
+use crate::ScalarType;
 use crate::{Error, Result};
 
 /// The longest name of a field or array, in bytes.
@@ -49,27 +49,27 @@ impl DType {
     }
 
     /// Which numbers an element is made of, or `None` where it is just bytes.
-    pub(crate) fn element(&self) -> Option<Element> {
+    pub(crate) fn element(&self) -> Option<ScalarType> {
         self.numbers().map(|(element, _)| element)
     }
 
     /// Which numbers, and how many of them, an element is made of.
-    fn numbers(&self) -> Option<(Element, u64)> {
+    fn numbers(&self) -> Option<(ScalarType, u64)> {
         let (order, rest) = self.descr.split_at_checked(1)?;
         let (element, count) = match rest.split('[').next()? {
-            "i1" | "b1" => (Element::I8, 1),
-            "u1" => (Element::U8, 1),
-            "i2" => (Element::I16, 1),
-            "u2" => (Element::U16, 1),
-            "i4" => (Element::I32, 1),
-            "u4" => (Element::U32, 1),
-            "i8" | "M8" | "m8" => (Element::I64, 1),
-            "u8" => (Element::U64, 1),
-            "f2" => (Element::F16, 1),
-            "f4" => (Element::F32, 1),
-            "f8" => (Element::F64, 1),
-            "c8" => (Element::F32, 2),
-            "c16" => (Element::F64, 2),
+            "i1" | "b1" => (ScalarType::I8, 1),
+            "u1" => (ScalarType::U8, 1),
+            "i2" => (ScalarType::I16, 1),
+            "u2" => (ScalarType::U16, 1),
+            "i4" => (ScalarType::I32, 1),
+            "u4" => (ScalarType::U32, 1),
+            "i8" | "M8" | "m8" => (ScalarType::I64, 1),
+            "u8" => (ScalarType::U64, 1),
+            "f2" => (ScalarType::F16, 1),
+            "f4" => (ScalarType::F32, 1),
+            "f8" => (ScalarType::F64, 1),
+            "c8" => (ScalarType::F32, 2),
+            "c16" => (ScalarType::F64, 2),
             _ => return None,
         };
         let is_little = order == "<" || (order == "|" && element.size() == 1);
@@ -199,10 +199,10 @@ mod tests {
     #[test]
     fn numeric_types_are_told_from_bytes() {
         for (descr, size, element) in [
-            ("<f4", 4, Some(Element::F32)),
-            ("<c16", 16, Some(Element::F64)),
-            ("|b1", 1, Some(Element::I8)),
-            ("<M8[ns]", 8, Some(Element::I64)),
+            ("<f4", 4, Some(ScalarType::F32)),
+            ("<c16", 16, Some(ScalarType::F64)),
+            ("|b1", 1, Some(ScalarType::I8)),
+            ("<M8[ns]", 8, Some(ScalarType::I64)),
             (">f4", 4, None),
             ("|S5", 5, None),
             ("[[\"x\", \"<f4\"]]", 4, None),

@@ -9,7 +9,7 @@
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
-#[path = "../../../fuzz/src/lib.rs"]
+#[path = "../../../../fuzz/src/lib.rs"]
 mod fuzz;
 
 #[path = "fuzz_corpus/seeds.rs"]

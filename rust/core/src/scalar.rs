@@ -2,7 +2,7 @@
 
 /// The type of one number. Complex numbers are pairs of floats, times are 64-bit integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Element {
+pub enum ScalarType {
     /// Signed, 8 bits; also booleans.
     I8,
     /// Unsigned, 8 bits.
@@ -27,7 +27,7 @@ pub enum Element {
     F64,
 }
 
-impl Element {
+impl ScalarType {
     /// Bytes of one number.
     pub fn size(self) -> usize {
         match self {

@@ -10,7 +10,8 @@ use molecules::{BOX, Random, Scene, Stage};
 use pco::ChunkConfig;
 use pco::standalone::simple_compress;
 use proptest::prelude::*;
-use proteinflex_core::codec::{self, Block, Element, Options, Place, Seekable};
+use proteinflex_core::ScalarType;
+use proteinflex_core::codec::{self, Block, Options, Place, Seekable};
 
 /// How a file and its reader make floats of places in Å.
 type Reader = fn(f64) -> f32;
@@ -35,7 +36,7 @@ const WORTH: f64 = 1.06;
 const SMALL: usize = 200;
 
 fn block(rows: usize, floats: &[f32]) -> Block {
-    let element = Some(Element::F32);
+    let element = Some(ScalarType::F32);
     Block { frames: floats.len() / (3 * rows), rows, row_bytes: 12, item_bytes: 4, element }
 }
 

@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use proteinflex_core::codec::{self, Block, Element, Options, Place, Seekable};
+use proteinflex_core::ScalarType;
+use proteinflex_core::codec::{self, Block, Options, Place, Seekable};
 
 const FRAMES: usize = 24;
 const CHAIN: usize = 60;
@@ -37,7 +38,7 @@ fn encode(codec: u8, bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
 }
 
 fn block() -> Block {
-    let element = Some(Element::F32);
+    let element = Some(ScalarType::F32);
     Block { frames: FRAMES, rows: ROWS, row_bytes: 12, item_bytes: 4, element }
 }
 

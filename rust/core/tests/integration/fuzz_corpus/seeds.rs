@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use proteinflex_core::ScalarType;
 use proteinflex_core::checkpoint::{ComponentRecord, FileRecord, Manifest};
-use proteinflex_core::codec::{Block, Element, Options, encode};
+use proteinflex_core::codec::{Block, Options, encode};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::progress::{Board, DIRECTORY, TaskDefinition};
 use proteinflex_core::trajectory::{
@@ -83,7 +84,7 @@ fn floats(count: usize) -> Vec<u8> {
 /// Payloads of the codecs of archives: a chain that is moved as a whole.
 fn archives() -> Vec<Seed> {
     let (rows, frames) = (24usize, 40usize);
-    let element = Some(Element::F32);
+    let element = Some(ScalarType::F32);
     let block = Block { frames, rows, row_bytes: 12, item_bytes: 4, element };
     let mut random = 7u32;
     let mut next = || {
@@ -115,10 +116,10 @@ fn blocks() -> Vec<Seed> {
     let (components, rows, frames) = (3usize, 9usize, 12usize);
     // The number of each element in `fuzz/src/input.rs`; the last is bytes.
     for (number, element, size) in [
-        (0, Some(Element::F32), 4),
-        (1, Some(Element::F64), 8),
-        (6, Some(Element::I32), 4),
-        (10, Some(Element::F16), 2),
+        (0, Some(ScalarType::F32), 4),
+        (1, Some(ScalarType::F64), 8),
+        (6, Some(ScalarType::I32), 4),
+        (10, Some(ScalarType::F16), 2),
         (12, None, 8),
     ] {
         let block = Block { frames, rows, row_bytes: components * size, item_bytes: size, element };
@@ -137,8 +138,11 @@ fn blocks() -> Vec<Seed> {
             seed.extend(shape);
             seed.extend(payload);
             seeds.push(("codec_decode", format!("{name}-{number}"), seed));
-            let filling =
-                if element == Some(Element::F32) { 1 + u8::from(precision.is_some()) } else { 0 };
+            let filling = if element == Some(ScalarType::F32) {
+                1 + u8::from(precision.is_some())
+            } else {
+                0
+            };
             let mut seed = vec![if precision.is_some() { 4 } else { 0 }, filling];
             seed.extend(shape);
             seed.extend((0..30).map(|i: u8| i.wrapping_mul(29)));
