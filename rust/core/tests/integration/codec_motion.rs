@@ -3,10 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 
-#[path = "codec_motion/molecules.rs"]
-mod molecules;
-
-use molecules::{BOX, Random, Scene, Stage};
+use crate::molecules::{BOX, Random, Scene, Stage};
 use pco::ChunkConfig;
 use pco::standalone::simple_compress;
 use proptest::prelude::*;

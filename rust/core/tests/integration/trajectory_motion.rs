@@ -3,13 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 
-#[path = "codec_motion/molecules.rs"]
-mod molecules;
-
 use std::path::Path;
 use std::sync::Arc;
 
-use molecules::{Random, Scene, Stage};
+use crate::molecules::{Random, Scene, Stage};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::trajectory::{
     ArraySpec, DType, Encoding, Entry, EntryHead, EntryWriter, FieldSpec, Frames, Kind, Profile,

@@ -3,14 +3,11 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 
-#[path = "codec_motion/molecules.rs"]
-mod molecules;
-
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use molecules::{Scene, Stage};
+use crate::molecules::{Scene, Stage};
 use proteinflex_core::fs::{Clock, Content, Disk, Storage};
 use proteinflex_core::trajectory::{
     DType, Encoding, Entry, EntryHead, EntryWriter, FieldSpec, Frames, Kind,
