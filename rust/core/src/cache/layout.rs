@@ -7,7 +7,6 @@
 //! entries/ab/t-ab….writing   trajectories that are being written, or can be resumed
 //! pins/t-ab…                 an empty file for each pinned entry
 //! locks/                     lock files
-//! totals                     what very many entries come to, folder by folder
 //! set-aside/                 damaged entries
 //! ```
 //!
@@ -185,11 +184,6 @@ impl Layout {
     /// The lock of whoever makes room, in which it is noted what is used.
     pub fn room_lock(&self) -> PathBuf {
         self.root.join("locks").join("room")
-    }
-
-    /// What the folders hold in total, as it was found last.
-    pub fn totals(&self) -> PathBuf {
-        self.root.join("totals")
     }
 
     /// The limit.

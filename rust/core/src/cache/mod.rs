@@ -14,7 +14,6 @@ mod scan;
 mod settings;
 mod stats;
 mod store;
-mod totals;
 mod upkeep;
 
 use std::path::{Path, PathBuf};

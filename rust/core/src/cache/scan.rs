@@ -18,7 +18,6 @@ use rayon::prelude::*;
 use super::Cache;
 use super::layout::{Key, SUFFIX, WRITING};
 use super::store::growth_step;
-use super::totals::{Total, Totals};
 use crate::fs::{Clock, Owner, keep_number_at, number_of};
 use crate::trajectory::RAW_BYTES;
 use crate::{Error, Result, threads};
@@ -66,10 +65,8 @@ pub struct Folder {
     pub stamp: Stamp,
     /// When this stamp was first met, which was not before it was made.
     met: Instant,
-    /// When listing began,
+    /// When listing began.
     listed: Instant,
-    /// and what the clock said then.
-    pub began: SystemTime,
     pub entries: Vec<Listed>,
     pub growing: Vec<Growing>,
 }
@@ -88,8 +85,6 @@ pub struct Memory(HashMap<String, Arc<Folder>>);
 #[derive(Debug)]
 pub struct Scan {
     folders: Vec<(String, Arc<Folder>)>,
-    /// What is in the folders of which only that was wanted and known.
-    pub total: Total,
     /// Trajectories that are being written or wait to be resumed, and stores in progress.
     pub growing: Vec<Growing>,
 }
@@ -98,11 +93,6 @@ impl Scan {
     /// All published entries, in no order.
     pub fn entries(&self) -> impl Iterator<Item = &Listed> {
         self.folders.iter().flat_map(|(_, folder)| &folder.entries)
-    }
-
-    /// The folders that these are in.
-    pub fn listed(&self) -> impl Iterator<Item = (&str, &Folder)> {
-        self.folders.iter().map(|(name, folder)| (name.as_str(), &**folder))
     }
 
     /// All trajectories that are being written or wait to be resumed.
@@ -114,32 +104,26 @@ impl Scan {
     pub fn used_bytes(&self, max_bytes: u64) -> u64 {
         let growing = self.growing.iter().filter(|file| file.counts(max_bytes));
         let entries = self.entries().map(|entry| entry.bytes);
-        self.total.stored_bytes + entries.chain(growing.map(|file| file.bytes)).sum::<u64>()
+        entries.chain(growing.map(|file| file.bytes)).sum::<u64>()
     }
 }
 
 impl Cache {
     /// What is there; of entries that were found before, as they were found then.
     pub(super) fn scan(&self) -> Result<Scan> {
-        self.scan_except(&Totals::default())
-    }
-
-    /// The same, except for what is in folders whose total is known.
-    pub(super) fn scan_except(&self, known: &Totals) -> Result<Scan> {
         // A forked child must not wait for a thread that it does not have, so nobody waits.
         match self.memory.try_lock() {
-            Ok(mut memory) => self.scan_with(&mut memory, known),
-            Err(_) => self.scan_with(&mut Memory::default(), known),
+            Ok(mut memory) => self.scan_with(&mut memory),
+            Err(_) => self.scan_with(&mut Memory::default()),
         }
     }
 
     /// What is there, with the times at which entries were last used.
     pub(super) fn scan_afresh(&self) -> Result<Scan> {
-        self.scan_with(&mut Memory::default(), &Totals::default())
+        self.scan_with(&mut Memory::default())
     }
 
-    fn scan_with(&self, memory: &mut Memory, totals: &Totals) -> Result<Scan> {
-        let mut total = Total::default();
+    fn scan_with(&self, memory: &mut Memory) -> Result<Scan> {
         let mut known = std::mem::take(&mut memory.0);
         let (mut folders, mut changed) = (Vec::new(), Vec::new());
         for folder in list(&self.layout.entries())? {
@@ -153,10 +137,6 @@ impl Cache {
                     folders.push((name, before));
                 }
                 before => {
-                    if let Some(known) = totals.get(&name, &stamp) {
-                        total.add(&known);
-                        continue;
-                    }
                     let same = before.as_ref().filter(|before| before.stamp == stamp);
                     let met = same.map_or(now, |before| before.met);
                     changed.push((name, folder.path(), stamp, met, before));
@@ -183,7 +163,7 @@ impl Cache {
         }
         memory.0 =
             folders.iter().map(|(name, folder)| (name.clone(), Arc::clone(folder))).collect();
-        Ok(Scan { folders, total, growing })
+        Ok(Scan { folders, growing })
     }
 
     /// How long after a change a listing has to begin to be sure to show all that the same time of
@@ -234,7 +214,6 @@ fn list_folder(path: &Path, stamp: Stamp, met: Instant, before: Option<&Folder>)
         stamp,
         met,
         listed: Instant::now(),
-        began: SystemTime::now(),
         entries: Vec::new(),
         growing: Vec::new(),
     };

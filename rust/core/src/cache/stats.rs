@@ -7,7 +7,6 @@ use super::Cache;
 use super::HeldLock;
 use super::layout::Key;
 use super::scan::Listed;
-use super::totals::Total;
 use crate::Result;
 use crate::fs::LockKind;
 use crate::trajectory::{ArraySpec, FieldSpec, Kind};
@@ -75,22 +74,24 @@ impl Cache {
     pub fn stats(&self) -> Result<Stats> {
         let pins = self.pins()?;
         let mut stats = Stats { max_bytes: self.max_bytes()?, ..Stats::default() };
-        let known = self.known_totals();
         let scan = {
             // Without it, what is evicted and what takes its place might both be counted. In a
             // directory that can't be locked nobody changes anything.
             let _lock = HeldLock::acquire(&self.layout.room_lock(), LockKind::Shared).ok();
-            self.scan_except(&known)?
+            self.scan()?
         };
         self.find_raw_bytes(&scan);
-        let mut total = scan.total;
-        scan.listed().for_each(|(_, folder)| total.add(&Total::of(folder)));
-        (stats.structures, stats.trajectories) = (total.structures, total.trajectories);
-        (stats.stored_bytes, stats.raw_bytes) = (total.stored_bytes, total.raw_bytes);
+        for entry in scan.entries() {
+            match entry.key.kind() {
+                Kind::Structure => stats.structures += 1,
+                Kind::Trajectory => stats.trajectories += 1,
+            }
+            stats.stored_bytes += entry.bytes;
+            stats.raw_bytes += entry.raw_bytes.get().copied().unwrap_or(entry.bytes);
+        }
         stats.pinned_bytes = pins.iter().map(|key| self.stored_bytes(key)).sum();
         stats.unfinished = scan.unfinished().count() as u64;
         stats.used_bytes = scan.used_bytes(stats.max_bytes);
-        self.keep_totals(&scan, known);
         stats.set_aside = super::scan::list(&self.layout.set_aside())?.len() as u64;
         stats.hits = self.counters.hits.load(Ordering::Relaxed);
         stats.misses = self.counters.misses.load(Ordering::Relaxed);
