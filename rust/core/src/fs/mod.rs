@@ -14,7 +14,6 @@ pub mod names;
 mod owner;
 mod publish;
 mod recency;
-mod settle;
 mod shared;
 mod storage;
 #[cfg(any(test, feature = "testing"))]

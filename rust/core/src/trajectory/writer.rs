@@ -251,7 +251,7 @@ impl EntryWriter {
         let trailer = Trailer { index, length: self.file.end() + END_BYTES as u64, content };
         self.file.write(&trailer.encode())?;
         keep_number(self.file.file(), RAW_BYTES, self.raw_bytes());
-        self.file.settle()?;
+        self.file.sync()?;
         Ok(self.file.end())
     }
 

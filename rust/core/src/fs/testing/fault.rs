@@ -155,11 +155,6 @@ impl StorageFile for FaultyFile {
         self.file.set_len(length)
     }
 
-    fn settle(&self) -> io::Result<()> {
-        self.plan.step(false)?;
-        self.file.settle()
-    }
-
     fn sync(&self) -> io::Result<()> {
         self.plan.step(false)?;
         self.file.sync()

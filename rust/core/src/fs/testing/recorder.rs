@@ -35,11 +35,6 @@ pub enum Step {
         /// Its new length; where it is longer than before, zeros fill it.
         length: u64,
     },
-    /// From here on, no name becomes durable before the bytes that a file has.
-    SettleFile {
-        /// Which file.
-        file: Inode,
-    },
     /// A file's bytes became durable.
     SyncFile {
         /// Which file.
@@ -297,11 +292,6 @@ impl StorageFile for RecordedFile {
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.file.set_len(length)?;
         self.record(Step::SetLength { file: self.inode, length });
-        Ok(())
-    }
-
-    fn settle(&self) -> io::Result<()> {
-        self.record(Step::SettleFile { file: self.inode });
         Ok(())
     }
 
