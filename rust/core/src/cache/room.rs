@@ -13,7 +13,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::OFlags;
 
 use super::{Cache, HeldLock};
-use crate::container::bytes::u64_at;
 use crate::fs::{FileLock, LockKind};
 use crate::{Result, checksum};
 
@@ -123,4 +122,10 @@ fn read(file: &File) -> Option<Known> {
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut number = [0; 8];
+    number.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(number)
 }

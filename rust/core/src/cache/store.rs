@@ -8,7 +8,7 @@ use super::HeldLock;
 use super::evict::Wanted;
 use super::layout::Key;
 use crate::fs::{LockKind, Owner};
-use crate::trajectory::{Encoding, Entry, EntryHead, EntryWriter, Kind};
+use crate::trajectory::{Encoding, Entry, EntryHeader, EntryWriter, Kind};
 use crate::{Error, Result};
 
 /// An entry that is being written under a temporary name.
@@ -114,7 +114,7 @@ impl Cache {
     fn create_live(
         &self,
         path: &Path,
-        head: &EntryHead,
+        head: &EntryHeader,
         encoding: Encoding,
     ) -> Result<EntryWriter> {
         let key = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -315,7 +315,7 @@ impl LiveEntry {
     }
 }
 
-fn head(kind: Kind, data_id: &str, metadata: Vec<u8>) -> EntryHead {
+fn head(kind: Kind, data_id: &str, metadata: Vec<u8>) -> EntryHeader {
     let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    EntryHead { kind, data_id: data_id.to_owned(), created, metadata }
+    EntryHeader { kind, data_id: data_id.to_owned(), created, metadata }
 }

@@ -13,7 +13,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::Cache;
 use super::scan::{Folder, Scan, Stamp};
 use crate::checksum;
-use crate::container::bytes::u64_at;
 use crate::fs::{Clock, Owner, write_all_at};
 use crate::trajectory::Kind;
 
@@ -168,6 +167,12 @@ fn was_left_alone(folder: &Folder) -> bool {
     };
     let changed: SystemTime = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
     folder.began.duration_since(changed).is_ok_and(|age| age >= LEFT_ALONE)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut number = [0; 8];
+    number.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(number)
 }
 
 #[cfg(test)]

@@ -1,5 +1,13 @@
 //! What can go wrong, said so that a person knows what to do next.
 
+mod codec;
+mod container;
+mod trajectory;
+
+pub use codec::{AtomProblem, DecodeError};
+pub use container::FormatError;
+pub use trajectory::ChunkError;
+
 use std::path::{Path, PathBuf};
 
 /// The result of anything that can fail here.
@@ -140,11 +148,11 @@ impl Error {
     }
 
     /// Damage in `part` of the file at `path`.
-    pub fn corrupt(path: &Path, part: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub fn corrupt(path: &Path, part: impl Into<String>, reason: impl ToString) -> Self {
         Self::Corrupt {
             path: path.to_owned(),
             part: part.into(),
-            reason: reason.into(),
+            reason: reason.to_string(),
             remedy: "remove it and store the data again",
         }
     }
