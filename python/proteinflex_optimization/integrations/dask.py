@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proteinflex_optimization.trajectory import Trajectory
+    from proteinflex_optimization.types import AtomSelection
 
 BLOCK_BYTES = 32 << 20
 """Bytes of decoded frames, at most, that one task of `rmsf` holds."""
@@ -127,7 +128,7 @@ def to_dask(
 def rmsf(
     trajectory: Trajectory,
     *,
-    atoms: Any = None,
+    atoms: AtomSelection | None = None,
     superpose: bool = True,
     reference: Any = None,
     frames_per_block: int | None = None,

@@ -8,7 +8,6 @@ Importing this module registers a reader for the files of cache entries:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
     from proteinflex_optimization.data_handler import DataHandler
     from proteinflex_optimization.trajectory import Trajectory
+    from proteinflex_optimization.types import Profile, StrPath
 
 __all__ = [
     "CachedTrajectoryReader",
@@ -66,12 +66,12 @@ def to_universe(trajectory: Trajectory, topology: Any, **kwargs: Any) -> Any:
 def import_trajectory(
     handler: DataHandler,
     topology: Any,
-    trajectory: Any,
+    trajectory: StrPath,
     data_id: str,
     metadata: dict[str, Any] | None = None,
     *,
     precision: float | None = None,
-    profile: str | None = None,
+    profile: Profile | None = None,
     block_frames: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:
@@ -149,7 +149,7 @@ KEPT_BY = {
 
 def export_trajectory(
     trajectory: Trajectory,
-    path: str | os.PathLike[str],
+    path: StrPath,
     *,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,

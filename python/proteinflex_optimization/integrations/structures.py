@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -26,6 +26,7 @@ except ImportError as error:
 
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.integrations import _structure_objects as objects
+from proteinflex_optimization.types import StructureData
 
 logger = logging.getLogger("proteinflex_optimization")
 
@@ -45,9 +46,13 @@ NO_ALTLOC = "\0"
 
 
 def read_structure(
-    source: Any, *, model: int | str = 1, altlocs: str = "best", plddt: bool | None = None
-) -> dict[str, Any]:
-    """Give a structure as plain arrays.
+    source: Any,
+    *,
+    model: int | Literal["all"] = 1,
+    altlocs: Literal["best", "all"] = "best",
+    plddt: bool | None = None,
+) -> StructureData:
+    """Read a structure as plain arrays.
 
     Parameters
     ----------
@@ -102,7 +107,7 @@ def read_structure(
         data["cell"] = np.array(structure.cell.parameters)
     if len(structure) > len(models):
         logger.info("%s: took model %s of %d", structure.name, model, len(structure))
-    return data
+    return cast(StructureData, data)
 
 
 def _structure(source: Any) -> tuple[Any, bool, bool]:

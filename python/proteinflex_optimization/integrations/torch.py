@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proteinflex_optimization.trajectory import Trajectory
+    from proteinflex_optimization.types import AtomSelection
 
 PER_CELL = "box"
 """The field whose first axis is never the atoms, even where it has as many."""
@@ -76,7 +77,7 @@ class TrajectoryDataset(Dataset):  # type: ignore[misc]
         trajectories: Trajectory | Iterable[Trajectory],
         fields: str | Sequence[str] = "frames",
         *,
-        atoms: Any = None,
+        atoms: AtomSelection | None = None,
         start: int | None = None,
         stop: int | None = None,
         stride: int = 1,
