@@ -228,12 +228,12 @@ TaskStatus: TypeAlias = Literal["pending", "running", "completed", "failed"]
 
 
 class TaskInfo(TypedDict):
-    """One task. ``percent`` is 0 to 100; ``rate`` is in steps per second."""
+    """One task. ``percent`` is None where its length is unknown; ``rate`` is in steps per second."""
 
     name: str
     parent: str | None
     status: TaskStatus
-    percent: float
+    percent: float | None
     completed: int
     total: int | None
     message: str | None

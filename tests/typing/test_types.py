@@ -105,7 +105,7 @@ def test_checkpoints(tmp_path):
     (broken / "manifest.json").write_text("{")
     rows = manager.list_checkpoints()
     check(rows, list[types.CheckpointInfo])
-    assert [row["valid"] for row in rows] == [True, False]
+    assert {row["checkpoint_id"]: row["valid"] for row in rows} == {"whole": True, "broken": False}
 
 
 def test_progress(tmp_path):

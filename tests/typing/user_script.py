@@ -160,7 +160,7 @@ def progress(directory: Path, manager: CheckpointManager) -> None:
         assert_type(found, ProgressInfo)
         assert_type(found["eta_seconds"], float | None)
         described: TaskInfo = found["tasks"]["fold"]
-        assert_type(described["parent"], str | None)
+        assert_type(described["percent"], float | None)
         status: TaskStatus = described["status"]
         assert status == "completed"
         reader = ProgressTracker.attach(directory)
