@@ -121,7 +121,7 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         Returns
         -------
         str
-            The key. `integrations.structures.read_structure` tells what is stored.
+            The key. `integrations.structures.read_structure` says what is stored.
 
         Raises
         ------
@@ -135,7 +135,7 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         return self.store_structure(data, data_id, metadata)
 
     def get_cache_stats(self) -> CacheStats:
-        """Tell how full the cache is, and how it has been used.
+        """Return how full the cache is, and how it has been used.
 
         Returns
         -------

@@ -16,7 +16,7 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
     __doc__ = _native.Trajectory.__doc__
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        """Give one frame after the other, while a thread decodes the next ones (`iter_chunks`)."""
+        """Yield one frame after the other, while a thread decodes the next ones (`iter_chunks`)."""
         for chunk in self.iter_chunks():
             yield from chunk
 
@@ -25,12 +25,12 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         return ("proteinflex_optimization.Trajectory", self.content_id)
 
     def to_universe(self, topology: Any) -> Any:
-        """Give an `MDAnalysis.Universe` of a topology and this trajectory, which is in Å.
+        """Return an `MDAnalysis.Universe` of a topology and this trajectory, which is in Å.
 
         Parameters
         ----------
         topology : str or path
-            Whatever MDAnalysis takes as a topology.
+            Anything that MDAnalysis takes as a topology.
 
         Raises
         ------
@@ -48,7 +48,7 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         step: int | None = None,
         atoms: AtomSelection | None = None,
     ) -> Any:
-        """Give frames of this trajectory, which is in Å, as an `mdtraj.Trajectory` in nm.
+        """Return frames of this trajectory, which is in Å, as an `mdtraj.Trajectory` in nm.
 
         Parameters
         ----------
@@ -70,7 +70,7 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         return to_mdtraj(self, topology, start=start, stop=stop, step=step, atoms=atoms)
 
     def to_dask(self, field: str = "frames", *, frames_per_chunk: int | None = None) -> Any:
-        """Give a field as a dask array, of which workers read what they need.
+        """Return a field as a dask array, of which workers read what they need.
 
         Parameters
         ----------

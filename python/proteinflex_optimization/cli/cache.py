@@ -267,7 +267,7 @@ def _remove(options: argparse.Namespace) -> int:
 
 
 def parse_size(text: str, limit: int) -> int:
-    """Give bytes for a text such as ``50GB``, or ``80%`` of a limit.
+    """Return bytes for a text such as ``50GB``, or ``80%`` of a limit.
 
     Raises
     ------
@@ -288,7 +288,7 @@ def parse_size(text: str, limit: int) -> int:
 
 
 def printable(text: str) -> str:
-    """Give text that can't move a terminal's cursor or change its colours."""
+    """Return text that can't move a terminal's cursor or change its colours."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 

@@ -47,7 +47,7 @@ def export_entry(handler: DataHandler, options: argparse.Namespace) -> dict[str,
 
 
 def export_arrays(data: StoredData, target: Path, *, overwrite: bool) -> list[str]:
-    """Write the arrays of an entry as ``.npz``; gives the names of what is none."""
+    """Write the arrays of an entry as ``.npz``; returns the names of what is none."""
     import numpy as np
 
     arrays = {name: value for name, value in data.items() if isinstance(value, np.ndarray)}
@@ -63,7 +63,7 @@ def export_arrays(data: StoredData, target: Path, *, overwrite: bool) -> list[st
 
 
 def import_file(handler: DataHandler, options: argparse.Namespace) -> dict[str, Any]:
-    """Store a file as an entry; gives its key and what `info` says of it."""
+    """Store a file as an entry; returns its key and what `info` says of it."""
     source = Path(options.file)
     if not source.is_file():
         raise InvalidArgumentError(f"FILE={options.file!r} is not valid: there is no such file")
@@ -119,7 +119,7 @@ class ProgressLine:
         print(text, end="", file=sys.stderr, flush=True)
 
     def __enter__(self) -> ProgressLine:
-        """Give this object."""
+        """Return this object."""
         return self
 
     def __exit__(

@@ -49,14 +49,14 @@ ANGSTROM_PER_NM = np.float32(10)
 
 
 def to_universe(trajectory: Trajectory, topology: Any, **kwargs: Any) -> Any:
-    """Give an `MDAnalysis.Universe` of a topology and a stored trajectory in Å.
+    """Return an `MDAnalysis.Universe` of a topology and a stored trajectory in Å.
 
     Parameters
     ----------
     trajectory : Trajectory
         From `DataHandler.open`.
     topology : str or path or Topology
-        Whatever MDAnalysis takes.
+        Anything that MDAnalysis takes.
     **kwargs
         For `MDAnalysis.Universe`.
     """
@@ -131,7 +131,7 @@ def import_trajectory(
                     "the file is cut or damaged"
                 )
     except BaseException:
-        # What is begun anew takes no room; a part of a file is of no use to anybody.
+        # An unfinished entry that is begun again is empty: nobody can use a part of a file.
         handler.trajectory_writer(data_id).suspend()
         raise
     return str(writer.key)
@@ -221,7 +221,7 @@ def export_trajectory(
 
 
 def _even_times(times: NDArray[Any] | None) -> dict[str, Any]:
-    """Give DCD's way to write times: their distance, and how many of it come before the first."""
+    """Return DCD's way to write times: their distance, and how many of it come before the first."""
     if times is None or len(times) < 2 or times[1] <= times[0]:
         return {}
     step = float(times[1] - times[0])

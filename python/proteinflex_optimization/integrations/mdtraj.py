@@ -43,7 +43,7 @@ def to_mdtraj(
     step: int | None = None,
     atoms: AtomSelection | None = None,
 ) -> Any:
-    """Give frames of a stored trajectory, which is in Å, as an `mdtraj.Trajectory`.
+    """Return frames of a stored trajectory, which is in Å, as an `mdtraj.Trajectory`.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def to_mdtraj(
             f"topology has {known.n_atoms} atoms: expected {trajectory.n_atoms}, as the trajectory"
         )
     if atoms is not None:
-        # A topology keeps its order, whatever it is asked for.
+        # A topology keeps its order.
         atoms = np.unique(_chosen(trajectory, atoms))
         known = known.subset(atoms)
     frames = trajectory.read(start, stop, step, atoms=atoms).astype(np.float32, copy=False)

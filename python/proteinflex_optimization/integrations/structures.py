@@ -111,7 +111,7 @@ def read_structure(
 
 
 def _structure(source: Any) -> tuple[Any, bool, bool]:
-    """Give a gemmi structure of its own, whether it has B-factors, and whether they are pLDDT."""
+    """Return a gemmi structure of its own, whether it has B-factors, and whether they are pLDDT."""
     if isinstance(source, (str, os.PathLike)):
         structure, says_plddt = _read(Path(source))
         has_factors = True
@@ -196,7 +196,7 @@ def _residues(model: Any, altlocs: str) -> Iterator[_Residue]:
 
 
 def _is_alternative(one: Any, other: Any) -> bool:
-    """Tell whether all atoms of both are alternative locations: a point mutation in the crystal."""
+    """Return whether all atoms of both are alternative locations: a point mutation in the crystal."""
     return all(atom.has_altloc() for residue in (one, other) for atom in residue)
 
 
@@ -232,7 +232,7 @@ def _rank(atom: Any, label: str) -> tuple[bool, float]:
 
 
 def _same_atoms(models: list[list[_Residue]], model: int | str) -> np.ndarray[Any, Any]:
-    """Give the positions of all models, which have to have the same atoms."""
+    """Return the positions of all models, which have to have the same atoms."""
 
     def names(residues: list[_Residue]) -> list[Any]:
         return [
