@@ -6,6 +6,7 @@ python examples/shared_cache.py DIRECTORY
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import numpy as np
 from proteinflex_optimization import DataHandler
@@ -23,7 +24,7 @@ def embed(sequence: str) -> dict[str, object]:
 def ask(directory: str) -> list[tuple[int, float]]:
     """Open the directory and ask for every protein, as each process does."""
     handler = DataHandler(directory)
-    found = [handler.get_or_compute(s, lambda s=s: embed(s)) for s in SEQUENCES]
+    found = [handler.get_or_compute(s, partial(embed, s)) for s in SEQUENCES]
     return [(result["computed_by"], float(result["embedding"].sum())) for result in found]
 
 
