@@ -18,7 +18,7 @@ use crate::container::{
     RecordHeader, RecordKind, SEGMENT, State, Trailer, check_preamble, groups, parse_head, recover,
     segment_table,
 };
-use crate::fs::{Clock, Content};
+use crate::fs::Content;
 use crate::{Error, Result, checksum, threads};
 
 /// A finished entry, mapped. Cheap to share by `Arc`; any thread may read.
@@ -41,7 +41,7 @@ pub struct Entry {
 impl Entry {
     /// Opens a published entry, checking its head and index. No data is read yet.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::of(Content::open(path, Clock::of(path), false)?)
+        Self::of(Content::open(path, None, false)?)
     }
 
     /// The same, of a file that is open.
@@ -70,7 +70,7 @@ impl Entry {
         let file = std::fs::File::open(path).map_err(|error| Error::io("open", path, error))?;
         let recovered = recover(&file, path)?;
         // It grows, so it is read and not mapped.
-        Self::new(Content::of(file, path, Clock::Server, true)?, recovered.state, 0, String::new())
+        Self::new(Content::of(file, path, None, true)?, recovered.state, 0, String::new())
     }
 
     fn new(content: Content, state: State, tree: u64, content_id: String) -> Result<Self> {

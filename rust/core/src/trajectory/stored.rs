@@ -75,7 +75,7 @@ impl StoredChunks {
         to: usize,
     ) -> Result<Option<&'a [u8]>> {
         let header = &self.chunks[index].header;
-        let Some(payload) = file.content.lend(self.place(file, index)?)? else { return Ok(None) };
+        let Some(payload) = file.content.borrow(self.place(file, index)?)? else { return Ok(None) };
         let mark = self.marks[index];
         if file.is_trusted() {
             return Ok(Some(&payload[from..to]));
