@@ -13,6 +13,7 @@ mod container_hostile;
 mod fs_crash;
 mod fuzz_corpus;
 mod gpu_store;
+mod layers;
 mod molecules;
 mod progress_board;
 mod trajectory_motion;
