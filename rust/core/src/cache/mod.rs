@@ -1,9 +1,9 @@
 //! A cache of entries in a directory, shared by processes.
 //!
-//! There is no index: the entries are found by listing the directory, the time of an entry's last use
-//! is its file's time of modification, and the limit is a small settings file. Entries are immutable
-//! and published whole, so readers need no lock; a lock only keeps two writers from using the same
-//! free space.
+//! There is no index: the entries are found by listing the directory, the time of an entry's last
+//! use is its file's time of modification, and the limit is a small settings file. Entries are
+//! immutable and published whole, so readers need no lock; a lock only keeps two writers from using
+//! the same free space.
 
 mod evict;
 mod growth;

@@ -2,9 +2,9 @@
 //!
 //! Everything durable goes through [`Storage`], one small trait, so that tests can record, cut
 //! short and fail every step. Files and directories are published in one way: the file is synced,
-//! renamed, and its directory synced ([`publish_bytes`], [`PendingDir`]). Above that there are locks
-//! ([`FileLock`]), the bytes of files ([`Content`]), shared mappings ([`SharedMap`]) and the rule that
-//! turns names into paths ([`names`]).
+//! renamed, and its directory synced ([`publish_bytes`], [`PendingDir`]). Above that there are
+//! locks ([`FileLock`]), the bytes of files ([`Content`]), shared mappings ([`SharedMap`]) and the
+//! rule that turns names into paths ([`names`]).
 
 mod content;
 mod filesystem;
@@ -13,6 +13,7 @@ mod lock;
 mod mapped;
 pub mod names;
 mod no_sync;
+mod open;
 mod owner;
 mod publish;
 mod shared;
@@ -23,12 +24,12 @@ mod writeback;
 mod xattr;
 
 pub use content::Content;
-pub(crate) use content::{open_file, open_without_links, read_file};
 pub use filesystem::FilesystemKind;
 pub(crate) use in_use::{lock_shared, try_lock_exclusive};
 pub(crate) use lock::{FileLock, LockKind};
 pub use mapped::{MapPermit, PrivateMap};
 pub use no_sync::NoSyncDisk;
+pub(crate) use open::{open_file, open_without_links, read_file};
 pub use owner::Owner;
 pub(crate) use publish::create_dirs;
 pub(crate) use publish::remove_tree;
