@@ -119,7 +119,8 @@ pub fn private_view<'py>(
     dtype: &Bound<'py, PyArrayDescr>,
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyAny>> {
-    let part = map.part(range).ok_or_else(|| PyValueError::new_err("beyond the end of the file"))?;
+    let part =
+        map.part(range).ok_or_else(|| PyValueError::new_err("beyond the end of the file"))?;
     check_size(part.len(), dtype, shape)?;
     let kept: Arc<dyn Any + Send + Sync> = Arc::<PrivateMap>::clone(map);
     // SAFETY: the range lies inside the mapping, which is writable and lives as long as the owner, and

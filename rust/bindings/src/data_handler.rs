@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use numpy::PyUntypedArrayMethods;
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key, OpenEntry, default_directory, kind_of};
-use proteinflex_core::fs::{Disk, Storage, NoSyncDisk};
+use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
 use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Kind, Profile};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
@@ -94,8 +94,7 @@ impl DataHandler {
             precision: precision.map(precision_of).transpose()?,
             profile: profile.map_or(Ok(Profile::Default), profile_of)?,
         };
-        let storage: Arc<dyn Storage> =
-            if durable { Arc::new(Disk) } else { Arc::new(NoSyncDisk) };
+        let storage: Arc<dyn Storage> = if durable { Arc::new(Disk) } else { Arc::new(NoSyncDisk) };
         let cache = py.detach(|| Cache::open(storage, &directory, max_bytes)).map_err(to_python)?;
         Ok(Self { cache: Arc::new(cache), encoding, verify })
     }

@@ -131,8 +131,7 @@ impl Cache {
     /// The entries that may be evicted.
     fn candidates(&self, scan: &Scan, except: Option<&Key>) -> Result<Vec<EntryStat>> {
         let pins = self.pins()?;
-        let may_go =
-            |entry: &&EntryStat| Some(&entry.key) != except && !pins.contains(&entry.key);
+        let may_go = |entry: &&EntryStat| Some(&entry.key) != except && !pins.contains(&entry.key);
         Ok(scan.entries().filter(may_go).cloned().collect())
     }
 

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Cache;
 use super::evict::SpaceRequest;
 use super::growth::GrowingFile;
 use super::layout::Key;
 use super::store::entry_head;
-use super::Cache;
 use crate::error::CacheError;
 use crate::fs::{FileLock, LockKind, Owner};
 use crate::trajectory::{Encoding, Entry, EntryHead, EntryWriter, Kind};

@@ -6,60 +6,24 @@
 //! permit, and only after the file's length was checked. Small files are read whole at once.
 
 use std::borrow::Cow;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::fs::File;
+use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::OFlags;
 use rustix::process::{Resource, getrlimit};
 
 use super::mapped::{MapPermit, MappedFile, PrivateMap};
+use super::open::open_file;
 use crate::{Error, Result};
 
 /// Files of up to this many bytes are read whole: a mapping costs more.
 const READ_WHOLE: u64 = 64 * 1024;
 /// Alignment of bytes that are borrowed in place, in memory as in the file.
 const ALIGNMENT: usize = 64;
-
-/// Opens a file for reading. Never follows a symlink in its place.
-pub(crate) fn open_file(path: &Path) -> io::Result<File> {
-    // Without `NONBLOCK`, opening a named pipe in its place would wait for a writer.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
-}
-
-/// The whole of a small file. Never follows a symlink.
-pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_file(path)
-        .and_then(|mut file| file.read_to_end(&mut bytes))
-        .map_err(|error| Error::io("read", path, error))?;
-    Ok(bytes)
-}
-
-/// As [`open_file`], where no folder of the path is a symlink either. `None` where one is, or the
-/// system can't check that.
-pub(crate) fn open_without_links(path: &Path) -> Option<io::Result<File>> {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::{CWD, Mode, ResolveFlags, openat2};
-        use rustix::io::Errno;
-
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-            Ok(file) => Some(Ok(file.into())),
-            // Old kernels don't have it, and containers may not allow it.
-            Err(Errno::LOOP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => None,
-            Err(error) => Some(Err(error.into())),
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    None
-}
 
 /// The bytes of an open file.
 #[derive(Debug)]

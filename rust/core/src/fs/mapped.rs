@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use memmap2::{Mmap, MmapOptions, MmapRaw};
 
-use super::open_file;
+use super::open::open_file;
 use crate::memory::MAPPED;
 use crate::{Error, Result};
 

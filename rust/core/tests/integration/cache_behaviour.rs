@@ -210,7 +210,10 @@ fn a_damaged_entry_is_met_once_and_set_aside() {
             Err(error) => {
                 assert!(matches!(error, Error::Corrupt { .. }), "byte {offset}: {error}");
                 let again = load(&cache, &key).unwrap_err();
-                assert!(matches!(again, Error::Cache(CacheError::KeyNotFound { .. })), "byte {offset}: {again}");
+                assert!(
+                    matches!(again, Error::Cache(CacheError::KeyNotFound { .. })),
+                    "byte {offset}: {again}"
+                );
             }
         }
         store(&cache, "a", 1).unwrap();
@@ -300,7 +303,10 @@ fn ids_and_keys_never_become_paths() {
     for id in ["../../etc/passwd", "/etc/passwd", "a\0b", ".", "CON", "\u{1b}[2J", "🧬"] {
         let key = store(&cache, id, 3).unwrap();
         assert_eq!(cache.info(key.as_str()).unwrap().data_id, id);
-        assert!(matches!(cache.load(id), Err(Error::Cache(CacheError::KeyNotFound { .. }))), "{id:?}");
+        assert!(
+            matches!(cache.load(id), Err(Error::Cache(CacheError::KeyNotFound { .. }))),
+            "{id:?}"
+        );
         assert!(cache.remove(id).is_err());
         assert!(cache.pin(id).is_err());
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proteinflex_core::Error;
-use proteinflex_core::cache::{Cache, Key, EntryInProgress};
+use proteinflex_core::cache::{Cache, EntryInProgress, Key};
 use proteinflex_core::error::CacheError;
 use proteinflex_core::fs::testing::{CrashState, Fault, Recorder, crash_states, fail_each_step};
 use proteinflex_core::fs::{Disk, Storage};

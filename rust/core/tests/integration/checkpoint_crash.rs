@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use proteinflex_core::checkpoint::{Array, ArrayType, CheckpointStore, Component};
 use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, fail_each_step};
-use proteinflex_core::fs::{Storage, NoSyncDisk};
+use proteinflex_core::fs::{NoSyncDisk, Storage};
 use proteinflex_core::tree::TreeWriter;
 use proteinflex_core::{Error, Result};
 use rustix::io::Errno;

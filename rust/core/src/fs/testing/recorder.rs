@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::fs::{Storage, StorageFile, NoSyncDisk};
+use crate::fs::{NoSyncDisk, Storage, StorageFile};
 
 /// A file or directory, whatever its name is at the moment.
 pub type Inode = usize;
