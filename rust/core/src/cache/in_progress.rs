@@ -9,7 +9,7 @@ use super::layout::Key;
 use super::store::entry_head;
 use crate::error::CacheError;
 use crate::fs::{FileLock, LockKind, Owner};
-use crate::trajectory::{Encoding, Entry, EntryHead, EntryWriter, Kind};
+use crate::trajectory::{Encoding, Entry, EntryHeader, EntryWriter, Kind};
 use crate::{Error, Result};
 
 /// A trajectory that is being written; frames that were flushed survive any crash.
@@ -54,7 +54,7 @@ impl Cache {
     fn create_in_progress(
         &self,
         path: &Path,
-        head: &EntryHead,
+        head: &EntryHeader,
         encoding: Encoding,
     ) -> Result<EntryWriter> {
         let key = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();

@@ -98,7 +98,7 @@ impl Cache {
             }
             Err(error) => return Err(error),
         };
-        let head = entry.head();
+        let head = entry.header();
         if Key::of(head.kind, &head.data_id) != *key {
             return Err(Error::corrupt(
                 path,

@@ -145,7 +145,7 @@ impl Cache {
             .and_then(|metadata| metadata.modified())
             .unwrap_or(SystemTime::UNIX_EPOCH);
         let opened = self.open_entry_unmarked(&parsed)?;
-        let head = opened.head();
+        let head = opened.header();
         Ok(EntryInfo {
             data_id: head.data_id.clone(),
             kind: head.kind,

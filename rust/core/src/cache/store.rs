@@ -9,7 +9,7 @@ use super::growth::GrowingFile;
 use super::layout::{Key, SUFFIX};
 use super::scan::growth_step;
 use crate::fs::Owner;
-use crate::trajectory::{Encoding, EntryHead, EntryWriter, Kind};
+use crate::trajectory::{Encoding, EntryHeader, EntryWriter, Kind};
 use crate::{Error, Result};
 
 /// An entry that is being written under a temporary name.
@@ -138,7 +138,7 @@ impl Drop for PendingEntry<'_> {
     }
 }
 
-pub(super) fn entry_head(kind: Kind, data_id: &str, metadata: Vec<u8>) -> EntryHead {
+pub(super) fn entry_head(kind: Kind, data_id: &str, metadata: Vec<u8>) -> EntryHeader {
     let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    EntryHead { kind, data_id: data_id.to_owned(), created, metadata }
+    EntryHeader { kind, data_id: data_id.to_owned(), created, metadata }
 }

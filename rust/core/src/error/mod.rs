@@ -1,11 +1,17 @@
 //! What can go wrong, said so that a person knows what to do next.
 
 mod cache;
+mod codec;
+mod container;
+mod trajectory;
 
 use std::path::{Path, PathBuf};
 
 pub use cache::CacheError;
 pub(crate) use cache::SettingsError;
+pub use codec::{AtomProblem, DecodeError};
+pub use container::FormatError;
+pub use trajectory::ChunkError;
 
 /// The result of anything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -135,11 +141,11 @@ impl Error {
     }
 
     /// Damage in `part` of the file at `path`.
-    pub fn corrupt(path: &Path, part: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub fn corrupt(path: &Path, part: impl Into<String>, reason: impl ToString) -> Self {
         Self::Corrupt {
             path: path.to_owned(),
             part: part.into(),
-            reason: reason.into(),
+            reason: reason.to_string(),
             remedy: "remove it and store the data again",
         }
     }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proteinflex_core::fs::{Content, Disk, MapPermit, Storage};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, Entry, EntryHead, EntryWriter, FieldSpec, Frames, Kind, Profile,
+    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind, Profile,
 };
 
-fn head() -> EntryHead {
-    EntryHead {
+fn header() -> EntryHeader {
+    EntryHeader {
         kind: Kind::Trajectory,
         data_id: "protein é".into(),
         created: 1_700_000_000.25,
@@ -22,7 +22,7 @@ fn head() -> EntryHead {
 
 fn writer(path: &Path, encoding: Encoding) -> EntryWriter {
     let storage: Arc<dyn Storage> = Arc::new(Disk);
-    EntryWriter::create(storage.create_new(path).unwrap(), path, &head(), encoding).unwrap()
+    EntryWriter::create(storage.create_new(path).unwrap(), path, &header(), encoding).unwrap()
 }
 
 fn field(name: &str, descr: &str, size: u64, item_shape: &[u64]) -> FieldSpec {
@@ -117,7 +117,7 @@ proptest! {
         prop_assert_eq!(entry.n_frames(), n_frames);
         let tree = entry.tree().unwrap();
         prop_assert_eq!(tree.as_ref(), b"tree");
-        prop_assert_eq!(entry.head(), &head());
+        prop_assert_eq!(entry.header(), &header());
         let all = Frames::range(0, n_frames);
         for (number, bytes) in [(0, &coordinates), (1, &time), (2, &label)] {
             let mut out = vec![0xee; bytes.len()];
