@@ -229,8 +229,8 @@ def test_kills_at_random_moments_lose_nothing_that_had_returned(tmp_path, kills)
             assert (state["x"] == state["step"]).all()
         assert state["step"] >= returned
         returned = state["step"]
-        litter = [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
-        assert litter == [".lock"]
+        temporaries = [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
+        assert temporaries == [".lock"]
 
 
 def test_two_processes_may_save_into_one_directory(tmp_path):

@@ -1,6 +1,12 @@
 //! What can go wrong, said so that a person knows what to do next.
 
+mod checkpoint;
+mod tree;
+
 use std::path::{Path, PathBuf};
+
+pub use checkpoint::{CheckpointDamage, CheckpointError};
+pub use tree::TreeError;
 
 /// The result of anything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -78,8 +84,8 @@ pub enum Error {
     #[error("{0}")]
     CacheFull(String),
     /// A checkpoint can't be made, found or used.
-    #[error("{0}")]
-    Checkpoint(String),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The GPU driver is there and does not work.
     #[error("{0}")]
     Gpu(String),
