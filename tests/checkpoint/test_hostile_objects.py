@@ -7,6 +7,7 @@ the manager works afterwards.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import gc
 import os
@@ -157,8 +158,7 @@ CHANGING = [
 def test_a_container_that_changes_while_it_is_saved_is_saved_or_refused(manager, save, make):
     try:
         path = save(manager, {"s": make()})
-    except Exception as error:
-        assert isinstance(error, (ProteinFlexError, RuntimeError)), repr(error)
+    except (ProteinFlexError, RuntimeError):
         nothing_was_left(manager)
     else:
         assert manager.verify(path)["ok"]
@@ -452,10 +452,8 @@ def test_an_interrupted_wait_forgets_no_save(tmp_path):
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.001)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             manager.wait()
-        except KeyboardInterrupt:
-            pass
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -94,7 +94,9 @@ def create_checkpoint(
             shared = manager._begin(checkpoint_id)
         except Exception as error:
             failure = error
-    directory, problem = of_first(_report(None if shared is None else str(shared.directory), failure))
+    directory, problem = of_first(
+        _report(None if shared is None else str(shared.directory), failure)
+    )
     if directory is None:
         _raise(failure, {0: problem})
     shard = None
