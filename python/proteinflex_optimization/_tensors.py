@@ -180,7 +180,7 @@ class Tensors:
         dtype = _dtype(dtype_name)
         array, start = self._storages[number]
         _check_view(array.nbytes, start, dtype.itemsize, shape, stride, offset)
-        storage = self._storage(number, self._place(device_name))
+        storage = self._storage(number, self._device_for(device_name))
         tensor = torch.empty(0, dtype=dtype, device=storage.device)
         tensor.set_(storage, (offset - start) // dtype.itemsize, tuple(shape), tuple(stride))
         if kind == "Parameter":
@@ -198,7 +198,7 @@ class Tensors:
             self._loaded[number, str(device)] = loaded
         return loaded
 
-    def _place(self, name: str) -> torch.device:
+    def _device_for(self, name: str) -> torch.device:
         if self._device is not None:
             return self._device
         device = torch.device(name)

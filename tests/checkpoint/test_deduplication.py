@@ -98,19 +98,24 @@ def test_a_damaged_file_is_found_in_each_checkpoint_that_shares_it(tmp_path: Pat
 
 
 def test_savers_that_replace_each_others_checkpoints_never_mix_them(tmp_path: Path):
-    def save(number: int) -> None:
+    mixed: list[int] = []
+
+    def save() -> None:
         manager = CheckpointManager(tmp_path, max_checkpoints=1)
         for step in range(15):
-            value = np.full(1000, step % 3)
-            path = manager.create_checkpoint("same", {"m": {"x": value, "n": number}})
-            loaded = manager.load_checkpoint(path)["m"]["x"]
-            assert (loaded == loaded[0]).all()
+            # Large enough to be linked to the checkpoint that another saver replaces.
+            value = np.full(50_000, step % 3)
+            path = manager.create_checkpoint("same", {"m": {"x": value}, "n": step % 3})
+            loaded = manager.load_checkpoint(path)
+            if not (loaded["m"]["x"] == loaded["n"]).all():
+                mixed.append(loaded["n"])
 
-    threads = [threading.Thread(target=save, args=(number,)) for number in range(4)]
+    threads = [threading.Thread(target=save) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert mixed == []
     manager = CheckpointManager(tmp_path)
     assert manager.verify(manager.latest() or "")["ok"]
 

@@ -204,7 +204,7 @@ impl CheckpointStore {
             sync(&written)?;
             written.clear();
         }
-        let _lock = self.lock(LockKind::Exclusive)?;
+        let lock = self.lock(LockKind::Exclusive)?;
         let listed = self.list()?;
         let now =
             SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
@@ -224,6 +224,8 @@ impl CheckpointStore {
         let mut unpublished: Vec<PathBuf> = pending.publish_over()?.into_iter().collect();
         let others = listed.into_iter().filter(|info| info.checkpoint_id != checkpoint_id);
         unpublished.extend(self.apply_retention(others.collect(), manifest.ordinal)?);
+        // Before anything is logged: a handler may save a checkpoint itself.
+        drop(lock);
         self.background_delete.start(&self.storage, &self.base_dir, unpublished);
         Ok(directory)
     }

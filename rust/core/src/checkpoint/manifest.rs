@@ -190,7 +190,7 @@ impl Manifest {
     }
 
     /// The file of this name.
-    pub fn file(&self, name: &str) -> Option<&FileRecord> {
+    pub(super) fn file(&self, name: &str) -> Option<&FileRecord> {
         self.files.iter().find(|file| file.name == name)
     }
 

@@ -5,7 +5,8 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 
-pub use checkpoint::{CheckpointDamage, CheckpointError};
+pub use checkpoint::CheckpointError;
+pub(crate) use checkpoint::CheckpointDamage;
 pub use tree::TreeError;
 
 /// The result of anything that can fail here.
