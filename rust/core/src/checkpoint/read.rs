@@ -13,7 +13,7 @@ use super::manifest::{FileRecord, Manifest, VALUES, damaged};
 use super::replace::directory_of;
 use super::store::CheckpointStore;
 use crate::error::{CheckpointDamage, CheckpointError};
-use crate::fs::PrivateMap;
+use crate::fs::{MapPermit, PrivateMap};
 use crate::{Error, Result, threads};
 
 /// A component that was read.
@@ -137,7 +137,10 @@ fn open(directory: &Path, record: &FileRecord) -> Result<Arc<PrivateMap>> {
         let damage = CheckpointDamage::Size { found: size, expected: record.bytes };
         return Err(damaged(&path, damage));
     }
-    PrivateMap::open(&path).map(Arc::new)
+    // SAFETY: the file is one that the manifest of a published checkpoint names. It was complete and
+    // synced before the checkpoint got its name, and checkpoints are only replaced and removed.
+    let permit = unsafe { MapPermit::new() };
+    PrivateMap::open(&path, permit).map(Arc::new)
 }
 
 fn check(map: &PrivateMap, record: &FileRecord) -> Result<()> {

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::manifest::MANIFEST;
-use crate::fs::{Owner, Storage, names, remove_tree, set_aside_name};
+use crate::fs::{Owner, Storage, names, remove_tree, replaced_name};
 use crate::{Error, Result};
 
 /// Where the checkpoint of this path is at the moment: there, or under its other name while a newer
 /// one takes its place on a file system that can't exchange two directories.
 pub(super) fn directory_of(path: &Path) -> PathBuf {
-    let replaced = set_aside_name(path);
+    let replaced = replaced_name(path);
     if !path.is_dir() && replaced.is_dir() { replaced } else { path.to_owned() }
 }
 

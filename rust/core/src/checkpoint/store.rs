@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::background_delete::BackgroundDelete;
 use super::replace::finish_replacements;
-use crate::fs::{FileLock, LockKind, Storage, create_dirs, remove_abandoned};
+use crate::fs::{FileLock, LockKind, Storage, create_dirs, remove_orphaned};
 use crate::{Error, Result};
 
 /// Which checkpoints stay.
@@ -50,7 +50,7 @@ impl CheckpointStore {
         create_dirs(&*store.storage, &store.base_dir)?;
         let _lock = store.lock(LockKind::Exclusive)?;
         finish_replacements(&*store.storage, &store.base_dir)?;
-        remove_abandoned(&*store.storage, &store.base_dir)?;
+        remove_orphaned(&*store.storage, &store.base_dir)?;
         Ok(store)
     }
 

@@ -61,7 +61,7 @@ impl<'a> TreeReader<'a> {
 
     /// The error for a tree that does not hold what it should.
     pub fn damaged(&self, reason: TreeError) -> Error {
-        Error::corrupt(&self.path, "the tree of values", reason.to_string())
+        Error::corrupt(&self.path, "the tree of values", reason)
     }
 
     fn unexpected(&self, found: Token<'_>, expected: &'static str) -> Error {
