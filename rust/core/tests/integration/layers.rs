@@ -380,6 +380,7 @@ mod checks {
     use super::*;
 
     /// A crate of these files.
+    #[expect(clippy::disallowed_methods, reason = "sources for a check, in a temporary folder")]
     fn made(files: &[(&str, &str)]) -> Vec<Edge> {
         let folder = tempfile::tempdir().expect("a folder can be made");
         for (name, text) in files {

@@ -1,4 +1,4 @@
-"""Unchanged components are linked, milestones stay, and a full disk is told beforehand."""
+"""Unchanged components become hard links, milestones stay, a full disk is reported beforehand."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_an_unchanged_component_is_linked_and_reported(tmp_path: Path):
 
 
 @pytest.mark.parametrize("change", ["value", "shape", "name", "dtype", "order", "last"])
-def test_whatever_differs_is_written_anew(tmp_path: Path, change: str):
+def test_a_component_that_differs_in_any_way_is_written_again(tmp_path: Path, change: str):
     manager = CheckpointManager(tmp_path)
     values = np.arange(float(BIG)).reshape(2, -1)
     first = manager.create_checkpoint("a", {"m": {"x": values}})
@@ -98,19 +98,24 @@ def test_a_damaged_file_is_found_in_each_checkpoint_that_shares_it(tmp_path: Pat
 
 
 def test_savers_that_replace_each_others_checkpoints_never_mix_them(tmp_path: Path):
-    def save(number: int) -> None:
+    mixed: list[int] = []
+
+    def save() -> None:
         manager = CheckpointManager(tmp_path, max_checkpoints=1)
         for step in range(15):
-            value = np.full(1000, step % 3)
-            path = manager.create_checkpoint("same", {"m": {"x": value, "n": number}})
-            loaded = manager.load_checkpoint(path)["m"]["x"]
-            assert (loaded == loaded[0]).all()
+            # Large enough to be linked to the checkpoint that another saver replaces.
+            value = np.full(50_000, step % 3)
+            path = manager.create_checkpoint("same", {"m": {"x": value}, "n": step % 3})
+            loaded = manager.load_checkpoint(path)
+            if not (loaded["m"]["x"] == loaded["n"]).all():
+                mixed.append(loaded["n"])
 
-    threads = [threading.Thread(target=save, args=(number,)) for number in range(4)]
+    threads = [threading.Thread(target=save) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert mixed == []
     manager = CheckpointManager(tmp_path)
     assert manager.verify(manager.latest() or "")["ok"]
 
@@ -129,7 +134,7 @@ def test_milestones_stay(tmp_path: Path):
         CheckpointManager(tmp_path, keep_every=0)
 
 
-def test_too_little_space_is_told_before_anything_is_written(tmp_path: Path):
+def test_too_little_space_is_reported_before_anything_is_written(tmp_path: Path):
     manager = CheckpointManager(tmp_path / "checkpoints")
     manager.create_checkpoint("a", {"x": 1})
     free = os.statvfs(tmp_path)
@@ -144,7 +149,7 @@ def test_too_little_space_is_told_before_anything_is_written(tmp_path: Path):
     assert manager.load_checkpoint(manager.latest() or "") == {"x": 1}
 
 
-def test_background_saves_use_their_memory_again_and_hold_what_was_there(tmp_path: Path):
+def test_background_saves_reuse_their_staging_buffer_and_hold_the_state_at_the_call(tmp_path: Path):
     manager = CheckpointManager(tmp_path, max_checkpoints=10, link_unchanged=False)
     values = np.zeros(1 << 20)
     for step, length in enumerate([1 << 20, 1 << 20, 1000, 1 << 19, 1 << 20]):
