@@ -1,6 +1,10 @@
 //! What can go wrong, said so that a person knows what to do next.
 
+mod gpu;
+
 use std::path::{Path, PathBuf};
+
+pub use gpu::{GpuError, GpuRow, Holder, InsufficientMemory, ItemTooLarge, NoDriver, Prediction};
 
 /// The result of anything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -80,12 +84,9 @@ pub enum Error {
     /// A checkpoint can't be made, found or used.
     #[error("{0}")]
     Checkpoint(String),
-    /// The GPU driver is there and does not work.
-    #[error("{0}")]
-    Gpu(String),
-    /// No GPU has the memory that was asked for.
-    #[error("{0}")]
-    InsufficientGpuMemory(String),
+    /// A GPU, its driver or its memory can't be used.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// A task that nobody declared.
     #[error("unknown task {task:?}: {hint}")]
     UnknownTask {
