@@ -30,7 +30,7 @@ pub fn to_python(error: Error) -> PyErr {
             Error::Checkpoint(_) => "CheckpointError",
             Error::Gpu(_) => "GPUError",
             Error::InsufficientGpuMemory(_) => "InsufficientGPUMemoryError",
-            Error::UnknownTask { .. } => "UnknownTaskError",
+            Error::UnknownTask { .. } | Error::Progress(_) => "UnknownTaskError",
             Error::Io { .. } => return PyOSError::new_err(error.to_string()),
             _ => "ProteinFlexError",
         };

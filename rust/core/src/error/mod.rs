@@ -2,6 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+mod progress;
+
+pub(crate) use progress::ProgressDamage;
+pub use progress::{KnownTasks, ProgressError};
+
 /// The result of anything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -94,6 +99,9 @@ pub enum Error {
         /// The known tasks, or how to declare one.
         hint: String,
     },
+    /// A request that the declared tasks of a progress tracker do not allow.
+    #[error(transparent)]
+    Progress(#[from] ProgressError),
     /// The disk has less room than what is to be written.
     #[error(
         "cannot write {needed} bytes to {path}: only {available} bytes are free; free {} more, or \

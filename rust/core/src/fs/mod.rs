@@ -3,7 +3,8 @@
 //! Everything durable goes through [`Storage`], one small trait, so that tests can record, cut
 //! short and fail every step. On top of it stands one way to do each thing: one atomic publish
 //! ([`PendingFile`], [`PendingDir`]), one lock ([`FileLock`]), one mapped file ([`MappedFile`]),
-//! one shared mapping ([`SharedMap`]), one rule that turns names into paths ([`names`]).
+//! shared memory as atomics (`SharedMap`, `SharedView`), one rule that turns names into paths
+//! ([`names`]).
 
 mod attribute;
 mod content;
@@ -33,6 +34,6 @@ pub use publish::{
     set_aside_name,
 };
 pub use recency::{Clock, is_on_network};
-pub use shared::SharedMap;
+pub(crate) use shared::{SharedMap, SharedView};
 pub use storage::{Disk, Storage, StorageFile, memory_file, write_all_at};
 pub use unsynced::UnsyncedDisk;

@@ -15,7 +15,7 @@ mod fs_crash;
 mod fuzz_corpus;
 mod gpu_store;
 mod molecules;
-mod progress_board;
+mod shared_progress;
 mod trajectory_motion;
 mod trajectory_network;
 mod trajectory_round_trip;
