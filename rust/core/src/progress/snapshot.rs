@@ -14,7 +14,7 @@ use super::sealed::{Sealed, seal, unseal};
 use super::shard_state::{ShardState, TaskState};
 use super::slot::DeclaredState;
 use crate::error::ProgressDamage;
-use crate::fs::{MappedFile, Storage, publish_bytes};
+use crate::fs::{Storage, publish_bytes, read_file};
 use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"pfxsnap\n";
@@ -65,14 +65,14 @@ pub(super) fn write(storage: &Arc<dyn Storage>, path: &Path, state: &ShardState)
 
 /// Reads a snapshot; `None` where there is none.
 pub(super) fn read(path: &Path) -> Result<Option<ShardState>> {
-    let file = match MappedFile::open(path) {
-        Ok(file) => file,
+    let bytes = match read_file(path) {
+        Ok(bytes) => bytes,
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             return Ok(None);
         }
         Err(error) => return Err(error),
     };
-    parse(file.bytes(), path).map(Some)
+    parse(&bytes, path).map(Some)
 }
 
 fn encode(state: &ShardState) -> Vec<u8> {

@@ -27,7 +27,7 @@ use super::snapshot;
 use super::view::{self, Progress};
 use crate::Result;
 use crate::fs::{
-    Disk, FileLock, LockKind, Owner, SharedMap, Storage, create_dirs, remove_abandoned,
+    Disk, FileLock, LockKind, Owner, SharedMap, Storage, create_dirs, remove_orphaned,
 };
 
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl SharedProgress {
         if let Some(warning) = warning {
             log::warn!("{warning}");
         }
-        remove_abandoned(&**storage, &directory)?;
+        remove_orphaned(&**storage, &directory)?;
         let others = OtherShards::new(directory.clone(), host.to_owned(), Some(name.clone()));
         let metadata = MetadataStore::new(Some(&directory));
         let progress = Self {
