@@ -1,4 +1,4 @@
-//! Progress boards: whatever is in the files, counts stay in their bounds.
+//! Progress files: counts stay in their bounds for any contents.
 
 use proteinflex_core::progress::{DIRECTORY, ProgressReader};
 use proteinflex_core::{Checksum, checksum};

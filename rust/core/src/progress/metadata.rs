@@ -24,10 +24,10 @@ const MTIME_GRANULARITY: Duration = Duration::from_secs(2);
 
 type ById = HashMap<String, Vec<u8>>;
 
-/// The metadata of a board's tasks, by their ids.
+/// The metadata of tasks, by their ids.
 #[derive(Debug)]
 pub(super) struct MetadataStore {
-    /// `None` where the board is in memory only.
+    /// `None` where the progress is in memory only.
     directory: Option<PathBuf>,
     /// Only ever tried: a fork may have copied it locked.
     cache: Mutex<MetadataCache>,
