@@ -15,7 +15,9 @@ fn progress(tasks: usize) -> (tempfile::TempDir, SharedProgress) {
     let progress = SharedProgress::open(&storage, directory.path()).unwrap();
     for task in 0..tasks {
         let id = format!("task-{task}");
-        progress.start(TaskDefinition { id: &id, name: &id, total: Some(100), parent: None }).unwrap();
+        progress
+            .start(TaskDefinition { id: &id, name: &id, total: Some(100), parent: None })
+            .unwrap();
     }
     (directory, progress)
 }
