@@ -1,8 +1,8 @@
 //! User metadata of tasks: a few opaque bytes each, in a file of their own.
 //!
-//! MetadataStore is descriptive and may be replaced at any time, so it stays out of the counters: a task
-//! without metadata costs nothing. A file is published whole. A damaged one is logged once and left
-//! out, because no job should stop for it.
+//! Metadata is descriptive and may be replaced at any time, so it stays out of the counters: a
+//! task without metadata costs nothing. A file is published whole. A damaged one is logged once and
+//! left out, because no job should stop for it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
