@@ -24,7 +24,8 @@ pub struct TaskHandle {
 #[pymethods]
 impl TaskHandle {
     /// Add finished steps, optionally with a message; see `ProgressTracker.update_task`.
-    #[pyo3(signature = (steps=None, message=None), text_signature = "($self, steps=1, message=None)")]
+    #[pyo3(signature = (steps=None, message=None),
+           text_signature = "($self, steps=1, message=None)")]
     fn update(
         &self,
         py: Python<'_>,
