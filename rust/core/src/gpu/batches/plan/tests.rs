@@ -1,3 +1,4 @@
+use super::workload::cost;
 use super::*;
 use proptest::prelude::*;
 
