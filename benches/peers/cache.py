@@ -170,16 +170,10 @@ def many(directory: Path) -> None:
     def new() -> DataHandler:
         return DataHandler(directory)
 
-    def anew() -> DataHandler:
-        (directory / "totals").unlink(missing_ok=True)
-        return new()
-
-    time.sleep(1.1)
     seconds = medians(
         {
             "open the directory": new,
-            "get_cache_stats(), first of all": lambda: anew().get_cache_stats(),
-            "get_cache_stats(), first of a new process": lambda: new().get_cache_stats(),
+            "get_cache_stats(), first of a process": lambda: new().get_cache_stats(),
             "get_cache_stats(), again": handler.get_cache_stats,
             "os.scandir and stat of each file": scan,
             "load_data": lambda: handler.load_data(key),
@@ -189,11 +183,11 @@ def many(directory: Path) -> None:
     assert handler.get_cache_stats()["entries"] == ENTRIES
     seconds["store, among 1,000 entries"] = few
     seconds[f"store, among {ENTRIES:,} entries"] = a_lot
-    started = time.perf_counter()
-    handler = DataHandler(directory, max_cache_size=handler.get_cache_stats()["used_bytes"] / 1e9)
-    handler.store_structure(data, "one too many")
-    seconds["the first store that evicts"] = time.perf_counter() - started
-    seconds["a store that evicts, later"] = store(200)
+    limit = handler.get_cache_stats()["used_bytes"] / 1e9
+    handler = DataHandler(directory, max_cache_size=limit, durable=False)
+    stores = [store(1) for _ in range(ENTRIES // 50)]
+    seconds["store into a full cache, mean"] = statistics.mean(stores)
+    seconds["the slowest of these, which evicts 1 %"] = max(stores)
     rows = [[name, f"{1e3 * value:.2f}"] for name, value in seconds.items()]
     print(table(f"A cache of {ENTRIES:,} entries", ["", "ms"], rows))
 
@@ -315,7 +309,7 @@ def walk(n_frames: int, n_atoms: int) -> Any:
 def analysis(directory: Path) -> None:
     """Measure end-to-end distances again and again, from the cache and from the original file.
 
-    Trajectories are opened anew each time, except where frames that were decoded before may be used.
+    Trajectories are opened again each time, except where frames that were decoded before may be used.
     """
     import MDAnalysis
     import mdtraj

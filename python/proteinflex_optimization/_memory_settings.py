@@ -7,6 +7,14 @@ import os
 import sys
 from typing import Any
 
+from proteinflex_optimization.types import (
+    GPUBudget,
+    MemoryReport,
+    OpenMMPlatform,
+    Setting,
+    SkippedSetting,
+)
+
 _ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 _ALLOCATOR_SETTING = "expandable_segments:True"
 # What a CUDA context takes beside torch's own allocations, until it has been measured.
@@ -17,8 +25,8 @@ class Report:
     """What was applied and what was skipped."""
 
     def __init__(self) -> None:
-        self.set: list[dict[str, Any]] = []
-        self.not_set: list[dict[str, str]] = []
+        self.set: list[Setting] = []
+        self.not_set: list[SkippedSetting] = []
 
     def applied(self, what: str, value: Any, why: str) -> None:
         """Note something that is now set."""
@@ -29,7 +37,7 @@ class Report:
         self.not_set.append({"what": what, "why": why})
 
 
-def apply_limits(task: str, budgets: list[dict[str, Any]]) -> dict[str, Any]:
+def apply_limits(task: str, budgets: list[GPUBudget]) -> MemoryReport:
     """Apply the limits that these GPUs allow.
 
     Parameters
@@ -61,7 +69,7 @@ def apply_limits(task: str, budgets: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def openmm_properties(indices: list[int]) -> dict[str, Any]:
+def openmm_properties(indices: list[int]) -> OpenMMPlatform:
     """Return the OpenMM platform for these GPUs, and its properties, ready to use."""
     if not indices:
         return {"platform": "CPU", "properties": {}}
@@ -71,7 +79,7 @@ def openmm_properties(indices: list[int]) -> dict[str, Any]:
     return {"platform": "CUDA", "properties": properties}
 
 
-def _apply_to_torch(report: Report, budgets: list[dict[str, Any]]) -> None:
+def _apply_to_torch(report: Report, budgets: list[GPUBudget]) -> None:
     torch = sys.modules.get("torch")
     has_started = torch is not None and torch.cuda.is_initialized()
     _set_allocator(report, has_started)
@@ -111,7 +119,7 @@ def _set_allocator(report: Report, has_started: bool) -> None:
     report.applied(what, f"{_ALLOCATOR_VARIABLES[0]}={_ALLOCATOR_SETTING}", why)
 
 
-def _limit(report: Report, torch: Any, budget: dict[str, Any]) -> None:
+def _limit(report: Report, torch: Any, budget: GPUBudget) -> None:
     what = f"torch memory limit of cuda:{budget['index']}"
     allowed = budget["reserved"] or budget["budget"]
     # torch's limit counts its own allocations only, so the context's share is taken off.

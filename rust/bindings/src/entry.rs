@@ -155,7 +155,7 @@ struct EntryArrays<'a, 'py> {
 }
 
 impl EntryArrays<'_, '_> {
-    fn damaged(&self, reason: impl Into<String>) -> PyErr {
+    fn damaged(&self, reason: impl ToString) -> PyErr {
         to_python(Error::corrupt(self.source.entry.path(), "the tree of values", reason))
     }
 

@@ -94,7 +94,7 @@ impl Trajectory {
         key: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let source = handler.get().held_source(py, key)?;
-        if source.entry.head().kind != Kind::Trajectory {
+        if source.entry.header().kind != Kind::Trajectory {
             return Err(to_python(Error::argument(
                 "key",
                 argument::shown(key),
@@ -145,7 +145,7 @@ impl Trajectory {
     #[getter]
     fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let entry = &self.source.entry;
-        build_metadata(py, &entry.head().metadata, entry.path())
+        build_metadata(py, &entry.header().metadata, entry.path())
     }
 
     /// The names of the per-frame fields.
@@ -163,7 +163,7 @@ impl Trajectory {
     /// The name it was stored by.
     #[getter]
     fn data_id(&self) -> String {
-        self.source.entry.head().data_id.clone()
+        self.source.entry.header().data_id.clone()
     }
 
     /// The directory of its cache.
@@ -399,7 +399,7 @@ impl Trajectory {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let open = py.import("proteinflex_optimization.trajectory")?.getattr("reopen")?;
+        let open = py.import("proteinflex_optimization.data_handler")?.getattr("reopen")?;
         let entry = &self.source.entry;
         let arguments = (self.source.cache.directory(), entry.key().as_str(), entry.content_id());
         (open, arguments).into_pyobject(py)

@@ -1,10 +1,24 @@
 //! What can go wrong, said so that a person knows what to do next.
 
+mod cache;
+mod checkpoint;
+mod codec;
+mod container;
 mod gpu;
+mod trajectory;
+mod tree;
 
 use std::path::{Path, PathBuf};
 
+pub use cache::CacheError;
+pub(crate) use cache::SettingsError;
+pub(crate) use checkpoint::CheckpointDamage;
+pub use checkpoint::CheckpointError;
+pub use codec::{AtomProblem, DecodeError};
+pub use container::FormatError;
 pub use gpu::{GpuError, GpuRow, Holder, InsufficientMemory, ItemTooLarge, NoDriver, Prediction};
+pub use trajectory::ChunkError;
+pub use tree::TreeError;
 
 /// The result of anything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -32,16 +46,6 @@ pub enum Error {
         found: String,
         /// What would have been right.
         expected: String,
-    },
-    /// Nothing is stored under this key.
-    #[error("nothing is stored under {key:?} in {directory}{hint}")]
-    KeyNotFound {
-        /// The key that was asked for.
-        key: String,
-        /// The cache directory that was searched.
-        directory: PathBuf,
-        /// What might help, beginning with a separator, or nothing.
-        hint: String,
     },
     /// A file does not hold what was written to it.
     #[error("{path}: {part} is damaged ({reason}); {remedy}")]
@@ -78,12 +82,12 @@ pub enum Error {
         /// What it looks like.
         found: String,
     },
-    /// An entry does not fit into the cache.
-    #[error("{0}")]
-    CacheFull(String),
+    /// A cache can't fulfil a request.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// A checkpoint can't be made, found or used.
-    #[error("{0}")]
-    Checkpoint(String),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// A GPU, its driver or its memory can't be used.
     #[error(transparent)]
     Gpu(#[from] GpuError),
@@ -141,11 +145,11 @@ impl Error {
     }
 
     /// Damage in `part` of the file at `path`.
-    pub fn corrupt(path: &Path, part: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub fn corrupt(path: &Path, part: impl Into<String>, reason: impl ToString) -> Self {
         Self::Corrupt {
             path: path.to_owned(),
             part: part.into(),
-            reason: reason.into(),
+            reason: reason.to_string(),
             remedy: "remove it and store the data again",
         }
     }

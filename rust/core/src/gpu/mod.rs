@@ -4,6 +4,13 @@
 //! [`reservations`] (who holds what, and what to take); [`batches`] (how much fits) stands beside
 //! them; [`manager`] puts all of them together. A GPU is known by its UUID throughout; indices exist
 //! only where users see them.
+//!
+//! ```
+//! use proteinflex_core::gpu::is_out_of_memory;
+//!
+//! assert!(is_out_of_memory("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB"));
+//! assert!(!is_out_of_memory("ValueError", "lengths must be positive"));
+//! ```
 
 mod batches;
 mod devices;

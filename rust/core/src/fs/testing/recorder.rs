@@ -1,5 +1,5 @@
-//! A file layer that does everything for real, except that it doesn't wait for the disk, and remembers
-//! each step.
+//! A file layer that does everything for real, except that it doesn't wait for the disk, and
+//! remembers each step.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -8,9 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::fs::{Storage, StorageFile, UnsyncedDisk};
+use crate::fs::{NoSyncDisk, Storage, StorageFile};
 
-/// A file or directory, whatever its name is at the moment.
+/// A file or directory, independent of its name.
 pub type Inode = usize;
 
 /// The directory in which everything happens.
@@ -34,11 +34,6 @@ pub enum Step {
         file: Inode,
         /// Its new length; where it is longer than before, zeros fill it.
         length: u64,
-    },
-    /// From here on, no name becomes durable before the bytes that a file has.
-    SettleFile {
-        /// Which file.
-        file: Inode,
     },
     /// A file's bytes became durable.
     SyncFile {
@@ -67,7 +62,7 @@ pub(super) enum Node {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Recording {
     /// What was there at the start, and an empty node for each one made since.
     nodes: Vec<Option<Node>>,
     /// The names as they are now.
@@ -79,13 +74,13 @@ struct State {
 #[derive(Debug, Clone)]
 pub struct Recorder {
     root: PathBuf,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<Recording>>,
 }
 
 impl Recorder {
     /// Begins to record what happens below `root`. What is there already counts as durable.
     pub fn new(root: &Path) -> io::Result<Self> {
-        let mut state = State::default();
+        let mut state = Recording::default();
         state.read_directory(root)?;
         Ok(Self { root: root.to_owned(), state: Arc::new(Mutex::new(state)) })
     }
@@ -105,12 +100,12 @@ impl Recorder {
         nodes.iter().map(|node| node.clone().unwrap_or(Node::File(Vec::new()))).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Recording> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The directory that holds `path`, and the last part of it.
-    fn locate<'a>(&self, state: &State, path: &'a Path) -> io::Result<(Inode, &'a OsStr)> {
+    fn locate<'a>(&self, state: &Recording, path: &'a Path) -> io::Result<(Inode, &'a OsStr)> {
         let outside = || {
             let text = format!("{} is not below {}", path.display(), self.root.display());
             io::Error::new(io::ErrorKind::InvalidInput, text)
@@ -120,7 +115,7 @@ impl Recorder {
         Ok((self.directory(state, parent)?, name))
     }
 
-    fn directory(&self, state: &State, path: &Path) -> io::Result<Inode> {
+    fn directory(&self, state: &Recording, path: &Path) -> io::Result<Inode> {
         let unknown = |name: &Path| {
             let text = format!("{} was not made through this recorder", name.display());
             io::Error::new(io::ErrorKind::NotFound, text)
@@ -133,7 +128,12 @@ impl Recorder {
     }
 
     /// Remembers that names of one directory changed.
-    fn change(&self, state: &mut State, directory: Inode, changes: Vec<(OsString, Option<Inode>)>) {
+    fn change(
+        &self,
+        state: &mut Recording,
+        directory: Inode,
+        changes: Vec<(OsString, Option<Inode>)>,
+    ) {
         let names = state.names.entry(directory).or_default();
         for (name, inode) in &changes {
             match inode {
@@ -149,7 +149,7 @@ impl Recorder {
         let mut state = self.lock();
         let (from_directory, from_name) = self.locate(&state, from)?;
         let (to_directory, to_name) = self.locate(&state, to)?;
-        let inode_at = |state: &State, directory: Inode, name: &OsStr| {
+        let inode_at = |state: &Recording, directory: Inode, name: &OsStr| {
             state.names.get(&directory).and_then(|names| names.get(name).copied())
         };
         let moved = inode_at(&state, from_directory, from_name);
@@ -172,7 +172,7 @@ impl Recorder {
     }
 }
 
-impl State {
+impl Recording {
     /// Reads what is there at the start.
     fn read_directory(&mut self, path: &Path) -> io::Result<Inode> {
         let inode = self.nodes.len();
@@ -196,7 +196,7 @@ impl State {
 
 impl Storage for Recorder {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        let file = UnsyncedDisk.create_new(path)?;
+        let file = NoSyncDisk.create_new(path)?;
         let mut state = self.lock();
         let (directory, name) = self.locate(&state, path)?;
         let inode = state.nodes.len();
@@ -206,7 +206,7 @@ impl Storage for Recorder {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        let file = UnsyncedDisk.open(path)?;
+        let file = NoSyncDisk.open(path)?;
         let state = self.lock();
         let (directory, name) = self.locate(&state, path)?;
         let inode = state
@@ -218,7 +218,7 @@ impl Storage for Recorder {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        UnsyncedDisk.create_dir(path)?;
+        NoSyncDisk.create_dir(path)?;
         let mut state = self.lock();
         let (directory, name) = self.locate(&state, path)?;
         let inode = state.nodes.len();
@@ -229,17 +229,17 @@ impl Storage for Recorder {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        UnsyncedDisk.rename(from, to)?;
+        NoSyncDisk.rename(from, to)?;
         self.relink(from, to, false)
     }
 
     fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
-        UnsyncedDisk.exchange(one, other)?;
+        NoSyncDisk.exchange(one, other)?;
         self.relink(one, other, true)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        UnsyncedDisk.link(from, to)?;
+        NoSyncDisk.link(from, to)?;
         let mut state = self.lock();
         let (directory, name) = self.locate(&state, from)?;
         let inode = state.names.get(&directory).and_then(|names| names.get(name).copied());
@@ -249,17 +249,17 @@ impl Storage for Recorder {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        UnsyncedDisk.remove_file(path)?;
+        NoSyncDisk.remove_file(path)?;
         self.unlink(path)
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        UnsyncedDisk.remove_dir(path)?;
+        NoSyncDisk.remove_dir(path)?;
         self.unlink(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        UnsyncedDisk.sync_dir(path)?;
+        NoSyncDisk.sync_dir(path)?;
         let mut state = self.lock();
         let directory = self.directory(&state, path)?;
         state.steps.push(Step::SyncDirectory { directory });
@@ -297,11 +297,6 @@ impl StorageFile for RecordedFile {
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.file.set_len(length)?;
         self.record(Step::SetLength { file: self.inode, length });
-        Ok(())
-    }
-
-    fn settle(&self) -> io::Result<()> {
-        self.record(Step::SettleFile { file: self.inode });
         Ok(())
     }
 

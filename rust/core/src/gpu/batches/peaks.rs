@@ -19,7 +19,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::model::BatchShape;
-use crate::fs::{FileLock, LockKind, Storage, names, publish_bytes, remove_abandoned};
+use crate::fs::{FileLock, LockKind, Storage, names, publish_bytes, remove_orphaned};
 use crate::{Error, Result, checksum};
 
 const MAGIC: &[u8; 8] = b"PFXPEAKS";
@@ -118,7 +118,7 @@ impl PeakStore {
         let path = self.path(task);
         let _lock = FileLock::acquire(&self.directory.join("lock"), LockKind::Exclusive)?;
         // What a writer left that was killed. Where it can't be removed it does no harm.
-        let _ = remove_abandoned(&*self.storage, &self.directory);
+        let _ = remove_orphaned(&*self.storage, &self.directory);
         let mut quarantined = None;
         let mut records = match self.read(task) {
             Err(error @ (Error::Corrupt { .. } | Error::NotThisFormat { .. })) => {

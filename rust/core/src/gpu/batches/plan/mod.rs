@@ -28,8 +28,11 @@ pub struct PlannedBatch {
     pub gpu: usize,
 }
 
-/// Into how many batches a GPU's share is split at least, in the plans that are compared.
-const SPLITS: [u128; 4] = [1, 2, 4, 8];
+/// Into how many batches a GPU's share is split at least, in the finest plan that is compared.
+const MIN_PARTS: u128 = 8;
+/// Up to so many items the largest batch shrinks by an eighth from plan to plan, beyond by half: many
+/// batches balance by themselves.
+const FEW_ITEMS: usize = 1_000;
 
 /// Plans `lengths` on `gpus` GPUs, at least 1. `capacities` returns how many items of a length fit
 /// into a batch on each of the GPUs, more than 0 on one of them at least, and never more for a
@@ -71,16 +74,16 @@ fn best(workload: &Workload) -> Vec<Batch> {
     let mut capacities = workload.capacities.clone();
     capacities.sort_unstable();
     capacities.dedup();
+    let (kept, of) = if workload.lengths.len() <= FEW_ITEMS { (7, 8) } else { (1, 2) };
     let mut plans = Vec::new();
     for capacity in capacities {
         let whole = partition::runs(workload, &capacity, u128::MAX);
         let all: u128 = whole.iter().map(|run| workload.work(run)).sum();
         plans.push(lpt::assign(workload, whole));
-        if gpus > 1 {
-            let part = |parts| all / (gpus as u128 * parts);
-            plans.extend(SPLITS.map(|parts| {
-                lpt::assign(workload, partition::runs(workload, &capacity, part(parts)))
-            }));
+        let mut max_work = all;
+        while gpus > 1 && max_work > all / (MIN_PARTS * gpus as u128) {
+            max_work = max_work * kept / of;
+            plans.push(lpt::assign(workload, partition::runs(workload, &capacity, max_work)));
         }
     }
     for batches in &mut plans {

@@ -1,0 +1,174 @@
+//! Maintenance of a cache: removing, pinning, cleaning up, verifying.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::Cache;
+use super::layout::Key;
+use super::scan::list;
+use crate::error::CacheError;
+use crate::fs::{FileLock, LockKind, remove_orphaned};
+use crate::trajectory::Report;
+use crate::{Error, Result};
+
+/// An unfinished trajectory that was not written to for so long is removed by a cleanup.
+const UNFINISHED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What was removed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cleanup {
+    /// Temporary files of processes that are gone.
+    pub temporary: usize,
+    /// Damaged entries in quarantine.
+    pub quarantined: usize,
+    /// Trajectories that were not written to for 30 days.
+    pub unfinished: usize,
+    /// Pins of entries that are gone.
+    pub pins: usize,
+}
+
+/// The result of verifying one entry.
+#[derive(Debug)]
+pub struct Verification {
+    /// Which entry.
+    pub key: Key,
+    /// What was checked, or why the entry can't be opened.
+    pub result: Result<Report>,
+}
+
+impl Cache {
+    /// Removes an entry. Processes that have it open read on.
+    pub fn remove(&self, key: &str) -> Result<()> {
+        let parsed = Key::parse(key).filter(|_| self.contains(key));
+        let parsed = parsed.ok_or_else(|| self.not_found(key))?;
+        let mut lock = self.lock()?;
+        let path = self.entry_path(&parsed);
+        let bytes = path.symlink_metadata().map_or(0, |found| found.len());
+        let used = lock.used_bytes().unwrap_or_default().saturating_sub(bytes);
+        if !lock.update(used, || self.remove_if_there(&path))? {
+            return Err(self.not_found(key));
+        }
+        self.remove_if_there(&self.layout.pin(&parsed))?;
+        let folder = self.layout.folder(&parsed);
+        self.storage.sync_dir(&folder).map_err(|error| Error::io("sync", &folder, error))
+    }
+
+    /// Keeps an entry from being evicted.
+    pub fn pin(&self, key: &str) -> Result<()> {
+        // Held, so that the entry is not evicted meanwhile.
+        let _lock = self.lock()?;
+        let parsed = Key::parse(key).filter(|_| self.contains(key));
+        let parsed = parsed.ok_or_else(|| self.not_found(key))?;
+        let path = self.layout.pin(&parsed);
+        match self.storage.create_new(&path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::io("create", &path, error)),
+        }
+        let pins = self.layout.pins();
+        self.storage.sync_dir(&pins).map_err(|error| Error::io("sync", &pins, error))
+    }
+
+    /// Allows an entry to be evicted again.
+    pub fn unpin(&self, key: &str) -> Result<()> {
+        let parsed = Key::parse(key).ok_or_else(|| self.not_found(key))?;
+        self.remove_if_there(&self.layout.pin(&parsed)).map(drop)
+    }
+
+    /// Removes orphaned temporary files, damaged entries, and pins of entries that are gone.
+    pub fn cleanup(&self) -> Result<Cleanup> {
+        let mut done = Cleanup::default();
+        for folder in list(&self.layout.entries())? {
+            if folder.file_type().is_ok_and(|kind| kind.is_dir()) {
+                done.temporary += remove_orphaned(&*self.storage, &folder.path())?;
+            }
+        }
+        done.temporary += remove_orphaned(&*self.storage, self.layout.root())?;
+        for damaged in list(&self.layout.quarantine())? {
+            done.quarantined += usize::from(self.remove_if_there(&damaged.path())?);
+        }
+        for pin in self.pins()? {
+            if !self.contains(pin.as_str()) {
+                done.pins += usize::from(self.remove_if_there(&self.layout.pin(&pin))?);
+            }
+        }
+        for lock in list(&self.layout.locks())? {
+            // A process that waits for a removed lock may compute an entry twice. The locks of
+            // writers stay: two writers at once would be worse than an empty file.
+            let is_claim = lock.path().extension().is_some_and(|extension| extension == "claim");
+            if is_claim && FileLock::try_acquire(&lock.path(), LockKind::Exclusive)?.is_some() {
+                self.remove_if_there(&lock.path())?;
+            }
+        }
+        let now = SystemTime::now();
+        for (file, key) in self.scan()?.in_progress() {
+            let age = now.duration_since(file.last_written).unwrap_or_default();
+            if age > UNFINISHED_FOR {
+                done.unfinished += usize::from(self.remove_unfinished(&key)?);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Removes all entries, also pinned ones, and cleans up. Trajectories that are being written
+    /// stay.
+    pub fn clear(&self) -> Result<usize> {
+        let mut lock = self.lock()?;
+        lock.invalidate();
+        let mut removed = 0;
+        for entry in self.scan()?.entries() {
+            removed += usize::from(self.remove_if_there(&self.entry_path(&entry.key))?);
+        }
+        self.cleanup()?;
+        Ok(removed)
+    }
+
+    /// Evicts the least recently used entries until at most `max_bytes` are left; returns the
+    /// number of entries evicted.
+    pub fn prune(&self, max_bytes: u64) -> Result<usize> {
+        let mut lock = self.lock()?;
+        self.shrink_to(&mut lock, max_bytes)
+    }
+
+    /// Reads and verifies one entry, or all of them. Damaged ones are moved to quarantine.
+    pub fn verify(&self, key: Option<&str>) -> Result<Vec<Verification>> {
+        let keys = match key {
+            Some(key) if self.contains(key) => Key::parse(key).into_iter().collect(),
+            Some(key) => return Err(self.not_found(key)),
+            None => self.keys(None)?,
+        };
+        Ok(keys.into_iter().filter_map(|key| self.verify_entry(key)).collect())
+    }
+
+    fn verify_entry(&self, key: Key) -> Option<Verification> {
+        let opened = match self.open_entry_unmarked(&key) {
+            Ok(opened) => opened,
+            // Evicted since it was listed.
+            Err(Error::Cache(CacheError::KeyNotFound { .. })) => return None,
+            Err(error) => {
+                // `load` moves it to quarantine.
+                let _ = self.load(key.as_str());
+                return Some(Verification { key, result: Err(error) });
+            }
+        };
+        let report = opened.verify();
+        if let Some(damage) = report.damaged.first() {
+            self.report(&opened, &damage.error);
+        }
+        Some(Verification { key, result: Ok(report) })
+    }
+
+    /// The lock for computing an entry, or `None` while another process holds it.
+    pub fn try_claim(&self, key: &Key) -> Result<Option<FileLock>> {
+        FileLock::try_acquire(&self.layout.claim_lock(key), LockKind::Exclusive)
+    }
+
+    pub(super) fn remove_if_there(&self, path: &Path) -> Result<bool> {
+        match self.storage.remove_file(path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("remove", path, error)),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The entry header, the first record of a file: what the entry is of, and how it was asked to be
+//! encoded.
+
+use serde::{Deserialize, Serialize};
+use zerocopy::FromBytes;
+use zerocopy::little_endian::U32;
+
+use crate::error::FormatError;
+use crate::{Error, Result};
+
+/// The longest `data_id`, in bytes.
+pub const MAX_DATA_ID: usize = 1024 * 1024;
+/// The most metadata, in bytes.
+pub const MAX_METADATA: usize = 16 * 1024 * 1024;
+
+/// What an entry holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// One structure: plain arrays and values.
+    Structure,
+    /// A trajectory: per-frame fields beside plain arrays and values.
+    Trajectory,
+}
+
+impl Kind {
+    /// The kind's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Structure => "structure",
+            Self::Trajectory => "trajectory",
+        }
+    }
+}
+
+/// What an encoder strives for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Fast to read.
+    #[default]
+    Default,
+    /// Small, at the price of slower writing.
+    Archive,
+}
+
+/// How data is to be encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Encoding {
+    /// Whether to compress at all. Without, arrays and frames can be viewed in place.
+    pub compress: bool,
+    /// The spacing of the decimal grid that the floats of lossy fields may be rounded to, in the
+    /// data's own unit: the absolute error is at most half of it. `None` keeps every bit.
+    pub precision: Option<f64>,
+    /// What to strive for.
+    pub profile: Profile,
+}
+
+impl Encoding {
+    /// Compressed without loss.
+    pub fn lossless() -> Self {
+        Self { compress: true, precision: None, profile: Profile::Default }
+    }
+
+    /// Stored as it is.
+    pub fn plain() -> Self {
+        Self { compress: false, precision: None, profile: Profile::Default }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.precision {
+            Some(step) if !(step.is_normal() && step > 0.0) => Err(Error::argument(
+                "precision",
+                step,
+                "None, or a positive number: the spacing of the grid that values may be rounded to",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What an entry is of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EntryHeader {
+    /// What it holds.
+    pub kind: Kind,
+    /// The user's name for it.
+    pub data_id: String,
+    /// When it was made, in seconds since 1970.
+    pub created: f64,
+    /// The user's metadata, as an encoded tree.
+    pub metadata: Vec<u8>,
+}
+
+/// The part of the entry header that is stored as JSON.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    kind: Kind,
+    data_id: String,
+    created: f64,
+    encoding: Encoding,
+}
+
+/// The payload of the record: the length of the description, the description, the metadata.
+pub(crate) fn encode_entry_header(header: &EntryHeader, encoding: Encoding) -> Result<Vec<u8>> {
+    encoding.check()?;
+    if header.data_id.len() > MAX_DATA_ID {
+        let length = format!("{} bytes", header.data_id.len());
+        return Err(Error::argument("data_id", length, format!("at most {MAX_DATA_ID} bytes")));
+    }
+    if header.metadata.len() > MAX_METADATA {
+        let length = format!("{} bytes", header.metadata.len());
+        return Err(Error::argument("metadata", length, format!("at most {MAX_METADATA} bytes")));
+    }
+    if !header.created.is_finite() {
+        return Err(Error::argument("created", header.created, "a time in seconds since 1970"));
+    }
+    let description = Description {
+        kind: header.kind,
+        data_id: header.data_id.clone(),
+        created: header.created,
+        encoding,
+    };
+    let json = serde_json::to_vec(&description)
+        .map_err(|error| Error::argument("data_id", error, "a text that JSON can hold"))?;
+    let mut payload = (json.len() as u32).to_le_bytes().to_vec();
+    payload.extend(json);
+    payload.extend(&header.metadata);
+    Ok(payload)
+}
+
+/// Reads the payload of the record.
+pub(crate) fn parse_entry_header(payload: &[u8]) -> Result<(EntryHeader, Encoding), FormatError> {
+    let (length, rest) = U32::read_from_prefix(payload).map_err(|_| FormatError::CutShort)?;
+    let (json, metadata) =
+        rest.split_at_checked(length.get() as usize).ok_or(FormatError::CutShort)?;
+    let description: Description = serde_json::from_slice(json)?;
+    description.encoding.check()?;
+    if description.data_id.len() > MAX_DATA_ID || metadata.len() > MAX_METADATA {
+        return Err(FormatError::TooLong);
+    }
+    let header = EntryHeader {
+        kind: description.kind,
+        data_id: description.data_id,
+        created: description.created,
+        metadata: metadata.to_vec(),
+    };
+    Ok((header, description.encoding))
+}
