@@ -9,6 +9,7 @@ use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key, OpenEntry, default_directory, kind_of};
 use proteinflex_core::fs::{Disk, Storage, UnsyncedDisk};
 use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Kind, Profile};
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
@@ -64,6 +65,7 @@ pub struct DataHandler {
     verify: bool,
 }
 
+#[catch_panics]
 #[pymethods]
 impl DataHandler {
     #[new]

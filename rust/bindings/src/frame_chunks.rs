@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use proteinflex_core::cache::OpenEntry;
 use proteinflex_core::trajectory::{Frames, ReadAhead};
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 
 use crate::array;
@@ -26,6 +27,7 @@ impl FrameChunks {
     }
 }
 
+#[catch_panics]
 #[pymethods]
 impl FrameChunks {
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {

@@ -8,6 +8,7 @@ use proteinflex_core::Error;
 use proteinflex_core::progress::{
     MAX_METADATA, Options, Progress, Reader, Status, Task, TaskDefinition, TaskProgress, Tracker,
 };
+use proteinflex_macros::catch_panics;
 use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -55,6 +56,7 @@ pub struct ProgressTracker {
     hook: Mutex<Option<Py<PyAny>>>,
 }
 
+#[catch_panics]
 #[pymethods]
 impl ProgressTracker {
     #[new]
@@ -363,6 +365,7 @@ pub struct TaskHandle {
     task: Task,
 }
 
+#[catch_panics]
 #[pymethods]
 impl TaskHandle {
     /// Add finished steps, and perhaps say what is going on; see `ProgressTracker.update_task`.
@@ -423,7 +426,7 @@ impl TaskHandle {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Recipe<'py>> {
-        let directory = self.owner.get().checkpoint_dir();
+        let directory = self.owner.get().checkpoint_dir()?;
         if directory.is_none() {
             return Err(PyTypeError::new_err(
                 "a task of a tracker without checkpoint_dir can't be sent to another process",
@@ -440,6 +443,7 @@ pub struct ProgressReader {
     reader: Reader,
 }
 
+#[catch_panics]
 #[pymethods]
 impl ProgressReader {
     /// Open the board in `directory`, which a `ProgressTracker` has made.

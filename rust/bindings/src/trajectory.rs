@@ -6,6 +6,7 @@ use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::Error;
 use proteinflex_core::fs::PrivateMap;
 use proteinflex_core::trajectory::{FieldSpec, Frames, Kind};
+use proteinflex_macros::catch_panics;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySlice, PyTuple};
@@ -85,6 +86,7 @@ impl Trajectory {
     }
 }
 
+#[catch_panics]
 #[pymethods]
 impl Trajectory {
     #[new]

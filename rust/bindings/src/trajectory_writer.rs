@@ -7,6 +7,7 @@ use numpy::PyUntypedArrayMethods;
 use proteinflex_core::cache::{Cache, LiveEntry};
 use proteinflex_core::trajectory::{FieldSpec, Frames};
 use proteinflex_core::{Error, Result};
+use proteinflex_macros::catch_panics;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -54,6 +55,7 @@ impl TrajectoryWriter {
     }
 }
 
+#[catch_panics]
 #[pymethods]
 impl TrajectoryWriter {
     /// Add one frame, or a block of them.

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use proteinflex_core::Error;
 use proteinflex_core::checkpoint::{CheckpointStore, Listed, Part, Retention, Snapshot, VALUES};
 use proteinflex_core::fs::{Disk, Storage, UnsyncedDisk};
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
@@ -59,6 +60,7 @@ pub struct CheckpointManager {
     memory: Arc<Mutex<Vec<u8>>>,
 }
 
+#[catch_panics]
 #[pymethods]
 impl CheckpointManager {
     #[new]
@@ -180,7 +182,7 @@ impl CheckpointManager {
         std::thread::Builder::new()
             .name("proteinflex-checkpoint".to_owned())
             .spawn(work)
-            .map_err(|error| to_python(Error::io("start a thread in", self.base_dir(), error)))?;
+            .map_err(|error| to_python(Error::io("start a thread in", self.store.base_dir(), error)))?;
         *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&pending));
         Ok(PendingCheckpoint { pending })
     }

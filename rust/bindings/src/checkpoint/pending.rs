@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use proteinflex_core::{Error, Result};
+use proteinflex_macros::catch_panics;
 use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 
@@ -35,6 +36,7 @@ enum Outcome {
     Told(String),
 }
 
+#[catch_panics]
 #[pymethods]
 impl PendingCheckpoint {
     /// Wait for the checkpoint; gives its path, or raises what went wrong.

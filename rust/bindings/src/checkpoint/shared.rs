@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use proteinflex_core::checkpoint::NewCheckpoint;
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 
 /// A checkpoint that several processes make together.
@@ -22,6 +23,7 @@ impl SharedCheckpoint {
     }
 }
 
+#[catch_panics]
 #[pymethods]
 impl SharedCheckpoint {
     /// Where its files are put meanwhile.
