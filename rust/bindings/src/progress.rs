@@ -16,9 +16,8 @@ use pyo3::types::{PyBool, PyDict, PyInt, PyList, PyString, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::argument;
-use crate::data_arguments::metadata_tree;
-use crate::entry::metadata as build_metadata;
 use crate::error::to_python;
+use crate::value::{metadata as build_metadata, metadata_tree};
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ProgressTracker>()?;

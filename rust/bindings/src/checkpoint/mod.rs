@@ -5,7 +5,6 @@ mod pending;
 mod shared;
 mod state;
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -179,10 +178,9 @@ impl CheckpointManager {
                 Err(Error::Checkpoint(format!("saving {id:?} failed unexpectedly")))
             }));
         };
-        std::thread::Builder::new()
-            .name("proteinflex-checkpoint".to_owned())
-            .spawn(work)
-            .map_err(|error| to_python(Error::io("start a thread in", self.store.base_dir(), error)))?;
+        std::thread::Builder::new().name("proteinflex-checkpoint".to_owned()).spawn(work).map_err(
+            |error| to_python(Error::io("start a thread in", self.store.base_dir(), error)),
+        )?;
         *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&pending));
         Ok(PendingCheckpoint { pending })
     }
@@ -243,9 +241,9 @@ impl CheckpointManager {
         let result = PyDict::new(py);
         for component in loaded {
             let name = component.name.clone();
-            let mut beside = ComponentArrays { py, component, mmap, loaded: HashMap::new() };
-            let tree = std::mem::take(&mut beside.component.tree);
-            result.set_item(name, build(py, &tree, &path, device, allow_pickle, &mut beside)?)?;
+            let mut arrays = ComponentArrays { component, mmap };
+            let tree = std::mem::take(&mut arrays.component.tree);
+            result.set_item(name, build(py, &tree, &path, device, allow_pickle, &arrays)?)?;
         }
         Ok(result)
     }
@@ -445,7 +443,7 @@ fn describe<'py>(py: Python<'py>, listed: &Listed) -> PyResult<Bound<'py, PyDict
 fn metadata<'py>(py: Python<'py>, listed: &Listed) -> PyResult<Bound<'py, PyAny>> {
     let Ok(manifest) = &listed.manifest else { return Ok(PyDict::new(py).into_any()) };
     let tree = py.detach(|| manifest.metadata_tree(&listed.directory())).map_err(to_python)?;
-    crate::entry::metadata(py, &tree, &listed.path)
+    crate::value::metadata(py, &tree, &listed.path)
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

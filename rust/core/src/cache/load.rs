@@ -161,7 +161,10 @@ impl Cache {
         if let Some(room) = &mut room {
             room.forget();
         }
-        match self.storage.rename(&path, &aside) {
+        let renamed = self.storage.rename(&path, &aside);
+        // A program's log handler may use this cache.
+        drop(room);
+        match renamed {
             Ok(()) => log::warn!("{error}; it was set aside as {}", aside.display()),
             Err(failed) => log::warn!("{error}; it can't be set aside: {failed}"),
         }
