@@ -33,6 +33,7 @@ pub struct TrajectoryWriter {
 
 /// The entry is taken out while a call works on it: no lock is held then, so that code which the call
 /// runs in Python (a handler of its log messages, say) gets an error instead of waiting for itself.
+#[expect(clippy::large_enum_variant, reason = "there is one of them in each writer")]
 enum State {
     Open(LiveEntry),
     InUse(ThreadId),
