@@ -77,7 +77,7 @@ fn benchmark(criterion: &mut Criterion) {
         rows: ATOMS,
         row_bytes: 12,
         item_bytes: 4,
-        element: Some(ScalarType::F32),
+        scalar: Some(ScalarType::F32),
     };
     let cases = [
         ("lossless", &full, None, false),
@@ -88,8 +88,8 @@ fn benchmark(criterion: &mut Criterion) {
         ("water-lossless-archive", &water_full, None, true),
         ("water-xtc-grid-archive", &water_xtc, None, true),
     ];
-    for (name, bytes, precision, small) in cases {
-        let options = Options { precision, small };
+    for (name, bytes, precision, archive) in cases {
+        let options = Options { precision, archive };
         let Some((codec, payload)) = codec::encode(bytes, &block, &options) else {
             eprintln!("{name}: stored raw");
             continue;

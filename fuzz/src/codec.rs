@@ -31,7 +31,7 @@ pub fn codec_round_trip(data: &[u8]) {
     let mut out = vec![0xa5; bytes.len()];
     let decoded = decode(codec, &payload, &block, &mut out);
     assert_eq!(decoded, Ok(()));
-    match (options.precision, block.element) {
+    match (options.precision, block.scalar) {
         (Some(step), Some(ScalarType::F32)) => assert_near(&bytes, &out, step, f32::from_le_bytes),
         (Some(step), Some(ScalarType::F64)) => assert_near(&bytes, &out, step, f64::from_le_bytes),
         _ => assert!(bytes == out, "lossless is not"),
@@ -48,7 +48,7 @@ fn options(input: &mut Input<'_>) -> Options {
         _ => Some(f64::from_bits(input.word())),
     };
     let is_one = |step: &f64| step.is_normal() && *step > 0.0;
-    Options { precision: precision.filter(is_one), small: byte & 128 != 0 }
+    Options { precision: precision.filter(is_one), archive: byte & 128 != 0 }
 }
 
 /// Fills a block: with the bytes over and over, with their running sums as decimals, or with a walk
@@ -56,7 +56,7 @@ fn options(input: &mut Input<'_>) -> Options {
 fn fill(block: &Block, filling: u8, seed: &[u8]) -> Vec<u8> {
     let seed = if seed.is_empty() { &[0] } else { seed };
     let bytes = seed.iter().copied().cycle();
-    let (Some(ScalarType::F32), 1..) = (block.element, filling % 3) else {
+    let (Some(ScalarType::F32), 1..) = (block.scalar, filling % 3) else {
         return bytes.take(block.bytes()).collect();
     };
     let width = block.rows * block.row_bytes / 4;

@@ -47,6 +47,6 @@ impl Input<'_> {
         // Where there are no numbers, elements are as long as texts and records are.
         let length = 1 + usize::from(self.byte()) % 80;
         let item_bytes = element.map_or(length, ScalarType::size);
-        Block { frames, rows, row_bytes: components * item_bytes, item_bytes, element }
+        Block { frames, rows, row_bytes: components * item_bytes, item_bytes, scalar: element }
     }
 }

@@ -8,6 +8,7 @@ from ._arrays import describe as describe_dtype
 from ._arrays import parse as parse_dtype
 from ._states import Reducer, Restorer, array_of
 from ._states import _is_tensor as is_tensor
+from .data_handler import reopen as reopen_trajectory
 from .errors import (
     CacheFullError,
     CacheKeyError,
@@ -22,7 +23,6 @@ from .errors import (
     UnknownTaskError,
     UnsupportedFormatError,
 )
-from .trajectory import reopen as reopen_trajectory
 
 __all__ = [
     "CacheFullError",

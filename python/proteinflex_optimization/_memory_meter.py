@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from proteinflex_optimization._memory_settings import CONTEXT_MB
+from proteinflex_optimization.types import GPUBudget
 
 _MIB = 1 << 20
-Budgets = Callable[[], list[dict[str, Any]]]
+Budgets = Callable[[], list[GPUBudget]]
 
 
 class Meter(Protocol):

@@ -7,6 +7,14 @@ import os
 import sys
 from typing import Any
 
+from proteinflex_optimization.types import (
+    GPUBudget,
+    MemoryReport,
+    OpenMMPlatform,
+    Setting,
+    SkippedSetting,
+)
+
 _ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 _ALLOCATOR_SETTING = "expandable_segments:True"
 # What a CUDA context takes beside torch's own allocations, until it has been measured.
@@ -17,8 +25,8 @@ class Report:
     """What was set and what was not."""
 
     def __init__(self) -> None:
-        self.done: list[dict[str, Any]] = []
-        self.not_done: list[dict[str, str]] = []
+        self.done: list[Setting] = []
+        self.not_done: list[SkippedSetting] = []
 
     def did(self, what: str, value: Any, why: str) -> None:
         """Note something that is now set."""
@@ -29,7 +37,7 @@ class Report:
         self.not_done.append({"what": what, "why": why})
 
 
-def settle(task: str, budgets: list[dict[str, Any]]) -> dict[str, Any]:
+def settle(task: str, budgets: list[GPUBudget]) -> MemoryReport:
     """Set what can be set for these GPUs.
 
     Parameters
@@ -61,7 +69,7 @@ def settle(task: str, budgets: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def openmm_properties(indices: list[int]) -> dict[str, Any]:
+def openmm_properties(indices: list[int]) -> OpenMMPlatform:
     """Give the OpenMM platform for these GPUs, and its properties, ready to use."""
     if not indices:
         return {"platform": "CPU", "properties": {}}
@@ -71,7 +79,7 @@ def openmm_properties(indices: list[int]) -> dict[str, Any]:
     return {"platform": "CUDA", "properties": properties}
 
 
-def _settle_torch(report: Report, budgets: list[dict[str, Any]]) -> None:
+def _settle_torch(report: Report, budgets: list[GPUBudget]) -> None:
     torch = sys.modules.get("torch")
     has_started = torch is not None and torch.cuda.is_initialized()
     _settle_allocator(report, has_started)
@@ -111,7 +119,7 @@ def _settle_allocator(report: Report, has_started: bool) -> None:
     report.did(what, f"{_ALLOCATOR_VARIABLES[0]}={_ALLOCATOR_SETTING}", why)
 
 
-def _limit(report: Report, torch: Any, budget: dict[str, Any]) -> None:
+def _limit(report: Report, torch: Any, budget: GPUBudget) -> None:
     what = f"torch memory limit of cuda:{budget['index']}"
     allowed = budget["reserved"] or budget["budget"]
     # torch's limit counts its own allocations only, so the context's share is taken off.

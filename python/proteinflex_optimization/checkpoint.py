@@ -6,11 +6,11 @@ import atexit
 import logging
 import os
 import weakref
-from collections.abc import Mapping
 from typing import Any
 
 from . import _native
 from .errors import ProteinFlexError
+from .types import StrPath
 
 logger = logging.getLogger("proteinflex_optimization")
 
@@ -22,7 +22,7 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
 
     def __init__(
         self,
-        base_dir: str | os.PathLike[str],
+        base_dir: StrPath,
         max_checkpoints: int = 5,
         auto_cleanup: bool = True,
         *,
@@ -36,9 +36,9 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
     def create_checkpoint_async(
         self,
         checkpoint_id: str,
-        component_states: Mapping[str, Any],
+        component_states: dict[str, Any],
         *,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
         allow_pickle: bool = False,
     ) -> _native.PendingCheckpoint:
         """Save a state in the background.

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 # `_cuda` is used by the native class. Imported by it only when it is used, in some thread, it could
 # be half imported in a child that is forked at that moment, and there for ever.
@@ -14,6 +14,7 @@ from proteinflex_optimization import _cuda as _cuda
 from proteinflex_optimization import _memory_settings, _native
 from proteinflex_optimization._memory_meter import meter_for, release_caches
 from proteinflex_optimization.errors import InsufficientGPUMemoryError, InvalidTypeError
+from proteinflex_optimization.types import MemoryReport
 
 __all__ = ["GPUManager"]
 
@@ -81,7 +82,7 @@ class GPUManager(_native.GPUManager):
             if not was_held:
                 self.release_gpus(task)
 
-    def optimize_memory_usage(self, task: str, gpu_indices: Sequence[int]) -> dict[str, Any]:
+    def optimize_memory_usage(self, task: str, gpu_indices: Sequence[int]) -> MemoryReport:
         """Set what keeps a task within its memory, and say what was set and what was not.
 
         torch's memory limit per GPU (what is reserved for the task, else what is free), torch's

@@ -22,9 +22,9 @@ __all__ = ["create_checkpoint"]
 def create_checkpoint(
     manager: CheckpointManager,
     checkpoint_id: str,
-    component_states: Mapping[str, Any],
+    component_states: dict[str, Any],
     *,
-    metadata: Mapping[str, Any] | None = None,
+    metadata: dict[str, Any] | None = None,
     allow_pickle: bool = False,
     group: ProcessGroup | None = None,
 ) -> str:
@@ -39,10 +39,10 @@ def create_checkpoint(
         Where to save. Retention is that of the manager of the group's first process.
     checkpoint_id : str
         As for `CheckpointManager.create_checkpoint`.
-    component_states : mapping
+    component_states : dict
         This process's components. Their names differ from those of the other processes, such as
-        ``f"model.{rank}"``; a process without any gives an empty mapping.
-    metadata : mapping, optional
+        ``f"model.{rank}"``; a process without any gives an empty dict.
+    metadata : dict, optional
         Plain values; those of the group's first process are stored.
     allow_pickle : bool
         As for `CheckpointManager.create_checkpoint`.

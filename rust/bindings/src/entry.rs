@@ -142,7 +142,7 @@ impl EntryReader {
         Ok(dtype)
     }
 
-    fn damage(&self, reason: impl Into<String>) -> Error {
+    fn damage(&self, reason: impl ToString) -> Error {
         Error::corrupt(self.entry.path(), "the tree of values", reason)
     }
 

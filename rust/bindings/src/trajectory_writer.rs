@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
 use numpy::PyUntypedArrayMethods;
-use proteinflex_core::cache::{Cache, LiveEntry};
+use proteinflex_core::cache::{Cache, EntryInProgress};
 use proteinflex_core::trajectory::{FieldSpec, Frames};
 use proteinflex_core::{Error, Result};
 use proteinflex_macros::catch_panics;
@@ -35,7 +35,7 @@ pub struct TrajectoryWriter {
 /// runs in Python (a handler of its log messages, say) gets an error instead of waiting for itself.
 #[expect(clippy::large_enum_variant, reason = "there is one of them in each writer")]
 enum State {
-    Open(LiveEntry),
+    Open(EntryInProgress),
     InUse(ThreadId),
     Closed,
 }
@@ -61,16 +61,16 @@ impl From<Unavailable> for PyErr {
 /// holds may be half changed, and what was flushed can be resumed.
 struct Taken<'a> {
     writer: &'a TrajectoryWriter,
-    live: Option<LiveEntry>,
+    live: Option<EntryInProgress>,
 }
 
 impl Taken<'_> {
-    fn live(&mut self) -> &mut LiveEntry {
+    fn live(&mut self) -> &mut EntryInProgress {
         self.live.as_mut().expect("it is there until it is dropped or kept")
     }
 
     /// Takes the entry for good: the writer is closed.
-    fn keep(mut self) -> LiveEntry {
+    fn keep(mut self) -> EntryInProgress {
         self.live.take().expect("it is there until it is dropped or kept")
     }
 }
@@ -87,7 +87,7 @@ impl Drop for Taken<'_> {
 }
 
 impl TrajectoryWriter {
-    pub fn new(cache: Arc<Cache>, live: LiveEntry) -> Self {
+    pub fn new(cache: Arc<Cache>, live: EntryInProgress) -> Self {
         let key = live.key().to_string();
         Self { cache, key, state: Mutex::new(State::Open(live)), returned: Condvar::new() }
     }
@@ -127,7 +127,7 @@ impl TrajectoryWriter {
     fn with<T: Send>(
         &self,
         py: Python<'_>,
-        work: impl FnOnce(&mut LiveEntry) -> Result<T> + Send,
+        work: impl FnOnce(&mut EntryInProgress) -> Result<T> + Send,
     ) -> PyResult<T> {
         let done = py.detach(|| self.take().map(|mut taken| work(taken.live())))?;
         done.map_err(to_python)
@@ -137,8 +137,8 @@ impl TrajectoryWriter {
     fn take_for_good(
         &self,
         py: Python<'_>,
-        check: impl FnOnce(&mut LiveEntry) -> Result<()> + Send,
-    ) -> PyResult<Option<LiveEntry>> {
+        check: impl FnOnce(&mut EntryInProgress) -> Result<()> + Send,
+    ) -> PyResult<Option<EntryInProgress>> {
         let taken = py.detach(|| match self.take() {
             Ok(mut taken) => Ok(check(taken.live()).map(|()| Some(taken.keep()))),
             Err(Unavailable::Closed) => Ok(Ok(None)),
@@ -194,7 +194,7 @@ impl TrajectoryWriter {
         let cache = Arc::clone(&self.cache);
         self.with(py, move |live| {
             let raw_bytes = bytes.iter().map(|field| field.len() as u64).sum();
-            cache.make_room_for(live, raw_bytes)?;
+            cache.make_space_for(live, raw_bytes)?;
             let writer = live.writer();
             if writer.fields().is_empty() {
                 let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
@@ -279,7 +279,7 @@ impl TrajectoryWriter {
     /// CacheFullError
     ///     It does not fit below the limit; it stays unfinished and can be resumed.
     fn close(&self, py: Python<'_>) -> PyResult<String> {
-        let check = |live: &mut LiveEntry| match live.reader().n_frames() {
+        let check = |live: &mut EntryInProgress| match live.reader().n_frames() {
             0 => {
                 let expected = "at least one frame before the writer is closed";
                 Err(Error::argument("n_frames", 0, expected))
@@ -288,7 +288,7 @@ impl TrajectoryWriter {
         };
         if let Some(live) = self.take_for_good(py, check)? {
             let tree = tree(py, live.reader().fields(), live.reader().n_frames())?;
-            py.detach(|| self.cache.finish_live(live, &tree)).map_err(to_python)?;
+            py.detach(|| self.cache.finish_trajectory(live, &tree)).map_err(to_python)?;
         }
         Ok(self.key.clone())
     }

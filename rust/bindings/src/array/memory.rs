@@ -132,15 +132,15 @@ pub fn private_view<'py>(
     dtype: &Bound<'py, PyArrayDescr>,
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyAny>> {
-    if range.start > range.end || range.end > map.len() {
-        return Err(PyValueError::new_err("there is less in the file than the array needs"));
-    }
-    check_size(range.len(), dtype, shape)?;
+    let part =
+        map.part(range).ok_or_else(|| PyValueError::new_err("beyond the end of the file"))?;
+    check_size(part.len(), dtype, shape)?;
     let kept: Arc<dyn Any + Send + Sync> = Arc::<PrivateMap>::clone(map);
-    // SAFETY: the range lies inside the mapping and has the size that is needed (both just checked).
+    // SAFETY: the part lies inside the mapping and has the size that is needed (both just checked).
     // The mapping is writable, was initialised by the file, and lives as long as the owner. It is
-    // reached by its address, not by a reference, as other arrays of it may be written to meanwhile.
-    unsafe { view_of(kept, map.as_ptr().add(range.start), dtype, shape, true) }
+    // reached by its address, not by a reference, as other arrays of it may be written to meanwhile;
+    // the core borrows a mapping's bytes only before the first array of it is made.
+    unsafe { view_of(kept, part.cast(), dtype, shape, true) }
 }
 
 fn check_size(size: usize, dtype: &Bound<'_, PyArrayDescr>, shape: &[usize]) -> PyResult<()> {

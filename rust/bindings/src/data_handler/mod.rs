@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key, OpenEntry, default_directory, kind_of};
-use proteinflex_core::fs::{Disk, Storage, UnsyncedDisk};
+use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
 use proteinflex_core::trajectory::{Encoding, Profile};
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
@@ -95,8 +95,7 @@ impl DataHandler {
             precision: precision.map(precision_of).transpose()?,
             profile: profile.map_or(Ok(Profile::Default), profile_of)?,
         };
-        let storage: Arc<dyn Storage> =
-            if durable { Arc::new(Disk) } else { Arc::new(UnsyncedDisk) };
+        let storage: Arc<dyn Storage> = if durable { Arc::new(Disk) } else { Arc::new(NoSyncDisk) };
         let cache = py.detach(|| Cache::open(storage, &directory, max_bytes)).map_err(to_python)?;
         Ok(Self { cache: Arc::new(cache), encoding, verify })
     }
@@ -244,7 +243,7 @@ impl DataHandler {
         let encoding = self.encoding_with(precision, profile)?;
         let metadata = metadata_tree(py, metadata)?;
         let live = py
-            .detach(|| self.cache.begin_live(&id, metadata, encoding, resume))
+            .detach(|| self.cache.begin_trajectory(&id, metadata, encoding, resume))
             .map_err(to_python)?;
         Ok(TrajectoryWriter::new(Arc::clone(&self.cache), live))
     }

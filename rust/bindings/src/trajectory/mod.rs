@@ -71,7 +71,7 @@ impl Trajectory {
         key: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let reader = handler.get().held_reader(py, key)?;
-        if reader.entry.head().kind != Kind::Trajectory {
+        if reader.entry.header().kind != Kind::Trajectory {
             return Err(to_python(Error::argument(
                 "key",
                 argument::shown(key),
@@ -121,7 +121,7 @@ impl Trajectory {
     #[getter]
     fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let entry = &self.reader.entry;
-        value::metadata(py, &entry.head().metadata, entry.path())
+        value::metadata(py, &entry.header().metadata, entry.path())
     }
 
     /// The names of the per-frame fields.
@@ -139,7 +139,7 @@ impl Trajectory {
     /// The name it was stored by.
     #[getter]
     fn data_id(&self) -> String {
-        self.reader.entry.head().data_id.clone()
+        self.reader.entry.header().data_id.clone()
     }
 
     /// The directory of its cache.

@@ -11,7 +11,7 @@ use super::value::Value;
 pub enum Layout {
     /// As in memory: frame, row, component.
     Memory = 0,
-    /// Row, component, frame: the course of each number in time.
+    /// Row, component, frame: each coordinate as a time series.
     Time = 1,
     /// Component, frame, row: all x, then all y, then all z.
     Planar = 2,

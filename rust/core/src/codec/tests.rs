@@ -1,10 +1,12 @@
 use proptest::prelude::*;
 
+use super::block::{GRID, NUMBERS};
 use super::*;
+use crate::ScalarType;
 
-fn block(frames: usize, rows: usize, components: usize, element: ScalarType) -> Block {
-    let item_bytes = element.size();
-    Block { frames, rows, row_bytes: components * item_bytes, item_bytes, element: Some(element) }
+fn block(frames: usize, rows: usize, components: usize, scalar: ScalarType) -> Block {
+    let item_bytes = scalar.size();
+    Block { frames, rows, row_bytes: components * item_bytes, item_bytes, scalar: Some(scalar) }
 }
 
 fn floats(values: impl Iterator<Item = f32>) -> Vec<u8> {
@@ -35,7 +37,7 @@ fn walk(frames: usize, atoms: usize) -> Vec<f32> {
     all
 }
 
-const ELEMENTS: [ScalarType; 11] = [
+const SCALARS: [ScalarType; 11] = [
     ScalarType::I8,
     ScalarType::U8,
     ScalarType::I16,
@@ -56,14 +58,14 @@ proptest! {
     #[test]
     fn any_bits_round_trip(
         bytes in proptest::collection::vec(any::<u8>(), 0..4000),
-        which in 0..ELEMENTS.len(),
+        which in 0..SCALARS.len(),
         components in 1usize..4,
         rows in 1usize..9,
         zeros in 0usize..16,
-        small: bool,
+        archive: bool,
     ) {
-        let element = ELEMENTS[which];
-        let frame = rows * components * element.size();
+        let scalar = SCALARS[which];
+        let frame = rows * components * scalar.size();
         let frames = bytes.len() / frame;
         prop_assume!(frames > 0);
         let mut bytes = bytes[..frames * frame].to_vec();
@@ -73,8 +75,8 @@ proptest! {
                 *byte = 0;
             }
         }
-        let block = block(frames, rows, components, element);
-        let options = Options { precision: None, small };
+        let block = block(frames, rows, components, scalar);
+        let options = Options { precision: None, archive };
         prop_assert_eq!(read_back(&bytes, &block, &options), bytes);
     }
 
@@ -92,7 +94,7 @@ proptest! {
         }
         let bytes = floats(values.iter().copied());
         let block = block(1, values.len(), 1, ScalarType::F32);
-        let out = read_back(&bytes, &block, &Options { precision: Some(spacing), small: false });
+        let out = read_back(&bytes, &block, &Options { precision: Some(spacing), archive: false });
         for (value, read) in values.iter().zip(out.chunks_exact(4)) {
             let read = f32::from_le_bytes(read.try_into().unwrap());
             let exact = value.to_bits() == read.to_bits();
@@ -111,7 +113,7 @@ proptest! {
     ) {
         let bytes = floats(walk(12, 30).into_iter());
         let block = block(12, 30, 3, ScalarType::F32);
-        let (codec, payload) = encode(&bytes, &block, &Options { precision, small: false }).unwrap();
+        let (codec, payload) = encode(&bytes, &block, &Options { precision, archive: false }).unwrap();
         let mut out = vec![0; bytes.len()];
         let mut damaged = payload.clone();
         damaged[at.index(payload.len())] ^= mask;
@@ -173,9 +175,9 @@ fn noise_is_stored_as_it_is() {
             (random >> 56) as u8
         })
         .collect();
-    for element in ELEMENTS {
-        let block = block(1, bytes.len() / element.size(), 1, element);
-        assert_eq!(encode(&bytes, &block, &Options::default()), None, "{element:?}");
+    for scalar in SCALARS {
+        let block = block(1, bytes.len() / scalar.size(), 1, scalar);
+        assert_eq!(encode(&bytes, &block, &Options::default()), None, "{scalar:?}");
     }
 }
 

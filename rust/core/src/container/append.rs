@@ -5,7 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::frame::preamble;
+use zerocopy::IntoBytes;
+
+use super::ends::preamble;
 use super::record::{
     ALIGNMENT, HEADER, PAGE, PAGE_ALIGNED_FROM, RAW, RecordHeader, RecordKind, segment_table,
 };
@@ -13,18 +15,18 @@ use crate::checksum;
 use crate::fs::{StorageFile, write_all_at};
 use crate::{Error, Result};
 
-/// Bytes up to this are gathered, to be written in one step.
-const WRITTEN_TOGETHER: usize = 256 * 1024;
+/// Writes up to this many bytes are buffered.
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// A file that grows by records.
 #[derive(Debug)]
 pub struct Appender {
     file: Box<dyn StorageFile>,
     path: PathBuf,
-    /// The end of the file, with what is gathered.
+    /// The end of the file, with what is buffered.
     end: u64,
     /// What comes before the end and is not written yet.
-    gathered: Vec<u8>,
+    buffered: Vec<u8>,
     is_broken: bool,
 }
 
@@ -36,7 +38,7 @@ impl Appender {
         Ok(appender)
     }
 
-    /// Goes on at `end`. What is behind it is cut off, durably, before anything is added: were it
+    /// Continues at `end`. What is behind it is cut off, durably, before anything is added: were it
     /// to stay, a later crash could leave new records that run into old ones.
     pub fn resume(file: Box<dyn StorageFile>, path: &Path, end: u64) -> Result<Self> {
         let inspect = |error| Error::io("inspect", path, error);
@@ -48,7 +50,7 @@ impl Appender {
     }
 
     fn at(file: Box<dyn StorageFile>, path: &Path, end: u64) -> Self {
-        Self { file, path: path.to_owned(), end, gathered: Vec::new(), is_broken: false }
+        Self { file, path: path.to_owned(), end, buffered: Vec::new(), is_broken: false }
     }
 
     /// The path, for messages.
@@ -71,7 +73,7 @@ impl Appender {
         self.append(RecordHeader::plain(kind, payload), payload).map(|(offset, _)| offset)
     }
 
-    /// Adds a record, filling in its padding and checksum; answers where it is and its header.
+    /// Adds a record, filling in its padding and checksum. Returns where it is and its header.
     pub fn append(
         &mut self,
         mut header: RecordHeader,
@@ -80,46 +82,46 @@ impl Appender {
         let offset = self.end.next_multiple_of(ALIGNMENT);
         header.stored_bytes = payload.len() as u64;
         let table = if header.table_bytes() > 0 { segment_table(payload) } else { Vec::new() };
-        header.checksum = checksum(if table.is_empty() { payload } else { &table });
+        header.checksum = checksum(if table.is_empty() { payload } else { table.as_bytes() });
         if header.codec == RAW && header.raw_bytes >= PAGE_ALIGNED_FROM {
             let start = offset + HEADER as u64;
             header.padding = (start.next_multiple_of(PAGE) - start) as u32;
         }
 
         let mut bytes = vec![0; (offset - self.end) as usize];
-        bytes.extend(header.encode());
+        bytes.extend(header.encode().as_bytes());
         bytes.resize(bytes.len() + header.padding as usize, 0);
         self.write(&bytes)?;
         self.write(payload)?;
         if !table.is_empty() {
             let mut bytes = vec![0; (self.end.next_multiple_of(8) - self.end) as usize];
-            bytes.extend(table);
+            bytes.extend(table.as_bytes());
             self.write(&bytes)?;
         }
         Ok((offset, header))
     }
 
-    /// Adds bytes that are no record.
+    /// Adds bytes that are not a record.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.check()?;
-        if self.gathered.len() + bytes.len() > WRITTEN_TOGETHER {
-            self.write_gathered()?;
+        if self.buffered.len() + bytes.len() > BUFFER_BYTES {
+            self.write_buffered()?;
         }
-        if bytes.len() > WRITTEN_TOGETHER {
+        if bytes.len() > BUFFER_BYTES {
             self.write_whole(bytes, self.end)?;
         } else {
-            self.gathered.extend_from_slice(bytes);
+            self.buffered.extend_from_slice(bytes);
         }
         self.end += bytes.len() as u64;
         Ok(())
     }
 
-    fn write_gathered(&mut self) -> Result<()> {
-        let gathered = std::mem::take(&mut self.gathered);
-        let start = self.end - gathered.len() as u64;
-        self.write_whole(&gathered, start)?;
-        self.gathered = gathered;
-        self.gathered.clear();
+    fn write_buffered(&mut self) -> Result<()> {
+        let buffered = std::mem::take(&mut self.buffered);
+        let start = self.end - buffered.len() as u64;
+        self.write_whole(&buffered, start)?;
+        self.buffered = buffered;
+        self.buffered.clear();
         Ok(())
     }
 
@@ -133,20 +135,8 @@ impl Appender {
     /// Makes all bytes durable.
     pub fn sync(&mut self) -> Result<()> {
         self.check()?;
-        self.write_gathered()?;
+        self.write_buffered()?;
         let synced = self.file.sync();
-        self.checked(synced)
-    }
-
-    /// Makes sure that a rename of the file is durable no sooner than all its bytes.
-    pub fn settle(&mut self) -> Result<()> {
-        self.check()?;
-        self.write_gathered()?;
-        let settled = self.file.settle();
-        self.checked(settled)
-    }
-
-    fn checked(&mut self, synced: std::io::Result<()>) -> Result<()> {
         synced.map_err(|error| {
             self.is_broken = true;
             Error::io("sync", &self.path, error)

@@ -5,16 +5,34 @@
 //! thing. The index of a finished file is a commit that keeps nothing and adds all.
 
 use serde::{Deserialize, Serialize};
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::bytes::{u32_at, u64_at};
-use super::record::{HEADER, RecordHeader, RecordKind, Target};
+use super::record::{HeaderBytes, RecordHeader, RecordKind, Target};
 use super::schema::{ArraySpec, FieldSpec};
+use crate::error::FormatError;
 use crate::{Error, Result};
 
-/// Bytes of one chunk in a commit: where its record is, how much of it counts, and its header.
-const ENTRY: usize = 16 + HEADER;
-/// Bytes of a commit before its schema and chunks.
-const FIXED: usize = 32;
+/// The beginning of a commit, before its schema and chunks.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct CommitBytes {
+    kept_frames: U64,
+    n_frames: U64,
+    tree: U64,
+    schema_bytes: U32,
+    n_chunks: U32,
+}
+
+/// One chunk in a commit.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct ChunkBytes {
+    offset: U64,
+    used: U64,
+    header: HeaderBytes,
+}
+
 /// The most arrays and fields of one file.
 pub const MAX_TARGETS: usize = 1 << 20;
 
@@ -80,63 +98,63 @@ impl Commit {
         };
         let too_large = |_| Error::argument("arrays", schema.len(), "less than 4 GiB of schema");
         let schema_bytes = u32::try_from(schema.len()).map_err(too_large)?;
-        let mut bytes = Vec::with_capacity(FIXED + schema.len() + self.chunks.len() * ENTRY);
-        bytes.extend(self.kept_frames.to_le_bytes());
-        bytes.extend(self.n_frames.to_le_bytes());
-        bytes.extend(self.tree.to_le_bytes());
-        bytes.extend(schema_bytes.to_le_bytes());
-        bytes.extend((self.chunks.len() as u32).to_le_bytes());
+        let beginning = CommitBytes {
+            kept_frames: self.kept_frames.into(),
+            n_frames: self.n_frames.into(),
+            tree: self.tree.into(),
+            schema_bytes: schema_bytes.into(),
+            n_chunks: (self.chunks.len() as u32).into(),
+        };
+        let chunk_bytes = self.chunks.len() * size_of::<ChunkBytes>();
+        let mut bytes = Vec::with_capacity(size_of::<CommitBytes>() + schema.len() + chunk_bytes);
+        bytes.extend(beginning.as_bytes());
         bytes.extend(&schema);
         for chunk in &self.chunks {
-            bytes.extend(chunk.offset.to_le_bytes());
-            bytes.extend(chunk.used.to_le_bytes());
-            bytes.extend(chunk.header.encode());
+            let chunk = ChunkBytes {
+                offset: chunk.offset.into(),
+                used: chunk.used.into(),
+                header: chunk.header.encode(),
+            };
+            bytes.extend(chunk.as_bytes());
         }
         Ok(bytes)
     }
 
     /// Reads a payload. What it says is not checked against anything else yet.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        if bytes.len() < FIXED {
-            return Err("it is too short".into());
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        let (beginning, rest) =
+            CommitBytes::ref_from_prefix(bytes).map_err(|_| FormatError::TooShort)?;
+        let (schema, chunks) = rest
+            .split_at_checked(beginning.schema_bytes.get() as usize)
+            .ok_or(FormatError::Length)?;
+        let chunks = <[ChunkBytes]>::ref_from_bytes(chunks).map_err(|_| FormatError::Length)?;
+        if chunks.len() as u64 != u64::from(beginning.n_chunks.get()) {
+            return Err(FormatError::Length);
         }
-        let schema_bytes = u32_at(bytes, 24) as usize;
-        let n_chunks = u32_at(bytes, 28) as usize;
-        let rest = &bytes[FIXED..];
-        if n_chunks.checked_mul(ENTRY).and_then(|size| size.checked_add(schema_bytes))
-            != Some(rest.len())
-        {
-            return Err("its length does not match what it says".into());
-        }
-        let (schema, entries) = rest.split_at(schema_bytes);
         let schema = match schema {
             [] => None,
             json => {
-                let schema: Schema =
-                    serde_json::from_slice(json).map_err(|error| error.to_string())?;
-                schema.check().map_err(|error| error.to_string())?;
+                let schema: Schema = serde_json::from_slice(json)?;
+                schema.check()?;
                 Some(schema)
             }
         };
-        let chunks = entries.chunks_exact(ENTRY).map(parse_chunk).collect::<Result<_, _>>()?;
         Ok(Self {
-            kept_frames: u64_at(bytes, 0),
-            n_frames: u64_at(bytes, 8),
-            tree: u64_at(bytes, 16),
+            kept_frames: beginning.kept_frames.get(),
+            n_frames: beginning.n_frames.get(),
+            tree: beginning.tree.get(),
             schema,
-            chunks,
+            chunks: chunks.iter().map(parse_chunk).collect::<Result<_, _>>()?,
         })
     }
 }
 
-fn parse_chunk(entry: &[u8]) -> Result<Chunk, &'static str> {
-    let mut header = [0; HEADER];
-    header.copy_from_slice(&entry[16..]);
-    let header = RecordHeader::parse(&header)?;
-    let chunk = Chunk { offset: u64_at(entry, 0), used: u64_at(entry, 8), header };
+fn parse_chunk(bytes: &ChunkBytes) -> Result<Chunk, FormatError> {
+    let header = RecordHeader::parse(&bytes.header)?;
+    let chunk = Chunk { offset: bytes.offset.get(), used: bytes.used.get(), header };
     let whole = matches!(header.target, Target::Field(_)) || chunk.used == header.count;
     if header.kind != RecordKind::Data || chunk.used == 0 || chunk.used > header.count || !whole {
-        return Err("it lists something that is not a chunk of data");
+        return Err(FormatError::NotAChunk);
     }
     Ok(chunk)
 }

@@ -5,10 +5,9 @@
 //! bytes. Coded payloads are opaque here; the codec number is all that is known of them.
 
 mod append;
-pub(crate) mod bytes;
 mod commit;
-mod frame;
-mod head;
+mod ends;
+mod entry_header;
 mod record;
 mod recover;
 mod schema;
@@ -16,12 +15,12 @@ mod state;
 
 pub(crate) use append::Appender;
 pub(crate) use commit::{Chunk, Commit, Schema};
-pub(crate) use frame::{END_BYTES, Trailer, check_preamble};
-pub use head::{Encoding, EntryHead, Kind, MAX_DATA_ID, MAX_METADATA, Profile};
-pub(crate) use head::{encode_head, parse_head};
+pub(crate) use ends::{END_BYTES, Trailer, check_preamble};
+pub use entry_header::{Encoding, EntryHeader, Kind, MAX_DATA_ID, MAX_METADATA, Profile};
+pub(crate) use entry_header::{encode_entry_header, parse_entry_header};
 pub(crate) use record::{
-    HEADER, MAX_CODED, RAW, RecordHeader, RecordKind, SEGMENT, Target, segment_table,
+    HEADER, HeaderBytes, MAX_CODED, RAW, RecordHeader, RecordKind, SEGMENT, Target, segment_table,
 };
-pub(crate) use recover::recover;
+pub(crate) use recover::{ENTRY_HEADER, recover};
 pub use schema::{ArraySpec, DType, FieldSpec};
-pub(crate) use state::{Group, State, cut, groups};
+pub(crate) use state::{FileState, RowGroup, row_groups, truncate_chunks};

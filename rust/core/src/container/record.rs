@@ -4,14 +4,19 @@
 //! all there is to know about the payload, so that a file whose index is missing can be walked from
 //! record to record.
 
-use super::bytes::{u32_at, u64_at};
+use std::ops::Range;
+
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
 use super::schema::{ArraySpec, FieldSpec};
 use crate::checksum;
+use crate::error::FormatError;
 
 /// Records begin at multiples of this, and so does every payload.
 pub const ALIGNMENT: u64 = 64;
 /// Bytes of a record's header.
-pub const HEADER: usize = 64;
+pub const HEADER: usize = size_of::<HeaderBytes>();
 /// Raw payloads of at least this begin at a multiple of [`PAGE`].
 pub const PAGE_ALIGNED_FROM: u64 = 64 * 1024;
 /// The page size that large raw payloads are aligned to.
@@ -28,7 +33,7 @@ pub const RAW: u8 = 0;
 #[repr(u8)]
 pub enum RecordKind {
     /// What the entry is of.
-    Head = 1,
+    EntryHeader = 1,
     /// Frames of a field, or elements of an array.
     Data = 2,
     /// What of everything before it counts.
@@ -48,7 +53,34 @@ pub enum Target {
     Field(u32),
 }
 
-/// A record's header.
+/// A record's header as it is stored.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct HeaderBytes {
+    /// The low half of the checksum of all that follows in the header.
+    own_checksum: U32,
+    kind: u8,
+    codec: u8,
+    is_field: u8,
+    zero: u8,
+    number: U32,
+    padding: U32,
+    first: U64,
+    count: U64,
+    first_row: U32,
+    rows: U32,
+    raw_bytes: U64,
+    stored_bytes: U64,
+    checksum: U64,
+}
+
+impl HeaderBytes {
+    fn sum(&self) -> u32 {
+        checksum(&self.as_bytes()[size_of::<U32>()..]) as u32
+    }
+}
+
+/// A record's header, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordHeader {
     /// What the record is.
@@ -93,71 +125,91 @@ impl RecordHeader {
         }
     }
 
+    /// The header of data that is stored as it is: these frames of a field and rows of each, or these
+    /// elements of an array.
+    pub fn data(target: Target, items: Range<u64>, rows: Range<u32>, bytes: usize) -> Self {
+        Self {
+            kind: RecordKind::Data,
+            codec: RAW,
+            target,
+            padding: 0,
+            first: items.start,
+            count: items.end - items.start,
+            first_row: rows.start,
+            rows: rows.end - rows.start,
+            raw_bytes: bytes as u64,
+            stored_bytes: bytes as u64,
+            checksum: 0,
+        }
+    }
+
     /// The header as it is stored.
-    pub fn encode(&self) -> [u8; HEADER] {
+    pub fn encode(&self) -> HeaderBytes {
         let (is_field, number) = match self.target {
             Target::Array(number) => (0, number),
             Target::Field(number) => (1, number),
         };
-        let mut bytes = [0; HEADER];
-        bytes[4..8].copy_from_slice(&[self.kind as u8, self.codec, is_field, 0]);
-        bytes[8..12].copy_from_slice(&number.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.padding.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.first.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.count.to_le_bytes());
-        bytes[32..36].copy_from_slice(&self.first_row.to_le_bytes());
-        bytes[36..40].copy_from_slice(&self.rows.to_le_bytes());
-        bytes[40..48].copy_from_slice(&self.raw_bytes.to_le_bytes());
-        bytes[48..56].copy_from_slice(&self.stored_bytes.to_le_bytes());
-        bytes[56..64].copy_from_slice(&self.checksum.to_le_bytes());
-        let own = checksum(&bytes[4..]) as u32;
-        bytes[..4].copy_from_slice(&own.to_le_bytes());
+        let mut bytes = HeaderBytes {
+            own_checksum: 0.into(),
+            kind: self.kind as u8,
+            codec: self.codec,
+            is_field,
+            zero: 0,
+            number: number.into(),
+            padding: self.padding.into(),
+            first: self.first.into(),
+            count: self.count.into(),
+            first_row: self.first_row.into(),
+            rows: self.rows.into(),
+            raw_bytes: self.raw_bytes.into(),
+            stored_bytes: self.stored_bytes.into(),
+            checksum: self.checksum.into(),
+        };
+        bytes.own_checksum = bytes.sum().into();
         bytes
     }
 
     /// Reads a header, or says why these bytes are none.
-    pub fn parse(bytes: &[u8; HEADER]) -> Result<Self, &'static str> {
-        if u32_at(bytes, 0) != checksum(&bytes[4..]) as u32 {
-            return Err("its header's checksum does not match");
+    pub fn parse(bytes: &HeaderBytes) -> Result<Self, FormatError> {
+        if bytes.own_checksum != bytes.sum() {
+            return Err(FormatError::HeaderChecksum);
         }
-        let kind = match bytes[4] {
-            1 => RecordKind::Head,
+        let kind = match bytes.kind {
+            1 => RecordKind::EntryHeader,
             2 => RecordKind::Data,
             3 => RecordKind::Commit,
             4 => RecordKind::Tree,
             5 => RecordKind::Index,
-            _ => return Err("its kind is unknown"),
+            found => return Err(FormatError::Unknown { what: "kind", found }),
         };
-        let number = u32_at(bytes, 8);
-        let target = match bytes[6] {
-            0 => Target::Array(number),
-            1 => Target::Field(number),
-            _ => return Err("its target is unknown"),
+        let target = match bytes.is_field {
+            0 => Target::Array(bytes.number.get()),
+            1 => Target::Field(bytes.number.get()),
+            found => return Err(FormatError::Unknown { what: "target", found }),
         };
         let header = Self {
             kind,
-            codec: bytes[5],
+            codec: bytes.codec,
             target,
-            padding: u32_at(bytes, 12),
-            first: u64_at(bytes, 16),
-            count: u64_at(bytes, 24),
-            first_row: u32_at(bytes, 32),
-            rows: u32_at(bytes, 36),
-            raw_bytes: u64_at(bytes, 40),
-            stored_bytes: u64_at(bytes, 48),
-            checksum: u64_at(bytes, 56),
+            padding: bytes.padding.get(),
+            first: bytes.first.get(),
+            count: bytes.count.get(),
+            first_row: bytes.first_row.get(),
+            rows: bytes.rows.get(),
+            raw_bytes: bytes.raw_bytes.get(),
+            stored_bytes: bytes.stored_bytes.get(),
+            checksum: bytes.checksum.get(),
         };
+        let (stored, raw) = (header.stored_bytes, header.raw_bytes);
         if u64::from(header.padding) >= PAGE {
-            return Err("its padding is too long");
+            return Err(FormatError::Padding { found: header.padding });
         }
-        if header.codec == RAW && header.stored_bytes != header.raw_bytes {
-            return Err("it is stored as it is, and its two sizes differ");
+        if header.codec == RAW && stored != raw {
+            return Err(FormatError::RawSizes { stored, raw });
         }
         // A coded payload larger than its data would have been stored raw.
-        if header.codec != RAW
-            && (header.raw_bytes > MAX_CODED || header.stored_bytes > header.raw_bytes)
-        {
-            return Err("its size is implausible");
+        if header.codec != RAW && (raw > MAX_CODED || stored > raw) {
+            return Err(FormatError::ImplausibleSize { stored, raw });
         }
         Ok(header)
     }
@@ -211,6 +263,6 @@ impl RecordHeader {
 }
 
 /// The checksums of the segments of raw bytes, as they are stored.
-pub fn segment_table(bytes: &[u8]) -> Vec<u8> {
-    bytes.chunks(SEGMENT as usize).flat_map(|segment| checksum(segment).to_le_bytes()).collect()
+pub fn segment_table(bytes: &[u8]) -> Vec<U64> {
+    bytes.chunks(SEGMENT as usize).map(|segment| checksum(segment).into()).collect()
 }

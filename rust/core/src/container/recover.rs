@@ -9,30 +9,38 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::bytes::u64_at;
+use zerocopy::little_endian::U64;
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
 use super::commit::{Chunk, Commit};
-use super::frame::{END_BYTES, check_preamble};
-use super::head::{Encoding, EntryHead, MAX_DATA_ID, MAX_METADATA, parse_head};
-use super::record::{ALIGNMENT, HEADER, RAW, RecordHeader, RecordKind, SEGMENT};
-use super::state::State;
+use super::ends::{END_BYTES, check_preamble};
+use super::entry_header::{Encoding, EntryHeader, MAX_DATA_ID, MAX_METADATA, parse_entry_header};
+use super::record::{
+    ALIGNMENT, HEADER, HeaderBytes, RAW, RecordHeader, RecordKind, SEGMENT, segment_table,
+};
+use super::state::FileState;
 use crate::checksum;
+use crate::error::FormatError;
 use crate::{Error, Result};
 
-/// The longest commit or head that is read.
+/// The longest commit that is read.
 const MAX_COMMIT: u64 = 1 << 30;
 /// A description holds the id, escaped (six bytes for one at worst), and little else.
-const MAX_HEAD: u64 = (6 * MAX_DATA_ID + MAX_METADATA + 4096) as u64;
+const MAX_ENTRY_HEADER: u64 = (6 * MAX_DATA_ID + MAX_METADATA + 4096) as u64;
+
+/// What damage to the first record is called.
+pub const ENTRY_HEADER: &str = "its entry header";
 
 /// What an unfinished file holds.
 #[derive(Debug)]
 pub struct Recovered {
     /// What the entry is of.
-    pub head: EntryHead,
+    pub header: EntryHeader,
     /// How it is to be encoded.
     pub encoding: Encoding,
     /// What the last valid commit says.
-    pub state: State,
-    /// Where that commit ends; what follows is worthless.
+    pub state: FileState,
+    /// Where that commit ends; what follows does not count.
     pub end: u64,
 }
 
@@ -43,15 +51,15 @@ pub fn recover(file: &File, path: &Path) -> Result<Recovered> {
     let beginning = source.read(0, length.min(END_BYTES as u64))?;
     check_preamble(&beginning, path)?;
 
-    let head_damage = |reason: String| Error::corrupt(path, "its head", reason);
+    let damage = |reason: FormatError| Error::corrupt(path, ENTRY_HEADER, reason);
     let mut offset = END_BYTES as u64;
-    let head = source.header(offset)?.filter(|header| header.kind == RecordKind::Head);
-    let head = head.ok_or_else(|| head_damage("it is cut short".into()))?;
-    let payload = source.payload(offset, &head, MAX_HEAD)?;
-    let payload = payload.ok_or_else(|| head_damage("its checksum does not match".into()))?;
-    let (entry_head, encoding) = parse_head(&payload).map_err(head_damage)?;
-    let mut end = head.end(offset).map_or(offset, |(_, end)| end);
-    let head_end = end;
+    let record = source.header(offset)?.filter(|header| header.kind == RecordKind::EntryHeader);
+    let record = record.ok_or_else(|| damage(FormatError::CutShort))?;
+    let payload = source.payload(offset, &record, MAX_ENTRY_HEADER)?;
+    let payload = payload.ok_or_else(|| damage(FormatError::Checksum))?;
+    let (header, encoding) = parse_entry_header(&payload).map_err(damage)?;
+    let mut end = record.end(offset).map_or(offset, |(_, end)| end);
+    let header_end = end;
 
     let mut commits: Vec<(Commit, u64)> = Vec::new();
     loop {
@@ -73,13 +81,13 @@ pub fn recover(file: &File, path: &Path) -> Result<Recovered> {
             commits.pop();
         }
     }
-    let end = commits.last().map_or(head_end, |(_, end)| *end);
-    let mut state = State::default();
+    let end = commits.last().map_or(header_end, |(_, end)| *end);
+    let mut state = FileState::default();
     for (commit, _) in commits {
         state.apply(commit).map_err(|reason| Error::corrupt(path, "a commit", reason))?;
     }
     state.check(end).map_err(|reason| Error::corrupt(path, "a commit", reason))?;
-    Ok(Recovered { head: entry_head, encoding, state, end })
+    Ok(Recovered { header, encoding, state, end })
 }
 
 struct Source<'a> {
@@ -102,8 +110,10 @@ impl Source<'_> {
         if offset.checked_add(HEADER as u64).is_none_or(|end| end > self.length) {
             return Ok(None);
         }
-        let mut bytes = [0; HEADER];
-        bytes.copy_from_slice(&self.read(offset, HEADER as u64)?);
+        let mut bytes = HeaderBytes::new_zeroed();
+        self.file
+            .read_exact_at(bytes.as_mut_bytes(), offset)
+            .map_err(|error| Error::io("read", self.path, error))?;
         let header = RecordHeader::parse(&bytes).ok();
         Ok(header.filter(|header| header.end(offset).is_some_and(|(_, end)| end <= self.length)))
     }
@@ -115,18 +125,11 @@ impl Source<'_> {
             return Ok(None);
         }
         let payload = self.read(start, header.stored_bytes)?;
-        Ok(self.sum(header, offset, &payload)?.then_some(payload))
-    }
-
-    fn sum(&self, header: &RecordHeader, offset: u64, payload: &[u8]) -> Result<bool> {
-        if header.table_bytes() == 0 {
-            return Ok(checksum(payload) == header.checksum);
-        }
-        let Some((table_start, _)) = header.end(offset) else { return Ok(false) };
-        let table = self.read(table_start, header.table_bytes())?;
-        let sums = payload.chunks(SEGMENT as usize).map(checksum);
-        let equal = sums.enumerate().all(|(index, sum)| u64_at(&table, 8 * index) == sum);
-        Ok(equal && checksum(&table) == header.checksum)
+        let sum = match header.table_bytes() {
+            0 => checksum(&payload),
+            _ => checksum(segment_table(&payload).as_bytes()),
+        };
+        Ok((sum == header.checksum).then_some(payload))
     }
 
     /// Whether the record of `chunk` is there and holds what was written.
@@ -145,10 +148,10 @@ impl Source<'_> {
         if checksum(&table) != header.checksum {
             return Ok(false);
         }
-        for (index, expected) in table.chunks_exact(8).enumerate() {
-            let from = start + index as u64 * SEGMENT;
+        let sums = <[U64]>::ref_from_bytes(&table).unwrap_or_default();
+        for (from, sum) in (start..end).step_by(SEGMENT as usize).zip(sums) {
             let segment = self.read(from, SEGMENT.min(end - from))?;
-            if checksum(&segment) != u64_at(expected, 0) {
+            if *sum != checksum(&segment) {
                 return Ok(false);
             }
         }

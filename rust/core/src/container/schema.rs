@@ -49,7 +49,7 @@ impl DType {
     }
 
     /// Which numbers an element is made of, or `None` where it is just bytes.
-    pub(crate) fn element(&self) -> Option<ScalarType> {
+    pub(crate) fn scalar(&self) -> Option<ScalarType> {
         self.numbers().map(|(element, _)| element)
     }
 
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn numeric_types_are_told_from_bytes() {
-        for (descr, size, element) in [
+        for (descr, size, scalar) in [
             ("<f4", 4, Some(ScalarType::F32)),
             ("<c16", 16, Some(ScalarType::F64)),
             ("|b1", 1, Some(ScalarType::I8)),
@@ -207,7 +207,7 @@ mod tests {
             ("|S5", 5, None),
             ("[[\"x\", \"<f4\"]]", 4, None),
         ] {
-            assert_eq!(DType::new(descr, size).unwrap().element(), element, "{descr}");
+            assert_eq!(DType::new(descr, size).unwrap().scalar(), scalar, "{descr}");
         }
         for wrong in [0, 6, 8] {
             assert!(DType::new("<f4", wrong).is_err());

@@ -1,19 +1,22 @@
 //! The state of a file: its schema, and the chunks that make up each array and field.
 //!
-//! A `State` that passed [`State::check`] covers every element and every frame exactly once, and
+//! A `FileState` that passed [`FileState::check`] covers every element and every frame exactly once, and
 //! each chunk lies inside the file and has the size that its shape needs.
 
 use std::ops::Range;
 
+use zerocopy::IntoBytes;
+
 use super::commit::{Chunk, Commit, MAX_TARGETS, Schema};
-use super::head::Kind;
+use super::entry_header::Kind;
 use super::record::{ALIGNMENT, RecordHeader, Target};
 use super::schema::ArraySpec;
+use crate::error::FormatError;
 use crate::{Error, Result};
 
 /// What counts in a file, after some commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct State {
+pub struct FileState {
     /// Which fields and arrays there are.
     pub schema: Schema,
     /// How many frames.
@@ -24,9 +27,9 @@ pub struct State {
     pub fields: Vec<Vec<Chunk>>,
 }
 
-/// Chunks that hold the same frames, one per block of rows.
+/// A row group: chunks that hold the same frames, one for each block of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub struct RowGroup {
     /// Their first frame.
     pub first: u64,
     /// How many of their frames count.
@@ -37,26 +40,26 @@ pub struct Group {
     pub chunks: Range<usize>,
 }
 
-impl State {
-    /// Goes back to the first `n_frames` frames.
+impl FileState {
+    /// Drops all but the first `n_frames` frames.
     pub fn truncate(&mut self, n_frames: u64) {
         for chunks in &mut self.fields {
-            cut(chunks, n_frames);
+            truncate_chunks(chunks, n_frames);
         }
         self.n_frames = self.n_frames.min(n_frames);
     }
 
-    /// Adds a chunk. Whether it fits is for [`State::check`] to say.
-    pub fn add(&mut self, chunk: Chunk) -> Result<(), String> {
+    /// Adds a chunk. Whether it fits is for [`FileState::check`] to say.
+    pub fn add(&mut self, chunk: Chunk) -> Result<(), FormatError> {
         let chunks = match chunk.header.target {
             Target::Array(number) => self.arrays.get_mut(number as usize),
             Target::Field(number) => self.fields.get_mut(number as usize),
         };
-        chunks.ok_or("a chunk belongs to no array or field")?.push(chunk);
+        chunks.ok_or(FormatError::UnknownTarget)?.push(chunk);
         Ok(())
     }
 
-    /// Adds an array that has no chunks yet; answers its number.
+    /// Adds an array that has no chunks yet. Returns its number.
     pub fn add_array(&mut self, spec: &ArraySpec) -> Result<u32> {
         let number = self.schema.arrays.len();
         if number >= MAX_TARGETS {
@@ -68,7 +71,7 @@ impl State {
         Ok(number as u32)
     }
 
-    /// Takes over a schema that has grown.
+    /// Replaces the schema by one that has grown.
     pub fn set_schema(&mut self, schema: Schema) {
         self.arrays.resize(schema.arrays.len(), Vec::new());
         self.fields.resize(schema.fields.len(), Vec::new());
@@ -76,7 +79,7 @@ impl State {
     }
 
     /// The state after one more commit.
-    pub fn apply(&mut self, commit: Commit) -> Result<(), String> {
+    pub fn apply(&mut self, commit: Commit) -> Result<(), FormatError> {
         self.truncate(commit.kept_frames);
         if let Some(schema) = commit.schema {
             self.set_schema(schema);
@@ -104,7 +107,7 @@ impl State {
         hasher.update(&self.n_frames.to_le_bytes());
         for chunk in self.chunks() {
             let header = RecordHeader { padding: 0, ..chunk.header };
-            hasher.update(&chunk.used.to_le_bytes()).update(&header.encode());
+            hasher.update(&chunk.used.to_le_bytes()).update(header.encode().as_bytes());
         }
         let mut id = [0; 16];
         id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
@@ -112,68 +115,66 @@ impl State {
     }
 
     /// Checks everything against a file whose data ends before `end`.
-    pub fn check(&self, end: u64) -> Result<(), String> {
-        self.check_places(end)?;
+    pub fn check(&self, end: u64) -> Result<(), FormatError> {
+        self.check_offsets(end)?;
         for (spec, chunks) in self.schema.arrays.iter().zip(&self.arrays) {
             let fits = chunks.iter().all(|chunk| chunk.header.fits_array(spec));
             let needed = if spec.bytes().unwrap_or(0) == 0 { 0 } else { spec.elements() };
-            if !fits || groups(chunks, 1)?.last().map_or(0, |last| last.first + last.used) != needed
+            if !fits
+                || row_groups(chunks, 1)?.last().map_or(0, |last| last.first + last.used) != needed
             {
-                return Err(format!("the chunks of {:?} do not make up the array", spec.name));
+                return Err(FormatError::IncompleteArray { name: spec.name.clone() });
             }
         }
         for (spec, chunks) in self.schema.fields.iter().zip(&self.fields) {
             let fits = chunks.iter().all(|chunk| chunk.header.fits_field(spec));
             let needed = if spec.item_bytes().unwrap_or(0) == 0 { 0 } else { self.n_frames };
-            let covered = groups(chunks, spec.rows())?;
+            let covered = row_groups(chunks, spec.rows())?;
             if !fits || covered.last().map_or(0, |last| last.first + last.used) != needed {
-                return Err(format!("the chunks of {:?} do not make up its frames", spec.name));
+                return Err(FormatError::IncompleteField { name: spec.name.clone() });
             }
             let total = spec.item_bytes().unwrap_or(0).checked_mul(self.n_frames);
             if total.is_none_or(|total| total > i64::MAX as u64) {
-                return Err(format!("{:?} has an impossible number of frames", spec.name));
+                let (name, frames) = (spec.name.clone(), self.n_frames);
+                return Err(FormatError::TooManyFrames { name, frames });
             }
         }
         Ok(())
     }
-}
 
-impl State {
-    /// Checks that chunks lie where the writer puts them: aligned, so that they can be used in place,
-    /// inside the file, and none in another's bytes, which would let a small file hold any amount.
-    fn check_places(&self, end: u64) -> Result<(), String> {
-        let mut places = Vec::new();
+    /// Checks that chunks lie where the writer puts them: aligned, so that they can be used in place;
+    /// inside the file; and none in another's bytes, which would let a small file hold any amount.
+    fn check_offsets(&self, end: u64) -> Result<(), FormatError> {
+        let mut records = Vec::new();
         for chunk in self.chunks() {
             let payload = chunk.header.payload(chunk.offset);
             let record = payload.zip(chunk.header.end(chunk.offset));
             let Some(((start, _), (_, last))) = record.filter(|(_, (_, last))| *last <= end) else {
-                return Err(format!("the chunk at byte {} lies outside the file", chunk.offset));
+                return Err(FormatError::ChunkOutside { offset: chunk.offset });
             };
             if !chunk.offset.is_multiple_of(ALIGNMENT) || !start.is_multiple_of(ALIGNMENT) {
-                let at = chunk.offset;
-                return Err(format!("the chunk at byte {at} is not aligned to {ALIGNMENT}"));
+                let (offset, alignment) = (chunk.offset, ALIGNMENT);
+                return Err(FormatError::ChunkAlignment { offset, alignment });
             }
-            places.push((chunk.offset, last));
+            records.push((chunk.offset, last));
         }
-        // Those of each target are in order already, which this sort makes use of.
-        places.sort();
-        match places.windows(2).find(|pair| pair[1].0 < pair[0].1) {
-            Some(pair) => {
-                Err(format!("the chunks at bytes {} and {} overlap", pair[0].0, pair[1].0))
-            }
+        // Those of each target are sorted already, which makes this sort fast.
+        records.sort();
+        match records.windows(2).find(|pair| pair[1].0 < pair[0].1) {
+            Some(pair) => Err(FormatError::ChunksOverlap { first: pair[0].0, second: pair[1].0 }),
             None => Ok(()),
         }
     }
 }
 
-/// Goes back to the first `n_frames` frames of one field. Chunks are in the order of their frames, so
-/// only the last ones need to be looked at: a recovery goes back at each of many commits.
-pub fn cut(chunks: &mut Vec<Chunk>, n_frames: u64) {
+/// Drops all but the first `n_frames` frames of one field. Chunks are in the order of their frames, so
+/// only the last ones need to be looked at: recovery does this at each of many commits.
+pub fn truncate_chunks(chunks: &mut Vec<Chunk>, n_frames: u64) {
     while chunks.last().is_some_and(|chunk| chunk.header.first >= n_frames) {
         chunks.pop();
     }
     for chunk in chunks.iter_mut().rev() {
-        // Should the order be wrong, what is left here makes no sense to `State::check`.
+        // Should the order be wrong, what is left here makes no sense to `FileState::check`.
         let left = n_frames.saturating_sub(chunk.header.first);
         if chunk.used <= left {
             break;
@@ -182,19 +183,18 @@ pub fn cut(chunks: &mut Vec<Chunk>, n_frames: u64) {
     }
 }
 
-/// Sorts the chunks of one target into groups, each of which covers all rows, one after the other.
-pub fn groups(chunks: &[Chunk], rows: u64) -> Result<Vec<Group>, String> {
-    const WRONG: &str = "chunks overlap or leave a gap";
-    let mut groups: Vec<Group> = Vec::new();
+/// The row groups of one target's chunks, in order; each covers all rows.
+pub fn row_groups(chunks: &[Chunk], rows: u64) -> Result<Vec<RowGroup>, FormatError> {
+    let mut groups: Vec<RowGroup> = Vec::new();
     let (mut covered, mut next_row) = (0u64, rows);
     for (index, chunk) in chunks.iter().enumerate() {
         let header = &chunk.header;
         if header.first_row == 0 {
             if next_row != rows || header.first != covered {
-                return Err(WRONG.into());
+                return Err(FormatError::Coverage);
             }
-            covered = covered.checked_add(chunk.used).ok_or(WRONG)?;
-            groups.push(Group {
+            covered = covered.checked_add(chunk.used).ok_or(FormatError::Coverage)?;
+            groups.push(RowGroup {
                 first: header.first,
                 used: chunk.used,
                 count: header.count,
@@ -202,15 +202,15 @@ pub fn groups(chunks: &[Chunk], rows: u64) -> Result<Vec<Group>, String> {
             });
             next_row = u64::from(header.rows);
         } else {
-            let group = groups.last_mut().ok_or(WRONG)?;
+            let group = groups.last_mut().ok_or(FormatError::Coverage)?;
             let same =
                 (header.first, chunk.used, header.count) == (group.first, group.used, group.count);
             if !same || u64::from(header.first_row) != next_row {
-                return Err(WRONG.into());
+                return Err(FormatError::Coverage);
             }
             group.chunks.end = index + 1;
             next_row += u64::from(header.rows);
         }
     }
-    if next_row == rows { Ok(groups) } else { Err(WRONG.into()) }
+    if next_row == rows { Ok(groups) } else { Err(FormatError::Coverage) }
 }

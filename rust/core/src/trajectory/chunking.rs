@@ -72,7 +72,7 @@ pub fn field_block(spec: &FieldSpec, frames: u64, rows: u32) -> Block {
         rows: rows as usize,
         row_bytes: row_bytes(spec) as usize,
         item_bytes: spec.dtype.item_size() as usize,
-        element: spec.dtype.element(),
+        scalar: spec.dtype.scalar(),
     }
 }
 
@@ -84,7 +84,7 @@ pub fn array_block(spec: &ArraySpec, elements: u64) -> Block {
         rows: elements as usize,
         row_bytes: item_bytes,
         item_bytes,
-        element: spec.dtype.element(),
+        scalar: spec.dtype.scalar(),
     }
 }
 
@@ -92,7 +92,7 @@ pub fn array_block(spec: &ArraySpec, elements: u64) -> Block {
 pub fn options(encoding: Encoding, lossy: bool) -> Options {
     Options {
         precision: encoding.precision.filter(|_| lossy),
-        small: encoding.profile == Profile::Archive,
+        archive: encoding.profile == Profile::Archive,
     }
 }
 

@@ -6,9 +6,7 @@ use rayon::prelude::*;
 
 use super::chunking::{array_block, field_block, options, row_blocks, row_bytes};
 use crate::codec::{self, Block, Options};
-use crate::container::{
-    ArraySpec, Encoding, FieldSpec, MAX_CODED, RAW, RecordHeader, RecordKind, Schema, Target,
-};
+use crate::container::{ArraySpec, Encoding, FieldSpec, MAX_CODED, RecordHeader, Schema, Target};
 use crate::{Result, threads};
 
 /// A piece of a field or array, as it will be stored.
@@ -75,19 +73,8 @@ pub fn data_header(
     (first_row, rows): (u32, u32),
     raw_bytes: u64,
 ) -> RecordHeader {
-    RecordHeader {
-        kind: RecordKind::Data,
-        codec: RAW,
-        target,
-        padding: 0,
-        first,
-        count,
-        first_row,
-        rows,
-        raw_bytes,
-        stored_bytes: raw_bytes,
-        checksum: 0,
-    }
+    let rows = first_row..first_row + rows;
+    RecordHeader::data(target, first..first + count, rows, raw_bytes as usize)
 }
 
 fn encode<'a>(

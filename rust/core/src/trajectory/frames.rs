@@ -9,8 +9,8 @@ use super::Frames;
 use super::chunking::{field_block, row_bytes};
 use super::recent::{Kept, Piece, Recent};
 use super::stored::{Mapped, Opened, StoredChunks};
-use crate::codec::{self, Block, Place};
-use crate::container::{FieldSpec, Group, RAW};
+use crate::codec::{self, Block, OutputLayout as Place};
+use crate::container::{FieldSpec, RAW, RowGroup as Group};
 use crate::{Result, threads};
 
 /// Reads that decode less than this are done in the calling thread.
@@ -109,7 +109,7 @@ impl Field {
         let index = group.chunks.start;
         // A block whose frames can be decoded alone is shared out, where there is nothing else to share.
         let is_worth_threads = parts > 1 && out.len() >= WORTH_THREADS;
-        let is_shared = is_worth_threads && codec::is_seekable(chunks[index].header.codec);
+        let is_shared = is_worth_threads && codec::is_random_access(chunks[index].header.codec);
         let is_one = group.chunks.len() == 1 && !is_shared;
         if keep == Keep::None && atoms.is_none() && is_one {
             let block = field_block(spec, group.count, chunks[index].header.rows);
@@ -153,7 +153,7 @@ impl Field {
                 let Some(atoms) = atoms else {
                     let place = Place { start: rows.0 * row, frame_bytes };
                     let read = model.read(payload, offsets, None, frames, place);
-                    read.map_err(|reason| self.stored.damage(file.path(), index, &reason))?;
+                    read.map_err(|reason| self.stored.damage(file.path(), index, reason))?;
                     continue;
                 };
                 let inside = atoms.iter().map(|&atom| (atom as usize).wrapping_sub(rows.0));
@@ -162,7 +162,7 @@ impl Field {
                 let mut decoded = vec![0; offsets.len() * whole];
                 let place = Place { start: 0, frame_bytes: whole };
                 let read = model.read(payload, offsets, Some(&tiles), &mut decoded, place);
-                read.map_err(|reason| self.stored.damage(file.path(), index, &reason))?;
+                read.map_err(|reason| self.stored.damage(file.path(), index, reason))?;
                 copy(decoded.chunks_exact(whole), rows, row, Some(atoms), frames, frame_bytes);
             }
             Ok(())
@@ -270,7 +270,7 @@ impl Field {
         let place = Place { start: 0, frame_bytes };
         let payload = self.stored.beside(file, index, model)?;
         let read = model.read(&payload, &frames, None, &mut bytes, place);
-        read.map_err(|reason| self.stored.damage(file.path(), index, &reason))?;
+        read.map_err(|reason| self.stored.damage(file.path(), index, reason))?;
         let bytes = Arc::new(bytes);
         self.recent.keep(index, Piece::Part(part), Kept::Frames(Arc::clone(&bytes)));
         Ok(BlockBytes::Decoded { bytes, from })

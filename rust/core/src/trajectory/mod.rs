@@ -17,7 +17,7 @@ mod verify;
 mod writer;
 
 pub use crate::container::{
-    ArraySpec, DType, Encoding, EntryHead, FieldSpec, Kind, MAX_DATA_ID, MAX_METADATA, Profile,
+    ArraySpec, DType, Encoding, EntryHeader, FieldSpec, Kind, MAX_DATA_ID, MAX_METADATA, Profile,
 };
 pub use read_ahead::{FrameBlock, ReadAhead};
 pub use reader::Entry;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::chunking::{array_block, chunk_frames, field_block, row_bytes};
 use super::frames::{Field, Run, WORTH_THREADS};
@@ -14,18 +15,19 @@ use super::stored::{Mapped, StoredChunks};
 use super::{ChunkReport, Frames, Report};
 use crate::codec::Block;
 use crate::container::{
-    ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHead, FieldSpec, HEADER, Profile, RAW,
-    RecordHeader, RecordKind, SEGMENT, State, Trailer, check_preamble, groups, parse_head, recover,
-    segment_table,
+    ArraySpec, Chunk, Commit, END_BYTES, ENTRY_HEADER, Encoding, EntryHeader, FieldSpec, FileState,
+    HEADER, HeaderBytes, Profile, RAW, RecordHeader, RecordKind, SEGMENT, Trailer, check_preamble,
+    parse_entry_header, recover, row_groups, segment_table,
 };
-use crate::fs::{Clock, Content};
+use crate::error::FormatError;
+use crate::fs::Content;
 use crate::{Error, Result, checksum, threads};
 
 /// A finished entry, mapped. Cheap to share by `Arc`; any thread may read.
 #[derive(Debug)]
 pub struct Entry {
     content: Content,
-    head: EntryHead,
+    header: EntryHeader,
     encoding: Encoding,
     schema_arrays: Vec<ArraySpec>,
     schema_fields: Vec<FieldSpec>,
@@ -39,9 +41,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Opens a published entry, checking its head and index. No data is read yet.
+    /// Opens a published entry, checking its header and index. No data is read yet.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::of(Content::open(path, Clock::of(path), false)?)
+        Self::of(Content::open(path, None, false)?)
     }
 
     /// The same, of a file that is open.
@@ -50,16 +52,17 @@ impl Entry {
         let ends = END_BYTES as u64;
         check_preamble(&content.read(0..ends.min(length))?.unwrap_or_default(), path)?;
         let end = content.read(length.saturating_sub(ends)..length)?.unwrap_or_default();
-        let trailer = Trailer::parse(&end, length, path)?;
+        let trailer = Trailer::parse(&end, length)
+            .map_err(|reason| Error::corrupt(path, "its end", reason))?;
         let index = record(&content, trailer.index, RecordKind::Index, INDEX)?;
-        let index_damage = |reason: String| Error::corrupt(path, INDEX, reason);
+        let index_damage = |reason: FormatError| Error::corrupt(path, INDEX, reason);
         let commit = Commit::parse(&index).map_err(index_damage)?;
         let tree = commit.tree;
-        let mut state = State::default();
+        let mut state = FileState::default();
         state.apply(commit).map_err(index_damage)?;
         state.check(trailer.index).map_err(index_damage)?;
         record(&content, tree, RecordKind::Tree, TREE)?;
-        let content_id = hexadecimal(&trailer.content);
+        let content_id = hexadecimal(&trailer.content_id);
         drop((index, end));
         Self::new(content, state, tree, content_id)
     }
@@ -70,25 +73,25 @@ impl Entry {
         let file = std::fs::File::open(path).map_err(|error| Error::io("open", path, error))?;
         let recovered = recover(&file, path)?;
         // It grows, so it is read and not mapped.
-        Self::new(Content::of(file, path, Clock::Server, true)?, recovered.state, 0, String::new())
+        Self::new(Content::of(file, path, None, true)?, recovered.state, 0, String::new())
     }
 
-    fn new(content: Content, state: State, tree: u64, content_id: String) -> Result<Self> {
-        let head = record(&content, END_BYTES as u64, RecordKind::Head, HEAD)?;
+    fn new(content: Content, state: FileState, tree: u64, content_id: String) -> Result<Self> {
+        let header = record(&content, END_BYTES as u64, RecordKind::EntryHeader, ENTRY_HEADER)?;
         let path = content.path();
-        let (head, encoding) =
-            parse_head(&head).map_err(|reason| Error::corrupt(path, HEAD, reason))?;
+        let (header, encoding) = parse_entry_header(&header)
+            .map_err(|reason| Error::corrupt(path, ENTRY_HEADER, reason))?;
         let named = state.schema.arrays.iter().zip(state.arrays);
         let arrays = named.map(|(spec, chunks)| StoredChunks::new(&spec.name, chunks)).collect();
         let mut fields = Vec::with_capacity(state.fields.len());
         for (spec, chunks) in state.schema.fields.iter().zip(state.fields) {
-            let groups = groups(&chunks, spec.rows())
+            let groups = row_groups(&chunks, spec.rows())
                 .map_err(|reason| Error::corrupt(content.path(), INDEX, reason))?;
             let stored = StoredChunks::new(&spec.name, chunks);
             fields.push(Field::new(stored, groups));
         }
         Ok(Self {
-            head,
+            header,
             encoding,
             schema_arrays: state.schema.arrays,
             schema_fields: state.schema.fields,
@@ -113,8 +116,8 @@ impl Entry {
     }
 
     /// What it is of.
-    pub fn head(&self) -> &EntryHead {
-        &self.head
+    pub fn header(&self) -> &EntryHeader {
+        &self.header
     }
 
     /// How it was asked to be encoded.
@@ -367,7 +370,6 @@ fn hexadecimal(bytes: &[u8]) -> String {
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
-const HEAD: &str = "its head";
 const INDEX: &str = "its index";
 const TREE: &str = "its tree of values";
 
@@ -378,24 +380,24 @@ fn record<'a>(
     kind: RecordKind,
     part: &str,
 ) -> Result<Cow<'a, [u8]>> {
-    let damage = |reason: &str| Error::corrupt(content.path(), part, reason);
-    let outside = || damage("it lies outside the file");
+    let damage = |reason: FormatError| Error::corrupt(content.path(), part, reason);
+    let outside = || damage(FormatError::Outside);
     let end = offset.checked_add(HEADER as u64).ok_or_else(outside)?;
     let bytes = content.read(offset..end)?.ok_or_else(outside)?;
-    let header = bytes.first_chunk::<HEADER>().ok_or_else(outside)?;
+    let header = HeaderBytes::ref_from_bytes(&bytes).map_err(|_| outside())?;
     let header = RecordHeader::parse(header).map_err(damage)?;
     if header.kind != kind {
-        return Err(damage("another record is in its place"));
+        return Err(damage(FormatError::WrongRecord));
     }
     let (start, end) = header.payload(offset).ok_or_else(outside)?;
     let payload = content.read(start..end)?.ok_or_else(outside)?;
     let sum = if payload.len() as u64 > SEGMENT {
-        checksum(&segment_table(&payload))
+        checksum(segment_table(&payload).as_bytes())
     } else {
         checksum(&payload)
     };
     if header.codec != RAW || sum != header.checksum {
-        return Err(damage("its checksum does not match"));
+        return Err(damage(FormatError::Checksum));
     }
     Ok(payload)
 }

@@ -8,9 +8,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::codec::{self, Block, Place, Seekable};
-use crate::container::bytes::u64_at;
+use zerocopy::FromBytes;
+use zerocopy::little_endian::U64;
+
+use crate::codec::{self, Block, OutputLayout as Place, RandomAccessBlock as Seekable};
 use crate::container::{Chunk, RAW, SEGMENT};
+use crate::error::{ChunkError, DecodeError};
 use crate::fs::Content;
 use crate::{Error, Result, checksum};
 
@@ -75,23 +78,23 @@ impl StoredChunks {
         to: usize,
     ) -> Result<Option<&'a [u8]>> {
         let header = &self.chunks[index].header;
-        let Some(payload) = file.content.lend(self.place(file, index)?)? else { return Ok(None) };
+        let Some(payload) = file.content.borrow(self.place(file, index)?)? else { return Ok(None) };
         let mark = self.marks[index];
         if file.is_trusted() {
             return Ok(Some(&payload[from..to]));
         }
         if header.table_bytes() == 0 {
             self.once(mark, || checksum(payload) == header.checksum)
-                .map_err(|()| self.damage(file.path(), index, SUM))?;
+                .map_err(|()| self.damage(file.path(), index, ChunkError::Checksum))?;
             return Ok(Some(&payload[from..to]));
         }
         let table = self.table(file, index)?;
         self.once(mark, || checksum(&table) == header.checksum)
-            .map_err(|()| self.damage(file.path(), index, TABLE_SUM))?;
+            .map_err(|()| self.damage(file.path(), index, ChunkError::TableChecksum))?;
         for segment in segments(from, to) {
             let start = segment * SEGMENT_BYTES;
             let bytes = &payload[start..payload.len().min(start + SEGMENT_BYTES)];
-            self.once(mark + 1 + segment, || checksum(bytes) == u64_at(&table, 8 * segment))
+            self.once(mark + 1 + segment, || checksum(bytes) == sums(&table)[segment].get())
                 .map_err(|()| self.segment_damage(file.path(), index, segment))?;
         }
         Ok(Some(&payload[from..to]))
@@ -114,20 +117,20 @@ impl StoredChunks {
             _ => (from - from % SEGMENT_BYTES, to.next_multiple_of(SEGMENT_BYTES).min(length)),
         };
         let range = place.start + first as u64..place.start + last as u64;
-        let outside = || self.damage(file.path(), index, OUTSIDE);
+        let outside = || self.damage(file.path(), index, ChunkError::Outside);
         let bytes = file.content.read(range)?.ok_or_else(outside)?;
         if !file.is_trusted() {
             if header.table_bytes() == 0 {
                 if checksum(&bytes) != header.checksum {
-                    return Err(self.damage(file.path(), index, SUM));
+                    return Err(self.damage(file.path(), index, ChunkError::Checksum));
                 }
             } else {
                 let table = self.table(file, index)?;
                 if checksum(&table) != header.checksum {
-                    return Err(self.damage(file.path(), index, TABLE_SUM));
+                    return Err(self.damage(file.path(), index, ChunkError::TableChecksum));
                 }
                 for (segment, part) in segments(from, to).zip(bytes.chunks(SEGMENT_BYTES)) {
-                    if checksum(part) != u64_at(&table, 8 * segment) {
+                    if checksum(part) != sums(&table)[segment].get() {
                         return Err(self.segment_damage(file.path(), index, segment));
                     }
                 }
@@ -158,18 +161,18 @@ impl StoredChunks {
             return Ok(());
         }
         codec::decode(codec, &payload, block, out)
-            .map_err(|reason| self.damage(file.path(), index, &reason))
+            .map_err(|reason| self.damage(file.path(), index, reason))
     }
 
     /// Opens chunk `index`, if its codec lets frames be read alone.
     pub fn open(&self, file: Mapped<'_>, index: usize, block: &Block) -> Result<Option<Opened>> {
         let codec = self.chunks[index].header.codec;
-        if !codec::is_seekable(codec) {
+        if !codec::is_random_access(codec) {
             return Ok(None);
         }
         let payload = self.whole(file, index)?;
         let model = Seekable::open(codec, &payload, block)
-            .map_err(|reason| self.damage(file.path(), index, &reason))?;
+            .map_err(|reason| self.damage(file.path(), index, reason))?;
         let kept = match payload {
             Cow::Borrowed(_) => None,
             Cow::Owned(bytes) => Some(bytes),
@@ -220,7 +223,7 @@ impl StoredChunks {
         let chunk = &self.chunks[index];
         let place = chunk.header.payload(chunk.offset).map(|(start, end)| start..end);
         let place = place.filter(|place| place.end <= file.content.length());
-        place.ok_or_else(|| self.damage(file.path(), index, OUTSIDE))
+        place.ok_or_else(|| self.damage(file.path(), index, ChunkError::Outside))
     }
 
     fn table<'a>(&self, file: Mapped<'a>, index: usize) -> Result<Cow<'a, [u8]>> {
@@ -229,30 +232,26 @@ impl StoredChunks {
             Some((start, end)) => file.content.read(start..end)?,
             None => None,
         };
-        table.ok_or_else(|| self.damage(file.path(), index, "its table lies outside the file"))
+        table.ok_or_else(|| self.damage(file.path(), index, ChunkError::TableOutside))
     }
 
     fn segment_damage(&self, path: &Path, index: usize, segment: usize) -> Error {
-        let reason = format!("the checksum of segment {segment} does not match");
-        self.damage(path, index, &reason)
+        self.damage(path, index, ChunkError::SegmentChecksum { segment })
     }
 
     /// The error that says why chunk `index` can't be decoded.
-    pub fn damage(&self, path: &Path, index: usize, reason: &str) -> Error {
+    pub fn damage(&self, path: &Path, index: usize, reason: impl Into<ChunkError>) -> Error {
         let chunk = &self.chunks[index];
         let header = &chunk.header;
         let part = format!(
             "chunk {index} of {:?} ({} from {}, at byte {})",
             self.name, header.count, header.first, chunk.offset,
         );
-        Error::corrupt(path, part, reason)
+        Error::corrupt(path, part, reason.into())
     }
 }
 
 const SEGMENT_BYTES: usize = SEGMENT as usize;
-const SUM: &str = "its checksum does not match";
-const TABLE_SUM: &str = "its table's checksum does not match";
-const OUTSIDE: &str = "it lies outside the file";
 
 /// The segments that these bytes of a payload are in.
 fn segments(from: usize, to: usize) -> Range<usize> {
@@ -277,7 +276,7 @@ impl Opened {
         tiles: Option<&[bool]>,
         out: &mut [u8],
         place: Place,
-    ) -> std::result::Result<(), String> {
+    ) -> std::result::Result<(), DecodeError> {
         let payload = self.kept.as_deref().unwrap_or(payload);
         self.model.read(payload, frames, tiles, out, place)
     }
@@ -311,4 +310,8 @@ impl<'a> Mapped<'a> {
     pub fn path(&self) -> &'a Path {
         self.content.path()
     }
+}
+
+fn sums(table: &[u8]) -> &[U64] {
+    <[U64]>::ref_from_bytes(table).unwrap_or_default()
 }

@@ -10,10 +10,11 @@ use std::path::Path;
 use super::chunking::{array_parts, chunk_frames};
 use super::encode::{data_header, encode_array, encode_frames};
 use crate::container::{
-    Appender, ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHead, FieldSpec, RecordHeader,
-    RecordKind, Schema, State, Target, Trailer, cut, encode_head, recover,
+    Appender, ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHeader, FieldSpec, FileState,
+    RecordHeader, RecordKind, Schema, Target, Trailer, encode_entry_header, recover,
+    truncate_chunks,
 };
-use crate::fs::{StorageFile, keep_number};
+use crate::fs::{StorageFile, set_xattr_u64};
 use crate::{Error, Result};
 
 /// Chunks that are encoded at the same time: enough for all threads, few enough for the memory.
@@ -33,10 +34,10 @@ pub const RAW_BYTES: &str = "raw_bytes";
 #[derive(Debug)]
 pub struct EntryWriter {
     file: Appender,
-    head: EntryHead,
+    header: EntryHeader,
     encoding: Encoding,
     /// What the records in the file say, the last ones of which may not be committed yet.
-    state: State,
+    state: FileState,
     uncommitted: Uncommitted,
     chunk_frames: u64,
     /// For each field, the frames of the chunk that is being gathered.
@@ -67,13 +68,13 @@ impl EntryWriter {
     pub fn create(
         file: Box<dyn StorageFile>,
         path: &Path,
-        head: &EntryHead,
+        header: &EntryHeader,
         encoding: Encoding,
     ) -> Result<Self> {
-        let payload = encode_head(head, encoding)?;
+        let payload = encode_entry_header(header, encoding)?;
         let mut file = Appender::create(file, path)?;
-        file.append_plain(RecordKind::Head, &payload)?;
-        Ok(Self::new(file, head.clone(), encoding, State::default(), true))
+        file.append_plain(RecordKind::EntryHeader, &payload)?;
+        Ok(Self::new(file, header.clone(), encoding, FileState::default(), true))
     }
 
     /// Goes on with an entry that was not finished, from the last state that was made durable.
@@ -81,10 +82,16 @@ impl EntryWriter {
         let recovered = recover(file.file(), path)?;
         let file = Appender::resume(file, path, recovered.end)?;
         let first = recovered.state.schema == Schema::default();
-        Ok(Self::new(file, recovered.head, recovered.encoding, recovered.state, first))
+        Ok(Self::new(file, recovered.header, recovered.encoding, recovered.state, first))
     }
 
-    fn new(file: Appender, head: EntryHead, encoding: Encoding, state: State, first: bool) -> Self {
+    fn new(
+        file: Appender,
+        header: EntryHeader,
+        encoding: Encoding,
+        state: FileState,
+        first: bool,
+    ) -> Self {
         let uncommitted = Uncommitted {
             committed: state.n_frames,
             kept_frames: state.n_frames,
@@ -94,7 +101,7 @@ impl EntryWriter {
         };
         let mut writer = Self {
             file,
-            head,
+            header,
             encoding,
             state,
             uncommitted,
@@ -243,21 +250,21 @@ impl EntryWriter {
             schema: Some(self.state.schema.clone()),
             chunks: self.state.chunks().copied().collect(),
         };
-        let content = self.state.content_id(self.head.kind, tree)?;
+        let content_id = self.state.content_id(self.header.kind, tree)?;
         let index = self.file.append_plain(RecordKind::Index, &index.encode()?)?;
         let end = self.file.end();
         let padding = (end.next_multiple_of(64) - end) as usize;
         self.file.write(&vec![0; padding])?;
-        let trailer = Trailer { index, length: self.file.end() + END_BYTES as u64, content };
+        let trailer = Trailer { index, length: self.file.end() + END_BYTES as u64, content_id };
         self.file.write(&trailer.encode())?;
-        keep_number(self.file.file(), RAW_BYTES, self.raw_bytes());
-        self.file.settle()?;
+        set_xattr_u64(self.file.file(), RAW_BYTES, self.raw_bytes());
+        self.file.sync()?;
         Ok(self.file.end())
     }
 
     /// What the entry is of.
-    pub fn head(&self) -> &EntryHead {
-        &self.head
+    pub fn header(&self) -> &EntryHeader {
+        &self.header
     }
 
     /// How it is encoded.
@@ -407,7 +414,7 @@ impl EntryWriter {
             .chunks
             .iter()
             .partition(|chunk| matches!(chunk.header.target, Target::Array(_)));
-        cut(&mut frames, n_frames);
+        truncate_chunks(&mut frames, n_frames);
         self.uncommitted.chunks = arrays;
         self.uncommitted.chunks.extend(frames);
     }

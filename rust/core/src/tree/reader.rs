@@ -59,7 +59,7 @@ impl<'a> TreeReader<'a> {
     }
 
     /// The error for a tree that does not hold what it should.
-    pub fn damaged(&self, reason: impl Into<String>) -> Error {
+    pub fn damaged(&self, reason: impl ToString) -> Error {
         Error::corrupt(&self.path, "the tree of values", reason)
     }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use proteinflex_core::ScalarType;
-use proteinflex_core::codec::{self, Block, Options, Place, Seekable};
+use proteinflex_core::codec::{self, Block, Options, OutputLayout, RandomAccessBlock};
 
 const FRAMES: usize = 24;
 const CHAIN: usize = 60;
@@ -33,13 +33,13 @@ fn cases() -> [(u8, Vec<u8>); 4] {
 }
 
 fn encode(codec: u8, bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
-    let small = matches!(codec, ARCHIVED | ARCHIVED_FLOATS);
-    codec::encode(bytes, &block(), &Options { small, ..Options::default() })
+    let archive = matches!(codec, ARCHIVED | ARCHIVED_FLOATS);
+    codec::encode(bytes, &block(), &Options { archive, ..Options::default() })
 }
 
 fn block() -> Block {
-    let element = Some(ScalarType::F32);
-    Block { frames: FRAMES, rows: ROWS, row_bytes: 12, item_bytes: 4, element }
+    let scalar = Some(ScalarType::F32);
+    Block { frames: FRAMES, rows: ROWS, row_bytes: 12, item_bytes: 4, scalar }
 }
 
 /// A chain that bends and rigid water, in units of 0.01 Å; the same everywhere, for it takes nothing
@@ -107,12 +107,12 @@ fn golden_payloads_decode_to_the_same_bits() {
 fn single_frames_of_golden_payloads_are_the_same_too() {
     for (codec, bytes) in cases().into_iter().take(2) {
         let payload = std::fs::read(golden(codec)).unwrap();
-        let seekable = Seekable::open(codec, &payload, &block()).unwrap().unwrap();
+        let opened = RandomAccessBlock::open(codec, &payload, &block()).unwrap().unwrap();
         let frame_bytes = ROWS * 12;
         let mut out = vec![0; frame_bytes];
         for (frame, expected) in bytes.chunks_exact(frame_bytes).enumerate() {
-            let place = Place { start: 0, frame_bytes };
-            seekable.read(&payload, &[frame], None, &mut out, place).unwrap();
+            let place = OutputLayout { start: 0, frame_bytes };
+            opened.read(&payload, &[frame], None, &mut out, place).unwrap();
             assert_eq!(out, expected, "frame {frame} of codec {codec}");
         }
     }

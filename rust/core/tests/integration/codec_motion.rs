@@ -8,7 +8,7 @@ use pco::ChunkConfig;
 use pco::standalone::simple_compress;
 use proptest::prelude::*;
 use proteinflex_core::ScalarType;
-use proteinflex_core::codec::{self, Block, Options, Place, Seekable};
+use proteinflex_core::codec::{self, Block, Options, OutputLayout, RandomAccessBlock};
 
 /// How a file and its reader make floats of places in Å.
 type Reader = fn(f64) -> f32;
@@ -21,10 +21,10 @@ const READERS: [Reader; 3] = [
 ];
 /// Lossless, small, and rounded.
 const OPTIONS: [Options; 4] = [
-    Options { precision: None, small: false },
-    Options { precision: None, small: true },
-    Options { precision: Some(0.01), small: false },
-    Options { precision: Some(0.001), small: true },
+    Options { precision: None, archive: false },
+    Options { precision: None, archive: true },
+    Options { precision: Some(0.01), archive: false },
+    Options { precision: Some(0.001), archive: true },
 ];
 /// How much more than pcodec makes of it a block may take, as it is read frame by frame: 5 %, and some
 /// for what pcodec makes of it is told from a sample.
@@ -33,8 +33,8 @@ const WORTH: f64 = 1.06;
 const SMALL: usize = 200;
 
 fn block(rows: usize, floats: &[f32]) -> Block {
-    let element = Some(ScalarType::F32);
-    Block { frames: floats.len() / (3 * rows), rows, row_bytes: 12, item_bytes: 4, element }
+    let scalar = Some(ScalarType::F32);
+    Block { frames: floats.len() / (3 * rows), rows, row_bytes: 12, item_bytes: 4, scalar }
 }
 
 fn bytes_of(floats: &[f32]) -> Vec<u8> {
@@ -62,12 +62,12 @@ fn check(floats: &[f32], rows: usize, options: &Options) -> usize {
             }
         }
     }
-    if let Some(seekable) = Seekable::open(codec, &payload, &block).unwrap() {
+    if let Some(opened) = RandomAccessBlock::open(codec, &payload, &block).unwrap() {
         let frame_bytes = rows * 12;
         let mut one = vec![0xa5; frame_bytes];
         for frame in [0, block.frames / 2, block.frames - 1] {
-            let place = Place { start: 0, frame_bytes };
-            seekable.read(&payload, &[frame], None, &mut one, place).unwrap();
+            let place = OutputLayout { start: 0, frame_bytes };
+            opened.read(&payload, &[frame], None, &mut one, place).unwrap();
             assert!(one == read[frame * frame_bytes..][..frame_bytes], "frame {frame} alone");
         }
     }

@@ -7,18 +7,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proteinflex_core::Error;
-use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, sweep};
+use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, fail_each_step};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, Entry, EntryHead, EntryWriter, FieldSpec, Frames, Kind,
+    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind,
 };
 use rustix::io::Errno;
 
 const ATOMS: usize = 40;
 const ITEM: usize = ATOMS * 12;
 
-fn head() -> EntryHead {
-    EntryHead { kind: Kind::Trajectory, data_id: "run".into(), created: 1.0, metadata: vec![7; 9] }
+fn header() -> EntryHeader {
+    EntryHeader {
+        kind: Kind::Trajectory,
+        data_id: "run".into(),
+        created: 1.0,
+        metadata: vec![7; 9],
+    }
 }
 
 fn fields() -> Vec<FieldSpec> {
@@ -69,7 +74,7 @@ fn run(recorder: &Recorder, path: &Path, encoding: Encoding) -> Promises {
     let mut promises = Promises::new();
     let file = storage.create_new(path).unwrap();
     storage.sync_dir(path.parent().unwrap()).unwrap();
-    let mut writer = EntryWriter::create(file, path, &head(), encoding).unwrap();
+    let mut writer = EntryWriter::create(file, path, &header(), encoding).unwrap();
     let array =
         ArraySpec { name: "mass".into(), dtype: DType::f32(), shape: vec![30], fortran: false };
     writer.write_array(&array, &[3; 120]).unwrap();
@@ -162,7 +167,7 @@ fn going_back_right_after_a_restart_survives_the_next_crash() {
     let path = directory.path().join("live");
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     let file = storage.create_new(&path).unwrap();
-    let mut writer = EntryWriter::create(file, &path, &head(), Encoding::lossless()).unwrap();
+    let mut writer = EntryWriter::create(file, &path, &header(), Encoding::lossless()).unwrap();
     writer.declare_fields(fields(), &[false, false]).unwrap();
     append(&mut writer, 0..100).unwrap();
     writer.flush().unwrap();
@@ -178,14 +183,14 @@ fn going_back_right_after_a_restart_survives_the_next_crash() {
 fn a_failure_at_any_step_is_an_error_and_the_run_can_be_resumed() {
     let disk: Arc<dyn Storage> = Arc::new(Disk);
     for fault in [Fault::Error(Errno::NOSPC), Fault::ErrorOnce(Errno::IO), Fault::ShortWrite] {
-        let steps = sweep(&disk, fault, |storage, _| {
+        let steps = fail_each_step(&disk, fault, |storage, _| {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("live");
             let mut flushed = 0;
             let mut attempt = || -> proteinflex_core::Result<()> {
                 let file =
                     storage.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
-                let mut writer = EntryWriter::create(file, &path, &head(), Encoding::lossless())?;
+                let mut writer = EntryWriter::create(file, &path, &header(), Encoding::lossless())?;
                 writer.declare_fields(fields(), &[false, false])?;
                 for start in [0u64, 300, 600] {
                     let result =

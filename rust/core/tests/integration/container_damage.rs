@@ -8,13 +8,13 @@ use std::sync::Arc;
 use proteinflex_core::Error;
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, Entry, EntryHead, EntryWriter, FieldSpec, Frames, Kind, Profile,
+    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind, Profile,
 };
 
 /// All that a file holds.
 #[derive(Debug, PartialEq)]
 struct Content {
-    head: EntryHead,
+    header: EntryHeader,
     tree: Vec<u8>,
     fields: Vec<FieldSpec>,
     data: Vec<Vec<u8>>,
@@ -37,19 +37,19 @@ fn content(entry: &Entry) -> Result<Content, Error> {
         data.push(out);
     }
     let tree = entry.tree()?.to_vec();
-    Ok(Content { head: entry.head().clone(), tree, fields: entry.fields().to_vec(), data })
+    Ok(Content { header: entry.header().clone(), tree, fields: entry.fields().to_vec(), data })
 }
 
 fn write(path: &Path, encoding: Encoding, flush: bool) -> EntryWriter {
     let storage: Arc<dyn Storage> = Arc::new(Disk);
-    let head = EntryHead {
+    let header = EntryHeader {
         kind: Kind::Trajectory,
         data_id: "damage".into(),
         created: 12.5,
         metadata: b"m".to_vec(),
     };
     let file = storage.create_new(path).unwrap();
-    let mut writer = EntryWriter::create(file, path, &head, encoding).unwrap();
+    let mut writer = EntryWriter::create(file, path, &header, encoding).unwrap();
     let spec =
         ArraySpec { name: "a".into(), dtype: DType::f32(), shape: vec![9, 5], fortran: false };
     let array: Vec<u8> = (0..45).flat_map(|i| (i as f32 * 0.1).to_le_bytes()).collect();
@@ -149,7 +149,7 @@ fn an_unfinished_file_cut_or_flipped_anywhere_is_an_earlier_state_or_an_error() 
             let found = Entry::open_unfinished(&path).and_then(|entry| content(&entry));
             match found {
                 Ok(found) => {
-                    assert_eq!(found.head, whole.head, "{what}");
+                    assert_eq!(found.header, whole.header, "{what}");
                     for (found, whole) in found.data.iter().zip(&whole.data) {
                         assert!(whole.starts_with(found), "{what}");
                     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, Entry, EntryHead, EntryWriter, FieldSpec, Frames, Kind, Profile,
+    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind, Profile,
 };
 
 const FRAMES: u64 = 20;
@@ -80,8 +80,8 @@ fn golden_files_of_every_version_are_read() {
     for (name, encoding) in files() {
         let entry = Entry::open(&golden(name)).unwrap();
         assert_eq!(entry.encoding(), encoding);
-        assert_eq!(entry.head().data_id, "golden");
-        assert_eq!(entry.head().metadata, b"metadata");
+        assert_eq!(entry.header().data_id, "golden");
+        assert_eq!(entry.header().metadata, b"metadata");
         assert_eq!(*entry.tree().unwrap(), *b"tree");
         assert_eq!(entry.content_id().len(), 32);
         let (spec, bytes) = array();
@@ -115,14 +115,14 @@ fn write_golden_files() {
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     for (name, encoding) in files() {
         let path = golden(name);
-        let head = EntryHead {
+        let header = EntryHeader {
             kind: Kind::Trajectory,
             data_id: "golden".into(),
             created: 1_764_000_000.0,
             metadata: b"metadata".to_vec(),
         };
         let file = storage.create_new(&path).unwrap();
-        let mut writer = EntryWriter::create(file, &path, &head, encoding).unwrap();
+        let mut writer = EntryWriter::create(file, &path, &header, encoding).unwrap();
         let (spec, bytes) = array();
         writer.write_array(&spec, &bytes).unwrap();
         let (specs, data): (Vec<_>, Vec<_>) = fields().into_iter().unzip();

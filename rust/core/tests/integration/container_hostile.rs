@@ -287,7 +287,7 @@ fn metadata_may_not_be_absurdly_long_or_deep() {
     nested.push(0xc0);
     let (_directory, path) = place(&finish(Forge::with_head(1, 0, &description("x"), &nested)));
     let entry = Entry::open(&path).unwrap();
-    let mut reader = TreeReader::new(&entry.head().metadata, Path::new("metadata")).unwrap();
+    let mut reader = TreeReader::new(&entry.header().metadata, Path::new("metadata")).unwrap();
     let error = std::iter::repeat_with(|| reader.next_token()).find_map(Result::err).unwrap();
     assert_says(&error, "it is nested too deep");
 }

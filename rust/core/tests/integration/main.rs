@@ -2,7 +2,6 @@
 
 mod cache_behaviour;
 mod cache_crash;
-mod cache_totals;
 mod cache_usage;
 mod checkpoint_crash;
 mod codec_golden;
@@ -14,6 +13,7 @@ mod container_hostile;
 mod fs_crash;
 mod fuzz_corpus;
 mod gpu_store;
+mod layers;
 mod molecules;
 mod progress_board;
 mod trajectory_motion;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::molecules::{Random, Scene, Stage};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, Entry, EntryHead, EntryWriter, FieldSpec, Frames, Kind, Profile,
+    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind, Profile,
 };
 
 /// Lossless, small, and as it is.
@@ -25,13 +25,13 @@ const ROUNDED: Encoding =
 
 fn writer(path: &Path, encoding: Encoding) -> EntryWriter {
     let storage: Arc<dyn Storage> = Arc::new(Disk);
-    let head = EntryHead {
+    let header = EntryHeader {
         kind: Kind::Trajectory,
         data_id: "motion".into(),
         created: 1.0,
         metadata: Vec::new(),
     };
-    EntryWriter::create(storage.create_new(path).unwrap(), path, &head, encoding).unwrap()
+    EntryWriter::create(storage.create_new(path).unwrap(), path, &header, encoding).unwrap()
 }
 
 /// Stores frames, in parts of so many, and answers with what the file takes as a whole.

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::molecules::{Scene, Stage};
-use proteinflex_core::fs::{Clock, Content, Disk, Storage};
+use proteinflex_core::fs::{Content, Disk, Storage};
 use proteinflex_core::trajectory::{
-    DType, Encoding, Entry, EntryHead, EntryWriter, FieldSpec, Frames, Kind,
+    DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind,
 };
 
 /// Stores frames of molecules; answers with their bytes and those of one frame.
@@ -20,14 +20,14 @@ fn store(path: &Path) -> (Vec<u8>, usize) {
     let places = scene.play(&[Stage::nvt(192)]);
     let bytes: Vec<u8> = places.iter().flatten().flat_map(|&x| (x as f32).to_le_bytes()).collect();
     let storage: Arc<dyn Storage> = Arc::new(Disk);
-    let head = EntryHead {
+    let header = EntryHeader {
         kind: Kind::Trajectory,
         data_id: "far".into(),
         created: 1.0,
         metadata: Vec::new(),
     };
     let file = storage.create_new(path).unwrap();
-    let mut writer = EntryWriter::create(file, path, &head, Encoding::lossless()).unwrap();
+    let mut writer = EntryWriter::create(file, path, &header, Encoding::lossless()).unwrap();
     let item_shape = vec![rows as u64, 3];
     let spec = FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape };
     writer.declare_fields(vec![spec], &[false]).unwrap();
@@ -37,7 +37,7 @@ fn store(path: &Path) -> (Vec<u8>, usize) {
 }
 
 fn open(path: &Path) -> Entry {
-    Entry::of(Content::open(path, Clock::Server, true).unwrap()).unwrap()
+    Entry::of(Content::open(path, None, true).unwrap()).unwrap()
 }
 
 /// Bytes that this thread has read from files.

@@ -4,6 +4,7 @@ use super::constraint::{Kind, Rule};
 use super::lanes::{Vector, three};
 use super::model::{Placement, TILE, parse};
 use super::numbers::Numbers;
+use crate::error::DecodeError;
 
 /// An atom, ready to be decoded.
 #[derive(Debug)]
@@ -47,10 +48,11 @@ pub fn read_model(
     rows: usize,
     numbers: Numbers,
     mut bit: impl FnMut(&Placement) -> u32,
-) -> Result<(Atoms, &[u8]), String> {
-    let (length, rest) = bytes.split_first_chunk::<4>().ok_or("it is too short")?;
+) -> Result<(Atoms, &[u8]), DecodeError> {
+    let (length, rest) = bytes.split_first_chunk::<4>().ok_or(DecodeError::TooShort)?;
     let length = u32::from_le_bytes(*length) as usize;
-    let (packed, rest) = rest.split_at_checked(length).ok_or("its model is cut short")?;
+    let cut_short = DecodeError::CutShort { section: "model is" };
+    let (packed, rest) = rest.split_at_checked(length).ok_or(cut_short)?;
     let mut atoms: Vec<Atom> = Vec::with_capacity(rows);
     let centres = parse(packed, rows, numbers, |placement| {
         let (square, product) = placement.square_and_product();

@@ -9,8 +9,9 @@ use std::io::Write;
 
 use super::constraint::Kind;
 use super::lanes::{LANES, three};
-use crate::codec::pack;
-use crate::container::bytes::u32_at;
+use crate::codec::pco;
+use crate::codec::value::Value;
+use crate::error::DecodeError;
 
 /// Quarters of what was left in the frame before that are expected again.
 pub const ECHOES: u8 = 5;
@@ -91,26 +92,30 @@ impl Courses {
     }
 
     /// Unpacks the courses of atoms of these kinds.
-    pub fn unpack(bytes: &[u8], kinds: &[Kind], frames: usize) -> Result<Self, String> {
-        const SHORT: &str = "its courses are cut short";
+    pub fn unpack(bytes: &[u8], kinds: &[Kind], frames: usize) -> Result<Self, DecodeError> {
+        const SHORT: DecodeError = DecodeError::CutShort { section: "residual streams are" };
         let mut rest = bytes;
         let mut part = || {
             let (length, after) = rest.split_at_checked(4).ok_or(SHORT)?;
-            let (part, after) = after.split_at_checked(u32_at(length, 0) as usize).ok_or(SHORT)?;
+            let (part, after) = after.split_at_checked(u32::read(length) as usize).ok_or(SHORT)?;
             rest = after;
-            Ok::<_, String>(part)
+            Ok(part)
         };
         let twos = kinds.iter().filter(|&&kind| has_two(kind)).count();
-        let planes = zstd::bulk::decompress(part()?, 2 * kinds.len() + twos)
-            .map_err(|error| error.to_string())?;
+        let planes =
+            zstd::bulk::decompress(part()?, 2 * kinds.len() + twos).map_err(DecodeError::zstd)?;
         if planes.len() != 2 * kinds.len() + twos {
-            return Err("an atom lacks the class of its courses".into());
+            return Err(DecodeError::Count {
+                unit: "classes",
+                expected: 2 * kinds.len() + twos,
+                found: planes.len(),
+            });
         }
         let (echoes, classes) = planes.split_at(kinds.len());
         if echoes.iter().any(|&echo| echo >= ECHOES)
             || classes.iter().any(|&class| usize::from(class) >= CLASSES)
         {
-            return Err("the class of a course is out of range".into());
+            return Err(DecodeError::OutOfRange { what: "the class of a residual stream" });
         }
         let mut places: Vec<Place> = echoes
             .iter()
@@ -129,12 +134,12 @@ impl Courses {
             ends.push(end);
         }
         if u32::try_from(end).is_err() {
-            return Err("it has more courses than there can be".into());
+            return Err(DecodeError::TooLong { section: "residuals", limit: "there can be" });
         }
         let beginnings = 3 * places.iter().map(|place| place.apart as usize).sum::<usize>();
         if beginnings > 0 {
             let mut firsts = vec![0; beginnings];
-            pack::unpack_exactly(part()?, &mut firsts)?;
+            pco::unpack_exactly(part()?, &mut firsts)?;
             let apart = places.iter_mut().filter(|place| place.apart > 0);
             for (place, first) in apart.zip(firsts.chunks_exact(3)) {
                 place.first.copy_from_slice(first);
@@ -143,10 +148,10 @@ impl Courses {
         let mut values = vec![0; end + LANES];
         // Those of class 0 are zero, which what they echo need not be.
         for bounds in ends.windows(2).filter(|bounds| bounds[0] < bounds[1]) {
-            pack::unpack_exactly(part()?, &mut values[bounds[0]..bounds[1]])?;
+            pco::unpack_exactly(part()?, &mut values[bounds[0]..bounds[1]])?;
         }
         if !rest.is_empty() {
-            return Err("it has more courses than its atoms".into());
+            return Err(DecodeError::TooLong { section: "residual streams", limit: "its atoms" });
         }
         for (place, &echo) in places.iter().zip(echoes) {
             match echo {
@@ -264,7 +269,7 @@ impl Packer {
         let mut bytes = (planes.len() as u32).to_le_bytes().to_vec();
         bytes.extend(planes);
         for values in self.packs.iter().filter(|values| !values.is_empty()) {
-            let packed = pack::pack_plainly(values)?;
+            let packed = pco::pack_plainly(values)?;
             bytes.extend((packed.len() as u32).to_le_bytes());
             bytes.extend(packed);
         }

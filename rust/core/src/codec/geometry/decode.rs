@@ -14,6 +14,7 @@ use super::restore::{RestoreCourses, RestoreFloats, RestoreGrid};
 use super::single::{Plan, Single, SingleFloats};
 use super::widest::{Job, widest};
 use crate::codec::grid::Grid;
+use crate::error::DecodeError;
 
 /// Bytes of the three coordinates of an atom.
 pub const ROW: usize = 12;
@@ -54,7 +55,7 @@ pub struct Place {
 impl Decoder {
     /// Reads the model of frames on a grid at the beginning of `bytes`; answers it with what follows,
     /// the streams.
-    pub fn of_grid(bytes: &[u8], frames: usize, rows: usize) -> Result<(Self, &[u8]), String> {
+    pub fn of_grid(bytes: &[u8], frames: usize, rows: usize) -> Result<(Self, &[u8]), DecodeError> {
         let mut bit = 0;
         let (Atoms { atoms, centres }, streams) =
             read_model(bytes, rows, Numbers::Grid, |placement| {
@@ -64,7 +65,11 @@ impl Decoder {
             })?;
         let frame_bytes = bit.div_ceil(8) as usize;
         if streams.len() != frames * frame_bytes + PADDING {
-            return Err("it does not have the bytes that its model needs".into());
+            return Err(DecodeError::SectionSize {
+                section: "frames",
+                expected: (frames * frame_bytes + PADDING) as u64,
+                found: streams.len() as u64,
+            });
         }
         let plan = OnceLock::new();
         let decoder = Self {
@@ -79,11 +84,16 @@ impl Decoder {
     }
 
     /// The same of frames of floats.
-    pub fn of_floats(bytes: &[u8], frames: usize, rows: usize) -> Result<(Self, &[u8]), String> {
+    pub fn of_floats(
+        bytes: &[u8],
+        frames: usize,
+        rows: usize,
+    ) -> Result<(Self, &[u8]), DecodeError> {
         let (Atoms { atoms, centres }, rest) = read_model(bytes, rows, Numbers::Floats, |_| 0)?;
         let tiles = centres.len();
+        let lengths_cut_short = DecodeError::CutShort { section: "lengths are" };
         let (lengths, streams) =
-            rest.split_at_checked(2 * tiles * frames).ok_or("its lengths are cut short")?;
+            rest.split_at_checked(2 * tiles * frames).ok_or(lengths_cut_short)?;
         let mut starts = Vec::with_capacity(tiles * frames);
         let mut start = 0u32;
         for length in lengths.chunks_exact(2) {
@@ -91,7 +101,11 @@ impl Decoder {
             start = start.saturating_add(u32::from(u16::from_le_bytes([length[0], length[1]])));
         }
         if streams.len() as u64 != u64::from(start) + PADDING as u64 {
-            return Err("it does not have the bytes that its frames need".into());
+            return Err(DecodeError::SectionSize {
+                section: "frames",
+                expected: u64::from(start) + PADDING as u64,
+                found: streams.len() as u64,
+            });
         }
         let plan = OnceLock::new();
         let decoder =
@@ -100,7 +114,7 @@ impl Decoder {
     }
 
     /// With the packed courses of an archive.
-    pub fn with_courses(mut self, packed: &[u8]) -> Result<Self, String> {
+    pub fn with_courses(mut self, packed: &[u8]) -> Result<Self, DecodeError> {
         let kinds: Vec<Kind> = self.atoms.iter().map(|atom| atom.kind).collect();
         self.courses = Some(Courses::unpack(packed, &kinds, self.frames)?);
         Ok(self)
@@ -129,7 +143,7 @@ impl Decoder {
         is_wanted: impl Fn(usize) -> bool,
         out: &mut [u8],
         place: Place,
-    ) -> Result<(), String> {
+    ) -> Result<(), DecodeError> {
         let alone = match grid {
             Some(_) => ALONE,
             None => 1,
@@ -159,7 +173,7 @@ impl Decoder {
         frame: usize,
         points: &mut [[f32; 3]],
         out: &mut [u8],
-    ) -> Result<(), String> {
+    ) -> Result<(), DecodeError> {
         let (atoms, centres) = (&self.atoms[..], &self.centres[..]);
         match (&self.streams, grid) {
             (Streams::Equal(frame_bytes), Some(grid)) => {
@@ -172,7 +186,9 @@ impl Decoder {
                 let starts = &starts[frame * centres.len()..(frame + 1) * centres.len()];
                 widest(SingleFloats { plan, atoms, centres, streams, starts, points, out });
             }
-            (Streams::Equal(_), None) => return Err("its grid is not known".into()),
+            (Streams::Equal(_), None) => {
+                return Err(DecodeError::NoGrid);
+            }
         }
         Ok(())
     }
@@ -185,9 +201,9 @@ impl Decoder {
         (frames, is_wanted): (&[usize], impl Fn(usize) -> bool),
         out: &mut [u8],
         place: Place,
-    ) -> Result<(), String> {
-        if frames.iter().any(|&frame| frame >= self.frames) {
-            return Err("a frame was asked for that is not there".into());
+    ) -> Result<(), DecodeError> {
+        if let Some(&frame) = frames.iter().find(|&&frame| frame >= self.frames) {
+            return Err(DecodeError::FrameOutside { frame, frames: self.frames });
         }
         for (tile, (atoms, centre)) in self.atoms.chunks(TILE).zip(&self.centres).enumerate() {
             if !is_wanted(tile) {

@@ -12,7 +12,8 @@ use super::bits::MOST;
 use super::constraint::{Kind, Rule};
 use super::lanes::{LARGEST, Vector, three};
 use super::numbers::Numbers;
-use crate::container::bytes::u32_at;
+use crate::codec::value::Value;
+use crate::error::{AtomProblem, DecodeError};
 
 /// Atoms that are placed from each other. More would find slightly better references; fewer decode
 /// with less when only some atoms are wanted.
@@ -74,20 +75,20 @@ impl Placement {
         }
     }
 
-    fn check(&self, index: usize, numbers: Numbers) -> Result<(), &'static str> {
+    fn check(&self, index: usize, numbers: Numbers) -> Result<(), DecodeError> {
         let used = &self.back[..self.kind.references()];
         if used.iter().any(|&back| back == 0 || usize::from(back) > index) {
-            return Err("an atom is placed from one that does not come before it");
+            return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Reference });
         }
         let is_narrow = match numbers {
             Numbers::Grid => self.bits() <= MOST && self.widths.iter().all(|&w| w <= MOST_WIDTH),
             Numbers::Floats => self.kind != Kind::Free || self.widths.iter().all(|&w| w <= 32),
         };
         if !is_narrow {
-            return Err("an atom takes more bits than there can be");
+            return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Width });
         }
         if self.coefficients.iter().chain(&self.distances).any(|number| !number.is_finite()) {
-            return Err("what places an atom is not a number");
+            return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Coefficient });
         }
         Ok(())
     }
@@ -149,7 +150,7 @@ impl Model {
 
     /// The model of so many atoms, every number of it checked.
     #[cfg(test)]
-    pub fn parse(packed: &[u8], atoms: usize, numbers: Numbers) -> Result<Self, String> {
+    pub fn parse(packed: &[u8], atoms: usize, numbers: Numbers) -> Result<Self, DecodeError> {
         let mut placements = Vec::with_capacity(atoms);
         let centres = parse(packed, atoms, numbers, |placement| placements.push(*placement))?;
         Ok(Self { placements, centres })
@@ -161,13 +162,13 @@ thread_local! {
     static UNPACKER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, String> {
+fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, DecodeError> {
     UNPACKER.with_borrow_mut(|kept| {
         let unpacker = match kept {
             Some(unpacker) => unpacker,
-            None => kept.insert(Decompressor::new().map_err(|error| error.to_string())?),
+            None => kept.insert(Decompressor::new().map_err(DecodeError::zstd)?),
         };
-        unpacker.decompress(packed, most).map_err(|error| error.to_string())
+        unpacker.decompress(packed, most).map_err(DecodeError::zstd)
     })
 }
 
@@ -177,21 +178,23 @@ pub fn parse(
     atoms: usize,
     numbers: Numbers,
     mut take: impl FnMut(&Placement),
-) -> Result<Vec<[f32; 3]>, String> {
+) -> Result<Vec<[f32; 3]>, DecodeError> {
     let tiles = atoms.div_ceil(TILE);
     let bytes = unpack(packed, atoms * MOST_BYTES + tiles * CENTRE_BYTES)?;
     let mut rest = bytes.as_slice();
     let mut plane = |length: usize| {
-        let (plane, after) = rest.split_at_checked(length).ok_or("its model is cut short")?;
+        let (plane, after) =
+            rest.split_at_checked(length).ok_or(DecodeError::CutShort { section: "model is" })?;
         rest = after;
-        Ok::<_, String>(plane)
+        Ok(plane)
     };
     let kinds = plane(atoms)?;
     let mut of_number = [0; 256];
     kinds.iter().for_each(|&number| of_number[usize::from(number)] += 1);
     let (of_kind, unknown) = of_number.split_at(Kind::ALL.len());
-    if unknown.iter().any(|&count| count > 0) {
-        return Err("an atom is of an unknown kind".into());
+    if let Some(above) = unknown.iter().position(|&count| count > 0) {
+        let found = (of_kind.len() + above) as u8;
+        return Err(DecodeError::Unknown { what: "kind of atom", found });
     }
     // How many atoms have an `i`th of what a kind may need.
     let count = |needed: fn(Kind) -> usize, i: usize| -> usize {
@@ -203,7 +206,7 @@ pub fn parse(
         plane(count(Kind::references, 1))?.iter(),
         plane(count(Kind::references, 2))?.iter(),
     ];
-    let mut floats = |needed, i| -> Result<_, String> {
+    let mut floats = |needed, i| -> Result<_, DecodeError> {
         let length = count(needed, i);
         let planes = [plane(length)?, plane(length)?, plane(length)?, plane(length)?];
         Ok(floats_of(planes).into_iter())
@@ -234,15 +237,15 @@ pub fn parse(
     }
     let mut centres = Vec::with_capacity(tiles);
     for bytes in plane(tiles * CENTRE_BYTES)?.chunks_exact(CENTRE_BYTES) {
-        let middle = |i: usize| f32::from_bits(u32_at(bytes, 4 * i));
+        let middle = |i: usize| f32::from_bits(u32::read(&bytes[4 * i..]));
         let centre = [middle(0), middle(1), middle(2)];
         if !centre.iter().all(|middle| middle.abs() <= LARGEST) {
-            return Err("the middle of a tile is out of range".into());
+            return Err(DecodeError::OutOfRange { what: "the centre of a tile" });
         }
         centres.push(centre);
     }
     if !rest.is_empty() {
-        return Err("its model is too long".into());
+        return Err(DecodeError::TooLong { section: "bytes of model", limit: "its atoms" });
     }
     Ok(centres)
 }

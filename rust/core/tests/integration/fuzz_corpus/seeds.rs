@@ -9,7 +9,7 @@ use proteinflex_core::codec::{Block, Options, encode};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::progress::{Board, DIRECTORY, TaskDefinition};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, EntryHead, EntryWriter, FieldSpec, Kind, Profile,
+    ArraySpec, DType, Encoding, EntryHeader, EntryWriter, FieldSpec, Kind, Profile,
 };
 use proteinflex_core::tree::{Tag, TreeWriter};
 
@@ -45,14 +45,14 @@ fn entry(encoding: Encoding, finish: bool) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("entry");
     let storage: Arc<dyn Storage> = Arc::new(Disk);
-    let head = EntryHead {
+    let header = EntryHeader {
         kind: Kind::Trajectory,
         data_id: "seed".into(),
         created: 12.5,
         metadata: tree(),
     };
     let file = storage.create_new(&path).unwrap();
-    let mut writer = EntryWriter::create(file, &path, &head, encoding).unwrap();
+    let mut writer = EntryWriter::create(file, &path, &header, encoding).unwrap();
     let shape = vec![20, 3];
     let spec = ArraySpec { name: "a".into(), dtype: DType::f32(), shape, fortran: true };
     writer.write_array(&spec, &floats(60)).unwrap();
@@ -84,8 +84,8 @@ fn floats(count: usize) -> Vec<u8> {
 /// Payloads of the codecs of archives: a chain that is moved as a whole.
 fn archives() -> Vec<Seed> {
     let (rows, frames) = (24usize, 40usize);
-    let element = Some(ScalarType::F32);
-    let block = Block { frames, rows, row_bytes: 12, item_bytes: 4, element };
+    let scalar = Some(ScalarType::F32);
+    let block = Block { frames, rows, row_bytes: 12, item_bytes: 4, scalar };
     let mut random = 7u32;
     let mut next = || {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -101,7 +101,8 @@ fn archives() -> Vec<Seed> {
         bytes.extend(places.iter().flat_map(|place| place.to_le_bytes()));
     }
     let seed = |(name, precision): (&str, Option<f64>)| {
-        let (codec, payload) = encode(&bytes, &block, &Options { precision, small: true }).unwrap();
+        let (codec, payload) =
+            encode(&bytes, &block, &Options { precision, archive: true }).unwrap();
         assert!(codec == 6 || codec == 7, "codec {codec} is smaller for {name}");
         let mut seed = vec![codec, 0, 2, rows as u8 - 1, frames as u8 - 1, 3];
         seed.extend(payload);
@@ -115,14 +116,14 @@ fn blocks() -> Vec<Seed> {
     let mut seeds = Vec::new();
     let (components, rows, frames) = (3usize, 9usize, 12usize);
     // The number of each element in `fuzz/src/input.rs`; the last is bytes.
-    for (number, element, size) in [
+    for (number, scalar, size) in [
         (0, Some(ScalarType::F32), 4),
         (1, Some(ScalarType::F64), 8),
         (6, Some(ScalarType::I32), 4),
         (10, Some(ScalarType::F16), 2),
         (12, None, 8),
     ] {
-        let block = Block { frames, rows, row_bytes: components * size, item_bytes: size, element };
+        let block = Block { frames, rows, row_bytes: components * size, item_bytes: size, scalar };
         let shape =
             [number, components as u8 - 1, rows as u8 - 1, frames as u8 - 1, size as u8 - 1];
         for (name, precision) in [("exact", None), ("rounded", Some(0.01))] {
@@ -132,17 +133,14 @@ fn blocks() -> Vec<Seed> {
                     .flat_map(|i| ((i % 50) as f64 * 0.012_345).to_le_bytes())
                     .collect();
             }
-            let options = Options { precision, small: false };
+            let options = Options { precision, archive: false };
             let (codec, payload) = encode(&bytes, &block, &options).unwrap();
             let mut seed = vec![codec];
             seed.extend(shape);
             seed.extend(payload);
             seeds.push(("codec_decode", format!("{name}-{number}"), seed));
-            let filling = if element == Some(ScalarType::F32) {
-                1 + u8::from(precision.is_some())
-            } else {
-                0
-            };
+            let filling =
+                if scalar == Some(ScalarType::F32) { 1 + u8::from(precision.is_some()) } else { 0 };
             let mut seed = vec![if precision.is_some() { 4 } else { 0 }, filling];
             seed.extend(shape);
             seed.extend((0..30).map(|i: u8| i.wrapping_mul(29)));

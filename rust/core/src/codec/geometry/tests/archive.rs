@@ -1,6 +1,7 @@
 //! Archives: what is left, as courses in time.
 
 use super::*;
+use crate::error::DecodeError;
 
 /// A payload of an archive, of either kind.
 fn archive(mut encoder: Encoder, is_grid: bool) -> (Vec<u8>, Vec<u8>) {
@@ -19,7 +20,7 @@ fn open_archive(
     frames: usize,
     rows: usize,
     is_grid: bool,
-) -> Result<Decoder, String> {
+) -> Result<Decoder, DecodeError> {
     let of = if is_grid { Decoder::of_grid } else { Decoder::of_floats };
     of(payload, frames, rows)?.0.with_courses(courses)
 }
@@ -30,7 +31,7 @@ fn read_archive(
     frames: usize,
     rows: usize,
     grid: Option<Grid>,
-) -> Result<Vec<u8>, String> {
+) -> Result<Vec<u8>, DecodeError> {
     let decoder = open_archive(archive, frames, rows, grid.is_some())?;
     let of = if grid.is_some() { Decoder::of_grid } else { Decoder::of_floats };
     let (_, streams) = of(&archive.1, frames, rows)?;

@@ -1,7 +1,11 @@
-//! The head of a file: what it is of, and how it was asked to be encoded.
+//! The entry header, the first record of a file: what the entry is of, and how it was asked to be
+//! encoded.
 
 use serde::{Deserialize, Serialize};
+use zerocopy::FromBytes;
+use zerocopy::little_endian::U32;
 
+use crate::error::FormatError;
 use crate::{Error, Result};
 
 /// The longest `data_id`, in bytes.
@@ -77,7 +81,7 @@ impl Encoding {
 
 /// What an entry is of.
 #[derive(Debug, Clone, PartialEq)]
-pub struct EntryHead {
+pub struct EntryHeader {
     /// What it holds.
     pub kind: Kind,
     /// The user's name for it.
@@ -88,7 +92,7 @@ pub struct EntryHead {
     pub metadata: Vec<u8>,
 }
 
-/// The part of the head that is stored as JSON.
+/// The part of the entry header that is stored as JSON.
 #[derive(Serialize, Deserialize)]
 struct Description {
     kind: Kind,
@@ -97,51 +101,49 @@ struct Description {
     encoding: Encoding,
 }
 
-/// The payload of a head record: the length of the description, the description, the metadata.
-pub(crate) fn encode_head(head: &EntryHead, encoding: Encoding) -> Result<Vec<u8>> {
+/// The payload of the record: the length of the description, the description, the metadata.
+pub(crate) fn encode_entry_header(header: &EntryHeader, encoding: Encoding) -> Result<Vec<u8>> {
     encoding.check()?;
-    if head.data_id.len() > MAX_DATA_ID {
-        let length = format!("{} bytes", head.data_id.len());
+    if header.data_id.len() > MAX_DATA_ID {
+        let length = format!("{} bytes", header.data_id.len());
         return Err(Error::argument("data_id", length, format!("at most {MAX_DATA_ID} bytes")));
     }
-    if head.metadata.len() > MAX_METADATA {
-        let length = format!("{} bytes", head.metadata.len());
+    if header.metadata.len() > MAX_METADATA {
+        let length = format!("{} bytes", header.metadata.len());
         return Err(Error::argument("metadata", length, format!("at most {MAX_METADATA} bytes")));
     }
-    if !head.created.is_finite() {
-        return Err(Error::argument("created", head.created, "a time in seconds since 1970"));
+    if !header.created.is_finite() {
+        return Err(Error::argument("created", header.created, "a time in seconds since 1970"));
     }
     let description = Description {
-        kind: head.kind,
-        data_id: head.data_id.clone(),
-        created: head.created,
+        kind: header.kind,
+        data_id: header.data_id.clone(),
+        created: header.created,
         encoding,
     };
     let json = serde_json::to_vec(&description)
         .map_err(|error| Error::argument("data_id", error, "a text that JSON can hold"))?;
     let mut payload = (json.len() as u32).to_le_bytes().to_vec();
     payload.extend(json);
-    payload.extend(&head.metadata);
+    payload.extend(&header.metadata);
     Ok(payload)
 }
 
-/// Reads the payload of a head record.
-pub(crate) fn parse_head(payload: &[u8]) -> Result<(EntryHead, Encoding), String> {
-    let short = "it is cut short";
-    let (length, rest) = payload.split_first_chunk::<4>().ok_or(short)?;
+/// Reads the payload of the record.
+pub(crate) fn parse_entry_header(payload: &[u8]) -> Result<(EntryHeader, Encoding), FormatError> {
+    let (length, rest) = U32::read_from_prefix(payload).map_err(|_| FormatError::CutShort)?;
     let (json, metadata) =
-        rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(short)?;
-    let description: Description =
-        serde_json::from_slice(json).map_err(|error| error.to_string())?;
-    description.encoding.check().map_err(|error| error.to_string())?;
+        rest.split_at_checked(length.get() as usize).ok_or(FormatError::CutShort)?;
+    let description: Description = serde_json::from_slice(json)?;
+    description.encoding.check()?;
     if description.data_id.len() > MAX_DATA_ID || metadata.len() > MAX_METADATA {
-        return Err("it is implausibly long".into());
+        return Err(FormatError::TooLong);
     }
-    let head = EntryHead {
+    let header = EntryHeader {
         kind: description.kind,
         data_id: description.data_id,
         created: description.created,
         metadata: metadata.to_vec(),
     };
-    Ok((head, description.encoding))
+    Ok((header, description.encoding))
 }

@@ -1,11 +1,12 @@
-//! Packing numbers with pcodec, in the layout that costs least.
+//! Compression of numbers by pcodec, in the layout that costs least.
 
-use pco::standalone::{simple_compress, simple_decompress_into};
-use pco::{ChunkConfig, DeltaSpec, ModeSpec};
+use ::pco::standalone::{simple_compress, simple_decompress_into};
+use ::pco::{ChunkConfig, DeltaSpec, ModeSpec};
 
-use super::Options;
+use super::block::Options;
 use super::layout::{Layout, Shape};
 use super::value::{Value, read_all};
+use crate::error::DecodeError;
 
 /// Pcodec's own default: more costs time and gains little.
 const LEVEL: usize = 8;
@@ -16,23 +17,20 @@ const PLAIN_LEVEL: usize = 9;
 /// Numbers that each layout is tried on.
 const SAMPLE: usize = 12 * 1024;
 /// Numbers that are compared with their neighbours.
-const TRIALS: usize = 4 * 1024;
-/// The level of a trial: it takes a third of the time, and half a percent to one more than the whole will.
+const BOUND_SAMPLE: usize = 4 * 1024;
+/// The level of a trial. It takes a third of the time, and the result is half a percent to one larger
+/// than at the real level.
 const TRIAL_LEVEL: usize = 6;
 
-/// Packs the numbers in `bytes`.
+/// Encodes the numbers in `bytes` in the layout that costs least.
 pub fn encode_bytes<V: Value>(bytes: &[u8], shape: Shape, options: &Options) -> Option<Vec<u8>> {
-    encode(read_all::<V>(bytes), shape, options)
+    let values = read_all::<V>(bytes);
+    let (layout, _) = choose_layout(&values, shape, options);
+    encode(layout, values, shape, options)
 }
 
-/// Packs numbers that are in memory order: the layout's number, then pcodec's bytes.
-pub fn encode<V: Value>(values: Vec<V>, shape: Shape, options: &Options) -> Option<Vec<u8>> {
-    let (layout, _) = choose(&values, shape, options);
-    encode_in(layout, values, shape, options)
-}
-
-/// Packs numbers in a layout.
-pub fn encode_in<V: Value>(
+/// Encodes numbers that are in memory order: the layout's number, then pcodec's bytes.
+pub fn encode<V: Value>(
     layout: Layout,
     values: Vec<V>,
     shape: Shape,
@@ -45,24 +43,29 @@ pub fn encode_in<V: Value>(
     Some(payload)
 }
 
-/// Unpacks numbers straight into memory order.
-pub fn decode_bytes<V: Value>(payload: &[u8], shape: Shape, out: &mut [u8]) -> Result<(), String> {
+/// Decodes numbers into memory order.
+pub fn decode_bytes<V: Value>(
+    payload: &[u8],
+    shape: Shape,
+    out: &mut [u8],
+) -> Result<(), DecodeError> {
     let (layout, values) = decode::<V>(payload, shape)?;
     shape.restore(&values, layout, out);
     Ok(())
 }
 
-/// Unpacks numbers, in the order that is answered with them.
-pub fn decode<V: Value>(payload: &[u8], shape: Shape) -> Result<(Layout, Vec<V>), String> {
-    let (&number, packed) = payload.split_first().ok_or("it is empty")?;
-    let layout = Layout::from_number(number).ok_or("its layout is unknown")?;
+/// Decodes numbers in the layout that is returned with them.
+pub fn decode<V: Value>(payload: &[u8], shape: Shape) -> Result<(Layout, Vec<V>), DecodeError> {
+    let (&number, packed) = payload.split_first().ok_or(DecodeError::TooShort)?;
+    let layout = Layout::from_number(number)
+        .ok_or(DecodeError::Unknown { what: "layout", found: number })?;
     let mut values = vec![V::default(); shape.len()];
     unpack_exactly(packed, &mut values)?;
     Ok((layout, values))
 }
 
 fn level(options: &Options) -> usize {
-    if options.small { ARCHIVE_LEVEL } else { LEVEL }
+    if options.archive { ARCHIVE_LEVEL } else { LEVEL }
 }
 
 fn pack<V: Value>(values: &[V], level: usize) -> Option<Vec<u8>> {
@@ -81,22 +84,26 @@ pub fn pack_plainly(values: &[i32]) -> Option<Vec<u8>> {
 }
 
 /// Unpacks exactly so many numbers.
-pub fn unpack_exactly<V: Value>(packed: &[u8], values: &mut [V]) -> Result<(), String> {
-    let progress = simple_decompress_into(packed, values).map_err(|error| error.to_string())?;
+pub fn unpack_exactly<V: Value>(packed: &[u8], values: &mut [V]) -> Result<(), DecodeError> {
+    let progress = simple_decompress_into(packed, values).map_err(DecodeError::pco)?;
     if progress.n_processed != values.len() || !progress.finished {
-        return Err("it holds another number of values than it should".into());
+        let (expected, found) = (values.len(), progress.n_processed);
+        return Err(match progress.finished {
+            true => DecodeError::Count { unit: "numbers", expected, found },
+            false => DecodeError::TooLong { section: "numbers", limit: "the block" },
+        });
     }
     Ok(())
 }
 
-/// The bytes that packing integers surely takes for each of them, if they are numbers that were measured:
-/// those of their differences in time or to the next row, whichever are less. Their entropy is a bit or two more.
-/// And whether it is those in time.
-pub fn least(integers: impl Fn(usize) -> i32, shape: Shape) -> (f64, bool) {
+/// A lower bound on the bytes that packing takes for each of some integers, if they were measured: the
+/// mean bit length of their differences in time or to the next row, the smaller of the two. Their
+/// entropy is a bit or two more. The second value tells whether it is those in time.
+pub fn lower_bound(integers: impl Fn(usize) -> i32, shape: Shape) -> (f64, bool) {
     let width = shape.rows * shape.components;
     let mean = |distance: usize| {
         let count = shape.len().saturating_sub(distance);
-        let step = (count / TRIALS).max(1) | 1;
+        let step = (count / BOUND_SAMPLE).max(1) | 1;
         let differences = (0..count)
             .step_by(step)
             .map(|at| integers(at + distance).wrapping_sub(integers(at)))
@@ -110,10 +117,10 @@ pub fn least(integers: impl Fn(usize) -> i32, shape: Shape) -> (f64, bool) {
     (in_time.min(to_next), in_time < to_next)
 }
 
-/// The layout that packs a sample best, and how many bytes a number takes in it.
-pub fn choose<V: Value>(values: &[V], shape: Shape, options: &Options) -> (Layout, f64) {
+/// The layout in which a sample is smallest, and how many bytes a number takes in it.
+pub fn choose_layout<V: Value>(values: &[V], shape: Shape, options: &Options) -> (Layout, f64) {
     let width = shape.rows * shape.components;
-    let trial = if options.small { ARCHIVE_LEVEL } else { TRIAL_LEVEL };
+    let trial = if options.archive { ARCHIVE_LEVEL } else { TRIAL_LEVEL };
     let cost = |sample: Vec<V>, shape: Shape, layout| {
         let count = sample.len() as f64;
         pack(&shape.arrange(sample, layout), trial)
@@ -127,20 +134,20 @@ pub fn choose<V: Value>(values: &[V], shape: Shape, options: &Options) -> (Layou
         let sample = values[..rows * shape.components].to_vec();
         return (layout, cost(sample, Shape { frames: 1, rows, ..shape }, layout));
     }
-    // The course in time of some rows, and some frames whole: as many numbers of each.
+    // Some rows in all frames, and some frames whole: as many numbers of each.
     let rows = (SAMPLE / (shape.frames * shape.components)).clamp(1, shape.rows);
     let first = (shape.rows - rows) / 2 * shape.components;
-    let courses: Vec<V> = values
+    let series: Vec<V> = values
         .chunks_exact(width)
         .flat_map(|frame| &frame[first..first + rows * shape.components])
         .copied()
         .collect();
     let frames = (SAMPLE / width).clamp(1, shape.frames);
-    // From all of the chunk: what moves may begin or end to do so within it.
-    let apart = shape.frames / frames;
+    // Spread over the chunk, for motion may change within it.
+    let stride = shape.frames / frames;
     let whole: Vec<V> =
-        values.chunks_exact(width).step_by(apart).take(frames).flatten().copied().collect();
-    let time = cost(courses, Shape { rows, ..shape }, Layout::Time);
+        values.chunks_exact(width).step_by(stride).take(frames).flatten().copied().collect();
+    let time = cost(series, Shape { rows, ..shape }, Layout::Time);
     let planar = cost(whole, Shape { frames, ..shape }, Layout::Planar);
     if time <= planar { (Layout::Time, time) } else { (Layout::Planar, planar) }
 }

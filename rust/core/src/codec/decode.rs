@@ -1,0 +1,32 @@
+//! Decoding: whole blocks.
+
+use super::block::{ARCHIVED, ARCHIVED_FLOATS, BYTES, Block, FLOATS, GEOMETRY, GRID, NUMBERS};
+use super::random_access::RandomAccessBlock;
+use super::value::with_value;
+use super::{bytes, pco, quantize};
+use crate::ScalarType;
+use crate::error::DecodeError;
+
+/// Decodes a block into `out`, which has exactly its size.
+pub fn decode(codec: u8, payload: &[u8], block: &Block, out: &mut [u8]) -> Result<(), DecodeError> {
+    if out.len() != block.bytes() {
+        return Err(DecodeError::OutputSize { expected: block.bytes(), found: out.len() });
+    }
+    match (codec, block.scalar) {
+        (BYTES, _) => bytes::decode(payload, block.item_bytes, out),
+        (NUMBERS, Some(scalar)) => {
+            let shape = block.shape(scalar);
+            with_value!(scalar, V => pco::decode_bytes::<V>(payload, shape, out))
+        }
+        (GRID, Some(scalar @ ScalarType::F32)) => {
+            quantize::decode::<f32>(payload, block.shape(scalar), out)
+        }
+        (GRID, Some(scalar @ ScalarType::F64)) => {
+            quantize::decode::<f64>(payload, block.shape(scalar), out)
+        }
+        (GEOMETRY | FLOATS | ARCHIVED | ARCHIVED_FLOATS, Some(scalar @ ScalarType::F32)) => {
+            RandomAccessBlock::parse(codec, payload, block.shape(scalar))?.read_all(payload, out)
+        }
+        _ => Err(DecodeError::UnknownCodec { codec }),
+    }
+}

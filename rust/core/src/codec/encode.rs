@@ -1,0 +1,129 @@
+//! Encoding: which codec makes a block smallest.
+
+use std::cell::LazyCell;
+
+use super::block::{BYTES, Block, Encoded, GRID, NUMBERS, Options};
+use super::geometry::{Place as OutputLayout, ordered};
+use super::grid::Float;
+use super::layout::Shape;
+use super::quantize::Quantized;
+use super::random_access::{self, PcoEstimate, RandomAccessBlock};
+use super::value::{read_all, with_value};
+use super::{bytes, pco};
+use crate::ScalarType;
+
+/// A payload that saves less than one in so many bytes is not worth decoding.
+const WORTH_DECODING: usize = 64;
+/// A payload below this part of another's estimated size is smaller than that other.
+const DECISIVE_RATIO: f64 = 0.9;
+/// Frames that are read back together: as many as are decoded together.
+const FRAMES_AT_ONCE: usize = 8;
+
+/// Encodes a block. `None` where nothing is smaller than the bytes themselves.
+pub fn encode(data: &[u8], block: &Block, options: &Options) -> Option<Encoded> {
+    debug_assert_eq!(data.len(), block.bytes());
+    let encoded = match block.scalar {
+        Some(scalar) if scalar.size() > 1 => encode_numbers(data, block, scalar, options),
+        _ => bytes::encode(data, block.item_bytes, options.archive).map(|payload| (BYTES, payload)),
+    };
+    encoded.filter(|(_, payload)| payload.len() + data.len() / WORTH_DECODING < data.len())
+}
+
+fn encode_numbers(
+    bytes: &[u8],
+    block: &Block,
+    scalar: ScalarType,
+    options: &Options,
+) -> Option<Encoded> {
+    let shape = block.shape(scalar);
+    let on_grid = match scalar {
+        ScalarType::F32 => encode_on_grid::<f32>(bytes, shape, options),
+        ScalarType::F64 => encode_on_grid::<f64>(bytes, shape, options),
+        _ => None,
+    };
+    if on_grid.is_some() {
+        return on_grid;
+    }
+    if scalar == ScalarType::F32 {
+        let floats = read_all::<f32>(bytes);
+        let choice = LazyCell::new(|| pco::choose_layout(&floats, shape, options));
+        let estimate = PcoEstimate::new(|at| ordered(floats[at]), shape, || choice.1);
+        if let Some(encoded) = random_access::encode_floats(&floats, shape, options, &estimate)
+            && reads_back(&encoded, shape, |from, read| bytes[from..from + read.len()] == *read)
+        {
+            if !options.archive {
+                return Some(encoded);
+            }
+            let (layout, cost) = *choice;
+            let pack = || pco::encode(layout, read_all::<f32>(bytes), shape, options);
+            return Some(smaller(encoded, NUMBERS, cost * shape.len() as f64, pack));
+        }
+        let (layout, _) = *choice;
+        return Some((NUMBERS, pco::encode(layout, floats, shape, options)?));
+    }
+    let payload = with_value!(scalar, V => pco::encode_bytes::<V>(bytes, shape, options));
+    Some((NUMBERS, payload?))
+}
+
+fn encode_on_grid<F: Float>(bytes: &[u8], shape: Shape, options: &Options) -> Option<Encoded> {
+    let values = read_all::<F>(bytes);
+    let quantized = Quantized::find(&values, shape, options)?;
+    let mut payload = quantized.header(bytes);
+    let choice = LazyCell::new(|| pco::choose_layout(&quantized.integers, shape, options));
+    if let Some(integers) = F::as_coordinates(&quantized.integers) {
+        let estimate = PcoEstimate::new(|at| integers[at], shape, || choice.1);
+        let accepts = |from: usize, read: &[u8]| quantized.accepts(&values[from / F::SIZE..], read);
+        if let Some(encoded) =
+            random_access::encode_integers(&payload, integers, shape, options, &estimate)
+            && reads_back(&encoded, shape, accepts)
+        {
+            if !options.archive {
+                return Some(encoded);
+            }
+            let (layout, cost) = *choice;
+            return Some(smaller(encoded, GRID, cost * shape.len() as f64, || {
+                payload.extend(pco::encode(layout, integers.to_vec(), shape, options)?);
+                Some(payload)
+            }));
+        }
+    }
+    let (layout, _) = *choice;
+    payload.extend(pco::encode(layout, quantized.integers, shape, options)?);
+    Some((GRID, payload))
+}
+
+/// The smaller one of two archives. The `other` is only made where its size was estimated not to be
+/// decisively larger.
+fn smaller(
+    encoded: Encoded,
+    other: u8,
+    estimate: f64,
+    encode: impl FnOnce() -> Option<Vec<u8>>,
+) -> Encoded {
+    if (encoded.1.len() as f64) < DECISIVE_RATIO * estimate {
+        return encoded;
+    }
+    match encode() {
+        Some(payload) if payload.len() < encoded.1.len() => (other, payload),
+        _ => encoded,
+    }
+}
+
+/// Whether a reader will see what it should: `accepts` is given bytes of the block, and where they
+/// begin. Molecules are coded by arithmetic on floats, so what was encoded is decoded once.
+fn reads_back(
+    (codec, payload): &Encoded,
+    shape: Shape,
+    accepts: impl Fn(usize, &[u8]) -> bool,
+) -> bool {
+    let Ok(block) = RandomAccessBlock::parse(*codec, payload, shape) else { return false };
+    let frame_bytes = shape.rows * shape.components * size_of::<f32>();
+    let frames: Vec<usize> = (0..shape.frames).collect();
+    let mut out = vec![0; shape.frames.min(FRAMES_AT_ONCE) * frame_bytes];
+    frames.chunks(FRAMES_AT_ONCE).all(|frames| {
+        let read = &mut out[..frames.len() * frame_bytes];
+        let layout = OutputLayout { start: 0, frame_bytes };
+        block.read(payload, frames, None, read, layout).is_ok()
+            && accepts(frames[0] * frame_bytes, read)
+    })
+}

@@ -1,0 +1,209 @@
+//! Quantization: floats as integers on a decimal grid.
+//!
+//! Whether an integer gives back its float is checked for every number; the ones that it doesn't give
+//! back are outliers, stored beside the integers bit by bit.
+//!
+//! With a precision, any float may be moved to the nearest grid point. What is checked then is that
+//! the float that will be read is within half the spacing of the one that was given.
+
+use zerocopy::little_endian::{F64, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::block::Options;
+use super::grid::{Float, Grid};
+use super::layout::Shape;
+use super::pco;
+use crate::error::DecodeError;
+
+/// Numbers that a grid is looked for on.
+const SAMPLE: usize = 3 * 1024;
+/// One in so many numbers may miss a grid that was found; beyond, it isn't one.
+const OUTLIERS: usize = 200;
+/// One in so many numbers may be an outlier where a precision was asked for.
+const ROUNDING_OUTLIERS: usize = 8;
+/// How much wider than the floats' own spacing a grid must be.
+const COARSENESS: f64 = 4.0;
+/// Numbers that are quantized together, without branches.
+const BATCH: usize = 64;
+
+/// The beginning of a payload.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct HeaderBytes {
+    arithmetic: u8,
+    number: F64,
+    n_outliers: U32,
+}
+
+/// Floats that were quantized.
+#[derive(Debug)]
+pub struct Quantized<F: Float> {
+    grid: Grid,
+    /// Where each float is on the grid.
+    pub integers: Vec<F::Integer>,
+    /// The positions of those that are not on it.
+    outliers: Vec<usize>,
+}
+
+impl<F: Float> Quantized<F> {
+    /// Quantizes floats, where they lie on a grid or may be moved to one.
+    pub fn find(values: &[F], shape: Shape, options: &Options) -> Option<Self> {
+        // A grid that the floats lie on anyway gives them back as they are, and is no larger.
+        let found = find(values)
+            .and_then(|grid| quantize(values, grid, shape, OUTLIERS))
+            .filter(|found| options.precision.is_none_or(|step| found.grid.spacing() >= step));
+        match (found, options.precision) {
+            (Some(found), _) => Some(found),
+            (None, Some(step)) => quantize(values, Grid::Rounded(step), shape, ROUNDING_OUTLIERS),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether the floats in `bytes` may stand for those that were quantized.
+    pub fn accepts(&self, values: &[F], bytes: &[u8]) -> bool {
+        // Some at a time, so that few branches are needed.
+        values.chunks(BATCH).zip(bytes.chunks(BATCH * F::SIZE)).all(|(values, bytes)| {
+            let read = bytes.chunks_exact(F::SIZE).map(F::read);
+            let pairs = values.iter().zip(read);
+            pairs.fold(true, |all, (&value, read)| all & self.grid.accepts(value, read))
+        })
+    }
+
+    /// The beginning of a payload: the grid and the outliers, which are in `bytes`.
+    pub fn header(&self, bytes: &[u8]) -> Vec<u8> {
+        let (arithmetic, number) = self.grid.encode();
+        let n_outliers = (self.outliers.len() as u32).into();
+        let header = HeaderBytes { arithmetic, number: number.into(), n_outliers };
+        let mut payload = header.as_bytes().to_vec();
+        for &position in &self.outliers {
+            payload.extend((position as u32).to_le_bytes());
+        }
+        for &position in &self.outliers {
+            payload.extend(&bytes[position * F::SIZE..(position + 1) * F::SIZE]);
+        }
+        payload
+    }
+}
+
+/// The beginning of a payload, and what follows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Header<'a> {
+    /// The grid.
+    pub grid: Grid,
+    /// The positions of the outliers.
+    pub positions: &'a [U32],
+    /// The outliers, bit by bit.
+    pub outliers: &'a [u8],
+    /// What follows.
+    pub rest: &'a [u8],
+}
+
+impl<'a> Header<'a> {
+    /// Reads the beginning of a payload of floats of so many bytes.
+    pub fn parse(payload: &'a [u8], float_bytes: usize) -> Result<Self, DecodeError> {
+        let (header, rest) =
+            HeaderBytes::ref_from_prefix(payload).map_err(|_| DecodeError::TooShort)?;
+        let grid = Grid::parse(header.arithmetic, header.number.get())
+            .ok_or(DecodeError::Unknown { what: "grid", found: header.arithmetic })?;
+        let cut_short = DecodeError::CutShort { section: "outliers are" };
+        let count = header.n_outliers.get() as usize;
+        let Ok((positions, rest)) = <[U32]>::ref_from_prefix_with_elems(rest, count) else {
+            return Err(cut_short);
+        };
+        let sections = count.checked_mul(float_bytes).and_then(|size| rest.split_at_checked(size));
+        let (outliers, rest) = sections.ok_or(cut_short)?;
+        Ok(Self { grid, positions, outliers, rest })
+    }
+}
+
+/// Decodes floats into `out`.
+pub fn decode<F: Float>(payload: &[u8], shape: Shape, out: &mut [u8]) -> Result<(), DecodeError> {
+    let header = Header::parse(payload, F::SIZE)?;
+    let (layout, integers) = pco::decode::<F::Integer>(header.rest, shape)?;
+    let floats: Vec<F> = integers.into_iter().map(|integer| F::of(integer, header.grid)).collect();
+    shape.restore(&floats, layout, out);
+    for (position, value) in header.positions.iter().zip(header.outliers.chunks_exact(F::SIZE)) {
+        let start = position.get() as usize * F::SIZE;
+        out.get_mut(start..start + F::SIZE)
+            .ok_or(DecodeError::OutlierPosition)?
+            .copy_from_slice(value);
+    }
+    Ok(())
+}
+
+/// The coarsest grid that a sample lies on.
+fn find<F: Float>(values: &[F]) -> Option<Grid> {
+    let step = (values.len() / SAMPLE).max(1);
+    // An odd step, so that all components are seen.
+    let sample: Vec<F> = values.iter().step_by(step | 1).take(2 * SAMPLE).copied().collect();
+    let allowed = sample.len() / OUTLIERS;
+    // Any float lies on a grid that is as fine as the floats themselves; nothing is gained by that.
+    // Of infinities and other strays there are no more than may miss it.
+    let mut sizes: Vec<f64> = sample.iter().map(|value| value.wide().abs()).collect();
+    let last = sizes.len().checked_sub(1 + allowed)?;
+    let (_, largest, _) = sizes.select_nth_unstable_by(last, f64::total_cmp);
+    let finest = *largest * F::EPSILON * COARSENESS;
+    for decimals in 0..=F::DECIMALS {
+        let scale = 10f64.powi(decimals);
+        for grid in
+            [Grid::Divided(scale), Grid::Multiplied(scale), Grid::MultipliedThenTen(scale * 10.0)]
+        {
+            if grid.spacing() > finest && count_misses(&sample, grid, allowed) <= allowed {
+                return Some(grid);
+            }
+        }
+    }
+    None
+}
+
+/// How many numbers miss a grid; stops counting at more than allowed.
+fn count_misses<F: Float>(values: &[F], grid: Grid, allowed: usize) -> usize {
+    let mut count = 0;
+    for &value in values {
+        let hit =
+            grid.nearest(value).is_some_and(|integer| grid.accepts(value, F::of(integer, grid)));
+        count += usize::from(!hit);
+        if count > allowed {
+            break;
+        }
+    }
+    count
+}
+
+/// Quantizes all numbers; `None` where more than one in `rarity` is an outlier.
+fn quantize<F: Float>(
+    values: &[F],
+    grid: Grid,
+    shape: Shape,
+    rarity: usize,
+) -> Option<Quantized<F>> {
+    let mut integers: Vec<F::Integer> = Vec::with_capacity(values.len());
+    let mut outliers = Vec::new();
+    let width = shape.rows * shape.components;
+    let mut batch = [F::Integer::default(); BATCH];
+    for values_batch in values.chunks(BATCH) {
+        let batch = &mut batch[..values_batch.len()];
+        if F::quantize(values_batch, grid, batch) {
+            integers.extend_from_slice(batch);
+            continue;
+        }
+        for &value in values_batch {
+            let position = integers.len();
+            let integer = match grid.nearest(value) {
+                Some(integer) if grid.accepts(value, F::of(integer, grid)) => integer,
+                _ => {
+                    outliers.push(position);
+                    if outliers.len() > values.len() / rarity + 1 {
+                        return None;
+                    }
+                    // What it was in the frame before costs next to nothing.
+                    let before =
+                        if position >= width { position - width } else { position.max(1) - 1 };
+                    integers.get(before).copied().unwrap_or_default()
+                }
+            };
+            integers.push(integer);
+        }
+    }
+    Some(Quantized { grid, integers, outliers })
+}

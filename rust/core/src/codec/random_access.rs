@@ -1,0 +1,271 @@
+//! Blocks of coordinates of which any frame, and any tile of atoms in it, can be read alone.
+
+use std::ops::Range;
+
+use super::block::{ARCHIVED, ARCHIVED_FLOATS, Block, Encoded, FLOATS, GEOMETRY, Options};
+use super::geometry::{Decoder, Encoder, Place as OutputLayout, TILE};
+use super::grid::Grid;
+use super::layout::Shape;
+use super::pco;
+use super::quantize::Header;
+use crate::ScalarType;
+use crate::error::DecodeError;
+
+/// Coordinates of an atom.
+const COMPONENTS: usize = 3;
+/// Bytes of a float.
+const FLOAT: usize = 4;
+/// How much larger than by pcodec a block may be, as it can be read frame by frame.
+const ACCEPTED_RATIO: f64 = 1.05;
+/// By how much more than that one tile must be larger before the others are not encoded.
+const EARLY_MARGIN: f64 = 1.02;
+/// One tile is encoded first in blocks of at least so many.
+const EARLY_TILES: usize = 8;
+/// Zstd's level for models.
+const LEVEL: i32 = 3;
+/// The level for archives.
+const ARCHIVE_LEVEL: i32 = 19;
+
+/// The bytes of a number, were the block coded by pcodec.
+pub struct PcoEstimate<F> {
+    /// A lower bound, which takes little time.
+    lower_bound: f64,
+    /// Whether numbers are nearer to themselves in the next frame than to their neighbours.
+    is_temporal: bool,
+    /// By coding a sample, which takes time.
+    of_sample: F,
+}
+
+impl<F: Fn() -> f64> PcoEstimate<F> {
+    /// The estimate for these integers; `of_sample` is what coding a sample gives.
+    pub fn new(integers: impl Fn(usize) -> i32, shape: Shape, of_sample: F) -> Self {
+        let (lower_bound, is_temporal) = pco::lower_bound(integers, shape);
+        Self { lower_bound, is_temporal, of_sample }
+    }
+
+    /// Whether a block of so many bytes is small enough.
+    fn accept(&self, bytes: usize, numbers: usize) -> bool {
+        self.is_within(ACCEPTED_RATIO, bytes, numbers)
+    }
+
+    /// Whether one tile of a block of frames close in time shows that pcodec takes much less.
+    fn reject_early<T: Copy>(
+        &self,
+        numbers: &[T],
+        shape: Shape,
+        bytes: impl Fn(&[T]) -> Option<usize>,
+    ) -> bool {
+        if !self.is_temporal || shape.rows < EARLY_TILES * TILE {
+            return false;
+        }
+        let width = shape.rows * COMPONENTS;
+        let first = shape.rows / 2 * COMPONENTS;
+        let frames = numbers.chunks_exact(width);
+        let tile: Vec<T> =
+            frames.flat_map(|frame| &frame[first..first + TILE * COMPONENTS]).copied().collect();
+        let Some(bytes) = bytes(&tile) else { return true };
+        !self.is_within(ACCEPTED_RATIO * EARLY_MARGIN, bytes, tile.len())
+    }
+
+    fn is_within(&self, ratio: f64, bytes: usize, numbers: usize) -> bool {
+        let each = bytes as f64 / numbers as f64;
+        each <= self.lower_bound || each <= (self.of_sample)() * ratio
+    }
+}
+
+/// Encodes floats bit by bit, where that takes no more than pcodec would, or little more.
+pub fn encode_floats(
+    floats: &[f32],
+    shape: Shape,
+    options: &Options,
+    pco: &PcoEstimate<impl Fn() -> f64>,
+) -> Option<Encoded> {
+    if shape.components != COMPONENTS {
+        return None;
+    }
+    if options.archive {
+        let mut payload = Vec::new();
+        let mut encoder = Encoder::of_floats(floats, shape.rows, ARCHIVE_LEVEL)?;
+        write_residuals(&mut encoder, &mut payload)?;
+        encoder.write_floats(&mut payload);
+        return Some((ARCHIVED_FLOATS, payload));
+    }
+    let write = |floats: &[f32], rows| {
+        let mut payload = Vec::new();
+        Encoder::of_floats(floats, rows, LEVEL)?.write_floats(&mut payload);
+        Some(payload)
+    };
+    if pco.reject_early(floats, shape, |tile| Some(write(tile, TILE)?.len())) {
+        return None;
+    }
+    let payload = write(floats, shape.rows)?;
+    pco.accept(payload.len(), floats.len()).then_some((FLOATS, payload))
+}
+
+/// Encodes integers on a grid after the `header` of their payload, where that takes no more than
+/// pcodec would, or little more.
+pub fn encode_integers(
+    header: &[u8],
+    integers: &[i32],
+    shape: Shape,
+    options: &Options,
+    pco: &PcoEstimate<impl Fn() -> f64>,
+) -> Option<Encoded> {
+    if shape.components != COMPONENTS {
+        return None;
+    }
+    if options.archive {
+        let mut payload = header.to_vec();
+        let mut encoder = Encoder::of_grid(integers, shape.rows, ARCHIVE_LEVEL)?;
+        write_residuals(&mut encoder, &mut payload)?;
+        encoder.write_grid(&mut payload);
+        return Some((ARCHIVED, payload));
+    }
+    let encoder = |integers: &[i32], rows| Encoder::of_grid(integers, rows, LEVEL);
+    if pco.reject_early(integers, shape, |tile| Some(encoder(tile, TILE)?.grid_bytes())) {
+        return None;
+    }
+    let encoder = encoder(integers, shape.rows)?;
+    if !pco.accept(encoder.grid_bytes(), integers.len()) {
+        return None;
+    }
+    let mut payload = Vec::with_capacity(header.len() + encoder.grid_bytes());
+    payload.extend(header);
+    encoder.write_grid(&mut payload);
+    Some((GEOMETRY, payload))
+}
+
+/// Adds the packed residual streams of an archive.
+fn write_residuals(encoder: &mut Encoder, payload: &mut Vec<u8>) -> Option<()> {
+    let residuals = encoder.archive(ARCHIVE_LEVEL)?;
+    payload.extend((residuals.len() as u32).to_le_bytes());
+    payload.extend(residuals);
+    Some(())
+}
+
+/// The packed residual streams at the beginning of a payload, and what follows them.
+fn split_residuals(payload: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
+    let (length, rest) = payload.split_first_chunk::<4>().ok_or(DecodeError::TooShort)?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+        .ok_or(DecodeError::CutShort { section: "residual streams are" })
+}
+
+/// A block that has been parsed: its model has been read and checked.
+#[derive(Debug)]
+pub struct RandomAccessBlock {
+    decoder: Decoder,
+    /// What the floats are on, if on any.
+    grid: Option<Grid>,
+    shape: Shape,
+    /// The floats that are not on the grid: their positions in the block, and their bits.
+    outliers: Vec<(u32, [u8; FLOAT])>,
+    /// Where the frames are in the payload.
+    streams: Range<usize>,
+}
+
+impl RandomAccessBlock {
+    /// Parses a block, if its codec lets frames be read alone.
+    pub fn open(codec: u8, payload: &[u8], block: &Block) -> Result<Option<Self>, DecodeError> {
+        match (codec, block.scalar) {
+            (GEOMETRY | FLOATS, Some(scalar @ ScalarType::F32)) => {
+                Self::parse(codec, payload, block.shape(scalar)).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Parses a block of any codec that knows molecules.
+    pub(super) fn parse(codec: u8, payload: &[u8], shape: Shape) -> Result<Self, DecodeError> {
+        if shape.components != COMPONENTS {
+            return Err(DecodeError::NotCoordinates { components: shape.components });
+        }
+        let is_on_grid = matches!(codec, GEOMETRY | ARCHIVED);
+        let (grid, outliers, rest) = if is_on_grid {
+            let header = Header::parse(payload, FLOAT)?;
+            (Some(header.grid), outliers(&header, shape)?, header.rest)
+        } else {
+            (None, Vec::new(), payload)
+        };
+        let is_archived = matches!(codec, ARCHIVED | ARCHIVED_FLOATS);
+        let (residuals, rest) = if is_archived { split_residuals(rest)? } else { (&[][..], rest) };
+        let (mut decoder, streams) = if is_on_grid {
+            Decoder::of_grid(rest, shape.frames, shape.rows)?
+        } else {
+            Decoder::of_floats(rest, shape.frames, shape.rows)?
+        };
+        if is_archived {
+            decoder = decoder.with_courses(residuals)?;
+        }
+        let streams = payload.len() - streams.len()..payload.len();
+        Ok(Self { decoder, grid, shape, outliers, streams })
+    }
+
+    /// Bytes that it takes in memory.
+    pub fn memory(&self) -> usize {
+        self.decoder.memory() + self.outliers.len() * size_of::<(u32, [u8; FLOAT])>()
+    }
+
+    /// Which tiles these rows are in.
+    pub fn tiles(&self, rows: impl Iterator<Item = usize>) -> Vec<bool> {
+        let mut wanted = vec![false; self.shape.rows.div_ceil(TILE)];
+        for row in rows {
+            if let Some(tile) = wanted.get_mut(row / TILE) {
+                *tile = true;
+            }
+        }
+        wanted
+    }
+
+    /// Decodes some frames, in the given order, from the same payload. With `tiles`, only the rows of
+    /// these are certain to be written.
+    pub fn read(
+        &self,
+        payload: &[u8],
+        frames: &[usize],
+        tiles: Option<&[bool]>,
+        out: &mut [u8],
+        layout: OutputLayout,
+    ) -> Result<(), DecodeError> {
+        let streams = payload.get(self.streams.clone()).ok_or(DecodeError::TooShort)?;
+        let is_wanted = |tile: usize| tiles.is_none_or(|tiles| tiles.get(tile) == Some(&true));
+        self.decoder.read(streams, self.grid, frames, is_wanted, out, layout)?;
+        if self.outliers.is_empty() {
+            return Ok(());
+        }
+        let width = self.shape.rows * COMPONENTS;
+        for (index, &frame) in frames.iter().enumerate() {
+            let numbers = frame * width..(frame + 1) * width;
+            let from = self.outliers.partition_point(|&(p, _)| (p as usize) < numbers.start);
+            for &(position, value) in &self.outliers[from..] {
+                if position as usize >= numbers.end {
+                    break;
+                }
+                let number = position as usize - numbers.start;
+                let start = layout.start + index * layout.frame_bytes + number * FLOAT;
+                out.get_mut(start..start + FLOAT)
+                    .ok_or(DecodeError::OutlierPosition)?
+                    .copy_from_slice(&value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Decodes all frames.
+    pub(super) fn read_all(&self, payload: &[u8], out: &mut [u8]) -> Result<(), DecodeError> {
+        let frames: Vec<usize> = (0..self.shape.frames).collect();
+        let frame_bytes = self.shape.rows * COMPONENTS * FLOAT;
+        self.read(payload, &frames, None, out, OutputLayout { start: 0, frame_bytes })
+    }
+}
+
+/// The outliers of a block on a grid, checked to be in it and in order.
+fn outliers(header: &Header<'_>, shape: Shape) -> Result<Vec<(u32, [u8; FLOAT])>, DecodeError> {
+    let (values, _) = header.outliers.as_chunks::<FLOAT>();
+    let positions = header.positions.iter().map(|position| position.get());
+    let outliers: Vec<_> = positions.zip(values.iter().copied()).collect();
+    let is_sorted = outliers.is_sorted_by(|(first, _), (second, _)| first < second);
+    if !is_sorted || outliers.last().is_some_and(|&(last, _)| last as usize >= shape.len()) {
+        return Err(DecodeError::OutlierPosition);
+    }
+    Ok(outliers)
+}
