@@ -6,6 +6,7 @@ Renaming or moving one of these breaks the native module at run time, where no c
 
 from ._arrays import describe as describe_dtype
 from ._arrays import parse as parse_dtype
+from ._cuda import initialised_uuids, queried_uuids
 from ._states import Reducer, Restorer, array_of
 from ._states import _is_tensor as is_tensor
 from .data_handler import reopen as reopen_trajectory
@@ -23,6 +24,7 @@ from .errors import (
     UnknownTaskError,
     UnsupportedFormatError,
 )
+from .progress import _reopen_task as reopen_task
 
 __all__ = [
     "CacheFullError",
@@ -41,7 +43,10 @@ __all__ = [
     "UnsupportedFormatError",
     "array_of",
     "describe_dtype",
+    "initialised_uuids",
     "is_tensor",
     "parse_dtype",
+    "queried_uuids",
+    "reopen_task",
     "reopen_trajectory",
 ]

@@ -17,6 +17,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use crate::argument;
 use crate::error::to_python;
+use crate::hooks::hook;
 use crate::value::{metadata as build_metadata, metadata_tree};
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -431,8 +432,7 @@ impl TaskHandle {
                 "a task of a tracker without checkpoint_dir can't be sent to another process",
             ));
         }
-        let module = py.import("proteinflex_optimization.progress")?;
-        Ok((module.getattr("_reopen_task")?, (directory, self.task_id()?)))
+        Ok((hook(py, "reopen_task")?, (directory, self.task_id()?)))
     }
 }
 
