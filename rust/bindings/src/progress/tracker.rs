@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proteinflex_core::progress::{Task, TaskDefinition, Tracker, TrackerOptions};
+use proteinflex_macros::catch_panics;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -48,6 +49,7 @@ pub struct ProgressTracker {
     is_in_hook: AtomicBool,
 }
 
+#[catch_panics]
 #[pymethods]
 impl ProgressTracker {
     #[new]
