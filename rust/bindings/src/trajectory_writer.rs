@@ -14,9 +14,8 @@ use pyo3::types::PyDict;
 use crate::argument;
 use crate::array;
 use crate::error::to_python;
-use crate::fields::{FRAMES, FieldData, in_tree, is_lossy};
+use crate::fields::{FRAMES, FieldData, is_lossy};
 use crate::store::one_or_more;
-use crate::value::{Policy, flatten_with_fields};
 
 /// Writes a trajectory frame by frame.
 ///
@@ -184,31 +183,19 @@ impl TrajectoryWriter {
     /// CacheFullError
     ///     It does not fit below the limit; it stays unfinished and can be resumed.
     fn close(&self, py: Python<'_>) -> PyResult<String> {
-        let fields = match self
-            .with(py, |live| Ok((live.reader().fields().to_vec(), live.reader().n_frames())))
-        {
-            Ok((fields, n_frames)) if n_frames > 0 => {
-                let data = PyDict::new(py);
-                let mut in_order = Vec::new();
-                for spec in &fields {
-                    let stands_in = py.get_type::<PyAny>().call0()?;
-                    data.set_item(&spec.name, &stands_in)?;
-                    in_order.push(in_tree(spec, stands_in, n_frames)?);
-                }
-                flatten_with_fields(data.as_any(), "trajectory", Policy::Cache, &in_order)?.tree
-            }
-            Ok(_) => {
-                return Err(to_python(Error::argument(
-                    "n_frames",
-                    0,
-                    "at least one frame before the writer is closed",
-                )));
+        let tree = match self.with(py, |live| {
+            Ok((live.reader().n_frames() > 0).then(|| live.reader().fields_tree()))
+        }) {
+            Ok(Some(tree)) => tree,
+            Ok(None) => {
+                let expected = "at least one frame before the writer is closed";
+                return Err(to_python(Error::argument("n_frames", 0, expected)));
             }
             Err(_) => return Ok(self.key.clone()),
         };
         let Some(live) = self.take(py) else { return Ok(self.key.clone()) };
         let cache = &self.cache;
-        py.detach(|| cache.finish_live(live, &fields)).map_err(to_python)?;
+        py.detach(|| cache.finish_live(live, &tree)).map_err(to_python)?;
         Ok(self.key.clone())
     }
 

@@ -168,7 +168,7 @@ fn offsets_past_the_end_are_refused() {
         let file = forge.finish(&index(array("<f4", 4, "[4]"), 0, vec![chunk]));
         assert_refused(&file, &format!("the chunk at byte {offset} lies outside the file"));
         let lie = Commit { tree: Some(offset), ..index(array("<f4", 4, "[0]"), 0, vec![]) };
-        assert_refused(&Forge::new().finish(&lie), "its tree of values is damaged");
+        assert_refused(&Forge::new().finish(&lie), "its value tree is damaged");
         let file = Forge::new().finish_at(offset);
         assert_refused(&file, "its index is damaged (it lies outside the file)");
     }
@@ -276,11 +276,11 @@ fn metadata_may_not_be_absurdly_long_or_deep() {
     let finish = |forge: Forge| forge.finish(&index(array("<f4", 4, "[0]"), 0, vec![]));
     let long = vec![0; MAX_METADATA + 1];
     let file = finish(Forge::with_head(1, 0, &description("x"), &long));
-    assert_says(&read(&file).unwrap_err(), "its head is damaged (it is implausibly long)");
+    assert_says(&read(&file).unwrap_err(), "its entry header is damaged (it is implausibly long)");
     let file = finish(Forge::with_head(1, 0, &description(&"x".repeat(1 << 21)), b""));
-    assert_says(&read(&file).unwrap_err(), "its head is damaged (it is implausibly long)");
+    assert_says(&read(&file).unwrap_err(), "its entry header is damaged (it is implausibly long)");
     let deep = format!(r#"{{"kind":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
-    assert_refused(&finish(Forge::with_head(1, 0, &deep, b"")), "its head is damaged");
+    assert_refused(&finish(Forge::with_head(1, 0, &deep, b"")), "its entry header is damaged");
     // Metadata is handed out as it is; whoever reads it as a tree is told.
     let mut nested = vec![1];
     nested.extend([0x91; 100_000]);

@@ -139,11 +139,8 @@ fn blocks() -> Vec<Seed> {
             seed.extend(shape);
             seed.extend(payload);
             seeds.push(("codec_decode", format!("{name}-{number}"), seed));
-            let filling = if scalar == Some(ScalarType::F32) {
-                1 + u8::from(precision.is_some())
-            } else {
-                0
-            };
+            let filling =
+                if scalar == Some(ScalarType::F32) { 1 + u8::from(precision.is_some()) } else { 0 };
             let mut seed = vec![if precision.is_some() { 4 } else { 0 }, filling];
             seed.extend(shape);
             seed.extend((0..30).map(|i: u8| i.wrapping_mul(29)));
