@@ -170,16 +170,10 @@ def many(directory: Path) -> None:
     def new() -> DataHandler:
         return DataHandler(directory)
 
-    def anew() -> DataHandler:
-        (directory / "totals").unlink(missing_ok=True)
-        return new()
-
-    time.sleep(1.1)
     seconds = medians(
         {
             "open the directory": new,
-            "get_cache_stats(), first of all": lambda: anew().get_cache_stats(),
-            "get_cache_stats(), first of a new process": lambda: new().get_cache_stats(),
+            "get_cache_stats(), first of a process": lambda: new().get_cache_stats(),
             "get_cache_stats(), again": handler.get_cache_stats,
             "os.scandir and stat of each file": scan,
             "load_data": lambda: handler.load_data(key),

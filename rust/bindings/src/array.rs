@@ -119,13 +119,14 @@ pub fn private_view<'py>(
     dtype: &Bound<'py, PyArrayDescr>,
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyAny>> {
-    let bytes = map.bytes().get(range).unwrap_or_default();
-    check_size(bytes.len(), dtype, shape)?;
+    let part =
+        map.part(range).ok_or_else(|| PyValueError::new_err("beyond the end of the file"))?;
+    check_size(part.len(), dtype, shape)?;
     let kept: Arc<dyn Any + Send + Sync> = Arc::<PrivateMap>::clone(map);
     // SAFETY: the range lies inside the mapping, which is writable and lives as long as the owner, and
     // has exactly the size that is needed (just checked). The core reads a mapping only until it has
     // been verified, before any array of it is made; from then on only Python uses this memory.
-    unsafe { view_of(kept, bytes.as_ptr(), dtype, shape, true) }
+    unsafe { view_of(kept, part.cast(), dtype, shape, true) }
 }
 
 fn check_size(size: usize, dtype: &Bound<'_, PyArrayDescr>, shape: &[usize]) -> PyResult<()> {

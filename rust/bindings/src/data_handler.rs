@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use numpy::PyUntypedArrayMethods;
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key, OpenEntry, default_directory, kind_of};
-use proteinflex_core::fs::{Disk, Storage, UnsyncedDisk};
+use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
 use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Kind, Profile};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
@@ -94,8 +94,7 @@ impl DataHandler {
             precision: precision.map(precision_of).transpose()?,
             profile: profile.map_or(Ok(Profile::Default), profile_of)?,
         };
-        let storage: Arc<dyn Storage> =
-            if durable { Arc::new(Disk) } else { Arc::new(UnsyncedDisk) };
+        let storage: Arc<dyn Storage> = if durable { Arc::new(Disk) } else { Arc::new(NoSyncDisk) };
         let cache = py.detach(|| Cache::open(storage, &directory, max_bytes)).map_err(to_python)?;
         Ok(Self { cache: Arc::new(cache), encoding, verify })
     }
@@ -282,7 +281,7 @@ impl DataHandler {
         let encoding = self.encoding_with(precision, profile)?;
         let metadata = metadata_tree(py, metadata)?;
         let live = py
-            .detach(|| self.cache.begin_live(&id, metadata, encoding, resume))
+            .detach(|| self.cache.begin_trajectory(&id, metadata, encoding, resume))
             .map_err(to_python)?;
         Ok(TrajectoryWriter::new(Arc::clone(&self.cache), live))
     }
@@ -372,7 +371,7 @@ impl DataHandler {
         let done = py.detach(|| self.cache.cleanup()).map_err(to_python)?;
         let result = PyDict::new(py);
         result.set_item("temporary", done.temporary)?;
-        result.set_item("set_aside", done.set_aside)?;
+        result.set_item("set_aside", done.quarantined)?;
         result.set_item("unfinished", done.unfinished)?;
         result.set_item("pins", done.pins)?;
         Ok(result)
@@ -528,7 +527,7 @@ impl DataHandler {
         result.set_item("raw_bytes", stats.raw_bytes)?;
         result.set_item("saved_percent", saved_percent(stats.raw_bytes, stats.stored_bytes))?;
         result.set_item("pinned_bytes", stats.pinned_bytes)?;
-        result.set_item("set_aside", stats.set_aside)?;
+        result.set_item("set_aside", stats.quarantined)?;
         result.set_item("hits", stats.hits)?;
         result.set_item("misses", stats.misses)?;
         result.set_item("evictions", stats.evictions)?;

@@ -1,6 +1,7 @@
 //! Errors of the core as the Python exceptions of `proteinflex_optimization.errors`.
 
 use proteinflex_core::Error;
+use proteinflex_core::error::CacheError;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -23,10 +24,13 @@ pub fn to_python(error: Error) -> PyErr {
         let class = match &error {
             Error::InvalidArgument { .. } => "InvalidArgumentError",
             Error::InvalidType { .. } => "InvalidTypeError",
-            Error::KeyNotFound { .. } => "CacheKeyError",
             Error::Corrupt { .. } => "CorruptDataError",
             Error::NewerFormat { .. } | Error::NotThisFormat { .. } => "UnsupportedFormatError",
-            Error::CacheFull(_) => "CacheFullError",
+            Error::Cache(CacheError::KeyNotFound { .. }) => "CacheKeyError",
+            Error::Cache(CacheError::EntryTooLarge { .. } | CacheError::Full { .. }) => {
+                "CacheFullError"
+            }
+            Error::Cache(CacheError::BeingWritten { .. }) => "InvalidArgumentError",
             Error::Checkpoint(_) => "CheckpointError",
             Error::Gpu(_) => "GPUError",
             Error::InsufficientGpuMemory(_) => "InsufficientGPUMemoryError",

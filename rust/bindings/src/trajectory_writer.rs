@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use numpy::PyUntypedArray;
 use numpy::PyUntypedArrayMethods;
-use proteinflex_core::cache::{Cache, LiveEntry};
+use proteinflex_core::cache::{Cache, EntryInProgress};
 use proteinflex_core::trajectory::{FieldSpec, Frames};
 use proteinflex_core::{Error, Result};
 use pyo3::exceptions::PyValueError;
@@ -25,11 +25,11 @@ use crate::store::one_or_more;
 pub struct TrajectoryWriter {
     cache: Arc<Cache>,
     key: String,
-    live: Mutex<Option<LiveEntry>>,
+    live: Mutex<Option<EntryInProgress>>,
 }
 
 impl TrajectoryWriter {
-    pub fn new(cache: Arc<Cache>, live: LiveEntry) -> Self {
+    pub fn new(cache: Arc<Cache>, live: EntryInProgress) -> Self {
         Self { cache, key: live.key().to_string(), live: Mutex::new(Some(live)) }
     }
 
@@ -37,7 +37,7 @@ impl TrajectoryWriter {
     fn with<T: Send>(
         &self,
         py: Python<'_>,
-        work: impl FnOnce(&mut LiveEntry) -> Result<T> + Send,
+        work: impl FnOnce(&mut EntryInProgress) -> Result<T> + Send,
     ) -> PyResult<T> {
         let closed = || PyValueError::new_err("this writer is closed");
         py.detach(|| {
@@ -48,7 +48,7 @@ impl TrajectoryWriter {
         .map_err(to_python)
     }
 
-    fn take(&self, py: Python<'_>) -> Option<LiveEntry> {
+    fn take(&self, py: Python<'_>) -> Option<EntryInProgress> {
         py.detach(|| self.live.lock().unwrap_or_else(PoisonError::into_inner).take())
     }
 }
@@ -98,7 +98,7 @@ impl TrajectoryWriter {
         let cache = Arc::clone(&self.cache);
         self.with(py, move |live| {
             let raw_bytes = bytes.iter().map(|field| field.len() as u64).sum();
-            cache.make_room_for(live, raw_bytes)?;
+            cache.make_space_for(live, raw_bytes)?;
             let writer = live.writer();
             if writer.fields().is_empty() {
                 let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
@@ -195,7 +195,7 @@ impl TrajectoryWriter {
         };
         let Some(live) = self.take(py) else { return Ok(self.key.clone()) };
         let cache = &self.cache;
-        py.detach(|| cache.finish_live(live, &tree)).map_err(to_python)?;
+        py.detach(|| cache.finish_trajectory(live, &tree)).map_err(to_python)?;
         Ok(self.key.clone())
     }
 

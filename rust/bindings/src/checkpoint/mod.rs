@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use proteinflex_core::Error;
 use proteinflex_core::checkpoint::{CheckpointStore, Listed, Part, Retention, Snapshot, VALUES};
-use proteinflex_core::fs::{Disk, Storage, UnsyncedDisk};
+use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
@@ -84,8 +84,7 @@ impl CheckpointManager {
         let keep_every =
             keep_every.map(|every| argument::count(every, "keep_every", 1)).transpose()?;
         let retention = Retention { keep: auto_cleanup.then_some(keep as usize), keep_every };
-        let storage: Arc<dyn Storage> =
-            if durable { Arc::new(Disk) } else { Arc::new(UnsyncedDisk) };
+        let storage: Arc<dyn Storage> = if durable { Arc::new(Disk) } else { Arc::new(NoSyncDisk) };
         let store = py
             .detach(|| CheckpointStore::open_with(storage, &base_dir, retention, link_unchanged))
             .map_err(to_python)?;

@@ -1,4 +1,4 @@
-//! Where things are in a cache directory.
+//! The files and folders of a cache directory.
 //!
 //! ```text
 //! CACHEDIR.TAG               tells backup programs to leave the directory out
@@ -7,24 +7,23 @@
 //! entries/ab/t-ab….writing   trajectories that are being written, or can be resumed
 //! pins/t-ab…                 an empty file for each pinned entry
 //! locks/                     lock files
-//! totals                     what very many entries come to, folder by folder
-//! set-aside/                 damaged entries
+//! quarantine/                damaged entries
 //! ```
 //!
 //! A trajectory is written in the folder where it will be published: a rename from one directory to
 //! another may lose both names in a power cut, one within a directory can't.
 //!
-//! A key is a hash, so no name that a user chose is ever part of a path.
+//! A key is a hash, so no name that a user chose becomes part of a path.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::fs::{Storage, names};
+use crate::fs::{Storage, names, publish_bytes};
 use crate::trajectory::Kind;
 use crate::{Error, Result};
 
-/// Names an entry: `s-` or `t-` and 32 hex digits.
+/// The name of an entry: `s-` or `t-` and 32 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key([u8; KEY]);
 
@@ -40,7 +39,7 @@ impl Key {
         Self(key)
     }
 
-    /// A key that somebody passed in, if it is one.
+    /// Parses a key.
     pub fn parse(text: &str) -> Option<Self> {
         let (prefix, digits) = text.split_once('-')?;
         let is_key = matches!(prefix, "s" | "t")
@@ -56,7 +55,7 @@ impl Key {
 
     /// The key as text.
     pub fn as_str(&self) -> &str {
-        // All of it is ASCII: it was made, or parsed, above.
+        // It is ASCII by construction.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -73,7 +72,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The kind of this name, for users.
+/// The kind of entry that has this name.
 pub fn kind_of(name: &str) -> Result<Kind> {
     match name {
         "structure" => Ok(Kind::Structure),
@@ -89,8 +88,8 @@ fn prefix(kind: Kind) -> u8 {
     }
 }
 
-/// The directory of whoever does not name one: `$PROTEINFLEX_CACHE_DIR`, else `proteinflex` where the
-/// platform keeps its caches.
+/// The directory that is used where none is named: `$PROTEINFLEX_CACHE_DIR`, else `proteinflex` in the
+/// platform's cache directory.
 pub fn default_directory() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     if let Some(directory) = set("PROTEINFLEX_CACHE_DIR") {
@@ -109,35 +108,35 @@ pub fn default_directory() -> Result<PathBuf> {
     })
 }
 
-/// The suffix of entries.
-pub const SUFFIX: &str = ".fxt";
-/// The suffix of trajectories that are not finished.
-pub const WRITING: &str = ".writing";
+/// The suffix of published entries.
+pub(super) const SUFFIX: &str = ".fxt";
+/// The suffix of entries in progress.
+pub(super) const WRITING: &str = ".writing";
 
 const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
     # This directory is a cache. Backup programs may leave it out.\n";
 
 /// The paths of a cache directory.
 #[derive(Debug, Clone)]
-pub struct Layout {
+pub(super) struct Layout {
     root: PathBuf,
 }
 
 impl Layout {
     /// The layout of the directory at `root`, which is made where it is missing.
-    pub fn prepare(storage: &dyn Storage, root: &Path) -> Result<Self> {
+    pub fn prepare(storage: &Arc<dyn Storage>, root: &Path) -> Result<Self> {
         let root =
             std::path::absolute(root).map_err(|error| Error::io("make absolute", root, error))?;
         let layout = Self { root };
-        create_with_parents(storage, &layout.root)?;
+        create_with_parents(&**storage, &layout.root)?;
         layout.write_tag(storage)?;
         let mut created = false;
-        for name in ["entries", "pins", "locks", "set-aside"] {
-            created |= create(storage, &layout.root.join(name))?;
+        for name in ["entries", "pins", "locks", "quarantine"] {
+            created |= create(&**storage, &layout.root.join(name))?;
         }
         if created {
             // An entry is no more durable than the folders that lead to it.
-            sync(storage, &layout.root)?;
+            sync(&**storage, &layout.root)?;
         }
         Ok(layout)
     }
@@ -158,23 +157,28 @@ impl Layout {
     }
 
     /// The file of a trajectory while it is written.
-    pub fn live(&self, key: &Key) -> PathBuf {
+    pub fn in_progress(&self, key: &Key) -> PathBuf {
         self.folder(key).join(format!("{key}{WRITING}"))
     }
 
-    /// The mark of a pinned entry.
+    /// The file that marks an entry as pinned.
     pub fn pin(&self, key: &Key) -> PathBuf {
-        self.root.join("pins").join(key.as_str())
+        self.pins().join(key.as_str())
     }
 
-    /// The lock of whoever writes this trajectory.
+    /// Where the pins are.
+    pub fn pins(&self) -> PathBuf {
+        self.root.join("pins")
+    }
+
+    /// The lock of the process that writes this trajectory.
     pub fn writer_lock(&self, key: &Key) -> PathBuf {
-        self.root.join("locks").join(format!("{key}.writer"))
+        self.locks().join(format!("{key}.writer"))
     }
 
-    /// The lock of whoever computes this entry.
+    /// The lock of the process that computes this entry.
     pub fn claim_lock(&self, key: &Key) -> PathBuf {
-        self.root.join("locks").join(format!("{key}.claim"))
+        self.locks().join(format!("{key}.claim"))
     }
 
     /// Where the lock files are.
@@ -182,14 +186,9 @@ impl Layout {
         self.root.join("locks")
     }
 
-    /// The lock of whoever makes room, in which it is noted what is used.
-    pub fn room_lock(&self) -> PathBuf {
-        self.root.join("locks").join("room")
-    }
-
-    /// What the folders hold in total, as it was found last.
-    pub fn totals(&self) -> PathBuf {
-        self.root.join("totals")
+    /// The lock for changing what is used; its file records the usage.
+    pub fn usage_lock(&self) -> PathBuf {
+        self.locks().join("usage")
     }
 
     /// The limit.
@@ -198,21 +197,20 @@ impl Layout {
     }
 
     /// Where damaged entries go.
-    pub fn set_aside(&self) -> PathBuf {
-        self.root.join("set-aside")
+    pub fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
     }
 
     /// Makes the folder of an entry, where it is missing.
     pub fn prepare_folder(&self, storage: &dyn Storage, key: &Key) -> Result<()> {
         if !self.has_folder(key) && create(storage, &self.folder(key))? {
-            // Another process may write into it already, so whoever sees it missing syncs it.
+            // Another process may have made it and not synced it yet.
             sync(storage, &self.entries())?;
         }
         Ok(())
     }
 
-    /// Whether the folder of an entry is there, as a folder of ours: a link to elsewhere is not
-    /// followed.
+    /// Whether the folder of an entry is there. A symlink in its place is not followed.
     pub fn has_folder(&self, key: &Key) -> bool {
         self.folder(key).symlink_metadata().is_ok_and(|found| found.is_dir())
     }
@@ -222,15 +220,15 @@ impl Layout {
         self.entries().join(&key.as_str()[2..4])
     }
 
-    fn write_tag(&self, storage: &dyn Storage) -> Result<()> {
+    fn write_tag(&self, storage: &Arc<dyn Storage>) -> Result<()> {
         let path = self.root.join("CACHEDIR.TAG");
-        match storage.create_new(&path) {
-            Ok(file) => crate::fs::write_all_at(&*file, TAG, 0)
-                .map_err(|error| Error::io("write", &path, error)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            // A reader of somebody else's cache need not be able to write there.
-            Err(_) if self.root.join("entries").is_dir() => Ok(()),
-            Err(error) => Err(Error::io("create", &path, error)),
+        if path.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        match publish_bytes(storage, &path, TAG) {
+            // A reader of another user's cache need not be able to write there.
+            Err(_) if self.entries().is_dir() => Ok(()),
+            result => result,
         }
     }
 }
@@ -248,11 +246,11 @@ fn sync(storage: &dyn Storage, directory: &Path) -> Result<()> {
     storage.sync_dir(directory).map_err(|error| Error::io("sync", directory, error))
 }
 
-/// Makes a directory where it is missing; answers whether it was.
+/// Makes a directory where it is missing; returns whether it was.
 fn create(storage: &dyn Storage, path: &Path) -> Result<bool> {
     match storage.create_dir(path) {
         Ok(()) => Ok(true),
-        // Two processes may begin at the same time. A symlink is no directory of ours.
+        // Another process may have been faster. A symlink is not accepted.
         Err(error) if path.symlink_metadata().is_ok_and(|found| found.is_dir()) => {
             drop(error);
             Ok(false)

@@ -1,4 +1,4 @@
-//! Getting entries out, and setting damaged ones aside.
+//! Opening entries, and moving damaged ones to quarantine.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
 use super::layout::Key;
-use crate::fs::{Content, mark_in_use, open_published, open_without_links};
+use crate::fs::{Content, FilesystemKind, MapPermit, lock_shared, open_file, open_without_links};
 use crate::trajectory::Entry;
 use crate::{Error, Result};
 
@@ -18,7 +18,7 @@ use crate::{Error, Result};
 pub struct OpenEntry {
     key: Key,
     entry: Entry,
-    /// Whether damage of it was met already: that counts once, however often it is met.
+    /// Whether damage was reported already: each opened entry counts once.
     reported: AtomicBool,
 }
 
@@ -46,14 +46,14 @@ impl Cache {
         })
     }
 
-    /// Opens an entry and marks it as used. Its head and index are checked; its data is when it is
-    /// read. While a large one is open, it is evicted only if nothing else helps; a small one is read
-    /// whole at once.
+    /// Opens an entry and marks it as used. Its head and index are verified now, its data when it is
+    /// read. While a large entry is open, it is evicted only if evicting others does not suffice; a
+    /// small one is read into memory at once.
     pub fn load(&self, key: &str) -> Result<OpenEntry> {
         self.open_counted(key, false)
     }
 
-    /// The same, where a small one is held as well.
+    /// As [`Cache::load`]; a small entry, too, is evicted only if evicting others does not suffice.
     pub fn hold(&self, key: &str) -> Result<OpenEntry> {
         self.open_counted(key, true)
     }
@@ -69,18 +69,18 @@ impl Cache {
         opened
     }
 
-    /// Opens an entry to look at, without any mark of use.
-    pub(super) fn open_entry_quietly(&self, key: &Key) -> Result<OpenEntry> {
+    /// Opens an entry without marking it as used.
+    pub(super) fn open_entry_unmarked(&self, key: &Key) -> Result<OpenEntry> {
         let path = self.entry_path(key);
         let file = self.open_file(key, &path)?;
-        self.open_unmarked(key, &path, file, false)
+        self.open_content(key, &path, file, false)
     }
 
-    /// Opens the file of an entry, where its folder is one of ours: a link to elsewhere is not followed.
+    /// Opens the file of an entry. A symlink in place of its folder is not followed.
     fn open_file(&self, key: &Key, path: &Path) -> Result<File> {
         let opened = match open_without_links(path) {
             Some(opened) => opened,
-            None if self.layout.has_folder(key) => open_published(path),
+            None if self.layout.has_folder(key) => open_file(path),
             None => return Err(self.not_found(key.as_str())),
         };
         opened.map_err(|error| match error.kind() {
@@ -89,14 +89,10 @@ impl Cache {
         })
     }
 
-    fn open_unmarked(&self, key: &Key, path: &Path, file: File, hold: bool) -> Result<OpenEntry> {
-        let entry = match Content::of(file, path, self.clock, hold).and_then(Entry::of) {
+    fn open_content(&self, key: &Key, path: &Path, file: File, hold: bool) -> Result<OpenEntry> {
+        let entry = match Content::of(file, path, self.map_permit(), hold).and_then(Entry::of) {
             Ok(entry) => entry,
-            // Too many files were open to keep it open, and meanwhile it was removed.
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Err(self.not_found(key.as_str()));
-            }
-            // A file of this name is ours, so what doesn't look like an entry is a damaged one.
+            // A file of this name is an entry, so another format means damage.
             Err(Error::NotThisFormat { found, .. }) => {
                 return Err(Error::corrupt(path, "the head", found));
             }
@@ -113,57 +109,66 @@ impl Cache {
         Ok(OpenEntry { key: *key, entry, reported: AtomicBool::new(false) })
     }
 
+    /// Allows entries to be mapped where the directory is not on a network file system.
+    fn map_permit(&self) -> Option<MapPermit> {
+        // SAFETY: only files under the names of published entries are opened with this permit. They
+        // were complete and synced before they got that name (`store::publish`), and all code that
+        // changes entries gives up names only: it renames and unlinks, and never opens an entry for
+        // writing. What other programs do to these files is not ours to prove: see `MapPermit`.
+        (self.filesystem == FilesystemKind::Local).then(|| unsafe { MapPermit::new() })
+    }
+
     fn open_entry(&self, key: &Key, hold: bool) -> Result<OpenEntry> {
         let path = self.entry_path(key);
         let file = self.open_file(key, &path)?;
-        // Should it be evicted now, what is open stays readable.
-        self.clock.touch_open(&file);
-        match self.open_unmarked(key, &path, file, hold) {
+        // Evicted now, it stays readable through this descriptor.
+        self.filesystem.touch_open(&file);
+        match self.open_content(key, &path, file, hold) {
             Ok(opened) => {
                 if let Some(file) = opened.entry.content().file() {
-                    // Where it can't be marked, it may be evicted sooner, no more.
-                    let _ = mark_in_use(file);
+                    // Without the lock it may be evicted sooner.
+                    let _ = lock_shared(file);
                 }
                 Ok(opened)
             }
             Err(error) => {
-                self.set_aside_if_damaged(key, inode(&path), &error);
+                self.quarantine_if_damaged(key, inode(&path), &error);
                 Err(error)
             }
         }
     }
 
-    /// Sets an entry aside if this error, met while reading it, means that it is damaged: it is not
-    /// served again, and what is stored under its key next is not affected.
+    /// Moves an entry to quarantine if this error, which came up while reading it, means that it is
+    /// damaged: it is not opened again, and a later entry under its key is not affected.
     pub fn report(&self, opened: &OpenEntry, error: &Error) {
         if matches!(error, Error::Corrupt { .. }) && !opened.reported.swap(true, Ordering::Relaxed)
         {
             let inode = opened.entry.content().inode();
-            self.set_aside_if_damaged(&opened.key, Some(inode), error);
+            self.quarantine_if_damaged(&opened.key, Some(inode), error);
         }
     }
 
-    fn set_aside_if_damaged(&self, key: &Key, met: Option<u64>, error: &Error) {
+    fn quarantine_if_damaged(&self, key: &Key, damaged: Option<u64>, error: &Error) {
         if !matches!(error, Error::Corrupt { .. }) {
             return;
         }
         self.counters.corrupt.fetch_add(1, Ordering::Relaxed);
         let path = self.entry_path(key);
-        // Held, so that what is moved is what was met and not what is being published. A directory
-        // that can't be locked can't be changed either, and the rename will say so.
-        let mut room = self.lock().ok();
-        if met.is_none() || inode(&path) != met {
-            // Another process was faster, or has stored it anew.
+        // Held, so that what is moved is the damaged file and not one that is being published. A
+        // directory that can't be locked can't be changed either, and the rename will fail.
+        let mut lock = self.lock().ok();
+        if damaged.is_none() || inode(&path) != damaged {
+            // Another process has moved or replaced it.
             return;
         }
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let aside = self.layout.set_aside().join(format!("{key}-{time}.damaged"));
-        if let Some(room) = &mut room {
-            room.forget();
+        let target = self.layout.quarantine().join(format!("{key}-{time}.damaged"));
+        if let Some(lock) = &mut lock {
+            lock.invalidate();
         }
-        match self.storage.rename(&path, &aside) {
-            Ok(()) => log::warn!("{error}; it was set aside as {}", aside.display()),
-            Err(failed) => log::warn!("{error}; it can't be set aside: {failed}"),
+        match self.storage.rename(&path, &target) {
+            Ok(()) => log::warn!("{error}; it was moved to {}", target.display()),
+            Err(failed) => log::warn!("{error}; it can't be moved to quarantine: {failed}"),
         }
     }
 }

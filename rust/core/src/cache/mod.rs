@@ -1,56 +1,50 @@
 //! A cache of entries in a directory, shared by processes.
 //!
-//! The directory is the truth. There is no index that could disagree with it: what is there is found
-//! by listing, how recently an entry was used is its file's time of modification, and the limit is one
-//! small settings file. Entries are immutable and appear whole, so readers need no lock; a lock only
-//! keeps two writers from making room for the same bytes at once.
+//! There is no index: the entries are found by listing the directory, the time of an entry's last use
+//! is its file's time of modification, and the limit is a small settings file. Entries are immutable
+//! and published whole, so readers need no lock; a lock only keeps two writers from using the same
+//! free space.
 
 mod evict;
+mod growth;
+mod in_progress;
 mod layout;
 mod load;
-mod lock;
-mod room;
+mod maintenance;
 mod scan;
 mod settings;
 mod stats;
 mod store;
-mod totals;
-mod upkeep;
+mod usage;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
+pub use in_progress::EntryInProgress;
 pub use layout::{Key, default_directory, kind_of};
 pub use load::OpenEntry;
-pub use lock::HeldLock;
+pub use maintenance::{Cleanup, Verification};
 pub use stats::{EntryInfo, Stats};
-pub use store::{LiveEntry, PendingEntry};
-pub use upkeep::{Cleanup, Verification};
+pub use store::PendingEntry;
 
-use crate::fs::{Clock, Storage};
+use crate::error::CacheError;
+use crate::fs::{FilesystemKind, Storage};
 use crate::{Error, Result};
-use evict::Candidates;
 use layout::Layout;
-use scan::Memory;
-use settings::Remembered;
+use scan::ScanCache;
 
 /// A cache directory that is open.
 #[derive(Debug)]
 pub struct Cache {
     storage: Arc<dyn Storage>,
     layout: Layout,
-    clock: Clock,
+    filesystem: FilesystemKind,
     counters: Counters,
-    /// What was found when the directory was looked at last.
-    memory: Mutex<Memory>,
-    /// What can be evicted next.
-    candidates: Mutex<Option<Candidates>>,
-    /// The limit that was read last.
-    settings: Mutex<Option<Remembered>>,
+    scan_cache: Mutex<ScanCache>,
 }
 
-/// What this process has seen happen.
+/// Events that this process has seen.
 #[derive(Debug, Default)]
 struct Counters {
     hits: AtomicU64,
@@ -62,30 +56,28 @@ struct Counters {
 impl Cache {
     /// Opens the cache in `directory`, making it where there is none.
     ///
-    /// A limit that is given becomes the directory's, for all who share it, and what is then too much
-    /// is evicted; `None` keeps the one that is set.
+    /// A limit that is given becomes the directory's, for all processes that share it, and entries
+    /// beyond it are evicted; `None` keeps the limit that is set.
     pub fn open(
         storage: Arc<dyn Storage>,
         directory: &Path,
         max_bytes: Option<u64>,
     ) -> Result<Self> {
-        let layout = Layout::prepare(&*storage, directory)?;
+        let layout = Layout::prepare(&storage, directory)?;
         let cache = Self {
             storage,
-            clock: Clock::of(layout.root()),
+            filesystem: FilesystemKind::of(layout.root()),
             layout,
             counters: Counters::default(),
-            memory: Mutex::default(),
-            candidates: Mutex::default(),
-            settings: Mutex::default(),
+            scan_cache: Mutex::default(),
         };
         let current = settings::read(&cache.layout)?;
         if let Some(max_bytes) = max_bytes
             && Some(max_bytes) != current
         {
             settings::write(&cache.storage, &cache.layout, max_bytes)?;
-            let mut room = cache.lock()?;
-            cache.shrink_to(&mut room, max_bytes)?;
+            let mut lock = cache.lock()?;
+            cache.shrink_to(&mut lock, max_bytes)?;
         }
         Ok(cache)
     }
@@ -95,21 +87,14 @@ impl Cache {
         self.layout.root()
     }
 
-    /// The most bytes that entries may take.
+    /// The limit: the most bytes that entries may take.
     pub fn max_bytes(&self) -> Result<u64> {
-        let found = match self.settings.try_lock() {
-            Ok(mut remembered) => settings::read_if_changed(&self.layout, &mut remembered)?,
-            Err(_) => settings::read(&self.layout)?,
-        };
-        Ok(found.unwrap_or(settings::DEFAULT_MAX_BYTES))
+        Ok(settings::read(&self.layout)?.unwrap_or(settings::DEFAULT_MAX_BYTES))
     }
 
     fn not_found(&self, key: &str) -> Error {
-        Error::KeyNotFound {
-            key: key.to_owned(),
-            directory: self.directory().to_owned(),
-            hint: ": it was never stored there, or was evicted or removed".to_owned(),
-        }
+        let directory = self.directory().to_owned();
+        CacheError::KeyNotFound { key: key.to_owned(), directory }.into()
     }
 
     fn entry_path(&self, key: &Key) -> PathBuf {

@@ -1,13 +1,14 @@
-//! What is in a cache directory: found by listing it.
+//! What is in a cache directory, found by listing it.
 //!
-//! Listing 100,000 entries takes a tenth of a second, so what was found is remembered, folder by
-//! folder. A folder's own time of modification says whether files have appeared in it or gone since. It
-//! advances in steps, so that alone is taken for proof only once the listing is well after it. It says
-//! nothing of when entries were used: who needs to know that looks at the entry.
+//! Listing 100,000 entries takes a tenth of a second, so what was found is cached for each folder. A
+//! folder is listed again once its time of modification has changed. Such times are coarse, so an
+//! unchanged time proves an unchanged folder only if it was listed well after that time. A folder's
+//! time says nothing of when entries were used; who needs to know that inspects the entry.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -17,155 +18,146 @@ use rayon::prelude::*;
 
 use super::Cache;
 use super::layout::{Key, SUFFIX, WRITING};
-use super::store::growth_step;
-use super::totals::{Total, Totals};
-use crate::fs::{Clock, Owner, keep_number_at, number_of};
-use crate::trajectory::RAW_BYTES;
+use crate::fs::Owner;
 use crate::{Error, Result, threads};
 
-/// Listings of more folders than this are done on all threads.
-const WORTH_THREADS: usize = 8;
+/// More folders than this are listed on all threads.
+pub(super) const WORTH_THREADS: usize = 8;
 
-/// An entry as its directory shows it.
+/// A published entry as a listing shows it.
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub(super) struct EntryStat {
     pub key: Key,
     pub bytes: u64,
     pub last_used: SystemTime,
     inode: u64,
-    /// Its size before compression, once somebody asked for it.
+    /// Its size before compression, once it was asked for.
     pub raw_bytes: OnceLock<u64>,
 }
 
-/// A file that is not an entry yet.
+/// A file that is not published yet: an entry in progress or a temporary file.
 #[derive(Debug, Clone)]
-pub struct Growing {
+pub(super) struct PartialFile {
     pub path: PathBuf,
-    /// The key of the trajectory that is written there; a store in progress has none.
-    pub trajectory: Option<Key>,
-    /// Who stores there; nobody in particular in the case of a trajectory.
+    /// The key of an entry in progress; a temporary file has none.
+    pub in_progress: Option<Key>,
+    /// The process that a temporary file belongs to.
     pub owner: Option<Owner>,
     pub bytes: u64,
-    pub last_used: SystemTime,
+    pub last_written: SystemTime,
 }
 
-impl Growing {
-    /// Whether it counts towards a limit: trajectories that are being written do, and stores in
-    /// progress once they are so large that they make room as they grow.
+impl PartialFile {
+    /// Whether it counts towards a limit: entries in progress do, and temporary files once they are so
+    /// large that space is made for them as they grow.
     pub fn counts(&self, max_bytes: u64) -> bool {
-        self.trajectory.is_some() || self.bytes > growth_step(max_bytes)
+        self.in_progress.is_some() || self.bytes > growth_step(max_bytes)
     }
 }
 
-/// What tells one state of a folder from a later one.
-pub type Stamp = (u64, i64, i64, i64, i64);
+/// Space for a growing file is made in steps of this part of the limit,
+const GROWTH_PART: u64 = 64;
+/// but of no less and no more than this many bytes.
+const GROWTH: RangeInclusive<u64> = 64 << 10..=64 << 20;
 
-/// A folder as it was found.
+/// In which steps space is made for a growing file. For an entry of no more than one step, space is
+/// made when it is published.
+pub(super) fn growth_step(max_bytes: u64) -> u64 {
+    (max_bytes / GROWTH_PART).clamp(*GROWTH.start(), *GROWTH.end())
+}
+
+/// What distinguishes one state of a folder from a later one: its inode and times.
+type FolderVersion = (u64, i64, i64, i64, i64);
+
+/// A folder as it was listed.
 #[derive(Debug)]
-pub struct Folder {
-    pub stamp: Stamp,
-    /// When this stamp was first met, which was not before it was made.
-    met: Instant,
-    /// When listing began,
+struct Folder {
+    version: FolderVersion,
+    /// When this version was first seen, which is no earlier than it was made.
+    first_seen: Instant,
+    /// When listing began.
     listed: Instant,
-    /// and what the clock said then.
-    pub began: SystemTime,
-    pub entries: Vec<Listed>,
-    pub growing: Vec<Growing>,
+    entries: Vec<EntryStat>,
+    partial: Vec<PartialFile>,
 }
 
 impl Folder {
-    fn is_settled(&self, after: Duration) -> bool {
-        self.listed - self.met >= after
+    /// Whether the listing is sure to show everything that has the same time of modification.
+    fn is_conclusive(&self, mtime_granularity: Duration) -> bool {
+        self.listed - self.first_seen >= mtime_granularity
     }
 }
 
 /// The folders that were listed, by their names.
 #[derive(Debug, Default)]
-pub struct Memory(HashMap<String, Arc<Folder>>);
+pub(super) struct ScanCache(HashMap<String, Arc<Folder>>);
 
 /// What is in the directory.
 #[derive(Debug)]
-pub struct Scan {
+pub(super) struct Scan {
     folders: Vec<(String, Arc<Folder>)>,
-    /// What is in the folders of which only that was wanted and known.
-    pub total: Total,
-    /// Trajectories that are being written or wait to be resumed, and stores in progress.
-    pub growing: Vec<Growing>,
+    /// Entries in progress and temporary files.
+    pub partial: Vec<PartialFile>,
 }
 
 impl Scan {
     /// All published entries, in no order.
-    pub fn entries(&self) -> impl Iterator<Item = &Listed> {
+    pub fn entries(&self) -> impl Iterator<Item = &EntryStat> {
         self.folders.iter().flat_map(|(_, folder)| &folder.entries)
     }
 
-    /// The folders that these are in.
-    pub fn listed(&self) -> impl Iterator<Item = (&str, &Folder)> {
-        self.folders.iter().map(|(name, folder)| (name.as_str(), &**folder))
+    /// All entries in progress, also those that wait to be resumed.
+    pub fn in_progress(&self) -> impl Iterator<Item = (&PartialFile, Key)> {
+        self.partial.iter().filter_map(|file| Some((file, file.in_progress?)))
     }
 
-    /// All trajectories that are being written or wait to be resumed.
-    pub fn unfinished(&self) -> impl Iterator<Item = (&Growing, Key)> {
-        self.growing.iter().filter_map(|file| Some((file, file.trajectory?)))
-    }
-
-    /// What counts towards a limit.
+    /// The bytes that count towards a limit.
     pub fn used_bytes(&self, max_bytes: u64) -> u64 {
-        let growing = self.growing.iter().filter(|file| file.counts(max_bytes));
+        let partial = self.partial.iter().filter(|file| file.counts(max_bytes));
         let entries = self.entries().map(|entry| entry.bytes);
-        self.total.stored_bytes + entries.chain(growing.map(|file| file.bytes)).sum::<u64>()
+        entries.chain(partial.map(|file| file.bytes)).sum::<u64>()
     }
 }
 
 impl Cache {
-    /// What is there; of entries that were found before, as they were found then.
+    /// Lists the directory; an entry that was listed before may have an older time of last use.
     pub(super) fn scan(&self) -> Result<Scan> {
-        self.scan_except(&Totals::default())
-    }
-
-    /// The same, except for what is in folders whose total is known.
-    pub(super) fn scan_except(&self, known: &Totals) -> Result<Scan> {
-        // A forked child must not wait for a thread that it does not have, so nobody waits.
-        match self.memory.try_lock() {
-            Ok(mut memory) => self.scan_with(&mut memory, known),
-            Err(_) => self.scan_with(&mut Memory::default(), known),
+        // A forked child must not wait for a thread that it does not have, so nothing waits.
+        match self.scan_cache.try_lock() {
+            Ok(mut cache) => self.scan_with(&mut cache),
+            Err(_) => self.scan_uncached(),
         }
     }
 
-    /// What is there, with the times at which entries were last used.
-    pub(super) fn scan_afresh(&self) -> Result<Scan> {
-        self.scan_with(&mut Memory::default(), &Totals::default())
+    /// Lists the directory, with the times at which entries were last used.
+    pub(super) fn scan_uncached(&self) -> Result<Scan> {
+        self.scan_with(&mut ScanCache::default())
     }
 
-    fn scan_with(&self, memory: &mut Memory, totals: &Totals) -> Result<Scan> {
-        let mut total = Total::default();
-        let mut known = std::mem::take(&mut memory.0);
+    fn scan_with(&self, cache: &mut ScanCache) -> Result<Scan> {
+        let granularity = self.filesystem.mtime_granularity();
+        let mut known = std::mem::take(&mut cache.0);
         let (mut folders, mut changed) = (Vec::new(), Vec::new());
         for folder in list(&self.layout.entries())? {
             let Ok(name) = folder.file_name().into_string() else { continue };
             let now = Instant::now();
-            // The folders are ours; a link to elsewhere is not followed.
+            // A symlink is not followed.
             let Some(found) = inspect(&folder)?.filter(Metadata::is_dir) else { continue };
-            let stamp = stamp(&found);
+            let version = version(&found);
             match known.remove(&name) {
-                Some(before) if before.stamp == stamp && before.is_settled(self.settling()) => {
+                Some(before) if before.version == version && before.is_conclusive(granularity) => {
                     folders.push((name, before));
                 }
                 before => {
-                    if let Some(known) = totals.get(&name, &stamp) {
-                        total.add(&known);
-                        continue;
-                    }
-                    let same = before.as_ref().filter(|before| before.stamp == stamp);
-                    let met = same.map_or(now, |before| before.met);
-                    changed.push((name, folder.path(), stamp, met, before));
+                    let same = before.as_ref().filter(|before| before.version == version);
+                    let first_seen = same.map_or(now, |before| before.first_seen);
+                    changed.push((name, folder.path(), version, first_seen, before));
                 }
             }
         }
-        let relist = |(name, path, stamp, met, before): (String, PathBuf, _, _, _)| {
+        let relist = |(name, path, version, first_seen, before): (String, PathBuf, _, _, _)| {
             let before: Option<Arc<Folder>> = before;
-            Ok((name, Arc::new(list_folder(&path, stamp, met, before.as_deref())?)))
+            Ok((name, Arc::new(list_folder(&path, version, first_seen, before.as_deref())?)))
         };
         let listed: Result<Vec<_>> = if changed.len() > WORTH_THREADS {
             threads::run(|| changed.into_par_iter().map(relist).collect())
@@ -173,104 +165,74 @@ impl Cache {
             changed.into_iter().map(relist).collect()
         };
         folders.extend(listed?);
-        let mut growing = Vec::new();
-        for file in folders.iter().flat_map(|(_, folder)| &folder.growing) {
-            // These grow, which changes no folder.
-            if let Some(found) = look(&file.path)? {
-                let last_used = modified(&file.path, &found)?;
-                growing.push(Growing { bytes: found.len(), last_used, ..file.clone() });
+        let mut partial = Vec::new();
+        for file in folders.iter().flat_map(|(_, folder)| &folder.partial) {
+            // They grow, which changes no folder.
+            if let Some(found) = inspect_path(&file.path)? {
+                let last_written = modified(&file.path, &found)?;
+                partial.push(PartialFile { bytes: found.len(), last_written, ..file.clone() });
             }
         }
-        memory.0 =
-            folders.iter().map(|(name, folder)| (name.clone(), Arc::clone(folder))).collect();
-        Ok(Scan { folders, total, growing })
-    }
-
-    /// How long after a change a listing has to begin to be sure to show all that the same time of
-    /// modification stands for: several steps of a local clock; a network's clients are told late.
-    fn settling(&self) -> Duration {
-        match self.clock {
-            Clock::Local => Duration::from_millis(50),
-            Clock::Server => Duration::from_secs(5),
-        }
-    }
-
-    /// Finds the sizes of entries before compression. A listing tells those; an entry that is older than
-    /// that, or was copied without its attributes, is opened once.
-    pub(super) fn find_raw_bytes(&self, scan: &Scan) {
-        let entries: Vec<&Listed> =
-            scan.entries().filter(|entry| entry.raw_bytes.get().is_none()).collect();
-        let find = |entry: &&Listed| {
-            let path = self.entry_path(&entry.key);
-            let raw_bytes = number_of(&path, RAW_BYTES).unwrap_or_else(|| {
-                // A damaged entry counts as it is; who loads it will be told.
-                self.open_entry_quietly(&entry.key).map_or(entry.bytes, |opened| {
-                    keep_number_at(&path, RAW_BYTES, opened.raw_bytes());
-                    opened.raw_bytes()
-                })
-            });
-            // Whoever was faster found the same.
-            let _ = entry.raw_bytes.set(raw_bytes);
-        };
-        if entries.len() > WORTH_THREADS {
-            threads::run(|| entries.par_iter().for_each(find));
-        } else {
-            entries.iter().for_each(find);
-        }
+        cache.0 = folders.iter().map(|(name, folder)| (name.clone(), Arc::clone(folder))).collect();
+        Ok(Scan { folders, partial })
     }
 
     /// The keys that are pinned.
     pub(super) fn pins(&self) -> Result<HashSet<Key>> {
-        let pins = self.layout.root().join("pins");
-        let names = list(&pins)?;
-        Ok(names.iter().filter_map(|entry| Key::parse(entry.file_name().to_str()?)).collect())
+        let pins = list(&self.layout.pins())?;
+        Ok(pins.iter().filter_map(|pin| Key::parse(pin.file_name().to_str()?)).collect())
     }
 }
 
-fn list_folder(path: &Path, stamp: Stamp, met: Instant, before: Option<&Folder>) -> Result<Folder> {
-    let known: HashMap<Key, &Listed> =
+fn list_folder(
+    path: &Path,
+    version: FolderVersion,
+    first_seen: Instant,
+    before: Option<&Folder>,
+) -> Result<Folder> {
+    let known: HashMap<Key, &EntryStat> =
         before.iter().flat_map(|before| &before.entries).map(|entry| (entry.key, entry)).collect();
     let mut folder = Folder {
-        stamp,
-        met,
+        version,
+        first_seen,
         listed: Instant::now(),
-        began: SystemTime::now(),
         entries: Vec::new(),
-        growing: Vec::new(),
+        partial: Vec::new(),
     };
     for file in list(path)? {
         let name = file.file_name();
         let Some(name) = name.to_str() else { continue };
         let key = |suffix| name.strip_suffix(suffix).and_then(Key::parse);
-        let (entry, trajectory, owner) = (key(SUFFIX), key(WRITING), Owner::of_temporary(name));
-        if entry.is_none() && trajectory.is_none() && owner.is_none() {
+        let (entry, in_progress, owner) = (key(SUFFIX), key(WRITING), Owner::of_temporary(name));
+        if entry.is_none() && in_progress.is_none() && owner.is_none() {
             continue;
         }
         let path = file.path();
         let Some(found) = inspect(&file)?.filter(Metadata::is_file) else { continue };
-        let (bytes, last_used, inode) = (found.len(), modified(&path, &found)?, found.ino());
+        let (bytes, modified, inode) = (found.len(), modified(&path, &found)?, found.ino());
         if let Some(key) = entry {
             let same = known.get(&key).filter(|old| (old.inode, old.bytes) == (inode, bytes));
             let raw_bytes = same.map_or_else(OnceLock::new, |old| old.raw_bytes.clone());
-            folder.entries.push(Listed { key, bytes, last_used, inode, raw_bytes });
+            folder.entries.push(EntryStat { key, bytes, last_used: modified, inode, raw_bytes });
         } else {
-            folder.growing.push(Growing { path, trajectory, owner, bytes, last_used });
+            let last_written = modified;
+            folder.partial.push(PartialFile { path, in_progress, owner, bytes, last_written });
         }
     }
     Ok(folder)
 }
 
-fn stamp(found: &Metadata) -> Stamp {
+fn version(found: &Metadata) -> FolderVersion {
     (found.ino(), found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec())
 }
 
-/// What is known of a file, if it is still there.
+/// The metadata of a listed file, if it is still there.
 fn inspect(file: &std::fs::DirEntry) -> Result<Option<Metadata>> {
     if_there(&file.path(), file.metadata())
 }
 
-/// The same, of a regular file, by its path.
-fn look(path: &Path) -> Result<Option<Metadata>> {
+/// The metadata of a regular file, if it is still there.
+fn inspect_path(path: &Path) -> Result<Option<Metadata>> {
     Ok(if_there(path, path.symlink_metadata())?.filter(Metadata::is_file))
 }
 
@@ -288,7 +250,7 @@ fn modified(path: &Path, found: &Metadata) -> Result<SystemTime> {
 }
 
 /// What a directory holds; nothing where it is gone.
-pub fn list(path: &Path) -> Result<Vec<std::fs::DirEntry>> {
+pub(super) fn list(path: &Path) -> Result<Vec<std::fs::DirEntry>> {
     let list_error = |error| Error::io("list", path, error);
     match std::fs::read_dir(path) {
         Ok(entries) => entries.collect::<io::Result<_>>().map_err(list_error),

@@ -1,21 +1,21 @@
-//! How full a cache is, and what is in it.
+//! Statistics of a cache, and what is known of its entries.
 
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rayon::prelude::*;
+
 use super::Cache;
-use super::HeldLock;
 use super::layout::Key;
-use super::scan::Listed;
-use super::totals::Total;
-use crate::Result;
-use crate::fs::LockKind;
-use crate::trajectory::{ArraySpec, FieldSpec, Kind};
+use super::scan::{EntryStat, Scan, WORTH_THREADS, list};
+use crate::fs::{FileLock, LockKind, set_xattr_u64_at, xattr_u64};
+use crate::trajectory::{ArraySpec, FieldSpec, Kind, RAW_BYTES};
+use crate::{Result, threads};
 
 /// The state of a cache directory, and what this process has seen of it.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
-    /// Bytes of entries, of trajectories that are being written and of stores in progress.
+    /// Bytes of entries, also of those that are being written.
     pub used_bytes: u64,
     /// The limit.
     pub max_bytes: u64,
@@ -31,15 +31,15 @@ pub struct Stats {
     pub stored_bytes: u64,
     /// What pinned entries take.
     pub pinned_bytes: u64,
-    /// Damaged entries that were set aside and are still there.
-    pub set_aside: u64,
+    /// Damaged entries in quarantine.
+    pub quarantined: u64,
     /// Entries that this process found.
     pub hits: u64,
-    /// Keys that this process asked for in vain.
+    /// Keys that this process asked for and did not find.
     pub misses: u64,
     /// Entries that this process evicted.
     pub evictions: u64,
-    /// Damage that this process met.
+    /// Damaged entries that this process found.
     pub corrupt: u64,
 }
 
@@ -66,32 +66,34 @@ pub struct EntryInfo {
     pub fields: Vec<FieldSpec>,
     /// Its frames.
     pub n_frames: u64,
-    /// Whether it is kept from being evicted.
+    /// Whether it is never evicted.
     pub pinned: bool,
 }
 
 impl Cache {
-    /// Looks at the whole directory.
+    /// Lists the whole directory.
     pub fn stats(&self) -> Result<Stats> {
         let pins = self.pins()?;
         let mut stats = Stats { max_bytes: self.max_bytes()?, ..Stats::default() };
-        let known = self.known_totals();
         let scan = {
-            // Without it, what is evicted and what takes its place might both be counted. In a
-            // directory that can't be locked nobody changes anything.
-            let _lock = HeldLock::acquire(&self.layout.room_lock(), LockKind::Shared).ok();
-            self.scan_except(&known)?
+            // Without it, an evicted entry and its successor might both be counted. A directory that
+            // can't be locked can't be changed either.
+            let _lock = FileLock::acquire(&self.layout.usage_lock(), LockKind::Shared).ok();
+            self.scan()?
         };
         self.find_raw_bytes(&scan);
-        let mut total = scan.total;
-        scan.listed().for_each(|(_, folder)| total.add(&Total::of(folder)));
-        (stats.structures, stats.trajectories) = (total.structures, total.trajectories);
-        (stats.stored_bytes, stats.raw_bytes) = (total.stored_bytes, total.raw_bytes);
+        for entry in scan.entries() {
+            match entry.key.kind() {
+                Kind::Structure => stats.structures += 1,
+                Kind::Trajectory => stats.trajectories += 1,
+            }
+            stats.stored_bytes += entry.bytes;
+            stats.raw_bytes += entry.raw_bytes.get().copied().unwrap_or(entry.bytes);
+        }
         stats.pinned_bytes = pins.iter().map(|key| self.stored_bytes(key)).sum();
-        stats.unfinished = scan.unfinished().count() as u64;
+        stats.unfinished = scan.in_progress().count() as u64;
         stats.used_bytes = scan.used_bytes(stats.max_bytes);
-        self.keep_totals(&scan, known);
-        stats.set_aside = super::scan::list(&self.layout.set_aside())?.len() as u64;
+        stats.quarantined = list(&self.layout.quarantine())?.len() as u64;
         stats.hits = self.counters.hits.load(Ordering::Relaxed);
         stats.misses = self.counters.misses.load(Ordering::Relaxed);
         stats.evictions = self.counters.evictions.load(Ordering::Relaxed);
@@ -99,18 +101,42 @@ impl Cache {
         Ok(stats)
     }
 
-    /// The keys of all entries of this kind, or of both, those used last first.
+    /// Finds the sizes of entries before compression: in an extended attribute or, for an entry that was
+    /// copied without it, in its index.
+    fn find_raw_bytes(&self, scan: &Scan) {
+        let entries: Vec<&EntryStat> =
+            scan.entries().filter(|entry| entry.raw_bytes.get().is_none()).collect();
+        let find = |entry: &&EntryStat| {
+            let path = self.entry_path(&entry.key);
+            let raw_bytes = xattr_u64(&path, RAW_BYTES).unwrap_or_else(|| {
+                // Damage is for `load` to report; until then the entry counts as it is.
+                self.open_entry_unmarked(&entry.key).map_or(entry.bytes, |opened| {
+                    set_xattr_u64_at(&path, RAW_BYTES, opened.raw_bytes());
+                    opened.raw_bytes()
+                })
+            });
+            // Another thread would have found the same.
+            let _ = entry.raw_bytes.set(raw_bytes);
+        };
+        if entries.len() > WORTH_THREADS {
+            threads::run(|| entries.par_iter().for_each(find));
+        } else {
+            entries.iter().for_each(find);
+        }
+    }
+
+    /// The keys of all entries of this kind, or of both, the most recently used first.
     pub fn keys(&self, kind: Option<Kind>) -> Result<Vec<Key>> {
-        let scan = self.scan_afresh()?;
-        let of_kind = |entry: &&Listed| kind.is_none_or(|kind| entry.key.kind() == kind);
-        let mut entries: Vec<&Listed> = scan.entries().filter(of_kind).collect();
+        let scan = self.scan_uncached()?;
+        let of_kind = |entry: &&EntryStat| kind.is_none_or(|kind| entry.key.kind() == kind);
+        let mut entries: Vec<&EntryStat> = scan.entries().filter(of_kind).collect();
         entries.sort_by(|one, other| {
             other.last_used.cmp(&one.last_used).then_with(|| one.key.cmp(&other.key))
         });
         Ok(entries.into_iter().map(|entry| entry.key).collect())
     }
 
-    /// What is known of an entry without reading its data.
+    /// Describes an entry without reading its data.
     pub fn info(&self, key: &str) -> Result<EntryInfo> {
         let parsed = Key::parse(key).ok_or_else(|| self.not_found(key))?;
         let last_used = self
@@ -118,7 +144,7 @@ impl Cache {
             .symlink_metadata()
             .and_then(|metadata| metadata.modified())
             .unwrap_or(SystemTime::UNIX_EPOCH);
-        let opened = self.open_entry_quietly(&parsed)?;
+        let opened = self.open_entry_unmarked(&parsed)?;
         let head = opened.header();
         Ok(EntryInfo {
             data_id: head.data_id.clone(),

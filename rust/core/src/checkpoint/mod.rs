@@ -31,7 +31,7 @@ pub use retention::{Listed, Retention};
 pub use snapshot::Snapshot;
 
 use self::sweep::Sweeper;
-use crate::fs::{FileLock, LockKind, Storage, create_dirs, remove_abandoned};
+use crate::fs::{FileLock, LockKind, Storage, create_dirs, remove_orphaned};
 use crate::{Error, Result};
 
 /// A directory of checkpoints.
@@ -67,7 +67,7 @@ impl CheckpointStore {
         create_dirs(&*store.storage, &store.base_dir)?;
         let _lock = store.lock(LockKind::Exclusive)?;
         store.finish_replacements()?;
-        remove_abandoned(&*store.storage, &store.base_dir)?;
+        remove_orphaned(&*store.storage, &store.base_dir)?;
         Ok(store)
     }
 

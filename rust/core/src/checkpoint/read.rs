@@ -12,7 +12,7 @@ use super::arrays::locate;
 use super::manifest::{FileRecord, Manifest, VALUES, damaged};
 use super::retention::directory_of;
 use super::sums::find_difference;
-use crate::fs::PrivateMap;
+use crate::fs::{MapPermit, PrivateMap};
 use crate::{Error, Result, threads};
 
 /// A component that was read.
@@ -135,7 +135,10 @@ fn open(directory: &Path, record: &FileRecord) -> Result<Arc<PrivateMap>> {
     if size != record.bytes {
         return Err(damaged(&path, format!("it has {size} bytes instead of {}", record.bytes)));
     }
-    PrivateMap::open(&path).map(Arc::new)
+    // SAFETY: the file is one that the manifest of a published checkpoint names. It was complete and
+    // synced before the checkpoint got its name, and checkpoints are only replaced and removed.
+    let permit = unsafe { MapPermit::new() };
+    PrivateMap::open(&path, permit).map(Arc::new)
 }
 
 fn check(map: &PrivateMap, record: &FileRecord) -> Result<()> {

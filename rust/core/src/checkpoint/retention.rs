@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::CheckpointStore;
 use super::manifest::{MANIFEST, Manifest};
-use crate::fs::{LockKind, Owner, names, remove_tree, set_aside_name};
+use crate::fs::{LockKind, Owner, names, remove_tree, replaced_name};
 use crate::{Error, Result};
 
 /// Which checkpoints stay.
@@ -176,6 +176,6 @@ impl CheckpointStore {
 
 /// Where the checkpoint of this path is at the moment: there, or aside while it is being replaced.
 pub fn directory_of(path: &Path) -> PathBuf {
-    let aside = set_aside_name(path);
+    let aside = replaced_name(path);
     if !path.is_dir() && aside.is_dir() { aside } else { path.to_owned() }
 }

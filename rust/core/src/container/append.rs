@@ -137,18 +137,6 @@ impl Appender {
         self.check()?;
         self.write_buffered()?;
         let synced = self.file.sync();
-        self.checked(synced)
-    }
-
-    /// Makes sure that a rename of the file is durable no sooner than all its bytes.
-    pub fn settle(&mut self) -> Result<()> {
-        self.check()?;
-        self.write_buffered()?;
-        let settled = self.file.settle();
-        self.checked(settled)
-    }
-
-    fn checked(&mut self, synced: std::io::Result<()>) -> Result<()> {
         synced.map_err(|error| {
             self.is_broken = true;
             Error::io("sync", &self.path, error)

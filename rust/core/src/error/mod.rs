@@ -1,14 +1,17 @@
 //! What can go wrong, said so that a person knows what to do next.
 
+mod cache;
 mod codec;
 mod container;
 mod trajectory;
 
+use std::path::{Path, PathBuf};
+
+pub use cache::CacheError;
+pub(crate) use cache::SettingsError;
 pub use codec::{AtomProblem, DecodeError};
 pub use container::FormatError;
 pub use trajectory::ChunkError;
-
-use std::path::{Path, PathBuf};
 
 /// The result of anything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -36,16 +39,6 @@ pub enum Error {
         found: String,
         /// What would have been right.
         expected: String,
-    },
-    /// Nothing is stored under this key.
-    #[error("nothing is stored under {key:?} in {directory}{hint}")]
-    KeyNotFound {
-        /// The key that was asked for.
-        key: String,
-        /// The cache directory that was searched.
-        directory: PathBuf,
-        /// What might help, beginning with a separator, or nothing.
-        hint: String,
     },
     /// A file does not hold what was written to it.
     #[error("{path}: {part} is damaged ({reason}); {remedy}")]
@@ -82,9 +75,9 @@ pub enum Error {
         /// What it looks like.
         found: String,
     },
-    /// An entry does not fit into the cache.
-    #[error("{0}")]
-    CacheFull(String),
+    /// A cache can't fulfil a request.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// A checkpoint can't be made, found or used.
     #[error("{0}")]
     Checkpoint(String),

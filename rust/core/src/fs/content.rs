@@ -1,13 +1,13 @@
-//! What is in a published file, and how it gets into memory.
+//! What is in a file, and how it gets into memory.
 //!
-//! A mapping of a file that somebody cuts short kills whoever looks at the missing part, and one on a
-//! network file system does so when the server has lost the file. So bytes that are going to be copied
-//! or decoded are *read*, which gives an error instead. Only what is lent in place is mapped, only on
-//! local file systems, and its file's length is checked before. Small files are read whole at once.
+//! Access to a mapping beyond the end of a truncated file ends the process, and so does access to one
+//! on a network file system when the server has lost the file. So bytes that are copied or decoded once
+//! are *read*, which gives an error instead. Only what is borrowed in place is mapped, only with a
+//! permit, and only after the file's length was checked. Small files are read whole at once.
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -17,24 +17,33 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::OFlags;
 use rustix::process::{Resource, getrlimit};
 
-use super::{Clock, MappedFile, PrivateMap};
+use super::mapped::{MapPermit, MappedFile, PrivateMap};
 use crate::{Error, Result};
 
-/// Files up to this many bytes are read whole: a mapping costs more.
+/// Files of up to this many bytes are read whole: a mapping costs more.
 const READ_WHOLE: u64 = 64 * 1024;
-/// What is lent in place begins at a multiple of this, as it does in the file.
+/// Alignment of bytes that are borrowed in place, in memory as in the file.
 const ALIGNMENT: usize = 64;
 
-/// Opens a published file. Never follows a symlink in its place.
-pub fn open_published(path: &Path) -> io::Result<File> {
-    // Nobody waits for the other end of a pipe that somebody put there.
+/// Opens a file for reading. Never follows a symlink in its place.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    // Without `NONBLOCK`, opening a named pipe in its place would wait for a writer.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-/// The same in one step with making sure that no folder on the way is a symlink. `None` where one is, or
-/// the system can't do that.
-pub fn open_without_links(path: &Path) -> Option<io::Result<File>> {
+/// The whole of a small file. Never follows a symlink.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_file(path)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .map_err(|error| Error::io("read", path, error))?;
+    Ok(bytes)
+}
+
+/// As [`open_file`], where no folder of the path is a symlink either. `None` where one is, or the
+/// system can't check that.
+pub(crate) fn open_without_links(path: &Path) -> Option<io::Result<File>> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{CWD, Mode, ResolveFlags, openat2};
@@ -43,7 +52,7 @@ pub fn open_without_links(path: &Path) -> Option<io::Result<File>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
             Ok(file) => Some(Ok(file.into())),
-            // Old systems don't have it, and containers may not allow it.
+            // Old kernels don't have it, and containers may not allow it.
             Err(Errno::LOOP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => None,
             Err(error) => Some(Err(error.into())),
         }
@@ -52,29 +61,34 @@ pub fn open_without_links(path: &Path) -> Option<io::Result<File>> {
     None
 }
 
-/// A published file.
+/// The bytes of an open file.
 #[derive(Debug)]
 pub struct Content {
     path: PathBuf,
     length: u64,
     inode: u64,
-    /// The whole file, with what it takes to align it in front.
+    /// The whole file, and where in the vector it begins, aligned.
     whole: Option<(Vec<u8>, usize)>,
     file: Option<KeptFile>,
     map: OnceLock<MappedFile>,
-    may_map: bool,
+    permit: Option<MapPermit>,
 }
 
 impl Content {
-    /// Opens the published file at `path`, whose use `clock` tells. Never follows a symlink. With `hold`
-    /// it stays open even where it is read whole.
-    pub fn open(path: &Path, clock: Clock, hold: bool) -> Result<Self> {
-        let file = open_published(path).map_err(|error| Error::io("open", path, error))?;
-        Self::of(file, path, clock, hold)
+    /// Opens the file at `path`. Never follows a symlink. With a `permit` it can be mapped; with `hold` it
+    /// stays open even where it is read whole.
+    pub fn open(path: &Path, permit: Option<MapPermit>, hold: bool) -> Result<Self> {
+        let file = open_file(path).map_err(|error| Error::io("open", path, error))?;
+        Self::of(file, path, permit, hold)
     }
 
-    /// The same, of a file that is open.
-    pub fn of(file: File, path: &Path, clock: Clock, hold: bool) -> Result<Self> {
+    /// As [`Content::open`], of a file that is open.
+    pub(crate) fn of(
+        file: File,
+        path: &Path,
+        permit: Option<MapPermit>,
+        hold: bool,
+    ) -> Result<Self> {
         let found = file.metadata().map_err(|error| Error::io("inspect", path, error))?;
         if !found.is_file() {
             let (path, expected) = (path.to_owned(), "a file");
@@ -88,7 +102,7 @@ impl Content {
             whole: None,
             file: None,
             map: OnceLock::new(),
-            may_map: clock == Clock::Local,
+            permit,
         };
         if length <= READ_WHOLE {
             let mut bytes = vec![0; length as usize + ALIGNMENT];
@@ -100,14 +114,18 @@ impl Content {
                 return Ok(content);
             }
         }
-        content.file = KeptFile::keep(file, length > READ_WHOLE && !content.may_map);
-        if content.file.is_none() && length > READ_WHOLE {
-            // Too many files are open to keep this one: its mapping has to do.
-            let map = MappedFile::open(path)?;
-            if map.bytes().len() as u64 != length {
-                return Err(content.damaged("its length has changed"));
+        let must_keep = length > READ_WHOLE && permit.is_none();
+        match (KeptFile::keep(file, must_keep), permit) {
+            (Ok(kept), _) => content.file = Some(kept),
+            // Too many files are open to keep this one: its mapping serves instead.
+            (Err(file), Some(permit)) if length > READ_WHOLE => {
+                let map = MappedFile::of(&file, path, permit)?;
+                if map.bytes().len() as u64 != length {
+                    return Err(content.damaged("its length has changed"));
+                }
+                content.map = OnceLock::from(map);
             }
-            content.map = OnceLock::from(map);
+            (Err(_), _) => {}
         }
         Ok(content)
     }
@@ -122,7 +140,7 @@ impl Content {
         self.length
     }
 
-    /// What tells it from another file of the same name.
+    /// Its inode, which tells it from another file of the same name.
     pub fn inode(&self) -> u64 {
         self.inode
     }
@@ -141,47 +159,43 @@ impl Content {
             return Ok(Some(Cow::Borrowed(bytes)));
         }
         let Some(file) = self.file() else {
-            return self.lend(range).map(|bytes| bytes.map(Cow::Borrowed));
+            return self.borrow(range).map(|bytes| bytes.map(Cow::Borrowed));
         };
         let mut bytes = vec![0; (range.end - range.start) as usize];
         file.read_exact_at(&mut bytes, range.start).map_err(|error| self.failed(error))?;
         Ok(Some(Cow::Owned(bytes)))
     }
 
-    /// The bytes in this range in place, or `None` where that can't be.
-    pub fn lend(&self, range: Range<u64>) -> Result<Option<&[u8]>> {
+    /// The bytes in this range in place, or `None` where they lie outside the file or can't be mapped.
+    pub(crate) fn borrow(&self, range: Range<u64>) -> Result<Option<&[u8]>> {
         if range.start > range.end || range.end > self.length {
             return Ok(None);
         }
         if let Some(bytes) = self.in_memory(&range) {
             return Ok(Some(bytes));
         }
-        if !self.may_map && self.map.get().is_none() {
-            return Ok(None);
-        }
+        let Some(permit) = self.permit else { return Ok(None) };
         if let Some(file) = self.file() {
             let found = file.metadata().map_err(|error| Error::io("inspect", &self.path, error))?;
             if found.len() != self.length {
                 return Err(self.damaged("its length has changed since it was opened"));
             }
             if self.map.get().is_none() {
-                // Where another thread was faster, its mapping is as good.
-                let _ = self.map.set(MappedFile::of(file, &self.path)?);
+                // Another thread's mapping would be as good.
+                let _ = self.map.set(MappedFile::of(file, &self.path, permit)?);
             }
         }
         let bytes = self.map.get().map(MappedFile::bytes);
         Ok(bytes.and_then(|bytes| bytes.get(range.start as usize..range.end as usize)))
     }
 
-    /// The same file mapped copy on write, for who writes into it in memory; `None` where that can't be:
-    /// its name is gone or another file's, or it is on another machine.
-    pub fn private(&self) -> Result<Option<PrivateMap>> {
-        if !self.may_map {
-            return Ok(None);
-        }
+    /// The file mapped copy on write; `None` without a permit, or where the file was not kept open and
+    /// its name is gone or another file's.
+    pub(crate) fn map_private(&self) -> Result<Option<PrivateMap>> {
+        let Some(permit) = self.permit else { return Ok(None) };
         let reopened = match self.file() {
             Some(_) => None,
-            None => match open_published(&self.path) {
+            None => match open_file(&self.path) {
                 Ok(file) => Some(file),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(Error::io("open", &self.path, error)),
@@ -195,7 +209,7 @@ impl Content {
         if found.len() != self.length {
             return Err(self.damaged("its length has changed since it was opened"));
         }
-        PrivateMap::of(file, &self.path).map(Some)
+        PrivateMap::of(file, &self.path, permit).map(Some)
     }
 
     fn in_memory(&self, range: &Range<u64>) -> Option<&[u8]> {
@@ -215,7 +229,7 @@ impl Content {
     }
 }
 
-/// A file that stays open, of which a process may have only so many.
+/// A file that stays open, which counts towards what the process may have open.
 #[derive(Debug)]
 struct KeptFile {
     file: File,
@@ -225,15 +239,15 @@ struct KeptFile {
 static KEPT: AtomicU64 = AtomicU64::new(0);
 
 impl KeptFile {
-    /// Keeps a file open, as long as half of what the process may open is left for others; `needed`
-    /// ones always.
-    fn keep(file: File, needed: bool) -> Option<Self> {
+    /// Keeps a file open if that leaves half of what the process may open for others, or if `must_keep`;
+    /// else returns it.
+    fn keep(file: File, must_keep: bool) -> std::result::Result<Self, File> {
         let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 2;
-        if KEPT.fetch_add(1, Ordering::Relaxed) >= most && !needed {
+        if KEPT.fetch_add(1, Ordering::Relaxed) >= most && !must_keep {
             KEPT.fetch_sub(1, Ordering::Relaxed);
-            return None;
+            return Err(file);
         }
-        Some(Self { file })
+        Ok(Self { file })
     }
 }
 
@@ -244,9 +258,14 @@ impl Drop for KeptFile {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "files are cut short behind the reader's back")]
+#[expect(clippy::disallowed_methods, reason = "files are truncated while they are read")]
 mod tests {
     use super::*;
+
+    fn permit() -> MapPermit {
+        // SAFETY: the tests truncate a file only after their last access to its mapping.
+        unsafe { MapPermit::new() }
+    }
 
     fn written(length: usize) -> (tempfile::TempDir, PathBuf, Vec<u8>) {
         let directory = tempfile::tempdir().unwrap();
@@ -258,46 +277,45 @@ mod tests {
     }
 
     #[test]
-    fn any_range_is_read_and_lent_as_it_is_in_the_file() {
+    fn any_range_is_read_and_borrowed_as_it_is_in_the_file() {
         for length in [0, 100, READ_WHOLE as usize, READ_WHOLE as usize + 1, 1_000_000] {
             let (_directory, path, bytes) = written(length);
-            for clock in [Clock::Local, Clock::Server] {
-                let content = Content::open(&path, clock, false).unwrap();
+            for permit in [Some(permit()), None] {
+                let content = Content::open(&path, permit, false).unwrap();
                 for range in [0..length, length / 3..length / 2, length..length] {
                     let found = range.start as u64..range.end as u64;
                     assert_eq!(
                         *content.read(found.clone()).unwrap().unwrap(),
                         bytes[range.clone()]
                     );
-                    match content.lend(found).unwrap() {
-                        Some(lent) => assert_eq!(lent, &bytes[range]),
-                        None => assert_eq!(clock, Clock::Server, "nothing is mapped there"),
-                    }
+                    let borrowed = content.borrow(found).unwrap();
+                    let may_borrow = permit.is_some() || length <= READ_WHOLE as usize;
+                    assert_eq!(borrowed, may_borrow.then_some(&bytes[range]));
                 }
                 assert!(content.read(0..length as u64 + 1).unwrap().is_none());
-                assert!(content.lend(length as u64 + 1..length as u64 + 1).unwrap().is_none());
+                assert!(content.borrow(length as u64 + 1..length as u64 + 1).unwrap().is_none());
             }
         }
     }
 
     #[test]
-    fn what_is_lent_from_memory_is_aligned_as_in_the_file() {
+    fn bytes_borrowed_from_memory_are_aligned_as_in_the_file() {
         let (_directory, path, _) = written(1000);
-        let content = Content::open(&path, Clock::Local, true).unwrap();
-        let lent = content.lend(128..200).unwrap().unwrap();
-        assert_eq!(lent.as_ptr().align_offset(ALIGNMENT), 0);
+        let content = Content::open(&path, Some(permit()), true).unwrap();
+        let borrowed = content.borrow(128..200).unwrap().unwrap();
+        assert_eq!(borrowed.as_ptr().align_offset(ALIGNMENT), 0);
     }
 
     #[test]
-    fn a_file_that_is_cut_short_gives_an_error_and_no_signal() {
+    fn a_truncated_file_gives_an_error_and_no_signal() {
         for (length, left) in [(1_000_000, 10), (1_000_000, 999_999), (70_000, 0)] {
             let (_directory, path, bytes) = written(length);
-            let content = Content::open(&path, Clock::Local, true).unwrap();
-            assert!(content.lend(0..length as u64).unwrap().is_some());
+            let content = Content::open(&path, Some(permit()), true).unwrap();
+            assert!(content.borrow(0..length as u64).unwrap().is_some());
             File::options().write(true).open(&path).unwrap().set_len(left).unwrap();
             for error in [
                 content.read(0..length as u64).unwrap_err(),
-                content.lend(0..length as u64).unwrap_err(),
+                content.borrow(0..length as u64).unwrap_err(),
             ] {
                 assert!(matches!(error, Error::Corrupt { .. }), "{error}");
             }
@@ -308,10 +326,10 @@ mod tests {
     #[test]
     fn a_pipe_or_a_directory_in_place_of_a_file_is_refused_at_once() {
         let (directory, _, _) = written(1);
-        assert!(Content::open(directory.path(), Clock::Local, true).is_err());
+        assert!(Content::open(directory.path(), None, true).is_err());
         let pipe = directory.path().join("pipe");
         let mode = rustix::fs::Mode::RWXU;
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        assert!(Content::open(&pipe, Clock::Local, true).is_err());
+        assert!(Content::open(&pipe, None, true).is_err());
     }
 }

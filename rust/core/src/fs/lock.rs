@@ -1,8 +1,10 @@
 //! Advisory locks between processes.
 //!
 //! The kernel drops a `flock` when its holder ends, however it ends, so a lock is never stale. Each
-//! lock is taken on a freshly opened descriptor: a forked child then holds none that it did not
-//! take, and threads of one process exclude each other as well.
+//! lock is taken on a newly opened descriptor, so threads of one process exclude each other as well.
+//! A forked child inherits the descriptor: closing it in the parent would leave the child with the
+//! lock, and unlocking it in the child would take it from the parent. So the process that took a lock
+//! unlocks it, and no other.
 //!
 //! Locks keep writers from undoing each other's work; what a reader sees never depends on them. So
 //! where a file system has no locks (some network ones), work goes on without.
@@ -30,6 +32,8 @@ pub enum LockKind {
 #[derive(Debug)]
 pub struct FileLock {
     file: File,
+    /// The process that took it.
+    process: u32,
 }
 
 impl FileLock {
@@ -47,8 +51,7 @@ impl FileLock {
         Self::wait(fresh.map_err(|error| Error::io("open", &path, error))?, &path, kind)
     }
 
-    /// Waits for the lock on this open file, which nobody else has the descriptor of. `path` is for
-    /// messages.
+    /// Waits for the lock on this open file, whose descriptor is not shared. `path` is for messages.
     pub fn wait(file: File, path: &Path, kind: LockKind) -> Result<Self> {
         let operation = match kind {
             LockKind::Shared => FlockOperation::LockShared,
@@ -56,15 +59,19 @@ impl FileLock {
         };
         loop {
             match flock(&file, operation) {
-                Ok(()) => return Ok(Self { file }),
+                Ok(()) => return Ok(Self::of(file)),
                 Err(Errno::INTR) => {}
-                Err(error) if is_unsupported(error) => return Ok(Self { file }),
+                Err(error) if is_unsupported(error) => return Ok(Self::of(file)),
                 Err(error) => return Err(Error::io("lock", path, error.into())),
             }
         }
     }
 
-    /// Takes the lock if nobody else holds it, or answers `None` at once.
+    fn of(file: File) -> Self {
+        Self { file, process: std::process::id() }
+    }
+
+    /// Takes the lock if no one else holds it; else returns `None` at once.
     pub fn try_acquire(path: &Path, kind: LockKind) -> Result<Option<Self>> {
         let file = open(path)?;
         let operation = match kind {
@@ -72,14 +79,14 @@ impl FileLock {
             LockKind::Exclusive => FlockOperation::NonBlockingLockExclusive,
         };
         match flock(&file, operation) {
-            Ok(()) => Ok(Some(Self { file })),
+            Ok(()) => Ok(Some(Self::of(file))),
             Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) if is_unsupported(error) => Ok(Some(Self { file })),
+            Err(error) if is_unsupported(error) => Ok(Some(Self::of(file))),
             Err(error) => Err(Error::io("lock", path, error.into())),
         }
     }
 
-    /// Gives the lock back at once, even where a child that was forked meanwhile has inherited it.
+    /// Releases the lock, also where a forked child has inherited the descriptor.
     pub fn release(self) {
         drop(self);
     }
@@ -91,10 +98,10 @@ impl FileLock {
 }
 
 impl Drop for FileLock {
-    /// Closing is not enough: a child that was forked meanwhile has the descriptor too, and would
-    /// hold the lock as long as it lives.
     fn drop(&mut self) {
-        let _ = flock(&self.file, FlockOperation::Unlock);
+        if self.process == std::process::id() {
+            let _ = flock(&self.file, FlockOperation::Unlock);
+        }
     }
 }
 

@@ -1,86 +1,105 @@
 //! Mapped files.
 //!
-//! A [`MappedFile`] is only ever made from a *published* file: one that was renamed into place
-//! complete and that nobody truncates or writes again. That is what makes handing out `&[u8]`
-//! sound, and why eviction unlinks instead of truncating.
+//! A mapping shows what is in the file at the moment of each access. If a program changes the file
+//! meanwhile, other bytes appear; if one truncates it, access to the missing part ends the process with
+//! SIGBUS. Neither can be prevented, so bytes are read wherever that is possible, and a file is mapped
+//! only with a [`MapPermit`], which says that it is published and never changed.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use memmap2::{Mmap, MmapMut, MmapOptions};
-use rustix::fs::OFlags;
+use memmap2::{Mmap, MmapOptions, MmapRaw};
 
+use super::open_file;
 use crate::memory::MAPPED;
 use crate::{Error, Result};
 
-/// The bytes of a published file, read-only. They stay valid after the file is unlinked.
+/// The assertion that the files which are opened with it may be mapped.
+#[derive(Debug, Clone, Copy)]
+pub struct MapPermit(());
+
+impl MapPermit {
+    /// Permits files to be mapped.
+    ///
+    /// # Safety
+    /// Each file that is opened with this permit is *published*: it was complete and synced before it
+    /// got the name under which it is opened, and this program never writes to it or truncates it
+    /// afterwards, but only renames, replaces or unlinks it. It is not on a network file system, where
+    /// another machine could.
+    ///
+    /// That another program breaks this rule (`truncate`, a text editor) can't be excluded. Such a
+    /// program changes the memory behind a `&[u8]`, which Rust does not allow for; so what the core does
+    /// with mapped bytes is limited to checksums, copies and decoders, none of which relies for its
+    /// memory safety on reading the same byte twice.
+    pub unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+/// The bytes of a file, read-only. They stay valid after the file is unlinked.
 #[derive(Debug)]
-pub struct MappedFile {
+pub(super) struct MappedFile {
     map: Mmap,
-    path: PathBuf,
 }
 
 impl MappedFile {
-    /// Maps the published file at `path`. Never follows a symlink.
-    pub fn open(path: &Path) -> Result<Self> {
-        let file = open_for_reading(path)?;
-        Self::of(&file, path)
-    }
-
-    /// Maps a published file that is open already.
-    pub fn of(file: &File, path: &Path) -> Result<Self> {
-        // SAFETY: published files are immutable for their whole life (module documentation), so
-        // nobody shrinks this mapping or changes bytes under a `&[u8]` borrowed from it.
+    /// Maps an open file.
+    pub fn of(file: &File, path: &Path, _: MapPermit) -> Result<Self> {
+        // SAFETY: the permit says that this program neither shrinks the file nor changes it while it is
+        // mapped.
         let map = unsafe { Mmap::map(file) }.map_err(|error| Error::io("map", path, error))?;
         MAPPED.fetch_add(map.len() as u64, Ordering::Relaxed);
-        Ok(Self { map, path: path.to_owned() })
+        Ok(Self { map })
     }
 
     /// The whole file.
     pub fn bytes(&self) -> &[u8] {
         &self.map
     }
-
-    /// Where the file was when it was mapped.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
-/// The bytes of a published file, writable in memory only: a write copies the page and never
-/// reaches the file or any other process.
+/// The bytes of a file, writable in memory only: a write copies the page and never reaches the file or
+/// any other process.
 #[derive(Debug)]
 pub struct PrivateMap {
-    map: MmapMut,
+    map: MmapRaw,
     path: PathBuf,
 }
 
 impl PrivateMap {
-    /// Maps the published file at `path`, copy on write. Never follows a symlink.
-    pub fn open(path: &Path) -> Result<Self> {
-        Self::of(&open_for_reading(path)?, path)
+    /// Maps the file at `path`, copy on write. Never follows a symlink.
+    pub(crate) fn open(path: &Path, permit: MapPermit) -> Result<Self> {
+        let file = open_file(path).map_err(|error| Error::io("open", path, error))?;
+        Self::of(&file, path, permit)
     }
 
-    /// Maps a published file that is open already, copy on write.
-    pub(super) fn of(file: &File, path: &Path) -> Result<Self> {
-        // SAFETY: as in `MappedFile::of`; writes go to private pages, so they change neither the
-        // file nor what any other mapping of it shows.
+    /// Maps an open file, copy on write.
+    pub(super) fn of(file: &File, path: &Path, _: MapPermit) -> Result<Self> {
+        // SAFETY: as in `MappedFile::of`; writes go to private pages, so they change neither the file
+        // nor any other mapping of it.
         let map = unsafe { MmapOptions::new().map_copy(file) }
             .map_err(|error| Error::io("map", path, error))?;
         MAPPED.fetch_add(map.len() as u64, Ordering::Relaxed);
-        Ok(Self { map, path: path.to_owned() })
+        Ok(Self { map: map.into(), path: path.to_owned() })
     }
 
-    /// The whole file.
+    /// The whole file, to verify and to copy it. Not to be borrowed while a program writes through what
+    /// [`PrivateMap::part`] gave it.
     pub fn bytes(&self) -> &[u8] {
-        &self.map
+        // SAFETY: the mapping is readable and lives as long as `self`. The permit says that its file is
+        // not changed. Private pages are changed only through the pointers that `part` gives away, whose
+        // users must not write while this slice is borrowed.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr(), self.map.len()) }
     }
 
-    /// Where the bytes begin, for an owner that hands parts of them out as writable arrays.
-    pub fn as_ptr(&self) -> *const u8 {
-        self.map.as_ptr()
+    /// A part of the file, to make a writable array of it; `None` where it is not inside. Whoever writes
+    /// through the pointer keeps the mapping alive, and sees to it that nothing borrows `bytes`.
+    pub fn part(&self, range: Range<usize>) -> Option<*mut [u8]> {
+        let length = range.end.checked_sub(range.start).filter(|_| range.end <= self.map.len())?;
+        let start = self.map.as_mut_ptr().wrapping_add(range.start);
+        Some(std::ptr::slice_from_raw_parts_mut(start, length))
     }
 
     /// Where the file was when it was mapped.
@@ -99,12 +118,4 @@ impl Drop for PrivateMap {
     fn drop(&mut self) {
         MAPPED.fetch_sub(self.map.len() as u64, Ordering::Relaxed);
     }
-}
-
-fn open_for_reading(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
-        .open(path)
-        .map_err(|error| Error::io("open", path, error))
 }

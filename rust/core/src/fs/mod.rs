@@ -1,38 +1,39 @@
-//! The only place that touches the disk.
+//! The layer that touches the disk.
 //!
 //! Everything durable goes through [`Storage`], one small trait, so that tests can record, cut
-//! short and fail every step. On top of it stands one way to do each thing: one atomic publish
-//! ([`PendingFile`], [`PendingDir`]), one lock ([`FileLock`]), one mapped file ([`MappedFile`]),
-//! one shared mapping ([`SharedMap`]), one rule that turns names into paths ([`names`]).
+//! short and fail every step. Files and directories are published in one way: the file is synced,
+//! renamed, and its directory synced ([`publish_bytes`], [`PendingDir`]). Above that there are locks
+//! ([`FileLock`]), the bytes of files ([`Content`]), shared mappings ([`SharedMap`]) and the rule that
+//! turns names into paths ([`names`]).
 
-mod attribute;
 mod content;
-mod lease;
+mod filesystem;
+mod in_use;
 mod lock;
 mod mapped;
 pub mod names;
+mod no_sync;
 mod owner;
 mod publish;
-mod recency;
-mod settle;
 mod shared;
 mod storage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-mod unsynced;
 mod writeback;
+mod xattr;
 
-pub use attribute::{keep_number, keep_number_at, number_of};
-pub use content::{Content, open_published, open_without_links};
-pub use lease::{claim_unused, mark_in_use};
-pub use lock::{FileLock, LockKind};
-pub use mapped::{MappedFile, PrivateMap};
+pub use content::Content;
+pub(crate) use content::{open_file, open_without_links, read_file};
+pub use filesystem::FilesystemKind;
+pub(crate) use in_use::{lock_shared, try_lock_exclusive};
+pub(crate) use lock::{FileLock, LockKind};
+pub use mapped::{MapPermit, PrivateMap};
+pub use no_sync::NoSyncDisk;
 pub use owner::Owner;
-pub use publish::{
-    PendingDir, PendingFile, create_dirs, publish_bytes, remove_abandoned, remove_tree,
-    set_aside_name,
-};
-pub use recency::{Clock, is_on_network};
+pub(crate) use publish::create_dirs;
+pub(crate) use publish::remove_tree;
+pub use publish::{PendingDir, publish_bytes, remove_orphaned, replaced_name};
 pub use shared::SharedMap;
-pub use storage::{Disk, Storage, StorageFile, memory_file, write_all_at};
-pub use unsynced::UnsyncedDisk;
+pub(crate) use storage::memory_file;
+pub use storage::{Disk, Storage, StorageFile, write_all_at};
+pub(crate) use xattr::{set_xattr_u64, set_xattr_u64_at, xattr_u64};

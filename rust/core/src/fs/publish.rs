@@ -50,16 +50,6 @@ impl PendingFile {
         Ok(())
     }
 
-    /// How many bytes have been written.
-    pub fn len(&self) -> u64 {
-        self.length
-    }
-
-    /// Whether nothing has been written yet.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
     /// Makes the bytes durable and moves the file to its target, over any older one there.
     pub fn publish(mut self) -> Result<()> {
         self.file.sync().map_err(|error| Error::io("sync", &self.temporary, error))?;
@@ -118,7 +108,7 @@ impl PendingDir {
     /// directory there is replaced, and removed afterwards.
     ///
     /// Where the file system can't swap two directories in one step, the older one is first set
-    /// aside under [`set_aside_name`]; readers take it for the target while that is missing.
+    /// aside under [`replaced_name`]; readers take it for the target while that is missing.
     pub fn publish(self) -> Result<()> {
         let storage = Arc::clone(&self.storage);
         match self.publish_over()? {
@@ -149,7 +139,7 @@ impl PendingDir {
                 Ok(Some(self.temporary.clone()))
             }
             Err(error) if can_not_exchange(&error) => {
-                let aside = set_aside_name(&self.target);
+                let aside = replaced_name(&self.target);
                 storage.rename(&self.target, &aside).map_err(publish_error)?;
                 sync_parent(&*storage, &self.target)?;
                 storage.rename(&self.temporary, &self.target).map_err(publish_error)?;
@@ -172,7 +162,7 @@ impl Drop for PendingDir {
 }
 
 /// Where an older directory stands while a newer one takes its place.
-pub fn set_aside_name(target: &Path) -> PathBuf {
+pub fn replaced_name(target: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(target.file_name().unwrap_or_default());
     name.push(".replaced");
@@ -219,7 +209,7 @@ pub fn remove_tree(storage: &dyn Storage, path: &Path) -> io::Result<()> {
 }
 
 /// Removes what writers that are gone have left in `directory`, and tells how much that was.
-pub fn remove_abandoned(storage: &dyn Storage, directory: &Path) -> Result<usize> {
+pub fn remove_orphaned(storage: &dyn Storage, directory: &Path) -> Result<usize> {
     let list_error = |error| Error::io("list", directory, error);
     let mut removed = 0;
     for entry in std::fs::read_dir(directory).map_err(list_error)? {

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, OFlags, RenameFlags};
 
-use super::{settle, writeback};
+use super::writeback;
 
 /// The steps that change a directory tree.
 pub trait Storage: Debug + Send + Sync {
@@ -51,12 +51,6 @@ pub trait StorageFile: Debug + Send + Sync {
     /// They are not durable before [`StorageFile::sync`]; an error means that they are lost.
     fn finish_sync(&self, _offset: u64, _length: u64) -> io::Result<()> {
         Ok(())
-    }
-    /// Makes sure that a rename after this is durable no sooner than the file's bytes are. With a sync of
-    /// the directory of that rename, they are durable. An error means what one of
-    /// [`StorageFile::sync`] does.
-    fn settle(&self) -> io::Result<()> {
-        self.sync()
     }
     /// Makes the file's bytes durable. After an error, what was written is to be taken as lost.
     fn sync(&self) -> io::Result<()>;
@@ -190,10 +184,6 @@ impl StorageFile for DiskFile {
     #[expect(clippy::disallowed_methods, reason = "this is the layer that everyone else uses")]
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.0.set_len(length)
-    }
-
-    fn settle(&self) -> io::Result<()> {
-        if settle::settle(&self.0)? { Ok(()) } else { self.sync() }
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the layer that everyone else uses")]

@@ -51,25 +51,6 @@ pub(super) fn finish(file: &File, offset: u64, length: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes all of a file out, and waits until the disk has taken it. Answers `false` where the file system
-/// can't do that.
-#[cfg(target_os = "linux")]
-pub(super) fn write_out(file: &File) -> io::Result<bool> {
-    use std::os::fd::AsRawFd;
-
-    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE
-        | libc::SYNC_FILE_RANGE_WRITE
-        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
-    // SAFETY: as above. A length of 0 means up to the end.
-    if unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) } == 0 {
-        return Ok(true);
-    }
-    let error = io::Error::last_os_error();
-    let is_missing =
-        matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE));
-    if is_missing { Ok(false) } else { Err(error) }
-}
-
 #[cfg(not(target_os = "linux"))]
 pub(super) fn finish(_file: &File, _offset: u64, _length: u64) -> io::Result<()> {
     Ok(())

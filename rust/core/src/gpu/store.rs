@@ -19,7 +19,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::model::Shape;
-use crate::fs::{FileLock, LockKind, Storage, names, publish_bytes, remove_abandoned};
+use crate::fs::{FileLock, LockKind, Storage, names, publish_bytes, remove_orphaned};
 use crate::{Error, Result, checksum};
 
 const MAGIC: &[u8; 8] = b"PFXPEAKS";
@@ -108,7 +108,7 @@ impl Store {
         let path = self.path(task);
         let _lock = FileLock::acquire(&self.directory.join("lock"), LockKind::Exclusive)?;
         // What a writer left that was killed. Where it can't be removed it does no harm.
-        let _ = remove_abandoned(&*self.storage, &self.directory);
+        let _ = remove_orphaned(&*self.storage, &self.directory);
         let mut records = match self.read(task) {
             Err(error @ (Error::Corrupt { .. } | Error::NotThisFormat { .. })) => {
                 let aside = path.with_extension("damaged");

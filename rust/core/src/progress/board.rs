@@ -23,7 +23,7 @@ use super::slot::{Slot, State};
 use super::snapshot;
 use super::state::PartState;
 use super::view::{self, Progress};
-use crate::fs::{Disk, FileLock, LockKind, Owner, Storage, create_dirs, remove_abandoned};
+use crate::fs::{Disk, FileLock, LockKind, Owner, Storage, create_dirs, remove_orphaned};
 use crate::{Error, Result, checksum};
 
 /// How many known tasks an error lists.
@@ -104,7 +104,7 @@ impl Board {
         };
         debug_assert_eq!(counters.generation(), name.generation);
         drop(lock);
-        remove_abandoned(&**storage, &directory)?;
+        remove_orphaned(&**storage, &directory)?;
         let others = Parts::new(directory.clone(), host.to_owned(), Some(name.clone()));
         let metadata = Metadata::new(Some(&directory));
         let place = Some(Place { root: root.to_owned(), directory, name, others });

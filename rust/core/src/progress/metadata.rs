@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, SystemTime};
 
 use super::layout::MAX_ID;
-use crate::fs::{MappedFile, Storage, create_dirs, publish_bytes};
+use crate::fs::{Storage, create_dirs, publish_bytes, read_file};
 use crate::{Error, Result, checksum};
 
 const MAGIC: &[u8; 8] = b"pfxmeta\n";
@@ -126,8 +126,8 @@ fn encode(id: &str, value: &[u8]) -> Vec<u8> {
 
 /// The id and the value in a file; `None` where it is gone by now.
 fn read(path: &Path) -> Result<Option<(String, Vec<u8>)>> {
-    match MappedFile::open(path) {
-        Ok(file) => parse(file.bytes(), path).map(Some),
+    match read_file(path) {
+        Ok(bytes) => parse(&bytes, path).map(Some),
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

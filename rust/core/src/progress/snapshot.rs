@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::layout::{MAX_ID, MAX_MESSAGE, MAX_NAME, MAX_TASKS};
 use super::slot::State;
 use super::state::{PartState, TaskState};
-use crate::fs::{MappedFile, Storage, publish_bytes};
+use crate::fs::{Storage, publish_bytes, read_file};
 use crate::{Error, Result, checksum};
 
 const MAGIC: &[u8; 8] = b"pfxsnap\n";
@@ -27,14 +27,14 @@ pub(super) fn write(storage: &Arc<dyn Storage>, path: &Path, state: &PartState) 
 
 /// Reads a snapshot; `None` where there is none.
 pub(super) fn read(path: &Path) -> Result<Option<PartState>> {
-    let file = match MappedFile::open(path) {
-        Ok(file) => file,
+    let bytes = match read_file(path) {
+        Ok(bytes) => bytes,
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             return Ok(None);
         }
         Err(error) => return Err(error),
     };
-    parse(file.bytes(), path).map(Some)
+    parse(&bytes, path).map(Some)
 }
 
 fn encode(state: &PartState) -> Vec<u8> {

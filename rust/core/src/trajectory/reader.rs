@@ -21,7 +21,7 @@ use crate::container::{
     check_preamble, parse_entry_header, recover, row_groups, segment_table,
 };
 use crate::error::FormatError;
-use crate::fs::{Clock, Content};
+use crate::fs::Content;
 use crate::{Error, Result, checksum, threads};
 
 /// An entry that is open for reading. Cheap to share by `Arc`; any thread may read.
@@ -42,7 +42,7 @@ pub struct Entry {
 impl Entry {
     /// Opens a published entry, checking its header and index. No data is read yet.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::of(Content::open(path, Clock::of(path), false)?)
+        Self::of(Content::open(path, None, false)?)
     }
 
     /// The same, of a file that is open.
@@ -72,7 +72,7 @@ impl Entry {
         let file = std::fs::File::open(path).map_err(|error| Error::io("open", path, error))?;
         let recovered = recover(&file, path)?;
         // It grows, so it is read and not mapped.
-        Self::new(Content::of(file, path, Clock::Server, true)?, recovered.state, 0, String::new())
+        Self::new(Content::of(file, path, None, true)?, recovered.state, 0, String::new())
     }
 
     fn new(content: Content, state: FileState, tree: u64, content_id: String) -> Result<Self> {

@@ -87,7 +87,7 @@ impl StoredChunks {
     /// can't be borrowed.
     pub fn borrow(&self, index: usize, range: Range<usize>) -> Result<Option<&[u8]>> {
         let header = &self.chunks[index].header;
-        let Some(payload) = self.source.content.lend(self.file_range(index)?)? else {
+        let Some(payload) = self.source.content.borrow(self.file_range(index)?)? else {
             return Ok(None);
         };
         if self.source.skips_checksums() {

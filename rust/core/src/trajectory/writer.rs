@@ -15,7 +15,7 @@ use crate::container::{
     RecordHeader, RecordKind, Schema, Target, Trailer, encode_entry_header, recover,
     truncate_chunks,
 };
-use crate::fs::{StorageFile, keep_number};
+use crate::fs::{StorageFile, set_xattr_u64};
 use crate::{Error, Result};
 
 /// Chunks that are encoded at the same time: enough for all threads, few enough for the memory.
@@ -258,8 +258,8 @@ impl EntryWriter {
         self.file.write(&vec![0; padding])?;
         let trailer = Trailer { index, length: self.file.end() + END_BYTES as u64, content_id };
         self.file.write(&trailer.encode())?;
-        keep_number(self.file.file(), RAW_BYTES, self.raw_bytes());
-        self.file.settle()?;
+        set_xattr_u64(self.file.file(), RAW_BYTES, self.raw_bytes());
+        self.file.sync()?;
         Ok(self.file.end())
     }
 

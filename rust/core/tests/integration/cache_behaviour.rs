@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key};
+use proteinflex_core::error::CacheError;
 use proteinflex_core::fs::Disk;
 use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Frames, Kind};
 
@@ -159,14 +160,15 @@ fn what_can_never_fit_is_refused_before_anything_is_removed() {
         store(&cache, id, 1).unwrap();
     }
     let error = store_bytes(&cache, "large", &vec![1; 4 * BYTES]).unwrap_err();
-    assert!(matches!(error, Error::CacheFull(_)), "{error}");
+    let is_too_large = matches!(error, Error::Cache(CacheError::EntryTooLarge { .. }));
+    assert!(is_too_large, "{error}");
     assert_eq!(ids(&cache), ["a", "b", "c"]);
 
     for id in ["a", "b"] {
         cache.pin(Key::of(Kind::Structure, id).as_str()).unwrap();
     }
     let error = store_bytes(&cache, "larger", &vec![1; 2 * BYTES]).unwrap_err();
-    assert!(matches!(error, Error::CacheFull(_)), "{error}");
+    assert!(matches!(error, Error::Cache(CacheError::Full { .. })), "{error}");
     assert_eq!(ids(&cache), ["a", "b", "c"]);
     store(&cache, "d", 1).unwrap();
     assert_eq!(ids(&cache), ["a", "b", "d"], "pinned ones stay though they are older");
@@ -208,7 +210,10 @@ fn a_damaged_entry_is_met_once_and_set_aside() {
             Err(error) => {
                 assert!(matches!(error, Error::Corrupt { .. }), "byte {offset}: {error}");
                 let again = load(&cache, &key).unwrap_err();
-                assert!(matches!(again, Error::KeyNotFound { .. }), "byte {offset}: {again}");
+                assert!(
+                    matches!(again, Error::Cache(CacheError::KeyNotFound { .. })),
+                    "byte {offset}: {again}"
+                );
             }
         }
         store(&cache, "a", 1).unwrap();
@@ -216,9 +221,9 @@ fn a_damaged_entry_is_met_once_and_set_aside() {
     }
     let stats = cache.stats().unwrap();
     assert!(stats.corrupt >= 4, "{stats:?}");
-    assert_eq!(stats.set_aside, stats.corrupt);
-    assert_eq!(cache.cleanup().unwrap().set_aside as u64, stats.corrupt);
-    assert_eq!(cache.stats().unwrap().set_aside, 0);
+    assert_eq!(stats.quarantined, stats.corrupt);
+    assert_eq!(cache.cleanup().unwrap().quarantined as u64, stats.corrupt);
+    assert_eq!(cache.stats().unwrap().quarantined, 0);
 }
 
 #[test]
@@ -268,7 +273,7 @@ fn nothing_outside_the_directory_is_read_or_written() {
     let folder = file_of(&directory, &key).parent().unwrap().to_owned();
     symlink(&outside, &folder).unwrap();
     assert!(store(&cache, "a", 1).is_err());
-    assert!(matches!(load(&cache, &key), Err(Error::KeyNotFound { .. })));
+    assert!(matches!(load(&cache, &key), Err(Error::Cache(CacheError::KeyNotFound { .. }))));
     std::fs::remove_file(&folder).unwrap();
 
     // A link instead of the entry.
@@ -298,7 +303,10 @@ fn ids_and_keys_never_become_paths() {
     for id in ["../../etc/passwd", "/etc/passwd", "a\0b", ".", "CON", "\u{1b}[2J", "🧬"] {
         let key = store(&cache, id, 3).unwrap();
         assert_eq!(cache.info(key.as_str()).unwrap().data_id, id);
-        assert!(matches!(cache.load(id), Err(Error::KeyNotFound { .. })), "{id:?}");
+        assert!(
+            matches!(cache.load(id), Err(Error::Cache(CacheError::KeyNotFound { .. }))),
+            "{id:?}"
+        );
         assert!(cache.remove(id).is_err());
         assert!(cache.pin(id).is_err());
     }
@@ -358,26 +366,26 @@ fn a_live_trajectory_counts_is_not_evicted_and_has_one_writer() {
     let directory = directory();
     let cache = open(&directory, room_for(3));
     store(&cache, "a", 1).unwrap();
-    let mut live = begin_live(&cache, "md", false).unwrap();
+    let mut live = begin_trajectory(&cache, "md", false).unwrap();
     append(&mut live, 0..40);
     live.writer().flush().unwrap();
     assert!(used(&cache) > BYTES as u64);
     assert_eq!(cache.stats().unwrap().unfinished, 1);
-    let error = begin_live(&cache, "md", true).unwrap_err();
+    let error = begin_trajectory(&cache, "md", true).unwrap_err();
     assert!(error.to_string().contains("data_id=\"md\""), "{error}");
     assert_eq!(cache.cleanup().unwrap().unfinished, 0);
 
     drop(live);
     assert_eq!(cache.cleanup().unwrap().unfinished, 0, "it can be resumed for 30 days");
-    let mut live = begin_live(&cache, "md", true).unwrap();
+    let mut live = begin_trajectory(&cache, "md", true).unwrap();
     assert_eq!(live.reader().n_frames(), 40);
     append(&mut live, 40..50);
     assert!(!cache.contains(Key::of(Kind::Trajectory, "md").as_str()));
-    let key = cache.finish_live(live, &[1, 0xc0]).unwrap();
+    let key = cache.finish_trajectory(live, &[1, 0xc0]).unwrap();
     check_frames(&cache, &key, 0..50);
     assert_eq!(cache.stats().unwrap().unfinished, 0);
 
-    let live = begin_live(&cache, "md", false).unwrap();
+    let live = begin_trajectory(&cache, "md", false).unwrap();
     assert_eq!(live.reader().n_frames(), 0);
     check_frames(&cache, &key, 0..50);
 }
@@ -386,7 +394,7 @@ fn a_live_trajectory_counts_is_not_evicted_and_has_one_writer() {
 fn a_damaged_unfinished_trajectory_is_not_silently_begun_anew() {
     let directory = directory();
     let cache = open(&directory, None);
-    let mut live = begin_live(&cache, "md", false).unwrap();
+    let mut live = begin_trajectory(&cache, "md", false).unwrap();
     append(&mut live, 0..5);
     live.writer().flush().unwrap();
     drop(live);
@@ -395,41 +403,41 @@ fn a_damaged_unfinished_trajectory_is_not_silently_begun_anew() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[100] ^= 1;
     overwrite(&path, &bytes);
-    let error = begin_live(&cache, "md", true).unwrap_err();
+    let error = begin_trajectory(&cache, "md", true).unwrap_err();
     assert!(error.to_string().contains("resume=False"), "{error}");
-    assert_eq!(begin_live(&cache, "md", false).unwrap().reader().n_frames(), 0);
+    assert_eq!(begin_trajectory(&cache, "md", false).unwrap().reader().n_frames(), 0);
 }
 
 #[test]
 fn a_trajectory_for_which_there_is_no_room_stays_resumable() {
     let directory = directory();
     let cache = open(&directory, room_for(1));
-    let mut live = begin_live(&cache, "md", false).unwrap();
+    let mut live = begin_trajectory(&cache, "md", false).unwrap();
     append(&mut live, 0..300);
     live.writer().flush().unwrap();
     let key = store(&cache, "a", 1).unwrap();
     cache.pin(key.as_str()).unwrap();
     append(&mut live, 300..2000);
     live.writer().flush().unwrap();
-    let error = cache.finish_live(live, &[1, 0xc0]).unwrap_err();
-    assert!(matches!(error, Error::CacheFull(_)), "{error}");
+    let error = cache.finish_trajectory(live, &[1, 0xc0]).unwrap_err();
+    assert!(matches!(error, Error::Cache(CacheError::Full { .. })), "{error}");
     assert!(cache.contains(key.as_str()));
     cache.unpin(key.as_str()).unwrap();
     open(&directory, room_for(3));
-    let live = begin_live(&cache, "md", true).unwrap();
+    let live = begin_trajectory(&cache, "md", true).unwrap();
     assert_eq!(live.reader().n_frames(), 2000);
-    let key = cache.finish_live(live, &[1, 0xc0]).unwrap();
+    let key = cache.finish_trajectory(live, &[1, 0xc0]).unwrap();
     check_frames(&cache, &key, 0..2000);
 }
 
 const ATOMS: u64 = 10;
 
-fn begin_live(
+fn begin_trajectory(
     cache: &Cache,
     id: &str,
     resume: bool,
-) -> Result<proteinflex_core::cache::LiveEntry, Error> {
-    cache.begin_live(id, vec![1, 0xc0], Encoding::lossless(), resume)
+) -> Result<proteinflex_core::cache::EntryInProgress, Error> {
+    cache.begin_trajectory(id, vec![1, 0xc0], Encoding::lossless(), resume)
 }
 
 fn frames(range: std::ops::Range<u32>) -> Vec<u8> {
@@ -445,7 +453,7 @@ fn frames(range: std::ops::Range<u32>) -> Vec<u8> {
         .collect()
 }
 
-fn append(live: &mut proteinflex_core::cache::LiveEntry, range: std::ops::Range<u32>) {
+fn append(live: &mut proteinflex_core::cache::EntryInProgress, range: std::ops::Range<u32>) {
     if live.reader().fields().is_empty() {
         let frames =
             FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape: vec![ATOMS, 3] };

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proteinflex_core::Error;
-use proteinflex_core::cache::{Cache, Key, LiveEntry};
-use proteinflex_core::fs::testing::{CrashState, Fault, Recorder, crash_states, sweep};
+use proteinflex_core::cache::{Cache, EntryInProgress, Key};
+use proteinflex_core::error::CacheError;
+use proteinflex_core::fs::testing::{CrashState, Fault, Recorder, crash_states, fail_each_step};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Frames, Kind};
 use rustix::io::Errno;
@@ -36,7 +37,7 @@ fn store(cache: &Cache, data_id: &str, fill: u8) -> Result<Key, Error> {
 fn found(cache: &Cache, data_id: &str) -> Option<u8> {
     let opened = match cache.load(Key::of(Kind::Structure, data_id).as_str()) {
         Ok(opened) => opened,
-        Err(Error::KeyNotFound { .. }) => return None,
+        Err(Error::Cache(CacheError::KeyNotFound { .. })) => return None,
         Err(error) => panic!("{data_id} is neither there nor absent: {error}"),
     };
     let mut bytes = vec![0; BYTES];
@@ -139,7 +140,7 @@ fn frame(number: u32) -> Vec<u8> {
     (0..ATOMS * 3).map(|i| number as f32 + 0.31 * i as f32).flat_map(f32::to_le_bytes).collect()
 }
 
-fn append(live: &mut LiveEntry, range: std::ops::Range<u32>) -> Result<(), Error> {
+fn append(live: &mut EntryInProgress, range: std::ops::Range<u32>) -> Result<(), Error> {
     if live.reader().fields().is_empty() {
         let field = FieldSpec {
             name: "frames".into(),
@@ -152,15 +153,15 @@ fn append(live: &mut LiveEntry, range: std::ops::Range<u32>) -> Result<(), Error
     live.writer().append(range.len() as u64, &[&bytes])
 }
 
-fn begin_live(cache: &Cache, resume: bool) -> Result<LiveEntry, Error> {
-    cache.begin_live("md", NIL.into(), Encoding::lossless(), resume)
+fn begin_trajectory(cache: &Cache, resume: bool) -> Result<EntryInProgress, Error> {
+    cache.begin_trajectory("md", NIL.into(), Encoding::lossless(), resume)
 }
 
 /// The frames of the finished trajectory, checked.
 fn finished_frames(cache: &Cache) -> Option<u64> {
     let opened = match cache.load(Key::of(Kind::Trajectory, "md").as_str()) {
         Ok(opened) => opened,
-        Err(Error::KeyNotFound { .. }) => return None,
+        Err(Error::Cache(CacheError::KeyNotFound { .. })) => return None,
         Err(error) => panic!("{error}"),
     };
     let n_frames = opened.n_frames();
@@ -179,7 +180,7 @@ fn flushed_frames_survive_every_crash_of_their_writer() {
     drop(open(&disk(), directory.path()).unwrap());
     let recorder = Recorder::new(directory.path()).unwrap();
     let cache = open(&recorder.storage(), directory.path()).unwrap();
-    let mut live = begin_live(&cache, false).unwrap();
+    let mut live = begin_trajectory(&cache, false).unwrap();
     // How many frames were promised after how many steps.
     let mut promised = vec![(0, 0)];
     for (index, range) in [0..3, 3..4, 4..9].into_iter().enumerate() {
@@ -190,7 +191,7 @@ fn flushed_frames_survive_every_crash_of_their_writer() {
         }
     }
     append(&mut live, 9..12).unwrap();
-    cache.finish_live(live, &NIL).unwrap();
+    cache.finish_trajectory(live, &NIL).unwrap();
     let finished = recorder.steps().len();
     drop(cache);
 
@@ -204,12 +205,12 @@ fn flushed_frames_survive_every_crash_of_their_writer() {
         }
         assert!(state.steps() < finished, "{}: not there", state.description());
         let least = promised.iter().rev().find(|(steps, _)| *steps <= state.steps()).unwrap().1;
-        let mut live = begin_live(&cache, true)
+        let mut live = begin_trajectory(&cache, true)
             .unwrap_or_else(|error| panic!("{}: {error}", state.description()));
         let n_frames = live.reader().n_frames() as u32;
         assert!((least..=12).contains(&n_frames), "{}: {n_frames}", state.description());
         append(&mut live, n_frames..14).unwrap();
-        cache.finish_live(live, &NIL).unwrap();
+        cache.finish_trajectory(live, &NIL).unwrap();
         assert_eq!(finished_frames(&cache), Some(14), "{}", state.description());
     }
 }
@@ -218,13 +219,13 @@ fn flushed_frames_survive_every_crash_of_their_writer() {
 fn going_back_to_an_earlier_frame_is_durable() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&disk(), directory.path()).unwrap();
-    let mut live = begin_live(&cache, false).unwrap();
+    let mut live = begin_trajectory(&cache, false).unwrap();
     append(&mut live, 0..9).unwrap();
     live.writer().flush().unwrap();
     drop(live);
     let recorder = Recorder::new(directory.path()).unwrap();
     let cache = open(&recorder.storage(), directory.path()).unwrap();
-    let mut live = begin_live(&cache, true).unwrap();
+    let mut live = begin_trajectory(&cache, true).unwrap();
     live.writer().truncate(5).unwrap();
     let cut = recorder.steps().len();
     append(&mut live, 5..6).unwrap();
@@ -234,11 +235,11 @@ fn going_back_to_an_earlier_frame_is_durable() {
         let rebuilt = tempfile::tempdir().unwrap();
         state.rebuild(rebuilt.path()).unwrap();
         let cache = open(&disk(), rebuilt.path()).unwrap();
-        let live = begin_live(&cache, true).unwrap();
+        let live = begin_trajectory(&cache, true).unwrap();
         let n_frames = live.reader().n_frames();
         let expected = if state.steps() < cut { &[5, 6, 9][..] } else { &[5, 6] };
         assert!(expected.contains(&n_frames), "{}: {n_frames}", state.description());
-        cache.finish_live(live, &NIL).unwrap();
+        cache.finish_trajectory(live, &NIL).unwrap();
         assert_eq!(finished_frames(&cache), Some(n_frames), "{}", state.description());
     }
 }
@@ -251,7 +252,7 @@ fn a_fault_at_any_step_of_a_store_leaves_a_working_cache() {
         Fault::Error(Errno::ROFS),
         Fault::ShortWrite,
     ] {
-        let steps = sweep(&disk(), fault, |storage, step| {
+        let steps = fail_each_step(&disk(), fault, |storage, step| {
             let directory = tempfile::tempdir().unwrap();
             store(&open(&disk(), directory.path()).unwrap(), "a", 1).unwrap();
             let stored = open(&storage, directory.path()).and_then(|cache| store(&cache, "a", 2));
@@ -274,18 +275,18 @@ fn a_fault_at_any_step_of_a_store_leaves_a_working_cache() {
 #[test]
 fn a_fault_at_any_step_of_a_live_writer_loses_nothing_flushed() {
     for fault in [Fault::Error(Errno::NOSPC), Fault::ErrorOnce(Errno::IO), Fault::ShortWrite] {
-        sweep(&disk(), fault, |storage, step| {
+        fail_each_step(&disk(), fault, |storage, step| {
             let directory = tempfile::tempdir().unwrap();
             drop(open(&disk(), directory.path()).unwrap());
             let mut flushed = 0;
             let written = open(&storage, directory.path()).and_then(|cache| {
-                let mut live = begin_live(&cache, false)?;
+                let mut live = begin_trajectory(&cache, false)?;
                 for range in [0..3, 3..7] {
                     append(&mut live, range.clone())?;
                     live.writer().flush()?;
                     flushed = range.end;
                 }
-                cache.finish_live(live, &NIL)
+                cache.finish_trajectory(live, &NIL)
             });
             let cache = open(&disk(), directory.path()).unwrap();
             match written {
@@ -294,10 +295,10 @@ fn a_fault_at_any_step_of_a_live_writer_loses_nothing_flushed() {
                     if finished_frames(&cache).is_some() {
                         return;
                     }
-                    let live = begin_live(&cache, true).unwrap();
+                    let live = begin_trajectory(&cache, true).unwrap();
                     let n_frames = live.reader().n_frames() as u32;
                     assert!((flushed..=7).contains(&n_frames), "{fault:?} at {step}: {n_frames}");
-                    cache.finish_live(live, &NIL).unwrap();
+                    cache.finish_trajectory(live, &NIL).unwrap();
                     assert_eq!(finished_frames(&cache), Some(u64::from(n_frames)));
                 }
                 Err(error) => panic!("{fault:?} at {step}: {error}"),

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key};
 use proteinflex_core::checksum;
-use proteinflex_core::fs::{Clock, Content, Disk};
+use proteinflex_core::fs::{Content, Disk};
 use proteinflex_core::trajectory::{
     ArraySpec, DType, Encoding, Entry, FieldSpec, Frames, Kind, ReadAhead,
 };
@@ -58,7 +58,7 @@ fn note(directory: &Path, used: u64, looked: SystemTime) {
     let looked = looked.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     record.extend(looked.to_le_bytes());
     record.extend(checksum(&record).to_le_bytes());
-    std::fs::write(directory.join("locks/room"), record).unwrap();
+    std::fs::write(directory.join("locks/usage"), record).unwrap();
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_record_that_is_damaged_torn_or_of_the_future_is_not_believed() {
     for id in ["a", "b", "c"] {
         store(&cache, id).unwrap();
     }
-    let room = directory.path().join("locks/room");
+    let room = directory.path().join("locks/usage");
     let mut flipped = std::fs::read(&room).unwrap();
     assert_eq!(flipped.len(), 32);
     flipped[9] ^= 1;
@@ -195,8 +195,8 @@ fn locks_that_are_links_lead_nowhere() {
     let path = directory.path().join("cache");
     let cache = open(&path, Some(3));
     let key = store(&cache, "a").unwrap();
-    std::fs::remove_file(path.join("locks/room")).unwrap();
-    symlink(&outside, path.join("locks/room")).unwrap();
+    std::fs::remove_file(path.join("locks/usage")).unwrap();
+    symlink(&outside, path.join("locks/usage")).unwrap();
     assert!(store(&cache, "b").is_err());
     assert!(cache.remove(key.as_str()).is_err());
     assert!(cache.contains(key.as_str()));
@@ -223,7 +223,7 @@ fn what_a_network_file_system_holds_is_read_and_never_mapped() {
         pending.writer().write_array(&spec, &bytes).unwrap();
         let key = pending.publish(&[1, 0xc0]).unwrap();
         let path = file_of(directory.path(), &key);
-        let entry = Entry::of(Content::open(&path, Clock::Server, true).unwrap()).unwrap();
+        let entry = Entry::of(Content::open(&path, None, true).unwrap()).unwrap();
         assert!(entry.view_frames(0).unwrap().is_none());
         assert!(entry.view_array(0).unwrap().is_none());
         assert_eq!(entry.chunk_frames(0), 64, "plain frames are gone through in parts as well");
@@ -244,7 +244,7 @@ fn what_a_network_file_system_holds_is_read_and_never_mapped() {
         assert!(found == bytes);
 
         // The server loses the end of the file.
-        let entry = Entry::of(Content::open(&path, Clock::Server, true).unwrap()).unwrap();
+        let entry = Entry::of(Content::open(&path, None, true).unwrap()).unwrap();
         let length = path.metadata().unwrap().len();
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length / 3).unwrap();
         let error = entry.read_array(0, &mut found.clone()).unwrap_err();

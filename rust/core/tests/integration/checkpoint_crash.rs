@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proteinflex_core::checkpoint::{Array, ArrayType, CheckpointStore, Component};
-use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, sweep};
-use proteinflex_core::fs::{Storage, UnsyncedDisk};
+use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, fail_each_step};
+use proteinflex_core::fs::{NoSyncDisk, Storage};
 use proteinflex_core::tree::TreeWriter;
 use proteinflex_core::{Error, Result};
 use rustix::io::Errno;
@@ -40,7 +40,7 @@ fn create(store: &CheckpointStore, id: &str, value: u8) -> Result<()> {
 
 /// The value of each checkpoint in a directory. Whatever is listed must load, whole.
 fn contents(base_dir: &Path) -> BTreeMap<String, u8> {
-    let store = CheckpointStore::open(Arc::new(UnsyncedDisk), base_dir, None).unwrap();
+    let store = CheckpointStore::open(Arc::new(NoSyncDisk), base_dir, None).unwrap();
     let value_of = |listed: proteinflex_core::checkpoint::Listed| {
         assert!(listed.is_valid(), "{listed:?}");
         let (_, components) = CheckpointStore::load(&listed.path, None, true).unwrap();
@@ -112,14 +112,14 @@ fn after_a_power_cut_each_checkpoint_is_the_old_one_or_the_new_one() {
 
 #[test]
 fn whichever_step_fails_the_older_checkpoints_are_whole() {
-    let disk: Arc<dyn Storage> = Arc::new(UnsyncedDisk);
+    let disk: Arc<dyn Storage> = Arc::new(NoSyncDisk);
     let mut faults = 0;
     for error in [Errno::NOSPC, Errno::IO, Errno::DQUOT] {
         for fault in [Fault::Error(error), Fault::ErrorOnce(error)] {
-            faults += sweep(&disk, fault, |storage, step| {
+            faults += fail_each_step(&disk, fault, |storage, step| {
                 let directory = tempfile::tempdir().unwrap();
                 let base_dir = directory.path();
-                let plain = CheckpointStore::open(Arc::new(UnsyncedDisk), base_dir, None).unwrap();
+                let plain = CheckpointStore::open(Arc::new(NoSyncDisk), base_dir, None).unwrap();
                 create(&plain, "a", 1).unwrap();
                 create(&plain, "b", 2).unwrap();
                 let result = CheckpointStore::open(storage, base_dir, Some(2)).and_then(|store| {
@@ -145,9 +145,9 @@ fn whichever_step_fails_the_older_checkpoints_are_whole() {
 
 #[test]
 fn short_and_interrupted_writes_make_a_whole_checkpoint() {
-    let disk: Arc<dyn Storage> = Arc::new(UnsyncedDisk);
+    let disk: Arc<dyn Storage> = Arc::new(NoSyncDisk);
     for fault in [Fault::ShortWrite, Fault::ErrorOnce(Errno::INTR)] {
-        sweep(&disk, fault, |storage, _| {
+        fail_each_step(&disk, fault, |storage, _| {
             let directory = tempfile::tempdir().unwrap();
             let store = CheckpointStore::open(storage, directory.path(), None);
             let made = store.and_then(|store| create(&store, "a", 7));
@@ -165,7 +165,7 @@ fn short_and_interrupted_writes_make_a_whole_checkpoint() {
 #[expect(clippy::disallowed_methods, reason = "damage is done by hand")]
 fn every_flipped_byte_of_every_file_is_found_and_named() {
     let directory = tempfile::tempdir().unwrap();
-    let store = CheckpointStore::open(Arc::new(UnsyncedDisk), directory.path(), None).unwrap();
+    let store = CheckpointStore::open(Arc::new(NoSyncDisk), directory.path(), None).unwrap();
     create(&store, "a", 7).unwrap();
     let path = directory.path().join("a");
     let mut flipped = 0;

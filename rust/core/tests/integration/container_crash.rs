@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proteinflex_core::Error;
-use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, sweep};
+use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, fail_each_step};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::trajectory::{
     ArraySpec, DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind,
@@ -183,7 +183,7 @@ fn going_back_right_after_a_restart_survives_the_next_crash() {
 fn a_failure_at_any_step_is_an_error_and_the_run_can_be_resumed() {
     let disk: Arc<dyn Storage> = Arc::new(Disk);
     for fault in [Fault::Error(Errno::NOSPC), Fault::ErrorOnce(Errno::IO), Fault::ShortWrite] {
-        let steps = sweep(&disk, fault, |storage, _| {
+        let steps = fail_each_step(&disk, fault, |storage, _| {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("live");
             let mut flushed = 0;

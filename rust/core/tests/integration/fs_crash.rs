@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use proteinflex_core::fs::testing::{Fault, FaultyStorage, Recorder, crash_states, sweep};
+use proteinflex_core::fs::testing::{Fault, FaultyStorage, Recorder, crash_states, fail_each_step};
 use proteinflex_core::fs::{
-    Disk, Owner, PendingDir, Storage, StorageFile, publish_bytes, remove_abandoned, set_aside_name,
+    Disk, Owner, PendingDir, Storage, StorageFile, publish_bytes, remove_orphaned, replaced_name,
     write_all_at,
 };
 use proteinflex_core::{Error, Result};
@@ -65,7 +65,7 @@ fn publish_directory(storage: &Arc<dyn Storage>, target: &Path, text: &str) -> R
 
 /// What a reader finds: the text of each file, or `None` where there is no such directory.
 fn read_directory(target: &Path) -> Option<BTreeMap<String, String>> {
-    let aside = set_aside_name(target);
+    let aside = replaced_name(target);
     let found = [target, &aside].into_iter().find(|path| path.is_dir())?;
     let files = std::fs::read_dir(found).unwrap().map(|entry| {
         let entry = entry.unwrap();
@@ -134,7 +134,7 @@ fn whichever_step_fails_the_error_is_told_and_the_old_file_or_the_new_one_is_the
     let disk: Arc<dyn Storage> = Arc::new(Disk);
     for error in [Errno::NOSPC, Errno::IO, Errno::DQUOT] {
         for fault in [Fault::Error(error), Fault::ErrorOnce(error)] {
-            let tried = sweep(&disk, fault, |storage, step| {
+            let tried = fail_each_step(&disk, fault, |storage, step| {
                 let directory = tempfile::tempdir().unwrap();
                 let target = directory.path().join("entry");
                 publish_bytes(&(Arc::new(Disk) as Arc<dyn Storage>), &target, b"old").unwrap();
@@ -160,7 +160,7 @@ fn whichever_step_fails_the_error_is_told_and_the_old_file_or_the_new_one_is_the
 fn whichever_step_fails_the_old_directory_or_the_new_one_is_there() {
     let disk: Arc<dyn Storage> = Arc::new(Disk);
     for fault in [Fault::Error(Errno::NOSPC), Fault::ErrorOnce(Errno::IO)] {
-        let tried = sweep(&disk, fault, |storage, step| {
+        let tried = fail_each_step(&disk, fault, |storage, step| {
             let directory = tempfile::tempdir().unwrap();
             let target = directory.path().join("checkpoint");
             publish_directory(&(Arc::new(Disk) as Arc<dyn Storage>), &target, "old").unwrap();
@@ -202,7 +202,7 @@ fn litter_of_a_process_that_is_gone_is_removed_and_that_of_a_living_one_is_not()
         storage.create_new(&directory.path().join(name)).unwrap();
     }
     storage.create_new(&directory.path().join("notes.tmp")).unwrap();
-    assert_eq!(remove_abandoned(&*storage, directory.path()).unwrap(), 1);
+    assert_eq!(remove_orphaned(&*storage, directory.path()).unwrap(), 1);
     assert!(directory.path().join(&mine).exists());
     assert!(!directory.path().join(&dead).exists());
     assert!(directory.path().join("notes.tmp").exists());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proteinflex_core::Error;
-use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, sweep};
+use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, fail_each_step};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::gpu::{Lease, Outcome, Record, Registry, Shape, Share, Store};
 use rustix::io::Errno;
@@ -54,7 +54,7 @@ fn after_a_power_cut_the_old_record_or_the_new_one_is_there() {
 #[test]
 fn whichever_step_fails_it_is_told_and_nothing_is_lost() {
     for fault in [Fault::Error(Errno::NOSPC), Fault::ErrorOnce(Errno::IO), Fault::ShortWrite] {
-        let steps = sweep(&disk(), fault, |storage, step| {
+        let steps = fail_each_step(&disk(), fault, |storage, step| {
             let directory = tempfile::tempdir().unwrap();
             Store::new(disk(), directory.path()).add("fold", record(1)).unwrap();
             let result = Store::new(storage, directory.path()).add("fold", record(2));
@@ -76,7 +76,7 @@ fn whichever_step_fails_it_is_told_and_nothing_is_lost() {
 fn whichever_step_fails_no_half_made_reservation_is_alive() {
     let share = || Share { uuid: "GPU-1".into(), memory_key: "GPU-1".into(), memory: 8000 };
     for fault in [Fault::Error(Errno::NOSPC), Fault::ErrorOnce(Errno::IO), Fault::ShortWrite] {
-        sweep(&disk(), fault, |storage, step| {
+        fail_each_step(&disk(), fault, |storage, step| {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("state").join("reservations");
             let hold = || {

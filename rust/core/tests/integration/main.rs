@@ -2,7 +2,6 @@
 
 mod cache_behaviour;
 mod cache_crash;
-mod cache_totals;
 mod cache_usage;
 mod checkpoint_crash;
 mod codec_golden;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proteinflex_core::Error;
-use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, sweep};
+use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, fail_each_step};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::progress::{Board, Reader, Status, TaskDefinition};
 use rustix::io::Errno;
@@ -140,7 +140,7 @@ fn work(storage: &Arc<dyn Storage>, root: &Path) -> proteinflex_core::Result<()>
 #[test]
 fn whichever_step_fails_nothing_is_lost_and_the_next_run_works() {
     for fault in [Fault::Error(Errno::NOSPC), Fault::ErrorOnce(Errno::IO)] {
-        let tried = sweep(&disk(), fault, |storage, step| {
+        let tried = fail_each_step(&disk(), fault, |storage, step| {
             let directory = tempfile::tempdir().unwrap();
             let result = work(&storage, directory.path());
             if let Err(error) = &result {

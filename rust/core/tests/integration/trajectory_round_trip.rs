@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use proteinflex_core::fs::{Disk, Storage};
+use proteinflex_core::fs::{Content, Disk, MapPermit, Storage};
 use proteinflex_core::trajectory::{
     ArraySpec, DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind, Profile,
 };
@@ -56,6 +56,13 @@ fn expected(bytes: &[u8], atoms: u64, row: usize, frames: Frames, chosen: &[u32]
         }
     }
     out
+}
+
+/// Opens an entry whose plain data can be viewed in place.
+fn open_mapped(path: &Path) -> Entry {
+    // SAFETY: these tests never change a file that is finished; they only unlink it.
+    let permit = unsafe { MapPermit::new() };
+    Entry::of(Content::open(path, Some(permit), false).unwrap()).unwrap()
 }
 
 proptest! {
@@ -164,7 +171,7 @@ proptest! {
             stored.push((spec, part));
         }
         writer.finish(&[]).unwrap();
-        let entry = Entry::open(&path).unwrap();
+        let entry = open_mapped(&path);
         for (number, (spec, part)) in stored.iter().enumerate() {
             prop_assert_eq!(&entry.arrays()[number], spec);
             let mut out = vec![0xee; part.len()];
@@ -186,7 +193,7 @@ fn plain_data_is_viewed_in_place_and_aligned() {
     let coordinates = walk(300, 900);
     writer.append(300, &[&coordinates]).unwrap();
     writer.finish(&[]).unwrap();
-    let entry = Entry::open(&path).unwrap();
+    let entry = open_mapped(&path);
     let view = entry.view_frames(0).unwrap().unwrap();
     assert_eq!(view, coordinates);
     assert_eq!(view.as_ptr() as usize % 4096, 0);
@@ -207,7 +214,7 @@ fn frames_are_found_in_place_by_a_map_of_the_same_file_only() {
         writer.declare_fields(vec![field("frames", "<f4", 4, &[900, 3])], &[true]).unwrap();
         writer.append(300, &[&coordinates]).unwrap();
         writer.finish(&[]).unwrap();
-        Entry::open(&path).unwrap()
+        open_mapped(&path)
     };
     let plain = write(Encoding::plain());
     let range = plain.frames_in_place(0, 123, 2).unwrap().unwrap();

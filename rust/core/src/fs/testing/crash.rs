@@ -1,10 +1,9 @@
 //! What a power cut could leave of a recorded sequence of steps.
 //!
 //! The rules are the ones that every file system keeps, and no kinder: bytes are safe once their
-//! file was synced, names once their directory was; where a file was settled, no later name is there
-//! without the bytes that the file had then. Of all else, any part may be there: the
-//! states below try all of it, none of it, each step alone, all but each step, each beginning, and
-//! the last write torn in the middle.
+//! file was synced, names once their directory was. Of all else, any part may be there: the states
+//! below try all of it, none of it, each step alone, all but each step, each beginning, and the last
+//! write torn in the middle.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -164,15 +163,9 @@ fn replay(
     lost_names: Lost,
 ) -> Vec<Node> {
     let mut nodes = initial.to_vec();
-    let settled = settled(steps, names, lost_names);
     for (index, step) in steps.iter().enumerate() {
         let (open, lost) = match step {
             Step::Names { .. } => (names, lost_names),
-            Step::Write { file, .. } | Step::SetLength { file, .. }
-                if settled.get(file).is_some_and(|&settled| index < settled) =>
-            {
-                (bytes, Lost::Nothing)
-            }
             _ => (bytes, lost_bytes),
         };
         if open.contains(&index) && lost.takes(index) {
@@ -190,24 +183,10 @@ fn replay(
             Step::Names { directory, changes } => {
                 rename(directory_of(&mut nodes, *directory), changes);
             }
-            Step::SettleFile { .. } | Step::SyncFile { .. } | Step::SyncDirectory { .. } => {}
+            Step::SyncFile { .. } | Step::SyncDirectory { .. } => {}
         }
     }
     nodes
-}
-
-/// Up to which step the bytes of each file are there, because a name that changed after it was settled is.
-fn settled(steps: &[Step], names: &[usize], lost_names: Lost) -> HashMap<Inode, usize> {
-    let is_kept = |index: &usize| {
-        matches!(steps[*index], Step::Names { .. })
-            && !(names.contains(index) && lost_names.takes(*index))
-    };
-    let last_name = (0..steps.len()).rev().find(is_kept).unwrap_or(0);
-    let settled = steps[..last_name].iter().enumerate().filter_map(|(index, step)| match step {
-        Step::SettleFile { file } => Some((*file, index)),
-        _ => None,
-    });
-    settled.collect()
 }
 
 fn write(file: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
@@ -271,19 +250,17 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_follows_settled_bytes_is_never_there_without_them() {
+    fn a_name_that_follows_a_sync_is_never_there_without_the_bytes() {
         let directory = tempfile::tempdir().unwrap();
         let recorder = Recorder::new(directory.path()).unwrap();
         let storage = recorder.storage();
         let file = storage.create_new(&directory.path().join("new")).unwrap();
         write_all_at(&*file, b"text", 0).unwrap();
-        file.settle().unwrap();
+        file.sync().unwrap();
         storage.rename(&directory.path().join("new"), &directory.path().join("name")).unwrap();
         let states = crash_states(&recorder);
         let seen: BTreeSet<_> = states.iter().map(|state| contents(state, "name")).collect();
         assert_eq!(seen, BTreeSet::from([None, Some(b"text".to_vec())]));
-        let before: BTreeSet<_> = states.iter().map(|state| contents(state, "new")).collect();
-        assert!(before.contains(&Some(b"te".to_vec())), "settled bytes alone are not durable");
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl FaultyStorage {
 /// through without reaching the fault; answers how many steps were failed.
 ///
 /// `operation` begins from a fresh state each time and checks what it finds afterwards.
-pub fn sweep(
+pub fn fail_each_step(
     inner: &Arc<dyn Storage>,
     fault: Fault,
     mut operation: impl FnMut(Arc<dyn Storage>, usize),
@@ -155,11 +155,6 @@ impl StorageFile for FaultyFile {
         self.file.set_len(length)
     }
 
-    fn settle(&self) -> io::Result<()> {
-        self.plan.step(false)?;
-        self.file.settle()
-    }
-
     fn sync(&self) -> io::Result<()> {
         self.plan.step(false)?;
         self.file.sync()
@@ -180,7 +175,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Storage> = Arc::new(Disk);
         let mut failures = 0;
-        let steps = sweep(&disk, Fault::Error(Errno::NOSPC), |storage, _| {
+        let steps = fail_each_step(&disk, Fault::Error(Errno::NOSPC), |storage, _| {
             failures +=
                 usize::from(publish_bytes(&storage, &directory.path().join("f"), b"x").is_err());
         });

@@ -8,5 +8,5 @@ mod fault;
 mod recorder;
 
 pub use crash::{CrashState, crash_states};
-pub use fault::{Fault, FaultyStorage, sweep};
+pub use fault::{Fault, FaultyStorage, fail_each_step};
 pub use recorder::{Inode, Recorder, Step};

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::fs::{Storage, StorageFile, UnsyncedDisk};
+use crate::fs::{NoSyncDisk, Storage, StorageFile};
 
 /// A file or directory, whatever its name is at the moment.
 pub type Inode = usize;
@@ -34,11 +34,6 @@ pub enum Step {
         file: Inode,
         /// Its new length; where it is longer than before, zeros fill it.
         length: u64,
-    },
-    /// From here on, no name becomes durable before the bytes that a file has.
-    SettleFile {
-        /// Which file.
-        file: Inode,
     },
     /// A file's bytes became durable.
     SyncFile {
@@ -196,7 +191,7 @@ impl State {
 
 impl Storage for Recorder {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        let file = UnsyncedDisk.create_new(path)?;
+        let file = NoSyncDisk.create_new(path)?;
         let mut state = self.lock();
         let (directory, name) = self.locate(&state, path)?;
         let inode = state.nodes.len();
@@ -206,7 +201,7 @@ impl Storage for Recorder {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        let file = UnsyncedDisk.open(path)?;
+        let file = NoSyncDisk.open(path)?;
         let state = self.lock();
         let (directory, name) = self.locate(&state, path)?;
         let inode = state
@@ -218,7 +213,7 @@ impl Storage for Recorder {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        UnsyncedDisk.create_dir(path)?;
+        NoSyncDisk.create_dir(path)?;
         let mut state = self.lock();
         let (directory, name) = self.locate(&state, path)?;
         let inode = state.nodes.len();
@@ -229,17 +224,17 @@ impl Storage for Recorder {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        UnsyncedDisk.rename(from, to)?;
+        NoSyncDisk.rename(from, to)?;
         self.relink(from, to, false)
     }
 
     fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
-        UnsyncedDisk.exchange(one, other)?;
+        NoSyncDisk.exchange(one, other)?;
         self.relink(one, other, true)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        UnsyncedDisk.link(from, to)?;
+        NoSyncDisk.link(from, to)?;
         let mut state = self.lock();
         let (directory, name) = self.locate(&state, from)?;
         let inode = state.names.get(&directory).and_then(|names| names.get(name).copied());
@@ -249,17 +244,17 @@ impl Storage for Recorder {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        UnsyncedDisk.remove_file(path)?;
+        NoSyncDisk.remove_file(path)?;
         self.unlink(path)
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        UnsyncedDisk.remove_dir(path)?;
+        NoSyncDisk.remove_dir(path)?;
         self.unlink(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        UnsyncedDisk.sync_dir(path)?;
+        NoSyncDisk.sync_dir(path)?;
         let mut state = self.lock();
         let directory = self.directory(&state, path)?;
         state.steps.push(Step::SyncDirectory { directory });
@@ -297,11 +292,6 @@ impl StorageFile for RecordedFile {
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.file.set_len(length)?;
         self.record(Step::SetLength { file: self.inode, length });
-        Ok(())
-    }
-
-    fn settle(&self) -> io::Result<()> {
-        self.record(Step::SettleFile { file: self.inode });
         Ok(())
     }
 

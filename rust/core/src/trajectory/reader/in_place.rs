@@ -41,6 +41,6 @@ impl Entry {
 
     /// The same file, mapped copy on write; `None` where its name is gone or another file's.
     pub fn private_map(&self) -> Result<Option<PrivateMap>> {
-        self.content().private()
+        self.content().map_private()
     }
 }

@@ -1,52 +1,52 @@
-//! Keeping a cache in order: removing, pinning, tidying up, checking.
+//! Maintenance of a cache: removing, pinning, cleaning up, verifying.
 
 use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::Cache;
-use super::HeldLock;
 use super::layout::Key;
 use super::scan::list;
-use crate::fs::{LockKind, remove_abandoned};
+use crate::error::CacheError;
+use crate::fs::{FileLock, LockKind, remove_orphaned};
 use crate::trajectory::Report;
 use crate::{Error, Result};
 
-/// How long an unfinished trajectory waits to be resumed before it is litter.
+/// An unfinished trajectory that was not written to for so long is removed by a cleanup.
 const UNFINISHED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cleanup {
-    /// Temporary files of writers that are gone.
+    /// Temporary files of processes that are gone.
     pub temporary: usize,
-    /// Damaged entries that had been set aside.
-    pub set_aside: usize,
-    /// Trajectories that nobody resumed for 30 days.
+    /// Damaged entries in quarantine.
+    pub quarantined: usize,
+    /// Trajectories that were not written to for 30 days.
     pub unfinished: usize,
     /// Pins of entries that are gone.
     pub pins: usize,
 }
 
-/// What a check found in one entry.
+/// The result of verifying one entry.
 #[derive(Debug)]
 pub struct Verification {
     /// Which entry.
     pub key: Key,
-    /// What was read, or why nothing could be.
+    /// What was checked, or why the entry can't be opened.
     pub result: Result<Report>,
 }
 
 impl Cache {
-    /// Removes an entry. Whoever has it open reads on.
+    /// Removes an entry. Processes that have it open read on.
     pub fn remove(&self, key: &str) -> Result<()> {
         let parsed = Key::parse(key).filter(|_| self.contains(key));
         let parsed = parsed.ok_or_else(|| self.not_found(key))?;
-        let mut room = self.lock()?;
+        let mut lock = self.lock()?;
         let path = self.entry_path(&parsed);
         let bytes = path.symlink_metadata().map_or(0, |found| found.len());
-        let used = room.used().unwrap_or_default().saturating_sub(bytes);
-        if !room.change(used, || self.remove_if_there(&path))? {
+        let used = lock.used_bytes().unwrap_or_default().saturating_sub(bytes);
+        if !lock.update(used, || self.remove_if_there(&path))? {
             return Err(self.not_found(key));
         }
         self.remove_if_there(&self.layout.pin(&parsed))?;
@@ -56,7 +56,7 @@ impl Cache {
 
     /// Keeps an entry from being evicted.
     pub fn pin(&self, key: &str) -> Result<()> {
-        // Held, so that nobody evicts what is being pinned.
+        // Held, so that the entry is not evicted meanwhile.
         let _lock = self.lock()?;
         let parsed = Key::parse(key).filter(|_| self.contains(key));
         let parsed = parsed.ok_or_else(|| self.not_found(key))?;
@@ -66,27 +66,27 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(Error::io("create", &path, error)),
         }
-        let pins = self.layout.root().join("pins");
+        let pins = self.layout.pins();
         self.storage.sync_dir(&pins).map_err(|error| Error::io("sync", &pins, error))
     }
 
-    /// Lets an entry be evicted again.
+    /// Allows an entry to be evicted again.
     pub fn unpin(&self, key: &str) -> Result<()> {
         let parsed = Key::parse(key).ok_or_else(|| self.not_found(key))?;
         self.remove_if_there(&self.layout.pin(&parsed)).map(drop)
     }
 
-    /// Removes litter: what dead writers left, damaged entries, and pins of what is gone.
+    /// Removes orphaned temporary files, damaged entries, and pins of entries that are gone.
     pub fn cleanup(&self) -> Result<Cleanup> {
         let mut done = Cleanup::default();
         for folder in list(&self.layout.entries())? {
             if folder.file_type().is_ok_and(|kind| kind.is_dir()) {
-                done.temporary += remove_abandoned(&*self.storage, &folder.path())?;
+                done.temporary += remove_orphaned(&*self.storage, &folder.path())?;
             }
         }
-        done.temporary += remove_abandoned(&*self.storage, self.layout.root())?;
-        for damaged in list(&self.layout.set_aside())? {
-            done.set_aside += usize::from(self.remove_if_there(&damaged.path())?);
+        done.temporary += remove_orphaned(&*self.storage, self.layout.root())?;
+        for damaged in list(&self.layout.quarantine())? {
+            done.quarantined += usize::from(self.remove_if_there(&damaged.path())?);
         }
         for pin in self.pins()? {
             if !self.contains(pin.as_str()) {
@@ -94,16 +94,16 @@ impl Cache {
             }
         }
         for lock in list(&self.layout.locks())? {
-            // Whoever waits for one that is removed may compute what another does too, no more.
-            // The locks of writers stay: two writers at once would be worse than an empty file.
+            // A process that waits for a removed lock may compute an entry twice. The locks of writers
+            // stay: two writers at once would be worse than an empty file.
             let is_claim = lock.path().extension().is_some_and(|extension| extension == "claim");
-            if is_claim && HeldLock::try_acquire(&lock.path(), LockKind::Exclusive)?.is_some() {
+            if is_claim && FileLock::try_acquire(&lock.path(), LockKind::Exclusive)?.is_some() {
                 self.remove_if_there(&lock.path())?;
             }
         }
         let now = SystemTime::now();
-        for (live, key) in self.scan()?.unfinished() {
-            let age = now.duration_since(live.last_used).unwrap_or_default();
+        for (file, key) in self.scan()?.in_progress() {
+            let age = now.duration_since(file.last_written).unwrap_or_default();
             if age > UNFINISHED_FOR {
                 done.unfinished += usize::from(self.remove_unfinished(&key)?);
             }
@@ -111,19 +111,10 @@ impl Cache {
         Ok(done)
     }
 
-    /// Removes an unfinished trajectory, unless somebody is writing it.
-    pub fn remove_unfinished(&self, key: &Key) -> Result<bool> {
-        let lock = HeldLock::try_acquire(&self.layout.writer_lock(key), LockKind::Exclusive)?;
-        match lock {
-            Some(_lock) => self.remove_if_there(&self.layout.live(key)),
-            None => Ok(false),
-        }
-    }
-
-    /// Removes all entries, pinned ones too, and all litter. Trajectories that are being written stay.
+    /// Removes all entries, also pinned ones, and cleans up. Trajectories that are being written stay.
     pub fn clear(&self) -> Result<usize> {
-        let mut room = self.lock()?;
-        room.forget();
+        let mut lock = self.lock()?;
+        lock.invalidate();
         let mut removed = 0;
         for entry in self.scan()?.entries() {
             removed += usize::from(self.remove_if_there(&self.entry_path(&entry.key))?);
@@ -132,14 +123,14 @@ impl Cache {
         Ok(removed)
     }
 
-    /// Evicts the entries that were used least recently until at most `max_bytes` are left; answers
-    /// how many entries that took.
+    /// Evicts the least recently used entries until at most `max_bytes` are left; returns the number of
+    /// entries evicted.
     pub fn prune(&self, max_bytes: u64) -> Result<usize> {
-        let mut room = self.lock()?;
-        self.shrink_to(&mut room, max_bytes)
+        let mut lock = self.lock()?;
+        self.shrink_to(&mut lock, max_bytes)
     }
 
-    /// Reads back one entry, or all of them. Damaged ones are set aside.
+    /// Reads and verifies one entry, or all of them. Damaged ones are moved to quarantine.
     pub fn verify(&self, key: Option<&str>) -> Result<Vec<Verification>> {
         let keys = match key {
             Some(key) if self.contains(key) => Key::parse(key).into_iter().collect(),
@@ -150,12 +141,12 @@ impl Cache {
     }
 
     fn verify_entry(&self, key: Key) -> Option<Verification> {
-        let opened = match self.open_entry_quietly(&key) {
+        let opened = match self.open_entry_unmarked(&key) {
             Ok(opened) => opened,
             // Evicted since it was listed.
-            Err(Error::KeyNotFound { .. }) => return None,
+            Err(Error::Cache(CacheError::KeyNotFound { .. })) => return None,
             Err(error) => {
-                // The usual way in sets it aside.
+                // `load` moves it to quarantine.
                 let _ = self.load(key.as_str());
                 return Some(Verification { key, result: Err(error) });
             }
@@ -167,12 +158,12 @@ impl Cache {
         Some(Verification { key, result: Ok(report) })
     }
 
-    /// The lock of whoever computes an entry, or `None` while another process holds it.
-    pub fn try_claim(&self, key: &Key) -> Result<Option<HeldLock>> {
-        HeldLock::try_acquire(&self.layout.claim_lock(key), LockKind::Exclusive)
+    /// The lock for computing an entry, or `None` while another process holds it.
+    pub fn try_claim(&self, key: &Key) -> Result<Option<FileLock>> {
+        FileLock::try_acquire(&self.layout.claim_lock(key), LockKind::Exclusive)
     }
 
-    fn remove_if_there(&self, path: &Path) -> Result<bool> {
+    pub(super) fn remove_if_there(&self, path: &Path) -> Result<bool> {
         match self.storage.remove_file(path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -9,12 +9,12 @@ use super::{Disk, Storage, StorageFile};
 /// As [`Disk`], but nothing waits until it is durable. What was written survives the end of the process,
 /// however it ends, and not a power cut; after one, checksums tell what is whole.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct UnsyncedDisk;
+pub struct NoSyncDisk;
 
 #[derive(Debug)]
 struct UnsyncedFile(Box<dyn StorageFile>);
 
-impl Storage for UnsyncedDisk {
+impl Storage for NoSyncDisk {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
         Ok(Box::new(UnsyncedFile(Disk.create_new(path)?)))
     }

@@ -1,0 +1,69 @@
+//! What can go wrong with a cache.
+
+use std::path::PathBuf;
+
+/// A request that a cache can't fulfil as it is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// Nothing is stored under this key.
+    #[error(
+        "nothing is stored under {key:?} in {directory}: it was never stored there, or was evicted \
+         or removed"
+    )]
+    KeyNotFound {
+        /// The key that was asked for.
+        key: String,
+        /// The cache directory that was searched.
+        directory: PathBuf,
+    },
+    /// An entry is larger than the whole cache may be.
+    #[error(
+        "the entry takes {bytes} bytes and the limit of {directory} is {max_bytes}: raise \
+         max_cache_size, or store less; nothing was removed"
+    )]
+    EntryTooLarge {
+        /// The size of the entry.
+        bytes: u64,
+        /// The limit.
+        max_bytes: u64,
+        /// The cache directory.
+        directory: PathBuf,
+    },
+    /// What can't be evicted leaves too little space for an entry.
+    #[error(
+        "{bytes} bytes don't fit into {directory}: of its {max_bytes} bytes, all but {evictable} are \
+         taken by pinned entries and trajectories that are being written; unpin or remove some, or \
+         raise max_cache_size; nothing was removed"
+    )]
+    Full {
+        /// The size of the entry.
+        bytes: u64,
+        /// The limit.
+        max_bytes: u64,
+        /// The bytes of entries that could be evicted.
+        evictable: u64,
+        /// The cache directory.
+        directory: PathBuf,
+    },
+    /// Another process, or another writer of this one, is writing the trajectory.
+    #[error(
+        "data_id={data_id:?} is not valid: expected a trajectory that nobody else is writing at the \
+         moment"
+    )]
+    BeingWritten {
+        /// The user's name for the trajectory.
+        data_id: String,
+    },
+}
+
+/// Why the settings of a cache directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    #[error("{0}")]
+    Json(serde_json::Error),
+    #[error("its format is {found:?}")]
+    Format { found: String },
+    #[error("its checksum does not match")]
+    Checksum,
+}
