@@ -6,7 +6,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use proteinflex_core::ScalarType;
-use proteinflex_core::codec::{self, Block, Options};
+use proteinflex_core::codec::{self, Block, EncodeOptions};
 
 const FRAMES: usize = 64;
 const ATOMS: usize = 4096;
@@ -89,7 +89,7 @@ fn benchmark(criterion: &mut Criterion) {
         ("water-xtc-grid-archive", &water_xtc, None, true),
     ];
     for (name, bytes, precision, archive) in cases {
-        let options = Options { precision, archive };
+        let options = EncodeOptions { precision, archive };
         let Some((codec, payload)) = codec::encode(bytes, &block, &options) else {
             eprintln!("{name}: stored raw");
             continue;

@@ -8,7 +8,7 @@ use numpy::PyUntypedArrayMethods;
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key, OpenEntry, default_directory, kind_of};
 use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
-use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Kind, Profile};
+use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, EntryKind, FieldSpec, Profile};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
@@ -135,7 +135,7 @@ impl DataHandler {
         let data = dict_of(structure_data, "structure_data")?;
         let flattened = flatten(data.as_any(), "structure_data", Policy::Cache)?;
         let encoding = Encoding { precision: None, ..self.encoding };
-        self.store(py, Kind::Structure, &id, metadata, encoding, &[], &flattened)
+        self.store(py, EntryKind::Structure, &id, metadata, encoding, &[], &flattened)
     }
 
     /// Store a trajectory; an older one of the same id is replaced.
@@ -219,7 +219,7 @@ impl DataHandler {
         }
         let flattened =
             flatten_with_fields(data.as_any(), "trajectory_data", Policy::Cache, &in_tree)?;
-        self.store(py, Kind::Trajectory, &id, metadata, encoding, &fields, &flattened)
+        self.store(py, EntryKind::Trajectory, &id, metadata, encoding, &fields, &flattened)
     }
 
     /// Load what was stored under a key.
@@ -495,8 +495,8 @@ impl DataHandler {
         if !this.cache.contains(key.as_str()) {
             let data = function.call0()?;
             let method = match kind {
-                Kind::Structure => "store_structure",
-                Kind::Trajectory => "store_trajectory",
+                EntryKind::Structure => "store_structure",
+                EntryKind::Trajectory => "store_trajectory",
             };
             slf.call_method1(method, (data, data_id, metadata))?;
         }

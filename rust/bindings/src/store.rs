@@ -2,7 +2,7 @@
 
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::cache::Key;
-use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Kind};
+use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, EntryKind, FieldSpec};
 use proteinflex_core::{Error, Result};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator};
@@ -19,7 +19,7 @@ impl DataHandler {
     pub fn store(
         &self,
         py: Python<'_>,
-        kind: Kind,
+        kind: EntryKind,
         data_id: &str,
         metadata: Vec<u8>,
         encoding: Encoding,
@@ -33,7 +33,7 @@ impl DataHandler {
         let tree = flattened.tree.as_slice();
         py.detach(|| -> Result<Key> {
             let mut pending = self.cache.begin(kind, data_id, metadata, encoding)?;
-            if kind == Kind::Trajectory {
+            if kind == EntryKind::Trajectory {
                 let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
                 pending.writer().declare_fields(specs, &lossy)?;
                 pending.append(n_frames, &field_bytes)?;
@@ -83,8 +83,12 @@ impl DataHandler {
             let count = block.n_frames();
             py.detach(|| -> Result<()> {
                 if pending.is_none() {
-                    let mut begun =
-                        self.cache.begin(Kind::Trajectory, data_id, metadata.clone(), encoding)?;
+                    let mut begun = self.cache.begin(
+                        EntryKind::Trajectory,
+                        data_id,
+                        metadata.clone(),
+                        encoding,
+                    )?;
                     let lossy = [is_lossy(&found)];
                     begun.writer().declare_fields(vec![found.clone()], &lossy)?;
                     pending = Some(begun);

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::Error;
 use proteinflex_core::fs::PrivateMap;
-use proteinflex_core::trajectory::{FieldSpec, Frames, Kind};
+use proteinflex_core::trajectory::{EntryKind, FieldSpec, Frames};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySlice, PyTuple};
@@ -94,7 +94,7 @@ impl Trajectory {
         key: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let source = handler.get().held_source(py, key)?;
-        if source.entry.header().kind != Kind::Trajectory {
+        if source.entry.header().kind != EntryKind::Trajectory {
             return Err(to_python(Error::argument(
                 "key",
                 argument::shown(key),

@@ -8,7 +8,7 @@ use std::ops::Range;
 use zerocopy::IntoBytes;
 
 use super::commit::{Chunk, Commit, MAX_TARGETS, Schema};
-use super::entry_header::Kind;
+use super::entry_header::EntryKind;
 use super::record::{ALIGNMENT, RecordHeader, Target};
 use super::schema::ArraySpec;
 use crate::error::FormatError;
@@ -97,7 +97,7 @@ impl FileState {
     }
 
     /// What tells this content from any other: of what is stored, not of where in the file it is.
-    pub fn content_id(&self, kind: Kind, tree: &[u8]) -> Result<[u8; 16]> {
+    pub fn content_id(&self, kind: EntryKind, tree: &[u8]) -> Result<[u8; 16]> {
         let schema = serde_json::to_vec(&self.schema)
             .map_err(|error| Error::argument("fields", error, "names that JSON can hold"))?;
         let mut hasher = blake3::Hasher::new();
@@ -174,7 +174,7 @@ pub fn truncate_chunks(chunks: &mut Vec<Chunk>, n_frames: u64) {
         chunks.pop();
     }
     for chunk in chunks.iter_mut().rev() {
-        // Should the order be wrong, what is left here makes no sense to `FileState::check`.
+        // If the order is wrong, `FileState::check` will refuse the result.
         let left = n_frames.saturating_sub(chunk.header.first);
         if chunk.used <= left {
             break;

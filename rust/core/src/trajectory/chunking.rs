@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::codec::{Block, Options};
+use crate::codec::{Block, EncodeOptions};
 use crate::container::{ArraySpec, Encoding, FieldSpec, MAX_CODED, Profile};
 
 /// Frames of a chunk of ordinary size.
@@ -90,8 +90,8 @@ pub fn array_block(spec: &ArraySpec, elements: u64) -> Block {
 }
 
 /// The options for a codec.
-pub fn options(encoding: Encoding, lossy: bool) -> Options {
-    Options {
+pub fn options(encoding: Encoding, lossy: bool) -> EncodeOptions {
+    EncodeOptions {
         precision: encoding.precision.filter(|_| lossy),
         archive: encoding.profile == Profile::Archive,
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::chunking::{array_block, field_block, options, row_blocks, row_bytes};
-use crate::codec::{self, Block, Options};
+use crate::codec::{self, Block, EncodeOptions};
 use crate::container::{Encoding, FieldSpec, MAX_CODED, RecordHeader, Schema, Target};
 use crate::{Result, threads};
 
@@ -83,7 +83,7 @@ fn encode<'a>(
     mut header: RecordHeader,
     bytes: Cow<'a, [u8]>,
     block: &Block,
-    options: &Options,
+    options: &EncodeOptions,
 ) -> EncodedChunk<'a> {
     // What is too large to be decoded at once is stored as it is.
     let is_codable = header.raw_bytes <= MAX_CODED;

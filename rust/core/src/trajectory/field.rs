@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::chunking::{field_block, row_bytes};
-use super::frame_cache::{FrameCache, Item, Slot};
+use super::frame_cache::{CacheSlot, FrameCache, Item};
 use super::select::{Frames, Selection};
 use super::stored::{OpenBlock, StoredChunks};
 use crate::codec::{self, Block, OutputLayout};
@@ -41,7 +41,7 @@ struct Run {
 
 /// What of the blocks that are read is cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Retention {
+enum CachePolicy {
     Nothing,
     /// What it takes to read other frames of them: models, and blocks that can only be decoded whole.
     Sources,
@@ -123,7 +123,7 @@ impl Field {
         runs
     }
 
-    /// Reads frames that are all in one row group, by this many threads where that is worth while.
+    /// Reads frames that are all in one row group, by up to this many threads.
     fn read_run(
         &self,
         run: Run,
@@ -135,19 +135,16 @@ impl Field {
         let (count, first) = (run.frames.count, group.chunks.start);
         let is_whole = count == group.count && run.frames.step == 1;
         let is_reread = self.cache.asked_before(run.group) && self.fits_in_cache();
-        let retention = match (is_reread && 2 * count >= group.count, is_whole) {
-            (true, _) => Retention::Frames,
+        let policy = match (is_reread && 2 * count >= group.count, is_whole) {
+            (true, _) => CachePolicy::Frames,
             // Reading once from beginning to end gains nothing from a cache.
-            (false, true) => Retention::Nothing,
-            (false, false) => Retention::Sources,
+            (false, true) => CachePolicy::Nothing,
+            (false, false) => CachePolicy::Sources,
         };
         let is_parallel = n_threads > 1 && out.len() >= WORTH_THREADS;
-        // Frames of a block that can be decoded alone are shared out, where there is nothing else to.
+        // A single block is split among threads by frames, where these can be decoded alone.
         let is_split = is_parallel && codec::is_random_access(self.header(first).codec);
-        if retention == Retention::Nothing
-            && atoms.is_none()
-            && group.chunks.len() == 1
-            && !is_split
+        if policy == CachePolicy::Nothing && atoms.is_none() && group.chunks.len() == 1 && !is_split
         {
             return self.chunks.decode(first, &self.block(first), out);
         }
@@ -163,7 +160,7 @@ impl Field {
         let wanted: Vec<usize> =
             group.chunks.clone().filter(|&index| self.has_any_of(index, atoms)).collect();
         let fetch = |&index: &usize| {
-            let frames = self.fetch(index, retention, batch, &offsets)?;
+            let frames = self.fetch(index, policy, batch, &offsets)?;
             Ok(FetchedBlock { index, frames })
         };
         let blocks: Vec<FetchedBlock<'_>> = if wanted.len() > 1 && is_parallel {
@@ -218,7 +215,7 @@ impl Field {
     fn fetch(
         &self,
         index: usize,
-        retention: Retention,
+        policy: CachePolicy,
         batch: Option<usize>,
         offsets: &[usize],
     ) -> Result<BlockFrames<'_>> {
@@ -231,11 +228,11 @@ impl Field {
             let bytes = self.chunks.read(index, first * frame_bytes..end * frame_bytes)?;
             return Ok(BlockFrames::Raw { bytes, first });
         }
-        if let Some(Item::Frames(bytes)) = self.cache.get(index, Slot::Whole) {
+        if let Some(Item::Frames(bytes)) = self.cache.get(index, CacheSlot::Whole) {
             return Ok(BlockFrames::Decoded { bytes, first: 0 });
         }
-        if retention != Retention::Frames
-            && let Some(open) = self.open(index, &block, retention)?
+        if policy != CachePolicy::Frames
+            && let Some(open) = self.open(index, &block, policy)?
         {
             return match batch {
                 Some(batch) => self.decode_batch(index, &block, &open, batch),
@@ -245,8 +242,8 @@ impl Field {
         let mut bytes = vec![0; block.bytes()];
         self.chunks.decode(index, &block, &mut bytes)?;
         let bytes = Arc::new(bytes);
-        if retention != Retention::Nothing {
-            self.cache.put(index, Slot::Whole, Item::Frames(Arc::clone(&bytes)));
+        if policy != CachePolicy::Nothing {
+            self.cache.put(index, CacheSlot::Whole, Item::Frames(Arc::clone(&bytes)));
         }
         Ok(BlockFrames::Decoded { bytes, first: 0 })
     }
@@ -256,14 +253,14 @@ impl Field {
         &self,
         index: usize,
         block: &Block,
-        retention: Retention,
+        policy: CachePolicy,
     ) -> Result<Option<Arc<OpenBlock>>> {
-        if let Some(Item::Open(open)) = self.cache.get(index, Slot::Open) {
+        if let Some(Item::Open(open)) = self.cache.get(index, CacheSlot::Open) {
             return Ok(Some(open));
         }
         let Some(open) = self.chunks.open(index, block)?.map(Arc::new) else { return Ok(None) };
-        if retention != Retention::Nothing {
-            self.cache.put(index, Slot::Open, Item::Open(Arc::clone(&open)));
+        if policy != CachePolicy::Nothing {
+            self.cache.put(index, CacheSlot::Open, Item::Open(Arc::clone(&open)));
         }
         Ok(Some(open))
     }
@@ -277,7 +274,7 @@ impl Field {
         batch: usize,
     ) -> Result<BlockFrames<'_>> {
         let first = batch * BATCH;
-        if let Some(Item::Frames(bytes)) = self.cache.get(index, Slot::Batch(batch)) {
+        if let Some(Item::Frames(bytes)) = self.cache.get(index, CacheSlot::Batch(batch)) {
             return Ok(BlockFrames::Decoded { bytes, first });
         }
         let frames: Vec<usize> = (first..block.frames.min(first + BATCH)).collect();
@@ -286,7 +283,7 @@ impl Field {
         let layout = OutputLayout { start: 0, frame_bytes };
         self.chunks.decode_frames(index, open, &frames, None, &mut bytes, layout)?;
         let bytes = Arc::new(bytes);
-        self.cache.put(index, Slot::Batch(batch), Item::Frames(Arc::clone(&bytes)));
+        self.cache.put(index, CacheSlot::Batch(batch), Item::Frames(Arc::clone(&bytes)));
         Ok(BlockFrames::Decoded { bytes, first })
     }
 

@@ -63,12 +63,12 @@ impl FrameCache {
     }
 
     /// What is cached of a chunk.
-    pub fn get(&self, chunk: usize, slot: Slot) -> Option<Item> {
+    pub fn get(&self, chunk: usize, slot: CacheSlot) -> Option<Item> {
         self.shared.get(ItemKey { field: self.field, chunk, slot })
     }
 
     /// Caches what was decoded of a chunk.
-    pub fn put(&self, chunk: usize, slot: Slot, item: Item) {
+    pub fn put(&self, chunk: usize, slot: CacheSlot, item: Item) {
         self.shared.put(ItemKey { field: self.field, chunk, slot }, item);
     }
 }
@@ -81,7 +81,7 @@ impl Drop for FrameCache {
 
 /// What of a chunk is cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Slot {
+pub enum CacheSlot {
     /// All its frames.
     Whole,
     /// What its frames are decoded by, where each can be alone.
@@ -112,7 +112,7 @@ impl Item {
 struct ItemKey {
     field: u64,
     chunk: usize,
-    slot: Slot,
+    slot: CacheSlot,
 }
 
 /// The cache of the process.
@@ -182,7 +182,7 @@ impl SharedCache {
 
     /// Drops all that is cached of a field.
     fn remove_field(&self, field: u64) {
-        let first = ItemKey { field, chunk: 0, slot: Slot::Whole };
+        let first = ItemKey { field, chunk: 0, slot: CacheSlot::Whole };
         let mut dropped = Vec::new();
         let Some(mut items) = self.lock() else { return };
         while let Some((&key, _)) = items.by_key.range(first..).next()
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     fn key(field: u64, chunk: usize) -> ItemKey {
-        ItemKey { field, chunk, slot: Slot::Whole }
+        ItemKey { field, chunk, slot: CacheSlot::Whole }
     }
 
     fn frames(bytes: usize) -> Item {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_lock_that_is_never_given_back() {
+    fn a_lock_that_is_never_released_blocks_no_reader() {
         let cache = SharedCache::new(100);
         cache.put(key(0, 0), frames(10));
         let items = cache.lock();

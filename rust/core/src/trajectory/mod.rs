@@ -9,12 +9,12 @@
 //! ```
 //! use proteinflex_core::fs::{Disk, Storage};
 //! use proteinflex_core::trajectory::{
-//!     DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind,
+//!     DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, EntryKind,
 //! };
 //!
 //! let path = std::env::temp_dir().join(format!("example-{}.entry", std::process::id()));
 //! let header = EntryHeader {
-//!     kind: Kind::Trajectory,
+//!     kind: EntryKind::Trajectory,
 //!     data_id: "water".into(),
 //!     created: 0.0,
 //!     metadata: vec![],
@@ -48,7 +48,8 @@ mod verify;
 mod writer;
 
 pub use crate::container::{
-    ArraySpec, DType, Encoding, EntryHeader, FieldSpec, Kind, MAX_DATA_ID, MAX_METADATA, Profile,
+    ArraySpec, DType, Encoding, EntryHeader, EntryKind, FieldSpec, MAX_DATA_ID, MAX_METADATA,
+    Profile,
 };
 pub use read_ahead::{FrameBlock, ReadAhead};
 pub use reader::Entry;

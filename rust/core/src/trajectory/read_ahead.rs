@@ -67,7 +67,7 @@ impl<E: Deref<Target = Entry> + Send + Sync + 'static> Iterator for ReadAhead<E>
     fn next(&mut self) -> Option<Self::Item> {
         self.detach_after_fork();
         let next = match &self.ready {
-            // A thread that ended early has sent why, or died of a panic: then this one goes on.
+            // A thread that ended early has sent an error, or panicked: then this one decodes.
             Some(ready) => ready.recv().ok().or_else(|| self.remaining.decode_next(&*self.entry)),
             None => self.remaining.decode_next(&*self.entry),
         };

@@ -17,7 +17,7 @@ use super::verify::{ChunkReport, Report};
 use crate::codec::Block;
 use crate::container::{
     ArraySpec, Chunk, Commit, END_BYTES, ENTRY_HEADER, Encoding, EntryHeader, FieldSpec, FileState,
-    HEADER, HeaderBytes, Profile, RAW, RecordHeader, RecordKind, SEGMENT, Schema, Trailer,
+    HEADER, Profile, RAW, RecordHeader, RecordHeaderBytes, RecordKind, SEGMENT, Schema, Trailer,
     check_preamble, parse_entry_header, recover, row_groups, segment_table,
 };
 use crate::error::FormatError;
@@ -347,7 +347,7 @@ fn record<'a>(
     let outside = || damage(FormatError::Outside);
     let end = offset.checked_add(HEADER as u64).ok_or_else(outside)?;
     let bytes = content.read(offset..end)?.ok_or_else(outside)?;
-    let header = HeaderBytes::ref_from_bytes(&bytes).map_err(|_| outside())?;
+    let header = RecordHeaderBytes::ref_from_bytes(&bytes).map_err(|_| outside())?;
     let header = RecordHeader::parse(header).map_err(damage)?;
     if header.kind != kind {
         return Err(damage(FormatError::WrongRecord));

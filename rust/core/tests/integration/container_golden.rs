@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind, Profile,
+    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, Frames,
+    Profile,
 };
 
 const FRAMES: u64 = 20;
@@ -108,7 +109,7 @@ fn golden_files_of_every_version_are_read() {
     }
 }
 
-/// Makes the files anew: only ever for a version that has not been released.
+/// Writes the files again: only ever for a version that has not been released.
 #[test]
 #[ignore = "writes the golden files; run it when a new format version is made"]
 fn write_golden_files() {
@@ -116,7 +117,7 @@ fn write_golden_files() {
     for (name, encoding) in files() {
         let path = golden(name);
         let header = EntryHeader {
-            kind: Kind::Trajectory,
+            kind: EntryKind::Trajectory,
             data_id: "golden".into(),
             created: 1_764_000_000.0,
             metadata: b"metadata".to_vec(),

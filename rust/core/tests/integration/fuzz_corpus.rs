@@ -163,7 +163,7 @@ fn boards_of_the_corpus_stay_in_their_bounds() {
     replay("board");
 }
 
-/// Makes the first inputs of every corpus anew; what fuzzing has added stays.
+/// Writes the first inputs of every corpus again; what fuzzing has added stays.
 #[test]
 #[ignore = "writes the seeds of the corpus; run it when a format changes"]
 fn write_the_seeds() {

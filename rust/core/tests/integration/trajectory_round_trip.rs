@@ -8,12 +8,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proteinflex_core::fs::{Content, Disk, MapPermit, Storage};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind, Profile,
+    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, Frames,
+    Profile,
 };
 
 fn header() -> EntryHeader {
     EntryHeader {
-        kind: Kind::Trajectory,
+        kind: EntryKind::Trajectory,
         data_id: "protein é".into(),
         created: 1_700_000_000.25,
         metadata: b"metadata".to_vec(),
@@ -68,7 +69,7 @@ fn open_mapped(path: &Path) -> Entry {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 6))]
 
-    /// However frames arrive, and whatever is asked for: these bytes and no others.
+    /// However frames are appended, any selection of them reads the bytes that were appended.
     #[test]
     fn any_slice_of_any_trajectory_is_exact(
         atoms in prop_oneof![Just(0u64), Just(1), 2u64..60, Just(5000)],
@@ -224,7 +225,7 @@ fn frames_are_found_in_place_by_a_map_of_the_same_file_only() {
 
     std::fs::remove_file(&path).unwrap();
     let coded = write(Encoding::lossless());
-    // Whatever its name stands for by now.
+    // The file of this name may be another one by now.
     let again = plain.private_map().unwrap().unwrap();
     assert_eq!(again.bytes(), map.bytes());
     assert!(coded.frames_in_place(0, 123, 2).unwrap().is_none());
