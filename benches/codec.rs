@@ -1,8 +1,8 @@
 //! How fast blocks of frames are encoded and decoded, per way of coding.
 //!
-//! The data are atoms on a random walk, which only packing can make smaller, and rigid water, which is coded
-//! by its shape; as full-precision floats and as a reader of XTC files makes them. One block of 64
-//! frames × 4096 atoms, one thread. Sizes are printed first.
+//! The data are atoms on a random walk, which only packing can make smaller, and rigid water, which
+//! is coded by its shape; as full-precision floats and as a reader of XTC files makes them. One
+//! block of 64 frames × 4096 atoms, one thread. Sizes are printed first.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use proteinflex_core::ScalarType;

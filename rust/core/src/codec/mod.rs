@@ -1,11 +1,11 @@
 //! Numbers to bytes and back: pure functions on slices.
 //!
 //! A block is `frames × rows × components` numbers of one type. Encoding it takes up to three
-//! steps, each in its own file: floats that lie on a decimal grid (`grid`), or may be moved onto one,
-//! become integers (`quantize`); the numbers are put into the order in which neighbours are most alike
-//! (`layout`); pcodec packs them (`pco`). What is not numbers goes to zstd (`bytes`). Coordinates of
-//! atoms are rather coded by the shape of the molecules (`geometry`), and can then be read frame by
-//! frame (`random_access`). `encode` chooses between them.
+//! steps, each in its own file: floats that lie on a decimal grid (`grid`), or may be moved onto
+//! one, become integers (`quantize`); the numbers are put into the order in which neighbours are
+//! most alike (`layout`); pcodec packs them (`pco`). What is not numbers goes to zstd (`bytes`).
+//! Coordinates of atoms are rather coded by the shape of the molecules (`geometry`), and can then
+//! be read frame by frame (`random_access`). `encode` chooses between them.
 //!
 //! Encoding returns something smaller than the data, or nothing.
 //!

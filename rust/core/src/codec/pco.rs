@@ -12,14 +12,15 @@ use crate::error::DecodeError;
 const LEVEL: usize = 8;
 /// The level for archives.
 const ARCHIVE_LEVEL: usize = 12;
-/// The level for integers that are alike in size: above it, tables outgrow the caches of the reader.
+/// The level for integers that are alike in size: above it, tables outgrow the caches of the
+/// reader.
 const PLAIN_LEVEL: usize = 9;
 /// Numbers that each layout is tried on.
 const SAMPLE: usize = 12 * 1024;
 /// Numbers that are compared with their neighbours.
 const BOUND_SAMPLE: usize = 4 * 1024;
-/// The level of a trial. It takes a third of the time, and the result is half a percent to one larger
-/// than at the real level.
+/// The level of a trial. It takes a third of the time, and the result is half a percent to one
+/// larger than at the real level.
 const TRIAL_LEVEL: usize = 6;
 
 /// Encodes the numbers in `bytes` in the layout that costs least.
@@ -103,9 +104,9 @@ pub fn unpack_exactly<V: Value>(packed: &[u8], values: &mut [V]) -> Result<(), D
     Ok(())
 }
 
-/// A lower bound on the bytes that packing takes for each of some integers, if they were measured: the
-/// mean bit length of their differences in time or to the next row, the smaller of the two. Their
-/// entropy is a bit or two more. The second value tells whether it is those in time.
+/// A lower bound on the bytes that packing takes for each of some integers, if they were measured:
+/// the mean bit length of their differences in time or to the next row, the smaller of the two.
+/// Their entropy is a bit or two more. The second value tells whether it is those in time.
 pub fn lower_bound(integers: impl Fn(usize) -> i32, shape: BlockShape) -> (f64, bool) {
     let width = shape.rows * shape.components;
     let mean = |distance: usize| {

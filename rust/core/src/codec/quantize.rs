@@ -1,7 +1,7 @@
 //! Quantization: floats as integers on a decimal grid.
 //!
-//! Whether an integer gives back its float is checked for every number; the ones that it doesn't give
-//! back are outliers, stored beside the integers bit by bit.
+//! Whether an integer gives back its float is checked for every number; the ones that it doesn't
+//! give back are outliers, stored beside the integers bit by bit.
 //!
 //! With a precision, any float may be moved to the nearest grid point. What is checked then is that
 //! the float that will be read is within half the spacing of the one that was given.

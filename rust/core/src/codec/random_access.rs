@@ -216,8 +216,8 @@ impl RandomAccessBlock {
         wanted
     }
 
-    /// Decodes some frames, in the given order, from the same payload. With `tiles`, only the rows of
-    /// these are certain to be written.
+    /// Decodes some frames, in the given order, from the same payload. With `tiles`, only the rows
+    /// of these are certain to be written.
     pub fn read(
         &self,
         payload: &[u8],

@@ -1,7 +1,8 @@
 //! Commits: what of everything written before counts.
 //!
 //! A commit keeps some of the first frames of the state before it, and adds data. So truncating,
-//! replacing partial chunks by a whole one, and adding frames are one operation. The index of a finished file is a commit that keeps nothing and adds all.
+//! replacing partial chunks by a whole one, and adding frames are one operation. The index of a
+//! finished file is a commit that keeps nothing and adds all.
 
 use serde::{Deserialize, Serialize};
 use zerocopy::little_endian::{U32, U64};

@@ -125,8 +125,8 @@ impl RecordHeader {
         }
     }
 
-    /// The header of data that is stored as it is: these frames of a field and rows of each, or these
-    /// elements of an array.
+    /// The header of data that is stored as it is: these frames of a field and rows of each, or
+    /// these elements of an array.
     pub fn data(target: Target, items: Range<u64>, rows: Range<u32>, bytes: usize) -> Self {
         Self {
             kind: RecordKind::Data,

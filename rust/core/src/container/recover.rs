@@ -1,9 +1,9 @@
 //! Recovery: the last state of an unfinished file that was made durable.
 //!
 //! Walks from record to record and stops at the first that is not whole. A commit is written after
-//! the chunks it lists, and synced before the next is begun: so the bytes of every commit but the last
-//! are known to be safe, and only the last one's are read and checked. If they are torn, the commit
-//! before it is the state: the last one's sync never returned.
+//! the chunks it lists, and synced before the next is begun: so the bytes of every commit but the
+//! last are known to be safe, and only the last one's are read and checked. If they are torn, the
+//! commit before it is the state: the last one's sync never returned.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

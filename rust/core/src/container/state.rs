@@ -1,7 +1,7 @@
 //! The state of a file: its schema, and the chunks that make up each array and field.
 //!
-//! A `FileState` that passed [`FileState::check`] covers every element and every frame exactly once, and
-//! each chunk lies inside the file and has the size that its shape needs.
+//! A `FileState` that passed [`FileState::check`] covers every element and every frame exactly
+//! once, and each chunk lies inside the file and has the size that its shape needs.
 
 use std::ops::Range;
 
@@ -142,8 +142,9 @@ impl FileState {
         Ok(())
     }
 
-    /// Checks that chunks lie where the writer puts them: aligned, so that they can be used in place;
-    /// inside the file; and none in another's bytes, which would let a small file hold any amount.
+    /// Checks that chunks lie where the writer puts them: aligned, so that they can be used in
+    /// place; inside the file; and none in another's bytes, which would let a small file hold any
+    /// amount.
     fn check_offsets(&self, end: u64) -> Result<(), FormatError> {
         let mut records = Vec::new();
         for chunk in self.chunks() {
@@ -167,8 +168,8 @@ impl FileState {
     }
 }
 
-/// Drops all but the first `n_frames` frames of one field. Chunks are in the order of their frames, so
-/// only the last ones need to be looked at: recovery does this at each of many commits.
+/// Drops all but the first `n_frames` frames of one field. Chunks are in the order of their frames,
+/// so only the last ones need to be looked at: recovery does this at each of many commits.
 pub fn truncate_chunks(chunks: &mut Vec<Chunk>, n_frames: u64) {
     while chunks.last().is_some_and(|chunk| chunk.header.first >= n_frames) {
         chunks.pop();

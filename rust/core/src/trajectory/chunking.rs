@@ -1,8 +1,8 @@
 //! How frames are cut into chunks, and chunks into blocks of rows.
 //!
-//! A chunk is what is decoded for a single frame, so it is short; but long enough that the motion of
-//! each atom can be predicted, and large enough that its header does not count. A block of rows is
-//! what is decoded for a few atoms, and what one thread works on.
+//! A chunk is what is decoded for a single frame, so it is short; but long enough that the motion
+//! of each atom can be predicted, and large enough that its header does not count. A block of rows
+//! is what is decoded for a few atoms, and what one thread works on.
 
 use std::ops::Range;
 

@@ -49,8 +49,8 @@ impl ChunkEncoder<'_> {
         })
     }
 
-    /// Encodes frames of all fields, in whole chunks and one partial one at the end. The first of them
-    /// will be frame `first` of the file.
+    /// Encodes frames of all fields, in whole chunks and one partial one at the end. The first of
+    /// them will be frame `first` of the file.
     pub fn frames<'b>(
         &self,
         first: u64,

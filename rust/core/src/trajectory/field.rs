@@ -17,8 +17,8 @@ use crate::{Result, threads};
 
 /// Reads that decode less than this are done in the calling thread.
 const WORTH_THREADS: usize = 256 * 1024;
-/// Frames that are decoded together, of blocks whose frames can be read alone: as many as take hardly
-/// more time than one.
+/// Frames that are decoded together, of blocks whose frames can be read alone: as many as take
+/// hardly more time than one.
 const BATCH: usize = 8;
 
 /// A field, whose chunks are sorted into row groups.
@@ -43,7 +43,8 @@ struct Run {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CachePolicy {
     Nothing,
-    /// What it takes to read other frames of them: models, and blocks that can only be decoded whole.
+    /// What it takes to read other frames of them: models, and blocks that can only be decoded
+    /// whole.
     Sources,
     /// All their frames.
     Frames,
@@ -77,8 +78,8 @@ impl Field {
         self.row_groups.iter().map(|group| group.count).max().unwrap_or(0)
     }
 
-    /// Reads what is selected, which the field has, into `out`, which has its size. Leaves some threads
-    /// to others.
+    /// Reads what is selected, which the field has, into `out`, which has its size. Leaves some
+    /// threads to others.
     pub fn read(&self, selection: Selection<'_>, spared: usize, out: &mut [u8]) -> Result<()> {
         let runs = self.runs(selection.frames);
         // Counting the threads takes longer than reading a frame.
@@ -210,8 +211,8 @@ impl Field {
         atoms.is_none_or(|atoms| atoms.iter().any(|&atom| rows.contains(&(atom as usize))))
     }
 
-    /// The frames at these offsets of a chunk: in place where it is raw; still to be decoded where each
-    /// can be by itself; else all frames of the chunk, or of the batch.
+    /// The frames at these offsets of a chunk: in place where it is raw; still to be decoded where
+    /// each can be by itself; else all frames of the chunk, or of the batch.
     fn fetch(
         &self,
         index: usize,
@@ -334,8 +335,8 @@ impl Field {
     }
 }
 
-/// Copies rows of a block into a frame: all, or those of them that are in `atoms`, to the places that
-/// these have in it.
+/// Copies rows of a block into a frame: all, or those of them that are in `atoms`, to the places
+/// that these have in it.
 fn copy_rows(
     source: &[u8],
     rows: &Range<usize>,

@@ -2,8 +2,8 @@
 //! random, or go through a trajectory more than once.
 //!
 //! All open entries of a process share one cache of a bounded size, so how many are open does not
-//! matter. The least recently used item is dropped first. Nothing is decoded under its lock: two threads
-//! that want the same block at the same moment both decode it, with the same result.
+//! matter. The least recently used item is dropped first. Nothing is decoded under its lock: two
+//! threads that want the same block at the same moment both decode it, with the same result.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,8 +55,8 @@ impl FrameCache {
         word.load(Ordering::Relaxed) & bit != 0 || word.fetch_or(bit, Ordering::Relaxed) & bit != 0
     }
 
-    /// Records that a single frame of this batch of a row group is asked for. Returns whether the one
-    /// before was of it, too.
+    /// Records that a single frame of this batch of a row group is asked for. Returns whether the
+    /// one before was of it, too.
     pub fn same_batch(&self, group: usize, batch: usize) -> bool {
         let packed = (group as u64) << 32 | batch as u64;
         self.last_batch.swap(packed, Ordering::Relaxed) == packed

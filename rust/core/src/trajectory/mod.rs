@@ -3,8 +3,8 @@
 //!
 //! An entry has arrays, stored once, and per-frame fields, stored in chunks of frames and blocks of
 //! rows (atoms). The writer decides how they are cut and coded. A reader checks every chunk when it
-//! first touches it, and decodes no more than a selection needs: `select` says what is wanted, `field`
-//! finds the chunks that hold it, `stored` fetches and decodes these.
+//! first touches it, and decodes no more than a selection needs: `select` says what is wanted,
+//! `field` finds the chunks that hold it, `stored` fetches and decodes these.
 //!
 //! ```
 //! use proteinflex_core::fs::{Disk, Storage};
@@ -20,7 +20,7 @@
 //!     metadata: vec![],
 //! };
 //! let mut writer =
-//!     EntryWriter::create(Disk.create(&path)?, &path, &header, Encoding::lossless())?;
+//!     EntryWriter::create(Disk.create_new(&path)?, &path, &header, Encoding::lossless())?;
 //! let spec = FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape: vec![3, 3] };
 //! writer.declare_fields(vec![spec], &[true])?;
 //! writer.append(2, &[&[7; 2 * 36]])?;
@@ -32,7 +32,7 @@
 //! entry.read_frames(0, Frames::range(1, 1), Some(&[2]), &mut last_atom)?;
 //! assert_eq!(last_atom, [7; 12]);
 //! # std::fs::remove_file(&path).ok();
-//! # Ok::<(), proteinflex_core::Error>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod chunking;

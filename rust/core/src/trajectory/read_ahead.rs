@@ -1,8 +1,8 @@
 //! Read-ahead: the next frames are decoded while the caller works on the last ones.
 //!
-//! One thread per iteration is at most two blocks ahead: one is ready, one is being decoded. It ends
-//! with the iteration. In a forked child, which has no such thread, the rest is decoded when it is asked
-//! for.
+//! One thread per iteration is at most two blocks ahead: one is ready, one is being decoded. It
+//! ends with the iteration. In a forked child, which has no such thread, the rest is decoded when
+//! it is asked for.
 
 use std::ops::Deref;
 use std::process;
@@ -81,7 +81,8 @@ impl<E: Deref<Target = Entry> + Send + Sync + 'static> Iterator for ReadAhead<E>
 }
 
 impl<E> ReadAhead<E> {
-    /// In a forked child, leaks the channel: the thread at its other end is not there to release it.
+    /// In a forked child, leaks the channel: the thread at its other end is not there to release
+    /// it.
     fn detach_after_fork(&mut self) {
         if self.process != process::id() {
             std::mem::forget(self.ready.take());

@@ -165,8 +165,8 @@ impl Entry {
         &self.content_id
     }
 
-    /// How many frames are coded together in a field, at most: what one access decodes. Plain frames are
-    /// in one piece, of which as many as would be coded together make a good part.
+    /// How many frames are coded together in a field, at most: what one access decodes. Plain
+    /// frames are in one piece, of which as many as would be coded together make a good part.
     pub fn chunk_frames(&self, field: usize) -> u64 {
         let (Some(spec), Some(field)) = (self.schema.fields.get(field), self.fields.get(field))
         else {

@@ -1,8 +1,8 @@
 //! Chunks in a file: their payloads are fetched, checked and decoded.
 //!
 //! A payload that is borrowed in place is checked when it is first touched; one that is read into
-//! memory is checked each time. What has been verified is recorded in atomics: two threads may verify
-//! the same chunk at the same time, with the same result.
+//! memory is checked each time. What has been verified is recorded in atomics: two threads may
+//! verify the same chunk at the same time, with the same result.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -111,7 +111,8 @@ impl StoredChunks {
         Ok(Some(&payload[range]))
     }
 
-    /// Bytes of the payload of chunk `index`, checked; raw ones in place where they can be borrowed.
+    /// Bytes of the payload of chunk `index`, checked; raw ones in place where they can be
+    /// borrowed.
     pub fn read(&self, index: usize, range: Range<usize>) -> Result<Cow<'_, [u8]>> {
         if self.chunks[index].header.codec == RAW
             && let Some(bytes) = self.borrow(index, range.clone())?
@@ -201,8 +202,8 @@ impl StoredChunks {
         Ok(opened.map(|block| OpenBlock { block, payload }))
     }
 
-    /// Decodes some frames of chunk `index`, which was opened before; with `tiles`, only the rows of
-    /// these are certain to be written.
+    /// Decodes some frames of chunk `index`, which was opened before; with `tiles`, only the rows
+    /// of these are certain to be written.
     pub fn decode_frames(
         &self,
         index: usize,
@@ -291,8 +292,8 @@ fn sums(table: &[u8]) -> &[U64] {
 #[derive(Debug)]
 pub struct OpenBlock {
     block: RandomAccessBlock,
-    /// Its checked payload, where that can't be borrowed: some of it, read again, could be other bytes,
-    /// which only the whole payload's checksum would tell.
+    /// Its checked payload, where that can't be borrowed: some of it, read again, could be other
+    /// bytes, which only the whole payload's checksum would tell.
     payload: Option<Vec<u8>>,
 }
 

@@ -1,9 +1,9 @@
 //! Writing an entry.
 //!
 //! Frames are buffered until they make a chunk. A flush writes the ones that don't yet as a partial
-//! chunk. Where flushes are so frequent that partial chunks are tiny, the whole one replaces them later;
-//! otherwise they stay, for the bytes of what was replaced stay too. What was flushed is never changed;
-//! only which chunks count does.
+//! chunk. Where flushes are so frequent that partial chunks are tiny, the whole one replaces them
+//! later; otherwise they stay, for the bytes of what was replaced stay too. What was flushed is
+//! never changed; only which chunks count does.
 
 use std::path::Path;
 
@@ -21,11 +21,12 @@ use crate::{Error, Result};
 /// Chunks that are encoded at the same time: enough for all threads, few enough for the memory.
 const CHUNKS_AT_ONCE: u64 = 4;
 
-/// A partial chunk of at least one in so many of a whole one's frames costs little in size, and stays.
+/// A partial chunk of at least one in so many of a whole one's frames costs little in size, and
+/// stays.
 const LONG_ENOUGH: u64 = 8;
 
-/// Smaller arrays are stored as they are: coding them takes longer than all else, and a file takes up
-/// whole blocks of 4096 bytes.
+/// Smaller arrays are stored as they are: coding them takes longer than all else, and a file takes
+/// up whole blocks of 4096 bytes.
 const WORTH_CODING: usize = 4096;
 
 /// The extended attribute of a finished file for its size when uncompressed.
@@ -64,8 +65,8 @@ struct Uncommitted {
 }
 
 impl EntryWriter {
-    /// Begins an entry in `file`, which is empty. `path` is for messages. What is written before the
-    /// first flush does not survive a crash, the beginning of the file included.
+    /// Begins an entry in `file`, which is empty. `path` is for messages. What is written before
+    /// the first flush does not survive a crash, the beginning of the file included.
     pub fn create(
         file: Box<dyn StorageFile>,
         path: &Path,
@@ -232,8 +233,8 @@ impl EntryWriter {
         self.flush()
     }
 
-    /// Writes the value tree and the index. Returns how long the file is. The caller renames it and syncs
-    /// its directory, which makes all durable: no name without the bytes.
+    /// Writes the value tree and the index. Returns how long the file is. The caller renames it and
+    /// syncs its directory, which makes all durable: no name without the bytes.
     pub fn finish(mut self, tree: &[u8]) -> Result<u64> {
         self.file.check()?;
         if self.n_buffered > 0 {
@@ -356,9 +357,9 @@ impl EntryWriter {
         written
     }
 
-    /// Writes the buffered frames as one chunk, in place of the partial ones; but where these are long
-    /// enough to be read as they are, only what is in none of them, for the bytes of a chunk that is
-    /// replaced stay in the file.
+    /// Writes the buffered frames as one chunk, in place of the partial ones; but where these are
+    /// long enough to be read as they are, only what is in none of them, for the bytes of a chunk
+    /// that is replaced stay in the file.
     fn write_buffered(&mut self) -> Result<()> {
         let long_enough = self.partial_chunks * (self.chunk_frames / LONG_ENOUGH).max(1);
         if self.n_partial > 0 && self.n_partial >= long_enough {

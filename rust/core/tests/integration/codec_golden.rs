@@ -42,8 +42,8 @@ fn block() -> Block {
     Block { frames: FRAMES, rows: ROWS, row_bytes: 12, item_bytes: 4, scalar }
 }
 
-/// A chain that bends and rigid water, in units of 0.01 Å; the same everywhere, for it takes nothing
-/// but whole numbers and divisions.
+/// A chain that bends and rigid water, in units of 0.01 Å; the same everywhere, for it takes
+/// nothing but whole numbers and divisions.
 fn places() -> Vec<f64> {
     let mut random = 11u64;
     let mut next = |below: u64| {

@@ -26,8 +26,8 @@ const OPTIONS: [EncodeOptions; 4] = [
     EncodeOptions { precision: Some(0.01), archive: false },
     EncodeOptions { precision: Some(0.001), archive: true },
 ];
-/// How much more than pcodec makes of it a block may take, as it is read frame by frame: 5 %, and some
-/// for what pcodec makes of it is told from a sample.
+/// How much more than pcodec makes of it a block may take, as it is read frame by frame: 5 %, and
+/// some for what pcodec makes of it is told from a sample.
 const WORTH: f64 = 1.06;
 /// Bytes that do not count: models of a few atoms, and the padding.
 const SMALL: usize = 200;
@@ -265,7 +265,8 @@ const SPECIAL: [u32; 12] = [
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 10))]
 
-    /// Odd values may stand among the coordinates: now and then, in one atom always, in one frame only.
+    /// Odd values may stand among the coordinates: now and then, in one atom always, in one frame
+    /// only.
     #[test]
     fn special_floats_may_stand_anywhere(
         chain in 1usize..20,

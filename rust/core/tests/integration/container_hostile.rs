@@ -13,8 +13,9 @@ use proteinflex_core::trajectory::{Entry, Frames, MAX_METADATA};
 use proteinflex_core::tree::TreeReader;
 use proteinflex_core::{Error, Result};
 
-/// The most memory that a small file may take, whatever its headers say: less than the 256 MiB that one chunk
-/// may claim, and enough for the other tests of this process, which may run at the same time.
+/// The most memory that a small file may take, whatever its headers say: less than the 256 MiB that
+/// one chunk may claim, and enough for the other tests of this process, which may run at the same
+/// time.
 const MOST_MEMORY: u64 = 192 << 20;
 
 /// Opens a file and reads all of it.
