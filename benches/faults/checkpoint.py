@@ -1,4 +1,4 @@
-"""What was done to checkpoints on purpose, and what came of it.
+"""Fault injection for checkpoints: kills, flipped bytes, cut and missing files.
 
 python benches/faults/checkpoint.py [kills, 100 by default]
 """
@@ -36,7 +36,7 @@ for step in itertools.count(int(sys.argv[2])):
 
 
 def kill(directory: Path, kills: int) -> Counter[str]:
-    """Kill a job that saves and replaces, at random moments, and read what is left."""
+    """Kill a job that saves and replaces, at random moments, and load every checkpoint."""
     found: Counter[str] = Counter()
     returned = 0
     for _ in range(kills):
@@ -88,7 +88,7 @@ def damage(directory: Path) -> dict[str, Counter[str]]:
 
 
 def count(found: Counter[str], manager: CheckpointManager, path: Path, file: Path) -> None:
-    """Load a damaged checkpoint and count how that ends."""
+    """Load a damaged checkpoint and count the outcome."""
     found["tried"] += 1
     try:
         manager.load_checkpoint(path)
@@ -99,7 +99,7 @@ def count(found: Counter[str], manager: CheckpointManager, path: Path, file: Pat
 
 
 def main() -> None:
-    """Do it all and print the table."""
+    """Inject every fault and print the table."""
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     with tempfile.TemporaryDirectory() as directory:
         killed = kill(Path(directory) / "kills", kills)

@@ -125,9 +125,9 @@ def large(directory: Path, size: int) -> None:
         linking.wait()
         writing.wait()
 
-    saves = {"written anew": lambda: save(writing), "linked": lambda: save(linking)}
+    saves = {"written again": lambda: save(writing), "linked": lambda: save(linking)}
     changed = medians(saves, rounds=5, after=wait)
-    print_table(f"(e) Save {size} MiB of which 1 % changed", changed, "written anew")
+    print_table(f"(e) Save {size} MiB of which 1 % changed", changed, "written again")
     shutil.rmtree(directory / "linked")
     shutil.rmtree(directory / "written")
 

@@ -1,11 +1,31 @@
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsIndex, final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from typing_extensions import Self, disjoint_base
+
+from proteinflex_optimization.types import (
+    AtomSelection,
+    Batch,
+    CacheStats,
+    CacheVerification,
+    CheckpointInfo,
+    CheckpointVerification,
+    CleanupReport,
+    EntryInfo,
+    EntryKind,
+    GPUBudget,
+    GPUInfo,
+    Profile,
+    ProgressInfo,
+    Reservation,
+    State,
+    StoredData,
+    StrPath,
+)
 
 __all__ = [
     "CheckpointManager",
@@ -30,7 +50,7 @@ __version__: str
 class CheckpointManager:
     def __new__(
         cls,
-        base_dir: str | os.PathLike[str],
+        base_dir: StrPath,
         max_checkpoints: int = 5,
         auto_cleanup: bool = True,
         *,
@@ -39,54 +59,54 @@ class CheckpointManager:
         durable: bool = True,
     ) -> Self: ...
     @property
-    def base_dir(self) -> os.PathLike[str]: ...
+    def base_dir(self) -> Path: ...
     def create_checkpoint(
         self,
         checkpoint_id: str,
-        component_states: Mapping[str, Any],
+        component_states: dict[str, Any],
         *,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
         allow_pickle: bool = False,
     ) -> str: ...
     def create_checkpoint_async(
         self,
         checkpoint_id: str,
-        component_states: Mapping[str, Any],
+        component_states: dict[str, Any],
         *,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
         allow_pickle: bool = False,
     ) -> PendingCheckpoint: ...
     def load_checkpoint(
         self,
-        checkpoint_path: str | os.PathLike[str],
+        checkpoint_path: StrPath,
         *,
         components: Iterable[str] | None = None,
         mmap: bool = True,
         device: Any = None,
         verify: bool = True,
         allow_pickle: bool = False,
-    ) -> dict[str, Any]: ...
-    def list_checkpoints(self) -> list[dict[str, Any]]: ...
+    ) -> State: ...
+    def list_checkpoints(self) -> list[CheckpointInfo]: ...
     def latest(self) -> str | None: ...
-    def verify(self, checkpoint_path: str | os.PathLike[str]) -> dict[str, Any]: ...
+    def verify(self, checkpoint_path: StrPath) -> CheckpointVerification: ...
     def delete(self, checkpoint_id: str) -> None: ...
     def wait(self) -> None: ...
     def release_memory(self) -> None: ...
     def _begin(self, checkpoint_id: str) -> _SharedCheckpoint: ...
-    def _write_part(
+    def _write_shard(
         self,
-        directory: str | os.PathLike[str],
-        part: int,
-        component_states: Mapping[str, Any],
-        metadata: Mapping[str, Any] | None,
+        directory: StrPath,
+        rank: int,
+        component_states: dict[str, Any],
+        metadata: dict[str, Any] | None,
         allow_pickle: bool,
     ) -> bytes: ...
-    def _publish(self, shared: _SharedCheckpoint, parts: Sequence[bytes]) -> str: ...
+    def _publish(self, shared: _SharedCheckpoint, shards: Sequence[bytes]) -> str: ...
 
 @final
 class _SharedCheckpoint:
     @property
-    def directory(self) -> os.PathLike[str] | None: ...
+    def directory(self) -> Path | None: ...
     def abandon(self) -> None: ...
 
 @final
@@ -100,63 +120,64 @@ class PendingCheckpoint:
 class DataHandler:
     def __new__(
         cls,
-        cache_dir: str | os.PathLike[str] | None = None,
+        cache_dir: StrPath | None = None,
         max_cache_size: float = 100.0,
         enable_compression: bool = True,
         *,
         precision: float | None = None,
-        profile: str = "default",
+        profile: Profile = "default",
         verify: bool = True,
         durable: bool = True,
     ) -> Self: ...
     @property
-    def cache_dir(self) -> os.PathLike[str]: ...
+    def cache_dir(self) -> Path: ...
     def store_structure(
         self,
-        structure_data: Mapping[str, Any],
+        structure_data: dict[str, Any],
         data_id: str,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> str: ...
     def store_trajectory(
         self,
-        trajectory_data: Mapping[str, Any],
+        trajectory_data: dict[str, Any],
         data_id: str,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
         *,
         precision: float | None = None,
-        profile: str | None = None,
+        profile: Profile | None = None,
     ) -> str: ...
-    def load_data(self, cache_key: str) -> dict[str, Any]: ...
+    def load_data(self, cache_key: str) -> StoredData: ...
     def trajectory_writer(
         self,
         data_id: str,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
         *,
         precision: float | None = None,
-        profile: str | None = None,
+        profile: Profile | None = None,
         resume: bool = False,
     ) -> TrajectoryWriter: ...
-    def key_for(self, data_id: str, kind: str = "trajectory") -> str: ...
+    def key_for(self, data_id: str, kind: EntryKind = "trajectory") -> str: ...
     def __contains__(self, key: object, /) -> bool: ...
-    def keys(self, kind: str | None = None) -> list[str]: ...
-    def info(self, key: str) -> dict[str, Any]: ...
+    def keys(self, kind: EntryKind | None = None) -> list[str]: ...
+    def info(self, key: str) -> EntryInfo: ...
     def remove(self, key: str) -> None: ...
     def pin(self, key: str) -> None: ...
     def unpin(self, key: str) -> None: ...
-    def cleanup(self) -> dict[str, int]: ...
+    def cleanup(self) -> CleanupReport: ...
     def clear(self) -> int: ...
     def prune(self, max_size: float) -> int: ...
-    def verify(self, key: str | None = None) -> dict[str, Any]: ...
+    def verify(self, key: str | None = None) -> CacheVerification: ...
     def get_or_compute(
         self,
         data_id: str,
-        function: Callable[[], Mapping[str, Any]],
+        function: Callable[[], dict[str, Any]],
         *,
-        kind: str = "structure",
-        metadata: Mapping[str, Any] | None = None,
+        kind: EntryKind = "structure",
+        metadata: dict[str, Any] | None = None,
         timeout: float | None = None,
-    ) -> dict[str, Any]: ...
-    def get_cache_stats(self) -> dict[str, Any]: ...
+    ) -> StoredData: ...
+    # `memory` lacks its `gpus` here; the class that everyone uses adds them.
+    def get_cache_stats(self) -> CacheStats: ...
 
 @disjoint_base
 class Trajectory:
@@ -181,7 +202,7 @@ class Trajectory:
     @property
     def data_id(self) -> str: ...
     @property
-    def cache_dir(self) -> os.PathLike[str]: ...
+    def cache_dir(self) -> Path: ...
     @property
     def content_id(self) -> str: ...
     @property
@@ -198,15 +219,19 @@ class Trajectory:
         start: int | None = None,
         stop: int | None = None,
         step: int | None = None,
-        atoms: Any = None,
+        atoms: AtomSelection | None = None,
         field: str = "frames",
         out: NDArray[Any] | None = None,
     ) -> NDArray[Any]: ...
     def _frames_in_place(
         self, start: int, stop: int, field: str = "frames"
     ) -> NDArray[Any] | None: ...
-    def __getitem__(self, index: Any, /) -> NDArray[Any]: ...
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]: ...
+    def __getitem__(
+        self, index: SupportsIndex | slice | tuple[slice, AtomSelection], /
+    ) -> NDArray[Any]: ...
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> NDArray[Any]: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -251,7 +276,7 @@ class GPUManager:
         required_memory: Mapping[str, float] | None = None,
         prefer_single_gpu: bool = False,
         *,
-        state_dir: str | os.PathLike[str] | None = None,
+        state_dir: StrPath | None = None,
         safety_margin: float = 0.05,
         poll_interval: float | None = None,
     ) -> Self: ...
@@ -264,14 +289,14 @@ class GPUManager:
     @property
     def poll_interval(self) -> float | None: ...
     @property
-    def state_dir(self) -> os.PathLike[str] | None: ...
-    def get_available_gpus(self) -> list[dict[str, Any]]: ...
+    def state_dir(self) -> Path | None: ...
+    def get_available_gpus(self) -> list[GPUInfo]: ...
     def allocate_gpus(self, task: str, *, max_gpus: int | None = None) -> list[int]: ...
     def wait_for_gpus(
         self, task: str, timeout: float | None, *, max_gpus: int | None = None
     ) -> list[int]: ...
     def release_gpus(self, task: str | None = None) -> None: ...
-    def reservations(self) -> list[dict[str, Any]]: ...
+    def reservations(self) -> list[Reservation]: ...
     def get_optimal_batch_size(
         self,
         task: str,
@@ -287,7 +312,7 @@ class GPUManager:
         gpu_indices: Iterable[SupportsIndex],
         *,
         chunk: int | None = None,
-    ) -> list[dict[str, Any]]: ...
+    ) -> list[Batch]: ...
     def observe(
         self,
         task: str,
@@ -311,8 +336,8 @@ class GPUManager:
     def _holds(self, task: str) -> bool: ...
     def _check_batch(
         self, task: str, batch_size: int, length: int | None = None, chunk: int | None = None
-    ) -> None: ...
-    def _budgets(self, task: str, gpu_indices: Iterable[SupportsIndex]) -> list[dict[str, Any]]: ...
+    ) -> int: ...
+    def _budgets(self, task: str, gpu_indices: Iterable[SupportsIndex]) -> list[GPUBudget]: ...
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
 
 # --- progress ---
@@ -322,7 +347,7 @@ class ProgressTracker:
     def __new__(
         cls,
         total_steps: int | None = 100,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_dir: StrPath | None = None,
         auto_checkpoint: bool = True,
         checkpoint_interval: float = 300,
         *,
@@ -340,7 +365,7 @@ class ProgressTracker:
     def update_task(self, task_id: str, steps: int = 1, message: str | None = None) -> None: ...
     def complete_task(self, task_id: str) -> None: ...
     def fail_task(self, task_id: str, message: str | None = None) -> None: ...
-    def get_progress(self) -> dict[str, Any]: ...
+    def get_progress(self) -> ProgressInfo: ...
     def finish(self) -> None: ...
     def close(self) -> None: ...
     @property
@@ -367,7 +392,7 @@ class TaskHandle:
 
 @final
 class ProgressReader:
-    def __new__(cls, directory: str | os.PathLike[str]) -> Self: ...
-    def get_progress(self) -> dict[str, Any]: ...
+    def __new__(cls, directory: StrPath) -> Self: ...
+    def get_progress(self) -> ProgressInfo: ...
     @property
     def directory(self) -> str: ...

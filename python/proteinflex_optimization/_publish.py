@@ -1,4 +1,4 @@
-"""Files of other formats that are there whole or not at all."""
+"""Files of other formats that are there whole or not at all: synced, renamed, directory synced."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .errors import InvalidArgumentError
 
 @contextmanager
 def published(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
-    """Give a hidden name beside a path; what is there in the end takes the path's name.
+    """Yield a temporary path beside `path`, and rename it to `path` in the end.
 
-    Whoever is killed meanwhile leaves the path as it was.
+    A process that is killed meanwhile leaves the path as it was.
 
     Parameters
     ----------
@@ -36,46 +36,48 @@ def published(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path
         raise _is_there(target)
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
-    hidden = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
+    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
     try:
-        yield hidden
-        if hidden.is_dir():
-            _rename_directory(hidden, target, overwrite=overwrite)
+        yield temporary
+        if temporary.is_dir():
+            for path in (*temporary.rglob("*"), temporary):
+                _sync(path)
+            _rename_directory(temporary, target, overwrite=overwrite)
         else:
-            _rename_file(hidden, target, overwrite=overwrite)
+            _sync(temporary)
+            _rename_file(temporary, target, overwrite=overwrite)
+        _sync(target.parent)
     finally:
-        _remove(hidden)
+        _remove(temporary)
 
 
-def _rename_file(hidden: Path, target: Path, *, overwrite: bool) -> None:
-    with hidden.open("rb") as file:
-        os.fsync(file.fileno())
+def _rename_file(temporary: Path, target: Path, *, overwrite: bool) -> None:
     if target.is_dir() and not target.is_symlink():
         raise InvalidArgumentError(
             f"path={str(target)!r} is not valid: a directory is there, expected a file or nothing"
         )
     if overwrite:
-        hidden.replace(target)
+        temporary.replace(target)
         return
     try:
         # Unlike a rename, a link never takes the place of what appeared meanwhile.
-        os.link(hidden, target)
+        os.link(temporary, target)
     except FileExistsError:
         raise _is_there(target) from None
     except OSError:
         # A file system without links.
         if os.path.lexists(target):
             raise _is_there(target) from None
-        hidden.rename(target)
+        temporary.rename(target)
 
 
-def _rename_directory(hidden: Path, target: Path, *, overwrite: bool) -> None:
+def _rename_directory(temporary: Path, target: Path, *, overwrite: bool) -> None:
     """Rename onto nothing: a directory that holds something can't be replaced in one step."""
-    old = hidden.with_name(f"{hidden.name}.old")
+    old = temporary.with_name(f"{temporary.name}.old")
     if overwrite and os.path.lexists(target):
         target.rename(old)
     try:
-        hidden.rename(target)
+        temporary.rename(target)
     except OSError as error:
         if old.exists():
             old.rename(target)
@@ -83,6 +85,14 @@ def _rename_directory(hidden: Path, target: Path, *, overwrite: bool) -> None:
             raise _is_there(target) from None
         raise
     _remove(old)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

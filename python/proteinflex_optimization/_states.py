@@ -1,8 +1,8 @@
-"""Values of classes that are more than plain data: what they are made of, and made again.
+"""Values of classes that are more than plain data: reduced to plain data, and restored.
 
-The native walk over a state asks here about each value that it does not know. Nothing is executed when
-a state is read, except the constructors below; a class is only ever looked up to make an `Enum` member,
-a dataclass or a named tuple of it. Pickle is used where both sides ask for it by name.
+The native walk over a state calls `Reducer` for each value that it does not know. Nothing is executed
+when a state is read, except the constructors below; a class is only ever looked up to make an `Enum`
+member, a dataclass or a named tuple of it. Pickle is used where both sides ask for it by name.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ FACTORIES: dict[str, Callable[[], Any] | None] = {
 
 
 class Reducer:
-    """Says what values are made of, for one state that is being stored.
+    """Reduces values to plainer ones, for one state that is being stored.
 
     Parameters
     ----------
     checkpoint : bool
-        Whether everything has to come back as it was. In a cache, tensors become arrays and classes of
+        Whether values are restored as they were. In a cache, tensors become arrays and classes of
         the user's own are refused.
     allow_pickle : bool
         Whether values of unknown classes are pickled.
@@ -51,7 +51,10 @@ class Reducer:
         self._storages: Storages | None = None
 
     def reduce(self, value: Any, place: str, keys: list[str]) -> tuple[str | None, Any] | None:
-        """Give a tag and plainer content, or (None, the value in another form), or None."""
+        """Return a tag and plainer content, or (None, the value in another form), or None.
+
+        None means that the value can't be stored.
+        """
         if type(value).__module__.split(".")[0] == "torch" or _is_tensor(value):
             return self._torch(value, place, keys)
         standard = _standard(value, place)
@@ -66,7 +69,7 @@ class Reducer:
         return None
 
     def storages(self) -> list[tuple[Any, int, str | None, list[str]]]:
-        """Give the memory of all tensors met: array, its first byte, its item type, its name."""
+        """Return the memory of all tensors met: array, its first byte, its item type, its name."""
         return [] if self._storages is None else self._storages.arrays()
 
     def _torch(self, value: Any, place: str, keys: list[str]) -> tuple[str | None, Any] | None:
@@ -81,7 +84,7 @@ class Reducer:
 
 
 class Restorer:
-    """Makes values again, for one state that is being read.
+    """Restores values, for one state that is being read.
 
     Parameters
     ----------
@@ -103,7 +106,7 @@ class Restorer:
         self._tensors: Tensors | None = None
 
     def restore(self, tag: str, content: Any) -> Any:
-        """Make the value that `Reducer.reduce` took apart."""
+        """Make the value that `Reducer.reduce` reduced."""
         try:
             if tag.startswith("torch."):
                 return self._torch(tag, content)
@@ -115,10 +118,10 @@ class Restorer:
         except ProteinFlexError:
             raise
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
-            # What the content should have been makes none of these; a device that is full does not
-            # either, and is not taken for damage.
+            # Content as it was stored raises none of these. Neither does a full device, which is no
+            # damage of the file.
             raise CorruptDataError(
-                f"{self._path}: a value of kind {tag!r} can't be made again ({error})"
+                f"{self._path}: a value of kind {tag!r} can't be restored ({error})"
             ) from error
 
     def _torch(self, tag: str, content: Any) -> Any:
@@ -136,7 +139,7 @@ class Restorer:
         if not self._allow_pickle:
             raise CheckpointError(
                 f"{self._path} holds pickled values, which can run any code when they are loaded: "
-                "pass allow_pickle=True if you trust whoever wrote it"
+                "pass allow_pickle=True if you trust its source"
             )
         return pickle.loads(content)
 
@@ -147,7 +150,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _standard(value: Any, place: str) -> tuple[str, Any] | None:
-    """Take apart a value of the standard library's, or a NumPy dtype."""
+    """Reduce a value of the standard library's, or a NumPy dtype."""
     kind = type(value)
     if kind in (collections.OrderedDict, collections.Counter):
         return kind.__name__, dict(value)
@@ -177,7 +180,7 @@ def _standard(value: Any, place: str) -> tuple[str, Any] | None:
 
 
 def _of_class(value: Any, place: str) -> tuple[str, Any] | None:
-    """Take apart a value of a class that can be imported again."""
+    """Reduce a value of a class that can be imported again."""
     kind = type(value)
     if isinstance(value, enum.Enum):
         # A combination of flags is no member of its own.
@@ -232,7 +235,7 @@ def _zone_of(content: Any) -> datetime.tzinfo | None:
 
 
 def _class_name(kind: type, place: str) -> tuple[str, str]:
-    """Give module and name of a class, if it can be found again under them."""
+    """Return module and name of a class, if it can be imported by them."""
     name = (kind.__module__, kind.__qualname__)
     try:
         found = _find_class(*name)
@@ -328,12 +331,12 @@ RESTORERS: dict[str, Callable[[Any], Any]] = {
 
 
 def array_of(value: Any, name: str) -> Any:
-    """Give per-frame data that is no array yet as one: a tensor, a list of numbers or of rows.
+    """Return per-frame data as an array: a tensor, a list of numbers or of rows.
 
     Raises
     ------
     InvalidTypeError
-        It is nothing of the kind.
+        It is none of these.
     """
     if _is_tensor(value):
         from . import _tensors

@@ -1,8 +1,8 @@
-"""Torch tensors as arrays, and back, with the memory they share shared again.
+"""Torch tensors as arrays, and back; tensors that share memory share it again.
 
 A tensor is a view of a storage, and several tensors may view the same one: tied weights, slices of a
-buffer. Each storage is stored once, trimmed to the part that its tensors reach, and each tensor
-remembers which part of it it is.
+buffer. Each storage is stored once, trimmed to the bytes that its tensors reach, and each tensor is
+stored as its view: storage number, dtype, shape, strides and offset.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from .errors import CorruptDataError, InvalidArgumentError, InvalidTypeError
 
 logger = logging.getLogger("proteinflex_optimization")
 
-# Item types that NumPy lacks: stored as integers of the same size, under the name that safetensors
-# has for them.
+# Item types that NumPy lacks, and safetensors' names for them: stored as integers of the same size.
 LABELS = {
     torch.bfloat16: "BF16",
     torch.float8_e4m3fn: "F8_E4M3",
@@ -31,11 +30,12 @@ PLAIN_CLASSES = tuple(
     if kind is not None
 )
 CARRIERS = {1: torch.uint8, 2: torch.int16}
+# A trimmed storage begins at a multiple of this.
 START_ALIGNMENT = 64
 
 
 def as_array(value: Any, place: str) -> Any:
-    """Give a tensor as a NumPy array of the same values; None where it is no tensor.
+    """Return a tensor as a NumPy array of the same values; None where it is no tensor.
 
     NumPy has no bfloat16 and no 8-bit floats: such tensors become float32, which holds all their
     values exactly.
@@ -66,7 +66,7 @@ class Storages:
         self._storages: list[_Storage] = []
 
     def reduce(self, value: Any, place: str, keys: list[str]) -> tuple[str, Any] | None:
-        """Take apart a tensor or another plain value of torch's."""
+        """Reduce a tensor or another plain value of torch's."""
         if isinstance(value, torch.Size):
             return "torch.Size", list(value)
         if isinstance(value, torch.dtype):
@@ -100,9 +100,9 @@ class Storages:
         ]
 
     def arrays(self) -> list[tuple[Any, int, str | None, list[str]]]:
-        """Give each storage's needed part: array, first byte, label of its items, name."""
+        """Return of each storage the bytes in use: array, first byte, label of its items, name."""
         arrays = [_array(storage) for storage in self._storages]
-        # The copies from all GPUs are under way by now, and are waited for together.
+        # The copies from all GPUs have been started; wait for them together.
         for device in {storage.views[0].device for storage in self._storages}:
             if device.type == "cuda":
                 torch.cuda.current_stream(device).synchronize()
@@ -110,16 +110,16 @@ class Storages:
 
 
 def _to_host(tensor: torch.Tensor) -> torch.Tensor:
-    """Bring a tensor to the CPU; one on a GPU through pinned memory, to be waited for.
+    """Copy a tensor to the CPU; from a GPU asynchronously, into pinned memory.
 
-    Pinned memory is what a GPU writes to directly, and torch keeps it for the next time.
+    A GPU writes to pinned memory directly, and torch's allocator keeps it for the next copy.
     """
     if tensor.device.type != "cuda":
         return tensor.cpu()
     try:
         host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     except RuntimeError:
-        # The system gives no more of it.
+        # The system has no more of it.
         return tensor.cpu()
     return host.copy_(tensor, non_blocking=True)
 
@@ -153,14 +153,14 @@ def _array(storage: _Storage) -> tuple[Any, int, str | None, list[str]]:
 
 
 class Tensors:
-    """Makes tensors again from the storages of one state.
+    """Restores tensors from the storages of one state.
 
     Parameters
     ----------
     storages : list
         Pairs of array and first byte, in the order of their numbers.
     device : str or torch.device or None
-        Where tensors go; None for where they were, if there is such a device here, else the CPU.
+        Where tensors go. None: where they were, or the CPU where there is no such device.
     """
 
     def __init__(self, storages: list[Any], device: Any) -> None:
@@ -169,7 +169,7 @@ class Tensors:
         self._loaded: dict[tuple[int, str], Any] = {}
 
     def restore(self, tag: str, content: Any) -> Any:
-        """Make the value that `Storages.reduce` took apart."""
+        """Make the value that `Storages.reduce` reduced."""
         if tag == "torch.Size":
             return torch.Size(content)
         if tag == "torch.dtype":
@@ -180,7 +180,7 @@ class Tensors:
         dtype = _dtype(dtype_name)
         array, start = self._storages[number]
         _check_view(array.nbytes, start, dtype.itemsize, shape, stride, offset)
-        storage = self._storage(number, self._place(device_name))
+        storage = self._storage(number, self._device_for(device_name))
         tensor = torch.empty(0, dtype=dtype, device=storage.device)
         tensor.set_(storage, (offset - start) // dtype.itemsize, tuple(shape), tuple(stride))
         if kind == "Parameter":
@@ -198,7 +198,7 @@ class Tensors:
             self._loaded[number, str(device)] = loaded
         return loaded
 
-    def _place(self, name: str) -> torch.device:
+    def _device_for(self, name: str) -> torch.device:
         if self._device is not None:
             return self._device
         device = torch.device(name)
@@ -229,7 +229,7 @@ def _check_layout(value: Any, place: str) -> None:
 def _check_view(
     size: int, start: int, item: int, shape: list[int], stride: list[int], offset: int
 ) -> None:
-    """Refuse a view that reaches outside its storage, whatever the file says."""
+    """Refuse a view that reaches outside its storage."""
     if len(shape) != len(stride) or any(n < 0 for n in (*shape, *stride, offset - start)):
         raise CorruptDataError("a stored tensor's shape makes no sense")
     first = offset - start

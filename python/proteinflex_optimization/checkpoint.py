@@ -6,11 +6,11 @@ import atexit
 import logging
 import os
 import weakref
-from collections.abc import Mapping
 from typing import Any
 
 from . import _native
 from .errors import ProteinFlexError
+from .types import StrPath
 
 logger = logging.getLogger("proteinflex_optimization")
 
@@ -22,7 +22,7 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
 
     def __init__(
         self,
-        base_dir: str | os.PathLike[str],
+        base_dir: StrPath,
         max_checkpoints: int = 5,
         auto_cleanup: bool = True,
         *,
@@ -30,21 +30,21 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
         link_unchanged: bool = True,
         durable: bool = True,
     ) -> None:
-        # The native constructor has done the work.
+        # `__new__` of the native class uses the arguments.
         _managers.add(self)
 
     def create_checkpoint_async(
         self,
         checkpoint_id: str,
-        component_states: Mapping[str, Any],
+        component_states: dict[str, Any],
         *,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
         allow_pickle: bool = False,
     ) -> _native.PendingCheckpoint:
         """Save a state in the background.
 
         The state is copied before this returns, so it may be changed at once. One checkpoint is
-        made at a time: an earlier one is waited for. The interpreter does not end before it is done.
+        made at a time: this waits for an earlier one. The interpreter does not end before it is done.
 
         Parameters
         ----------
@@ -54,7 +54,7 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
         Returns
         -------
         PendingCheckpoint
-            With ``result(timeout=None)``, which gives the path or raises what went wrong, and
+            With ``result(timeout=None)``, which returns the path or raises what went wrong, and
             ``done()``.
 
         Raises
@@ -62,7 +62,7 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
         InvalidTypeError
             A value can't be stored; nothing was written.
         ProteinFlexError, OSError
-            What went wrong with an earlier save that nobody has asked for yet.
+            The error of an earlier save in the background that was not raised yet.
         """
         return super().create_checkpoint_async(
             checkpoint_id, component_states, metadata=metadata, allow_pickle=allow_pickle
@@ -71,7 +71,7 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
 
 @atexit.register
 def _finish() -> None:
-    """Let saves in the background finish; a daemon thread would be cut off in the middle."""
+    """Let saves in the background finish; the end of the process would cut them off."""
     for manager in list(_managers):
         try:
             manager.wait()

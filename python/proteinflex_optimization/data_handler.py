@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from . import _native
-from .errors import GPUError
+from ._integrations import integration
+from .errors import CacheKeyError, GPUError
 from .trajectory import Trajectory
+from .types import CacheStats, GPUMemory, Profile, StrPath
 
 
 class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the native class's
@@ -37,12 +41,12 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
     def import_trajectory(
         self,
         topology: Any,
-        trajectory: Any,
+        trajectory: StrPath,
         data_id: str,
         metadata: dict[str, Any] | None = None,
         *,
         precision: float | None = None,
-        profile: str | None = None,
+        profile: Profile | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> str:
         """Store a trajectory that MDAnalysis can read: XTC, TRR, DCD, NetCDF and many others.
@@ -74,9 +78,7 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         ProteinFlexError
             The file ends before its last frame; nothing appears in the cache.
         """
-        from .integrations.mdanalysis import import_trajectory
-
-        return import_trajectory(
+        key: str = integration("mdanalysis").import_trajectory(
             self,
             topology,
             trajectory,
@@ -86,6 +88,7 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
             profile=profile,
             progress=progress,
         )
+        return key
 
     def import_structure(
         self,
@@ -93,8 +96,8 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         data_id: str,
         metadata: dict[str, Any] | None = None,
         *,
-        model: int | str = 1,
-        altlocs: str = "best",
+        model: int | Literal["all"] = 1,
+        altlocs: Literal["best", "all"] = "best",
         plddt: bool | None = None,
     ) -> str:
         """Store a PDB or mmCIF file, or a structure of gemmi, Biotite or OpenMM, as plain arrays.
@@ -118,7 +121,7 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         Returns
         -------
         str
-            The key. `integrations.structures.read_structure` tells what is stored.
+            The key. `integrations.structures.read_structure` says what is stored.
 
         Raises
         ------
@@ -127,13 +130,12 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         ImportError
             gemmi is not installed.
         """
-        from .integrations.structures import read_structure
-
+        read_structure = integration("structures").read_structure
         data = read_structure(source, model=model, altlocs=altlocs, plddt=plddt)
         return self.store_structure(data, data_id, metadata)
 
-    def get_cache_stats(self) -> dict[str, Any]:
-        """Tell how full the cache is, and how it has been used.
+    def get_cache_stats(self) -> CacheStats:
+        """Return how full the cache is, and how it has been used.
 
         Returns
         -------
@@ -149,8 +151,8 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         return stats
 
 
-def _gpu_memory() -> list[dict[str, Any]]:
-    """Give used and total memory in MB of each GPU; nothing where there is no working driver."""
+def _gpu_memory() -> list[GPUMemory]:
+    """Memory in MB of each GPU; nothing where there is no working driver."""
     from .gpu import GPUManager
 
     try:
@@ -164,5 +166,27 @@ def _gpu_memory() -> list[dict[str, Any]]:
             "total": gpu["memory_total"],
         }
         for gpu in gpus
-        if gpu["memory_total"] is not None and gpu["memory_free"] is not None
     ]
+
+
+def reopen(cache_dir: str, key: str, content_id: str) -> Trajectory:
+    """Open the trajectory that was pickled elsewhere.
+
+    Raises
+    ------
+    CacheKeyError
+        Nothing is stored under the key any more, or something else is; or the directory is not there.
+    """
+    if not Path(cache_dir).is_dir():
+        # Making it, as a new handler does, would hide that a file system is not mounted.
+        raise CacheKeyError(
+            f"the cache {cache_dir} of the trajectory {key!r} is not there on {platform.node()}: "
+            "is its file system mounted?"
+        )
+    trajectory = DataHandler(cache_dir).open(key)
+    if trajectory.content_id != content_id:
+        raise CacheKeyError(
+            f"the trajectory under {key!r} in {cache_dir} was replaced after it had been pickled: "
+            "open it again by its key"
+        )
+    return trajectory

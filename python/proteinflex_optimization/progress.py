@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from proteinflex_optimization import _native
 from proteinflex_optimization._native import ProgressReader, TaskHandle
 from proteinflex_optimization.errors import InvalidTypeError
+from proteinflex_optimization.types import ProgressInfo, StrPath
 
 if TYPE_CHECKING:
     from proteinflex_optimization.display import Display
@@ -47,7 +48,7 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
     def __init__(
         self,
         total_steps: int | None = 100,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_dir: StrPath | None = None,
         auto_checkpoint: bool = True,
         checkpoint_interval: float = 300,
         *,
@@ -62,7 +63,7 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
 
             reference = weakref.ref(self)
 
-            def progress() -> dict[str, Any] | None:
+            def progress() -> ProgressInfo | None:
                 tracker = reference()
                 return None if tracker is None else tracker.get_progress()
 
@@ -70,7 +71,7 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
             self._display.start()
 
     @staticmethod
-    def attach(directory: str | os.PathLike[str]) -> ProgressReader:
+    def attach(directory: StrPath) -> ProgressReader:
         """Read the progress of a job that runs elsewhere, live.
 
         Parameters

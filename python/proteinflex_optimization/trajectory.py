@@ -1,23 +1,22 @@
-"""`Trajectory`, with what is plain Python: iteration, and coming back from a pickle."""
+"""`Trajectory`, with what is plain Python: iteration, and objects of other libraries."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from . import _native
-from .errors import CacheKeyError
+from ._integrations import integration
+from .types import AtomSelection
 
 
 class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the native class's
     __doc__ = _native.Trajectory.__doc__
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        """Give one frame after the other, while a thread decodes the next ones (`iter_chunks`)."""
+        """Yield one frame after the other, while a thread decodes the next ones (`iter_chunks`)."""
         for chunk in self.iter_chunks():
             yield from chunk
 
@@ -26,21 +25,19 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         return ("proteinflex_optimization.Trajectory", self.content_id)
 
     def to_universe(self, topology: Any) -> Any:
-        """Give an `MDAnalysis.Universe` of a topology and this trajectory, which is in Å.
+        """Return an `MDAnalysis.Universe` of a topology and this trajectory, which is in Å.
 
         Parameters
         ----------
         topology : str or path
-            Whatever MDAnalysis takes as a topology.
+            Anything that MDAnalysis takes as a topology.
 
         Raises
         ------
         ImportError
             MDAnalysis is not installed.
         """
-        from .integrations.mdanalysis import to_universe
-
-        return to_universe(self, topology)
+        return integration("mdanalysis").to_universe(self, topology)
 
     def to_mdtraj(
         self,
@@ -49,9 +46,9 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         start: int | None = None,
         stop: int | None = None,
         step: int | None = None,
-        atoms: Any = None,
+        atoms: AtomSelection | None = None,
     ) -> Any:
-        """Give frames of this trajectory, which is in Å, as an `mdtraj.Trajectory` in nm.
+        """Return frames of this trajectory, which is in Å, as an `mdtraj.Trajectory` in nm.
 
         Parameters
         ----------
@@ -69,12 +66,11 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         ImportError
             mdtraj is not installed.
         """
-        from .integrations.mdtraj import to_mdtraj
-
+        to_mdtraj = integration("mdtraj").to_mdtraj
         return to_mdtraj(self, topology, start=start, stop=stop, step=step, atoms=atoms)
 
     def to_dask(self, field: str = "frames", *, frames_per_chunk: int | None = None) -> Any:
-        """Give a field as a dask array, of which workers read what they need.
+        """Return a field as a dask array, of which workers read what they need.
 
         Parameters
         ----------
@@ -94,31 +90,5 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         ImportError
             dask is not installed.
         """
-        from .integrations.dask import to_dask
-
+        to_dask = integration("dask").to_dask
         return to_dask(self, field, frames_per_chunk=frames_per_chunk)
-
-
-def reopen(cache_dir: str, key: str, content_id: str) -> Trajectory:
-    """Open the trajectory that was pickled elsewhere.
-
-    Raises
-    ------
-    CacheKeyError
-        Nothing is stored under the key any more, or something else is; or the directory is not there.
-    """
-    from .data_handler import DataHandler
-
-    if not Path(cache_dir).is_dir():
-        # Making it, as a new handler does, would hide that a file system is not mounted.
-        raise CacheKeyError(
-            f"the cache {cache_dir} of the trajectory {key!r} is not there on {platform.node()}: "
-            "is its file system mounted?"
-        )
-    trajectory = DataHandler(cache_dir).open(key)
-    if trajectory.content_id != content_id:
-        raise CacheKeyError(
-            f"the trajectory under {key!r} in {cache_dir} was replaced after it had been pickled: "
-            "open it again by its key"
-        )
-    return trajectory

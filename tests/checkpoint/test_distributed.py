@@ -28,7 +28,7 @@ weights = torch.full((1000,), float(rank))
 
 
 def run(directory: Path, code: str) -> list[tuple[int, str]]:
-    """Run the code in two processes; gives their exit codes and errors."""
+    """Run the code in two processes; returns their exit codes and errors."""
     script = RANK + textwrap.dedent(code) + "\ndist.destroy_process_group()\n"
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
     processes = [
@@ -47,7 +47,7 @@ def run(directory: Path, code: str) -> list[tuple[int, str]]:
     return found
 
 
-def test_the_parts_of_all_processes_make_one_checkpoint(tmp_path: Path):
+def test_the_shards_of_all_processes_make_one_checkpoint(tmp_path: Path):
     found = run(
         tmp_path,
         """
@@ -120,9 +120,9 @@ def test_a_process_that_dies_leaves_the_checkpoint_before(tmp_path: Path):
         """
         create_checkpoint(manager, "good", {f"model.{rank}": weights})
         if rank == 1:
-            original = manager._write_part
+            original = manager._write_shard
             class Dying(type(manager)):
-                def _write_part(self, *arguments):
+                def _write_shard(self, *arguments):
                     original(*arguments)
                     os.kill(os.getpid(), 9)
             manager = Dying(directory + "/checkpoints")

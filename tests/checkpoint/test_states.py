@@ -230,7 +230,7 @@ class Parent:
         ({"i": type("Sub", (int,), {})(3)}, r"\['i'\]"),
     ],
 )
-def test_what_can_not_be_stored_is_named_and_nothing_is_written(manager, state, place):
+def test_an_unsupported_value_is_named_and_nothing_is_written(manager, state, place):
     with pytest.raises(InvalidTypeError, match=place) as raised:
         manager.create_checkpoint("one", {"state": state})
     assert isinstance(raised.value, TypeError)

@@ -173,7 +173,7 @@ def test_device_moves_tensors(torch, manager):
     assert found["x"].device.type == "meta"
 
 
-def test_a_device_that_is_none_is_not_taken_for_damage(torch, manager):
+def test_an_unknown_device_is_not_reported_as_damage(torch, manager):
     path = manager.create_checkpoint("one", {"state": {"x": torch.arange(3.0)}})
     with pytest.raises(InvalidArgumentError, match="device='gpu7'"):
         manager.load_checkpoint(path, device="gpu7")

@@ -8,7 +8,7 @@ import pytest
 from proteinflex_optimization import DataHandler
 from proteinflex_optimization.cli import main
 from proteinflex_optimization.cli.cache import parse_size
-from proteinflex_optimization.cli.transfer import Progress
+from proteinflex_optimization.cli.transfer import ProgressLine
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_import_stores_structure_files_as_structures(handler, capsys):
 
 def test_progress_is_drawn_on_a_terminal_and_cleared(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with Progress("importing") as progress:
+    with ProgressLine("importing") as progress:
         for done in range(1, 1001):
             progress(done, 1000)
     text = capsys.readouterr().err

@@ -86,11 +86,11 @@ def test_a_complete_run_leaves_figure_summary_and_every_frame(complete):
     assert "flexopt watch" in text
 
 
-def test_the_same_run_again_answers_from_the_cache(complete):
+def test_the_same_run_again_takes_its_result_from_the_cache(complete):
     output, _ = complete
     before = json.loads((run_directory(output) / "summary.json").read_text())
     again = demo(output, *SHORT).stdout
-    assert "answered from the cache" in again
+    assert "taken from the cache" in again
     assert "times faster" in again
     assert json.loads((run_directory(output) / "summary.json").read_text()) == before
 

@@ -249,7 +249,7 @@ def test_a_cut_file_is_an_error_and_never_a_shorter_trajectory(handler, tmp_path
     except (TrajectoryReadError, InvalidArgumentError, OSError):
         assert handler.keys() == []
     else:
-        # It counted the frames anew: those that are whole are all there are.
+        # It counted the frames again: those that are whole are all there are.
         assert 0 < handler.open(key).n_frames < n_frames
 
 

@@ -167,7 +167,7 @@ def test_a_simulation_set_back_meanwhile_writes_no_step_twice(handler):
     assert stored(handler)["step"].tolist() == [100, 200, 300, 400, 500]
 
 
-def test_resume_false_begins_anew(handler):
+def test_resume_false_replaces_the_trajectory(handler):
     for steps in (300, 200):
         run = simulation()
         with TrajectoryReporter(handler, "md", INTERVAL, resume=False) as reporter:

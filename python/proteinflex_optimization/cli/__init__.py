@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives its exit status."""
+    """Run one command; returns its exit status."""
     options = build_parser().parse_args(arguments)
     try:
         status: int = options.func(options)

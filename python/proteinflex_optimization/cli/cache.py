@@ -7,6 +7,8 @@ import json
 import re
 import sys
 import time
+from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,15 @@ from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from proteinflex_optimization import DataHandler
+    from proteinflex_optimization.types import EntryInfo, EntryKind
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-SORTED_BY = {"used": "last_used", "size": "stored_bytes", "created": "created", "id": "data_id"}
+SORTED_BY: dict[str, Callable[[EntryInfo], Any]] = {
+    "used": itemgetter("last_used"),
+    "size": itemgetter("stored_bytes"),
+    "created": itemgetter("created"),
+    "id": itemgetter("data_id"),
+}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -39,7 +47,9 @@ def add_parser(subparsers: Any) -> None:
     command = _command(commands, "verify", _verify, "read every byte back; damage is set aside")
     command.add_argument("keys", nargs="*", metavar="KEY", help="only these entries")
 
-    command = _command(commands, "prune", _prune, "remove litter, and entries down to a size")
+    command = _command(
+        commands, "prune", _prune, "remove leftover files, and entries down to a size"
+    )
     command.add_argument("--to", metavar="SIZE", help="such as 50GB, or 80%% of the limit")
     command.add_argument("--dry-run", action="store_true", help="only say what would be removed")
 
@@ -92,8 +102,7 @@ def _open(options: argparse.Namespace) -> DataHandler:
 def _list(options: argparse.Namespace) -> int:
     handler = _open(options)
     entries = _infos(handler, options.kind)
-    field = SORTED_BY[options.sort]
-    entries.sort(key=lambda entry: entry[field], reverse=options.sort != "id")
+    entries.sort(key=SORTED_BY[options.sort], reverse=options.sort != "id")
     if options.json:
         print(json.dumps(entries, indent=2, default=str))
     elif options.quiet:
@@ -104,7 +113,7 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _infos(handler: DataHandler, kind: str | None) -> list[dict[str, Any]]:
+def _infos(handler: DataHandler, kind: EntryKind | None) -> list[EntryInfo]:
     from proteinflex_optimization import CacheKeyError, CorruptDataError
 
     entries = []
@@ -120,7 +129,7 @@ def _infos(handler: DataHandler, kind: str | None) -> list[dict[str, Any]]:
     return entries
 
 
-def _print_table(entries: list[dict[str, Any]]) -> None:
+def _print_table(entries: list[EntryInfo]) -> None:
     print(f"{'KEY':34} {'SIZE':>9} {'SAVED':>6} {'USED':>8}  ID")
     now = time.time()
     for entry in entries:
@@ -193,23 +202,23 @@ def _prune(options: argparse.Namespace) -> int:
             _print_table(victims)
             print(f"nothing was removed; {_size(freed)} would be")
         return 0
-    litter = handler.cleanup()
+    cleaned = handler.cleanup()
     evicted = 0 if target is None else handler.prune(target / 1e9)
     freed = stats["used_bytes"] - handler.get_cache_stats()["used_bytes"]
     if options.json:
-        print(json.dumps({"evicted": evicted, "freed_bytes": freed, "litter": litter}, indent=2))
+        print(json.dumps({"evicted": evicted, "freed_bytes": freed, "cleaned": cleaned}, indent=2))
     else:
-        pieces = sum(litter.values())
-        print(f"{evicted} evicted, {pieces} pieces of litter removed; {_size(freed)} less")
+        files = sum(count for count in cleaned.values() if isinstance(count, int))
+        print(f"{evicted} evicted, {files} leftover files removed; {_size(freed)} less")
     return 0
 
 
-def _victims(handler: DataHandler, target: int) -> list[dict[str, Any]]:
+def _victims(handler: DataHandler, target: int) -> list[EntryInfo]:
     """Choose as eviction does: those used least recently first, pinned ones never."""
     entries = _infos(handler, None)
     excess = sum(entry["stored_bytes"] for entry in entries) - target
     victims = []
-    for entry in sorted(entries, key=lambda entry: float(entry["last_used"])):
+    for entry in sorted(entries, key=itemgetter("last_used")):
         if excess > 0 and not entry["pinned"]:
             victims.append(entry)
             excess -= entry["stored_bytes"]
@@ -258,7 +267,7 @@ def _remove(options: argparse.Namespace) -> int:
 
 
 def parse_size(text: str, limit: int) -> int:
-    """Give bytes for a text such as ``50GB``, or ``80%`` of a limit.
+    """Return bytes for a text such as ``50GB``, or ``80%`` of a limit.
 
     Raises
     ------
@@ -279,7 +288,7 @@ def parse_size(text: str, limit: int) -> int:
 
 
 def printable(text: str) -> str:
-    """Give text that can't move a terminal's cursor or change its colours."""
+    """Return text that can't move a terminal's cursor or change its colours."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from proteinflex_optimization import CheckpointManager
 from proteinflex_optimization.cli.cache import printable
@@ -15,6 +15,7 @@ from proteinflex_optimization.errors import (
     CorruptDataError,
     UnsupportedFormatError,
 )
+from proteinflex_optimization.types import CheckpointVerification, FileVerification
 
 
 def add_parser(subparsers: Any) -> None:
@@ -107,16 +108,22 @@ def _open(directory: Path) -> CheckpointManager:
     return CheckpointManager(directory, auto_cleanup=False)
 
 
-def _verified(manager: CheckpointManager, path: Path) -> dict[str, Any]:
+def _verified(manager: CheckpointManager, path: Path) -> CheckpointVerification:
     try:
         return manager.verify(path)
     except (CorruptDataError, UnsupportedFormatError) as error:
         # The manifest itself: nothing else can be checked against it.
-        file = {"name": "manifest.json", "ok": False, "reason": str(error)}
+        reason = str(error)
+        file: FileVerification = {
+            "name": "manifest.json",
+            "bytes": 0,
+            "ok": False,
+            "reason": reason,
+        }
         return {"ok": False, "files": [file]}
 
 
-def _missing(name: str, known: list[str]) -> dict[str, Any]:
+def _missing(name: str, known: list[str]) -> NoReturn:
     raise CheckpointError(f"there is no checkpoint {name!r}: there are {known}")
 
 

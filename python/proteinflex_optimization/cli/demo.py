@@ -18,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
         description=(
             "Minimise and simulate a protein in implicit solvent, analyse how it moves, and draw it. "
             "Interrupted or killed, the same command goes on from the last checkpoint; run again "
-            "when complete, it answers from the cache."
+            "when complete, it takes the result from the cache."
         ),
     )
     parser.add_argument(

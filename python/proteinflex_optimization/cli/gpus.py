@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from proteinflex_optimization import GPUError, GPUManager, InvalidArgumentError
+from proteinflex_optimization.types import GPUInfo
 
 
 def add_parser(subparsers: Any) -> None:
@@ -75,7 +76,7 @@ def _tasks(given: list[str]) -> dict[str, float] | None:
     return tasks or None
 
 
-def _unpromised(gpu: dict[str, Any]) -> int:
+def _unpromised(gpu: GPUInfo) -> int:
     """MB that are neither used nor reserved and still to be used."""
     used = {process["pid"]: process["memory"] or 0 for process in gpu["processes"]}
     reserved: dict[int, int] = {}
@@ -85,19 +86,18 @@ def _unpromised(gpu: dict[str, Any]) -> int:
     return max(int(gpu["memory_free"]) - outstanding, 0)
 
 
-def _report(manager: GPUManager, gpus: list[dict[str, Any]]) -> dict[str, Any]:
-    for gpu in gpus:
-        gpu["memory_unreserved"] = _unpromised(gpu)
+def _report(manager: GPUManager, gpus: list[GPUInfo]) -> dict[str, Any]:
+    rows = [{**gpu, "memory_unreserved": _unpromised(gpu)} for gpu in gpus]
     fits = {task: _fits(gpus, memory) for task, memory in manager.required_memory.items()}
-    return {"gpus": gpus, "required_memory": manager.required_memory, "fits": fits}
+    return {"gpus": rows, "required_memory": manager.required_memory, "fits": fits}
 
 
-def _fits(gpus: list[dict[str, Any]], memory: int) -> list[int]:
+def _fits(gpus: list[GPUInfo], memory: int) -> list[int | None]:
     usable = (gpu for gpu in gpus if gpu["status"] == "ok")
     return [gpu["index"] for gpu in usable if _unpromised(gpu) >= memory]
 
 
-def _text(manager: GPUManager, gpus: list[dict[str, Any]]) -> str:
+def _text(manager: GPUManager, gpus: list[GPUInfo]) -> str:
     if not gpus:
         return "no GPU is visible here"
     lines = []

@@ -16,6 +16,7 @@ from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from proteinflex_optimization import DataHandler
+    from proteinflex_optimization.types import EntryKind, StoredData
 
 STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdbx")
 """What is imported as a structure unless it is said to be a trajectory."""
@@ -25,14 +26,14 @@ SECONDS_BETWEEN_LINES = 0.1
 
 
 def export_entry(handler: DataHandler, options: argparse.Namespace) -> dict[str, Any]:
-    """Write an entry as a file; gives where it is, its size, and what it has no place for."""
+    """Write an entry as a file; returns where it is, its size, and what it has no place for."""
     target = Path(options.file)
     suffix = target.suffix.lower()
     if suffix == ".npz":
         left_out = export_arrays(handler.load_data(options.key), target, overwrite=options.force)
     else:
         trajectory = handler.open(options.key)
-        with Progress("exporting") as progress:
+        with ProgressLine("exporting") as progress:
             if suffix == ".zarr":
                 from proteinflex_optimization.integrations.zarr import export_zarr as write
             else:
@@ -45,8 +46,8 @@ def export_entry(handler: DataHandler, options: argparse.Namespace) -> dict[str,
     return {"file": str(target), "bytes": _size_of(target), "left_out": left_out}
 
 
-def export_arrays(data: dict[str, Any], target: Path, *, overwrite: bool) -> list[str]:
-    """Write the arrays of an entry as ``.npz``; gives the names of what is none."""
+def export_arrays(data: StoredData, target: Path, *, overwrite: bool) -> list[str]:
+    """Write the arrays of an entry as ``.npz``; returns the names of what is none."""
     import numpy as np
 
     arrays = {name: value for name, value in data.items() if isinstance(value, np.ndarray)}
@@ -62,13 +63,13 @@ def export_arrays(data: dict[str, Any], target: Path, *, overwrite: bool) -> lis
 
 
 def import_file(handler: DataHandler, options: argparse.Namespace) -> dict[str, Any]:
-    """Store a file as an entry; gives its key and what `info` says of it."""
+    """Store a file as an entry; returns its key and what `info` says of it."""
     source = Path(options.file)
     if not source.is_file():
         raise InvalidArgumentError(f"FILE={options.file!r} is not valid: there is no such file")
     stem = source.name.removesuffix(".gz")
     is_structure = options.topology is None and stem.lower().endswith(STRUCTURE_SUFFIXES)
-    kind = options.kind or ("structure" if is_structure else "trajectory")
+    kind: EntryKind = options.kind or ("structure" if is_structure else "trajectory")
     data_id = Path(stem).stem if options.id is None else options.id
     if handler.key_for(data_id, kind=kind) in handler and not options.force:
         raise InvalidArgumentError(
@@ -78,7 +79,7 @@ def import_file(handler: DataHandler, options: argparse.Namespace) -> dict[str, 
     if kind == "structure":
         key = handler.import_structure(source, data_id)
     else:
-        with Progress("importing") as progress:
+        with ProgressLine("importing") as progress:
             key = handler.import_trajectory(
                 options.topology,
                 source,
@@ -88,11 +89,11 @@ def import_file(handler: DataHandler, options: argparse.Namespace) -> dict[str, 
                 progress=progress,
             )
     info = handler.info(key)
-    names = ("data_id", "kind", "raw_bytes", "stored_bytes", "saved_percent")
-    return {"key": key, **{name: info[name] for name in names}}
+    names = ("key", "data_id", "kind", "raw_bytes", "stored_bytes", "saved_percent")
+    return {name: value for name, value in info.items() if name in names}
 
 
-class Progress:
+class ProgressLine:
     """A line on a terminal that says how many frames are done; nothing where there is none.
 
     Parameters
@@ -117,8 +118,8 @@ class Progress:
         text = f"\r{self._verb} {done}/{total} frames, {percent:.0f} %"
         print(text, end="", file=sys.stderr, flush=True)
 
-    def __enter__(self) -> Progress:
-        """Give this object."""
+    def __enter__(self) -> ProgressLine:
+        """Return this object."""
         return self
 
     def __exit__(

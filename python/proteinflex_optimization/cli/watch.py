@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from proteinflex_optimization.cli.prometheus import LINGER
+from proteinflex_optimization.types import ProgressInfo
 
 LINES_EVERY = 1.0
 """Seconds between two looks where there is no terminal."""
@@ -116,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
     return _status(progress)
 
 
-def _export(options: argparse.Namespace, progress: Callable[[], dict[str, Any]]) -> int:
+def _export(options: argparse.Namespace, progress: Callable[[], ProgressInfo]) -> int:
     try:
         import prometheus_client  # noqa: F401, only whether it is there
     except ImportError:

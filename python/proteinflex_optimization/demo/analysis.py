@@ -27,7 +27,7 @@ class Frames(Protocol):
     def read(
         self, start: int | None = ..., stop: int | None = ..., *, atoms: Any = ...
     ) -> NDArray[Any]:
-        """Give frames start to stop of all or some atoms."""
+        """Read frames start to stop of all or some atoms."""
 
 
 @dataclass(frozen=True)

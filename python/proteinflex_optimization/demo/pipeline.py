@@ -35,8 +35,8 @@ def run(settings: Settings, *, say: Callable[[str], None] = print) -> dict[str, 
     Parameters
     ----------
     settings : Settings
-        The input and the choices. The same settings again answer from the cache; other settings are
-        another run beside it.
+        The input and the choices. The same settings again take the result from the cache;
+        other settings are another run beside it.
     say : callable
         Takes one line of text for the user at a time.
 
@@ -61,7 +61,7 @@ def run(settings: Settings, *, say: Callable[[str], None] = print) -> dict[str, 
         _publish(settings, result)
         seconds, computed = time.perf_counter() - started, result["summary"]["wall_seconds"]
         say(
-            f"answered from the cache in {seconds:.2f} s: {computed / seconds:.0f} times faster "
+            f"taken from the cache in {seconds:.2f} s: {computed / seconds:.0f} times faster "
             f"than the {computed:.1f} s that computing it took"
         )
         summary: dict[str, Any] = result["summary"]
@@ -111,7 +111,7 @@ class Job:
         self.resumed_at: list[int] = []
 
     def compute(self) -> dict[str, Any]:
-        """Do everything that is not done yet; gives arrays and summary, as they are cached."""
+        """Do everything that is not done yet; returns arrays and summary, as they are cached."""
         tracker, settings = self.tracker, self.settings
         tracker.start_task("prepare", "Prepare the structure", 1)
         tracker.start_task("minimise", "Minimise the energy", 1)
@@ -303,7 +303,7 @@ class StopRequest:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

@@ -57,7 +57,7 @@ class Dynamics:
         return int(self.simulation.currentStep)
 
     def minimise(self) -> float:
-        """Relax the structure and draw velocities; gives the potential energy in kJ/mol."""
+        """Relax the structure and draw velocities; returns the potential energy in kJ/mol."""
         from openmm import unit
 
         simulation = self.simulation
@@ -73,7 +73,7 @@ class Dynamics:
         self.simulation.step(steps)
 
     def state(self) -> dict[str, Any]:
-        """Give all that is needed to go on as if nothing had happened.
+        """Return all that is needed to go on as if nothing had happened.
 
         OpenMM's own checkpoint continues the same random numbers, but only fits the same version and
         platform; the XML state fits any.

@@ -59,7 +59,7 @@ class Protein:
         )
 
     def as_data(self) -> dict[str, Any]:
-        """Give what goes into the cache."""
+        """Return what goes into the cache."""
         atoms = list(self.topology.atoms())
         return {
             "positions": self.positions,

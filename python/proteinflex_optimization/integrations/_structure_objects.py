@@ -12,12 +12,12 @@ from proteinflex_optimization.errors import InvalidArgumentError
 
 
 def is_biotite(source: Any) -> bool:
-    """Tell Biotite's `AtomArray` and `AtomArrayStack` by what they have."""
+    """Recognise Biotite's `AtomArray` and `AtomArrayStack` by what they have."""
     return hasattr(source, "coord") and hasattr(source, "get_annotation_categories")
 
 
 def from_biotite(source: Any) -> tuple[Any, bool]:
-    """Convert; also tells whether it has B-factors."""
+    """Convert; also return whether it has B-factors."""
     known = source.get_annotation_categories()
     n_atoms = source.array_length()
     coordinates = np.asarray(source.coord, np.float64).reshape(-1, n_atoms, 3)
@@ -47,7 +47,7 @@ def from_biotite(source: Any) -> tuple[Any, bool]:
 
 
 def is_openmm(source: Any) -> bool:
-    """Tell OpenMM's files and modellers, and pairs of a topology and positions."""
+    """Recognise OpenMM's files and modellers, and pairs of a topology and positions."""
     if isinstance(source, tuple):
         return len(source) == 2 and hasattr(source[0], "residues")
     return hasattr(source, "topology") and hasattr(source, "positions")

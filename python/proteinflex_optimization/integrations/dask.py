@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proteinflex_optimization.trajectory import Trajectory
+    from proteinflex_optimization.types import AtomSelection
 
 BLOCK_BYTES = 32 << 20
 """Bytes of decoded frames, at most, that one task of `rmsf` holds."""
@@ -82,7 +83,7 @@ class FrameSource:
 def to_dask(
     trajectory: Trajectory, field: str = "frames", *, frames_per_chunk: int | None = None
 ) -> Any:
-    """Give a field of a trajectory as a dask array.
+    """Return a field of a trajectory as a dask array.
 
     Parameters
     ----------
@@ -127,7 +128,7 @@ def to_dask(
 def rmsf(
     trajectory: Trajectory,
     *,
-    atoms: Any = None,
+    atoms: AtomSelection | None = None,
     superpose: bool = True,
     reference: Any = None,
     frames_per_block: int | None = None,
@@ -164,10 +165,10 @@ def rmsf(
 
     Notes
     -----
-    Each block gives its number of frames, its mean and its sum of squares about that mean; these are
+    Each block returns its number of frames, its mean and its sum of squares about that mean; these are
     merged in pairs (Chan, Golub and LeVeque, doi:10.1080/00031305.1983.10483115) in an order that
-    only depends on the number of blocks. So the result is the same to the last bit whoever computes
-    it: one process, two, or a cluster. It depends on `frames_per_block` within rounding.
+    only depends on the number of blocks. So the result is the same to the last bit, whether
+    one process computes it, two, or a cluster. It depends on `frames_per_block` within rounding.
     """
     if trajectory.n_frames == 0:
         raise InvalidArgumentError("trajectory is not valid: expected one with frames")
@@ -207,7 +208,7 @@ Moments = tuple[int, "NDArray[np.float64]", "NDArray[np.float64]"]
 
 
 def block_moments(shared: tuple[Trajectory, Any, Any], start: int, stop: int) -> Moments:
-    """Give number, mean and squares about the mean of some frames: what one task of `rmsf` does."""
+    """Return number, mean and squares about the mean of some frames: what one task of `rmsf` does."""
     trajectory, atoms, reference = shared
     frames = trajectory.read(start, stop, atoms=atoms).astype(np.float64)
     if reference is not None:
@@ -219,7 +220,7 @@ def block_moments(shared: tuple[Trajectory, Any, Any], start: int, stop: int) ->
 
 
 def merged_all(parts: list[Moments]) -> Moments:
-    """Give the moments of all blocks together, merged in pairs."""
+    """Return the moments of all blocks together, merged in pairs."""
     while len(parts) > 1:
         pairs = [merged(*parts[at : at + 2]) for at in range(0, len(parts) - 1, 2)]
         parts = pairs + parts[2 * len(pairs) :]
@@ -227,7 +228,7 @@ def merged_all(parts: list[Moments]) -> Moments:
 
 
 def merged(one: Moments, other: Moments) -> Moments:
-    """Give the moments of both blocks together."""
+    """Return the moments of both blocks together."""
     count = one[0] + other[0]
     difference = other[1] - one[1]
     mean = one[1] + difference * (other[0] / count)

@@ -1,8 +1,8 @@
 """One checkpoint from all processes of a `torch.distributed` group.
 
-Each process writes its own components; the checkpoint is published when all are durable, or not at
-all. Any backend will do that can send Python objects, so for NCCL pass a second group made with
-``torch.distributed.new_group(backend="gloo")``.
+Each process writes its own components (a shard); the checkpoint is published when all shards are
+durable, or not at all. The group's backend has to send Python objects, so with NCCL pass a second group
+made with ``torch.distributed.new_group(backend="gloo")``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ __all__ = ["create_checkpoint"]
 def create_checkpoint(
     manager: CheckpointManager,
     checkpoint_id: str,
-    component_states: Mapping[str, Any],
+    component_states: dict[str, Any],
     *,
-    metadata: Mapping[str, Any] | None = None,
+    metadata: dict[str, Any] | None = None,
     allow_pickle: bool = False,
     group: ProcessGroup | None = None,
 ) -> str:
@@ -39,10 +39,10 @@ def create_checkpoint(
         Where to save. Retention is that of the manager of the group's first process.
     checkpoint_id : str
         As for `CheckpointManager.create_checkpoint`.
-    component_states : mapping
+    component_states : dict
         This process's components. Their names differ from those of the other processes, such as
-        ``f"model.{rank}"``; a process without any gives an empty mapping.
-    metadata : mapping, optional
+        ``f"model.{rank}"``; a process without any passes an empty dict.
+    metadata : dict, optional
         Plain values; those of the group's first process are stored.
     allow_pickle : bool
         As for `CheckpointManager.create_checkpoint`.
@@ -94,17 +94,19 @@ def create_checkpoint(
             shared = manager._begin(checkpoint_id)
         except Exception as error:
             failure = error
-    directory, problem = of_first(_told(None if shared is None else str(shared.directory), failure))
+    directory, problem = of_first(
+        _report(None if shared is None else str(shared.directory), failure)
+    )
     if directory is None:
         _raise(failure, {0: problem})
-    part = None
+    shard = None
     try:
-        part = manager._write_part(directory, rank, component_states, metadata, allow_pickle)
+        shard = manager._write_shard(directory, rank, component_states, metadata, allow_pickle)
     except Exception as error:
         failure = error
-    parts, problems = [], {}
-    for number, (found, problem) in enumerate(of_all(_told(part, failure))):
-        parts.append(found)
+    shards, problems = [], {}
+    for number, (found, problem) in enumerate(of_all(_report(shard, failure))):
+        shards.append(found)
         if problem is not None:
             problems[number] = problem
 
@@ -114,10 +116,10 @@ def create_checkpoint(
             if problems:
                 shared.abandon()
             else:
-                path = manager._publish(shared, parts)
+                path = manager._publish(shared, shards)
         except Exception as error:
             failure = error
-    path, problem = of_first(_told(path, failure if not problems else None))
+    path, problem = of_first(_report(path, failure if not problems else None))
     if problem is not None:
         problems[0] = problem
     if path is None:
@@ -125,13 +127,14 @@ def create_checkpoint(
     return str(path)
 
 
-def _told(value: Any, failure: Exception | None) -> tuple[Any, str | None]:
+def _report(value: Any, failure: Exception | None) -> tuple[Any, str | None]:
+    """Pair a result with what went wrong, as another process can read it."""
     return value, None if failure is None else f"{type(failure).__name__}: {failure}"
 
 
 def _raise(own: Exception | None, problems: Mapping[int, str | None]) -> None:
-    """Raise what went wrong here, else what the others have told."""
+    """Raise what went wrong here, else what the other processes reported."""
     if own is not None:
         raise own
-    told = "; ".join(f"process {number}: {problem}" for number, problem in problems.items())
-    raise CheckpointError(f"no checkpoint was made, because another process failed: {told}")
+    reported = "; ".join(f"process {number}: {problem}" for number, problem in problems.items())
+    raise CheckpointError(f"no checkpoint was made, because another process failed: {reported}")

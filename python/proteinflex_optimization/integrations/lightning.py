@@ -1,7 +1,7 @@
 """Lightning's checkpoints, saved and loaded by `CheckpointManager`.
 
-``Trainer(plugins=[FlexCheckpointIO()])`` is all that changes: paths stay what they were, but are
-directories that are whole or absent, verified, and need no pickle.
+With ``Trainer(plugins=[FlexCheckpointIO()])`` the paths stay the same and become directories that are
+whole or absent, verified, and need no pickle.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
         """
         if storage_options is not None:
             raise InvalidArgumentError(f"storage_options={storage_options!r}: expected None")
-        manager, name = _place(path)
-        manager.create_checkpoint(name, checkpoint, allow_pickle=self._allow_pickle)
+        manager, checkpoint_id = _manager_of(path)
+        manager.create_checkpoint(checkpoint_id, checkpoint, allow_pickle=self._allow_pickle)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, **_: Any
@@ -59,18 +59,18 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
         CorruptDataError
             It is damaged; the message names the file.
         """
-        manager, _name = _place(path)
+        manager, _ = _manager_of(path)
         device = None if callable(map_location) or map_location is None else str(map_location)
         return manager.load_checkpoint(path, device=device, allow_pickle=self._allow_pickle)
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a checkpoint; none is no error, because Lightning may ask twice."""
-        manager, name = _place(path)
+        """Remove a checkpoint. A missing one is no error: Lightning may remove it twice."""
+        manager, checkpoint_id = _manager_of(path)
         if Path(path).is_dir():
-            manager.delete(name)
+            manager.delete(checkpoint_id)
 
 
-def _place(path: str | Path) -> tuple[CheckpointManager, str]:
-    """Lightning decides which checkpoints stay, so the manager keeps all."""
-    place = Path(path)
-    return CheckpointManager(place.parent, auto_cleanup=False), place.name
+def _manager_of(path: str | Path) -> tuple[CheckpointManager, str]:
+    """Return a manager that keeps all checkpoints (Lightning removes them), and the id of this one."""
+    directory = Path(path)
+    return CheckpointManager(directory.parent, auto_cleanup=False), directory.name

@@ -8,7 +8,6 @@ Importing this module registers a reader for the files of cache entries:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
     from proteinflex_optimization.data_handler import DataHandler
     from proteinflex_optimization.trajectory import Trajectory
+    from proteinflex_optimization.types import Profile, StrPath
 
 __all__ = [
     "CachedTrajectoryReader",
@@ -49,14 +49,14 @@ ANGSTROM_PER_NM = np.float32(10)
 
 
 def to_universe(trajectory: Trajectory, topology: Any, **kwargs: Any) -> Any:
-    """Give an `MDAnalysis.Universe` of a topology and a stored trajectory in Å.
+    """Return an `MDAnalysis.Universe` of a topology and a stored trajectory in Å.
 
     Parameters
     ----------
     trajectory : Trajectory
         From `DataHandler.open`.
     topology : str or path or Topology
-        Whatever MDAnalysis takes.
+        Anything that MDAnalysis takes.
     **kwargs
         For `MDAnalysis.Universe`.
     """
@@ -66,12 +66,12 @@ def to_universe(trajectory: Trajectory, topology: Any, **kwargs: Any) -> Any:
 def import_trajectory(
     handler: DataHandler,
     topology: Any,
-    trajectory: Any,
+    trajectory: StrPath,
     data_id: str,
     metadata: dict[str, Any] | None = None,
     *,
     precision: float | None = None,
-    profile: str | None = None,
+    profile: Profile | None = None,
     block_frames: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:
@@ -131,7 +131,7 @@ def import_trajectory(
                     "the file is cut or damaged"
                 )
     except BaseException:
-        # What is begun anew takes no room; a part of a file is of no use to anybody.
+        # An unfinished entry that is begun again is empty: nobody can use a part of a file.
         handler.trajectory_writer(data_id).suspend()
         raise
     return str(writer.key)
@@ -149,7 +149,7 @@ KEPT_BY = {
 
 def export_trajectory(
     trajectory: Trajectory,
-    path: str | os.PathLike[str],
+    path: StrPath,
     *,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -221,7 +221,7 @@ def export_trajectory(
 
 
 def _even_times(times: NDArray[Any] | None) -> dict[str, Any]:
-    """Give DCD's way to write times: their distance, and how many of it come before the first."""
+    """Return DCD's way to write times: their distance, and how many of it come before the first."""
     if times is None or len(times) < 2 or times[1] <= times[0]:
         return {}
     step = float(times[1] - times[0])

@@ -76,7 +76,7 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
 
     @staticmethod
     def parse_n_atoms(filename: Any, **kwargs: Any) -> int:
-        """Give the number of atoms of the trajectory in this file."""
+        """Return the number of atoms of the trajectory in this file."""
         return int(_open(filename).n_atoms)
 
     @property
@@ -187,7 +187,7 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
 
 
 def path_of(trajectory: Trajectory) -> Path:
-    """Give the file of a stored trajectory, as the reader takes it."""
+    """Return the file of a stored trajectory, as the reader takes it."""
     key = trajectory.key
     return Path(trajectory.cache_dir) / "entries" / key[2:4] / f"{key}.fxt"
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from proteinflex_optimization.data_handler import DataHandler
     from proteinflex_optimization.trajectory import Trajectory
+    from proteinflex_optimization.types import AtomSelection, Profile
 
 BLOCK_FRAMES = 64
 """Frames converted at a time while a trajectory is stored."""
@@ -40,9 +41,9 @@ def to_mdtraj(
     start: int | None = None,
     stop: int | None = None,
     step: int | None = None,
-    atoms: Any = None,
+    atoms: AtomSelection | None = None,
 ) -> Any:
-    """Give frames of a stored trajectory, which is in Å, as an `mdtraj.Trajectory`.
+    """Return frames of a stored trajectory, which is in Å, as an `mdtraj.Trajectory`.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ def to_mdtraj(
             f"topology has {known.n_atoms} atoms: expected {trajectory.n_atoms}, as the trajectory"
         )
     if atoms is not None:
-        # A topology keeps its order, whatever it is asked for.
+        # A topology keeps its order.
         atoms = np.unique(_chosen(trajectory, atoms))
         known = known.subset(atoms)
     frames = trajectory.read(start, stop, step, atoms=atoms).astype(np.float32, copy=False)
@@ -93,7 +94,7 @@ def store_mdtraj(
     metadata: dict[str, Any] | None = None,
     *,
     precision: float | None = None,
-    profile: str | None = None,
+    profile: Profile | None = None,
 ) -> str:
     """Store an `mdtraj.Trajectory`.
 
@@ -143,7 +144,7 @@ def _topology(topology: Any) -> Any:
     return mdtraj.load_topology(str(topology))
 
 
-def _chosen(trajectory: Trajectory, atoms: Any) -> NDArray[Any]:
+def _chosen(trajectory: Trajectory, atoms: AtomSelection) -> NDArray[Any]:
     trajectory.read(0, 0, atoms=atoms)  # Refuses what is not there.
     chosen: NDArray[Any] = np.arange(trajectory.n_atoms)[
         atoms if isinstance(atoms, slice) else np.asarray(atoms)

@@ -61,7 +61,7 @@ class TrajectoryReporter:
         Whether molecules are moved into the periodic box; None: if the system is periodic.
     resume : bool, optional
         Whether to go on with the trajectory of this name where there is one: True by default, for a
-        restarted script is the same script. False begins it anew.
+        restarted script is the same script. False replaces it.
 
     Notes
     -----
@@ -213,7 +213,7 @@ class TrajectoryReporter:
         self._end(failed=False)
 
     def __enter__(self) -> TrajectoryReporter:
-        """Give this reporter."""
+        """Return this reporter."""
         return self
 
     def __exit__(

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -26,6 +26,7 @@ except ImportError as error:
 
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.integrations import _structure_objects as objects
+from proteinflex_optimization.types import StructureData
 
 logger = logging.getLogger("proteinflex_optimization")
 
@@ -45,9 +46,13 @@ NO_ALTLOC = "\0"
 
 
 def read_structure(
-    source: Any, *, model: int | str = 1, altlocs: str = "best", plddt: bool | None = None
-) -> dict[str, Any]:
-    """Give a structure as plain arrays.
+    source: Any,
+    *,
+    model: int | Literal["all"] = 1,
+    altlocs: Literal["best", "all"] = "best",
+    plddt: bool | None = None,
+) -> StructureData:
+    """Read a structure as plain arrays.
 
     Parameters
     ----------
@@ -102,11 +107,11 @@ def read_structure(
         data["cell"] = np.array(structure.cell.parameters)
     if len(structure) > len(models):
         logger.info("%s: took model %s of %d", structure.name, model, len(structure))
-    return data
+    return cast(StructureData, data)
 
 
 def _structure(source: Any) -> tuple[Any, bool, bool]:
-    """Give a gemmi structure of its own, whether it has B-factors, and whether they are pLDDT."""
+    """Return a gemmi structure of its own, whether it has B-factors, and whether they are pLDDT."""
     if isinstance(source, (str, os.PathLike)):
         structure, says_plddt = _read(Path(source))
         has_factors = True
@@ -191,7 +196,7 @@ def _residues(model: Any, altlocs: str) -> Iterator[_Residue]:
 
 
 def _is_alternative(one: Any, other: Any) -> bool:
-    """Tell whether all atoms of both are alternative locations: a point mutation in the crystal."""
+    """Return whether all atoms of both are alternative locations: a point mutation in the crystal."""
     return all(atom.has_altloc() for residue in (one, other) for atom in residue)
 
 
@@ -227,7 +232,7 @@ def _rank(atom: Any, label: str) -> tuple[bool, float]:
 
 
 def _same_atoms(models: list[list[_Residue]], model: int | str) -> np.ndarray[Any, Any]:
-    """Give the positions of all models, which have to have the same atoms."""
+    """Return the positions of all models, which have to have the same atoms."""
 
     def names(residues: list[_Residue]) -> list[Any]:
         return [

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proteinflex_optimization.trajectory import Trajectory
+    from proteinflex_optimization.types import AtomSelection
 
 PER_CELL = "box"
 """The field whose first axis is never the atoms, even where it has as many."""
@@ -76,7 +77,7 @@ class TrajectoryDataset(Dataset):  # type: ignore[misc]
         trajectories: Trajectory | Iterable[Trajectory],
         fields: str | Sequence[str] = "frames",
         *,
-        atoms: Any = None,
+        atoms: AtomSelection | None = None,
         start: int | None = None,
         stop: int | None = None,
         stride: int = 1,
@@ -114,18 +115,18 @@ class TrajectoryDataset(Dataset):  # type: ignore[misc]
         self._by_atom = [self._fields_by_atom(trajectory) for trajectory in self._trajectories]
 
     def __len__(self) -> int:
-        """Give the number of frames of all trajectories together."""
+        """Return the number of frames of all trajectories together."""
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Any:
-        """Give one frame; negative numbers count from the end."""
+        """Return one frame; negative numbers count from the end."""
         which, frame = self._place(index)
         items = {field: self._tensor(which, field, frame) for field in self._fields}
         item = items[self._fields[0]] if self._is_plain else items
         return item if self._transform is None else self._transform(item)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        """Give several frames, read in the order in which they are stored."""
+        """Return several frames, read in the order in which they are stored."""
         items: list[Any] = [None] * len(indices)
         for position in sorted(range(len(indices)), key=lambda at: self._number(indices[at])):
             items[position] = self[indices[position]]
@@ -139,7 +140,7 @@ class TrajectoryDataset(Dataset):  # type: ignore[misc]
         )
 
     def source(self, index: int) -> tuple[Trajectory, int]:
-        """Tell which trajectory an item is from, and the number of its frame there."""
+        """Return which trajectory an item is from, and the number of its frame there."""
         which, frame = self._place(index)
         return self._trajectories[which], frame
 
@@ -171,7 +172,7 @@ class TrajectoryDataset(Dataset):  # type: ignore[misc]
         return torch.from_numpy(array)[0]
 
     def _fields_by_atom(self, trajectory: Any) -> frozenset[str]:
-        """Give the fields that `atoms` applies to; refuses what no item could be made of."""
+        """Return the fields that `atoms` applies to; refuses what no item could be made of."""
         found = set()
         for field in self._fields:
             nothing = trajectory.read(0, 0, field=field)

@@ -10,7 +10,6 @@ the frames of a stored chunk.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +25,12 @@ from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from proteinflex_optimization.trajectory import Trajectory
+    from proteinflex_optimization.types import StrPath
 
 
 def export_zarr(
     trajectory: Trajectory,
-    path: str | os.PathLike[str],
+    path: StrPath,
     *,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,

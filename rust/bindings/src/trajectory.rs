@@ -399,7 +399,7 @@ impl Trajectory {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let open = py.import("proteinflex_optimization.trajectory")?.getattr("reopen")?;
+        let open = py.import("proteinflex_optimization.data_handler")?.getattr("reopen")?;
         let entry = &self.source.entry;
         let arguments = (self.source.cache.directory(), entry.key().as_str(), entry.content_id());
         (open, arguments).into_pyobject(py)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use proteinflex_core::Error;
 use proteinflex_core::checkpoint::LoadedComponent;
+use proteinflex_core::error::CheckpointError;
 use proteinflex_core::fs::PrivateMap;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -15,21 +16,21 @@ use crate::error::to_python;
 use crate::value::{ArrayReference, Beside};
 
 /// The arrays beside a component's tree.
-pub struct ComponentArrays<'py> {
-    pub py: Python<'py>,
-    pub component: LoadedComponent,
-    pub mmap: bool,
-    pub loaded: HashMap<usize, Bound<'py, PyAny>>,
+pub(super) struct ComponentArrays<'py> {
+    pub(super) py: Python<'py>,
+    pub(super) component: LoadedComponent,
+    pub(super) mmap: bool,
+    pub(super) loaded: HashMap<usize, Bound<'py, PyAny>>,
 }
 
 impl ComponentArrays<'_> {
     fn map_and_range(&self, number: usize) -> PyResult<(&Arc<PrivateMap>, Range<usize>)> {
         match (&self.component.map, self.component.arrays.get(number)) {
             (Some(map), Some(range)) => Ok((map, range.clone())),
-            _ => Err(to_python(Error::Checkpoint(format!(
-                "the component {:?} refers to array {number}, which is not there",
-                self.component.name
-            )))),
+            _ => {
+                let component = self.component.name.clone();
+                Err(to_python(CheckpointError::MissingArray { component, number }.into()))
+            }
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use proteinflex_core::error::CheckpointError;
 use proteinflex_core::{Error, Result};
 use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
@@ -14,15 +15,16 @@ use crate::error::to_python;
 /// A checkpoint that is being made in the background.
 #[pyclass(frozen, module = "proteinflex_optimization._native")]
 pub struct PendingCheckpoint {
-    pub pending: Arc<Pending>,
+    pending: Arc<Pending>,
 }
 
-#[derive(Default)]
-pub struct Pending {
+/// A save in the background, as the thread that saves and its waiters share it.
+pub(super) struct Pending {
+    /// Never locked while Python runs.
     outcome: Mutex<Outcome>,
     finished: Condvar,
-    /// The process that does the work: a forked child never will.
-    pub process: u32,
+    /// The process that saves. A forked child has no such thread.
+    process: u32,
 }
 
 #[derive(Default)]
@@ -31,13 +33,19 @@ enum Outcome {
     Working,
     Made(PathBuf),
     Failed(Error),
-    /// The error was raised; it is raised once.
-    Told(String),
+    /// The error was raised; only its message is left.
+    Raised(String),
+}
+
+impl PendingCheckpoint {
+    pub(super) fn new(pending: Arc<Pending>) -> Self {
+        Self { pending }
+    }
 }
 
 #[pymethods]
 impl PendingCheckpoint {
-    /// Wait for the checkpoint; gives its path, or raises what went wrong.
+    /// Wait for the checkpoint; returns its path, or raises what went wrong.
     ///
     /// Raises
     /// ------
@@ -45,85 +53,87 @@ impl PendingCheckpoint {
     ///     It took longer than `timeout` seconds; it goes on.
     #[pyo3(signature = (timeout=None))]
     fn result(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<OsString> {
-        if !self.pending.wait(py, timeout)? {
-            let seconds = timeout.unwrap_or_default();
-            let text = format!("the checkpoint is not done after {seconds} s; it goes on");
-            return Err(PyTimeoutError::new_err(text));
-        }
-        self.pending.raise_once()?;
-        match &*self.pending.outcome.lock().unwrap_or_else(PoisonError::into_inner) {
-            Outcome::Made(path) => Ok(path.clone().into_os_string()),
-            Outcome::Told(text) => Err(to_python(Error::Checkpoint(text.clone()))),
-            Outcome::Working | Outcome::Failed(_) => {
-                Err(to_python(Error::Checkpoint("the checkpoint is not done".to_owned())))
+        self.pending.wait(py, timeout)?;
+        match self.pending.made() {
+            Some(made) => made.map(PathBuf::into_os_string).map_err(to_python),
+            None => {
+                let seconds = timeout.unwrap_or_default();
+                let text = format!("the checkpoint is not done after {seconds} s; it goes on");
+                Err(PyTimeoutError::new_err(text))
             }
         }
     }
 
     /// Whether it is made, or has failed.
     fn done(&self) -> bool {
-        let outcome = self.pending.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        !matches!(*outcome, Outcome::Working)
+        !matches!(*self.pending.outcome(), Outcome::Working)
     }
 }
 
 impl Pending {
-    /// Work that this process has begun.
-    pub fn here() -> Self {
-        Self { process: std::process::id(), ..Self::default() }
+    /// A save that this process begins.
+    pub(super) fn new() -> Self {
+        let process = std::process::id();
+        Self { outcome: Mutex::default(), finished: Condvar::new(), process }
     }
 
-    pub fn finish(&self, made: Result<PathBuf>) {
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        *outcome = match made {
-            Ok(path) => Outcome::Made(path),
-            Err(error) => Outcome::Failed(error),
-        };
+    pub(super) fn is_of_this_process(&self) -> bool {
+        self.process == std::process::id()
+    }
+
+    pub(super) fn finish(&self, made: Result<PathBuf>) {
+        *self.outcome() = made.map_or_else(Outcome::Failed, Outcome::Made);
         self.finished.notify_all();
     }
 
-    /// Waits until the work is done, looking for signals meanwhile; whether it is.
-    pub fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+    /// Waits until the save has ended or the timeout is over; runs signal handlers meanwhile.
+    pub(super) fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         const PAUSE: Duration = Duration::from_millis(50);
-        if self.process != std::process::id() {
-            return Err(to_python(Error::Checkpoint(
-                "the checkpoint is being made by the process that this one was forked from".into(),
-            )));
+        if !self.is_of_this_process() {
+            return Err(to_python(CheckpointError::OtherProcess.into()));
         }
         let started = Instant::now();
         loop {
-            let done = py.detach(|| {
-                let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-                if !matches!(*outcome, Outcome::Working) {
-                    return true;
-                }
-                let waited = self.finished.wait_timeout(outcome, PAUSE);
-                let (outcome, _) = waited.unwrap_or_else(PoisonError::into_inner);
-                !matches!(*outcome, Outcome::Working)
+            let ended = py.detach(|| {
+                let is_working = |outcome: &mut Outcome| matches!(outcome, Outcome::Working);
+                let waited = self.finished.wait_timeout_while(self.outcome(), PAUSE, is_working);
+                !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
             });
-            if done || timeout.is_some_and(|timeout| started.elapsed().as_secs_f64() >= timeout) {
-                return Ok(done);
+            if ended || timeout.is_some_and(|timeout| started.elapsed().as_secs_f64() >= timeout) {
+                return Ok(());
             }
             py.check_signals()?;
         }
     }
 
-    /// Raises the error, if there is one that was not raised yet.
-    pub fn raise_once(&self) -> PyResult<()> {
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(*outcome, Outcome::Failed(_)) {
-            return Ok(());
+    /// The error of the save, if it was not taken before.
+    pub(super) fn take_error(&self) -> Option<Error> {
+        let mut outcome = self.outcome();
+        let Outcome::Failed(error) = &*outcome else { return None };
+        let raised = Outcome::Raised(error.to_string());
+        match std::mem::replace(&mut *outcome, raised) {
+            Outcome::Failed(error) => Some(error),
+            _ => None,
         }
-        match std::mem::take(&mut *outcome) {
-            Outcome::Failed(error) => {
-                *outcome = Outcome::Told(error.to_string());
-                drop(outcome);
-                Err(to_python(error))
-            }
-            other => {
-                *outcome = other;
-                Ok(())
-            }
+    }
+
+    /// What the save has made, or its error: itself the first time, later its message. `None` while
+    /// it is working.
+    fn made(&self) -> Option<Result<PathBuf>> {
+        if let Some(error) = self.take_error() {
+            return Some(Err(error));
         }
+        match &*self.outcome() {
+            Outcome::Made(path) => Some(Ok(path.clone())),
+            Outcome::Raised(message) => {
+                let message = message.clone();
+                Some(Err(CheckpointError::RaisedBefore { message }.into()))
+            }
+            Outcome::Working | Outcome::Failed(_) => None,
+        }
+    }
+
+    fn outcome(&self) -> MutexGuard<'_, Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

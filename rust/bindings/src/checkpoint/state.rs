@@ -1,4 +1,4 @@
-//! What a checkpoint is made of: checked and flattened.
+//! The arguments of a save: checked and flattened, before anything is written.
 
 use numpy::PyUntypedArrayMethods;
 use proteinflex_core::checkpoint::{Array, ArrayType, Component};
@@ -10,15 +10,15 @@ use crate::argument;
 use crate::error::to_python;
 use crate::value::{Flattened, LeafData, Policy, flatten};
 
-/// What a checkpoint is made of, checked and flattened.
-pub struct State<'py> {
-    pub id: String,
-    pub metadata: Vec<u8>,
+/// A state to save, checked and flattened.
+pub(super) struct State<'py> {
+    pub(super) id: String,
+    pub(super) metadata: Vec<u8>,
     components: Vec<(String, Flattened<'py>)>,
 }
 
 impl<'py> State<'py> {
-    pub fn new(
+    pub(super) fn new(
         py: Python<'py>,
         checkpoint_id: &Bound<'py, PyAny>,
         component_states: &Bound<'py, PyAny>,
@@ -40,7 +40,9 @@ impl<'py> State<'py> {
         let metadata = flatten(metadata.as_any(), "metadata", Policy::Metadata)?.tree;
         let policy = Policy::Checkpoint { pickle: allow_pickle };
         let mut components = Vec::new();
-        for (name, state) in states.iter() {
+        // A copy: code of the user's that runs meanwhile may add and remove components.
+        for item in states.items() {
+            let (name, state) = item.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()?;
             let expected = "a str, the name of a component";
             if !name.is_instance_of::<PyString>() {
                 return Err(argument::wrong_type(&name, "a key of component_states", expected));
@@ -52,7 +54,7 @@ impl<'py> State<'py> {
         Ok(Self { id, metadata, components })
     }
 
-    pub fn components(&self) -> PyResult<Vec<Component<'_>>> {
+    pub(super) fn components(&self) -> PyResult<Vec<Component<'_>>> {
         let mut components = Vec::with_capacity(self.components.len());
         for (name, flattened) in &self.components {
             let arrays = arrays_of(flattened)?;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use proteinflex_core::error::TreeError;
 use proteinflex_core::tree::{Tag, Token, TreeReader};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyComplex, PyDict, PyFrozenSet, PyList, PySet, PyString, PyTuple};
@@ -189,10 +190,7 @@ impl<'py> Builder<'_, 'py> {
     }
 
     fn float(&mut self) -> PyResult<f64> {
-        match self.reader.next_token().map_err(to_python)? {
-            Token::Float(value) => Ok(value),
-            _ => Err(to_python(self.reader.damaged("a complex number is not made of floats"))),
-        }
+        self.reader.expect_float().map_err(to_python)
     }
 
     fn reference(&mut self) -> PyResult<ArrayReference> {
@@ -203,16 +201,13 @@ impl<'py> Builder<'_, 'py> {
         let shape = (0..dimensions)
             .map(|_| Ok(self.reader.expect_count().map_err(to_python)? as usize))
             .collect::<PyResult<Vec<_>>>()?;
-        let fortran = match self.reader.next_token().map_err(to_python)? {
-            Token::Bool(value) => value,
-            _ => return Err(to_python(self.reader.damaged("an array's order is not told"))),
-        };
+        let fortran = self.reader.expect_bool().map_err(to_python)?;
         Ok(ArrayReference { number, dtype, shape, fortran })
     }
 
     fn restorer(&mut self) -> PyResult<Bound<'py, PyAny>> {
         let Some((device, pickle, restorer)) = &mut self.restorer else {
-            return Err(to_python(self.reader.damaged("a storage is not an array")));
+            return Err(to_python(self.reader.damaged(TreeError::StorageNotArray)));
         };
         if let Some(restorer) = restorer {
             return Ok(restorer.clone());
@@ -227,6 +222,8 @@ impl<'py> Builder<'_, 'py> {
 
     /// What Python refuses in a tree (a list as a key) is damage of the file.
     fn checked<T>(&self, result: PyResult<T>) -> PyResult<T> {
-        result.map_err(|error| to_python(self.reader.damaged(error.to_string())))
+        result.map_err(|error| {
+            to_python(self.reader.damaged(TreeError::Unusable { reason: error.to_string() }))
+        })
     }
 }

@@ -3,9 +3,11 @@
 //! Data begins at a multiple of 64 bytes, and arrays lie in such an order that each of them can be used
 //! in place: those whose length is a multiple of 64 begin at one too.
 
+use std::ops::Range;
+
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 
-use crate::{Error, Result};
+use crate::error::{CheckpointDamage, CheckpointError};
 
 /// Data begins at a multiple of this, for vector instructions and caches.
 const ALIGNMENT: usize = 64;
@@ -54,23 +56,25 @@ impl ArrayType {
 
 /// Where the arrays of a component lie in its file.
 #[derive(Debug)]
-pub struct Plan {
+pub(super) struct FileLayout {
     /// The first bytes of the file: all before the data.
-    pub header: Vec<u8>,
+    pub(super) header: Vec<u8>,
     /// The arrays in the order in which their bytes follow.
-    pub order: Vec<usize>,
+    pub(super) order: Vec<usize>,
 }
 
-/// Plans the file of these arrays: name, type and shape of each.
-pub fn plan(arrays: &[(&str, ArrayType, &[usize])]) -> Result<Plan> {
+/// Lays out the file of these arrays: name, type and shape of each.
+pub(super) fn lay_out(
+    arrays: &[(&str, ArrayType, &[usize])],
+) -> Result<FileLayout, CheckpointError> {
     let mut order: Vec<usize> = (0..arrays.len()).collect();
     // The format has no gaps between arrays. Ordered by the power of two that divides its length, each
     // array begins at a multiple of its own, thus of its items', and up to `ALIGNMENT`.
-    let evenness = |index: usize| {
+    let alignment = |index: usize| {
         let (_, array_type, shape) = &arrays[index];
         array_type.length(shape).trailing_zeros().min(ALIGNMENT.trailing_zeros())
     };
-    order.sort_by_key(|&index| std::cmp::Reverse(evenness(index)));
+    order.sort_by_key(|&index| std::cmp::Reverse(alignment(index)));
     let mut tensors = Vec::with_capacity(arrays.len());
     let mut start = 0;
     for &index in &order {
@@ -88,35 +92,33 @@ pub fn plan(arrays: &[(&str, ArrayType, &[usize])]) -> Result<Plan> {
         tensors.push(((*name).to_owned(), info));
         start += length;
     }
-    let unusable = |error: &dyn std::fmt::Display| {
-        Error::Checkpoint(format!("the arrays can't be described as safetensors: {error}"))
-    };
-    let metadata = Metadata::new(None, tensors).map_err(|error| unusable(&error))?;
-    let mut text = serde_json::to_vec(&metadata).map_err(|error| unusable(&error))?;
+    let metadata = Metadata::new(None, tensors).map_err(CheckpointError::Safetensors)?;
+    let json_error = |error| CheckpointError::Json { what: "the safetensors header", error };
+    let mut text = serde_json::to_vec(&metadata).map_err(json_error)?;
     // Spaces after the JSON are part of the format.
     let length = (8 + text.len()).next_multiple_of(ALIGNMENT) - 8;
     text.resize(length, b' ');
     let mut header = (length as u64).to_le_bytes().to_vec();
     header.extend(text);
-    Ok(Plan { header, order })
+    Ok(FileLayout { header, order })
 }
 
-/// Where the bytes of the array called `name` are in a file that `plan` described; the reasons why
-/// not are for people.
-pub fn locate(
+/// The bytes of the arrays of these names in a safetensors file.
+pub(super) fn locate(
     bytes: &[u8],
     names: &[String],
-) -> std::result::Result<Vec<std::ops::Range<usize>>, String> {
+) -> Result<Vec<Range<usize>>, CheckpointDamage> {
     let (length, metadata) =
-        SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+        SafeTensors::read_metadata(bytes).map_err(CheckpointDamage::Safetensors)?;
     let data = 8 + length;
     let find = |name: &String| {
-        let info = metadata.info(name).ok_or_else(|| format!("the array {name:?} is missing"))?;
+        let missing = || CheckpointDamage::MissingArray { name: name.clone() };
+        let info = metadata.info(name).ok_or_else(missing)?;
         let (start, end) = info.data_offsets;
         // The crate has checked that offsets agree with shapes and follow each other.
         let range = data + start..data + end;
         if range.end > bytes.len() {
-            return Err(format!("the array {name:?} reaches beyond the end of the file"));
+            return Err(CheckpointDamage::ArrayBeyondEnd { name: name.clone() });
         }
         Ok(range)
     };
@@ -134,17 +136,17 @@ mod tests {
         let odd = ArrayType::of("<M8[ns]", 8);
         let arrays: [(&str, ArrayType, &[usize]); 3] =
             [("a", small, &[3]), ("b", large, &[2, 1]), ("c", odd, &[1])];
-        let plan = plan(&arrays).unwrap();
-        assert_eq!(plan.header.len() % ALIGNMENT, 0);
-        assert_eq!(plan.order, [1, 2, 0]);
-        let mut file = plan.header.clone();
+        let layout = lay_out(&arrays).unwrap();
+        assert_eq!(layout.header.len() % ALIGNMENT, 0);
+        assert_eq!(layout.order, [1, 2, 0]);
+        let mut file = layout.header.clone();
         file.extend([1u8; 16 + 8 + 3]);
         let read = SafeTensors::deserialize(&file).unwrap();
         assert_eq!(read.tensor("b").unwrap().shape(), [2, 1]);
         assert_eq!(read.tensor("c").unwrap().shape(), [1, 8]);
         let names = ["a".to_owned(), "b".to_owned()];
         let found = locate(&file, &names).unwrap();
-        assert_eq!(found[1], plan.header.len()..plan.header.len() + 16);
+        assert_eq!(found[1], layout.header.len()..layout.header.len() + 16);
         assert_eq!(found[0].len(), 3);
         assert!(locate(&file[..40], &names).is_err());
     }
@@ -157,8 +159,8 @@ mod tests {
         let types = [single, single, double, double, single, double];
         let names = ["a", "b", "c", "d", "e", "f"];
         let arrays: Vec<_> = (0..6).map(|i| (names[i], types[i], shapes[i])).collect();
-        let plan = plan(&arrays).unwrap();
-        let mut file = plan.header.clone();
+        let layout = lay_out(&arrays).unwrap();
+        let mut file = layout.header.clone();
         file.resize(file.len() + 12 + 256 + 40 + 64 + 8, 0);
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         let starts: Vec<_> =

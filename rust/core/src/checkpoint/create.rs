@@ -1,4 +1,4 @@
-//! Making a checkpoint.
+//! Makes a checkpoint: writes its files, then publishes it.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
 
-use super::CheckpointStore;
-use super::arrays::{ArrayType, Plan, plan};
-use super::manifest::{ComponentRecord, FileRecord, MANIFEST, Manifest, Part, VALUES};
-use super::reuse::{Previous, SameFile};
-use super::write::{LARGE, Writer, Written, sync, write_files};
+use super::arrays::{ArrayType, FileLayout, lay_out};
+use super::dedup::{IdenticalFile, Previous};
+use super::manifest::{ComponentRecord, FileRecord, MANIFEST, Manifest, Shard, VALUES};
+use super::store::CheckpointStore;
+use super::write::{FileWriter, THREADED_FROM, UnsyncedFile, sync, write_files};
 use crate::fs::{LockKind, PendingDir, names};
 use crate::{Error, Result, threads};
 
@@ -38,7 +38,7 @@ pub struct Array<'a> {
     pub bytes: &'a [u8],
 }
 
-/// From how many bytes on a link is worth looking for: a small file is written in no time.
+/// From how many bytes on deduplication pays: a small file is written faster than compared.
 const LINKED_FROM: u64 = 256 << 10;
 
 impl Component<'_> {
@@ -56,7 +56,7 @@ pub struct NewCheckpoint {
 }
 
 impl NewCheckpoint {
-    /// Where its files are put, for [`CheckpointStore::write_part`].
+    /// Where its files are put, for [`CheckpointStore::write_shard`].
     pub fn path(&self) -> &Path {
         self.pending.path()
     }
@@ -70,24 +70,23 @@ struct Planned<'a> {
 }
 
 impl Planned<'_> {
-    /// Finds out whether an earlier checkpoint has the same arrays.
-    fn look_in(&mut self, previous: &Previous) {
+    /// Finds the file of the previous checkpoint that has the same arrays.
+    fn deduplicate(&mut self, previous: &Previous) {
         let Some(file) = self.file.as_mut().filter(|file| file.bytes >= LINKED_FROM) else {
             return;
         };
-        let mut places = vec![&file.plan.header[..]];
+        let mut slices = vec![&file.layout.header[..]];
         let arrays = &self.component.arrays;
-        places.extend(file.plan.order.iter().map(|&index| arrays[index].bytes));
-        file.same = previous.same(&self.component.name, file.bytes, &places);
+        slices.extend(file.layout.order.iter().map(|&index| arrays[index].bytes));
+        file.identical = previous.identical_file(&self.component.name, file.bytes, &slices);
     }
 }
 
 struct PlannedFile {
     name: String,
-    plan: Plan,
+    layout: FileLayout,
     bytes: u64,
-    /// A file of an earlier checkpoint that has the same bytes.
-    same: Option<SameFile>,
+    identical: Option<IdenticalFile>,
 }
 
 impl CheckpointStore {
@@ -99,11 +98,11 @@ impl CheckpointStore {
         metadata: &[u8],
     ) -> Result<PathBuf> {
         let new = self.begin(checkpoint_id)?;
-        let (part, written) = self.write(new.path(), VALUES, components, metadata)?;
-        self.seal(new, vec![part], written)
+        let (shard, written) = self.write(new.path(), VALUES, components, metadata)?;
+        self.commit(new, vec![shard], written)
     }
 
-    /// Begins a checkpoint. Nothing of it can be seen before it is published; dropped, it is gone.
+    /// Begins a checkpoint. It is invisible until it is published; dropping it removes its files.
     pub fn begin(&self, checkpoint_id: &str) -> Result<NewCheckpoint> {
         names::check("checkpoint_id", checkpoint_id)?;
         let directory = self.base_dir.join(checkpoint_id);
@@ -111,29 +110,29 @@ impl CheckpointStore {
             let error = std::io::Error::from_raw_os_error(rustix::io::Errno::NOTDIR.raw_os_error());
             return Err(Error::io("replace", &directory, error));
         }
-        // Not more than one checkpoint waits to be removed.
-        self.sweeper.wait();
+        // At most the checkpoints of one save wait to be deleted.
+        self.background_delete.wait();
         let pending = PendingDir::create(&self.storage, &directory)?;
         Ok(NewCheckpoint { checkpoint_id: checkpoint_id.to_owned(), directory, pending })
     }
 
     /// Writes components into the directory of a checkpoint that was begun here or by another process.
-    /// `values` names the file of plain values; each part has its own. All is durable by the end.
-    pub fn write_part(
+    /// `values` names the file of plain values; each shard has its own. All is durable on return.
+    pub fn write_shard(
         &self,
         directory: &Path,
         values: &str,
         components: &[Component<'_>],
         metadata: &[u8],
-    ) -> Result<Part> {
-        let (part, written) = self.write(directory, values, components, metadata)?;
+    ) -> Result<Shard> {
+        let (shard, written) = self.write(directory, values, components, metadata)?;
         sync(&written)?;
-        Ok(part)
+        Ok(shard)
     }
 
-    /// Publishes a checkpoint of these parts, the first of which has the metadata.
-    pub fn publish(&self, new: NewCheckpoint, parts: Vec<Part>) -> Result<PathBuf> {
-        self.seal(new, parts, Vec::new())
+    /// Publishes a checkpoint of these shards, the first of which has the metadata.
+    pub fn publish(&self, new: NewCheckpoint, shards: Vec<Shard>) -> Result<PathBuf> {
+        self.commit(new, shards, Vec::new())
     }
 
     fn write(
@@ -142,28 +141,30 @@ impl CheckpointStore {
         values: &str,
         components: &[Component<'_>],
         metadata: &[u8],
-    ) -> Result<(Part, Vec<Written>)> {
+    ) -> Result<(Shard, Vec<UnsyncedFile>)> {
         let largest = components.iter().map(Component::array_bytes).max().unwrap_or(0);
         let previous = if largest < LINKED_FROM { None } else { self.previous() };
         let mut planned = Vec::with_capacity(components.len());
         let mut taken = Vec::new();
         for component in components {
-            planned.push(planned_of(component, &mut taken)?);
+            planned.push(plan(component, &mut taken)?);
         }
         if let Some(previous) = &previous {
-            threads::run(|| planned.par_iter_mut().for_each(|planned| planned.look_in(previous)));
+            threads::run(|| {
+                planned.par_iter_mut().for_each(|planned| planned.deduplicate(previous))
+            });
         }
         let arrays: u64 = planned
             .iter()
             .filter_map(|planned| planned.file.as_ref())
-            .filter(|file| file.same.is_none())
+            .filter(|file| file.identical.is_none())
             .map(|file| file.bytes)
             .sum();
         let trees: usize = components.iter().map(|component| component.tree.len()).sum();
         let total = arrays + (trees + metadata.len()) as u64;
         self.check_space(total)?;
         write_files(&*self.storage, directory, total, |writer| {
-            let mut part = Part::default();
+            let mut shard = Shard::default();
             let mut file = writer.create(values)?;
             for planned in planned {
                 let tree = planned.component.tree;
@@ -171,46 +172,45 @@ impl CheckpointStore {
                 writer.write(&mut file, tree)?;
                 let stored = match &planned.file {
                     None => None,
-                    Some(plan) => Some(self.store(writer, directory, planned.component, plan)?),
+                    Some(file) => Some(self.store(writer, directory, planned.component, file)?),
                 };
-                part.components.push(ComponentRecord {
+                shard.components.push(ComponentRecord {
                     name: planned.component.name.clone(),
                     values: values.to_owned(),
                     tree: (start, tree.len() as u64),
                     file: stored.as_ref().map(|stored| stored.name.clone()),
                     arrays: planned.names,
                 });
-                part.files.extend(stored);
+                shard.files.extend(stored);
             }
-            part.metadata = (file.length, metadata.len() as u64);
+            shard.metadata = (file.length, metadata.len() as u64);
             writer.write(&mut file, metadata)?;
-            part.files.push(writer.finish(file));
-            Ok(part)
+            shard.files.push(writer.finish(file));
+            Ok(shard)
         })
     }
 
-    /// Adds the manifest, makes all durable that is not, and publishes.
-    fn seal(
+    /// Adds the manifest, syncs what is not durable yet, publishes, and applies retention.
+    fn commit(
         &self,
         new: NewCheckpoint,
-        parts: Vec<Part>,
-        mut written: Vec<Written>,
+        shards: Vec<Shard>,
+        mut written: Vec<UnsyncedFile>,
     ) -> Result<PathBuf> {
         let NewCheckpoint { checkpoint_id, directory, pending } = new;
-        let mut manifest = Manifest::new(&checkpoint_id, parts);
-        if manifest.size() >= LARGE {
-            // Nobody else has to wait for this. What is small is synced with the manifest.
+        let mut manifest = Manifest::new(&checkpoint_id, shards);
+        if manifest.size() >= THREADED_FROM {
+            // Before the lock, so that no other process waits. Small files are synced with the manifest.
             sync(&written)?;
             written.clear();
         }
-        // The rest is quick, and no two processes do it at the same time.
-        let _lock = self.lock(LockKind::Exclusive)?;
+        let lock = self.lock(LockKind::Exclusive)?;
         let listed = self.list()?;
         let now =
             SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-        // Later than all checkpoints there are, whatever the clock says.
+        // Later than every checkpoint there is, also where the clock was set back.
         manifest.created_at = now.max(listed.last().map_or(0, |newest| newest.created_at) + 1);
-        let ordinals = listed.iter().filter_map(|listed| listed.manifest.as_ref().ok());
+        let ordinals = listed.iter().filter_map(|info| info.manifest.as_ref().ok());
         manifest.ordinal = 1 + ordinals.map(|manifest| manifest.ordinal).max().unwrap_or(0);
         let bytes = manifest.to_bytes()?;
         let ((), last) = write_files(&*self.storage, pending.path(), 0, |writer| {
@@ -221,37 +221,39 @@ impl CheckpointStore {
         })?;
         written.extend(last);
         sync(&written)?;
-        let mut hidden: Vec<PathBuf> = pending.publish_over()?.into_iter().collect();
-        let others = listed.into_iter().filter(|listed| listed.checkpoint_id != checkpoint_id);
-        hidden.extend(self.retain(others.collect(), manifest.ordinal)?);
-        self.sweeper.remove(&self.storage, &self.base_dir, hidden);
+        let mut unpublished: Vec<PathBuf> = pending.publish_over()?.into_iter().collect();
+        let others = listed.into_iter().filter(|info| info.checkpoint_id != checkpoint_id);
+        unpublished.extend(self.apply_retention(others.collect(), manifest.ordinal)?);
+        // Before anything is logged: a handler may save a checkpoint itself.
+        drop(lock);
+        self.background_delete.start(&self.storage, &self.base_dir, unpublished);
         Ok(directory)
     }
 
-    /// Stores the arrays of a component: by a link where an earlier checkpoint has them, else anew.
+    /// Stores the arrays of a component: as a hard link where the previous checkpoint has them.
     fn store(
         &self,
-        writer: &mut Writer<'_>,
+        writer: &mut FileWriter<'_>,
         directory: &Path,
         component: &Component<'_>,
         planned: &PlannedFile,
     ) -> Result<FileRecord> {
-        if let Some(same) = &planned.same {
+        if let Some(identical) = &planned.identical {
             let target = directory.join(&planned.name);
-            if self.link(same, &target)? {
-                // It is durable already, unless who made it didn't wait for that.
+            if self.link(identical, &target)? {
+                // Durable already, unless it was made with `durable=False`.
                 let file = self
                     .storage
                     .open(&target)
                     .map_err(|error| Error::io("open", &target, error))?;
-                writer.adopt(file, target);
+                writer.add_linked(file, target);
                 let name = planned.name.clone();
-                return Ok(FileRecord { name, linked: true, ..same.record.clone() });
+                return Ok(FileRecord { name, linked: true, ..identical.record.clone() });
             }
         }
         let mut file = writer.create(&planned.name)?;
-        writer.write(&mut file, &planned.plan.header)?;
-        for &index in &planned.plan.order {
+        writer.write(&mut file, &planned.layout.header)?;
+        for &index in &planned.layout.order {
             writer.write(&mut file, component.arrays[index].bytes)?;
         }
         Ok(writer.finish(file))
@@ -262,7 +264,7 @@ impl CheckpointStore {
         const MARGIN: u64 = 64 << 10;
         let Ok(found) = rustix::fs::statvfs(&self.base_dir) else { return Ok(()) };
         let available = found.f_bavail.saturating_mul(found.f_frsize);
-        // Some file systems don't tell.
+        // Some file systems report nothing.
         if found.f_blocks == 0 || needed.saturating_add(MARGIN) <= available {
             return Ok(());
         }
@@ -270,7 +272,7 @@ impl CheckpointStore {
     }
 }
 
-fn planned_of<'a>(component: &'a Component<'a>, taken: &mut Vec<String>) -> Result<Planned<'a>> {
+fn plan<'a>(component: &'a Component<'a>, taken: &mut Vec<String>) -> Result<Planned<'a>> {
     if component.arrays.is_empty() {
         return Ok(Planned { component, names: Vec::new(), file: None });
     }
@@ -281,11 +283,15 @@ fn planned_of<'a>(component: &'a Component<'a>, taken: &mut Vec<String>) -> Resu
         .zip(&names)
         .map(|(array, name)| (name.as_str(), array.array_type, array.shape.as_slice()))
         .collect();
-    let plan = plan(&described)?;
-    let bytes = plan.header.len() as u64 + component.array_bytes();
+    let layout = lay_out(&described)?;
+    let bytes = layout.header.len() as u64 + component.array_bytes();
     let name = file_name(&component.name, taken);
     taken.push(name.clone());
-    Ok(Planned { component, names, file: Some(PlannedFile { name, plan, bytes, same: None }) })
+    Ok(Planned {
+        component,
+        names,
+        file: Some(PlannedFile { name, layout, bytes, identical: None }),
+    })
 }
 
 /// A file name for a component: its own where it can be one, and no other's.
@@ -296,16 +302,16 @@ fn file_name(component: &str, taken: &[String]) -> String {
         stem = names::hashed("component", component);
     }
     let name = format!("{stem}.safetensors");
-    // File systems that ignore case would take two for one.
+    // On file systems that ignore case, both would be one file.
     if taken.iter().any(|taken| taken.eq_ignore_ascii_case(&name)) {
         return format!("{}.safetensors", names::hashed("component", component));
     }
     name
 }
 
-/// The names of arrays, those that repeat with a number.
+/// The names of arrays, made unique by a number where they repeat.
 fn unique_names(arrays: &[Array<'_>]) -> Vec<String> {
-    // The one name that the format keeps for itself.
+    // The safetensors format reserves this one.
     let mut taken = HashSet::from(["__metadata__".to_owned()]);
     let unique = |array: &Array<'_>| {
         let first = if array.name.is_empty() { "array" } else { &array.name };

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{CheckpointDamage, CheckpointError};
 use crate::{Error, Result, checksum};
 
 /// The manifest's file name.
-pub const MANIFEST: &str = "manifest.json";
+pub(super) const MANIFEST: &str = "manifest.json";
 
 /// The file of plain values.
 pub const VALUES: &str = "values";
@@ -18,8 +19,8 @@ const VERSION: u32 = 2;
 /// A manifest larger than this is no manifest.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Before the checksum, at the end of the manifest.
-const SEAL: &[u8] = b"\nxxh3-64 ";
+/// What comes before the checksum, at the end of the manifest.
+const CHECKSUM_PREFIX: &[u8] = b"\nxxh3-64 ";
 
 /// What a checkpoint consists of.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,8 +31,7 @@ pub struct Manifest {
     pub checkpoint_id: String,
     /// When it was made, in nanoseconds since 1970; later ones have later times.
     pub created_at: u64,
-    /// Its number among all that were made in this directory, from 1; 0 before version 2.
-    #[serde(default)]
+    /// Its number among all that were made in this directory, from 1.
     pub ordinal: u64,
     /// The components, in the order in which they were given.
     pub components: Vec<ComponentRecord>,
@@ -47,7 +47,6 @@ pub struct ComponentRecord {
     /// Its name.
     pub name: String,
     /// The file of its plain values.
-    #[serde(default = "values_file")]
     pub values: String,
     /// Where its tree is in that file: first byte and length.
     pub tree: (u64, u64),
@@ -64,61 +63,42 @@ pub struct FileRecord {
     pub name: String,
     /// Its size in bytes.
     pub bytes: u64,
-    /// The bytes of each part that has a checksum of its own; the last part has what is left.
-    pub part_bytes: u64,
-    /// The xxh3-64 of each part, in hex digits.
+    /// The bytes of each block that has a checksum of its own; the last one may be shorter.
+    #[serde(rename = "part_bytes")]
+    pub block_bytes: u64,
+    /// The xxh3-64 of each block, in hex digits.
     pub checksums: Vec<String>,
-    /// Whether the file is a second name of one that an earlier checkpoint had already.
-    #[serde(default)]
+    /// Whether the file is a hard link to one of an earlier checkpoint.
     pub linked: bool,
 }
 
 /// What one process contributes to a checkpoint.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Part {
+pub struct Shard {
     /// Its components.
     pub components: Vec<ComponentRecord>,
     /// Its files.
     pub files: Vec<FileRecord>,
-    /// Where the metadata's tree is among its values; only that of the first part counts.
+    /// Where the metadata's tree is among its values; only that of the first shard counts.
     pub metadata: (u64, u64),
 }
 
-impl Part {
+impl Shard {
     /// As bytes, to be sent to another process.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec(self)
-            .map_err(|error| Error::Checkpoint(format!("a part can't be described: {error}")))
+        let json_error = |error| CheckpointError::Json { what: "a shard", error };
+        Ok(serde_json::to_vec(self).map_err(json_error)?)
     }
 
     /// From bytes that another process has sent.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        serde_json::from_slice(bytes)
-            .map_err(|error| Error::Checkpoint(format!("what another process sent: {error}")))
-    }
-}
-
-fn values_file() -> String {
-    VALUES.to_owned()
-}
-
-/// A file as version 1 described it: with one checksum of the whole.
-#[derive(Deserialize)]
-struct WholeFile {
-    name: String,
-    bytes: u64,
-    checksum: String,
-}
-
-impl From<WholeFile> for FileRecord {
-    fn from(WholeFile { name, bytes, checksum }: WholeFile) -> Self {
-        Self { name, bytes, part_bytes: bytes.max(1), checksums: vec![checksum], linked: false }
+        Ok(serde_json::from_slice(bytes).map_err(CheckpointError::InvalidShard)?)
     }
 }
 
 impl Manifest {
-    /// A manifest of these parts, which has no place among the others yet.
-    pub fn new(checkpoint_id: &str, parts: Vec<Part>) -> Self {
+    /// A manifest of these shards, with neither time nor number yet.
+    pub fn new(checkpoint_id: &str, shards: Vec<Shard>) -> Self {
         let mut manifest = Self {
             format: FORMAT.to_owned(),
             version: VERSION,
@@ -126,24 +106,23 @@ impl Manifest {
             created_at: 0,
             ordinal: 0,
             components: Vec::new(),
-            metadata: parts.first().map_or((0, 0), |part| part.metadata),
+            metadata: shards.first().map_or((0, 0), |shard| shard.metadata),
             files: Vec::new(),
         };
-        for part in parts {
-            manifest.components.extend(part.components);
-            manifest.files.extend(part.files);
+        for shard in shards {
+            manifest.components.extend(shard.components);
+            manifest.files.extend(shard.files);
         }
         manifest
     }
 
     /// The bytes of the file: JSON, and a last line with its checksum.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut bytes = serde_json::to_vec_pretty(self).map_err(|error| {
-            Error::Checkpoint(format!("the manifest can't be written: {error}"))
-        })?;
-        let sum = checksum(&bytes);
-        bytes.extend(SEAL);
-        bytes.extend(format!("{sum:016x}\n").into_bytes());
+        let json_error = |error| CheckpointError::Json { what: "the manifest", error };
+        let mut bytes = serde_json::to_vec_pretty(self).map_err(json_error)?;
+        let last_line = format!("{:016x}\n", checksum(&bytes));
+        bytes.extend(CHECKSUM_PREFIX);
+        bytes.extend(last_line.into_bytes());
         Ok(bytes)
     }
 
@@ -153,16 +132,16 @@ impl Manifest {
         let io_error = |error| Error::io("read", &path, error);
         let size = path.symlink_metadata().map_err(io_error)?.len();
         if size > MAX_BYTES {
-            return Err(damaged(&path, format!("it has {size} bytes")));
+            return Err(damaged(&path, CheckpointDamage::TooLarge { bytes: size }));
         }
         let bytes = std::fs::read(&path).map_err(io_error)?;
-        let sealed = bytes.len().checked_sub(SEAL.len() + 17).map(|end| bytes.split_at(end));
-        let Some((text, seal)) = sealed else {
-            return Err(damaged(&path, "it ends too early"));
+        let end = bytes.len().checked_sub(CHECKSUM_PREFIX.len() + 17);
+        let Some((text, last_line)) = end.map(|end| bytes.split_at(end)) else {
+            return Err(damaged(&path, CheckpointDamage::Truncated));
         };
         let expected = format!("{:016x}\n", checksum(text));
-        if seal.strip_prefix(SEAL) != Some(expected.as_bytes()) {
-            return Err(damaged(&path, "its checksum does not match"));
+        if last_line.strip_prefix(CHECKSUM_PREFIX) != Some(expected.as_bytes()) {
+            return Err(damaged(&path, CheckpointDamage::ManifestChecksum));
         }
         Self::parse(text, &path)
     }
@@ -173,8 +152,8 @@ impl Manifest {
             format: String,
             version: u32,
         }
-        let read_error = |error: serde_json::Error| damaged(path, error.to_string());
-        let found: Version = serde_json::from_slice(text).map_err(read_error)?;
+        let json_error = |error| damaged(path, CheckpointDamage::Json(error));
+        let found: Version = serde_json::from_slice(text).map_err(json_error)?;
         if found.format != FORMAT {
             return Err(Error::NotThisFormat {
                 path: path.to_owned(),
@@ -189,34 +168,29 @@ impl Manifest {
                 supported: VERSION,
             });
         }
-        let manifest: Self = match found.version {
-            1 => {
-                let mut text: serde_json::Value =
-                    serde_json::from_slice(text).map_err(read_error)?;
-                let files: Vec<WholeFile> =
-                    serde_json::from_value(text["files"].take()).map_err(read_error)?;
-                text["files"] = serde_json::Value::Array(Vec::new());
-                let mut manifest: Self = serde_json::from_value(text).map_err(read_error)?;
-                manifest.files = files.into_iter().map(FileRecord::from).collect();
-                manifest.version = VERSION;
-                manifest
-            }
-            _ => serde_json::from_slice(text).map_err(read_error)?,
-        };
-        // Names become paths, and whoever can write a manifest can also write its checksum.
+        if found.version < VERSION {
+            return Err(Error::NotThisFormat {
+                path: path.to_owned(),
+                expected: "the manifest of a checkpoint that this version reads",
+                found: format!("its format version is {}, before {VERSION}", found.version),
+            });
+        }
+        let manifest: Self = serde_json::from_slice(text).map_err(json_error)?;
+        // Names become paths, and a checksum protects from accidents only.
         let names = manifest.files.iter().map(|file| &file.name);
         let components = manifest.components.iter();
-        let named = components.flat_map(|part| part.file.iter().chain([&part.values]));
+        let named =
+            components.flat_map(|component| component.file.iter().chain([&component.values]));
         for name in names.chain(named) {
             if name.contains(['/', '\0']) || name.starts_with('.') || name.is_empty() {
-                return Err(damaged(path, format!("it names the file {name:?}")));
+                return Err(damaged(path, CheckpointDamage::FileName { name: name.clone() }));
             }
         }
         Ok(manifest)
     }
 
     /// The file of this name.
-    pub fn file(&self, name: &str) -> Option<&FileRecord> {
+    pub(super) fn file(&self, name: &str) -> Option<&FileRecord> {
         self.files.iter().find(|file| file.name == name)
     }
 
@@ -225,13 +199,13 @@ impl Manifest {
         self.files.iter().fold(0, |size, file| size.saturating_add(file.bytes))
     }
 
-    /// The bytes of the files that an earlier checkpoint had already.
+    /// The bytes of the files that are hard links to an earlier checkpoint's.
     pub fn linked_size(&self) -> u64 {
         let linked = self.files.iter().filter(|file| file.linked);
         linked.fold(0, |size, file| size.saturating_add(file.bytes))
     }
 
-    /// Whether all files are there with their sizes; a look at the directory, not at the data.
+    /// Whether all files are there with their sizes. Reads no data.
     pub fn is_complete(&self, directory: &Path) -> bool {
         self.files.iter().all(|file| {
             directory
@@ -243,11 +217,11 @@ impl Manifest {
 }
 
 /// Damage of a checkpoint's file.
-pub fn damaged(path: &Path, reason: impl Into<String>) -> Error {
+pub(super) fn damaged(path: &Path, damage: CheckpointDamage) -> Error {
     Error::Corrupt {
         path: path.to_owned(),
         part: "this file of the checkpoint".to_owned(),
-        reason: reason.into(),
+        reason: damage.to_string(),
         remedy: "load another checkpoint, or the components that are whole",
     }
 }
@@ -258,19 +232,7 @@ mod tests {
 
     fn record(name: &str) -> FileRecord {
         let checksums = vec!["0".to_owned()];
-        FileRecord { name: name.to_owned(), bytes: 3, part_bytes: 8, checksums, linked: false }
-    }
-
-    #[test]
-    fn a_manifest_of_version_1_is_read_with_its_checksums_of_whole_files() {
-        let text = br#"{"format": "proteinflex-checkpoint", "version": 1, "checkpoint_id": "x",
-            "created_at": 5, "components": [{"name": "m", "tree": [0, 4], "file": null, "arrays": []}],
-            "metadata": [4, 1], "files": [{"name": "values", "bytes": 5, "checksum": "00ff"}]}"#;
-        let manifest = Manifest::parse(text, Path::new("manifest.json")).unwrap();
-        assert_eq!((manifest.created_at, manifest.ordinal), (5, 0));
-        assert_eq!(manifest.components[0].values, VALUES);
-        assert_eq!(manifest.files[0].checksums, ["00ff"]);
-        assert_eq!(manifest.files[0].part_bytes, 5);
+        FileRecord { name: name.to_owned(), bytes: 3, block_bytes: 8, checksums, linked: false }
     }
 
     #[test]
@@ -302,18 +264,27 @@ mod tests {
         assert_eq!(manifest.size(), u64::MAX);
     }
 
+    fn parsed_after(change: impl FnOnce(&mut Manifest)) -> Result<Manifest> {
+        let mut manifest = Manifest::new("x", Vec::new());
+        change(&mut manifest);
+        Manifest::parse(&serde_json::to_vec(&manifest).unwrap(), Path::new(MANIFEST))
+    }
+
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "a hostile file is made by hand")]
-    fn newer_versions_and_names_that_are_paths_are_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut manifest = Manifest::new("x", Vec::new());
-        manifest.version = VERSION + 1;
-        std::fs::write(directory.path().join(MANIFEST), manifest.to_bytes().unwrap()).unwrap();
-        let found = Manifest::read(directory.path());
+    fn other_versions_are_refused_by_name() {
+        let found = parsed_after(|manifest| manifest.version = VERSION + 1);
         assert!(matches!(found, Err(Error::NewerFormat { found: 3, .. })), "{found:?}");
-        let mut manifest = Manifest::new("x", Vec::new());
-        manifest.files.push(record("../secret"));
-        std::fs::write(directory.path().join(MANIFEST), manifest.to_bytes().unwrap()).unwrap();
-        assert!(matches!(Manifest::read(directory.path()), Err(Error::Corrupt { .. })));
+        let found = parsed_after(|manifest| manifest.version = 1).unwrap_err();
+        assert!(matches!(found, Error::NotThisFormat { .. }), "{found:?}");
+        assert!(found.to_string().contains("format version is 1, before 2"), "{found}");
+    }
+
+    #[test]
+    fn names_that_are_paths_are_refused() {
+        for name in ["../secret", ".hidden", "a/b", "a\0b", ""] {
+            let found = parsed_after(|manifest| manifest.files.push(record(name)));
+            assert!(matches!(found, Err(Error::Corrupt { .. })), "{name:?}: {found:?}");
+        }
+        parsed_after(|manifest| manifest.files.push(record("values"))).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Reading a checkpoint: what is returned has been verified.
+//! Reads a checkpoint: verifies first, then returns.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::CheckpointStore;
 use super::arrays::locate;
+use super::checksums;
 use super::manifest::{FileRecord, Manifest, VALUES, damaged};
-use super::retention::directory_of;
-use super::sums::find_difference;
+use super::replace::directory_of;
+use super::store::CheckpointStore;
+use crate::error::{CheckpointDamage, CheckpointError};
 use crate::fs::{MapPermit, PrivateMap};
 use crate::{Error, Result, threads};
 
@@ -28,7 +29,7 @@ pub struct LoadedComponent {
     pub arrays: Vec<Range<usize>>,
 }
 
-/// What a check found in one file.
+/// The result of verifying one file.
 #[derive(Debug)]
 pub struct FileCheck {
     /// The file.
@@ -49,7 +50,7 @@ impl CheckpointStore {
     ) -> Result<(Manifest, Vec<LoadedComponent>)> {
         let _lock = path.parent().and_then(Self::read_lock);
         let directory = directory_of(path);
-        let manifest = Manifest::read(&directory).map_err(|error| not_there(path, error))?;
+        let manifest = Manifest::read(&directory).map_err(|error| not_found(path, error))?;
         let wanted = wanted(&manifest, components)?;
         let mut maps: BTreeMap<&str, (Arc<PrivateMap>, &FileRecord)> = BTreeMap::new();
         for &index in &wanted {
@@ -70,9 +71,9 @@ impl CheckpointStore {
             let arrays = match &map {
                 None => Vec::new(),
                 Some(map) => locate(map.bytes(), &component.arrays)
-                    .map_err(|reason| damaged(map.path(), reason))?,
+                    .map_err(|damage| damaged(map.path(), damage))?,
             };
-            let tree = part(&maps[component.values.as_str()].0, component.tree)?.to_vec();
+            let tree = tree(&maps[component.values.as_str()].0, component.tree)?.to_vec();
             Ok(LoadedComponent { name: component.name.clone(), tree, map, arrays })
         };
         let loaded = wanted.into_iter().map(finish).collect::<Result<Vec<_>>>()?;
@@ -84,7 +85,7 @@ impl CheckpointStore {
     pub fn verify(path: &Path) -> Result<Vec<FileCheck>> {
         let _lock = path.parent().and_then(Self::read_lock);
         let directory = directory_of(path);
-        let manifest = Manifest::read(&directory).map_err(|error| not_there(path, error))?;
+        let manifest = Manifest::read(&directory).map_err(|error| not_found(path, error))?;
         let check_file = |record: &FileRecord| FileCheck {
             name: record.name.clone(),
             bytes: record.bytes,
@@ -98,7 +99,7 @@ impl Manifest {
     /// The tree of the metadata, read from the values file.
     pub fn metadata_tree(&self, directory: &Path) -> Result<Vec<u8>> {
         let values = open(directory, record(self, directory, VALUES)?)?;
-        Ok(part(&values, self.metadata)?.to_vec())
+        Ok(tree(&values, self.metadata)?.to_vec())
     }
 }
 
@@ -119,21 +120,22 @@ fn wanted(manifest: &Manifest, components: Option<&[String]>) -> Result<Vec<usiz
 fn record<'a>(manifest: &'a Manifest, directory: &Path, name: &str) -> Result<&'a FileRecord> {
     manifest
         .file(name)
-        .ok_or_else(|| damaged(&directory.join(name), "the manifest does not name it"))
+        .ok_or_else(|| damaged(&directory.join(name), CheckpointDamage::NotInManifest))
 }
 
 fn open(directory: &Path, record: &FileRecord) -> Result<Arc<PrivateMap>> {
     let path = directory.join(&record.name);
     let size = match path.symlink_metadata() {
         Ok(found) if found.is_file() => found.len(),
-        Ok(_) => return Err(damaged(&path, "it is not a regular file")),
+        Ok(_) => return Err(damaged(&path, CheckpointDamage::NotAFile)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(damaged(&path, "it is missing"));
+            return Err(damaged(&path, CheckpointDamage::Missing));
         }
         Err(error) => return Err(Error::io("inspect", &path, error)),
     };
     if size != record.bytes {
-        return Err(damaged(&path, format!("it has {size} bytes instead of {}", record.bytes)));
+        let damage = CheckpointDamage::Size { found: size, expected: record.bytes };
+        return Err(damaged(&path, damage));
     }
     // SAFETY: the file is one that the manifest of a published checkpoint names. It was complete and
     // synced before the checkpoint got its name, and checkpoints are only replaced and removed.
@@ -142,30 +144,21 @@ fn open(directory: &Path, record: &FileRecord) -> Result<Arc<PrivateMap>> {
 }
 
 fn check(map: &PrivateMap, record: &FileRecord) -> Result<()> {
-    let Some((part, found)) = find_difference(map.bytes(), record.part_bytes, &record.checksums)
-    else {
-        return Ok(());
-    };
-    let expected = record.checksums.get(part).map_or("nothing", String::as_str);
-    let first = part as u64 * record.part_bytes;
-    let reason = format!("the checksum from byte {first} on is {found} instead of {expected}");
-    Err(damaged(map.path(), reason))
+    checksums::verify(map.bytes(), record.block_bytes, &record.checksums)
+        .map_err(|damage| damaged(map.path(), damage))
 }
 
-fn part(values: &PrivateMap, (start, length): (u64, u64)) -> Result<&[u8]> {
+fn tree(values: &PrivateMap, (start, length): (u64, u64)) -> Result<&[u8]> {
     start
         .checked_add(length)
         .and_then(|end| values.bytes().get(start as usize..end as usize))
-        .ok_or_else(|| damaged(values.path(), "the manifest names a part beyond its end"))
+        .ok_or_else(|| damaged(values.path(), CheckpointDamage::TreeBeyondEnd))
 }
 
-fn not_there(path: &Path, error: Error) -> Error {
+fn not_found(path: &Path, error: Error) -> Error {
     match error {
         Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            Error::Checkpoint(format!(
-                "{} holds no checkpoint: expected a path that create_checkpoint or latest() gave",
-                path.display()
-            ))
+            CheckpointError::NotFound { path: path.to_owned() }.into()
         }
         other => other,
     }

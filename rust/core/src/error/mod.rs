@@ -1,17 +1,27 @@
 //! What can go wrong, said so that a person knows what to do next.
 
 mod cache;
+mod checkpoint;
 mod codec;
 mod container;
+mod gpu;
+mod progress;
 mod trajectory;
+mod tree;
 
 use std::path::{Path, PathBuf};
 
 pub use cache::CacheError;
 pub(crate) use cache::SettingsError;
+pub(crate) use checkpoint::CheckpointDamage;
+pub use checkpoint::CheckpointError;
 pub use codec::{AtomProblem, DecodeError};
 pub use container::FormatError;
+pub use gpu::{GpuError, GpuRow, Holder, InsufficientMemory, ItemTooLarge, NoDriver, Prediction};
+pub(crate) use progress::ProgressDamage;
+pub use progress::{KnownTasks, ProgressError};
 pub use trajectory::ChunkError;
+pub use tree::TreeError;
 
 /// The result of anything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -79,14 +89,11 @@ pub enum Error {
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// A checkpoint can't be made, found or used.
-    #[error("{0}")]
-    Checkpoint(String),
-    /// The GPU driver is there and does not work.
-    #[error("{0}")]
-    Gpu(String),
-    /// No GPU has the memory that was asked for.
-    #[error("{0}")]
-    InsufficientGpuMemory(String),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A GPU, its driver or its memory can't be used.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// A task that nobody declared.
     #[error("unknown task {task:?}: {hint}")]
     UnknownTask {
@@ -95,6 +102,9 @@ pub enum Error {
         /// The known tasks, or how to declare one.
         hint: String,
     },
+    /// A request that the declared tasks of a progress tracker do not allow.
+    #[error(transparent)]
+    Progress(#[from] ProgressError),
     /// The disk has less room than what is to be written.
     #[error(
         "cannot write {needed} bytes to {path}: only {available} bytes are free; free {} more, or \

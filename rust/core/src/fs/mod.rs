@@ -3,8 +3,23 @@
 //! Everything durable goes through [`Storage`], one small trait, so that tests can record, cut
 //! short and fail every step. Files and directories are published in one way: the file is synced,
 //! renamed, and its directory synced ([`publish_bytes`], [`PendingDir`]). Above that there are locks
-//! ([`FileLock`]), the bytes of files ([`Content`]), shared mappings ([`SharedMap`]) and the rule that
-//! turns names into paths ([`names`]).
+//! ([`FileLock`]), the bytes of files ([`Content`]), shared mappings (`SharedMap`, `SharedView`) and the
+//! rule that turns names into paths ([`names`]).
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use proteinflex_core::fs::{Disk, Storage, publish_bytes};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let temporary = tempfile::tempdir()?;
+//! # let path = temporary.path().join("settings.json");
+//! let storage: Arc<dyn Storage> = Arc::new(Disk);
+//! publish_bytes(&storage, &path, b"{}")?; // There whole, or not at all.
+//! assert_eq!(std::fs::read(&path)?, b"{}");
+//! # Ok(())
+//! # }
+//! ```
 
 mod content;
 mod filesystem;
@@ -13,6 +28,7 @@ mod lock;
 mod mapped;
 pub mod names;
 mod no_sync;
+mod open;
 mod owner;
 mod publish;
 mod shared;
@@ -23,17 +39,17 @@ mod writeback;
 mod xattr;
 
 pub use content::Content;
-pub(crate) use content::{open_file, open_without_links, read_file};
 pub use filesystem::FilesystemKind;
 pub(crate) use in_use::{lock_shared, try_lock_exclusive};
 pub(crate) use lock::{FileLock, LockKind};
 pub use mapped::{MapPermit, PrivateMap};
 pub use no_sync::NoSyncDisk;
+pub(crate) use open::{open_file, open_without_links, read_file};
 pub use owner::Owner;
 pub(crate) use publish::create_dirs;
 pub(crate) use publish::remove_tree;
 pub use publish::{PendingDir, publish_bytes, remove_orphaned, replaced_name};
-pub use shared::SharedMap;
+pub(crate) use shared::{SharedMap, SharedView};
 pub(crate) use storage::memory_file;
 pub use storage::{Disk, Storage, StorageFile, write_all_at};
 pub(crate) use xattr::{set_xattr_u64, set_xattr_u64_at, xattr_u64};

@@ -1,15 +1,32 @@
 //! Nested plain values as bounded, tagged MessagePack.
 //!
-//! A tree is a version byte and one MessagePack value. Nothing, booleans, integers of 64 bits, floats,
-//! text, bytes, lists and maps are MessagePack's own, so any reader of it can look inside. Whatever
-//! else there is stands as a list of two: an extension of type [`TAG_EXTENSION`] whose one byte is a
-//! [`Tag`], and the content. No plain value is ever such an extension, so the two can't be confused.
+//! A tree is a version byte and one MessagePack value. Nil, booleans, 64-bit integers, floats, text,
+//! bytes, lists and maps are MessagePack's own, so any reader of it can look inside. Every other value
+//! is a list of two: an extension of type 1 whose one byte is a [`Tag`], and the
+//! content. No plain value is ever such an extension, so the two can't be confused.
 //!
-//! Arrays are not in the tree: it refers to them by number, and whoever stores the tree stores them
-//! beside it.
+//! Arrays are not in the tree: it refers to them by number, and they are stored beside it.
 //!
-//! Reading trusts nothing: depth and counts are bounded by constants and by the bytes that are there,
+//! Input is untrusted: depth and counts are bounded by constants and by the bytes that are there,
 //! before anything is allocated for them.
+//!
+//! ```
+//! use proteinflex_core::tree::{Token, TreeReader, TreeWriter};
+//!
+//! let mut writer = TreeWriter::new();
+//! writer.list(2);
+//! writer.integer(300);
+//! writer.text("kelvin");
+//! let bytes = writer.finish();
+//!
+//! // The path is for messages.
+//! let mut reader = TreeReader::new(&bytes, "values".as_ref())?;
+//! reader.expect_list_of(2)?;
+//! assert_eq!(reader.next_token()?, Token::Integer(300));
+//! assert_eq!(reader.expect_text()?, "kelvin");
+//! reader.finish()?;
+//! # Ok::<(), proteinflex_core::Error>(())
+//! ```
 
 mod reader;
 mod writer;
@@ -18,10 +35,10 @@ pub use reader::{Token, TreeReader};
 pub use writer::TreeWriter;
 
 /// The version of the encoding, and the first byte of each tree.
-pub const VERSION: u8 = 1;
+const VERSION: u8 = 1;
 
 /// The MessagePack extension type of the byte that names a [`Tag`].
-pub const TAG_EXTENSION: i8 = 1;
+const TAG_EXTENSION: i8 = 1;
 
 /// How deep values may be nested. Deeper ones are mistakes (usually a value that contains itself), and
 /// would end in a stack overflow.

@@ -1,10 +1,11 @@
-//! Reading a tree, value by value, from bytes that nobody vouches for.
+//! Reading a tree, value by value, from untrusted bytes.
 
 use std::path::{Path, PathBuf};
 
 use rmp::Marker;
 
 use super::{MAX_DEPTH, TAG_EXTENSION, Tag, VERSION};
+use crate::error::TreeError;
 use crate::{Error, Result};
 
 /// One step through a tree.
@@ -48,7 +49,7 @@ impl<'a> TreeReader<'a> {
     pub fn new(bytes: &'a [u8], path: &Path) -> Result<Self> {
         let reader = |rest| Self { rest, path: path.to_owned(), open: Vec::new(), pending: 1 };
         match bytes.split_first() {
-            None => Err(reader(bytes).damaged("it is empty")),
+            None => Err(reader(bytes).damaged(TreeError::Empty)),
             Some((&VERSION, rest)) => Ok(reader(rest)),
             Some((&version, _)) => Err(Error::NewerFormat {
                 path: path.to_owned(),
@@ -59,8 +60,12 @@ impl<'a> TreeReader<'a> {
     }
 
     /// The error for a tree that does not hold what it should.
-    pub fn damaged(&self, reason: impl ToString) -> Error {
+    pub fn damaged(&self, reason: TreeError) -> Error {
         Error::corrupt(&self.path, "the tree of values", reason)
+    }
+
+    fn unexpected(&self, found: Token<'_>, expected: &'static str) -> Error {
+        self.damaged(TreeError::UnexpectedValue { found: format!("{found:?}"), expected })
     }
 
     /// The next token.
@@ -98,7 +103,7 @@ impl<'a> TreeReader<'a> {
             Marker::FixMap(length) => self.map(length.into())?,
             Marker::Map16 => self.sized::<2>(Self::map)?,
             Marker::Map32 => self.sized::<4>(Self::map)?,
-            other => return Err(self.damaged(format!("{other:?} stands where no value has it"))),
+            other => return Err(self.damaged(TreeError::UnknownMarker(other))),
         })
     }
 
@@ -106,7 +111,7 @@ impl<'a> TreeReader<'a> {
     pub fn expect_list(&mut self) -> Result<usize> {
         match self.next_token()? {
             Token::List(length) => Ok(length),
-            other => Err(self.damaged(format!("{other:?} stands where a list should"))),
+            other => Err(self.unexpected(other, "a list")),
         }
     }
 
@@ -114,7 +119,7 @@ impl<'a> TreeReader<'a> {
     pub fn expect_list_of(&mut self, length: usize) -> Result<()> {
         match self.expect_list()? {
             found if found == length => Ok(()),
-            found => Err(self.damaged(format!("a list of {found} stands where {length} should"))),
+            found => Err(self.damaged(TreeError::WrongLength { found, expected: length })),
         }
     }
 
@@ -122,7 +127,7 @@ impl<'a> TreeReader<'a> {
     pub fn expect_text(&mut self) -> Result<&'a str> {
         match self.next_token()? {
             Token::Text(text) => Ok(text),
-            other => Err(self.damaged(format!("{other:?} stands where text should"))),
+            other => Err(self.unexpected(other, "text")),
         }
     }
 
@@ -130,7 +135,7 @@ impl<'a> TreeReader<'a> {
     pub fn expect_bytes(&mut self) -> Result<&'a [u8]> {
         match self.next_token()? {
             Token::Bytes(bytes) => Ok(bytes),
-            other => Err(self.damaged(format!("{other:?} stands where bytes should"))),
+            other => Err(self.unexpected(other, "bytes")),
         }
     }
 
@@ -139,17 +144,33 @@ impl<'a> TreeReader<'a> {
         match self.next_token()? {
             Token::Integer(value) if value >= 0 => Ok(value as u64),
             Token::Unsigned(value) => Ok(value),
-            other => Err(self.damaged(format!("{other:?} stands where a count should"))),
+            other => Err(self.unexpected(other, "a count")),
+        }
+    }
+
+    /// The next token, which must be a float.
+    pub fn expect_float(&mut self) -> Result<f64> {
+        match self.next_token()? {
+            Token::Float(value) => Ok(value),
+            other => Err(self.unexpected(other, "a float")),
+        }
+    }
+
+    /// The next token, which must be a truth value.
+    pub fn expect_bool(&mut self) -> Result<bool> {
+        match self.next_token()? {
+            Token::Bool(value) => Ok(value),
+            other => Err(self.unexpected(other, "a truth value")),
         }
     }
 
     /// Makes sure that everything has been read.
     pub fn finish(&self) -> Result<()> {
         if self.pending > 0 {
-            return Err(self.damaged("it ends too early"));
+            return Err(self.damaged(TreeError::Truncated));
         }
         if !self.rest.is_empty() {
-            return Err(self.damaged(format!("{} bytes follow its end", self.rest.len())));
+            return Err(self.damaged(TreeError::TrailingBytes(self.rest.len())));
         }
         Ok(())
     }
@@ -157,7 +178,7 @@ impl<'a> TreeReader<'a> {
     /// Closes what is complete, and counts the value that comes now.
     fn begin_value(&mut self) -> Result<()> {
         if self.pending == 0 {
-            return Err(self.damaged("it ends too early"));
+            return Err(self.damaged(TreeError::Truncated));
         }
         self.pending -= 1;
         // A container stays open until its last value is complete, or depth would go unnoticed.
@@ -172,9 +193,9 @@ impl<'a> TreeReader<'a> {
 
     fn list(&mut self, length: usize) -> Result<Token<'a>> {
         if length == 2 && self.rest.first() == Some(&Marker::FixExt1.to_u8()) {
-            let found = self.take(3)?;
-            let tag = Tag::from_byte(found[2]).filter(|_| found[1] == TAG_EXTENSION as u8);
-            let tag = tag.ok_or_else(|| self.damaged(format!("its tag {found:?} is unknown")))?;
+            let found @ [_, extension, byte] = self.array::<3>()?;
+            let tag = Tag::from_byte(byte).filter(|_| extension == TAG_EXTENSION as u8);
+            let tag = tag.ok_or_else(|| self.damaged(TreeError::UnknownTag(found)))?;
             self.enter(1)?;
             return Ok(Token::Tag(tag));
         }
@@ -190,13 +211,11 @@ impl<'a> TreeReader<'a> {
     fn enter(&mut self, values: u64) -> Result<()> {
         self.pending += values;
         if self.pending > self.rest.len() as u64 {
-            return Err(
-                self.damaged(format!("it announces {values} values and has no room for them"))
-            );
+            return Err(self.damaged(TreeError::TooManyValues { values }));
         }
         if values > 0 {
             if self.open.len() == 2 * MAX_DEPTH {
-                return Err(self.damaged("it is nested too deep"));
+                return Err(self.damaged(TreeError::TooDeep));
             }
             self.open.push(values);
         }
@@ -206,7 +225,7 @@ impl<'a> TreeReader<'a> {
     fn text(&mut self, length: usize) -> Result<Token<'a>> {
         let bytes = self.take(length)?;
         let text = std::str::from_utf8(bytes);
-        text.map(Token::Text).map_err(|_| self.damaged("text in it is not UTF-8"))
+        text.map(Token::Text).map_err(|_| self.damaged(TreeError::NotUtf8))
     }
 
     fn binary(&mut self, length: usize) -> Result<Token<'a>> {
@@ -222,12 +241,22 @@ impl<'a> TreeReader<'a> {
     }
 
     fn number<const BYTES: usize>(&mut self) -> Result<u64> {
-        let bytes = self.take(BYTES)?;
+        let bytes = self.array::<BYTES>()?;
         Ok(bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte)))
     }
 
     fn byte(&mut self) -> Result<u8> {
-        Ok(self.take(1)?[0])
+        self.array().map(|[byte]| byte)
+    }
+
+    fn array<const BYTES: usize>(&mut self) -> Result<[u8; BYTES]> {
+        match self.rest.split_first_chunk() {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Ok(*taken)
+            }
+            None => Err(self.damaged(TreeError::Truncated)),
+        }
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8]> {
@@ -236,7 +265,7 @@ impl<'a> TreeReader<'a> {
                 self.rest = rest;
                 Ok(taken)
             }
-            None => Err(self.damaged("it ends too early")),
+            None => Err(self.damaged(TreeError::Truncated)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use proteinflex_core::checkpoint::{Array, ArrayType, CheckpointStore, Component};
+use proteinflex_core::checkpoint::{Array, ArrayType, CheckpointInfo, CheckpointStore, Component};
 use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, fail_each_step};
 use proteinflex_core::fs::{NoSyncDisk, Storage};
 use proteinflex_core::tree::TreeWriter;
@@ -41,7 +41,7 @@ fn create(store: &CheckpointStore, id: &str, value: u8) -> Result<()> {
 /// The value of each checkpoint in a directory. Whatever is listed must load, whole.
 fn contents(base_dir: &Path) -> BTreeMap<String, u8> {
     let store = CheckpointStore::open(Arc::new(NoSyncDisk), base_dir, None).unwrap();
-    let value_of = |listed: proteinflex_core::checkpoint::Listed| {
+    let value_of = |listed: CheckpointInfo| {
         assert!(listed.is_valid(), "{listed:?}");
         let (_, components) = CheckpointStore::load(&listed.path, None, true).unwrap();
         assert_eq!(components.len(), 2);

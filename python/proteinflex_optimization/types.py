@@ -1,0 +1,367 @@
+"""What the package takes and returns, for annotations: literals, unions and the keys of every dict.
+
+At run time each ``TypedDict`` is an ordinary `dict`. Memory of GPUs is in MB (MiB, as ``nvidia-smi``
+prints), other sizes are in bytes, durations in seconds, and points in time in seconds since 1970.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "ArrayInfo",
+    "AtomSelection",
+    "Batch",
+    "CacheStats",
+    "CacheVerification",
+    "CheckpointInfo",
+    "CheckpointVerification",
+    "CleanupReport",
+    "ComputeMode",
+    "DamagedEntry",
+    "EntryInfo",
+    "EntryKind",
+    "FileVerification",
+    "GPUBudget",
+    "GPUHolder",
+    "GPUInfo",
+    "GPUMemory",
+    "GPUProcess",
+    "GPUStatus",
+    "MemoryReport",
+    "MemoryUse",
+    "OpenMMPlatform",
+    "Profile",
+    "ProgressInfo",
+    "Reservation",
+    "Setting",
+    "SkippedSetting",
+    "State",
+    "StoredData",
+    "StrPath",
+    "StructureData",
+    "TaskInfo",
+    "TaskStatus",
+]
+
+# --- arguments ---
+
+StrPath: TypeAlias = str | os.PathLike[str]
+"""A path."""
+
+EntryKind: TypeAlias = Literal["structure", "trajectory"]
+"""What an entry of the cache is."""
+
+Profile: TypeAlias = Literal["default", "archive"]
+"""How a trajectory is compressed: fast to read, or smallest."""
+
+AtomSelection: TypeAlias = slice | SupportsIndex | Sequence[int] | NDArray[Any]
+"""Which atoms: indices, a mask or a slice, as NumPy indexes an axis."""
+
+# --- data of the user's own ---
+
+StoredData: TypeAlias = dict[str, Any]
+"""What an entry of the cache holds, by the names it was stored under.
+
+A value is a `numpy.ndarray` of the dtype and shape it was stored with, an int, a float, a complex
+number, a bool, a str, bytes or None, or a list, tuple or dict of such values. Tensors come back as
+arrays.
+"""
+
+State: TypeAlias = dict[str, Any]
+"""The components of a checkpoint by name: each a state as it was saved, tensors included."""
+
+# --- the cache ---
+
+
+class ArrayInfo(TypedDict):
+    """One array of an entry."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class EntryInfo(TypedDict):
+    """What is known of an entry without reading its data."""
+
+    key: str
+    data_id: str
+    kind: EntryKind
+    created: float
+    last_used: float
+    raw_bytes: int
+    stored_bytes: int
+    saved_percent: float
+    metadata: dict[str, Any]
+    arrays: list[ArrayInfo]
+    pinned: bool
+
+
+class GPUMemory(TypedDict):
+    """Memory of one GPU, of all processes."""
+
+    index: int | None
+    used: int
+    total: int
+
+
+class MemoryUse(TypedDict):
+    """Memory of this process, and of the GPUs it sees."""
+
+    resident_bytes: int
+    mapped_bytes: int
+    gpus: list[GPUMemory]
+
+
+class CacheStats(TypedDict):
+    """How full a cache is; ``hits`` to ``corrupt`` count what this object has seen."""
+
+    usage_percent: float
+    used_bytes: int
+    max_bytes: int
+    entries: int
+    structures: int
+    trajectories: int
+    unfinished: int
+    raw_bytes: int
+    saved_percent: float
+    pinned_bytes: int
+    set_aside: int
+    hits: int
+    misses: int
+    evictions: int
+    corrupt: int
+    cache_dir: str
+    memory: MemoryUse
+
+
+class CleanupReport(TypedDict):
+    """How many files of each kind were removed."""
+
+    temporary: int
+    set_aside: int
+    unfinished: int
+    pins: int
+
+
+class DamagedEntry(TypedDict):
+    """An entry that could not be read back."""
+
+    key: str
+    reason: str
+
+
+class CacheVerification(TypedDict):
+    """What reading entries back has shown."""
+
+    checked: int
+    ok: bool
+    damaged: list[DamagedEntry]
+
+
+class _StructureArrays(TypedDict):
+    positions: NDArray[np.float32]
+    atom_names: NDArray[np.str_]
+    elements: NDArray[np.str_]
+    residue_index: NDArray[np.int32]
+    residue_names: NDArray[np.str_]
+    residue_numbers: NDArray[np.int32]
+    insertion_codes: NDArray[np.str_]
+    chains: NDArray[np.str_]
+    is_polymer: NDArray[np.bool_]
+    sequences: dict[str, str]
+    n_models: int
+
+
+class StructureData(_StructureArrays, total=False):
+    """A structure as plain arrays; the keys of its own are there where the source has them."""
+
+    altlocs: NDArray[np.str_]
+    b_factors: NDArray[np.float32]
+    occupancies: NDArray[np.float32]
+    plddt: NDArray[np.float32]
+    residue_b_factors: NDArray[np.float32]
+    cell: NDArray[np.float64]
+
+
+# --- checkpoints ---
+
+
+class CheckpointInfo(TypedDict):
+    """One checkpoint of a directory; ``valid``: manifest whole, files there with their sizes."""
+
+    checkpoint_id: str
+    path: str
+    created_at: float
+    size_bytes: int
+    linked_bytes: int
+    components: list[str]
+    metadata: dict[str, Any]
+    valid: bool
+
+
+class FileVerification(TypedDict):
+    """One file of a checkpoint; ``reason`` is None where it is whole."""
+
+    name: str
+    bytes: int
+    ok: bool
+    reason: str | None
+
+
+class CheckpointVerification(TypedDict):
+    """What reading a checkpoint back has shown."""
+
+    ok: bool
+    files: list[FileVerification]
+
+
+# --- progress ---
+
+TaskStatus: TypeAlias = Literal["pending", "running", "completed", "failed"]
+
+
+class TaskInfo(TypedDict):
+    """One task. ``percent`` is None where its length is unknown; ``rate`` is in steps per second."""
+
+    name: str
+    parent: str | None
+    status: TaskStatus
+    percent: float | None
+    completed: int
+    total: int | None
+    message: str | None
+    elapsed_seconds: float
+    eta_seconds: float | None
+    rate: float | None
+    children: list[str]
+    metadata: dict[str, Any] | None
+
+
+class ProgressInfo(TypedDict):
+    """A whole job; its tasks by id."""
+
+    percent: float
+    completed_steps: int
+    total_steps: int
+    elapsed_seconds: float
+    eta_seconds: float | None
+    rate: float | None
+    message: str | None
+    status: TaskStatus
+    alive: bool
+    tasks: dict[str, TaskInfo]
+
+
+# --- GPUs ---
+
+GPUStatus: TypeAlias = Literal["ok", "denied", "lost", "unreadable"]
+ComputeMode: TypeAlias = Literal["shared", "exclusive", "prohibited"]
+
+
+class GPUProcess(TypedDict):
+    """A process that uses a GPU; its memory where the driver tells it."""
+
+    pid: int
+    memory: int | None
+
+
+class _Holder(TypedDict):
+    task: str
+    pid: int
+    user: int
+    command: str
+    created: float
+
+
+class GPUHolder(_Holder):
+    """Who has reserved memory of one GPU, and how much of it."""
+
+    memory: int
+
+
+class Reservation(_Holder):
+    """A reservation; its memory of each GPU by UUID."""
+
+    memory: dict[str, int]
+
+
+class GPUInfo(TypedDict):
+    """One GPU or MIG instance. One that can't be used has a ``status`` and ``reason``, no memory."""
+
+    index: int | None
+    name: str
+    uuid: str
+    pci_bus_id: str
+    compute_capability: tuple[int, int]
+    memory_total: int
+    memory_free: int
+    memory_reserved_by_others: int
+    memory_reserved_here: int
+    utilization: int | None
+    processes: list[GPUProcess]
+    reservations: list[GPUHolder]
+    status: GPUStatus
+    reason: str | None
+    compute_mode: ComputeMode
+    is_mig: bool
+    parent_uuid: str | None
+    unified_memory: bool
+    age: float
+
+
+class Batch(TypedDict):
+    """Items, as places in ``lengths``, that one GPU works on at a time; ``gpu`` None: the CPU."""
+
+    items: list[int]
+    length: int
+    gpu: int | None
+
+
+class GPUBudget(TypedDict):
+    """What this process may use of one GPU for a task."""
+
+    index: int
+    uuid: str
+    memory_total: int
+    budget: int
+    reserved: int
+    used_here: int
+
+
+class Setting(TypedDict):
+    """Something that was set."""
+
+    what: str
+    value: Any
+    why: str
+
+
+class SkippedSetting(TypedDict):
+    """Something that was left as it is."""
+
+    what: str
+    why: str
+
+
+class OpenMMPlatform(TypedDict):
+    """The name and properties of a platform, as ``openmm.app.Simulation`` takes them."""
+
+    platform: str
+    properties: dict[str, str]
+
+
+class MemoryReport(TypedDict):
+    """What was set so that a task keeps within its memory, and what was not."""
+
+    task: str
+    gpu_indices: list[int]
+    set: list[Setting]
+    not_set: list[SkippedSetting]
+    openmm: OpenMMPlatform

@@ -1,0 +1,80 @@
+//! The checkpoints that there are.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use proteinflex_core::checkpoint::CheckpointInfo;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::manager::CheckpointManager;
+use crate::argument;
+use crate::error::to_python;
+
+#[pymethods]
+impl CheckpointManager {
+    /// List the checkpoints, the newest last.
+    ///
+    /// Returns
+    /// -------
+    /// list of dict
+    ///     ``checkpoint_id``, ``path``, ``created_at`` (seconds since 1970), ``size_bytes``,
+    ///     ``linked_bytes`` (of these, in files that are hard links to an earlier checkpoint's),
+    ///     ``components``, ``metadata``, ``valid`` (manifest whole, files there with their sizes;
+    ///     `verify` reads them).
+    fn list_checkpoints<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let listed = py.detach(|| self.store.list()).map_err(to_python)?;
+        let rows = PyList::empty(py);
+        for info in &listed {
+            rows.append(describe(py, info)?)?;
+        }
+        Ok(rows)
+    }
+
+    /// The path of the newest checkpoint that is valid, or None.
+    fn latest(&self, py: Python<'_>) -> PyResult<Option<OsString>> {
+        let latest = py.detach(|| self.store.latest()).map_err(to_python)?;
+        Ok(latest.map(PathBuf::into_os_string))
+    }
+
+    /// Remove a checkpoint.
+    ///
+    /// Raises
+    /// ------
+    /// CheckpointError
+    ///     There is none of this id; the message lists those that there are.
+    fn delete(&self, py: Python<'_>, checkpoint_id: &Bound<'_, PyAny>) -> PyResult<()> {
+        let id = argument::text(checkpoint_id, "checkpoint_id")?;
+        py.detach(|| self.store.delete(&id)).map_err(to_python)
+    }
+}
+
+fn describe<'py>(py: Python<'py>, info: &CheckpointInfo) -> PyResult<Bound<'py, PyDict>> {
+    let row = PyDict::new(py);
+    row.set_item("checkpoint_id", &info.checkpoint_id)?;
+    row.set_item("path", info.path.as_os_str())?;
+    row.set_item("created_at", info.created_at as f64 / 1e9)?;
+    let manifest = info.manifest.as_ref().ok();
+    row.set_item("size_bytes", manifest.map_or(0, |manifest| manifest.size()))?;
+    row.set_item("linked_bytes", manifest.map_or(0, |manifest| manifest.linked_size()))?;
+    let names: Vec<_> = manifest
+        .into_iter()
+        .flat_map(|manifest| manifest.components.iter().map(|component| &component.name))
+        .collect();
+    row.set_item("components", names)?;
+    let mut valid = py.detach(|| info.is_valid());
+    let metadata = if valid { metadata(py, info) } else { Ok(PyDict::new(py).into_any()) };
+    let metadata = metadata.unwrap_or_else(|_| {
+        valid = false;
+        PyDict::new(py).into_any()
+    });
+    row.set_item("metadata", metadata)?;
+    row.set_item("valid", valid)?;
+    Ok(row)
+}
+
+fn metadata<'py>(py: Python<'py>, info: &CheckpointInfo) -> PyResult<Bound<'py, PyAny>> {
+    let Ok(manifest) = &info.manifest else { return Ok(PyDict::new(py).into_any()) };
+    let tree = py.detach(|| manifest.metadata_tree(&info.directory())).map_err(to_python)?;
+    crate::entry::metadata(py, &tree, &info.path)
+}

@@ -1,0 +1,121 @@
+//! Loading, and verifying.
+
+use std::collections::HashMap;
+
+use proteinflex_core::checkpoint::CheckpointStore;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString};
+
+use super::arrays::ComponentArrays;
+use super::manager::CheckpointManager;
+use crate::argument;
+use crate::error::to_python;
+use crate::value::build;
+
+#[pymethods]
+impl CheckpointManager {
+    /// Load a checkpoint.
+    ///
+    /// Parameters
+    /// ----------
+    /// checkpoint_path : str
+    ///     From `create_checkpoint`, `latest` or `list_checkpoints`.
+    /// components : list of str, optional
+    ///     Which components. Default: all.
+    /// mmap : bool
+    ///     Whether arrays and tensors are views of the mapped files, copied page by page where they are
+    ///     written to; the files never change. Otherwise they are read into memory of their own.
+    /// device : str or torch.device, optional
+    ///     Where tensors go. Default: where they were, or the CPU where there is no such device.
+    /// verify : bool
+    ///     Whether checksums are verified first.
+    /// allow_pickle : bool
+    ///     Whether pickled values are loaded, which can run any code.
+    ///
+    /// Returns
+    /// -------
+    /// dict
+    ///     Equal to what was saved.
+    ///
+    /// Raises
+    /// ------
+    /// CheckpointError
+    ///     There is no checkpoint, or it needs what is not here.
+    /// CorruptDataError
+    ///     It is damaged; the message names the file.
+    #[pyo3(signature = (checkpoint_path, *, components=None, mmap=true, device=None, verify=true,
+                        allow_pickle=false))]
+    #[expect(clippy::too_many_arguments, reason = "the documented method")]
+    fn load_checkpoint<'py>(
+        &self,
+        py: Python<'py>,
+        checkpoint_path: &Bound<'py, PyAny>,
+        components: Option<&Bound<'py, PyAny>>,
+        mmap: bool,
+        device: Option<&Bound<'py, PyAny>>,
+        verify: bool,
+        allow_pickle: bool,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let path = argument::path(checkpoint_path, "checkpoint_path")?;
+        let names = components.map(component_names).transpose()?;
+        let (_, loaded) = py
+            .detach(|| CheckpointStore::load(&path, names.as_deref(), verify))
+            .map_err(to_python)?;
+        let result = PyDict::new(py);
+        for component in loaded {
+            let name = component.name.clone();
+            let mut beside = ComponentArrays { py, component, mmap, loaded: HashMap::new() };
+            let tree = std::mem::take(&mut beside.component.tree);
+            result.set_item(name, build(py, &tree, &path, device, allow_pickle, &mut beside)?)?;
+        }
+        Ok(result)
+    }
+
+    /// Read back every file of a checkpoint.
+    ///
+    /// Returns
+    /// -------
+    /// dict
+    ///     ``ok``; ``files``: for each, ``name``, ``bytes``, ``ok`` and ``reason`` (None where it is
+    ///     whole).
+    ///
+    /// Raises
+    /// ------
+    /// CorruptDataError
+    ///     The manifest itself is damaged.
+    fn verify<'py>(
+        &self,
+        py: Python<'py>,
+        checkpoint_path: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let path = argument::path(checkpoint_path, "checkpoint_path")?;
+        let checks = py.detach(|| CheckpointStore::verify(&path)).map_err(to_python)?;
+        let files = PyList::empty(py);
+        let ok = checks.iter().all(|check| check.damage.is_none());
+        for check in checks {
+            let file = PyDict::new(py);
+            file.set_item("name", check.name)?;
+            file.set_item("bytes", check.bytes)?;
+            file.set_item("ok", check.damage.is_none())?;
+            file.set_item("reason", check.damage.map(|damage| damage.to_string()))?;
+            files.append(file)?;
+        }
+        let report = PyDict::new(py);
+        report.set_item("ok", ok)?;
+        report.set_item("files", files)?;
+        Ok(report)
+    }
+}
+
+fn component_names(names: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    let wrong_type = || argument::wrong_type(names, "components", "a list of names");
+    if names.is_instance_of::<PyString>() {
+        return Err(wrong_type());
+    }
+    let items = names.try_iter().map_err(|error| {
+        if error.is_instance_of::<PyTypeError>(names.py()) { wrong_type() } else { error }
+    })?;
+    // Not `extract::<Vec<_>>`, which allocates as many items as `__len__` claims.
+    items.map(|name| name?.extract().map_err(|_| wrong_type())).collect()
+}

@@ -1,0 +1,140 @@
+//! `CheckpointManager`: a directory of checkpoints, and the saves that are under way in it.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use proteinflex_core::checkpoint::{CheckpointStore, Retention};
+use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
+use pyo3::prelude::*;
+
+use super::pending::Pending;
+use crate::argument;
+use crate::error::to_python;
+
+/// Checkpoints that are whole or absent, verified when they are loaded.
+///
+/// Parameters
+/// ----------
+/// base_dir : str or path
+///     The directory of the checkpoints; made where it is missing.
+/// max_checkpoints : int
+///     How many to keep. The oldest are removed once a new one is durable.
+/// auto_cleanup : bool
+///     Whether to remove old checkpoints at all.
+/// keep_every : int, optional
+///     Besides the newest `max_checkpoints`, every so many-th that is made in this directory stays for
+///     ever: with 10 the 10th, the 20th and so on.
+/// link_unchanged : bool
+///     Whether a component whose arrays have the same bytes as in the newest checkpoint becomes a second
+///     name (hard link) of that file instead of being written again. Such checkpoints share one copy
+///     on the disk, and so the fate of it.
+/// durable : bool
+///     Whether a save waits until the disk has everything. Without, a checkpoint survives the end of the
+///     process, however it ends, but perhaps not a power cut; it is verified all the same.
+///
+/// Raises
+/// ------
+/// InvalidArgumentError
+///     An argument makes no sense.
+/// OSError
+///     The directory can't be made or read.
+#[pyclass(subclass, frozen, weakref, module = "proteinflex_optimization._native")]
+pub struct CheckpointManager {
+    pub(super) store: CheckpointStore,
+    /// The saves in the background, until one has ended and its error was raised.
+    pending: Mutex<Vec<Arc<Pending>>>,
+    /// The buffer of the last copy, for the next one: fresh memory costs more than the copy.
+    pub(super) staging: Arc<Mutex<Vec<u8>>>,
+}
+
+#[pymethods]
+impl CheckpointManager {
+    #[new]
+    #[pyo3(signature = (base_dir, max_checkpoints=None, auto_cleanup=true, *, keep_every=None,
+                        link_unchanged=true, durable=true),
+           text_signature = "(base_dir, max_checkpoints=5, auto_cleanup=True, *, keep_every=None, \
+                             link_unchanged=True, durable=True)")]
+    fn new(
+        py: Python<'_>,
+        base_dir: &Bound<'_, PyAny>,
+        max_checkpoints: Option<&Bound<'_, PyAny>>,
+        auto_cleanup: bool,
+        keep_every: Option<&Bound<'_, PyAny>>,
+        link_unchanged: bool,
+        durable: bool,
+    ) -> PyResult<Self> {
+        const DEFAULT_CHECKPOINTS: u64 = 5;
+        let base_dir = argument::path(base_dir, "base_dir")?;
+        let keep = match max_checkpoints {
+            Some(count) => argument::count(count, "max_checkpoints", 1)?,
+            None => DEFAULT_CHECKPOINTS,
+        };
+        let keep_every =
+            keep_every.map(|every| argument::count(every, "keep_every", 1)).transpose()?;
+        let retention = Retention { keep: auto_cleanup.then_some(keep as usize), keep_every };
+        let storage: Arc<dyn Storage> = if durable { Arc::new(Disk) } else { Arc::new(NoSyncDisk) };
+        let store = py
+            .detach(|| CheckpointStore::open_with(storage, &base_dir, retention, link_unchanged))
+            .map_err(to_python)?;
+        Ok(Self { store, pending: Mutex::default(), staging: Arc::default() })
+    }
+
+    /// Wait for checkpoints that are being made in the background, and until old ones are deleted; an
+    /// error of the former is raised here.
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        let made = self.finish_pending(py);
+        py.detach(|| self.store.wait());
+        made
+    }
+
+    /// Free the memory that is kept for the next copy of `create_checkpoint_async`.
+    fn release_memory(&self, py: Python<'_>) {
+        let buffer = self.take_staging_buffer();
+        py.detach(|| drop(buffer));
+    }
+
+    /// The directory.
+    #[getter]
+    fn base_dir(&self) -> &Path {
+        self.store.base_dir()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<CheckpointManager {}>", self.store.base_dir().display())
+    }
+}
+
+// No mutex here is held while Python runs, and Python runs at any call into it: another thread, a
+// signal handler or a finalizer may use the same manager in between.
+impl CheckpointManager {
+    pub(super) fn take_staging_buffer(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.staging.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn add_pending(&self, pending: &Arc<Pending>) {
+        self.pending().push(Arc::clone(pending));
+    }
+
+    /// Waits for the saves in the background; raises the first error that was not raised yet.
+    pub(super) fn finish_pending(&self, py: Python<'_>) -> PyResult<()> {
+        loop {
+            let first = self.pending().first().cloned();
+            let Some(first) = first else { return Ok(()) };
+            // It stays in the list until it has ended: an interrupted wait forgets no save.
+            let error = if first.is_of_this_process() {
+                first.wait(py, None)?;
+                first.take_error()
+            } else {
+                None
+            };
+            self.pending().retain(|pending| !Arc::ptr_eq(pending, &first));
+            if let Some(error) = error {
+                return Err(to_python(error));
+            }
+        }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Vec<Arc<Pending>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,109 @@
+//! Saving: at once, or in the background.
+
+use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError};
+
+use proteinflex_core::Error;
+use proteinflex_core::checkpoint::StagedState;
+use proteinflex_core::error::CheckpointError;
+use pyo3::prelude::*;
+
+use super::manager::CheckpointManager;
+use super::pending::{Pending, PendingCheckpoint};
+use super::state::State;
+use crate::error::to_python;
+
+#[pymethods]
+impl CheckpointManager {
+    /// Save a state; one of the same id is replaced.
+    ///
+    /// Parameters
+    /// ----------
+    /// checkpoint_id : str
+    ///     1 to 128 letters, digits or any of ``._-=+@,``.
+    /// component_states : dict
+    ///     Component names and states: nested dicts, lists, tuples and sets of arrays, torch tensors,
+    ///     numbers, text, bytes, None, dates, paths, enums and dataclasses.
+    /// metadata : dict, optional
+    ///     Plain values that `list_checkpoints` shows.
+    /// allow_pickle : bool
+    ///     Whether to pickle what can't be stored otherwise; loading then needs it too.
+    ///
+    /// Returns
+    /// -------
+    /// str
+    ///     The path of the checkpoint's directory. All is durable by then.
+    ///
+    /// Raises
+    /// ------
+    /// InvalidTypeError
+    ///     A value can't be stored (a `TypeError`); the message says where it is. Nothing was written.
+    /// OSError
+    ///     The disk is full, for example; older checkpoints are untouched.
+    #[pyo3(signature = (checkpoint_id, component_states, *, metadata=None, allow_pickle=false))]
+    fn create_checkpoint(
+        &self,
+        py: Python<'_>,
+        checkpoint_id: &Bound<'_, PyAny>,
+        component_states: &Bound<'_, PyAny>,
+        metadata: Option<&Bound<'_, PyAny>>,
+        allow_pickle: bool,
+    ) -> PyResult<OsString> {
+        let state = State::new(py, checkpoint_id, component_states, metadata, allow_pickle)?;
+        self.finish_pending(py)?;
+        let components = state.components()?;
+        let store = &self.store;
+        let (id, metadata) = (state.id.as_str(), state.metadata.as_slice());
+        let path = py.detach(|| store.create(id, &components, metadata)).map_err(to_python)?;
+        Ok(path.into_os_string())
+    }
+
+    /// Save a state in the background.
+    ///
+    /// The state is copied before this returns, so it may be changed at once. One checkpoint is made at
+    /// a time: this waits for an earlier one. An error is raised by `result`, or by the next save. The
+    /// memory of the copy is kept for the next one, until `release_memory`.
+    ///
+    /// Parameters
+    /// ----------
+    /// checkpoint_id, component_states, metadata, allow_pickle
+    ///     As for `create_checkpoint`.
+    ///
+    /// Returns
+    /// -------
+    /// PendingCheckpoint
+    ///     With ``result(timeout=None)``, which returns the path, and ``done()``.
+    #[pyo3(signature = (checkpoint_id, component_states, *, metadata=None, allow_pickle=false))]
+    fn create_checkpoint_async(
+        &self,
+        py: Python<'_>,
+        checkpoint_id: &Bound<'_, PyAny>,
+        component_states: &Bound<'_, PyAny>,
+        metadata: Option<&Bound<'_, PyAny>>,
+        allow_pickle: bool,
+    ) -> PyResult<PendingCheckpoint> {
+        let state = State::new(py, checkpoint_id, component_states, metadata, allow_pickle)?;
+        self.finish_pending(py)?;
+        let components = state.components()?;
+        let buffer = self.take_staging_buffer();
+        let copy = py.detach(|| StagedState::copy(&components, buffer));
+        let (store, staging) = (self.store.clone(), Arc::clone(&self.staging));
+        let (id, metadata) = (state.id.clone(), state.metadata.clone());
+        let pending = Arc::new(Pending::new());
+        let working = Arc::clone(&pending);
+        let work = move || {
+            let create = || store.create(&id, &copy.components(), &metadata);
+            let made = catch_unwind(AssertUnwindSafe(create)).unwrap_or_else(|_| {
+                Err(CheckpointError::Panicked { checkpoint_id: id.clone() }.into())
+            });
+            *staging.lock().unwrap_or_else(PoisonError::into_inner) = copy.into_buffer();
+            working.finish(made);
+        };
+        std::thread::Builder::new().name("proteinflex-checkpoint".to_owned()).spawn(work).map_err(
+            |error| to_python(Error::io("start a thread in", self.store.base_dir(), error)),
+        )?;
+        self.add_pending(&pending);
+        Ok(PendingCheckpoint::new(pending))
+    }
+}

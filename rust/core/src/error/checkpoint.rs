@@ -1,0 +1,156 @@
+//! What is wrong with a checkpoint, and with the files of one.
+
+use std::path::PathBuf;
+
+use safetensors::SafeTensorError;
+
+/// A checkpoint can't be made, found or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// There is no checkpoint in this directory.
+    #[error(
+        "{} holds no checkpoint: expected a path that create_checkpoint or latest() gave",
+        path.display()
+    )]
+    NotFound {
+        /// The directory that was to be read.
+        path: PathBuf,
+    },
+    /// No checkpoint has this id.
+    #[error(
+        "there is no checkpoint {checkpoint_id:?} in {}: there are {known:?}",
+        base_dir.display()
+    )]
+    UnknownId {
+        /// The id that was asked for.
+        checkpoint_id: String,
+        /// The directory of checkpoints.
+        base_dir: PathBuf,
+        /// The ids that there are.
+        known: Vec<String>,
+    },
+    /// The arrays of a component make no safetensors file.
+    #[error("the arrays can't be described as safetensors: {0}")]
+    Safetensors(SafeTensorError),
+    /// What describes a checkpoint can't be written as JSON.
+    #[error("{what} can't be written as JSON: {error}")]
+    Json {
+        /// The manifest, a shard or the header of a safetensors file.
+        what: &'static str,
+        /// The writer's error.
+        error: serde_json::Error,
+    },
+    /// What another process sent describes no shard of a checkpoint.
+    #[error("what another process sent is no shard of a checkpoint: {0}")]
+    InvalidShard(serde_json::Error),
+    /// The thread that writes files ended before it had all of them. Its own error says why.
+    #[error("the writing thread has stopped")]
+    WriterStopped,
+    /// A tree refers to an array that its component does not have.
+    #[error("the component {component:?} refers to array {number}, which is not there")]
+    MissingArray {
+        /// The component's name.
+        component: String,
+        /// The array's number.
+        number: usize,
+    },
+    /// A thread that was saving panicked.
+    #[error("saving {checkpoint_id:?} failed unexpectedly")]
+    Panicked {
+        /// The checkpoint that was being made.
+        checkpoint_id: String,
+    },
+    /// An error of a save in the background that was raised before.
+    #[error("{message}")]
+    RaisedBefore {
+        /// The error's message.
+        message: String,
+    },
+    /// A save in the background was begun by the process that this one was forked from.
+    #[error("the checkpoint is being made by the process that this one was forked from")]
+    OtherProcess,
+    /// A checkpoint of several processes was published or abandoned before.
+    #[error("this checkpoint was published or abandoned before")]
+    AlreadyFinished,
+}
+
+/// How a file of a checkpoint differs from what was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointDamage {
+    /// The manifest is too large to be one.
+    #[error("it has {bytes} bytes")]
+    TooLarge {
+        /// Its size.
+        bytes: u64,
+    },
+    /// The manifest has no room for its checksum.
+    #[error("it ends too early")]
+    Truncated,
+    /// The manifest's own checksum is that of other bytes.
+    #[error("its checksum does not match")]
+    ManifestChecksum,
+    /// The manifest is not the JSON that it should be.
+    #[error("{0}")]
+    Json(serde_json::Error),
+    /// The manifest names a file that is not one of its directory.
+    #[error("it names the file {name:?}")]
+    FileName {
+        /// The name.
+        name: String,
+    },
+    /// A component needs a file that the manifest does not list.
+    #[error("the manifest does not name it")]
+    NotInManifest,
+    /// A directory, a symlink or the like in place of a file.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// A file is not there.
+    #[error("it is missing")]
+    Missing,
+    /// A file is of another size.
+    #[error("it has {found} bytes instead of {expected}")]
+    Size {
+        /// Its size.
+        found: u64,
+        /// Its size by the manifest.
+        expected: u64,
+    },
+    /// The manifest has checksums of more or fewer blocks than a file has.
+    #[error("the manifest has checksums of {expected} blocks and it has {found}")]
+    BlockCount {
+        /// How many blocks the file has.
+        found: usize,
+        /// How many checksums the manifest has.
+        expected: usize,
+    },
+    /// The bytes of a block changed.
+    #[error("the checksum from byte {first_byte} on is {found} instead of {expected}")]
+    BlockChecksum {
+        /// Where the block begins.
+        first_byte: u64,
+        /// The checksum of its bytes.
+        found: String,
+        /// Its checksum by the manifest.
+        expected: String,
+    },
+    /// The manifest places a tree outside the file of values.
+    #[error("the manifest names a part beyond its end")]
+    TreeBeyondEnd,
+    /// A file of arrays is not what the safetensors format says.
+    #[error("{0}")]
+    Safetensors(SafeTensorError),
+    /// A file of arrays lacks one.
+    #[error("the array {name:?} is missing")]
+    MissingArray {
+        /// The array's name.
+        name: String,
+    },
+    /// A file of arrays ends inside one.
+    #[error("the array {name:?} reaches beyond the end of the file")]
+    ArrayBeyondEnd {
+        /// The array's name.
+        name: String,
+    },
+}
