@@ -1,12 +1,12 @@
 //! How fast blocks of frames are encoded and decoded, per way of coding.
 //!
-//! The data are atoms on a random walk, which only packing can make smaller, and rigid water, which is coded
-//! by its shape; as full-precision floats and as a reader of XTC files makes them. One block of 64
-//! frames × 4096 atoms, one thread. Sizes are printed first.
+//! The data are atoms on a random walk, which only packing can make smaller, and rigid water, which
+//! is coded by its shape; as full-precision floats and as a reader of XTC files makes them. One
+//! block of 64 frames × 4096 atoms, one thread. Sizes are printed first.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use proteinflex_core::ScalarType;
-use proteinflex_core::codec::{self, Block, Options};
+use proteinflex_core::codec::{self, Block, EncodeOptions};
 
 const FRAMES: usize = 64;
 const ATOMS: usize = 4096;
@@ -89,7 +89,7 @@ fn benchmark(criterion: &mut Criterion) {
         ("water-xtc-grid-archive", &water_xtc, None, true),
     ];
     for (name, bytes, precision, archive) in cases {
-        let options = Options { precision, archive };
+        let options = EncodeOptions { precision, archive };
         let Some((codec, payload)) = codec::encode(bytes, &block, &options) else {
             eprintln!("{name}: stored raw");
             continue;

@@ -2,7 +2,7 @@
 //! floats within the bound that was asked for.
 
 use proteinflex_core::ScalarType;
-use proteinflex_core::codec::{Block, Options, decode, encode};
+use proteinflex_core::codec::{Block, EncodeOptions, decode, encode};
 
 use super::input::Input;
 
@@ -38,7 +38,7 @@ pub fn codec_round_trip(data: &[u8]) {
     }
 }
 
-fn options(input: &mut Input<'_>) -> Options {
+fn options(input: &mut Input<'_>) -> EncodeOptions {
     let byte = input.byte();
     let precision = match byte % 8 {
         0..4 => None,
@@ -48,7 +48,7 @@ fn options(input: &mut Input<'_>) -> Options {
         _ => Some(f64::from_bits(input.word())),
     };
     let is_one = |step: &f64| step.is_normal() && *step > 0.0;
-    Options { precision: precision.filter(is_one), archive: byte & 128 != 0 }
+    EncodeOptions { precision: precision.filter(is_one), archive: byte & 128 != 0 }
 }
 
 /// Fills a block: with the bytes over and over, with their running sums as decimals, or with a walk

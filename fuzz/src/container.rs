@@ -18,7 +18,7 @@ pub fn container(data: &[u8]) {
     drop(read(Entry::open_unfinished(&path), &path));
 }
 
-/// The same with every checksum made right, so that only what the file says can be wrong.
+/// The same after every checksum was recomputed, so that only the content can be wrong.
 pub fn container_resealed(data: &[u8]) {
     let mut file = data.to_vec();
     reseal(&mut file);

@@ -1,8 +1,8 @@
-//! What no input may do: each function takes bytes that nobody vouches for, drives a reader with them
-//! through its public interface, and panics where a promise is broken.
+//! Fuzz targets: each function takes untrusted bytes, drives a reader with them through its public
+//! interface, and panics where a promise is broken.
 //!
-//! libFuzzer calls them (`fuzz_targets/`), and `rust/core/tests/fuzz_corpus.rs` replays the corpus
-//! and its mutations without it.
+//! libFuzzer calls them (`fuzz_targets/`), and `rust/core/tests/integration/fuzz_corpus.rs` replays
+//! the corpus and its mutations without it.
 
 mod board;
 mod checkpoint;

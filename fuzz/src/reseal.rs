@@ -1,4 +1,4 @@
-//! Makes every checksum of an entry right again, as somebody who means harm would.
+//! Recomputes every checksum of an entry, as an attacker would.
 //!
 //! It follows `docs/format-trajectory.md`, and believes what the file says wherever that can be
 //! followed at all.

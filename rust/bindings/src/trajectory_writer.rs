@@ -10,13 +10,12 @@ use proteinflex_core::{Error, Result};
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::PyDict;
 
 use crate::argument;
 use crate::array;
 use crate::error::to_python;
-use crate::fields::{FRAMES, FieldData, in_tree, is_lossy, one_or_more, with_one_frame};
-use crate::value::{Item, flatten_items};
+use crate::fields::{FRAMES, FieldData, is_lossy, one_or_more, with_one_frame};
 
 /// Writes a trajectory frame by frame.
 ///
@@ -287,7 +286,7 @@ impl TrajectoryWriter {
             _ => Ok(()),
         };
         if let Some(live) = self.take_for_good(py, check)? {
-            let tree = tree(py, live.reader().fields(), live.reader().n_frames())?;
+            let tree = live.reader().fields_tree();
             py.detach(|| self.cache.finish_trajectory(live, &tree)).map_err(to_python)?;
         }
         Ok(self.key.clone())
@@ -324,16 +323,6 @@ impl TrajectoryWriter {
             State::Closed => format!("<TrajectoryWriter {}, closed>", self.key),
         }
     }
-}
-
-/// The tree of a trajectory that has nothing but these fields.
-fn tree(py: Python<'_>, fields: &[FieldSpec], n_frames: u64) -> PyResult<Vec<u8>> {
-    let item = |spec: &FieldSpec| {
-        let name = PyString::new(py, &spec.name).into_any();
-        Ok((name.clone(), Item::Field(in_tree(spec, name, n_frames)?)))
-    };
-    let items = fields.iter().map(item).collect::<PyResult<Vec<_>>>()?;
-    Ok(flatten_items(py, &items, "trajectory")?.tree)
 }
 
 /// The bytes of the given fields in the order of the declared ones.

@@ -1,6 +1,6 @@
 //! The one checksum of every format: xxh3-64.
 //!
-//! It finds accidents, not attacks: whoever can write a file can also write its checksum.
+//! It finds accidents, not attacks: an attacker who can write a file can also write its checksum.
 
 use std::fmt;
 

@@ -29,7 +29,6 @@
 pub mod cache;
 pub mod checkpoint;
 pub mod codec;
-pub mod container;
 pub mod error;
 pub mod fs;
 pub mod gpu;
@@ -40,6 +39,7 @@ pub mod trajectory;
 pub mod tree;
 
 mod checksum;
+mod container;
 mod scalar;
 
 pub use checksum::{Checksum, checksum};

@@ -13,8 +13,8 @@ pub fn resident_bytes() -> u64 {
     pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
-/// Bytes of published files that this process has mapped. Only what was touched of them is in memory,
-/// and the system takes it back when it needs the room.
+/// Bytes of published files that this process has mapped. Only what was touched of them is in
+/// memory, and the system takes it back when it needs the room.
 pub fn mapped_bytes() -> u64 {
     MAPPED.load(Ordering::Relaxed)
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use proteinflex_core::Error;
 use proteinflex_core::cache::Key;
-use proteinflex_core::trajectory::Kind;
+use proteinflex_core::trajectory::EntryKind;
 use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 
@@ -23,7 +23,7 @@ pub fn load_or_compute<'py>(
     handler: &Bound<'py, DataHandler>,
     data_id: &Bound<'py, PyAny>,
     function: &Bound<'py, PyAny>,
-    kind: Kind,
+    kind: EntryKind,
     metadata: Option<&Bound<'py, PyAny>>,
     timeout: Option<f64>,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -66,8 +66,8 @@ pub fn load_or_compute<'py>(
         let computing = Computing::begin(this.cache.directory(), &key);
         let data = function.call0()?;
         let method = match kind {
-            Kind::Structure => "store_structure",
-            Kind::Trajectory => "store_trajectory",
+            EntryKind::Structure => "store_structure",
+            EntryKind::Trajectory => "store_trajectory",
         };
         handler.call_method1(method, (data, data_id, metadata))?;
         drop(computing);

@@ -2,7 +2,7 @@
 
 use numpy::PyUntypedArrayMethods;
 use proteinflex_core::cache::{Cache, PendingEntry};
-use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Kind};
+use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, EntryKind, FieldSpec};
 use proteinflex_core::{Error, Result};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyString};
@@ -33,7 +33,7 @@ pub fn structure(cache: &Cache, header: Header, data: &Bound<'_, PyDict>) -> PyR
     let flattened = flatten(data.as_any(), "structure_data", Policy::Cache)?;
     let arrays = arrays_of(&flattened)?;
     py.detach(|| {
-        let pending = header.begin(cache, Kind::Structure)?;
+        let pending = header.begin(cache, EntryKind::Structure)?;
         publish(pending, &arrays, &flattened.tree)
     })
     .map_err(to_python)
@@ -71,7 +71,7 @@ fn in_memory(
     let bytes = sorted.fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
     let arrays = arrays_of(&flattened)?;
     py.detach(|| {
-        let mut pending = header.begin(cache, Kind::Trajectory)?;
+        let mut pending = header.begin(cache, EntryKind::Trajectory)?;
         let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
         pending.writer().declare_fields(specs, &lossy)?;
         pending.append(n_frames, &bytes)?;
@@ -178,7 +178,7 @@ fn append_all<'a>(
                 let (mut pending, spec, n_frames) = match begun.take() {
                     Some(begun) => begun,
                     None => {
-                        let mut pending = header.begin(cache, Kind::Trajectory)?;
+                        let mut pending = header.begin(cache, EntryKind::Trajectory)?;
                         let lossy = [is_lossy(&found)];
                         pending.writer().declare_fields(vec![found.clone()], &lossy)?;
                         (pending, found, 0)
@@ -195,7 +195,7 @@ fn append_all<'a>(
 }
 
 impl Header {
-    fn begin<'a>(&self, cache: &'a Cache, kind: Kind) -> Result<PendingEntry<'a>> {
+    fn begin<'a>(&self, cache: &'a Cache, kind: EntryKind) -> Result<PendingEntry<'a>> {
         cache.begin(kind, &self.data_id, self.metadata.clone(), self.encoding)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::Error;
 use proteinflex_core::fs::PrivateMap;
-use proteinflex_core::trajectory::{FieldSpec, Frames, Kind};
+use proteinflex_core::trajectory::{EntryKind, FieldSpec, Frames};
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
@@ -71,7 +71,7 @@ impl Trajectory {
         key: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let reader = handler.get().held_reader(py, key)?;
-        if reader.entry.header().kind != Kind::Trajectory {
+        if reader.entry.header().kind != EntryKind::Trajectory {
             return Err(to_python(Error::argument(
                 "key",
                 argument::shown(key),

@@ -9,7 +9,7 @@ use super::layout::Key;
 use super::store::entry_head;
 use crate::error::CacheError;
 use crate::fs::{FileLock, LockKind, Owner};
-use crate::trajectory::{Encoding, Entry, EntryHeader, EntryWriter, Kind};
+use crate::trajectory::{Encoding, Entry, EntryHeader, EntryKind, EntryWriter};
 use crate::{Error, Result};
 
 /// A trajectory that is being written; frames that were flushed survive any crash.
@@ -33,7 +33,7 @@ impl Cache {
         encoding: Encoding,
         resume: bool,
     ) -> Result<EntryInProgress> {
-        let key = Key::of(Kind::Trajectory, data_id);
+        let key = Key::of(EntryKind::Trajectory, data_id);
         let lock = FileLock::try_acquire(&self.layout.writer_lock(&key), LockKind::Exclusive)?
             .ok_or_else(|| CacheError::BeingWritten { data_id: data_id.to_owned() })?;
         self.layout.prepare_folder(&*self.storage, &key)?;
@@ -42,7 +42,7 @@ impl Cache {
         let writer = match unfinished {
             Some(writer) => writer,
             None => {
-                let head = entry_head(Kind::Trajectory, data_id, metadata);
+                let head = entry_head(EntryKind::Trajectory, data_id, metadata);
                 self.create_in_progress(&path, &head, encoding)?
             }
         };

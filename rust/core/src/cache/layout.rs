@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::fs::{Storage, names, publish_bytes};
-use crate::trajectory::Kind;
+use crate::trajectory::EntryKind;
 use crate::{Error, Result};
 
 /// The name of an entry: `s-` or `t-` and 32 hex digits.
@@ -32,7 +32,7 @@ const KEY: usize = 34;
 
 impl Key {
     /// The key of what a user calls `data_id`. The same everywhere and always.
-    pub fn of(kind: Kind, data_id: &str) -> Self {
+    pub fn of(kind: EntryKind, data_id: &str) -> Self {
         let mut key = [b'-'; KEY];
         key[0] = prefix(kind);
         key[2..].copy_from_slice(names::hashed(kind.name(), data_id).as_bytes());
@@ -49,8 +49,8 @@ impl Key {
     }
 
     /// What kind of entry it names.
-    pub fn kind(&self) -> Kind {
-        if self.0[0] == b's' { Kind::Structure } else { Kind::Trajectory }
+    pub fn kind(&self) -> EntryKind {
+        if self.0[0] == b's' { EntryKind::Structure } else { EntryKind::Trajectory }
     }
 
     /// The key as text.
@@ -73,18 +73,18 @@ impl fmt::Debug for Key {
 }
 
 /// The kind of entry that has this name.
-pub fn kind_of(name: &str) -> Result<Kind> {
+pub fn kind_of(name: &str) -> Result<EntryKind> {
     match name {
-        "structure" => Ok(Kind::Structure),
-        "trajectory" => Ok(Kind::Trajectory),
+        "structure" => Ok(EntryKind::Structure),
+        "trajectory" => Ok(EntryKind::Trajectory),
         _ => Err(Error::argument("kind", format!("{name:?}"), "'structure' or 'trajectory'")),
     }
 }
 
-fn prefix(kind: Kind) -> u8 {
+fn prefix(kind: EntryKind) -> u8 {
     match kind {
-        Kind::Structure => b's',
-        Kind::Trajectory => b't',
+        EntryKind::Structure => b's',
+        EntryKind::Trajectory => b't',
     }
 }
 
@@ -265,9 +265,9 @@ mod tests {
 
     #[test]
     fn keys_are_stable_and_only_keys_parse() {
-        let key = Key::of(Kind::Trajectory, "protein1_md");
-        assert_eq!(key, Key::of(Kind::Trajectory, "protein1_md"));
-        assert_ne!(key.as_str()[2..], Key::of(Kind::Structure, "protein1_md").as_str()[2..]);
+        let key = Key::of(EntryKind::Trajectory, "protein1_md");
+        assert_eq!(key, Key::of(EntryKind::Trajectory, "protein1_md"));
+        assert_ne!(key.as_str()[2..], Key::of(EntryKind::Structure, "protein1_md").as_str()[2..]);
         assert_eq!(Key::parse(key.as_str()), Some(key));
         for text in ["", "t-", "t-../../etc/passwd", "x-0123456789abcdef0123456789abcdef"] {
             assert_eq!(Key::parse(text), None, "{text}");

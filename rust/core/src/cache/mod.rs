@@ -10,7 +10,7 @@
 //!
 //! use proteinflex_core::cache::Cache;
 //! use proteinflex_core::fs::Disk;
-//! use proteinflex_core::trajectory::{Encoding, Kind};
+//! use proteinflex_core::trajectory::{Encoding, EntryKind};
 //! use proteinflex_core::tree::TreeWriter;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,7 +22,7 @@
 //! let mut values = TreeWriter::new();
 //! values.text("villin headpiece");
 //! let values = values.finish();
-//! let entry = cache.begin(Kind::Structure, "protein1", values.clone(), Encoding::plain())?;
+//! let entry = cache.begin(EntryKind::Structure, "protein1", values.clone(), Encoding::plain())?;
 //! let key = entry.publish(&values)?; // Durable, and there for everyone.
 //!
 //! assert_eq!(cache.load(key.as_str())?.tree()?, values);

@@ -9,7 +9,7 @@ use super::Cache;
 use super::layout::Key;
 use super::scan::{EntryStat, Scan, WORTH_THREADS, list};
 use crate::fs::{FileLock, LockKind, set_xattr_u64_at, xattr_u64};
-use crate::trajectory::{ArraySpec, FieldSpec, Kind, RAW_BYTES};
+use crate::trajectory::{ArraySpec, EntryKind, FieldSpec, RAW_BYTES};
 use crate::{Result, threads};
 
 /// The state of a cache directory, and what this process has seen of it.
@@ -49,7 +49,7 @@ pub struct EntryInfo {
     /// The user's name for it.
     pub data_id: String,
     /// What it holds.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// When it was stored, in seconds since 1970.
     pub created: f64,
     /// When it was last used, likewise.
@@ -84,8 +84,8 @@ impl Cache {
         self.find_raw_bytes(&scan);
         for entry in scan.entries() {
             match entry.key.kind() {
-                Kind::Structure => stats.structures += 1,
-                Kind::Trajectory => stats.trajectories += 1,
+                EntryKind::Structure => stats.structures += 1,
+                EntryKind::Trajectory => stats.trajectories += 1,
             }
             stats.stored_bytes += entry.bytes;
             stats.raw_bytes += entry.raw_bytes.get().copied().unwrap_or(entry.bytes);
@@ -126,7 +126,7 @@ impl Cache {
     }
 
     /// The keys of all entries of this kind, or of both, the most recently used first.
-    pub fn keys(&self, kind: Option<Kind>) -> Result<Vec<Key>> {
+    pub fn keys(&self, kind: Option<EntryKind>) -> Result<Vec<Key>> {
         let scan = self.scan_uncached()?;
         let of_kind = |entry: &&EntryStat| kind.is_none_or(|kind| entry.key.kind() == kind);
         let mut entries: Vec<&EntryStat> = scan.entries().filter(of_kind).collect();

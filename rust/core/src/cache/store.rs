@@ -9,7 +9,7 @@ use super::growth::GrowingFile;
 use super::layout::{Key, SUFFIX};
 use super::scan::growth_step;
 use crate::fs::Owner;
-use crate::trajectory::{Encoding, EntryHeader, EntryWriter, Kind};
+use crate::trajectory::{Encoding, EntryHeader, EntryKind, EntryWriter};
 use crate::{Error, Result};
 
 /// An entry that is being written under a temporary name.
@@ -28,7 +28,7 @@ impl Cache {
     /// Begins an entry that is stored at once.
     pub fn begin(
         &self,
-        kind: Kind,
+        kind: EntryKind,
         data_id: &str,
         metadata: Vec<u8>,
         encoding: Encoding,
@@ -140,7 +140,7 @@ impl Drop for PendingEntry<'_> {
     }
 }
 
-pub(super) fn entry_head(kind: Kind, data_id: &str, metadata: Vec<u8>) -> EntryHeader {
+pub(super) fn entry_head(kind: EntryKind, data_id: &str, metadata: Vec<u8>) -> EntryHeader {
     let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     EntryHeader { kind, data_id: data_id.to_owned(), created, metadata }
 }

@@ -1,6 +1,6 @@
 //! What is coded: a block of numbers, how to code it, and the numbers that codecs have in files.
 
-use super::layout::Shape;
+use super::layout::BlockShape;
 use crate::ScalarType;
 
 /// Bytes coded by zstd.
@@ -44,14 +44,18 @@ impl Block {
         self.frames * self.rows * self.row_bytes
     }
 
-    pub(super) fn shape(&self, scalar: ScalarType) -> Shape {
-        Shape { frames: self.frames, rows: self.rows, components: self.row_bytes / scalar.size() }
+    pub(super) fn shape(&self, scalar: ScalarType) -> BlockShape {
+        BlockShape {
+            frames: self.frames,
+            rows: self.rows,
+            components: self.row_bytes / scalar.size(),
+        }
     }
 }
 
 /// How to encode.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Options {
+pub struct EncodeOptions {
     /// The spacing of the grid that floats may be rounded to, or `None` to keep every bit.
     pub precision: Option<f64>,
     /// Whether size matters more than speed, and frames need not be read alone.

@@ -2,10 +2,10 @@
 
 use std::cell::LazyCell;
 
-use super::block::{BYTES, Block, Encoded, GRID, NUMBERS, Options};
+use super::block::{BYTES, Block, EncodeOptions, Encoded, GRID, NUMBERS};
 use super::geometry::{Place as OutputLayout, ordered};
 use super::grid::Float;
-use super::layout::Shape;
+use super::layout::BlockShape;
 use super::quantize::Quantized;
 use super::random_access::{self, PcoEstimate, RandomAccessBlock};
 use super::value::{read_all, with_value};
@@ -20,7 +20,7 @@ const DECISIVE_RATIO: f64 = 0.9;
 const FRAMES_AT_ONCE: usize = 8;
 
 /// Encodes a block. `None` where nothing is smaller than the bytes themselves.
-pub fn encode(data: &[u8], block: &Block, options: &Options) -> Option<Encoded> {
+pub fn encode(data: &[u8], block: &Block, options: &EncodeOptions) -> Option<Encoded> {
     debug_assert_eq!(data.len(), block.bytes());
     let encoded = match block.scalar {
         Some(scalar) if scalar.size() > 1 => encode_numbers(data, block, scalar, options),
@@ -33,7 +33,7 @@ fn encode_numbers(
     bytes: &[u8],
     block: &Block,
     scalar: ScalarType,
-    options: &Options,
+    options: &EncodeOptions,
 ) -> Option<Encoded> {
     let shape = block.shape(scalar);
     let on_grid = match scalar {
@@ -65,7 +65,11 @@ fn encode_numbers(
     Some((NUMBERS, payload?))
 }
 
-fn encode_on_grid<F: Float>(bytes: &[u8], shape: Shape, options: &Options) -> Option<Encoded> {
+fn encode_on_grid<F: Float>(
+    bytes: &[u8],
+    shape: BlockShape,
+    options: &EncodeOptions,
+) -> Option<Encoded> {
     let values = read_all::<F>(bytes);
     let quantized = Quantized::find(&values, shape, options)?;
     let mut payload = quantized.header(bytes);
@@ -113,7 +117,7 @@ fn smaller(
 /// begin. Molecules are coded by arithmetic on floats, so what was encoded is decoded once.
 fn reads_back(
     (codec, payload): &Encoded,
-    shape: Shape,
+    shape: BlockShape,
     accepts: impl Fn(usize, &[u8]) -> bool,
 ) -> bool {
     let Ok(block) = RandomAccessBlock::parse(*codec, payload, shape) else { return false };

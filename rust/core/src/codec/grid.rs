@@ -1,8 +1,8 @@
 //! The decimal grids that floats lie on, and the arithmetic by which an integer becomes a float.
 //!
 //! Coordinates from XTC, GRO and PDB files have a few decimals and no more, but the float that a
-//! reader made of them depends on its arithmetic. A grid is that arithmetic: [`Float::of`] repeats it,
-//! so that the integer gives back exactly that float.
+//! reader made of them depends on its arithmetic. A grid is that arithmetic: [`Float::of`] repeats
+//! it, so that the integer gives back exactly that float.
 
 use super::value::Value;
 
@@ -35,8 +35,8 @@ pub trait Float: Value {
     fn of(integer: Self::Integer, grid: Grid) -> Self;
     /// A whole number as an integer, if it is small enough.
     fn integer(whole: f64) -> Option<Self::Integer>;
-    /// Quantizes a few floats without branches. Returns false where it can't: not all are on the grid,
-    /// or their integers are large.
+    /// Quantizes a few floats without branches. Returns false where it can't: not all are on the
+    /// grid, or their integers are large.
     fn quantize(values: &[Self], grid: Grid, integers: &mut [Self::Integer]) -> bool;
     /// The integers, where molecules are coded from integers of this type.
     fn as_coordinates(integers: &[Self::Integer]) -> Option<&[i32]>;

@@ -8,7 +8,7 @@ use super::value::Value;
 /// An order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Layout {
+pub enum NumberLayout {
     /// As in memory: frame, row, component.
     Memory = 0,
     /// Row, component, frame: each coordinate as a time series.
@@ -17,7 +17,7 @@ pub enum Layout {
     Planar = 2,
 }
 
-impl Layout {
+impl NumberLayout {
     /// The layout of this number.
     pub fn from_number(number: u8) -> Option<Self> {
         match number {
@@ -31,7 +31,7 @@ impl Layout {
 
 /// How many numbers a block has in each direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
+pub struct BlockShape {
     /// Frames.
     pub frames: usize,
     /// Rows in a frame.
@@ -43,25 +43,25 @@ pub struct Shape {
 /// Columns transposed together: their cache lines are read once and written once.
 const TILE: usize = 32;
 
-impl Shape {
+impl BlockShape {
     /// All numbers.
     pub fn len(&self) -> usize {
         self.frames * self.rows * self.components
     }
 
     /// Puts numbers from memory order into another.
-    pub fn arrange<V: Copy>(&self, values: Vec<V>, layout: Layout) -> Vec<V> {
+    pub fn arrange<V: Copy>(&self, values: Vec<V>, layout: NumberLayout) -> Vec<V> {
         let width = self.rows * self.components;
         match layout {
-            Layout::Memory => values,
-            Layout::Time => {
+            NumberLayout::Memory => values,
+            NumberLayout::Time => {
                 let mut arranged = values.clone();
                 for_each_tile(self.frames, width, |frame, column| {
                     arranged[column * self.frames + frame] = values[frame * width + column];
                 });
                 arranged
             }
-            Layout::Planar => {
+            NumberLayout::Planar => {
                 let mut arranged = Vec::with_capacity(values.len());
                 for component in 0..self.components {
                     arranged.extend(values.iter().skip(component).step_by(self.components));
@@ -72,19 +72,19 @@ impl Shape {
     }
 
     /// Writes numbers in some order to memory order.
-    pub fn restore<V: Value>(&self, arranged: &[V], layout: Layout, out: &mut [u8]) {
+    pub fn restore<V: Value>(&self, arranged: &[V], layout: NumberLayout, out: &mut [u8]) {
         let width = self.rows * self.components;
         match layout {
-            Layout::Memory => {
+            NumberLayout::Memory => {
                 for (value, bytes) in arranged.iter().zip(out.chunks_exact_mut(V::SIZE)) {
                     value.write(bytes);
                 }
             }
-            Layout::Time => for_each_tile(self.frames, width, |frame, column| {
+            NumberLayout::Time => for_each_tile(self.frames, width, |frame, column| {
                 let value = arranged[column * self.frames + frame];
                 value.write(&mut out[(frame * width + column) * V::SIZE..]);
             }),
-            Layout::Planar => {
+            NumberLayout::Planar => {
                 let plane = self.frames * self.rows;
                 let row_bytes = self.components * V::SIZE;
                 for (index, row) in out.chunks_exact_mut(row_bytes).enumerate() {

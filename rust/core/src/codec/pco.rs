@@ -3,8 +3,8 @@
 use ::pco::standalone::{simple_compress, simple_decompress_into};
 use ::pco::{ChunkConfig, DeltaSpec, ModeSpec};
 
-use super::block::Options;
-use super::layout::{Layout, Shape};
+use super::block::EncodeOptions;
+use super::layout::{BlockShape, NumberLayout};
 use super::value::{Value, read_all};
 use crate::error::DecodeError;
 
@@ -12,18 +12,23 @@ use crate::error::DecodeError;
 const LEVEL: usize = 8;
 /// The level for archives.
 const ARCHIVE_LEVEL: usize = 12;
-/// The level for integers that are alike in size: above it, tables outgrow the caches of the reader.
+/// The level for integers that are alike in size: above it, tables outgrow the caches of the
+/// reader.
 const PLAIN_LEVEL: usize = 9;
 /// Numbers that each layout is tried on.
 const SAMPLE: usize = 12 * 1024;
 /// Numbers that are compared with their neighbours.
 const BOUND_SAMPLE: usize = 4 * 1024;
-/// The level of a trial. It takes a third of the time, and the result is half a percent to one larger
-/// than at the real level.
+/// The level of a trial. It takes a third of the time, and the result is half a percent to one
+/// larger than at the real level.
 const TRIAL_LEVEL: usize = 6;
 
 /// Encodes the numbers in `bytes` in the layout that costs least.
-pub fn encode_bytes<V: Value>(bytes: &[u8], shape: Shape, options: &Options) -> Option<Vec<u8>> {
+pub fn encode_bytes<V: Value>(
+    bytes: &[u8],
+    shape: BlockShape,
+    options: &EncodeOptions,
+) -> Option<Vec<u8>> {
     let values = read_all::<V>(bytes);
     let (layout, _) = choose_layout(&values, shape, options);
     encode(layout, values, shape, options)
@@ -31,10 +36,10 @@ pub fn encode_bytes<V: Value>(bytes: &[u8], shape: Shape, options: &Options) -> 
 
 /// Encodes numbers that are in memory order: the layout's number, then pcodec's bytes.
 pub fn encode<V: Value>(
-    layout: Layout,
+    layout: NumberLayout,
     values: Vec<V>,
-    shape: Shape,
-    options: &Options,
+    shape: BlockShape,
+    options: &EncodeOptions,
 ) -> Option<Vec<u8>> {
     let packed = pack(&shape.arrange(values, layout), level(options))?;
     let mut payload = Vec::with_capacity(packed.len() + 1);
@@ -46,7 +51,7 @@ pub fn encode<V: Value>(
 /// Decodes numbers into memory order.
 pub fn decode_bytes<V: Value>(
     payload: &[u8],
-    shape: Shape,
+    shape: BlockShape,
     out: &mut [u8],
 ) -> Result<(), DecodeError> {
     let (layout, values) = decode::<V>(payload, shape)?;
@@ -55,16 +60,19 @@ pub fn decode_bytes<V: Value>(
 }
 
 /// Decodes numbers in the layout that is returned with them.
-pub fn decode<V: Value>(payload: &[u8], shape: Shape) -> Result<(Layout, Vec<V>), DecodeError> {
+pub fn decode<V: Value>(
+    payload: &[u8],
+    shape: BlockShape,
+) -> Result<(NumberLayout, Vec<V>), DecodeError> {
     let (&number, packed) = payload.split_first().ok_or(DecodeError::TooShort)?;
-    let layout = Layout::from_number(number)
+    let layout = NumberLayout::from_number(number)
         .ok_or(DecodeError::Unknown { what: "layout", found: number })?;
     let mut values = vec![V::default(); shape.len()];
     unpack_exactly(packed, &mut values)?;
     Ok((layout, values))
 }
 
-fn level(options: &Options) -> usize {
+fn level(options: &EncodeOptions) -> usize {
     if options.archive { ARCHIVE_LEVEL } else { LEVEL }
 }
 
@@ -96,10 +104,10 @@ pub fn unpack_exactly<V: Value>(packed: &[u8], values: &mut [V]) -> Result<(), D
     Ok(())
 }
 
-/// A lower bound on the bytes that packing takes for each of some integers, if they were measured: the
-/// mean bit length of their differences in time or to the next row, the smaller of the two. Their
-/// entropy is a bit or two more. The second value tells whether it is those in time.
-pub fn lower_bound(integers: impl Fn(usize) -> i32, shape: Shape) -> (f64, bool) {
+/// A lower bound on the bytes that packing takes for each of some integers, if they were measured:
+/// the mean bit length of their differences in time or to the next row, the smaller of the two.
+/// Their entropy is a bit or two more. The second value tells whether it is those in time.
+pub fn lower_bound(integers: impl Fn(usize) -> i32, shape: BlockShape) -> (f64, bool) {
     let width = shape.rows * shape.components;
     let mean = |distance: usize| {
         let count = shape.len().saturating_sub(distance);
@@ -118,21 +126,25 @@ pub fn lower_bound(integers: impl Fn(usize) -> i32, shape: Shape) -> (f64, bool)
 }
 
 /// The layout in which a sample is smallest, and how many bytes a number takes in it.
-pub fn choose_layout<V: Value>(values: &[V], shape: Shape, options: &Options) -> (Layout, f64) {
+pub fn choose_layout<V: Value>(
+    values: &[V],
+    shape: BlockShape,
+    options: &EncodeOptions,
+) -> (NumberLayout, f64) {
     let width = shape.rows * shape.components;
     let trial = if options.archive { ARCHIVE_LEVEL } else { TRIAL_LEVEL };
-    let cost = |sample: Vec<V>, shape: Shape, layout| {
+    let cost = |sample: Vec<V>, shape: BlockShape, layout| {
         let count = sample.len() as f64;
         pack(&shape.arrange(sample, layout), trial)
             .map_or(f64::INFINITY, |packed| packed.len() as f64 / count)
     };
     if shape.frames == 1 || width == 1 {
         let is_flat = shape.components == 1 || width == 1;
-        let layout = if is_flat { Layout::Memory } else { Layout::Planar };
+        let layout = if is_flat { NumberLayout::Memory } else { NumberLayout::Planar };
         let count = shape.frames * shape.rows;
         let rows = (SAMPLE / shape.components).clamp(1, count.max(1)).min(count);
         let sample = values[..rows * shape.components].to_vec();
-        return (layout, cost(sample, Shape { frames: 1, rows, ..shape }, layout));
+        return (layout, cost(sample, BlockShape { frames: 1, rows, ..shape }, layout));
     }
     // Some rows in all frames, and some frames whole: as many numbers of each.
     let rows = (SAMPLE / (shape.frames * shape.components)).clamp(1, shape.rows);
@@ -147,7 +159,7 @@ pub fn choose_layout<V: Value>(values: &[V], shape: Shape, options: &Options) ->
     let stride = shape.frames / frames;
     let whole: Vec<V> =
         values.chunks_exact(width).step_by(stride).take(frames).flatten().copied().collect();
-    let time = cost(series, Shape { rows, ..shape }, Layout::Time);
-    let planar = cost(whole, Shape { frames, ..shape }, Layout::Planar);
-    if time <= planar { (Layout::Time, time) } else { (Layout::Planar, planar) }
+    let time = cost(series, BlockShape { rows, ..shape }, NumberLayout::Time);
+    let planar = cost(whole, BlockShape { frames, ..shape }, NumberLayout::Planar);
+    if time <= planar { (NumberLayout::Time, time) } else { (NumberLayout::Planar, planar) }
 }

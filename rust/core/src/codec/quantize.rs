@@ -1,7 +1,7 @@
 //! Quantization: floats as integers on a decimal grid.
 //!
-//! Whether an integer gives back its float is checked for every number; the ones that it doesn't give
-//! back are outliers, stored beside the integers bit by bit.
+//! Whether an integer gives back its float is checked for every number; the ones that it doesn't
+//! give back are outliers, stored beside the integers bit by bit.
 //!
 //! With a precision, any float may be moved to the nearest grid point. What is checked then is that
 //! the float that will be read is within half the spacing of the one that was given.
@@ -9,9 +9,9 @@
 use zerocopy::little_endian::{F64, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::block::Options;
+use super::block::EncodeOptions;
 use super::grid::{Float, Grid};
-use super::layout::Shape;
+use super::layout::BlockShape;
 use super::pco;
 use crate::error::DecodeError;
 
@@ -29,7 +29,7 @@ const BATCH: usize = 64;
 /// The beginning of a payload.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct HeaderBytes {
+struct GridHeaderBytes {
     arithmetic: u8,
     number: F64,
     n_outliers: U32,
@@ -47,7 +47,7 @@ pub struct Quantized<F: Float> {
 
 impl<F: Float> Quantized<F> {
     /// Quantizes floats, where they lie on a grid or may be moved to one.
-    pub fn find(values: &[F], shape: Shape, options: &Options) -> Option<Self> {
+    pub fn find(values: &[F], shape: BlockShape, options: &EncodeOptions) -> Option<Self> {
         // A grid that the floats lie on anyway gives them back as they are, and is no larger.
         let found = find(values)
             .and_then(|grid| quantize(values, grid, shape, OUTLIERS))
@@ -73,7 +73,7 @@ impl<F: Float> Quantized<F> {
     pub fn header(&self, bytes: &[u8]) -> Vec<u8> {
         let (arithmetic, number) = self.grid.encode();
         let n_outliers = (self.outliers.len() as u32).into();
-        let header = HeaderBytes { arithmetic, number: number.into(), n_outliers };
+        let header = GridHeaderBytes { arithmetic, number: number.into(), n_outliers };
         let mut payload = header.as_bytes().to_vec();
         for &position in &self.outliers {
             payload.extend((position as u32).to_le_bytes());
@@ -87,7 +87,7 @@ impl<F: Float> Quantized<F> {
 
 /// The beginning of a payload, and what follows it.
 #[derive(Debug, Clone, Copy)]
-pub struct Header<'a> {
+pub struct GridHeader<'a> {
     /// The grid.
     pub grid: Grid,
     /// The positions of the outliers.
@@ -98,14 +98,14 @@ pub struct Header<'a> {
     pub rest: &'a [u8],
 }
 
-impl<'a> Header<'a> {
-    /// Reads the beginning of a payload of floats of so many bytes.
+impl<'a> GridHeader<'a> {
+    /// Reads the beginning of a payload of floats of this size each.
     pub fn parse(payload: &'a [u8], float_bytes: usize) -> Result<Self, DecodeError> {
         let (header, rest) =
-            HeaderBytes::ref_from_prefix(payload).map_err(|_| DecodeError::TooShort)?;
+            GridHeaderBytes::ref_from_prefix(payload).map_err(|_| DecodeError::TooShort)?;
         let grid = Grid::parse(header.arithmetic, header.number.get())
             .ok_or(DecodeError::Unknown { what: "grid", found: header.arithmetic })?;
-        let cut_short = DecodeError::CutShort { section: "outliers are" };
+        let cut_short = DecodeError::CutShort { section: "list of outliers" };
         let count = header.n_outliers.get() as usize;
         let Ok((positions, rest)) = <[U32]>::ref_from_prefix_with_elems(rest, count) else {
             return Err(cut_short);
@@ -117,8 +117,12 @@ impl<'a> Header<'a> {
 }
 
 /// Decodes floats into `out`.
-pub fn decode<F: Float>(payload: &[u8], shape: Shape, out: &mut [u8]) -> Result<(), DecodeError> {
-    let header = Header::parse(payload, F::SIZE)?;
+pub fn decode<F: Float>(
+    payload: &[u8],
+    shape: BlockShape,
+    out: &mut [u8],
+) -> Result<(), DecodeError> {
+    let header = GridHeader::parse(payload, F::SIZE)?;
     let (layout, integers) = pco::decode::<F::Integer>(header.rest, shape)?;
     let floats: Vec<F> = integers.into_iter().map(|integer| F::of(integer, header.grid)).collect();
     shape.restore(&floats, layout, out);
@@ -174,7 +178,7 @@ fn count_misses<F: Float>(values: &[F], grid: Grid, allowed: usize) -> usize {
 fn quantize<F: Float>(
     values: &[F],
     grid: Grid,
-    shape: Shape,
+    shape: BlockShape,
     rarity: usize,
 ) -> Option<Quantized<F>> {
     let mut integers: Vec<F::Integer> = Vec::with_capacity(values.len());

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::block::{ARCHIVED, ARCHIVED_FLOATS, Block, Encoded, FLOATS, GEOMETRY, Options};
+use super::block::{ARCHIVED, ARCHIVED_FLOATS, Block, EncodeOptions, Encoded, FLOATS, GEOMETRY};
 use super::geometry::{Decoder, Encoder, Place as OutputLayout, TILE};
 use super::grid::Grid;
-use super::layout::Shape;
+use super::layout::BlockShape;
 use super::pco;
-use super::quantize::Header;
+use super::quantize::GridHeader;
 use crate::ScalarType;
 use crate::error::DecodeError;
 
@@ -38,12 +38,12 @@ pub struct PcoEstimate<F> {
 
 impl<F: Fn() -> f64> PcoEstimate<F> {
     /// The estimate for these integers; `of_sample` is what coding a sample gives.
-    pub fn new(integers: impl Fn(usize) -> i32, shape: Shape, of_sample: F) -> Self {
+    pub fn new(integers: impl Fn(usize) -> i32, shape: BlockShape, of_sample: F) -> Self {
         let (lower_bound, is_temporal) = pco::lower_bound(integers, shape);
         Self { lower_bound, is_temporal, of_sample }
     }
 
-    /// Whether a block of so many bytes is small enough.
+    /// Whether a block of this size is small enough.
     fn accept(&self, bytes: usize, numbers: usize) -> bool {
         self.is_within(ACCEPTED_RATIO, bytes, numbers)
     }
@@ -52,7 +52,7 @@ impl<F: Fn() -> f64> PcoEstimate<F> {
     fn reject_early<T: Copy>(
         &self,
         numbers: &[T],
-        shape: Shape,
+        shape: BlockShape,
         bytes: impl Fn(&[T]) -> Option<usize>,
     ) -> bool {
         if !self.is_temporal || shape.rows < EARLY_TILES * TILE {
@@ -76,8 +76,8 @@ impl<F: Fn() -> f64> PcoEstimate<F> {
 /// Encodes floats bit by bit, where that takes no more than pcodec would, or little more.
 pub fn encode_floats(
     floats: &[f32],
-    shape: Shape,
-    options: &Options,
+    shape: BlockShape,
+    options: &EncodeOptions,
     pco: &PcoEstimate<impl Fn() -> f64>,
 ) -> Option<Encoded> {
     if shape.components != COMPONENTS {
@@ -107,8 +107,8 @@ pub fn encode_floats(
 pub fn encode_integers(
     header: &[u8],
     integers: &[i32],
-    shape: Shape,
-    options: &Options,
+    shape: BlockShape,
+    options: &EncodeOptions,
     pco: &PcoEstimate<impl Fn() -> f64>,
 ) -> Option<Encoded> {
     if shape.components != COMPONENTS {
@@ -147,7 +147,7 @@ fn write_residuals(encoder: &mut Encoder, payload: &mut Vec<u8>) -> Option<()> {
 fn split_residuals(payload: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
     let (length, rest) = payload.split_first_chunk::<4>().ok_or(DecodeError::TooShort)?;
     rest.split_at_checked(u32::from_le_bytes(*length) as usize)
-        .ok_or(DecodeError::CutShort { section: "residual streams are" })
+        .ok_or(DecodeError::CutShort { section: "residual section" })
 }
 
 /// A block that has been parsed: its model has been read and checked.
@@ -156,7 +156,7 @@ pub struct RandomAccessBlock {
     decoder: Decoder,
     /// What the floats are on, if on any.
     grid: Option<Grid>,
-    shape: Shape,
+    shape: BlockShape,
     /// The floats that are not on the grid: their positions in the block, and their bits.
     outliers: Vec<(u32, [u8; FLOAT])>,
     /// Where the frames are in the payload.
@@ -175,13 +175,13 @@ impl RandomAccessBlock {
     }
 
     /// Parses a block of any codec that knows molecules.
-    pub(super) fn parse(codec: u8, payload: &[u8], shape: Shape) -> Result<Self, DecodeError> {
+    pub(super) fn parse(codec: u8, payload: &[u8], shape: BlockShape) -> Result<Self, DecodeError> {
         if shape.components != COMPONENTS {
             return Err(DecodeError::NotCoordinates { components: shape.components });
         }
         let is_on_grid = matches!(codec, GEOMETRY | ARCHIVED);
         let (grid, outliers, rest) = if is_on_grid {
-            let header = Header::parse(payload, FLOAT)?;
+            let header = GridHeader::parse(payload, FLOAT)?;
             (Some(header.grid), outliers(&header, shape)?, header.rest)
         } else {
             (None, Vec::new(), payload)
@@ -216,8 +216,8 @@ impl RandomAccessBlock {
         wanted
     }
 
-    /// Decodes some frames, in the given order, from the same payload. With `tiles`, only the rows of
-    /// these are certain to be written.
+    /// Decodes some frames, in the given order, from the same payload. With `tiles`, only the rows
+    /// of these are certain to be written.
     pub fn read(
         &self,
         payload: &[u8],
@@ -259,7 +259,10 @@ impl RandomAccessBlock {
 }
 
 /// The outliers of a block on a grid, checked to be in it and in order.
-fn outliers(header: &Header<'_>, shape: Shape) -> Result<Vec<(u32, [u8; FLOAT])>, DecodeError> {
+fn outliers(
+    header: &GridHeader<'_>,
+    shape: BlockShape,
+) -> Result<Vec<(u32, [u8; FLOAT])>, DecodeError> {
     let (values, _) = header.outliers.as_chunks::<FLOAT>();
     let positions = header.positions.iter().map(|position| position.get());
     let outliers: Vec<_> = positions.zip(values.iter().copied()).collect();

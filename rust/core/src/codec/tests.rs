@@ -14,7 +14,7 @@ fn floats(values: impl Iterator<Item = f32>) -> Vec<u8> {
 }
 
 /// What reading gives back: the decoded bytes, or the bytes themselves where they are stored raw.
-fn read_back(bytes: &[u8], block: &Block, options: &Options) -> Vec<u8> {
+fn read_back(bytes: &[u8], block: &Block, options: &EncodeOptions) -> Vec<u8> {
     let Some((codec, payload)) = encode(bytes, block, options) else { return bytes.to_vec() };
     assert!(payload.len() < bytes.len());
     let mut out = vec![0xa5; bytes.len()];
@@ -54,7 +54,7 @@ const SCALARS: [ScalarType; 11] = [
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
 
-    /// Whatever the bits, the type and the shape, lossless means lossless.
+    /// Any bits of any type and shape round-trip without loss.
     #[test]
     fn any_bits_round_trip(
         bytes in proptest::collection::vec(any::<u8>(), 0..4000),
@@ -76,7 +76,7 @@ proptest! {
             }
         }
         let block = block(frames, rows, components, scalar);
-        let options = Options { precision: None, archive };
+        let options = EncodeOptions { precision: None, archive };
         prop_assert_eq!(read_back(&bytes, &block, &options), bytes);
     }
 
@@ -94,7 +94,7 @@ proptest! {
         }
         let bytes = floats(values.iter().copied());
         let block = block(1, values.len(), 1, ScalarType::F32);
-        let out = read_back(&bytes, &block, &Options { precision: Some(spacing), archive: false });
+        let out = read_back(&bytes, &block, &EncodeOptions { precision: Some(spacing), archive: false });
         for (value, read) in values.iter().zip(out.chunks_exact(4)) {
             let read = f32::from_le_bytes(read.try_into().unwrap());
             let exact = value.to_bits() == read.to_bits();
@@ -113,7 +113,7 @@ proptest! {
     ) {
         let bytes = floats(walk(12, 30).into_iter());
         let block = block(12, 30, 3, ScalarType::F32);
-        let (codec, payload) = encode(&bytes, &block, &Options { precision, archive: false }).unwrap();
+        let (codec, payload) = encode(&bytes, &block, &EncodeOptions { precision, archive: false }).unwrap();
         let mut out = vec![0; bytes.len()];
         let mut damaged = payload.clone();
         damaged[at.index(payload.len())] ^= mask;
@@ -140,8 +140,8 @@ fn special_floats_are_kept_bit_by_bit() {
     }
     let bytes = floats(values.into_iter());
     let block = block(64, 40, 3, ScalarType::F32);
-    assert!(encode(&bytes, &block, &Options::default()).is_some());
-    assert_eq!(read_back(&bytes, &block, &Options::default()), bytes);
+    assert!(encode(&bytes, &block, &EncodeOptions::default()).is_some());
+    assert_eq!(read_back(&bytes, &block, &EncodeOptions::default()), bytes);
 }
 
 #[test]
@@ -159,10 +159,10 @@ fn the_arithmetic_of_real_readers_is_found_and_repeated() {
         values[777] = -0.0;
         let bytes = floats(values.into_iter());
         let block = block(64, 40, 3, ScalarType::F32);
-        let (codec, payload) = encode(&bytes, &block, &Options::default()).unwrap();
+        let (codec, payload) = encode(&bytes, &block, &EncodeOptions::default()).unwrap();
         assert_eq!(codec, GRID, "{reader}");
         assert!(payload.len() * 2 < bytes.len(), "{reader}");
-        assert_eq!(read_back(&bytes, &block, &Options::default()), bytes, "{reader}");
+        assert_eq!(read_back(&bytes, &block, &EncodeOptions::default()), bytes, "{reader}");
     }
 }
 
@@ -177,7 +177,7 @@ fn noise_is_stored_as_it_is() {
         .collect();
     for scalar in SCALARS {
         let block = block(1, bytes.len() / scalar.size(), 1, scalar);
-        assert_eq!(encode(&bytes, &block, &Options::default()), None, "{scalar:?}");
+        assert_eq!(encode(&bytes, &block, &EncodeOptions::default()), None, "{scalar:?}");
     }
 }
 
@@ -185,6 +185,6 @@ fn noise_is_stored_as_it_is() {
 fn floats_without_decimals_are_not_taken_for_a_fine_grid() {
     let bytes = floats(walk(64, 40).into_iter().map(|x| x + 20.0));
     let block = block(64, 40, 3, ScalarType::F32);
-    let (codec, _) = encode(&bytes, &block, &Options::default()).unwrap();
+    let (codec, _) = encode(&bytes, &block, &EncodeOptions::default()).unwrap();
     assert_eq!(codec, NUMBERS);
 }

@@ -1,14 +1,14 @@
 //! Commits: what of everything written before counts.
 //!
-//! A commit keeps the first so many frames of what the commit before it said, and adds data. So
-//! going back to an earlier frame, replacing short chunks by a whole one, and adding frames are one
-//! thing. The index of a finished file is a commit that keeps nothing and adds all.
+//! A commit keeps some of the first frames of the state before it, and adds data. So truncating,
+//! replacing partial chunks by a whole one, and adding frames are one operation. The index of a
+//! finished file is a commit that keeps nothing and adds all.
 
 use serde::{Deserialize, Serialize};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::record::{HeaderBytes, RecordHeader, RecordKind, Target};
+use super::record::{RecordHeader, RecordHeaderBytes, RecordKind, Target};
 use super::schema::{ArraySpec, FieldSpec};
 use crate::error::FormatError;
 use crate::{Error, Result};
@@ -30,7 +30,7 @@ struct CommitBytes {
 struct ChunkBytes {
     offset: U64,
     used: U64,
-    header: HeaderBytes,
+    header: RecordHeaderBytes,
 }
 
 /// The most arrays and fields of one file.

@@ -16,14 +16,14 @@ pub const MAX_METADATA: usize = 16 * 1024 * 1024;
 /// What an entry holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum EntryKind {
     /// One structure: plain arrays and values.
     Structure,
     /// A trajectory: per-frame fields beside plain arrays and values.
     Trajectory,
 }
 
-impl Kind {
+impl EntryKind {
     /// The kind's name.
     pub fn name(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl Kind {
     }
 }
 
-/// What an encoder strives for.
+/// What an encoder optimizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
@@ -52,7 +52,7 @@ pub struct Encoding {
     /// The spacing of the decimal grid that the floats of lossy fields may be rounded to, in the
     /// data's own unit: the absolute error is at most half of it. `None` keeps every bit.
     pub precision: Option<f64>,
-    /// What to strive for.
+    /// What to optimize.
     pub profile: Profile,
 }
 
@@ -83,7 +83,7 @@ impl Encoding {
 #[derive(Debug, Clone, PartialEq)]
 pub struct EntryHeader {
     /// What it holds.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// The user's name for it.
     pub data_id: String,
     /// When it was made, in seconds since 1970.
@@ -95,7 +95,7 @@ pub struct EntryHeader {
 /// The part of the entry header that is stored as JSON.
 #[derive(Serialize, Deserialize)]
 struct Description {
-    kind: Kind,
+    kind: EntryKind,
     data_id: String,
     created: f64,
     encoding: Encoding,

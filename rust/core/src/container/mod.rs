@@ -16,10 +16,11 @@ mod state;
 pub(crate) use append::Appender;
 pub(crate) use commit::{Chunk, Commit, Schema};
 pub(crate) use ends::{END_BYTES, Trailer, check_preamble};
-pub use entry_header::{Encoding, EntryHeader, Kind, MAX_DATA_ID, MAX_METADATA, Profile};
+pub use entry_header::{Encoding, EntryHeader, EntryKind, MAX_DATA_ID, MAX_METADATA, Profile};
 pub(crate) use entry_header::{encode_entry_header, parse_entry_header};
 pub(crate) use record::{
-    HEADER, HeaderBytes, MAX_CODED, RAW, RecordHeader, RecordKind, SEGMENT, Target, segment_table,
+    HEADER, MAX_CODED, RAW, RecordHeader, RecordHeaderBytes, RecordKind, SEGMENT, Target,
+    segment_table,
 };
 pub(crate) use recover::{ENTRY_HEADER, recover};
 pub use schema::{ArraySpec, DType, FieldSpec};

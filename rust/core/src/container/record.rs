@@ -16,7 +16,7 @@ use crate::error::FormatError;
 /// Records begin at multiples of this, and so does every payload.
 pub const ALIGNMENT: u64 = 64;
 /// Bytes of a record's header.
-pub const HEADER: usize = size_of::<HeaderBytes>();
+pub const HEADER: usize = size_of::<RecordHeaderBytes>();
 /// Raw payloads of at least this begin at a multiple of [`PAGE`].
 pub const PAGE_ALIGNED_FROM: u64 = 64 * 1024;
 /// The page size that large raw payloads are aligned to.
@@ -56,7 +56,7 @@ pub enum Target {
 /// A record's header as it is stored.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-pub struct HeaderBytes {
+pub struct RecordHeaderBytes {
     /// The low half of the checksum of all that follows in the header.
     own_checksum: U32,
     kind: u8,
@@ -74,7 +74,7 @@ pub struct HeaderBytes {
     checksum: U64,
 }
 
-impl HeaderBytes {
+impl RecordHeaderBytes {
     fn sum(&self) -> u32 {
         checksum(&self.as_bytes()[size_of::<U32>()..]) as u32
     }
@@ -125,8 +125,8 @@ impl RecordHeader {
         }
     }
 
-    /// The header of data that is stored as it is: these frames of a field and rows of each, or these
-    /// elements of an array.
+    /// The header of data that is stored as it is: these frames of a field and rows of each, or
+    /// these elements of an array.
     pub fn data(target: Target, items: Range<u64>, rows: Range<u32>, bytes: usize) -> Self {
         Self {
             kind: RecordKind::Data,
@@ -144,12 +144,12 @@ impl RecordHeader {
     }
 
     /// The header as it is stored.
-    pub fn encode(&self) -> HeaderBytes {
+    pub fn encode(&self) -> RecordHeaderBytes {
         let (is_field, number) = match self.target {
             Target::Array(number) => (0, number),
             Target::Field(number) => (1, number),
         };
-        let mut bytes = HeaderBytes {
+        let mut bytes = RecordHeaderBytes {
             own_checksum: 0.into(),
             kind: self.kind as u8,
             codec: self.codec,
@@ -170,7 +170,7 @@ impl RecordHeader {
     }
 
     /// Reads a header, or says why these bytes are none.
-    pub fn parse(bytes: &HeaderBytes) -> Result<Self, FormatError> {
+    pub fn parse(bytes: &RecordHeaderBytes) -> Result<Self, FormatError> {
         if bytes.own_checksum != bytes.sum() {
             return Err(FormatError::HeaderChecksum);
         }

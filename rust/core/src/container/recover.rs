@@ -1,9 +1,9 @@
 //! Recovery: the last state of an unfinished file that was made durable.
 //!
 //! Walks from record to record and stops at the first that is not whole. A commit is written after
-//! all it speaks of, and synced before the next is begun: so the bytes of every commit but the last
-//! are known to be safe, and only the last one's are read and checked. If they are torn, the commit
-//! before it is the state: the last one's sync never returned.
+//! the chunks it lists, and synced before the next is begun: so the bytes of every commit but the
+//! last are known to be safe, and only the last one's are read and checked. If they are torn, the
+//! commit before it is the state: the last one's sync never returned.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -16,7 +16,7 @@ use super::commit::{Chunk, Commit};
 use super::ends::{END_BYTES, check_preamble};
 use super::entry_header::{Encoding, EntryHeader, MAX_DATA_ID, MAX_METADATA, parse_entry_header};
 use super::record::{
-    ALIGNMENT, HEADER, HeaderBytes, RAW, RecordHeader, RecordKind, SEGMENT, segment_table,
+    ALIGNMENT, HEADER, RAW, RecordHeader, RecordHeaderBytes, RecordKind, SEGMENT, segment_table,
 };
 use super::state::FileState;
 use crate::checksum;
@@ -110,7 +110,7 @@ impl Source<'_> {
         if offset.checked_add(HEADER as u64).is_none_or(|end| end > self.length) {
             return Ok(None);
         }
-        let mut bytes = HeaderBytes::new_zeroed();
+        let mut bytes = RecordHeaderBytes::new_zeroed();
         self.file
             .read_exact_at(bytes.as_mut_bytes(), offset)
             .map_err(|error| Error::io("read", self.path, error))?;

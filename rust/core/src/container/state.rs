@@ -1,14 +1,14 @@
 //! The state of a file: its schema, and the chunks that make up each array and field.
 //!
-//! A `FileState` that passed [`FileState::check`] covers every element and every frame exactly once, and
-//! each chunk lies inside the file and has the size that its shape needs.
+//! A `FileState` that passed [`FileState::check`] covers every element and every frame exactly
+//! once, and each chunk lies inside the file and has the size that its shape needs.
 
 use std::ops::Range;
 
 use zerocopy::IntoBytes;
 
 use super::commit::{Chunk, Commit, MAX_TARGETS, Schema};
-use super::entry_header::Kind;
+use super::entry_header::EntryKind;
 use super::record::{ALIGNMENT, RecordHeader, Target};
 use super::schema::ArraySpec;
 use crate::error::FormatError;
@@ -97,7 +97,7 @@ impl FileState {
     }
 
     /// What tells this content from any other: of what is stored, not of where in the file it is.
-    pub fn content_id(&self, kind: Kind, tree: &[u8]) -> Result<[u8; 16]> {
+    pub fn content_id(&self, kind: EntryKind, tree: &[u8]) -> Result<[u8; 16]> {
         let schema = serde_json::to_vec(&self.schema)
             .map_err(|error| Error::argument("fields", error, "names that JSON can hold"))?;
         let mut hasher = blake3::Hasher::new();
@@ -142,8 +142,9 @@ impl FileState {
         Ok(())
     }
 
-    /// Checks that chunks lie where the writer puts them: aligned, so that they can be used in place;
-    /// inside the file; and none in another's bytes, which would let a small file hold any amount.
+    /// Checks that chunks lie where the writer puts them: aligned, so that they can be used in
+    /// place; inside the file; and none in another's bytes, which would let a small file hold any
+    /// amount.
     fn check_offsets(&self, end: u64) -> Result<(), FormatError> {
         let mut records = Vec::new();
         for chunk in self.chunks() {
@@ -167,14 +168,14 @@ impl FileState {
     }
 }
 
-/// Drops all but the first `n_frames` frames of one field. Chunks are in the order of their frames, so
-/// only the last ones need to be looked at: recovery does this at each of many commits.
+/// Drops all but the first `n_frames` frames of one field. Chunks are in the order of their frames,
+/// so only the last ones need to be looked at: recovery does this at each of many commits.
 pub fn truncate_chunks(chunks: &mut Vec<Chunk>, n_frames: u64) {
     while chunks.last().is_some_and(|chunk| chunk.header.first >= n_frames) {
         chunks.pop();
     }
     for chunk in chunks.iter_mut().rev() {
-        // Should the order be wrong, what is left here makes no sense to `FileState::check`.
+        // If the order is wrong, `FileState::check` will refuse the result.
         let left = n_frames.saturating_sub(chunk.header.first);
         if chunk.used <= left {
             break;

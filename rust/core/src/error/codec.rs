@@ -7,10 +7,10 @@ pub enum DecodeError {
     /// It ends before what must be at its beginning.
     #[error("it is too short")]
     TooShort,
-    /// A section is longer than what is left.
-    #[error("its {section} cut short")]
+    /// A section is longer than the rest of the payload.
+    #[error("its {section} ends too early")]
     CutShort {
-        /// The section, with its verb.
+        /// The section.
         section: &'static str,
     },
     /// Something follows the last value of a section.

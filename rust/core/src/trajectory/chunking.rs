@@ -1,18 +1,20 @@
 //! How frames are cut into chunks, and chunks into blocks of rows.
 //!
-//! A chunk is what is decoded for a single frame, so it is short; but long enough that the course of
-//! each atom can be followed, and large enough that its header does not count. A block of rows is
-//! what is decoded for a few atoms, and what one thread works on.
+//! A chunk is what is decoded for a single frame, so it is short; but long enough that the motion
+//! of each atom can be predicted, and large enough that its header does not count. A block of rows
+//! is what is decoded for a few atoms, and what one thread works on.
 
-use crate::codec::{Block, Options};
+use std::ops::Range;
+
+use crate::codec::{Block, EncodeOptions};
 use crate::container::{ArraySpec, Encoding, FieldSpec, MAX_CODED, Profile};
 
-/// Frames of a chunk of middling size.
+/// Frames of a chunk of ordinary size.
 const FRAMES: u64 = 64;
-/// The same of an archive, which shares what is known of an atom among more of them.
+/// The same of an archive, which amortizes the model over more frames.
 const ARCHIVE_FRAMES: u64 = 256;
 /// The most frames of a chunk, where they are tiny.
-const MOST_FRAMES: u64 = 1024;
+const MAX_FRAMES: u64 = 1024;
 /// Below this many bytes, a chunk takes more frames.
 const SMALL: u64 = 256 * 1024;
 /// Above this many bytes, a chunk takes fewer frames: the writer holds a whole one.
@@ -31,31 +33,30 @@ pub fn chunk_frames(frame_bytes: u64, profile: Profile) -> u64 {
         Profile::Archive => ARCHIVE_FRAMES,
     };
     if frame_bytes * frames < SMALL {
-        (SMALL / frame_bytes).clamp(frames, MOST_FRAMES)
+        (SMALL / frame_bytes).clamp(frames, MAX_FRAMES)
     } else {
         (LARGE / frame_bytes).clamp(1, frames)
     }
 }
 
-/// The blocks of rows of a chunk of `frames` frames: (first row, rows).
-pub fn row_blocks(spec: &FieldSpec, frames: u64) -> Vec<(u32, u32)> {
+/// The blocks of rows of a chunk of `frames` frames.
+pub fn row_blocks(spec: &FieldSpec, frames: u64) -> Vec<Range<u32>> {
     let rows = spec.rows();
     let row_bytes = row_bytes(spec);
     let most = (MAX_CODED / row_bytes.saturating_mul(frames).max(1)).clamp(1, ROWS);
     let blocks = rows.div_ceil(most).max(1);
     // As even as they can be.
     (0..blocks)
-        .map(|block| (rows * block / blocks, rows * (block + 1) / blocks))
-        .map(|(start, end)| (start as u32, (end - start) as u32))
+        .map(|block| (rows * block / blocks) as u32..(rows * (block + 1) / blocks) as u32)
         .collect()
 }
 
-/// The parts in which an array is coded: (first element, elements).
-pub fn array_parts(spec: &ArraySpec) -> Vec<(u64, u64)> {
+/// The parts in which an array is coded, of its elements.
+pub fn array_parts(spec: &ArraySpec) -> Vec<Range<u64>> {
     let elements = spec.elements();
     let part = (ARRAY_PART / spec.dtype.item_size().max(1)).max(1);
     (0..elements.div_ceil(part))
-        .map(|index| (index * part, part.min(elements - index * part)))
+        .map(|index| index * part..elements.min((index + 1) * part))
         .collect()
 }
 
@@ -65,7 +66,7 @@ pub fn row_bytes(spec: &FieldSpec) -> u64 {
     bytes.checked_div(spec.rows()).unwrap_or(0)
 }
 
-/// What a codec is told of `frames` frames of some rows of a field.
+/// The shape, for a codec, of `frames` frames of some rows of a field.
 pub fn field_block(spec: &FieldSpec, frames: u64, rows: u32) -> Block {
     Block {
         frames: frames as usize,
@@ -76,7 +77,7 @@ pub fn field_block(spec: &FieldSpec, frames: u64, rows: u32) -> Block {
     }
 }
 
-/// What a codec is told of some elements of an array: one frame, one row each.
+/// The shape, for a codec, of some elements of an array: one frame, one row each.
 pub fn array_block(spec: &ArraySpec, elements: u64) -> Block {
     let item_bytes = spec.dtype.item_size() as usize;
     Block {
@@ -88,9 +89,9 @@ pub fn array_block(spec: &ArraySpec, elements: u64) -> Block {
     }
 }
 
-/// What a codec is told to do.
-pub fn options(encoding: Encoding, lossy: bool) -> Options {
-    Options {
+/// The options for a codec.
+pub fn options(encoding: Encoding, lossy: bool) -> EncodeOptions {
+    EncodeOptions {
         precision: encoding.precision.filter(|_| lossy),
         archive: encoding.profile == Profile::Archive,
     }
@@ -120,9 +121,9 @@ mod tests {
                 item_shape: vec![atoms, 3],
             };
             let mut next = 0;
-            for (first, rows) in row_blocks(&spec, 64) {
-                assert_eq!(u64::from(first), next);
-                next += u64::from(rows);
+            for rows in row_blocks(&spec, 64) {
+                assert_eq!(u64::from(rows.start), next);
+                next = u64::from(rows.end);
             }
             assert_eq!(next, atoms);
         }

@@ -1,118 +1,120 @@
-//! Cutting arrays and frames into pieces and encoding these side by side.
+//! Cutting arrays and frames into chunks, and encoding these in parallel.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::chunking::{array_block, field_block, options, row_blocks, row_bytes};
-use crate::codec::{self, Block, Options};
-use crate::container::{ArraySpec, Encoding, FieldSpec, MAX_CODED, RecordHeader, Schema, Target};
+use crate::codec::{self, Block, EncodeOptions};
+use crate::container::{Encoding, FieldSpec, MAX_CODED, RecordHeader, Schema, Target};
 use crate::{Result, threads};
 
-/// A piece of a field or array, as it will be stored.
+/// A chunk, as it will be stored.
 #[derive(Debug)]
-pub struct Piece<'a> {
+pub struct EncodedChunk<'a> {
     /// Its header, but for what depends on its place in the file.
     pub header: RecordHeader,
     /// Its payload.
-    pub bytes: Cow<'a, [u8]>,
+    pub payload: Cow<'a, [u8]>,
 }
 
-/// Encodes some parts of an array: (first element, elements).
-pub fn encode_array<'a>(
-    spec: &ArraySpec,
-    number: u32,
-    encoding: Encoding,
-    parts: &[(u64, u64)],
-    bytes: &'a [u8],
-) -> Vec<Piece<'a>> {
-    let item = spec.dtype.item_size() as usize;
-    let options = options(encoding, false);
-    map_in_parallel(parts, |&(first, count)| {
-        let part = &bytes[first as usize * item..(first + count) as usize * item];
-        let header = data_header(Target::Array(number), (first, count), (0, 1), part.len() as u64);
-        encode(header, part.into(), &array_block(spec, count), &options)
-    })
+/// Encodes the arrays and fields of an entry.
+#[derive(Debug, Clone, Copy)]
+pub struct ChunkEncoder<'a> {
+    /// What they are.
+    pub schema: &'a Schema,
+    /// How to encode them.
+    pub encoding: Encoding,
+    /// Frames of a chunk.
+    pub chunk_frames: u64,
 }
 
-/// Encodes frames of all fields, in chunks of `chunk_frames` and one shorter one at the end. The
-/// first of them will be frame `first` of the file.
-pub fn encode_frames<'a>(
-    schema: &Schema,
-    encoding: Encoding,
-    chunk_frames: u64,
-    first: u64,
-    n_frames: u64,
-    fields: &[&'a [u8]],
-) -> Result<Vec<Piece<'a>>> {
-    let mut blocks = Vec::new();
-    for start in (0..n_frames).step_by(chunk_frames as usize) {
-        let count = chunk_frames.min(n_frames - start);
-        for (number, spec) in schema.fields.iter().enumerate() {
-            if spec.item_bytes()? > 0 {
-                let rows = row_blocks(spec, count).into_iter();
-                blocks.extend(rows.map(|rows| (number, (start, count), rows)));
+impl ChunkEncoder<'_> {
+    /// Encodes these parts of array `number`, of which `bytes` is the whole.
+    pub fn array<'b>(
+        &self,
+        number: u32,
+        parts: &[Range<u64>],
+        bytes: &'b [u8],
+    ) -> Vec<EncodedChunk<'b>> {
+        let spec = &self.schema.arrays[number as usize];
+        let item = spec.dtype.item_size();
+        let options = options(self.encoding, false);
+        map_in_parallel(parts, |elements| {
+            let part = &bytes[(elements.start * item) as usize..(elements.end * item) as usize];
+            let target = Target::Array(number);
+            let header = RecordHeader::data(target, elements.clone(), 0..1, part.len());
+            encode(header, part.into(), &array_block(spec, header.count), &options)
+        })
+    }
+
+    /// Encodes frames of all fields, in whole chunks and one partial one at the end. The first of
+    /// them will be frame `first` of the file.
+    pub fn frames<'b>(
+        &self,
+        first: u64,
+        n_frames: u64,
+        fields: &[&'b [u8]],
+    ) -> Result<Vec<EncodedChunk<'b>>> {
+        let mut blocks = Vec::new();
+        for start in (0..n_frames).step_by(self.chunk_frames as usize) {
+            let end = n_frames.min(start + self.chunk_frames);
+            for (number, spec) in self.schema.fields.iter().enumerate() {
+                if spec.item_bytes()? > 0 {
+                    let rows = row_blocks(spec, end - start).into_iter();
+                    blocks.extend(rows.map(|rows| (number, start..end, rows)));
+                }
             }
         }
+        Ok(map_in_parallel(&blocks, |(number, frames, rows)| {
+            let spec = &self.schema.fields[*number];
+            let bytes = select_rows(fields[*number], spec, frames, rows);
+            let target = Target::Field(*number as u32);
+            let frames = first + frames.start..first + frames.end;
+            let header = RecordHeader::data(target, frames, rows.clone(), bytes.len());
+            let block = field_block(spec, header.count, header.rows);
+            encode(header, bytes, &block, &options(self.encoding, self.schema.lossy[*number]))
+        }))
     }
-    Ok(map_in_parallel(&blocks, |&(number, frames, rows)| {
-        let spec = &schema.fields[number];
-        let bytes = gather_rows(fields[number], spec, frames, rows);
-        let target = Target::Field(number as u32);
-        let (start, count) = frames;
-        let header = data_header(target, (first + start, count), rows, bytes.len() as u64);
-        let block = field_block(spec, count, rows.1);
-        encode(header, bytes, &block, &options(encoding, schema.lossy[number]))
-    }))
-}
-
-/// The header of data, given its frames and rows as (first, number); stored raw so far.
-pub fn data_header(
-    target: Target,
-    (first, count): (u64, u64),
-    (first_row, rows): (u32, u32),
-    raw_bytes: u64,
-) -> RecordHeader {
-    let rows = first_row..first_row + rows;
-    RecordHeader::data(target, first..first + count, rows, raw_bytes as usize)
 }
 
 fn encode<'a>(
     mut header: RecordHeader,
     bytes: Cow<'a, [u8]>,
     block: &Block,
-    options: &Options,
-) -> Piece<'a> {
-    // What is too large to be decoded in one piece is stored as it is.
+    options: &EncodeOptions,
+) -> EncodedChunk<'a> {
+    // What is too large to be decoded at once is stored as it is.
     let is_codable = header.raw_bytes <= MAX_CODED;
     match is_codable.then(|| codec::encode(&bytes, block, options)).flatten() {
         Some((codec, payload)) => {
             header.codec = codec;
-            Piece { header, bytes: payload.into() }
+            EncodedChunk { header, payload: payload.into() }
         }
-        None => Piece { header, bytes },
+        None => EncodedChunk { header, payload: bytes },
     }
 }
 
 /// The bytes of some rows of some frames; in place where the rows are all there are.
-fn gather_rows<'a>(
+fn select_rows<'a>(
     bytes: &'a [u8],
     spec: &FieldSpec,
-    (first, count): (u64, u64),
-    (first_row, rows): (u32, u32),
+    frames: &Range<u64>,
+    rows: &Range<u32>,
 ) -> Cow<'a, [u8]> {
     let item = spec.item_bytes().unwrap_or(0) as usize;
-    let frames = &bytes[first as usize * item..(first + count) as usize * item];
-    if u64::from(rows) == spec.rows() {
+    let frames = &bytes[frames.start as usize * item..frames.end as usize * item];
+    if rows.len() as u64 == spec.rows() {
         return frames.into();
     }
     let row = row_bytes(spec) as usize;
-    let (start, length) = (first_row as usize * row, rows as usize * row);
-    let mut gathered = Vec::with_capacity(length * count as usize);
+    let selected = rows.start as usize * row..rows.end as usize * row;
+    let mut bytes = Vec::with_capacity(frames.len() / item * selected.len());
     for frame in frames.chunks_exact(item) {
-        gathered.extend_from_slice(&frame[start..start + length]);
+        bytes.extend_from_slice(&frame[selected.clone()]);
     }
-    gathered.into()
+    bytes.into()
 }
 
 fn map_in_parallel<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {

@@ -2,22 +2,54 @@
 //! random.
 //!
 //! An entry has arrays, stored once, and per-frame fields, stored in chunks of frames and blocks of
-//! rows (atoms). The writer decides how they are cut and coded; the reader checks every chunk when
-//! it first touches it, and decodes no more than what was asked for needs.
+//! rows (atoms). The writer decides how they are cut and coded. A reader checks every chunk when it
+//! first touches it, and decodes no more than a selection needs: `select` says what is wanted,
+//! `field` finds the chunks that hold it, `stored` fetches and decodes these.
+//!
+//! ```
+//! use proteinflex_core::fs::{Disk, Storage};
+//! use proteinflex_core::trajectory::{
+//!     DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, EntryKind,
+//! };
+//!
+//! let path = std::env::temp_dir().join(format!("example-{}.entry", std::process::id()));
+//! let header = EntryHeader {
+//!     kind: EntryKind::Trajectory,
+//!     data_id: "water".into(),
+//!     created: 0.0,
+//!     metadata: vec![],
+//! };
+//! let mut writer =
+//!     EntryWriter::create(Disk.create_new(&path)?, &path, &header, Encoding::lossless())?;
+//! let spec = FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape: vec![3, 3] };
+//! writer.declare_fields(vec![spec], &[true])?;
+//! writer.append(2, &[&[7; 2 * 36]])?;
+//! let tree = writer.fields_tree();
+//! writer.finish(&tree)?;
+//!
+//! let entry = Entry::open(&path)?;
+//! let mut last_atom = vec![0; 12];
+//! entry.read_frames(0, Frames::range(1, 1), Some(&[2]), &mut last_atom)?;
+//! assert_eq!(last_atom, [7; 12]);
+//! # std::fs::remove_file(&path).ok();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod chunking;
 mod encode;
-mod frames;
+mod field;
+mod frame_cache;
 mod read_ahead;
 mod reader;
-mod recent;
 mod select;
 mod stored;
+mod value_tree;
 mod verify;
 mod writer;
 
 pub use crate::container::{
-    ArraySpec, DType, Encoding, EntryHeader, FieldSpec, Kind, MAX_DATA_ID, MAX_METADATA, Profile,
+    ArraySpec, DType, Encoding, EntryHeader, EntryKind, FieldSpec, MAX_DATA_ID, MAX_METADATA,
+    Profile,
 };
 pub use read_ahead::{FrameBlock, ReadAhead};
 pub use reader::Entry;

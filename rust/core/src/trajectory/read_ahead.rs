@@ -1,15 +1,16 @@
-//! Decoding the next frames while the last ones are looked at.
+//! Read-ahead: the next frames are decoded while the caller works on the last ones.
 //!
-//! One thread per iteration is at most two blocks ahead: one is ready, one is being decoded. It ends
-//! with the iteration. In a forked child, which has no such thread, the rest is decoded when it is asked
-//! for.
+//! One thread per iteration is at most two blocks ahead: one is ready, one is being decoded. It
+//! ends with the iteration. In a forked child, which has no such thread, the rest is decoded when
+//! it is asked for.
 
 use std::ops::Deref;
 use std::process;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use super::{Entry, Frames};
+use super::reader::Entry;
+use super::select::{Frames, Selection};
 use crate::Result;
 
 /// A block of frames, one after the other.
@@ -27,14 +28,14 @@ pub struct FrameBlock {
 #[derive(Debug)]
 pub struct ReadAhead<E> {
     entry: Arc<E>,
-    plan: Plan,
+    remaining: Remaining,
     ready: Option<Receiver<Result<FrameBlock>>>,
     process: u32,
 }
 
 /// What is still to be decoded.
 #[derive(Debug, Clone, Copy)]
-struct Plan {
+struct Remaining {
     field: usize,
     next: u64,
     n_frames: u64,
@@ -51,11 +52,12 @@ impl<E: Deref<Target = Entry> + Send + Sync + 'static> ReadAhead<E> {
             Some(spec) => spec.item_bytes()?,
             None => 0,
         };
-        let plan = Plan { field, next: 0, n_frames, block: block.max(1), frame_bytes };
+        let remaining = Remaining { field, next: 0, n_frames, block: block.max(1), frame_bytes };
         let process = process::id();
         // A single block is decoded when it is asked for.
-        let ready = if n_frames > plan.block { spawn(Arc::clone(&entry), plan) } else { None };
-        Ok(Self { entry, plan, ready, process })
+        let ready =
+            if n_frames > remaining.block { spawn(Arc::clone(&entry), remaining) } else { None };
+        Ok(Self { entry, remaining, ready, process })
     }
 }
 
@@ -63,24 +65,25 @@ impl<E: Deref<Target = Entry> + Send + Sync + 'static> Iterator for ReadAhead<E>
     type Item = Result<FrameBlock>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.leave_to_parent();
+        self.detach_after_fork();
         let next = match &self.ready {
-            // A thread that ended early has sent why, or died of a panic: then this one goes on.
-            Some(ready) => ready.recv().ok().or_else(|| self.plan.decode_next(&*self.entry)),
-            None => self.plan.decode_next(&*self.entry),
+            // A thread that ended early has sent an error, or panicked: then this one decodes.
+            Some(ready) => ready.recv().ok().or_else(|| self.remaining.decode_next(&*self.entry)),
+            None => self.remaining.decode_next(&*self.entry),
         };
         match &next {
-            Some(Ok(block)) => self.plan.next = block.first + block.count,
+            Some(Ok(block)) => self.remaining.next = block.first + block.count,
             // After an error there is nothing more.
-            _ => self.plan.next = self.plan.n_frames,
+            _ => self.remaining.next = self.remaining.n_frames,
         }
         next
     }
 }
 
 impl<E> ReadAhead<E> {
-    /// In a forked child, forgets the thread, which isn't there to let go of what it holds.
-    fn leave_to_parent(&mut self) {
+    /// In a forked child, leaks the channel: the thread at its other end is not there to release
+    /// it.
+    fn detach_after_fork(&mut self) {
         if self.process != process::id() {
             std::mem::forget(self.ready.take());
         }
@@ -89,19 +92,20 @@ impl<E> ReadAhead<E> {
 
 impl<E> Drop for ReadAhead<E> {
     fn drop(&mut self) {
-        // Otherwise nobody receives any more, and the thread ends with the block it is at.
-        self.leave_to_parent();
+        // Else the channel is dropped, and the thread ends after its current block.
+        self.detach_after_fork();
     }
 }
 
-impl Plan {
+impl Remaining {
     fn decode_next<E: Deref<Target = Entry>>(mut self, entry: &E) -> Option<Result<FrameBlock>> {
         self.take().map(|(first, count)| {
             let mut bytes = vec![0; (count * self.frame_bytes) as usize];
             let frames = Frames::range(first, count);
-            // For the first one somebody waits; then one core is theirs.
-            let others = usize::from(first > 0);
-            entry.read_frames_beside(others, self.field, frames, None, &mut bytes)?;
+            // The caller waits for the first one; later, it works on one core itself.
+            let spared = usize::from(first > 0);
+            let selection = Selection { frames, atoms: None };
+            entry.read_selection(self.field, selection, spared, &mut bytes)?;
             Ok(FrameBlock { first, count, bytes })
         })
     }
@@ -118,13 +122,13 @@ impl Plan {
 /// Starts decoding; `None` where there can be no thread.
 fn spawn<E: Deref<Target = Entry> + Send + Sync + 'static>(
     entry: Arc<E>,
-    mut plan: Plan,
+    mut remaining: Remaining,
 ) -> Option<Receiver<Result<FrameBlock>>> {
     let (sender, ready) = sync_channel(1);
     let decode = move || {
-        while let Some(block) = plan.decode_next(&*entry) {
+        while let Some(block) = remaining.decode_next(&*entry) {
             let failed = block.is_err();
-            plan.take();
+            remaining.take();
             if sender.send(block).is_err() || failed {
                 break;
             }

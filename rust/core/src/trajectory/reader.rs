@@ -4,40 +4,39 @@ mod in_place;
 
 use std::borrow::Cow;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::chunking::{array_block, chunk_frames, field_block, row_bytes};
-use super::frames::{Field, Run, WORTH_THREADS};
-use super::stored::{Mapped, StoredChunks};
-use super::{ChunkReport, Frames, Report};
+use super::chunking::{array_block, chunk_frames, field_block};
+use super::field::Field;
+use super::select::{Frames, Selection};
+use super::stored::{ChunkSource, StoredChunks};
+use super::verify::{ChunkReport, Report};
 use crate::codec::Block;
 use crate::container::{
     ArraySpec, Chunk, Commit, END_BYTES, ENTRY_HEADER, Encoding, EntryHeader, FieldSpec, FileState,
-    HEADER, HeaderBytes, Profile, RAW, RecordHeader, RecordKind, SEGMENT, Trailer, check_preamble,
-    parse_entry_header, recover, row_groups, segment_table,
+    HEADER, Profile, RAW, RecordHeader, RecordHeaderBytes, RecordKind, SEGMENT, Schema, Trailer,
+    check_preamble, parse_entry_header, recover, row_groups, segment_table,
 };
 use crate::error::FormatError;
 use crate::fs::Content;
 use crate::{Error, Result, checksum, threads};
 
-/// A finished entry, mapped. Cheap to share by `Arc`; any thread may read.
+/// An entry that is open for reading. Cheap to share by `Arc`; any thread may read.
 #[derive(Debug)]
 pub struct Entry {
-    content: Content,
+    source: Arc<ChunkSource>,
     header: EntryHeader,
     encoding: Encoding,
-    schema_arrays: Vec<ArraySpec>,
-    schema_fields: Vec<FieldSpec>,
+    schema: Schema,
     n_frames: u64,
     arrays: Vec<StoredChunks>,
     fields: Vec<Field>,
     /// Where the record of the tree is; 0 where there is none.
     tree: u64,
     content_id: String,
-    trusted: AtomicBool,
 }
 
 impl Entry {
@@ -77,42 +76,41 @@ impl Entry {
     }
 
     fn new(content: Content, state: FileState, tree: u64, content_id: String) -> Result<Self> {
+        let damage = |reason| Error::corrupt(content.path(), ENTRY_HEADER, reason);
         let header = record(&content, END_BYTES as u64, RecordKind::EntryHeader, ENTRY_HEADER)?;
-        let path = content.path();
-        let (header, encoding) = parse_entry_header(&header)
-            .map_err(|reason| Error::corrupt(path, ENTRY_HEADER, reason))?;
+        let (header, encoding) = parse_entry_header(&header).map_err(damage)?;
+        let source = Arc::new(ChunkSource::new(content));
         let named = state.schema.arrays.iter().zip(state.arrays);
-        let arrays = named.map(|(spec, chunks)| StoredChunks::new(&spec.name, chunks)).collect();
+        let arrays =
+            named.map(|(spec, chunks)| StoredChunks::new(&source, &spec.name, chunks)).collect();
         let mut fields = Vec::with_capacity(state.fields.len());
         for (spec, chunks) in state.schema.fields.iter().zip(state.fields) {
             let groups = row_groups(&chunks, spec.rows())
-                .map_err(|reason| Error::corrupt(content.path(), INDEX, reason))?;
-            let stored = StoredChunks::new(&spec.name, chunks);
-            fields.push(Field::new(stored, groups));
+                .map_err(|reason| Error::corrupt(source.content().path(), INDEX, reason))?;
+            let chunks = StoredChunks::new(&source, &spec.name, chunks);
+            fields.push(Field::new(spec.clone(), chunks, groups));
         }
         Ok(Self {
             header,
             encoding,
-            schema_arrays: state.schema.arrays,
-            schema_fields: state.schema.fields,
+            schema: state.schema,
             n_frames: state.n_frames,
             arrays,
             fields,
             tree,
             content_id,
-            trusted: AtomicBool::new(false),
-            content,
+            source,
         })
     }
 
     /// Where the entry was when it was opened.
     pub fn path(&self) -> &Path {
-        self.content.path()
+        self.content().path()
     }
 
     /// Its file.
     pub fn content(&self) -> &Content {
-        &self.content
+        self.source.content()
     }
 
     /// What it is of.
@@ -125,22 +123,22 @@ impl Entry {
         self.encoding
     }
 
-    /// The tree of plain values; empty in an entry that is not finished.
+    /// The value tree; empty in an entry that is not finished.
     pub fn tree(&self) -> Result<Cow<'_, [u8]>> {
         if self.tree == 0 {
             return Ok(Cow::Borrowed(&[]));
         }
-        record(&self.content, self.tree, RecordKind::Tree, TREE)
+        record(self.content(), self.tree, RecordKind::Tree, TREE)
     }
 
     /// The arrays, by number.
     pub fn arrays(&self) -> &[ArraySpec] {
-        &self.schema_arrays
+        &self.schema.arrays
     }
 
     /// The per-frame fields.
     pub fn fields(&self) -> &[FieldSpec] {
-        &self.schema_fields
+        &self.schema.fields
     }
 
     /// How many frames there are.
@@ -150,15 +148,15 @@ impl Entry {
 
     /// Bytes of all arrays and frames, uncompressed.
     pub fn raw_bytes(&self) -> u64 {
-        let arrays = self.schema_arrays.iter().filter_map(|spec| spec.bytes().ok());
-        let items = self.schema_fields.iter().filter_map(|spec| spec.item_bytes().ok());
+        let arrays = self.schema.arrays.iter().filter_map(|spec| spec.bytes().ok());
+        let items = self.schema.fields.iter().filter_map(|spec| spec.item_bytes().ok());
         let frames = items.map(|item| item.saturating_mul(self.n_frames));
         arrays.chain(frames).fold(0, u64::saturating_add)
     }
 
     /// Bytes of the file.
     pub fn stored_bytes(&self) -> u64 {
-        self.content.length()
+        self.content().length()
     }
 
     /// 32 hex digits that tell what this file holds; another content has another. Empty where the
@@ -167,15 +165,15 @@ impl Entry {
         &self.content_id
     }
 
-    /// How many frames are coded together in a field, at most: what one access decodes. Plain frames are
-    /// in one piece, of which as many as would be coded together make a good part.
+    /// How many frames are coded together in a field, at most: what one access decodes. Plain
+    /// frames are in one piece, of which as many as would be coded together make a good part.
     pub fn chunk_frames(&self, field: usize) -> u64 {
-        let (Some(spec), Some(field)) = (self.schema_fields.get(field), self.fields.get(field))
+        let (Some(spec), Some(field)) = (self.schema.fields.get(field), self.fields.get(field))
         else {
             return 0;
         };
-        let most = field.groups.iter().map(|group| group.count).max().unwrap_or(0);
-        let is_plain = field.stored.all().iter().all(|chunk| chunk.header.codec == RAW);
+        let most = field.longest_group();
+        let is_plain = field.chunks.all().iter().all(|chunk| chunk.header.codec == RAW);
         match spec.item_bytes() {
             Ok(bytes) if is_plain => most.min(chunk_frames(bytes, Profile::Default)),
             _ => most,
@@ -191,7 +189,7 @@ impl Entry {
         let stored = &self.arrays[number as usize];
         match stored.all() {
             [chunk] if chunk.header.codec == RAW => {
-                stored.lend(self.mapped(), 0, 0, chunk.header.stored_bytes as usize)
+                stored.borrow(0, 0..chunk.header.stored_bytes as usize)
             }
             _ => Ok(None),
         }
@@ -210,7 +208,7 @@ impl Entry {
             rest = after;
         }
         let decode = |(index, count, part): (usize, u64, &mut [u8])| {
-            stored.decode(self.mapped(), index, &array_block(spec, count), part)
+            stored.decode(index, &array_block(spec, count), part)
         };
         if parts.len() > 1 {
             threads::run(|| parts.into_par_iter().try_for_each(decode))
@@ -226,11 +224,9 @@ impl Entry {
         if bytes == 0 {
             return Ok(Some(&[]));
         }
-        let stored = &self.fields[field].stored;
+        let stored = &self.fields[field].chunks;
         match stored.all() {
-            [chunk] if chunk.header.codec == RAW => {
-                stored.lend(self.mapped(), 0, 0, bytes as usize)
-            }
+            [chunk] if chunk.header.codec == RAW => stored.borrow(0, 0..bytes as usize),
             _ => Ok(None),
         }
     }
@@ -243,117 +239,84 @@ impl Entry {
         atoms: Option<&[u32]>,
         out: &mut [u8],
     ) -> Result<()> {
-        self.read_frames_beside(0, field, frames, atoms, out)
+        self.read_selection(field, Selection { frames, atoms }, 0, out)
     }
 
     /// The same, leaving some threads to others.
-    pub(super) fn read_frames_beside(
+    pub(super) fn read_selection(
         &self,
-        others: usize,
         field: usize,
-        frames: Frames,
-        atoms: Option<&[u32]>,
+        selection: Selection<'_>,
+        spared_threads: usize,
         out: &mut [u8],
     ) -> Result<()> {
         let spec = self.field(field)?;
-        frames.check(self.n_frames)?;
-        let rows = spec.rows();
-        if let Some(&atom) = atoms.and_then(|atoms| atoms.iter().find(|&&a| u64::from(a) >= rows)) {
-            let expected = format!("numbers below {rows}, the rows of {:?}", spec.name);
-            return Err(Error::argument("atoms", atom, expected));
-        }
-        let selected = atoms.map_or(rows, |atoms| atoms.len() as u64);
-        let frame_bytes = u128::from(selected) * u128::from(row_bytes(spec));
-        let expected = frame_bytes * u128::from(frames.count);
-        check_size(&spec.name, u64::try_from(expected).unwrap_or(u64::MAX), out)?;
+        check_size(&spec.name, selection.check(spec, self.n_frames)?, out)?;
         if out.is_empty() {
             return Ok(());
         }
-        let source = &self.fields[field];
-        let runs = source.runs(frames);
-        // Counting the threads takes longer than reading a frame.
-        let is_little = runs.len() == 1 && out.len() < WORTH_THREADS;
-        let n_threads = if is_little { 1 } else { threads::count().saturating_sub(others).max(1) };
-        let mut rest = out;
-        let mut work = Vec::with_capacity(runs.len());
-        for run in runs {
-            let (part, after) = rest.split_at_mut((frame_bytes as u64 * run.count) as usize);
-            work.push((run, part));
-            rest = after;
-        }
-        // Where there are fewer runs than threads, each is shared out again.
-        let parts = n_threads.div_ceil(work.len());
-        let read = |(run, part): (Run, &mut [u8])| {
-            source.read_run(spec, self.mapped(), frames, run, parts, atoms, part)
-        };
-        if work.len() > 1 && n_threads > 1 {
-            threads::run(|| work.into_par_iter().try_for_each(read))
-        } else {
-            work.into_iter().try_for_each(read)
-        }
+        self.fields[field].read(selection, spared_threads, out)
     }
 
     /// Takes all checksums for right from now on.
-    pub fn trust(&self) {
-        self.trusted.store(true, Ordering::Relaxed);
+    pub fn skip_checksums(&self) {
+        self.source.set_skip_checksums(true);
     }
 
-    /// Reads and decodes everything, whatever has been checked before.
+    /// Reads, checks and decodes everything, also what has been checked before.
     pub fn verify(&self) -> Report {
-        let arrays = self.schema_arrays.iter().zip(&self.arrays).flat_map(|(spec, stored)| {
+        let arrays = self.schema.arrays.iter().zip(&self.arrays).flat_map(|(spec, chunks)| {
             let block = |chunk: &Chunk| array_block(spec, chunk.header.count);
-            pieces(&spec.name, stored, block)
+            to_verify(&spec.name, chunks, block)
         });
-        let fields = self.schema_fields.iter().zip(&self.fields).flat_map(|(spec, field)| {
+        let fields = self.schema.fields.iter().zip(&self.fields).flat_map(|(spec, field)| {
             let block = |chunk: &Chunk| field_block(spec, chunk.header.count, chunk.header.rows);
-            pieces(&spec.name, &field.stored, block)
+            to_verify(&spec.name, &field.chunks, block)
         });
-        let pieces: Vec<_> = arrays.chain(fields).collect();
-        let trusted = AtomicBool::new(false);
-        let file = Mapped { trusted: &trusted, ..self.mapped() };
-        self.arrays.iter().for_each(StoredChunks::forget);
-        self.fields.iter().for_each(|field| field.stored.forget());
-        let check = |(name, stored, index, block): &Verified<'_>| {
-            let header = &stored.all()[*index].header;
+        let all: Vec<_> = arrays.chain(fields).collect();
+        let skipped = self.source.set_skip_checksums(false);
+        self.arrays.iter().for_each(StoredChunks::reset_verified);
+        self.fields.iter().for_each(|field| field.chunks.reset_verified());
+        let check = |(name, chunks, index, block): &ToVerify<'_>| {
+            let header = &chunks.all()[*index].header;
             let result = if header.codec == RAW {
-                stored.payload(file, *index).map(drop)
+                chunks.read(*index, 0..header.stored_bytes as usize).map(drop)
             } else {
-                stored.decode(file, *index, block, &mut vec![0; block.bytes()])
+                chunks.decode(*index, block, &mut vec![0; block.bytes()])
             };
             let (first, count) = (header.first, header.count);
             result.err().map(|error| ChunkReport { name: (*name).to_owned(), first, count, error })
         };
-        let damaged = threads::run(|| pieces.par_iter().filter_map(check).collect());
-        Report { checked: pieces.len() as u64, damaged }
-    }
-
-    fn mapped(&self) -> Mapped<'_> {
-        Mapped { content: &self.content, trusted: &self.trusted }
+        let damaged: Vec<_> = threads::run(|| all.par_iter().filter_map(check).collect());
+        if damaged.is_empty() {
+            self.source.set_skip_checksums(skipped);
+        }
+        Report { checked: all.len() as u64, damaged }
     }
 
     fn array(&self, number: u32) -> Result<&ArraySpec> {
-        self.schema_arrays.get(number as usize).ok_or_else(|| {
-            let expected = format!("one of the {} arrays", self.schema_arrays.len());
+        self.schema.arrays.get(number as usize).ok_or_else(|| {
+            let expected = format!("one of the {} arrays", self.schema.arrays.len());
             Error::argument("array", number, expected)
         })
     }
 
     fn field(&self, number: usize) -> Result<&FieldSpec> {
-        self.schema_fields.get(number).ok_or_else(|| {
-            let expected = format!("one of the {} fields", self.schema_fields.len());
+        self.schema.fields.get(number).ok_or_else(|| {
+            let expected = format!("one of the {} fields", self.schema.fields.len());
             Error::argument("field", number, expected)
         })
     }
 }
 
 /// A chunk to verify: whose it is, its number, and what it decodes to.
-type Verified<'a> = (&'a str, &'a StoredChunks, usize, Block);
+type ToVerify<'a> = (&'a str, &'a StoredChunks, usize, Block);
 
-fn pieces<'a>(
+fn to_verify<'a>(
     name: &'a str,
     stored: &'a StoredChunks,
     block: impl Fn(&Chunk) -> Block,
-) -> Vec<Verified<'a>> {
+) -> Vec<ToVerify<'a>> {
     let chunks = stored.all().iter().enumerate();
     chunks.map(|(index, chunk)| (name, stored, index, block(chunk))).collect()
 }
@@ -371,7 +334,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 const INDEX: &str = "its index";
-const TREE: &str = "its tree of values";
+const TREE: &str = "its value tree";
 
 /// The payload of a record that is not data, checked. `part` is what to call it.
 fn record<'a>(
@@ -384,7 +347,7 @@ fn record<'a>(
     let outside = || damage(FormatError::Outside);
     let end = offset.checked_add(HEADER as u64).ok_or_else(outside)?;
     let bytes = content.read(offset..end)?.ok_or_else(outside)?;
-    let header = HeaderBytes::ref_from_bytes(&bytes).map_err(|_| outside())?;
+    let header = RecordHeaderBytes::ref_from_bytes(&bytes).map_err(|_| outside())?;
     let header = RecordHeader::parse(header).map_err(damage)?;
     if header.kind != kind {
         return Err(damage(FormatError::WrongRecord));

@@ -1,5 +1,7 @@
-//! Which frames to read.
+//! Which frames, and which atoms of them, to read.
 
+use super::chunking::row_bytes;
+use crate::container::FieldSpec;
 use crate::{Error, Result};
 
 /// `count` frames: `start`, `start + step`, and so on. A negative step reads backwards.
@@ -26,7 +28,7 @@ impl Frames {
     }
 
     /// Refuses frames that a trajectory of `n_frames` doesn't have.
-    pub fn check(&self, n_frames: u64) -> Result<()> {
+    pub(crate) fn check(&self, n_frames: u64) -> Result<()> {
         if self.count == 0 {
             return Ok(());
         }
@@ -39,5 +41,30 @@ impl Frames {
             format!("{} from {} by {}", self.count, self.start, self.step),
             format!("frames from 0 to {}", i128::from(n_frames) - 1),
         ))
+    }
+}
+
+/// What to read of a field.
+#[derive(Debug, Clone, Copy)]
+pub struct Selection<'a> {
+    /// These frames.
+    pub frames: Frames,
+    /// These rows of each, in this order; all where `None`.
+    pub atoms: Option<&'a [u32]>,
+}
+
+impl Selection<'_> {
+    /// Refuses what the field doesn't have. Returns the bytes of all that is selected.
+    pub fn check(&self, spec: &FieldSpec, n_frames: u64) -> Result<u64> {
+        self.frames.check(n_frames)?;
+        let rows = spec.rows();
+        let is_outside = |&&atom: &&u32| u64::from(atom) >= rows;
+        if let Some(atom) = self.atoms.and_then(|atoms| atoms.iter().find(is_outside)) {
+            let expected = format!("numbers below {rows}, the rows of {:?}", spec.name);
+            return Err(Error::argument("atoms", atom, expected));
+        }
+        let selected = self.atoms.map_or(rows, |atoms| atoms.len() as u64);
+        let bytes = u128::from(selected) * u128::from(row_bytes(spec));
+        Ok(u64::try_from(bytes * u128::from(self.frames.count)).unwrap_or(u64::MAX))
     }
 }

@@ -1,44 +1,81 @@
-//! Chunks in a file, whose checksums are checked when they are first touched.
+//! Chunks in a file: their payloads are fetched, checked and decoded.
 //!
-//! What has been checked is remembered in atomics: two threads may check the same chunk at the same
-//! time, and find the same.
+//! A payload that is borrowed in place is checked when it is first touched; one that is read into
+//! memory is checked each time. What has been verified is recorded in atomics: two threads may
+//! verify the same chunk at the same time, with the same result.
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U64;
 
-use crate::codec::{self, Block, OutputLayout as Place, RandomAccessBlock as Seekable};
+use crate::codec::{self, Block, OutputLayout, RandomAccessBlock};
 use crate::container::{Chunk, RAW, SEGMENT};
-use crate::error::{ChunkError, DecodeError};
+use crate::error::ChunkError;
 use crate::fs::Content;
 use crate::{Error, Result, checksum};
+
+const SEGMENT_BYTES: usize = SEGMENT as usize;
+
+/// The file that chunks are in.
+#[derive(Debug)]
+pub struct ChunkSource {
+    content: Content,
+    skip_checksums: AtomicBool,
+}
+
+impl ChunkSource {
+    /// Chunks in this file, whose checksums are to be checked.
+    pub fn new(content: Content) -> Self {
+        Self { content, skip_checksums: AtomicBool::new(false) }
+    }
+
+    /// The file.
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// Whether to take checksums for right from now on. Returns what was set before.
+    pub fn set_skip_checksums(&self, skip: bool) -> bool {
+        self.skip_checksums.swap(skip, Ordering::Relaxed)
+    }
+
+    fn skips_checksums(&self) -> bool {
+        self.skip_checksums.load(Ordering::Relaxed)
+    }
+
+    fn path(&self) -> &Path {
+        self.content.path()
+    }
+}
 
 /// The chunks of one array or field.
 #[derive(Debug)]
 pub struct StoredChunks {
+    source: Arc<ChunkSource>,
     name: String,
     chunks: Vec<Chunk>,
-    /// For each chunk, the number of its first mark.
-    marks: Vec<usize>,
-    /// One bit for each part that was found right: the payload, or the table and each segment.
-    checked: Vec<AtomicU64>,
+    /// For each chunk, the number of its first bit in `verified`.
+    first_bits: Vec<usize>,
+    /// One bit for each part that was verified: the payload, or the table and each segment.
+    verified: Vec<AtomicU64>,
 }
 
 impl StoredChunks {
     /// Chunks of what is called `name`. They have been checked to lie inside the file.
-    pub fn new(name: &str, chunks: Vec<Chunk>) -> Self {
+    pub fn new(source: &Arc<ChunkSource>, name: &str, chunks: Vec<Chunk>) -> Self {
         let mut count = 0;
-        let mut marks = Vec::with_capacity(chunks.len());
+        let mut first_bits = Vec::with_capacity(chunks.len());
         for chunk in &chunks {
-            marks.push(count);
+            first_bits.push(count);
             count += 1 + (chunk.header.table_bytes() / 8) as usize;
         }
-        let checked = (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Self { name: name.to_owned(), chunks, marks, checked }
+        let verified = (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Self { source: Arc::clone(source), name: name.to_owned(), chunks, first_bits, verified }
     }
 
     /// All chunks.
@@ -46,272 +83,228 @@ impl StoredChunks {
         &self.chunks
     }
 
-    /// The payload of chunk `index` as it is stored, checked.
-    pub fn payload<'a>(&self, file: Mapped<'a>, index: usize) -> Result<Cow<'a, [u8]>> {
-        let bytes = self.chunks[index].header.stored_bytes as usize;
-        self.part(file, index, 0, bytes)
-    }
-
-    /// Bytes `from..to` of the payload of chunk `index`, checked: in place where they can be lent.
-    pub fn part<'a>(
-        &self,
-        file: Mapped<'a>,
-        index: usize,
-        from: usize,
-        to: usize,
-    ) -> Result<Cow<'a, [u8]>> {
-        if self.chunks[index].header.codec == RAW
-            && let Some(lent) = self.lend(file, index, from, to)?
-        {
-            return Ok(Cow::Borrowed(lent));
-        }
-        self.read(file, index, from, to)
-    }
-
-    /// The same in place, or `None` where bytes of this file can't be lent. What has been checked is
-    /// not checked again.
-    pub fn lend<'a>(
-        &self,
-        file: Mapped<'a>,
-        index: usize,
-        from: usize,
-        to: usize,
-    ) -> Result<Option<&'a [u8]>> {
+    /// Bytes of the payload of chunk `index`, checked and in place; `None` where bytes of this file
+    /// can't be borrowed.
+    pub fn borrow(&self, index: usize, range: Range<usize>) -> Result<Option<&[u8]>> {
         let header = &self.chunks[index].header;
-        let Some(payload) = file.content.borrow(self.place(file, index)?)? else { return Ok(None) };
-        let mark = self.marks[index];
-        if file.is_trusted() {
-            return Ok(Some(&payload[from..to]));
+        let Some(payload) = self.source.content.borrow(self.file_range(index)?)? else {
+            return Ok(None);
+        };
+        if self.source.skips_checksums() {
+            return Ok(Some(&payload[range]));
         }
+        let bit = self.first_bits[index];
         if header.table_bytes() == 0 {
-            self.once(mark, || checksum(payload) == header.checksum)
-                .map_err(|()| self.damage(file.path(), index, ChunkError::Checksum))?;
-            return Ok(Some(&payload[from..to]));
+            self.verify_once(bit, || checksum(payload) == header.checksum)
+                .map_err(|()| self.damage(index, ChunkError::Checksum))?;
+            return Ok(Some(&payload[range]));
         }
-        let table = self.table(file, index)?;
-        self.once(mark, || checksum(&table) == header.checksum)
-            .map_err(|()| self.damage(file.path(), index, ChunkError::TableChecksum))?;
-        for segment in segments(from, to) {
+        let table = self.table(index)?;
+        self.verify_once(bit, || checksum(&table) == header.checksum)
+            .map_err(|()| self.damage(index, ChunkError::TableChecksum))?;
+        for segment in segments(&range) {
             let start = segment * SEGMENT_BYTES;
             let bytes = &payload[start..payload.len().min(start + SEGMENT_BYTES)];
-            self.once(mark + 1 + segment, || checksum(bytes) == sums(&table)[segment].get())
-                .map_err(|()| self.segment_damage(file.path(), index, segment))?;
+            self.verify_once(bit + 1 + segment, || sums(&table)[segment] == checksum(bytes))
+                .map_err(|()| self.damage(index, ChunkError::SegmentChecksum { segment }))?;
         }
-        Ok(Some(&payload[from..to]))
+        Ok(Some(&payload[range]))
     }
 
-    /// The same, read from the file now: so it is checked now.
-    fn read<'a>(
-        &self,
-        file: Mapped<'a>,
-        index: usize,
-        from: usize,
-        to: usize,
-    ) -> Result<Cow<'a, [u8]>> {
+    /// Bytes of the payload of chunk `index`, checked; raw ones in place where they can be
+    /// borrowed.
+    pub fn read(&self, index: usize, range: Range<usize>) -> Result<Cow<'_, [u8]>> {
+        if self.chunks[index].header.codec == RAW
+            && let Some(bytes) = self.borrow(index, range.clone())?
+        {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        self.read_now(index, range)
+    }
+
+    /// The same, read from the file now, and so checked now.
+    fn read_now(&self, index: usize, range: Range<usize>) -> Result<Cow<'_, [u8]>> {
         let header = &self.chunks[index].header;
-        let place = self.place(file, index)?;
-        let length = (place.end - place.start) as usize;
+        let payload = self.file_range(index)?;
+        let length = (payload.end - payload.start) as usize;
         // Only whole segments can be checked.
         let (first, last) = match header.table_bytes() {
             0 => (0, length),
-            _ => (from - from % SEGMENT_BYTES, to.next_multiple_of(SEGMENT_BYTES).min(length)),
+            _ => (
+                range.start - range.start % SEGMENT_BYTES,
+                range.end.next_multiple_of(SEGMENT_BYTES).min(length),
+            ),
         };
-        let range = place.start + first as u64..place.start + last as u64;
-        let outside = || self.damage(file.path(), index, ChunkError::Outside);
-        let bytes = file.content.read(range)?.ok_or_else(outside)?;
-        if !file.is_trusted() {
-            if header.table_bytes() == 0 {
-                if checksum(&bytes) != header.checksum {
-                    return Err(self.damage(file.path(), index, ChunkError::Checksum));
-                }
-            } else {
-                let table = self.table(file, index)?;
-                if checksum(&table) != header.checksum {
-                    return Err(self.damage(file.path(), index, ChunkError::TableChecksum));
-                }
-                for (segment, part) in segments(from, to).zip(bytes.chunks(SEGMENT_BYTES)) {
-                    if checksum(part) != sums(&table)[segment].get() {
-                        return Err(self.segment_damage(file.path(), index, segment));
-                    }
-                }
-            }
+        let bytes = self
+            .source
+            .content
+            .read(payload.start + first as u64..payload.start + last as u64)?
+            .ok_or_else(|| self.damage(index, ChunkError::Outside))?;
+        if !self.source.skips_checksums() {
+            self.check(index, &bytes, segments(&range))?;
         }
         Ok(match bytes {
-            Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[from - first..to - first]),
+            Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[range.start - first..range.end - first]),
             Cow::Owned(mut bytes) => {
-                bytes.truncate(to - first);
-                bytes.drain(..from - first);
+                bytes.truncate(range.end - first);
+                bytes.drain(..range.start - first);
                 Cow::Owned(bytes)
             }
         })
     }
 
+    /// Checks the whole payload, or these segments of it.
+    fn check(&self, index: usize, bytes: &[u8], segments: Range<usize>) -> Result<()> {
+        let header = &self.chunks[index].header;
+        if header.table_bytes() == 0 {
+            return match checksum(bytes) == header.checksum {
+                true => Ok(()),
+                false => Err(self.damage(index, ChunkError::Checksum)),
+            };
+        }
+        let table = self.table(index)?;
+        if checksum(&table) != header.checksum {
+            return Err(self.damage(index, ChunkError::TableChecksum));
+        }
+        for (segment, part) in segments.zip(bytes.chunks(SEGMENT_BYTES)) {
+            if sums(&table)[segment] != checksum(part) {
+                return Err(self.damage(index, ChunkError::SegmentChecksum { segment }));
+            }
+        }
+        Ok(())
+    }
+
     /// Decodes chunk `index` into `out`, which has the size of the whole block.
-    pub fn decode(
-        &self,
-        file: Mapped<'_>,
-        index: usize,
-        block: &Block,
-        out: &mut [u8],
-    ) -> Result<()> {
-        let payload = self.payload(file, index)?;
-        let codec = self.chunks[index].header.codec;
-        if codec == RAW {
+    pub fn decode(&self, index: usize, block: &Block, out: &mut [u8]) -> Result<()> {
+        let header = &self.chunks[index].header;
+        let payload = self.read(index, 0..header.stored_bytes as usize)?;
+        if header.codec == RAW {
             out.copy_from_slice(&payload);
             return Ok(());
         }
-        codec::decode(codec, &payload, block, out)
-            .map_err(|reason| self.damage(file.path(), index, reason))
+        codec::decode(header.codec, &payload, block, out)
+            .map_err(|reason| self.damage(index, reason))
     }
 
     /// Opens chunk `index`, if its codec lets frames be read alone.
-    pub fn open(&self, file: Mapped<'_>, index: usize, block: &Block) -> Result<Option<Opened>> {
+    pub fn open(&self, index: usize, block: &Block) -> Result<Option<OpenBlock>> {
         let codec = self.chunks[index].header.codec;
         if !codec::is_random_access(codec) {
             return Ok(None);
         }
-        let payload = self.whole(file, index)?;
-        let model = Seekable::open(codec, &payload, block)
-            .map_err(|reason| self.damage(file.path(), index, reason))?;
-        let kept = match payload {
+        let payload = self.whole_payload(index)?;
+        let opened = RandomAccessBlock::open(codec, &payload, block)
+            .map_err(|reason| self.damage(index, reason))?;
+        let payload = match payload {
             Cow::Borrowed(_) => None,
             Cow::Owned(bytes) => Some(bytes),
         };
-        Ok(model.map(|model| Opened { model, kept }))
+        Ok(opened.map(|block| OpenBlock { block, payload }))
     }
 
-    /// What has to be at hand to read frames of chunk `index`, which was opened before: its payload, unless
-    /// that was kept.
-    pub fn beside<'a>(
+    /// Decodes some frames of chunk `index`, which was opened before; with `tiles`, only the rows
+    /// of these are certain to be written.
+    pub fn decode_frames(
         &self,
-        file: Mapped<'a>,
         index: usize,
-        opened: &Opened,
-    ) -> Result<Cow<'a, [u8]>> {
-        if opened.kept.is_some() { Ok(Cow::default()) } else { self.whole(file, index) }
+        open: &OpenBlock,
+        frames: &[usize],
+        tiles: Option<&[bool]>,
+        out: &mut [u8],
+        layout: OutputLayout,
+    ) -> Result<()> {
+        let payload = match &open.payload {
+            Some(payload) => Cow::Borrowed(payload.as_slice()),
+            None => self.whole_payload(index)?,
+        };
+        open.block
+            .read(&payload, frames, tiles, out, layout)
+            .map_err(|reason| self.damage(index, reason))
     }
 
-    /// The payload of a chunk of which a little will be looked at, again and again: in place where it
-    /// can be lent, so that it is neither read nor checked each time.
-    fn whole<'a>(&self, file: Mapped<'a>, index: usize) -> Result<Cow<'a, [u8]>> {
-        let bytes = self.chunks[index].header.stored_bytes as usize;
-        match self.lend(file, index, 0, bytes)? {
-            Some(lent) => Ok(Cow::Borrowed(lent)),
-            None => self.read(file, index, 0, bytes),
+    /// The payload of a chunk of which a little is decoded at a time: in place where it can be
+    /// borrowed, so that it is neither read nor checked each time.
+    fn whole_payload(&self, index: usize) -> Result<Cow<'_, [u8]>> {
+        let whole = 0..self.chunks[index].header.stored_bytes as usize;
+        match self.borrow(index, whole.clone())? {
+            Some(bytes) => Ok(Cow::Borrowed(bytes)),
+            None => self.read_now(index, whole),
         }
     }
 
-    /// Forgets what has been checked.
-    pub fn forget(&self) {
-        self.checked.iter().for_each(|marks| marks.store(0, Ordering::Relaxed));
+    /// Lets all be checked again when it is next touched.
+    pub fn reset_verified(&self) {
+        self.verified.iter().for_each(|bits| bits.store(0, Ordering::Relaxed));
     }
 
-    fn once(&self, mark: usize, check: impl FnOnce() -> bool) -> Result<(), ()> {
-        let (word, bit) = (&self.checked[mark / 64], 1 << (mark % 64));
-        if word.load(Ordering::Relaxed) & bit != 0 {
+    fn verify_once(&self, bit: usize, check: impl FnOnce() -> bool) -> Result<(), ()> {
+        let (word, mask) = (&self.verified[bit / 64], 1 << (bit % 64));
+        if word.load(Ordering::Relaxed) & mask != 0 {
             return Ok(());
         }
         if !check() {
             return Err(());
         }
-        word.fetch_or(bit, Ordering::Relaxed);
+        word.fetch_or(mask, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Where the payload of a chunk is.
-    fn place(&self, file: Mapped<'_>, index: usize) -> Result<Range<u64>> {
+    /// Where in the file the payload of a chunk is.
+    fn file_range(&self, index: usize) -> Result<Range<u64>> {
         let chunk = &self.chunks[index];
-        let place = chunk.header.payload(chunk.offset).map(|(start, end)| start..end);
-        let place = place.filter(|place| place.end <= file.content.length());
-        place.ok_or_else(|| self.damage(file.path(), index, ChunkError::Outside))
+        let range = chunk.header.payload(chunk.offset).map(|(start, end)| start..end);
+        let range = range.filter(|range| range.end <= self.source.content.length());
+        range.ok_or_else(|| self.damage(index, ChunkError::Outside))
     }
 
-    fn table<'a>(&self, file: Mapped<'a>, index: usize) -> Result<Cow<'a, [u8]>> {
+    fn table(&self, index: usize) -> Result<Cow<'_, [u8]>> {
         let chunk = &self.chunks[index];
         let table = match chunk.header.end(chunk.offset) {
-            Some((start, end)) => file.content.read(start..end)?,
+            Some((start, end)) => self.source.content.read(start..end)?,
             None => None,
         };
-        table.ok_or_else(|| self.damage(file.path(), index, ChunkError::TableOutside))
+        table.ok_or_else(|| self.damage(index, ChunkError::TableOutside))
     }
 
-    fn segment_damage(&self, path: &Path, index: usize, segment: usize) -> Error {
-        self.damage(path, index, ChunkError::SegmentChecksum { segment })
-    }
-
-    /// The error that says why chunk `index` can't be decoded.
-    pub fn damage(&self, path: &Path, index: usize, reason: impl Into<ChunkError>) -> Error {
+    /// The error that says why chunk `index` can't be read.
+    fn damage(&self, index: usize, reason: impl Into<ChunkError>) -> Error {
         let chunk = &self.chunks[index];
         let header = &chunk.header;
         let part = format!(
             "chunk {index} of {:?} ({} from {}, at byte {})",
             self.name, header.count, header.first, chunk.offset,
         );
-        Error::corrupt(path, part, reason.into())
+        Error::corrupt(self.source.path(), part, reason.into())
     }
 }
 
-const SEGMENT_BYTES: usize = SEGMENT as usize;
-
 /// The segments that these bytes of a payload are in.
-fn segments(from: usize, to: usize) -> Range<usize> {
-    from / SEGMENT_BYTES..to.div_ceil(SEGMENT_BYTES)
+fn segments(range: &Range<usize>) -> Range<usize> {
+    range.start / SEGMENT_BYTES..range.end.div_ceil(SEGMENT_BYTES)
+}
+
+/// The checksums in a table of segments, whose length is a multiple of theirs.
+fn sums(table: &[u8]) -> &[U64] {
+    <[U64]>::ref_from_bytes(table).unwrap_or_default()
 }
 
 /// A chunk of which frames can be read alone.
 #[derive(Debug)]
-pub struct Opened {
-    model: Seekable,
-    /// Its checked payload, where that can't be lent: reading some of it again could give other bytes,
-    /// which only the whole payload's checksum would tell.
-    kept: Option<Vec<u8>>,
+pub struct OpenBlock {
+    block: RandomAccessBlock,
+    /// Its checked payload, where that can't be borrowed: some of it, read again, could be other
+    /// bytes, which only the whole payload's checksum would tell.
+    payload: Option<Vec<u8>>,
 }
 
-impl Opened {
-    /// Decodes some frames, with the payload where it was not kept.
-    pub fn read(
-        &self,
-        payload: &[u8],
-        frames: &[usize],
-        tiles: Option<&[bool]>,
-        out: &mut [u8],
-        place: Place,
-    ) -> std::result::Result<(), DecodeError> {
-        let payload = self.kept.as_deref().unwrap_or(payload);
-        self.model.read(payload, frames, tiles, out, place)
-    }
-
+impl OpenBlock {
     /// Bytes that it takes in memory.
     pub fn memory(&self) -> usize {
-        self.model.memory() + self.kept.as_ref().map_or(0, Vec::len)
+        self.block.memory() + self.payload.as_ref().map_or(0, Vec::len)
     }
 
     /// Which tiles these rows are in.
     pub fn tiles(&self, rows: impl Iterator<Item = usize>) -> Vec<bool> {
-        self.model.tiles(rows)
+        self.block.tiles(rows)
     }
-}
-
-/// The file that chunks are in.
-#[derive(Debug, Clone, Copy)]
-pub struct Mapped<'a> {
-    /// What is in it.
-    pub content: &'a Content,
-    /// Set where checksums are taken for right.
-    pub trusted: &'a AtomicBool,
-}
-
-impl<'a> Mapped<'a> {
-    fn is_trusted(&self) -> bool {
-        self.trusted.load(Ordering::Relaxed)
-    }
-
-    /// Where it was, for messages.
-    pub fn path(&self) -> &'a Path {
-        self.content.path()
-    }
-}
-
-fn sums(table: &[u8]) -> &[U64] {
-    <[U64]>::ref_from_bytes(table).unwrap_or_default()
 }

@@ -1,14 +1,15 @@
 //! Writing an entry.
 //!
-//! Frames are gathered until they make a chunk. A flush writes the ones that don't yet as a short
-//! chunk. Where flushes are so frequent that short chunks are tiny, the whole one replaces them later;
-//! otherwise they stay, for the bytes of what was replaced stay too. What was flushed is never changed;
-//! only what counts does.
+//! Frames are buffered until they make a chunk. A flush writes the ones that don't yet as a partial
+//! chunk. Where flushes are so frequent that partial chunks are tiny, the whole one replaces them
+//! later; otherwise they stay, for the bytes of what was replaced stay too. What was flushed is
+//! never changed; only which chunks count does.
 
 use std::path::Path;
 
 use super::chunking::{array_parts, chunk_frames};
-use super::encode::{data_header, encode_array, encode_frames};
+use super::encode::ChunkEncoder;
+use super::value_tree::fields_tree;
 use crate::container::{
     Appender, ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHeader, FieldSpec, FileState,
     RecordHeader, RecordKind, Schema, Target, Trailer, encode_entry_header, recover,
@@ -20,14 +21,15 @@ use crate::{Error, Result};
 /// Chunks that are encoded at the same time: enough for all threads, few enough for the memory.
 const CHUNKS_AT_ONCE: u64 = 4;
 
-/// A short chunk of this part of a whole one's frames costs little in size, and stays.
+/// A partial chunk of at least one in so many of a whole one's frames costs little in size, and
+/// stays.
 const LONG_ENOUGH: u64 = 8;
 
-/// Smaller arrays are stored as they are: coding them takes longer than all else, and a file takes up
-/// whole blocks of 4096 bytes.
+/// Smaller arrays are stored as they are: coding them takes longer than all else, and a file takes
+/// up whole blocks of 4096 bytes.
 const WORTH_CODING: usize = 4096;
 
-/// The attribute of a finished file that tells what it would take uncompressed.
+/// The extended attribute of a finished file for its size when uncompressed.
 pub const RAW_BYTES: &str = "raw_bytes";
 
 /// Writes an entry, once or over days: what was flushed survives any crash.
@@ -40,13 +42,13 @@ pub struct EntryWriter {
     state: FileState,
     uncommitted: Uncommitted,
     chunk_frames: u64,
-    /// For each field, the frames of the chunk that is being gathered.
-    gathered: Vec<Vec<u8>>,
-    n_gathered: u64,
-    /// How many of them are in the file already, in short chunks.
-    n_short: u64,
+    /// For each field, the frames of the chunk that is not whole yet.
+    buffered: Vec<Vec<u8>>,
+    n_buffered: u64,
+    /// How many of them are in the file already, in partial chunks.
+    n_partial: u64,
     /// How many chunks these are.
-    short_chunks: u64,
+    partial_chunks: u64,
 }
 
 /// What has changed since the last commit.
@@ -63,8 +65,8 @@ struct Uncommitted {
 }
 
 impl EntryWriter {
-    /// Begins an entry in `file`, which is empty. `path` is for messages. What is written before the
-    /// first flush does not survive a crash, the beginning of the file included.
+    /// Begins an entry in `file`, which is empty. `path` is for messages. What is written before
+    /// the first flush does not survive a crash, the beginning of the file included.
     pub fn create(
         file: Box<dyn StorageFile>,
         path: &Path,
@@ -77,7 +79,7 @@ impl EntryWriter {
         Ok(Self::new(file, header.clone(), encoding, FileState::default(), true))
     }
 
-    /// Goes on with an entry that was not finished, from the last state that was made durable.
+    /// Continues an entry that was not finished, from the last state that was made durable.
     pub fn resume(file: Box<dyn StorageFile>, path: &Path) -> Result<Self> {
         let recovered = recover(file.file(), path)?;
         let file = Appender::resume(file, path, recovered.end)?;
@@ -106,10 +108,10 @@ impl EntryWriter {
             state,
             uncommitted,
             chunk_frames: 1,
-            gathered: Vec::new(),
-            n_gathered: 0,
-            n_short: 0,
-            short_chunks: 0,
+            buffered: Vec::new(),
+            n_buffered: 0,
+            n_partial: 0,
+            partial_chunks: 0,
         };
         writer.prepare();
         writer
@@ -117,10 +119,10 @@ impl EntryWriter {
 
     fn prepare(&mut self) {
         self.chunk_frames = chunk_frames(self.frame_bytes(), self.encoding.profile);
-        self.gathered = vec![Vec::new(); self.state.schema.fields.len()];
+        self.buffered = vec![Vec::new(); self.state.schema.fields.len()];
     }
 
-    /// Stores a whole array (its bytes in memory order, `fortran` or not); answers its number.
+    /// Stores a whole array (its bytes in memory order, `fortran` or not). Returns its number.
     pub fn write_array(&mut self, spec: &ArraySpec, bytes: &[u8]) -> Result<u32> {
         self.file.check()?;
         spec.check()?;
@@ -135,13 +137,13 @@ impl EntryWriter {
         }
         if !self.encoding.compress || bytes.len() < WORTH_CODING {
             let target = Target::Array(number);
-            let whole = (0, spec.elements());
-            self.add(data_header(target, whole, (0, 1), bytes.len() as u64), bytes)?;
+            let header = RecordHeader::data(target, 0..spec.elements(), 0..1, bytes.len());
+            self.add(header, bytes)?;
             return Ok(number);
         }
         for parts in array_parts(spec).chunks(CHUNKS_AT_ONCE as usize) {
-            for piece in encode_array(spec, number, self.encoding, parts, bytes) {
-                self.add(piece.header, &piece.bytes)?;
+            for chunk in self.encoder().array(number, parts, bytes) {
+                self.add(chunk.header, &chunk.payload)?;
             }
         }
         Ok(number)
@@ -169,8 +171,8 @@ impl EntryWriter {
         let mut taken = 0;
         while taken < n_frames {
             let left = n_frames - taken;
-            let part = if self.n_gathered == 0 && left >= self.chunk_frames {
-                // Whole chunks need not be gathered.
+            let part = if self.n_buffered == 0 && left >= self.chunk_frames {
+                // Whole chunks need not be buffered.
                 let part = if self.encoding.compress {
                     let chunks = (left / self.chunk_frames).min(CHUNKS_AT_ONCE);
                     chunks * self.chunk_frames
@@ -181,14 +183,14 @@ impl EntryWriter {
                 self.write_frames(part, &slices)?;
                 part
             } else {
-                let part = left.min(self.chunk_frames - self.n_gathered);
+                let part = left.min(self.chunk_frames - self.n_buffered);
                 let slices = self.slices(fields, taken, part)?;
-                for (gathered, slice) in self.gathered.iter_mut().zip(slices) {
-                    gathered.extend_from_slice(slice);
+                for (buffered, slice) in self.buffered.iter_mut().zip(slices) {
+                    buffered.extend_from_slice(slice);
                 }
-                self.n_gathered += part;
-                if self.n_gathered == self.chunk_frames {
-                    self.write_gathered()?;
+                self.n_buffered += part;
+                if self.n_buffered == self.chunk_frames {
+                    self.write_buffered()?;
                 }
                 part
             };
@@ -200,7 +202,7 @@ impl EntryWriter {
     /// Makes everything so far durable. A crash later leaves at least this.
     pub fn flush(&mut self) -> Result<()> {
         self.file.check()?;
-        self.write_short()?;
+        self.write_partial()?;
         let nothing_new = !self.uncommitted.first
             && !self.uncommitted.schema
             && self.uncommitted.chunks.is_empty()
@@ -213,30 +215,30 @@ impl EntryWriter {
         self.file.sync()
     }
 
-    /// Goes back to the first `n_frames` frames, durably. The file does not shrink.
+    /// Drops all but the first `n_frames` frames, durably. The file does not shrink.
     pub fn truncate(&mut self, n_frames: u64) -> Result<()> {
         self.file.check()?;
         if n_frames > self.n_frames() {
             let expected = format!("at most {}, as many as there are", self.n_frames());
             return Err(Error::argument("n_frames", n_frames, expected));
         }
-        let first_gathered = self.n_frames() - self.n_gathered;
-        let kept = n_frames.saturating_sub(first_gathered).min(self.n_gathered);
-        for (gathered, spec) in self.gathered.iter_mut().zip(&self.state.schema.fields) {
-            gathered.truncate((kept * spec.item_bytes()?) as usize);
+        let first_buffered = self.n_frames() - self.n_buffered;
+        let kept = n_frames.saturating_sub(first_buffered).min(self.n_buffered);
+        for (buffered, spec) in self.buffered.iter_mut().zip(&self.state.schema.fields) {
+            buffered.truncate((kept * spec.item_bytes()?) as usize);
         }
-        self.n_gathered = kept;
-        self.n_short = self.n_short.min(kept);
-        self.go_back(n_frames);
+        self.n_buffered = kept;
+        self.n_partial = self.n_partial.min(kept);
+        self.keep_first(n_frames);
         self.flush()
     }
 
-    /// Writes the tree of plain values and the index; answers how long the file is. The caller renames it
-    /// and syncs its directory, which makes all durable: no name without the bytes.
+    /// Writes the value tree and the index. Returns how long the file is. The caller renames it and
+    /// syncs its directory, which makes all durable: no name without the bytes.
     pub fn finish(mut self, tree: &[u8]) -> Result<u64> {
         self.file.check()?;
-        if self.n_gathered > 0 {
-            self.write_gathered()?;
+        if self.n_buffered > 0 {
+            self.write_buffered()?;
         }
         if !self.uncommitted.first {
             // Should the power go before the file gets its name, this is what can be resumed.
@@ -282,9 +284,14 @@ impl EntryWriter {
         &self.state.schema.arrays
     }
 
+    /// The value tree of an entry that holds nothing but its fields, each under its name.
+    pub fn fields_tree(&self) -> Vec<u8> {
+        fields_tree(self.fields(), self.n_frames())
+    }
+
     /// How many frames have been appended.
     pub fn n_frames(&self) -> u64 {
-        self.state.n_frames + self.n_gathered - self.n_short
+        self.state.n_frames + self.n_buffered - self.n_partial
     }
 
     /// Bytes of all arrays and frames, uncompressed.
@@ -333,46 +340,51 @@ impl EntryWriter {
             .collect()
     }
 
-    /// Writes the gathered frames that are in no chunk yet as a short one.
-    fn write_short(&mut self) -> Result<()> {
-        if self.n_gathered == self.n_short {
+    /// Writes the buffered frames that are in no chunk yet as a partial one.
+    fn write_partial(&mut self) -> Result<()> {
+        if self.n_buffered == self.n_partial {
             return Ok(());
         }
-        let gathered = std::mem::take(&mut self.gathered);
-        let slices: Vec<&[u8]> = gathered.iter().map(Vec::as_slice).collect();
-        let count = self.n_gathered - self.n_short;
+        let buffered = std::mem::take(&mut self.buffered);
+        let slices: Vec<&[u8]> = buffered.iter().map(Vec::as_slice).collect();
+        let count = self.n_buffered - self.n_partial;
         let written = self
-            .slices(&slices, self.n_short, count)
+            .slices(&slices, self.n_partial, count)
             .and_then(|slices| self.write_frames(count, &slices));
-        self.gathered = gathered;
-        self.n_short = self.n_gathered;
-        self.short_chunks += 1;
+        self.buffered = buffered;
+        self.n_partial = self.n_buffered;
+        self.partial_chunks += 1;
         written
     }
 
-    /// Writes the gathered frames as one chunk, in place of the short ones; but where these are long
-    /// enough to be read as they are, only what is in none of them, for the bytes of a chunk that is
-    /// replaced stay in the file.
-    fn write_gathered(&mut self) -> Result<()> {
-        let long_enough = self.short_chunks * (self.chunk_frames / LONG_ENOUGH).max(1);
-        if self.n_short > 0 && self.n_short >= long_enough {
-            self.write_short()?;
+    /// Writes the buffered frames as one chunk, in place of the partial ones; but where these are
+    /// long enough to be read as they are, only what is in none of them, for the bytes of a chunk
+    /// that is replaced stay in the file.
+    fn write_buffered(&mut self) -> Result<()> {
+        let long_enough = self.partial_chunks * (self.chunk_frames / LONG_ENOUGH).max(1);
+        if self.n_partial > 0 && self.n_partial >= long_enough {
+            self.write_partial()?;
         } else {
-            self.go_back(self.state.n_frames - self.n_short);
-            let gathered = std::mem::take(&mut self.gathered);
-            let slices: Vec<&[u8]> = gathered.iter().map(Vec::as_slice).collect();
-            let written = self.write_frames(self.n_gathered, &slices);
-            self.gathered = gathered;
+            self.keep_first(self.state.n_frames - self.n_partial);
+            let buffered = std::mem::take(&mut self.buffered);
+            let slices: Vec<&[u8]> = buffered.iter().map(Vec::as_slice).collect();
+            let written = self.write_frames(self.n_buffered, &slices);
+            self.buffered = buffered;
             written?;
         }
-        self.gathered.iter_mut().for_each(Vec::clear);
-        self.n_gathered = 0;
-        self.n_short = 0;
-        self.short_chunks = 0;
+        self.buffered.iter_mut().for_each(Vec::clear);
+        self.n_buffered = 0;
+        self.n_partial = 0;
+        self.partial_chunks = 0;
         Ok(())
     }
 
-    /// Writes frames behind those in the file, in whole chunks and one shorter one at the end.
+    fn encoder(&self) -> ChunkEncoder<'_> {
+        let (encoding, chunk_frames) = (self.encoding, self.chunk_frames);
+        ChunkEncoder { schema: &self.state.schema, encoding, chunk_frames }
+    }
+
+    /// Writes frames behind those in the file, in whole chunks and one partial one at the end.
     fn write_frames(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
         let first = self.state.n_frames;
         if !self.encoding.compress {
@@ -381,14 +393,13 @@ impl EntryWriter {
             {
                 let rows = self.state.schema.fields[number].rows() as u32;
                 let target = Target::Field(number as u32);
-                let header = data_header(target, (first, n_frames), (0, rows), bytes.len() as u64);
+                let frames = first..first + n_frames;
+                let header = RecordHeader::data(target, frames, 0..rows, bytes.len());
                 self.add(header, bytes)?;
             }
         } else {
-            let (schema, chunk) = (&self.state.schema, self.chunk_frames);
-            let pieces = encode_frames(schema, self.encoding, chunk, first, n_frames, fields)?;
-            for piece in pieces {
-                self.add(piece.header, &piece.bytes)?;
+            for chunk in self.encoder().frames(first, n_frames, fields)? {
+                self.add(chunk.header, &chunk.payload)?;
             }
         }
         self.state.n_frames += n_frames;
@@ -405,7 +416,7 @@ impl EntryWriter {
     }
 
     /// Lets only the first `n_frames` frames in the file count.
-    fn go_back(&mut self, n_frames: u64) {
+    fn keep_first(&mut self, n_frames: u64) {
         let n_frames = n_frames.min(self.state.n_frames);
         self.state.truncate(n_frames);
         self.uncommitted.kept_frames = self.uncommitted.kept_frames.min(n_frames);

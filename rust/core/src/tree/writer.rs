@@ -72,6 +72,17 @@ impl TreeWriter {
         self.bytes.push(tag as u8);
     }
 
+    /// A reference to array `number` beside the tree, of this dtype and shape, in Fortran order or not.
+    pub fn array(&mut self, number: u64, dtype: &str, shape: &[u64], fortran: bool) {
+        self.tag(Tag::Array);
+        self.list(4);
+        self.unsigned(number);
+        self.text(dtype);
+        self.list(shape.len() as u32);
+        shape.iter().for_each(|&length| self.unsigned(length));
+        self.bool(fortran);
+    }
+
     /// Adds the value that another writer holds.
     pub fn append(&mut self, other: &TreeWriter) {
         self.bytes.extend_from_slice(&other.bytes[1..]);

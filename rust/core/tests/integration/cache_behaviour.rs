@@ -15,7 +15,7 @@ use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key};
 use proteinflex_core::error::CacheError;
 use proteinflex_core::fs::Disk;
-use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Frames, Kind};
+use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, EntryKind, FieldSpec, Frames};
 
 /// Bytes of the array in each of these entries; what the file adds is well below a tenth of it.
 const BYTES: usize = 100_000;
@@ -45,7 +45,8 @@ fn store(cache: &Cache, data_id: &str, fill: u8) -> Result<Key, Error> {
 }
 
 fn store_bytes(cache: &Cache, data_id: &str, bytes: &[u8]) -> Result<Key, Error> {
-    let mut pending = cache.begin(Kind::Structure, data_id, vec![1, 0xc0], Encoding::plain())?;
+    let mut pending =
+        cache.begin(EntryKind::Structure, data_id, vec![1, 0xc0], Encoding::plain())?;
     let spec = ArraySpec {
         name: "bytes".into(),
         dtype: DType::new("|u1", 1).unwrap(),
@@ -116,7 +117,7 @@ fn an_eviction_goes_on_to_the_low_water_mark() {
     assert_eq!(stats.evictions, 5);
     assert!(stats.used_bytes <= limit);
     for number in 0..5 {
-        assert!(!cache.contains(Key::of(Kind::Structure, &number.to_string()).as_str()));
+        assert!(!cache.contains(Key::of(EntryKind::Structure, &number.to_string()).as_str()));
     }
 }
 
@@ -139,7 +140,7 @@ fn random_uses_evict_as_a_model_of_lru_does() {
     for _ in 0..200 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let id = (state >> 33) % 9;
-        let key = Key::of(Kind::Structure, &id.to_string());
+        let key = Key::of(EntryKind::Structure, &id.to_string());
         if (state >> 40).is_multiple_of(2) {
             store(&cache, &id.to_string(), id as u8).unwrap();
             model.retain(|&other| other != id);
@@ -190,7 +191,7 @@ fn what_can_never_fit_is_refused_before_anything_is_removed() {
     assert_eq!(ids(&cache), ["a", "b", "c"]);
 
     for id in ["a", "b"] {
-        cache.pin(Key::of(Kind::Structure, id).as_str()).unwrap();
+        cache.pin(Key::of(EntryKind::Structure, id).as_str()).unwrap();
     }
     let error = store_bytes(&cache, "larger", &vec![1; 2 * BYTES]).unwrap_err();
     assert!(matches!(error, Error::Cache(CacheError::Full { .. })), "{error}");
@@ -199,7 +200,7 @@ fn what_can_never_fit_is_refused_before_anything_is_removed() {
     assert_eq!(ids(&cache), ["a", "b", "d"], "pinned ones stay though they are older");
     assert!(cache.stats().unwrap().pinned_bytes >= 2 * BYTES as u64);
 
-    cache.unpin(Key::of(Kind::Structure, "a").as_str()).unwrap();
+    cache.unpin(Key::of(EntryKind::Structure, "a").as_str()).unwrap();
     store(&cache, "e", 1).unwrap();
     assert_eq!(ids(&cache), ["b", "d", "e"]);
     assert_eq!(temporary_files(&directory.path), 0);
@@ -269,7 +270,7 @@ fn verifying_finds_the_damaged_entry_among_whole_ones() {
         store(&cache, id, 1).unwrap();
     }
     assert!(cache.verify(None).unwrap().iter().all(is_whole));
-    let bad = Key::of(Kind::Structure, "b");
+    let bad = Key::of(EntryKind::Structure, "b");
     let path = file_of(&directory, &bad);
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
@@ -294,7 +295,7 @@ fn nothing_outside_the_directory_is_read_or_written() {
     std::fs::write(outside.join("precious"), b"as it was").unwrap();
 
     // A link instead of the entry's folder.
-    let key = Key::of(Kind::Structure, "a");
+    let key = Key::of(EntryKind::Structure, "a");
     let folder = file_of(&directory, &key).parent().unwrap().to_owned();
     symlink(&outside, &folder).unwrap();
     assert!(store(&cache, "a", 1).is_err());
@@ -362,7 +363,8 @@ fn cleaning_up_removes_orphaned_files_and_nothing_else() {
     let folder = file_of(&directory, &key).parent().unwrap().to_owned();
     // Process 1 started at boot, not at tick 1; so the owner of this file is gone.
     let host = {
-        let pending = cache.begin(Kind::Structure, "a", vec![1, 0xc0], Encoding::plain()).unwrap();
+        let pending =
+            cache.begin(EntryKind::Structure, "a", vec![1, 0xc0], Encoding::plain()).unwrap();
         let name = temporary_names(&folder).pop().unwrap();
         drop(pending);
         name.rsplit_once('.')
@@ -378,7 +380,7 @@ fn cleaning_up_removes_orphaned_files_and_nothing_else() {
     };
     std::fs::write(folder.join(format!(".{key}.fxt.{host}-1-1-0.tmp")), b"orphaned").unwrap();
     std::fs::write(folder.join(format!(".{key}.fxt.elsewher-1-1-0.tmp")), b"busy").unwrap();
-    let pending = cache.begin(Kind::Structure, "b", vec![1, 0xc0], Encoding::plain()).unwrap();
+    let pending = cache.begin(EntryKind::Structure, "b", vec![1, 0xc0], Encoding::plain()).unwrap();
     assert_eq!(cache.cleanup().unwrap().temporary, 1);
     assert_eq!(temporary_files(&directory.path), 2);
     drop(pending);
@@ -405,7 +407,7 @@ fn a_trajectory_in_progress_counts_is_not_evicted_and_has_one_writer() {
     let mut live = begin_trajectory(&cache, "md", true).unwrap();
     assert_eq!(live.reader().n_frames(), 40);
     append(&mut live, 40..50);
-    assert!(!cache.contains(Key::of(Kind::Trajectory, "md").as_str()));
+    assert!(!cache.contains(Key::of(EntryKind::Trajectory, "md").as_str()));
     let key = cache.finish_trajectory(live, &[1, 0xc0]).unwrap();
     check_frames(&cache, &key, 0..50);
     assert_eq!(cache.stats().unwrap().unfinished, 0);
@@ -423,7 +425,7 @@ fn a_damaged_unfinished_trajectory_is_not_silently_replaced() {
     append(&mut live, 0..5);
     live.writer().flush().unwrap();
     drop(live);
-    let key = Key::of(Kind::Trajectory, "md");
+    let key = Key::of(EntryKind::Trajectory, "md");
     let path = file_of(&directory, &key).with_extension("writing");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[100] ^= 1;

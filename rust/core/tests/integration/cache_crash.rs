@@ -13,7 +13,7 @@ use proteinflex_core::fs::testing::{
     CrashState, Fault, Recorder, Step, crash_states, fail_each_step,
 };
 use proteinflex_core::fs::{Disk, Storage};
-use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Frames, Kind};
+use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, EntryKind, FieldSpec, Frames};
 use rustix::io::Errno;
 
 const BYTES: usize = 3000;
@@ -24,7 +24,7 @@ fn open(storage: &Arc<dyn Storage>, root: &Path) -> Result<Cache, Error> {
 }
 
 fn store(cache: &Cache, data_id: &str, fill: u8) -> Result<Key, Error> {
-    let mut pending = cache.begin(Kind::Structure, data_id, NIL.into(), Encoding::plain())?;
+    let mut pending = cache.begin(EntryKind::Structure, data_id, NIL.into(), Encoding::plain())?;
     let spec = ArraySpec {
         name: "bytes".into(),
         dtype: DType::new("|u1", 1).unwrap(),
@@ -37,7 +37,7 @@ fn store(cache: &Cache, data_id: &str, fill: u8) -> Result<Key, Error> {
 
 /// What is stored under `data_id`: one byte that fills it, or nothing.
 fn found(cache: &Cache, data_id: &str) -> Option<u8> {
-    let opened = match cache.load(Key::of(Kind::Structure, data_id).as_str()) {
+    let opened = match cache.load(Key::of(EntryKind::Structure, data_id).as_str()) {
         Ok(opened) => opened,
         Err(Error::Cache(CacheError::KeyNotFound { .. })) => return None,
         Err(error) => panic!("{data_id} is neither there nor absent: {error}"),
@@ -187,7 +187,7 @@ fn begin_trajectory(cache: &Cache, resume: bool) -> Result<EntryInProgress, Erro
 
 /// The frames of the finished trajectory, checked.
 fn finished_frames(cache: &Cache) -> Option<u64> {
-    let opened = match cache.load(Key::of(Kind::Trajectory, "md").as_str()) {
+    let opened = match cache.load(Key::of(EntryKind::Trajectory, "md").as_str()) {
         Ok(opened) => opened,
         Err(Error::Cache(CacheError::KeyNotFound { .. })) => return None,
         Err(error) => panic!("{error}"),

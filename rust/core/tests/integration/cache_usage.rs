@@ -17,7 +17,7 @@ use proteinflex_core::cache::{Cache, Key};
 use proteinflex_core::checksum;
 use proteinflex_core::fs::{Content, Disk};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, Entry, FieldSpec, Frames, Kind, ReadAhead,
+    ArraySpec, DType, Encoding, Entry, EntryKind, FieldSpec, Frames, ReadAhead,
 };
 
 const BYTES: usize = 20_000;
@@ -28,7 +28,8 @@ fn open(path: &Path, count: Option<usize>) -> Cache {
 }
 
 fn store(cache: &Cache, data_id: &str) -> Result<Key, Error> {
-    let mut pending = cache.begin(Kind::Structure, data_id, vec![1, 0xc0], Encoding::plain())?;
+    let mut pending =
+        cache.begin(EntryKind::Structure, data_id, vec![1, 0xc0], Encoding::plain())?;
     let spec = ArraySpec {
         name: "bytes".into(),
         dtype: DType::new("|u1", 1).unwrap(),
@@ -140,7 +141,7 @@ fn processes_that_share_a_directory_evict_as_one_does() {
     for _ in 0..400 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let (cache, id) = (&caches[(state >> 50) as usize % 2], (state >> 33) % 12);
-        let key = Key::of(Kind::Structure, &id.to_string());
+        let key = Key::of(EntryKind::Structure, &id.to_string());
         match (state >> 40) % 8 {
             0..4 => {
                 store(cache, &id.to_string()).unwrap();
@@ -209,7 +210,8 @@ fn what_a_network_file_system_holds_is_read_and_never_mapped() {
     let cache = open(directory.path(), Some(5000));
     let bytes: Vec<u8> = (0..2_000_000u32 * 6).map(|index| (index / 7) as u8).collect();
     for encoding in [Encoding::plain(), Encoding::lossless()] {
-        let mut pending = cache.begin(Kind::Trajectory, "md", vec![1, 0xc0], encoding).unwrap();
+        let mut pending =
+            cache.begin(EntryKind::Trajectory, "md", vec![1, 0xc0], encoding).unwrap();
         let frames =
             FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape: vec![1000, 3] };
         pending.writer().declare_fields(vec![frames], &[false]).unwrap();

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use proteinflex_core::ScalarType;
-use proteinflex_core::codec::{self, Block, Options, OutputLayout, RandomAccessBlock};
+use proteinflex_core::codec::{self, Block, EncodeOptions, OutputLayout, RandomAccessBlock};
 
 const FRAMES: usize = 24;
 const CHAIN: usize = 60;
@@ -34,7 +34,7 @@ fn cases() -> [(u8, Vec<u8>); 4] {
 
 fn encode(codec: u8, bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
     let archive = matches!(codec, ARCHIVED | ARCHIVED_FLOATS);
-    codec::encode(bytes, &block(), &Options { archive, ..Options::default() })
+    codec::encode(bytes, &block(), &EncodeOptions { archive, ..EncodeOptions::default() })
 }
 
 fn block() -> Block {
@@ -42,8 +42,8 @@ fn block() -> Block {
     Block { frames: FRAMES, rows: ROWS, row_bytes: 12, item_bytes: 4, scalar }
 }
 
-/// A chain that bends and rigid water, in units of 0.01 Å; the same everywhere, for it takes nothing
-/// but whole numbers and divisions.
+/// A chain that bends and rigid water, in units of 0.01 Å; the same everywhere, for it takes
+/// nothing but whole numbers and divisions.
 fn places() -> Vec<f64> {
     let mut random = 11u64;
     let mut next = |below: u64| {
@@ -153,7 +153,7 @@ fn archives_are_smaller() {
     }
 }
 
-/// Makes the files anew: only ever for codecs that have not been released.
+/// Writes the files again: only ever for codecs that have not been released.
 #[test]
 #[ignore = "writes the golden payloads; run it when a new codec is made"]
 fn write_golden_payloads() {

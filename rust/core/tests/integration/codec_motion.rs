@@ -8,7 +8,7 @@ use pco::ChunkConfig;
 use pco::standalone::simple_compress;
 use proptest::prelude::*;
 use proteinflex_core::ScalarType;
-use proteinflex_core::codec::{self, Block, Options, OutputLayout, RandomAccessBlock};
+use proteinflex_core::codec::{self, Block, EncodeOptions, OutputLayout, RandomAccessBlock};
 
 /// How a file and its reader make floats of places in Å.
 type Reader = fn(f64) -> f32;
@@ -20,14 +20,14 @@ const READERS: [Reader; 3] = [
     |x| (x * 1000.0).round_ties_even() as f32 / 1000.0,
 ];
 /// Lossless, small, and rounded.
-const OPTIONS: [Options; 4] = [
-    Options { precision: None, archive: false },
-    Options { precision: None, archive: true },
-    Options { precision: Some(0.01), archive: false },
-    Options { precision: Some(0.001), archive: true },
+const OPTIONS: [EncodeOptions; 4] = [
+    EncodeOptions { precision: None, archive: false },
+    EncodeOptions { precision: None, archive: true },
+    EncodeOptions { precision: Some(0.01), archive: false },
+    EncodeOptions { precision: Some(0.001), archive: true },
 ];
-/// How much more than pcodec makes of it a block may take, as it is read frame by frame: 5 %, and some
-/// for what pcodec makes of it is told from a sample.
+/// How much more than pcodec makes of it a block may take, as it is read frame by frame: 5 %, and
+/// some for what pcodec makes of it is told from a sample.
 const WORTH: f64 = 1.06;
 /// Bytes that do not count: models of a few atoms, and the padding.
 const SMALL: usize = 200;
@@ -42,7 +42,7 @@ fn bytes_of(floats: &[f32]) -> Vec<u8> {
 }
 
 /// What is read is what was written, whole and frame by frame.
-fn check(floats: &[f32], rows: usize, options: &Options) -> usize {
+fn check(floats: &[f32], rows: usize, options: &EncodeOptions) -> usize {
     let block = block(rows, floats);
     let bytes = bytes_of(floats);
     let Some((codec, payload)) = codec::encode(&bytes, &block, options) else {
@@ -265,7 +265,8 @@ const SPECIAL: [u32; 12] = [
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 10))]
 
-    /// Whatever stands among the coordinates: now and then, in one atom always, in one frame only.
+    /// Odd values may stand among the coordinates: now and then, in one atom always, in one frame
+    /// only.
     #[test]
     fn special_floats_may_stand_anywhere(
         chain in 1usize..20,
@@ -298,7 +299,7 @@ proptest! {
         check(&floats, rows, &OPTIONS[options]);
     }
 
-    /// Whatever follows whatever.
+    /// Any phase of motion may follow any other.
     #[test]
     fn any_stages_may_follow_each_other(
         stages in proptest::collection::vec(

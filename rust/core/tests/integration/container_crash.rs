@@ -10,7 +10,7 @@ use proteinflex_core::Error;
 use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, fail_each_step};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind,
+    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, Frames,
 };
 use rustix::io::Errno;
 
@@ -19,7 +19,7 @@ const ITEM: usize = ATOMS * 12;
 
 fn header() -> EntryHeader {
     EntryHeader {
-        kind: Kind::Trajectory,
+        kind: EntryKind::Trajectory,
         data_id: "run".into(),
         created: 1.0,
         metadata: vec![7; 9],
@@ -68,7 +68,7 @@ fn labels(entry: &Entry) -> Vec<u64> {
 /// frames that are there from then on.
 type Promises = Vec<(usize, Vec<u64>)>;
 
-/// A run that appends, flushes, goes back, goes on, and is finished.
+/// A run that appends, flushes, truncates, appends again, and is finished.
 fn run(recorder: &Recorder, path: &Path, encoding: Encoding) -> Promises {
     let storage = recorder.storage();
     let mut promises = Promises::new();
@@ -133,7 +133,7 @@ fn every_crash_keeps_what_was_flushed(encoding: Encoding) {
             ),
             None => assert!(at == Some(0) || found.is_empty(), "{}", state.description()),
         }
-        // The run goes on from there, and ends well.
+        // The run continues from there, and finishes.
         let storage: Arc<dyn Storage> = Arc::new(Disk);
         let mut writer = EntryWriter::resume(storage.open(&path).unwrap(), &path).unwrap();
         assert_eq!(writer.n_frames(), found.len() as u64);

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use proteinflex_core::Error;
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind, Profile,
+    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, Frames,
+    Profile,
 };
 
 /// All that a file holds.
@@ -24,14 +25,14 @@ fn content(entry: &Entry) -> Result<Content, Error> {
     let mut data = Vec::new();
     for (number, spec) in entry.arrays().iter().enumerate() {
         let bytes = spec.bytes()?;
-        assert!(bytes < 1 << 24, "a small file speaks of {bytes} bytes");
+        assert!(bytes < 1 << 24, "a small file claims {bytes} bytes");
         let mut out = vec![0; bytes as usize];
         entry.read_array(number as u32, &mut out)?;
         data.push(out);
     }
     for (number, spec) in entry.fields().iter().enumerate() {
         let bytes = spec.item_bytes()? * entry.n_frames();
-        assert!(bytes < 1 << 24, "a small file speaks of {bytes} bytes");
+        assert!(bytes < 1 << 24, "a small file claims {bytes} bytes");
         let mut out = vec![0; bytes as usize];
         entry.read_frames(number, Frames::range(0, entry.n_frames()), None, &mut out)?;
         data.push(out);
@@ -43,7 +44,7 @@ fn content(entry: &Entry) -> Result<Content, Error> {
 fn write(path: &Path, encoding: Encoding, flush: bool) -> EntryWriter {
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     let header = EntryHeader {
-        kind: Kind::Trajectory,
+        kind: EntryKind::Trajectory,
         data_id: "damage".into(),
         created: 12.5,
         metadata: b"m".to_vec(),

@@ -3,11 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind, Profile,
+    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, Frames,
+    Profile,
 };
 
 const FRAMES: u64 = 20;
@@ -108,33 +108,44 @@ fn golden_files_of_every_version_are_read() {
     }
 }
 
-/// Makes the files anew: only ever for a version that has not been released.
+#[test]
+fn the_plain_golden_file_is_written_byte_for_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("entry");
+    let (name, encoding) = files()[1];
+    write(&path, encoding);
+    assert!(std::fs::read(&path).unwrap() == std::fs::read(golden(name)).unwrap());
+}
+
+fn write(path: &Path, encoding: Encoding) {
+    let header = EntryHeader {
+        kind: EntryKind::Trajectory,
+        data_id: "golden".into(),
+        created: 1_764_000_000.0,
+        metadata: b"metadata".to_vec(),
+    };
+    let file = Disk.create_new(path).unwrap();
+    let mut writer = EntryWriter::create(file, path, &header, encoding).unwrap();
+    let (spec, bytes) = array();
+    writer.write_array(&spec, &bytes).unwrap();
+    let (specs, data): (Vec<_>, Vec<_>) = fields().into_iter().unzip();
+    writer.declare_fields(specs, &[true, false, false, false, false]).unwrap();
+    for part in 0..2 {
+        let slices: Vec<&[u8]> = data
+            .iter()
+            .map(|bytes| &bytes[part * bytes.len() / 2..(part + 1) * bytes.len() / 2])
+            .collect();
+        writer.append(FRAMES / 2, &slices).unwrap();
+        writer.flush().unwrap();
+    }
+    writer.finish(b"tree").unwrap();
+}
+
+/// Writes the files again: only ever for a version that has not been released.
 #[test]
 #[ignore = "writes the golden files; run it when a new format version is made"]
 fn write_golden_files() {
-    let storage: Arc<dyn Storage> = Arc::new(Disk);
     for (name, encoding) in files() {
-        let path = golden(name);
-        let header = EntryHeader {
-            kind: Kind::Trajectory,
-            data_id: "golden".into(),
-            created: 1_764_000_000.0,
-            metadata: b"metadata".to_vec(),
-        };
-        let file = storage.create_new(&path).unwrap();
-        let mut writer = EntryWriter::create(file, &path, &header, encoding).unwrap();
-        let (spec, bytes) = array();
-        writer.write_array(&spec, &bytes).unwrap();
-        let (specs, data): (Vec<_>, Vec<_>) = fields().into_iter().unzip();
-        writer.declare_fields(specs.clone(), &[true, false, false, false, false]).unwrap();
-        for part in 0..2 {
-            let slices: Vec<&[u8]> = data
-                .iter()
-                .map(|bytes| &bytes[part * bytes.len() / 2..(part + 1) * bytes.len() / 2])
-                .collect();
-            writer.append(FRAMES / 2, &slices).unwrap();
-            writer.flush().unwrap();
-        }
-        writer.finish(b"tree").unwrap();
+        write(&golden(name), encoding);
     }
 }

@@ -13,8 +13,9 @@ use proteinflex_core::trajectory::{Entry, Frames, MAX_METADATA};
 use proteinflex_core::tree::TreeReader;
 use proteinflex_core::{Error, Result};
 
-/// The most memory that a small file may take, whatever it says: less than the 256 MiB that one chunk
-/// may claim, and enough for the other tests of this process, which may run at the same time.
+/// The most memory that a small file may take, whatever its headers say: less than the 256 MiB that
+/// one chunk may claim, and enough for the other tests of this process, which may run at the same
+/// time.
 const MOST_MEMORY: u64 = 192 << 20;
 
 /// Opens a file and reads all of it.
@@ -168,7 +169,7 @@ fn offsets_past_the_end_are_refused() {
         let file = forge.finish(&index(array("<f4", 4, "[4]"), 0, vec![chunk]));
         assert_refused(&file, &format!("the chunk at byte {offset} lies outside the file"));
         let lie = Commit { tree: Some(offset), ..index(array("<f4", 4, "[0]"), 0, vec![]) };
-        assert_refused(&Forge::new().finish(&lie), "its tree of values is damaged");
+        assert_refused(&Forge::new().finish(&lie), "its value tree is damaged");
         let file = Forge::new().finish_at(offset);
         assert_refused(&file, "its index is damaged (it lies outside the file)");
     }
@@ -220,7 +221,7 @@ fn shapes_whose_product_overflows_are_refused() {
 #[test]
 fn decompression_bombs_are_refused_in_little_memory() {
     const TERABYTE: u64 = 1 << 40;
-    // A zstd frame that says it holds a terabyte, and goes on with nothing.
+    // A zstd frame that says it holds a terabyte, and ends.
     let mut frame = vec![0, 0x28, 0xb5, 0x2f, 0xfd, 0xe0];
     frame.extend(TERABYTE.to_le_bytes());
     frame.extend([1, 0, 0]);
@@ -276,12 +277,12 @@ fn metadata_may_not_be_absurdly_long_or_deep() {
     let finish = |forge: Forge| forge.finish(&index(array("<f4", 4, "[0]"), 0, vec![]));
     let long = vec![0; MAX_METADATA + 1];
     let file = finish(Forge::with_head(1, 0, &description("x"), &long));
-    assert_says(&read(&file).unwrap_err(), "its head is damaged (it is implausibly long)");
+    assert_says(&read(&file).unwrap_err(), "its entry header is damaged (it is implausibly long)");
     let file = finish(Forge::with_head(1, 0, &description(&"x".repeat(1 << 21)), b""));
-    assert_says(&read(&file).unwrap_err(), "its head is damaged (it is implausibly long)");
+    assert_says(&read(&file).unwrap_err(), "its entry header is damaged (it is implausibly long)");
     let deep = format!(r#"{{"kind":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
-    assert_refused(&finish(Forge::with_head(1, 0, &deep, b"")), "its head is damaged");
-    // Metadata is handed out as it is; whoever reads it as a tree is told.
+    assert_refused(&finish(Forge::with_head(1, 0, &deep, b"")), "its entry header is damaged");
+    // Metadata is handed out as it is; reading it as a tree is an error.
     let mut nested = vec![1];
     nested.extend([0x91; 100_000]);
     nested.push(0xc0);

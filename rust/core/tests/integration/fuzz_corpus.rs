@@ -1,7 +1,7 @@
 //! The inputs that fuzzing found worth keeping, and thousands made from them, never break a reader.
 //!
-//! `make fuzz` looks for new ones with libFuzzer. This replays the old ones everywhere, with nothing
-//! but the compiler.
+//! `make fuzz` looks for new ones with libFuzzer. This replays the old ones everywhere, with
+//! nothing but the compiler.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing step fails")]
 #![expect(clippy::disallowed_methods, reason = "hostile files are made by hand")]
@@ -58,7 +58,8 @@ fn replay(target: &str) {
     }
 }
 
-/// A few edits: bytes that are flipped, replaced by numbers that break things, moved, cut or doubled.
+/// A few edits: bytes that are flipped, replaced by numbers that break things, moved, cut or
+/// doubled.
 fn mutated(seed: &[u8], number: u64) -> Vec<u8> {
     let mut random = Random(number.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ seed.len() as u64);
     let mut bytes = seed.to_vec();
@@ -163,7 +164,7 @@ fn boards_of_the_corpus_stay_in_their_bounds() {
     replay("board");
 }
 
-/// Makes the first inputs of every corpus anew; what fuzzing has added stays.
+/// Writes the first inputs of every corpus again; what fuzzing has added stays.
 #[test]
 #[ignore = "writes the seeds of the corpus; run it when a format changes"]
 fn write_the_seeds() {

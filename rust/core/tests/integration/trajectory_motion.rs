@@ -1,5 +1,5 @@
-//! Whatever follows in a trajectory is read as it was written, chunk after chunk; and what cannot be
-//! made smaller takes what it is.
+//! Whatever follows in a trajectory is read as it was written, chunk after chunk; and what cannot
+//! be made smaller takes what it is.
 
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 
@@ -9,7 +9,8 @@ use std::sync::Arc;
 use crate::molecules::{Random, Scene, Stage};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind, Profile,
+    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, Frames,
+    Profile,
 };
 
 /// Lossless, small, and as it is.
@@ -26,7 +27,7 @@ const ROUNDED: Encoding =
 fn writer(path: &Path, encoding: Encoding) -> EntryWriter {
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     let header = EntryHeader {
-        kind: Kind::Trajectory,
+        kind: EntryKind::Trajectory,
         data_id: "motion".into(),
         created: 1.0,
         metadata: Vec::new(),
@@ -34,7 +35,7 @@ fn writer(path: &Path, encoding: Encoding) -> EntryWriter {
     EntryWriter::create(storage.create_new(path).unwrap(), path, &header, encoding).unwrap()
 }
 
-/// Stores frames, in parts of so many, and answers with what the file takes as a whole.
+/// Stores frames, in parts of the given size. Returns the size of the file.
 fn stored(frames: &[u8], spec: &FieldSpec, encoding: Encoding, part: usize) -> (Entry, u64) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("entry");

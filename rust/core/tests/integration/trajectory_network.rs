@@ -10,10 +10,10 @@ use std::sync::Arc;
 use crate::molecules::{Scene, Stage};
 use proteinflex_core::fs::{Content, Disk, Storage};
 use proteinflex_core::trajectory::{
-    DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind,
+    DType, Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, Frames,
 };
 
-/// Stores frames of molecules; answers with their bytes and those of one frame.
+/// Stores frames of molecules. Returns their bytes and those of one frame.
 fn store(path: &Path) -> (Vec<u8>, usize) {
     let mut scene = Scene::new(100, 300, 2);
     let rows = scene.rows();
@@ -21,7 +21,7 @@ fn store(path: &Path) -> (Vec<u8>, usize) {
     let bytes: Vec<u8> = places.iter().flatten().flat_map(|&x| (x as f32).to_le_bytes()).collect();
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     let header = EntryHeader {
-        kind: Kind::Trajectory,
+        kind: EntryKind::Trajectory,
         data_id: "far".into(),
         created: 1.0,
         metadata: Vec::new(),

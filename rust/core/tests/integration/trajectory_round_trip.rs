@@ -2,18 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use proteinflex_core::fs::{Content, Disk, MapPermit, Storage};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, Frames, Kind, Profile,
+    ArraySpec, DType, Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, Frames,
+    Profile,
 };
 
 fn header() -> EntryHeader {
     EntryHeader {
-        kind: Kind::Trajectory,
+        kind: EntryKind::Trajectory,
         data_id: "protein é".into(),
         created: 1_700_000_000.25,
         metadata: b"metadata".to_vec(),
@@ -68,7 +70,7 @@ fn open_mapped(path: &Path) -> Entry {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 6))]
 
-    /// However frames arrive, and whatever is asked for: these bytes and no others.
+    /// However frames are appended, any selection of them reads the bytes that were appended.
     #[test]
     fn any_slice_of_any_trajectory_is_exact(
         atoms in prop_oneof![Just(0u64), Just(1), 2u64..60, Just(5000)],
@@ -224,14 +226,14 @@ fn frames_are_found_in_place_by_a_map_of_the_same_file_only() {
 
     std::fs::remove_file(&path).unwrap();
     let coded = write(Encoding::lossless());
-    // Whatever its name stands for by now.
+    // The file of this name may be another one by now.
     let again = plain.private_map().unwrap().unwrap();
     assert_eq!(again.bytes(), map.bytes());
     assert!(coded.frames_in_place(0, 123, 2).unwrap().is_none());
 }
 
 #[test]
-fn going_back_forgets_frames_for_good() {
+fn truncated_frames_are_gone_and_the_others_stay() {
     for encoding in [Encoding::lossless(), Encoding::plain()] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("entry");
@@ -241,7 +243,7 @@ fn going_back_forgets_frames_for_good() {
         let part = |from: usize, to: usize| &coordinates[from * 4800..to * 4800];
         writer.append(150, &[part(0, 150)]).unwrap();
         writer.flush().unwrap();
-        // Into the frames that are still gathered, into a whole chunk, and to nothing.
+        // Into the frames that are still buffered, into a whole chunk, and to nothing.
         for kept in [140, 70, 70, 3, 0] {
             writer.truncate(kept as u64).unwrap();
             assert_eq!(writer.n_frames(), kept as u64);
@@ -285,6 +287,31 @@ fn a_run_that_is_flushed_often_is_read_in_whole_chunks() {
     let mut out = vec![0; coordinates.len()];
     entry.read_frames(0, Frames::range(0, 130), None, &mut out).unwrap();
     assert_eq!(out, coordinates);
+}
+
+#[test]
+fn verify_finds_damage_that_skipped_checksums_let_pass() {
+    for encoding in [Encoding::lossless(), Encoding::plain()] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("entry");
+        let coordinates = walk(10, 100);
+        let mut writer = writer(&path, encoding);
+        writer.declare_fields(vec![field("frames", "<f4", 4, &[100, 3])], &[false]).unwrap();
+        writer.append(10, &[&coordinates]).unwrap();
+        // Tree, index and trailer take less than a thousand bytes; the data before them, more.
+        let length = writer.finish(b"tree").unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&[0x5a; 3], length - 1000).unwrap();
+        let entry = Entry::open(&path).unwrap();
+        entry.skip_checksums();
+        let mut out = vec![0; coordinates.len()];
+        let read = entry.read_frames(0, Frames::range(0, 10), None, &mut out);
+        assert!(encoding.compress || read.is_ok(), "plain frames are read as they are");
+        assert!(out != coordinates);
+        assert_eq!(entry.verify().damaged.len(), 1);
+        let error = entry.read_frames(0, Frames::range(0, 10), None, &mut out).unwrap_err();
+        assert!(error.to_string().contains("checksum"), "{error}");
+    }
 }
 
 #[test]

@@ -141,13 +141,8 @@ impl<'py> Walk<'_, 'py> {
     }
 
     fn reference(&mut self, number: usize, dtype: &str, shape: &[usize], fortran: bool) {
-        self.tree.tag(Tag::Array);
-        self.tree.list(4);
-        self.tree.unsigned(number as u64);
-        self.tree.text(dtype);
-        self.tree.list(shape.len() as u32);
-        shape.iter().for_each(|&length| self.tree.unsigned(length as u64));
-        self.tree.bool(fortran);
+        let shape: Vec<u64> = shape.iter().map(|&length| length as u64).collect();
+        self.tree.array(number as u64, dtype, &shape, fortran);
     }
 
     fn too_long(&self) -> PyErr {

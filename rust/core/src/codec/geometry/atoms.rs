@@ -51,7 +51,7 @@ pub fn read_model(
 ) -> Result<(Atoms, &[u8]), DecodeError> {
     let (length, rest) = bytes.split_first_chunk::<4>().ok_or(DecodeError::TooShort)?;
     let length = u32::from_le_bytes(*length) as usize;
-    let cut_short = DecodeError::CutShort { section: "model is" };
+    let cut_short = DecodeError::CutShort { section: "model" };
     let (packed, rest) = rest.split_at_checked(length).ok_or(cut_short)?;
     let mut atoms: Vec<Atom> = Vec::with_capacity(rows);
     let centres = parse(packed, rows, numbers, |placement| {

@@ -93,7 +93,7 @@ impl Courses {
 
     /// Unpacks the courses of atoms of these kinds.
     pub fn unpack(bytes: &[u8], kinds: &[Kind], frames: usize) -> Result<Self, DecodeError> {
-        const SHORT: DecodeError = DecodeError::CutShort { section: "residual streams are" };
+        const SHORT: DecodeError = DecodeError::CutShort { section: "residual section" };
         let mut rest = bytes;
         let mut part = || {
             let (length, after) = rest.split_at_checked(4).ok_or(SHORT)?;

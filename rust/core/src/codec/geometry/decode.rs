@@ -91,7 +91,7 @@ impl Decoder {
     ) -> Result<(Self, &[u8]), DecodeError> {
         let (Atoms { atoms, centres }, rest) = read_model(bytes, rows, Numbers::Floats, |_| 0)?;
         let tiles = centres.len();
-        let lengths_cut_short = DecodeError::CutShort { section: "lengths are" };
+        let lengths_cut_short = DecodeError::CutShort { section: "list of lengths" };
         let (lengths, streams) =
             rest.split_at_checked(2 * tiles * frames).ok_or(lengths_cut_short)?;
         let mut starts = Vec::with_capacity(tiles * frames);

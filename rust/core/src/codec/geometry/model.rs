@@ -184,7 +184,7 @@ pub fn parse(
     let mut rest = bytes.as_slice();
     let mut plane = |length: usize| {
         let (plane, after) =
-            rest.split_at_checked(length).ok_or(DecodeError::CutShort { section: "model is" })?;
+            rest.split_at_checked(length).ok_or(DecodeError::CutShort { section: "model" })?;
         rest = after;
         Ok(plane)
     };

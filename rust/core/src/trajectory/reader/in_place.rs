@@ -1,4 +1,4 @@
-//! Frames where they lie in the file, for those who want them without a copy and may write to them.
+//! Frames in place in the file, for arrays that are views of it and may be written to.
 
 use std::ops::Range;
 
@@ -6,11 +6,11 @@ use super::Entry;
 use crate::Result;
 use crate::container::{Chunk, RAW};
 use crate::fs::PrivateMap;
-use crate::trajectory::Frames;
+use crate::trajectory::select::Frames;
 
 impl Entry {
     /// Where frames of a field lie in the file, checked; `None` where they are coded or in
-    /// pieces, or can't be lent.
+    /// several chunks, or can't be borrowed.
     pub fn frames_in_place(
         &self,
         field: usize,
@@ -19,7 +19,7 @@ impl Entry {
     ) -> Result<Option<Range<usize>>> {
         let spec = self.field(field)?;
         Frames::range(first, count).check(self.n_frames)?;
-        let stored = &self.fields[field].stored;
+        let stored = &self.fields[field].chunks;
         let holds_all = |chunk: &Chunk| {
             let header = &chunk.header;
             header.codec == RAW
@@ -32,7 +32,7 @@ impl Entry {
         let frame_bytes = spec.item_bytes()?;
         let start = ((first - chunk.header.first) * frame_bytes) as usize;
         let end = start + (count * frame_bytes) as usize;
-        if stored.lend(self.mapped(), index, start, end)?.is_none() {
+        if stored.borrow(index, start..end)?.is_none() {
             return Ok(None);
         }
         let payload = chunk.header.payload(chunk.offset).map(|(payload, _)| payload as usize);

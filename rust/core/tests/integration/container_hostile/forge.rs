@@ -1,5 +1,5 @@
-//! A second writer of entries, made from `docs/format-trajectory.md` alone. It computes every checksum
-//! and says whatever it is told.
+//! A second writer of entries, made from `docs/format-trajectory.md` alone. It computes every
+//! checksum and says anything it is told.
 
 use proteinflex_core::checksum;
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use proteinflex_core::ScalarType;
 use proteinflex_core::checkpoint::{ComponentRecord, FileRecord, Manifest};
-use proteinflex_core::codec::{Block, Options, encode};
+use proteinflex_core::codec::{Block, EncodeOptions, encode};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::progress::{DIRECTORY, SharedProgress, TaskDefinition};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, EntryHeader, EntryWriter, FieldSpec, Kind, Profile,
+    ArraySpec, DType, Encoding, EntryHeader, EntryKind, EntryWriter, FieldSpec, Profile,
 };
 use proteinflex_core::tree::{Tag, TreeWriter};
 
@@ -46,7 +46,7 @@ fn entry(encoding: Encoding, finish: bool) -> Vec<u8> {
     let path = directory.path().join("entry");
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     let header = EntryHeader {
-        kind: Kind::Trajectory,
+        kind: EntryKind::Trajectory,
         data_id: "seed".into(),
         created: 12.5,
         metadata: tree(),
@@ -102,7 +102,7 @@ fn archives() -> Vec<Seed> {
     }
     let seed = |(name, precision): (&str, Option<f64>)| {
         let (codec, payload) =
-            encode(&bytes, &block, &Options { precision, archive: true }).unwrap();
+            encode(&bytes, &block, &EncodeOptions { precision, archive: true }).unwrap();
         assert!(codec == 6 || codec == 7, "codec {codec} is smaller for {name}");
         let mut seed = vec![codec, 0, 2, rows as u8 - 1, frames as u8 - 1, 3];
         seed.extend(payload);
@@ -133,7 +133,7 @@ fn blocks() -> Vec<Seed> {
                     .flat_map(|i| ((i % 50) as f64 * 0.012_345).to_le_bytes())
                     .collect();
             }
-            let options = Options { precision, archive: false };
+            let options = EncodeOptions { precision, archive: false };
             let (codec, payload) = encode(&bytes, &block, &options).unwrap();
             let mut seed = vec![codec];
             seed.extend(shape);

@@ -1,0 +1,357 @@
+//! One per-frame field: which row groups the wanted frames are in, and the way from their chunks to
+//! the caller's memory.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::chunking::{field_block, row_bytes};
+use super::frame_cache::{CacheSlot, FrameCache, Item};
+use super::select::{Frames, Selection};
+use super::stored::{OpenBlock, StoredChunks};
+use crate::codec::{self, Block, OutputLayout};
+use crate::container::{FieldSpec, RAW, RecordHeader, RowGroup};
+use crate::{Result, threads};
+
+/// Reads that decode less than this are done in the calling thread.
+const WORTH_THREADS: usize = 256 * 1024;
+/// Frames that are decoded together, of blocks whose frames can be read alone: as many as take
+/// hardly more time than one.
+const BATCH: usize = 8;
+
+/// A field, whose chunks are sorted into row groups.
+#[derive(Debug)]
+pub struct Field {
+    spec: FieldSpec,
+    /// All chunks.
+    pub chunks: StoredChunks,
+    /// The row groups, in the order of their frames.
+    row_groups: Vec<RowGroup>,
+    cache: FrameCache,
+}
+
+/// Frames next to each other in the output that are in one row group.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    group: usize,
+    frames: Frames,
+}
+
+/// What of the blocks that are read is cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CachePolicy {
+    Nothing,
+    /// What it takes to read other frames of them: models, and blocks that can only be decoded
+    /// whole.
+    Sources,
+    /// All their frames.
+    Frames,
+}
+
+/// A block of rows of some frames, fetched.
+struct FetchedBlock<'a> {
+    /// The number of its chunk.
+    index: usize,
+    frames: BlockFrames<'a>,
+}
+
+enum BlockFrames<'a> {
+    /// As they are stored, from frame `first` of the chunk on.
+    Raw { bytes: Cow<'a, [u8]>, first: usize },
+    /// Decoded, from frame `first` of the chunk on.
+    Decoded { bytes: Arc<Vec<u8>>, first: usize },
+    /// Still to be decoded, each by itself.
+    Open(Arc<OpenBlock>),
+}
+
+impl Field {
+    /// A field that has these chunks in these row groups.
+    pub fn new(spec: FieldSpec, chunks: StoredChunks, row_groups: Vec<RowGroup>) -> Self {
+        let cache = FrameCache::new(row_groups.len());
+        Self { spec, chunks, row_groups, cache }
+    }
+
+    /// The most frames of a row group.
+    pub fn longest_group(&self) -> u64 {
+        self.row_groups.iter().map(|group| group.count).max().unwrap_or(0)
+    }
+
+    /// Reads what is selected, which the field has, into `out`, which has its size. Leaves some
+    /// threads to others.
+    pub fn read(&self, selection: Selection<'_>, spared: usize, out: &mut [u8]) -> Result<()> {
+        let runs = self.runs(selection.frames);
+        // Counting the threads takes longer than reading a frame.
+        let is_little = runs.len() == 1 && out.len() < WORTH_THREADS;
+        let n_threads = if is_little { 1 } else { threads::count().saturating_sub(spared).max(1) };
+        // Where there are fewer runs than threads, each run is split.
+        let threads_each = n_threads.div_ceil(runs.len());
+        let frame_bytes = out.len() / selection.frames.count as usize;
+        let mut rest = out;
+        let mut work = Vec::with_capacity(runs.len());
+        for run in runs {
+            let (part, after) = rest.split_at_mut(frame_bytes * run.frames.count as usize);
+            work.push((run, part));
+            rest = after;
+        }
+        let read =
+            |(run, out): (Run, &mut [u8])| self.read_run(run, selection.atoms, threads_each, out);
+        if work.len() > 1 && n_threads > 1 {
+            threads::run(|| work.into_par_iter().try_for_each(read))
+        } else {
+            work.into_iter().try_for_each(read)
+        }
+    }
+
+    /// Cuts the wanted frames where they pass from one row group to another.
+    fn runs(&self, frames: Frames) -> Vec<Run> {
+        let mut runs = Vec::new();
+        let mut index = 0;
+        while index < frames.count {
+            let start = frames.at(index);
+            let number = self.row_groups.partition_point(|group| group.first <= start) - 1;
+            let group = &self.row_groups[number];
+            let inside = match frames.step {
+                0 => u64::MAX,
+                step if step > 0 => (group.first + group.used - 1 - start) / step.unsigned_abs(),
+                step => (start - group.first) / step.unsigned_abs(),
+            };
+            let count = inside.saturating_add(1).min(frames.count - index);
+            runs.push(Run { group: number, frames: Frames { start, count, ..frames } });
+            index += count;
+        }
+        runs
+    }
+
+    /// Reads frames that are all in one row group, by up to this many threads.
+    fn read_run(
+        &self,
+        run: Run,
+        atoms: Option<&[u32]>,
+        n_threads: usize,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let group = &self.row_groups[run.group];
+        let (count, first) = (run.frames.count, group.chunks.start);
+        let is_whole = count == group.count && run.frames.step == 1;
+        let is_reread = self.cache.asked_before(run.group) && self.fits_in_cache();
+        let policy = match (is_reread && 2 * count >= group.count, is_whole) {
+            (true, _) => CachePolicy::Frames,
+            // Reading once from beginning to end gains nothing from a cache.
+            (false, true) => CachePolicy::Nothing,
+            (false, false) => CachePolicy::Sources,
+        };
+        let is_parallel = n_threads > 1 && out.len() >= WORTH_THREADS;
+        // A single block is split among threads by frames, where these can be decoded alone.
+        let is_split = is_parallel && codec::is_random_access(self.header(first).codec);
+        if policy == CachePolicy::Nothing && atoms.is_none() && group.chunks.len() == 1 && !is_split
+        {
+            return self.chunks.decode(first, &self.block(first), out);
+        }
+        let offsets: Vec<usize> =
+            (0..count).map(|index| (run.frames.at(index) - group.first) as usize).collect();
+        let batch = match offsets[..] {
+            [offset] if atoms.is_none() => Some(offset / BATCH),
+            _ => None,
+        };
+        // A reader of two frames of a batch, one by one, will read the others; and so will one that
+        // picks frames of a trajectory that can be cached whole.
+        let batch = batch.filter(|&batch| self.cache.same_batch(run.group, batch) || is_reread);
+        let wanted: Vec<usize> =
+            group.chunks.clone().filter(|&index| self.has_any_of(index, atoms)).collect();
+        let fetch = |&index: &usize| {
+            let frames = self.fetch(index, policy, batch, &offsets)?;
+            Ok(FetchedBlock { index, frames })
+        };
+        let blocks: Vec<FetchedBlock<'_>> = if wanted.len() > 1 && is_parallel {
+            threads::run(|| wanted.par_iter().map(fetch).collect::<Result<_>>())?
+        } else {
+            wanted.iter().map(fetch).collect::<Result<_>>()?
+        };
+        // The rest of a frame is written by the other blocks, so frames are shared out, not blocks.
+        let write = |(offsets, out): (&[usize], &mut [u8])| {
+            blocks.iter().try_for_each(|block| self.write_rows(block, offsets, atoms, out))
+        };
+        let is_open = blocks.iter().any(|block| matches!(block.frames, BlockFrames::Open(_)));
+        // Few parts, for each begins by preparing how every atom is predicted.
+        let part = offsets.len().div_ceil(n_threads.max(1)).next_multiple_of(BATCH);
+        if is_parallel && is_open && offsets.len() > part {
+            let part_bytes = part * (out.len() / offsets.len());
+            let parts = offsets.par_chunks(part);
+            return threads::run(|| parts.zip(out.par_chunks_mut(part_bytes)).try_for_each(write));
+        }
+        write((&offsets, out))
+    }
+
+    /// Whether all frames of the field fit into the cache.
+    fn fits_in_cache(&self) -> bool {
+        let n_frames = self.row_groups.last().map_or(0, |last| last.first + last.used);
+        let bytes = self.spec.item_bytes().unwrap_or(u64::MAX).saturating_mul(n_frames);
+        self.cache.has_room_for(bytes)
+    }
+
+    fn header(&self, index: usize) -> &RecordHeader {
+        &self.chunks.all()[index].header
+    }
+
+    fn block(&self, index: usize) -> Block {
+        let header = self.header(index);
+        field_block(&self.spec, header.count, header.rows)
+    }
+
+    /// The rows of a chunk.
+    fn rows(&self, index: usize) -> Range<usize> {
+        let header = self.header(index);
+        header.first_row as usize..header.first_row as usize + header.rows as usize
+    }
+
+    fn has_any_of(&self, index: usize, atoms: Option<&[u32]>) -> bool {
+        let rows = self.rows(index);
+        atoms.is_none_or(|atoms| atoms.iter().any(|&atom| rows.contains(&(atom as usize))))
+    }
+
+    /// The frames at these offsets of a chunk: in place where it is raw; still to be decoded where
+    /// each can be by itself; else all frames of the chunk, or of the batch.
+    fn fetch(
+        &self,
+        index: usize,
+        policy: CachePolicy,
+        batch: Option<usize>,
+        offsets: &[usize],
+    ) -> Result<BlockFrames<'_>> {
+        let block = self.block(index);
+        if self.header(index).codec == RAW {
+            // Only the segments of the wanted frames are checked.
+            let first = offsets.iter().min().copied().unwrap_or(0);
+            let end = offsets.iter().max().map_or(0, |&last| last + 1);
+            let frame_bytes = block.rows * block.row_bytes;
+            let bytes = self.chunks.read(index, first * frame_bytes..end * frame_bytes)?;
+            return Ok(BlockFrames::Raw { bytes, first });
+        }
+        if let Some(Item::Frames(bytes)) = self.cache.get(index, CacheSlot::Whole) {
+            return Ok(BlockFrames::Decoded { bytes, first: 0 });
+        }
+        if policy != CachePolicy::Frames
+            && let Some(open) = self.open(index, &block, policy)?
+        {
+            return match batch {
+                Some(batch) => self.decode_batch(index, &block, &open, batch),
+                None => Ok(BlockFrames::Open(open)),
+            };
+        }
+        let mut bytes = vec![0; block.bytes()];
+        self.chunks.decode(index, &block, &mut bytes)?;
+        let bytes = Arc::new(bytes);
+        if policy != CachePolicy::Nothing {
+            self.cache.put(index, CacheSlot::Whole, Item::Frames(Arc::clone(&bytes)));
+        }
+        Ok(BlockFrames::Decoded { bytes, first: 0 })
+    }
+
+    /// What decodes single frames of a chunk, where that is possible.
+    fn open(
+        &self,
+        index: usize,
+        block: &Block,
+        policy: CachePolicy,
+    ) -> Result<Option<Arc<OpenBlock>>> {
+        if let Some(Item::Open(open)) = self.cache.get(index, CacheSlot::Open) {
+            return Ok(Some(open));
+        }
+        let Some(open) = self.chunks.open(index, block)?.map(Arc::new) else { return Ok(None) };
+        if policy != CachePolicy::Nothing {
+            self.cache.put(index, CacheSlot::Open, Item::Open(Arc::clone(&open)));
+        }
+        Ok(Some(open))
+    }
+
+    /// A batch of frames of an open chunk, which is cached.
+    fn decode_batch(
+        &self,
+        index: usize,
+        block: &Block,
+        open: &OpenBlock,
+        batch: usize,
+    ) -> Result<BlockFrames<'_>> {
+        let first = batch * BATCH;
+        if let Some(Item::Frames(bytes)) = self.cache.get(index, CacheSlot::Batch(batch)) {
+            return Ok(BlockFrames::Decoded { bytes, first });
+        }
+        let frames: Vec<usize> = (first..block.frames.min(first + BATCH)).collect();
+        let frame_bytes = block.rows * block.row_bytes;
+        let mut bytes = vec![0; frames.len() * frame_bytes];
+        let layout = OutputLayout { start: 0, frame_bytes };
+        self.chunks.decode_frames(index, open, &frames, None, &mut bytes, layout)?;
+        let bytes = Arc::new(bytes);
+        self.cache.put(index, CacheSlot::Batch(batch), Item::Frames(Arc::clone(&bytes)));
+        Ok(BlockFrames::Decoded { bytes, first })
+    }
+
+    /// Writes the rows of a block, or those of them that are in `atoms`, into frames.
+    fn write_rows(
+        &self,
+        block: &FetchedBlock<'_>,
+        offsets: &[usize],
+        atoms: Option<&[u32]>,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let (index, rows) = (block.index, self.rows(block.index));
+        let row_bytes = row_bytes(&self.spec) as usize;
+        let block_frame = rows.len() * row_bytes;
+        let frame_bytes = out.len() / offsets.len();
+        let output = out.chunks_exact_mut(frame_bytes);
+        let (bytes, first) = match (&block.frames, atoms) {
+            (BlockFrames::Raw { bytes, first }, _) => (&bytes[..], *first),
+            (BlockFrames::Decoded { bytes, first }, _) => (&bytes[..], *first),
+            (BlockFrames::Open(open), None) => {
+                let layout = OutputLayout { start: rows.start * row_bytes, frame_bytes };
+                return self.chunks.decode_frames(index, open, offsets, None, out, layout);
+            }
+            (BlockFrames::Open(open), Some(atoms)) => {
+                let inside = atoms.iter().map(|&atom| (atom as usize).wrapping_sub(rows.start));
+                let tiles = open.tiles(inside);
+                let mut decoded = vec![0; offsets.len() * block_frame];
+                let layout = OutputLayout { start: 0, frame_bytes: block_frame };
+                self.chunks.decode_frames(
+                    index,
+                    open,
+                    offsets,
+                    Some(&tiles),
+                    &mut decoded,
+                    layout,
+                )?;
+                for (source, frame) in decoded.chunks_exact(block_frame).zip(output) {
+                    copy_rows(source, &rows, row_bytes, Some(atoms), frame);
+                }
+                return Ok(());
+            }
+        };
+        for (&offset, frame) in offsets.iter().zip(output) {
+            let start = (offset - first) * block_frame;
+            copy_rows(&bytes[start..start + block_frame], &rows, row_bytes, atoms, frame);
+        }
+        Ok(())
+    }
+}
+
+/// Copies rows of a block into a frame: all, or those of them that are in `atoms`, to the places
+/// that these have in it.
+fn copy_rows(
+    source: &[u8],
+    rows: &Range<usize>,
+    row_bytes: usize,
+    atoms: Option<&[u32]>,
+    frame: &mut [u8],
+) {
+    let Some(atoms) = atoms else {
+        frame[rows.start * row_bytes..rows.end * row_bytes].copy_from_slice(source);
+        return;
+    };
+    for (&atom, out) in atoms.iter().zip(frame.chunks_exact_mut(row_bytes)) {
+        if rows.contains(&(atom as usize)) {
+            let at = (atom as usize - rows.start) * row_bytes;
+            out.copy_from_slice(&source[at..at + row_bytes]);
+        }
+    }
+}

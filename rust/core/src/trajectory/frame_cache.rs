@@ -1,0 +1,276 @@
+//! The frame cache: what was decoded last, for readers that go from frame to frame, pick frames at
+//! random, or go through a trajectory more than once.
+//!
+//! All open entries of a process share one cache of a bounded size, so how many are open does not
+//! matter. The least recently used item is dropped first. Nothing is decoded under its lock: two
+//! threads that want the same block at the same moment both decode it, with the same result.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
+
+use super::stored::OpenBlock;
+
+/// The environment variable for the size of the cache, in megabytes.
+const SIZE_VARIABLE: &str = "PROTEINFLEX_DECODED_MB";
+/// The default: the frames of a few chunks, or all of a trajectory of moderate size.
+const DEFAULT_MB: usize = 128;
+/// How often the lock is tried. It is items for less than a microsecond; in a child that was forked
+/// meanwhile it is items for ever, and then nothing is cached there.
+const TRIES: usize = 100;
+
+/// What of one field is cached.
+#[derive(Debug)]
+pub struct FrameCache {
+    shared: &'static SharedCache,
+    field: u64,
+    /// One bit for each row group that was asked for.
+    asked: Vec<AtomicU64>,
+    /// The row group and batch that the last single frame was in, packed.
+    last_batch: AtomicU64,
+}
+
+impl FrameCache {
+    /// Of a field that has this many row groups, none of which was asked for yet.
+    pub fn new(groups: usize) -> Self {
+        static FIELDS: AtomicU64 = AtomicU64::new(0);
+        Self {
+            shared: SharedCache::of_process(),
+            field: FIELDS.fetch_add(1, Ordering::Relaxed),
+            asked: (0..groups.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            last_batch: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Whether this many bytes fit at once.
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        bytes <= self.shared.capacity as u64
+    }
+
+    /// Records that a row group is asked for. Returns whether it was before.
+    pub fn asked_before(&self, group: usize) -> bool {
+        let bit = 1 << (group % 64);
+        let word = &self.asked[group / 64];
+        // Most are asked for again and again: that is only looked at.
+        word.load(Ordering::Relaxed) & bit != 0 || word.fetch_or(bit, Ordering::Relaxed) & bit != 0
+    }
+
+    /// Records that a single frame of this batch of a row group is asked for. Returns whether the
+    /// one before was of it, too.
+    pub fn same_batch(&self, group: usize, batch: usize) -> bool {
+        let packed = (group as u64) << 32 | batch as u64;
+        self.last_batch.swap(packed, Ordering::Relaxed) == packed
+    }
+
+    /// What is cached of a chunk.
+    pub fn get(&self, chunk: usize, slot: CacheSlot) -> Option<Item> {
+        self.shared.get(ItemKey { field: self.field, chunk, slot })
+    }
+
+    /// Caches what was decoded of a chunk.
+    pub fn put(&self, chunk: usize, slot: CacheSlot, item: Item) {
+        self.shared.put(ItemKey { field: self.field, chunk, slot }, item);
+    }
+}
+
+impl Drop for FrameCache {
+    fn drop(&mut self) {
+        self.shared.remove_field(self.field);
+    }
+}
+
+/// What of a chunk is cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CacheSlot {
+    /// All its frames.
+    Whole,
+    /// What its frames are decoded by, where each can be alone.
+    Open,
+    /// Some frames next to each other, by the number of the batch.
+    Batch(usize),
+}
+
+/// Something that is cached.
+#[derive(Debug, Clone)]
+pub enum Item {
+    /// Frames.
+    Frames(Arc<Vec<u8>>),
+    /// An open block.
+    Open(Arc<OpenBlock>),
+}
+
+impl Item {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Frames(bytes) => bytes.len(),
+            Self::Open(block) => block.memory(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ItemKey {
+    field: u64,
+    chunk: usize,
+    slot: CacheSlot,
+}
+
+/// The cache of the process.
+#[derive(Debug)]
+struct SharedCache {
+    /// The most bytes of all items.
+    capacity: usize,
+    items: Mutex<Items>,
+}
+
+#[derive(Debug, Default)]
+struct Items {
+    /// Each item, and when it was used last.
+    by_key: BTreeMap<ItemKey, (u64, Item)>,
+    by_use: BTreeMap<u64, ItemKey>,
+    uses: u64,
+    bytes: usize,
+}
+
+impl SharedCache {
+    fn of_process() -> &'static Self {
+        static SHARED: OnceLock<SharedCache> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let set = std::env::var(SIZE_VARIABLE).ok();
+            let megabytes = set.and_then(|set| set.trim().parse().ok()).unwrap_or(DEFAULT_MB);
+            Self::new(megabytes.saturating_mul(1_000_000))
+        })
+    }
+
+    fn new(capacity: usize) -> Self {
+        Self { capacity, items: Mutex::default() }
+    }
+
+    fn get(&self, key: ItemKey) -> Option<Item> {
+        let mut items = self.lock()?;
+        let items = &mut *items;
+        let (used, item) = items.by_key.get_mut(&key)?;
+        items.uses += 1;
+        items.by_use.remove(used);
+        items.by_use.insert(items.uses, key);
+        *used = items.uses;
+        Some(item.clone())
+    }
+
+    fn put(&self, key: ItemKey, item: Item) {
+        let bytes = item.bytes();
+        if bytes > self.capacity {
+            return;
+        }
+        // Memory is given back after the lock.
+        let mut dropped = Vec::new();
+        let Some(mut items) = self.lock() else { return };
+        dropped.extend(items.remove(&key));
+        while items.bytes + bytes > self.capacity
+            && let Some((_, oldest)) = items.by_use.first_key_value()
+        {
+            let oldest = *oldest;
+            dropped.extend(items.remove(&oldest));
+        }
+        items.uses += 1;
+        let used = items.uses;
+        items.by_use.insert(used, key);
+        items.by_key.insert(key, (used, item));
+        items.bytes += bytes;
+        drop(items);
+    }
+
+    /// Drops all that is cached of a field.
+    fn remove_field(&self, field: u64) {
+        let first = ItemKey { field, chunk: 0, slot: CacheSlot::Whole };
+        let mut dropped = Vec::new();
+        let Some(mut items) = self.lock() else { return };
+        while let Some((&key, _)) = items.by_key.range(first..).next()
+            && key.field == field
+        {
+            dropped.extend(items.remove(&key));
+        }
+        drop(items);
+    }
+
+    fn lock(&self) -> Option<MutexGuard<'_, Items>> {
+        for _ in 0..TRIES {
+            match self.items.try_lock() {
+                Ok(items) => return Some(items),
+                Err(TryLockError::Poisoned(items)) => return Some(items.into_inner()),
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            }
+        }
+        None
+    }
+}
+
+impl Items {
+    fn remove(&mut self, key: &ItemKey) -> Option<Item> {
+        let (used, item) = self.by_key.remove(key)?;
+        self.by_use.remove(&used);
+        self.bytes -= item.bytes();
+        Some(item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(field: u64, chunk: usize) -> ItemKey {
+        ItemKey { field, chunk, slot: CacheSlot::Whole }
+    }
+
+    fn frames(bytes: usize) -> Item {
+        Item::Frames(Arc::new(vec![0; bytes]))
+    }
+
+    #[test]
+    fn what_was_used_least_recently_goes_first_and_the_bound_holds() {
+        let cache = SharedCache::new(100);
+        (0..10).for_each(|chunk| cache.put(key(0, chunk), frames(10)));
+        assert!(cache.get(key(0, 0)).is_some());
+        cache.put(key(1, 0), frames(25));
+        let kept: Vec<bool> = (0..10).map(|chunk| cache.get(key(0, chunk)).is_some()).collect();
+        let gone = kept.iter().filter(|kept| !**kept).count();
+        assert!(kept[0], "it was used again");
+        assert_eq!((gone, kept[1], kept[3], kept[4]), (3, false, false, true));
+        assert_eq!(cache.lock().unwrap().bytes, 95);
+        cache.put(key(1, 1), frames(101));
+        assert!(cache.get(key(1, 1)).is_none(), "it would not fit at all");
+        assert_eq!(cache.lock().unwrap().bytes, 95);
+    }
+
+    #[test]
+    fn an_item_that_is_put_again_counts_once() {
+        let cache = SharedCache::new(100);
+        (0..5).for_each(|_| cache.put(key(0, 0), frames(40)));
+        assert_eq!(cache.lock().unwrap().bytes, 40);
+        assert_eq!(cache.lock().unwrap().by_use.len(), 1);
+    }
+
+    #[test]
+    fn a_field_that_is_gone_leaves_nothing_behind() {
+        let cache = SharedCache::new(1000);
+        for field in 0..3 {
+            (0..3).for_each(|chunk| cache.put(key(field, chunk), frames(10)));
+        }
+        cache.remove_field(1);
+        let items = cache.lock().unwrap();
+        assert_eq!((items.bytes, items.by_key.len(), items.by_use.len()), (60, 6, 6));
+        assert!(items.by_key.keys().all(|key| key.field != 1));
+    }
+
+    #[test]
+    fn a_lock_that_is_never_released_blocks_no_reader() {
+        let cache = SharedCache::new(100);
+        cache.put(key(0, 0), frames(10));
+        let items = cache.lock();
+        assert!(cache.get(key(0, 0)).is_none());
+        cache.put(key(0, 1), frames(10));
+        cache.remove_field(0);
+        drop(items);
+        assert!(cache.get(key(0, 0)).is_some());
+    }
+}
