@@ -51,10 +51,12 @@ pub(super) fn unseal(
     }
     let (header, body) =
         SealedHeader::ref_from_prefix(bytes).map_err(|_| ProgressDamage::TooShort)?;
-    // The upper half of the version is unused.
-    let newer = header.version.get() as u32;
-    if newer > version {
-        return Ok(Sealed::NewerVersion(newer));
+    let found = header.version.get();
+    if found > u64::from(version) {
+        return Ok(Sealed::NewerVersion(u32::try_from(found).unwrap_or(u32::MAX)));
+    }
+    if found == 0 {
+        return Err(ProgressDamage::Unparsable { part: "version" });
     }
     if header.length.get() != body.len() as u64 {
         return Err(ProgressDamage::Length);
