@@ -54,7 +54,7 @@ mod write;
 
 pub use arrays::ArrayType;
 pub use create::{Array, Component, NewCheckpoint};
-pub use manifest::{ComponentRecord, FileRecord, Manifest, Shard, VALUES};
+pub use manifest::{ComponentRecord, FileRecord, Manifest, PartialManifest, VALUES};
 pub use read::{FileCheck, LoadedComponent};
 pub use retention::CheckpointInfo;
 pub use staging::StagedState;

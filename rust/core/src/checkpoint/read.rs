@@ -144,7 +144,7 @@ fn open(directory: &Path, record: &FileRecord) -> Result<Arc<PrivateMap>> {
 }
 
 fn check(map: &PrivateMap, record: &FileRecord) -> Result<()> {
-    checksums::verify(map.bytes(), record.block_bytes, &record.checksums)
+    checksums::verify(map.bytes(), record.segment_bytes, &record.checksums)
         .map_err(|damage| damaged(map.path(), damage))
 }
 

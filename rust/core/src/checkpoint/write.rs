@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
-use super::checksums::{BLOCK_BYTES, BlockChecksums};
+use super::checksums::{SEGMENT_BYTES, SegmentChecksums};
 use super::manifest::FileRecord;
 use crate::error::CheckpointError;
 use crate::fs::{Storage, StorageFile, write_all_at};
 use crate::{Error, Result};
 
-/// The bytes of a buffer: a whole number of them makes a block.
+/// The bytes of a buffer: a whole number of them makes a segment.
 const BUFFER: usize = 1 << 20;
 /// How many buffers may be queued.
 const BUFFERS: usize = 4;
@@ -71,7 +71,7 @@ pub(super) struct OpenFile {
     name: String,
     /// How many bytes it has so far.
     pub(super) length: u64,
-    checksums: BlockChecksums,
+    checksums: SegmentChecksums,
 }
 
 /// Calls `work` to write files of about `total` bytes in `directory`; the caller syncs them.
@@ -131,7 +131,7 @@ impl FileWriter<'_> {
             path: path.into(),
             name: name.to_owned(),
             length: 0,
-            checksums: BlockChecksums::default(),
+            checksums: SegmentChecksums::default(),
         })
     }
 
@@ -158,7 +158,7 @@ impl FileWriter<'_> {
         FileRecord {
             name,
             bytes: length,
-            block_bytes: BLOCK_BYTES,
+            segment_bytes: SEGMENT_BYTES,
             checksums: checksums.finish(),
             linked: false,
         }
