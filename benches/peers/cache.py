@@ -183,11 +183,11 @@ def many(directory: Path) -> None:
     assert handler.get_cache_stats()["entries"] == ENTRIES
     seconds["store, among 1,000 entries"] = few
     seconds[f"store, among {ENTRIES:,} entries"] = a_lot
-    started = time.perf_counter()
-    handler = DataHandler(directory, max_cache_size=handler.get_cache_stats()["used_bytes"] / 1e9)
-    handler.store_structure(data, "one too many")
-    seconds["the first store that evicts"] = time.perf_counter() - started
-    seconds["a store that evicts, later"] = store(200)
+    limit = handler.get_cache_stats()["used_bytes"] / 1e9
+    handler = DataHandler(directory, max_cache_size=limit, durable=False)
+    stores = [store(1) for _ in range(ENTRIES // 50)]
+    seconds["store into a full cache, mean"] = statistics.mean(stores)
+    seconds["the slowest of these, which evicts 1 %"] = max(stores)
     rows = [[name, f"{1e3 * value:.2f}"] for name, value in seconds.items()]
     print(table(f"A cache of {ENTRIES:,} entries", ["", "ms"], rows))
 
@@ -309,7 +309,7 @@ def walk(n_frames: int, n_atoms: int) -> Any:
 def analysis(directory: Path) -> None:
     """Measure end-to-end distances again and again, from the cache and from the original file.
 
-    Trajectories are opened anew each time, except where frames that were decoded before may be used.
+    Trajectories are opened again each time, except where frames that were decoded before may be used.
     """
     import MDAnalysis
     import mdtraj

@@ -1,4 +1,4 @@
-"""What somebody has open is evicted last, and whoever has it open reads on."""
+"""An entry that a process has open is evicted last, and stays readable there."""
 
 import multiprocessing
 import os
@@ -6,7 +6,7 @@ import signal
 
 import numpy as np
 import pytest
-from proteinflex_optimization import DataHandler
+from proteinflex_optimization import DataHandler, InvalidArgumentError
 
 LIMIT = 0.001
 CONTEXT = multiprocessing.get_context("spawn")
@@ -30,7 +30,7 @@ def store(handler, number):
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["handle", "memory map"])
-def test_an_entry_that_another_process_has_open_is_evicted_only_if_nothing_else_helps(
+def test_an_entry_that_another_process_has_open_is_evicted_only_if_others_do_not_suffice(
     tmp_path, plain
 ):
     handler = DataHandler(tmp_path, max_cache_size=LIMIT, enable_compression=not plain)
@@ -43,14 +43,11 @@ def test_an_entry_that_another_process_has_open_is_evicted_only_if_nothing_else_
         store(handler, number)
     assert oldest in handler, "others could be evicted"
     assert handler.key_for("1") not in handler
-    others = set(handler.keys()) - {oldest}
-    for key in others:
+    pinned = set(handler.keys()) - {oldest}
+    for key in pinned:
         handler.pin(key)
-    handler.unpin(store(handler, 12))
-    assert oldest not in handler or handler.key_for("12") in handler
-    for number in range(13, 16):
-        store(handler, number)
-    assert oldest not in handler, "nothing else could be"
+    newest = store(handler, 12)
+    assert set(handler.keys()) == pinned | {newest}, "only the open entry could be evicted"
     go.set()
     reader.join(60)
     assert reader.exitcode == 0, "it reads on"
@@ -103,12 +100,24 @@ def test_a_forked_child_holds_what_its_parent_had_open(tmp_path):
     assert child.exitcode == 0
 
 
+def test_a_forked_child_does_not_unlock_what_its_parent_has_locked(tmp_path):
+    handler = DataHandler(tmp_path)
+    writers = [handler.trajectory_writer("md")]
+    child = multiprocessing.get_context("fork").Process(target=writers.clear)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    with pytest.raises(InvalidArgumentError, match="other writer"):
+        handler.trajectory_writer("md")
+    writers[0].close()
+
+
 def read_when_told(pipe, open_ones):
     pipe.recv()
     np.testing.assert_array_equal(open_ones[0][:], frames(0))
 
 
-def test_what_a_dead_store_has_left_makes_room_first(tmp_path):
+def test_orphaned_temporary_files_are_removed_before_anything_is_evicted(tmp_path):
     handler = DataHandler(tmp_path, max_cache_size=LIMIT, enable_compression=False)
     child = multiprocessing.get_context("fork").Process(target=die_storing, args=(handler,))
     child.start()

@@ -88,7 +88,7 @@ def test_a_limit_that_is_none_is_refused(tmp_path, size):
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_trajectory_that_is_being_written_makes_room_as_it_grows(tmp_path):
+def test_entries_are_evicted_as_a_trajectory_that_is_being_written_grows(tmp_path):
     handler = DataHandler(tmp_path, max_cache_size=MEGABYTE)
     for seed in range(8):
         handler.store_structure({"x": array(seed)}, str(seed))

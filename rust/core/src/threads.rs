@@ -3,6 +3,15 @@
 //! A thread pool does not survive `fork`: the child has the pool's memory but none of its threads,
 //! and would wait for them for ever. So the pool belongs to a process id, and a forked child that
 //! needs one starts its own.
+//!
+//! ```
+//! use proteinflex_core::threads;
+//! use rayon::prelude::*;
+//!
+//! let sum: u64 = threads::run(|| (0..1000_u64).into_par_iter().sum());
+//! assert_eq!(sum, 499_500);
+//! assert!(threads::count() >= 1);
+//! ```
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;

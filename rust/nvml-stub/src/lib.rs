@@ -2,7 +2,7 @@
 //!
 //! It answers as the text file that `NVML_STUB_WORLD` names says (see [`world`]), through the
 //! driver's own C interface, so that every program that reads NVML can be tested against it. The
-//! types are those of the bindings, and [`check_signatures`] makes the compiler compare each
+//! types are those of the bindings, and `check_signatures` makes the compiler compare each
 //! function with its declaration there.
 //!
 //! A device handle is a number dressed as a pointer: never followed, only compared.

@@ -1,8 +1,8 @@
 //! Eviction: the least recently used entries make space for new ones.
 //!
-//! An eviction goes on to a low-water mark below the limit, so that the scan that it needs serves many
-//! stores. Pinned entries are never evicted; entries that a process has open only when all others do
-//! not suffice, and their readers read on.
+//! An eviction goes on to a low-water mark below the limit, so that the scan that it needs serves
+//! many stores. Pinned entries are never evicted; entries that a process has open only when all
+//! others do not suffice, and their readers read on.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -201,7 +201,8 @@ impl Cache {
         }
     }
 
-    /// Removes the temporary files of processes that are gone; returns how many bytes of them counted.
+    /// Removes the temporary files of processes that are gone; returns how many bytes of them
+    /// counted.
     fn remove_orphaned(&self, scan: &Scan, max_bytes: u64) -> Result<u64> {
         let mut freed = 0;
         for file in &scan.partial {

@@ -19,8 +19,8 @@ pub(super) struct GrowingFile<'a> {
 }
 
 impl Cache {
-    /// Makes space before frames of `raw_bytes` are appended to a file for which there is space up to
-    /// a size of `reserved`; returns up to which size there is space now.
+    /// Makes space before frames of `raw_bytes` are appended to a file for which there is space up
+    /// to a size of `reserved`; returns up to which size there is space now.
     ///
     /// How much the frames will take is estimated by what those before them took.
     pub(super) fn grow(

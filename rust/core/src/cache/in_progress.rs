@@ -24,8 +24,8 @@ pub struct EntryInProgress {
 }
 
 impl Cache {
-    /// Begins a trajectory that is written frame by frame. With `resume`, an unfinished one is continued
-    /// after its last durable frame; without, it is dropped.
+    /// Begins a trajectory that is written frame by frame. With `resume`, an unfinished one is
+    /// continued after its last durable frame; without, it is dropped.
     pub fn begin_trajectory(
         &self,
         data_id: &str,
@@ -49,8 +49,8 @@ impl Cache {
         Ok(EntryInProgress { key, path, writer, reserved: 0, _lock: lock })
     }
 
-    /// Creates the file of an entry in progress, in place of an older one. It gets its name once its
-    /// head is durable, so one that can't be resumed later is damaged.
+    /// Creates the file of an entry in progress, in place of an older one. It gets its name once
+    /// its head is durable, so one that can't be resumed later is damaged.
     fn create_in_progress(
         &self,
         path: &Path,
@@ -144,8 +144,8 @@ impl EntryInProgress {
 
     /// Reads what has been written, after making it durable.
     ///
-    /// The writer lock excludes other writers, and this one is borrowed meanwhile: so the file does not
-    /// change while `read` looks at it.
+    /// The writer lock excludes other writers, and this one is borrowed meanwhile: so the file does
+    /// not change while `read` looks at it.
     pub fn read_back<T>(&mut self, read: impl FnOnce(&Entry) -> Result<T>) -> Result<T> {
         self.writer.flush()?;
         read(&Entry::open_unfinished(&self.path)?)

@@ -88,8 +88,8 @@ fn prefix(kind: Kind) -> u8 {
     }
 }
 
-/// The directory that is used where none is named: `$PROTEINFLEX_CACHE_DIR`, else `proteinflex` in the
-/// platform's cache directory.
+/// The directory that is used where none is named: `$PROTEINFLEX_CACHE_DIR`, else `proteinflex` in
+/// the platform's cache directory.
 pub fn default_directory() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     if let Some(directory) = set("PROTEINFLEX_CACHE_DIR") {

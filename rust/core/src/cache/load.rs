@@ -46,9 +46,9 @@ impl Cache {
         })
     }
 
-    /// Opens an entry and marks it as used. Its head and index are verified now, its data when it is
-    /// read. While a large entry is open, it is evicted only if evicting others does not suffice; a
-    /// small one is read into memory at once.
+    /// Opens an entry and marks it as used. Its head and index are verified now, its data when it
+    /// is read. While a large entry is open, it is evicted only if evicting others does not
+    /// suffice; a small one is read into memory at once.
     pub fn load(&self, key: &str) -> Result<OpenEntry> {
         self.open_counted(key, false)
     }

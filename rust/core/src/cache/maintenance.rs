@@ -94,8 +94,8 @@ impl Cache {
             }
         }
         for lock in list(&self.layout.locks())? {
-            // A process that waits for a removed lock may compute an entry twice. The locks of writers
-            // stay: two writers at once would be worse than an empty file.
+            // A process that waits for a removed lock may compute an entry twice. The locks of
+            // writers stay: two writers at once would be worse than an empty file.
             let is_claim = lock.path().extension().is_some_and(|extension| extension == "claim");
             if is_claim && FileLock::try_acquire(&lock.path(), LockKind::Exclusive)?.is_some() {
                 self.remove_if_there(&lock.path())?;
@@ -111,7 +111,8 @@ impl Cache {
         Ok(done)
     }
 
-    /// Removes all entries, also pinned ones, and cleans up. Trajectories that are being written stay.
+    /// Removes all entries, also pinned ones, and cleans up. Trajectories that are being written
+    /// stay.
     pub fn clear(&self) -> Result<usize> {
         let mut lock = self.lock()?;
         lock.invalidate();
@@ -123,8 +124,8 @@ impl Cache {
         Ok(removed)
     }
 
-    /// Evicts the least recently used entries until at most `max_bytes` are left; returns the number of
-    /// entries evicted.
+    /// Evicts the least recently used entries until at most `max_bytes` are left; returns the
+    /// number of entries evicted.
     pub fn prune(&self, max_bytes: u64) -> Result<usize> {
         let mut lock = self.lock()?;
         self.shrink_to(&mut lock, max_bytes)

@@ -4,6 +4,32 @@
 //! is its file's time of modification, and the limit is a small settings file. Entries are immutable
 //! and published whole, so readers need no lock; a lock only keeps two writers from using the same
 //! free space.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use proteinflex_core::cache::Cache;
+//! use proteinflex_core::fs::Disk;
+//! use proteinflex_core::trajectory::{Encoding, Kind};
+//! use proteinflex_core::tree::TreeWriter;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let temporary = tempfile::tempdir()?;
+//! # let directory = temporary.path();
+//! // At most 1 GB, for all processes that open this directory.
+//! let cache = Cache::open(Arc::new(Disk), directory, Some(1_000_000_000))?;
+//!
+//! let mut values = TreeWriter::new();
+//! values.text("villin headpiece");
+//! let values = values.finish();
+//! let entry = cache.begin(Kind::Structure, "protein1", values.clone(), Encoding::plain())?;
+//! let key = entry.publish(&values)?; // Durable, and there for everyone.
+//!
+//! assert_eq!(cache.load(key.as_str())?.tree()?, values);
+//! assert_eq!(cache.stats()?.structures, 1);
+//! # Ok(())
+//! # }
+//! ```
 
 mod evict;
 mod growth;

@@ -1,7 +1,7 @@
 //! What is in a cache directory, found by listing it.
 //!
-//! Listing 100,000 entries takes a tenth of a second, so what was found is cached for each folder. A
-//! folder is listed again once its time of modification has changed. Such times are coarse, so an
+//! Listing 100,000 entries takes a tenth of a second, so what was found is cached for each folder.
+//! A folder is listed again once its time of modification has changed. Such times are coarse, so an
 //! unchanged time proves an unchanged folder only if it was listed well after that time. A folder's
 //! time says nothing of when entries were used; who needs to know that inspects the entry.
 
@@ -48,8 +48,8 @@ pub(super) struct PartialFile {
 }
 
 impl PartialFile {
-    /// Whether it counts towards a limit: entries in progress do, and temporary files once they are so
-    /// large that space is made for them as they grow.
+    /// Whether it counts towards a limit: entries in progress do, and temporary files once they are
+    /// so large that space is made for them as they grow.
     pub fn counts(&self, max_bytes: u64) -> bool {
         self.in_progress.is_some() || self.bytes > growth_step(max_bytes)
     }

@@ -76,8 +76,8 @@ impl Cache {
         let pins = self.pins()?;
         let mut stats = Stats { max_bytes: self.max_bytes()?, ..Stats::default() };
         let scan = {
-            // Without it, an evicted entry and its successor might both be counted. A directory that
-            // can't be locked can't be changed either.
+            // Without it, an evicted entry and its successor might both be counted. A directory
+            // that can't be locked can't be changed either.
             let _lock = FileLock::acquire(&self.layout.usage_lock(), LockKind::Shared).ok();
             self.scan()?
         };
@@ -101,8 +101,8 @@ impl Cache {
         Ok(stats)
     }
 
-    /// Finds the sizes of entries before compression: in an extended attribute or, for an entry that was
-    /// copied without it, in its index.
+    /// Finds the sizes of entries before compression: in an extended attribute or, for an entry
+    /// that was copied without it, in its index.
     fn find_raw_bytes(&self, scan: &Scan) {
         let entries: Vec<&EntryStat> =
             scan.entries().filter(|entry| entry.raw_bytes.get().is_none()).collect();

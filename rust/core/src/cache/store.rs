@@ -56,7 +56,8 @@ impl Cache {
         Ok(pending)
     }
 
-    /// Makes space for a finished and synced file of `bytes`, and moves it into place within its folder.
+    /// Makes space for a finished and synced file of `bytes`, and moves it into place within its
+    /// folder.
     pub(super) fn publish(&self, key: &Key, from: &Path, bytes: u64, rescan: bool) -> Result<()> {
         let mut lock = self.lock()?;
         let request = SpaceRequest { key: *key, bytes, file: from, replaces: true, rescan };
@@ -82,7 +83,8 @@ impl PendingEntry<'_> {
         self.writer.as_mut().expect(WRITER)
     }
 
-    /// Adds frames as [`EntryWriter::append`] does. For many of them, space is made as they are written.
+    /// Adds frames as [`EntryWriter::append`] does. For many of them, space is made as they are
+    /// written.
     pub fn append(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
         let raw_bytes = fields.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
         let so_far = self.writer().raw_bytes();

@@ -1,10 +1,10 @@
 //! The lock of those who change what a cache uses, and the record of that usage.
 //!
-//! Publishing, evicting and removing need the lock. Its file also records how many bytes are in use,
-//! so that a store among 100,000 entries need not list them. The record is a hint that expires: it
-//! is ignored after an interrupted change, when it is damaged, and a minute after the last scan of the
-//! directory. So files that are copied in, deleted by hand or stored by a machine that the lock does
-//! not reach are counted within that time.
+//! Publishing, evicting and removing need the lock. Its file also records how many bytes are in
+//! use, so that a store among 100,000 entries need not list them. The record is a hint that
+//! expires: it is ignored after an interrupted change, when it is damaged, and a minute after the
+//! last scan of the directory. So files that are copied in, deleted by hand or stored by a machine
+//! that the lock does not reach are counted within that time.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};

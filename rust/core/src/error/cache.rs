@@ -32,9 +32,9 @@ pub enum CacheError {
     },
     /// What can't be evicted leaves too little space for an entry.
     #[error(
-        "{bytes} bytes don't fit into {directory}: of its {max_bytes} bytes, all but {evictable} are \
-         taken by pinned entries and trajectories that are being written; unpin or remove some, or \
-         raise max_cache_size; nothing was removed"
+        "{bytes} bytes don't fit into {directory}: of its {max_bytes} bytes, all but {evictable} \
+         are taken by pinned entries and trajectories that are being written; unpin or remove some, \
+         or raise max_cache_size; nothing was removed"
     )]
     Full {
         /// The size of the entry.
@@ -48,8 +48,8 @@ pub enum CacheError {
     },
     /// Another process, or another writer of this one, is writing the trajectory.
     #[error(
-        "data_id={data_id:?} is not valid: expected a trajectory that nobody else is writing at the \
-         moment"
+        "data_id={data_id:?} is not valid: expected a trajectory that no other writer has open; \
+         close that writer, or use another data_id"
     )]
     BeingWritten {
         /// The user's name for the trajectory.

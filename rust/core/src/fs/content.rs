@@ -1,65 +1,30 @@
 //! What is in a file, and how it gets into memory.
 //!
-//! Access to a mapping beyond the end of a truncated file ends the process, and so does access to one
-//! on a network file system when the server has lost the file. So bytes that are copied or decoded once
-//! are *read*, which gives an error instead. Only what is borrowed in place is mapped, only with a
-//! permit, and only after the file's length was checked. Small files are read whole at once.
+//! Access to a mapping beyond the end of a truncated file ends the process, and so does access to
+//! one on a network file system when the server has lost the file. So bytes that are copied or
+//! decoded once are *read*, which gives an error instead. Only what is borrowed in place is mapped,
+//! only with a permit, and only after the file's length was checked. Small files are read whole at
+//! once.
 
 use std::borrow::Cow;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::fs::File;
+use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::OFlags;
 use rustix::process::{Resource, getrlimit};
 
 use super::mapped::{MapPermit, MappedFile, PrivateMap};
+use super::open::open_file;
 use crate::{Error, Result};
 
 /// Files of up to this many bytes are read whole: a mapping costs more.
 const READ_WHOLE: u64 = 64 * 1024;
 /// Alignment of bytes that are borrowed in place, in memory as in the file.
 const ALIGNMENT: usize = 64;
-
-/// Opens a file for reading. Never follows a symlink in its place.
-pub(crate) fn open_file(path: &Path) -> io::Result<File> {
-    // Without `NONBLOCK`, opening a named pipe in its place would wait for a writer.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
-}
-
-/// The whole of a small file. Never follows a symlink.
-pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_file(path)
-        .and_then(|mut file| file.read_to_end(&mut bytes))
-        .map_err(|error| Error::io("read", path, error))?;
-    Ok(bytes)
-}
-
-/// As [`open_file`], where no folder of the path is a symlink either. `None` where one is, or the
-/// system can't check that.
-pub(crate) fn open_without_links(path: &Path) -> Option<io::Result<File>> {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::{CWD, Mode, ResolveFlags, openat2};
-        use rustix::io::Errno;
-
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-            Ok(file) => Some(Ok(file.into())),
-            // Old kernels don't have it, and containers may not allow it.
-            Err(Errno::LOOP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => None,
-            Err(error) => Some(Err(error.into())),
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    None
-}
 
 /// The bytes of an open file.
 #[derive(Debug)]
@@ -75,8 +40,8 @@ pub struct Content {
 }
 
 impl Content {
-    /// Opens the file at `path`. Never follows a symlink. With a `permit` it can be mapped; with `hold` it
-    /// stays open even where it is read whole.
+    /// Opens the file at `path`. Never follows a symlink. With a `permit` it can be mapped; with
+    /// `hold` it stays open even where it is read whole.
     pub fn open(path: &Path, permit: Option<MapPermit>, hold: bool) -> Result<Self> {
         let file = open_file(path).map_err(|error| Error::io("open", path, error))?;
         Self::of(file, path, permit, hold)
@@ -166,7 +131,8 @@ impl Content {
         Ok(Some(Cow::Owned(bytes)))
     }
 
-    /// The bytes in this range in place, or `None` where they lie outside the file or can't be mapped.
+    /// The bytes in this range in place, or `None` where they lie outside the file or can't be
+    /// mapped.
     pub(crate) fn borrow(&self, range: Range<u64>) -> Result<Option<&[u8]>> {
         if range.start > range.end || range.end > self.length {
             return Ok(None);
@@ -189,8 +155,8 @@ impl Content {
         Ok(bytes.and_then(|bytes| bytes.get(range.start as usize..range.end as usize)))
     }
 
-    /// The file mapped copy on write; `None` without a permit, or where the file was not kept open and
-    /// its name is gone or another file's.
+    /// The file mapped copy on write; `None` without a permit, or where the file was not kept open
+    /// and its name is gone or another file's.
     pub(crate) fn map_private(&self) -> Result<Option<PrivateMap>> {
         let Some(permit) = self.permit else { return Ok(None) };
         let reopened = match self.file() {
@@ -239,8 +205,8 @@ struct KeptFile {
 static KEPT: AtomicU64 = AtomicU64::new(0);
 
 impl KeptFile {
-    /// Keeps a file open if that leaves half of what the process may open for others, or if `must_keep`;
-    /// else returns it.
+    /// Keeps a file open if that leaves half of what the process may open for others, or if
+    /// `must_keep`; else returns it.
     fn keep(file: File, must_keep: bool) -> std::result::Result<Self, File> {
         let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 2;
         if KEPT.fetch_add(1, Ordering::Relaxed) >= most && !must_keep {

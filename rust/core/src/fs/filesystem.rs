@@ -45,8 +45,8 @@ impl FilesystemKind {
         }
     }
 
-    /// Two changes of a directory that are this far apart have different times of modification: several
-    /// ticks of a local clock. Clients of a file server see changes late.
+    /// Two changes of a directory that are this far apart have different times of modification:
+    /// several ticks of a local clock. Clients of a file server see changes late.
     pub(crate) fn mtime_granularity(self) -> Duration {
         match self {
             Self::Local => Duration::from_millis(50),
@@ -54,8 +54,8 @@ impl FilesystemKind {
         }
     }
 
-    /// Marks the file at `path` as used now. Another user's file, or one on a read-only disk, stays as
-    /// it is, which is no error: it only looks older than it is.
+    /// Marks the file at `path` as used now. Another user's file, or one on a read-only disk, stays
+    /// as it is, which is no error: it only looks older than it is.
     pub(crate) fn touch(self, path: &Path) -> Result<()> {
         match utimensat(CWD, path, &self.now(), AtFlags::SYMLINK_NOFOLLOW) {
             Err(error) if !is_not_permitted(error) => Err(Error::io("touch", path, error.into())),

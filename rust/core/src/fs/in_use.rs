@@ -2,11 +2,11 @@
 //!
 //! A process that reads a file keeps it open with a shared `flock` on it; one that would rather not
 //! remove a file in use tries for an exclusive one. The kernel drops the lock with the last
-//! descriptor, however its process ends, so no lock is ever stale. A forked child shares its parent's
-//! descriptor, and the file is in use until both have closed it.
+//! descriptor, however its process ends, so no lock is ever stale. A forked child shares its
+//! parent's descriptor, and the file is in use until both have closed it.
 //!
-//! Correctness does not depend on it: a file that is removed stays readable for the processes that have
-//! it open. Where a file system has no locks, no file looks used.
+//! Correctness does not depend on it: a file that is removed stays readable for the processes that
+//! have it open. Where a file system has no locks, no file looks used.
 
 use std::fs::File;
 use std::io;
@@ -15,14 +15,15 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::open_file;
+use super::open::open_file;
 
 /// Locks an open file as in use until its last descriptor is closed; returns whether it is locked.
 pub(crate) fn lock_shared(file: &File) -> bool {
     flock(file, FlockOperation::NonBlockingLockShared).is_ok()
 }
 
-/// Locks the file at `path` against use until the returned file is dropped; `None` where it is in use.
+/// Locks the file at `path` against use until the returned file is dropped; `None` where it is in
+/// use.
 pub(crate) fn try_lock_exclusive(path: &Path) -> io::Result<Option<File>> {
     let file = open_file(path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -1,10 +1,10 @@
 //! Advisory locks between processes.
 //!
 //! The kernel drops a `flock` when its holder ends, however it ends, so a lock is never stale. Each
-//! lock is taken on a newly opened descriptor, so threads of one process exclude each other as well.
-//! A forked child inherits the descriptor: closing it in the parent would leave the child with the
-//! lock, and unlocking it in the child would take it from the parent. So the process that took a lock
-//! unlocks it, and no other.
+//! lock is taken on a newly opened descriptor, so threads of one process exclude each other as
+//! well. A forked child inherits the descriptor: closing it in the parent would leave the child
+//! with the lock, and unlocking it in the child would take it from the parent. So the process that
+//! took a lock unlocks it, and no other.
 //!
 //! Locks keep writers from undoing each other's work; what a reader sees never depends on them. So
 //! where a file system has no locks (some network ones), work goes on without.
@@ -51,7 +51,8 @@ impl FileLock {
         Self::wait(fresh.map_err(|error| Error::io("open", &path, error))?, &path, kind)
     }
 
-    /// Waits for the lock on this open file, whose descriptor is not shared. `path` is for messages.
+    /// Waits for the lock on this open file, whose descriptor is not shared. `path` is for
+    /// messages.
     pub fn wait(file: File, path: &Path, kind: LockKind) -> Result<Self> {
         let operation = match kind {
             LockKind::Shared => FlockOperation::LockShared,

@@ -1,9 +1,9 @@
 //! Mapped files.
 //!
 //! A mapping shows what is in the file at the moment of each access. If a program changes the file
-//! meanwhile, other bytes appear; if one truncates it, access to the missing part ends the process with
-//! SIGBUS. Neither can be prevented, so bytes are read wherever that is possible, and a file is mapped
-//! only with a [`MapPermit`], which says that it is published and never changed.
+//! meanwhile, other bytes appear; if one truncates it, access to the missing part ends the process
+//! with SIGBUS. Neither can be prevented, so bytes are read wherever that is possible, and a file
+//! is mapped only with a [`MapPermit`], which says that it is published and never changed.
 
 use std::fs::File;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use memmap2::{Mmap, MmapOptions, MmapRaw};
 
-use super::open_file;
+use super::open::open_file;
 use crate::memory::MAPPED;
 use crate::{Error, Result};
 
@@ -24,14 +24,14 @@ impl MapPermit {
     /// Permits files to be mapped.
     ///
     /// # Safety
-    /// Each file that is opened with this permit is *published*: it was complete and synced before it
-    /// got the name under which it is opened, and this program never writes to it or truncates it
-    /// afterwards, but only renames, replaces or unlinks it. It is not on a network file system, where
-    /// another machine could.
+    /// Each file that is opened with this permit is *published*: it was complete and synced before
+    /// it got the name under which it is opened, and this program never writes to it or truncates
+    /// it afterwards, but only renames, replaces or unlinks it. It is not on a network file system,
+    /// where another machine could.
     ///
     /// That another program breaks this rule (`truncate`, a text editor) can't be excluded. Such a
-    /// program changes the memory behind a `&[u8]`, which Rust does not allow for; so what the core does
-    /// with mapped bytes is limited to checksums, copies and decoders, none of which relies for its
+    /// program changes the memory behind a `&[u8]`, which Rust does not allow for; so the core does
+    /// nothing with mapped bytes but sum, copy and decode them, and none of these relies for its
     /// memory safety on reading the same byte twice.
     pub unsafe fn new() -> Self {
         Self(())
@@ -47,8 +47,8 @@ pub(super) struct MappedFile {
 impl MappedFile {
     /// Maps an open file.
     pub fn of(file: &File, path: &Path, _: MapPermit) -> Result<Self> {
-        // SAFETY: the permit says that this program neither shrinks the file nor changes it while it is
-        // mapped.
+        // SAFETY: the permit says that this program neither shrinks the file nor changes it while
+        // it is mapped.
         let map = unsafe { Mmap::map(file) }.map_err(|error| Error::io("map", path, error))?;
         MAPPED.fetch_add(map.len() as u64, Ordering::Relaxed);
         Ok(Self { map })
@@ -60,8 +60,8 @@ impl MappedFile {
     }
 }
 
-/// The bytes of a file, writable in memory only: a write copies the page and never reaches the file or
-/// any other process.
+/// The bytes of a file, writable in memory only: a write copies the page and never reaches the file
+/// or any other process.
 #[derive(Debug)]
 pub struct PrivateMap {
     map: MmapRaw,
@@ -77,25 +77,26 @@ impl PrivateMap {
 
     /// Maps an open file, copy on write.
     pub(super) fn of(file: &File, path: &Path, _: MapPermit) -> Result<Self> {
-        // SAFETY: as in `MappedFile::of`; writes go to private pages, so they change neither the file
-        // nor any other mapping of it.
+        // SAFETY: as in `MappedFile::of`; writes go to private pages, so they change neither the
+        // file nor any other mapping of it.
         let map = unsafe { MmapOptions::new().map_copy(file) }
             .map_err(|error| Error::io("map", path, error))?;
         MAPPED.fetch_add(map.len() as u64, Ordering::Relaxed);
         Ok(Self { map: map.into(), path: path.to_owned() })
     }
 
-    /// The whole file, to verify and to copy it. Not to be borrowed while a program writes through what
-    /// [`PrivateMap::part`] gave it.
+    /// The whole file, to verify and to copy it. Not to be borrowed while a program writes through
+    /// what [`PrivateMap::part`] gave it.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the mapping is readable and lives as long as `self`. The permit says that its file is
-        // not changed. Private pages are changed only through the pointers that `part` gives away, whose
-        // users must not write while this slice is borrowed.
+        // SAFETY: the mapping is readable and lives as long as `self`. The permit says that its
+        // file is not changed. Private pages are changed only through the pointers that `part`
+        // gives away, whose users must not write while this slice is borrowed.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr(), self.map.len()) }
     }
 
-    /// A part of the file, to make a writable array of it; `None` where it is not inside. Whoever writes
-    /// through the pointer keeps the mapping alive, and sees to it that nothing borrows `bytes`.
+    /// A part of the file, to make a writable array of it; `None` where it is not inside. Whoever
+    /// writes through the pointer keeps the mapping alive, and sees to it that nothing borrows
+    /// `bytes`.
     pub fn part(&self, range: Range<usize>) -> Option<*mut [u8]> {
         let length = range.end.checked_sub(range.start).filter(|_| range.end <= self.map.len())?;
         let start = self.map.as_mut_ptr().wrapping_add(range.start);

@@ -5,6 +5,21 @@
 //! renamed, and its directory synced ([`publish_bytes`], [`PendingDir`]). Above that there are locks
 //! ([`FileLock`]), the bytes of files ([`Content`]), shared mappings ([`SharedMap`]) and the rule that
 //! turns names into paths ([`names`]).
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use proteinflex_core::fs::{Disk, Storage, publish_bytes};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let temporary = tempfile::tempdir()?;
+//! # let path = temporary.path().join("settings.json");
+//! let storage: Arc<dyn Storage> = Arc::new(Disk);
+//! publish_bytes(&storage, &path, b"{}")?; // There whole, or not at all.
+//! assert_eq!(std::fs::read(&path)?, b"{}");
+//! # Ok(())
+//! # }
+//! ```
 
 mod content;
 mod filesystem;
@@ -13,6 +28,7 @@ mod lock;
 mod mapped;
 pub mod names;
 mod no_sync;
+mod open;
 mod owner;
 mod publish;
 mod shared;
@@ -23,12 +39,12 @@ mod writeback;
 mod xattr;
 
 pub use content::Content;
-pub(crate) use content::{open_file, open_without_links, read_file};
 pub use filesystem::FilesystemKind;
 pub(crate) use in_use::{lock_shared, try_lock_exclusive};
 pub(crate) use lock::{FileLock, LockKind};
 pub use mapped::{MapPermit, PrivateMap};
 pub use no_sync::NoSyncDisk;
+pub(crate) use open::{open_file, open_without_links, read_file};
 pub use owner::Owner;
 pub(crate) use publish::create_dirs;
 pub(crate) use publish::remove_tree;

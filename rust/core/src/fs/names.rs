@@ -1,8 +1,8 @@
-//! The one rule that turns names which users choose into names of files.
+//! Turning names that users choose into names of files.
 //!
-//! Two ways, for two needs. Where people look at the directory (checkpoints, components) a name is
-//! kept readable, and one that could mislead a path is refused or escaped. Where nobody looks (cache
-//! entries) the name is a hash, and never becomes part of a path at all.
+//! Where people look at the directory (checkpoints, components) a name is kept readable, and one
+//! that could mislead a path is refused or escaped. Where they don't (cache entries) the file's
+//! name is a hash, and the user's name never becomes part of a path.
 
 use std::fmt::Write;
 

@@ -6,21 +6,21 @@ use std::path::Path;
 
 use super::{Disk, Storage, StorageFile};
 
-/// As [`Disk`], but nothing waits until it is durable. What was written survives the end of the process,
-/// however it ends, and not a power cut; after one, checksums tell what is whole.
+/// As [`Disk`] without syncs. What was written survives the end of the process, however it ends,
+/// but not a power cut; after one, checksums tell what is whole.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoSyncDisk;
 
 #[derive(Debug)]
-struct UnsyncedFile(Box<dyn StorageFile>);
+struct NoSyncFile(Box<dyn StorageFile>);
 
 impl Storage for NoSyncDisk {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        Ok(Box::new(UnsyncedFile(Disk.create_new(path)?)))
+        Ok(Box::new(NoSyncFile(Disk.create_new(path)?)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        Ok(Box::new(UnsyncedFile(Disk.open(path)?)))
+        Ok(Box::new(NoSyncFile(Disk.open(path)?)))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -52,7 +52,7 @@ impl Storage for NoSyncDisk {
     }
 }
 
-impl StorageFile for UnsyncedFile {
+impl StorageFile for NoSyncFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         self.0.write_at(bytes, offset)
     }

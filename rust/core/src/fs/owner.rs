@@ -1,8 +1,8 @@
-//! Who made a temporary file, read from its name.
+//! The process that owns a temporary file, read from the file's name.
 //!
-//! A process id alone says little: ids are reused, and not unique across hosts. So a temporary name
-//! carries the host, the process and the time that process started, and only a process that can be
-//! known to be gone makes its litter fair game.
+//! A process id alone says little: ids are reused, and not unique across hosts. So the name carries
+//! the host, the process id and the time at which the process started. Only a file whose owner is
+//! known to be gone is orphaned, and may be removed.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,7 +50,7 @@ impl Owner {
             }
     }
 
-    /// A fresh name for a temporary file beside `target`: hidden, unique, and telling its owner.
+    /// A new name for a temporary file beside `target`: hidden, unique, and telling its owner.
     pub fn temporary_name(&self, target: &str) -> String {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);

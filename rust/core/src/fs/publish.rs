@@ -1,8 +1,8 @@
 //! Publishing: what becomes visible is whole.
 //!
-//! A file or directory is made under a temporary name beside its target, made durable, and then
-//! moved into place in one step, which is made durable too. A crash at any point leaves the old
-//! state or the new one, and at most some litter that says whose it was.
+//! A file is written under a temporary name beside its target, synced, renamed, and its directory
+//! synced. A crash at any point leaves the old state or the new one, and perhaps an orphaned
+//! temporary file that names its owner.
 //!
 //! A failed `sync` is final: the kernel may have dropped the bytes and call the next one a success.
 //! So nothing here retries it; the pending file is thrown away.
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 
 /// A file that is being written and appears at its target only when published.
 #[derive(Debug)]
-pub struct PendingFile {
+pub(crate) struct PendingFile {
     storage: Arc<dyn Storage>,
     file: Box<dyn StorageFile>,
     temporary: PathBuf,
@@ -64,7 +64,7 @@ impl PendingFile {
 impl Drop for PendingFile {
     fn drop(&mut self) {
         if !self.published {
-            // Best effort: what stays behind is litter that names its owner.
+            // Best effort: an orphaned temporary file names its owner.
             let _ = self.storage.remove_file(&self.temporary);
         }
     }
@@ -99,7 +99,7 @@ impl PendingDir {
         })
     }
 
-    /// Where to put files meanwhile. Each must be synced by whoever writes it.
+    /// Where to put files meanwhile. The caller must sync each of them.
     pub fn path(&self) -> &Path {
         &self.temporary
     }
@@ -107,8 +107,8 @@ impl PendingDir {
     /// Makes the names inside durable and moves the directory to its target in one step. An older
     /// directory there is replaced, and removed afterwards.
     ///
-    /// Where the file system can't swap two directories in one step, the older one is first set
-    /// aside under [`replaced_name`]; readers take it for the target while that is missing.
+    /// Where the file system can't swap two directories in one step, the older one is first renamed
+    /// to [`replaced_name`]; readers take it for the target while that is missing.
     pub fn publish(self) -> Result<()> {
         let storage = Arc::clone(&self.storage);
         match self.publish_over()? {
@@ -118,8 +118,8 @@ impl PendingDir {
         }
     }
 
-    /// [`PendingDir::publish`], except that a directory that was replaced stays, under the temporary
-    /// or set aside name that is returned, for the caller to remove.
+    /// [`PendingDir::publish`], except that a replaced directory stays, under the name that is
+    /// returned, for the caller to remove.
     pub fn publish_over(mut self) -> Result<Option<PathBuf>> {
         let storage = Arc::clone(&self.storage);
         storage
@@ -139,13 +139,13 @@ impl PendingDir {
                 Ok(Some(self.temporary.clone()))
             }
             Err(error) if can_not_exchange(&error) => {
-                let aside = replaced_name(&self.target);
-                storage.rename(&self.target, &aside).map_err(publish_error)?;
+                let replaced = replaced_name(&self.target);
+                storage.rename(&self.target, &replaced).map_err(publish_error)?;
                 sync_parent(&*storage, &self.target)?;
                 storage.rename(&self.temporary, &self.target).map_err(publish_error)?;
                 self.published = true;
                 sync_parent(&*storage, &self.target)?;
-                Ok(Some(aside))
+                Ok(Some(replaced))
             }
             Err(error) => Err(publish_error(error)),
         }
@@ -155,13 +155,13 @@ impl PendingDir {
 impl Drop for PendingDir {
     fn drop(&mut self) {
         if !self.published {
-            // Best effort: what stays behind is litter that names its owner.
+            // Best effort: an orphaned temporary file names its owner.
             let _ = remove_tree(&*self.storage, &self.temporary);
         }
     }
 }
 
-/// Where an older directory stands while a newer one takes its place.
+/// The name of an older directory while a newer one takes its place.
 pub fn replaced_name(target: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(target.file_name().unwrap_or_default());
@@ -187,7 +187,7 @@ pub fn create_dirs(storage: &dyn Storage, path: &Path) -> Result<()> {
                 };
                 storage.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
             }
-            // Somebody else was faster.
+            // Another process was faster.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
             Err(error) => return Err(Error::io("create", directory, error)),
         }
@@ -208,18 +208,18 @@ pub fn remove_tree(storage: &dyn Storage, path: &Path) -> io::Result<()> {
     storage.remove_dir(path)
 }
 
-/// Removes what writers that are gone have left in `directory`, and tells how much that was.
+/// Removes orphaned temporary files and directories from `directory`; returns their number.
 pub fn remove_orphaned(storage: &dyn Storage, directory: &Path) -> Result<usize> {
     let list_error = |error| Error::io("list", directory, error);
     let mut removed = 0;
     for entry in std::fs::read_dir(directory).map_err(list_error)? {
         let entry = entry.map_err(list_error)?;
-        let abandoned = entry
+        let is_orphaned = entry
             .file_name()
             .to_str()
             .and_then(Owner::of_temporary)
             .is_some_and(|owner| owner.is_gone());
-        if !abandoned {
+        if !is_orphaned {
             continue;
         }
         let path = entry.path();
@@ -227,7 +227,7 @@ pub fn remove_orphaned(storage: &dyn Storage, directory: &Path) -> Result<usize>
         let result = if is_dir { remove_tree(storage, &path) } else { storage.remove_file(&path) };
         match result {
             Ok(()) => removed += 1,
-            // Somebody else tidied up first.
+            // Another process removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::io("remove", &path, error)),
         }

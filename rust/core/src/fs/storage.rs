@@ -42,13 +42,13 @@ pub trait StorageFile: Debug + Send + Sync {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
     /// Reserves disk space for the first `length` bytes, and extends the file to them.
     fn allocate(&self, length: u64) -> io::Result<()>;
-    /// Cuts or extends the file. Only for files that nobody maps.
+    /// Truncates or extends the file. Not for files that are mapped.
     fn set_len(&self, length: u64) -> io::Result<()>;
-    /// Asks the system to begin writing these bytes to the disk. Promises nothing: it is there so that
-    /// [`StorageFile::sync`] has less to wait for.
+    /// Asks the system to begin writing these bytes to the disk. Promises nothing: it is there so
+    /// that [`StorageFile::sync`] has less to wait for.
     fn begin_sync(&self, _offset: u64, _length: u64) {}
-    /// Waits for what [`StorageFile::begin_sync`] began, and gives back the memory that holds these bytes.
-    /// They are not durable before [`StorageFile::sync`]; an error means that they are lost.
+    /// Waits for what [`StorageFile::begin_sync`] began, and gives back the memory that holds these
+    /// bytes. They are not durable before [`StorageFile::sync`]; an error means that they are lost.
     fn finish_sync(&self, _offset: u64, _length: u64) -> io::Result<()> {
         Ok(())
     }
@@ -100,7 +100,7 @@ pub struct Disk;
 #[derive(Debug)]
 struct DiskFile(File);
 
-/// Readable and writable for whom the umask says, as any other file that a program makes.
+/// The umask decides who may read and write.
 const FILE_MODE: u32 = 0o666;
 
 impl Storage for Disk {
@@ -128,7 +128,7 @@ impl Storage for Disk {
         std::fs::create_dir(path)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the layer that everyone else uses")]
+    #[expect(clippy::disallowed_methods, reason = "this is the layer that all others use")]
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
     }
@@ -145,7 +145,7 @@ impl Storage for Disk {
         Ok(rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty())?)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the layer that everyone else uses")]
+    #[expect(clippy::disallowed_methods, reason = "this is the layer that all others use")]
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
     }
@@ -154,7 +154,7 @@ impl Storage for Disk {
         std::fs::remove_dir(path)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the layer that everyone else uses")]
+    #[expect(clippy::disallowed_methods, reason = "this is the layer that all others use")]
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
@@ -181,12 +181,12 @@ impl StorageFile for DiskFile {
         writeback::finish(&self.0, offset, length)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the layer that everyone else uses")]
+    #[expect(clippy::disallowed_methods, reason = "this is the layer that all others use")]
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.0.set_len(length)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the layer that everyone else uses")]
+    #[expect(clippy::disallowed_methods, reason = "this is the layer that all others use")]
     fn sync(&self) -> io::Result<()> {
         self.0.sync_all()
     }

@@ -1,12 +1,12 @@
-//! Early write-back: the disk works while the next part is still being made, and the memory of a part
-//! that it has is used again for the next one. Without the latter a large file would push everything
-//! else out of the page cache, and each of its pages would have to be found anew.
+//! Early write-back: the disk works while the next part is still being made, and the memory of a
+//! part that it has is used again for the next one. Without the latter a large file would push
+//! everything else out of the page cache, and each of its pages would have to be allocated again.
 
 use std::fs::File;
 use std::io;
 
-/// Asks the system to begin writing `length` bytes from `offset` on. It promises nothing and reports
-/// nothing: a failure shows when the file is synced.
+/// Asks the system to begin writing `length` bytes from `offset` on. It promises nothing and
+/// reports nothing: a failure shows when the file is synced.
 #[cfg(target_os = "linux")]
 pub(super) fn begin(file: &File, offset: u64, length: u64) {
     use std::os::fd::AsRawFd;
@@ -22,8 +22,8 @@ pub(super) fn begin(file: &File, offset: u64, length: u64) {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn begin(_file: &File, _offset: u64, _length: u64) {}
 
-/// Waits until these bytes are on their way to the disk no longer, and gives back the memory that holds
-/// them. An error counts: a later sync of the same open file would not repeat it.
+/// Waits until these bytes are on their way to the disk no longer, and gives back the memory that
+/// holds them. An error counts: a later sync of the same open file would not repeat it.
 #[cfg(target_os = "linux")]
 pub(super) fn finish(file: &File, offset: u64, length: u64) -> io::Result<()> {
     use std::num::NonZeroU64;

@@ -1,8 +1,8 @@
 //! Numbers in extended attributes, which a listing of a directory gets without opening any file.
 //!
 //! They are created, moved and removed with their file, and can't disagree with one that is never
-//! changed. Not every file system has them, and not every copy keeps them: they are a cache of what is
-//! in the file.
+//! changed. Not every file system has them, and not every copy keeps them: they are a cache of what
+//! is in the file.
 
 use std::fs::File;
 use std::path::Path;

@@ -7,6 +7,13 @@
 //! [`batch`] sizes the next one, and [`plan`] many of them.
 //!
 //! A GPU is known by its UUID throughout; numbers exist only where users see them.
+//!
+//! ```
+//! use proteinflex_core::gpu::is_out_of_memory;
+//!
+//! assert!(is_out_of_memory("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB"));
+//! assert!(!is_out_of_memory("ValueError", "lengths must be positive"));
+//! ```
 
 mod allocate;
 mod batch;

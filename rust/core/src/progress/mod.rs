@@ -11,6 +11,28 @@
 //!
 //! `board` keeps the parts of a directory, `tracker` adds the background thread, everything else is
 //! a layer below: `layout` → `counters` → (`slot`, `message`) → `index`, `activity`.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use proteinflex_core::progress::{Options, TaskDefinition, Tracker};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let temporary = tempfile::tempdir()?;
+//! # let directory = temporary.path();
+//! let options = Options {
+//!     total_steps: None,
+//!     auto_checkpoint: false,
+//!     checkpoint_interval: Duration::from_secs(300),
+//! };
+//! let tracker = Tracker::open(Some(directory), &options)?;
+//! let fold = TaskDefinition { id: "fold", name: "Folding", total: Some(10), parent: None };
+//! let task = tracker.start(fold)?;
+//! tracker.update(task, 4)?;
+//! assert_eq!(tracker.progress()?.percent, 40.0);
+//! # Ok(())
+//! # }
+//! ```
 
 mod activity;
 mod board;

@@ -1,10 +1,10 @@
 //! What a cache promises: a limit that holds, the least recently used entries going first, pins,
-//! damage that is met once, and nothing outside the directory ever touched.
+//! damage that is reported once, and nothing outside the directory ever touched.
 
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 #![expect(
     clippy::disallowed_methods,
-    reason = "damage and litter are made behind the cache's back"
+    reason = "damage and orphaned files are made behind the cache's back"
 )]
 
 use std::os::unix::fs::symlink;
@@ -35,8 +35,8 @@ fn open(directory: &Directory, max_bytes: Option<u64>) -> Cache {
     Cache::open(Arc::new(Disk), &directory.path, max_bytes).unwrap()
 }
 
-/// Room for `count` entries and no more.
-fn room_for(count: usize) -> Option<u64> {
+/// A limit that `count` entries fit into and no more.
+fn space_for(count: usize) -> Option<u64> {
     Some((count * BYTES + BYTES / 2) as u64)
 }
 
@@ -85,7 +85,7 @@ fn used(cache: &Cache) -> u64 {
 #[test]
 fn the_least_recently_used_entry_goes_first() {
     let directory = directory();
-    let cache = open(&directory, room_for(3));
+    let cache = open(&directory, space_for(3));
     let keys: Vec<_> = ["a", "b", "c"].map(|id| store(&cache, id, 1).unwrap()).into();
     load(&cache, &keys[0]).unwrap();
     store(&cache, "d", 1).unwrap();
@@ -95,10 +95,35 @@ fn the_least_recently_used_entry_goes_first() {
     assert_eq!(cache.stats().unwrap().evictions, 2);
 }
 
+/// An eviction frees 1 % of the limit more than it must, so that the next stores need none.
+#[test]
+fn an_eviction_goes_on_to_the_low_water_mark() {
+    let directory = directory();
+    let cache = open(&directory, None);
+    // 400 small entries, and a limit that they just fit into: 1 % of it is four of them.
+    for number in 0..400 {
+        store_bytes(&cache, &number.to_string(), &[7; 1000]).unwrap();
+    }
+    let limit = used(&cache);
+    drop(open(&directory, Some(limit)));
+    assert_eq!(ids(&cache).len(), 400);
+    store_bytes(&cache, "400", &[7; 1000]).unwrap();
+    assert_eq!(cache.stats().unwrap().evictions, 5, "one for itself, and four");
+    for number in 401..405 {
+        store_bytes(&cache, &number.to_string(), &[7; 1000]).unwrap();
+    }
+    let stats = cache.stats().unwrap();
+    assert_eq!(stats.evictions, 5);
+    assert!(stats.used_bytes <= limit);
+    for number in 0..5 {
+        assert!(!cache.contains(Key::of(Kind::Structure, &number.to_string()).as_str()));
+    }
+}
+
 #[test]
 fn the_order_is_the_same_for_every_process_that_shares_the_directory() {
     let directory = directory();
-    let (one, other) = (open(&directory, room_for(3)), open(&directory, None));
+    let (one, other) = (open(&directory, space_for(3)), open(&directory, None));
     let keys: Vec<_> = ["a", "b", "c"].map(|id| store(&one, id, 1).unwrap()).into();
     load(&other, &keys[0]).unwrap();
     store(&one, "d", 1).unwrap();
@@ -108,7 +133,7 @@ fn the_order_is_the_same_for_every_process_that_shares_the_directory() {
 #[test]
 fn random_uses_evict_as_a_model_of_lru_does() {
     let directory = directory();
-    let cache = open(&directory, room_for(4));
+    let cache = open(&directory, space_for(4));
     let mut model: Vec<u64> = Vec::new();
     let mut state = 7u64;
     for _ in 0..200 {
@@ -133,14 +158,14 @@ fn random_uses_evict_as_a_model_of_lru_does() {
         let mut expected: Vec<_> = model.iter().map(u64::to_string).collect();
         expected.sort();
         assert_eq!(ids(&cache), expected);
-        assert!(used(&cache) <= room_for(4).unwrap());
+        assert!(used(&cache) <= space_for(4).unwrap());
     }
 }
 
 #[test]
-fn replacing_an_entry_makes_room_of_its_own() {
+fn replacing_an_entry_counts_the_older_one_as_free() {
     let directory = directory();
-    let cache = open(&directory, room_for(2));
+    let cache = open(&directory, space_for(2));
     store(&cache, "a", 1).unwrap();
     let key = store(&cache, "b", 1).unwrap();
     let old = cache.load(key.as_str()).unwrap();
@@ -149,13 +174,13 @@ fn replacing_an_entry_makes_room_of_its_own() {
     assert_eq!(load(&cache, &key).unwrap(), vec![2; BYTES]);
     let mut bytes = vec![0; BYTES];
     old.read_array(0, &mut bytes).unwrap();
-    assert_eq!(bytes, vec![1; BYTES], "who has the older one open reads on");
+    assert_eq!(bytes, vec![1; BYTES], "a reader of the older one reads on");
 }
 
 #[test]
 fn what_can_never_fit_is_refused_before_anything_is_removed() {
     let directory = directory();
-    let cache = open(&directory, room_for(3));
+    let cache = open(&directory, space_for(3));
     for id in ["a", "b", "c"] {
         store(&cache, id, 1).unwrap();
     }
@@ -184,17 +209,17 @@ fn what_can_never_fit_is_refused_before_anything_is_removed() {
 fn the_limit_belongs_to_the_directory() {
     let directory = directory();
     assert_eq!(open(&directory, None).max_bytes().unwrap(), 100_000_000_000);
-    let first = open(&directory, room_for(2));
-    assert_eq!(open(&directory, None).max_bytes().unwrap(), room_for(2).unwrap());
-    open(&directory, room_for(1));
-    assert_eq!(first.max_bytes().unwrap(), room_for(1).unwrap());
+    let first = open(&directory, space_for(2));
+    assert_eq!(open(&directory, None).max_bytes().unwrap(), space_for(2).unwrap());
+    open(&directory, space_for(1));
+    assert_eq!(first.max_bytes().unwrap(), space_for(1).unwrap());
     store(&first, "a", 1).unwrap();
     store(&first, "b", 1).unwrap();
     assert_eq!(ids(&first), ["b"]);
 }
 
 #[test]
-fn a_damaged_entry_is_met_once_and_set_aside() {
+fn a_damaged_entry_is_reported_once_and_moved_to_quarantine() {
     let directory = directory();
     let cache = open(&directory, None);
     let key = store(&cache, "a", 1).unwrap();
@@ -316,7 +341,7 @@ fn ids_and_keys_never_become_paths() {
 #[test]
 fn files_of_others_are_left_alone() {
     let directory = directory();
-    let cache = open(&directory, room_for(1));
+    let cache = open(&directory, space_for(1));
     store(&cache, "a", 1).unwrap();
     let notes = directory.path.join("entries/notes.txt");
     std::fs::write(&notes, b"mine").unwrap();
@@ -330,12 +355,12 @@ fn files_of_others_are_left_alone() {
 }
 
 #[test]
-fn cleaning_up_removes_what_dead_writers_left_and_nothing_else() {
+fn cleaning_up_removes_orphaned_files_and_nothing_else() {
     let directory = directory();
     let cache = open(&directory, None);
     let key = store(&cache, "a", 1).unwrap();
     let folder = file_of(&directory, &key).parent().unwrap().to_owned();
-    // Process 1 started at boot, not at tick 1; so whoever made this is gone.
+    // Process 1 started at boot, not at tick 1; so the owner of this file is gone.
     let host = {
         let pending = cache.begin(Kind::Structure, "a", vec![1, 0xc0], Encoding::plain()).unwrap();
         let name = temporary_names(&folder).pop().unwrap();
@@ -351,7 +376,7 @@ fn cleaning_up_removes_what_dead_writers_left_and_nothing_else() {
             .unwrap()
             .to_owned()
     };
-    std::fs::write(folder.join(format!(".{key}.fxt.{host}-1-1-0.tmp")), b"litter").unwrap();
+    std::fs::write(folder.join(format!(".{key}.fxt.{host}-1-1-0.tmp")), b"orphaned").unwrap();
     std::fs::write(folder.join(format!(".{key}.fxt.elsewher-1-1-0.tmp")), b"busy").unwrap();
     let pending = cache.begin(Kind::Structure, "b", vec![1, 0xc0], Encoding::plain()).unwrap();
     assert_eq!(cache.cleanup().unwrap().temporary, 1);
@@ -362,9 +387,9 @@ fn cleaning_up_removes_what_dead_writers_left_and_nothing_else() {
 }
 
 #[test]
-fn a_live_trajectory_counts_is_not_evicted_and_has_one_writer() {
+fn a_trajectory_in_progress_counts_is_not_evicted_and_has_one_writer() {
     let directory = directory();
-    let cache = open(&directory, room_for(3));
+    let cache = open(&directory, space_for(3));
     store(&cache, "a", 1).unwrap();
     let mut live = begin_trajectory(&cache, "md", false).unwrap();
     append(&mut live, 0..40);
@@ -391,7 +416,7 @@ fn a_live_trajectory_counts_is_not_evicted_and_has_one_writer() {
 }
 
 #[test]
-fn a_damaged_unfinished_trajectory_is_not_silently_begun_anew() {
+fn a_damaged_unfinished_trajectory_is_not_silently_replaced() {
     let directory = directory();
     let cache = open(&directory, None);
     let mut live = begin_trajectory(&cache, "md", false).unwrap();
@@ -409,9 +434,9 @@ fn a_damaged_unfinished_trajectory_is_not_silently_begun_anew() {
 }
 
 #[test]
-fn a_trajectory_for_which_there_is_no_room_stays_resumable() {
+fn a_trajectory_for_which_there_is_no_space_stays_resumable() {
     let directory = directory();
-    let cache = open(&directory, room_for(1));
+    let cache = open(&directory, space_for(1));
     let mut live = begin_trajectory(&cache, "md", false).unwrap();
     append(&mut live, 0..300);
     live.writer().flush().unwrap();
@@ -423,7 +448,7 @@ fn a_trajectory_for_which_there_is_no_room_stays_resumable() {
     assert!(matches!(error, Error::Cache(CacheError::Full { .. })), "{error}");
     assert!(cache.contains(key.as_str()));
     cache.unpin(key.as_str()).unwrap();
-    open(&directory, room_for(3));
+    open(&directory, space_for(3));
     let live = begin_trajectory(&cache, "md", true).unwrap();
     assert_eq!(live.reader().n_frames(), 2000);
     let key = cache.finish_trajectory(live, &[1, 0xc0]).unwrap();

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, EntryInProgress, Key};
 use proteinflex_core::error::CacheError;
-use proteinflex_core::fs::testing::{CrashState, Fault, Recorder, crash_states, fail_each_step};
+use proteinflex_core::fs::testing::{
+    CrashState, Fault, Recorder, Step, crash_states, fail_each_step,
+};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Frames, Kind};
 use rustix::io::Errno;
@@ -86,6 +88,32 @@ fn the_first_store_of_a_new_cache_is_whole_or_absent() {
             store(&cache, "b", 2).unwrap();
         },
     );
+}
+
+/// The one rule of durability, step by step: the bytes of an entry are synced after the last write,
+/// then the entry gets its name, then its folder is synced.
+#[test]
+fn an_entry_is_synced_before_it_gets_its_name_and_its_folder_after() {
+    let directory = tempfile::tempdir().unwrap();
+    let recorder = Recorder::new(directory.path()).unwrap();
+    store(&open(&recorder.storage(), directory.path()).unwrap(), "a", 1).unwrap();
+    let steps = recorder.steps();
+    let is_entry = |name: &std::ffi::OsStr| {
+        Path::new(name).extension().is_some_and(|extension| extension == "fxt")
+    };
+    let named = steps.iter().enumerate().find_map(|(at, step)| match step {
+        Step::Names { directory, changes } => changes
+            .iter()
+            .find_map(|(name, file)| is_entry(name).then_some((at, *directory, (*file)?))),
+        _ => None,
+    });
+    let (named, folder, entry) = named.unwrap();
+    let last = |is_it: &dyn Fn(&Step) -> bool| steps.iter().rposition(is_it).unwrap();
+    let written = last(&|step| matches!(step, Step::Write { file, .. } if *file == entry));
+    let synced = last(&|step| matches!(step, Step::SyncFile { file } if *file == entry));
+    let folder_synced =
+        last(&|step| matches!(step, Step::SyncDirectory { directory } if *directory == folder));
+    assert!(written < synced && synced < named && named < folder_synced, "{steps:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What is known to be used heals, whatever happens behind the cache's back, and nothing but the limit
+//! The usage record is corrected after any change behind the cache's back, and nothing but the limit
 //! depends on it.
 
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
@@ -51,18 +51,18 @@ fn file_of(directory: &Path, key: &Key) -> PathBuf {
     directory.join("entries").join(&key.as_str()[2..4]).join(format!("{key}.fxt"))
 }
 
-/// What a cache would note, had it looked at a time and found so much.
-fn note(directory: &Path, used: u64, looked: SystemTime) {
+/// Writes the record of a scan that found `used` bytes at a time.
+fn record_usage(directory: &Path, used: u64, scanned_at: SystemTime) {
     let mut record = b"PFXusage".to_vec();
     record.extend(used.to_le_bytes());
-    let looked = looked.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    record.extend(looked.to_le_bytes());
+    let scanned_at = scanned_at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    record.extend(scanned_at.to_le_bytes());
     record.extend(checksum(&record).to_le_bytes());
     std::fs::write(directory.join("locks/usage"), record).unwrap();
 }
 
 #[test]
-fn what_was_deleted_by_hand_makes_room() {
+fn the_space_of_entries_deleted_by_hand_is_used() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(directory.path(), Some(3));
     let keys: Vec<_> = ["a", "b", "c"].map(|id| store(&cache, id).unwrap()).into();
@@ -88,29 +88,29 @@ fn what_was_copied_in_is_noticed_by_the_statistics_at_once_and_by_stores_within_
     }
     let stats = cache.stats().unwrap();
     assert_eq!((stats.structures, stats.raw_bytes), (4, 4 * BYTES as u64));
-    note(to.path(), 2 * BYTES as u64, SystemTime::now() - Duration::from_secs(61));
+    record_usage(to.path(), 2 * BYTES as u64, SystemTime::now() - Duration::from_secs(61));
     store(&cache, "c").unwrap();
     assert_eq!(ids(&cache), ["c", "x", "y"]);
 }
 
 #[test]
-fn a_record_that_is_damaged_torn_or_of_the_future_is_not_believed() {
+fn a_record_that_is_damaged_torn_or_of_the_future_is_ignored() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(directory.path(), Some(3));
     for id in ["a", "b", "c"] {
         store(&cache, id).unwrap();
     }
-    let room = directory.path().join("locks/usage");
-    let mut flipped = std::fs::read(&room).unwrap();
+    let lock = directory.path().join("locks/usage");
+    let mut flipped = std::fs::read(&lock).unwrap();
     assert_eq!(flipped.len(), 32);
     flipped[9] ^= 1;
     let in_an_hour = SystemTime::now() + Duration::from_secs(3600);
     let spoilers: [&dyn Fn(); 5] = [
-        &|| std::fs::write(&room, &flipped).unwrap(),
-        &|| std::fs::write(&room, b"").unwrap(),
-        &|| std::fs::write(&room, [0xff; 500]).unwrap(),
-        &|| std::fs::remove_file(&room).unwrap(),
-        &|| note(directory.path(), 0, in_an_hour),
+        &|| std::fs::write(&lock, &flipped).unwrap(),
+        &|| std::fs::write(&lock, b"").unwrap(),
+        &|| std::fs::write(&lock, [0xff; 500]).unwrap(),
+        &|| std::fs::remove_file(&lock).unwrap(),
+        &|| record_usage(directory.path(), 0, in_an_hour),
     ];
     for (index, spoil) in spoilers.iter().enumerate() {
         spoil();
@@ -121,11 +121,11 @@ fn a_record_that_is_damaged_torn_or_of_the_future_is_not_believed() {
 }
 
 #[test]
-fn what_is_believed_too_much_evicts_nothing() {
+fn a_record_that_is_too_high_evicts_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(directory.path(), Some(3));
     store(&cache, "a").unwrap();
-    note(directory.path(), 1 << 40, SystemTime::now());
+    record_usage(directory.path(), 1 << 40, SystemTime::now());
     store(&cache, "b").unwrap();
     assert_eq!(ids(&cache), ["a", "b"]);
 }
@@ -133,7 +133,7 @@ fn what_is_believed_too_much_evicts_nothing() {
 #[test]
 fn processes_that_share_a_directory_evict_as_one_does() {
     let directory = tempfile::tempdir().unwrap();
-    // Each has a memory of its own, as processes do.
+    // Each has a scan cache of its own, as processes do.
     let caches = [open(directory.path(), Some(5)), open(directory.path(), None)];
     let mut model: Vec<u64> = Vec::new();
     let mut state = 11u64;

@@ -65,8 +65,8 @@ fn publish_directory(storage: &Arc<dyn Storage>, target: &Path, text: &str) -> R
 
 /// What a reader finds: the text of each file, or `None` where there is no such directory.
 fn read_directory(target: &Path) -> Option<BTreeMap<String, String>> {
-    let aside = replaced_name(target);
-    let found = [target, &aside].into_iter().find(|path| path.is_dir())?;
+    let replaced = replaced_name(target);
+    let found = [target, &replaced].into_iter().find(|path| path.is_dir())?;
     let files = std::fs::read_dir(found).unwrap().map(|entry| {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
@@ -146,7 +146,7 @@ fn whichever_step_fails_the_error_is_told_and_the_old_file_or_the_new_one_is_the
                         assert_eq!(source.raw_os_error(), Some(error.raw_os_error()));
                         assert!(found == b"old" || found == b"new", "step {step}: {found:?}");
                         let files = std::fs::read_dir(directory.path()).unwrap().count();
-                        assert_eq!(files, 1, "step {step} left litter behind");
+                        assert_eq!(files, 1, "step {step} left a temporary file");
                     }
                     Err(other) => panic!("step {step}: {other}"),
                 }
@@ -192,7 +192,7 @@ fn short_and_interrupted_writes_are_finished() {
 }
 
 #[test]
-fn litter_of_a_process_that_is_gone_is_removed_and_that_of_a_living_one_is_not() {
+fn temporary_files_of_a_process_that_is_gone_are_removed_and_others_are_not() {
     let directory = tempfile::tempdir().unwrap();
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     let mine = Owner::current().temporary_name("entry");

@@ -7,6 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
+use syn::visit::{self, Visit};
+
 /// What every module may use.
 const BASE: [&str; 5] = ["checksum", "error", "memory", "scalar", "threads"];
 
@@ -236,153 +240,87 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 
 // --- reading sources ---
 
-/// A word or a sign, and its line.
-type Token = (String, usize);
-
-/// The words and signs of a source, without comments and without the text of literals.
-fn tokens(text: &str) -> Vec<Token> {
-    let (chars, mut found, mut at, mut line) = (text.chars().collect::<Vec<_>>(), vec![], 0, 1);
-    let starts =
-        |at: usize, start: &str| start.chars().eq(chars[at..].iter().copied().take(start.len()));
-    let is_word = |char: char| char.is_alphanumeric() || char == '_';
-    while at < chars.len() {
-        let begin = at;
-        if starts(at, "//") {
-            while at < chars.len() && chars[at] != '\n' {
-                at += 1;
-            }
-        } else if starts(at, "/*") {
-            while at < chars.len() && !starts(at, "*/") {
-                at += 1;
-            }
-            at += 2;
-        } else if starts(at, "r\"")
-            || starts(at, "r#\"")
-            || starts(at, "br\"")
-            || starts(at, "br#\"")
-        {
-            let hashes =
-                chars[at..].iter().take_while(|&&c| c != '"').filter(|&&c| c == '#').count();
-            let end = format!("\"{}", "#".repeat(hashes));
-            while chars[at] != '"' {
-                at += 1;
-            }
-            at += 1;
-            while !starts(at, &end) {
-                at += 1;
-            }
-            at += end.len();
-        } else if chars[at] == '"' {
-            at += 1;
-            while chars[at] != '"' {
-                at += if chars[at] == '\\' { 2 } else { 1 };
-            }
-            at += 1;
-        } else if chars[at] == '\'' {
-            // A character, or the name of a lifetime.
-            at += match (chars.get(at + 1), chars.get(at + 2)) {
-                (Some('\\'), _) => {
-                    2 + chars[at + 2..].iter().skip(1).take_while(|&&c| c != '\'').count() + 2
-                }
-                (Some(_), Some('\'')) => 3,
-                _ => 1,
-            };
-        } else if is_word(chars[at]) {
-            while at < chars.len() && is_word(chars[at]) {
-                at += 1;
-            }
-            found.push((chars[begin..at].iter().collect(), line));
-        } else if starts(at, "::") {
-            at += 2;
-            found.push(("::".to_owned(), line));
-        } else {
-            if !chars[at].is_whitespace() {
-                found.push((chars[at].to_string(), line));
-            }
-            at += 1;
-        }
-        line += chars[begin..at.min(chars.len())].iter().filter(|&&char| char == '\n').count();
-    }
-    found
-}
-
 /// The paths that a source mentions, outside of code for tests.
 fn mentions(text: &str) -> Vec<Mention> {
-    let tokens = tokens(text);
-    let word = |at: usize| tokens.get(at).map_or("", |(word, _)| word.as_str());
-    let (mut found, mut at) = (Vec::new(), 0);
-    while at < tokens.len() {
-        let is_test = ["#", "[", "cfg", "(", "test", ")", "]"]
-            .iter()
-            .enumerate()
-            .all(|(offset, expected)| word(at + offset) == *expected);
-        if is_test {
-            at = end_of_item(&tokens, at + 7);
-        } else if word(at) == "use" {
-            at = use_tree(&tokens, at + 1, &[], &mut found);
-        } else if matches!(word(at), "crate" | "super" | "self") && word(at + 1) == "::" {
-            let (begin, mut path) = (at, Vec::new());
-            while at < tokens.len() && (at == begin || word(at - 1) == "::") && word(at) != "<" {
-                path.push(word(at).to_owned());
-                at += if word(at + 1) == "::" { 2 } else { 1 };
-            }
-            found.push(Mention { line: tokens[begin].1, path, name: None });
-        } else {
-            at += 1;
-        }
-    }
-    found
+    let mut found = Mentions::default();
+    found.visit_file(&syn::parse_file(text).expect("the compiler has read it, too"));
+    found.0
 }
 
-/// Behind the item that begins at `at`: its `;` or its braces.
-fn end_of_item(tokens: &[Token], mut at: usize) -> usize {
-    let mut depth = 0;
-    while at < tokens.len() {
-        match tokens[at].0.as_str() {
-            "{" => depth += 1,
-            "}" if depth == 1 => return at + 1,
-            "}" => depth -= 1,
-            ";" if depth == 0 => return at + 1,
-            _ => {}
-        }
-        at += 1;
+#[derive(Default)]
+struct Mentions(Vec<Mention>);
+
+impl Mentions {
+    fn add(&mut self, ident: &syn::Ident, path: &[String], name: Option<String>) {
+        self.0.push(Mention { line: ident.span().start().line, path: path.to_vec(), name });
     }
-    at
+
+    /// What one tree of a `use` declaration imports.
+    fn add_tree(&mut self, tree: &syn::UseTree, path: &mut Vec<String>) {
+        match tree {
+            syn::UseTree::Path(inner) => {
+                path.push(inner.ident.to_string());
+                self.add_tree(&inner.tree, path);
+                path.pop();
+            }
+            syn::UseTree::Group(group) => {
+                group.items.iter().for_each(|tree| self.add_tree(tree, path));
+            }
+            // `a::{self}` is `a`.
+            syn::UseTree::Name(leaf) if leaf.ident == "self" => {
+                self.add(&leaf.ident, path, path.last().cloned());
+            }
+            syn::UseTree::Name(syn::UseName { ident }) => {
+                path.push(ident.to_string());
+                self.add(ident, path, Some(ident.to_string()));
+                path.pop();
+            }
+            syn::UseTree::Rename(syn::UseRename { ident, rename, .. }) => {
+                path.push(ident.to_string());
+                self.add(ident, path, Some(rename.to_string()));
+                path.pop();
+            }
+            // All of a module: an import of it, if not of anything by name.
+            syn::UseTree::Glob(_) => {
+                let here = syn::Ident::new("all", tree.span());
+                self.add(&here, path, None);
+            }
+        }
+    }
 }
 
-/// Reads one tree of a `use` declaration, and gives where it ends.
-fn use_tree(tokens: &[Token], mut at: usize, prefix: &[String], found: &mut Vec<Mention>) -> usize {
-    let word = |at: usize| tokens.get(at).map_or("", |(word, _)| word.as_str());
-    let (begin, mut path) = (at, prefix.to_vec());
-    loop {
-        match word(at) {
-            "{" => {
-                at += 1;
-                while word(at) != "}" {
-                    at = use_tree(tokens, at, &path, found);
-                    at += usize::from(word(at) == ",");
-                }
-                return at + 1;
-            }
-            "::" => at += 1,
-            "," | "}" | ";" | "as" | "" => break,
-            part => {
-                // `a::{self}` is `a`.
-                if part != "self" || path.is_empty() {
-                    path.push(part.to_owned());
-                }
-                at += 1;
-            }
+impl<'ast> Visit<'ast> for Mentions {
+    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
+        let is_test = |attribute: &syn::Attribute| {
+            attribute.path().is_ident("cfg")
+                && attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
+        };
+        if !module.attrs.iter().any(is_test) {
+            visit::visit_item_mod(self, module);
         }
     }
-    let mut name = path.last().cloned();
-    if word(at) == "as" {
-        name = Some(word(at + 1).to_owned());
-        at += 2;
+
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        self.add_tree(&item.tree, &mut Vec::new());
     }
-    let line = tokens.get(begin).map_or(0, |(_, line)| *line);
-    found.push(Mention { line, path, name });
-    at
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let words: Vec<String> =
+            path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        if words.len() > 1 && matches!(words[0].as_str(), "crate" | "super" | "self") {
+            self.add(&path.segments[0].ident, &words, None);
+        }
+        visit::visit_path(self, path);
+    }
+
+    /// Arguments of macros are read where they are expressions, as those of `format!` are.
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        let arguments = Punctuated::<syn::Expr, syn::Token![,]>::parse_terminated;
+        for argument in call.parse_body_with(arguments).into_iter().flatten() {
+            Mentions::visit_expr(self, &argument);
+        }
+        visit::visit_macro(self, call);
+    }
 }
 
 // --- the checks ---
@@ -434,6 +372,10 @@ fn the_core_knows_no_python() {
 }
 
 /// The checks themselves, on a crate made for it: what they would miss, nobody would notice.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the files are read once, by the test that wrote them"
+)]
 mod checks {
     use super::*;
 
@@ -444,6 +386,7 @@ mod checks {
         for (name, text) in files {
             let file = folder.path().join(name);
             std::fs::create_dir_all(file.parent().expect("it is in the folder")).expect("made");
+            #[expect(clippy::disallowed_methods, reason = "nothing here has to be durable")]
             std::fs::write(file, text).expect("written");
         }
         Modules::of(folder.path(), "src").edges()

@@ -2,8 +2,8 @@
 //!
 //! The rules are the ones that every file system keeps, and no kinder: bytes are safe once their
 //! file was synced, names once their directory was. Of all else, any part may be there: the states
-//! below try all of it, none of it, each step alone, all but each step, each beginning, and the last
-//! write torn in the middle.
+//! below try all of it, none of it, each step alone, all but each step, each beginning, and the
+//! last write torn in the middle.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;

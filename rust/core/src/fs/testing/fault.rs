@@ -25,11 +25,11 @@ pub enum Fault {
 #[derive(Debug, Clone)]
 pub struct FaultyStorage {
     inner: Arc<dyn Storage>,
-    plan: Arc<Plan>,
+    plan: Arc<FaultPlan>,
 }
 
 #[derive(Debug)]
-struct Plan {
+struct FaultPlan {
     fault: Fault,
     fails_at: usize,
     count: AtomicUsize,
@@ -38,7 +38,7 @@ struct Plan {
 impl FaultyStorage {
     /// `inner`, except that step number `fails_at` (from 0) fails.
     pub fn new(inner: Arc<dyn Storage>, fault: Fault, fails_at: usize) -> Self {
-        Self { inner, plan: Arc::new(Plan { fault, fails_at, count: AtomicUsize::new(0) }) }
+        Self { inner, plan: Arc::new(FaultPlan { fault, fails_at, count: AtomicUsize::new(0) }) }
     }
 
     /// Whether the step that should fail has been reached.
@@ -47,10 +47,10 @@ impl FaultyStorage {
     }
 }
 
-/// Runs `operation` again and again, failing its first step, its second, and so on until it gets
-/// through without reaching the fault; answers how many steps were failed.
+/// Runs `operation` repeatedly, failing its first step, its second, and so on until it ends without
+/// reaching the fault; returns how many steps were failed.
 ///
-/// `operation` begins from a fresh state each time and checks what it finds afterwards.
+/// `operation` begins from a new state each time and checks what it finds afterwards.
 pub fn fail_each_step(
     inner: &Arc<dyn Storage>,
     fault: Fault,
@@ -66,7 +66,7 @@ pub fn fail_each_step(
     0
 }
 
-impl Plan {
+impl FaultPlan {
     /// Counts a step, and fails it where it is its turn.
     fn step(&self, removes: bool) -> io::Result<()> {
         let step = self.count.fetch_add(1, Ordering::Relaxed);
@@ -132,7 +132,7 @@ impl Storage for FaultyStorage {
 #[derive(Debug)]
 struct FaultyFile {
     file: Box<dyn StorageFile>,
-    plan: Arc<Plan>,
+    plan: Arc<FaultPlan>,
 }
 
 impl StorageFile for FaultyFile {

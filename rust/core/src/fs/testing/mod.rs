@@ -1,5 +1,5 @@
-//! File layers for tests: one remembers every durable step and rebuilds what a crash could leave,
-//! the other makes a chosen step fail.
+//! File layers for tests: one records every step and rebuilds what a crash could leave, the other
+//! makes a chosen step fail.
 //!
 //! They stand below everything that writes, so a test runs the real operation, not a model of it.
 

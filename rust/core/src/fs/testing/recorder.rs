@@ -1,5 +1,5 @@
-//! A file layer that does everything for real, except that it doesn't wait for the disk, and remembers
-//! each step.
+//! A file layer that does everything for real, except that it doesn't wait for the disk, and
+//! remembers each step.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::fs::{NoSyncDisk, Storage, StorageFile};
 
-/// A file or directory, whatever its name is at the moment.
+/// A file or directory, independent of its name.
 pub type Inode = usize;
 
 /// The directory in which everything happens.
@@ -62,7 +62,7 @@ pub(super) enum Node {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Recording {
     /// What was there at the start, and an empty node for each one made since.
     nodes: Vec<Option<Node>>,
     /// The names as they are now.
@@ -74,13 +74,13 @@ struct State {
 #[derive(Debug, Clone)]
 pub struct Recorder {
     root: PathBuf,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<Recording>>,
 }
 
 impl Recorder {
     /// Begins to record what happens below `root`. What is there already counts as durable.
     pub fn new(root: &Path) -> io::Result<Self> {
-        let mut state = State::default();
+        let mut state = Recording::default();
         state.read_directory(root)?;
         Ok(Self { root: root.to_owned(), state: Arc::new(Mutex::new(state)) })
     }
@@ -100,12 +100,12 @@ impl Recorder {
         nodes.iter().map(|node| node.clone().unwrap_or(Node::File(Vec::new()))).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Recording> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The directory that holds `path`, and the last part of it.
-    fn locate<'a>(&self, state: &State, path: &'a Path) -> io::Result<(Inode, &'a OsStr)> {
+    fn locate<'a>(&self, state: &Recording, path: &'a Path) -> io::Result<(Inode, &'a OsStr)> {
         let outside = || {
             let text = format!("{} is not below {}", path.display(), self.root.display());
             io::Error::new(io::ErrorKind::InvalidInput, text)
@@ -115,7 +115,7 @@ impl Recorder {
         Ok((self.directory(state, parent)?, name))
     }
 
-    fn directory(&self, state: &State, path: &Path) -> io::Result<Inode> {
+    fn directory(&self, state: &Recording, path: &Path) -> io::Result<Inode> {
         let unknown = |name: &Path| {
             let text = format!("{} was not made through this recorder", name.display());
             io::Error::new(io::ErrorKind::NotFound, text)
@@ -128,7 +128,12 @@ impl Recorder {
     }
 
     /// Remembers that names of one directory changed.
-    fn change(&self, state: &mut State, directory: Inode, changes: Vec<(OsString, Option<Inode>)>) {
+    fn change(
+        &self,
+        state: &mut Recording,
+        directory: Inode,
+        changes: Vec<(OsString, Option<Inode>)>,
+    ) {
         let names = state.names.entry(directory).or_default();
         for (name, inode) in &changes {
             match inode {
@@ -144,7 +149,7 @@ impl Recorder {
         let mut state = self.lock();
         let (from_directory, from_name) = self.locate(&state, from)?;
         let (to_directory, to_name) = self.locate(&state, to)?;
-        let inode_at = |state: &State, directory: Inode, name: &OsStr| {
+        let inode_at = |state: &Recording, directory: Inode, name: &OsStr| {
             state.names.get(&directory).and_then(|names| names.get(name).copied())
         };
         let moved = inode_at(&state, from_directory, from_name);
@@ -167,7 +172,7 @@ impl Recorder {
     }
 }
 
-impl State {
+impl Recording {
     /// Reads what is there at the start.
     fn read_directory(&mut self, path: &Path) -> io::Result<Inode> {
         let inode = self.nodes.len();

@@ -1,0 +1,46 @@
+//! Opening files for reading, where another user may have put something else in their place.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use crate::{Error, Result};
+
+/// Opens a file for reading. Never follows a symlink in its place.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    // Without `NONBLOCK`, opening a named pipe in its place would wait for a writer.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// The whole of a small file. Never follows a symlink.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_file(path)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .map_err(|error| Error::io("read", path, error))?;
+    Ok(bytes)
+}
+
+/// As [`open_file`], where no folder of the path is a symlink either. `None` where one is, or the
+/// system can't check that.
+pub(crate) fn open_without_links(path: &Path) -> Option<io::Result<File>> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, Mode, ResolveFlags, openat2};
+        use rustix::io::Errno;
+
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+            Ok(file) => Some(Ok(file.into())),
+            // Old kernels don't have it, and containers may not allow it.
+            Err(Errno::LOOP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => None,
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
