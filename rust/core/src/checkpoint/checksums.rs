@@ -1,5 +1,5 @@
-//! One checksum for each segment of a file, so that any number of cores can compute and verify them,
-//! and the first segment that differs is enough to tell two files apart.
+//! One checksum for each segment of a file, so that any number of cores can compute and verify
+//! them, and the first segment that differs is enough to tell two files apart.
 
 use rayon::prelude::*;
 

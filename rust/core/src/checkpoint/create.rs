@@ -90,7 +90,8 @@ struct PlannedFile {
 }
 
 impl CheckpointStore {
-    /// Makes a checkpoint; returns its directory once all is durable. One of the same id is replaced.
+    /// Makes a checkpoint; returns its directory once all is durable. One of the same id is
+    /// replaced.
     pub fn create(
         &self,
         checkpoint_id: &str,
@@ -116,8 +117,9 @@ impl CheckpointStore {
         Ok(NewCheckpoint { checkpoint_id: checkpoint_id.to_owned(), directory, pending })
     }
 
-    /// Writes components into the directory of a checkpoint that was begun here or by another process.
-    /// `values` names the file of plain values; each process has its own. All is durable on return.
+    /// Writes components into the directory of a checkpoint that was begun here or by another
+    /// process. `values` names the file of plain values; each process has its own. All is durable
+    /// on return.
     pub fn write_components(
         &self,
         directory: &Path,
@@ -200,7 +202,8 @@ impl CheckpointStore {
         let NewCheckpoint { checkpoint_id, directory, pending } = new;
         let mut manifest = Manifest::new(&checkpoint_id, partials);
         if manifest.size() >= THREADED_FROM {
-            // Before the lock, so that no other process waits. Small files are synced with the manifest.
+            // Before the lock, so that no other process waits. Small files are synced with the
+            // manifest.
             sync(&written)?;
             written.clear();
         }

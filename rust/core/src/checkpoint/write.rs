@@ -1,11 +1,12 @@
-//! Writes the files of a checkpoint: checksummed on the way, and synced once each when all are written,
-//! so that a file system with a journal commits once for all of them.
+//! Writes the files of a checkpoint: checksummed on the way, and synced once each when all are
+//! written, so that a file system with a journal commits once for all of them.
 //!
-//! Bytes go through a small buffer, because another thread may change an array while it is stored and
-//! the checksum has to be of the bytes that are written. The buffer stays in the processor's cache. A
-//! large checkpoint is written by a second thread, which also asks the system to write back each buffer
-//! at once: filling and hashing, the kernel's copy, and the disk then work at the same time. Bytes that
-//! the disk has are dropped from the page cache: a checkpoint is not read again before a restart.
+//! Bytes go through a small buffer, because another thread may change an array while it is stored
+//! and the checksum has to be of the bytes that are written. The buffer stays in the processor's
+//! cache. A large checkpoint is written by a second thread, which also asks the system to write
+//! back each buffer at once: filling and hashing, the kernel's copy, and the disk then work at the
+//! same time. Bytes that the disk has are dropped from the page cache: a checkpoint is not read
+//! again before a restart.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
