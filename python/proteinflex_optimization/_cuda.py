@@ -1,4 +1,4 @@
-"""How CUDA numbers the GPUs: asked of torch where it is at work, else of a fresh process."""
+"""How CUDA numbers the GPUs: by torch where it has initialised CUDA, else by a new process."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 import os
 import sys
 
-# Run by a child process, for asking CUDA initialises it, which nobody has asked for in this one.
-_ASK = """
+# Run by a child process, for a query initialises CUDA, which this process has not asked for.
+_QUERY = """
 import ctypes
 cuda = ctypes.CDLL("libcuda.so.1")
 def check(code):
@@ -27,36 +27,36 @@ for number in range(count.value):
 
 
 def initialised_uuids() -> list[str] | None:
-    """Give the UUIDs in torch's order, where torch has initialised CUDA in this process."""
+    """Return the UUIDs in torch's order, where torch has initialised CUDA in this process."""
     torch = sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)
     if cuda is None or not cuda.is_initialized():
         return None
     devices = (cuda.get_device_properties(number) for number in range(cuda.device_count()))
     uuids = [getattr(device, "uuid", None) for device in devices]
-    # Versions of torch before 2.4 don't tell.
+    # Versions of torch before 2.4 don't report them.
     return None if None in uuids else [str(uuid) for uuid in uuids]
 
 
-_answers: dict[tuple[str | None, bool], list[str] | None] = {}
+_results: dict[tuple[str | None, bool], list[str] | None] = {}
 
 
-def asked_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> list[str] | None:
-    """Give the UUIDs as a fresh process with this environment sees them, if CUDA answers.
+def queried_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> list[str] | None:
+    """Return the UUIDs as a new process with this environment sees them, if CUDA can say.
 
-    It is asked once, and again only if it did not answer in time.
+    It is queried once, and again only after a timeout.
     """
     import subprocess
 
     key = (visible, is_pci_order)
-    if key not in _answers:
-        # What can't be asked in time may be asked later.
+    if key not in _results:
+        # A query that timed out may be repeated later.
         with contextlib.suppress(subprocess.TimeoutExpired):
-            _answers[key] = _asked_uuids(visible, is_pci_order, seconds)
-    return _answers.get(key)
+            _results[key] = _queried_uuids(visible, is_pci_order, seconds)
+    return _results.get(key)
 
 
-def _asked_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> list[str] | None:
+def _queried_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> list[str] | None:
     import subprocess
 
     environment = dict(os.environ)
@@ -65,8 +65,8 @@ def _asked_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> lis
     if is_pci_order:
         environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     try:
-        answer = subprocess.run(
-            [sys.executable, "-I", "-c", _ASK],
+        result = subprocess.run(
+            [sys.executable, "-I", "-c", _QUERY],
             env=environment,
             capture_output=True,
             text=True,
@@ -75,4 +75,4 @@ def _asked_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> lis
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return answer.stdout.split()
+    return result.stdout.split()

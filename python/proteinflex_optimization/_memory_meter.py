@@ -1,4 +1,4 @@
-"""The memory peak of a stretch of work, on GPUs by torch's count and on the CPU by the kernel's."""
+"""The memory peak of a block of code: on GPUs by torch's count, on the CPU by the kernel's."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Meter(Protocol):
     """Something that began to measure when it was made."""
 
     def peak_mb(self) -> float:
-        """Give the largest amount of memory in use since then; 0 where that can't be known."""
+        """Return the largest amount of memory in use since then; 0 where that can't be known."""
         ...
 
 
 def meter_for(budgets: Budgets) -> Meter:
-    """Begin to measure the GPUs that `budgets` tells of, or the CPU where it tells of none."""
+    """Begin to measure the GPUs that `budgets` lists, or the CPU where it lists none."""
     found = budgets()
     torch = sys.modules.get("torch")
     if found and torch is not None and torch.cuda.is_available():
@@ -44,7 +44,7 @@ class GpuMeter:
             torch.cuda.reset_peak_memory_stats(budget["index"])
 
     def peak_mb(self) -> float:
-        """Give the largest peak of all the GPUs."""
+        """Return the largest peak of all the GPUs."""
         cuda = self._torch.cuda
         peaks: list[float] = []
         for budget in self._budgets():
@@ -68,20 +68,20 @@ class HostMeter:
         self._before = _resident_mb()
 
     def peak_mb(self) -> float:
-        """Give the growth; 0 where the process never grew beyond what it was before."""
+        """Return the growth; 0 where the process never grew beyond what it was before."""
         return max(_peak_resident_mb() - self._before, 0.0)
 
 
 class NoMeter:
-    """GPUs are used, and not through torch: nobody tells a peak."""
+    """GPUs are used, and not through torch: no peak is known."""
 
     def peak_mb(self) -> float:
-        """Give 0."""
+        """Return 0."""
         return 0.0
 
 
 def release_caches() -> None:
-    """Give back what torch holds and nobody uses."""
+    """Release what torch caches and no tensor uses."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

@@ -1,4 +1,4 @@
-"""What can be set so that a task keeps within its memory, and what can't, and why."""
+"""Limits that keep a task within its memory: which are applied, which are skipped, and why."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ CONTEXT_MB = 600
 
 
 class Report:
-    """What was set and what was not."""
+    """What was applied and what was skipped."""
 
     def __init__(self) -> None:
-        self.done: list[Setting] = []
-        self.not_done: list[SkippedSetting] = []
+        self.set: list[Setting] = []
+        self.not_set: list[SkippedSetting] = []
 
-    def did(self, what: str, value: Any, why: str) -> None:
+    def applied(self, what: str, value: Any, why: str) -> None:
         """Note something that is now set."""
-        self.done.append({"what": what, "value": value, "why": why})
+        self.set.append({"what": what, "value": value, "why": why})
 
-    def could_not(self, what: str, why: str) -> None:
+    def skipped(self, what: str, why: str) -> None:
         """Note something that was left as it is."""
-        self.not_done.append({"what": what, "why": why})
+        self.not_set.append({"what": what, "why": why})
 
 
-def settle(task: str, budgets: list[GPUBudget]) -> MemoryReport:
-    """Set what can be set for these GPUs.
+def apply_limits(task: str, budgets: list[GPUBudget]) -> MemoryReport:
+    """Apply the limits that these GPUs allow.
 
     Parameters
     ----------
     task : str
         The task.
     budgets : list of dict
-        What `GPUManager._budgets` says about each GPU.
+        What `GPUManager._budgets` returns for each GPU.
 
     Returns
     -------
@@ -55,22 +55,22 @@ def settle(task: str, budgets: list[GPUBudget]) -> MemoryReport:
     report = Report()
     indices = [budget["index"] for budget in budgets]
     if not budgets:
-        report.could_not("torch", "no GPU is used: there is nothing to set")
+        report.skipped("torch", "no GPU is used: there is nothing to set")
     else:
-        _settle_torch(report, budgets)
-        report.could_not("openmm memory limit", "OpenMM has none; choose a smaller system or GPU")
+        _apply_to_torch(report, budgets)
+        report.skipped("openmm memory limit", "OpenMM has none; choose a smaller system or GPU")
     gc.collect()
     return {
         "task": task,
         "gpu_indices": indices,
-        "set": report.done,
-        "not_set": report.not_done,
+        "set": report.set,
+        "not_set": report.not_set,
         "openmm": openmm_properties(indices),
     }
 
 
 def openmm_properties(indices: list[int]) -> OpenMMPlatform:
-    """Give the OpenMM platform for these GPUs, and its properties, ready to use."""
+    """Return the OpenMM platform for these GPUs, and its properties, ready to use."""
     if not indices:
         return {"platform": "CPU", "properties": {}}
     device_index = ",".join(str(index) for index in indices)
@@ -79,12 +79,12 @@ def openmm_properties(indices: list[int]) -> OpenMMPlatform:
     return {"platform": "CUDA", "properties": properties}
 
 
-def _settle_torch(report: Report, budgets: list[GPUBudget]) -> None:
+def _apply_to_torch(report: Report, budgets: list[GPUBudget]) -> None:
     torch = sys.modules.get("torch")
     has_started = torch is not None and torch.cuda.is_initialized()
-    _settle_allocator(report, has_started)
+    _set_allocator(report, has_started)
     if torch is None:
-        report.could_not(
+        report.skipped(
             "torch memory limit",
             "torch is not imported yet; import it and ask again, or it stays without a limit",
         )
@@ -93,30 +93,30 @@ def _settle_torch(report: Report, budgets: list[GPUBudget]) -> None:
         reason = "this torch was built without CUDA"
         if getattr(torch.version, "cuda", None) is not None:
             reason = "torch finds no usable CUDA device"
-        report.could_not("torch memory limit", reason)
+        report.skipped("torch memory limit", reason)
         return
     for budget in budgets:
         _limit(report, torch, budget)
     torch.cuda.empty_cache()
-    report.did("torch cache", "released", "unused cached blocks went back to the driver")
+    report.applied("torch cache", "released", "unused cached blocks went back to the driver")
     _report_precision(report, torch)
 
 
-def _settle_allocator(report: Report, has_started: bool) -> None:
+def _set_allocator(report: Report, has_started: bool) -> None:
     what = "torch allocator"
     for variable in _ALLOCATOR_VARIABLES:
         if variable in os.environ:
             if os.environ[variable] == _ALLOCATOR_SETTING:
-                report.did(what, f"{variable}={_ALLOCATOR_SETTING}", "it was set already")
+                report.applied(what, f"{variable}={_ALLOCATOR_SETTING}", "it was set already")
             else:
-                report.could_not(what, f"{variable} is set to {os.environ[variable]!r}")
+                report.skipped(what, f"{variable} is set to {os.environ[variable]!r}")
             return
     if has_started:
-        report.could_not(what, "too late: torch reads it once, when it first uses CUDA")
+        report.skipped(what, "too late: torch reads it once, when it first uses CUDA")
         return
     os.environ[_ALLOCATOR_VARIABLES[0]] = _ALLOCATOR_SETTING
     why = "less memory is lost between blocks of different sizes"
-    report.did(what, f"{_ALLOCATOR_VARIABLES[0]}={_ALLOCATOR_SETTING}", why)
+    report.applied(what, f"{_ALLOCATOR_VARIABLES[0]}={_ALLOCATOR_SETTING}", why)
 
 
 def _limit(report: Report, torch: Any, budget: GPUBudget) -> None:
@@ -129,17 +129,17 @@ def _limit(report: Report, torch: Any, budget: GPUBudget) -> None:
         torch.cuda.set_per_process_memory_fraction(fraction, budget["index"])
         torch.cuda.reset_peak_memory_stats(budget["index"])
     except (RuntimeError, AssertionError, ValueError) as error:
-        report.could_not(what, f"torch refused: {error}")
+        report.skipped(what, f"torch refused: {error}")
         return
     source = "what is reserved for the task" if budget["reserved"] else "what is free"
-    report.did(what, fraction, f"{allowed} MB, {source}; memory outside torch is not limited")
+    report.applied(what, fraction, f"{allowed} MB, {source}; memory outside torch is not limited")
 
 
 def _report_precision(report: Report, torch: Any) -> None:
     """Say what would save memory or time and change results: never set here."""
     if not torch.backends.cuda.matmul.allow_tf32:
-        report.could_not("TF32", "it would be faster and changes results; set it yourself")
+        report.skipped("TF32", "it would be faster and changes results; set it yourself")
     if torch.cuda.is_bf16_supported():
-        report.could_not(
+        report.skipped(
             "bfloat16", "it would halve activations and changes results; set it yourself"
         )

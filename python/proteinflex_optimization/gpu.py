@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 # `_cuda` is used by the native class. Imported by it only when it is used, in some thread, it could
 # be half imported in a child that is forked at that moment, and there for ever.
@@ -25,8 +25,8 @@ _Result = TypeVar("_Result")
 class GPUManager(_native.GPUManager):
     """Finds GPUs, reserves their memory across all processes of the machine, and sizes batches.
 
-    Nothing is asked of the driver before the first method call, and nothing is written before the
-    first reservation or observation.
+    The driver is not queried before the first method call, and nothing is written before the first
+    reservation or observation.
 
     Parameters
     ----------
@@ -40,11 +40,11 @@ class GPUManager(_native.GPUManager):
         must name the same. By default ``$PROTEINFLEX_GPU_STATE_DIR``, else one directory for all
         users of the machine, and one per user for what was observed.
     safety_margin : float
-        The part of a GPU's memory, 0 to below 1, that batches leave alone.
+        The part of a GPU's memory, 0 to below 1, that batches leave free.
     poll_interval : float, optional
-        Seconds, 0.1 or more. A thread in the background then asks the driver that often, from the
-        first ``get_available_gpus`` on, which gives the latest answer without waiting. By default
-        there is no such thread. Reservations and batches always ask anew.
+        Seconds, 0.1 or more. A background thread then queries the driver that often, from the first
+        ``get_available_gpus`` on, which returns the latest result without waiting. By default there
+        is no such thread. Reservations and batches always query the driver.
 
     Raises
     ------
@@ -83,7 +83,7 @@ class GPUManager(_native.GPUManager):
                 self.release_gpus(task)
 
     def optimize_memory_usage(self, task: str, gpu_indices: Sequence[int]) -> MemoryReport:
-        """Set what keeps a task within its memory, and say what was set and what was not.
+        """Apply what keeps a task within its memory, and report what was set and what was not.
 
         torch's memory limit per GPU (what is reserved for the task, else what is free), torch's
         allocator while that is still possible, and the release of torch's unused cache. Nothing
@@ -95,7 +95,7 @@ class GPUManager(_native.GPUManager):
         task : str
             One of the tasks in ``required_memory``.
         gpu_indices : sequence of int
-            The GPUs, as `allocate_gpus` gives them.
+            The GPUs, as `allocate_gpus` returns them.
 
         Returns
         -------
@@ -111,7 +111,7 @@ class GPUManager(_native.GPUManager):
         InvalidArgumentError
             An index is not one of a visible GPU, or is named twice.
         """
-        return _memory_settings.settle(task, self._budgets(task, gpu_indices))
+        return _memory_settings.apply_limits(task, self._budgets(task, gpu_indices))
 
     @contextlib.contextmanager
     def measure(
@@ -137,10 +137,8 @@ class GPUManager(_native.GPUManager):
             The GPUs that the block runs on, or none for the CPU. By default those that torch uses.
         """
         # Everything is checked before the work is done.
-        self._check_batch(task, batch_size, length, chunk)
-        if gpu_indices is None:
-            gpu_indices = _torch_indices()
-        indices = list(gpu_indices)
+        batch_size = self._check_batch(task, batch_size, length, chunk)
+        indices = _torch_indices() if gpu_indices is None else _listed(gpu_indices)
         meter = meter_for(lambda: self._budgets(task, indices))
         try:
             yield
@@ -196,9 +194,10 @@ class GPUManager(_native.GPUManager):
             raise InvalidTypeError(
                 f"function={function!r} is not a callable that takes a batch size"
             )
+        indices = _listed(gpu_indices)
         if batch_size is None:
-            batch_size = self.get_optimal_batch_size(task, gpu_indices, length=length, chunk=chunk)
-        self._check_batch(task, batch_size, length, chunk)
+            batch_size = self.get_optimal_batch_size(task, indices, length=length, chunk=chunk)
+        batch_size = self._check_batch(task, batch_size, length, chunk)
         while True:
             try:
                 return function(batch_size)
@@ -208,14 +207,12 @@ class GPUManager(_native.GPUManager):
                 # A traceback holds the frames, and they hold the tensors.
                 failure = error.with_traceback(None)
                 failure.__context__ = failure.__cause__ = None
-            self.observe_out_of_memory(
-                task, batch_size, length, chunk=chunk, gpu_indices=gpu_indices
-            )
+            self.observe_out_of_memory(task, batch_size, length, chunk=chunk, gpu_indices=indices)
             release_caches()
             if batch_size <= 1:
                 raise InsufficientGPUMemoryError(
                     f"one item of {task} does not fit into the memory of "
-                    f"{_named(gpu_indices)}: {failure}"
+                    f"{_named(indices)}: {failure}"
                 ) from failure
             _logger.warning(
                 "%s ran out of memory with a batch of %d; trying %d",
@@ -226,8 +223,24 @@ class GPUManager(_native.GPUManager):
             batch_size //= 2
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    return _native.is_out_of_memory(type(error).__name__, str(error))
+def _is_out_of_memory(error: Exception) -> bool:
+    try:
+        message = str(error)
+    except Exception:
+        # An exception that can't be printed passes through as it is.
+        message = ""
+    message = message.encode(errors="replace").decode()
+    return _native.is_out_of_memory(type(error).__name__, message)
+
+
+def _listed(gpu_indices: Iterable[int]) -> list[int]:
+    """Read the indices once: they are used more than once, and an iterator can be read once."""
+    if isinstance(gpu_indices, str | bytes) or not hasattr(gpu_indices, "__iter__"):
+        raise InvalidTypeError(
+            f"gpu_indices={gpu_indices!r} is not valid: expected a list of GPU indices, such as "
+            "allocate_gpus returns"
+        )
+    return list(gpu_indices)
 
 
 def _torch_indices() -> list[int]:

@@ -128,8 +128,8 @@ def test_cuda_is_asked_once_how_it_numbers_different_models(machine, monkeypatch
         assert 0 < seconds <= 5
         return [B[4:], A[4:]]
 
-    monkeypatch.setattr(_cuda, "_answers", {})
-    monkeypatch.setattr(_cuda, "_asked_uuids", answer)
+    monkeypatch.setattr(_cuda, "_results", {})
+    monkeypatch.setattr(_cuda, "_queried_uuids", answer)
     for _ in range(3):
         assert [entry["uuid"] for entry in GPUManager().get_available_gpus()] == [B, A]
     assert asked == [(None, False)]
@@ -143,9 +143,9 @@ def test_a_cuda_that_does_not_answer_in_time_is_asked_again(machine, monkeypatch
     def hang(visible, is_pci_order, seconds):
         raise subprocess.TimeoutExpired("python", seconds)
 
-    monkeypatch.setattr(_cuda, "_answers", {})
-    monkeypatch.setattr(_cuda, "_asked_uuids", hang)
+    monkeypatch.setattr(_cuda, "_results", {})
+    monkeypatch.setattr(_cuda, "_queried_uuids", hang)
     with pytest.raises(GPUError, match="could not be asked"):
         GPUManager().get_available_gpus()
-    monkeypatch.setattr(_cuda, "_asked_uuids", lambda *_: [B[4:], A[4:]])
+    monkeypatch.setattr(_cuda, "_queried_uuids", lambda *_: [B[4:], A[4:]])
     assert [entry["uuid"] for entry in GPUManager().get_available_gpus()] == [B, A]

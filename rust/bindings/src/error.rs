@@ -32,8 +32,8 @@ pub fn to_python(error: Error) -> PyErr {
             }
             Error::Cache(CacheError::BeingWritten { .. }) => "InvalidArgumentError",
             Error::Checkpoint(_) => "CheckpointError",
+            Error::Gpu(error) if error.is_insufficient_memory() => "InsufficientGPUMemoryError",
             Error::Gpu(_) => "GPUError",
-            Error::InsufficientGpuMemory(_) => "InsufficientGPUMemoryError",
             Error::UnknownTask { .. } => "UnknownTaskError",
             Error::Io { .. } => return PyOSError::new_err(error.to_string()),
             _ => "ProteinFlexError",

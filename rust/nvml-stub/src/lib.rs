@@ -1,6 +1,6 @@
 //! A scripted `libnvidia-ml.so` for tests on machines without a GPU.
 //!
-//! It answers as the text file that `NVML_STUB_WORLD` names says (see [`world`]), through the
+//! It reports what the text file named by `NVML_STUB_WORLD` says (see [`world`]), through the
 //! driver's own C interface, so that every program that reads NVML can be tested against it. The
 //! types are those of the bindings, and `check_signatures` makes the compiler compare each
 //! function with its declaration there.
@@ -31,16 +31,16 @@ const HANDLES_PER_GPU: usize = 0x1000;
 /// The process that called init: NVML serves no other one, a forked child included.
 static INITIALISED_IN: AtomicU32 = AtomicU32::new(0);
 
-type Answer<T> = Result<T, nvmlReturn_t>;
+type NvmlResult<T> = Result<T, nvmlReturn_t>;
 
 /// A GPU or one of its MIG instances.
-struct Unit<'a> {
+struct StubDevice<'a> {
     index: usize,
     gpu: &'a Gpu,
     instance: Option<&'a Keys>,
 }
 
-impl Unit<'_> {
+impl StubDevice<'_> {
     fn keys(&self) -> &Keys {
         self.instance.unwrap_or(&self.gpu.keys)
     }
@@ -51,7 +51,7 @@ fn handle_of(gpu: usize, instance: Option<usize>) -> nvmlDevice_t {
     std::ptr::without_provenance_mut(number)
 }
 
-fn unit_of(world: &World, device: nvmlDevice_t) -> Answer<Unit<'_>> {
+fn device_of(world: &World, device: nvmlDevice_t) -> NvmlResult<StubDevice<'_>> {
     let number = device.addr();
     let index = (number / HANDLES_PER_GPU).checked_sub(1).ok_or(INVALID)?;
     let gpu = world.gpus.get(index).ok_or(INVALID)?;
@@ -59,33 +59,33 @@ fn unit_of(world: &World, device: nvmlDevice_t) -> Answer<Unit<'_>> {
         0 => None,
         instance => Some(gpu.instances.get(instance - 1).ok_or(INVALID)?),
     };
-    Ok(Unit { index, gpu, instance })
+    Ok(StubDevice { index, gpu, instance })
 }
 
-fn status(answer: Answer<()>) -> nvmlReturn_t {
-    answer.err().unwrap_or(SUCCESS)
+fn status(result: NvmlResult<()>) -> nvmlReturn_t {
+    result.err().unwrap_or(SUCCESS)
 }
 
-/// Answers a call about the machine.
-fn machine(function: &str, answer: impl FnOnce(&World) -> Answer<()>) -> nvmlReturn_t {
-    status(initialised(function).and_then(|world| answer(&world)))
+/// Responds to a call about the machine.
+fn machine(function: &str, respond: impl FnOnce(&World) -> NvmlResult<()>) -> nvmlReturn_t {
+    status(initialised(function).and_then(|world| respond(&world)))
 }
 
-/// Answers a call about a GPU or instance.
+/// Responds to a call about a GPU or instance.
 fn device(
     function: &str,
     device: nvmlDevice_t,
-    answer: impl FnOnce(&World, &Unit<'_>) -> Answer<()>,
+    respond: impl FnOnce(&World, &StubDevice<'_>) -> NvmlResult<()>,
 ) -> nvmlReturn_t {
     status(initialised(function).and_then(|world| {
-        let unit = unit_of(&world, device)?;
-        let place = unit.keys().text("uuid").unwrap_or("").to_owned();
-        fault::inflict(function, &place, unit.keys())?;
-        answer(&world, &unit)
+        let stub = device_of(&world, device)?;
+        let place = stub.keys().text("uuid").unwrap_or("").to_owned();
+        fault::inflict(function, &place, stub.keys())?;
+        respond(&world, &stub)
     }))
 }
 
-fn initialised(function: &str) -> Answer<Arc<World>> {
+fn initialised(function: &str) -> NvmlResult<Arc<World>> {
     if INITIALISED_IN.load(Ordering::Relaxed) != std::process::id() {
         return Err(nvmlReturn_enum_NVML_ERROR_UNINITIALIZED);
     }
@@ -98,7 +98,7 @@ fn initialised(function: &str) -> Answer<Arc<World>> {
 ///
 /// # Safety
 /// `target` is null, or points to memory of the caller that may be written.
-unsafe fn put<T>(target: *mut T, value: T) -> Answer<()> {
+unsafe fn put<T>(target: *mut T, value: T) -> NvmlResult<()> {
     if target.is_null() {
         return Err(INVALID);
     }
@@ -111,7 +111,7 @@ unsafe fn put<T>(target: *mut T, value: T) -> Answer<()> {
 ///
 /// # Safety
 /// `target` is null, or points to `length` bytes of the caller that may be written.
-unsafe fn put_text(target: *mut c_char, length: c_uint, text: &[u8]) -> Answer<()> {
+unsafe fn put_text(target: *mut c_char, length: c_uint, text: &[u8]) -> NvmlResult<()> {
     if target.is_null() {
         return Err(INVALID);
     }
@@ -130,7 +130,7 @@ unsafe fn put_text(target: *mut c_char, length: c_uint, text: &[u8]) -> Answer<(
 ///
 /// # Safety
 /// `text` is null or points to a text that ends with a zero.
-unsafe fn taken(text: *const c_char) -> Answer<String> {
+unsafe fn taken(text: *const c_char) -> NvmlResult<String> {
     if text.is_null() {
         return Err(INVALID);
     }
@@ -138,7 +138,7 @@ unsafe fn taken(text: *const c_char) -> Answer<String> {
     Ok(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
 }
 
-fn required<'a>(keys: &'a Keys, key: &str) -> Answer<&'a str> {
+fn required<'a>(keys: &'a Keys, key: &str) -> NvmlResult<&'a str> {
     keys.text(key).ok_or(NOT_SUPPORTED)
 }
 
@@ -294,9 +294,9 @@ macro_rules! device_texts {
             text: *mut c_char,
             length: c_uint,
         ) -> nvmlReturn_t {
-            device(stringify!($function), handle, |_, unit| {
-                let own = unit.keys().text($key);
-                let value = own.or(unit.gpu.keys.text($key)).ok_or(NOT_SUPPORTED)?;
+            device(stringify!($function), handle, |_, stub| {
+                let own = stub.keys().text($key);
+                let value = own.or(stub.gpu.keys.text($key)).ok_or(NOT_SUPPORTED)?;
                 // SAFETY: NVML's contract: `text` has room for `length` bytes.
                 unsafe { put_text(text, length, &bytes_of(value)) }
             })
@@ -317,52 +317,52 @@ macro_rules! device_values {
             handle: nvmlDevice_t,
             value: *mut $type,
         ) -> nvmlReturn_t {
-            device(stringify!($function), handle, |_, unit| {
-                let read: fn(&Unit<'_>) -> Answer<$type> = $value;
+            device(stringify!($function), handle, |_, stub| {
+                let read: fn(&StubDevice<'_>) -> NvmlResult<$type> = $value;
                 // SAFETY: NVML's contract: `value` may be written.
-                unsafe { put(value, read(unit)?) }
+                unsafe { put(value, read(stub)?) }
             })
         }
     )*};
 }
 
 device_values! {
-    nvmlDeviceGetIndex: c_uint => |unit| Ok(unit.index as c_uint);
-    nvmlDeviceGetMinorNumber: c_uint => |unit| Ok(unit.index as c_uint);
-    nvmlDeviceGetPciInfo_v3: nvmlPciInfo_t => |unit| Ok(pci_of(required(&unit.gpu.keys, "bus")?, 31));
-    nvmlDeviceGetMemoryInfo: nvmlMemory_t => |unit| {
-        let (total, reserved, used) = memory(unit)?;
+    nvmlDeviceGetIndex: c_uint => |stub| Ok(stub.index as c_uint);
+    nvmlDeviceGetMinorNumber: c_uint => |stub| Ok(stub.index as c_uint);
+    nvmlDeviceGetPciInfo_v3: nvmlPciInfo_t => |stub| Ok(pci_of(required(&stub.gpu.keys, "bus")?, 31));
+    nvmlDeviceGetMemoryInfo: nvmlMemory_t => |stub| {
+        let (total, reserved, used) = memory(stub)?;
         let (free, used) = (total.saturating_sub(reserved + used), used + reserved);
         Ok(nvmlMemory_t { total, free, used })
     };
-    nvmlDeviceGetUtilizationRates: nvmlUtilization_t => |unit| match unit.instance {
+    nvmlDeviceGetUtilizationRates: nvmlUtilization_t => |stub| match stub.instance {
         Some(_) => Err(NOT_SUPPORTED),
         None => {
-            let gpu = unit.gpu.keys.number("util", 0) as c_uint;
+            let gpu = stub.gpu.keys.number("util", 0) as c_uint;
             Ok(nvmlUtilization_t { gpu, memory: 0 })
         }
     };
-    nvmlDeviceGetComputeMode: nvmlComputeMode_t => |unit| {
-        Ok(unit.gpu.keys.number("computemode", 0) as nvmlComputeMode_t)
+    nvmlDeviceGetComputeMode: nvmlComputeMode_t => |stub| {
+        Ok(stub.gpu.keys.number("computemode", 0) as nvmlComputeMode_t)
     };
-    nvmlDeviceGetMaxMigDeviceCount: c_uint => |unit| {
-        Ok(unit.gpu.keys.number("migslots", 7) as c_uint)
+    nvmlDeviceGetMaxMigDeviceCount: c_uint => |stub| {
+        Ok(stub.gpu.keys.number("migslots", 7) as c_uint)
     };
-    nvmlDeviceGetDeviceHandleFromMigDeviceHandle: nvmlDevice_t => |unit| {
-        unit.instance.map(|_| handle_of(unit.index, None)).ok_or(INVALID)
+    nvmlDeviceGetDeviceHandleFromMigDeviceHandle: nvmlDevice_t => |stub| {
+        stub.instance.map(|_| handle_of(stub.index, None)).ok_or(INVALID)
     };
-    nvmlDeviceIsMigDeviceHandle: c_uint => |unit| Ok(unit.instance.is_some().into());
-    nvmlDeviceGetGpuInstanceId: c_uint => |unit| instance_number(unit, "gi");
-    nvmlDeviceGetComputeInstanceId: c_uint => |unit| instance_number(unit, "ci");
+    nvmlDeviceIsMigDeviceHandle: c_uint => |stub| Ok(stub.instance.is_some().into());
+    nvmlDeviceGetGpuInstanceId: c_uint => |stub| instance_number(stub, "gi");
+    nvmlDeviceGetComputeInstanceId: c_uint => |stub| instance_number(stub, "ci");
 }
 
-fn instance_number(unit: &Unit<'_>, key: &str) -> Answer<c_uint> {
-    Ok(unit.instance.ok_or(NOT_SUPPORTED)?.number(key, 0) as c_uint)
+fn instance_number(stub: &StubDevice<'_>, key: &str) -> NvmlResult<c_uint> {
+    Ok(stub.instance.ok_or(NOT_SUPPORTED)?.number(key, 0) as c_uint)
 }
 
 /// Total, reserved and used bytes.
-fn memory(unit: &Unit<'_>) -> Answer<(u64, u64, u64)> {
-    let keys = unit.keys();
+fn memory(stub: &StubDevice<'_>) -> NvmlResult<(u64, u64, u64)> {
+    let keys = stub.keys();
     required(keys, "total")?;
     let bytes = |key| keys.number(key, 0) * MIB;
     Ok((bytes("total"), bytes("reserved"), bytes("used")))
@@ -373,8 +373,8 @@ pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(
     handle: nvmlDevice_t,
     info: *mut nvmlMemory_v2_t,
 ) -> nvmlReturn_t {
-    device("nvmlDeviceGetMemoryInfo_v2", handle, |_, unit| {
-        let (total, reserved, used) = memory(unit)?;
+    device("nvmlDeviceGetMemoryInfo_v2", handle, |_, stub| {
+        let (total, reserved, used) = memory(stub)?;
         let free = total.saturating_sub(reserved + used);
         let version = (size_of::<nvmlMemory_v2_t>() | 2 << 24) as c_uint;
         // SAFETY: NVML's contract: `info` may be read and written; `put` refuses null before that.
@@ -393,9 +393,9 @@ pub unsafe extern "C" fn nvmlDeviceGetCudaComputeCapability(
     major: *mut c_int,
     minor: *mut c_int,
 ) -> nvmlReturn_t {
-    device("nvmlDeviceGetCudaComputeCapability", handle, |_, unit| {
+    device("nvmlDeviceGetCudaComputeCapability", handle, |_, stub| {
         let (one, two) =
-            unit.gpu.keys.text("cc").unwrap_or("8.0").split_once('.').ok_or(INVALID)?;
+            stub.gpu.keys.text("cc").unwrap_or("8.0").split_once('.').ok_or(INVALID)?;
         // SAFETY: NVML's contract: both may be written.
         unsafe {
             put(major, one.parse().map_err(|_| INVALID)?)?;
@@ -413,8 +413,8 @@ macro_rules! process_lists {
             count: *mut c_uint,
             infos: *mut $type,
         ) -> nvmlReturn_t {
-            device(stringify!($function), handle, |_, unit| {
-                let listed = processes(unit.keys(), $key);
+            device(stringify!($function), handle, |_, stub| {
+                let listed = processes(stub.keys(), $key);
                 if count.is_null() {
                     return Err(INVALID);
                 }
@@ -465,7 +465,7 @@ pub unsafe extern "C" fn nvmlDeviceGetTopologyCommonAncestor(
     level: *mut nvmlGpuTopologyLevel_t,
 ) -> nvmlReturn_t {
     device("nvmlDeviceGetTopologyCommonAncestor", one, |world, one| {
-        let other = unit_of(world, other)?;
+        let other = device_of(world, other)?;
         let shared = |key: &str| {
             let (one, other) = (one.gpu.keys.text(key), other.gpu.keys.text(key));
             one.is_some() && one == other
@@ -496,8 +496,8 @@ pub unsafe extern "C" fn nvmlDeviceGetP2PStatus(
 }
 
 /// The bus id at the other end of an NVLink.
-fn link<'a>(unit: &Unit<'a>, link: c_uint) -> Answer<&'a str> {
-    unit.gpu.keys.list("nvlinks").nth(link as usize).ok_or(INVALID)
+fn link<'a>(stub: &StubDevice<'a>, link: c_uint) -> NvmlResult<&'a str> {
+    stub.gpu.keys.list("nvlinks").nth(link as usize).ok_or(INVALID)
 }
 
 #[unsafe(no_mangle)]
@@ -506,8 +506,8 @@ pub unsafe extern "C" fn nvmlDeviceGetNvLinkState(
     number: c_uint,
     active: *mut nvmlEnableState_t,
 ) -> nvmlReturn_t {
-    device("nvmlDeviceGetNvLinkState", handle, |_, unit| {
-        link(unit, number)?;
+    device("nvmlDeviceGetNvLinkState", handle, |_, stub| {
+        link(stub, number)?;
         // SAFETY: NVML's contract: `active` may be written.
         unsafe { put(active, nvmlEnableState_enum_NVML_FEATURE_ENABLED) }
     })
@@ -519,9 +519,9 @@ pub unsafe extern "C" fn nvmlDeviceGetNvLinkRemotePciInfo_v2(
     number: c_uint,
     pci: *mut nvmlPciInfo_t,
 ) -> nvmlReturn_t {
-    device("nvmlDeviceGetNvLinkRemotePciInfo_v2", handle, |_, unit| {
+    device("nvmlDeviceGetNvLinkRemotePciInfo_v2", handle, |_, stub| {
         // SAFETY: NVML's contract: `pci` may be written.
-        unsafe { put(pci, pci_of(link(unit, number)?, 31)) }
+        unsafe { put(pci, pci_of(link(stub, number)?, 31)) }
     })
 }
 
@@ -531,8 +531,8 @@ pub unsafe extern "C" fn nvmlDeviceGetMigMode(
     current: *mut c_uint,
     pending: *mut c_uint,
 ) -> nvmlReturn_t {
-    device("nvmlDeviceGetMigMode", handle, |_, unit| {
-        let mode = required(&unit.gpu.keys, "mig")?.parse().map_err(|_| INVALID)?;
+    device("nvmlDeviceGetMigMode", handle, |_, stub| {
+        let mode = required(&stub.gpu.keys, "mig")?.parse().map_err(|_| INVALID)?;
         // SAFETY: NVML's contract: both may be written.
         unsafe { put(current, mode).and_then(|()| put(pending, mode)) }
     })
@@ -544,14 +544,14 @@ pub unsafe extern "C" fn nvmlDeviceGetMigDeviceHandleByIndex(
     slot: c_uint,
     instance: *mut nvmlDevice_t,
 ) -> nvmlReturn_t {
-    device("nvmlDeviceGetMigDeviceHandleByIndex", handle, |_, unit| {
+    device("nvmlDeviceGetMigDeviceHandleByIndex", handle, |_, stub| {
         // An instance stands in the slot it names, or in the order of the file; others are holes.
-        let mut instances = unit.gpu.instances.iter().enumerate();
+        let mut instances = stub.gpu.instances.iter().enumerate();
         let found = instances
             .position(|(place, keys)| keys.number("slot", place as u64) == u64::from(slot))
             .ok_or(NOT_FOUND)?;
         // SAFETY: NVML's contract: `instance` may be written.
-        unsafe { put(instance, handle_of(unit.index, Some(found))) }
+        unsafe { put(instance, handle_of(stub.index, Some(found))) }
     })
 }
 

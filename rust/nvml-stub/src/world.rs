@@ -5,10 +5,10 @@
 //! then one `[gpu]` section per GPU, each followed by the `[mig]` sections of its instances.
 //! Memory is in MiB. Faults are keys too, of the machine or of one GPU:
 //!
-//! - `err.FUNCTION = CODE` or `CODE@N`: answer with that code, or only from the Nth call on;
+//! - `err.FUNCTION = CODE` or `CODE@N`: return that code, or only from the Nth call on;
 //! - `err.* = CODE`: the same for every function;
 //! - `sleep.FUNCTION = SECONDS`: hang for that long first;
-//! - `missing = FUNCTION, …`: answer FUNCTION_NOT_FOUND, as an older driver does.
+//! - `missing = FUNCTION, …`: return FUNCTION_NOT_FOUND, as an older driver does.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;

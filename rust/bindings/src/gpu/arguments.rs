@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proteinflex_core::Error;
-use proteinflex_core::gpu::{DEFAULT_REQUIREMENTS, Shape};
+use proteinflex_core::gpu::{BatchShape, DEFAULT_REQUIREMENTS};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyMapping, PyString};
 
@@ -66,8 +66,8 @@ pub fn shape(
     batch_size: &Bound<'_, PyAny>,
     length: Option<&Bound<'_, PyAny>>,
     chunk: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Shape> {
-    Ok(Shape {
+) -> PyResult<BatchShape> {
+    Ok(BatchShape {
         batch: argument::count(batch_size, "batch_size", 1)?,
         length: optional_size(length, "length")?,
         chunk: optional_size(chunk, "chunk")?,
@@ -75,7 +75,7 @@ pub fn shape(
 }
 
 pub fn indices(value: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
-    const EXPECTED: &str = "a list of GPU indices, such as allocate_gpus gives";
+    const EXPECTED: &str = "a list of GPU indices, such as allocate_gpus returns";
     let indices = counts(value, "gpu_indices", 0, EXPECTED)?;
     Ok(indices.into_iter().map(|index| usize::try_from(index).unwrap_or(usize::MAX)).collect())
 }

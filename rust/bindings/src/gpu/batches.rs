@@ -1,4 +1,4 @@
-//! Sizes of batches, and what they are learned from.
+//! Batch sizes, and the observations that they are estimated from.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -50,10 +50,10 @@ impl GPUManager {
         py.detach(|| self.manager.batch_size(&task, &indices, length, chunk)).map_err(to_python)
     }
 
-    /// Groups proteins by length into batches that fit, and gives each GPU its share.
+    /// Groups proteins by length into batches that fit, and assigns each batch to a GPU.
     ///
-    /// A batch is padded to its longest protein. The cut into batches is the one with the least
-    /// padded pairs of residues, and the batches are spread so that the GPUs end at about the same
+    /// A batch is padded to its longest protein. The partition into batches is the one with the least
+    /// padded pairs of residues, and the batches are assigned so that the GPUs end at about the same
     /// time.
     ///
     /// Parameters
@@ -70,7 +70,7 @@ impl GPUManager {
     /// Returns
     /// -------
     /// list of dict
-    ///     ``items`` (places in ``lengths``), ``length`` (the longest of them) and ``gpu`` (its
+    ///     ``items`` (indices into ``lengths``), ``length`` (the longest of them) and ``gpu`` (its
     ///     index, or None on the CPU), the most work first.
     ///
     /// Raises
@@ -160,7 +160,7 @@ impl GPUManager {
             .map_err(to_python)
     }
 
-    /// Raises what `observe` would raise for these arguments.
+    /// The batch size as an int; raises what `observe` would raise for these arguments.
     #[pyo3(name = "_check_batch", signature = (task, batch_size, length=None, chunk=None))]
     fn check_batch(
         &self,
@@ -168,9 +168,10 @@ impl GPUManager {
         batch_size: &Bound<'_, PyAny>,
         length: Option<&Bound<'_, PyAny>>,
         chunk: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
+    ) -> PyResult<u64> {
         let task = argument::text(task, "task")?;
         let shape = shape(batch_size, length, chunk)?;
-        self.manager.check_batch(&task, &shape).map_err(to_python)
+        self.manager.check_batch(&task, &shape).map_err(to_python)?;
+        Ok(shape.batch)
     }
 }

@@ -1,11 +1,11 @@
-//! How CUDA numbers the GPUs, asked through Python.
+//! How CUDA numbers the GPUs, through Python.
 
 use std::time::Duration;
 
 use proteinflex_core::gpu::{Cuda, Environment};
 use pyo3::prelude::*;
 
-/// Asks torch and CUDA through Python.
+/// torch and CUDA, through Python.
 #[derive(Debug)]
 pub struct PythonCuda;
 
@@ -17,12 +17,12 @@ impl Cuda for PythonCuda {
         })
     }
 
-    fn asked(&self, environment: &Environment, limit: Duration) -> Option<Vec<String>> {
+    fn queried(&self, environment: &Environment, limit: Duration) -> Option<Vec<String>> {
         let seconds = limit.as_secs_f64();
         Python::attach(|py| {
             let module = py.import("proteinflex_optimization._cuda").ok()?;
             let arguments = (environment.visible.as_deref(), environment.is_pci_order, seconds);
-            module.call_method1("asked_uuids", arguments).ok()?.extract().ok()?
+            module.call_method1("queried_uuids", arguments).ok()?.extract().ok()?
         })
     }
 }

@@ -1,50 +1,50 @@
 //! GPUs and reservations as dicts.
 
-use proteinflex_core::gpu::{ComputeMode, Lease, Sight};
+use proteinflex_core::gpu::{ComputeMode, DeviceView, Lease};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-pub fn describe<'py>(py: Python<'py>, sight: &Sight) -> PyResult<Bound<'py, PyDict>> {
-    let unit = &sight.unit;
-    let processes = unit.processes.iter().map(|process| {
+pub fn describe<'py>(py: Python<'py>, view: &DeviceView) -> PyResult<Bound<'py, PyDict>> {
+    let device = &view.device;
+    let processes = device.processes.iter().map(|process| {
         let described = PyDict::new(py);
         described.set_item(intern!(py, "pid"), process.pid)?;
         described.set_item(intern!(py, "memory"), process.memory)?;
         Ok(described)
     });
-    let key = unit.memory_key();
-    let reservations = sight.holders.iter().map(|lease| {
+    let key = device.memory_key();
+    let reservations = view.holders.iter().map(|lease| {
         let described = holder(py, lease)?;
         described.set_item(intern!(py, "memory"), lease.memory_on(&key))?;
         Ok(described)
     });
-    let mode = match unit.compute_mode {
+    let mode = match device.compute_mode {
         ComputeMode::Shared => "shared",
         ComputeMode::Exclusive => "exclusive",
         ComputeMode::Prohibited => "prohibited",
     };
     let described = PyDict::new(py);
-    described.set_item(intern!(py, "index"), sight.index)?;
-    described.set_item(intern!(py, "name"), &unit.name)?;
-    described.set_item(intern!(py, "memory_total"), sight.memory_total())?;
-    described.set_item(intern!(py, "memory_free"), sight.memory_free())?;
-    described.set_item(intern!(py, "compute_capability"), unit.compute_capability)?;
-    described.set_item(intern!(py, "uuid"), &unit.uuid)?;
-    described.set_item(intern!(py, "pci_bus_id"), &unit.pci_bus_id)?;
-    described.set_item(intern!(py, "utilization"), unit.utilization)?;
-    described.set_item(intern!(py, "memory_reserved_by_others"), sight.reserved_by_others)?;
-    described.set_item(intern!(py, "memory_reserved_here"), sight.reserved_here)?;
+    described.set_item(intern!(py, "index"), view.index)?;
+    described.set_item(intern!(py, "name"), &device.name)?;
+    described.set_item(intern!(py, "memory_total"), view.memory_total())?;
+    described.set_item(intern!(py, "memory_free"), view.memory_free())?;
+    described.set_item(intern!(py, "compute_capability"), device.compute_capability)?;
+    described.set_item(intern!(py, "uuid"), &device.uuid)?;
+    described.set_item(intern!(py, "pci_bus_id"), &device.pci_bus_id)?;
+    described.set_item(intern!(py, "utilization"), device.utilization)?;
+    described.set_item(intern!(py, "memory_reserved_by_others"), view.reserved_by_others)?;
+    described.set_item(intern!(py, "memory_reserved_here"), view.reserved_here)?;
     described.set_item(intern!(py, "processes"), processes.collect::<PyResult<Vec<_>>>()?)?;
     described.set_item(intern!(py, "reservations"), reservations.collect::<PyResult<Vec<_>>>()?)?;
-    described.set_item(intern!(py, "status"), unit.status.name())?;
-    described.set_item(intern!(py, "reason"), unit.status.reason())?;
+    described.set_item(intern!(py, "status"), device.status.name())?;
+    described.set_item(intern!(py, "reason"), device.status.reason())?;
     described.set_item(intern!(py, "compute_mode"), mode)?;
-    described.set_item(intern!(py, "is_mig"), unit.mig.is_some())?;
-    let parent = unit.mig.as_ref().map(|place| place.parent_uuid.as_str());
+    described.set_item(intern!(py, "is_mig"), device.mig.is_some())?;
+    let parent = device.mig.as_ref().map(|place| place.parent_uuid.as_str());
     described.set_item(intern!(py, "parent_uuid"), parent)?;
-    described.set_item(intern!(py, "unified_memory"), unit.unified)?;
-    described.set_item(intern!(py, "age"), sight.told.elapsed().as_secs_f64())?;
+    described.set_item(intern!(py, "unified_memory"), device.unified)?;
+    described.set_item(intern!(py, "age"), view.sampled_at.elapsed().as_secs_f64())?;
     Ok(described)
 }
 

@@ -1,4 +1,4 @@
-//! `GPUManager`: arguments in, plain dicts and lists out. What it does is in the core.
+//! `GPUManager`: arguments in, plain dicts and lists out. The work is done in the core.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,8 +27,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// Finds GPUs, reserves their memory across all processes of the machine, and sizes batches.
 ///
-/// Nothing is asked of the driver before the first method call, and nothing is written before the
-/// first reservation or observation.
+/// The driver is not queried before the first method call, and nothing is written before the first
+/// reservation or observation.
 ///
 /// Parameters
 /// ----------
@@ -42,11 +42,11 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 ///     must name the same. By default ``$PROTEINFLEX_GPU_STATE_DIR``, else one directory for all
 ///     users of the machine and one per user for what was observed.
 /// safety_margin : float
-///     The part of a GPU's memory, 0 to below 1, that batches leave alone.
+///     The part of a GPU's memory, 0 to below 1, that batches leave free.
 /// poll_interval : float, optional
-///     Seconds, 0.1 or more. A thread in the background then asks the driver that often, from the
-///     first ``get_available_gpus`` on, which gives the latest answer without waiting. By default
-///     there is no such thread. Reservations and batches always ask anew.
+///     Seconds, 0.1 or more. A background thread then queries the driver that often, from the first
+///     ``get_available_gpus`` on, which returns the latest result without waiting. By default there
+///     is no such thread. Reservations and batches always query the driver.
 ///
 /// Raises
 /// ------
@@ -99,13 +99,13 @@ impl GPUManager {
         self.manager.settings().prefer_single
     }
 
-    /// The part of a GPU's memory that batches leave alone.
+    /// The part of a GPU's memory that batches leave free.
     #[getter]
     fn safety_margin(&self) -> f64 {
         self.manager.settings().safety_margin
     }
 
-    /// The seconds between two questions in the background, if there are any.
+    /// The seconds between two background queries, if there are any.
     #[getter]
     fn poll_interval(&self) -> Option<f64> {
         self.manager.settings().poll_interval.map(|interval| interval.as_secs_f64())

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use proteinflex_core::Error;
-use proteinflex_core::gpu::Sight;
+use proteinflex_core::error::GpuError;
+use proteinflex_core::gpu::DeviceView;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -32,7 +32,7 @@ impl GPUManager {
     ///     ``memory_reserved_by_others``, ``memory_reserved_here``
     ///         MB that processes have reserved through this package, used already or not;
     ///     ``utilization``
-    ///         percent, or None where the driver doesn't tell;
+    ///         percent, or None where the driver doesn't report it;
     ///     ``processes``
     ///         list of dicts with ``pid`` and ``memory`` (MB or None);
     ///     ``reservations``
@@ -43,19 +43,19 @@ impl GPUManager {
     ///     ``compute_mode``, ``is_mig``, ``parent_uuid``, ``unified_memory``
     ///         what limits its use;
     ///     ``age``
-    ///         the seconds since the driver told all this. With ``poll_interval`` it is that of the
-    ///         latest answer in the background, and nothing is waited for; reservations are always
-    ///         those of this moment.
+    ///         the seconds since the driver reported all this. With ``poll_interval`` it is that of the
+    ///         latest background query, and nothing is waited for; reservations are always those
+    ///         of this moment.
     ///
     ///     Empty where there is no NVIDIA driver; one INFO message says why.
     ///
     /// Raises
     /// ------
     /// GPUError
-    ///     The driver is there and does not work or does not answer; the message names the remedy.
+    ///     The driver is there and does not work or does not return; the message names the remedy.
     fn get_available_gpus<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let sights = py.detach(|| self.manager.available()).map_err(to_python)?;
-        let described: PyResult<Vec<_>> = sights.iter().map(|sight| describe(py, sight)).collect();
+        let views = py.detach(|| self.manager.available()).map_err(to_python)?;
+        let described: PyResult<Vec<_>> = views.iter().map(|view| describe(py, view)).collect();
         PyList::new(py, described?)
     }
 
@@ -64,7 +64,7 @@ impl GPUManager {
     /// With ``prefer_single_gpu`` one GPU where one suffices; otherwise every visible GPU that can
     /// hold the task by itself. Where none can, the smallest well-connected set that can together.
     /// A task that holds GPUs already keeps them. What others wait for (``wait_for_gpus``) is
-    /// theirs.
+    /// not taken.
     ///
     /// Parameters
     /// ----------
@@ -137,7 +137,7 @@ impl GPUManager {
             self.manager.wait(&task, most, timeout, &mut || {
                 Python::attach(|py| py.check_signals()).map_err(|error| {
                     interrupted = Some(error);
-                    Error::Gpu("the waiting was interrupted".to_owned())
+                    GpuError::Interrupted.into()
                 })
             })
         });
@@ -147,7 +147,7 @@ impl GPUManager {
         }
     }
 
-    /// Gives reserved GPUs back. What isn't reserved is no error.
+    /// Releases reserved GPUs. What isn't reserved is no error.
     ///
     /// Parameters
     /// ----------
@@ -198,8 +198,8 @@ impl GPUManager {
         py: Python<'py>,
         gpu_indices: &Bound<'_, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let sights = self.seen(py, gpu_indices)?;
-        let uuids: Vec<&str> = sights.iter().map(|sight| sight.unit.uuid.as_str()).collect();
+        let views = self.seen(py, gpu_indices)?;
+        let uuids: Vec<&str> = views.iter().map(|view| view.device.uuid.as_str()).collect();
         let environment = PyDict::new(py);
         environment.set_item("CUDA_VISIBLE_DEVICES", uuids.join(","))?;
         Ok(environment)
@@ -223,14 +223,14 @@ impl GPUManager {
     ) -> PyResult<Bound<'py, PyList>> {
         let task = argument::text(task, "task")?;
         self.manager.required(&task).map_err(to_python)?;
-        let budget = |sight: &Sight| {
+        let budget = |view: &DeviceView| {
             let described = PyDict::new(py);
-            described.set_item("index", sight.index)?;
-            described.set_item("uuid", &sight.unit.uuid)?;
-            described.set_item("memory_total", sight.memory_total())?;
-            described.set_item("budget", sight.budget(&task))?;
-            described.set_item("reserved", sight.reserved_for(&task))?;
-            described.set_item("used_here", sight.used_here)?;
+            described.set_item("index", view.index)?;
+            described.set_item("uuid", &view.device.uuid)?;
+            described.set_item("memory_total", view.memory_total())?;
+            described.set_item("budget", view.budget(&task))?;
+            described.set_item("reserved", view.reserved_for(&task))?;
+            described.set_item("used_here", view.used_here)?;
             Ok(described)
         };
         let budgets: PyResult<Vec<_>> = self.seen(py, gpu_indices)?.iter().map(budget).collect();
@@ -239,7 +239,7 @@ impl GPUManager {
 }
 
 impl GPUManager {
-    fn seen(&self, py: Python<'_>, gpu_indices: &Bound<'_, PyAny>) -> PyResult<Vec<Sight>> {
+    fn seen(&self, py: Python<'_>, gpu_indices: &Bound<'_, PyAny>) -> PyResult<Vec<DeviceView>> {
         let indices = indices(gpu_indices)?;
         py.detach(|| self.manager.chosen(&indices)).map_err(to_python)
     }

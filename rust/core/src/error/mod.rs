@@ -4,6 +4,7 @@ mod cache;
 mod checkpoint;
 mod codec;
 mod container;
+mod gpu;
 mod trajectory;
 mod tree;
 
@@ -15,6 +16,7 @@ pub(crate) use checkpoint::CheckpointDamage;
 pub use checkpoint::CheckpointError;
 pub use codec::{AtomProblem, DecodeError};
 pub use container::FormatError;
+pub use gpu::{GpuError, GpuRow, Holder, InsufficientMemory, ItemTooLarge, NoDriver, Prediction};
 pub use trajectory::ChunkError;
 pub use tree::TreeError;
 
@@ -86,12 +88,9 @@ pub enum Error {
     /// A checkpoint can't be made, found or used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The GPU driver is there and does not work.
-    #[error("{0}")]
-    Gpu(String),
-    /// No GPU has the memory that was asked for.
-    #[error("{0}")]
-    InsufficientGpuMemory(String),
+    /// A GPU, its driver or its memory can't be used.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// A task that nobody declared.
     #[error("unknown task {task:?}: {hint}")]
     UnknownTask {

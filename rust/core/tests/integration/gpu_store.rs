@@ -8,20 +8,20 @@ use proptest::prelude::*;
 use proteinflex_core::Error;
 use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, fail_each_step};
 use proteinflex_core::fs::{Disk, Storage};
-use proteinflex_core::gpu::{Lease, Outcome, Record, Registry, Shape, Share, Store};
+use proteinflex_core::gpu::{BatchShape, Lease, Outcome, PeakRecord, PeakStore, Registry, Share};
 use rustix::io::Errno;
 
-const TURN: std::time::Duration = std::time::Duration::from_secs(5);
+const LOCK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 fn disk() -> Arc<dyn Storage> {
     Arc::new(Disk)
 }
 
-fn record(batch: u64) -> Record {
-    Record {
+fn record(batch: u64) -> PeakRecord {
+    PeakRecord {
         gpu: "NVIDIA A10".to_owned(),
         version: "0.1.0".to_owned(),
-        shape: Shape { batch, length: Some(100), chunk: None },
+        shape: BatchShape { batch, length: Some(100), chunk: None },
         outcome: Outcome::Peak(1000.5 * batch as f64),
     }
 }
@@ -35,16 +35,16 @@ fn file_in(directory: &Path) -> PathBuf {
 #[test]
 fn after_a_power_cut_the_old_record_or_the_new_one_is_there() {
     let directory = tempfile::tempdir().unwrap();
-    Store::new(disk(), directory.path()).add("fold", record(1)).unwrap();
+    PeakStore::new(disk(), directory.path()).add("fold", record(1)).unwrap();
     let recorder = Recorder::new(directory.path()).unwrap();
-    Store::new(recorder.storage(), directory.path()).add("fold", record(2)).unwrap();
+    PeakStore::new(recorder.storage(), directory.path()).add("fold", record(2)).unwrap();
     let all_steps = recorder.steps().len();
     let states = crash_states(&recorder);
     assert!(states.len() > 10, "{}", states.len());
     for state in &states {
         let rebuilt = tempfile::tempdir().unwrap();
         state.rebuild(rebuilt.path()).unwrap();
-        let found = Store::new(disk(), rebuilt.path()).read("fold").unwrap();
+        let found = PeakStore::new(disk(), rebuilt.path()).read("fold").unwrap();
         let new = vec![record(1), record(2)];
         let is_allowed = found == new || state.steps() < all_steps && found == [record(1)];
         assert!(is_allowed, "{}: {found:?}", state.description());
@@ -56,9 +56,9 @@ fn whichever_step_fails_it_is_told_and_nothing_is_lost() {
     for fault in [Fault::Error(Errno::NOSPC), Fault::ErrorOnce(Errno::IO), Fault::ShortWrite] {
         let steps = fail_each_step(&disk(), fault, |storage, step| {
             let directory = tempfile::tempdir().unwrap();
-            Store::new(disk(), directory.path()).add("fold", record(1)).unwrap();
-            let result = Store::new(storage, directory.path()).add("fold", record(2));
-            let found = Store::new(disk(), directory.path()).read("fold").unwrap();
+            PeakStore::new(disk(), directory.path()).add("fold", record(1)).unwrap();
+            let result = PeakStore::new(storage, directory.path()).add("fold", record(2));
+            let found = PeakStore::new(disk(), directory.path()).read("fold").unwrap();
             let new = vec![record(1), record(2)];
             match result {
                 Ok(()) => assert_eq!(found, new, "step {step}"),
@@ -81,8 +81,8 @@ fn whichever_step_fails_no_half_made_reservation_is_alive() {
             let path = directory.path().join("state").join("reservations");
             let hold = || {
                 let registry = Registry::open(storage, &path, false)?;
-                let turn = registry.turn(TURN)?;
-                turn.hold(Lease::new("fold", vec![share()]))
+                let lock = registry.lock(LOCK_TIMEOUT)?;
+                lock.hold(Lease::new("fold", vec![share()]))
             };
             let held = hold();
             let live = Registry::open(disk(), &path, false).unwrap().live().unwrap();
@@ -90,7 +90,7 @@ fn whichever_step_fails_no_half_made_reservation_is_alive() {
             assert!(live.iter().all(|lease| lease.shares == [share()]), "step {step}");
             drop(held);
             let registry = Registry::open(disk(), &path, false).unwrap();
-            assert!(registry.turn(TURN).unwrap().live().unwrap().is_empty(), "step {step}");
+            assert!(registry.lock(LOCK_TIMEOUT).unwrap().live().unwrap().is_empty(), "step {step}");
         });
     }
 }
@@ -98,7 +98,7 @@ fn whichever_step_fails_no_half_made_reservation_is_alive() {
 #[test]
 fn a_newer_file_is_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::new(disk(), directory.path());
+    let store = PeakStore::new(disk(), directory.path());
     store.add("fold", record(1)).unwrap();
     let path = file_in(directory.path());
     let mut bytes = std::fs::read(&path).unwrap();
@@ -113,7 +113,7 @@ fn a_newer_file_is_left_as_it_is() {
 #[test]
 fn the_oldest_records_make_room() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::new(disk(), directory.path());
+    let store = PeakStore::new(disk(), directory.path());
     for batch in 1..=300 {
         store.add("fold", record(batch)).unwrap();
     }
@@ -128,7 +128,7 @@ proptest! {
     #[test]
     fn damage_is_noticed(place in 0usize..400, bits in 1u8.., cut: bool) {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::new(disk(), directory.path());
+        let store = PeakStore::new(disk(), directory.path());
         store.add("fold", record(1)).unwrap();
         let path = file_in(directory.path());
         let mut bytes = std::fs::read(&path).unwrap();

@@ -1,0 +1,200 @@
+//! GPUs reserved for a task, at once or after waiting, never more memory than there is.
+//!
+//! A waiting process has a ticket among the reservations, and stands in a queue by its age. No
+//! process takes a GPU that an older ticket is for, and one that doesn't wait stands behind all that
+//! do: so a task that needs much is not starved by many that need little. A waiting process touches
+//! its ticket; one that is stopped, or hangs, is passed over until it looks again.
+
+use std::time::{Duration, Instant};
+
+use super::Manager;
+use crate::error::{GpuError, InsufficientMemory};
+use crate::gpu::devices::{CudaOrder, Environment, Scan, Status, topology};
+use crate::gpu::nvml::Deadline;
+use crate::gpu::reservations::{
+    Candidate, DeviceView, Lease, Request, Share, device_views, select,
+};
+use crate::{Error, Result};
+
+/// How often a waiting process looks again.
+const WAIT_PAUSE: Duration = Duration::from_millis(100);
+
+impl Manager {
+    /// Reserves GPUs for `task` until it is released: their indices, best first. Empty where there
+    /// is no driver. A task that holds GPUs already keeps them.
+    pub fn allocate(&self, task: &str, max_gpus: Option<usize>) -> Result<Vec<usize>> {
+        let request = self.request(task, max_gpus)?;
+        let (deadline, environment) = (Deadline::from_env(), Environment::current());
+        let Some(scan) = self.scan(&environment, deadline)? else { return Ok(Vec::new()) };
+        let mut order = self.cuda_order(&scan, &environment, deadline);
+        // What is wrong with the environment is reported before the registry is locked.
+        device_views(&scan, &[], &environment, &order)?;
+        self.attempt(task, request, &environment, &mut order, deadline, None)
+    }
+
+    /// Like [`Manager::allocate`], and waits for up to `timeout` until there is enough memory.
+    /// Those who wait are served in the order in which they came. `checkpoint` is called between
+    /// two attempts, and its error ends the waiting.
+    pub fn wait(
+        &self,
+        task: &str,
+        max_gpus: Option<usize>,
+        timeout: Option<Duration>,
+        checkpoint: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Vec<usize>> {
+        let request = self.request(task, max_gpus)?;
+        let (deadline, environment) = (Deadline::from_env(), Environment::current());
+        let Some(scan) = self.scan(&environment, deadline)? else { return Ok(Vec::new()) };
+        let mut order = self.cuda_order(&scan, &environment, deadline);
+        let views = device_views(&scan, &[], &environment, &order)?;
+        check_possible(task, request, &views)?;
+        let start = Instant::now();
+        let registry = self.registry()?;
+        let lease = Lease::ticket(task, wanted(request, &views));
+        let ticket = registry.lock(deadline.remaining())?.hold(lease)?;
+        loop {
+            let waited = start.elapsed();
+            ticket.touch();
+            let (deadline, own) = (deadline.restarted(), Some(&ticket.lease));
+            let attempt = self.attempt(task, request, &environment, &mut order, deadline, own);
+            let mut missing = match attempt {
+                Err(Error::Gpu(GpuError::InsufficientMemory(missing))) => missing,
+                other => return other,
+            };
+            if timeout.is_some_and(|timeout| waited >= timeout) {
+                missing.waited = Some(waited);
+                return Err(GpuError::InsufficientMemory(missing).into());
+            }
+            checkpoint()?;
+            let left = timeout.map_or(WAIT_PAUSE, |timeout| timeout.saturating_sub(waited));
+            std::thread::sleep(left.min(WAIT_PAUSE));
+        }
+    }
+
+    fn request(&self, task: &str, max_gpus: Option<usize>) -> Result<Request> {
+        let memory = self.required(task)?;
+        if max_gpus == Some(0) {
+            return Err(Error::argument("max_gpus", 0, "at least 1, or None for all"));
+        }
+        Ok(Request { memory, prefer_single: self.settings().prefer_single, max_gpus })
+    }
+
+    /// Looks once, and reserves what suffices. Under the registry's lock no Python code runs,
+    /// neither CUDA's nor a log handler: it could ask for GPUs itself, or hold up the machine.
+    fn attempt(
+        &self,
+        task: &str,
+        request: Request,
+        environment: &Environment,
+        order: &mut CudaOrder,
+        deadline: Deadline,
+        ticket: Option<&Lease>,
+    ) -> Result<Vec<usize>> {
+        let registry = self.registry()?;
+        let mut lock = registry.lock(deadline.remaining())?;
+        let leases = lock.live()?;
+        let scan = match Self::query(environment, deadline) {
+            Ok(scan) if order.suffices(&scan.gpus, environment) => scan,
+            // Another look: CUDA must be queried about what has changed since it last was, or there
+            // is no driver any more.
+            other => {
+                drop(lock);
+                let Some(scan) = self.logged(other)? else { return Ok(Vec::new()) };
+                *order = self.cuda_order(&scan, environment, deadline);
+                return self.attempt(task, request, environment, order, deadline, ticket);
+            }
+        };
+        let views = device_views(&scan, &leases, environment, order)?;
+        if views.iter().all(|view| matches!(view.device.status, Status::Denied(_))) {
+            drop(lock);
+            self.log_nothing_visible(&views);
+            return Ok(Vec::new());
+        }
+        if let Some(kept) = self.kept(task, request, &views) {
+            return Ok(kept);
+        }
+        let older = older_tickets(&leases, ticket);
+        let is_awaited =
+            |candidate: &Candidate| older.iter().any(|other| other.waits_for(&candidate.uuid));
+        let (awaited, candidates): (Vec<_>, Vec<_>) =
+            views.iter().filter_map(DeviceView::candidate).partition(is_awaited);
+        let links = || {
+            let uuids = candidates.iter().map(|candidate| candidate.uuid.clone()).collect();
+            // Unknown links are no reason not to choose.
+            topology(environment, deadline, uuids).unwrap_or_default()
+        };
+        let Some(chosen) = select(&candidates, request, &links) else {
+            let queue = if awaited.is_empty() { &[] } else { older.as_slice() };
+            return Err(insufficient(task, request, &views, queue));
+        };
+        let shares = chosen.iter().map(|(candidate, memory)| Share {
+            uuid: candidate.uuid.clone(),
+            memory_key: candidate.memory_key.clone(),
+            memory: *memory,
+        });
+        let held = lock.hold(Lease::new(task, shares.collect()))?;
+        let mut all = self.held();
+        all.retain(|held| held.lease.task != task);
+        all.push(held);
+        Ok(chosen.into_iter().map(|(candidate, _)| candidate.index).collect())
+    }
+
+    fn cuda_order(&self, scan: &Scan, environment: &Environment, deadline: Deadline) -> CudaOrder {
+        CudaOrder::find(&scan.gpus, environment, self.cuda(), deadline)
+    }
+
+    /// The indices of the GPUs that the task holds already, if they are all still there.
+    fn kept(&self, task: &str, request: Request, views: &[DeviceView]) -> Option<Vec<usize>> {
+        let kept = self.reserved(task, views);
+        let held = self.held();
+        let lease = &held.iter().find(|held| held.lease.task == task)?.lease;
+        let is_whole = kept.len() == lease.shares.len();
+        let is_allowed = kept.len() <= request.max_gpus.unwrap_or(usize::MAX);
+        (is_whole && is_allowed).then_some(kept)
+    }
+}
+
+/// Whether waiting can ever help.
+fn check_possible(task: &str, request: Request, views: &[DeviceView]) -> Result<()> {
+    let mut totals: Vec<u64> = usable(views).map(DeviceView::memory_total).collect();
+    totals.sort_unstable_by_key(|&total| std::cmp::Reverse(total));
+    let most = request.max_gpus.unwrap_or(usize::MAX);
+    let sum = totals.into_iter().take(most).fold(0, u64::saturating_add);
+    if sum < request.memory && sum > 0 {
+        return Err(insufficient(task, request, views, &[]));
+    }
+    Ok(())
+}
+
+fn usable(views: &[DeviceView]) -> impl Iterator<Item = &DeviceView> {
+    views.iter().filter(|view| view.index.is_some() && view.device.is_ok())
+}
+
+/// The GPUs that a ticket is for: those that could hold the task by themselves, or all where none
+/// could.
+fn wanted(request: Request, views: &[DeviceView]) -> Vec<String> {
+    let uuids = |least: u64| -> Vec<String> {
+        let able = usable(views).filter(|view| view.memory_total() >= least);
+        able.map(|view| view.device.uuid.clone()).collect()
+    };
+    let able = uuids(request.memory);
+    if able.is_empty() { uuids(0) } else { able }
+}
+
+/// The tickets older than this one; all of them for a process that has none.
+fn older_tickets<'a>(leases: &'a [Lease], ticket: Option<&Lease>) -> Vec<&'a Lease> {
+    let older = leases.iter().take_while(|lease| ticket.is_none_or(|own| lease.name != own.name));
+    older.filter(|lease| lease.is_waiting()).collect()
+}
+
+fn insufficient(task: &str, request: Request, views: &[DeviceView], queue: &[&Lease]) -> Error {
+    let missing = InsufficientMemory {
+        task: task.to_owned(),
+        required: request.memory,
+        max_gpus: request.max_gpus,
+        gpus: views.iter().map(DeviceView::row).collect(),
+        queue: queue.iter().map(|lease| lease.holder()).collect(),
+        waited: None,
+    };
+    GpuError::InsufficientMemory(Box::new(missing)).into()
+}

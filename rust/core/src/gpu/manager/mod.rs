@@ -1,0 +1,270 @@
+//! The manager: one object that finds GPUs, reserves them and sizes batches.
+//!
+//! It puts the other folders together and decides nothing itself: [`super::devices`] report,
+//! [`super::reservations`] choose and keep, [`super::batches`] compute.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::batches::PeakStore;
+use super::devices::{self, Cuda, CudaOrder, Environment, Poller, Scan, VISIBLE_VARIABLE};
+use super::nvml::{Deadline, PerProcess};
+use super::reservations::{DeviceView, HeldLease, Lease, Registry, Share, device_views};
+use crate::error::GpuError;
+use crate::fs::{Disk, Storage};
+use crate::{Error, Result};
+
+mod allocate;
+mod batches;
+mod settings;
+
+pub use settings::{DEFAULT_REQUIREMENTS, Settings};
+
+/// Names the directory of reservations and observed peaks.
+pub const STATE_VARIABLE: &str = "PROTEINFLEX_GPU_STATE_DIR";
+/// Where all users of a machine keep their reservations by default.
+const SHARED_DIRECTORY: &str = "/tmp/proteinflex-gpu";
+
+/// The tasks, their reservations and their memory.
+#[derive(Debug)]
+pub struct Manager {
+    settings: Settings,
+    cuda: Box<dyn Cuda>,
+    storage: Arc<dyn Storage>,
+    /// This process's reservations. A forked child begins with none: the parent's are the parent's.
+    held: PerProcess<Mutex<Vec<HeldLease>>>,
+    /// What queries in the background, where that is wanted and a thread can be started.
+    poller: PerProcess<Option<Poller>>,
+    empty_reason_logged: AtomicBool,
+}
+
+impl Manager {
+    /// A manager; nothing is queried or written yet.
+    pub fn new(settings: Settings, cuda: Box<dyn Cuda>) -> Result<Self> {
+        settings.check()?;
+        Ok(Self {
+            settings,
+            cuda,
+            storage: Arc::new(Disk),
+            held: PerProcess::new(),
+            poller: PerProcess::new(),
+            empty_reason_logged: AtomicBool::new(false),
+        })
+    }
+
+    /// How it works.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// MiB that `task` needs.
+    pub fn required(&self, task: &str) -> Result<u64> {
+        self.settings.required.get(task).copied().ok_or_else(|| {
+            let known: Vec<&str> = self.settings.required.keys().map(String::as_str).collect();
+            let hint = if known.is_empty() {
+                "required_memory names no tasks".to_owned()
+            } else {
+                format!("the known ones are {}; add it to required_memory", known.join(", "))
+            };
+            Error::UnknownTask { task: task.to_owned(), hint }
+        })
+    }
+
+    /// The GPUs that this process can see; empty where there is no driver. Where there is a poller,
+    /// by its latest result.
+    pub fn available(&self) -> Result<Vec<DeviceView>> {
+        let (deadline, environment) = (Deadline::from_env(), Environment::current());
+        let polled = match self.settings.poll_interval {
+            // What hides everything needs no driver.
+            Some(interval) if !environment.hides_all() => {
+                let start = || Poller::start(interval, &environment, deadline);
+                self.poller.get_or_init(start).as_ref()
+            }
+            _ => None,
+        };
+        let scan = match polled {
+            Some(poller) => self.logged(poller.latest())?,
+            None => self.scan(&environment, deadline)?,
+        };
+        self.views(scan, &environment, deadline)
+    }
+
+    /// Like [`Manager::available`], and always queries the driver.
+    fn scan_views(&self) -> Result<Vec<DeviceView>> {
+        let (deadline, environment) = (Deadline::from_env(), Environment::current());
+        let scan = self.scan(&environment, deadline)?;
+        self.views(scan, &environment, deadline)
+    }
+
+    fn views(
+        &self,
+        scan: Option<Arc<Scan>>,
+        environment: &Environment,
+        deadline: Deadline,
+    ) -> Result<Vec<DeviceView>> {
+        let Some(scan) = scan else { return Ok(Vec::new()) };
+        let order = CudaOrder::find(&scan.gpus, environment, self.cuda(), deadline);
+        let directory = self.lease_directory();
+        let leases = if directory.is_dir() { self.registry()?.live()? } else { Vec::new() };
+        Ok(device_views(&scan, &leases, environment, &order)?)
+    }
+
+    /// All reservations on this machine, oldest first.
+    pub fn reservations(&self) -> Result<Vec<Lease>> {
+        if !self.lease_directory().is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut leases = self.registry()?.live()?;
+        leases.retain(|lease| !lease.shares.is_empty());
+        Ok(leases)
+    }
+
+    /// Releases what is reserved for `task`, or everything. What isn't reserved is no error.
+    pub fn release(&self, task: Option<&str>) -> Result<()> {
+        if let Some(task) = task {
+            self.required(task)?;
+        }
+        self.held().retain(|held| task.is_some_and(|task| held.lease.task != task));
+        Ok(())
+    }
+
+    /// Whether GPUs are reserved here for `task`.
+    pub fn holds(&self, task: &str) -> Result<bool> {
+        self.required(task)?;
+        Ok(self.held().iter().any(|held| held.lease.task == task))
+    }
+
+    /// The indices of the GPUs that are reserved here for `task`.
+    fn reserved(&self, task: &str, views: &[DeviceView]) -> Vec<usize> {
+        let held = self.held();
+        let Some(held) = held.iter().find(|held| held.lease.task == task) else {
+            return Vec::new();
+        };
+        let index = |share: &Share| {
+            let seen = views.iter().find(|view| view.device.uuid == share.uuid)?;
+            seen.index.filter(|_| seen.device.is_ok())
+        };
+        held.lease.shares.iter().filter_map(index).collect()
+    }
+
+    /// The GPUs with these indices. Each must be visible and readable, and named once.
+    pub fn chosen(&self, indices: &[usize]) -> Result<Vec<DeviceView>> {
+        let views = self.scan_views()?;
+        let mut chosen: Vec<DeviceView> = Vec::new();
+        for &index in indices {
+            if chosen.iter().any(|view| view.index == Some(index)) {
+                let shown = format!("{indices:?}");
+                return Err(Error::argument("gpu_indices", shown, "each GPU once"));
+            }
+            let Some(view) = views.iter().find(|view| view.index == Some(index)) else {
+                let known: Vec<String> = views
+                    .iter()
+                    .filter_map(|view| view.index)
+                    .map(|index| index.to_string())
+                    .collect();
+                let expected = if known.is_empty() {
+                    "[] (no GPU is visible to this process)".to_owned()
+                } else {
+                    format!("numbers of visible GPUs: {}", known.join(", "))
+                };
+                return Err(Error::argument("gpu_indices", format!("{indices:?}"), expected));
+            };
+            if let Some(reason) = view.device.status.reason() {
+                return Err(GpuError::UnusableGpu { index, reason: reason.to_owned() }.into());
+            }
+            chosen.push(view.clone());
+        }
+        Ok(chosen)
+    }
+
+    fn store(&self) -> PeakStore {
+        PeakStore::new(Arc::clone(&self.storage), &self.peak_directory())
+    }
+
+    fn cuda(&self) -> &dyn Cuda {
+        &*self.cuda
+    }
+
+    /// The GPUs by the driver; `None`, and the log says why, where there are none for this process.
+    fn scan(&self, environment: &Environment, deadline: Deadline) -> Result<Option<Arc<Scan>>> {
+        if environment.hides_all() {
+            let value = environment.visible.as_deref().unwrap_or_default();
+            self.log_no_gpu(&format!("{VISIBLE_VARIABLE}={value:?} hides every GPU"));
+            return Ok(None);
+        }
+        self.logged(Self::query(environment, deadline))
+    }
+
+    fn query(environment: &Environment, deadline: Deadline) -> Result<Arc<Scan>, GpuError> {
+        devices::scan(environment, deadline).map(Arc::new)
+    }
+
+    /// A scan; `None`, and the log says why, where there is no driver or no GPU.
+    fn logged(&self, scan: Result<Arc<Scan>, GpuError>) -> Result<Option<Arc<Scan>>> {
+        match scan {
+            Ok(scan) if scan.gpus.is_empty() => self.log_no_gpu("the NVIDIA driver knows no GPU"),
+            Ok(scan) => return Ok(Some(scan)),
+            Err(GpuError::NoDriver(absent)) => self.log_no_gpu(&absent.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(None)
+    }
+
+    fn log_no_gpu(&self, reason: &str) {
+        if !self.empty_reason_logged.swap(true, Ordering::Relaxed) {
+            log::info!(target: super::LOGGER, "no GPU is used: {reason}");
+        }
+    }
+
+    fn log_nothing_visible(&self, views: &[DeviceView]) {
+        if !self.empty_reason_logged.swap(true, Ordering::Relaxed) {
+            let rows: Vec<String> = views.iter().map(|view| view.row().to_string()).collect();
+            log::warn!(
+                target: super::LOGGER,
+                "no GPU is used, for CUDA shows none to this process. {}",
+                rows.join(". ")
+            );
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<HeldLease>> {
+        // HeldLease for an instant each time, never while the driver or the disk is asked.
+        let held = self.held.get_or_init(|| Mutex::new(Vec::new()));
+        held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn registry(&self) -> Result<Registry> {
+        let is_shared = self.state_root().is_none();
+        Registry::open(Arc::clone(&self.storage), &self.lease_directory(), is_shared)
+    }
+
+    fn state_root(&self) -> Option<PathBuf> {
+        let named = || std::env::var_os(STATE_VARIABLE).filter(|name| !name.is_empty());
+        self.settings.state_dir.clone().or_else(|| named().map(PathBuf::from))
+    }
+
+    fn lease_directory(&self) -> PathBuf {
+        match self.state_root() {
+            Some(root) => root.join("reservations"),
+            None => PathBuf::from(SHARED_DIRECTORY),
+        }
+    }
+
+    /// Observations belong to a user and outlive the machine's restart, unlike reservations.
+    fn peak_directory(&self) -> PathBuf {
+        if let Some(root) = self.state_root() {
+            return root.join("peaks");
+        }
+        let variable = |name| std::env::var_os(name).map(PathBuf::from);
+        let state = variable("XDG_STATE_HOME").filter(|path| path.is_absolute());
+        let state = state.or_else(|| Some(variable("HOME")?.join(".local/state")));
+        match state {
+            Some(state) => state.join("proteinflex-optimization").join("peaks"),
+            None => {
+                let user = rustix::process::getuid().as_raw();
+                Path::new("/tmp").join(format!("proteinflex-peaks-{user}"))
+            }
+        }
+    }
+}

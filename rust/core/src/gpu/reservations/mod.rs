@@ -1,0 +1,15 @@
+//! Reservations: who holds how much of which GPU, what that leaves, and which GPUs to take.
+//!
+//! They stand on [`super::devices`] and keep their files through [`crate::fs`]; they query no driver
+//! and know nothing of batches.
+
+mod lease;
+mod registry;
+mod select;
+mod view;
+
+pub use lease::{Lease, Share};
+pub use registry::{HeldLease, Registry};
+pub(super) use select::{Candidate, Request, select};
+pub use view::DeviceView;
+pub(super) use view::device_views;
