@@ -372,15 +372,10 @@ fn the_core_knows_no_python() {
 }
 
 /// The checks themselves, on a crate made for it: what they would miss, nobody would notice.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the files are read once, by the test that wrote them"
-)]
 mod checks {
     use super::*;
 
     /// A crate of these files.
-    #[expect(clippy::disallowed_methods, reason = "sources for a check, in a temporary folder")]
     fn made(files: &[(&str, &str)]) -> Vec<Edge> {
         let folder = tempfile::tempdir().expect("a folder can be made");
         for (name, text) in files {
