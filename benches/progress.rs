@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use proteinflex_core::fs::{Disk, Storage};
-use proteinflex_core::progress::{Board, TaskDefinition};
+use proteinflex_core::progress::{SharedProgress, TaskDefinition};
 
-fn board(tasks: usize) -> (tempfile::TempDir, Board) {
+fn board(tasks: usize) -> (tempfile::TempDir, SharedProgress) {
     let directory = tempfile::tempdir().unwrap();
     let storage: Arc<dyn Storage> = Arc::new(Disk);
-    let board = Board::open(&storage, directory.path()).unwrap();
+    let board = SharedProgress::open(&storage, directory.path()).unwrap();
     for task in 0..tasks {
         let id = format!("task-{task}");
         board.start(TaskDefinition { id: &id, name: &id, total: Some(100), parent: None }).unwrap();
@@ -30,7 +30,7 @@ fn updates(criterion: &mut Criterion) {
         bencher.iter(|| board.add(board.find(black_box("task-500")).unwrap(), 1).unwrap());
     });
     criterion.bench_function("say something", |bencher| {
-        bencher.iter(|| board.say(slot, black_box("Processing MSA")).unwrap());
+        bencher.iter(|| board.set_message(slot, black_box("Processing MSA")).unwrap());
     });
     criterion.bench_function("show 1,000 tasks", |bencher| {
         bencher.iter(|| board.progress().unwrap());

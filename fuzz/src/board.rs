@@ -1,6 +1,6 @@
 //! Progress boards: whatever is in the files, counts stay in their bounds.
 
-use proteinflex_core::progress::{DIRECTORY, Reader};
+use proteinflex_core::progress::{DIRECTORY, ProgressReader};
 use proteinflex_core::{Checksum, checksum};
 
 use super::input::Input;
@@ -35,7 +35,7 @@ pub fn board(data: &[u8]) {
         put("snapshot-bbbbbbbb-0", snapshot);
         put("counters-bbbbbbbb-0", counters);
     }
-    let Ok(reader) = Reader::open(&root) else { return };
+    let Ok(reader) = ProgressReader::open(&root) else { return };
     let (Ok(first), Ok(second)) = (reader.progress(), reader.progress()) else { return };
     let in_bounds = |percent: f64| assert!((0.0..=100.0).contains(&percent), "{percent} %");
     in_bounds(first.percent);

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 # `_cuda` is used by the native class. Imported by it only when it is used, in some thread, it could
 # be half imported in a child that is forked at that moment, and there for ever.

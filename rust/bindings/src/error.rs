@@ -34,7 +34,7 @@ pub fn to_python(error: Error) -> PyErr {
             Error::Checkpoint(_) => "CheckpointError",
             Error::Gpu(error) if error.is_insufficient_memory() => "InsufficientGPUMemoryError",
             Error::Gpu(_) => "GPUError",
-            Error::UnknownTask { .. } => "UnknownTaskError",
+            Error::UnknownTask { .. } | Error::Progress(_) => "UnknownTaskError",
             Error::Io { .. } => return PyOSError::new_err(error.to_string()),
             _ => "ProteinFlexError",
         };

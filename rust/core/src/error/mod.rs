@@ -5,6 +5,7 @@ mod checkpoint;
 mod codec;
 mod container;
 mod gpu;
+mod progress;
 mod trajectory;
 mod tree;
 
@@ -17,6 +18,8 @@ pub use checkpoint::CheckpointError;
 pub use codec::{AtomProblem, DecodeError};
 pub use container::FormatError;
 pub use gpu::{GpuError, GpuRow, Holder, InsufficientMemory, ItemTooLarge, NoDriver, Prediction};
+pub(crate) use progress::ProgressDamage;
+pub use progress::{KnownTasks, ProgressError};
 pub use trajectory::ChunkError;
 pub use tree::TreeError;
 
@@ -99,6 +102,9 @@ pub enum Error {
         /// The known tasks, or how to declare one.
         hint: String,
     },
+    /// A request that the declared tasks of a progress tracker do not allow.
+    #[error(transparent)]
+    Progress(#[from] ProgressError),
     /// The disk has less room than what is to be written.
     #[error(
         "cannot write {needed} bytes to {path}: only {available} bytes are free; free {} more, or \

@@ -3,8 +3,8 @@
 //! Everything durable goes through [`Storage`], one small trait, so that tests can record, cut
 //! short and fail every step. Files and directories are published in one way: the file is synced,
 //! renamed, and its directory synced ([`publish_bytes`], [`PendingDir`]). Above that there are locks
-//! ([`FileLock`]), the bytes of files ([`Content`]), shared mappings ([`SharedMap`]) and the rule that
-//! turns names into paths ([`names`]).
+//! ([`FileLock`]), the bytes of files ([`Content`]), shared mappings (`SharedMap`, `SharedView`) and the
+//! rule that turns names into paths ([`names`]).
 //!
 //! ```
 //! use std::sync::Arc;
@@ -49,7 +49,7 @@ pub use owner::Owner;
 pub(crate) use publish::create_dirs;
 pub(crate) use publish::remove_tree;
 pub use publish::{PendingDir, publish_bytes, remove_orphaned, replaced_name};
-pub use shared::SharedMap;
+pub(crate) use shared::{SharedMap, SharedView};
 pub(crate) use storage::memory_file;
 pub use storage::{Disk, Storage, StorageFile, write_all_at};
 pub(crate) use xattr::{set_xattr_u64, set_xattr_u64_at, xattr_u64};

@@ -1,26 +1,27 @@
-//! What a task is, and how it becomes visible to others.
+//! The stored definition of a task, and how it becomes visible to other processes.
 //!
 //! Ordering: a definition is written before its slot is published (release on the header's count)
 //! and read only below that count (acquire), so its words may be relaxed. It never changes afterwards.
 
 use std::sync::atomic::Ordering;
 
+use super::atomic_words::{AtomicWords, ReadWords, read_text, write_text};
 use super::layout::{MAX_ID, MAX_NAME, SLOT_WORDS, header, slot};
-use super::words::{Words, read_text, write_text};
-use crate::{Result, checksum};
+use crate::checksum;
+use crate::error::ProgressDamage;
 
-/// What a task is, as it was declared. Parents are slots of the same part, always earlier ones.
+/// A task as it was declared. Parents are slots of the same shard, always earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Definition {
+pub(super) struct StoredDefinition {
     pub id: String,
     pub name: String,
     pub total: Option<u64>,
     pub parent: Option<usize>,
 }
 
-impl Definition {
+impl StoredDefinition {
     /// Fills a slot that isn't published yet.
-    pub fn write(&self, to: impl Words) {
+    pub fn write(&self, to: &impl AtomicWords) {
         for word in 0..SLOT_WORDS {
             to.store(word, 0, Ordering::Relaxed);
         }
@@ -36,24 +37,24 @@ impl Definition {
         to.store(slot::CHECKSUM, sum, Ordering::Relaxed);
     }
 
-    /// Reads the definition of the published slot `index`, or says how it is damaged.
-    pub fn read(from: impl Words, index: usize) -> Result<Self, String> {
+    /// Reads and checks the definition of the published slot `index`.
+    pub fn read(from: &impl ReadWords, index: usize) -> Result<Self, ProgressDamage> {
         let load = |word| from.load(word, Ordering::Relaxed);
         let (total, parent) = (load(slot::TOTAL), load(slot::PARENT));
         let lengths = load(slot::LENGTHS);
         let (id_len, name_len) = ((lengths & 0xffff_ffff) as usize, (lengths >> 32) as usize);
         if id_len > MAX_ID || name_len > MAX_NAME {
-            return Err(format!("texts of {id_len} and {name_len} bytes"));
+            return Err(ProgressDamage::TextLengths { id: id_len, name: name_len });
         }
         let id = String::from_utf8(read_text(from, slot::ID, id_len))
-            .map_err(|_| "the id is not UTF-8".to_owned())?;
+            .map_err(|_| ProgressDamage::NotUtf8 { text: "id" })?;
         let name = String::from_utf8(read_text(from, slot::NAME, name_len))
-            .map_err(|_| "the name is not UTF-8".to_owned())?;
+            .map_err(|_| ProgressDamage::NotUtf8 { text: "name" })?;
         if sum(total, parent, lengths, &id, &name) != load(slot::CHECKSUM) {
-            return Err("its checksum does not match".to_owned());
+            return Err(ProgressDamage::Checksum);
         }
         if parent > index as u64 {
-            return Err(format!("its parent is task {}", parent - 1));
+            return Err(ProgressDamage::ParentNotEarlier { parent: parent - 1 });
         }
         let parent = (parent as usize).checked_sub(1);
         Ok(Self { id, name, total: total.checked_sub(1), parent })
@@ -61,13 +62,13 @@ impl Definition {
 }
 
 /// Makes the slots below `count` visible to all.
-pub(super) fn publish(header: impl Words, count: usize) {
-    // Release: whoever acquires the count sees the slots below it whole.
+pub(super) fn publish(header: &impl AtomicWords, count: usize) {
+    // Release: a reader that acquires the count sees the slots below it whole.
     header.store(header::SLOTS, count as u64, Ordering::Release);
 }
 
-/// How many slots are published.
-pub(super) fn published(header: impl Words) -> u64 {
+/// The number of published slots.
+pub(super) fn published(header: &impl ReadWords) -> u64 {
     // Acquire: see `publish`.
     header.load(header::SLOTS, Ordering::Acquire)
 }
@@ -88,14 +89,14 @@ fn sum(total: u64, parent: u64, lengths: u64, id: &str, name: &str) -> u64 {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::words::model::{check, memory, on};
+    use super::super::atomic_words::model::{check, memory, on};
     use super::*;
 
     #[test]
     fn a_published_task_is_seen_whole() {
         check(3, || {
             let (top, slot) = (memory(SLOT_WORDS), memory(SLOT_WORDS));
-            let task = Definition {
+            let task = StoredDefinition {
                 id: "prediction".to_owned(),
                 name: "Prediction".to_owned(),
                 total: Some(100),
@@ -104,12 +105,12 @@ mod tests {
             let creator = {
                 let (top, slot, task) = (Arc::clone(&top), Arc::clone(&slot), task.clone());
                 loom::thread::spawn(move || {
-                    task.write(on(&slot));
-                    publish(on(&top), 1);
+                    task.write(&on(&slot));
+                    publish(&on(&top), 1);
                 })
             };
-            if published(on(&top)) == 1 {
-                assert_eq!(Definition::read(on(&slot), 0), Ok(task));
+            if published(&on(&top)) == 1 {
+                assert_eq!(StoredDefinition::read(&on(&slot), 0), Ok(task));
             }
             creator.join().unwrap();
         });

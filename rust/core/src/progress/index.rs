@@ -1,7 +1,7 @@
-//! Task ids to slots, without a lock.
+//! Task ids to slots: a lock-free hash table.
 //!
 //! The table is this process's own and only speeds things up: the slots are the truth, and an entry
-//! is believed only after the slot's id was compared. Entries are single words that are set once, so
+//! counts only once the slot's id has been compared. Entries are single words that are set once, so
 //! any number of threads may look up and insert at once, and a fork in the middle breaks nothing.
 //! A table that gets full is followed by one twice as large; the small ones stay for whoever is
 //! still reading them.
@@ -16,7 +16,7 @@ use super::layout::{EXTENTS, FIRST_EXTENT};
 const FIRST_TABLE: usize = 2 * FIRST_EXTENT;
 
 #[derive(Debug)]
-struct Table {
+struct ProbeTable {
     /// The upper half of the id's hash, and the slot plus one; 0 = free.
     entries: Box<[AtomicU64]>,
     /// All slots below this are in.
@@ -24,38 +24,38 @@ struct Table {
 }
 
 #[derive(Debug)]
-pub(super) struct Index {
-    tables: [OnceBox<Table>; EXTENTS + 1],
+pub(super) struct TaskIndex {
+    tables: [OnceBox<ProbeTable>; EXTENTS + 1],
     newest: AtomicUsize,
 }
 
-impl Index {
+impl TaskIndex {
     pub fn new() -> Self {
         Self { tables: std::array::from_fn(|_| OnceBox::new()), newest: AtomicUsize::new(0) }
     }
 
-    /// The slot whose id has this hash and for which `is_it` says yes.
+    /// The slot whose id has this hash and for which `is_match` holds.
     #[inline]
-    pub fn find(&self, hash: u64, is_it: impl Fn(usize) -> bool) -> Option<usize> {
+    pub fn find(&self, hash: u64, is_match: impl Fn(usize) -> bool) -> Option<usize> {
         let table = self.tables[self.newest.load(Ordering::Acquire)].get()?;
         let mask = table.entries.len() - 1;
-        let mut place = hash as usize & mask;
+        let mut position = hash as usize & mask;
         loop {
-            let entry = table.entries[place].load(Ordering::Relaxed);
+            let entry = table.entries[position].load(Ordering::Relaxed);
             if entry == 0 {
                 return None;
             }
             if entry >> 32 == hash >> 32 {
                 let slot = (entry as u32 - 1) as usize;
-                if is_it(slot) {
+                if is_match(slot) {
                     return Some(slot);
                 }
             }
-            place = (place + 1) & mask;
+            position = (position + 1) & mask;
         }
     }
 
-    /// Brings in the slots below `count`, whose hashes `hash_of` tells.
+    /// Inserts the slots below `count`, whose hashes `hash_of` returns.
     pub fn extend<E>(
         &self,
         count: usize,
@@ -68,7 +68,7 @@ impl Index {
         }
         let table = self.tables[level].get_or_init(|| {
             let entries = (0..FIRST_TABLE << level).map(|_| AtomicU64::new(0)).collect();
-            Box::new(Table { entries, indexed: AtomicUsize::new(0) })
+            Box::new(ProbeTable { entries, indexed: AtomicUsize::new(0) })
         });
         for slot in table.indexed.load(Ordering::Relaxed)..count {
             table.insert(slot, hash_of(slot)?);
@@ -78,7 +78,7 @@ impl Index {
         Ok(())
     }
 
-    /// How many slots are known.
+    /// The number of indexed slots.
     pub fn len(&self) -> usize {
         self.tables[self.newest.load(Ordering::Acquire)]
             .get()
@@ -86,15 +86,15 @@ impl Index {
     }
 }
 
-impl Table {
-    /// Does nothing where another thread has brought the slot in already: entries are never removed,
+impl ProbeTable {
+    /// Does nothing where another thread has inserted the slot already: entries are never removed,
     /// so probing meets that one before any free entry.
     fn insert(&self, slot: usize, hash: u64) {
         let entry = hash >> 32 << 32 | (slot as u64 + 1);
         let mask = self.entries.len() - 1;
-        let mut place = hash as usize & mask;
+        let mut position = hash as usize & mask;
         loop {
-            match self.entries[place].compare_exchange(
+            match self.entries[position].compare_exchange(
                 0,
                 entry,
                 Ordering::Relaxed,
@@ -102,7 +102,7 @@ impl Table {
             ) {
                 Ok(_) => return,
                 Err(found) if found == entry => return,
-                Err(_) => place = (place + 1) & mask,
+                Err(_) => position = (position + 1) & mask,
             }
         }
     }
@@ -114,10 +114,10 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Whatever the hashes, colliding ones included, each slot is found and no other.
+        /// Each slot is found and no other, also where hashes collide.
         #[test]
         fn what_was_put_in_is_found(hashes in prop::collection::vec(0u64..1 << 40, 1..600)) {
-            let index = Index::new();
+            let index = TaskIndex::new();
             for count in 1..=hashes.len() {
                 index.extend(count, |slot| Ok::<_, ()>(hashes[slot])).unwrap();
                 prop_assert_eq!(index.len(), count);
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn threads_that_index_the_same_slots_agree() {
-        let index = Index::new();
+        let index = TaskIndex::new();
         let hash_of = |slot: usize| crate::checksum(&slot.to_le_bytes());
         std::thread::scope(|scope| {
             for _ in 0..4 {

@@ -1,12 +1,7 @@
-//! Where things are in a counter file. `docs/format-progress.md` draws it.
+//! Offsets in a counter file. `docs/format-progress.md` draws it.
 //!
 //! Everything is a little-endian 64-bit word, because a word is what processes can share atomically.
 //! The header and the slots never move: the file only grows at its end, by extents that double.
-
-/// Begins every counter file.
-pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"pfxprog\n");
-/// The version of the format that this program writes and reads.
-pub(super) const VERSION: u32 = 1;
 
 /// Bytes of the header that are used and mapped.
 pub(super) const HEADER_BYTES: usize = 4096;
@@ -21,46 +16,38 @@ pub(super) const FIRST_EXTENT: usize = 64;
 /// How many extents a file may have.
 pub(super) const EXTENTS: usize = 15;
 
-/// How many tasks a part may have.
-pub const MAX_TASKS: usize = FIRST_EXTENT * ((1 << EXTENTS) - 1);
+/// How many tasks a shard may have.
+pub(super) const MAX_TASKS: usize = FIRST_EXTENT * ((1 << EXTENTS) - 1);
 /// The longest task id, in bytes of UTF-8.
-pub const MAX_ID: usize = 192;
-/// The longest task name, in bytes of UTF-8; longer ones are cut.
-pub const MAX_NAME: usize = 192;
-/// The longest message, in bytes of UTF-8; longer ones are cut.
-pub const MAX_MESSAGE: usize = 200;
+pub(super) const MAX_ID: usize = 192;
+/// The longest task name, in bytes of UTF-8; longer ones are truncated.
+pub(super) const MAX_NAME: usize = 192;
+/// The longest message, in bytes of UTF-8; longer ones are truncated.
+pub(super) const MAX_MESSAGE: usize = 200;
 /// Where a count stops: far above any real one, far below an overflow.
 pub(super) const MAX_STEPS: u64 = 1 << 62;
 
 /// Words of the header. Those that change together share a cache line of eight words.
 pub(super) mod header {
-    pub const MAGIC: usize = 0;
-    /// Format version in the low half, bytes of a slot in the high half.
-    pub const VERSION: usize = 1;
-    /// Microseconds since 1970.
+    /// Microseconds since 1970; the words before and after it are in `CounterHeader`.
     pub const CREATED: usize = 2;
-    /// Host and boot: eight ASCII digits.
-    pub const HOST: usize = 3;
-    pub const GENERATION: usize = 4;
-    /// xxh3-64 of the words before it.
-    pub const CHECKSUM: usize = 5;
 
     /// How many slots are published; written with release, after the slot itself.
     pub const SLOTS: usize = 8;
 
     /// The declared number of steps of the whole pipeline; 0 = none.
-    pub const PLAN: usize = 16;
-    /// When the plan was declared, a stamp.
-    pub const PLAN_STAMP: usize = 17;
-    /// Stamp of the last finish or start, times two, plus one where it is a finish.
+    pub const DECLARED_TOTAL: usize = 16;
+    /// Version of that declaration.
+    pub const DECLARED_VERSION: usize = 17;
+    /// Version of the last finish or start, times two, plus one where it is a finish.
     pub const FINISHED: usize = 18;
 
-    /// Nanoseconds during which some process had this part open.
+    /// Nanoseconds during which some process had this shard open.
     pub const ACTIVE: usize = 24;
     /// The host's monotonic clock when that was last added to, nanoseconds.
-    pub const ALIVE: usize = 25;
+    pub const LAST_TICK: usize = 25;
     /// The same moment in microseconds since 1970.
-    pub const ALIVE_WALL: usize = 26;
+    pub const LAST_TICK_WALL: usize = 26;
 
     /// When the pipeline's rate was last sampled: nanoseconds of active time.
     pub const SAMPLE_AT: usize = 32;
@@ -74,8 +61,8 @@ pub(super) mod header {
     /// The monotonic clock when a snapshot was last begun, nanoseconds.
     pub const SNAPSHOT_AT: usize = 40;
 
-    /// The last stamp given out.
-    pub const STAMP: usize = 48;
+    /// The last version that was given out.
+    pub const LAST_VERSION: usize = 48;
 }
 
 /// Words of a slot.
@@ -83,13 +70,13 @@ pub(super) mod slot {
     /// The hot counter, alone in its cache line.
     pub const DONE: usize = 0;
 
-    /// Stamp of the last change times eight, plus the state.
+    /// Version of the last change times eight, plus the state.
     pub const STATE: usize = 8;
     /// Active time at start, and at the end (0 = not ended), nanoseconds.
     pub const STARTED: usize = 9;
     pub const ENDED: usize = 10;
     /// The largest finished amount that was ever shown, a float.
-    pub const BEST: usize = 11;
+    pub const HIGH_WATER: usize = 11;
     pub const SAMPLE_AT: usize = 12;
     pub const SAMPLE_AMOUNT: usize = 13;
     pub const RATE: usize = 14;
@@ -103,19 +90,20 @@ pub(super) mod slot {
     /// xxh3-64 of the three words before it, the id and the name.
     pub const CHECKSUM: usize = 19;
 
-    /// Who writes a message now (a stamp), or 0.
+    /// When the writer at work took the lock, microseconds since 1970, or 0.
     pub const MESSAGE_LOCK: usize = 21;
-    /// How many messages there have been; its last bit tells the side that holds the newest.
+    /// The number of messages so far; its last bit selects the buffer of the newest.
     pub const MESSAGES: usize = 22;
 
     pub const ID: usize = 24;
     pub const NAME: usize = ID + super::MAX_ID / 8;
-    /// Two sides, so that one is always whole: stamp, length, checksum, text.
+    /// Two buffers, so that one is always whole: version, length, checksum, text.
     pub const MESSAGE: usize = NAME + super::MAX_NAME / 8;
     pub const MESSAGE_WORDS: usize = 3 + super::MAX_MESSAGE / 8;
 }
 
 const _: () = assert!(slot::MESSAGE + 2 * slot::MESSAGE_WORDS == SLOT_WORDS);
+const _: () = assert!(HEADER_BYTES as u64 <= SLOTS_AT);
 
 /// The extent that holds a slot, and the slot's place in it.
 pub(super) fn extent_of(index: usize) -> (usize, usize) {
@@ -134,8 +122,8 @@ pub(super) fn extent_area(extent: usize) -> (u64, usize) {
     (begin, (FIRST_EXTENT << extent) * SLOT_BYTES)
 }
 
-/// The beginning of a text that is not longer than `limit` bytes, cut between two characters.
-pub(super) fn cut(text: &str, limit: usize) -> &str {
+/// The beginning of a text, at most `limit` bytes and never ending within a character.
+pub(super) fn truncated(text: &str, limit: usize) -> &str {
     if text.len() <= limit {
         return text;
     }
@@ -165,9 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_cut_between_characters() {
-        assert_eq!(cut("abc", 3), "abc");
-        assert_eq!(cut("aéé", 4), "aé");
-        assert_eq!(cut("日本", 2), "");
+    fn texts_are_truncated_between_characters() {
+        assert_eq!(truncated("abc", 3), "abc");
+        assert_eq!(truncated("aéé", 4), "aé");
+        assert_eq!(truncated("日本", 2), "");
     }
 }

@@ -1,9 +1,8 @@
-//! What a task's owner wants to be known about it: a few bytes that this
-//! library doesn't look into, one file each.
+//! User metadata of tasks: a few opaque bytes each, in a file of their own.
 //!
-//! It is descriptive and may be replaced at any time, so it stays out of the counters: a task without
-//! metadata pays nothing. A file is published whole. One that is damaged is told once and left out,
-//! because no job should stop for it.
+//! MetadataStore is descriptive and may be replaced at any time, so it stays out of the counters: a task
+//! without metadata costs nothing. A file is published whole. A damaged one is logged once and left
+//! out, because no job should stop for it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,42 +10,42 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, SystemTime};
 
 use super::layout::MAX_ID;
+use super::sealed::{Sealed, seal, unseal};
+use crate::error::ProgressDamage;
 use crate::fs::{Storage, create_dirs, publish_bytes, read_file};
 use crate::{Error, Result, checksum};
 
-const MAGIC: &[u8; 8] = b"pfxmeta\n";
-const VERSION: u64 = 1;
-/// Magic, version, length and checksum of the body.
-const PRELUDE: usize = 32;
+const MAGIC: [u8; 8] = *b"pfxmeta\n";
+const VERSION: u32 = 1;
 /// The most bytes that a task may have.
 pub const MAX_METADATA: usize = 64 << 10;
-/// A directory that changed so lately may change again within the same tick of its clock.
-const SETTLED: Duration = Duration::from_secs(2);
+/// A directory that changed this recently may change again at the same modification time.
+const MTIME_GRANULARITY: Duration = Duration::from_secs(2);
 
 type ById = HashMap<String, Vec<u8>>;
 
 /// The metadata of a board's tasks, by their ids.
 #[derive(Debug)]
-pub(super) struct Metadata {
+pub(super) struct MetadataStore {
     /// `None` where the board is in memory only.
     directory: Option<PathBuf>,
     /// Only ever tried: a fork may have copied it locked.
-    seen: Mutex<Seen>,
+    cache: Mutex<MetadataCache>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
-    /// When the directory had last changed as it was listed, and whether it had settled by then.
+struct MetadataCache {
+    /// The modification time of the directory when it was listed, once too old to be ambiguous.
     listed: Option<SystemTime>,
     values: ById,
-    notes: Vec<String>,
+    warnings: Vec<String>,
 }
 
-impl Metadata {
+impl MetadataStore {
     /// The metadata beside the counters in `directory`.
     pub fn new(directory: Option<&Path>) -> Self {
         let directory = directory.map(|directory| directory.join("metadata"));
-        Self { directory, seen: Mutex::default() }
+        Self { directory, cache: Mutex::default() }
     }
 
     /// Replaces the metadata of a task.
@@ -56,8 +55,8 @@ impl Metadata {
             return Err(Error::argument("metadata", format!("{} bytes", value.len()), expected));
         }
         let Some(directory) = &self.directory else {
-            if let Ok(mut seen) = self.seen.try_lock() {
-                seen.values.insert(id.to_owned(), value.to_owned());
+            if let Ok(mut cache) = self.cache.try_lock() {
+                cache.values.insert(id.to_owned(), value.to_owned());
             }
             return Ok(());
         };
@@ -66,34 +65,38 @@ impl Metadata {
         publish_bytes(storage, &directory.join(name), &encode(id, value))
     }
 
-    /// All of it.
+    /// The metadata of all tasks.
     pub fn read(&self) -> ById {
-        match self.seen.try_lock() {
-            Ok(mut seen) => self.refresh(&mut seen),
-            Err(TryLockError::Poisoned(seen)) => self.refresh(&mut seen.into_inner()),
-            Err(TryLockError::WouldBlock) => self.refresh(&mut Seen::default()),
+        match self.cache.try_lock() {
+            Ok(mut cache) => self.refresh(&mut cache),
+            Err(TryLockError::Poisoned(cache)) => self.refresh(&mut cache.into_inner()),
+            Err(TryLockError::WouldBlock) => self.refresh(&mut MetadataCache::default()),
         }
     }
 
-    /// Logs what there is to say, each thing once. Not for the background thread.
-    pub fn report(&self) {
-        if let Ok(mut seen) = self.seen.try_lock() {
-            for note in seen.notes.drain(..) {
-                log::warn!("{note}");
-            }
+    /// Logs the damage that was found, each file once. Not for the background thread.
+    pub fn log_warnings(&self) {
+        // Without the lock: a logger may come back here.
+        let warnings = self
+            .cache
+            .try_lock()
+            .map_or(Vec::new(), |mut cache| std::mem::take(&mut cache.warnings));
+        for warning in warnings {
+            log::warn!("{warning}");
         }
     }
 
-    fn refresh(&self, seen: &mut Seen) -> ById {
-        let Some(directory) = &self.directory else { return seen.values.clone() };
+    fn refresh(&self, cache: &mut MetadataCache) -> ById {
+        let Some(directory) = &self.directory else { return cache.values.clone() };
         let changed = directory.metadata().and_then(|found| found.modified()).ok();
-        if changed.is_none() || changed == seen.listed {
-            return seen.values.clone();
+        if changed.is_none() || changed == cache.listed {
+            return cache.values.clone();
         }
-        let has_settled =
-            changed.is_some_and(|changed| changed.elapsed().is_ok_and(|elapsed| elapsed > SETTLED));
-        seen.listed = changed.filter(|_| has_settled);
-        seen.values.clear();
+        let is_unambiguous = changed.is_some_and(|changed| {
+            changed.elapsed().is_ok_and(|elapsed| elapsed > MTIME_GRANULARITY)
+        });
+        cache.listed = changed.filter(|_| is_unambiguous);
+        cache.values.clear();
         for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
             let name = entry.file_name();
             // Anything else is a temporary file of a writer.
@@ -102,26 +105,19 @@ impl Metadata {
             }
             match read(&entry.path()) {
                 Ok(Some((id, value))) => {
-                    seen.values.insert(id, value);
+                    cache.values.insert(id, value);
                 }
                 Ok(None) => {}
-                Err(error) => seen.notes.push(format!("{error}; continuing without it")),
+                Err(error) => cache.warnings.push(format!("{error}; continuing without it")),
             }
         }
-        seen.values.clone()
+        cache.values.clone()
     }
 }
 
 fn encode(id: &str, value: &[u8]) -> Vec<u8> {
-    let mut body = vec![id.len() as u8];
-    body.extend_from_slice(id.as_bytes());
-    body.extend_from_slice(value);
-    let mut bytes = MAGIC.to_vec();
-    for word in [VERSION, body.len() as u64, checksum(&body)] {
-        bytes.extend_from_slice(&word.to_le_bytes());
-    }
-    bytes.append(&mut body);
-    bytes
+    let body = [&[id.len() as u8], id.as_bytes(), value].concat();
+    seal(MAGIC, VERSION, &body)
 }
 
 /// The id and the value in a file; `None` where it is gone by now.
@@ -134,23 +130,15 @@ fn read(path: &Path) -> Result<Option<(String, Vec<u8>)>> {
 }
 
 fn parse(bytes: &[u8], path: &Path) -> Result<(String, Vec<u8>)> {
-    let damaged = |reason: &str| super::counters::torn(path, "the metadata of a task", reason);
-    let word = |index: usize| {
-        let word = bytes.get(index * 8..index * 8 + 8)?;
-        Some(u64::from_le_bytes(word.try_into().ok()?))
+    let damaged = |damage: ProgressDamage| damage.in_file(path, "the metadata of a task");
+    let body = match unseal(MAGIC, VERSION, bytes).map_err(damaged)? {
+        Sealed::Body(body) => body,
+        Sealed::OtherFormat(_) => return Err(damaged(ProgressDamage::Magic)),
+        Sealed::NewerVersion(found) => {
+            let supported = VERSION;
+            return Err(Error::NewerFormat { path: path.to_owned(), found, supported });
+        }
     };
-    if !bytes.starts_with(MAGIC) {
-        return Err(damaged("it doesn't begin like one"));
-    }
-    let version = word(1).ok_or_else(|| damaged("it is too short"))?;
-    if version > VERSION {
-        let (found, supported) = (version as u32, VERSION as u32);
-        return Err(Error::NewerFormat { path: path.to_owned(), found, supported });
-    }
-    let body = bytes.get(PRELUDE..).ok_or_else(|| damaged("it is too short"))?;
-    if word(2) != Some(body.len() as u64) || word(3) != Some(checksum(body)) {
-        return Err(damaged("its checksum does not match"));
-    }
     let parts = || {
         let (&length, rest) = body.split_first()?;
         let (id, value) = rest.split_at_checked(usize::from(length))?;
@@ -158,7 +146,7 @@ fn parse(bytes: &[u8], path: &Path) -> Result<(String, Vec<u8>)> {
         let id = String::from_utf8(id.to_vec()).ok().filter(|_| is_sound)?;
         Some((id, value.to_vec()))
     };
-    parts().ok_or_else(|| damaged("its parts make no sense"))
+    parts().ok_or_else(|| damaged(ProgressDamage::Unparsable { part: "body" }))
 }
 
 #[cfg(test)]
@@ -182,10 +170,18 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_told_and_left_out() {
+    fn the_bytes_of_a_file_stay_as_they_are() {
+        let hex: String = encode("a", b"value").iter().map(|byte| format!("{byte:02x}")).collect();
+        let golden =
+            "7066786d6574610a01000000000000000700000000000000b5315846f79ba382016176616c7565";
+        assert_eq!(hex, golden);
+    }
+
+    #[test]
+    fn a_damaged_file_is_logged_and_left_out() {
         let directory = tempfile::tempdir().unwrap();
         let storage: Arc<dyn Storage> = Arc::new(crate::fs::Disk);
-        let metadata = Metadata::new(Some(directory.path()));
+        let metadata = MetadataStore::new(Some(directory.path()));
         for id in ["a", "b"] {
             metadata.write(&storage, id, b"value").unwrap();
         }
@@ -193,6 +189,6 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "the test damages a file")]
         std::fs::write(path, "nothing").unwrap();
         assert_eq!(metadata.read().into_keys().collect::<Vec<_>>(), ["b"]);
-        assert_eq!(metadata.seen.lock().unwrap().notes.len(), 1);
+        assert_eq!(metadata.cache.lock().unwrap().warnings.len(), 1);
     }
 }

@@ -1,68 +1,70 @@
-//! Progress boards: counters in a mapped file that every process may bump, and anyone may read.
+//! Progress that several processes share: counters in a mapped file.
 //!
-//! A directory holds one *part* per host and boot: a counter file ([`counters`]) and, now and then, a
-//! durable snapshot of it ([`snapshot`]). A process adds to the part of its own host only; what a
-//! reader shows is all parts merged ([`merge`]) and rolled up ([`rollup`]). So hosts never write to
-//! each other's memory, and a reboot that leaves a counter file half written costs no more than what
-//! happened after its last snapshot.
+//! A directory holds one *shard* per host and boot: a counter file ([`counter_file`]) and, every few
+//! minutes, a durable snapshot of it ([`snapshot`]). A process counts in the shard of its own host
+//! only; a reader merges all shards ([`merge`]) and rolls the tasks up ([`rollup`]). So hosts never
+//! write to each other's memory, and a reboot that leaves a counter file half written costs no more
+//! than the updates after its last snapshot.
 //!
 //! An update is one relaxed atomic addition in the mapping: no lock, no clock, no allocation. The
-//! kernel owns the page from then on, so nothing that returned is lost with the process.
+//! kernel owns the page from then on, so an update that returned is not lost with the process.
 //!
-//! `board` keeps the parts of a directory, `tracker` adds the background thread, everything else is
-//! a layer below: `layout` → `counters` → (`slot`, `message`) → `index`, `activity`.
+//! `shared_progress` keeps the shards of a directory, `tracker` adds the background thread, everything
+//! else is a layer below: `layout` → (`definition`, `message`) → `slot` → `counter_file` →
+//! `active_time` → `shard_state` → `snapshot`, `merge` → `shard`, `view`.
 //!
 //! ```
 //! use std::time::Duration;
+//! use proteinflex_core::progress::{TaskDefinition, Tracker, TrackerOptions};
 //!
-//! use proteinflex_core::progress::{Options, TaskDefinition, Tracker};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let temporary = tempfile::tempdir()?;
-//! # let directory = temporary.path();
-//! let options = Options {
+//! # fn main() -> proteinflex_core::Result<()> {
+//! let options = TrackerOptions {
 //!     total_steps: None,
-//!     auto_checkpoint: false,
+//!     auto_checkpoint: true,
 //!     checkpoint_interval: Duration::from_secs(300),
 //! };
-//! let tracker = Tracker::open(Some(directory), &options)?;
-//! let fold = TaskDefinition { id: "fold", name: "Folding", total: Some(10), parent: None };
-//! let task = tracker.start(fold)?;
-//! tracker.update(task, 4)?;
-//! assert_eq!(tracker.progress()?.percent, 40.0);
+//! let tracker = Tracker::open(None, &options)?;
+//! let definition = TaskDefinition { id: "fold", name: "Folding", total: Some(4), parent: None };
+//! let task = tracker.start(definition)?;
+//! tracker.update(task, 1)?;
+//! assert_eq!(tracker.progress()?.percent, 25.0);
 //! # Ok(())
 //! # }
 //! ```
 
-mod activity;
-mod board;
-mod counters;
+mod active_time;
+mod atomic_words;
+mod clock;
+mod counter_file;
+mod counter_header;
 mod definition;
 mod index;
 mod layout;
 mod merge;
 mod message;
 mod metadata;
-mod parts;
+mod other_shards;
+mod reader;
 mod rollup;
-mod rules;
 mod sampling;
+mod sealed;
+mod shard;
+mod shard_state;
+mod shared_progress;
 mod slot;
 mod snapshot;
-mod state;
+mod task_definition;
 mod tracker;
 mod view;
-mod words;
 mod worker;
 
-pub use board::Board;
-pub use layout::{MAX_ID, MAX_MESSAGE, MAX_NAME, MAX_TASKS};
 pub use metadata::MAX_METADATA;
-pub use parts::Reader;
-pub use rules::TaskDefinition;
-pub use tracker::{Options, Task, Tracker};
+pub use reader::ProgressReader;
+pub use shared_progress::SharedProgress;
+pub use task_definition::TaskDefinition;
+pub use tracker::{Task, Tracker, TrackerOptions};
 pub use view::{Progress, Status, TaskProgress};
 
-/// Where a board keeps its files, inside the directory that the user names: hidden, so that it can
-/// never be taken for a checkpoint of the same directory.
+/// Where the files are, inside the directory that the user names: hidden, so that it is never taken
+/// for a checkpoint of the same directory.
 pub const DIRECTORY: &str = ".progress";

@@ -1,26 +1,26 @@
-//! How far a tree of tasks is.
+//! The roll-up of a tree of tasks: finished amounts and fractions.
 //!
 //! A child counts as one step of its parent. A task's finished amount is the larger of its own
 //! completed steps and its finished children, plus the fractions of its unfinished children; over its
 //! total, and at most 1. The amount alone can step back: a task with 2 own steps and a child at one
-//! half has 2.5, and 2 once that child is finished. So the largest amount that was ever shown goes
-//! in, and nothing below it comes out.
+//! half has 2.5, and 2 once that child is finished. So the largest amount that was ever shown, the
+//! high-water mark, goes in, and no amount below it is returned.
 
-use super::slot::State;
+use super::slot::DeclaredState;
 
-/// What the roll-up needs to know of a task.
-pub(super) struct Node {
+/// What the roll-up needs of a task.
+pub(super) struct RollUpInput {
     /// Always an earlier one.
     pub parent: Option<usize>,
     pub total: Option<u64>,
     pub done: u64,
-    pub state: State,
-    pub best: f64,
+    pub state: DeclaredState,
+    pub high_water: f64,
 }
 
-/// How far a task is.
+/// The finished part of a task.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Rolled {
+pub(super) struct RollUp {
     /// Finished steps, at most the total.
     pub amount: f64,
     /// 0 to 1; 0 for an unfinished task of unknown length.
@@ -32,25 +32,25 @@ pub(super) struct Rolled {
 }
 
 /// Rolls up tasks of which each comes after its parent.
-pub(super) fn roll_up(nodes: &[Node]) -> Vec<Rolled> {
-    let mut rolled: Vec<Rolled> = nodes
+pub(super) fn roll_up(nodes: &[RollUpInput]) -> Vec<RollUp> {
+    let mut rolled: Vec<RollUp> = nodes
         .iter()
-        .map(|_| Rolled { amount: 0.0, fraction: 0.0, counted: 0, children: Vec::new() })
+        .map(|_| RollUp { amount: 0.0, fraction: 0.0, counted: 0, children: Vec::new() })
         .collect();
     let mut finished_children = vec![0u64; nodes.len()];
     let mut fractions = vec![0.0f64; nodes.len()];
     // Backwards, children are done before their parents.
     for (index, node) in nodes.iter().enumerate().rev() {
         let counted = node.done.max(finished_children[index]);
-        let raw = (counted as f64 + fractions[index]).max(node.best);
+        let raw = (counted as f64 + fractions[index]).max(node.high_water);
         let (amount, fraction) = match (node.total, node.state) {
             (Some(0), _) => (0.0, 1.0),
-            (Some(total), State::Completed) => (total as f64, 1.0),
+            (Some(total), DeclaredState::Completed) => (total as f64, 1.0),
             (Some(total), _) => {
                 let amount = raw.min(total as f64);
                 (amount, amount / total as f64)
             }
-            (None, State::Completed) => (raw, 1.0),
+            (None, DeclaredState::Completed) => (raw, 1.0),
             (None, _) => (raw, 0.0),
         };
         if let Some(parent) = node.parent {
@@ -73,8 +73,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn node(parent: Option<usize>, total: u64, done: u64) -> Node {
-        Node { parent, total: Some(total), done, state: State::Running, best: 0.0 }
+    fn node(parent: Option<usize>, total: u64, done: u64) -> RollUpInput {
+        RollUpInput {
+            parent,
+            total: Some(total),
+            done,
+            state: DeclaredState::Running,
+            high_water: 0.0,
+        }
     }
 
     #[test]
@@ -95,7 +101,7 @@ mod tests {
     #[test]
     fn a_completed_task_is_whole_and_an_unknown_one_is_not_a_fraction() {
         let mut nodes = [node(None, 10, 3), node(None, 0, 0), node(None, 1, 5)];
-        nodes[0].state = State::Completed;
+        nodes[0].state = DeclaredState::Completed;
         nodes[1].total = None;
         nodes[1].done = 7;
         let rolled = roll_up(&nodes);
@@ -118,7 +124,7 @@ mod tests {
         /// Whatever happens in a tree, no task and no root ever goes back or beyond its total.
         #[test]
         fn shown_amounts_never_go_back((tree, steps) in histories()) {
-            let mut nodes: Vec<Node> = tree
+            let mut nodes: Vec<RollUpInput> = tree
                 .iter()
                 .enumerate()
                 .map(|(index, &(parent, total))| {
@@ -128,12 +134,12 @@ mod tests {
             let mut before = roll_up(&nodes);
             for (task, step) in steps {
                 if step == 3 {
-                    nodes[task].state = State::Completed;
+                    nodes[task].state = DeclaredState::Completed;
                 } else {
                     nodes[task].done += step;
                 }
                 for (node, rolled) in nodes.iter_mut().zip(&before) {
-                    node.best = rolled.amount;
+                    node.high_water = rolled.amount;
                 }
                 let after = roll_up(&nodes);
                 for ((old, new), node) in before.iter().zip(&after).zip(&nodes) {

@@ -4,68 +4,110 @@
 //! relaxed is enough for them: an addition is atomic, and no reader draws a conclusion about other
 //! memory from a count.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::activity::wall_micros;
-use super::definition::Definition;
+use super::atomic_words::{AtomicWords, ReadWords, word_of};
+use super::clock::wall_micros;
+use super::definition::StoredDefinition;
 use super::layout::{MAX_ID, MAX_STEPS, slot};
 use super::message;
-use super::words::{Words, word_of};
+use crate::error::ProgressDamage;
 use crate::fs::SharedMap;
 use crate::{Error, Result};
 
-/// The state that somebody declared; a running task whose steps are all done is complete as well.
+/// The state that a process declared; a running task whose steps are all done is complete as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum DeclaredState {
     Running = 0,
     Completed = 1,
     Failed = 2,
 }
 
 /// A slot in a mapping.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Slot<'a> {
-    map: &'a SharedMap,
+#[derive(Debug)]
+pub(super) struct TaskSlot<'a, M> {
+    map: &'a M,
+    /// Its first word.
     base: usize,
 }
 
-impl Words for Slot<'_> {
-    fn load(self, word: usize, order: Ordering) -> u64 {
-        self.word(word).load(order)
-    }
-
-    fn store(self, word: usize, value: u64, order: Ordering) {
-        self.word(word).store(value, order);
-    }
-
-    fn exchange(self, word: usize, current: u64, new: u64, order: Ordering) -> bool {
-        self.word(word).compare_exchange(current, new, order, Ordering::Relaxed).is_ok()
-    }
-
-    fn fence(self, order: Ordering) {
-        fence(order);
-    }
-
-    fn spin(self) {
-        std::hint::spin_loop();
+impl<M: ReadWords> ReadWords for TaskSlot<'_, M> {
+    #[inline]
+    fn load(&self, word: usize, order: Ordering) -> u64 {
+        self.map.load(self.base + word, order)
     }
 }
 
-impl<'a> Slot<'a> {
-    pub fn new(map: &'a SharedMap, base: usize) -> Self {
+impl<M: AtomicWords> AtomicWords for TaskSlot<'_, M> {
+    fn store(&self, word: usize, value: u64, order: Ordering) {
+        self.map.store(self.base + word, value, order);
+    }
+
+    fn exchange(&self, word: usize, current: u64, new: u64, order: Ordering) -> bool {
+        self.map.exchange(self.base + word, current, new, order)
+    }
+}
+
+impl<'a, M: ReadWords> TaskSlot<'a, M> {
+    pub fn new(map: &'a M, base: usize) -> Self {
         Self { map, base }
     }
 
-    /// A word of the slot.
+    pub fn word(&self, word: usize) -> u64 {
+        self.load(word, Ordering::Relaxed)
+    }
+
+    /// A word as a float that is finite and not negative; damage reads as 0.
+    pub fn float(&self, word: usize) -> f64 {
+        let value = f64::from_bits(self.word(word));
+        if value.is_finite() && value >= 0.0 { value } else { 0.0 }
+    }
+
+    /// The declared state and the version of its last change; damage reads as running.
+    pub fn state(&self) -> (DeclaredState, u64) {
+        let word = self.word(slot::STATE);
+        let state = match word & 7 {
+            1 => DeclaredState::Completed,
+            2 => DeclaredState::Failed,
+            _ => DeclaredState::Running,
+        };
+        (state, word >> 3)
+    }
+
+    /// Reads and checks the definition of slot `index`.
+    pub fn definition(&self, index: usize) -> Result<StoredDefinition, ProgressDamage> {
+        StoredDefinition::read(self, index)
+    }
+
+    /// Whether this is the slot of `id`. Allocates nothing.
+    pub fn has_id(&self, id: &str) -> bool {
+        let length = (self.word(slot::LENGTHS) & 0xffff_ffff) as usize;
+        length == id.len()
+            && length <= MAX_ID
+            && id
+                .as_bytes()
+                .chunks(8)
+                .enumerate()
+                .all(|(index, part)| self.word(slot::ID + index) == word_of(part))
+    }
+
+    /// The newest message with its version.
+    pub fn message(&self) -> Option<(u64, String)> {
+        message::read(self)
+    }
+}
+
+impl<'a> TaskSlot<'a, SharedMap> {
+    /// A word to change.
     #[inline]
-    pub fn word(&self, index: usize) -> &'a AtomicU64 {
-        self.map.u64(self.base + index * 8)
+    pub fn atomic(&self, word: usize) -> &'a AtomicU64 {
+        &self.map.words()[self.base + word]
     }
 
     /// Adds finished steps.
     #[inline]
     pub fn add(&self, steps: u64) -> Result<()> {
-        let done = self.word(slot::DONE);
+        let done = self.atomic(slot::DONE);
         // Relaxed: see the module documentation.
         let before = done.fetch_add(steps, Ordering::Relaxed);
         if before.saturating_add(steps) > MAX_STEPS {
@@ -79,71 +121,29 @@ impl<'a> Slot<'a> {
         Ok(())
     }
 
-    pub fn load(&self, word: usize) -> u64 {
-        self.word(word).load(Ordering::Relaxed)
+    pub fn set(&self, word: usize, value: u64) {
+        self.store(word, value, Ordering::Relaxed);
     }
 
-    pub fn store(&self, word: usize, value: u64) {
-        self.word(word).store(value, Ordering::Relaxed);
-    }
-
-    pub fn float(&self, word: usize) -> f64 {
-        let value = f64::from_bits(self.load(word));
-        if value.is_finite() && value >= 0.0 { value } else { 0.0 }
-    }
-
-    /// The declared state and the stamp of its last change; damage reads as running.
-    pub fn state(&self) -> (State, u64) {
-        let word = self.load(slot::STATE);
-        let state = match word & 7 {
-            1 => State::Completed,
-            2 => State::Failed,
-            _ => State::Running,
-        };
-        (state, word >> 3)
-    }
-
-    pub fn set_state(&self, state: State, stamp: u64) {
-        self.store(slot::STATE, stamp << 3 | state as u64);
+    pub fn set_state(&self, state: DeclaredState, version: u64) {
+        self.set(slot::STATE, version << 3 | state as u64);
     }
 
     /// Raises the largest amount that was shown.
-    pub fn raise_best(&self, amount: f64) {
+    pub fn raise_high_water(&self, amount: f64) {
         // Floats that aren't negative are ordered as their bits are.
-        self.word(slot::BEST).fetch_max(amount.to_bits(), Ordering::Relaxed);
+        self.atomic(slot::HIGH_WATER).fetch_max(amount.to_bits(), Ordering::Relaxed);
     }
 
     /// Fills a slot that isn't published yet.
-    pub fn define(&self, definition: &Definition, started: u64, stamp: u64) {
-        definition.write(*self);
-        self.store(slot::STARTED, started);
-        self.set_state(State::Running, stamp);
-    }
-
-    /// Reads the definition of slot `index`, or says how it is damaged.
-    pub fn definition(&self, index: usize) -> Result<Definition, String> {
-        Definition::read(*self, index)
-    }
-
-    /// Whether this is the slot of `id`. Allocates nothing.
-    pub fn has_id(&self, id: &str) -> bool {
-        let length = (self.load(slot::LENGTHS) & 0xffff_ffff) as usize;
-        length == id.len()
-            && length <= MAX_ID
-            && id
-                .as_bytes()
-                .chunks(8)
-                .enumerate()
-                .all(|(index, part)| self.load(slot::ID + index) == word_of(part))
-    }
-
-    /// The newest message with its stamp.
-    pub fn message(&self) -> Option<(u64, String)> {
-        message::read(*self)
+    pub fn define(&self, definition: &StoredDefinition, started: u64, version: u64) {
+        definition.write(self);
+        self.set(slot::STARTED, started);
+        self.set_state(DeclaredState::Running, version);
     }
 
     /// Replaces the message, unless another one is being written at this moment.
-    pub fn set_message(&self, text: &str, stamp: u64) {
-        message::write(*self, text, stamp, wall_micros());
+    pub fn set_message(&self, text: &str, version: u64) {
+        message::write(self, text, version, wall_micros());
     }
 }

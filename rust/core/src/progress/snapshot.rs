@@ -1,32 +1,70 @@
-//! A durable, checksummed copy of a part, published whole.
+//! A durable, checksummed copy of a shard, published whole.
 //!
-//! Magic, version, length of the body, checksum of the body, body. The body is a list of
-//! little-endian words and length-prefixed texts; its parser believes no length before it is checked
-//! against what is left.
+//! The body is a header of seven words, then per task eleven words and three length-prefixed texts;
+//! its parser trusts no length before it is checked against the bytes that are left.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::layout::{MAX_ID, MAX_MESSAGE, MAX_NAME, MAX_TASKS};
-use super::slot::State;
-use super::state::{PartState, TaskState};
-use crate::fs::{Storage, publish_bytes, read_file};
-use crate::{Error, Result, checksum};
+use zerocopy::little_endian::U64;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-const MAGIC: &[u8; 8] = b"pfxsnap\n";
+use super::layout::{MAX_ID, MAX_MESSAGE, MAX_NAME, MAX_TASKS};
+use super::sealed::{Sealed, seal, unseal};
+use super::shard_state::{ShardState, TaskState};
+use super::slot::DeclaredState;
+use crate::error::ProgressDamage;
+use crate::fs::{Storage, publish_bytes, read_file};
+use crate::{Error, Result};
+
+const MAGIC: [u8; 8] = *b"pfxsnap\n";
 const VERSION: u32 = 1;
-/// Magic, version and four unused bytes, length, checksum.
-const PRELUDE: usize = 32;
-/// The least that a task takes: eleven words and three empty texts.
-const LEAST_TASK: usize = 11 * 8 + 3;
+/// The least that a task takes: its words and three empty texts.
+const MIN_TASK: usize = size_of::<TaskWords>() + 3;
+
+/// Begins the body.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct ShardWords {
+    /// Declared steps of the pipeline plus one; 0 = none.
+    declared_total: U64,
+    declared_version: U64,
+    finished: U64,
+    active: U64,
+    created: U64,
+    last_tick_wall: U64,
+    task_count: U64,
+}
+
+/// Begins a task.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct TaskWords {
+    /// Steps plus one; 0 = unknown.
+    total: U64,
+    /// The parent's place in the list plus one; 0 = none.
+    parent: U64,
+    done: U64,
+    state: U64,
+    version: U64,
+    started: U64,
+    ended: U64,
+    /// Bits of a float.
+    high_water: U64,
+    has_rate: U64,
+    /// Bits of a float.
+    rate: U64,
+    /// 0 = no message.
+    message_version: U64,
+}
 
 /// Publishes a snapshot over the one before.
-pub(super) fn write(storage: &Arc<dyn Storage>, path: &Path, state: &PartState) -> Result<()> {
+pub(super) fn write(storage: &Arc<dyn Storage>, path: &Path, state: &ShardState) -> Result<()> {
     publish_bytes(storage, path, &encode(state))
 }
 
 /// Reads a snapshot; `None` where there is none.
-pub(super) fn read(path: &Path) -> Result<Option<PartState>> {
+pub(super) fn read(path: &Path) -> Result<Option<ShardState>> {
     let bytes = match read_file(path) {
         Ok(bytes) => bytes,
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
@@ -37,165 +75,121 @@ pub(super) fn read(path: &Path) -> Result<Option<PartState>> {
     parse(&bytes, path).map(Some)
 }
 
-fn encode(state: &PartState) -> Vec<u8> {
+fn encode(state: &ShardState) -> Vec<u8> {
     let mut body = Vec::with_capacity(128 + state.tasks.len() * 160);
-    let words = |body: &mut Vec<u8>, words: &[u64]| {
-        body.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    let shard = ShardWords {
+        declared_total: state.declared_total.map_or(0, |total| total + 1).into(),
+        declared_version: state.declared_version.into(),
+        finished: state.finished.into(),
+        active: state.active.into(),
+        created: state.created.into(),
+        last_tick_wall: state.last_tick_wall.into(),
+        task_count: (state.tasks.len() as u64).into(),
     };
-    words(
-        &mut body,
-        &[
-            state.plan.map_or(0, |plan| plan + 1),
-            state.plan_stamp,
-            state.finished,
-            state.active,
-            state.created,
-            state.alive_wall,
-            state.tasks.len() as u64,
-        ],
-    );
+    body.extend_from_slice(shard.as_bytes());
     for task in &state.tasks {
-        let (stamp, message) =
-            task.message.as_ref().map_or((0, ""), |(stamp, text)| (*stamp, text.as_str()));
-        words(
-            &mut body,
-            &[
-                task.total.map_or(0, |total| total + 1),
-                task.parent.map_or(0, |parent| parent as u64 + 1),
-                task.done,
-                task.state as u64,
-                task.stamp,
-                task.started,
-                task.ended,
-                task.best.to_bits(),
-                u64::from(task.rate.is_some()),
-                task.rate.unwrap_or(0.0).to_bits(),
-                stamp,
-            ],
-        );
+        let (message_version, message) =
+            task.message.as_ref().map_or((0, ""), |(version, text)| (*version, text.as_str()));
+        let words = TaskWords {
+            total: task.total.map_or(0, |total| total + 1).into(),
+            parent: task.parent.map_or(0, |parent| parent as u64 + 1).into(),
+            done: task.done.into(),
+            state: (task.state as u64).into(),
+            version: task.version.into(),
+            started: task.started.into(),
+            ended: task.ended.into(),
+            high_water: task.high_water.to_bits().into(),
+            has_rate: u64::from(task.rate.is_some()).into(),
+            rate: task.rate.unwrap_or(0.0).to_bits().into(),
+            message_version: message_version.into(),
+        };
+        body.extend_from_slice(words.as_bytes());
         for text in [&task.id, &task.name, message] {
             // The limits of all three are below 256.
             body.push(text.len() as u8);
             body.extend_from_slice(text.as_bytes());
         }
     }
-    let mut bytes = Vec::with_capacity(PRELUDE + body.len());
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&u64::from(VERSION).to_le_bytes());
-    bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(&checksum(&body).to_le_bytes());
-    bytes.append(&mut body);
-    bytes
+    seal(MAGIC, VERSION, &body)
 }
 
-fn parse(bytes: &[u8], path: &Path) -> Result<PartState> {
-    let damaged = |reason: &str| super::counters::torn(path, "the snapshot", reason);
-    let mut prelude = Parser { bytes };
-    let magic = prelude.take(8).ok_or_else(|| damaged("it is too short"))?;
-    if magic != MAGIC {
-        return Err(Error::NotThisFormat {
-            path: path.to_owned(),
-            expected: "a progress snapshot",
-            found: format!("it begins with {:?}", String::from_utf8_lossy(magic)),
-        });
-    }
-    let [version, length, sum] = prelude.words().ok_or_else(|| damaged("it is too short"))?;
-    if version as u32 > VERSION {
-        let found = version as u32;
-        return Err(Error::NewerFormat { path: path.to_owned(), found, supported: VERSION });
-    }
-    let body = prelude.bytes;
-    if length != body.len() as u64 {
-        return Err(damaged("its length is wrong"));
-    }
-    if checksum(body) != sum {
-        return Err(damaged("its checksum does not match"));
-    }
-    parse_body(body).ok_or_else(|| damaged("its list of tasks makes no sense"))
+fn parse(bytes: &[u8], path: &Path) -> Result<ShardState> {
+    let damaged = |damage: ProgressDamage| damage.in_file(path, "the snapshot");
+    let body = match unseal(MAGIC, VERSION, bytes).map_err(damaged)? {
+        Sealed::Body(body) => body,
+        Sealed::OtherFormat(magic) => {
+            return Err(Error::NotThisFormat {
+                path: path.to_owned(),
+                expected: "a progress snapshot",
+                found: format!("it begins with {:?}", String::from_utf8_lossy(magic)),
+            });
+        }
+        Sealed::NewerVersion(found) => {
+            let supported = VERSION;
+            return Err(Error::NewerFormat { path: path.to_owned(), found, supported });
+        }
+    };
+    parse_body(body).ok_or_else(|| damaged(ProgressDamage::Unparsable { part: "list of tasks" }))
 }
 
-fn parse_body(body: &[u8]) -> Option<PartState> {
-    let mut parser = Parser { bytes: body };
-    let [plan, plan_stamp, finished, active, created, alive_wall, count] = parser.words()?;
-    let count = usize::try_from(count).ok()?;
-    if count > MAX_TASKS || count > parser.bytes.len() / LEAST_TASK {
+fn parse_body(body: &[u8]) -> Option<ShardState> {
+    let (shard, mut rest) = ShardWords::ref_from_prefix(body).ok()?;
+    let count = usize::try_from(shard.task_count.get()).ok()?;
+    if count > MAX_TASKS || count > rest.len() / MIN_TASK {
         return None;
     }
-    let mut tasks = Vec::with_capacity(count);
-    for index in 0..count {
-        tasks.push(parser.task(index)?);
-    }
-    parser.bytes.is_empty().then_some(PartState {
-        plan: plan.checked_sub(1),
-        plan_stamp,
-        finished,
-        active,
+    let tasks = (0..count).map(|index| parse_task(&mut rest, index)).collect::<Option<_>>()?;
+    rest.is_empty().then_some(ShardState {
+        declared_total: shard.declared_total.get().checked_sub(1),
+        declared_version: shard.declared_version.get(),
+        finished: shard.finished.get(),
+        active: shard.active.get(),
         is_alive: false,
-        created,
-        alive_wall,
+        created: shard.created.get(),
+        last_tick_wall: shard.last_tick_wall.get(),
         rate: None,
         tasks,
     })
 }
 
-struct Parser<'a> {
-    bytes: &'a [u8],
+fn parse_task(rest: &mut &[u8], index: usize) -> Option<TaskState> {
+    let (words, texts) = TaskWords::ref_from_prefix(rest).ok()?;
+    *rest = texts;
+    let state = match words.state.get() {
+        0 => DeclaredState::Running,
+        1 => DeclaredState::Completed,
+        2 => DeclaredState::Failed,
+        _ => return None,
+    };
+    let high_water = f64::from_bits(words.high_water.get());
+    let (parent, rate) = (words.parent.get(), f64::from_bits(words.rate.get()));
+    if parent > index as u64 || !high_water.is_finite() || high_water < 0.0 || !rate.is_finite() {
+        return None;
+    }
+    let (id, name) = (parse_text(rest, MAX_ID)?, parse_text(rest, MAX_NAME)?);
+    let text = parse_text(rest, MAX_MESSAGE)?;
+    let message_version = words.message_version.get();
+    Some(TaskState {
+        id,
+        name,
+        total: words.total.get().checked_sub(1),
+        parent: (parent as usize).checked_sub(1),
+        done: words.done.get(),
+        state,
+        version: words.version.get(),
+        started: words.started.get(),
+        ended: words.ended.get(),
+        high_water,
+        rate: (words.has_rate.get() == 1).then_some(rate),
+        message: (message_version != 0).then_some((message_version, text)),
+    })
 }
 
-impl<'a> Parser<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.bytes.split_at_checked(length)?;
-        self.bytes = rest;
-        Some(taken)
-    }
-
-    fn words<const N: usize>(&mut self) -> Option<[u64; N]> {
-        let bytes = self.take(N * 8)?;
-        let mut words = [0; N];
-        for (word, part) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = u64::from_le_bytes(part.try_into().ok()?);
-        }
-        Some(words)
-    }
-
-    fn text(&mut self, limit: usize) -> Option<String> {
-        let length = usize::from(*self.take(1)?.first()?);
-        if length > limit {
-            return None;
-        }
-        String::from_utf8(self.take(length)?.to_vec()).ok()
-    }
-
-    fn task(&mut self, index: usize) -> Option<TaskState> {
-        let [total, parent, done, state, stamp, started, ended, best, has_rate, rate, message] =
-            self.words()?;
-        let state = match state {
-            0 => State::Running,
-            1 => State::Completed,
-            2 => State::Failed,
-            _ => return None,
-        };
-        let (best, rate) = (f64::from_bits(best), f64::from_bits(rate));
-        if parent > index as u64 || !best.is_finite() || best < 0.0 || !rate.is_finite() {
-            return None;
-        }
-        let (id, name) = (self.text(MAX_ID)?, self.text(MAX_NAME)?);
-        let text = self.text(MAX_MESSAGE)?;
-        Some(TaskState {
-            id,
-            name,
-            total: total.checked_sub(1),
-            parent: (parent as usize).checked_sub(1),
-            done,
-            state,
-            stamp,
-            started,
-            ended,
-            best,
-            rate: (has_rate == 1).then_some(rate),
-            message: (message != 0).then_some((message, text)),
-        })
-    }
+fn parse_text(rest: &mut &[u8], limit: usize) -> Option<String> {
+    let (&length, bytes) = rest.split_first()?;
+    let (text, bytes) = bytes.split_at_checked(usize::from(length))?;
+    *rest = bytes;
+    (text.len() <= limit).then(|| String::from_utf8(text.to_vec()).ok())?
 }
 
 #[cfg(test)]
@@ -211,8 +205,10 @@ mod tests {
             (prop::option::of(0.0..1e9f64), prop::option::of((1..u64::MAX, text))),
         )
             .prop_map(move |((id, name, total, parent), counts, (rate, message))| {
-                let (done, state, stamp, started, ended, best) = counts;
-                let state = [State::Running, State::Completed, State::Failed][state as usize];
+                let (done, state, version, started, ended, high_water) = counts;
+                let state =
+                    [DeclaredState::Running, DeclaredState::Completed, DeclaredState::Failed]
+                        [state as usize];
                 let parent = parent.filter(|_| index > 0);
                 TaskState {
                     id,
@@ -221,43 +217,101 @@ mod tests {
                     parent,
                     done,
                     state,
-                    stamp,
+                    version,
                     started,
                     ended,
-                    best,
+                    high_water,
                     rate,
                     message,
                 }
             })
     }
 
-    fn part() -> impl Strategy<Value = PartState> {
-        (0..20usize)
-            .prop_flat_map(|count| (0..count).map(task).collect::<Vec<_>>())
-            .prop_map(|tasks| PartState { plan: Some(7), active: 5, tasks, ..PartState::default() })
+    fn shard() -> impl Strategy<Value = ShardState> {
+        (0..20usize).prop_flat_map(|count| (0..count).map(task).collect::<Vec<_>>()).prop_map(
+            |tasks| ShardState {
+                declared_total: Some(7),
+                active: 5,
+                tasks,
+                ..ShardState::default()
+            },
+        )
+    }
+
+    /// As the first release of the format wrote it.
+    const GOLDEN: &str = "706678736e61700a0100000000000000f3000000000000005474758d5e7f59b7080000000000000001000000\
+         0000000002000000000000000300000000000000040000000000000005000000000000000200000000000000\
+         0b000000000000000000000000000000030000000000000002000000000000000b000000000000000c000000\
+         000000000d0000000000000000000000000004400100000000000000000000000000e03f0e00000000000000\
+         016102c384016d00000000000000000100000000000000010000000000000001000000000000000f00000000\
+         0000001000000000000000000000000000000000000000000000000000000000000000000000000000000000\
+         0000000000000001620000";
+
+    #[test]
+    fn the_bytes_of_a_snapshot_stay_as_they_are() {
+        let task = TaskState {
+            id: "a".into(),
+            name: "Ä".into(),
+            total: Some(10),
+            parent: None,
+            done: 3,
+            state: DeclaredState::Failed,
+            version: 11,
+            started: 12,
+            ended: 13,
+            high_water: 2.5,
+            rate: Some(0.5),
+            message: Some((14, "m".into())),
+        };
+        let child = TaskState {
+            id: "b".into(),
+            name: String::new(),
+            total: None,
+            parent: Some(0),
+            done: 1,
+            state: DeclaredState::Completed,
+            version: 15,
+            started: 16,
+            ended: 0,
+            high_water: 0.0,
+            rate: None,
+            message: None,
+        };
+        let state = ShardState {
+            declared_total: Some(7),
+            declared_version: 1,
+            finished: 2,
+            active: 3,
+            created: 4,
+            last_tick_wall: 5,
+            tasks: vec![task, child],
+            ..ShardState::default()
+        };
+        let hex: String = encode(&state).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, GOLDEN);
     }
 
     proptest! {
         #[test]
-        fn a_snapshot_reads_back_as_written(state in part()) {
+        fn a_snapshot_reads_back_as_written(state in shard()) {
             let read = parse(&encode(&state), Path::new("snapshot")).unwrap();
             prop_assert_eq!(read, state);
         }
 
-        /// Damage anywhere is found: no flipped byte or cut reads as another state.
+        /// No flipped byte and no truncation reads as another state.
         #[test]
-        fn damage_is_found(state in part(), at in any::<prop::sample::Index>(), flip in 1u8..) {
+        fn damage_is_found(state in shard(), at in any::<prop::sample::Index>(), flip in 1u8..) {
             let whole = encode(&state);
             let mut bytes = whole.clone();
             let at = at.index(bytes.len());
-            // Four bytes beside the version mean nothing.
+            // The upper half of the version is unused.
             prop_assume!(!(12..16).contains(&at));
             bytes[at] ^= flip;
             prop_assert!(parse(&bytes, Path::new("snapshot")).is_err());
             prop_assert!(parse(&whole[..at], Path::new("snapshot")).is_err());
         }
 
-        /// Whatever the bytes of the body, parsing ends and doesn't panic.
+        /// Parsing any bytes ends and doesn't panic.
         #[test]
         fn any_body_is_parsed_or_refused(body in prop::collection::vec(any::<u8>(), 0..400)) {
             let _ = parse_body(&body);

@@ -1,30 +1,30 @@
-//! A board with its background thread.
+//! Shared progress with its background thread.
 //!
-//! A fork copies the board and not the thread. [`Tracker::after_fork`] tells the child so, and its
-//! first update or question starts a thread of its own. Locks of this process are only ever tried,
-//! so one that was held at the moment of a fork stops nobody.
+//! A fork copies the progress and not the thread. [`Tracker::after_fork`] records that in the child,
+//! whose first update or reading starts a thread of its own. Locks of this process are only ever
+//! tried, so one that was held at the moment of a fork blocks no thread of the child.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
-use super::activity::monotonic;
-use super::board::Board;
-use super::rules::TaskDefinition;
+use super::clock::{monotonic, nanoseconds};
+use super::shared_progress::SharedProgress;
+use super::task_definition::TaskDefinition;
 use super::view::Progress;
-use super::worker::{Signals, Worker, nanoseconds};
+use super::worker::{Signals, Worker};
 use crate::Result;
 use crate::fs::{Disk, Storage};
 
-/// How a tracker keeps its board.
+/// The options of a tracker.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct TrackerOptions {
     /// Declared steps of the whole pipeline.
     pub total_steps: Option<u64>,
     /// Whether to write durable snapshots.
     pub auto_checkpoint: bool,
-    /// How often.
+    /// The time between two snapshots.
     pub checkpoint_interval: Duration,
 }
 
@@ -32,30 +32,30 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Task(usize);
 
-/// A board that is being worked on.
+/// Progress that this process counts in, and a thread that keeps it.
 #[derive(Debug)]
 pub struct Tracker {
-    board: Arc<Board>,
+    progress: Arc<SharedProgress>,
     signals: Arc<Signals>,
     snapshot_interval: Option<Duration>,
     worker: Mutex<Option<Worker>>,
 }
 
 impl Tracker {
-    /// Opens the board in `directory`, or makes one; in memory where there is no directory.
-    pub fn open(directory: Option<&Path>, options: &Options) -> Result<Self> {
+    /// Opens the progress in `directory`, or creates it; in memory where there is no directory.
+    pub fn open(directory: Option<&Path>, options: &TrackerOptions) -> Result<Self> {
         let storage: Arc<dyn Storage> = Arc::new(Disk);
-        let board = match directory {
-            Some(directory) => Board::open(&storage, directory)?,
-            None => Board::in_memory()?,
+        let progress = match directory {
+            Some(directory) => SharedProgress::open(&storage, directory)?,
+            None => SharedProgress::in_memory()?,
         };
         if let Some(steps) = options.total_steps {
-            board.declare_total(steps)?;
+            progress.declare_total(steps)?;
         }
         let snapshot_interval =
             (options.auto_checkpoint && directory.is_some()).then_some(options.checkpoint_interval);
         let tracker = Self {
-            board: Arc::new(board),
+            progress: Arc::new(progress),
             signals: Arc::default(),
             snapshot_interval,
             worker: Mutex::default(),
@@ -68,96 +68,97 @@ impl Tracker {
 
     /// The directory that was opened, if any.
     pub fn root(&self) -> Option<&Path> {
-        self.board.root()
+        self.progress.root()
     }
 
     /// Starts a task, or resumes the one with the same definition.
     pub fn start(&self, task: TaskDefinition<'_>) -> Result<Task> {
         self.report_problem();
-        self.board.start(task).map(Task)
+        self.progress.start(task).map(Task)
     }
 
-    /// A task that some process has started.
+    /// A task that this process has met before; never waits.
     #[inline]
+    pub fn look_up(&self, id: &str) -> Option<Task> {
+        self.progress.look_up(id).map(Task)
+    }
+
+    /// A task that some process has started. May wait for a file lock.
     pub fn find(&self, id: &str) -> Result<Task> {
-        self.board.find(id).map(Task)
+        self.progress.find(id).map(Task)
     }
 
     /// The id of a task.
     pub fn id(&self, task: Task) -> Result<String> {
-        self.board.id(task.0)
+        self.progress.id(task.0)
     }
 
-    /// Adds finished steps; then look at [`Tracker::needs_attention`].
+    /// Adds finished steps; check [`Tracker::needs_poll`] afterwards.
     #[inline]
     pub fn update(&self, task: Task, steps: u64) -> Result<()> {
-        self.board.add(task.0, steps)
+        self.progress.add(task.0, steps)
     }
 
-    /// Says something about a task.
-    pub fn say(&self, task: Task, message: &str) -> Result<()> {
-        self.board.say(task.0, message)
+    /// Sets the message of a task.
+    pub fn set_message(&self, task: Task, message: &str) -> Result<()> {
+        self.progress.set_message(task.0, message)
     }
 
-    /// Replaces what is to be known about a task.
-    pub fn describe(&self, task: Task, value: &[u8]) -> Result<()> {
-        self.board.describe(task.0, value)
+    /// Replaces the metadata of a task.
+    pub fn set_metadata(&self, task: Task, value: &[u8]) -> Result<()> {
+        self.progress.set_metadata(task.0, value)
     }
 
-    /// Declares a task complete, whatever was counted.
+    /// Declares a task complete, regardless of its count.
     pub fn complete(&self, task: Task) -> Result<()> {
-        self.board.complete(task.0)
+        self.progress.complete(task.0)
     }
 
     /// Declares that a task failed.
     pub fn fail(&self, task: Task, message: Option<&str>) -> Result<()> {
-        self.board.fail(task.0, message)
+        self.progress.fail(task.0, message)
     }
 
-    /// What all processes have done so far.
+    /// The progress that all processes have made so far. Leaves the hook to the next update.
     pub fn progress(&self) -> Result<Progress> {
         self.report_problem();
-        self.board.progress()
-    }
-
-    /// Writes a durable snapshot now.
-    pub fn snapshot(&self) -> Result<()> {
-        self.board.snapshot()
+        if self.needs_poll() {
+            self.restart_worker()?;
+        }
+        self.progress.progress()
     }
 
     /// Declares everything done, writes a last snapshot and ends the thread.
     pub fn finish(&self) -> Result<()> {
-        self.board.finish();
+        self.progress.finish();
         self.close()
     }
 
-    /// Ends the thread, after a last snapshot where snapshots are wanted. The board stays usable.
+    /// Ends the thread, after a last snapshot where snapshots are wanted. The progress stays usable.
     pub fn close(&self) -> Result<()> {
         self.stop_worker();
-        self.board.tick();
+        self.progress.tick();
         self.report_problem();
-        if self.snapshot_interval.is_some() { self.board.snapshot() } else { Ok(()) }
+        if self.snapshot_interval.is_some() { self.progress.snapshot() } else { Ok(()) }
     }
 
-    /// Whether somebody should call [`Tracker::attend`]: a single relaxed load.
+    /// Whether [`Tracker::poll`] has something to do: a single relaxed load.
     #[inline]
-    pub fn needs_attention(&self) -> bool {
-        self.signals.attention.load(Ordering::Relaxed)
+    pub fn needs_poll(&self) -> bool {
+        self.signals.needs_poll.load(Ordering::Relaxed)
     }
 
-    /// Does what has come up; tells whether the hook is due.
-    pub fn attend(&self) -> Result<bool> {
-        if !self.signals.attention.swap(false, Ordering::Acquire) {
+    /// Starts the thread again after a fork; returns whether the hook is due, to one caller only.
+    pub fn poll(&self) -> Result<bool> {
+        if !self.signals.needs_poll.swap(false, Ordering::Acquire) {
             return Ok(false);
         }
         self.report_problem();
-        if self.root().is_some() || self.signals.hook_interval.load(Ordering::Relaxed) != 0 {
-            self.start_worker()?;
-        }
+        self.restart_worker()?;
         Ok(self.signals.hook_due.swap(false, Ordering::Relaxed))
     }
 
-    /// Has [`Tracker::attend`] tell every `interval` that the hook is due; `None` ends that.
+    /// Makes the hook due after every `interval`; `None` ends that.
     pub fn set_hook(&self, interval: Option<Duration>) -> Result<()> {
         self.signals.hook_at.store(monotonic(), Ordering::Relaxed);
         let interval = interval.map_or(0, |interval| nanoseconds(interval).max(1));
@@ -171,24 +172,32 @@ impl Tracker {
     }
 
     /// To be called in the child after a fork: the hook stays with the parent, the thread is started
-    /// again when it is first of use.
+    /// again at the next use.
     pub fn after_fork(&self) {
         self.signals.hook_interval.store(0, Ordering::Relaxed);
         self.signals.hook_due.store(false, Ordering::Relaxed);
-        self.signals.attention.store(true, Ordering::Release);
+        self.signals.needs_poll.store(true, Ordering::Release);
+    }
+
+    /// Starts the thread where it is missing and has something to do.
+    fn restart_worker(&self) -> Result<()> {
+        if self.root().is_some() || self.signals.hook_interval.load(Ordering::Relaxed) != 0 {
+            self.start_worker()?;
+        }
+        Ok(())
     }
 
     fn start_worker(&self) -> Result<()> {
         let mut worker = match self.worker.try_lock() {
             Ok(worker) => worker,
             Err(TryLockError::Poisoned(worker)) => worker.into_inner(),
-            // Somebody else starts it, or did so when this process was forked.
+            // Another thread starts it, or did so when this process was forked.
             Err(TryLockError::WouldBlock) => return Ok(()),
         };
         if worker.as_ref().is_some_and(|worker| worker.process == std::process::id()) {
             return Ok(());
         }
-        let started = Worker::start(&self.board, &self.signals, self.snapshot_interval)?;
+        let started = Worker::start(&self.progress, &self.signals, self.snapshot_interval)?;
         if let Some(inherited) = worker.replace(started) {
             inherited.stop();
         }
@@ -206,11 +215,11 @@ impl Tracker {
         }
     }
 
-    /// Logs what went wrong in the background.
+    /// Logs the last error of the background thread.
     fn report_problem(&self) {
-        if let Ok(mut problem) = self.signals.problem.try_lock()
-            && let Some(problem) = problem.take()
-        {
+        // Without the lock: a logger may come back here.
+        let problem = self.signals.problem.try_lock().ok().and_then(|mut problem| problem.take());
+        if let Some(problem) = problem {
             log::warn!("progress: {problem}; it is tried again after the next interval");
         }
     }

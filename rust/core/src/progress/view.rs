@@ -1,26 +1,26 @@
-//! What is shown of a board.
+//! The progress that callers see.
 
 use std::collections::HashMap;
 
-use super::merge::Merged;
-use super::rollup::{self, Node, Rolled};
-use super::slot::State;
+use super::merge::MergedProgress;
+use super::rollup::{self, RollUp, RollUpInput};
+use super::slot::DeclaredState;
 
-/// Where a task, or the whole, stands.
+/// The status of a task or of the whole job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// Nothing has been started.
     Pending,
-    /// There is work left.
+    /// There are steps left.
     Running,
-    /// All is done.
+    /// All steps are done.
     Completed,
-    /// Somebody declared that it failed.
+    /// It was declared failed.
     Failed,
 }
 
 impl Status {
-    /// The word for it.
+    /// Its name in Python and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -34,15 +34,15 @@ impl Status {
 /// One task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskProgress {
-    /// What it is known by.
+    /// Its unique id.
     pub id: String,
-    /// What people call it.
+    /// Its display name.
     pub name: String,
-    /// The task that it is a part of, by its place in [`Progress::tasks`].
+    /// Its parent task, by its place in [`Progress::tasks`].
     pub parent: Option<usize>,
-    /// Its own parts, by their places, in the order they were started.
+    /// Its children, by their places, in the order they were started.
     pub children: Vec<usize>,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
     /// 0 to 100; `None` while a task of unknown length runs.
     pub percent: Option<f64>,
@@ -50,38 +50,38 @@ pub struct TaskProgress {
     pub completed: u64,
     /// Its steps, where they are known.
     pub total: Option<u64>,
-    /// What was last said about it.
+    /// The latest message.
     pub message: Option<String>,
-    /// What its owner wants to be known about it.
+    /// The metadata that its owner gave.
     pub metadata: Option<Vec<u8>>,
-    /// Working time since it began, until it ended, seconds.
+    /// Active time since it was started, until it ended, seconds.
     pub elapsed: f64,
-    /// Steps per second lately; `None` before there is anything to judge by.
+    /// Recent steps per second; `None` before the first step was sampled.
     pub rate: Option<f64>,
-    /// Seconds to go at that rate; `None` where that can't be known.
+    /// Seconds left at that rate; `None` where that can't be estimated.
     pub eta: Option<f64>,
 }
 
-/// A whole board.
+/// The progress of a whole job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
     /// 0 to 100.
     pub percent: f64,
     /// Whole steps that are finished.
     pub completed: u64,
-    /// The declared plan or the sum of the root tasks, whichever is more.
+    /// The declared declared_total or the sum of the root tasks, whichever is more.
     pub total: u64,
-    /// Working time, seconds.
+    /// Active time, seconds.
     pub elapsed: f64,
-    /// Steps per second lately; `None` before there is anything to judge by.
+    /// Recent steps per second; `None` before the first step was sampled.
     pub rate: Option<f64>,
-    /// Seconds to go at that rate; `None` where that can't be known.
+    /// Seconds left at that rate; `None` where that can't be estimated.
     pub eta: Option<f64>,
-    /// What was last said about any task.
+    /// The latest message of any task.
     pub message: Option<String>,
-    /// Where the whole stands.
+    /// The status of the whole.
     pub status: Status,
-    /// Whether some process is at work on it.
+    /// Whether some process is active.
     pub is_alive: bool,
     /// All tasks, in the order they were started; parents come first.
     pub tasks: Vec<TaskProgress>,
@@ -90,23 +90,23 @@ pub struct Progress {
 /// A sum of steps that is this close to a whole number is that number.
 const ROUNDING: f64 = 1e-9;
 
-pub(super) fn roll_up(merged: &Merged) -> Vec<Rolled> {
-    let nodes: Vec<Node> = merged
+pub(super) fn roll_up(merged: &MergedProgress) -> Vec<RollUp> {
+    let nodes: Vec<RollUpInput> = merged
         .tasks
         .iter()
-        .map(|task| Node {
+        .map(|task| RollUpInput {
             parent: task.parent,
             total: task.total,
             done: task.done,
             state: task.state,
-            best: task.best,
+            high_water: task.high_water,
         })
         .collect();
     rollup::roll_up(&nodes)
 }
 
 /// Finished steps and all steps of the pipeline.
-pub(super) fn sum(merged: &Merged, rolled: &[Rolled]) -> (f64, u64) {
+pub(super) fn sum(merged: &MergedProgress, rolled: &[RollUp]) -> (f64, u64) {
     let (mut amount, mut total) = (0.0, 0u64);
     for (task, rolled) in merged.tasks.iter().zip(rolled).filter(|(task, _)| task.parent.is_none())
     {
@@ -123,12 +123,12 @@ pub(super) fn sum(merged: &Merged, rolled: &[Rolled]) -> (f64, u64) {
             None => {}
         }
     }
-    (amount, total.max(merged.plan.unwrap_or(0)))
+    (amount, total.max(merged.declared_total.unwrap_or(0)))
 }
 
-pub(super) fn show(
-    merged: Merged,
-    rolled: &[Rolled],
+pub(super) fn to_progress(
+    merged: MergedProgress,
+    rolled: &[RollUp],
     mut metadata: HashMap<String, Vec<u8>>,
 ) -> Progress {
     let (amount, total) = sum(&merged, rolled);
@@ -161,7 +161,7 @@ pub(super) fn show(
             let task_rate = task.rate;
             TaskProgress {
                 status: match task.state {
-                    State::Failed => Status::Failed,
+                    DeclaredState::Failed => Status::Failed,
                     _ if is_finished => Status::Completed,
                     _ => Status::Running,
                 },
@@ -174,7 +174,7 @@ pub(super) fn show(
                 completed: counted.max((rolled.amount + ROUNDING).floor()) as u64,
                 eta: match task.total {
                     _ if is_finished => Some(0.0),
-                    _ if task.state == State::Failed => None,
+                    _ if task.state == DeclaredState::Failed => None,
                     Some(total) => self::eta(total as f64 - rolled.amount, task_rate),
                     None => None,
                 },
@@ -195,7 +195,7 @@ pub(super) fn show(
         Status::Completed
     } else if tasks.is_empty() {
         Status::Pending
-    } else if is_any(Status::Failed) && !tasks.iter().any(|task| is_at_work(&tasks, task)) {
+    } else if is_any(Status::Failed) && !tasks.iter().any(|task| is_running_itself(&tasks, task)) {
         Status::Failed
     } else {
         Status::Running
@@ -214,8 +214,8 @@ pub(super) fn show(
     }
 }
 
-/// Whether a task runs by itself, rather than waiting for a part of it that failed.
-fn is_at_work(tasks: &[TaskProgress], task: &TaskProgress) -> bool {
+/// Whether a task runs, rather than waits for a child that failed.
+fn is_running_itself(tasks: &[TaskProgress], task: &TaskProgress) -> bool {
     task.status == Status::Running
         && !task.children.iter().any(|&child| tasks[child].status == Status::Failed)
 }

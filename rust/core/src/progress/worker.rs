@@ -1,33 +1,33 @@
-//! The background thread: working time, rates, snapshots.
+//! The background thread: active time, rates, snapshots.
 //!
-//! It sleeps between ticks and holds nothing while it sleeps. It logs nothing itself, because a
-//! logger may belong to an interpreter with a lock of its own; what went wrong is left for the next
-//! caller to report.
+//! It sleeps between ticks and holds no lock while it sleeps. It logs nothing itself, because a
+//! logger may need an interpreter's lock; its last error is left for the next caller to log.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::activity::{TICK, monotonic};
-use super::board::Board;
+use super::active_time::TICK;
+use super::clock::{monotonic, nanoseconds};
+use super::shared_progress::SharedProgress;
 use crate::{Error, Result};
 
-/// Looking at everything takes at most this part of one core: 1/1000.
-const SHARE: u32 = 1000;
+/// Sampling takes at most one part in this many of one core's time.
+const MAX_SAMPLING_SHARE: u32 = 1000;
 
 /// What a tracker and its thread share.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
-    /// Checked by every update: somebody has to do something at a safe point.
-    pub attention: AtomicBool,
-    /// Nanoseconds between calls of the owner's hook; 0 = there is none.
+    /// Checked by every update: a hook is due, or the thread is missing after a fork.
+    pub needs_poll: AtomicBool,
+    /// Nanoseconds between calls of the owner's hook; 0 = no hook.
     pub hook_interval: AtomicU64,
     /// When the hook was last due, by the monotonic clock.
     pub hook_at: AtomicU64,
     /// The hook is due.
     pub hook_due: AtomicBool,
-    /// What went wrong, for the next caller to report. Only ever tried.
+    /// The last error, for the next caller to log. Only ever tried.
     pub problem: Mutex<Option<String>>,
 }
 
@@ -41,16 +41,16 @@ pub(super) struct Worker {
 
 impl Worker {
     pub fn start(
-        board: &Arc<Board>,
+        progress: &Arc<SharedProgress>,
         signals: &Arc<Signals>,
         snapshot_interval: Option<Duration>,
     ) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let (board, signals) = (Arc::clone(board), Arc::clone(signals));
+        let (progress, signals) = (Arc::clone(progress), Arc::clone(signals));
         let stopped = Arc::clone(&stop);
         let handle = std::thread::Builder::new()
             .name("proteinflex-progress".to_owned())
-            .spawn(move || run(&board, &signals, snapshot_interval, &stopped))
+            .spawn(move || run(&progress, &signals, snapshot_interval, &stopped))
             .map_err(|error| Error::io("start", "the progress thread".as_ref(), error))?;
         Ok(Self { process: std::process::id(), stop, handle })
     }
@@ -67,25 +67,29 @@ impl Worker {
     }
 }
 
-fn run(board: &Board, signals: &Signals, snapshot_interval: Option<Duration>, stop: &AtomicBool) {
+fn run(
+    progress: &SharedProgress,
+    signals: &Signals,
+    snapshot_interval: Option<Duration>,
+    stop: &AtomicBool,
+) {
     let interval = snapshot_interval.map(nanoseconds);
-    let pause = tick_of(interval, signals);
-    let mut next_look = Instant::now();
+    let mut pause = tick_of(interval, signals);
+    let mut next_sample = Instant::now();
     if let Some(interval) = interval {
-        board.begin_snapshot(interval);
+        progress.begin_snapshot(interval);
     }
-    let mut pause = pause;
     while !stop.load(Ordering::Acquire) {
         std::thread::park_timeout(pause);
         pause = tick_of(interval, signals);
-        board.tick();
-        if Instant::now() >= next_look {
+        progress.tick();
+        if Instant::now() >= next_sample {
             let began = Instant::now();
-            report(signals, board.sample_if_due());
-            next_look = began + began.elapsed() * SHARE;
+            report(signals, progress.sample_if_due());
+            next_sample = began + began.elapsed() * MAX_SAMPLING_SHARE;
         }
-        if interval.is_some_and(|interval| board.begin_snapshot(interval)) {
-            report(signals, board.snapshot());
+        if interval.is_some_and(|interval| progress.begin_snapshot(interval)) {
+            report(signals, progress.snapshot());
         }
         signals.check_hook();
     }
@@ -110,19 +114,15 @@ fn report(signals: &Signals, result: Result<()>) {
 }
 
 impl Signals {
-    /// Tells the next update that the hook is due, if it is.
+    /// Makes the next update call the hook, if it is due.
     fn check_hook(&self) {
         let interval = self.hook_interval.load(Ordering::Relaxed);
         let (at, now) = (self.hook_at.load(Ordering::Relaxed), monotonic());
         if interval != 0 && now.saturating_sub(at) >= interval {
             self.hook_at.store(now, Ordering::Relaxed);
             self.hook_due.store(true, Ordering::Relaxed);
-            // Release: who sees it sees that the hook is due as well.
-            self.attention.store(true, Ordering::Release);
+            // Release: a thread that sees it sees that the hook is due as well.
+            self.needs_poll.store(true, Ordering::Release);
         }
     }
-}
-
-pub(super) fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

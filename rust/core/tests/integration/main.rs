@@ -15,7 +15,7 @@ mod fuzz_corpus;
 mod gpu_store;
 mod layers;
 mod molecules;
-mod progress_board;
+mod shared_progress;
 mod trajectory_motion;
 mod trajectory_network;
 mod trajectory_round_trip;

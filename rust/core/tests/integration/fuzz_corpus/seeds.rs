@@ -7,7 +7,7 @@ use proteinflex_core::ScalarType;
 use proteinflex_core::checkpoint::{ComponentRecord, FileRecord, Manifest};
 use proteinflex_core::codec::{Block, Options, encode};
 use proteinflex_core::fs::{Disk, Storage};
-use proteinflex_core::progress::{Board, DIRECTORY, TaskDefinition};
+use proteinflex_core::progress::{DIRECTORY, SharedProgress, TaskDefinition};
 use proteinflex_core::trajectory::{
     ArraySpec, DType, Encoding, EntryHeader, EntryWriter, FieldSpec, Kind, Profile,
 };
@@ -219,14 +219,14 @@ fn safetensors() -> Vec<u8> {
 fn boards() -> Vec<Seed> {
     let directory = tempfile::tempdir().unwrap();
     let storage: Arc<dyn Storage> = Arc::new(Disk);
-    let board = Board::open_as(&storage, directory.path(), "aaaaaaaa").unwrap();
+    let board = SharedProgress::open_as(&storage, directory.path(), "aaaaaaaa").unwrap();
     board.declare_total(10).unwrap();
     let task = |id, parent| TaskDefinition { id, name: "A task", total: Some(10), parent };
     let first = board.start(task("first", None)).unwrap();
     let second = board.start(task("second", Some("first"))).unwrap();
     board.add(first, 3).unwrap();
     board.add(second, 10).unwrap();
-    board.say(second, "half-way").unwrap();
+    board.set_message(second, "half-way").unwrap();
     board.complete(second).unwrap();
     board.snapshot().unwrap();
     let read = |name: &str| std::fs::read(file(directory.path(), name)).unwrap();

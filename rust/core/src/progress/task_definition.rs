@@ -1,33 +1,33 @@
-//! What may be declared of a task.
+//! The declaration of a task, and what is refused of it.
 
-use super::layout::{MAX_ID, MAX_STEPS, cut};
+use super::layout::{MAX_ID, MAX_STEPS, truncated};
 use crate::{Error, Result};
 
 /// A task as its owner declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskDefinition<'a> {
-    /// What it is known by.
+    /// Its unique id.
     pub id: &'a str,
-    /// What people call it.
+    /// Its display name.
     pub name: &'a str,
-    /// Its steps; `None` = not known.
+    /// Its steps; `None` = unknown.
     pub total: Option<u64>,
-    /// The task that it is a part of.
+    /// The id of its parent task.
     pub parent: Option<&'a str>,
 }
 
-/// What is known of a task that was declared before.
-pub(super) struct Known {
+/// A task that was declared before.
+pub(super) struct KnownTask {
     pub name: String,
     pub total: Option<u64>,
     pub parent: Option<String>,
     pub has_failed: bool,
 }
 
-/// Refuses a declaration that makes no sense by itself.
+/// Refuses a declaration that is invalid by itself.
 pub(super) fn check(task: &TaskDefinition<'_>) -> Result<()> {
     if task.id.is_empty() || task.id.len() > MAX_ID {
-        let shown = format!("{:?}", cut(task.id, 60));
+        let shown = format!("{:?}", truncated(task.id, 60));
         return Err(Error::argument(
             "task_id",
             shown,
@@ -48,7 +48,7 @@ pub(super) fn check(task: &TaskDefinition<'_>) -> Result<()> {
 }
 
 /// Refuses a declaration that differs from an earlier one.
-pub(super) fn check_same(task: &TaskDefinition<'_>, known: &Known) -> Result<()> {
+pub(super) fn check_same(task: &TaskDefinition<'_>, known: &KnownTask) -> Result<()> {
     let differs = |argument: &str, given: String, started: String| {
         Err(Error::argument(
             argument,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proteinflex_core::Error;
 use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, fail_each_step};
 use proteinflex_core::fs::{Disk, Storage};
-use proteinflex_core::progress::{Board, Reader, Status, TaskDefinition};
+use proteinflex_core::progress::{ProgressReader, SharedProgress, Status, TaskDefinition};
 use rustix::io::Errno;
 
 const TASK: TaskDefinition<'static> =
@@ -20,16 +20,16 @@ fn disk() -> Arc<dyn Storage> {
     Arc::new(Disk)
 }
 
-fn completed(board: &Board, id: &str) -> Option<u64> {
-    let progress = board.progress().unwrap();
+fn completed(progress: &SharedProgress, id: &str) -> Option<u64> {
+    let progress = progress.progress().unwrap();
     progress.tasks.iter().find(|task| task.id == id).map(|task| task.completed)
 }
 
 #[test]
 fn hosts_add_up_and_know_each_others_tasks() {
     let directory = tempfile::tempdir().unwrap();
-    let one = Board::open_as(&disk(), directory.path(), "host0001").unwrap();
-    let other = Board::open_as(&disk(), directory.path(), "host0002").unwrap();
+    let one = SharedProgress::open_as(&disk(), directory.path(), "host0001").unwrap();
+    let other = SharedProgress::open_as(&disk(), directory.path(), "host0002").unwrap();
     let slot = one.start(TASK).unwrap();
     one.start(CHILD).unwrap();
     one.add(slot, 30).unwrap();
@@ -37,17 +37,17 @@ fn hosts_add_up_and_know_each_others_tasks() {
     let child = other.find("b").unwrap();
     other.add(child, 10).unwrap();
     other.add(other.find("a").unwrap(), 12).unwrap();
-    other.say(child, "from afar").unwrap();
-    for board in [&one, &other] {
-        assert_eq!(completed(board, "a"), Some(42));
-        let progress = board.progress().unwrap();
+    other.set_message(child, "from afar").unwrap();
+    for progress in [&one, &other] {
+        assert_eq!(completed(progress, "a"), Some(42));
+        let progress = progress.progress().unwrap();
         assert_eq!(progress.tasks.len(), 2);
         assert_eq!(progress.tasks[1].status, Status::Completed);
         assert_eq!(progress.message.as_deref(), Some("from afar"));
     }
-    assert_eq!(Reader::open(directory.path()).unwrap().progress().unwrap().completed, 42);
+    assert_eq!(ProgressReader::open(directory.path()).unwrap().progress().unwrap().completed, 42);
     let differs = TaskDefinition { total: Some(7), ..TASK };
-    let third = Board::open_as(&disk(), directory.path(), "host0003").unwrap();
+    let third = SharedProgress::open_as(&disk(), directory.path(), "host0003").unwrap();
     assert!(matches!(third.start(differs), Err(Error::InvalidArgument { .. })));
     third.start(TASK).unwrap();
     one.fail(slot, Some("broken")).unwrap();
@@ -59,19 +59,19 @@ fn hosts_add_up_and_know_each_others_tasks() {
 #[test]
 fn threads_lose_no_step_and_readers_see_whole_messages_and_no_step_back() {
     let directory = tempfile::tempdir().unwrap();
-    let board = Board::open(&disk(), directory.path()).unwrap();
-    let slot = board.start(TASK).unwrap();
-    let reader = Reader::open(directory.path()).unwrap();
+    let progress = SharedProgress::open(&disk(), directory.path()).unwrap();
+    let slot = progress.start(TASK).unwrap();
+    let reader = ProgressReader::open(directory.path()).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..4u8)
             .map(|writer| {
-                let board = &board;
+                let progress = &progress;
                 scope.spawn(move || {
                     let text = char::from(b'a' + writer).to_string().repeat(40 + writer as usize);
                     for _ in 0..20_000 {
-                        board.add(board.find("a").unwrap(), 1).unwrap();
-                        board.say(slot, &text).unwrap();
+                        progress.add(progress.find("a").unwrap(), 1).unwrap();
+                        progress.set_message(slot, &text).unwrap();
                     }
                 })
             })
@@ -95,28 +95,29 @@ fn threads_lose_no_step_and_readers_see_whole_messages_and_no_step_back() {
         stop.store(true, Ordering::Relaxed);
         watching.join().unwrap();
     });
-    assert_eq!(completed(&board, "a"), Some(80_000));
+    assert_eq!(completed(&progress, "a"), Some(80_000));
 }
 
 #[test]
 fn after_a_power_cut_the_next_boot_has_the_last_snapshot() {
     let directory = tempfile::tempdir().unwrap();
     let recorder = Recorder::new(directory.path()).unwrap();
-    let board = Board::open_as(&recorder.storage(), directory.path(), "boot0001").unwrap();
-    let slot = board.start(TASK).unwrap();
-    board.add(slot, 50).unwrap();
-    board.snapshot().unwrap();
+    let progress =
+        SharedProgress::open_as(&recorder.storage(), directory.path(), "boot0001").unwrap();
+    let slot = progress.start(TASK).unwrap();
+    progress.add(slot, 50).unwrap();
+    progress.snapshot().unwrap();
     let first = recorder.steps().len();
-    board.add(slot, 20).unwrap();
-    board.snapshot().unwrap();
+    progress.add(slot, 20).unwrap();
+    progress.snapshot().unwrap();
     let second = recorder.steps().len();
     let states = crash_states(&recorder);
     assert!(states.len() > 10);
     for state in states {
         let after = tempfile::tempdir().unwrap();
         state.rebuild(after.path()).unwrap();
-        let board = Board::open_as(&disk(), after.path(), "boot0002").unwrap();
-        let found = completed(&board, "a");
+        let progress = SharedProgress::open_as(&disk(), after.path(), "boot0002").unwrap();
+        let found = completed(&progress, "a");
         let allowed: &[Option<u64>] = match state.steps() {
             steps if steps >= second => &[Some(70)],
             steps if steps >= first => &[Some(50), Some(70)],
@@ -124,17 +125,17 @@ fn after_a_power_cut_the_next_boot_has_the_last_snapshot() {
         };
         assert!(allowed.contains(&found), "{}: {found:?}", state.description());
         // And counting goes on.
-        let slot = board.start(TASK).unwrap();
-        board.add(slot, 1).unwrap();
-        assert_eq!(completed(&board, "a"), Some(found.unwrap_or(0) + 1));
+        let slot = progress.start(TASK).unwrap();
+        progress.add(slot, 1).unwrap();
+        assert_eq!(completed(&progress, "a"), Some(found.unwrap_or(0) + 1));
     }
 }
 
 fn work(storage: &Arc<dyn Storage>, root: &Path) -> proteinflex_core::Result<()> {
-    let board = Board::open_as(storage, root, "host0001")?;
-    let slot = board.start(TASK)?;
-    board.add(slot, 1)?;
-    board.snapshot()
+    let progress = SharedProgress::open_as(storage, root, "host0001")?;
+    let slot = progress.start(TASK)?;
+    progress.add(slot, 1)?;
+    progress.snapshot()
 }
 
 #[test]
@@ -146,25 +147,25 @@ fn whichever_step_fails_nothing_is_lost_and_the_next_run_works() {
             if let Err(error) = &result {
                 assert!(matches!(error, Error::Io { .. }), "step {step}: {error}");
             }
-            let board = Board::open_as(&disk(), directory.path(), "host0001").unwrap();
-            let found = completed(&board, "a");
+            let progress = SharedProgress::open_as(&disk(), directory.path(), "host0001").unwrap();
+            let found = completed(&progress, "a");
             if result.is_ok() {
                 assert_eq!(found, Some(1), "step {step}");
             }
-            board.start(TASK).unwrap();
+            progress.start(TASK).unwrap();
         });
         assert!(tried >= 8, "only {tried} steps");
     }
 }
 
 #[test]
-fn memory_boards_grow_past_their_first_extents() {
-    let board = Board::in_memory().unwrap();
+fn memory_progresss_grow_past_their_first_extents() {
+    let progress = SharedProgress::in_memory().unwrap();
     for number in 0..1000 {
         let id = format!("task-{number}");
-        let slot = board.start(TaskDefinition { id: &id, ..TASK }).unwrap();
-        board.add(slot, number).unwrap();
+        let slot = progress.start(TaskDefinition { id: &id, ..TASK }).unwrap();
+        progress.add(slot, number).unwrap();
     }
-    assert_eq!(completed(&board, "task-999"), Some(999));
-    assert_eq!(board.find("task-64").unwrap(), 64);
+    assert_eq!(completed(&progress, "task-999"), Some(999));
+    assert_eq!(progress.find("task-64").unwrap(), 64);
 }

@@ -1,0 +1,42 @@
+//! `ProgressReader`: the progress of another process.
+
+use proteinflex_core::progress as core;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::to_dict::progress_to_dict;
+use crate::argument;
+use crate::error::to_python;
+
+/// The progress of another process: live while it runs, and as it was left afterwards.
+#[pyclass(module = "proteinflex_optimization._native", frozen)]
+pub struct ProgressReader {
+    reader: core::ProgressReader,
+}
+
+#[pymethods]
+impl ProgressReader {
+    /// Open the progress files in `directory`, the `checkpoint_dir` of a `ProgressTracker`.
+    #[new]
+    fn new(py: Python<'_>, directory: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let path = argument::path(directory, "directory")?;
+        let reader = py.detach(|| core::ProgressReader::open(&path)).map_err(to_python)?;
+        Ok(Self { reader })
+    }
+
+    /// Return the progress so far; see `ProgressTracker.get_progress`.
+    fn get_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let progress = py.detach(|| self.reader.progress()).map_err(to_python)?;
+        progress_to_dict(py, &progress, Some(self.reader.root()))
+    }
+
+    /// The directory that was opened.
+    #[getter]
+    fn directory(&self) -> String {
+        self.reader.root().display().to_string()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<ProgressReader {:?}>", self.directory())
+    }
+}

@@ -1,0 +1,90 @@
+//! `TaskHandle`: one task of a tracker.
+
+use proteinflex_core::progress::Task;
+use pyo3::exceptions::{PyException, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use super::tracker::ProgressTracker;
+use crate::error::to_python;
+
+/// The callable and the arguments that pickle stores.
+type Recipe<'py> = (Bound<'py, PyAny>, (Option<String>, String));
+
+/// One task of a tracker: the fastest way to update it.
+///
+/// As a context manager it completes the task at the end of the block, or declares it failed where
+/// the block raised an exception. An interruption (Ctrl-C, exit) leaves it as it is, to be resumed.
+#[pyclass(module = "proteinflex_optimization._native", frozen)]
+pub struct TaskHandle {
+    pub(super) owner: Py<ProgressTracker>,
+    pub(super) task: Task,
+}
+
+#[pymethods]
+impl TaskHandle {
+    /// Add finished steps, optionally with a message; see `ProgressTracker.update_task`.
+    #[pyo3(signature = (steps=None, message=None), text_signature = "($self, steps=1, message=None)")]
+    fn update(
+        &self,
+        py: Python<'_>,
+        steps: Option<&Bound<'_, PyAny>>,
+        message: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        self.owner.get().update(py, self.task, steps, message)
+    }
+
+    /// Declare the task complete, regardless of its count.
+    fn complete(&self, py: Python<'_>) -> PyResult<()> {
+        self.owner.get().complete(py, self.task)
+    }
+
+    /// Declare that the task failed, and why.
+    #[pyo3(signature = (message=None))]
+    fn fail(&self, py: Python<'_>, message: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        self.owner.get().fail(py, self.task, message)
+    }
+
+    /// The id of the task.
+    #[getter]
+    fn task_id(&self) -> PyResult<String> {
+        self.owner.get().tracker.id(self.task).map_err(to_python)
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: Option<&Bound<'_, PyType>>,
+        value: Option<&Bound<'_, PyAny>>,
+        _traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let Some(kind) = kind else { return self.complete(py) };
+        if !kind.is_subclass_of::<PyException>()? {
+            return Ok(());
+        }
+        // The exception is reported even where its class or its text can't be shown.
+        let name = kind.name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
+        let text = value.and_then(|value| value.str().ok());
+        let text = text.map_or_else(|| name.clone(), |text| format!("{name}: {text}"));
+        self.owner.get().tracker.fail(self.task, Some(&text)).map_err(to_python)
+    }
+
+    fn __repr__(&self) -> PyResult<String> {
+        Ok(format!("<TaskHandle {:?}>", self.task_id()?))
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Recipe<'py>> {
+        let directory = self.owner.get().checkpoint_dir();
+        if directory.is_none() {
+            return Err(PyTypeError::new_err(
+                "a task of a tracker without checkpoint_dir can't be sent to another process",
+            ));
+        }
+        let module = py.import("proteinflex_optimization.progress")?;
+        Ok((module.getattr("_reopen_task")?, (directory, self.task_id()?)))
+    }
+}

@@ -1,0 +1,68 @@
+//! Progress as the dicts of `get_progress()`.
+
+use std::path::Path;
+
+use proteinflex_core::progress::{Progress, TaskProgress};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString};
+
+use crate::entry::metadata as build_metadata;
+
+/// What `get_progress()` returns; `root` is for messages.
+pub fn progress_to_dict<'py>(
+    py: Python<'py>,
+    progress: &Progress,
+    root: Option<&Path>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let root = root.unwrap_or(Path::new("memory"));
+    let ids: Vec<Bound<'py, PyString>> =
+        progress.tasks.iter().map(|task| PyString::new(py, &task.id)).collect();
+    let tasks = PyDict::new(py);
+    for (task, id) in progress.tasks.iter().zip(&ids) {
+        tasks.set_item(id, task_to_dict(py, task, &ids, root)?)?;
+    }
+    let dict = PyDict::new(py);
+    dict.set_item(intern!(py, "percent"), progress.percent)?;
+    dict.set_item(intern!(py, "completed_steps"), progress.completed)?;
+    dict.set_item(intern!(py, "total_steps"), progress.total)?;
+    dict.set_item(intern!(py, "elapsed_seconds"), progress.elapsed)?;
+    dict.set_item(intern!(py, "eta_seconds"), progress.eta)?;
+    dict.set_item(intern!(py, "rate"), progress.rate)?;
+    dict.set_item(intern!(py, "message"), progress.message.as_deref())?;
+    dict.set_item(intern!(py, "status"), progress.status.name())?;
+    dict.set_item(intern!(py, "alive"), progress.is_alive)?;
+    dict.set_item(intern!(py, "tasks"), tasks)?;
+    Ok(dict)
+}
+
+fn task_to_dict<'py>(
+    py: Python<'py>,
+    task: &TaskProgress,
+    ids: &[Bound<'py, PyString>],
+    root: &Path,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item(intern!(py, "name"), &task.name)?;
+    dict.set_item(intern!(py, "parent"), task.parent.map(|parent| &ids[parent]))?;
+    dict.set_item(intern!(py, "status"), PyString::intern(py, task.status.name()))?;
+    dict.set_item(intern!(py, "percent"), task.percent)?;
+    dict.set_item(intern!(py, "completed"), task.completed)?;
+    dict.set_item(intern!(py, "total"), task.total)?;
+    dict.set_item(intern!(py, "message"), task.message.as_deref())?;
+    dict.set_item(intern!(py, "elapsed_seconds"), task.elapsed)?;
+    dict.set_item(intern!(py, "eta_seconds"), task.eta)?;
+    dict.set_item(intern!(py, "rate"), task.rate)?;
+    let children = if task.children.is_empty() {
+        PyList::empty(py)
+    } else {
+        PyList::new(py, task.children.iter().map(|&child| &ids[child]))?
+    };
+    dict.set_item(intern!(py, "children"), children)?;
+    let metadata = match &task.metadata {
+        Some(tree) => build_metadata(py, tree, root)?,
+        None => py.None().into_bound(py),
+    };
+    dict.set_item(intern!(py, "metadata"), metadata)?;
+    Ok(dict)
+}

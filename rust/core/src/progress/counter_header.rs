@@ -1,0 +1,121 @@
+//! The fixed header of a counter file, which never changes after the file is made.
+
+use std::fs::File;
+use std::mem::offset_of;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::layout::{HEADER_BYTES, SLOT_BYTES, header};
+use crate::error::ProgressDamage;
+use crate::{Error, Result, checksum};
+
+/// Begins every counter file.
+const MAGIC: [u8; 8] = *b"pfxprog\n";
+/// The version of the format that this program writes and reads.
+const FORMAT_VERSION: u32 = 1;
+/// The bytes that the checksum is of.
+const SUMMED: usize = offset_of!(CounterHeader, checksum);
+
+/// What tells a counter file from others, before the words that processes share.
+#[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct CounterHeader {
+    magic: [u8; 8],
+    format_version: U32,
+    slot_bytes: U32,
+    /// Microseconds since 1970.
+    created: U64,
+    /// Host and boot: eight ASCII digits.
+    host: [u8; 8],
+    generation: U64,
+    /// xxh3-64 of the bytes before it.
+    checksum: U64,
+}
+
+const _: () = assert!(offset_of!(CounterHeader, created) == header::CREATED * 8);
+
+impl CounterHeader {
+    /// The header of a new shard that is made at `created` microseconds since 1970.
+    pub fn new(host: &str, generation: u64, created: u64) -> Self {
+        let mut name = [b' '; 8];
+        for (to, from) in name.iter_mut().zip(host.bytes()) {
+            *to = from;
+        }
+        let mut header = Self {
+            magic: MAGIC,
+            format_version: FORMAT_VERSION.into(),
+            slot_bytes: (SLOT_BYTES as u32).into(),
+            created: created.into(),
+            host: name,
+            generation: generation.into(),
+            checksum: 0.into(),
+        };
+        header.checksum = header.sum().into();
+        header
+    }
+
+    /// The header with the shared words behind it, all zero.
+    pub fn page(&self) -> [u8; HEADER_BYTES] {
+        let mut page = [0; HEADER_BYTES];
+        page[..size_of::<Self>()].copy_from_slice(self.as_bytes());
+        page
+    }
+
+    /// Refuses what is no counter file of this version.
+    pub fn check(file: &File, path: &Path) -> Result<()> {
+        let damaged = |damage: ProgressDamage| damage.in_file(path, "the header");
+        let mut bytes = [0; size_of::<Self>()];
+        file.read_exact_at(&mut bytes, 0).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::UnexpectedEof {
+                damaged(ProgressDamage::FileTooShort)
+            } else {
+                Error::io("read", path, error)
+            }
+        })?;
+        let header: Self = zerocopy::transmute!(bytes);
+        if header.magic == [0; 8] {
+            return Err(damaged(ProgressDamage::Empty));
+        }
+        if header.magic != MAGIC {
+            return Err(Error::NotThisFormat {
+                path: path.to_owned(),
+                expected: "a progress counter file",
+                found: format!("it begins with {:?}", String::from_utf8_lossy(&header.magic)),
+            });
+        }
+        let found = header.format_version.get();
+        if found > FORMAT_VERSION {
+            let supported = FORMAT_VERSION;
+            return Err(Error::NewerFormat { path: path.to_owned(), found, supported });
+        }
+        if header.checksum.get() != header.sum()
+            || found != FORMAT_VERSION
+            || header.slot_bytes.get() != SLOT_BYTES as u32
+        {
+            return Err(damaged(ProgressDamage::Checksum));
+        }
+        Ok(())
+    }
+
+    fn sum(&self) -> u64 {
+        checksum(&self.as_bytes()[..SUMMED])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_a_header_stay_as_they_are() {
+        let page = CounterHeader::new("0a1b2c3d", 3, 1_795_847_408_227_281).page();
+        let hex: String = page[..48].iter().map(|byte| format!("{byte:02x}")).collect();
+        let golden = "70667870726f670a0100000000040000d193d64e5061060030613162326333640300000000000000a41c18ae\
+         5ccc2a4b";
+        assert_eq!(hex, golden);
+        assert!(page[48..].iter().all(|&byte| byte == 0));
+    }
+}

@@ -1,0 +1,73 @@
+//! Reading the progress of another process, without a shard of one's own.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::DIRECTORY;
+use super::merge::merge;
+use super::metadata::MetadataStore;
+use super::other_shards::OtherShards;
+use super::view::{self, Progress};
+use crate::fs::Owner;
+use crate::{Error, Result};
+
+/// The progress of another process: live while it runs, and as it was left afterwards.
+#[derive(Debug)]
+pub struct ProgressReader {
+    shards: OtherShards,
+    metadata: MetadataStore,
+    root: PathBuf,
+    /// The high-water marks of what this reader has shown, which it can't store in the files.
+    high_water: Mutex<HashMap<String, f64>>,
+}
+
+impl ProgressReader {
+    /// Opens the progress in `root`, the directory of a tracker.
+    pub fn open(root: &Path) -> Result<Self> {
+        let directory = root.join(DIRECTORY);
+        let host = Owner::current().host().to_owned();
+        let reader = Self {
+            shards: OtherShards::new(directory.clone(), host, None),
+            metadata: MetadataStore::new(Some(&directory)),
+            root: root.to_owned(),
+            high_water: Mutex::default(),
+        };
+        let shards = reader.shards.states()?;
+        reader.shards.log_warnings();
+        if shards.is_empty() {
+            let missing =
+                std::io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error());
+            return Err(Error::io("find progress files in", &directory, missing));
+        }
+        Ok(reader)
+    }
+
+    /// The directory that was opened.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The progress that all processes have made so far.
+    pub fn progress(&self) -> Result<Progress> {
+        let mut merged = merge(self.shards.states()?, None);
+        self.shards.log_warnings();
+        let mut high_water = self.high_water.lock().unwrap_or_else(PoisonError::into_inner);
+        for task in &mut merged.tasks {
+            task.high_water = task.high_water.max(high_water.get(&task.id).copied().unwrap_or(0.0));
+        }
+        let rolled = view::roll_up(&merged);
+        for (task, rolled) in merged.tasks.iter().zip(&rolled) {
+            match high_water.get_mut(&task.id) {
+                Some(mark) => *mark = mark.max(rolled.amount),
+                None => {
+                    high_water.insert(task.id.clone(), rolled.amount);
+                }
+            }
+        }
+        drop(high_water);
+        let metadata = self.metadata.read();
+        self.metadata.log_warnings();
+        Ok(view::to_progress(merged, &rolled, metadata))
+    }
+}
