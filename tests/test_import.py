@@ -1,6 +1,7 @@
 """Importing: two paths, the same objects, nothing heavy."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,18 @@ def test_a_models_package_of_their_own_hides_ours_until_one_line_is_added(tmp_pa
     assert remedy in guide.read_text(encoding="utf-8")
     init.write_text(remedy + "\n")
     assert python(code + "; print('found')", path=str(tmp_path)).strip() == "found"
+
+
+def test_what_the_native_module_calls_by_name_is_there():
+    from proteinflex_optimization import _hooks
+
+    sources = Path(__file__).parents[1] / "rust" / "bindings" / "src"
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sources.rglob("*.rs"))
+    called = set(
+        re.findall(r'\b(?:hook|is_exception|of_class)\([^"()]*(?:\(\))?[^"()]*"(\w+)"', code)
+    )
+    raised = set(re.findall(r'"(\w+Error)"', (sources / "error.rs").read_text(encoding="utf-8")))
+    assert called | raised == set(_hooks.__all__)
 
 
 def test_import_loads_nothing_heavy():

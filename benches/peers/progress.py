@@ -85,7 +85,7 @@ def main() -> None:
             mapped.start_task(f"task-{number}", "Task", 10)
         shown = medians({"get_progress()": mapped.get_progress})
         rows = [[name, f"{1e3 * time:.2f}"] for name, time in shown.items()]
-        print(table(f"A board of {TASKS} tasks", ["", "ms"], rows))
+        print(table(f"A tracker of {TASKS} tasks", ["", "ms"], rows))
         mapped.close()
 
 

@@ -1,4 +1,4 @@
-"""What progress costs a whole process, and how it holds between threads and processes."""
+"""What progress costs a whole process, and how it scales over threads and processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IDLE_SECONDS = 60
 
 
 def handle_updates(directory: str, updates: int) -> float:
-    """Count in a task of `directory` as fast as possible; gives the seconds."""
+    """Count in a task of `directory` as fast as possible; returns the seconds."""
     tracker = ProgressTracker(checkpoint_dir=directory, auto_checkpoint=False)
     update = tracker.start_task("shared", "Shared", None).update
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-//! Progress boards: whatever is in the files, counts stay in their bounds.
+//! Progress files: counts stay in their bounds for any contents.
 
 use proteinflex_core::progress::{DIRECTORY, ProgressReader};
 use proteinflex_core::{Checksum, checksum};
@@ -13,7 +13,8 @@ const FILE: usize = SLOTS_AT + 64 * SLOT;
 /// Bytes of the header that mean something.
 const HEADER: usize = 64 * 8;
 
-/// Which files there are, the length of the counters, the counters, a snapshot; with valid checksums.
+/// Which files there are, the length of the counters, the counters, a snapshot; with valid
+/// checksums.
 pub fn board(data: &[u8]) {
     let mut input = Input { rest: data };
     let files = input.byte();

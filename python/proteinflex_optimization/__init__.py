@@ -16,6 +16,9 @@ Importing this package loads neither torch, OpenMM nor a GPU driver; what needs 
 when it is used.
 """
 
+# What the native module calls. Imported by it only when it is used, in some thread, it could be half
+# imported in a child that is forked at that moment, and there for ever.
+from proteinflex_optimization import _hooks as _hooks
 from proteinflex_optimization._native import __version__
 from proteinflex_optimization.checkpoint import CheckpointManager
 from proteinflex_optimization.data_handler import DataHandler
@@ -26,6 +29,7 @@ from proteinflex_optimization.errors import (
     CorruptDataError,
     GPUError,
     InsufficientGPUMemoryError,
+    InternalError,
     InvalidArgumentError,
     InvalidTypeError,
     ProteinFlexError,
@@ -46,6 +50,7 @@ __all__ = [
     "GPUError",
     "GPUManager",
     "InsufficientGPUMemoryError",
+    "InternalError",
     "InvalidArgumentError",
     "InvalidTypeError",
     "ProgressTracker",

@@ -39,10 +39,13 @@ __all__ = [
     "TrajectoryWriter",
     "_SharedCheckpoint",
     "__version__",
+    "_panic_for_tests",
     "is_out_of_memory",
 ]
 
 __version__: str
+
+def _panic_for_tests(detached: bool) -> None: ...
 
 # --- checkpoint ---
 

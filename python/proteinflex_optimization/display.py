@@ -1,4 +1,4 @@
-"""Showing progress: bars in a terminal or notebook, else a plain line now and then.
+"""Display of progress: bars in a terminal or notebook, else a plain line every ten seconds.
 
 Everything goes to standard error, so that the output of the job itself can be piped. Bars need
 `rich`, and have no colours where ``NO_COLOR`` is set; without it, and where ``TERM=dumb`` asks for
@@ -23,22 +23,22 @@ __all__ = ["Display", "line", "tree"]
 
 Progress = Mapping[str, Any]
 
-BARS_EVERY = 0.1
+BARS_INTERVAL = 0.1
 """Seconds between two drawings of the bars."""
-CELL_EVERY = 0.5
+NOTEBOOK_INTERVAL = 0.5
 """Seconds between two drawings in a notebook, where each is sent to a browser."""
-CELL_WIDTH = 120
+NOTEBOOK_WIDTH = 120
 """Characters in a line of a notebook's output."""
-LINE_EVERY = 10.0
+LINE_INTERVAL = 10.0
 """Seconds between two plain lines, at least."""
-LOOK_EVERY = 1.0
-"""Seconds between two looks whether a plain line is due."""
-MOST_ROWS = 30
-"""Tasks that are drawn; a tree with more shows the ones at work."""
+POLL_INTERVAL = 1.0
+"""Seconds between two checks whether a plain line is due."""
+MAX_ROWS = 30
+"""Tasks that are drawn; a larger tree shows the unfinished ones."""
 
 
 def duration(seconds: float | None) -> str:
-    """Write a time as a person reads it: ``1:02:03`` or ``0:07``; ``?`` where it isn't known."""
+    """Format seconds as ``1:02:03`` or ``0:07``; ``?`` where unknown."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(seconds), 60)
@@ -60,7 +60,7 @@ def line(progress: Progress) -> str:
     else:
         parts.append(str(progress["status"]))
     if progress["message"]:
-        # What a job says may hold anything; a line is a line.
+        # A message may hold line breaks and control sequences.
         parts.append(_printable(str(progress["message"])))
     return ", ".join(parts)
 
@@ -85,11 +85,11 @@ def tree(progress: Progress) -> RenderableType:
     row("total", progress["status"], progress["percent"], _rest(progress, None))
     pending = [(task, 0) for task, data in reversed(list(tasks.items())) if data["parent"] is None]
     rows = hidden = 0
-    many = len(tasks) > MOST_ROWS
+    many = len(tasks) > MAX_ROWS
     while pending:
         task, depth = pending.pop()
         data = tasks[task]
-        if rows >= MOST_ROWS or (many and data["status"] == "completed"):
+        if rows >= MAX_ROWS or (many and data["status"] == "completed"):
             hidden += 1
         else:
             rows += 1
@@ -120,12 +120,12 @@ def _rest(data: Mapping[str, Any], message: str | None) -> str:
 
 
 def _printable(text: str) -> str:
-    """Take out what would steer a terminal."""
+    """Replace line breaks and control characters by spaces."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _console(stream: TextIO) -> Console | None:
-    """Make a console for bars, or None where lines are right."""
+    """Make a console for bars, or None where plain lines are to be written."""
     try:
         from rich.console import Console
     except ImportError:
@@ -137,7 +137,7 @@ def _console(stream: TextIO) -> Console | None:
 
 
 class _Cell:
-    """An output of a notebook's cell that is replaced in place, without widgets."""
+    """An output of a notebook cell that is replaced in place, without widgets."""
 
     def __init__(self) -> None:
         from IPython.display import HTML, display
@@ -149,7 +149,11 @@ class _Cell:
         from rich.console import Console
 
         console = Console(
-            file=io.StringIO(), record=True, width=CELL_WIDTH, force_jupyter=False, highlight=False
+            file=io.StringIO(),
+            record=True,
+            width=NOTEBOOK_WIDTH,
+            force_jupyter=False,
+            highlight=False,
         )
         console.print(tree(progress))
         code = '<pre style="line-height:normal;white-space:pre;overflow-x:auto">{code}</pre>'
@@ -163,10 +167,10 @@ class Display:
     Parameters
     ----------
     progress : callable
-        Gives what ``get_progress()`` gives, or None where there is nothing to show any more.
+        Returns what ``get_progress()`` returns, or None to end the display.
     stream : text file, optional
         Where to show it; standard error by default.
-    line_every : float
+    line_interval : float
         Seconds between two plain lines, at least.
     """
 
@@ -174,17 +178,17 @@ class Display:
         self,
         progress: Callable[[], Progress | None],
         stream: TextIO | None = None,
-        line_every: float = LINE_EVERY,
+        line_interval: float = LINE_INTERVAL,
     ) -> None:
         self._progress = progress
         self._stream = sys.stderr if stream is None else stream
-        self._line_every = line_every
+        self._line_interval = line_interval
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
 
     def start(self) -> None:
-        """Begin to show it."""
+        """Start the thread."""
         console = _console(self._stream)
         run: Callable[[], None]
         if console is None:
@@ -198,7 +202,7 @@ class Display:
         self._thread.start()
 
     def stop(self) -> None:
-        """Show it once more and end."""
+        """Show the progress once more and end the thread."""
         self._stop.set()
         if self._thread is not None and os.getpid() == self._process:
             self._thread.join(timeout=5)
@@ -213,7 +217,7 @@ class Display:
         with Live(tree(progress), console=console, auto_refresh=False) as live:
             last = False
             while not last:
-                last = self._stop.wait(BARS_EVERY)
+                last = self._stop.wait(BARS_INTERVAL)
                 progress = self._progress()
                 if progress is None:
                     return
@@ -222,18 +226,18 @@ class Display:
     def _cell(self, cell: _Cell) -> None:
         last = False
         while not last:
-            last = self._stop.wait(CELL_EVERY)
+            last = self._stop.wait(NOTEBOOK_INTERVAL)
             progress = self._progress()
             if progress is None:
                 return
             cell.show(progress)
 
     def _lines(self) -> None:
-        shown, at = "", -self._line_every
+        shown, at = "", -self._line_interval
         last = False
         while not last:
-            last = self._stop.wait(min(LOOK_EVERY, self._line_every))
-            if not last and time.monotonic() - at < self._line_every:
+            last = self._stop.wait(min(POLL_INTERVAL, self._line_interval))
+            if not last and time.monotonic() - at < self._line_interval:
                 continue
             progress = self._progress()
             if progress is None:
@@ -244,5 +248,5 @@ class Display:
                 try:
                     print(text, file=self._stream, flush=True)
                 except (OSError, ValueError):
-                    # Nobody reads it any more.
+                    # The stream is closed.
                     return

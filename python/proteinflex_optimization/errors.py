@@ -11,6 +11,7 @@ __all__ = [
     "CorruptDataError",
     "GPUError",
     "InsufficientGPUMemoryError",
+    "InternalError",
     "InvalidArgumentError",
     "InvalidTypeError",
     "ProteinFlexError",
@@ -61,6 +62,10 @@ class GPUError(ProteinFlexError):
 
 class InsufficientGPUMemoryError(GPUError):
     """No GPU has the memory that was asked for; the message lists what each of them has."""
+
+
+class InternalError(ProteinFlexError):
+    """A bug in this package: please report it. What was called has failed; later calls work."""
 
 
 class UnknownTaskError(ProteinFlexError, KeyError):

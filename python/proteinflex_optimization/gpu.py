@@ -8,9 +8,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-# `_cuda` is used by the native class. Imported by it only when it is used, in some thread, it could
-# be half imported in a child that is forked at that moment, and there for ever.
-from proteinflex_optimization import _cuda as _cuda
 from proteinflex_optimization import _memory_settings, _native
 from proteinflex_optimization._memory_meter import meter_for, release_caches
 from proteinflex_optimization.errors import InsufficientGPUMemoryError, InvalidTypeError

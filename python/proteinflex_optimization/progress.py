@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import reprlib
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,8 +43,9 @@ class _Manager(Protocol):
 class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native class's
     __doc__ = _native.ProgressTracker.__doc__
 
-    _display: Display | None
-    _interval: float
+    # Also of a subclass whose __init__ does not call this one's.
+    _display: Display | None = None
+    _interval: float = 300
 
     def __init__(
         self,
@@ -54,7 +56,7 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         *,
         display: bool | None = None,
     ) -> None:
-        # The native constructor has done the work, and knows whether total_steps was passed.
+        # The native constructor is complete, and knows whether total_steps was passed.
         self._interval = checkpoint_interval
         self._display = None
         _trackers.add(self)
@@ -72,7 +74,7 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
 
     @staticmethod
     def attach(directory: StrPath) -> ProgressReader:
-        """Read the progress of a job that runs elsewhere, live.
+        """Read the progress of another process, live.
 
         Parameters
         ----------
@@ -82,12 +84,12 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         Returns
         -------
         ProgressReader
-            Its ``get_progress()`` shows what the job has done so far.
+            Its ``get_progress()`` returns the progress of that job.
 
         Raises
         ------
         FileNotFoundError
-            No tracker was ever opened there.
+            There are no progress files.
         CorruptDataError, UnsupportedFormatError
             The counters are damaged and there is no snapshot, or they are of another format.
         """
@@ -101,29 +103,33 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         total_steps: int | None = None,
         parent_task: str | None = None,
     ) -> Iterator[Item]:
-        """Go through an iterable and count each item once its work is done.
+        """Iterate, and count each item once its loop body has run.
 
         Parameters
         ----------
         iterable : iterable
-            What to go through.
+            The items.
         task_id : str
-            The task that counts it; started here.
+            The task that counts the items; started here.
         task_name : str, optional
-            What people call it; the id by default.
+            Its display name; the id by default.
         total_steps : int, optional
-            How many items there are; by default ``len(iterable)``, and unknown where it has none.
+            The number of items; by default ``len(iterable)``, and unknown where that raises
+            TypeError, as of a generator.
         parent_task : str, optional
-            The task that this one is a part of.
+            The parent task.
 
         Returns
         -------
         iterator
-            The items. The task is complete after the last, and failed where the iterable raises.
+            The items. The task is complete after the last, and failed where the iterable raises; it
+            stays as it is where the loop is left early.
         """
         if total_steps is None:
-            length = getattr(type(iterable), "__len__", None)
-            total_steps = None if length is None else length(iterable)
+            try:
+                total_steps = len(iterable)  # type: ignore[arg-type]
+            except TypeError:
+                total_steps = None
         handle = self.start_task(
             task_id, task_id if task_name is None else task_name, total_steps, parent_task
         )
@@ -132,10 +138,10 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
     def checkpoint_with(self, manager: _Manager, states: Callable[[], Mapping[str, Any]]) -> None:
         """Save what `states` returns, every `checkpoint_interval` seconds.
 
-        It is called in the thread of the next update after the interval, which is the job's own
-        safe point, and its result is saved in the background by
-        ``manager.create_checkpoint_async``. What either of them raises is logged, each kind once,
-        and never reaches the job.
+        It is called by the next update after the interval, in the thread of that update: a safe
+        point of the job. It may update tasks itself, and is never called from within itself. Its
+        result is saved in the background by ``manager.create_checkpoint_async``. An exception of
+        either of them is logged, each kind once, and not raised to the job.
 
         Parameters
         ----------
@@ -145,15 +151,19 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
             Returns the dict of component states; takes no arguments.
         """
         if not callable(getattr(manager, "create_checkpoint_async", None)):
-            raise InvalidTypeError(f"manager={manager!r}: expected a CheckpointManager")
+            shown = reprlib.repr(manager)
+            raise InvalidTypeError(f"manager={shown}: expected a CheckpointManager")
         if not callable(states):
-            raise InvalidTypeError(f"states={states!r}: expected a function without arguments")
+            shown = reprlib.repr(states)
+            raise InvalidTypeError(f"states={shown}: expected a function without arguments")
         self._set_hook(_CheckpointHook(manager, states), self._interval)
 
     def finish(self) -> None:
         """Declare everything done, write a last snapshot and end the background thread."""
-        super().finish()
-        self._stop_display()
+        try:
+            super().finish()
+        finally:
+            self._stop_display()
 
     def close(self) -> None:
         """End the background thread, after a last snapshot; what is counted stays."""
@@ -170,11 +180,11 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close it, whatever happened; a later run resumes."""
+        """Close it, also after an exception; a later run resumes."""
         self.close()
 
     def __repr__(self) -> str:
-        """Show how far it is."""
+        """Show percent, number of tasks and directory."""
         progress = self.get_progress()
         place = self.checkpoint_dir or "in memory"
         percent, tasks = progress["percent"], len(progress["tasks"])
@@ -189,33 +199,26 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         return _reopen, (self.checkpoint_dir,)
 
     def _stop_display(self) -> None:
-        if self._display is not None:
-            self._display.stop()
-            self._display = None
+        display, self._display = self._display, None
+        if display is not None:
+            display.stop()
 
 
 def _counted(iterable: Iterable[Item], handle: TaskHandle) -> Iterator[Item]:
-    try:
+    with handle:
         for item in iterable:
             yield item
             handle.update()
-    except GeneratorExit:
-        # Left early: what is done is counted, and a later run may go on.
-        raise
-    except Exception as error:
-        handle.fail(f"{type(error).__name__}: {error}")
-        raise
-    handle.complete()
 
 
 class _CheckpointHook:
-    """Saves states now and then, and keeps quiet about a problem that it has told once."""
+    """Saves states; logs each kind of error once."""
 
     def __init__(self, manager: _Manager, states: Callable[[], Mapping[str, Any]]) -> None:
         self._manager = manager
         self._states = states
         self._pending: _Pending | None = None
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._process = os.getpid()
 
     def __call__(self) -> None:
@@ -228,19 +231,19 @@ class _CheckpointHook:
                 pending, self._pending = self._pending, None
                 pending.result(0)
         except Exception as error:
-            self._tell("saving the last checkpoint failed", error)
+            self._log_once("saving the last checkpoint failed", error)
         try:
             states = dict(self._states())
             self._pending = self._manager.create_checkpoint_async(
                 f"progress-{time.time_ns() // 1_000_000}", states
             )
         except Exception as error:
-            self._tell("no checkpoint was made", error)
+            self._log_once("no checkpoint was made", error)
 
-    def _tell(self, what: str, error: Exception) -> None:
+    def _log_once(self, what: str, error: Exception) -> None:
         kind = f"{what}: {type(error).__name__}"
-        if kind not in self._told:
-            self._told.add(kind)
+        if kind not in self._logged:
+            self._logged.add(kind)
             _log.error("%s; the job goes on", what, exc_info=error)
 
 
@@ -249,7 +252,7 @@ _reopened: weakref.WeakValueDictionary[str, ProgressTracker] = weakref.WeakValue
 
 
 def _close_all() -> None:
-    """Close what is still open at exit: a last snapshot, and the threads end."""
+    """Close open trackers at exit: a last snapshot, and the threads end."""
     for tracker in list(_trackers):
         try:
             tracker.close()

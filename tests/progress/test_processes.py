@@ -160,7 +160,7 @@ def files(directory: Path, kind: str) -> list[Path]:
     return sorted((directory / ".progress").glob(f"{kind}-*"))
 
 
-def test_torn_counters_resume_from_the_snapshot_and_say_so(
+def test_corrupt_counters_resume_from_the_snapshot_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     tracker = ProgressTracker(checkpoint_dir=tmp_path)
@@ -250,7 +250,7 @@ def test_files_replaced_by_garbage_underneath_lose_nothing_that_is_mapped(tmp_pa
         ProgressTracker.attach(tmp_path)
 
 
-def test_attach_needs_a_board(tmp_path: Path):
+def test_attach_needs_progress_files(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
         ProgressTracker.attach(tmp_path)
 
@@ -273,7 +273,7 @@ def watch(*arguments: str) -> int:
     return status
 
 
-def test_watch_shows_another_process_and_tells_how_it_stands(
+def test_watch_shows_another_process_and_exits_with_its_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     tracker = ProgressTracker(checkpoint_dir=tmp_path)

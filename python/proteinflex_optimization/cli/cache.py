@@ -44,7 +44,9 @@ def add_parser(subparsers: Any) -> None:
 
     _command(commands, "stats", _stats, "how full the cache is")
 
-    command = _command(commands, "verify", _verify, "read every byte back; damage is set aside")
+    command = _command(
+        commands, "verify", _verify, "read every byte back; damaged entries go to quarantine"
+    )
     command.add_argument("keys", nargs="*", metavar="KEY", help="only these entries")
 
     command = _command(

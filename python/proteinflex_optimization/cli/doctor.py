@@ -25,7 +25,7 @@ def add_parser(subparsers: Any) -> None:
         help="check that a directory's file system does what is relied on",
         description=(
             "Try, in a temporary directory inside DIR, each thing that caches, checkpoints and "
-            "progress boards ask of a file system."
+            "progress files ask of a file system."
         ),
     )
     parser.add_argument("directory", nargs="?", type=Path, default=Path(), metavar="DIR")

@@ -15,18 +15,18 @@ Progress = Mapping[str, Any]
 
 STATUSES = ("pending", "running", "completed", "failed")
 LINGER = 60.0
-"""Seconds for which the last figures stay up, for a scrape that is still to come."""
-LOOK_EVERY = 1.0
-"""Seconds between two looks whether the job has ended."""
+"""Seconds for which the last values are served, for one more scrape."""
+POLL_INTERVAL = 1.0
+"""Seconds between two checks whether the job has ended."""
 
 
 class ProgressCollector:
-    """Turns what ``get_progress()`` gives into metrics, at each scrape.
+    """Exports what ``get_progress()`` returns as metrics, at each scrape.
 
     Parameters
     ----------
     progress : callable
-        Gives what ``get_progress()`` gives.
+        Returns what ``get_progress()`` returns.
     job : str
         The label ``job_directory`` of every metric.
     """
@@ -36,7 +36,7 @@ class ProgressCollector:
         self._job = job
 
     def describe(self) -> Iterable[Metric]:
-        """Name no metrics in advance: they need a look at the job."""
+        """Describe no metrics in advance: they depend on the job."""
         return []
 
     def collect(self) -> Iterable[Metric]:
@@ -58,13 +58,13 @@ class ProgressCollector:
         steps.add_metric([self._job], progress["completed_steps"])
         yield steps
         yield from gauge("total_steps", "Steps of the whole job.", progress["total_steps"])
-        yield from gauge("progress_ratio", "How far it is, 0 to 1.", progress["percent"] / 100)
-        yield from gauge("elapsed_seconds", "Working time so far.", progress["elapsed_seconds"])
-        yield from gauge("eta_seconds", "Time to go, once known.", progress["eta_seconds"])
-        yield from gauge("steps_per_second", "The rate lately, once known.", progress["rate"])
-        yield from gauge("alive", "1 while some process is at work.", float(progress["alive"]))
+        yield from gauge("progress_ratio", "Finished fraction, 0 to 1.", progress["percent"] / 100)
+        yield from gauge("elapsed_seconds", "Active time so far.", progress["elapsed_seconds"])
+        yield from gauge("eta_seconds", "Estimated time left, once known.", progress["eta_seconds"])
+        yield from gauge("steps_per_second", "Recent rate, once known.", progress["rate"])
+        yield from gauge("alive", "1 while some process is active.", float(progress["alive"]))
         status = GaugeMetricFamily(
-            "proteinflex_status", "1 for the status that the job has.", labels=[*own, "status"]
+            "proteinflex_status", "1 for the status of the job.", labels=[*own, "status"]
         )
         for name in STATUSES:
             status.add_metric([self._job, name], float(progress["status"] == name))
@@ -82,11 +82,11 @@ class ProgressCollector:
             "proteinflex_task_total_steps", "Steps of a task, where known.", labels=labels
         )
         ratio = GaugeMetricFamily(
-            "proteinflex_task_progress_ratio", "How far a task is, 0 to 1.", labels=labels
+            "proteinflex_task_progress_ratio", "Finished fraction of a task, 0 to 1.", labels=labels
         )
         status = GaugeMetricFamily(
             "proteinflex_task_status",
-            "1 for the status that a task has.",
+            "1 for the status of a task.",
             labels=[*labels, "status"],
         )
         for task, data in tasks.items():
@@ -109,22 +109,22 @@ def serve(
     announce: Callable[[str], None],
     linger: float = LINGER,
 ) -> Progress:
-    """Answer scrapes until the job is over, and `linger` seconds more.
+    """Serve scrapes until the job is over, and `linger` seconds more.
 
     Parameters
     ----------
     progress : callable
-        Gives what ``get_progress()`` gives.
+        Returns what ``get_progress()`` returns.
     job : str
         The directory of the job, for the labels.
     port, address : int, str
         Where to listen; port 0 takes a free one.
     is_over : callable
-        Tells from the progress whether the job has ended.
+        Returns, given the progress, whether the job has ended.
     announce : callable
-        Called with the URL once it answers.
+        Called with the URL once it is served.
     linger : float
-        Seconds for which the last figures stay up.
+        Seconds for which the last values are served.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def serve(
         announce(f"http://{host}:{server.server_port}/metrics")
         last = progress()
         while not is_over(last):
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_INTERVAL)
             last = progress()
         time.sleep(linger)
     finally:

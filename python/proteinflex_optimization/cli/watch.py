@@ -13,8 +13,8 @@ from typing import Any
 from proteinflex_optimization.cli.prometheus import LINGER
 from proteinflex_optimization.types import ProgressInfo
 
-LINES_EVERY = 1.0
-"""Seconds between two looks where there is no terminal."""
+LINES_INTERVAL = 1.0
+"""Seconds between two readings where there is no terminal."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--once", action="store_true", help="show it once and exit")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument(
-        "--interval", type=_seconds, default=None, metavar="S", help="seconds between two looks"
+        "--interval", type=_seconds, default=None, metavar="S", help="seconds between two readings"
     )
     exporter = parser.add_argument_group("metrics for Prometheus")
     exporter.add_argument(
@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=_pause,
         default=LINGER,
         metavar="S",
-        help="seconds for which the last figures stay up",
+        help="seconds for which the last values are served",
     )
     parser.set_defaults(func=run)
 
@@ -76,8 +76,8 @@ def _port(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show it; gives the exit status."""
-    from proteinflex_optimization.display import BARS_EVERY, _console, line, tree
+    """Show the progress; returns the exit status."""
+    from proteinflex_optimization.display import BARS_INTERVAL, _console, line, tree
     from proteinflex_optimization.progress import ProgressTracker
 
     reader = ProgressTracker.attach(options.directory)
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             print(json.dumps(progress) if options.json else line(progress))
         return _status(progress)
-    interval = options.interval or (BARS_EVERY if console is not None else LINES_EVERY)
+    interval = options.interval or (BARS_INTERVAL if console is not None else LINES_INTERVAL)
     if console is not None:
         from rich.live import Live
 
@@ -140,7 +140,7 @@ def _export(options: argparse.Namespace, progress: Callable[[], ProgressInfo]) -
 
 
 def _is_over(progress: Mapping[str, Any]) -> bool:
-    """Tell whether there is nothing more to see: it is done, or nobody works on it any more."""
+    """Return whether the job is done, or no process is active any more."""
     return progress["status"] == "completed" or not progress["alive"]
 
 

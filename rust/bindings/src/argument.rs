@@ -1,8 +1,12 @@
 //! Arguments: Python values as the types that the core takes, or an error that names the argument.
+//!
+//! Converting a value may run code of its class (`__index__`, `__float__`, `__fspath__`). What that
+//! raises reaches the caller as it is, unless it only says that the value has no such form.
 
 use proteinflex_core::Error;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 
 use crate::error::to_python;
 
@@ -27,7 +31,7 @@ pub fn integer(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyRe
         Err(_) if value.is_instance_of::<PyInt>() => {
             Err(to_python(Error::argument(argument, shown(value), expected)))
         }
-        Err(_) => Err(wrong_type(value, argument, expected)),
+        Err(error) => Err(refused(error, value, argument, expected)),
     }
 }
 
@@ -46,17 +50,30 @@ pub fn number(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyRes
     if value.is_instance_of::<PyBool>() || value.is_instance_of::<PyString>() {
         return Err(wrong_type(value, argument, expected));
     }
-    value.extract::<f64>().map_err(|_| wrong_type(value, argument, expected))
+    value.extract::<f64>().map_err(|error| refused(error, value, argument, expected))
 }
 
 /// A path: `str` or anything with `__fspath__`.
 pub fn path(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<std::path::PathBuf> {
     let path: std::path::PathBuf =
-        value.extract().map_err(|_| wrong_type(value, argument, "a str or path"))?;
+        value.extract().map_err(|error| refused(error, value, argument, "a str or path"))?;
     if path.as_os_str().is_empty() || path.as_os_str().as_encoded_bytes().contains(&0) {
         return Err(to_python(Error::argument(argument, shown(value), "the path of a directory")));
     }
     Ok(path)
+}
+
+/// A copy of a `dict`, which nothing changes while it is looked at.
+pub fn dict<'py>(value: &Bound<'py, PyAny>, argument: &str) -> PyResult<Bound<'py, PyDict>> {
+    value.cast::<PyDict>().map_err(|_| wrong_type(value, argument, "a dict"))?.copy()
+}
+
+/// The error for a value that can't be converted: what its own code raised, if that was it.
+pub fn refused(error: PyErr, value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyErr {
+    if error.is_instance_of::<PyTypeError>(value.py()) {
+        return wrong_type(value, argument, expected);
+    }
+    error
 }
 
 /// The error for a value of a wrong type.

@@ -4,7 +4,8 @@ use proteinflex_core::Error;
 use proteinflex_core::error::CacheError;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+
+use crate::hooks::exception;
 
 /// Turns an error of the core into a Python exception, for `map_err`.
 pub fn to_python(error: Error) -> PyErr {
@@ -38,19 +39,29 @@ pub fn to_python(error: Error) -> PyErr {
             Error::Io { .. } => return PyOSError::new_err(error.to_string()),
             _ => "ProteinFlexError",
         };
-        match exception(py, class) {
-            Ok(class) => PyErr::from_type(class, error.to_string()),
-            Err(missing) => missing,
-        }
+        of_class(py, class, error.to_string())
     })
+}
+
+/// The exception for a panic that said `message`.
+pub fn internal_error(message: &str) -> PyErr {
+    let text = format!(
+        "a bug in proteinflex-optimization {}: {message}; please report it with what was printed \
+         to stderr",
+        env!("CARGO_PKG_VERSION")
+    );
+    Python::attach(|py| of_class(py, "InternalError", text))
+}
+
+fn of_class(py: Python<'_>, class: &str, text: String) -> PyErr {
+    match exception(py, class) {
+        Ok(class) => PyErr::from_type(class, text),
+        Err(missing) => missing,
+    }
 }
 
 /// `errno.ENOSPC`, the same on every system that this runs on.
 const NO_SPACE: i32 = 28;
-
-fn exception<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyType>> {
-    Ok(py.import("proteinflex_optimization.errors")?.getattr(name)?.cast_into::<PyType>()?)
-}
 
 /// The system's words without Rust's "(os error 28)", which `OSError` says itself.
 fn strip_code(error: &std::io::Error) -> String {

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use crate::argument::wrong_type;
 use crate::array;
 use crate::error::to_python;
+use crate::hooks::hook;
 use crate::value::Field;
 
 /// The field that every trajectory has: (n_frames, n_atoms, 3).
@@ -31,10 +32,7 @@ impl<'py> FieldData<'py> {
         let numpy = value.py().import("numpy")?;
         let value = match value.cast::<PyUntypedArray>() {
             Ok(array) => array.as_any().clone(),
-            Err(_) => value
-                .py()
-                .import("proteinflex_optimization._states")?
-                .call_method1("array_of", (value, name))?,
+            Err(_) => hook(value.py(), "array_of")?.call1((value, name))?,
         };
         let array = numpy.call_method1("ascontiguousarray", (&value,))?;
         let array = array.cast_into::<PyUntypedArray>()?;
@@ -65,12 +63,12 @@ impl<'py> FieldData<'py> {
         })
     }
 
-    /// How the field stands in the tree of a trajectory of `n_frames`.
-    pub fn in_tree(&self, stands_in: Bound<'py, PyAny>, n_frames: u64) -> PyResult<Field<'py>> {
-        in_tree(&self.spec()?, stands_in, n_frames)
+    /// How the tree of a trajectory of `n_frames` refers to the field, which was given as `object`.
+    pub fn in_tree(&self, object: Bound<'py, PyAny>, n_frames: u64) -> PyResult<Field<'py>> {
+        in_tree(&self.spec()?, object, n_frames)
     }
 
-    /// Whether this may be the coordinates of a trajectory; `argument` names it in messages.
+    /// Checks that this can be the coordinates of a trajectory; `argument` names it in messages.
     pub fn check_frames(&self, argument: &str) -> PyResult<()> {
         let shape = self.array.shape();
         let expected = "an array of shape (n_frames, n_atoms, 3), float32 or float64";
@@ -78,13 +76,13 @@ impl<'py> FieldData<'py> {
             return Err(to_python(Error::argument(argument, format!("shape {shape:?}"), expected)));
         }
         if !is_float(&self.array)? {
-            let dtype = array::dtype_description(&self.array.dtype())?;
+            let dtype = array::description(&self.array.dtype())?;
             return Err(to_python(Error::argument(argument, format!("dtype {dtype}"), expected)));
         }
         Ok(())
     }
 
-    /// Whether this agrees with coordinates of this shape.
+    /// Checks that this agrees with coordinates of this shape.
     pub fn check_beside(&self, argument: &str, frames: &[usize]) -> PyResult<()> {
         let shape = self.array.shape();
         let fits = match self.name.as_str() {
@@ -114,22 +112,22 @@ pub fn is_lossy(field: &FieldSpec) -> bool {
     PER_ATOM.contains(&field.name.as_str()) && matches!(field.dtype.descr(), "<f4" | "<f8")
 }
 
-/// How a field stands in the tree of a trajectory of `n_frames`.
+/// How the tree of a trajectory of `n_frames` refers to a field, which was given as `object`.
 pub fn in_tree<'py>(
     spec: &FieldSpec,
-    stands_in: Bound<'py, PyAny>,
+    object: Bound<'py, PyAny>,
     n_frames: u64,
 ) -> PyResult<Field<'py>> {
     let mut shape = vec![n_frames as usize];
     shape.extend(spec.item_shape.iter().map(|&length| length as usize));
-    Ok(Field { stands_in, dtype: spec.dtype.descr().to_owned(), shape })
+    Ok(Field { object, dtype: spec.dtype.descr().to_owned(), shape })
 }
 
 /// The dtype of an array, as the core has it.
 pub fn dtype_of(array: &Bound<'_, PyUntypedArray>) -> PyResult<DType> {
     let dtype = array.dtype();
     let size: u64 = dtype.getattr("itemsize")?.extract()?;
-    DType::new(array::dtype_description(&dtype)?, size).map_err(to_python)
+    DType::new(array::description(&dtype)?, size).map_err(to_python)
 }
 
 fn is_float(array: &Bound<'_, PyUntypedArray>) -> PyResult<bool> {
@@ -140,4 +138,37 @@ fn is_float(array: &Bound<'_, PyUntypedArray>) -> PyResult<bool> {
 
 fn has_objects(array: &Bound<'_, PyUntypedArray>) -> PyResult<bool> {
     array.dtype().getattr("hasobject")?.extract()
+}
+
+/// A single frame as a block of one; a block as it is.
+pub fn one_or_more<'py>(block: FieldData<'py>) -> PyResult<FieldData<'py>> {
+    if block.array.ndim() == 2 { with_one_frame(block) } else { Ok(block) }
+}
+
+/// One item, as the field of a single frame.
+pub fn with_one_frame(field: FieldData<'_>) -> PyResult<FieldData<'_>> {
+    let mut shape = vec![1];
+    shape.extend_from_slice(field.array.shape());
+    let array = field.array.call_method1("reshape", (shape,))?.cast_into::<PyUntypedArray>()?;
+    Ok(FieldData { name: field.name, array })
+}
+
+/// Whether a value is an array of NumPy's or a tensor, rather than what could be made one.
+pub fn is_array(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if value.is_instance_of::<PyUntypedArray>() {
+        return Ok(true);
+    }
+    hook(value.py(), "is_tensor")?.call1((value,))?.extract()
+}
+
+/// The length of the first axis of an array or tensor; None where there is none.
+pub fn first_axis(value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
+    if let Ok(array) = value.cast::<PyUntypedArray>() {
+        return Ok(array.shape().first().map(|&length| length as u64));
+    }
+    if !is_array(value)? {
+        return Ok(None);
+    }
+    let shape: Vec<u64> = value.getattr("shape")?.extract()?;
+    Ok(shape.first().copied())
 }

@@ -8,21 +8,23 @@ use pyo3::prelude::*;
 mod argument;
 mod array;
 mod checkpoint;
-mod data_arguments;
 mod data_handler;
 mod entry;
 mod error;
 mod fields;
-mod frame_chunks;
 mod gpu;
+mod hooks;
+mod panics;
 mod progress;
-mod store;
 mod trajectory;
 mod trajectory_writer;
 mod value;
 
 /// The native half of the package `proteinflex_optimization`.
-#[pymodule]
+///
+/// It needs the GIL: that is what keeps a Python object still while one of these functions looks at
+/// it (`array`, `value`), so an interpreter without one switches it on again.
+#[pymodule(gil_used = true)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // Levels are asked for each time: a program may change them after the first message. Fails only
     // where another logger was installed first, which then does the job.
@@ -31,6 +33,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     checkpoint::register(module)?;
     data_handler::register(module)?;
     gpu::register(module)?;
+    panics::register(module)?;
     progress::register(module)?;
     trajectory::register(module)?;
     trajectory_writer::register(module)

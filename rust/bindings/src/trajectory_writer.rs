@@ -1,59 +1,154 @@
 //! `TrajectoryWriter`: a trajectory frame by frame.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
-use numpy::PyUntypedArray;
 use numpy::PyUntypedArrayMethods;
 use proteinflex_core::cache::{Cache, EntryInProgress};
 use proteinflex_core::trajectory::{FieldSpec, Frames};
 use proteinflex_core::{Error, Result};
-use pyo3::exceptions::PyValueError;
+use proteinflex_macros::catch_panics;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 
 use crate::argument;
 use crate::array;
 use crate::error::to_python;
-use crate::fields::{FRAMES, FieldData, in_tree, is_lossy};
-use crate::store::one_or_more;
-use crate::value::{Policy, flatten_with_fields};
+use crate::fields::{FRAMES, FieldData, in_tree, is_lossy, one_or_more, with_one_frame};
+use crate::value::{Item, flatten_items};
 
 /// Writes a trajectory frame by frame.
 ///
 /// Made by `DataHandler.trajectory_writer`. As a context manager it is closed on leaving the block
-/// without an error; after an error it stays unfinished, and can be resumed.
+/// without an error; after an error it stays unfinished, and can be resumed. Threads may share it:
+/// one call waits for another.
 #[pyclass(frozen, module = "proteinflex_optimization._native")]
 pub struct TrajectoryWriter {
     cache: Arc<Cache>,
     key: String,
-    live: Mutex<Option<EntryInProgress>>,
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+/// The entry is taken out while a call works on it: no lock is held then, so that code which the call
+/// runs in Python (a handler of its log messages, say) gets an error instead of waiting for itself.
+#[expect(clippy::large_enum_variant, reason = "there is one of them in each writer")]
+enum State {
+    Open(EntryInProgress),
+    InUse(ThreadId),
+    Closed,
+}
+
+/// Why there is no entry to work on.
+enum Unavailable {
+    Closed,
+    InUseHere,
+}
+
+impl From<Unavailable> for PyErr {
+    fn from(reason: Unavailable) -> Self {
+        match reason {
+            Unavailable::Closed => PyValueError::new_err("this writer is closed"),
+            Unavailable::InUseHere => PyRuntimeError::new_err(
+                "this writer is in use: it was called by code that one of its methods has called",
+            ),
+        }
+    }
+}
+
+/// An entry that is taken out, and goes back when this is dropped. A panic leaves it closed: what it
+/// holds may be half changed, and what was flushed can be resumed.
+struct Taken<'a> {
+    writer: &'a TrajectoryWriter,
+    live: Option<EntryInProgress>,
+}
+
+impl Taken<'_> {
+    fn live(&mut self) -> &mut EntryInProgress {
+        self.live.as_mut().expect("it is there until it is dropped or kept")
+    }
+
+    /// Takes the entry for good: the writer is closed.
+    fn keep(mut self) -> EntryInProgress {
+        self.live.take().expect("it is there until it is dropped or kept")
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let state = match self.live.take() {
+            Some(live) if !thread::panicking() => State::Open(live),
+            _ => State::Closed,
+        };
+        *self.writer.state() = state;
+        self.writer.returned.notify_one();
+    }
 }
 
 impl TrajectoryWriter {
     pub fn new(cache: Arc<Cache>, live: EntryInProgress) -> Self {
-        Self { cache, key: live.key().to_string(), live: Mutex::new(Some(live)) }
+        let key = live.key().to_string();
+        Self { cache, key, state: Mutex::new(State::Open(live)), returned: Condvar::new() }
     }
 
-    /// Runs `work` on the writer, without the GIL.
+    /// The state; locked for a moment only.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the entry, once no other thread uses it. To be called without the GIL.
+    fn take(&self) -> std::result::Result<Taken<'_>, Unavailable> {
+        let here = thread::current().id();
+        let mut state = self.state();
+        loop {
+            match std::mem::replace(&mut *state, State::Closed) {
+                State::Open(live) => {
+                    *state = State::InUse(here);
+                    return Ok(Taken { writer: self, live: Some(live) });
+                }
+                State::InUse(thread) => {
+                    *state = State::InUse(thread);
+                    if thread == here {
+                        return Err(Unavailable::InUseHere);
+                    }
+                    state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                State::Closed => {
+                    // The next one that waits has nothing to wait for either.
+                    self.returned.notify_one();
+                    return Err(Unavailable::Closed);
+                }
+            }
+        }
+    }
+
+    /// Runs `work` on the entry, without the GIL.
     fn with<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut EntryInProgress) -> Result<T> + Send,
     ) -> PyResult<T> {
-        let closed = || PyValueError::new_err("this writer is closed");
-        py.detach(|| {
-            let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-            live.as_mut().map(work)
-        })
-        .ok_or_else(closed)?
-        .map_err(to_python)
+        let done = py.detach(|| self.take().map(|mut taken| work(taken.live())))?;
+        done.map_err(to_python)
     }
 
-    fn take(&self, py: Python<'_>) -> Option<EntryInProgress> {
-        py.detach(|| self.live.lock().unwrap_or_else(PoisonError::into_inner).take())
+    /// Takes the entry for good if `check` allows it; None where the writer is closed already.
+    fn take_for_good(
+        &self,
+        py: Python<'_>,
+        check: impl FnOnce(&mut EntryInProgress) -> Result<()> + Send,
+    ) -> PyResult<Option<EntryInProgress>> {
+        let taken = py.detach(|| match self.take() {
+            Ok(mut taken) => Ok(check(taken.live()).map(|()| Some(taken.keep()))),
+            Err(Unavailable::Closed) => Ok(Ok(None)),
+            Err(reason) => Err(reason),
+        })?;
+        taken.map_err(to_python)
     }
 }
 
+#[catch_panics]
 #[pymethods]
 impl TrajectoryWriter {
     /// Add one frame, or a block of them.
@@ -83,7 +178,7 @@ impl TrajectoryWriter {
     ) -> PyResult<()> {
         let given = FieldData::new(FRAMES, frames)?;
         let is_one = given.array.ndim() == 2;
-        let block = one_or_more(&given)?;
+        let block = one_or_more(given)?;
         block.check_frames("frames")?;
         let shape = block.array.shape().to_vec();
         let mut fields = vec![block];
@@ -146,7 +241,7 @@ impl TrajectoryWriter {
         let mut shape = vec![n_frames as usize];
         shape.extend(spec.item_shape.iter().map(|&length| length as usize));
         let dtype = array::dtype(py, spec.dtype.descr())?;
-        array::filled(&dtype, &shape, |bytes| {
+        array::zeros(&dtype, &shape, |bytes| {
             self.with(py, move |live| {
                 live.read_back(|entry| {
                     entry.read_frames(number, Frames::range(0, n_frames), None, bytes)
@@ -175,7 +270,7 @@ impl TrajectoryWriter {
         self.key.clone()
     }
 
-    /// Finish the trajectory and make it visible. Gives its key. Doing so again does nothing.
+    /// Finish the trajectory and make it visible; returns its key. A second call only returns the key.
     ///
     /// Raises
     /// ------
@@ -184,38 +279,26 @@ impl TrajectoryWriter {
     /// CacheFullError
     ///     It does not fit below the limit; it stays unfinished and can be resumed.
     fn close(&self, py: Python<'_>) -> PyResult<String> {
-        let fields = match self
-            .with(py, |live| Ok((live.reader().fields().to_vec(), live.reader().n_frames())))
-        {
-            Ok((fields, n_frames)) if n_frames > 0 => {
-                let data = PyDict::new(py);
-                let mut in_order = Vec::new();
-                for spec in &fields {
-                    let stands_in = py.get_type::<PyAny>().call0()?;
-                    data.set_item(&spec.name, &stands_in)?;
-                    in_order.push(in_tree(spec, stands_in, n_frames)?);
-                }
-                flatten_with_fields(data.as_any(), "trajectory", Policy::Cache, &in_order)?.tree
+        let check = |live: &mut EntryInProgress| match live.reader().n_frames() {
+            0 => {
+                let expected = "at least one frame before the writer is closed";
+                Err(Error::argument("n_frames", 0, expected))
             }
-            Ok(_) => {
-                return Err(to_python(Error::argument(
-                    "n_frames",
-                    0,
-                    "at least one frame before the writer is closed",
-                )));
-            }
-            Err(_) => return Ok(self.key.clone()),
+            _ => Ok(()),
         };
-        let Some(live) = self.take(py) else { return Ok(self.key.clone()) };
-        let cache = &self.cache;
-        py.detach(|| cache.finish_trajectory(live, &fields)).map_err(to_python)?;
+        if let Some(live) = self.take_for_good(py, check)? {
+            let tree = tree(py, live.reader().fields(), live.reader().n_frames())?;
+            py.detach(|| self.cache.finish_trajectory(live, &tree)).map_err(to_python)?;
+        }
         Ok(self.key.clone())
     }
 
     /// Leave the trajectory unfinished, after making its frames durable; it can be resumed.
     fn suspend(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(mut live) = self.take(py) else { return Ok(()) };
-        py.detach(move || live.writer().flush()).map_err(to_python)
+        match self.take_for_good(py, |_| Ok(()))? {
+            Some(mut live) => py.detach(move || live.writer().flush()).map_err(to_python),
+            None => Ok(()),
+        }
     }
 
     fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -233,22 +316,24 @@ impl TrajectoryWriter {
     }
 
     fn __repr__(&self) -> String {
-        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        match live.as_ref() {
-            Some(live) => {
+        match &*self.state() {
+            State::Open(live) => {
                 format!("<TrajectoryWriter {}, {} frames>", self.key, live.reader().n_frames())
             }
-            None => format!("<TrajectoryWriter {}, closed>", self.key),
+            State::InUse(_) => format!("<TrajectoryWriter {}, in use>", self.key),
+            State::Closed => format!("<TrajectoryWriter {}, closed>", self.key),
         }
     }
 }
 
-/// One item, as the field of a single frame.
-fn with_one_frame(field: FieldData<'_>) -> PyResult<FieldData<'_>> {
-    let mut shape = vec![1];
-    shape.extend_from_slice(field.array.shape());
-    let array = field.array.call_method1("reshape", (shape,))?.cast_into::<PyUntypedArray>()?;
-    Ok(FieldData { name: field.name, array })
+/// The tree of a trajectory that has nothing but these fields.
+fn tree(py: Python<'_>, fields: &[FieldSpec], n_frames: u64) -> PyResult<Vec<u8>> {
+    let item = |spec: &FieldSpec| {
+        let name = PyString::new(py, &spec.name).into_any();
+        Ok((name.clone(), Item::Field(in_tree(spec, name, n_frames)?)))
+    };
+    let items = fields.iter().map(item).collect::<PyResult<Vec<_>>>()?;
+    Ok(flatten_items(py, &items, "trajectory")?.tree)
 }
 
 /// The bytes of the given fields in the order of the declared ones.

@@ -1,4 +1,4 @@
-//! Caches, checkpoints, progress boards and GPU selection for long protein computations.
+//! Caches, checkpoints, progress tracking and GPU selection for long protein computations.
 //!
 //! Every part keeps its state in plain files, so that each process, host or later run that opens
 //! the same directory sees the same state. The crate knows no Python.

@@ -90,9 +90,9 @@ mod tests {
     }
 
     #[test]
-    fn work_is_done_on_the_pool_or_here() {
-        use rayon::prelude::*;
-        let sum: u64 = run(|| (0..1000u64).into_par_iter().sum());
-        assert_eq!(sum, 499_500);
+    fn several_workers_are_threads_of_the_pool_and_as_many_as_counted() {
+        let name = run(|| std::thread::current().name().unwrap_or_default().to_owned());
+        assert_eq!(name.starts_with("proteinflex-"), count() > 1, "{name}");
+        assert_eq!(run(rayon::current_num_threads), count());
     }
 }

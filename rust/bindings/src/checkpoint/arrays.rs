@@ -1,6 +1,5 @@
 //! The arrays of a component that is loaded: views of its mapped file, or copies.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,17 +12,15 @@ use pyo3::types::PyBytes;
 
 use crate::array;
 use crate::error::to_python;
-use crate::value::{ArrayReference, Beside};
+use crate::value::{ArrayReference, ArraySource};
 
 /// The arrays beside a component's tree.
-pub(super) struct ComponentArrays<'py> {
-    pub(super) py: Python<'py>,
+pub(super) struct ComponentArrays {
     pub(super) component: LoadedComponent,
     pub(super) mmap: bool,
-    pub(super) loaded: HashMap<usize, Bound<'py, PyAny>>,
 }
 
-impl ComponentArrays<'_> {
+impl ComponentArrays {
     fn map_and_range(&self, number: usize) -> PyResult<(&Arc<PrivateMap>, Range<usize>)> {
         match (&self.component.map, self.component.arrays.get(number)) {
             (Some(map), Some(range)) => Ok((map, range.clone())),
@@ -35,12 +32,12 @@ impl ComponentArrays<'_> {
     }
 }
 
-impl<'py> Beside<'py> for ComponentArrays<'py> {
-    fn array(&mut self, reference: &ArrayReference) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(loaded) = self.loaded.get(&reference.number) {
-            return Ok(loaded.clone());
-        }
-        let py = self.py;
+impl ArraySource for ComponentArrays {
+    fn array<'py>(
+        &self,
+        py: Python<'py>,
+        reference: &ArrayReference,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let (map, range) = self.map_and_range(reference.number)?;
         let damaged = |reason: String| {
             to_python(Error::corrupt(map.path(), format!("array {}", reference.number), reason))
@@ -65,19 +62,17 @@ impl<'py> Beside<'py> for ComponentArrays<'py> {
         let array = if self.mmap {
             array::private_view(map, range, &dtype, &shape)?
         } else {
-            array::filled(&dtype, &shape, |target| {
+            array::zeros(&dtype, &shape, |target| {
                 let source = &map.bytes()[range];
                 py.detach(|| target.copy_from_slice(source));
                 Ok(())
             })?
         };
-        let array = if reference.fortran { array.getattr("T")? } else { array };
-        self.loaded.insert(reference.number, array.clone());
-        Ok(array)
+        if reference.fortran { array.getattr("T") } else { Ok(array) }
     }
 
-    fn long(&mut self, number: usize) -> PyResult<Bound<'py, PyBytes>> {
+    fn long<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyBytes>> {
         let (map, range) = self.map_and_range(number)?;
-        Ok(PyBytes::new(self.py, &map.bytes()[range]))
+        Ok(PyBytes::new(py, &map.bytes()[range]))
     }
 }

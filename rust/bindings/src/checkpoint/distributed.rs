@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use proteinflex_core::checkpoint::{NewCheckpoint, PartialManifest, VALUES};
 use proteinflex_core::error::CheckpointError;
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
@@ -26,6 +27,7 @@ impl SharedCheckpoint {
     }
 }
 
+#[catch_panics]
 #[pymethods]
 impl SharedCheckpoint {
     /// The directory that its files are written to; None once it was published or abandoned.
@@ -42,6 +44,7 @@ impl SharedCheckpoint {
     }
 }
 
+#[catch_panics]
 #[pymethods]
 impl CheckpointManager {
     /// Begin a checkpoint that several processes make together.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use proteinflex_core::checkpoint::CheckpointInfo;
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -11,6 +12,7 @@ use super::manager::CheckpointManager;
 use crate::argument;
 use crate::error::to_python;
 
+#[catch_panics]
 #[pymethods]
 impl CheckpointManager {
     /// List the checkpoints, the newest last.
@@ -76,5 +78,5 @@ fn describe<'py>(py: Python<'py>, info: &CheckpointInfo) -> PyResult<Bound<'py, 
 fn metadata<'py>(py: Python<'py>, info: &CheckpointInfo) -> PyResult<Bound<'py, PyAny>> {
     let Ok(manifest) = &info.manifest else { return Ok(PyDict::new(py).into_any()) };
     let tree = py.detach(|| manifest.metadata_tree(&info.directory())).map_err(to_python)?;
-    crate::entry::metadata(py, &tree, &info.path)
+    crate::value::metadata(py, &tree, &info.path)
 }

@@ -1,8 +1,7 @@
 //! Loading, and verifying.
 
-use std::collections::HashMap;
-
 use proteinflex_core::checkpoint::CheckpointStore;
+use proteinflex_macros::catch_panics;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
@@ -13,6 +12,7 @@ use crate::argument;
 use crate::error::to_python;
 use crate::value::build;
 
+#[catch_panics]
 #[pymethods]
 impl CheckpointManager {
     /// Load a checkpoint.
@@ -66,9 +66,9 @@ impl CheckpointManager {
         let result = PyDict::new(py);
         for component in loaded {
             let name = component.name.clone();
-            let mut beside = ComponentArrays { py, component, mmap, loaded: HashMap::new() };
-            let tree = std::mem::take(&mut beside.component.tree);
-            result.set_item(name, build(py, &tree, &path, device, allow_pickle, &mut beside)?)?;
+            let mut arrays = ComponentArrays { component, mmap };
+            let tree = std::mem::take(&mut arrays.component.tree);
+            result.set_item(name, build(py, &tree, &path, device, allow_pickle, &arrays)?)?;
         }
         Ok(result)
     }

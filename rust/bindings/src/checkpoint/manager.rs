@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proteinflex_core::checkpoint::{CheckpointStore, Retention};
 use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 
 use super::pending::Pending;
@@ -47,6 +48,7 @@ pub struct CheckpointManager {
     pub(super) staging: Arc<Mutex<Vec<u8>>>,
 }
 
+#[catch_panics]
 #[pymethods]
 impl CheckpointManager {
     #[new]

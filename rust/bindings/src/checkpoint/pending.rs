@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use proteinflex_core::error::CheckpointError;
 use proteinflex_core::{Error, Result};
+use proteinflex_macros::catch_panics;
 use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 
@@ -43,6 +44,7 @@ impl PendingCheckpoint {
     }
 }
 
+#[catch_panics]
 #[pymethods]
 impl PendingCheckpoint {
     /// Wait for the checkpoint; returns its path, or raises what went wrong.

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use proteinflex_core::Error;
 use proteinflex_core::checkpoint::StagedState;
 use proteinflex_core::error::CheckpointError;
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 
 use super::manager::CheckpointManager;
@@ -14,6 +15,7 @@ use super::pending::{Pending, PendingCheckpoint};
 use super::state::State;
 use crate::error::to_python;
 
+#[catch_panics]
 #[pymethods]
 impl CheckpointManager {
     /// Save a state; one of the same id is replaced.

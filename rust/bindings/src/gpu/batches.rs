@@ -1,5 +1,6 @@
 //! Batch sizes, and the observations that they are estimated from.
 
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -8,6 +9,7 @@ use super::arguments::{counts, indices, optional_size, shape};
 use crate::argument;
 use crate::error::to_python;
 
+#[catch_panics]
 #[pymethods]
 impl GPUManager {
     /// The largest batch that fits on each of these GPUs.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use proteinflex_core::gpu::{Manager, Settings};
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -57,6 +58,7 @@ pub struct GPUManager {
     manager: Manager,
 }
 
+#[catch_panics]
 #[pymethods]
 impl GPUManager {
     #[new]
@@ -126,7 +128,7 @@ impl GPUManager {
         let named = PyDict::new(py);
         named.set_item("state_dir", settings.state_dir.clone())?;
         named.set_item("safety_margin", settings.safety_margin)?;
-        named.set_item("poll_interval", self.poll_interval())?;
+        named.set_item("poll_interval", self.poll_interval()?)?;
         Ok((positional, named))
     }
 

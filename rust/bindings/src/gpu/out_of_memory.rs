@@ -1,6 +1,7 @@
 //! Whether an error says that memory ran out.
 
 use proteinflex_core::gpu;
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 
 use crate::argument;
@@ -18,6 +19,7 @@ use crate::argument;
 /// Returns
 /// -------
 /// bool
+#[catch_panics]
 #[pyfunction]
 pub fn is_out_of_memory(
     class_name: &Bound<'_, PyAny>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proteinflex_core::error::GpuError;
 use proteinflex_core::gpu::DeviceView;
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -13,6 +14,7 @@ use super::describe::{describe, holder};
 use crate::argument;
 use crate::error::to_python;
 
+#[catch_panics]
 #[pymethods]
 impl GPUManager {
     /// The GPUs that this process can see.

@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt};
 
 use crate::argument;
-use crate::data_arguments::metadata_tree;
 use crate::error::to_python;
+use crate::value::metadata_tree;
 
 pub fn task_metadata(py: Python<'_>, dict: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let tree = metadata_tree(py, Some(dict))?;

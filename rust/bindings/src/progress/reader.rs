@@ -1,6 +1,7 @@
 //! `ProgressReader`: the progress of another process.
 
 use proteinflex_core::progress as core;
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -14,6 +15,7 @@ pub struct ProgressReader {
     reader: core::ProgressReader,
 }
 
+#[catch_panics]
 #[pymethods]
 impl ProgressReader {
     /// Open the progress files in `directory`, the `checkpoint_dir` of a `ProgressTracker`.

@@ -1,12 +1,14 @@
 //! `TaskHandle`: one task of a tracker.
 
 use proteinflex_core::progress::Task;
+use proteinflex_macros::catch_panics;
 use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::tracker::ProgressTracker;
 use crate::error::to_python;
+use crate::hooks::hook;
 
 /// The callable and the arguments that pickle stores.
 type Recipe<'py> = (Bound<'py, PyAny>, (Option<String>, String));
@@ -21,10 +23,12 @@ pub struct TaskHandle {
     pub(super) task: Task,
 }
 
+#[catch_panics]
 #[pymethods]
 impl TaskHandle {
     /// Add finished steps, optionally with a message; see `ProgressTracker.update_task`.
-    #[pyo3(signature = (steps=None, message=None), text_signature = "($self, steps=1, message=None)")]
+    #[pyo3(signature = (steps=None, message=None),
+           text_signature = "($self, steps=1, message=None)")]
     fn update(
         &self,
         py: Python<'_>,
@@ -78,13 +82,12 @@ impl TaskHandle {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Recipe<'py>> {
-        let directory = self.owner.get().checkpoint_dir();
+        let directory = self.owner.get().checkpoint_dir()?;
         if directory.is_none() {
             return Err(PyTypeError::new_err(
                 "a task of a tracker without checkpoint_dir can't be sent to another process",
             ));
         }
-        let module = py.import("proteinflex_optimization.progress")?;
-        Ok((module.getattr("_reopen_task")?, (directory, self.task_id()?)))
+        Ok((hook(py, "reopen_task")?, (directory, self.task_id()?)))
     }
 }

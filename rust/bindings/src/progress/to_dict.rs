@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
-use crate::entry::metadata as build_metadata;
+use crate::value::metadata as build_metadata;
 
 /// What `get_progress()` returns; `root` is for messages.
 pub fn progress_to_dict<'py>(

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proteinflex_core::progress::{Task, TaskDefinition, Tracker, TrackerOptions};
+use proteinflex_macros::catch_panics;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -48,6 +49,7 @@ pub struct ProgressTracker {
     is_in_hook: AtomicBool,
 }
 
+#[catch_panics]
 #[pymethods]
 impl ProgressTracker {
     #[new]
@@ -99,8 +101,8 @@ impl ProgressTracker {
     /// parent_task : str, optional
     ///     The parent task; this one counts as one step of it.
     /// metadata : dict, optional
-    ///     Metadata of plain values, at most 64 KiB; ``get_progress()`` of every process returns it.
-    ///     It replaces earlier metadata.
+    ///     Metadata of plain values, at most 64 KiB, which ``get_progress()`` of every process
+    ///     returns. It replaces earlier metadata.
     ///
     /// Returns
     /// -------
@@ -198,8 +200,8 @@ impl ProgressTracker {
     /// dict
     ///     ``percent`` (0 to 100, never going back while the tasks stay the same),
     ///     ``completed_steps``, ``total_steps``, ``elapsed_seconds`` (active time, without the time
-    ///     in which no process ran), ``eta_seconds`` (None until it can be estimated), ``rate`` (steps
-    ///     per second), ``message``, ``status``, ``alive`` (whether some process is active) and
+    ///     in which no process ran), ``eta_seconds`` (None until it can be estimated), ``rate``
+    ///     (steps per second), ``message``, ``status``, ``alive`` (whether some process is active) and
     ///     ``tasks``: by id, dicts of ``name``, ``parent``, ``status``, ``percent``, ``completed``,
     ///     ``total``, ``message``, ``elapsed_seconds``, ``eta_seconds``, ``rate``, ``children``,
     ///     ``metadata`` (None where none was given).
@@ -348,8 +350,8 @@ impl ProgressTracker {
     }
 
     fn hook(&self) -> MutexGuard<'_, Option<Py<PyAny>>> {
-        // Held for a moment only and with the GIL, which no call made under it gives up: so no other
-        // thread meets it locked, and no fork copies it locked.
+        // Held for a moment only and with the GIL, which no call made under it gives up: so no
+        // other thread meets it locked, and no fork copies it locked.
         self.hook.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,14 +1,17 @@
 //! From a tree and the arrays beside it to Python values.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use proteinflex_core::error::TreeError;
 use proteinflex_core::tree::{Tag, Token, TreeReader};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyComplex, PyDict, PyFrozenSet, PyList, PySet, PyString, PyTuple};
 
 use crate::array;
 use crate::error::to_python;
+use crate::hooks::hook;
 
 /// What a tree says of an array beside it.
 #[derive(Debug, Clone)]
@@ -23,12 +26,16 @@ pub struct ArrayReference {
     pub fortran: bool,
 }
 
-/// Gives what is stored beside a tree.
-pub trait Beside<'py> {
-    /// The array that the tree refers to. The same number gives the same object.
-    fn array(&mut self, reference: &ArrayReference) -> PyResult<Bound<'py, PyAny>>;
+/// Loads what is stored beside a tree.
+pub trait ArraySource {
+    /// The array that the tree refers to.
+    fn array<'py>(
+        &self,
+        py: Python<'py>,
+        reference: &ArrayReference,
+    ) -> PyResult<Bound<'py, PyAny>>;
     /// The bytes of a long text or long bytes.
-    fn long(&mut self, number: usize) -> PyResult<Bound<'py, PyBytes>>;
+    fn long<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyBytes>>;
 }
 
 /// Makes the values of the tree that was found in the file at `path`. Tensors go to `device`.
@@ -38,13 +45,14 @@ pub fn build<'py>(
     path: &Path,
     device: Option<&Bound<'py, PyAny>>,
     pickle: bool,
-    beside: &mut dyn Beside<'py>,
+    source: &dyn ArraySource,
 ) -> PyResult<Bound<'py, PyAny>> {
     let reader = TreeReader::new(tree, path).map_err(to_python)?;
     let mut builder = Builder {
         py,
         reader,
-        beside,
+        source,
+        loaded: HashMap::new(),
         path,
         restorer: None,
         storages: PyList::empty(py),
@@ -67,7 +75,9 @@ type Restorer<'py> = (Option<Bound<'py, PyAny>>, bool, Option<Bound<'py, PyAny>>
 struct Builder<'a, 'py> {
     py: Python<'py>,
     reader: TreeReader<'a>,
-    beside: &'a mut dyn Beside<'py>,
+    source: &'a dyn ArraySource,
+    /// The arrays so far by their number: two references to one give the same object.
+    loaded: HashMap<usize, Bound<'py, PyAny>>,
     path: &'a Path,
     restorer: Option<Restorer<'py>>,
     storages: Bound<'py, PyList>,
@@ -153,16 +163,23 @@ impl<'py> Builder<'_, 'py> {
             }
             Tag::Array => {
                 let reference = self.reference()?;
-                self.beside.array(&reference)?
+                match self.loaded.get(&reference.number) {
+                    Some(array) => array.clone(),
+                    None => {
+                        let array = self.source.array(py, &reference)?;
+                        self.loaded.insert(reference.number, array.clone());
+                        array
+                    }
+                }
             }
             Tag::LongText => {
                 let number = self.reader.expect_count().map_err(to_python)? as usize;
-                let text = self.beside.long(number)?.call_method0("decode");
+                let text = self.source.long(py, number)?.call_method0("decode");
                 self.checked(text)?
             }
             Tag::LongBytes => {
                 let number = self.reader.expect_count().map_err(to_python)? as usize;
-                self.beside.long(number)?.into_any()
+                self.source.long(py, number)?.into_any()
             }
             Tag::Extension => {
                 self.reader.expect_list_of(2).map_err(to_python)?;
@@ -212,18 +229,27 @@ impl<'py> Builder<'_, 'py> {
         if let Some(restorer) = restorer {
             return Ok(restorer.clone());
         }
-        let states = self.py.import("proteinflex_optimization._states")?;
         let path = self.path.display().to_string();
         let arguments = (&self.storages, device.as_ref(), *pickle, path);
-        let made = states.getattr("Restorer")?.call1(arguments)?;
+        let made = hook(self.py, "Restorer")?.call1(arguments)?;
         *restorer = Some(made.clone());
         Ok(made)
     }
 
-    /// What Python refuses in a tree (a list as a key) is damage of the file.
+    /// What Python refuses in a tree (a list as a key) is damage of the file; too little memory for
+    /// it is not.
     fn checked<T>(&self, result: PyResult<T>) -> PyResult<T> {
-        result.map_err(|error| {
-            to_python(self.reader.damaged(TreeError::Unusable { reason: error.to_string() }))
+        result.map_err(|error| match is_refusal(self.py, &error) {
+            true => {
+                let reason = error.to_string();
+                to_python(self.reader.damaged(TreeError::Unusable { reason }))
+            }
+            false => error,
         })
     }
+}
+
+/// Whether Python refuses a value as such, so that what describes it is wrong.
+pub fn is_refusal(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyValueError>(py)
 }

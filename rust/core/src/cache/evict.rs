@@ -136,10 +136,15 @@ impl Cache {
     }
 
     /// Evicts candidates, the least recently used first.
-    fn evict(&self, candidates: Vec<EntryStat>, target: Target) -> Result<Freed> {
+    fn evict(&self, mut candidates: Vec<EntryStat>, target: Target) -> Result<Freed> {
         let started = SystemTime::now();
         let mut freed = Freed::default();
         let mut in_use = Vec::new();
+        for entry in candidates.iter_mut().filter(|entry| entry.last_used > started) {
+            // Used again since it was listed, it may have a time of the past.
+            let found = self.entry_path(&entry.key).symlink_metadata();
+            entry.last_used = found.and_then(|found| found.modified()).unwrap_or(started);
+        }
         let mut queue = by_last_use(candidates);
         while freed.bytes < target.desired
             && let Some((_, mut entry)) = queue.pop_first()

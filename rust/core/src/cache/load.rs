@@ -166,7 +166,10 @@ impl Cache {
         if let Some(lock) = &mut lock {
             lock.invalidate();
         }
-        match self.storage.rename(&path, &target) {
+        let renamed = self.storage.rename(&path, &target);
+        // A program's log handler may use this cache.
+        drop(lock);
+        match renamed {
             Ok(()) => log::warn!("{error}; it was moved to {}", target.display()),
             Err(failed) => log::warn!("{error}; it can't be moved to quarantine: {failed}"),
         }

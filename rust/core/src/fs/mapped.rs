@@ -103,6 +103,16 @@ impl PrivateMap {
         Some(std::ptr::slice_from_raw_parts_mut(start, length))
     }
 
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether the file is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Where the file was when it was mapped.
     pub fn path(&self) -> &Path {
         &self.path

@@ -3,8 +3,8 @@
 //! Everything durable goes through [`Storage`], one small trait, so that tests can record, cut
 //! short and fail every step. Files and directories are published in one way: the file is synced,
 //! renamed, and its directory synced ([`publish_bytes`], [`PendingDir`]). Above that there are locks
-//! ([`FileLock`]), the bytes of files ([`Content`]), shared mappings (`SharedMap`, `SharedView`) and the
-//! rule that turns names into paths ([`names`]).
+//! ([`FileLock`]), the bytes of files ([`Content`]), shared mappings (`SharedMap`, `SharedView`) and
+//! the rule that turns names into paths ([`names`]).
 //!
 //! ```
 //! use std::sync::Arc;

@@ -24,8 +24,8 @@ const WORD: usize = size_of::<AtomicU64>();
 pub(crate) struct SharedMap(MappedWords);
 
 impl SharedMap {
-    /// Maps `length` bytes of `file` from `offset`, both multiples of eight. `file` must be open for
-    /// writing, or the system refuses.
+    /// Maps `length` bytes of `file` from `offset`, both multiples of eight. `file` must be open
+    /// for writing, or the system refuses.
     ///
     /// Reserve the space first (`StorageFile::allocate`): a store into a hole on a full disk ends
     /// the process like a truncated file does.

@@ -1,8 +1,8 @@
 //! Active time: the time during which some process had the shard open.
 //!
 //! Each process that has it open adds, about every second, the time since the last addition. A
-//! longer pause than [`IDLE_LIMIT`] means that no process was there, and isn't added: a job that was
-//! dead for a week, or stopped by a signal, was not active meanwhile. The clock is the host's
+//! longer pause than [`IDLE_LIMIT`] means that no process was there, and isn't added: a job that
+//! was dead for a week, or stopped by a signal, was not active meanwhile. The clock is the host's
 //! monotonic one, which all its processes share within a boot, as they share a shard.
 
 use std::sync::atomic::Ordering;

@@ -19,7 +19,7 @@ const FORMAT_VERSION: u32 = 1;
 /// The bytes that the checksum is of.
 const SUMMED: usize = offset_of!(CounterHeader, checksum);
 
-/// What tells a counter file from others, before the words that processes share.
+/// The identity of a counter file, before the words that processes share.
 #[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(super) struct CounterHeader {

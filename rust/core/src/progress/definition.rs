@@ -1,7 +1,8 @@
 //! The stored definition of a task, and how it becomes visible to other processes.
 //!
 //! Ordering: a definition is written before its slot is published (release on the header's count)
-//! and read only below that count (acquire), so its words may be relaxed. It never changes afterwards.
+//! and read only below that count (acquire), so its words may be relaxed. It never changes
+//! afterwards.
 
 use std::sync::atomic::Ordering;
 

@@ -3,8 +3,8 @@
 //! The table is this process's own and only speeds things up: the slots are the truth, and an entry
 //! counts only once the slot's id has been compared. Entries are single words that are set once, so
 //! any number of threads may look up and insert at once, and a fork in the middle breaks nothing.
-//! A table that gets full is followed by one twice as large; the small ones stay for whoever is
-//! still reading them.
+//! A table that gets full is followed by one twice as large; the small ones stay for readers
+//! that are in them.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 

@@ -1,7 +1,8 @@
 //! Offsets in a counter file. `docs/format-progress.md` draws it.
 //!
-//! Everything is a little-endian 64-bit word, because a word is what processes can share atomically.
-//! The header and the slots never move: the file only grows at its end, by extents that double.
+//! Everything is a little-endian 64-bit word, because a word is what processes can share
+//! atomically. The header and the slots never move: the file only grows at its end, by extents that
+//! double.
 
 /// Bytes of the header that are used and mapped.
 pub(super) const HEADER_BYTES: usize = 4096;

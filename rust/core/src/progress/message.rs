@@ -1,19 +1,20 @@
 //! A message that readers never see half written, and whose writers never wait.
 //!
-//! A sequence lock over two buffers. A count of messages tells by its last bit which buffer holds the newest;
-//! a writer fills the other buffer and then raises the count. A reader loads the count, copies that
-//! buffer, and loads the count again: where it hasn't changed, nobody can have written to that buffer
-//! meanwhile, because a writer touches it only after raising the count once more. So a writer that
-//! dies half-way leaves the last whole message in place.
+//! A sequence lock over two buffers. A count of messages tells by its last bit which buffer holds
+//! the newest; a writer fills the other buffer and then raises the count. A reader loads the count,
+//! copies that buffer, and loads the count again: where it hasn't changed, no writer can have
+//! written to that buffer meanwhile, because a writer touches it only after raising the count once
+//! more. So a writer that dies half-way leaves the last whole message in place.
 //!
 //! Ordering: the words are relaxed atomics. The count is stored with release after the words of its
-//! buffer (a reader that acquires the count sees them). The next writer issues a release fence before
-//! its first word; a reader issues an acquire fence after its last. If the reader saw any word of
-//! that later message, the fences make the raised count visible to its second load, and it retries.
+//! buffer (a reader that acquires the count sees them). The next writer issues a release fence
+//! before its first word; a reader issues an acquire fence after its last. If the reader saw any
+//! word of that later message, the fences make the raised count visible to its second load, and it
+//! retries.
 //!
-//! Writers exclude each other by a try-lock and lose their message where it is taken. The lock holds
-//! the time it was taken: one older than [`STALE`] belongs to a process that died, and is taken over.
-//! If its holder was only asleep, the checksum of the text exposes the mixture.
+//! Writers exclude each other by a try-lock and lose their message where it is taken. The lock
+//! holds the time it was taken: one older than [`STALE`] belongs to a process that died, and is
+//! taken over. If its holder was only asleep, the checksum of the text exposes the mixture.
 
 use std::sync::atomic::Ordering;
 
@@ -23,8 +24,8 @@ use crate::checksum;
 
 /// Microseconds after which a writer must be dead: it needs less than one.
 const STALE: u64 = 1_000_000;
-/// How often a reader tries before it returns no message. Each retry means that a whole new message was
-/// published during a copy of 25 words.
+/// How often a reader tries before it returns no message. Each retry means that a whole new message
+/// was published during a copy of 25 words.
 const MAX_ATTEMPTS: usize = 64;
 
 /// Replaces the message, at `now` microseconds, unless another writer is at work.

@@ -1,8 +1,8 @@
 //! User metadata of tasks: a few opaque bytes each, in a file of their own.
 //!
-//! MetadataStore is descriptive and may be replaced at any time, so it stays out of the counters: a task
-//! without metadata costs nothing. A file is published whole. A damaged one is logged once and left
-//! out, because no job should stop for it.
+//! Metadata is descriptive and may be replaced at any time, so it stays out of the counters: a
+//! task without metadata costs nothing. A file is published whole. A damaged one is logged once and
+//! left out, because no job should stop for it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -24,10 +24,10 @@ const MTIME_GRANULARITY: Duration = Duration::from_secs(2);
 
 type ById = HashMap<String, Vec<u8>>;
 
-/// The metadata of a board's tasks, by their ids.
+/// The metadata of tasks, by their ids.
 #[derive(Debug)]
 pub(super) struct MetadataStore {
-    /// `None` where the board is in memory only.
+    /// `None` where the progress is in memory only.
     directory: Option<PathBuf>,
     /// Only ever tried: a fork may have copied it locked.
     cache: Mutex<MetadataCache>,

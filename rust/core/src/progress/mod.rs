@@ -1,17 +1,17 @@
 //! Progress that several processes share: counters in a mapped file.
 //!
-//! A directory holds one *shard* per host and boot: a counter file ([`counter_file`]) and, every few
-//! minutes, a durable snapshot of it ([`snapshot`]). A process counts in the shard of its own host
-//! only; a reader merges all shards ([`merge`]) and rolls the tasks up ([`rollup`]). So hosts never
+//! A directory holds one *shard* per host and boot: a counter file (`counter_file`) and, every few
+//! minutes, a durable snapshot of it (`snapshot`). A process counts in the shard of its own host
+//! only; a reader merges all shards (`merge`) and rolls the tasks up (`rollup`). So hosts never
 //! write to each other's memory, and a reboot that leaves a counter file half written costs no more
 //! than the updates after its last snapshot.
 //!
 //! An update is one relaxed atomic addition in the mapping: no lock, no clock, no allocation. The
 //! kernel owns the page from then on, so an update that returned is not lost with the process.
 //!
-//! `shared_progress` keeps the shards of a directory, `tracker` adds the background thread, everything
-//! else is a layer below: `layout` → (`definition`, `message`) → `slot` → `counter_file` →
-//! `active_time` → `shard_state` → `snapshot`, `merge` → `shard`, `view`.
+//! `shared_progress` keeps the shards of a directory, `tracker` adds the background thread,
+//! everything else is a layer below: `layout` → (`definition`, `message`) → `slot` → `counter_file`
+//! → `active_time` → `shard_state` → `snapshot`, `merge` → `shard`, `view`.
 //!
 //! ```
 //! use std::time::Duration;

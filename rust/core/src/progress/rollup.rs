@@ -1,10 +1,10 @@
 //! The roll-up of a tree of tasks: finished amounts and fractions.
 //!
 //! A child counts as one step of its parent. A task's finished amount is the larger of its own
-//! completed steps and its finished children, plus the fractions of its unfinished children; over its
-//! total, and at most 1. The amount alone can step back: a task with 2 own steps and a child at one
-//! half has 2.5, and 2 once that child is finished. So the largest amount that was ever shown, the
-//! high-water mark, goes in, and no amount below it is returned.
+//! completed steps and its finished children, plus the fractions of its unfinished children; over
+//! its total, and at most 1. The amount alone can step back: a task with 2 own steps and a child at
+//! one half has 2.5, and 2 once that child is finished. So the largest amount that was ever shown,
+//! the high-water mark, goes in, and no amount below it is returned.
 
 use super::slot::DeclaredState;
 

@@ -1,8 +1,8 @@
 //! One task's record: a definition that never changes, a hot counter, and its state.
 //!
-//! Ordering: `definition` and `message` argue theirs. Counters are independent of everything else, so
-//! relaxed is enough for them: an addition is atomic, and no reader draws a conclusion about other
-//! memory from a count.
+//! Ordering: `definition` and `message` argue theirs. Counters are independent of everything else,
+//! so relaxed is enough for them: an addition is atomic, and no reader draws a conclusion about
+//! other memory from a count.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,8 +1,8 @@
 //! Shared progress with its background thread.
 //!
-//! A fork copies the progress and not the thread. [`Tracker::after_fork`] records that in the child,
-//! whose first update or reading starts a thread of its own. Locks of this process are only ever
-//! tried, so one that was held at the moment of a fork blocks no thread of the child.
+//! A fork copies the progress and not the thread. [`Tracker::after_fork`] records that in the
+//! child, whose first update or reading starts a thread of its own. Locks of this process are only
+//! ever tried, so one that was held at the moment of a fork blocks no thread of the child.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -134,7 +134,8 @@ impl Tracker {
         self.close()
     }
 
-    /// Ends the thread, after a last snapshot where snapshots are wanted. The progress stays usable.
+    /// Ends the thread, after a last snapshot where snapshots are wanted. The progress stays
+    /// usable.
     pub fn close(&self) -> Result<()> {
         self.stop_worker();
         self.progress.tick();
@@ -171,8 +172,8 @@ impl Tracker {
         self.start_worker()
     }
 
-    /// To be called in the child after a fork: the hook stays with the parent, the thread is started
-    /// again at the next use.
+    /// To be called in the child after a fork: the hook stays with the parent, the thread is
+    /// started again at the next use.
     pub fn after_fork(&self) {
         self.signals.hook_interval.store(0, Ordering::Relaxed);
         self.signals.hook_due.store(false, Ordering::Relaxed);

@@ -445,7 +445,8 @@ fn a_trajectory_for_which_there_is_no_space_stays_resumable() {
     append(&mut live, 300..2000);
     live.writer().flush().unwrap();
     let error = cache.finish_trajectory(live, &[1, 0xc0]).unwrap_err();
-    assert!(matches!(error, Error::Cache(CacheError::Full { .. })), "{error}");
+    let is_too_large = matches!(error, Error::Cache(CacheError::EntryTooLarge { .. }));
+    assert!(is_too_large, "{error}");
     assert!(cache.contains(key.as_str()));
     cache.unpin(key.as_str()).unwrap();
     open(&directory, space_for(3));

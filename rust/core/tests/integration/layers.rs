@@ -27,8 +27,12 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("gpu", &["fs"]),
 ];
 
-/// Folders whose files import each other in a circle, to be rebuilt.
-const KNOWN_CYCLES: [&str; 1] = ["codec::geometry"];
+/// Folders of the core whose files import each other in a circle: to be rebuilt.
+const CYCLES_OF_CORE: [&str; 1] = ["codec::geometry"];
+
+/// Those of the bindings: `ProgressTracker` makes `TaskHandle`, which holds its tracker. They are one
+/// idea in two files.
+const CYCLES_OF_BINDINGS: [&str; 1] = ["progress"];
 
 type ModulePath = Vec<String>;
 
@@ -175,7 +179,7 @@ fn forbidden(edges: &[Edge]) -> Vec<String> {
 }
 
 /// Imports in a circle between the files of one folder, one line for each import.
-fn cycles(edges: &[Edge]) -> Vec<String> {
+fn cycles(edges: &[Edge], known: &[&str]) -> Vec<String> {
     let mut folders: BTreeMap<ModulePath, BTreeMap<(String, String), String>> = BTreeMap::new();
     for Edge { from, to, place } in edges {
         let shared = from.iter().zip(to).take_while(|(one, other)| one == other).count();
@@ -192,7 +196,7 @@ fn cycles(edges: &[Edge]) -> Vec<String> {
     let mut found = Vec::new();
     for (folder, imports) in folders {
         let folder = folder.join("::");
-        if KNOWN_CYCLES.contains(&folder.as_str()) {
+        if known.contains(&folder.as_str()) {
             continue;
         }
         for ((from, to), place) in &imports {
@@ -349,7 +353,11 @@ fn layers_call_down_only() {
 
 #[test]
 fn no_files_of_a_folder_import_each_other_in_a_circle() {
-    let found = [cycles(&core().edges()), cycles(&bindings().edges())].concat();
+    let found = [
+        cycles(&core().edges(), &CYCLES_OF_CORE),
+        cycles(&bindings().edges(), &CYCLES_OF_BINDINGS),
+    ]
+    .concat();
     assert!(found.is_empty(), "{}", listed(&found));
 }
 
@@ -431,7 +439,7 @@ mod checks {
             ("fs/three.rs", "use super::One;"),
             ("fs/four.rs", "use super::{One, Other};"),
         ]);
-        let found = cycles(&edges);
+        let found = cycles(&edges, &[]);
         assert_eq!(found.len(), 3, "{found:?}");
         assert!(found[0].contains("`one` imports `two`"), "{found:?}");
     }

@@ -1,4 +1,4 @@
-//! Boards under threads, several hosts, power cuts and failing disks.
+//! Shared progress under threads, several hosts, power cuts and failing disks.
 
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 use std::path::Path;
@@ -33,7 +33,7 @@ fn hosts_add_up_and_know_each_others_tasks() {
     let slot = one.start(TASK).unwrap();
     one.start(CHILD).unwrap();
     one.add(slot, 30).unwrap();
-    // The child brings its parent along.
+    // The child is imported with its parent.
     let child = other.find("b").unwrap();
     other.add(child, 10).unwrap();
     other.add(other.find("a").unwrap(), 12).unwrap();

@@ -19,8 +19,8 @@ fn set_message(words: Model<'_>, number: u64, now: u64) {
     write(&words, &text, version, now);
 }
 
-/// A writer replaces a message twice, so that the second one overwrites the buffer that a reader may
-/// be copying.
+/// A writer replaces a message twice, so that the second one overwrites the buffer that a reader
+/// may be copying.
 fn replace_while_reading(has_fences: bool) {
     check(3, move || {
         let words = memory(SLOT_WORDS);

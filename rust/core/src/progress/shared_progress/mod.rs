@@ -1,8 +1,8 @@
 //! Progress that several processes share: a shard to count in, and the shards of others beside it.
 //!
 //! Tasks are created under a file lock; everything else needs none. A task that another process of
-//! this host has started is found by reading the shared slots ([`tasks`]); one that another host, or
-//! an earlier boot, has started is imported into the own shard when it is first used here.
+//! this host has started is found by reading the shared slots ([`tasks`]); one that another host,
+//! or an earlier boot, has started is imported into the own shard when it is first used here.
 
 mod tasks;
 

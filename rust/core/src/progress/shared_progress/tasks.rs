@@ -16,7 +16,8 @@ use crate::{Error, Result, checksum};
 const LISTED: usize = 8;
 
 impl SharedProgress {
-    /// Starts a task, or resumes the one that was started with the same definition; returns its slot.
+    /// Starts a task, or resumes the one that was started with the same definition; returns its
+    /// slot.
     pub fn start(&self, task: TaskDefinition<'_>) -> Result<usize> {
         check(&task)?;
         let task = TaskDefinition { name: truncated(task.name, MAX_NAME), ..task };

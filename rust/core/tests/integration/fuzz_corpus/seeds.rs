@@ -37,7 +37,7 @@ pub fn all() -> Vec<Seed> {
     let mut checkpoint = vec![0, 10, 10, 90];
     checkpoint.extend(safetensors());
     seeds.push(("checkpoint", "arrays".into(), checkpoint));
-    seeds.extend(boards());
+    seeds.extend(progress_files());
     seeds
 }
 
@@ -215,20 +215,20 @@ fn safetensors() -> Vec<u8> {
     bytes
 }
 
-/// The files of a board of three tasks.
-fn boards() -> Vec<Seed> {
+/// The progress files of three tasks.
+fn progress_files() -> Vec<Seed> {
     let directory = tempfile::tempdir().unwrap();
     let storage: Arc<dyn Storage> = Arc::new(Disk);
-    let board = SharedProgress::open_as(&storage, directory.path(), "aaaaaaaa").unwrap();
-    board.declare_total(10).unwrap();
+    let progress = SharedProgress::open_as(&storage, directory.path(), "aaaaaaaa").unwrap();
+    progress.declare_total(10).unwrap();
     let task = |id, parent| TaskDefinition { id, name: "A task", total: Some(10), parent };
-    let first = board.start(task("first", None)).unwrap();
-    let second = board.start(task("second", Some("first"))).unwrap();
-    board.add(first, 3).unwrap();
-    board.add(second, 10).unwrap();
-    board.set_message(second, "half-way").unwrap();
-    board.complete(second).unwrap();
-    board.snapshot().unwrap();
+    let first = progress.start(task("first", None)).unwrap();
+    let second = progress.start(task("second", Some("first"))).unwrap();
+    progress.add(first, 3).unwrap();
+    progress.add(second, 10).unwrap();
+    progress.set_message(second, "half-way").unwrap();
+    progress.complete(second).unwrap();
+    progress.snapshot().unwrap();
     let read = |name: &str| std::fs::read(file(directory.path(), name)).unwrap();
     let (counters, snapshot) = (read("counters-"), read("snapshot-"));
     let mut used = counters[..512].to_vec();

@@ -1,6 +1,6 @@
 //! Local search on the assignment of batches to GPUs: move one batch, or swap two.
 
-use super::{Batch, Workload};
+use super::workload::{Batch, Workload};
 
 /// Beyond so many batches the greedy assignment is close to the optimum by itself.
 const MAX_BATCHES: usize = 128;

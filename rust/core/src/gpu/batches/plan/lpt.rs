@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Batch, Workload};
+use super::workload::{Batch, Workload};
 
 /// Assigns each batch, the most work first, to the GPU that holds it and has the least load. A
 /// batch that no GPU holds as it is is split into single items.

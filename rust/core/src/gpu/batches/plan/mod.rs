@@ -13,6 +13,9 @@ use crate::Result;
 mod local_search;
 mod lpt;
 mod partition;
+mod workload;
+
+use workload::{Batch, Workload};
 
 /// Items that run together on one GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,54 +28,11 @@ pub struct PlannedBatch {
     pub gpu: usize,
 }
 
-/// What running a batch costs, in arbitrary units: pairs of residues with the padding, and what any
-/// batch costs however small it is, as much as an item of this many residues.
-const OVERHEAD_LENGTH: u64 = 64;
-
-/// The work of `items` items that are padded to `length`.
-pub fn cost(items: usize, length: u64) -> u128 {
-    let pairs = |length: u64| u128::from(length) * u128::from(length);
-    items as u128 * pairs(length) + pairs(OVERHEAD_LENGTH)
-}
-
-/// The items in falling order of length, and what fits where.
-struct Workload {
-    /// Residues of each item, falling.
-    lengths: Vec<u64>,
-    /// For each GPU, how many items of each item's length fit into a batch; 0: not even one.
-    capacities: Vec<Vec<usize>>,
-}
-
-/// A batch of items of a [`Workload`], by their indices in it, rising.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Batch {
-    items: Vec<usize>,
-    gpu: usize,
-}
-
-impl Workload {
-    /// The work of a batch of these items, the longest first; none at all is no work.
-    fn work(&self, items: &[usize]) -> u128 {
-        items.first().map_or(0, |&longest| cost(items.len(), self.lengths[longest]))
-    }
-
-    /// Whether a batch of these items fits on a GPU.
-    fn fits(&self, items: &[usize], gpu: usize) -> bool {
-        items.first().is_none_or(|&longest| items.len() <= self.capacities[gpu][longest])
-    }
-
-    /// The work of each GPU.
-    fn loads(&self, batches: &[Batch]) -> Vec<u128> {
-        let mut loads = vec![0; self.capacities.len()];
-        for batch in batches {
-            loads[batch.gpu] += self.work(&batch.items);
-        }
-        loads
-    }
-}
-
-/// Into how many batches a GPU's share is split at least, in the plans that are compared.
-const SPLITS: [u128; 4] = [1, 2, 4, 8];
+/// Into how many batches a GPU's share is split at least, in the finest plan that is compared.
+const MIN_PARTS: u128 = 8;
+/// Up to so many items the largest batch shrinks by an eighth from plan to plan, beyond by half: many
+/// batches balance by themselves.
+const FEW_ITEMS: usize = 1_000;
 
 /// Plans `lengths` on `gpus` GPUs, at least 1. `capacities` returns how many items of a length fit
 /// into a batch on each of the GPUs, more than 0 on one of them at least, and never more for a
@@ -114,16 +74,16 @@ fn best(workload: &Workload) -> Vec<Batch> {
     let mut capacities = workload.capacities.clone();
     capacities.sort_unstable();
     capacities.dedup();
+    let (kept, of) = if workload.lengths.len() <= FEW_ITEMS { (7, 8) } else { (1, 2) };
     let mut plans = Vec::new();
     for capacity in capacities {
         let whole = partition::runs(workload, &capacity, u128::MAX);
         let all: u128 = whole.iter().map(|run| workload.work(run)).sum();
         plans.push(lpt::assign(workload, whole));
-        if gpus > 1 {
-            let part = |parts| all / (gpus as u128 * parts);
-            plans.extend(SPLITS.map(|parts| {
-                lpt::assign(workload, partition::runs(workload, &capacity, part(parts)))
-            }));
+        let mut max_work = all;
+        while gpus > 1 && max_work > all / (MIN_PARTS * gpus as u128) {
+            max_work = max_work * kept / of;
+            plans.push(lpt::assign(workload, partition::runs(workload, &capacity, max_work)));
         }
     }
     for batches in &mut plans {

@@ -1,6 +1,6 @@
 //! The exact partition of the sorted items into batches, by dynamic programming.
 
-use super::{Workload, cost};
+use super::workload::{Workload, cost};
 
 /// The partition into runs with the least total work, of those in which each run has at most as many
 /// items as `capacity` says for its longest one, and at most `max_work`, unless it is a single item.

@@ -1,7 +1,20 @@
-//! NumPy arrays of any dtype, as bytes and from bytes.
+//! Memory of NumPy arrays as bytes, and memory of ours as NumPy arrays.
 //!
-//! The core stores bytes and a dtype's name; this module is where they become arrays, without a
-//! copy where that is possible. It is the only one of the bindings with `unsafe`.
+//! # What this relies on
+//!
+//! The GIL keeps arrays still while this module looks at one, so the extension declares that it needs
+//! it. The core then reads and writes array memory without the GIL, as NumPy's own functions do, and
+//! as for these two things are left to the caller:
+//!
+//! - Nobody resizes an array that was passed in, with `refcheck=False`, before the call returns.
+//!   Without that option NumPy refuses, as this module holds a reference.
+//! - Nobody writes to an array that was passed in, nor uses one that was passed as `out`. In terms of
+//!   Rust that is a data race, and copying first would be one too. The core takes array bytes as
+//!   numbers only, never as sizes or places, and its indexing is checked: what is to be expected is
+//!   that a mixture of old and new values is stored, or an entry whose checksum does not fit.
+//!
+//! Rust never has a reference to memory that it did not initialise or that NumPy may write: what the
+//! core fills was zeroed, and writable views are made of addresses alone.
 
 use std::any::Any;
 use std::ffi::c_int;
@@ -14,15 +27,8 @@ use proteinflex_core::fs::PrivateMap;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
-
-/// How many dtypes are looked up once.
-const MOST_KNOWN: usize = 64;
 
 /// The bytes of a C-contiguous array.
-///
-/// The slice is only valid while the array lives and nobody resizes it; both hold while a method
-/// works on an argument. Another thread that writes into the array meanwhile stores what it wrote.
 pub fn bytes<'a>(array: &'a Bound<'_, PyUntypedArray>) -> PyResult<&'a [u8]> {
     if !array.is_c_contiguous() {
         return Err(PyValueError::new_err("the array is not C-contiguous"));
@@ -31,49 +37,56 @@ pub fn bytes<'a>(array: &'a Bound<'_, PyUntypedArray>) -> PyResult<&'a [u8]> {
     if length == 0 {
         return Ok(&[]);
     }
-    // SAFETY: a C-contiguous array of `len` items holds `len · itemsize` initialised bytes at
-    // `data`, which live as long as the array that is borrowed here.
+    // SAFETY: a C-contiguous array of `len` items has `len · itemsize` bytes at `data`. They live as
+    // long as the array, which is borrowed here, and stay in place and as they are by the rules for
+    // the caller (module documentation). What an array of the caller's has never been written to
+    // came from an allocator that Rust does not see into: its bytes are arbitrary, but there.
     Ok(unsafe {
         let data = (*array.as_array_ptr()).fields.data;
         std::slice::from_raw_parts(data.cast::<u8>(), length)
     })
 }
 
-/// A new, C-contiguous array, all of which `fill` writes.
-pub fn filled<'py>(
+/// A new, C-contiguous array of zeros, of which `write` then writes all.
+pub fn zeros<'py>(
     dtype: &Bound<'py, PyArrayDescr>,
     shape: &[usize],
-    fill: impl FnOnce(&mut [u8]) -> PyResult<()>,
+    write: impl FnOnce(&mut [u8]) -> PyResult<()>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    static EMPTY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static ZEROS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let arguments = (shape.to_vec(), dtype);
-    let array = EMPTY.import(dtype.py(), "numpy", "empty")?.call1(arguments)?;
+    let array = ZEROS.import(dtype.py(), "numpy", "zeros")?.call1(arguments)?;
     let array = array.cast_into::<PyUntypedArray>()?;
-    fill_in_place(&array, fill)?;
+    fill(&array, write)?;
     Ok(array.into_any())
 }
 
-/// Has `fill` write all of an array that a caller passed as `out`: C-contiguous, writable, without
-/// objects.
-pub fn fill_in_place(
+/// Whether an array can be written to, asked of the array itself: a subclass may say anything.
+pub fn is_writable(array: &Bound<'_, PyUntypedArray>) -> bool {
+    // SAFETY: an array object, alive while it is borrowed, has its flags in this field.
+    let flags = unsafe { (*array.as_array_ptr()).fields.flags };
+    flags & NPY_ARRAY_WRITEABLE != 0
+}
+
+/// Has `write` write all of an array: C-contiguous, writable, without objects.
+pub fn fill(
     array: &Bound<'_, PyUntypedArray>,
-    fill: impl FnOnce(&mut [u8]) -> PyResult<()>,
+    write: impl FnOnce(&mut [u8]) -> PyResult<()>,
 ) -> PyResult<()> {
-    let is_writable: bool = array.getattr("flags")?.getattr("writeable")?.extract()?;
-    if !is_writable || !array.is_c_contiguous() || array.dtype().has_object() {
+    if !is_writable(array) || !array.is_c_contiguous() || array.dtype().has_object() {
         return Err(PyValueError::new_err("the array can't be written to in place"));
     }
     let length = array.len() * array.dtype().itemsize();
     if length == 0 {
-        return fill(&mut []);
+        return write(&mut []);
     }
     // SAFETY: as for `bytes`, and writable (just checked). Nothing else in this crate uses the array
-    // meanwhile; that other threads leave it alone is up to the caller, as with NumPy's own `out`.
+    // meanwhile, and nobody else does by the rules for the caller (module documentation).
     let bytes = unsafe {
         let data = (*array.as_array_ptr()).fields.data;
         std::slice::from_raw_parts_mut(data.cast::<u8>(), length)
     };
-    fill(bytes)
+    write(bytes)
 }
 
 /// Keeps something alive for the arrays that are views of it.
@@ -106,8 +119,8 @@ pub fn owned<'py>(
     check_size(bytes.len(), dtype, shape)?;
     let data = bytes.as_mut_ptr();
     let kept: Arc<dyn Any + Send + Sync> = Arc::new(bytes);
-    // SAFETY: moving a vector moves none of its bytes, and nobody looks at them through the owner; they
-    // are as many as are needed (just checked).
+    // SAFETY: moving a vector moves none of its bytes, and from here on they are only reached through
+    // the array; they are as many as are needed (just checked).
     unsafe { view_of(kept, data, dtype, shape, true) }
 }
 
@@ -123,9 +136,10 @@ pub fn private_view<'py>(
         map.part(range).ok_or_else(|| PyValueError::new_err("beyond the end of the file"))?;
     check_size(part.len(), dtype, shape)?;
     let kept: Arc<dyn Any + Send + Sync> = Arc::<PrivateMap>::clone(map);
-    // SAFETY: the range lies inside the mapping, which is writable and lives as long as the owner, and
-    // has exactly the size that is needed (just checked). The core reads a mapping only until it has
-    // been verified, before any array of it is made; from then on only Python uses this memory.
+    // SAFETY: the part lies inside the mapping and has the size that is needed (both just checked).
+    // The mapping is writable, was initialised by the file, and lives as long as the owner. It is
+    // reached by its address, not by a reference, as other arrays of it may be written to meanwhile;
+    // the core borrows a mapping's bytes only before the first array of it is made.
     unsafe { view_of(kept, part.cast(), dtype, shape, true) }
 }
 
@@ -177,40 +191,4 @@ unsafe fn view_of<'py>(
         }
         Ok(array)
     }
-}
-
-/// The dtype that `numpy.dtype(description)` makes, where the description is a dtype's name such as
-/// `<f4`, or the JSON of a structured dtype.
-pub fn dtype<'py>(py: Python<'py>, description: &str) -> PyResult<Bound<'py, PyArrayDescr>> {
-    static KNOWN: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-    let known = KNOWN.get_or_init(py, || PyDict::new(py).unbind()).bind(py);
-    if let Some(dtype) = known.get_item(description)? {
-        return Ok(dtype.cast_into()?);
-    }
-    let dtype = if description.starts_with(['{', '[']) {
-        let arrays = py.import("proteinflex_optimization._arrays")?;
-        arrays.call_method1("parse", (description,))?
-    } else {
-        static DTYPE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        DTYPE.import(py, "numpy", "dtype")?.call1((description,))?
-    };
-    let dtype = dtype.cast_into::<PyArrayDescr>()?;
-    if dtype.has_object() {
-        return Err(PyValueError::new_err("a stored dtype never holds objects"));
-    }
-    // Of text there may be any number.
-    if dtype.is_native_byteorder() == Some(true) && !dtype.has_fields() && known.len() < MOST_KNOWN
-    {
-        known.set_item(description, &dtype)?;
-    }
-    Ok(dtype)
-}
-
-/// What [`dtype`] needs to make this dtype again.
-pub fn dtype_description(dtype: &Bound<'_, PyArrayDescr>) -> PyResult<String> {
-    if dtype.has_fields() || dtype.has_subarray() {
-        let arrays = dtype.py().import("proteinflex_optimization._arrays")?;
-        return arrays.call_method1("describe", (dtype,))?.extract();
-    }
-    dtype.getattr("str")?.extract()
 }

@@ -1,33 +1,33 @@
 //! `DataHandler`: the cache of structures and trajectories.
 
+mod arguments;
+mod compute;
+mod report;
+mod store;
+
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use numpy::PyUntypedArrayMethods;
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key, OpenEntry, default_directory, kind_of};
 use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
-use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Kind, Profile};
+use proteinflex_core::trajectory::{Encoding, Profile};
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::PyDict;
 
 use crate::argument;
-use crate::data_arguments::is_miss;
-use crate::data_arguments::{
-    bytes_of_gigabytes, checked_id, dict_of, metadata_tree, precision_of, profile_of,
-};
-use crate::entry::{Source, metadata as build_metadata};
+use crate::entry::EntryReader;
 use crate::error::to_python;
-use crate::fields::{FRAMES, FieldData, is_per_frame};
-use crate::store::{first_axis, is_array};
 use crate::trajectory_writer::TrajectoryWriter;
-use crate::value::{Policy, flatten, flatten_with_fields};
+use crate::value::metadata_tree;
+use arguments::{bytes_of_gigabytes, checked_id, precision_of, profile_of};
+use store::Header;
 
 /// A bounded, checksummed, memory-mapped cache of structures and trajectories.
 ///
 /// The directory may be shared by any number of threads and processes. An entry appears whole or not
-/// at all, and stays readable for whoever has it open, whatever happens to it.
+/// at all, and an open one stays readable after it is removed, evicted or replaced.
 ///
 /// Parameters
 /// ----------
@@ -59,11 +59,12 @@ use crate::value::{Policy, flatten, flatten_with_fields};
 ///     The directory can't be made or read.
 #[pyclass(subclass, frozen, module = "proteinflex_optimization._native")]
 pub struct DataHandler {
-    pub(crate) cache: Arc<Cache>,
+    cache: Arc<Cache>,
     encoding: Encoding,
     verify: bool,
 }
 
+#[catch_panics]
 #[pymethods]
 impl DataHandler {
     #[new]
@@ -130,12 +131,12 @@ impl DataHandler {
         data_id: &Bound<'_, PyAny>,
         metadata: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<String> {
-        let id = checked_id(data_id)?;
-        let metadata = metadata_tree(py, metadata)?;
-        let data = dict_of(structure_data, "structure_data")?;
-        let flattened = flatten(data.as_any(), "structure_data", Policy::Cache)?;
-        let encoding = Encoding { precision: None, ..self.encoding };
-        self.store(py, Kind::Structure, &id, metadata, encoding, &[], &flattened)
+        let header = Header {
+            data_id: checked_id(data_id)?,
+            metadata: metadata_tree(py, metadata)?,
+            encoding: Encoding { precision: None, ..self.encoding },
+        };
+        store::structure(&self.cache, header, &argument::dict(structure_data, "structure_data")?)
     }
 
     /// Store a trajectory; an older one of the same id is replaced.
@@ -175,51 +176,12 @@ impl DataHandler {
         precision: Option<&Bound<'_, PyAny>>,
         profile: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<String> {
-        let id = checked_id(data_id)?;
-        let encoding = self.encoding_with(precision, profile)?;
-        let metadata = metadata_tree(py, metadata)?;
-        let data = dict_of(trajectory_data, "trajectory_data")?;
-        let name = |field: &str| format!("trajectory_data['{field}']");
-        let Some(frames) = data.get_item(FRAMES)? else {
-            return Err(to_python(Error::argument(
-                "trajectory_data",
-                argument::shown(data.keys().as_any()),
-                "a dict with the key 'frames'",
-            )));
+        let header = Header {
+            data_id: checked_id(data_id)?,
+            encoding: self.encoding_with(precision, profile)?,
+            metadata: metadata_tree(py, metadata)?,
         };
-        if !is_array(&frames)? {
-            return self.store_stream(py, &data, &frames, &id, metadata, encoding);
-        }
-        let coordinates = FieldData::new(FRAMES, &frames)?;
-        coordinates.check_frames(&name(FRAMES))?;
-        let shape = coordinates.array.shape().to_vec();
-        let n_frames = coordinates.n_frames();
-        let mut coordinates = Some(coordinates);
-        let mut fields = Vec::new();
-        let mut in_tree = Vec::new();
-        for (key, value) in data.iter() {
-            let Ok(key) = key.cast::<PyString>() else { continue };
-            let key = key.to_str()?;
-            let is_known = is_per_frame(key) && !value.is_none();
-            if key == FRAMES {
-                if let Some(field) = coordinates.take() {
-                    in_tree.push(field.in_tree(value.clone(), n_frames)?);
-                    fields.push(field);
-                }
-            } else if is_known || first_axis(&value)? == Some(n_frames) {
-                let field = FieldData::new(key, &value)?;
-                if is_known {
-                    field.check_beside(&name(key), &shape)?;
-                }
-                if is_array(&value)? {
-                    in_tree.push(field.in_tree(value.clone(), n_frames)?);
-                    fields.push(field);
-                }
-            }
-        }
-        let flattened =
-            flatten_with_fields(data.as_any(), "trajectory_data", Policy::Cache, &in_tree)?;
-        self.store(py, Kind::Trajectory, &id, metadata, encoding, &fields, &flattened)
+        store::trajectory(&self.cache, header, &argument::dict(trajectory_data, "trajectory_data")?)
     }
 
     /// Load what was stored under a key.
@@ -247,7 +209,7 @@ impl DataHandler {
         cache_key: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let key = argument::text(cache_key, "cache_key")?;
-        self.source_of(py, &key)?.load(py)
+        self.reader(py, &key)?.load(py)
     }
 
     /// Write a trajectory frame by frame.
@@ -266,7 +228,7 @@ impl DataHandler {
     /// Raises
     /// ------
     /// InvalidArgumentError
-    ///     Somebody else is writing this trajectory, or an argument makes no sense.
+    ///     This trajectory is being written by another writer, or an argument makes no sense.
     #[pyo3(signature = (data_id, metadata=None, *, precision=None, profile=None, resume=false))]
     fn trajectory_writer(
         &self,
@@ -306,7 +268,7 @@ impl DataHandler {
         Ok(keys.iter().map(Key::to_string).collect())
     }
 
-    /// What is known of an entry without reading its data.
+    /// Describe an entry without reading its data.
     ///
     /// Returns
     /// -------
@@ -317,37 +279,10 @@ impl DataHandler {
     fn info<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let key = argument::text(key, "key")?;
         let info = py.detach(|| self.cache.info(&key)).map_err(to_python)?;
-        let arrays = PyList::empty(py);
-        let describe = |name: &str, dtype: &DType, shape: Vec<u64>| -> PyResult<()> {
-            let array = PyDict::new(py);
-            array.set_item("name", name)?;
-            array.set_item("dtype", dtype.descr())?;
-            array.set_item("shape", pyo3::types::PyTuple::new(py, shape)?)?;
-            arrays.append(array)
-        };
-        for FieldSpec { name, dtype, item_shape } in &info.fields {
-            let shape = std::iter::once(info.n_frames).chain(item_shape.iter().copied());
-            describe(name, dtype, shape.collect())?;
-        }
-        for ArraySpec { name, dtype, shape, .. } in &info.arrays {
-            describe(name, dtype, shape.clone())?;
-        }
-        let result = PyDict::new(py);
-        result.set_item("key", &key)?;
-        result.set_item("data_id", &info.data_id)?;
-        result.set_item("kind", info.kind.name())?;
-        result.set_item("created", info.created)?;
-        result.set_item("last_used", info.last_used)?;
-        result.set_item("raw_bytes", info.raw_bytes)?;
-        result.set_item("stored_bytes", info.stored_bytes)?;
-        result.set_item("saved_percent", saved_percent(info.raw_bytes, info.stored_bytes))?;
-        result.set_item("metadata", build_metadata(py, &info.metadata, self.cache.directory())?)?;
-        result.set_item("arrays", arrays)?;
-        result.set_item("pinned", info.pinned)?;
-        Ok(result)
+        report::info(py, &key, &info, self.cache.directory())
     }
 
-    /// Remove an entry. Whoever has it open reads on.
+    /// Remove an entry. Where it is open, it stays readable.
     fn remove(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<()> {
         let key = argument::text(key, "key")?;
         py.detach(|| self.cache.remove(&key)).map_err(to_python)
@@ -365,25 +300,24 @@ impl DataHandler {
         py.detach(|| self.cache.unpin(&key)).map_err(to_python)
     }
 
-    /// Remove litter: what dead writers left, entries that were set aside, trajectories that nobody
-    /// resumed for 30 days. Gives how many of each.
+    /// Remove files that dead writers left, entries that were set aside, and trajectories that were not
+    /// resumed for 30 days.
+    ///
+    /// Returns
+    /// -------
+    /// dict
+    ///     How many of each: ``temporary``, ``set_aside``, ``unfinished``, ``pins``.
     fn cleanup<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let done = py.detach(|| self.cache.cleanup()).map_err(to_python)?;
-        let result = PyDict::new(py);
-        result.set_item("temporary", done.temporary)?;
-        result.set_item("set_aside", done.quarantined)?;
-        result.set_item("unfinished", done.unfinished)?;
-        result.set_item("pins", done.pins)?;
-        Ok(result)
+        report::cleanup(py, &py.detach(|| self.cache.cleanup()).map_err(to_python)?)
     }
 
-    /// Remove all entries, pinned ones too. Gives how many there were.
+    /// Remove all entries, pinned ones too; returns how many there were.
     fn clear(&self, py: Python<'_>) -> PyResult<usize> {
         py.detach(|| self.cache.clear()).map_err(to_python)
     }
 
-    /// Evict the entries that were used least recently until at most `max_size` GB are left. Gives how
-    /// many were evicted.
+    /// Evict the least recently used entries until at most `max_size` GB (10**9 bytes) are left;
+    /// returns how many were evicted.
     fn prune(&self, py: Python<'_>, max_size: &Bound<'_, PyAny>) -> PyResult<usize> {
         let expected = "a number of GB, 0 or more";
         let size = argument::number(max_size, "max_size", expected)?;
@@ -408,51 +342,40 @@ impl DataHandler {
     ) -> PyResult<Bound<'py, PyDict>> {
         let key = key.map(|key| argument::text(key, "key")).transpose()?;
         let found = py.detach(|| self.cache.verify(key.as_deref())).map_err(to_python)?;
-        let damaged = PyList::empty(py);
-        for one in &found {
-            let reason = match &one.result {
-                Err(error) => error.to_string(),
-                Ok(report) if report.is_whole() => continue,
-                Ok(report) => {
-                    let reasons = report.damaged.iter().map(|chunk| chunk.error.to_string());
-                    reasons.collect::<Vec<_>>().join("; ")
-                }
-            };
-            let entry = PyDict::new(py);
-            entry.set_item("key", one.key.as_str())?;
-            entry.set_item("reason", reason)?;
-            damaged.append(entry)?;
-        }
-        let result = PyDict::new(py);
-        result.set_item("checked", found.len())?;
-        result.set_item("ok", damaged.is_empty())?;
-        result.set_item("damaged", damaged)?;
-        Ok(result)
+        report::verification(py, &found)
     }
 
     /// Load an entry, or compute and store it where there is none.
     ///
     /// Where several processes ask for the same entry at once, one computes and the others wait. An
-    /// error of `function` is raised here and nothing is stored; the next who asks tries again. A
-    /// damaged entry is computed again.
+    /// error of `function` is raised here and nothing is stored; the next call tries again. A damaged
+    /// entry is computed again.
     ///
     /// Parameters
     /// ----------
     /// data_id : str
     ///     The name of the entry.
     /// function : callable
-    ///     Gives the data to store: a dict, as for `store_structure` or `store_trajectory`.
+    ///     Called without arguments; returns the dict for `store_structure` or `store_trajectory`. It
+    ///     may compute other entries, and not this one.
     /// kind : {'structure', 'trajectory'}
     ///     How it is stored.
     /// metadata : dict, optional
     ///     As for `store_structure`.
     /// timeout : float, optional
-    ///     The most seconds to wait for another process; then `TimeoutError`.
+    ///     The most seconds to wait for another process. Default: no limit.
     ///
     /// Returns
     /// -------
     /// dict
-    ///     As `load_data` gives it.
+    ///     As from `load_data`.
+    ///
+    /// Raises
+    /// ------
+    /// InvalidArgumentError
+    ///     `function` asks for the entry that it is computing, or an argument makes no sense.
+    /// TimeoutError
+    ///     Another process has been computing the entry for longer than `timeout`.
     #[pyo3(signature = (data_id, function, *, kind="structure", metadata=None, timeout=None))]
     fn get_or_compute<'py>(
         slf: &Bound<'py, Self>,
@@ -462,45 +385,8 @@ impl DataHandler {
         metadata: Option<&Bound<'py, PyAny>>,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        const PAUSE: Duration = Duration::from_millis(20);
-        let py = slf.py();
-        let this = slf.get();
         let kind = kind_of(kind).map_err(to_python)?;
-        let key = Key::of(kind, &checked_id(data_id)?);
-        if !function.is_callable() {
-            return Err(argument::wrong_type(function, "function", "a callable"));
-        }
-        let started = Instant::now();
-        let _claim = loop {
-            if this.cache.contains(key.as_str()) {
-                match this.source_of(py, key.as_str()).and_then(|source| source.load(py)) {
-                    // Damaged, and so set aside, or evicted since the look.
-                    Err(error) if is_miss(py, &error)? => {}
-                    found => return found,
-                }
-            }
-            if let Some(claim) = py.detach(|| this.cache.try_claim(&key)).map_err(to_python)? {
-                break claim;
-            }
-            if timeout.is_some_and(|timeout| started.elapsed().as_secs_f64() > timeout) {
-                return Err(pyo3::exceptions::PyTimeoutError::new_err(format!(
-                    "another process has been computing {} for more than {} s",
-                    argument::shown(data_id),
-                    timeout.unwrap_or_default()
-                )));
-            }
-            py.detach(|| std::thread::sleep(PAUSE));
-            py.check_signals()?;
-        };
-        if !this.cache.contains(key.as_str()) {
-            let data = function.call0()?;
-            let method = match kind {
-                Kind::Structure => "store_structure",
-                Kind::Trajectory => "store_trajectory",
-            };
-            slf.call_method1(method, (data, data_id, metadata))?;
-        }
-        this.source_of(py, key.as_str())?.load(py)
+        compute::load_or_compute(slf, data_id, function, kind, metadata, timeout)
     }
 
     /// How full the cache is, and how it has been used.
@@ -515,29 +401,7 @@ impl DataHandler {
     ///     process.
     fn get_cache_stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = py.detach(|| self.cache.stats()).map_err(to_python)?;
-        let result = PyDict::new(py);
-        let usage = 100.0 * stats.used_bytes as f64 / stats.max_bytes.max(1) as f64;
-        result.set_item("usage_percent", usage)?;
-        result.set_item("used_bytes", stats.used_bytes)?;
-        result.set_item("max_bytes", stats.max_bytes)?;
-        result.set_item("entries", stats.structures + stats.trajectories)?;
-        result.set_item("structures", stats.structures)?;
-        result.set_item("trajectories", stats.trajectories)?;
-        result.set_item("unfinished", stats.unfinished)?;
-        result.set_item("raw_bytes", stats.raw_bytes)?;
-        result.set_item("saved_percent", saved_percent(stats.raw_bytes, stats.stored_bytes))?;
-        result.set_item("pinned_bytes", stats.pinned_bytes)?;
-        result.set_item("set_aside", stats.quarantined)?;
-        result.set_item("hits", stats.hits)?;
-        result.set_item("misses", stats.misses)?;
-        result.set_item("evictions", stats.evictions)?;
-        result.set_item("corrupt", stats.corrupt)?;
-        result.set_item("cache_dir", self.cache.directory().as_os_str())?;
-        let memory = PyDict::new(py);
-        memory.set_item("resident_bytes", proteinflex_core::memory::resident_bytes())?;
-        memory.set_item("mapped_bytes", proteinflex_core::memory::mapped_bytes())?;
-        result.set_item("memory", memory)?;
-        Ok(result)
+        report::stats(py, &stats, self.cache.directory())
     }
 
     /// The directory.
@@ -552,24 +416,24 @@ impl DataHandler {
 }
 
 impl DataHandler {
-    /// Opens an entry, to be read now and then.
-    pub fn held_source(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Source> {
+    /// Opens an entry, to be read at any time later.
+    pub fn held_reader(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<EntryReader> {
         let key = argument::text(key, "cache_key")?;
         let entry = py.detach(|| self.cache.hold(&key)).map_err(to_python)?;
-        Ok(self.source(entry))
+        Ok(self.reader_of(entry))
     }
 
     /// Opens an entry, to be read at once.
-    fn source_of(&self, py: Python<'_>, key: &str) -> PyResult<Source> {
+    fn reader(&self, py: Python<'_>, key: &str) -> PyResult<EntryReader> {
         let entry = py.detach(|| self.cache.load(key)).map_err(to_python)?;
-        Ok(self.source(entry))
+        Ok(self.reader_of(entry))
     }
 
-    fn source(&self, entry: OpenEntry) -> Source {
+    fn reader_of(&self, entry: OpenEntry) -> EntryReader {
         if !self.verify {
             entry.trust();
         }
-        Source { cache: Arc::clone(&self.cache), entry: Arc::new(entry) }
+        EntryReader { cache: Arc::clone(&self.cache), entry: Arc::new(entry) }
     }
 
     fn encoding_with(
@@ -586,10 +450,6 @@ impl DataHandler {
         }
         Ok(encoding)
     }
-}
-
-fn saved_percent(raw: u64, stored: u64) -> f64 {
-    if raw == 0 { 0.0 } else { 100.0 * (1.0 - stored as f64 / raw as f64) }
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,0 +1,52 @@
+"""Everything of this package that the native module calls by its name.
+
+Renaming or moving one of these breaks the native module at run time, where no compiler sees it:
+`tests/test_import.py` checks that each is here.
+"""
+
+from ._arrays import describe as describe_dtype
+from ._arrays import parse as parse_dtype
+from ._cuda import initialised_uuids, queried_uuids
+from ._states import Reducer, Restorer, array_of
+from ._states import _is_tensor as is_tensor
+from .data_handler import reopen as reopen_trajectory
+from .errors import (
+    CacheFullError,
+    CacheKeyError,
+    CheckpointError,
+    CorruptDataError,
+    GPUError,
+    InsufficientGPUMemoryError,
+    InternalError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    ProteinFlexError,
+    UnknownTaskError,
+    UnsupportedFormatError,
+)
+from .progress import _reopen_task as reopen_task
+
+__all__ = [
+    "CacheFullError",
+    "CacheKeyError",
+    "CheckpointError",
+    "CorruptDataError",
+    "GPUError",
+    "InsufficientGPUMemoryError",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidTypeError",
+    "ProteinFlexError",
+    "Reducer",
+    "Restorer",
+    "UnknownTaskError",
+    "UnsupportedFormatError",
+    "array_of",
+    "describe_dtype",
+    "initialised_uuids",
+    "is_tensor",
+    "parse_dtype",
+    "queried_uuids",
+    "reopen_task",
+    "reopen_trajectory",
+]

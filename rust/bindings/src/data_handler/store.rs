@@ -1,0 +1,241 @@
+//! From `frames` in Python to the cache: structures and trajectories as the core takes them.
+
+use numpy::PyUntypedArrayMethods;
+use proteinflex_core::cache::{Cache, PendingEntry};
+use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, FieldSpec, Kind};
+use proteinflex_core::{Error, Result};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyIterator, PyString};
+
+use crate::argument;
+use crate::error::to_python;
+use crate::fields::{
+    FRAMES, FieldData, dtype_of, first_axis, in_tree, is_array, is_lossy, is_per_frame, one_or_more,
+};
+use crate::value::{Field, Flattened, Item, LeafData, Policy, flatten, flatten_items};
+
+/// What an entry is stored by, whatever is in it.
+pub struct Header {
+    pub data_id: String,
+    pub metadata: Vec<u8>,
+    pub encoding: Encoding,
+}
+
+/// The fields of a trajectory that were found in a dict, and its items as they go into the tree.
+struct Sorted<'py> {
+    fields: Vec<FieldData<'py>>,
+    items: Vec<(Bound<'py, PyAny>, Item<'py>)>,
+}
+
+/// Stores a structure.
+pub fn structure(cache: &Cache, header: Header, data: &Bound<'_, PyDict>) -> PyResult<String> {
+    let py = data.py();
+    let flattened = flatten(data.as_any(), "structure_data", Policy::Cache)?;
+    let arrays = arrays_of(&flattened)?;
+    py.detach(|| {
+        let pending = header.begin(cache, Kind::Structure)?;
+        publish(pending, &arrays, &flattened.tree)
+    })
+    .map_err(to_python)
+}
+
+/// Stores a trajectory: one in memory at once, one that is iterated over block by block.
+pub fn trajectory(cache: &Cache, header: Header, data: &Bound<'_, PyDict>) -> PyResult<String> {
+    let Some(frames) = data.get_item(FRAMES)? else {
+        return Err(to_python(Error::argument(
+            "trajectory_data",
+            argument::shown(data.keys().as_any()),
+            "a dict with the key 'frames'",
+        )));
+    };
+    if is_array(&frames)? {
+        in_memory(cache, header, data, &frames)
+    } else {
+        streamed(cache, header, data, &frames)
+    }
+}
+
+fn in_memory(
+    cache: &Cache,
+    header: Header,
+    data: &Bound<'_, PyDict>,
+    frames: &Bound<'_, PyAny>,
+) -> PyResult<String> {
+    let py = data.py();
+    let coordinates = FieldData::new(FRAMES, frames)?;
+    coordinates.check_frames(&place(FRAMES))?;
+    let n_frames = coordinates.n_frames();
+    let sorted = sort(data, coordinates)?;
+    let flattened = flatten_items(py, &sorted.items, "trajectory_data")?;
+    let specs = sorted.fields.iter().map(FieldData::spec).collect::<PyResult<Vec<_>>>()?;
+    let bytes = sorted.fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
+    let arrays = arrays_of(&flattened)?;
+    py.detach(|| {
+        let mut pending = header.begin(cache, Kind::Trajectory)?;
+        let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
+        pending.writer().declare_fields(specs, &lossy)?;
+        pending.append(n_frames, &bytes)?;
+        publish(pending, &arrays, &flattened.tree)
+    })
+    .map_err(to_python)
+}
+
+/// Tells per-frame data from all else, in the order of the dict.
+fn sort<'py>(data: &Bound<'py, PyDict>, coordinates: FieldData<'py>) -> PyResult<Sorted<'py>> {
+    let shape = coordinates.array.shape().to_vec();
+    let n_frames = coordinates.n_frames();
+    let mut coordinates = Some(coordinates);
+    let mut sorted = Sorted { fields: Vec::new(), items: Vec::new() };
+    for (key, value) in data.iter() {
+        let field = match key.cast::<PyString>() {
+            Ok(name) if name == FRAMES => coordinates.take(),
+            Ok(name) => per_frame(name.to_str()?, &value, &shape)?,
+            Err(_) => None,
+        };
+        let item = match field {
+            Some(field) => {
+                let item = Item::Field(field.in_tree(value, n_frames)?);
+                sorted.fields.push(field);
+                item
+            }
+            None => Item::Value(value),
+        };
+        sorted.items.push((key, item));
+    }
+    Ok(sorted)
+}
+
+/// A value as a field beside frames of this shape, if it is an array of one item per frame. What can
+/// only be per-frame data by its name has to fit, array or not.
+fn per_frame<'py>(
+    name: &str,
+    value: &Bound<'py, PyAny>,
+    frames: &[usize],
+) -> PyResult<Option<FieldData<'py>>> {
+    let is_known = is_per_frame(name) && !value.is_none();
+    if !is_known && first_axis(value)? != frames.first().map(|&length| length as u64) {
+        return Ok(None);
+    }
+    let field = FieldData::new(name, value)?;
+    if is_known {
+        field.check_beside(&place(name), frames)?;
+    }
+    Ok(is_array(value)?.then_some(field))
+}
+
+fn streamed(
+    cache: &Cache,
+    header: Header,
+    data: &Bound<'_, PyDict>,
+    frames: &Bound<'_, PyAny>,
+) -> PyResult<String> {
+    let py = data.py();
+    let (pending, spec, n_frames) = append_all(cache, header, frames)?;
+    let coordinates: Field<'_> = in_tree(&spec, frames.clone(), n_frames)?;
+    let shape = coordinates.shape.clone();
+    let mut coordinates = Some(coordinates);
+    let mut items = Vec::new();
+    for (key, value) in data.iter() {
+        let name = key.extract::<String>().unwrap_or_default();
+        if is_per_frame(&name) {
+            // It fits, or this is an error; only frames come block by block.
+            per_frame(&name, &value, &shape)?;
+        }
+        let field = if name == FRAMES { coordinates.take() } else { None };
+        items.push((key, field.map_or(Item::Value(value), Item::Field)));
+    }
+    let flattened = flatten_items(py, &items, "trajectory_data")?;
+    let arrays = arrays_of(&flattened)?;
+    py.detach(|| publish(pending, &arrays, &flattened.tree)).map_err(to_python)
+}
+
+/// Writes the frames of an iterable: single ones, or blocks of them.
+fn append_all<'a>(
+    cache: &'a Cache,
+    header: Header,
+    frames: &Bound<'_, PyAny>,
+) -> PyResult<(PendingEntry<'a>, FieldSpec, u64)> {
+    let py = frames.py();
+    let name = place(FRAMES);
+    let expected = "an array of shape (n_frames, n_atoms, 3), or an iterable of frames";
+    let blocks = PyIterator::from_object(frames)
+        .map_err(|error| argument::refused(error, frames, &name, expected))?;
+    let mut begun: Option<(PendingEntry<'a>, FieldSpec, u64)> = None;
+    for block in blocks {
+        let block = one_or_more(FieldData::new(FRAMES, &block?)?)?;
+        block.check_frames(&name)?;
+        let found = block.spec()?;
+        if let Some((_, spec, _)) = &begun
+            && *spec != found
+        {
+            let (shape, dtype) = (found.item_shape, found.dtype.descr());
+            let found = format!("a frame of shape {shape:?} and dtype {dtype}");
+            return Err(to_python(Error::argument(name, found, "frames of one shape and dtype")));
+        }
+        let (count, bytes) = (block.n_frames(), block.bytes()?);
+        begun = Some(
+            py.detach(|| -> Result<_> {
+                let (mut pending, spec, n_frames) = match begun.take() {
+                    Some(begun) => begun,
+                    None => {
+                        let mut pending = header.begin(cache, Kind::Trajectory)?;
+                        let lossy = [is_lossy(&found)];
+                        pending.writer().declare_fields(vec![found.clone()], &lossy)?;
+                        (pending, found, 0)
+                    }
+                };
+                pending.append(count, &[bytes])?;
+                Ok((pending, spec, n_frames + count))
+            })
+            .map_err(to_python)?,
+        );
+        py.check_signals()?;
+    }
+    begun.ok_or_else(|| to_python(Error::argument(name, "an empty iterable", "at least one frame")))
+}
+
+impl Header {
+    fn begin<'a>(&self, cache: &'a Cache, kind: Kind) -> Result<PendingEntry<'a>> {
+        cache.begin(kind, &self.data_id, self.metadata.clone(), self.encoding)
+    }
+}
+
+fn publish(
+    mut pending: PendingEntry<'_>,
+    arrays: &[(ArraySpec, &[u8])],
+    tree: &[u8],
+) -> Result<String> {
+    for (spec, bytes) in arrays {
+        pending.writer().write_array(spec, bytes)?;
+    }
+    Ok(pending.publish(tree)?.to_string())
+}
+
+fn place(field: &str) -> String {
+    format!("trajectory_data['{field}']")
+}
+
+/// What is stored beside the tree, as the core takes it.
+fn arrays_of<'a>(flattened: &'a Flattened<'_>) -> PyResult<Vec<(ArraySpec, &'a [u8])>> {
+    let mut arrays = Vec::with_capacity(flattened.leaves.len());
+    for leaf in &flattened.leaves {
+        let bytes = leaf.bytes()?;
+        let (dtype, shape, fortran) = match &leaf.data {
+            LeafData::Array { array, fortran, .. } => {
+                let mut shape: Vec<u64> =
+                    array.shape().iter().map(|&length| length as u64).collect();
+                if *fortran {
+                    shape.reverse();
+                }
+                (dtype_of(array)?, shape, *fortran)
+            }
+            LeafData::Text(_) | LeafData::Bytes(_) => {
+                let dtype = DType::new("|u1", 1).map_err(to_python)?;
+                (dtype, vec![bytes.len() as u64], false)
+            }
+        };
+        let name = leaf.keys.join("/").chars().take(200).collect();
+        arrays.push((ArraySpec { name, dtype, shape, fortran }, bytes));
+    }
+    Ok(arrays)
+}

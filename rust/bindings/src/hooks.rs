@@ -1,0 +1,22 @@
+//! What this crate calls in Python by name: all of it is in `proteinflex_optimization._hooks`.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+/// The hook of this name.
+pub fn hook<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    static HOOKS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let import = || Ok::<_, PyErr>(py.import("proteinflex_optimization._hooks")?.unbind());
+    HOOKS.get_or_try_init(py, import)?.bind(py).getattr(name)
+}
+
+/// The exception of this name.
+pub fn exception<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyType>> {
+    Ok(hook(py, name)?.cast_into()?)
+}
+
+/// Whether an error is an exception of this name.
+pub fn is_exception(py: Python<'_>, error: &PyErr, name: &str) -> bool {
+    exception(py, name).is_ok_and(|class| error.matches(py, class).unwrap_or(false))
+}
