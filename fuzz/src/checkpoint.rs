@@ -52,10 +52,10 @@ pub fn checkpoint(data: &[u8]) {
         manifest.files.push(FileRecord {
             name: name.into(),
             bytes: bytes.len() as u64,
-            block_bytes: bytes.len().max(1) as u64,
+            segment_bytes: bytes.len().max(1) as u64,
             checksums: bytes
                 .chunks(bytes.len().max(1))
-                .map(|block| format!("{:016x}", checksum(block)))
+                .map(|segment| format!("{:016x}", checksum(segment)))
                 .collect(),
             linked: false,
         });

@@ -47,7 +47,7 @@ def run(directory: Path, code: str) -> list[tuple[int, str]]:
     return found
 
 
-def test_the_shards_of_all_processes_make_one_checkpoint(tmp_path: Path):
+def test_the_components_of_all_processes_make_one_checkpoint(tmp_path: Path):
     found = run(
         tmp_path,
         """
@@ -120,9 +120,9 @@ def test_a_process_that_dies_leaves_the_checkpoint_before(tmp_path: Path):
         """
         create_checkpoint(manager, "good", {f"model.{rank}": weights})
         if rank == 1:
-            original = manager._write_shard
+            original = manager._write_components
             class Dying(type(manager)):
-                def _write_shard(self, *arguments):
+                def _write_components(self, *arguments):
                     original(*arguments)
                     os.kill(os.getpid(), 9)
             manager = Dying(directory + "/checkpoints")

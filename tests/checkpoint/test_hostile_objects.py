@@ -61,18 +61,18 @@ def acting(action: Callable[[], Any]) -> Acting:
 SAVES: dict[str, Callable[[CheckpointManager, dict[str, Any]], str]] = {
     "now": lambda manager, states: manager.create_checkpoint("x", states),
     "background": lambda manager, states: manager.create_checkpoint_async("x", states).result(60),
-    "shard": lambda manager, states: save_as_shard(manager, states),
+    "distributed": lambda manager, states: save_as_one_of_several_processes(manager, states),
 }
 
 
-def save_as_shard(manager: CheckpointManager, states: dict[str, Any]) -> str:
+def save_as_one_of_several_processes(manager: CheckpointManager, states: dict[str, Any]) -> str:
     shared = manager._begin("x")
     try:
-        shard = manager._write_shard(str(shared.directory), 0, states, None, False)
+        partial = manager._write_components(str(shared.directory), 0, states, None, False)
     except BaseException:
         shared.abandon()
         raise
-    return manager._publish(shared, [shard])
+    return manager._publish(shared, [partial])
 
 
 @pytest.fixture(params=SAVES)

@@ -1,7 +1,7 @@
 """One checkpoint from all processes of a `torch.distributed` group.
 
-Each process writes its own components (a shard); the checkpoint is published when all shards are
-durable, or not at all. The group's backend has to send Python objects, so with NCCL pass a second group
+Each process writes its own components; the checkpoint is published when all are durable, or not
+at all. The group's backend has to send Python objects, so with NCCL pass a second group
 made with ``torch.distributed.new_group(backend="gloo")``.
 """
 
@@ -99,14 +99,16 @@ def create_checkpoint(
     )
     if directory is None:
         _raise(failure, {0: problem})
-    shard = None
+    partial = None
     try:
-        shard = manager._write_shard(directory, rank, component_states, metadata, allow_pickle)
+        partial = manager._write_components(
+            directory, rank, component_states, metadata, allow_pickle
+        )
     except Exception as error:
         failure = error
-    shards, problems = [], {}
-    for number, (found, problem) in enumerate(of_all(_report(shard, failure))):
-        shards.append(found)
+    partials, problems = [], {}
+    for number, (found, problem) in enumerate(of_all(_report(partial, failure))):
+        partials.append(found)
         if problem is not None:
             problems[number] = problem
 
@@ -116,7 +118,7 @@ def create_checkpoint(
             if problems:
                 shared.abandon()
             else:
-                path = manager._publish(shared, shards)
+                path = manager._publish(shared, partials)
         except Exception as error:
             failure = error
     path, problem = of_first(_report(path, failure if not problems else None))

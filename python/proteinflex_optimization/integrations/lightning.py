@@ -59,7 +59,7 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
         CorruptDataError
             It is damaged; the message names the file.
         """
-        manager = _manager_of(path)[0]
+        manager, _id = _manager_of(path)
         device = None if callable(map_location) or map_location is None else str(map_location)
         return manager.load_checkpoint(path, device=device, allow_pickle=self._allow_pickle)
 

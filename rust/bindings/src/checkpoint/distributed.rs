@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use proteinflex_core::checkpoint::{NewCheckpoint, Shard, VALUES};
+use proteinflex_core::checkpoint::{NewCheckpoint, PartialManifest, VALUES};
 use proteinflex_core::error::CheckpointError;
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
@@ -61,7 +61,7 @@ impl CheckpointManager {
 
     /// Write this process's components into the directory of such a checkpoint.
     #[pyo3(signature = (directory, rank, component_states, metadata, allow_pickle))]
-    fn _write_shard<'py>(
+    fn _write_components<'py>(
         &self,
         py: Python<'py>,
         directory: &Bound<'py, PyAny>,
@@ -71,33 +71,35 @@ impl CheckpointManager {
         allow_pickle: bool,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let directory = argument::path(directory, "directory")?;
-        let id = PyString::new(py, "shard");
+        let id = PyString::new(py, "partial");
         let state = State::new(py, id.as_any(), component_states, metadata, allow_pickle)?;
         self.finish_pending(py)?;
         let components = state.components()?;
         let values = if rank == 0 { VALUES.to_owned() } else { format!("{VALUES}-{rank}") };
-        let shard = py
-            .detach(|| self.store.write_shard(&directory, &values, &components, &state.metadata))
-            .and_then(|shard| shard.to_bytes())
+        let partial = py
+            .detach(|| {
+                self.store.write_components(&directory, &values, &components, &state.metadata)
+            })
+            .and_then(|partial| partial.to_bytes())
             .map_err(to_python)?;
-        Ok(PyBytes::new(py, &shard))
+        Ok(PyBytes::new(py, &partial))
     }
 
-    /// Publish a checkpoint of the shards that its processes have written.
+    /// Publish a checkpoint of what its processes have written.
     fn _publish(
         &self,
         py: Python<'_>,
         shared: &SharedCheckpoint,
-        shards: Vec<Vec<u8>>,
+        partials: Vec<Vec<u8>>,
     ) -> PyResult<OsString> {
-        let shards = shards
+        let partials = partials
             .iter()
-            .map(|shard| Shard::from_bytes(shard))
+            .map(|partial| PartialManifest::from_bytes(partial))
             .collect::<Result<Vec<_>, _>>()
             .map_err(to_python)?;
         let new =
             shared.take().ok_or_else(|| to_python(CheckpointError::AlreadyFinished.into()))?;
-        let path = py.detach(|| self.store.publish(new, shards)).map_err(to_python)?;
+        let path = py.detach(|| self.store.publish(new, partials)).map_err(to_python)?;
         Ok(path.into_os_string())
     }
 }

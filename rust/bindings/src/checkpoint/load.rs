@@ -24,8 +24,9 @@ impl CheckpointManager {
     /// components : list of str, optional
     ///     Which components. Default: all.
     /// mmap : bool
-    ///     Whether arrays and tensors are views of the mapped files, copied page by page where they are
-    ///     written to; the files never change. Otherwise they are read into memory of their own.
+    ///     Whether arrays and tensors are views of the mapped files, copied page by page where they
+    ///     are written to; the files never change. Otherwise they are read into memory of their
+    ///     own.
     /// device : str or torch.device, optional
     ///     Where tensors go. Default: where they were, or the CPU where there is no such device.
     /// verify : bool
@@ -77,8 +78,8 @@ impl CheckpointManager {
     /// Returns
     /// -------
     /// dict
-    ///     ``ok``; ``files``: for each, ``name``, ``bytes``, ``ok`` and ``reason`` (None where it is
-    ///     whole).
+    ///     ``ok``; ``files``: for each, ``name``, ``bytes``, ``ok`` and ``reason`` (None where it
+    ///     is whole).
     ///
     /// Raises
     /// ------

@@ -23,15 +23,15 @@ use crate::error::to_python;
 /// auto_cleanup : bool
 ///     Whether to remove old checkpoints at all.
 /// keep_every : int, optional
-///     Besides the newest `max_checkpoints`, every so many-th that is made in this directory stays for
-///     ever: with 10 the 10th, the 20th and so on.
+///     Besides the newest `max_checkpoints`, every so many-th that is made in this directory stays
+///     for ever: with 10 the 10th, the 20th and so on.
 /// link_unchanged : bool
-///     Whether a component whose arrays have the same bytes as in the newest checkpoint becomes a second
-///     name (hard link) of that file instead of being written again. Such checkpoints share one copy
-///     on the disk, and so the fate of it.
+///     Whether a component whose arrays have the same bytes as in the newest checkpoint becomes a
+///     second name (hard link) of that file instead of being written again. Such checkpoints share
+///     one copy on the disk: damage to it is damage to each.
 /// durable : bool
-///     Whether a save waits until the disk has everything. Without, a checkpoint survives the end of the
-///     process, however it ends, but perhaps not a power cut; it is verified all the same.
+///     Whether a save waits until the disk has everything. Without, a checkpoint survives the end
+///     of the process, however it ends, but perhaps not a power cut; it is verified all the same.
 ///
 /// Raises
 /// ------
@@ -81,8 +81,8 @@ impl CheckpointManager {
         Ok(Self { store, pending: Mutex::default(), staging: Arc::default() })
     }
 
-    /// Wait for checkpoints that are being made in the background, and until old ones are deleted; an
-    /// error of the former is raised here.
+    /// Wait for checkpoints that are being made in the background, and until old ones are deleted;
+    /// an error of the former is raised here.
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
         let made = self.finish_pending(py);
         py.detach(|| self.store.wait());

@@ -25,8 +25,8 @@ impl CheckpointManager {
     /// checkpoint_id : str
     ///     1 to 128 letters, digits or any of ``._-=+@,``.
     /// component_states : dict
-    ///     Component names and states: nested dicts, lists, tuples and sets of arrays, torch tensors,
-    ///     numbers, text, bytes, None, dates, paths, enums and dataclasses.
+    ///     Component names and states: nested dicts, lists, tuples and sets of arrays, torch
+    ///     tensors, numbers, text, bytes, None, dates, paths, enums and dataclasses.
     /// metadata : dict, optional
     ///     Plain values that `list_checkpoints` shows.
     /// allow_pickle : bool
@@ -40,7 +40,8 @@ impl CheckpointManager {
     /// Raises
     /// ------
     /// InvalidTypeError
-    ///     A value can't be stored (a `TypeError`); the message says where it is. Nothing was written.
+    ///     A value can't be stored (a `TypeError`); the message says where it is. Nothing was
+    ///     written.
     /// OSError
     ///     The disk is full, for example; older checkpoints are untouched.
     #[pyo3(signature = (checkpoint_id, component_states, *, metadata=None, allow_pickle=false))]
@@ -63,9 +64,9 @@ impl CheckpointManager {
 
     /// Save a state in the background.
     ///
-    /// The state is copied before this returns, so it may be changed at once. One checkpoint is made at
-    /// a time: this waits for an earlier one. An error is raised by `result`, or by the next save. The
-    /// memory of the copy is kept for the next one, until `release_memory`.
+    /// The state is copied before this returns, so it may be changed at once. One checkpoint is
+    /// made at a time: this waits for an earlier one. An error is raised by `result`, or by the
+    /// next save. The memory of the copy is kept for the next one, until `release_memory`.
     ///
     /// Parameters
     /// ----------

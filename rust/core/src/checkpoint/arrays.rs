@@ -1,7 +1,7 @@
 //! The arrays of a component as one safetensors file.
 //!
-//! Data begins at a multiple of 64 bytes, and arrays lie in such an order that each of them can be used
-//! in place: those whose length is a multiple of 64 begin at one too.
+//! Data begins at a multiple of 64 bytes, and arrays lie in such an order that each of them can be
+//! used in place: those whose length is a multiple of 64 begin at one too.
 
 use std::ops::Range;
 
@@ -68,8 +68,8 @@ pub(super) fn lay_out(
     arrays: &[(&str, ArrayType, &[usize])],
 ) -> Result<FileLayout, CheckpointError> {
     let mut order: Vec<usize> = (0..arrays.len()).collect();
-    // The format has no gaps between arrays. Ordered by the power of two that divides its length, each
-    // array begins at a multiple of its own, thus of its items', and up to `ALIGNMENT`.
+    // The format has no gaps between arrays. Ordered by the power of two that divides its length,
+    // each array begins at a multiple of its own, thus of its items', and up to `ALIGNMENT`.
     let alignment = |index: usize| {
         let (_, array_type, shape) = &arrays[index];
         array_type.length(shape).trailing_zeros().min(ALIGNMENT.trailing_zeros())

@@ -1,9 +1,9 @@
 //! Deletes in the background what is no longer visible.
 //!
-//! Unlinking a file can take the kernel longer than writing it took (0.8 s for 1 GiB on ext4), and a
-//! durable removal waits for the disk once more. The caller of a save needs neither: a directory that
-//! was renamed to a temporary name is gone for every reader, and where this process ends too early, the
-//! next one deletes it.
+//! Unlinking a file can take the kernel longer than writing it took (0.8 s for 1 GiB on ext4), and
+//! a durable removal waits for the disk once more. The caller of a save needs neither: a directory
+//! that was renamed to a temporary name is gone for every reader, and where this process ends too
+//! early, the next one deletes it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

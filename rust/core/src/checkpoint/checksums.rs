@@ -1,34 +1,34 @@
-//! One checksum for each block of a file, so that any number of cores can compute and verify them, and
-//! the first block that differs is enough to tell two files apart.
+//! One checksum for each segment of a file, so that any number of cores can compute and verify
+//! them, and the first segment that differs is enough to tell two files apart.
 
 use rayon::prelude::*;
 
 use crate::error::CheckpointDamage;
 use crate::{Checksum, checksum, threads};
 
-/// The bytes of a block; the last one is shorter.
-pub(super) const BLOCK_BYTES: u64 = 16 << 20;
+/// The bytes of a segment; the last one is shorter.
+pub(super) const SEGMENT_BYTES: u64 = 16 << 20;
 
 /// The checksums of a file that is being written.
 #[derive(Debug, Default)]
-pub(super) struct BlockChecksums {
+pub(super) struct SegmentChecksums {
     finished: Vec<u64>,
     current: Checksum,
-    /// How many bytes the current block has so far.
+    /// How many bytes the current segment has so far.
     filled: u64,
 }
 
-impl BlockChecksums {
-    /// How many more bytes belong to the current block.
+impl SegmentChecksums {
+    /// How many more bytes belong to the current segment.
     pub(super) fn remaining(&self) -> usize {
-        (BLOCK_BYTES - self.filled) as usize
+        (SEGMENT_BYTES - self.filled) as usize
     }
 
-    /// Adds bytes, at most as many as remain of the block.
+    /// Adds bytes, at most as many as remain of the segment.
     pub(super) fn update(&mut self, bytes: &[u8]) {
         self.current.update(bytes);
         self.filled += bytes.len() as u64;
-        if self.filled >= BLOCK_BYTES {
+        if self.filled >= SEGMENT_BYTES {
             self.finished.push(std::mem::take(&mut self.current).value());
             self.filled = 0;
         }
@@ -51,11 +51,11 @@ pub(super) fn matches(slices: &[&[u8]], checksums: &[String]) -> bool {
         starts.push(length);
         length += slice.len() as u64;
     }
-    if length.div_ceil(BLOCK_BYTES) != checksums.len() as u64 {
+    if length.div_ceil(SEGMENT_BYTES) != checksums.len() as u64 {
         return false;
     }
-    let block_matches = |(block, expected): (usize, &String)| {
-        let (begin, end) = (block as u64 * BLOCK_BYTES, (block as u64 + 1) * BLOCK_BYTES);
+    let segment_matches = |(segment, expected): (usize, &String)| {
+        let (begin, end) = (segment as u64 * SEGMENT_BYTES, (segment as u64 + 1) * SEGMENT_BYTES);
         let first = starts.partition_point(|&start| start <= begin).saturating_sub(1);
         let within = slices[first..].iter().zip(&starts[first..]);
         let within = within.take_while(|&(_, &start)| start < end).map(|(slice, &start)| {
@@ -65,7 +65,7 @@ pub(super) fn matches(slices: &[&[u8]], checksums: &[String]) -> bool {
         });
         let pieces: Vec<&[u8]> = within.filter(|piece| !piece.is_empty()).collect();
         let found = match pieces[..] {
-            // Most blocks of large arrays lie in one piece, and hashing that at once is faster.
+            // Most segments of large arrays lie in one piece, and hashing that at once is faster.
             [piece] => checksum(piece),
             _ => {
                 let mut found = Checksum::new();
@@ -77,29 +77,29 @@ pub(super) fn matches(slices: &[&[u8]], checksums: &[String]) -> bool {
     };
     // What has changed has mostly changed from its beginning on.
     let Some((first, rest)) = checksums.split_first() else { return true };
-    let rest_matches = |(index, expected)| block_matches((index + 1, expected));
-    block_matches((0, first)) && threads::run(|| rest.par_iter().enumerate().all(rest_matches))
+    let rest_matches = |(index, expected)| segment_matches((index + 1, expected));
+    segment_matches((0, first)) && threads::run(|| rest.par_iter().enumerate().all(rest_matches))
 }
 
-/// Compares a file's blocks with their checksums; the error is the first block that differs.
+/// Compares a file's segments with their checksums; the error is the first segment that differs.
 pub(super) fn verify(
     bytes: &[u8],
-    block_bytes: u64,
+    segment_bytes: u64,
     checksums: &[String],
 ) -> Result<(), CheckpointDamage> {
-    let size = usize::try_from(block_bytes).unwrap_or(usize::MAX).max(1);
+    let size = usize::try_from(segment_bytes).unwrap_or(usize::MAX).max(1);
     let found = bytes.len().div_ceil(size);
     if found != checksums.len() {
-        return Err(CheckpointDamage::BlockCount { found, expected: checksums.len() });
+        return Err(CheckpointDamage::SegmentCount { found, expected: checksums.len() });
     }
-    let blocks = bytes.par_chunks(size).zip(checksums).enumerate();
-    let damage = blocks.find_map_first(|(block, (bytes, expected))| {
+    let segments = bytes.par_chunks(size).zip(checksums).enumerate();
+    let damage = segments.find_map_first(|(segment, (bytes, expected))| {
         let found = hex(checksum(bytes));
         if found == *expected {
             return None;
         }
-        let (first_byte, expected) = (block as u64 * block_bytes, expected.clone());
-        Some(CheckpointDamage::BlockChecksum { first_byte, found, expected })
+        let (first_byte, expected) = (segment as u64 * segment_bytes, expected.clone());
+        Some(CheckpointDamage::SegmentChecksum { first_byte, found, expected })
     });
     damage.map_or(Ok(()), Err)
 }
@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn checksums_do_not_depend_on_how_the_bytes_arrive_or_lie() {
-        let bytes: Vec<u8> = (0..2 * BLOCK_BYTES + 5).map(|i| ((i * 31) >> 3) as u8).collect();
-        let mut checksums = BlockChecksums::default();
+        let bytes: Vec<u8> = (0..2 * SEGMENT_BYTES + 5).map(|i| ((i * 31) >> 3) as u8).collect();
+        let mut checksums = SegmentChecksums::default();
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let (some, others) = rest.split_at(rest.len().min(checksums.remaining()).min(777_777));
@@ -124,14 +124,14 @@ mod tests {
         }
         let checksums = checksums.finish();
         assert_eq!(checksums.len(), 3);
-        verify(&bytes, BLOCK_BYTES, &checksums).unwrap();
-        let (one, other) = bytes.split_at(BLOCK_BYTES as usize - 3);
+        verify(&bytes, SEGMENT_BYTES, &checksums).unwrap();
+        let (one, other) = bytes.split_at(SEGMENT_BYTES as usize - 3);
         assert!(matches(&[one, &[], other], &checksums));
         let mut changed = bytes.clone();
-        changed[BLOCK_BYTES as usize + 9] ^= 1;
-        let damage = verify(&changed, BLOCK_BYTES, &checksums).unwrap_err();
+        changed[SEGMENT_BYTES as usize + 9] ^= 1;
+        let damage = verify(&changed, SEGMENT_BYTES, &checksums).unwrap_err();
         assert!(
-            matches!(damage, CheckpointDamage::BlockChecksum { first_byte: BLOCK_BYTES, .. }),
+            matches!(damage, CheckpointDamage::SegmentChecksum { first_byte: SEGMENT_BYTES, .. }),
             "{damage}"
         );
         assert!(!matches(&[&changed], &checksums));

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::arrays::{ArrayType, FileLayout, lay_out};
 use super::dedup::{IdenticalFile, Previous};
-use super::manifest::{ComponentRecord, FileRecord, MANIFEST, Manifest, Shard, VALUES};
+use super::manifest::{ComponentRecord, FileRecord, MANIFEST, Manifest, PartialManifest, VALUES};
 use super::store::CheckpointStore;
 use super::write::{FileWriter, THREADED_FROM, UnsyncedFile, sync, write_files};
 use crate::fs::{LockKind, PendingDir, names};
@@ -56,7 +56,7 @@ pub struct NewCheckpoint {
 }
 
 impl NewCheckpoint {
-    /// Where its files are put, for [`CheckpointStore::write_shard`].
+    /// Where its files are put, for [`CheckpointStore::write_components`].
     pub fn path(&self) -> &Path {
         self.pending.path()
     }
@@ -90,7 +90,8 @@ struct PlannedFile {
 }
 
 impl CheckpointStore {
-    /// Makes a checkpoint; returns its directory once all is durable. One of the same id is replaced.
+    /// Makes a checkpoint; returns its directory once all is durable. One of the same id is
+    /// replaced.
     pub fn create(
         &self,
         checkpoint_id: &str,
@@ -98,8 +99,8 @@ impl CheckpointStore {
         metadata: &[u8],
     ) -> Result<PathBuf> {
         let new = self.begin(checkpoint_id)?;
-        let (shard, written) = self.write(new.path(), VALUES, components, metadata)?;
-        self.commit(new, vec![shard], written)
+        let (partial, written) = self.write(new.path(), VALUES, components, metadata)?;
+        self.commit(new, vec![partial], written)
     }
 
     /// Begins a checkpoint. It is invisible until it is published; dropping it removes its files.
@@ -116,23 +117,24 @@ impl CheckpointStore {
         Ok(NewCheckpoint { checkpoint_id: checkpoint_id.to_owned(), directory, pending })
     }
 
-    /// Writes components into the directory of a checkpoint that was begun here or by another process.
-    /// `values` names the file of plain values; each shard has its own. All is durable on return.
-    pub fn write_shard(
+    /// Writes components into the directory of a checkpoint that was begun here or by another
+    /// process. `values` names the file of plain values; each process has its own. All is durable
+    /// on return.
+    pub fn write_components(
         &self,
         directory: &Path,
         values: &str,
         components: &[Component<'_>],
         metadata: &[u8],
-    ) -> Result<Shard> {
-        let (shard, written) = self.write(directory, values, components, metadata)?;
+    ) -> Result<PartialManifest> {
+        let (partial, written) = self.write(directory, values, components, metadata)?;
         sync(&written)?;
-        Ok(shard)
+        Ok(partial)
     }
 
-    /// Publishes a checkpoint of these shards, the first of which has the metadata.
-    pub fn publish(&self, new: NewCheckpoint, shards: Vec<Shard>) -> Result<PathBuf> {
-        self.commit(new, shards, Vec::new())
+    /// Publishes a checkpoint of what its processes wrote; the first one has the metadata.
+    pub fn publish(&self, new: NewCheckpoint, partials: Vec<PartialManifest>) -> Result<PathBuf> {
+        self.commit(new, partials, Vec::new())
     }
 
     fn write(
@@ -141,7 +143,7 @@ impl CheckpointStore {
         values: &str,
         components: &[Component<'_>],
         metadata: &[u8],
-    ) -> Result<(Shard, Vec<UnsyncedFile>)> {
+    ) -> Result<(PartialManifest, Vec<UnsyncedFile>)> {
         let largest = components.iter().map(Component::array_bytes).max().unwrap_or(0);
         let previous = if largest < LINKED_FROM { None } else { self.previous() };
         let mut planned = Vec::with_capacity(components.len());
@@ -164,7 +166,7 @@ impl CheckpointStore {
         let total = arrays + (trees + metadata.len()) as u64;
         self.check_space(total)?;
         write_files(&*self.storage, directory, total, |writer| {
-            let mut shard = Shard::default();
+            let mut partial = PartialManifest::default();
             let mut file = writer.create(values)?;
             for planned in planned {
                 let tree = planned.component.tree;
@@ -174,19 +176,19 @@ impl CheckpointStore {
                     None => None,
                     Some(file) => Some(self.store(writer, directory, planned.component, file)?),
                 };
-                shard.components.push(ComponentRecord {
+                partial.components.push(ComponentRecord {
                     name: planned.component.name.clone(),
                     values: values.to_owned(),
                     tree: (start, tree.len() as u64),
                     file: stored.as_ref().map(|stored| stored.name.clone()),
                     arrays: planned.names,
                 });
-                shard.files.extend(stored);
+                partial.files.extend(stored);
             }
-            shard.metadata = (file.length, metadata.len() as u64);
+            partial.metadata = (file.length, metadata.len() as u64);
             writer.write(&mut file, metadata)?;
-            shard.files.push(writer.finish(file));
-            Ok(shard)
+            partial.files.push(writer.finish(file));
+            Ok(partial)
         })
     }
 
@@ -194,13 +196,14 @@ impl CheckpointStore {
     fn commit(
         &self,
         new: NewCheckpoint,
-        shards: Vec<Shard>,
+        partials: Vec<PartialManifest>,
         mut written: Vec<UnsyncedFile>,
     ) -> Result<PathBuf> {
         let NewCheckpoint { checkpoint_id, directory, pending } = new;
-        let mut manifest = Manifest::new(&checkpoint_id, shards);
+        let mut manifest = Manifest::new(&checkpoint_id, partials);
         if manifest.size() >= THREADED_FROM {
-            // Before the lock, so that no other process waits. Small files are synced with the manifest.
+            // Before the lock, so that no other process waits. Small files are synced with the
+            // manifest.
             sync(&written)?;
             written.clear();
         }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::checksums::{BLOCK_BYTES, matches};
+use super::checksums::{SEGMENT_BYTES, matches};
 use super::manifest::{FileRecord, MANIFEST, Manifest};
 use super::store::CheckpointStore;
 use crate::Result;
@@ -67,7 +67,7 @@ impl Previous {
     ) -> Option<IdenticalFile> {
         let known = self.manifest.components.iter().find(|known| known.name == component)?;
         let record = self.manifest.file(known.file.as_ref()?)?;
-        if record.bytes != bytes || record.block_bytes != BLOCK_BYTES {
+        if record.bytes != bytes || record.segment_bytes != SEGMENT_BYTES {
             return None;
         }
         matches(slices, &record.checksums).then(|| IdenticalFile {

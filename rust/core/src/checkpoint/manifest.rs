@@ -63,10 +63,10 @@ pub struct FileRecord {
     pub name: String,
     /// Its size in bytes.
     pub bytes: u64,
-    /// The bytes of each block that has a checksum of its own; the last one may be shorter.
+    /// The bytes of each segment that has a checksum of its own; the last one may be shorter.
     #[serde(rename = "part_bytes")]
-    pub block_bytes: u64,
-    /// The xxh3-64 of each block, in hex digits.
+    pub segment_bytes: u64,
+    /// The xxh3-64 of each segment, in hex digits.
     pub checksums: Vec<String>,
     /// Whether the file is a hard link to one of an earlier checkpoint.
     pub linked: bool,
@@ -74,31 +74,31 @@ pub struct FileRecord {
 
 /// What one process contributes to a checkpoint.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Shard {
+pub struct PartialManifest {
     /// Its components.
     pub components: Vec<ComponentRecord>,
     /// Its files.
     pub files: Vec<FileRecord>,
-    /// Where the metadata's tree is among its values; only that of the first shard counts.
+    /// Where the metadata's tree is among its values; only that of the first process counts.
     pub metadata: (u64, u64),
 }
 
-impl Shard {
+impl PartialManifest {
     /// As bytes, to be sent to another process.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let json_error = |error| CheckpointError::Json { what: "a shard", error };
+        let json_error = |error| CheckpointError::Json { what: "a partial manifest", error };
         Ok(serde_json::to_vec(self).map_err(json_error)?)
     }
 
     /// From bytes that another process has sent.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        Ok(serde_json::from_slice(bytes).map_err(CheckpointError::InvalidShard)?)
+        Ok(serde_json::from_slice(bytes).map_err(CheckpointError::InvalidPartialManifest)?)
     }
 }
 
 impl Manifest {
-    /// A manifest of these shards, with neither time nor number yet.
-    pub fn new(checkpoint_id: &str, shards: Vec<Shard>) -> Self {
+    /// A manifest of what the processes wrote, with neither time nor number yet.
+    pub fn new(checkpoint_id: &str, partials: Vec<PartialManifest>) -> Self {
         let mut manifest = Self {
             format: FORMAT.to_owned(),
             version: VERSION,
@@ -106,12 +106,12 @@ impl Manifest {
             created_at: 0,
             ordinal: 0,
             components: Vec::new(),
-            metadata: shards.first().map_or((0, 0), |shard| shard.metadata),
+            metadata: partials.first().map_or((0, 0), |partial| partial.metadata),
             files: Vec::new(),
         };
-        for shard in shards {
-            manifest.components.extend(shard.components);
-            manifest.files.extend(shard.files);
+        for partial in partials {
+            manifest.components.extend(partial.components);
+            manifest.files.extend(partial.files);
         }
         manifest
     }
@@ -232,7 +232,7 @@ mod tests {
 
     fn record(name: &str) -> FileRecord {
         let checksums = vec!["0".to_owned()];
-        FileRecord { name: name.to_owned(), bytes: 3, block_bytes: 8, checksums, linked: false }
+        FileRecord { name: name.to_owned(), bytes: 3, segment_bytes: 8, checksums, linked: false }
     }
 
     #[test]

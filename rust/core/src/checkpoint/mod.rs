@@ -1,9 +1,9 @@
 //! Checkpoints: directories that are whole or absent.
 //!
-//! A checkpoint is a directory `base_dir/<id>` of three kinds of files: `<component>.safetensors` for
-//! each component that has arrays, `values` with the trees of plain values, and `manifest.json`, which
-//! lists the others with their sizes and checksums, is itself checksummed, and is written last. It is
-//! filled under a temporary name and published by one rename.
+//! A checkpoint is a directory `base_dir/<id>` of three kinds of files: `<component>.safetensors`
+//! for each component that has arrays, `values` with the trees of plain values, and
+//! `manifest.json`, which lists the others with their sizes and checksums, is itself checksummed,
+//! and is written last. It is filled under a temporary name and published by one rename.
 //!
 //! A lock in the base directory keeps writers from publishing and removing at the same time, and is
 //! shared by readers while they open files. Mapped files stay readable when retention removes them.
@@ -54,7 +54,7 @@ mod write;
 
 pub use arrays::ArrayType;
 pub use create::{Array, Component, NewCheckpoint};
-pub use manifest::{ComponentRecord, FileRecord, Manifest, Shard, VALUES};
+pub use manifest::{ComponentRecord, FileRecord, Manifest, PartialManifest, VALUES};
 pub use read::{FileCheck, LoadedComponent};
 pub use retention::CheckpointInfo;
 pub use staging::StagedState;

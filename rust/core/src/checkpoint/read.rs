@@ -41,8 +41,8 @@ pub struct FileCheck {
 }
 
 impl CheckpointStore {
-    /// Reads the components of the checkpoint in `path` that are named, or all of them; with `verify`,
-    /// every byte of them is checked first.
+    /// Reads the components of the checkpoint in `path` that are named, or all of them; with
+    /// `verify`, every byte of them is checked first.
     pub fn load(
         path: &Path,
         components: Option<&[String]>,
@@ -137,14 +137,14 @@ fn open(directory: &Path, record: &FileRecord) -> Result<Arc<PrivateMap>> {
         let damage = CheckpointDamage::Size { found: size, expected: record.bytes };
         return Err(damaged(&path, damage));
     }
-    // SAFETY: the file is one that the manifest of a published checkpoint names. It was complete and
-    // synced before the checkpoint got its name, and checkpoints are only replaced and removed.
+    // SAFETY: the file is one that the manifest of a published checkpoint names. It was complete
+    // and synced before the checkpoint got its name, and checkpoints are only replaced and removed.
     let permit = unsafe { MapPermit::new() };
     PrivateMap::open(&path, permit).map(Arc::new)
 }
 
 fn check(map: &PrivateMap, record: &FileRecord) -> Result<()> {
-    checksums::verify(map.bytes(), record.block_bytes, &record.checksums)
+    checksums::verify(map.bytes(), record.segment_bytes, &record.checksums)
         .map_err(|damage| damaged(map.path(), damage))
 }
 

@@ -1,4 +1,5 @@
-//! Checkpoints that are replaced or removed: in one step for every reader, whenever the writer dies.
+//! Checkpoints that are replaced or removed: in one step for every reader, whenever the writer
+//! dies.
 
 use std::path::{Path, PathBuf};
 
@@ -42,8 +43,8 @@ pub(super) fn remove(storage: &dyn Storage, base_dir: &Path, directory: &Path) -
     remove_tree(storage, &temporary).map_err(remove_error)
 }
 
-/// Finishes the replacements of a writer that died: removes the older checkpoint where the newer one is
-/// there, and puts it back where it is not. The caller holds the exclusive lock.
+/// Finishes the replacements of a writer that died: removes the older checkpoint where the newer
+/// one is there, and puts it back where it is not. The caller holds the exclusive lock.
 pub(super) fn finish_replacements(storage: &dyn Storage, base_dir: &Path) -> Result<()> {
     let list_error = |error| Error::io("list", base_dir, error);
     for entry in std::fs::read_dir(base_dir).map_err(list_error)? {

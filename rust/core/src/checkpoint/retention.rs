@@ -108,8 +108,9 @@ impl CheckpointStore {
         remove(&*self.storage, &self.base_dir, &directory)
     }
 
-    /// Unpublishes the oldest of `others` beyond the checkpoints to keep, of which the one just made,
-    /// number `ordinal`, is one. Returns the directories to delete. The caller holds the lock.
+    /// Unpublishes the oldest of `others` beyond the checkpoints to keep, of which the one just
+    /// made, number `ordinal`, is one. Returns the directories to delete. The caller holds the
+    /// lock.
     pub(super) fn apply_retention(
         &self,
         mut others: Vec<CheckpointInfo>,

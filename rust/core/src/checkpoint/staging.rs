@@ -58,7 +58,8 @@ impl StagedState {
             copied.push(StagedComponent { name, tree, arrays });
         }
         if buffer.len() < end || buffer.len() / 2 > end {
-            // Freed before the new one is made. The system maps zeroed memory when it is written to.
+            // Freed before the new one is made. The system maps zeroed memory when it is written
+            // to.
             drop(buffer);
             buffer = vec![0; end];
         }

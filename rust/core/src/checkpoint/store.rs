@@ -35,8 +35,8 @@ impl CheckpointStore {
         Self::open_with(storage, base_dir, Retention { keep, keep_every: None }, true)
     }
 
-    /// [`CheckpointStore::open`] with every option: which checkpoints stay, and whether new ones link
-    /// to files of the newest one that have the same bytes.
+    /// [`CheckpointStore::open`] with every option: which checkpoints stay, and whether new ones
+    /// link to files of the newest one that have the same bytes.
     pub fn open_with(
         storage: Arc<dyn Storage>,
         base_dir: &Path,
@@ -68,7 +68,8 @@ impl CheckpointStore {
         FileLock::acquire(&self.base_dir.join(".lock"), kind)
     }
 
-    /// A reader's lock; `None` where the directory can't be written to: nobody removes anything there.
+    /// A reader's lock; `None` where the directory can't be written to: nobody removes anything
+    /// there.
     pub(super) fn read_lock(directory: &Path) -> Option<FileLock> {
         FileLock::acquire(&directory.join(".lock"), LockKind::Shared).ok()
     }

@@ -1,24 +1,25 @@
-//! Writes the files of a checkpoint: checksummed on the way, and synced once each when all are written,
-//! so that a file system with a journal commits once for all of them.
+//! Writes the files of a checkpoint: checksummed on the way, and synced once each when all are
+//! written, so that a file system with a journal commits once for all of them.
 //!
-//! Bytes go through a small buffer, because another thread may change an array while it is stored and
-//! the checksum has to be of the bytes that are written. The buffer stays in the processor's cache. A
-//! large checkpoint is written by a second thread, which also asks the system to write back each buffer
-//! at once: filling and hashing, the kernel's copy, and the disk then work at the same time. Bytes that
-//! the disk has are dropped from the page cache: a checkpoint is not read again before a restart.
+//! Bytes go through a small buffer, because another thread may change an array while it is stored
+//! and the checksum has to be of the bytes that are written. The buffer stays in the processor's
+//! cache. A large checkpoint is written by a second thread, which also asks the system to write
+//! back each buffer at once: filling and hashing, the kernel's copy, and the disk then work at the
+//! same time. Bytes that the disk has are dropped from the page cache: a checkpoint is not read
+//! again before a restart.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
-use super::checksums::{BLOCK_BYTES, BlockChecksums};
+use super::checksums::{SEGMENT_BYTES, SegmentChecksums};
 use super::manifest::FileRecord;
 use crate::error::CheckpointError;
 use crate::fs::{Storage, StorageFile, write_all_at};
 use crate::{Error, Result};
 
-/// The bytes of a buffer: a whole number of them makes a block.
+/// The bytes of a buffer: a whole number of them makes a segment.
 const BUFFER: usize = 1 << 20;
 /// How many buffers may be queued.
 const BUFFERS: usize = 4;
@@ -71,7 +72,7 @@ pub(super) struct OpenFile {
     name: String,
     /// How many bytes it has so far.
     pub(super) length: u64,
-    checksums: BlockChecksums,
+    checksums: SegmentChecksums,
 }
 
 /// Calls `work` to write files of about `total` bytes in `directory`; the caller syncs them.
@@ -131,7 +132,7 @@ impl FileWriter<'_> {
             path: path.into(),
             name: name.to_owned(),
             length: 0,
-            checksums: BlockChecksums::default(),
+            checksums: SegmentChecksums::default(),
         })
     }
 
@@ -158,7 +159,7 @@ impl FileWriter<'_> {
         FileRecord {
             name,
             bytes: length,
-            block_bytes: BLOCK_BYTES,
+            segment_bytes: SEGMENT_BYTES,
             checksums: checksums.finish(),
             linked: false,
         }

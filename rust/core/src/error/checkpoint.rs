@@ -36,14 +36,14 @@ pub enum CheckpointError {
     /// What describes a checkpoint can't be written as JSON.
     #[error("{what} can't be written as JSON: {error}")]
     Json {
-        /// The manifest, a shard or the header of a safetensors file.
+        /// The manifest, a partial one or the header of a safetensors file.
         what: &'static str,
         /// The writer's error.
         error: serde_json::Error,
     },
-    /// What another process sent describes no shard of a checkpoint.
-    #[error("what another process sent is no shard of a checkpoint: {0}")]
-    InvalidShard(serde_json::Error),
+    /// What another process sent is not a partial manifest.
+    #[error("what another process sent is no partial manifest of a checkpoint: {0}")]
+    InvalidPartialManifest(serde_json::Error),
     /// The thread that writes files ended before it had all of them. Its own error says why.
     #[error("the writing thread has stopped")]
     WriterStopped,
@@ -117,18 +117,18 @@ pub enum CheckpointDamage {
         /// Its size by the manifest.
         expected: u64,
     },
-    /// The manifest has checksums of more or fewer blocks than a file has.
-    #[error("the manifest has checksums of {expected} blocks and it has {found}")]
-    BlockCount {
-        /// How many blocks the file has.
+    /// The manifest has checksums of more or fewer segments than a file has.
+    #[error("the manifest has checksums of {expected} segments and it has {found}")]
+    SegmentCount {
+        /// How many segments the file has.
         found: usize,
         /// How many checksums the manifest has.
         expected: usize,
     },
-    /// The bytes of a block changed.
+    /// The bytes of a segment changed.
     #[error("the checksum from byte {first_byte} on is {found} instead of {expected}")]
-    BlockChecksum {
-        /// Where the block begins.
+    SegmentChecksum {
+        /// Where the segment begins.
         first_byte: u64,
         /// The checksum of its bytes.
         found: String,

@@ -1,8 +1,8 @@
 //! Nested plain values as bounded, tagged MessagePack.
 //!
-//! A tree is a version byte and one MessagePack value. Nil, booleans, 64-bit integers, floats, text,
-//! bytes, lists and maps are MessagePack's own, so any reader of it can look inside. Every other value
-//! is a list of two: an extension of type 1 whose one byte is a [`Tag`], and the
+//! A tree is a version byte and one MessagePack value. Nil, booleans, 64-bit integers, floats,
+//! text, bytes, lists and maps are MessagePack's own, so any reader of it can look inside. Every
+//! other value is a list of two: an extension of type 1 whose one byte is a [`Tag`], and the
 //! content. No plain value is ever such an extension, so the two can't be confused.
 //!
 //! Arrays are not in the tree: it refers to them by number, and they are stored beside it.
@@ -40,8 +40,8 @@ const VERSION: u8 = 1;
 /// The MessagePack extension type of the byte that names a [`Tag`].
 const TAG_EXTENSION: i8 = 1;
 
-/// How deep values may be nested. Deeper ones are mistakes (usually a value that contains itself), and
-/// would end in a stack overflow.
+/// How deep values may be nested. Deeper ones are mistakes (usually a value that contains itself),
+/// and would end in a stack overflow.
 pub const MAX_DEPTH: usize = 400;
 
 /// The kinds of values that MessagePack has no form for.
@@ -65,7 +65,8 @@ pub enum Tag {
     /// An array beside the tree; the content is a list of its number, the dtype's description, the
     /// list of its lengths, and whether its items lie in Fortran order.
     Array = 8,
-    /// A value of a class that a library knows; the content is a list of a name and what it is made of.
+    /// A value of a class that a library knows; the content is a list of a name and what it is made
+    /// of.
     Extension = 9,
     /// Long text beside the tree; the content is its number.
     LongText = 10,

@@ -196,7 +196,7 @@ fn manifest() -> Vec<u8> {
         manifest.files.push(FileRecord {
             name: name.into(),
             bytes: 30,
-            block_bytes: 16 << 20,
+            segment_bytes: 16 << 20,
             checksums: vec!["0123456789abcdef".into()],
             linked: false,
         });
