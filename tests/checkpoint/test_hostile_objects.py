@@ -115,7 +115,9 @@ def growing_list() -> list[Any]:
 
 
 def growing_set() -> set[Any]:
-    member = dataclasses.make_dataclass("Member", ["n"], bases=(Acting,), frozen=False, eq=False)
+    member = dataclasses.make_dataclass(
+        "Member", [("n", int, 0)], bases=(Acting,), frozen=False, eq=False
+    )
     member.__module__ = __name__
     globals()["Member"] = member
     state = {1, 2, member(1)}

@@ -103,6 +103,7 @@ def test_a_forked_child_holds_what_its_parent_had_open(tmp_path):
 def test_a_forked_child_does_not_unlock_what_its_parent_has_locked(tmp_path):
     handler = DataHandler(tmp_path)
     writers = [handler.trajectory_writer("md")]
+    writers[0].append(frames(0))
     child = multiprocessing.get_context("fork").Process(target=writers.clear)
     child.start()
     child.join(60)

@@ -81,7 +81,7 @@ def test_one_writer_at_a_time(handler, tmp_path):
     with handler.trajectory_writer("md") as writer:
         writer.append(frames(0, 1))
         for other in (handler, DataHandler(tmp_path)):
-            with pytest.raises(InvalidArgumentError, match="writing"):
+            with pytest.raises(InvalidArgumentError, match="no other writer has open"):
                 other.trajectory_writer("md", resume=True)
         with handler.trajectory_writer("another") as other:
             other.append(frames(0, 1))

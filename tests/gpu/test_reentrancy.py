@@ -49,7 +49,7 @@ def test_requirements_that_change_while_they_are_read_are_read_or_refused(machin
         assert GPUManager(tasks).required_memory == {"one": 8000, "two": 8000}
 
 
-def test_a_requirement_that_raises_is_refused(machine):
+def test_what_a_requirement_raises_reaches_the_caller(machine):
     class Raising:
         def __float__(self):
             raise BoomError
@@ -57,7 +57,7 @@ def test_a_requirement_that_raises_is_refused(machine):
         def __repr__(self):
             raise BoomError
 
-    with pytest.raises(InvalidArgumentError, match="required_memory"):
+    with pytest.raises(BoomError):
         GPUManager({"task": Raising()})
 
 

@@ -39,7 +39,13 @@ def key(handler):
     return handler.store_trajectory(data, "md", {"force_field": "amber"})
 
 
-def test_the_user_script_runs(tmp_path):
+@pytest.fixture
+def without_gpus(monkeypatch):
+    """No GPU, whatever driver other tests have loaded into this process."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+def test_the_user_script_runs(tmp_path, without_gpus):
     specification = importlib.util.spec_from_file_location(
         "user_script", Path(__file__).with_name("user_script.py")
     )
@@ -125,7 +131,7 @@ def test_progress(tmp_path):
         check(ProgressTracker.attach(tmp_path).get_progress(), types.ProgressInfo)
 
 
-def test_memory_report_without_a_gpu(tmp_path):
+def test_memory_report_without_a_gpu(tmp_path, without_gpus):
     manager = GPUManager({"fold": 100}, state_dir=tmp_path)
     check(manager.optimize_memory_usage("fold", []), types.MemoryReport)
     check(manager.plan_batches("fold", [10, 20], []), list[types.Batch])

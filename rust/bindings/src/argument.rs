@@ -4,9 +4,9 @@
 //! raises reaches the caller as it is, unless it only says that the value has no such form.
 
 use proteinflex_core::Error;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyString};
 
 use crate::error::to_python;
 
@@ -28,7 +28,7 @@ pub fn integer(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyRe
     match value.extract::<i64>() {
         Ok(number) => Ok(number),
         // Too large for 64 bits: the type is right and the value is not.
-        Err(_) if value.is_instance_of::<PyInt>() => {
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
             Err(to_python(Error::argument(argument, shown(value), expected)))
         }
         Err(error) => Err(refused(error, value, argument, expected)),
@@ -50,7 +50,12 @@ pub fn number(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyRes
     if value.is_instance_of::<PyBool>() || value.is_instance_of::<PyString>() {
         return Err(wrong_type(value, argument, expected));
     }
-    value.extract::<f64>().map_err(|error| refused(error, value, argument, expected))
+    value.extract::<f64>().map_err(|error| {
+        if error.is_instance_of::<PyOverflowError>(value.py()) {
+            return to_python(Error::argument(argument, shown(value), expected));
+        }
+        refused(error, value, argument, expected)
+    })
 }
 
 /// A path: `str` or anything with `__fspath__`.
