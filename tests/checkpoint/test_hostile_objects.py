@@ -115,8 +115,9 @@ def growing_list() -> list[Any]:
 
 
 def growing_set() -> set[Any]:
+    hashed = {"__hash__": object.__hash__}
     member = dataclasses.make_dataclass(
-        "Member", [("n", int, 0)], bases=(Acting,), frozen=False, eq=False
+        "Member", [("n", int, 0)], bases=(Acting,), namespace=hashed, eq=False
     )
     member.__module__ = __name__
     globals()["Member"] = member

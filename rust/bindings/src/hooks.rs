@@ -1,14 +1,14 @@
 //! What this crate calls in Python by name: all of it is in `proteinflex_optimization._hooks`.
 
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 /// The hook of this name.
+///
+/// The module is looked up each time: a cell that one thread is filling while another forks stays
+/// locked for ever in the child.
 pub fn hook<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    static HOOKS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let import = || Ok::<_, PyErr>(py.import("proteinflex_optimization._hooks")?.unbind());
-    HOOKS.get_or_try_init(py, import)?.bind(py).getattr(name)
+    py.import("proteinflex_optimization._hooks")?.getattr(name)
 }
 
 /// The exception of this name.
