@@ -18,7 +18,7 @@ FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 BIN     := $(VENV)/bin
 STAMPS  := $(VENV)/stamps
 SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE \
-           $(shell find rust/core/src rust/bindings python -type f -not -name '*.so' -not -path '*/__pycache__/*')
+           $(shell find rust/core/src rust/bindings rust/macros python -type f -not -name '*.so' -not -path '*/__pycache__/*')
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 .PHONY: help demo test test-rust test-python lint lint-layers deny bench bench-rust bench-peers bench-docs soak fuzz fuzz-build wheel clean

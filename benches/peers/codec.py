@@ -76,7 +76,7 @@ def sizes(directory: Path, sets: dict[str, tuple[str, str]]) -> None:
 def times(directory: Path, topology: str, frames: np.ndarray) -> None:
     """Print how long storing and reading take, next to XTC.
 
-    Each reading opens the entry anew, so that no frame is found that was decoded before. XTC's index of
+    Each reading opens the entry again, so that no frame is found that was decoded before. XTC's index of
     frames is there already.
     """
     import MDAnalysis

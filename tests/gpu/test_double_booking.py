@@ -55,7 +55,7 @@ while done < wanted:
     # Ten times as long as an allocation takes, so that most of the time all places are taken.
     time.sleep(chance.random() * 0.02)
     done += 1
-    # Counted while it is held, in one write: whoever is killed has counted what it had.
+    # Counted while it is held, in one write: a process that is killed has counted what it had.
     os.write(1, b".")
     fcntl.flock(slot, fcntl.LOCK_UN)
     manager.release_gpus()

@@ -19,7 +19,7 @@ CHUNK_ATOMS = 4096
 
 
 class Stored(ABC):
-    """A trajectory that is open. Whoever can do better than to read all of it, overrides how."""
+    """A trajectory that is open. A subclass that can do better than reading all of it overrides how."""
 
     @abstractmethod
     def read(self) -> Frames:

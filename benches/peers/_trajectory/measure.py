@@ -103,7 +103,7 @@ def one_round(
         stored.close()
 
     times["decode"] = timed(decode)
-    # Opened afresh each time, so that nobody still has what was decoded before.
+    # Opened again each time, so that nothing still has what was decoded before.
     for operation, read in {
         "frame": lambda stored: stored.frame(index),
         "stride": lambda stored: stored.stride(STRIDE),

@@ -31,7 +31,7 @@ def kills(count: int = 20) -> dict[str, int]:
     context = multiprocessing.get_context("fork")
     choose = random.Random(1)
     done: Counter = Counter({WRONG: 0, EXCEEDED: 0, LOST: 0})
-    # Without locks: whoever is killed while holding one keeps it.
+    # Without locks: a process that is killed while holding one keeps it.
     flushed = context.RawValue("q", 0)
     stored = context.RawValue("q", 0)
     # Which version of each structure is in the cache that evicts nothing, or none.
