@@ -358,3 +358,81 @@ def test_a_panic_is_an_ordinary_exception_and_later_calls_work(world, detached, 
     assert "a panic with" in capfd.readouterr().err
     assert issubclass(InternalError, ProteinFlexError)
     works(world)
+
+
+class Raising(logging.Handler):
+    """A log handler of the program that raises."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()], ids=type)
+def test_what_a_log_handler_raises_is_an_exception_and_the_next_call_works(
+    tmp_path: Path, error: BaseException
+) -> None:
+    handler = DataHandler(tmp_path)
+    key = handler.store_structure({"positions": FRAMES}, "damaged")
+    (path,) = tmp_path.glob("entries/*/*.fxt")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    logger, raising = logging.getLogger("proteinflex_optimization"), Raising(error)
+    logger.addHandler(raising)
+    try:
+        with pytest.raises((CorruptDataError, type(error))) as raised:
+            handler.load_data(key)
+    finally:
+        logger.removeHandler(raising)
+    if isinstance(error, KeyboardInterrupt):
+        assert raised.type is KeyboardInterrupt
+    assert handler.get_cache_stats()["corrupt"] == 1
+    handler.store_structure({"positions": FRAMES}, "damaged")
+    np.testing.assert_array_equal(handler.load_data(key)["positions"], FRAMES)
+
+
+def test_a_log_handler_may_prune_while_entries_are_evicted(tmp_path: Path) -> None:
+    handler = DataHandler(tmp_path, max_cache_size=1e-4, enable_compression=False)
+
+    class Looking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            handler.prune(1)
+
+    logger, looking = logging.getLogger("proteinflex_optimization"), Looking()
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(looking)
+    try:
+        for number in range(20):
+            handler.store_structure({"x": np.zeros(3000)}, str(number))
+    finally:
+        logger.removeHandler(looking)
+        logger.setLevel(level)
+    assert handler.get_cache_stats()["evictions"] > 0
+
+
+def test_a_tensor_that_lies_about_its_dimensions_is_an_ordinary_error(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+
+    class Lengths(list):
+        def __len__(self) -> int:
+            return 2**62
+
+    class Lying(torch.Tensor):  # type: ignore[misc]
+        @property
+        def shape(self) -> Lengths:
+            return Lengths([4])
+
+    handler = DataHandler(tmp_path)
+    data = {"frames": FRAMES, "extra": torch.zeros(4).as_subclass(Lying)}
+    try:
+        key = handler.store_trajectory(data, "lying")
+    except (ProteinFlexError, TypeError, MemoryError) as error:
+        refused = type(error)
+        assert refused is not InternalError
+    else:
+        np.testing.assert_array_equal(handler.load_data(key)["frames"], FRAMES)

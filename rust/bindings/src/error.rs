@@ -2,7 +2,7 @@
 
 use proteinflex_core::Error;
 use proteinflex_core::error::CacheError;
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::prelude::*;
 
 use crate::hooks::exception;
@@ -10,6 +10,12 @@ use crate::hooks::exception;
 /// Turns an error of the core into a Python exception, for `map_err`.
 pub fn to_python(error: Error) -> PyErr {
     Python::attach(|py| {
+        // What a log handler of the program raised meanwhile. Ctrl-C comes first; else this error does.
+        if let Some(raised) = PyErr::take(py)
+            && !raised.is_instance_of::<PyException>(py)
+        {
+            return raised;
+        }
         if let Error::Io { action, path, source } = &error
             && let Some(code) = source.raw_os_error()
         {

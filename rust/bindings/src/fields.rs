@@ -4,6 +4,7 @@ use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::Error;
 use proteinflex_core::trajectory::{DType, FieldSpec};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::argument::wrong_type;
 use crate::array;
@@ -169,6 +170,7 @@ pub fn first_axis(value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
     if !is_array(value)? {
         return Ok(None);
     }
-    let shape: Vec<u64> = value.getattr("shape")?.extract()?;
-    Ok(shape.first().copied())
+    // As a tuple: what a subclass says of its length is not believed.
+    let shape = value.py().get_type::<PyTuple>().call1((value.getattr("shape")?,))?;
+    shape.cast::<PyTuple>()?.iter().next().map(|length| length.extract()).transpose()
 }

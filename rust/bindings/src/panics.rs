@@ -8,15 +8,23 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proteinflex_macros::catch_panics;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 use crate::error::internal_error;
 
 /// Runs `work`, and returns an `InternalError` where it panics.
+///
+/// A log handler of the program may have raised while `work` logged something and went on. That is
+/// returned where `work` has no error of its own, and always where it is Ctrl-C or the like.
 pub fn guarded<T>(work: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     // What `work` leaves half done is only seen through locks, as described above.
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|payload| Err(internal_error(message(&*payload))))
+    let result = catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|payload| Err(internal_error(message(&*payload))));
+    Python::attach(|py| match PyErr::take(py) {
+        Some(raised) if result.is_ok() || !raised.is_instance_of::<PyException>(py) => Err(raised),
+        _ => result,
+    })
 }
 
 fn message(payload: &(dyn Any + Send)) -> &str {

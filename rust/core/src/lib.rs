@@ -45,3 +45,6 @@ mod scalar;
 pub use checksum::{Checksum, checksum};
 pub use error::{Error, Result};
 pub use scalar::ScalarType;
+
+/// The logger of this package, in Python's hierarchy.
+pub(crate) const LOGGER: &str = "proteinflex_optimization";

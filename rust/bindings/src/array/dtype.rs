@@ -22,8 +22,7 @@ pub fn dtype<'py>(py: Python<'py>, description: &str) -> PyResult<Bound<'py, PyA
     let dtype = if description.starts_with(['{', '[']) {
         hook(py, "parse_dtype")?.call1((description,))?
     } else {
-        static DTYPE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        DTYPE.import(py, "numpy", "dtype")?.call1((description,))?
+        py.import("numpy")?.getattr("dtype")?.call1((description,))?
     };
     let dtype = dtype.cast_into::<PyArrayDescr>()?;
     if dtype.has_object() {

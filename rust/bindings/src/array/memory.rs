@@ -26,7 +26,6 @@ use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMet
 use proteinflex_core::fs::PrivateMap;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 /// The bytes of a C-contiguous array.
 pub fn bytes<'a>(array: &'a Bound<'_, PyUntypedArray>) -> PyResult<&'a [u8]> {
@@ -53,9 +52,8 @@ pub fn zeros<'py>(
     shape: &[usize],
     write: impl FnOnce(&mut [u8]) -> PyResult<()>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    static ZEROS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let arguments = (shape.to_vec(), dtype);
-    let array = ZEROS.import(dtype.py(), "numpy", "zeros")?.call1(arguments)?;
+    let array = dtype.py().import("numpy")?.getattr("zeros")?.call1(arguments)?;
     let array = array.cast_into::<PyUntypedArray>()?;
     fill(&array, write)?;
     Ok(array.into_any())

@@ -89,9 +89,8 @@ pub fn counts(
     if value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>() {
         return Err(argument::wrong_type(value, argument, expected));
     }
-    let Ok(items) = value.try_iter() else {
-        return Err(argument::wrong_type(value, argument, expected));
-    };
+    let items =
+        value.try_iter().map_err(|error| argument::refused(error, value, argument, expected))?;
     let count = |(place, item): (usize, PyResult<Bound<'_, PyAny>>)| {
         argument::count(&item?, &format!("{argument}[{place}]"), least)
     };

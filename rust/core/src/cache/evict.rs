@@ -198,7 +198,6 @@ impl Cache {
         match self.storage.remove_file(&path) {
             Ok(()) => {
                 self.counters.evictions.fetch_add(1, Ordering::Relaxed);
-                log::debug!("evicted {} ({} bytes)", entry.key, entry.bytes);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

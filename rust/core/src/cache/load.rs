@@ -170,8 +170,12 @@ impl Cache {
         // A program's log handler may use this cache.
         drop(lock);
         match renamed {
-            Ok(()) => log::warn!("{error}; it was moved to {}", target.display()),
-            Err(failed) => log::warn!("{error}; it can't be moved to quarantine: {failed}"),
+            Ok(()) => {
+                log::warn!(target: crate::LOGGER, "{error}; it was moved to {}", target.display())
+            }
+            Err(failed) => {
+                log::warn!(target: crate::LOGGER, "{error}; it can't be moved to quarantine: {failed}")
+            }
         }
     }
 }

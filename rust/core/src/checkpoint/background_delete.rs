@@ -43,7 +43,7 @@ impl BackgroundDelete {
         let thread = std::thread::Builder::new().name("proteinflex-delete".to_owned()).spawn(work);
         match thread {
             Ok(thread) => *self.running() = Some(Running { thread, process: std::process::id() }),
-            Err(error) => log::warn!(
+            Err(error) => log::warn!(target: crate::LOGGER,
                 "{}: {error}; old checkpoints are deleted when it is opened again",
                 base_dir.display()
             ),
@@ -59,8 +59,10 @@ impl BackgroundDelete {
         }
         match thread.join() {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => log::warn!("{error}; the next run deletes it"),
-            Err(_) => log::warn!("deleting old checkpoints failed unexpectedly"),
+            Ok(Err(error)) => log::warn!(target: crate::LOGGER, "{error}; the next run deletes it"),
+            Err(_) => {
+                log::warn!(target: crate::LOGGER, "deleting old checkpoints failed unexpectedly")
+            }
         }
     }
 

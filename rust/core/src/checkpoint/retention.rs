@@ -88,8 +88,12 @@ impl CheckpointStore {
             }
             let path = info.path.display();
             match info.manifest {
-                Ok(_) => log::warn!("the checkpoint {path} is damaged: files are missing"),
-                Err(error) => log::warn!("the checkpoint {path} is damaged: {error}"),
+                Ok(_) => {
+                    log::warn!(target: crate::LOGGER, "the checkpoint {path} is damaged: files are missing")
+                }
+                Err(error) => {
+                    log::warn!(target: crate::LOGGER, "the checkpoint {path} is damaged: {error}")
+                }
             }
         }
         Ok(None)

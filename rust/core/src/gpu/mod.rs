@@ -23,6 +23,3 @@ pub use batches::{BatchShape, Outcome, PeakRecord, PeakStore, PlannedBatch, is_o
 pub use devices::{ComputeMode, Cuda, Environment};
 pub use manager::{DEFAULT_REQUIREMENTS, Manager, Settings};
 pub use reservations::{DeviceView, Lease, Registry, Share};
-
-/// The logger of this package, in Python's hierarchy.
-const LOGGER: &str = "proteinflex_optimization";

@@ -82,7 +82,7 @@ impl MetadataStore {
             .try_lock()
             .map_or(Vec::new(), |mut cache| std::mem::take(&mut cache.warnings));
         for warning in warnings {
-            log::warn!("{warning}");
+            log::warn!(target: crate::LOGGER, "{warning}");
         }
     }
 

@@ -45,7 +45,7 @@ impl OtherShards {
             open.values_mut().filter_map(HostShard::take_warning).collect()
         });
         for warning in warnings {
-            log::warn!("{warning}");
+            log::warn!(target: crate::LOGGER, "{warning}");
         }
     }
 

@@ -221,7 +221,7 @@ impl Tracker {
         // Without the lock: a logger may come back here.
         let problem = self.signals.problem.try_lock().ok().and_then(|mut problem| problem.take());
         if let Some(problem) = problem {
-            log::warn!("progress: {problem}; it is tried again after the next interval");
+            log::warn!(target: crate::LOGGER, "progress: {problem}; it is tried again after the next interval");
         }
     }
 }

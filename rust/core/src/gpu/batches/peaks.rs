@@ -80,7 +80,7 @@ impl PeakStore {
     pub fn load(&self, task: &str) -> Result<Vec<PeakRecord>> {
         match self.read(task) {
             Err(error @ (Error::Corrupt { .. } | Error::NotThisFormat { .. })) => {
-                log::warn!(target: crate::gpu::LOGGER, "{error}; it is ignored");
+                log::warn!(target: crate::LOGGER, "{error}; it is ignored");
                 Ok(Vec::new())
             }
             other => other,
@@ -107,7 +107,7 @@ impl PeakStore {
         let quarantined = self.add_under_lock(task, record)?;
         // Not under the lock: a log handler is Python code that may add a record itself.
         if let Some((damage, path)) = quarantined {
-            log::warn!(target: crate::gpu::LOGGER, "{damage}; it is now {}", path.display());
+            log::warn!(target: crate::LOGGER, "{damage}; it is now {}", path.display());
         }
         Ok(())
     }

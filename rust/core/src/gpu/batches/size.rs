@@ -103,7 +103,7 @@ impl BatchSizer {
         if budgets.iter().any(|budget| budget.gpu == CPU) {
             // What a task needs of a GPU says little about the machine's memory.
             log::warn!(
-                target: crate::gpu::LOGGER,
+                target: crate::LOGGER,
                 "{task} is said to need {required} MB and the machine has {free} MB free; one item \
                  at a time, and it may not fit"
             );

@@ -20,7 +20,7 @@ pub fn limit(text: Option<&str>, index: usize, uuid: &str) -> Option<u64> {
             static WARNED: Once = Once::new();
             WARNED.call_once(|| {
                 log::warn!(
-                    target: crate::gpu::LOGGER,
+                    target: crate::LOGGER,
                     "{LIMIT_VARIABLE}: {entry:?} is not DEVICE=SIZE, as 0=2G; it is ignored"
                 );
             });

@@ -213,7 +213,7 @@ impl Manager {
 
     fn log_no_gpu(&self, reason: &str) {
         if !self.empty_reason_logged.swap(true, Ordering::Relaxed) {
-            log::info!(target: super::LOGGER, "no GPU is used: {reason}");
+            log::info!(target: crate::LOGGER, "no GPU is used: {reason}");
         }
     }
 
@@ -221,7 +221,7 @@ impl Manager {
         if !self.empty_reason_logged.swap(true, Ordering::Relaxed) {
             let rows: Vec<String> = views.iter().map(|view| view.row().to_string()).collect();
             log::warn!(
-                target: super::LOGGER,
+                target: crate::LOGGER,
                 "no GPU is used, for CUDA shows none to this process. {}",
                 rows.join(". ")
             );

@@ -165,7 +165,7 @@ struct LeaseFiles {
 fn warn_unreadable(paths: &[PathBuf]) {
     for path in paths {
         log::warn!(
-            target: crate::gpu::LOGGER,
+            target: crate::LOGGER,
             "{} is held and is not a reservation that this version can read; it is ignored",
             path.display()
         );

@@ -104,7 +104,7 @@ impl SharedProgress {
         drop(lock);
         // Not before the lock is released: a logger may open a tracker of the same directory.
         if let Some(warning) = warning {
-            log::warn!("{warning}");
+            log::warn!(target: crate::LOGGER, "{warning}");
         }
         remove_orphaned(&**storage, &directory)?;
         let others = OtherShards::new(directory.clone(), host.to_owned(), Some(name.clone()));
