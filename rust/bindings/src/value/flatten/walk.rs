@@ -305,8 +305,8 @@ fn length(length: usize, name: &str) -> PyResult<u32> {
     u32::try_from(length).map_err(|_| to_python(Error::argument(name, length, expected)))
 }
 
-/// What is in a set; Python raises an error if something changes it meanwhile.
+/// What is in a set at one moment. Copying lets no other thread in between, iterating may.
 fn of_set<'py>(set: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
-    let items = set.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    let items = set.call_method0("copy")?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
     PyTuple::new(set.py(), items)
 }
