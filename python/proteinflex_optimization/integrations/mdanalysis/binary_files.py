@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +16,7 @@ XTC_HEADER = 56
 """Bytes before the coordinates: magic, atoms, step, time, box, atoms again."""
 XTC_COMPRESSED = 36
 """Bytes before the compressed coordinates: precision, bounds, the smallest index, their length."""
+TRR_MAGIC = 1993
 XTC_SMALL = 9
 """Up to this number of atoms, coordinates are not compressed."""
 XTC_MAGICS = {1995: ">i", 2023: ">q"}
@@ -23,36 +25,77 @@ NETCDF_PADDING = 4
 """Less than this may follow the last record."""
 
 
-def xtc(reader: Any, path: Path, findings: Findings) -> None:
-    """Compare the end of the last frame with the end of the file."""
-    with path.open("rb") as file:
-        file.seek(int(reader._xdr.offsets[-1]))
+def walk_xtc(path: Path, findings: Findings) -> None:
+    """Follow the frames of an XTC file to its end.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The number of atoms changes: libxdrfile would write beyond its memory.
+    """
+
+    def skip(file: BinaryIO) -> int:
         begin = file.tell()
         magic, n_atoms = struct.unpack(">ii", _read(file, 8))
+        if magic not in XTC_MAGICS:
+            raise EOFError(f"no frame begins at byte {begin}")
         if n_atoms <= XTC_SMALL:
-            end = begin + XTC_HEADER + 12 * n_atoms
+            file.seek(begin + XTC_HEADER + 12 * n_atoms)
         else:
             file.seek(begin + XTC_HEADER + XTC_COMPRESSED - 4)
-            length = XTC_MAGICS.get(magic, ">i")
+            length = XTC_MAGICS[magic]
             (n_bytes,) = struct.unpack(length, _read(file, struct.calcsize(length)))
-            end = file.tell() + (n_bytes + 3) // 4 * 4
-    _compare(end, path, reader.n_frames, findings)
+            file.seek((n_bytes + 3) // 4 * 4, 1)
+        return int(n_atoms)
+
+    _walk(path, skip, findings)
 
 
-def trr(reader: Any, path: Path, findings: Findings) -> None:
-    """Compare the end of the last frame with the end of the file."""
-    with path.open("rb") as file:
-        file.seek(int(reader._xdr.offsets[-1]))
-        _, _, name_bytes = struct.unpack(">iii", _read(file, 12))
+def walk_trr(path: Path, findings: Findings) -> None:
+    """Follow the frames of a TRR file to its end.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The number of atoms changes: libxdrfile would write beyond its memory.
+    """
+
+    def skip(file: BinaryIO) -> int:
+        begin = file.tell()
+        magic, _, name_bytes = struct.unpack(">iii", _read(file, 12))
+        if magic != TRR_MAGIC:
+            raise EOFError(f"no frame begins at byte {begin}")
         file.seek((name_bytes + 3) // 4 * 4, 1)
-        sizes = struct.unpack(">13i", _read(file, 52))
-        *blocks, n_atoms, _, _ = sizes
-        box, positions, velocities, forces = blocks[2], *blocks[7:10]
-        # The precision of a file shows in the size of what is there.
-        vectors = positions or velocities or forces
-        is_double = box == 72 or (n_atoms > 0 and vectors == 24 * n_atoms)
-        end = file.tell() + (16 if is_double else 8) + sum(blocks)
-    _compare(end, path, reader.n_frames, findings)
+        *blocks, n_atoms, _, _ = struct.unpack(">13i", _read(file, 52))
+        # The precision of a frame shows in the size of what is there.
+        vectors = blocks[7] or blocks[8] or blocks[9]
+        is_double = blocks[2] == 72 or (n_atoms > 0 and vectors == 24 * n_atoms)
+        file.seek((16 if is_double else 8) + sum(blocks), 1)
+        return int(n_atoms)
+
+    _walk(path, skip, findings)
+
+
+def _walk(path: Path, skip: Callable[[BinaryIO], int], findings: Findings) -> None:
+    size = path.stat().st_size
+    n_atoms = number = 0
+    with path.open("rb") as file:
+        while file.tell() < size:
+            try:
+                found = skip(file)
+            except (EOFError, OSError) as error:
+                findings.cut = f"frame {number} is none ({error})"
+                return
+            if number and found != n_atoms:
+                raise InvalidArgumentError(
+                    f"trajectory={str(path)!r} is not valid: frame {number} has {found} atoms, expected "
+                    f"{n_atoms} as in frame 0"
+                )
+            n_atoms = found
+            if file.tell() > size:
+                findings.cut = f"frame {number} ends at byte {file.tell()}, the file at {size}"
+                return
+            number += 1
 
 
 def dcd(reader: Any, path: Path, findings: Findings) -> None:

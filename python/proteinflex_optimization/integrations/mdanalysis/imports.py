@@ -138,6 +138,7 @@ class _Part:
         self.file = file
         self.allow_truncated = allow_truncated
         self.until: tuple[str, float] | None = None
+        self.next_begins = np.inf
         self.n_overlapping = 0
         self.n_without_positions = 0
         if file.findings.cut is not None:
@@ -173,7 +174,7 @@ class _Part:
             number += 1
             if not found:
                 self.n_without_positions += 1
-            elif self.until is not None and found[self.until[0]] >= self.until[1]:
+            elif self.until is not None and found[self.until[0]] > self.until[1]:
                 self.n_overlapping += 1
                 found = {}
             yield found
@@ -221,6 +222,7 @@ class _Run:
             if all(one < other for one, other in pairwise(firsts)):
                 for part, after in zip(self._parts, firsts[1:], strict=False):
                     part.until = (name, after - _rounding(name, after))
+                    part.next_begins = after
                 return
         firsts = [float(part.first[counters[0]]) for part in self._parts]
         late = next(i for i in range(1, len(firsts)) if firsts[i] <= firsts[i - 1])
@@ -297,7 +299,8 @@ class _Run:
                     file.path,
                     part.n_overlapping,
                     file.n_frames,
-                    *part.until,
+                    part.until[0],
+                    part.next_begins,
                 )
             for note in file.findings.notes:
                 logger.warning("%s: %s", file.path, note)
@@ -321,8 +324,9 @@ class _FieldsChanged(Exception):  # noqa: N818, a turn and no error
 
 
 def _rounding(name: str, value: float) -> float:
-    """Return how far a time may be from another that means the same: times are float32 in files."""
-    return float(np.spacing(np.float32(abs(value)))) if name == "time" else 0.0
+    """Return how far a time or step may be from another that means the same."""
+    # Times are float32 in most files.
+    return float(np.spacing(np.float32(abs(value)))) / 2 if name == "time" else 0.5
 
 
 def _blocks(frames: Iterator[dict[str, Any]], most: int) -> Iterator[dict[str, NDArray[Any]]]:

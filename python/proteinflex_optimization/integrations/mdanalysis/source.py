@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from proteinflex_optimization.integrations.mdanalysis.reader import TrajectoryRe
 from proteinflex_optimization.integrations.mdanalysis.whole import (
     Findings,
     examine,
-    refuse_what_cannot_be_opened,
+    examine_before_opening,
 )
 
 if TYPE_CHECKING:
@@ -97,11 +98,11 @@ class TrajectoryFile:
             try:
                 reader_class = get_reader_for(str(path), format=_format(self.path, format))
                 self.format = _name_of(reader_class)
-                refuse_what_cannot_be_opened(self.path, self.format)
+                self.findings: Findings = examine_before_opening(self.path, self.format)
                 self._reader = self._open(reader_class, topology_format, options)
                 self.n_frames = int(self._reader.n_frames)
                 self.n_atoms = int(self._reader.n_atoms)
-                self.findings: Findings = examine(self._reader, self.path, self.format)
+                examine(self._reader, self.path, self.format, self.findings)
             except (ImportError, ProteinFlexError):
                 raise
             except Exception as error:
@@ -152,7 +153,7 @@ class TrajectoryFile:
             if UNSET_VELOCITIES in text:
                 self._velocities_are_whole = False
                 self.findings.left_out.append("velocities (some atoms have none)")
-            elif not issubclass(warning.category, DeprecationWarning):
+            elif issubclass(warning.category, UserWarning):
                 warnings.warn_explicit(
                     warning.message, warning.category, warning.filename, warning.lineno
                 )
@@ -240,6 +241,8 @@ def _silence_half_made_readers(error: Exception) -> None:
     while trace is not None:
         made = trace.tb_frame.f_locals.get("self")
         if isinstance(made, ProtoReader):
+            with suppress(Exception):
+                made.close()
             made.close = lambda: None
         trace = trace.tb_next
 

@@ -25,6 +25,11 @@ def text(reader: Any, path: Path, findings: Findings) -> None:
     _check_last_line(_lines(path), findings)
 
 
+def ended_lines(reader: Any, path: Path, findings: Findings) -> None:
+    """Notice a last line without its end, which the programs of a format always write."""
+    _check_last_line(_lines(path), findings, is_free=True)
+
+
 def xyz(reader: Any, path: Path, findings: Findings) -> None:
     """Read the number of atoms of each frame, and look for more than x, y and z.
 
@@ -57,7 +62,10 @@ def tinker(reader: Any, path: Path, findings: Findings) -> None:
     InvalidArgumentError
         Frames of several numbers of atoms.
     """
-    _check_counted_frames(_Lines(path), reader.n_atoms, int(reader.periodic), path, findings)
+    lines = _Lines(path)
+    _check_counted_frames(lines, reader.n_atoms, int(reader.periodic), path, findings)
+    if findings.cut is None:
+        _check_last_line(lines.last_two, findings, is_free=True)
 
 
 def _check_counted_frames(
@@ -114,7 +122,7 @@ def lammps_dump(reader: Any, path: Path, findings: Findings) -> None:
             findings.cut = f"frame {number} ends before its {reader.n_atoms} atoms"
             return
         number += 1
-    _check_last_line(lines.last_two, findings)
+    _check_last_line(lines.last_two, findings, is_free=True)
 
 
 def mdcrd(reader: Any, path: Path, findings: Findings) -> None:
@@ -133,7 +141,7 @@ def mdcrd(reader: Any, path: Path, findings: Findings) -> None:
         findings.left_out.append("angles of the box (the file has none: 90° are assumed)")
 
 
-def pdb(reader: Any, path: Path, findings: Findings) -> None:
+def pdb(path: Path, findings: Findings) -> None:
     """Count models, their ends and their boxes.
 
     Raises
@@ -165,12 +173,19 @@ def pdb(reader: Any, path: Path, findings: Findings) -> None:
             f"trajectory={str(path)!r} is not valid: it has atoms after END, which MDAnalysis does not "
             "tell apart; expected MODEL and ENDMDL around each frame"
         )
-    if n_ends < n_models and not last[0].startswith(("END", "CONECT", "MASTER")):
+    ends_with = last[0][:6].rstrip()
+    if ends_with in ("MODEL", "CRYST1"):
+        findings.cut = f"it ends with {ends_with}"
+        findings.last_is_cut = ends_with == "MODEL"
+    elif n_ends < n_models and ends_with not in ("END", "CONECT", "MASTER"):
         findings.cut = f"it has {n_models} models, and {n_ends} ends of them"
         findings.last_is_cut = True
-    elif last[0].startswith(("ATOM", "HETATM")) and len(last[0].rstrip("\n")) < 54:
-        findings.cut = "its last atom has no whole coordinates"
-        findings.last_is_cut = True
+    elif ends_with in ("ATOM", "HETATM"):
+        if not last[0].endswith("\n"):
+            findings.cut = "it ends within the line of an atom (if that is whole, end the line)"
+            findings.last_is_cut = True
+        else:
+            findings.notes.append("it has no END: whether atoms are missing can't be told")
     # One box within the first model stays for all; else MDAnalysis gives it to the model before it.
     if n_models and n_boxes not in (0, n_models) and (n_boxes, models_before_box) != (1, 1):
         findings.has_box = False
@@ -197,13 +212,38 @@ def gro(reader: Any, path: Path, findings: Findings) -> None:
 
 
 def mol2(reader: Any, path: Path, findings: Findings) -> None:
-    """Refuse several molecules of one size: these are no frames."""
-    names = {block["lines"][1].strip() for block in reader.frames if len(block["lines"]) > 1}
+    """Compare the atoms and bonds with the numbers that are announced.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Several molecules of one size: these are no frames.
+    """
+    names = set()
+    for number, block in enumerate(reader.frames):
+        sections, _ = reader.parse_block(block)
+        name, counts = (*sections["molecule"], "", "")[:2]
+        names.add(name.strip())
+        announced = [int(count) for count in counts.split()[:2]]
+        found = [len(sections.get(part, ())) for part in ("atom", "bond")][: len(announced)]
+        if not announced or found != announced:
+            findings.cut = (
+                f"molecule {number} announces atoms and bonds {announced}, it has {found}"
+            )
+            findings.last_is_cut = True
+            break
     if len(names) > 1:
         raise InvalidArgumentError(
             f"trajectory={str(path)!r} is not valid: it has {len(reader.frames)} molecules with "
             f"{len(names)} names, expected frames of one molecule"
         )
+    _check_last_line(_lines(path), findings)
+
+
+def gamess(reader: Any, path: Path, findings: Findings) -> None:
+    """Tell the output of a run that did not end."""
+    if not any("TERMINATED NORMALLY" in line for line in _lines(path)):
+        findings.notes.append("it does not say that the run ended: frames may be missing")
 
 
 def trc(reader: Any, path: Path, findings: Findings) -> None:
@@ -215,7 +255,7 @@ def trc(reader: Any, path: Path, findings: Findings) -> None:
         findings.has_time = findings.has_steps = False
 
 
-def refuse_open_blocks(path: Path) -> None:
+def refuse_open_blocks(path: Path, findings: Findings) -> None:
     """Refuse a GROMOS file whose last block has no END: MDAnalysis would look for it for ever."""
     last = ""
     for line in _lines(path):
@@ -228,15 +268,26 @@ def refuse_open_blocks(path: Path) -> None:
 
 
 def history(reader: Any, path: Path, findings: Findings) -> None:
-    """Notice what follows the frames; steps and times are not read."""
+    """Compare the number of lines with that of whole frames; steps and times are not read."""
     findings.left_out.append("step and time")
-    text(reader, path, findings)
+    per_atom = 2 + int(reader._has_vels) + int(reader._has_forces)
+    per_frame = 1 + 3 * int(reader._has_cell) + per_atom * int(reader.n_atoms)
+    lines = _Lines(path)
+    lines.skip(2)
+    n_lines = sum(1 for line in lines if line.strip())
+    if n_lines % per_frame:
+        found = f"{n_lines % per_frame} of its {per_frame} lines"
+        findings.cut = f"frame {n_lines // per_frame} has {found}"
+        findings.last_is_cut = reader.n_frames > n_lines // per_frame
+    else:
+        _check_last_line(lines.last_two, findings, is_free=True)
 
 
 def inpcrd(reader: Any, path: Path, findings: Findings) -> None:
     """Find velocities and a box after the coordinates, which are not read."""
     lines = _Lines(path)
     lines.skip(2 + (reader.n_atoms + 1) // 2)
+    _check_last_line(lines.last_two, findings)
     if any(line.strip() for line in lines):
         findings.left_out.append("velocities or box (after the coordinates)")
 
@@ -280,8 +331,11 @@ def _lines(path: Path) -> Iterator[str]:
         yield from file
 
 
-def _check_last_line(lines: Iterable[str], findings: Findings) -> None:
-    """Notice a number with fewer decimals than the one before, and no end of the line after it."""
+def _check_last_line(lines: Iterable[str], findings: Findings, *, is_free: bool = False) -> None:
+    """Notice a number with fewer decimals than the one before, and no end of the line after it.
+
+    In a free format, numbers have as many decimals as they need, so that any such line may be cut.
+    """
     last = ""
     for line in lines:
         last = line if line.strip() else last
@@ -290,7 +344,7 @@ def _check_last_line(lines: Iterable[str], findings: Findings) -> None:
     words = ["", "", *last.split()]
     before, there = (DECIMAL.fullmatch(word) for word in words[-2:])
     is_cut = len(there[1]) < len(before[1]) if there and before else bool(before)
-    if is_cut and NUMBER_BEGUN.fullmatch(words[-1]):
+    if is_free or (is_cut and NUMBER_BEGUN.fullmatch(words[-1])):
         findings.cut = f"it ends within the line {last[-40:]!r} (if that is whole, end the line)"
         findings.last_is_cut = True
 

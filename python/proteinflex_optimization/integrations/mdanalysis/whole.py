@@ -17,8 +17,6 @@ from proteinflex_optimization.integrations.mdanalysis.findings import Findings
 Examiner: TypeAlias = Callable[[Any, Path, Findings], None]
 
 EXAMINERS: dict[str, Examiner] = {
-    "XTC": binary_files.xtc,
-    "TRR": binary_files.trr,
     "DCD": binary_files.dcd,
     "LAMMPS": binary_files.dcd,
     "NCDF": binary_files.netcdf,
@@ -30,8 +28,6 @@ EXAMINERS: dict[str, Examiner] = {
     "TXYZ": text_files.tinker,
     "LAMMPSDUMP": text_files.lammps_dump,
     "TRJ": text_files.mdcrd,
-    "PDB": text_files.pdb,
-    "XPDB": text_files.pdb,
     "PDBQT": text_files.pdbqt,
     "GRO": text_files.gro,
     "TRC": text_files.trc,
@@ -42,13 +38,38 @@ EXAMINERS: dict[str, Examiner] = {
     "PQR": text_files.text,
     "MOL2": text_files.mol2,
     "DATA": text_files.text,
-    "FHIAIMS": text_files.text,
-    "GMS": text_files.text,
+    "FHIAIMS": text_files.ended_lines,
+    "GMS": text_files.gamess,
 }
 """By the name of the reader; of other formats, frames that can't be read are all that is noticed."""
 
 
-def examine(reader: Any, path: Path, name: str) -> Findings:
+BEFORE_OPENING: dict[str, Callable[[Path, Findings], None]] = {
+    "XTC": binary_files.walk_xtc,
+    "TRR": binary_files.walk_trr,
+    "PDB": text_files.pdb,
+    "XPDB": text_files.pdb,
+    "TRC": text_files.refuse_open_blocks,
+}
+"""What these refuse, the reader would not refuse clearly: it would hang, or end the process."""
+
+
+def examine_before_opening(path: Path, name: str) -> Findings:
+    """Look at a file before its reader does.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The reader can't be trusted with it.
+    """
+    findings = Findings()
+    examiner = BEFORE_OPENING.get(name)
+    if examiner is not None:
+        examiner(path, findings)
+    return findings
+
+
+def examine(reader: Any, path: Path, name: str, findings: Findings) -> None:
     """Look at a file for what its reader passes over.
 
     Raises
@@ -56,23 +77,9 @@ def examine(reader: Any, path: Path, name: str) -> Findings:
     InvalidArgumentError
         The reader would give something else than what the file means.
     """
-    findings = Findings()
     examiner = EXAMINERS.get(name)
     if examiner is not None:
         examiner(reader, path, findings)
-    return findings
 
 
-def refuse_what_cannot_be_opened(path: Path, name: str) -> None:
-    """Refuse a file with which the reader itself would hang.
-
-    Raises
-    ------
-    InvalidArgumentError
-        It is such a file.
-    """
-    if name == "TRC":
-        text_files.refuse_open_blocks(path)
-
-
-__all__ = ["Findings", "examine", "refuse_what_cannot_be_opened"]
+__all__ = ["Findings", "examine", "examine_before_opening"]
