@@ -276,7 +276,8 @@ def is_between_frames(whole, length, name):
     if name in ("xtc", "trr"):
         return whole[length:].startswith(b"\x00\x00\x07")
     # Text: between two lines, of which some begin a frame.
-    return name in ("xyz", "pdb", "mdcrd", "trc", "lammpstrj", "arc") and whole[length - 1] == 10
+    is_text = name in ("xyz", "pdb", "mdcrd", "trc", "lammpstrj", "arc")
+    return is_text and whole[:length].rstrip(b" ").endswith(b"\n")
 
 
 def test_the_whole_frames_of_a_cut_file_are_stored_where_that_is_asked_for(handler, tmp_path, said):
