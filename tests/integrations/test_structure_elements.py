@@ -71,3 +71,9 @@ def test_what_the_file_says_is_taken(tmp_path):
         ("X1", "LIG", "zn"), ("CB", "ALA", "12"),
     ]  # fmt: skip
     assert elements(tmp_path / "said.pdb", atoms) == ["C", "Ca", "D", "X", "Zn", "C"]
+
+
+def test_beads_have_no_element(tmp_path):
+    martini = [("BB", "ALA"), ("SC1", "PHE"), ("W", "W"), ("NA+", "ION"), ("PO4", "DPPC")]
+    assert elements(tmp_path / "martini.pdb", martini) == ["X"] * 5
+    assert elements(tmp_path / "water.pdb", martini[2:]) == ["X"] * 3

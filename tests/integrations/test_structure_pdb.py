@@ -76,6 +76,14 @@ def test_neighbours_that_no_number_tells_apart_are_residues_of_their_own(read, n
     assert data["residue_index"].tolist() == [n for n in range(4) for _ in range(3)]
 
 
+def test_ions_of_one_number_are_residues_of_their_own(read):
+    ions = [line(name=name, residue=of, element="") for name, of in [("SOD", "SOD"), ("NA", "NA+")]]
+    ligand = [line(name=" C", residue="LIG", number=9)] * 3
+    data = read(ions[0], ions[0], ions[1], ions[1], *ligand)
+    assert data["residue_index"].tolist() == [0, 1, 2, 3, 4, 4, 4]
+    assert data["elements"][:4].tolist() == ["Na"] * 4
+
+
 def test_residues_without_a_number_are_counted_on_and_that_is_said(read, caplog):
     protein = [line(name=name, number="****", element=name[1]) for name in (" N  ", " CA ")]
     data = read(*waters([9999]), *waters(["****"] * 2), *protein, *protein)
@@ -314,6 +322,18 @@ def test_models_are_separated_by_whatever_programs_write(read, between):
     data = read(line(x="1.000"), "TER", *between, line(x="2.000"), "END", model="all")
     assert data["n_models"] == 2
     assert data["positions"][:, 0, 0].tolist() == [1, 2]
+
+
+def test_models_of_an_ensemble_have_numbers_of_their_own(read):
+    models = [line(x=f"{n}.000", b=f"{n}.00", occ=f"0.{n}0") for n in (1, 2, 3)]
+    lines = [part for model in models for part in (model, "ENDMDL")]
+    for n in (1, 2, 3):
+        data = read(*lines, model=n)
+        assert (data["positions"][0, 0], data["b_factors"][0]) == (n, n)
+        assert data["occupancies"][0] == np.float32(n / 10)
+    mixed = read(*lines, line(name=" CB", x="4.000", element="N"), model=4)
+    assert (mixed["atom_names"][0], mixed["elements"][0]) == ("CB", "N")
+    assert read(*lines, model="all")["positions"][:, 0, 0].tolist() == [1, 2, 3]
 
 
 def test_models_of_different_sizes_are_said(read, caplog):
