@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 import zipfile
@@ -67,7 +68,7 @@ def import_file(handler: DataHandler, options: argparse.Namespace) -> dict[str, 
     source = Path(options.file)
     if not source.is_file():
         raise InvalidArgumentError(f"FILE={options.file!r} is not valid: there is no such file")
-    stem = source.name.removesuffix(".gz")
+    stem = re.sub(r"\.(gz|bz2|xz)$", "", source.name)
     is_structure = options.topology is None and stem.lower().endswith(STRUCTURE_SUFFIXES)
     kind: EntryKind = options.kind or ("structure" if is_structure else "trajectory")
     data_id = Path(stem).stem if options.id is None else options.id
