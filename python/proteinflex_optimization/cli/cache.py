@@ -66,12 +66,27 @@ def add_parser(subparsers: Any) -> None:
 
     command = _command(commands, "import", _import, "store a file as an entry")
     command.add_argument(
-        "file", metavar="FILE", help="a structure (.pdb, .cif) or anything MDAnalysis reads"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="a structure (.pdb, .cif), .npz, .zarr, or anything MDAnalysis reads; several are the "
+        "parts of one run",
     )
     command.add_argument(
         "--kind", choices=("structure", "trajectory"), help="default: by suffix and topology"
     )
     command.add_argument("--topology", metavar="FILE", help="such as .pdb, .gro or .psf")
+    command.add_argument("--format", help="such as LAMMPSDUMP; default: by suffix")
+    command.add_argument("--topology-format", metavar="FORMAT", help="default: by suffix")
+    command.add_argument(
+        "--overlap",
+        choices=("remove", "keep"),
+        default="remove",
+        help="what to do with frames that the next part has, too",
+    )
+    command.add_argument(
+        "--allow-truncated", action="store_true", help="store the whole frames of a cut file"
+    )
     command.add_argument("--id", help="its name in the cache; default: the file's, without suffix")
     command.add_argument("--precision", type=float, metavar="Å", help="default: lossless")
     command.add_argument("--profile", choices=("default", "archive"))
@@ -240,7 +255,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    result = transfer.import_file(_open(options), options)
+    result = transfer.import_files(_open(options), options)
     if options.json:
         transfer.print_json(result)
         return 0
