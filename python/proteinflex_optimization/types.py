@@ -187,6 +187,7 @@ class StructureData(_StructureArrays, total=False):
     occupancies: NDArray[np.float32]
     plddt: NDArray[np.float32]
     residue_b_factors: NDArray[np.float32]
+    segment_ids: NDArray[np.str_]
     cell: NDArray[np.float64]
 
 

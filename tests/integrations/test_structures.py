@@ -52,16 +52,16 @@ def test_a_pdb_file_becomes_atoms_and_residues(tmp_path):
     assert data["positions"].dtype == np.float32
     assert data["positions"].shape == (17, 3)
     np.testing.assert_array_equal(data["positions"][1], [1.25, 1.375, -1.25])
-    order = ["ALA", "MSE", "HOH", "GLY", "TRP"]  # gemmi puts the parts of a chain together.
+    order = ["ALA", "MSE", "GLY", "TRP", "HOH"]  # That of the file.
     assert data["residue_names"].tolist() == order
-    assert data["residue_numbers"].tolist() == [5, 6, 101, 1, 2]
-    assert data["chains"].tolist() == ["A", "A", "A", "B", "B"]
-    assert data["is_polymer"].tolist() == [True, True, False, True, True]
-    assert data["residue_index"].tolist() == [0] * 4 + [1] * 4 + [2] + [3] * 4 + [4] * 4
+    assert data["residue_numbers"].tolist() == [5, 6, 1, 2, 101]
+    assert data["chains"].tolist() == ["A", "A", "B", "B", "A"]
+    assert data["is_polymer"].tolist() == [True, True, True, True, False]
+    assert data["residue_index"].tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4 + [4]
     assert data["atom_names"][:5].tolist() == ["N", "CA", "C", "O", "N"]
     assert data["elements"][:5].tolist() == ["N", "C", "C", "O", "N"]
-    np.testing.assert_array_equal(data["residue_b_factors"], [10, 11, 40, 12, 13])
-    assert data["occupancies"][8] == 0.5
+    np.testing.assert_array_equal(data["residue_b_factors"], [10, 11, 12, 13, 40])
+    assert data["occupancies"][16] == 0.5
     assert data["sequences"] == {"A": "AM", "B": "GW"}
     np.testing.assert_array_equal(data["cell"], [30, 40, 50, 90, 100, 90])
     assert data["n_models"] == 1

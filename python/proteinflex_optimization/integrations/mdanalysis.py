@@ -117,7 +117,9 @@ def import_trajectory(
             f"trajectory={str(trajectory)!r} with topology={str(topology)!r} is not valid: expected "
             f"files that MDAnalysis can read together ({error})"
         ) from error
-    writer = handler.trajectory_writer(data_id, metadata, precision=precision, profile=profile)
+    writer = handler.trajectory_writer(
+        data_id, metadata, precision=precision, profile=profile, overwrite=True
+    )
     try:
         with writer:
             for block in _blocks(frames, block_frames):
@@ -132,7 +134,7 @@ def import_trajectory(
                 )
     except BaseException:
         # An unfinished entry that is begun again is empty: nobody can use a part of a file.
-        handler.trajectory_writer(data_id).suspend()
+        handler.trajectory_writer(data_id, overwrite=True).suspend()
         raise
     return str(writer.key)
 
