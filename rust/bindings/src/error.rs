@@ -37,7 +37,11 @@ pub fn to_python(error: Error) -> PyErr {
             Error::Cache(CacheError::EntryTooLarge { .. } | CacheError::Full { .. }) => {
                 "CacheFullError"
             }
-            Error::Cache(CacheError::BeingWritten { .. } | CacheError::Ambiguous { .. }) => {
+            Error::Cache(
+                CacheError::BeingWritten { .. }
+                | CacheError::AlreadyThere { .. }
+                | CacheError::Ambiguous { .. },
+            ) => {
                 "InvalidArgumentError"
             }
             Error::Checkpoint(_) => "CheckpointError",

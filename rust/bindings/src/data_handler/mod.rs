@@ -9,9 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use proteinflex_core::Error;
-use proteinflex_core::cache::{Cache, Key, OpenEntry, default_directory, kind_of};
+use proteinflex_core::cache::{
+    Cache, KeptEntry, Key, Named, NewTrajectory, OpenEntry, default_directory, kind_of,
+};
 use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
-use proteinflex_core::trajectory::{Encoding, Profile};
+use proteinflex_core::trajectory::{Encoding, EntryKind, Profile};
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList};
@@ -19,10 +21,9 @@ use pyo3::types::{PyDict, PyIterator, PyList};
 use crate::argument;
 use crate::entry::EntryReader;
 use crate::error::to_python;
-use crate::fields::without_units;
 use crate::trajectory_writer::TrajectoryWriter;
 use crate::value::metadata_tree;
-use arguments::{bytes_of_gigabytes, checked_id, precision_of, profile_of};
+use arguments::{bytes_of_gigabytes, checked_id, if_there, precision_of, profile_of};
 use store::Header;
 
 /// A bounded, checksummed, memory-mapped cache of structures and trajectories.
@@ -142,8 +143,8 @@ impl DataHandler {
             encoding: Encoding { precision: None, ..self.encoding },
         };
         let data = argument::dict(structure_data, "structure_data")?;
-        without_units(&data)?;
-        store::structure(&self.cache, header, &data)
+        let key = store::structure(&self.cache, header, &data, &store::STORED)?;
+        Ok(key.to_string())
     }
 
     /// Store a trajectory; an older one of the same id is replaced.
@@ -189,8 +190,8 @@ impl DataHandler {
             metadata: metadata_tree(py, metadata)?,
         };
         let data = argument::dict(trajectory_data, "trajectory_data")?;
-        without_units(&data)?;
-        store::trajectory(&self.cache, header, &data)
+        let key = store::trajectory(&self.cache, header, &data, &store::STORED)?;
+        Ok(key.to_string())
     }
 
     /// Load what was stored under a key.
@@ -234,14 +235,27 @@ impl DataHandler {
     /// data_id, metadata, precision, profile
     ///     As in `store_trajectory`.
     /// resume : bool
-    ///     Whether to go on with a trajectory of this id that was left unfinished, from its last
-    ///     durable frame. Its metadata and precision stay what they were.
+    ///     Whether to go on with the trajectory of this id where there is one: an unfinished one from
+    ///     its last durable frame, a finished one from its last frame (``n_frames`` says how many there
+    ///     are). What is there is never encoded again, and its metadata, precision and profile stay what
+    ///     they were. A finished one is served as it is until the longer one is closed.
+    /// overwrite : bool
+    ///     Whether to begin an empty trajectory where there is one. An unfinished one is dropped now, a
+    ///     finished one is replaced when the new one is closed.
     ///
     /// Raises
     /// ------
     /// InvalidArgumentError
-    ///     This trajectory is being written by another writer, or an argument makes no sense.
-    #[pyo3(signature = (data_id, metadata=None, *, precision=None, profile=None, resume=false))]
+    ///     There is a trajectory of this id, finished or not, and neither `resume` nor `overwrite` is
+    ///     set, or both are; it is being written by another writer; it has another `precision` or
+    ///     `profile` than the one to resume it with; or an argument makes no sense.
+    /// CorruptDataError
+    ///     What is to be resumed is damaged.
+    #[pyo3(
+        signature = (data_id, metadata=None, *, precision=None, profile=None, resume=false,
+                     overwrite=false)
+    )]
+    #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
     fn trajectory_writer(
         &self,
         py: Python<'_>,
@@ -250,13 +264,21 @@ impl DataHandler {
         precision: Option<&Bound<'_, PyAny>>,
         profile: Option<&Bound<'_, PyAny>>,
         resume: bool,
+        overwrite: bool,
     ) -> PyResult<TrajectoryWriter> {
+        let if_there = if_there(resume, overwrite)?;
         let id = checked_id(data_id)?;
-        let encoding = self.encoding_with(precision, profile)?;
-        let metadata = metadata_tree(py, metadata)?;
-        let live = py
-            .detach(|| self.cache.begin_trajectory(&id, metadata, encoding, resume))
-            .map_err(to_python)?;
+        let new = NewTrajectory {
+            data_id: &id,
+            encoding: self.encoding_with(precision, profile)?,
+            named: Named {
+                metadata: metadata.is_some(),
+                precision: precision.is_some(),
+                profile: profile.is_some(),
+            },
+            metadata: metadata_tree(py, metadata)?,
+        };
+        let live = py.detach(|| self.cache.begin_trajectory(&new, if_there)).map_err(to_python)?;
         Ok(TrajectoryWriter::new(Arc::clone(&self.cache), live))
     }
 
@@ -381,9 +403,15 @@ impl DataHandler {
 
     /// Load an entry, or compute and store it where there is none.
     ///
-    /// Where several processes ask for the same entry at once, one computes and the others wait. An
-    /// error of `function` is raised here and nothing is stored; the next call tries again. A damaged
-    /// entry is computed again.
+    /// What is returned is what was stored, from its file, whether it was computed now or before: both
+    /// have the same values, types and precision. A value that was computed is returned whatever others
+    /// evict, remove or clear meanwhile; where it can't be stored (the limit or the disk has no space
+    /// for it), that is a warning in the log.
+    ///
+    /// Where several threads or processes ask for the same entry at once, one computes and the others
+    /// wait; every 10 s, and then less and less often, a warning says for whom. An error of `function`
+    /// is raised here and nothing is stored; the next call tries again. A damaged entry is computed
+    /// again.
     ///
     /// Parameters
     /// ----------
@@ -391,13 +419,15 @@ impl DataHandler {
     ///     The name of the entry.
     /// function : callable
     ///     Called without arguments; returns the dict for `store_structure` or `store_trajectory`. It
-    ///     may compute other entries, and not this one.
+    ///     may compute other entries, and not this one. That is an error at once in the thread that
+    ///     computes it; a function that waits for another thread or process which asks for this entry
+    ///     waits for itself, which only `timeout` ends.
     /// kind : {'structure', 'trajectory'}
     ///     How it is stored.
     /// metadata : dict, optional
     ///     As for `store_structure`.
     /// timeout : float, optional
-    ///     The most seconds to wait for another process. Default: no limit.
+    ///     The most seconds to wait for another thread or process. Default: no limit.
     ///
     /// Returns
     /// -------
@@ -407,9 +437,11 @@ impl DataHandler {
     /// Raises
     /// ------
     /// InvalidArgumentError
-    ///     `function` asks for the entry that it is computing, or an argument makes no sense.
+    ///     `function` asks for the entry that it is computing, what it returns can't be stored, or an
+    ///     argument makes no sense.
     /// TimeoutError
-    ///     Another process has been computing the entry for longer than `timeout`.
+    ///     Another thread or process, which the message names, has been computing the entry for longer
+    ///     than `timeout`.
     #[pyo3(signature = (data_id, function, *, kind="structure", metadata=None, timeout=None))]
     fn get_or_compute<'py>(
         slf: &Bound<'py, Self>,
@@ -468,6 +500,29 @@ impl DataHandler {
             entry.skip_checksums();
         }
         EntryReader { cache: Arc::clone(&self.cache), entry: Arc::new(entry) }
+    }
+
+    /// Stores what `get_or_compute` has computed, if it can be, and opens it.
+    fn keep(
+        &self,
+        data: &Bound<'_, PyAny>,
+        data_id: String,
+        kind: EntryKind,
+        metadata: Vec<u8>,
+    ) -> PyResult<KeptEntry> {
+        match kind {
+            EntryKind::Structure => {
+                let encoding = Encoding { precision: None, ..self.encoding };
+                let data = argument::dict(data, "structure_data")?;
+                let header = Header { data_id, metadata, encoding };
+                store::structure(&self.cache, header, &data, &store::KEPT)
+            }
+            EntryKind::Trajectory => {
+                let data = argument::dict(data, "trajectory_data")?;
+                let header = Header { data_id, metadata, encoding: self.encoding };
+                store::trajectory(&self.cache, header, &data, &store::KEPT)
+            }
+        }
     }
 
     fn encoding_with(

@@ -116,16 +116,27 @@ impl Cache {
         Ok(OpenEntry { key: *key, entry, reported: AtomicBool::new(false) })
     }
 
+    /// Opens what was just written under this key, stored or not, by its file.
+    pub(super) fn open_written(&self, key: &Key, path: &Path, file: File) -> Result<OpenEntry> {
+        let opened = self.open_content(key, path, file, false)?;
+        if let Some(file) = opened.entry.content().file() {
+            // Without the lock it may be evicted sooner.
+            let _ = lock_shared(file);
+        }
+        Ok(opened)
+    }
+
     /// Allows entries to be mapped where the directory is not on a network file system.
     fn map_permit(&self) -> Option<MapPermit> {
-        // SAFETY: only files under the names of published entries are opened with this permit. They
+        // SAFETY: only files under the names of published entries are opened with this permit, and
+        // finished ones that their only writer has given up (`store::publish_and_open`). The others
         // were complete and synced before they got that name (`store::publish`), and all code that
         // changes entries gives up names only: it renames and unlinks, and never opens an entry for
         // writing. What other programs do to these files is not ours to prove: see `MapPermit`.
         (self.filesystem == FilesystemKind::Local).then(|| unsafe { MapPermit::new() })
     }
 
-    fn open_entry(&self, key: &Key, hold: bool) -> Result<OpenEntry> {
+    pub(super) fn open_entry(&self, key: &Key, hold: bool) -> Result<OpenEntry> {
         let path = self.entry_path(key);
         let file = self.open_file(key, &path)?;
         // Evicted now, it stays readable through this descriptor.
@@ -187,7 +198,7 @@ impl Cache {
     }
 }
 
-fn inode(path: &Path) -> Option<u64> {
+pub(super) fn inode(path: &Path) -> Option<u64> {
     use std::os::unix::fs::MetadataExt;
     path.symlink_metadata().ok().map(|metadata| metadata.ino())
 }

@@ -154,11 +154,6 @@ impl Cache {
         Some(Verification { key, result: Ok(report) })
     }
 
-    /// The lock for computing an entry, or `None` while another process holds it.
-    pub fn try_claim(&self, key: &Key) -> Result<Option<FileLock>> {
-        FileLock::try_acquire(&self.layout.claim_lock(key), LockKind::Exclusive)
-    }
-
     pub(super) fn remove_if_there(&self, path: &Path) -> Result<bool> {
         match self.storage.remove_file(path) {
             Ok(()) => Ok(true),

@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod claim;
 mod evict;
 mod growth;
 mod in_progress;
@@ -48,12 +49,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-pub use in_progress::EntryInProgress;
+pub use claim::{Claim, ClaimHolder, Claiming};
+pub use in_progress::{EntryInProgress, IfThere, Named, NewTrajectory};
 pub use layout::{Key, default_directory, kind_of};
 pub use load::OpenEntry;
 pub use maintenance::{Cleanup, Verification};
 pub use stats::{EntryInfo, Stats};
-pub use store::PendingEntry;
+pub use store::{KeptEntry, PendingEntry};
 
 use crate::error::CacheError;
 use crate::fs::{FilesystemKind, Storage};

@@ -62,6 +62,20 @@ pub enum CacheError {
         /// The cache directory.
         directory: PathBuf,
     },
+    /// A trajectory was to be begun under a name that has one.
+    #[error(
+        "data_id={data_id:?} is not valid: expected the name of no trajectory, and {} of {n_frames} \
+         frames is there; pass resume=True to go on with it, or overwrite=True to replace it",
+        if *is_finished { "one" } else { "an unfinished one" }
+    )]
+    AlreadyThere {
+        /// The user's name for the trajectory.
+        data_id: String,
+        /// How many frames it has.
+        n_frames: u64,
+        /// Whether it was finished, or waits to be resumed.
+        is_finished: bool,
+    },
     /// Another process, or another writer of this one, is writing the trajectory.
     #[error(
         "data_id={data_id:?} is not valid: expected a trajectory that no other writer has open; \
