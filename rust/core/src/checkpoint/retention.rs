@@ -101,6 +101,7 @@ impl CheckpointStore {
 
     /// Removes a checkpoint.
     pub fn delete(&self, checkpoint_id: &str) -> Result<()> {
+        self.check_writable()?;
         names::check("checkpoint_id", checkpoint_id)?;
         let _lock = self.lock(LockKind::Exclusive)?;
         if self.info(checkpoint_id).is_none() {
