@@ -23,7 +23,7 @@ from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from proteinflex_optimization import DataHandler
-    from proteinflex_optimization.types import EntryInfo, EntryKind
+    from proteinflex_optimization.types import EntryInfo
 
 SORTED_BY: dict[str, Callable[[EntryInfo], Any]] = {
     "used": itemgetter("last_used"),

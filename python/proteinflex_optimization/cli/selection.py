@@ -37,7 +37,7 @@ def entry_key(handler: DataHandler, text: str) -> str:
         return text
     named = [key for key in (_key_for(handler, text, kind) for kind in KINDS) if key in handler]
     if not named and len(text) >= SHORTEST_PREFIX and text[:2] in ("s-", "t-"):
-        named = [key for key in handler.keys() if key.startswith(text)]
+        named = [key for key in handler.keys(None) if key.startswith(text)]
     if len(named) > 1:
         candidates = (f"{key} ({handler.info(key)['data_id']!r})" for key in sorted(named))
         raise _ambiguous("KEY", text, list(candidates))
