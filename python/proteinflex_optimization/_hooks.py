@@ -7,9 +7,11 @@ Renaming or moving one of these breaks the native module at run time, where no c
 from ._arrays import describe as describe_dtype
 from ._arrays import parse as parse_dtype
 from ._cuda import initialised_uuids, queried_uuids
+from ._indexing import select as select_frames
 from ._outline import Outliner, outlined
 from ._states import Reducer, Restorer, array_of
 from ._states import _is_tensor as is_tensor
+from ._units import without_units
 from .data_handler import reopen as reopen_trajectory
 from .errors import (
     CacheFullError,
@@ -52,4 +54,6 @@ __all__ = [
     "queried_uuids",
     "reopen_task",
     "reopen_trajectory",
+    "select_frames",
+    "without_units",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from types import EllipsisType
 from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict
 
 import numpy as np
@@ -27,6 +28,7 @@ __all__ = [
     "EntryInfo",
     "EntryKind",
     "FileVerification",
+    "FrameSelection",
     "GPUBudget",
     "GPUHolder",
     "GPUInfo",
@@ -65,6 +67,17 @@ Profile: TypeAlias = Literal["default", "archive"]
 AtomSelection: TypeAlias = slice | SupportsIndex | Sequence[int] | NDArray[Any]
 """Which atoms: indices, a mask or a slice, as NumPy indexes an axis."""
 
+FrameSelection: TypeAlias = (
+    SupportsIndex
+    | slice
+    | EllipsisType
+    | Sequence[int]
+    | Sequence[bool]
+    | NDArray[Any]
+    | tuple[Any, ...]
+)
+"""What indexes a trajectory, as NumPy indexes an array of (n_frames, n_atoms, 3)."""
+
 # --- data of the user's own ---
 
 StoredData: TypeAlias = dict[str, Any]
@@ -100,6 +113,9 @@ class EntryInfo(TypedDict):
     raw_bytes: int
     stored_bytes: int
     saved_percent: float
+    n_frames: int | None
+    n_atoms: int | None
+    n_residues: int | None
     metadata: dict[str, Any]
     arrays: list[ArrayInfo]
     pinned: bool

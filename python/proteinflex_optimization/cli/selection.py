@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from proteinflex_optimization.cli.output import printable
 from proteinflex_optimization.errors import (
-    CacheKeyError,
     CheckpointError,
+    CorruptDataError,
     InvalidArgumentError,
+    UnsupportedFormatError,
 )
 
 if TYPE_CHECKING:
     from proteinflex_optimization import DataHandler
-    from proteinflex_optimization.types import EntryKind
 
-KINDS: tuple[EntryKind, ...] = ("structure", "trajectory")
-SHORTEST_PREFIX = 3
-"""Characters of a key that name it at least: its kind, a hyphen and a digit."""
 MAX_CANDIDATES = 10
 """Candidates that an error lists."""
 
@@ -33,27 +29,12 @@ def entry_key(handler: DataHandler, text: str) -> str:
     CacheKeyError
         None is.
     """
-    if text in handler:
-        return text
-    named = [key for key in (_key_for(handler, text, kind) for kind in KINDS) if key in handler]
-    if not named and len(text) >= SHORTEST_PREFIX and text[:2] in ("s-", "t-"):
-        named = [key for key in handler.keys(None) if key.startswith(text)]
-    if len(named) > 1:
-        candidates = (f"{key} ({handler.info(key)['data_id']!r})" for key in sorted(named))
-        raise _ambiguous("KEY", text, list(candidates))
-    if not named:
-        raise CacheKeyError(
-            f"no entry in {handler.cache_dir} has the key, the name or the beginning of a key "
-            f"{printable(repr(text))}; flexopt cache ls lists them"
-        )
-    return named[0]
-
-
-def _key_for(handler: DataHandler, text: str, kind: EntryKind) -> str:
     try:
-        return handler.key_for(text, kind=kind)
-    except InvalidArgumentError:
-        return ""  # What can't be a name, such as an empty one.
+        return handler.info(text)["key"]
+    except (CorruptDataError, UnsupportedFormatError):
+        if text in handler.keys(None):
+            return text  # It can be verified and removed all the same.
+        raise
 
 
 def checkpoint_id(ids: Sequence[str], text: str, directory: object) -> str:

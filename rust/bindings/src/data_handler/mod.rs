@@ -14,11 +14,12 @@ use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
 use proteinflex_core::trajectory::{Encoding, Profile};
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyIterator, PyList};
 
 use crate::argument;
 use crate::entry::EntryReader;
 use crate::error::to_python;
+use crate::fields::without_units;
 use crate::trajectory_writer::TrajectoryWriter;
 use crate::value::metadata_tree;
 use arguments::{bytes_of_gigabytes, checked_id, precision_of, profile_of};
@@ -28,6 +29,10 @@ use store::Header;
 ///
 /// The directory may be shared by any number of threads and processes. An entry appears whole or not
 /// at all, and an open one stays readable after it is removed, evicted or replaced.
+///
+/// Wherever a key is taken, the ``data_id`` of the entry or the beginning of its key will do, if only
+/// one entry can be meant. ``len(handler)``, ``key in handler``, ``for key in handler`` and
+/// ``handler[key]``, which is `load_data`, work as for a dict.
 ///
 /// Parameters
 /// ----------
@@ -153,7 +158,9 @@ impl DataHandler {
             metadata: metadata_tree(py, metadata)?,
             encoding: Encoding { precision: None, ..self.encoding },
         };
-        store::structure(&self.cache, header, &argument::dict(structure_data, "structure_data")?)
+        let data = argument::dict(structure_data, "structure_data")?;
+        without_units(&data)?;
+        store::structure(&self.cache, header, &data)
     }
 
     /// Store a trajectory; an older one of the same id is replaced.
@@ -198,7 +205,9 @@ impl DataHandler {
             encoding: self.encoding_with(precision, profile)?,
             metadata: metadata_tree(py, metadata)?,
         };
-        store::trajectory(&self.cache, header, &argument::dict(trajectory_data, "trajectory_data")?)
+        let data = argument::dict(trajectory_data, "trajectory_data")?;
+        without_units(&data)?;
+        store::trajectory(&self.cache, header, &data)
     }
 
     /// Load what was stored under a key.
@@ -206,7 +215,8 @@ impl DataHandler {
     /// Parameters
     /// ----------
     /// cache_key : str
-    ///     From `store_structure`, `store_trajectory` or `key_for`.
+    ///     From `store_structure`, `store_trajectory` or `key_for`; the beginning of one, or the
+    ///     ``data_id``, where only one entry can be meant.
     ///
     /// Returns
     /// -------
@@ -218,6 +228,8 @@ impl DataHandler {
     /// ------
     /// CacheKeyError
     ///     Nothing is stored under this key (a `KeyError`).
+    /// InvalidArgumentError
+    ///     More than one entry can be meant; the message lists them.
     /// CorruptDataError
     ///     A checksum failed; the message names file and part. The entry is set aside.
     fn load_data<'py>(
@@ -276,6 +288,27 @@ impl DataHandler {
         key.extract::<String>().is_ok_and(|key| py.detach(|| self.cache.contains(&key)))
     }
 
+    fn __getitem__<'py>(
+        &self,
+        py: Python<'py>,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.load_data(py, key)
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        py.detach(|| self.cache.len()).map_err(to_python)
+    }
+
+    /// An empty cache is still one: `handler or DataHandler()` has to keep it.
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        PyList::new(py, self.keys(py, None)?)?.try_iter()
+    }
+
     /// The keys of all entries of a kind ('structure', 'trajectory' or None for both), those used last
     /// first.
     #[pyo3(signature = (kind=None))]
@@ -290,13 +323,14 @@ impl DataHandler {
     /// Returns
     /// -------
     /// dict
-    ///     ``data_id``, ``kind``, ``created`` and ``last_used`` (seconds since 1970), ``raw_bytes``,
-    ///     ``stored_bytes``, ``saved_percent``, ``metadata``, ``arrays`` (name, dtype and shape of
-    ///     each), ``pinned``.
+    ///     ``key``, ``data_id``, ``kind``, ``created`` and ``last_used`` (seconds since 1970),
+    ///     ``raw_bytes``, ``stored_bytes``, ``saved_percent``, ``n_frames``, ``n_atoms`` and
+    ///     ``n_residues`` (None where it has none), ``metadata``, ``arrays`` (name, dtype and shape
+    ///     of each), ``pinned``.
     fn info<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let key = argument::text(key, "key")?;
         let info = py.detach(|| self.cache.info(&key)).map_err(to_python)?;
-        report::info(py, &key, &info, self.cache.directory())
+        report::info(py, &info, self.cache.directory())
     }
 
     /// Remove an entry. Where it is open, it stays readable.

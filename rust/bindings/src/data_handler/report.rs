@@ -13,7 +13,6 @@ use crate::value::metadata;
 /// The dict of `DataHandler.info`.
 pub fn info<'py>(
     py: Python<'py>,
-    key: &str,
     info: &EntryInfo,
     directory: &Path,
 ) -> PyResult<Bound<'py, PyDict>> {
@@ -26,7 +25,7 @@ pub fn info<'py>(
         arrays.append(array(py, &spec.name, &spec.dtype, spec.shape.clone())?)?;
     }
     let result = PyDict::new(py);
-    result.set_item("key", key)?;
+    result.set_item("key", info.key.as_str())?;
     result.set_item("data_id", &info.data_id)?;
     result.set_item("kind", info.kind.name())?;
     result.set_item("created", info.created)?;
@@ -34,6 +33,9 @@ pub fn info<'py>(
     result.set_item("raw_bytes", info.raw_bytes)?;
     result.set_item("stored_bytes", info.stored_bytes)?;
     result.set_item("saved_percent", saved_percent(info.raw_bytes, info.stored_bytes))?;
+    result.set_item("n_frames", info.frames())?;
+    result.set_item("n_atoms", info.n_atoms())?;
+    result.set_item("n_residues", info.n_residues())?;
     result.set_item("metadata", metadata(py, &info.metadata, directory)?)?;
     result.set_item("arrays", arrays)?;
     result.set_item("pinned", info.pinned)?;

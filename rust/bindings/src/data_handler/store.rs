@@ -119,6 +119,10 @@ fn per_frame<'py>(
     let field = FieldData::new(name, value)?;
     if is_known {
         field.check_beside(&place(name), frames)?;
+        if frames.first().is_some_and(|&length| field.n_frames() != length as u64) {
+            // One box for all frames.
+            return Ok(None);
+        }
     }
     Ok(is_array(value)?.then_some(field))
 }

@@ -37,6 +37,7 @@ mod in_progress;
 mod layout;
 mod load;
 mod maintenance;
+mod resolve;
 mod scan;
 mod settings;
 mod stats;

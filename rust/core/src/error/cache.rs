@@ -17,6 +17,22 @@ pub enum CacheError {
         /// The cache directory that was searched.
         directory: PathBuf,
     },
+    /// More than one entry may be meant.
+    #[error(
+        "{name:?} may mean more than one entry of {directory}: {}{}; use a whole key",
+        .candidates.join(", "),
+        if *.others > 0 { format!(" and {others} others") } else { String::new() }
+    )]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// The key and the id of some of them.
+        candidates: Vec<String>,
+        /// How many more there are.
+        others: usize,
+        /// The cache directory.
+        directory: PathBuf,
+    },
     /// An entry is larger than the whole cache may be.
     #[error(
         "the entry takes {bytes} bytes and the limit of {directory} is {max_bytes}: raise \

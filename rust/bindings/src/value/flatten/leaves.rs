@@ -77,13 +77,8 @@ impl<'py> Walk<'_, 'py> {
     }
 
     pub(super) fn numpy_array(&mut self, value: &Bound<'py, PyUntypedArray>) -> PyResult<()> {
-        let class = value.get_type();
-        let is_plain = class.is(self.py.import("numpy")?.getattr("ndarray")?)
-            || class.is(self.py.import("numpy")?.getattr("memmap")?);
-        if !is_plain {
-            let expected = "a plain numpy.ndarray; subclasses such as masked arrays would lose what \
-                            they add";
-            return Err(wrong_type(value, &self.place(), expected));
+        if !array::is_plain(value)? {
+            return Err(wrong_type(value, &self.place(), array::PLAIN));
         }
         if value.dtype().has_object() {
             let expected = "an array of numbers, booleans, times, fixed-length text or records; \
