@@ -8,6 +8,7 @@ from ._arrays import describe as describe_dtype
 from ._arrays import parse as parse_dtype
 from ._cuda import initialised_uuids, queried_uuids
 from ._indexing import select as select_frames
+from ._outline import Outliner, outlined
 from ._states import Reducer, Restorer, array_of
 from ._states import _is_tensor as is_tensor
 from ._units import without_units
@@ -38,6 +39,7 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "InvalidTypeError",
+    "Outliner",
     "ProteinFlexError",
     "Reducer",
     "Restorer",
@@ -47,6 +49,7 @@ __all__ = [
     "describe_dtype",
     "initialised_uuids",
     "is_tensor",
+    "outlined",
     "parse_dtype",
     "queried_uuids",
     "reopen_task",

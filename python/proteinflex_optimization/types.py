@@ -49,6 +49,8 @@ __all__ = [
     "StructureData",
     "TaskInfo",
     "TaskStatus",
+    "UnfinishedTrajectory",
+    "ValueInfo",
 ]
 
 # --- arguments ---
@@ -117,6 +119,17 @@ class EntryInfo(TypedDict):
     metadata: dict[str, Any]
     arrays: list[ArrayInfo]
     pinned: bool
+
+
+class UnfinishedTrajectory(TypedDict):
+    """A trajectory that is being written or waits to be resumed; ``writer``: the process, if known."""
+
+    key: str
+    data_id: str | None
+    n_frames: int | None
+    stored_bytes: int
+    last_written: float
+    writer: int | None
 
 
 class GPUMemory(TypedDict):
@@ -237,6 +250,21 @@ class CheckpointVerification(TypedDict):
 
     ok: bool
     files: list[FileVerification]
+
+
+class ValueInfo(TypedDict):
+    """One value of a checkpoint, by its place in its component.
+
+    ``type`` is ``tensor``, ``array`` or the name of a Python type; tensors and arrays have ``dtype``
+    and ``shape``, small plain values ``value``. What does not apply is None.
+    """
+
+    path: str
+    type: str
+    dtype: str | None
+    shape: tuple[int, ...] | None
+    bytes: int | None
+    value: str | None
 
 
 # --- progress ---

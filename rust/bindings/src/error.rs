@@ -40,10 +40,9 @@ pub fn to_python(error: Error) -> PyErr {
             Error::Cache(
                 CacheError::BeingWritten { .. }
                 | CacheError::AlreadyThere { .. }
-                | CacheError::Ambiguous { .. },
-            ) => {
-                "InvalidArgumentError"
-            }
+                | CacheError::Ambiguous { .. }
+                | CacheError::ReadOnly { .. },
+            ) => "InvalidArgumentError",
             Error::Checkpoint(_) => "CheckpointError",
             Error::Gpu(error) if error.is_insufficient_memory() => "InsufficientGPUMemoryError",
             Error::Gpu(_) => "GPUError",

@@ -6,7 +6,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
-use super::arrays::ComponentArrays;
+use super::arrays::{ComponentArrays, OutlinedArrays};
 use super::manager::CheckpointManager;
 use crate::argument;
 use crate::error::to_python;
@@ -73,6 +73,26 @@ impl CheckpointManager {
             let mut arrays = ComponentArrays { component, mmap };
             let tree = std::mem::take(&mut arrays.component.tree);
             result.set_item(name, build(py, &tree, &path, device, allow_pickle, &arrays)?)?;
+        }
+        Ok(result)
+    }
+
+    /// The values of each component, with what arrays and values of classes are in their place.
+    fn _outline<'py>(
+        &self,
+        py: Python<'py>,
+        checkpoint_path: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let path = argument::path(checkpoint_path, "checkpoint_path")?;
+        let found = py
+            .detach(|| CheckpointStore::outline(&self.store.resolve(&path)?))
+            .map_err(to_python)?;
+        let result = PyDict::new(py);
+        for mut component in found {
+            let name = component.name.clone();
+            let tree = std::mem::take(&mut component.tree);
+            let arrays = OutlinedArrays(ComponentArrays { component, mmap: true });
+            result.set_item(name, build(py, &tree, &path, None, false, &arrays)?)?;
         }
         Ok(result)
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use proteinflex_core::cache::{Cleanup, EntryInfo, Stats, Verification};
+use proteinflex_core::cache::{Cleanup, EntryInfo, Stats, Unfinished, Verification};
 use proteinflex_core::memory;
 use proteinflex_core::trajectory::DType;
 use pyo3::prelude::*;
@@ -65,6 +65,22 @@ pub fn cleanup<'py>(py: Python<'py>, done: &Cleanup) -> PyResult<Bound<'py, PyDi
     Ok(result)
 }
 
+/// The list of `DataHandler.unfinished`.
+pub fn unfinished<'py>(py: Python<'py>, found: &[Unfinished]) -> PyResult<Bound<'py, PyList>> {
+    let rows = PyList::empty(py);
+    for one in found {
+        let row = PyDict::new(py);
+        row.set_item("key", one.key.as_str())?;
+        row.set_item("data_id", &one.data_id)?;
+        row.set_item("n_frames", one.n_frames)?;
+        row.set_item("stored_bytes", one.stored_bytes)?;
+        row.set_item("last_written", one.last_written)?;
+        row.set_item("writer", one.writer)?;
+        rows.append(row)?;
+    }
+    Ok(rows)
+}
+
 /// The dict of `DataHandler.verify`.
 pub fn verification<'py>(
     py: Python<'py>,
@@ -123,6 +139,8 @@ pub fn stats<'py>(
     Ok(result)
 }
 
+/// 0 where the file is larger than its data, as of a few numbers: nothing was saved, and the byte
+/// numbers beside it say how much was added.
 fn saved_percent(raw: u64, stored: u64) -> f64 {
-    if raw == 0 { 0.0 } else { 100.0 * (1.0 - stored as f64 / raw as f64) }
+    if raw == 0 { 0.0 } else { (100.0 * (1.0 - stored as f64 / raw as f64)).max(0.0) }
 }

@@ -140,7 +140,9 @@ impl Cache {
         let path = self.entry_path(key);
         let file = self.open_file(key, &path)?;
         // Evicted now, it stays readable through this descriptor.
-        self.filesystem.touch_open(&file);
+        if !self.is_read_only {
+            self.filesystem.touch_open(&file);
+        }
         match self.open_content(key, &path, file, hold) {
             Ok(opened) => {
                 if let Some(file) = opened.entry.content().file() {
@@ -171,6 +173,9 @@ impl Cache {
             return;
         }
         self.counters.corrupt.fetch_add(1, Ordering::Relaxed);
+        if self.is_read_only {
+            return;
+        }
         let path = self.entry_path(key);
         // Held, so that what is moved is the damaged file and not one that is being published. A
         // directory that can't be locked can't be changed either, and the rename will fail.

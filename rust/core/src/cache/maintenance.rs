@@ -8,7 +8,7 @@ use super::Cache;
 use super::layout::Key;
 use super::scan::list;
 use crate::error::CacheError;
-use crate::fs::{FileLock, LockKind, remove_orphaned};
+use crate::fs::{FileLock, LockKind, Owner, remove_orphaned};
 use crate::trajectory::Report;
 use crate::{Error, Result};
 
@@ -69,11 +69,13 @@ impl Cache {
 
     /// Allows an entry to be evicted again.
     pub fn unpin(&self, name: &str) -> Result<()> {
+        self.check_writable()?;
         self.remove_if_there(&self.layout.pin(&self.resolve(name)?)).map(drop)
     }
 
     /// Removes orphaned temporary files, damaged entries, and pins of entries that are gone.
     pub fn cleanup(&self) -> Result<Cleanup> {
+        self.check_writable()?;
         let mut done = Cleanup::default();
         for folder in list(&self.layout.entries())? {
             if folder.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -125,6 +127,33 @@ impl Cache {
     pub fn prune(&self, max_bytes: u64) -> Result<usize> {
         let mut lock = self.lock()?;
         self.shrink_to(&mut lock, max_bytes)
+    }
+
+    /// What [`Cache::cleanup`] would remove now.
+    pub fn leftovers(&self) -> Result<Cleanup> {
+        let is_gone = |name: &str| Owner::of_temporary(name).is_some_and(|owner| owner.is_gone());
+        let mut temporary = 0;
+        let folders = list(&self.layout.entries())?.into_iter().map(|folder| folder.path());
+        for folder in folders.filter(|folder| folder.is_dir()).chain([self.directory().to_owned()])
+        {
+            let files = list(&folder)?;
+            temporary +=
+                files.iter().filter(|file| file.file_name().to_str().is_some_and(is_gone)).count();
+        }
+        let now = SystemTime::now();
+        let is_old =
+            |last: SystemTime| now.duration_since(last).unwrap_or_default() > UNFINISHED_FOR;
+        let is_written = |key: &Key| self.is_being_written(key);
+        Ok(Cleanup {
+            temporary,
+            quarantined: list(&self.layout.quarantine())?.len(),
+            unfinished: self
+                .scan()?
+                .in_progress()
+                .filter(|(file, key)| is_old(file.last_written) && !is_written(key))
+                .count(),
+            pins: self.pins()?.iter().filter(|pin| !self.has(pin)).count(),
+        })
     }
 
     /// Reads and verifies one entry, or all of them. Damaged ones are moved to quarantine.

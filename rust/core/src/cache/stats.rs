@@ -116,8 +116,10 @@ impl Cache {
         let mut stats = Stats { max_bytes: self.max_bytes()?, ..Stats::default() };
         let scan = {
             // Without it, an evicted entry and its successor might both be counted. A directory
-            // that can't be locked can't be changed either.
-            let _lock = FileLock::acquire(&self.layout.usage_lock(), LockKind::Shared).ok();
+            // that can't be locked can't be changed either; and one that is only looked at gets no
+            // lock file.
+            let _lock = (!self.is_read_only)
+                .then(|| FileLock::acquire(&self.layout.usage_lock(), LockKind::Shared).ok());
             self.scan()?
         };
         self.find_raw_bytes(&scan);
@@ -150,7 +152,9 @@ impl Cache {
             let raw_bytes = xattr_u64(&path, RAW_BYTES).unwrap_or_else(|| {
                 // Damage is for `load` to report; until then the entry counts as it is.
                 self.open_entry_unmarked(&entry.key).map_or(entry.bytes, |opened| {
-                    set_xattr_u64_at(&path, RAW_BYTES, opened.raw_bytes());
+                    if !self.is_read_only {
+                        set_xattr_u64_at(&path, RAW_BYTES, opened.raw_bytes());
+                    }
                     opened.raw_bytes()
                 })
             });

@@ -120,6 +120,7 @@ impl CheckpointStore {
 
     /// Removes a checkpoint of this directory, named by its id or its path.
     pub fn delete(&self, checkpoint_id: &str) -> Result<()> {
+        self.check_writable()?;
         let in_here = Path::new(checkpoint_id).strip_prefix(&self.base_dir).ok();
         let checkpoint_id = in_here.and_then(Path::to_str).unwrap_or(checkpoint_id);
         names::check("checkpoint_id", checkpoint_id)?;

@@ -76,6 +76,22 @@ pub enum CacheError {
         /// Whether it was finished, or waits to be resumed.
         is_finished: bool,
     },
+    /// There is no cache to be looked at.
+    #[error("there is no cache in {directory}: {found}; DataHandler(cache_dir) makes one")]
+    NoCache {
+        /// The directory.
+        directory: PathBuf,
+        /// What is there instead.
+        found: &'static str,
+    },
+    /// A change of a cache that was opened for reading only.
+    #[error(
+        "the cache in {directory} was opened with read_only=True: open it without to change it"
+    )]
+    ReadOnly {
+        /// The cache directory.
+        directory: PathBuf,
+    },
     /// Another process, or another writer of this one, is writing the trajectory.
     #[error(
         "data_id={data_id:?} is not valid: expected a trajectory that no other writer has open; \
