@@ -149,7 +149,7 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         Parameters
         ----------
         source : str or path or object
-            A file, gzipped or not; a `gemmi.Structure`; Biotite's `AtomArray` or `AtomArrayStack`;
+            A file, plain or compressed; a `gemmi.Structure`; Biotite's `AtomArray` or `AtomArrayStack`;
             OpenMM's `PDBFile`, `PDBxFile` or `Modeller`, or a pair of topology and positions.
         data_id : str
             The name of the structure in the cache.
@@ -170,7 +170,8 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         Raises
         ------
         InvalidArgumentError
-            It can't be read, has no atoms, no such model, or models of different atoms.
+            It can't be read, has no atoms, no such model, or models of different atoms; the message
+            has file and line.
         ImportError
             gemmi is not installed.
         """

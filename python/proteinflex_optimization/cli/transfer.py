@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -52,7 +53,7 @@ def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str,
     for source in sources:
         if not source.exists():
             raise InvalidArgumentError(f"FILE={str(source)!r} is not valid: there is no such file")
-    stem = sources[0].name.removesuffix(".gz").removesuffix(".bz2")
+    stem = re.sub(r"\.(gz|bz2|xz)$", "", sources[0].name)
     kind = options.kind or _kind_of(stem, options)
     data_id = Path(stem).stem if options.id is None else options.id
     if handler.key_for(data_id, kind=kind) in handler and not options.force:

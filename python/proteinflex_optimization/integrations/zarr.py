@@ -140,7 +140,9 @@ def import_zarr(
         metadata = attributes["metadata"]
     n_frames = arrays["frames"].shape[0]
     block = max(1, arrays["frames"].chunks[0])
-    writer = handler.trajectory_writer(data_id, metadata, precision=precision, profile=profile)
+    writer = handler.trajectory_writer(
+        data_id, metadata, precision=precision, profile=profile, overwrite=True
+    )
     try:
         with writer:
             for start in range(0, n_frames, block):
@@ -150,7 +152,7 @@ def import_zarr(
                     progress(min(start + block, n_frames), n_frames)
     except BaseException:
         # An unfinished entry that is begun again is empty: nobody can use a part of a group.
-        handler.trajectory_writer(data_id).suspend()
+        handler.trajectory_writer(data_id, overwrite=True).suspend()
         raise
     return str(writer.key)
 

@@ -110,7 +110,7 @@ def import_trajectory(
         run = _Run(parts, overlap=overlap, dt=options.get("dt"), progress=progress)
         while True:
             writer = handler.trajectory_writer(
-                data_id, metadata, precision=precision, profile=profile
+                data_id, metadata, precision=precision, profile=profile, overwrite=True
             )
             try:
                 with writer:
@@ -122,7 +122,7 @@ def import_trajectory(
                 continue
             except BaseException:
                 # An unfinished entry that is begun again is empty: nobody can use a part of a file.
-                handler.trajectory_writer(data_id).suspend()
+                handler.trajectory_writer(data_id, overwrite=True).suspend()
                 raise
     finally:
         for part in parts:
