@@ -352,7 +352,7 @@ def test_a_coordinate_that_a_pdb_has_no_columns_for_is_refused(handler, tmp_path
 
 
 @pytest.mark.parametrize("suffix", ["xtc", "trr", "h5md"])
-@pytest.mark.parametrize("step", [2**31, -(2**31) - 1, 2**62])
+@pytest.mark.parametrize("step", [2**31, -(2**31) - 9, -(2**63)])
 def test_steps_beyond_32_bits_are_left_out_and_said(handler, tmp_path, suffix, step):
     stored = {"frames": np.zeros((3, 12, 3), np.float32), "time": np.arange(3.0)}
     trajectory = handler.open(
@@ -381,6 +381,18 @@ def test_a_box_that_lengths_and_angles_do_not_say_is_left_out_and_said(handler, 
     trajectory = handler.open(handler.store_trajectory(stored, "md"))
     for suffix in ("xtc", "dcd", "h5md"):
         assert export_trajectory(trajectory, tmp_path / f"run.{suffix}") == ["box"]
+
+
+def test_fields_of_other_shapes_than_their_name_says_are_left_out_and_said(handler, tmp_path):
+    stored = {
+        "frames": np.zeros((3, 12, 3), np.float32),
+        "step": np.ones((3, 2), np.int64),
+        "time": np.arange(6.0).reshape(3, 2),
+    }
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    for suffix in ("xtc", "dcd", "h5md", "nc"):
+        left_out = export_trajectory(trajectory, tmp_path / f"run.{suffix}")
+        assert set(left_out) == {"step", "time"}
 
 
 def test_a_file_of_no_atoms_that_fit_leaves_no_trace(handler, tmp_path):

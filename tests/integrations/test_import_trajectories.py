@@ -134,6 +134,24 @@ def test_velocities_of_other_steps_than_the_positions_are_refused(handler, tmp_p
         handler.import_trajectory(None, path, "run")
 
 
+def test_observables_of_other_steps_than_the_positions_are_left_out_and_said(
+    handler, tmp_path, said
+):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "run.h5md"
+    path.write_bytes(Path(datafiles.H5MD_xvf).read_bytes())
+    with h5py.File(path, "r+") as file:
+        steps = file["particles/trajectory/position/step"][:]
+        for name, factor in (("energy", 2), ("volume", 1)):
+            group = file.require_group(f"observables/{name}")
+            group["value"] = np.arange(3.0 * len(steps))[: len(steps) * factor]
+            group["step"] = np.arange(len(steps) * factor) if factor > 1 else steps
+    data = handler.load_data(handler.import_trajectory(None, path, "run"))
+    assert "volume" in data
+    assert "energy" not in data
+    assert "run.h5md: left out: energy (of other steps)" in said()
+
+
 # --- what is made up ---
 
 
@@ -399,6 +417,17 @@ def test_parts_of_a_run_are_one_trajectory_without_what_the_next_part_has_too(
         handler.import_trajectory(None, parts, "x", overlap="drop")
     with pytest.raises(InvalidArgumentError, match="at least one file"):
         handler.import_trajectory(None, [], "x")
+
+
+def test_a_part_that_seems_to_be_missing_is_said(handler, tmp_path, said):
+    parts = [
+        write_xtc(tmp_path / "1.xtc", [0, 10, 20]),
+        write_xtc(tmp_path / "2.xtc", [30, 40, 50]),
+        write_xtc(tmp_path / "4.xtc", [90, 100]),
+    ]
+    assert handler.open(handler.import_trajectory(None, parts, "run")).n_frames == 8
+    assert "2.xtc: it ends at time 50, and the next part begins at 90" in said()
+    assert "1.xtc" not in said()
 
 
 def test_times_of_single_precision_overlap_as_what_they_mean(handler, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -171,6 +171,10 @@ def h5md(reader: Any, path: Path, findings: Findings) -> None:
                 f"{first}, and MDAnalysis pairs them by their number; expected the same steps (remove "
                 "one of them from a copy of the file)"
             )
+    for name, element in _observables(reader._file):
+        if "step" in element and not np.array_equal(_steps(element), expected):
+            findings.unpaired.add(name)
+            findings.left_out.append(f"{name} (of other steps)")
     others = sorted(set(reader._file["particles"]) - {group.name.split("/")[-1]})
     findings.left_out += [f"particles/{name}" for name in others]
     findings.left_out += sorted(
@@ -178,6 +182,15 @@ def h5md(reader: Any, path: Path, findings: Findings) -> None:
         for name in set(group) - {"position", "velocity", "force", "box"}
         if hasattr(group[name], "keys") and {"value", "step"} <= set(group[name])
     )
+
+
+def _observables(file: Any) -> Iterator[tuple[str, Any]]:
+    """Give observables by the names that MDAnalysis gives them."""
+    for name, group in file.get("observables", {}).items():
+        if "value" in group:
+            yield name, group
+        else:
+            yield from ((f"{name}/{part}", element) for part, element in group.items())
 
 
 H5MD_ELEMENTS = {

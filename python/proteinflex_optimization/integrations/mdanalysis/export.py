@@ -153,29 +153,29 @@ def _choose(
 ) -> tuple[set[str], dict[str, Any]]:
     """Leave out of the reader what the format can't hold; returns what is kept, and options."""
     fields = set(trajectory.fields)
-    kept = {"frames"} | (places.fields & fields)
+    kept = {"frames"} | (places.fields & reader.given)
     options: dict[str, Any] = {}
     if places.has_observables:
         kept |= {name for name in fields if name in reader.ts.data}
     if "box" in kept and not _box_can_be_written(trajectory, places):
         kept.discard("box")
-    if "step" in fields:
+    if "step" in kept:
         steps = trajectory.read(field="step")
-        if np.abs(steps).max() > LARGEST_STEP:
+        if steps.max() > LARGEST_STEP or steps.min() < -LARGEST_STEP - 1:
             kept.discard("step")
     if suffix == ".dcd":
-        options = _even_times(trajectory.time)
+        options = _even_times(trajectory.time if "time" in reader.given else None)
         kept |= {"time"} if options["dt"] else set()
     elif suffix in (".nc", ".ncdf"):
-        options = {name: name in fields for name in ("velocities", "forces")}
+        options = {name: name in reader.given for name in ("velocities", "forces")}
     if "time" in kept and places.float32_times:
         times = np.asarray(trajectory.time)
         if len(np.unique(times.astype(np.float32))) < len(np.unique(times)):
             kept.discard("time")
-    for name in {"box", "step"} & (fields - kept):
+    for name in {"box", "step"} & (reader.given - kept):
         reader.leave_out(name)
     reader.gives_missing_as_nan = not places.may_lack_fields
-    made_up = {"time", "step"} & places.fields - fields
+    made_up = {"time", "step"} & places.fields - reader.given
     if made_up:
         logger.warning(
             "%s: the trajectory has no %s; the format needs it, so the number of the frame is written",

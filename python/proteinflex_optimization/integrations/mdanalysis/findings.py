@@ -17,6 +17,8 @@ class Findings:
         Whether the last frame that the reader counts is not whole.
     left_out : list of str
         What the file has and the reader does not give, or gives in a way that can't be stored.
+    unpaired : set of str
+        Names of what the reader gives with frames of other steps.
     notes : list of str
         What else a user should know.
     has_time, has_steps, has_box : bool
@@ -26,6 +28,7 @@ class Findings:
     cut: str | None = None
     last_is_cut: bool = False
     left_out: list[str] = field(default_factory=list)
+    unpaired: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     has_time: bool = True
     has_steps: bool = True

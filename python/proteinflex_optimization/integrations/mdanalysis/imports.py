@@ -25,6 +25,9 @@ logger = logging.getLogger("proteinflex_optimization")
 BLOCK_BYTES = 32 << 20
 """Bytes of coordinates in memory at a time, at most, unless one frame has more."""
 
+GAP = 1.5
+"""Distances of frames between two parts, from which on something is missing."""
+
 
 def import_trajectory(
     handler: DataHandler,
@@ -139,6 +142,7 @@ class _Part:
         self.allow_truncated = allow_truncated
         self.until: tuple[str, float] | None = None
         self.next_begins = np.inf
+        self._last: list[float] = []
         self.n_overlapping = 0
         self.n_without_positions = 0
         if file.findings.cut is not None:
@@ -177,7 +181,20 @@ class _Part:
             elif self.until is not None and found[self.until[0]] > self.until[1]:
                 self.n_overlapping += 1
                 found = {}
+            elif self.until is not None:
+                self._last = [*self._last[-1:], float(found[self.until[0]])]
             yield found
+
+    def gap(self) -> str | None:
+        """Say that frames between this part and the next seem to be missing."""
+        if self.until is None or len(self._last) < 2:
+            return None
+        before, last = self._last
+        if self.next_begins - last <= GAP * (last - before):
+            return None
+        return (
+            f"it ends at {self.until[0]} {last:g}, and the next part begins at {self.next_begins:g}"
+        )
 
 
 class _Run:
@@ -303,7 +320,7 @@ class _Run:
                     part.until[0],
                     part.next_begins,
                 )
-            for note in file.findings.notes:
+            for note in [*file.findings.notes, *filter(None, [part.gap()])]:
                 logger.warning("%s: %s", file.path, note)
             if file.findings.left_out:
                 logger.warning("%s: left out: %s", file.path, ", ".join(file.findings.left_out))

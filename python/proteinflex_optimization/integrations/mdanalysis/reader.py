@@ -55,8 +55,8 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
         super().__init__(filename, **kwargs)
         self._trajectory = _open(self.filename)
         fields = self._trajectory.fields
-        self._fields = [name for name in fields if name != "frames"]
-        times = self._trajectory.time
+        self._fields = [name for name in fields if name != "frames" and self._has_place(name)]
+        times = self._trajectory.time if "time" in self._fields else None
         if "dt" in self._ts_kwargs:
             self._fields = [name for name in self._fields if name != "time"]
         elif times is not None and len(times) > 1:
@@ -64,8 +64,8 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
         self.ts = self._Timestep(
             self._trajectory.n_atoms,
             positions=True,
-            velocities="velocities" in fields,
-            forces="forces" in fields,
+            velocities="velocities" in self._fields,
+            forces="forces" in self._fields,
             **self._ts_kwargs,
         )
         per_frame = max(1, self._trajectory.raw_bytes // max(1, self._trajectory.n_frames))
@@ -94,6 +94,17 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
     def close(self) -> None:
         """Forget what was read ahead."""
         self._block = {}
+
+    @property
+    def given(self) -> set[str]:
+        """The stored fields that have a place in MDAnalysis's frames, besides the positions."""
+        return set(self._fields)
+
+    def _has_place(self, name: str) -> bool:
+        if name in ("velocities", "forces"):
+            return True  # Which always have the shape of the frames.
+        item = self._trajectory.read(0, 0, field=name).shape[1:]
+        return item in ((3, 3), (6,)) if name == "box" else item == ()
 
     def leave_out(self, name: str) -> None:
         """Give frames without a field, for a format that can't hold what is stored."""

@@ -210,7 +210,11 @@ class TrajectoryFile:
         if ts.has_forces and self._unit_is_known("force"):
             found["forces"] = ts.forces * ANGSTROM_PER_NM
         for name, value in ts.data.items():
-            if name in NOT_FIELDS or (name in DEFAULTS and value == DEFAULTS[name]):
+            if (
+                name in NOT_FIELDS
+                or name in self.findings.unpaired
+                or (name in DEFAULTS and value == DEFAULTS[name])
+            ):
                 continue
             array: NDArray[Any] = np.asarray(value)
             if (
