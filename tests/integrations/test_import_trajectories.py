@@ -12,7 +12,7 @@ from MDAnalysis.lib.formats.libdcd import DCDFile
 from MDAnalysis.lib.formats.libmdaxdr import TRRFile, XTCFile
 from MDAnalysisTests import datafiles
 from proteinflex_optimization import DataHandler, InvalidArgumentError
-from proteinflex_optimization.errors import ProteinFlexError
+from proteinflex_optimization.errors import InvalidTypeError, ProteinFlexError
 from proteinflex_optimization.integrations.mdanalysis import (
     TrajectoryReadError,
     export_trajectory,
@@ -380,6 +380,11 @@ def test_what_readers_raise_is_an_error_that_names_the_file(handler, tmp_path, c
         assert path.name in str(raised.value)
     with pytest.raises(InvalidArgumentError, match=r"missing\.xtc.*no such file"):
         handler.import_trajectory(None, tmp_path / "missing.xtc", "x")
+    with pytest.raises(FileNotFoundError, match=r"no\.pdb"):
+        handler.import_trajectory(tmp_path / "no.pdb", datafiles.XTC_sub_sol, "x")
+    for wrong in (None, 5, [5]):
+        with pytest.raises(InvalidTypeError, match="trajectory="):
+            handler.import_trajectory(None, wrong, "x")
     assert handler.keys() == []
     assert "Exception ignored" not in capfd.readouterr().err
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.integrations.mdanalysis.reader import TrajectoryReadError
 from proteinflex_optimization.integrations.mdanalysis.source import DEFAULTS, TrajectoryFile
 
@@ -100,7 +100,13 @@ def import_trajectory(
     """
     if overlap not in ("remove", "keep"):
         raise InvalidArgumentError(f"overlap={overlap!r} is not valid: expected 'remove' or 'keep'")
-    given = [trajectory] if isinstance(trajectory, (str, os.PathLike)) else list(trajectory)
+    is_one = isinstance(trajectory, (str, os.PathLike))
+    given = [trajectory] if is_one or not isinstance(trajectory, Iterable) else list(trajectory)
+    for path in given:
+        if not isinstance(path, (str, os.PathLike)):
+            raise InvalidTypeError(
+                f"trajectory={path!r} is not valid: expected a path, or several of them"
+            )
     if not given:
         raise InvalidArgumentError("trajectory=[] is not valid: expected at least one file")
     parts: list[_Part] = []

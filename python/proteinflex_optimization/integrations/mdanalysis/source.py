@@ -108,10 +108,10 @@ class TrajectoryFile:
                 self.n_frames = int(self._reader.n_frames)
                 self.n_atoms = int(self._reader.n_atoms)
                 examine(self._reader, self.path, self.format, self.findings)
-            except (ImportError, ProteinFlexError):
-                raise
             except Exception as error:
                 _silence_half_made_readers(error)
+                if isinstance(error, (ImportError, ProteinFlexError)):
+                    raise
                 raise self._unreadable(error) from error
         self._learn(caught)
         if self.n_frames == 0:
@@ -139,7 +139,7 @@ class TrajectoryFile:
     def _unreadable(self, error: Exception) -> Exception:
         said = f"{type(error).__name__}: {error}"
         if isinstance(error, OSError) and error.errno is not None:
-            return OSError(error.errno, error.strerror, str(self.path))
+            return OSError(error.errno, error.strerror, str(error.filename or self.path))
         return InvalidArgumentError(
             f"trajectory={str(self.path)!r} with topology={_described(self._topology)} is not valid: "
             "expected files that MDAnalysis can read together (format= and topology_format= name "
@@ -253,6 +253,7 @@ def _silence_half_made_readers(error: Exception) -> None:
             with suppress(Exception):
                 made.close()
             made.close = lambda: None
+            made._auxs = {}
         trace = trace.tb_next
 
 
