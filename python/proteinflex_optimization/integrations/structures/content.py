@@ -105,9 +105,10 @@ def read_content(path: Path) -> bytes:
 
 def find_format(path: Path, content: bytes) -> Format:
     """Return the format; other formats are an error that names them."""
+    suffixes = {suffix.lower() for suffix in path.suffixes}
     for name in ("PQR", "PDBQT"):
         # Both have atom records that look like those of PDB and mean something else.
-        if path.name.lower().split(".")[1:] and f".{name.lower()}" in path.name.lower():
+        if f".{name.lower()}" in suffixes:
             raise other_format(path, name)
     if MMCIF.match(content):
         return "mmCIF"
@@ -120,7 +121,7 @@ def find_format(path: Path, content: bytes) -> Format:
         return "mmJSON"
     if ATOM_RECORD.search(content):
         return "PDB"
-    if GRO.match(content[:5000]) or path.name.lower().endswith((".gro", ".gro.gz")):
+    if GRO.match(content[:5000]) or ".gro" in suffixes:
         raise other_format(path, "GRO")
     beginning = content.lstrip()[:40].split(b"\n")[0].strip()
     raise invalid(
