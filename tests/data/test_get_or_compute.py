@@ -74,7 +74,7 @@ def test_waiting_is_bounded(tmp_path):
     holder.start()
     try:
         assert ready.wait(30)
-        with pytest.raises(TimeoutError, match="another process"):
+        with pytest.raises(TimeoutError, match=rf"process {holder.pid} has been computing"):
             DataHandler(tmp_path).get_or_compute("x", dict, timeout=0.2)
     finally:
         holder.kill()

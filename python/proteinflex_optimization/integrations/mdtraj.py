@@ -124,7 +124,7 @@ def store_mdtraj(
         lengths = in_units_of(trajectory.unitcell_lengths, "nanometers", "angstroms")
         cell = np.concatenate([lengths, trajectory.unitcell_angles], axis=1)
     with handler.trajectory_writer(
-        data_id, metadata, precision=precision, profile=profile
+        data_id, metadata, precision=precision, profile=profile, overwrite=True
     ) as writer:
         for start in range(0, trajectory.n_frames, BLOCK_FRAMES):
             block = slice(start, start + BLOCK_FRAMES)

@@ -24,7 +24,7 @@
 //! let spec = FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape: vec![3, 3] };
 //! writer.declare_fields(vec![spec], &[true])?;
 //! writer.append(2, &[&[7; 2 * 36]])?;
-//! let tree = writer.fields_tree();
+//! let tree = writer.tree()?;
 //! writer.finish(&tree)?;
 //!
 //! let entry = Entry::open(&path)?;
@@ -36,6 +36,7 @@
 //! ```
 
 mod chunking;
+mod continued;
 mod encode;
 mod field;
 mod frame_cache;
