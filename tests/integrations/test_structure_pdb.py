@@ -243,7 +243,7 @@ def test_numbers_that_fill_their_columns_are_read(read):
     np.testing.assert_array_equal(data["positions"][1], np.float32([-123.456, -1234.56, 12345.67]))
 
 
-@pytest.mark.parametrize("length", [20, 40, 53, 58, 63, 77])
+@pytest.mark.parametrize("length", [20, 40, 46, 53, 58, 63, 77])
 def test_a_file_that_ends_within_a_line_is_an_error(read, length):
     last = line(b="120.00", element="CL")[:length]
     with pytest.raises(InvalidArgumentError, match="line 2: .*cut short"):
