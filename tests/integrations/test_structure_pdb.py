@@ -123,6 +123,42 @@ def test_numbers_beyond_9999_are_what_the_program_meant(read, program, last):
     assert set(data["insertion_codes"].tolist()) == {""}
 
 
+def write_with_openmm(path, n_residues):
+    app = pytest.importorskip("openmm.app")
+    topology = app.Topology()
+    chain = topology.addChain("A")
+    for _ in range(n_residues):
+        topology.addAtom("O", app.element.oxygen, topology.addResidue("HOH", chain))
+    with path.open("w") as file:
+        app.PDBFile.writeFile(topology, np.zeros((n_residues, 3)), file)
+
+
+def write_with_biotite(path, n_residues):
+    structure = pytest.importorskip("biotite.structure")
+    from biotite.structure.io.pdb import PDBFile
+
+    atoms = structure.AtomArray(n_residues)
+    atoms.chain_id[:], atoms.res_name[:], atoms.atom_name[:] = "A", "HOH", "O"
+    atoms.res_id, atoms.coord = np.arange(1, n_residues + 1), np.zeros((n_residues, 3))
+    file = PDBFile()
+    file.set_structure(atoms, hybrid36=True)
+    file.write(path)
+
+
+@pytest.mark.parametrize("write", [write_with_openmm, write_with_biotite])
+def test_numbers_of_real_programs_come_back(tmp_path, write):
+    write(tmp_path / "many.pdb", 10_050)
+    data = read_structure(tmp_path / "many.pdb")
+    np.testing.assert_array_equal(data["residue_numbers"], np.arange(1, 10_051))
+
+
+def test_a_file_of_hetatm_records_alone_is_read(read):
+    ligand = [line(kind="HETATM", residue="ATP", name=name) for name in (" PG", " O1G", " N9")]
+    data = read(*ligand)
+    assert data["residue_names"].tolist() == ["ATP"]
+    assert (data["is_polymer"].tolist(), data["sequences"]) == ([False], {})
+
+
 def test_what_is_no_residue_number_is_an_error_with_its_line(read):
     with pytest.raises(InvalidArgumentError, match=r"some\.pdb'.* line 2: .*'A!1'.*residue number"):
         read(line(), line(number="A!1"))
