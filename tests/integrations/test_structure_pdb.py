@@ -196,6 +196,15 @@ def test_the_fourth_letter_of_a_residue_is_no_part_of_its_chain(read):
     assert data["segment_ids"].tolist() == ["WAT", "MEMB", ""]
 
 
+def test_types_of_atoms_in_the_columns_of_segments_make_no_residues(read):
+    types = ["CT", "HC", "CT", "N3"]
+    data = read(*[line(name=f" C{n}", segment=of) for n, of in enumerate(types)])
+    assert data["residue_index"].tolist() == [0] * 4
+    assert "segment_ids" not in data
+    segments = [line(residue="LIG", segment=of) for of in ("HETA", "HETB")]
+    assert read(*segments)["segment_ids"].tolist() == ["HETA", "HETB"]
+
+
 def test_chains_of_two_letters_are_read_as_gemmi_writes_them(tmp_path):
     import gemmi
 
