@@ -136,6 +136,9 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument("--format", help="such as LAMMPSDUMP; default: by suffix")
     command.add_argument("--topology-format", metavar="FORMAT", help="default: by suffix")
     command.add_argument(
+        "--dt", type=float, metavar="PS", help="between frames, where the file has no times"
+    )
+    command.add_argument(
         "--overlap",
         choices=("remove", "keep"),
         default="remove",

@@ -80,6 +80,7 @@ def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str,
                 precision=options.precision,
                 profile=options.profile,
                 progress=progress,
+                **({} if options.dt is None else {"dt": options.dt}),
             )
     info = handler.info(key)
     names = ("key", "data_id", "kind", "raw_bytes", "stored_bytes", "saved_percent")
