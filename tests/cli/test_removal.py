@@ -126,3 +126,24 @@ def test_an_entry_that_is_damaged_can_be_removed(cache, capsys):
     assert flexopt(cache, "rm", key) == 0
     assert not path.exists()
     assert flexopt(cache, "ls") == 0
+
+
+def test_an_unfinished_trajectory_is_removed_when_asked_for_and_not_while_it_is_written(
+    cache, capsys
+):
+    for name in ("left", "alive"):
+        writer = cache.trajectory_writer(name)
+        writer.append(np.zeros((3, 4, 3), np.float32))
+        writer.flush()
+        if name == "left":
+            del writer  # As a process that ends.
+    assert flexopt(cache, "rm", "left") == 1, "no entry has this name"
+    assert flexopt(cache, "rm", "left", "--unfinished", "--dry-run") == 0
+    assert flexopt(cache, "rm", "left", "--unfinished") == 2
+    assert "--yes" in capsys.readouterr().err
+    assert len(cache.unfinished()) == 2
+    assert flexopt(cache, "rm", "left", "alive", "--unfinished", "--yes") == 1
+    assert "being written" in capsys.readouterr().err
+    assert [one["data_id"] for one in cache.unfinished()] == ["alive"]
+    assert len(cache.keys()) == 4
+    writer.close()

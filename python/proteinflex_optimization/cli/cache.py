@@ -158,6 +158,9 @@ def add_parser(subparsers: Any) -> None:
         "flexopt cache rm t-1f0c s-99 --dry-run",
     )
     _add_key(command, "keys", "+")
+    command.add_argument(
+        "--unfinished", action="store_true", help="trajectories that wait to be resumed instead"
+    )
     removal.confirm.add_arguments(command)
 
     command = _command(

@@ -17,7 +17,7 @@ from proteinflex_optimization.cli.output import (
     size,
     warn,
 )
-from proteinflex_optimization.cli.selection import entry_key
+from proteinflex_optimization.cli.selection import entry_key, unfinished_key
 from proteinflex_optimization.cli.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def remove(options: argparse.Namespace) -> int:
     """Remove the entries that are meant; 1 where one of them is not there."""
     from proteinflex_optimization import CacheKeyError
 
+    if options.unfinished:
+        return _remove_unfinished(options)
     handler = _look(options)
     keys, missing = [], []
     for text in options.keys:
@@ -131,6 +133,39 @@ def remove(options: argparse.Namespace) -> int:
         for entry in removed:
             print(f"removed {entry['key']} ({printable(entry['data_id'])})")
     return 1 if missing else 0
+
+
+def _remove_unfinished(options: argparse.Namespace) -> int:
+    """Remove unfinished trajectories, of which frames can be resumed: always asked for."""
+    from proteinflex_optimization import DataHandler
+
+    unfinished = _look(options).unfinished()
+    keys = {
+        unfinished_key([(one["key"], one["data_id"]) for one in unfinished], text)
+        for text in options.keys
+    }
+    chosen = [one for one in unfinished if one["key"] in keys]
+    freed = sum(one["stored_bytes"] for one in chosen)
+    if not options.json:
+        print_unfinished(chosen)
+    names = [one["key"] for one in chosen]
+    if options.dry_run:
+        if options.json:
+            print_json({"would_remove": names, "would_free_bytes": freed})
+        else:
+            print(f"nothing was removed; {size(freed)} would be")
+        return 0
+    noun = ("unfinished trajectory", "unfinished trajectories")
+    if not confirm.confirmed(confirm.Removal(len(chosen), freed, 0, 0, *noun), options):
+        return _refused(options)
+    handler = DataHandler(options.dir)
+    removed = [key for key in names if handler.remove_unfinished(key)]
+    written = [key for key in names if key not in removed]
+    for key in written:
+        warn(f"{key} is being written, and stays")
+    if options.json:
+        print_json({"removed": removed, "missing": written})
+    return 1 if written else 0
 
 
 def prune(options: argparse.Namespace) -> int:
