@@ -145,10 +145,10 @@ def _export(options: argparse.Namespace, progress: Callable[[], ProgressInfo]) -
     try:
         import prometheus_client  # noqa: F401, only whether it is there
     except ImportError:
-        print(
-            "--prometheus needs the client library: pip install prometheus-client", file=sys.stderr
-        )
-        return 2
+        raise ImportError(
+            "--prometheus needs the client library: pip install "
+            "'proteinflex-optimization[prometheus]'"
+        ) from None
     from proteinflex_optimization.cli.prometheus import serve
 
     last = serve(
