@@ -139,6 +139,13 @@ def test_a_molecule_that_a_boundary_cut_is_made_whole(load):
     np.testing.assert_allclose(protein.positions, whole.positions, atol=2e-3)
 
 
+def test_hydrogens_at_the_end_of_the_file_belong_to_their_residues(load):
+    lines = [line for line in villin_lines() if line[17:20] != " Cl"]
+    protein, said = load(heavy(lines) + [line for line in lines if line not in heavy(lines)])
+    assert protein.topology.getNumAtoms() == 582
+    assert said == "structure: states of protonation: 1 HIE"
+
+
 LIGAND = "HETATM 9001  C1  LIG A 900      30.000  30.000  30.000  1.00  0.00           C"
 ZINC = "HETATM 9002 ZN    ZN A 901      33.000  30.000  30.000  1.00  0.00          ZN"
 

@@ -228,8 +228,8 @@ class Job:
             step = state["dynamics"]["step"]
             try:
                 reporter.resume_at(step)
-            except ResumeError as error:
-                self.say(f"can't go on from step {step}: {error}")
+            except ResumeError:
+                self.say(f"can't go on from step {step}: the frames before it are gone")
                 # Nothing may go on from it later either, among the frames of another run.
                 self.checkpoints.delete(name)
                 continue
@@ -237,7 +237,7 @@ class Job:
             dynamics.restore(state["dynamics"])
             if step > 0:
                 self.resumed_at.append(step)
-                self.say(f"resuming from the checkpoint at step {step}")
+            self.say(f"resuming from the checkpoint at step {step}")
             # What was computed after the checkpoint is computed again.
             self.simulating.reset()
             self.simulating.set(step)

@@ -160,7 +160,23 @@ def residues_of(data: dict[str, Any]) -> list[Residue]:
         )
         residue.atoms = dict(reversed(residue.atoms.items()))
         residues.append(residue)
-    return residues
+    return _joined(residues)
+
+
+def _joined(residues: list[Residue]) -> list[Residue]:
+    """Join amino acids of which a file has some atoms, often the hydrogens, at another place."""
+    whole: dict[tuple[str, str, str, str], Residue] = {}
+    joined = []
+    for residue in residues:
+        place = (residue.chain, residue.number, residue.insertion_code, residue.original)
+        other = whole.get(place)
+        if other is None or residue.has_backbone or residue.atoms.keys() & other.atoms.keys():
+            joined.append(residue)
+            whole[place] = residue
+        else:
+            other.atoms |= residue.atoms
+            other.elements |= residue.elements
+    return joined
 
 
 def _classify(residue: Residue) -> tuple[Kind, str, str | None]:
