@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _arrays, _pickles
+from ._units import without_units
 from .errors import CheckpointError, CorruptDataError, InvalidTypeError, ProteinFlexError
 
 if TYPE_CHECKING:
@@ -367,13 +368,14 @@ RESTORERS: dict[str, Callable[[Any], Any]] = {
 
 
 def array_of(value: Any, name: str) -> Any:
-    """Return per-frame data as an array: a tensor, a list of numbers or of rows.
+    """Return per-frame data as an array: a tensor, a quantity, a list of numbers or of rows.
 
     Raises
     ------
     InvalidTypeError
         It is none of these.
     """
+    value = without_units(value, name)
     if _is_tensor(value):
         from . import _tensors
 

@@ -243,6 +243,25 @@ def test_a_biotite_stack_is_an_ensemble(tmp_path):
     assert "b_factors" not in data
 
 
+def test_the_cell_of_an_object_comes_along(tmp_path):
+    biotite = pytest.importorskip("biotite.structure")
+    atoms = biotite.array([biotite.Atom([1, 2, 3], chain_id="A", res_name="LIG", element="C")])
+    other = atoms.copy()
+    atoms.box, other.box = np.diag([30.0, 40, 50]), np.diag([31.0, 40, 50])
+    assert read_structure(atoms)["cell"].tolist() == [30, 40, 50, 90, 90, 90]
+    every = read_structure(biotite.stack([atoms, other]), model="all")
+    assert every["cell"][:, 0].tolist() == [30, 31]
+
+    app = pytest.importorskip("openmm.app")
+    path = pdb(
+        tmp_path / "one.pdb",
+        "CRYST1   30.000   40.000   50.000  90.00 100.00  90.00 P 1 21 1      2",
+        *backbone("ALA", 5, 1.0),
+    )
+    found = read_structure(app.PDBFile(str(path)))["cell"]
+    np.testing.assert_allclose(found, read_structure(path)["cell"], atol=1e-3)
+
+
 def test_what_is_no_structure_is_refused(tmp_path):
     (tmp_path / "no.pdb").write_text("nothing\n")
     (tmp_path / "no.cif").write_text("data_x\nloop_\n_a\n")

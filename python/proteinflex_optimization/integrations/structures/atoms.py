@@ -73,8 +73,8 @@ def group_residues(
     """Make a residue of each run of atoms that agree in `identity` and in the residue's name.
 
     Numbers repeat (they wrap at 9999), so what agrees further on is another residue. Where numbers
-    can't tell neighbours apart, in waters that all have one and in residues that have none, the
-    first atom's name coming again starts the next.
+    can't tell neighbours apart, in waters and ions that all have one and in residues that have none,
+    the first atom's name coming again starts the next.
 
     Parameters
     ----------
@@ -97,7 +97,8 @@ def group_residues(
     new[1:] |= residue_names[1:] != residue_names[:-1]
 
     known = {name: is_water(name) for name in np.unique(residue_names).tolist()}
-    may_repeat = ~has_number | np.array([known[name] for name in residue_names.tolist()])
+    is_ion = np.char.rstrip(names, "+-0123456789") == np.char.rstrip(residue_names, "+-0123456789")
+    may_repeat = ~has_number | is_ion | np.array([known[name] for name in residue_names.tolist()])
     start = np.flatnonzero(new)[np.cumsum(new) - 1]
     again = may_repeat & (names == names[start]) & (altlocs == altlocs[start])
     new |= again

@@ -96,6 +96,8 @@ def read_content(path: Path) -> bytes:
             except UnicodeDecodeError as error:
                 raise invalid(path, f"its UTF-16 text is damaged ({error})") from error
     content = content.removeprefix(b"\xef\xbb\xbf")
+    if b"\n" not in content:
+        content = content.replace(b"\r", b"\n")  # The line ends of old Macs.
     if not content.strip():
         raise invalid(path, "the file is empty")
     return content

@@ -4,6 +4,7 @@ An atom's name begins with its element, so "CA" is carbon or calcium, and "HG" h
 The residue decides: those of biopolymers and water have no metals, an ion is named as its residue.
 Of other residues, a PDB file says it by the column: two-letter symbols begin one column earlier.
 Many programs put all names there, and then only halogens and the like are taken for what they look.
+Beads of coarse-grained models have no element.
 """
 
 from __future__ import annotations
@@ -77,7 +78,15 @@ def guess_elements(
             strict=True,
         )
     )
-    found = {key: _element(*key, is_aligned=is_aligned) for key in set(keys)}
+    different = set(keys)
+    is_coarse = any(
+        (name.strip() == "BB" and is_standard(residue)) or name.strip() == residue == "W"
+        for _, name, residue, _ in different
+    )
+    if is_coarse:
+        found = {key: _known(key[0].strip()) for key in different}
+    else:
+        found = {key: _element(*key, is_aligned=is_aligned) for key in different}
     return np.array([found[key] for key in keys])
 
 

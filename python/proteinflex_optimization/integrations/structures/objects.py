@@ -171,7 +171,9 @@ def from_openmm(source: Any) -> ArraySource:
         _, first, index = np.unique(index, return_index=True, return_inverse=True)
         residues = [atom.residue for atom in atoms]
         names = np.array([str(atom.name) for atom in atoms])
-        elements = np.array(["" if atom.element is None else atom.element.symbol for atom in atoms])
+        elements = np.array(
+            ["X" if atom.element is None else atom.element.symbol for atom in atoms]
+        )
         return _built(
             Grouping(index, first, np.arange(len(first))),
             names,

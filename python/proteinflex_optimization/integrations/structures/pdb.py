@@ -8,9 +8,9 @@ trajectories made with it, and a line that can't be read is an error that names 
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import logging
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ PREDICTED = re.compile(r"\b(ALPHAFOLD|ESMFOLD)\b.*\bPREDICTION FOR\b", re.IGNORE
 """How predictors say in a file's title that its B-factor column is a confidence."""
 
 
-@dataclass
+@dataclasses.dataclass
 class _Model:
     """Lines of one model, counted from 0; ``ends``: where a TER follows so many of its atoms."""
 
@@ -52,6 +52,7 @@ class PDBSource:
         self._lines = content.splitlines()
         self._is_cut = not content.endswith((b"\n", b"\r"))
         self._models = self._scan()
+        self._last: tuple[bytes, list[int], Atoms] | None = None
         self.n_models = len(self._models)
         self.says_plddt = PREDICTED.search(self._title) is not None
         counts = {len(model.lines) for model in self._models}
@@ -130,6 +131,23 @@ class PDBSource:
         model = self._models[number - 1]
         last = len(self._lines) - 1 if self._is_cut else None
         columns = AtomColumns(self._path, self._lines, model.lines, last)
+        described = self._described(columns, model)
+        return dataclasses.replace(
+            described,
+            positions=columns.positions(),
+            b_factors=columns.optional(60, 66, "a B-factor"),
+            occupancies=columns.optional(54, 60, "an occupancy"),
+            cell=model.cell,
+        )
+
+    def _described(self, columns: AtomColumns, model: _Model) -> Atoms:
+        """Return everything but numbers; that of the model before where it has the same names."""
+        names = columns.all_names()
+        if self._last is None or self._last[:2] != (names, model.ends):
+            self._last = (names, model.ends, self._describe(columns, model))
+        return self._last[2]
+
+    def _describe(self, columns: AtomColumns, model: _Model) -> Atoms:
         has_two = is_two_letter_chain(columns)
         residue_names = columns.text(17, 20 if has_two else 21)
         chains = columns.text(20 if has_two else 21, 22)
@@ -184,11 +202,11 @@ class PDBSource:
         return Atoms(
             names,
             elements,
-            columns.positions(),
+            np.empty((len(names), 3)),
             altlocs,
-            columns.optional(60, 66, "a B-factor"),
-            columns.optional(54, 60, "an occupancy"),
+            None,
+            None,
             grouping.index,
             residues,
-            model.cell,
+            None,
         )

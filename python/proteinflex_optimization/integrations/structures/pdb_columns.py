@@ -69,6 +69,10 @@ class AtomColumns:
         """Return these columns without the blanks around."""
         return np.char.strip(self.raw(start, stop))
 
+    def all_names(self) -> bytes:
+        """Return all columns but those of numbers."""
+        return self._chars[:, [0, *range(12, 27), *range(72, 78)]].tobytes()
+
     def is_hetero(self) -> NDArray[np.bool_]:
         """Return which are HETATM records."""
         return np.asarray((self._chars[:, 0] | 32) == ord("h"))

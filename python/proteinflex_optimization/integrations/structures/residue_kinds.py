@@ -42,7 +42,7 @@ _STATES = {
 _PARENTS = {name: parent for parent, names in _STATES.items() for name in names.split()}
 """What CHARMM, Amber, GROMOS and OPLS call ends of chains and states of protonation."""
 
-CAPS = frozenset(("ACE", "NME", "NMA", "NHE", "NH2", "ACX", "CT3"))
+CAPS = frozenset(("ACE", "FOR", "NME", "NMA", "NHE", "NH2", "ETA", "ACX", "CT3"))
 """What closes the ends of a chain."""
 
 

@@ -16,7 +16,7 @@ use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
 use proteinflex_core::trajectory::{Encoding, EntryKind, Profile};
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyIterator, PyList};
 
 use crate::argument;
 use crate::entry::EntryReader;
@@ -30,6 +30,10 @@ use store::Header;
 ///
 /// The directory may be shared by any number of threads and processes. An entry appears whole or not
 /// at all, and an open one stays readable after it is removed, evicted or replaced.
+///
+/// Wherever a key is taken, the ``data_id`` of the entry or the beginning of its key will do, if only
+/// one entry can be meant. ``len(handler)``, ``key in handler``, ``for key in handler`` and
+/// ``handler[key]``, which is `load_data`, work as for a dict.
 ///
 /// Parameters
 /// ----------
@@ -52,6 +56,9 @@ use store::Header;
 ///     Whether a store returns only once a power cut can't lose it. Without, it is as safe from the end
 ///     of the process, and after a power cut an entry of the last seconds may be missing or damaged,
 ///     which is noticed when it is loaded.
+/// read_only : bool
+///     Whether to open the directory to look at it: nothing is made, locked or changed there, loading
+///     is no use of an entry, and a change is an `InvalidArgumentError`. There has to be a cache.
 ///
 /// Raises
 /// ------
@@ -72,9 +79,10 @@ impl DataHandler {
     #[new]
     #[pyo3(
         signature = (cache_dir=None, max_cache_size=None, enable_compression=true, *, precision=None,
-                     profile=None, verify=true, durable=true),
+                     profile=None, verify=true, durable=true, read_only=false),
         text_signature = "(cache_dir=None, max_cache_size=100.0, enable_compression=True, *, \
-                          precision=None, profile='default', verify=True, durable=True)"
+                          precision=None, profile='default', verify=True, durable=True, \
+                          read_only=False)"
     )]
     #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
     fn new(
@@ -86,19 +94,32 @@ impl DataHandler {
         profile: Option<&Bound<'_, PyAny>>,
         verify: bool,
         durable: bool,
+        read_only: bool,
     ) -> PyResult<Self> {
         let directory = match cache_dir {
             Some(directory) => argument::path(directory, "cache_dir")?,
             None => default_directory().map_err(to_python)?,
         };
         let max_bytes = max_cache_size.map(bytes_of_gigabytes).transpose()?;
+        if read_only && let Some(size) = max_cache_size {
+            let expected = "none with read_only=True: the limit belongs to the directory";
+            return Err(to_python(Error::argument(
+                "max_cache_size",
+                argument::shown(size),
+                expected,
+            )));
+        }
         let encoding = Encoding {
             compress: enable_compression,
             precision: precision.map(precision_of).transpose()?,
             profile: profile.map_or(Ok(Profile::Default), profile_of)?,
         };
         let storage: Arc<dyn Storage> = if durable { Arc::new(Disk) } else { Arc::new(NoSyncDisk) };
-        let cache = py.detach(|| Cache::open(storage, &directory, max_bytes)).map_err(to_python)?;
+        let open = || match read_only {
+            true => Cache::open_read_only(storage, &directory),
+            false => Cache::open(storage, &directory, max_bytes),
+        };
+        let cache = py.detach(open).map_err(to_python)?;
         Ok(Self { cache: Arc::new(cache), encoding, verify })
     }
 
@@ -195,7 +216,8 @@ impl DataHandler {
     /// Parameters
     /// ----------
     /// cache_key : str
-    ///     From `store_structure`, `store_trajectory` or `key_for`.
+    ///     From `store_structure`, `store_trajectory` or `key_for`; the beginning of one, or the
+    ///     ``data_id``, where only one entry can be meant.
     ///
     /// Returns
     /// -------
@@ -207,6 +229,8 @@ impl DataHandler {
     /// ------
     /// CacheKeyError
     ///     Nothing is stored under this key (a `KeyError`).
+    /// InvalidArgumentError
+    ///     More than one entry can be meant; the message lists them.
     /// CorruptDataError
     ///     A checksum failed; the message names file and part. The entry is set aside.
     fn load_data<'py>(
@@ -286,6 +310,27 @@ impl DataHandler {
         key.extract::<String>().is_ok_and(|key| py.detach(|| self.cache.contains(&key)))
     }
 
+    fn __getitem__<'py>(
+        &self,
+        py: Python<'py>,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.load_data(py, key)
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        py.detach(|| self.cache.len()).map_err(to_python)
+    }
+
+    /// An empty cache is still one: `handler or DataHandler()` has to keep it.
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        PyList::new(py, self.keys(py, None)?)?.try_iter()
+    }
+
     /// The keys of all entries of a kind ('structure', 'trajectory' or None for both), those used last
     /// first.
     #[pyo3(signature = (kind=None))]
@@ -300,13 +345,14 @@ impl DataHandler {
     /// Returns
     /// -------
     /// dict
-    ///     ``data_id``, ``kind``, ``created`` and ``last_used`` (seconds since 1970), ``raw_bytes``,
-    ///     ``stored_bytes``, ``saved_percent``, ``metadata``, ``arrays`` (name, dtype and shape of
-    ///     each), ``pinned``.
+    ///     ``key``, ``data_id``, ``kind``, ``created`` and ``last_used`` (seconds since 1970),
+    ///     ``raw_bytes``, ``stored_bytes``, ``saved_percent``, ``n_frames``, ``n_atoms`` and
+    ///     ``n_residues`` (None where it has none), ``metadata``, ``arrays`` (name, dtype and shape
+    ///     of each), ``pinned``.
     fn info<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let key = argument::text(key, "key")?;
         let info = py.detach(|| self.cache.info(&key)).map_err(to_python)?;
-        report::info(py, &key, &info, self.cache.directory())
+        report::info(py, &info, self.cache.directory())
     }
 
     /// Remove an entry. Where it is open, it stays readable.
@@ -330,12 +376,33 @@ impl DataHandler {
     /// Remove files that dead writers left, entries that were set aside, and trajectories that were not
     /// resumed for 30 days.
     ///
+    /// Parameters
+    /// ----------
+    /// dry_run : bool
+    ///     Only count what would be removed.
+    ///
     /// Returns
     /// -------
     /// dict
     ///     How many of each: ``temporary``, ``set_aside``, ``unfinished``, ``pins``.
-    fn cleanup<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        report::cleanup(py, &py.detach(|| self.cache.cleanup()).map_err(to_python)?)
+    #[pyo3(signature = (*, dry_run=false))]
+    fn cleanup<'py>(&self, py: Python<'py>, dry_run: bool) -> PyResult<Bound<'py, PyDict>> {
+        let clean = || if dry_run { self.cache.leftovers() } else { self.cache.cleanup() };
+        report::cleanup(py, &py.detach(clean).map_err(to_python)?)
+    }
+
+    /// List the trajectories that are being written, or wait to be resumed; the one written to last
+    /// comes first.
+    ///
+    /// Returns
+    /// -------
+    /// list of dict
+    ///     ``key`` and ``data_id``; ``n_frames``, those that are durable; ``stored_bytes``;
+    ///     ``last_written`` (seconds since 1970); ``writer``, the id of the process of this machine
+    ///     that is writing it, None where none is known. ``data_id`` and ``n_frames`` are None where
+    ///     the file can't be read.
+    fn unfinished<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        report::unfinished(py, &py.detach(|| self.cache.unfinished()).map_err(to_python)?)
     }
 
     /// Remove all entries, pinned ones too; returns how many there were.

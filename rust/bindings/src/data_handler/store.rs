@@ -11,6 +11,7 @@ use crate::argument;
 use crate::error::to_python;
 use crate::fields::{
     FRAMES, FieldData, dtype_of, first_axis, in_tree, is_array, is_lossy, is_per_frame, one_or_more,
+    without_units,
 };
 use crate::value::{Field, Flattened, Item, LeafData, Policy, flatten, flatten_items};
 
@@ -41,7 +42,7 @@ struct Sorted<'py> {
     items: Vec<(Bound<'py, PyAny>, Item<'py>)>,
 }
 
-/// Stores a structure.
+/// Stores a structure. The dict is the caller's own copy.
 pub fn structure<T: Send>(
     cache: &Cache,
     header: Header,
@@ -49,6 +50,7 @@ pub fn structure<T: Send>(
     way: &Way<T>,
 ) -> PyResult<T> {
     let py = data.py();
+    without_units(data)?;
     let flattened = flatten(data.as_any(), "structure_data", Policy::Cache)?;
     let arrays = arrays_of(&flattened)?;
     py.detach(|| {
@@ -58,13 +60,14 @@ pub fn structure<T: Send>(
     .map_err(to_python)
 }
 
-/// Stores a trajectory: one in memory at once, one that is iterated over block by block.
+/// Stores a trajectory, likewise: one in memory at once, one that is iterated over block by block.
 pub fn trajectory<T: Send>(
     cache: &Cache,
     header: Header,
     data: &Bound<'_, PyDict>,
     way: &Way<T>,
 ) -> PyResult<T> {
+    without_units(data)?;
     let Some(frames) = data.get_item(FRAMES)? else {
         return Err(to_python(Error::argument(
             "trajectory_data",
@@ -144,6 +147,10 @@ fn per_frame<'py>(
     let field = FieldData::new(name, value)?;
     if is_known {
         field.check_beside(&place(name), frames)?;
+        if frames.first().is_some_and(|&length| field.n_frames() != length as u64) {
+            // One box for all frames.
+            return Ok(None);
+        }
     }
     Ok(is_array(value)?.then_some(field))
 }

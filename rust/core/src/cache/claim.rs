@@ -58,6 +58,7 @@ impl ClaimHolder {
 impl Cache {
     /// Tries to claim the right to compute an entry.
     pub fn try_claim(&self, key: &Key) -> Result<Claiming> {
+        self.check_writable()?;
         match FileLock::try_acquire(&self.layout.claim_lock(key), LockKind::Exclusive) {
             Ok(Some(lock)) => {
                 self.sign(key);

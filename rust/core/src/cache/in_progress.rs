@@ -77,6 +77,7 @@ impl Cache {
         new: &NewTrajectory<'_>,
         if_there: IfThere,
     ) -> Result<EntryInProgress> {
+        self.check_writable()?;
         let key = Key::of(EntryKind::Trajectory, new.data_id);
         let lock = FileLock::try_acquire(&self.layout.writer_lock(&key), LockKind::Exclusive)?
             .ok_or_else(|| CacheError::BeingWritten { data_id: new.data_id.to_owned() })?;
@@ -228,6 +229,7 @@ impl Cache {
 
     /// Removes an unfinished trajectory, unless a process is writing it.
     pub fn remove_unfinished(&self, key: &Key) -> Result<bool> {
+        self.check_writable()?;
         let lock = FileLock::try_acquire(&self.layout.writer_lock(key), LockKind::Exclusive)?;
         match lock {
             Some(_lock) => self.remove_if_there(&self.layout.in_progress(key)),

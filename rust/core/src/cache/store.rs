@@ -71,6 +71,7 @@ impl Cache {
         metadata: Vec<u8>,
         encoding: Encoding,
     ) -> Result<PendingEntry<'_>> {
+        self.check_writable()?;
         let key = Key::of(kind, data_id);
         self.layout.prepare_folder(&*self.storage, &key)?;
         let temporary = self.temporary_for(&key);
