@@ -80,7 +80,7 @@ def attempt(name: str, path: Path) -> Outcome:
             continue
         break
     dynamics = Dynamics(protein, Settings(path), [])
-    dynamics.minimise(20, lambda energy: False)
+    dynamics.minimise(5, lambda energy: False)
     dynamics.draw_velocities()
     dynamics.advance(STEPS)
     energy = dynamics.energy()

@@ -146,6 +146,14 @@ def test_hydrogens_at_the_end_of_the_file_belong_to_their_residues(load):
     assert said == "structure: states of protonation: 1 HIE"
 
 
+def test_a_residue_that_the_file_lists_after_its_chain_comes_to_its_place(load):
+    lines = [line for line in villin_lines() if line[17:20] != " Cl"]
+    apart = [line for line in lines if number(line) == 12]
+    protein, said = load([line for line in lines if line not in apart] + apart)
+    assert [residue.id for residue in protein.residues] == [str(n) for n in range(1, 36)]
+    assert "gap" not in said
+
+
 LIGAND = "HETATM 9001  C1  LIG A 900      30.000  30.000  30.000  1.00  0.00           C"
 ZINC = "HETATM 9002 ZN    ZN A 901      33.000  30.000  30.000  1.00  0.00          ZN"
 

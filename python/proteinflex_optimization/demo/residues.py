@@ -217,7 +217,8 @@ def _parent(name: str) -> str:
 def chains_of(residues: list[Residue], cell: NDArray[np.float64] | None) -> list[list[Residue]]:
     """Join residues that are bonded to each other; a gap in a chain ends it.
 
-    Molecules that were cut by a periodic boundary are made whole.
+    Residues that a file lists apart from their chain come to their place in it. Molecules that were
+    cut by a periodic boundary are made whole.
     """
     lattice = None if cell is None else gemmi.UnitCell(*cell)
     chains: list[list[Residue]] = []
@@ -236,7 +237,22 @@ def chains_of(residues: list[Residue], cell: NDArray[np.float64] | None) -> list
                 chains[-1].append(residue)
                 continue
         chains.append([residue])
-    return chains
+    return _linked(chains)
+
+
+def _linked(chains: list[list[Residue]]) -> list[list[Residue]]:
+    """Join parts of a chain that are bonded though a file lists them apart."""
+    linked = list(chains)
+    for part in chains:
+        for other in linked:
+            if other is part or other[-1].chain != part[0].chain:
+                continue
+            bond = _bond(other[-1], part[0])
+            if bond is not None and np.linalg.norm(bond) <= LONGEST_BOND:
+                other += part
+                linked = [chain for chain in linked if chain is not part]
+                break
+    return linked
 
 
 def _bond(before: Residue, after: Residue) -> NDArray[np.float64] | None:
