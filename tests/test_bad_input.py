@@ -152,7 +152,7 @@ def test_tasks():
     with pytest.raises(InvalidArgumentError, match="steps=-1"):
         tracker.update_task("a", -1)
     with pytest.raises(InvalidArgumentError, match='as task "a" was started'):
-        tracker.start_task("a", "A", 6)
+        tracker.start_task("a", "B", 5)
     assert list(tracker.get_progress()["tasks"]) == ["a"]
 
 

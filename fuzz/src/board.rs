@@ -10,7 +10,7 @@ use super::place::{directory, place};
 const SLOTS_AT: usize = 1 << 16;
 const SLOT: usize = 1024;
 const FILE: usize = SLOTS_AT + 64 * SLOT;
-/// Bytes of the header that mean something.
+/// Bytes of the header that are drawn: all before the writers.
 const HEADER: usize = 64 * 8;
 
 /// Which files there are, the length of the counters, the counters, a snapshot; with valid
@@ -62,14 +62,14 @@ fn sealed_counters(bytes: &[u8]) -> Vec<u8> {
     file[..header.len()].copy_from_slice(header);
     file[..8].copy_from_slice(b"pfxprog\n");
     put(&mut file, 1, 1 | (SLOT as u64) << 32);
-    let sum = checksum(&file[..40]);
-    put(&mut file, 5, sum);
+    let sum = checksum(&file[..56]);
+    put(&mut file, 7, sum);
     for (slot, bytes) in file[SLOTS_AT..].chunks_exact_mut(SLOT).zip(slots.chunks(SLOT)) {
         slot[..bytes.len()].copy_from_slice(bytes);
         let lengths = (usize::from(slot[18 * 8]).min(192), usize::from(slot[18 * 8 + 4]).min(192));
         put(slot, 18, lengths.0 as u64 | (lengths.1 as u64) << 32);
         let mut sum = Checksum::new();
-        sum.update(&slot[16 * 8..19 * 8]);
+        sum.update(&slot[17 * 8..19 * 8]);
         sum.update(&slot[24 * 8..24 * 8 + lengths.0]);
         sum.update(&slot[48 * 8..48 * 8 + lengths.1]);
         put(slot, 19, sum.value());

@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import reprlib
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -102,8 +103,13 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         task_name: str | None = None,
         total_steps: int | None = None,
         parent_task: str | None = None,
+        *,
+        completed: int = 0,
     ) -> Iterator[Item]:
         """Iterate, and count each item once its loop body has run.
+
+        A rerun iterates from the beginning, so the task begins again too, unless another process or
+        another loop of this tracker is at it.
 
         Parameters
         ----------
@@ -114,10 +120,12 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         task_name : str, optional
             Its display name; the id by default.
         total_steps : int, optional
-            The number of items; by default ``len(iterable)``, and unknown where that raises
-            TypeError, as of a generator.
+            The number of items; by default ``completed + len(iterable)``, and unknown where that
+            raises TypeError, as of a generator.
         parent_task : str, optional
             The parent task.
+        completed : int
+            Items that were done before, where `iterable` holds only the rest.
 
         Returns
         -------
@@ -127,13 +135,15 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         """
         if total_steps is None:
             try:
-                total_steps = len(iterable)  # type: ignore[arg-type]
+                total_steps = completed + len(iterable)  # type: ignore[arg-type]
             except TypeError:
                 total_steps = None
-        handle = self.start_task(
-            task_id, task_id if task_name is None else task_name, total_steps, parent_task
-        )
-        return _counted(iterable, handle)
+        name = task_id if task_name is None else task_name
+        # Loops of several threads share a task: only the first of them begins it.
+        loops: dict[str, int] = self.__dict__.setdefault("_loops", {})
+        begins = None if loops.get(task_id) else completed
+        handle = self.start_task(task_id, name, total_steps, parent_task, completed=begins)
+        return _counted(iterable, handle, loops)
 
     def checkpoint_with(self, manager: _Manager, states: Callable[[], Mapping[str, Any]]) -> None:
         """Save what `states` returns, every `checkpoint_interval` seconds.
@@ -204,11 +214,19 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
             display.stop()
 
 
-def _counted(iterable: Iterable[Item], handle: TaskHandle) -> Iterator[Item]:
-    with handle:
-        for item in iterable:
-            yield item
-            handle.update()
+def _counted(iterable: Iterable[Item], handle: TaskHandle, loops: dict[str, int]) -> Iterator[Item]:
+    """Count the items of a loop; `loops` has the number of loops that run, by task."""
+    task_id = handle.task_id
+    with _loops_lock:
+        loops[task_id] = loops.get(task_id, 0) + 1
+    try:
+        with handle:
+            for item in iterable:
+                yield item
+                handle.update()
+    finally:
+        with _loops_lock:
+            loops[task_id] -= 1
 
 
 class _CheckpointHook:
@@ -247,6 +265,7 @@ class _CheckpointHook:
             _log.error("%s; the job goes on", what, exc_info=error)
 
 
+_loops_lock = threading.Lock()
 _trackers: weakref.WeakSet[ProgressTracker] = weakref.WeakSet()
 _reopened: weakref.WeakValueDictionary[str, ProgressTracker] = weakref.WeakValueDictionary()
 
@@ -264,6 +283,8 @@ atexit.register(_close_all)
 
 
 def _after_fork() -> None:
+    global _loops_lock
+    _loops_lock = threading.Lock()
     for tracker in list(_trackers):
         tracker._after_fork()
         # Its thread is the parent's, and so is the terminal.

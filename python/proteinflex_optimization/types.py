@@ -269,11 +269,15 @@ class ValueInfo(TypedDict):
 
 # --- progress ---
 
-TaskStatus: TypeAlias = Literal["pending", "running", "completed", "failed"]
+TaskStatus: TypeAlias = Literal["pending", "running", "stopped", "completed", "failed"]
 
 
 class TaskInfo(TypedDict):
-    """One task. ``percent`` is None where its length is unknown; ``rate`` is in steps per second."""
+    """One task. ``percent`` is None where its length is unknown; ``rate`` is in steps per second.
+
+    ``completed`` and ``total`` are its own steps. A task is ``"stopped"`` where it is unfinished and
+    every process that worked on it is gone.
+    """
 
     name: str
     parent: str | None
@@ -290,7 +294,11 @@ class TaskInfo(TypedDict):
 
 
 class ProgressInfo(TypedDict):
-    """A whole job; its tasks by id."""
+    """A whole job; its tasks by id.
+
+    ``reason`` names the tasks that failed or stopped where ``status`` is one of these;
+    ``current_task`` is the running task that advanced last.
+    """
 
     percent: float
     completed_steps: int
@@ -300,6 +308,8 @@ class ProgressInfo(TypedDict):
     rate: float | None
     message: str | None
     status: TaskStatus
+    reason: str | None
+    current_task: str | None
     alive: bool
     tasks: dict[str, TaskInfo]
 

@@ -159,7 +159,7 @@ def test_track_counts_each_item_after_its_work(tracker: ProgressTracker):
         (lambda t: t.update_task("a", (1 << 63) - 1), InvalidArgumentError, "steps=9223"),
         (lambda t: t.update_task("a", 1, 5), InvalidTypeError, "message=5"),
         (lambda t: t.update_task(5), InvalidTypeError, "task_id=5"),
-        (lambda t: t.start_task("a", "A", 11), InvalidArgumentError, "total_steps=11"),
+        (lambda t: t.start_task("a", "A", None), InvalidArgumentError, "total_steps=None"),
         (lambda t: t.start_task("a", "B", 10), InvalidArgumentError, "task_name"),
         (lambda t: t.start_task("a", "A", 10, "b"), InvalidArgumentError, "parent_task"),
         (lambda t: t.start_task("c", "C", 10, "c"), InvalidArgumentError, "cycle"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 import time
@@ -143,11 +142,6 @@ class ProgressLine:
         """Clear the line."""
         if self._is_drawn:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def print_json(result: dict[str, Any]) -> None:
-    """Print a result for scripts."""
-    print(json.dumps(result, indent=2, default=str))
 
 
 def _size_of(path: Path) -> int:

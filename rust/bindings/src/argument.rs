@@ -12,12 +12,17 @@ use crate::error::to_python;
 
 /// A `str`.
 pub fn text(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<String> {
-    match value.cast::<PyString>() {
-        Ok(text) => text.to_str().map(str::to_owned).map_err(|_| {
-            to_python(Error::argument(argument, shown(value), "text that can be written as UTF-8"))
-        }),
-        Err(_) => Err(wrong_type(value, argument, "a str")),
+    let text = value.cast::<PyString>().ok().and_then(|text| text.to_str().ok());
+    text.map(str::to_owned).ok_or_else(|| not_text(value, argument))
+}
+
+/// The error for a value that is no `str`, or one that has no UTF-8.
+pub fn not_text(value: &Bound<'_, PyAny>, argument: &str) -> PyErr {
+    if value.is_instance_of::<PyString>() {
+        let expected = "text that can be written as UTF-8";
+        return to_python(Error::argument(argument, shown(value), expected));
     }
+    wrong_type(value, argument, "a str")
 }
 
 /// An `int` (or anything with `__index__`, such as a NumPy integer), not a `bool`.

@@ -21,7 +21,7 @@ pub fn task_metadata(py: Python<'_>, dict: &Bound<'_, PyAny>) -> PyResult<Vec<u8
     Ok(tree)
 }
 
-pub fn step_count(steps: &Bound<'_, PyAny>) -> PyResult<u64> {
+pub fn step_count(steps: &Bound<'_, PyAny>, argument: &str) -> PyResult<u64> {
     // The common case first: an exact int that is in range.
     if steps.is_exact_instance_of::<PyInt>()
         && let Ok(steps) = steps.extract::<i64>()
@@ -29,7 +29,7 @@ pub fn step_count(steps: &Bound<'_, PyAny>) -> PyResult<u64> {
     {
         return Ok(steps);
     }
-    argument::count(steps, "steps", 0)
+    argument::count(steps, argument, 0)
 }
 
 pub fn flag(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<bool> {

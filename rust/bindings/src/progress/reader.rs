@@ -1,5 +1,7 @@
 //! `ProgressReader`: the progress of another process.
 
+use std::ffi::OsString;
+
 use proteinflex_core::progress as core;
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
@@ -34,11 +36,11 @@ impl ProgressReader {
 
     /// The directory that was opened.
     #[getter]
-    fn directory(&self) -> String {
-        self.reader.root().display().to_string()
+    fn directory(&self) -> OsString {
+        self.reader.root().as_os_str().to_owned()
     }
 
     fn __repr__(&self) -> String {
-        format!("<ProgressReader {:?}>", self.directory())
+        format!("<ProgressReader {:?}>", self.reader.root().display().to_string())
     }
 }

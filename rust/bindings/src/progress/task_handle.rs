@@ -1,5 +1,7 @@
 //! `TaskHandle`: one task of a tracker.
 
+use std::ffi::OsString;
+
 use proteinflex_core::progress::Task;
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::{PyException, PyTypeError};
@@ -11,12 +13,13 @@ use crate::error::to_python;
 use crate::hooks::hook;
 
 /// The callable and the arguments that pickle stores.
-type Recipe<'py> = (Bound<'py, PyAny>, (Option<String>, String));
+type Recipe<'py> = (Bound<'py, PyAny>, (Option<OsString>, String));
 
 /// One task of a tracker: the fastest way to update it.
 ///
-/// As a context manager it completes the task at the end of the block, or declares it failed where
-/// the block raised an exception. An interruption (Ctrl-C, exit) leaves it as it is, to be resumed.
+/// As a context manager it begins the task (one that was complete and is started again is put back
+/// to zero), completes it at the end of the block, or declares it failed where the block raised an
+/// exception. An interruption (Ctrl-C, exit) leaves it as it is, to be resumed.
 #[pyclass(module = "proteinflex_optimization._native", frozen)]
 pub struct TaskHandle {
     pub(super) owner: Py<ProgressTracker>,
@@ -38,7 +41,23 @@ impl TaskHandle {
         self.owner.get().update(py, self.task, steps, message)
     }
 
-    /// Declare the task complete, regardless of its count.
+    /// Set how many steps are completed; see `ProgressTracker.set_task`.
+    #[pyo3(signature = (completed, message=None))]
+    fn set(
+        &self,
+        py: Python<'_>,
+        completed: &Bound<'_, PyAny>,
+        message: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        self.owner.get().set(py, self.task, completed, message)
+    }
+
+    /// Put the task back to its beginning; see `ProgressTracker.reset_task`.
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        self.owner.get().reset(py, self.task)
+    }
+
+    /// Declare the task complete, regardless of its count; see `ProgressTracker.complete_task`.
     fn complete(&self, py: Python<'_>) -> PyResult<()> {
         self.owner.get().complete(py, self.task)
     }
@@ -55,8 +74,10 @@ impl TaskHandle {
         self.owner.get().tracker.id(self.task).map_err(to_python)
     }
 
-    fn __enter__(slf: Py<Self>) -> Py<Self> {
-        slf
+    fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
+        let (tracker, task) = (&slf.get().owner.get().tracker, slf.get().task);
+        py.detach(|| tracker.begin(task)).map_err(to_python)?;
+        Ok(slf)
     }
 
     fn __exit__(

@@ -31,6 +31,8 @@ pub fn progress_to_dict<'py>(
     dict.set_item(intern!(py, "rate"), progress.rate)?;
     dict.set_item(intern!(py, "message"), progress.message.as_deref())?;
     dict.set_item(intern!(py, "status"), progress.status.name())?;
+    dict.set_item(intern!(py, "reason"), progress.reason.as_deref())?;
+    dict.set_item(intern!(py, "current_task"), progress.current.map(|task| &ids[task]))?;
     dict.set_item(intern!(py, "alive"), progress.is_alive)?;
     dict.set_item(intern!(py, "tasks"), tasks)?;
     Ok(dict)

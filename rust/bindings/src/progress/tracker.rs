@@ -1,5 +1,6 @@
 //! `ProgressTracker`.
 
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -88,7 +89,12 @@ impl ProgressTracker {
         Ok(Self { tracker, hook: Mutex::new(None), is_in_hook: AtomicBool::new(false) })
     }
 
-    /// Start tracking a task, or resume the one that was started with the same definition.
+    /// Start a task, or start it again: in a rerun, or by another process.
+    ///
+    /// A task that was started before goes on where it is, or at `completed`. A rerun that does its
+    /// work from the beginning passes ``completed=0``; one that resumes from a checkpoint passes the
+    /// steps of that. Without it, a task that is complete stays so until its next step, which begins
+    /// it again at zero.
     ///
     /// Parameters
     /// ----------
@@ -97,12 +103,16 @@ impl ProgressTracker {
     /// task_name : str
     ///     Its display name, truncated to 192 bytes.
     /// total_steps : int or None
-    ///     Its steps, 0 or more; None where they are unknown.
+    ///     Its steps, 0 or more; None where they are unknown. Other than before, it extends or
+    ///     shortens the task, though not below what is completed.
     /// parent_task : str, optional
     ///     The parent task; this one counts as one step of it.
     /// metadata : dict, optional
     ///     Metadata of plain values, at most 64 KiB, which ``get_progress()`` of every process
     ///     returns. It replaces earlier metadata.
+    /// completed : int, optional
+    ///     The steps that are done already: the task starts there, also where it had counted
+    ///     further. While another process works on it, it never goes back.
     ///
     /// Returns
     /// -------
@@ -112,11 +122,12 @@ impl ProgressTracker {
     /// Raises
     /// ------
     /// InvalidArgumentError
-    ///     A wrong argument, a task that is its own parent, or an id that was started with another
-    ///     name, number of steps or parent.
+    ///     A wrong argument, a task that is its own parent, an id that was started with another
+    ///     name or parent, or fewer steps than are completed.
     /// UnknownTaskError
     ///     The parent task has not been started.
-    #[pyo3(signature = (task_id, task_name, total_steps, parent_task=None, *, metadata=None))]
+    #[pyo3(signature = (task_id, task_name, total_steps, parent_task=None, *, metadata=None,
+                        completed=None))]
     fn start_task(
         slf: &Bound<'_, Self>,
         task_id: &Bound<'_, PyAny>,
@@ -124,6 +135,7 @@ impl ProgressTracker {
         total_steps: Option<&Bound<'_, PyAny>>,
         parent_task: Option<&Bound<'_, PyAny>>,
         metadata: Option<&Bound<'_, PyAny>>,
+        completed: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<TaskHandle> {
         let id = argument::text(task_id, "task_id")?;
         let name = argument::text(task_name, "task_name")?;
@@ -131,11 +143,13 @@ impl ProgressTracker {
             total_steps.map(|steps| argument::count(steps, "total_steps", 0)).transpose()?;
         let parent = parent_task.map(|parent| argument::text(parent, "parent_task")).transpose()?;
         let metadata = metadata.map(|dict| task_metadata(slf.py(), dict)).transpose()?;
+        let completed =
+            completed.map(|steps| argument::count(steps, "completed", 0)).transpose()?;
         let this = slf.get();
         this.poll(slf.py())?;
         let definition = TaskDefinition { id: &id, name: &name, total, parent: parent.as_deref() };
         let start = || {
-            let task = this.tracker.start(definition)?;
+            let task = this.tracker.start(definition, completed)?;
             if let Some(metadata) = &metadata {
                 this.tracker.set_metadata(task, metadata)?;
             }
@@ -175,7 +189,48 @@ impl ProgressTracker {
         self.update(py, task, steps, message)
     }
 
+    /// Set how many steps of a task are completed.
+    ///
+    /// Of several processes that set positions the furthest holds; steps that are added by
+    /// `update_task` afterwards, by any of them, come on top.
+    ///
+    /// Parameters
+    /// ----------
+    /// task_id : str
+    ///     A task that any process has started in this directory.
+    /// completed : int
+    ///     The position, 0 or more. A task that is there already, or further, stays where it is:
+    ///     only `reset_task` and a start at another position take it back.
+    /// message : str, optional
+    ///     A message to display, truncated to 200 bytes.
+    ///
+    /// Raises
+    /// ------
+    /// UnknownTaskError
+    ///     No process has started this task; the message lists the known ones.
+    /// InvalidArgumentError
+    ///     `completed` is negative or not an integer.
+    #[pyo3(signature = (task_id, completed, message=None))]
+    fn set_task(
+        &self,
+        py: Python<'_>,
+        task_id: &Bound<'_, PyAny>,
+        completed: &Bound<'_, PyAny>,
+        message: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let task = self.find(py, task_id)?;
+        self.set(py, task, completed, message)
+    }
+
+    /// Put a task back to its beginning: nothing completed, running, its time from now.
+    fn reset_task(&self, py: Python<'_>, task_id: &Bound<'_, PyAny>) -> PyResult<()> {
+        let task = self.find(py, task_id)?;
+        self.reset(py, task)
+    }
+
     /// Declare a task complete, regardless of its count.
+    ///
+    /// While a part of it is unfinished it counts as running, and its percent is that of its parts.
     fn complete_task(&self, py: Python<'_>, task_id: &Bound<'_, PyAny>) -> PyResult<()> {
         let task = self.find(py, task_id)?;
         self.complete(py, task)
@@ -198,13 +253,17 @@ impl ProgressTracker {
     /// Returns
     /// -------
     /// dict
-    ///     ``percent`` (0 to 100, never going back while the tasks stay the same),
-    ///     ``completed_steps``, ``total_steps``, ``elapsed_seconds`` (active time, without the time
-    ///     in which no process ran), ``eta_seconds`` (None until it can be estimated), ``rate``
-    ///     (steps per second), ``message``, ``status``, ``alive`` (whether some process is active) and
+    ///     ``percent`` (0 to 100, never going back while the tasks stay the same and none is started
+    ///     again), ``completed_steps`` and ``total_steps`` (of all root tasks together, whatever they
+    ///     count), ``elapsed_seconds`` (active time, without the time in which no process ran),
+    ///     ``eta_seconds`` (None where it can't be told), ``rate`` (steps per second), ``message``,
+    ///     ``status`` (``"pending"``, ``"running"``, ``"stopped"``, ``"completed"`` or ``"failed"``),
+    ///     ``reason`` (the tasks that failed or stopped, and why), ``current_task`` (the id of the
+    ///     running task that advanced last), ``alive`` (whether some process is at work) and
     ///     ``tasks``: by id, dicts of ``name``, ``parent``, ``status``, ``percent``, ``completed``,
     ///     ``total``, ``message``, ``elapsed_seconds``, ``eta_seconds``, ``rate``, ``children``,
-    ///     ``metadata`` (None where none was given).
+    ///     ``metadata`` (None where none was given). A running task whose processes have all ended,
+    ///     as far as this host can tell, is ``"stopped"``.
     fn get_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         // Not the place for the hook: a display reads the progress in a thread of its own.
         let progress = py.detach(|| self.tracker.progress()).map_err(to_python)?;
@@ -212,6 +271,9 @@ impl ProgressTracker {
     }
 
     /// Declare everything done, write a last snapshot and end the background thread.
+    ///
+    /// All tasks are completed but those that have failed, and those that other processes still work
+    /// on: the whole is complete once these are.
     fn finish(&self, py: Python<'_>) -> PyResult<()> {
         self.forget_hook();
         py.detach(|| self.tracker.finish()).map_err(to_python)
@@ -225,8 +287,8 @@ impl ProgressTracker {
 
     /// The directory of the counters, or None.
     #[getter]
-    pub(super) fn checkpoint_dir(&self) -> Option<String> {
-        self.tracker.root().map(|path| path.display().to_string())
+    pub(super) fn checkpoint_dir(&self) -> Option<OsString> {
+        self.tracker.root().map(|path| path.as_os_str().to_owned())
     }
 
     /// Call `hook` without arguments, in the thread of the next update after every `interval`
@@ -278,14 +340,13 @@ impl ProgressTracker {
 impl ProgressTracker {
     #[inline]
     fn find(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<Task> {
-        let Ok(id) = id.cast::<PyString>() else {
-            return Err(argument::wrong_type(id, "task_id", "a str"));
+        let Some(text) = id.cast::<PyString>().ok().and_then(|id| id.to_str().ok()) else {
+            return Err(argument::not_text(id, "task_id"));
         };
-        let id = id.to_str()?;
-        match self.tracker.look_up(id) {
+        match self.tracker.look_up(text) {
             Some(task) => Ok(task),
             // May wait for a file lock, whose holder may wait for the interpreter.
-            None => py.detach(|| self.tracker.find(id)).map_err(to_python),
+            None => py.detach(|| self.tracker.find(text)).map_err(to_python),
         }
     }
 
@@ -299,14 +360,48 @@ impl ProgressTracker {
     ) -> PyResult<()> {
         let steps = match steps {
             None => 1,
-            Some(steps) => step_count(steps)?,
+            Some(steps) => step_count(steps, "steps")?,
         };
         let message = message.map(|message| argument::text(message, "message")).transpose()?;
-        self.tracker.update(task, steps).map_err(to_python)?;
+        if self.tracker.is_open(task) {
+            self.tracker.update(task, steps).map_err(to_python)?;
+        } else {
+            // May wait for a file lock, as in `find`.
+            py.detach(|| self.tracker.update(task, steps)).map_err(to_python)?;
+        }
+        self.say(py, task, message)
+    }
+
+    #[inline]
+    pub(super) fn set(
+        &self,
+        py: Python<'_>,
+        task: Task,
+        completed: &Bound<'_, PyAny>,
+        message: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let completed = step_count(completed, "completed")?;
+        let message = message.map(|message| argument::text(message, "message")).transpose()?;
+        if self.tracker.is_open(task) {
+            self.tracker.set(task, completed).map_err(to_python)?;
+        } else {
+            py.detach(|| self.tracker.set(task, completed)).map_err(to_python)?;
+        }
+        self.say(py, task, message)
+    }
+
+    /// Sets the message, if any, and does what has come up.
+    #[inline]
+    fn say(&self, py: Python<'_>, task: Task, message: Option<String>) -> PyResult<()> {
         if let Some(message) = message {
             self.tracker.set_message(task, &message).map_err(to_python)?;
         }
         if self.tracker.needs_poll() { self.poll(py) } else { Ok(()) }
+    }
+
+    pub(super) fn reset(&self, py: Python<'_>, task: Task) -> PyResult<()> {
+        py.detach(|| self.tracker.reset(task)).map_err(to_python)?;
+        self.poll(py)
     }
 
     pub(super) fn complete(&self, py: Python<'_>, task: Task) -> PyResult<()> {

@@ -47,6 +47,7 @@ pub(crate) use lock::{FileLock, LockKind};
 pub use mapped::{MapPermit, PrivateMap};
 pub use no_sync::NoSyncDisk;
 pub(crate) use open::{open_file, open_without_links, read_file};
+pub(crate) use owner::Boot;
 pub use owner::Owner;
 pub(crate) use publish::create_dirs;
 pub(crate) use publish::remove_tree;

@@ -5,6 +5,7 @@
 //! known to be gone is orphaned, and may be removed.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A process on a host.
@@ -43,11 +44,17 @@ impl Owner {
 
     /// Whether this process no longer exists. `false` where that can't be known.
     pub fn is_gone(&self) -> bool {
-        self.host == host()
-            && match start_time(self.process) {
-                Some(started) => self.started != 0 && started != self.started,
-                None => true,
-            }
+        self.host == host() && is_gone(self.process, self.started)
+    }
+
+    /// Process and start time in one word, for shared memory of one host; never 0.
+    pub(crate) fn to_word(&self) -> u64 {
+        u64::from(self.process) << 32 | (self.started & u64::from(u32::MAX))
+    }
+
+    /// Whether the process that a word of this host names no longer exists.
+    pub(crate) fn is_word_gone(word: u64) -> bool {
+        is_gone((word >> 32) as u32, word & u64::from(u32::MAX))
     }
 
     /// A new name for a temporary file beside `target`: hidden, unique, and telling its owner.
@@ -80,23 +87,80 @@ impl fmt::Display for Owner {
     }
 }
 
-/// Eight hex digits that tell this boot of this machine from others that share a directory.
+/// Eight hex digits that tell this boot of this machine from others that share a directory. Process
+/// ids mean nothing in another namespace of them, so a container with its own is another host.
 fn host() -> String {
-    static HOST: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    static HOST: OnceLock<String> = OnceLock::new();
     HOST.get_or_init(|| {
         let mut identity = rustix::system::uname().nodename().to_bytes().to_vec();
-        identity.extend(std::fs::read("/etc/machine-id").unwrap_or_default());
-        identity.extend(std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default());
+        identity.extend(machine_id());
+        identity.extend(boot_id());
+        let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        identity.extend(namespace.as_os_str().as_encoded_bytes());
         format!("{:08x}", crate::checksum(&identity) >> 32)
     })
     .clone()
 }
 
-/// When a process started, or `None` where there is no such process.
+/// A machine and one of its boots; 0 where the system does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Boot {
+    pub machine: u64,
+    pub boot: u64,
+}
+
+impl Boot {
+    /// This boot of this machine.
+    pub fn current() -> Self {
+        static BOOT: OnceLock<Boot> = OnceLock::new();
+        *BOOT.get_or_init(|| {
+            let (machine, boot) = (machine_id(), boot_id());
+            if machine.is_empty() || boot.is_empty() {
+                return Self::default();
+            }
+            let name = rustix::system::uname().nodename().to_bytes().to_vec();
+            let machine = crate::checksum(&[name, machine].concat());
+            Self { machine, boot: crate::checksum(&boot) }
+        })
+    }
+
+    /// Whether it was an earlier boot of this machine, so that none of its processes is left.
+    pub fn is_over(self) -> bool {
+        let now = Self::current();
+        self != Self::default() && self.machine == now.machine && self.boot != now.boot
+    }
+}
+
+fn machine_id() -> Vec<u8> {
+    std::fs::read("/etc/machine-id").unwrap_or_default()
+}
+
+fn boot_id() -> Vec<u8> {
+    std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
+/// Whether a process of this host no longer exists; `started` is 0 where it is not known.
+fn is_gone(process: u32, started: u64) -> bool {
+    match start_time(process) {
+        Some(found) => started != 0 && found as u32 != started as u32,
+        None => true,
+    }
+}
+
+/// When a process started, or `None` where there is no such process, or one that has ended and
+/// whose parent has not asked how.
 fn start_time(process: u32) -> Option<u64> {
     match std::fs::read_to_string(format!("/proc/{process}/stat")) {
-        // Field 22, counted after the command name, which may itself hold spaces and brackets.
-        Ok(stat) => stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok(),
+        // Counted after the command name, which may itself hold spaces and brackets: field 3 is the
+        // state, field 20 the number of threads, of which others may outlive the first.
+        Ok(stat) => {
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            let has_ended = matches!(fields.first(), Some(&("Z" | "X")));
+            if has_ended && matches!(fields.get(17), Some(&("0" | "1"))) {
+                return None;
+            }
+            fields.get(19)?.parse().ok()
+        }
         Err(_) if !std::path::Path::new("/proc/self/stat").exists() => {
             // No /proc (macOS): ask whether the process exists.
             let id = rustix::process::Pid::from_raw(process.try_into().ok()?)?;
@@ -130,8 +194,17 @@ mod tests {
     fn an_ended_process_is_gone_and_one_elsewhere_is_not() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let process = child.id();
+        let owner =
+            Owner { process, started: start_time(process).unwrap_or(0), ..Owner::current() };
+        let ended_by = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !owner.is_gone() {
+            assert!(std::time::Instant::now() < ended_by, "it ended, and nobody has asked how");
+            std::thread::yield_now();
+        }
         child.wait().unwrap();
-        assert!(Owner { process, ..Owner::current() }.is_gone());
+        assert!(owner.is_gone());
+        assert!(Owner::is_word_gone(owner.to_word()));
+        assert!(!Owner::is_word_gone(Owner::current().to_word()));
         assert!(!Owner { process, host: "elsewhere".into(), started: 1 }.is_gone());
         assert!(Owner { started: 1, ..Owner::current() }.is_gone());
     }

@@ -17,7 +17,7 @@ use crate::fs::SharedMap;
 pub(super) const TICK: Duration = Duration::from_secs(1);
 /// A pause above this is not active time, nanoseconds.
 pub(super) const IDLE_LIMIT: u64 = 3_000_000_000;
-/// A shard of another host counts as active until its wall clock is this old, microseconds.
+/// A shard of another host counts as active until its last tick is this old, microseconds.
 const REMOTE_IDLE_LIMIT: u64 = 60_000_000;
 
 /// Adds the time since the last addition, unless it is longer than `idle_limit`.
@@ -35,20 +35,16 @@ pub(super) fn tick(counters: &CounterFile<SharedMap>, idle_limit: u64) {
     }
 }
 
-/// Active time so far, nanoseconds, and whether a process of this host is active now.
-pub(super) fn active<M: Mapping>(counters: &CounterFile<M>, idle_limit: u64) -> (u64, bool) {
+/// Active time so far, nanoseconds.
+pub(super) fn active<M: Mapping>(counters: &CounterFile<M>, idle_limit: u64) -> u64 {
     let last = counters.header_word(header::LAST_TICK);
     let active = counters.header_word(header::ACTIVE);
     let since = monotonic().saturating_sub(last);
-    if last != 0 && since <= idle_limit {
-        (active.saturating_add(since), true)
-    } else {
-        (active, false)
-    }
+    if last != 0 && since <= idle_limit { active.saturating_add(since) } else { active }
 }
 
-/// Whether a process of another host is active, by the two hosts' wall clocks.
-pub(super) fn is_remote_alive(last_tick_wall: u64) -> bool {
+/// Whether a process of another host was active lately, by the two hosts' wall clocks.
+pub(super) fn is_remote_recent(last_tick_wall: u64) -> bool {
     wall_micros().saturating_sub(last_tick_wall) <= REMOTE_IDLE_LIMIT
 }
 

@@ -22,7 +22,7 @@ use super::definition;
 use super::layout::{self, EXTENTS, HEADER_BYTES, MAX_TASKS, SLOT_WORDS};
 use super::slot::TaskSlot;
 use crate::error::ProgressDamage;
-use crate::fs::{SharedMap, SharedView, Storage, StorageFile, memory_file};
+use crate::fs::{Boot, SharedMap, SharedView, Storage, StorageFile, memory_file};
 use crate::fs::{publish_bytes, write_all_at};
 use crate::{Error, Result};
 
@@ -75,9 +75,10 @@ impl CounterFile<SharedMap> {
         storage: &Arc<dyn Storage>,
         path: &Path,
         host: &str,
+        boot: Boot,
         generation: u64,
     ) -> Result<Self> {
-        let header = CounterHeader::new(host, generation, wall_micros());
+        let header = CounterHeader::new(host, boot, generation, wall_micros());
         publish_bytes(storage, path, &header.page())?;
         Self::open(storage, path)
     }
@@ -86,7 +87,7 @@ impl CounterFile<SharedMap> {
     pub fn in_memory() -> Result<Self> {
         let path = PathBuf::from("anonymous memory");
         let file = memory_file().map_err(|error| Error::io("create", &path, error))?;
-        let header = CounterHeader::new("memory", 0, wall_micros());
+        let header = CounterHeader::new("memory", Boot::default(), 0, wall_micros());
         write_all_at(&*file, &header.page(), 0)
             .map_err(|error| Error::io("write", &path, error))?;
         Self::reserve_and_map(file, path)

@@ -10,6 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::layout::{HEADER_BYTES, SLOT_BYTES, header};
 use crate::error::ProgressDamage;
+use crate::fs::Boot;
 use crate::{Error, Result, checksum};
 
 /// Begins every counter file.
@@ -31,15 +32,19 @@ pub(super) struct CounterHeader {
     /// Host and boot: eight ASCII digits.
     host: [u8; 8],
     generation: U64,
+    /// Hashes of the machine and of its boot; 0 = unknown.
+    machine: U64,
+    boot: U64,
     /// xxh3-64 of the bytes before it.
     checksum: U64,
 }
 
 const _: () = assert!(offset_of!(CounterHeader, created) == header::CREATED * 8);
+const _: () = assert!(offset_of!(CounterHeader, machine) == header::MACHINE * 8);
 
 impl CounterHeader {
     /// The header of a new shard that is made at `created` microseconds since 1970.
-    pub fn new(host: &str, generation: u64, created: u64) -> Self {
+    pub fn new(host: &str, boot: Boot, generation: u64, created: u64) -> Self {
         let mut name = [b' '; 8];
         for (to, from) in name.iter_mut().zip(host.bytes()) {
             *to = from;
@@ -51,6 +56,8 @@ impl CounterHeader {
             created: created.into(),
             host: name,
             generation: generation.into(),
+            machine: boot.machine.into(),
+            boot: boot.boot.into(),
             checksum: 0.into(),
         };
         header.checksum = header.sum().into();
@@ -111,11 +118,12 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_header_stay_as_they_are() {
-        let page = CounterHeader::new("0a1b2c3d", 3, 1_795_847_408_227_281).page();
-        let hex: String = page[..48].iter().map(|byte| format!("{byte:02x}")).collect();
-        let golden = "70667870726f670a0100000000040000d193d64e5061060030613162326333640300000000000000a41c18ae\
-         5ccc2a4b";
+        let boot = Boot { machine: 0x1122_3344_5566_7788, boot: 0x99aa_bbcc_ddee_ff00 };
+        let page = CounterHeader::new("0a1b2c3d", boot, 3, 1_795_847_408_227_281).page();
+        let hex: String = page[..64].iter().map(|byte| format!("{byte:02x}")).collect();
+        let golden = "70667870726f670a0100000000040000d193d64e5061060030613162326333640300000000000000887766\
+             554433221100ffeeddccbbaa99b2202497270dd75f";
         assert_eq!(hex, golden);
-        assert!(page[48..].iter().all(|&byte| byte == 0));
+        assert!(page[64..].iter().all(|&byte| byte == 0));
     }
 }

@@ -11,12 +11,11 @@ use super::layout::{MAX_ID, MAX_NAME, SLOT_WORDS, header, slot};
 use crate::checksum;
 use crate::error::ProgressDamage;
 
-/// A task as it was declared. Parents are slots of the same shard, always earlier ones.
+/// What never changes of a task. Parents are slots of the same shard, always earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StoredDefinition {
     pub id: String,
     pub name: String,
-    pub total: Option<u64>,
     pub parent: Option<usize>,
 }
 
@@ -26,22 +25,20 @@ impl StoredDefinition {
         for word in 0..SLOT_WORDS {
             to.store(word, 0, Ordering::Relaxed);
         }
-        let total = self.total.map_or(0, |total| total + 1);
         let parent = self.parent.map_or(0, |parent| parent as u64 + 1);
         let lengths = self.id.len() as u64 | (self.name.len() as u64) << 32;
-        to.store(slot::TOTAL, total, Ordering::Relaxed);
         to.store(slot::PARENT, parent, Ordering::Relaxed);
         to.store(slot::LENGTHS, lengths, Ordering::Relaxed);
         write_text(to, slot::ID, self.id.as_bytes());
         write_text(to, slot::NAME, self.name.as_bytes());
-        let sum = sum(total, parent, lengths, &self.id, &self.name);
+        let sum = sum(parent, lengths, &self.id, &self.name);
         to.store(slot::CHECKSUM, sum, Ordering::Relaxed);
     }
 
     /// Reads and checks the definition of the published slot `index`.
     pub fn read(from: &impl ReadWords, index: usize) -> Result<Self, ProgressDamage> {
         let load = |word| from.load(word, Ordering::Relaxed);
-        let (total, parent) = (load(slot::TOTAL), load(slot::PARENT));
+        let parent = load(slot::PARENT);
         let lengths = load(slot::LENGTHS);
         let (id_len, name_len) = ((lengths & 0xffff_ffff) as usize, (lengths >> 32) as usize);
         if id_len > MAX_ID || name_len > MAX_NAME {
@@ -51,14 +48,14 @@ impl StoredDefinition {
             .map_err(|_| ProgressDamage::NotUtf8 { text: "id" })?;
         let name = String::from_utf8(read_text(from, slot::NAME, name_len))
             .map_err(|_| ProgressDamage::NotUtf8 { text: "name" })?;
-        if sum(total, parent, lengths, &id, &name) != load(slot::CHECKSUM) {
+        if sum(parent, lengths, &id, &name) != load(slot::CHECKSUM) {
             return Err(ProgressDamage::Checksum);
         }
         if parent > index as u64 {
             return Err(ProgressDamage::ParentNotEarlier { parent: parent - 1 });
         }
         let parent = (parent as usize).checked_sub(1);
-        Ok(Self { id, name, total: total.checked_sub(1), parent })
+        Ok(Self { id, name, parent })
     }
 }
 
@@ -74,11 +71,11 @@ pub(super) fn published(header: &impl ReadWords) -> u64 {
     header.load(header::SLOTS, Ordering::Acquire)
 }
 
-fn sum(total: u64, parent: u64, lengths: u64, id: &str, name: &str) -> u64 {
+fn sum(parent: u64, lengths: u64, id: &str, name: &str) -> u64 {
     // One after the other, in one place: summed at once, short bytes take next to no time.
-    let mut bytes = [0; 3 * 8 + MAX_ID + MAX_NAME];
+    let mut bytes = [0; 2 * 8 + MAX_ID + MAX_NAME];
     let mut end = 0;
-    let words = [total, parent, lengths].map(u64::to_le_bytes);
+    let words = [parent, lengths].map(u64::to_le_bytes);
     for part in words.iter().map(|word| &word[..]).chain([id.as_bytes(), name.as_bytes()]) {
         bytes[end..end + part.len()].copy_from_slice(part);
         end += part.len();
@@ -100,7 +97,6 @@ mod tests {
             let task = StoredDefinition {
                 id: "prediction".to_owned(),
                 name: "Prediction".to_owned(),
-                total: Some(100),
                 parent: None,
             };
             let creator = {

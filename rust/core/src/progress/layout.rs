@@ -25,6 +25,10 @@ pub(super) const MAX_ID: usize = 192;
 pub(super) const MAX_NAME: usize = 192;
 /// The longest message, in bytes of UTF-8; longer ones are truncated.
 pub(super) const MAX_MESSAGE: usize = 200;
+/// How many trackers of one host may count in a shard at a time and be told apart.
+pub(super) const MAX_WRITERS: usize = 320;
+/// Words with a bit for each of them.
+pub(super) const WRITER_WORDS: usize = MAX_WRITERS / 64;
 /// Where a count stops: far above any real one, far below an overflow.
 pub(super) const MAX_STEPS: u64 = 1 << 62;
 
@@ -32,6 +36,9 @@ pub(super) const MAX_STEPS: u64 = 1 << 62;
 pub(super) mod header {
     /// Microseconds since 1970; the words before and after it are in `CounterHeader`.
     pub const CREATED: usize = 2;
+    /// Hashes of the machine and of its boot.
+    pub const MACHINE: usize = 5;
+    pub const BOOT: usize = 6;
 
     /// How many slots are published; written with release, after the slot itself.
     pub const SLOTS: usize = 8;
@@ -50,51 +57,73 @@ pub(super) mod header {
     /// The same moment in microseconds since 1970.
     pub const LAST_TICK_WALL: usize = 26;
 
-    /// When the pipeline's rate was last sampled: nanoseconds of active time.
+    /// When the rates were last sampled: nanoseconds of active time.
+    pub const SAMPLED: usize = 31;
+    /// When the pipeline was last found to have advanced: nanoseconds of active time.
     pub const SAMPLE_AT: usize = 32;
     /// The finished amount then, a float.
     pub const SAMPLE_AMOUNT: usize = 33;
     /// Steps per second, smoothed, a float.
     pub const RATE: usize = 34;
-    /// Since when the rate is known: active time in nanoseconds, 0 = not yet.
+    /// Since when steps are observed: active time in nanoseconds, 0 = not yet.
     pub const RATE_SINCE: usize = 35;
+    /// Typical seconds between two samples that advanced, a float.
+    pub const GAP: usize = 36;
 
     /// The monotonic clock when a snapshot was last begun, nanoseconds.
     pub const SNAPSHOT_AT: usize = 40;
 
     /// The last version that was given out.
     pub const LAST_VERSION: usize = 48;
+
+    /// Process and start time of each tracker that counts here; 0 = free.
+    pub const WRITERS: usize = 128;
 }
 
 /// Words of a slot.
 pub(super) mod slot {
-    /// The hot counter, alone in its cache line.
-    pub const DONE: usize = 0;
+    /// The hot counter: all steps that were ever added here. In its cache line is only what is read
+    /// with it or seldom written.
+    pub const ADDED: usize = 0;
+    /// What the position is more than all steps added, in all shards; signed.
+    pub const OFFSET: usize = 1;
+    /// A bit for each writer that has this task open.
+    pub const WRITERS: usize = 2;
+    /// Typical seconds between two samples that advanced, a float.
+    pub const GAP: usize = WRITERS + super::WRITER_WORDS;
 
     /// Version of the last change times eight, plus the state.
     pub const STATE: usize = 8;
     /// Active time at start, and at the end (0 = not ended), nanoseconds.
     pub const STARTED: usize = 9;
     pub const ENDED: usize = 10;
-    /// The largest finished amount that was ever shown, a float.
+    /// The largest finished amount that was shown since the last declaration, a float.
     pub const HIGH_WATER: usize = 11;
     pub const SAMPLE_AT: usize = 12;
     pub const SAMPLE_AMOUNT: usize = 13;
     pub const RATE: usize = 14;
     pub const RATE_SINCE: usize = 15;
 
-    /// The definition: never changes after the slot is published.
+    /// Steps plus one; 0 = unknown.
     pub const TOTAL: usize = 16;
+
+    /// The definition: never changes after the slot is published.
     pub const PARENT: usize = 17;
     /// Bytes of the id in the low half, of the name in the high half.
     pub const LENGTHS: usize = 18;
-    /// xxh3-64 of the three words before it, the id and the name.
+    /// xxh3-64 of the two words before it, the id and the name.
     pub const CHECKSUM: usize = 19;
+
+    /// Version of the last declaration of total and position; 0 = the first.
+    pub const DECLARED: usize = 20;
 
     /// When the writer at work took the lock, microseconds since 1970, or 0.
     pub const MESSAGE_LOCK: usize = 21;
     /// The number of messages so far; its last bit selects the buffer of the newest.
     pub const MESSAGES: usize = 22;
+
+    /// Steps added in other shards, as they were last seen.
+    pub const ELSEWHERE: usize = 23;
 
     pub const ID: usize = 24;
     pub const NAME: usize = ID + super::MAX_ID / 8;
@@ -104,6 +133,8 @@ pub(super) mod slot {
 }
 
 const _: () = assert!(slot::MESSAGE + 2 * slot::MESSAGE_WORDS == SLOT_WORDS);
+const _: () = assert!(slot::GAP < 8);
+const _: () = assert!(header::WRITERS + MAX_WRITERS <= HEADER_BYTES / 8);
 const _: () = assert!(HEADER_BYTES as u64 <= SLOTS_AT);
 
 /// The extent that holds a slot, and the slot's place in it.

@@ -1,31 +1,38 @@
 //! Several shards as one progress.
 //!
-//! Counts add up, because every shard counts only what happened on its own host. Of states and
-//! messages the latest version holds. Active time of shards that overlap in time is the longest of
+//! Steps add up, because every shard counts only what happened on its own host; `position` has the
+//! rest of the rule. Of states and messages the latest version holds. Active time of shards that overlap in time is the longest of
 //! them, and of shards that followed each other the sum.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::HashMap;
 
+use super::position::Position;
+use super::sampling::Pace;
 use super::shard_state::ShardState;
 use super::slot::DeclaredState;
+use super::writers::Writers;
 
 /// A task, of all shards.
 #[derive(Debug, Clone)]
 pub(super) struct MergedTask {
     pub id: String,
     pub name: String,
-    pub total: Option<u64>,
     /// Always an earlier task.
     pub parent: Option<usize>,
-    pub done: u64,
+    pub position: Position,
+    /// Steps that were added in other shards than the own.
+    pub elsewhere: u64,
     pub state: DeclaredState,
     pub version: u64,
     /// Active time since the start, or until the end, nanoseconds.
     pub elapsed: u64,
     pub has_ended: bool,
     pub high_water: f64,
-    pub rate: Option<f64>,
+    pub pace: Option<Pace>,
     pub message: Option<(u64, String)>,
+    /// Who has it open.
+    pub writers: Writers,
     /// The slot in this process's own shard.
     pub slot: Option<usize>,
 }
@@ -36,9 +43,10 @@ pub(super) struct MergedProgress {
     pub tasks: Vec<MergedTask>,
     pub declared_total: Option<u64>,
     pub is_finished: bool,
-    pub is_alive: bool,
+    /// Who has any shard open.
+    pub writers: Writers,
     pub elapsed: u64,
-    pub rate: Option<f64>,
+    pub pace: Option<Pace>,
 }
 
 /// Merges shards; `own` is this process's one among them.
@@ -56,9 +64,9 @@ pub(super) fn merge(shards: Vec<ShardState>, own: Option<usize>) -> MergedProgre
             .map(|shard| shard.finished)
             .max()
             .is_some_and(|last| last & 1 == 1),
-        is_alive: shards.iter().any(|shard| shard.is_alive),
+        writers: shards.iter().fold(Writers::default(), |all, shard| all.with(shard.writers)),
         elapsed: sum_of_longest(&groups, group_count, active),
-        rate: last_active(&shards).and_then(|shard| shard.rate),
+        pace: last_active(&shards).and_then(|shard| shard.pace),
         tasks: Vec::new(),
     };
     let is_single = shards.len() == 1;
@@ -70,6 +78,7 @@ pub(super) fn merge(shards: Vec<ShardState>, own: Option<usize>) -> MergedProgre
             let end = if task.ended == 0 { shard.active } else { task.ended };
             let elapsed = end.saturating_sub(task.started);
             let place = if is_single { None } else { places.get(&task.id).copied() };
+            let is_first = place.is_none();
             let place = place.unwrap_or_else(|| {
                 let place = merged.tasks.len();
                 if !is_single {
@@ -77,44 +86,59 @@ pub(super) fn merge(shards: Vec<ShardState>, own: Option<usize>) -> MergedProgre
                     times.push(vec![0; group_count]);
                 }
                 merged.tasks.push(MergedTask {
-                    id: task.id,
-                    name: task.name,
-                    total: task.total,
                     parent: task.parent.map(|parent| place_of[parent]),
-                    done: 0,
+                    position: Position::of(&task),
+                    elsewhere: 0,
                     state: task.state,
-                    version: 0,
+                    version: task.version,
                     elapsed,
-                    has_ended: false,
-                    high_water: 0.0,
-                    rate: None,
-                    message: None,
+                    has_ended: task.ended != 0,
+                    high_water: task.high_water,
+                    pace: task.pace,
+                    message: task.message.clone(),
+                    writers: task.writers,
                     slot: None,
+                    id: task.id.clone(),
+                    name: task.name.clone(),
                 });
                 place
             });
             place_of.push(place);
             let into = &mut merged.tasks[place];
-            into.done = into.done.saturating_add(task.done);
-            into.high_water = into.high_water.max(task.high_water);
-            into.has_ended |= task.ended != 0;
-            if task.version >= into.version {
-                (into.state, into.version) = (task.state, task.version);
+            if own == Some(number) {
+                into.slot = Some(slot);
+            } else {
+                into.elsewhere = into.elsewhere.saturating_add(task.added);
+            }
+            if let Some(times) = times.get_mut(place) {
+                let longest = &mut times[groups[number]];
+                *longest = elapsed.max(*longest);
+            }
+            if is_first {
+                continue;
+            }
+            match task.declared.cmp(&into.position.declared) {
+                Less => {}
+                Equal => into.high_water = into.high_water.max(task.high_water),
+                Greater => into.high_water = task.high_water,
+            }
+            into.position.join(&task);
+            into.writers = into.writers.with(task.writers);
+            match task.version.cmp(&into.version) {
+                Less => {}
+                Equal => into.has_ended |= task.ended != 0,
+                Greater => {
+                    (into.state, into.version) = (task.state, task.version);
+                    into.has_ended = task.ended != 0;
+                }
             }
             if task.message.as_ref().map(|message| message.0)
                 > into.message.as_ref().map(|message| message.0)
             {
                 into.message = task.message;
             }
-            if shard.is_alive || is_single {
-                into.rate = task.rate.or(into.rate);
-            }
-            if own == Some(number) {
-                into.slot = Some(slot);
-            }
-            if let Some(times) = times.get_mut(place) {
-                let longest = &mut times[groups[number]];
-                *longest = elapsed.max(*longest);
+            if shard.writers.is_any() {
+                into.pace = task.pace.or(into.pace);
             }
         }
     }
@@ -126,7 +150,7 @@ pub(super) fn merge(shards: Vec<ShardState>, own: Option<usize>) -> MergedProgre
 
 /// The shard that was active last: its rates are current.
 fn last_active(shards: &[ShardState]) -> Option<&ShardState> {
-    shards.iter().max_by_key(|shard| (shard.is_alive, shard.last_tick_wall))
+    shards.iter().max_by_key(|shard| (shard.writers.is_any(), shard.last_tick_wall))
 }
 
 /// For each shard, the group of shards overlapping in time that it belongs to.

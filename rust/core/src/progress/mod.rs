@@ -25,7 +25,7 @@
 //! };
 //! let tracker = Tracker::open(None, &options)?;
 //! let definition = TaskDefinition { id: "fold", name: "Folding", total: Some(4), parent: None };
-//! let task = tracker.start(definition)?;
+//! let task = tracker.start(definition, None)?;
 //! tracker.update(task, 1)?;
 //! assert_eq!(tracker.progress()?.percent, 25.0);
 //! # Ok(())
@@ -38,12 +38,14 @@ mod clock;
 mod counter_file;
 mod counter_header;
 mod definition;
+mod estimate;
 mod index;
 mod layout;
 mod merge;
 mod message;
 mod metadata;
 mod other_shards;
+mod position;
 mod reader;
 mod rollup;
 mod sampling;
@@ -53,10 +55,12 @@ mod shard_state;
 mod shared_progress;
 mod slot;
 mod snapshot;
+mod status;
 mod task_definition;
 mod tracker;
 mod view;
 mod worker;
+mod writers;
 
 pub use metadata::MAX_METADATA;
 pub use reader::ProgressReader;

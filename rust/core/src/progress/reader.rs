@@ -18,8 +18,9 @@ pub struct ProgressReader {
     shards: OtherShards,
     metadata: MetadataStore,
     root: PathBuf,
-    /// The high-water marks of what this reader has shown, which it can't store in the files.
-    high_water: Mutex<HashMap<String, f64>>,
+    /// The high-water marks of what this reader has shown, which it can't store in the files, each
+    /// with the declaration that it is of.
+    high_water: Mutex<HashMap<String, (u64, f64)>>,
 }
 
 impl ProgressReader {
@@ -54,15 +55,18 @@ impl ProgressReader {
         self.shards.log_warnings();
         let mut high_water = self.high_water.lock().unwrap_or_else(PoisonError::into_inner);
         for task in &mut merged.tasks {
-            task.high_water = task.high_water.max(high_water.get(&task.id).copied().unwrap_or(0.0));
+            match high_water.get(&task.id) {
+                Some(&(declared, mark)) if declared == task.position.declared => {
+                    task.high_water = task.high_water.max(mark);
+                }
+                _ => {}
+            }
         }
         let rolled = view::roll_up(&merged);
         for (task, rolled) in merged.tasks.iter().zip(&rolled) {
-            match high_water.get_mut(&task.id) {
-                Some(mark) => *mark = mark.max(rolled.amount),
-                None => {
-                    high_water.insert(task.id.clone(), rolled.amount);
-                }
+            // Only what has parts can step back.
+            if !rolled.children.is_empty() {
+                high_water.insert(task.id.clone(), (task.position.declared, rolled.amount));
             }
         }
         drop(high_water);

@@ -2,9 +2,13 @@
 //!
 //! A child counts as one step of its parent. A task's finished amount is the larger of its own
 //! completed steps and its finished children, plus the fractions of its unfinished children; over
-//! its total, and at most 1. The amount alone can step back: a task with 2 own steps and a child at
-//! one half has 2.5, and 2 once that child is finished. So the largest amount that was ever shown,
-//! the high-water mark, goes in, and no amount below it is returned.
+//! its total, and at most 1. That amount can step back: a task with 2 own steps and a child at one
+//! half has 2.5, and 2 once that child is finished. So for tasks with children the largest amount
+//! that was shown, the high-water mark, goes in, and no amount below it is returned.
+//!
+//! A task is finished when it was declared complete or all its steps are done, and none of its
+//! children is open: of work that still runs nothing above it is complete. A failed child is not
+//! open; its parent's owner decides.
 
 use super::slot::DeclaredState;
 
@@ -25,6 +29,8 @@ pub(super) struct RollUp {
     pub amount: f64,
     /// 0 to 1; 0 for an unfinished task of unknown length.
     pub fraction: f64,
+    /// Complete, and so are all of its children that have not failed.
+    pub is_finished: bool,
     /// The larger of own completed steps and finished children, not cut at the total.
     pub counted: u64,
     /// Numbers of the children, in the order they were started.
@@ -35,34 +41,48 @@ pub(super) struct RollUp {
 pub(super) fn roll_up(nodes: &[RollUpInput]) -> Vec<RollUp> {
     let mut rolled: Vec<RollUp> = nodes
         .iter()
-        .map(|_| RollUp { amount: 0.0, fraction: 0.0, counted: 0, children: Vec::new() })
+        .map(|_| RollUp {
+            amount: 0.0,
+            fraction: 0.0,
+            is_finished: false,
+            counted: 0,
+            children: Vec::new(),
+        })
         .collect();
     let mut finished_children = vec![0u64; nodes.len()];
     let mut fractions = vec![0.0f64; nodes.len()];
+    let mut has_open_child = vec![false; nodes.len()];
     // Backwards, children are done before their parents.
     for (index, node) in nodes.iter().enumerate().rev() {
         let counted = node.done.max(finished_children[index]);
-        let raw = (counted as f64 + fractions[index]).max(node.high_water);
-        let (amount, fraction) = match (node.total, node.state) {
-            (Some(0), _) => (0.0, 1.0),
-            (Some(total), DeclaredState::Completed) => (total as f64, 1.0),
-            (Some(total), _) => {
+        let is_leaf = rolled[index].children.is_empty();
+        let mark = if is_leaf { 0.0 } else { node.high_water };
+        let raw = (counted as f64 + fractions[index]).max(mark);
+        let is_declared = node.state.is_completed() && !has_open_child[index];
+        let (amount, fraction) = match node.total {
+            Some(0) => (0.0, 1.0),
+            Some(total) if is_declared => (total as f64, 1.0),
+            Some(total) => {
                 let amount = raw.min(total as f64);
                 (amount, amount / total as f64)
             }
-            (None, DeclaredState::Completed) => (raw, 1.0),
-            (None, _) => (raw, 0.0),
+            None if is_declared => (raw, 1.0),
+            None => (raw, 0.0),
         };
+        let is_finished = fraction >= 1.0 && !has_open_child[index];
         if let Some(parent) = node.parent {
-            if fraction >= 1.0 {
+            if is_finished {
                 finished_children[parent] += 1;
             } else {
                 fractions[parent] += fraction;
             }
+            let has_failed = node.state == DeclaredState::Failed;
+            has_open_child[parent] |= has_open_child[index] || !(is_finished || has_failed);
             rolled[parent].children.push(index);
         }
         let of = &mut rolled[index];
         (of.amount, of.fraction, of.counted) = (amount, fraction, counted);
+        of.is_finished = is_finished;
         of.children.reverse();
     }
     rolled
@@ -108,6 +128,20 @@ mod tests {
         assert_eq!((rolled[0].amount, rolled[0].fraction), (10.0, 1.0));
         assert_eq!((rolled[1].amount, rolled[1].fraction), (7.0, 0.0));
         assert_eq!((rolled[2].amount, rolled[2].counted), (1.0, 5));
+    }
+
+    #[test]
+    fn no_task_is_finished_while_a_part_of_it_is_open() {
+        let mut nodes = [node(None, 2, 2), node(Some(0), 1, 1), node(Some(1), 4, 1)];
+        nodes[1].state = DeclaredState::Completed;
+        let finished = |nodes: &[RollUpInput]| {
+            roll_up(nodes).iter().map(|task| task.is_finished).collect::<Vec<_>>()
+        };
+        assert_eq!(finished(&nodes), [false; 3]);
+        nodes[2].state = DeclaredState::Failed;
+        assert_eq!(finished(&nodes), [true, true, false]);
+        nodes[2].state = DeclaredState::Completed;
+        assert_eq!(finished(&nodes), [true; 3]);
     }
 
     /// A tree, and steps taken in it one after the other.

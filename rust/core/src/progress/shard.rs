@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::active_time::{self, IDLE_LIMIT};
 use super::counter_file::CounterFile;
+use super::layout::header;
 use super::shard_state::ShardState;
 use super::snapshot;
-use crate::fs::SharedView;
+use super::writers::{WriterMasks, Writers};
+use crate::fs::{Boot, SharedView};
 use crate::{Error, Result};
 
 /// The name of a shard: host, boot and generation.
@@ -64,7 +66,7 @@ impl HostShard {
     pub fn open(directory: &Path, name: &ShardName, host: &str) -> Result<Self> {
         let (path, snapshot_path) = (name.counters(directory), name.snapshot(directory));
         let counters = CounterFile::open_read_only(&path).and_then(|counters| {
-            let now = ShardState::read(&counters, IDLE_LIMIT)?;
+            let now = ShardState::read(&counters, IDLE_LIMIT, &WriterMasks::default())?;
             Ok((counters, now))
         });
         let saved = snapshot::read(&snapshot_path);
@@ -106,18 +108,40 @@ impl HostShard {
 
     pub fn state(&self) -> Result<ShardState> {
         let Some(counters) = &self.counters else {
-            return Ok(self.snapshot.clone().unwrap_or_default());
+            let mut state = self.snapshot.clone().unwrap_or_default();
+            if !self.is_local && !is_over(state.boot, state.last_tick_wall) {
+                // Who has a task open is not in a snapshot.
+                let writers = Writers { unknown: true, ..Writers::default() };
+                state.writers = writers;
+                state.tasks.iter_mut().for_each(|task| task.writers = writers);
+            }
+            return Ok(state);
         };
-        let mut state = ShardState::read(counters, IDLE_LIMIT)?;
-        if !self.is_local {
-            // Another host's monotonic clock means nothing here.
-            state.is_alive = active_time::is_remote_alive(state.last_tick_wall);
-        }
+        let writers = if self.is_local {
+            WriterMasks::of_this_host(counters)
+        } else {
+            let word = |word| counters.header_word(word);
+            let last_tick = word(header::LAST_TICK_WALL);
+            let boot = Boot { machine: word(header::MACHINE), boot: word(header::BOOT) };
+            if is_over(boot, last_tick) {
+                WriterMasks::default()
+            } else {
+                let is_recent = active_time::is_remote_recent(last_tick);
+                WriterMasks::of_another_host(counters, is_recent)
+            }
+        };
+        let mut state = ShardState::read(counters, IDLE_LIMIT, &writers)?;
         if let Some(snapshot) = &self.snapshot {
             state.join(snapshot);
         }
         Ok(state)
     }
+}
+
+/// Whether a shard is of an earlier boot of this machine. A copy of this machine with the same names
+/// would look like one, but not stand still.
+fn is_over(boot: Boot, last_tick_wall: u64) -> bool {
+    boot.is_over() && !active_time::is_remote_recent(last_tick_wall)
 }
 
 /// Whether an error means that a file isn't what was written, not that it can't be read.

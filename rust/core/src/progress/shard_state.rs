@@ -3,18 +3,25 @@
 use super::active_time;
 use super::counter_file::{CounterFile, Mapping};
 use super::layout::{MAX_STEPS, header, slot};
+use super::sampling::Pace;
 use super::slot::DeclaredState;
+use super::writers::{WriterMasks, Writers};
 use crate::Result;
+use crate::fs::Boot;
 
 /// One task, as one shard knows it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct TaskState {
     pub id: String,
     pub name: String,
     pub total: Option<u64>,
     /// A task of the same shard, always an earlier one.
     pub parent: Option<usize>,
-    pub done: u64,
+    /// Steps that were ever added in this shard.
+    pub added: u64,
+    /// What the position is more than all steps added, by the declaration of version `declared`.
+    pub offset: i64,
+    pub declared: u64,
     pub state: DeclaredState,
     /// Version of the last declaration of the state.
     pub version: u64,
@@ -23,9 +30,11 @@ pub(super) struct TaskState {
     pub ended: u64,
     /// The largest finished amount that was shown.
     pub high_water: f64,
-    /// Steps per second, once sampled.
-    pub rate: Option<f64>,
+    /// Once sampled.
+    pub pace: Option<Pace>,
     pub message: Option<(u64, String)>,
+    /// Who has it open.
+    pub writers: Writers,
 }
 
 /// One shard.
@@ -38,53 +47,40 @@ pub(super) struct ShardState {
     pub finished: u64,
     /// Active time, nanoseconds.
     pub active: u64,
-    /// Whether some process is active in it.
-    pub is_alive: bool,
+    /// Who has it open.
+    pub writers: Writers,
+    /// Which boot of which machine it is of.
+    pub boot: Boot,
     /// When it was made and last active, microseconds since 1970.
     pub created: u64,
     pub last_tick_wall: u64,
-    pub rate: Option<f64>,
+    pub pace: Option<Pace>,
     pub tasks: Vec<TaskState>,
 }
 
 impl ShardState {
     /// Reads a shard; a pause of `idle_limit` means that no process of this host is active.
-    pub fn read<M: Mapping>(counters: &CounterFile<M>, idle_limit: u64) -> Result<Self> {
-        let count = counters.len()?;
+    pub fn read<M: Mapping>(
+        counters: &CounterFile<M>,
+        idle_limit: u64,
+        writers: &WriterMasks,
+    ) -> Result<Self> {
+        let active = active_time::active(counters, idle_limit);
+        let tasks = (0..counters.len()?)
+            .map(|index| TaskState::read(counters, index, active, writers))
+            .collect::<Result<_>>()?;
         let word = |index| counters.header_word(index);
-        let mut tasks = Vec::with_capacity(count);
-        for index in 0..count {
-            let slot = counters.slot(index)?;
-            let definition = slot
-                .definition(index)
-                .map_err(|damage| counters.damaged(format!("task {index}"), damage))?;
-            let (state, version) = slot.state();
-            tasks.push(TaskState {
-                id: definition.id,
-                name: definition.name,
-                total: definition.total,
-                parent: definition.parent,
-                done: slot.word(slot::DONE).min(MAX_STEPS),
-                state,
-                version,
-                started: slot.word(slot::STARTED),
-                ended: slot.word(slot::ENDED),
-                high_water: slot.float(slot::HIGH_WATER),
-                rate: (slot.word(slot::RATE_SINCE) != 0).then(|| slot.float(slot::RATE)),
-                message: slot.message(),
-            });
-        }
-        let (active, is_alive) = active_time::active(counters, idle_limit);
-        let rate = f64::from_bits(word(header::RATE));
+        let pace = Pace::read([header::SAMPLE_AT, header::RATE, header::GAP].map(word), active);
         Ok(Self {
             declared_total: word(header::DECLARED_TOTAL).checked_sub(1),
             declared_version: word(header::DECLARED_VERSION),
             finished: word(header::FINISHED),
             active,
-            is_alive,
+            writers: writers.of_shard(),
+            boot: Boot { machine: word(header::MACHINE), boot: word(header::BOOT) },
             created: word(header::CREATED),
             last_tick_wall: word(header::LAST_TICK_WALL),
-            rate: (word(header::RATE_SINCE) != 0 && rate.is_finite()).then_some(rate),
+            pace,
             tasks,
         })
     }
@@ -96,22 +92,29 @@ impl ShardState {
                 .tasks
                 .iter()
                 .zip(&self.tasks)
-                .any(|(old, new)| old.id != new.id || old.done > new.done)
+                .any(|(old, new)| old.id != new.id || new.is_behind(old))
     }
 
     /// Joins an older state of the same shard: of each value the larger or later.
     pub fn join(&mut self, older: &Self) {
         if older.tasks.iter().zip(&self.tasks).any(|(old, new)| old.id != new.id) {
             // Not the same history: the durable one is more reliable.
-            *self = Self { is_alive: self.is_alive, ..older.clone() };
+            *self = Self { writers: self.writers, ..older.clone() };
             return;
         }
         for (new, old) in self.tasks.iter_mut().zip(&older.tasks) {
-            new.done = new.done.max(old.done);
-            new.high_water = new.high_water.max(old.high_water);
-            new.ended = new.ended.max(old.ended);
+            new.added = new.added.max(old.added);
+            if old.declared > new.declared {
+                (new.declared, new.offset, new.total) = (old.declared, old.offset, old.total);
+                new.high_water = old.high_water;
+            } else if old.declared == new.declared {
+                new.offset = new.offset.max(old.offset);
+                new.high_water = new.high_water.max(old.high_water);
+            }
             if old.version > new.version {
-                (new.state, new.version) = (old.state, old.version);
+                (new.state, new.version, new.ended) = (old.state, old.version, old.ended);
+            } else if old.version == new.version {
+                new.ended = new.ended.max(old.ended);
             }
             if old.message.as_ref().map(|message| message.0)
                 > new.message.as_ref().map(|message| message.0)
@@ -126,5 +129,45 @@ impl ShardState {
             (self.declared_total, self.declared_version) =
                 (older.declared_total, older.declared_version);
         }
+    }
+}
+
+impl TaskState {
+    /// Reads one task, at `active` nanoseconds of active time.
+    pub fn read<M: Mapping>(
+        counters: &CounterFile<M>,
+        index: usize,
+        active: u64,
+        writers: &WriterMasks,
+    ) -> Result<Self> {
+        let slot = counters.slot(index)?;
+        let definition = slot
+            .definition(index)
+            .map_err(|damage| counters.damaged(format!("task {index}"), damage))?;
+        let (state, version) = slot.state();
+        let now = if slot.word(slot::ENDED) == 0 { active } else { slot.word(slot::ENDED) };
+        let pace = [slot::SAMPLE_AT, slot::RATE, slot::GAP];
+        Ok(Self {
+            id: definition.id,
+            name: definition.name,
+            total: slot.word(slot::TOTAL).checked_sub(1).map(|total| total.min(MAX_STEPS)),
+            parent: definition.parent,
+            added: slot.word(slot::ADDED).min(MAX_STEPS),
+            offset: slot.word(slot::OFFSET) as i64,
+            declared: slot.word(slot::DECLARED),
+            state,
+            version,
+            started: slot.word(slot::STARTED),
+            ended: slot.word(slot::ENDED),
+            high_water: slot.float(slot::HIGH_WATER),
+            pace: Pace::read(pace.map(|word| slot.word(word)), now),
+            message: slot.message(),
+            writers: writers.of_task(&slot),
+        })
+    }
+
+    /// Whether an older state of this task has anything that this one lacks.
+    fn is_behind(&self, older: &Self) -> bool {
+        older.added > self.added || (older.declared, older.offset) > (self.declared, self.offset)
     }
 }

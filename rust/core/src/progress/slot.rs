@@ -2,7 +2,8 @@
 //!
 //! Ordering: `definition` and `message` argue theirs. Counters are independent of everything else,
 //! so relaxed is enough for them: an addition is atomic, and no reader draws a conclusion about
-//! other memory from a count.
+//! other memory from a count. An offset is raised by a compare-and-exchange of its own: steps that
+//! are added meanwhile come after the position that is set, in whichever order they are seen.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,16 +12,34 @@ use super::clock::wall_micros;
 use super::definition::StoredDefinition;
 use super::layout::{MAX_ID, MAX_STEPS, slot};
 use super::message;
+use super::position::{Position, offset_to};
 use crate::error::ProgressDamage;
 use crate::fs::SharedMap;
 use crate::{Error, Result};
 
 /// The state that a process declared; a running task whose steps are all done is complete as well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum DeclaredState {
+    #[default]
     Running = 0,
     Completed = 1,
     Failed = 2,
+    /// Completed and started again: the next step begins at zero.
+    Restarted = 3,
+}
+
+impl DeclaredState {
+    /// The state of a number, which is `None` where there is no such state.
+    pub fn of(number: u64) -> Option<Self> {
+        [Self::Running, Self::Completed, Self::Failed, Self::Restarted]
+            .into_iter()
+            .find(|&state| state as u64 == number)
+    }
+
+    /// Whether its owner declared it complete and has not begun again.
+    pub fn is_completed(self) -> bool {
+        matches!(self, Self::Completed | Self::Restarted)
+    }
 }
 
 /// A slot in a mapping.
@@ -66,12 +85,7 @@ impl<'a, M: ReadWords> TaskSlot<'a, M> {
     /// The declared state and the version of its last change; damage reads as running.
     pub fn state(&self) -> (DeclaredState, u64) {
         let word = self.word(slot::STATE);
-        let state = match word & 7 {
-            1 => DeclaredState::Completed,
-            2 => DeclaredState::Failed,
-            _ => DeclaredState::Running,
-        };
-        (state, word >> 3)
+        (DeclaredState::of(word & 7).unwrap_or(DeclaredState::Running), word >> 3)
     }
 
     /// Reads and checks the definition of slot `index`.
@@ -107,11 +121,11 @@ impl<'a> TaskSlot<'a, SharedMap> {
     /// Adds finished steps.
     #[inline]
     pub fn add(&self, steps: u64) -> Result<()> {
-        let done = self.atomic(slot::DONE);
+        let added = self.atomic(slot::ADDED);
         // Relaxed: see the module documentation.
-        let before = done.fetch_add(steps, Ordering::Relaxed);
+        let before = added.fetch_add(steps, Ordering::Relaxed);
         if before.saturating_add(steps) > MAX_STEPS {
-            done.fetch_sub(steps, Ordering::Relaxed);
+            added.fetch_sub(steps, Ordering::Relaxed);
             return Err(Error::argument(
                 "steps",
                 steps,
@@ -119,6 +133,25 @@ impl<'a> TaskSlot<'a, SharedMap> {
             ));
         }
         Ok(())
+    }
+
+    /// Raises the position to `steps`; one that is there already or beyond stays.
+    pub fn raise_to(&self, steps: u64) {
+        let added = self.word(slot::ADDED).saturating_add(self.word(slot::ELSEWHERE));
+        let offset = offset_to(steps, added);
+        let _ =
+            self.atomic(slot::OFFSET).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+                (offset > now as i64).then_some(offset as u64)
+            });
+    }
+
+    /// Declares total and position, at a later version than all before. Hold the lock.
+    pub fn declare(&self, position: Position) {
+        self.set(slot::OFFSET, position.offset as u64);
+        self.set(slot::TOTAL, position.total.map_or(0, |total| total + 1));
+        self.set(slot::HIGH_WATER, 0);
+        // Last: a snapshot in between has an earlier declaration, and is superseded.
+        self.set(slot::DECLARED, position.declared);
     }
 
     pub fn set(&self, word: usize, value: u64) {
@@ -136,8 +169,15 @@ impl<'a> TaskSlot<'a, SharedMap> {
     }
 
     /// Fills a slot that isn't published yet.
-    pub fn define(&self, definition: &StoredDefinition, started: u64, version: u64) {
+    pub fn define(
+        &self,
+        definition: &StoredDefinition,
+        position: Position,
+        started: u64,
+        version: u64,
+    ) {
         definition.write(self);
+        self.declare(position);
         self.set(slot::STARTED, started);
         self.set_state(DeclaredState::Running, version);
     }

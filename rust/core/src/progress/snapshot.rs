@@ -1,6 +1,6 @@
 //! A durable, checksummed copy of a shard, published whole.
 //!
-//! The body is a header of seven words, then per task eleven words and three length-prefixed texts;
+//! The body is a header of nine words, then per task thirteen words and three length-prefixed texts;
 //! its parser trusts no length before it is checked against the bytes that are left.
 
 use std::path::Path;
@@ -10,11 +10,13 @@ use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::layout::{MAX_ID, MAX_MESSAGE, MAX_NAME, MAX_TASKS};
+use super::sampling::Pace;
 use super::sealed::{Sealed, seal, unseal};
 use super::shard_state::{ShardState, TaskState};
 use super::slot::DeclaredState;
+use super::writers::Writers;
 use crate::error::ProgressDamage;
-use crate::fs::{Storage, publish_bytes, read_file};
+use crate::fs::{Boot, Storage, publish_bytes, read_file};
 use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"pfxsnap\n";
@@ -33,6 +35,8 @@ struct ShardWords {
     active: U64,
     created: U64,
     last_tick_wall: U64,
+    machine: U64,
+    boot: U64,
     task_count: U64,
 }
 
@@ -44,7 +48,10 @@ struct TaskWords {
     total: U64,
     /// The parent's place in the list plus one; 0 = none.
     parent: U64,
-    done: U64,
+    added: U64,
+    /// Signed.
+    offset: U64,
+    declared: U64,
     state: U64,
     version: U64,
     started: U64,
@@ -84,6 +91,8 @@ fn encode(state: &ShardState) -> Vec<u8> {
         active: state.active.into(),
         created: state.created.into(),
         last_tick_wall: state.last_tick_wall.into(),
+        machine: state.boot.machine.into(),
+        boot: state.boot.boot.into(),
         task_count: (state.tasks.len() as u64).into(),
     };
     body.extend_from_slice(shard.as_bytes());
@@ -93,14 +102,16 @@ fn encode(state: &ShardState) -> Vec<u8> {
         let words = TaskWords {
             total: task.total.map_or(0, |total| total + 1).into(),
             parent: task.parent.map_or(0, |parent| parent as u64 + 1).into(),
-            done: task.done.into(),
+            added: task.added.into(),
+            offset: (task.offset as u64).into(),
+            declared: task.declared.into(),
             state: (task.state as u64).into(),
             version: task.version.into(),
             started: task.started.into(),
             ended: task.ended.into(),
             high_water: task.high_water.to_bits().into(),
-            has_rate: u64::from(task.rate.is_some()).into(),
-            rate: task.rate.unwrap_or(0.0).to_bits().into(),
+            has_rate: u64::from(task.pace.is_some()).into(),
+            rate: task.pace.map_or(0.0, |pace| pace.rate).to_bits().into(),
             message_version: message_version.into(),
         };
         body.extend_from_slice(words.as_bytes());
@@ -144,23 +155,18 @@ fn parse_body(body: &[u8]) -> Option<ShardState> {
         declared_version: shard.declared_version.get(),
         finished: shard.finished.get(),
         active: shard.active.get(),
-        is_alive: false,
         created: shard.created.get(),
         last_tick_wall: shard.last_tick_wall.get(),
-        rate: None,
+        boot: Boot { machine: shard.machine.get(), boot: shard.boot.get() },
         tasks,
+        ..ShardState::default()
     })
 }
 
 fn parse_task(rest: &mut &[u8], index: usize) -> Option<TaskState> {
     let (words, texts) = TaskWords::ref_from_prefix(rest).ok()?;
     *rest = texts;
-    let state = match words.state.get() {
-        0 => DeclaredState::Running,
-        1 => DeclaredState::Completed,
-        2 => DeclaredState::Failed,
-        _ => return None,
-    };
+    let state = DeclaredState::of(words.state.get())?;
     let high_water = f64::from_bits(words.high_water.get());
     let (parent, rate) = (words.parent.get(), f64::from_bits(words.rate.get()));
     if parent > index as u64 || !high_water.is_finite() || high_water < 0.0 || !rate.is_finite() {
@@ -174,14 +180,17 @@ fn parse_task(rest: &mut &[u8], index: usize) -> Option<TaskState> {
         name,
         total: words.total.get().checked_sub(1),
         parent: (parent as usize).checked_sub(1),
-        done: words.done.get(),
+        added: words.added.get(),
+        offset: words.offset.get() as i64,
+        declared: words.declared.get(),
         state,
         version: words.version.get(),
         started: words.started.get(),
         ended: words.ended.get(),
         high_water,
-        rate: (words.has_rate.get() == 1).then_some(rate),
+        pace: (words.has_rate.get() == 1).then(|| Pace { rate, ..Pace::default() }),
         message: (message_version != 0).then_some((message_version, text)),
+        writers: Writers::default(),
     })
 }
 
@@ -201,30 +210,33 @@ mod tests {
         let text = "\\PC{0,40}";
         (
             (text, text, prop::option::of(0..u64::MAX - 1), prop::option::of(0..index.max(1))),
-            (any::<u64>(), 0..3u8, any::<u64>(), any::<u64>(), any::<u64>(), 0.0..1e12f64),
+            (any::<u64>(), any::<i64>(), any::<u64>()),
+            (0..4u64, any::<u64>(), any::<u64>(), any::<u64>(), 0.0..1e12f64),
             (prop::option::of(0.0..1e9f64), prop::option::of((1..u64::MAX, text))),
         )
-            .prop_map(move |((id, name, total, parent), counts, (rate, message))| {
-                let (done, state, version, started, ended, high_water) = counts;
-                let state =
-                    [DeclaredState::Running, DeclaredState::Completed, DeclaredState::Failed]
-                        [state as usize];
-                let parent = parent.filter(|_| index > 0);
-                TaskState {
-                    id,
-                    name,
-                    total,
-                    parent,
-                    done,
-                    state,
-                    version,
-                    started,
-                    ended,
-                    high_water,
-                    rate,
-                    message,
-                }
-            })
+            .prop_map(
+                move |((id, name, total, parent), position, counts, (rate, message))| {
+                    let (added, offset, declared) = position;
+                    let (state, version, started, ended, high_water) = counts;
+                    TaskState {
+                        id,
+                        name,
+                        total,
+                        parent: parent.filter(|_| index > 0),
+                        added,
+                        offset,
+                        declared,
+                        state: DeclaredState::of(state).unwrap(),
+                        version,
+                        started,
+                        ended,
+                        high_water,
+                        pace: rate.map(|rate| Pace { rate, ..Pace::default() }),
+                        message,
+                        writers: Writers::default(),
+                    }
+                },
+            )
     }
 
     fn shard() -> impl Strategy<Value = ShardState> {
@@ -239,13 +251,14 @@ mod tests {
     }
 
     /// As the first release of the format wrote it.
-    const GOLDEN: &str = "706678736e61700a0100000000000000f3000000000000005474758d5e7f59b7080000000000000001000000\
-         0000000002000000000000000300000000000000040000000000000005000000000000000200000000000000\
-         0b000000000000000000000000000000030000000000000002000000000000000b000000000000000c000000\
-         000000000d0000000000000000000000000004400100000000000000000000000000e03f0e00000000000000\
-         016102c384016d00000000000000000100000000000000010000000000000001000000000000000f00000000\
-         0000001000000000000000000000000000000000000000000000000000000000000000000000000000000000\
-         0000000000000001620000";
+    const GOLDEN: &str = "706678736e61700a010000000000000023010000000000002bf546ffa6bb4e0c080000000000000001000000\
+         0000000002000000000000000300000000000000040000000000000005000000000000000600000000000000\
+         070000000000000002000000000000000b0000000000000000000000000000000500000000000000feffffff\
+         ffffffff090000000000000002000000000000000b000000000000000c000000000000000d00000000000000\
+         00000000000004400100000000000000000000000000e03f0e00000000000000016102c384016d0000000000\
+         000000010000000000000001000000000000000000000000000000000000000000000001000000000000000f\
+         0000000000000010000000000000000000000000000000000000000000000000000000000000000000000000\
+         000000000000000000000001620000";
 
     #[test]
     fn the_bytes_of_a_snapshot_stay_as_they_are() {
@@ -254,28 +267,26 @@ mod tests {
             name: "Ä".into(),
             total: Some(10),
             parent: None,
-            done: 3,
+            added: 5,
+            offset: -2,
+            declared: 9,
             state: DeclaredState::Failed,
             version: 11,
             started: 12,
             ended: 13,
             high_water: 2.5,
-            rate: Some(0.5),
+            pace: Some(Pace { rate: 0.5, ..Pace::default() }),
             message: Some((14, "m".into())),
+            writers: Writers::default(),
         };
         let child = TaskState {
             id: "b".into(),
-            name: String::new(),
-            total: None,
             parent: Some(0),
-            done: 1,
+            added: 1,
             state: DeclaredState::Completed,
             version: 15,
             started: 16,
-            ended: 0,
-            high_water: 0.0,
-            rate: None,
-            message: None,
+            ..TaskState::default()
         };
         let state = ShardState {
             declared_total: Some(7),
@@ -284,6 +295,7 @@ mod tests {
             active: 3,
             created: 4,
             last_tick_wall: 5,
+            boot: Boot { machine: 6, boot: 7 },
             tasks: vec![task, child],
             ..ShardState::default()
         };

@@ -71,10 +71,22 @@ impl Tracker {
         self.progress.root()
     }
 
-    /// Starts a task, or resumes the one with the same definition.
-    pub fn start(&self, task: TaskDefinition<'_>) -> Result<Task> {
+    /// Starts a task, or resumes the one with the same definition, where it is or at the position
+    /// `completed`; see [`SharedProgress::start_at`].
+    pub fn start(&self, task: TaskDefinition<'_>, completed: Option<u64>) -> Result<Task> {
         self.report_problem();
-        self.progress.start(task).map(Task)
+        self.progress.start_at(task, completed).map(Task)
+    }
+
+    /// Whether this tracker is known to have a task open, so that an update of it never waits.
+    #[inline]
+    pub fn is_open(&self, task: Task) -> bool {
+        self.progress.is_open(task.0)
+    }
+
+    /// Begins the work on a task: one that was complete and started again is put back to zero.
+    pub fn begin(&self, task: Task) -> Result<()> {
+        if self.is_open(task) { Ok(()) } else { self.progress.open_task(task.0, true) }
     }
 
     /// A task that this process has met before; never waits.
@@ -97,6 +109,18 @@ impl Tracker {
     #[inline]
     pub fn update(&self, task: Task, steps: u64) -> Result<()> {
         self.progress.add(task.0, steps)
+    }
+
+    /// Raises the position of a task to `completed` steps; it never goes back. Check
+    /// [`Tracker::needs_poll`] afterwards.
+    #[inline]
+    pub fn set(&self, task: Task, completed: u64) -> Result<()> {
+        self.progress.set(task.0, completed)
+    }
+
+    /// Puts a task back to its beginning.
+    pub fn reset(&self, task: Task) -> Result<()> {
+        self.progress.reset(task.0)
     }
 
     /// Sets the message of a task.
@@ -130,15 +154,16 @@ impl Tracker {
 
     /// Declares everything done, writes a last snapshot and ends the thread.
     pub fn finish(&self) -> Result<()> {
-        self.progress.finish();
+        self.progress.finish()?;
         self.close()
     }
 
-    /// Ends the thread, after a last snapshot where snapshots are wanted. The progress stays
-    /// usable.
+    /// Ends the work of this process, and the thread, after a last snapshot where snapshots are
+    /// wanted. The progress stays usable.
     pub fn close(&self) -> Result<()> {
         self.stop_worker();
         self.progress.tick();
+        self.progress.leave()?;
         self.report_problem();
         if self.snapshot_interval.is_some() { self.progress.snapshot() } else { Ok(()) }
     }
@@ -175,6 +200,7 @@ impl Tracker {
     /// To be called in the child after a fork: the hook stays with the parent, the thread is
     /// started again at the next use.
     pub fn after_fork(&self) {
+        self.progress.after_fork();
         self.signals.hook_interval.store(0, Ordering::Relaxed);
         self.signals.hook_due.store(false, Ordering::Relaxed);
         self.signals.needs_poll.store(true, Ordering::Release);
@@ -229,5 +255,6 @@ impl Tracker {
 impl Drop for Tracker {
     fn drop(&mut self) {
         self.stop_worker();
+        let _ = self.progress.leave();
     }
 }

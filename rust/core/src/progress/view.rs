@@ -2,17 +2,20 @@
 
 use std::collections::HashMap;
 
+use super::estimate::{self, Group, Part};
 use super::merge::MergedProgress;
 use super::rollup::{self, RollUp, RollUpInput};
-use super::slot::DeclaredState;
+use super::status;
 
 /// The status of a task or of the whole job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// Nothing has been started.
     Pending,
-    /// There are steps left.
+    /// There are steps left, and some process may be at them.
     Running,
+    /// There are steps left, and every process that was at them is gone.
+    Stopped,
     /// All steps are done.
     Completed,
     /// It was declared failed.
@@ -25,6 +28,7 @@ impl Status {
         match self {
             Self::Pending => "pending",
             Self::Running => "running",
+            Self::Stopped => "stopped",
             Self::Completed => "completed",
             Self::Failed => "failed",
         }
@@ -58,7 +62,7 @@ pub struct TaskProgress {
     pub elapsed: f64,
     /// Recent steps per second; `None` before the first step was sampled.
     pub rate: Option<f64>,
-    /// Seconds left at that rate; `None` where that can't be estimated.
+    /// Seconds left; `None` where that can't be estimated.
     pub eta: Option<f64>,
 }
 
@@ -69,19 +73,23 @@ pub struct Progress {
     pub percent: f64,
     /// Whole steps that are finished.
     pub completed: u64,
-    /// The declared declared_total or the sum of the root tasks, whichever is more.
+    /// The declared steps or the sum of the root tasks, whichever is more.
     pub total: u64,
     /// Active time, seconds.
     pub elapsed: f64,
     /// Recent steps per second; `None` before the first step was sampled.
     pub rate: Option<f64>,
-    /// Seconds left at that rate; `None` where that can't be estimated.
+    /// Seconds left; `None` where that can't be estimated.
     pub eta: Option<f64>,
     /// The latest message of any task.
     pub message: Option<String>,
     /// The status of the whole.
     pub status: Status,
-    /// Whether some process is active.
+    /// What failed or stopped, and why.
+    pub reason: Option<String>,
+    /// The running task that advanced last, by its place.
+    pub current: Option<usize>,
+    /// Whether some process is at work.
     pub is_alive: bool,
     /// All tasks, in the order they were started; parents come first.
     pub tasks: Vec<TaskProgress>,
@@ -96,8 +104,8 @@ pub(super) fn roll_up(merged: &MergedProgress) -> Vec<RollUp> {
         .iter()
         .map(|task| RollUpInput {
             parent: task.parent,
-            total: task.total,
-            done: task.done,
+            total: task.position.total,
+            done: task.position.steps(),
             state: task.state,
             high_water: task.high_water,
         })
@@ -110,13 +118,13 @@ pub(super) fn sum(merged: &MergedProgress, rolled: &[RollUp]) -> (f64, u64) {
     let (mut amount, mut total) = (0.0, 0u64);
     for (task, rolled) in merged.tasks.iter().zip(rolled).filter(|(task, _)| task.parent.is_none())
     {
-        match task.total {
+        match task.position.total {
             Some(steps) => {
                 amount += rolled.amount;
                 total = total.saturating_add(steps);
             }
             // Of unknown length until it is completed; then it is as long as it was.
-            None if rolled.fraction >= 1.0 => {
+            None if rolled.is_finished => {
                 amount += rolled.amount;
                 total = total.saturating_add(rolled.amount as u64);
             }
@@ -132,99 +140,149 @@ pub(super) fn to_progress(
     mut metadata: HashMap<String, Vec<u8>>,
 ) -> Progress {
     let (amount, total) = sum(&merged, rolled);
-    let is_complete = !rolled.is_empty() && rolled.iter().all(|task| task.fraction >= 1.0);
+    let statuses = status::of_tasks(&merged, rolled);
+    let etas = time_left_of_tasks(&merged, rolled, &statuses);
+    let is_complete = !rolled.is_empty() && rolled.iter().all(|task| task.is_finished);
+    let is_finished = merged.is_finished && !statuses.contains(&Status::Running);
     let is_whole = total > 0 && amount >= total as f64;
-    let percent = if merged.is_finished || is_whole || (total == 0 && is_complete) {
+    let percent = if is_finished || is_whole || (total == 0 && is_complete) {
         100.0
     } else if total == 0 {
         0.0
     } else {
         (amount * 100.0 / total as f64).min(100.0)
     };
+    let status = status::of_pipeline(&merged, rolled, &statuses, percent >= 100.0);
     let elapsed = seconds(merged.elapsed);
-    let rate = merged.rate;
-    let eta = if percent >= 100.0 { Some(0.0) } else { eta(total as f64 - amount, rate) };
+    let eta = match status {
+        Status::Completed => Some(0.0),
+        Status::Running => pipeline_time_left(&merged, rolled, &statuses, &etas),
+        _ => None,
+    };
     let message = merged
         .tasks
         .iter()
         .filter_map(|task| task.message.as_ref())
         .max_by_key(|message| message.0)
         .map(|message| message.1.clone());
-    let tasks: Vec<TaskProgress> = merged
+    let reason = status::reason(&merged, &statuses, status);
+    let current = status::current(&merged, rolled, &statuses);
+    let tasks = merged
         .tasks
         .into_iter()
         .zip(rolled)
-        .map(|(task, rolled)| {
-            let elapsed = seconds(task.elapsed);
-            let is_finished = rolled.fraction >= 1.0;
-            let counted = rolled.counted as f64;
-            let task_rate = task.rate;
+        .zip(statuses.iter().zip(etas))
+        .map(|((task, rolled), (&status, eta))| {
+            let total = task.position.total;
             TaskProgress {
-                status: match task.state {
-                    DeclaredState::Failed => Status::Failed,
-                    _ if is_finished => Status::Completed,
-                    _ => Status::Running,
-                },
-                percent: match task.total {
-                    None if !is_finished => None,
-                    None => Some(100.0),
-                    Some(_) if is_finished => Some(100.0),
-                    Some(total) => Some((rolled.amount * 100.0 / total as f64).min(100.0)),
-                },
-                completed: counted.max((rolled.amount + ROUNDING).floor()) as u64,
-                eta: match task.total {
-                    _ if is_finished => Some(0.0),
-                    _ if task.state == DeclaredState::Failed => None,
-                    Some(total) => self::eta(total as f64 - rolled.amount, task_rate),
+                status,
+                percent: match total {
+                    _ if rolled.is_finished => Some(100.0),
                     None => None,
+                    Some(_) => Some((rolled.fraction * 100.0).min(100.0)),
                 },
+                completed: rolled.counted.max((rolled.amount + ROUNDING).floor() as u64),
+                eta,
                 metadata: metadata.remove(&task.id),
                 id: task.id,
                 name: task.name,
                 parent: task.parent,
                 children: rolled.children.clone(),
-                total: task.total,
+                total,
                 message: task.message.map(|message| message.1),
-                elapsed,
-                rate: task_rate,
+                elapsed: seconds(task.elapsed),
+                rate: task.pace.map(|pace| pace.current_rate()),
             }
         })
         .collect();
-    let is_any = |status| tasks.iter().any(|task| task.status == status);
-    let status = if percent >= 100.0 {
-        Status::Completed
-    } else if tasks.is_empty() {
-        Status::Pending
-    } else if is_any(Status::Failed) && !tasks.iter().any(|task| is_running_itself(&tasks, task)) {
-        Status::Failed
-    } else {
-        Status::Running
-    };
     Progress {
         percent,
         completed: (amount + ROUNDING).floor() as u64,
         total,
         elapsed,
-        rate,
+        rate: merged.pace.map(|pace| pace.current_rate()),
         eta,
         message,
         status,
-        is_alive: merged.is_alive,
+        reason,
+        current,
+        is_alive: merged.writers.mine || merged.writers.others,
         tasks,
     }
 }
 
-/// Whether a task runs, rather than waits for a child that failed.
-fn is_running_itself(tasks: &[TaskProgress], task: &TaskProgress) -> bool {
-    task.status == Status::Running
-        && !task.children.iter().any(|&child| tasks[child].status == Status::Failed)
+/// The time left of each task.
+fn time_left_of_tasks(
+    merged: &MergedProgress,
+    rolled: &[RollUp],
+    statuses: &[Status],
+) -> Vec<Option<f64>> {
+    let mut etas = vec![None; rolled.len()];
+    // Backwards, children are done before their parents.
+    for (index, (task, rolled_task)) in merged.tasks.iter().zip(rolled).enumerate().rev() {
+        etas[index] = match (statuses[index], task.position.total) {
+            (Status::Completed, _) => Some(0.0),
+            (Status::Running, Some(total)) => {
+                let observed = seconds(task.elapsed);
+                let children = &rolled_task.children;
+                let finished = children.iter().filter(|&&child| rolled[child].is_finished).count();
+                if children.is_empty() || task.position.steps() > finished as u64 {
+                    let left = total as f64 - rolled_task.amount;
+                    estimate::time_left(left, task.pace, observed)
+                } else {
+                    let group = Group {
+                        amount: rolled_task.amount,
+                        total: total as f64,
+                        started: children.len() as f64,
+                        pace: task.pace,
+                        observed,
+                    };
+                    group.time_left(children.iter().filter_map(|&child| {
+                        part(rolled[child].fraction, rolled, statuses, &etas, child)
+                    }))
+                }
+            }
+            _ => None,
+        };
+    }
+    etas
+}
+
+fn pipeline_time_left(
+    merged: &MergedProgress,
+    rolled: &[RollUp],
+    statuses: &[Status],
+    etas: &[Option<f64>],
+) -> Option<f64> {
+    let (amount, total) = sum(merged, rolled);
+    let roots = (0..rolled.len()).filter(|&task| merged.tasks[task].parent.is_none());
+    let started: u64 = roots.clone().filter_map(|task| merged.tasks[task].position.total).sum();
+    let group = Group {
+        amount,
+        total: total as f64,
+        started: started as f64,
+        pace: merged.pace,
+        observed: seconds(merged.elapsed),
+    };
+    group
+        .time_left(roots.filter_map(|task| part(rolled[task].amount, rolled, statuses, etas, task)))
+}
+
+/// A task as a part of a group; nothing more is expected of a failed one.
+fn part(
+    amount: f64,
+    rolled: &[RollUp],
+    statuses: &[Status],
+    etas: &[Option<f64>],
+    task: usize,
+) -> Option<Part> {
+    (statuses[task] != Status::Failed).then(|| Part {
+        amount,
+        is_finished: rolled[task].is_finished,
+        left: etas[task],
+    })
 }
 
 fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
-}
-
-fn eta(left: f64, rate: Option<f64>) -> Option<f64> {
-    let seconds = left / rate.filter(|&rate| rate > 0.0)?;
-    seconds.is_finite().then_some(seconds.max(0.0))
 }

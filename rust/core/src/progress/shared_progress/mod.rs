@@ -4,11 +4,12 @@
 //! this host has started is found by reading the shared slots ([`tasks`]); one that another host,
 //! or an earlier boot, has started is imported into the own shard when it is first used here.
 
+mod start;
 mod tasks;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::DIRECTORY;
 use super::active_time::{self, IDLE_LIMIT, next_version};
@@ -25,9 +26,10 @@ use super::shard_state::ShardState;
 use super::slot::DeclaredState;
 use super::snapshot;
 use super::view::{self, Progress};
+use super::writers::{self, NO_WRITER, WriterMasks};
 use crate::Result;
 use crate::fs::{
-    Disk, FileLock, LockKind, Owner, SharedMap, Storage, create_dirs, remove_orphaned,
+    Boot, Disk, FileLock, LockKind, Owner, SharedMap, Storage, create_dirs, remove_orphaned,
 };
 
 #[derive(Debug)]
@@ -49,6 +51,10 @@ pub struct SharedProgress {
     metadata: MetadataStore,
     /// A longer pause is not active time, nanoseconds.
     idle_limit: u64,
+    /// Its entry in the shard, or [`NO_WRITER`] where it has none: after a fork or a [`leave`].
+    ///
+    /// [`leave`]: SharedProgress::leave
+    writer: AtomicUsize,
 }
 
 impl SharedProgress {
@@ -61,7 +67,9 @@ impl SharedProgress {
             index: TaskIndex::new(),
             metadata: MetadataStore::new(None),
             idle_limit: u64::MAX,
+            writer: AtomicUsize::new(NO_WRITER),
         };
+        progress.writer()?;
         progress.tick();
         Ok(progress)
     }
@@ -97,7 +105,9 @@ impl SharedProgress {
             None => {
                 let name = named(newest.map_or(0, |newest: u64| newest + 1));
                 let path = name.counters(&directory);
-                let counters = CounterFile::create(storage, &path, host, name.generation)?;
+                let boot =
+                    if host == Owner::current().host() { Boot::current() } else { Boot::default() };
+                let counters = CounterFile::create(storage, &path, host, boot, name.generation)?;
                 (name, counters)
             }
         };
@@ -116,7 +126,9 @@ impl SharedProgress {
             index: TaskIndex::new(),
             metadata,
             idle_limit: IDLE_LIMIT,
+            writer: AtomicUsize::new(NO_WRITER),
         };
+        progress.writer()?;
         progress.refresh_index()?;
         progress.other_shards()?;
         progress.log_warnings();
@@ -140,6 +152,9 @@ impl SharedProgress {
     /// Adds finished steps to the task in `slot`.
     #[inline]
     pub fn add(&self, slot: usize, steps: u64) -> Result<()> {
+        if !self.is_open(slot) {
+            self.open_task(slot, steps > 0)?;
+        }
         self.counters.slot(slot)?.add(steps)
     }
 
@@ -167,10 +182,55 @@ impl SharedProgress {
         self.end(slot, DeclaredState::Failed)
     }
 
-    /// Declares everything done.
-    pub fn finish(&self) {
+    /// Declares everything done but the tasks that have failed or that other processes work on.
+    pub fn finish(&self) -> Result<()> {
+        let merged = self.merged()?;
+        let rolled = view::roll_up(&merged);
+        for (task, rolled) in merged.tasks.iter().zip(&rolled) {
+            let is_open = !rolled.is_finished && task.state != DeclaredState::Failed;
+            if is_open && !task.writers.others {
+                self.complete(self.find(&task.id)?)?;
+            }
+        }
         self.store(header::FINISHED, next_version(&self.counters) << 1 | 1);
         self.tick();
+        Ok(())
+    }
+
+    /// Ends this tracker's work on all tasks; a later update begins it again.
+    pub fn leave(&self) -> Result<()> {
+        match self.writer.swap(NO_WRITER, Ordering::Relaxed) {
+            NO_WRITER => Ok(()),
+            writer => writers::release(&self.counters, writer),
+        }
+    }
+
+    /// Records in a forked child that the entry is its parent's.
+    pub fn after_fork(&self) {
+        self.writer.store(NO_WRITER, Ordering::Relaxed);
+    }
+
+    /// The entry of this tracker, taken where it has none. Do not hold the lock.
+    fn writer(&self) -> Result<usize> {
+        let known = self.writer.load(Ordering::Relaxed);
+        if known != NO_WRITER {
+            return Ok(known);
+        }
+        let claimed = match writers::claim(&self.counters) {
+            Some(claimed) => claimed,
+            None => {
+                let _lock = self.lock()?;
+                writers::claim_after_sweep(&self.counters)?
+            }
+        };
+        let order = Ordering::Relaxed;
+        match self.writer.compare_exchange(NO_WRITER, claimed, order, order) {
+            Ok(_) => Ok(claimed),
+            Err(faster) => {
+                writers::release(&self.counters, claimed)?;
+                Ok(faster)
+            }
+        }
     }
 
     /// The progress that all processes have made so far.
@@ -180,8 +240,10 @@ impl SharedProgress {
         let merged = self.merged()?;
         let rolled = view::roll_up(&merged);
         for (task, rolled) in merged.tasks.iter().zip(&rolled) {
+            // Only what has parts can step back.
             if let Some(slot) = task.slot
                 && rolled.amount > task.high_water
+                && !rolled.children.is_empty()
             {
                 self.counters.slot(slot)?.raise_high_water(rolled.amount);
             }
@@ -198,11 +260,12 @@ impl SharedProgress {
 
     /// Samples the rates, if a sample is due.
     pub(super) fn sample_if_due(&self) -> Result<()> {
-        let (active, _) = active_time::active(&self.counters, self.idle_limit);
+        let active = active_time::active(&self.counters, self.idle_limit);
         if !sampling::is_due(&self.counters, active) {
             return Ok(());
         }
         let merged = self.merged()?;
+        self.learn(&merged)?;
         sampling::sample(&self.counters, &merged, &view::roll_up(&merged), active)
     }
 
@@ -224,7 +287,7 @@ impl SharedProgress {
     /// Writes a durable snapshot of the own shard.
     pub fn snapshot(&self) -> Result<()> {
         let Some(location) = &self.location else { return Ok(()) };
-        let state = ShardState::read(&self.counters, self.idle_limit)?;
+        let state = self.own_state()?;
         snapshot::write(&self.storage, &location.name.snapshot(&location.directory), &state)?;
         // The counters themselves too: on a network file system this is what shows them to others.
         self.counters.sync()
@@ -238,9 +301,36 @@ impl SharedProgress {
     }
 
     fn merged(&self) -> Result<MergedProgress> {
-        let mut shards = vec![ShardState::read(&self.counters, self.idle_limit)?];
+        let mut shards = vec![self.own_state()?];
         shards.extend(self.other_shards()?);
         Ok(merge(shards, Some(0)))
+    }
+
+    fn own_state(&self) -> Result<ShardState> {
+        let writers = WriterMasks::of_this_host(&self.counters);
+        ShardState::read(&self.counters, self.idle_limit, &writers)
+    }
+
+    /// Takes over what other hosts have counted and declared, as positions that are set here are
+    /// relative to that.
+    fn learn(&self, merged: &MergedProgress) -> Result<()> {
+        let Some(location) = &self.location else { return Ok(()) };
+        for task in &merged.tasks {
+            let Some(slot) = task.slot else { continue };
+            let record = self.counters.slot(slot)?;
+            if record.word(slot::ELSEWHERE) != task.elsewhere {
+                record.set(slot::ELSEWHERE, task.elsewhere);
+            }
+            let is_news = || task.position.declared > record.word(slot::DECLARED);
+            if is_news()
+                && let Some(_lock) =
+                    FileLock::try_acquire(&location.directory.join("lock"), LockKind::Exclusive)?
+                && is_news()
+            {
+                record.declare(task.position);
+            }
+        }
+        Ok(())
     }
 
     fn other_shards(&self) -> Result<Vec<ShardState>> {
@@ -249,11 +339,9 @@ impl SharedProgress {
 
     fn end(&self, slot: usize, state: DeclaredState) -> Result<()> {
         self.tick();
-        let record = self.counters.slot(slot)?;
-        let (active, _) = active_time::active(&self.counters, self.idle_limit);
-        record.set(slot::ENDED, active.max(1));
-        record.set_state(state, next_version(&self.counters));
-        Ok(())
+        let active = active_time::active(&self.counters, self.idle_limit);
+        self.counters.slot(slot)?.set(slot::ENDED, active.max(1));
+        self.set_state(slot, state)
     }
 
     fn store(&self, word: usize, value: u64) {

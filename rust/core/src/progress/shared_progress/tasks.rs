@@ -1,4 +1,4 @@
-//! The tasks of shared progress: starting, finding and importing them.
+//! The tasks of shared progress: finding them, and importing those of other shards.
 
 use std::sync::atomic::Ordering;
 
@@ -6,54 +6,17 @@ use super::SharedProgress;
 use crate::error::{KnownTasks, ProgressDamage, ProgressError};
 use crate::progress::active_time::{self, next_version};
 use crate::progress::definition::StoredDefinition;
-use crate::progress::layout::{MAX_NAME, header, slot, truncated};
-use crate::progress::shard_state::ShardState;
-use crate::progress::slot::DeclaredState;
-use crate::progress::task_definition::{KnownTask, TaskDefinition, check, check_same};
+use crate::progress::layout::{header, slot};
+use crate::progress::position::Position;
+use crate::progress::shard_state::{ShardState, TaskState};
+use crate::progress::task_definition::KnownTask;
+use crate::progress::writers::WriterMasks;
 use crate::{Error, Result, checksum};
 
 /// How many known tasks an error lists.
 const LISTED: usize = 8;
 
 impl SharedProgress {
-    /// Starts a task, or resumes the one that was started with the same definition; returns its
-    /// slot.
-    pub fn start(&self, task: TaskDefinition<'_>) -> Result<usize> {
-        check(&task)?;
-        let task = TaskDefinition { name: truncated(task.name, MAX_NAME), ..task };
-        let _lock = self.lock()?;
-        self.refresh_index()?;
-        let others = self.other_shards()?;
-        if let Some(known) = self.known(task.id, &others)? {
-            check_same(&task, &known)?;
-            let slot = self.import_task(task.id, &others)?;
-            let record = self.counters.slot(slot)?;
-            if record.state().0 == DeclaredState::Failed || known.has_failed {
-                record.set(slot::ENDED, 0);
-                record.set_state(DeclaredState::Running, next_version(&self.counters));
-            }
-            return Ok(slot);
-        }
-        let parent = match task.parent {
-            None => None,
-            Some(parent) => match self.known(parent, &others)? {
-                Some(_) => Some(self.import_task(parent, &others)?),
-                None => {
-                    let (task, parent) = (task.id.to_owned(), parent.to_owned());
-                    let known = self.known_tasks();
-                    return Err(ProgressError::UnknownParent { task, parent, known }.into());
-                }
-            },
-        };
-        let definition = StoredDefinition {
-            id: task.id.to_owned(),
-            name: task.name.to_owned(),
-            total: task.total,
-            parent,
-        };
-        self.append(&definition)
-    }
-
     /// The slot of a task that some process has started.
     #[inline]
     pub fn find(&self, id: &str) -> Result<usize> {
@@ -92,7 +55,7 @@ impl SharedProgress {
 
     /// The slot of a task in this shard or, together with its parents, copied into it from another.
     /// Hold the lock.
-    fn import_task(&self, id: &str, others: &[ShardState]) -> Result<usize> {
+    pub(super) fn import_task(&self, id: &str, others: &[ShardState]) -> Result<usize> {
         if let Some(slot) = self.look_up(id) {
             return Ok(slot);
         }
@@ -115,31 +78,35 @@ impl SharedProgress {
         }
         for place in missing.into_iter().rev() {
             let task = &shard.tasks[place];
-            let definition = StoredDefinition {
-                id: task.id.clone(),
-                name: task.name.clone(),
-                total: task.total,
-                parent,
+            let definition =
+                StoredDefinition { id: task.id.clone(), name: task.name.clone(), parent };
+            let Some(known) = known_elsewhere(&task.id, others) else {
+                return Err(self.unknown(&task.id));
             };
-            parent = Some(self.append(&definition)?);
-            if let Some(slot) = parent {
-                // Not a new declaration: the version stays that of the other shard.
-                self.counters.slot(slot)?.set_state(task.state, task.version);
-                self.counters.slot(slot)?.set(slot::ENDED, u64::from(task.ended != 0));
-            }
+            let slot = self.append(&definition, known.position)?;
+            let record = self.counters.slot(slot)?;
+            record.set(slot::ELSEWHERE, known.elsewhere);
+            // Not a new declaration: the version stays that of the other shard.
+            record.set_state(known.state, known.version);
+            record.set(slot::ENDED, u64::from(task.ended != 0));
+            parent = Some(slot);
         }
         self.look_up(id)
             .ok_or_else(|| self.counters.damaged("the list of tasks", ProgressDamage::LostTask))
     }
 
     /// Writes the next slot and makes it visible. Hold the lock.
-    fn append(&self, definition: &StoredDefinition) -> Result<usize> {
+    pub(super) fn append(
+        &self,
+        definition: &StoredDefinition,
+        position: Position,
+    ) -> Result<usize> {
         self.tick();
         let slot = self.counters.len()?;
         let record = self.counters.next_slot(slot)?;
-        let (active, _) = active_time::active(&self.counters, self.idle_limit);
+        let active = active_time::active(&self.counters, self.idle_limit);
         let now = next_version(&self.counters);
-        record.define(definition, active, now);
+        record.define(definition, position, active, now);
         self.counters.publish(slot + 1);
         if self.counters.header(header::FINISHED).load(Ordering::Relaxed) & 1 == 1 {
             self.store(header::FINISHED, now << 1);
@@ -148,32 +115,35 @@ impl SharedProgress {
         Ok(slot)
     }
 
-    /// The declaration of a task in any shard.
-    fn known(&self, id: &str, others: &[ShardState]) -> Result<Option<KnownTask>> {
-        let has_failed = others
-            .iter()
-            .flat_map(|shard| &shard.tasks)
-            .filter(|task| task.id == id)
-            .max_by_key(|task| task.version)
-            .is_some_and(|task| task.state == DeclaredState::Failed);
-        if let Some(slot) = self.look_up(id) {
-            let definition = self.definition(slot)?;
-            let parent = definition.parent.map(|parent| self.id(parent)).transpose()?;
-            let StoredDefinition { name, total, .. } = definition;
-            return Ok(Some(KnownTask { name, total, parent, has_failed }));
+    /// A task as all shards together know it.
+    pub(super) fn known(&self, id: &str, others: &[ShardState]) -> Result<Option<KnownTask>> {
+        match self.look_up(id) {
+            Some(slot) => self.known_in_slot(slot, others).map(Some),
+            None => Ok(known_elsewhere(id, others)),
         }
-        Ok(others.iter().find_map(|shard| {
-            let task = shard.tasks.iter().find(|task| task.id == id)?;
-            Some(KnownTask {
-                name: task.name.clone(),
-                total: task.total,
-                parent: task.parent.map(|parent| shard.tasks[parent].id.clone()),
-                has_failed,
-            })
-        }))
     }
 
-    fn definition(&self, slot: usize) -> Result<StoredDefinition> {
+    /// [`SharedProgress::known`] of a task that is in this shard.
+    pub(super) fn known_in_slot(&self, slot: usize, others: &[ShardState]) -> Result<KnownTask> {
+        let active = active_time::active(&self.counters, self.idle_limit);
+        let writers = WriterMasks::of_this_host(&self.counters);
+        let task = TaskState::read(&self.counters, slot, active, &writers)?;
+        let parent = task.parent.map(|parent| self.id(parent)).transpose()?;
+        let mut known = KnownTask::of(&task, parent);
+        others.iter().flat_map(|shard| &shard.tasks).filter(|other| other.id == task.id).for_each(
+            |other| {
+                known.elsewhere = known.elsewhere.saturating_add(other.added);
+                known.join(other);
+            },
+        );
+        Ok(known)
+    }
+
+    pub(super) fn exists(&self, id: &str, others: &[ShardState]) -> bool {
+        self.look_up(id).is_some() || known_elsewhere(id, others).is_some()
+    }
+
+    pub(super) fn definition(&self, slot: usize) -> Result<StoredDefinition> {
         self.counters
             .slot(slot)?
             .definition(slot)
@@ -193,9 +163,28 @@ impl SharedProgress {
         ProgressError::UnknownTask { task: id.to_owned(), known: self.known_tasks() }.into()
     }
 
-    fn known_tasks(&self) -> KnownTasks {
+    pub(super) fn known_tasks(&self) -> KnownTasks {
         let count = self.counters.len().unwrap_or(0);
         let first = (0..count.min(LISTED)).filter_map(|slot| self.id(slot).ok()).collect();
         KnownTasks { first, count }
     }
+}
+
+/// A task as other shards know it.
+fn known_elsewhere(id: &str, others: &[ShardState]) -> Option<KnownTask> {
+    let found = others.iter().flat_map(|shard| {
+        let of_id = shard.tasks.iter().filter(move |task| task.id == id);
+        of_id.map(|task| (task, task.parent.map(|parent| shard.tasks[parent].id.clone())))
+    });
+    found.fold(None, |known: Option<KnownTask>, (task, parent)| {
+        let mut known = match known {
+            None => KnownTask::of(task, parent),
+            Some(mut known) => {
+                known.join(task);
+                known
+            }
+        };
+        known.elsewhere = known.elsewhere.saturating_add(task.added);
+        Some(known)
+    })
 }

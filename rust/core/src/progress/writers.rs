@@ -1,0 +1,185 @@
+//! Who counts in a shard, and in which of its tasks.
+//!
+//! Each open tracker has an entry in the header, the process that owns it, and sets the bit of that
+//! entry in every task that it works on. So a reader of the same host can tell a task whose
+//! processes are all gone, however they ended, from one that takes long. A tracker that is closed
+//! clears its bits and frees its entry. Those of processes that ended otherwise are cleared
+//! together, once all entries are taken.
+
+use std::sync::atomic::Ordering;
+
+use super::atomic_words::ReadWords;
+use super::counter_file::{CounterFile, Mapping};
+use super::layout::{MAX_WRITERS, WRITER_WORDS, header, slot};
+use super::slot::TaskSlot;
+use crate::Result;
+use crate::fs::{Owner, SharedMap};
+
+/// The writer that isn't registered yet.
+pub(super) const NO_WRITER: usize = usize::MAX;
+/// What writers share that found no free entry. Nobody knows when they end.
+const ANONYMOUS: usize = MAX_WRITERS - 1;
+
+type Mask = [u64; WRITER_WORDS];
+
+/// Who has a task open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Writers {
+    /// This process.
+    pub mine: bool,
+    /// Other processes that live, or of another host that was active within a minute.
+    pub others: bool,
+    /// Processes of which nothing is known.
+    pub unknown: bool,
+}
+
+impl Writers {
+    /// Whether any of them may be alive.
+    pub fn is_any(self) -> bool {
+        self.mine || self.others || self.unknown
+    }
+
+    /// Together with those of another shard.
+    pub fn with(self, more: Self) -> Self {
+        Self {
+            mine: self.mine || more.mine,
+            others: self.others || more.others,
+            unknown: self.unknown || more.unknown,
+        }
+    }
+}
+
+/// Which entries of a shard belong to whom; those of processes that are gone are in none.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct WriterMasks {
+    mine: Mask,
+    others: Mask,
+    unknown: Mask,
+}
+
+impl WriterMasks {
+    /// By asking this host for the processes.
+    pub fn of_this_host<M: Mapping>(counters: &CounterFile<M>) -> Self {
+        let me = Owner::current().to_word();
+        let mut masks = Self::default();
+        for writer in 0..MAX_WRITERS {
+            let mask = match counters.header_word(header::WRITERS + writer) {
+                0 => continue,
+                owner if owner == me => &mut masks.mine,
+                _ if writer == ANONYMOUS => &mut masks.unknown,
+                owner if Owner::is_word_gone(owner) => continue,
+                _ => &mut masks.others,
+            };
+            mask[writer / 64] |= 1 << (writer % 64);
+        }
+        masks
+    }
+
+    /// Of a host whose processes can't be asked for.
+    pub fn of_another_host<M: Mapping>(counters: &CounterFile<M>, is_recent: bool) -> Self {
+        let mut entries = Mask::default();
+        for writer in 0..MAX_WRITERS {
+            if counters.header_word(header::WRITERS + writer) != 0 {
+                entries[writer / 64] |= 1 << (writer % 64);
+            }
+        }
+        if is_recent {
+            Self { others: entries, ..Self::default() }
+        } else {
+            Self { unknown: entries, ..Self::default() }
+        }
+    }
+
+    /// All that have the shard open.
+    pub fn of_shard(&self) -> Writers {
+        self.matching(|_| u64::MAX)
+    }
+
+    /// Those that have a task open.
+    pub fn of_task(&self, slot: &impl ReadWords) -> Writers {
+        self.matching(|word| slot.load(slot::WRITERS + word, Ordering::Relaxed))
+    }
+
+    fn matching(&self, bits: impl Fn(usize) -> u64) -> Writers {
+        let mut writers = Writers::default();
+        for word in 0..WRITER_WORDS {
+            let bits = bits(word);
+            writers.mine |= self.mine[word] & bits != 0;
+            writers.others |= self.others[word] & bits != 0;
+            writers.unknown |= self.unknown[word] & bits != 0;
+        }
+        writers
+    }
+}
+
+/// Takes a free entry for a tracker of this process; `None` where there is none.
+pub(super) fn claim(counters: &CounterFile<SharedMap>) -> Option<usize> {
+    let me = Owner::current().to_word();
+    (0..ANONYMOUS).find(|&writer| {
+        let entry = counters.header(header::WRITERS + writer);
+        entry.load(Ordering::Relaxed) == 0
+            && entry.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    })
+}
+
+/// [`claim`] where nothing is free: frees the entries of processes that are gone. Hold the lock.
+pub(super) fn claim_after_sweep(counters: &CounterFile<SharedMap>) -> Result<usize> {
+    let mut gone = Mask::default();
+    for writer in 0..ANONYMOUS {
+        let owner = counters.header_word(header::WRITERS + writer);
+        if owner != 0 && Owner::is_word_gone(owner) {
+            gone[writer / 64] |= 1 << (writer % 64);
+        }
+    }
+    clear(counters, &gone)?;
+    Ok(claim(counters).unwrap_or_else(|| {
+        let me = Owner::current().to_word();
+        counters.header(header::WRITERS + ANONYMOUS).store(me, Ordering::Relaxed);
+        ANONYMOUS
+    }))
+}
+
+/// Ends the entry of a tracker: it has no task open any more.
+pub(super) fn release(counters: &CounterFile<SharedMap>, writer: usize) -> Result<()> {
+    // A child that was forked behind our back has its parent's number.
+    let is_mine = counters.header_word(header::WRITERS + writer) == Owner::current().to_word();
+    if writer == ANONYMOUS || !is_mine {
+        return Ok(());
+    }
+    let mut mask = Mask::default();
+    mask[writer / 64] |= 1 << (writer % 64);
+    clear(counters, &mask)
+}
+
+/// Clears the bits of entries that nobody uses, then frees the entries.
+fn clear(counters: &CounterFile<SharedMap>, mask: &Mask) -> Result<()> {
+    for index in 0..counters.len()? {
+        let slot = counters.slot(index)?;
+        for (word, mask) in mask.iter().enumerate().filter(|(_, mask)| **mask != 0) {
+            slot.atomic(slot::WRITERS + word).fetch_and(!mask, Ordering::Relaxed);
+        }
+    }
+    for writer in (0..ANONYMOUS).filter(|writer| mask[writer / 64] >> (writer % 64) & 1 == 1) {
+        counters.header(header::WRITERS + writer).store(0, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+impl TaskSlot<'_, SharedMap> {
+    /// Whether a writer has this task open.
+    #[inline]
+    pub fn has_writer(&self, writer: usize) -> bool {
+        writer < MAX_WRITERS && self.word(slot::WRITERS + writer / 64) >> (writer % 64) & 1 == 1
+    }
+
+    pub fn add_writer(&self, writer: usize) {
+        self.atomic(slot::WRITERS + writer / 64).fetch_or(1 << (writer % 64), Ordering::Relaxed);
+    }
+
+    pub fn remove_writer(&self, writer: usize) {
+        if writer < MAX_WRITERS {
+            let bit = 1 << (writer % 64);
+            self.atomic(slot::WRITERS + writer / 64).fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+}
