@@ -100,8 +100,10 @@ def import_trajectory(
     """
     if overlap not in ("remove", "keep"):
         raise InvalidArgumentError(f"overlap={overlap!r} is not valid: expected 'remove' or 'keep'")
-    is_one = isinstance(trajectory, (str, os.PathLike))
-    given = [trajectory] if is_one or not isinstance(trajectory, Iterable) else list(trajectory)
+    several: Any = trajectory
+    if isinstance(several, (str, os.PathLike)) or not isinstance(several, Iterable):
+        several = [several]
+    given = list(several)
     for path in given:
         if not isinstance(path, (str, os.PathLike)):
             raise InvalidTypeError(
