@@ -305,7 +305,10 @@ class _Run:
     def check(self) -> None:
         """Refuse a run of no frames."""
         if self._n_frames == 0:
-            raise InvalidArgumentError("trajectory is not valid: no frame of it has positions")
+            raise InvalidArgumentError(
+                f"trajectory={str(self._parts[0].file.path)!r} is not valid: no whole frame of it has "
+                "positions"
+            )
 
     def tell(self) -> None:
         """Say what is not in the entry as it is in the files."""

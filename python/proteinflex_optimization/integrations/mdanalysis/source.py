@@ -201,8 +201,9 @@ class TrajectoryFile:
         found: dict[str, Any] = {"frames": ts.positions.copy()}
         if "time" in ts.data and self.findings.has_time and not self._has_dt:
             found["time"] = np.float64(ts.time)
-        if "step" in ts.data and self.findings.has_steps:
-            found["step"] = np.int64(ts.data["step"])
+        step = "frame" if self.format == "TRZ" else "step"
+        if step in ts.data and self.findings.has_steps:
+            found["step"] = np.int64(ts.data[step])
         if ts.dimensions is not None and self.findings.has_box:
             found["box"] = ts.dimensions.copy()
         if ts.has_velocities and self._velocities_are_whole and self._unit_is_known("velocity"):
