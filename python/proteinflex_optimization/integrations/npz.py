@@ -67,11 +67,11 @@ def read_npz(path: StrPath) -> dict[str, NDArray[Any]]:
         It is no such file, or is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise InvalidArgumentError(
             f"{str(path)!r} is not valid: expected a whole .npz of arrays ({error})"
         ) from error

@@ -1,0 +1,135 @@
+"""Zarr groups and ``.npz`` hold every field to the bit, both ways."""
+
+import os
+
+import numpy as np
+import pytest
+from MDAnalysisTests.datafiles import PSF
+from proteinflex_optimization import DataHandler, InvalidArgumentError
+
+N_FRAMES, N_ATOMS = 30, 25
+
+
+def data():
+    rng = np.random.default_rng(1)
+    return {
+        "frames": rng.normal(0, 10, (N_FRAMES, N_ATOMS, 3)).astype(np.float32),
+        "velocities": rng.normal(0, 1, (N_FRAMES, N_ATOMS, 3)).astype(np.float32),
+        "forces": rng.normal(0, 100, (N_FRAMES, N_ATOMS, 3)).astype(np.float32),
+        "box": np.tile(np.diag([30.0, 40.0, 50.0]), (N_FRAMES, 1, 1)),
+        "time": 6.0 + 2.0 * np.arange(N_FRAMES),
+        "step": 3000 + 1000 * np.arange(N_FRAMES),
+        "potential": rng.normal(-1e5, 10, N_FRAMES),
+        "labels": rng.normal(0, 1, (N_FRAMES, 4)),
+    }
+
+
+@pytest.fixture
+def handler(tmp_path):
+    return DataHandler(tmp_path / "cache")
+
+
+@pytest.fixture
+def trajectory(handler):
+    metadata = {"solvent": "water", "key": b"0"}
+    return handler.open(handler.store_trajectory(data(), "md", metadata))
+
+
+def test_a_zarr_group_has_every_field_to_the_bit(trajectory, tmp_path):
+    zarr = pytest.importorskip("zarr", minversion="3")
+    from proteinflex_optimization.integrations.zarr import export_zarr
+
+    path = tmp_path / "run.zarr"
+    assert export_zarr(trajectory, path) == ["metadata['key']"]
+    group = zarr.open_group(path, mode="r", zarr_format=3)
+    assert sorted(group.array_keys()) == sorted(data())
+    for name, expected in data().items():
+        assert group[name].dtype == expected.dtype
+        np.testing.assert_array_equal(group[name][:], expected)
+        assert group[name].chunks[0] == trajectory.chunk_frames
+    assert group["frames"].metadata.dimension_names == ("frame", "atom", "xyz")
+    assert group.attrs["metadata"] == {"solvent": "water"}
+    assert group.attrs["content_id"] == trajectory.content_id
+
+    with pytest.raises(InvalidArgumentError, match="there already"):
+        export_zarr(trajectory, path)
+    (path / "old").touch()
+    export_zarr(trajectory, path, overwrite=True)
+    assert not (path / "old").exists()
+    assert sorted(os.listdir(tmp_path)) == ["cache", "run.zarr"]
+
+
+@pytest.mark.parametrize("name", ["run.npz", "run.zarr"])
+def test_what_this_package_exports_it_imports_to_the_bit(handler, trajectory, tmp_path, name):
+    if name == "run.zarr":
+        pytest.importorskip("zarr", minversion="3")
+        from proteinflex_optimization.integrations.zarr import export_zarr as export
+    else:
+        from proteinflex_optimization.integrations.npz import export_npz
+
+        def export(trajectory, path):
+            return export_npz(handler.load_data(trajectory.key), path)
+
+    path = tmp_path / name
+    export(trajectory, path)
+    renamed = tmp_path / "other"
+    calls = []
+    for source, options in (
+        (path, {}),
+        (path.rename(renamed), {"format": path.suffix[1:].upper()}),
+    ):
+        if source == path:
+            continue
+        key = handler.import_trajectory(
+            None, source, "again", progress=lambda *call: calls.append(call), **options
+        )
+        found = handler.load_data(key)
+        assert sorted(found) == sorted(data())
+        for field, expected in data().items():
+            assert found[field].dtype == expected.dtype
+            np.testing.assert_array_equal(found[field], expected)
+    assert calls[-1] == (N_FRAMES, N_FRAMES)
+    if name == "run.zarr":
+        assert handler.open(key).metadata == {"solvent": "water"}
+    renamed.rename(path)
+    key = handler.import_trajectory(None, path, "by suffix", {"mine": 1})
+    assert handler.open(key).metadata == {"mine": 1}
+    with pytest.raises(InvalidArgumentError, match="topology="):
+        handler.import_trajectory(PSF, path, "x")
+
+
+def test_a_zarr_group_that_lacks_a_chunk_is_refused(handler, tmp_path):
+    pytest.importorskip("zarr", minversion="3")
+    from proteinflex_optimization.integrations.zarr import export_zarr
+
+    key = handler.store_trajectory({"frames": np.zeros((300, 500, 3), np.float32)}, "md")
+    path = tmp_path / "run.zarr"
+    export_zarr(handler.open(key), path)
+    chunks = sorted((path / "frames" / "c").rglob("0"))
+    next(chunk for chunk in chunks if chunk.is_file()).unlink()
+    with pytest.raises(InvalidArgumentError, match=r"run\.zarr.*chunks of 'frames'"):
+        handler.import_trajectory(None, path, "again")
+    assert handler.keys() == [key]
+
+
+def test_arrays_that_are_no_trajectory_are_refused(handler, tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, positions=np.zeros((3, 3)))
+    with pytest.raises(InvalidArgumentError, match=r"x\.npz.*'frames'.*positions \(3, 3\)"):
+        handler.import_trajectory(None, path, "x")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InvalidArgumentError, match=r"x\.npz"):
+        handler.import_trajectory(None, path, "x")
+    with path.open("wb") as file:
+        np.save(file, np.zeros((2, 3, 3)))
+    with pytest.raises(InvalidArgumentError, match=r"x\.npz"):
+        handler.import_trajectory(None, path, "x")
+    np.savez(path, frames=np.array([[[object()]]]))
+    with pytest.raises(InvalidArgumentError, match=r"x\.npz"):
+        handler.import_trajectory(None, path, "x")
+    for path in (tmp_path / "missing.npz", tmp_path / "missing.zarr"):
+        with pytest.raises(InvalidArgumentError, match=path.name):
+            handler.import_trajectory(None, path, "x")
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(InvalidArgumentError, match=r"empty\.zarr"):
+        handler.import_trajectory(None, tmp_path / "empty.zarr", "x")

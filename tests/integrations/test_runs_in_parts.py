@@ -1,0 +1,121 @@
+"""The files of a run that was continued are one trajectory, in which every frame is there once."""
+
+import logging
+
+import MDAnalysis
+import numpy as np
+import pytest
+from MDAnalysis.lib.formats.libmdaxdr import XTCFile
+from proteinflex_optimization import DataHandler, InvalidArgumentError
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+
+
+@pytest.fixture
+def handler(tmp_path):
+    return DataHandler(tmp_path / "cache", durable=False)
+
+
+@pytest.fixture
+def said(caplog):
+    caplog.set_level(logging.WARNING, "proteinflex_optimization")
+    return lambda: "\n".join(record.getMessage() for record in caplog.records)
+
+
+def write_xtc(path, times, *, n_atoms=4):
+    with XTCFile(str(path), "w") as file:
+        for step, time in enumerate(times):
+            x = np.full((n_atoms, 3), time, np.float32)
+            file.write(x, np.eye(3, dtype=np.float32), step, float(time), 1000)
+    return path
+
+
+def test_parts_of_a_run_are_one_trajectory_without_what_the_next_part_has_too(
+    handler, tmp_path, said
+):
+    parts = [
+        write_xtc(tmp_path / "part1.xtc", [0, 10, 20, 30, 40]),
+        # Continued from a checkpoint at 20 ps.
+        write_xtc(tmp_path / "part2.xtc", [20, 30, 40, 50]),
+        write_xtc(tmp_path / "part3.xtc", [60, 70]),
+    ]
+    calls = []
+    key = handler.import_trajectory(
+        None, [str(path) for path in parts], "run", progress=lambda *call: calls.append(call)
+    )
+    data = handler.load_data(key)
+    assert data["time"].tolist() == [0, 10, 20, 30, 40, 50, 60, 70]
+    assert (
+        "part1.xtc: 3 of 5 frames are left out, for the next part has them from time 20 on"
+        in said()
+    )
+    assert calls == [(n, 11) for n in range(1, 12)]
+    key = handler.import_trajectory(None, parts, "all", overlap="keep")
+    assert handler.open(key).n_frames == 11
+    with pytest.raises(
+        InvalidArgumentError, match=r"part2\.xtc begins at time 20, and .*part3\.xtc"
+    ):
+        handler.import_trajectory(None, [parts[0], parts[2], parts[1]], "x")
+    with pytest.raises(InvalidArgumentError, match="overlap='drop'"):
+        handler.import_trajectory(None, parts, "x", overlap="drop")
+    with pytest.raises(InvalidArgumentError, match="at least one file"):
+        handler.import_trajectory(None, [], "x")
+
+
+def test_a_part_that_seems_to_be_missing_is_said(handler, tmp_path, said):
+    parts = [
+        write_xtc(tmp_path / "1.xtc", [0, 10, 20]),
+        write_xtc(tmp_path / "2.xtc", [30, 40, 50]),
+        write_xtc(tmp_path / "4.xtc", [90, 100]),
+    ]
+    assert handler.open(handler.import_trajectory(None, parts, "run")).n_frames == 8
+    assert "2.xtc: it ends at time 50, and the next part begins at 90" in said()
+    assert "1.xtc" not in said()
+
+
+def test_times_of_single_precision_overlap_as_what_they_mean(handler, tmp_path):
+    times = 16_777_216 + np.arange(0, 8, 2)
+    parts = [write_xtc(tmp_path / "1.xtc", times[:3]), write_xtc(tmp_path / "2.xtc", times[2:])]
+    found = handler.open(handler.import_trajectory(None, parts, "run"))
+    assert found.time.tolist() == times.tolist()
+
+
+def test_parts_without_times_overlap_by_step(handler, tmp_path):
+    dump = (
+        "ITEM: TIMESTEP\n{}\nITEM: NUMBER OF ATOMS\n1\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
+        "ITEM: ATOMS id x y z\n1 0 0 0\n"
+    )
+    for name, steps in (("1", (0, 5, 10, 15)), ("2", (10, 15, 20))):
+        (tmp_path / f"{name}.lammpstrj").write_text("".join(dump.format(step) for step in steps))
+    parts = [tmp_path / "1.lammpstrj", tmp_path / "2.lammpstrj"]
+    data = handler.load_data(handler.import_trajectory(None, parts, "run"))
+    assert data["step"].tolist() == [0, 5, 10, 15, 20]
+
+
+def test_parts_that_each_count_from_the_beginning_are_refused_unless_all_is_kept(handler, tmp_path):
+    parts = [write_xtc(tmp_path / f"{n}.xtc", [0, 1, 2]) for n in (1, 2)]
+    with pytest.raises(InvalidArgumentError, match=r"2\.xtc begins at time 0.*overlap='keep'"):
+        handler.import_trajectory(None, parts, "run")
+    found = handler.open(handler.import_trajectory(None, parts, "run", overlap="keep"))
+    assert found.time.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_parts_with_neither_times_nor_steps_are_joined_as_they_are_and_that_is_said(
+    handler, tmp_path, said
+):
+    for n in (1, 2):
+        (tmp_path / f"{n}.xyz").write_text("1\n\nC 1.0 2.0 3.0\n" * 2)
+    found = handler.import_trajectory(None, [tmp_path / "1.xyz", tmp_path / "2.xyz"], "run", dt=0.5)
+    assert handler.open(found).time.tolist() == [0, 0.5, 1, 1.5]
+    assert "without times or steps" in said()
+
+
+def test_parts_of_other_atoms_are_refused(handler, tmp_path):
+    parts = [write_xtc(tmp_path / "1.xtc", [0]), write_xtc(tmp_path / "2.xtc", [1], n_atoms=5)]
+    with pytest.raises(InvalidArgumentError, match=r"2\.xtc' has 5 atoms, expected 4"):
+        handler.import_trajectory(None, parts, "run")
+    top = tmp_path / "top.pdb"
+    universe = MDAnalysis.Universe.empty(4, trajectory=True)
+    universe.atoms.write(str(top))
+    with pytest.raises(InvalidArgumentError, match=r"2\.xtc"):
+        handler.import_trajectory(top, parts, "run")
