@@ -113,7 +113,7 @@ impl ArraySource for OutlinedArrays {
         self.outlined(py, "str", None, number)
     }
 
-    fn restorer(&self) -> &'static str {
-        "Outliner"
+    fn restorer<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        hook(py, "Outliner")
     }
 }

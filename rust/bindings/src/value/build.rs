@@ -41,8 +41,8 @@ pub trait ArraySource {
         self.long(py, number)?.call_method0("decode")
     }
     /// The hook that makes values of classes.
-    fn restorer(&self) -> &'static str {
-        "Restorer"
+    fn restorer<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        hook(py, "Restorer")
     }
 }
 
@@ -238,7 +238,7 @@ impl<'py> Builder<'_, 'py> {
         }
         let path = self.path.display().to_string();
         let arguments = (&self.storages, device.as_ref(), *pickle, path);
-        let made = hook(self.py, self.source.restorer())?.call1(arguments)?;
+        let made = self.source.restorer(self.py)?.call1(arguments)?;
         *restorer = Some(made.clone());
         Ok(made)
     }
