@@ -7,7 +7,7 @@ import pickle
 import sys
 from typing import Any
 
-from .errors import InvalidTypeError
+from .errors import CheckpointError, InvalidTypeError, ProteinFlexError
 
 
 def dump(value: Any, place: str) -> bytes:
@@ -29,13 +29,25 @@ def dump(value: Any, place: str) -> bytes:
         ) from error
 
 
-def load(content: bytes, device: Any) -> Any:
+def load(content: bytes, device: Any, path: str) -> Any:
     """Make the value that was pickled, which may run any code.
 
     Tensors in it go to `device`; with None to where they were, or the CPU where there is no such
     device.
+
+    Raises
+    ------
+    CheckpointError
+        Its classes do not make it again.
     """
-    return _Unpickler(io.BytesIO(content), device).load()
+    try:
+        return _Unpickler(io.BytesIO(content), device).load()
+    except (ProteinFlexError, MemoryError):
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f"{path}: a pickled value can't be loaded ({type(error).__name__}: {error})"
+        ) from error
 
 
 class _Unpickler(pickle.Unpickler):

@@ -155,7 +155,7 @@ class Restorer:
                 f"{self._path} holds pickled values, which can run any code when they are loaded: "
                 "pass allow_pickle=True (in Lightning: weights_only=False) if you trust its source"
             )
-        return _pickles.load(content, self._device)
+        return _pickles.load(content, self._device, self._path)
 
 
 def _is_tensor(value: Any) -> bool:

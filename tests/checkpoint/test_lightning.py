@@ -67,6 +67,7 @@ def test_a_trained_model_loads_by_its_class(tmp_path: Path):
     """`Module.load_from_checkpoint`, with hyperparameters, as from Lightning's own file."""
     lightning = pytest.importorskip("lightning")
     import torch
+    from lightning.pytorch.core import saving
     from proteinflex_optimization.integrations.lightning import FlexCheckpointIO
 
     class Model(lightning.LightningModule):
@@ -87,7 +88,8 @@ def test_a_trained_model_loads_by_its_class(tmp_path: Path):
         assert loaded.hparams.width == 3
         assert torch.equal(loaded.layer.weight, model.layer.weight)
         assert loaded.state_dict()._metadata == model.state_dict()._metadata
-    assert Model.load_from_checkpoint(path, map_location="meta").layer.weight.is_meta
+    loaded = saving.pl_load(path, map_location="meta")
+    assert loaded["state_dict"]["layer.weight"].is_meta
     moved = Model.load_from_checkpoint(path, map_location=lambda storage, place: storage)
     assert moved.layer.weight.device.type == "cpu"
 
@@ -136,7 +138,7 @@ def test_an_old_file_stays_where_its_replacement_can_t_be_saved(tmp_path: Path):
 
     path = tmp_path / "last.ckpt"
     torch.save({"epoch": 3}, path)
-    with pytest.raises(TypeError, match="lambda"):
+    with pytest.raises(TypeError, match="function"):
         FlexCheckpointIO().save_checkpoint({"epoch": lambda: 4}, path)
     assert FlexCheckpointIO().load_checkpoint(path) == {"epoch": 3}
 

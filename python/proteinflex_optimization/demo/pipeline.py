@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from proteinflex_optimization import CheckpointManager, DataHandler, GPUManager, ProgressTracker
-from proteinflex_optimization.errors import ProteinFlexError, ResumeError
+from proteinflex_optimization.errors import CorruptDataError, ProteinFlexError, ResumeError
 from proteinflex_optimization.integrations.openmm import TrajectoryReporter
 
 from . import results
@@ -124,7 +124,8 @@ class Job:
         preparing = start("prepare", "Prepare the structure", 1)
         self.minimising = start("minimise", "Minimise the energy", MINIMISATION_STEPS)
         self.simulating = start("simulate", "Molecular dynamics", settings.steps)
-        analysing = start("analyse", "Analyse flexibility", 2 * settings.n_frames)
+        # The analysis is short, and begins again in each run.
+        analysing = start("analyse", "Analyse flexibility", 2 * settings.n_frames, completed=0)
         start("figure", "Draw the figure", 1)
 
         self.stop.stage = "while preparing the structure"
@@ -195,8 +196,13 @@ class Job:
 
     def _checkpoints(self) -> dict[str, dict[str, Any]]:
         """Load the states that a run may go on from, newest first."""
-        rows = [row for row in reversed(self.checkpoints.list_checkpoints()) if row["valid"]]
-        return {row["checkpoint_id"]: self.checkpoints.load_checkpoint(row["path"]) for row in rows}
+        states = {}
+        for row in reversed(self.checkpoints.list_checkpoints()):
+            try:
+                states[row["checkpoint_id"]] = self.checkpoints.load_checkpoint(row["path"])
+            except CorruptDataError as error:
+                self.say(f"left out a damaged checkpoint: {error}")
+        return states
 
     def _remember(self, saved: dict[str, Any] | None) -> None:
         if saved is not None:
@@ -222,22 +228,24 @@ class Job:
             step = state["dynamics"]["step"]
             try:
                 reporter.resume_at(step)
-            except ResumeError as error:
-                self.say(f"can't go on from step {step}: {error}")
+            except ResumeError:
+                self.say(f"can't go on from step {step}: the frames before it are gone")
                 # Nothing may go on from it later either, among the frames of another run.
                 self.checkpoints.delete(name)
-                self.simulating.reset()
                 continue
             self._remember(state)
             dynamics.restore(state["dynamics"])
             if step > 0:
                 self.resumed_at.append(step)
-                self.say(f"resuming from the checkpoint at step {step}")
+            self.say(f"resuming from the checkpoint at step {step}")
+            # What was computed after the checkpoint is computed again.
+            self.simulating.reset()
             self.simulating.set(step)
             return reporter
-        if reporter.n_frames > 0:
+        if saved or reporter.n_frames > 0:
             self.say("no checkpoint goes with the frames that are there: beginning again")
-            self.simulating.reset()
+        self.minimising.reset()
+        self.simulating.reset()
         reporter.resume_at(0)
         return reporter
 

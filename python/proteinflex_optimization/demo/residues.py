@@ -160,7 +160,23 @@ def residues_of(data: dict[str, Any]) -> list[Residue]:
         )
         residue.atoms = dict(reversed(residue.atoms.items()))
         residues.append(residue)
-    return residues
+    return _joined(residues)
+
+
+def _joined(residues: list[Residue]) -> list[Residue]:
+    """Join amino acids of which a file has some atoms, often the hydrogens, at another place."""
+    whole: dict[tuple[str, str, str, str], Residue] = {}
+    joined = []
+    for residue in residues:
+        place = (residue.chain, residue.number, residue.insertion_code, residue.original)
+        other = whole.get(place)
+        if other is None or residue.has_backbone or residue.atoms.keys() & other.atoms.keys():
+            joined.append(residue)
+            whole[place] = residue
+        else:
+            other.atoms |= residue.atoms
+            other.elements |= residue.elements
+    return joined
 
 
 def _classify(residue: Residue) -> tuple[Kind, str, str | None]:
@@ -201,7 +217,8 @@ def _parent(name: str) -> str:
 def chains_of(residues: list[Residue], cell: NDArray[np.float64] | None) -> list[list[Residue]]:
     """Join residues that are bonded to each other; a gap in a chain ends it.
 
-    Molecules that were cut by a periodic boundary are made whole.
+    Residues that a file lists apart from their chain come to their place in it. Molecules that were
+    cut by a periodic boundary are made whole.
     """
     lattice = None if cell is None else gemmi.UnitCell(*cell)
     chains: list[list[Residue]] = []
@@ -220,7 +237,22 @@ def chains_of(residues: list[Residue], cell: NDArray[np.float64] | None) -> list
                 chains[-1].append(residue)
                 continue
         chains.append([residue])
-    return chains
+    return _linked(chains)
+
+
+def _linked(chains: list[list[Residue]]) -> list[list[Residue]]:
+    """Join parts of a chain that are bonded though a file lists them apart."""
+    linked = list(chains)
+    for part in chains:
+        for other in linked:
+            if other is part or other[-1].chain != part[0].chain:
+                continue
+            bond = _bond(other[-1], part[0])
+            if bond is not None and np.linalg.norm(bond) <= LONGEST_BOND:
+                other += part
+                linked = [chain for chain in linked if chain is not part]
+                break
+    return linked
 
 
 def _bond(before: Residue, after: Residue) -> NDArray[np.float64] | None:

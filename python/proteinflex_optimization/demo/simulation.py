@@ -81,6 +81,13 @@ class Dynamics:
             self._settings.temperature * unit.kelvin, self._settings.seed
         )
 
+    def energy(self) -> float:
+        """Return the potential energy, in kJ/mol."""
+        from openmm import unit
+
+        energy = self.simulation.context.getState(energy=True).getPotentialEnergy()
+        return float(energy.value_in_unit(unit.kilojoule_per_mole))
+
     def advance(self, steps: int) -> None:
         """Do some steps; reporters get their frames meanwhile."""
         self.simulation.step(steps)

@@ -120,7 +120,7 @@ def load_protein(
     from .mending import complete
     from .residues import residues_of
 
-    data = dict(read_structure(path))
+    data: dict[str, Any] = {**read_structure(path)}
     if data["n_models"] > 1:
         say(f"structure: took the first of {data['n_models']} models")
     chains = _selected(path, residues_of(data), data.get("cell"), drop_unknown, say)
