@@ -250,6 +250,35 @@ fn flushed_frames_survive_every_crash_of_their_writer() {
 }
 
 #[test]
+fn a_crash_while_a_finished_trajectory_is_continued_loses_none_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&disk(), directory.path()).unwrap();
+    let mut live = begin_trajectory(&cache, false).unwrap();
+    append(&cache, &mut live, 0..5).unwrap();
+    cache.finish_trajectory(live).unwrap();
+    let recorder = Recorder::new(directory.path()).unwrap();
+    let cache = open(&recorder.storage(), directory.path()).unwrap();
+    let mut live = begin_trajectory(&cache, true).unwrap();
+    append(&cache, &mut live, 5..8).unwrap();
+    live.flush().unwrap();
+    let flushed = recorder.steps().len();
+    append(&cache, &mut live, 8..9).unwrap();
+    cache.finish_trajectory(live).unwrap();
+    for state in crash_states(&recorder) {
+        let rebuilt = tempfile::tempdir().unwrap();
+        state.rebuild(rebuilt.path()).unwrap();
+        let cache = open(&disk(), rebuilt.path()).unwrap();
+        let finished = finished_frames(&cache);
+        assert!(matches!(finished, Some(5 | 9)), "{}: {finished:?}", state.description());
+        let live = begin_trajectory(&cache, true).unwrap();
+        let (n_frames, least) = (live.n_frames(), if state.steps() < flushed { 5 } else { 8 });
+        assert!((least..=9).contains(&n_frames), "{}: {n_frames}", state.description());
+        cache.finish_trajectory(live).unwrap();
+        assert_eq!(finished_frames(&cache), Some(n_frames), "{}", state.description());
+    }
+}
+
+#[test]
 fn going_back_to_an_earlier_frame_is_durable() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&disk(), directory.path()).unwrap();
