@@ -67,9 +67,9 @@ def line(progress: Progress) -> str:
     if len(roots) > 1:
         done = sum(task["status"] == "completed" for task in roots)
         parts.append(f"{done}/{len(roots)} tasks")
-        current = _current(roots)
+        current = progress["tasks"].get(progress["current_task"])
+        rate = None if current is None else current["rate"]
         if current is not None:
-            rate = current["rate"]
             parts.append(f"{_printable(str(current['name']))} {_steps(current)}")
     else:
         parts.append(_steps(progress))
@@ -99,12 +99,6 @@ def failures(progress: Progress) -> list[str]:
 
 def _roots(progress: Progress) -> list[Mapping[str, Any]]:
     return [task for task in progress["tasks"].values() if task["parent"] is None]
-
-
-def _current(tasks: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return the task that was started last of those at work."""
-    running = [task for task in tasks if task["status"] in ("running", "stopped")]
-    return running[-1] if running else None
 
 
 def _steps(data: Mapping[str, Any]) -> str:

@@ -124,6 +124,55 @@ def test_import_stores_a_trajectory_file_under_its_name(handler, tmp_path, capsy
     assert "missing.dcd" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["md.npz", "md.zarr", "protein.npz"])
+def test_what_was_exported_is_imported(handler, tmp_path, capsys, name):
+    if name.endswith("zarr"):
+        pytest.importorskip("zarr", minversion="3")
+    if name.startswith("md"):
+        data, kind = {"frames": np.arange(60, dtype=np.float32).reshape(2, 10, 3)}, "trajectory"
+        key = handler.store_trajectory(data, "source")
+    else:
+        data, kind = {"positions": np.arange(30.0).reshape(10, 3)}, "structure"
+        key = handler.store_structure(data, "source")
+    path = tmp_path / name
+    assert flexopt(handler, "export", key, str(path)) == 0
+    capsys.readouterr()
+    assert flexopt(handler, "import", str(path), "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["data_id"], result["kind"]) == (path.stem, kind)
+    found = handler.load_data(result["key"])
+    assert sorted(found) == sorted(data)
+    for field, expected in data.items():
+        np.testing.assert_array_equal(found[field], expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_import_joins_the_parts_of_a_run(handler, tmp_path, capsys, caplog):
+    pytest.importorskip("MDAnalysis")
+    dump = (
+        "ITEM: TIMESTEP\n{}\nITEM: NUMBER OF ATOMS\n1\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
+        "ITEM: ATOMS id x y z\n1 0 0 0\n"
+    )
+    parts = [tmp_path / "1.dump", tmp_path / "2.dump"]
+    parts[0].write_text("".join(dump.format(step) for step in (0, 5, 10)))
+    parts[1].write_text("".join(dump.format(step) for step in (10, 15)))
+    files = [str(path) for path in parts]
+    assert flexopt(handler, "import", *files, "--id", "run", "--topology", files[0]) == 2
+    formats = ("--format", "LAMMPSDUMP", "--topology-format", "LAMMPSDUMP")
+    assert flexopt(handler, "import", *files, "--id", "run", "--topology", files[0], *formats) == 0
+    steps = handler.load_data(handler.key_for("run"))["step"]
+    np.testing.assert_array_equal(steps, [0, 5, 10, 15])
+    assert "1.dump: 1 of 3 frames are left out" in caplog.text
+    keep = ("--format", "LAMMPSDUMP", "--overlap", "keep", "--force")
+    assert flexopt(handler, "import", *files, "--id", "run", *keep) == 0
+    assert handler.open(handler.key_for("run")).n_frames == 5
+    parts[1].write_text(parts[1].read_text()[:-3])
+    assert flexopt(handler, "import", files[1], "--format", "LAMMPSDUMP") == 1
+    assert "--allow-truncated" in capsys.readouterr().err
+    assert flexopt(handler, "import", files[1], "--format", "LAMMPSDUMP", "--allow-truncated") == 0
+    assert handler.open(handler.key_for("2")).n_frames == 1
+
+
 def test_import_stores_structure_files_as_structures(handler, capsys):
     pytest.importorskip("gemmi")
     pytest.importorskip("MDAnalysisTests")

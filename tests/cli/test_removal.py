@@ -1,6 +1,7 @@
 """What removes more than it keeps asks first; a size has a unit."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -126,3 +127,47 @@ def test_an_entry_that_is_damaged_can_be_removed(cache, capsys):
     assert flexopt(cache, "rm", key) == 0
     assert not path.exists()
     assert flexopt(cache, "ls") == 0
+
+
+def test_an_unfinished_trajectory_is_removed_when_asked_for_and_not_while_it_is_written(
+    cache, capsys
+):
+    for name in ("left", "alive"):
+        writer = cache.trajectory_writer(name)
+        writer.append(np.zeros((3, 4, 3), np.float32))
+        writer.flush()
+        if name == "left":
+            del writer  # As a process that ends.
+    assert flexopt(cache, "rm", "left") == 1, "no entry has this name"
+    assert flexopt(cache, "rm", "left", "--unfinished", "--dry-run") == 0
+    assert flexopt(cache, "rm", "left", "--unfinished") == 2
+    assert "--yes" in capsys.readouterr().err
+    assert len(cache.unfinished()) == 2
+    assert flexopt(cache, "rm", "left", "alive", "--unfinished", "--yes") == 1
+    assert "being written" in capsys.readouterr().err
+    assert [one["data_id"] for one in cache.unfinished()] == ["alive"]
+    assert len(cache.keys()) == 4
+    writer.close()
+
+
+def test_leftovers_are_told_before_they_are_removed_and_old_trajectories_asked_for(cache, capsys):
+    writer = cache.trajectory_writer("old")
+    writer.append(np.zeros((3, 4, 3), np.float32))
+    writer.flush()
+    del writer  # As a process that ends.
+    (file,) = cache.cache_dir.glob("entries/*/*.writing")
+    month = 31 * 86_400
+    os.utime(file, (file.stat().st_atime - month, file.stat().st_mtime - month))
+    (cache.cache_dir / "quarantine" / "x.damaged").write_bytes(b"")
+    assert flexopt(cache, "prune", "--dry-run") == 0
+    assert "and 1 damaged entry in quarantine" in capsys.readouterr().out
+    assert flexopt(cache, "prune", "--dry-run", "--json") == 0
+    cleaned = json.loads(capsys.readouterr().out)["would_clean"]
+    assert cleaned == {"temporary": 0, "set_aside": 1, "unfinished": 1, "pins": 0}
+    assert flexopt(cache, "prune") == 2
+    assert "1 unfinished trajectory" in capsys.readouterr().err
+    assert file.exists()
+    assert flexopt(cache, "prune", "--json", "--yes") == 0
+    assert json.loads(capsys.readouterr().out)["cleaned"] == cleaned
+    assert not file.exists()
+    assert len(cache.keys()) == 4

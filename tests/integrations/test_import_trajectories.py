@@ -157,6 +157,16 @@ def test_times_and_steps_are_never_made_up(handler, tmp_path, said):
         assert file.header["delta"] == 0
 
 
+def test_an_option_of_no_effect_is_refused(handler, tmp_path):
+    path = write_xtc(tmp_path / "run.xtc", [0, 1])
+    with pytest.raises(InvalidArgumentError, match=r"precison=0.1 .*XTCReader .*refresh_offsets"):
+        handler.import_trajectory(None, path, "x", precison=0.1)
+    with pytest.raises(InvalidArgumentError, match="convert_units=False"):
+        handler.import_trajectory(None, path, "x", convert_units=False)
+    key = handler.import_trajectory(None, path, "x", refresh_offsets=True, dt=3.0)
+    assert handler.open(key).time.tolist() == [0, 3]
+
+
 def test_a_lammps_dump_is_known_by_its_suffix_or_its_format(handler, tmp_path, said):
     text = "".join(
         f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
@@ -276,7 +286,8 @@ def is_between_frames(whole, length, name):
     if name in ("xtc", "trr"):
         return whole[length:].startswith(b"\x00\x00\x07")
     # Text: between two lines, of which some begin a frame.
-    return name in ("xyz", "pdb", "mdcrd", "trc", "lammpstrj", "arc") and whole[length - 1] == 10
+    is_text = name in ("xyz", "pdb", "mdcrd", "trc", "lammpstrj", "arc")
+    return is_text and whole[:length].rstrip(b" ").endswith(b"\n")
 
 
 def test_the_whole_frames_of_a_cut_file_are_stored_where_that_is_asked_for(handler, tmp_path, said):

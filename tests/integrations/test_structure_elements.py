@@ -65,6 +65,14 @@ def test_the_column_of_a_name_decides_where_names_are_aligned(tmp_path):
     )  # fmt: skip
 
 
+def test_a_residue_of_a_biopolymer_has_no_metals_wherever_its_names_stand(tmp_path):
+    mixed = [
+        (" N  ", "LYS", "N"), ("CA  ", "LYS", "C"), ("CD  ", "LYS", "C"), ("HG  ", "SER", "H"),
+        ("NE  ", "ARG", "N"), ("LPA ", "ASP", "X"), ("DCA ", "ALA", "X"), ("CA  ", "CA", "Ca"),
+    ]  # fmt: skip
+    check(tmp_path / "mixed.pdb", mixed)
+
+
 def test_what_the_file_says_is_taken(tmp_path):
     atoms = [
         ("CA", "ALA", "C"), ("CA", "LIG", "CA"), ("D", "ALA", "D"), ("M", "HOH", "EP"),

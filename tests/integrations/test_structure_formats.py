@@ -123,6 +123,7 @@ def test_what_is_not_read_is_named_with_its_path(read, message):
 def test_formats_that_look_like_another_are_told_by_their_suffix_too(read, suffix):
     with pytest.raises(InvalidArgumentError, match=f"this is {suffix.upper()}"):
         read(ATOM if suffix != "gro" else "nothing\n", f"some.{suffix}.gz")
+    assert len(read(ATOM, f"some.{suffix}.pdb")["positions"]) == 1
 
 
 def test_directories_and_pipes_are_refused_at_once(tmp_path):

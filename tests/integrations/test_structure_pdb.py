@@ -110,8 +110,9 @@ CODES = {
 
 
 @pytest.mark.parametrize("program", CODES)
-def test_numbers_beyond_9999_are_what_the_program_meant(read, program):
-    numbers = list(range(9_990, 10_100))
+@pytest.mark.parametrize("last", [10_005, 10_100])
+def test_numbers_beyond_9999_are_what_the_program_meant(read, program, last):
+    numbers = list(range(9_990, last))
     lines = []
     for number in numbers:
         text = str(number) if number < 10_000 else CODES[program](number)
@@ -120,6 +121,42 @@ def test_numbers_beyond_9999_are_what_the_program_meant(read, program):
     data = read(*lines)
     assert data["residue_numbers"].tolist() == numbers
     assert set(data["insertion_codes"].tolist()) == {""}
+
+
+def write_with_openmm(path, n_residues):
+    app = pytest.importorskip("openmm.app")
+    topology = app.Topology()
+    chain = topology.addChain("A")
+    for _ in range(n_residues):
+        topology.addAtom("O", app.element.oxygen, topology.addResidue("HOH", chain))
+    with path.open("w") as file:
+        app.PDBFile.writeFile(topology, np.zeros((n_residues, 3)), file)
+
+
+def write_with_biotite(path, n_residues):
+    structure = pytest.importorskip("biotite.structure")
+    from biotite.structure.io.pdb import PDBFile
+
+    atoms = structure.AtomArray(n_residues)
+    atoms.chain_id[:], atoms.res_name[:], atoms.atom_name[:] = "A", "HOH", "O"
+    atoms.res_id, atoms.coord = np.arange(1, n_residues + 1), np.zeros((n_residues, 3))
+    file = PDBFile()
+    file.set_structure(atoms, hybrid36=True)
+    file.write(path)
+
+
+@pytest.mark.parametrize("write", [write_with_openmm, write_with_biotite])
+def test_numbers_of_real_programs_come_back(tmp_path, write):
+    write(tmp_path / "many.pdb", 10_050)
+    data = read_structure(tmp_path / "many.pdb")
+    np.testing.assert_array_equal(data["residue_numbers"], np.arange(1, 10_051))
+
+
+def test_a_file_of_hetatm_records_alone_is_read(read):
+    ligand = [line(kind="HETATM", residue="ATP", name=name) for name in (" PG", " O1G", " N9")]
+    data = read(*ligand)
+    assert data["residue_names"].tolist() == ["ATP"]
+    assert (data["is_polymer"].tolist(), data["sequences"]) == ([False], {})
 
 
 def test_what_is_no_residue_number_is_an_error_with_its_line(read):
@@ -157,6 +194,15 @@ def test_the_fourth_letter_of_a_residue_is_no_part_of_its_chain(read):
     assert data["residue_names"].tolist() == ["TIP3", "POPC", "SOLV"]
     assert data["chains"].tolist() == ["W", "M", ""]
     assert data["segment_ids"].tolist() == ["WAT", "MEMB", ""]
+
+
+def test_types_of_atoms_in_the_columns_of_segments_make_no_residues(read):
+    types = ["CT", "HC", "CT", "N3"]
+    data = read(*[line(name=f" C{n}", segment=of) for n, of in enumerate(types)])
+    assert data["residue_index"].tolist() == [0] * 4
+    assert "segment_ids" not in data
+    segments = [line(residue="LIG", segment=of) for of in ("HETA", "HETB")]
+    assert read(*segments)["segment_ids"].tolist() == ["HETA", "HETB"]
 
 
 def test_chains_of_two_letters_are_read_as_gemmi_writes_them(tmp_path):
@@ -242,7 +288,7 @@ def test_numbers_that_fill_their_columns_are_read(read):
     np.testing.assert_array_equal(data["positions"][1], np.float32([-123.456, -1234.56, 12345.67]))
 
 
-@pytest.mark.parametrize("length", [20, 40, 53, 58, 63, 77])
+@pytest.mark.parametrize("length", [20, 40, 46, 53, 58, 63, 77])
 def test_a_file_that_ends_within_a_line_is_an_error(read, length):
     last = line(b="120.00", element="CL")[:length]
     with pytest.raises(InvalidArgumentError, match="line 2: .*cut short"):

@@ -275,6 +275,11 @@ def test_what_is_no_structure_is_refused(tmp_path):
     path = pdb(tmp_path / "one.pdb", *backbone("ALA", 1, 1.0))
     with pytest.raises(InvalidArgumentError, match="altlocs='none'"):
         read_structure(path, altlocs="none")
+    empty = [gemmi.Structure(), pytest.importorskip("biotite.structure").AtomArray(0)]
+    app = pytest.importorskip("openmm.app")
+    for source in (*empty, (app.Topology(), [])):
+        with pytest.raises(InvalidArgumentError, match="has atoms"):
+            read_structure(source)
     structure = gemmi.read_structure(str(path))
     structure[0][0][0][1].pos = gemmi.Position(1, float("nan"), 1)
     with pytest.raises(InvalidArgumentError, match="atom 1 is not finite"):

@@ -9,7 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proteinflex_optimization.cli import removal, transfer
+from proteinflex_optimization.cli import confirm, removal, transfer
 from proteinflex_optimization.cli.commands import Run, add_command, complete_entries
 from proteinflex_optimization.cli.output import (
     age,
@@ -96,7 +96,7 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument(
         "--to", metavar="SIZE", help="with its unit: 500MB, 50GB, 4GiB, or 80%% of the limit"
     )
-    removal.confirm.add_arguments(command)
+    confirm.add_arguments(command)
 
     command = _command(
         commands,
@@ -136,6 +136,9 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument("--format", help="such as LAMMPSDUMP; default: by suffix")
     command.add_argument("--topology-format", metavar="FORMAT", help="default: by suffix")
     command.add_argument(
+        "--dt", type=float, metavar="PS", help="between frames, where the file has no times"
+    )
+    command.add_argument(
         "--overlap",
         choices=("remove", "keep"),
         default="remove",
@@ -158,7 +161,10 @@ def add_parser(subparsers: Any) -> None:
         "flexopt cache rm t-1f0c s-99 --dry-run",
     )
     _add_key(command, "keys", "+")
-    removal.confirm.add_arguments(command)
+    command.add_argument(
+        "--unfinished", action="store_true", help="trajectories that wait to be resumed instead"
+    )
+    confirm.add_arguments(command)
 
     command = _command(
         commands,
@@ -168,7 +174,7 @@ def add_parser(subparsers: Any) -> None:
         "flexopt cache clear --dir cache --dry-run",
         "flexopt cache clear --dir cache --yes",
     )
-    removal.confirm.add_arguments(command)
+    confirm.add_arguments(command)
 
 
 def _command(commands: Any, name: str, run: Run, text: str, *examples: str) -> Any:

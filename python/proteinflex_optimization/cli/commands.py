@@ -28,13 +28,18 @@ def add_command(
     description : str, optional
         What ``--help`` says of it; the line of help by default.
     """
-    return commands.add_parser(
-        name,
-        help=text,
-        description=textwrap.fill(description or f"{text[0].upper()}{text[1:]}.", WIDTH),
-        epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = commands.add_parser(
+        name, help=text, description=description or f"{text[0].upper()}{text[1:]}."
     )
+    add_examples(parser, *examples)
+    return parser
+
+
+def add_examples(parser: Any, *examples: str) -> None:
+    """End the help of a command with command lines, each on a line of its own."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = textwrap.fill(parser.description, WIDTH)
+    parser.epilog = "examples:\n" + "\n".join(f"  {example}" for example in examples)
 
 
 def complete_entries(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:

@@ -21,16 +21,19 @@ class Removal:
     kept_bytes: int
     noun: str
     plural: str
+    also: str = ""
+    """What else goes that is asked for in any case."""
 
-    def is_most(self) -> bool:
-        """Tell whether more goes than stays, by number or by bytes."""
-        return self.removed > self.kept or self.removed_bytes > self.kept_bytes
+    def needs_asking(self) -> bool:
+        """Tell whether more goes than stays, by number or by bytes, or something that always asks."""
+        return bool(self.also) or self.removed > self.kept or self.removed_bytes > self.kept_bytes
 
     def __str__(self) -> str:
         """Say how much goes of how much."""
         things = counted(self.removed + self.kept, self.noun, self.plural)
         total = size(self.removed_bytes + self.kept_bytes)
-        return f"{self.removed} of {things}, {size(self.removed_bytes)} of {total}"
+        also = f", and {self.also}" if self.also else ""
+        return f"{self.removed} of {things}, {size(self.removed_bytes)} of {total}{also}"
 
 
 def add_arguments(parser: Any) -> None:
@@ -54,12 +57,12 @@ def confirmed(removal: Removal, options: argparse.Namespace) -> bool:
     InvalidArgumentError
         There is no terminal to ask on, and no ``--yes``.
     """
-    if options.yes or not removal.removed or not removal.is_most():
+    if options.yes or not (removal.removed or removal.also) or not removal.needs_asking():
         return True
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InvalidArgumentError(
-            f"this removes more than it keeps ({removal}): expected --yes where there is no terminal "
-            "to ask on; nothing was removed"
+            f"this removes {removal}: expected --yes where there is no terminal to ask on; nothing "
+            "was removed"
         )
     print(f"Remove {removal}? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

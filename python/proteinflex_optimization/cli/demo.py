@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from proteinflex_optimization.cli.commands import add_examples
+
 NEEDED = ("openmm", "pdbfixer", "gemmi", "matplotlib")
 
 
@@ -57,6 +59,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--temperature", type=float, default=300.0, metavar="K")
     parser.add_argument("--seed", type=int, default=1)
+    add_examples(parser, "flexopt demo", "flexopt demo --pdb my.pdb --steps 50000 --output my-run")
     parser.set_defaults(func=run)
 
 

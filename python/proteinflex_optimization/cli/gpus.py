@@ -139,7 +139,7 @@ def _watch(manager: GPUManager, interval: float) -> int:
         from rich.live import Live
         from rich.text import Text
     except ImportError:
-        raise InvalidArgumentError(
+        raise ImportError(
             "--watch in a terminal needs rich: pip install 'proteinflex-optimization[display]'"
         ) from None
     with Live(screen=False, auto_refresh=False) as live:

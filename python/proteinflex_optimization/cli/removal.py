@@ -17,12 +17,17 @@ from proteinflex_optimization.cli.output import (
     size,
     warn,
 )
-from proteinflex_optimization.cli.selection import entry_key
+from proteinflex_optimization.cli.selection import entry_key, unfinished_key
 from proteinflex_optimization.cli.sizes import parse_size
 
 if TYPE_CHECKING:
     from proteinflex_optimization import DataHandler
-    from proteinflex_optimization.types import EntryInfo, EntryKind, UnfinishedTrajectory
+    from proteinflex_optimization.types import (
+        CleanupReport,
+        EntryInfo,
+        EntryKind,
+        UnfinishedTrajectory,
+    )
 
 
 def infos(
@@ -105,6 +110,8 @@ def remove(options: argparse.Namespace) -> int:
     """Remove the entries that are meant; 1 where one of them is not there."""
     from proteinflex_optimization import CacheKeyError
 
+    if options.unfinished:
+        return _remove_unfinished(options)
     handler = _look(options)
     keys, missing = [], []
     for text in options.keys:
@@ -133,6 +140,39 @@ def remove(options: argparse.Namespace) -> int:
     return 1 if missing else 0
 
 
+def _remove_unfinished(options: argparse.Namespace) -> int:
+    """Remove unfinished trajectories, of which frames can be resumed: always asked for."""
+    from proteinflex_optimization import DataHandler
+
+    unfinished = _look(options).unfinished()
+    keys = {
+        unfinished_key([(one["key"], one["data_id"]) for one in unfinished], text)
+        for text in options.keys
+    }
+    chosen = [one for one in unfinished if one["key"] in keys]
+    freed = sum(one["stored_bytes"] for one in chosen)
+    if not options.json:
+        print_unfinished(chosen)
+    names = [one["key"] for one in chosen]
+    if options.dry_run:
+        if options.json:
+            print_json({"would_remove": names, "would_free_bytes": freed})
+        else:
+            print(f"nothing was removed; {size(freed)} would be")
+        return 0
+    noun = ("unfinished trajectory", "unfinished trajectories")
+    if not confirm.confirmed(confirm.Removal(len(chosen), freed, 0, 0, *noun), options):
+        return _refused(options)
+    handler = DataHandler(options.dir)
+    removed = [key for key in names if handler.remove_unfinished(key)]
+    written = [key for key in names if key not in removed]
+    for key in written:
+        warn(f"{key} is being written, and stays")
+    if options.json:
+        print_json({"removed": removed, "missing": written})
+    return 1 if written else 0
+
+
 def prune(options: argparse.Namespace) -> int:
     """Remove leftover files, and the least recently used entries down to a size."""
     from proteinflex_optimization import DataHandler
@@ -147,15 +187,11 @@ def prune(options: argparse.Namespace) -> int:
         victims = _victims(entries, parse_size(options.to, "--to", limit))
     leftovers = handler.cleanup(dry_run=True)
     _show(victims, options)
-    if not options.json and leftovers["unfinished"]:
-        print(
-            f"and {counted(leftovers['unfinished'], 'unfinished trajectory', 'unfinished trajectories')}"
-            " that no one has written to for 30 days"
-        )
+    _show_leftovers(leftovers, options)
     if options.dry_run:
         return _dry_run(victims, options, leftovers)
     removal = _removal(victims, entries)
-    removal.removed += leftovers["unfinished"]
+    removal.also = _unfinished(leftovers)
     if not confirm.confirmed(removal, options):
         return _refused(options)
     removed = _remove(options, victims, spare_used=True)
@@ -182,12 +218,16 @@ def clear(options: argparse.Namespace) -> int:
     handler = _look(options)
     whole, damaged = infos(handler)
     entries = whole + damaged
+    leftovers = handler.cleanup(dry_run=True)
     _show(entries, options)
+    _show_leftovers(leftovers, options)
     if options.dry_run:
-        return _dry_run(entries, options)
-    if not confirm.confirmed(_removal(entries, entries), options):
+        return _dry_run(entries, options, leftovers)
+    removal = _removal(entries, entries)
+    removal.also = _unfinished(leftovers)
+    if not confirm.confirmed(removal, options):
         return _refused(options)
-    removed = DataHandler(options.dir).clear() if entries else 0
+    removed = DataHandler(options.dir).clear()
     if options.json:
         print_json({"removed": [entry["key"] for entry in entries], "count": removed})
     else:
@@ -212,6 +252,12 @@ def _victims(entries: list[EntryInfo], target: int) -> list[EntryInfo]:
     return victims
 
 
+def _unfinished(leftovers: CleanupReport) -> str:
+    """Name what may be a run that waits to go on; it never goes unasked."""
+    count = leftovers["unfinished"]
+    return counted(count, *LEFTOVERS["unfinished"]) if count else ""
+
+
 def _removal(chosen: list[EntryInfo], entries: list[EntryInfo]) -> confirm.Removal:
     removed = sum(entry["stored_bytes"] for entry in chosen)
     total = sum(entry["stored_bytes"] for entry in entries)
@@ -224,6 +270,24 @@ def _show(entries: list[EntryInfo], options: argparse.Namespace) -> None:
     if not options.json:
         print("to be removed:")
         print_entries(entries)
+
+
+LEFTOVERS = {
+    "temporary": ("file of a dead writer", "files of dead writers"),
+    "set_aside": ("damaged entry in quarantine", "damaged entries in quarantine"),
+    "unfinished": ("unfinished trajectory", "unfinished trajectories"),
+    "pins": ("pin of an entry that is gone", "pins of entries that are gone"),
+}
+
+
+def _show_leftovers(leftovers: CleanupReport, options: argparse.Namespace) -> None:
+    if options.json:
+        return
+    for kind, names in LEFTOVERS.items():
+        count: int = leftovers[kind]  # type: ignore[literal-required]
+        if count:
+            long_ago = ", not written to for 30 days" if kind == "unfinished" else ""
+            print(f"and {counted(count, *names)}{long_ago}")
 
 
 def _dry_run(entries: list[EntryInfo], options: argparse.Namespace, leftovers: Any = None) -> int:

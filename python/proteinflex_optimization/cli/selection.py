@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from proteinflex_optimization.errors import (
+    CacheKeyError,
     CheckpointError,
     CorruptDataError,
     InvalidArgumentError,
@@ -35,6 +36,29 @@ def entry_key(handler: DataHandler, text: str) -> str:
         if text in handler.keys(None):
             return text  # It can be verified and removed all the same.
         raise
+
+
+def unfinished_key(trajectories: Sequence[tuple[str, str | None]], text: str) -> str:
+    """Return the key of the unfinished trajectory that is meant, of pairs of key and name.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Several are meant; the message lists them.
+    CacheKeyError
+        None is.
+    """
+    found = [key for key, name in trajectories if text in (key, name)]
+    if not found and len(text) > len("t-"):
+        found = [key for key, _ in trajectories if key.startswith(text)]
+    if len(found) > 1:
+        raise _ambiguous("KEY", text, found)
+    if not found:
+        raise CacheKeyError(
+            f"no unfinished trajectory has the key, the name or the beginning of a key {text!r}; "
+            "flexopt cache ls lists them"
+        )
+    return found[0]
 
 
 def checkpoint_id(ids: Sequence[str], text: str, directory: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 import time
@@ -80,6 +79,7 @@ def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str,
                 precision=options.precision,
                 profile=options.profile,
                 progress=progress,
+                **({} if options.dt is None else {"dt": options.dt}),
             )
     info = handler.info(key)
     names = ("key", "data_id", "kind", "raw_bytes", "stored_bytes", "saved_percent")
@@ -142,11 +142,6 @@ class ProgressLine:
         """Clear the line."""
         if self._is_drawn:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def print_json(result: dict[str, Any]) -> None:
-    """Print a result for scripts."""
-    print(json.dumps(result, indent=2, default=str))
 
 
 def _size_of(path: Path) -> int:

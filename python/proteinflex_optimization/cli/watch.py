@@ -107,9 +107,9 @@ def run(options: argparse.Namespace) -> int:
         while True:
             text = json.dumps(record(progress)) if options.json else line(progress)
             if text != shown:
-                if options.once and not options.json:
-                    for failed in failures(progress):
-                        print(f"failed: {failed}")
+                failed = failures(progress)
+                if options.once and not options.json and len(failed) > 1:
+                    print(*(f"failed: {text}" for text in failed), sep="\n")
                 print(text, flush=True)
                 shown = text
             if options.once or _is_over(progress):
@@ -117,7 +117,8 @@ def run(options: argparse.Namespace) -> int:
             time.sleep(interval)
             progress = reader.get_progress()
     if _has_stopped(progress):
-        warn("the job has stopped before it was done; run it again to resume")
+        why = f" ({progress['reason']})" if progress["reason"] else ""
+        warn(f"the job has stopped before it was done{why}; run it again to resume")
     return _status(progress)
 
 
@@ -145,10 +146,10 @@ def _export(options: argparse.Namespace, progress: Callable[[], ProgressInfo]) -
     try:
         import prometheus_client  # noqa: F401, only whether it is there
     except ImportError:
-        print(
-            "--prometheus needs the client library: pip install prometheus-client", file=sys.stderr
-        )
-        return 2
+        raise ImportError(
+            "--prometheus needs the client library: pip install "
+            "'proteinflex-optimization[prometheus]'"
+        ) from None
     from proteinflex_optimization.cli.prometheus import serve
 
     last = serve(

@@ -207,14 +207,17 @@ impl TrajectoryWriter {
         let bytes = fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
         let cache = Arc::clone(&self.cache);
         self.with(py, move |live| {
+            // Checked before a finished trajectory is copied to be continued.
+            let is_declared = !live.fields().is_empty();
+            let ordered =
+                if is_declared { in_order(live.fields(), &specs, &bytes)? } else { bytes.clone() };
             let raw_bytes = bytes.iter().map(|field| field.len() as u64).sum();
             cache.make_space_for(live, raw_bytes)?;
             let writer = cache.writer(live)?;
-            if writer.fields().is_empty() {
+            if !is_declared {
                 let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
-                writer.declare_fields(specs.clone(), &lossy)?;
+                writer.declare_fields(specs, &lossy)?;
             }
-            let ordered = in_order(writer.fields(), &specs, &bytes)?;
             writer.append(shape[0] as u64, &ordered)
         })
     }
@@ -225,13 +228,14 @@ impl TrajectoryWriter {
     }
 
     /// Go back to the first `n_frames` frames, durably.
+    ///
+    /// Raises
+    /// ------
+    /// InvalidArgumentError
+    ///     There are fewer.
     fn truncate(&self, py: Python<'_>, n_frames: &Bound<'_, PyAny>) -> PyResult<()> {
         let n_frames = argument::count(n_frames, "n_frames", 0)?;
-        self.with(py, move |live| match live.n_frames() {
-            // A finished trajectory is not copied for nothing.
-            found if found == n_frames => Ok(()),
-            _ => self.cache.writer(live)?.truncate(n_frames),
-        })
+        self.with(py, |live| self.cache.truncate(live, n_frames))
     }
 
     /// Read back a field of all frames so far, which are made durable first.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,8 @@ def export_trajectory(
     kept, options = _choose(trajectory, universe.trajectory, suffix, places)
     with published(path, overwrite=overwrite) as hidden:
         writer = _writer(hidden, path, trajectory.n_atoms, options)
-        try:
+        # What overflows is refused by its value.
+        with closing(writer), np.errstate(over="ignore", invalid="ignore"):
             for done, ts in enumerate(universe.trajectory, 1):
                 _check(ts, suffix, universe.trajectory)
                 try:
@@ -130,8 +132,6 @@ def export_trajectory(
                     ) from error
                 if progress is not None:
                     progress(done, trajectory.n_frames)
-        finally:
-            writer.close()
     return [name for name in trajectory.fields if name not in kept]
 
 
@@ -213,23 +213,34 @@ def _check(ts: Any, suffix: str, reader: Any) -> None:
     InvalidArgumentError
         It names frame, atom and value.
     """
-    positions = ts.positions
+    given = {"frames": ts.positions}
+    if ts.has_velocities:
+        given["velocities"] = ts.velocities
+    if ts.has_forces:
+        given["forces"] = ts.forces
+    for name, values in given.items():
+        wrong = np.isfinite(reader.stored(name)) & ~np.isfinite(values)
+        _refuse(wrong, ts, suffix, name, reader, "a number that float32 can hold")
     if suffix == ".xtc":
-        wrong = ~(np.abs(positions) <= XTC_LARGEST)
-        if not wrong.any():
-            # What is compressed is the distance from the least coordinate.
-            wrong = positions - positions.min(axis=0) > XTC_LARGEST
+        positions = ts.positions
         expected = f"finite coordinates within ±{XTC_LARGEST:.3g} Å, and of no larger range"
-    else:
-        stored = reader.stored_positions
-        wrong = np.isfinite(stored) & ~np.isfinite(positions)
-        expected = "coordinates that float32 can hold"
-    if wrong.any():
-        atom, axis = (int(found[0]) for found in np.nonzero(wrong))
-        raise InvalidArgumentError(
-            f"frame {ts.frame} can't be written as {suffix}: atom {atom} has "
-            f"{'xyz'[axis]}={reader.stored_positions[atom, axis]:g}, expected {expected}"
-        )
+        _refuse(~(np.abs(positions) <= XTC_LARGEST), ts, suffix, "frames", reader, expected)
+        # What is compressed is the distance from the least coordinate.
+        distance = positions - positions.min(axis=0)
+        _refuse(distance > XTC_LARGEST, ts, suffix, "frames", reader, expected)
+
+
+def _refuse(
+    wrong: NDArray[np.bool_], ts: Any, suffix: str, name: str, reader: Any, expected: str
+) -> None:
+    if not wrong.any():
+        return
+    atom, axis = (int(found[0]) for found in np.nonzero(wrong))
+    what = "xyz"[axis] if name == "frames" else f"{name}.{'xyz'[axis]}"
+    raise InvalidArgumentError(
+        f"frame {ts.frame} can't be written as {suffix}: atom {atom} has "
+        f"{what}={reader.stored(name)[atom, axis]:g}, expected {expected}"
+    )
 
 
 def _even_times(times: NDArray[Any] | None) -> dict[str, Any]:

@@ -144,8 +144,8 @@ class _Part:
         if file.findings.cut is not None:
             if not allow_truncated:
                 raise TrajectoryReadError(
-                    f"{file.path} is cut or damaged: {file.findings.cut} (allow_truncated=True stores "
-                    "the frames before)"
+                    f"{file.path} is cut or damaged: {file.findings.cut} "
+                    "(allow_truncated=True, or --allow-truncated, stores the frames before)"
                 )
             logger.warning(
                 "%s is cut: %s; its whole frames are taken", file.path, file.findings.cut
@@ -229,8 +229,9 @@ class _Run:
         raise InvalidArgumentError(
             f"trajectory is not valid: {self._parts[late].file.path} begins at {counters[0]} "
             f"{firsts[late]:g}, and {self._parts[late - 1].file.path} before it at "
-            f"{firsts[late - 1]:g}; expected the parts of one run in their order (overlap='keep' "
-            "takes all frames of runs that each count from the beginning)"
+            f"{firsts[late - 1]:g}; expected the parts of one run in their order "
+            "(overlap='keep', or --overlap keep, takes all frames of runs that each count from the "
+            "beginning)"
         )
 
     def frames(self) -> Iterator[dict[str, Any]]:

@@ -102,11 +102,10 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
         if name == "box":
             self.ts.dimensions = None
 
-    @property
-    def stored_positions(self) -> NDArray[Any]:
-        """The coordinates of the frame as they are stored, before they become float32."""
-        stored: NDArray[Any] = self._block["frames"][self._frame - self._block_start]
-        return stored
+    def stored(self, name: str) -> NDArray[Any]:
+        """Return a field of the frame as it is stored, before it becomes float32."""
+        value: NDArray[Any] = self._block[name][self._frame - self._block_start]
+        return value
 
     def timeseries(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
@@ -30,6 +31,9 @@ ANGSTROM_PER_NM = np.float32(10)
 
 FORMATS_OF_SUFFIXES = {".lammpstrj": "LAMMPSDUMP"}
 """Usual suffixes that MDAnalysis does not know."""
+
+OPTIONS_OF_ALL = ("dt", "time_offset", "n_atoms", "atom_style", "transformations")
+"""Options that MDAnalysis takes for any file, besides those in the signatures of its readers."""
 
 OF_THE_TOPOLOGY = {
     "PDB": frozenset({"occupancy", "tempfactor"}),
@@ -98,6 +102,7 @@ class TrajectoryFile:
             try:
                 reader_class = get_reader_for(str(path), format=_format(self.path, format))
                 self.format = _name_of(reader_class)
+                _refuse_unknown(options, reader_class)
                 self.findings: Findings = examine_before_opening(self.path, self.format)
                 self._reader = self._open(reader_class, topology_format, options)
                 self.n_frames = int(self._reader.n_frames)
@@ -256,6 +261,20 @@ def _format(path: Path, format: Any) -> Any:
 def _usual_format(path: StrPath) -> str | None:
     name = str(path).lower().removesuffix(".gz").removesuffix(".bz2")
     return FORMATS_OF_SUFFIXES.get(Path(name).suffix)
+
+
+def _refuse_unknown(options: dict[str, Any], reader_class: Any) -> None:
+    """Refuse options of no effect: readers ignore what they do not know."""
+    known = {*OPTIONS_OF_ALL}
+    for base in reader_class.__mro__:
+        if issubclass(base, ProtoReader):
+            known |= inspect.signature(base.__init__).parameters.keys()
+    known -= {"self", "args", "kwargs", "filename", "format", "convert_units"}
+    for name in options.keys() - known:
+        raise InvalidArgumentError(
+            f"{name}={options[name]!r} is not valid: {reader_class.__name__} of MDAnalysis has no such "
+            f"option, expected one of {', '.join(sorted(known))}"
+        )
 
 
 def _name_of(reader_class: Any) -> str:

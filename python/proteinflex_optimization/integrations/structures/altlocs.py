@@ -68,17 +68,16 @@ def _best(atoms: Atoms, group: list[NDArray[np.intp]]) -> list[int]:
     label = max(occupancies, key=lambda at: np.mean(occupancies[at]))
     rows = next(rows for rows in group if (altlocs[rows] == label).any()).tolist()
     # Names without an alternative may repeat, and all of these atoms are kept.
-    plain = {names[row] for row in rows if altlocs[row] == NONE}
+    plain = {str(names[row]) for row in rows if altlocs[row] == NONE}
     chosen: dict[object, int] = {}
 
     def rank(row: int) -> tuple[bool, float]:
         return bool(altlocs[row] == label), occupancy(row)
 
     for row in rows:
+        name = str(names[row])
         if altlocs[row] == NONE:
             chosen[row] = row
-        elif names[row] not in plain:
-            name = str(names[row])
-            if name not in chosen or rank(row) > rank(chosen[name]):
-                chosen[name] = row
+        elif name not in plain and (name not in chosen or rank(row) > rank(chosen[name])):
+            chosen[name] = row
     return list(chosen.values())

@@ -51,6 +51,7 @@ class Source(Protocol):
 
     def model(self, number: int) -> Atoms:
         """Return a model, counted from 1."""
+        ...
 
 
 @dataclass(frozen=True)

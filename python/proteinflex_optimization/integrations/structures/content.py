@@ -89,12 +89,11 @@ def read_content(path: Path) -> bytes:
                     path, f"its compressed data is cut short or damaged ({error}); get it again"
                 ) from error
             break
-    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if content.startswith(mark):
-            try:
-                content = content.decode(encoding).encode()
-            except UnicodeDecodeError as error:
-                raise invalid(path, f"its UTF-16 text is damaged ({error})") from error
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        try:
+            content = content.decode("utf-16").encode()
+        except UnicodeDecodeError as error:
+            raise invalid(path, f"its UTF-16 text is damaged ({error})") from error
     content = content.removeprefix(b"\xef\xbb\xbf")
     if b"\n" not in content:
         content = content.replace(b"\r", b"\n")  # The line ends of old Macs.
@@ -105,9 +104,10 @@ def read_content(path: Path) -> bytes:
 
 def find_format(path: Path, content: bytes) -> Format:
     """Return the format; other formats are an error that names them."""
+    suffix = Path(re.sub(r"\.(gz|bz2|xz)$", "", path.name.lower())).suffix
     for name in ("PQR", "PDBQT"):
         # Both have atom records that look like those of PDB and mean something else.
-        if path.name.lower().split(".")[1:] and f".{name.lower()}" in path.name.lower():
+        if suffix == f".{name.lower()}":
             raise other_format(path, name)
     if MMCIF.match(content):
         return "mmCIF"
@@ -120,7 +120,7 @@ def find_format(path: Path, content: bytes) -> Format:
         return "mmJSON"
     if ATOM_RECORD.search(content):
         return "PDB"
-    if GRO.match(content[:5000]) or path.name.lower().endswith((".gro", ".gro.gz")):
+    if GRO.match(content[:5000]) or suffix == ".gro":
         raise other_format(path, "GRO")
     beginning = content.lstrip()[:40].split(b"\n")[0].strip()
     raise invalid(

@@ -98,8 +98,6 @@ def _element(symbol: str, name: str, residue: str, is_alone: bool, *, is_aligned
     if is_water(residue):
         # A D alone is the Drude particle of its oxygen, D1 is deuterium.
         return bare[:1] if bare[:1] in OF_WATER and bare != "D" else UNKNOWN
-    if is_standard(residue) and not is_alone:
-        return _of_biopolymer(bare)
     if is_alone and _letters(bare) == _letters(residue):
         ion = IONS.get(_letters(bare)) or _known(_letters(bare)[:2])
         return ion if ion != UNKNOWN else _known(bare[:1])

@@ -40,7 +40,7 @@ class GemmiSource:
         ]
         atoms = [atom for _, residue in pairs for atom in residue]
         if not atoms:
-            return _no_atoms()
+            raise no_atoms()
         sizes = [len(residue) for _, residue in pairs]
         chains = [chain for chain, _ in pairs]
         texts = [
@@ -81,7 +81,7 @@ class ArraySource:
         build: Callable[[NDArray[np.float64], NDArray[np.float64] | None], Atoms],
     ) -> None:
         self.label = label
-        self.n_models = len(positions) if positions.shape[1] else 0
+        self.n_models = len(positions)
         self.says_plddt = False
         self._positions = positions
         self._cells = cells
@@ -101,6 +101,8 @@ def from_biotite(source: Any) -> ArraySource:
     """Take the models of Biotite's arrays; they keep the order of the atoms."""
     known = source.get_annotation_categories()
     n_atoms = source.array_length()
+    if n_atoms == 0:
+        raise no_atoms()
     positions = np.asarray(source.coord, np.float64).reshape(-1, n_atoms, 3)
 
     def text(name: str) -> Text:
@@ -156,13 +158,15 @@ def from_openmm(source: Any) -> ArraySource:
         positions = positions.value_in_unit(unit.angstrom)
     else:
         positions = np.asarray(positions, np.float64) * 10
-    positions = np.array([tuple(position) for position in positions], np.float64)
+    positions = np.array([tuple(position) for position in positions], np.float64).reshape(-1, 3)
     if positions.shape != (topology.getNumAtoms(), 3):
         raise InvalidArgumentError(
             f"source has positions of shape {positions.shape}: expected "
             f"({topology.getNumAtoms()}, 3), as its topology"
         )
     atoms = list(topology.atoms())
+    if not atoms:
+        raise no_atoms()
     box = topology.getPeriodicBoxVectors()
     cell = None if box is None else cell_of_vectors(box.value_in_unit(unit.angstrom))
 
@@ -254,5 +258,6 @@ def _built(
     )
 
 
-def _no_atoms() -> Atoms:
-    raise InvalidArgumentError("source is not valid: expected a structure that has atoms")
+def no_atoms() -> InvalidArgumentError:
+    """Return the error that says that there is nothing."""
+    return InvalidArgumentError("source is not valid: expected a structure that has atoms")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .atoms import Atoms, Residues, group_residues
+from .atoms import Atoms, Residues, Text, group_residues
 from .content import invalid
 from .elements import guess_elements
 from .pdb_columns import AtomColumns, is_two_letter_chain
@@ -154,6 +154,8 @@ class PDBSource:
         names, altlocs = columns.text(12, 16), columns.text(16, 17)
         numbers, codes = columns.residue_numbers()
         segments = columns.text(72, 76)
+        if not _are_segments(segments, [chains, numbers, codes, residue_names]):
+            segments = np.full(len(names), "")
         breaks = np.zeros(len(names), bool)
         breaks[[end for end in model.ends if end < len(names)]] = True
         grouping = group_residues(
@@ -210,3 +212,15 @@ class PDBSource:
             residues,
             None,
         )
+
+
+def _are_segments(texts: Text, identity: list[Text]) -> bool:
+    """Return whether these name segments, and not types of atoms, which come again in a residue."""
+    values, code = np.unique(texts, return_inverse=True)
+    if len(values) < 2:
+        return True
+    new = np.ones(len(texts), bool)
+    new[1:] = np.any([column[1:] != column[:-1] for column in identity], axis=0)
+    pairs = np.cumsum(new) * len(values) + code
+    n_runs = 1 + np.count_nonzero(np.diff(pairs))
+    return bool(n_runs == len(np.unique(pairs)))

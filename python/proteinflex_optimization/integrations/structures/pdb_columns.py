@@ -15,8 +15,8 @@ from .residue_kinds import WATERS, is_standard, parent
 WIDTH = 80
 BLANK = ord(" ")
 POINT = ord(".")
-PQR = re.compile(rb"\s[-+]?\d+\.\d{3,}\s+\d+\.\d{3,}\s*$")
-"""A charge and a radius at the end, where a B-factor has two decimals."""
+PQR = re.compile(rb"ATOM.*(\s+[-+]?\d+\.\d+){3}\s+[-+]?\d+\.\d{3,}\s+\d+\.\d{3,}\s*$")
+"""Five numbers at the end: a charge and a radius after a position."""
 
 PDBQT = re.compile(rb" *[-+]?\d+\.\d{3} *")
 """A charge where PDB files have a segment."""
@@ -141,7 +141,7 @@ class AtomColumns:
             is_whole = (chars[:, start + 4] == POINT) | (chars[:, start:stop] != BLANK).all(axis=1)
             self._refuse(
                 touches & ~is_whole,
-                f"columns {start + 1} to {stop + 1} hold {{}}: a number that reaches beyond its columns",
+                f"columns {start + 1} to {stop + 1} hold {{}}: a number that is shifted or too long",
                 start,
                 stop + 1,
             )
@@ -177,7 +177,7 @@ class AtomColumns:
     def _refuse(self, bad: NDArray[np.bool_], problem: str, start: int = 0, stop: int = 0) -> None:
         if bad.any():
             row = int(np.argmax(bad))
-            if PQR.search(self._lines[self._places[row]]):
+            if PQR.match(self._lines[self._places[row]]):
                 raise other_format(self._path, "PQR")
             found = self._chars[row, start:stop].tobytes().decode("latin-1")
             raise invalid(self._path, problem.format(repr(found)), line=self._places[row] + 1)

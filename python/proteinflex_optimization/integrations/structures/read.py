@@ -133,7 +133,7 @@ def _open(source: Any) -> Source:
 
 def _numbers(source: Source, model: int | str) -> list[int]:
     if source.n_models == 0:
-        raise InvalidArgumentError("source is not valid: expected a structure that has atoms")
+        raise objects.no_atoms()
     if model == "all":
         return list(range(1, source.n_models + 1))
     is_number = isinstance(model, (int, np.integer)) and not isinstance(model, bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -44,13 +45,15 @@ def decode_numbers(texts: Sequence[str], chains: Sequence[str]) -> tuple[NDArray
     missing = {text for text in unique if not text.strip("* ")}
     coded = {text for text in unique - missing if not DECIMAL.fullmatch(text)}
     offset, base = 0, 10
-    if coded and all(PLAIN_HEX.fullmatch(text) for text in coded):
+    if not coded:
+        base = 16 if ("9999", "2710") in itertools.pairwise(texts) else 10
+    elif all(PLAIN_HEX.fullmatch(text) for text in coded):
         base = 16
-    elif coded and all(OPENMM.fullmatch(text) for text in coded):
+    elif all(OPENMM.fullmatch(text) for text in coded):
         base, offset = 16, 10_000 - 0xA000
-    elif coded and all(HYBRID36.fullmatch(text) for text in coded):
+    elif all(HYBRID36.fullmatch(text) for text in coded):
         base = 36
-    elif coded:
+    else:
         raise NotANumberError(next(place for place, text in enumerate(texts) if text in coded))
     numbers = np.empty(len(texts), np.int64)
     n_missing = 0

@@ -10,8 +10,8 @@ use pyo3::types::{PyDict, PyIterator, PyString};
 use crate::argument;
 use crate::error::to_python;
 use crate::fields::{
-    FRAMES, FieldData, dtype_of, first_axis, in_tree, is_array, is_lossy, is_per_frame, one_or_more,
-    without_units,
+    FRAMES, FieldData, dtype_of, first_axis, in_tree, is_array, is_lossy, is_per_frame,
+    one_or_more, without_units,
 };
 use crate::value::{Field, Flattened, Item, LeafData, Policy, flatten, flatten_items};
 

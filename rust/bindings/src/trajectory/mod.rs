@@ -380,7 +380,7 @@ impl Trajectory {
         let entry = &self.reader.entry;
         let (n_frames, n_atoms) = (entry.n_frames(), self.n_atoms()?);
         let (raw, stored) = (entry.raw_bytes() as f64, entry.stored_bytes() as f64);
-        let saved = if raw == 0.0 { 0.0 } else { 100.0 * (1.0 - stored / raw) };
+        let saved = if raw == 0.0 { 0.0 } else { (100.0 * (1.0 - stored / raw)).max(0.0) };
         Ok(format!("<Trajectory {n_frames} frames × {n_atoms} atoms, {saved:.0} % saved>"))
     }
 }

@@ -10,7 +10,9 @@ use super::load::{OpenEntry, inode};
 use super::store::entry_head;
 use crate::error::CacheError;
 use crate::fs::{FileLock, LockKind, Owner, StorageFile};
-use crate::trajectory::{Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec};
+use crate::trajectory::{
+    Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, check_reaches,
+};
 use crate::{Error, Result};
 
 /// A trajectory that is being written; frames that were flushed survive any crash.
@@ -187,6 +189,16 @@ impl Cache {
             entry.reserved = self.grow(file, writer, entry.reserved, raw_bytes)?;
         }
         Ok(())
+    }
+
+    /// Goes back to the first `n_frames` frames, durably.
+    pub fn truncate(&self, entry: &mut EntryInProgress, n_frames: u64) -> Result<()> {
+        // A finished one is not copied for nothing.
+        check_reaches(entry.n_frames(), n_frames)?;
+        if n_frames == entry.n_frames() {
+            return entry.flush();
+        }
+        self.writer(entry)?.truncate(n_frames)
     }
 
     /// Publishes a trajectory that was written frame by frame.

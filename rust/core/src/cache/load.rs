@@ -116,7 +116,7 @@ impl Cache {
         Ok(OpenEntry { key: *key, entry, reported: AtomicBool::new(false) })
     }
 
-    /// Opens what was just written under this key, stored or not, by its file.
+    /// Opens what was just written and may be stored under this key, by its file.
     pub(super) fn open_written(&self, key: &Key, path: &Path, file: File) -> Result<OpenEntry> {
         let opened = self.open_content(key, path, file, false)?;
         if let Some(file) = opened.entry.content().file() {

@@ -1,6 +1,5 @@
 //! Entries that are stored at once, and how any entry is published.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +9,7 @@ use super::growth::GrowingFile;
 use super::layout::{Key, SUFFIX};
 use super::load::OpenEntry;
 use super::scan::growth_step;
-use crate::fs::{Failure, Owner, create_with_fallback};
+use crate::fs::{Failure, Owner, create_with_fallback, memory_file};
 use crate::trajectory::{Encoding, EntryHeader, EntryKind, EntryWriter};
 use crate::{Error, Result};
 
@@ -35,13 +34,13 @@ pub struct PendingEntry<'a> {
 struct NotStored {
     /// The disk failed, and the file is in memory.
     disk: Failure,
-    /// There is no space below the limit.
-    limit: Option<Error>,
+    /// There is no space below the limit, or no folder for it.
+    refused: Option<Error>,
 }
 
 impl NotStored {
     fn take(&mut self, path: &Path) -> Option<Error> {
-        self.limit.take().or_else(|| {
+        self.refused.take().or_else(|| {
             // The entry's file may still share the failure, so it is not taken out.
             let error = self.disk.get()?;
             let again = match error.raw_os_error() {
@@ -96,12 +95,20 @@ impl Cache {
         encoding: Encoding,
     ) -> Result<PendingEntry<'_>> {
         let key = Key::of(kind, data_id);
-        // Where there is no folder, there will be no file in it.
-        let _ = self.layout.prepare_folder(&*self.storage, &key);
         let temporary = self.temporary_for(&key);
-        let (file, disk) = create_with_fallback(&*self.storage, &temporary)
-            .map_err(|error| Error::io("create", &temporary, error))?;
-        let kept = Some(NotStored { disk, limit: None });
+        let create_error = |error| Error::io("create", &temporary, error);
+        let (file, kept) = match self.layout.prepare_folder(&*self.storage, &key) {
+            Ok(()) => {
+                let created = create_with_fallback(&*self.storage, &temporary);
+                let (file, disk) = created.map_err(create_error)?;
+                (file, NotStored { disk, refused: None })
+            }
+            Err(error) => {
+                let file = memory_file().map_err(create_error)?;
+                (file, NotStored { refused: Some(error), ..NotStored::default() })
+            }
+        };
+        let kept = Some(kept);
         let mut pending = PendingEntry::new(self, key, temporary, kept);
         let head = entry_head(kind, data_id, metadata);
         pending.writer = Some(EntryWriter::create(file, &pending.temporary, &head, encoding)?);
@@ -182,10 +189,10 @@ impl<'a> PendingEntry<'a> {
         let grown = self.cache.grow(file, writer, self.reserved, raw_bytes);
         match &mut self.kept {
             None => self.reserved = grown?,
-            Some(kept) if kept.limit.is_some() => {}
+            Some(kept) if kept.refused.is_some() => {}
             Some(kept) => match grown {
                 Ok(reserved) => self.reserved = reserved,
-                Err(error) => kept.limit = Some(error),
+                Err(error) => kept.refused = Some(error),
             },
         }
         Ok(())
@@ -206,6 +213,9 @@ impl<'a> PendingEntry<'a> {
         let writer = self.writer.take().expect(WRITER);
         let (bytes, file) = writer.finish_file(tree)?;
         let target = self.cache.entry_path(&self.key);
+        let file = file.file().try_clone().map_err(|error| Error::io("open", &target, error))?;
+        // Before others can find, evict or damage it.
+        let entry = self.cache.open_written(&self.key, &target, file)?;
         let mut not_stored = self.kept.as_mut().and_then(|kept| kept.take(&target));
         if not_stored.is_none() {
             match self.cache.publish(&self.key, &self.temporary, bytes, self.reserved > 0) {
@@ -213,9 +223,6 @@ impl<'a> PendingEntry<'a> {
                 Err(error) => not_stored = Some(error),
             }
         }
-        let clone_error = |error| Error::io("open", &target, error);
-        let file: File = file.file().try_clone().map_err(clone_error)?;
-        let entry = self.cache.open_written(&self.key, &target, file)?;
         Ok(KeptEntry { entry, not_stored })
     }
 }

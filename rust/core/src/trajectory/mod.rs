@@ -56,4 +56,5 @@ pub use read_ahead::{FrameBlock, ReadAhead};
 pub use reader::Entry;
 pub use select::Frames;
 pub use verify::{ChunkReport, Report};
+pub(crate) use writer::check_reaches;
 pub use writer::{EntryWriter, RAW_BYTES};

@@ -227,10 +227,7 @@ impl EntryWriter {
     /// Drops all but the first `n_frames` frames, durably. The file does not shrink.
     pub fn truncate(&mut self, n_frames: u64) -> Result<()> {
         self.file.check()?;
-        if n_frames > self.n_frames() {
-            let expected = format!("at most {}, as many as there are", self.n_frames());
-            return Err(Error::argument("n_frames", n_frames, expected));
-        }
+        check_reaches(self.n_frames(), n_frames)?;
         let first_buffered = self.n_frames() - self.n_buffered;
         let kept = n_frames.saturating_sub(first_buffered).min(self.n_buffered);
         for (buffered, spec) in self.buffered.iter_mut().zip(&self.state.schema.fields) {
@@ -465,4 +462,16 @@ impl EntryWriter {
         self.uncommitted = Uncommitted::after(self.state.n_frames);
         Ok(())
     }
+}
+
+/// Refuses to go back to a frame that is not there.
+pub(crate) fn check_reaches(there: u64, n_frames: u64) -> Result<()> {
+    if n_frames > there {
+        let expected = format!(
+            "at most {there}, as many as there are; if there were more, the trajectory was removed \
+             or evicted, or they were not flushed before the run ended"
+        );
+        return Err(Error::argument("n_frames", n_frames, expected));
+    }
+    Ok(())
 }
