@@ -78,6 +78,9 @@ class Outliner:
         if tag == "Enum":
             module, name, member, value = content
             return Outline(f"{module}.{name}", value=str(value if member is None else member))
+        if tag == "attributes":
+            # What a value has beside its content, such as versions of modules.
+            return content[0]
         if tag in CLASSES:
             module, name, children = content
             return Outline(f"{module}.{name}", children=children)

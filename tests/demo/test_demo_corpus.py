@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,12 @@ PDBFIXER = tuple(
     f"pdbfixer/tests/data/{name}"
     for name in ("1BHL.pdb", "4JSV.pdb", "alanine-dipeptide.pdb", "test.pdb")
 )
+REFUSED = {
+    "analysis/align_bound.pdb.gz": "coarse model",
+    "analysis/align_unbound.pdb.gz": "coarse model",
+    "analysis/1k5i_c36.pdb.gz": "holds no protein",
+}
+"""What has nothing but Cα, or is an RNA, and a part of the reason."""
 # fmt: off
 MDANALYSIS = (
     "1grm_single.pdb", "1hvr.pdb", "4E43.pdb", "5a7u.pdb", "A6PA6_alpha.pdb", "adk_closed.pdb",
@@ -80,11 +87,10 @@ def attempt(name: str, path: Path) -> Outcome:
             continue
         break
     dynamics = Dynamics(protein, Settings(path), [])
-    dynamics.minimise(5, lambda energy: False)
+    dynamics.minimise(5)
     dynamics.draw_velocities()
     dynamics.advance(STEPS)
-    energy = dynamics.energy()
-    assert energy == energy, f"{name}: the energy is not a number"
+    assert math.isfinite(dynamics.energy()), name
     seconds = time.perf_counter() - started
     n_atoms = protein.topology.getNumAtoms()
     return Outcome(name, True, drop_unknown, n_atoms, said, seconds)
@@ -108,9 +114,10 @@ def test_structures_of_other_programs_run(name):
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", [VILLIN, *PDBFIXER, *MDANALYSIS])
-def test_every_structure_of_the_corpus_runs(name):
+def test_every_structure_of_the_corpus_runs_or_is_refused_for_its_reason(name):
     outcome = attempt(name, files()[name])
-    assert outcome.runs, outcome.said
+    assert outcome.runs == (name not in REFUSED), outcome.said
+    assert outcome.runs or REFUSED[name] in outcome.said[0]
 
 
 def main(names: list[str]) -> None:

@@ -23,6 +23,9 @@ __all__ = ["InterruptedRunError", "run"]
 
 CACHE_GB = 5.0
 MINIMISATION_STEPS = 500
+MINIMISATION_BLOCK = 20
+CONVERGED = 1.0
+"""In kJ/mol: a block of iterations that gains less is the last."""
 STEPS_PER_UPDATE = 20
 SECONDS_PER_UPDATE = 0.2
 """So that progress moves several times a second, and an interruption is noticed as fast."""
@@ -250,23 +253,21 @@ class Job:
         return reporter
 
     def _minimise(self, dynamics: Dynamics) -> None:
-        if dynamics.step > 0 or self.minimised >= MINIMISATION_STEPS:
-            self.minimising.complete()
-            return
-        self.stop.stage = "during the minimisation"
-
-        def iterated(energy: float) -> bool:
-            self.minimised = min(self.minimised + 1, MINIMISATION_STEPS)
-            self.minimising.set(self.minimised, f"{energy:.0f} kJ/mol")
-            return self.stop.requested
-
-        dynamics.minimise(MINIMISATION_STEPS - self.minimised, iterated)
-        if not self.stop.requested:
-            self.minimised = MINIMISATION_STEPS
-            dynamics.draw_velocities()
-            self.minimising.complete()
-        self._checkpoint(dynamics, n_frames=0)
-        self.stop.check()
+        """Minimise in blocks of iterations, each of which a rerun goes on from."""
+        if dynamics.step == 0 and self.minimised < MINIMISATION_STEPS:
+            self.stop.stage = "during the minimisation"
+            energy = dynamics.energy()
+            while self.minimised < MINIMISATION_STEPS:
+                before, energy = energy, dynamics.minimise(MINIMISATION_BLOCK)
+                self.minimised += MINIMISATION_BLOCK
+                if before - energy < CONVERGED:
+                    self.minimised = MINIMISATION_STEPS
+                if self.minimised == MINIMISATION_STEPS:
+                    dynamics.draw_velocities()
+                self.minimising.set(self.minimised, f"{energy:.0f} kJ/mol")
+                self._checkpoint(dynamics, n_frames=0)
+                self.stop.check()
+        self.minimising.complete()
 
     def _run_dynamics(self, dynamics: Dynamics, reporter: TrajectoryReporter) -> None:
         settings = self.settings

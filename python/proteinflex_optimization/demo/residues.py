@@ -170,7 +170,13 @@ def _joined(residues: list[Residue]) -> list[Residue]:
     for residue in residues:
         place = (residue.chain, residue.number, residue.insertion_code, residue.original)
         other = whole.get(place)
-        if other is None or residue.has_backbone or residue.atoms.keys() & other.atoms.keys():
+        is_part = (
+            other is not None
+            and other.kind is Kind.AMINO_ACID
+            and not residue.atoms.keys() >= {"N", "CA", "C"}
+            and not residue.atoms.keys() & other.atoms.keys()
+        )
+        if other is None or not is_part:
             joined.append(residue)
             whole[place] = residue
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,25 +52,13 @@ class Dynamics:
         """Steps done since the start, over all runs."""
         return int(self.simulation.currentStep)
 
-    def minimise(self, iterations: int, on_iteration: Callable[[float], bool]) -> None:
-        """Relax the structure.
+    def minimise(self, iterations: int) -> float:
+        """Relax the structure by at most so many iterations; returns the energy in kJ/mol.
 
-        Parameters
-        ----------
-        iterations : int
-            At most so many.
-        on_iteration : callable
-            Called after each iteration with the energy in kJ/mol. Where it returns true, the
-            minimisation ends with the positions that it has.
+        OpenMM's own reporter of a minimisation would hold the GIL, and with it Ctrl-C, all along.
         """
-        import openmm
-
-        class Reporter(openmm.MinimizationReporter):  # type: ignore[misc]
-            def report(self, iteration: int, x: Any, gradient: Any, values: Any) -> bool:
-                return on_iteration(values["system energy"])
-
-        reporter = Reporter()
-        self.simulation.minimizeEnergy(maxIterations=iterations, reporter=reporter)
+        self.simulation.minimizeEnergy(maxIterations=iterations)
+        return self.energy()
 
     def draw_velocities(self) -> None:
         """Give the atoms velocities of the temperature."""
