@@ -34,11 +34,12 @@ def main(directory: Path, steps: int) -> None:
         simulation.context.loadCheckpoint(checkpoints.load_checkpoint(latest)["md"]["context"])
         print(f"going on at step {simulation.currentStep}")
     with TrajectoryReporter(handler, "run", 10) as reporter:
+        # Frames after the checkpoint are dropped; frames that are missing before it are an error.
+        reporter.resume_at(simulation.currentStep)
         simulation.reporters.append(reporter)
         while simulation.currentStep < steps:
             simulation.step(min(50, steps - simulation.currentStep))
-            # Frames are durable before the checkpoint that follows them, so a restarted run lacks
-            # none; frames after its checkpoint are dropped.
+            # Durable before the checkpoint that follows, so a restarted run lacks none.
             reporter.flush()
             state = {"md": {"context": simulation.context.createCheckpoint()}}
             checkpoints.create_checkpoint(f"step-{simulation.currentStep:09d}", state)

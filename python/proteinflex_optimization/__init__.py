@@ -33,6 +33,7 @@ from proteinflex_optimization.errors import (
     InvalidArgumentError,
     InvalidTypeError,
     ProteinFlexError,
+    ResumeError,
     UnknownTaskError,
     UnsupportedFormatError,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "InvalidTypeError",
     "ProgressTracker",
     "ProteinFlexError",
+    "ResumeError",
     "Trajectory",
     "UnknownTaskError",
     "UnsupportedFormatError",

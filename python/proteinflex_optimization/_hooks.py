@@ -7,8 +7,11 @@ Renaming or moving one of these breaks the native module at run time, where no c
 from ._arrays import describe as describe_dtype
 from ._arrays import parse as parse_dtype
 from ._cuda import initialised_uuids, queried_uuids
+from ._indexing import select as select_frames
+from ._outline import Outliner, outlined
 from ._states import Reducer, Restorer, array_of
 from ._states import _is_tensor as is_tensor
+from ._units import without_units
 from .data_handler import reopen as reopen_trajectory
 from .errors import (
     CacheFullError,
@@ -36,6 +39,7 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "InvalidTypeError",
+    "Outliner",
     "ProteinFlexError",
     "Reducer",
     "Restorer",
@@ -45,8 +49,11 @@ __all__ = [
     "describe_dtype",
     "initialised_uuids",
     "is_tensor",
+    "outlined",
     "parse_dtype",
     "queried_uuids",
     "reopen_task",
     "reopen_trajectory",
+    "select_frames",
+    "without_units",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any, Literal, TypeAlias
 
-Name: TypeAlias = Literal["dask", "mdanalysis", "mdtraj", "structures"]
+Name: TypeAlias = Literal["dask", "mdanalysis", "mdtraj", "npz", "structures", "zarr"]
 
 
 def integration(name: Name) -> Any:

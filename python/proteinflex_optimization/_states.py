@@ -8,12 +8,12 @@ member, a dataclass or a named tuple of it. Pickle is used where both sides ask 
 from __future__ import annotations
 
 import collections
+import copyreg
 import dataclasses
 import datetime
 import enum
 import importlib
 import pathlib
-import pickle
 import sys
 import zoneinfo
 from collections.abc import Callable
@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _arrays
+from . import _arrays, _pickles
+from ._units import without_units
 from .errors import CheckpointError, CorruptDataError, InvalidTypeError, ProteinFlexError
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ FACTORIES: dict[str, Callable[[], Any] | None] = {
     "None": None,
     **{kind.__name__: kind for kind in (bool, dict, float, int, list, set, str, tuple)},
 }
+
+
+WITH_ATTRIBUTES = frozenset({"Counter", "OrderedDict", "namedtuple", "torch.Tensor"})
+"""Kinds of values that may have attributes of their own, as `Module.state_dict()` has."""
 
 
 class Reducer:
@@ -50,23 +55,32 @@ class Reducer:
         self._allow_pickle = allow_pickle
         self._storages: Storages | None = None
 
-    def reduce(self, value: Any, place: str, keys: list[str]) -> tuple[str | None, Any] | None:
-        """Return a tag and plainer content, or (None, the value in another form), or None.
+    def reduce(
+        self, value: Any, place: str, keys: list[str]
+    ) -> tuple[str | None, Any, dict[str, Any] | None] | None:
+        """Return a tag, plainer content and attributes beside it, or None.
 
-        None means that the value can't be stored.
+        Without a tag the content is the value in another form. None means that the value can't be
+        stored.
         """
+        try:
+            found = self._reduce(value, place, keys)
+        except InvalidTypeError:
+            if not self._allow_pickle:
+                raise
+            found = None
+        if found is not None:
+            tag, content = found
+            return tag, content, _attributes(value) or None if tag in WITH_ATTRIBUTES else None
+        return ("pickle", _pickles.dump(value, place), None) if self._allow_pickle else None
+
+    def _reduce(self, value: Any, place: str, keys: list[str]) -> tuple[str | None, Any] | None:
         if type(value).__module__.split(".")[0] == "torch" or _is_tensor(value):
             return self._torch(value, place, keys)
         standard = _standard(value, place)
-        if standard is not None:
+        if standard is not None or not self._checkpoint:
             return standard
-        if self._checkpoint:
-            of_class = _of_class(value, place)
-            if of_class is not None:
-                return of_class
-            if self._allow_pickle:
-                return "pickle", pickle.dumps(value, protocol=5)
-        return None
+        return _of_class(value, place)
 
     def storages(self) -> list[tuple[Any, int, str | None, list[str]]]:
         """Return the memory of all tensors met: array, its first byte, its item type, its name."""
@@ -90,8 +104,8 @@ class Restorer:
     ----------
     storages : list
         The memory of tensors: pairs of array and first byte.
-    device : str or torch.device or None
-        Where tensors go; None for where they were.
+    device : str, torch.device, dict, callable or None
+        Where tensors go, as the ``map_location`` of ``torch.load``; None for where they were.
     allow_pickle : bool
         Whether pickles are loaded.
     path : str
@@ -139,9 +153,9 @@ class Restorer:
         if not self._allow_pickle:
             raise CheckpointError(
                 f"{self._path} holds pickled values, which can run any code when they are loaded: "
-                "pass allow_pickle=True if you trust its source"
+                "pass allow_pickle=True (in Lightning: weights_only=False) if you trust its source"
             )
-        return pickle.loads(content)
+        return _pickles.load(content, self._device, self._path)
 
 
 def _is_tensor(value: Any) -> bool:
@@ -182,13 +196,18 @@ def _standard(value: Any, place: str) -> tuple[str, Any] | None:
 def _of_class(value: Any, place: str) -> tuple[str, Any] | None:
     """Reduce a value of a class that can be imported again."""
     kind = type(value)
+    if isinstance(value, type):
+        return None
     if isinstance(value, enum.Enum):
         # A combination of flags is no member of its own.
         name = value.name if value.name in kind.__members__ else None
         return "Enum", [*_class_name(kind, place), name, value.value if name is None else None]
     if dataclasses.is_dataclass(value):
-        fields = {field.name for field in dataclasses.fields(value) if hasattr(value, field.name)}
-        attributes = {name: getattr(value, name) for name in fields | set(_attributes(value))}
+        _check_plain_base(kind, place)
+        names = {field.name for field in dataclasses.fields(value)}
+        # What is in slots of its classes is stored too; `copyreg` knows how they are named.
+        names |= {*_attributes(value), *copyreg._slotnames(kind)}  # type: ignore[attr-defined]
+        attributes = {name: getattr(value, name) for name in names if hasattr(value, name)}
         ordered = {name: attributes[name] for name in sorted(attributes)}
         return "dataclass", [*_class_name(kind, place), ordered]
     if isinstance(value, tuple) and hasattr(kind, "_fields"):
@@ -198,6 +217,17 @@ def _of_class(value: Any, place: str) -> tuple[str, Any] | None:
 
 def _attributes(value: Any) -> dict[str, Any]:
     return getattr(value, "__dict__", {})
+
+
+def _check_plain_base(kind: type, place: str) -> None:
+    """Refuse a dataclass that is a dict, a list, an int or an exception as well."""
+    try:
+        object.__new__(kind)
+    except TypeError as error:
+        raise InvalidTypeError(
+            f"{place} is of the dataclass {kind.__qualname__}, which has content beside its fields: "
+            f"expected one that derives from no built-in class ({error})"
+        ) from error
 
 
 def _factory_name(value: collections.defaultdict[Any, Any], place: str) -> str:
@@ -296,6 +326,12 @@ def _restore_namedtuple(content: list[Any]) -> Any:
     return kind._make(items)
 
 
+def _restore_attributes(content: list[Any]) -> Any:
+    value, attributes = content
+    vars(value).update(attributes)
+    return value
+
+
 def _restore_datetime(content: list[Any]) -> datetime.datetime:
     text, fold, zone = content
     return datetime.datetime.fromisoformat(text).replace(fold=fold, tzinfo=_zone_of(zone))
@@ -313,6 +349,7 @@ CLASSES: dict[str, Callable[[Any], Any]] = {
 }
 
 RESTORERS: dict[str, Callable[[Any], Any]] = {
+    "attributes": _restore_attributes,
     "OrderedDict": collections.OrderedDict,
     "Counter": collections.Counter,
     "defaultdict": lambda content: collections.defaultdict(FACTORIES[content[0]], content[1]),
@@ -331,13 +368,14 @@ RESTORERS: dict[str, Callable[[Any], Any]] = {
 
 
 def array_of(value: Any, name: str) -> Any:
-    """Return per-frame data as an array: a tensor, a list of numbers or of rows.
+    """Return per-frame data as an array: a tensor, a quantity, a list of numbers or of rows.
 
     Raises
     ------
     InvalidTypeError
         It is none of these.
     """
+    value = without_units(value, name)
     if _is_tensor(value):
         from . import _tensors
 

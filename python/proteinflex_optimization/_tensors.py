@@ -8,6 +8,7 @@ stored as its view: storage number, dtype, shape, strides and offset.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,7 @@ def as_array(value: Any, place: str) -> Any:
     if not isinstance(value, torch.Tensor):
         return None
     _check_layout(value, place)
+    _check_memory(value, place)
     tensor = value.detach().resolve_conj().resolve_neg().cpu()
     try:
         return tensor.numpy()
@@ -80,6 +82,7 @@ class Storages:
                 f"{place} is a {type(value).__name__}: expected a plain torch.Tensor or Parameter"
             )
         _check_layout(value, place)
+        _check_memory(value, place)
         tensor = value.detach().resolve_conj().resolve_neg()
         storage = tensor.untyped_storage()
         # Empty storages have no address; none of them is shared.
@@ -140,11 +143,7 @@ def _array(storage: _Storage) -> tuple[Any, int, str | None, list[str]]:
             pass
     starts = [v.storage_offset() * v.element_size() for v in storage.views]
     ends = [
-        first
-        + v.element_size()
-        * (1 + sum((n - 1) * s for n, s in zip(v.shape, v.stride(), strict=True)))
-        if v.numel()
-        else first
+        first + _reach(v.element_size(), v.shape, v.stride())
         for first, v in zip(starts, storage.views, strict=True)
     ]
     start = min(starts) // START_ALIGNMENT * START_ALIGNMENT
@@ -159,13 +158,15 @@ class Tensors:
     ----------
     storages : list
         Pairs of array and first byte, in the order of their numbers.
-    device : str or torch.device or None
-        Where tensors go. None: where they were, or the CPU where there is no such device.
+    device : str, torch.device, dict, callable or None
+        Where tensors go, as the ``map_location`` of ``torch.load``. None: where they were, or the CPU
+        where there is no such device.
     """
 
     def __init__(self, storages: list[Any], device: Any) -> None:
         self._storages = storages
-        self._device = None if device is None else _device(device)
+        is_function = callable(device) or isinstance(device, dict) or device is None
+        self._device = device if is_function else _device(device)
         self._loaded: dict[tuple[int, str], Any] = {}
 
     def restore(self, tag: str, content: Any) -> Any:
@@ -199,8 +200,15 @@ class Tensors:
         return loaded
 
     def _device_for(self, name: str) -> torch.device:
-        if self._device is not None:
+        if isinstance(self._device, torch.device):
             return self._device
+        if isinstance(self._device, dict):
+            name = str(self._device.get(name, name))
+        elif self._device is not None:
+            # A storage without memory shows where the function moves others.
+            moved = self._device(torch.UntypedStorage(0), name)
+            if moved is not None:
+                return torch.device(moved.device)
         device = torch.device(name)
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             logger.info("there is no %s here: its tensors are loaded to the CPU", name)
@@ -226,6 +234,25 @@ def _check_layout(value: Any, place: str) -> None:
         )
 
 
+def _check_memory(value: Any, place: str) -> None:
+    """Refuse a tensor that is larger than its memory: reading it would read another's."""
+    size = value.untyped_storage().nbytes()
+    start = value.storage_offset() * value.element_size()
+    reach = _reach(value.element_size(), value.shape, value.stride())
+    if reach > 0 and start + reach > size:
+        raise InvalidArgumentError(
+            f"{place} is a tensor of shape {tuple(value.shape)} whose memory has only {size} bytes: "
+            "expected a tensor with its data (its storage was resized, as FSDP does between steps)"
+        )
+
+
+def _reach(item: int, shape: Sequence[int], stride: Sequence[int]) -> int:
+    """Return the bytes from a view's first item to the end of its last."""
+    if 0 in shape:
+        return 0
+    return item * (1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)))
+
+
 def _check_view(
     size: int, start: int, item: int, shape: list[int], stride: list[int], offset: int
 ) -> None:
@@ -233,12 +260,7 @@ def _check_view(
     if len(shape) != len(stride) or any(n < 0 for n in (*shape, *stride, offset - start)):
         raise CorruptDataError("a stored tensor's shape makes no sense")
     first = offset - start
-    reach = (
-        0
-        if 0 in shape
-        else item * (1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)))
-    )
-    if first % item != 0 or first + reach > size:
+    if first % item != 0 or first + _reach(item, shape, stride) > size:
         raise CorruptDataError("a stored tensor reaches outside its memory")
 
 

@@ -9,8 +9,9 @@ import weakref
 from typing import Any
 
 from . import _native
+from ._outline import rows
 from .errors import ProteinFlexError
-from .types import StrPath
+from .types import StrPath, ValueInfo
 
 logger = logging.getLogger("proteinflex_optimization")
 
@@ -29,9 +30,34 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
         keep_every: int | None = None,
         link_unchanged: bool = True,
         durable: bool = True,
+        read_only: bool = False,
     ) -> None:
         # `__new__` of the native class uses the arguments.
         _managers.add(self)
+
+    def outline(self, checkpoint_path: StrPath) -> dict[str, list[ValueInfo]]:
+        """Tell what a checkpoint holds, without loading its arrays and without running any code of it.
+
+        Parameters
+        ----------
+        checkpoint_path : str
+            From `create_checkpoint`, `latest` or `list_checkpoints`.
+
+        Returns
+        -------
+        dict
+            For each component its values, in their order: ``path`` (the keys that lead to it),
+            ``type``, ``dtype`` and ``shape`` of arrays and tensors, ``bytes``, and ``value`` of small
+            plain ones, as text.
+
+        Raises
+        ------
+        CheckpointError
+            There is no checkpoint.
+        CorruptDataError
+            Its plain values are damaged. The arrays are not read.
+        """
+        return {name: rows(value) for name, value in self._outline(checkpoint_path).items()}
 
     def create_checkpoint_async(
         self,

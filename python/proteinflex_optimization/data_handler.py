@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from . import _native
 from ._integrations import integration
-from .errors import CacheKeyError, GPUError
+from .errors import CacheKeyError, GPUError, InvalidArgumentError
 from .trajectory import Trajectory
 from .types import CacheStats, GPUMemory, Profile, StrPath
 
@@ -41,52 +42,95 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
     def import_trajectory(
         self,
         topology: Any,
-        trajectory: StrPath,
+        trajectory: StrPath | Sequence[StrPath],
         data_id: str,
         metadata: dict[str, Any] | None = None,
         *,
+        format: Any = None,
+        topology_format: Any = None,
+        overlap: Literal["remove", "keep"] = "remove",
+        allow_truncated: bool = False,
         precision: float | None = None,
         profile: Profile | None = None,
         progress: Callable[[int, int], None] | None = None,
+        **options: Any,
     ) -> str:
-        """Store a trajectory that MDAnalysis can read: XTC, TRR, DCD, NetCDF and many others.
+        """Store a trajectory that MDAnalysis can read, or an exported ``.npz`` or ``.zarr``.
 
         Parameters
         ----------
         topology : str or path or None
             What MDAnalysis takes; None where the trajectory tells its number of atoms by itself.
-        trajectory : str or path
-            What MDAnalysis takes.
+        trajectory : str, path or sequence of these
+            A file, or the parts of a run in their order.
         data_id : str
             The name of the trajectory in the cache.
         metadata : dict, optional
             Plain values that are kept with it.
+        format, topology_format : str, optional
+            MDAnalysis's names of formats, such as ``'LAMMPSDUMP'``, or ``'NPZ'`` and ``'ZARR'``, where
+            the suffix does not tell them.
+        overlap : {'remove', 'keep'}
+            Frames that the next part of a run has, too, by time or step, are left out, or kept.
+        allow_truncated : bool
+            Whether of a file that was cut the whole frames are stored, rather than nothing.
         precision, profile : optional
             As for `store_trajectory`; the unit is Å.
         progress : callable, optional
-            Called with the number of frames that are stored and of all.
+            Called with the number of frames that were read and of all.
+        **options
+            For MDAnalysis's reader, such as ``dt`` (ps between frames, where the file has no times).
 
         Returns
         -------
         str
-            The key. Lengths are in Å, times in ps.
+            The key. Lengths are in Å, times in ps, velocities in Å/ps, forces in kJ/mol/nm.
 
         Raises
         ------
         ImportError
             MDAnalysis is not installed.
+        InvalidArgumentError
+            The file can't be read, or MDAnalysis would read something else than what it means.
         ProteinFlexError
             The file ends before its last frame; nothing appears in the cache.
+
+        Notes
+        -----
+        A field that some frames lack is NaN there. What is left out is logged as a warning.
         """
-        key: str = integration("mdanalysis").import_trajectory(
+        arrays = _format_of_arrays(trajectory, format)
+        if arrays is not None:
+            given = {"topology": topology, "topology_format": topology_format, **options}
+            for name, value in given.items():
+                if value is not None:
+                    raise InvalidArgumentError(
+                        f"{name}={value!r} is not valid for {arrays} files: they need none"
+                    )
+            key: str = getattr(integration(arrays), f"import_{arrays}")(
+                self,
+                trajectory,
+                data_id,
+                metadata,
+                precision=precision,
+                profile=profile,
+                progress=progress,
+            )
+            return key
+        key = integration("mdanalysis").import_trajectory(
             self,
             topology,
             trajectory,
             data_id,
             metadata,
+            format=format,
+            topology_format=topology_format,
+            overlap=overlap,
+            allow_truncated=allow_truncated,
             precision=precision,
             profile=profile,
             progress=progress,
+            **options,
         )
         return key
 
@@ -105,7 +149,7 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         Parameters
         ----------
         source : str or path or object
-            A file, gzipped or not; a `gemmi.Structure`; Biotite's `AtomArray` or `AtomArrayStack`;
+            A file, plain or compressed; a `gemmi.Structure`; Biotite's `AtomArray` or `AtomArrayStack`;
             OpenMM's `PDBFile`, `PDBxFile` or `Modeller`, or a pair of topology and positions.
         data_id : str
             The name of the structure in the cache.
@@ -126,7 +170,8 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         Raises
         ------
         InvalidArgumentError
-            It can't be read, has no atoms, no such model, or models of different atoms.
+            It can't be read, has no atoms, no such model, or models of different atoms; the message
+            has file and line.
         ImportError
             gemmi is not installed.
         """
@@ -167,6 +212,18 @@ def _gpu_memory() -> list[GPUMemory]:
         }
         for gpu in gpus
     ]
+
+
+def _format_of_arrays(
+    trajectory: StrPath | Sequence[StrPath], format: Any
+) -> Literal["npz", "zarr"] | None:
+    """Return which of the package's own array formats a file has, if one of these."""
+    name = str(format).lower()
+    if format is None and isinstance(trajectory, (str, os.PathLike)):
+        name = Path(trajectory).suffix.lower().lstrip(".")
+    if name == "npz":
+        return "npz"
+    return "zarr" if name == "zarr" else None
 
 
 def reopen(cache_dir: str, key: str, content_id: str) -> Trajectory:

@@ -13,11 +13,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.table import Table
 
 __all__ = ["Display", "line", "tree"]
 
@@ -35,55 +36,133 @@ POLL_INTERVAL = 1.0
 """Seconds between two checks whether a plain line is due."""
 MAX_ROWS = 30
 """Tasks that are drawn; a larger tree shows the unfinished ones."""
+MAX_FAILED = 5
+"""Failed tasks that are named above the bars."""
+BAR_WIDTHS = ((90, 30), (64, 12))
+"""From which width of a terminal on a bar is how wide; a narrower one has none."""
+DAYS_FROM = 2 * 86400
+"""From how many seconds on a duration is told in days."""
 
 
 def duration(seconds: float | None) -> str:
-    """Format seconds as ``1:02:03`` or ``0:07``; ``?`` where unknown."""
+    """Format seconds as ``0:07``, ``1:02:03`` or, from two days on, ``5 d``; ``?`` where unknown."""
     if seconds is None:
         return "?"
+    if seconds >= DAYS_FROM:
+        return f"{seconds / 86400:.0f} d"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def line(progress: Progress) -> str:
-    """Write the progress as one plain line: percent, steps, rate, time, time left, message."""
+    """Write the progress as one plain line: percent, steps, rate, time, time left, message.
+
+    Steps and their rate are those of one task: where the job has several, they may be of different
+    kinds, and their sum would be of none.
+    """
     rate = progress["rate"]
-    parts = [
-        f"{progress['percent']:5.1f} %",
-        f"{progress['completed_steps']}/{progress['total_steps']} steps",
-        *([] if rate is None else [f"{rate:.3g}/s"]),
-        f"{duration(progress['elapsed_seconds'])} so far",
-    ]
-    if progress["status"] == "running":
-        parts.append(f"{duration(progress['eta_seconds'])} left")
+    roots = _roots(progress)
+    parts = [f"{progress['percent']:5.1f} %"]
+    if len(roots) > 1:
+        done = sum(task["status"] == "completed" for task in roots)
+        parts.append(f"{done}/{len(roots)} tasks")
+        current = progress["tasks"].get(progress["current_task"])
+        rate = None if current is None else current["rate"]
+        if current is not None:
+            parts.append(f"{_printable(str(current['name']))} {_steps(current)}")
     else:
-        parts.append(str(progress["status"]))
-    if progress["message"]:
+        parts.append(_steps(progress))
+    if rate is not None and progress["status"] == "running":
+        parts.append(f"{rate:.3g}/s")
+    parts.append(f"{duration(progress['elapsed_seconds'])} so far")
+    parts.append(_state(progress))
+    # Failed ones are in the way of everything else.
+    failed = failures(progress)
+    if failed:
+        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        parts.insert(0, f"failed: {failed[0]}{more}")
+    elif progress["message"]:
         # A message may hold line breaks and control sequences.
         parts.append(_printable(str(progress["message"])))
     return ", ".join(parts)
 
 
+def failures(progress: Progress) -> list[str]:
+    """Name the tasks that have failed, with their reasons, for a terminal."""
+    failed = [task for task in progress["tasks"].values() if task["status"] == "failed"]
+    return [
+        _printable(f"{task['name']}: {task['message']}" if task["message"] else str(task["name"]))
+        for task in failed
+    ]
+
+
+def _roots(progress: Progress) -> list[Mapping[str, Any]]:
+    return [task for task in progress["tasks"].values() if task["parent"] is None]
+
+
+def _steps(data: Mapping[str, Any]) -> str:
+    done = data.get("completed", data.get("completed_steps"))
+    total = data.get("total", data.get("total_steps"))
+    return f"{done}/{'?' if total is None else total} steps"
+
+
+def _state(data: Mapping[str, Any]) -> str:
+    """Say how long it takes still, or that it has ended."""
+    if data["status"] != "running":
+        return str(data["status"])
+    if data["eta_seconds"] is None:
+        return "time left unknown"
+    return f"{duration(data['eta_seconds'])} left"
+
+
 def tree(progress: Progress) -> RenderableType:
-    """Draw the progress as a tree of bars, for `rich`."""
+    """Draw the progress as a tree of bars that fits a terminal's width, for `rich`."""
+    return _Tree(progress)
+
+
+class _Tree:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        failed = failures(self._progress)
+        for text in failed[:MAX_FAILED]:
+            yield Text(f"failed: {text}", style="red")
+        if len(failed) > MAX_FAILED:
+            yield Text(f"and {len(failed) - MAX_FAILED} more failed", style="red")
+        yield _table(self._progress, options.max_width)
+
+
+def _table(progress: Progress, width: int) -> Table:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
-    styles = {"completed": "green", "failed": "red", "running": "cyan", "pending": "dim"}
+    styles = {"completed": "green", "failed": "red", "stopped": "yellow", "running": "cyan"}
+    bar_width = next((bar for least, bar in BAR_WIDTHS if width >= least), 0)
     table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(width * 2 // 5, 8))
+    if bar_width:
+        table.add_column(no_wrap=True, width=bar_width)
+    table.add_column(no_wrap=True, min_width=7)
+    table.add_column(no_wrap=True, overflow="ellipsis")
     tasks: Mapping[str, Mapping[str, Any]] = progress["tasks"]
 
     def row(name: str, status: str, percent: float | None, rest: str) -> None:
-        bar = ProgressBar(
-            total=None if percent is None else 100.0, completed=percent or 0.0, width=30
-        )
-        shown = "" if percent is None else f"{percent:5.1f} %"
-        table.add_row(Text(name, style=styles.get(status, "")), bar, shown, Text(rest, style="dim"))
+        style = styles.get(status, "dim")
+        shown = Text("" if percent is None else f"{percent:5.1f} %")
+        cells: list[Any] = [Text(name, style=style), shown, Text(rest, style="dim")]
+        if bar_width:
+            total = None if percent is None else 100.0
+            bar = ProgressBar(total=total, completed=percent or 0.0, width=bar_width)
+            cells.insert(1, bar)
+        table.add_row(*cells)
 
-    row("total", progress["status"], progress["percent"], _rest(progress, None))
-    pending = [(task, 0) for task, data in reversed(list(tasks.items())) if data["parent"] is None]
+    row("total", progress["status"], progress["percent"], _total(progress))
+    pending = [(task, 0) for task in reversed(_in_order(tasks, tasks)) if _is_root(tasks[task])]
     rows = hidden = 0
     many = len(tasks) > MAX_ROWS
     while pending:
@@ -93,29 +172,41 @@ def tree(progress: Progress) -> RenderableType:
             hidden += 1
         else:
             rows += 1
-            row(
-                "  " * depth + _printable(str(data["name"])),
-                data["status"],
-                data["percent"],
-                _rest(data, data["message"]),
-            )
+            name = "  " * depth + _printable(str(data["name"]))
+            row(name, data["status"], data["percent"], _rest(data))
         if not (many and data["status"] == "completed"):
-            pending.extend((child, depth + 1) for child in reversed(data["children"]))
+            children = reversed(_in_order(tasks, data["children"]))
+            pending.extend((child, depth + 1) for child in children)
     if hidden:
         table.add_row(Text(f"and {hidden} more", style="dim"))
     return table
 
 
-def _rest(data: Mapping[str, Any], message: str | None) -> str:
-    done = data.get("completed", data.get("completed_steps"))
-    total = data.get("total", data.get("total_steps"))
-    parts = [f"{done}/{'?' if total is None else total}", duration(data["elapsed_seconds"])]
-    if data["status"] == "running":
-        parts.append(f"{duration(data['eta_seconds'])} left")
+def _is_root(task: Mapping[str, Any]) -> bool:
+    return task["parent"] is None
+
+
+def _in_order(tasks: Mapping[str, Mapping[str, Any]], ids: Iterable[str]) -> list[str]:
+    """Put those that have failed or were stopped first, and else keep the order."""
+    first = {"failed": 0, "stopped": 1}
+    return sorted(ids, key=lambda task: first.get(tasks[task]["status"], 2))
+
+
+def _total(progress: Progress) -> str:
+    roots = _roots(progress)
+    if len(roots) == 1:
+        counted = _steps(progress)
     else:
-        parts.append(str(data["status"]))
-    if message:
-        parts.append(_printable(message))
+        done = sum(task["status"] == "completed" for task in roots)
+        counted = f"{done}/{len(roots)} tasks"
+    return f"{counted}  {duration(progress['elapsed_seconds'])}  {_state(progress)}"
+
+
+def _rest(data: Mapping[str, Any]) -> str:
+    total = "?" if data["total"] is None else data["total"]
+    parts = [f"{data['completed']}/{total}", duration(data["elapsed_seconds"]), _state(data)]
+    if data["message"]:
+        parts.append(_printable(str(data["message"])))
     return "  ".join(parts)
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidTypeError",
     "ProteinFlexError",
+    "ResumeError",
     "UnknownTaskError",
     "UnsupportedFormatError",
 ]
@@ -50,6 +51,10 @@ class UnsupportedFormatError(ProteinFlexError):
 
 class CacheFullError(ProteinFlexError):
     """An entry does not fit into the cache; nothing was removed."""
+
+
+class ResumeError(ProteinFlexError):
+    """A run can't go on from where it says: the frames before that are not stored."""
 
 
 class CheckpointError(ProteinFlexError):

@@ -162,7 +162,8 @@ class GPUManager(_native.GPUManager):
         """Call a function with a batch size, and with half of it each time that memory runs out.
 
         Errors that say so are recognised whether they come from torch, the CUDA driver, cuBLAS,
-        cuDNN, JAX, OpenMM, NCCL or Python. Each failure is remembered for later runs.
+        cuDNN, cuFFT, cuSOLVER, JAX, OpenMM (CUDA and OpenCL), NCCL or Python. Each failure is
+        remembered for later runs.
 
         Parameters
         ----------
@@ -221,6 +222,8 @@ class GPUManager(_native.GPUManager):
 
 
 def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError):  # NumPy's has another name.
+        return True
     try:
         message = str(error)
     except Exception:

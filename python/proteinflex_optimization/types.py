@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from types import EllipsisType
 from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict
 
 import numpy as np
@@ -27,6 +28,7 @@ __all__ = [
     "EntryInfo",
     "EntryKind",
     "FileVerification",
+    "FrameSelection",
     "GPUBudget",
     "GPUHolder",
     "GPUInfo",
@@ -47,6 +49,8 @@ __all__ = [
     "StructureData",
     "TaskInfo",
     "TaskStatus",
+    "UnfinishedTrajectory",
+    "ValueInfo",
 ]
 
 # --- arguments ---
@@ -62,6 +66,17 @@ Profile: TypeAlias = Literal["default", "archive"]
 
 AtomSelection: TypeAlias = slice | SupportsIndex | Sequence[int] | NDArray[Any]
 """Which atoms: indices, a mask or a slice, as NumPy indexes an axis."""
+
+FrameSelection: TypeAlias = (
+    SupportsIndex
+    | slice
+    | EllipsisType
+    | Sequence[int]
+    | Sequence[bool]
+    | NDArray[Any]
+    | tuple[Any, ...]
+)
+"""What indexes a trajectory, as NumPy indexes an array of (n_frames, n_atoms, 3)."""
 
 # --- data of the user's own ---
 
@@ -98,9 +113,23 @@ class EntryInfo(TypedDict):
     raw_bytes: int
     stored_bytes: int
     saved_percent: float
+    n_frames: int | None
+    n_atoms: int | None
+    n_residues: int | None
     metadata: dict[str, Any]
     arrays: list[ArrayInfo]
     pinned: bool
+
+
+class UnfinishedTrajectory(TypedDict):
+    """A trajectory that is being written or waits to be resumed; ``writer``: the process, if known."""
+
+    key: str
+    data_id: str | None
+    n_frames: int | None
+    stored_bytes: int
+    last_written: float
+    writer: int | None
 
 
 class GPUMemory(TypedDict):
@@ -187,6 +216,7 @@ class StructureData(_StructureArrays, total=False):
     occupancies: NDArray[np.float32]
     plddt: NDArray[np.float32]
     residue_b_factors: NDArray[np.float32]
+    segment_ids: NDArray[np.str_]
     cell: NDArray[np.float64]
 
 
@@ -220,6 +250,21 @@ class CheckpointVerification(TypedDict):
 
     ok: bool
     files: list[FileVerification]
+
+
+class ValueInfo(TypedDict):
+    """One value of a checkpoint, by its place in its component.
+
+    ``type`` is ``tensor``, ``array`` or the name of a Python type; tensors and arrays have ``dtype``
+    and ``shape``, small plain values ``value``. What does not apply is None.
+    """
+
+    path: str
+    type: str
+    dtype: str | None
+    shape: tuple[int, ...] | None
+    bytes: int | None
+    value: str | None
 
 
 # --- progress ---

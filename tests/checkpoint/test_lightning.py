@@ -10,7 +10,7 @@ from proteinflex_optimization import CheckpointError, CheckpointManager
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 
-def fit(directory: Path, epochs: int, resume: str | None = None):
+def fit(directory: Path, epochs: int, resume: str | None = None, plugins=None, save_last=False):
     lightning = pytest.importorskip("lightning")
     import torch
     from lightning.pytorch.callbacks import ModelCheckpoint
@@ -18,7 +18,9 @@ def fit(directory: Path, epochs: int, resume: str | None = None):
     from proteinflex_optimization.integrations.lightning import FlexCheckpointIO
 
     torch.manual_seed(3)
-    keeper = ModelCheckpoint(directory, save_top_k=2, monitor="epoch", mode="max", save_last=False)
+    keeper = ModelCheckpoint(
+        directory, save_top_k=2, monitor="epoch", mode="max", save_last=save_last
+    )
     trainer = lightning.Trainer(
         max_epochs=epochs,
         limit_train_batches=4,
@@ -29,7 +31,7 @@ def fit(directory: Path, epochs: int, resume: str | None = None):
         enable_model_summary=False,
         default_root_dir=directory,
         callbacks=[keeper],
-        plugins=[FlexCheckpointIO()],
+        plugins=[FlexCheckpointIO()] if plugins is None else plugins,
     )
     model = BoringModel()
     trainer.fit(model, ckpt_path=resume)
@@ -59,3 +61,108 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path):
 
     with pytest.raises(CheckpointError, match="nothing"):
         FlexCheckpointIO().load_checkpoint(tmp_path / "nothing")
+
+
+def test_a_trained_model_loads_by_its_class(tmp_path: Path):
+    """`Module.load_from_checkpoint`, with hyperparameters, as from Lightning's own file."""
+    lightning = pytest.importorskip("lightning")
+    import torch
+    from lightning.pytorch.core import saving
+    from proteinflex_optimization.integrations.lightning import FlexCheckpointIO
+
+    class Model(lightning.LightningModule):
+        def __init__(self, width=4, shape=(1,)):
+            super().__init__()
+            self.save_hyperparameters()
+            self.layer = torch.nn.Linear(width, shape[0])
+
+    model = Model(width=3)
+    trainer = lightning.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, plugins=[FlexCheckpointIO()]
+    )
+    trainer.strategy.connect(model)
+    path = tmp_path / "best.ckpt"
+    trainer.save_checkpoint(path)
+    for place in (path, str(path)):
+        loaded = Model.load_from_checkpoint(place, map_location="cpu")
+        assert loaded.hparams.width == 3
+        assert torch.equal(loaded.layer.weight, model.layer.weight)
+        assert loaded.state_dict()._metadata == model.state_dict()._metadata
+    loaded = saving.pl_load(path, map_location="meta")
+    assert loaded["state_dict"]["layer.weight"].is_meta
+    moved = Model.load_from_checkpoint(path, map_location=lambda storage, place: storage)
+    assert moved.layer.weight.device.type == "cpu"
+
+
+def test_pickled_hyperparameters_load_where_they_are_asked_for(tmp_path: Path):
+    pytest.importorskip("lightning")
+    from lightning.pytorch.core import saving
+    from proteinflex_optimization.integrations.lightning import FlexCheckpointIO
+
+    path = tmp_path / "one.ckpt"
+    state = {"hyper_parameters": {"slice": slice(3)}}
+    FlexCheckpointIO(allow_pickle=True).save_checkpoint(state, path)
+    assert FlexCheckpointIO(allow_pickle=True).load_checkpoint(path) == state
+    assert FlexCheckpointIO().load_checkpoint(path, weights_only=False) == state
+    assert saving.pl_load(path, weights_only=False) == state
+    for load in (
+        lambda: saving.pl_load(path),
+        lambda: FlexCheckpointIO().load_checkpoint(path),
+        lambda: FlexCheckpointIO(allow_pickle=True).load_checkpoint(path, weights_only=True),
+    ):
+        with pytest.raises(CheckpointError, match="weights_only=False"):
+            load()
+
+
+def test_a_run_goes_on_from_a_file_of_lightning_s_own(tmp_path: Path):
+    """Old checkpoints load, their names can be saved to, and Lightning's retention removes them."""
+    before, _, _ = fit(tmp_path, 3, plugins=[], save_last=True)
+    last = tmp_path / "last.ckpt"
+    assert last.is_file()
+    old = set(tmp_path.glob("epoch*.ckpt"))
+    after, model, _ = fit(tmp_path, 5, resume=str(last), save_last=True)
+    assert before.global_step == 12
+    assert after.global_step == 20
+    _, never_stopped, _ = fit(tmp_path / "whole", 5)
+    assert model.layer.weight.equal(never_stopped.layer.weight)
+    assert last.is_dir()
+    assert not any(path.exists() for path in old)
+    assert sorted(path.name for path in tmp_path.glob("*.replaced")) == []
+    assert CheckpointManager(tmp_path, auto_cleanup=False).verify(last)["ok"]
+
+
+def test_an_old_file_stays_where_its_replacement_can_t_be_saved(tmp_path: Path):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("lightning")
+    from proteinflex_optimization.integrations.lightning import FlexCheckpointIO
+
+    path = tmp_path / "last.ckpt"
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(TypeError, match="function"):
+        FlexCheckpointIO().save_checkpoint({"epoch": lambda: 4}, path)
+    assert FlexCheckpointIO().load_checkpoint(path) == {"epoch": 3}
+
+
+def test_a_link_to_the_last_checkpoint_is_followed(tmp_path: Path):
+    pytest.importorskip("lightning")
+    from proteinflex_optimization.integrations.lightning import FlexCheckpointIO
+
+    plugin = FlexCheckpointIO()
+    plugin.save_checkpoint({"epoch": 3}, tmp_path / "epoch=3.ckpt")
+    link = tmp_path / "last.ckpt"
+    link.symlink_to("epoch=3.ckpt")
+    assert plugin.load_checkpoint(link) == {"epoch": 3}
+    plugin.remove_checkpoint(link)
+    assert not link.is_symlink()
+    assert plugin.load_checkpoint(tmp_path / "epoch=3.ckpt") == {"epoch": 3}
+
+
+def test_a_remote_path_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch):
+    pytest.importorskip("lightning")
+    from proteinflex_optimization import InvalidArgumentError
+    from proteinflex_optimization.integrations.lightning import FlexCheckpointIO
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidArgumentError, match="s3://"):
+        FlexCheckpointIO().save_checkpoint({"epoch": 3}, "s3://bucket/last.ckpt")
+    assert list(tmp_path.iterdir()) == []

@@ -1,11 +1,15 @@
 """Every kind of state comes back exactly as it was, and what can't be stored is named."""
 
+import argparse
 import collections
+import contextlib
 import dataclasses
 import datetime
 import enum
 import math
+import pickle
 import random
+import threading
 import zoneinfo
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from hypothesis import strategies as st
 from proteinflex_optimization import (
     CheckpointError,
     CheckpointManager,
+    DataHandler,
     InvalidArgumentError,
     InvalidTypeError,
 )
@@ -211,6 +216,98 @@ class Unknown:
     """Nothing that can be stored."""
 
 
+class Named(Pair):
+    """A named tuple with attributes."""
+
+
+@dataclasses.dataclass
+class Settings(dict):
+    """A dict with fields, as Hugging Face's outputs are."""
+
+    width: int = 4
+
+
+@dataclasses.dataclass
+class Rows(list):
+    n: int = 0
+
+
+@dataclasses.dataclass
+class FailedError(Exception):
+    code: int = 0
+
+
+class Slotted:
+    __slots__ = ("__hidden", "extra")
+
+    def hide(self, value):
+        self.__hidden = value
+
+    def hidden(self):
+        return self.__hidden
+
+
+@dataclasses.dataclass
+class OfSlotted(Slotted):
+    field: int = 0
+
+
+class Celsius(np.float64):
+    """A NumPy scalar of a class of its own."""
+
+
+class Unit(np.ndarray):
+    """A NumPy array of a class of its own."""
+
+
+class Zone(datetime.tzinfo):
+    """A time zone of a class of its own."""
+
+    def utcoffset(self, moment):
+        return datetime.timedelta(hours=1)
+
+
+def double(value):
+    return 2 * value
+
+
+def with_attributes(value, **attributes):
+    vars(value).update(attributes)
+    return value
+
+
+def test_attributes_of_containers_come_back(manager):
+    stored = {
+        "ordered": with_attributes(collections.OrderedDict(a=1), _metadata={"": {"version": 2}}),
+        "counter": with_attributes(collections.Counter("ab"), note=np.arange(3)),
+        "named": with_attributes(Named(1, 2), unit="nm"),
+        "without": collections.OrderedDict(a=1),
+    }
+    found = round_trip(manager, stored)
+    for name, value in stored.items():
+        assert type(found[name]) is type(value)
+        assert found[name] == value
+        assert vars(found[name]).keys() == vars(value).keys()
+    assert found["ordered"]._metadata == {"": {"version": 2}}
+    assert found["counter"].note.tolist() == [0, 1, 2]
+    assert found["named"].unit == "nm"
+
+
+def test_attributes_of_an_ordered_dict_come_back_from_the_cache(tmp_path):
+    handler = DataHandler(tmp_path)
+    ordered = with_attributes(collections.OrderedDict(a=1), source="file")
+    key = handler.store_structure({"x": np.arange(3), "ordered": ordered}, "one")
+    assert handler.load_data(key)["ordered"].source == "file"
+
+
+def test_slots_of_a_dataclass_s_bases_come_back(manager):
+    stored = OfSlotted(3)
+    stored.hide([1])
+    stored.extra = "x"
+    found = round_trip(manager, stored)
+    assert (found.field, found.hidden(), found.extra) == (3, [1], "x")
+
+
 @dataclasses.dataclass
 class Parent:
     child: object
@@ -228,6 +325,14 @@ class Parent:
         (Parent(Unknown()), r"\['state'\]"),
         (collections.defaultdict(lambda: 1), "factory"),
         ({"i": type("Sub", (int,), {})(3)}, r"\['i'\]"),
+        ({"d": Settings(2)}, r"\['d'\]"),
+        ({"l": Rows(2)}, r"\['l'\]"),
+        ({"e": FailedError(2)}, r"\['e'\]"),
+        ({"c": Settings}, r"\['c'\]"),
+        ({"c": Celsius(3)}, r"\['c'\]"),
+        ({"u": np.zeros(3).view(Unit)}, r"\['u'\]"),
+        ({"r": np.rec.array([(1,)], [("a", "i4")])[0]}, r"\['r'\]"),
+        (with_attributes(collections.OrderedDict(), f=double), r"\['f'\]"),
     ],
 )
 def test_an_unsupported_value_is_named_and_nothing_is_written(manager, state, place):
@@ -261,6 +366,40 @@ def test_pickle_only_where_both_sides_ask_for_it(manager):
     with pytest.raises(CheckpointError, match="allow_pickle=True"):
         manager.load_checkpoint(path)
     assert manager.load_checkpoint(path, allow_pickle=True)["state"] == state
+
+
+def test_pickle_stores_anything_that_pickle_can(manager):
+    stored = {
+        "class": Frozen,
+        "function": double,
+        "namespace": argparse.Namespace(a=1, b=np.arange(3)),
+        "dict of fields": Settings(2),
+        "exception": ValueError("x"),
+        "subclass": type(Level.LOW)(1),
+        "masked": np.ma.masked_array([1, 2], [True, False]),
+        "scalar": Celsius(3),
+        "objects": np.array([None, {"a": 1}]),
+        "factory": collections.defaultdict(double, a=1),
+        "keys": {frozenset({1}): 2, Phase.FOLD: 3, np.int64(4): 5},
+        "generator": np.random.default_rng(3),
+        "zone": datetime.datetime(2026, 1, 1, tzinfo=Zone()),
+    }
+    for name, value in stored.items():
+        with pytest.raises(InvalidTypeError) if name != "subclass" else contextlib.nullcontext():
+            manager.create_checkpoint("one", {"state": value})
+        found = round_trip(manager, {name: value}, allow_pickle=True)[name]
+        assert pickle.dumps(found) == pickle.dumps(value), name
+    found = round_trip(manager, stored, allow_pickle=True)
+    assert found["class"] is Frozen
+    assert found["function"](3) == 6
+    assert found["masked"].mask.tolist() == [True, False]
+
+
+def test_what_even_pickle_refuses_is_named(manager):
+    for value in (lambda: 1, threading.Lock(), (x for x in ())):
+        with pytest.raises(InvalidTypeError, match=r"\['state'\]\['a'\].*pickle"):
+            manager.create_checkpoint("one", {"state": {"a": value}}, allow_pickle=True)
+    assert manager.list_checkpoints() == []
 
 
 def test_a_class_that_is_gone_is_named(manager, monkeypatch):

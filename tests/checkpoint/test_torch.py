@@ -2,7 +2,12 @@
 
 import numpy as np
 import pytest
-from proteinflex_optimization import CheckpointManager, InvalidArgumentError, InvalidTypeError
+from proteinflex_optimization import (
+    CheckpointError,
+    CheckpointManager,
+    InvalidArgumentError,
+    InvalidTypeError,
+)
 
 pytestmark = pytest.mark.torch
 
@@ -190,3 +195,104 @@ def test_tensors_that_are_not_dense_are_named(torch, manager):
     for tensor in (torch.eye(3).to_sparse(), torch.empty(2, device="meta")):
         with pytest.raises(InvalidTypeError, match=r"component_states\['state'\]\['x'\]"):
             manager.create_checkpoint("one", {"state": {"x": tensor}})
+
+
+def test_the_versions_of_modules_come_back_as_from_torch_save(torch, manager):
+    """`state_dict()._metadata`, by which modules migrate old states, wherever the state is."""
+
+    class Scaled(torch.nn.Module):
+        _version = 2
+
+        def __init__(self):
+            super().__init__()
+            self.length = torch.nn.Parameter(torch.tensor(15.0))
+
+        def _load_from_state_dict(self, state, prefix, local, *rest):
+            if local.get("version", 1) < 2:
+                state[prefix + "length"] = state[prefix + "length"] * 10
+            super()._load_from_state_dict(state, prefix, local, *rest)
+
+    model = torch.nn.Sequential(Scaled(), torch.nn.BatchNorm1d(2))
+    stored = {"epoch": 1, "parts": [model.state_dict()]}
+    path = manager.create_checkpoint("one", {"nested": stored, "model": model.state_dict()})
+    found = manager.load_checkpoint(path)
+    for state in (found["model"], found["nested"]["parts"][0]):
+        assert type(state) is type(model.state_dict())
+        assert state._metadata == model.state_dict()._metadata
+        fresh = torch.nn.Sequential(Scaled(), torch.nn.BatchNorm1d(2))
+        fresh.load_state_dict(state)
+        assert fresh[0].length.item() == 15.0
+    # The names that other readers of the file see are those of the tensors.
+    from safetensors.numpy import load_file
+
+    assert "0.length" in load_file(f"{path}/model.safetensors")
+
+
+def test_a_state_dict_in_the_place_of_the_components_is_refused(torch, manager):
+    with pytest.raises(InvalidArgumentError, match=r"_metadata.*'model': model.state_dict"):
+        manager.create_checkpoint("one", torch.nn.Linear(2, 2).state_dict())
+    assert manager.list_checkpoints() == []
+    manager.create_checkpoint("one", dict(torch.nn.Linear(2, 2).state_dict()))
+
+
+def test_attributes_of_tensors_come_back(torch, manager):
+    tensor = torch.zeros(3)
+    tensor.unit = "nm"
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    parameter.mask = torch.ones(3)
+    stored = {"tensor": tensor, "parameter": parameter}
+    if hasattr(torch.nn, "Buffer"):
+        stored["buffer"] = torch.nn.Buffer(torch.ones(2), persistent=False)
+    found = round_trip(manager, stored)
+    assert found["tensor"].unit == "nm"
+    assert found["parameter"].mask.equal(torch.ones(3))
+    if "buffer" in stored:
+        assert isinstance(found["buffer"], torch.nn.Buffer)
+        assert found["buffer"].persistent is False
+
+
+def test_a_tensor_whose_memory_was_freed_is_named(torch, manager):
+    freed = torch.zeros(1000)
+    freed.untyped_storage().resize_(0)
+    for allow_pickle in (False, True):
+        with pytest.raises(InvalidArgumentError, match=r"\['state'\]\['x'\].*only 0 bytes"):
+            manager.create_checkpoint("one", {"state": {"x": freed}}, allow_pickle=allow_pickle)
+    assert manager.list_checkpoints() == []
+
+
+def test_pickle_stores_what_else_torch_has(torch, manager):
+    torch.manual_seed(1)
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    module.train(False)
+    generator = torch.Generator().manual_seed(5)
+    stored = {
+        "module": module,
+        "generator": generator,
+        "sparse": torch.eye(2).to_sparse(),
+        "meta": torch.empty(2, device="meta"),
+        "optimizer": torch.optim.Adam(module.parameters()),
+        "function": torch.nn.functional.relu,
+        "plain": torch.arange(3),
+    }
+    with pytest.raises(InvalidTypeError, match=r"\['module'\]"):
+        manager.create_checkpoint("one", {"state": stored})
+    path = manager.create_checkpoint("one", {"state": stored}, allow_pickle=True)
+    found = manager.load_checkpoint(path, allow_pickle=True)["state"]
+    inputs = torch.ones(1, 2)
+    assert torch.equal(found["module"](inputs), module(inputs))
+    assert torch.equal(
+        torch.rand(3, generator=found["generator"]), torch.rand(3, generator=generator)
+    )
+    assert found["sparse"].to_dense().equal(torch.eye(2))
+    assert found["meta"].is_meta
+    assert found["optimizer"].state_dict()["param_groups"][0]["lr"] == 1e-3
+    assert found["function"] is torch.nn.functional.relu
+    assert found["plain"].equal(torch.arange(3))
+    # Tensors inside of pickles go where the others go; a generator's state can't.
+    with pytest.raises(CheckpointError, match="pickled value"):
+        manager.load_checkpoint(path, allow_pickle=True, device="meta")
+    del stored["generator"]
+    path = manager.create_checkpoint("one", {"state": stored}, allow_pickle=True)
+    moved = manager.load_checkpoint(path, allow_pickle=True, device="meta")["state"]
+    assert moved["module"][0].weight.is_meta
+    assert moved["plain"].is_meta

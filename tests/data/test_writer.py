@@ -77,6 +77,148 @@ def test_what_does_not_fit_the_earlier_frames_is_refused_whole(handler):
     np.testing.assert_array_equal(handler.load_data(writer.key)["step"], np.arange(4))
 
 
+def written(handler, stop, **options):
+    """Write frames up to `stop`, going on with what is there, and close."""
+    with handler.trajectory_writer("md", resume=True, **options) as writer:
+        start = writer.n_frames
+        if stop > start:
+            writer.append(frames(start, stop), step=np.arange(start, stop))
+    return writer.key
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_a_finished_trajectory_is_continued(tmp_path, compress):
+    handler = DataHandler(tmp_path, enable_compression=compress)
+    key = written(handler, 100)
+    handler.pin(key)
+    before = handler.open(key)
+    with handler.trajectory_writer("md", resume=True) as writer:
+        assert writer.n_frames == 100
+        assert writer.fields == ["frames", "step"]
+        np.testing.assert_array_equal(writer.read("step"), np.arange(100))
+        for name, bad in [("frames", frames(100, 101, 19)), ("step", frames(100, 101))]:
+            with pytest.raises(InvalidArgumentError, match=name):
+                writer.append(bad, step=np.arange(1.0))
+        writer.append(frames(100, 107), step=np.arange(100, 107))
+        writer.flush()
+        # Until it is closed, readers get what was there.
+        assert handler.open(key).content_id == before.content_id
+    assert writer.key == key
+    np.testing.assert_array_equal(handler.open(key)[:], frames(0, 107))
+    np.testing.assert_array_equal(handler.load_data(key)["step"], np.arange(107))
+    np.testing.assert_array_equal(before[:], frames(0, 100))
+    assert handler.info(key)["pinned"]
+    assert handler.verify()["ok"]
+
+
+def test_a_rerun_that_adds_nothing_changes_nothing(tmp_path):
+    handler = DataHandler(tmp_path, max_cache_size=3e-5)  # No space for it twice.
+    key = written(handler, 260)
+    file = handler.open(key)
+    assert file.stored_bytes > 15_000
+    written(handler, 260)
+    assert handler.open(key).content_id == file.content_id
+    # Removed while its writer is open, it is published again, as it was continued.
+    with handler.trajectory_writer("md", resume=True):
+        handler.clear()
+    np.testing.assert_array_equal(handler.open(key)[:], frames(0, 260))
+
+
+def test_rounded_frames_are_not_rounded_again(handler):
+    written(handler, 70, precision=0.01)
+    key = handler.key_for("md")
+    first = handler.open(key)[:]
+    for stop in (71, 72, 200):
+        written(handler, stop)  # The precision stays.
+    found = handler.open(key)[:]
+    np.testing.assert_array_equal(found[:70], first)
+    assert 0.001 < np.abs(found - frames(0, 200)).max() <= 0.005 + 1e-5
+
+
+def test_a_resumed_trajectory_is_not_encoded_in_another_way_than_asked_for(handler, tmp_path):
+    written(handler, 5, precision=0.01)
+    for options, name in [({"precision": 0.001}, "precision"), ({"profile": "archive"}, "profile")]:
+        with pytest.raises(InvalidArgumentError, match=rf"{name}=.*expected.*5 frames.*overwrite"):
+            written(handler, 6, **options)
+    with pytest.raises(InvalidArgumentError, match=r"precision=0\.001 .*expected 0\.01"):
+        written(DataHandler(tmp_path, precision=0.001), 6)
+    written(DataHandler(tmp_path, precision=0.1), 6)  # Finer than this has to be.
+    assert handler.open(handler.key_for("md")).n_frames == 6
+
+
+def test_metadata_that_a_resumed_trajectory_has_is_kept(handler, caplog):
+    for metadata, warnings in [({"T": 300}, 0), ({"T": 300}, 0), (None, 0), ({"T": 310}, 1)]:
+        caplog.clear()
+        with handler.trajectory_writer("md", metadata, resume=True) as writer:
+            writer.append(frames(0, 1))
+        assert handler.open(writer.key).metadata == {"T": 300}
+        assert len(caplog.records) == warnings
+
+
+def test_what_else_was_stored_with_a_trajectory_is_kept(handler):
+    beside = {"masses": np.arange(20.0), "note": ("a", None, 2**70), "text": "x" * 100_000}
+    key = handler.store_trajectory({"frames": frames(0, 9), "step": np.arange(9), **beside}, "md")
+    for stop in (10, 11):
+        written(handler, stop)
+        with handler.trajectory_writer("md", resume=True) as writer:
+            writer.append(frames(99, 100), step=[99])
+            writer.truncate(stop)
+            writer.suspend()  # As a crash would leave it.
+        written(handler, stop)
+    found = handler.load_data(key)
+    assert list(found) == ["frames", "step", "masses", "note", "text"]
+    np.testing.assert_array_equal(found["frames"], frames(0, 11))
+    np.testing.assert_array_equal(found["step"], np.arange(11))
+    np.testing.assert_array_equal(found["masses"], beside["masses"])
+    assert (found["note"], found["text"]) == (beside["note"], beside["text"])
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_trajectory_that_is_there_is_only_replaced_on_purpose(handler, finished):
+    with handler.trajectory_writer("md") as writer:
+        writer.append(frames(0, 9))
+        if not finished:
+            writer.suspend()
+    for _ in range(2):
+        with pytest.raises(InvalidArgumentError, match=r"9 frames.*resume=True.*overwrite=True"):
+            handler.trajectory_writer("md")
+    with pytest.raises(InvalidArgumentError, match="overwrite"):
+        handler.trajectory_writer("md", resume=True, overwrite=True)
+    with handler.trajectory_writer("md", overwrite=True) as writer:
+        assert writer.n_frames == 0
+        assert (writer.key in handler) == finished
+        writer.append(frames(3, 5))
+    np.testing.assert_array_equal(handler.open(writer.key)[:], frames(3, 5))
+
+
+def test_a_writer_without_frames_leaves_nothing(handler):
+    handler.trajectory_writer("md").suspend()
+    assert handler.get_cache_stats()["unfinished"] == 0
+    with handler.trajectory_writer("md") as writer:
+        writer.append(frames(0, 1))
+
+
+def test_a_forked_child_neither_closes_nor_cuts_the_trajectory_of_its_parent(handler):
+    with handler.trajectory_writer("md") as writer:
+        writer.append(frames(0, 3))
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                for call in (writer.close, writer.flush, lambda: writer.truncate(0)):
+                    with pytest.raises(RuntimeError, match="forked"):
+                        call()
+                with pytest.raises(ZeroDivisionError), writer:
+                    raise ZeroDivisionError
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        assert writer.key not in handler
+        writer.append(frames(3, 4))
+    np.testing.assert_array_equal(handler.open(writer.key)[:], frames(0, 4))
+
+
 def test_one_writer_at_a_time(handler, tmp_path):
     with handler.trajectory_writer("md") as writer:
         writer.append(frames(0, 1))
@@ -94,7 +236,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_closed_writer(handler):
     child.start()
     try:
         writer.close()
-        with handler.trajectory_writer("md") as writer:
+        with handler.trajectory_writer("md", overwrite=True) as writer:
             writer.append(frames(0, 2))
     finally:
         child.kill()

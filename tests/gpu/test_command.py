@@ -24,12 +24,12 @@ def test_gpus_holders_and_tasks_are_shown(machine, flexopt, capsys):
     machine.write(machine.gpu(0, used=1000, util=7), machine.gpu(1))
     manager = GPUManager({"folding": 20000}, prefer_single_gpu=True)
     index = manager.allocate_gpus("folding")[0]
-    assert flexopt("--task", "small=2000", "--task", "large=20000") == 0
+    assert flexopt("--task", "small=2000MiB", "--task", "large=20000MiB") == 0
     shown = capsys.readouterr().out
-    assert "23000 MB of 24000 free" in shown
-    assert "20000 MB for folding: pid" in shown
-    assert "small (2000 MB) fits on: 0, 1" in shown
-    assert f"large (20000 MB) fits on: {1 - index}" in shown
+    assert "23000 MiB of 24000 free" in shown
+    assert "20000 MiB for folding: pid" in shown
+    assert "small (2000 MiB) fits on: 0, 1" in shown
+    assert f"large (20000 MiB) fits on: {1 - index}" in shown
 
 
 def test_scripts_get_json_and_a_status(machine, flexopt, capsys):
@@ -48,7 +48,9 @@ def test_without_a_driver_it_says_so(machine, flexopt, capsys, monkeypatch):
     assert "no GPU is visible" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["--task", "x"], ["--task", "x=y"], ["--interval", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [["--task", "x"], ["--task", "x=y"], ["--task", "x=16000"], ["--interval", "0"]]
+)
 def test_wrong_usage_is_an_error(machine, flexopt, arguments):
     with pytest.raises(InvalidArgumentError):
         flexopt(*arguments)

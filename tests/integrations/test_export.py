@@ -53,8 +53,10 @@ def trajectory(handler):
     ("suffix", "tolerance", "left_out"),
     [
         ("dcd", 0, {"velocities", "forces", "step", "potential", "labels"}),
-        ("xtc", 0.0051, {"velocities", "forces", "step", "potential", "labels"}),
-        ("trr", 1e-5, {"step", "potential", "labels"}),
+        ("xtc", 0.0051, {"velocities", "forces", "potential", "labels"}),
+        ("trr", 1e-5, {"potential", "labels"}),
+        ("nc", 0, {"step", "potential", "labels"}),
+        ("ncdf", 0, {"step", "potential", "labels"}),
         ("h5md", 0, {"labels"}),
     ],
 )
@@ -78,10 +80,12 @@ def test_exported_files_are_the_trajectory_as_far_as_their_format_goes(
         np.testing.assert_allclose(ts.positions, stored["frames"][number], rtol=0, atol=tolerance)
         assert ts.time == pytest.approx(stored["time"][number], rel=1e-5)
         np.testing.assert_allclose(ts.dimensions, [30, 40, 50, 90, 90, 90], rtol=1e-5)
-        if suffix in ("trr", "h5md"):
+        if suffix in ("trr", "h5md", "nc", "ncdf"):
             np.testing.assert_allclose(ts.velocities, stored["velocities"][number], rtol=1e-5)
             forces = stored["forces"][number] / 10  # per Å
             np.testing.assert_allclose(ts.forces, forces, rtol=1e-5)
+        if suffix in ("h5md", "trr", "xtc"):
+            assert ts.data["step"] == stored["step"][number]
         if suffix == "h5md":
             assert ts.data["step"] == stored["step"][number]
             assert ts.data["potential"] == stored["potential"][number]
@@ -280,8 +284,180 @@ def test_what_mdanalysis_cannot_read_is_refused(handler, tmp_path):
     assert handler.keys() == []
 
 
-def test_time_is_kept_by_a_file_that_is_exported_and_imported(trajectory, handler, tmp_path):
-    path = tmp_path / "run.xtc"
-    export_trajectory(trajectory, path)
-    again = handler.open(handler.import_trajectory(None, path, "again"))
-    np.testing.assert_allclose(again.time, data()["time"])
+@pytest.mark.parametrize("suffix", ["xtc", "trr", "dcd", "nc", "h5md", "xyz", "pdb"])
+def test_what_is_exported_and_imported_is_what_it_was(trajectory, handler, tmp_path, suffix):
+    path = tmp_path / f"run.{suffix}"
+    left_out = export_trajectory(trajectory, path)
+    found = handler.load_data(handler.import_trajectory(None, path, "again"))
+    stored = data()
+    stored["box"] = np.tile([30.0, 40, 50, 90, 90, 90], (N_FRAMES, 1))
+    assert set(found) == set(stored) - set(left_out)
+    tolerance = {"xtc": 0.0051, "trr": 1e-5, "xyz": 1e-5, "pdb": 0.00051}.get(suffix, 0)
+    np.testing.assert_allclose(found["frames"], stored["frames"], rtol=0, atol=tolerance)
+    for name in set(found) - {"frames"}:
+        # The units of each format are others: nm, kcal, AKMA.
+        np.testing.assert_allclose(found[name], stored[name], rtol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e7])
+def test_a_value_that_xtc_cannot_hold_names_its_frame_and_atom(handler, tmp_path, value):
+    """libxdrfile ends the process."""
+    stored = {"frames": np.zeros((5, 12, 3), np.float32)}
+    stored["frames"][3, 7, 1] = value
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    with pytest.raises(InvalidArgumentError, match=r"frame 3 .*\.xtc: atom 7 has y="):
+        export_trajectory(trajectory, tmp_path / "run.xtc")
+    assert os.listdir(tmp_path) == ["cache"]
+    # Others hold the same bits.
+    for suffix in ("dcd", "nc", "h5md"):
+        assert export_trajectory(trajectory, tmp_path / f"run.{suffix}") == []
+        again = handler.import_trajectory(None, tmp_path / f"run.{suffix}", "again")
+        np.testing.assert_array_equal(handler.open(again).read(), stored["frames"])
+
+
+def test_a_range_that_xtc_cannot_compress_is_refused(handler, tmp_path):
+    stored = {"frames": np.zeros((2, 12, 3), np.float32)}
+    stored["frames"][1, :2, 2] = [-1.5e7, 1.5e7]
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    with pytest.raises(InvalidArgumentError, match=r"frame 1 .*atom 1 has z=1.5e\+07"):
+        export_trajectory(trajectory, tmp_path / "run.xtc")
+
+
+def test_the_largest_coordinates_of_xtc_are_written(handler, tmp_path):
+    stored = {"frames": np.zeros((2, 12, 3), np.float32)}
+    stored["frames"][1, :2, 2] = [-1.0e7, 1.0e7]
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    export_trajectory(trajectory, tmp_path / "run.xtc")
+    again = handler.open(handler.import_trajectory(None, tmp_path / "run.xtc", "again"))
+    np.testing.assert_allclose(again.read(), stored["frames"], atol=2)
+
+
+@pytest.mark.parametrize("suffix", ["dcd", "trr", "nc", "h5md", "xyz", "pdb"])
+def test_a_number_beyond_float32_is_refused_before_it_becomes_infinite(handler, tmp_path, suffix):
+    stored = {"frames": np.zeros((3, 4, 3), np.float64)}
+    stored["frames"][2, 1, 0] = 1e200
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    with pytest.raises(InvalidArgumentError, match=r"frame 2 .*atom 1 has x=1e\+200"):
+        export_trajectory(trajectory, tmp_path / f"run.{suffix}")
+    assert os.listdir(tmp_path) == ["cache"]
+
+
+def test_a_coordinate_that_a_pdb_has_no_columns_for_is_refused(handler, tmp_path):
+    stored = {"frames": np.zeros((3, 4, 3), np.float32)}
+    stored["frames"][1] = 123_456.0
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    with pytest.raises(InvalidArgumentError, match=r"frame 1 can't be written as \.pdb"):
+        export_trajectory(trajectory, tmp_path / "run.pdb")
+    assert os.listdir(tmp_path) == ["cache"]
+
+
+@pytest.mark.parametrize("suffix", ["xtc", "trr", "h5md"])
+@pytest.mark.parametrize("step", [2**31, -(2**31) - 1, 2**62])
+def test_steps_beyond_32_bits_are_left_out_and_said(handler, tmp_path, suffix, step):
+    stored = {"frames": np.zeros((3, 12, 3), np.float32), "time": np.arange(3.0)}
+    trajectory = handler.open(
+        handler.store_trajectory({**stored, "step": step + np.arange(3)}, "md")
+    )
+    assert export_trajectory(trajectory, tmp_path / f"run.{suffix}") == ["step"]
+
+
+def test_times_that_float32_cannot_tell_apart_are_said(handler, tmp_path):
+    stored = {"frames": np.zeros((3, 12, 3), np.float32), "time": 1e8 + np.arange(3.0)}
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    assert export_trajectory(trajectory, tmp_path / "run.xtc") == ["time"]
+    assert export_trajectory(trajectory, tmp_path / "run.dcd") == []
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        np.ones((3, 3)),  # Three lengths.
+        np.tile(np.array([[0, 30, 0], [30, 0, 0], [0, 0, 30.0]]), (3, 1, 1)),  # Turned.
+    ],
+    ids=["lengths", "turned"],
+)
+def test_a_box_that_lengths_and_angles_do_not_say_is_left_out_and_said(handler, tmp_path, box):
+    stored = {"frames": np.zeros((3, 12, 3), np.float32), "box": box}
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    for suffix in ("xtc", "dcd", "h5md"):
+        assert export_trajectory(trajectory, tmp_path / f"run.{suffix}") == ["box"]
+
+
+def test_a_file_of_no_atoms_that_fit_leaves_no_trace(handler, tmp_path):
+    """A format for molecules needs more than coordinates."""
+    trajectory = handler.open(handler.store_trajectory(data(), "md"))
+    with pytest.raises(InvalidArgumentError, match=r"frame 0 can't be written as \.mol2"):
+        export_trajectory(trajectory, tmp_path / "run.mol2")
+    assert os.listdir(tmp_path) == ["cache"]
+
+
+@pytest.mark.parametrize("name", ["run.npz", "run.zarr"])
+def test_what_this_package_exports_it_imports_to_the_bit(handler, trajectory, tmp_path, name):
+    if name == "run.zarr":
+        pytest.importorskip("zarr", minversion="3")
+        from proteinflex_optimization.integrations.zarr import export_zarr as export
+    else:
+        from proteinflex_optimization.integrations.npz import export_npz
+
+        def export(trajectory, path):
+            return export_npz(handler.load_data(trajectory.key), path)
+
+    path = tmp_path / name
+    export(trajectory, path)
+    renamed = tmp_path / "other"
+    calls = []
+    for source, options in (
+        (path, {}),
+        (path.rename(renamed), {"format": path.suffix[1:].upper()}),
+    ):
+        if source == path:
+            continue
+        key = handler.import_trajectory(
+            None, source, "again", progress=lambda *call: calls.append(call), **options
+        )
+        found = handler.load_data(key)
+        assert sorted(found) == sorted(data())
+        for field, expected in data().items():
+            assert found[field].dtype == expected.dtype
+            np.testing.assert_array_equal(found[field], expected)
+    assert calls[-1] == (N_FRAMES, N_FRAMES)
+    if name == "run.zarr":
+        assert handler.open(key).metadata == {"solvent": "water"}
+    renamed.rename(path)
+    key = handler.import_trajectory(None, path, "by suffix", {"mine": 1})
+    assert handler.open(key).metadata == {"mine": 1}
+    with pytest.raises(InvalidArgumentError, match="topology="):
+        handler.import_trajectory(PSF, path, "x")
+
+
+def test_a_zarr_group_that_lacks_a_chunk_is_refused(handler, tmp_path):
+    pytest.importorskip("zarr", minversion="3")
+    from proteinflex_optimization.integrations.zarr import export_zarr
+
+    key = handler.store_trajectory({"frames": np.zeros((300, 500, 3), np.float32)}, "md")
+    path = tmp_path / "run.zarr"
+    export_zarr(handler.open(key), path)
+    chunks = sorted((path / "frames" / "c").rglob("0"))
+    next(chunk for chunk in chunks if chunk.is_file()).unlink()
+    with pytest.raises(InvalidArgumentError, match=r"run\.zarr.*chunks of 'frames'"):
+        handler.import_trajectory(None, path, "again")
+    assert handler.keys() == [key]
+
+
+def test_arrays_that_are_no_trajectory_are_refused(handler, tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, positions=np.zeros((3, 3)))
+    with pytest.raises(InvalidArgumentError, match=r"x\.npz.*'frames'.*positions \(3, 3\)"):
+        handler.import_trajectory(None, path, "x")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InvalidArgumentError, match=r"x\.npz"):
+        handler.import_trajectory(None, path, "x")
+    np.savez(path, frames=np.array([[[object()]]]))
+    with pytest.raises(InvalidArgumentError, match=r"x\.npz"):
+        handler.import_trajectory(None, path, "x")
+    for path in (tmp_path / "missing.npz", tmp_path / "missing.zarr"):
+        with pytest.raises(InvalidArgumentError, match=path.name):
+            handler.import_trajectory(None, path, "x")
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(InvalidArgumentError, match=r"empty\.zarr"):
+        handler.import_trajectory(None, tmp_path / "empty.zarr", "x")

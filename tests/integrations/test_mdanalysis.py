@@ -9,12 +9,12 @@ from MDAnalysis.analysis.base import AnalysisFromFunction
 from MDAnalysis.analysis.rms import RMSF
 from MDAnalysisTests.datafiles import DCD, PSF, TPR, TRR, XTC
 from proteinflex_optimization import CorruptDataError, DataHandler
-from proteinflex_optimization.integrations import mdanalysis_reader
 from proteinflex_optimization.integrations.mdanalysis import (
     import_trajectory,
     path_of,
     to_universe,
 )
+from proteinflex_optimization.integrations.mdanalysis import reader as mdanalysis_reader
 
 
 @pytest.fixture(params=[(PSF, DCD), (TPR, XTC), (TPR, TRR)], ids=["DCD", "XTC", "TRR"])

@@ -14,13 +14,13 @@ from MDAnalysisTests.coordinates.base import BaseReference, MultiframeReaderTest
 from MDAnalysisTests.coordinates.test_xdr import TRRReference
 from MDAnalysisTests.datafiles import COORDINATES_TOPOLOGY, COORDINATES_TRR
 from proteinflex_optimization import CorruptDataError, DataHandler
-from proteinflex_optimization.integrations import mdanalysis_reader
 from proteinflex_optimization.integrations.mdanalysis import (
     CachedTrajectoryReader,
     TrajectoryReadError,
     path_of,
     to_universe,
 )
+from proteinflex_optimization.integrations.mdanalysis import reader as mdanalysis_reader
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 

@@ -91,3 +91,20 @@ def test_a_topology_of_other_atoms_is_refused(handler):
     )
     with pytest.raises(InvalidArgumentError, match="'box' has items of shape"):
         handler.open(key).to_mdtraj(topology(3))
+
+
+def test_frames_that_mdtraj_counts_are_no_times(handler, caplog):
+    theirs = mdtraj.load(DCD, top=PSF)
+    trajectory = handler.open(store_mdtraj(handler, theirs, "md"))
+    assert trajectory.fields == ["frames"]
+    assert "md: left out: time" in caplog.text
+    np.testing.assert_allclose(trajectory.to_mdtraj(PSF).xyz, theirs.xyz, rtol=3e-7)
+
+
+def test_a_frame_without_a_box_has_no_unit_cell(handler):
+    box = np.tile([30.0, 40, 50, 90, 90, 90], (3, 1))
+    box[1] = np.nan
+    data = {"frames": np.zeros((3, 4, 3), np.float32), "box": box}
+    found = handler.open(handler.store_trajectory(data, "md")).to_mdtraj(topology(4))
+    np.testing.assert_allclose(found.unitcell_lengths[[0, 2]], [[3, 4, 5]] * 2)
+    assert np.isnan(found.unitcell_lengths[1]).all()

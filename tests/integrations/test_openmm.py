@@ -7,7 +7,7 @@ import numpy as np
 import openmm
 import pytest
 from openmm import app, unit
-from proteinflex_optimization import DataHandler, InvalidArgumentError
+from proteinflex_optimization import DataHandler, InvalidArgumentError, ResumeError
 from proteinflex_optimization.integrations.openmm import TrajectoryReporter
 
 INTERVAL = 100
@@ -154,6 +154,90 @@ def test_two_restarts_from_the_same_checkpoint_and_resume_at(handler):
         assert stored(handler)["step"].tolist() == [100, 200, 300, 400, 500, 600]
 
 
+def report(handler, start, stop, **options):
+    """Simulate from step `start` as a script does that has restored a checkpoint of it."""
+    run = simulation()
+    run.currentStep = start
+    with TrajectoryReporter(handler, "md", INTERVAL, **options) as reporter:
+        reporter.resume_at(start)
+        run.reporters.append(reporter)
+        run.step(stop - start)
+    return reporter
+
+
+@pytest.mark.parametrize("lost", ["removed", "cleared", "another id", "never flushed", "cut"])
+def test_frames_that_do_not_reach_the_checkpoint_are_an_error(handler, lost):
+    report(handler, 0, 500)
+    if lost == "removed":
+        handler.remove(handler.key_for("md"))
+    elif lost == "cleared":
+        handler.clear()
+    elif lost == "another id":
+        report(handler, 500, 600)
+        handler.remove(handler.key_for("md"))
+        handler.store_trajectory({"frames": np.zeros((3, 12, 3), np.float32)}, "other")
+    elif lost == "never flushed":
+        handler.remove(handler.key_for("md"))
+        report(handler, 0, 300)
+    elif lost == "cut":
+        with handler.trajectory_writer("md", resume=True) as writer:
+            writer.truncate(4)
+    before = handler.keys()
+    with pytest.raises(ResumeError, match=r"'md'.*from step 500.*overwrite=True"):
+        report(handler, 500, 700)
+    assert handler.keys() == before
+    assert handler.get_cache_stats()["unfinished"] == 0
+    assert report(handler, 500, 700, overwrite=True).n_frames == 2
+    assert stored(handler)["step"].tolist() == [600, 700]
+
+
+def test_a_gap_is_an_error_also_where_nobody_asks(handler):
+    report(handler, 0, 300)
+    run = simulation()
+    run.currentStep = 500
+    with TrajectoryReporter(handler, "md", INTERVAL) as reporter:
+        run.reporters.append(reporter)
+        with pytest.raises(ResumeError, match="3 stored frames end at step 300"):
+            run.step(100)
+    assert stored(handler)["step"].tolist() == [100, 200, 300]
+
+
+def test_a_run_is_extended_and_one_at_its_last_step_stays(handler):
+    report(handler, 0, 500)
+    first = handler.open(handler.key_for("md"))
+    assert report(handler, 500, 500).n_frames == 5
+    assert handler.open(first.key).content_id == first.content_id
+    assert report(handler, 500, 800).n_frames == 8
+    found = stored(handler)
+    assert found["step"].tolist() == list(range(100, 801, 100))
+    # What was rounded once is not rounded again.
+    np.testing.assert_array_equal(found["frames"][:5], first[:])
+
+
+def test_a_run_may_begin_to_report_after_an_equilibration(handler, caplog):
+    for _ in range(2):  # The same script again.
+        run = simulation()
+        run.step(250)
+        with TrajectoryReporter(handler, "md", INTERVAL) as reporter:
+            run.reporters.append(reporter)
+            run.step(250)
+        assert stored(handler)["step"].tolist() == [300, 400, 500]
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "begins at step 250" in warnings[0].getMessage()
+    report(handler, 400, 600)
+    assert stored(handler)["step"].tolist() == [300, 400, 500, 600]
+
+
+def test_without_resume_or_overwrite_a_trajectory_is_never_touched(handler):
+    report(handler, 0, 200)
+    with pytest.raises(InvalidArgumentError, match=r"resume=True.*overwrite=True"):
+        TrajectoryReporter(handler, "md", INTERVAL, resume=False)
+    with pytest.raises(InvalidArgumentError, match=r"precision=0.01 .*expected 0.001"):
+        TrajectoryReporter(handler, "md", INTERVAL, precision=0.01)
+    assert stored(handler)["step"].tolist() == [100, 200]
+
+
 def test_a_simulation_set_back_meanwhile_writes_no_step_twice(handler):
     run = simulation()
     with TrajectoryReporter(handler, "md", INTERVAL) as reporter:
@@ -167,10 +251,10 @@ def test_a_simulation_set_back_meanwhile_writes_no_step_twice(handler):
     assert stored(handler)["step"].tolist() == [100, 200, 300, 400, 500]
 
 
-def test_resume_false_replaces_the_trajectory(handler):
+def test_overwrite_replaces_the_trajectory(handler):
     for steps in (300, 200):
         run = simulation()
-        with TrajectoryReporter(handler, "md", INTERVAL, resume=False) as reporter:
+        with TrajectoryReporter(handler, "md", INTERVAL, overwrite=True) as reporter:
             run.reporters.append(reporter)
             run.step(steps)
     assert stored(handler)["step"].tolist() == [100, 200]
@@ -214,8 +298,9 @@ def test_an_interval_that_is_none_is_refused(handler, interval):
 
 
 def test_a_trajectory_of_another_kind_is_not_mixed_with_the_simulation(handler):
-    handler.store_trajectory({"frames": np.zeros((3, 12, 3), np.float32)}, "md")
+    frames = np.zeros((3, 12, 3), np.float32)
+    handler.store_trajectory({"frames": frames}, "md", precision=0.001)
     run = simulation()
     run.reporters.append(TrajectoryReporter(handler, "md", INTERVAL))
-    with pytest.raises(InvalidArgumentError, match="resume=False"):
+    with pytest.raises(InvalidArgumentError, match="overwrite=True"):
         run.step(100)

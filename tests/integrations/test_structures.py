@@ -52,16 +52,16 @@ def test_a_pdb_file_becomes_atoms_and_residues(tmp_path):
     assert data["positions"].dtype == np.float32
     assert data["positions"].shape == (17, 3)
     np.testing.assert_array_equal(data["positions"][1], [1.25, 1.375, -1.25])
-    order = ["ALA", "MSE", "HOH", "GLY", "TRP"]  # gemmi puts the parts of a chain together.
+    order = ["ALA", "MSE", "GLY", "TRP", "HOH"]  # That of the file.
     assert data["residue_names"].tolist() == order
-    assert data["residue_numbers"].tolist() == [5, 6, 101, 1, 2]
-    assert data["chains"].tolist() == ["A", "A", "A", "B", "B"]
-    assert data["is_polymer"].tolist() == [True, True, False, True, True]
-    assert data["residue_index"].tolist() == [0] * 4 + [1] * 4 + [2] + [3] * 4 + [4] * 4
+    assert data["residue_numbers"].tolist() == [5, 6, 1, 2, 101]
+    assert data["chains"].tolist() == ["A", "A", "B", "B", "A"]
+    assert data["is_polymer"].tolist() == [True, True, True, True, False]
+    assert data["residue_index"].tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4 + [4]
     assert data["atom_names"][:5].tolist() == ["N", "CA", "C", "O", "N"]
     assert data["elements"][:5].tolist() == ["N", "C", "C", "O", "N"]
-    np.testing.assert_array_equal(data["residue_b_factors"], [10, 11, 40, 12, 13])
-    assert data["occupancies"][8] == 0.5
+    np.testing.assert_array_equal(data["residue_b_factors"], [10, 11, 12, 13, 40])
+    assert data["occupancies"][16] == 0.5
     assert data["sequences"] == {"A": "AM", "B": "GW"}
     np.testing.assert_array_equal(data["cell"], [30, 40, 50, 90, 100, 90])
     assert data["n_models"] == 1
@@ -243,6 +243,25 @@ def test_a_biotite_stack_is_an_ensemble(tmp_path):
     assert "b_factors" not in data
 
 
+def test_the_cell_of_an_object_comes_along(tmp_path):
+    biotite = pytest.importorskip("biotite.structure")
+    atoms = biotite.array([biotite.Atom([1, 2, 3], chain_id="A", res_name="LIG", element="C")])
+    other = atoms.copy()
+    atoms.box, other.box = np.diag([30.0, 40, 50]), np.diag([31.0, 40, 50])
+    assert read_structure(atoms)["cell"].tolist() == [30, 40, 50, 90, 90, 90]
+    every = read_structure(biotite.stack([atoms, other]), model="all")
+    assert every["cell"][:, 0].tolist() == [30, 31]
+
+    app = pytest.importorskip("openmm.app")
+    path = pdb(
+        tmp_path / "one.pdb",
+        "CRYST1   30.000   40.000   50.000  90.00 100.00  90.00 P 1 21 1      2",
+        *backbone("ALA", 5, 1.0),
+    )
+    found = read_structure(app.PDBFile(str(path)))["cell"]
+    np.testing.assert_allclose(found, read_structure(path)["cell"], atol=1e-3)
+
+
 def test_what_is_no_structure_is_refused(tmp_path):
     (tmp_path / "no.pdb").write_text("nothing\n")
     (tmp_path / "no.cif").write_text("data_x\nloop_\n_a\n")
@@ -256,6 +275,11 @@ def test_what_is_no_structure_is_refused(tmp_path):
     path = pdb(tmp_path / "one.pdb", *backbone("ALA", 1, 1.0))
     with pytest.raises(InvalidArgumentError, match="altlocs='none'"):
         read_structure(path, altlocs="none")
+    empty = [gemmi.Structure(), pytest.importorskip("biotite.structure").AtomArray(0)]
+    app = pytest.importorskip("openmm.app")
+    for source in (*empty, (app.Topology(), [])):
+        with pytest.raises(InvalidArgumentError, match="has atoms"):
+            read_structure(source)
     structure = gemmi.read_structure(str(path))
     structure[0][0][0][1].pos = gemmi.Position(1, float("nan"), 1)
     with pytest.raises(InvalidArgumentError, match="atom 1 is not finite"):

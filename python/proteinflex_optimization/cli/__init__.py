@@ -12,9 +12,12 @@ import sys
 from collections.abc import Sequence
 
 from proteinflex_optimization import ProteinFlexError, __version__
+from proteinflex_optimization.cli.output import one_line
 from proteinflex_optimization.errors import InvalidArgumentError
 
 COMMANDS = ("demo", "cache", "watch", "checkpoints", "gpus", "doctor")
+TRACEBACK = "PROTEINFLEX_TRACEBACK"
+"""Where this variable is set, an error that was not foreseen is shown with its traceback."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,20 +25,30 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flexopt",
         description="Caches, checkpoints, progress and GPUs of long protein computations.",
+        epilog="Exit status: 0 all is well, 1 a problem was found, 2 wrong usage. "
+        "Each command has a --help with examples, such as: flexopt cache ls --help",
     )
     parser.add_argument("--version", action="version", version=f"flexopt {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
         importlib.import_module(f"{__name__}.{name}").add_parser(subparsers)
+    if "_ARGCOMPLETE" in os.environ:
+        _complete(parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    options = build_parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding lacks is no reason to fail.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        status: int = options.func(options)
-        sys.stdout.flush()
+        try:
+            options = build_parser().parse_args(arguments)
+            status: int = options.func(options)
+        finally:
+            sys.stdout.flush()  # Also what --help has printed.
         return status
     except BrokenPipeError:
         # The reader has seen enough (`flexopt cache ls | head`). Nothing more can be written, not
@@ -44,9 +57,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
-    except InvalidArgumentError as error:
-        print(f"flexopt: {error}", file=sys.stderr)
-        return 2
-    except (ProteinFlexError, OSError, ImportError) as error:
-        print(f"flexopt: {error}", file=sys.stderr)
-        return 1
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """Say in one line what went wrong; returns the exit status."""
+    if os.environ.get(TRACEBACK):
+        raise error
+    text = one_line(error)
+    if not isinstance(error, (ProteinFlexError, OSError, ImportError)):
+        kind = type(error).__name__
+        text = f"unexpected {kind}: {text}; with {TRACEBACK}=1 its traceback is shown"
+    print(f"flexopt: {text}", file=sys.stderr)
+    return 2 if isinstance(error, InvalidArgumentError) else 1
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Answer a shell that asks how a command line may go on, and end."""
+    try:
+        import argcomplete
+    except ImportError:
+        return
+    argcomplete.autocomplete(parser)

@@ -3,60 +3,110 @@
 from __future__ import annotations
 
 import argparse
-import json
-import re
 import sys
-import time
 from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proteinflex_optimization.cli import transfer
+from proteinflex_optimization.cli import confirm, removal, transfer
+from proteinflex_optimization.cli.commands import Run, add_command, complete_entries
+from proteinflex_optimization.cli.output import (
+    age,
+    counted,
+    print_json,
+    printable,
+    size,
+)
+from proteinflex_optimization.cli.selection import entry_key
 from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from proteinflex_optimization import DataHandler
-    from proteinflex_optimization.types import EntryInfo, EntryKind
+    from proteinflex_optimization.types import EntryInfo
 
-UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 SORTED_BY: dict[str, Callable[[EntryInfo], Any]] = {
     "used": itemgetter("last_used"),
     "size": itemgetter("stored_bytes"),
     "created": itemgetter("created"),
     "id": itemgetter("data_id"),
 }
+OF_THE_PROCESS = ("hits", "misses", "evictions", "corrupt", "memory")
+"""What `get_cache_stats` counts for one process: nothing worth printing by this one."""
+KEY_HELP = "a key, the beginning of one, or a name"
 
 
 def add_parser(subparsers: Any) -> None:
     """Add this command."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "cache",
-        help="list, check and prune cached structures and trajectories",
-        description="What is in a cache directory. Sizes are decimal: 1 GB is 10^9 bytes.",
+        "list, check and prune cached structures and trajectories",
+        "flexopt cache ls",
+        "flexopt cache export protein1_md run.xtc --dir cache",
+        description="What is in a cache directory. KEY is a key, a unique beginning of one, or the "
+        "name (data_id) of an entry. Sizes are decimal: 1 GB is 10^9 bytes.",
     )
     commands = parser.add_subparsers(dest="cache_command", metavar="COMMAND", required=True)
 
-    command = _command(commands, "ls", _list, "list the entries, those used last first")
+    command = _command(
+        commands,
+        "ls",
+        _list,
+        "list the entries, those used last first, and unfinished trajectories",
+        "flexopt cache ls --sort size",
+        "flexopt cache ls --dir cache --json",
+    )
     command.add_argument("--kind", choices=("structure", "trajectory"), help="only these")
     command.add_argument("--sort", choices=tuple(SORTED_BY), default="used")
     command.add_argument("-q", "--quiet", action="store_true", help="print keys only")
 
-    _command(commands, "stats", _stats, "how full the cache is")
+    _command(commands, "stats", _stats, "how full the cache is", "flexopt cache stats --dir cache")
 
     command = _command(
-        commands, "verify", _verify, "read every byte back; damaged entries go to quarantine"
+        commands,
+        "info",
+        _info,
+        "show what an entry holds: arrays, metadata, sizes",
+        "flexopt cache info protein1_md",
     )
-    command.add_argument("keys", nargs="*", metavar="KEY", help="only these entries")
+    _add_key(command)
 
     command = _command(
-        commands, "prune", _prune, "remove leftover files, and entries down to a size"
+        commands,
+        "verify",
+        _verify,
+        "read every byte back and name what is damaged",
+        "flexopt cache verify",
+        "flexopt cache verify protein1_md --quarantine",
     )
-    command.add_argument("--to", metavar="SIZE", help="such as 50GB, or 80%% of the limit")
-    command.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    _add_key(command, "keys", "*")
+    command.add_argument(
+        "--quarantine", action="store_true", help="move damaged entries out of the way"
+    )
 
-    command = _command(commands, "export", _export, "write an entry as a file of another format")
-    command.add_argument("key", metavar="KEY")
+    command = _command(
+        commands,
+        "prune",
+        removal.prune,
+        "remove leftover files, and entries down to a size",
+        "flexopt cache prune --to 50GB --dry-run",
+        "flexopt cache prune --to 80% --yes",
+    )
+    command.add_argument(
+        "--to", metavar="SIZE", help="with its unit: 500MB, 50GB, 4GiB, or 80%% of the limit"
+    )
+    confirm.add_arguments(command)
+
+    command = _command(
+        commands,
+        "export",
+        _export,
+        "write an entry as a file of another format",
+        "flexopt cache export protein1_md run.xtc",
+        "flexopt cache export t-1f0c arrays.npz",
+    )
+    _add_key(command)
     command.add_argument(
         "file",
         metavar="FILE",
@@ -64,25 +114,71 @@ def add_parser(subparsers: Any) -> None:
     )
     command.add_argument("--force", action="store_true", help="replace a file that is there")
 
-    command = _command(commands, "import", _import, "store a file as an entry")
+    command = _command(
+        commands,
+        "import",
+        _import,
+        "store a file as an entry; makes the cache where there is none",
+        "flexopt cache import 1ubq.pdb --dir cache",
+        "flexopt cache import run.xtc --topology protein.gro --id protein1_md",
+    )
     command.add_argument(
-        "file", metavar="FILE", help="a structure (.pdb, .cif) or anything MDAnalysis reads"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="a structure (.pdb, .cif), .npz, .zarr, or anything MDAnalysis reads; several are the "
+        "parts of one run",
     )
     command.add_argument(
         "--kind", choices=("structure", "trajectory"), help="default: by suffix and topology"
     )
     command.add_argument("--topology", metavar="FILE", help="such as .pdb, .gro or .psf")
+    command.add_argument("--format", help="such as LAMMPSDUMP; default: by suffix")
+    command.add_argument("--topology-format", metavar="FORMAT", help="default: by suffix")
+    command.add_argument(
+        "--dt", type=float, metavar="PS", help="between frames, where the file has no times"
+    )
+    command.add_argument(
+        "--overlap",
+        choices=("remove", "keep"),
+        default="remove",
+        help="what to do with frames that the next part has, too",
+    )
+    command.add_argument(
+        "--allow-truncated", action="store_true", help="store the whole frames of a cut file"
+    )
     command.add_argument("--id", help="its name in the cache; default: the file's, without suffix")
     command.add_argument("--precision", type=float, metavar="Å", help="default: lossless")
     command.add_argument("--profile", choices=("default", "archive"))
     command.add_argument("--force", action="store_true", help="replace an entry of this name")
 
-    command = _command(commands, "rm", _remove, "remove entries")
-    command.add_argument("keys", nargs="+", metavar="KEY")
+    command = _command(
+        commands,
+        "rm",
+        removal.remove,
+        "remove entries",
+        "flexopt cache rm protein1_md",
+        "flexopt cache rm t-1f0c s-99 --dry-run",
+    )
+    _add_key(command, "keys", "+")
+    command.add_argument(
+        "--unfinished", action="store_true", help="trajectories that wait to be resumed instead"
+    )
+    confirm.add_arguments(command)
+
+    command = _command(
+        commands,
+        "clear",
+        removal.clear,
+        "remove all entries, also pinned ones",
+        "flexopt cache clear --dir cache --dry-run",
+        "flexopt cache clear --dir cache --yes",
+    )
+    confirm.add_arguments(command)
 
 
-def _command(commands: Any, name: str, run: Any, text: str) -> Any:
-    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+def _command(commands: Any, name: str, run: Run, text: str, *examples: str) -> Any:
+    parser = add_command(commands, name, text, *examples)
     parser.add_argument(
         "--dir", metavar="DIR", help="the cache directory; default: as DataHandler() finds it"
     )
@@ -91,83 +187,85 @@ def _command(commands: Any, name: str, run: Any, text: str) -> Any:
     return parser
 
 
-def _open(options: argparse.Namespace) -> DataHandler:
+def _add_key(parser: Any, name: str = "key", count: str | None = None) -> None:
+    argument = parser.add_argument(name, metavar="KEY", nargs=count, help=KEY_HELP)
+    argument.completer = complete_entries
+
+
+def _look(options: argparse.Namespace) -> DataHandler:
+    """Open the cache without changing anything in it; an error where there is none."""
     from proteinflex_optimization import DataHandler
 
-    if options.dir is not None and not Path(options.dir).is_dir():
-        raise InvalidArgumentError(
-            f"--dir={options.dir!r} is not valid: expected the directory of a cache"
-        )
-    return DataHandler(options.dir)
+    return DataHandler(options.dir, read_only=True)
 
 
 def _list(options: argparse.Namespace) -> int:
-    handler = _open(options)
-    entries = _infos(handler, options.kind)
+    handler = _look(options)
+    entries, damaged = removal.infos(handler, options.kind)
     entries.sort(key=SORTED_BY[options.sort], reverse=options.sort != "id")
+    unfinished = [] if options.kind == "structure" else handler.unfinished()
     if options.json:
-        print(json.dumps(entries, indent=2, default=str))
+        directory = str(handler.cache_dir)
+        print_json({"cache_dir": directory, "entries": entries, "unfinished": unfinished})
     elif options.quiet:
         for entry in entries:
             print(entry["key"])
     else:
-        _print_table(entries)
-    return 0
-
-
-def _infos(handler: DataHandler, kind: EntryKind | None) -> list[EntryInfo]:
-    from proteinflex_optimization import CacheKeyError, CorruptDataError
-
-    entries = []
-    for key in handler.keys(kind):
-        try:
-            info = handler.info(key)
-        except CacheKeyError:
-            continue  # Evicted since it was listed.
-        except CorruptDataError as error:
-            print(f"flexopt: {error}", file=sys.stderr)
-            continue
-        entries.append(info)
-    return entries
-
-
-def _print_table(entries: list[EntryInfo]) -> None:
-    print(f"{'KEY':34} {'SIZE':>9} {'SAVED':>6} {'USED':>8}  ID")
-    now = time.time()
-    for entry in entries:
-        print(
-            f"{entry['key']:34} {_size(entry['stored_bytes']):>9} "
-            f"{entry['saved_percent']:5.1f}% {_age(now - entry['last_used']):>8}  "
-            f"{printable(entry['data_id'])}"
-        )
-    total = sum(entry["stored_bytes"] for entry in entries)
-    print(f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}, {_size(total)}")
+        print(printable(str(handler.cache_dir)))
+        removal.print_entries(entries)
+        removal.print_unfinished(unfinished)
+    return 1 if damaged else 0
 
 
 def _stats(options: argparse.Namespace) -> int:
-    stats = _open(options).get_cache_stats()
+    stats = _look(options).get_cache_stats()
     if options.json:
-        print(json.dumps(stats, indent=2, default=str))
+        print_json({name: value for name, value in stats.items() if name not in OF_THE_PROCESS})
         return 0
     print(printable(str(stats["cache_dir"])))
     print(
-        f"used     {_size(stats['used_bytes'])} of {_size(stats['max_bytes'])} "
+        f"used        {size(stats['used_bytes'])} of {size(stats['max_bytes'])} "
         f"({stats['usage_percent']:.1f} %)"
     )
     print(
-        f"entries  {stats['entries']}: {stats['structures']} structures, "
-        f"{stats['trajectories']} trajectories"
+        f"entries     {stats['entries']}: {counted(stats['structures'], 'structure')}, "
+        f"{counted(stats['trajectories'], 'trajectory', 'trajectories')}"
     )
-    print(f"saved    {stats['saved_percent']:.1f} % of {_size(stats['raw_bytes'])}")
-    print(f"pinned   {_size(stats['pinned_bytes'])}")
+    print(f"unfinished  {counted(stats['unfinished'], 'trajectory', 'trajectories')}")
+    print(f"saved       {stats['saved_percent']:.1f} % of {size(stats['raw_bytes'])}")
+    print(f"pinned      {size(stats['pinned_bytes'])}")
+    if stats["set_aside"]:
+        print(f"quarantine  {counted(stats['set_aside'], 'damaged entry', 'damaged entries')}")
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    handler = _look(options)
+    info = handler.info(entry_key(handler, options.key))
+    if options.json:
+        print_json(info)
+        return 0
+    print(f"{printable(info['data_id'])}  {info['kind']}  {info['key']}")
+    print(
+        f"  {size(info['stored_bytes'])} for {size(info['raw_bytes'])} of arrays "
+        f"({info['saved_percent']:.1f} % saved){', pinned' if info['pinned'] else ''}"
+    )
+    print(f"  stored {age(info['created'])} ago, used {age(info['last_used'])} ago")
+    for array in info["arrays"]:
+        shape = " × ".join(map(str, array["shape"])) or "scalar"
+        print(f"  {printable(array['name'])}  {array['dtype']}  {shape}")
+    for name, value in info["metadata"].items():
+        print(f"  {printable(str(name))}: {printable(str(value))}")
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from proteinflex_optimization import CacheKeyError
+    from proteinflex_optimization import CacheKeyError, DataHandler
 
-    handler = _open(options)
-    keys = options.keys or handler.keys()
+    handler = _look(options)
+    keys = [entry_key(handler, key) for key in options.keys] or handler.keys()
+    if options.quarantine:
+        handler = DataHandler(options.dir)
     reports = []
     for number, key in enumerate(keys, 1):
         if sys.stderr.isatty():
@@ -179,10 +277,10 @@ def _verify(options: argparse.Namespace) -> int:
                 raise
             # Evicted since it was listed.
     if sys.stderr.isatty():
-        print("\r", end="", file=sys.stderr)
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     damaged = [entry for report in reports for entry in report["damaged"]]
     if options.json:
-        print(json.dumps({"checked": len(reports), "damaged": damaged}, indent=2, default=str))
+        print_json({"checked": len(reports), "damaged": damaged})
     else:
         for entry in damaged:
             print(f"{entry['key']}: {printable(entry['reason'])}")
@@ -190,49 +288,14 @@ def _verify(options: argparse.Namespace) -> int:
     return 1 if damaged else 0
 
 
-def _prune(options: argparse.Namespace) -> int:
-    handler = _open(options)
-    stats = handler.get_cache_stats()
-    target = None if options.to is None else parse_size(options.to, stats["max_bytes"])
-    if options.dry_run:
-        victims = [] if target is None else _victims(handler, target)
-        freed = sum(victim["stored_bytes"] for victim in victims)
-        if options.json:
-            keys = [victim["key"] for victim in victims]
-            print(json.dumps({"would_remove": keys, "would_free_bytes": freed}, indent=2))
-        else:
-            _print_table(victims)
-            print(f"nothing was removed; {_size(freed)} would be")
-        return 0
-    cleaned = handler.cleanup()
-    evicted = 0 if target is None else handler.prune(target / 1e9)
-    freed = stats["used_bytes"] - handler.get_cache_stats()["used_bytes"]
-    if options.json:
-        print(json.dumps({"evicted": evicted, "freed_bytes": freed, "cleaned": cleaned}, indent=2))
-    else:
-        files = sum(count for count in cleaned.values() if isinstance(count, int))
-        print(f"{evicted} evicted, {files} leftover files removed; {_size(freed)} less")
-    return 0
-
-
-def _victims(handler: DataHandler, target: int) -> list[EntryInfo]:
-    """Choose as eviction does: those used least recently first, pinned ones never."""
-    entries = _infos(handler, None)
-    excess = sum(entry["stored_bytes"] for entry in entries) - target
-    victims = []
-    for entry in sorted(entries, key=itemgetter("last_used")):
-        if excess > 0 and not entry["pinned"]:
-            victims.append(entry)
-            excess -= entry["stored_bytes"]
-    return victims
-
-
 def _export(options: argparse.Namespace) -> int:
-    result = transfer.export_entry(_open(options), options)
+    handler = _look(options)
+    options.key = entry_key(handler, options.key)
+    result = transfer.export_entry(handler, options)
     if options.json:
-        transfer.print_json(result)
+        print_json(result)
         return 0
-    print(f"wrote {result['file']} ({_size(result['bytes'])})")
+    print(f"wrote {printable(result['file'])} ({size(result['bytes'])})")
     if result["left_out"]:
         names = printable(", ".join(result["left_out"]))
         print(f"left out, for this format has no place for them: {names}")
@@ -240,70 +303,19 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    result = transfer.import_file(_open(options), options)
+    from proteinflex_optimization import DataHandler
+
+    given = [("FILE", file) for file in options.files] + [("--topology", options.topology)]
+    for argument, file in given:
+        # Before a cache is made.
+        if file is not None and not Path(file).exists():
+            raise InvalidArgumentError(f"{argument}={file!r} is not valid: there is no such file")
+    result = transfer.import_files(DataHandler(options.dir), options)
     if options.json:
-        transfer.print_json(result)
+        print_json(result)
         return 0
     print(
         f"stored {printable(result['data_id'])} as {result['key']} "
-        f"({_size(result['stored_bytes'])}, {result['saved_percent']:.1f} % saved)"
+        f"({size(result['stored_bytes'])}, {result['saved_percent']:.1f} % saved)"
     )
     return 0
-
-
-def _remove(options: argparse.Namespace) -> int:
-    from proteinflex_optimization import CacheKeyError
-
-    handler = _open(options)
-    missing = []
-    for key in options.keys:
-        try:
-            handler.remove(key)
-        except CacheKeyError as error:
-            missing.append(key)
-            print(f"flexopt: {printable(str(error))}", file=sys.stderr)
-    removed = [key for key in options.keys if key not in missing]
-    if options.json:
-        print(json.dumps({"removed": removed, "missing": missing}, indent=2))
-    return 1 if missing else 0
-
-
-def parse_size(text: str, limit: int) -> int:
-    """Return bytes for a text such as ``50GB``, or ``80%`` of a limit.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The text is neither.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%|[KMGT]?B?)\s*", text, re.IGNORECASE)
-    unit = match.group(2).upper() if match else "?"
-    if match is None or (unit not in UNITS and unit != "%" and unit + "B" not in UNITS):
-        raise InvalidArgumentError(
-            f"--to={text!r} is not valid: expected a size such as 500MB or 50GB, or a part of the "
-            "limit such as 80%"
-        )
-    number = float(match.group(1))
-    if unit == "%":
-        return int(limit * number / 100)
-    return int(number * UNITS[unit if unit in UNITS else unit + "B"])
-
-
-def printable(text: str) -> str:
-    """Return text that can't move a terminal's cursor or change its colours."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def _age(seconds: float) -> str:
-    for limit, unit, text in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
-        if seconds < limit:
-            return f"{max(seconds, 0) / unit:.0f} {text}"
-    return f"{seconds / 86400:.0f} d"

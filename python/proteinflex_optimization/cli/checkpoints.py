@@ -3,141 +3,208 @@
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from proteinflex_optimization import CheckpointManager
-from proteinflex_optimization.cli.cache import printable
-from proteinflex_optimization.errors import (
-    CheckpointError,
-    CorruptDataError,
-    UnsupportedFormatError,
+from proteinflex_optimization.cli import confirm
+from proteinflex_optimization.cli.commands import Run, add_command, complete_checkpoints
+from proteinflex_optimization.cli.output import (
+    age,
+    print_json,
+    print_table,
+    printable,
+    size,
+    warn,
 )
-from proteinflex_optimization.types import CheckpointVerification, FileVerification
+from proteinflex_optimization.cli.selection import checkpoint_id
+from proteinflex_optimization.errors import CorruptDataError, UnsupportedFormatError
+from proteinflex_optimization.types import (
+    CheckpointInfo,
+    CheckpointVerification,
+    FileVerification,
+    ValueInfo,
+)
 
 
 def add_parser(subparsers: Any) -> None:
     """Add this command."""
-    parser = subparsers.add_parser("checkpoints", help="list, verify, show or remove checkpoints")
+    parser = add_command(
+        subparsers,
+        "checkpoints",
+        "list, verify, show or remove checkpoints",
+        "flexopt checkpoints ls checkpoints",
+        "flexopt checkpoints show checkpoints step-100",
+        description="The checkpoints of a directory. ID is a checkpoint's id or a unique beginning "
+        "of one.",
+    )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for name, function, text in (
-        ("ls", ls, "list the checkpoints of a directory, the newest last"),
-        ("verify", verify, "read back every byte of one or all checkpoints"),
-        ("show", show, "show what a checkpoint consists of"),
-        ("rm", rm, "remove checkpoints"),
-    ):
-        action = actions.add_parser(name, help=text, description=text)
-        action.add_argument("directory", type=Path, metavar="DIR")
-        if name in ("show", "rm"):
-            action.add_argument("ids", nargs="+", metavar="ID")
-        elif name == "verify":
-            action.add_argument("ids", nargs="*", metavar="ID")
-        action.add_argument("--json", action="store_true", help="for scripts")
-        action.set_defaults(func=function)
+    _action(actions, "ls", ls, "list the checkpoints of a directory, the newest last", None)
+    _action(actions, "verify", verify, "read back every byte of one or all checkpoints", "*")
+    action = _action(
+        actions, "show", show, "show the tensors, arrays and values in a checkpoint", "+"
+    )
+    action.add_argument(
+        "--component", action="append", metavar="NAME", help="only this one; may be repeated"
+    )
+    confirm.add_arguments(_action(actions, "rm", rm, "remove checkpoints", "+"))
+
+
+def _action(actions: Any, name: str, function: Run, text: str, ids: str | None) -> Any:
+    example = f"flexopt checkpoints {name} checkpoints" + (" step-100" if ids == "+" else "")
+    action = add_command(actions, name, text, example)
+    action.add_argument("directory", type=Path, metavar="DIR")
+    if ids is not None:
+        argument = action.add_argument("ids", nargs=ids, metavar="ID", help="or its beginning")
+        argument.completer = complete_checkpoints
+    action.add_argument("--json", action="store_true", help="for scripts")
+    action.set_defaults(func=function)
+    return action
 
 
 def ls(options: argparse.Namespace) -> int:
     """List the checkpoints; 1 where one of them is damaged."""
-    manager = _open(options.directory)
+    manager = _look(options.directory)
     rows = manager.list_checkpoints()
+    latest = manager.latest()
     if options.json:
-        print(json.dumps({"checkpoints": rows, "latest": manager.latest()}, default=str, indent=2))
+        directory = str(manager.base_dir)
+        print_json({"directory": directory, "checkpoints": rows, "latest": latest})
     else:
-        width = max((len(row["checkpoint_id"]) for row in rows), default=0)
-        for row in rows:
-            state = "" if row["valid"] else "  DAMAGED"
-            print(
-                f"{row['checkpoint_id']:{width}}  {_age(row['created_at']):>8}  "
-                f"{_size(row['size_bytes']):>9}  {printable(', '.join(row['components']))}{state}"
-            )
-        if rows:
-            print(f"newest valid: {manager.latest() or 'none'}")
-        else:
-            print(f"no checkpoints in {options.directory}")
+        print(printable(str(manager.base_dir)))
+        _print(rows)
+        print(f"newest valid: {printable(latest)}" if latest else "no valid checkpoint")
     return 0 if all(row["valid"] for row in rows) else 1
 
 
 def verify(options: argparse.Namespace) -> int:
     """Read checkpoints back; 1 where one of them is damaged."""
-    manager = _open(options.directory)
-    ids = options.ids or [row["checkpoint_id"] for row in manager.list_checkpoints()]
-    reports = {name: _verified(manager, options.directory / name) for name in ids}
+    manager = _look(options.directory)
+    rows = _chosen(manager, options) if options.ids else manager.list_checkpoints()
+    reports = {row["checkpoint_id"]: _verified(manager, row["path"]) for row in rows}
     if options.json:
-        print(json.dumps(reports, indent=2))
+        print_json(reports)
     else:
         for name, report in reports.items():
-            print(f"{name}: {'whole' if report['ok'] else 'DAMAGED'}")
+            print(f"{printable(name)}: {'whole' if report['ok'] else 'DAMAGED'}")
             for file in report["files"]:
                 if not file["ok"]:
-                    print(f"  {file['reason']}")
+                    print(f"  {printable(str(file['reason']))}")
     return 0 if all(report["ok"] for report in reports.values()) else 1
 
 
 def show(options: argparse.Namespace) -> int:
-    """Show the components and metadata of checkpoints."""
-    manager = _open(options.directory)
-    rows = {row["checkpoint_id"]: row for row in manager.list_checkpoints()}
-    chosen = [rows[name] if name in rows else _missing(name, list(rows)) for name in options.ids]
+    """Show what checkpoints hold, without loading their arrays."""
+    manager = _look(options.directory)
+    result = []
+    for row in _chosen(manager, options):
+        values = manager.outline(row["path"])
+        if options.component is not None:
+            values = {name: values[name] for name in values if name in options.component}
+        result.append({**row, "values": values})
+        if not options.json:
+            _show(row, values)
     if options.json:
-        print(json.dumps(chosen, default=str, indent=2))
-        return 0
-    for row in chosen:
-        print(f"{row['checkpoint_id']}  {row['path']}")
-        print(f"  made {_age(row['created_at'])} ago, {_size(row['size_bytes'])}")
-        print(f"  components: {printable(', '.join(row['components']))}")
-        for name, value in row["metadata"].items():
-            print(f"  {printable(str(name))}: {printable(repr(value))}")
+        print_json(result)
     return 0
 
 
 def rm(options: argparse.Namespace) -> int:
     """Remove checkpoints."""
-    manager = _open(options.directory)
-    for name in options.ids:
-        manager.delete(name)
+    manager = _look(options.directory)
+    rows = manager.list_checkpoints()
+    chosen = _chosen(manager, options)
+    names = [row["checkpoint_id"] for row in chosen]
+    if not options.json:
+        print("to be removed:")
+        _print(chosen)
+    if options.dry_run:
+        freed = sum(row["size_bytes"] for row in chosen)
+        if options.json:
+            print_json({"would_remove": names, "would_free_bytes": freed})
+        else:
+            print(f"nothing was removed; {size(freed)} would be")
+        return 0
+    removed = sum(row["size_bytes"] for row in chosen)
+    total = sum(row["size_bytes"] for row in rows)
+    removal = confirm.Removal(
+        len(chosen),
+        removed,
+        len(rows) - len(chosen),
+        total - removed,
+        "checkpoint",
+        "checkpoints",
+    )
+    if not confirm.confirmed(removal, options):
+        warn("nothing was removed")
+        return 1
+    writer = CheckpointManager(options.directory, auto_cleanup=False)
+    for name in names:
+        writer.delete(name)
     if options.json:
-        print(json.dumps({"removed": options.ids}))
+        print_json({"removed": names})
+    else:
+        print(f"removed {', '.join(map(printable, names))}")
     return 0
 
 
-def _open(directory: Path) -> CheckpointManager:
-    if not directory.is_dir():
-        raise CheckpointError(f"{directory} is not a directory of checkpoints")
-    return CheckpointManager(directory, auto_cleanup=False)
+def _look(directory: Path) -> CheckpointManager:
+    """Open the directory without changing anything in it; an error where there are none."""
+    return CheckpointManager(directory, read_only=True)
 
 
-def _verified(manager: CheckpointManager, path: Path) -> CheckpointVerification:
+def _chosen(manager: CheckpointManager, options: argparse.Namespace) -> list[CheckpointInfo]:
+    rows = {row["checkpoint_id"]: row for row in manager.list_checkpoints()}
+    ids = [checkpoint_id(list(rows), text, options.directory) for text in options.ids]
+    return [rows[name] for name in dict.fromkeys(ids)]
+
+
+def _print(rows: list[CheckpointInfo]) -> None:
+    lines = [
+        (
+            printable(row["checkpoint_id"]),
+            age(row["created_at"]),
+            size(row["size_bytes"]),
+            printable(", ".join(row["components"])) + ("" if row["valid"] else "  DAMAGED"),
+        )
+        for row in rows
+    ]
+    if lines:
+        print_table(("ID", "AGE", "SIZE", "COMPONENTS"), lines, "<>>")
+
+
+def _show(row: CheckpointInfo, values: dict[str, list[ValueInfo]]) -> None:
+    print(f"{printable(row['checkpoint_id'])}  {printable(row['path'])}")
+    print(f"  made {age(row['created_at'])} ago, {size(row['size_bytes'])}")
+    for name, value in row["metadata"].items():
+        print(f"  {printable(str(name))}: {printable(str(value))}")
+    for component, infos in values.items():
+        print(f"  {printable(component)}")
+        lines = [_described(info) for info in infos]
+        width = min(max((len(path) for path, _ in lines), default=0), 48)
+        for path, text in lines:
+            print(f"    {path:{width}}  {text}".rstrip())
+
+
+def _described(info: ValueInfo) -> tuple[str, str]:
+    path = printable(info["path"]) or "."
+    if info["shape"] is not None:
+        shape = " × ".join(map(str, info["shape"])) or "scalar"
+        return path, f"{info['type']} {info['dtype']} {shape}, {size(info['bytes'] or 0)}"
+    held = [] if info["bytes"] is None else [size(info["bytes"])]
+    held += [] if info["value"] is None else [printable(info["value"])]
+    return path, f"{printable(info['type'])} {', '.join(held)}"
+
+
+def _verified(manager: CheckpointManager, path: str) -> CheckpointVerification:
     try:
         return manager.verify(path)
     except (CorruptDataError, UnsupportedFormatError) as error:
         # The manifest itself: nothing else can be checked against it.
-        reason = str(error)
         file: FileVerification = {
             "name": "manifest.json",
             "bytes": 0,
             "ok": False,
-            "reason": reason,
+            "reason": str(error),
         }
         return {"ok": False, "files": [file]}
-
-
-def _missing(name: str, known: list[str]) -> NoReturn:
-    raise CheckpointError(f"there is no checkpoint {name!r}: there are {known}")
-
-
-def _age(created: float) -> str:
-    seconds = max(0.0, time.time() - created)
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

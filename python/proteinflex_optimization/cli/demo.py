@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-NEEDED = {"openmm": "openmm", "matplotlib": "matplotlib"}
+from proteinflex_optimization.cli.commands import add_examples
+
+NEEDED = ("openmm", "pdbfixer", "gemmi", "matplotlib")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -18,13 +22,21 @@ def add_parser(subparsers: Any) -> None:
         description=(
             "Minimise and simulate a protein in implicit solvent, analyse how it moves, and draw it. "
             "Interrupted or killed, the same command goes on from the last checkpoint; run again "
-            "when complete, it takes the result from the cache."
+            "when complete, it takes the result from the cache. Missing atoms and hydrogens are "
+            "added and modified residues standardised, and each change is printed; water and salt "
+            "are left out."
         ),
     )
     parser.add_argument(
         "--pdb",
         type=Path,
-        help="the structure (default: the villin headpiece that OpenMM ships)",
+        metavar="FILE",
+        help="the structure, PDB or mmCIF, gzipped or not (default: OpenMM's villin headpiece)",
+    )
+    parser.add_argument(
+        "--drop-unknown",
+        action="store_true",
+        help="leave out ligands and other residues that the force field has no parameters for",
     )
     parser.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR")
     parser.add_argument("--steps", type=int, default=16_000, help="of 0.004 ps (default: 16000)")
@@ -47,17 +59,16 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--temperature", type=float, default=300.0, metavar="K")
     parser.add_argument("--seed", type=int, default=1)
+    add_examples(parser, "flexopt demo", "flexopt demo --pdb my.pdb --steps 50000 --output my-run")
     parser.set_defaults(func=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the demo."""
-    for module, package in NEEDED.items():
-        try:
-            __import__(module)
-        except ImportError:
+    for module in NEEDED:
+        if importlib.util.find_spec(module) is None:
             print(
-                f"flexopt demo needs {package}: pip install 'proteinflex-optimization[demo]'",
+                f"flexopt demo needs {module}: pip install 'proteinflex-optimization[demo]'",
                 file=sys.stderr,
             )
             return 1
@@ -73,11 +84,15 @@ def run(options: argparse.Namespace) -> int:
         precision=options.precision,
         temperature=options.temperature,
         seed=options.seed,
+        drop_unknown=options.drop_unknown,
     )
     try:
         summary = demo.run(settings)
     except InterruptedRunError as stopped:
-        print(f"{stopped}")
+        print(f"{stopped}", flush=True)
+        if stopped.is_abandoned:
+            # Its thread is in code that can't be stopped. What counts is durable, as for `kill -9`.
+            os._exit(130)
         return 130
     print(
         f"{summary['n_frames']} frames, mean RMSF {summary['mean_rmsf_A']} Å; most flexible: "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import json
 import mmap
 import os
 import shutil
@@ -15,18 +14,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from proteinflex_optimization.cli.commands import add_command
+from proteinflex_optimization.cli.output import print_json, size
+
 CLOCK_SKEW_SECONDS = 5.0
 
 
 def add_parser(subparsers: Any) -> None:
     """Add this command."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "doctor",
-        help="check that a directory's file system does what is relied on",
-        description=(
-            "Try, in a temporary directory inside DIR, each thing that caches, checkpoints and "
-            "progress files ask of a file system."
-        ),
+        "check that a directory's file system does what is relied on",
+        "flexopt doctor",
+        "flexopt doctor /scratch/me --json",
+        description="Try, in a temporary directory inside DIR, each thing that caches, checkpoints "
+        "and progress files ask of a file system.",
     )
     parser.add_argument("directory", nargs="?", type=Path, default=Path(), metavar="DIR")
     parser.add_argument("--json", action="store_true", help="for scripts")
@@ -42,14 +45,14 @@ def run(options: argparse.Namespace) -> int:
     broken = [result for result in results if not result["ok"] and result["needed"]]
     if options.json:
         report = {"directory": str(directory), "free_bytes": usage.free, "checks": results}
-        print(json.dumps(report, indent=2))
+        print_json(report)
     else:
         for result in results:
             mark = "ok  " if result["ok"] else ("FAIL" if result["needed"] else "no  ")
             print(
                 f"{mark} {result['name']}" + (f": {result['detail']}" if result["detail"] else "")
             )
-        print(f"{usage.free / 1e9:.1f} GB free of {usage.total / 1e9:.1f} GB")
+        print(f"{size(usage.free)} free of {size(usage.total)}")
         if broken:
             print(f"{directory} does not keep what it must: use a directory on another file system")
     return 1 if broken else 0

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import os
 import sys
 import time
 from typing import Any
 
 from proteinflex_optimization import GPUError, GPUManager, InvalidArgumentError
+from proteinflex_optimization.cli.commands import add_command
+from proteinflex_optimization.cli.output import print_json, printable
+from proteinflex_optimization.cli.sizes import parse_size
 from proteinflex_optimization.types import GPUInfo
 
 
 def add_parser(subparsers: Any) -> None:
     """Add this command."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "gpus",
-        help="list GPUs, reservations, and which task fits where",
-        description=(
-            "List the GPUs that a process started here would see, what is reserved on them and by "
-            "whom, and which tasks would fit now. Memory is in MB (MiB, as nvidia-smi prints)."
-        ),
+        "list GPUs, reservations, and which task fits where",
+        "flexopt gpus",
+        "flexopt gpus --task prediction=16GiB --json",
+        description="List the GPUs that a process started here would see, what is reserved on them "
+        "and by whom, and which tasks would fit now. Memory is in MiB, as nvidia-smi counts it.",
     )
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
@@ -32,8 +36,8 @@ def add_parser(subparsers: Any) -> None:
         "--task",
         action="append",
         default=[],
-        metavar="NAME=MB",
-        help="a task and its memory; by default the documented ones",
+        metavar="NAME=SIZE",
+        help="a task and its memory, with its unit: prediction=16GiB; default: the documented ones",
     )
     parser.add_argument("--state-dir", metavar="DIR", help="where the reservations are kept")
     parser.set_defaults(func=run)
@@ -54,9 +58,7 @@ def run(options: argparse.Namespace) -> int:
     while True:
         gpus = manager.get_available_gpus()
         if options.json:
-            print(
-                json.dumps(_report(manager, gpus), indent=None if options.watch else 2), flush=True
-            )
+            print_json(_report(manager, gpus), indent=None if options.watch else 2)
         else:
             print(_text(manager, gpus), flush=True)
         if not options.watch:
@@ -67,12 +69,12 @@ def run(options: argparse.Namespace) -> int:
 def _tasks(given: list[str]) -> dict[str, float] | None:
     tasks: dict[str, float] = {}
     for text in given:
-        name, _, memory = text.partition("=")
-        try:
-            tasks[name] = float(memory)
-        except ValueError:
-            message = f"--task={text} is not valid: expected NAME=MB, as prediction=16000"
-            raise InvalidArgumentError(message) from None
+        name, equals, memory = text.partition("=")
+        if not (name and equals):
+            raise InvalidArgumentError(
+                f"--task={text!r} is not valid: expected NAME=SIZE, such as prediction=16GiB"
+            )
+        tasks[name] = math.ceil(parse_size(memory, f"--task {name}") / 2**20)
     return tasks or None
 
 
@@ -108,18 +110,18 @@ def _text(manager: GPUManager, gpus: list[GPUInfo]) -> str:
             continue
         busy = "" if gpu["utilization"] is None else f"  {gpu['utilization']} %"
         lines.append(
-            f"GPU {number}  {gpu['name']}  {gpu['memory_free']} MB of {gpu['memory_total']} free, "
+            f"GPU {number}  {gpu['name']}  {gpu['memory_free']} MiB of {gpu['memory_total']} free, "
             f"{_unpromised(gpu)} not reserved{busy}"
         )
         lines += [
-            f"       {lease['memory']} MB for {lease['task']}: pid {lease['pid']}, "
-            f"{_user(lease['user'])}, {lease['command']}"
+            f"       {lease['memory']} MiB for {printable(lease['task'])}: pid {lease['pid']}, "
+            f"{_user(lease['user'])}, {printable(lease['command'])}"
             for lease in gpu["reservations"]
         ]
     for task, memory in manager.required_memory.items():
         indices = _fits(gpus, memory)
         where = ", ".join(str(index) for index in indices) if indices else "no single GPU now"
-        lines.append(f"{task} ({memory} MB) fits on: {where}")
+        lines.append(f"{printable(task)} ({memory} MiB) fits on: {where}")
     return "\n".join(lines)
 
 
@@ -137,7 +139,7 @@ def _watch(manager: GPUManager, interval: float) -> int:
         from rich.live import Live
         from rich.text import Text
     except ImportError:
-        raise InvalidArgumentError(
+        raise ImportError(
             "--watch in a terminal needs rich: pip install 'proteinflex-optimization[display]'"
         ) from None
     with Live(screen=False, auto_refresh=False) as live:

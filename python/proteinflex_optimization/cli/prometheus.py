@@ -13,7 +13,7 @@ __all__ = ["ProgressCollector", "serve"]
 
 Progress = Mapping[str, Any]
 
-STATUSES = ("pending", "running", "completed", "failed")
+STATUSES = ("pending", "running", "completed", "failed", "stopped")
 LINGER = 60.0
 """Seconds for which the last values are served, for one more scrape."""
 POLL_INTERVAL = 1.0

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
+import re
 import sys
 import time
-import zipfile
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from proteinflex_optimization import DataHandler
-    from proteinflex_optimization.types import EntryKind, StoredData
+    from proteinflex_optimization.types import EntryKind
 
 STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdbx")
 """What is imported as a structure unless it is said to be a trajectory."""
@@ -30,7 +28,9 @@ def export_entry(handler: DataHandler, options: argparse.Namespace) -> dict[str,
     target = Path(options.file)
     suffix = target.suffix.lower()
     if suffix == ".npz":
-        left_out = export_arrays(handler.load_data(options.key), target, overwrite=options.force)
+        from proteinflex_optimization.integrations.npz import export_npz
+
+        left_out = export_npz(handler.load_data(options.key), target, overwrite=options.force)
     else:
         trajectory = handler.open(options.key)
         with ProgressLine("exporting") as progress:
@@ -46,30 +46,14 @@ def export_entry(handler: DataHandler, options: argparse.Namespace) -> dict[str,
     return {"file": str(target), "bytes": _size_of(target), "left_out": left_out}
 
 
-def export_arrays(data: StoredData, target: Path, *, overwrite: bool) -> list[str]:
-    """Write the arrays of an entry as ``.npz``; returns the names of what is none."""
-    import numpy as np
-
-    arrays = {name: value for name, value in data.items() if isinstance(value, np.ndarray)}
-    # Not by keywords of `savez`: a field may be called `file`.
-    with (
-        published(target, overwrite=overwrite) as hidden,
-        zipfile.ZipFile(hidden, "w") as archive,
-    ):
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-    return [name for name in data if name not in arrays]
-
-
-def import_file(handler: DataHandler, options: argparse.Namespace) -> dict[str, Any]:
-    """Store a file as an entry; returns its key and what `info` says of it."""
-    source = Path(options.file)
-    if not source.is_file():
-        raise InvalidArgumentError(f"FILE={options.file!r} is not valid: there is no such file")
-    stem = source.name.removesuffix(".gz")
-    is_structure = options.topology is None and stem.lower().endswith(STRUCTURE_SUFFIXES)
-    kind: EntryKind = options.kind or ("structure" if is_structure else "trajectory")
+def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str, Any]:
+    """Store a file, or the parts of a run, as an entry; returns its key and what `info` says of it."""
+    sources = [Path(file) for file in options.files]
+    for source in sources:
+        if not source.exists():
+            raise InvalidArgumentError(f"FILE={str(source)!r} is not valid: there is no such file")
+    stem = re.sub(r"\.(gz|bz2|xz)$", "", sources[0].name)
+    kind = options.kind or _kind_of(stem, options)
     data_id = Path(stem).stem if options.id is None else options.id
     if handler.key_for(data_id, kind=kind) in handler and not options.force:
         raise InvalidArgumentError(
@@ -77,20 +61,47 @@ def import_file(handler: DataHandler, options: argparse.Namespace) -> dict[str, 
             "expected a new name (--force replaces it)"
         )
     if kind == "structure":
-        key = handler.import_structure(source, data_id)
+        if len(sources) > 1:
+            raise InvalidArgumentError(
+                f"FILE={str(sources[1])!r} is not valid: expected one file of a structure"
+            )
+        key = _import_structure(handler, sources[0], data_id)
     else:
         with ProgressLine("importing") as progress:
             key = handler.import_trajectory(
                 options.topology,
-                source,
+                sources if len(sources) > 1 else sources[0],
                 data_id,
+                format=options.format,
+                topology_format=options.topology_format,
+                overlap=options.overlap,
+                allow_truncated=options.allow_truncated,
                 precision=options.precision,
                 profile=options.profile,
                 progress=progress,
+                **({} if options.dt is None else {"dt": options.dt}),
             )
     info = handler.info(key)
     names = ("key", "data_id", "kind", "raw_bytes", "stored_bytes", "saved_percent")
     return {name: value for name, value in info.items() if name in names}
+
+
+def _kind_of(stem: str, options: argparse.Namespace) -> EntryKind:
+    if options.topology is not None or options.format is not None or len(options.files) > 1:
+        return "trajectory"
+    if stem.lower().endswith(".npz"):
+        from proteinflex_optimization.integrations.npz import kind_of_npz
+
+        return kind_of_npz(options.files[0])
+    return "structure" if stem.lower().endswith(STRUCTURE_SUFFIXES) else "trajectory"
+
+
+def _import_structure(handler: DataHandler, source: Path, data_id: str) -> str:
+    if source.suffix.lower() == ".npz":
+        from proteinflex_optimization.integrations.npz import read_npz
+
+        return handler.store_structure(read_npz(source), data_id)
+    return handler.import_structure(source, data_id)
 
 
 class ProgressLine:
@@ -131,11 +142,6 @@ class ProgressLine:
         """Clear the line."""
         if self._is_drawn:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def print_json(result: dict[str, Any]) -> None:
-    """Print a result for scripts."""
-    print(json.dumps(result, indent=2, default=str))
 
 
 def _size_of(path: Path) -> int:

@@ -8,22 +8,31 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from proteinflex_optimization.cli.commands import add_command
+from proteinflex_optimization.cli.output import plain, warn
 from proteinflex_optimization.cli.prometheus import LINGER
+from proteinflex_optimization.errors import ProteinFlexError
 from proteinflex_optimization.types import ProgressInfo
+
+if TYPE_CHECKING:
+    from proteinflex_optimization.progress import ProgressReader
 
 LINES_INTERVAL = 1.0
 """Seconds between two readings where there is no terminal."""
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "watch",
-        help="show the progress of a running job",
+        "show the progress of a running job",
+        "flexopt watch run",
+        "flexopt watch run --once --json",
         description="Show the progress of the job whose tracker has the directory DIR, until it is "
-        "done. Exit status 1 where it failed, or stopped before it was done.",
+        "done. Exit status 1 where a task failed, or where the job stopped before it was done.",
     )
     parser.add_argument("directory", metavar="DIR", help="the checkpoint_dir of the job's tracker")
     parser.add_argument("--once", action="store_true", help="show it once and exit")
@@ -77,54 +86,70 @@ def _port(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Show the progress; returns the exit status."""
-    from proteinflex_optimization.display import BARS_INTERVAL, _console, line, tree
-    from proteinflex_optimization.progress import ProgressTracker
+    from proteinflex_optimization.display import BARS_INTERVAL, _console, failures, line, tree
 
-    reader = ProgressTracker.attach(options.directory)
+    reader = _attach(options.directory)
     if options.prometheus is not None:
         return _export(options, reader.get_progress)
     console = None if options.json else _console(sys.stdout)
-    if options.once:
-        progress = reader.get_progress()
-        if console is not None:
-            console.print(tree(progress))
-        else:
-            print(json.dumps(progress) if options.json else line(progress))
-        return _status(progress)
+    progress = reader.get_progress()
     interval = options.interval or (BARS_INTERVAL if console is not None else LINES_INTERVAL)
     if console is not None:
         from rich.live import Live
 
-        progress = reader.get_progress()
         with Live(tree(progress), console=console, auto_refresh=False) as live:
-            while not _is_over(progress):
+            while not (options.once or _is_over(progress)):
                 time.sleep(interval)
                 progress = reader.get_progress()
                 live.update(tree(progress), refresh=True)
     else:
         shown = None
         while True:
-            progress = reader.get_progress()
-            text = json.dumps(progress) if options.json else line(progress)
+            text = json.dumps(record(progress)) if options.json else line(progress)
             if text != shown:
+                failed = failures(progress)
+                if options.once and not options.json and len(failed) > 1:
+                    print(*(f"failed: {text}" for text in failed), sep="\n")
                 print(text, flush=True)
                 shown = text
-            if _is_over(progress):
+            if options.once or _is_over(progress):
                 break
             time.sleep(interval)
-    if progress["status"] == "running":
-        print("the job has stopped before it was done; run it again to resume", file=sys.stderr)
+            progress = reader.get_progress()
+    if _has_stopped(progress):
+        why = f" ({progress['reason']})" if progress["reason"] else ""
+        warn(f"the job has stopped before it was done{why}; run it again to resume")
     return _status(progress)
+
+
+def _attach(directory: str) -> ProgressReader:
+    from proteinflex_optimization.progress import ProgressTracker
+
+    try:
+        return ProgressTracker.attach(directory)
+    except FileNotFoundError as error:
+        there = "no job has counted there" if Path(directory).is_dir() else "there is no directory"
+        raise ProteinFlexError(f"no progress in {directory}: {there}") from error
+
+
+def record(progress: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the progress as it is printed for scripts: failed tasks first."""
+    failed = [
+        {"task": task, "name": data["name"], "reason": data["message"]}
+        for task, data in progress["tasks"].items()
+        if data["status"] == "failed"
+    ]
+    return dict(plain({"failed": failed, **progress}))
 
 
 def _export(options: argparse.Namespace, progress: Callable[[], ProgressInfo]) -> int:
     try:
         import prometheus_client  # noqa: F401, only whether it is there
     except ImportError:
-        print(
-            "--prometheus needs the client library: pip install prometheus-client", file=sys.stderr
-        )
-        return 2
+        raise ImportError(
+            "--prometheus needs the client library: pip install "
+            "'proteinflex-optimization[prometheus]'"
+        ) from None
     from proteinflex_optimization.cli.prometheus import serve
 
     last = serve(
@@ -141,9 +166,14 @@ def _export(options: argparse.Namespace, progress: Callable[[], ProgressInfo]) -
 
 def _is_over(progress: Mapping[str, Any]) -> bool:
     """Return whether the job is done, or no process is active any more."""
-    return progress["status"] == "completed" or not progress["alive"]
+    return progress["status"] in ("completed", "stopped") or not progress["alive"]
+
+
+def _has_stopped(progress: Mapping[str, Any]) -> bool:
+    """Return whether it is not done and nobody works on it."""
+    return progress["status"] in ("stopped", "running", "pending") and not progress["alive"]
 
 
 def _status(progress: Mapping[str, Any]) -> int:
-    stopped = progress["status"] in ("running", "pending") and not progress["alive"]
-    return 1 if progress["status"] == "failed" or stopped else 0
+    failed = any(task["status"] == "failed" for task in progress["tasks"].values())
+    return 1 if failed or progress["status"] == "failed" or _has_stopped(progress) else 0

@@ -24,7 +24,7 @@ class Settings:
     Attributes
     ----------
     pdb : Path
-        The structure: a PDB file.
+        The structure: a PDB or mmCIF file, gzipped or not.
     output : Path
         The directory of the cache, of the results and of each run's progress and checkpoints.
     steps : int
@@ -39,6 +39,8 @@ class Settings:
         In kelvin.
     seed : int
         Of velocities and thermostat.
+    drop_unknown : bool
+        Whether to leave out what the force field has no parameters for.
     """
 
     pdb: Path
@@ -49,6 +51,7 @@ class Settings:
     precision: float | None = 0.001
     temperature: float = 300.0
     seed: int = 1
+    drop_unknown: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that make no sense, before anything is written."""
@@ -69,7 +72,9 @@ class Settings:
                 f"temperature={self.temperature}: expected kelvin, above 0 and at most 1000"
             )
         if not self.pdb.is_file():
-            raise InvalidArgumentError(f"pdb={str(self.pdb)!r}: expected the path of a PDB file")
+            raise InvalidArgumentError(
+                f"pdb={str(self.pdb)!r}: expected the path of a PDB or mmCIF file"
+            )
 
     @property
     def n_frames(self) -> int:
@@ -89,6 +94,7 @@ class Settings:
             self.precision,
             self.temperature,
             self.seed,
+            self.drop_unknown,
         )
         stem = re.sub(r"[^A-Za-z0-9_-]", "_", self.pdb.stem)[:40] or "structure"
         return f"{stem}-{hashlib.sha256(repr(decisive).encode()).hexdigest()[:8]}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from proteinflex_optimization.errors import ProteinFlexError
 
-from .settings import FORCE_FIELD, FRICTION, TIME_STEP, Settings
+from .settings import FRICTION, TIME_STEP, Settings
 from .structure import Protein
 
 
@@ -29,12 +30,6 @@ class Dynamics:
         import openmm
         from openmm import app, unit
 
-        system = app.ForceField(*FORCE_FIELD).createSystem(
-            protein.topology,
-            nonbondedMethod=app.NoCutoff,
-            constraints=app.HBonds,
-            hydrogenMass=3 * unit.dalton,
-        )
         integrator = openmm.LangevinMiddleIntegrator(
             settings.temperature * unit.kelvin,
             FRICTION / unit.picosecond,
@@ -43,7 +38,9 @@ class Dynamics:
         integrator.setRandomNumberSeed(settings.seed)
         platform, properties = choose_platform(gpus)
         self._settings = settings
-        self.simulation = app.Simulation(protein.topology, system, integrator, platform, properties)
+        self.simulation = app.Simulation(
+            protein.topology, protein.system, integrator, platform, properties
+        )
         self.simulation.context.setPositions(protein.positions.astype(np.float64) * unit.angstrom)
 
     @property
@@ -56,16 +53,39 @@ class Dynamics:
         """Steps done since the start, over all runs."""
         return int(self.simulation.currentStep)
 
-    def minimise(self) -> float:
-        """Relax the structure and draw velocities; returns the potential energy in kJ/mol."""
+    def minimise(self, iterations: int, on_iteration: Callable[[float], bool]) -> None:
+        """Relax the structure.
+
+        Parameters
+        ----------
+        iterations : int
+            At most so many.
+        on_iteration : callable
+            Called after each iteration with the energy in kJ/mol. Where it returns true, the
+            minimisation ends with the positions that it has.
+        """
+        import openmm
+
+        class Reporter(openmm.MinimizationReporter):  # type: ignore[misc]
+            def report(self, iteration: int, x: Any, gradient: Any, values: Any) -> bool:
+                return on_iteration(values["system energy"])
+
+        reporter = Reporter()
+        self.simulation.minimizeEnergy(maxIterations=iterations, reporter=reporter)
+
+    def draw_velocities(self) -> None:
+        """Give the atoms velocities of the temperature."""
         from openmm import unit
 
-        simulation = self.simulation
-        simulation.minimizeEnergy(maxIterations=500)
-        simulation.context.setVelocitiesToTemperature(
+        self.simulation.context.setVelocitiesToTemperature(
             self._settings.temperature * unit.kelvin, self._settings.seed
         )
-        energy = simulation.context.getState(energy=True).getPotentialEnergy()
+
+    def energy(self) -> float:
+        """Return the potential energy, in kJ/mol."""
+        from openmm import unit
+
+        energy = self.simulation.context.getState(energy=True).getPotentialEnergy()
         return float(energy.value_in_unit(unit.kilojoule_per_mole))
 
     def advance(self, steps: int) -> None:

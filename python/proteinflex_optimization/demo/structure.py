@@ -1,10 +1,12 @@
-"""The protein of a PDB file, ready to simulate and to store."""
+"""The protein of a structure file, ready to simulate and to store."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,16 @@ from proteinflex_optimization.errors import ProteinFlexError
 
 from .settings import FORCE_FIELD
 
-WATER = frozenset({"HOH", "WAT", "TIP3", "SOL", "DOD"})
+if TYPE_CHECKING:
+    from .residues import Residue
+
+MOST_INCOMPLETE = 0.1
+"""The part of a protein's residues that may lack their backbone; more, and it is a coarse model."""
+
+
+MOST_ATOMS_WITHOUT_CUTOFF = 5_000
+CUTOFF = 2.0
+"""In nm; of larger proteins, whose pairs of atoms would be too many."""
 
 
 class StructureError(ProteinFlexError):
@@ -22,7 +33,7 @@ class StructureError(ProteinFlexError):
 
 @dataclass(frozen=True)
 class Protein:
-    """A protein with all its hydrogens, and how sure its coordinates are.
+    """A protein with all its atoms, and how sure its coordinates are.
 
     Attributes
     ----------
@@ -31,13 +42,16 @@ class Protein:
     positions : ndarray
         (n_atoms, 3) float32, in Å.
     confidence : ndarray
-        (n_residues,) float32: the B-factor column of the file at each residue's Cα, which predictors
-        fill with pLDDT (0 to 100); NaN where a residue has no Cα in the file.
+        (n_residues,) float32: the B-factor of the file at each residue's Cα, which predictors fill with
+        pLDDT (0 to 100); NaN where the file has none.
+    system : openmm.System
+        Its forces, as the force field describes them.
     """
 
     topology: Any
     positions: NDArray[np.float32]
     confidence: NDArray[np.float32]
+    system: Any
 
     @property
     def residues(self) -> list[Any]:
@@ -73,75 +87,121 @@ class Protein:
         }
 
 
-def load_protein(path: Path) -> Protein:
-    """Read the protein of a PDB file: no water, no ions, all hydrogens.
+def load_protein(
+    path: Path, *, drop_unknown: bool = False, say: Callable[[str], None] = lambda _: None
+) -> Protein:
+    """Read the protein of a PDB or mmCIF file, complete it and describe its forces.
+
+    Of several models the first is taken. Water and salt ions are left out, for the solvent is
+    implicit. Missing heavy atoms, hydrogens and terminal oxygens are added and modified residues
+    become their standard parents; residues that the file lacks are not made up, and the ends of such
+    a gap are ends of chains.
+
+    Parameters
+    ----------
+    path : Path
+        The file, gzipped or not.
+    drop_unknown : bool
+        Whether to leave out what the force field has no parameters for.
+    say : callable
+        Is told of each change, in one line.
 
     Raises
     ------
+    InvalidArgumentError
+        The file can't be read.
     StructureError
-        The file holds no protein, or one that the force field does not know.
+        It holds no protein, a coarse model, or something that the force field does not know.
     """
     from openmm import app, unit
 
-    try:
-        pdb = app.PDBFile(str(path))
-    except Exception as error:
-        raise StructureError(f"{path} can't be read as a PDB file: {error}") from error
-    modeller = app.Modeller(pdb.topology, pdb.positions)
-    solvent = [
-        residue
-        for residue in modeller.topology.residues()
-        if residue.name.upper() in WATER or len(list(residue.atoms())) == 1
-    ]
-    modeller.delete(solvent)
-    if modeller.topology.getNumAtoms() == 0:
-        raise StructureError(f"{path} holds no protein: only water, ions or nothing")
+    from proteinflex_optimization.integrations.structures import read_structure
+
+    from .mending import complete
+    from .residues import residues_of
+
+    data: dict[str, Any] = {**read_structure(path)}
+    if data["n_models"] > 1:
+        say(f"structure: took the first of {data['n_models']} models")
+    chains = _selected(path, residues_of(data), data.get("cell"), drop_unknown, say)
     force_field = app.ForceField(*FORCE_FIELD)
-    try:
-        modeller.addHydrogens(force_field)
-    except (ValueError, KeyError) as error:
-        raise StructureError(_unknown_residue(path, force_field, modeller, error)) from error
+    modeller = complete(chains, force_field, say)
     positions = np.asarray(modeller.positions.value_in_unit(unit.angstrom), dtype=np.float32)
-    found = _confidence_of_residues(path)
-    confidence = np.array(
-        [
-            found.get((residue.chain.id.strip(), residue.id, residue.insertionCode.strip()), np.nan)
-            for residue in modeller.topology.residues()
-        ],
-        dtype=np.float32,
-    )
-    return Protein(modeller.topology, positions, confidence)
+    confidence = np.array([r.confidence for chain in chains for r in chain], dtype=np.float32)
+    system = _system(path, force_field, modeller.topology)
+    return Protein(modeller.topology, positions, confidence, system)
 
 
-def _confidence_of_residues(path: Path) -> dict[tuple[str, str, str], float]:
-    """Read the B-factor column (61 to 66 of the PDB format) at each residue's first Cα."""
-    confidence: dict[tuple[str, str, str], float] = {}
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if line.startswith("ENDMDL"):
-                break
-            if not line.startswith("ATOM") or line[12:16].strip() != "CA":
-                continue
-            residue = (line[21].strip(), line[22:26].strip(), line[26].strip())
-            try:
-                confidence.setdefault(residue, float(line[60:66]))
-            except ValueError:
-                continue
-    return confidence
+def _selected(
+    path: Path,
+    residues: list[Residue],
+    cell: NDArray[np.float64] | None,
+    drop_unknown: bool,
+    say: Callable[[str], None],
+) -> list[list[Residue]]:
+    """Choose the residues to simulate, as chains of bonded residues."""
+    from .mending import counted, listed
+    from .residues import Kind, chains_of
 
-
-def _unknown_residue(path: Path, force_field: Any, modeller: Any, error: Exception) -> str:
-    unmatched = force_field.getUnmatchedResidues(modeller.topology)
-    known = set(force_field._templates)
-    names = sorted({residue.name for residue in unmatched if residue.name not in known})
-    if names:
-        return (
-            f"{path}: the force field ({', '.join(FORCE_FIELD)}) has no parameters for "
-            f"{', '.join(names)}; remove these residues, or replace modified ones by their "
-            "standard parents"
+    solvent = [residue for residue in residues if residue.kind in (Kind.WATER, Kind.SALT)]
+    if solvent:
+        names = counted(residue.original for residue in solvent)
+        say(f"structure: left out water and salt, for the solvent is implicit: {names}")
+    kept = [residue for residue in residues if residue.kind not in (Kind.WATER, Kind.SALT)]
+    amino_acids = [residue for residue in kept if residue.kind is Kind.AMINO_ACID]
+    if not amino_acids:
+        found = counted(residue.original for residue in kept) or "only water and salt"
+        raise StructureError(f"{path} holds no protein: {found}")
+    incomplete = [residue for residue in kept if not residue.has_backbone]
+    if len(incomplete) > MOST_INCOMPLETE * len(amino_acids):
+        first = incomplete[0]
+        raise StructureError(
+            f"{path}: {len(incomplete)} of {len(amino_acids)} amino acids lack atoms of their "
+            f"backbone (N, CA, C); {first.label} has only {listed(first.atoms)}. This is a coarse "
+            "model: rebuild all atoms first"
         )
-    where = ", ".join(f"{residue.name} {residue.id}" for residue in unmatched[:5])
-    return (
-        f"{path}: atoms are missing or too many near {where or 'some residues'} ({error}); "
-        "complete the structure first, for example with PDBFixer"
-    )
+    if incomplete:
+        labels = listed(residue.label for residue in incomplete)
+        say(f"structure: left out residues without a complete backbone: {labels}")
+    kept = [residue for residue in kept if residue.has_backbone]
+    unknown = [residue for residue in kept if residue.kind is Kind.UNKNOWN]
+    chains = chains_of([residue for residue in kept if residue.kind is not Kind.UNKNOWN], cell)
+    # The force field has no residue that is both the first and the last of a chain.
+    alone = [chain[0] for chain in chains if len(chain) == 1]
+    if unknown or alone:
+        what = listed(
+            [residue.label for residue in unknown]
+            + [f"{residue.label} (alone in its chain)" for residue in alone],
+            most=40,
+        )
+        if not drop_unknown:
+            raise StructureError(
+                f"{path}: the force field ({', '.join(FORCE_FIELD)}) has no parameters for {what}; "
+                "--drop-unknown leaves them out"
+            )
+        say(f"structure: left out what the force field has no parameters for: {what}")
+    chains = [chain for chain in chains if len(chain) > 1]
+    if not any(residue.kind is Kind.AMINO_ACID for chain in chains for residue in chain):
+        raise StructureError(f"{path} holds no chain of two amino acids or more")
+    for before, after in itertools.pairwise(chains):
+        if before[-1].chain == after[0].chain and before[-1].kind is after[0].kind:
+            say(f"structure: a gap between {before[-1].label} and {after[0].label} ends the chain")
+    return chains
+
+
+def _system(path: Path, force_field: Any, topology: Any) -> Any:
+    from openmm import app, unit
+
+    large = topology.getNumAtoms() > MOST_ATOMS_WITHOUT_CUTOFF
+    try:
+        return force_field.createSystem(
+            topology,
+            nonbondedMethod=app.CutoffNonPeriodic if large else app.NoCutoff,
+            nonbondedCutoff=CUTOFF * unit.nanometer,
+            constraints=app.HBonds,
+            hydrogenMass=3 * unit.dalton,
+        )
+    except (ValueError, KeyError) as error:
+        raise StructureError(
+            f"{path}: the force field ({', '.join(FORCE_FIELD)}) does not accept the structure: {error}"
+        ) from error

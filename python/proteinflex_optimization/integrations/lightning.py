@@ -1,7 +1,10 @@
 """Lightning's checkpoints, saved and loaded by `CheckpointManager`.
 
 With ``Trainer(plugins=[FlexCheckpointIO()])`` the paths stay the same and become directories that are
-whole or absent, verified, and need no pickle.
+whole or absent, verified, and need no pickle. Files that ``torch.save`` made are read as before.
+
+``Module.load_from_checkpoint`` has no way to name a plugin. Importing this module makes it, and the
+data modules' one, read these directories too.
 """
 
 from __future__ import annotations
@@ -9,12 +12,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.plugins import CheckpointIO
+from lightning.fabric.plugins import CheckpointIO, TorchCheckpointIO
+from lightning.pytorch.core import saving
 
 from proteinflex_optimization.checkpoint import CheckpointManager
 from proteinflex_optimization.errors import InvalidArgumentError
 
 __all__ = ["FlexCheckpointIO"]
+
+MANIFEST = "manifest.json"
 
 
 class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
@@ -24,33 +30,61 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
     ----------
     allow_pickle : bool
         Whether hyperparameters and callback states that are no plain values are pickled; loading
-        then runs code, as ``torch.load`` does.
+        then runs code, as ``torch.load(…, weights_only=False)`` does.
     """
 
     def __init__(self, allow_pickle: bool = False) -> None:
         self._allow_pickle = allow_pickle
+        self._files = TorchCheckpointIO()
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
         """Save a checkpoint, each of its entries as a component.
 
+        A file of ``torch.save`` at this path is replaced once the checkpoint is durable.
+
         Raises
         ------
         InvalidTypeError
             A value can't be stored; the message says where it is.
         InvalidArgumentError
-            `storage_options` were given, which have no meaning here.
+            `storage_options` were given, which have no meaning here, or the path is not local.
         """
         if storage_options is not None:
             raise InvalidArgumentError(f"storage_options={storage_options!r}: expected None")
-        manager, checkpoint_id = _manager_of(path)
-        manager.create_checkpoint(checkpoint_id, checkpoint, allow_pickle=self._allow_pickle)
+        target = _local(path)
+        replaced = target.with_name(f"{target.name}.replaced") if target.is_file() else None
+        if replaced is not None:
+            target.rename(replaced)
+        manager = CheckpointManager(target.parent, auto_cleanup=False)
+        try:
+            manager.create_checkpoint(target.name, checkpoint, allow_pickle=self._allow_pickle)
+        except BaseException:
+            if replaced is not None:
+                replaced.rename(target)
+            raise
+        if replaced is not None:
+            replaced.unlink()
 
     def load_checkpoint(
-        self, path: str | Path, map_location: Any | None = None, **_: Any
+        self,
+        path: str | Path,
+        map_location: Any | None = None,
+        weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Load a checkpoint, verified.
+        """Load a checkpoint, verified; a file of ``torch.save`` as Lightning loads it.
+
+        Parameters
+        ----------
+        path : str or path
+            The checkpoint.
+        map_location : optional
+            Where tensors go, as ``torch.load`` takes it; default: where they were, or the CPU where
+            there is no such device.
+        weights_only : bool, optional
+            ``False`` allows pickled values, ``True`` refuses them; default: what the plugin was made
+            with.
 
         Raises
         ------
@@ -59,18 +93,52 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
         CorruptDataError
             It is damaged; the message names the file.
         """
-        manager, _id = _manager_of(path)
-        device = None if callable(map_location) or map_location is None else str(map_location)
-        return manager.load_checkpoint(path, device=device, allow_pickle=self._allow_pickle)
+        if Path(path).is_file():
+            return self._load_file(path, map_location, weights_only)
+        allow_pickle = self._allow_pickle if weights_only is None else not weights_only
+        return _load(_local(path), map_location, allow_pickle)
+
+    def _load_file(
+        self, path: str | Path, map_location: Any | None, weights_only: bool | None
+    ) -> dict[str, Any]:
+        options: dict[str, Any] = {"weights_only": weights_only}
+        if map_location is not None:
+            options["map_location"] = map_location
+        loaded: dict[str, Any] = self._files.load_checkpoint(path, **options)
+        return loaded
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint. A missing one is no error: Lightning may remove it twice."""
-        manager, checkpoint_id = _manager_of(path)
-        if Path(path).is_dir():
-            manager.delete(checkpoint_id)
+        target = _local(path)
+        if target.is_file() or target.is_symlink():
+            target.unlink()
+        elif target.is_dir():
+            CheckpointManager(target.parent, auto_cleanup=False).delete(target.name)
 
 
-def _manager_of(path: str | Path) -> tuple[CheckpointManager, str]:
-    """Return a manager that keeps all checkpoints (Lightning removes them), and the id of this one."""
-    directory = Path(path)
-    return CheckpointManager(directory.parent, auto_cleanup=False), directory.name
+def _local(path: str | Path) -> Path:
+    if "://" in str(path):
+        raise InvalidArgumentError(
+            f"path={str(path)!r} is not valid: expected a directory of this machine's file systems; "
+            "leave FlexCheckpointIO out to save there"
+        )
+    return Path(path)
+
+
+def _load(path: Path, map_location: Any, allow_pickle: bool) -> dict[str, Any]:
+    # `last.ckpt` may be a link to the checkpoint that was saved last.
+    target = path.resolve() if path.is_symlink() else path
+    manager = CheckpointManager(target.parent, auto_cleanup=False)
+    return manager.load_checkpoint(target, device=map_location, allow_pickle=allow_pickle)
+
+
+def _load_either(path: Any, *arguments: Any, **options: Any) -> Any:
+    """Load a directory of ours by ourselves, and everything else as Lightning does."""
+    if isinstance(path, (str, Path)) and (Path(path) / MANIFEST).is_file():
+        map_location = arguments[0] if arguments else options.get("map_location")
+        return _load(Path(path), map_location, options.get("weights_only") is False)
+    return _load_file(path, *arguments, **options)
+
+
+_load_file = saving.pl_load
+saving.pl_load = _load_either

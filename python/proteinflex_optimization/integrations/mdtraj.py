@@ -9,6 +9,7 @@ used both ways, so numbers are those that its readers of files in Å give.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from proteinflex_optimization.data_handler import DataHandler
     from proteinflex_optimization.trajectory import Trajectory
     from proteinflex_optimization.types import AtomSelection, Profile
+
+logger = logging.getLogger("proteinflex_optimization")
 
 BLOCK_FRAMES = 64
 """Frames converted at a time while a trajectory is stored."""
@@ -61,7 +64,8 @@ def to_mdtraj(
     -------
     mdtraj.Trajectory
         Coordinates in nm as float32, writable. ``time`` (ps) where it is stored, else the number of
-        each frame; the unit cell where ``box`` is stored, as three vectors or as lengths and angles.
+        each frame; the unit cell where ``box`` is stored, as three vectors or as lengths and angles,
+        NaN in frames that have none. There is no place for velocities and forces.
 
     Raises
     ------
@@ -118,17 +122,25 @@ def store_mdtraj(
     str
         The key. The entry has ``frames`` (Å), ``time`` (ps) and, where there is a unit cell, ``box``
         (six lengths and angles, Å and degrees).
+
+    Notes
+    -----
+    Where a file has no times, or mdtraj does not read them, as of DCD, it counts frames in integers.
+    These are left out, which is logged.
     """
+    has_time = np.asarray(trajectory.time).dtype.kind == "f"
+    if not has_time:
+        logger.warning("%s: left out: time, for it counts frames in integers", data_id)
     cell = None
     if trajectory.unitcell_lengths is not None:
         lengths = in_units_of(trajectory.unitcell_lengths, "nanometers", "angstroms")
         cell = np.concatenate([lengths, trajectory.unitcell_angles], axis=1)
     with handler.trajectory_writer(
-        data_id, metadata, precision=precision, profile=profile
+        data_id, metadata, precision=precision, profile=profile, overwrite=True
     ) as writer:
         for start in range(0, trajectory.n_frames, BLOCK_FRAMES):
             block = slice(start, start + BLOCK_FRAMES)
-            fields = {"time": np.asarray(trajectory.time[block])}
+            fields = {"time": np.asarray(trajectory.time[block])} if has_time else {}
             if cell is not None:
                 fields["box"] = cell[block]
             frames = in_units_of(trajectory.xyz[block], "nanometers", "angstroms")

@@ -1,15 +1,19 @@
 """A reporter that writes an OpenMM simulation into a cache, and survives restarts.
 
-    simulation.reporters.append(TrajectoryReporter(handler, "protein1_md", 1000))
+    reporter = TrajectoryReporter(handler, "protein1_md", 1000)
+    reporter.resume_at(simulation.currentStep)
+    simulation.reporters.append(reporter)
     simulation.step(1_000_000)
 
 Each frame carries the step at which it was taken, so a simulation that is restarted from a
-checkpoint goes on in the same trajectory: what was written after that checkpoint is dropped first.
+checkpoint goes on in the same trajectory: what was written after that checkpoint is dropped first,
+and frames before it that are missing are an error.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import weakref
 from types import TracebackType
@@ -17,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
+from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError, ResumeError
 
 if TYPE_CHECKING:
     from proteinflex_optimization.data_handler import DataHandler
@@ -25,12 +29,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("proteinflex_optimization")
 
 ANGSTROM_PER_NM = 10.0
-COPIED_FRAMES = 64
-"""Frames in memory at a time while a finished trajectory is taken up again."""
 
 
-def _at_end(writer: Any) -> None:
+def _at_end(writer: Any, process: int) -> None:
     """Finish what nobody closed, when its reporter goes or the program ends."""
+    if os.getpid() != process:
+        return  # A forked child ends: the trajectory is its parent's.
     if writer.n_frames > 0 and getattr(sys, "last_value", None) is None:
         writer.close()
     else:
@@ -60,8 +64,11 @@ class TrajectoryReporter:
     enforce_periodic_box : bool or None, optional
         Whether molecules are moved into the periodic box; None: if the system is periodic.
     resume : bool, optional
-        Whether to go on with the trajectory of this name where there is one: True by default, for a
-        restarted script is the same script. False replaces it.
+        Whether to go on with the trajectory of this name where there is one, finished or not: True
+        by default, for a restarted script is the same script. With False, one that is there is an
+        error.
+    overwrite : bool, optional
+        Whether to begin an empty trajectory where there is one, whatever `resume` says.
 
     Notes
     -----
@@ -82,9 +89,15 @@ class TrajectoryReporter:
 
     What was reported is durable after `flush`; the trajectory can be read once `close` has been
     called, by hand, at the end of a ``with`` block, or at the end of the program. A run that dies
-    leaves it unfinished, and the next reporter of the same name goes on with it. When the
-    simulation begins to step (or in `resume_at`) stored frames later than its step are dropped, so
-    no step is ever there twice.
+    leaves it unfinished. The next reporter of the same name goes on with it, and with a finished one
+    as well. When the simulation begins to step (or in `resume_at`) stored frames later than its step
+    are dropped, so no step is ever there twice, and frames that are missing before it are an error.
+
+    Raises
+    ------
+    InvalidArgumentError
+        `interval` is no whole number of steps; the trajectory was stored with another `precision`,
+        is being written by another writer, or is there and neither `resume` nor `overwrite` is set.
     """
 
     def __init__(
@@ -100,6 +113,7 @@ class TrajectoryReporter:
         energies: bool = False,
         enforce_periodic_box: bool | None = None,
         resume: bool = True,
+        overwrite: bool = False,
     ) -> None:
         if isinstance(interval, bool) or not isinstance(interval, (int, np.integer)):
             raise InvalidTypeError(
@@ -118,12 +132,16 @@ class TrajectoryReporter:
         self._energies = energies
         self._periodic = enforce_periodic_box
         self._writer = handler.trajectory_writer(
-            data_id, metadata, precision=precision, resume=resume
+            data_id,
+            metadata,
+            precision=precision,
+            resume=resume and not overwrite,
+            overwrite=overwrite,
         )
-        self._resume = resume
+        self._overwrite = overwrite
         self._last_step: int | None = None
         self._n_frames_when_closed: int | None = None
-        self._finalizer = weakref.finalize(self, _at_end, self._writer)
+        self._finalizer = weakref.finalize(self, _at_end, self._writer, os.getpid())
 
     def __repr__(self) -> str:
         state = ", closed" if self._n_frames_when_closed is not None else ""
@@ -142,18 +160,32 @@ class TrajectoryReporter:
     def resume_at(self, step: int) -> None:
         """Go on from a simulation step: drop the frames that were stored after it.
 
-        The reporter does this by itself when the simulation begins to step. Call it before, where
-        something has to know `n_frames` earlier. Later calls do nothing, except where the
-        simulation was set back.
+        Call it after restoring a checkpoint, before anything is computed: it makes sure that the
+        frames up to there are stored. When the simulation begins to step, the reporter does the same
+        by itself, except that it can't tell a checkpoint whose frames are all gone from a simulation
+        that is first reported at that step (after an equilibration, say): a trajectory without
+        frames is begun there, with a warning. Later calls do nothing, except where the simulation
+        was set back.
 
         Parameters
         ----------
         step : int
             The simulation's current step.
+
+        Raises
+        ------
+        ResumeError
+            The stored frames do not reach the step: they were removed or evicted, have another name,
+            or were not durable when the checkpoint was saved. Nothing was changed.
+        InvalidArgumentError
+            The stored frames do not carry their steps.
         """
         if self._last_step is None:
-            self._take_up_finished(step)
-        elif self._last_step <= step:
+            self._check_reaches(step, first=False)
+        self._go_on_from(step)
+
+    def _go_on_from(self, step: int) -> None:
+        if self._last_step is not None and self._last_step <= step:
             return
         steps = self._stored_steps()
         kept = int(np.searchsorted(steps, step, side="right"))
@@ -167,9 +199,49 @@ class TrajectoryReporter:
             self._writer.truncate(kept)
         self._last_step = step
 
+    def _check_reaches(self, step: int, *, first: bool) -> None:
+        """Refuse to go on from a step to which the stored frames do not reach.
+
+        A trajectory without frames may be begun anywhere with `first` or `overwrite`.
+        """
+        due = step - step % self._interval
+        steps = self._stored_steps()
+        before = steps[: np.searchsorted(steps, step, side="right")]
+        if len(before) > 0:
+            # Those of an earlier run that reported less often are all there as well.
+            usual = int(before[-1] - before[-2]) if len(before) > 1 else 0
+            if before[-1] >= due or step < before[-1] + usual:
+                return
+            found = f"its {len(steps)} stored frames end at step {before[-1]}"
+        elif due <= 0:
+            return
+        elif len(steps) > 0:
+            if steps[0] == due + self._interval:
+                return  # It was begun here.
+            found = f"its {len(steps)} stored frames begin at step {steps[0]}"
+        else:
+            if self._overwrite:
+                return
+            if first:
+                logger.warning(
+                    "trajectory %r: begins at step %d of the simulation, without frames before; "
+                    "call resume_at(step) after restoring a checkpoint to have them asked for",
+                    self._data_id,
+                    step,
+                )
+                return
+            found = "no frames of it are stored"
+        raise ResumeError(
+            f"trajectory {self._data_id!r} in {self._handler.cache_dir}: the simulation goes on from "
+            f"step {step}, and {found}: the cache was removed, cleared or evicted from, another "
+            "data_id was used, or the checkpoint was saved before its frames were flushed. Go on "
+            "from a checkpoint that the frames reach, start again from step 0, or pass "
+            "overwrite=True to begin a new trajectory at this step"
+        )
+
     def describeNextReport(self, simulation: Any) -> dict[str, Any]:  # noqa: N802
         """Tell OpenMM when the next frame is due and what it needs; OpenMM calls this."""
-        self.resume_at(simulation.currentStep)
+        self._begin_at(int(simulation.currentStep))
         include = ["positions"]
         if self._velocities:
             include.append("velocities")
@@ -190,7 +262,7 @@ class TrajectoryReporter:
         """
         step = int(simulation.currentStep)
         if self._last_step is None:
-            self.resume_at(step - 1)
+            self._begin_at(step - 1)
         positions = state.getPositions(asNumpy=True)._value
         finite = np.isfinite(positions).all(axis=1)
         if not finite.all():
@@ -242,32 +314,16 @@ class TrajectoryReporter:
             raise self._not_ours() from error
         return steps
 
-    def _take_up_finished(self, step: int) -> None:
-        """Begin with the frames of a finished trajectory of this name, up to a step."""
-        key = self._handler.key_for(self._data_id)
-        if not self._resume or self.n_frames > 0 or key not in self._handler:
-            return
-        with self._handler.open(key) as finished:
-            others = [name for name in finished.fields if name != "frames"]
-            if "step" not in others:
-                raise self._not_ours()
-            kept = int(np.searchsorted(finished.read(field="step"), step, side="right"))
-            for start in range(0, kept, COPIED_FRAMES):
-                stop = min(start + COPIED_FRAMES, kept)
-                fields = {name: finished.read(start, stop, field=name) for name in others}
-                self._writer.append(finished.read(start, stop), **fields)
-            logger.info(
-                "trajectory %r: going on after step %d with %d of its %d frames",
-                self._data_id,
-                step,
-                kept,
-                finished.n_frames,
-            )
+    def _begin_at(self, step: int) -> None:
+        """Go on from the step at which the simulation begins to report."""
+        if self._last_step is None:
+            self._check_reaches(step, first=True)
+        self._go_on_from(step)
 
     def _not_ours(self) -> InvalidArgumentError:
         return InvalidArgumentError(
             f"data_id={self._data_id!r} is not valid: expected a trajectory whose frames carry "
-            "their step; pass resume=False to replace the one that is there"
+            "their step; pass overwrite=True to replace the one that is there"
         )
 
     def _other_fields(self, simulation: Any, state: Any, step: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Cached trajectories as Zarr v3 groups, which xarray and dask read without this package.
 
     export_zarr(handler.open(key), "run.zarr")
+    key = import_zarr(handler, "run.zarr", "protein1_md")
     xarray.open_zarr("run.zarr", consolidated=False)
 
 The group has one array for each per-frame field, of the same dtype and to the bit, whose chunks hold
@@ -10,7 +11,9 @@ the frames of a stored chunk.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -24,8 +27,9 @@ from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from proteinflex_optimization.data_handler import DataHandler
     from proteinflex_optimization.trajectory import Trajectory
-    from proteinflex_optimization.types import StrPath
+    from proteinflex_optimization.types import Profile, StrPath
 
 
 def export_zarr(
@@ -82,6 +86,110 @@ def export_zarr(
     return left_out
 
 
+def import_zarr(
+    handler: DataHandler,
+    path: StrPath,
+    data_id: str,
+    metadata: dict[str, Any] | None = None,
+    *,
+    precision: float | None = None,
+    profile: Profile | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> str:
+    """Store a Zarr group that `export_zarr` wrote, or one with the same arrays.
+
+    Parameters
+    ----------
+    handler : DataHandler
+        The cache.
+    path : str or path
+        The directory: a group with an array ``frames`` in Å, and others of as many frames.
+    data_id : str
+        The name of the trajectory in the cache.
+    metadata : dict, optional
+        Plain values that are kept with it. Default: the group's attribute ``metadata``.
+    precision, profile : optional
+        As for `DataHandler.store_trajectory`.
+    progress : callable, optional
+        Called with the number of frames that are stored and of all.
+
+    Returns
+    -------
+    str
+        The key.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is no such group, or a part of it can't be read. Nothing appears in the cache.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not Path(path).exists():
+        raise InvalidArgumentError(
+            f"trajectory={path!r} is not valid: expected the directory of one Zarr group"
+        )
+    try:
+        group = zarr.open_group(str(path), mode="r")
+        arrays = dict(group.arrays())
+        attributes = dict(group.attrs)
+    except Exception as error:
+        raise InvalidArgumentError(
+            f"trajectory={str(path)!r} is not valid: expected a Zarr group ({error})"
+        ) from error
+    _check_arrays(arrays, path, is_ours="content_id" in attributes)
+    if metadata is None and isinstance(attributes.get("metadata"), dict):
+        metadata = attributes["metadata"]
+    n_frames = arrays["frames"].shape[0]
+    block = max(1, arrays["frames"].chunks[0])
+    writer = handler.trajectory_writer(
+        data_id, metadata, precision=precision, profile=profile, overwrite=True
+    )
+    try:
+        with writer:
+            for start in range(0, n_frames, block):
+                found = {name: _read(array, start, block, path) for name, array in arrays.items()}
+                writer.append(found.pop("frames"), **found)
+                if progress is not None:
+                    progress(min(start + block, n_frames), n_frames)
+    except BaseException:
+        # An unfinished entry that is begun again is empty: nobody can use a part of a group.
+        handler.trajectory_writer(data_id, overwrite=True).suspend()
+        raise
+    return str(writer.key)
+
+
+def _check_arrays(arrays: dict[str, Any], path: StrPath, *, is_ours: bool) -> None:
+    shapes = {name: array.shape for name, array in arrays.items()}
+    frames = shapes.get("frames", ())
+    if len(frames) != 3 or frames[0] == 0:
+        raise InvalidArgumentError(
+            f"trajectory={str(path)!r} is not valid: expected an array 'frames' of the shape "
+            f"(n_frames, n_atoms, 3), found {shapes or 'no arrays'}"
+        )
+    for name, shape in shapes.items():
+        if shape[:1] != frames[:1]:
+            raise InvalidArgumentError(
+                f"trajectory={str(path)!r} is not valid: the array {name!r} has the shape {shape}, "
+                f"expected {frames[0]} frames as in 'frames'"
+            )
+    for name, array in arrays.items():
+        # Zarr reads chunks that are not there as zeros; `export_zarr` writes all of them.
+        if is_ours and array.nchunks_initialized != array.nchunks:
+            raise InvalidArgumentError(
+                f"trajectory={str(path)!r} is not valid: {array.nchunks_initialized} of the "
+                f"{array.nchunks} chunks of {name!r} are there"
+            )
+
+
+def _read(array: Any, start: int, n_frames: int, path: StrPath) -> Any:
+    try:
+        return array[start : start + n_frames]
+    except Exception as error:
+        raise InvalidArgumentError(
+            f"trajectory={str(path)!r} is not valid: frames {start} to {start + n_frames} of "
+            f"{array.name!r} can't be read ({error})"
+        ) from error
+
+
 def _array(group: Any, trajectory: Trajectory, field: str) -> Any:
     nothing = trajectory.read(0, 0, field=field)
     item = nothing.shape[1:]
@@ -95,6 +203,7 @@ def _array(group: Any, trajectory: Trajectory, field: str) -> Any:
             dtype=nothing.dtype,
             chunks=(trajectory.chunk_frames, *(max(1, length) for length in item)),
             dimension_names=names,
+            config={"write_empty_chunks": True},
         )
     except (TypeError, ValueError, NotImplementedError) as error:
         raise InvalidArgumentError(

@@ -8,7 +8,6 @@ use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, OpenEntry};
 use proteinflex_core::trajectory::{DType, Frames};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
 use crate::array;
 use crate::error::to_python;
@@ -179,11 +178,11 @@ impl ArraySource for EntryReader {
         Ok(array)
     }
 
-    fn long<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyBytes>> {
+    fn long<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyAny>> {
         let number = self
             .array_number(number)?
             .ok_or_else(|| to_python(self.damage("it takes a field for text")))?;
-        Ok(self.whole_array(py, number)?.call_method0("tobytes")?.cast_into()?)
+        self.whole_array(py, number)?.call_method0("tobytes")
     }
 }
 

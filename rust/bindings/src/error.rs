@@ -37,7 +37,12 @@ pub fn to_python(error: Error) -> PyErr {
             Error::Cache(CacheError::EntryTooLarge { .. } | CacheError::Full { .. }) => {
                 "CacheFullError"
             }
-            Error::Cache(CacheError::BeingWritten { .. }) => "InvalidArgumentError",
+            Error::Cache(
+                CacheError::BeingWritten { .. }
+                | CacheError::AlreadyThere { .. }
+                | CacheError::Ambiguous { .. }
+                | CacheError::ReadOnly { .. },
+            ) => "InvalidArgumentError",
             Error::Checkpoint(_) => "CheckpointError",
             Error::Gpu(error) if error.is_insufficient_memory() => "InsufficientGPUMemoryError",
             Error::Gpu(_) => "GPUError",

@@ -4,7 +4,7 @@ use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::Error;
 use proteinflex_core::trajectory::{DType, FieldSpec};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::argument::wrong_type;
 use crate::array;
@@ -32,6 +32,9 @@ impl<'py> FieldData<'py> {
     pub fn new(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Self> {
         let numpy = value.py().import("numpy")?;
         let value = match value.cast::<PyUntypedArray>() {
+            Ok(array) if !array::is_plain(array)? => {
+                return Err(wrong_type(value, name, array::PLAIN));
+            }
             Ok(array) => array.as_any().clone(),
             Err(_) => hook(value.py(), "array_of")?.call1((value, name))?,
         };
@@ -160,6 +163,18 @@ pub fn is_array(value: &Bound<'_, PyAny>) -> PyResult<bool> {
         return Ok(true);
     }
     hook(value.py(), "is_tensor")?.call1((value,))?.extract()
+}
+
+/// Replaces quantities with units by plain numbers in the units of their fields.
+pub fn without_units(data: &Bound<'_, PyDict>) -> PyResult<()> {
+    let strip = hook(data.py(), "without_units")?;
+    for (name, value) in data.copy()?.iter() {
+        let plain = strip.call1((&value, name.clone()))?;
+        if !plain.is(&value) {
+            data.set_item(name, plain)?;
+        }
+    }
+    Ok(())
 }
 
 /// The length of the first axis of an array or tensor; None where there is none.

@@ -28,6 +28,8 @@ pub struct TrajectoryWriter {
     key: String,
     state: Mutex<State>,
     returned: Condvar,
+    /// The process whose trajectory it is: a forked child has a copy of this object, too.
+    process: u32,
 }
 
 /// The entry is taken out while a call works on it: no lock is held then, so that code which the call
@@ -43,6 +45,7 @@ enum State {
 enum Unavailable {
     Closed,
     InUseHere,
+    OfParent,
 }
 
 impl From<Unavailable> for PyErr {
@@ -51,6 +54,10 @@ impl From<Unavailable> for PyErr {
             Unavailable::Closed => PyValueError::new_err("this writer is closed"),
             Unavailable::InUseHere => PyRuntimeError::new_err(
                 "this writer is in use: it was called by code that one of its methods has called",
+            ),
+            Unavailable::OfParent => PyRuntimeError::new_err(
+                "this writer belongs to the process that forked this one: append and close there, or \
+                 write another trajectory here",
             ),
         }
     }
@@ -88,7 +95,8 @@ impl Drop for Taken<'_> {
 impl TrajectoryWriter {
     pub fn new(cache: Arc<Cache>, live: EntryInProgress) -> Self {
         let key = live.key().to_string();
-        Self { cache, key, state: Mutex::new(State::Open(live)), returned: Condvar::new() }
+        let (state, returned) = (Mutex::new(State::Open(live)), Condvar::new());
+        Self { cache, key, state, returned, process: std::process::id() }
     }
 
     /// The state; locked for a moment only.
@@ -98,6 +106,9 @@ impl TrajectoryWriter {
 
     /// Takes the entry, once no other thread uses it. To be called without the GIL.
     fn take(&self) -> std::result::Result<Taken<'_>, Unavailable> {
+        if self.is_of_parent() {
+            return Err(Unavailable::OfParent);
+        }
         let here = thread::current().id();
         let mut state = self.state();
         loop {
@@ -120,6 +131,10 @@ impl TrajectoryWriter {
                 }
             }
         }
+    }
+
+    fn is_of_parent(&self) -> bool {
+        self.process != std::process::id()
     }
 
     /// Runs `work` on the entry, without the GIL.
@@ -192,27 +207,35 @@ impl TrajectoryWriter {
         let bytes = fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
         let cache = Arc::clone(&self.cache);
         self.with(py, move |live| {
+            // Checked before a finished trajectory is copied to be continued.
+            let is_declared = !live.fields().is_empty();
+            let ordered =
+                if is_declared { in_order(live.fields(), &specs, &bytes)? } else { bytes.clone() };
             let raw_bytes = bytes.iter().map(|field| field.len() as u64).sum();
             cache.make_space_for(live, raw_bytes)?;
-            let writer = live.writer();
-            if writer.fields().is_empty() {
+            let writer = cache.writer(live)?;
+            if !is_declared {
                 let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
-                writer.declare_fields(specs.clone(), &lossy)?;
+                writer.declare_fields(specs, &lossy)?;
             }
-            let ordered = in_order(writer.fields(), &specs, &bytes)?;
             writer.append(shape[0] as u64, &ordered)
         })
     }
 
     /// Make all frames so far durable: no crash loses them.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        self.with(py, |live| live.writer().flush())
+        self.with(py, EntryInProgress::flush)
     }
 
     /// Go back to the first `n_frames` frames, durably.
+    ///
+    /// Raises
+    /// ------
+    /// InvalidArgumentError
+    ///     There are fewer.
     fn truncate(&self, py: Python<'_>, n_frames: &Bound<'_, PyAny>) -> PyResult<()> {
         let n_frames = argument::count(n_frames, "n_frames", 0)?;
-        self.with(py, move |live| live.writer().truncate(n_frames))
+        self.with(py, |live| self.cache.truncate(live, n_frames))
     }
 
     /// Read back a field of all frames so far, which are made durable first.
@@ -229,13 +252,13 @@ impl TrajectoryWriter {
     #[pyo3(signature = (field="frames"))]
     fn read<'py>(&self, py: Python<'py>, field: &str) -> PyResult<Bound<'py, PyAny>> {
         let (number, spec, n_frames) = self.with(py, |live| {
-            let fields = live.reader().fields();
+            let fields = live.fields();
             let Some(number) = fields.iter().position(|spec| spec.name == field) else {
                 let known: Vec<_> = fields.iter().map(|spec| spec.name.as_str()).collect();
                 let expected = format!("one of {known:?}");
                 return Err(Error::argument("field", format!("{field:?}"), expected));
             };
-            Ok((number, fields[number].clone(), live.reader().n_frames()))
+            Ok((number, fields[number].clone(), live.n_frames()))
         })?;
         let mut shape = vec![n_frames as usize];
         shape.extend(spec.item_shape.iter().map(|&length| length as usize));
@@ -252,15 +275,13 @@ impl TrajectoryWriter {
     /// Frames so far.
     #[getter]
     fn n_frames(&self, py: Python<'_>) -> PyResult<u64> {
-        self.with(py, |live| Ok(live.reader().n_frames()))
+        self.with(py, |live| Ok(live.n_frames()))
     }
 
     /// The names of the fields, once there is a frame.
     #[getter]
     fn fields(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        self.with(py, |live| {
-            Ok(live.reader().fields().iter().map(|field| field.name.clone()).collect())
-        })
+        self.with(py, |live| Ok(live.fields().iter().map(|field| field.name.clone()).collect()))
     }
 
     /// The key under which the trajectory will be found.
@@ -278,7 +299,7 @@ impl TrajectoryWriter {
     /// CacheFullError
     ///     It does not fit below the limit; it stays unfinished and can be resumed.
     fn close(&self, py: Python<'_>) -> PyResult<String> {
-        let check = |live: &mut EntryInProgress| match live.reader().n_frames() {
+        let check = |live: &mut EntryInProgress| match live.n_frames() {
             0 => {
                 let expected = "at least one frame before the writer is closed";
                 Err(Error::argument("n_frames", 0, expected))
@@ -286,16 +307,20 @@ impl TrajectoryWriter {
             _ => Ok(()),
         };
         if let Some(live) = self.take_for_good(py, check)? {
-            let tree = live.reader().fields_tree();
-            py.detach(|| self.cache.finish_trajectory(live, &tree)).map_err(to_python)?;
+            py.detach(|| self.cache.finish_trajectory(live)).map_err(to_python)?;
         }
         Ok(self.key.clone())
     }
 
-    /// Leave the trajectory unfinished, after making its frames durable; it can be resumed.
+    /// Leave the trajectory unfinished, after making its frames durable; it can be resumed. Of one
+    /// without frames nothing is left.
     fn suspend(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_of_parent() {
+            // A child that fails inside a `with` block: the parent goes on.
+            return Ok(());
+        }
         match self.take_for_good(py, |_| Ok(()))? {
-            Some(mut live) => py.detach(move || live.writer().flush()).map_err(to_python),
+            Some(live) => py.detach(|| self.cache.suspend_trajectory(live)).map_err(to_python),
             None => Ok(()),
         }
     }
@@ -315,9 +340,12 @@ impl TrajectoryWriter {
     }
 
     fn __repr__(&self) -> String {
+        if self.is_of_parent() {
+            return format!("<TrajectoryWriter {}, of the parent process>", self.key);
+        }
         match &*self.state() {
             State::Open(live) => {
-                format!("<TrajectoryWriter {}, {} frames>", self.key, live.reader().n_frames())
+                format!("<TrajectoryWriter {}, {} frames>", self.key, live.n_frames())
             }
             State::InUse(_) => format!("<TrajectoryWriter {}, in use>", self.key),
             State::Closed => format!("<TrajectoryWriter {}, closed>", self.key),

@@ -47,4 +47,4 @@ pub use error::{Error, Result};
 pub use scalar::ScalarType;
 
 /// The logger of this package, in Python's hierarchy.
-pub(crate) const LOGGER: &str = "proteinflex_optimization";
+pub const LOGGER: &str = "proteinflex_optimization";

@@ -12,6 +12,7 @@ use pyo3::types::PyBytes;
 
 use crate::array;
 use crate::error::to_python;
+use crate::hooks::hook;
 use crate::value::{ArrayReference, ArraySource};
 
 /// The arrays beside a component's tree.
@@ -71,8 +72,48 @@ impl ArraySource for ComponentArrays {
         if reference.fortran { array.getattr("T") } else { Ok(array) }
     }
 
-    fn long<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyBytes>> {
+    fn long<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyAny>> {
         let (map, range) = self.map_and_range(number)?;
-        Ok(PyBytes::new(py, &map.bytes()[range]))
+        Ok(PyBytes::new(py, &map.bytes()[range]).into_any())
+    }
+}
+
+/// What arrays and values of classes are, instead of themselves.
+pub(super) struct OutlinedArrays(pub(super) ComponentArrays);
+
+impl OutlinedArrays {
+    fn outlined<'py>(
+        &self,
+        py: Python<'py>,
+        kind: &str,
+        reference: Option<&ArrayReference>,
+        number: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (_, range) = self.0.map_and_range(number)?;
+        let dtype = reference.map(|reference| array::dtype(py, &reference.dtype)).transpose()?;
+        let shape = reference.map(|reference| reference.shape.clone());
+        hook(py, "outlined")?.call1((kind, dtype, shape, range.len()))
+    }
+}
+
+impl ArraySource for OutlinedArrays {
+    fn array<'py>(
+        &self,
+        py: Python<'py>,
+        reference: &ArrayReference,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.outlined(py, "array", Some(reference), reference.number)
+    }
+
+    fn long<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyAny>> {
+        self.outlined(py, "bytes", None, number)
+    }
+
+    fn long_text<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyAny>> {
+        self.outlined(py, "str", None, number)
+    }
+
+    fn restorer(&self) -> &'static str {
+        "Outliner"
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use proteinflex_core::checkpoint::CheckpointInfo;
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyList, PyString};
 
 use super::manager::CheckpointManager;
 use crate::argument;
@@ -39,14 +39,19 @@ impl CheckpointManager {
         Ok(latest.map(PathBuf::into_os_string))
     }
 
-    /// Remove a checkpoint.
+    /// Remove a checkpoint, named by its id or its path.
     ///
     /// Raises
     /// ------
     /// CheckpointError
     ///     There is none of this id; the message lists those that there are.
     fn delete(&self, py: Python<'_>, checkpoint_id: &Bound<'_, PyAny>) -> PyResult<()> {
-        let id = argument::text(checkpoint_id, "checkpoint_id")?;
+        let id = match checkpoint_id.cast::<PyString>() {
+            Ok(_) => argument::text(checkpoint_id, "checkpoint_id")?,
+            Err(_) => {
+                argument::path(checkpoint_id, "checkpoint_id")?.to_string_lossy().into_owned()
+            }
+        };
         py.detach(|| self.store.delete(&id)).map_err(to_python)
     }
 }

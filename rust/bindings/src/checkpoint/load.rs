@@ -6,7 +6,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
-use super::arrays::ComponentArrays;
+use super::arrays::{ComponentArrays, OutlinedArrays};
 use super::manager::CheckpointManager;
 use crate::argument;
 use crate::error::to_python;
@@ -20,7 +20,8 @@ impl CheckpointManager {
     /// Parameters
     /// ----------
     /// checkpoint_path : str
-    ///     From `create_checkpoint`, `latest` or `list_checkpoints`.
+    ///     From `create_checkpoint`, `latest` or `list_checkpoints`; or the id of a checkpoint in
+    ///     `base_dir`.
     /// components : list of str, optional
     ///     Which components. Default: all.
     /// mmap : bool
@@ -61,7 +62,10 @@ impl CheckpointManager {
         let path = argument::path(checkpoint_path, "checkpoint_path")?;
         let names = components.map(component_names).transpose()?;
         let (_, loaded) = py
-            .detach(|| CheckpointStore::load(&path, names.as_deref(), verify))
+            .detach(|| {
+                let path = self.store.resolve(&path)?;
+                CheckpointStore::load(&path, names.as_deref(), verify)
+            })
             .map_err(to_python)?;
         let result = PyDict::new(py);
         for component in loaded {
@@ -69,6 +73,26 @@ impl CheckpointManager {
             let mut arrays = ComponentArrays { component, mmap };
             let tree = std::mem::take(&mut arrays.component.tree);
             result.set_item(name, build(py, &tree, &path, device, allow_pickle, &arrays)?)?;
+        }
+        Ok(result)
+    }
+
+    /// The values of each component, with what arrays and values of classes are in their place.
+    fn _outline<'py>(
+        &self,
+        py: Python<'py>,
+        checkpoint_path: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let path = argument::path(checkpoint_path, "checkpoint_path")?;
+        let found = py
+            .detach(|| CheckpointStore::outline(&self.store.resolve(&path)?))
+            .map_err(to_python)?;
+        let result = PyDict::new(py);
+        for mut component in found {
+            let name = component.name.clone();
+            let tree = std::mem::take(&mut component.tree);
+            let arrays = OutlinedArrays(ComponentArrays { component, mmap: true });
+            result.set_item(name, build(py, &tree, &path, None, false, &arrays)?)?;
         }
         Ok(result)
     }
@@ -91,7 +115,9 @@ impl CheckpointManager {
         checkpoint_path: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let path = argument::path(checkpoint_path, "checkpoint_path")?;
-        let checks = py.detach(|| CheckpointStore::verify(&path)).map_err(to_python)?;
+        let checks = py
+            .detach(|| CheckpointStore::verify(&self.store.resolve(&path)?))
+            .map_err(to_python)?;
         let files = PyList::empty(py);
         let ok = checks.iter().all(|check| check.damage.is_none());
         for check in checks {

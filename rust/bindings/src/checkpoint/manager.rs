@@ -32,6 +32,9 @@ use crate::error::to_python;
 /// durable : bool
 ///     Whether a save waits until the disk has everything. Without, a checkpoint survives the end
 ///     of the process, however it ends, but perhaps not a power cut; it is verified all the same.
+/// read_only : bool
+///     Whether to open the directory to look at it: nothing is made, locked or removed there, and a
+///     directory without checkpoints is a `CheckpointError`.
 ///
 /// Raises
 /// ------
@@ -53,9 +56,10 @@ pub struct CheckpointManager {
 impl CheckpointManager {
     #[new]
     #[pyo3(signature = (base_dir, max_checkpoints=None, auto_cleanup=true, *, keep_every=None,
-                        link_unchanged=true, durable=true),
+                        link_unchanged=true, durable=true, read_only=false),
            text_signature = "(base_dir, max_checkpoints=5, auto_cleanup=True, *, keep_every=None, \
-                             link_unchanged=True, durable=True)")]
+                             link_unchanged=True, durable=True, read_only=False)")]
+    #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
     fn new(
         py: Python<'_>,
         base_dir: &Bound<'_, PyAny>,
@@ -64,6 +68,7 @@ impl CheckpointManager {
         keep_every: Option<&Bound<'_, PyAny>>,
         link_unchanged: bool,
         durable: bool,
+        read_only: bool,
     ) -> PyResult<Self> {
         const DEFAULT_CHECKPOINTS: u64 = 5;
         let base_dir = argument::path(base_dir, "base_dir")?;
@@ -75,9 +80,11 @@ impl CheckpointManager {
             keep_every.map(|every| argument::count(every, "keep_every", 1)).transpose()?;
         let retention = Retention { keep: auto_cleanup.then_some(keep as usize), keep_every };
         let storage: Arc<dyn Storage> = if durable { Arc::new(Disk) } else { Arc::new(NoSyncDisk) };
-        let store = py
-            .detach(|| CheckpointStore::open_with(storage, &base_dir, retention, link_unchanged))
-            .map_err(to_python)?;
+        let open = || match read_only {
+            true => CheckpointStore::open_read_only(&base_dir),
+            false => CheckpointStore::open_with(storage, &base_dir, retention, link_unchanged),
+        };
+        let store = py.detach(open).map_err(to_python)?;
         Ok(Self { store, pending: Mutex::default(), staging: Arc::default() })
     }
 

@@ -1,6 +1,7 @@
 //! The arguments of a save: checked and flattened, before anything is written.
 
 use numpy::PyUntypedArrayMethods;
+use proteinflex_core::Error;
 use proteinflex_core::checkpoint::{Array, ArrayType, Component};
 use proteinflex_core::fs::names;
 use pyo3::prelude::*;
@@ -30,6 +31,7 @@ impl<'py> State<'py> {
         let states = component_states
             .cast::<PyDict>()
             .map_err(|_| argument::wrong_type(component_states, "component_states", "a dict"))?;
+        check_no_attributes(component_states)?;
         let metadata = match metadata {
             None => PyDict::new(py),
             Some(metadata) => metadata
@@ -62,6 +64,23 @@ impl<'py> State<'py> {
         }
         Ok(components)
     }
+}
+
+/// Refuses a `state_dict()` in the place of the dict of components: its components are stored one by
+/// one, and its versions of modules would be lost.
+fn check_no_attributes(states: &Bound<'_, PyAny>) -> PyResult<()> {
+    let names: Vec<String> = match states.getattr("__dict__") {
+        Ok(attributes) => attributes.cast::<PyDict>()?.keys().extract()?,
+        Err(_) => return Ok(()),
+    };
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(to_python(Error::argument(
+        "component_states",
+        format!("a {} with attributes {names:?}", states.get_type().name()?),
+        "a plain dict of components, such as {'model': model.state_dict()}",
+    )))
 }
 
 fn arrays_of<'a>(flattened: &'a Flattened<'_>) -> PyResult<Vec<Array<'a>>> {

@@ -1,6 +1,7 @@
 //! The arguments of `DataHandler`, checked.
 
 use proteinflex_core::Error;
+use proteinflex_core::cache::IfThere;
 use proteinflex_core::trajectory::{MAX_DATA_ID, Profile};
 use pyo3::prelude::*;
 
@@ -49,6 +50,19 @@ pub fn profile_of(value: &Bound<'_, PyAny>) -> PyResult<Profile> {
         _ => {
             let shown = argument::shown(value);
             Err(to_python(Error::argument("profile", shown, "'default' or 'archive'")))
+        }
+    }
+}
+
+/// `resume` and `overwrite`, of which at most one may be set.
+pub fn if_there(resume: bool, overwrite: bool) -> PyResult<IfThere> {
+    match (resume, overwrite) {
+        (false, false) => Ok(IfThere::Refuse),
+        (true, false) => Ok(IfThere::Resume),
+        (false, true) => Ok(IfThere::Overwrite),
+        (true, true) => {
+            let expected = "False together with resume=True: a trajectory is resumed or replaced";
+            Err(to_python(Error::argument("overwrite", "True", expected)))
         }
     }
 }

@@ -1,11 +1,10 @@
 //! `get_or_compute`: one computes, the others wait.
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use proteinflex_core::Error;
-use proteinflex_core::cache::Key;
+use proteinflex_core::cache::{ClaimHolder, Claiming, Key};
 use proteinflex_core::trajectory::EntryKind;
 use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
@@ -14,9 +13,13 @@ use super::DataHandler;
 use super::arguments::{checked_id, is_miss};
 use crate::argument;
 use crate::error::to_python;
+use crate::value::metadata_tree;
 
 /// How long to wait between two tries to be the one that computes.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// After how long waiting is worth a warning; the next comes after twice the time.
+const WORTH_A_WARNING: Duration = Duration::from_secs(10);
 
 /// Loads an entry, or has `function` compute it and stores it.
 pub fn load_or_compute<'py>(
@@ -29,70 +32,131 @@ pub fn load_or_compute<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = handler.py();
     let this = handler.get();
-    let key = Key::of(kind, &checked_id(data_id)?);
+    let id = checked_id(data_id)?;
+    let key = Key::of(kind, &id);
     if !function.is_callable() {
         return Err(argument::wrong_type(function, "function", "a callable"));
     }
-    let started = Instant::now();
+    let place = (py.detach(|| this.cache.identity()).map_err(to_python)?, key);
+    let mut waiting = Waiting::begin(&id, timeout);
     let _claim = loop {
-        if this.cache.contains(key.as_str()) {
-            match this.reader(py, key.as_str()).and_then(|reader| reader.load(py)) {
-                // Damaged, and so set aside, or evicted since it was looked for.
-                Err(error) if is_miss(py, &error) => {}
-                found => return found,
-            }
+        if let Some(found) = this.load_if_there(py, &key)? {
+            return Ok(found);
         }
-        if Computing::is_under_way(this.cache.directory(), &key) {
+        if Computing::is_under_way(&place) {
             return Err(to_python(Error::argument(
                 "data_id",
                 argument::shown(data_id),
-                "another entry than the one that this function is computing",
+                "another entry than the one that this function is computing: get_or_compute was \
+                 called for it by the function that it called to compute it",
             )));
         }
-        if let Some(claim) = py.detach(|| this.cache.try_claim(&key)).map_err(to_python)? {
-            break claim;
+        match py.detach(|| this.cache.try_claim(&key)).map_err(to_python)? {
+            Claiming::Claimed(claim) => break claim,
+            Claiming::Held(holder) => waiting.go_on(py, &holder)?,
         }
-        if timeout.is_some_and(|timeout| started.elapsed().as_secs_f64() > timeout) {
+    };
+    // Another may have computed it between the last look and the claim.
+    if let Some(found) = this.load_if_there(py, &key)? {
+        return Ok(found);
+    }
+    let metadata = metadata_tree(py, metadata)?;
+    let computing = Computing::begin(place);
+    let data = function.call0()?;
+    // What is stored may be a generator that computes as well.
+    let kept = this.keep(&data, id.clone(), kind, metadata)?;
+    drop(computing);
+    let value = this.reader_of(kept.entry).load(py);
+    if let Some(error) = &kept.not_stored {
+        warn(
+            py,
+            &format!("get_or_compute({id:?}): the value is returned and not stored: {error}"),
+        )?;
+    }
+    value
+}
+
+/// Warns in the log; what a log handler of the program raises is raised here.
+fn warn(py: Python<'_>, message: &str) -> PyResult<()> {
+    py.detach(|| log::warn!(target: proteinflex_core::LOGGER, "{message}"));
+    PyErr::take(py).map_or(Ok(()), Err)
+}
+
+impl DataHandler {
+    /// What is stored under a key; None where there is nothing, or nothing that can be read.
+    fn load_if_there<'py>(
+        &self,
+        py: Python<'py>,
+        key: &Key,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if !py.detach(|| self.cache.contains(key.as_str())) {
+            return Ok(None);
+        }
+        match self.reader(py, key.as_str()).and_then(|reader| reader.load(py)) {
+            // Damaged, and so set aside, or evicted since it was looked for.
+            Err(error) if is_miss(py, &error) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+}
+
+/// A wait for the one who computes an entry.
+struct Waiting<'a> {
+    id: &'a str,
+    started: Instant,
+    timeout: Option<f64>,
+    next_warning: Duration,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(id: &'a str, timeout: Option<f64>) -> Self {
+        Self { id, started: Instant::now(), timeout, next_warning: WORTH_A_WARNING }
+    }
+
+    /// Waits a moment, or gives up.
+    fn go_on(&mut self, py: Python<'_>, holder: &ClaimHolder) -> PyResult<()> {
+        let (id, holder, waited) = (self.id, holder.description(), self.started.elapsed());
+        if let Some(timeout) = self.timeout.filter(|timeout| waited.as_secs_f64() > *timeout) {
             return Err(PyTimeoutError::new_err(format!(
-                "another process has been computing {} for more than {} s",
-                argument::shown(data_id),
-                timeout.unwrap_or_default()
+                "{holder} has been computing {id:?} for more than {timeout} s; if that waits for \
+                 this call, neither would end"
             )));
+        }
+        if waited > self.next_warning {
+            self.next_warning *= 2;
+            let seconds = waited.as_secs();
+            warn(
+                py,
+                &format!(
+                    "get_or_compute({id:?}) has waited for {seconds} s, because {holder} computes \
+                     it; if that waits for this call, neither will end: pass timeout= to bound it"
+                ),
+            )?;
         }
         py.detach(|| std::thread::sleep(PAUSE));
-        py.check_signals()?;
-    };
-    if !this.cache.contains(key.as_str()) {
-        let computing = Computing::begin(this.cache.directory(), &key);
-        let data = function.call0()?;
-        let method = match kind {
-            EntryKind::Structure => "store_structure",
-            EntryKind::Trajectory => "store_trajectory",
-        };
-        handler.call_method1(method, (data, data_id, metadata))?;
-        drop(computing);
+        py.check_signals()
     }
-    this.reader(py, key.as_str())?.load(py)
 }
+
+/// A directory by its device and inode, and an entry of it.
+type Place = ((u64, u64), Key);
 
 thread_local! {
     /// What this thread is computing: waiting for one of these would never end.
-    static UNDER_WAY: RefCell<Vec<(PathBuf, Key)>> = const { RefCell::new(Vec::new()) };
+    static UNDER_WAY: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
 }
 
 /// An entry that this thread computes while this value lives.
 struct Computing;
 
 impl Computing {
-    fn begin(directory: &Path, key: &Key) -> Self {
-        UNDER_WAY.with_borrow_mut(|entries| entries.push((directory.to_owned(), *key)));
+    fn begin(place: Place) -> Self {
+        UNDER_WAY.with_borrow_mut(|places| places.push(place));
         Self
     }
 
-    fn is_under_way(directory: &Path, key: &Key) -> bool {
-        UNDER_WAY.with_borrow(|entries| {
-            entries.iter().any(|(path, other)| path == directory && other == key)
-        })
+    fn is_under_way(place: &Place) -> bool {
+        UNDER_WAY.with_borrow(|places| places.contains(place))
     }
 }
 

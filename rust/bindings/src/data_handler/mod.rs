@@ -9,25 +9,31 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use proteinflex_core::Error;
-use proteinflex_core::cache::{Cache, Key, OpenEntry, default_directory, kind_of};
+use proteinflex_core::cache::{
+    Cache, KeptEntry, Key, Named, NewTrajectory, OpenEntry, default_directory, kind_of,
+};
 use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
-use proteinflex_core::trajectory::{Encoding, Profile};
+use proteinflex_core::trajectory::{Encoding, EntryKind, Profile};
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyIterator, PyList};
 
 use crate::argument;
 use crate::entry::EntryReader;
 use crate::error::to_python;
 use crate::trajectory_writer::TrajectoryWriter;
 use crate::value::metadata_tree;
-use arguments::{bytes_of_gigabytes, checked_id, precision_of, profile_of};
+use arguments::{bytes_of_gigabytes, checked_id, if_there, precision_of, profile_of};
 use store::Header;
 
 /// A bounded, checksummed, memory-mapped cache of structures and trajectories.
 ///
 /// The directory may be shared by any number of threads and processes. An entry appears whole or not
 /// at all, and an open one stays readable after it is removed, evicted or replaced.
+///
+/// Wherever a key is taken, the ``data_id`` of the entry or the beginning of its key will do, if only
+/// one entry can be meant. ``len(handler)``, ``key in handler``, ``for key in handler`` and
+/// ``handler[key]``, which is `load_data`, work as for a dict.
 ///
 /// Parameters
 /// ----------
@@ -50,6 +56,9 @@ use store::Header;
 ///     Whether a store returns only once a power cut can't lose it. Without, it is as safe from the end
 ///     of the process, and after a power cut an entry of the last seconds may be missing or damaged,
 ///     which is noticed when it is loaded.
+/// read_only : bool
+///     Whether to open the directory to look at it: nothing is made, locked or changed there, loading
+///     is no use of an entry, and a change is an `InvalidArgumentError`. There has to be a cache.
 ///
 /// Raises
 /// ------
@@ -70,9 +79,10 @@ impl DataHandler {
     #[new]
     #[pyo3(
         signature = (cache_dir=None, max_cache_size=None, enable_compression=true, *, precision=None,
-                     profile=None, verify=true, durable=true),
+                     profile=None, verify=true, durable=true, read_only=false),
         text_signature = "(cache_dir=None, max_cache_size=100.0, enable_compression=True, *, \
-                          precision=None, profile='default', verify=True, durable=True)"
+                          precision=None, profile='default', verify=True, durable=True, \
+                          read_only=False)"
     )]
     #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
     fn new(
@@ -84,19 +94,32 @@ impl DataHandler {
         profile: Option<&Bound<'_, PyAny>>,
         verify: bool,
         durable: bool,
+        read_only: bool,
     ) -> PyResult<Self> {
         let directory = match cache_dir {
             Some(directory) => argument::path(directory, "cache_dir")?,
             None => default_directory().map_err(to_python)?,
         };
         let max_bytes = max_cache_size.map(bytes_of_gigabytes).transpose()?;
+        if read_only && let Some(size) = max_cache_size {
+            let expected = "none with read_only=True: the limit belongs to the directory";
+            return Err(to_python(Error::argument(
+                "max_cache_size",
+                argument::shown(size),
+                expected,
+            )));
+        }
         let encoding = Encoding {
             compress: enable_compression,
             precision: precision.map(precision_of).transpose()?,
             profile: profile.map_or(Ok(Profile::Default), profile_of)?,
         };
         let storage: Arc<dyn Storage> = if durable { Arc::new(Disk) } else { Arc::new(NoSyncDisk) };
-        let cache = py.detach(|| Cache::open(storage, &directory, max_bytes)).map_err(to_python)?;
+        let open = || match read_only {
+            true => Cache::open_read_only(storage, &directory),
+            false => Cache::open(storage, &directory, max_bytes),
+        };
+        let cache = py.detach(open).map_err(to_python)?;
         Ok(Self { cache: Arc::new(cache), encoding, verify })
     }
 
@@ -136,7 +159,9 @@ impl DataHandler {
             metadata: metadata_tree(py, metadata)?,
             encoding: Encoding { precision: None, ..self.encoding },
         };
-        store::structure(&self.cache, header, &argument::dict(structure_data, "structure_data")?)
+        let data = argument::dict(structure_data, "structure_data")?;
+        let key = store::structure(&self.cache, header, &data, &store::STORED)?;
+        Ok(key.to_string())
     }
 
     /// Store a trajectory; an older one of the same id is replaced.
@@ -181,7 +206,9 @@ impl DataHandler {
             encoding: self.encoding_with(precision, profile)?,
             metadata: metadata_tree(py, metadata)?,
         };
-        store::trajectory(&self.cache, header, &argument::dict(trajectory_data, "trajectory_data")?)
+        let data = argument::dict(trajectory_data, "trajectory_data")?;
+        let key = store::trajectory(&self.cache, header, &data, &store::STORED)?;
+        Ok(key.to_string())
     }
 
     /// Load what was stored under a key.
@@ -189,7 +216,8 @@ impl DataHandler {
     /// Parameters
     /// ----------
     /// cache_key : str
-    ///     From `store_structure`, `store_trajectory` or `key_for`.
+    ///     From `store_structure`, `store_trajectory` or `key_for`; the beginning of one, or the
+    ///     ``data_id``, where only one entry can be meant.
     ///
     /// Returns
     /// -------
@@ -201,6 +229,8 @@ impl DataHandler {
     /// ------
     /// CacheKeyError
     ///     Nothing is stored under this key (a `KeyError`).
+    /// InvalidArgumentError
+    ///     More than one entry can be meant; the message lists them.
     /// CorruptDataError
     ///     A checksum failed; the message names file and part. The entry is set aside.
     fn load_data<'py>(
@@ -222,14 +252,27 @@ impl DataHandler {
     /// data_id, metadata, precision, profile
     ///     As in `store_trajectory`.
     /// resume : bool
-    ///     Whether to go on with a trajectory of this id that was left unfinished, from its last
-    ///     durable frame. Its metadata and precision stay what they were.
+    ///     Whether to go on with the trajectory of this id where there is one: an unfinished one from
+    ///     its last durable frame, a finished one from its last frame (``n_frames`` says how many there
+    ///     are). What is there is never encoded again, and its metadata, precision and profile stay what
+    ///     they were. A finished one is served as it is until the longer one is closed.
+    /// overwrite : bool
+    ///     Whether to begin an empty trajectory where there is one. An unfinished one is dropped now, a
+    ///     finished one is replaced when the new one is closed.
     ///
     /// Raises
     /// ------
     /// InvalidArgumentError
-    ///     This trajectory is being written by another writer, or an argument makes no sense.
-    #[pyo3(signature = (data_id, metadata=None, *, precision=None, profile=None, resume=false))]
+    ///     There is a trajectory of this id, finished or not, and neither `resume` nor `overwrite` is
+    ///     set, or both are; it is being written by another writer; it has another `precision` or
+    ///     `profile` than the one to resume it with; or an argument makes no sense.
+    /// CorruptDataError
+    ///     What is to be resumed is damaged.
+    #[pyo3(
+        signature = (data_id, metadata=None, *, precision=None, profile=None, resume=false,
+                     overwrite=false)
+    )]
+    #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
     fn trajectory_writer(
         &self,
         py: Python<'_>,
@@ -238,13 +281,21 @@ impl DataHandler {
         precision: Option<&Bound<'_, PyAny>>,
         profile: Option<&Bound<'_, PyAny>>,
         resume: bool,
+        overwrite: bool,
     ) -> PyResult<TrajectoryWriter> {
+        let if_there = if_there(resume, overwrite)?;
         let id = checked_id(data_id)?;
-        let encoding = self.encoding_with(precision, profile)?;
-        let metadata = metadata_tree(py, metadata)?;
-        let live = py
-            .detach(|| self.cache.begin_trajectory(&id, metadata, encoding, resume))
-            .map_err(to_python)?;
+        let new = NewTrajectory {
+            data_id: &id,
+            encoding: self.encoding_with(precision, profile)?,
+            named: Named {
+                metadata: metadata.is_some(),
+                precision: precision.is_some(),
+                profile: profile.is_some(),
+            },
+            metadata: metadata_tree(py, metadata)?,
+        };
+        let live = py.detach(|| self.cache.begin_trajectory(&new, if_there)).map_err(to_python)?;
         Ok(TrajectoryWriter::new(Arc::clone(&self.cache), live))
     }
 
@@ -257,6 +308,27 @@ impl DataHandler {
 
     fn __contains__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> bool {
         key.extract::<String>().is_ok_and(|key| py.detach(|| self.cache.contains(&key)))
+    }
+
+    fn __getitem__<'py>(
+        &self,
+        py: Python<'py>,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.load_data(py, key)
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        py.detach(|| self.cache.len()).map_err(to_python)
+    }
+
+    /// An empty cache is still one: `handler or DataHandler()` has to keep it.
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        PyList::new(py, self.keys(py, None)?)?.try_iter()
     }
 
     /// The keys of all entries of a kind ('structure', 'trajectory' or None for both), those used last
@@ -273,13 +345,14 @@ impl DataHandler {
     /// Returns
     /// -------
     /// dict
-    ///     ``data_id``, ``kind``, ``created`` and ``last_used`` (seconds since 1970), ``raw_bytes``,
-    ///     ``stored_bytes``, ``saved_percent``, ``metadata``, ``arrays`` (name, dtype and shape of
-    ///     each), ``pinned``.
+    ///     ``key``, ``data_id``, ``kind``, ``created`` and ``last_used`` (seconds since 1970),
+    ///     ``raw_bytes``, ``stored_bytes``, ``saved_percent``, ``n_frames``, ``n_atoms`` and
+    ///     ``n_residues`` (None where it has none), ``metadata``, ``arrays`` (name, dtype and shape
+    ///     of each), ``pinned``.
     fn info<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let key = argument::text(key, "key")?;
         let info = py.detach(|| self.cache.info(&key)).map_err(to_python)?;
-        report::info(py, &key, &info, self.cache.directory())
+        report::info(py, &info, self.cache.directory())
     }
 
     /// Remove an entry. Where it is open, it stays readable.
@@ -303,12 +376,42 @@ impl DataHandler {
     /// Remove files that dead writers left, entries that were set aside, and trajectories that were not
     /// resumed for 30 days.
     ///
+    /// Parameters
+    /// ----------
+    /// dry_run : bool
+    ///     Only count what would be removed.
+    ///
     /// Returns
     /// -------
     /// dict
     ///     How many of each: ``temporary``, ``set_aside``, ``unfinished``, ``pins``.
-    fn cleanup<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        report::cleanup(py, &py.detach(|| self.cache.cleanup()).map_err(to_python)?)
+    #[pyo3(signature = (*, dry_run=false))]
+    fn cleanup<'py>(&self, py: Python<'py>, dry_run: bool) -> PyResult<Bound<'py, PyDict>> {
+        let clean = || if dry_run { self.cache.leftovers() } else { self.cache.cleanup() };
+        report::cleanup(py, &py.detach(clean).map_err(to_python)?)
+    }
+
+    /// Remove a trajectory that waits to be resumed, by its key; returns whether it was there and
+    /// nobody was writing it.
+    fn remove_unfinished(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let text = argument::text(key, "key")?;
+        let parsed = Key::parse(&text)
+            .ok_or_else(|| to_python(Error::argument("key", argument::shown(key), "a key")))?;
+        py.detach(|| self.cache.remove_unfinished(&parsed)).map_err(to_python)
+    }
+
+    /// List the trajectories that are being written, or wait to be resumed; the one written to last
+    /// comes first.
+    ///
+    /// Returns
+    /// -------
+    /// list of dict
+    ///     ``key`` and ``data_id``; ``n_frames``, those that are durable; ``stored_bytes``;
+    ///     ``last_written`` (seconds since 1970); ``writer``, the id of the process of this machine
+    ///     that is writing it, None where none is known. ``data_id`` and ``n_frames`` are None where
+    ///     the file can't be read.
+    fn unfinished<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        report::unfinished(py, &py.detach(|| self.cache.unfinished()).map_err(to_python)?)
     }
 
     /// Remove all entries, pinned ones too; returns how many there were.
@@ -347,9 +450,15 @@ impl DataHandler {
 
     /// Load an entry, or compute and store it where there is none.
     ///
-    /// Where several processes ask for the same entry at once, one computes and the others wait. An
-    /// error of `function` is raised here and nothing is stored; the next call tries again. A damaged
-    /// entry is computed again.
+    /// What is returned is what was stored, from its file, whether it was computed now or before: both
+    /// have the same values, types and precision. A value that was computed is returned whatever others
+    /// evict, remove or clear meanwhile; where it can't be stored (the limit or the disk has no space
+    /// for it), that is a warning in the log.
+    ///
+    /// Where several threads or processes ask for the same entry at once, one computes and the others
+    /// wait; every 10 s, and then less and less often, a warning says for whom. An error of `function`
+    /// is raised here and nothing is stored; the next call tries again. A damaged entry is computed
+    /// again.
     ///
     /// Parameters
     /// ----------
@@ -357,13 +466,15 @@ impl DataHandler {
     ///     The name of the entry.
     /// function : callable
     ///     Called without arguments; returns the dict for `store_structure` or `store_trajectory`. It
-    ///     may compute other entries, and not this one.
+    ///     may compute other entries, and not this one. That is an error at once in the thread that
+    ///     computes it; a function that waits for another thread or process which asks for this entry
+    ///     waits for itself, which only `timeout` ends.
     /// kind : {'structure', 'trajectory'}
     ///     How it is stored.
     /// metadata : dict, optional
     ///     As for `store_structure`.
     /// timeout : float, optional
-    ///     The most seconds to wait for another process. Default: no limit.
+    ///     The most seconds to wait for another thread or process. Default: no limit.
     ///
     /// Returns
     /// -------
@@ -373,9 +484,11 @@ impl DataHandler {
     /// Raises
     /// ------
     /// InvalidArgumentError
-    ///     `function` asks for the entry that it is computing, or an argument makes no sense.
+    ///     `function` asks for the entry that it is computing, what it returns can't be stored, or an
+    ///     argument makes no sense.
     /// TimeoutError
-    ///     Another process has been computing the entry for longer than `timeout`.
+    ///     Another thread or process, which the message names, has been computing the entry for longer
+    ///     than `timeout`.
     #[pyo3(signature = (data_id, function, *, kind="structure", metadata=None, timeout=None))]
     fn get_or_compute<'py>(
         slf: &Bound<'py, Self>,
@@ -434,6 +547,29 @@ impl DataHandler {
             entry.skip_checksums();
         }
         EntryReader { cache: Arc::clone(&self.cache), entry: Arc::new(entry) }
+    }
+
+    /// Stores what `get_or_compute` has computed, if it can be, and opens it.
+    fn keep(
+        &self,
+        data: &Bound<'_, PyAny>,
+        data_id: String,
+        kind: EntryKind,
+        metadata: Vec<u8>,
+    ) -> PyResult<KeptEntry> {
+        match kind {
+            EntryKind::Structure => {
+                let encoding = Encoding { precision: None, ..self.encoding };
+                let data = argument::dict(data, "structure_data")?;
+                let header = Header { data_id, metadata, encoding };
+                store::structure(&self.cache, header, &data, &store::KEPT)
+            }
+            EntryKind::Trajectory => {
+                let data = argument::dict(data, "trajectory_data")?;
+                let header = Header { data_id, metadata, encoding: self.encoding };
+                store::trajectory(&self.cache, header, &data, &store::KEPT)
+            }
+        }
     }
 
     fn encoding_with(

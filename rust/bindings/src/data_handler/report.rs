@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use proteinflex_core::cache::{Cleanup, EntryInfo, Stats, Verification};
+use proteinflex_core::cache::{Cleanup, EntryInfo, Stats, Unfinished, Verification};
 use proteinflex_core::memory;
 use proteinflex_core::trajectory::DType;
 use pyo3::prelude::*;
@@ -13,7 +13,6 @@ use crate::value::metadata;
 /// The dict of `DataHandler.info`.
 pub fn info<'py>(
     py: Python<'py>,
-    key: &str,
     info: &EntryInfo,
     directory: &Path,
 ) -> PyResult<Bound<'py, PyDict>> {
@@ -26,7 +25,7 @@ pub fn info<'py>(
         arrays.append(array(py, &spec.name, &spec.dtype, spec.shape.clone())?)?;
     }
     let result = PyDict::new(py);
-    result.set_item("key", key)?;
+    result.set_item("key", info.key.as_str())?;
     result.set_item("data_id", &info.data_id)?;
     result.set_item("kind", info.kind.name())?;
     result.set_item("created", info.created)?;
@@ -34,6 +33,9 @@ pub fn info<'py>(
     result.set_item("raw_bytes", info.raw_bytes)?;
     result.set_item("stored_bytes", info.stored_bytes)?;
     result.set_item("saved_percent", saved_percent(info.raw_bytes, info.stored_bytes))?;
+    result.set_item("n_frames", info.frames())?;
+    result.set_item("n_atoms", info.n_atoms())?;
+    result.set_item("n_residues", info.n_residues())?;
     result.set_item("metadata", metadata(py, &info.metadata, directory)?)?;
     result.set_item("arrays", arrays)?;
     result.set_item("pinned", info.pinned)?;
@@ -61,6 +63,22 @@ pub fn cleanup<'py>(py: Python<'py>, done: &Cleanup) -> PyResult<Bound<'py, PyDi
     result.set_item("unfinished", done.unfinished)?;
     result.set_item("pins", done.pins)?;
     Ok(result)
+}
+
+/// The list of `DataHandler.unfinished`.
+pub fn unfinished<'py>(py: Python<'py>, found: &[Unfinished]) -> PyResult<Bound<'py, PyList>> {
+    let rows = PyList::empty(py);
+    for one in found {
+        let row = PyDict::new(py);
+        row.set_item("key", one.key.as_str())?;
+        row.set_item("data_id", &one.data_id)?;
+        row.set_item("n_frames", one.n_frames)?;
+        row.set_item("stored_bytes", one.stored_bytes)?;
+        row.set_item("last_written", one.last_written)?;
+        row.set_item("writer", one.writer)?;
+        rows.append(row)?;
+    }
+    Ok(rows)
 }
 
 /// The dict of `DataHandler.verify`.
@@ -121,6 +139,8 @@ pub fn stats<'py>(
     Ok(result)
 }
 
+/// 0 where the file is larger than its data, as of a few numbers: nothing was saved, and the byte
+/// numbers beside it say how much was added.
 fn saved_percent(raw: u64, stored: u64) -> f64 {
-    if raw == 0 { 0.0 } else { 100.0 * (1.0 - stored as f64 / raw as f64) }
+    if raw == 0 { 0.0 } else { (100.0 * (1.0 - stored as f64 / raw as f64)).max(0.0) }
 }

@@ -1,7 +1,7 @@
 //! From `frames` in Python to the cache: structures and trajectories as the core takes them.
 
 use numpy::PyUntypedArrayMethods;
-use proteinflex_core::cache::{Cache, PendingEntry};
+use proteinflex_core::cache::{Cache, KeptEntry, Key, PendingEntry};
 use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, EntryKind, FieldSpec};
 use proteinflex_core::{Error, Result};
 use pyo3::prelude::*;
@@ -10,7 +10,8 @@ use pyo3::types::{PyDict, PyIterator, PyString};
 use crate::argument;
 use crate::error::to_python;
 use crate::fields::{
-    FRAMES, FieldData, dtype_of, first_axis, in_tree, is_array, is_lossy, is_per_frame, one_or_more,
+    FRAMES, FieldData, dtype_of, first_axis, in_tree, is_array, is_lossy, is_per_frame,
+    one_or_more, without_units,
 };
 use crate::value::{Field, Flattened, Item, LeafData, Policy, flatten, flatten_items};
 
@@ -21,26 +22,52 @@ pub struct Header {
     pub encoding: Encoding,
 }
 
+/// How an entry is stored: how its file is begun, and what ends it.
+pub struct Way<T> {
+    begin: for<'a> fn(&'a Cache, EntryKind, &str, Vec<u8>, Encoding) -> Result<PendingEntry<'a>>,
+    publish: fn(PendingEntry<'_>, &[u8]) -> Result<T>,
+}
+
+/// It is stored, or this is an error.
+pub const STORED: Way<Key> =
+    Way { begin: Cache::begin, publish: |entry, tree| entry.publish(tree) };
+
+/// It is stored if it can be, and open in any case.
+pub const KEPT: Way<KeptEntry> =
+    Way { begin: Cache::begin_kept, publish: |entry, tree| entry.publish_and_open(tree) };
+
 /// The fields of a trajectory that were found in a dict, and its items as they go into the tree.
 struct Sorted<'py> {
     fields: Vec<FieldData<'py>>,
     items: Vec<(Bound<'py, PyAny>, Item<'py>)>,
 }
 
-/// Stores a structure.
-pub fn structure(cache: &Cache, header: Header, data: &Bound<'_, PyDict>) -> PyResult<String> {
+/// Stores a structure. The dict is the caller's own copy.
+pub fn structure<T: Send>(
+    cache: &Cache,
+    header: Header,
+    data: &Bound<'_, PyDict>,
+    way: &Way<T>,
+) -> PyResult<T> {
     let py = data.py();
+    without_units(data)?;
     let flattened = flatten(data.as_any(), "structure_data", Policy::Cache)?;
     let arrays = arrays_of(&flattened)?;
     py.detach(|| {
-        let pending = header.begin(cache, EntryKind::Structure)?;
-        publish(pending, &arrays, &flattened.tree)
+        let pending = way.begin(cache, EntryKind::Structure, &header)?;
+        way.publish(pending, &arrays, &flattened.tree)
     })
     .map_err(to_python)
 }
 
-/// Stores a trajectory: one in memory at once, one that is iterated over block by block.
-pub fn trajectory(cache: &Cache, header: Header, data: &Bound<'_, PyDict>) -> PyResult<String> {
+/// Stores a trajectory, likewise: one in memory at once, one that is iterated over block by block.
+pub fn trajectory<T: Send>(
+    cache: &Cache,
+    header: Header,
+    data: &Bound<'_, PyDict>,
+    way: &Way<T>,
+) -> PyResult<T> {
+    without_units(data)?;
     let Some(frames) = data.get_item(FRAMES)? else {
         return Err(to_python(Error::argument(
             "trajectory_data",
@@ -49,18 +76,19 @@ pub fn trajectory(cache: &Cache, header: Header, data: &Bound<'_, PyDict>) -> Py
         )));
     };
     if is_array(&frames)? {
-        in_memory(cache, header, data, &frames)
+        in_memory(cache, header, data, &frames, way)
     } else {
-        streamed(cache, header, data, &frames)
+        streamed(cache, header, data, &frames, way)
     }
 }
 
-fn in_memory(
+fn in_memory<T: Send>(
     cache: &Cache,
     header: Header,
     data: &Bound<'_, PyDict>,
     frames: &Bound<'_, PyAny>,
-) -> PyResult<String> {
+    way: &Way<T>,
+) -> PyResult<T> {
     let py = data.py();
     let coordinates = FieldData::new(FRAMES, frames)?;
     coordinates.check_frames(&place(FRAMES))?;
@@ -71,11 +99,11 @@ fn in_memory(
     let bytes = sorted.fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
     let arrays = arrays_of(&flattened)?;
     py.detach(|| {
-        let mut pending = header.begin(cache, EntryKind::Trajectory)?;
+        let mut pending = way.begin(cache, EntryKind::Trajectory, &header)?;
         let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
         pending.writer().declare_fields(specs, &lossy)?;
         pending.append(n_frames, &bytes)?;
-        publish(pending, &arrays, &flattened.tree)
+        way.publish(pending, &arrays, &flattened.tree)
     })
     .map_err(to_python)
 }
@@ -119,18 +147,23 @@ fn per_frame<'py>(
     let field = FieldData::new(name, value)?;
     if is_known {
         field.check_beside(&place(name), frames)?;
+        if frames.first().is_some_and(|&length| field.n_frames() != length as u64) {
+            // One box for all frames.
+            return Ok(None);
+        }
     }
     Ok(is_array(value)?.then_some(field))
 }
 
-fn streamed(
+fn streamed<T: Send>(
     cache: &Cache,
     header: Header,
     data: &Bound<'_, PyDict>,
     frames: &Bound<'_, PyAny>,
-) -> PyResult<String> {
+    way: &Way<T>,
+) -> PyResult<T> {
     let py = data.py();
-    let (pending, spec, n_frames) = append_all(cache, header, frames)?;
+    let (pending, spec, n_frames) = append_all(cache, &header, frames, way)?;
     let coordinates: Field<'_> = in_tree(&spec, frames.clone(), n_frames)?;
     let shape = coordinates.shape.clone();
     let mut coordinates = Some(coordinates);
@@ -146,14 +179,15 @@ fn streamed(
     }
     let flattened = flatten_items(py, &items, "trajectory_data")?;
     let arrays = arrays_of(&flattened)?;
-    py.detach(|| publish(pending, &arrays, &flattened.tree)).map_err(to_python)
+    py.detach(|| way.publish(pending, &arrays, &flattened.tree)).map_err(to_python)
 }
 
 /// Writes the frames of an iterable: single ones, or blocks of them.
-fn append_all<'a>(
+fn append_all<'a, T>(
     cache: &'a Cache,
-    header: Header,
+    header: &Header,
     frames: &Bound<'_, PyAny>,
+    way: &Way<T>,
 ) -> PyResult<(PendingEntry<'a>, FieldSpec, u64)> {
     let py = frames.py();
     let name = place(FRAMES);
@@ -178,7 +212,7 @@ fn append_all<'a>(
                 let (mut pending, spec, n_frames) = match begun.take() {
                     Some(begun) => begun,
                     None => {
-                        let mut pending = header.begin(cache, EntryKind::Trajectory)?;
+                        let mut pending = way.begin(cache, EntryKind::Trajectory, header)?;
                         let lossy = [is_lossy(&found)];
                         pending.writer().declare_fields(vec![found.clone()], &lossy)?;
                         (pending, found, 0)
@@ -194,21 +228,27 @@ fn append_all<'a>(
     begun.ok_or_else(|| to_python(Error::argument(name, "an empty iterable", "at least one frame")))
 }
 
-impl Header {
-    fn begin<'a>(&self, cache: &'a Cache, kind: EntryKind) -> Result<PendingEntry<'a>> {
-        cache.begin(kind, &self.data_id, self.metadata.clone(), self.encoding)
+impl<T> Way<T> {
+    fn begin<'a>(
+        &self,
+        cache: &'a Cache,
+        kind: EntryKind,
+        header: &Header,
+    ) -> Result<PendingEntry<'a>> {
+        (self.begin)(cache, kind, &header.data_id, header.metadata.clone(), header.encoding)
     }
-}
 
-fn publish(
-    mut pending: PendingEntry<'_>,
-    arrays: &[(ArraySpec, &[u8])],
-    tree: &[u8],
-) -> Result<String> {
-    for (spec, bytes) in arrays {
-        pending.writer().write_array(spec, bytes)?;
+    fn publish(
+        &self,
+        mut pending: PendingEntry<'_>,
+        arrays: &[(ArraySpec, &[u8])],
+        tree: &[u8],
+    ) -> Result<T> {
+        for (spec, bytes) in arrays {
+            pending.writer().write_array(spec, bytes)?;
+        }
+        (self.publish)(pending, tree)
     }
-    Ok(pending.publish(tree)?.to_string())
 }
 
 fn place(field: &str) -> String {

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::argument;
 
 /// Whether an error of this class and text says that memory ran out: torch's, the CUDA driver's,
-/// cuBLAS's, cuDNN's, JAX's, OpenMM's, NCCL's or Python's own.
+/// cuBLAS's, cuDNN's, cuFFT's, cuSOLVER's, JAX's, OpenMM's, NCCL's or Python's own.
 ///
 /// Parameters
 /// ----------

@@ -12,7 +12,7 @@ use proteinflex_core::trajectory::{EntryKind, FieldSpec, Frames};
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PySlice, PyTuple};
+use pyo3::types::{PyBool, PyDict, PySlice, PyTuple};
 
 use crate::argument;
 use crate::array;
@@ -27,7 +27,7 @@ use chunks::FrameChunks;
 /// A stored trajectory, of which only what is asked for is read.
 ///
 /// It behaves like an array of shape (n_frames, n_atoms, 3): ``len(t)``, ``t[5]``, ``t[10:100:3]``,
-/// ``t[::-1]``. Any thread may read. It pickles as the directory and the key, and stays readable when
+/// ``t[::-1]``, ``t[[1, 3]]``, ``t[mask]``, ``t[..., :10, 0]``. Any thread may read. It pickles as the directory and the key, and stays readable when
 /// its entry is evicted or replaced.
 ///
 /// Made by `DataHandler.open`.
@@ -37,7 +37,7 @@ use chunks::FrameChunks;
 /// handler : DataHandler
 ///     The cache.
 /// key : str
-///     The key of a trajectory in it.
+///     The key of a trajectory in it, the beginning of its key, or its ``data_id``.
 #[pyclass(subclass, frozen, module = "proteinflex_optimization._native")]
 pub struct Trajectory {
     reader: EntryReader,
@@ -272,32 +272,30 @@ impl Trajectory {
     }
 
     fn __getitem__<'py>(
-        &self,
-        py: Python<'py>,
+        slf: &Bound<'py, Self>,
         index: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (field, _) = self.coordinates()?;
-        if let Ok(index) = index.cast::<PyTuple>() {
-            // t[frames, atoms]
-            if index.len() == 2 && index.get_item(0)?.is_instance_of::<PySlice>() {
-                let frames = self.sliced(index.get_item(0)?.cast::<PySlice>()?)?;
-                let atoms = self.atoms(&self.reader.entry.fields()[field], &index.get_item(1)?)?;
-                return self.reader.frames(py, field, frames, Some(&atoms));
-            }
-            return Err(argument::wrong_type(index, "index", "an int, a slice, or (slice, atoms)"));
-        }
+        let py = slf.py();
+        let this = slf.get();
+        let (field, _) = this.coordinates()?;
         if let Ok(slice) = index.cast::<PySlice>() {
-            return self.reader.frames(py, field, self.sliced(slice)?, None);
+            return this.reader.frames(py, field, this.sliced(slice)?, None);
         }
-        let n_frames = self.reader.entry.n_frames() as i64;
-        let number = argument::integer(index, "index", "an int or a slice")?;
+        let is_number = !index.is_instance_of::<PyBool>()
+            && !index.is_instance_of::<PyUntypedArray>()
+            && index.hasattr("__index__")?;
+        if !is_number {
+            return hook(py, "select_frames")?.call1((slf, index));
+        }
+        let n_frames = this.reader.entry.n_frames() as i64;
+        let number = argument::integer(index, "index", "an int")?;
         let frame = if number < 0 { number + n_frames } else { number };
         if !(0..n_frames).contains(&frame) {
             return Err(PyIndexError::new_err(format!(
                 "frame {number} of a trajectory of {n_frames} frames"
             )));
         }
-        let one = self.reader.frames(py, field, Frames::range(frame as u64, 1), None)?;
+        let one = this.reader.frames(py, field, Frames::range(frame as u64, 1), None)?;
         one.get_item(0)
     }
 
@@ -382,7 +380,7 @@ impl Trajectory {
         let entry = &self.reader.entry;
         let (n_frames, n_atoms) = (entry.n_frames(), self.n_atoms()?);
         let (raw, stored) = (entry.raw_bytes() as f64, entry.stored_bytes() as f64);
-        let saved = if raw == 0.0 { 0.0 } else { 100.0 * (1.0 - stored / raw) };
+        let saved = if raw == 0.0 { 0.0 } else { (100.0 * (1.0 - stored / raw)).max(0.0) };
         Ok(format!("<Trajectory {n_frames} frames × {n_atoms} atoms, {saved:.0} % saved>"))
     }
 }

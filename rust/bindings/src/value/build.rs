@@ -34,8 +34,16 @@ pub trait ArraySource {
         py: Python<'py>,
         reference: &ArrayReference,
     ) -> PyResult<Bound<'py, PyAny>>;
-    /// The bytes of a long text or long bytes.
-    fn long<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyBytes>>;
+    /// Long bytes.
+    fn long<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyAny>>;
+    /// A long text.
+    fn long_text<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyAny>> {
+        self.long(py, number)?.call_method0("decode")
+    }
+    /// The hook that makes values of classes.
+    fn restorer(&self) -> &'static str {
+        "Restorer"
+    }
 }
 
 /// Makes the values of the tree that was found in the file at `path`. Tensors go to `device`.
@@ -174,12 +182,11 @@ impl<'py> Builder<'_, 'py> {
             }
             Tag::LongText => {
                 let number = self.reader.expect_count().map_err(to_python)? as usize;
-                let text = self.source.long(py, number)?.call_method0("decode");
-                self.checked(text)?
+                self.checked(self.source.long_text(py, number))?
             }
             Tag::LongBytes => {
                 let number = self.reader.expect_count().map_err(to_python)? as usize;
-                self.source.long(py, number)?.into_any()
+                self.source.long(py, number)?
             }
             Tag::Extension => {
                 self.reader.expect_list_of(2).map_err(to_python)?;
@@ -231,7 +238,7 @@ impl<'py> Builder<'_, 'py> {
         }
         let path = self.path.display().to_string();
         let arguments = (&self.storages, device.as_ref(), *pickle, path);
-        let made = hook(self.py, "Restorer")?.call1(arguments)?;
+        let made = hook(self.py, self.source.restorer())?.call1(arguments)?;
         *restorer = Some(made.clone());
         Ok(made)
     }

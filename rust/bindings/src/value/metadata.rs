@@ -5,7 +5,7 @@ use std::path::Path;
 use proteinflex_core::Error;
 use proteinflex_core::trajectory::MAX_METADATA;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::PyDict;
 
 use super::build::{ArrayReference, ArraySource, build};
 use super::flatten::{Policy, flatten};
@@ -39,7 +39,7 @@ impl ArraySource for NoArrays<'_> {
         Err(to_python(Error::corrupt(self.0, "the metadata", "it refers to an array")))
     }
 
-    fn long<'py>(&self, _: Python<'py>, _: usize) -> PyResult<Bound<'py, PyBytes>> {
+    fn long<'py>(&self, _: Python<'py>, _: usize) -> PyResult<Bound<'py, PyAny>> {
         Err(to_python(Error::corrupt(self.0, "the metadata", "it refers to long text")))
     }
 }

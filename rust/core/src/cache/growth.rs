@@ -43,11 +43,17 @@ impl Cache {
         }
         let step = growth_step(max_bytes).min(max_bytes.saturating_sub(bytes)).max(1);
         let wanted = bytes + estimate.max(step);
+        self.make_space_up_to(file, wanted)?;
+        Ok(wanted)
+    }
+
+    /// Makes space for a file up to a size of `bytes`.
+    pub(super) fn make_space_up_to(&self, file: GrowingFile<'_>, bytes: u64) -> Result<()> {
         let mut lock = self.lock()?;
         let GrowingFile { key, path, replaces } = file;
-        let request = SpaceRequest { key, bytes: wanted, file: path, replaces, rescan: true };
+        let request = SpaceRequest { key, bytes, file: path, replaces, rescan: true };
         let others = self.make_space(&mut lock, &request)?;
-        lock.record(others + wanted);
-        Ok(wanted)
+        lock.record(others + bytes);
+        Ok(())
     }
 }

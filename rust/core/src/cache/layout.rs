@@ -1,7 +1,8 @@
 //! The files and folders of a cache directory.
 //!
 //! ```text
-//! CACHEDIR.TAG               tells backup programs to leave the directory out
+//! CACHEDIR.TAG               tells backup programs to leave the directory out; only where the cache
+//!                            was made in an empty directory
 //! settings.json              the limit
 //! entries/ab/t-ab….fxt       published entries, in 256 folders by the first digits of the key
 //! entries/ab/t-ab….writing   trajectories that are being written, or can be resumed
@@ -19,7 +20,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::fs::{Storage, names, publish_bytes};
+use crate::error::CacheError;
+use crate::fs::{Owner, Storage, names, publish_bytes};
 use crate::trajectory::EntryKind;
 use crate::{Error, Result};
 
@@ -113,6 +115,10 @@ pub(super) const SUFFIX: &str = ".fxt";
 /// The suffix of entries in progress.
 pub(super) const WRITING: &str = ".writing";
 
+const FOLDERS: [&str; 4] = ["entries", "pins", "locks", "quarantine"];
+
+const TAG_NAME: &str = "CACHEDIR.TAG";
+
 const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
     # This directory is a cache. Backup programs may leave it out.\n";
 
@@ -125,13 +131,13 @@ pub(super) struct Layout {
 impl Layout {
     /// The layout of the directory at `root`, which is made where it is missing.
     pub fn prepare(storage: &Arc<dyn Storage>, root: &Path) -> Result<Self> {
-        let root =
-            std::path::absolute(root).map_err(|error| Error::io("make absolute", root, error))?;
-        let layout = Self { root };
+        let layout = Self::of(root)?;
         create_with_parents(&**storage, &layout.root)?;
-        layout.write_tag(storage)?;
+        if !layout.entries().is_dir() && layout.holds_nothing_else()? {
+            publish_bytes(storage, &layout.root.join(TAG_NAME), TAG)?;
+        }
         let mut created = false;
-        for name in ["entries", "pins", "locks", "quarantine"] {
+        for name in FOLDERS {
             created |= create(&**storage, &layout.root.join(name))?;
         }
         if created {
@@ -139,6 +145,28 @@ impl Layout {
             sync(&**storage, &layout.root)?;
         }
         Ok(layout)
+    }
+
+    /// The layout of the cache at `root`. Nothing is made.
+    pub fn find(root: &Path) -> Result<Self> {
+        let layout = Self::of(root)?;
+        // A copy may have lost the folders that are empty.
+        let found = if layout.entries().is_dir() && layout.locks().is_dir() {
+            return Ok(layout);
+        } else if layout.root.is_dir() {
+            "this directory is no cache"
+        } else if layout.root.symlink_metadata().is_ok() {
+            "this is no directory"
+        } else {
+            "there is no such directory"
+        };
+        Err(CacheError::NoCache { directory: layout.root, found }.into())
+    }
+
+    fn of(root: &Path) -> Result<Self> {
+        let root =
+            std::path::absolute(root).map_err(|error| Error::io("make absolute", root, error))?;
+        Ok(Self { root })
     }
 
     /// The directory itself.
@@ -220,16 +248,20 @@ impl Layout {
         self.entries().join(&key.as_str()[2..4])
     }
 
-    fn write_tag(&self, storage: &Arc<dyn Storage>) -> Result<()> {
-        let path = self.root.join("CACHEDIR.TAG");
-        if path.symlink_metadata().is_ok() {
-            return Ok(());
-        }
-        match publish_bytes(storage, &path, TAG) {
-            // A reader of another user's cache need not be able to write there.
-            Err(_) if self.entries().is_dir() => Ok(()),
-            result => result,
-        }
+    /// Whether the directory is empty, but for what another process that makes this cache has put
+    /// there. Only such a directory is tagged: the tag of a folder with anything else in it would
+    /// keep that out of backups.
+    fn holds_nothing_else(&self) -> Result<bool> {
+        let list_error = |error| Error::io("list", &self.root, error);
+        let mut names = std::fs::read_dir(&self.root).map_err(list_error)?;
+        names.try_fold(true, |so_far, entry| {
+            let name = entry.map_err(list_error)?.file_name();
+            let is_own = name.to_str().is_some_and(|name| {
+                FOLDERS.contains(&name)
+                    || Owner::of_temporary(name).is_some() && name.contains(TAG_NAME)
+            });
+            Ok(so_far && is_own)
+        })
     }
 }
 

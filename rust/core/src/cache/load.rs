@@ -9,8 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
 use super::layout::Key;
+use crate::error::CacheError;
 use crate::fs::{Content, FilesystemKind, MapPermit, lock_shared, open_file, open_without_links};
-use crate::trajectory::Entry;
+use crate::trajectory::{Entry, EntryKind};
 use crate::{Error, Result};
 
 /// An entry that is open. It stays readable when it is evicted, removed or replaced meanwhile.
@@ -38,29 +39,35 @@ impl Deref for OpenEntry {
 }
 
 impl Cache {
+    /// Whether something is stored that this names: see [`Cache::resolve`].
+    pub fn contains(&self, name: &str) -> bool {
+        match self.resolve(name) {
+            Ok(key) => self.has(&key),
+            Err(error) => matches!(error, Error::Cache(CacheError::Ambiguous { .. })),
+        }
+    }
+
     /// Whether something is stored under this key.
-    pub fn contains(&self, key: &str) -> bool {
-        Key::parse(key).is_some_and(|key| {
-            self.layout.has_folder(&key)
-                && self.entry_path(&key).symlink_metadata().is_ok_and(|found| found.is_file())
-        })
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.layout.has_folder(key)
+            && self.entry_path(key).symlink_metadata().is_ok_and(|found| found.is_file())
     }
 
     /// Opens an entry and marks it as used. Its head and index are verified now, its data when it
     /// is read. While a large entry is open, it is evicted only if evicting others does not
     /// suffice; a small one is read into memory at once.
-    pub fn load(&self, key: &str) -> Result<OpenEntry> {
-        self.open_counted(key, false)
+    pub fn load(&self, name: &str) -> Result<OpenEntry> {
+        self.counted(self.resolve(name).and_then(|key| self.open_entry(&key, false)))
     }
 
-    /// As [`Cache::load`]; a small entry, too, is evicted only if evicting others does not suffice.
-    pub fn hold(&self, key: &str) -> Result<OpenEntry> {
-        self.open_counted(key, true)
+    /// As [`Cache::load`], preferring trajectories; a small entry, too, is evicted only if evicting
+    /// others does not suffice.
+    pub fn hold(&self, name: &str) -> Result<OpenEntry> {
+        let key = self.resolve_as(name, Some(EntryKind::Trajectory));
+        self.counted(key.and_then(|key| self.open_entry(&key, true)))
     }
 
-    fn open_counted(&self, key: &str, hold: bool) -> Result<OpenEntry> {
-        let parsed = Key::parse(key).ok_or_else(|| self.not_found(key))?;
-        let opened = self.open_entry(&parsed, hold);
+    fn counted(&self, opened: Result<OpenEntry>) -> Result<OpenEntry> {
         let counter = match &opened {
             Ok(_) => &self.counters.hits,
             Err(_) => &self.counters.misses,
@@ -109,20 +116,33 @@ impl Cache {
         Ok(OpenEntry { key: *key, entry, reported: AtomicBool::new(false) })
     }
 
+    /// Opens what was just written and may be stored under this key, by its file.
+    pub(super) fn open_written(&self, key: &Key, path: &Path, file: File) -> Result<OpenEntry> {
+        let opened = self.open_content(key, path, file, false)?;
+        if let Some(file) = opened.entry.content().file() {
+            // Without the lock it may be evicted sooner.
+            let _ = lock_shared(file);
+        }
+        Ok(opened)
+    }
+
     /// Allows entries to be mapped where the directory is not on a network file system.
     fn map_permit(&self) -> Option<MapPermit> {
-        // SAFETY: only files under the names of published entries are opened with this permit. They
+        // SAFETY: only files under the names of published entries are opened with this permit, and
+        // finished ones that their only writer has given up (`store::publish_and_open`). The others
         // were complete and synced before they got that name (`store::publish`), and all code that
         // changes entries gives up names only: it renames and unlinks, and never opens an entry for
         // writing. What other programs do to these files is not ours to prove: see `MapPermit`.
         (self.filesystem == FilesystemKind::Local).then(|| unsafe { MapPermit::new() })
     }
 
-    fn open_entry(&self, key: &Key, hold: bool) -> Result<OpenEntry> {
+    pub(super) fn open_entry(&self, key: &Key, hold: bool) -> Result<OpenEntry> {
         let path = self.entry_path(key);
         let file = self.open_file(key, &path)?;
         // Evicted now, it stays readable through this descriptor.
-        self.filesystem.touch_open(&file);
+        if !self.is_read_only {
+            self.filesystem.touch_open(&file);
+        }
         match self.open_content(key, &path, file, hold) {
             Ok(opened) => {
                 if let Some(file) = opened.entry.content().file() {
@@ -153,6 +173,9 @@ impl Cache {
             return;
         }
         self.counters.corrupt.fetch_add(1, Ordering::Relaxed);
+        if self.is_read_only {
+            return;
+        }
         let path = self.entry_path(key);
         // Held, so that what is moved is the damaged file and not one that is being published. A
         // directory that can't be locked can't be changed either, and the rename will fail.
@@ -180,7 +203,7 @@ impl Cache {
     }
 }
 
-fn inode(path: &Path) -> Option<u64> {
+pub(super) fn inode(path: &Path) -> Option<u64> {
     use std::os::unix::fs::MetadataExt;
     path.symlink_metadata().ok().map(|metadata| metadata.ino())
 }

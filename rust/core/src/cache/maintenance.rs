@@ -8,7 +8,7 @@ use super::Cache;
 use super::layout::Key;
 use super::scan::list;
 use crate::error::CacheError;
-use crate::fs::{FileLock, LockKind, remove_orphaned};
+use crate::fs::{FileLock, LockKind, Owner, remove_orphaned};
 use crate::trajectory::Report;
 use crate::{Error, Result};
 
@@ -39,28 +39,25 @@ pub struct Verification {
 
 impl Cache {
     /// Removes an entry. Processes that have it open read on.
-    pub fn remove(&self, key: &str) -> Result<()> {
-        let parsed = Key::parse(key).filter(|_| self.contains(key));
-        let parsed = parsed.ok_or_else(|| self.not_found(key))?;
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let key = self.resolve_stored(name)?;
         let mut lock = self.lock()?;
-        let path = self.entry_path(&parsed);
+        let path = self.entry_path(&key);
         let bytes = path.symlink_metadata().map_or(0, |found| found.len());
         let used = lock.used_bytes().unwrap_or_default().saturating_sub(bytes);
         if !lock.update(used, || self.remove_if_there(&path))? {
-            return Err(self.not_found(key));
+            return Err(self.not_found(name));
         }
-        self.remove_if_there(&self.layout.pin(&parsed))?;
-        let folder = self.layout.folder(&parsed);
+        self.remove_if_there(&self.layout.pin(&key))?;
+        let folder = self.layout.folder(&key);
         self.storage.sync_dir(&folder).map_err(|error| Error::io("sync", &folder, error))
     }
 
     /// Keeps an entry from being evicted.
-    pub fn pin(&self, key: &str) -> Result<()> {
+    pub fn pin(&self, name: &str) -> Result<()> {
         // Held, so that the entry is not evicted meanwhile.
         let _lock = self.lock()?;
-        let parsed = Key::parse(key).filter(|_| self.contains(key));
-        let parsed = parsed.ok_or_else(|| self.not_found(key))?;
-        let path = self.layout.pin(&parsed);
+        let path = self.layout.pin(&self.resolve_stored(name)?);
         match self.storage.create_new(&path) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -71,13 +68,14 @@ impl Cache {
     }
 
     /// Allows an entry to be evicted again.
-    pub fn unpin(&self, key: &str) -> Result<()> {
-        let parsed = Key::parse(key).ok_or_else(|| self.not_found(key))?;
-        self.remove_if_there(&self.layout.pin(&parsed)).map(drop)
+    pub fn unpin(&self, name: &str) -> Result<()> {
+        self.check_writable()?;
+        self.remove_if_there(&self.layout.pin(&self.resolve(name)?)).map(drop)
     }
 
     /// Removes orphaned temporary files, damaged entries, and pins of entries that are gone.
     pub fn cleanup(&self) -> Result<Cleanup> {
+        self.check_writable()?;
         let mut done = Cleanup::default();
         for folder in list(&self.layout.entries())? {
             if folder.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -89,7 +87,7 @@ impl Cache {
             done.quarantined += usize::from(self.remove_if_there(&damaged.path())?);
         }
         for pin in self.pins()? {
-            if !self.contains(pin.as_str()) {
+            if !self.has(&pin) {
                 done.pins += usize::from(self.remove_if_there(&self.layout.pin(&pin))?);
             }
         }
@@ -131,11 +129,37 @@ impl Cache {
         self.shrink_to(&mut lock, max_bytes)
     }
 
+    /// What [`Cache::cleanup`] would remove now.
+    pub fn leftovers(&self) -> Result<Cleanup> {
+        let is_gone = |name: &str| Owner::of_temporary(name).is_some_and(|owner| owner.is_gone());
+        let mut temporary = 0;
+        let folders = list(&self.layout.entries())?.into_iter().map(|folder| folder.path());
+        for folder in folders.filter(|folder| folder.is_dir()).chain([self.directory().to_owned()])
+        {
+            let files = list(&folder)?;
+            temporary +=
+                files.iter().filter(|file| file.file_name().to_str().is_some_and(is_gone)).count();
+        }
+        let now = SystemTime::now();
+        let is_old =
+            |last: SystemTime| now.duration_since(last).unwrap_or_default() > UNFINISHED_FOR;
+        let is_written = |key: &Key| self.is_being_written(key);
+        Ok(Cleanup {
+            temporary,
+            quarantined: list(&self.layout.quarantine())?.len(),
+            unfinished: self
+                .scan()?
+                .in_progress()
+                .filter(|(file, key)| is_old(file.last_written) && !is_written(key))
+                .count(),
+            pins: self.pins()?.iter().filter(|pin| !self.has(pin)).count(),
+        })
+    }
+
     /// Reads and verifies one entry, or all of them. Damaged ones are moved to quarantine.
-    pub fn verify(&self, key: Option<&str>) -> Result<Vec<Verification>> {
-        let keys = match key {
-            Some(key) if self.contains(key) => Key::parse(key).into_iter().collect(),
-            Some(key) => return Err(self.not_found(key)),
+    pub fn verify(&self, name: Option<&str>) -> Result<Vec<Verification>> {
+        let keys = match name {
+            Some(name) => vec![self.resolve_stored(name)?],
             None => self.keys(None)?,
         };
         Ok(keys.into_iter().filter_map(|key| self.verify_entry(key)).collect())
@@ -157,11 +181,6 @@ impl Cache {
             self.report(&opened, &damage.error);
         }
         Some(Verification { key, result: Ok(report) })
-    }
-
-    /// The lock for computing an entry, or `None` while another process holds it.
-    pub fn try_claim(&self, key: &Key) -> Result<Option<FileLock>> {
-        FileLock::try_acquire(&self.layout.claim_lock(key), LockKind::Exclusive)
     }
 
     pub(super) fn remove_if_there(&self, path: &Path) -> Result<bool> {

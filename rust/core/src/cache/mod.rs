@@ -31,28 +31,33 @@
 //! # }
 //! ```
 
+mod claim;
 mod evict;
 mod growth;
 mod in_progress;
 mod layout;
 mod load;
 mod maintenance;
+mod resolve;
 mod scan;
 mod settings;
 mod stats;
 mod store;
+mod unfinished;
 mod usage;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-pub use in_progress::EntryInProgress;
+pub use claim::{Claim, ClaimHolder, Claiming};
+pub use in_progress::{EntryInProgress, IfThere, Named, NewTrajectory};
 pub use layout::{Key, default_directory, kind_of};
 pub use load::OpenEntry;
 pub use maintenance::{Cleanup, Verification};
 pub use stats::{EntryInfo, Stats};
-pub use store::PendingEntry;
+pub use store::{KeptEntry, PendingEntry};
+pub use unfinished::Unfinished;
 
 use crate::error::CacheError;
 use crate::fs::{FilesystemKind, Storage};
@@ -68,6 +73,7 @@ pub struct Cache {
     filesystem: FilesystemKind,
     counters: Counters,
     scan_cache: Mutex<ScanCache>,
+    is_read_only: bool,
 }
 
 /// Events that this process has seen.
@@ -90,13 +96,7 @@ impl Cache {
         max_bytes: Option<u64>,
     ) -> Result<Self> {
         let layout = Layout::prepare(&storage, directory)?;
-        let cache = Self {
-            storage,
-            filesystem: FilesystemKind::of(layout.root()),
-            layout,
-            counters: Counters::default(),
-            scan_cache: Mutex::default(),
-        };
+        let cache = Self::of(storage, layout, false);
         let current = settings::read(&cache.layout)?;
         if let Some(max_bytes) = max_bytes
             && Some(max_bytes) != current
@@ -106,6 +106,32 @@ impl Cache {
             cache.shrink_to(&mut lock, max_bytes)?;
         }
         Ok(cache)
+    }
+
+    /// Opens the cache in `directory` to look at it. Nothing is ever changed there: nothing is made,
+    /// locked, marked as used or moved to quarantine. An error where there is no cache.
+    pub fn open_read_only(storage: Arc<dyn Storage>, directory: &Path) -> Result<Self> {
+        Ok(Self::of(storage, Layout::find(directory)?, true))
+    }
+
+    fn of(storage: Arc<dyn Storage>, layout: Layout, is_read_only: bool) -> Self {
+        Self {
+            storage,
+            filesystem: FilesystemKind::of(layout.root()),
+            layout,
+            counters: Counters::default(),
+            scan_cache: Mutex::default(),
+            is_read_only,
+        }
+    }
+
+    /// An error where the cache was opened for reading only.
+    fn check_writable(&self) -> Result<()> {
+        if self.is_read_only {
+            let directory = self.directory().to_owned();
+            return Err(CacheError::ReadOnly { directory }.into());
+        }
+        Ok(())
     }
 
     /// The directory.

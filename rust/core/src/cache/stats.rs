@@ -46,6 +46,8 @@ pub struct Stats {
 /// One entry.
 #[derive(Debug, Clone)]
 pub struct EntryInfo {
+    /// Its key.
+    pub key: Key,
     /// The user's name for it.
     pub data_id: String,
     /// What it holds.
@@ -70,15 +72,54 @@ pub struct EntryInfo {
     pub pinned: bool,
 }
 
+impl EntryInfo {
+    /// The frames of a trajectory.
+    pub fn frames(&self) -> Option<u64> {
+        (self.kind == EntryKind::Trajectory).then_some(self.n_frames)
+    }
+
+    /// The atoms: of the frames of a trajectory, of the positions of a structure.
+    pub fn n_atoms(&self) -> Option<u64> {
+        let coordinates = self.fields.iter().find(|field| field.name == "frames");
+        match coordinates {
+            Some(frames) => frames.item_shape.first().copied(),
+            // (n_atoms, 3), or (n_models, n_atoms, 3).
+            None => self.shape_of("positions")?.iter().rev().nth(1).copied(),
+        }
+    }
+
+    /// The residues, where their names or numbers are stored.
+    pub fn n_residues(&self) -> Option<u64> {
+        let names = self.shape_of("residue_names").or_else(|| self.shape_of("residue_numbers"));
+        names?.first().copied()
+    }
+
+    fn shape_of(&self, name: &str) -> Option<&[u64]> {
+        self.arrays.iter().find(|array| array.name == name).map(|array| array.shape.as_slice())
+    }
+}
+
 impl Cache {
+    /// How many entries there are.
+    pub fn len(&self) -> Result<usize> {
+        Ok(self.scan()?.entries().count())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
     /// Lists the whole directory.
     pub fn stats(&self) -> Result<Stats> {
         let pins = self.pins()?;
         let mut stats = Stats { max_bytes: self.max_bytes()?, ..Stats::default() };
         let scan = {
             // Without it, an evicted entry and its successor might both be counted. A directory
-            // that can't be locked can't be changed either.
-            let _lock = FileLock::acquire(&self.layout.usage_lock(), LockKind::Shared).ok();
+            // that can't be locked can't be changed either; and one that is only looked at gets no
+            // lock file.
+            let _lock = (!self.is_read_only)
+                .then(|| FileLock::acquire(&self.layout.usage_lock(), LockKind::Shared).ok());
             self.scan()?
         };
         self.find_raw_bytes(&scan);
@@ -111,7 +152,9 @@ impl Cache {
             let raw_bytes = xattr_u64(&path, RAW_BYTES).unwrap_or_else(|| {
                 // Damage is for `load` to report; until then the entry counts as it is.
                 self.open_entry_unmarked(&entry.key).map_or(entry.bytes, |opened| {
-                    set_xattr_u64_at(&path, RAW_BYTES, opened.raw_bytes());
+                    if !self.is_read_only {
+                        set_xattr_u64_at(&path, RAW_BYTES, opened.raw_bytes());
+                    }
                     opened.raw_bytes()
                 })
             });
@@ -137,16 +180,17 @@ impl Cache {
     }
 
     /// Describes an entry without reading its data.
-    pub fn info(&self, key: &str) -> Result<EntryInfo> {
-        let parsed = Key::parse(key).ok_or_else(|| self.not_found(key))?;
+    pub fn info(&self, name: &str) -> Result<EntryInfo> {
+        let key = self.resolve(name)?;
         let last_used = self
-            .entry_path(&parsed)
+            .entry_path(&key)
             .symlink_metadata()
             .and_then(|metadata| metadata.modified())
             .unwrap_or(SystemTime::UNIX_EPOCH);
-        let opened = self.open_entry_unmarked(&parsed)?;
+        let opened = self.open_entry_unmarked(&key)?;
         let head = opened.header();
         Ok(EntryInfo {
+            key,
             data_id: head.data_id.clone(),
             kind: head.kind,
             created: head.created,
@@ -157,7 +201,7 @@ impl Cache {
             arrays: opened.arrays().to_vec(),
             fields: opened.fields().to_vec(),
             n_frames: opened.n_frames(),
-            pinned: self.layout.pin(&parsed).symlink_metadata().is_ok(),
+            pinned: self.layout.pin(&key).symlink_metadata().is_ok(),
         })
     }
 }

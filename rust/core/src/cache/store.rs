@@ -7,8 +7,9 @@ use super::Cache;
 use super::evict::SpaceRequest;
 use super::growth::GrowingFile;
 use super::layout::{Key, SUFFIX};
+use super::load::OpenEntry;
 use super::scan::growth_step;
-use crate::fs::Owner;
+use crate::fs::{Failure, Owner, create_with_fallback, memory_file};
 use crate::trajectory::{Encoding, EntryHeader, EntryKind, EntryWriter};
 use crate::{Error, Result};
 
@@ -21,7 +22,43 @@ pub struct PendingEntry<'a> {
     writer: Option<EntryWriter>,
     /// Up to which size space has been made; 0 as long as it is made at the end.
     reserved: u64,
+    /// Of an entry that is read back whether it can be stored or not: why it can't.
+    kept: Option<NotStored>,
     published: bool,
+    /// The process whose file it is: a forked child has a copy of this value, too.
+    process: u32,
+}
+
+/// What keeps an entry from being stored.
+#[derive(Debug, Default)]
+struct NotStored {
+    /// The disk failed, and the file is in memory.
+    disk: Failure,
+    /// There is no space below the limit, or no folder for it.
+    refused: Option<Error>,
+}
+
+impl NotStored {
+    fn take(&mut self, path: &Path) -> Option<Error> {
+        self.refused.take().or_else(|| {
+            // The entry's file may still share the failure, so it is not taken out.
+            let error = self.disk.get()?;
+            let again = match error.raw_os_error() {
+                Some(code) => std::io::Error::from_raw_os_error(code),
+                None => std::io::Error::new(error.kind(), error.to_string()),
+            };
+            Some(Error::io("write", path, again))
+        })
+    }
+}
+
+/// An entry that is open and was to be stored.
+#[derive(Debug)]
+pub struct KeptEntry {
+    /// What was written.
+    pub entry: OpenEntry,
+    /// Why it is not in the cache, where it isn't.
+    pub not_stored: Option<Error>,
 }
 
 impl Cache {
@@ -33,27 +70,54 @@ impl Cache {
         metadata: Vec<u8>,
         encoding: Encoding,
     ) -> Result<PendingEntry<'_>> {
+        self.check_writable()?;
         let key = Key::of(kind, data_id);
         self.layout.prepare_folder(&*self.storage, &key)?;
-        let target = self.entry_path(&key);
-        let name = Owner::current().temporary_name(&format!("{key}{SUFFIX}"));
-        let temporary = target.with_file_name(name);
+        let temporary = self.temporary_for(&key);
         let file = self
             .storage
             .create_new(&temporary)
             .map_err(|error| Error::io("create", &temporary, error))?;
         // From here on, dropping `pending` removes the file again.
-        let mut pending = PendingEntry {
-            cache: self,
-            key,
-            temporary,
-            writer: None,
-            reserved: 0,
-            published: false,
-        };
+        let mut pending = PendingEntry::new(self, key, temporary, None);
         let head = entry_head(kind, data_id, metadata);
         pending.writer = Some(EntryWriter::create(file, &pending.temporary, &head, encoding)?);
         Ok(pending)
+    }
+
+    /// Begins an entry that is read back by [`PendingEntry::publish_and_open`] whether it can be
+    /// stored or not: where the disk or the limit has no space, it goes on without.
+    pub fn begin_kept(
+        &self,
+        kind: EntryKind,
+        data_id: &str,
+        metadata: Vec<u8>,
+        encoding: Encoding,
+    ) -> Result<PendingEntry<'_>> {
+        let key = Key::of(kind, data_id);
+        let temporary = self.temporary_for(&key);
+        let create_error = |error| Error::io("create", &temporary, error);
+        let (file, kept) = match self.layout.prepare_folder(&*self.storage, &key) {
+            Ok(()) => {
+                let created = create_with_fallback(&*self.storage, &temporary);
+                let (file, disk) = created.map_err(create_error)?;
+                (file, NotStored { disk, refused: None })
+            }
+            Err(error) => {
+                let file = memory_file().map_err(create_error)?;
+                (file, NotStored { refused: Some(error), ..NotStored::default() })
+            }
+        };
+        let kept = Some(kept);
+        let mut pending = PendingEntry::new(self, key, temporary, kept);
+        let head = entry_head(kind, data_id, metadata);
+        pending.writer = Some(EntryWriter::create(file, &pending.temporary, &head, encoding)?);
+        Ok(pending)
+    }
+
+    fn temporary_for(&self, key: &Key) -> PathBuf {
+        let name = Owner::current().temporary_name(&format!("{key}{SUFFIX}"));
+        self.entry_path(key).with_file_name(name)
     }
 
     /// Makes space for a finished and synced file of `bytes`, and moves it into place within its
@@ -77,7 +141,12 @@ impl Cache {
 
 const WRITER: &str = "the writer is there until the entry is published";
 
-impl PendingEntry<'_> {
+impl<'a> PendingEntry<'a> {
+    fn new(cache: &'a Cache, key: Key, temporary: PathBuf, kept: Option<NotStored>) -> Self {
+        let process = std::process::id();
+        Self { cache, key, temporary, writer: None, reserved: 0, kept, published: false, process }
+    }
+
     /// What takes the arrays and frames.
     pub fn writer(&mut self) -> &mut EntryWriter {
         self.writer.as_mut().expect(WRITER)
@@ -117,7 +186,15 @@ impl PendingEntry<'_> {
         // The entry under this key stays until this one replaces it, but its space counts as free.
         let file = GrowingFile { key: self.key, path: &self.temporary, replaces: true };
         let writer = self.writer.as_ref().expect(WRITER);
-        self.reserved = self.cache.grow(file, writer, self.reserved, raw_bytes)?;
+        let grown = self.cache.grow(file, writer, self.reserved, raw_bytes);
+        match &mut self.kept {
+            None => self.reserved = grown?,
+            Some(kept) if kept.refused.is_some() => {}
+            Some(kept) => match grown {
+                Ok(reserved) => self.reserved = reserved,
+                Err(error) => kept.refused = Some(error),
+            },
+        }
         Ok(())
     }
 
@@ -129,11 +206,30 @@ impl PendingEntry<'_> {
         self.published = true;
         Ok(self.key)
     }
+
+    /// As [`PendingEntry::publish`]; returns what was written, from the very file, which no eviction
+    /// or removal takes away again. An entry that can't be stored is returned all the same.
+    pub fn publish_and_open(mut self, tree: &[u8]) -> Result<KeptEntry> {
+        let writer = self.writer.take().expect(WRITER);
+        let (bytes, file) = writer.finish_file(tree)?;
+        let target = self.cache.entry_path(&self.key);
+        let file = file.file().try_clone().map_err(|error| Error::io("open", &target, error))?;
+        // Before others can find, evict or damage it.
+        let entry = self.cache.open_written(&self.key, &target, file)?;
+        let mut not_stored = self.kept.as_mut().and_then(|kept| kept.take(&target));
+        if not_stored.is_none() {
+            match self.cache.publish(&self.key, &self.temporary, bytes, self.reserved > 0) {
+                Ok(()) => self.published = true,
+                Err(error) => not_stored = Some(error),
+            }
+        }
+        Ok(KeptEntry { entry, not_stored })
+    }
 }
 
 impl Drop for PendingEntry<'_> {
     fn drop(&mut self) {
-        if !self.published {
+        if !self.published && self.process == std::process::id() {
             // Best effort: an orphaned temporary file names its owner.
             let _ = self.cache.storage.remove_file(&self.temporary);
         }

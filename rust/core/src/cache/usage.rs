@@ -51,6 +51,7 @@ pub(super) struct UsageLock {
 impl Cache {
     /// Waits for the exclusive right to change what is used.
     pub(super) fn lock(&self) -> Result<UsageLock> {
+        self.check_writable()?;
         let path = self.layout.usage_lock();
         let no_follow = OFlags::NOFOLLOW.bits() as i32;
         let lock = match OpenOptions::new()

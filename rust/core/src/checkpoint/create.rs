@@ -8,7 +8,9 @@ use rayon::prelude::*;
 
 use super::arrays::{ArrayType, FileLayout, lay_out};
 use super::dedup::{IdenticalFile, Previous};
-use super::manifest::{ComponentRecord, FileRecord, MANIFEST, Manifest, PartialManifest, VALUES};
+use super::manifest::{
+    ARRAYS_SUFFIX, ComponentRecord, FileRecord, MANIFEST, Manifest, PartialManifest, VALUES,
+};
 use super::store::CheckpointStore;
 use super::write::{FileWriter, THREADED_FROM, UnsyncedFile, sync, write_files};
 use crate::fs::{LockKind, PendingDir, names};
@@ -105,6 +107,7 @@ impl CheckpointStore {
 
     /// Begins a checkpoint. It is invisible until it is published; dropping it removes its files.
     pub fn begin(&self, checkpoint_id: &str) -> Result<NewCheckpoint> {
+        self.check_writable()?;
         names::check("checkpoint_id", checkpoint_id)?;
         let directory = self.base_dir.join(checkpoint_id);
         if directory.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
@@ -304,10 +307,10 @@ fn file_name(component: &str, taken: &[String]) -> String {
     if stem.len() > LONGEST || stem.is_empty() {
         stem = names::hashed("component", component);
     }
-    let name = format!("{stem}.safetensors");
+    let name = format!("{stem}{ARRAYS_SUFFIX}");
     // On file systems that ignore case, both would be one file.
     if taken.iter().any(|taken| taken.eq_ignore_ascii_case(&name)) {
-        return format!("{}.safetensors", names::hashed("component", component));
+        return format!("{}{ARRAYS_SUFFIX}", names::hashed("component", component));
     }
     name
 }

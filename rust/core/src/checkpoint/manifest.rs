@@ -13,6 +13,9 @@ pub(super) const MANIFEST: &str = "manifest.json";
 /// The file of plain values.
 pub const VALUES: &str = "values";
 
+/// The suffix of the files of arrays.
+pub(super) const ARRAYS_SUFFIX: &str = ".safetensors";
+
 const FORMAT: &str = "proteinflex-checkpoint";
 const VERSION: u32 = 2;
 

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::arrays::locate;
 use super::checksums;
-use super::manifest::{FileRecord, Manifest, VALUES, damaged};
+use super::manifest::{ARRAYS_SUFFIX, FileRecord, Manifest, VALUES, damaged};
 use super::replace::directory_of;
 use super::store::CheckpointStore;
 use crate::error::{CheckpointDamage, CheckpointError};
@@ -48,11 +48,25 @@ impl CheckpointStore {
         components: Option<&[String]>,
         verify: bool,
     ) -> Result<(Manifest, Vec<LoadedComponent>)> {
+        Self::load_and_check(path, components, |_| verify)
+    }
+
+    /// Reads the plain values of all components and where their arrays are; of the arrays nothing is
+    /// read or checked.
+    pub fn outline(path: &Path) -> Result<Vec<LoadedComponent>> {
+        Ok(Self::load_and_check(path, None, |file| !file.ends_with(ARRAYS_SUFFIX))?.1)
+    }
+
+    fn load_and_check(
+        path: &Path,
+        components: Option<&[String]>,
+        is_checked: impl Fn(&str) -> bool,
+    ) -> Result<(Manifest, Vec<LoadedComponent>)> {
         let _lock = path.parent().and_then(Self::read_lock);
         let directory = directory_of(path);
         let manifest = Manifest::read(&directory).map_err(|error| not_found(path, error))?;
         let wanted = wanted(&manifest, components)?;
-        let mut maps: BTreeMap<&str, (Arc<PrivateMap>, &FileRecord)> = BTreeMap::new();
+        let mut maps = Maps::new();
         for &index in &wanted {
             let component = &manifest.components[index];
             for name in component.file.iter().chain([&component.values]) {
@@ -62,9 +76,7 @@ impl CheckpointStore {
                 }
             }
         }
-        if verify {
-            threads::run(|| maps.par_iter().try_for_each(|(_, (map, record))| check(map, record)))?;
-        }
+        maps_checked(&maps, is_checked)?;
         let finish = |index: usize| {
             let component = &manifest.components[index];
             let map = component.file.as_ref().map(|name| Arc::clone(&maps[name.as_str()].0));
@@ -101,6 +113,18 @@ impl Manifest {
         let values = open(directory, record(self, directory, VALUES)?)?;
         Ok(tree(&values, self.metadata)?.to_vec())
     }
+}
+
+type Maps<'a> = BTreeMap<&'a str, (Arc<PrivateMap>, &'a FileRecord)>;
+
+/// Verifies the files that are to be checked, on all cores.
+fn maps_checked(maps: &Maps<'_>, is_checked: impl Fn(&str) -> bool) -> Result<()> {
+    let checked: Vec<_> =
+        maps.iter().filter(|(name, _)| is_checked(name)).map(|(_, found)| found).collect();
+    if checked.is_empty() {
+        return Ok(());
+    }
+    threads::run(|| checked.par_iter().try_for_each(|(map, record)| check(map, record)))
 }
 
 fn wanted(manifest: &Manifest, components: Option<&[String]>) -> Result<Vec<usize>> {

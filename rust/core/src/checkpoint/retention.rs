@@ -1,7 +1,7 @@
 //! Which checkpoints there are, and which go.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use super::manifest::Manifest;
 use super::replace::{directory_of, remove, replaced_id, unpublish};
@@ -99,14 +99,34 @@ impl CheckpointStore {
         Ok(None)
     }
 
-    /// Removes a checkpoint.
+    /// The directory of a checkpoint that is named by its path, or by its id in this directory.
+    ///
+    /// Ids are taken whole: the beginning of one is often the id of another.
+    pub fn resolve(&self, name: &Path) -> Result<PathBuf> {
+        let is_bare = name.components().eq([Component::Normal(name.as_os_str())]);
+        let id = name.to_str().filter(|id| is_bare && names::check("checkpoint_id", id).is_ok());
+        match id {
+            Some(id) if self.info(id).is_some() => Ok(self.base_dir.join(id)),
+            Some(id) if name.symlink_metadata().is_err() => Err(self.unknown(id)?),
+            _ => Ok(name.to_owned()),
+        }
+    }
+
+    fn unknown(&self, checkpoint_id: &str) -> Result<Error> {
+        let known = self.list()?.into_iter().map(|info| info.checkpoint_id).collect();
+        let (checkpoint_id, base_dir) = (checkpoint_id.to_owned(), self.base_dir.clone());
+        Ok(CheckpointError::UnknownId { checkpoint_id, base_dir, known }.into())
+    }
+
+    /// Removes a checkpoint of this directory, named by its id or its path.
     pub fn delete(&self, checkpoint_id: &str) -> Result<()> {
+        self.check_writable()?;
+        let in_here = Path::new(checkpoint_id).strip_prefix(&self.base_dir).ok();
+        let checkpoint_id = in_here.and_then(Path::to_str).unwrap_or(checkpoint_id);
         names::check("checkpoint_id", checkpoint_id)?;
         let _lock = self.lock(LockKind::Exclusive)?;
         if self.info(checkpoint_id).is_none() {
-            let known = self.list()?.into_iter().map(|info| info.checkpoint_id).collect();
-            let (checkpoint_id, base_dir) = (checkpoint_id.to_owned(), self.base_dir.clone());
-            return Err(CheckpointError::UnknownId { checkpoint_id, base_dir, known }.into());
+            return Err(self.unknown(checkpoint_id)?);
         }
         let directory = directory_of(&self.base_dir.join(checkpoint_id));
         remove(&*self.storage, &self.base_dir, &directory)

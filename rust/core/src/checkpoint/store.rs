@@ -1,11 +1,13 @@
 //! A directory of checkpoints: opened, locked.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::background_delete::BackgroundDelete;
 use super::replace::finish_replacements;
-use crate::fs::{FileLock, LockKind, Storage, create_dirs, remove_orphaned};
+use crate::error::CheckpointError;
+use crate::fs::{Disk, FileLock, LockKind, Storage, create_dirs, remove_orphaned};
 use crate::{Error, Result};
 
 /// Which checkpoints stay.
@@ -26,7 +28,11 @@ pub struct CheckpointStore {
     /// Whether a file with the same bytes as one of the newest checkpoint becomes a hard link.
     pub(super) link_unchanged: bool,
     pub(super) background_delete: Arc<BackgroundDelete>,
+    is_read_only: bool,
 }
+
+/// The lock's file.
+const LOCK: &str = ".lock";
 
 impl CheckpointStore {
     /// Opens the checkpoints in `base_dir`, making it where it is missing and removing what writers
@@ -46,11 +52,40 @@ impl CheckpointStore {
         let base_dir = std::path::absolute(base_dir)
             .map_err(|error| Error::io("make absolute", base_dir, error))?;
         let background_delete = Arc::default();
-        let store = Self { storage, base_dir, retention, link_unchanged, background_delete };
+        let is_read_only = false;
+        let store =
+            Self { storage, base_dir, retention, link_unchanged, background_delete, is_read_only };
         create_dirs(&*store.storage, &store.base_dir)?;
         let _lock = store.lock(LockKind::Exclusive)?;
         finish_replacements(&*store.storage, &store.base_dir)?;
         remove_orphaned(&*store.storage, &store.base_dir)?;
+        Ok(store)
+    }
+
+    /// Opens the checkpoints in `base_dir` to look at them: nothing is made, removed or locked there.
+    /// An error where there are none.
+    pub fn open_read_only(base_dir: &Path) -> Result<Self> {
+        let base_dir = std::path::absolute(base_dir)
+            .map_err(|error| Error::io("make absolute", base_dir, error))?;
+        let found = if !base_dir.is_dir() {
+            "there is no such directory"
+        } else {
+            "no checkpoint was ever made there"
+        };
+        let store = Self {
+            storage: Arc::new(Disk),
+            base_dir,
+            retention: Retention::default(),
+            link_unchanged: false,
+            background_delete: Arc::default(),
+            is_read_only: true,
+        };
+        let is_used = || -> Result<bool> {
+            Ok(store.base_dir.join(LOCK).is_file() || !store.list()?.is_empty())
+        };
+        if !store.base_dir.is_dir() || !is_used()? {
+            return Err(CheckpointError::NoneHere { base_dir: store.base_dir, found }.into());
+        }
         Ok(store)
     }
 
@@ -65,12 +100,23 @@ impl CheckpointStore {
     }
 
     pub(super) fn lock(&self, kind: LockKind) -> Result<FileLock> {
-        FileLock::acquire(&self.base_dir.join(".lock"), kind)
+        FileLock::acquire(&self.base_dir.join(LOCK), kind)
     }
 
-    /// A reader's lock; `None` where the directory can't be written to: nobody removes anything
-    /// there.
+    /// An error where the checkpoints were opened for reading only.
+    pub(super) fn check_writable(&self) -> Result<()> {
+        if self.is_read_only {
+            return Err(CheckpointError::ReadOnly { base_dir: self.base_dir.clone() }.into());
+        }
+        Ok(())
+    }
+
+    /// A reader's lock; `None` where there is no lock's file, which no reader makes: every writer
+    /// does before it changes anything.
     pub(super) fn read_lock(directory: &Path) -> Option<FileLock> {
-        FileLock::acquire(&directory.join(".lock"), LockKind::Shared).ok()
+        let path = directory.join(LOCK);
+        let file =
+            path.symlink_metadata().is_ok_and(|found| found.is_file()).then(|| File::open(&path));
+        FileLock::wait(file?.ok()?, &path, LockKind::Shared).ok()
     }
 }

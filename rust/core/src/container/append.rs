@@ -63,6 +63,11 @@ impl Appender {
         self.file.file()
     }
 
+    /// The file, of which everything has been synced.
+    pub fn into_file(self) -> Box<dyn StorageFile> {
+        self.file
+    }
+
     /// Bytes of the file.
     pub fn end(&self) -> u64 {
         self.end

@@ -80,7 +80,8 @@ pub struct Commit {
     pub kept_frames: u64,
     /// How many frames there are now.
     pub n_frames: u64,
-    /// Where the record of the tree is; 0 in a file that is not finished.
+    /// Where the record of the tree is: in an index, the entry's; in a commit, that of the finished
+    /// entry which the file continues, or 0.
     pub tree: u64,
     /// The schema, where it has changed.
     pub schema: Option<Schema>,

@@ -44,6 +44,16 @@ pub enum Profile {
     Archive,
 }
 
+impl Profile {
+    /// The name that users give it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Archive => "archive",
+        }
+    }
+}
+
 /// How data is to be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Encoding {

@@ -42,6 +42,8 @@ pub struct Recovered {
     pub state: FileState,
     /// Where that commit ends; what follows does not count.
     pub end: u64,
+    /// The value tree of the finished entry that the file continues, where a commit names one.
+    pub tree: Option<Vec<u8>>,
 }
 
 /// Finds the last durable state of an unfinished file.
@@ -82,12 +84,16 @@ pub fn recover(file: &File, path: &Path) -> Result<Recovered> {
         }
     }
     let end = commits.last().map_or(header_end, |(_, end)| *end);
+    let tree = match commits.iter().rev().find(|(commit, _)| commit.tree != 0) {
+        Some((commit, _)) => Some(source.tree(commit.tree)?),
+        None => None,
+    };
     let mut state = FileState::default();
     for (commit, _) in commits {
         state.apply(commit).map_err(|reason| Error::corrupt(path, "a commit", reason))?;
     }
     state.check(end).map_err(|reason| Error::corrupt(path, "a commit", reason))?;
-    Ok(Recovered { header, encoding, state, end })
+    Ok(Recovered { header, encoding, state, end, tree })
 }
 
 struct Source<'a> {
@@ -130,6 +136,15 @@ impl Source<'_> {
             _ => checksum(segment_table(&payload).as_bytes()),
         };
         Ok((sum == header.checksum).then_some(payload))
+    }
+
+    /// The value tree at `offset`.
+    fn tree(&self, offset: u64) -> Result<Vec<u8>> {
+        let damage = |reason| Error::corrupt(self.path, "its value tree", reason);
+        let header = self.header(offset)?.filter(|header| header.kind == RecordKind::Tree);
+        let header = header.ok_or_else(|| damage(FormatError::WrongRecord))?;
+        let payload = self.payload(offset, &header, self.length)?;
+        payload.ok_or_else(|| damage(FormatError::Checksum))
     }
 
     /// Whether the record of `chunk` is there and holds what was written.

@@ -17,6 +17,22 @@ pub enum CacheError {
         /// The cache directory that was searched.
         directory: PathBuf,
     },
+    /// More than one entry may be meant.
+    #[error(
+        "{name:?} may mean more than one entry of {directory}: {}{}; use a whole key",
+        .candidates.join(", "),
+        if *.others > 0 { format!(" and {others} others") } else { String::new() }
+    )]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// The key and the id of some of them.
+        candidates: Vec<String>,
+        /// How many more there are.
+        others: usize,
+        /// The cache directory.
+        directory: PathBuf,
+    },
     /// An entry is larger than the whole cache may be.
     #[error(
         "the entry takes {bytes} bytes and the limit of {directory} is {max_bytes}: raise \
@@ -43,6 +59,36 @@ pub enum CacheError {
         max_bytes: u64,
         /// The bytes of entries that could be evicted.
         evictable: u64,
+        /// The cache directory.
+        directory: PathBuf,
+    },
+    /// A trajectory was to be begun under a name that has one.
+    #[error(
+        "data_id={data_id:?} is not valid: expected the name of no trajectory, and {} of {n_frames} \
+         frames is there; pass resume=True to go on with it, or overwrite=True to replace it",
+        if *is_finished { "one" } else { "an unfinished one" }
+    )]
+    AlreadyThere {
+        /// The user's name for the trajectory.
+        data_id: String,
+        /// How many frames it has.
+        n_frames: u64,
+        /// Whether it was finished, or waits to be resumed.
+        is_finished: bool,
+    },
+    /// There is no cache to be looked at.
+    #[error("there is no cache in {directory}: {found}; DataHandler(cache_dir) makes one")]
+    NoCache {
+        /// The directory.
+        directory: PathBuf,
+        /// What is there instead.
+        found: &'static str,
+    },
+    /// A change of a cache that was opened for reading only.
+    #[error(
+        "the cache in {directory} was opened with read_only=True: open it without to change it"
+    )]
+    ReadOnly {
         /// The cache directory.
         directory: PathBuf,
     },

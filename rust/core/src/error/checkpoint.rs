@@ -30,6 +30,23 @@ pub enum CheckpointError {
         /// The ids that there are.
         known: Vec<String>,
     },
+    /// There are no checkpoints to be looked at.
+    #[error("there are no checkpoints in {}: {found}", base_dir.display())]
+    NoneHere {
+        /// The directory.
+        base_dir: PathBuf,
+        /// What is there instead.
+        found: &'static str,
+    },
+    /// A change of checkpoints that were opened for reading only.
+    #[error(
+        "the checkpoints in {} were opened with read_only=True: open them without to change them",
+        base_dir.display()
+    )]
+    ReadOnly {
+        /// The directory.
+        base_dir: PathBuf,
+    },
     /// The arrays of a component make no safetensors file.
     #[error("the arrays can't be described as safetensors: {0}")]
     Safetensors(SafeTensorError),

@@ -22,6 +22,7 @@
 //! ```
 
 mod content;
+mod fallback;
 mod filesystem;
 mod in_use;
 mod lock;
@@ -39,6 +40,7 @@ mod writeback;
 mod xattr;
 
 pub use content::Content;
+pub(crate) use fallback::{Failure, create_with_fallback};
 pub use filesystem::FilesystemKind;
 pub(crate) use in_use::{lock_shared, try_lock_exclusive};
 pub(crate) use lock::{FileLock, LockKind};

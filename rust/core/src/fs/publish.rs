@@ -23,6 +23,8 @@ pub(crate) struct PendingFile {
     target: PathBuf,
     length: u64,
     published: bool,
+    /// The process whose file it is: a forked child has a copy of this value, too.
+    process: u32,
 }
 
 impl PendingFile {
@@ -39,6 +41,7 @@ impl PendingFile {
             target: target.to_owned(),
             length: 0,
             published: false,
+            process: std::process::id(),
         })
     }
 
@@ -63,7 +66,7 @@ impl PendingFile {
 
 impl Drop for PendingFile {
     fn drop(&mut self) {
-        if !self.published {
+        if !self.published && self.process == std::process::id() {
             // Best effort: an orphaned temporary file names its owner.
             let _ = self.storage.remove_file(&self.temporary);
         }
@@ -84,6 +87,8 @@ pub struct PendingDir {
     temporary: PathBuf,
     target: PathBuf,
     published: bool,
+    /// As of a [`PendingFile`].
+    process: u32,
 }
 
 impl PendingDir {
@@ -96,6 +101,7 @@ impl PendingDir {
             temporary,
             target: target.to_owned(),
             published: false,
+            process: std::process::id(),
         })
     }
 
@@ -154,7 +160,7 @@ impl PendingDir {
 
 impl Drop for PendingDir {
     fn drop(&mut self) {
-        if !self.published {
+        if !self.published && self.process == std::process::id() {
             // Best effort: an orphaned temporary file names its owner.
             let _ = remove_tree(&*self.storage, &self.temporary);
         }

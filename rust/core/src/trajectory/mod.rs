@@ -24,7 +24,7 @@
 //! let spec = FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape: vec![3, 3] };
 //! writer.declare_fields(vec![spec], &[true])?;
 //! writer.append(2, &[&[7; 2 * 36]])?;
-//! let tree = writer.fields_tree();
+//! let tree = writer.tree()?;
 //! writer.finish(&tree)?;
 //!
 //! let entry = Entry::open(&path)?;
@@ -36,6 +36,7 @@
 //! ```
 
 mod chunking;
+mod continued;
 mod encode;
 mod field;
 mod frame_cache;
@@ -55,4 +56,5 @@ pub use read_ahead::{FrameBlock, ReadAhead};
 pub use reader::Entry;
 pub use select::Frames;
 pub use verify::{ChunkReport, Report};
+pub(crate) use writer::check_reaches;
 pub use writer::{EntryWriter, RAW_BYTES};

@@ -294,6 +294,21 @@ impl Entry {
         Report { checked: all.len() as u64, damaged }
     }
 
+    /// Which chunks it has.
+    pub(super) fn state(&self) -> FileState {
+        FileState {
+            schema: self.schema.clone(),
+            n_frames: self.n_frames,
+            arrays: self.arrays.iter().map(|chunks| chunks.all().to_vec()).collect(),
+            fields: self.fields.iter().map(|field| field.chunks.all().to_vec()).collect(),
+        }
+    }
+
+    /// Where the records of a finished entry end, but for its value tree and index.
+    pub(crate) fn records_end(&self) -> u64 {
+        self.tree
+    }
+
     fn array(&self, number: u32) -> Result<&ArraySpec> {
         self.schema.arrays.get(number as usize).ok_or_else(|| {
             let expected = format!("one of the {} arrays", self.schema.arrays.len());

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::chunking::{array_parts, chunk_frames};
 use super::encode::ChunkEncoder;
-use super::value_tree::fields_tree;
+use super::value_tree::{fields_tree, with_n_frames};
 use crate::container::{
     Appender, ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHeader, FieldSpec, FileState,
     RecordHeader, RecordKind, Schema, Target, Trailer, encode_entry_header, recover,
@@ -41,6 +41,8 @@ pub struct EntryWriter {
     /// What the records in the file say, the last ones of which may not be committed yet.
     state: FileState,
     uncommitted: Uncommitted,
+    /// The value tree of the finished entry that is continued, where it holds more than its fields.
+    continued_tree: Option<Vec<u8>>,
     chunk_frames: u64,
     /// For each field, the frames of the chunk that is not whole yet.
     buffered: Vec<Vec<u8>>,
@@ -52,16 +54,25 @@ pub struct EntryWriter {
 }
 
 /// What has changed since the last commit.
-#[derive(Debug)]
-struct Uncommitted {
+#[derive(Debug, Default)]
+pub(super) struct Uncommitted {
     /// How many frames the last commit says there are.
-    committed: u64,
+    pub committed: u64,
     /// How many of those still count.
-    kept_frames: u64,
-    schema: bool,
-    chunks: Vec<Chunk>,
+    pub kept_frames: u64,
+    /// Where the record of `continued_tree` is, until a commit says it; else 0.
+    pub tree: u64,
+    pub schema: bool,
+    pub chunks: Vec<Chunk>,
     /// Whether there has been no commit at all.
-    first: bool,
+    pub first: bool,
+}
+
+impl Uncommitted {
+    /// Nothing, after a commit that says that there are `n_frames`.
+    fn after(n_frames: u64) -> Self {
+        Self { committed: n_frames, kept_frames: n_frames, ..Self::default() }
+    }
 }
 
 impl EntryWriter {
@@ -76,7 +87,8 @@ impl EntryWriter {
         let payload = encode_entry_header(header, encoding)?;
         let mut file = Appender::create(file, path)?;
         file.append_plain(RecordKind::EntryHeader, &payload)?;
-        Ok(Self::new(file, header.clone(), encoding, FileState::default(), true))
+        let uncommitted = Uncommitted { first: true, ..Uncommitted::default() };
+        Ok(Self::new(file, header.clone(), encoding, FileState::default(), uncommitted, None))
     }
 
     /// Continues an entry that was not finished, from the last state that was made durable.
@@ -84,29 +96,26 @@ impl EntryWriter {
         let recovered = recover(file.file(), path)?;
         let file = Appender::resume(file, path, recovered.end)?;
         let first = recovered.state.schema == Schema::default();
-        Ok(Self::new(file, recovered.header, recovered.encoding, recovered.state, first))
+        let uncommitted = Uncommitted { first, ..Uncommitted::after(recovered.state.n_frames) };
+        let (header, encoding) = (recovered.header, recovered.encoding);
+        Ok(Self::new(file, header, encoding, recovered.state, uncommitted, recovered.tree))
     }
 
-    fn new(
+    pub(super) fn new(
         file: Appender,
         header: EntryHeader,
         encoding: Encoding,
         state: FileState,
-        first: bool,
+        uncommitted: Uncommitted,
+        continued_tree: Option<Vec<u8>>,
     ) -> Self {
-        let uncommitted = Uncommitted {
-            committed: state.n_frames,
-            kept_frames: state.n_frames,
-            schema: false,
-            chunks: Vec::new(),
-            first,
-        };
         let mut writer = Self {
             file,
             header,
             encoding,
             state,
             uncommitted,
+            continued_tree,
             chunk_frames: 1,
             buffered: Vec::new(),
             n_buffered: 0,
@@ -218,10 +227,7 @@ impl EntryWriter {
     /// Drops all but the first `n_frames` frames, durably. The file does not shrink.
     pub fn truncate(&mut self, n_frames: u64) -> Result<()> {
         self.file.check()?;
-        if n_frames > self.n_frames() {
-            let expected = format!("at most {}, as many as there are", self.n_frames());
-            return Err(Error::argument("n_frames", n_frames, expected));
-        }
+        check_reaches(self.n_frames(), n_frames)?;
         let first_buffered = self.n_frames() - self.n_buffered;
         let kept = n_frames.saturating_sub(first_buffered).min(self.n_buffered);
         for (buffered, spec) in self.buffered.iter_mut().zip(&self.state.schema.fields) {
@@ -235,7 +241,12 @@ impl EntryWriter {
 
     /// Writes the value tree and the index. Returns how long the file is. The caller renames it and
     /// syncs its directory, which makes all durable: no name without the bytes.
-    pub fn finish(mut self, tree: &[u8]) -> Result<u64> {
+    pub fn finish(self, tree: &[u8]) -> Result<u64> {
+        self.finish_file(tree).map(|(length, _)| length)
+    }
+
+    /// As [`EntryWriter::finish`]; returns the file as well.
+    pub fn finish_file(mut self, tree: &[u8]) -> Result<(u64, Box<dyn StorageFile>)> {
         self.file.check()?;
         if self.n_buffered > 0 {
             self.write_buffered()?;
@@ -261,7 +272,7 @@ impl EntryWriter {
         self.file.write(&trailer.encode())?;
         set_xattr_u64(self.file.file(), RAW_BYTES, self.raw_bytes());
         self.file.sync()?;
-        Ok(self.file.end())
+        Ok((self.file.end(), self.file.into_file()))
     }
 
     /// What the entry is of.
@@ -284,9 +295,16 @@ impl EntryWriter {
         &self.state.schema.arrays
     }
 
-    /// The value tree of an entry that holds nothing but its fields, each under its name.
-    pub fn fields_tree(&self) -> Vec<u8> {
-        fields_tree(self.fields(), self.n_frames())
+    /// The value tree of an entry that holds its fields, each under its name; of one that is
+    /// continued, also what else was stored with it.
+    pub fn tree(&self) -> Result<Vec<u8>> {
+        match &self.continued_tree {
+            None => Ok(fields_tree(self.fields(), self.n_frames())),
+            Some(tree) => {
+                let fields = self.fields().len() as u64;
+                with_n_frames(tree, fields, self.n_frames(), self.file.path())
+            }
+        }
     }
 
     /// How many frames have been appended.
@@ -436,18 +454,24 @@ impl EntryWriter {
         let commit = Commit {
             kept_frames: self.uncommitted.kept_frames,
             n_frames: self.state.n_frames,
-            tree: 0,
+            tree: self.uncommitted.tree,
             schema: is_new.then(|| self.state.schema.clone()),
             chunks: std::mem::take(&mut self.uncommitted.chunks),
         };
         self.file.append_plain(RecordKind::Commit, &commit.encode()?)?;
-        self.uncommitted = Uncommitted {
-            committed: self.state.n_frames,
-            kept_frames: self.state.n_frames,
-            schema: false,
-            chunks: Vec::new(),
-            first: false,
-        };
+        self.uncommitted = Uncommitted::after(self.state.n_frames);
         Ok(())
     }
+}
+
+/// Refuses to go back to a frame that is not there.
+pub(crate) fn check_reaches(there: u64, n_frames: u64) -> Result<()> {
+    if n_frames > there {
+        let expected = format!(
+            "at most {there}, as many as there are; if there were more, the trajectory was removed \
+             or evicted, or they were not flushed before the run ended"
+        );
+        return Err(Error::argument("n_frames", n_frames, expected));
+    }
+    Ok(())
 }

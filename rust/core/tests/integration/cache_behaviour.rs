@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proteinflex_core::Error;
-use proteinflex_core::cache::{Cache, Key};
+use proteinflex_core::cache::{Cache, EntryInProgress, IfThere, Key, Named, NewTrajectory};
 use proteinflex_core::error::CacheError;
 use proteinflex_core::fs::Disk;
 use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, EntryKind, FieldSpec, Frames};
@@ -393,27 +393,27 @@ fn a_trajectory_in_progress_counts_is_not_evicted_and_has_one_writer() {
     let directory = directory();
     let cache = open(&directory, space_for(3));
     store(&cache, "a", 1).unwrap();
-    let mut live = begin_trajectory(&cache, "md", false).unwrap();
-    append(&mut live, 0..40);
-    live.writer().flush().unwrap();
+    let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
+    append(&cache, &mut live, 0..40);
+    live.flush().unwrap();
     assert!(used(&cache) > BYTES as u64);
     assert_eq!(cache.stats().unwrap().unfinished, 1);
-    let error = begin_trajectory(&cache, "md", true).unwrap_err();
+    let error = begin_trajectory(&cache, "md", IfThere::Resume).unwrap_err();
     assert!(error.to_string().contains("data_id=\"md\""), "{error}");
     assert_eq!(cache.cleanup().unwrap().unfinished, 0);
 
     drop(live);
     assert_eq!(cache.cleanup().unwrap().unfinished, 0, "it can be resumed for 30 days");
-    let mut live = begin_trajectory(&cache, "md", true).unwrap();
-    assert_eq!(live.reader().n_frames(), 40);
-    append(&mut live, 40..50);
+    let mut live = begin_trajectory(&cache, "md", IfThere::Resume).unwrap();
+    assert_eq!(live.n_frames(), 40);
+    append(&cache, &mut live, 40..50);
     assert!(!cache.contains(Key::of(EntryKind::Trajectory, "md").as_str()));
-    let key = cache.finish_trajectory(live, &[1, 0xc0]).unwrap();
+    let key = cache.finish_trajectory(live).unwrap();
     check_frames(&cache, &key, 0..50);
     assert_eq!(cache.stats().unwrap().unfinished, 0);
 
-    let live = begin_trajectory(&cache, "md", false).unwrap();
-    assert_eq!(live.reader().n_frames(), 0);
+    let live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
+    assert_eq!(live.n_frames(), 0);
     check_frames(&cache, &key, 0..50);
 }
 
@@ -421,51 +421,50 @@ fn a_trajectory_in_progress_counts_is_not_evicted_and_has_one_writer() {
 fn a_damaged_unfinished_trajectory_is_not_silently_replaced() {
     let directory = directory();
     let cache = open(&directory, None);
-    let mut live = begin_trajectory(&cache, "md", false).unwrap();
-    append(&mut live, 0..5);
-    live.writer().flush().unwrap();
+    let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
+    append(&cache, &mut live, 0..5);
+    live.flush().unwrap();
     drop(live);
     let key = Key::of(EntryKind::Trajectory, "md");
     let path = file_of(&directory, &key).with_extension("writing");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[100] ^= 1;
     overwrite(&path, &bytes);
-    let error = begin_trajectory(&cache, "md", true).unwrap_err();
-    assert!(error.to_string().contains("resume=False"), "{error}");
-    assert_eq!(begin_trajectory(&cache, "md", false).unwrap().reader().n_frames(), 0);
+    let error = begin_trajectory(&cache, "md", IfThere::Resume).unwrap_err();
+    assert!(error.to_string().contains("overwrite=True"), "{error}");
+    assert_eq!(begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap().n_frames(), 0);
 }
 
 #[test]
 fn a_trajectory_for_which_there_is_no_space_stays_resumable() {
     let directory = directory();
     let cache = open(&directory, space_for(1));
-    let mut live = begin_trajectory(&cache, "md", false).unwrap();
-    append(&mut live, 0..300);
-    live.writer().flush().unwrap();
+    let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
+    append(&cache, &mut live, 0..300);
+    live.flush().unwrap();
     let key = store(&cache, "a", 1).unwrap();
     cache.pin(key.as_str()).unwrap();
-    append(&mut live, 300..2000);
-    live.writer().flush().unwrap();
-    let error = cache.finish_trajectory(live, &[1, 0xc0]).unwrap_err();
+    append(&cache, &mut live, 300..2000);
+    live.flush().unwrap();
+    let error = cache.finish_trajectory(live).unwrap_err();
     let is_too_large = matches!(error, Error::Cache(CacheError::EntryTooLarge { .. }));
     assert!(is_too_large, "{error}");
     assert!(cache.contains(key.as_str()));
     cache.unpin(key.as_str()).unwrap();
     open(&directory, space_for(3));
-    let live = begin_trajectory(&cache, "md", true).unwrap();
-    assert_eq!(live.reader().n_frames(), 2000);
-    let key = cache.finish_trajectory(live, &[1, 0xc0]).unwrap();
+    let live = begin_trajectory(&cache, "md", IfThere::Resume).unwrap();
+    assert_eq!(live.n_frames(), 2000);
+    let key = cache.finish_trajectory(live).unwrap();
     check_frames(&cache, &key, 0..2000);
 }
 
 const ATOMS: u64 = 10;
 
-fn begin_trajectory(
-    cache: &Cache,
-    id: &str,
-    resume: bool,
-) -> Result<proteinflex_core::cache::EntryInProgress, Error> {
-    cache.begin_trajectory(id, vec![1, 0xc0], Encoding::lossless(), resume)
+fn begin_trajectory(cache: &Cache, id: &str, if_there: IfThere) -> Result<EntryInProgress, Error> {
+    let encoding = Encoding::lossless();
+    let named = Named::default();
+    let new = NewTrajectory { data_id: id, metadata: vec![1, 0xc0], encoding, named };
+    cache.begin_trajectory(&new, if_there)
 }
 
 fn frames(range: std::ops::Range<u32>) -> Vec<u8> {
@@ -481,13 +480,13 @@ fn frames(range: std::ops::Range<u32>) -> Vec<u8> {
         .collect()
 }
 
-fn append(live: &mut proteinflex_core::cache::EntryInProgress, range: std::ops::Range<u32>) {
-    if live.reader().fields().is_empty() {
+fn append(cache: &Cache, live: &mut EntryInProgress, range: std::ops::Range<u32>) {
+    if live.fields().is_empty() {
         let frames =
             FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape: vec![ATOMS, 3] };
-        live.writer().declare_fields(vec![frames], &[false]).unwrap();
+        cache.writer(live).unwrap().declare_fields(vec![frames], &[false]).unwrap();
     }
-    live.writer().append(range.len() as u64, &[&frames(range)]).unwrap();
+    cache.writer(live).unwrap().append(range.len() as u64, &[&frames(range)]).unwrap();
 }
 
 fn check_frames(cache: &Cache, key: &Key, range: std::ops::Range<u32>) {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proteinflex_core::Error;
-use proteinflex_core::cache::{Cache, EntryInProgress, Key};
+use proteinflex_core::cache::{Cache, EntryInProgress, IfThere, Key, Named, NewTrajectory};
 use proteinflex_core::error::CacheError;
 use proteinflex_core::fs::testing::{
     CrashState, Fault, Recorder, Step, crash_states, fail_each_step,
@@ -168,21 +168,27 @@ fn frame(number: u32) -> Vec<u8> {
     (0..ATOMS * 3).map(|i| number as f32 + 0.31 * i as f32).flat_map(f32::to_le_bytes).collect()
 }
 
-fn append(live: &mut EntryInProgress, range: std::ops::Range<u32>) -> Result<(), Error> {
-    if live.reader().fields().is_empty() {
+fn append(
+    cache: &Cache,
+    live: &mut EntryInProgress,
+    range: std::ops::Range<u32>,
+) -> Result<(), Error> {
+    if live.fields().is_empty() {
         let field = FieldSpec {
             name: "frames".into(),
             dtype: DType::f32(),
             item_shape: vec![ATOMS as u64, 3],
         };
-        live.writer().declare_fields(vec![field], &[false])?;
+        cache.writer(live)?.declare_fields(vec![field], &[false])?;
     }
     let bytes: Vec<u8> = range.clone().flat_map(frame).collect();
-    live.writer().append(range.len() as u64, &[&bytes])
+    cache.writer(live)?.append(range.len() as u64, &[&bytes])
 }
 
 fn begin_trajectory(cache: &Cache, resume: bool) -> Result<EntryInProgress, Error> {
-    cache.begin_trajectory("md", NIL.into(), Encoding::lossless(), resume)
+    let (encoding, named) = (Encoding::lossless(), Named::default());
+    let new = NewTrajectory { data_id: "md", metadata: NIL.into(), encoding, named };
+    cache.begin_trajectory(&new, if resume { IfThere::Resume } else { IfThere::Overwrite })
 }
 
 /// The frames of the finished trajectory, checked.
@@ -212,14 +218,14 @@ fn flushed_frames_survive_every_crash_of_their_writer() {
     // How many frames were promised after how many steps.
     let mut promised = vec![(0, 0)];
     for (index, range) in [0..3, 3..4, 4..9].into_iter().enumerate() {
-        append(&mut live, range.clone()).unwrap();
+        append(&cache, &mut live, range.clone()).unwrap();
         if index != 1 {
-            live.writer().flush().unwrap();
+            live.flush().unwrap();
             promised.push((recorder.steps().len(), range.end));
         }
     }
-    append(&mut live, 9..12).unwrap();
-    cache.finish_trajectory(live, &NIL).unwrap();
+    append(&cache, &mut live, 9..12).unwrap();
+    cache.finish_trajectory(live).unwrap();
     let finished = recorder.steps().len();
     drop(cache);
 
@@ -235,10 +241,10 @@ fn flushed_frames_survive_every_crash_of_their_writer() {
         let least = promised.iter().rev().find(|(steps, _)| *steps <= state.steps()).unwrap().1;
         let mut live = begin_trajectory(&cache, true)
             .unwrap_or_else(|error| panic!("{}: {error}", state.description()));
-        let n_frames = live.reader().n_frames() as u32;
+        let n_frames = live.n_frames() as u32;
         assert!((least..=12).contains(&n_frames), "{}: {n_frames}", state.description());
-        append(&mut live, n_frames..14).unwrap();
-        cache.finish_trajectory(live, &NIL).unwrap();
+        append(&cache, &mut live, n_frames..14).unwrap();
+        cache.finish_trajectory(live).unwrap();
         assert_eq!(finished_frames(&cache), Some(14), "{}", state.description());
     }
 }
@@ -248,26 +254,26 @@ fn going_back_to_an_earlier_frame_is_durable() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&disk(), directory.path()).unwrap();
     let mut live = begin_trajectory(&cache, false).unwrap();
-    append(&mut live, 0..9).unwrap();
-    live.writer().flush().unwrap();
+    append(&cache, &mut live, 0..9).unwrap();
+    live.flush().unwrap();
     drop(live);
     let recorder = Recorder::new(directory.path()).unwrap();
     let cache = open(&recorder.storage(), directory.path()).unwrap();
     let mut live = begin_trajectory(&cache, true).unwrap();
-    live.writer().truncate(5).unwrap();
+    cache.writer(&mut live).unwrap().truncate(5).unwrap();
     let cut = recorder.steps().len();
-    append(&mut live, 5..6).unwrap();
-    live.writer().flush().unwrap();
+    append(&cache, &mut live, 5..6).unwrap();
+    live.flush().unwrap();
     drop(live);
     for state in crash_states(&recorder) {
         let rebuilt = tempfile::tempdir().unwrap();
         state.rebuild(rebuilt.path()).unwrap();
         let cache = open(&disk(), rebuilt.path()).unwrap();
         let live = begin_trajectory(&cache, true).unwrap();
-        let n_frames = live.reader().n_frames();
+        let n_frames = live.n_frames();
         let expected = if state.steps() < cut { &[5, 6, 9][..] } else { &[5, 6] };
         assert!(expected.contains(&n_frames), "{}: {n_frames}", state.description());
-        cache.finish_trajectory(live, &NIL).unwrap();
+        cache.finish_trajectory(live).unwrap();
         assert_eq!(finished_frames(&cache), Some(n_frames), "{}", state.description());
     }
 }
@@ -310,11 +316,11 @@ fn a_fault_at_any_step_of_a_live_writer_loses_nothing_flushed() {
             let written = open(&storage, directory.path()).and_then(|cache| {
                 let mut live = begin_trajectory(&cache, false)?;
                 for range in [0..3, 3..7] {
-                    append(&mut live, range.clone())?;
-                    live.writer().flush()?;
+                    append(&cache, &mut live, range.clone())?;
+                    live.flush()?;
                     flushed = range.end;
                 }
-                cache.finish_trajectory(live, &NIL)
+                cache.finish_trajectory(live)
             });
             let cache = open(&disk(), directory.path()).unwrap();
             match written {
@@ -324,9 +330,9 @@ fn a_fault_at_any_step_of_a_live_writer_loses_nothing_flushed() {
                         return;
                     }
                     let live = begin_trajectory(&cache, true).unwrap();
-                    let n_frames = live.reader().n_frames() as u32;
+                    let n_frames = live.n_frames() as u32;
                     assert!((flushed..=7).contains(&n_frames), "{fault:?} at {step}: {n_frames}");
-                    cache.finish_trajectory(live, &NIL).unwrap();
+                    cache.finish_trajectory(live).unwrap();
                     assert_eq!(finished_frames(&cache), Some(u64::from(n_frames)));
                 }
                 Err(error) => panic!("{fault:?} at {step}: {error}"),

@@ -66,8 +66,14 @@ impl<'py> Walk<'_, 'py> {
 
     pub(super) fn scalar(&mut self, value: &Bound<'py, PyAny>) -> PyResult<()> {
         let dtype = value.getattr("dtype")?.cast_into::<numpy::PyArrayDescr>()?;
-        if dtype.has_object() {
-            return Err(self.unsupported(value));
+        // A subclass would come back as the class that it is of.
+        let is_plain = value.get_type().getattr("__module__")?.eq("numpy")?
+            && value.get_type().name()? != "record";
+        if !is_plain || dtype.has_object() {
+            return match self.pickles() {
+                true => self.reduced(value),
+                false => Err(self.unsupported(value)),
+            };
         }
         self.tree.tag(Tag::Scalar);
         self.tree.list(2);
@@ -77,13 +83,12 @@ impl<'py> Walk<'_, 'py> {
     }
 
     pub(super) fn numpy_array(&mut self, value: &Bound<'py, PyUntypedArray>) -> PyResult<()> {
-        let class = value.get_type();
-        let is_plain = class.is(self.py.import("numpy")?.getattr("ndarray")?)
-            || class.is(self.py.import("numpy")?.getattr("memmap")?);
+        let is_plain = array::is_plain(value)?;
+        if self.pickles() && (!is_plain || value.dtype().has_object()) {
+            return self.reduced(value.as_any());
+        }
         if !is_plain {
-            let expected = "a plain numpy.ndarray; subclasses such as masked arrays would lose what \
-                            they add";
-            return Err(wrong_type(value, &self.place(), expected));
+            return Err(wrong_type(value, &self.place(), array::PLAIN));
         }
         if value.dtype().has_object() {
             let expected = "an array of numbers, booleans, times, fixed-length text or records; \

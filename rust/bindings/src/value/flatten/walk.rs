@@ -162,6 +162,9 @@ impl<'a, 'py> Walk<'a, 'py> {
 
     fn dict(&mut self, dict: &Bound<'py, PyDict>) -> PyResult<()> {
         let copy = dict.copy()?;
+        if self.pickles() && copy.keys().iter().any(|key| !is_key(&key)) {
+            return self.reduced(copy.as_any());
+        }
         self.tree.map(length(copy.len(), self.name)?);
         for (key, value) in copy.iter() {
             self.key(&key)?;
@@ -183,13 +186,7 @@ impl<'a, 'py> Walk<'a, 'py> {
         {
             return Err(wrong_type(key, &format!("a key of {}", self.place()), "a str"));
         }
-        let plain = key.is_none()
-            || key.is_exact_instance_of::<PyString>()
-            || key.is_exact_instance_of::<PyInt>()
-            || key.is_exact_instance_of::<PyFloat>()
-            || key.is_exact_instance_of::<PyBool>()
-            || key.is_exact_instance_of::<PyBytes>();
-        if !plain {
+        if !is_key(key) {
             let expected = "a str, int, float, bool, bytes, None or a tuple of these";
             return Err(wrong_type(key, &format!("a key of {}", self.place()), expected));
         }
@@ -213,7 +210,7 @@ impl<'a, 'py> Walk<'a, 'py> {
     }
 
     /// Asks Python what a value of another class is made of.
-    fn reduced(&mut self, value: &Bound<'py, PyAny>) -> PyResult<()> {
+    pub(super) fn reduced(&mut self, value: &Bound<'py, PyAny>) -> PyResult<()> {
         let reducer = match &self.reducer {
             Some(reducer) => reducer.clone(),
             None => {
@@ -231,17 +228,29 @@ impl<'a, 'py> Walk<'a, 'py> {
         if found.is_none() {
             return Err(self.unsupported(value));
         }
-        let (tag, content): (Option<String>, Bound<'py, PyAny>) = found.extract()?;
-        match tag {
-            // The value itself, in a form that is known here.
-            None => self.inside(Step::Inside, |walk| walk.value(&content)),
-            Some(tag) => {
-                self.tree.tag(Tag::Extension);
-                self.tree.list(2);
-                self.tree.text(&tag);
-                self.inside(Step::Inside, |walk| walk.value(&content))
-            }
+        let (tag, content, attributes): Reduced<'py> = found.extract()?;
+        if attributes.is_some() {
+            self.tree.tag(Tag::Extension);
+            self.tree.list(2);
+            self.tree.text("attributes");
+            self.tree.list(2);
         }
+        // Without a tag it is the value itself, in a form that is known here.
+        if let Some(tag) = tag {
+            self.tree.tag(Tag::Extension);
+            self.tree.list(2);
+            self.tree.text(&tag);
+        }
+        self.inside(Step::Inside, |walk| walk.value(&content))?;
+        match attributes {
+            Some(attributes) => self.inside(Step::Inside, |walk| walk.value(&attributes)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether what can't be stored otherwise is pickled.
+    pub(super) fn pickles(&self) -> bool {
+        self.policy == Policy::Checkpoint { pickle: true }
     }
 
     fn inside(
@@ -297,8 +306,22 @@ impl<'a, 'py> Walk<'a, 'py> {
     }
 }
 
+/// What a value is made of: a class's tag, the content, and attributes beside it.
+type Reduced<'py> = (Option<String>, Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
+
 /// The memory of tensors: array, first byte, what its items really are, name.
 type Storage<'py> = (Bound<'py, PyAny>, u64, Option<String>, Vec<String>);
+
+/// Whether a key is one that is stored as it is, or a tuple of these.
+fn is_key(key: &Bound<'_, PyAny>) -> bool {
+    key.is_none()
+        || key.is_exact_instance_of::<PyString>()
+        || key.is_exact_instance_of::<PyInt>()
+        || key.is_exact_instance_of::<PyFloat>()
+        || key.is_exact_instance_of::<PyBool>()
+        || key.is_exact_instance_of::<PyBytes>()
+        || key.cast_exact::<PyTuple>().is_ok_and(|items| items.iter().all(|item| is_key(&item)))
+}
 
 fn length(length: usize, name: &str) -> PyResult<u32> {
     let expected = "less than 2**32 values in one container";

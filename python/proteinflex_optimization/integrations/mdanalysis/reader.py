@@ -38,7 +38,8 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
 
     Lengths are in Å, as `TrajectoryReporter` and `import_trajectory` store them. ``velocities``
     (Å/ps) and ``forces`` (kJ/mol/nm) are used where they are stored, ``box`` as three vectors or as
-    lengths and angles, ``time`` in ps; other scalars per frame are in ``ts.data``.
+    lengths and angles, ``time`` in ps; other scalars per frame are in ``ts.data``. Where ``box``,
+    ``velocities`` or ``forces`` is NaN all over, a frame has none.
     """
 
     format = "FXT"
@@ -71,6 +72,7 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
         self._block_frames = max(1, BLOCK_BYTES // per_frame)
         self._block: dict[str, NDArray[Any]] = {}
         self._block_start = 0
+        self.gives_missing_as_nan = False
         self._reopen()
         self._read_next_timestep()
 
@@ -93,13 +95,17 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
         """Forget what was read ahead."""
         self._block = {}
 
-    def leave_out_steps_beyond(self, largest: int) -> set[str]:
-        """Count frames instead of steps where a format has no room for the steps that are stored."""
-        if "step" not in self._fields or self._read("step", 0, None, 1, None).max() <= largest:
-            return set()
-        self._fields.remove("step")
-        del self.ts.data["step"]
-        return {"step"}
+    def leave_out(self, name: str) -> None:
+        """Give frames without a field, for a format that can't hold what is stored."""
+        self._fields.remove(name)
+        self.ts.data.pop(name, None)
+        if name == "box":
+            self.ts.dimensions = None
+
+    def stored(self, name: str) -> NDArray[Any]:
+        """Return a field of the frame as it is stored, before it becomes float32."""
+        value: NDArray[Any] = self._block[name][self._frame - self._block_start]
+        return value
 
     def timeseries(
         self,
@@ -163,13 +169,16 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
         self._block_start = frame
 
     def _set(self, ts: Any, name: str, value: Any) -> None:
-        if name == "velocities":
-            ts.velocities = value
-        elif name == "forces":
+        if name in ("velocities", "forces"):
+            if not self.gives_missing_as_nan and _is_missing(value):
+                setattr(ts, f"has_{name}", False)
+                return
             # MDAnalysis converts in place what it is given.
-            ts.forces = value
-            if self.convert_units:
+            setattr(ts, name, value)
+            if name == "forces" and self.convert_units:
                 self.convert_forces_from_native(ts._forces)
+        elif name == "box" and _is_missing(value):
+            ts.dimensions = None
         elif name == "box" and np.shape(value) == (3, 3):
             ts.triclinic_dimensions = value
         elif name == "box" and np.shape(value) == (6,):
@@ -184,6 +193,11 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
             return self._trajectory.read(start, stop, step, atoms=atoms, field=field)
         except (OSError, EOFError) as error:
             raise TrajectoryReadError(f"{self.filename}: {error}") from error
+
+
+def _is_missing(value: NDArray[Any]) -> bool:
+    """Whether a frame has no such field, of which other frames have some: it is NaN all over."""
+    return value.size > 0 and bool(np.isnan(value.flat[0]) and np.isnan(value).all())
 
 
 def path_of(trajectory: Trajectory) -> Path:

@@ -1,0 +1,158 @@
+"""What a checkpoint holds, told from its plain values: no array is read, and nothing is restored.
+
+The native walk that makes a state gives an `Outline` in place of each array, and calls `Outliner` in
+place of `Restorer`: so a class of the user's own is named and never imported, a pickle never loaded.
+"""
+
+from __future__ import annotations
+
+import collections
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._states import CLASSES, RESTORERS
+from .errors import CorruptDataError
+from .types import ValueInfo
+
+MAX_ITEMS = 16
+"""Plain values of a list that are shown."""
+MAX_TEXT = 200
+"""Characters of a value that are shown."""
+PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a value that is not restored."""
+
+    type: str
+    dtype: str | None = None
+    shape: tuple[int, ...] | None = None
+    bytes: int | None = None
+    value: str | None = None
+    children: Any = None
+
+
+def outlined(kind: str, dtype: np.dtype[Any] | None, shape: list[int] | None, size: int) -> Outline:
+    """Describe an array, or a long text or long bytes that have neither dtype nor shape."""
+    name = None if dtype is None else str(dtype)
+    return Outline(kind, name, None if shape is None else tuple(shape), size)
+
+
+class Outliner:
+    """Describes values of classes; takes the place of `Restorer`.
+
+    Parameters
+    ----------
+    storages : list
+        The memory of tensors: pairs of outlined array and first byte.
+    device, allow_pickle
+        Not used.
+    path : str
+        The file that is read, for messages.
+    """
+
+    def __init__(self, storages: list[Any], device: Any, allow_pickle: bool, path: str) -> None:
+        self._path = path
+
+    def restore(self, tag: str, content: Any) -> Any:
+        """Describe the value that `Reducer.reduce` reduced."""
+        try:
+            return self._outline(tag, content)
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+            raise CorruptDataError(
+                f"{self._path}: a value of kind {tag!r} can't be read ({error})"
+            ) from error
+
+    def _outline(self, tag: str, content: Any) -> Any:
+        if tag == "torch.Tensor":
+            dtype, shape = str(content[1]), tuple(content[2])
+            # Its own bytes, also where it shares memory with others.
+            return Outline("tensor", dtype, shape, math.prod(shape) * _item_size(dtype))
+        if tag == "pickle":
+            return Outline("pickle", bytes=len(content))
+        if tag == "Enum":
+            module, name, member, value = content
+            return Outline(f"{module}.{name}", value=str(value if member is None else member))
+        if tag in CLASSES:
+            module, name, children = content
+            return Outline(f"{module}.{name}", children=children)
+        if tag in RESTORERS:
+            return RESTORERS[tag](content)
+        if tag in ("torch.Size", "torch.dtype", "torch.device"):
+            return Outline(tag, value=str(content))
+        return Outline(tag, children=content)
+
+
+def rows(value: Any, path: str = "") -> list[ValueInfo]:
+    """List a value and what it holds, in its order."""
+    return list(_rows(value, path))
+
+
+def _rows(value: Any, path: str) -> Iterator[ValueInfo]:
+    kind, content = type(value).__name__, value
+    if isinstance(value, Outline):
+        if value.children is None:
+            yield _row(path, value.type, value.value, value.dtype, value.shape, value.bytes)
+            return
+        kind, content = value.type, value.children
+    if isinstance(content, Mapping):
+        for key, item in content.items():
+            yield from _rows(item, _joined(path, key))
+        if not content:
+            yield _row(path, kind, "empty")
+    elif isinstance(content, (list, tuple, collections.deque)):
+        yield from _listed(list(content), kind, path)
+    else:
+        text = content if isinstance(content, str) else str(content)
+        yield _row(path, kind, _shortened(text))
+
+
+def _listed(items: list[Any], kind: str, path: str) -> Iterator[ValueInfo]:
+    if not all(isinstance(item, PLAIN) for item in items):
+        for index, item in enumerate(items):
+            yield from _rows(item, f"{path}[{index}]")
+        return
+    count = f"{len(items)} values: " if len(items) > MAX_ITEMS else ""
+    yield _row(path, kind, count + _shortened(str(items[:MAX_ITEMS])))
+
+
+def _row(
+    path: str,
+    kind: str,
+    value: str | None,
+    dtype: str | None = None,
+    shape: tuple[int, ...] | None = None,
+    size: int | None = None,
+) -> ValueInfo:
+    return {
+        "path": path,
+        "type": kind,
+        "dtype": dtype,
+        "shape": shape,
+        "bytes": size,
+        "value": value,
+    }
+
+
+def _joined(path: str, key: Any) -> str:
+    if not isinstance(key, str):
+        return f"{path}[{key!r}]"
+    return f"{path}.{key}" if path else key
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text)} characters)"
+
+
+def _item_size(dtype: str) -> int:
+    """Bytes of an item of a torch dtype, by its name: ``bfloat16``, ``float8_e4m3fn``, ``bool``."""
+    if dtype == "bool":
+        return 1
+    digits = dtype.split("_")[0].lstrip("abcdefghijklmnopqrstuvwxyz")
+    # complex64 is two floats of 32 bits, and named by both.
+    return max(int(digits) // 8, 1)

@@ -1,0 +1,72 @@
+"""Making the parsers of commands, each with an example, and completion of names."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+Run = Callable[[argparse.Namespace], int]
+
+
+def add_command(
+    commands: Any, name: str, text: str, *examples: str, description: str | None = None
+) -> Any:
+    """Add a command whose help ends with examples.
+
+    Parameters
+    ----------
+    commands : subparsers action
+        Where to add it.
+    name : str
+        Its name.
+    text : str
+        One line of help.
+    *examples : str
+        Command lines.
+    description : str, optional
+        What ``--help`` says of it; the line of help by default.
+    """
+    parser = commands.add_parser(
+        name, help=text, description=description or f"{text[0].upper()}{text[1:]}."
+    )
+    add_examples(parser, *examples)
+    return parser
+
+
+def add_examples(parser: Any, *examples: str) -> None:
+    """End the help of a command with command lines, each on a line of its own."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = textwrap.fill(parser.description, WIDTH)
+    parser.epilog = "examples:\n" + "\n".join(f"  {example}" for example in examples)
+
+
+def complete_entries(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    """Return the names and keys of entries that begin so, for a shell."""
+    from proteinflex_optimization import DataHandler
+
+    try:
+        handler = DataHandler(getattr(parsed_args, "dir", None), read_only=True)
+        keys = handler.keys()
+        if prefix.startswith(("s-", "t-")):
+            return [key for key in keys if key.startswith(prefix)]
+        return sorted({handler.info(key)["data_id"] for key in keys[:MAX_COMPLETED]})
+    except Exception:
+        return []  # A shell has no place for an error.
+
+
+def complete_checkpoints(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    """Return the ids of checkpoints that begin so, for a shell."""
+    from proteinflex_optimization import CheckpointManager
+
+    try:
+        rows = CheckpointManager(parsed_args.directory, read_only=True).list_checkpoints()
+        return [row["checkpoint_id"] for row in rows if row["checkpoint_id"].startswith(prefix)]
+    except Exception:
+        return []
+
+
+WIDTH = 78
+MAX_COMPLETED = 1000
+"""Entries whose names are read for a completion: a tenth of a second."""

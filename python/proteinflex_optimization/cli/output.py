@@ -1,0 +1,89 @@
+"""How the commands write: text that can't steer a terminal, sizes, ages and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def printable(text: str) -> str:
+    """Return text that can't move a terminal's cursor or change its colours."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an error as one line that can be printed anywhere."""
+    return printable("; ".join(line.strip() for line in str(error).splitlines() if line.strip()))
+
+
+def size(count: float) -> str:
+    """Format bytes by powers of 1000: ``704 B``, ``1.2 kB``, ``53.0 GB``."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB"):
+        count /= 1000
+        if round(count, 1) < 1000:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} TB"
+
+
+def age(since: float) -> str:
+    """Format the time since a point in seconds since 1970: ``3 min``, ``2 d``."""
+    seconds = max(0.0, time.time() - since)
+    for limit, unit, text in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
+        if round(seconds / unit) * unit < limit:
+            return f"{seconds / unit:.0f} {text}"
+    return f"{seconds / 86400:.0f} d"
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """Format a number of things: ``1 entry``, ``2 entries``."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def print_json(result: Any, indent: int | None = 2) -> None:
+    """Print a result for scripts, as JSON that every reader takes."""
+    print(json.dumps(plain(result), indent=indent, allow_nan=False), flush=True)
+
+
+def plain(value: Any) -> Any:
+    """Return a value as what JSON has: NaN and infinity become null, other classes text."""
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else str(key): plain(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return str(value)
+
+
+def print_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], right: str = "") -> None:
+    """Print rows in columns, the last one as it comes.
+
+    Parameters
+    ----------
+    header : tuple of str
+        The titles.
+    rows : iterable of tuple of str
+        As many texts each.
+    right : str
+        A ``>`` in the place of each column that is aligned to the right.
+    """
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    widths[-1] = 0
+    marks = right.ljust(len(header), "<")
+    for line in lines:
+        cells = zip(line, marks, widths, strict=True)
+        print("  ".join(f"{text:{mark}{width}}" for text, mark, width in cells).rstrip())
+
+
+def warn(text: str) -> None:
+    """Print a line to standard error."""
+    print(f"flexopt: {printable(text)}", file=sys.stderr)

@@ -1,0 +1,337 @@
+"""`flexopt cache rm`, `prune` and `clear`: what goes is shown first, and asked for where it is most."""
+
+from __future__ import annotations
+
+import argparse
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proteinflex_optimization.cli import confirm
+from proteinflex_optimization.cli.output import (
+    age,
+    counted,
+    print_json,
+    print_table,
+    printable,
+    size,
+    warn,
+)
+from proteinflex_optimization.cli.selection import entry_key, unfinished_key
+from proteinflex_optimization.cli.sizes import parse_size
+
+if TYPE_CHECKING:
+    from proteinflex_optimization import DataHandler
+    from proteinflex_optimization.types import (
+        CleanupReport,
+        EntryInfo,
+        EntryKind,
+        UnfinishedTrajectory,
+    )
+
+
+def infos(
+    handler: DataHandler, kind: EntryKind | None = None
+) -> tuple[list[EntryInfo], list[EntryInfo]]:
+    """Describe all entries, those used last first, and apart from them the damaged ones.
+
+    Damaged entries are named on standard error as well.
+    """
+    from proteinflex_optimization import CacheKeyError, CorruptDataError, UnsupportedFormatError
+
+    entries, damaged = [], []
+    for key in handler.keys(kind):
+        try:
+            entries.append(handler.info(key))
+        except CacheKeyError:
+            continue  # Evicted since it was listed.
+        except (CorruptDataError, UnsupportedFormatError) as error:
+            warn(str(error))
+            damaged.append(_unreadable(handler, key))
+    return entries, damaged
+
+
+def _unreadable(handler: DataHandler, key: str) -> EntryInfo:
+    path = Path(handler.cache_dir) / "entries" / key[2:4] / f"{key}.fxt"
+    stored = path.stat().st_size if path.exists() else 0
+    return {
+        "key": key,
+        "data_id": "damaged",
+        "kind": "structure" if key.startswith("s") else "trajectory",
+        "created": 0.0,
+        "last_used": 0.0,
+        "raw_bytes": stored,
+        "stored_bytes": stored,
+        "saved_percent": 0.0,
+        "n_frames": None,
+        "n_atoms": None,
+        "n_residues": None,
+        "metadata": {},
+        "arrays": [],
+        "pinned": False,
+    }
+
+
+def print_entries(entries: list[EntryInfo]) -> None:
+    """Print entries as a table, and their number and size."""
+    rows = [
+        (
+            entry["key"],
+            size(entry["stored_bytes"]),
+            f"{entry['saved_percent']:.1f}%",
+            age(entry["last_used"]),
+            printable(entry["data_id"]) + ("  (pinned)" if entry["pinned"] else ""),
+        )
+        for entry in entries
+    ]
+    if rows:
+        print_table(("KEY", "SIZE", "SAVED", "USED", "ID"), rows, "<>>>")
+    total = sum(entry["stored_bytes"] for entry in entries)
+    print(f"{counted(len(entries), 'entry', 'entries')}, {size(total)}")
+
+
+def print_unfinished(unfinished: list[UnfinishedTrajectory]) -> None:
+    """Print the trajectories that are being written or wait to be resumed."""
+    if not unfinished:
+        return
+    print("unfinished trajectories:")
+    rows = []
+    for one in unfinished:
+        written = f"written {age(one['last_written'])} ago"
+        if one["writer"] is not None:
+            written += f", process {one['writer']} is writing it"
+        frames = "?" if one["n_frames"] is None else str(one["n_frames"])
+        name = "can't be read" if one["data_id"] is None else printable(one["data_id"])
+        rows.append((one["key"], size(one["stored_bytes"]), frames, written, name))
+    print_table(("KEY", "SIZE", "FRAMES", "STATE", "ID"), rows, "<>>")
+
+
+def remove(options: argparse.Namespace) -> int:
+    """Remove the entries that are meant; 1 where one of them is not there."""
+    from proteinflex_optimization import CacheKeyError
+
+    if options.unfinished:
+        return _remove_unfinished(options)
+    handler = _look(options)
+    keys, missing = [], []
+    for text in options.keys:
+        try:
+            keys.append(entry_key(handler, text))
+        except CacheKeyError as error:
+            missing.append(text)
+            warn(str(error))
+    whole, damaged = infos(handler)
+    entries = whole + damaged
+    chosen = [entry for entry in entries if entry["key"] in keys]
+    if len(options.keys) > 1 or options.dry_run:
+        _show(chosen, options)
+    if options.dry_run:
+        _dry_run(chosen, options)
+        return 1 if missing else 0
+    # One that is named may go without a question, also where it is the last.
+    if len(chosen) > 1 and not confirm.confirmed(_removal(chosen, entries), options):
+        return _refused(options)
+    removed = _remove(options, chosen, spare_used=False)
+    if options.json:
+        print_json({"removed": [entry["key"] for entry in removed], "missing": missing})
+    else:
+        for entry in removed:
+            print(f"removed {entry['key']} ({printable(entry['data_id'])})")
+    return 1 if missing else 0
+
+
+def _remove_unfinished(options: argparse.Namespace) -> int:
+    """Remove unfinished trajectories, of which frames can be resumed: always asked for."""
+    from proteinflex_optimization import DataHandler
+
+    unfinished = _look(options).unfinished()
+    keys = {
+        unfinished_key([(one["key"], one["data_id"]) for one in unfinished], text)
+        for text in options.keys
+    }
+    chosen = [one for one in unfinished if one["key"] in keys]
+    freed = sum(one["stored_bytes"] for one in chosen)
+    if not options.json:
+        print_unfinished(chosen)
+    names = [one["key"] for one in chosen]
+    if options.dry_run:
+        if options.json:
+            print_json({"would_remove": names, "would_free_bytes": freed})
+        else:
+            print(f"nothing was removed; {size(freed)} would be")
+        return 0
+    noun = ("unfinished trajectory", "unfinished trajectories")
+    if not confirm.confirmed(confirm.Removal(len(chosen), freed, 0, 0, *noun), options):
+        return _refused(options)
+    handler = DataHandler(options.dir)
+    removed = [key for key in names if handler.remove_unfinished(key)]
+    written = [key for key in names if key not in removed]
+    for key in written:
+        warn(f"{key} is being written, and stays")
+    if options.json:
+        print_json({"removed": removed, "missing": written})
+    return 1 if written else 0
+
+
+def prune(options: argparse.Namespace) -> int:
+    """Remove leftover files, and the least recently used entries down to a size."""
+    from proteinflex_optimization import DataHandler
+
+    if options.to is not None:
+        parse_size(options.to, "--to", 100)  # Wrong usage, whatever the cache is.
+    handler = _look(options)
+    entries, _ = infos(handler)
+    victims: list[EntryInfo] = []
+    if options.to is not None:
+        limit = handler.get_cache_stats()["max_bytes"]
+        victims = _victims(entries, parse_size(options.to, "--to", limit))
+    leftovers = handler.cleanup(dry_run=True)
+    _show(victims, options)
+    _show_leftovers(leftovers, options)
+    if options.dry_run:
+        return _dry_run(victims, options, leftovers)
+    removal = _removal(victims, entries)
+    removal.also = _unfinished(leftovers)
+    if not confirm.confirmed(removal, options):
+        return _refused(options)
+    removed = _remove(options, victims, spare_used=True)
+    cleaned = DataHandler(options.dir).cleanup()
+    freed = sum(entry["stored_bytes"] for entry in removed)
+    if options.json:
+        keys = [entry["key"] for entry in removed]
+        print_json({"removed": keys, "freed_bytes": freed, "cleaned": cleaned})
+    else:
+        files = sum(count for count in cleaned.values() if isinstance(count, int))
+        print(
+            f"{counted(len(removed), 'entry', 'entries')} removed, {size(freed)}; "
+            f"{counted(files, 'leftover file')} removed"
+        )
+        if len(removed) < len(victims):
+            print(f"{len(victims) - len(removed)} stay: they were used or pinned meanwhile")
+    return 0
+
+
+def clear(options: argparse.Namespace) -> int:
+    """Remove all entries, also pinned ones."""
+    from proteinflex_optimization import DataHandler
+
+    handler = _look(options)
+    whole, damaged = infos(handler)
+    entries = whole + damaged
+    leftovers = handler.cleanup(dry_run=True)
+    _show(entries, options)
+    _show_leftovers(leftovers, options)
+    if options.dry_run:
+        return _dry_run(entries, options, leftovers)
+    removal = _removal(entries, entries)
+    removal.also = _unfinished(leftovers)
+    if not confirm.confirmed(removal, options):
+        return _refused(options)
+    removed = DataHandler(options.dir).clear()
+    if options.json:
+        print_json({"removed": [entry["key"] for entry in entries], "count": removed})
+    else:
+        print(f"{counted(removed, 'entry', 'entries')} removed")
+    return 0
+
+
+def _look(options: argparse.Namespace) -> DataHandler:
+    from proteinflex_optimization import DataHandler
+
+    return DataHandler(options.dir, read_only=True)
+
+
+def _victims(entries: list[EntryInfo], target: int) -> list[EntryInfo]:
+    """Choose as eviction does: those used least recently first, pinned ones never."""
+    excess = sum(entry["stored_bytes"] for entry in entries) - target
+    victims = []
+    for entry in sorted(entries, key=itemgetter("last_used")):
+        if excess > 0 and not entry["pinned"]:
+            victims.append(entry)
+            excess -= entry["stored_bytes"]
+    return victims
+
+
+def _unfinished(leftovers: CleanupReport) -> str:
+    """Name what may be a run that waits to go on; it never goes unasked."""
+    count = leftovers["unfinished"]
+    return counted(count, *LEFTOVERS["unfinished"]) if count else ""
+
+
+def _removal(chosen: list[EntryInfo], entries: list[EntryInfo]) -> confirm.Removal:
+    removed = sum(entry["stored_bytes"] for entry in chosen)
+    total = sum(entry["stored_bytes"] for entry in entries)
+    return confirm.Removal(
+        len(chosen), removed, len(entries) - len(chosen), total - removed, "entry", "entries"
+    )
+
+
+def _show(entries: list[EntryInfo], options: argparse.Namespace) -> None:
+    if not options.json:
+        print("to be removed:")
+        print_entries(entries)
+
+
+LEFTOVERS = {
+    "temporary": ("file of a dead writer", "files of dead writers"),
+    "set_aside": ("damaged entry in quarantine", "damaged entries in quarantine"),
+    "unfinished": ("unfinished trajectory", "unfinished trajectories"),
+    "pins": ("pin of an entry that is gone", "pins of entries that are gone"),
+}
+
+
+def _show_leftovers(leftovers: CleanupReport, options: argparse.Namespace) -> None:
+    if options.json:
+        return
+    for kind, names in LEFTOVERS.items():
+        count: int = leftovers[kind]  # type: ignore[literal-required]
+        if count:
+            long_ago = ", not written to for 30 days" if kind == "unfinished" else ""
+            print(f"and {counted(count, *names)}{long_ago}")
+
+
+def _dry_run(entries: list[EntryInfo], options: argparse.Namespace, leftovers: Any = None) -> int:
+    freed = sum(entry["stored_bytes"] for entry in entries)
+    if options.json:
+        result: dict[str, Any] = {
+            "would_remove": [entry["key"] for entry in entries],
+            "would_free_bytes": freed,
+        }
+        if leftovers is not None:
+            result["would_clean"] = leftovers
+        print_json(result)
+    else:
+        files = 0 if leftovers is None else sum(leftovers.values())
+        more = f", and {counted(files, 'leftover file')}" if files else ""
+        print(f"nothing was removed; {size(freed)} would be{more}")
+    return 0
+
+
+def _refused(options: argparse.Namespace) -> int:
+    warn("nothing was removed")
+    return 1
+
+
+def _remove(
+    options: argparse.Namespace, entries: list[EntryInfo], *, spare_used: bool
+) -> list[EntryInfo]:
+    """Remove just what was shown; what was used or pinned since then stays where that is asked."""
+    from proteinflex_optimization import CacheKeyError, DataHandler
+
+    if not entries:
+        return []
+    handler = DataHandler(options.dir)
+    removed = []
+    for entry in entries:
+        try:
+            if spare_used and _is_used(handler.info(entry["key"]), entry):
+                continue
+            handler.remove(entry["key"])
+        except CacheKeyError:
+            continue  # Evicted meanwhile.
+        removed.append(entry)
+    return removed
+
+
+def _is_used(now: EntryInfo, before: EntryInfo) -> bool:
+    return now["pinned"] or now["last_used"] != before["last_used"]

@@ -1,0 +1,259 @@
+"""Cached trajectories as files of the formats that MDAnalysis writes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import MDAnalysis
+import numpy as np
+
+from proteinflex_optimization._publish import published
+from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.integrations.mdanalysis.reader import path_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from proteinflex_optimization.trajectory import Trajectory
+    from proteinflex_optimization.types import StrPath
+
+logger = logging.getLogger("proteinflex_optimization")
+
+LARGEST_STEP = np.iinfo(np.int32).max
+XTC_STEPS_PER_ANGSTROM = 100
+XTC_LARGEST = (np.iinfo(np.int32).max - 2) / XTC_STEPS_PER_ANGSTROM
+"""In Å: libxdrfile ends the process where coordinates, or their range, go beyond."""
+
+
+@dataclass(frozen=True)
+class _Format:
+    """What a format has a place for, besides the coordinates."""
+
+    fields: frozenset[str] = frozenset()
+    has_observables: bool = False
+    """Whether single numbers of a frame have a place under their own names."""
+    needs_box_in_all: bool = False
+    """Whether a box is written of all frames or of none."""
+    may_lack_fields: bool = False
+    """Whether a frame may have no velocities or forces, where others have some."""
+    float32_times: bool = False
+
+
+FORMATS = {
+    ".dcd": _Format(frozenset({"box"})),
+    ".h5md": _Format(
+        frozenset({"box", "time", "step", "velocities", "forces"}),
+        has_observables=True,
+        needs_box_in_all=True,
+        float32_times=True,
+    ),
+    ".nc": _Format(
+        frozenset({"box", "time", "velocities", "forces"}),
+        needs_box_in_all=True,
+        float32_times=True,
+    ),
+    ".trr": _Format(
+        frozenset({"box", "time", "step", "velocities", "forces", "lambda"}),
+        may_lack_fields=True,
+        float32_times=True,
+    ),
+    ".xtc": _Format(frozenset({"box", "time", "step"}), float32_times=True),
+}
+FORMATS[".ncdf"] = FORMATS[".nc"]
+"""By suffix; of others, only the coordinates are certain."""
+
+
+def export_trajectory(
+    trajectory: Trajectory,
+    path: StrPath,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """Write a stored trajectory, which is in Å, in any format that MDAnalysis writes.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        From `DataHandler.open`.
+    path : str or path
+        The file; its suffix (``.xtc``, ``.dcd``, ``.trr``, ``.nc``, ``.h5md``, …) says the format.
+        It appears when it is complete.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+    progress : callable, optional
+        Called with the number of frames that are written and of all.
+
+    Returns
+    -------
+    list of str
+        The fields that the format has no place for, or none for the values that are stored: steps
+        beyond 32 bits, times that float32 can't tell apart, boxes that some frames lack.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Something is there; MDAnalysis writes no trajectories with this suffix; or a frame has a value
+        that the format can't hold, such as a NaN in XTC. Nothing appears at `path`.
+    ImportError
+        The format needs another library: ``.h5md`` needs h5py.
+
+    Notes
+    -----
+    All formats hold coordinates as float32; XTC rounds them to 0.01 Å. DCD has one time between
+    frames, for all of them. XTC, TRR, NetCDF and H5MD have to have times and steps: where none are
+    stored, the number of the frame is written, which is logged.
+    """
+    if trajectory.n_frames == 0:
+        raise InvalidArgumentError("trajectory is not valid: it has no frames to export")
+    suffix = Path(path).suffix.lower()
+    places = FORMATS.get(suffix, _Format())
+    universe = MDAnalysis.Universe.empty(trajectory.n_atoms)
+    universe.load_new(str(path_of(trajectory)), format="FXT")
+    kept, options = _choose(trajectory, universe.trajectory, suffix, places)
+    with published(path, overwrite=overwrite) as hidden:
+        writer = _writer(hidden, path, trajectory.n_atoms, options)
+        # What overflows is refused by its value.
+        with closing(writer), np.errstate(over="ignore", invalid="ignore"):
+            for done, ts in enumerate(universe.trajectory, 1):
+                _check(ts, suffix, universe.trajectory)
+                try:
+                    writer.write(universe.atoms)
+                except OSError:
+                    raise
+                except Exception as error:
+                    raise InvalidArgumentError(
+                        f"frame {ts.frame} can't be written as {suffix}: {error}"
+                    ) from error
+                if progress is not None:
+                    progress(done, trajectory.n_frames)
+    return [name for name in trajectory.fields if name not in kept]
+
+
+def _writer(hidden: Path, path: StrPath, n_atoms: int, options: dict[str, Any]) -> Any:
+    suffix = hidden.suffix.lower()
+    try:
+        return MDAnalysis.Writer(str(hidden), n_atoms, multiframe=True, **options)
+    except RuntimeError as error:
+        raise ImportError(f"MDAnalysis can't write {suffix} here: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"path={str(path)!r} is not valid: expected a suffix of a trajectory format that "
+            "MDAnalysis writes, such as .xtc or .dcd"
+        ) from error
+
+
+def _choose(
+    trajectory: Trajectory, reader: Any, suffix: str, places: _Format
+) -> tuple[set[str], dict[str, Any]]:
+    """Leave out of the reader what the format can't hold; returns what is kept, and options."""
+    fields = set(trajectory.fields)
+    kept = {"frames"} | (places.fields & fields)
+    options: dict[str, Any] = {}
+    if places.has_observables:
+        kept |= {name for name in fields if name in reader.ts.data}
+    if "box" in kept and not _box_can_be_written(trajectory, places):
+        kept.discard("box")
+    if "step" in fields:
+        steps = trajectory.read(field="step")
+        if np.abs(steps).max() > LARGEST_STEP:
+            kept.discard("step")
+    if suffix == ".dcd":
+        options = _even_times(trajectory.time)
+        kept |= {"time"} if options["dt"] else set()
+    elif suffix in (".nc", ".ncdf"):
+        options = {name: name in fields for name in ("velocities", "forces")}
+    if "time" in kept and places.float32_times:
+        times = np.asarray(trajectory.time)
+        if len(np.unique(times.astype(np.float32))) < len(np.unique(times)):
+            kept.discard("time")
+    for name in {"box", "step"} & (fields - kept):
+        reader.leave_out(name)
+    reader.gives_missing_as_nan = not places.may_lack_fields
+    made_up = {"time", "step"} & places.fields - fields
+    if made_up:
+        logger.warning(
+            "%s: the trajectory has no %s; the format needs it, so the number of the frame is written",
+            suffix,
+            " and no ".join(sorted(made_up)),
+        )
+    return kept, options
+
+
+def _box_can_be_written(trajectory: Trajectory, places: _Format) -> bool:
+    """Whether lengths and angles say all of a box, and whether all frames have one if they must."""
+    boxes = trajectory.read(field="box")
+    if boxes.shape[1:] not in ((3, 3), (6,)):
+        return False
+    has_one = np.isfinite(boxes).all(axis=tuple(range(1, boxes.ndim))) & (
+        boxes.reshape(len(boxes), -1).any(axis=1)
+    )
+    if places.needs_box_in_all and not (has_one.all() or not has_one.any()):
+        return False
+    if boxes.shape[1:] == (6,):
+        return True
+    # Lengths and angles mean a cell whose first vector is along x, and whose second is in xy.
+    above = boxes[has_one][:, [0, 0, 1], [1, 2, 2]]
+    diagonal = boxes[has_one][:, [0, 1, 2], [0, 1, 2]]
+    return bool(
+        (np.abs(above) <= 1e-4 * np.abs(diagonal).max(initial=0)).all() and (diagonal > 0).all()
+    )
+
+
+def _check(ts: Any, suffix: str, reader: Any) -> None:
+    """Refuse a frame that has a value which the format can't hold.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It names frame, atom and value.
+    """
+    given = {"frames": ts.positions}
+    if ts.has_velocities:
+        given["velocities"] = ts.velocities
+    if ts.has_forces:
+        given["forces"] = ts.forces
+    for name, values in given.items():
+        wrong = np.isfinite(reader.stored(name)) & ~np.isfinite(values)
+        _refuse(wrong, ts, suffix, name, reader, "a number that float32 can hold")
+    if suffix == ".xtc":
+        positions = ts.positions
+        expected = f"finite coordinates within ±{XTC_LARGEST:.3g} Å, and of no larger range"
+        _refuse(~(np.abs(positions) <= XTC_LARGEST), ts, suffix, "frames", reader, expected)
+        # What is compressed is the distance from the least coordinate.
+        distance = positions - positions.min(axis=0)
+        _refuse(distance > XTC_LARGEST, ts, suffix, "frames", reader, expected)
+
+
+def _refuse(
+    wrong: NDArray[np.bool_], ts: Any, suffix: str, name: str, reader: Any, expected: str
+) -> None:
+    if not wrong.any():
+        return
+    atom, axis = (int(found[0]) for found in np.nonzero(wrong))
+    what = "xyz"[axis] if name == "frames" else f"{name}.{'xyz'[axis]}"
+    raise InvalidArgumentError(
+        f"frame {ts.frame} can't be written as {suffix}: atom {atom} has "
+        f"{what}={reader.stored(name)[atom, axis]:g}, expected {expected}"
+    )
+
+
+def _even_times(times: NDArray[Any] | None) -> dict[str, Any]:
+    """Return DCD's way to write times: their distance, and how many of it come before the first.
+
+    A distance of 0 says that there are no times.
+    """
+    if times is None or len(times) < 2 or not times[1] > times[0]:
+        return {"dt": 0.0}
+    step = float(times[1] - times[0])
+    first = round(float(times[0]) / step)
+    even = (first + np.arange(len(times))) * step
+    # Times were single precision in many files.
+    if first >= LARGEST_STEP or not np.allclose(times, even, rtol=1e-5, atol=1e-3 * step):
+        return {"dt": 0.0}
+    return {"dt": step, "istart": first}

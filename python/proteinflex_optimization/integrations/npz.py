@@ -1,0 +1,151 @@
+"""Entries as ``.npz``: an archive of arrays, which NumPy reads without this package.
+
+export_npz(handler.load_data(key), "run.npz", overwrite=False)
+key = import_npz(handler, "run.npz", "protein1_md")
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from proteinflex_optimization._publish import published
+from proteinflex_optimization.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from proteinflex_optimization.data_handler import DataHandler
+    from proteinflex_optimization.types import EntryKind, Profile, StoredData, StrPath
+
+
+def export_npz(data: StoredData, path: StrPath, *, overwrite: bool = False) -> list[str]:
+    """Write the arrays of an entry as ``.npz``.
+
+    Parameters
+    ----------
+    data : dict
+        From `DataHandler.load_data`.
+    path : str or path
+        The file. It appears when it is complete.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+
+    Returns
+    -------
+    list of str
+        The names of what is no array.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Something is there.
+    """
+    arrays = {name: value for name, value in data.items() if isinstance(value, np.ndarray)}
+    # Not by keywords of `savez`: a field may be called `file`.
+    with (
+        published(path, overwrite=overwrite) as hidden,
+        zipfile.ZipFile(hidden, "w") as archive,
+    ):
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+    return [name for name in data if name not in arrays]
+
+
+def read_npz(path: StrPath) -> dict[str, NDArray[Any]]:
+    """Read all arrays of a ``.npz``; pickled objects are refused.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is no such file, or is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise InvalidArgumentError(
+            f"{str(path)!r} is not valid: expected a whole .npz of arrays ({error})"
+        ) from error
+
+
+def kind_of_npz(path: StrPath) -> EntryKind:
+    """Return what an export was made of: a trajectory has ``frames`` of three dimensions.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is no ``.npz``.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise InvalidArgumentError(
+            f"{str(path)!r} is not valid: expected a whole .npz of arrays ({error})"
+        ) from error
+    return "trajectory" if "frames.npy" in names else "structure"
+
+
+def import_npz(
+    handler: DataHandler,
+    path: StrPath,
+    data_id: str,
+    metadata: dict[str, Any] | None = None,
+    *,
+    precision: float | None = None,
+    profile: Profile | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> str:
+    """Store the arrays of a ``.npz`` as a trajectory, under the names that they have there.
+
+    Parameters
+    ----------
+    handler : DataHandler
+        The cache.
+    path : str or path
+        A file that `export_npz` or `numpy.savez` wrote, with ``frames`` in Å.
+    data_id : str
+        The name of the trajectory in the cache.
+    metadata : dict, optional
+        Plain values that are kept with it; a ``.npz`` has none.
+    precision, profile : optional
+        As for `DataHandler.store_trajectory`.
+    progress : callable, optional
+        Called with the number of frames that are stored and of all, once.
+
+    Returns
+    -------
+    str
+        The key.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is no such file, or has no ``frames``.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InvalidArgumentError(f"trajectory={path!r} is not valid: expected one .npz file")
+    if not Path(path).exists():
+        raise InvalidArgumentError(f"trajectory={str(path)!r} is not valid: there is no such file")
+    data = read_npz(path)
+    if "frames" not in data or data["frames"].ndim != 3:
+        found = ", ".join(f"{name} {array.shape}" for name, array in data.items())
+        raise InvalidArgumentError(
+            f"trajectory={str(path)!r} is not valid: expected an array 'frames' of the shape "
+            f"(n_frames, n_atoms, 3), found {found or 'nothing'}"
+        )
+    key: str = handler.store_trajectory(
+        data, data_id, metadata, precision=precision, profile=profile
+    )
+    if progress is not None:
+        progress(len(data["frames"]), len(data["frames"]))
+    return key

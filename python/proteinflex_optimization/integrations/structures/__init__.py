@@ -1,0 +1,16 @@
+"""Structure files and other libraries' structures, as the plain arrays that the cache stores.
+
+key = handler.import_structure("AF-P69905-F1-model_v4.cif", "P69905")
+handler.load_data(key)["plddt"]
+"""
+
+try:
+    import gemmi as _gemmi  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        'this needs gemmi: install it with `pip install "proteinflex-optimization[structures]"`'
+    ) from error
+
+from .read import read_structure
+
+__all__ = ["read_structure"]

@@ -1,0 +1,72 @@
+//! Which entry a name means: a key, the beginning of one, or the `data_id` that it was stored by.
+
+use super::Cache;
+use super::layout::Key;
+use crate::Result;
+use crate::error::CacheError;
+use crate::trajectory::EntryKind;
+
+impl Cache {
+    /// The key of the entry that `name` means. A whole key is returned as it is, stored or not.
+    pub fn resolve(&self, name: &str) -> Result<Key> {
+        self.resolve_as(name, None)
+    }
+
+    /// As [`Cache::resolve`], for a caller that wants an entry of this kind where the id has both.
+    pub fn resolve_as(&self, name: &str, preferred: Option<EntryKind>) -> Result<Key> {
+        if let Some(key) = Key::parse(name) {
+            return Ok(key);
+        }
+        let mut found = self.stored_by(name);
+        if found.is_empty() && is_beginning(name) {
+            let entries = self.scan()?;
+            found = entries.entries().map(|entry| entry.key).collect();
+            found.retain(|key| key.as_str().starts_with(name));
+        }
+        if found.iter().any(|key| Some(key.kind()) == preferred) {
+            found.retain(|key| Some(key.kind()) == preferred);
+        }
+        match found.as_slice() {
+            [key] => Ok(*key),
+            [] => Err(self.not_found(name)),
+            _ => Err(self.ambiguous(name, found)),
+        }
+    }
+
+    /// The key of the entry that `name` means, which is there.
+    pub(super) fn resolve_stored(&self, name: &str) -> Result<Key> {
+        let key = self.resolve(name)?;
+        if self.has(&key) { Ok(key) } else { Err(self.not_found(name)) }
+    }
+
+    /// The entries that were stored by this id: a structure, a trajectory or both.
+    fn stored_by(&self, data_id: &str) -> Vec<Key> {
+        let kinds = [EntryKind::Structure, EntryKind::Trajectory];
+        let keys = kinds.into_iter().map(|kind| Key::of(kind, data_id));
+        keys.filter(|key| self.has(key)).collect()
+    }
+
+    fn ambiguous(&self, name: &str, mut keys: Vec<Key>) -> crate::Error {
+        /// More candidates than this help nobody.
+        const SHOWN: usize = 8;
+        keys.sort_unstable();
+        let describe = |key: &Key| {
+            // An entry that was removed meanwhile is still told by its key.
+            let id = self.open_entry_unmarked(key).map(|entry| entry.header().data_id.clone());
+            id.map_or_else(|_| key.to_string(), |id| format!("{key} ({id:?})"))
+        };
+        CacheError::Ambiguous {
+            name: name.to_owned(),
+            candidates: keys.iter().take(SHOWN).map(describe).collect(),
+            others: keys.len().saturating_sub(SHOWN),
+            directory: self.directory().to_owned(),
+        }
+        .into()
+    }
+}
+
+/// Whether a text can be the beginning of a key: the letter of its kind, `-`, and some digits.
+fn is_beginning(text: &str) -> bool {
+    let digits = text.strip_prefix("s-").or_else(|| text.strip_prefix("t-")).unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}

@@ -1,0 +1,133 @@
+"""What a checkpoint holds is told without reading its arrays and without running any code of it."""
+
+import collections
+import dataclasses
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from proteinflex_optimization import CheckpointManager, CorruptDataError
+from proteinflex_optimization.cli import main
+
+
+@pytest.fixture
+def manager(tmp_path):
+    return CheckpointManager(tmp_path)
+
+
+def rows_of(manager, state, **options):
+    path = manager.create_checkpoint("one", {"state": state}, **options)
+    return {row["path"]: row for row in manager.outline(path)["state"]}
+
+
+def test_arrays_and_small_values_are_listed_by_their_place(manager):
+    rows = rows_of(
+        manager,
+        {
+            "positions": np.zeros((7, 3), np.float32),
+            "structured": np.zeros(2, [("a", "<i4"), ("b", "<f8")]),
+            "nested": {"lr": 0.001, 3: [1, np.ones(2)], ("a", 1): None},
+            "long": "x" * 100_000,
+            "bytes": b"y" * 100_000,
+            "list": list(range(100)),
+            "ordered": collections.OrderedDict(a=True),
+            "empty": {},
+        },
+    )
+    assert rows["positions"]["dtype"] == "float32"
+    assert rows["positions"]["shape"] == (7, 3)
+    assert rows["positions"]["bytes"] == 84
+    assert rows["structured"]["bytes"] == 24
+    assert rows["nested.lr"]["value"] == "0.001"
+    assert rows["nested[3][0]"]["value"] == "1"
+    assert rows["nested[3][1]"]["shape"] == (2,)
+    assert rows["nested[('a', 1)]"]["type"] == "NoneType"
+    assert (rows["long"]["type"], rows["long"]["bytes"]) == ("str", 100_000)
+    assert (rows["bytes"]["type"], rows["bytes"]["bytes"]) == ("bytes", 100_000)
+    assert rows["list"]["value"].startswith("100 values: [0, 1, 2")
+    assert rows["ordered.a"]["value"] == "True"
+    assert rows["empty"]["value"] == "empty"
+
+
+@pytest.mark.torch
+def test_tensors_are_listed_and_torch_is_not_needed(manager, tmp_path):
+    torch = pytest.importorskip("torch")
+    model = torch.nn.Linear(4, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(4)).sum().backward()
+    optimizer.step()
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "half": torch.zeros(3, dtype=torch.bfloat16),
+        "eighth": torch.zeros(3, dtype=torch.float8_e4m3fn),
+        "mask": torch.zeros(3, dtype=torch.bool),
+        "complex": torch.zeros(2, dtype=torch.complex64),
+        "device": torch.device("cpu"),
+    }
+    rows = rows_of(manager, state)
+    weight = rows["model.weight"]
+    assert (weight["type"], weight["dtype"], weight["shape"]) == ("tensor", "float32", (2, 4))
+    assert rows["optimizer.state[0].exp_avg"]["bytes"] == 32
+    assert rows["half"]["bytes"] == 6
+    assert (rows["eighth"]["bytes"], rows["mask"]["bytes"]) == (3, 3)
+    assert rows["complex"]["bytes"] == 16
+    assert rows["device"]["value"] == "cpu"
+    code = (
+        "import sys; from proteinflex_optimization.cli import main; "
+        "status = main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(status)"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code, "checkpoints", "show", str(tmp_path), "one"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "tensor float32 2 × 4, 32 B" in shown.stdout
+
+
+@dataclasses.dataclass
+class Settings:
+    steps: int
+    weights: object
+
+
+class Executed:
+    def __reduce__(self):
+        return os._exit, (7,)
+
+
+def test_classes_are_named_and_pickles_never_loaded(manager, monkeypatch):
+    # Under a name that can be imported now, and not later.
+    monkeypatch.setitem(sys.modules, "mine", type(sys)("mine"))
+    sys.modules["mine"].Settings = Settings
+    monkeypatch.setattr(Settings, "__module__", "mine")
+    state = {"settings": Settings(5, np.ones(3)), "pickled": Executed()}
+    path = manager.create_checkpoint("one", {"state": state}, allow_pickle=True)
+    monkeypatch.delitem(sys.modules, "mine")
+    rows = {row["path"]: row for row in manager.outline(path)["state"]}
+    assert rows["settings.steps"]["value"] == "5"
+    assert rows["settings.weights"]["shape"] == (3,)
+    assert rows["pickled"]["type"] == "pickle"
+    assert rows["pickled"]["bytes"] == len(pickle.dumps(Executed(), protocol=5))
+
+
+def test_arrays_are_not_read_and_damaged_values_are_not_shown(manager, tmp_path, capsys):
+    path = manager.create_checkpoint("one", {"state": {"x": np.arange(1000), "step": 12345}})
+    arrays = tmp_path / "one" / "state.safetensors"
+    content = bytearray(arrays.read_bytes())
+    content[-1] ^= 1
+    arrays.write_bytes(content)
+    assert manager.outline(path)["state"][0]["shape"] == (1000,)
+    values = tmp_path / "one" / "values"
+    content = bytearray(values.read_bytes())
+    place = bytes(content).index((12345).to_bytes(2, "big"))
+    content[place] ^= 1
+    values.write_bytes(content)
+    with pytest.raises(CorruptDataError):
+        manager.outline(path)
+    assert main(["checkpoints", "show", str(tmp_path), "one"]) == 1
+    assert "values" in capsys.readouterr().err

@@ -1,0 +1,122 @@
+"""Quantities with units are stored in the unit of their field, or refused: never bare."""
+
+import numpy as np
+import pint
+import pytest
+from models.optimization import DataHandler
+from openmm import Vec3
+from openmm import unit as u
+from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
+
+UREG = pint.UnitRegistry()
+X = np.arange(24, dtype=np.float32).reshape(2, 4, 3)
+
+
+@pytest.fixture
+def handler(tmp_path):
+    return DataHandler(tmp_path / "cache", durable=False)
+
+
+def fields(library: str) -> dict:
+    """Give the same trajectory with the units of either library."""
+    if library == "openmm":
+        return {
+            "frames": u.Quantity(X, u.nanometer),
+            "velocities": u.Quantity(X, u.nanometer / u.picosecond),
+            "forces": u.Quantity(X, u.kilocalorie_per_mole / u.nanometer),
+            "time": u.Quantity([1.0, 2.0], u.nanosecond),
+            "box": u.Quantity([Vec3(1, 0, 0), Vec3(0, 2, 0), Vec3(0, 0, 3)], u.nanometer),
+        }
+    return {
+        "frames": X * UREG.nanometer,
+        "velocities": X * UREG.nanometer / UREG.ps,
+        "forces": X * UREG.kcal / UREG.mol / UREG.nanometer,
+        "time": np.array([1.0, 2.0]) * UREG.ns,
+        "box": np.diag([1.0, 2.0, 3.0]) * UREG.nanometer,
+    }
+
+
+@pytest.mark.parametrize("library", ["openmm", "pint"])
+def test_a_trajectory_is_stored_in_the_units_of_its_fields(handler, library):
+    stored = handler.load_data(handler.store_trajectory(fields(library), "t"))
+    np.testing.assert_allclose(stored["frames"], 10 * X, rtol=1e-6)
+    assert stored["frames"].dtype == np.float32
+    np.testing.assert_allclose(stored["velocities"], 10 * X, rtol=1e-6)
+    np.testing.assert_allclose(stored["forces"], 4.184 * X, rtol=1e-6)
+    np.testing.assert_allclose(stored["time"], [1000.0, 2000.0])
+    np.testing.assert_allclose(stored["box"], np.diag([10.0, 20.0, 30.0]))
+
+
+@pytest.mark.parametrize("library", ["openmm", "pint"])
+def test_a_writer_takes_quantities_for_frames_and_fields(handler, library):
+    given = fields(library)
+    with handler.trajectory_writer("t") as writer:
+        writer.append(given["frames"], velocities=given["velocities"], time=given["time"])
+        first = {name: given[name][0] for name in ("frames", "velocities", "time")}
+        writer.append(first["frames"], velocities=first["velocities"], time=first["time"])
+    stored = handler["t"]
+    np.testing.assert_allclose(stored["frames"], 10 * X[[0, 1, 0]], rtol=1e-6)
+    np.testing.assert_allclose(stored["time"], [1000.0, 2000.0, 1000.0])
+
+
+@pytest.mark.parametrize("library", ["openmm", "pint"])
+def test_frames_may_be_quantities_that_are_iterated_over(handler, library):
+    frames = fields(library)["frames"]
+    stored = handler.load_data(
+        handler.store_trajectory({"frames": (frames[i] for i in range(2))}, "t")
+    )
+    np.testing.assert_allclose(stored["frames"], 10 * X, rtol=1e-6)
+
+
+def test_a_structure_takes_positions_as_openmm_gives_them(handler):
+    positions = [Vec3(1, 2, 3), Vec3(4, 5, 6)] * u.nanometer
+    lists = [Vec3(1, 2, 3) * u.nanometer, Vec3(4, 5, 6) * u.nanometer]
+    for given in (positions, lists, tuple(lists)):
+        key = handler.store_structure({"positions": given, "time": 5 * u.femtosecond}, "s")
+        stored = handler.load_data(key)
+        np.testing.assert_allclose(stored["positions"], [[10, 20, 30], [40, 50, 60]])
+        assert stored["time"] == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("positions", np.ones((2, 3)) * u.picosecond),
+        ("positions", np.ones((2, 3)) * UREG.kelvin),
+        ("positions", u.Quantity(np.ones((2, 3)), u.dimensionless)),
+        ("forces", np.ones((2, 3)) * u.newton),
+        ("temperature", 300.0 * u.kelvin),
+        ("temperature", np.ones(3) * UREG.kelvin),
+        ("distances", [1.0 * u.nanometer, 2.0 * u.nanometer]),
+        ("positions", [Vec3(1, 2, 3) * u.nanometer, (4.0, 5.0, 6.0)]),
+    ],
+)
+def test_other_dimensions_and_unknown_fields_are_refused_by_name(handler, name, value):
+    with pytest.raises(InvalidArgumentError, match=name):
+        handler.store_structure({name: value}, "s")
+    assert len(handler) == 0
+
+
+def test_a_dimensionless_quantity_is_a_plain_number(handler):
+    key = handler.store_structure({"fraction": u.Quantity(0.5), "n": UREG.Quantity(2.0)}, "s")
+    assert handler.load_data(key) == {"fraction": 0.5, "n": 2.0}
+
+
+def test_quantities_below_the_fields_are_refused(handler):
+    for value in ({"a": 1.0 * u.nanometer}, {"a": np.ones(2) * UREG.nanometer}):
+        with pytest.raises(InvalidTypeError, match="Quantity"):
+            handler.store_structure({"nested": value}, "s")
+        with pytest.raises(InvalidTypeError, match="Quantity"):
+            handler.store_structure({"x": 1}, "s", value)
+    assert len(handler) == 0
+
+
+def test_arrays_that_are_more_than_their_items_are_refused_as_fields(handler):
+    masked = np.ma.masked_greater(X, 5)
+    with pytest.raises(InvalidTypeError, match="masked"):
+        handler.store_trajectory({"frames": masked}, "t")
+    with handler.trajectory_writer("t") as writer:
+        writer.append(X)
+        with pytest.raises(InvalidTypeError, match="masked"):
+            writer.append(masked)
+    assert handler.open("t").n_frames == 2
