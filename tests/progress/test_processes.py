@@ -288,6 +288,7 @@ def test_watch_shows_another_process_and_exits_with_its_status(
     task.fail("boom")
     assert watch(str(tmp_path), "--once") == 1
     capsys.readouterr()
+    tracker.start_task("a", "A", 10)
     tracker.finish()
     assert watch(str(tmp_path), "--interval", "0.05") == 0
     assert "completed" in capsys.readouterr().out

@@ -10,7 +10,7 @@
 //! parts are alike: several are finished, none of them makes up most of what is done, and the group
 //! is about as fast as it was on the average.
 
-use super::sampling::Pace;
+use super::pace::Pace;
 
 /// How many times the observed time an estimate may be. The beginning of a long task and a task that
 /// hardly moves have no estimate.

@@ -7,8 +7,8 @@
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::HashMap;
 
+use super::pace::Pace;
 use super::position::Position;
-use super::sampling::Pace;
 use super::shard_state::ShardState;
 use super::slot::DeclaredState;
 use super::writers::Writers;
@@ -87,7 +87,7 @@ pub(super) fn merge(shards: Vec<ShardState>, own: Option<usize>) -> MergedProgre
                 }
                 merged.tasks.push(MergedTask {
                     parent: task.parent.map(|parent| place_of[parent]),
-                    position: Position::of(&task),
+                    position: task.position,
                     elsewhere: 0,
                     state: task.state,
                     version: task.version,
@@ -108,7 +108,7 @@ pub(super) fn merge(shards: Vec<ShardState>, own: Option<usize>) -> MergedProgre
             if own == Some(number) {
                 into.slot = Some(slot);
             } else {
-                into.elsewhere = into.elsewhere.saturating_add(task.added);
+                into.elsewhere = into.elsewhere.saturating_add(task.position.added);
             }
             if let Some(times) = times.get_mut(place) {
                 let longest = &mut times[groups[number]];
@@ -117,12 +117,12 @@ pub(super) fn merge(shards: Vec<ShardState>, own: Option<usize>) -> MergedProgre
             if is_first {
                 continue;
             }
-            match task.declared.cmp(&into.position.declared) {
+            match task.position.declared.cmp(&into.position.declared) {
                 Less => {}
                 Equal => into.high_water = into.high_water.max(task.high_water),
                 Greater => into.high_water = task.high_water,
             }
-            into.position.join(&task);
+            into.position.join(&task.position);
             into.writers = into.writers.with(task.writers);
             match task.version.cmp(&into.version) {
                 Less => {}
@@ -141,6 +141,9 @@ pub(super) fn merge(shards: Vec<ShardState>, own: Option<usize>) -> MergedProgre
                 into.pace = task.pace.or(into.pace);
             }
         }
+    }
+    for task in &mut merged.tasks {
+        task.state = task.state.resolved(merged.is_finished);
     }
     for (task, times) in merged.tasks.iter_mut().zip(&times) {
         task.elapsed = sum(times);

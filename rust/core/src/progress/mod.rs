@@ -45,6 +45,7 @@ mod merge;
 mod message;
 mod metadata;
 mod other_shards;
+mod pace;
 mod position;
 mod reader;
 mod rollup;
@@ -65,9 +66,10 @@ mod writers;
 pub use metadata::MAX_METADATA;
 pub use reader::ProgressReader;
 pub use shared_progress::SharedProgress;
+pub use status::Status;
 pub use task_definition::TaskDefinition;
 pub use tracker::{Task, Tracker, TrackerOptions};
-pub use view::{Progress, Status, TaskProgress};
+pub use view::{Progress, TaskProgress};
 
 /// Where the files are, inside the directory that the user names: hidden, so that it is never taken
 /// for a checkpoint of the same directory.

@@ -7,7 +7,6 @@
 //! of earlier declarations, so it may also go back.
 
 use super::layout::MAX_STEPS;
-use super::shard_state::TaskState;
 
 /// A task's position, from those shards that were joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,19 +21,19 @@ pub(super) struct Position {
 }
 
 impl Position {
-    pub fn of(task: &TaskState) -> Self {
-        let TaskState { added, offset, declared, total, .. } = *task;
-        Self { added, offset, declared, total }
+    /// Joins that of the same task in another shard.
+    pub fn join(&mut self, other: &Self) {
+        self.added = self.added.saturating_add(other.added).min(MAX_STEPS);
+        self.join_declaration(other);
     }
 
-    /// Joins the same task of another shard.
-    pub fn join(&mut self, task: &TaskState) {
-        self.added = self.added.saturating_add(task.added).min(MAX_STEPS);
-        if task.declared > self.declared {
-            (self.declared, self.offset, self.total) = (task.declared, task.offset, task.total);
-        } else if task.declared == self.declared {
-            self.offset = self.offset.max(task.offset);
-            self.total = self.total.or(task.total);
+    /// Takes over the declaration of another one that is later, or goes further.
+    pub fn join_declaration(&mut self, other: &Self) {
+        if other.declared > self.declared {
+            *self = Self { added: self.added, ..*other };
+        } else if other.declared == self.declared {
+            self.offset = self.offset.max(other.offset);
+            self.total = self.total.or(other.total);
         }
     }
 
@@ -72,8 +71,8 @@ mod tests {
         prop::collection::vec((0..3usize, event), 0..40)
     }
 
-    fn joined(shards: &[TaskState]) -> Position {
-        let mut position = Position::of(&shards[0]);
+    fn joined(shards: &[Position]) -> Position {
+        let mut position = shards[0];
         shards[1..].iter().for_each(|shard| position.join(shard));
         position
     }
@@ -82,7 +81,7 @@ mod tests {
         /// Additions add up, a set position is never less than asked, and only a restart goes back.
         #[test]
         fn positions_are_what_happened(events in events()) {
-            let mut shards: [TaskState; 3] = std::array::from_fn(|_| TaskState::default());
+            let mut shards = [Position::default(); 3];
             let mut expected = 0;
             for (version, (shard, event)) in events.into_iter().enumerate() {
                 let now = joined(&shards);
@@ -113,15 +112,15 @@ mod tests {
 
     #[test]
     fn hosts_that_set_the_same_position_set_it_once() {
-        let set = TaskState { offset: 100, ..TaskState::default() };
-        assert_eq!(joined(&[set.clone(), set.clone(), set]).steps(), 100);
+        let set = Position { offset: 100, ..Position::default() };
+        assert_eq!(joined(&[set; 3]).steps(), 100);
     }
 
     #[test]
     fn absurd_counts_do_not_overflow() {
-        let most = TaskState { added: MAX_STEPS, offset: i64::MAX, ..TaskState::default() };
-        assert_eq!(joined(&[most.clone(), most]).steps(), MAX_STEPS);
-        let least = TaskState { offset: i64::MIN, ..TaskState::default() };
+        let most = Position { added: MAX_STEPS, offset: i64::MAX, ..Position::default() };
+        assert_eq!(joined(&[most; 2]).steps(), MAX_STEPS);
+        let least = Position { offset: i64::MIN, ..Position::default() };
         assert_eq!(joined(&[least]).steps(), 0);
     }
 }

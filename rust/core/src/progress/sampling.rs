@@ -11,68 +11,24 @@
 //! constant.
 //!
 //! Nothing is stored while nothing advances. How long that has lasted shows, beside the usual time
-//! between two advances, whether a task works in large pieces or stands still ([`Pace`]).
+//! between two advances, whether a task works in large pieces or stands still ([`super::pace`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::counter_file::CounterFile;
 use super::layout::{header, slot};
 use super::merge::MergedProgress;
+use super::pace::{TIME_CONSTANT, finite};
 use super::rollup::RollUp;
 use super::slot::TaskSlot;
 use super::view;
 use crate::Result;
 use crate::fs::SharedMap;
 
-/// Seconds after which the weight of a sample has fallen to 1/e.
-const TIME_CONSTANT: f64 = 20.0;
 /// Steps that the time constant spans at least.
 const MIN_STEPS: f64 = 4.0;
 /// Nanoseconds of active time between two samples.
 pub(super) const INTERVAL: u64 = 1_000_000_000;
-
-/// How fast an amount grows.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Pace {
-    /// Steps per second when it last advanced.
-    pub rate: f64,
-    /// Seconds since then.
-    pub idle: f64,
-    /// Seconds that usually pass between two samples that advanced.
-    pub gap: f64,
-}
-
-impl Pace {
-    /// From the words of the last sample: its time, its rate and the gap. `None` where the rate is
-    /// not known.
-    pub fn read([at, rate, gap]: [u64; 3], now: u64) -> Option<Self> {
-        let rate = finite(rate);
-        let idle = now.saturating_sub(at) as f64 / 1e9;
-        (rate > 0.0).then(|| Self { rate, idle, gap: finite(gap) })
-    }
-
-    /// A pause that needs no explanation, in seconds.
-    fn usual_pause(&self) -> f64 {
-        TIME_CONSTANT.max(2.0 * self.gap)
-    }
-
-    /// Whether it has paused for so long that the rate says nothing about what follows.
-    pub fn stands_still(&self) -> bool {
-        self.idle > 2.0 * self.usual_pause()
-    }
-
-    /// Steps per second now: the rate, which fades in a pause that is longer than usual.
-    pub fn current_rate(&self) -> f64 {
-        let pause = self.usual_pause();
-        self.rate * (-(self.idle - pause).max(0.0) / pause).exp()
-    }
-}
-
-/// A float that is finite and not negative; damage reads as 0.
-fn finite(word: u64) -> f64 {
-    let value = f64::from_bits(word);
-    if value.is_finite() && value >= 0.0 { value } else { 0.0 }
-}
 
 /// An amount when it last advanced, and its rate. Times are nanoseconds of active time.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -225,6 +181,7 @@ impl<'a> SampleWords<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pace::Pace;
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;

@@ -1,9 +1,12 @@
 //! The contents of a shard at one moment, as plain values.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
+
 use super::active_time;
 use super::counter_file::{CounterFile, Mapping};
-use super::layout::{MAX_STEPS, header, slot};
-use super::sampling::Pace;
+use super::layout::{header, slot};
+use super::pace::Pace;
+use super::position::Position;
 use super::slot::DeclaredState;
 use super::writers::{WriterMasks, Writers};
 use crate::Result;
@@ -14,14 +17,10 @@ use crate::fs::Boot;
 pub(super) struct TaskState {
     pub id: String,
     pub name: String,
-    pub total: Option<u64>,
     /// A task of the same shard, always an earlier one.
     pub parent: Option<usize>,
-    /// Steps that were ever added in this shard.
-    pub added: u64,
-    /// What the position is more than all steps added, by the declaration of version `declared`.
-    pub offset: i64,
-    pub declared: u64,
+    /// Steps that were added in this shard, and the latest declaration that it knows.
+    pub position: Position,
     pub state: DeclaredState,
     /// Version of the last declaration of the state.
     pub version: u64,
@@ -103,14 +102,13 @@ impl ShardState {
             return;
         }
         for (new, old) in self.tasks.iter_mut().zip(&older.tasks) {
-            new.added = new.added.max(old.added);
-            if old.declared > new.declared {
-                (new.declared, new.offset, new.total) = (old.declared, old.offset, old.total);
-                new.high_water = old.high_water;
-            } else if old.declared == new.declared {
-                new.offset = new.offset.max(old.offset);
-                new.high_water = new.high_water.max(old.high_water);
+            match old.position.declared.cmp(&new.position.declared) {
+                Less => {}
+                Equal => new.high_water = new.high_water.max(old.high_water),
+                Greater => new.high_water = old.high_water,
             }
+            new.position.added = new.position.added.max(old.position.added);
+            new.position.join_declaration(&old.position);
             if old.version > new.version {
                 (new.state, new.version, new.ended) = (old.state, old.version, old.ended);
             } else if old.version == new.version {
@@ -150,11 +148,8 @@ impl TaskState {
         Ok(Self {
             id: definition.id,
             name: definition.name,
-            total: slot.word(slot::TOTAL).checked_sub(1).map(|total| total.min(MAX_STEPS)),
             parent: definition.parent,
-            added: slot.word(slot::ADDED).min(MAX_STEPS),
-            offset: slot.word(slot::OFFSET) as i64,
-            declared: slot.word(slot::DECLARED),
+            position: slot.position(),
             state,
             version,
             started: slot.word(slot::STARTED),
@@ -168,6 +163,7 @@ impl TaskState {
 
     /// Whether an older state of this task has anything that this one lacks.
     fn is_behind(&self, older: &Self) -> bool {
-        older.added > self.added || (older.declared, older.offset) > (self.declared, self.offset)
+        let (old, new) = (older.position, self.position);
+        old.added > new.added || (old.declared, old.offset) > (new.declared, new.offset)
     }
 }

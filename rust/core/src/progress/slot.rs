@@ -26,14 +26,25 @@ pub(super) enum DeclaredState {
     Failed = 2,
     /// Completed and started again: the next step begins at zero.
     Restarted = 3,
+    /// Open when everything was declared done, and open again once something is started.
+    Finished = 4,
 }
 
 impl DeclaredState {
     /// The state of a number, which is `None` where there is no such state.
     pub fn of(number: u64) -> Option<Self> {
-        [Self::Running, Self::Completed, Self::Failed, Self::Restarted]
+        [Self::Running, Self::Completed, Self::Failed, Self::Restarted, Self::Finished]
             .into_iter()
             .find(|&state| state as u64 == number)
+    }
+
+    /// What it means while everything is declared done, or is not.
+    pub fn resolved(self, is_all_done: bool) -> Self {
+        match self {
+            Self::Finished if is_all_done => Self::Completed,
+            Self::Finished => Self::Running,
+            _ => self,
+        }
     }
 
     /// Whether its owner declared it complete and has not begun again.
@@ -86,6 +97,16 @@ impl<'a, M: ReadWords> TaskSlot<'a, M> {
     pub fn state(&self) -> (DeclaredState, u64) {
         let word = self.word(slot::STATE);
         (DeclaredState::of(word & 7).unwrap_or(DeclaredState::Running), word >> 3)
+    }
+
+    /// Where the task is, as far as this shard knows.
+    pub fn position(&self) -> Position {
+        Position {
+            added: self.word(slot::ADDED).min(MAX_STEPS),
+            offset: self.word(slot::OFFSET) as i64,
+            declared: self.word(slot::DECLARED),
+            total: self.word(slot::TOTAL).checked_sub(1).map(|total| total.min(MAX_STEPS)),
+        }
     }
 
     /// Reads and checks the definition of slot `index`.

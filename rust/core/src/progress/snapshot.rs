@@ -10,7 +10,8 @@ use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::layout::{MAX_ID, MAX_MESSAGE, MAX_NAME, MAX_TASKS};
-use super::sampling::Pace;
+use super::pace::Pace;
+use super::position::Position;
 use super::sealed::{Sealed, seal, unseal};
 use super::shard_state::{ShardState, TaskState};
 use super::slot::DeclaredState;
@@ -100,11 +101,11 @@ fn encode(state: &ShardState) -> Vec<u8> {
         let (message_version, message) =
             task.message.as_ref().map_or((0, ""), |(version, text)| (*version, text.as_str()));
         let words = TaskWords {
-            total: task.total.map_or(0, |total| total + 1).into(),
+            total: task.position.total.map_or(0, |total| total + 1).into(),
             parent: task.parent.map_or(0, |parent| parent as u64 + 1).into(),
-            added: task.added.into(),
-            offset: (task.offset as u64).into(),
-            declared: task.declared.into(),
+            added: task.position.added.into(),
+            offset: (task.position.offset as u64).into(),
+            declared: task.position.declared.into(),
             state: (task.state as u64).into(),
             version: task.version.into(),
             started: task.started.into(),
@@ -178,11 +179,13 @@ fn parse_task(rest: &mut &[u8], index: usize) -> Option<TaskState> {
     Some(TaskState {
         id,
         name,
-        total: words.total.get().checked_sub(1),
         parent: (parent as usize).checked_sub(1),
-        added: words.added.get(),
-        offset: words.offset.get() as i64,
-        declared: words.declared.get(),
+        position: Position {
+            added: words.added.get(),
+            offset: words.offset.get() as i64,
+            declared: words.declared.get(),
+            total: words.total.get().checked_sub(1),
+        },
         state,
         version: words.version.get(),
         started: words.started.get(),
@@ -211,7 +214,7 @@ mod tests {
         (
             (text, text, prop::option::of(0..u64::MAX - 1), prop::option::of(0..index.max(1))),
             (any::<u64>(), any::<i64>(), any::<u64>()),
-            (0..4u64, any::<u64>(), any::<u64>(), any::<u64>(), 0.0..1e12f64),
+            (0..5u64, any::<u64>(), any::<u64>(), any::<u64>(), 0.0..1e12f64),
             (prop::option::of(0.0..1e9f64), prop::option::of((1..u64::MAX, text))),
         )
             .prop_map(
@@ -221,11 +224,8 @@ mod tests {
                     TaskState {
                         id,
                         name,
-                        total,
                         parent: parent.filter(|_| index > 0),
-                        added,
-                        offset,
-                        declared,
+                        position: Position { added, offset, declared, total },
                         state: DeclaredState::of(state).unwrap(),
                         version,
                         started,
@@ -265,11 +265,8 @@ mod tests {
         let task = TaskState {
             id: "a".into(),
             name: "Ä".into(),
-            total: Some(10),
             parent: None,
-            added: 5,
-            offset: -2,
-            declared: 9,
+            position: Position { added: 5, offset: -2, declared: 9, total: Some(10) },
             state: DeclaredState::Failed,
             version: 11,
             started: 12,
@@ -282,7 +279,7 @@ mod tests {
         let child = TaskState {
             id: "b".into(),
             parent: Some(0),
-            added: 1,
+            position: Position { added: 1, ..Position::default() },
             state: DeclaredState::Completed,
             version: 15,
             started: 16,

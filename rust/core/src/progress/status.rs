@@ -3,10 +3,37 @@
 use super::merge::{MergedProgress, MergedTask};
 use super::rollup::RollUp;
 use super::slot::DeclaredState;
-use super::view::Status;
 
 /// How many tasks a reason names.
 const NAMED: usize = 3;
+
+/// The status of a task or of the whole job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing has been started.
+    Pending,
+    /// There are steps left, and some process may be at them.
+    Running,
+    /// There are steps left, and every process that was at them is gone.
+    Stopped,
+    /// All steps are done.
+    Completed,
+    /// It was declared failed.
+    Failed,
+}
+
+impl Status {
+    /// Its name in Python and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        }
+    }
+}
 
 /// The status of each task.
 ///

@@ -38,7 +38,7 @@ impl KnownTask {
         Self {
             name: task.name.clone(),
             parent,
-            position: Position::of(task),
+            position: task.position,
             state: task.state,
             version: task.version,
             elsewhere: 0,
@@ -48,7 +48,7 @@ impl KnownTask {
 
     /// Joins what another shard knows.
     pub fn join(&mut self, task: &TaskState) {
-        self.position.join(task);
+        self.position.join(&task.position);
         self.writers = self.writers.with(task.writers);
         if task.version > self.version {
             (self.state, self.version) = (task.state, task.version);

@@ -5,35 +5,7 @@ use std::collections::HashMap;
 use super::estimate::{self, Group, Part};
 use super::merge::MergedProgress;
 use super::rollup::{self, RollUp, RollUpInput};
-use super::status;
-
-/// The status of a task or of the whole job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// Nothing has been started.
-    Pending,
-    /// There are steps left, and some process may be at them.
-    Running,
-    /// There are steps left, and every process that was at them is gone.
-    Stopped,
-    /// All steps are done.
-    Completed,
-    /// It was declared failed.
-    Failed,
-}
-
-impl Status {
-    /// Its name in Python and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Stopped => "stopped",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-        }
-    }
-}
+use super::status::{self, Status};
 
 /// One task.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,7 +115,8 @@ pub(super) fn to_progress(
     let statuses = status::of_tasks(&merged, rolled);
     let etas = time_left_of_tasks(&merged, rolled, &statuses);
     let is_complete = !rolled.is_empty() && rolled.iter().all(|task| task.is_finished);
-    let is_finished = merged.is_finished && !statuses.contains(&Status::Running);
+    let is_open = |status: &Status| matches!(status, Status::Running | Status::Stopped);
+    let is_finished = merged.is_finished && !statuses.iter().any(is_open);
     let is_whole = total > 0 && amount >= total as f64;
     let percent = if is_finished || is_whole || (total == 0 && is_complete) {
         100.0

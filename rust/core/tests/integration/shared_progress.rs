@@ -57,6 +57,36 @@ fn hosts_add_up_and_know_each_others_tasks() {
 }
 
 #[test]
+fn hosts_that_set_positions_or_start_again_count_each_step_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let one = SharedProgress::open_as(&disk(), directory.path(), "host0001").unwrap();
+    let other = SharedProgress::open_as(&disk(), directory.path(), "host0002").unwrap();
+    let slots = [one.start(TASK).unwrap(), other.start(TASK).unwrap()];
+    one.set(slots[0], 100).unwrap();
+    other.set(slots[1], 100).unwrap();
+    assert_eq!(completed(&one, "a"), Some(100));
+    one.add(slots[0], 5).unwrap();
+    // The other host is active, so a start takes nothing from it; a reset does.
+    one.start_at(TASK, Some(50)).unwrap();
+    assert_eq!(completed(&other, "a"), Some(105));
+    one.reset(slots[0]).unwrap();
+    other.add(slots[1], 7).unwrap();
+    assert_eq!(completed(&one, "a"), Some(7));
+    assert_eq!(completed(&other, "a"), Some(7));
+    // Both have ended, and the next host goes on from an older checkpoint.
+    one.leave().unwrap();
+    other.leave().unwrap();
+    let reader = ProgressReader::open(directory.path()).unwrap();
+    assert_eq!(reader.progress().unwrap().status, Status::Stopped);
+    let next = SharedProgress::open_as(&disk(), directory.path(), "host0003").unwrap();
+    let slot = next.start_at(TASK, Some(3)).unwrap();
+    next.set(slot, 4).unwrap();
+    next.add(slot, 2).unwrap();
+    assert_eq!(completed(&next, "a"), Some(6));
+    assert_eq!(reader.progress().unwrap().tasks[0].completed, 6);
+}
+
+#[test]
 fn threads_lose_no_step_and_readers_see_whole_messages_and_no_step_back() {
     let directory = tempfile::tempdir().unwrap();
     let progress = SharedProgress::open(&disk(), directory.path()).unwrap();

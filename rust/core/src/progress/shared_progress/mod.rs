@@ -189,7 +189,7 @@ impl SharedProgress {
         for (task, rolled) in merged.tasks.iter().zip(&rolled) {
             let is_open = !rolled.is_finished && task.state != DeclaredState::Failed;
             if is_open && !task.writers.others {
-                self.complete(self.find(&task.id)?)?;
+                self.end(self.find(&task.id)?, DeclaredState::Finished)?;
             }
         }
         self.store(header::FINISHED, next_version(&self.counters) << 1 | 1);

@@ -12,7 +12,7 @@ use crate::error::ProgressError;
 use crate::fs::SharedMap;
 use crate::progress::active_time::{self, next_version};
 use crate::progress::definition::StoredDefinition;
-use crate::progress::layout::{MAX_NAME, slot, truncated};
+use crate::progress::layout::{MAX_NAME, header, slot, truncated};
 use crate::progress::position::{Position, offset_to};
 use crate::progress::sampling::SampleWords;
 use crate::progress::shard_state::ShardState;
@@ -198,6 +198,9 @@ impl SharedProgress {
         let total = |record: &TaskSlot<'_, SharedMap>| record.word(slot::TOTAL).checked_sub(1);
         let amount = |steps: u64| total(&record).map_or(steps, |total| steps.min(total)) as f64;
         let mut steps = amount(after) - amount(before);
+        if steps == 0.0 {
+            return Ok(());
+        }
         SampleWords::of_task(&record).shift(steps);
         let (mut below, mut parent) = (record, self.definition(slot)?.parent);
         while let Some(above) = parent {
@@ -214,7 +217,18 @@ impl SharedProgress {
     }
 
     pub(super) fn set_state(&self, slot: usize, state: DeclaredState) -> Result<()> {
-        self.counters.slot(slot)?.set_state(state, next_version(&self.counters));
+        let version = next_version(&self.counters);
+        self.counters.slot(slot)?.set_state(state, version);
+        if state == DeclaredState::Running {
+            self.reopen(version);
+        }
         Ok(())
+    }
+
+    /// Takes back that everything was declared done.
+    pub(super) fn reopen(&self, version: u64) {
+        if self.counters.header_word(header::FINISHED) & 1 == 1 {
+            self.store(header::FINISHED, version << 1);
+        }
     }
 }

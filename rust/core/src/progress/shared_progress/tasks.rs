@@ -1,7 +1,5 @@
 //! The tasks of shared progress: finding them, and importing those of other shards.
 
-use std::sync::atomic::Ordering;
-
 use super::SharedProgress;
 use crate::error::{KnownTasks, ProgressDamage, ProgressError};
 use crate::progress::active_time::{self, next_version};
@@ -108,19 +106,20 @@ impl SharedProgress {
         let now = next_version(&self.counters);
         record.define(definition, position, active, now);
         self.counters.publish(slot + 1);
-        if self.counters.header(header::FINISHED).load(Ordering::Relaxed) & 1 == 1 {
-            self.store(header::FINISHED, now << 1);
-        }
+        self.reopen(now);
         self.refresh_index()?;
         Ok(slot)
     }
 
     /// A task as all shards together know it.
     pub(super) fn known(&self, id: &str, others: &[ShardState]) -> Result<Option<KnownTask>> {
-        match self.look_up(id) {
-            Some(slot) => self.known_in_slot(slot, others).map(Some),
-            None => Ok(known_elsewhere(id, others)),
+        if let Some(slot) = self.look_up(id) {
+            return self.known_in_slot(slot, others).map(Some);
         }
+        Ok(known_elsewhere(id, others).map(|mut known| {
+            known.state = known.state.resolved(self.is_finished(others));
+            known
+        }))
     }
 
     /// [`SharedProgress::known`] of a task that is in this shard.
@@ -132,11 +131,17 @@ impl SharedProgress {
         let mut known = KnownTask::of(&task, parent);
         others.iter().flat_map(|shard| &shard.tasks).filter(|other| other.id == task.id).for_each(
             |other| {
-                known.elsewhere = known.elsewhere.saturating_add(other.added);
+                known.elsewhere = known.elsewhere.saturating_add(other.position.added);
                 known.join(other);
             },
         );
+        known.state = known.state.resolved(self.is_finished(others));
         Ok(known)
+    }
+
+    fn is_finished(&self, others: &[ShardState]) -> bool {
+        let own = self.counters.header_word(header::FINISHED);
+        others.iter().map(|shard| shard.finished).fold(own, u64::max) & 1 == 1
     }
 
     pub(super) fn exists(&self, id: &str, others: &[ShardState]) -> bool {
@@ -184,7 +189,7 @@ fn known_elsewhere(id: &str, others: &[ShardState]) -> Option<KnownTask> {
                 known
             }
         };
-        known.elsewhere = known.elsewhere.saturating_add(task.added);
+        known.elsewhere = known.elsewhere.saturating_add(task.position.added);
         Some(known)
     })
 }
