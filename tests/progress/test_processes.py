@@ -22,6 +22,7 @@ import pytest
 from proteinflex_optimization import (
     CorruptDataError,
     ProgressTracker,
+    ProteinFlexError,
     UnsupportedFormatError,
 )
 from proteinflex_optimization.cli.watch import add_parser
@@ -292,7 +293,7 @@ def test_watch_shows_another_process_and_exits_with_its_status(
     tracker.finish()
     assert watch(str(tmp_path), "--interval", "0.05") == 0
     assert "completed" in capsys.readouterr().out
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ProteinFlexError, match="no progress in .*nothing"):
         watch(str(tmp_path / "nothing"), "--once")
     with pytest.raises(SystemExit) as usage:
         watch(str(tmp_path), "--interval", "0")
