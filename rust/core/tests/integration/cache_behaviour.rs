@@ -329,6 +329,8 @@ fn ids_and_keys_never_become_paths() {
     for id in ["../../etc/passwd", "/etc/passwd", "a\0b", ".", "CON", "\u{1b}[2J", "🧬"] {
         let key = store(&cache, id, 3).unwrap();
         assert_eq!(cache.info(key.as_str()).unwrap().data_id, id);
+        assert_eq!(cache.load(id).unwrap().header().data_id, id);
+        cache.remove(id).unwrap();
         assert!(
             matches!(cache.load(id), Err(Error::Cache(CacheError::KeyNotFound { .. }))),
             "{id:?}"
