@@ -107,14 +107,16 @@ def test_import_loads_no_gpu_driver():
 
 
 def test_import_costs_little_beyond_numpy():
+    # In processor time and beside NumPy's own, which other programs on the machine change as well.
     code = (
-        "import time, numpy\n"
-        "start = time.perf_counter()\n"
+        "import time\n"
+        "start = time.process_time()\n"
+        "import numpy\n"
+        "numpys = time.process_time()\n"
         "import proteinflex_optimization\n"
-        "print(time.perf_counter() - start)"
+        "print((time.process_time() - numpys) / (numpys - start))"
     )
-    seconds = min(float(python(code)) for _ in range(5))
-    assert seconds < 0.05
+    assert min(float(python(code)) for _ in range(5)) < 0.5
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -297,3 +297,34 @@ def test_flushed_frames_survive_kill_9_of_the_writer(handler, tmp_path):
     trajectory = handler.open(handler.key_for("md"))
     np.testing.assert_array_equal(trajectory[:], frames(0, n_frames))
     np.testing.assert_array_equal(trajectory.read(field="step"), np.arange(n_frames))
+
+
+def test_an_unfinished_trajectory_never_replaces_a_newer_one(tmp_path):
+    handler = DataHandler(tmp_path / "cache", durable=False)
+    frames = np.arange(60, dtype=np.float32).reshape(5, 4, 3)
+    with handler.trajectory_writer("run") as writer:
+        writer.append(frames)
+    with pytest.raises(RuntimeError), handler.trajectory_writer("run", resume=True) as writer:
+        writer.append(frames[:3])
+        raise RuntimeError
+    handler.store_trajectory({"frames": -frames[:2]}, "run")
+    for options in ({"resume": True}, {}):
+        with pytest.raises(InvalidArgumentError, match="8 frames waits.*newer one of 2 frames"):
+            handler.trajectory_writer("run", **options)
+    np.testing.assert_array_equal(handler.open("run")[...], -frames[:2])
+    assert handler.remove_unfinished("run")
+    with handler.trajectory_writer("run", resume=True) as writer:
+        writer.append(frames[:1])
+    assert len(handler.open("run")) == 3
+
+
+def test_files_of_others_in_folders_of_the_cache_s_names_stay(tmp_path):
+    mine = tmp_path / "quarantine" / "plate7.csv"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    handler = DataHandler(tmp_path, durable=False)
+    assert not (tmp_path / "CACHEDIR.TAG").exists()
+    assert handler.get_cache_stats()["set_aside"] == 0
+    assert handler.cleanup()["set_aside"] == 0
+    handler.clear()
+    assert mine.read_text() == "mine"

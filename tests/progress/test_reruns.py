@@ -302,3 +302,14 @@ def test_a_directory_whose_name_is_no_utf_8_is_the_same_in_another_process(tmp_p
 def test_an_id_without_utf_8_is_an_argument_error(call: str):
     with pytest.raises(InvalidArgumentError, match="task_id='.udc80'"):
         getattr(ProgressTracker(), call)("\udc80")
+
+
+def test_a_failed_task_that_is_started_again_says_no_longer_why_it_failed(tmp_path):
+    tracker = ProgressTracker(checkpoint_dir=tmp_path)
+    task = tracker.start_task("md", "Dynamics", 10)
+    task.fail("CUDA out of memory")
+    assert tracker.get_progress()["tasks"]["md"]["message"] == "CUDA out of memory"
+    task = tracker.start_task("md", "Dynamics", 10)
+    assert not tracker.get_progress()["tasks"]["md"]["message"]
+    task.update(10)
+    assert not tracker.get_progress()["message"]

@@ -150,6 +150,7 @@ def progress(directory: Path, manager: CheckpointManager) -> None:
             task.update(2, "recycle 2")
         tracker.start_task("part", "Part", None, parent_task="fold")
         tracker.update_task("part", 1)
+        tracker.complete_task("part")
         for number in tracker.track(range(3), "loop", "Loop"):
             assert_type(number, int)
         try:

@@ -40,6 +40,7 @@ pub fn to_python(error: Error) -> PyErr {
             Error::Cache(
                 CacheError::BeingWritten { .. }
                 | CacheError::AlreadyThere { .. }
+                | CacheError::Superseded { .. }
                 | CacheError::Ambiguous { .. }
                 | CacheError::ReadOnly { .. },
             ) => "InvalidArgumentError",

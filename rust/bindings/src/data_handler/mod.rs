@@ -391,13 +391,12 @@ impl DataHandler {
         report::cleanup(py, &py.detach(clean).map_err(to_python)?)
     }
 
-    /// Remove a trajectory that waits to be resumed, by its key; returns whether it was there and
+    /// Remove a trajectory that waits to be resumed, by its key or id; returns whether it was there and
     /// nobody was writing it.
     fn remove_unfinished(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let text = argument::text(key, "key")?;
-        let parsed = Key::parse(&text)
-            .ok_or_else(|| to_python(Error::argument("key", argument::shown(key), "a key")))?;
-        py.detach(|| self.cache.remove_unfinished(&parsed)).map_err(to_python)
+        let key = Key::parse(&text).unwrap_or_else(|| Key::of(EntryKind::Trajectory, &text));
+        py.detach(|| self.cache.remove_unfinished(&key)).map_err(to_python)
     }
 
     /// List the trajectories that are being written, or wait to be resumed; the one written to last

@@ -1,6 +1,7 @@
 //! Trajectories that are written frame by frame, over days and by several processes in turn.
 
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use super::Cache;
 use super::evict::SpaceRequest;
@@ -111,12 +112,31 @@ impl Cache {
     /// The frames of an unfinished trajectory or, where there is none, of a finished one.
     fn frames_so_far(&self, key: &Key, path: &Path) -> Result<Option<Frames>> {
         if let Some(writer) = self.resume(path)?.filter(|writer| writer.n_frames() > 0) {
+            self.check_newest(key, path, &writer)?;
             return Ok(Some(Frames::Written(writer)));
         }
         match self.open_entry(key, true) {
             Ok(finished) => Ok(Some(Frames::Finished(finished))),
             Err(Error::Cache(CacheError::KeyNotFound { .. })) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Refuses to go on with an unfinished trajectory where a whole one was stored after it: one
+    /// would replace the other, and which of them is wanted can't be known.
+    fn check_newest(&self, key: &Key, path: &Path, unfinished: &EntryWriter) -> Result<()> {
+        let written = path.symlink_metadata().and_then(|found| found.modified());
+        let written = written.map_err(|error| Error::io("inspect", path, error))?;
+        let written = written.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        match self.open_entry_unmarked(key) {
+            Ok(finished) if finished.header().created > written => Err(CacheError::Superseded {
+                data_id: finished.header().data_id.clone(),
+                unfinished: unfinished.n_frames(),
+                stored: finished.n_frames(),
+            }
+            .into()),
+            // What is damaged or gone is no better.
+            _ => Ok(()),
         }
     }
 

@@ -117,6 +117,19 @@ pub(super) const WRITING: &str = ".writing";
 
 const FOLDERS: [&str; 4] = ["entries", "pins", "locks", "quarantine"];
 
+/// The file name of a damaged entry in quarantine.
+pub(super) fn quarantined_name(key: &Key, time: u128) -> String {
+    format!("{key}-{time}{DAMAGED}")
+}
+
+/// Whether a file in quarantine has such a name.
+pub(super) fn is_quarantined_name(name: &str) -> bool {
+    let parts = name.strip_suffix(DAMAGED).and_then(|name| name.rsplit_once('-'));
+    parts.is_some_and(|(key, time)| Key::parse(key).is_some() && time.parse::<u128>().is_ok())
+}
+
+const DAMAGED: &str = ".damaged";
+
 const TAG_NAME: &str = "CACHEDIR.TAG";
 
 const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
@@ -255,9 +268,11 @@ impl Layout {
         let list_error = |error| Error::io("list", &self.root, error);
         let mut names = std::fs::read_dir(&self.root).map_err(list_error)?;
         names.try_fold(true, |so_far, entry| {
-            let name = entry.map_err(list_error)?.file_name();
-            let is_own = name.to_str().is_some_and(|name| {
-                FOLDERS.contains(&name)
+            let entry = entry.map_err(list_error)?;
+            let is_empty =
+                || std::fs::read_dir(entry.path()).is_ok_and(|mut files| files.next().is_none());
+            let is_own = entry.file_name().to_str().is_some_and(|name| {
+                FOLDERS.contains(&name) && is_empty()
                     || Owner::of_temporary(name).is_some() && name.contains(TAG_NAME)
             });
             Ok(so_far && is_own)

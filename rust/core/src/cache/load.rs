@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
-use super::layout::Key;
+use super::layout::{Key, quarantined_name};
 use crate::error::CacheError;
 use crate::fs::{Content, FilesystemKind, MapPermit, lock_shared, open_file, open_without_links};
 use crate::trajectory::{Entry, EntryKind};
@@ -185,7 +185,7 @@ impl Cache {
             return;
         }
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let target = self.layout.quarantine().join(format!("{key}-{time}.damaged"));
+        let target = self.layout.quarantine().join(quarantined_name(key, time));
         if let Some(lock) = &mut lock {
             lock.invalidate();
         }

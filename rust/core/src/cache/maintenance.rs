@@ -1,11 +1,11 @@
 //! Maintenance of a cache: removing, pinning, cleaning up, verifying.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::Cache;
-use super::layout::Key;
+use super::layout::{Key, is_quarantined_name};
 use super::scan::list;
 use crate::error::CacheError;
 use crate::fs::{FileLock, LockKind, Owner, remove_orphaned};
@@ -83,8 +83,8 @@ impl Cache {
             }
         }
         done.temporary += remove_orphaned(&*self.storage, self.layout.root())?;
-        for damaged in list(&self.layout.quarantine())? {
-            done.quarantined += usize::from(self.remove_if_there(&damaged.path())?);
+        for damaged in self.quarantined()? {
+            done.quarantined += usize::from(self.remove_if_there(&damaged)?);
         }
         for pin in self.pins()? {
             if !self.has(&pin) {
@@ -146,7 +146,7 @@ impl Cache {
         let is_written = |key: &Key| self.is_being_written(key);
         Ok(Cleanup {
             temporary,
-            quarantined: list(&self.layout.quarantine())?.len(),
+            quarantined: self.quarantined()?.len(),
             unfinished: self
                 .scan()?
                 .in_progress()
@@ -154,6 +154,15 @@ impl Cache {
                 .count(),
             pins: self.pins()?.iter().filter(|pin| !self.has(pin)).count(),
         })
+    }
+
+    /// The damaged entries in quarantine. Other files there are not ours.
+    pub(super) fn quarantined(&self) -> Result<Vec<PathBuf>> {
+        let files = list(&self.layout.quarantine())?.into_iter().map(|file| file.path());
+        let is_ours = |path: &PathBuf| {
+            path.file_name().and_then(|name| name.to_str()).is_some_and(is_quarantined_name)
+        };
+        Ok(files.filter(is_ours).collect())
     }
 
     /// Reads and verifies one entry, or all of them. Damaged ones are moved to quarantine.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Cache;
 use super::layout::Key;
-use super::scan::{EntryStat, Scan, WORTH_THREADS, list};
+use super::scan::{EntryStat, Scan, WORTH_THREADS};
 use crate::fs::{FileLock, LockKind, set_xattr_u64_at, xattr_u64};
 use crate::trajectory::{ArraySpec, EntryKind, FieldSpec, RAW_BYTES};
 use crate::{Result, threads};
@@ -134,7 +134,7 @@ impl Cache {
         stats.pinned_bytes = pins.iter().map(|key| self.stored_bytes(key)).sum();
         stats.unfinished = scan.in_progress().count() as u64;
         stats.used_bytes = scan.used_bytes(stats.max_bytes);
-        stats.quarantined = list(&self.layout.quarantine())?.len() as u64;
+        stats.quarantined = self.quarantined()?.len() as u64;
         stats.hits = self.counters.hits.load(Ordering::Relaxed);
         stats.misses = self.counters.misses.load(Ordering::Relaxed);
         stats.evictions = self.counters.evictions.load(Ordering::Relaxed);

@@ -76,6 +76,21 @@ pub enum CacheError {
         /// Whether it was finished, or waits to be resumed.
         is_finished: bool,
     },
+    /// A whole trajectory was stored after an unfinished one of the same name was left.
+    #[error(
+        "data_id={data_id:?} is not valid: expected the name of one trajectory, and an unfinished \
+         one of {unfinished} frames waits there beside a newer one of {stored} frames; \
+         remove_unfinished(data_id) keeps the newer one, remove(data_id) the unfinished one, and \
+         overwrite=True replaces both"
+    )]
+    Superseded {
+        /// The user's name for both.
+        data_id: String,
+        /// How many frames the unfinished one has.
+        unfinished: u64,
+        /// How many the newer one has.
+        stored: u64,
+    },
     /// There is no cache to be looked at.
     #[error("there is no cache in {directory}: {found}; DataHandler(cache_dir) makes one")]
     NoCache {

@@ -99,6 +99,10 @@ impl SharedProgress {
         if is_extended || completed.is_some() {
             self.declare(slot, known, position, task.total)?;
         }
+        if known.state == DeclaredState::Failed {
+            // What it said was why it had failed.
+            self.set_message(slot, "")?;
+        }
         if known.state != DeclaredState::Running || record.word(slot::ENDED) != 0 {
             record.set(slot::ENDED, 0);
             self.set_state(slot, DeclaredState::Running)?;
