@@ -53,7 +53,7 @@ def test_a_zarr_group_has_every_field_to_the_bit(trajectory, tmp_path):
 
     with pytest.raises(InvalidArgumentError, match="there already"):
         export_zarr(trajectory, path)
-    (path / "old").touch()
+    zarr.create_array(path / "old", shape=(3,), dtype="i4")[:] = 1
     export_zarr(trajectory, path, overwrite=True)
     assert not (path / "old").exists()
     assert sorted(os.listdir(tmp_path)) == ["cache", "run.zarr"]
@@ -133,3 +133,24 @@ def test_arrays_that_are_no_trajectory_are_refused(handler, tmp_path):
     (tmp_path / "empty.zarr").mkdir()
     with pytest.raises(InvalidArgumentError, match=r"empty\.zarr"):
         handler.import_trajectory(None, tmp_path / "empty.zarr", "x")
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "frames/notes.txt", "old/data.bin"])
+def test_only_a_zarr_group_is_replaced_by_one(trajectory, tmp_path, name):
+    pytest.importorskip("zarr", minversion="3")
+    from proteinflex_optimization.integrations.zarr import export_zarr
+
+    path = tmp_path / "my.zarr"
+    if name.startswith("frames"):
+        export_zarr(trajectory, path)
+    precious = path / name
+    precious.parent.mkdir(parents=True, exist_ok=True)
+    precious.write_text("precious")
+    with pytest.raises(InvalidArgumentError, match=rf"my\.zarr.*{name}.*expected a Zarr group"):
+        export_zarr(trajectory, path, overwrite=True)
+    assert precious.read_text() == "precious"
+    assert sorted(os.listdir(tmp_path)) == ["cache", "my.zarr"]
+    precious.unlink()
+    precious.parent.rmdir() if name.startswith("old") else None
+    export_zarr(trajectory, path, overwrite=True)
+    assert (path / "zarr.json").exists()

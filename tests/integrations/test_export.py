@@ -130,6 +130,15 @@ def test_a_file_that_is_there_stays_unless_it_may_be_replaced(trajectory, tmp_pa
     assert path.stat().st_size > N_FRAMES * N_ATOMS * 12
 
 
+@pytest.mark.parametrize("path", [".", "..", "/", "md.dcd"])
+def test_a_directory_is_never_the_file_to_write(trajectory, tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "md.dcd").mkdir()
+    with pytest.raises(InvalidArgumentError, match="path=.*expected a"):
+        export_trajectory(trajectory, path, overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["cache", "md.dcd"]
+
+
 @pytest.mark.parametrize("is_directory", [False, True])
 def test_what_appears_meanwhile_is_not_replaced(tmp_path, is_directory):
     path = tmp_path / "run"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from proteinflex_optimization.trajectory import Trajectory
     from proteinflex_optimization.types import Profile, StrPath
 
+ROOT_FILES = ("zarr.json", ".zgroup")
+FILES = re.compile(r"zarr\.json|\.z(group|array|attrs|metadata)|(c|(c\.)?\d+(\.\d+)*)")
+"""Of a group, in either version of Zarr: what describes it, and chunks."""
+
 
 def export_zarr(
     trajectory: Trajectory,
@@ -48,7 +53,7 @@ def export_zarr(
     path : str or path
         The directory. It appears when it is complete.
     overwrite : bool
-        Whether a directory that is there may be replaced.
+        Whether a file, an empty directory or a Zarr group that is there may be replaced.
     progress : callable, optional
         Called with the number of frames that are written and of all.
 
@@ -60,7 +65,8 @@ def export_zarr(
     Raises
     ------
     InvalidArgumentError
-        Something is there, or Zarr has no such dtype.
+        Something is there, also a directory with anything that is not Zarr's; or Zarr has no such
+        dtype.
 
     Notes
     -----
@@ -73,7 +79,7 @@ def export_zarr(
         "content_id": trajectory.content_id,
         "metadata": metadata,
     }
-    with published(path, overwrite=overwrite) as hidden:
+    with published(path, overwrite=overwrite, check_old=_refuse_other_than_zarr) as hidden:
         group = zarr.create_group(store=str(hidden), zarr_format=3, attributes=attributes)
         arrays = {field: _array(group, trajectory, field) for field in trajectory.fields}
         block = trajectory.chunk_frames
@@ -155,6 +161,24 @@ def import_zarr(
         handler.trajectory_writer(data_id, overwrite=True).suspend()
         raise
     return str(writer.key)
+
+
+def _refuse_other_than_zarr(target: Path) -> None:
+    """Refuse to replace a directory that has anything else than a Zarr group."""
+    if not target.is_dir():
+        return
+    files = [file for file in target.rglob("*") if file.is_symlink() or not file.is_dir()]
+    others = [file for file in files if file.is_symlink() or not FILES.fullmatch(file.name)]
+    if others:
+        found = f"has {str(others[0].relative_to(target))!r}, which is not Zarr's"
+    elif any(target.iterdir()) and not any((target / name).is_file() for name in ROOT_FILES):
+        found = "is not empty, and has no zarr.json"
+    else:
+        return
+    raise InvalidArgumentError(
+        f"path={str(target)!r} is not valid: the directory there {found}; expected a Zarr group, an "
+        "empty directory or nothing"
+    )
 
 
 def _check_arrays(arrays: dict[str, Any], path: StrPath, *, is_ours: bool) -> None:
