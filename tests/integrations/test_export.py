@@ -91,6 +91,13 @@ def test_exported_files_are_the_trajectory_as_far_as_their_format_goes(
             assert ts.data["potential"] == stored["potential"][number]
 
 
+@pytest.mark.parametrize("suffix", ["xtc", "trr", "dcd", "nc", "h5md", "xyz", "pdb"])
+def test_what_belongs_to_no_frame_is_named(handler, tmp_path, suffix):
+    stored = {"frames": np.zeros((3, 12, 3), np.float32), "masses": np.ones(12), "k": 3}
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    assert export_trajectory(trajectory, tmp_path / f"run.{suffix}") == ["masses", "k"]
+
+
 def test_a_dcd_says_that_it_has_no_place_for_uneven_times(handler, tmp_path):
     stored = data()
     stored["time"][7] += 1

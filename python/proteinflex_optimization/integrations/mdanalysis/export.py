@@ -15,6 +15,7 @@ import numpy as np
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis.reader import path_of
+from proteinflex_optimization.integrations.static import static_items
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,7 +94,8 @@ def export_trajectory(
     -------
     list of str
         The fields that the format has no place for, or none for the values that are stored: steps
-        beyond 32 bits, times that float32 can't tell apart, boxes that some frames lack.
+        beyond 32 bits, times that float32 can't tell apart, boxes that some frames lack; and the
+        arrays and values that belong to no frame.
 
     Raises
     ------
@@ -113,6 +115,7 @@ def export_trajectory(
         raise InvalidArgumentError("trajectory is not valid: it has no frames to export")
     suffix = Path(path).suffix.lower()
     places = FORMATS.get(suffix, _Format())
+    static = list(static_items(trajectory))
     universe = MDAnalysis.Universe.empty(trajectory.n_atoms)
     universe.load_new(str(path_of(trajectory)), format="FXT")
     kept, options = _choose(trajectory, universe.trajectory, suffix, places)
@@ -132,7 +135,7 @@ def export_trajectory(
                     ) from error
                 if progress is not None:
                     progress(done, trajectory.n_frames)
-    return [name for name in trajectory.fields if name not in kept]
+    return [name for name in trajectory.fields if name not in kept] + static
 
 
 def _writer(hidden: Path, path: StrPath, n_atoms: int, options: dict[str, Any]) -> Any:
