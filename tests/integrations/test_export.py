@@ -105,6 +105,21 @@ def test_a_dcd_says_that_it_has_no_place_for_uneven_times(handler, tmp_path):
     assert "time" in export_trajectory(trajectory, tmp_path / "run.dcd")
 
 
+@pytest.mark.parametrize("start", [0, 7e3, 1e6, 1e7, 1e9, -40])
+@pytest.mark.parametrize("step", [2.0, 0.1, 0.002, 0.7])
+def test_times_of_a_dcd_are_right_or_said_to_be_left_out(handler, tmp_path, start, step):
+    times = start + step * np.arange(5)
+    stored = {"frames": np.zeros((5, 3, 3), np.float32), "time": times}
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    left_out = export_trajectory(trajectory, tmp_path / "run.dcd")
+    again = handler.open(handler.import_trajectory(None, tmp_path / "run.dcd", "again"))
+    assert left_out == ([] if "time" in again.fields else ["time"])
+    if start / step < 1e6:
+        assert left_out == [] or start % step > 1e-3 * step, "it has a place for these"
+    if not left_out:
+        np.testing.assert_allclose(again.time, times, rtol=0, atol=1.01e-3 * step)
+
+
 def test_steps_that_h5md_files_cannot_count_are_left_out_and_said(handler, tmp_path):
     h5py = pytest.importorskip("h5py")
     stored = data()
@@ -357,7 +372,7 @@ def test_times_that_float32_cannot_tell_apart_are_said(handler, tmp_path):
     stored = {"frames": np.zeros((3, 12, 3), np.float32), "time": 1e8 + np.arange(3.0)}
     trajectory = handler.open(handler.store_trajectory(stored, "md"))
     assert export_trajectory(trajectory, tmp_path / "run.xtc") == ["time"]
-    assert export_trajectory(trajectory, tmp_path / "run.dcd") == []
+    assert export_trajectory(trajectory, tmp_path / "run.dcd") == ["time"]
 
 
 @pytest.mark.parametrize(
