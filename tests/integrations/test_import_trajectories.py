@@ -358,6 +358,52 @@ def test_atoms_that_come_or_go_are_refused(handler, tmp_path, name):
     assert handler.keys() == []
 
 
+def pdb_models(*models):
+    lines = []
+    for number, atoms in enumerate(models, 1):
+        lines += [f"MODEL     {number:4}"]
+        for x, (name, residue, chain) in enumerate(atoms):
+            lines.append(
+                f"ATOM  {x:5}  {name:<3} {residue} {chain}   1    {x:8.3f}   0.000   0.000"
+            )
+        lines.append("ENDMDL")
+    return "\n".join([*lines, "END", ""])
+
+
+CA, CB = ("CA", "ALA", "A"), ("CB", "ALA", "A")
+MIXED = {
+    "names.xyz": ("2\n\nC 1 0 0\nN 2 0 0\n2\n\nN 4 0 0\nC 3 0 0\n", "atom 0 of frame 1 is 'N'"),
+    "names.arc": (
+        "2 x\n1 C 1 0 0 1\n2 N 2 0 0 1\n2 x\n1 N 4 0 0 1\n2 C 3 0 0 1\n",
+        "frame 1 is 'N'",
+    ),
+    "names.pdb": (pdb_models([CA, CB], [CA, CB], [CB, CA]), "atom 0 of frame 2 is 'CB ALA A   1'"),
+    "chains.pdb": (
+        pdb_models([CA, ("CA", "ALA", "B")], [("CA", "ALA", "B"), CA]),
+        "atom 0 of frame 1",
+    ),
+    "grow.pdb": (pdb_models([CA], [CA, CB]), "frame 1 has 2 atoms, expected 1"),
+    "shrink.pdb": (pdb_models([CA, CB], [CA]), "frame 1 has 1 atoms, expected 2"),
+    "blank.xyz": ("1\n\nC 1 0 0\n\n1\n\nC 2 0 0\n", "a blank line before frame 1"),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_frames_of_other_atoms_than_the_first_are_refused(handler, tmp_path, name):
+    path = tmp_path / name
+    content, message = MIXED[name]
+    path.write_text(content)
+    with pytest.raises(InvalidArgumentError, match=rf"{path.name}.*{message}"):
+        handler.import_trajectory(None, path, "x")
+    assert handler.keys() == []
+
+
+def test_models_of_the_same_atoms_are_frames(handler, tmp_path):
+    path = tmp_path / "same.pdb"
+    path.write_text(pdb_models([CA, CB], [CA, CB]))
+    assert handler.open(handler.import_trajectory(None, path, "x")).n_frames == 2
+
+
 def test_models_that_are_not_told_apart_are_refused(handler, tmp_path):
     atom = "ATOM      1  C   ALA A   1       1.000   2.000   3.000\n"
     path = tmp_path / "vmd.pdb"
