@@ -6,15 +6,28 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import InvalidArgumentError
 
 
+def refuse_directory(target: Path) -> None:
+    """Refuse a directory where a file is to be written."""
+    if target.is_dir() and not target.is_symlink():
+        raise InvalidArgumentError(
+            f"path={str(target)!r} is not valid: a directory is there, expected a file or nothing"
+        )
+
+
 @contextmanager
-def published(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
+def published(
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool,
+    check_old: Callable[[Path], None] = refuse_directory,
+) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` in the end.
 
     A process that is killed meanwhile leaves the path as it was.
@@ -25,6 +38,9 @@ def published(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path
         What is to be written: a file, or a directory.
     overwrite : bool
         Whether what is there already may be replaced.
+    check_old : callable
+        Called with the path where something is there that may be replaced, before anything is
+        written and before it is replaced; raises where it is something else than what is written.
 
     Raises
     ------
@@ -32,13 +48,22 @@ def published(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path
         Something is there, and must not be replaced. An `OSError` where it can't be written.
     """
     target = Path(path)
-    if not overwrite and os.path.lexists(target):
-        raise _is_there(target)
+    if target.name in ("", ".."):
+        raise InvalidArgumentError(
+            f"path={str(path)!r} is not valid: expected a name of what is to be written, such as "
+            f"{str(target / 'run.xtc')!r}"
+        )
+    if os.path.lexists(target):
+        if not overwrite:
+            raise _is_there(target)
+        check_old(target)
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
     temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
     try:
         yield temporary
+        if overwrite and os.path.lexists(target):
+            check_old(target)
         if temporary.is_dir():
             for path in (*temporary.rglob("*"), temporary):
                 _sync(path)
@@ -52,10 +77,6 @@ def published(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path
 
 
 def _rename_file(temporary: Path, target: Path, *, overwrite: bool) -> None:
-    if target.is_dir() and not target.is_symlink():
-        raise InvalidArgumentError(
-            f"path={str(target)!r} is not valid: a directory is there, expected a file or nothing"
-        )
     if overwrite:
         temporary.replace(target)
         return

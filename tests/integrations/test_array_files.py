@@ -53,7 +53,7 @@ def test_a_zarr_group_has_every_field_to_the_bit(trajectory, tmp_path):
 
     with pytest.raises(InvalidArgumentError, match="there already"):
         export_zarr(trajectory, path)
-    (path / "old").touch()
+    zarr.create_array(path / "old", shape=(3,), dtype="i4")[:] = 1
     export_zarr(trajectory, path, overwrite=True)
     assert not (path / "old").exists()
     assert sorted(os.listdir(tmp_path)) == ["cache", "run.zarr"]
@@ -133,3 +133,59 @@ def test_arrays_that_are_no_trajectory_are_refused(handler, tmp_path):
     (tmp_path / "empty.zarr").mkdir()
     with pytest.raises(InvalidArgumentError, match=r"empty\.zarr"):
         handler.import_trajectory(None, tmp_path / "empty.zarr", "x")
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "frames/notes.txt", "old/data.bin"])
+def test_only_a_zarr_group_is_replaced_by_one(trajectory, tmp_path, name):
+    pytest.importorskip("zarr", minversion="3")
+    from proteinflex_optimization.integrations.zarr import export_zarr
+
+    path = tmp_path / "my.zarr"
+    if name.startswith("frames"):
+        export_zarr(trajectory, path)
+    precious = path / name
+    precious.parent.mkdir(parents=True, exist_ok=True)
+    precious.write_text("precious")
+    with pytest.raises(InvalidArgumentError, match=rf"my\.zarr.*{name}.*expected a Zarr group"):
+        export_zarr(trajectory, path, overwrite=True)
+    assert precious.read_text() == "precious"
+    assert sorted(os.listdir(tmp_path)) == ["cache", "my.zarr"]
+    precious.unlink()
+    precious.parent.rmdir() if name.startswith("old") else None
+    export_zarr(trajectory, path, overwrite=True)
+    assert (path / "zarr.json").exists()
+
+
+BESIDE = {
+    "masses": np.arange(5.0),
+    "atom_names": np.array(["N", "CA", "C", "O", "CB"]),
+    "pairs": np.zeros((0, 2), np.int32),
+    "cutoff": np.array(9.0),
+    "temperature": 300.0,
+    "program": {"name": "x", "flags": [1, None, True]},
+}
+
+
+def test_what_belongs_to_no_frame_goes_through_zarr_or_is_named(handler, tmp_path):
+    zarr = pytest.importorskip("zarr", minversion="3")
+    from proteinflex_optimization.integrations.zarr import export_zarr
+
+    frames = {"frames": np.ones((4, 5, 3), np.float32), "time": np.arange(4.0)}
+    others = {"coupling": 1 + 2j, "by_number": {1: "a"}, "residues": {"ids": np.arange(3)}}
+    key = handler.store_trajectory({**frames, **BESIDE, **others}, "md")
+    path = tmp_path / "run.zarr"
+    assert sorted(export_zarr(handler.open(key), path)) == sorted(others)
+    group = zarr.open_group(path, mode="r")
+    assert group["masses"].metadata.dimension_names == ("atom",)
+    assert group.attrs["values"]["temperature"] == 300.0
+    found = handler.load_data(handler.import_trajectory(None, path, "again"))
+    expected = {**frames, **BESIDE}
+    assert sorted(found) == sorted(expected)
+    for name, value in expected.items():
+        assert type(found[name]) is type(value)
+        if isinstance(value, np.ndarray):
+            assert found[name].dtype == value.dtype
+        np.testing.assert_array_equal(found[name], value)
+    (path / "masses" / "c" / "0").unlink()
+    with pytest.raises(InvalidArgumentError, match="chunks of 'masses'"):
+        handler.import_trajectory(None, path, "again")

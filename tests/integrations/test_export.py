@@ -91,11 +91,33 @@ def test_exported_files_are_the_trajectory_as_far_as_their_format_goes(
             assert ts.data["potential"] == stored["potential"][number]
 
 
+@pytest.mark.parametrize("suffix", ["xtc", "trr", "dcd", "nc", "h5md", "xyz", "pdb"])
+def test_what_belongs_to_no_frame_is_named(handler, tmp_path, suffix):
+    stored = {"frames": np.zeros((3, 12, 3), np.float32), "masses": np.ones(12), "k": 3}
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    assert export_trajectory(trajectory, tmp_path / f"run.{suffix}") == ["masses", "k"]
+
+
 def test_a_dcd_says_that_it_has_no_place_for_uneven_times(handler, tmp_path):
     stored = data()
     stored["time"][7] += 1
     trajectory = handler.open(handler.store_trajectory(stored, "uneven"))
     assert "time" in export_trajectory(trajectory, tmp_path / "run.dcd")
+
+
+@pytest.mark.parametrize("start", [0, 7e3, 1e6, 1e7, 1e9, -40])
+@pytest.mark.parametrize("step", [2.0, 0.1, 0.002, 0.7])
+def test_times_of_a_dcd_are_right_or_said_to_be_left_out(handler, tmp_path, start, step):
+    times = start + step * np.arange(5)
+    stored = {"frames": np.zeros((5, 3, 3), np.float32), "time": times}
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    left_out = export_trajectory(trajectory, tmp_path / "run.dcd")
+    again = handler.open(handler.import_trajectory(None, tmp_path / "run.dcd", "again"))
+    assert left_out == ([] if "time" in again.fields else ["time"])
+    if start / step < 1e6:
+        assert left_out == [] or start % step > 1e-3 * step, "it has a place for these"
+    if not left_out:
+        np.testing.assert_allclose(again.time, times, rtol=0, atol=1.01e-3 * step)
 
 
 def test_steps_that_h5md_files_cannot_count_are_left_out_and_said(handler, tmp_path):
@@ -128,6 +150,15 @@ def test_a_file_that_is_there_stays_unless_it_may_be_replaced(trajectory, tmp_pa
     assert path.read_bytes() == b"precious"
     export_trajectory(trajectory, path, overwrite=True)
     assert path.stat().st_size > N_FRAMES * N_ATOMS * 12
+
+
+@pytest.mark.parametrize("path", [".", "..", "/", "md.dcd"])
+def test_a_directory_is_never_the_file_to_write(trajectory, tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "md.dcd").mkdir()
+    with pytest.raises(InvalidArgumentError, match="path=.*expected a"):
+        export_trajectory(trajectory, path, overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["cache", "md.dcd"]
 
 
 @pytest.mark.parametrize("is_directory", [False, True])
@@ -341,7 +372,7 @@ def test_times_that_float32_cannot_tell_apart_are_said(handler, tmp_path):
     stored = {"frames": np.zeros((3, 12, 3), np.float32), "time": 1e8 + np.arange(3.0)}
     trajectory = handler.open(handler.store_trajectory(stored, "md"))
     assert export_trajectory(trajectory, tmp_path / "run.xtc") == ["time"]
-    assert export_trajectory(trajectory, tmp_path / "run.dcd") == []
+    assert export_trajectory(trajectory, tmp_path / "run.dcd") == ["time"]
 
 
 @pytest.mark.parametrize(

@@ -323,6 +323,42 @@ def test_the_whole_frames_of_a_cut_file_are_stored_where_that_is_asked_for(handl
     assert handler.open(key).n_frames == 1
 
 
+@pytest.mark.parametrize("suffix", ["xtc", "trr"])
+def test_the_first_frame_of_a_file_whose_second_is_cut_is_stored(handler, tmp_path, suffix, said):
+    path = tmp_path / f"run.{suffix}"
+    if suffix == "xtc":
+        write_xtc(path, range(4), n_atoms=12)
+    else:
+        write_trr(path, lambda i: True, lambda i: False, n_frames=4)
+    whole = path.read_bytes()
+    one = len(whole) // 4
+    damaged = whole[:one] + b"\0" * 4 + whole[one + 4 :]
+    cases = {whole[: one + n]: "frame 1" for n in (4, 30, one - 8)}
+    for content, message in {**cases, damaged: f"frame 1 is damaged .*byte {one}"}.items():
+        path.write_bytes(content)
+        with pytest.raises(TrajectoryReadError, match=rf"{path.name} is cut or damaged: {message}"):
+            handler.import_trajectory(None, path, "cut")
+        key = handler.import_trajectory(None, path, "cut", allow_truncated=True)
+        assert handler.open(key).time.tolist() == [0]
+        assert f"{path.name} is cut: frame 1" in said()
+        handler.remove(key)
+    for content, message in {whole[: one - 5]: "no frame of it is whole", b"": "is empty"}.items():
+        path.write_bytes(content)
+        with pytest.raises(ProteinFlexError, match=rf"{path.name}.* {message}"):
+            handler.import_trajectory(None, path, "cut", allow_truncated=True)
+
+
+@pytest.mark.parametrize("names", [["a.npy"], ["folder"], ["a.npz", "a.npz"]])
+def test_what_is_no_trajectory_is_said_in_a_sentence(handler, tmp_path, names):
+    (tmp_path / "folder").mkdir()
+    np.savez(tmp_path / "a.npz", frames=np.zeros((2, 3, 3)))
+    np.save(tmp_path / "a.npy", np.zeros((2, 3, 3)))
+    with pytest.raises(InvalidArgumentError, match=names[0]) as raised:
+        handler.import_trajectory(None, [tmp_path / name for name in names], "x")
+    assert "dict_keys" not in str(raised.value)
+    assert len(str(raised.value)) < 500
+
+
 def test_more_frames_than_there_are_in_the_file_are_said(handler, tmp_path, said):
     handler.import_trajectory(datafiles.PSF, datafiles.DCD, "md")
     assert "its header announces 500 frames, it has 98" in said()
@@ -356,6 +392,52 @@ def test_atoms_that_come_or_go_are_refused(handler, tmp_path, name):
     with pytest.raises(ProteinFlexError, match=name.replace(".", r"\.")):
         handler.import_trajectory(None, path, "x")
     assert handler.keys() == []
+
+
+def pdb_models(*models):
+    lines = []
+    for number, atoms in enumerate(models, 1):
+        lines += [f"MODEL     {number:4}"]
+        for x, (name, residue, chain) in enumerate(atoms):
+            lines.append(
+                f"ATOM  {x:5}  {name:<3} {residue} {chain}   1    {x:8.3f}   0.000   0.000"
+            )
+        lines.append("ENDMDL")
+    return "\n".join([*lines, "END", ""])
+
+
+CA, CB = ("CA", "ALA", "A"), ("CB", "ALA", "A")
+MIXED = {
+    "names.xyz": ("2\n\nC 1 0 0\nN 2 0 0\n2\n\nN 4 0 0\nC 3 0 0\n", "atom 0 of frame 1 is 'N'"),
+    "names.arc": (
+        "2 x\n1 C 1 0 0 1\n2 N 2 0 0 1\n2 x\n1 N 4 0 0 1\n2 C 3 0 0 1\n",
+        "frame 1 is 'N'",
+    ),
+    "names.pdb": (pdb_models([CA, CB], [CA, CB], [CB, CA]), "atom 0 of frame 2 is 'CB ALA A   1'"),
+    "chains.pdb": (
+        pdb_models([CA, ("CA", "ALA", "B")], [("CA", "ALA", "B"), CA]),
+        "atom 0 of frame 1",
+    ),
+    "grow.pdb": (pdb_models([CA], [CA, CB]), "frame 1 has 2 atoms, expected 1"),
+    "shrink.pdb": (pdb_models([CA, CB], [CA]), "frame 1 has 1 atoms, expected 2"),
+    "blank.xyz": ("1\n\nC 1 0 0\n\n1\n\nC 2 0 0\n", "a blank line before frame 1"),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_frames_of_other_atoms_than_the_first_are_refused(handler, tmp_path, name):
+    path = tmp_path / name
+    content, message = MIXED[name]
+    path.write_text(content)
+    with pytest.raises(InvalidArgumentError, match=rf"{path.name}.*{message}"):
+        handler.import_trajectory(None, path, "x")
+    assert handler.keys() == []
+
+
+def test_models_of_the_same_atoms_are_frames(handler, tmp_path):
+    path = tmp_path / "same.pdb"
+    path.write_text(pdb_models([CA, CB], [CA, CB]))
+    assert handler.open(handler.import_trajectory(None, path, "x")).n_frames == 2
 
 
 def test_models_that_are_not_told_apart_are_refused(handler, tmp_path):

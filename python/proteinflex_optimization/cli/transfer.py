@@ -41,8 +41,6 @@ def export_entry(handler: DataHandler, options: argparse.Namespace) -> dict[str,
                     export_trajectory as write,
                 )
             left_out = write(trajectory, target, overwrite=options.force, progress=progress)
-        names = [array["name"] for array in handler.info(options.key)["arrays"]]
-        left_out += [name for name in names if name not in trajectory.fields]
     return {"file": str(target), "bytes": _size_of(target), "left_out": left_out}
 
 

@@ -65,7 +65,8 @@ def to_mdtraj(
     mdtraj.Trajectory
         Coordinates in nm as float32, writable. ``time`` (ps) where it is stored, else the number of
         each frame; the unit cell where ``box`` is stored, as three vectors or as lengths and angles,
-        NaN in frames that have none. There is no place for velocities and forces.
+        NaN in frames that have none. There is no place for velocities, forces, other fields, and
+        what belongs to no frame.
 
     Raises
     ------

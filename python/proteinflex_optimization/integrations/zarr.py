@@ -5,16 +5,20 @@
     xarray.open_zarr("run.zarr", consolidated=False)
 
 The group has one array for each per-frame field, of the same dtype and to the bit, whose chunks hold
-the frames of a stored chunk.
+the frames of a stored chunk, and one for each other array, such as masses.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 try:
     import zarr
@@ -25,11 +29,16 @@ except ImportError as error:
 
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.integrations.static import static_items
 
 if TYPE_CHECKING:
     from proteinflex_optimization.data_handler import DataHandler
     from proteinflex_optimization.trajectory import Trajectory
     from proteinflex_optimization.types import Profile, StrPath
+
+ROOT_FILES = ("zarr.json", ".zgroup")
+FILES = re.compile(r"zarr\.json|\.z(group|array|attrs|metadata)|(c|(c\.)?\d+(\.\d+)*)")
+"""Of a group, in either version of Zarr: what describes it, and chunks."""
 
 
 def export_zarr(
@@ -48,32 +57,41 @@ def export_zarr(
     path : str or path
         The directory. It appears when it is complete.
     overwrite : bool
-        Whether a directory that is there may be replaced.
+        Whether a file, an empty directory or a Zarr group that is there may be replaced.
     progress : callable, optional
         Called with the number of frames that are written and of all.
 
     Returns
     -------
     list of str
-        What was left out: those items of the metadata that JSON can't hold.
+        What was left out: items of the metadata and plain values that JSON can't hold, and arrays
+        beside the frames of a dtype that Zarr does not have.
 
     Raises
     ------
     InvalidArgumentError
-        Something is there, or Zarr has no such dtype.
+        Something is there, also a directory with anything that is not Zarr's; or Zarr has no such
+        dtype.
 
     Notes
     -----
     Dimensions are named ``frame``, ``atom`` and ``xyz`` where they are these. The group's attributes
-    are ``data_id``, ``content_id`` and ``metadata``.
+    are ``data_id``, ``content_id`` and ``metadata``, and, where there are any, ``values``, the plain
+    values beside the frames, and ``static``, the names of the arrays that belong to no frame.
     """
-    metadata, left_out = _plain(trajectory.metadata)
+    metadata, not_plain = _plain(trajectory.metadata)
+    left_out = [f"metadata[{name!r}]" for name in not_plain]
+    static = static_items(trajectory)
+    arrays_beside = {name: item for name, item in static.items() if isinstance(item, np.ndarray)}
+    values, not_plain = _plain({n: item for n, item in static.items() if n not in arrays_beside})
+    left_out += not_plain
     attributes = {
         "data_id": trajectory.data_id,
         "content_id": trajectory.content_id,
         "metadata": metadata,
+        **({"values": values} if values else {}),
     }
-    with published(path, overwrite=overwrite) as hidden:
+    with published(path, overwrite=overwrite, check_old=_refuse_other_than_zarr) as hidden:
         group = zarr.create_group(store=str(hidden), zarr_format=3, attributes=attributes)
         arrays = {field: _array(group, trajectory, field) for field in trajectory.fields}
         block = trajectory.chunk_frames
@@ -83,6 +101,12 @@ def export_zarr(
                 array[start:stop] = trajectory.read(start, stop, field=field)
             if progress is not None:
                 progress(stop, trajectory.n_frames)
+        for name, item in arrays_beside.items():
+            if not _write_static(group, name, item, trajectory.n_atoms):
+                left_out.append(name)
+        written = [name for name in arrays_beside if name not in left_out]
+        if written:
+            group.attrs["static"] = written
     return left_out
 
 
@@ -135,10 +159,22 @@ def import_zarr(
         raise InvalidArgumentError(
             f"trajectory={str(path)!r} is not valid: expected a Zarr group ({error})"
         ) from error
-    _check_arrays(arrays, path, is_ours="content_id" in attributes)
+    is_ours = "content_id" in attributes
+    static = set(attributes.get("static", ())) if is_ours else set()
+    _check_arrays(arrays, static, path, is_ours=is_ours)
     if metadata is None and isinstance(attributes.get("metadata"), dict):
         metadata = attributes["metadata"]
     n_frames = arrays["frames"].shape[0]
+    values = attributes.get("values", {}) if is_ours else {}
+    if static or values:
+        # A writer takes nothing but frames; these came from a dict in memory.
+        data = {name: np.asarray(_read(array, ..., path)) for name, array in arrays.items()}
+        key: str = handler.store_trajectory(
+            {**data, **values}, data_id, metadata, precision=precision, profile=profile
+        )
+        if progress is not None:
+            progress(n_frames, n_frames)
+        return key
     block = max(1, arrays["frames"].chunks[0])
     writer = handler.trajectory_writer(
         data_id, metadata, precision=precision, profile=profile, overwrite=True
@@ -146,7 +182,8 @@ def import_zarr(
     try:
         with writer:
             for start in range(0, n_frames, block):
-                found = {name: _read(array, start, block, path) for name, array in arrays.items()}
+                chosen = slice(start, start + block)
+                found = {name: _read(array, chosen, path) for name, array in arrays.items()}
                 writer.append(found.pop("frames"), **found)
                 if progress is not None:
                     progress(min(start + block, n_frames), n_frames)
@@ -157,7 +194,32 @@ def import_zarr(
     return str(writer.key)
 
 
-def _check_arrays(arrays: dict[str, Any], path: StrPath, *, is_ours: bool) -> None:
+def _refuse_other_than_zarr(target: Path) -> None:
+    """Refuse to replace a directory that has anything else than a Zarr group."""
+    if not target.is_dir():
+        return
+    files = [file for file in target.rglob("*") if file.is_symlink() or not file.is_dir()]
+    others = [file for file in files if file.is_symlink() or not FILES.fullmatch(file.name)]
+    if others:
+        found = f"has {str(others[0].relative_to(target))!r}, which is not Zarr's"
+    elif any(target.iterdir()) and not any((target / name).is_file() for name in ROOT_FILES):
+        found = "is not empty, and has no zarr.json"
+    else:
+        return
+    raise InvalidArgumentError(
+        f"path={str(target)!r} is not valid: the directory there {found}; expected a Zarr group, an "
+        "empty directory or nothing"
+    )
+
+
+def _check_arrays(
+    arrays: dict[str, Any], static: set[str], path: StrPath, *, is_ours: bool
+) -> None:
+    if not static <= arrays.keys():
+        raise InvalidArgumentError(
+            f"trajectory={str(path)!r} is not valid: the array {min(static - arrays.keys())!r} is not "
+            "there, which its attribute 'static' names"
+        )
     shapes = {name: array.shape for name, array in arrays.items()}
     frames = shapes.get("frames", ())
     if len(frames) != 3 or frames[0] == 0:
@@ -166,7 +228,7 @@ def _check_arrays(arrays: dict[str, Any], path: StrPath, *, is_ours: bool) -> No
             f"(n_frames, n_atoms, 3), found {shapes or 'no arrays'}"
         )
     for name, shape in shapes.items():
-        if shape[:1] != frames[:1]:
+        if name not in static and shape[:1] != frames[:1]:
             raise InvalidArgumentError(
                 f"trajectory={str(path)!r} is not valid: the array {name!r} has the shape {shape}, "
                 f"expected {frames[0]} frames as in 'frames'"
@@ -180,14 +242,40 @@ def _check_arrays(arrays: dict[str, Any], path: StrPath, *, is_ours: bool) -> No
             )
 
 
-def _read(array: Any, start: int, n_frames: int, path: StrPath) -> Any:
+def _read(array: Any, chosen: Any, path: StrPath) -> Any:
     try:
-        return array[start : start + n_frames]
+        return array[chosen]
     except Exception as error:
+        which = f"frames {chosen.start} to {chosen.stop} of " if isinstance(chosen, slice) else ""
         raise InvalidArgumentError(
-            f"trajectory={str(path)!r} is not valid: frames {start} to {start + n_frames} of "
-            f"{array.name!r} can't be read ({error})"
+            f"trajectory={str(path)!r} is not valid: {which}{array.name!r} can't be read ({error})"
         ) from error
+
+
+def _write_static(group: Any, name: str, item: Any, n_atoms: int) -> bool:
+    """Write an array that belongs to no frame; returns whether Zarr can hold it."""
+    if "/" in name:
+        return False
+    names = [
+        "atom" if length == n_atoms and axis == 0 else None
+        for axis, length in enumerate(item.shape)
+    ]
+    try:
+        with warnings.catch_warnings():
+            # Text has no place in the specification of Zarr v3 yet.
+            warnings.simplefilter("ignore")
+            array = group.create_array(
+                name,
+                shape=item.shape,
+                dtype=item.dtype,
+                chunks=tuple(max(1, length) for length in item.shape),
+                dimension_names=names,
+                config={"write_empty_chunks": True},
+            )
+    except (TypeError, ValueError, NotImplementedError):
+        return False
+    array[...] = item
+    return True
 
 
 def _array(group: Any, trajectory: Trajectory, field: str) -> Any:
@@ -211,13 +299,17 @@ def _array(group: Any, trajectory: Trajectory, field: str) -> Any:
         ) from error
 
 
-def _plain(metadata: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _plain(items: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return what JSON holds as it is, but for tuples, which become lists, and the names of the rest."""
     kept, left_out = {}, []
-    for name, value in metadata.items():
+    for name, value in items.items():
         try:
-            json.dumps(value, allow_nan=False)
+            again = json.loads(json.dumps(value, allow_nan=False))
+            is_kept = bool(again == (list(value) if isinstance(value, tuple) else value))
         except (TypeError, ValueError):
-            left_out.append(f"metadata[{name!r}]")
-        else:
+            is_kept = False
+        if is_kept:
             kept[name] = value
+        else:
+            left_out.append(name)
     return kept, left_out

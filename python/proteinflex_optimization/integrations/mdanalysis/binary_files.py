@@ -38,7 +38,7 @@ def walk_xtc(path: Path, findings: Findings) -> None:
         begin = file.tell()
         magic, n_atoms = struct.unpack(">ii", _read(file, 8))
         if magic not in XTC_MAGICS:
-            raise EOFError(f"no frame begins at byte {begin}")
+            raise ValueError(f"no frame begins at byte {begin}")
         if n_atoms <= XTC_SMALL:
             file.seek(begin + XTC_HEADER + 12 * n_atoms)
         else:
@@ -64,7 +64,7 @@ def walk_trr(path: Path, findings: Findings) -> None:
         begin = file.tell()
         magic, _, name_bytes = struct.unpack(">iii", _read(file, 12))
         if magic != TRR_MAGIC:
-            raise EOFError(f"no frame begins at byte {begin}")
+            raise ValueError(f"no frame begins at byte {begin}")
         file.seek((name_bytes + 3) // 4 * 4, 1)
         *blocks, n_atoms, _, _ = struct.unpack(">13i", _read(file, 52))
         # The precision of a frame shows in the size of what is there.
@@ -81,10 +81,14 @@ def _walk(path: Path, skip: Callable[[BinaryIO], int], findings: Findings) -> No
     n_atoms = number = 0
     with path.open("rb") as file:
         while file.tell() < size:
+            findings.n_whole, findings.whole_bytes = number, file.tell()
             try:
                 found = skip(file)
             except (EOFError, OSError) as error:
-                findings.cut = f"frame {number} is none ({error})"
+                findings.cut = f"frame {number} is cut ({error})"
+                return
+            except ValueError as error:
+                findings.cut = f"frame {number} is damaged ({error})"
                 return
             if number and found != n_atoms:
                 raise InvalidArgumentError(

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import MDAnalysis
 import numpy as np
+from MDAnalysis.units import convert
 
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis.reader import path_of
+from proteinflex_optimization.integrations.static import static_items
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +30,10 @@ LARGEST_STEP = np.iinfo(np.int32).max
 XTC_STEPS_PER_ANGSTROM = 100
 XTC_LARGEST = (np.iinfo(np.int32).max - 2) / XTC_STEPS_PER_ANGSTROM
 """In Å: libxdrfile ends the process where coordinates, or their range, go beyond."""
+
+MOST_STEPS_PER_FRAME = 1000
+DCD_TOLERANCE = 1e-3
+"""How far a time that is read from a DCD may be from the stored one, in distances of frames."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,8 @@ def export_trajectory(
     -------
     list of str
         The fields that the format has no place for, or none for the values that are stored: steps
-        beyond 32 bits, times that float32 can't tell apart, boxes that some frames lack.
+        beyond 32 bits, times that float32 can't tell apart, boxes that some frames lack; and the
+        arrays and values that belong to no frame.
 
     Raises
     ------
@@ -113,6 +120,7 @@ def export_trajectory(
         raise InvalidArgumentError("trajectory is not valid: it has no frames to export")
     suffix = Path(path).suffix.lower()
     places = FORMATS.get(suffix, _Format())
+    static = list(static_items(trajectory))
     universe = MDAnalysis.Universe.empty(trajectory.n_atoms)
     universe.load_new(str(path_of(trajectory)), format="FXT")
     kept, options = _choose(trajectory, universe.trajectory, suffix, places)
@@ -132,7 +140,7 @@ def export_trajectory(
                     ) from error
                 if progress is not None:
                     progress(done, trajectory.n_frames)
-    return [name for name in trajectory.fields if name not in kept]
+    return [name for name in trajectory.fields if name not in kept] + static
 
 
 def _writer(hidden: Path, path: StrPath, n_atoms: int, options: dict[str, Any]) -> Any:
@@ -246,14 +254,23 @@ def _refuse(
 def _even_times(times: NDArray[Any] | None) -> dict[str, Any]:
     """Return DCD's way to write times: their distance, and how many of it come before the first.
 
-    A distance of 0 says that there are no times.
+    A distance of 0 says that there are no times. DCD holds the distance of steps as float32, so its
+    error grows with each frame; other numbers of steps between frames round it otherwise.
     """
-    if times is None or len(times) < 2 or not times[1] > times[0]:
+    if times is None or len(times) < 2 or not np.isfinite(times).all() or not times[1] > times[0]:
         return {"dt": 0.0}
-    step = float(times[1] - times[0])
-    first = round(float(times[0]) / step)
-    even = (first + np.arange(len(times))) * step
-    # Times were single precision in many files.
-    if first >= LARGEST_STEP or not np.allclose(times, even, rtol=1e-5, atol=1e-3 * step):
+    distance = float(times[-1] - times[0]) / (len(times) - 1)
+    first = round(float(times[0]) / distance) if distance > 0 else LARGEST_STEP
+    if abs(first) >= LARGEST_STEP:
         return {"dt": 0.0}
-    return {"dt": step, "istart": first}
+    index = first + np.arange(len(times))
+    farthest = np.abs(index).argmax()
+    distance = float(times[farthest] / index[farthest])
+    steps = np.arange(1, 1 + min(MOST_STEPS_PER_FRAME, LARGEST_STEP // max(1, abs(first))))
+    delta = np.float32(convert(distance, "ps", "AKMA") / steps)
+    read = convert(delta.astype(np.float64), "AKMA", "ps") * steps
+    for chosen in (0, np.abs(read - distance).argmin()):
+        if np.abs(index * read[chosen] - times).max() <= DCD_TOLERANCE * distance:
+            n_steps = int(steps[chosen])
+            return {"dt": distance, "nsavc": n_steps, "istart": first * n_steps}
+    return {"dt": 0.0}

@@ -15,6 +15,8 @@ class Findings:
         How the file ends, if not where its last frame does.
     last_is_cut : bool
         Whether the last frame that the reader counts is not whole.
+    n_whole, whole_bytes : int or None, int
+        How many frames are whole, and where the last of them ends; None where nobody has looked.
     left_out : list of str
         What the file has and the reader does not give, or gives in a way that can't be stored.
     unpaired : set of str
@@ -27,6 +29,8 @@ class Findings:
 
     cut: str | None = None
     last_is_cut: bool = False
+    n_whole: int | None = None
+    whole_bytes: int = 0
     left_out: list[str] = field(default_factory=list)
     unpaired: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)

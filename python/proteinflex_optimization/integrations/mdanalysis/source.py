@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import MDAnalysis
@@ -47,6 +49,9 @@ DEFAULTS = {"lambda": 0.0}
 """What is not stored, for nearly all files have it: of others, frames without it have this."""
 
 OWN_NAMES = frozenset({"frames", "box", "velocities", "forces"})
+
+LISTS_OF_FORMATS = re.compile(r"\s(?:The FORMATs|You can use)\s")
+"""Where MDAnalysis's messages begin to list all that it knows."""
 
 ONE_OF_SEVERAL = "but only the first one will be read"
 UNSET_VELOCITIES = "Not all velocities were present"
@@ -94,7 +99,13 @@ class TrajectoryFile:
             raise InvalidArgumentError(
                 f"trajectory={str(path)!r} is not valid: there is no such file"
             )
+        if self.path.is_dir() or (self.path.is_file() and self.path.stat().st_size == 0):
+            found = "it is a directory" if self.path.is_dir() else "the file is empty"
+            raise InvalidArgumentError(
+                f"trajectory={str(path)!r} is not valid: {found}, expected a file of a trajectory"
+            )
         self._topology = topology
+        self._first_frame: TemporaryDirectory[str] | None = None
         self._has_dt = "dt" in options
         self._velocities_are_whole = True
         with warnings.catch_warnings(record=True) as caught:
@@ -104,12 +115,15 @@ class TrajectoryFile:
                 self.format = _name_of(reader_class)
                 _refuse_unknown(options, reader_class)
                 self.findings: Findings = examine_before_opening(self.path, self.format)
-                self._reader = self._open(reader_class, topology_format, options)
+                readable = self._readable()
+                self._reader = self._open(readable, reader_class, topology_format, options)
                 self.n_frames = int(self._reader.n_frames)
                 self.n_atoms = int(self._reader.n_atoms)
                 examine(self._reader, self.path, self.format, self.findings)
             except Exception as error:
                 _silence_half_made_readers(error)
+                if self._first_frame is not None:
+                    self._first_frame.cleanup()
                 if isinstance(error, (ImportError, ProteinFlexError)):
                     raise
                 raise self._unreadable(error) from error
@@ -117,19 +131,39 @@ class TrajectoryFile:
         if self.n_frames == 0:
             raise InvalidArgumentError(f"trajectory={str(path)!r} is not valid: it has no frames")
 
-    def _open(self, reader_class: Any, topology_format: Any, options: dict[str, Any]) -> Any:
+    def _readable(self) -> Path:
+        """Return the file, or one of its first frame alone, where the second is cut or damaged.
+
+        MDAnalysis reads the second frame when it opens XTC and TRR.
+        """
+        findings = self.findings
+        if findings.cut is None or findings.n_whole is None or findings.n_whole > 1:
+            return self.path
+        if findings.n_whole == 0:
+            raise TrajectoryReadError(
+                f"{self.path} is cut or damaged: {findings.cut}; no frame of it is whole"
+            )
+        self._first_frame = TemporaryDirectory()
+        first = Path(self._first_frame.name) / self.path.name
+        with self.path.open("rb") as file:
+            first.write_bytes(file.read(findings.whole_bytes))
+        return first
+
+    def _open(
+        self, path: Path, reader_class: Any, topology_format: Any, options: dict[str, Any]
+    ) -> Any:
         topology = self._topology
         if topology is None and self.format == "DATA":
             topology, topology_format = self.path, "DATA"  # Its reader asks for its own topology.
         if topology is None:
-            return reader_class(str(self.path), **options)
+            return reader_class(str(path), **options)
         if isinstance(topology, Path):
             topology = str(topology)
         if topology_format is None and isinstance(topology, str):
             topology_format = _usual_format(topology)
         universe = MDAnalysis.Universe(
             topology,
-            str(self.path),
+            str(path),
             format=self.format if self.format in MDAnalysis._READERS else reader_class,
             topology_format=topology_format,
             **options,
@@ -137,7 +171,10 @@ class TrajectoryFile:
         return universe.trajectory
 
     def _unreadable(self, error: Exception) -> Exception:
-        said = f"{type(error).__name__}: {error}"
+        # Without the formats that MDAnalysis knows: they are dozens.
+        said = LISTS_OF_FORMATS.split(f"{type(error).__name__}: {error}")[0].strip()
+        if self.path.suffix.lower() in (".npz", ".zarr"):
+            said += " (.npz and .zarr are imported one at a time)"
         if isinstance(error, OSError) and error.errno is not None:
             return OSError(error.errno, error.strerror, str(error.filename or self.path))
         return InvalidArgumentError(
@@ -243,6 +280,8 @@ class TrajectoryFile:
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
+        if self._first_frame is not None:
+            self._first_frame.cleanup()
 
 
 def _silence_half_made_readers(error: Exception) -> None:

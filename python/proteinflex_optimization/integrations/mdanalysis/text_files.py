@@ -36,7 +36,7 @@ def xyz(reader: Any, path: Path, findings: Findings) -> None:
     Raises
     ------
     InvalidArgumentError
-        Frames of several numbers of atoms, or columns in another order.
+        Frames of several numbers of atoms, or of atoms in another order; or columns in another order.
     """
     lines = _Lines(path)
     first = lines.peek(3)
@@ -51,7 +51,7 @@ def xyz(reader: Any, path: Path, findings: Findings) -> None:
         findings.left_out.append("Lattice")
     if len(first) > 2 and len(first[2].split()) > 4:
         findings.left_out.append("columns after x, y and z")
-    _check_counted_frames(lines, reader.n_atoms, 1, path, findings)
+    _check_counted_frames(lines, reader.n_atoms, 1, path, findings, name_column=0)
 
 
 def tinker(reader: Any, path: Path, findings: Findings) -> None:
@@ -60,33 +60,68 @@ def tinker(reader: Any, path: Path, findings: Findings) -> None:
     Raises
     ------
     InvalidArgumentError
-        Frames of several numbers of atoms.
+        Frames of several numbers of atoms, or of atoms in another order.
     """
     lines = _Lines(path)
-    _check_counted_frames(lines, reader.n_atoms, int(reader.periodic), path, findings)
+    n_more = int(reader.periodic)
+    _check_counted_frames(lines, reader.n_atoms, n_more, path, findings, name_column=1)
     if findings.cut is None:
         _check_last_line(lines.last_two, findings, is_free=True)
 
 
 def _check_counted_frames(
-    lines: _Lines, n_atoms: int, n_more: int, path: Path, findings: Findings
+    lines: _Lines,
+    n_atoms: int,
+    n_more: int,
+    path: Path,
+    findings: Findings,
+    *,
+    name_column: int,
 ) -> None:
     """Follow frames of a number of atoms, so many more lines, and a line for each atom."""
-    number = 0
+    first: list[str] = []
+    number, has_blank = 0, False
     for line in lines:
         if not line.strip():
-            continue  # Blank lines at the end.
+            has_blank = True  # At the end, that is nothing.
+            continue
+        if has_blank:
+            raise InvalidArgumentError(
+                f"trajectory={str(path)!r} is not valid: it has a blank line before frame {number}, "
+                "expected one frame right after the other"
+            )
         count = line.split()[0]
         if count != str(n_atoms):
             raise InvalidArgumentError(
                 f"trajectory={str(path)!r} is not valid: frame {number} begins with {line.strip()[:40]!r}, "
                 f"expected {n_atoms} atoms in each frame"
             )
-        if lines.skip(n_more + n_atoms) < n_more + n_atoms:
+        n_found = lines.skip(n_more)
+        words = (line.split(None, name_column + 1) for line in islice(lines, n_atoms))
+        names = [line[name_column] if len(line) > name_column else "" for line in words]
+        if n_found + len(names) < n_more + n_atoms:
             findings.cut = f"frame {number} ends before its {n_atoms} atoms"
             return
+        first = first or names
+        _check_names(names, first, number, path)
         number += 1
     _check_last_line(lines.last_two, findings)
+
+
+def _check_names(names: list[str], first: list[str], number: int, path: Path) -> None:
+    """Refuse a frame whose atoms come in another order: MDAnalysis would mix them."""
+    if names == first:
+        return
+    if len(names) != len(first):
+        raise InvalidArgumentError(
+            f"trajectory={str(path)!r} is not valid: frame {number} has {len(names)} atoms, expected "
+            f"{len(first)} as in frame 0"
+        )
+    atom = next(i for i, name in enumerate(names) if name != first[i])
+    raise InvalidArgumentError(
+        f"trajectory={str(path)!r} is not valid: atom {atom} of frame {number} is {names[atom]!r}, "
+        f"expected {first[atom]!r} as in frame 0; all frames need the same atoms in the same order"
+    )
 
 
 def lammps_dump(reader: Any, path: Path, findings: Findings) -> None:
@@ -147,8 +182,11 @@ def pdb(path: Path, findings: Findings) -> None:
     Raises
     ------
     InvalidArgumentError
-        Models that MDAnalysis does not tell apart.
+        Models that MDAnalysis does not tell apart, or that have other atoms than the first, or the
+        same in another order.
     """
+    first: list[str] = []
+    names: list[str] = []
     n_models = n_ends = n_boxes = n_files = models_before_box = 0
     is_after_end = False
     last = [""]
@@ -156,14 +194,20 @@ def pdb(path: Path, findings: Findings) -> None:
         record = line[:6].rstrip()
         if record == "MODEL":
             n_models += 1
+            names = []
         elif record == "ENDMDL":
             n_ends += 1
+            first = first or names
+            _check_names(names, first, n_models - 1, path)
+            names = []
         elif record == "CRYST1":
             n_boxes += not PLACEHOLDER.match(line)
             models_before_box = n_models
         elif record in ("ATOM", "HETATM"):
             n_files += is_after_end
             is_after_end = False
+            # Name, residue, chain and its number; an alternative location may come and go.
+            names.append(f"{line[12:16].strip()} {line[17:27].rstrip()}")
         elif record == "END":
             is_after_end = True
         if line.strip():
