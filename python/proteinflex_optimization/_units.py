@@ -91,13 +91,13 @@ def _is_cell(value: Any, classes: tuple[type, ...]) -> bool:
 
 def _degrees(angle: Any, name: str, classes: tuple[type, ...]) -> float:
     try:
-        if not isinstance(angle, classes):
+        if not _has_units(angle, classes):
             return float(angle)
         is_pint = hasattr(angle, "magnitude")
         if angle.unitless if is_pint else angle.unit.is_dimensionless():
             return float(_bare(angle))  # To pint it would be radians.
         return float(angle.to("degree").magnitude if is_pint else _of_openmm(angle, "degree"))
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise _no_cell(name, f"{angle} where an angle should be") from error
 
 

@@ -111,7 +111,8 @@ def test_a_cell_of_lengths_and_angles_is_stored_in_angstrom_and_degrees(handler,
 def test_angles_are_never_converted_as_lengths(handler, name, unit):
     six = np.array([1.0, 2, 3, 90, 90, 90])
     in_list = [value * unit for value in six]
-    for given in (six * unit, np.array([six, six]) * unit, [six * unit, six * unit], in_list):
+    nested = [*in_list[:3], [90 * DEG], [90 * DEG], [90 * DEG]]
+    for given in (six * unit, np.array([six] * 2) * unit, [six * unit] * 2, in_list, nested):
         with pytest.raises(InvalidArgumentError, match=rf"{name} is not valid.*degrees"):
             handler.store_structure({name: given}, "s")
     assert len(handler) == 0

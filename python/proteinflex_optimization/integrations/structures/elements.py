@@ -116,8 +116,8 @@ def _warn_of_unknown(
     guesses: dict[tuple[str, str], int] = {}
     for key in keys if unknown else ():
         if key[0].strip() in unknown:
-            guess = key[0].strip(), found[key]
-            guesses[guess] = guesses.get(guess, 0) + 1
+            pair = key[0].strip(), found[key]
+            guesses[pair] = guesses.get(pair, 0) + 1
     for (symbol, guess), n_atoms in sorted(guesses.items())[:MAX_WARNINGS]:
         logger.warning(
             "%s: the element %r of %d atoms is unknown; taken as %s by their names and residues",
