@@ -26,6 +26,9 @@ UNITS = {
 }
 """The unit of each field whose dimension its name tells."""
 
+BOXES = ("box", "cell")
+"""Fields that may also be three lengths and three angles."""
+
 
 def without_units(value: Any, name: str) -> Any:
     """Return a quantity, or a list of them, as plain numbers in the unit of the field `name`.
@@ -60,11 +63,52 @@ def _has_units(value: Any, classes: tuple[type, ...]) -> bool:
 
 def _plain(value: Any, name: str, classes: tuple[type, ...]) -> Any:
     if isinstance(value, classes):
-        return _converted(value, name)
+        number = _converted(value, name)
+        if name in BOXES and np.shape(number)[-1:] == (6,):
+            raise _no_cell(name, "six numbers of one unit, but three of them are angles")
+        return number
+    if name in BOXES and _is_cell(value, classes):
+        return np.array(
+            [_converted(item, name) for item in value[:3]]
+            + [_degrees(item, name, classes) for item in value[3:]]
+        )
     if type(value) in (list, tuple) and all(_has_units(item, classes) for item in value):
         return np.array([_plain(item, name, classes) for item in value])
     raise InvalidArgumentError(
         f"{name} is not valid: it has numbers with and without units; expected one or the other"
+    )
+
+
+def _is_cell(value: Any, classes: tuple[type, ...]) -> bool:
+    """Whether it is a list of six numbers, with units at least where they are lengths."""
+    return (
+        type(value) in (list, tuple)
+        and len(value) == 6
+        and all(isinstance(item, classes) and np.ndim(_bare(item)) == 0 for item in value[:3])
+        and all(np.ndim(_bare(item)) == 0 for item in value[3:] if isinstance(item, classes))
+    )
+
+
+def _degrees(angle: Any, name: str, classes: tuple[type, ...]) -> float:
+    try:
+        if not _has_units(angle, classes):
+            return float(angle)
+        is_pint = hasattr(angle, "magnitude")
+        if angle.unitless if is_pint else angle.unit.is_dimensionless():
+            return float(_bare(angle))  # To pint it would be radians.
+        return float(angle.to("degree").magnitude if is_pint else _of_openmm(angle, "degree"))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise _no_cell(name, f"{angle} where an angle should be") from error
+
+
+def _bare(quantity: Any) -> Any:
+    return quantity.magnitude if hasattr(quantity, "magnitude") else quantity._value
+
+
+def _no_cell(name: str, found: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"{name} is not valid: it has {found}; expected plain numbers in angstrom and degrees, "
+        "a list of three lengths and three angles with their units, lengths only, or vectors"
     )
 
 

@@ -1,5 +1,7 @@
 """Commands that only look change nothing, wherever they look, and make no directory a cache."""
 
+import contextlib
+import io
 import os
 import shutil
 import tempfile
@@ -137,6 +139,74 @@ def test_what_is_no_cache_is_named_and_stays_none(place, name, capsys):
         assert error.count("\n") == 1
         assert Path(arguments[2] if "import" in arguments else directory).name in error
     assert state_of(place) == before
+
+
+@pytest.mark.parametrize("name", ["plain/notes.txt", "plain/notes.txt/deeper"])
+def test_a_file_where_a_directory_should_be_is_called_one(place, name, capsys):
+    pytest.importorskip("gemmi")
+    before = state_of(place)
+    path = str(place / name)
+    pdb = str(place.parent / f"{place.name}.pdb")
+    Path(pdb).write_text("END\n")
+    for arguments in (
+        ("cache", "ls", "--dir", path),
+        ("cache", "clear", "--yes", "--dir", path),
+        ("cache", "import", pdb, "--dir", path),
+        ("checkpoints", "ls", path),
+        ("watch", path, "--once"),
+        ("doctor", path),
+    ):
+        assert main(arguments) == 1, arguments
+        error = capsys.readouterr().err
+        assert error == f"flexopt: {path} is not a directory: expected one, found a file\n"
+    Path(pdb).unlink()
+    assert state_of(place) == before
+
+
+def test_doctor_says_that_a_directory_is_missing(place, capsys):
+    path = str(place / "missing")
+    assert main(["doctor", path]) == 1
+    assert capsys.readouterr().err == f"flexopt: there is no directory {path}: make it first\n"
+
+
+def as_nobody(arguments):
+    """Run a command as a user without any rights; returns its status and what it says is wrong."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status, said = 99, io.StringIO()
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            with contextlib.redirect_stderr(said):
+                status = main(arguments)
+        finally:
+            os.write(writing, said.getvalue().encode())
+            os._exit(status)
+    os.close(writing)
+    with open(reading) as pipe:
+        said = pipe.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said
+
+
+def test_what_may_not_be_read_is_not_called_empty(place):
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    commands = [
+        ("cache", "ls", "--dir", str(place / "cache")),
+        ("checkpoints", "ls", str(place / "checkpoints")),
+        ("watch", str(place / "run"), "--once"),
+        ("doctor", str(place / "empty")),
+    ]
+    for mode in (0o000, 0o444):
+        for name in ("cache", "checkpoints", "run", "empty"):
+            (place / name).chmod(mode)
+        for arguments in commands:
+            status, error = as_nobody(arguments)
+            assert (status, error.count("\n")) == (1, 1), error
+            assert f"/{place.name}/" in error
+            assert "can't be read: its permissions deny it" in error
 
 
 def test_import_makes_a_cache_where_it_is_asked_to(place, tmp_path, capsys):

@@ -78,6 +78,49 @@ def test_a_structure_takes_positions_as_openmm_gives_them(handler):
         assert stored["time"] == pytest.approx(0.005)
 
 
+NM, DEG = u.nanometer, u.degree
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        [1 * NM, 2 * NM, 3 * NM, 90 * DEG, 60 * DEG, 120 * DEG],
+        (1 * NM, 20 * u.angstrom, 3 * NM, 90.0, np.pi / 3 * u.radian, u.Quantity(120)),
+        [1 * UREG.nm, 2 * UREG.nm, 3 * UREG.nm, 90 * UREG.deg, 60 * UREG.deg, 120 * UREG.deg],
+        [
+            1 * UREG.nm,
+            2 * UREG.nm,
+            30 * UREG.angstrom,
+            90,
+            np.pi / 3 * UREG.rad,
+            UREG.Quantity(120),
+        ],
+    ],
+)
+def test_a_cell_of_lengths_and_angles_is_stored_in_angstrom_and_degrees(handler, cell):
+    expected = [10, 20, 30, 90, 60, 120]
+    stored = handler.load_data(handler.store_structure({"cell": cell}, "s"))
+    np.testing.assert_allclose(stored["cell"], expected)
+    trajectory = {"frames": X, "box": [cell, cell]}
+    stored = handler.load_data(handler.store_trajectory(trajectory, "t"))
+    np.testing.assert_allclose(stored["box"], [expected, expected])
+
+
+@pytest.mark.parametrize("name", ["box", "cell"])
+@pytest.mark.parametrize("unit", [NM, UREG.nanometer])
+def test_angles_are_never_converted_as_lengths(handler, name, unit):
+    six = np.array([1.0, 2, 3, 90, 90, 90])
+    in_list = [value * unit for value in six]
+    nested = [*in_list[:3], [90 * DEG], [90 * DEG], [90 * DEG]]
+    for given in (six * unit, np.array([six] * 2) * unit, [six * unit] * 2, in_list, nested):
+        with pytest.raises(InvalidArgumentError, match=rf"{name} is not valid.*degrees"):
+            handler.store_structure({name: given}, "s")
+    assert len(handler) == 0
+    lengths = np.arange(18.0).reshape(6, 3)
+    stored = handler.load_data(handler.store_structure({name: lengths * unit}, "s"))
+    np.testing.assert_allclose(stored[name], 10 * lengths)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -202,6 +202,34 @@ def test_a_gap_is_an_error_also_where_nobody_asks(handler):
     assert stored(handler)["step"].tolist() == [100, 200, 300]
 
 
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize(("until", "step"), [(30, 60), (30, 40), (100, 160), (10, 60)])
+def test_a_longer_interval_hides_no_missing_frames(handler, until, step, asked):
+    run = simulation()
+    with TrajectoryReporter(handler, "md", 10) as reporter:
+        run.reporters.append(reporter)
+        run.step(until)
+    run = simulation()
+    run.currentStep = step
+    with TrajectoryReporter(handler, "md", INTERVAL) as reporter:
+        run.reporters.append(reporter)
+        with pytest.raises(ResumeError, match=f"frames end at step {until}"):
+            reporter.resume_at(step) if asked else run.step(200)
+    assert stored(handler)["step"].tolist() == list(range(10, until + 1, 10))
+
+
+def test_the_interval_may_change_where_no_frame_is_missing(handler):
+    runs = [(0, 35, 10), (35, 150, 100), (150, 190, 100), (190, 199, 1000), (199, 350, 100)]
+    for start, stop, interval in [*runs, (350, 370, 10)]:
+        run = simulation()
+        run.currentStep = start
+        with TrajectoryReporter(handler, "md", interval) as reporter:
+            reporter.resume_at(start)
+            run.reporters.append(reporter)
+            run.step(stop - start)
+    assert stored(handler)["step"].tolist() == [10, 20, 30, 100, 200, 300, 360, 370]
+
+
 def test_a_run_is_extended_and_one_at_its_last_step_stays(handler):
     report(handler, 0, 500)
     first = handler.open(handler.key_for("md"))

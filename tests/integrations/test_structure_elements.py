@@ -81,6 +81,17 @@ def test_what_the_file_says_is_taken(tmp_path):
     assert elements(tmp_path / "said.pdb", atoms) == ["C", "Ca", "D", "X", "Zn", "C"]
 
 
+def test_an_unknown_element_is_guessed_with_a_warning(tmp_path, caplog):
+    said = [("CA", "ALA", "C"), ("CB", "ALA", ""), ("M", "HOH", "EP"), ("OW", "HOH", "O")]
+    elements(tmp_path / "quiet.pdb", said)
+    assert caplog.messages == []
+    unknown = [("CB", "ALA", "Zz"), ("CG", "LEU", "Zz"), ("N", "LEU", "Zz"), ("CA", "LEU", "C")]
+    assert elements(tmp_path / "loud.pdb", unknown) == ["C", "C", "N", "C"]
+    of_carbon, of_nitrogen = caplog.messages
+    assert "loud.pdb: the element 'Zz' of 2 atoms is unknown; taken as C" in of_carbon
+    assert "of 1 atoms is unknown; taken as N" in of_nitrogen
+
+
 def test_beads_have_no_element(tmp_path):
     martini = [("BB", "ALA"), ("SC1", "PHE"), ("W", "W"), ("NA+", "ION"), ("PO4", "DPPC")]
     assert elements(tmp_path / "martini.pdb", martini) == ["X"] * 5

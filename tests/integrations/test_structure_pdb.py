@@ -315,6 +315,17 @@ def test_factors_that_are_not_there_are_not_made_up(read):
     np.testing.assert_array_equal(some["residue_b_factors"], np.float32([50, np.nan]))
 
 
+def test_factors_that_have_overflown_are_nan_with_one_warning(read, caplog):
+    model = [line(b="******"), line(name=" CB", b="50.00"), line(name=" N", b="******"), "ENDMDL"]
+    data = read(*model, *model, model="all")
+    np.testing.assert_array_equal(data["b_factors"], np.float32([np.nan, 50, np.nan]))
+    (said,) = caplog.messages
+    assert "some.pdb: the B-factors of 2 atoms are asterisks" in said
+    data = read(line(occ="******"))
+    assert "occupancies" not in data
+    assert "the occupancies of 1 atoms are asterisks" in caplog.messages[1]
+
+
 def test_factors_that_are_something_else_are_an_error(read):
     with pytest.raises(InvalidArgumentError, match="line 2: columns 61 to 66 hold 'ab    '"):
         read(line(), line(b="ab    "))

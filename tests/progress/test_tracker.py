@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import math
@@ -144,6 +145,33 @@ def test_track_counts_each_item_after_its_work(tracker: ProgressTracker):
     with pytest.raises(ValueError, match="bad input"):
         list(tracker.track(breaks(), "breaks"))
     assert tracker.get_progress()["tasks"]["breaks"]["status"] == "failed"
+
+
+@pytest.mark.parametrize("how", ["track", "bare", "with", "error", "exit"])
+def test_work_that_ends_early_is_done_only_where_it_was_declared_so(tmp_path: Path, how: str):
+    error = {"error": ValueError("no"), "exit": SystemExit(0)}.get(how)
+    with ProgressTracker(checkpoint_dir=tmp_path) as tracker:
+        if how == "track":
+            for item in tracker.track(range(10), "a"):
+                if item == 3:
+                    break
+        else:
+            task = tracker.start_task("a", "A", 10)
+            with (
+                contextlib.suppress(ValueError, SystemExit),
+                contextlib.nullcontext() if how == "bare" else task,
+            ):
+                task.update(3)
+                if error is not None:
+                    raise error
+    task_info = ProgressTracker.attach(tmp_path).get_progress()["tasks"]["a"]
+    expected = {"with": ("completed", 10), "error": ("failed", 3)}.get(how, ("stopped", 3))
+    assert (task_info["status"], task_info["completed"]) == expected
+    with ProgressTracker(checkpoint_dir=tmp_path) as tracker:
+        tracker.start_task("a", "a" if how == "track" else "A", 10)
+        tracker.finish()
+    task_info = ProgressTracker.attach(tmp_path).get_progress()["tasks"]["a"]
+    assert (task_info["status"], task_info["completed"]) == ("completed", 10)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proteinflex_optimization.cli import confirm, removal, transfer
-from proteinflex_optimization.cli.commands import Run, add_command, complete_entries
+from proteinflex_optimization.cli.commands import Run, add_command, complete_entries, open_cache
 from proteinflex_optimization.cli.output import (
     age,
     counted,
@@ -194,9 +194,7 @@ def _add_key(parser: Any, name: str = "key", count: str | None = None) -> None:
 
 def _look(options: argparse.Namespace) -> DataHandler:
     """Open the cache without changing anything in it; an error where there is none."""
-    from proteinflex_optimization import DataHandler
-
-    return DataHandler(options.dir, read_only=True)
+    return open_cache(options.dir, read_only=True)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -260,12 +258,12 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from proteinflex_optimization import CacheKeyError, DataHandler
+    from proteinflex_optimization import CacheKeyError
 
     handler = _look(options)
     keys = [entry_key(handler, key) for key in options.keys] or handler.keys()
     if options.quarantine:
-        handler = DataHandler(options.dir)
+        handler = open_cache(options.dir)
     reports = []
     for number, key in enumerate(keys, 1):
         if sys.stderr.isatty():
@@ -303,14 +301,12 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from proteinflex_optimization import DataHandler
-
     given = [("FILE", file) for file in options.files] + [("--topology", options.topology)]
     for argument, file in given:
         # Before a cache is made.
         if file is not None and not Path(file).exists():
             raise InvalidArgumentError(f"{argument}={file!r} is not valid: there is no such file")
-    result = transfer.import_files(DataHandler(options.dir), options)
+    result = transfer.import_files(open_cache(options.dir), options)
     if options.json:
         print_json(result)
         return 0

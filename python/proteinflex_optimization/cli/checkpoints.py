@@ -9,6 +9,7 @@ from typing import Any
 from proteinflex_optimization import CheckpointManager
 from proteinflex_optimization.cli import confirm
 from proteinflex_optimization.cli.commands import Run, add_command, complete_checkpoints
+from proteinflex_optimization.cli.directories import check_directory
 from proteinflex_optimization.cli.output import (
     age,
     print_json,
@@ -150,6 +151,7 @@ def rm(options: argparse.Namespace) -> int:
 
 def _look(directory: Path) -> CheckpointManager:
     """Open the directory without changing anything in it; an error where there are none."""
+    check_directory(directory)
     return CheckpointManager(directory, read_only=True)
 
 

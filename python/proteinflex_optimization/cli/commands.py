@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import textwrap
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from proteinflex_optimization.cli.directories import check_directory
+
+if TYPE_CHECKING:
+    from proteinflex_optimization import DataHandler
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -42,12 +48,20 @@ def add_examples(parser: Any, *examples: str) -> None:
     parser.epilog = "examples:\n" + "\n".join(f"  {example}" for example in examples)
 
 
-def complete_entries(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
-    """Return the names and keys of entries that begin so, for a shell."""
+def open_cache(directory: str | None, *, read_only: bool = False) -> DataHandler:
+    """Open a cache; by `read_only` nothing in it is changed, and none that is missing is made."""
     from proteinflex_optimization import DataHandler
 
+    given = directory or os.environ.get("PROTEINFLEX_CACHE_DIR")
+    if given:
+        check_directory(given)
+    return DataHandler(directory, read_only=read_only)
+
+
+def complete_entries(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    """Return the names and keys of entries that begin so, for a shell."""
     try:
-        handler = DataHandler(getattr(parsed_args, "dir", None), read_only=True)
+        handler = open_cache(getattr(parsed_args, "dir", None), read_only=True)
         keys = handler.keys()
         if prefix.startswith(("s-", "t-")):
             return [key for key in keys if key.startswith(prefix)]

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from proteinflex_optimization.cli.commands import add_command
+from proteinflex_optimization.cli.directories import check_directory
 from proteinflex_optimization.cli.output import print_json, size
+from proteinflex_optimization.errors import ProteinFlexError
 
 CLOCK_SKEW_SECONDS = 5.0
 
@@ -60,7 +62,14 @@ def run(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _scratch(directory: Path) -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix=".flexopt-doctor-", dir=directory))
+    check_directory(directory)
+    try:
+        path = Path(tempfile.mkdtemp(prefix=".flexopt-doctor-", dir=directory))
+    except FileNotFoundError:
+        raise ProteinFlexError(f"there is no directory {directory}: make it first") from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ProteinFlexError(f"nothing can be written in {directory}: {reason}") from error
     try:
         yield path
     finally:

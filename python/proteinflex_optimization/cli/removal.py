@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proteinflex_optimization.cli import confirm
+from proteinflex_optimization.cli.commands import open_cache
 from proteinflex_optimization.cli.output import (
     age,
     counted,
@@ -142,8 +143,6 @@ def remove(options: argparse.Namespace) -> int:
 
 def _remove_unfinished(options: argparse.Namespace) -> int:
     """Remove unfinished trajectories, of which frames can be resumed: always asked for."""
-    from proteinflex_optimization import DataHandler
-
     unfinished = _look(options).unfinished()
     keys = {
         unfinished_key([(one["key"], one["data_id"]) for one in unfinished], text)
@@ -163,7 +162,7 @@ def _remove_unfinished(options: argparse.Namespace) -> int:
     noun = ("unfinished trajectory", "unfinished trajectories")
     if not confirm.confirmed(confirm.Removal(len(chosen), freed, 0, 0, *noun), options):
         return _refused(options)
-    handler = DataHandler(options.dir)
+    handler = open_cache(options.dir)
     removed = [key for key in names if handler.remove_unfinished(key)]
     written = [key for key in names if key not in removed]
     for key in written:
@@ -175,8 +174,6 @@ def _remove_unfinished(options: argparse.Namespace) -> int:
 
 def prune(options: argparse.Namespace) -> int:
     """Remove leftover files, and the least recently used entries down to a size."""
-    from proteinflex_optimization import DataHandler
-
     if options.to is not None:
         parse_size(options.to, "--to", 100)  # Wrong usage, whatever the cache is.
     handler = _look(options)
@@ -195,7 +192,7 @@ def prune(options: argparse.Namespace) -> int:
     if not confirm.confirmed(removal, options):
         return _refused(options)
     removed = _remove(options, victims, spare_used=True)
-    cleaned = DataHandler(options.dir).cleanup()
+    cleaned = open_cache(options.dir).cleanup()
     freed = sum(entry["stored_bytes"] for entry in removed)
     if options.json:
         keys = [entry["key"] for entry in removed]
@@ -213,8 +210,6 @@ def prune(options: argparse.Namespace) -> int:
 
 def clear(options: argparse.Namespace) -> int:
     """Remove all entries, also pinned ones."""
-    from proteinflex_optimization import DataHandler
-
     handler = _look(options)
     whole, damaged = infos(handler)
     entries = whole + damaged
@@ -227,7 +222,7 @@ def clear(options: argparse.Namespace) -> int:
     removal.also = _unfinished(leftovers)
     if not confirm.confirmed(removal, options):
         return _refused(options)
-    removed = DataHandler(options.dir).clear()
+    removed = open_cache(options.dir).clear()
     if options.json:
         print_json({"removed": [entry["key"] for entry in entries], "count": removed})
     else:
@@ -236,9 +231,7 @@ def clear(options: argparse.Namespace) -> int:
 
 
 def _look(options: argparse.Namespace) -> DataHandler:
-    from proteinflex_optimization import DataHandler
-
-    return DataHandler(options.dir, read_only=True)
+    return open_cache(options.dir, read_only=True)
 
 
 def _victims(entries: list[EntryInfo], target: int) -> list[EntryInfo]:
@@ -316,11 +309,11 @@ def _remove(
     options: argparse.Namespace, entries: list[EntryInfo], *, spare_used: bool
 ) -> list[EntryInfo]:
     """Remove just what was shown; what was used or pinned since then stays where that is asked."""
-    from proteinflex_optimization import CacheKeyError, DataHandler
+    from proteinflex_optimization import CacheKeyError
 
     if not entries:
         return []
-    handler = DataHandler(options.dir)
+    handler = open_cache(options.dir)
     removed = []
     for entry in entries:
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proteinflex_optimization.cli.commands import add_command
+from proteinflex_optimization.cli.directories import check_directory
 from proteinflex_optimization.cli.output import plain, warn
 from proteinflex_optimization.cli.prometheus import LINGER
 from proteinflex_optimization.errors import ProteinFlexError
@@ -125,6 +126,7 @@ def run(options: argparse.Namespace) -> int:
 def _attach(directory: str) -> ProgressReader:
     from proteinflex_optimization.progress import ProgressTracker
 
+    check_directory(directory)
     try:
         return ProgressTracker.attach(directory)
     except FileNotFoundError as error:

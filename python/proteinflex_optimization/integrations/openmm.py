@@ -176,7 +176,8 @@ class TrajectoryReporter:
         ------
         ResumeError
             The stored frames do not reach the step: they were removed or evicted, have another name,
-            or were not durable when the checkpoint was saved. Nothing was changed.
+            or were not durable when the checkpoint was saved. What counts is the interval between
+            the last two of them, also where `interval` is another now. Nothing was changed.
         InvalidArgumentError
             The stored frames do not carry their steps.
         """
@@ -208,11 +209,19 @@ class TrajectoryReporter:
         steps = self._stored_steps()
         before = steps[: np.searchsorted(steps, step, side="right")]
         if len(before) > 0:
-            # Those of an earlier run that reported less often are all there as well.
-            usual = int(before[-1] - before[-2]) if len(before) > 1 else 0
-            if before[-1] >= due or step < before[-1] + usual:
+            # They reach by the interval with which they were written, which may have been another.
+            last = int(before[-1])
+            apart = last - int(before[-2]) if len(before) > 1 else 0
+            if apart and last % apart == 0:
+                reaches = step < last + apart
+            else:
+                # Nothing tells that interval, but that it divides the step of the frame.
+                reaches = step < 2 * last and (last >= due or step < last + apart)
+            if reaches:
                 return
-            found = f"its {len(steps)} stored frames end at step {before[-1]}"
+            found = f"its {len(steps)} stored frames end at step {last}"
+            if apart:
+                found += f", {apart} steps after the one before"
         elif due <= 0:
             return
         elif len(steps) > 0:

@@ -9,6 +9,7 @@ Beads of coarse-grained models have no element.
 
 from __future__ import annotations
 
+import logging
 import re
 
 import gemmi
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from .atoms import Text
 from .residue_kinds import is_standard, is_water
+
+logger = logging.getLogger("proteinflex_optimization")
 
 UNKNOWN = "X"
 """What has no element: a virtual site, a bead."""
@@ -45,6 +48,8 @@ _NEVER_SYMBOLS = "He Ho Hf Hs Ne Nd Nb Np Nh No Cn Cm Cf Pa Po Pm Fm Fl Og Bk Bh
 NEVER = frozenset(_NEVER_SYMBOLS.split())
 """Two-letter symbols that are names of atoms (hydrogen on O, nitrogen D) far more often."""
 
+MAX_WARNINGS = 5
+
 LEFT_JUSTIFIED = re.compile(r"(CL|BR|FE|ZN|MG|MN|SE|SI)(?![A-Z])")
 """Names that mean these elements even where all names are left-justified."""
 
@@ -54,8 +59,11 @@ def guess_elements(
     names: Text,
     residue_names: Text,
     is_alone: NDArray[np.bool_],
+    source: str,
 ) -> Text:
     """Return the element of each atom: what the source says, else what its name means.
+
+    A warning names what the source has as elements and no table knows.
 
     Parameters
     ----------
@@ -67,6 +75,8 @@ def guess_elements(
         Of each atom.
     is_alone : ndarray of bool
         Whether the atom is the only one of its residue.
+    source : str
+        What it is read from, for the warning.
     """
     is_aligned = bool(np.char.startswith(names, " ").any())
     keys = list(
@@ -87,7 +97,37 @@ def guess_elements(
         found = {key: _known(key[0].strip()) for key in different}
     else:
         found = {key: _element(*key, is_aligned=is_aligned) for key in different}
+    if symbols is not None:
+        _warn_of_unknown(symbols, found, keys, source)
     return np.array([found[key] for key in keys])
+
+
+def _warn_of_unknown(
+    symbols: Text,
+    found: dict[tuple[str, str, str, bool], str],
+    keys: list[tuple[str, str, str, bool]],
+    source: str,
+) -> None:
+    unknown = {
+        symbol
+        for symbol in np.unique(np.char.strip(symbols)).tolist()
+        if symbol and _known(symbol) == UNKNOWN and symbol.upper() not in NO_ELEMENT
+    }
+    guesses: dict[tuple[str, str], int] = {}
+    for key in keys if unknown else ():
+        if key[0].strip() in unknown:
+            pair = key[0].strip(), found[key]
+            guesses[pair] = guesses.get(pair, 0) + 1
+    for (symbol, guess), n_atoms in sorted(guesses.items())[:MAX_WARNINGS]:
+        logger.warning(
+            "%s: the element %r of %d atoms is unknown; taken as %s by their names and residues",
+            source,
+            symbol,
+            n_atoms,
+            guess,
+        )
+    if len(guesses) > MAX_WARNINGS:
+        logger.warning("%s: %d more kinds of such atoms", source, len(guesses) - MAX_WARNINGS)
 
 
 def _element(symbol: str, name: str, residue: str, is_alone: bool, *, is_aligned: bool) -> str:

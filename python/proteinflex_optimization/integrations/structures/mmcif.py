@@ -208,6 +208,7 @@ class MMCIFSource:
                 names,
                 residue_names,
                 (sizes == 1)[grouping.index],
+                self.label,
             ),
             self._positions(rows),
             altlocs,

@@ -240,6 +240,7 @@ def _built(
             names,
             residue_names,
             (sizes == 1)[grouping.index],
+            "Biotite's structure",
         ),
         positions,
         altlocs,

@@ -53,6 +53,7 @@ class PDBSource:
         self._is_cut = not content.endswith((b"\n", b"\r"))
         self._models = self._scan()
         self._last: tuple[bytes, list[int], Atoms] | None = None
+        self._told: set[str] = set()
         self.n_models = len(self._models)
         self.says_plddt = PREDICTED.search(self._title) is not None
         counts = {len(model.lines) for model in self._models}
@@ -132,6 +133,17 @@ class PDBSource:
         last = len(self._lines) - 1 if self._is_cut else None
         columns = AtomColumns(self._path, self._lines, model.lines, last)
         described = self._described(columns, model)
+        for start, stop, what in ((60, 66, "B-factors"), (54, 60, "occupancies")):
+            n_lost = columns.count_overflown(start, stop)
+            if n_lost and what not in self._told:
+                self._told.add(what)  # Once, not for each model of a trajectory.
+                logger.warning(
+                    "%s: the %s of %d atoms are asterisks, left by numbers too wide for their "
+                    "columns; they are NaN",
+                    self.label,
+                    what,
+                    n_lost,
+                )
         return dataclasses.replace(
             described,
             positions=columns.positions(),
@@ -199,7 +211,11 @@ class PDBSource:
         )
         sizes = np.bincount(grouping.index)
         elements = guess_elements(
-            columns.text(76, 78), columns.raw(12, 16), residue_names, (sizes == 1)[grouping.index]
+            columns.text(76, 78),
+            columns.raw(12, 16),
+            residue_names,
+            (sizes == 1)[grouping.index],
+            self.label,
         )
         return Atoms(
             names,

@@ -98,7 +98,7 @@ class AtomColumns:
     def optional(self, start: int, stop: int, what: str) -> NDArray[np.float32] | None:
         """Return numbers, NaN where there is none; None where no atom has one.
 
-        Asterisks are what is left of a number that had no space.
+        Asterisks are what is left of a number that had no space: NaN as well.
         """
         block = self._chars[:, start:stop]
         is_there = ((block != BLANK) & (block != ord("*"))).any(axis=1)
@@ -114,6 +114,10 @@ class AtomColumns:
             problem = f"columns {start + 1} to {stop} hold {{}}: expected {what}, or blanks"
             self._refuse(bad, problem, start, stop)
         return values.astype(np.float32)
+
+    def count_overflown(self, start: int, stop: int) -> int:
+        """Return how many atoms have asterisks for a number that was too wide for these columns."""
+        return int(np.count_nonzero((self._chars[:, start:stop] == ord("*")).any(axis=1)))
 
     def _numbers(self, start: int, stop: int) -> NDArray[np.float64]:
         values, is_number = _parse(self._chars[:, start:stop])
