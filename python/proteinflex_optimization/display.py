@@ -63,6 +63,7 @@ def line(progress: Progress) -> str:
     """
     rate = progress["rate"]
     roots = _roots(progress)
+    left = _state(progress)
     parts = [f"{progress['percent']:5.1f} %"]
     if len(roots) > 1:
         done = sum(task["status"] == "completed" for task in roots)
@@ -71,12 +72,15 @@ def line(progress: Progress) -> str:
         rate = None if current is None else current["rate"]
         if current is not None:
             parts.append(f"{_printable(str(current['name']))} {_steps(current)}")
+            if progress["eta_seconds"] is None and current["eta_seconds"] is not None:
+                # The tasks after it may take any time.
+                left = f"{_state(current)} of this task"
     else:
         parts.append(_steps(progress))
     if rate is not None and progress["status"] == "running":
         parts.append(f"{rate:.3g}/s")
     parts.append(f"{duration(progress['elapsed_seconds'])} so far")
-    parts.append(_state(progress))
+    parts.append(left)
     # Failed ones are in the way of everything else.
     failed = failures(progress)
     if failed:

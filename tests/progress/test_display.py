@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from proteinflex_optimization import ProgressTracker
+from proteinflex_optimization import ProgressTracker, display
 
 JOB = """
 import time
@@ -161,3 +161,13 @@ def test_sigterm_ends_a_job_with_a_display():
     job.send_signal(signal.SIGTERM)
     assert job.wait(timeout=20) == -signal.SIGTERM
     job.stdout.close()
+
+
+def test_where_the_rest_is_unknown_the_time_left_is_that_of_the_task_at_work():
+    task = {"name": "Dynamics", "parent": None, "status": "running", "completed": 5, "total": 10}
+    task |= {"rate": 1.0, "eta_seconds": 5.0}
+    later = {**task, "name": "Figure", "completed": 0, "rate": None, "eta_seconds": None}
+    progress = {"percent": 25.0, "rate": None, "status": "running", "elapsed_seconds": 5.0}
+    progress |= {"eta_seconds": None, "message": None, "current_task": "md"}
+    progress["tasks"] = {"md": task, "figure": later}
+    assert "0:05 left of this task" in display.line(progress)
