@@ -27,7 +27,8 @@ def static_items(trajectory: Trajectory) -> dict[str, Any]:
     CacheKeyError
         It is no longer in the cache.
     """
-    handler, fields = DataHandler(trajectory.cache_dir), set(trajectory.fields)
+    handler = DataHandler(trajectory.cache_dir, read_only=True)
+    fields = set(trajectory.fields)
     names = {array["name"] for array in handler.info(trajectory.key)["arrays"]}
     if names <= fields and trajectory.raw_bytes > LARGEST_TO_LOAD:
         return {}
