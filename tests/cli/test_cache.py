@@ -213,3 +213,22 @@ def test_wrong_usage_exits_with_2(handler, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_status:
         main(["cache", "ls", "--kind", "other"])
     assert exit_status.value.code == 2
+
+
+def test_a_failed_import_leaves_no_new_cache(handler, tmp_path, capsys):
+    pytest.importorskip("MDAnalysis")
+    garbage = tmp_path / "garbage.xtc"
+    garbage.write_bytes(b"hello" * 40)
+    new = tmp_path / "new"
+    assert main(["cache", "import", str(garbage), "--dir", str(new)]) != 0
+    assert not new.exists()
+    assert flexopt(handler, "import", str(garbage)) != 0
+    assert len(handler) == 5, "what was there stays"
+    assert "garbage.xtc" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", [".", "..", "/"])
+def test_export_to_a_path_without_a_name_is_refused(handler, capsys, path):
+    assert flexopt(handler, "export", handler.keys("trajectory")[0], path, "--force") == 2
+    assert "unexpected" not in (said := capsys.readouterr().err)
+    assert "path=" in said

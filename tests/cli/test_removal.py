@@ -158,7 +158,7 @@ def test_leftovers_are_told_before_they_are_removed_and_old_trajectories_asked_f
     (file,) = cache.cache_dir.glob("entries/*/*.writing")
     month = 31 * 86_400
     os.utime(file, (file.stat().st_atime - month, file.stat().st_mtime - month))
-    (cache.cache_dir / "quarantine" / "x.damaged").write_bytes(b"")
+    (cache.cache_dir / "quarantine" / f"{cache.key_for('old')}-1.damaged").write_bytes(b"")
     assert flexopt(cache, "prune", "--dry-run") == 0
     assert "and 1 damaged entry in quarantine" in capsys.readouterr().out
     assert flexopt(cache, "prune", "--dry-run", "--json") == 0

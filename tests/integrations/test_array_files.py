@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 from MDAnalysisTests.datafiles import PSF
-from proteinflex_optimization import DataHandler, InvalidArgumentError
+from proteinflex_optimization import CacheKeyError, DataHandler, InvalidArgumentError
 
 N_FRAMES, N_ATOMS = 30, 25
 
@@ -189,3 +189,15 @@ def test_what_belongs_to_no_frame_goes_through_zarr_or_is_named(handler, tmp_pat
     (path / "masses" / "c" / "0").unlink()
     with pytest.raises(InvalidArgumentError, match="chunks of 'masses'"):
         handler.import_trajectory(None, path, "again")
+
+
+def test_masses_of_a_trajectory_that_took_its_place_are_not_exported(handler, tmp_path):
+    pytest.importorskip("zarr", minversion="3")
+    from proteinflex_optimization.integrations.zarr import export_zarr
+
+    frames = np.ones((4, 5, 3), np.float32)
+    opened = handler.open(handler.store_trajectory({"frames": frames, "masses": np.ones(5)}, "md"))
+    handler.store_trajectory({"frames": frames * 2, "masses": np.zeros(5)}, "md")
+    with pytest.raises(CacheKeyError, match="'md' was replaced"):
+        export_zarr(opened, tmp_path / "run.zarr")
+    assert not (tmp_path / "run.zarr").exists()

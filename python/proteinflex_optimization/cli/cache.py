@@ -306,7 +306,14 @@ def _import(options: argparse.Namespace) -> int:
         # Before a cache is made.
         if file is not None and not Path(file).exists():
             raise InvalidArgumentError(f"{argument}={file!r} is not valid: there is no such file")
-    result = transfer.import_files(open_cache(options.dir), options)
+    is_new = options.dir is not None and not Path(options.dir).exists()
+    handler = open_cache(options.dir)
+    try:
+        result = transfer.import_files(handler, options)
+    except BaseException:
+        if is_new:
+            removal.remove_unused(Path(handler.cache_dir))
+        raise
     if options.json:
         print_json(result)
         return 0

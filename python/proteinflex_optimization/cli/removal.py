@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -328,3 +329,17 @@ def _remove(
 
 def _is_used(now: EntryInfo, before: EntryInfo) -> bool:
     return now["pinned"] or now["last_used"] != before["last_used"]
+
+
+def remove_unused(directory: Path) -> None:
+    """Remove a cache that was made and never used: one of its tag and empty directories."""
+    tag = directory / "CACHEDIR.TAG"
+    paths = sorted(directory.rglob("*"), reverse=True)
+    if any(path != tag and not path.is_dir() for path in paths):
+        return
+    with suppress(OSError):  # Where something has appeared in a directory, it stays.
+        for path in paths:
+            if path != tag:
+                path.rmdir()
+        tag.unlink(missing_ok=True)
+        directory.rmdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from proteinflex_optimization.data_handler import DataHandler
+from proteinflex_optimization.errors import CacheKeyError
 
 if TYPE_CHECKING:
     from proteinflex_optimization.trajectory import Trajectory
@@ -25,9 +26,15 @@ def static_items(trajectory: Trajectory) -> dict[str, Any]:
     Raises
     ------
     CacheKeyError
-        It is no longer in the cache.
+        It is no longer in the cache, or another one has taken its place.
     """
-    handler, fields = DataHandler(trajectory.cache_dir), set(trajectory.fields)
+    handler = DataHandler(trajectory.cache_dir, read_only=True)
+    if handler.open(trajectory.key).content_id != trajectory.content_id:
+        raise CacheKeyError(
+            f"the trajectory {trajectory.data_id!r} was replaced after it had been opened: open it "
+            "again by its key"
+        )
+    fields = set(trajectory.fields)
     names = {array["name"] for array in handler.info(trajectory.key)["arrays"]}
     if names <= fields and trajectory.raw_bytes > LARGEST_TO_LOAD:
         return {}
