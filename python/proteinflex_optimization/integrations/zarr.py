@@ -28,8 +28,8 @@ except ImportError as error:
     ) from error
 
 from proteinflex_optimization._publish import published
+from proteinflex_optimization._static_items import static_items
 from proteinflex_optimization.errors import InvalidArgumentError
-from proteinflex_optimization.integrations.static import static_items
 
 if TYPE_CHECKING:
     from proteinflex_optimization.data_handler import DataHandler

@@ -14,9 +14,9 @@ import numpy as np
 from MDAnalysis.units import convert
 
 from proteinflex_optimization._publish import published
+from proteinflex_optimization._static_items import static_items
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis.reader import path_of
-from proteinflex_optimization.integrations.static import static_items
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
