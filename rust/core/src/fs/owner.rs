@@ -5,7 +5,6 @@
 //! known to be gone is orphaned, and may be removed.
 
 use std::fmt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A process on a host.
@@ -90,16 +89,20 @@ impl fmt::Display for Owner {
 /// Eight hex digits that tell this boot of this machine from others that share a directory. Process
 /// ids mean nothing in another namespace of them, so a container with its own is another host.
 fn host() -> String {
-    static HOST: OnceLock<String> = OnceLock::new();
-    HOST.get_or_init(|| {
+    /// Its digits, and a bit that says that they are known. No cell: one that a thread fills while
+    /// another forks would stay locked for ever in the child. Two threads find the same.
+    static HOST: AtomicU64 = AtomicU64::new(0);
+    let mut known = HOST.load(Ordering::Relaxed);
+    if known == 0 {
         let mut identity = rustix::system::uname().nodename().to_bytes().to_vec();
         identity.extend(machine_id());
         identity.extend(boot_id());
         let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
         identity.extend(namespace.as_os_str().as_encoded_bytes());
-        format!("{:08x}", crate::checksum(&identity) >> 32)
-    })
-    .clone()
+        known = 1 << 32 | crate::checksum(&identity) >> 32;
+        HOST.store(known, Ordering::Relaxed);
+    }
+    format!("{:08x}", known as u32)
 }
 
 /// A machine and one of its boots; 0 where the system does not tell.
@@ -112,16 +115,13 @@ pub(crate) struct Boot {
 impl Boot {
     /// This boot of this machine.
     pub fn current() -> Self {
-        static BOOT: OnceLock<Boot> = OnceLock::new();
-        *BOOT.get_or_init(|| {
-            let (machine, boot) = (machine_id(), boot_id());
-            if machine.is_empty() || boot.is_empty() {
-                return Self::default();
-            }
-            let name = rustix::system::uname().nodename().to_bytes().to_vec();
-            let machine = crate::checksum(&[name, machine].concat());
-            Self { machine, boot: crate::checksum(&boot) }
-        })
+        let (machine, boot) = (machine_id(), boot_id());
+        if machine.is_empty() || boot.is_empty() {
+            return Self::default();
+        }
+        let name = rustix::system::uname().nodename().to_bytes().to_vec();
+        let machine = crate::checksum(&[name, machine].concat());
+        Self { machine, boot: crate::checksum(&boot) }
     }
 
     /// Whether it was an earlier boot of this machine, so that none of its processes is left.
