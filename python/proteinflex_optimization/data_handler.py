@@ -64,7 +64,7 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         trajectory : str, path or sequence of these
             A file, or the parts of a run in their order.
         data_id : str
-            The name of the trajectory in the cache.
+            The name of the trajectory in the cache; one that is there is replaced, finished or not.
         metadata : dict, optional
             Plain values that are kept with it.
         format, topology_format : str, optional

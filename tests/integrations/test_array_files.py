@@ -1,11 +1,12 @@
 """Zarr groups and ``.npz`` hold every field to the bit, both ways."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from MDAnalysisTests.datafiles import PSF
-from proteinflex_optimization import CacheKeyError, DataHandler, InvalidArgumentError
+from proteinflex_optimization import CorruptDataError, DataHandler, InvalidArgumentError
 
 N_FRAMES, N_ATOMS = 30, 25
 
@@ -192,12 +193,30 @@ def test_what_belongs_to_no_frame_goes_through_zarr_or_is_named(handler, tmp_pat
 
 
 def test_masses_of_a_trajectory_that_took_its_place_are_not_exported(handler, tmp_path):
-    pytest.importorskip("zarr", minversion="3")
+    zarr = pytest.importorskip("zarr", minversion="3")
     from proteinflex_optimization.integrations.zarr import export_zarr
 
     frames = np.ones((4, 5, 3), np.float32)
     opened = handler.open(handler.store_trajectory({"frames": frames, "masses": np.ones(5)}, "md"))
     handler.store_trajectory({"frames": frames * 2, "masses": np.zeros(5)}, "md")
-    with pytest.raises(CacheKeyError, match="'md' was replaced"):
-        export_zarr(opened, tmp_path / "run.zarr")
-    assert not (tmp_path / "run.zarr").exists()
+    assert export_zarr(opened, tmp_path / "run.zarr") == []
+    group = zarr.open_group(tmp_path / "run.zarr", mode="r")
+    np.testing.assert_array_equal(group["masses"], np.ones(5))
+    np.testing.assert_array_equal(group["frames"], frames)
+
+
+def test_what_belongs_to_no_frame_is_found_without_reading_a_frame(handler):
+    frames = np.random.default_rng(0).normal(size=(40, 500, 3)).astype(np.float32)
+    data = {"frames": frames, "masses": np.ones(5), "k": 3, "twice": {"x": frames}}
+    key = handler.store_trajectory(data, "md")
+    file = Path(handler.cache_dir) / "entries" / key[2:4] / f"{key}.fxt"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1  # In the middle of the frames.
+    file.write_bytes(content)
+    trajectory = handler.open(key)
+    found = trajectory._beside_frames()
+    assert list(found) == ["masses", "k", "twice"]
+    np.testing.assert_array_equal(found["masses"], np.ones(5))
+    assert (found["k"], found["twice"]) == (3, {"x": ...})
+    with pytest.raises(CorruptDataError):
+        trajectory[:]

@@ -47,15 +47,18 @@ def export_entry(handler: DataHandler, options: argparse.Namespace) -> dict[str,
 def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str, Any]:
     """Store a file, or the parts of a run, as an entry; returns its key and what `info` says of it."""
     sources = [Path(file) for file in options.files]
-    for source in sources:
-        if not source.exists():
-            raise InvalidArgumentError(f"FILE={str(source)!r} is not valid: there is no such file")
     stem = re.sub(r"\.(gz|bz2|xz)$", "", sources[0].name)
     kind = options.kind or _kind_of(stem, options)
     data_id = Path(stem).stem if options.id is None else options.id
     if handler.key_for(data_id, kind=kind) in handler and not options.force:
         raise InvalidArgumentError(
             f"--id={data_id!r} is not valid: the cache has a {kind} of this name already, "
+            "expected a new name (--force replaces it)"
+        )
+    is_unfinished = any(one["data_id"] == data_id for one in handler.unfinished())
+    if kind == "trajectory" and is_unfinished and not options.force:
+        raise InvalidArgumentError(
+            f"--id={data_id!r} is not valid: an unfinished trajectory of this name waits to be resumed, "
             "expected a new name (--force replaces it)"
         )
     if kind == "structure":

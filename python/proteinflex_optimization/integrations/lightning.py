@@ -42,7 +42,8 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
     ) -> None:
         """Save a checkpoint, each of its entries as a component.
 
-        A file of ``torch.save`` at this path is replaced once the checkpoint is durable.
+        A file of ``torch.save`` at this path is renamed to ``PATH.replaced`` meanwhile, and removed
+        once the checkpoint is durable.
 
         Raises
         ------

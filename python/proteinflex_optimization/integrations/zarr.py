@@ -28,7 +28,6 @@ except ImportError as error:
     ) from error
 
 from proteinflex_optimization._publish import published
-from proteinflex_optimization._static_items import static_items
 from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def export_zarr(
     """
     metadata, not_plain = _plain(trajectory.metadata)
     left_out = [f"metadata[{name!r}]" for name in not_plain]
-    static = static_items(trajectory)
+    static = trajectory._beside_frames()
     arrays_beside = {name: item for name, item in static.items() if isinstance(item, np.ndarray)}
     values, not_plain = _plain({n: item for n, item in static.items() if n not in arrays_beside})
     left_out += not_plain
@@ -188,8 +187,7 @@ def import_zarr(
                 if progress is not None:
                     progress(min(start + block, n_frames), n_frames)
     except BaseException:
-        # An unfinished entry that is begun again is empty: nobody can use a part of a group.
-        handler.trajectory_writer(data_id, overwrite=True).suspend()
+        handler.remove_unfinished(data_id)  # Nobody can use a part of a group.
         raise
     return str(writer.key)
 

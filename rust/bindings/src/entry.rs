@@ -44,6 +44,12 @@ impl EntryReader {
         })
     }
 
+    /// All values of the entry, with `...` in place of each per-frame field: no frame is read.
+    pub fn load_beside_frames<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let tree = self.read(py, |entry| entry.tree())?;
+        build(py, &tree, self.entry.path(), None, false, &BesideFrames(self))
+    }
+
     /// Some frames of a field, decoded into a new array.
     pub fn frames<'py>(
         &self,
@@ -183,6 +189,26 @@ impl ArraySource for EntryReader {
             .array_number(number)?
             .ok_or_else(|| to_python(self.damage("it takes a field for text")))?;
         self.whole_array(py, number)?.call_method0("tobytes")
+    }
+}
+
+/// What an entry has beside its per-frame fields.
+struct BesideFrames<'a>(&'a EntryReader);
+
+impl ArraySource for BesideFrames<'_> {
+    fn array<'py>(
+        &self,
+        py: Python<'py>,
+        reference: &ArrayReference,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self.0.array_number(reference.number)? {
+            Some(_) => self.0.array(py, reference),
+            None => Ok(py.Ellipsis().into_bound(py)),
+        }
+    }
+
+    fn long<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyAny>> {
+        self.0.long(py, number)
     }
 }
 

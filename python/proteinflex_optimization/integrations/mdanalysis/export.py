@@ -14,7 +14,6 @@ import numpy as np
 from MDAnalysis.units import convert
 
 from proteinflex_optimization._publish import published
-from proteinflex_optimization._static_items import static_items
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis.reader import path_of
 
@@ -120,7 +119,7 @@ def export_trajectory(
         raise InvalidArgumentError("trajectory is not valid: it has no frames to export")
     suffix = Path(path).suffix.lower()
     places = FORMATS.get(suffix, _Format())
-    static = list(static_items(trajectory))
+    static = list(trajectory._beside_frames())
     universe = MDAnalysis.Universe.empty(trajectory.n_atoms)
     universe.load_new(str(path_of(trajectory)), format="FXT")
     kept, options = _choose(trajectory, universe.trajectory, suffix, places)

@@ -132,8 +132,7 @@ def import_trajectory(
             except _FieldsChanged:
                 continue
             except BaseException:
-                # An unfinished entry that is begun again is empty: nobody can use a part of a file.
-                handler.trajectory_writer(data_id, overwrite=True).suspend()
+                handler.remove_unfinished(data_id)  # Nobody can use a part of a file.
                 raise
     finally:
         for part in parts:

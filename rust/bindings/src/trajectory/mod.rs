@@ -328,6 +328,17 @@ impl Trajectory {
         }
     }
 
+    /// The arrays and values that belong to no frame, by name: no frame is read.
+    fn _beside_frames<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let values = self.reader.load_beside_frames(py)?.cast_into::<PyDict>()?;
+        for field in self.reader.entry.fields() {
+            if values.contains(&field.name)? {
+                values.del_item(&field.name)?;
+            }
+        }
+        Ok(values)
+    }
+
     /// Frames in place, or None where they are coded or in pieces.
     ///
     /// The array is writable: what is written to it is seen by later calls of this object, and
