@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proteinflex_optimization.cli import confirm, removal, transfer
-from proteinflex_optimization.cli.commands import Run, add_command, complete_entries, open_cache
+from proteinflex_optimization.cli.commands import (
+    Run,
+    add_command,
+    complete_entries,
+    look_at_cache,
+    open_cache,
+)
 from proteinflex_optimization.cli.output import (
     age,
     counted,
@@ -22,7 +28,6 @@ from proteinflex_optimization.cli.selection import entry_key
 from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from proteinflex_optimization import DataHandler
     from proteinflex_optimization.types import EntryInfo
 
 SORTED_BY: dict[str, Callable[[EntryInfo], Any]] = {
@@ -192,13 +197,8 @@ def _add_key(parser: Any, name: str = "key", count: str | None = None) -> None:
     argument.completer = complete_entries
 
 
-def _look(options: argparse.Namespace) -> DataHandler:
-    """Open the cache without changing anything in it; an error where there is none."""
-    return open_cache(options.dir, read_only=True)
-
-
 def _list(options: argparse.Namespace) -> int:
-    handler = _look(options)
+    handler = look_at_cache(options)
     entries, damaged = removal.infos(handler, options.kind)
     entries.sort(key=SORTED_BY[options.sort], reverse=options.sort != "id")
     unfinished = [] if options.kind == "structure" else handler.unfinished()
@@ -216,7 +216,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _stats(options: argparse.Namespace) -> int:
-    stats = _look(options).get_cache_stats()
+    stats = look_at_cache(options).get_cache_stats()
     if options.json:
         print_json({name: value for name, value in stats.items() if name not in OF_THE_PROCESS})
         return 0
@@ -238,7 +238,7 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    handler = _look(options)
+    handler = look_at_cache(options)
     info = handler.info(entry_key(handler, options.key))
     if options.json:
         print_json(info)
@@ -260,7 +260,7 @@ def _info(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from proteinflex_optimization import CacheKeyError
 
-    handler = _look(options)
+    handler = look_at_cache(options)
     keys = [entry_key(handler, key) for key in options.keys] or handler.keys()
     if options.quarantine:
         handler = open_cache(options.dir)
@@ -287,7 +287,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    handler = _look(options)
+    handler = look_at_cache(options)
     options.key = entry_key(handler, options.key)
     result = transfer.export_entry(handler, options)
     if options.json:

@@ -58,6 +58,11 @@ def open_cache(directory: str | None, *, read_only: bool = False) -> DataHandler
     return DataHandler(directory, read_only=read_only)
 
 
+def look_at_cache(options: argparse.Namespace) -> DataHandler:
+    """Open the cache of a command without changing anything in it; an error where there is none."""
+    return open_cache(options.dir, read_only=True)
+
+
 def complete_entries(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """Return the names and keys of entries that begin so, for a shell."""
     try:

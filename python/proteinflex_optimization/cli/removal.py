@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proteinflex_optimization.cli import confirm
-from proteinflex_optimization.cli.commands import open_cache
+from proteinflex_optimization.cli.commands import look_at_cache, open_cache
 from proteinflex_optimization.cli.output import (
     age,
     counted,
@@ -114,7 +114,7 @@ def remove(options: argparse.Namespace) -> int:
 
     if options.unfinished:
         return _remove_unfinished(options)
-    handler = _look(options)
+    handler = look_at_cache(options)
     keys, missing = [], []
     for text in options.keys:
         try:
@@ -144,7 +144,7 @@ def remove(options: argparse.Namespace) -> int:
 
 def _remove_unfinished(options: argparse.Namespace) -> int:
     """Remove unfinished trajectories, of which frames can be resumed: always asked for."""
-    unfinished = _look(options).unfinished()
+    unfinished = look_at_cache(options).unfinished()
     keys = {
         unfinished_key([(one["key"], one["data_id"]) for one in unfinished], text)
         for text in options.keys
@@ -177,7 +177,7 @@ def prune(options: argparse.Namespace) -> int:
     """Remove leftover files, and the least recently used entries down to a size."""
     if options.to is not None:
         parse_size(options.to, "--to", 100)  # Wrong usage, whatever the cache is.
-    handler = _look(options)
+    handler = look_at_cache(options)
     entries, _ = infos(handler)
     victims: list[EntryInfo] = []
     if options.to is not None:
@@ -211,7 +211,7 @@ def prune(options: argparse.Namespace) -> int:
 
 def clear(options: argparse.Namespace) -> int:
     """Remove all entries, also pinned ones."""
-    handler = _look(options)
+    handler = look_at_cache(options)
     whole, damaged = infos(handler)
     entries = whole + damaged
     leftovers = handler.cleanup(dry_run=True)
@@ -229,10 +229,6 @@ def clear(options: argparse.Namespace) -> int:
     else:
         print(f"{counted(removed, 'entry', 'entries')} removed")
     return 0
-
-
-def _look(options: argparse.Namespace) -> DataHandler:
-    return open_cache(options.dir, read_only=True)
 
 
 def _victims(entries: list[EntryInfo], target: int) -> list[EntryInfo]:

@@ -55,8 +55,9 @@ class TrajectoryReporter:
         A frame is written after every so many steps.
     precision : float or None, optional
         The spacing, in Å (velocities: Å/ps, forces: kJ/mol/nm), of the grid that numbers may be
-        rounded to; the error is at most half of it. None keeps every bit of the single-precision
-        numbers. The default, 0.001 Å, is ten times finer than the 0.001 nm of XTC files.
+        rounded to; the error is at most half of it. None takes the handler's, which keeps every bit
+        of the single-precision numbers unless it was made with one. The default, 0.001 Å, is ten
+        times finer than the 0.001 nm of XTC files.
     metadata : dict, optional
         Plain values that are kept with the trajectory.
     velocities, forces, energies : bool, optional
