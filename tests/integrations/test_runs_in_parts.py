@@ -119,3 +119,13 @@ def test_parts_of_other_atoms_are_refused(handler, tmp_path):
     universe.atoms.write(str(top))
     with pytest.raises(InvalidArgumentError, match=r"2\.xtc"):
         handler.import_trajectory(top, parts, "run")
+
+
+def test_times_that_do_not_go_on_are_said(handler, tmp_path, said):
+    path = write_xtc(tmp_path / "again.xtc", [0, 1, 2, 1, 2, 3])
+    trajectory = handler.open(handler.import_trajectory(None, path, "run"))
+    assert trajectory.time.tolist() == [0, 1, 2, 1, 2, 3]
+    assert "again.xtc: the times of 1 of 6 frames are not later" in said()
+    two = [write_xtc(tmp_path / "one.xtc", [0, 1]), write_xtc(tmp_path / "two.xtc", [0, 1])]
+    handler.import_trajectory(None, two, "runs", overlap="keep")
+    assert said().count("not later") == 1

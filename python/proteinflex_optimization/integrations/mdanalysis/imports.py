@@ -222,6 +222,9 @@ class _Run:
         self._excluded: set[str] = set()
         self._missing: dict[str, int] = {}
         self._n_frames = 0
+        self._expects_order = overlap == "remove"
+        self._last_time = -np.inf
+        self._n_out_of_order = 0
         for part in parts[1:]:
             if part.file.n_atoms != parts[0].file.n_atoms:
                 raise InvalidArgumentError(
@@ -261,7 +264,8 @@ class _Run:
     def frames(self) -> Iterator[dict[str, Any]]:
         total = sum(part.file.n_frames for part in self._parts)
         self._missing = {}
-        self._n_frames = n_read = 0
+        self._n_frames = n_read = self._n_out_of_order = 0
+        self._last_time = -np.inf
         for part in self._parts:
             for found in part.frames():
                 n_read += 1
@@ -299,6 +303,9 @@ class _Run:
                 raise _FieldsChanged
             found[name] = np.full_like(like, DEFAULTS.get(name, np.nan))
             self._missing[name] = self._missing.get(name, 0) + 1
+        if "time" in self._fields:
+            self._n_out_of_order += bool(found["time"] <= self._last_time)
+            self._last_time = found["time"]
         return {name: np.asarray(found[name], self._fields[name].dtype) for name in self._fields}
 
     def check(self) -> None:
@@ -343,6 +350,13 @@ class _Run:
                     self._n_frames,
                     name,
                 )
+        if self._expects_order and self._n_out_of_order:
+            logger.warning(
+                "%s: the times of %d of %d frames are not later than those of the frame before",
+                first,
+                self._n_out_of_order,
+                self._n_frames,
+            )
         for name in sorted(self._excluded):
             logger.warning("%s: left out: %s, which some frames lack", first, name)
 

@@ -167,11 +167,11 @@ impl Layout {
         let found = if layout.entries().is_dir() && layout.locks().is_dir() {
             return Ok(layout);
         } else if layout.root.is_dir() {
-            "this directory is no cache"
+            "this directory is none; DataHandler(cache_dir) makes one in it"
         } else if layout.root.symlink_metadata().is_ok() {
-            "this is no directory"
+            "this is no directory; expected the directory of a cache"
         } else {
-            "there is no such directory"
+            "there is no such directory; DataHandler(cache_dir) makes one"
         };
         Err(CacheError::NoCache { directory: layout.root, found }.into())
     }

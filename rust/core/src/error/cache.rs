@@ -92,7 +92,7 @@ pub enum CacheError {
         stored: u64,
     },
     /// There is no cache to be looked at.
-    #[error("there is no cache in {directory}: {found}; DataHandler(cache_dir) makes one")]
+    #[error("there is no cache in {directory}: {found}")]
     NoCache {
         /// The directory.
         directory: PathBuf,
