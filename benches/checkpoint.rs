@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use proteinflex_core::checkpoint::{Array, ArrayType, CheckpointStore, Component};
+use proteinflex_core::checkpoint::{Array, ArrayType, CheckpointStore, Component, Load};
 use proteinflex_core::fs::Disk;
 use proteinflex_core::tree::{TreeReader, TreeWriter};
 
@@ -60,7 +60,8 @@ fn saving_and_loading(c: &mut Criterion) {
 }
 
 fn load(path: &Path, verify: bool) -> usize {
-    let (_, components) = CheckpointStore::load(path, None, verify).expect("loaded");
+    let load = Load { components: None, verify, views: true };
+    let (_, components) = CheckpointStore::load(path, load).expect("loaded");
     black_box(components).len()
 }
 

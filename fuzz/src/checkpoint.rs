@@ -1,6 +1,8 @@
 //! Checkpoints: a manifest's claims are checked against the files that it names.
 
-use proteinflex_core::checkpoint::{CheckpointStore, ComponentRecord, FileRecord, Manifest};
+use proteinflex_core::checkpoint::{
+    CheckpointInfo, CheckpointStore, ComponentRecord, FileRecord, Load, Manifest,
+};
 use proteinflex_core::checksum;
 
 use super::input::Input;
@@ -15,14 +17,14 @@ pub fn manifest(data: &[u8]) {
         }
         place("manifest/manifest.json", &bytes);
         let directory = directory().join("manifest");
-        let Ok(manifest) = Manifest::read(&directory) else { continue };
+        let found = CheckpointInfo::of(&directory, true).expect("it is there");
+        let Ok(manifest) = found.manifest else { continue };
         manifest.size();
-        manifest.is_complete(&directory);
-        drop(manifest.metadata_tree(&directory));
-        drop(CheckpointStore::load(&directory, None, true));
+        drop(CheckpointStore::load(&directory, Load::ALL));
         drop(CheckpointStore::verify(&directory));
         place("manifest/manifest.json", &manifest.to_bytes().expect("it was read"));
-        let again = Manifest::read(&directory).expect("it was written");
+        let again = CheckpointInfo::of(&directory, false).expect("it was written");
+        let again = again.manifest.expect("it was written");
         assert_eq!(format!("{manifest:?}"), format!("{again:?}"));
     }
 }
@@ -62,9 +64,12 @@ pub fn checkpoint(data: &[u8]) {
     }
     place("checkpoint/manifest.json", &manifest.to_bytes().expect("it can be written"));
     let directory = directory().join("checkpoint");
-    let found = manifest.metadata_tree(&directory);
-    assert_eq!(found.is_ok(), metadata.0.checked_add(metadata.1).is_some_and(|end| end <= 100));
-    if let Ok((_, components)) = CheckpointStore::load(&directory, None, true) {
+    let found = CheckpointInfo::of(&directory, true).expect("it is there");
+    assert_eq!(
+        found.metadata.is_some(),
+        metadata.0.checked_add(metadata.1).is_some_and(|end| end <= 100)
+    );
+    if let Ok((_, components)) = CheckpointStore::load(&directory, Load::ALL) {
         let component = &components[0];
         assert_eq!(component.tree.len() as u64, tree.1);
         let map = component.map.as_ref().expect("it has a file");

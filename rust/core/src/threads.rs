@@ -13,11 +13,11 @@
 //! assert!(threads::count() >= 1);
 //! ```
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::process;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
+use arc_swap::{ArcSwapOption, Guard};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// Names the number of worker threads; otherwise as many as the CPUs this process may use.
@@ -38,7 +38,7 @@ pub fn run<R: Send>(work: impl FnOnce() -> R + Send) -> R {
         return alone(work);
     }
     match pool() {
-        Some(pool) => pool.install(work),
+        Some(pool) => pool.pool.install(work),
         None => work(),
     }
 }
@@ -56,23 +56,36 @@ fn alone<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     })
 }
 
-fn pool() -> Option<Arc<ThreadPool>> {
-    // Keyed by process: a pool inherited over `fork` is left alone, for its threads are not here.
-    // The lock is held only while a pool is looked up or built, never while it works.
-    static POOLS: OnceLock<Mutex<HashMap<u32, Arc<ThreadPool>>>> = OnceLock::new();
-    let mut pools =
-        POOLS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(pool) = pools.get(&process::id()) {
-        return Some(Arc::clone(pool));
+/// The pool of a process.
+struct ProcessPool {
+    process: u32,
+    pool: ThreadPool,
+}
+
+fn pool() -> Option<Arc<ProcessPool>> {
+    // No lock: another thread may fork while a pool is built, and the child would wait for ever.
+    static CURRENT: ArcSwapOption<ProcessPool> = ArcSwapOption::const_empty();
+    let process = process::id();
+    let is_ours =
+        |pool: &Option<Arc<ProcessPool>>| pool.as_ref().is_some_and(|pool| pool.process == process);
+    let found = CURRENT.load_full();
+    if is_ours(&found) {
+        return found;
     }
     let pool = ThreadPoolBuilder::new()
         .num_threads(count())
         .thread_name(|index| format!("proteinflex-{index}"))
         .build()
         .ok()?;
-    let pool = Arc::new(pool);
-    pools.insert(process::id(), Arc::clone(&pool));
-    Some(pool)
+    let built = Some(Arc::new(ProcessPool { process, pool }));
+    let before = CURRENT.compare_and_swap(&found, built.clone());
+    if is_ours(&*before) {
+        // Another thread was faster.
+        return Guard::into_inner(before);
+    }
+    // Left alone: the threads of the pool that was inherited over `fork` are not here.
+    std::mem::forget((found, Guard::into_inner(before)));
+    built
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The arrays of a component that is loaded: views of its mapped file, or copies.
+//! The arrays of a component that is loaded: views of its file, mapped or in memory.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,18 +18,19 @@ use crate::value::{ArrayReference, ArraySource};
 /// The arrays beside a component's tree.
 pub(super) struct ComponentArrays {
     pub(super) component: LoadedComponent,
-    pub(super) mmap: bool,
 }
 
 impl ComponentArrays {
     fn map_and_range(&self, number: usize) -> PyResult<(&Arc<PrivateMap>, Range<usize>)> {
         match (&self.component.map, self.component.arrays.get(number)) {
             (Some(map), Some(range)) => Ok((map, range.clone())),
-            _ => {
-                let component = self.component.name.clone();
-                Err(to_python(CheckpointError::MissingArray { component, number }.into()))
-            }
+            _ => Err(self.missing(number)),
         }
+    }
+
+    fn missing(&self, number: usize) -> PyErr {
+        let component = self.component.name.clone();
+        to_python(CheckpointError::MissingArray { component, number }.into())
     }
 }
 
@@ -60,15 +61,7 @@ impl ArraySource for ComponentArrays {
         if reference.fortran {
             shape.reverse();
         }
-        let array = if self.mmap {
-            array::private_view(map, range, &dtype, &shape)?
-        } else {
-            array::zeros(&dtype, &shape, |target| {
-                let source = &map.bytes()[range];
-                py.detach(|| target.copy_from_slice(source));
-                Ok(())
-            })?
-        };
+        let array = array::private_view(map, range, &dtype, &shape)?;
         if reference.fortran { array.getattr("T") } else { Ok(array) }
     }
 
@@ -89,7 +82,7 @@ impl OutlinedArrays {
         reference: Option<&ArrayReference>,
         number: usize,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (_, range) = self.0.map_and_range(number)?;
+        let range = self.0.component.arrays.get(number).ok_or_else(|| self.0.missing(number))?;
         let dtype = reference.map(|reference| array::dtype(py, &reference.dtype)).transpose()?;
         let shape = reference.map(|reference| reference.shape.clone());
         hook(py, "outlined")?.call1((kind, dtype, shape, range.len()))

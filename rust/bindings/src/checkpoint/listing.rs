@@ -22,10 +22,10 @@ impl CheckpointManager {
     /// list of dict
     ///     ``checkpoint_id``, ``path``, ``created_at`` (seconds since 1970), ``size_bytes``,
     ///     ``linked_bytes`` (of these, in files that are hard links to an earlier checkpoint's),
-    ///     ``components``, ``metadata``, ``valid`` (manifest whole, files there with their sizes;
-    ///     `verify` reads them).
+    ///     ``components``, ``metadata`` (verified), ``valid`` (manifest and metadata whole, files
+    ///     there with their sizes; `verify` reads them).
     fn list_checkpoints<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let listed = py.detach(|| self.store.list()).map_err(to_python)?;
+        let listed = py.detach(|| self.store.list_with_metadata()).map_err(to_python)?;
         let rows = PyList::empty(py);
         for info in &listed {
             rows.append(describe(py, info)?)?;
@@ -69,19 +69,11 @@ fn describe<'py>(py: Python<'py>, info: &CheckpointInfo) -> PyResult<Bound<'py, 
         .flat_map(|manifest| manifest.components.iter().map(|component| &component.name))
         .collect();
     row.set_item("components", names)?;
-    let mut valid = py.detach(|| info.is_valid());
-    let metadata = if valid { metadata(py, info) } else { Ok(PyDict::new(py).into_any()) };
-    let metadata = metadata.unwrap_or_else(|_| {
-        valid = false;
-        PyDict::new(py).into_any()
-    });
-    row.set_item("metadata", metadata)?;
-    row.set_item("valid", valid)?;
+    let metadata = match &info.metadata {
+        Some(tree) => crate::value::metadata(py, tree, &info.path).ok(),
+        None => None,
+    };
+    row.set_item("valid", info.is_valid && metadata.is_some())?;
+    row.set_item("metadata", metadata.unwrap_or_else(|| PyDict::new(py).into_any()))?;
     Ok(row)
-}
-
-fn metadata<'py>(py: Python<'py>, info: &CheckpointInfo) -> PyResult<Bound<'py, PyAny>> {
-    let Ok(manifest) = &info.manifest else { return Ok(PyDict::new(py).into_any()) };
-    let tree = py.detach(|| manifest.metadata_tree(&info.directory())).map_err(to_python)?;
-    crate::value::metadata(py, &tree, &info.path)
 }

@@ -1,6 +1,6 @@
 //! Loading, and verifying.
 
-use proteinflex_core::checkpoint::CheckpointStore;
+use proteinflex_core::checkpoint::{CheckpointStore, Load};
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -26,8 +26,9 @@ impl CheckpointManager {
     ///     Which components. Default: all.
     /// mmap : bool
     ///     Whether arrays and tensors are views of the mapped files, copied page by page where they
-    ///     are written to; the files never change. Otherwise they are read into memory of their
-    ///     own.
+    ///     are written to; the files never change. A program that cuts such a file short ends this
+    ///     one with SIGBUS when it uses the view. Otherwise, and on a network file system always,
+    ///     they are read into memory of their own, one piece for each component.
     /// device : str or torch.device, optional
     ///     Where tensors go. Default: where they were, or the CPU where there is no such device.
     /// verify : bool
@@ -63,14 +64,15 @@ impl CheckpointManager {
         let names = components.map(component_names).transpose()?;
         let (_, loaded) = py
             .detach(|| {
-                let path = self.store.resolve(&path)?;
-                CheckpointStore::load(&path, names.as_deref(), verify)
+                let components = names.as_deref();
+                let load = Load { components, verify, views: mmap };
+                CheckpointStore::load(&self.store.resolve(&path)?, load)
             })
             .map_err(to_python)?;
         let result = PyDict::new(py);
         for component in loaded {
             let name = component.name.clone();
-            let mut arrays = ComponentArrays { component, mmap };
+            let mut arrays = ComponentArrays { component };
             let tree = std::mem::take(&mut arrays.component.tree);
             result.set_item(name, build(py, &tree, &path, device, allow_pickle, &arrays)?)?;
         }
@@ -91,7 +93,7 @@ impl CheckpointManager {
         for mut component in found {
             let name = component.name.clone();
             let tree = std::mem::take(&mut component.tree);
-            let arrays = OutlinedArrays(ComponentArrays { component, mmap: true });
+            let arrays = OutlinedArrays(ComponentArrays { component });
             result.set_item(name, build(py, &tree, &path, None, false, &arrays)?)?;
         }
         Ok(result)

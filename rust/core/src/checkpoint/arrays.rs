@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use crate::error::{CheckpointDamage, CheckpointError};
 
@@ -103,24 +103,33 @@ pub(super) fn lay_out(
     Ok(FileLayout { header, order })
 }
 
-/// The bytes of the arrays of these names in a safetensors file.
+/// The bytes before the data of a safetensors file that begins like this; `None` where that is more
+/// than the format allows.
+pub(super) fn header_length(beginning: [u8; 8]) -> Option<u64> {
+    /// The format's own limit.
+    const LONGEST: u64 = 100_000_000;
+    let length = u64::from_le_bytes(beginning);
+    (length <= LONGEST).then_some(8 + length)
+}
+
+/// Where the arrays of these names are in a safetensors file of `size` bytes with this header.
 pub(super) fn locate(
-    bytes: &[u8],
+    header: &[u8],
+    size: usize,
     names: &[String],
 ) -> Result<Vec<Range<usize>>, CheckpointDamage> {
-    let (length, metadata) =
-        SafeTensors::read_metadata(bytes).map_err(CheckpointDamage::Safetensors)?;
-    let data = 8 + length;
+    let text = header.get(8..).ok_or(CheckpointDamage::Truncated)?;
+    // Checks that offsets agree with shapes and follow each other.
+    let metadata: Metadata = serde_json::from_slice(text).map_err(CheckpointDamage::Json)?;
+    let data = header.len();
+    if data.checked_add(metadata.data_len()) != Some(size) {
+        return Err(CheckpointDamage::Truncated);
+    }
     let find = |name: &String| {
         let missing = || CheckpointDamage::MissingArray { name: name.clone() };
         let info = metadata.info(name).ok_or_else(missing)?;
         let (start, end) = info.data_offsets;
-        // The crate has checked that offsets agree with shapes and follow each other.
-        let range = data + start..data + end;
-        if range.end > bytes.len() {
-            return Err(CheckpointDamage::ArrayBeyondEnd { name: name.clone() });
-        }
-        Ok(range)
+        Ok(data + start..data + end)
     };
     names.iter().map(find).collect()
 }
@@ -128,6 +137,12 @@ pub(super) fn locate(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use safetensors::tensor::SafeTensors;
+
+    fn located(file: &[u8], names: &[String]) -> Result<Vec<Range<usize>>, CheckpointDamage> {
+        let length = header_length(file[..8].try_into().unwrap()).unwrap() as usize;
+        locate(&file[..length.min(file.len())], file.len(), names)
+    }
 
     #[test]
     fn any_safetensors_reader_finds_the_arrays_and_their_data_is_aligned() {
@@ -145,10 +160,10 @@ mod tests {
         assert_eq!(read.tensor("b").unwrap().shape(), [2, 1]);
         assert_eq!(read.tensor("c").unwrap().shape(), [1, 8]);
         let names = ["a".to_owned(), "b".to_owned()];
-        let found = locate(&file, &names).unwrap();
+        let found = located(&file, &names).unwrap();
         assert_eq!(found[1], layout.header.len()..layout.header.len() + 16);
         assert_eq!(found[0].len(), 3);
-        assert!(locate(&file[..40], &names).is_err());
+        assert!(located(&file[..40], &names).is_err());
     }
 
     #[test]
@@ -164,7 +179,7 @@ mod tests {
         file.resize(file.len() + 12 + 256 + 40 + 64 + 8, 0);
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         let starts: Vec<_> =
-            locate(&file, &names).unwrap().into_iter().map(|range| range.start).collect();
+            located(&file, &names).unwrap().into_iter().map(|range| range.start).collect();
         assert!([1, 3].iter().all(|&index| starts[index] % ALIGNMENT == 0), "{starts:?}");
         assert!((0..6).all(|index| starts[index] % types[index].item_size == 0), "{starts:?}");
     }

@@ -211,7 +211,8 @@ impl CheckpointStore {
             written.clear();
         }
         let lock = self.lock(LockKind::Exclusive)?;
-        let listed = self.list()?;
+        self.clean_up()?;
+        let listed = self.list_once()?;
         let now =
             SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
         // Later than every checkpoint there is, also where the clock was set back.

@@ -36,8 +36,8 @@ impl CheckpointStore {
         }
         // Nothing is replaced between reading the manifest and its identity.
         let _lock = self.lock(LockKind::Shared).ok()?;
-        let newest = self.list().ok()?.into_iter().rev().find(|info| info.is_valid())?;
-        let directory = newest.directory();
+        let newest = self.list_once().ok()?.into_iter().rev().find(|info| info.is_valid)?;
+        let directory = newest.path;
         let identity = identity(&directory)?;
         Some(Previous { directory, manifest: newest.manifest.ok()?, identity })
     }

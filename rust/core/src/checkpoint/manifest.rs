@@ -1,10 +1,12 @@
 //! What a checkpoint consists of, and how to tell that it is whole.
 
+use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CheckpointDamage, CheckpointError};
+use crate::fs::{OpenDirectory, is_not_regular};
 use crate::{Error, Result, checksum};
 
 /// The manifest's file name.
@@ -19,8 +21,8 @@ pub(super) const ARRAYS_SUFFIX: &str = ".safetensors";
 const FORMAT: &str = "proteinflex-checkpoint";
 const VERSION: u32 = 2;
 
-/// A manifest larger than this is no manifest.
-const MAX_BYTES: u64 = 1 << 30;
+/// A manifest larger than this is no manifest: it has the checksums of a terabyte in 1.5 MB.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// What comes before the checksum, at the end of the manifest.
 const CHECKSUM_PREFIX: &[u8] = b"\nxxh3-64 ";
@@ -130,14 +132,22 @@ impl Manifest {
     }
 
     /// Reads the manifest of the checkpoint in `directory`.
-    pub fn read(directory: &Path) -> Result<Self> {
-        let path = directory.join(MANIFEST);
+    pub(super) fn read(directory: &OpenDirectory) -> Result<Self> {
+        let path = directory.path().join(MANIFEST);
         let io_error = |error| Error::io("read", &path, error);
-        let size = path.symlink_metadata().map_err(io_error)?.len();
-        if size > MAX_BYTES {
-            return Err(damaged(&path, CheckpointDamage::TooLarge { bytes: size }));
+        let file = directory.open_file(MANIFEST).map_err(|error| {
+            if is_not_regular(&error) {
+                damaged(&path, CheckpointDamage::NotAFile)
+            } else {
+                io_error(error)
+            }
+        })?;
+        // No more than the limit is read, also of a file that grows.
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io_error)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(damaged(&path, CheckpointDamage::TooLarge { bytes: bytes.len() as u64 }));
         }
-        let bytes = std::fs::read(&path).map_err(io_error)?;
         let end = bytes.len().checked_sub(CHECKSUM_PREFIX.len() + 17);
         let Some((text, last_line)) = end.map(|end| bytes.split_at(end)) else {
             return Err(damaged(&path, CheckpointDamage::Truncated));
@@ -209,12 +219,10 @@ impl Manifest {
     }
 
     /// Whether all files are there with their sizes. Reads no data.
-    pub fn is_complete(&self, directory: &Path) -> bool {
+    pub(super) fn is_complete(&self, directory: &OpenDirectory) -> bool {
         self.files.iter().all(|file| {
-            directory
-                .join(&file.name)
-                .symlink_metadata()
-                .is_ok_and(|found| found.is_file() && found.len() == file.bytes)
+            let found = directory.open_file(&file.name).and_then(|file| file.metadata());
+            found.is_ok_and(|found| found.len() == file.bytes)
         })
     }
 }
@@ -246,14 +254,15 @@ mod tests {
         manifest.files.push(record("values"));
         let bytes = manifest.to_bytes().unwrap();
         std::fs::write(directory.path().join(MANIFEST), &bytes).unwrap();
-        assert_eq!(Manifest::read(directory.path()).unwrap().checkpoint_id, "step-1");
+        let opened = OpenDirectory::open(directory.path()).unwrap();
+        assert_eq!(Manifest::read(&opened).unwrap().checkpoint_id, "step-1");
         for index in 0..bytes.len() {
             let mut flipped = bytes.clone();
             flipped[index] ^= 1;
             std::fs::write(directory.path().join(MANIFEST), &flipped).unwrap();
-            assert!(Manifest::read(directory.path()).is_err(), "byte {index}");
+            assert!(Manifest::read(&opened).is_err(), "byte {index}");
             std::fs::write(directory.path().join(MANIFEST), &bytes[..index]).unwrap();
-            assert!(Manifest::read(directory.path()).is_err(), "cut at {index}");
+            assert!(Manifest::read(&opened).is_err(), "cut at {index}");
         }
     }
 

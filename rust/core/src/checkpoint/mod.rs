@@ -11,7 +11,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use proteinflex_core::checkpoint::{Array, ArrayType, CheckpointStore, Component};
+//! use proteinflex_core::checkpoint::{Array, ArrayType, CheckpointStore, Component, Load};
 //! use proteinflex_core::fs::Disk;
 //! use proteinflex_core::tree::TreeWriter;
 //!
@@ -33,7 +33,7 @@
 //! let path = store.create("step-7", &[component], &tree)?;
 //! assert_eq!(store.latest()?, Some(path.clone()));
 //!
-//! let (_manifest, components) = CheckpointStore::load(&path, None, true)?;
+//! let (_manifest, components) = CheckpointStore::load(&path, Load::ALL)?;
 //! let map = components[0].map.as_ref().expect("the component has arrays");
 //! assert_eq!(map.bytes()[components[0].arrays[0].clone()], [1, 2, 3]);
 //! # Ok::<(), proteinflex_core::Error>(())
@@ -43,19 +43,22 @@ mod arrays;
 mod background_delete;
 mod checksums;
 mod create;
+mod current;
 mod dedup;
+mod list;
 mod manifest;
 mod read;
 mod replace;
 mod retention;
 mod staging;
 mod store;
+mod stored_file;
 mod write;
 
 pub use arrays::ArrayType;
 pub use create::{Array, Component, NewCheckpoint};
+pub use list::CheckpointInfo;
 pub use manifest::{ComponentRecord, FileRecord, Manifest, PartialManifest, VALUES};
-pub use read::{FileCheck, LoadedComponent};
-pub use retention::CheckpointInfo;
+pub use read::{FileCheck, Load, LoadedComponent};
 pub use staging::StagedState;
 pub use store::{CheckpointStore, Retention};

@@ -1,4 +1,7 @@
 //! Reads a checkpoint: verifies first, then returns.
+//!
+//! Bytes are read, never looked at through a mapping, so a file that somebody cuts short is an error
+//! like any other. Only once they are verified is a file mapped, for views that the caller wants.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,12 +11,13 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::arrays::locate;
-use super::checksums;
-use super::manifest::{ARRAYS_SUFFIX, FileRecord, Manifest, VALUES, damaged};
-use super::replace::directory_of;
+use super::current::read_current;
+use super::manifest::{ComponentRecord, FileRecord, Manifest, VALUES, damaged};
 use super::store::CheckpointStore;
-use crate::error::{CheckpointDamage, CheckpointError};
-use crate::fs::{MapPermit, PrivateMap};
+use super::stored_file::StoredFile;
+use crate::error::CheckpointDamage;
+use crate::fs::{FilesystemKind, OpenDirectory, PrivateMap};
+use crate::tree::{Token, TreeReader};
 use crate::{Error, Result, threads};
 
 /// A component that was read.
@@ -23,10 +27,26 @@ pub struct LoadedComponent {
     pub name: String,
     /// Its plain values.
     pub tree: Vec<u8>,
-    /// The file of its arrays, copy on write; `None` where it has none.
+    /// The file of its arrays, writable in memory only; `None` where it has none.
     pub map: Option<Arc<PrivateMap>>,
     /// Where each array is in that file, by number.
     pub arrays: Vec<Range<usize>>,
+}
+
+/// What to read of a checkpoint, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Load<'a> {
+    /// The components; `None` for all.
+    pub components: Option<&'a [String]>,
+    /// Whether every byte is verified first.
+    pub verify: bool,
+    /// Whether arrays may be views of mapped files. On a network file system none is.
+    pub views: bool,
+}
+
+impl Load<'_> {
+    /// Everything, verified, in memory of its own.
+    pub const ALL: Self = Self { components: None, verify: true, views: false };
 }
 
 /// The result of verifying one file.
@@ -41,90 +61,139 @@ pub struct FileCheck {
 }
 
 impl CheckpointStore {
-    /// Reads the components of the checkpoint in `path` that are named, or all of them; with
-    /// `verify`, every byte of them is checked first.
-    pub fn load(
-        path: &Path,
-        components: Option<&[String]>,
-        verify: bool,
-    ) -> Result<(Manifest, Vec<LoadedComponent>)> {
-        Self::load_and_check(path, components, |_| verify)
+    /// Reads the checkpoint in `path`.
+    pub fn load(path: &Path, load: Load<'_>) -> Result<(Manifest, Vec<LoadedComponent>)> {
+        let _lock = path.parent().and_then(Self::read_lock);
+        let read = |directory: &OpenDirectory, manifest: Manifest| {
+            let components = read_components(directory, &manifest, load)?;
+            Ok((manifest, components))
+        };
+        read_current(path, read, |_| true)
     }
 
     /// Reads the plain values of all components and where their arrays are; of the arrays nothing is
     /// read or checked.
     pub fn outline(path: &Path) -> Result<Vec<LoadedComponent>> {
-        Ok(Self::load_and_check(path, None, |file| !file.ends_with(ARRAYS_SUFFIX))?.1)
-    }
-
-    fn load_and_check(
-        path: &Path,
-        components: Option<&[String]>,
-        is_checked: impl Fn(&str) -> bool,
-    ) -> Result<(Manifest, Vec<LoadedComponent>)> {
-        let _lock = path.parent().and_then(Self::read_lock);
-        let directory = directory_of(path);
-        let manifest = Manifest::read(&directory).map_err(|error| not_found(path, error))?;
-        let wanted = wanted(&manifest, components)?;
-        let mut maps = Maps::new();
-        for &index in &wanted {
-            let component = &manifest.components[index];
-            for name in component.file.iter().chain([&component.values]) {
-                if !maps.contains_key(name.as_str()) {
-                    let record = record(&manifest, &directory, name)?;
-                    maps.insert(name, (open(&directory, record)?, record));
-                }
-            }
-        }
-        maps_checked(&maps, is_checked)?;
-        let finish = |index: usize| {
-            let component = &manifest.components[index];
-            let map = component.file.as_ref().map(|name| Arc::clone(&maps[name.as_str()].0));
-            let arrays = match &map {
-                None => Vec::new(),
-                Some(map) => locate(map.bytes(), &component.arrays)
-                    .map_err(|damage| damaged(map.path(), damage))?,
+        let read = |directory: &OpenDirectory, manifest: Manifest| {
+            let outlined = |component: &ComponentRecord| {
+                let values =
+                    StoredFile::open(directory, record(&manifest, directory, &component.values)?)?;
+                let tree = values.read_verified(within(&values, component.tree)?)?;
+                let arrays = match &component.file {
+                    None => Vec::new(),
+                    Some(name) => {
+                        let file =
+                            StoredFile::open(directory, record(&manifest, directory, name)?)?;
+                        file.locate(&component.arrays)?
+                    }
+                };
+                Ok(LoadedComponent { name: component.name.clone(), tree, map: None, arrays })
             };
-            let tree = tree(&maps[component.values.as_str()].0, component.tree)?.to_vec();
-            Ok(LoadedComponent { name: component.name.clone(), tree, map, arrays })
+            manifest.components.iter().map(outlined).collect()
         };
-        let loaded = wanted.into_iter().map(finish).collect::<Result<Vec<_>>>()?;
-        drop(maps);
-        Ok((manifest, loaded))
+        read_current(path, read, |_| true)
     }
 
-    /// Reads back every file of the checkpoint in `path`.
+    /// Reads back all of the checkpoint in `path`: every byte, and what a load would look up.
     pub fn verify(path: &Path) -> Result<Vec<FileCheck>> {
         let _lock = path.parent().and_then(Self::read_lock);
-        let directory = directory_of(path);
-        let manifest = Manifest::read(&directory).map_err(|error| not_found(path, error))?;
-        let check_file = |record: &FileRecord| FileCheck {
-            name: record.name.clone(),
-            bytes: record.bytes,
-            damage: open(&directory, record).and_then(|map| check(&map, record)).err(),
+        let read = |directory: &OpenDirectory, manifest: Manifest| {
+            let check = |record: &FileRecord| FileCheck {
+                name: record.name.clone(),
+                bytes: record.bytes,
+                damage: check_file(directory, &manifest, record).err(),
+            };
+            Ok(threads::run(|| manifest.files.par_iter().map(check).collect::<Vec<_>>()))
         };
-        Ok(threads::run(|| manifest.files.par_iter().map(check_file).collect()))
+        read_current(path, read, |checks| checks.iter().all(|check| check.damage.is_none()))
     }
 }
 
 impl Manifest {
-    /// The tree of the metadata, read from the values file.
-    pub fn metadata_tree(&self, directory: &Path) -> Result<Vec<u8>> {
-        let values = open(directory, record(self, directory, VALUES)?)?;
-        Ok(tree(&values, self.metadata)?.to_vec())
+    /// The tree of the metadata, verified.
+    pub(super) fn read_metadata(&self, directory: &OpenDirectory) -> Result<Vec<u8>> {
+        let values = StoredFile::open(directory, record(self, directory, VALUES)?)?;
+        values.read_verified(within(&values, self.metadata)?)
     }
 }
 
-type Maps<'a> = BTreeMap<&'a str, (Arc<PrivateMap>, &'a FileRecord)>;
-
-/// Verifies the files that are to be checked, on all cores.
-fn maps_checked(maps: &Maps<'_>, is_checked: impl Fn(&str) -> bool) -> Result<()> {
-    let checked: Vec<_> =
-        maps.iter().filter(|(name, _)| is_checked(name)).map(|(_, found)| found).collect();
-    if checked.is_empty() {
-        return Ok(());
+fn read_components(
+    directory: &OpenDirectory,
+    manifest: &Manifest,
+    load: Load<'_>,
+) -> Result<Vec<LoadedComponent>> {
+    let wanted = wanted(manifest, load.components)?;
+    let views = load.views && FilesystemKind::of(directory.path()) == FilesystemKind::Local;
+    let mut files = BTreeMap::new();
+    for &index in &wanted {
+        let component = &manifest.components[index];
+        for (name, views) in [(Some(&component.values), false), (component.file.as_ref(), views)] {
+            let Some(name) = name.filter(|name| !files.contains_key(name.as_str())) else {
+                continue;
+            };
+            files.insert(name.as_str(), (record(manifest, directory, name)?, views));
+        }
     }
-    threads::run(|| checked.par_iter().try_for_each(|(map, record)| check(map, record)))
+    let read = |(name, (record, views))| {
+        let file = StoredFile::open(directory, record)?;
+        let map = if views { file.map(load.verify)? } else { file.read(load.verify)? };
+        Ok((name, (file.header()?, Arc::new(map))))
+    };
+    let files: Result<BTreeMap<&str, _>> =
+        threads::run(|| files.into_par_iter().map(read).collect());
+    let files = files?;
+    let finish = |index: usize| {
+        let component = &manifest.components[index];
+        let (_, values) = &files[component.values.as_str()];
+        let tree = values.bytes().get(range(component.tree)).map(<[u8]>::to_vec);
+        let tree = tree.ok_or_else(|| damaged(values.path(), CheckpointDamage::TreeBeyondEnd))?;
+        let (map, arrays) = match &component.file {
+            None => (None, Vec::new()),
+            Some(name) => {
+                let (header, map) = &files[name.as_str()];
+                let arrays = locate(header, map.len(), &component.arrays);
+                let arrays = arrays.map_err(|damage| damaged(map.path(), damage))?;
+                (Some(Arc::clone(map)), arrays)
+            }
+        };
+        Ok(LoadedComponent { name: component.name.clone(), tree, map, arrays })
+    };
+    wanted.into_iter().map(finish).collect()
+}
+
+/// Verifies a file, and that the components which are in it can be found there.
+fn check_file(directory: &OpenDirectory, manifest: &Manifest, record: &FileRecord) -> Result<()> {
+    let file = StoredFile::open(directory, record)?;
+    file.verify()?;
+    for component in &manifest.components {
+        if component.values == record.name {
+            let tree = file.read_range(within(&file, component.tree)?)?;
+            walk(&tree, file.path())?;
+        }
+        if component.file.as_ref() == Some(&record.name) {
+            file.locate(&component.arrays)?;
+        }
+    }
+    if record.name == VALUES {
+        walk(&file.read_range(within(&file, manifest.metadata)?)?, file.path())?;
+    }
+    Ok(())
+}
+
+/// Goes through a tree to its end.
+fn walk(tree: &[u8], path: &Path) -> Result<()> {
+    let mut reader = TreeReader::new(tree, path)?;
+    let mut missing = 1usize;
+    while missing > 0 {
+        missing -= 1;
+        missing += match reader.next_token()? {
+            Token::List(length) => length,
+            Token::Map(length) => 2 * length,
+            Token::Tag(_) => 1,
+            _ => 0,
+        };
+    }
+    reader.finish()
 }
 
 fn wanted(manifest: &Manifest, components: Option<&[String]>) -> Result<Vec<usize>> {
@@ -141,49 +210,25 @@ fn wanted(manifest: &Manifest, components: Option<&[String]>) -> Result<Vec<usiz
     components.iter().map(find).collect()
 }
 
-fn record<'a>(manifest: &'a Manifest, directory: &Path, name: &str) -> Result<&'a FileRecord> {
+fn record<'a>(
+    manifest: &'a Manifest,
+    directory: &OpenDirectory,
+    name: &str,
+) -> Result<&'a FileRecord> {
     manifest
         .file(name)
-        .ok_or_else(|| damaged(&directory.join(name), CheckpointDamage::NotInManifest))
+        .ok_or_else(|| damaged(&directory.path().join(name), CheckpointDamage::NotInManifest))
 }
 
-fn open(directory: &Path, record: &FileRecord) -> Result<Arc<PrivateMap>> {
-    let path = directory.join(&record.name);
-    let size = match path.symlink_metadata() {
-        Ok(found) if found.is_file() => found.len(),
-        Ok(_) => return Err(damaged(&path, CheckpointDamage::NotAFile)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(damaged(&path, CheckpointDamage::Missing));
-        }
-        Err(error) => return Err(Error::io("inspect", &path, error)),
-    };
-    if size != record.bytes {
-        let damage = CheckpointDamage::Size { found: size, expected: record.bytes };
-        return Err(damaged(&path, damage));
-    }
-    // SAFETY: the file is one that the manifest of a published checkpoint names. It was complete
-    // and synced before the checkpoint got its name, and checkpoints are only replaced and removed.
-    let permit = unsafe { MapPermit::new() };
-    PrivateMap::open(&path, permit).map(Arc::new)
+/// A part of a file as first byte and length, if it is inside.
+fn within(file: &StoredFile<'_>, (start, length): (u64, u64)) -> Result<Range<u64>> {
+    let end = start.checked_add(length).filter(|&end| end <= file.size());
+    let end = end.ok_or_else(|| damaged(file.path(), CheckpointDamage::TreeBeyondEnd))?;
+    Ok(start..end)
 }
 
-fn check(map: &PrivateMap, record: &FileRecord) -> Result<()> {
-    checksums::verify(map.bytes(), record.segment_bytes, &record.checksums)
-        .map_err(|damage| damaged(map.path(), damage))
-}
-
-fn tree(values: &PrivateMap, (start, length): (u64, u64)) -> Result<&[u8]> {
-    start
-        .checked_add(length)
-        .and_then(|end| values.bytes().get(start as usize..end as usize))
-        .ok_or_else(|| damaged(values.path(), CheckpointDamage::TreeBeyondEnd))
-}
-
-fn not_found(path: &Path, error: Error) -> Error {
-    match error {
-        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            CheckpointError::NotFound { path: path.to_owned() }.into()
-        }
-        other => other,
-    }
+/// As a range of memory; one that no memory has where it makes no sense.
+fn range((start, length): (u64, u64)) -> Range<usize> {
+    let bound = |bound: u64| usize::try_from(bound).unwrap_or(usize::MAX);
+    bound(start)..bound(start.saturating_add(length))
 }

@@ -35,8 +35,8 @@ pub struct CheckpointStore {
 const LOCK: &str = ".lock";
 
 impl CheckpointStore {
-    /// Opens the checkpoints in `base_dir`, making it where it is missing and removing what writers
-    /// that are gone left there. With `keep`, at most so many checkpoints stay.
+    /// Opens the checkpoints in `base_dir`, making it where it is missing. Nothing in it is changed
+    /// before a checkpoint is made. With `keep`, at most so many checkpoints stay.
     pub fn open(storage: Arc<dyn Storage>, base_dir: &Path, keep: Option<usize>) -> Result<Self> {
         Self::open_with(storage, base_dir, Retention { keep, keep_every: None }, true)
     }
@@ -56,9 +56,6 @@ impl CheckpointStore {
         let store =
             Self { storage, base_dir, retention, link_unchanged, background_delete, is_read_only };
         create_dirs(&*store.storage, &store.base_dir)?;
-        let _lock = store.lock(LockKind::Exclusive)?;
-        finish_replacements(&*store.storage, &store.base_dir)?;
-        remove_orphaned(&*store.storage, &store.base_dir)?;
         Ok(store)
     }
 
@@ -87,6 +84,12 @@ impl CheckpointStore {
             return Err(CheckpointError::NoneHere { base_dir: store.base_dir, found }.into());
         }
         Ok(store)
+    }
+
+    /// Finishes what writers that are gone left half done. The caller holds the exclusive lock.
+    pub(super) fn clean_up(&self) -> Result<()> {
+        finish_replacements(&*self.storage, &self.base_dir)?;
+        remove_orphaned(&*self.storage, &self.base_dir).map(drop)
     }
 
     /// The directory.

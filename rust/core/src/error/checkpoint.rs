@@ -102,7 +102,7 @@ pub enum CheckpointDamage {
         /// Its size.
         bytes: u64,
     },
-    /// The manifest has no room for its checksum.
+    /// The manifest has no room for its checksum, or a file of arrays not for what its header says.
     #[error("it ends too early")]
     Truncated,
     /// The manifest's own checksum is that of other bytes.
@@ -155,18 +155,9 @@ pub enum CheckpointDamage {
     /// The manifest places a tree outside the file of values.
     #[error("the manifest names a part beyond its end")]
     TreeBeyondEnd,
-    /// A file of arrays is not what the safetensors format says.
-    #[error("{0}")]
-    Safetensors(SafeTensorError),
     /// A file of arrays lacks one.
     #[error("the array {name:?} is missing")]
     MissingArray {
-        /// The array's name.
-        name: String,
-    },
-    /// A file of arrays ends inside one.
-    #[error("the array {name:?} reaches beyond the end of the file")]
-    ArrayBeyondEnd {
         /// The array's name.
         name: String,
     },

@@ -12,7 +12,6 @@ use std::sync::atomic::Ordering;
 
 use memmap2::{Mmap, MmapOptions, MmapRaw};
 
-use super::open::open_file;
 use crate::memory::MAPPED;
 use crate::{Error, Result};
 
@@ -60,36 +59,45 @@ impl MappedFile {
     }
 }
 
-/// The bytes of a file, writable in memory only: a write copies the page and never reaches the file
-/// or any other process.
+/// The bytes of a file, writable in memory only: mapped, where a write copies the page and never
+/// reaches the file or any other process, or read into memory of their own.
 #[derive(Debug)]
 pub struct PrivateMap {
     map: MmapRaw,
     path: PathBuf,
+    is_of_file: bool,
 }
 
 impl PrivateMap {
-    /// Maps the file at `path`, copy on write. Never follows a symlink.
-    pub(crate) fn open(path: &Path, permit: MapPermit) -> Result<Self> {
-        let file = open_file(path).map_err(|error| Error::io("open", path, error))?;
-        Self::of(&file, path, permit)
+    /// Memory of its own for a file of `length` bytes, which `read` fills.
+    pub(crate) fn filled(
+        path: &Path,
+        length: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<()>,
+    ) -> Result<Self> {
+        let mut map = MmapOptions::new()
+            .len(length)
+            .map_anon()
+            .map_err(|error| Error::io("allocate memory for", path, error))?;
+        read(&mut map)?;
+        Ok(Self { map: map.into(), path: path.to_owned(), is_of_file: false })
     }
 
     /// Maps an open file, copy on write.
-    pub(super) fn of(file: &File, path: &Path, _: MapPermit) -> Result<Self> {
+    pub(crate) fn of(file: &File, path: &Path, _: MapPermit) -> Result<Self> {
         // SAFETY: as in `MappedFile::of`; writes go to private pages, so they change neither the
         // file nor any other mapping of it.
         let map = unsafe { MmapOptions::new().map_copy(file) }
             .map_err(|error| Error::io("map", path, error))?;
         MAPPED.fetch_add(map.len() as u64, Ordering::Relaxed);
-        Ok(Self { map: map.into(), path: path.to_owned() })
+        Ok(Self { map: map.into(), path: path.to_owned(), is_of_file: true })
     }
 
     /// The whole file, to verify and to copy it. Not to be borrowed while a program writes through
     /// what [`PrivateMap::part`] gave it.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the mapping is readable and lives as long as `self`. The permit says that its
-        // file is not changed. Private pages are changed only through the pointers that `part`
+        // SAFETY: the mapping is readable and lives as long as `self`. Where it is of a file, the
+        // permit says that the file is not changed. Private pages are changed only through the pointers that `part`
         // gives away, whose users must not write while this slice is borrowed.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr(), self.map.len()) }
     }
@@ -127,6 +135,8 @@ impl Drop for MappedFile {
 
 impl Drop for PrivateMap {
     fn drop(&mut self) {
-        MAPPED.fetch_sub(self.map.len() as u64, Ordering::Relaxed);
+        if self.is_of_file {
+            MAPPED.fetch_sub(self.map.len() as u64, Ordering::Relaxed);
+        }
     }
 }

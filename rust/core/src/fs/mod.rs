@@ -22,6 +22,7 @@
 //! ```
 
 mod content;
+mod directory;
 mod fallback;
 mod filesystem;
 mod in_use;
@@ -40,13 +41,14 @@ mod writeback;
 mod xattr;
 
 pub use content::Content;
+pub(crate) use directory::{Identity, OpenDirectory};
 pub(crate) use fallback::{Failure, create_with_fallback};
 pub use filesystem::FilesystemKind;
 pub(crate) use in_use::{lock_shared, try_lock_exclusive};
 pub(crate) use lock::{FileLock, LockKind};
 pub use mapped::{MapPermit, PrivateMap};
 pub use no_sync::NoSyncDisk;
-pub(crate) use open::{open_file, open_without_links, read_file};
+pub(crate) use open::{is_not_regular, open_file, open_without_links, read_file};
 pub(crate) use owner::Boot;
 pub use owner::Owner;
 pub(crate) use publish::create_dirs;

@@ -47,6 +47,10 @@ impl Storage for NoSyncDisk {
         Disk.remove_dir(path)
     }
 
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        Disk.remove_dir_all(path)
+    }
+
     fn sync_dir(&self, _path: &Path) -> io::Result<()> {
         Ok(())
     }

@@ -6,14 +6,29 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::{Error, Result};
 
-/// Opens a file for reading. Never follows a symlink in its place.
+/// Opens a regular file for reading. A symlink, a pipe or a device in its place is refused at once.
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     // Without `NONBLOCK`, opening a named pipe in its place would wait for a writer.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
+    regular(OpenOptions::new().read(true).custom_flags(flags).open(path))
+}
+
+/// A file that was opened without following links, if it is a regular one.
+pub(super) fn regular(opened: io::Result<File>) -> io::Result<File> {
+    match opened {
+        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        Err(error) if error.raw_os_error() != Some(Errno::LOOP.raw_os_error()) => Err(error),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
+    }
+}
+
+/// Whether opening failed because there is something else than a regular file.
+pub(crate) fn is_not_regular(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none()
 }
 
 /// The whole of a small file. Never follows a symlink.
@@ -31,11 +46,9 @@ pub(crate) fn open_without_links(path: &Path) -> Option<io::Result<File>> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{CWD, Mode, ResolveFlags, openat2};
-        use rustix::io::Errno;
-
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-            Ok(file) => Some(Ok(file.into())),
+            Ok(file) => Some(regular(Ok(file.into()))),
             // Old kernels don't have it, and containers may not allow it.
             Err(Errno::LOOP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => None,
             Err(error) => Some(Err(error.into())),

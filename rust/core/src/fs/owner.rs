@@ -142,13 +142,13 @@ fn boot_id() -> Vec<u8> {
 /// Whether a process of this host no longer exists; `started` is 0 where it is not known.
 fn is_gone(process: u32, started: u64) -> bool {
     match start_time(process) {
-        Some(found) => started != 0 && found as u32 != started as u32,
+        Some(found) => started != 0 && found != 0 && found as u32 != started as u32,
         None => true,
     }
 }
 
-/// When a process started, or `None` where there is no such process, or one that has ended and
-/// whose parent has not asked how.
+/// When a process started, 0 where that can't be seen; `None` where there is no such process, or one
+/// that has ended and whose parent has not asked how.
 fn start_time(process: u32) -> Option<u64> {
     match std::fs::read_to_string(format!("/proc/{process}/stat")) {
         // Counted after the command name, which may itself hold spaces and brackets: field 3 is the
@@ -161,12 +161,14 @@ fn start_time(process: u32) -> Option<u64> {
             }
             fields.get(19)?.parse().ok()
         }
-        Err(_) if !std::path::Path::new("/proc/self/stat").exists() => {
-            // No /proc (macOS): ask whether the process exists.
+        // There may be no /proc, or one that hides the processes of other users.
+        Err(_) => {
             let id = rustix::process::Pid::from_raw(process.try_into().ok()?)?;
-            rustix::process::test_kill_process(id).is_ok().then_some(0)
+            match rustix::process::test_kill_process(id) {
+                Err(rustix::io::Errno::SRCH) => None,
+                _ => Some(0),
+            }
         }
-        Err(_) => None,
     }
 }
 

@@ -132,11 +132,17 @@ impl PendingDir {
             .sync_dir(&self.temporary)
             .map_err(|error| Error::io("sync", &self.temporary, error))?;
         let publish_error = |error| Error::io("publish", &self.target, error);
-        if !self.target.exists() {
-            storage.rename(&self.temporary, &self.target).map_err(publish_error)?;
-            self.published = true;
-            sync_parent(&*storage, &self.target)?;
-            return Ok(None);
+        if self.target.symlink_metadata().is_err() {
+            match storage.rename(&self.temporary, &self.target) {
+                Ok(()) => {
+                    self.published = true;
+                    sync_parent(&*storage, &self.target)?;
+                    return Ok(None);
+                }
+                // Another process was faster; its directory is replaced.
+                Err(error) if is_occupied(&error) => {}
+                Err(error) => return Err(publish_error(error)),
+            }
         }
         match storage.exchange(&self.temporary, &self.target) {
             Ok(()) => {
@@ -201,17 +207,13 @@ pub fn create_dirs(storage: &dyn Storage, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a directory and all in it. Never follows a symlink.
+/// Removes a directory and all in it. Never follows a symlink. What others remove meanwhile is no
+/// error.
 pub fn remove_tree(storage: &dyn Storage, path: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_tree(storage, &entry.path())?;
-        } else {
-            storage.remove_file(&entry.path())?;
-        }
+    match storage.remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
-    storage.remove_dir(path)
 }
 
 /// Removes orphaned temporary files and directories from `directory`; returns their number.
@@ -254,6 +256,13 @@ fn sync_parent(storage: &dyn Storage, path: &Path) -> Result<()> {
         _ => Path::new("."),
     };
     storage.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))
+}
+
+fn is_occupied(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::EXIST, Errno::NOTEMPTY]
+        .iter()
+        .any(|code| error.raw_os_error() == Some(code.raw_os_error()))
 }
 
 fn can_not_exchange(error: &io::Error) -> bool {

@@ -32,6 +32,19 @@ pub trait Storage: Debug + Send + Sync {
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Removes a directory and all in it. Never leaves it through a symlink; one in its place is
+    /// removed itself.
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                self.remove_dir_all(&entry.path())?;
+            } else {
+                self.remove_file(&entry.path())?;
+            }
+        }
+        self.remove_dir(path)
+    }
     /// Makes the names inside a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 }
@@ -152,6 +165,12 @@ impl Storage for Disk {
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_dir(path)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the layer that all others use")]
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        // It opens each directory once and works below it.
+        std::fs::remove_dir_all(path)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the layer that all others use")]

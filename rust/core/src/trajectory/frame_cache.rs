@@ -6,8 +6,8 @@
 //! threads that want the same block at the same moment both decode it, with the same result.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use super::stored::OpenBlock;
 
@@ -44,7 +44,7 @@ impl FrameCache {
 
     /// Whether this many bytes fit at once.
     pub fn has_room_for(&self, bytes: u64) -> bool {
-        bytes <= self.shared.capacity as u64
+        bytes <= self.shared.capacity.load(Ordering::Relaxed) as u64
     }
 
     /// Records that a row group is asked for. Returns whether it was before.
@@ -119,9 +119,12 @@ struct ItemKey {
 #[derive(Debug)]
 struct SharedCache {
     /// The most bytes of all items.
-    capacity: usize,
+    capacity: AtomicUsize,
     items: Mutex<Items>,
 }
+
+/// The capacity before it was looked up.
+const UNKNOWN: usize = usize::MAX;
 
 #[derive(Debug, Default)]
 struct Items {
@@ -134,16 +137,20 @@ struct Items {
 
 impl SharedCache {
     fn of_process() -> &'static Self {
-        static SHARED: OnceLock<SharedCache> = OnceLock::new();
-        SHARED.get_or_init(|| {
+        // Not a cell that is filled once: a child that is forked meanwhile would wait for ever.
+        static SHARED: SharedCache = SharedCache::new(UNKNOWN);
+        if SHARED.capacity.load(Ordering::Relaxed) == UNKNOWN {
             let set = std::env::var(SIZE_VARIABLE).ok();
             let megabytes = set.and_then(|set| set.trim().parse().ok()).unwrap_or(DEFAULT_MB);
-            Self::new(megabytes.saturating_mul(1_000_000))
-        })
+            let bytes = megabytes.saturating_mul(1_000_000).min(UNKNOWN - 1);
+            SHARED.capacity.store(bytes, Ordering::Relaxed);
+        }
+        &SHARED
     }
 
-    fn new(capacity: usize) -> Self {
-        Self { capacity, items: Mutex::default() }
+    const fn new(capacity: usize) -> Self {
+        let items = Items { by_key: BTreeMap::new(), by_use: BTreeMap::new(), uses: 0, bytes: 0 };
+        Self { capacity: AtomicUsize::new(capacity), items: Mutex::new(items) }
     }
 
     fn get(&self, key: ItemKey) -> Option<Item> {
@@ -159,14 +166,15 @@ impl SharedCache {
 
     fn put(&self, key: ItemKey, item: Item) {
         let bytes = item.bytes();
-        if bytes > self.capacity {
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        if bytes > capacity {
             return;
         }
         // Memory is given back after the lock.
         let mut dropped = Vec::new();
         let Some(mut items) = self.lock() else { return };
         dropped.extend(items.remove(&key));
-        while items.bytes + bytes > self.capacity
+        while items.bytes + bytes > capacity
             && let Some((_, oldest)) = items.by_use.first_key_value()
         {
             let oldest = *oldest;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use proteinflex_core::checkpoint::{Array, ArrayType, CheckpointInfo, CheckpointStore, Component};
+use proteinflex_core::checkpoint::{
+    Array, ArrayType, CheckpointInfo, CheckpointStore, Component, Load,
+};
 use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, fail_each_step};
 use proteinflex_core::fs::{NoSyncDisk, Storage};
 use proteinflex_core::tree::TreeWriter;
@@ -42,8 +44,8 @@ fn create(store: &CheckpointStore, id: &str, value: u8) -> Result<()> {
 fn contents(base_dir: &Path) -> BTreeMap<String, u8> {
     let store = CheckpointStore::open(Arc::new(NoSyncDisk), base_dir, None).unwrap();
     let value_of = |listed: CheckpointInfo| {
-        assert!(listed.is_valid(), "{listed:?}");
-        let (_, components) = CheckpointStore::load(&listed.path, None, true).unwrap();
+        assert!(listed.is_valid, "{listed:?}");
+        let (_, components) = CheckpointStore::load(&listed.path, Load::ALL).unwrap();
         assert_eq!(components.len(), 2);
         let map = components[0].map.as_ref().unwrap();
         let value = map.bytes()[components[0].arrays[0].start];
@@ -176,12 +178,12 @@ fn every_flipped_byte_of_every_file_is_found_and_named() {
             let mut damaged = bytes.clone();
             damaged[index] ^= 0x10;
             std::fs::write(&file, &damaged).unwrap();
-            let error = CheckpointStore::load(&path, None, true).unwrap_err().to_string();
+            let error = CheckpointStore::load(&path, Load::ALL).unwrap_err().to_string();
             assert!(error.contains(file.to_str().unwrap()), "{error}");
             flipped += 1;
         }
         std::fs::write(&file, &bytes).unwrap();
     }
     assert!(flipped > 500);
-    assert!(CheckpointStore::load(&path, None, true).is_ok());
+    assert!(CheckpointStore::load(&path, Load::ALL).is_ok());
 }

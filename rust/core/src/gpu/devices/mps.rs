@@ -4,7 +4,7 @@
 //! refuses what is beyond it however much is free. (The share of the processors that it may also
 //! set limits computing, and no memory.)
 
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Names the limits.
 pub const LIMIT_VARIABLE: &str = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT";
@@ -17,13 +17,13 @@ pub fn limit(text: Option<&str>, index: usize, uuid: &str) -> Option<u64> {
             .split_once('=')
             .and_then(|(device, memory)| Some((device.trim(), mebibytes(memory.trim())?)));
         let Some((device, memory)) = parsed else {
-            static WARNED: Once = Once::new();
-            WARNED.call_once(|| {
+            static WARNED: AtomicBool = AtomicBool::new(false);
+            if !WARNED.swap(true, Ordering::Relaxed) {
                 log::warn!(
                     target: crate::LOGGER,
                     "{LIMIT_VARIABLE}: {entry:?} is not DEVICE=SIZE, as 0=2G; it is ignored"
                 );
-            });
+            }
             continue;
         };
         let is_meant = match device.parse::<usize>() {

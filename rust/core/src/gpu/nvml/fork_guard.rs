@@ -6,7 +6,6 @@
 //! progress has returned, and no query begins meanwhile. It waits no longer than [`MAX_WAIT`], for a
 //! driver may hang.
 
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
@@ -43,13 +42,16 @@ pub(super) fn between_forks<T>(query: impl FnOnce() -> T) -> T {
 
 /// Makes forks of this process, and of its children, wait for queries.
 pub(super) fn install() {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
+    /// The process that installed them: what a fork has interrupted is done again in the child. Twice
+    /// does no harm.
+    static INSTALLED: AtomicU32 = AtomicU32::new(0);
+    let process = std::process::id();
+    if INSTALLED.swap(process, SeqCst) != process {
         // SAFETY: the three functions live as long as the program, for a loaded library of this kind
         // is never unloaded, take and return nothing, do not unwind, and in the child only store to
         // atomics. Where there is no memory to remember them, forks don't wait.
         unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
-    });
+    }
 }
 
 extern "C" fn before_fork() {

@@ -1,0 +1,48 @@
+//! A directory that is open: its files are found below it, whatever happens to its name.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+
+use super::open::regular;
+
+/// A directory that was opened once. It stays the same one when it is renamed or replaced.
+#[derive(Debug)]
+pub(crate) struct OpenDirectory {
+    handle: OwnedFd,
+    path: PathBuf,
+}
+
+/// What tells a directory from any other: device and inode.
+pub(crate) type Identity = (u64, u64);
+
+impl OpenDirectory {
+    /// Opens a directory. A symlink in its place is refused.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = openat(CWD, path, flags, Mode::empty())?;
+        Ok(Self { handle, path: path.to_owned() })
+    }
+
+    /// Opens a regular file in it for reading. Anything else under this name is refused at once.
+    pub fn open_file(&self, name: &str) -> io::Result<File> {
+        // Without `NONBLOCK`, opening a named pipe would wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = openat(&self.handle, name, flags, Mode::empty());
+        regular(opened.map(File::from).map_err(io::Error::from))
+    }
+
+    /// Where it was when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Which directory it is.
+    pub fn identity(&self) -> io::Result<Identity> {
+        let found = fstat(&self.handle)?;
+        Ok((found.st_dev, found.st_ino))
+    }
+}
