@@ -79,7 +79,7 @@ fn pool() -> Option<Arc<ProcessPool>> {
         .ok()?;
     let built = Some(Arc::new(ProcessPool { process, pool }));
     let before = CURRENT.compare_and_swap(&found, built.clone());
-    if is_ours(&*before) {
+    if is_ours(&before) {
         // Another thread was faster.
         return Guard::into_inner(before);
     }
