@@ -271,9 +271,17 @@ impl<'a, 'py> Walk<'a, 'py> {
             return Err(wrong_type(key, &format!("a key of {}", self.place()), "a str"));
         }
         if !is_key(key, MAX_KEY_DEPTH) {
-            let expected =
-                "a str, int, float, bool, bytes, None or a tuple of these, nested at most 16 deep";
-            return Err(wrong_type(key, &format!("a key of {}", self.place()), expected));
+            let expected = format!(
+                "a str, int, float, bool, bytes, None or a tuple of these, nested at most \
+                 {MAX_KEY_DEPTH} deep"
+            );
+            let argument = format!("a key of {}", self.place());
+            if key.is_exact_instance_of::<PyTuple>() {
+                // Not shown: printing a deep one takes more stack than a thread may have.
+                let found = "a tuple of others, or a deeper one".to_owned();
+                return Err(to_python(Error::InvalidType { argument, found, expected }));
+            }
+            return Err(wrong_type(key, &argument, &expected));
         }
         self.plain_key(key)
     }
