@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use super::lease::Lease;
 use crate::error::GpuError;
 use crate::fs::{FileLock, LockKind, Owner, Storage, StorageFile, write_all_at};
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 
 /// The longest file that can be a reservation.
 const MAX_FILE: u64 = 1 << 16;
@@ -115,7 +115,7 @@ impl Registry {
                 let (path, waited) = (self.lock_path(), limit);
                 return Err(GpuError::RegistryLocked { path, waited }.into());
             }
-            std::thread::sleep(pause);
+            interrupt::sleep(pause)?;
             pause = (pause * 2).min(Duration::from_millis(5));
         }
     }
