@@ -1,7 +1,7 @@
 //! Errors of the core as the Python exceptions of `proteinflex_optimization.errors`.
 
 use proteinflex_core::Error;
-use proteinflex_core::error::CacheError;
+use proteinflex_core::error::{CacheError, printable};
 use pyo3::exceptions::{PyException, PyMemoryError, PyOSError};
 use pyo3::prelude::*;
 
@@ -24,12 +24,13 @@ pub fn to_python(error: Error) -> PyErr {
             }
             // `OSError(errno, text, path)` makes the right subclass: FileNotFoundError and so on.
             let text = format!("{} (cannot {action})", strip_code(source));
-            return PyOSError::new_err((code, text, path.display().to_string()));
+            // The path as its bytes, so that it still leads to the file; Python shows it by `repr`.
+            return PyOSError::new_err((code, text, path.as_os_str().to_owned()));
         }
         if let Error::NoSpace { path, .. } = &error {
             // Nothing was tried yet, so the system has said nothing.
-            let text = error.to_string();
-            return PyOSError::new_err((NO_SPACE, text, path.display().to_string()));
+            let text = printable(&error.to_string()).into_owned();
+            return PyOSError::new_err((NO_SPACE, text, path.as_os_str().to_owned()));
         }
         let class = match &error {
             Error::InvalidArgument { .. } => "InvalidArgumentError",
@@ -53,7 +54,9 @@ pub fn to_python(error: Error) -> PyErr {
             Error::UnknownTask { .. } | Error::Progress(_) => "UnknownTaskError",
             Error::LockTimeout { .. } => "LockTimeoutError",
             Error::OutOfMemory { .. } => return PyMemoryError::new_err(error.to_string()),
-            Error::Io { .. } => return PyOSError::new_err(error.to_string()),
+            Error::Io { .. } => {
+                return PyOSError::new_err(printable(&error.to_string()).into_owned());
+            }
             _ => "ProteinFlexError",
         };
         of_class(py, class, error.to_string())
@@ -72,7 +75,7 @@ pub fn internal_error(message: &str) -> PyErr {
 
 fn of_class(py: Python<'_>, class: &str, text: String) -> PyErr {
     match exception(py, class) {
-        Ok(class) => PyErr::from_type(class, text),
+        Ok(class) => PyErr::from_type(class, printable(&text).into_owned()),
         Err(missing) => missing,
     }
 }

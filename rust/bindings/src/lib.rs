@@ -12,6 +12,7 @@ mod data_handler;
 mod entry;
 mod error;
 mod fields;
+mod filesystem;
 mod gpu;
 mod helper_thread;
 mod hooks;
@@ -37,6 +38,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     checkpoint::register(module)?;
     data_handler::register(module)?;
+    module.add_function(wrap_pyfunction!(filesystem::is_local_filesystem, module)?)?;
     gpu::register(module)?;
     panics::register(module)?;
     progress::register(module)?;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proteinflex_core::checkpoint::{CheckpointStore, Retention};
+use proteinflex_core::error::printable_path;
 use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
@@ -113,7 +114,7 @@ impl CheckpointManager {
     }
 
     fn __repr__(&self) -> String {
-        format!("<CheckpointManager {}>", self.store.base_dir().display())
+        format!("<CheckpointManager {}>", printable_path(self.store.base_dir()))
     }
 }
 

@@ -12,6 +12,7 @@ use proteinflex_core::Error;
 use proteinflex_core::cache::{
     Cache, KeptEntry, Key, Named, NewTrajectory, OpenEntry, default_directory, kind_of,
 };
+use proteinflex_core::error::printable_path;
 use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
 use proteinflex_core::trajectory::{Encoding, EntryKind, Profile};
 use proteinflex_macros::catch_panics;
@@ -72,6 +73,8 @@ pub struct DataHandler {
     cache: Arc<Cache>,
     encoding: Encoding,
     verify: bool,
+    durable: bool,
+    read_only: bool,
 }
 
 #[catch_panics]
@@ -121,7 +124,7 @@ impl DataHandler {
             false => Cache::open(storage, &directory, max_bytes),
         };
         let cache = interruptible(py, open)?;
-        Ok(Self { cache: Arc::new(cache), encoding, verify })
+        Ok(Self { cache: Arc::new(cache), encoding, verify, durable, read_only })
     }
 
     /// Store a structure; an older one of the same id is replaced.
@@ -523,8 +526,26 @@ impl DataHandler {
         self.cache.directory().to_owned()
     }
 
+    /// A handler pickles as its directory and its options. The limit belongs to the directory.
+    fn __getnewargs_ex__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<((PathBuf,), Bound<'py, PyDict>)> {
+        // Of the process that unpickles it another directory may be the current one.
+        let directory = self.cache.directory();
+        let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+        let options = PyDict::new(py);
+        options.set_item("enable_compression", self.encoding.compress)?;
+        options.set_item("precision", self.encoding.precision)?;
+        options.set_item("profile", self.encoding.profile.name())?;
+        options.set_item("verify", self.verify)?;
+        options.set_item("durable", self.durable)?;
+        options.set_item("read_only", self.read_only)?;
+        Ok(((directory,), options))
+    }
+
     fn __repr__(&self) -> String {
-        format!("<DataHandler {}>", self.cache.directory().display())
+        format!("<DataHandler {}>", printable_path(self.cache.directory()))
     }
 }
 
