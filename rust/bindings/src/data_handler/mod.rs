@@ -72,6 +72,7 @@ pub struct DataHandler {
     cache: Arc<Cache>,
     encoding: Encoding,
     verify: bool,
+    durable: bool,
 }
 
 #[catch_panics]
@@ -121,7 +122,7 @@ impl DataHandler {
             false => Cache::open(storage, &directory, max_bytes),
         };
         let cache = interruptible(py, open)?;
-        Ok(Self { cache: Arc::new(cache), encoding, verify })
+        Ok(Self { cache: Arc::new(cache), encoding, verify, durable })
     }
 
     /// Store a structure; an older one of the same id is replaced.
@@ -159,6 +160,7 @@ impl DataHandler {
             data_id: checked_id(data_id)?,
             metadata: metadata_tree(py, metadata)?,
             encoding: Encoding { precision: None, ..self.encoding },
+            is_durable: self.durable,
         };
         let data = argument::dict(structure_data, "structure_data")?;
         let key = store::structure(&self.cache, header, &data, &store::STORED)?;
@@ -206,6 +208,7 @@ impl DataHandler {
             data_id: checked_id(data_id)?,
             encoding: self.encoding_with(precision, profile)?,
             metadata: metadata_tree(py, metadata)?,
+            is_durable: self.durable,
         };
         let data = argument::dict(trajectory_data, "trajectory_data")?;
         let key = store::trajectory(&self.cache, header, &data, &store::STORED)?;
@@ -557,16 +560,18 @@ impl DataHandler {
         kind: EntryKind,
         metadata: Vec<u8>,
     ) -> PyResult<KeptEntry> {
+        let is_durable = self.durable;
         match kind {
             EntryKind::Structure => {
                 let encoding = Encoding { precision: None, ..self.encoding };
                 let data = argument::dict(data, "structure_data")?;
-                let header = Header { data_id, metadata, encoding };
+                let header = Header { data_id, metadata, encoding, is_durable };
                 store::structure(&self.cache, header, &data, &store::KEPT)
             }
             EntryKind::Trajectory => {
                 let data = argument::dict(data, "trajectory_data")?;
-                let header = Header { data_id, metadata, encoding: self.encoding };
+                let encoding = self.encoding;
+                let header = Header { data_id, metadata, encoding, is_durable };
                 store::trajectory(&self.cache, header, &data, &store::KEPT)
             }
         }
