@@ -82,6 +82,18 @@ pub fn polling<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send)
     }
 }
 
+/// Runs work on so many bytes, without the GIL: [`interruptible`] where it may take long.
+pub fn sized<T: Send>(
+    py: Python<'_>,
+    bytes: u64,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> PyResult<T> {
+    if bytes < LONG { polling(py, work) } else { interruptible(py, work) }
+}
+
+/// What waits for the disk may take long, however little it is.
+pub const DURABLE: u64 = LONG;
+
 /// Lets signal handlers run; whether one has raised something.
 fn has_raised() -> bool {
     Python::attach(|py| match py.check_signals() {

@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyList, PyString};
 use super::arrays::{ComponentArrays, OutlinedArrays};
 use super::manager::CheckpointManager;
 use crate::argument;
-use crate::interrupt::interruptible;
+use crate::interrupt::{interruptible, sized};
 use crate::value::build;
 
 #[catch_panics]
@@ -62,7 +62,9 @@ impl CheckpointManager {
     ) -> PyResult<Bound<'py, PyDict>> {
         let path = argument::path(checkpoint_path, "checkpoint_path")?;
         let names = components.map(component_names).transpose()?;
-        let (_, loaded) = interruptible(py, || {
+        let bytes =
+            py.detach(|| self.store.resolve(&path).map(|path| CheckpointStore::size(&path)));
+        let (_, loaded) = sized(py, bytes.unwrap_or_default(), || {
             let components = names.as_deref();
             let load = Load { components, verify, views: mmap };
             CheckpointStore::load(&self.store.resolve(&path)?, load)

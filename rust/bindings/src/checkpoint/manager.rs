@@ -47,6 +47,8 @@ use crate::interrupt::interruptible;
 #[pyclass(subclass, frozen, weakref, module = "proteinflex_optimization._native")]
 pub struct CheckpointManager {
     pub(super) store: CheckpointStore,
+    /// Whether a save waits for the disk.
+    pub(super) durable: bool,
     /// The saves in the background, until one has ended and its error was raised.
     pending: Mutex<Vec<Arc<Pending>>>,
     /// The buffer of the last copy, for the next one: fresh memory costs more than the copy.
@@ -87,7 +89,7 @@ impl CheckpointManager {
             false => CheckpointStore::open_with(storage, &base_dir, retention, link_unchanged),
         };
         let store = interruptible(py, open)?;
-        Ok(Self { store, pending: Mutex::default(), staging: Arc::default() })
+        Ok(Self { store, durable, pending: Mutex::default(), staging: Arc::default() })
     }
 
     /// Wait for checkpoints that are being made in the background, and until old ones are deleted;

@@ -162,6 +162,7 @@ impl DataHandler {
             data_id: checked_id(data_id)?,
             metadata: metadata_tree(py, metadata)?,
             encoding: Encoding { precision: None, ..self.encoding },
+            is_durable: self.durable,
         };
         let data = argument::dict(structure_data, "structure_data")?;
         let key = store::structure(&self.cache, header, &data, &store::STORED)?;
@@ -209,6 +210,7 @@ impl DataHandler {
             data_id: checked_id(data_id)?,
             encoding: self.encoding_with(precision, profile)?,
             metadata: metadata_tree(py, metadata)?,
+            is_durable: self.durable,
         };
         let data = argument::dict(trajectory_data, "trajectory_data")?;
         let key = store::trajectory(&self.cache, header, &data, &store::STORED)?;
@@ -578,16 +580,18 @@ impl DataHandler {
         kind: EntryKind,
         metadata: Vec<u8>,
     ) -> PyResult<KeptEntry> {
+        let is_durable = self.durable;
         match kind {
             EntryKind::Structure => {
                 let encoding = Encoding { precision: None, ..self.encoding };
                 let data = argument::dict(data, "structure_data")?;
-                let header = Header { data_id, metadata, encoding };
+                let header = Header { data_id, metadata, encoding, is_durable };
                 store::structure(&self.cache, header, &data, &store::KEPT)
             }
             EntryKind::Trajectory => {
                 let data = argument::dict(data, "trajectory_data")?;
-                let header = Header { data_id, metadata, encoding: self.encoding };
+                let encoding = self.encoding;
+                let header = Header { data_id, metadata, encoding, is_durable };
                 store::trajectory(&self.cache, header, &data, &store::KEPT)
             }
         }

@@ -13,7 +13,7 @@ use crate::fields::{
     FRAMES, FieldData, dtype_of, first_axis, in_tree, is_array, is_lossy, is_per_frame,
     one_or_more, without_units,
 };
-use crate::interrupt::interruptible;
+use crate::interrupt::{DURABLE, interruptible, sized};
 use crate::value::{Field, Flattened, Item, LeafData, Policy, flatten, flatten_items};
 
 /// What an entry is stored by, whatever is in it.
@@ -21,6 +21,16 @@ pub struct Header {
     pub data_id: String,
     pub metadata: Vec<u8>,
     pub encoding: Encoding,
+    /// Whether it waits for the disk.
+    pub is_durable: bool,
+}
+
+impl Header {
+    /// How much there is to do for arrays of these bytes.
+    fn work(&self, arrays: impl Iterator<Item = usize>) -> u64 {
+        let bytes = arrays.map(|bytes| bytes as u64).sum();
+        if self.is_durable { DURABLE.max(bytes) } else { bytes }
+    }
 }
 
 /// How an entry is stored: how its file is begun, and what ends it.
@@ -54,7 +64,8 @@ pub fn structure<T: Send>(
     without_units(data)?;
     let flattened = flatten(data.as_any(), "structure_data", Policy::Cache)?;
     let arrays = arrays_of(&flattened)?;
-    interruptible(py, || {
+    let work = header.work(arrays.iter().map(|(_, bytes)| bytes.len()));
+    sized(py, work, || {
         let pending = way.begin(cache, EntryKind::Structure, &header)?;
         way.publish(pending, &arrays, &flattened.tree)
     })
@@ -98,7 +109,9 @@ fn in_memory<T: Send>(
     let specs = sorted.fields.iter().map(FieldData::spec).collect::<PyResult<Vec<_>>>()?;
     let bytes = sorted.fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
     let arrays = arrays_of(&flattened)?;
-    interruptible(py, || {
+    let all = arrays.iter().map(|(_, bytes)| bytes.len());
+    let work = header.work(all.chain(bytes.iter().map(|bytes| bytes.len())));
+    sized(py, work, || {
         let mut pending = way.begin(cache, EntryKind::Trajectory, &header)?;
         let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
         pending.writer().declare_fields(specs, &lossy)?;

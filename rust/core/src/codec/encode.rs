@@ -129,6 +129,9 @@ fn reads_back(
     let frames: Vec<usize> = (0..shape.frames).collect();
     let mut out = vec![0; shape.frames.min(FRAMES_AT_ONCE) * frame_bytes];
     frames.chunks(FRAMES_AT_ONCE).all(|frames| {
+        if interrupt::is_requested() {
+            return false;
+        }
         let read = &mut out[..frames.len() * frame_bytes];
         let layout = OutputLayout { start: 0, frame_bytes };
         block.read(payload, frames, None, read, layout).is_ok()
