@@ -2,7 +2,7 @@
 
 use proteinflex_core::Error;
 use proteinflex_core::error::{CacheError, printable};
-use pyo3::exceptions::{PyException, PyOSError};
+use pyo3::exceptions::{PyException, PyMemoryError, PyOSError};
 use pyo3::prelude::*;
 
 use crate::hooks::exception;
@@ -19,6 +19,9 @@ pub fn to_python(error: Error) -> PyErr {
         if let Error::Io { action, path, source } = &error
             && let Some(code) = source.raw_os_error()
         {
+            if code == OUT_OF_MEMORY {
+                return PyMemoryError::new_err(error.to_string());
+            }
             // `OSError(errno, text, path)` makes the right subclass: FileNotFoundError and so on.
             let text = format!("{} (cannot {action})", strip_code(source));
             // The path as its bytes, so that it still leads to the file; Python shows it by `repr`.
@@ -49,6 +52,8 @@ pub fn to_python(error: Error) -> PyErr {
             Error::Gpu(error) if error.is_insufficient_memory() => "InsufficientGPUMemoryError",
             Error::Gpu(_) => "GPUError",
             Error::UnknownTask { .. } | Error::Progress(_) => "UnknownTaskError",
+            Error::LockTimeout { .. } => "LockTimeoutError",
+            Error::OutOfMemory { .. } => return PyMemoryError::new_err(error.to_string()),
             Error::Io { .. } => {
                 return PyOSError::new_err(printable(&error.to_string()).into_owned());
             }
@@ -74,6 +79,9 @@ fn of_class(py: Python<'_>, class: &str, text: String) -> PyErr {
         Err(missing) => missing,
     }
 }
+
+/// `errno.ENOMEM`, the same on every system that this runs on.
+const OUT_OF_MEMORY: i32 = 12;
 
 /// `errno.ENOSPC`, the same on every system that this runs on.
 const NO_SPACE: i32 = 28;

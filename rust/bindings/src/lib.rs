@@ -14,7 +14,9 @@ mod error;
 mod fields;
 mod filesystem;
 mod gpu;
+mod helper_thread;
 mod hooks;
+mod interrupt;
 mod panics;
 mod progress;
 mod trajectory;
@@ -29,7 +31,10 @@ mod value;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // Levels are asked for each time: a program may change them after the first message. Fails only
     // where another logger was installed first, which then does the job.
-    let _ = pyo3_log::Logger::new(module.py(), pyo3_log::Caching::Loggers)?.install();
+    let python = pyo3_log::Logger::new(module.py(), pyo3_log::Caching::Loggers)?;
+    if log::set_boxed_logger(Box::new(interrupt::Logger(python))).is_ok() {
+        log::set_max_level(log::LevelFilter::Debug);
+    }
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     checkpoint::register(module)?;
     data_handler::register(module)?;

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use super::pending::Pending;
 use crate::argument;
 use crate::error::to_python;
+use crate::interrupt::interruptible;
 
 /// Checkpoints that are whole or absent, verified when they are loaded.
 ///
@@ -85,7 +86,7 @@ impl CheckpointManager {
             true => CheckpointStore::open_read_only(&base_dir),
             false => CheckpointStore::open_with(storage, &base_dir, retention, link_unchanged),
         };
-        let store = py.detach(open).map_err(to_python)?;
+        let store = interruptible(py, open)?;
         Ok(Self { store, pending: Mutex::default(), staging: Arc::default() })
     }
 
@@ -93,8 +94,11 @@ impl CheckpointManager {
     /// an error of the former is raised here.
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
         let made = self.finish_pending(py);
-        py.detach(|| self.store.wait());
-        made
+        let deleted = interruptible(py, || {
+            self.store.wait();
+            Ok(())
+        });
+        made.and(deleted)
     }
 
     /// Free the memory that is kept for the next copy of `create_checkpoint_async`.

@@ -13,6 +13,7 @@ use crate::fields::{
     FRAMES, FieldData, dtype_of, first_axis, in_tree, is_array, is_lossy, is_per_frame,
     one_or_more, without_units,
 };
+use crate::interrupt::interruptible;
 use crate::value::{Field, Flattened, Item, LeafData, Policy, flatten, flatten_items};
 
 /// What an entry is stored by, whatever is in it.
@@ -53,11 +54,10 @@ pub fn structure<T: Send>(
     without_units(data)?;
     let flattened = flatten(data.as_any(), "structure_data", Policy::Cache)?;
     let arrays = arrays_of(&flattened)?;
-    py.detach(|| {
+    interruptible(py, || {
         let pending = way.begin(cache, EntryKind::Structure, &header)?;
         way.publish(pending, &arrays, &flattened.tree)
     })
-    .map_err(to_python)
 }
 
 /// Stores a trajectory, likewise: one in memory at once, one that is iterated over block by block.
@@ -98,14 +98,13 @@ fn in_memory<T: Send>(
     let specs = sorted.fields.iter().map(FieldData::spec).collect::<PyResult<Vec<_>>>()?;
     let bytes = sorted.fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
     let arrays = arrays_of(&flattened)?;
-    py.detach(|| {
+    interruptible(py, || {
         let mut pending = way.begin(cache, EntryKind::Trajectory, &header)?;
         let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
         pending.writer().declare_fields(specs, &lossy)?;
         pending.append(n_frames, &bytes)?;
         way.publish(pending, &arrays, &flattened.tree)
     })
-    .map_err(to_python)
 }
 
 /// Tells per-frame data from all else, in the order of the dict.
@@ -179,7 +178,7 @@ fn streamed<T: Send>(
     }
     let flattened = flatten_items(py, &items, "trajectory_data")?;
     let arrays = arrays_of(&flattened)?;
-    py.detach(|| way.publish(pending, &arrays, &flattened.tree)).map_err(to_python)
+    interruptible(py, || way.publish(pending, &arrays, &flattened.tree))
 }
 
 /// Writes the frames of an iterable: single ones, or blocks of them.
@@ -207,22 +206,19 @@ fn append_all<'a, T>(
             return Err(to_python(Error::argument(name, found, "frames of one shape and dtype")));
         }
         let (count, bytes) = (block.n_frames(), block.bytes()?);
-        begun = Some(
-            py.detach(|| -> Result<_> {
-                let (mut pending, spec, n_frames) = match begun.take() {
-                    Some(begun) => begun,
-                    None => {
-                        let mut pending = way.begin(cache, EntryKind::Trajectory, header)?;
-                        let lossy = [is_lossy(&found)];
-                        pending.writer().declare_fields(vec![found.clone()], &lossy)?;
-                        (pending, found, 0)
-                    }
-                };
-                pending.append(count, &[bytes])?;
-                Ok((pending, spec, n_frames + count))
-            })
-            .map_err(to_python)?,
-        );
+        begun = Some(interruptible(py, || -> Result<_> {
+            let (mut pending, spec, n_frames) = match begun.take() {
+                Some(begun) => begun,
+                None => {
+                    let mut pending = way.begin(cache, EntryKind::Trajectory, header)?;
+                    let lossy = [is_lossy(&found)];
+                    pending.writer().declare_fields(vec![found.clone()], &lossy)?;
+                    (pending, found, 0)
+                }
+            };
+            pending.append(count, &[bytes])?;
+            Ok((pending, spec, n_frames + count))
+        })?);
         py.check_signals()?;
     }
     begun.ok_or_else(|| to_python(Error::argument(name, "an empty iterable", "at least one frame")))

@@ -31,7 +31,7 @@ use super::users::{
 };
 use crate::error::GpuError;
 use crate::fs::{FileLock, LockKind, Owner, Storage, StorageFile, open_file, write_all_at};
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 
 /// The longest file that can be a reservation.
 const MAX_FILE: u64 = 1 << 16;
@@ -120,7 +120,7 @@ impl Registry {
             if start.elapsed() >= limit {
                 return Err(GpuError::RegistryLocked { path, waited: limit }.into());
             }
-            std::thread::sleep(pause);
+            interrupt::sleep(pause)?;
             pause = (pause * 2).min(Duration::from_millis(5));
         }
     }
