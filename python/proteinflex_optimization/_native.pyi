@@ -42,6 +42,7 @@ __all__ = [
     "_SharedCheckpoint",
     "__version__",
     "_panic_for_tests",
+    "is_local_filesystem",
     "is_out_of_memory",
 ]
 

@@ -36,7 +36,7 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
     ) -> None:
         # `__new__` of the native class uses the arguments.
         _managers.add(self)
-        self._options = {
+        self._options: dict[str, Any] = {
             "max_checkpoints": max_checkpoints,
             "auto_cleanup": auto_cleanup,
             "keep_every": keep_every,

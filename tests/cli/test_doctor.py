@@ -92,15 +92,16 @@ def test_nothing_is_left_behind_by_a_doctor_that_is_ended(tmp_path):
         "sys.exit(main(['doctor', sys.argv[1]]))\n"
     )
     for number in (signal.SIGTERM, signal.SIGINT):
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout.readline() == "at work\n"
-        assert list(tmp_path.iterdir())
-        time.sleep(0.1)
-        process.send_signal(number)
-        assert process.wait(30) == 128 + number
-        process.stdout.close()
+        command = [sys.executable, "-c", script, tmp_path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout.readline() == "at work\n"
+                assert list(tmp_path.iterdir())
+                time.sleep(0.1)
+                process.send_signal(number)
+                assert process.wait(30) == 128 + number
+            finally:
+                process.kill()
         assert list(tmp_path.iterdir()) == []
 
 

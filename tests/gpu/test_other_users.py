@@ -174,11 +174,17 @@ def test_users_that_choose_at_once_never_get_the_same_memory(shared):
         )
         for user in (0, NOBODY, NOBODY - 1, NOBODY - 2)
     ]
-    assert [worker.stdout.readline() for worker in workers] == ["ready\n"] * 4
-    for worker in workers:
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    ends = [worker.communicate(timeout=100) for worker in workers]
+    try:
+        assert [worker.stdout.readline() for worker in workers] == ["ready\n"] * 4
+        for worker in workers:
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        for worker in workers:
+            worker.wait(100)
+    finally:
+        for worker in workers:
+            worker.kill()
+        ends = [worker.communicate() for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * 4, ends
 
 
