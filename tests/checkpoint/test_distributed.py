@@ -111,7 +111,7 @@ def test_components_of_the_same_name_are_refused_before_anything_is_written(tmp_
         """,
     )
     assert [code for code, _ in found] == [0, 0], found
-    assert os.listdir(tmp_path / "checkpoints") == [".lock"]
+    assert os.listdir(tmp_path / "checkpoints") == []
 
 
 def test_a_process_that_dies_leaves_the_checkpoint_before(tmp_path: Path):

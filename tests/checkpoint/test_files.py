@@ -201,18 +201,20 @@ from proteinflex_optimization import CheckpointManager
 manager = CheckpointManager(sys.argv[1], max_checkpoints=2)
 for step in itertools.count(int(sys.argv[2])):
     state = {"step": step, "x": np.full(300_000, step, np.float64)}
-    manager.create_checkpoint(f"s{step % 5}", {"s": state})
+    manager.create_checkpoint(f"s{step % int(sys.argv[3])}", {"s": state})
     print(step, flush=True)
 """
 
 
-@pytest.mark.parametrize("kills", [15, pytest.param(200, marks=pytest.mark.soak)])
-def test_kills_at_random_moments_lose_nothing_that_had_returned(tmp_path, kills):
+# With two ids and two to keep each save replaces one, with five none does.
+@pytest.mark.parametrize("ids", [2, 5])
+@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.soak)])
+def test_kills_at_random_moments_lose_nothing_that_had_returned(tmp_path, kills, ids):
     random = np.random.default_rng(5)
     returned = 0
     for _ in range(kills):
         with subprocess.Popen(
-            [sys.executable, "-c", SAVE_FOREVER, str(tmp_path), str(returned + 1)],
+            [sys.executable, "-c", SAVE_FOREVER, str(tmp_path), str(returned + 1), str(ids)],
             stdout=subprocess.PIPE,
             text=True,
         ) as job:
@@ -229,8 +231,13 @@ def test_kills_at_random_moments_lose_nothing_that_had_returned(tmp_path, kills)
             assert (state["x"] == state["step"]).all()
         assert state["step"] >= returned
         returned = state["step"]
-        temporaries = [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
-        assert temporaries == [".lock"]
+    for name in ("s0", "end"):
+        manager.create_checkpoint(name, {})
+    manager.wait()
+    assert sorted(os.listdir(tmp_path)) == [".lock", "end", "s0"]
+    for row in manager.list_checkpoints():
+        versions = [name for name in os.listdir(row["path"]) if name != "manifest.json"]
+        assert len(versions) == 1, "nothing of an older version is left"
 
 
 def test_two_processes_may_save_into_one_directory(tmp_path):

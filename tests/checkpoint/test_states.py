@@ -340,7 +340,7 @@ def test_an_unsupported_value_is_named_and_nothing_is_written(manager, state, pl
         manager.create_checkpoint("one", {"state": state})
     assert isinstance(raised.value, TypeError)
     assert manager.list_checkpoints() == []
-    assert [path.name for path in manager.base_dir.iterdir()] == [".lock"]
+    assert [path.name for path in manager.base_dir.iterdir()] == []
 
 
 def test_a_cycle_and_absurd_depth_are_refused(manager):

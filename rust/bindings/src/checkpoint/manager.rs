@@ -51,8 +51,24 @@ pub struct CheckpointManager {
     pub(super) durable: bool,
     /// The saves in the background, until one has ended and its error was raised.
     pending: Mutex<Vec<Arc<Pending>>>,
-    /// The buffer of the last copy, for the next one: fresh memory costs more than the copy.
-    pub(super) staging: Arc<Mutex<Vec<u8>>>,
+    pub(super) staging: Arc<StagingBuffer>,
+}
+
+/// The buffer of the last copy, for the next one: fresh memory costs more than the copy.
+#[derive(Default)]
+pub(super) struct StagingBuffer(Mutex<Vec<u8>>);
+
+// Never waits: a child that was forked while another thread had the mutex would wait for ever.
+impl StagingBuffer {
+    pub(super) fn take(&self) -> Vec<u8> {
+        self.0.try_lock().map(|mut buffer| std::mem::take(&mut *buffer)).unwrap_or_default()
+    }
+
+    pub(super) fn put(&self, buffer: Vec<u8>) {
+        if let Ok(mut kept) = self.0.try_lock() {
+            *kept = buffer;
+        }
+    }
 }
 
 #[catch_panics]
@@ -105,7 +121,7 @@ impl CheckpointManager {
 
     /// Free the memory that is kept for the next copy of `create_checkpoint_async`.
     fn release_memory(&self, py: Python<'_>) {
-        let buffer = self.take_staging_buffer();
+        let buffer = self.staging.take();
         py.detach(|| drop(buffer));
     }
 
@@ -121,12 +137,9 @@ impl CheckpointManager {
 }
 
 // No mutex here is held while Python runs, and Python runs at any call into it: another thread, a
-// signal handler or a finalizer may use the same manager in between.
+// signal handler or a finalizer may use the same manager in between. This one is locked only by who
+// holds the GIL, as does who forks.
 impl CheckpointManager {
-    pub(super) fn take_staging_buffer(&self) -> Vec<u8> {
-        std::mem::take(&mut *self.staging.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
     pub(super) fn add_pending(&self, pending: &Arc<Pending>) {
         self.pending().push(Arc::clone(pending));
     }

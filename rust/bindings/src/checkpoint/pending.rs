@@ -67,8 +67,14 @@ impl PendingCheckpoint {
     }
 
     /// Whether it is made, or has failed.
-    fn done(&self) -> bool {
-        !matches!(*self.pending.outcome(), Outcome::Working)
+    ///
+    /// Raises
+    /// ------
+    /// CheckpointError
+    ///     It is being made by the process that this one was forked from.
+    fn done(&self) -> PyResult<bool> {
+        self.pending.check_process()?;
+        Ok(!matches!(*self.pending.outcome(), Outcome::Working))
     }
 }
 
@@ -83,6 +89,13 @@ impl Pending {
         self.process == std::process::id()
     }
 
+    fn check_process(&self) -> PyResult<()> {
+        if self.is_of_this_process() {
+            return Ok(());
+        }
+        Err(to_python(CheckpointError::OtherProcess.into()))
+    }
+
     pub(super) fn finish(&self, made: Result<PathBuf>) {
         *self.outcome() = made.map_or_else(Outcome::Failed, Outcome::Made);
         self.finished.notify_all();
@@ -91,9 +104,7 @@ impl Pending {
     /// Waits until the save has ended or the timeout is over; runs signal handlers meanwhile.
     pub(super) fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         const PAUSE: Duration = Duration::from_millis(50);
-        if !self.is_of_this_process() {
-            return Err(to_python(CheckpointError::OtherProcess.into()));
-        }
+        self.check_process()?;
         let started = Instant::now();
         loop {
             let ended = py.detach(|| {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use proteinflex_core::Error;
 use proteinflex_core::checkpoint::StagedState;
@@ -91,7 +91,7 @@ impl CheckpointManager {
         let state = State::new(py, checkpoint_id, component_states, metadata, allow_pickle)?;
         self.finish_pending(py)?;
         let components = state.components()?;
-        let buffer = self.take_staging_buffer();
+        let buffer = self.staging.take();
         let bytes = state.bytes(&components);
         let copy = sized(py, bytes, || StagedState::copy(&components, buffer))?;
         let (store, staging) = (self.store.clone(), Arc::clone(&self.staging));
@@ -103,7 +103,7 @@ impl CheckpointManager {
             let made = catch_unwind(AssertUnwindSafe(create)).unwrap_or_else(|_| {
                 Err(CheckpointError::Panicked { checkpoint_id: id.clone() }.into())
             });
-            *staging.lock().unwrap_or_else(PoisonError::into_inner) = copy.into_buffer();
+            staging.put(copy.into_buffer());
             working.finish(made);
         };
         std::thread::Builder::new().name("proteinflex-checkpoint".to_owned()).spawn(work).map_err(

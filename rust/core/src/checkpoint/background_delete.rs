@@ -1,25 +1,55 @@
 //! Deletes in the background what is no longer visible.
 //!
 //! Unlinking a file can take the kernel longer than writing it took (0.8 s for 1 GiB on ext4), and
-//! a durable removal waits for the disk once more. The caller of a save needs neither: a directory
-//! that was renamed to a temporary name is gone for every reader, and where this process ends too
-//! early, the next one deletes it.
+//! a durable removal waits for the disk once more. The caller of a save needs neither: no reader
+//! looks at what is deleted, and where this process ends too early, the next one deletes it.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::fs::{Storage, remove_tree};
+use arc_swap::ArcSwapOption;
+
+use crate::fs::{OpenDirectory, Storage, remove_tree};
 use crate::{Error, Result, interrupt};
 
 /// Between two looks whether the thread has ended; longer the longer it takes.
 const PAUSE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(20));
 
-/// Deletes directories in a thread, those of one save at a time.
+/// What nobody looks at any more, and is to be deleted.
+#[derive(Debug)]
+pub(super) enum Unpublished {
+    /// A directory and all in it.
+    Tree(PathBuf),
+    /// Files of the first checkpoint of an id.
+    Files(OpenDirectory, Vec<String>),
+}
+
+impl Unpublished {
+    pub(super) fn delete(&self, storage: &dyn Storage) -> Result<()> {
+        match self {
+            Self::Tree(path) => {
+                remove_tree(storage, path).map_err(|error| Error::io("remove", path, error))
+            }
+            Self::Files(directory, names) => {
+                names.iter().try_for_each(|name| match storage.remove_from(directory, name) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        Err(Error::io("remove", &directory.path().join(name), error))
+                    }
+                    _ => Ok(()),
+                })
+            }
+        }
+    }
+}
+
+/// Deletes in a thread, what one save has left at a time.
 #[derive(Debug, Default)]
 pub(super) struct BackgroundDelete {
-    running: Mutex<Option<Running>>,
+    /// No mutex: a child that is forked while it is held would wait for ever.
+    running: ArcSwapOption<Running>,
 }
 
 #[derive(Debug)]
@@ -30,66 +60,69 @@ struct Running {
 }
 
 impl BackgroundDelete {
-    /// Begins to delete directories of `base_dir` that were renamed to temporary names. Waits for
-    /// earlier ones first.
+    /// Begins to delete what was in `base_dir`. Waits for earlier deletions first.
     pub(super) fn start(
         &self,
         storage: &Arc<dyn Storage>,
         base_dir: &Path,
-        directories: Vec<PathBuf>,
+        unpublished: Vec<Unpublished>,
     ) {
-        if directories.is_empty() {
+        if unpublished.is_empty() {
             return;
         }
         self.wait();
         let (storage, base) = (Arc::clone(storage), base_dir.to_owned());
-        let work = move || delete(&*storage, &base, &directories);
+        let work = move || delete(&*storage, &base, &unpublished);
         let thread = std::thread::Builder::new().name("proteinflex-delete".to_owned()).spawn(work);
         match thread {
-            Ok(thread) => *self.running() = Some(Running { thread, process: std::process::id() }),
+            Ok(thread) => {
+                let running = Running { thread, process: std::process::id() };
+                finish(self.running.swap(Some(Arc::new(running))));
+            }
             Err(error) => log::warn!(target: crate::LOGGER,
-                "{}: {error}; old checkpoints are deleted when it is opened again",
-                base_dir.display()
+                "{}: {error}; old checkpoints are deleted by the next save", base_dir.display()
             ),
         }
     }
 
-    /// Waits until all is deleted, or this thread's work is interrupted. A failure is logged, and left for the next manager.
+    /// Waits until all is deleted, or this thread's work is interrupted. A failure is logged, and left
+    /// for the next save.
     pub(super) fn wait(&self) {
-        let Some(Running { thread, process }) = self.running().take() else { return };
-        if process != std::process::id() {
-            std::mem::forget(thread);
-            return;
-        }
         let started = Instant::now();
-        while !thread.is_finished() {
+        while self.running.load().as_ref().is_some_and(|running| running.is_at_work()) {
             let pause = (started.elapsed() / 8).clamp(PAUSE.0, PAUSE.1);
             if interrupt::sleep(pause).is_err() {
-                // It is still running, for the next one that waits.
-                *self.running() = Some(Running { thread, process });
+                // It goes on, for the next one that waits.
                 return;
             }
         }
-        match thread.join() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => log::warn!(target: crate::LOGGER, "{error}; the next run deletes it"),
-            Err(_) => {
-                log::warn!(target: crate::LOGGER, "deleting old checkpoints failed unexpectedly")
-            }
-        }
-    }
-
-    fn running(&self) -> MutexGuard<'_, Option<Running>> {
-        // Held for a moment only.
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        finish(self.running.swap(None));
     }
 }
 
-fn delete(storage: &dyn Storage, base_dir: &Path, directories: &[PathBuf]) -> Result<()> {
+impl Running {
+    fn is_at_work(&self) -> bool {
+        self.process == std::process::id() && !self.thread.is_finished()
+    }
+}
+
+fn finish(running: Option<Arc<Running>>) {
+    let Some(Running { thread, process }) = running.and_then(Arc::into_inner) else { return };
+    if process != std::process::id() {
+        std::mem::forget(thread);
+        return;
+    }
+    match thread.join() {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::warn!(target: crate::LOGGER, "{error}; the next save deletes it"),
+        Err(_) => {
+            log::warn!(target: crate::LOGGER, "deleting old checkpoints failed unexpectedly")
+        }
+    }
+}
+
+fn delete(storage: &dyn Storage, base_dir: &Path, unpublished: &[Unpublished]) -> Result<()> {
     // The new names first: otherwise a power cut could bring back a checkpoint without its files.
     storage.sync_dir(base_dir).map_err(|error| Error::io("sync", base_dir, error))?;
-    for path in directories {
-        remove_tree(storage, path).map_err(|error| Error::io("remove", path, error))?;
-    }
-    Ok(())
+    unpublished.iter().try_for_each(|unpublished| unpublished.delete(storage))
 }

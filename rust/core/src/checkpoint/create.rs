@@ -9,11 +9,11 @@ use rayon::prelude::*;
 use super::arrays::{ArrayType, FileLayout, lay_out};
 use super::dedup::{IdenticalFile, Previous};
 use super::manifest::{
-    ARRAYS_SUFFIX, ComponentRecord, FileRecord, MANIFEST, Manifest, PartialManifest, VALUES,
+    ARRAYS_SUFFIX, ComponentRecord, FileRecord, Manifest, PartialManifest, VALUES,
 };
 use super::store::CheckpointStore;
 use super::write::{FileWriter, THREADED_FROM, UnsyncedFile, sync, write_files};
-use crate::fs::{LockKind, PendingDir, names};
+use crate::fs::{PendingDir, names};
 use crate::{Error, Result, threads};
 
 /// A component to store.
@@ -210,8 +210,7 @@ impl CheckpointStore {
             sync(&written)?;
             written.clear();
         }
-        let lock = self.lock(LockKind::Exclusive)?;
-        self.clean_up()?;
+        let lock = self.lock()?;
         let listed = self.list_once()?;
         let now =
             SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
@@ -219,18 +218,12 @@ impl CheckpointStore {
         manifest.created_at = now.max(listed.last().map_or(0, |newest| newest.created_at) + 1);
         let ordinals = listed.iter().filter_map(|info| info.manifest.as_ref().ok());
         manifest.ordinal = 1 + ordinals.map(|manifest| manifest.ordinal).max().unwrap_or(0);
-        let bytes = manifest.to_bytes()?;
-        let ((), last) = write_files(&*self.storage, pending.path(), 0, |writer| {
-            let mut file = writer.create(MANIFEST)?;
-            writer.write(&mut file, &bytes)?;
-            writer.finish(file);
-            Ok(())
-        })?;
-        written.extend(last);
-        sync(&written)?;
-        let mut unpublished: Vec<PathBuf> = pending.publish_over()?.into_iter().collect();
+        let ordinal = manifest.ordinal;
+        let replaced = self.publish_version(pending, &directory, manifest, written)?;
+        let mut unpublished = self.unpublish_orphans(&listed)?;
+        unpublished.extend(replaced);
         let others = listed.into_iter().filter(|info| info.checkpoint_id != checkpoint_id);
-        unpublished.extend(self.apply_retention(others.collect(), manifest.ordinal)?);
+        unpublished.extend(self.apply_retention(others.collect(), ordinal)?);
         // Before anything is logged: a handler may save a checkpoint itself.
         drop(lock);
         self.background_delete.start(&self.storage, &self.base_dir, unpublished);

@@ -1,20 +1,27 @@
 //! Finds the files that a checkpoint has now, while others replace and remove it.
 //!
-//! A reader takes no lock that it relies on. It opens the directory once and reads below it, so
-//! that it never sees files of two versions. Where that fails and another directory is there by
-//! then, the checkpoint was replaced meanwhile, and is read again.
+//! A reader takes no lock. It opens the directory once and reads the manifest and what that names
+//! below it, so it never sees files of two versions. Where that fails and another manifest is there
+//! by then, the checkpoint was replaced meanwhile, and is read again.
 
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::manifest::Manifest;
-use crate::error::CheckpointError;
-use crate::fs::{Identity, OpenDirectory, is_not_regular, replaced_name};
-use crate::{Error, Result};
+use super::manifest::{MANIFEST, Manifest, damaged};
+use crate::error::{CheckpointDamage, CheckpointError};
+use crate::fs::{OpenDirectory, is_not_regular};
+use crate::{Error, Result, checksum};
 
 /// How often a checkpoint is read again, with pauses of one millisecond more each time.
 const TRIES: u64 = 60;
+/// How often one is looked for that is not there: it may be replaced at the moment at which another
+/// process removes it.
+const TRIES_ABSENT: u64 = 3;
+
+/// A version of a checkpoint: the checksum of its manifest, whole or not; `None` where that can't
+/// be read.
+pub(super) type Version = Option<u64>;
 
 /// Reads the checkpoint of this path: again, where the result is an error or not whole and the
 /// checkpoint was replaced meanwhile.
@@ -25,40 +32,64 @@ pub(super) fn read_current<T>(
 ) -> Result<T> {
     let mut tried = 0;
     loop {
-        let opened = open_directory(path);
-        let identity = opened.as_ref().ok().and_then(|directory| directory.identity().ok());
-        let found = opened
-            .map_err(|error| opening_failed(path, error))
-            .and_then(|directory| read(&directory, Manifest::read(&directory)?));
-        if found.as_ref().is_ok_and(&is_whole) || tried == TRIES || is_same(path, identity) {
-            return found.map_err(|error| not_found(path, error));
+        let found = read_version(path, &read, &is_whole).1;
+        let is_absent = matches!(found, Err(Error::Checkpoint(CheckpointError::NotFound { .. })));
+        if !is_absent || tried == TRIES_ABSENT {
+            return found;
         }
         tried += 1;
         std::thread::sleep(Duration::from_millis(tried));
     }
 }
 
-/// Opens the directory of a checkpoint: at its path, or under its other name while a newer one takes
-/// its place on a file system that can't exchange two directories.
-pub(super) fn open_directory(path: &Path) -> io::Result<OpenDirectory> {
-    match OpenDirectory::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            OpenDirectory::open(&replaced_name(path)).map_err(|_| error)
+/// [`read_current`], with the version that was read.
+pub(super) fn read_version<T>(
+    path: &Path,
+    read: impl Fn(&OpenDirectory, Manifest) -> Result<T>,
+    is_whole: impl Fn(&T) -> bool,
+) -> (Version, Result<T>) {
+    let mut tried = 0;
+    loop {
+        let opened = open(path);
+        let version = opened.as_ref().ok().map(|(_, bytes)| checksum(bytes));
+        let found = opened.and_then(|(directory, bytes)| {
+            let manifest = Manifest::of_file(&bytes, &path.join(MANIFEST))?;
+            match &manifest.directory {
+                None => read(&directory, manifest),
+                Some(name) => read(&open_version(&directory, name)?, manifest),
+            }
+        });
+        let is_whole = found.as_ref().is_ok_and(&is_whole);
+        if is_whole || tried == TRIES || version_of(path) == version {
+            return (version, found.map_err(|error| not_found(path, error)));
         }
-        opened => opened,
+        tried += 1;
+        std::thread::sleep(Duration::from_millis(tried));
     }
 }
 
-/// Whether the directory of a checkpoint is still the one that was read.
-fn is_same(path: &Path, before: Option<Identity>) -> bool {
-    open_directory(path).and_then(|directory| directory.identity()).ok() == before
+/// The version that a path has now.
+pub(super) fn version_of(path: &Path) -> Version {
+    open(path).ok().map(|(_, bytes)| checksum(&bytes))
 }
 
-fn opening_failed(path: &Path, error: io::Error) -> Error {
-    // A file or a symlink in place of the directory is no checkpoint.
-    let is_other = error.kind() == io::ErrorKind::NotADirectory || is_not_regular(&error);
-    let kind = if is_other { io::ErrorKind::NotFound.into() } else { error };
-    Error::io("open", path, kind)
+fn open(path: &Path) -> Result<(OpenDirectory, Vec<u8>)> {
+    let directory = OpenDirectory::open(path).map_err(|error| {
+        // A file or a symlink in place of the directory is no checkpoint.
+        let is_other = error.kind() == io::ErrorKind::NotADirectory || is_not_regular(&error);
+        Error::io("open", path, if is_other { io::ErrorKind::NotFound.into() } else { error })
+    })?;
+    let bytes = Manifest::read_bytes(&directory)?;
+    Ok((directory, bytes))
+}
+
+fn open_version(directory: &OpenDirectory, name: &str) -> Result<OpenDirectory> {
+    let path = directory.path().join(name);
+    directory.open_directory(name).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => damaged(&path, CheckpointDamage::Missing),
+        io::ErrorKind::NotADirectory => damaged(&path, CheckpointDamage::NotADirectory),
+        _ => Error::io("open", &path, error),
+    })
 }
 
 fn not_found(path: &Path, error: Error) -> Error {

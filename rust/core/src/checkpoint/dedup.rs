@@ -1,30 +1,28 @@
 //! Deduplication: a file with the same bytes as one of the newest checkpoint becomes a hard link.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::checksums::{SEGMENT_BYTES, matches};
-use super::manifest::{FileRecord, MANIFEST, Manifest};
+use super::current::{Version, version_of};
+use super::manifest::{FileRecord, Manifest};
 use super::store::CheckpointStore;
-use crate::Result;
-use crate::fs::LockKind;
+use crate::{Error, Result};
 
 /// The newest valid checkpoint.
 #[derive(Debug)]
 pub(super) struct Previous {
     directory: PathBuf,
     manifest: Manifest,
-    identity: FileIdentity,
+    version: Version,
 }
-
-/// Inode, size and modification time of a manifest: another one in its place differs.
-type FileIdentity = (u64, u64, i64, i64);
 
 /// A file of an earlier checkpoint that has the same bytes as a new one will have.
 #[derive(Debug)]
 pub(super) struct IdenticalFile {
     directory: PathBuf,
-    identity: FileIdentity,
+    version: Version,
+    /// Where it is.
+    path: PathBuf,
     pub(super) record: FileRecord,
 }
 
@@ -34,27 +32,24 @@ impl CheckpointStore {
         if !self.link_unchanged {
             return None;
         }
-        // Nothing is replaced between reading the manifest and its identity.
-        let _lock = self.lock(LockKind::Shared).ok()?;
         let newest = self.list_once().ok()?.into_iter().rev().find(|info| info.is_valid)?;
-        let directory = newest.path;
-        let identity = identity(&directory)?;
-        Some(Previous { directory, manifest: newest.manifest.ok()?, identity })
+        let (directory, version) = (newest.path, newest.version);
+        Some(Previous { directory, manifest: newest.manifest.ok()?, version })
     }
 
     /// Links to a file under the name `target`. Returns `false` where its checkpoint was removed or
     /// replaced meanwhile, or where the file system has no links.
     pub(super) fn link(&self, file: &IdenticalFile, target: &Path) -> Result<bool> {
-        let _lock = self.lock(LockKind::Shared)?;
-        let path = file.directory.join(&file.record.name);
-        Ok(identity(&file.directory) == Some(file.identity)
-            && self.storage.link(&path, target).is_ok())
+        if self.storage.link(&file.path, target).is_err() {
+            return Ok(false);
+        }
+        // Since it is of that version still, so was the file.
+        let is_same = version_of(&file.directory) == file.version;
+        if !is_same {
+            self.storage.remove_file(target).map_err(|error| Error::io("remove", target, error))?;
+        }
+        Ok(is_same)
     }
-}
-
-fn identity(directory: &Path) -> Option<FileIdentity> {
-    let found = directory.join(MANIFEST).symlink_metadata().ok()?;
-    Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
 }
 
 impl Previous {
@@ -72,7 +67,8 @@ impl Previous {
         }
         matches(slices, &record.checksums).then(|| IdenticalFile {
             directory: self.directory.clone(),
-            identity: self.identity,
+            version: self.version,
+            path: self.manifest.path_of(&self.directory, record),
             record: record.clone(),
         })
     }

@@ -1,14 +1,13 @@
 //! Which checkpoints there are, while others save, replace and remove them.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::current::open_directory;
+use super::current::{Version, read_version, version_of};
 use super::manifest::Manifest;
-use super::replace::replaced_id;
 use super::store::CheckpointStore;
-use crate::fs::{Identity, Owner, names};
+use crate::error::CheckpointError;
+use crate::fs::{OpenDirectory, names};
 use crate::{Error, Result};
 
 /// A checkpoint in a directory, whole or damaged.
@@ -27,30 +26,33 @@ pub struct CheckpointInfo {
     /// Whether the manifest is whole, all files are there with their sizes, and so is the metadata
     /// if it was asked for.
     pub is_valid: bool,
-    identity: Option<Identity>,
+    pub(super) version: Version,
 }
 
 impl CheckpointInfo {
     /// What is in the directory of a checkpoint. One without a manifest was never a checkpoint.
     pub fn of(path: &Path, with_metadata: bool) -> Option<Self> {
-        let directory = open_directory(path).ok()?;
-        let manifest = match Manifest::read(&directory) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return None;
-            }
-            manifest => manifest,
+        let look = |directory: &OpenDirectory, manifest: Manifest| {
+            let metadata =
+                if with_metadata { manifest.read_metadata(directory).ok() } else { None };
+            let is_valid =
+                manifest.is_complete(directory) && (metadata.is_some() || !with_metadata);
+            Ok((manifest, metadata, is_valid))
         };
-        let read_metadata = |manifest: &Manifest| manifest.read_metadata(&directory).ok();
-        let metadata = manifest.as_ref().ok().filter(|_| with_metadata).and_then(read_metadata);
-        let is_complete = manifest.as_ref().is_ok_and(|manifest| manifest.is_complete(&directory));
+        let (version, found) = read_version(path, look, |&(_, _, is_valid)| is_valid);
+        let (manifest, metadata, is_valid) = match found {
+            Ok((manifest, metadata, is_valid)) => (Ok(manifest), metadata, is_valid),
+            Err(Error::Checkpoint(CheckpointError::NotFound { .. })) => return None,
+            Err(error) => (Err(error), None, false),
+        };
         Some(Self {
             checkpoint_id: path.file_name()?.to_str()?.to_owned(),
-            created_at: manifest.as_ref().map_or(0, |manifest| manifest.created_at),
             path: path.to_owned(),
+            created_at: manifest.as_ref().map_or(0, |manifest| manifest.created_at),
             manifest,
-            is_valid: is_complete && (metadata.is_some() || !with_metadata),
             metadata,
-            identity: directory.identity().ok(),
+            is_valid,
+            version,
         })
     }
 }
@@ -58,14 +60,12 @@ impl CheckpointInfo {
 /// What one look at the directory found.
 struct Look {
     found: Vec<CheckpointInfo>,
-    /// Whether something was seen on its way: it disappeared, or was not whole.
-    is_moving: bool,
+    /// Whether names came or went meanwhile.
+    has_changed: bool,
 }
 
-/// How often is looked, before what is not whole is taken for damaged.
-const LOOKS: u64 = 60;
-/// Longer than any file system needs to show that a directory has changed.
-const PAUSE: Duration = Duration::from_millis(10);
+/// How often is looked while others save and remove, with pauses of one millisecond more each time.
+const LOOKS: u64 = 40;
 
 impl CheckpointStore {
     /// All checkpoints, the newest last.
@@ -102,22 +102,18 @@ impl CheckpointStore {
         CheckpointInfo::of(&self.base_dir.join(id), false).is_some()
     }
 
-    /// Looks until two looks show the same, or one shows only what is whole: names that are renamed
-    /// during a look may be missed, and a save or a removal may show half done.
+    /// Looks until the directory has the same names before and after: while names come and go, a
+    /// listing may show neither the one that went nor the one that came.
     fn settled(&self, with_metadata: bool) -> Result<Vec<CheckpointInfo>> {
-        let mut before: Option<Vec<_>> = None;
-        for _ in 1..LOOKS {
+        let mut looks = 1;
+        loop {
             let look = self.look(with_metadata)?;
-            if !look.is_moving && !look.found.is_empty() {
+            if !look.has_changed || looks == LOOKS {
                 return Ok(look.found);
             }
-            let now = look.found.iter().map(|info| (info.identity, info.is_valid)).collect();
-            if before.replace(now) == before {
-                return Ok(look.found);
-            }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(Duration::from_millis(looks));
+            looks += 1;
         }
-        Ok(self.look(with_metadata)?.found)
     }
 
     /// Looks once.
@@ -126,33 +122,31 @@ impl CheckpointStore {
     }
 
     fn look(&self, with_metadata: bool) -> Result<Look> {
-        let list_error = |error| Error::io("list", &self.base_dir, error);
-        let mut look = Look { found: Vec::new(), is_moving: false };
-        for entry in std::fs::read_dir(&self.base_dir).map_err(list_error)? {
-            let entry = entry.map_err(list_error)?;
-            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
-            look.is_moving |= is_dir && Owner::of_temporary(&name).is_some();
-            // Where two directories can't be exchanged, the older one has another name meanwhile.
-            let id = match replaced_id(&name) {
-                Some(id) if !self.base_dir.join(id).is_dir() => id,
-                _ => &name,
-            };
-            if !is_dir || names::check("checkpoint_id", id).is_err() {
-                continue;
-            }
-            match CheckpointInfo::of(&self.base_dir.join(id), with_metadata) {
-                Some(info) => {
-                    look.is_moving |= !info.is_valid;
-                    look.found.push(info);
-                }
-                None => look.is_moving = true,
+        let names = self.names()?;
+        let mut found = Vec::new();
+        let mut has_changed = false;
+        for id in names.iter().filter(|id| names::check("checkpoint_id", id).is_ok()) {
+            let path = self.base_dir.join(id);
+            match CheckpointInfo::of(&path, with_metadata) {
+                Some(info) => found.push(info),
+                // Other directories have no version, and no need to be looked at again.
+                None => has_changed |= version_of(&path).is_some(),
             }
         }
-        look.found.sort_by(|one, other| {
+        found.sort_by(|one, other| {
             (one.created_at, &one.checkpoint_id).cmp(&(other.created_at, &other.checkpoint_id))
         });
-        look.found.dedup_by(|one, other| one.checkpoint_id == other.checkpoint_id);
-        Ok(look)
+        has_changed |= self.names()? != names;
+        Ok(Look { found, has_changed })
+    }
+
+    /// The names in the directory, and of what writers have there, in order.
+    fn names(&self) -> Result<Vec<String>> {
+        let mut names = self
+            .open_base()
+            .and_then(|directory| directory.names())
+            .map_err(|error| Error::io("list", &self.base_dir, error))?;
+        names.sort_unstable();
+        Ok(names)
     }
 }

@@ -1,10 +1,11 @@
 //! What a checkpoint consists of, and how to tell that it is whole.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::version::version_owner;
 use crate::error::{CheckpointDamage, CheckpointError};
 use crate::fs::{OpenDirectory, is_not_regular};
 use crate::{Error, Result, checksum};
@@ -42,12 +43,19 @@ pub struct Manifest {
     pub components: Vec<ComponentRecord>,
     /// Where the metadata's tree is among the values.
     pub metadata: (u64, u64),
+    /// The directory inside the checkpoint's in which the files are; none where they are beside the
+    /// manifest, as those of the first checkpoint of an id.
+    #[serde(default)]
+    pub directory: Option<String>,
     /// All other files.
     pub files: Vec<FileRecord>,
+    /// Files beside the manifest that were replaced, and are deleted if they are still there.
+    #[serde(default)]
+    pub replaced: Vec<String>,
 }
 
 /// A component of a checkpoint.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ComponentRecord {
     /// Its name.
     pub name: String,
@@ -112,13 +120,38 @@ impl Manifest {
             ordinal: 0,
             components: Vec::new(),
             metadata: partials.first().map_or((0, 0), |partial| partial.metadata),
+            directory: None,
             files: Vec::new(),
+            replaced: Vec::new(),
         };
         for partial in partials {
             manifest.components.extend(partial.components);
             manifest.files.extend(partial.files);
         }
         manifest
+    }
+
+    /// Makes this the manifest of files in a directory of their own, `version`, that replace those
+    /// of `older` in a checkpoint's directory, in which these `names` are.
+    pub(super) fn replace(&mut self, older: Option<&Self>, version: &str, names: &[String]) {
+        let mut replaced = Vec::new();
+        if let Some(older) = older {
+            replaced.clone_from(&older.replaced);
+            if older.directory.is_none() {
+                replaced.extend(older.files.iter().map(|file| file.name.clone()));
+            }
+        }
+        replaced.retain(|name| names.contains(name));
+        self.directory = Some(version.to_owned());
+        self.replaced = replaced;
+    }
+
+    /// Where a file of the checkpoint in `directory` is.
+    pub(super) fn path_of(&self, directory: &Path, file: &FileRecord) -> PathBuf {
+        match &self.directory {
+            None => directory.join(&file.name),
+            Some(version) => directory.join(version).join(&file.name),
+        }
     }
 
     /// The bytes of the file: JSON, and a last line with its checksum.
@@ -133,6 +166,11 @@ impl Manifest {
 
     /// Reads the manifest of the checkpoint in `directory`.
     pub(super) fn read(directory: &OpenDirectory) -> Result<Self> {
+        Self::of_file(&Self::read_bytes(directory)?, &directory.path().join(MANIFEST))
+    }
+
+    /// The bytes of the manifest in `directory`, as they are.
+    pub(super) fn read_bytes(directory: &OpenDirectory) -> Result<Vec<u8>> {
         let path = directory.path().join(MANIFEST);
         let io_error = |error| Error::io("read", &path, error);
         let file = directory.open_file(MANIFEST).map_err(|error| {
@@ -148,15 +186,20 @@ impl Manifest {
         if bytes.len() as u64 > MAX_BYTES {
             return Err(damaged(&path, CheckpointDamage::TooLarge { bytes: bytes.len() as u64 }));
         }
+        Ok(bytes)
+    }
+
+    /// The manifest in the file of these bytes.
+    pub(super) fn of_file(bytes: &[u8], path: &Path) -> Result<Self> {
         let end = bytes.len().checked_sub(CHECKSUM_PREFIX.len() + 17);
         let Some((text, last_line)) = end.map(|end| bytes.split_at(end)) else {
-            return Err(damaged(&path, CheckpointDamage::Truncated));
+            return Err(damaged(path, CheckpointDamage::Truncated));
         };
         let expected = format!("{:016x}\n", checksum(text));
         if last_line.strip_prefix(CHECKSUM_PREFIX) != Some(expected.as_bytes()) {
-            return Err(damaged(&path, CheckpointDamage::ManifestChecksum));
+            return Err(damaged(path, CheckpointDamage::ManifestChecksum));
         }
-        Self::parse(text, &path)
+        Self::parse(text, path)
     }
 
     fn parse(text: &[u8], path: &Path) -> Result<Self> {
@@ -194,12 +237,17 @@ impl Manifest {
         let components = manifest.components.iter();
         let named =
             components.flat_map(|component| component.file.iter().chain([&component.values]));
-        for name in names.chain(named) {
+        for name in names.chain(named).chain(&manifest.directory).chain(&manifest.replaced) {
             if name.contains(['/', '\0']) || name.starts_with('.') || name.is_empty() {
                 return Err(damaged(path, CheckpointDamage::FileName { name: name.clone() }));
             }
         }
-        Ok(manifest)
+        match manifest.directory {
+            Some(name) if version_owner(&name).is_none() => {
+                Err(damaged(path, CheckpointDamage::FileName { name }))
+            }
+            _ => Ok(manifest),
+        }
     }
 
     /// The file of this name.

@@ -3,10 +3,11 @@
 //! A checkpoint is a directory `base_dir/<id>` of three kinds of files: `<component>.safetensors`
 //! for each component that has arrays, `values` with the trees of plain values, and
 //! `manifest.json`, which lists the others with their sizes and checksums, is itself checksummed,
-//! and is written last. It is filled under a temporary name and published by one rename.
+//! and is written last. It is filled under a temporary name and published by one rename, of the
+//! directory or, where an older one is replaced, of the manifest.
 //!
-//! A lock in the base directory keeps writers from publishing and removing at the same time, and is
-//! shared by readers while they open files. Mapped files stay readable when retention removes them.
+//! A lock in the base directory keeps writers from numbering and removing at the same time. Nothing
+//! that is published or read depends on it. Mapped files stay readable when retention removes them.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -47,12 +48,14 @@ mod current;
 mod dedup;
 mod list;
 mod manifest;
+mod orphans;
 mod read;
 mod replace;
 mod retention;
 mod staging;
 mod store;
 mod stored_file;
+mod version;
 mod write;
 
 pub use arrays::ArrayType;

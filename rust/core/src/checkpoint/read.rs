@@ -15,10 +15,13 @@ use super::current::read_current;
 use super::manifest::{ComponentRecord, FileRecord, Manifest, VALUES, damaged};
 use super::store::CheckpointStore;
 use super::stored_file::StoredFile;
-use crate::error::CheckpointDamage;
+use crate::error::{CheckpointDamage, CheckpointError};
 use crate::fs::{FilesystemKind, OpenDirectory, PrivateMap};
-use crate::tree::{Token, TreeReader};
+use crate::tree::{Tag, Token, TreeReader};
 use crate::{Error, Result, interrupt, threads};
+
+/// How many files are opened before any is read: an open one stays readable when it is replaced.
+const OPENED_AHEAD: usize = 64;
 
 /// A component that was read.
 #[derive(Debug)]
@@ -63,7 +66,6 @@ pub struct FileCheck {
 impl CheckpointStore {
     /// Reads the checkpoint in `path`.
     pub fn load(path: &Path, load: Load<'_>) -> Result<(Manifest, Vec<LoadedComponent>)> {
-        let _lock = path.parent().and_then(Self::read_lock);
         let read = |directory: &OpenDirectory, manifest: Manifest| {
             let components = read_components(directory, &manifest, load)?;
             Ok((manifest, components))
@@ -96,15 +98,21 @@ impl CheckpointStore {
 
     /// Reads back all of the checkpoint in `path`: every byte, and what a load would look up.
     pub fn verify(path: &Path) -> Result<Vec<FileCheck>> {
-        let _lock = path.parent().and_then(Self::read_lock);
         let read = |directory: &OpenDirectory, manifest: Manifest| {
             let interrupt = interrupt::current();
-            let check = |record: &FileRecord| FileCheck {
+            let check = |(record, opened): (&FileRecord, _)| FileCheck {
                 name: record.name.clone(),
                 bytes: record.bytes,
-                damage: interrupt.scope(|| check_file(directory, &manifest, record)).err(),
+                damage: interrupt
+                    .scope(|| {
+                        let file = opened_or_open(opened, directory, record)?;
+                        check_file(&file, &manifest, record)
+                    })
+                    .err(),
             };
-            Ok(threads::run(|| manifest.files.par_iter().map(check).collect::<Vec<_>>()))
+            let opened = open_ahead(directory, &manifest.files);
+            let files = manifest.files.par_iter().zip(opened);
+            Ok(threads::run(|| files.map(check).collect::<Vec<_>>()))
         };
         read_current(path, read, |checks| checks.iter().all(|check| check.damage.is_none()))
     }
@@ -135,8 +143,10 @@ fn read_components(
             files.insert(name.as_str(), (record(manifest, directory, name)?, views));
         }
     }
-    let read = |(name, (record, views))| {
-        let file = StoredFile::open(directory, record)?;
+    let opened = open_ahead(directory, files.values().map(|&(record, _)| record));
+    let files: Vec<_> = files.into_iter().zip(opened).collect();
+    let read = |((name, (record, views)), opened)| {
+        let file = opened_or_open(opened, directory, record)?;
         let map = if views { file.map(load.verify)? } else { file.read(load.verify)? };
         Ok((name, (file.header()?, Arc::new(map))))
     };
@@ -164,27 +174,52 @@ fn read_components(
     wanted.into_iter().map(finish).collect()
 }
 
+/// The files of these records: of the first ones opened, `None` of the others.
+fn open_ahead<'a>(
+    directory: &OpenDirectory,
+    records: impl IntoIterator<Item = &'a FileRecord>,
+) -> Vec<Option<Result<StoredFile<'a>>>> {
+    let open =
+        |(index, record)| (index < OPENED_AHEAD).then(|| StoredFile::open(directory, record));
+    records.into_iter().enumerate().map(open).collect()
+}
+
+fn opened_or_open<'a>(
+    opened: Option<Result<StoredFile<'a>>>,
+    directory: &OpenDirectory,
+    record: &'a FileRecord,
+) -> Result<StoredFile<'a>> {
+    opened.unwrap_or_else(|| StoredFile::open(directory, record))
+}
+
 /// Verifies a file, and that the components which are in it can be found there.
-fn check_file(directory: &OpenDirectory, manifest: &Manifest, record: &FileRecord) -> Result<()> {
-    let file = StoredFile::open(directory, record)?;
+fn check_file(file: &StoredFile<'_>, manifest: &Manifest, record: &FileRecord) -> Result<()> {
     file.verify()?;
     for component in &manifest.components {
         if component.values == record.name {
-            let tree = file.read_range(within(&file, component.tree)?)?;
-            walk(&tree, file.path())?;
+            let tree = file.read_range(within(file, component.tree)?)?;
+            walk(&tree, file.path(), component)?;
         }
         if component.file.as_ref() == Some(&record.name) {
             file.locate(&component.arrays)?;
         }
     }
     if record.name == VALUES {
-        walk(&file.read_range(within(&file, manifest.metadata)?)?, file.path())?;
+        let metadata = file.read_range(within(file, manifest.metadata)?)?;
+        walk(&metadata, file.path(), &ComponentRecord::default())?;
     }
     Ok(())
 }
 
-/// Goes through a tree to its end.
-fn walk(tree: &[u8], path: &Path) -> Result<()> {
+/// Goes through a tree to its end, which refers to no array that the component does not have.
+fn walk(tree: &[u8], path: &Path, component: &ComponentRecord) -> Result<()> {
+    let check_array = |number: u64| {
+        if number < component.arrays.len() as u64 {
+            return Ok(());
+        }
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        Err(CheckpointError::MissingArray { component: component.name.clone(), number })
+    };
     let mut reader = TreeReader::new(tree, path)?;
     let mut missing = 1usize;
     while missing > 0 {
@@ -192,6 +227,15 @@ fn walk(tree: &[u8], path: &Path) -> Result<()> {
         missing += match reader.next_token()? {
             Token::List(length) => length,
             Token::Map(length) => 2 * length,
+            Token::Tag(Tag::Array) => {
+                reader.expect_list_of(4)?;
+                check_array(reader.expect_count()?)?;
+                3
+            }
+            Token::Tag(Tag::LongText | Tag::LongBytes) => {
+                check_array(reader.expect_count()?)?;
+                0
+            }
             Token::Tag(_) => 1,
             _ => 0,
         };

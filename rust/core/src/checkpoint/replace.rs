@@ -1,75 +1,122 @@
-//! Checkpoints that are replaced or removed: in one step for every reader, whenever the writer
-//! dies.
+//! Checkpoints that are published, replaced and removed: for every reader in one step, on every
+//! file system, whenever the writer dies, and whether locks work or not.
+//!
+//! A checkpoint is what its `manifest.json` says. The first one of an id is published by the rename
+//! of its directory to a free name. One that replaces it puts its files into a directory of their
+//! own inside, a *version*, and then renames its manifest over the older one. A name that was once
+//! given to files is never given to others.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::manifest::MANIFEST;
-use crate::fs::{Owner, Storage, names, remove_tree, replaced_name};
+use super::background_delete::Unpublished;
+use super::current::version_of;
+use super::manifest::{MANIFEST, Manifest};
+use super::store::CheckpointStore;
+use super::version::version_name;
+use super::write::{UnsyncedFile, sync, write_files};
+use crate::error::CheckpointError;
+use crate::fs::{OpenDirectory, Owner, PendingDir, remove_tree};
 use crate::{Error, Result};
 
-/// The id of the checkpoint that is being replaced, from its other name.
-pub(super) fn replaced_id(name: &str) -> Option<&str> {
-    name.strip_prefix('.')?
-        .strip_suffix(".replaced")
-        .filter(|id| names::check("checkpoint_id", id).is_ok())
-}
-
-/// Renames a checkpoint to a temporary name, which no reader looks at; returns that, or `None` where
-/// another process was faster.
-pub(super) fn unpublish(
-    storage: &dyn Storage,
-    base_dir: &Path,
-    path: &Path,
-) -> Result<Option<PathBuf>> {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("checkpoint");
-    let name = Owner::current().temporary_name(name.trim_start_matches('.'));
-    let temporary = base_dir.join(name);
-    let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    match storage.rename(path, &temporary) {
-        // It has its other name while a newer one takes its place.
-        Err(error) if is_missing(&error) => {
-            match storage.rename(&replaced_name(path), &temporary) {
-                Err(error) if is_missing(&error) => Ok(None),
-                renamed => renamed.map(|()| Some(temporary)),
+impl CheckpointStore {
+    /// Publishes the files in `pending` as the checkpoint `target`, durably. Returns what it has
+    /// replaced.
+    pub(super) fn publish_version(
+        &self,
+        mut pending: PendingDir,
+        target: &Path,
+        mut manifest: Manifest,
+        mut written: Vec<UnsyncedFile>,
+    ) -> Result<Option<Unpublished>> {
+        if target.symlink_metadata().is_err() {
+            self.write_manifest(&pending, &manifest, &mut written)?;
+            if pending.publish()? {
+                return Ok(None);
             }
+            // Another process was faster, and is replaced.
+            let path = pending.path().join(MANIFEST);
+            self.storage.remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
         }
-        renamed => renamed.map(|()| Some(temporary)),
+        let storage = &*self.storage;
+        let replace_error = |error| Error::io("replace", target, error);
+        let directory = OpenDirectory::open(target).map_err(replace_error)?;
+        let older = Manifest::read(&directory).ok();
+        let version = version_name(pending.path());
+        manifest.replace(older.as_ref(), &version, &directory.names().map_err(replace_error)?);
+        self.write_manifest(&pending, &manifest, &mut written)?;
+        pending.move_into(&directory, &version)?;
+        let files = target.join(&version);
+        let sync_target =
+            || storage.sync_dir(target).map_err(|error| Error::io("sync", target, error));
+        let published = sync_target().and_then(|()| {
+            storage.rename_into(&files.join(MANIFEST), &directory, MANIFEST).map_err(replace_error)
+        });
+        if let Err(error) = published {
+            // Best effort: the next writer finds it.
+            let _ = remove_tree(storage, &files);
+            return Err(removed_meanwhile(target, &directory).unwrap_or(error));
+        }
+        if let Some(error) = removed_meanwhile(target, &directory) {
+            return Err(error);
+        }
+        sync_target()?;
+        Ok(older.map(|older| match older.directory {
+            Some(version) => Unpublished::Tree(target.join(version)),
+            None => Unpublished::Files(directory, manifest.replaced),
+        }))
     }
-    .map_err(|error| Error::io("remove", path, error))
-}
 
-/// Removes a checkpoint, durably.
-pub(super) fn remove(storage: &dyn Storage, base_dir: &Path, directory: &Path) -> Result<()> {
-    let Some(temporary) = unpublish(storage, base_dir, directory)? else { return Ok(()) };
-    sync(storage, base_dir)?;
-    let remove_error = |error| Error::io("remove", directory, error);
-    remove_tree(storage, &temporary).map_err(remove_error)
-}
+    /// Adds the manifest, and makes it and all other files durable.
+    fn write_manifest(
+        &self,
+        pending: &PendingDir,
+        manifest: &Manifest,
+        written: &mut Vec<UnsyncedFile>,
+    ) -> Result<()> {
+        let bytes = manifest.to_bytes()?;
+        let ((), last) = write_files(&*self.storage, pending.path(), 0, |writer| {
+            let mut file = writer.create(MANIFEST)?;
+            writer.write(&mut file, &bytes)?;
+            writer.finish(file);
+            Ok(())
+        })?;
+        written.extend(last);
+        sync(written)?;
+        written.clear();
+        Ok(())
+    }
 
-/// Finishes the replacements of a writer that died: removes the older checkpoint where the newer
-/// one is there, and puts it back where it is not. The caller holds the exclusive lock.
-pub(super) fn finish_replacements(storage: &dyn Storage, base_dir: &Path) -> Result<()> {
-    let list_error = |error| Error::io("list", base_dir, error);
-    for entry in std::fs::read_dir(base_dir).map_err(list_error)? {
-        let entry = entry.map_err(list_error)?;
-        let name = entry.file_name();
-        let Some(id) = name.to_str().and_then(replaced_id) else { continue };
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue; // Not one of ours.
+    /// Renames a checkpoint to a temporary name, which no reader looks at; returns that. `None`
+    /// where another process has removed it, or replaced the version that is meant.
+    pub(super) fn unpublish(&self, path: &Path, version: Option<u64>) -> Result<Option<PathBuf>> {
+        if version_of(path) != version {
+            return Ok(None);
         }
-        let (target, replaced) = (base_dir.join(id), base_dir.join(&name));
-        if target.join(MANIFEST).is_file() {
-            remove(storage, base_dir, &replaced)?;
-        } else {
-            let rename_error = |error| Error::io("restore", &target, error);
-            storage.rename(&replaced, &target).map_err(rename_error)?;
-            sync(storage, base_dir)?;
+        let remove_error = |error| Error::io("remove", path, error);
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("checkpoint");
+        let temporary = self.base_dir.join(Owner::current().temporary_name(name));
+        match self.storage.rename(path, &temporary) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            renamed => renamed.map_err(remove_error)?,
+        }
+        if version_of(&temporary) == version {
+            return Ok(Some(temporary));
+        }
+        // It was replaced at this very moment, which a lock would have prevented: it goes back.
+        match self.storage.rename(&temporary, path) {
+            Ok(()) => Ok(None),
+            // There is a newer one by now.
+            Err(_) if path.is_dir() => Ok(Some(temporary)),
+            Err(error) => Err(remove_error(error)),
         }
     }
-    Ok(())
 }
 
-fn sync(storage: &dyn Storage, base_dir: &Path) -> Result<()> {
-    storage.sync_dir(base_dir).map_err(|error| Error::io("sync", base_dir, error))
+/// An error where a directory that was written into is not the checkpoint any more.
+fn removed_meanwhile(target: &Path, directory: &OpenDirectory) -> Option<Error> {
+    let is_there = OpenDirectory::open(target)
+        .and_then(|found| Ok(found.identity()? == directory.identity()?))
+        .unwrap_or(false);
+    (!is_there).then(|| CheckpointError::RemovedMeanwhile { path: target.to_owned() }.into())
 }

@@ -2,11 +2,11 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::background_delete::Unpublished;
 use super::list::CheckpointInfo;
-use super::replace::{remove, unpublish};
 use super::store::{CheckpointStore, Retention};
 use crate::error::CheckpointError;
-use crate::fs::{LockKind, names};
+use crate::fs::names;
 use crate::{Error, Result};
 
 /// Whether a checkpoint of this number is one of those that are never removed.
@@ -40,21 +40,28 @@ impl CheckpointStore {
         let in_here = Path::new(checkpoint_id).strip_prefix(&self.base_dir).ok();
         let checkpoint_id = in_here.and_then(Path::to_str).unwrap_or(checkpoint_id);
         names::check("checkpoint_id", checkpoint_id)?;
-        let _lock = self.lock(LockKind::Exclusive)?;
-        if !self.find(checkpoint_id) {
-            return Err(self.unknown(checkpoint_id)?);
+        let _lock = self.lock()?;
+        let path = self.base_dir.join(checkpoint_id);
+        loop {
+            let Some(info) = CheckpointInfo::of(&path, false) else {
+                return Err(self.unknown(checkpoint_id)?);
+            };
+            // Replaced meanwhile, it is removed all the same.
+            let Some(temporary) = self.unpublish(&path, info.version)? else { continue };
+            self.storage
+                .sync_dir(&self.base_dir)
+                .map_err(|error| Error::io("sync", &self.base_dir, error))?;
+            return Unpublished::Tree(temporary).delete(&*self.storage);
         }
-        remove(&*self.storage, &self.base_dir, &self.base_dir.join(checkpoint_id))
     }
 
     /// Unpublishes the oldest of `others` beyond the checkpoints to keep, of which the one just
-    /// made, number `ordinal`, is one. Returns the directories to delete. The caller holds the
-    /// lock.
+    /// made, number `ordinal`, is one. Returns what is to be deleted.
     pub(super) fn apply_retention(
         &self,
         mut others: Vec<CheckpointInfo>,
         ordinal: u64,
-    ) -> Result<Vec<PathBuf>> {
+    ) -> Result<Vec<Unpublished>> {
         let Retention { keep: Some(keep), keep_every } = self.retention else {
             return Ok(Vec::new());
         };
@@ -66,7 +73,8 @@ impl CheckpointStore {
         let excess = others.len().saturating_sub(kept);
         let oldest = others.iter().take(excess);
         oldest
-            .filter_map(|info| unpublish(&*self.storage, &self.base_dir, &info.path).transpose())
+            .filter_map(|info| self.unpublish(&info.path, info.version).transpose())
+            .map(|temporary| temporary.map(Unpublished::Tree))
             .collect()
     }
 }

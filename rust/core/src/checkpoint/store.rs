@@ -1,13 +1,12 @@
 //! A directory of checkpoints: opened, locked.
 
-use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::background_delete::BackgroundDelete;
-use super::replace::finish_replacements;
 use crate::error::CheckpointError;
-use crate::fs::{Disk, FileLock, LockKind, Storage, create_dirs, remove_orphaned};
+use crate::fs::{Disk, FileLock, LockKind, OpenDirectory, Storage, create_dirs, open_file};
 use crate::{Error, Result};
 
 /// Which checkpoints stay.
@@ -78,18 +77,13 @@ impl CheckpointStore {
             is_read_only: true,
         };
         let is_used = || -> Result<bool> {
-            Ok(store.base_dir.join(LOCK).is_file() || !store.list()?.is_empty())
+            let has_lock = store.base_dir.join(LOCK).symlink_metadata().is_ok();
+            Ok(has_lock || !store.list()?.is_empty())
         };
         if !store.base_dir.is_dir() || !is_used()? {
             return Err(CheckpointError::NoneHere { base_dir: store.base_dir, found }.into());
         }
         Ok(store)
-    }
-
-    /// Finishes what writers that are gone left half done. The caller holds the exclusive lock.
-    pub(super) fn clean_up(&self) -> Result<()> {
-        finish_replacements(&*self.storage, &self.base_dir)?;
-        remove_orphaned(&*self.storage, &self.base_dir).map(drop)
     }
 
     /// The directory.
@@ -111,8 +105,21 @@ impl CheckpointStore {
         self.background_delete.wait();
     }
 
-    pub(super) fn lock(&self, kind: LockKind) -> Result<FileLock> {
-        FileLock::acquire(&self.base_dir.join(LOCK), kind)
+    /// The writers' lock. It saves them from numbering and removing at the same time; what is
+    /// published does not depend on it.
+    pub(super) fn lock(&self) -> Result<FileLock> {
+        let path = self.base_dir.join(LOCK);
+        match open_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("open the lock file", &path, error))
+            }
+            _ => FileLock::acquire(&path, LockKind::Exclusive),
+        }
+    }
+
+    /// The directory, which may be a symlink to where it is.
+    pub(super) fn open_base(&self) -> io::Result<OpenDirectory> {
+        OpenDirectory::open(&self.base_dir.join("."))
     }
 
     /// An error where the checkpoints were opened for reading only.
@@ -121,14 +128,5 @@ impl CheckpointStore {
             return Err(CheckpointError::ReadOnly { base_dir: self.base_dir.clone() }.into());
         }
         Ok(())
-    }
-
-    /// A reader's lock; `None` where there is no lock's file, which no reader makes: every writer
-    /// does before it changes anything.
-    pub(super) fn read_lock(directory: &Path) -> Option<FileLock> {
-        let path = directory.join(LOCK);
-        let file =
-            path.symlink_metadata().is_ok_and(|found| found.is_file()).then(|| File::open(&path));
-        FileLock::wait(file?.ok()?, &path, LockKind::Shared).ok()
     }
 }

@@ -47,6 +47,15 @@ pub enum CheckpointError {
         /// The directory.
         base_dir: PathBuf,
     },
+    /// Another process removed the checkpoint that was being replaced.
+    #[error(
+        "{} was removed by another process while it was replaced, and is not there; save it again",
+        path.display()
+    )]
+    RemovedMeanwhile {
+        /// The directory that it had.
+        path: PathBuf,
+    },
     /// The arrays of a component make no safetensors file.
     #[error("the arrays can't be described as safetensors: {0}")]
     Safetensors(SafeTensorError),
@@ -123,6 +132,9 @@ pub enum CheckpointDamage {
     /// A directory, a symlink or the like in place of a file.
     #[error("it is not a regular file")]
     NotAFile,
+    /// Something else in place of the directory of a checkpoint's files.
+    #[error("it is not a directory")]
+    NotADirectory,
     /// A file is not there.
     #[error("it is missing")]
     Missing,

@@ -5,26 +5,31 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fstat, openat, renameat, unlinkat};
 
 use super::open::regular;
 
 /// A directory that was opened once. It stays the same one when it is renamed or replaced.
 #[derive(Debug)]
-pub(crate) struct OpenDirectory {
+pub struct OpenDirectory {
     handle: OwnedFd,
     path: PathBuf,
 }
 
-/// What tells a directory from any other: device and inode.
-pub(crate) type Identity = (u64, u64);
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl OpenDirectory {
     /// Opens a directory. A symlink in its place is refused.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = openat(CWD, path, flags, Mode::empty())?;
+        let handle = openat(CWD, path, DIRECTORY, Mode::empty())?;
         Ok(Self { handle, path: path.to_owned() })
+    }
+
+    /// Opens a directory in it. A symlink in its place is refused.
+    pub fn open_directory(&self, name: &str) -> io::Result<Self> {
+        let handle = openat(&self.handle, name, DIRECTORY, Mode::empty())?;
+        Ok(Self { handle, path: self.path.join(name) })
     }
 
     /// Opens a regular file in it for reading. Anything else under this name is refused at once.
@@ -35,14 +40,36 @@ impl OpenDirectory {
         regular(opened.map(File::from).map_err(io::Error::from))
     }
 
+    /// The names in it that are UTF-8.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.handle)? {
+            match entry?.file_name().to_str() {
+                Ok(".." | ".") | Err(_) => {}
+                Ok(name) => names.push(name.to_owned()),
+            }
+        }
+        Ok(names)
+    }
+
     /// Where it was when it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Which directory it is.
-    pub fn identity(&self) -> io::Result<Identity> {
+    /// What tells it from any other: device and inode.
+    pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
         let found = fstat(&self.handle)?;
         Ok((found.st_dev, found.st_ino))
+    }
+
+    /// Moves a file or directory into it: a file over an older one.
+    pub(super) fn move_in(&self, from: &Path, name: &str) -> io::Result<()> {
+        Ok(renameat(CWD, from, &self.handle, name)?)
+    }
+
+    /// Removes a file that is in it.
+    pub(super) fn remove_file(&self, name: &str) -> io::Result<()> {
+        Ok(unlinkat(&self.handle, name, AtFlags::empty())?)
     }
 }

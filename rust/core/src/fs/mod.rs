@@ -42,7 +42,7 @@ mod writeback;
 mod xattr;
 
 pub use content::Content;
-pub(crate) use directory::{Identity, OpenDirectory};
+pub use directory::OpenDirectory;
 pub(crate) use fallback::{Failure, create_with_fallback};
 pub use filesystem::FilesystemKind;
 pub(crate) use in_use::{lock_shared, try_lock_exclusive};
@@ -54,7 +54,7 @@ pub(crate) use owner::Boot;
 pub use owner::Owner;
 pub(crate) use publish::create_dirs;
 pub(crate) use publish::remove_tree;
-pub use publish::{PendingDir, publish_bytes, remove_orphaned, replaced_name};
+pub use publish::{PendingDir, publish_bytes, remove_orphaned};
 pub(crate) use shared::{SharedMap, SharedView};
 pub(crate) use storage::memory_file;
 pub use storage::{Disk, Storage, StorageFile, write_all_at};

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::{Disk, Storage, StorageFile};
+use super::{Disk, OpenDirectory, Storage, StorageFile};
 
 /// As [`Disk`] without syncs. What was written survives the end of the process, however it ends,
 /// but not a power cut; after one, checksums tell what is whole.
@@ -31,8 +31,8 @@ impl Storage for NoSyncDisk {
         Disk.rename(from, to)
     }
 
-    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
-        Disk.exchange(one, other)
+    fn rename_into(&self, from: &Path, directory: &OpenDirectory, name: &str) -> io::Result<()> {
+        Disk.rename_into(from, directory, name)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -41,6 +41,10 @@ impl Storage for NoSyncDisk {
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         Disk.remove_file(path)
+    }
+
+    fn remove_from(&self, directory: &OpenDirectory, name: &str) -> io::Result<()> {
+        Disk.remove_from(directory, name)
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Owner, Storage, StorageFile, write_all_at};
+use super::{OpenDirectory, Owner, Storage, StorageFile, write_all_at};
 use crate::{Error, Result};
 
 /// A file that is being written and appears at its target only when published.
@@ -110,57 +110,35 @@ impl PendingDir {
         &self.temporary
     }
 
-    /// Makes the names inside durable and moves the directory to its target in one step. An older
-    /// directory there is replaced, and removed afterwards.
-    ///
-    /// Where the file system can't swap two directories in one step, the older one is first renamed
-    /// to [`replaced_name`]; readers take it for the target while that is missing.
-    pub fn publish(self) -> Result<()> {
-        let storage = Arc::clone(&self.storage);
-        match self.publish_over()? {
-            Some(replaced) => remove_tree(&*storage, &replaced)
-                .map_err(|error| Error::io("remove", &replaced, error)),
-            None => Ok(()),
+    /// Makes the names inside durable and moves the directory to its target in one step; returns
+    /// `false`, and stays pending, where something is there already.
+    pub fn publish(&mut self) -> Result<bool> {
+        let target = self.target.clone();
+        self.sync()?;
+        match self.storage.rename(&self.temporary, &target) {
+            Ok(()) => self.published = true,
+            Err(error) if is_occupied(&error) => return Ok(false),
+            Err(error) => return Err(Error::io("publish", &target, error)),
         }
+        sync_parent(&*self.storage, &target)?;
+        Ok(true)
     }
 
-    /// [`PendingDir::publish`], except that a replaced directory stays, under the name that is
-    /// returned, for the caller to remove.
-    pub fn publish_over(mut self) -> Result<Option<PathBuf>> {
-        let storage = Arc::clone(&self.storage);
-        storage
+    /// Makes the names inside durable and moves the directory into an open one. The caller makes
+    /// that durable.
+    pub fn move_into(&mut self, directory: &OpenDirectory, name: &str) -> Result<()> {
+        self.sync()?;
+        self.storage
+            .rename_into(&self.temporary, directory, name)
+            .map_err(|error| Error::io("publish", &self.target, error))?;
+        self.published = true;
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.storage
             .sync_dir(&self.temporary)
-            .map_err(|error| Error::io("sync", &self.temporary, error))?;
-        let publish_error = |error| Error::io("publish", &self.target, error);
-        if self.target.symlink_metadata().is_err() {
-            match storage.rename(&self.temporary, &self.target) {
-                Ok(()) => {
-                    self.published = true;
-                    sync_parent(&*storage, &self.target)?;
-                    return Ok(None);
-                }
-                // Another process was faster; its directory is replaced.
-                Err(error) if is_occupied(&error) => {}
-                Err(error) => return Err(publish_error(error)),
-            }
-        }
-        match storage.exchange(&self.temporary, &self.target) {
-            Ok(()) => {
-                self.published = true;
-                sync_parent(&*storage, &self.target)?;
-                Ok(Some(self.temporary.clone()))
-            }
-            Err(error) if can_not_exchange(&error) => {
-                let replaced = replaced_name(&self.target);
-                storage.rename(&self.target, &replaced).map_err(publish_error)?;
-                sync_parent(&*storage, &self.target)?;
-                storage.rename(&self.temporary, &self.target).map_err(publish_error)?;
-                self.published = true;
-                sync_parent(&*storage, &self.target)?;
-                Ok(Some(replaced))
-            }
-            Err(error) => Err(publish_error(error)),
-        }
+            .map_err(|error| Error::io("sync", &self.temporary, error))
     }
 }
 
@@ -171,14 +149,6 @@ impl Drop for PendingDir {
             let _ = remove_tree(&*self.storage, &self.temporary);
         }
     }
-}
-
-/// The name of an older directory while a newer one takes its place.
-pub fn replaced_name(target: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(target.file_name().unwrap_or_default());
-    name.push(".replaced");
-    target.with_file_name(name)
 }
 
 /// Makes a directory and what is missing above it, durably.
@@ -260,15 +230,7 @@ fn sync_parent(storage: &dyn Storage, path: &Path) -> Result<()> {
 
 fn is_occupied(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    [Errno::EXIST, Errno::NOTEMPTY]
+    [Errno::EXIST, Errno::NOTEMPTY, Errno::NOTDIR]
         .iter()
         .any(|code| error.raw_os_error() == Some(code.raw_os_error()))
-}
-
-fn can_not_exchange(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    error.kind() == io::ErrorKind::Unsupported
-        || [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP]
-            .iter()
-            .any(|code| error.raw_os_error() == Some(code.raw_os_error()))
 }

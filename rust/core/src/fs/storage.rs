@@ -9,9 +9,9 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FallocateFlags, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, OFlags};
 
-use super::writeback;
+use super::{OpenDirectory, writeback};
 use crate::interrupt;
 
 /// The steps that change a directory tree.
@@ -24,13 +24,15 @@ pub trait Storage: Debug + Send + Sync {
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Moves a file over another one, or a directory to a free name, in one step.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Swaps two existing names in one step, where the file system can.
-    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()>;
+    /// [`Storage::rename`] into an open directory, wherever that is by now.
+    fn rename_into(&self, from: &Path, directory: &OpenDirectory, name: &str) -> io::Result<()>;
     /// Gives a file a second name, which must be free, where the file system can. Never follows a
     /// symlink.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes a file of an open directory, wherever that is by now.
+    fn remove_from(&self, directory: &OpenDirectory, name: &str) -> io::Result<()>;
     /// Removes an empty directory.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Removes a directory and all in it. Never leaves it through a symlink; one in its place is
@@ -155,11 +157,8 @@ impl Storage for Disk {
         std::fs::rename(from, to)
     }
 
-    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
-        return Ok(rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?);
-        #[cfg(not(target_os = "linux"))]
-        return Err(io::ErrorKind::Unsupported.into());
+    fn rename_into(&self, from: &Path, directory: &OpenDirectory, name: &str) -> io::Result<()> {
+        directory.move_in(from, name)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -170,6 +169,10 @@ impl Storage for Disk {
     #[expect(clippy::disallowed_methods, reason = "this is the layer that all others use")]
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
+    }
+
+    fn remove_from(&self, directory: &OpenDirectory, name: &str) -> io::Result<()> {
+        directory.remove_file(name)
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {

@@ -7,50 +7,14 @@ use std::sync::Arc;
 
 use proteinflex_core::fs::testing::{Fault, FaultyStorage, Recorder, crash_states, fail_each_step};
 use proteinflex_core::fs::{
-    Disk, Owner, PendingDir, Storage, StorageFile, publish_bytes, remove_orphaned, replaced_name,
-    write_all_at,
+    Disk, Owner, PendingDir, Storage, publish_bytes, remove_orphaned, write_all_at,
 };
 use proteinflex_core::{Error, Result};
 use rustix::io::Errno;
 
-/// A disk whose file system can't swap two names, as some network ones can't.
-#[derive(Debug)]
-struct NoExchange(Arc<dyn Storage>);
-
-impl Storage for NoExchange {
-    fn create_new(&self, path: &Path) -> std::io::Result<Box<dyn StorageFile>> {
-        self.0.create_new(path)
-    }
-    fn open(&self, path: &Path) -> std::io::Result<Box<dyn StorageFile>> {
-        self.0.open(path)
-    }
-    fn create_dir(&self, path: &Path) -> std::io::Result<()> {
-        self.0.create_dir(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
-        self.0.rename(from, to)
-    }
-    fn exchange(&self, _: &Path, _: &Path) -> std::io::Result<()> {
-        Err(Errno::INVAL.into())
-    }
-    fn link(&self, from: &Path, to: &Path) -> std::io::Result<()> {
-        self.0.link(from, to)
-    }
-
-    fn remove_file(&self, path: &Path) -> std::io::Result<()> {
-        self.0.remove_file(path)
-    }
-    fn remove_dir(&self, path: &Path) -> std::io::Result<()> {
-        self.0.remove_dir(path)
-    }
-    fn sync_dir(&self, path: &Path) -> std::io::Result<()> {
-        self.0.sync_dir(path)
-    }
-}
-
 /// Publishes a directory of two files, as a checkpoint is one.
-fn publish_directory(storage: &Arc<dyn Storage>, target: &Path, text: &str) -> Result<()> {
-    let pending = PendingDir::create(storage, target)?;
+fn publish_directory(storage: &Arc<dyn Storage>, target: &Path, text: &str) -> Result<bool> {
+    let mut pending = PendingDir::create(storage, target)?;
     for name in ["data", "manifest"] {
         let path = pending.path().join(name);
         let write = || -> std::io::Result<()> {
@@ -65,9 +29,7 @@ fn publish_directory(storage: &Arc<dyn Storage>, target: &Path, text: &str) -> R
 
 /// What a reader finds: the text of each file, or `None` where there is no such directory.
 fn read_directory(target: &Path) -> Option<BTreeMap<String, String>> {
-    let replaced = replaced_name(target);
-    let found = [target, &replaced].into_iter().find(|path| path.is_dir())?;
-    let files = std::fs::read_dir(found).unwrap().map(|entry| {
+    let files = std::fs::read_dir(target).ok()?.map(|entry| {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         (name, std::fs::read_to_string(entry.path()).unwrap())
@@ -101,31 +63,23 @@ fn after_a_power_cut_a_published_file_is_the_old_one_or_the_new_one() {
 }
 
 #[test]
-fn after_a_power_cut_a_published_directory_is_the_old_one_or_the_new_one() {
-    for can_exchange in [true, false] {
-        let directory = tempfile::tempdir().unwrap();
-        let target = directory.path().join("checkpoint");
-        let recorder = Recorder::new(directory.path()).unwrap();
-        let storage: Arc<dyn Storage> = if can_exchange {
-            recorder.storage()
-        } else {
-            Arc::new(NoExchange(recorder.storage()))
+fn after_a_power_cut_a_published_directory_is_whole_or_absent_and_is_not_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path().join("checkpoint");
+    let recorder = Recorder::new(directory.path()).unwrap();
+    let storage = recorder.storage();
+    assert!(publish_directory(&storage, &target, "old").unwrap());
+    let created = recorder.steps().len();
+    assert!(!publish_directory(&storage, &target, "new").unwrap());
+    for state in crash_states(&recorder) {
+        let rebuilt = tempfile::tempdir().unwrap();
+        state.rebuild(rebuilt.path()).unwrap();
+        let found = read_directory(&rebuilt.path().join("checkpoint"));
+        let allowed = match state.steps() {
+            steps if steps < created => vec![None, directory_of("old")],
+            _ => vec![directory_of("old")],
         };
-        publish_directory(&storage, &target, "old").unwrap();
-        let created = recorder.steps().len();
-        publish_directory(&storage, &target, "new").unwrap();
-        let replaced = recorder.steps().len();
-        for state in crash_states(&recorder) {
-            let rebuilt = tempfile::tempdir().unwrap();
-            state.rebuild(rebuilt.path()).unwrap();
-            let found = read_directory(&rebuilt.path().join("checkpoint"));
-            let allowed = match state.steps() {
-                steps if steps < created => vec![None, directory_of("old")],
-                steps if steps < replaced => vec![directory_of("old"), directory_of("new")],
-                _ => vec![directory_of("new")],
-            };
-            assert!(allowed.contains(&found), "{}: {found:?}", state.description());
-        }
+        assert!(allowed.contains(&found), "{}: {found:?}", state.description());
     }
 }
 
@@ -157,19 +111,18 @@ fn whichever_step_fails_the_error_is_told_and_the_old_file_or_the_new_one_is_the
 }
 
 #[test]
-fn whichever_step_fails_the_old_directory_or_the_new_one_is_there() {
+fn whichever_step_fails_a_directory_is_whole_or_absent() {
     let disk: Arc<dyn Storage> = Arc::new(Disk);
     for fault in [Fault::Error(Errno::NOSPC), Fault::ErrorOnce(Errno::IO)] {
         let tried = fail_each_step(&disk, fault, |storage, step| {
             let directory = tempfile::tempdir().unwrap();
             let target = directory.path().join("checkpoint");
-            publish_directory(&(Arc::new(Disk) as Arc<dyn Storage>), &target, "old").unwrap();
             let result = publish_directory(&storage, &target, "new");
             let found = read_directory(&target);
             if result.is_ok() {
                 assert_eq!(found, directory_of("new"), "step {step}");
             } else {
-                let allowed = [directory_of("old"), directory_of("new")];
+                let allowed = [None, directory_of("new")];
                 assert!(allowed.contains(&found), "step {step}: {found:?}");
             }
         });

@@ -4,6 +4,7 @@ mod cache_behaviour;
 mod cache_crash;
 mod cache_usage;
 mod checkpoint_crash;
+mod checkpoint_replace;
 mod codec_golden;
 mod codec_motion;
 mod container_crash;

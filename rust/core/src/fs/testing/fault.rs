@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 
-use crate::fs::{Storage, StorageFile};
+use crate::fs::{OpenDirectory, Storage, StorageFile};
 
 /// How a step fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,9 +103,9 @@ impl Storage for FaultyStorage {
         self.inner.rename(from, to)
     }
 
-    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+    fn rename_into(&self, from: &Path, directory: &OpenDirectory, name: &str) -> io::Result<()> {
         self.plan.step(false)?;
-        self.inner.exchange(one, other)
+        self.inner.rename_into(from, directory, name)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -116,6 +116,11 @@ impl Storage for FaultyStorage {
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.plan.step(true)?;
         self.inner.remove_file(path)
+    }
+
+    fn remove_from(&self, directory: &OpenDirectory, name: &str) -> io::Result<()> {
+        self.plan.step(true)?;
+        self.inner.remove_from(directory, name)
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::fs::{NoSyncDisk, Storage, StorageFile};
+use crate::fs::{NoSyncDisk, OpenDirectory, Storage, StorageFile};
 
 /// A file or directory, independent of its name.
 pub type Inode = usize;
@@ -145,7 +145,7 @@ impl Recorder {
     }
 
     /// Moves names between or inside directories: both ends together where it is one directory.
-    fn relink(&self, from: &Path, to: &Path, swap: bool) -> io::Result<()> {
+    fn relink(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.lock();
         let (from_directory, from_name) = self.locate(&state, from)?;
         let (to_directory, to_name) = self.locate(&state, to)?;
@@ -153,13 +153,12 @@ impl Recorder {
             state.names.get(&directory).and_then(|names| names.get(name).copied())
         };
         let moved = inode_at(&state, from_directory, from_name);
-        let other = if swap { inode_at(&state, to_directory, to_name) } else { None };
         if from_directory == to_directory {
-            let changes = vec![(from_name.to_owned(), other), (to_name.to_owned(), moved)];
+            let changes = vec![(from_name.to_owned(), None), (to_name.to_owned(), moved)];
             self.change(&mut state, from_directory, changes);
         } else {
             self.change(&mut state, to_directory, vec![(to_name.to_owned(), moved)]);
-            self.change(&mut state, from_directory, vec![(from_name.to_owned(), other)]);
+            self.change(&mut state, from_directory, vec![(from_name.to_owned(), None)]);
         }
         Ok(())
     }
@@ -230,12 +229,12 @@ impl Storage for Recorder {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         NoSyncDisk.rename(from, to)?;
-        self.relink(from, to, false)
+        self.relink(from, to)
     }
 
-    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
-        NoSyncDisk.exchange(one, other)?;
-        self.relink(one, other, true)
+    fn rename_into(&self, from: &Path, directory: &OpenDirectory, name: &str) -> io::Result<()> {
+        NoSyncDisk.rename_into(from, directory, name)?;
+        self.relink(from, &directory.path().join(name))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -251,6 +250,11 @@ impl Storage for Recorder {
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         NoSyncDisk.remove_file(path)?;
         self.unlink(path)
+    }
+
+    fn remove_from(&self, directory: &OpenDirectory, name: &str) -> io::Result<()> {
+        NoSyncDisk.remove_from(directory, name)?;
+        self.unlink(&directory.path().join(name))
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {

@@ -1,0 +1,286 @@
+//! Checkpoints that are replaced and removed while others look and write: what is valid is found, and
+//! what writers that are gone have left is removed, and nothing else.
+
+#![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
+#![expect(clippy::disallowed_methods, reason = "what others do to a directory is done by hand")]
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use proteinflex_core::checkpoint::{Array, ArrayType, CheckpointStore, Component, Load};
+use proteinflex_core::fs::{NoSyncDisk, Owner};
+use proteinflex_core::tree::TreeWriter;
+
+fn open(base_dir: &Path, keep: Option<usize>) -> CheckpointStore {
+    CheckpointStore::open(Arc::new(NoSyncDisk), base_dir, keep).unwrap()
+}
+
+/// Makes the checkpoint `id` of an array of `value` alone.
+fn create(store: &CheckpointStore, id: &str, value: u8) -> PathBuf {
+    let mut tree = TreeWriter::new();
+    tree.integer(value.into());
+    let tree = tree.finish();
+    let array = Array {
+        name: "x".to_owned(),
+        array_type: ArrayType::of("|u1", 1),
+        shape: vec![3],
+        bytes: &[value; 3],
+    };
+    let component = Component { name: "model".to_owned(), tree: &tree, arrays: vec![array] };
+    store.create(id, &[component], &tree).unwrap()
+}
+
+fn value(path: &Path) -> u8 {
+    let (_, components) = CheckpointStore::load(path, Load::ALL).unwrap();
+    let map = components[0].map.as_ref().unwrap();
+    map.bytes()[components[0].arrays[0].start]
+}
+
+fn names(directory: &Path) -> BTreeSet<String> {
+    let names = std::fs::read_dir(directory).unwrap();
+    names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// A temporary directory of `owner`, which was last written to `age` ago.
+fn staged(base_dir: &Path, owner: &str, age: Duration) -> String {
+    let me = Owner::current().to_string();
+    let name = Owner::current().temporary_name("x").replace(&me, owner);
+    let directory = base_dir.join(&name);
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("values"), b"some").unwrap();
+    let then = SystemTime::now() - age;
+    for path in [directory.join("values"), directory] {
+        File::open(path).unwrap().set_modified(then).unwrap();
+    }
+    name
+}
+
+#[test]
+fn one_that_is_replaced_leaves_nothing_and_keeps_its_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), None);
+    let path = create(&store, "a", 1);
+    let first = names(&path);
+    assert_eq!(first, ["manifest.json", "model.safetensors", "values"].map(String::from).into());
+    let mut versions = BTreeSet::new();
+    for number in 2..6 {
+        assert_eq!(create(&store, "a", number), path);
+        store.wait();
+        assert_eq!(value(&path), number);
+        let mut found = names(&path);
+        assert!(found.remove("manifest.json"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(versions.insert(found), "no name is given twice");
+    }
+    assert_eq!(names(directory.path()), [".lock", "a"].map(String::from).into());
+}
+
+#[test]
+fn files_of_others_in_a_checkpoint_survive_its_replacement() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), None);
+    let path = create(&store, "a", 1);
+    std::fs::write(path.join("notes.txt"), b"mine").unwrap();
+    std::fs::create_dir(directory.path().join("logs")).unwrap();
+    std::fs::write(directory.path().join("logs/train.log"), b"mine").unwrap();
+    create(&store, "a", 2);
+    create(&store, "a", 3);
+    create(&store, "logs", 4);
+    store.wait();
+    assert_eq!(std::fs::read(path.join("notes.txt")).unwrap(), b"mine");
+    assert_eq!(std::fs::read(directory.path().join("logs/train.log")).unwrap(), b"mine");
+    assert_eq!(value(&path), 3);
+    assert_eq!(value(&directory.path().join("logs")), 4);
+}
+
+#[test]
+fn what_is_left_of_a_replacement_goes_with_the_next_save() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), None);
+    let path = create(&store, "a", 1);
+    let (values, arrays) = (path.join("values"), path.join("model.safetensors"));
+    let older = [&values, &arrays].map(|path| (path, std::fs::read(path).unwrap()));
+    create(&store, "a", 2);
+    store.wait();
+    // As if the writer had ended before it deleted them, and another one before it was published.
+    for (path, bytes) in older {
+        std::fs::write(path, bytes).unwrap();
+    }
+    let me = std::process::id();
+    let dead = Owner::current().to_string().replace(&format!("-{me}-"), "-4194303-");
+    let unpublished = path.join(format!("version-{dead}-7"));
+    std::fs::create_dir(&unpublished).unwrap();
+    let alive = path.join(format!("version-{}-8888", Owner::current()));
+    std::fs::create_dir(&alive).unwrap();
+    create(&store, "b", 3);
+    store.wait();
+    assert!(!values.exists() && !arrays.exists() && !unpublished.exists());
+    assert!(alive.exists());
+    assert_eq!(value(&path), 2);
+}
+
+#[test]
+fn a_save_that_cannot_be_seen_is_alive_until_nothing_was_written_for_an_hour() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = directory.path();
+    let store = open(base, None);
+    create(&store, "a", 1);
+    let me = Owner::current().to_string();
+    let dead = me.replace(&format!("-{}-", std::process::id()), "-4194303-");
+    let (minutes, hours) = (Duration::from_secs(50 * 60), Duration::from_secs(2 * 3600));
+    let kept = [
+        staged(base, &me, hours),
+        staged(base, "0badcafe-1-1", Duration::ZERO),
+        staged(base, "0badcafe-1-1", minutes),
+    ];
+    let swept = [staged(base, &dead, Duration::ZERO), staged(base, "0badcafe-1-1", hours)];
+    // Looking changes nothing.
+    let before = names(base);
+    assert_eq!(open(base, Some(1)).list().unwrap().len(), 1);
+    assert!(store.latest().unwrap().is_some());
+    CheckpointStore::open_read_only(base).unwrap().list().unwrap();
+    assert_eq!(names(base), before);
+    create(&store, "b", 2);
+    store.wait();
+    let after = names(base);
+    assert!(kept.iter().all(|name| after.contains(name)), "{after:?}");
+    assert!(!swept.iter().any(|name| after.contains(name)), "{after:?}");
+}
+
+#[test]
+fn planted_symlinks_lead_no_deletion_out_of_the_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let foreign = directory.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("values"), b"dear").unwrap();
+    let base = directory.path().join("checkpoints");
+    let store = open(&base, Some(1));
+    let path = create(&store, "a", 1);
+    let me = Owner::current();
+    let dead = me.to_string().replace(&format!("-{}-", std::process::id()), "-4194303-");
+    for name in [format!(".x.{dead}-0.tmp"), ".a.replaced".to_owned(), "linked".to_owned()] {
+        symlink(&foreign, base.join(name)).unwrap();
+    }
+    symlink(&foreign, path.join(format!("version-{dead}-1"))).unwrap();
+    create(&store, "a", 2);
+    create(&store, "b", 3);
+    store.wait();
+    assert!(store.delete("linked").is_err());
+    assert!(store.begin("linked").is_err());
+    store.list().unwrap();
+    assert_eq!(std::fs::read(foreign.join("values")).unwrap(), b"dear");
+    assert_eq!(store.latest().unwrap(), Some(base.join("b")));
+}
+
+#[test]
+fn a_base_directory_may_be_a_symlink() {
+    let directory = tempfile::tempdir().unwrap();
+    let (real, link) = (directory.path().join("scratch"), directory.path().join("checkpoints"));
+    std::fs::create_dir(&real).unwrap();
+    symlink(&real, &link).unwrap();
+    let store = open(&link, Some(2));
+    assert_eq!(value(&create(&store, "a", 7)), 7);
+    assert_eq!(store.list().unwrap().len(), 1);
+}
+
+#[test]
+fn whoever_looks_while_others_save_and_remove_finds_the_newest_or_a_newer_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = directory.path();
+    let created_at = |store: &CheckpointStore| {
+        let listed = store.list().unwrap();
+        assert!(listed.iter().all(|info| info.is_valid), "{listed:?}");
+        listed.last().map(|info| info.created_at).unwrap()
+    };
+    for ids in [&["same"][..], &["a", "b", "c", "d", "e"][..]] {
+        let stop = AtomicBool::new(false);
+        let writer = open(base, Some(1));
+        create(&writer, ids[0], 0);
+        let mut saves = 0;
+        std::thread::scope(|scope| {
+            let looking = [(); 2].map(|()| {
+                scope.spawn(|| {
+                    let (store, mut newest, mut looks) = (open(base, None), 0, 0);
+                    while !stop.load(Ordering::Relaxed) {
+                        let found = created_at(&store);
+                        assert!(found >= newest, "an older one is shown again");
+                        newest = found;
+                        let latest = store.latest().unwrap().unwrap();
+                        match CheckpointStore::load(&latest, Load::ALL) {
+                            Ok(_) => {}
+                            // It was removed after it was found.
+                            Err(error) => assert!(
+                                ids.len() > 1 && error.to_string().contains("no checkpoint"),
+                                "{error}"
+                            ),
+                        }
+                        looks += 1;
+                    }
+                    looks
+                })
+            });
+            let until = std::time::Instant::now() + Duration::from_secs(2);
+            while std::time::Instant::now() < until {
+                create(&writer, ids[saves % ids.len()], saves as u8);
+                saves += 1;
+            }
+            stop.store(true, Ordering::Relaxed);
+            for thread in looking {
+                assert!(thread.join().unwrap() > 0);
+            }
+        });
+        assert!(saves > 10, "{saves}");
+        writer.wait();
+    }
+}
+
+#[test]
+fn pipes_directories_and_links_in_place_of_files_are_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = directory.path();
+    let store = open(base, None);
+    create(&store, "good", 1);
+    let path = create(&store, "odd", 2);
+    let kept = base.join("kept");
+    for name in ["manifest.json", "values", "model.safetensors"] {
+        let file = path.join(name);
+        std::fs::rename(&file, &kept).unwrap();
+        let put: [&dyn Fn(); 4] = [
+            &|| {
+                let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+                let fifo = rustix::fs::FileType::Fifo;
+                rustix::fs::mknodat(rustix::fs::CWD, &file, fifo, mode, 0).unwrap();
+            },
+            &|| symlink(&kept, &file).unwrap(),
+            &|| symlink("/dev/zero", &file).unwrap(),
+            &|| std::fs::create_dir(&file).unwrap(),
+        ];
+        for put in put {
+            put();
+            let error = CheckpointStore::load(&path, Load::ALL).unwrap_err().to_string();
+            assert!(error.contains("not a regular file") && error.contains(name), "{error}");
+            assert_eq!(store.latest().unwrap(), Some(base.join("good")));
+            let listed = store.list_with_metadata().unwrap();
+            assert_eq!(listed.len(), 2);
+            assert_eq!(listed.iter().filter(|info| info.is_valid).count(), 1);
+            if file.is_dir() && !file.is_symlink() {
+                std::fs::remove_dir(&file).unwrap();
+            } else {
+                std::fs::remove_file(&file).unwrap();
+            }
+        }
+        std::fs::rename(&kept, &file).unwrap();
+    }
+    assert_eq!(value(&path), 2);
+    let lock = base.join(".lock");
+    std::fs::remove_file(&lock).unwrap();
+    symlink("/dev/zero", &lock).unwrap();
+    let error = store.delete("odd").unwrap_err().to_string();
+    assert!(error.contains(".lock"), "{error}");
+    assert_eq!(value(&path), 2);
+}
