@@ -32,6 +32,7 @@ pub mod codec;
 pub mod error;
 pub mod fs;
 pub mod gpu;
+pub mod interrupt;
 pub mod memory;
 pub mod progress;
 pub mod threads;

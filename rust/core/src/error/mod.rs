@@ -105,6 +105,30 @@ pub enum Error {
     /// A request that the declared tasks of a progress tracker do not allow.
     #[error(transparent)]
     Progress(#[from] ProgressError),
+    /// A lock was held by another for too long.
+    #[error(
+        "{path} has been locked for more than {seconds} s by {holder}; wait for its end, or end it, \
+         and try again"
+    )]
+    LockTimeout {
+        /// The lock's file.
+        path: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+        /// Who holds it.
+        holder: String,
+    },
+    /// Its caller asked for the end of the work: see [`crate::interrupt`].
+    #[error("interrupted; nothing was published")]
+    Interrupted,
+    /// There is too little memory.
+    #[error("{bytes} bytes of memory are needed for {purpose}, and there are none")]
+    OutOfMemory {
+        /// How many.
+        bytes: usize,
+        /// What for.
+        purpose: String,
+    },
     /// The disk has less room than what is to be written.
     #[error(
         "cannot write {needed} bytes to {path}: only {available} bytes are free; free {} more, or \

@@ -8,16 +8,27 @@
 //!
 //! Locks keep writers from undoing each other's work; what a reader sees never depends on them. So
 //! where a file system has no locks (some network ones), work goes on without.
+//!
+//! A lock is tried for again and again rather than waited for in the kernel, so that a wait can be
+//! interrupted and ends after [`MAX_WAIT`]: its holder may be stopped, or hang.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
-use crate::{Error, Result};
+use super::lock_holder;
+use crate::{Error, Result, interrupt};
+
+/// How long a lock is waited for. It is held for a few steps of the file system, or for the eviction
+/// or removal of many entries.
+const MAX_WAIT: Duration = Duration::from_secs(120);
+/// Between two tries; longer the longer it takes.
+const PAUSE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(20));
 
 /// Who may hold a lock at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +37,15 @@ pub enum LockKind {
     Shared,
     /// One holder alone.
     Exclusive,
+}
+
+impl LockKind {
+    fn operation(self) -> FlockOperation {
+        match self {
+            Self::Shared => FlockOperation::NonBlockingLockShared,
+            Self::Exclusive => FlockOperation::NonBlockingLockExclusive,
+        }
+    }
 }
 
 /// A lock that is held until this value is dropped.
@@ -54,14 +74,23 @@ impl FileLock {
     /// Waits for the lock on this open file, whose descriptor is not shared. `path` is for
     /// messages.
     pub fn wait(file: File, path: &Path, kind: LockKind) -> Result<Self> {
-        let operation = match kind {
-            LockKind::Shared => FlockOperation::LockShared,
-            LockKind::Exclusive => FlockOperation::LockExclusive,
-        };
+        Self::wait_for(file, path, kind, MAX_WAIT)
+    }
+
+    fn wait_for(file: File, path: &Path, kind: LockKind, most: Duration) -> Result<Self> {
+        let started = Instant::now();
         loop {
-            match flock(&file, operation) {
+            match flock(&file, kind.operation()) {
                 Ok(()) => return Ok(Self::of(file)),
                 Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    let waited = started.elapsed();
+                    if waited >= most {
+                        let (path, holder) = (path.to_owned(), lock_holder::describe(&file));
+                        return Err(Error::LockTimeout { path, seconds: most.as_secs(), holder });
+                    }
+                    interrupt::sleep((waited / 8).clamp(PAUSE.0, PAUSE.1))?;
+                }
                 Err(error) if is_unsupported(error) => return Ok(Self::of(file)),
                 Err(error) => return Err(Error::io("lock", path, error.into())),
             }
@@ -75,11 +104,7 @@ impl FileLock {
     /// Takes the lock if no one else holds it; else returns `None` at once.
     pub fn try_acquire(path: &Path, kind: LockKind) -> Result<Option<Self>> {
         let file = open(path)?;
-        let operation = match kind {
-            LockKind::Shared => FlockOperation::NonBlockingLockShared,
-            LockKind::Exclusive => FlockOperation::NonBlockingLockExclusive,
-        };
-        match flock(&file, operation) {
+        match flock(&file, kind.operation()) {
             Ok(()) => Ok(Some(Self::of(file))),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) if is_unsupported(error) => Ok(Some(Self::of(file))),
@@ -142,5 +167,27 @@ mod tests {
         assert!(shared.is_some());
         assert!(FileLock::try_acquire(&path, LockKind::Shared).unwrap().is_some());
         assert!(FileLock::try_acquire(&path, LockKind::Exclusive).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_bound_and_says_who_holds_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let _held = FileLock::acquire(&path, LockKind::Exclusive).unwrap();
+        let most = Duration::from_millis(50);
+        let error = FileLock::wait_for(open(&path).unwrap(), &path, LockKind::Shared, most);
+        let text = error.unwrap_err().to_string();
+        let expected = [path.display().to_string(), format!("process {}", std::process::id())];
+        assert!(expected.iter().all(|part| text.contains(part)), "{text}");
+    }
+
+    #[test]
+    fn a_wait_ends_when_its_thread_is_interrupted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let _held = FileLock::acquire(&path, LockKind::Exclusive).unwrap();
+        let interrupt = interrupt::Interrupt::polling(|| true);
+        let waited = interrupt.scope(|| FileLock::acquire(&path, LockKind::Exclusive));
+        assert!(matches!(waited, Err(Error::Interrupted)));
     }
 }

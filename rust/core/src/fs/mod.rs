@@ -27,6 +27,7 @@ mod fallback;
 mod filesystem;
 mod in_use;
 mod lock;
+mod lock_holder;
 mod mapped;
 pub mod names;
 mod no_sync;
