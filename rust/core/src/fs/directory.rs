@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+use rustix::fs::{CWD, Dir, Mode, OFlags, fstat, openat};
 
 use super::open::regular;
 
@@ -19,12 +19,20 @@ pub(crate) struct OpenDirectory {
 /// What tells a directory from any other: device and inode.
 pub(crate) type Identity = (u64, u64);
 
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
 impl OpenDirectory {
     /// Opens a directory. A symlink in its place is refused.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = openat(CWD, path, flags, Mode::empty())?;
+        let handle = openat(CWD, path, DIRECTORY, Mode::empty())?;
         Ok(Self { handle, path: path.to_owned() })
+    }
+
+    /// Opens a directory in it. A symlink in its place is refused.
+    pub fn open_directory(&self, name: &str) -> io::Result<Self> {
+        let handle = openat(&self.handle, name, DIRECTORY, Mode::empty())?;
+        Ok(Self { handle, path: self.path.join(name) })
     }
 
     /// Opens a regular file in it for reading. Anything else under this name is refused at once.
@@ -33,6 +41,18 @@ impl OpenDirectory {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = openat(&self.handle, name, flags, Mode::empty());
         regular(opened.map(File::from).map_err(io::Error::from))
+    }
+
+    /// The names in it that are UTF-8.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.handle)? {
+            match entry?.file_name().to_str() {
+                Ok(".." | ".") | Err(_) => {}
+                Ok(name) => names.push(name.to_owned()),
+            }
+        }
+        Ok(names)
     }
 
     /// Where it was when it was opened.
