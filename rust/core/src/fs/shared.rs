@@ -94,9 +94,14 @@ impl SharedMap {
         self.guard.refresh(words.start, &self.words()[words]);
     }
 
+    /// Puts memory in the place of the page that holds a word, with what is in the file.
+    pub fn detach(&self, word: usize) -> bool {
+        self.guard.replace(word, true)
+    }
+
     /// Puts the copy that was kept in the place of the page that holds a word.
     pub fn restore(&self, word: usize) -> bool {
-        self.guard.restore(word)
+        self.guard.replace(word, false)
     }
 
     /// What a word was when its page was replaced by memory; `None` where it still is in the file.

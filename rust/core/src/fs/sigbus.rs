@@ -156,9 +156,10 @@ impl Guard {
         }
     }
 
-    /// Puts the copy in the place of the page that holds a word.
-    pub fn restore(&self, word: usize) -> bool {
-        replace(self.range, word * WORD / page_size(), false)
+    /// Puts memory in the place of the page that holds a word, with what is in the file where that is
+    /// asked for and possible, or else with the copy.
+    pub fn replace(&self, word: usize, from_file: bool) -> bool {
+        replace(self.range, word * WORD / page_size(), from_file)
     }
 
     /// What a word was when its page was replaced; `None` where it is in the file.

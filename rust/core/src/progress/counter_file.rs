@@ -182,6 +182,7 @@ impl CounterFile<SharedMap> {
 
     /// Makes the slots below `count` visible to all. Hold the lock.
     pub fn publish(&self, count: usize) {
+        self.part_from_file();
         definition::publish(&self.header, count);
         if let Some(last) = count.checked_sub(1) {
             self.keep(last..count);
@@ -213,6 +214,7 @@ impl CounterFile<SharedMap> {
     /// Keeps a copy of what is in use, or, where some of that is damaged, puts the last copy in its
     /// place. Returns whether nothing was damaged.
     pub fn mend(&self) -> Result<bool> {
+        self.part_from_file();
         let kept = self.kept.load(Ordering::Relaxed);
         let mut is_whole = CounterHeader::is_whole(|word| self.header_word(word));
         if !is_whole && !(kept > 0 && self.header.restore(0)) {
@@ -223,6 +225,11 @@ impl CounterFile<SharedMap> {
                 let (extent, place) = layout::extent_of(index);
                 let map = self.extents[extent].get().filter(|_| index + 1 < kept);
                 if !map.is_some_and(|map| map.restore(place * SLOT_WORDS)) {
+                    if self.faults.first().is_some() {
+                        // Another process has started it since the last copy; it is in its shard.
+                        definition::publish(&self.header, index);
+                        return Ok(false);
+                    }
                     return Err(self.damaged(format!("task {index}"), damage));
                 }
                 is_whole = false;
@@ -232,6 +239,13 @@ impl CounterFile<SharedMap> {
             self.keep(0..self.len()?);
         }
         Ok(is_whole)
+    }
+
+    /// Where slots are in memory, so is the header from now on: what others publish is not here.
+    fn part_from_file(&self) {
+        if self.faults.first().is_some() {
+            self.header.detach(0);
+        }
     }
 
     /// Copies the header and some slots, in case that they are lost.

@@ -120,6 +120,10 @@ impl ShardReader {
                 let warning = format!("{damage}; resuming from {}", snapshot_path.display());
                 (saved.state.clone(), false, Some(warning).filter(|_| !saved.is_alone))
             }
+            // There is only the other one, which can't be read.
+            (Err(Error::Io { source, .. }), Err(error)) if source.kind() == NotFound => {
+                return Err(error);
+            }
             (Err(error), _) => return Err(error),
         };
         if let Some(warning) = warning.filter(|_| !std::mem::replace(&mut self.has_warned, true)) {

@@ -65,7 +65,8 @@ impl<'a> ShardLock<'a> {
         let is_left = holder != 0 && holder != me && (is_copy || Owner::is_word_gone(holder));
         let is_mine = (holder == 0 || is_left)
             && word.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        is_mine.then_some(Self { word, me })
+        // Not `then_some`: a value that is made and dropped would release the lock of another.
+        is_mine.then(|| Self { word, me })
     }
 }
 
