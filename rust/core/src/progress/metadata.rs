@@ -134,7 +134,7 @@ impl MetadataStore {
 
 fn encode(id: &str, value: &[u8]) -> Vec<u8> {
     let body = [&[id.len() as u8], id.as_bytes(), value].concat();
-    seal(MAGIC, VERSION, &body)
+    seal(MAGIC, VERSION, &body, 1)
 }
 
 /// The id and the value in a file; `None` where it is gone by now.
@@ -152,7 +152,7 @@ fn read(directory: &OpenDirectory, name: &str) -> Result<Option<(String, Vec<u8>
 
 fn parse(bytes: &[u8], path: &Path) -> Result<(String, Vec<u8>)> {
     let damaged = |damage: ProgressDamage| damage.in_file(path, "the metadata of a task");
-    let body = match unseal(MAGIC, VERSION, bytes).map_err(damaged)? {
+    let body = match unseal(MAGIC, VERSION, bytes, 1).map_err(damaged)? {
         Sealed::Body(body) => body,
         Sealed::OtherFormat(_) => return Err(damaged(ProgressDamage::Magic)),
         Sealed::NewerVersion(found) => {

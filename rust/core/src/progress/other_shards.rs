@@ -8,7 +8,7 @@ use super::shard::{ShardName, ShardReader, list, open_directory};
 use super::shard_state::ShardState;
 use crate::Error;
 use crate::Result;
-use crate::fs::{Identity, OpenDirectory};
+use crate::fs::{FilesystemKind, Identity, OpenDirectory};
 
 /// All shards of a directory but one's own, listed and read again at each reading.
 #[derive(Debug)]
@@ -66,6 +66,7 @@ impl OtherShards {
         if known.directory.replace(identity) != Some(identity) {
             known.readers.clear();
         }
+        let kind = FilesystemKind::of(directory.path());
         let mut names = list(directory)?;
         names.retain(|name| !except.contains(name));
         known.readers.retain(|name, _| names.contains(name));
@@ -74,7 +75,7 @@ impl OtherShards {
             .map(|name| {
                 let reader = known.readers.entry(name.clone());
                 let reader = reader.or_insert_with(|| ShardReader::new(name, &self.host));
-                Ok(reader.read(directory)?.state)
+                Ok(reader.read(directory, kind)?.state)
             })
             .collect()
     }

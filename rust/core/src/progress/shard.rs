@@ -11,7 +11,7 @@ use super::active_time::{self, IDLE_LIMIT};
 use super::counter_file::CounterFile;
 use super::shard_state::ShardState;
 use super::snapshot::{self, Snapshot};
-use crate::fs::OpenDirectory;
+use crate::fs::{FilesystemKind, OpenDirectory};
 use crate::{Error, Result};
 
 /// The name of a shard: host, boot and generation.
@@ -92,13 +92,13 @@ impl ShardReader {
     }
 
     /// Reads a shard: from its counters, or from its snapshot where that has more or they are
-    /// damaged.
-    pub fn read(&mut self, directory: &OpenDirectory) -> Result<ReadShard> {
+    /// damaged. Of a local file system a snapshot is read only where its file has changed.
+    pub fn read(&mut self, directory: &OpenDirectory, kind: FilesystemKind) -> Result<ReadShard> {
         let counters = self.read_counters(directory);
         let path = self.name.counters(directory.path());
         let snapshot_path = self.name.snapshot(directory.path());
         let is_local = self.is_local;
-        let saved = self.read_snapshot(directory, &snapshot_path);
+        let saved = self.read_snapshot(directory, &snapshot_path, kind);
         let (mut state, is_intact, warning) = match (counters, saved) {
             (Ok(mut now), Ok(saved)) => match saved.filter(|saved| now.is_behind(&saved.state)) {
                 Some(saved) => {
@@ -150,6 +150,7 @@ impl ShardReader {
         &mut self,
         directory: &OpenDirectory,
         path: &Path,
+        kind: FilesystemKind,
     ) -> Result<Option<&Snapshot>> {
         let failed = |error| Error::io("read", path, error);
         let file = match directory.open_file(&self.name.file(SNAPSHOT)) {
@@ -158,8 +159,16 @@ impl ShardReader {
             Err(error) => return Err(failed(error)),
         };
         let stamp = Stamp::of(&file).map_err(failed)?;
-        if self.saved.as_ref().is_none_or(|(known, _)| *known != stamp) {
-            self.saved = Some((stamp, snapshot::read(&file, path)?));
+        let is_known = self.saved.as_ref().is_some_and(|(known, _)| *known == stamp);
+        // What a network file system tells of a file may be of an earlier one of the same name, its
+        // length included: then the last one that was read is as good.
+        let is_remote = kind == FilesystemKind::Network;
+        if is_remote || !is_known {
+            match snapshot::read(&file, path) {
+                Ok(snapshot) => self.saved = Some((stamp, snapshot)),
+                Err(error) if !(is_remote && self.saved.is_some()) => return Err(error),
+                Err(_) => {}
+            }
         }
         Ok(self.saved.as_ref().map(|(_, snapshot)| snapshot))
     }

@@ -65,8 +65,8 @@ impl<'a> ShardLock<'a> {
         let is_left = holder != 0 && holder != me && (is_copy || Owner::is_word_gone(holder));
         let is_mine = (holder == 0 || is_left)
             && word.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        // Not `then_some`: a value that is made and dropped would release the lock of another.
-        is_mine.then(|| Self { word, me })
+        // Not by `then_some`: what it drops would release the lock of another thread.
+        if is_mine { Some(Self { word, me }) } else { None }
     }
 }
 

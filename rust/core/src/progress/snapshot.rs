@@ -25,6 +25,8 @@ use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"pfxsnap\n";
 const VERSION: u32 = 1;
+/// Snapshots have a multiple of this many bytes, so that their length seldom changes.
+const ALIGN: usize = 16 << 10;
 /// The longest snapshot that is read: about a million tasks.
 const MAX_BYTES: u64 = 256 << 20;
 /// The least that a task takes: its words and three empty texts.
@@ -162,12 +164,12 @@ fn encode(state: &ShardState, is_alone: bool) -> Vec<u8> {
             body.extend_from_slice(text.as_bytes());
         }
     }
-    seal(MAGIC, VERSION, &body)
+    seal(MAGIC, VERSION, &body, ALIGN)
 }
 
 fn parse(bytes: &[u8], path: &Path) -> Result<Snapshot> {
     let damaged = |damage: ProgressDamage| damage.in_file(path, "the snapshot");
-    let body = match unseal(MAGIC, VERSION, bytes).map_err(damaged)? {
+    let body = match unseal(MAGIC, VERSION, bytes, ALIGN).map_err(damaged)? {
         Sealed::Body(body) => body,
         Sealed::OtherFormat(magic) => {
             return Err(Error::NotThisFormat {
@@ -359,8 +361,11 @@ mod tests {
             tasks: vec![task, child],
             ..ShardState::default()
         };
-        let hex: String = encode(&state, true).iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = encode(&state, true);
+        let (used, zeros) = bytes.split_at(GOLDEN.len() / 2);
+        let hex: String = used.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, GOLDEN);
+        assert!(bytes.len() == ALIGN && zeros.iter().all(|&byte| byte == 0));
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::{Location, SharedProgress};
-use crate::fs::{OpenDirectory, keep_fault_handler};
+use crate::fs::{FilesystemKind, OpenDirectory, keep_fault_handler};
 use crate::progress::clock::{monotonic, nanoseconds};
 use crate::progress::layout::header;
 use crate::progress::shard::{ShardName, ShardReader, open_directory};
@@ -149,7 +149,7 @@ impl SharedProgress {
         }
         // Each process has a part of it that is newer than that of the others.
         let mut reader = ShardReader::new(location.name.clone(), &location.name.host);
-        if let Ok(saved) = reader.read(directory) {
+        if let Ok(saved) = reader.read(directory, FilesystemKind::Local) {
             state.join(&saved.state);
         }
         let path = location.name.snapshot(&location.directory);

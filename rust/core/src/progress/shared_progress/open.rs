@@ -118,7 +118,7 @@ fn open_shard(
         let (is_own, generation) = (name.host == host, name.generation);
         // Every shard has to be readable, or the shown counts would be less than the real ones.
         let mut reader = ShardReader::new(name, host);
-        let shard = reader.read(directory)?;
+        let shard = reader.read(directory, FilesystemKind::Local)?;
         if is_own {
             newest = newest.max(Some(generation));
             if shard.is_intact {
