@@ -52,6 +52,7 @@ fn sealed_snapshot(body: &[u8]) -> Vec<u8> {
         bytes.extend(word.to_le_bytes());
     }
     bytes.extend(body);
+    bytes.resize(bytes.len().next_multiple_of(16 << 10), 0);
     bytes
 }
 

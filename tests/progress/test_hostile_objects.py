@@ -441,7 +441,7 @@ def test_a_logger_may_open_the_directory_that_a_warning_is_about(tmp_path: Path)
 
 
 WAITING_FOR_THE_LOCK = """
-import fcntl, shutil, sys, threading, time
+import os, shutil, sys, threading
 from pathlib import Path
 from proteinflex_optimization import ProgressTracker
 root = Path(sys.argv[1])
@@ -451,12 +451,15 @@ other.start_task("far", "Far", 10)
 tracker = ProgressTracker(checkpoint_dir=root / "run")
 # The task of another host: it is imported under the lock.
 shutil.copy(counters, root / "run" / ".progress" / "counters-aaaaaaaa-0")
-with open(root / "run" / ".progress" / "lock") as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
+[own] = (root / "run").glob(".progress/counters-[!a]*")
+with own.open("r+b", buffering=0) as file:
+    # The lock is a word of the header: process and start time of its holder, 0 = not known.
+    os.pwrite(file.fileno(), (os.getppid() << 32).to_bytes(8, "little"), 56 * 8)
     thread = threading.Thread(target=tracker.update_task, args=("far", 2))
     thread.start()
     thread.join(0.5)
     assert thread.is_alive(), "it waits for the lock, and this thread runs on"
+    os.pwrite(file.fileno(), bytes(8), 56 * 8)
 thread.join()
 assert tracker.get_progress()["tasks"]["far"]["completed"] == 2
 """

@@ -73,6 +73,8 @@ pub(crate) enum ProgressDamage {
     TooFewBytes { found: u64, slots: u64, needed: u64 },
     #[error("there is no extent {extent}")]
     NoSuchExtent { extent: usize },
+    #[error("it has more than {limit} bytes")]
+    TooLong { limit: u64 },
     #[error("it lost a task")]
     LostTask,
     #[error("texts of {id} and {name} bytes")]

@@ -16,6 +16,9 @@ pub struct OpenDirectory {
     path: PathBuf,
 }
 
+/// What tells a directory from any other: device and inode.
+pub(crate) type Identity = (u64, u64);
+
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -57,8 +60,8 @@ impl OpenDirectory {
         &self.path
     }
 
-    /// What tells it from any other: device and inode.
-    pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
+    /// What tells it from any other.
+    pub(crate) fn identity(&self) -> io::Result<Identity> {
         let found = fstat(&self.handle)?;
         Ok((found.st_dev, found.st_ino))
     }

@@ -13,7 +13,6 @@
 //! interrupted and ends after [`MAX_WAIT`]: its holder may be stopped, or hang.
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -60,15 +59,6 @@ impl FileLock {
     /// Waits for the lock on the file at `path`, creating that file where it is missing.
     pub fn acquire(path: &Path, kind: LockKind) -> Result<Self> {
         Self::wait(open(path)?, path, kind)
-    }
-
-    /// Waits for the lock on an open file that need not have a name, such as a memory file.
-    ///
-    /// Outside Linux the open file itself is locked, which doesn't exclude those who inherited it.
-    pub fn acquire_on(file: &File, kind: LockKind) -> Result<Self> {
-        let path = Path::new("/proc/self/fd").join(file.as_raw_fd().to_string());
-        let fresh = if cfg!(target_os = "linux") { File::open(&path) } else { file.try_clone() };
-        Self::wait(fresh.map_err(|error| Error::io("open", &path, error))?, &path, kind)
     }
 
     /// Waits for the lock on this open file, whose descriptor is not shared. `path` is for

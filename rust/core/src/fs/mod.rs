@@ -3,7 +3,7 @@
 //! Everything durable goes through [`Storage`], one small trait, so that tests can record, cut
 //! short and fail every step. Files and directories are published in one way: the file is synced,
 //! renamed, and its directory synced ([`publish_bytes`], [`PendingDir`]). Above that there are locks
-//! ([`FileLock`]), the bytes of files ([`Content`]), shared mappings (`SharedMap`, `SharedView`) and
+//! ([`FileLock`]), the bytes of files ([`Content`]), shared words (`SharedMap`, `WordCopy`) and
 //! the rule that turns names into paths ([`names`]).
 //!
 //! ```
@@ -35,6 +35,7 @@ mod open;
 mod owner;
 mod publish;
 mod shared;
+mod sigbus;
 mod storage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -42,6 +43,7 @@ mod writeback;
 mod xattr;
 
 pub use content::Content;
+pub(crate) use directory::Identity;
 pub use directory::OpenDirectory;
 pub(crate) use fallback::{Failure, create_with_fallback};
 pub use filesystem::FilesystemKind;
@@ -49,13 +51,14 @@ pub(crate) use in_use::{lock_shared, try_lock_exclusive};
 pub(crate) use lock::{FileLock, LockKind};
 pub use mapped::{MapPermit, PrivateMap};
 pub use no_sync::NoSyncDisk;
-pub(crate) use open::{is_not_regular, open_file, open_without_links, read_file};
+pub(crate) use open::{is_not_regular, open_file, open_without_links};
 pub(crate) use owner::Boot;
 pub use owner::Owner;
 pub(crate) use publish::create_dirs;
 pub(crate) use publish::remove_tree;
 pub use publish::{PendingDir, publish_bytes, remove_orphaned};
-pub(crate) use shared::{SharedMap, SharedView};
+pub(crate) use shared::{SharedMap, WordCopy};
+pub(crate) use sigbus::{Faults, install as keep_fault_handler};
 pub(crate) use storage::memory_file;
 pub use storage::{Disk, Storage, StorageFile, write_all_at};
 pub(crate) use xattr::{set_xattr_u64, set_xattr_u64_at, xattr_u64};

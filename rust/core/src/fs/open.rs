@@ -1,14 +1,12 @@
 //! Opening files for reading, where another user may have put something else in their place.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-
-use crate::{Error, Result};
 
 /// Opens a regular file for reading. A symlink, a pipe or a device in its place is refused at once.
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
@@ -29,15 +27,6 @@ pub(super) fn regular(opened: io::Result<File>) -> io::Result<File> {
 /// Whether opening failed because there is something else than a regular file.
 pub(crate) fn is_not_regular(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none()
-}
-
-/// The whole of a small file. Never follows a symlink.
-pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_file(path)
-        .and_then(|mut file| file.read_to_end(&mut bytes))
-        .map_err(|error| Error::io("read", path, error))?;
-    Ok(bytes)
 }
 
 /// As [`open_file`], where no folder of the path is a symlink either. `None` where one is, or the

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::clock::{monotonic, wall_micros};
-use super::counter_file::{CounterFile, Mapping};
+use super::counter_file::{CounterFile, Words};
 use super::layout::header;
 use crate::fs::SharedMap;
 
@@ -17,8 +17,9 @@ use crate::fs::SharedMap;
 pub(super) const TICK: Duration = Duration::from_secs(1);
 /// A pause above this is not active time, nanoseconds.
 pub(super) const IDLE_LIMIT: u64 = 3_000_000_000;
-/// A shard of another host counts as active until its last tick is this old, microseconds.
-const REMOTE_IDLE_LIMIT: u64 = 60_000_000;
+/// A shard counts as active until its last tick is this old, microseconds, for those who can't see
+/// its processes.
+const UNSEEN_IDLE_LIMIT: u64 = 60_000_000;
 
 /// Adds the time since the last addition, unless it is longer than `idle_limit`.
 pub(super) fn tick(counters: &CounterFile<SharedMap>, idle_limit: u64) {
@@ -36,16 +37,16 @@ pub(super) fn tick(counters: &CounterFile<SharedMap>, idle_limit: u64) {
 }
 
 /// Active time so far, nanoseconds.
-pub(super) fn active<M: Mapping>(counters: &CounterFile<M>, idle_limit: u64) -> u64 {
+pub(super) fn active<W: Words>(counters: &CounterFile<W>, idle_limit: u64) -> u64 {
     let last = counters.header_word(header::LAST_TICK);
     let active = counters.header_word(header::ACTIVE);
     let since = monotonic().saturating_sub(last);
     if last != 0 && since <= idle_limit { active.saturating_add(since) } else { active }
 }
 
-/// Whether a process of another host was active lately, by the two hosts' wall clocks.
-pub(super) fn is_remote_recent(last_tick_wall: u64) -> bool {
-    wall_micros().saturating_sub(last_tick_wall) <= REMOTE_IDLE_LIMIT
+/// Whether a process was active lately, by the wall clocks of both hosts.
+pub(super) fn is_recent(last_tick_wall: u64) -> bool {
+    wall_micros().saturating_sub(last_tick_wall) <= UNSEEN_IDLE_LIMIT
 }
 
 /// A version later than all before it in this shard, and about the time in microseconds (a hybrid

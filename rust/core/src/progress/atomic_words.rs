@@ -2,11 +2,13 @@
 //!
 //! The protocols are written against these traits, so that the very code that runs on mapped memory
 //! also runs on a model checker's, which tries every interleaving and every value that a relaxed
-//! load may see. A mapping that is read-only has no [`AtomicWords`].
+//! load may see. A copy that was read from a file has no [`AtomicWords`].
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{Ordering, fence};
 
-use crate::fs::{SharedMap, SharedView};
+use crate::fs::{SharedMap, WordCopy};
 
 /// Shared words to read, by their number.
 pub(super) trait ReadWords {
@@ -48,10 +50,27 @@ impl AtomicWords for SharedMap {
     }
 }
 
-impl ReadWords for SharedView {
+impl ReadWords for WordCopy {
     #[inline]
-    fn load(&self, word: usize, order: Ordering) -> u64 {
-        Self::load(self, word, order)
+    fn load(&self, word: usize, _: Ordering) -> u64 {
+        self.word(word)
+    }
+}
+
+/// Words of a file that are read one by one, each as it is at that moment.
+#[derive(Debug)]
+pub(super) struct FileWords<'a> {
+    pub file: &'a File,
+    /// Where the first one is in the file.
+    pub offset: u64,
+}
+
+impl ReadWords for FileWords<'_> {
+    fn load(&self, word: usize, _: Ordering) -> u64 {
+        let mut bytes = [0; 8];
+        // What can't be read any more is damage, which the checksums tell.
+        let _ = self.file.read_exact_at(&mut bytes, self.offset + 8 * word as u64);
+        u64::from_le_bytes(bytes)
     }
 }
 

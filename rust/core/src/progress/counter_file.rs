@@ -1,93 +1,146 @@
-//! A counter file: a header and slots, mapped and shared.
+//! A counter file: a header and slots, mapped and shared by those who count, copied by those who
+//! read.
 //!
 //! Invariant: a file that is visible under its name has a whole header, and every slot below the
 //! published count lies in space that was reserved before the count rose. So a store into a slot
-//! never meets a hole on a full disk. The file is never truncated and never remapped; it grows by
-//! extents that are mapped beside the earlier ones.
+//! never meets a hole on a full disk. This program never truncates it; it grows by extents that are
+//! mapped beside the earlier ones. Where something else cuts it, or its disk fails or is full, the
+//! pages that are gone are replaced by memory ([`CounterFile::mend`]), and counting goes on there.
 
 use std::fmt::Debug;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use once_cell::race::OnceBox;
-use rustix::fs::OFlags;
 
-use super::atomic_words::ReadWords;
+use super::atomic_words::{FileWords, ReadWords};
 use super::clock::wall_micros;
 use super::counter_header::CounterHeader;
 use super::definition;
-use super::layout::{self, EXTENTS, HEADER_BYTES, MAX_TASKS, SLOT_WORDS};
+use super::layout::{
+    self, EXTENTS, FIRST_EXTENT, HEADER_BYTES, MAX_TASKS, SLOT_BYTES, SLOT_WORDS, slot,
+};
 use super::slot::TaskSlot;
 use crate::error::ProgressDamage;
-use crate::fs::{Boot, SharedMap, SharedView, Storage, StorageFile, memory_file};
-use crate::fs::{publish_bytes, write_all_at};
+use crate::fs::{Boot, Faults, SharedMap, Storage, StorageFile, WordCopy, memory_file};
+use crate::fs::{Owner, write_all_at};
 use crate::{Error, Result};
 
-/// How a counter file is mapped: [`SharedMap`] to count in it, [`SharedView`] to read it.
-pub(super) trait Mapping: ReadWords + Debug + Sized {
+/// How the words of a counter file are reached: [`SharedMap`] to count, [`WordCopy`] to read.
+pub(super) trait Words: ReadWords + Debug + Sized {
     /// The file that stays open.
     type File: Debug;
 
     fn file(of: &Self::File) -> &File;
 
-    fn map(file: &Self::File, path: &Path, offset: u64, length: usize) -> Result<Self>;
+    /// The words of `length` bytes from `offset`, of which the first `used` are in use.
+    fn open(
+        file: &Self::File,
+        path: &Path,
+        offset: u64,
+        size: AreaSize,
+        faults: &Arc<Faults>,
+    ) -> Result<Self>;
 }
 
-impl Mapping for SharedMap {
+/// The bytes of a part of the file, and how many of them are in use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AreaSize {
+    length: usize,
+    used: usize,
+}
+
+impl Words for SharedMap {
     type File = Box<dyn StorageFile>;
 
     fn file(of: &Self::File) -> &File {
         of.file()
     }
 
-    fn map(file: &Self::File, path: &Path, offset: u64, length: usize) -> Result<Self> {
-        Self::map(file.file(), path, offset, length)
+    fn open(
+        file: &Self::File,
+        path: &Path,
+        offset: u64,
+        size: AreaSize,
+        faults: &Arc<Faults>,
+    ) -> Result<Self> {
+        if faults.first().is_some() {
+            return Self::of_memory(path, size.length, faults);
+        }
+        Self::map(file.file(), path, offset, size.length, faults)
     }
 }
 
-impl Mapping for SharedView {
-    type File = File;
+impl Words for WordCopy {
+    type File = Arc<File>;
 
-    fn file(of: &File) -> &File {
+    fn file(of: &Self::File) -> &File {
         of
     }
 
-    fn map(file: &File, path: &Path, offset: u64, length: usize) -> Result<Self> {
-        Self::map(file, path, offset, length)
+    fn open(
+        file: &Self::File,
+        path: &Path,
+        offset: u64,
+        size: AreaSize,
+        _: &Arc<Faults>,
+    ) -> Result<Self> {
+        Self::read(file, path, offset, size.used)
     }
 }
 
-/// A mapped counter file.
+/// The counters of a shard.
 #[derive(Debug)]
-pub(super) struct CounterFile<M: Mapping> {
-    file: M::File,
+pub(super) struct CounterFile<W: Words> {
+    file: W::File,
     path: PathBuf,
-    header: M,
-    extents: [OnceBox<M>; EXTENTS],
+    header: W,
+    extents: [OnceBox<W>; EXTENTS],
+    faults: Arc<Faults>,
+    /// How many slots [`CounterFile::mend`] has a copy of, plus one; 0 = no copy yet.
+    kept: AtomicUsize,
 }
 
 impl CounterFile<SharedMap> {
-    /// Makes the file of a new shard. No other process may be making it: hold the lock.
+    /// Makes the file of a new shard, unless another process is faster; `false` where the file system
+    /// can't do that in one step.
     pub fn create(
         storage: &Arc<dyn Storage>,
         path: &Path,
         host: &str,
         boot: Boot,
         generation: u64,
-    ) -> Result<Self> {
-        let header = CounterHeader::new(host, boot, generation, wall_micros());
-        publish_bytes(storage, path, &header.page())?;
-        Self::open(storage, path)
+    ) -> Result<bool> {
+        let page = CounterHeader::new(host, boot, generation, wall_micros()).page();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let temporary = Owner::current().temporary_name(&name.unwrap_or_default());
+        let temporary = path.with_file_name(temporary);
+        let failed = |error| Error::io("create", path, error);
+        let file = storage.create_new(&temporary).map_err(failed)?;
+        let linked = write_all_at(&*file, &page, 0)
+            .and_then(|()| file.sync())
+            .and_then(|()| storage.link(&temporary, path));
+        let removed = storage.remove_file(&temporary);
+        match linked {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) if has_no_links(&error) => return Ok(false),
+            Err(error) => return Err(failed(error)),
+        }
+        removed.map_err(failed)?;
+        let parent = path.parent().unwrap_or(path);
+        storage.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
+        Ok(true)
     }
 
     /// Counters without a name, shared with the children of this process.
-    pub fn in_memory() -> Result<Self> {
+    pub fn in_memory(host: &str, boot: Boot, generation: u64) -> Result<Self> {
         let path = PathBuf::from("anonymous memory");
         let file = memory_file().map_err(|error| Error::io("create", &path, error))?;
-        let header = CounterHeader::new("memory", Boot::default(), 0, wall_micros());
+        let header = CounterHeader::new(host, boot, generation, wall_micros());
         write_all_at(&*file, &header.page(), 0)
             .map_err(|error| Error::io("write", &path, error))?;
         Self::reserve_and_map(file, path)
@@ -102,7 +155,7 @@ impl CounterFile<SharedMap> {
     fn reserve_and_map(file: Box<dyn StorageFile>, path: PathBuf) -> Result<Self> {
         CounterHeader::check(file.file(), &path)?;
         reserve(&*file, &path, 0)?;
-        Self::map(file, path)
+        Self::of(file, path)
     }
 
     /// A word of the header.
@@ -119,7 +172,9 @@ impl CounterFile<SharedMap> {
         let (extent, place) = layout::extent_of(index);
         // The first use of an extent by this process. Another one may have made the file longer and
         // failed to reserve it all, so its length proves nothing.
-        if place == 0 || self.extents[extent].get().is_none() {
+        let is_first = place == 0 || self.extents[extent].get().is_none();
+        // A file that was cut is not made longer: what came back would be zeros.
+        if is_first && self.faults.first().is_none() {
             reserve(&*self.file, &self.path, extent)?;
         }
         self.slot(index)
@@ -127,7 +182,11 @@ impl CounterFile<SharedMap> {
 
     /// Makes the slots below `count` visible to all. Hold the lock.
     pub fn publish(&self, count: usize) {
+        self.part_from_file();
         definition::publish(&self.header, count);
+        if let Some(last) = count.checked_sub(1) {
+            self.keep(last..count);
+        }
     }
 
     /// Makes what is in memory durable.
@@ -135,31 +194,104 @@ impl CounterFile<SharedMap> {
         self.file.sync().map_err(|error| Error::io("sync", &self.path, error))
     }
 
-    /// The open file, to lock one without a name.
-    pub fn file(&self) -> &File {
-        self.file.file()
+    /// A number of the first page that was lost; see [`Faults::first`].
+    pub fn first_fault(&self) -> Option<u64> {
+        self.faults.first()
+    }
+
+    /// Whether the file that is counted in still has its name.
+    pub fn is_named(&self) -> Result<bool> {
+        use std::os::unix::fs::MetadataExt;
+        let failed = |error| Error::io("inspect", &self.path, error);
+        let open = self.file.file().metadata().map_err(failed)?;
+        match self.path.symlink_metadata() {
+            Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Keeps a copy of what is in use, or, where some of that is damaged, puts the last copy in its
+    /// place. Returns whether nothing was damaged.
+    pub fn mend(&self) -> Result<bool> {
+        self.part_from_file();
+        let kept = self.kept.load(Ordering::Relaxed);
+        let mut is_whole = CounterHeader::is_whole(|word| self.header_word(word));
+        if !is_whole && !(kept > 0 && self.header.restore(0)) {
+            return Err(self.damaged("the header", ProgressDamage::Checksum));
+        }
+        for index in 0..self.len()? {
+            if let Err(damage) = self.slot(index)?.definition(index) {
+                let (extent, place) = layout::extent_of(index);
+                let map = self.extents[extent].get().filter(|_| index + 1 < kept);
+                if !map.is_some_and(|map| map.restore(place * SLOT_WORDS)) {
+                    if self.faults.first().is_some() {
+                        // Another process has started it since the last copy; it is in its shard.
+                        definition::publish(&self.header, index);
+                        return Ok(false);
+                    }
+                    return Err(self.damaged(format!("task {index}"), damage));
+                }
+                is_whole = false;
+            }
+        }
+        if is_whole {
+            self.keep(0..self.len()?);
+        }
+        Ok(is_whole)
+    }
+
+    /// Where slots are in memory, so is the header from now on: what others publish is not here.
+    fn part_from_file(&self) {
+        if self.faults.first().is_some() {
+            self.header.detach(0);
+        }
+    }
+
+    /// Copies the header and some slots, in case that they are lost.
+    fn keep(&self, slots: Range<usize>) {
+        self.header.keep_copy(0..HEADER_BYTES / 8);
+        for (extent, map) in self.extents.iter().enumerate() {
+            let first = layout::first_slot(extent);
+            let (begin, end) =
+                (slots.start.max(first), slots.end.min(first + (FIRST_EXTENT << extent)));
+            if let Some(map) = map.get().filter(|_| begin < end) {
+                map.keep_copy((begin - first) * SLOT_WORDS..(end - first) * SLOT_WORDS);
+            }
+        }
+        self.kept.fetch_max(slots.end + 1, Ordering::Relaxed);
+    }
+
+    /// How many of the steps added to a task were not added in the file, but in the memory that
+    /// replaced a part of it.
+    pub fn added_in_memory(&self, index: usize) -> Result<u64> {
+        let (extent, place) = layout::extent_of(index);
+        let now = self.slot(index)?.word(slot::ADDED);
+        let map = self.extents[extent].get();
+        let base = map.and_then(|map| map.base(place * SLOT_WORDS + slot::ADDED));
+        Ok(base.map_or(0, |base| now.saturating_sub(base)))
     }
 }
 
-impl CounterFile<SharedView> {
-    /// Opens a shard to read it.
-    pub fn open_read_only(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
-            .open(path)
-            .map_err(|error| Error::io("open", path, error))?;
-        CounterHeader::check(&file, path)?;
-        Self::map(file, path.to_owned())
+impl CounterFile<WordCopy> {
+    /// Copies a shard to read it.
+    pub fn copy(file: &Arc<File>, path: &Path) -> Result<Self> {
+        CounterHeader::check(file, path)?;
+        let counters = Self::of(Arc::clone(file), path.to_owned())?;
+        counters.check_length()?;
+        Ok(counters)
     }
 }
 
-impl<M: Mapping> CounterFile<M> {
-    /// Maps a file whose header has been checked.
-    fn map(file: M::File, path: PathBuf) -> Result<Self> {
-        let header = M::map(&file, &path, 0, HEADER_BYTES)?;
+impl<W: Words> CounterFile<W> {
+    /// Opens a file whose header has been checked.
+    fn of(file: W::File, path: PathBuf) -> Result<Self> {
+        let faults = Arc::default();
+        let size = AreaSize { length: HEADER_BYTES, used: HEADER_BYTES };
+        let header = W::open(&file, &path, 0, size, &faults)?;
         let extents = std::array::from_fn(|_| OnceBox::new());
-        let counters = Self { file, path, header, extents };
+        let kept = AtomicUsize::new(0);
+        let counters = Self { file, path, header, extents, faults, kept };
         counters.len()?;
         Ok(counters)
     }
@@ -169,37 +301,62 @@ impl<M: Mapping> CounterFile<M> {
         self.header.load(word, Ordering::Relaxed)
     }
 
-    /// The number of published slots, checked against the file.
+    /// The number of published slots.
     pub fn len(&self) -> Result<usize> {
         let slots = definition::published(&self.header);
-        let needed = match usize::try_from(slots) {
-            Ok(0) => HEADER_BYTES as u64,
-            Ok(count) if count <= MAX_TASKS => {
+        match usize::try_from(slots) {
+            Ok(count) if count <= MAX_TASKS => Ok(count),
+            _ => Err(self.damaged("the header", ProgressDamage::TaskCount { slots })),
+        }
+    }
+
+    /// Refuses a file that is too short for its slots.
+    pub fn check_length(&self) -> Result<()> {
+        let slots = self.len()?;
+        let needed = match slots {
+            0 => HEADER_BYTES as u64,
+            count => {
                 let (begin, length) = layout::extent_area(layout::extent_of(count - 1).0);
                 begin + length as u64
             }
-            _ => return Err(self.damaged("the header", ProgressDamage::TaskCount { slots })),
         };
-        let found = M::file(&self.file)
-            .metadata()
-            .map_err(|error| Error::io("inspect", &self.path, error))?
-            .len();
+        let file = W::file(&self.file);
+        let found = file.metadata().map_err(|error| Error::io("inspect", &self.path, error))?.len();
         if found < needed {
-            let damage = ProgressDamage::TooFewBytes { found, slots, needed };
+            let damage = ProgressDamage::TooFewBytes { found, slots: slots as u64, needed };
             return Err(self.damaged("the list of tasks", damage));
         }
-        Ok(slots as usize)
+        Ok(())
     }
 
     /// A published slot.
     #[inline]
-    pub fn slot(&self, index: usize) -> Result<TaskSlot<'_, M>> {
+    pub fn slot(&self, index: usize) -> Result<TaskSlot<'_, W>> {
         let (extent, place) = layout::extent_of(index);
         let map = match self.extents.get(extent).and_then(OnceBox::get) {
             Some(map) => map,
-            None => self.map_extent(extent)?,
+            None => self.open_extent(extent)?,
         };
         Ok(TaskSlot::new(map, place * SLOT_WORDS))
+    }
+
+    /// The newest message of a slot, also where a copy was made while it was replaced.
+    pub fn message(&self, index: usize) -> Result<Option<(u64, String)>> {
+        let record = self.slot(index)?;
+        if let Some(message) = record.message() {
+            return Ok(Some(message));
+        }
+        if record.word(slot::MESSAGES) == 0 {
+            return Ok(None);
+        }
+        let (extent, place) = layout::extent_of(index);
+        let offset = layout::extent_area(extent).0 + (place * SLOT_BYTES) as u64;
+        Ok(super::message::read(&FileWords { file: W::file(&self.file), offset }))
+    }
+
+    /// Where it was when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The error for damage of this file.
@@ -207,13 +364,17 @@ impl<M: Mapping> CounterFile<M> {
         damage.in_file(&self.path, part)
     }
 
-    fn map_extent(&self, extent: usize) -> Result<&M> {
+    fn open_extent(&self, extent: usize) -> Result<&W> {
         let Some(cell) = self.extents.get(extent) else {
             let damage = ProgressDamage::NoSuchExtent { extent };
             return Err(self.damaged("the list of tasks", damage));
         };
         let (begin, length) = layout::extent_area(extent);
-        cell.get_or_try_init(|| Ok(Box::new(M::map(&self.file, &self.path, begin, length)?)))
+        let slots = self.len()?.saturating_sub(layout::first_slot(extent));
+        let size = AreaSize { length, used: length.min(slots * SLOT_BYTES) };
+        cell.get_or_try_init(|| {
+            Ok(Box::new(W::open(&self.file, &self.path, begin, size, &self.faults)?))
+        })
     }
 }
 
@@ -221,4 +382,12 @@ fn reserve(file: &dyn StorageFile, path: &Path, extent: usize) -> Result<()> {
     let (begin, length) = layout::extent_area(extent);
     file.allocate(begin + length as u64)
         .map_err(|error| Error::io("reserve space for", path, error))
+}
+
+/// Whether a file system can't give a file a second name.
+fn has_no_links(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK, Errno::XDEV]
+        .iter()
+        .any(|code| error.raw_os_error() == Some(code.raw_os_error()))
 }

@@ -107,6 +107,16 @@ impl CounterHeader {
         Ok(())
     }
 
+    /// Whether these words still are a header.
+    pub fn is_whole(word: impl Fn(usize) -> u64) -> bool {
+        let mut bytes = [0; size_of::<Self>()];
+        for (index, to) in bytes.chunks_exact_mut(8).enumerate() {
+            to.copy_from_slice(&word(index).to_le_bytes());
+        }
+        let header: Self = zerocopy::transmute!(bytes);
+        header.magic == MAGIC && header.checksum.get() == header.sum()
+    }
+
     fn sum(&self) -> u64 {
         checksum(&self.as_bytes()[..SUMMED])
     }

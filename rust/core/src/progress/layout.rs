@@ -76,6 +76,11 @@ pub(super) mod header {
     /// The last version that was given out.
     pub const LAST_VERSION: usize = 48;
 
+    /// Process and start time of who creates or declares a task at this moment; 0 = free.
+    pub const LOCK: usize = 56;
+    /// The same of who writes a snapshot.
+    pub const SNAPSHOT_LOCK: usize = 57;
+
     /// Process and start time of each tracker that counts here; 0 = free.
     pub const WRITERS: usize = 128;
 }

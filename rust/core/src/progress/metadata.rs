@@ -5,18 +5,22 @@
 //! left out, because no job should stop for it.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, SystemTime};
 
 use super::layout::MAX_ID;
 use super::sealed::{Sealed, seal, unseal};
+use super::shard::open_directory;
 use crate::error::ProgressDamage;
-use crate::fs::{Storage, create_dirs, publish_bytes, read_file};
+use crate::fs::{OpenDirectory, Storage, create_dirs, publish_bytes};
 use crate::{Error, Result, checksum};
 
 const MAGIC: [u8; 8] = *b"pfxmeta\n";
 const VERSION: u32 = 1;
+/// The folder that holds them, beside the counters.
+const NAME: &str = "metadata";
 /// The most bytes that a task may have.
 pub const MAX_METADATA: usize = 64 << 10;
 /// A directory that changed this recently may change again at the same modification time.
@@ -44,7 +48,7 @@ struct MetadataCache {
 impl MetadataStore {
     /// The metadata beside the counters in `directory`.
     pub fn new(directory: Option<&Path>) -> Self {
-        let directory = directory.map(|directory| directory.join("metadata"));
+        let directory = directory.map(|directory| directory.join(NAME));
         Self { directory, cache: Mutex::default() }
     }
 
@@ -60,7 +64,11 @@ impl MetadataStore {
             }
             return Ok(());
         };
-        create_dirs(&**storage, directory)?;
+        // A symlink in its place is refused, not followed.
+        if directory.symlink_metadata().is_err() {
+            create_dirs(&**storage, directory)?;
+        }
+        open_directory(directory)?;
         let name = format!("{:016x}", checksum(id.as_bytes()));
         publish_bytes(storage, &directory.join(name), &encode(id, value))
     }
@@ -88,22 +96,31 @@ impl MetadataStore {
 
     fn refresh(&self, cache: &mut MetadataCache) -> ById {
         let Some(directory) = &self.directory else { return cache.values.clone() };
-        let changed = directory.metadata().and_then(|found| found.modified()).ok();
+        let changed = directory.symlink_metadata().and_then(|found| found.modified()).ok();
         if changed.is_none() || changed == cache.listed {
             return cache.values.clone();
         }
+        let parent = directory.parent().unwrap_or(directory);
+        let listed = OpenDirectory::open(parent)
+            .and_then(|parent| parent.open_directory(NAME))
+            .and_then(|directory| Ok((directory.names()?, directory)));
+        let (names, open) = match listed {
+            Ok(listed) => listed,
+            Err(error) => {
+                let error = Error::io("read", directory, error);
+                cache.warnings.push(format!("{error}; continuing without metadata"));
+                cache.listed = changed;
+                return cache.values.clone();
+            }
+        };
         let is_unambiguous = changed.is_some_and(|changed| {
             changed.elapsed().is_ok_and(|elapsed| elapsed > MTIME_GRANULARITY)
         });
         cache.listed = changed.filter(|_| is_unambiguous);
         cache.values.clear();
-        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            // Anything else is a temporary file of a writer.
-            if name.len() != 16 {
-                continue;
-            }
-            match read(&entry.path()) {
+        // Anything else is a temporary file of a writer.
+        for name in names.iter().filter(|name| name.len() == 16) {
+            match read(&open, name) {
                 Ok(Some((id, value))) => {
                     cache.values.insert(id, value);
                 }
@@ -117,21 +134,25 @@ impl MetadataStore {
 
 fn encode(id: &str, value: &[u8]) -> Vec<u8> {
     let body = [&[id.len() as u8], id.as_bytes(), value].concat();
-    seal(MAGIC, VERSION, &body)
+    seal(MAGIC, VERSION, &body, 1)
 }
 
 /// The id and the value in a file; `None` where it is gone by now.
-fn read(path: &Path) -> Result<Option<(String, Vec<u8>)>> {
-    match read_file(path) {
-        Ok(bytes) => parse(&bytes, path).map(Some),
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+fn read(directory: &OpenDirectory, name: &str) -> Result<Option<(String, Vec<u8>)>> {
+    let path = directory.path().join(name);
+    let mut bytes = Vec::new();
+    // One byte more than there may be, which is damage.
+    let most = (32 + 1 + MAX_ID + MAX_METADATA + 1) as u64;
+    match directory.open_file(name).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
+        Ok(_) => parse(&bytes, &path).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", &path, error)),
     }
 }
 
 fn parse(bytes: &[u8], path: &Path) -> Result<(String, Vec<u8>)> {
     let damaged = |damage: ProgressDamage| damage.in_file(path, "the metadata of a task");
-    let body = match unseal(MAGIC, VERSION, bytes).map_err(damaged)? {
+    let body = match unseal(MAGIC, VERSION, bytes, 1).map_err(damaged)? {
         Sealed::Body(body) => body,
         Sealed::OtherFormat(_) => return Err(damaged(ProgressDamage::Magic)),
         Sealed::NewerVersion(found) => {

@@ -9,6 +9,9 @@
 //! An update is one relaxed atomic addition in the mapping: no lock, no clock, no allocation. The
 //! kernel owns the page from then on, so an update that returned is not lost with the process.
 //!
+//! On a network file system nothing is mapped: a process and its forked children are a shard that is
+//! in memory, and whose snapshot is written every second or so. Readers map nothing anywhere.
+//!
 //! `shared_progress` keeps the shards of a directory, `tracker` adds the background thread,
 //! everything else is a layer below: `layout` → (`definition`, `message`) → `slot` → `counter_file`
 //! → `active_time` → `shard_state` → `snapshot`, `merge` → `shard`, `view`.
@@ -52,6 +55,7 @@ mod rollup;
 mod sampling;
 mod sealed;
 mod shard;
+mod shard_lock;
 mod shard_state;
 mod shared_progress;
 mod slot;

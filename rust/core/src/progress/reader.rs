@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::DIRECTORY;
 use super::merge::merge;
@@ -19,9 +19,11 @@ pub struct ProgressReader {
     metadata: MetadataStore,
     root: PathBuf,
     /// The high-water marks of what this reader has shown, which it can't store in the files, each
-    /// with the declaration that it is of.
-    high_water: Mutex<HashMap<String, (u64, f64)>>,
+    /// with the declaration that it is of. Only ever tried: a fork may have copied it locked.
+    high_water: Mutex<HighWater>,
 }
+
+type HighWater = HashMap<String, (u64, f64)>;
 
 impl ProgressReader {
     /// Opens the progress in `root`, the directory of a tracker.
@@ -29,12 +31,12 @@ impl ProgressReader {
         let directory = root.join(DIRECTORY);
         let host = Owner::current().host().to_owned();
         let reader = Self {
-            shards: OtherShards::new(directory.clone(), host, None),
+            shards: OtherShards::new(directory.clone(), host),
             metadata: MetadataStore::new(Some(&directory)),
             root: root.to_owned(),
             high_water: Mutex::default(),
         };
-        let shards = reader.shards.states()?;
+        let shards = reader.shards.states(&[])?;
         reader.shards.log_warnings();
         if shards.is_empty() {
             let missing =
@@ -51,9 +53,10 @@ impl ProgressReader {
 
     /// The progress that all processes have made so far.
     pub fn progress(&self) -> Result<Progress> {
-        let mut merged = merge(self.shards.states()?, None);
+        let mut merged = merge(self.shards.states(&[])?, None);
         self.shards.log_warnings();
-        let mut high_water = self.high_water.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut kept, mut none) = (self.high_water.try_lock().ok(), HighWater::new());
+        let high_water = kept.as_deref_mut().unwrap_or(&mut none);
         for task in &mut merged.tasks {
             match high_water.get(&task.id) {
                 Some(&(declared, mark)) if declared == task.position.declared => {
@@ -69,7 +72,7 @@ impl ProgressReader {
                 high_water.insert(task.id.clone(), (task.position.declared, rolled.amount));
             }
         }
-        drop(high_water);
+        drop(kept);
         let metadata = self.metadata.read();
         self.metadata.log_warnings();
         Ok(view::to_progress(merged, &rolled, metadata))

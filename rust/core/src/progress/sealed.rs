@@ -1,4 +1,7 @@
 //! A body behind a header with its length and checksum: the form of snapshots and metadata.
+//!
+//! Zeros follow up to a multiple of some size: a network file system may show the length of an earlier
+//! file of the same name for a while.
 
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -18,15 +21,17 @@ struct SealedHeader {
     checksum: U64,
 }
 
-/// Puts the header before a body.
-pub(super) fn seal(magic: [u8; 8], version: u32, body: &[u8]) -> Vec<u8> {
+/// Puts the header before a body, and zeros behind it up to a multiple of `align`.
+pub(super) fn seal(magic: [u8; 8], version: u32, body: &[u8], align: usize) -> Vec<u8> {
     let header = SealedHeader {
         magic,
         version: u64::from(version).into(),
         length: (body.len() as u64).into(),
         checksum: checksum(body).into(),
     };
-    [header.as_bytes(), body].concat()
+    let mut bytes = [header.as_bytes(), body].concat();
+    bytes.resize(bytes.len().next_multiple_of(align), 0);
+    bytes
 }
 
 /// What a file is, as far as its header says.
@@ -44,6 +49,7 @@ pub(super) fn unseal(
     magic: [u8; 8],
     version: u32,
     bytes: &[u8],
+    align: usize,
 ) -> Result<Sealed<'_>, ProgressDamage> {
     let found = bytes.get(..magic.len()).ok_or(ProgressDamage::TooShort)?;
     if found != magic {
@@ -58,7 +64,9 @@ pub(super) fn unseal(
     if found == 0 {
         return Err(ProgressDamage::Unparsable { part: "version" });
     }
-    if header.length.get() != body.len() as u64 {
+    let length = usize::try_from(header.length.get()).map_err(|_| ProgressDamage::Length)?;
+    let (body, zeros) = body.split_at_checked(length).ok_or(ProgressDamage::Length)?;
+    if zeros.len() >= align || bytes.len() % align != 0 || zeros.iter().any(|&byte| byte != 0) {
         return Err(ProgressDamage::Length);
     }
     if header.checksum.get() != checksum(body) {

@@ -1,15 +1,17 @@
 //! A shard: the files of one host and boot, and a new generation where an earlier one is corrupt.
 
 use std::collections::BTreeSet;
+use std::fs::{File, Metadata};
+use std::io::ErrorKind::NotFound;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::active_time::{self, IDLE_LIMIT};
 use super::counter_file::CounterFile;
-use super::layout::header;
 use super::shard_state::ShardState;
-use super::snapshot;
-use super::writers::{WriterMasks, Writers};
-use crate::fs::{Boot, SharedView};
+use super::snapshot::{self, Snapshot};
+use crate::fs::{FilesystemKind, OpenDirectory};
 use crate::{Error, Result};
 
 /// The name of a shard: host, boot and generation.
@@ -23,12 +25,16 @@ const COUNTERS: &str = "counters-";
 const SNAPSHOT: &str = "snapshot-";
 
 impl ShardName {
+    fn file(&self, kind: &str) -> String {
+        format!("{kind}{}-{}", self.host, self.generation)
+    }
+
     pub fn counters(&self, directory: &Path) -> PathBuf {
-        directory.join(format!("{COUNTERS}{}-{}", self.host, self.generation))
+        directory.join(self.file(COUNTERS))
     }
 
     pub fn snapshot(&self, directory: &Path) -> PathBuf {
-        directory.join(format!("{SNAPSHOT}{}-{}", self.host, self.generation))
+        directory.join(self.file(SNAPSHOT))
     }
 
     fn parse(file_name: &str) -> Option<Self> {
@@ -38,62 +44,46 @@ impl ShardName {
     }
 }
 
-/// The shards in a directory, in the order of their names.
-pub(super) fn list(directory: &Path) -> Result<BTreeSet<ShardName>> {
-    let error = |error| Error::io("list", directory, error);
-    let mut shards = BTreeSet::new();
-    for entry in std::fs::read_dir(directory).map_err(error)? {
-        shards.extend(entry.map_err(error)?.file_name().to_str().and_then(ShardName::parse));
-    }
-    Ok(shards)
+/// Opens the directory of progress files. A symlink in its place is refused.
+pub(super) fn open_directory(path: &Path) -> Result<OpenDirectory> {
+    OpenDirectory::open(path).map_err(|error| {
+        let is_link = path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+        let link = || std::io::Error::other("it is a symbolic link, which is not followed");
+        Error::io("open", path, if is_link { link() } else { error })
+    })
 }
 
-/// A shard that is only read.
+/// The shards in a directory, in the order of their names.
+pub(super) fn list(directory: &OpenDirectory) -> Result<BTreeSet<ShardName>> {
+    let names = directory.names().map_err(|error| Error::io("list", directory.path(), error))?;
+    Ok(names.iter().filter_map(|name| ShardName::parse(name)).collect())
+}
+
+/// A shard of others, which is only read.
 #[derive(Debug)]
-pub(super) struct HostShard {
-    /// Missing where the counters are corrupt and the snapshot replaces them.
-    counters: Option<CounterFile<SharedView>>,
-    /// Kept where it has something that the counters lack.
-    snapshot: Option<ShardState>,
+pub(super) struct ShardReader {
+    name: ShardName,
     is_local: bool,
+    /// The last snapshot, and which file it was in.
+    saved: Option<(Stamp, Snapshot)>,
     /// What to log about it. Not by a background thread: a logger may need an interpreter's lock,
     /// which that must not wait for.
     warning: Option<String>,
+    has_warned: bool,
 }
 
-impl HostShard {
-    /// Opens a shard: from its counters, from its snapshot where they are corrupt, or not at all.
-    pub fn open(directory: &Path, name: &ShardName, host: &str) -> Result<Self> {
-        let (path, snapshot_path) = (name.counters(directory), name.snapshot(directory));
-        let counters = CounterFile::open_read_only(&path).and_then(|counters| {
-            let now = ShardState::read(&counters, IDLE_LIMIT, &WriterMasks::default())?;
-            Ok((counters, now))
-        });
-        let saved = snapshot::read(&snapshot_path);
+/// A shard, and whether counting may go on in it: its file is whole and lacks nothing.
+#[derive(Debug)]
+pub(super) struct ReadShard {
+    pub state: ShardState,
+    pub is_intact: bool,
+}
+
+impl ShardReader {
+    /// The reader of a shard; it is local where its host is this one.
+    pub fn new(name: ShardName, host: &str) -> Self {
         let is_local = name.host == host;
-        let (counters, snapshot, warning) = match (counters, saved) {
-            (Ok((counters, now)), Ok(saved)) => {
-                let snapshot = saved.filter(|saved| now.is_behind(saved));
-                let warning = snapshot.is_some().then(|| {
-                    format!(
-                        "{}: counts less than its snapshot, as after a power cut; continuing with \
-                         the larger of both",
-                        path.display()
-                    )
-                });
-                (Some(counters), snapshot, warning)
-            }
-            (Ok((counters, _)), Err(damage)) => {
-                let warning = format!("{damage}; continuing with the counters, which are whole");
-                (Some(counters), None, Some(warning))
-            }
-            (Err(damage), Ok(Some(snapshot))) if is_damage(&damage) => {
-                let warning = format!("{damage}; resuming from {}", snapshot_path.display());
-                (None, Some(snapshot), Some(warning))
-            }
-            (Err(error), _) => return Err(error),
-        };
-        Ok(Self { counters, snapshot, is_local, warning })
+        Self { name, is_local, saved: None, warning: None, has_warned: false }
     }
 
     /// The warning about it, once.
@@ -101,54 +91,109 @@ impl HostShard {
         self.warning.take()
     }
 
-    /// Whether counting may go on in this shard: its file is whole and lacks nothing.
-    pub fn is_intact(&self) -> bool {
-        self.counters.is_some() && self.snapshot.is_none()
+    /// Reads a shard: from its counters, or from its snapshot where that has more or they are
+    /// damaged. Of a local file system a snapshot is read only where its file has changed.
+    pub fn read(&mut self, directory: &OpenDirectory, kind: FilesystemKind) -> Result<ReadShard> {
+        let counters = self.read_counters(directory);
+        let path = self.name.counters(directory.path());
+        let snapshot_path = self.name.snapshot(directory.path());
+        let is_local = self.is_local;
+        let saved = self.read_snapshot(directory, &snapshot_path, kind);
+        let (mut state, is_intact, warning) = match (counters, saved) {
+            (Ok(mut now), Ok(saved)) => match saved.filter(|saved| now.is_behind(&saved.state)) {
+                Some(saved) => {
+                    now.join(&saved.state);
+                    let warning = format!(
+                        "{}: counts less than its snapshot, as after a power cut; continuing with \
+                         the larger of both",
+                        path.display()
+                    );
+                    (now, false, Some(warning))
+                }
+                None => (now, true, None),
+            },
+            (Ok(now), Err(damage)) => {
+                let warning = format!("{damage}; continuing with the counters, which are whole");
+                (now, true, Some(warning))
+            }
+            (Err(damage), Ok(Some(saved))) if is_damage(&damage) => {
+                let warning = format!("{damage}; resuming from {}", snapshot_path.display());
+                (saved.state.clone(), false, Some(warning).filter(|_| !saved.is_alone))
+            }
+            // There is only the other one, which can't be read.
+            (Err(Error::Io { source, .. }), Err(error)) if source.kind() == NotFound => {
+                return Err(error);
+            }
+            (Err(error), _) => return Err(error),
+        };
+        if let Some(warning) = warning.filter(|_| !std::mem::replace(&mut self.has_warned, true)) {
+            self.warning = Some(warning);
+        }
+        // A copy of this machine with the same names would look like an earlier boot, but not stand
+        // still.
+        let is_over = state.boot.is_over() && !active_time::is_recent(state.last_tick_wall);
+        if !is_over || is_local {
+            state.set_writers(is_local);
+        }
+        Ok(ReadShard { state, is_intact })
     }
 
-    pub fn state(&self) -> Result<ShardState> {
-        let Some(counters) = &self.counters else {
-            let mut state = self.snapshot.clone().unwrap_or_default();
-            if !self.is_local && !is_over(state.boot, state.last_tick_wall) {
-                // Who has a task open is not in a snapshot.
-                let writers = Writers { unknown: true, ..Writers::default() };
-                state.writers = writers;
-                state.tasks.iter_mut().for_each(|task| task.writers = writers);
-            }
-            return Ok(state);
+    fn read_counters(&self, directory: &OpenDirectory) -> Result<ShardState> {
+        let path = self.name.counters(directory.path());
+        let file = directory.open_file(&self.name.file(COUNTERS));
+        let file = Arc::new(file.map_err(|error| Error::io("open", &path, error))?);
+        ShardState::read(&CounterFile::copy(&file, &path)?, IDLE_LIMIT)
+    }
+
+    /// Its snapshot, which is parsed only where it is a new one; `None` where there is none.
+    fn read_snapshot(
+        &mut self,
+        directory: &OpenDirectory,
+        path: &Path,
+        kind: FilesystemKind,
+    ) -> Result<Option<&Snapshot>> {
+        let failed = |error| Error::io("read", path, error);
+        let file = match directory.open_file(&self.name.file(SNAPSHOT)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
         };
-        let writers = if self.is_local {
-            WriterMasks::of_this_host(counters)
-        } else {
-            let word = |word| counters.header_word(word);
-            let last_tick = word(header::LAST_TICK_WALL);
-            let boot = Boot { machine: word(header::MACHINE), boot: word(header::BOOT) };
-            if is_over(boot, last_tick) {
-                WriterMasks::default()
-            } else {
-                let is_recent = active_time::is_remote_recent(last_tick);
-                WriterMasks::of_another_host(counters, is_recent)
+        let stamp = Stamp::of(&file).map_err(failed)?;
+        let is_known = self.saved.as_ref().is_some_and(|(known, _)| *known == stamp);
+        // What a network file system tells of a file may be of an earlier one of the same name, its
+        // length included: then the last one that was read is as good.
+        let is_remote = kind == FilesystemKind::Network;
+        if is_remote || !is_known {
+            match snapshot::read(&file, path) {
+                Ok(snapshot) => self.saved = Some((stamp, snapshot)),
+                Err(error) if !(is_remote && self.saved.is_some()) => return Err(error),
+                Err(_) => {}
             }
-        };
-        let mut state = ShardState::read(counters, IDLE_LIMIT, &writers)?;
-        if let Some(snapshot) = &self.snapshot {
-            state.join(snapshot);
         }
-        Ok(state)
+        Ok(self.saved.as_ref().map(|(_, snapshot)| snapshot))
     }
 }
 
-/// Whether a shard is of an earlier boot of this machine. A copy of this machine with the same names
-/// would look like one, but not stand still.
-fn is_over(boot: Boot, last_tick_wall: u64) -> bool {
-    boot.is_over() && !active_time::is_remote_recent(last_tick_wall)
+/// What tells one published file from the next of the same name: inode, size, and the times of
+/// modification and change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp([i64; 6]);
+
+impl Stamp {
+    fn of(file: &File) -> std::io::Result<Self> {
+        let found: Metadata = file.metadata()?;
+        let modified = (found.mtime(), found.mtime_nsec());
+        let changed = (found.ctime(), found.ctime_nsec());
+        let (inode, size) = (found.ino() as i64, found.size() as i64);
+        Ok(Self([inode, size, modified.0, modified.1, changed.0, changed.1]))
+    }
 }
 
 /// Whether an error means that a file isn't what was written, not that it can't be read.
 fn is_damage(error: &Error) -> bool {
     match error {
         Error::Corrupt { .. } | Error::NotThisFormat { .. } => true,
-        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        Error::Io { source, .. } => source.kind() == NotFound,
         _ => false,
     }
 }

@@ -3,12 +3,12 @@
 use std::cmp::Ordering::{Equal, Greater, Less};
 
 use super::active_time;
-use super::counter_file::{CounterFile, Mapping};
+use super::counter_file::{CounterFile, Words};
 use super::layout::{header, slot};
 use super::pace::Pace;
 use super::position::Position;
 use super::slot::DeclaredState;
-use super::writers::{WriterMasks, Writers};
+use super::writers::{Entries, Mask, WriterMasks, Writers, entries};
 use crate::Result;
 use crate::fs::Boot;
 
@@ -32,7 +32,8 @@ pub(super) struct TaskState {
     /// Once sampled.
     pub pace: Option<Pace>,
     pub message: Option<(u64, String)>,
-    /// Who has it open.
+    /// Who has it open: by number, and what is known of them.
+    pub open: Mask,
     pub writers: Writers,
 }
 
@@ -46,7 +47,8 @@ pub(super) struct ShardState {
     pub finished: u64,
     /// Active time, nanoseconds.
     pub active: u64,
-    /// Who has it open.
+    /// Who has it open: their processes, and what is known of them.
+    pub entries: Entries,
     pub writers: Writers,
     /// Which boot of which machine it is of.
     pub boot: Boot,
@@ -58,15 +60,12 @@ pub(super) struct ShardState {
 }
 
 impl ShardState {
-    /// Reads a shard; a pause of `idle_limit` means that no process of this host is active.
-    pub fn read<M: Mapping>(
-        counters: &CounterFile<M>,
-        idle_limit: u64,
-        writers: &WriterMasks,
-    ) -> Result<Self> {
+    /// Reads a shard; a pause of `idle_limit` means that no process of this host is active. Who has
+    /// it open is left for [`ShardState::set_writers`].
+    pub fn read<W: Words>(counters: &CounterFile<W>, idle_limit: u64) -> Result<Self> {
         let active = active_time::active(counters, idle_limit);
         let tasks = (0..counters.len()?)
-            .map(|index| TaskState::read(counters, index, active, writers))
+            .map(|index| TaskState::read(counters, index, active))
             .collect::<Result<_>>()?;
         let word = |index| counters.header_word(index);
         let pace = Pace::read([header::SAMPLE_AT, header::RATE, header::GAP].map(word), active);
@@ -75,13 +74,26 @@ impl ShardState {
             declared_version: word(header::DECLARED_VERSION),
             finished: word(header::FINISHED),
             active,
-            writers: writers.of_shard(),
+            entries: entries(counters),
+            writers: Writers::default(),
             boot: Boot { machine: word(header::MACHINE), boot: word(header::BOOT) },
             created: word(header::CREATED),
             last_tick_wall: word(header::LAST_TICK_WALL),
             pace,
             tasks,
         })
+    }
+
+    /// Finds out who has it open, on this host or on one that can't be asked.
+    pub fn set_writers(&mut self, is_local: bool) {
+        let is_recent = active_time::is_recent(self.last_tick_wall);
+        let masks = if is_local {
+            WriterMasks::of_this_host(&self.entries, is_recent)
+        } else {
+            WriterMasks::of_another_host(&self.entries, is_recent)
+        };
+        self.writers = masks.of_shard();
+        self.tasks.iter_mut().for_each(|task| task.writers = masks.of_task(&task.open));
     }
 
     /// Whether an older state of the same shard has anything that this one lacks.
@@ -98,7 +110,12 @@ impl ShardState {
     pub fn join(&mut self, older: &Self) {
         if older.tasks.iter().zip(&self.tasks).any(|(old, new)| old.id != new.id) {
             // Not the same history: the durable one is more reliable.
-            *self = Self { writers: self.writers, ..older.clone() };
+            *self = Self {
+                entries: std::mem::take(&mut self.entries),
+                writers: self.writers,
+                last_tick_wall: self.last_tick_wall,
+                ..older.clone()
+            };
             return;
         }
         for (new, old) in self.tasks.iter_mut().zip(&older.tasks) {
@@ -132,12 +149,7 @@ impl ShardState {
 
 impl TaskState {
     /// Reads one task, at `active` nanoseconds of active time.
-    pub fn read<M: Mapping>(
-        counters: &CounterFile<M>,
-        index: usize,
-        active: u64,
-        writers: &WriterMasks,
-    ) -> Result<Self> {
+    pub fn read<W: Words>(counters: &CounterFile<W>, index: usize, active: u64) -> Result<Self> {
         let slot = counters.slot(index)?;
         let definition = slot
             .definition(index)
@@ -156,8 +168,9 @@ impl TaskState {
             ended: slot.word(slot::ENDED),
             high_water: slot.float(slot::HIGH_WATER),
             pace: Pace::read(pace.map(|word| slot.word(word)), now),
-            message: slot.message(),
-            writers: writers.of_task(&slot),
+            message: counters.message(index)?,
+            open: slot.writers(),
+            writers: Writers::default(),
         })
     }
 

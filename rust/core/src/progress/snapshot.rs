@@ -1,27 +1,34 @@
 //! A durable, checksummed copy of a shard, published whole.
 //!
-//! The body is a header of nine words, then per task thirteen words and three length-prefixed texts;
-//! its parser trusts no length before it is checked against the bytes that are left.
+//! The body is a header of eleven words and two for each writer, then per task eighteen words and
+//! three length-prefixed texts; its parser trusts no length before it is checked against the bytes
+//! that are left.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::layout::{MAX_ID, MAX_MESSAGE, MAX_NAME, MAX_TASKS};
+use super::layout::{MAX_ID, MAX_MESSAGE, MAX_NAME, MAX_TASKS, MAX_WRITERS, WRITER_WORDS};
 use super::pace::Pace;
 use super::position::Position;
 use super::sealed::{Sealed, seal, unseal};
 use super::shard_state::{ShardState, TaskState};
 use super::slot::DeclaredState;
-use super::writers::Writers;
+use super::writers::{Entries, Writers};
 use crate::error::ProgressDamage;
-use crate::fs::{Boot, Storage, publish_bytes, read_file};
+use crate::fs::{Boot, Storage, publish_bytes};
 use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"pfxsnap\n";
 const VERSION: u32 = 1;
+/// Snapshots have a multiple of this many bytes, so that their length seldom changes.
+const ALIGN: usize = 16 << 10;
+/// The longest snapshot that is read: about a million tasks.
+const MAX_BYTES: u64 = 256 << 20;
 /// The least that a task takes: its words and three empty texts.
 const MIN_TASK: usize = size_of::<TaskWords>() + 3;
 
@@ -38,7 +45,19 @@ struct ShardWords {
     last_tick_wall: U64,
     machine: U64,
     boot: U64,
+    /// 1 where there is no counter file beside it.
+    is_alone: U64,
+    writer_count: U64,
     task_count: U64,
+}
+
+/// A writer, after the shard.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct WriterEntry {
+    number: U64,
+    /// Process and start time.
+    owner: U64,
 }
 
 /// Begins a task.
@@ -64,26 +83,42 @@ struct TaskWords {
     rate: U64,
     /// 0 = no message.
     message_version: U64,
+    /// A bit for each writer that has it open.
+    open: [U64; WRITER_WORDS],
+}
+
+/// A snapshot that was read.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Snapshot {
+    pub state: ShardState,
+    /// Whether it is all that there is of its shard, and not a copy of a counter file.
+    pub is_alone: bool,
 }
 
 /// Publishes a snapshot over the one before.
-pub(super) fn write(storage: &Arc<dyn Storage>, path: &Path, state: &ShardState) -> Result<()> {
-    publish_bytes(storage, path, &encode(state))
+pub(super) fn write(
+    storage: &Arc<dyn Storage>,
+    path: &Path,
+    state: &ShardState,
+    is_alone: bool,
+) -> Result<()> {
+    publish_bytes(storage, path, &encode(state, is_alone))
 }
 
-/// Reads a snapshot; `None` where there is none.
-pub(super) fn read(path: &Path) -> Result<Option<ShardState>> {
-    let bytes = match read_file(path) {
-        Ok(bytes) => bytes,
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
-    parse(&bytes, path).map(Some)
+/// Reads an open snapshot.
+pub(super) fn read(file: &File, path: &Path) -> Result<Snapshot> {
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::io("read", path, error))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        let damage = ProgressDamage::TooLong { limit: MAX_BYTES };
+        return Err(damage.in_file(path, "the snapshot"));
+    }
+    parse(&bytes, path)
 }
 
-fn encode(state: &ShardState) -> Vec<u8> {
+fn encode(state: &ShardState, is_alone: bool) -> Vec<u8> {
     let mut body = Vec::with_capacity(128 + state.tasks.len() * 160);
     let shard = ShardWords {
         declared_total: state.declared_total.map_or(0, |total| total + 1).into(),
@@ -94,9 +129,15 @@ fn encode(state: &ShardState) -> Vec<u8> {
         last_tick_wall: state.last_tick_wall.into(),
         machine: state.boot.machine.into(),
         boot: state.boot.boot.into(),
+        is_alone: u64::from(is_alone).into(),
+        writer_count: (state.entries.len() as u64).into(),
         task_count: (state.tasks.len() as u64).into(),
     };
     body.extend_from_slice(shard.as_bytes());
+    for &(number, owner) in &state.entries {
+        let entry = WriterEntry { number: (number as u64).into(), owner: owner.into() };
+        body.extend_from_slice(entry.as_bytes());
+    }
     for task in &state.tasks {
         let (message_version, message) =
             task.message.as_ref().map_or((0, ""), |(version, text)| (*version, text.as_str()));
@@ -114,6 +155,7 @@ fn encode(state: &ShardState) -> Vec<u8> {
             has_rate: u64::from(task.pace.is_some()).into(),
             rate: task.pace.map_or(0.0, |pace| pace.rate).to_bits().into(),
             message_version: message_version.into(),
+            open: task.open.map(U64::new),
         };
         body.extend_from_slice(words.as_bytes());
         for text in [&task.id, &task.name, message] {
@@ -122,12 +164,12 @@ fn encode(state: &ShardState) -> Vec<u8> {
             body.extend_from_slice(text.as_bytes());
         }
     }
-    seal(MAGIC, VERSION, &body)
+    seal(MAGIC, VERSION, &body, ALIGN)
 }
 
-fn parse(bytes: &[u8], path: &Path) -> Result<ShardState> {
+fn parse(bytes: &[u8], path: &Path) -> Result<Snapshot> {
     let damaged = |damage: ProgressDamage| damage.in_file(path, "the snapshot");
-    let body = match unseal(MAGIC, VERSION, bytes).map_err(damaged)? {
+    let body = match unseal(MAGIC, VERSION, bytes, ALIGN).map_err(damaged)? {
         Sealed::Body(body) => body,
         Sealed::OtherFormat(magic) => {
             return Err(Error::NotThisFormat {
@@ -144,14 +186,26 @@ fn parse(bytes: &[u8], path: &Path) -> Result<ShardState> {
     parse_body(body).ok_or_else(|| damaged(ProgressDamage::Unparsable { part: "list of tasks" }))
 }
 
-fn parse_body(body: &[u8]) -> Option<ShardState> {
+fn parse_body(body: &[u8]) -> Option<Snapshot> {
     let (shard, mut rest) = ShardWords::ref_from_prefix(body).ok()?;
+    let writers = usize::try_from(shard.writer_count.get()).ok().filter(|&n| n <= MAX_WRITERS)?;
+    let (writers, after) = <[WriterEntry]>::ref_from_prefix_with_elems(rest, writers).ok()?;
+    rest = after;
+    let entries: Entries =
+        writers.iter().map(|entry| (entry.number.get() as usize, entry.owner.get())).collect();
+    if entries.iter().any(|&(number, owner)| number >= MAX_WRITERS || owner == 0) {
+        return None;
+    }
+    let is_alone = match shard.is_alone.get() {
+        flag @ (0 | 1) => flag == 1,
+        _ => return None,
+    };
     let count = usize::try_from(shard.task_count.get()).ok()?;
     if count > MAX_TASKS || count > rest.len() / MIN_TASK {
         return None;
     }
     let tasks = (0..count).map(|index| parse_task(&mut rest, index)).collect::<Option<_>>()?;
-    rest.is_empty().then_some(ShardState {
+    let state = ShardState {
         declared_total: shard.declared_total.get().checked_sub(1),
         declared_version: shard.declared_version.get(),
         finished: shard.finished.get(),
@@ -159,9 +213,11 @@ fn parse_body(body: &[u8]) -> Option<ShardState> {
         created: shard.created.get(),
         last_tick_wall: shard.last_tick_wall.get(),
         boot: Boot { machine: shard.machine.get(), boot: shard.boot.get() },
+        entries,
         tasks,
         ..ShardState::default()
-    })
+    };
+    rest.is_empty().then_some(Snapshot { state, is_alone })
 }
 
 fn parse_task(rest: &mut &[u8], index: usize) -> Option<TaskState> {
@@ -193,6 +249,7 @@ fn parse_task(rest: &mut &[u8], index: usize) -> Option<TaskState> {
         high_water,
         pace: (words.has_rate.get() == 1).then(|| Pace { rate, ..Pace::default() }),
         message: (message_version != 0).then_some((message_version, text)),
+        open: words.open.map(U64::get),
         writers: Writers::default(),
     })
 }
@@ -206,6 +263,7 @@ fn parse_text(rest: &mut &[u8], limit: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::writers::Mask;
     use super::*;
     use proptest::prelude::*;
 
@@ -213,13 +271,13 @@ mod tests {
         let text = "\\PC{0,40}";
         (
             (text, text, prop::option::of(0..u64::MAX - 1), prop::option::of(0..index.max(1))),
-            (any::<u64>(), any::<i64>(), any::<u64>()),
+            (any::<u64>(), any::<i64>(), any::<u64>(), any::<Mask>()),
             (0..5u64, any::<u64>(), any::<u64>(), any::<u64>(), 0.0..1e12f64),
             (prop::option::of(0.0..1e9f64), prop::option::of((1..u64::MAX, text))),
         )
             .prop_map(
                 move |((id, name, total, parent), position, counts, (rate, message))| {
-                    let (added, offset, declared) = position;
+                    let (added, offset, declared, open) = position;
                     let (state, version, started, ended, high_water) = counts;
                     TaskState {
                         id,
@@ -233,6 +291,7 @@ mod tests {
                         high_water,
                         pace: rate.map(|rate| Pace { rate, ..Pace::default() }),
                         message,
+                        open,
                         writers: Writers::default(),
                     }
                 },
@@ -244,6 +303,7 @@ mod tests {
             |tasks| ShardState {
                 declared_total: Some(7),
                 active: 5,
+                entries: vec![(3, 7), (MAX_WRITERS - 1, u64::MAX)],
                 tasks,
                 ..ShardState::default()
             },
@@ -251,14 +311,17 @@ mod tests {
     }
 
     /// As the first release of the format wrote it.
-    const GOLDEN: &str = "706678736e61700a010000000000000023010000000000002bf546ffa6bb4e0c080000000000000001000000\
-         0000000002000000000000000300000000000000040000000000000005000000000000000600000000000000\
-         070000000000000002000000000000000b0000000000000000000000000000000500000000000000feffffff\
-         ffffffff090000000000000002000000000000000b000000000000000c000000000000000d00000000000000\
-         00000000000004400100000000000000000000000000e03f0e00000000000000016102c384016d0000000000\
-         000000010000000000000001000000000000000000000000000000000000000000000001000000000000000f\
-         0000000000000010000000000000000000000000000000000000000000000000000000000000000000000000\
-         000000000000000000000001620000";
+    const GOLDEN: &str = "706678736e61700a01000000000000009301000000000000d344e4a8a5e1e7fd080000000000\
+         0000010000000000000002000000000000000300000000000000040000000000000005000000000000000600\
+         0000000000000700000000000000010000000000000001000000000000000200000000000000000100000000\
+         000011000000000000000b0000000000000000000000000000000500000000000000feffffffffffffff0900\
+         00000000000002000000000000000b000000000000000c000000000000000d00000000000000000000000000\
+         04400100000000000000000000000000e03f0e00000000000000010000000000000000000000000000000000\
+         00000000000000000000000000000200000000000000016102c384016d000000000000000001000000000000\
+         0001000000000000000000000000000000000000000000000001000000000000000f00000000000000100000\
+         0000000000000000000000000000000000000000000000000000000000000000000000000000000000000000\
+         0000000000000000000000000000000000000000000000000000000000000000000000000000000000016200\
+         00";
 
     #[test]
     fn the_bytes_of_a_snapshot_stay_as_they_are() {
@@ -274,6 +337,7 @@ mod tests {
             high_water: 2.5,
             pace: Some(Pace { rate: 0.5, ..Pace::default() }),
             message: Some((14, "m".into())),
+            open: [1, 0, 0, 0, 2],
             writers: Writers::default(),
         };
         let child = TaskState {
@@ -293,24 +357,28 @@ mod tests {
             created: 4,
             last_tick_wall: 5,
             boot: Boot { machine: 6, boot: 7 },
+            entries: vec![(256, 17)],
             tasks: vec![task, child],
             ..ShardState::default()
         };
-        let hex: String = encode(&state).iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = encode(&state, true);
+        let (used, zeros) = bytes.split_at(GOLDEN.len() / 2);
+        let hex: String = used.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, GOLDEN);
+        assert!(bytes.len() == ALIGN && zeros.iter().all(|&byte| byte == 0));
     }
 
     proptest! {
         #[test]
         fn a_snapshot_reads_back_as_written(state in shard()) {
-            let read = parse(&encode(&state), Path::new("snapshot")).unwrap();
-            prop_assert_eq!(read, state);
+            let read = parse(&encode(&state, true), Path::new("snapshot")).unwrap();
+            prop_assert_eq!(read, Snapshot { state, is_alone: true });
         }
 
         /// No flipped byte and no truncation reads as another state.
         #[test]
         fn damage_is_found(state in shard(), at in any::<prop::sample::Index>(), flip in 1u8..) {
-            let whole = encode(&state);
+            let whole = encode(&state, false);
             let mut bytes = whole.clone();
             let at = at.index(bytes.len());
             bytes[at] ^= flip;

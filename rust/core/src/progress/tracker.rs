@@ -95,7 +95,7 @@ impl Tracker {
         self.progress.look_up(id).map(Task)
     }
 
-    /// A task that some process has started. May wait for a file lock.
+    /// A task that some process has started. May wait for a lock.
     pub fn find(&self, id: &str) -> Result<Task> {
         self.progress.find(id).map(Task)
     }
@@ -165,7 +165,11 @@ impl Tracker {
         self.progress.tick();
         self.progress.leave()?;
         self.report_problem();
-        if self.snapshot_interval.is_some() { self.progress.snapshot() } else { Ok(()) }
+        if self.snapshot_interval.is_some() {
+            self.progress.snapshot()
+        } else {
+            self.progress.save(true)
+        }
     }
 
     /// Whether [`Tracker::poll`] has something to do: a single relaxed load.
@@ -242,12 +246,12 @@ impl Tracker {
         }
     }
 
-    /// Logs the last error of the background thread.
+    /// Logs the problems of the background thread.
     fn report_problem(&self) {
         // Without the lock: a logger may come back here.
-        let problem = self.signals.problem.try_lock().ok().and_then(|mut problem| problem.take());
-        if let Some(problem) = problem {
-            log::warn!(target: crate::LOGGER, "progress: {problem}; it is tried again after the next interval");
+        let problems = self.signals.problem.try_lock().map(|mut problem| problem.take());
+        for problem in problems.unwrap_or_default() {
+            log::warn!(target: crate::LOGGER, "{problem}");
         }
     }
 }
@@ -256,5 +260,7 @@ impl Drop for Tracker {
     fn drop(&mut self) {
         self.stop_worker();
         let _ = self.progress.leave();
+        // Nobody is left to tell; what is in the mapped file is there anyway.
+        let _ = self.progress.save(true);
     }
 }

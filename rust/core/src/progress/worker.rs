@@ -3,6 +3,7 @@
 //! It sleeps between ticks and holds no lock while it sleeps. It logs nothing itself, because a
 //! logger may need an interpreter's lock; its last error is left for the next caller to log.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -15,6 +16,8 @@ use crate::{Error, Result};
 
 /// Sampling takes at most one part in this many of one core's time.
 const MAX_SAMPLING_SHARE: u32 = 1000;
+/// Nanoseconds between two errors that are logged.
+const ERROR_PAUSE: u64 = 60_000_000_000;
 
 /// What a tracker and its thread share.
 #[derive(Debug, Default)]
@@ -27,8 +30,26 @@ pub(super) struct Signals {
     pub hook_at: AtomicU64,
     /// The hook is due.
     pub hook_due: AtomicBool,
-    /// The last error, for the next caller to log. Only ever tried.
-    pub problem: Mutex<Option<String>>,
+    /// The last problem, for the next caller to log. Only ever tried.
+    pub problem: Mutex<Problem>,
+}
+
+/// What the user of a tracker should know.
+#[derive(Debug, Default)]
+pub(super) struct Problem {
+    /// What is to be logged.
+    new: Vec<String>,
+    /// What was said, and is not said again.
+    known: BTreeSet<String>,
+    /// When the last error was left to be logged, by the monotonic clock; 0 = not yet.
+    failed_at: u64,
+}
+
+impl Problem {
+    /// What is to be logged, once.
+    pub fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.new)
+    }
 }
 
 /// A running thread.
@@ -85,6 +106,12 @@ fn run(
         progress.tick();
         if Instant::now() >= next_sample {
             let began = Instant::now();
+            match progress.keep() {
+                Ok(Some(lost)) => signals.report_once(lost),
+                Ok(None) => {}
+                Err(error) => signals.report_error(&error),
+            }
+            report(signals, progress.save(false));
             report(signals, progress.sample_if_due());
             next_sample = began + began.elapsed() * MAX_SAMPLING_SHARE;
         }
@@ -105,15 +132,39 @@ fn tick_of(snapshots: Option<u64>, signals: &Signals) -> Duration {
 }
 
 fn report(signals: &Signals, result: Result<()>) {
-    if let Err(error) = result
-        && let Ok(mut problem) = signals.problem.try_lock()
-    {
-        *problem = Some(error.to_string());
-        drop(problem);
+    if let Err(error) = result {
+        signals.report_error(&error);
     }
 }
 
 impl Signals {
+    /// Leaves an error for the next update to log; not more than one in a while.
+    fn report_error(&self, error: &Error) {
+        let now = monotonic();
+        self.report(|problem| {
+            if problem.failed_at != 0 && now.saturating_sub(problem.failed_at) < ERROR_PAUSE {
+                return None;
+            }
+            problem.failed_at = now;
+            Some(format!("progress: {error}; it is tried again after the next interval"))
+        });
+    }
+
+    /// The same for what is said once.
+    fn report_once(&self, text: String) {
+        self.report(|problem| problem.known.insert(text.clone()).then_some(text));
+    }
+
+    fn report(&self, text: impl FnOnce(&mut Problem) -> Option<String>) {
+        if let Ok(mut problem) = self.problem.try_lock()
+            && let Some(text) = text(&mut problem)
+        {
+            problem.new.push(text);
+            drop(problem);
+            self.needs_poll.store(true, Ordering::Release);
+        }
+    }
+
     /// Makes the next update call the hook, if it is due.
     fn check_hook(&self) {
         let interval = self.hook_interval.load(Ordering::Relaxed);

@@ -4,12 +4,12 @@
 //! entry in every task that it works on. So a reader of the same host can tell a task whose
 //! processes are all gone, however they ended, from one that takes long. A tracker that is closed
 //! clears its bits and frees its entry. Those of processes that ended otherwise are cleared
-//! together, once all entries are taken.
+//! together, once all entries are taken. Those of another host, or of a namespace of process ids that
+//! can't be seen from here, live as long as their shard shows signs of life.
 
 use std::sync::atomic::Ordering;
 
-use super::atomic_words::ReadWords;
-use super::counter_file::{CounterFile, Mapping};
+use super::counter_file::{CounterFile, Words};
 use super::layout::{MAX_WRITERS, WRITER_WORDS, header, slot};
 use super::slot::TaskSlot;
 use crate::Result;
@@ -20,16 +20,27 @@ pub(super) const NO_WRITER: usize = usize::MAX;
 /// What writers share that found no free entry. Nobody knows when they end.
 const ANONYMOUS: usize = MAX_WRITERS - 1;
 
-type Mask = [u64; WRITER_WORDS];
+/// A bit for each writer.
+pub(super) type Mask = [u64; WRITER_WORDS];
+/// The entries that are taken: number, and process and start time.
+pub(super) type Entries = Vec<(usize, u64)>;
+
+/// The entries of a shard.
+pub(super) fn entries<W: Words>(counters: &CounterFile<W>) -> Entries {
+    let all =
+        (0..MAX_WRITERS).map(|writer| (writer, counters.header_word(header::WRITERS + writer)));
+    all.filter(|&(_, owner)| owner != 0).collect()
+}
 
 /// Who has a task open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Writers {
     /// This process.
     pub mine: bool,
-    /// Other processes that live, or of another host that was active within a minute.
+    /// Other processes that live, as far as can be seen, or of another host that was active within
+    /// a minute.
     pub others: bool,
-    /// Processes of which nothing is known.
+    /// Processes that have no entry of their own, on a host that was active within a minute.
     pub unknown: bool,
 }
 
@@ -58,16 +69,16 @@ pub(super) struct WriterMasks {
 }
 
 impl WriterMasks {
-    /// By asking this host for the processes.
-    pub fn of_this_host<M: Mapping>(counters: &CounterFile<M>) -> Self {
+    /// By asking this host for the processes. `is_recent` is whether any of them was active lately,
+    /// for what can't be asked for.
+    pub fn of_this_host(entries: &Entries, is_recent: bool) -> Self {
         let me = Owner::current().to_word();
         let mut masks = Self::default();
-        for writer in 0..MAX_WRITERS {
-            let mask = match counters.header_word(header::WRITERS + writer) {
-                0 => continue,
-                owner if owner == me => &mut masks.mine,
-                _ if writer == ANONYMOUS => &mut masks.unknown,
-                owner if Owner::is_word_gone(owner) => continue,
+        for &(writer, owner) in entries {
+            let mask = match owner {
+                _ if owner == me => &mut masks.mine,
+                _ if writer == ANONYMOUS && is_recent => &mut masks.unknown,
+                _ if writer == ANONYMOUS || Owner::is_word_gone(owner) => continue,
                 _ => &mut masks.others,
             };
             mask[writer / 64] |= 1 << (writer % 64);
@@ -75,19 +86,14 @@ impl WriterMasks {
         masks
     }
 
-    /// Of a host whose processes can't be asked for.
-    pub fn of_another_host<M: Mapping>(counters: &CounterFile<M>, is_recent: bool) -> Self {
-        let mut entries = Mask::default();
-        for writer in 0..MAX_WRITERS {
-            if counters.header_word(header::WRITERS + writer) != 0 {
-                entries[writer / 64] |= 1 << (writer % 64);
-            }
+    /// Of a host whose processes can't be asked for: they live as long as their sign of life is
+    /// recent.
+    pub fn of_another_host(entries: &Entries, is_recent: bool) -> Self {
+        let mut masks = Self::default();
+        for &(writer, _) in entries.iter().filter(|_| is_recent) {
+            masks.others[writer / 64] |= 1 << (writer % 64);
         }
-        if is_recent {
-            Self { others: entries, ..Self::default() }
-        } else {
-            Self { unknown: entries, ..Self::default() }
-        }
+        masks
     }
 
     /// All that have the shard open.
@@ -96,8 +102,8 @@ impl WriterMasks {
     }
 
     /// Those that have a task open.
-    pub fn of_task(&self, slot: &impl ReadWords) -> Writers {
-        self.matching(|word| slot.load(slot::WRITERS + word, Ordering::Relaxed))
+    pub fn of_task(&self, open: &Mask) -> Writers {
+        self.matching(|word| open[word])
     }
 
     fn matching(&self, bits: impl Fn(usize) -> u64) -> Writers {
@@ -163,6 +169,13 @@ fn clear(counters: &CounterFile<SharedMap>, mask: &Mask) -> Result<()> {
         counters.header(header::WRITERS + writer).store(0, Ordering::Relaxed);
     }
     Ok(())
+}
+
+impl<W: Words> TaskSlot<'_, W> {
+    /// Who has this task open.
+    pub fn writers(&self) -> Mask {
+        std::array::from_fn(|word| self.word(slot::WRITERS + word))
+    }
 }
 
 impl TaskSlot<'_, SharedMap> {

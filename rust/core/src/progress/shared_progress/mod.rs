@@ -1,18 +1,21 @@
 //! Progress that several processes share: a shard to count in, and the shards of others beside it.
 //!
-//! Tasks are created under a file lock; everything else needs none. A task that another process of
+//! Tasks are created under a lock in the shard; everything else needs none. A task that another process of
 //! this host has started is found by reading the shared slots ([`tasks`]); one that another host,
 //! or an earlier boot, has started is imported into the own shard when it is first used here.
 
+mod keep;
+mod open;
 mod start;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::DIRECTORY;
-use super::active_time::{self, IDLE_LIMIT, next_version};
+use super::active_time::{self, next_version};
 use super::clock::monotonic;
 use super::counter_file::CounterFile;
 use super::index::TaskIndex;
@@ -21,23 +24,29 @@ use super::merge::{MergedProgress, merge};
 use super::metadata::MetadataStore;
 use super::other_shards::OtherShards;
 use super::sampling;
-use super::shard::{HostShard, ShardName, list};
+use super::shard::ShardName;
+use super::shard_lock::ShardLock;
 use super::shard_state::ShardState;
 use super::slot::DeclaredState;
-use super::snapshot;
 use super::view::{self, Progress};
-use super::writers::{self, NO_WRITER, WriterMasks};
+use super::writers::{self, NO_WRITER};
 use crate::Result;
-use crate::fs::{
-    Boot, Disk, FileLock, LockKind, Owner, SharedMap, Storage, create_dirs, remove_orphaned,
-};
+use crate::fs::{Identity, SharedMap, Storage};
+use keep::Saving;
 
+/// Where the files of a shard are.
 #[derive(Debug)]
 struct Location {
     root: PathBuf,
     directory: PathBuf,
+    /// Which directory was opened under this name.
+    identity: Identity,
     name: ShardName,
     others: OtherShards,
+    /// Whether the counters are in memory, and the files are written from them every second: where
+    /// another machine may change the files, they can't be mapped.
+    is_in_memory: bool,
+    saving: Saving,
 }
 
 /// Progress that this process counts in.
@@ -58,84 +67,6 @@ pub struct SharedProgress {
 }
 
 impl SharedProgress {
-    /// Progress in memory, shared with forked children of this process only.
-    pub fn in_memory() -> Result<Self> {
-        let progress = Self {
-            storage: Arc::new(Disk),
-            location: None,
-            counters: CounterFile::in_memory()?,
-            index: TaskIndex::new(),
-            metadata: MetadataStore::new(None),
-            idle_limit: u64::MAX,
-            writer: AtomicUsize::new(NO_WRITER),
-        };
-        progress.writer()?;
-        progress.tick();
-        Ok(progress)
-    }
-
-    /// Opens the progress in the directory `root`, or creates it there.
-    pub fn open(storage: &Arc<dyn Storage>, root: &Path) -> Result<Self> {
-        Self::open_as(storage, root, Owner::current().host())
-    }
-
-    /// [`SharedProgress::open`] under the name of a given host and boot.
-    pub fn open_as(storage: &Arc<dyn Storage>, root: &Path, host: &str) -> Result<Self> {
-        let directory = root.join(DIRECTORY);
-        create_dirs(&**storage, &directory)?;
-        let lock = FileLock::acquire(&directory.join("lock"), LockKind::Exclusive)?;
-        let (mut newest, mut intact, mut warning) = (None, None, None);
-        for name in list(&directory)? {
-            // Every shard has to be readable, or the shown counts would be less than the real ones.
-            let mut shard = HostShard::open(&directory, &name, host)?;
-            if name.host == host {
-                newest = newest.max(Some(name.generation));
-                if shard.is_intact() {
-                    intact = intact.max(Some(name.generation));
-                    warning = shard.take_warning().or(warning);
-                }
-            }
-        }
-        let named = |generation| ShardName { host: host.to_owned(), generation };
-        let (name, counters) = match intact.map(named) {
-            Some(name) => {
-                let counters = CounterFile::open(storage, &name.counters(&directory))?;
-                (name, counters)
-            }
-            None => {
-                let name = named(newest.map_or(0, |newest: u64| newest + 1));
-                let path = name.counters(&directory);
-                let boot =
-                    if host == Owner::current().host() { Boot::current() } else { Boot::default() };
-                let counters = CounterFile::create(storage, &path, host, boot, name.generation)?;
-                (name, counters)
-            }
-        };
-        drop(lock);
-        // Not before the lock is released: a logger may open a tracker of the same directory.
-        if let Some(warning) = warning {
-            log::warn!(target: crate::LOGGER, "{warning}");
-        }
-        remove_orphaned(&**storage, &directory)?;
-        let others = OtherShards::new(directory.clone(), host.to_owned(), Some(name.clone()));
-        let metadata = MetadataStore::new(Some(&directory));
-        let progress = Self {
-            storage: Arc::clone(storage),
-            location: Some(Location { root: root.to_owned(), directory, name, others }),
-            counters,
-            index: TaskIndex::new(),
-            metadata,
-            idle_limit: IDLE_LIMIT,
-            writer: AtomicUsize::new(NO_WRITER),
-        };
-        progress.writer()?;
-        progress.refresh_index()?;
-        progress.other_shards()?;
-        progress.log_warnings();
-        progress.tick();
-        Ok(progress)
-    }
-
     /// The directory that was opened, if any.
     pub fn root(&self) -> Option<&Path> {
         self.location.as_ref().map(|location| &*location.root)
@@ -166,6 +97,7 @@ impl SharedProgress {
 
     /// Replaces the metadata of the task in `slot`, at most [`super::MAX_METADATA`] bytes.
     pub fn set_metadata(&self, slot: usize, value: &[u8]) -> Result<()> {
+        self.location.as_ref().map(Self::check_directory).transpose()?;
         self.metadata.write(&self.storage, &self.id(slot)?, value)
     }
 
@@ -284,15 +216,6 @@ impl SharedProgress {
         now.saturating_sub(before) >= interval && is_mine()
     }
 
-    /// Writes a durable snapshot of the own shard.
-    pub fn snapshot(&self) -> Result<()> {
-        let Some(location) = &self.location else { return Ok(()) };
-        let state = self.own_state()?;
-        snapshot::write(&self.storage, &location.name.snapshot(&location.directory), &state)?;
-        // The counters themselves too: on a network file system this is what shows them to others.
-        self.counters.sync()
-    }
-
     fn log_warnings(&self) {
         if let Some(location) = &self.location {
             location.others.log_warnings();
@@ -307,14 +230,17 @@ impl SharedProgress {
     }
 
     fn own_state(&self) -> Result<ShardState> {
-        let writers = WriterMasks::of_this_host(&self.counters);
-        ShardState::read(&self.counters, self.idle_limit, &writers)
+        let mut state = ShardState::read(&self.counters, self.idle_limit)?;
+        state.set_writers(true);
+        Ok(state)
     }
 
     /// Takes over what other hosts have counted and declared, as positions that are set here are
     /// relative to that.
     fn learn(&self, merged: &MergedProgress) -> Result<()> {
-        let Some(location) = &self.location else { return Ok(()) };
+        if self.location.is_none() {
+            return Ok(());
+        }
         for task in &merged.tasks {
             let Some(slot) = task.slot else { continue };
             let record = self.counters.slot(slot)?;
@@ -323,8 +249,7 @@ impl SharedProgress {
             }
             let is_news = || task.position.declared > record.word(slot::DECLARED);
             if is_news()
-                && let Some(_lock) =
-                    FileLock::try_acquire(&location.directory.join("lock"), LockKind::Exclusive)?
+                && let Some(_lock) = ShardLock::try_acquire(&self.counters, header::LOCK)
                 && is_news()
             {
                 record.declare(task.position);
@@ -334,7 +259,10 @@ impl SharedProgress {
     }
 
     fn other_shards(&self) -> Result<Vec<ShardState>> {
-        self.location.as_ref().map_or(Ok(Vec::new()), |location| location.others.states())
+        let Some(location) = &self.location else { return Ok(Vec::new()) };
+        // What is counted in memory in the place of the file is saved as a shard of its own.
+        let own = [Some(location.name.clone()), self.memory_shard(location)];
+        location.others.states(&own.into_iter().flatten().collect::<Vec<_>>())
     }
 
     fn end(&self, slot: usize, state: DeclaredState) -> Result<()> {
@@ -348,12 +276,7 @@ impl SharedProgress {
         self.counters.header(word).store(value, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> Result<FileLock> {
-        match &self.location {
-            Some(location) => {
-                FileLock::acquire(&location.directory.join("lock"), LockKind::Exclusive)
-            }
-            None => FileLock::acquire_on(self.counters.file(), LockKind::Exclusive),
-        }
+    fn lock(&self) -> Result<ShardLock<'_>> {
+        ShardLock::acquire(&self.counters, header::LOCK)
     }
 }

@@ -1,5 +1,7 @@
 //! The tasks of shared progress: finding them, and importing those of other shards.
 
+use std::time::{Duration, Instant};
+
 use super::SharedProgress;
 use crate::error::{KnownTasks, ProgressDamage, ProgressError};
 use crate::progress::active_time::{self, next_version};
@@ -8,11 +10,13 @@ use crate::progress::layout::{header, slot};
 use crate::progress::position::Position;
 use crate::progress::shard_state::{ShardState, TaskState};
 use crate::progress::task_definition::KnownTask;
-use crate::progress::writers::WriterMasks;
-use crate::{Error, Result, checksum};
+use crate::progress::writers::{WriterMasks, entries};
+use crate::{Error, Result, checksum, interrupt};
 
 /// How many known tasks an error lists.
 const LISTED: usize = 8;
+/// How soon a process on a network file system has saved that it started a task.
+const SAVED_WITHIN: Duration = Duration::from_secs(2);
 
 impl SharedProgress {
     /// The slot of a task that some process has started.
@@ -43,12 +47,19 @@ impl SharedProgress {
         if let Some(slot) = self.look_up(id) {
             return Ok(slot);
         }
-        if self.other_shards()?.iter().any(|shard| shard.tasks.iter().any(|task| task.id == id)) {
-            let _lock = self.lock()?;
-            self.refresh_index()?;
-            return self.import_task(id, &self.other_shards()?);
+        let is_of = |shard: &ShardState| shard.tasks.iter().any(|task| task.id == id);
+        let asked = Instant::now();
+        while !self.other_shards()?.iter().any(is_of) {
+            // On a network file system it may have been started, and not be saved yet.
+            let is_in_memory = self.location.as_ref().is_some_and(|location| location.is_in_memory);
+            if !is_in_memory || asked.elapsed() > SAVED_WITHIN {
+                return Err(self.unknown(id));
+            }
+            interrupt::sleep(SAVED_WITHIN / 20)?;
         }
-        Err(self.unknown(id))
+        let _lock = self.lock()?;
+        self.refresh_index()?;
+        self.import_task(id, &self.other_shards()?)
     }
 
     /// The slot of a task in this shard or, together with its parents, copied into it from another.
@@ -125,8 +136,9 @@ impl SharedProgress {
     /// [`SharedProgress::known`] of a task that is in this shard.
     pub(super) fn known_in_slot(&self, slot: usize, others: &[ShardState]) -> Result<KnownTask> {
         let active = active_time::active(&self.counters, self.idle_limit);
-        let writers = WriterMasks::of_this_host(&self.counters);
-        let task = TaskState::read(&self.counters, slot, active, &writers)?;
+        let mut task = TaskState::read(&self.counters, slot, active)?;
+        task.writers =
+            WriterMasks::of_this_host(&entries(&self.counters), true).of_task(&task.open);
         let parent = task.parent.map(|parent| self.id(parent)).transpose()?;
         let mut known = KnownTask::of(&task, parent);
         others.iter().flat_map(|shard| &shard.tasks).filter(|other| other.id == task.id).for_each(

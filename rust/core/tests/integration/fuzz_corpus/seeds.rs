@@ -230,7 +230,10 @@ fn progress_files() -> Vec<Seed> {
     progress.complete(second).unwrap();
     progress.snapshot().unwrap();
     let read = |name: &str| std::fs::read(file(directory.path(), name)).unwrap();
-    let (counters, snapshot) = (read("counters-"), read("snapshot-"));
+    let (counters, mut snapshot) = (read("counters-"), read("snapshot-"));
+    // Without the zeros behind it.
+    let length = u64::from_le_bytes(snapshot[16..24].try_into().unwrap());
+    snapshot.truncate(32 + length as usize);
     let mut used = counters[..512].to_vec();
     used.extend(&counters[1 << 16..(1 << 16) + 2048]);
     let mut seeds = Vec::new();

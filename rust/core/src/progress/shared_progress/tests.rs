@@ -1,0 +1,251 @@
+//! What is kept where the counter file goes away, or can't be mapped.
+
+#![expect(clippy::disallowed_methods, reason = "the tests damage files")]
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::SharedProgress;
+use crate::fs::{Disk, FilesystemKind, Storage};
+use crate::progress::{DIRECTORY, ProgressReader, Status, TaskDefinition};
+
+const TASK: TaskDefinition<'static> =
+    TaskDefinition { id: "a", name: "A", total: Some(1000), parent: None };
+const HOST: &str = "host0001";
+
+fn disk() -> Arc<dyn Storage> {
+    Arc::new(Disk)
+}
+
+fn open(directory: &Path) -> (SharedProgress, usize) {
+    let progress = SharedProgress::open_as(&disk(), directory, HOST).unwrap();
+    let slot = progress.start(TASK).unwrap();
+    (progress, slot)
+}
+
+fn networked(directory: &Path) -> SharedProgress {
+    SharedProgress::open_on(&disk(), directory, HOST, |_| FilesystemKind::Network).unwrap()
+}
+
+fn counters(directory: &Path) -> PathBuf {
+    directory.join(DIRECTORY).join(format!("counters-{HOST}-0"))
+}
+
+fn keep(progress: &SharedProgress) -> String {
+    let lost = progress.keep().unwrap();
+    progress.save(false).unwrap();
+    lost.unwrap_or_default()
+}
+
+fn count(progress: &SharedProgress) -> u64 {
+    progress.progress().unwrap().tasks[0].completed
+}
+
+fn read(directory: &Path) -> u64 {
+    ProgressReader::open(directory).unwrap().progress().unwrap().tasks[0].completed
+}
+
+fn cut(path: &Path, length: u64) {
+    OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
+}
+
+#[test]
+fn a_file_that_is_cut_loses_no_step_that_was_added_before_the_last_look_or_after_the_cut() {
+    for length in [0, 100, 4096, 65536, 65536 + 512, 65536 + 4096] {
+        let directory = tempfile::tempdir().unwrap();
+        let ((one, slot), (other, _)) = (open(directory.path()), open(directory.path()));
+        one.add(slot, 10).unwrap();
+        other.add(slot, 20).unwrap();
+        for progress in [&one, &other] {
+            assert_eq!(keep(progress), "");
+        }
+        cut(&counters(directory.path()), length);
+        one.add(slot, 5).unwrap();
+        other.add(slot, 7).unwrap();
+        one.set_message(slot, "going on").unwrap();
+        for progress in [&one, &other] {
+            let lost = keep(progress);
+            assert!(lost.contains("counting goes on"), "{length}: {lost}");
+        }
+        assert_eq!((count(&one), count(&other)), (42, 42), "{length}");
+        assert_eq!(read(directory.path()), 42, "{length}");
+        // It goes on, and more tasks find space.
+        let more = TaskDefinition { id: "b", parent: Some("a"), ..TASK };
+        let child = one.start(more).unwrap();
+        one.add(child, 3).unwrap();
+        one.save(true).unwrap();
+        let (next, slot) = open(directory.path());
+        next.add(slot, 1).unwrap();
+        assert_eq!(next.progress().unwrap().tasks[1].completed, 3, "{length}");
+        assert_eq!((count(&next), read(directory.path())), (43, 43), "{length}");
+        assert_eq!(count(&other), 43, "{length}");
+        for progress in [&one, &other, &next] {
+            progress.leave().unwrap();
+            progress.snapshot().unwrap();
+        }
+        drop((one, other, next));
+        assert_eq!(read(directory.path()), 43, "{length}");
+    }
+}
+
+#[test]
+fn a_file_that_comes_back_as_zeros_is_noticed_and_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let (progress, slot) = open(directory.path());
+    progress.add(slot, 10).unwrap();
+    assert_eq!(keep(&progress), "");
+    let path = counters(directory.path());
+    let length = path.metadata().unwrap().len();
+    cut(&path, 0);
+    cut(&path, length);
+    assert!(keep(&progress).contains("cut or changed"));
+    progress.add(slot, 5).unwrap();
+    progress.save(true).unwrap();
+    assert_eq!((count(&progress), read(directory.path())), (15, 15));
+}
+
+#[test]
+fn a_file_that_is_removed_or_replaced_is_saved_by_all_who_count_in_it() {
+    for replacement in [None, Some(&b"garbage"[..]), Some(&[7; 200_000])] {
+        let directory = tempfile::tempdir().unwrap();
+        let ((one, slot), (other, _)) = (open(directory.path()), open(directory.path()));
+        one.add(slot, 10).unwrap();
+        let path = counters(directory.path());
+        std::fs::remove_file(&path).unwrap();
+        if let Some(replacement) = replacement {
+            std::fs::write(&path, replacement).unwrap();
+        }
+        one.add(slot, 5).unwrap();
+        other.add(slot, 7).unwrap();
+        let lost = keep(&one);
+        assert!(lost.contains("removed or replaced"), "{lost}");
+        assert_eq!((read(directory.path()), count(&other)), (22, 22));
+        other.add(slot, 1).unwrap();
+        assert_ne!(keep(&other), "");
+        other.save(true).unwrap();
+        assert_eq!((read(directory.path()), count(&one)), (23, 23));
+        let (next, slot) = open(directory.path());
+        next.add(slot, 1).unwrap();
+        assert_eq!((read(directory.path()), count(&one)), (24, 24));
+    }
+}
+
+#[test]
+fn a_directory_that_was_removed_is_not_made_again_and_counting_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let (progress, slot) = open(directory.path());
+    std::fs::remove_dir_all(directory.path().join(DIRECTORY)).unwrap();
+    progress.add(slot, 5).unwrap();
+    assert!(progress.keep().unwrap().is_some());
+    assert!(progress.save(true).is_err());
+    assert!(progress.snapshot().is_err());
+    assert!(!directory.path().join(DIRECTORY).exists());
+    // Another one in its place is not ours.
+    std::fs::create_dir(directory.path().join(DIRECTORY)).unwrap();
+    assert!(progress.snapshot().is_err());
+    assert_eq!(progress.counters.slot(slot).unwrap().position().added, 5);
+}
+
+#[test]
+fn on_a_network_file_system_each_process_is_a_shard_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let (one, other) = (networked(directory.path()), networked(directory.path()));
+    let slot = one.start(TASK).unwrap();
+    one.add(slot, 10).unwrap();
+    one.save(true).unwrap();
+    let there = other.find("a").unwrap();
+    other.add(there, 20).unwrap();
+    other.set_message(there, "from afar").unwrap();
+    other.save(true).unwrap();
+    assert_eq!((count(&one), count(&other), read(directory.path())), (30, 30, 30));
+    let reader = ProgressReader::open(directory.path()).unwrap();
+    let names = || {
+        let names = std::fs::read_dir(directory.path().join(DIRECTORY)).unwrap();
+        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    assert!(before.iter().all(|name| name.to_string_lossy().starts_with("snapshot-")));
+    let shown = reader.progress().unwrap();
+    assert_eq!(shown.message.as_deref(), Some("from afar"));
+    assert_eq!((shown.status, shown.is_alive), (Status::Running, true));
+    assert_eq!(names(), before, "a look changes nothing");
+    one.leave().unwrap();
+    one.save(true).unwrap();
+    other.leave().unwrap();
+    other.save(true).unwrap();
+    let shown = reader.progress().unwrap();
+    assert_eq!((shown.status, shown.is_alive), (Status::Stopped, false));
+    let next = networked(directory.path());
+    assert_eq!(count(&next), 30);
+    let slot = next.start(TASK).unwrap();
+    next.add(slot, 1).unwrap();
+    next.save(true).unwrap();
+    assert_eq!(read(directory.path()), 31);
+}
+
+#[test]
+fn what_can_not_be_seen_is_alive_until_its_sign_of_life_is_old() {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use crate::progress::layout::header;
+    let directory = tempfile::tempdir().unwrap();
+    let elsewhere = SharedProgress::open_as(&disk(), directory.path(), "elsewhere").unwrap();
+    elsewhere.start(TASK).unwrap();
+    let reader = ProgressReader::open(directory.path()).unwrap();
+    let status = || {
+        let progress = reader.progress().unwrap();
+        (progress.status, progress.is_alive)
+    };
+    assert_eq!(status(), (Status::Running, true));
+    let tick = elsewhere.counters.header(header::LAST_TICK_WALL);
+    let now = tick.load(Relaxed);
+    tick.store(now - 30_000_000, Relaxed);
+    assert_eq!(status(), (Status::Running, true));
+    tick.store(now - 90_000_000, Relaxed);
+    assert_eq!(status(), (Status::Stopped, false));
+    tick.store(now, Relaxed);
+    assert_eq!(status(), (Status::Running, true));
+}
+
+#[test]
+fn planted_files_are_refused_at_once_and_not_followed() {
+    use std::os::unix::fs::symlink;
+
+    let outside = tempfile::tempdir().unwrap();
+    let fifo = |path: &Path| {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    };
+    type Plant<'a> = &'a dyn Fn(&Path);
+    let link = |path: &Path| symlink(outside.path(), path).unwrap();
+    let folder = |path: &Path| std::fs::create_dir(path).unwrap();
+    let plants: [Plant<'_>; 3] = [&fifo, &link, &folder];
+    for name in ["counters-host0001-0", "snapshot-host0001-0", "counters-other-7"] {
+        for plant in plants {
+            let directory = tempfile::tempdir().unwrap();
+            let inside = directory.path().join(DIRECTORY);
+            std::fs::create_dir(&inside).unwrap();
+            plant(&inside.join(name));
+            let opened = SharedProgress::open_as(&disk(), directory.path(), HOST);
+            let read = ProgressReader::open(directory.path());
+            for error in [opened.unwrap_err(), read.unwrap_err()] {
+                assert!(error.to_string().contains(name), "{error}");
+            }
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    symlink(outside.path(), directory.path().join(DIRECTORY)).unwrap();
+    let opened = SharedProgress::open_as(&disk(), directory.path(), HOST);
+    assert!(opened.unwrap_err().to_string().contains("symbolic link"));
+    assert!(ProgressReader::open(directory.path()).is_err());
+    // Metadata never leaves the directory either.
+    let directory = tempfile::tempdir().unwrap();
+    let (progress, slot) = open(directory.path());
+    symlink(outside.path(), directory.path().join(DIRECTORY).join("metadata")).unwrap();
+    assert!(progress.set_metadata(slot, b"value").is_err());
+    assert_eq!(count(&progress), 0);
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+}
