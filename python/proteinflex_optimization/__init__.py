@@ -36,6 +36,7 @@ from proteinflex_optimization.errors import (
     ResumeError,
     UnknownTaskError,
     UnsupportedFormatError,
+    WriterConflictError,
 )
 from proteinflex_optimization.gpu import GPUManager
 from proteinflex_optimization.progress import ProgressTracker
@@ -60,5 +61,6 @@ __all__ = [
     "Trajectory",
     "UnknownTaskError",
     "UnsupportedFormatError",
+    "WriterConflictError",
     "__version__",
 ]
