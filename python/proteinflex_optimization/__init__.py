@@ -38,6 +38,7 @@ from proteinflex_optimization.errors import (
     ResumeError,
     UnknownTaskError,
     UnsupportedFormatError,
+    WriterConflictError,
 )
 from proteinflex_optimization.gpu import GPUManager
 from proteinflex_optimization.progress import ProgressTracker
@@ -64,6 +65,7 @@ __all__ = [
     "TypedRecord",
     "UnknownTaskError",
     "UnsupportedFormatError",
+    "WriterConflictError",
     "__version__",
     "register_types",
 ]

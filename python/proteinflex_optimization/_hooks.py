@@ -27,6 +27,7 @@ from .errors import (
     ProteinFlexError,
     UnknownTaskError,
     UnsupportedFormatError,
+    WriterConflictError,
 )
 from .progress import _reopen_task as reopen_task
 
@@ -48,6 +49,7 @@ __all__ = [
     "Restorer",
     "UnknownTaskError",
     "UnsupportedFormatError",
+    "WriterConflictError",
     "array_of",
     "describe_dtype",
     "initialised_uuids",

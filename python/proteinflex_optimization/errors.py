@@ -19,6 +19,7 @@ __all__ = [
     "ResumeError",
     "UnknownTaskError",
     "UnsupportedFormatError",
+    "WriterConflictError",
 ]
 
 
@@ -60,6 +61,10 @@ class LockTimeoutError(ProteinFlexError, TimeoutError):
 
 class ResumeError(ProteinFlexError):
     """A run can't go on from where it says: the frames before that are not stored."""
+
+
+class WriterConflictError(ProteinFlexError, RuntimeError):
+    """Another writer has what this one was writing, or this one belongs to another process."""
 
 
 class CheckpointError(ProteinFlexError):

@@ -122,7 +122,10 @@ class EntryInfo(TypedDict):
 
 
 class UnfinishedTrajectory(TypedDict):
-    """A trajectory that is being written or waits to be resumed; ``writer``: the process, if known."""
+    """A trajectory that is being written or waits to be resumed.
+
+    ``writer`` and ``host``: the process that is writing it, and its machine; None where none is.
+    """
 
     key: str
     data_id: str | None
@@ -130,6 +133,7 @@ class UnfinishedTrajectory(TypedDict):
     stored_bytes: int
     last_written: float
     writer: int | None
+    host: str | None
 
 
 class GPUMemory(TypedDict):

@@ -155,7 +155,7 @@ def test_leftovers_are_told_before_they_are_removed_and_old_trajectories_asked_f
     writer.append(np.zeros((3, 4, 3), np.float32))
     writer.flush()
     del writer  # As a process that ends.
-    (file,) = cache.cache_dir.glob("entries/*/*.writing")
+    (file,) = cache.cache_dir.glob("entries/*/*.suspended")
     month = 31 * 86_400
     os.utime(file, (file.stat().st_atime - month, file.stat().st_mtime - month))
     (cache.cache_dir / "quarantine" / f"{cache.key_for('old')}-1.damaged").write_bytes(b"")

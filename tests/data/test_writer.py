@@ -10,7 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from proteinflex_optimization import CacheKeyError, DataHandler, InvalidArgumentError
+from proteinflex_optimization import (
+    CacheKeyError,
+    DataHandler,
+    InvalidArgumentError,
+    WriterConflictError,
+)
 
 
 def frames(start, stop, n_atoms=20):
@@ -206,7 +211,7 @@ def test_a_forked_child_neither_closes_nor_cuts_the_trajectory_of_its_parent(han
             status = 1
             try:
                 for call in (writer.close, writer.flush, lambda: writer.truncate(0)):
-                    with pytest.raises(RuntimeError, match="forked"):
+                    with pytest.raises(WriterConflictError, match="forked"):
                         call()
                 with pytest.raises(ZeroDivisionError), writer:
                     raise ZeroDivisionError
@@ -229,7 +234,7 @@ def test_one_writer_at_a_time(handler, tmp_path):
             other.append(frames(0, 1))
 
 
-def test_a_forked_child_does_not_keep_the_lock_of_a_closed_writer(handler):
+def test_a_forked_child_does_not_keep_the_trajectory_of_a_closed_writer(handler):
     writer = handler.trajectory_writer("md")
     writer.append(frames(0, 1))
     child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))

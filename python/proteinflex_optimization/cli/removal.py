@@ -101,7 +101,7 @@ def print_unfinished(unfinished: list[UnfinishedTrajectory]) -> None:
     for one in unfinished:
         written = f"written {age(one['last_written'])} ago"
         if one["writer"] is not None:
-            written += f", process {one['writer']} is writing it"
+            written += f", process {one['writer']} on {printable(str(one['host']))} is writing it"
         frames = "?" if one["n_frames"] is None else str(one["n_frames"])
         name = "can't be read" if one["data_id"] is None else printable(one["data_id"])
         rows.append((one["key"], size(one["stored_bytes"]), frames, written, name))

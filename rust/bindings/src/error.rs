@@ -36,6 +36,7 @@ pub fn to_python(error: Error) -> PyErr {
             Error::InvalidArgument { .. } => "InvalidArgumentError",
             Error::InvalidType { .. } => "InvalidTypeError",
             Error::Corrupt { .. } => "CorruptDataError",
+            Error::WriterConflict { .. } => "WriterConflictError",
             Error::NewerFormat { .. } | Error::NotThisFormat { .. } => "UnsupportedFormatError",
             Error::Cache(CacheError::KeyNotFound { .. }) => "CacheKeyError",
             Error::Cache(CacheError::EntryTooLarge { .. } | CacheError::Full { .. }) => {

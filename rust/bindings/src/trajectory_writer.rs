@@ -31,14 +31,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct TrajectoryWriter {
     cache: Arc<Cache>,
     key: String,
+    data_id: String,
     state: Mutex<State>,
     returned: Condvar,
     /// The process whose trajectory it is: a forked child has a copy of this object, too.
     process: u32,
 }
 
-/// The entry is taken out while a call works on it: no lock is held then, so that code which the call
-/// runs in Python (a handler of its log messages, say) gets an error instead of waiting for itself.
+/// The entry is taken out while a call works on it: no lock is held then, so that code which the
+/// call runs in Python (a handler of its log messages, say) gets an error instead of waiting for
+/// itself.
 #[expect(clippy::large_enum_variant, reason = "there is one of them in each writer")]
 enum State {
     Open(EntryInProgress),
@@ -50,7 +52,6 @@ enum State {
 enum Unavailable {
     Closed,
     InUseHere,
-    OfParent,
     /// The wait for another thread's call was interrupted.
     Interrupted,
 }
@@ -63,16 +64,12 @@ impl From<Unavailable> for PyErr {
             Unavailable::InUseHere => PyRuntimeError::new_err(
                 "this writer is in use: it was called by code that one of its methods has called",
             ),
-            Unavailable::OfParent => PyRuntimeError::new_err(
-                "this writer belongs to the process that forked this one: append and close there, or \
-                 write another trajectory here",
-            ),
         }
     }
 }
 
-/// An entry that is taken out, and goes back when this is dropped. A panic leaves it closed: what it
-/// holds may be half changed, and what was flushed can be resumed.
+/// An entry that is taken out, and goes back when this is dropped. A panic leaves it closed: what
+/// it holds may be half changed, and what was flushed can be resumed.
 struct Taken<'a> {
     writer: &'a TrajectoryWriter,
     live: Option<EntryInProgress>,
@@ -102,9 +99,9 @@ impl Drop for Taken<'_> {
 
 impl TrajectoryWriter {
     pub fn new(cache: Arc<Cache>, live: EntryInProgress) -> Self {
-        let key = live.key().to_string();
+        let (key, data_id) = (live.key().to_string(), live.data_id().to_owned());
         let (state, returned) = (Mutex::new(State::Open(live)), Condvar::new());
-        Self { cache, key, state, returned, process: std::process::id() }
+        Self { cache, key, data_id, state, returned, process: std::process::id() }
     }
 
     /// The state; locked for a moment only.
@@ -114,9 +111,6 @@ impl TrajectoryWriter {
 
     /// Takes the entry, once no other thread uses it. To be called without the GIL.
     fn take(&self) -> std::result::Result<Taken<'_>, Unavailable> {
-        if self.is_of_parent() {
-            return Err(Unavailable::OfParent);
-        }
         let here = thread::current().id();
         let mut state = self.state();
         loop {
@@ -149,12 +143,22 @@ impl TrajectoryWriter {
         self.process != std::process::id()
     }
 
+    /// An error in a forked child. Asked before the entry is taken: a thread of the parent may have
+    /// had it, which is not here to give it back.
+    fn check_process(&self) -> Result<()> {
+        if self.is_of_parent() {
+            return Err(EntryInProgress::of_parent(&self.data_id));
+        }
+        Ok(())
+    }
+
     /// Runs short work on the entry, without the GIL.
     fn with<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut EntryInProgress) -> Result<T> + Send,
     ) -> PyResult<T> {
+        self.check_process().map_err(to_python)?;
         if !matches!(&*self.state(), State::Open(_)) {
             // Another thread's call may take long.
             return self.with_long(py, work);
@@ -168,6 +172,7 @@ impl TrajectoryWriter {
         py: Python<'_>,
         work: impl FnOnce(&mut EntryInProgress) -> Result<T> + Send,
     ) -> PyResult<T> {
+        self.check_process().map_err(to_python)?;
         let done = interruptible(py, || Ok(self.take().map(|mut taken| work(taken.live()))))?;
         done?.map_err(to_python)
     }
@@ -187,6 +192,7 @@ impl TrajectoryWriter {
         py: Python<'_>,
         check: impl FnOnce(&mut EntryInProgress) -> Result<()> + Send,
     ) -> PyResult<Option<EntryInProgress>> {
+        self.check_process().map_err(to_python)?;
         let take = || match self.take() {
             Ok(mut taken) => Ok(check(taken.live()).map(|()| Some(taken.keep()))),
             Err(Unavailable::Closed) => Ok(Ok(None)),
@@ -206,13 +212,16 @@ impl TrajectoryWriter {
     /// frames : ndarray
     ///     (n, n_atoms, 3), or (n_atoms, 3) for one frame; float32 or float64, always the same.
     /// **per_frame
-    ///     Further fields: arrays of n items (one item for one frame), with the same names, shapes and
-    ///     dtypes each time.
+    ///     Further fields: arrays of n items (one item for one frame), with the same names, shapes
+    ///     and dtypes each time.
     ///
     /// Raises
     /// ------
     /// InvalidArgumentError
     ///     A field does not fit the earlier ones; nothing was added.
+    /// WriterConflictError
+    ///     Another writer has the trajectory, or this one belongs to the process that forked this
+    ///     one. The writer is closed for good; what it flushed before is kept.
     /// CacheFullError
     ///     There is no room below the limit; the frames so far are kept.
     /// OSError
@@ -261,8 +270,14 @@ impl TrajectoryWriter {
     }
 
     /// Make all frames so far durable: no crash loses them.
+    ///
+    /// Raises
+    /// ------
+    /// WriterConflictError
+    ///     Another writer has taken the trajectory over, as one may from a process that was stopped
+    ///     for more than a minute. The writer is closed for good; what it flushed before is kept.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        self.with_long(py, EntryInProgress::flush)
+        self.with_long(py, |live| self.cache.flush(live))
     }
 
     /// Go back to the first `n_frames` frames, durably.
@@ -303,7 +318,7 @@ impl TrajectoryWriter {
         let dtype = array::dtype(py, spec.dtype.descr())?;
         array::zeros(&dtype, &shape, |bytes| {
             self.with_long(py, move |live| {
-                live.read_back(|entry| {
+                self.cache.read_back(live, |entry| {
                     entry.read_frames(number, Frames::range(0, n_frames), None, bytes)
                 })
             })
@@ -328,21 +343,27 @@ impl TrajectoryWriter {
         self.key.clone()
     }
 
-    /// Finish the trajectory and make it visible; returns its key. A second call only returns the key.
+    /// Finish the trajectory and make it visible; returns its key. A second call only returns the
+    /// key.
     ///
     /// Raises
     /// ------
     /// InvalidArgumentError
     ///     There is no frame; the writer stays open.
+    /// WriterConflictError
+    ///     Another writer has taken the trajectory over; nothing was published.
     /// CacheFullError
     ///     It does not fit below the limit; it stays unfinished and can be resumed.
     fn close(&self, py: Python<'_>) -> PyResult<String> {
-        let check = |live: &mut EntryInProgress| match live.n_frames() {
-            0 => {
-                let expected = "at least one frame before the writer is closed";
-                Err(Error::argument("n_frames", 0, expected))
+        let check = |live: &mut EntryInProgress| {
+            live.check_usable()?;
+            match live.n_frames() {
+                0 => {
+                    let expected = "at least one frame before the writer is closed";
+                    Err(Error::argument("n_frames", 0, expected))
+                }
+                _ => Ok(()),
             }
-            _ => Ok(()),
         };
         if let Some(live) = self.take_for_good(py, check)? {
             interruptible(py, || self.cache.finish_trajectory(live))?;

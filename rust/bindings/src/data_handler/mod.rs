@@ -262,6 +262,8 @@ impl DataHandler {
     ///     its last durable frame, a finished one from its last frame (``n_frames`` says how many there
     ///     are). What is there is never encoded again, and its metadata, precision and profile stay what
     ///     they were. A finished one is served as it is until the longer one is closed.
+    ///     The trajectory is claimed when the first frame is appended, or at the first `flush` or
+    ///     `truncate`; a rival that was faster makes that a `WriterConflictError`.
     /// overwrite : bool
     ///     Whether to begin an empty trajectory where there is one. An unfinished one is dropped now, a
     ///     finished one is replaced when the new one is closed.
@@ -270,8 +272,9 @@ impl DataHandler {
     /// ------
     /// InvalidArgumentError
     ///     There is a trajectory of this id, finished or not, and neither `resume` nor `overwrite` is
-    ///     set, or both are; it is being written by another writer; it has another `precision` or
-    ///     `profile` than the one to resume it with; or an argument makes no sense.
+    ///     set, or both are; another writer has it open (the message says which process on which
+    ///     host, and when it gave its last sign of life); it has another `precision` or `profile`
+    ///     than the one to resume it with; or an argument makes no sense.
     /// CorruptDataError
     ///     What is to be resumed is damaged.
     #[pyo3(
@@ -412,9 +415,10 @@ impl DataHandler {
     /// -------
     /// list of dict
     ///     ``key`` and ``data_id``; ``n_frames``, those that are durable; ``stored_bytes``;
-    ///     ``last_written`` (seconds since 1970); ``writer``, the id of the process of this machine
-    ///     that is writing it, None where none is known. ``data_id`` and ``n_frames`` are None where
-    ///     the file can't be read.
+    ///     ``last_written`` (seconds since 1970); ``writer`` and ``host``, the id and the machine of
+    ///     the process that is writing it, None where none is. One that can't be seen from here is
+    ///     told as long as it gave a sign of life within a minute. ``data_id`` and ``n_frames`` are
+    ///     None where the file can't be read.
     fn unfinished<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         report::unfinished(py, &interruptible(py, || self.cache.unfinished())?)
     }

@@ -75,7 +75,8 @@ pub fn unfinished<'py>(py: Python<'py>, found: &[Unfinished]) -> PyResult<Bound<
         row.set_item("n_frames", one.n_frames)?;
         row.set_item("stored_bytes", one.stored_bytes)?;
         row.set_item("last_written", one.last_written)?;
-        row.set_item("writer", one.writer)?;
+        row.set_item("writer", one.writer.as_ref().map(|writer| writer.process))?;
+        row.set_item("host", one.writer.as_ref().map(|writer| &writer.host))?;
         rows.append(row)?;
     }
     Ok(rows)

@@ -5,6 +5,7 @@
 //! others do not suffice, and their readers read on.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -15,7 +16,7 @@ use super::layout::Key;
 use super::scan::{EntryStat, PartialFile, Scan};
 use super::usage::UsageLock;
 use crate::error::CacheError;
-use crate::fs::{Owner, try_lock_exclusive};
+use crate::fs::{FileClock, is_orphaned, try_lock_exclusive};
 use crate::{Error, Result};
 
 /// An eviction frees this part of the limit more than is needed, as far as unused entries allow. A
@@ -55,6 +56,12 @@ enum Outcome {
     Used(SystemTime),
     /// A process has it open.
     Open,
+    /// It was pinned since it was listed.
+    Pinned,
+}
+
+fn used(found: &Metadata) -> Outcome {
+    Outcome::Used(found.modified().unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -157,6 +164,7 @@ impl Cache {
             match self.try_evict(&entry)? {
                 Outcome::Evicted => freed.add(&entry),
                 Outcome::Open => in_use.push(entry),
+                Outcome::Pinned => {}
                 Outcome::Used(since) => {
                     entry.last_used = since;
                     queue.insert((since, entry.key), entry);
@@ -167,8 +175,10 @@ impl Cache {
         while freed.bytes < target.required
             && let Some((_, entry)) = queue.pop_first()
         {
-            self.remove_evicted(&entry)?;
-            freed.add(&entry);
+            let found = self.entry_path(&entry.key).symlink_metadata();
+            if found.is_err() || matches!(self.take_out(&entry.key, &found)?, Outcome::Evicted) {
+                freed.add(&entry);
+            }
         }
         Ok(freed)
     }
@@ -176,8 +186,9 @@ impl Cache {
     /// Evicts an entry if it has not been used since it was listed and no process has it open.
     fn try_evict(&self, entry: &EntryStat) -> Result<Outcome> {
         let path = self.entry_path(&entry.key);
-        match path.symlink_metadata().and_then(|found| found.modified()) {
-            Ok(since) if since != entry.last_used => return Ok(Outcome::Used(since)),
+        let found = path.symlink_metadata();
+        match found.as_ref().map(Metadata::modified) {
+            Ok(Ok(since)) if since != entry.last_used => return Ok(Outcome::Used(since)),
             Ok(_) => {}
             Err(_) => return Ok(Outcome::Evicted),
         }
@@ -187,30 +198,58 @@ impl Cache {
             // Another user's file can't be opened, and may be removed all the same.
             Err(_) => None,
         };
-        self.remove_evicted(entry)?;
+        let outcome = self.take_out(&entry.key, &found)?;
         // Held until the name is gone, so that no process opens the entry in between.
         drop(claim);
-        Ok(Outcome::Evicted)
+        Ok(outcome)
     }
 
-    fn remove_evicted(&self, entry: &EntryStat) -> Result<()> {
-        let path = self.entry_path(&entry.key);
-        match self.storage.remove_file(&path) {
-            Ok(()) => {
-                self.counters.evictions.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::io("evict", &path, error)),
+    /// Removes an entry if it is still the one that was found and is not pinned. It is moved to a
+    /// name of our own first: only then is it certain which one it is, also where locks exclude
+    /// nobody. One that was stored, used or pinned meanwhile is given back.
+    fn take_out(&self, key: &Key, found: &io::Result<Metadata>) -> Result<Outcome> {
+        let is_pinned = || self.layout.pin(key).symlink_metadata().is_ok();
+        if is_pinned() {
+            return Ok(Outcome::Pinned);
         }
+        let (path, own) = (self.entry_path(key), self.temporary_for(key));
+        let evict_error = |error| Error::io("evict", &path, error);
+        match self.storage.rename(&path, &own) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Evicted),
+            Err(error) => return Err(evict_error(error)),
+        }
+        let state = |found: &Metadata| Some((found.len(), found.modified().ok()?));
+        let moved = own.symlink_metadata().map_err(evict_error)?;
+        let is_same = found.as_ref().ok().and_then(state) == state(&moved);
+        let is_pinned = is_pinned();
+        if is_same && !is_pinned {
+            self.counters.evictions.fetch_add(1, Ordering::Relaxed);
+            self.storage.remove_file(&own).map_err(evict_error)?;
+            return Ok(Outcome::Evicted);
+        }
+        match self.storage.link(&own, &path) {
+            // What was stored meanwhile replaces it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Ok(()) => {}
+            // There are no links here.
+            Err(_) => {
+                self.storage.rename(&own, &path).map_err(evict_error)?;
+                return Ok(if is_pinned { Outcome::Pinned } else { used(&moved) });
+            }
+        }
+        self.storage.remove_file(&own).map_err(evict_error)?;
+        Ok(if is_pinned { Outcome::Pinned } else { used(&moved) })
     }
 
-    /// Removes the temporary files of processes that are gone; returns how many bytes of them
-    /// counted.
+    /// Removes orphaned temporary files; returns how many bytes of them counted.
     fn remove_orphaned(&self, scan: &Scan, max_bytes: u64) -> Result<u64> {
+        let entries = self.layout.entries();
+        let clock = FileClock::of(&*self.storage, &entries);
         let mut freed = 0;
         for file in &scan.partial {
-            if file.owner.as_ref().is_some_and(Owner::is_gone) {
+            let is_orphaned = |owner| is_orphaned(owner, file.last_written, &clock);
+            if file.owner.as_ref().is_some_and(is_orphaned) {
                 match self.storage.remove_file(&file.path) {
                     Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -1,201 +1,65 @@
 //! Trajectories that are written frame by frame, over days and by several processes in turn.
+//!
+//! A writer holds the trajectory's lease and writes a file of its own. One that resumes takes both
+//! only when there is something to write; until then it has looked, and nothing else. One who takes
+//! over from a writer that may still be alive copies its file, so that nothing which that one still
+//! writes matters. It finds out at its next flush: each one ends with the question whether the
+//! lease and the file are still its own.
 
-use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::io;
 
 use super::Cache;
 use super::evict::SpaceRequest;
 use super::growth::GrowingFile;
 use super::layout::Key;
-use super::load::{OpenEntry, inode};
-use super::store::entry_head;
-use crate::error::CacheError;
-use crate::fs::{FileLock, LockKind, Owner, StorageFile};
-use crate::trajectory::{
-    Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, check_reaches,
-};
+use super::load::OpenEntry;
+use super::own_file::OwnFile;
+use super::unfinished_file::UnfinishedFile;
+use crate::fs::{Lease, Taking};
+use crate::trajectory::{Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, check_reaches};
 use crate::{Error, Result};
 
 /// A trajectory that is being written; frames that were flushed survive any crash.
 #[derive(Debug)]
 pub struct EntryInProgress {
-    key: Key,
-    path: PathBuf,
-    frames: Frames,
+    pub(super) key: Key,
+    pub(super) data_id: String,
+    pub(super) frames: Frames,
     /// Up to which size space has been made.
-    reserved: u64,
-    _lock: FileLock,
+    pub(super) reserved: u64,
+    /// What is written to, once something was.
+    pub(super) own: Option<OwnFile>,
+    /// Whether another writer has it now.
+    pub(super) is_lost: bool,
+    /// The process whose trajectory it is: a forked child has a copy of this value, too.
+    pub(super) process: u32,
 }
 
 /// Where the frames so far are.
 #[derive(Debug)]
-enum Frames {
+#[expect(clippy::large_enum_variant, reason = "there is one of them in each writer")]
+pub(super) enum Frames {
+    /// There are none.
+    New { header: EntryHeader, encoding: Encoding },
+    /// In an unfinished file, which is taken when something is written.
+    Waiting { entry: Entry, file: UnfinishedFile },
     /// In a finished entry, of which nothing has been changed: it is copied when something is.
     Finished(OpenEntry),
-    /// In the file of an entry in progress.
+    /// In the writer's own file.
     Written(EntryWriter),
 }
 
-/// What to do where a trajectory of this name is there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IfThere {
-    /// Refuse to begin.
-    Refuse,
-    /// Go on after its last frame, or where it is unfinished, its last durable one.
-    Resume,
-    /// Begin an empty one. A finished one stays until the new one is finished.
-    Overwrite,
-}
-
-/// A trajectory that is to be written.
-#[derive(Debug, Clone)]
-pub struct NewTrajectory<'a> {
-    /// The user's name for it.
-    pub data_id: &'a str,
-    /// The user's metadata, as an encoded tree.
-    pub metadata: Vec<u8>,
-    /// How it is to be encoded.
-    pub encoding: Encoding,
-    /// Which of these were asked for by name: one that is resumed has to have them.
-    pub named: Named,
-}
-
-/// What was asked for by name, and is no default.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Named {
-    /// The metadata.
-    pub metadata: bool,
-    /// The precision.
-    pub precision: bool,
-    /// The profile.
-    pub profile: bool,
-}
-
 impl Cache {
-    /// Begins a trajectory that is written frame by frame, or goes on with the one of this name.
-    ///
-    /// One that was begun and has no durable frame counts as not there.
-    pub fn begin_trajectory(
-        &self,
-        new: &NewTrajectory<'_>,
-        if_there: IfThere,
-    ) -> Result<EntryInProgress> {
-        self.check_writable()?;
-        let key = Key::of(EntryKind::Trajectory, new.data_id);
-        let lock = FileLock::try_acquire(&self.layout.writer_lock(&key), LockKind::Exclusive)?
-            .ok_or_else(|| CacheError::BeingWritten { data_id: new.data_id.to_owned() })?;
-        self.layout.prepare_folder(&*self.storage, &key)?;
-        let path = self.layout.in_progress(&key);
-        let there = match if_there {
-            IfThere::Overwrite => None,
-            IfThere::Refuse | IfThere::Resume => self.frames_so_far(&key, &path)?,
-        };
-        let frames = match there {
-            Some(there) if if_there == IfThere::Resume => {
-                new.check_same(&there)?;
-                there
-            }
-            Some(there) => {
-                let (data_id, n_frames) = (new.data_id.to_owned(), there.n_frames());
-                let is_finished = matches!(there, Frames::Finished(_));
-                return Err(CacheError::AlreadyThere { data_id, n_frames, is_finished }.into());
-            }
-            None => {
-                let head = entry_head(EntryKind::Trajectory, new.data_id, new.metadata.clone());
-                let create = |file, path: &_| EntryWriter::create(file, path, &head, new.encoding);
-                Frames::Written(self.create_in_progress(&path, create)?)
-            }
-        };
-        Ok(EntryInProgress { key, path, frames, reserved: 0, _lock: lock })
-    }
-
-    /// The frames of an unfinished trajectory or, where there is none, of a finished one.
-    fn frames_so_far(&self, key: &Key, path: &Path) -> Result<Option<Frames>> {
-        if let Some(writer) = self.resume(path)?.filter(|writer| writer.n_frames() > 0) {
-            self.check_newest(key, path, &writer)?;
-            return Ok(Some(Frames::Written(writer)));
-        }
-        match self.open_entry(key, true) {
-            Ok(finished) => Ok(Some(Frames::Finished(finished))),
-            Err(Error::Cache(CacheError::KeyNotFound { .. })) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Refuses to go on with an unfinished trajectory where a whole one was stored after it: one
-    /// would replace the other, and which of them is wanted can't be known.
-    fn check_newest(&self, key: &Key, path: &Path, unfinished: &EntryWriter) -> Result<()> {
-        let written = path.symlink_metadata().and_then(|found| found.modified());
-        let written = written.map_err(|error| Error::io("inspect", path, error))?;
-        let written = written.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        match self.open_entry_unmarked(key) {
-            Ok(finished) if finished.header().created > written => Err(CacheError::Superseded {
-                data_id: finished.header().data_id.clone(),
-                unfinished: unfinished.n_frames(),
-                stored: finished.n_frames(),
-            }
-            .into()),
-            // What is damaged or gone is no better.
-            _ => Ok(()),
-        }
-    }
-
-    /// Creates the file of an entry in progress, in place of an older one. It gets its name once
-    /// its beginning is durable, so one that can't be resumed later is damaged.
-    fn create_in_progress(
-        &self,
-        path: &Path,
-        begin: impl FnOnce(Box<dyn StorageFile>, &Path) -> Result<EntryWriter>,
-    ) -> Result<EntryWriter> {
-        let key = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let temporary = path.with_file_name(Owner::current().temporary_name(key));
-        let folder = path.parent().unwrap_or_else(|| self.directory());
-        let begin_error = |error| Error::io("begin", path, error);
-        let file = self.storage.create_new(&temporary).map_err(begin_error)?;
-        let begun = begin(file, path).and_then(|mut writer| {
-            writer.flush()?;
-            self.storage.rename(&temporary, path).map_err(begin_error)?;
-            self.storage.sync_dir(folder).map_err(begin_error)?;
-            Ok(writer)
-        });
-        if begun.is_err() {
-            // After the rename there is nothing under this name.
-            let _ = self.storage.remove_file(&temporary);
-        }
-        begun
-    }
-
-    /// Opens an unfinished trajectory for writing, if there is one.
-    fn resume(&self, path: &Path) -> Result<Option<EntryWriter>> {
-        let file = match self.storage.open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("open", path, error)),
-        };
-        match EntryWriter::resume(file, path) {
-            Err(Error::Corrupt { path, part, reason, .. }) => {
-                let remedy = "pass overwrite=True to write the trajectory from its beginning";
-                Err(Error::Corrupt { path, part, reason, remedy })
-            }
-            other => other.map(Some),
-        }
-    }
-
-    /// What takes frames. A finished trajectory that is continued is copied first; it stays for its
-    /// readers until the copy is finished as well.
+    /// What takes frames. The first time, the lease and the file are taken; a finished trajectory
+    /// is copied, and stays for its readers until the copy is finished as well.
     pub fn writer<'a>(&self, entry: &'a mut EntryInProgress) -> Result<&'a mut EntryWriter> {
-        if let Frames::Finished(finished) = &entry.frames {
-            let bytes = finished.records_end();
-            let file = GrowingFile { key: entry.key, path: &entry.path, replaces: false };
-            self.make_space_up_to(file, bytes)?;
-            let copy = |file, path: &_| EntryWriter::continue_finished(file, path, finished);
-            let writer = self.create_in_progress(&entry.path, copy)?;
-            entry.frames = Frames::Written(writer);
-            entry.reserved = bytes;
+        entry.check_usable()?;
+        if !matches!(entry.frames, Frames::Written(_)) {
+            self.claim(entry)?;
         }
         match &mut entry.frames {
             Frames::Written(writer) => Ok(writer),
-            Frames::Finished(_) => unreachable!("it has just been copied"),
+            _ => unreachable!("it has just been claimed"),
         }
     }
 
@@ -203,12 +67,22 @@ impl Cache {
     /// far are kept, and the trajectory can be resumed later.
     pub fn make_space_for(&self, entry: &mut EntryInProgress, raw_bytes: u64) -> Result<()> {
         self.writer(entry)?;
-        if let Frames::Written(writer) = &entry.frames {
+        if let (Frames::Written(writer), Some(own)) = (&entry.frames, &entry.own) {
             // A finished one under the same key stays meanwhile, and counts as well.
-            let file = GrowingFile { key: entry.key, path: &entry.path, replaces: false };
+            let file = GrowingFile { key: entry.key, path: own.path(), replaces: false };
             entry.reserved = self.grow(file, writer, entry.reserved, raw_bytes)?;
         }
         Ok(())
+    }
+
+    /// Makes all frames so far durable.
+    pub fn flush(&self, entry: &mut EntryInProgress) -> Result<()> {
+        entry.check_usable()?;
+        if matches!(entry.frames, Frames::Finished(_)) {
+            return Ok(());
+        }
+        let flushed = self.writer(entry)?.flush();
+        entry.if_own(flushed)
     }
 
     /// Goes back to the first `n_frames` frames, durably.
@@ -216,119 +90,150 @@ impl Cache {
         // A finished one is not copied for nothing.
         check_reaches(entry.n_frames(), n_frames)?;
         if n_frames == entry.n_frames() {
-            return entry.flush();
+            return self.flush(entry);
         }
-        self.writer(entry)?.truncate(n_frames)
+        let cut = self.writer(entry)?.truncate(n_frames);
+        entry.if_own(cut)
+    }
+
+    /// Reads what has been written, after making it durable. The file is its writer's own, and the
+    /// writer is borrowed meanwhile: so it does not change while `read` looks at it.
+    pub fn read_back<T>(
+        &self,
+        entry: &mut EntryInProgress,
+        read: impl FnOnce(&Entry) -> Result<T>,
+    ) -> Result<T> {
+        entry.check_usable()?;
+        match &entry.frames {
+            Frames::Finished(finished) => read(finished),
+            Frames::Waiting { entry, .. } => read(entry),
+            Frames::New { .. } | Frames::Written(_) => {
+                self.flush(entry)?;
+                let own = entry.own.as_ref().expect("what was flushed is in a file");
+                read(&Entry::open_unfinished(own.path())?)
+            }
+        }
     }
 
     /// Publishes a trajectory that was written frame by frame.
     pub fn finish_trajectory(&self, mut entry: EntryInProgress) -> Result<Key> {
-        let (key, target) = (entry.key, self.entry_path(&entry.key));
-        if let Frames::Finished(finished) = &entry.frames
-            && inode(&target) == Some(finished.content().inode())
-        {
+        entry.check_usable()?;
+        let key = entry.key;
+        if matches!(entry.frames, Frames::Finished(_)) && self.has(&key) {
             return Ok(key);
         }
-        // One that was removed or replaced meanwhile is published again, as it was continued.
+        // One that was removed meanwhile is published again, as it was continued.
         let bytes = self.writer(&mut entry)?.stored_bytes();
+        let own = entry.own.as_ref().expect("what has a writer is in a file");
         {
             // Before it is finished, so that one for which there is no space stays as it was.
             let mut lock = self.lock()?;
-            let file = entry.path.as_path();
+            let file = own.path();
             let request = SpaceRequest { key, bytes, file, replaces: true, rescan: true };
             self.make_space(&mut lock, &request)?;
             lock.invalidate();
         }
-        if let Frames::Written(writer) = entry.frames {
-            let tree = writer.tree()?;
-            let bytes = writer.finish(&tree)?;
-            self.publish(&key, &entry.path, bytes, true)?;
+        let nothing = entry.nothing();
+        let frames = std::mem::replace(&mut entry.frames, nothing);
+        let Frames::Written(writer) = frames else { unreachable!("it has a writer") };
+        let finished = writer.tree().and_then(|tree| writer.finish(&tree));
+        let bytes = entry.if_own(finished)?;
+        let own = entry.own.as_ref().expect("what has a writer is in a file");
+        // Its name is known to its writer alone, so what is published is what was written here.
+        let published = self.publish(&key, own.path(), bytes, true);
+        match published {
+            Err(Error::Io { source, .. }) if is_gone(&source) && !own.is_own()? => {
+                Err(entry.lose("another writer has taken it over"))
+            }
+            other => other.map(|()| key),
         }
-        Ok(key)
     }
 
     /// Leaves a trajectory unfinished, after making its frames durable. Of one without frames
     /// nothing is left.
     pub fn suspend_trajectory(&self, mut entry: EntryInProgress) -> Result<()> {
-        match &mut entry.frames {
-            Frames::Finished(_) => Ok(()),
-            Frames::Written(writer) if writer.n_frames() == 0 => {
-                self.remove_if_there(&entry.path).map(drop)
+        if entry.is_lost || entry.is_of_parent() {
+            return Ok(());
+        }
+        match (&entry.frames, &entry.own) {
+            (Frames::Written(writer), Some(own)) if writer.n_frames() == 0 => {
+                if own.is_own()? {
+                    self.remove_if_there(own.path())?;
+                }
+                Ok(())
             }
-            Frames::Written(writer) => writer.flush(),
+            (Frames::Written(_), _) => self.flush(&mut entry),
+            _ => Ok(()),
         }
     }
 
-    /// Removes an unfinished trajectory, unless a process is writing it.
+    /// Removes an unfinished trajectory, unless one who may be alive is writing it.
     pub fn remove_unfinished(&self, key: &Key) -> Result<bool> {
         self.check_writable()?;
-        let lock = FileLock::try_acquire(&self.layout.writer_lock(key), LockKind::Exclusive)?;
-        match lock {
-            Some(_lock) => self.remove_if_there(&self.layout.in_progress(key)),
-            None => Ok(false),
+        if self.unfinished_files(key)?.is_empty() {
+            return Ok(false);
         }
+        let Taking::Taken(_lease, _) = Lease::take(&self.storage, &self.layout.lease(key))? else {
+            return Ok(false);
+        };
+        let mut is_removed = false;
+        for file in self.unfinished_files(key)? {
+            is_removed |= self.remove_if_there(&file.path)?;
+        }
+        Ok(is_removed)
     }
 }
 
-impl NewTrajectory<'_> {
-    /// Refuses to go on with a trajectory that is encoded in another way than was asked for.
-    fn check_same(&self, there: &Frames) -> Result<()> {
-        let (stored, wanted) = (there.encoding(), self.encoding);
-        let ways_out = format!(
-            "the {} frames of trajectory {:?} have; pass that to go on with them, or \
-             overwrite=True to replace them",
-            there.n_frames(),
-            self.data_id
-        );
-        // The cache's own precision is an upper bound: what is stored may be finer.
-        let is_coarser = match (stored.precision, wanted.precision) {
-            (Some(stored), Some(wanted)) => stored > wanted,
-            _ => false,
-        };
-        if is_coarser || (self.named.precision && stored.precision != wanted.precision) {
-            let shown = |precision: Option<f64>| match precision {
-                Some(precision) => precision.to_string(),
-                None => "None".to_owned(),
-            };
-            let expected = format!("{}, which {ways_out}", shown(stored.precision));
-            return Err(Error::argument("precision", shown(wanted.precision), expected));
-        }
-        if stored.profile != wanted.profile && self.named.profile {
-            let shown = |encoding: Encoding| format!("'{}'", encoding.profile.name());
-            let expected = format!("{}, which {ways_out}", shown(stored));
-            return Err(Error::argument("profile", shown(wanted), expected));
-        }
-        if self.named.metadata && self.metadata != there.header().metadata {
-            log::warn!(
-                target: crate::LOGGER,
-                "trajectory {:?}: it is resumed and keeps the metadata that it was begun with; \
-                 what was passed now differs and is not stored",
-                self.data_id
-            );
-        }
-        Ok(())
-    }
+fn conflict(data_id: &str, reason: &str) -> Error {
+    let what = format!("trajectory {data_id:?}");
+    Error::WriterConflict { what, reason: reason.to_owned() }
+}
+
+/// Whether a file is not there any more, as another host sees it, too.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
 }
 
 impl Frames {
-    fn header(&self) -> &EntryHeader {
+    pub fn header(&self) -> &EntryHeader {
         match self {
+            Self::New { header, .. } => header,
+            Self::Waiting { entry, .. } => entry.header(),
             Self::Finished(entry) => entry.header(),
             Self::Written(writer) => writer.header(),
         }
     }
 
-    fn encoding(&self) -> Encoding {
+    pub fn encoding(&self) -> Encoding {
         match self {
+            Self::New { encoding, .. } => *encoding,
+            Self::Waiting { entry, .. } => entry.encoding(),
             Self::Finished(entry) => entry.encoding(),
             Self::Written(writer) => writer.encoding(),
         }
     }
 
-    fn n_frames(&self) -> u64 {
+    pub fn n_frames(&self) -> u64 {
         match self {
+            Self::New { .. } => 0,
+            Self::Waiting { entry, .. } => entry.n_frames(),
             Self::Finished(entry) => entry.n_frames(),
             Self::Written(writer) => writer.n_frames(),
+        }
+    }
+
+    /// Whether what was looked at is what is there now. A finished one may be removed meanwhile: it
+    /// is continued all the same.
+    pub fn is_still(&self, now: Option<&Self>) -> bool {
+        match (self, now) {
+            (Self::New { .. } | Self::Finished(_), None) => true,
+            (Self::Waiting { entry, file }, Some(Self::Waiting { entry: now, file: found })) => {
+                file.name == found.name && entry.n_frames() == now.n_frames()
+            }
+            (Self::Finished(entry), Some(Self::Finished(now))) => {
+                entry.content_id() == now.content_id()
+            }
+            _ => false,
         }
     }
 }
@@ -339,6 +244,11 @@ impl EntryInProgress {
         &self.key
     }
 
+    /// The user's name for it.
+    pub fn data_id(&self) -> &str {
+        &self.data_id
+    }
+
     /// How many frames it has so far.
     pub fn n_frames(&self) -> u64 {
         self.frames.n_frames()
@@ -347,6 +257,8 @@ impl EntryInProgress {
     /// The declared fields, where they have been.
     pub fn fields(&self) -> &[FieldSpec] {
         match &self.frames {
+            Frames::New { .. } => &[],
+            Frames::Waiting { entry, .. } => entry.fields(),
             Frames::Finished(entry) => entry.fields(),
             Frames::Written(writer) => writer.fields(),
         }
@@ -355,30 +267,61 @@ impl EntryInProgress {
     /// Whether adding so many frames takes longer than to buffer them.
     pub fn completes_chunk(&self, n_frames: u64) -> bool {
         match &self.frames {
-            Frames::Finished(_) => true,
             Frames::Written(writer) => writer.completes_chunk(n_frames),
+            // What is there has to be taken or copied first.
+            Frames::New { .. } | Frames::Waiting { .. } | Frames::Finished(_) => true,
         }
     }
 
-    /// Makes all frames so far durable.
-    pub fn flush(&mut self) -> Result<()> {
-        match &mut self.frames {
-            Frames::Finished(_) => Ok(()),
-            Frames::Written(writer) => writer.flush(),
+    /// An error where another writer has it, or it is the parent's of a forked child.
+    pub fn check_usable(&self) -> Result<()> {
+        if self.is_of_parent() {
+            return Err(Self::of_parent(&self.data_id));
         }
+        if self.is_lost {
+            let reason = "another writer has taken it over, and this one is closed";
+            return Err(conflict(&self.data_id, reason));
+        }
+        Ok(())
     }
 
-    /// Reads what has been written, after making it durable.
-    ///
-    /// The writer lock excludes other writers, and this one is borrowed meanwhile: so the file does
-    /// not change while `read` looks at it.
-    pub fn read_back<T>(&mut self, read: impl FnOnce(&Entry) -> Result<T>) -> Result<T> {
-        match &mut self.frames {
-            Frames::Finished(entry) => read(entry),
-            Frames::Written(writer) => {
-                writer.flush()?;
-                read(&Entry::open_unfinished(&self.path)?)
+    fn is_of_parent(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    /// What a forked child gets that goes on with its parent's writer.
+    pub fn of_parent(data_id: &str) -> Error {
+        let reason = "its writer belongs to the process that forked this one: append and close \
+                      there, or write another trajectory here";
+        conflict(data_id, reason)
+    }
+
+    /// What a step on the own file gave, if it is still the own one after that: a step that another
+    /// writer knows nothing of has not been done.
+    fn if_own<T>(&mut self, done: Result<T>) -> Result<T> {
+        let Some(own) = &self.own else { return done };
+        match (done, own.is_own()) {
+            // To write to a file that was removed may be an error of its own.
+            (Ok(_) | Err(Error::Io { .. }), Ok(false)) => {
+                Err(self.lose("another writer has taken it over"))
             }
+            (Ok(_), Err(error)) => Err(error),
+            (done, _) => done,
         }
+    }
+
+    /// Closes this writer for good.
+    pub(super) fn lose(&mut self, reason: &str) -> Error {
+        self.is_lost = true;
+        let reason = format!(
+            "{reason}; this writer is closed and changes nothing any more, and what it flushed \
+             before is kept: open it again with resume=True to go on after its last frame"
+        );
+        conflict(&self.data_id, &reason)
+    }
+
+    /// What is left of the frames once their writer is used up.
+    fn nothing(&self) -> Frames {
+        Frames::New { header: self.frames.header().clone(), encoding: self.frames.encoding() }
     }
 }

@@ -1,11 +1,14 @@
 //! The files and folders of a cache directory.
 //!
 //! ```text
-//! CACHEDIR.TAG               tells backup programs to leave the directory out; only where the cache
+//! CACHEDIR.TAG               tells backup programs to leave the directory out; only where the
+//! cache
 //!                            was made in an empty directory
 //! settings.json              the limit
 //! entries/ab/t-ab….fxt       published entries, in 256 folders by the first digits of the key
-//! entries/ab/t-ab….writing   trajectories that are being written, or can be resumed
+//! entries/ab/t-ab….3-….writing    a trajectory that is being written, or whose writer was killed
+//! entries/ab/t-ab….3-….suspended  one whose writer has let go of it: see `unfinished_name`
+//! entries/ab/t-ab….lease     who writes the trajectory
 //! pins/t-ab…                 an empty file for each pinned entry
 //! locks/                     lock files
 //! quarantine/                damaged entries
@@ -112,8 +115,12 @@ pub fn default_directory() -> Result<PathBuf> {
 
 /// The suffix of published entries.
 pub(super) const SUFFIX: &str = ".fxt";
-/// The suffix of entries in progress.
+/// The suffix of trajectories that are being written.
 pub(super) const WRITING: &str = ".writing";
+/// The suffix of unfinished trajectories that nobody writes.
+pub(super) const SUSPENDED: &str = ".suspended";
+/// The suffix of leases.
+pub(super) const LEASE: &str = ".lease";
 
 const FOLDERS: [&str; 4] = ["entries", "pins", "locks", "quarantine"];
 
@@ -197,9 +204,10 @@ impl Layout {
         self.root.join("entries")
     }
 
-    /// The file of a trajectory while it is written.
-    pub fn in_progress(&self, key: &Key) -> PathBuf {
-        self.folder(key).join(format!("{key}{WRITING}"))
+    /// The lease of the process that writes this trajectory: beside what is written, so that a
+    /// client of a file server that has just made it does not list the folder from memory.
+    pub fn lease(&self, key: &Key) -> PathBuf {
+        self.folder(key).join(format!("{key}{LEASE}"))
     }
 
     /// The file that marks an entry as pinned.
@@ -210,11 +218,6 @@ impl Layout {
     /// Where the pins are.
     pub fn pins(&self) -> PathBuf {
         self.root.join("pins")
-    }
-
-    /// The lock of the process that writes this trajectory.
-    pub fn writer_lock(&self, key: &Key) -> PathBuf {
-        self.locks().join(format!("{key}.writer"))
     }
 
     /// The lock of the process that computes this entry.

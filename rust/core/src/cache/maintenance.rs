@@ -8,12 +8,17 @@ use super::Cache;
 use super::layout::{Key, is_quarantined_name};
 use super::scan::list;
 use crate::error::CacheError;
-use crate::fs::{FileLock, LockKind, Owner, remove_orphaned};
+use crate::fs::{FileClock, FileLock, LockKind, orphaned, remove_orphaned, remove_stale_lease};
 use crate::trajectory::Report;
 use crate::{Error, Result, interrupt};
 
 /// An unfinished trajectory that was not written to for so long is removed by a cleanup.
 const UNFINISHED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How often an entry that is pinned is looked for while an eviction may give it back,
+const EVICTION_TRIES: usize = 5;
+/// and how long is waited in between.
+const EVICTION_WAIT: Duration = Duration::from_millis(10);
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +31,11 @@ pub struct Cleanup {
     pub unfinished: usize,
     /// Pins of entries that are gone.
     pub pins: usize,
+}
+
+fn wait_for_eviction() -> bool {
+    std::thread::sleep(EVICTION_WAIT);
+    false
 }
 
 /// The result of verifying one entry.
@@ -57,11 +67,18 @@ impl Cache {
     pub fn pin(&self, name: &str) -> Result<()> {
         // Held, so that the entry is not evicted meanwhile.
         let _lock = self.lock()?;
-        let path = self.layout.pin(&self.resolve_stored(name)?);
+        let key = self.resolve_stored(name)?;
+        let path = self.layout.pin(&key);
         match self.storage.create_new(&path) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(Error::io("create", &path, error)),
+        }
+        // Where there are no locks, an eviction may be under way. It looks for the pin after it has
+        // taken the entry aside, and gives it back.
+        if !(0..EVICTION_TRIES).any(|_| self.has(&key) || wait_for_eviction()) {
+            self.remove_if_there(&path)?;
+            return Err(self.not_found(name));
         }
         let pins = self.layout.pins();
         self.storage.sync_dir(&pins).map_err(|error| Error::io("sync", &pins, error))
@@ -92,17 +109,19 @@ impl Cache {
             }
         }
         for lock in list(&self.layout.locks())? {
-            // A process that waits for a removed lock may compute an entry twice. The locks of
-            // writers stay: two writers at once would be worse than an empty file.
+            // A process that waits for a removed lock may compute an entry twice.
             let is_claim = lock.path().extension().is_some_and(|extension| extension == "claim");
             if is_claim && FileLock::try_acquire(&lock.path(), LockKind::Exclusive)?.is_some() {
                 self.remove_if_there(&lock.path())?;
             }
         }
-        let now = SystemTime::now();
+        let entries = self.layout.entries();
+        let clock = FileClock::of(&*self.storage, &entries);
+        for lease in self.stale_leases(&clock)? {
+            done.temporary += usize::from(remove_stale_lease(&*self.storage, &lease)?);
+        }
         for (file, key) in self.scan()?.in_progress() {
-            let age = now.duration_since(file.last_written).unwrap_or_default();
-            if age > UNFINISHED_FOR {
+            if clock.age(file.last_written) > UNFINISHED_FOR {
                 done.unfinished += usize::from(self.remove_unfinished(&key)?);
             }
         }
@@ -132,19 +151,16 @@ impl Cache {
 
     /// What [`Cache::cleanup`] would remove now.
     pub fn leftovers(&self) -> Result<Cleanup> {
-        let is_gone = |name: &str| Owner::of_temporary(name).is_some_and(|owner| owner.is_gone());
+        let clock = FileClock::of_this_machine();
         let mut temporary = 0;
         let folders = list(&self.layout.entries())?.into_iter().map(|folder| folder.path());
         for folder in folders.filter(|folder| folder.is_dir()).chain([self.directory().to_owned()])
         {
-            let files = list(&folder)?;
-            temporary +=
-                files.iter().filter(|file| file.file_name().to_str().is_some_and(is_gone)).count();
+            temporary += orphaned(&folder, &clock)?.len();
         }
-        let now = SystemTime::now();
-        let is_old =
-            |last: SystemTime| now.duration_since(last).unwrap_or_default() > UNFINISHED_FOR;
-        let is_written = |key: &Key| self.is_being_written(key);
+        temporary += self.stale_leases(&clock)?.len();
+        let is_old = |last: SystemTime| clock.age(last) > UNFINISHED_FOR;
+        let is_written = |key: &Key| self.writer_of(key).is_some();
         Ok(Cleanup {
             temporary,
             quarantined: self.quarantined()?.len(),

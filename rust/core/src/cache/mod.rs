@@ -38,12 +38,17 @@ mod in_progress;
 mod layout;
 mod load;
 mod maintenance;
+mod new_trajectory;
+mod own_file;
 mod resolve;
 mod scan;
 mod settings;
 mod stats;
 mod store;
+mod take_over;
 mod unfinished;
+mod unfinished_file;
+mod unfinished_name;
 mod usage;
 
 use std::path::{Path, PathBuf};
@@ -51,13 +56,14 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 pub use claim::{Claim, ClaimHolder, Claiming};
-pub use in_progress::{EntryInProgress, IfThere, Named, NewTrajectory};
+pub use in_progress::EntryInProgress;
 pub use layout::{Key, default_directory, kind_of};
 pub use load::OpenEntry;
 pub use maintenance::{Cleanup, Verification};
+pub use new_trajectory::{IfThere, Named, NewTrajectory};
 pub use stats::{EntryInfo, Stats};
 pub use store::{KeptEntry, PendingEntry};
-pub use unfinished::Unfinished;
+pub use unfinished::{Unfinished, UnfinishedWriter};
 
 use crate::error::CacheError;
 use crate::fs::{FilesystemKind, Storage};

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant, SystemTime};
 use rayon::prelude::*;
 
 use super::Cache;
-use super::layout::{Key, SUFFIX, WRITING};
+use super::layout::{Key, SUFFIX};
+use super::unfinished_name::UnfinishedName;
 use crate::fs::Owner;
 use crate::{Error, Result, threads};
 
@@ -39,8 +40,8 @@ pub(super) struct EntryStat {
 #[derive(Debug, Clone)]
 pub(super) struct PartialFile {
     pub path: PathBuf,
-    /// The key of an entry in progress; a temporary file has none.
-    pub in_progress: Option<Key>,
+    /// The name of an entry in progress; a temporary file has none.
+    pub in_progress: Option<UnfinishedName>,
     /// The process that a temporary file belongs to.
     pub owner: Option<Owner>,
     pub bytes: u64,
@@ -106,9 +107,17 @@ impl Scan {
         self.folders.iter().flat_map(|(_, folder)| &folder.entries)
     }
 
-    /// All entries in progress, also those that wait to be resumed.
+    /// All entries in progress, also those that wait to be resumed: of each the file that counts.
     pub fn in_progress(&self) -> impl Iterator<Item = (&PartialFile, Key)> {
-        self.partial.iter().filter_map(|file| Some((file, file.in_progress?)))
+        let mut newest: HashMap<Key, (u64, &PartialFile)> = HashMap::new();
+        for file in &self.partial {
+            let Some(name) = file.in_progress else { continue };
+            let found = newest.entry(name.key).or_insert((name.number, file));
+            if (name.number, file.bytes) > (found.0, found.1.bytes) {
+                *found = (name.number, file);
+            }
+        }
+        newest.into_iter().map(|(key, (_, file))| (file, key))
     }
 
     /// The bytes that count towards a limit.
@@ -203,7 +212,8 @@ fn list_folder(
         let name = file.file_name();
         let Some(name) = name.to_str() else { continue };
         let key = |suffix| name.strip_suffix(suffix).and_then(Key::parse);
-        let (entry, in_progress, owner) = (key(SUFFIX), key(WRITING), Owner::of_temporary(name));
+        let (entry, owner) = (key(SUFFIX), Owner::of_temporary(name));
+        let in_progress = UnfinishedName::parse(name);
         if entry.is_none() && in_progress.is_none() && owner.is_none() {
             continue;
         }

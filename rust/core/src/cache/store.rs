@@ -115,7 +115,8 @@ impl Cache {
         Ok(pending)
     }
 
-    fn temporary_for(&self, key: &Key) -> PathBuf {
+    /// A name beside that of an entry that nobody else has.
+    pub(super) fn temporary_for(&self, key: &Key) -> PathBuf {
         let name = Owner::current().temporary_name(&format!("{key}{SUFFIX}"));
         self.entry_path(key).with_file_name(name)
     }

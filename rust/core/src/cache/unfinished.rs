@@ -1,13 +1,14 @@
 //! Trajectories that are being written, or wait to be resumed, as one who only looks sees them.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
 
 use super::Cache;
-use super::layout::Key;
+use super::layout::{Key, LEASE};
+use super::scan::{PartialFile, list};
+use crate::fs::{FileClock, lease_holder};
 use crate::trajectory::Entry;
 use crate::{Result, threads};
 
@@ -24,20 +25,28 @@ pub struct Unfinished {
     pub stored_bytes: u64,
     /// When it was last written to, in seconds since 1970.
     pub last_written: f64,
-    /// The process of this machine that is writing it, where one is known.
-    pub writer: Option<u32>,
+    /// Who is writing it, where one may be.
+    pub writer: Option<UnfinishedWriter>,
+}
+
+/// One who is writing a trajectory.
+#[derive(Debug, Clone)]
+pub struct UnfinishedWriter {
+    /// The process, on its host.
+    pub process: u32,
+    /// The name of the host.
+    pub host: String,
 }
 
 impl Cache {
     /// The trajectories that are not finished, the one written to last first.
     ///
-    /// Whether one is being written is read from the system's list of locks. Trying the lock itself
-    /// would refuse a writer that begins at that moment.
+    /// A writer that can't be seen is told as long as its sign of life is young by this machine's
+    /// clock: to look changes nothing, so the clock of the file system is not asked.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>> {
         let scan = self.scan()?;
         let files: Vec<_> = scan.in_progress().collect();
-        let locks = if files.is_empty() { String::new() } else { system_locks() };
-        let describe = |&(file, key): &(&super::scan::PartialFile, Key)| {
+        let describe = |&(file, key): &(&PartialFile, Key)| {
             // It may be published or begun again at this moment.
             let entry = Entry::open_unfinished(&file.path).ok();
             let last_written = file.last_written.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -47,61 +56,41 @@ impl Cache {
                 n_frames: entry.as_ref().map(Entry::n_frames),
                 stored_bytes: file.bytes,
                 last_written: last_written.as_secs_f64(),
-                writer: lock_holder(&locks, &self.layout.writer_lock(&key)),
+                writer: self.writer_of(&key),
             }
         };
         let mut found: Vec<Unfinished> = threads::run(|| files.par_iter().map(describe).collect());
         found.sort_by(|one, other| other.last_written.total_cmp(&one.last_written));
         Ok(found)
     }
-}
 
-impl Cache {
-    /// Whether a process of this machine is known to write this trajectory.
-    pub(super) fn is_being_written(&self, key: &Key) -> bool {
-        lock_holder(&system_locks(), &self.layout.writer_lock(key)).is_some()
+    /// Who may be writing a trajectory, as far as a look tells.
+    pub(super) fn writer_of(&self, key: &Key) -> Option<UnfinishedWriter> {
+        let clock = FileClock::of_this_machine();
+        let holder = lease_holder(&self.layout.lease(key), &clock).ok()??;
+        let (process, host) = holder.who.unwrap_or_default();
+        Some(UnfinishedWriter { process, host })
     }
-}
 
-/// The system's list of locks; empty where there is none.
-fn system_locks() -> String {
-    std::fs::read_to_string("/proc/locks").unwrap_or_default()
-}
-
-/// The process that holds an exclusive `flock` on a file, by the list of locks.
-fn lock_holder(locks: &str, path: &Path) -> Option<u32> {
-    let found = path.symlink_metadata().ok()?;
-    // The device is left out: some file systems report another one here than for the file.
-    let inode = found.ino().to_string();
-    locks.lines().find_map(|line| {
-        // `7: FLOCK  ADVISORY  WRITE 1234 fe:01:5678 0 EOF`; one who waits has `->` after the number.
-        let mut words = line.split_whitespace().skip(1);
-        let is_held = words.next() == Some("FLOCK");
-        let is_exclusive = words.nth(1) == Some("WRITE");
-        let process = words.next()?.parse().ok()?;
-        let file = words.next()?.rsplit(':').next()?;
-        (is_held && is_exclusive && file == inode && process > 0).then_some(process)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fs::{FileLock, LockKind};
-
-    #[test]
-    fn the_holder_of_a_lock_is_found_without_touching_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("writer");
-        assert_eq!(lock_holder(&system_locks(), &path), None);
-        let held = FileLock::acquire(&path, LockKind::Exclusive).unwrap();
-        let holder = lock_holder(&system_locks(), &path);
-        if Path::new("/proc/locks").exists() {
-            assert_eq!(holder, Some(std::process::id()));
+    /// Leases of trajectories of which there is no file, as those of writers that were killed while
+    /// they finished one.
+    pub(super) fn stale_leases(&self, clock: &FileClock<'_>) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for folder in list(&self.layout.entries())? {
+            if !folder.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            for file in list(&folder.path())? {
+                let name = file.file_name();
+                let stem = name.to_str().and_then(|name| name.strip_suffix(LEASE));
+                let Some(key) = stem.and_then(Key::parse) else { continue };
+                if lease_holder(&file.path(), clock).is_ok_and(|holder| holder.is_none())
+                    && self.unfinished_files(&key)?.is_empty()
+                {
+                    found.push(file.path());
+                }
+            }
         }
-        drop(held);
-        assert_eq!(lock_holder(&system_locks(), &path), None);
-        let _shared = FileLock::acquire(&path, LockKind::Shared).unwrap();
-        assert_eq!(lock_holder(&system_locks(), &path), None);
+        Ok(found)
     }
 }

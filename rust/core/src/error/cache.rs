@@ -109,12 +109,16 @@ pub enum CacheError {
     },
     /// Another process, or another writer of this one, is writing the trajectory.
     #[error(
-        "data_id={data_id:?} is not valid: expected a trajectory that no other writer has open; \
-         close that writer, or use another data_id"
+        "data_id={data_id:?} is not valid: expected a trajectory that no other writer has open, \
+         and {holder}; {remedy}"
     )]
     BeingWritten {
         /// The user's name for the trajectory.
         data_id: String,
+        /// Who writes it, and when it gave its last sign of life.
+        holder: String,
+        /// What to do.
+        remedy: String,
     },
 }
 

@@ -87,6 +87,14 @@ pub enum Error {
         /// What it looks like.
         found: String,
     },
+    /// Another writer has what this one was writing, or this one belongs to another process.
+    #[error("{what}: {reason}")]
+    WriterConflict {
+        /// What was being written.
+        what: String,
+        /// Who has it, and what that means.
+        reason: String,
+    },
     /// A cache can't fulfil a request.
     #[error(transparent)]
     Cache(#[from] CacheError),

@@ -2,9 +2,9 @@
 //!
 //! Everything durable goes through [`Storage`], one small trait, so that tests can record, cut
 //! short and fail every step. Files and directories are published in one way: the file is synced,
-//! renamed, and its directory synced ([`publish_bytes`], [`PendingDir`]). Above that there are locks
-//! ([`FileLock`]), the bytes of files ([`Content`]), shared words (`SharedMap`, `WordCopy`) and
-//! the rule that turns names into paths ([`names`]).
+//! renamed, and its directory synced ([`publish_bytes`], [`PendingDir`]). Above that there are
+//! locks ([`FileLock`]) and leases ([`Lease`]), the bytes of files ([`Content`]), shared words
+//! (`SharedMap`, `WordCopy`) and the rule that turns names into paths ([`names`]).
 //!
 //! ```
 //! use std::sync::Arc;
@@ -21,11 +21,15 @@
 //! # }
 //! ```
 
+mod clock;
 mod content;
 mod directory;
 mod fallback;
 mod filesystem;
+mod heartbeat;
 mod in_use;
+mod lease;
+mod lease_record;
 mod lock;
 mod lock_holder;
 mod mapped;
@@ -42,21 +46,23 @@ pub mod testing;
 mod writeback;
 mod xattr;
 
+pub(crate) use clock::FileClock;
 pub use content::Content;
 pub(crate) use directory::Identity;
 pub use directory::OpenDirectory;
 pub(crate) use fallback::{Failure, create_with_fallback};
 pub use filesystem::FilesystemKind;
 pub(crate) use in_use::{lock_shared, try_lock_exclusive};
+pub(crate) use lease::{Lease, LeaseHolder, Taking, lease_holder, remove_stale_lease};
+pub(crate) use lease_record::WriterId;
 pub(crate) use lock::{FileLock, LockKind};
 pub use mapped::{MapPermit, PrivateMap};
 pub use no_sync::NoSyncDisk;
 pub(crate) use open::{is_not_regular, open_file, open_without_links};
 pub(crate) use owner::Boot;
-pub use owner::Owner;
-pub(crate) use publish::create_dirs;
-pub(crate) use publish::remove_tree;
+pub use owner::{Owner, Sight};
 pub use publish::{PendingDir, publish_bytes, remove_orphaned};
+pub(crate) use publish::{create_dirs, is_orphaned, orphaned, remove_tree};
 pub(crate) use shared::{SharedMap, WordCopy};
 pub(crate) use sigbus::{Faults, install as keep_fault_handler};
 pub(crate) use storage::memory_file;

@@ -65,6 +65,10 @@ impl StorageFile for NoSyncFile {
         self.0.write_at(bytes, offset)
     }
 
+    fn copy_from(&self, source: &File, length: u64) -> io::Result<()> {
+        self.0.copy_from(source, length)
+    }
+
     fn allocate(&self, length: u64) -> io::Result<()> {
         self.0.allocate(length)
     }

@@ -1,11 +1,26 @@
 //! The process that owns a temporary file, read from the file's name.
 //!
 //! A process id alone says little: ids are reused, and not unique across hosts. So the name carries
-//! the host, the process id and the time at which the process started. Only a file whose owner is
-//! known to be gone is orphaned, and may be removed.
+//! the host, the process id and the time at which the process started.
+//!
+//! Of a process on another host or in another PID namespace nothing can be seen, and of one that is
+//! hidden by `hidepid` only that there is one. Such a process is never taken for gone.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What can be seen of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// It exists and can go on at any time.
+    Running,
+    /// It exists and was stopped, as by SIGSTOP.
+    Stopped,
+    /// It no longer exists, for certain.
+    Gone,
+    /// Nothing: it may be elsewhere, or hidden.
+    Unseen,
+}
 
 /// A process on a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,14 +51,36 @@ impl Owner {
         Self { host: host(), process, started }
     }
 
+    /// The process id, on its host.
+    pub fn process(&self) -> u32 {
+        self.process
+    }
+
     /// Eight digits that tell this boot of this host from others that share a directory.
     pub fn host(&self) -> &str {
         &self.host
     }
 
+    /// What can be seen of this process.
+    pub fn sight(&self) -> Sight {
+        if *self == Self::current() {
+            return Sight::Running;
+        }
+        if self.host != host() || !sees_processes() {
+            return Sight::Unseen;
+        }
+        match look(self.process) {
+            None => Sight::Gone,
+            Some(Seen { started: 0, .. }) => Sight::Unseen,
+            Some(seen) if self.started != 0 && seen.started != self.started => Sight::Gone,
+            Some(Seen { is_stopped: true, .. }) => Sight::Stopped,
+            Some(_) => Sight::Running,
+        }
+    }
+
     /// Whether this process no longer exists. `false` where that can't be known.
     pub fn is_gone(&self) -> bool {
-        self.host == host() && is_gone(self.process, self.started)
+        self.sight() == Sight::Gone
     }
 
     /// Process and start time in one word, for shared memory of one host; never 0.
@@ -67,13 +104,19 @@ impl Owner {
     pub fn of_temporary(name: &str) -> Option<Self> {
         let name = name.strip_prefix('.')?.strip_suffix(TEMPORARY)?;
         let (_, owner) = name.rsplit_once('.')?;
-        let mut parts = owner.split('-');
+        let (owner, count) = owner.rsplit_once('-')?;
+        count.parse::<u64>().ok()?;
+        Self::parse(owner)
+    }
+
+    /// Reads what `Display` writes.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
         let owner = Self {
             host: parts.next()?.to_owned(),
             process: parts.next()?.parse().ok()?,
             started: parts.next()?.parse().ok()?,
         };
-        parts.next()?.parse::<u64>().ok()?;
         parts.next().is_none().then_some(owner)
     }
 }
@@ -139,6 +182,12 @@ fn boot_id() -> Vec<u8> {
     std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
+/// Whether this process can tell its own namespace of processes from any other. Without `/proc` on
+/// Linux it can't, and an id may be that of a process elsewhere.
+fn sees_processes() -> bool {
+    !cfg!(target_os = "linux") || std::fs::read_link("/proc/self/ns/pid").is_ok()
+}
+
 /// Whether a process of this host no longer exists; `started` is 0 where it is not known.
 fn is_gone(process: u32, started: u64) -> bool {
     match start_time(process) {
@@ -147,9 +196,19 @@ fn is_gone(process: u32, started: u64) -> bool {
     }
 }
 
-/// When a process started, 0 where that can't be seen; `None` where there is no such process, or one
-/// that has ended and whose parent has not asked how.
 fn start_time(process: u32) -> Option<u64> {
+    look(process).map(|seen| seen.started)
+}
+
+/// A process that exists.
+struct Seen {
+    /// When it started, 0 where that can't be seen.
+    started: u64,
+    is_stopped: bool,
+}
+
+/// `None` where there is no such process, or one that has ended and whose parent has not asked how.
+fn look(process: u32) -> Option<Seen> {
     match std::fs::read_to_string(format!("/proc/{process}/stat")) {
         // Counted after the command name, which may itself hold spaces and brackets: field 3 is the
         // state, field 20 the number of threads, of which others may outlive the first.
@@ -159,14 +218,15 @@ fn start_time(process: u32) -> Option<u64> {
             if has_ended && matches!(fields.get(17), Some(&("0" | "1"))) {
                 return None;
             }
-            fields.get(19)?.parse().ok()
+            let is_stopped = matches!(fields.first(), Some(&("T" | "t")));
+            Some(Seen { started: fields.get(19)?.parse().ok()?, is_stopped })
         }
         // There may be no /proc, or one that hides the processes of other users.
         Err(_) => {
             let id = rustix::process::Pid::from_raw(process.try_into().ok()?)?;
             match rustix::process::test_kill_process(id) {
                 Err(rustix::io::Errno::SRCH) => None,
-                _ => Some(0),
+                _ => Some(Seen { started: 0, is_stopped: false }),
             }
         }
     }
@@ -209,5 +269,28 @@ mod tests {
         assert!(!Owner::is_word_gone(Owner::current().to_word()));
         assert!(!Owner { process, host: "elsewhere".into(), started: 1 }.is_gone());
         assert!(Owner { started: 1, ..Owner::current() }.is_gone());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_stopped_process_is_seen_to_be_stopped_and_not_taken_for_gone() {
+        use rustix::process::{Pid, Signal, kill_process};
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let process = child.id();
+        let owner = Owner { process, started: start_time(process).unwrap(), ..Owner::current() };
+        assert_eq!(owner.sight(), Sight::Running);
+        let id = Pid::from_raw(process as i32).unwrap();
+        kill_process(id, Signal::STOP).unwrap();
+        let ended_by = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while owner.sight() != Sight::Stopped {
+            assert!(std::time::Instant::now() < ended_by);
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(owner.sight(), Sight::Gone);
+        let elsewhere = Owner { host: "elsewhere".into(), ..Owner::current() };
+        assert_eq!(elsewhere.sight(), Sight::Unseen);
+        assert_eq!(Owner::parse(&owner.to_string()), Some(owner));
     }
 }

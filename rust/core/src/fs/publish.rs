@@ -10,7 +10,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use super::clock::FileClock;
+use super::owner::Sight;
 use super::{OpenDirectory, Owner, Storage, StorageFile, write_all_at};
 use crate::{Error, Result};
 
@@ -186,22 +189,27 @@ pub fn remove_tree(storage: &dyn Storage, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes orphaned temporary files and directories from `directory`; returns their number.
+/// A temporary file whose owner can't be seen is orphaned once nothing was written to it for so
+/// long.
+const UNSEEN_FOR: Duration = Duration::from_secs(3600);
+
+/// Whether the owner of a temporary file that was last written to at `modified` is gone, for
+/// certain or by its long silence.
+pub(crate) fn is_orphaned(owner: &Owner, modified: SystemTime, clock: &FileClock<'_>) -> bool {
+    match owner.sight() {
+        Sight::Gone => true,
+        Sight::Running | Sight::Stopped => false,
+        Sight::Unseen => clock.age(modified) > UNSEEN_FOR,
+    }
+}
+
+/// Removes orphaned temporary files and directories from `directory`; returns their number. Those
+/// of an owner that can't be seen, on another host for one, are orphaned an hour after they were
+/// last written to, by the clock of the file system.
 pub fn remove_orphaned(storage: &dyn Storage, directory: &Path) -> Result<usize> {
-    let list_error = |error| Error::io("list", directory, error);
     let mut removed = 0;
-    for entry in std::fs::read_dir(directory).map_err(list_error)? {
-        let entry = entry.map_err(list_error)?;
-        let is_orphaned = entry
-            .file_name()
-            .to_str()
-            .and_then(Owner::of_temporary)
-            .is_some_and(|owner| owner.is_gone());
-        if !is_orphaned {
-            continue;
-        }
-        let path = entry.path();
-        let is_dir = entry.file_type().map_err(list_error)?.is_dir();
+    for path in orphaned(directory, &FileClock::of(storage, directory))? {
+        let is_dir = path.symlink_metadata().is_ok_and(|found| found.is_dir());
         let result = if is_dir { remove_tree(storage, &path) } else { storage.remove_file(&path) };
         match result {
             Ok(()) => removed += 1,
@@ -211,6 +219,37 @@ pub fn remove_orphaned(storage: &dyn Storage, directory: &Path) -> Result<usize>
         }
     }
     Ok(removed)
+}
+
+/// The orphaned temporary files and directories in `directory`.
+pub(crate) fn orphaned(directory: &Path, clock: &FileClock<'_>) -> Result<Vec<PathBuf>> {
+    let list_error = |error| Error::io("list", directory, error);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(list_error)? {
+        let entry = entry.map_err(list_error)?;
+        let Some(owner) = entry.file_name().to_str().and_then(Owner::of_temporary) else {
+            continue;
+        };
+        let path = entry.path();
+        // What can't be inspected is gone meanwhile.
+        if last_modified(&path).is_ok_and(|modified| is_orphaned(&owner, modified, clock)) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// When a file was last written to; of a directory, the last of what is in it. A file that grows in
+/// a directory does not change the directory's own time.
+fn last_modified(path: &Path) -> io::Result<SystemTime> {
+    let found = path.symlink_metadata()?;
+    let mut newest = found.modified()?;
+    if found.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            newest = newest.max(last_modified(&entry?.path())?);
+        }
+    }
+    Ok(newest)
 }
 
 fn temporary_beside(target: &Path) -> Result<PathBuf> {

@@ -56,6 +56,27 @@ pub trait Storage: Debug + Send + Sync {
 pub trait StorageFile: Debug + Send + Sync {
     /// Writes some of `bytes` at `offset`; may be short. Use [`write_all_at`].
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+    /// Copies the first `length` bytes of another file, which was not read by its position yet,
+    /// into this one, which is empty.
+    fn copy_from(&self, source: &File, length: u64) -> io::Result<()> {
+        let mut bytes = vec![0; COPIED.min(length as usize)];
+        let mut offset = 0;
+        while offset < length {
+            let part = COPIED.min((length - offset) as usize);
+            source.read_exact_at(&mut bytes[..part], offset)?;
+            let mut done = 0;
+            while done < part {
+                match self.write_at(&bytes[done..part], offset + done as u64) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(written) => done += written,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            offset += part as u64;
+        }
+        Ok(())
+    }
     /// Reserves disk space for the first `length` bytes, and extends the file to them.
     fn allocate(&self, length: u64) -> io::Result<()>;
     /// Truncates or extends the file. Not for files that are mapped.
@@ -76,6 +97,9 @@ pub trait StorageFile: Debug + Send + Sync {
 
 /// Between two pieces of so many bytes a write can be interrupted.
 const PIECE: usize = 8 << 20;
+
+/// Bytes that are copied at a time.
+const COPIED: usize = 1 << 20;
 
 /// Writes all of `bytes` at `offset`, through short writes and signals. An error where the work of
 /// this thread was interrupted (see [`crate::interrupt`]) before the end of a long write.
@@ -194,6 +218,14 @@ impl Storage for Disk {
 impl StorageFile for DiskFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         self.0.write_at(bytes, offset)
+    }
+
+    fn copy_from(&self, mut source: &File, length: u64) -> io::Result<()> {
+        // In the kernel, or by sharing the blocks, where the file system can.
+        match io::copy(&mut io::Read::take(&mut source, length), &mut &self.0)? {
+            copied if copied == length => Ok(()),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 
     fn allocate(&self, length: u64) -> io::Result<()> {

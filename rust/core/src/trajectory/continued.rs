@@ -1,5 +1,5 @@
-//! Continuing a finished entry: its records are copied, not encoded again, so frames that were
-//! rounded once stay what they are.
+//! Continuing an entry in another file: its records are copied, not encoded again, so frames that
+//! were rounded once stay what they are.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::value_tree::fields_tree;
 use super::writer::{EntryWriter, Uncommitted};
 use crate::container::{Appender, RecordKind, recover};
 use crate::error::FormatError;
-use crate::fs::{Content, StorageFile, write_all_at};
+use crate::fs::{Content, StorageFile, open_file, write_all_at};
 use crate::{Error, Result};
 
 /// Bytes that are copied at a time.
@@ -51,6 +51,21 @@ impl EntryWriter {
         };
         let (header, encoding) = (finished.header().clone(), finished.encoding());
         Ok(Self::new(file, header, encoding, state, uncommitted, tree))
+    }
+
+    /// Begins a file, which is empty, with the durable frames of an unfinished one, whose writer
+    /// may still add to it. All of them are durable here, too.
+    pub fn continue_unfinished(
+        file: Box<dyn StorageFile>,
+        path: &Path,
+        unfinished: &Path,
+    ) -> Result<Self> {
+        let open_error = |error| Error::io("open", unfinished, error);
+        let source = open_file(unfinished).map_err(open_error)?;
+        let end = recover(&source, unfinished)?.end;
+        let copied = file.copy_from(&source, end).and_then(|()| file.sync());
+        copied.map_err(|error| Error::io("copy", unfinished, error))?;
+        Self::resume(file, path)
     }
 }
 

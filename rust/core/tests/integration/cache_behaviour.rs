@@ -397,7 +397,7 @@ fn a_trajectory_in_progress_counts_is_not_evicted_and_has_one_writer() {
     store(&cache, "a", 1).unwrap();
     let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
     append(&cache, &mut live, 0..40);
-    live.flush().unwrap();
+    cache.flush(&mut live).unwrap();
     assert!(used(&cache) > BYTES as u64);
     assert_eq!(cache.stats().unwrap().unfinished, 1);
     let error = begin_trajectory(&cache, "md", IfThere::Resume).unwrap_err();
@@ -425,10 +425,12 @@ fn a_damaged_unfinished_trajectory_is_not_silently_replaced() {
     let cache = open(&directory, None);
     let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
     append(&cache, &mut live, 0..5);
-    live.flush().unwrap();
+    cache.flush(&mut live).unwrap();
     drop(live);
     let key = Key::of(EntryKind::Trajectory, "md");
-    let path = file_of(&directory, &key).with_extension("writing");
+    let folder = file_of(&directory, &key).parent().unwrap().to_owned();
+    let path = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(path.extension().unwrap(), "suspended");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[100] ^= 1;
     overwrite(&path, &bytes);
@@ -443,11 +445,11 @@ fn a_trajectory_for_which_there_is_no_space_stays_resumable() {
     let cache = open(&directory, space_for(1));
     let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
     append(&cache, &mut live, 0..300);
-    live.flush().unwrap();
+    cache.flush(&mut live).unwrap();
     let key = store(&cache, "a", 1).unwrap();
     cache.pin(key.as_str()).unwrap();
     append(&cache, &mut live, 300..2000);
-    live.flush().unwrap();
+    cache.flush(&mut live).unwrap();
     let error = cache.finish_trajectory(live).unwrap_err();
     let is_too_large = matches!(error, Error::Cache(CacheError::EntryTooLarge { .. }));
     assert!(is_too_large, "{error}");

@@ -220,7 +220,7 @@ fn flushed_frames_survive_every_crash_of_their_writer() {
     for (index, range) in [0..3, 3..4, 4..9].into_iter().enumerate() {
         append(&cache, &mut live, range.clone()).unwrap();
         if index != 1 {
-            live.flush().unwrap();
+            cache.flush(&mut live).unwrap();
             promised.push((recorder.steps().len(), range.end));
         }
     }
@@ -260,7 +260,7 @@ fn a_crash_while_a_finished_trajectory_is_continued_loses_none_of_it() {
     let cache = open(&recorder.storage(), directory.path()).unwrap();
     let mut live = begin_trajectory(&cache, true).unwrap();
     append(&cache, &mut live, 5..8).unwrap();
-    live.flush().unwrap();
+    cache.flush(&mut live).unwrap();
     let flushed = recorder.steps().len();
     append(&cache, &mut live, 8..9).unwrap();
     cache.finish_trajectory(live).unwrap();
@@ -278,21 +278,69 @@ fn a_crash_while_a_finished_trajectory_is_continued_loses_none_of_it() {
     }
 }
 
+/// What was flushed is in the file of the former writer, in that of the new one, or in both; and no
+/// older file comes back beside what was published.
+#[test]
+fn a_crash_while_a_trajectory_is_taken_over_loses_none_of_it() {
+    for has_let_go in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = open(&disk(), directory.path()).unwrap();
+        let mut live = begin_trajectory(&cache, false).unwrap();
+        append(&cache, &mut live, 0..5).unwrap();
+        cache.flush(&mut live).unwrap();
+        let folder = directory.path().join("cache/entries").join(&live.key().as_str()[2..4]);
+        drop(live);
+        if !has_let_go {
+            // Of a writer of which nothing is known, so that its file is copied and not renamed.
+            let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+            assert_eq!(file.extension().unwrap(), "suspended");
+            disk().rename(&file, &file.with_extension("writing")).unwrap();
+        }
+        let recorder = Recorder::new(directory.path()).unwrap();
+        let cache = open(&recorder.storage(), directory.path()).unwrap();
+        let mut live = begin_trajectory(&cache, true).unwrap();
+        append(&cache, &mut live, 5..8).unwrap();
+        cache.flush(&mut live).unwrap();
+        let flushed = recorder.steps().len();
+        append(&cache, &mut live, 8..9).unwrap();
+        cache.finish_trajectory(live).unwrap();
+        let finished = recorder.steps().len();
+        for state in crash_states(&recorder) {
+            let rebuilt = tempfile::tempdir().unwrap();
+            state.rebuild(rebuilt.path()).unwrap();
+            let cache = open(&disk(), rebuilt.path()).unwrap();
+            let is_finished = finished_frames(&cache).is_some();
+            assert!(is_finished || state.steps() < finished, "{}", state.description());
+            let live = begin_trajectory(&cache, true)
+                .unwrap_or_else(|error| panic!("{}: {error}", state.description()));
+            let least = match (is_finished, state.steps() < flushed) {
+                (true, _) => 9,
+                (false, true) => 5,
+                (false, false) => 8,
+            };
+            let n_frames = live.n_frames();
+            assert!((least..=9).contains(&n_frames), "{}: {n_frames}", state.description());
+            cache.finish_trajectory(live).unwrap();
+            assert_eq!(finished_frames(&cache), Some(n_frames), "{}", state.description());
+        }
+    }
+}
+
 #[test]
 fn going_back_to_an_earlier_frame_is_durable() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&disk(), directory.path()).unwrap();
     let mut live = begin_trajectory(&cache, false).unwrap();
     append(&cache, &mut live, 0..9).unwrap();
-    live.flush().unwrap();
+    cache.flush(&mut live).unwrap();
     drop(live);
     let recorder = Recorder::new(directory.path()).unwrap();
     let cache = open(&recorder.storage(), directory.path()).unwrap();
     let mut live = begin_trajectory(&cache, true).unwrap();
-    cache.writer(&mut live).unwrap().truncate(5).unwrap();
+    cache.truncate(&mut live, 5).unwrap();
     let cut = recorder.steps().len();
     append(&cache, &mut live, 5..6).unwrap();
-    live.flush().unwrap();
+    cache.flush(&mut live).unwrap();
     drop(live);
     for state in crash_states(&recorder) {
         let rebuilt = tempfile::tempdir().unwrap();
@@ -346,7 +394,7 @@ fn a_fault_at_any_step_of_a_live_writer_loses_nothing_flushed() {
                 let mut live = begin_trajectory(&cache, false)?;
                 for range in [0..3, 3..7] {
                     append(&cache, &mut live, range.clone())?;
-                    live.flush()?;
+                    cache.flush(&mut live)?;
                     flushed = range.end;
                 }
                 cache.finish_trajectory(live)

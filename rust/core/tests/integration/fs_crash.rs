@@ -160,3 +160,35 @@ fn temporary_files_of_a_process_that_is_gone_are_removed_and_others_are_not() {
     assert!(!directory.path().join(&dead).exists());
     assert!(directory.path().join("notes.tmp").exists());
 }
+
+/// A process of another host can't be seen: its files are in use until they are an hour old.
+#[test]
+fn temporary_files_of_a_process_that_cannot_be_seen_are_removed_once_they_are_old() {
+    use std::time::{Duration, SystemTime};
+    let directory = tempfile::tempdir().unwrap();
+    let storage: Arc<dyn Storage> = Arc::new(Disk);
+    let make = |name: &str, minutes: u64| {
+        let path = directory.path().join(name);
+        let time = SystemTime::now() - Duration::from_secs(minutes * 60);
+        let file = storage.create_new(&path).unwrap();
+        file.file().set_modified(time).unwrap();
+        path
+    };
+    let young = make(".a.elsewher-5-7-0.tmp", 59);
+    let old = make(".a.elsewher-5-7-1.tmp", 61);
+    let mine = make(&Owner::current().temporary_name("a"), 600);
+    // A directory is as young as what is written in it.
+    let saving = directory.path().join(".b.elsewher-5-7-2.tmp");
+    storage.create_dir(&saving).unwrap();
+    make(".b.elsewher-5-7-2.tmp/growing", 1);
+    let left = directory.path().join(".b.elsewher-5-7-3.tmp");
+    storage.create_dir(&left).unwrap();
+    make(".b.elsewher-5-7-3.tmp/grown", 61);
+    for directory in [&saving, &left] {
+        let time = SystemTime::now() - Duration::from_secs(3 * 3600);
+        std::fs::File::open(directory).unwrap().set_modified(time).unwrap();
+    }
+    assert_eq!(remove_orphaned(&*storage, directory.path()).unwrap(), 2);
+    assert!(young.exists() && mine.exists() && saving.exists());
+    assert!(!old.exists() && !left.exists());
+}

@@ -1,0 +1,83 @@
+//! What a trajectory is to be like, and whether the one that is there is like that.
+
+use crate::trajectory::{Encoding, EntryHeader};
+use crate::{Error, Result};
+
+/// What to do where a trajectory of this name is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfThere {
+    /// Refuse to begin.
+    Refuse,
+    /// Go on after its last frame, or where it is unfinished, its last durable one.
+    Resume,
+    /// Begin an empty one. A finished one stays until the new one is finished.
+    Overwrite,
+}
+
+/// A trajectory that is to be written.
+#[derive(Debug, Clone)]
+pub struct NewTrajectory<'a> {
+    /// The user's name for it.
+    pub data_id: &'a str,
+    /// The user's metadata, as an encoded tree.
+    pub metadata: Vec<u8>,
+    /// How it is to be encoded.
+    pub encoding: Encoding,
+    /// Which of these were asked for by name: one that is resumed has to have them.
+    pub named: Named,
+}
+
+/// What was asked for by name, and is no default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Named {
+    /// The metadata.
+    pub metadata: bool,
+    /// The precision.
+    pub precision: bool,
+    /// The profile.
+    pub profile: bool,
+}
+
+impl NewTrajectory<'_> {
+    /// Refuses to go on with a trajectory that is encoded in another way than was asked for.
+    pub(super) fn check_same(
+        &self,
+        header: &EntryHeader,
+        stored: Encoding,
+        n_frames: u64,
+    ) -> Result<()> {
+        let wanted = self.encoding;
+        let ways_out = format!(
+            "the {n_frames} frames of trajectory {:?} have; pass that to go on with them, or \
+             overwrite=True to replace them",
+            self.data_id
+        );
+        // The cache's own precision is an upper bound: what is stored may be finer.
+        let is_coarser = match (stored.precision, wanted.precision) {
+            (Some(stored), Some(wanted)) => stored > wanted,
+            _ => false,
+        };
+        if is_coarser || (self.named.precision && stored.precision != wanted.precision) {
+            let shown = |precision: Option<f64>| match precision {
+                Some(precision) => precision.to_string(),
+                None => "None".to_owned(),
+            };
+            let expected = format!("{}, which {ways_out}", shown(stored.precision));
+            return Err(Error::argument("precision", shown(wanted.precision), expected));
+        }
+        if stored.profile != wanted.profile && self.named.profile {
+            let shown = |encoding: Encoding| format!("'{}'", encoding.profile.name());
+            let expected = format!("{}, which {ways_out}", shown(stored));
+            return Err(Error::argument("profile", shown(wanted), expected));
+        }
+        if self.named.metadata && self.metadata != header.metadata {
+            log::warn!(
+                target: crate::LOGGER,
+                "trajectory {:?}: it is resumed and keeps the metadata that it was begun with; \
+                 what was passed now differs and is not stored",
+                self.data_id
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! The file that a writer of a trajectory writes, and its right to do so.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::unfinished_name::UnfinishedName;
+use crate::fs::{Lease, Storage, open_file};
+use crate::{Error, Result};
+
+/// A writer's own file with its lease. Dropped, the writer lets go: the file says so by its name,
+/// and the lease is free. In a forked child nothing happens then.
+#[derive(Debug)]
+pub(super) struct OwnFile {
+    storage: Arc<dyn Storage>,
+    path: PathBuf,
+    suspended: PathBuf,
+    process: u32,
+    lease: Lease,
+}
+
+impl OwnFile {
+    /// The file of this name in `folder`, which need not be there yet.
+    pub fn new(
+        storage: &Arc<dyn Storage>,
+        folder: &Path,
+        name: UnfinishedName,
+        lease: Lease,
+    ) -> Self {
+        let suspended = UnfinishedName { is_suspended: true, ..name };
+        Self {
+            storage: Arc::clone(storage),
+            path: folder.join(name.file_name()),
+            suspended: folder.join(suspended.file_name()),
+            process: std::process::id(),
+            lease,
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether nobody has taken over: the lease is held, and the file is there under its name.
+    /// Asked after something was written, it tells whether that counts: one who takes over does so
+    /// in another order, the lease first, then what is in the file.
+    pub fn is_own(&self) -> Result<bool> {
+        if !self.lease.is_held()? {
+            return Ok(false);
+        }
+        // Opened and not only looked up: clients of a file server remember names.
+        match open_file(&self.path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => Ok(false),
+            Err(error) => Err(Error::io("open", &self.path, error)),
+        }
+    }
+}
+
+impl Drop for OwnFile {
+    fn drop(&mut self) {
+        if self.process == std::process::id() && self.is_own().unwrap_or(false) {
+            // Best effort: a file that does not say so is copied by the next writer.
+            let _ = self.storage.rename(&self.path, &self.suspended);
+        }
+    }
+}

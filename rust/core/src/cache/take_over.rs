@@ -1,0 +1,249 @@
+//! Beginning a trajectory, going on with one, and taking it over from another writer.
+//!
+//! One who resumes has only looked at first. The lease and the file are taken when there is
+//! something to write: the file by renaming it where nobody writes it any more, else by copying it.
+
+use std::io;
+use std::time::UNIX_EPOCH;
+
+use super::Cache;
+use super::growth::GrowingFile;
+use super::in_progress::{EntryInProgress, Frames, is_gone};
+use super::layout::Key;
+use super::new_trajectory::{IfThere, NewTrajectory};
+use super::own_file::OwnFile;
+use super::store::entry_head;
+use super::unfinished_file::UnfinishedFile;
+use super::unfinished_name::UnfinishedName;
+use crate::error::CacheError;
+use crate::fs::{
+    FileClock, Lease, LeaseHolder, Owner, StorageFile, Taking, WriterId, lease_holder,
+};
+use crate::trajectory::{Entry, EntryKind, EntryWriter};
+use crate::{Error, Result};
+
+/// How often a trajectory that others take and give back meanwhile is looked for.
+const ATTEMPTS: usize = 16;
+
+impl Cache {
+    /// Begins a trajectory that is written frame by frame, or goes on with the one of this name.
+    ///
+    /// One that was begun and has no durable frame counts as not there.
+    pub fn begin_trajectory(
+        &self,
+        new: &NewTrajectory<'_>,
+        if_there: IfThere,
+    ) -> Result<EntryInProgress> {
+        self.check_writable()?;
+        let key = Key::of(EntryKind::Trajectory, new.data_id);
+        self.layout.prepare_folder(&*self.storage, &key)?;
+        let being_written = |holder: &LeaseHolder| CacheError::BeingWritten {
+            data_id: new.data_id.to_owned(),
+            holder: holder.description(),
+            remedy: holder.remedy(),
+        };
+        let lease = self.layout.lease(&key);
+        let mut entry = EntryInProgress {
+            key,
+            data_id: new.data_id.to_owned(),
+            frames: Frames::New {
+                header: entry_head(EntryKind::Trajectory, new.data_id, new.metadata.clone()),
+                encoding: new.encoding,
+            },
+            reserved: 0,
+            own: None,
+            is_lost: false,
+            process: std::process::id(),
+        };
+        if if_there == IfThere::Resume {
+            let folder = self.layout.folder(&key);
+            let clock = FileClock::of(&*self.storage, &folder);
+            if let Some(holder) = lease_holder(&lease, &clock)? {
+                return Err(being_written(&holder).into());
+            }
+            if let Some(there) = self.frames_so_far(&key)? {
+                new.check_same(there.header(), there.encoding(), there.n_frames())?;
+                entry.frames = there;
+            }
+            return Ok(entry);
+        }
+        let (lease, ended) = match Lease::take(&self.storage, &lease)? {
+            Taking::Taken(lease, ended) => (lease, ended),
+            Taking::Refused(holder) => return Err(being_written(&holder).into()),
+        };
+        if if_there == IfThere::Refuse
+            && let Some(there) = self.frames_so_far(&key)?
+        {
+            let (data_id, n_frames) = (new.data_id.to_owned(), there.n_frames());
+            let is_finished = matches!(there, Frames::Finished(_));
+            return Err(CacheError::AlreadyThere { data_id, n_frames, is_finished }.into());
+        }
+        self.begin_own(&mut entry, lease, ended)?;
+        Ok(entry)
+    }
+
+    /// The frames of an unfinished trajectory or, where there is none, of a finished one.
+    fn frames_so_far(&self, key: &Key) -> Result<Option<Frames>> {
+        for _ in 0..ATTEMPTS {
+            if let Some(file) = self.unfinished_files(key)?.into_iter().next() {
+                match Entry::open_unfinished(&file.path) {
+                    Ok(entry) if entry.n_frames() > 0 => {
+                        self.check_newest(key, &file, &entry)?;
+                        return Ok(Some(Frames::Waiting { entry, file }));
+                    }
+                    Ok(_) => {}
+                    // It is taken, published or removed at this moment.
+                    Err(Error::Io { source, .. }) if is_gone(&source) => continue,
+                    Err(Error::Corrupt { path, part, reason, .. }) => {
+                        let remedy =
+                            "pass overwrite=True to write the trajectory from its beginning";
+                        return Err(Error::Corrupt { path, part, reason, remedy });
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            return match self.open_entry(key, true) {
+                Ok(finished) => Ok(Some(Frames::Finished(finished))),
+                Err(Error::Cache(CacheError::KeyNotFound { .. })) => Ok(None),
+                Err(error) => Err(error),
+            };
+        }
+        let error = io::Error::other("other processes take it and give it back all the time");
+        Err(Error::io("find the frames of", &self.entry_path(key), error))
+    }
+
+    /// Refuses to go on with an unfinished trajectory where a whole one was stored after it: one
+    /// would replace the other, and which of them is wanted can't be known.
+    fn check_newest(&self, key: &Key, file: &UnfinishedFile, unfinished: &Entry) -> Result<()> {
+        // One that is taken meanwhile is noticed when something is to be written.
+        let Ok(written) = file.path.symlink_metadata().and_then(|found| found.modified()) else {
+            return Ok(());
+        };
+        let written = written.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        match self.open_entry_unmarked(key) {
+            Ok(finished) if finished.header().created > written => Err(CacheError::Superseded {
+                data_id: finished.header().data_id.clone(),
+                unfinished: unfinished.n_frames(),
+                stored: finished.n_frames(),
+            }
+            .into()),
+            // What is damaged or gone is no better.
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the lease and the file of a trajectory that was only looked at.
+    pub(super) fn claim(&self, entry: &mut EntryInProgress) -> Result<()> {
+        let (lease, ended) = match Lease::take(&self.storage, &self.layout.lease(&entry.key))? {
+            Taking::Taken(lease, ended) => (lease, ended),
+            Taking::Refused(holder) => return Err(entry.lose(&holder.description())),
+        };
+        // Looked for after a file was made in the folder, which no client then lists from memory.
+        let now = self.frames_so_far(&entry.key)?;
+        if !entry.frames.is_still(now.as_ref()) {
+            let reason = "another writer has changed or removed it since it was opened here";
+            return Err(entry.lose(reason));
+        }
+        self.begin_own(entry, lease, ended)
+    }
+
+    /// Makes the writer's own file, with the frames so far. `ended` is a writer that has ended.
+    fn begin_own(
+        &self,
+        entry: &mut EntryInProgress,
+        lease: Lease,
+        ended: Option<WriterId>,
+    ) -> Result<()> {
+        let key = entry.key;
+        let older = self.unfinished_files(&key)?;
+        let number = older.first().map_or(0, |file| file.name.number) + 1;
+        let name = UnfinishedName { key, number, writer: lease.id(), is_suspended: false };
+        let folder = self.layout.folder(&key);
+        let own = OwnFile::new(&self.storage, &folder, name, lease);
+        let mut is_copy = true;
+        let writer = match &entry.frames {
+            Frames::Written(_) => return Ok(()),
+            Frames::New { header, encoding } => self.create_own(&own, |file| {
+                EntryWriter::create(file, own.path(), header, *encoding)
+            })?,
+            Frames::Finished(finished) => {
+                let bytes = finished.records_end();
+                let file = GrowingFile { key, path: own.path(), replaces: false };
+                self.make_space_up_to(file, bytes)?;
+                entry.reserved = bytes;
+                self.create_own(&own, |file| {
+                    EntryWriter::continue_finished(file, own.path(), finished)
+                })?
+            }
+            // Nobody writes it any more: of several that take it, one can rename it.
+            Frames::Waiting { file, .. }
+                if file.name.is_suspended || ended == Some(file.name.writer) =>
+            {
+                is_copy = false;
+                match self.storage.rename(&file.path, own.path()) {
+                    Ok(()) => self.open_own(&own)?,
+                    Err(error) if is_gone(&error) => {
+                        return Err(entry.lose("another writer has just taken it"));
+                    }
+                    Err(error) => return Err(Error::io("take over", &file.path, error)),
+                }
+            }
+            // Its writer is believed to be gone, and may come back: its file stays its own.
+            Frames::Waiting { file, .. } => self.create_own(&own, |new| {
+                EntryWriter::continue_unfinished(new, own.path(), &file.path)
+            })?,
+        };
+        if !own.is_own()? {
+            if is_copy {
+                self.remove_if_there(own.path())?;
+            }
+            return Err(entry.lose("another writer has taken it over"));
+        }
+        if writer.n_frames() != entry.n_frames() {
+            return Err(entry.lose("another writer has changed it since it was opened here"));
+        }
+        for file in &older {
+            self.remove_if_there(&file.path)?;
+        }
+        // No older file comes back beside the published one after a power cut.
+        self.storage.sync_dir(&folder).map_err(|error| Error::io("sync", &folder, error))?;
+        entry.frames = Frames::Written(writer);
+        entry.own = Some(own);
+        Ok(())
+    }
+
+    /// Creates a writer's own file. It gets its name once its beginning is durable, so one that
+    /// can't be resumed later is damaged.
+    fn create_own(
+        &self,
+        own: &OwnFile,
+        begin: impl FnOnce(Box<dyn StorageFile>) -> Result<EntryWriter>,
+    ) -> Result<EntryWriter> {
+        let path = own.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let temporary = path.with_file_name(Owner::current().temporary_name(name));
+        let folder = path.parent().unwrap_or_else(|| self.directory());
+        let begin_error = |error| Error::io("begin", path, error);
+        let file = self.storage.create_new(&temporary).map_err(begin_error)?;
+        let begun = begin(file).and_then(|mut writer| {
+            writer.flush()?;
+            self.storage.rename(&temporary, path).map_err(begin_error)?;
+            self.storage.sync_dir(folder).map_err(begin_error)?;
+            Ok(writer)
+        });
+        if begun.is_err() {
+            // After the rename there is nothing under this name.
+            let _ = self.storage.remove_file(&temporary);
+        }
+        begun
+    }
+
+    /// Opens a writer's own file that was another's.
+    fn open_own(&self, own: &OwnFile) -> Result<EntryWriter> {
+        let path = own.path();
+        let file = self.storage.open(path).map_err(|error| Error::io("open", path, error))?;
+        // What the former writer has written counts, also what it has not synced.
+        file.sync().map_err(|error| Error::io("sync", path, error))?;
+        EntryWriter::resume(file, path)
+    }
+}

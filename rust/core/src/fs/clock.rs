@@ -1,0 +1,69 @@
+//! The clock of a file system, by which the age of its files is told.
+//!
+//! The clocks of the hosts that share a directory differ, and a file server stamps what any of them
+//! writes by its own. So the time there is the one that a file gets which is written now.
+
+use std::cell::OnceCell;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::owner::Owner;
+use super::storage::{Storage, write_all_at};
+
+/// The clock of the file system that holds a directory, read once and only when it is asked.
+pub(crate) struct FileClock<'a> {
+    /// `None` for this machine's clock, where nothing may be written.
+    place: Option<(&'a dyn Storage, &'a Path)>,
+    now: OnceCell<Option<SystemTime>>,
+}
+
+impl<'a> FileClock<'a> {
+    /// The clock of the file system that holds `directory`.
+    pub fn of(storage: &'a dyn Storage, directory: &'a Path) -> Self {
+        Self { place: Some((storage, directory)), now: OnceCell::new() }
+    }
+
+    /// This machine's clock: good enough to show an age, never to act on it.
+    pub fn of_this_machine() -> Self {
+        Self { place: None, now: OnceCell::new() }
+    }
+
+    /// How old something of `then` is. Nothing is old where it is of the future, or where the clock
+    /// can't be read.
+    pub fn age(&self, then: SystemTime) -> Duration {
+        let now = self.now.get_or_init(|| match self.place {
+            Some((storage, directory)) => time_in(storage, directory).ok(),
+            None => Some(SystemTime::now()),
+        });
+        now.and_then(|now| now.duration_since(then).ok()).unwrap_or_default()
+    }
+}
+
+/// The time of a file that is made and removed again.
+fn time_in(storage: &dyn Storage, directory: &Path) -> io::Result<SystemTime> {
+    let path = directory.join(Owner::current().temporary_name("clock"));
+    // Written and not only touched: of a touch, some clients set the time by their own clock.
+    let written = storage.create_new(&path).and_then(|file| write_all_at(&*file, b"\n", 0));
+    let found = written.and_then(|()| path.symlink_metadata()).and_then(|found| found.modified());
+    let _ = storage.remove_file(&path);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::Disk;
+
+    #[test]
+    fn ages_are_told_by_a_file_that_does_not_stay_and_nothing_is_old_where_none_can_be_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let before = SystemTime::now() - Duration::from_secs(100);
+        let clock = FileClock::of(&Disk, directory.path());
+        assert!((95..105).contains(&clock.age(before).as_secs()));
+        assert_eq!(clock.age(SystemTime::now() + Duration::from_secs(100)), Duration::ZERO);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        let missing = directory.path().join("missing");
+        assert_eq!(FileClock::of(&Disk, &missing).age(before), Duration::ZERO);
+    }
+}
