@@ -2,7 +2,7 @@
 
 use proteinflex_core::Error;
 use proteinflex_core::error::CacheError;
-use pyo3::exceptions::{PyException, PyOSError};
+use pyo3::exceptions::{PyException, PyMemoryError, PyOSError};
 use pyo3::prelude::*;
 
 use crate::hooks::exception;
@@ -27,6 +27,9 @@ pub fn to_python(error: Error) -> PyErr {
             // Nothing was tried yet, so the system has said nothing.
             let text = error.to_string();
             return PyOSError::new_err((NO_SPACE, text, path.display().to_string()));
+        }
+        if let Error::OutOfMemory { .. } = &error {
+            return PyMemoryError::new_err(error.to_string());
         }
         let class = match &error {
             Error::InvalidArgument { .. } => "InvalidArgumentError",

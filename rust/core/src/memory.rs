@@ -2,8 +2,45 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::{Error, Result};
+
 /// Bytes of published files that are mapped at the moment.
 pub(crate) static MAPPED: AtomicU64 = AtomicU64::new(0);
+
+/// There is no memory for so many bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NoMemory {
+    pub bytes: usize,
+}
+
+/// Room for as many values as a file or a caller says.
+pub(crate) fn try_reserve<T>(count: usize) -> Result<Vec<T>, NoMemory> {
+    let mut values = Vec::new();
+    let bytes = count.saturating_mul(size_of::<T>());
+    values.try_reserve_exact(count).map_err(|_| NoMemory { bytes })?;
+    Ok(values)
+}
+
+/// The same, filled with zeros.
+pub(crate) fn try_zeroed<T: Copy + Default>(count: usize) -> Result<Vec<T>, NoMemory> {
+    let mut values = try_reserve(count)?;
+    values.resize(count, T::default());
+    Ok(values)
+}
+
+/// As [`try_reserve`]; the error says what for.
+pub(crate) fn reserve<T>(count: usize, purpose: &str) -> Result<Vec<T>> {
+    try_reserve(count).map_err(|NoMemory { bytes }| out_of_memory(bytes, purpose))
+}
+
+/// As [`try_zeroed`]; the error says what for.
+pub(crate) fn zeroed<T: Copy + Default>(count: usize, purpose: &str) -> Result<Vec<T>> {
+    try_zeroed(count).map_err(|NoMemory { bytes }| out_of_memory(bytes, purpose))
+}
+
+fn out_of_memory(bytes: usize, purpose: &str) -> Error {
+    Error::OutOfMemory { bytes, purpose: purpose.to_owned() }
+}
 
 /// Bytes of this process that are in memory, or 0 where the system doesn't tell.
 pub fn resident_bytes() -> u64 {
@@ -22,6 +59,13 @@ pub fn mapped_bytes() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_that_there_is_not_is_an_error() {
+        assert_eq!(zeroed::<u32>(3, "three").unwrap(), [0; 3]);
+        let error = zeroed::<u64>(usize::MAX / 16, "all").unwrap_err();
+        assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+    }
 
     #[test]
     fn a_running_process_has_memory() {

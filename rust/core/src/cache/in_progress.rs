@@ -10,7 +10,7 @@ use super::layout::Key;
 use super::load::{OpenEntry, inode};
 use super::store::entry_head;
 use crate::error::CacheError;
-use crate::fs::{FileLock, LockKind, Owner, StorageFile};
+use crate::fs::{FileLock, Hold, LockKind, Owner, StorageFile};
 use crate::trajectory::{
     Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, check_reaches,
 };
@@ -115,7 +115,7 @@ impl Cache {
             self.check_newest(key, path, &writer)?;
             return Ok(Some(Frames::Written(writer)));
         }
-        match self.open_entry(key, true) {
+        match self.open_entry(key, Hold::Long) {
             Ok(finished) => Ok(Some(Frames::Finished(finished))),
             Err(Error::Cache(CacheError::KeyNotFound { .. })) => Ok(None),
             Err(error) => Err(error),

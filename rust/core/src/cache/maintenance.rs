@@ -8,7 +8,7 @@ use super::Cache;
 use super::layout::{Key, is_quarantined_name};
 use super::scan::list;
 use crate::error::CacheError;
-use crate::fs::{FileLock, LockKind, Owner, remove_orphaned};
+use crate::fs::{FileLock, Hold, LockKind, Owner, remove_orphaned};
 use crate::trajectory::Report;
 use crate::{Error, Result};
 
@@ -70,12 +70,14 @@ impl Cache {
     /// Allows an entry to be evicted again.
     pub fn unpin(&self, name: &str) -> Result<()> {
         self.check_writable()?;
+        self.layout.check()?;
         self.remove_if_there(&self.layout.pin(&self.resolve(name)?)).map(drop)
     }
 
     /// Removes orphaned temporary files, damaged entries, and pins of entries that are gone.
     pub fn cleanup(&self) -> Result<Cleanup> {
         self.check_writable()?;
+        self.layout.check()?;
         let mut done = Cleanup::default();
         for folder in list(&self.layout.entries())? {
             if folder.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -133,9 +135,11 @@ impl Cache {
     pub fn leftovers(&self) -> Result<Cleanup> {
         let is_gone = |name: &str| Owner::of_temporary(name).is_some_and(|owner| owner.is_gone());
         let mut temporary = 0;
-        let folders = list(&self.layout.entries())?.into_iter().map(|folder| folder.path());
-        for folder in folders.filter(|folder| folder.is_dir()).chain([self.directory().to_owned()])
-        {
+        let is_folder =
+            |folder: &std::fs::DirEntry| folder.file_type().is_ok_and(|kind| kind.is_dir());
+        let folders = list(&self.layout.entries())?.into_iter().filter(is_folder);
+        let folders = folders.map(|folder| folder.path());
+        for folder in folders.chain([self.directory().to_owned()]) {
             let files = list(&folder)?;
             temporary +=
                 files.iter().filter(|file| file.file_name().to_str().is_some_and(is_gone)).count();
@@ -175,19 +179,18 @@ impl Cache {
     }
 
     fn verify_entry(&self, key: Key) -> Option<Verification> {
-        let opened = match self.open_entry_unmarked(&key) {
+        let opened = match self.open_unmarked(&key, Hold::Brief, |_| {}) {
             Ok(opened) => opened,
             // Evicted since it was listed.
-            Err(Error::Cache(CacheError::KeyNotFound { .. })) => return None,
-            Err(error) => {
-                // `load` moves it to quarantine.
-                let _ = self.load(key.as_str());
+            Err((Error::Cache(CacheError::KeyNotFound { .. }), _)) => return None,
+            Err((error, opened_inode)) => {
+                self.set_aside(&key, opened_inode, &error);
                 return Some(Verification { key, result: Err(error) });
             }
         };
         let report = opened.verify();
         if let Some(damage) = report.damaged.first() {
-            self.report(&opened, &damage.error);
+            self.set_aside(&key, Some(opened.content().inode()), &damage.error);
         }
         Some(Verification { key, result: Ok(report) })
     }

@@ -1,5 +1,7 @@
 //! Why a payload can't be decoded.
 
+use crate::memory::NoMemory;
+
 /// How a payload is not what an encoder wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -97,6 +99,12 @@ pub enum DecodeError {
         /// The number.
         codec: u8,
     },
+    /// There is too little memory.
+    #[error("{bytes} bytes of memory are needed, and there are none")]
+    OutOfMemory {
+        /// How many.
+        bytes: usize,
+    },
     /// A library refuses its part of the payload.
     #[error("{library}: {message}")]
     Library {
@@ -120,6 +128,12 @@ pub enum AtomProblem {
     /// Its coefficients or distances are not numbers.
     #[error("is placed by what is not a number")]
     Coefficient,
+}
+
+impl From<NoMemory> for DecodeError {
+    fn from(NoMemory { bytes }: NoMemory) -> Self {
+        Self::OutOfMemory { bytes }
+    }
 }
 
 impl DecodeError {

@@ -105,6 +105,14 @@ pub enum Error {
     /// A request that the declared tasks of a progress tracker do not allow.
     #[error(transparent)]
     Progress(#[from] ProgressError),
+    /// There is too little memory.
+    #[error("{bytes} bytes of memory are needed for {purpose}, and there are none")]
+    OutOfMemory {
+        /// How many.
+        bytes: usize,
+        /// What for.
+        purpose: String,
+    },
     /// The disk has less room than what is to be written.
     #[error(
         "cannot write {needed} bytes to {path}: only {available} bytes are free; free {} more, or \

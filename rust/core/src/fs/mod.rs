@@ -40,7 +40,7 @@ pub mod testing;
 mod writeback;
 mod xattr;
 
-pub use content::Content;
+pub use content::{Content, Hold};
 pub(crate) use directory::{Identity, OpenDirectory};
 pub(crate) use fallback::{Failure, create_with_fallback};
 pub use filesystem::FilesystemKind;
@@ -48,7 +48,9 @@ pub(crate) use in_use::{lock_shared, try_lock_exclusive};
 pub(crate) use lock::{FileLock, LockKind};
 pub use mapped::{MapPermit, PrivateMap};
 pub use no_sync::NoSyncDisk;
-pub(crate) use open::{is_not_regular, open_file, open_without_links, read_file};
+pub(crate) use open::{
+    is_not_regular, is_stale, open_file, open_without_links, read_file, refresh, regular,
+};
 pub(crate) use owner::Boot;
 pub use owner::Owner;
 pub(crate) use publish::create_dirs;

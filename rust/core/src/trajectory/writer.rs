@@ -151,7 +151,7 @@ impl EntryWriter {
             return Ok(number);
         }
         for parts in array_parts(spec).chunks(CHUNKS_AT_ONCE as usize) {
-            for chunk in self.encoder().array(number, parts, bytes) {
+            for chunk in self.encoder().array(number, parts, bytes)? {
                 self.add(chunk.header, &chunk.payload)?;
             }
         }
