@@ -32,6 +32,9 @@ pub fn to_python(error: Error) -> PyErr {
             let text = printable(&error.to_string()).into_owned();
             return PyOSError::new_err((NO_SPACE, text, path.as_os_str().to_owned()));
         }
+        if let Error::OutOfMemory { .. } = &error {
+            return PyMemoryError::new_err(error.to_string());
+        }
         let class = match &error {
             Error::InvalidArgument { .. } => "InvalidArgumentError",
             Error::InvalidType { .. } => "InvalidTypeError",
@@ -54,7 +57,6 @@ pub fn to_python(error: Error) -> PyErr {
             Error::Gpu(_) => "GPUError",
             Error::UnknownTask { .. } | Error::Progress(_) => "UnknownTaskError",
             Error::LockTimeout { .. } => "LockTimeoutError",
-            Error::OutOfMemory { .. } => return PyMemoryError::new_err(error.to_string()),
             Error::Io { .. } => {
                 return PyOSError::new_err(printable(&error.to_string()).into_owned());
             }

@@ -1,7 +1,6 @@
 //! How much memory this process uses, and getting a lot of it: an error where there is none, for a
 //! plain vector would end the process.
 
-use std::alloc::{Layout, alloc_zeroed};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Resource, getrlimit};
@@ -10,6 +9,41 @@ use crate::{Error, Result};
 
 /// Bytes of published files that are mapped at the moment.
 pub(crate) static MAPPED: AtomicU64 = AtomicU64::new(0);
+
+/// There is no memory for so many bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NoMemory {
+    pub bytes: usize,
+}
+
+/// Room for as many values as a file or a caller says.
+pub(crate) fn try_reserve<T>(count: usize) -> Result<Vec<T>, NoMemory> {
+    let mut values = Vec::new();
+    let bytes = count.saturating_mul(size_of::<T>());
+    values.try_reserve_exact(count).map_err(|_| NoMemory { bytes })?;
+    Ok(values)
+}
+
+/// The same, filled with zeros.
+pub(crate) fn try_zeroed<T: Copy + Default>(count: usize) -> Result<Vec<T>, NoMemory> {
+    let mut values = try_reserve(count)?;
+    values.resize(count, T::default());
+    Ok(values)
+}
+
+/// As [`try_reserve`]; the error says what for.
+pub(crate) fn reserve<T>(count: usize, purpose: &str) -> Result<Vec<T>> {
+    try_reserve(count).map_err(|NoMemory { bytes }| out_of_memory(bytes, purpose))
+}
+
+/// As [`try_zeroed`]; the error says what for.
+pub(crate) fn zeroed<T: Copy + Default>(count: usize, purpose: &str) -> Result<Vec<T>> {
+    try_zeroed(count).map_err(|NoMemory { bytes }| out_of_memory(bytes, purpose))
+}
+
+fn out_of_memory(bytes: usize, purpose: &str) -> Error {
+    Error::OutOfMemory { bytes, purpose: purpose.to_owned() }
+}
 
 /// Bytes of this process that are in memory, or 0 where the system doesn't tell.
 pub fn resident_bytes() -> u64 {
@@ -40,36 +74,15 @@ pub fn check_limit(bytes: u64, purpose: &str) -> Result<()> {
     Err(Error::OutOfMemory { bytes: bytes as usize, purpose: purpose.to_owned() })
 }
 
-/// As many zeros, for `purpose`. The system maps their pages when they are written to.
-pub fn zeroed(bytes: usize, purpose: &str) -> Result<Vec<u8>> {
-    if bytes == 0 {
-        return Ok(Vec::new());
-    }
-    let out_of_memory = || Error::OutOfMemory { bytes, purpose: purpose.to_owned() };
-    let layout = Layout::array::<u8>(bytes).map_err(|_| out_of_memory())?;
-    // SAFETY: the layout is not empty. The memory comes from the global allocator with the layout of
-    // a vector of `bytes` bytes, all of which are initialised.
-    unsafe {
-        let data = alloc_zeroed(layout);
-        if data.is_null() {
-            return Err(out_of_memory());
-        }
-        Ok(Vec::from_raw_parts(data, bytes, bytes))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn memory_that_is_not_there_is_an_error_and_what_is_there_is_zero() {
-        for bytes in [usize::MAX, isize::MAX as usize] {
-            let error = zeroed(bytes, "a test").unwrap_err();
-            assert!(error.to_string().contains("a test"), "{error}");
-        }
-        assert_eq!(zeroed(1000, "a test").unwrap(), vec![0; 1000]);
-        assert!(zeroed(0, "a test").unwrap().is_empty());
+    fn memory_that_there_is_not_is_an_error() {
+        assert_eq!(zeroed::<u32>(3, "three").unwrap(), [0; 3]);
+        let error = zeroed::<u64>(usize::MAX / 16, "all").unwrap_err();
+        assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
     }
 
     #[test]

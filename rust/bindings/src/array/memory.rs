@@ -10,8 +10,8 @@
 //!   Without that option NumPy refuses, as this module holds a reference.
 //! - Nobody writes to an array that was passed in, nor uses one that was passed as `out`. In terms of
 //!   Rust that is a data race, and copying first would be one too. The core takes array bytes as
-//!   numbers only, never as sizes or places, and its indexing is checked: what is to be expected is
-//!   that a mixture of old and new values is stored, or an entry whose checksum does not fit.
+//!   numbers only, never as sizes or places, its indexing is checked, and it encodes and sums copies:
+//!   what is to be expected is that a mixture of old and new values is stored.
 //!
 //! Rust never has a reference to memory that it did not initialise or that NumPy may write: what the
 //! core fills was zeroed, and writable views are made of addresses alone.

@@ -229,7 +229,10 @@ impl DataHandler {
     /// -------
     /// dict
     ///     Equal to what was stored: same names, dtypes, shapes and values. Arrays that were stored
-    ///     uncompressed are read-only views of the mapped file; others are decoded on all cores.
+    ///     uncompressed are read-only views of the mapped file, on a local file system; others are
+    ///     read, checked and decoded on all cores. A view shows what is in the file: should another
+    ///     program write to that, it changes, and should one cut the file, access to the missing
+    ///     part ends the process. `numpy.array(view)` is a copy without that risk.
     ///
     /// Raises
     /// ------

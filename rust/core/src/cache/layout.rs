@@ -152,6 +152,7 @@ impl Layout {
     /// The layout of the directory at `root`, which is made where it is missing.
     pub fn prepare(storage: &Arc<dyn Storage>, root: &Path) -> Result<Self> {
         let layout = Self::of(root)?;
+        layout.check()?;
         create_with_parents(&**storage, &layout.root)?;
         if !layout.entries().is_dir() && layout.holds_nothing_else()? {
             publish_bytes(storage, &layout.root.join(TAG_NAME), TAG)?;
@@ -167,9 +168,32 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Refuses a cache of which a folder is a symlink, or anything else but a folder: what is
+    /// removed or moved there would be outside of the cache.
+    pub fn check(&self) -> Result<()> {
+        for name in FOLDERS {
+            let path = self.root.join(name);
+            match path.symlink_metadata() {
+                Ok(found) if !found.is_dir() => {
+                    let found = if found.is_symlink() { "a symlink" } else { "not a folder" };
+                    return Err(CacheError::ForeignFolder { path, found }.into());
+                }
+                // One that is missing leads nowhere.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the folder of an entry, and those that lead to it and to quarantine, are folders.
+    pub fn is_sound(&self, key: &Key) -> bool {
+        self.has_folder(key) && self.check().is_ok()
+    }
+
     /// The layout of the cache at `root`. Nothing is made.
     pub fn find(root: &Path) -> Result<Self> {
         let layout = Self::of(root)?;
+        layout.check()?;
         // A copy may have lost the folders that are empty.
         let found = if layout.entries().is_dir() && layout.locks().is_dir() {
             return Ok(layout);

@@ -3,16 +3,24 @@
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Cache;
 use super::layout::{Key, quarantined_name};
 use crate::error::CacheError;
-use crate::fs::{Content, FilesystemKind, MapPermit, lock_shared, open_file, open_without_links};
+use crate::fs::{
+    Content, FilesystemKind, Hold, MapPermit, is_stale, lock_shared, open_file, open_without_links,
+    refresh,
+};
 use crate::trajectory::{Entry, EntryKind};
 use crate::{Error, Result};
+
+/// Pauses before an entry that looks damaged on a network file system is opened again: another host
+/// may be replacing it, and what the kernel knows of it be older.
+const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(100)];
 
 /// An entry that is open. It stays readable when it is evicted, removed or replaced meanwhile.
 #[derive(Debug)]
@@ -57,14 +65,14 @@ impl Cache {
     /// is read. While a large entry is open, it is evicted only if evicting others does not
     /// suffice; a small one is read into memory at once.
     pub fn load(&self, name: &str) -> Result<OpenEntry> {
-        self.counted(self.resolve(name).and_then(|key| self.open_entry(&key, false)))
+        self.counted(self.resolve(name).and_then(|key| self.open_entry(&key, Hold::Brief)))
     }
 
     /// As [`Cache::load`], preferring trajectories; a small entry, too, is evicted only if evicting
     /// others does not suffice.
     pub fn hold(&self, name: &str) -> Result<OpenEntry> {
         let key = self.resolve_as(name, Some(EntryKind::Trajectory));
-        self.counted(key.and_then(|key| self.open_entry(&key, true)))
+        self.counted(key.and_then(|key| self.open_entry(&key, Hold::Long)))
     }
 
     fn counted(&self, opened: Result<OpenEntry>) -> Result<OpenEntry> {
@@ -78,9 +86,36 @@ impl Cache {
 
     /// Opens an entry without marking it as used.
     pub(super) fn open_entry_unmarked(&self, key: &Key) -> Result<OpenEntry> {
+        self.open_unmarked(key, Hold::Brief, |_| {}).map_err(|(error, _)| error)
+    }
+
+    /// Opens an entry, after `mark`. An error comes with the inode of the file that was opened.
+    pub(super) fn open_unmarked(
+        &self,
+        key: &Key,
+        hold: Hold,
+        mark: impl Fn(&File),
+    ) -> Result<OpenEntry, (Error, Option<u64>)> {
         let path = self.entry_path(key);
-        let file = self.open_file(key, &path)?;
-        self.open_content(key, &path, file, false)
+        let mut pauses = PAUSES.iter();
+        loop {
+            let file = self.open_file(key, &path).map_err(|error| (error, None))?;
+            if pauses.len() < PAUSES.len() {
+                refresh(&file);
+            }
+            mark(&file);
+            let opened_inode = file.metadata().ok().map(|found| found.ino());
+            let error = match self.open_content(key, &path, file, hold) {
+                Ok(opened) => return Ok(opened),
+                Err(error) => error,
+            };
+            let may_pass = self.filesystem == FilesystemKind::Network
+                && (matches!(error, Error::Corrupt { .. }) || is_stale(&error));
+            match pauses.next() {
+                Some(&pause) if may_pass => std::thread::sleep(pause),
+                _ => return Err((error, opened_inode)),
+            }
+        }
     }
 
     /// Opens the file of an entry. A symlink in place of its folder is not followed.
@@ -96,7 +131,7 @@ impl Cache {
         })
     }
 
-    fn open_content(&self, key: &Key, path: &Path, file: File, hold: bool) -> Result<OpenEntry> {
+    fn open_content(&self, key: &Key, path: &Path, file: File, hold: Hold) -> Result<OpenEntry> {
         let entry = match Content::of(file, path, self.map_permit(), hold).and_then(Entry::of) {
             Ok(entry) => entry,
             // A file of this name is an entry, so another format means damage.
@@ -118,7 +153,7 @@ impl Cache {
 
     /// Opens what was just written and may be stored under this key, by its file.
     pub(super) fn open_written(&self, key: &Key, path: &Path, file: File) -> Result<OpenEntry> {
-        let opened = self.open_content(key, path, file, false)?;
+        let opened = self.open_content(key, path, file, Hold::Brief)?;
         if let Some(file) = opened.entry.content().file() {
             // Without the lock it may be evicted sooner.
             let _ = lock_shared(file);
@@ -136,14 +171,14 @@ impl Cache {
         (self.filesystem == FilesystemKind::Local).then(|| unsafe { MapPermit::new() })
     }
 
-    pub(super) fn open_entry(&self, key: &Key, hold: bool) -> Result<OpenEntry> {
-        let path = self.entry_path(key);
-        let file = self.open_file(key, &path)?;
+    pub(super) fn open_entry(&self, key: &Key, hold: Hold) -> Result<OpenEntry> {
         // Evicted now, it stays readable through this descriptor.
-        if !self.is_read_only {
-            self.filesystem.touch_open(&file);
-        }
-        match self.open_content(key, &path, file, hold) {
+        let mark = |file: &File| {
+            if !self.is_read_only {
+                self.filesystem.touch_open(file);
+            }
+        };
+        match self.open_unmarked(key, hold, mark) {
             Ok(opened) => {
                 if let Some(file) = opened.entry.content().file() {
                     // Without the lock it may be evicted sooner.
@@ -151,24 +186,36 @@ impl Cache {
                 }
                 Ok(opened)
             }
-            Err(error) => {
-                self.quarantine_if_damaged(key, inode(&path), &error);
+            Err((error, opened_inode)) => {
+                self.found_damaged(key, opened_inode, &error);
                 Err(error)
             }
         }
     }
 
-    /// Moves an entry to quarantine if this error, which came up while reading it, means that it is
-    /// damaged: it is not opened again, and a later entry under its key is not affected.
+    /// Counts an entry as damaged, if this error that came up while reading it says so, and moves
+    /// it to quarantine: it is not opened again, and a later entry under its key is not affected.
+    ///
+    /// On a network file system it stays where it is, for another host may have replaced it: then
+    /// the kernel may have given bytes of both, and the entry that is there now is whole.
     pub fn report(&self, opened: &OpenEntry, error: &Error) {
         if matches!(error, Error::Corrupt { .. }) && !opened.reported.swap(true, Ordering::Relaxed)
         {
-            let inode = opened.entry.content().inode();
-            self.quarantine_if_damaged(&opened.key, Some(inode), error);
+            self.found_damaged(&opened.key, Some(opened.entry.content().inode()), error);
         }
     }
 
-    fn quarantine_if_damaged(&self, key: &Key, damaged: Option<u64>, error: &Error) {
+    fn found_damaged(&self, key: &Key, damaged: Option<u64>, error: &Error) {
+        if self.filesystem == FilesystemKind::Local || !matches!(error, Error::Corrupt { .. }) {
+            return self.set_aside(key, damaged, error);
+        }
+        self.counters.corrupt.fetch_add(1, Ordering::Relaxed);
+        log::warn!(target: crate::LOGGER, "{error}; it stays where it is");
+    }
+
+    /// Counts an entry as damaged, if this error says so, and moves it to quarantine, if what is
+    /// there is still the file of this inode.
+    pub(super) fn set_aside(&self, key: &Key, damaged: Option<u64>, error: &Error) {
         if !matches!(error, Error::Corrupt { .. }) {
             return;
         }
@@ -180,7 +227,7 @@ impl Cache {
         // Held, so that what is moved is the damaged file and not one that is being published. A
         // directory that can't be locked can't be changed either, and the rename will fail.
         let mut lock = self.lock().ok();
-        if damaged.is_none() || inode(&path) != damaged {
+        if damaged.is_none() || !self.layout.is_sound(key) || inode(&path) != damaged {
             // Another process has moved or replaced it.
             return;
         }
@@ -190,6 +237,11 @@ impl Cache {
             lock.invalidate();
         }
         let renamed = self.storage.rename(&path, &target);
+        if renamed.is_ok() && inode(&target) != damaged {
+            // Where the lock does not reach, it was replaced since. A name that is taken meanwhile
+            // is that of a later one still.
+            let _ = self.storage.link(&target, &path);
+        }
         // A program's log handler may use this cache.
         drop(lock);
         match renamed {
@@ -204,6 +256,5 @@ impl Cache {
 }
 
 pub(super) fn inode(path: &Path) -> Option<u64> {
-    use std::os::unix::fs::MetadataExt;
     path.symlink_metadata().ok().map(|metadata| metadata.ino())
 }

@@ -8,7 +8,9 @@ use super::Cache;
 use super::layout::{Key, is_quarantined_name};
 use super::scan::list;
 use crate::error::CacheError;
-use crate::fs::{FileClock, FileLock, LockKind, orphaned, remove_orphaned, remove_stale_lease};
+use crate::fs::{
+    FileClock, FileLock, Hold, LockKind, orphaned, remove_orphaned, remove_stale_lease,
+};
 use crate::trajectory::Report;
 use crate::{Error, Result, interrupt};
 
@@ -87,12 +89,14 @@ impl Cache {
     /// Allows an entry to be evicted again.
     pub fn unpin(&self, name: &str) -> Result<()> {
         self.check_writable()?;
+        self.layout.check()?;
         self.remove_if_there(&self.layout.pin(&self.resolve(name)?)).map(drop)
     }
 
     /// Removes orphaned temporary files, damaged entries, and pins of entries that are gone.
     pub fn cleanup(&self) -> Result<Cleanup> {
         self.check_writable()?;
+        self.layout.check()?;
         let mut done = Cleanup::default();
         for folder in list(&self.layout.entries())? {
             if folder.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -153,9 +157,11 @@ impl Cache {
     pub fn leftovers(&self) -> Result<Cleanup> {
         let clock = FileClock::of_this_machine();
         let mut temporary = 0;
-        let folders = list(&self.layout.entries())?.into_iter().map(|folder| folder.path());
-        for folder in folders.filter(|folder| folder.is_dir()).chain([self.directory().to_owned()])
-        {
+        let is_folder =
+            |folder: &std::fs::DirEntry| folder.file_type().is_ok_and(|kind| kind.is_dir());
+        let folders = list(&self.layout.entries())?.into_iter().filter(is_folder);
+        let folders = folders.map(|folder| folder.path());
+        for folder in folders.chain([self.directory().to_owned()]) {
             temporary += orphaned(&folder, &clock)?.len();
         }
         temporary += self.stale_leases(&clock)?.len();
@@ -193,20 +199,19 @@ impl Cache {
     }
 
     fn verify_entry(&self, key: Key) -> Result<Option<Verification>> {
-        let opened = match self.open_entry_unmarked(&key) {
+        let opened = match self.open_unmarked(&key, Hold::Brief, |_| {}) {
             Ok(opened) => opened,
             // Evicted since it was listed.
-            Err(Error::Cache(CacheError::KeyNotFound { .. })) => return Ok(None),
-            Err(error) => {
-                // `load` moves it to quarantine.
-                let _ = self.load(key.as_str());
+            Err((Error::Cache(CacheError::KeyNotFound { .. }), _)) => return Ok(None),
+            Err((error, opened_inode)) => {
+                self.set_aside(&key, opened_inode, &error);
                 return Ok(Some(Verification { key, result: Err(error) }));
             }
         };
         let report = opened.verify();
         interrupt::check()?;
         if let Some(damage) = report.damaged.first() {
-            self.report(&opened, &damage.error);
+            self.set_aside(&key, Some(opened.content().inode()), &damage.error);
         }
         Ok(Some(Verification { key, result: Ok(report) }))
     }

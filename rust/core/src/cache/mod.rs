@@ -131,6 +131,14 @@ impl Cache {
         }
     }
 
+    /// The same cache as on a file system of this kind.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn assuming(mut self, filesystem: FilesystemKind) -> Self {
+        self.filesystem = filesystem;
+        self
+    }
+
     /// An error where the cache was opened for reading only.
     fn check_writable(&self) -> Result<()> {
         if self.is_read_only {

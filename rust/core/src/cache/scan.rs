@@ -144,6 +144,7 @@ impl Cache {
     }
 
     fn scan_with(&self, cache: &mut ScanCache) -> Result<Scan> {
+        self.layout.check()?;
         let granularity = self.filesystem.mtime_granularity();
         let mut known = std::mem::take(&mut cache.0);
         let (mut folders, mut changed) = (Vec::new(), Vec::new());

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
 use crate::error::SettingsError;
-use crate::fs::{Storage, publish_bytes};
+use crate::fs::{Storage, publish_bytes, read_file};
 use crate::{Error, Result, checksum};
 
 /// The limit where none was set: 100 GB.
@@ -40,10 +40,12 @@ impl Settings {
 /// The limit that is set, if one is.
 pub(super) fn read(layout: &Layout) -> Result<Option<u64>> {
     let path = layout.settings();
-    let text = match std::fs::read(&path) {
+    let text = match read_file(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("read", &path, error)),
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
     };
     let damaged = |reason: SettingsError| Error::Corrupt {
         path: path.clone(),

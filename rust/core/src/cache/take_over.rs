@@ -17,7 +17,7 @@ use super::unfinished_file::UnfinishedFile;
 use super::unfinished_name::UnfinishedName;
 use crate::error::CacheError;
 use crate::fs::{
-    FileClock, Lease, LeaseHolder, Owner, StorageFile, Taking, WriterId, lease_holder,
+    FileClock, Hold, Lease, LeaseHolder, Owner, StorageFile, Taking, WriterId, lease_holder,
 };
 use crate::trajectory::{Entry, EntryKind, EntryWriter};
 use crate::{Error, Result};
@@ -102,7 +102,7 @@ impl Cache {
                     Err(error) => return Err(error),
                 }
             }
-            return match self.open_entry(key, true) {
+            return match self.open_entry(key, Hold::Long) {
                 Ok(finished) => Ok(Some(Frames::Finished(finished))),
                 Err(Error::Cache(CacheError::KeyNotFound { .. })) => Ok(None),
                 Err(error) => Err(error),

@@ -15,7 +15,7 @@ use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::Cache;
-use crate::fs::{FileLock, LockKind};
+use crate::fs::{FileLock, LockKind, regular};
 use crate::{Result, checksum};
 
 /// How long a record is valid after a scan, in seconds.
@@ -52,17 +52,18 @@ impl Cache {
     /// Waits for the exclusive right to change what is used.
     pub(super) fn lock(&self) -> Result<UsageLock> {
         self.check_writable()?;
+        self.layout.check()?;
         let path = self.layout.usage_lock();
-        let no_follow = OFlags::NOFOLLOW.bits() as i32;
-        let lock = match OpenOptions::new()
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+        let opened = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o666)
-            .custom_flags(no_follow)
-            .open(&path)
-        {
+            .custom_flags(flags)
+            .open(&path);
+        let lock = match regular(opened) {
             Ok(file) => FileLock::wait(file, &path, LockKind::Exclusive)?,
             // Another user's file can be locked and read, though not written.
             Err(_) => FileLock::acquire(&path, LockKind::Exclusive)?,

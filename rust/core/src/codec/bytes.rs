@@ -2,6 +2,7 @@
 //! bytes of all elements, then the second ones, and so on.
 
 use crate::error::DecodeError;
+use crate::memory::try_zeroed;
 
 /// Zstandard's default level.
 const LEVEL: i32 = 3;
@@ -39,7 +40,7 @@ pub fn decode(payload: &[u8], item_bytes: usize, out: &mut [u8]) -> Result<(), D
     match shuffled {
         0 => decompress(out),
         1 if can_shuffle(item_bytes) => {
-            let mut bytes = vec![0; length];
+            let mut bytes = try_zeroed(length)?;
             decompress(&mut bytes)?;
             unshuffle(&bytes, item_bytes, out);
             Ok(())

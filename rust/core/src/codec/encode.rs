@@ -134,7 +134,7 @@ fn reads_back(
         }
         let read = &mut out[..frames.len() * frame_bytes];
         let layout = OutputLayout { start: 0, frame_bytes };
-        block.read(payload, frames, None, read, layout).is_ok()
+        block.read(0, payload, frames, None, read, layout).is_ok()
             && accepts(frames[0] * frame_bytes, read)
     })
 }

@@ -8,6 +8,7 @@ use super::layout::{BlockShape, NumberLayout};
 use super::value::{Value, read_all};
 use crate::error::DecodeError;
 use crate::interrupt;
+use crate::memory::try_zeroed;
 
 /// Pcodec's own default: more costs time and gains little.
 const LEVEL: usize = 8;
@@ -68,7 +69,7 @@ pub fn decode<V: Value>(
     let (&number, packed) = payload.split_first().ok_or(DecodeError::TooShort)?;
     let layout = NumberLayout::from_number(number)
         .ok_or(DecodeError::Unknown { what: "layout", found: number })?;
-    let mut values = vec![V::default(); shape.len()];
+    let mut values = try_zeroed::<V>(shape.len())?;
     unpack_exactly(packed, &mut values)?;
     Ok((layout, values))
 }

@@ -14,6 +14,7 @@ use super::grid::{Float, Grid};
 use super::layout::BlockShape;
 use super::pco;
 use crate::error::DecodeError;
+use crate::memory::try_reserve;
 
 /// Numbers that a grid is looked for on.
 const SAMPLE: usize = 3 * 1024;
@@ -124,7 +125,8 @@ pub fn decode<F: Float>(
 ) -> Result<(), DecodeError> {
     let header = GridHeader::parse(payload, F::SIZE)?;
     let (layout, integers) = pco::decode::<F::Integer>(header.rest, shape)?;
-    let floats: Vec<F> = integers.into_iter().map(|integer| F::of(integer, header.grid)).collect();
+    let mut floats = try_reserve(integers.len())?;
+    floats.extend(integers.into_iter().map(|integer| F::of(integer, header.grid)));
     shape.restore(&floats, layout, out);
     for (position, value) in header.positions.iter().zip(header.outliers.chunks_exact(F::SIZE)) {
         let start = position.get() as usize * F::SIZE;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::block::{ARCHIVED, ARCHIVED_FLOATS, Block, EncodeOptions, Encoded, FLOATS, GEOMETRY};
-use super::geometry::{Decoder, Encoder, Place as OutputLayout, TILE};
+use super::geometry::{Decoder, Encoder, Excerpt, Place as OutputLayout, TILE};
 use super::grid::Grid;
 use super::layout::BlockShape;
 use super::pco;
@@ -216,17 +216,28 @@ impl RandomAccessBlock {
         wanted
     }
 
-    /// Decodes some frames, in the given order, from the same payload. With `tiles`, only the rows
-    /// of these are certain to be written.
+    /// Which bytes of the payload decode a frame; `None` where the block doesn't have it.
+    pub fn frame_range(&self, frame: usize) -> Option<Range<usize>> {
+        let range = self.decoder.frame_range(frame)?;
+        let in_payload = |byte: usize| self.streams.start.saturating_add(byte);
+        Some(in_payload(range.start)..in_payload(range.end).min(self.streams.end))
+    }
+
+    /// Decodes some frames, in the given order, from the part of the same payload that begins at
+    /// byte `first` and holds these frames. With `tiles`, only the rows of these are certain to be
+    /// written.
     pub fn read(
         &self,
+        first: usize,
         payload: &[u8],
         frames: &[usize],
         tiles: Option<&[bool]>,
         out: &mut [u8],
         layout: OutputLayout,
     ) -> Result<(), DecodeError> {
-        let streams = payload.get(self.streams.clone()).ok_or(DecodeError::TooShort)?;
+        let skipped = self.streams.start.saturating_sub(first);
+        let bytes = payload.get(skipped..).ok_or(DecodeError::TooShort)?;
+        let streams = Excerpt { first: first.saturating_sub(self.streams.start), bytes };
         let is_wanted = |tile: usize| tiles.is_none_or(|tiles| tiles.get(tile) == Some(&true));
         self.decoder.read(streams, self.grid, frames, is_wanted, out, layout)?;
         if self.outliers.is_empty() {
@@ -254,7 +265,7 @@ impl RandomAccessBlock {
     pub(super) fn read_all(&self, payload: &[u8], out: &mut [u8]) -> Result<(), DecodeError> {
         let frames: Vec<usize> = (0..self.shape.frames).collect();
         let frame_bytes = self.shape.rows * COMPONENTS * FLOAT;
-        self.read(payload, &frames, None, out, OutputLayout { start: 0, frame_bytes })
+        self.read(0, payload, &frames, None, out, OutputLayout { start: 0, frame_bytes })
     }
 }
 

@@ -1,19 +1,20 @@
 //! Appending records to a file.
 //!
-//! Bytes are only ever added at the end. After a write or sync that failed nothing is known about
-//! the file's tail any more, so the appender refuses to go on: the file is to be resumed.
+//! Bytes are only ever added at the end, but for the header of a large record, which is written once
+//! its payload is there. After a write or sync that failed nothing is known about the file's tail
+//! any more, so the appender refuses to go on: the file is to be resumed.
 
 use std::path::{Path, PathBuf};
 
 use zerocopy::IntoBytes;
+use zerocopy::little_endian::U64;
 
 use super::ends::preamble;
 use super::record::{
-    ALIGNMENT, HEADER, PAGE, PAGE_ALIGNED_FROM, RAW, RecordHeader, RecordKind, segment_table,
+    ALIGNMENT, HEADER, MAX_PLAIN, PAGE, PAGE_ALIGNED_FROM, RAW, RecordHeader, RecordKind, SEGMENT,
 };
-use crate::checksum;
 use crate::fs::{StorageFile, write_all_at};
-use crate::{Error, Result, interrupt};
+use crate::{Checksum, Error, Result, checksum, interrupt};
 
 /// Writes up to this many bytes are buffered.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -75,10 +76,18 @@ impl Appender {
 
     /// Adds a record that is not data.
     pub fn append_plain(&mut self, kind: RecordKind, payload: &[u8]) -> Result<u64> {
+        if payload.len() as u64 > MAX_PLAIN {
+            let (found, most) = (payload.len(), format!("at most {MAX_PLAIN} bytes beside arrays"));
+            return Err(Error::argument("data", format!("{found} bytes of values"), most));
+        }
         self.append(RecordHeader::plain(kind, payload), payload).map(|(offset, _)| offset)
     }
 
     /// Adds a record, filling in its padding and checksum. Returns where it is and its header.
+    ///
+    /// What is summed is what is written, also of an array that another thread changes meanwhile:
+    /// the payload is copied piece by piece, and only the copies are looked at. So the header, which
+    /// comes first, is written last.
     pub fn append(
         &mut self,
         mut header: RecordHeader,
@@ -86,30 +95,46 @@ impl Appender {
     ) -> Result<(u64, RecordHeader)> {
         let offset = self.end.next_multiple_of(ALIGNMENT);
         header.stored_bytes = payload.len() as u64;
-        let table = if header.table_bytes() > 0 { segment_table(payload) } else { Vec::new() };
-        header.checksum = checksum(if table.is_empty() { payload } else { table.as_bytes() });
+        let has_table = header.table_bytes() > 0;
         if header.codec == RAW && header.raw_bytes >= PAGE_ALIGNED_FROM {
             let start = offset + HEADER as u64;
             header.padding = (start.next_multiple_of(PAGE) - start) as u32;
         }
-
-        let before = self.end;
-        let mut bytes = vec![0; (offset - before) as usize];
-        bytes.extend(header.encode().as_bytes());
-        bytes.resize(bytes.len() + header.padding as usize, 0);
-        self.write(&bytes)?;
-        if let Err(error) = self.write(payload) {
-            if matches!(error, Error::Interrupted) {
-                // Only a payload that is not buffered takes so long: all before it is written, and
-                // the next record takes its place.
-                self.end = before;
-            }
-            return Err(error);
+        self.check()?;
+        if payload.len() <= BUFFER_BYTES {
+            let payload = payload.to_vec();
+            header.checksum = checksum(&payload);
+            self.write(&vec![0; (offset - self.end) as usize])?;
+            self.write(header.encode().as_bytes())?;
+            self.write(&vec![0; header.padding as usize])?;
+            self.write(&payload)?;
+            return Ok((offset, header));
         }
-        if !table.is_empty() {
-            let mut bytes = vec![0; (self.end.next_multiple_of(8) - self.end) as usize];
-            bytes.extend(table.as_bytes());
-            self.write(&bytes)?;
+        self.write(&vec![0; (offset - self.end) as usize])?;
+        self.write_buffered()?;
+        // Zeros where the header will be: nothing is a record yet.
+        let mut start = offset + HEADER as u64 + u64::from(header.padding);
+        let (mut sums, mut whole) = (Vec::new(), Checksum::new());
+        let mut piece = Vec::with_capacity(payload.len().min(SEGMENT as usize));
+        for part in payload.chunks(SEGMENT as usize) {
+            // Nothing is a record yet, and the next one takes its place.
+            interrupt::check()?;
+            piece.clear();
+            piece.extend_from_slice(part);
+            if has_table {
+                sums.push(U64::from(checksum(&piece)));
+            } else {
+                whole.update(&piece);
+            }
+            self.write_whole(&piece, start)?;
+            start += piece.len() as u64;
+        }
+        header.checksum = if has_table { checksum(sums.as_bytes()) } else { whole.value() };
+        self.write_whole(header.encode().as_bytes(), offset)?;
+        self.end = start;
+        if has_table {
+            self.write(&vec![0; (self.end.next_multiple_of(8) - self.end) as usize])?;
+            self.write(sums.as_bytes())?;
         }
         Ok((offset, header))
     }

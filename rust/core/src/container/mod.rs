@@ -19,8 +19,8 @@ pub(crate) use ends::{END_BYTES, Trailer, check_preamble};
 pub use entry_header::{Encoding, EntryHeader, EntryKind, MAX_DATA_ID, MAX_METADATA, Profile};
 pub(crate) use entry_header::{encode_entry_header, parse_entry_header};
 pub(crate) use record::{
-    HEADER, MAX_CODED, RAW, RecordHeader, RecordHeaderBytes, RecordKind, SEGMENT, Target,
-    segment_table,
+    HEADER, MAX_CODED, MAX_RATIO, RAW, RecordHeader, RecordHeaderBytes, RecordKind, SEGMENT,
+    Target, segment_table,
 };
 pub(crate) use recover::{ENTRY_HEADER, recover};
 pub use schema::{ArraySpec, DType, FieldSpec};

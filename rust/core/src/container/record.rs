@@ -24,7 +24,12 @@ pub const PAGE: u64 = 4096;
 /// Raw payloads are checksummed in segments of this, so that one frame can be checked alone.
 pub const SEGMENT: u64 = 1024 * 1024;
 /// The most bytes that one coded payload may decode to: what a reader must be ready to allocate.
-pub const MAX_CODED: u64 = 256 * 1024 * 1024;
+pub const MAX_CODED: u64 = 64 * 1024 * 1024;
+/// The most bytes that one byte of a coded payload may stand for: so a small file can't claim a large
+/// array. Zeros take one byte for 120,000 at most.
+pub const MAX_RATIO: u64 = 1 << 18;
+/// The most bytes of a record that is not data: values, or which chunks there are.
+pub const MAX_PLAIN: u64 = 1 << 30;
 /// The codec number of bytes that are stored as they are.
 pub const RAW: u8 = 0;
 
@@ -208,7 +213,9 @@ impl RecordHeader {
             return Err(FormatError::RawSizes { stored, raw });
         }
         // A coded payload larger than its data would have been stored raw.
-        if header.codec != RAW && (raw > MAX_CODED || stored > raw) {
+        let is_plausible = raw <= MAX_CODED && stored <= raw && raw / MAX_RATIO <= stored;
+        let is_too_long = header.kind != RecordKind::Data && stored > MAX_PLAIN;
+        if is_too_long || header.codec != RAW && !is_plausible {
             return Err(FormatError::ImplausibleSize { stored, raw });
         }
         Ok(header)

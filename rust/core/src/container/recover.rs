@@ -16,15 +16,15 @@ use super::commit::{Chunk, Commit};
 use super::ends::{END_BYTES, check_preamble};
 use super::entry_header::{Encoding, EntryHeader, MAX_DATA_ID, MAX_METADATA, parse_entry_header};
 use super::record::{
-    ALIGNMENT, HEADER, RAW, RecordHeader, RecordHeaderBytes, RecordKind, SEGMENT, segment_table,
+    ALIGNMENT, HEADER, MAX_PLAIN, RAW, RecordHeader, RecordHeaderBytes, RecordKind, SEGMENT,
+    segment_table,
 };
 use super::state::FileState;
 use crate::checksum;
 use crate::error::FormatError;
+use crate::memory::zeroed;
 use crate::{Error, Result};
 
-/// The longest commit that is read.
-const MAX_COMMIT: u64 = 1 << 30;
 /// A description holds the id, escaped (six bytes for one at worst), and little else.
 const MAX_ENTRY_HEADER: u64 = (6 * MAX_DATA_ID + MAX_METADATA + 4096) as u64;
 
@@ -69,7 +69,7 @@ pub fn recover(file: &File, path: &Path) -> Result<Recovered> {
         let Some(header) = source.header(offset)? else { break };
         end = header.end(offset).map_or(length, |(_, end)| end);
         if header.kind == RecordKind::Commit {
-            let Some(payload) = source.payload(offset, &header, MAX_COMMIT)? else { break };
+            let Some(payload) = source.payload(offset, &header, MAX_PLAIN)? else { break };
             let Ok(commit) = Commit::parse(&payload) else { break };
             commits.push((commit, end));
         }
@@ -104,7 +104,7 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; length as usize];
+        let mut bytes = zeroed(length as usize, "records")?;
         self.file
             .read_exact_at(&mut bytes, offset)
             .map_err(|error| Error::io("read", self.path, error))?;
@@ -143,7 +143,7 @@ impl Source<'_> {
         let damage = |reason| Error::corrupt(self.path, "its value tree", reason);
         let header = self.header(offset)?.filter(|header| header.kind == RecordKind::Tree);
         let header = header.ok_or_else(|| damage(FormatError::WrongRecord))?;
-        let payload = self.payload(offset, &header, self.length)?;
+        let payload = self.payload(offset, &header, MAX_PLAIN)?;
         payload.ok_or_else(|| damage(FormatError::Checksum))
     }
 

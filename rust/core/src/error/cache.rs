@@ -33,6 +33,17 @@ pub enum CacheError {
         /// The cache directory.
         directory: PathBuf,
     },
+    /// A folder of the cache is something else, which may lead out of it.
+    #[error(
+        "{path} is {found}: expected a folder of the cache itself, as nothing outside of it is read \
+         or removed; remove it, or open the directory that it leads to"
+    )]
+    ForeignFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
     /// An entry is larger than the whole cache may be.
     #[error(
         "the entry takes {bytes} bytes and the limit of {directory} is {max_bytes}: raise \

@@ -1,5 +1,7 @@
 //! Why a payload can't be decoded.
 
+use crate::memory::NoMemory;
+
 /// How a payload is not what an encoder wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -97,9 +99,12 @@ pub enum DecodeError {
         /// The number.
         codec: u8,
     },
-    /// There is too little memory to decode it, which is no damage.
-    #[error("there is too little memory for it")]
-    OutOfMemory,
+    /// There is too little memory, which is no damage.
+    #[error("there is too little memory for it ({bytes} bytes)")]
+    OutOfMemory {
+        /// How many are needed; 0 where a library does not tell.
+        bytes: usize,
+    },
     /// A library refuses its part of the payload.
     #[error("{library}: {message}")]
     Library {
@@ -125,12 +130,18 @@ pub enum AtomProblem {
     Coefficient,
 }
 
+impl From<NoMemory> for DecodeError {
+    fn from(NoMemory { bytes }: NoMemory) -> Self {
+        Self::OutOfMemory { bytes }
+    }
+}
+
 impl DecodeError {
     /// What zstd says of its frame.
     pub(crate) fn zstd(error: std::io::Error) -> Self {
         let message = error.to_string();
         if message.contains("not enough memory") {
-            return Self::OutOfMemory;
+            return Self::OutOfMemory { bytes: 0 };
         }
         Self::Library { library: "zstd", message }
     }

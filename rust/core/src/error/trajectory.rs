@@ -24,6 +24,9 @@ pub enum ChunkError {
         /// The segment.
         segment: usize,
     },
+    /// Bytes that were verified before are others now.
+    #[error("it has changed since it was read first")]
+    Changed,
     /// The payload can't be decoded.
     #[error(transparent)]
     Decode(#[from] DecodeError),

@@ -1,10 +1,14 @@
 //! What is in a file, and how it gets into memory.
 //!
 //! Access to a mapping beyond the end of a truncated file ends the process, and so does access to
-//! one on a network file system when the server has lost the file. So bytes that are copied or
-//! decoded once are *read*, which gives an error instead. Only what is borrowed in place is mapped,
-//! only with a permit, and only after the file's length was checked. Small files are read whole at
-//! once.
+//! one on a network file system when the server has lost the file. So bytes are *read*, which gives
+//! an error instead. Only what is lent in place is mapped, only with a permit, and only after the
+//! file's length was checked. Small files are read whole at once.
+//!
+//! At most half of the files that a process may have open are kept open here. Those beyond are
+//! opened again for each read, by their name, and have to be what they were: of the same length and
+//! with the same last bytes, which in an entry tell its content from any other. Inodes would not
+//! do: some network file systems give a new number at each look, others the same to another file.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -12,19 +16,24 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use once_cell::race::OnceBox;
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, pread};
 use rustix::process::{Resource, getrlimit};
 
 use super::mapped::{MapPermit, MappedFile, PrivateMap};
 use super::open::open_file;
-use crate::{Error, Result, memory};
+use crate::memory::reserve;
+use crate::{Error, Result};
 
-/// Files of up to this many bytes are read whole: a mapping costs more.
+/// Files of up to this many bytes are read whole.
 const READ_WHOLE: u64 = 64 * 1024;
 /// Alignment of bytes that are borrowed in place, in memory as in the file.
 const ALIGNMENT: usize = 64;
+/// The last bytes of a file, by which it is known again.
+const TAIL: u64 = 64;
 
 /// The bytes of an open file.
 #[derive(Debug)]
@@ -34,15 +43,33 @@ pub struct Content {
     inode: u64,
     /// The whole file, and where in the vector it begins, aligned.
     whole: Option<(Vec<u8>, usize)>,
-    file: Option<KeptFile>,
-    map: OnceLock<MappedFile>,
+    file: Handle,
+    map: OnceBox<MappedFile>,
     permit: Option<MapPermit>,
 }
 
+/// How the file is found.
+#[derive(Debug)]
+enum Handle {
+    Kept(KeptFile),
+    /// By its name, with these last bytes.
+    Named(Vec<u8>),
+}
+
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// It is read soon. A small one, which is in memory then, is not kept open.
+    Brief,
+    /// It is to stay open while it is used, if not too many are.
+    Long,
+    /// It grows, so that it could not be known again: it stays open in any case.
+    Growing,
+}
+
 impl Content {
-    /// Opens the file at `path`. Never follows a symlink. With a `permit` it can be mapped; with
-    /// `hold` it stays open even where it is read whole.
-    pub fn open(path: &Path, permit: Option<MapPermit>, hold: bool) -> Result<Self> {
+    /// Opens the file at `path`. Never follows a symlink. With a `permit` it can be mapped.
+    pub fn open(path: &Path, permit: Option<MapPermit>, hold: Hold) -> Result<Self> {
         let file = open_file(path).map_err(|error| Error::io("open", path, error))?;
         Self::of(file, path, permit, hold)
     }
@@ -52,47 +79,34 @@ impl Content {
         file: File,
         path: &Path,
         permit: Option<MapPermit>,
-        hold: bool,
+        hold: Hold,
     ) -> Result<Self> {
         let found = file.metadata().map_err(|error| Error::io("inspect", path, error))?;
         if !found.is_file() {
             let (path, expected) = (path.to_owned(), "a file");
             return Err(Error::NotThisFormat { path, expected, found: "something else".into() });
         }
-        let (length, inode) = (found.len(), found.ino());
-        let mut content = Self {
-            path: path.to_owned(),
-            length,
-            inode,
-            whole: None,
-            file: None,
-            map: OnceLock::new(),
-            permit,
+        let (path, length, inode) = (path.to_owned(), found.len(), found.ino());
+        let whole = match length {
+            ..=READ_WHOLE => {
+                let mut bytes = vec![0; length as usize + ALIGNMENT];
+                let start = bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+                read_at(&file, &path, &mut bytes[start..start + length as usize], 0)?;
+                Some((bytes, start))
+            }
+            _ => None,
         };
-        if length <= READ_WHOLE {
-            let mut bytes = vec![0; length as usize + ALIGNMENT];
-            let start = bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-            file.read_exact_at(&mut bytes[start..start + length as usize], 0)
-                .map_err(|error| content.failed(error))?;
-            content.whole = Some((bytes, start));
-            if !hold {
-                return Ok(content);
+        let is_wanted = whole.is_none() || hold != Hold::Brief;
+        let kept = is_wanted.then(|| Counted::new(hold == Hold::Growing)).flatten();
+        let handle = match (kept, &whole) {
+            (Some(counted), _) => Handle::Kept(KeptFile { file, _counted: counted }),
+            (None, Some((bytes, start))) => {
+                let bytes = &bytes[*start..start + length as usize];
+                Handle::Named(bytes[bytes.len().saturating_sub(TAIL as usize)..].to_vec())
             }
-        }
-        let must_keep = length > READ_WHOLE && permit.is_none();
-        match (KeptFile::keep(file, must_keep), permit) {
-            (Ok(kept), _) => content.file = Some(kept),
-            // Too many files are open to keep this one: its mapping serves instead.
-            (Err(file), Some(permit)) if length > READ_WHOLE => {
-                let map = MappedFile::of(&file, path, permit)?;
-                if map.bytes().len() as u64 != length {
-                    return Err(content.damaged("its length has changed"));
-                }
-                content.map = OnceLock::from(map);
-            }
-            (Err(_), _) => {}
-        }
-        Ok(content)
+            (None, None) => Handle::Named(tail(&file, &path, length)?),
+        };
+        Ok(Self { path, length, inode, whole, file: handle, map: OnceBox::new(), permit })
     }
 
     /// Where the file was when it was opened.
@@ -105,14 +119,17 @@ impl Content {
         self.length
     }
 
-    /// Its inode, which tells it from another file of the same name.
+    /// Its inode, which on a local file system tells it from another file of the same name.
     pub fn inode(&self) -> u64 {
         self.inode
     }
 
     /// The file, where it was kept open.
     pub fn file(&self) -> Option<&File> {
-        self.file.as_ref().map(|kept| &kept.file)
+        match &self.file {
+            Handle::Kept(kept) => Some(&kept.file),
+            Handle::Named(_) => None,
+        }
     }
 
     /// The bytes in this range, or `None` where it lies outside the file.
@@ -123,12 +140,18 @@ impl Content {
         if let Some(bytes) = self.in_memory(&range) {
             return Ok(Some(Cow::Borrowed(bytes)));
         }
-        let Some(file) = self.file() else {
-            return self.borrow(range).map(|bytes| bytes.map(Cow::Borrowed));
-        };
-        let mut bytes = memory::zeroed((range.end - range.start) as usize, "a part of a file")?;
-        file.read_exact_at(&mut bytes, range.start).map_err(|error| self.failed(error))?;
+        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let bytes = self.with_file(|file| read_new(file, &self.path, range.start, length))?;
         Ok(Some(Cow::Owned(bytes)))
+    }
+
+    /// Reads the bytes from `start` on, all of which lie inside the file.
+    pub(crate) fn read_into(&self, start: u64, out: &mut [u8]) -> Result<()> {
+        if let Some(bytes) = self.in_memory(&(start..start.saturating_add(out.len() as u64))) {
+            out.copy_from_slice(bytes);
+            return Ok(());
+        }
+        self.with_file(|file| read_at(file, &self.path, out, start))
     }
 
     /// The bytes in this range in place, or `None` where they lie outside the file or can't be
@@ -141,83 +164,137 @@ impl Content {
             return Ok(Some(bytes));
         }
         let Some(permit) = self.permit else { return Ok(None) };
-        if let Some(file) = self.file() {
-            let found = file.metadata().map_err(|error| Error::io("inspect", &self.path, error))?;
-            if found.len() != self.length {
-                return Err(self.damaged("its length has changed since it was opened"));
-            }
-            if self.map.get().is_none() {
-                // Another thread's mapping would be as good.
-                let _ = self.map.set(MappedFile::of(file, &self.path, permit)?);
-            }
+        // A mapping that is there already stays, whatever became of the name.
+        if self.map.get().is_none() || self.file().is_some() {
+            self.with_file(|file| {
+                self.check_length(file)?;
+                if self.map.get().is_none() {
+                    // Another thread's mapping would be as good.
+                    let map = MappedFile::of(file, &self.path, permit)?;
+                    let _ = self.map.set(Box::new(map));
+                }
+                Ok(())
+            })?;
         }
         let bytes = self.map.get().map(MappedFile::bytes);
         Ok(bytes.and_then(|bytes| bytes.get(range.start as usize..range.end as usize)))
     }
 
-    /// The file mapped copy on write; `None` without a permit, or where the file was not kept open
-    /// and its name is gone or another file's.
+    /// The file mapped copy on write; `None` without a permit.
     pub(crate) fn map_private(&self) -> Result<Option<PrivateMap>> {
         let Some(permit) = self.permit else { return Ok(None) };
-        let reopened = match self.file() {
-            Some(_) => None,
-            None => match open_file(&self.path) {
-                Ok(file) => Some(file),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(Error::io("open", &self.path, error)),
-            },
-        };
-        let Some(file) = self.file().or(reopened.as_ref()) else { return Ok(None) };
-        let found = file.metadata().map_err(|error| Error::io("inspect", &self.path, error))?;
-        if found.ino() != self.inode {
-            return Ok(None);
-        }
-        if found.len() != self.length {
-            return Err(self.damaged("its length has changed since it was opened"));
-        }
-        PrivateMap::of(file, &self.path, permit).map(Some)
+        self.with_file(|file| {
+            self.check_length(file)?;
+            PrivateMap::of(file, &self.path, permit).map(Some)
+        })
     }
 
     fn in_memory(&self, range: &Range<u64>) -> Option<&[u8]> {
         let (bytes, start) = self.whole.as_ref()?;
-        bytes.get(start + range.start as usize..start + range.end as usize)
+        let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
+        let end = start + self.length as usize;
+        bytes.get(*start..end)?.get(range)
     }
 
-    fn failed(&self, error: io::Error) -> Error {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            return self.damaged("it is shorter than when it was opened");
+    fn with_file<T>(&self, work: impl FnOnce(&File) -> Result<T>) -> Result<T> {
+        let tail = match &self.file {
+            Handle::Kept(kept) => return work(&kept.file),
+            Handle::Named(tail) => tail,
+        };
+        let file = open_file(&self.path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => gone(&self.path),
+            _ => Error::io("open", &self.path, error),
+        })?;
+        if !is_same(&file, &self.path, self.length, tail)? {
+            return Err(gone(&self.path));
         }
-        Error::io("read", &self.path, error)
+        work(&file)
     }
 
-    fn damaged(&self, reason: &str) -> Error {
-        Error::corrupt(&self.path, "the file", reason)
+    fn check_length(&self, file: &File) -> Result<()> {
+        let found = file.metadata().map_err(|error| Error::io("inspect", &self.path, error))?;
+        if found.len() == self.length {
+            return Ok(());
+        }
+        let reason = "its length has changed since it was opened";
+        Err(Error::corrupt(&self.path, "the file", reason))
     }
 }
 
-/// A file that stays open, which counts towards what the process may have open.
+/// Reads bytes that the file had when it was opened.
+fn read_at(file: &File, path: &Path, out: &mut [u8], start: u64) -> Result<()> {
+    file.read_exact_at(out, start).map_err(|error| failed(path, error))
+}
+
+/// The same, into new memory, which is not filled with zeros before.
+fn read_new(file: &File, path: &Path, start: u64, length: usize) -> Result<Vec<u8>> {
+    let mut bytes = reserve(length, "bytes of a file")?;
+    while bytes.len() < length {
+        let from = start + bytes.len() as u64;
+        match pread(file, spare_capacity(&mut bytes), from) {
+            Ok(0) => return Err(failed(path, io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(failed(path, error.into())),
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+fn failed(path: &Path, error: io::Error) -> Error {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return Error::corrupt(path, "the file", "it is shorter than when it was opened");
+    }
+    if error.raw_os_error() == Some(Errno::STALE.raw_os_error()) {
+        return gone(path);
+    }
+    Error::io("read", path, error)
+}
+
+fn tail(file: &File, path: &Path, length: u64) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; length.min(TAIL) as usize];
+    let start = length - bytes.len() as u64;
+    read_at(file, path, &mut bytes, start)?;
+    Ok(bytes)
+}
+
+fn is_same(file: &File, path: &Path, length: u64, expected: &[u8]) -> Result<bool> {
+    let found = file.metadata().map_err(|error| Error::io("inspect", path, error))?;
+    Ok(found.size() == length && tail(file, path, length)? == expected)
+}
+
+/// The file is not there any more under its name, or another one is.
+fn gone(path: &Path) -> Error {
+    let action = "find what was opened before, which was replaced or removed, at";
+    Error::io(action, path, Errno::STALE.into())
+}
+
+/// A file that stays open.
 #[derive(Debug)]
 struct KeptFile {
     file: File,
+    _counted: Counted,
 }
+
+/// Counts a file that is kept open towards what the process may have open.
+#[derive(Debug)]
+struct Counted;
 
 /// How many files are kept open.
 static KEPT: AtomicU64 = AtomicU64::new(0);
 
-impl KeptFile {
-    /// Keeps a file open if that leaves half of what the process may open for others, or if
-    /// `must_keep`; else returns it.
-    fn keep(file: File, must_keep: bool) -> std::result::Result<Self, File> {
+impl Counted {
+    /// Counts one more, if that leaves half of what the process may open for others, or if it must.
+    fn new(must: bool) -> Option<Self> {
         let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 2;
-        if KEPT.fetch_add(1, Ordering::Relaxed) >= most && !must_keep {
-            KEPT.fetch_sub(1, Ordering::Relaxed);
-            return Err(file);
-        }
-        Ok(Self { file })
+        let before = KEPT.fetch_add(1, Ordering::Relaxed);
+        // Dropped, it is not counted any more.
+        let counted = Self;
+        (before < most || must).then_some(counted)
     }
 }
 
-impl Drop for KeptFile {
+impl Drop for Counted {
     fn drop(&mut self) {
         KEPT.fetch_sub(1, Ordering::Relaxed);
     }
@@ -247,7 +324,7 @@ mod tests {
         for length in [0, 100, READ_WHOLE as usize, READ_WHOLE as usize + 1, 1_000_000] {
             let (_directory, path, bytes) = written(length);
             for permit in [Some(permit()), None] {
-                let content = Content::open(&path, permit, false).unwrap();
+                let content = Content::open(&path, permit, Hold::Brief).unwrap();
                 for range in [0..length, length / 3..length / 2, length..length] {
                     let found = range.start as u64..range.end as u64;
                     assert_eq!(
@@ -267,7 +344,7 @@ mod tests {
     #[test]
     fn bytes_borrowed_from_memory_are_aligned_as_in_the_file() {
         let (_directory, path, _) = written(1000);
-        let content = Content::open(&path, Some(permit()), true).unwrap();
+        let content = Content::open(&path, Some(permit()), Hold::Long).unwrap();
         let borrowed = content.borrow(128..200).unwrap().unwrap();
         assert_eq!(borrowed.as_ptr().align_offset(ALIGNMENT), 0);
     }
@@ -276,7 +353,7 @@ mod tests {
     fn a_truncated_file_gives_an_error_and_no_signal() {
         for (length, left) in [(1_000_000, 10), (1_000_000, 999_999), (70_000, 0)] {
             let (_directory, path, bytes) = written(length);
-            let content = Content::open(&path, Some(permit()), true).unwrap();
+            let content = Content::open(&path, Some(permit()), Hold::Long).unwrap();
             assert!(content.borrow(0..length as u64).unwrap().is_some());
             File::options().write(true).open(&path).unwrap().set_len(left).unwrap();
             for error in [
@@ -290,12 +367,53 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_not_kept_open_is_found_again_or_known_to_be_gone() {
+        for length in [1000, 1_000_000] {
+            let (directory, path, bytes) = written(length);
+            let mut content = Content::open(&path, Some(permit()), Hold::Long).unwrap();
+            let file = File::open(&path).unwrap();
+            content.file = Handle::Named(tail(&file, &path, length as u64).unwrap());
+            content.whole = None;
+            assert!(content.file().is_none());
+            let range = 10..length as u64 - 10;
+            let expected = &bytes[10..length - 10];
+            assert_eq!(*content.read(range.clone()).unwrap().unwrap(), *expected);
+
+            // Another name for the same content is as good.
+            let copy = directory.path().join("copy");
+            std::fs::copy(&path, &copy).unwrap();
+            std::fs::rename(&copy, &path).unwrap();
+            assert_eq!(*content.read(range.clone()).unwrap().unwrap(), *expected);
+
+            let mut other = bytes.clone();
+            other[length - 1] ^= 1;
+            std::fs::write(&path, &other).unwrap();
+            let spoilers: [&dyn Fn(); 3] = [
+                &|| {},
+                &|| File::options().write(true).open(&path).unwrap().set_len(9).unwrap(),
+                &|| std::fs::remove_file(&path).unwrap(),
+            ];
+            for spoil in spoilers {
+                spoil();
+                for error in [
+                    content.read(range.clone()).unwrap_err(),
+                    content.borrow(range.clone()).unwrap_err(),
+                    content.map_private().unwrap_err(),
+                ] {
+                    let text = error.to_string();
+                    assert!(text.contains("replaced or removed"), "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_pipe_or_a_directory_in_place_of_a_file_is_refused_at_once() {
         let (directory, _, _) = written(1);
-        assert!(Content::open(directory.path(), None, true).is_err());
+        assert!(Content::open(directory.path(), None, Hold::Long).is_err());
         let pipe = directory.path().join("pipe");
         let mode = rustix::fs::Mode::RWXU;
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        assert!(Content::open(&pipe, None, true).is_err());
+        assert!(Content::open(&pipe, None, Hold::Long).is_err());
     }
 }

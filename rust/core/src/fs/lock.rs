@@ -21,6 +21,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 use super::lock_holder;
+use super::open::regular;
 use crate::{Error, Result, interrupt};
 
 /// How long a lock is waited for. It is held for a few steps of the file system, or for the eviction
@@ -123,8 +124,9 @@ impl Drop for FileLock {
 
 /// Opens a lock file for reading: that is enough to lock it, and works on another user's file.
 fn open(path: &Path) -> Result<File> {
-    let no_follow = OFlags::NOFOLLOW.bits() as i32;
-    match OpenOptions::new().read(true).custom_flags(no_follow).open(path) {
+    // Without `NONBLOCK`, opening a named pipe in its place would wait for a writer.
+    let no_follow = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    match regular(OpenOptions::new().read(true).custom_flags(no_follow).open(path)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => OpenOptions::new()
             .read(true)
             .write(true)

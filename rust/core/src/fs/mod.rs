@@ -47,7 +47,7 @@ mod writeback;
 mod xattr;
 
 pub(crate) use clock::FileClock;
-pub use content::Content;
+pub use content::{Content, Hold};
 pub(crate) use directory::Identity;
 pub use directory::OpenDirectory;
 pub(crate) use fallback::{Failure, create_with_fallback};
@@ -58,7 +58,9 @@ pub(crate) use lease_record::WriterId;
 pub(crate) use lock::{FileLock, LockKind};
 pub use mapped::{MapPermit, PrivateMap};
 pub use no_sync::NoSyncDisk;
-pub(crate) use open::{is_not_regular, open_file, open_without_links};
+pub(crate) use open::{
+    is_not_regular, is_stale, open_file, open_without_links, read_file, refresh, regular,
+};
 pub(crate) use owner::Boot;
 pub use owner::{Owner, Sight};
 pub use publish::{PendingDir, publish_bytes, remove_orphaned};

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, OFlags};
 
+use super::open::regular;
 use super::{OpenDirectory, writeback};
 use crate::interrupt;
 
@@ -164,12 +165,9 @@ impl Storage for Disk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
-            .open(path)?;
-        Ok(Box::new(DiskFile(file)))
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
+        Ok(Box::new(DiskFile(regular(file)?)))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

@@ -1,7 +1,6 @@
 //! One per-frame field: which row groups the wanted frames are in, and the way from their chunks to
 //! the caller's memory.
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,11 +8,13 @@ use rayon::prelude::*;
 
 use super::chunking::{field_block, row_bytes};
 use super::frame_cache::{CacheSlot, FrameCache, Item};
+use super::raw::{RawChunk, copy_rows};
 use super::select::{Frames, Selection};
 use super::stored::{OpenBlock, StoredChunks};
 use crate::codec::{self, Block, OutputLayout};
 use crate::container::{FieldSpec, RAW, RecordHeader, RowGroup};
-use crate::{Result, interrupt, memory, threads};
+use crate::memory::zeroed;
+use crate::{Result, interrupt, threads};
 
 /// Reads that decode less than this are done in the calling thread.
 const WORTH_THREADS: usize = 256 * 1024;
@@ -22,7 +23,6 @@ const WORTH_THREADS: usize = 256 * 1024;
 const BATCH: usize = 8;
 
 /// What memory is needed for.
-const DECODED: &str = "decoded frames";
 
 /// A field, whose chunks are sorted into row groups.
 #[derive(Debug)]
@@ -54,15 +54,15 @@ enum CachePolicy {
 }
 
 /// A block of rows of some frames, fetched.
-struct FetchedBlock<'a> {
+struct FetchedBlock {
     /// The number of its chunk.
     index: usize,
-    frames: BlockFrames<'a>,
+    frames: BlockFrames,
 }
 
-enum BlockFrames<'a> {
-    /// As they are stored, from frame `first` of the chunk on.
-    Raw { bytes: Cow<'a, [u8]>, first: usize },
+enum BlockFrames {
+    /// As they are stored, still to be read.
+    Raw,
     /// Decoded, from frame `first` of the chunk on.
     Decoded { bytes: Arc<Vec<u8>>, first: usize },
     /// Still to be decoded, each by itself.
@@ -155,6 +155,14 @@ impl Field {
         {
             return self.chunks.decode(first, &self.block(first), out);
         }
+        if atoms.is_none()
+            && group.chunks.len() == 1
+            && run.frames.step == 1
+            && self.header(first).codec == RAW
+        {
+            let start = (run.frames.start - group.first) as usize;
+            return self.raw(first).read_frames(start..start + count as usize, out);
+        }
         let offsets: Vec<usize> =
             (0..count).map(|index| (run.frames.at(index) - group.first) as usize).collect();
         let batch = match offsets[..] {
@@ -167,10 +175,10 @@ impl Field {
         let wanted: Vec<usize> =
             group.chunks.clone().filter(|&index| self.has_any_of(index, atoms)).collect();
         let fetch = |&index: &usize| {
-            let frames = self.fetch(index, policy, batch, &offsets)?;
+            let frames = self.fetch(index, policy, batch)?;
             Ok(FetchedBlock { index, frames })
         };
-        let blocks: Vec<FetchedBlock<'_>> = if wanted.len() > 1 && is_parallel {
+        let blocks: Vec<FetchedBlock> = if wanted.len() > 1 && is_parallel {
             threads::run(|| wanted.par_iter().map(fetch).collect::<Result<_>>())?
         } else {
             wanted.iter().map(fetch).collect::<Result<_>>()?
@@ -192,9 +200,17 @@ impl Field {
 
     /// Whether all frames of the field fit into the cache.
     fn fits_in_cache(&self) -> bool {
+        self.cache.has_room_for(self.raw_bytes())
+    }
+
+    /// Whether what was verified of the file fits in beside them.
+    fn keeps_copies(&self) -> bool {
+        self.cache.has_room_for(self.raw_bytes().saturating_mul(2))
+    }
+
+    fn raw_bytes(&self) -> u64 {
         let n_frames = self.row_groups.last().map_or(0, |last| last.first + last.used);
-        let bytes = self.spec.item_bytes().unwrap_or(u64::MAX).saturating_mul(n_frames);
-        self.cache.has_room_for(bytes)
+        self.spec.item_bytes().unwrap_or(u64::MAX).saturating_mul(n_frames)
     }
 
     fn header(&self, index: usize) -> &RecordHeader {
@@ -212,28 +228,30 @@ impl Field {
         header.first_row as usize..header.first_row as usize + header.rows as usize
     }
 
+    /// A chunk that is stored as it is.
+    fn raw(&self, index: usize) -> RawChunk<'_> {
+        let rows = self.rows(index);
+        let frame_bytes = rows.len() * row_bytes(&self.spec) as usize;
+        let keep = self.keeps_copies();
+        RawChunk { chunks: &self.chunks, index, rows, frame_bytes, cache: &self.cache, keep }
+    }
+
     fn has_any_of(&self, index: usize, atoms: Option<&[u32]>) -> bool {
         let rows = self.rows(index);
         atoms.is_none_or(|atoms| atoms.iter().any(|&atom| rows.contains(&(atom as usize))))
     }
 
-    /// The frames at these offsets of a chunk: in place where it is raw; still to be decoded where
-    /// each can be by itself; else all frames of the chunk, or of the batch.
+    /// The frames of a chunk: still to be read where it is raw; still to be decoded where each can
+    /// be by itself; else all of them, or those of the batch.
     fn fetch(
         &self,
         index: usize,
         policy: CachePolicy,
         batch: Option<usize>,
-        offsets: &[usize],
-    ) -> Result<BlockFrames<'_>> {
+    ) -> Result<BlockFrames> {
         let block = self.block(index);
         if self.header(index).codec == RAW {
-            // Only the segments of the wanted frames are checked.
-            let first = offsets.iter().min().copied().unwrap_or(0);
-            let end = offsets.iter().max().map_or(0, |&last| last + 1);
-            let frame_bytes = block.rows * block.row_bytes;
-            let bytes = self.chunks.read(index, first * frame_bytes..end * frame_bytes)?;
-            return Ok(BlockFrames::Raw { bytes, first });
+            return Ok(BlockFrames::Raw);
         }
         if let Some(Item::Frames(bytes)) = self.cache.get(index, CacheSlot::Whole) {
             return Ok(BlockFrames::Decoded { bytes, first: 0 });
@@ -246,7 +264,7 @@ impl Field {
                 None => Ok(BlockFrames::Open(open)),
             };
         }
-        let mut bytes = memory::zeroed(block.bytes(), DECODED)?;
+        let mut bytes = zeroed(block.bytes(), "frames")?;
         self.chunks.decode(index, &block, &mut bytes)?;
         let bytes = Arc::new(bytes);
         if policy != CachePolicy::Nothing {
@@ -265,7 +283,10 @@ impl Field {
         if let Some(Item::Open(open)) = self.cache.get(index, CacheSlot::Open) {
             return Ok(Some(open));
         }
-        let Some(open) = self.chunks.open(index, block)?.map(Arc::new) else { return Ok(None) };
+        let keep = policy == CachePolicy::Nothing || self.keeps_copies();
+        let Some(open) = self.chunks.open(index, block, keep)?.map(Arc::new) else {
+            return Ok(None);
+        };
         if policy != CachePolicy::Nothing {
             self.cache.put(index, CacheSlot::Open, Item::Open(Arc::clone(&open)));
         }
@@ -279,14 +300,14 @@ impl Field {
         block: &Block,
         open: &OpenBlock,
         batch: usize,
-    ) -> Result<BlockFrames<'_>> {
+    ) -> Result<BlockFrames> {
         let first = batch * BATCH;
         if let Some(Item::Frames(bytes)) = self.cache.get(index, CacheSlot::Batch(batch)) {
             return Ok(BlockFrames::Decoded { bytes, first });
         }
         let frames: Vec<usize> = (first..block.frames.min(first + BATCH)).collect();
         let frame_bytes = block.rows * block.row_bytes;
-        let mut bytes = memory::zeroed(frames.len() * frame_bytes, DECODED)?;
+        let mut bytes = zeroed(frames.len() * frame_bytes, "frames")?;
         let layout = OutputLayout { start: 0, frame_bytes };
         self.chunks.decode_frames(index, open, &frames, None, &mut bytes, layout)?;
         let bytes = Arc::new(bytes);
@@ -297,7 +318,7 @@ impl Field {
     /// Writes the rows of a block, or those of them that are in `atoms`, into frames.
     fn write_rows(
         &self,
-        block: &FetchedBlock<'_>,
+        block: &FetchedBlock,
         offsets: &[usize],
         atoms: Option<&[u32]>,
         out: &mut [u8],
@@ -308,7 +329,7 @@ impl Field {
         let frame_bytes = out.len() / offsets.len();
         let output = out.chunks_exact_mut(frame_bytes);
         let (bytes, first) = match (&block.frames, atoms) {
-            (BlockFrames::Raw { bytes, first }, _) => (&bytes[..], *first),
+            (BlockFrames::Raw, _) => return self.raw(index).write_rows(offsets, atoms, out),
             (BlockFrames::Decoded { bytes, first }, _) => (&bytes[..], *first),
             (BlockFrames::Open(open), None) => {
                 let layout = OutputLayout { start: rows.start * row_bytes, frame_bytes };
@@ -317,7 +338,7 @@ impl Field {
             (BlockFrames::Open(open), Some(atoms)) => {
                 let inside = atoms.iter().map(|&atom| (atom as usize).wrapping_sub(rows.start));
                 let tiles = open.tiles(inside);
-                let mut decoded = memory::zeroed(offsets.len() * block_frame, DECODED)?;
+                let mut decoded = zeroed(offsets.len() * block_frame, "frames")?;
                 let layout = OutputLayout { start: 0, frame_bytes: block_frame };
                 self.chunks.decode_frames(
                     index,
@@ -338,26 +359,5 @@ impl Field {
             copy_rows(&bytes[start..start + block_frame], &rows, row_bytes, atoms, frame);
         }
         Ok(())
-    }
-}
-
-/// Copies rows of a block into a frame: all, or those of them that are in `atoms`, to the places
-/// that these have in it.
-fn copy_rows(
-    source: &[u8],
-    rows: &Range<usize>,
-    row_bytes: usize,
-    atoms: Option<&[u32]>,
-    frame: &mut [u8],
-) {
-    let Some(atoms) = atoms else {
-        frame[rows.start * row_bytes..rows.end * row_bytes].copy_from_slice(source);
-        return;
-    };
-    for (&atom, out) in atoms.iter().zip(frame.chunks_exact_mut(row_bytes)) {
-        if rows.contains(&(atom as usize)) {
-            let at = (atom as usize - rows.start) * row_bytes;
-            out.copy_from_slice(&source[at..at + row_bytes]);
-        }
     }
 }

@@ -1,5 +1,5 @@
-//! The frame cache: what was decoded last, for readers that go from frame to frame, pick frames at
-//! random, or go through a trajectory more than once.
+//! The frame cache: what was decoded or verified last, for readers that go from frame to frame, pick
+//! frames at random, or go through a trajectory more than once.
 //!
 //! All open entries of a process share one cache of a bounded size, so how many are open does not
 //! matter. The least recently used item is dropped first. Nothing is decoded under its lock: two
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use super::stored::OpenBlock;
+use super::verified::Verified;
 
 /// The environment variable for the size of the cache, in megabytes.
 const SIZE_VARIABLE: &str = "PROTEINFLEX_DECODED_MB";
@@ -88,6 +89,10 @@ pub enum CacheSlot {
     Open,
     /// Some frames next to each other, by the number of the batch.
     Batch(usize),
+    /// The checksums of the parts of its payload, where it is stored as it is.
+    Sums,
+    /// One of these parts.
+    Part(usize),
 }
 
 /// Something that is cached.
@@ -97,6 +102,10 @@ pub enum Item {
     Frames(Arc<Vec<u8>>),
     /// An open block.
     Open(Arc<OpenBlock>),
+    /// The checksums of parts.
+    Sums(Arc<Vec<u64>>),
+    /// A part that was verified.
+    Verified(Arc<Verified>),
 }
 
 impl Item {
@@ -104,6 +113,8 @@ impl Item {
         match self {
             Self::Frames(bytes) => bytes.len(),
             Self::Open(block) => block.memory(),
+            Self::Sums(sums) => size_of_val(sums.as_slice()),
+            Self::Verified(part) => part.memory(),
         }
     }
 }

@@ -40,11 +40,13 @@ mod continued;
 mod encode;
 mod field;
 mod frame_cache;
+mod raw;
 mod read_ahead;
 mod reader;
 mod select;
 mod stored;
 mod value_tree;
+mod verified;
 mod verify;
 mod writer;
 

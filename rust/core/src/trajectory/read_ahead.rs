@@ -11,7 +11,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::reader::Entry;
 use super::select::{Frames, Selection};
-use crate::{Result, memory};
+use crate::Result;
+use crate::memory::zeroed;
 
 /// A block of frames, one after the other.
 #[derive(Debug)]
@@ -100,7 +101,7 @@ impl<E> Drop for ReadAhead<E> {
 impl Remaining {
     fn decode_next<E: Deref<Target = Entry>>(mut self, entry: &E) -> Option<Result<FrameBlock>> {
         self.take().map(|(first, count)| {
-            let mut bytes = memory::zeroed((count * self.frame_bytes) as usize, "decoded frames")?;
+            let mut bytes = zeroed((count * self.frame_bytes) as usize, "frames")?;
             let frames = Frames::range(first, count);
             // The caller waits for the first one; later, it works on one core itself.
             let spared = usize::from(first > 0);

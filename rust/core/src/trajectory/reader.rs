@@ -21,8 +21,8 @@ use crate::container::{
     check_preamble, parse_entry_header, recover, row_groups, segment_table,
 };
 use crate::error::FormatError;
-use crate::fs::Content;
-use crate::{Error, Result, checksum, interrupt, memory, threads};
+use crate::fs::{Content, Hold, open_file};
+use crate::{Error, Result, checksum, interrupt, threads};
 
 /// An entry that is open for reading. Cheap to share by `Arc`; any thread may read.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct Entry {
 impl Entry {
     /// Opens a published entry, checking its header and index. No data is read yet.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::of(Content::open(path, None, false)?)
+        Self::of(Content::open(path, None, Hold::Brief)?)
     }
 
     /// The same, of a file that is open.
@@ -69,10 +69,10 @@ impl Entry {
     /// Opens an entry that is not finished, as its last durable state. Nobody may cut the file or
     /// change what is in it until this value is gone; adding to it does no harm.
     pub fn open_unfinished(path: &Path) -> Result<Self> {
-        let file = std::fs::File::open(path).map_err(|error| Error::io("open", path, error))?;
+        let file = open_file(path).map_err(|error| Error::io("open", path, error))?;
         let recovered = recover(&file, path)?;
         // It grows, so it is read and not mapped.
-        Self::new(Content::of(file, path, None, true)?, recovered.state, 0, String::new())
+        Self::new(Content::of(file, path, None, Hold::Growing)?, recovered.state, 0, String::new())
     }
 
     fn new(content: Content, state: FileState, tree: u64, content_id: String) -> Result<Self> {
@@ -286,12 +286,7 @@ impl Entry {
                 return None;
             }
             let header = &chunks.all()[*index].header;
-            let result = if header.codec == RAW {
-                chunks.read(*index, 0..header.stored_bytes as usize).map(drop)
-            } else {
-                memory::zeroed(block.bytes(), "a decoded chunk")
-                    .and_then(|mut bytes| chunks.decode(*index, block, &mut bytes))
-            };
+            let result = chunks.verify(*index, block);
             let (first, count) = (header.first, header.count);
             result.err().map(|error| ChunkReport { name: (*name).to_owned(), first, count, error })
         };

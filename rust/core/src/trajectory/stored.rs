@@ -1,28 +1,32 @@
 //! Chunks in a file: their payloads are fetched, checked and decoded.
 //!
-//! A payload that is borrowed in place is checked when it is first touched; one that is read into
-//! memory is checked each time. What has been verified is recorded in atomics: two threads may
-//! verify the same chunk at the same time, with the same result.
+//! What is copied or decoded is read from the file and checked each time. What is lent in place is
+//! mapped, and checked when it is first touched. What has been verified of that is recorded in
+//! atomics: two threads may verify the same chunk at the same time, with the same result.
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use rayon::prelude::*;
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U64;
 
+use super::verified::{PIECE, Verified, are_unchanged, runs_of_pieces};
 use crate::codec::{self, Block, OutputLayout, RandomAccessBlock};
 use crate::container::{Chunk, RAW, SEGMENT};
 use crate::error::{ChunkError, DecodeError};
 use crate::fs::Content;
-use crate::{Error, Result, checksum, memory};
+use crate::memory::{check_limit, zeroed};
+use crate::{Error, Result, checksum, threads};
 
 /// How many times the bytes of what is decoded the codecs need, at most.
 const DECODER_MEMORY: u64 = 4;
 
 const SEGMENT_BYTES: usize = SEGMENT as usize;
+/// Payloads of at least this many segments are read by several threads.
+const WORTH_THREADS: usize = 8;
 
 /// The file that chunks are in.
 #[derive(Debug)]
@@ -64,7 +68,7 @@ pub struct StoredChunks {
     chunks: Vec<Chunk>,
     /// For each chunk, the number of its first bit in `verified`.
     first_bits: Vec<usize>,
-    /// One bit for each part that was verified: the payload, or the table and each segment.
+    /// One bit for each part that was verified where it is mapped: the payload, or each segment.
     verified: Vec<AtomicU64>,
 }
 
@@ -75,7 +79,7 @@ impl StoredChunks {
         let mut first_bits = Vec::with_capacity(chunks.len());
         for chunk in &chunks {
             first_bits.push(count);
-            count += 1 + (chunk.header.table_bytes() / 8) as usize;
+            count += (chunk.header.table_bytes() / 8).max(1) as usize;
         }
         let verified = (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         Self { source: Arc::clone(source), name: name.to_owned(), chunks, first_bits, verified }
@@ -102,108 +106,191 @@ impl StoredChunks {
                 .map_err(|()| self.damage(index, ChunkError::Checksum))?;
             return Ok(Some(&payload[range]));
         }
-        let table = self.table(index)?;
-        self.verify_once(bit, || checksum(&table) == header.checksum)
-            .map_err(|()| self.damage(index, ChunkError::TableChecksum))?;
-        for segment in segments(&range) {
+        let sums = self.segment_sums(index)?;
+        for segment in range.start / SEGMENT_BYTES..range.end.div_ceil(SEGMENT_BYTES) {
             let start = segment * SEGMENT_BYTES;
             let bytes = &payload[start..payload.len().min(start + SEGMENT_BYTES)];
-            self.verify_once(bit + 1 + segment, || sums(&table)[segment] == checksum(bytes))
+            self.verify_once(bit + segment, || sums.get(segment) == Some(&checksum(bytes)))
                 .map_err(|()| self.damage(index, ChunkError::SegmentChecksum { segment }))?;
         }
         Ok(Some(&payload[range]))
     }
 
-    /// Bytes of the payload of chunk `index`, checked; raw ones in place where they can be
-    /// borrowed.
-    pub fn read(&self, index: usize, range: Range<usize>) -> Result<Cow<'_, [u8]>> {
-        if self.chunks[index].header.codec == RAW
-            && let Some(bytes) = self.borrow(index, range.clone())?
-        {
-            return Ok(Cow::Borrowed(bytes));
-        }
-        self.read_now(index, range)
+    /// The parts of the payload of chunk `index` that have a checksum each: all of it, or its
+    /// segments.
+    pub fn part(&self, index: usize, part: usize) -> Range<usize> {
+        let header = &self.chunks[index].header;
+        let length = header.stored_bytes as usize;
+        let start = part * self.part_bytes(index);
+        start..length.min(start + self.part_bytes(index))
     }
 
-    /// The same, read from the file now, and so checked now.
-    fn read_now(&self, index: usize, range: Range<usize>) -> Result<Cow<'_, [u8]>> {
-        let header = &self.chunks[index].header;
-        let payload = self.file_range(index)?;
-        let length = (payload.end - payload.start) as usize;
-        // Only whole segments can be checked.
-        let (first, last) = match header.table_bytes() {
-            0 => (0, length),
-            _ => (
-                range.start - range.start % SEGMENT_BYTES,
-                range.end.next_multiple_of(SEGMENT_BYTES).min(length),
-            ),
+    /// Bytes of such a part; the last one may be shorter.
+    pub fn part_bytes(&self, index: usize) -> usize {
+        match &self.chunks[index].header {
+            header if header.table_bytes() == 0 => header.stored_bytes as usize,
+            _ => SEGMENT_BYTES,
+        }
+    }
+
+    /// The checksums of the parts of chunk `index`, which are verified themselves.
+    pub fn segment_sums(&self, index: usize) -> Result<Vec<u64>> {
+        let chunk = &self.chunks[index];
+        if chunk.header.table_bytes() == 0 {
+            return Ok(vec![chunk.header.checksum]);
+        }
+        let table = match chunk.header.end(chunk.offset) {
+            Some((start, end)) => self.source.content.read(start..end)?,
+            None => None,
         };
-        let bytes = self
-            .source
-            .content
-            .read(payload.start + first as u64..payload.start + last as u64)?
-            .ok_or_else(|| self.damage(index, ChunkError::Outside))?;
-        if !self.source.skips_checksums() {
-            self.check(index, &bytes, segments(&range))?;
-        }
-        Ok(match bytes {
-            Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[range.start - first..range.end - first]),
-            Cow::Owned(mut bytes) => {
-                bytes.truncate(range.end - first);
-                bytes.drain(..range.start - first);
-                Cow::Owned(bytes)
-            }
-        })
-    }
-
-    /// Checks the whole payload, or these segments of it.
-    fn check(&self, index: usize, bytes: &[u8], segments: Range<usize>) -> Result<()> {
-        let header = &self.chunks[index].header;
-        if header.table_bytes() == 0 {
-            return match checksum(bytes) == header.checksum {
-                true => Ok(()),
-                false => Err(self.damage(index, ChunkError::Checksum)),
-            };
-        }
-        let table = self.table(index)?;
-        if checksum(&table) != header.checksum {
+        let table = table.ok_or_else(|| self.damage(index, ChunkError::TableOutside))?;
+        if !self.source.skips_checksums() && checksum(&table) != chunk.header.checksum {
             return Err(self.damage(index, ChunkError::TableChecksum));
         }
-        for (segment, part) in segments.zip(bytes.chunks(SEGMENT_BYTES)) {
-            if sums(&table)[segment] != checksum(part) {
-                return Err(self.damage(index, ChunkError::SegmentChecksum { segment }));
+        let sums = <[U64]>::ref_from_bytes(&table).unwrap_or_default();
+        Ok(sums.iter().map(|sum| sum.get()).collect())
+    }
+
+    /// Reads a part of the payload of chunk `index` into `out`, which has its size, and verifies it
+    /// by the checksums of all parts.
+    pub fn read_part(&self, index: usize, part: usize, sums: &[u64], out: &mut [u8]) -> Result<()> {
+        self.read_unchecked(index, self.part(index, part).start, out)?;
+        self.check_part(index, part, sums, out)
+    }
+
+    /// The same, into new memory.
+    pub fn new_part(&self, index: usize, part: usize, sums: &[u64]) -> Result<Vec<u8>> {
+        let payload = self.file_range(index)?;
+        let part_range = self.part(index, part);
+        let range = payload.start + part_range.start as u64..payload.start + part_range.end as u64;
+        let bytes = self.source.content.read(range)?;
+        let bytes = bytes.ok_or_else(|| self.damage(index, ChunkError::Outside))?;
+        self.check_part(index, part, sums, &bytes)?;
+        Ok(bytes.into_owned())
+    }
+
+    fn check_part(&self, index: usize, part: usize, sums: &[u64], bytes: &[u8]) -> Result<()> {
+        if self.source.skips_checksums() || sums.get(part) == Some(&checksum(bytes)) {
+            return Ok(());
+        }
+        Err(self.damage(
+            index,
+            match self.chunks[index].header.table_bytes() {
+                0 => ChunkError::Checksum,
+                _ => ChunkError::SegmentChecksum { segment: part },
+            },
+        ))
+    }
+
+    /// Reads bytes of a part that was verified before into `out`, and checks that they are what
+    /// they were.
+    pub fn read_again(
+        &self,
+        index: usize,
+        part: usize,
+        verified: &Verified,
+        range: Range<usize>,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let whole = self.part(index, part);
+        match verified {
+            Verified::Copy(bytes) => {
+                out.copy_from_slice(&bytes[range.start - whole.start..range.end - whole.start]);
+            }
+            Verified::Pieces(sums) => {
+                let inside = range.start - whole.start..range.end - whole.start;
+                let pieces = runs_of_pieces([inside.clone()].into_iter(), whole.len());
+                let pieces = pieces.first().cloned().unwrap_or_default();
+                let mut bytes = zeroed(pieces.len(), "frames")?;
+                self.read_pieces(index, whole.start, sums, &pieces, &mut bytes)?;
+                out.copy_from_slice(&bytes[inside.start - pieces.start..][..inside.len()]);
             }
         }
         Ok(())
     }
 
-    /// Decodes chunk `index` into `out`, which has the size of the whole block.
-    pub fn decode(&self, index: usize, block: &Block, out: &mut [u8]) -> Result<()> {
-        let header = &self.chunks[index].header;
-        let payload = self.read(index, 0..header.stored_bytes as usize)?;
-        if header.codec == RAW {
-            out.copy_from_slice(&payload);
+    /// Reads a run of pieces, which are counted from byte `start` of the payload on.
+    fn read_pieces(
+        &self,
+        index: usize,
+        start: usize,
+        sums: &[u64],
+        run: &Range<usize>,
+        out: &mut [u8],
+    ) -> Result<()> {
+        self.read_unchecked(index, start + run.start, out)?;
+        if self.source.skips_checksums() || are_unchanged(out, run.start / PIECE, sums) {
             return Ok(());
         }
-        memory::check_limit(DECODER_MEMORY * out.len() as u64, "decoding a chunk")?;
-        codec::decode(header.codec, &payload, block, out)
-            .map_err(|reason| self.damage(index, reason))
+        Err(self.damage(index, ChunkError::Changed))
     }
 
-    /// Opens chunk `index`, if its codec lets frames be read alone.
-    pub fn open(&self, index: usize, block: &Block) -> Result<Option<OpenBlock>> {
+    /// Reads bytes of the payload of chunk `index`, from byte `start` of it on.
+    fn read_unchecked(&self, index: usize, start: usize, out: &mut [u8]) -> Result<()> {
+        let payload = self.file_range(index)?;
+        let start = payload.start + start as u64;
+        if start + out.len() as u64 > payload.end {
+            return Err(self.damage(index, ChunkError::Outside));
+        }
+        self.source.content.read_into(start, out)
+    }
+
+    /// Reads bytes of the payload of a raw chunk without checking them, where checksums are taken
+    /// for right. Returns whether they are.
+    pub fn read_trusted(&self, index: usize, start: usize, out: &mut [u8]) -> Result<bool> {
+        let skips = self.source.skips_checksums();
+        if skips {
+            self.read_unchecked(index, start, out)?;
+        }
+        Ok(skips)
+    }
+
+    /// Reads the whole payload of chunk `index` into `out`, which has its size, and verifies it.
+    fn read_payload(&self, index: usize, out: &mut [u8]) -> Result<()> {
+        let sums = self.segment_sums(index)?;
+        let size = self.part_bytes(index).max(1);
+        let read = |(part, out): (usize, &mut [u8])| self.read_part(index, part, &sums, out);
+        if sums.len() >= WORTH_THREADS {
+            return threads::run(|| out.par_chunks_mut(size).enumerate().try_for_each(read));
+        }
+        out.chunks_mut(size).enumerate().try_for_each(read)
+    }
+
+    /// Decodes chunk `index` into `out`, which has the size of the whole block.
+    pub fn decode(&self, index: usize, block: &Block, out: &mut [u8]) -> Result<()> {
+        let codec = self.chunks[index].header.codec;
+        if codec == RAW {
+            return self.read_payload(index, out);
+        }
+        let payload = self.new_part(index, 0, &self.segment_sums(index)?)?;
+        check_limit(DECODER_MEMORY * out.len() as u64, "decoding a chunk")?;
+        codec::decode(codec, &payload, block, out).map_err(|reason| self.damage(index, reason))
+    }
+
+    /// Verifies chunk `index` as a whole.
+    pub fn verify(&self, index: usize, block: &Block) -> Result<()> {
+        if self.chunks[index].header.codec != RAW {
+            return self.decode(index, block, &mut zeroed(block.bytes(), "a chunk")?);
+        }
+        let sums = self.segment_sums(index)?;
+        let mut bytes = zeroed(self.part(index, 0).len(), "a segment")?;
+        (0..sums.len()).try_for_each(|part| {
+            let length = self.part(index, part).len();
+            self.read_part(index, part, &sums, &mut bytes[..length])
+        })
+    }
+
+    /// Opens chunk `index`, if its codec lets frames be read alone. With `keep`, its payload stays
+    /// in memory.
+    pub fn open(&self, index: usize, block: &Block, keep: bool) -> Result<Option<OpenBlock>> {
         let codec = self.chunks[index].header.codec;
         if !codec::is_random_access(codec) {
             return Ok(None);
         }
-        let payload = self.whole_payload(index)?;
+        let payload = self.new_part(index, 0, &self.segment_sums(index)?)?;
         let opened = RandomAccessBlock::open(codec, &payload, block)
             .map_err(|reason| self.damage(index, reason))?;
-        let payload = match payload {
-            Cow::Borrowed(_) => None,
-            Cow::Owned(bytes) => Some(bytes),
-        };
-        Ok(opened.map(|block| OpenBlock { block, payload }))
+        Ok(opened.map(|block| OpenBlock { block, payload: Verified::new(payload, keep) }))
     }
 
     /// Decodes some frames of chunk `index`, which was opened before; with `tiles`, only the rows
@@ -217,23 +304,42 @@ impl StoredChunks {
         out: &mut [u8],
         layout: OutputLayout,
     ) -> Result<()> {
-        let payload = match &open.payload {
-            Some(payload) => Cow::Borrowed(payload.as_slice()),
-            None => self.whole_payload(index)?,
+        let excerpt;
+        let (first, payload) = match &open.payload {
+            Verified::Copy(payload) => (0, payload),
+            Verified::Pieces(sums) => {
+                excerpt = self.read_frames_again(index, open, sums, frames)?;
+                (excerpt.0, &excerpt.1)
+            }
         };
         open.block
-            .read(&payload, frames, tiles, out, layout)
+            .read(first, payload, frames, tiles, out, layout)
             .map_err(|reason| self.damage(index, reason))
     }
 
-    /// The payload of a chunk of which a little is decoded at a time: in place where it can be
-    /// borrowed, so that it is neither read nor checked each time.
-    fn whole_payload(&self, index: usize) -> Result<Cow<'_, [u8]>> {
-        let whole = 0..self.chunks[index].header.stored_bytes as usize;
-        match self.borrow(index, whole.clone())? {
-            Some(bytes) => Ok(Cow::Borrowed(bytes)),
-            None => self.read_now(index, whole),
+    /// The part of the payload that holds these frames, and its first byte. What lies between them
+    /// may be left out.
+    fn read_frames_again(
+        &self,
+        index: usize,
+        open: &OpenBlock,
+        sums: &[u64],
+        frames: &[usize],
+    ) -> Result<(usize, Vec<u8>)> {
+        let mut ranges: Vec<Range<usize>> =
+            frames.iter().filter_map(|&frame| open.block.frame_range(frame)).collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        let runs = runs_of_pieces(ranges.into_iter(), self.part(index, 0).len());
+        let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
+            return Ok((0, Vec::new()));
+        };
+        let start = first.start;
+        let mut bytes = zeroed(last.end - start, "frames")?;
+        for run in &runs {
+            let out = &mut bytes[run.start - start..run.end - start];
+            self.read_pieces(index, 0, sums, run, out)?;
         }
+        Ok((start, bytes))
     }
 
     /// Lets all be checked again when it is next touched.
@@ -261,23 +367,14 @@ impl StoredChunks {
         range.ok_or_else(|| self.damage(index, ChunkError::Outside))
     }
 
-    fn table(&self, index: usize) -> Result<Cow<'_, [u8]>> {
-        let chunk = &self.chunks[index];
-        let table = match chunk.header.end(chunk.offset) {
-            Some((start, end)) => self.source.content.read(start..end)?,
-            None => None,
-        };
-        table.ok_or_else(|| self.damage(index, ChunkError::TableOutside))
-    }
-
-    /// The error that says why chunk `index` can't be read.
+    /// The error that says why chunk `index` can't be read: damage, or too little memory.
     fn damage(&self, index: usize, reason: impl Into<ChunkError>) -> Error {
         let chunk = &self.chunks[index];
         let header = &chunk.header;
         let reason = reason.into();
-        if reason == ChunkError::Decode(DecodeError::OutOfMemory) {
+        if let ChunkError::Decode(DecodeError::OutOfMemory { bytes }) = reason {
             let purpose = format!("a chunk of {:?} in {}", self.name, self.source.path().display());
-            return Error::OutOfMemory { bytes: header.raw_bytes as usize, purpose };
+            return Error::OutOfMemory { bytes: bytes.max(header.raw_bytes as usize), purpose };
         }
         let part = format!(
             "chunk {index} of {:?} ({} from {}, at byte {})",
@@ -287,29 +384,17 @@ impl StoredChunks {
     }
 }
 
-/// The segments that these bytes of a payload are in.
-fn segments(range: &Range<usize>) -> Range<usize> {
-    range.start / SEGMENT_BYTES..range.end.div_ceil(SEGMENT_BYTES)
-}
-
-/// The checksums in a table of segments, whose length is a multiple of theirs.
-fn sums(table: &[u8]) -> &[U64] {
-    <[U64]>::ref_from_bytes(table).unwrap_or_default()
-}
-
 /// A chunk of which frames can be read alone.
 #[derive(Debug)]
 pub struct OpenBlock {
     block: RandomAccessBlock,
-    /// Its checked payload, where that can't be borrowed: some of it, read again, could be other
-    /// bytes, which only the whole payload's checksum would tell.
-    payload: Option<Vec<u8>>,
+    payload: Verified,
 }
 
 impl OpenBlock {
     /// Bytes that it takes in memory.
     pub fn memory(&self) -> usize {
-        self.block.memory() + self.payload.as_ref().map_or(0, Vec::len)
+        self.block.memory() + self.payload.memory()
     }
 
     /// Which tiles these rows are in.

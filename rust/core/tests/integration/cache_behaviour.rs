@@ -323,6 +323,82 @@ fn nothing_outside_the_directory_is_read_or_written() {
 }
 
 #[test]
+fn nothing_is_removed_through_a_folder_that_becomes_a_link() {
+    for name in ["entries", "quarantine", "pins", "locks"] {
+        let directory = directory();
+        let cache = open(&directory, None);
+        let key = store(&cache, "a", 1).unwrap();
+        cache.pin("a").unwrap();
+        // What somebody else has looks just like what would be removed.
+        let outside = directory.path.with_file_name("outside");
+        std::fs::rename(directory.path.join(name), &outside).unwrap();
+        std::fs::write(outside.join(format!("{key}-1.damaged")), b"precious").unwrap();
+        std::fs::write(outside.join(format!("{key}.claim")), b"precious").unwrap();
+        std::fs::write(outside.join(key.as_str()), b"precious").unwrap();
+        symlink(&outside, directory.path.join(name)).unwrap();
+        let count = || walk(&outside).len();
+        let before = count();
+        let results: Vec<(&str, bool)> = vec![
+            ("cleanup", cache.cleanup().is_err()),
+            ("clear", cache.clear().is_err()),
+            ("remove", cache.remove(key.as_str()).is_err()),
+            ("unpin", cache.unpin(key.as_str()).is_err()),
+            ("prune", cache.prune(0).is_err()),
+            ("store", store(&cache, "a", 2).is_err()),
+            ("open", Cache::open(Arc::new(Disk), &directory.path, None).is_err()),
+            ("look", Cache::open_read_only(Arc::new(Disk), &directory.path).is_err()),
+        ];
+        assert!(results.iter().all(|(_, refused)| *refused), "{name}: {results:?}");
+        assert_eq!(count(), before, "{name}");
+    }
+}
+
+/// All files below a directory.
+fn walk(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn what_is_no_file_is_refused_at_once() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let directory = directory();
+    let cache = open(&directory, None);
+    let key = store(&cache, "a", 1).unwrap();
+    let entry = file_of(&directory, &key);
+    for path in [entry, directory.path.join("settings.json"), directory.path.join("locks/usage")] {
+        let kept = directory.path.with_file_name("kept");
+        let is_there = std::fs::rename(&path, &kept).is_ok();
+        let pipe = || mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let makers: [&dyn Fn(); 4] = [
+            &pipe,
+            &|| std::fs::create_dir(&path).unwrap(),
+            &|| symlink(&kept, &path).unwrap(),
+            &|| symlink("/dev/zero", &path).unwrap(),
+        ];
+        for make in makers {
+            make();
+            // It returns: a named pipe would hang for ever, a device never end.
+            let _ = (load(&cache, &key), cache.max_bytes(), cache.stats(), cache.info("a"));
+            let _ = (store(&cache, "b", 1), cache.verify(None), cache.unfinished());
+            let refused = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("fxt") => load(&cache, &key).is_err(),
+                Some("json") => cache.max_bytes().is_err(),
+                _ => store(&cache, "b", 1).is_err(),
+            };
+            assert!(refused, "{}", path.display());
+            let removed = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
+            // An entry that is a directory may have been moved out of the way.
+            assert!(removed.is_ok() || !path.exists());
+        }
+        if is_there {
+            std::fs::rename(&kept, &path).unwrap();
+        }
+    }
+    assert_eq!(load(&cache, &key).unwrap(), vec![1; BYTES]);
+}
+
+#[test]
 fn ids_and_keys_never_become_paths() {
     let directory = directory();
     let cache = open(&directory, None);

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key};
 use proteinflex_core::checksum;
-use proteinflex_core::fs::{Content, Disk};
+use proteinflex_core::fs::{Content, Disk, Hold};
 use proteinflex_core::trajectory::{
     ArraySpec, DType, Encoding, Entry, EntryKind, FieldSpec, Frames, ReadAhead,
 };
@@ -225,7 +225,7 @@ fn what_a_network_file_system_holds_is_read_and_never_mapped() {
         pending.writer().write_array(&spec, &bytes).unwrap();
         let key = pending.publish(&[1, 0xc0]).unwrap();
         let path = file_of(directory.path(), &key);
-        let entry = Entry::of(Content::open(&path, None, true).unwrap()).unwrap();
+        let entry = Entry::of(Content::open(&path, None, Hold::Long).unwrap()).unwrap();
         assert!(entry.view_frames(0).unwrap().is_none());
         assert!(entry.view_array(0).unwrap().is_none());
         assert_eq!(entry.chunk_frames(0), 64, "plain frames are gone through in parts as well");
@@ -246,7 +246,7 @@ fn what_a_network_file_system_holds_is_read_and_never_mapped() {
         assert!(found == bytes);
 
         // The server loses the end of the file.
-        let entry = Entry::of(Content::open(&path, None, true).unwrap()).unwrap();
+        let entry = Entry::of(Content::open(&path, None, Hold::Long).unwrap()).unwrap();
         let length = path.metadata().unwrap().len();
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length / 3).unwrap();
         let error = entry.read_array(0, &mut found.clone()).unwrap_err();

@@ -112,7 +112,7 @@ fn single_frames_of_golden_payloads_are_the_same_too() {
         let mut out = vec![0; frame_bytes];
         for (frame, expected) in bytes.chunks_exact(frame_bytes).enumerate() {
             let place = OutputLayout { start: 0, frame_bytes };
-            opened.read(&payload, &[frame], None, &mut out, place).unwrap();
+            opened.read(0, &payload, &[frame], None, &mut out, place).unwrap();
             assert_eq!(out, expected, "frame {frame} of codec {codec}");
         }
     }

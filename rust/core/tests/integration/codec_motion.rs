@@ -67,7 +67,7 @@ fn check(floats: &[f32], rows: usize, options: &EncodeOptions) -> usize {
         let mut one = vec![0xa5; frame_bytes];
         for frame in [0, block.frames / 2, block.frames - 1] {
             let place = OutputLayout { start: 0, frame_bytes };
-            opened.read(&payload, &[frame], None, &mut one, place).unwrap();
+            opened.read(0, &payload, &[frame], None, &mut one, place).unwrap();
             assert!(one == read[frame * frame_bytes..][..frame_bytes], "frame {frame} alone");
         }
     }

@@ -5,6 +5,7 @@ use super::lanes::{Vector, three};
 use super::model::{Placement, TILE, parse};
 use super::numbers::Numbers;
 use crate::error::DecodeError;
+use crate::memory::try_reserve;
 
 /// An atom, ready to be decoded.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ pub fn read_model(
     let length = u32::from_le_bytes(*length) as usize;
     let cut_short = DecodeError::CutShort { section: "model" };
     let (packed, rest) = rest.split_at_checked(length).ok_or(cut_short)?;
-    let mut atoms: Vec<Atom> = Vec::with_capacity(rows);
+    let mut atoms: Vec<Atom> = try_reserve(rows)?;
     let centres = parse(packed, rows, numbers, |placement| {
         let (square, product) = placement.square_and_product();
         let index = (atoms.len() % TILE) as u8;

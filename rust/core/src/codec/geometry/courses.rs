@@ -12,6 +12,7 @@ use super::lanes::{LANES, three};
 use crate::codec::pco;
 use crate::codec::value::Value;
 use crate::error::DecodeError;
+use crate::memory::try_zeroed;
 
 /// Quarters of what was left in the frame before that are expected again.
 pub const ECHOES: u8 = 5;
@@ -99,7 +100,7 @@ impl Courses {
             let (length, after) = rest.split_at_checked(4).ok_or(SHORT)?;
             let (part, after) = after.split_at_checked(u32::read(length) as usize).ok_or(SHORT)?;
             rest = after;
-            Ok(part)
+            Ok::<_, DecodeError>(part)
         };
         let twos = kinds.iter().filter(|&&kind| has_two(kind)).count();
         let planes =
@@ -138,14 +139,14 @@ impl Courses {
         }
         let beginnings = 3 * places.iter().map(|place| place.apart as usize).sum::<usize>();
         if beginnings > 0 {
-            let mut firsts = vec![0; beginnings];
+            let mut firsts = try_zeroed(beginnings)?;
             pco::unpack_exactly(part()?, &mut firsts)?;
             let apart = places.iter_mut().filter(|place| place.apart > 0);
             for (place, first) in apart.zip(firsts.chunks_exact(3)) {
                 place.first.copy_from_slice(first);
             }
         }
-        let mut values = vec![0; end + LANES];
+        let mut values = try_zeroed(end + LANES)?;
         // Those of class 0 are zero, which what they echo need not be.
         for bounds in ends.windows(2).filter(|bounds| bounds[0] < bounds[1]) {
             pco::unpack_exactly(part()?, &mut values[bounds[0]..bounds[1]])?;

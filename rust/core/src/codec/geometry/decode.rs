@@ -1,6 +1,8 @@
 //! Reading frames: any of them, and any tile of atoms in them.
 
-use std::sync::OnceLock;
+use std::ops::Range;
+
+use once_cell::race::OnceBox;
 
 use super::atoms::{Atom, Atoms, read_model};
 use super::bits::{Bits, PADDING};
@@ -15,6 +17,7 @@ use super::single::{Plan, Single, SingleFloats};
 use super::widest::{Job, widest};
 use crate::codec::grid::Grid;
 use crate::error::DecodeError;
+use crate::memory::try_zeroed;
 
 /// Bytes of the three coordinates of an atom.
 pub const ROW: usize = 12;
@@ -31,7 +34,7 @@ pub struct Decoder {
     /// The upper parts of what is left, where the fields hold the lower parts only.
     courses: Option<Courses>,
     /// How single frames are decoded, once one was.
-    plan: OnceLock<Plan>,
+    plan: OnceBox<Plan>,
 }
 
 /// Where each tile of each frame begins.
@@ -41,6 +44,21 @@ enum Streams {
     Equal(usize),
     /// Tile after tile, frame after frame.
     Listed(Vec<u32>),
+}
+
+/// A part of the streams, which holds the frames that are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Excerpt<'a> {
+    /// Its first byte in the streams.
+    pub first: usize,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> From<&'a [u8]> for Excerpt<'a> {
+    fn from(streams: &'a [u8]) -> Self {
+        Self { first: 0, bytes: streams }
+    }
 }
 
 /// Where rows of decoded frames go.
@@ -71,7 +89,7 @@ impl Decoder {
                 found: streams.len() as u64,
             });
         }
-        let plan = OnceLock::new();
+        let plan = OnceBox::new();
         let decoder = Self {
             atoms,
             centres,
@@ -107,7 +125,7 @@ impl Decoder {
                 found: streams.len() as u64,
             });
         }
-        let plan = OnceLock::new();
+        let plan = OnceBox::new();
         let decoder =
             Self { atoms, centres, frames, streams: Streams::Listed(starts), courses: None, plan };
         Ok((decoder, streams))
@@ -120,6 +138,23 @@ impl Decoder {
         Ok(self)
     }
 
+    /// Which bytes of the streams decode a frame: its own, and those that the word at its end
+    /// reads beyond. The end of the last one may lie beyond all.
+    pub fn frame_range(&self, frame: usize) -> Option<Range<usize>> {
+        if frame >= self.frames {
+            return None;
+        }
+        let tiles = self.centres.len();
+        let end = match &self.streams {
+            Streams::Equal(frame_bytes) => (frame + 1) * frame_bytes,
+            Streams::Listed(starts) => {
+                starts.get((frame + 1) * tiles).map_or(usize::MAX, |&start| start as usize)
+            }
+        };
+        let start = if tiles > 0 { self.start(frame, 0) } else { 0 };
+        Some(start..end.saturating_add(PADDING))
+    }
+
     /// Where a tile of a frame begins.
     fn start(&self, frame: usize, tile: usize) -> usize {
         match &self.streams {
@@ -130,20 +165,27 @@ impl Decoder {
 
     /// Bytes that it takes in memory.
     pub fn memory(&self) -> usize {
-        self.atoms.len() * size_of::<Atom>() + self.courses.as_ref().map_or(0, Courses::memory)
+        let starts = match &self.streams {
+            Streams::Equal(_) => 0,
+            Streams::Listed(starts) => size_of_val(starts.as_slice()),
+        };
+        let courses = self.courses.as_ref().map_or(0, Courses::memory);
+        // Where frames are decoded alone, each atom is in a plan, too.
+        self.atoms.len() * (size_of::<Atom>() + size_of::<u32>()) + starts + courses
     }
 
     /// Decodes some frames, on a grid where they are, in the order they are named, one after the other in `out`; of each the
     /// tiles that are wanted, the others are left as they are.
-    pub fn read(
+    pub fn read<'a>(
         &self,
-        streams: &[u8],
+        streams: impl Into<Excerpt<'a>>,
         grid: Option<Grid>,
         frames: &[usize],
         is_wanted: impl Fn(usize) -> bool,
         out: &mut [u8],
         place: Place,
     ) -> Result<(), DecodeError> {
+        let streams = streams.into();
         let alone = match grid {
             Some(_) => ALONE,
             None => 1,
@@ -154,7 +196,7 @@ impl Decoder {
             && frames.iter().all(|&frame| frame < self.frames)
             && is_whole()
         {
-            let mut points = vec![[0.0; 3]; self.atoms.len()];
+            let mut points = try_zeroed(self.atoms.len())?;
             for (index, &frame) in frames.iter().enumerate() {
                 let start = place.start + index * place.frame_bytes;
                 let out = out.get_mut(start..).unwrap_or_default();
@@ -168,7 +210,7 @@ impl Decoder {
     /// Decodes one frame.
     fn read_alone(
         &self,
-        streams: &[u8],
+        streams: Excerpt<'_>,
         grid: Option<Grid>,
         frame: usize,
         points: &mut [[f32; 3]],
@@ -177,14 +219,17 @@ impl Decoder {
         let (atoms, centres) = (&self.atoms[..], &self.centres[..]);
         match (&self.streams, grid) {
             (Streams::Equal(frame_bytes), Some(grid)) => {
-                let plan = self.plan.get_or_init(|| Plan::of(atoms));
-                let stream = &streams[frame * frame_bytes..];
+                let plan = self.plan.get_or_init(|| Box::new(Plan::of(atoms)));
+                let start = (frame * frame_bytes).checked_sub(streams.first);
+                let stream = start.and_then(|start| streams.bytes.get(start..));
+                let stream = stream.ok_or(DecodeError::TooShort)?;
                 widest(Single { plan, atoms, centres, grid, stream, points, out });
             }
             (Streams::Listed(starts), _) => {
-                let plan = self.plan.get_or_init(|| Plan::side_by_side(atoms));
+                let plan = self.plan.get_or_init(|| Box::new(Plan::side_by_side(atoms)));
                 let starts = &starts[frame * centres.len()..(frame + 1) * centres.len()];
-                widest(SingleFloats { plan, atoms, centres, streams, starts, points, out });
+                let Excerpt { first, bytes: streams } = streams;
+                widest(SingleFloats { plan, atoms, centres, streams, first, starts, points, out });
             }
             (Streams::Equal(_), None) => {
                 return Err(DecodeError::NoGrid);
@@ -196,7 +241,7 @@ impl Decoder {
     fn read_by(
         &self,
         decode: impl Fn(Group<'_>),
-        streams: &[u8],
+        streams: Excerpt<'_>,
         grid: Option<Grid>,
         (frames, is_wanted): (&[usize], impl Fn(usize) -> bool),
         out: &mut [u8],
@@ -217,10 +262,10 @@ impl Decoder {
                     atoms,
                     centre,
                     grid,
-                    streams,
+                    streams: streams.bytes,
                     bytes: std::array::from_fn(|lane| {
                         let frame = frames.get(lane).copied().unwrap_or(last);
-                        self.start(frame, tile) as i32
+                        self.start(frame, tile).wrapping_sub(streams.first) as i32
                     }),
                     courses: self.courses.as_ref().map(|courses| Wanted {
                         courses,
@@ -248,7 +293,7 @@ struct Group<'a> {
     atoms: &'a [Atom],
     centre: &'a [f32; 3],
     grid: Option<Grid>,
-    /// All frames.
+    /// Frames, among them these.
     streams: &'a [u8],
     /// Where each of these begins.
     bytes: [i32; LANES],
@@ -410,6 +455,6 @@ impl Decoder {
         let frames: Vec<usize> = (0..self.frames).collect();
         let place = Place { start: 0, frame_bytes: self.atoms.len() * ROW };
         let decode = |group: Group<'_>| group.run::<Lanes>();
-        self.read_by(decode, streams, grid, (&frames, |_| true), out, place).unwrap();
+        self.read_by(decode, streams.into(), grid, (&frames, |_| true), out, place).unwrap();
     }
 }

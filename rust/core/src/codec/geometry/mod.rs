@@ -36,7 +36,7 @@ mod template;
 mod tile;
 mod widest;
 
-pub use decode::{Decoder, Place};
+pub use decode::{Decoder, Excerpt, Place};
 pub use encode::Encoder;
 pub use model::TILE;
 pub use numbers::ordered;

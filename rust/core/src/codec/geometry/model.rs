@@ -14,6 +14,7 @@ use super::lanes::{LARGEST, Vector, three};
 use super::numbers::Numbers;
 use crate::codec::value::Value;
 use crate::error::{AtomProblem, DecodeError};
+use crate::memory::try_reserve;
 
 /// Atoms that are placed from each other. More would find slightly better references; fewer decode
 /// with less when only some atoms are wanted.
@@ -168,7 +169,11 @@ fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, DecodeError> {
             Some(unpacker) => unpacker,
             None => kept.insert(Decompressor::new().map_err(DecodeError::zstd)?),
         };
-        unpacker.decompress(packed, most).map_err(DecodeError::zstd)
+        // What the frame says of its size is checked against what the atoms need at most.
+        let bytes = Decompressor::upper_bound(packed).map_or(most, |bytes| bytes.min(most));
+        let mut model = try_reserve(bytes)?;
+        unpacker.decompress_to_buffer(packed, &mut model).map_err(DecodeError::zstd)?;
+        Ok(model)
     })
 }
 
@@ -186,7 +191,7 @@ pub fn parse(
         let (plane, after) =
             rest.split_at_checked(length).ok_or(DecodeError::CutShort { section: "model" })?;
         rest = after;
-        Ok(plane)
+        Ok::<_, DecodeError>(plane)
     };
     let kinds = plane(atoms)?;
     let mut of_number = [0; 256];

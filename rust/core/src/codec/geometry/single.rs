@@ -267,8 +267,10 @@ pub struct SingleFloats<'a> {
     pub plan: &'a Plan,
     pub atoms: &'a [Atom],
     pub centres: &'a [[f32; 3]],
+    /// Part of the streams, from this byte of them on.
     pub streams: &'a [u8],
-    /// Where each tile of the frame begins.
+    pub first: usize,
+    /// Where each tile of the frame begins in all of them.
     pub starts: &'a [u32],
     /// Room for all atoms.
     pub points: &'a mut [[f32; 3]],
@@ -288,7 +290,8 @@ impl Job for SingleFloats<'_> {
             if first / (LANES * TILE) != group {
                 group = first / (LANES * TILE);
                 let starts = std::array::from_fn(|lane| {
-                    self.starts.get(group * LANES + lane).map_or(0, |&start| start as i32)
+                    let start = self.starts.get(group * LANES + lane);
+                    start.map_or(0, |&start| (start as usize).wrapping_sub(self.first) as i32)
                 });
                 bits = Bits::at(self.streams, V::Integers::load(&starts));
             }

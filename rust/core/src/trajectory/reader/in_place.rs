@@ -39,7 +39,7 @@ impl Entry {
         Ok(payload.map(|payload| payload + start..payload + end))
     }
 
-    /// The same file, mapped copy on write; `None` where its name is gone or another file's.
+    /// The same file, mapped copy on write; `None` where it can't be mapped.
     pub fn private_map(&self) -> Result<Option<PrivateMap>> {
         self.content().map_private()
     }
