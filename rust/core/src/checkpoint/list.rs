@@ -1,7 +1,7 @@
 //! Which checkpoints there are, while others save, replace and remove them.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::current::{Version, read_version, version_of};
 use super::manifest::Manifest;
@@ -62,10 +62,15 @@ struct Look {
     found: Vec<CheckpointInfo>,
     /// Whether names came or went meanwhile.
     has_changed: bool,
+    /// Whether names were listed that are not there.
+    has_vanished: bool,
 }
 
-/// How often is looked while others save and remove, with pauses of one millisecond more each time.
-const LOOKS: u64 = 40;
+/// How long is looked again while others save and remove, with pauses of one millisecond more each
+/// time.
+const PATIENCE: Duration = Duration::from_millis(800);
+/// How long a network file system may list what another host has removed, and not what it has made.
+const LISTING_CACHED_FOR: Duration = Duration::from_secs(30);
 
 impl CheckpointStore {
     /// All checkpoints, the newest last.
@@ -102,17 +107,21 @@ impl CheckpointStore {
         CheckpointInfo::of(&self.base_dir.join(id), false).is_some()
     }
 
-    /// Looks until the directory has the same names before and after: while names come and go, a
-    /// listing may show neither the one that went nor the one that came.
+    /// Looks until the directory has the same names before and after, and each is there: while names
+    /// come and go, a listing may show neither the one that went nor the one that came.
     fn settled(&self, with_metadata: bool) -> Result<Vec<CheckpointInfo>> {
-        let mut looks = 1;
+        let started = Instant::now();
+        let mut pause = Duration::ZERO;
         loop {
             let look = self.look(with_metadata)?;
-            if !look.has_changed || looks == LOOKS {
+            let is_stale = look.has_vanished && look.found.is_empty();
+            let patience = if is_stale { LISTING_CACHED_FOR } else { PATIENCE };
+            let is_settled = !look.has_changed && !look.has_vanished;
+            if is_settled || started.elapsed() >= patience {
                 return Ok(look.found);
             }
-            std::thread::sleep(Duration::from_millis(looks));
-            looks += 1;
+            pause = (pause + Duration::from_millis(1)).min(Duration::from_millis(100));
+            std::thread::sleep(pause);
         }
     }
 
@@ -124,20 +133,23 @@ impl CheckpointStore {
     fn look(&self, with_metadata: bool) -> Result<Look> {
         let names = self.names()?;
         let mut found = Vec::new();
-        let mut has_changed = false;
+        let (mut has_changed, mut has_vanished) = (false, false);
         for id in names.iter().filter(|id| names::check("checkpoint_id", id).is_ok()) {
             let path = self.base_dir.join(id);
             match CheckpointInfo::of(&path, with_metadata) {
                 Some(info) => found.push(info),
                 // Other directories have no version, and no need to be looked at again.
-                None => has_changed |= version_of(&path).is_some(),
+                None => match path.symlink_metadata() {
+                    Ok(_) => has_changed |= version_of(&path).is_some(),
+                    Err(_) => has_vanished = true,
+                },
             }
         }
         found.sort_by(|one, other| {
             (one.created_at, &one.checkpoint_id).cmp(&(other.created_at, &other.checkpoint_id))
         });
         has_changed |= self.names()? != names;
-        Ok(Look { found, has_changed })
+        Ok(Look { found, has_changed, has_vanished })
     }
 
     /// The names in the directory, and of what writers have there, in order.
