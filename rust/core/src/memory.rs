@@ -58,6 +58,15 @@ pub fn zeroed(bytes: usize, purpose: &str) -> Result<Vec<u8>> {
     }
 }
 
+/// A copy of so many bytes, for `purpose`.
+pub fn copied(bytes: &[u8], purpose: &str) -> Result<Vec<u8>> {
+    let mut copy = Vec::new();
+    let reserved = copy.try_reserve_exact(bytes.len());
+    reserved.map_err(|_| Error::OutOfMemory { bytes: bytes.len(), purpose: purpose.to_owned() })?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
