@@ -60,15 +60,15 @@ pub fn run<T: Send>(
         }
     };
     let name = "proteinflex-call".to_owned();
-    // SAFETY: the thread uses `task` and what that borrows: locals of this function, which are
+    // SAFETY: the thread uses what `task` borrows: locals of this function, which are
     // dropped after `_thread`, and what the caller lends for the time of the call. Dropping `_thread`
     // waits for its end, also where this function unwinds. Only a forked child does not wait: there
     // the thread does not exist, so nothing uses what it borrowed.
-    let spawned = unsafe { Builder::new().name(name).spawn_unchecked(|| task()) };
+    let spawned = unsafe { Builder::new().name(name).spawn_unchecked(task) };
     let _thread = match spawned {
         Ok(thread) => Some(Joined { thread: Some(thread), process: process::id() }),
         Err(_) => {
-            py.detach(&task);
+            py.detach(task);
             None
         }
     };

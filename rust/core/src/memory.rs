@@ -74,6 +74,13 @@ pub fn check_limit(bytes: u64, purpose: &str) -> Result<()> {
     Err(Error::OutOfMemory { bytes: bytes as usize, purpose: purpose.to_owned() })
 }
 
+/// A copy of so many bytes, for `purpose`.
+pub fn copied(bytes: &[u8], purpose: &str) -> Result<Vec<u8>> {
+    let mut copy = reserve(bytes.len(), purpose)?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

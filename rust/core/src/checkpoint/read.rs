@@ -18,7 +18,7 @@ use super::stored_file::StoredFile;
 use crate::error::{CheckpointDamage, CheckpointError};
 use crate::fs::{FilesystemKind, OpenDirectory, PrivateMap};
 use crate::tree::{Tag, Token, TreeReader};
-use crate::{Error, Result, interrupt, threads};
+use crate::{Error, Result, interrupt, memory, threads};
 
 /// How many files are opened before any is read: an open one stays readable when it is replaced.
 const OPENED_AHEAD: usize = 64;
@@ -158,8 +158,9 @@ fn read_components(
     let finish = |index: usize| {
         let component = &manifest.components[index];
         let (_, values) = &files[component.values.as_str()];
-        let tree = values.bytes().get(range(component.tree)).map(<[u8]>::to_vec);
+        let tree = values.bytes().get(range(component.tree));
         let tree = tree.ok_or_else(|| damaged(values.path(), CheckpointDamage::TreeBeyondEnd))?;
+        let tree = memory::copied(tree, "plain values")?;
         let (map, arrays) = match &component.file {
             None => (None, Vec::new()),
             Some(name) => {

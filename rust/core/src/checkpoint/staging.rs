@@ -54,7 +54,8 @@ impl StagedState {
             };
             let arrays = component.arrays.iter().map(copy).collect();
             sources.extend(component.arrays.iter().map(|array| array.bytes));
-            let (name, tree) = (component.name.clone(), component.tree.to_vec());
+            let tree = memory::copied(component.tree, "the copy of plain values")?;
+            let name = component.name.clone();
             copied.push(StagedComponent { name, tree, arrays });
         }
         if buffer.len() < end || buffer.len() / 2 > end {

@@ -22,8 +22,6 @@ const WORTH_THREADS: usize = 256 * 1024;
 /// hardly more time than one.
 const BATCH: usize = 8;
 
-/// What memory is needed for.
-
 /// A field, whose chunks are sorted into row groups.
 #[derive(Debug)]
 pub struct Field {

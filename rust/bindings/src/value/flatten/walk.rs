@@ -42,6 +42,9 @@ enum Values<'py> {
     Parts(Bound<'py, PyTuple>),
 }
 
+/// From so many items on, a copy of them may find too little memory.
+const MANY: usize = 1 << 12;
+
 /// What a value takes in the tree beside its text or bytes.
 const SMALL: usize = 4096;
 
@@ -206,7 +209,11 @@ impl<'a, 'py> Walk<'a, 'py> {
         } else if let Ok(value) = value.cast_exact::<PyDict>() {
             return self.dict(value);
         } else if let Ok(value) = value.cast_exact::<PyList>() {
-            return self.items(&tuple_of(value.as_any())?);
+            // The quick way has no error where there is too little memory.
+            return match value.len() < MANY {
+                true => self.items(&value.to_tuple()),
+                false => self.items(&tuple_of(value.as_any())?),
+            };
         } else if let Ok(value) = value.cast_exact::<PyTuple>() {
             self.tree.tag(Tag::Tuple);
             return self.items(value);
