@@ -21,7 +21,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE \
            $(shell find rust/core/src rust/bindings rust/macros python -type f -not -name '*.so' -not -path '*/__pycache__/*')
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo test test-rust test-python lint lint-layers deny bench bench-rust bench-peers bench-docs soak fuzz fuzz-build wheel clean
+.PHONY: help demo mounts test test-rust test-python lint lint-layers deny bench bench-rust bench-peers bench-docs soak fuzz fuzz-build wheel clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make lint    formatting, lints, types and stubs"
 	@echo "make bench   benchmarks of the core, and side by side with other tools"
 	@echo "make soak    the slow tests"
+	@echo "make mounts  tests on file systems that root mounts for them: sshfs, bindfs, XFS, btrfs, …"
 	@echo "make fuzz    look for files that break a reader (FUZZ_SECONDS=60 for each target)"
 	@echo "make wheel   build the wheel into dist/"
 	@echo "make clean   remove everything that was built"
@@ -74,11 +75,15 @@ endif
 ifeq ($(TORCH),0)
 test-python: $(STAMPS)/wheel $(STAMPS)/extra-test
 	@echo "TORCH=0: the tests that need torch are left out"
-	$(BIN)/python -m pytest -m "not soak and not torch and not gpu"
+	$(BIN)/python -m pytest -m "not soak and not torch and not gpu and not mounts"
 else
 test-python: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-torch $(STAMPS)/extra-lightning
-	$(BIN)/python -m pytest -m "not soak and not gpu"
+	$(BIN)/python -m pytest -m "not soak and not gpu and not mounts"
 endif
+
+# Network, layered and local file systems that are mounted for it. Skips what is not installed, or not root's.
+mounts: $(STAMPS)/wheel $(STAMPS)/extra-test
+	$(BIN)/python -m pytest tests/mounts -m mounts
 
 lint: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-lint
 	cargo fmt --all --check

@@ -19,6 +19,7 @@ when it is used.
 # What the native module calls. Imported by it only when it is used, in some thread, it could be half
 # imported in a child that is forked at that moment, and there for ever.
 from proteinflex_optimization import _hooks as _hooks
+from proteinflex_optimization._classes import TypedRecord, register_types
 from proteinflex_optimization._native import __version__
 from proteinflex_optimization.checkpoint import CheckpointManager
 from proteinflex_optimization.data_handler import DataHandler
@@ -32,6 +33,7 @@ from proteinflex_optimization.errors import (
     InternalError,
     InvalidArgumentError,
     InvalidTypeError,
+    LockTimeoutError,
     ProteinFlexError,
     ResumeError,
     UnknownTaskError,
@@ -54,11 +56,14 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "InvalidTypeError",
+    "LockTimeoutError",
     "ProgressTracker",
     "ProteinFlexError",
     "ResumeError",
     "Trajectory",
+    "TypedRecord",
     "UnknownTaskError",
     "UnsupportedFormatError",
     "__version__",
+    "register_types",
 ]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+
+# Not when it is needed: a child that is forked while a thread imports it could never import it.
+import subprocess
 import sys
 
 # Run by a child process, for a query initialises CUDA, which this process has not asked for.
@@ -46,8 +49,6 @@ def queried_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> li
 
     It is queried once, and again only after a timeout.
     """
-    import subprocess
-
     key = (visible, is_pci_order)
     if key not in _results:
         # A query that timed out may be repeated later.
@@ -57,8 +58,6 @@ def queried_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> li
 
 
 def _queried_uuids(visible: str | None, is_pci_order: bool, seconds: float) -> list[str] | None:
-    import subprocess
-
     environment = dict(os.environ)
     if visible is not None:
         environment["CUDA_VISIBLE_DEVICES"] = visible

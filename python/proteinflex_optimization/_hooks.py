@@ -9,7 +9,7 @@ from ._arrays import parse as parse_dtype
 from ._cuda import initialised_uuids, queried_uuids
 from ._indexing import select as select_frames
 from ._outline import Outliner, outlined
-from ._states import Reducer, Restorer, array_of
+from ._states import PlainRestorer, Reducer, Restorer, array_of
 from ._states import _is_tensor as is_tensor
 from ._units import without_units
 from .data_handler import reopen as reopen_trajectory
@@ -23,6 +23,7 @@ from .errors import (
     InternalError,
     InvalidArgumentError,
     InvalidTypeError,
+    LockTimeoutError,
     ProteinFlexError,
     UnknownTaskError,
     UnsupportedFormatError,
@@ -39,7 +40,9 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "InvalidTypeError",
+    "LockTimeoutError",
     "Outliner",
+    "PlainRestorer",
     "ProteinFlexError",
     "Reducer",
     "Restorer",

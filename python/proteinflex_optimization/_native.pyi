@@ -42,6 +42,7 @@ __all__ = [
     "_SharedCheckpoint",
     "__version__",
     "_panic_for_tests",
+    "is_local_filesystem",
     "is_out_of_memory",
 ]
 
@@ -139,6 +140,7 @@ class DataHandler:
     ) -> Self: ...
     @property
     def cache_dir(self) -> Path: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
     def store_structure(
         self,
         structure_data: dict[str, Any],
@@ -280,6 +282,10 @@ class TrajectoryWriter:
         /,
     ) -> None: ...
 
+# --- file systems ---
+
+def is_local_filesystem(directory: StrPath) -> bool: ...
+
 # --- gpu ---
 
 def is_out_of_memory(class_name: str, message: str) -> bool: ...
@@ -413,6 +419,7 @@ class TaskHandle:
 @final
 class ProgressReader:
     def __new__(cls, directory: StrPath) -> Self: ...
+    def __getnewargs__(self) -> tuple[str]: ...
     def get_progress(self) -> ProgressInfo: ...
     @property
     def directory(self) -> str: ...

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ._states import CLASSES, RESTORERS
+from ._classes import KINDS
+from ._states import RESTORERS
 from .errors import CorruptDataError
 from .types import ValueInfo
 
@@ -81,7 +82,7 @@ class Outliner:
         if tag == "attributes":
             # What a value has beside its content, such as versions of modules.
             return content[0]
-        if tag in CLASSES:
+        if tag in KINDS:
             module, name, children = content
             return Outline(f"{module}.{name}", children=children)
         if tag in RESTORERS:

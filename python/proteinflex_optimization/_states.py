@@ -8,11 +8,7 @@ member, a dataclass or a named tuple of it. Pickle is used where both sides ask 
 from __future__ import annotations
 
 import collections
-import copyreg
-import dataclasses
 import datetime
-import enum
-import importlib
 import pathlib
 import sys
 import zoneinfo
@@ -21,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _arrays, _pickles
+from . import _arrays, _classes, _pickles
 from ._units import without_units
 from .errors import CheckpointError, CorruptDataError, InvalidTypeError, ProteinFlexError
 
@@ -71,7 +67,8 @@ class Reducer:
             found = None
         if found is not None:
             tag, content = found
-            return tag, content, _attributes(value) or None if tag in WITH_ATTRIBUTES else None
+            has_attributes = tag in WITH_ATTRIBUTES
+            return tag, content, _classes.attributes(value) or None if has_attributes else None
         return ("pickle", _pickles.dump(value, place), None) if self._allow_pickle else None
 
     def _reduce(self, value: Any, place: str, keys: list[str]) -> tuple[str | None, Any] | None:
@@ -80,7 +77,7 @@ class Reducer:
         standard = _standard(value, place)
         if standard is not None or not self._checkpoint:
             return standard
-        return _of_class(value, place)
+        return _classes.reduce(value, place)
 
     def storages(self) -> list[tuple[Any, int, str | None, list[str]]]:
         """Return the memory of all tensors met: array, its first byte, its item type, its name."""
@@ -126,8 +123,8 @@ class Restorer:
                 return self._torch(tag, content)
             if tag == "pickle":
                 return self._pickle(content)
-            if tag in CLASSES:
-                return CLASSES[tag](content)
+            if tag in _classes.KINDS:
+                return _classes.restore(tag, content)
             return RESTORERS[tag](content)
         except ProteinFlexError:
             raise
@@ -149,13 +146,20 @@ class Restorer:
             self._tensors = Tensors(self._storages, self._device)
         return self._tensors.restore(tag, content)
 
-    def _pickle(self, content: bytes) -> Any:
+    def _pickle(self, content: Any) -> Any:
         if not self._allow_pickle:
             raise CheckpointError(
                 f"{self._path} holds pickled values, which can run any code when they are loaded: "
                 "pass allow_pickle=True (in Lightning: weights_only=False) if you trust its source"
             )
         return _pickles.load(content, self._device, self._path)
+
+
+class PlainRestorer(Restorer):
+    """Restores values where no tensor can be: in the cache, and in metadata."""
+
+    def _torch(self, tag: str, content: Any) -> Any:
+        raise TypeError("tensors are stored in checkpoints only")
 
 
 def _is_tensor(value: Any) -> bool:
@@ -193,43 +197,6 @@ def _standard(value: Any, place: str) -> tuple[str, Any] | None:
     return None
 
 
-def _of_class(value: Any, place: str) -> tuple[str, Any] | None:
-    """Reduce a value of a class that can be imported again."""
-    kind = type(value)
-    if isinstance(value, type):
-        return None
-    if isinstance(value, enum.Enum):
-        # A combination of flags is no member of its own.
-        name = value.name if value.name in kind.__members__ else None
-        return "Enum", [*_class_name(kind, place), name, value.value if name is None else None]
-    if dataclasses.is_dataclass(value):
-        _check_plain_base(kind, place)
-        names = {field.name for field in dataclasses.fields(value)}
-        # What is in slots of its classes is stored too; `copyreg` knows how they are named.
-        names |= {*_attributes(value), *copyreg._slotnames(kind)}  # type: ignore[attr-defined]
-        attributes = {name: getattr(value, name) for name in names if hasattr(value, name)}
-        ordered = {name: attributes[name] for name in sorted(attributes)}
-        return "dataclass", [*_class_name(kind, place), ordered]
-    if isinstance(value, tuple) and hasattr(kind, "_fields"):
-        return "namedtuple", [*_class_name(kind, place), list(value)]
-    return None
-
-
-def _attributes(value: Any) -> dict[str, Any]:
-    return getattr(value, "__dict__", {})
-
-
-def _check_plain_base(kind: type, place: str) -> None:
-    """Refuse a dataclass that is a dict, a list, an int or an exception as well."""
-    try:
-        object.__new__(kind)
-    except TypeError as error:
-        raise InvalidTypeError(
-            f"{place} is of the dataclass {kind.__qualname__}, which has content beside its fields: "
-            f"expected one that derives from no built-in class ({error})"
-        ) from error
-
-
 def _factory_name(value: collections.defaultdict[Any, Any], place: str) -> str:
     for name, factory in FACTORIES.items():
         if factory is value.default_factory:
@@ -257,79 +224,23 @@ def _zone_of(content: Any) -> datetime.tzinfo | None:
     if content is None:
         return None
     if isinstance(content, str):
-        return zoneinfo.ZoneInfo(content)
+        return _zone_named(content)
     days, seconds, microseconds, name = content
     offset = datetime.timedelta(days, seconds, microseconds)
     plain = datetime.timezone(offset)
     return plain if plain.tzname(None) == name else datetime.timezone(offset, name)
 
 
-def _class_name(kind: type, place: str) -> tuple[str, str]:
-    """Return module and name of a class, if it can be imported by them."""
-    name = (kind.__module__, kind.__qualname__)
-    try:
-        found = _find_class(*name)
-    except CheckpointError:
-        found = None
-    if found is not kind:
-        raise InvalidTypeError(
-            f"{place} is of class {'.'.join(name)}, which can't be imported under this name: "
-            "expected a class at the top level of a module"
-        )
-    return name
-
-
-def _find_class(module: str, name: str) -> Any:
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise CheckpointError(
-            f"the class {module}.{name} of a stored value can't be imported ({error}); make it "
-            "importable, or load without this component"
-        ) from error
-    if not isinstance(found, type):
-        raise CheckpointError(f"{module}.{name} of a stored value is not a class any more")
-    return found
-
-
-def _restore_enum(content: list[Any]) -> Any:
-    module, name, member, value = content
-    kind = _find_class(module, name)
-    if not issubclass(kind, enum.Enum):
-        raise CheckpointError(f"{module}.{name} of a stored value is not an Enum any more")
-    if member is None:
-        return kind(value)
-    if member not in kind.__members__:
-        raise CheckpointError(f"{module}.{name} has no member {member} any more")
-    return kind[member]
-
-
-def _restore_dataclass(content: list[Any]) -> Any:
-    module, name, attributes = content
-    kind: Any = _find_class(module, name)
-    if not dataclasses.is_dataclass(kind):
-        raise CheckpointError(f"{module}.{name} of a stored value is not a dataclass any more")
-    value: Any = object.__new__(kind)  # type: ignore[arg-type]
-    for attribute, item in attributes.items():
-        # As it was, also where the class is frozen, and without running its __init__.
-        object.__setattr__(value, attribute, item)
-    return value
-
-
-def _restore_namedtuple(content: list[Any]) -> Any:
-    module, name, items = content
-    kind = _find_class(module, name)
-    if not (issubclass(kind, tuple) and hasattr(kind, "_make")):
-        raise CheckpointError(f"{module}.{name} of a stored value is not a named tuple any more")
-    return kind._make(items)
-
-
-def _restore_attributes(content: list[Any]) -> Any:
-    value, attributes = content
-    vars(value).update(attributes)
-    return value
+def _zone_named(key: str) -> datetime.tzinfo:
+    """Return a time zone of the system, or of the package ``tzdata`` if the program has imported it."""
+    # Without a file, `ZoneInfo` would import that package and one below it that the key names.
+    is_of_system = any(pathlib.Path(folder, key).is_file() for folder in zoneinfo.TZPATH)
+    if is_of_system or "tzdata" in sys.modules:
+        return zoneinfo.ZoneInfo(key)
+    raise CheckpointError(
+        f"the time zone {key!r} of a stored value is not on this system: install the system's time "
+        "zones, or import tzdata first"
+    )
 
 
 def _restore_datetime(content: list[Any]) -> datetime.datetime:
@@ -342,11 +253,11 @@ def _restore_time(content: list[Any]) -> datetime.time:
     return datetime.time.fromisoformat(text).replace(fold=fold, tzinfo=_zone_of(zone))
 
 
-CLASSES: dict[str, Callable[[Any], Any]] = {
-    "Enum": _restore_enum,
-    "dataclass": _restore_dataclass,
-    "namedtuple": _restore_namedtuple,
-}
+def _restore_attributes(content: list[Any]) -> Any:
+    value, attributes = content
+    _classes.set_attributes(value, attributes)
+    return value
+
 
 RESTORERS: dict[str, Callable[[Any], Any]] = {
     "attributes": _restore_attributes,

@@ -7,7 +7,6 @@ stored as its view: storage number, dtype, shape, strides and offset.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from proteinflex_optimization._log import get_logger
+
 from .errors import CorruptDataError, InvalidArgumentError, InvalidTypeError
 
-logger = logging.getLogger("proteinflex_optimization")
+logger = get_logger()
 
 # Item types that NumPy lacks, and safetensors' names for them: stored as integers of the same size.
 LABELS = {

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import atexit
-import logging
+import functools
 import os
 import weakref
 from typing import Any
+
+from proteinflex_optimization._log import get_logger
 
 from . import _native
 from ._outline import rows
 from .errors import ProteinFlexError
 from .types import StrPath, ValueInfo
 
-logger = logging.getLogger("proteinflex_optimization")
+logger = get_logger()
 
 _managers: weakref.WeakSet[CheckpointManager] = weakref.WeakSet()
 
@@ -34,6 +36,18 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
     ) -> None:
         # `__new__` of the native class uses the arguments.
         _managers.add(self)
+        self._options: dict[str, Any] = {
+            "max_checkpoints": max_checkpoints,
+            "auto_cleanup": auto_cleanup,
+            "keep_every": keep_every,
+            "link_unchanged": link_unchanged,
+            "durable": durable,
+            "read_only": read_only,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the directory and the options."""
+        return functools.partial(type(self), **self._options), (self.base_dir.absolute(),)
 
     def outline(self, checkpoint_path: StrPath) -> dict[str, list[ValueInfo]]:
         """Tell what a checkpoint holds, without loading its arrays and without running any code of it.

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
+from proteinflex_optimization._text import one_line
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table
@@ -71,7 +73,7 @@ def line(progress: Progress) -> str:
         current = progress["tasks"].get(progress["current_task"])
         rate = None if current is None else current["rate"]
         if current is not None:
-            parts.append(f"{_printable(str(current['name']))} {_steps(current)}")
+            parts.append(f"{one_line(str(current['name']))} {_steps(current)}")
             if progress["eta_seconds"] is None and current["eta_seconds"] is not None:
                 # The tasks after it may take any time.
                 left = f"{_state(current)} of this task"
@@ -88,7 +90,7 @@ def line(progress: Progress) -> str:
         parts.insert(0, f"failed: {failed[0]}{more}")
     elif progress["message"]:
         # A message may hold line breaks and control sequences.
-        parts.append(_printable(str(progress["message"])))
+        parts.append(one_line(str(progress["message"])))
     return ", ".join(parts)
 
 
@@ -96,7 +98,7 @@ def failures(progress: Progress) -> list[str]:
     """Name the tasks that have failed, with their reasons, for a terminal."""
     failed = [task for task in progress["tasks"].values() if task["status"] == "failed"]
     return [
-        _printable(f"{task['name']}: {task['message']}" if task["message"] else str(task["name"]))
+        one_line(f"{task['name']}: {task['message']}" if task["message"] else str(task["name"]))
         for task in failed
     ]
 
@@ -176,7 +178,7 @@ def _table(progress: Progress, width: int) -> Table:
             hidden += 1
         else:
             rows += 1
-            name = "  " * depth + _printable(str(data["name"]))
+            name = "  " * depth + one_line(str(data["name"]))
             row(name, data["status"], data["percent"], _rest(data))
         if not (many and data["status"] == "completed"):
             children = reversed(_in_order(tasks, data["children"]))
@@ -210,13 +212,8 @@ def _rest(data: Mapping[str, Any]) -> str:
     total = "?" if data["total"] is None else data["total"]
     parts = [f"{data['completed']}/{total}", duration(data["elapsed_seconds"]), _state(data)]
     if data["message"]:
-        parts.append(_printable(str(data["message"])))
+        parts.append(one_line(str(data["message"])))
     return "  ".join(parts)
-
-
-def _printable(text: str) -> str:
-    """Replace line breaks and control characters by spaces."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _console(stream: TextIO) -> Console | None:

@@ -14,6 +14,7 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "InvalidTypeError",
+    "LockTimeoutError",
     "ProteinFlexError",
     "ResumeError",
     "UnknownTaskError",
@@ -51,6 +52,10 @@ class UnsupportedFormatError(ProteinFlexError):
 
 class CacheFullError(ProteinFlexError):
     """An entry does not fit into the cache; nothing was removed."""
+
+
+class LockTimeoutError(ProteinFlexError, TimeoutError):
+    """Another process holds a lock for too long; the message says which lock and, if known, who."""
 
 
 class ResumeError(ProteinFlexError):

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from proteinflex_optimization import _memory_settings, _native
+from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._memory_meter import meter_for, release_caches
 from proteinflex_optimization.errors import InsufficientGPUMemoryError, InvalidTypeError
 from proteinflex_optimization.types import MemoryReport
 
 __all__ = ["GPUManager"]
 
-_logger = logging.getLogger("proteinflex_optimization")
+_logger = get_logger()
 _Result = TypeVar("_Result")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import reprlib
 import threading
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from proteinflex_optimization import _native
+from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._native import ProgressReader, TaskHandle
 from proteinflex_optimization.errors import InvalidTypeError
 from proteinflex_optimization.types import ProgressInfo, StrPath
@@ -26,7 +26,7 @@ __all__ = ["ProgressReader", "ProgressTracker", "TaskHandle"]
 
 Item = TypeVar("Item")
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class _Pending(Protocol):

@@ -405,8 +405,8 @@ def test_what_even_pickle_refuses_is_named(manager):
 def test_a_class_that_is_gone_is_named(manager, monkeypatch):
     path = manager.create_checkpoint("one", {"state": Phase.FOLD})
     monkeypatch.delattr(f"{__name__}.Phase")
-    with pytest.raises(CheckpointError, match="Phase"):
-        manager.load_checkpoint(path)
+    found = manager.load_checkpoint(path)["state"]
+    assert (found.module, found.name, found["name"]) == (__name__, "Phase", "FOLD")
 
 
 @pytest.mark.parametrize("bad", ["", "..", "a/b", ".hidden", "x" * 129, "a\0b", 5, None])

@@ -1,7 +1,9 @@
 """A machine with GPUs, made of a scripted driver library and a text file."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +40,7 @@ class Machine:
         self.mig = mig
         self.path = path
         self.library = library
+        self.started = []
 
     def write(self, *sections, **keys):
         """Make a machine of these sections, with these keys of its own."""
@@ -62,14 +65,29 @@ class Machine:
 
     def start(self, script, **more):
         """Start a Python script on this machine."""
-        return subprocess.Popen(
-            [sys.executable, "-c", script],
+        process = subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-c", script],
             env=self.environment(**more),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Its forked children are found by it.
+            start_new_session=True,
         )
+        self.started.append(process)
+        return process
+
+    def stop(self):
+        """End what a test that failed has left: scripts, their forked children, and pipes."""
+        for process in self.started:
+            # Also where the script has ended: a child that hangs holds the pipes.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                with contextlib.suppress(OSError):
+                    pipe.close()
 
     def run(self, script, **more):
         """Run a Python script on this machine, and give what it printed."""
@@ -114,4 +132,5 @@ def machine(tmp_path, stub_library, monkeypatch):
         monkeypatch.delenv(key, raising=False)
     for key in ("PROTEINFLEX_NVML_LIBRARY", "NVML_STUB_WORLD", "PROTEINFLEX_GPU_STATE_DIR"):
         monkeypatch.setenv(key, machine.environment()[key])
-    return machine
+    yield machine
+    machine.stop()

@@ -87,7 +87,7 @@ def test_memory_that_others_reserved_is_not_counted(one_gpu):
 def test_a_damaged_record_is_said_and_learned_again(one_gpu, tmp_path, caplog):
     manager = GPUManager({"work": 10000})
     manager.observe("work", 1, 1000, gpu_indices=[0])
-    (path,) = (tmp_path / "state" / "peaks").glob("*.peaks")
+    (path,) = (tmp_path / "state").glob("peaks-*/*.peaks")
     path.write_bytes(path.read_bytes()[:-3] + b"xyz")
     assert manager.get_optimal_batch_size("work", [0]) == 3
     assert "is damaged" in caplog.text

@@ -8,7 +8,7 @@ import pytest
 from proteinflex_optimization import GPUError, GPUManager, InsufficientGPUMemoryError
 
 FORK_WHILE_SCANNING = """
-import os, sys, threading
+import faulthandler, os, sys, threading
 from proteinflex_optimization import GPUManager
 stop = threading.Event()
 manager, polling = GPUManager(), GPUManager(poll_interval=0.1)
@@ -22,6 +22,8 @@ for thread in threads:
 for _ in range(FORKS):
     child = os.fork()
     if child == 0:
+        # Where it hangs, its stacks are shown, and it ends.
+        faulthandler.dump_traceback_later(60, exit=True)
         whole = len(manager.get_available_gpus()) == len(polling.get_available_gpus()) == 4
         os._exit(0 if whole else 3)
     assert os.waitpid(child, 0)[1] == 0

@@ -371,7 +371,7 @@ def on_log():
 def test_a_log_handler_may_observe_while_a_damaged_record_is_quarantined(machine, tmp_path, on_log):
     manager = GPUManager({"work": 10000})
     manager.observe("work", 1, 1000, gpu_indices=[0])
-    (path,) = (tmp_path / "state" / "peaks").glob("*.peaks")
+    (path,) = (tmp_path / "state").glob("peaks-*/*.peaks")
     path.write_bytes(b"damage")
     handler = on_log(lambda: manager.observe("work", 2, 2000, gpu_indices=[0]))
     manager.observe("work", 1, 1000, gpu_indices=[0])
@@ -385,7 +385,8 @@ def test_a_log_handler_may_allocate_while_a_strange_lease_is_reported(machine, t
     manager, other = GPUManager({"work": 8000}), GPUManager({"work": 8000})
     manager.allocate_gpus("work")
     manager.release_gpus()
-    with (tmp_path / "state" / "reservations" / "strange.lease").open("w") as strange:
+    (directory,) = (tmp_path / "state" / "reservations").iterdir()
+    with (directory / "strange.lease").open("w") as strange:
         fcntl.flock(strange, fcntl.LOCK_EX)
         handler = on_log(lambda: other.allocate_gpus("work"))
         assert manager.allocate_gpus("work")

@@ -225,10 +225,10 @@ print(*manager.wait_for_gpus("large", 60, max_gpus=1), flush=True)
 manager.release_gpus()
 """
     directory = machine.path.parent / "state" / "reservations"
-    before = len(list(directory.glob("*.lease")))
+    before = len(list(directory.glob("*/*.lease")))
     process = machine.start(script)
     deadline = time.monotonic() + 20
-    while len(list(directory.glob("*.lease"))) == before:
+    while len(list(directory.glob("*/*.lease"))) == before:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return process
@@ -264,7 +264,7 @@ def test_a_waiter_that_is_stopped_or_killed_holds_nobody_up(machine):
         with pytest.raises(InsufficientGPUMemoryError, match="goes first"):
             other.allocate_gpus("other")
         long_ago = time.time() - 11
-        for ticket in (machine.path.parent / "state" / "reservations").glob("*.lease"):
+        for ticket in (machine.path.parent / "state" / "reservations").glob("*/*.lease"):
             os.utime(ticket, (long_ago, long_ago))
         assert other.allocate_gpus("other") == [0]
         other.release_gpus()
@@ -343,7 +343,7 @@ def test_all_gpus_one_gpu_or_a_set(machine, monkeypatch):
 def test_hostile_files_in_the_directory_are_no_reservations(machine, tmp_path):
     manager = GPUManager({"work": 100})
     manager.allocate_gpus("work")
-    directory = tmp_path / "state" / "reservations"
+    (directory,) = (tmp_path / "state" / "reservations").iterdir()
     (directory / "garbage.lease").write_text("{")
     (directory / "huge.lease").write_bytes(b"x" * 200_000)
     (directory / "link.lease").symlink_to("/etc/passwd")

@@ -10,9 +10,10 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from proteinflex_optimization import ProteinFlexError, __version__
-from proteinflex_optimization.cli.output import one_line
+from proteinflex_optimization.cli.output import one_line, printable
 from proteinflex_optimization.errors import InvalidArgumentError
 
 COMMANDS = ("demo", "cache", "watch", "checkpoints", "gpus", "doctor")
@@ -20,9 +21,17 @@ TRACEBACK = "PROTEINFLEX_TRACEBACK"
 """Where this variable is set, an error that was not foreseen is shown with its traceback."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors can be printed: they quote file names that a shell has put in."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2 and the usage."""
+        super().error(printable(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Make the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="flexopt",
         description="Caches, checkpoints, progress and GPUs of long protein computations.",
         epilog="Exit status: 0 all is well, 1 a problem was found, 2 wrong usage. "
@@ -65,7 +74,7 @@ def _failed(error: Exception) -> int:
     """Say in one line what went wrong; returns the exit status."""
     if os.environ.get(TRACEBACK):
         raise error
-    text = one_line(error)
+    text = one_line(str(error), "; ")
     if not isinstance(error, (ProteinFlexError, OSError, ImportError)):
         kind = type(error).__name__
         text = f"unexpected {kind}: {text}; with {TRACEBACK}=1 its traceback is shown"

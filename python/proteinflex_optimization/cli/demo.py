@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from proteinflex_optimization.cli.commands import add_examples
+from proteinflex_optimization.cli.output import one_line
 
 NEEDED = ("openmm", "pdbfixer", "gemmi", "matplotlib")
 
@@ -89,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         summary = demo.run(settings)
     except InterruptedRunError as stopped:
-        print(f"{stopped}", flush=True)
+        print(one_line(str(stopped)), flush=True)
         if stopped.is_abandoned:
             # Its thread is in code that can't be stopped. What counts is durable, as for `kill -9`.
             os._exit(130)

@@ -11,7 +11,7 @@ from typing import Any
 
 from proteinflex_optimization import GPUError, GPUManager, InvalidArgumentError
 from proteinflex_optimization.cli.commands import add_command
-from proteinflex_optimization.cli.output import print_json, printable
+from proteinflex_optimization.cli.output import one_line, print_json, printable
 from proteinflex_optimization.cli.sizes import parse_size
 from proteinflex_optimization.types import GPUInfo
 
@@ -114,15 +114,15 @@ def _text(manager: GPUManager, gpus: list[GPUInfo]) -> str:
             f"{_unpromised(gpu)} not reserved{busy}"
         )
         lines += [
-            f"       {lease['memory']} MiB for {printable(lease['task'])}: pid {lease['pid']}, "
-            f"{_user(lease['user'])}, {printable(lease['command'])}"
+            f"       {lease['memory']} MiB for {lease['task']}: pid {lease['pid']}, "
+            f"{_user(lease['user'])}, {lease['command']}"
             for lease in gpu["reservations"]
         ]
     for task, memory in manager.required_memory.items():
         indices = _fits(gpus, memory)
         where = ", ".join(str(index) for index in indices) if indices else "no single GPU now"
-        lines.append(f"{printable(task)} ({memory} MiB) fits on: {where}")
-    return "\n".join(lines)
+        lines.append(f"{task} ({memory} MiB) fits on: {where}")
+    return "\n".join(map(printable, lines))
 
 
 def _user(number: int) -> str:
@@ -150,7 +150,7 @@ def _watch(manager: GPUManager, interval: float) -> int:
                 age = max((gpu["age"] for gpu in gpus), default=0.0)
             except GPUError as error:
                 # A driver that hangs may come back.
-                shown, age = str(error), 0.0
+                shown, age = one_line(str(error)), 0.0
             stamp = time.strftime("%H:%M:%S", time.localtime(time.time() - age))
             live.update(Text(f"{shown}\n{stamp}  {os.uname().nodename}"), refresh=True)
             time.sleep(interval)

@@ -9,15 +9,19 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from proteinflex_optimization._text import one_line, printable
 
-def printable(text: str) -> str:
-    """Return text that can't move a terminal's cursor or change its colours."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-
-
-def one_line(error: BaseException) -> str:
-    """Return the message of an error as one line that can be printed anywhere."""
-    return printable("; ".join(line.strip() for line in str(error).splitlines() if line.strip()))
+__all__ = [
+    "age",
+    "counted",
+    "one_line",
+    "plain",
+    "print_json",
+    "print_table",
+    "printable",
+    "size",
+    "warn",
+]
 
 
 def size(count: float) -> str:
@@ -75,7 +79,7 @@ def print_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], right:
     right : str
         A ``>`` in the place of each column that is aligned to the right.
     """
-    lines = [header, *rows]
+    lines = [tuple(map(printable, line)) for line in (header, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     widths[-1] = 0
     marks = right.ljust(len(header), "<")
@@ -86,4 +90,4 @@ def print_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], right:
 
 def warn(text: str) -> None:
     """Print a line to standard error."""
-    print(f"flexopt: {printable(text)}", file=sys.stderr)
+    print(f"flexopt: {one_line(text)}", file=sys.stderr)

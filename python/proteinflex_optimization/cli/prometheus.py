@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from proteinflex_optimization._text import printable
+
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
@@ -33,7 +35,7 @@ class ProgressCollector:
 
     def __init__(self, progress: Callable[[], Progress], job: str) -> None:
         self._progress = progress
-        self._job = job
+        self._job = printable(job)
 
     def describe(self) -> Iterable[Metric]:
         """Describe no metrics in advance: they depend on the job."""
@@ -90,7 +92,7 @@ class ProgressCollector:
             labels=[*labels, "status"],
         )
         for task, data in tasks.items():
-            values = [self._job, task, data["parent"] or ""]
+            values = [self._job, printable(task), printable(data["parent"] or "")]
             done.add_metric(values, data["completed"])
             if data["total"] is not None:
                 total.add_metric(values, data["total"])

@@ -9,10 +9,11 @@ used both ways, so numbers are those that its readers of files in Å give.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from proteinflex_optimization._log import get_logger
 
 try:
     import mdtraj
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from proteinflex_optimization.trajectory import Trajectory
     from proteinflex_optimization.types import AtomSelection, Profile
 
-logger = logging.getLogger("proteinflex_optimization")
+logger = get_logger()
 
 BLOCK_FRAMES = 64
 """Frames converted at a time while a trajectory is stored."""

@@ -12,7 +12,6 @@ and frames before it that are missing are an error.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import weakref
@@ -21,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError, ResumeError
 
 if TYPE_CHECKING:
     from proteinflex_optimization.data_handler import DataHandler
 
-logger = logging.getLogger("proteinflex_optimization")
+logger = get_logger()
 
 ANGSTROM_PER_NM = 10.0
 

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use crate::array;
 use crate::error::to_python;
 use crate::hooks::is_exception;
+use crate::interrupt::{LONG, interruptible};
 use crate::value::{ArrayReference, ArraySource, build, is_refusal};
 
 /// An open entry and the cache that it is from, which is told of damage.
@@ -30,6 +31,20 @@ impl EntryReader {
     ) -> PyResult<T> {
         py.detach(|| read(&self.entry).inspect_err(|error| self.cache.report(&self.entry, error)))
             .map_err(to_python)
+    }
+
+    /// As [`EntryReader::read`], of so many bytes: of many, signals interrupt it.
+    pub fn read_bytes<'a, T: Send>(
+        &'a self,
+        py: Python<'_>,
+        bytes: usize,
+        read: impl FnOnce(&'a OpenEntry) -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
+        if (bytes as u64) < LONG {
+            return self.read(py, read);
+        }
+        let report = |error: &Error| self.cache.report(&self.entry, error);
+        interruptible(py, || read(&self.entry).inspect_err(report))
     }
 
     /// All values of the entry.
@@ -62,7 +77,8 @@ impl EntryReader {
         let spec = &self.entry.fields()[field];
         let dtype = self.dtype(py, &spec.name, &spec.dtype)?;
         array::zeros(&dtype, &shape, |bytes| {
-            self.read(py, |entry| entry.read_frames(field, frames, atoms, bytes))
+            let length = bytes.len();
+            self.read_bytes(py, length, |entry| entry.read_frames(field, frames, atoms, bytes))
         })
     }
 
@@ -83,7 +99,9 @@ impl EntryReader {
         py: Python<'py>,
         field: usize,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        if self.read(py, |entry| entry.view_frames(field))?.is_none() {
+        // In place it is checked whole, the first time.
+        let size = usize::try_from(self.entry.stored_bytes()).unwrap_or(usize::MAX);
+        if self.read_bytes(py, size, |entry| entry.view_frames(field))?.is_none() {
             return Ok(None);
         }
         let all = Frames::range(0, self.entry.n_frames());
@@ -114,12 +132,14 @@ impl EntryReader {
             shape.reverse();
         }
         let dtype = self.dtype(py, &spec.name, &spec.dtype)?;
-        let is_plain = self.read(py, |entry| entry.view_array(number))?.is_some();
+        let size = shape.iter().fold(dtype.itemsize(), |size, &length| size.saturating_mul(length));
+        let is_plain = self.read_bytes(py, size, |entry| entry.view_array(number))?.is_some();
         let array = if is_plain {
             array::view(&self.entry, |entry| view_array(entry, number), &dtype, &shape)?
         } else {
             array::zeros(&dtype, &shape, |bytes| {
-                self.read(py, |entry| entry.read_array(number, bytes))
+                let length = bytes.len();
+                self.read_bytes(py, length, |entry| entry.read_array(number, bytes))
             })?
         };
         if spec.fortran { array.getattr("T") } else { Ok(array) }

@@ -1,8 +1,8 @@
 //! Errors of the core as the Python exceptions of `proteinflex_optimization.errors`.
 
 use proteinflex_core::Error;
-use proteinflex_core::error::CacheError;
-use pyo3::exceptions::{PyException, PyOSError};
+use proteinflex_core::error::{CacheError, printable};
+use pyo3::exceptions::{PyException, PyMemoryError, PyOSError};
 use pyo3::prelude::*;
 
 use crate::hooks::exception;
@@ -19,14 +19,18 @@ pub fn to_python(error: Error) -> PyErr {
         if let Error::Io { action, path, source } = &error
             && let Some(code) = source.raw_os_error()
         {
+            if code == OUT_OF_MEMORY {
+                return PyMemoryError::new_err(error.to_string());
+            }
             // `OSError(errno, text, path)` makes the right subclass: FileNotFoundError and so on.
             let text = format!("{} (cannot {action})", strip_code(source));
-            return PyOSError::new_err((code, text, path.display().to_string()));
+            // The path as its bytes, so that it still leads to the file; Python shows it by `repr`.
+            return PyOSError::new_err((code, text, path.as_os_str().to_owned()));
         }
         if let Error::NoSpace { path, .. } = &error {
             // Nothing was tried yet, so the system has said nothing.
-            let text = error.to_string();
-            return PyOSError::new_err((NO_SPACE, text, path.display().to_string()));
+            let text = printable(&error.to_string()).into_owned();
+            return PyOSError::new_err((NO_SPACE, text, path.as_os_str().to_owned()));
         }
         let class = match &error {
             Error::InvalidArgument { .. } => "InvalidArgumentError",
@@ -48,7 +52,11 @@ pub fn to_python(error: Error) -> PyErr {
             Error::Gpu(error) if error.is_insufficient_memory() => "InsufficientGPUMemoryError",
             Error::Gpu(_) => "GPUError",
             Error::UnknownTask { .. } | Error::Progress(_) => "UnknownTaskError",
-            Error::Io { .. } => return PyOSError::new_err(error.to_string()),
+            Error::LockTimeout { .. } => "LockTimeoutError",
+            Error::OutOfMemory { .. } => return PyMemoryError::new_err(error.to_string()),
+            Error::Io { .. } => {
+                return PyOSError::new_err(printable(&error.to_string()).into_owned());
+            }
             _ => "ProteinFlexError",
         };
         of_class(py, class, error.to_string())
@@ -67,10 +75,13 @@ pub fn internal_error(message: &str) -> PyErr {
 
 fn of_class(py: Python<'_>, class: &str, text: String) -> PyErr {
     match exception(py, class) {
-        Ok(class) => PyErr::from_type(class, text),
+        Ok(class) => PyErr::from_type(class, printable(&text).into_owned()),
         Err(missing) => missing,
     }
 }
+
+/// `errno.ENOMEM`, the same on every system that this runs on.
+const OUT_OF_MEMORY: i32 = 12;
 
 /// `errno.ENOSPC`, the same on every system that this runs on.
 const NO_SPACE: i32 = 28;

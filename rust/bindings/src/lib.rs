@@ -12,8 +12,11 @@ mod data_handler;
 mod entry;
 mod error;
 mod fields;
+mod filesystem;
 mod gpu;
+mod helper_thread;
 mod hooks;
+mod interrupt;
 mod panics;
 mod progress;
 mod trajectory;
@@ -28,10 +31,14 @@ mod value;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // Levels are asked for each time: a program may change them after the first message. Fails only
     // where another logger was installed first, which then does the job.
-    let _ = pyo3_log::Logger::new(module.py(), pyo3_log::Caching::Loggers)?.install();
+    let python = pyo3_log::Logger::new(module.py(), pyo3_log::Caching::Loggers)?;
+    if log::set_boxed_logger(Box::new(interrupt::Logger(python))).is_ok() {
+        log::set_max_level(log::LevelFilter::Debug);
+    }
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     checkpoint::register(module)?;
     data_handler::register(module)?;
+    module.add_function(wrap_pyfunction!(filesystem::is_local_filesystem, module)?)?;
     gpu::register(module)?;
     panics::register(module)?;
     progress::register(module)?;

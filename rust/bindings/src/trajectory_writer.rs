@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use numpy::PyUntypedArrayMethods;
 use proteinflex_core::cache::{Cache, EntryInProgress};
 use proteinflex_core::trajectory::{FieldSpec, Frames};
-use proteinflex_core::{Error, Result};
+use proteinflex_core::{Error, Result, interrupt};
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -16,6 +17,10 @@ use crate::argument;
 use crate::array;
 use crate::error::to_python;
 use crate::fields::{FRAMES, FieldData, is_lossy, one_or_more, with_one_frame};
+use crate::interrupt::{LONG, interruptible};
+
+/// How often a call that waits for another one looks whether it was interrupted.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Writes a trajectory frame by frame.
 ///
@@ -46,12 +51,15 @@ enum Unavailable {
     Closed,
     InUseHere,
     OfParent,
+    /// The wait for another thread's call was interrupted.
+    Interrupted,
 }
 
 impl From<Unavailable> for PyErr {
     fn from(reason: Unavailable) -> Self {
         match reason {
             Unavailable::Closed => PyValueError::new_err("this writer is closed"),
+            Unavailable::Interrupted => to_python(Error::Interrupted),
             Unavailable::InUseHere => PyRuntimeError::new_err(
                 "this writer is in use: it was called by code that one of its methods has called",
             ),
@@ -122,7 +130,11 @@ impl TrajectoryWriter {
                     if thread == here {
                         return Err(Unavailable::InUseHere);
                     }
-                    state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    if interrupt::is_requested() {
+                        return Err(Unavailable::Interrupted);
+                    }
+                    let waited = self.returned.wait_timeout(state, PAUSE);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
                 State::Closed => {
                     // The next one that waits has nothing to wait for either.
@@ -137,14 +149,36 @@ impl TrajectoryWriter {
         self.process != std::process::id()
     }
 
-    /// Runs `work` on the entry, without the GIL.
+    /// Runs short work on the entry, without the GIL.
     fn with<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut EntryInProgress) -> Result<T> + Send,
     ) -> PyResult<T> {
-        let done = py.detach(|| self.take().map(|mut taken| work(taken.live())))?;
-        done.map_err(to_python)
+        if !matches!(&*self.state(), State::Open(_)) {
+            // Another thread's call may take long.
+            return self.with_long(py, work);
+        }
+        py.detach(|| self.take().map(|mut taken| work(taken.live())))?.map_err(to_python)
+    }
+
+    /// Runs work that may take long, likewise.
+    fn with_long<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut EntryInProgress) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        let done = interruptible(py, || Ok(self.take().map(|mut taken| work(taken.live()))))?;
+        done?.map_err(to_python)
+    }
+
+    /// Whether appending so many frames of so many bytes may take long.
+    fn appends_long(&self, n_frames: u64, bytes: u64) -> bool {
+        bytes >= LONG
+            || match &*self.state() {
+                State::Open(live) => live.completes_chunk(n_frames),
+                State::InUse(_) | State::Closed => true,
+            }
     }
 
     /// Takes the entry for good if `check` allows it; None where the writer is closed already.
@@ -153,12 +187,12 @@ impl TrajectoryWriter {
         py: Python<'_>,
         check: impl FnOnce(&mut EntryInProgress) -> Result<()> + Send,
     ) -> PyResult<Option<EntryInProgress>> {
-        let taken = py.detach(|| match self.take() {
+        let take = || match self.take() {
             Ok(mut taken) => Ok(check(taken.live()).map(|()| Some(taken.keep()))),
             Err(Unavailable::Closed) => Ok(Ok(None)),
             Err(reason) => Err(reason),
-        })?;
-        taken.map_err(to_python)
+        };
+        interruptible(py, || Ok(take()))??.map_err(to_python)
     }
 }
 
@@ -206,12 +240,12 @@ impl TrajectoryWriter {
         let specs = fields.iter().map(FieldData::spec).collect::<PyResult<Vec<_>>>()?;
         let bytes = fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
         let cache = Arc::clone(&self.cache);
-        self.with(py, move |live| {
+        let raw_bytes = bytes.iter().map(|field| field.len() as u64).sum();
+        let append = |live: &mut EntryInProgress| {
             // Checked before a finished trajectory is copied to be continued.
             let is_declared = !live.fields().is_empty();
             let ordered =
                 if is_declared { in_order(live.fields(), &specs, &bytes)? } else { bytes.clone() };
-            let raw_bytes = bytes.iter().map(|field| field.len() as u64).sum();
             cache.make_space_for(live, raw_bytes)?;
             let writer = cache.writer(live)?;
             if !is_declared {
@@ -219,12 +253,16 @@ impl TrajectoryWriter {
                 writer.declare_fields(specs, &lossy)?;
             }
             writer.append(shape[0] as u64, &ordered)
-        })
+        };
+        match self.appends_long(shape[0] as u64, raw_bytes) {
+            true => self.with_long(py, append),
+            false => self.with(py, append),
+        }
     }
 
     /// Make all frames so far durable: no crash loses them.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        self.with(py, EntryInProgress::flush)
+        self.with_long(py, EntryInProgress::flush)
     }
 
     /// Go back to the first `n_frames` frames, durably.
@@ -235,7 +273,7 @@ impl TrajectoryWriter {
     ///     There are fewer.
     fn truncate(&self, py: Python<'_>, n_frames: &Bound<'_, PyAny>) -> PyResult<()> {
         let n_frames = argument::count(n_frames, "n_frames", 0)?;
-        self.with(py, |live| self.cache.truncate(live, n_frames))
+        self.with_long(py, |live| self.cache.truncate(live, n_frames))
     }
 
     /// Read back a field of all frames so far, which are made durable first.
@@ -264,7 +302,7 @@ impl TrajectoryWriter {
         shape.extend(spec.item_shape.iter().map(|&length| length as usize));
         let dtype = array::dtype(py, spec.dtype.descr())?;
         array::zeros(&dtype, &shape, |bytes| {
-            self.with(py, move |live| {
+            self.with_long(py, move |live| {
                 live.read_back(|entry| {
                     entry.read_frames(number, Frames::range(0, n_frames), None, bytes)
                 })
@@ -307,7 +345,7 @@ impl TrajectoryWriter {
             _ => Ok(()),
         };
         if let Some(live) = self.take_for_good(py, check)? {
-            py.detach(|| self.cache.finish_trajectory(live)).map_err(to_python)?;
+            interruptible(py, || self.cache.finish_trajectory(live))?;
         }
         Ok(self.key.clone())
     }
@@ -320,7 +358,7 @@ impl TrajectoryWriter {
             return Ok(());
         }
         match self.take_for_good(py, |_| Ok(()))? {
-            Some(live) => py.detach(|| self.cache.suspend_trajectory(live)).map_err(to_python),
+            Some(live) => interruptible(py, || self.cache.suspend_trajectory(live)),
             None => Ok(()),
         }
     }

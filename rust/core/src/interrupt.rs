@@ -59,6 +59,11 @@ impl Interrupt {
         }
     }
 
+    /// Whether the end can be asked for.
+    pub fn can_be_requested(&self) -> bool {
+        self.requested.is_some()
+    }
+
     /// Whether the end was asked for.
     pub fn is_requested(&self) -> bool {
         self.requested.as_ref().is_some_and(|requested| requested.load(Ordering::Relaxed))

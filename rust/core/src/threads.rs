@@ -20,6 +20,8 @@ use std::sync::Arc;
 use arc_swap::{ArcSwapOption, Guard};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::interrupt;
+
 /// Names the number of worker threads; otherwise as many as the CPUs this process may use.
 pub const THREADS_VARIABLE: &str = "PROTEINFLEX_NUM_THREADS";
 
@@ -34,12 +36,15 @@ pub fn count() -> usize {
 
 /// Runs `work` on the worker threads, or right here where there is only one.
 pub fn run<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    if count() == 1 {
+    // What a thread gets that is a pool itself is never given back, so short-lived ones, which do
+    // what can be interrupted, use the pool of one thread.
+    if count() == 1 && !interrupt::current().can_be_requested() {
         return alone(work);
     }
     match pool() {
         Some(pool) => pool.pool.install(work),
-        None => work(),
+        // No thread can be started.
+        None => alone(work),
     }
 }
 

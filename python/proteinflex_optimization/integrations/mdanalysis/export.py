@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import MDAnalysis
 import numpy as np
 from MDAnalysis.units import convert
 
+from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis.reader import path_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from proteinflex_optimization.trajectory import Trajectory
     from proteinflex_optimization.types import StrPath
 
-logger = logging.getLogger("proteinflex_optimization")
+logger = get_logger()
 
 LARGEST_STEP = np.iinfo(np.int32).max
 XTC_STEPS_PER_ANGSTROM = 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.integrations.mdanalysis.reader import TrajectoryReadError
 from proteinflex_optimization.integrations.mdanalysis.source import DEFAULTS, TrajectoryFile
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proteinflex_optimization.data_handler import DataHandler
     from proteinflex_optimization.types import Profile, StrPath
 
-logger = logging.getLogger("proteinflex_optimization")
+logger = get_logger()
 
 BLOCK_BYTES = 32 << 20
 """Bytes of coordinates in memory at a time, at most, unless one frame has more."""

@@ -9,17 +9,18 @@ Beads of coarse-grained models have no element.
 
 from __future__ import annotations
 
-import logging
 import re
 
 import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from proteinflex_optimization._log import get_logger
+
 from .atoms import Text
 from .residue_kinds import is_standard, is_water
 
-logger = logging.getLogger("proteinflex_optimization")
+logger = get_logger()
 
 UNKNOWN = "X"
 """What has no element: a virtual site, a bead."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any, NoReturn
 
 import gemmi
 import numpy as np
 from numpy.typing import NDArray
+
+from proteinflex_optimization._log import get_logger
 
 from .atoms import Atoms, Residues, Text, group_residues
 from .content import invalid
@@ -17,7 +18,7 @@ from .pdb import PREDICTED
 from .polymers import find_polymers
 from .residue_numbers import DECIMAL, NotANumberError, decode_numbers
 
-logger = logging.getLogger("proteinflex_optimization")
+logger = get_logger()
 
 MISSING = (".", "?")
 QUOTES = ("'", '"', ";")

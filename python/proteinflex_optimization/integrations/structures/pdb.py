@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-import logging
 import re
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from proteinflex_optimization._log import get_logger
 
 from .atoms import Atoms, Residues, Text, group_residues
 from .content import invalid
@@ -23,7 +24,7 @@ from .pdb_columns import AtomColumns, is_two_letter_chain
 from .polymers import find_polymers
 from .residue_numbers import NotANumberError, decode_numbers, is_missing
 
-logger = logging.getLogger("proteinflex_optimization")
+logger = get_logger()
 
 PREDICTED = re.compile(r"\b(ALPHAFOLD|ESMFOLD)\b.*\bPREDICTION FOR\b", re.IGNORECASE)
 """How predictors say in a file's title that its B-factor column is a confidence."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import warnings
 from pathlib import Path
@@ -12,6 +11,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.types import StructureData
 
@@ -23,7 +23,7 @@ from .mmcif import MMCIFSource
 from .pdb import PDBSource
 from .residue_kinds import letter
 
-logger = logging.getLogger("proteinflex_optimization")
+logger = get_logger()
 
 REPRESENTATIVES = ("CA", "P", "C1'")
 """Whose B-factor is that of a polymer's residue."""

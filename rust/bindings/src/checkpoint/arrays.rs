@@ -67,7 +67,15 @@ impl ArraySource for ComponentArrays {
 
     fn long<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyAny>> {
         let (map, range) = self.map_and_range(number)?;
-        Ok(PyBytes::new(py, &map.bytes()[range]).into_any())
+        let copy = |bytes: &mut [u8]| {
+            bytes.copy_from_slice(&map.bytes()[range.clone()]);
+            Ok(())
+        };
+        Ok(PyBytes::new_with(py, range.len(), copy)?.into_any())
+    }
+
+    fn restorer<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        hook(py, "Restorer")
     }
 }
 

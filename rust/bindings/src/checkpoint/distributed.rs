@@ -14,6 +14,7 @@ use super::manager::CheckpointManager;
 use super::state::State;
 use crate::argument;
 use crate::error::to_python;
+use crate::interrupt::interruptible;
 
 /// A checkpoint that several processes make together.
 #[pyclass(frozen, name = "_SharedCheckpoint", module = "proteinflex_optimization._native")]
@@ -55,7 +56,7 @@ impl CheckpointManager {
     ) -> PyResult<SharedCheckpoint> {
         let id = argument::text(checkpoint_id, "checkpoint_id")?;
         self.finish_pending(py)?;
-        let new = py.detach(|| self.store.begin(&id)).map_err(to_python)?;
+        let new = interruptible(py, || self.store.begin(&id))?;
         Ok(SharedCheckpoint { new: Mutex::new(Some(new)) })
     }
 
@@ -76,12 +77,11 @@ impl CheckpointManager {
         self.finish_pending(py)?;
         let components = state.components()?;
         let values = if rank == 0 { VALUES.to_owned() } else { format!("{VALUES}-{rank}") };
-        let partial = py
-            .detach(|| {
-                self.store.write_components(&directory, &values, &components, &state.metadata)
-            })
-            .and_then(|partial| partial.to_bytes())
-            .map_err(to_python)?;
+        let partial = interruptible(py, || {
+            self.store
+                .write_components(&directory, &values, &components, &state.metadata)
+                .and_then(|partial| partial.to_bytes())
+        })?;
         Ok(PyBytes::new(py, &partial))
     }
 
@@ -99,7 +99,7 @@ impl CheckpointManager {
             .map_err(to_python)?;
         let new =
             shared.take().ok_or_else(|| to_python(CheckpointError::AlreadyFinished.into()))?;
-        let path = py.detach(|| self.store.publish(new, partials)).map_err(to_python)?;
+        let path = interruptible(py, || self.store.publish(new, partials))?;
         Ok(path.into_os_string())
     }
 }

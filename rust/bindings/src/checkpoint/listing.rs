@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyList, PyString};
 
 use super::manager::CheckpointManager;
 use crate::argument;
-use crate::error::to_python;
+use crate::interrupt::interruptible;
 
 #[catch_panics]
 #[pymethods]
@@ -25,7 +25,7 @@ impl CheckpointManager {
     ///     ``components``, ``metadata`` (verified), ``valid`` (manifest and metadata whole, files
     ///     there with their sizes; `verify` reads them).
     fn list_checkpoints<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let listed = py.detach(|| self.store.list_with_metadata()).map_err(to_python)?;
+        let listed = interruptible(py, || self.store.list_with_metadata())?;
         let rows = PyList::empty(py);
         for info in &listed {
             rows.append(describe(py, info)?)?;
@@ -35,7 +35,7 @@ impl CheckpointManager {
 
     /// The path of the newest checkpoint that is valid, or None.
     fn latest(&self, py: Python<'_>) -> PyResult<Option<OsString>> {
-        let latest = py.detach(|| self.store.latest()).map_err(to_python)?;
+        let latest = interruptible(py, || self.store.latest())?;
         Ok(latest.map(PathBuf::into_os_string))
     }
 
@@ -52,7 +52,7 @@ impl CheckpointManager {
                 argument::path(checkpoint_id, "checkpoint_id")?.to_string_lossy().into_owned()
             }
         };
-        py.detach(|| self.store.delete(&id)).map_err(to_python)
+        interruptible(py, || self.store.delete(&id))
     }
 }
 

@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyList, PyString};
 use super::arrays::{ComponentArrays, OutlinedArrays};
 use super::manager::CheckpointManager;
 use crate::argument;
-use crate::error::to_python;
+use crate::interrupt::{interruptible, sized};
 use crate::value::build;
 
 #[catch_panics]
@@ -62,13 +62,13 @@ impl CheckpointManager {
     ) -> PyResult<Bound<'py, PyDict>> {
         let path = argument::path(checkpoint_path, "checkpoint_path")?;
         let names = components.map(component_names).transpose()?;
-        let (_, loaded) = py
-            .detach(|| {
-                let components = names.as_deref();
-                let load = Load { components, verify, views: mmap };
-                CheckpointStore::load(&self.store.resolve(&path)?, load)
-            })
-            .map_err(to_python)?;
+        let bytes =
+            py.detach(|| self.store.resolve(&path).map(|path| CheckpointStore::size(&path)));
+        let (_, loaded) = sized(py, bytes.unwrap_or_default(), || {
+            let components = names.as_deref();
+            let load = Load { components, verify, views: mmap };
+            CheckpointStore::load(&self.store.resolve(&path)?, load)
+        })?;
         let result = PyDict::new(py);
         for component in loaded {
             let name = component.name.clone();
@@ -86,9 +86,7 @@ impl CheckpointManager {
         checkpoint_path: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let path = argument::path(checkpoint_path, "checkpoint_path")?;
-        let found = py
-            .detach(|| CheckpointStore::outline(&self.store.resolve(&path)?))
-            .map_err(to_python)?;
+        let found = interruptible(py, || CheckpointStore::outline(&self.store.resolve(&path)?))?;
         let result = PyDict::new(py);
         for mut component in found {
             let name = component.name.clone();
@@ -117,9 +115,7 @@ impl CheckpointManager {
         checkpoint_path: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let path = argument::path(checkpoint_path, "checkpoint_path")?;
-        let checks = py
-            .detach(|| CheckpointStore::verify(&self.store.resolve(&path)?))
-            .map_err(to_python)?;
+        let checks = interruptible(py, || CheckpointStore::verify(&self.store.resolve(&path)?))?;
         let files = PyList::empty(py);
         let ok = checks.iter().all(|check| check.damage.is_none());
         for check in checks {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proteinflex_core::checkpoint::{CheckpointStore, Retention};
+use proteinflex_core::error::printable_path;
 use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
@@ -11,6 +12,7 @@ use pyo3::prelude::*;
 use super::pending::Pending;
 use crate::argument;
 use crate::error::to_python;
+use crate::interrupt::interruptible;
 
 /// Checkpoints that are whole or absent, verified when they are loaded.
 ///
@@ -45,6 +47,8 @@ use crate::error::to_python;
 #[pyclass(subclass, frozen, weakref, module = "proteinflex_optimization._native")]
 pub struct CheckpointManager {
     pub(super) store: CheckpointStore,
+    /// Whether a save waits for the disk.
+    pub(super) durable: bool,
     /// The saves in the background, until one has ended and its error was raised.
     pending: Mutex<Vec<Arc<Pending>>>,
     /// The buffer of the last copy, for the next one: fresh memory costs more than the copy.
@@ -84,16 +88,19 @@ impl CheckpointManager {
             true => CheckpointStore::open_read_only(&base_dir),
             false => CheckpointStore::open_with(storage, &base_dir, retention, link_unchanged),
         };
-        let store = py.detach(open).map_err(to_python)?;
-        Ok(Self { store, pending: Mutex::default(), staging: Arc::default() })
+        let store = interruptible(py, open)?;
+        Ok(Self { store, durable, pending: Mutex::default(), staging: Arc::default() })
     }
 
     /// Wait for checkpoints that are being made in the background, and until old ones are deleted;
     /// an error of the former is raised here.
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
         let made = self.finish_pending(py);
-        py.detach(|| self.store.wait());
-        made
+        let deleted = interruptible(py, || {
+            self.store.wait();
+            Ok(())
+        });
+        made.and(deleted)
     }
 
     /// Free the memory that is kept for the next copy of `create_checkpoint_async`.
@@ -109,7 +116,7 @@ impl CheckpointManager {
     }
 
     fn __repr__(&self) -> String {
-        format!("<CheckpointManager {}>", self.store.base_dir().display())
+        format!("<CheckpointManager {}>", printable_path(self.store.base_dir()))
     }
 }
 

@@ -14,6 +14,7 @@ use super::manager::CheckpointManager;
 use super::pending::{Pending, PendingCheckpoint};
 use super::state::State;
 use crate::error::to_python;
+use crate::interrupt::{DURABLE, sized};
 
 #[catch_panics]
 #[pymethods]
@@ -58,7 +59,8 @@ impl CheckpointManager {
         let components = state.components()?;
         let store = &self.store;
         let (id, metadata) = (state.id.as_str(), state.metadata.as_slice());
-        let path = py.detach(|| store.create(id, &components, metadata)).map_err(to_python)?;
+        let bytes = if self.durable { DURABLE } else { state.bytes(&components) };
+        let path = sized(py, bytes, || store.create(id, &components, metadata))?;
         Ok(path.into_os_string())
     }
 
@@ -90,7 +92,8 @@ impl CheckpointManager {
         self.finish_pending(py)?;
         let components = state.components()?;
         let buffer = self.take_staging_buffer();
-        let copy = py.detach(|| StagedState::copy(&components, buffer));
+        let bytes = state.bytes(&components);
+        let copy = sized(py, bytes, || StagedState::copy(&components, buffer))?;
         let (store, staging) = (self.store.clone(), Arc::clone(&self.staging));
         let (id, metadata) = (state.id.clone(), state.metadata.clone());
         let pending = Arc::new(Pending::new());

@@ -56,6 +56,13 @@ impl<'py> State<'py> {
         Ok(Self { id, metadata, components })
     }
 
+    /// How many bytes there are to write.
+    pub(super) fn bytes(&self, components: &[Component<'_>]) -> u64 {
+        let arrays = components.iter().flat_map(|component| &component.arrays);
+        let trees = components.iter().map(|component| component.tree.len());
+        trees.chain(arrays.map(|array| array.bytes.len())).map(|bytes| bytes as u64).sum()
+    }
+
     pub(super) fn components(&self) -> PyResult<Vec<Component<'_>>> {
         let mut components = Vec::with_capacity(self.components.len());
         for (name, flattened) in &self.components {

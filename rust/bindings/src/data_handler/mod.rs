@@ -12,6 +12,7 @@ use proteinflex_core::Error;
 use proteinflex_core::cache::{
     Cache, KeptEntry, Key, Named, NewTrajectory, OpenEntry, default_directory, kind_of,
 };
+use proteinflex_core::error::printable_path;
 use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
 use proteinflex_core::trajectory::{Encoding, EntryKind, Profile};
 use proteinflex_macros::catch_panics;
@@ -21,6 +22,7 @@ use pyo3::types::{PyDict, PyIterator, PyList};
 use crate::argument;
 use crate::entry::EntryReader;
 use crate::error::to_python;
+use crate::interrupt::{interruptible, polling};
 use crate::trajectory_writer::TrajectoryWriter;
 use crate::value::metadata_tree;
 use arguments::{bytes_of_gigabytes, checked_id, if_there, precision_of, profile_of};
@@ -71,6 +73,8 @@ pub struct DataHandler {
     cache: Arc<Cache>,
     encoding: Encoding,
     verify: bool,
+    durable: bool,
+    read_only: bool,
 }
 
 #[catch_panics]
@@ -119,8 +123,8 @@ impl DataHandler {
             true => Cache::open_read_only(storage, &directory),
             false => Cache::open(storage, &directory, max_bytes),
         };
-        let cache = py.detach(open).map_err(to_python)?;
-        Ok(Self { cache: Arc::new(cache), encoding, verify })
+        let cache = interruptible(py, open)?;
+        Ok(Self { cache: Arc::new(cache), encoding, verify, durable, read_only })
     }
 
     /// Store a structure; an older one of the same id is replaced.
@@ -158,6 +162,7 @@ impl DataHandler {
             data_id: checked_id(data_id)?,
             metadata: metadata_tree(py, metadata)?,
             encoding: Encoding { precision: None, ..self.encoding },
+            is_durable: self.durable,
         };
         let data = argument::dict(structure_data, "structure_data")?;
         let key = store::structure(&self.cache, header, &data, &store::STORED)?;
@@ -205,6 +210,7 @@ impl DataHandler {
             data_id: checked_id(data_id)?,
             encoding: self.encoding_with(precision, profile)?,
             metadata: metadata_tree(py, metadata)?,
+            is_durable: self.durable,
         };
         let data = argument::dict(trajectory_data, "trajectory_data")?;
         let key = store::trajectory(&self.cache, header, &data, &store::STORED)?;
@@ -295,7 +301,7 @@ impl DataHandler {
             },
             metadata: metadata_tree(py, metadata)?,
         };
-        let live = py.detach(|| self.cache.begin_trajectory(&new, if_there)).map_err(to_python)?;
+        let live = interruptible(py, || self.cache.begin_trajectory(&new, if_there))?;
         Ok(TrajectoryWriter::new(Arc::clone(&self.cache), live))
     }
 
@@ -358,19 +364,19 @@ impl DataHandler {
     /// Remove an entry. Where it is open, it stays readable.
     fn remove(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<()> {
         let key = argument::text(key, "key")?;
-        py.detach(|| self.cache.remove(&key)).map_err(to_python)
+        polling(py, || self.cache.remove(&key))
     }
 
     /// Keep an entry from being evicted.
     fn pin(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<()> {
         let key = argument::text(key, "key")?;
-        py.detach(|| self.cache.pin(&key)).map_err(to_python)
+        polling(py, || self.cache.pin(&key))
     }
 
     /// Let an entry be evicted again.
     fn unpin(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<()> {
         let key = argument::text(key, "key")?;
-        py.detach(|| self.cache.unpin(&key)).map_err(to_python)
+        polling(py, || self.cache.unpin(&key))
     }
 
     /// Remove files that dead writers left, entries that were set aside, and trajectories that were not
@@ -388,7 +394,7 @@ impl DataHandler {
     #[pyo3(signature = (*, dry_run=false))]
     fn cleanup<'py>(&self, py: Python<'py>, dry_run: bool) -> PyResult<Bound<'py, PyDict>> {
         let clean = || if dry_run { self.cache.leftovers() } else { self.cache.cleanup() };
-        report::cleanup(py, &py.detach(clean).map_err(to_python)?)
+        report::cleanup(py, &interruptible(py, clean)?)
     }
 
     /// Remove a trajectory that waits to be resumed, by its key or id; returns whether it was there and
@@ -396,7 +402,7 @@ impl DataHandler {
     fn remove_unfinished(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let text = argument::text(key, "key")?;
         let key = Key::parse(&text).unwrap_or_else(|| Key::of(EntryKind::Trajectory, &text));
-        py.detach(|| self.cache.remove_unfinished(&key)).map_err(to_python)
+        polling(py, || self.cache.remove_unfinished(&key))
     }
 
     /// List the trajectories that are being written, or wait to be resumed; the one written to last
@@ -410,12 +416,12 @@ impl DataHandler {
     ///     that is writing it, None where none is known. ``data_id`` and ``n_frames`` are None where
     ///     the file can't be read.
     fn unfinished<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        report::unfinished(py, &py.detach(|| self.cache.unfinished()).map_err(to_python)?)
+        report::unfinished(py, &interruptible(py, || self.cache.unfinished())?)
     }
 
     /// Remove all entries, pinned ones too; returns how many there were.
     fn clear(&self, py: Python<'_>) -> PyResult<usize> {
-        py.detach(|| self.cache.clear()).map_err(to_python)
+        interruptible(py, || self.cache.clear())
     }
 
     /// Evict the least recently used entries until at most `max_size` GB (10**9 bytes) are left;
@@ -426,7 +432,7 @@ impl DataHandler {
         if !(0.0..1e12).contains(&size) {
             return Err(to_python(Error::argument("max_size", size, expected)));
         }
-        py.detach(|| self.cache.prune((size * 1e9) as u64)).map_err(to_python)
+        interruptible(py, || self.cache.prune((size * 1e9) as u64))
     }
 
     /// Read back one entry, or all. Damaged ones are set aside.
@@ -443,7 +449,7 @@ impl DataHandler {
         key: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let key = key.map(|key| argument::text(key, "key")).transpose()?;
-        let found = py.detach(|| self.cache.verify(key.as_deref())).map_err(to_python)?;
+        let found = interruptible(py, || self.cache.verify(key.as_deref()))?;
         report::verification(py, &found)
     }
 
@@ -512,7 +518,7 @@ impl DataHandler {
     ///     object has seen; ``cache_dir``; ``memory``: ``resident_bytes`` and ``mapped_bytes`` of this
     ///     process.
     fn get_cache_stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = py.detach(|| self.cache.stats()).map_err(to_python)?;
+        let stats = interruptible(py, || self.cache.stats())?;
         report::stats(py, &stats, self.cache.directory())
     }
 
@@ -522,8 +528,26 @@ impl DataHandler {
         self.cache.directory().to_owned()
     }
 
+    /// A handler pickles as its directory and its options. The limit belongs to the directory.
+    fn __getnewargs_ex__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<((PathBuf,), Bound<'py, PyDict>)> {
+        // Of the process that unpickles it another directory may be the current one.
+        let directory = self.cache.directory();
+        let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+        let options = PyDict::new(py);
+        options.set_item("enable_compression", self.encoding.compress)?;
+        options.set_item("precision", self.encoding.precision)?;
+        options.set_item("profile", self.encoding.profile.name())?;
+        options.set_item("verify", self.verify)?;
+        options.set_item("durable", self.durable)?;
+        options.set_item("read_only", self.read_only)?;
+        Ok(((directory,), options))
+    }
+
     fn __repr__(&self) -> String {
-        format!("<DataHandler {}>", self.cache.directory().display())
+        format!("<DataHandler {}>", printable_path(self.cache.directory()))
     }
 }
 
@@ -556,16 +580,18 @@ impl DataHandler {
         kind: EntryKind,
         metadata: Vec<u8>,
     ) -> PyResult<KeptEntry> {
+        let is_durable = self.durable;
         match kind {
             EntryKind::Structure => {
                 let encoding = Encoding { precision: None, ..self.encoding };
                 let data = argument::dict(data, "structure_data")?;
-                let header = Header { data_id, metadata, encoding };
+                let header = Header { data_id, metadata, encoding, is_durable };
                 store::structure(&self.cache, header, &data, &store::KEPT)
             }
             EntryKind::Trajectory => {
                 let data = argument::dict(data, "trajectory_data")?;
-                let header = Header { data_id, metadata, encoding: self.encoding };
+                let encoding = self.encoding;
+                let header = Header { data_id, metadata, encoding, is_durable };
                 store::trajectory(&self.cache, header, &data, &store::KEPT)
             }
         }

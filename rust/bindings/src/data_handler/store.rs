@@ -13,6 +13,7 @@ use crate::fields::{
     FRAMES, FieldData, dtype_of, first_axis, in_tree, is_array, is_lossy, is_per_frame,
     one_or_more, without_units,
 };
+use crate::interrupt::{DURABLE, interruptible, sized};
 use crate::value::{Field, Flattened, Item, LeafData, Policy, flatten, flatten_items};
 
 /// What an entry is stored by, whatever is in it.
@@ -20,6 +21,16 @@ pub struct Header {
     pub data_id: String,
     pub metadata: Vec<u8>,
     pub encoding: Encoding,
+    /// Whether it waits for the disk.
+    pub is_durable: bool,
+}
+
+impl Header {
+    /// How much there is to do for arrays of these bytes.
+    fn work(&self, arrays: impl Iterator<Item = usize>) -> u64 {
+        let bytes = arrays.map(|bytes| bytes as u64).sum();
+        if self.is_durable { DURABLE.max(bytes) } else { bytes }
+    }
 }
 
 /// How an entry is stored: how its file is begun, and what ends it.
@@ -53,11 +64,11 @@ pub fn structure<T: Send>(
     without_units(data)?;
     let flattened = flatten(data.as_any(), "structure_data", Policy::Cache)?;
     let arrays = arrays_of(&flattened)?;
-    py.detach(|| {
+    let work = header.work(arrays.iter().map(|(_, bytes)| bytes.len()));
+    sized(py, work, || {
         let pending = way.begin(cache, EntryKind::Structure, &header)?;
         way.publish(pending, &arrays, &flattened.tree)
     })
-    .map_err(to_python)
 }
 
 /// Stores a trajectory, likewise: one in memory at once, one that is iterated over block by block.
@@ -98,14 +109,15 @@ fn in_memory<T: Send>(
     let specs = sorted.fields.iter().map(FieldData::spec).collect::<PyResult<Vec<_>>>()?;
     let bytes = sorted.fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
     let arrays = arrays_of(&flattened)?;
-    py.detach(|| {
+    let all = arrays.iter().map(|(_, bytes)| bytes.len());
+    let work = header.work(all.chain(bytes.iter().map(|bytes| bytes.len())));
+    sized(py, work, || {
         let mut pending = way.begin(cache, EntryKind::Trajectory, &header)?;
         let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
         pending.writer().declare_fields(specs, &lossy)?;
         pending.append(n_frames, &bytes)?;
         way.publish(pending, &arrays, &flattened.tree)
     })
-    .map_err(to_python)
 }
 
 /// Tells per-frame data from all else, in the order of the dict.
@@ -179,7 +191,7 @@ fn streamed<T: Send>(
     }
     let flattened = flatten_items(py, &items, "trajectory_data")?;
     let arrays = arrays_of(&flattened)?;
-    py.detach(|| way.publish(pending, &arrays, &flattened.tree)).map_err(to_python)
+    interruptible(py, || way.publish(pending, &arrays, &flattened.tree))
 }
 
 /// Writes the frames of an iterable: single ones, or blocks of them.
@@ -207,22 +219,19 @@ fn append_all<'a, T>(
             return Err(to_python(Error::argument(name, found, "frames of one shape and dtype")));
         }
         let (count, bytes) = (block.n_frames(), block.bytes()?);
-        begun = Some(
-            py.detach(|| -> Result<_> {
-                let (mut pending, spec, n_frames) = match begun.take() {
-                    Some(begun) => begun,
-                    None => {
-                        let mut pending = way.begin(cache, EntryKind::Trajectory, header)?;
-                        let lossy = [is_lossy(&found)];
-                        pending.writer().declare_fields(vec![found.clone()], &lossy)?;
-                        (pending, found, 0)
-                    }
-                };
-                pending.append(count, &[bytes])?;
-                Ok((pending, spec, n_frames + count))
-            })
-            .map_err(to_python)?,
-        );
+        begun = Some(interruptible(py, || -> Result<_> {
+            let (mut pending, spec, n_frames) = match begun.take() {
+                Some(begun) => begun,
+                None => {
+                    let mut pending = way.begin(cache, EntryKind::Trajectory, header)?;
+                    let lossy = [is_lossy(&found)];
+                    pending.writer().declare_fields(vec![found.clone()], &lossy)?;
+                    (pending, found, 0)
+                }
+            };
+            pending.append(count, &[bytes])?;
+            Ok((pending, spec, n_frames + count))
+        })?);
         py.check_signals()?;
     }
     begun.ok_or_else(|| to_python(Error::argument(name, "an empty iterable", "at least one frame")))

@@ -8,6 +8,7 @@ use super::GPUManager;
 use super::arguments::{counts, indices, optional_size, shape};
 use crate::argument;
 use crate::error::to_python;
+use crate::interrupt::polling;
 
 #[catch_panics]
 #[pymethods]
@@ -140,8 +141,7 @@ impl GPUManager {
         let shape = shape(batch_size, length, chunk)?;
         let peak = argument::number(peak_mb, "peak_mb", "MB, more than 0")?;
         let indices = gpu_indices.map(indices).transpose()?;
-        py.detach(|| self.manager.observe(&task, shape, peak, indices.as_deref()))
-            .map_err(to_python)
+        polling(py, || self.manager.observe(&task, shape, peak, indices.as_deref()))
     }
 
     /// Remembers, for all later runs, that a batch ran out of memory. Arguments as of ``observe``.
@@ -158,8 +158,7 @@ impl GPUManager {
         let task = argument::text(task, "task")?;
         let shape = shape(batch_size, length, chunk)?;
         let indices = gpu_indices.map(indices).transpose()?;
-        py.detach(|| self.manager.observe_out_of_memory(&task, shape, indices.as_deref()))
-            .map_err(to_python)
+        polling(py, || self.manager.observe_out_of_memory(&task, shape, indices.as_deref()))
     }
 
     /// The batch size as an int; raises what `observe` would raise for these arguments.

@@ -13,6 +13,7 @@ use super::arguments::{indices, optional_count, seconds};
 use super::describe::{describe, holder};
 use crate::argument;
 use crate::error::to_python;
+use crate::interrupt::interruptible;
 
 #[catch_panics]
 #[pymethods]
@@ -56,7 +57,7 @@ impl GPUManager {
     /// GPUError
     ///     The driver is there and does not work or does not return; the message names the remedy.
     fn get_available_gpus<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let views = py.detach(|| self.manager.available()).map_err(to_python)?;
+        let views = interruptible(py, || self.manager.available())?;
         let described: PyResult<Vec<_>> = views.iter().map(|view| describe(py, view)).collect();
         PyList::new(py, described?)
     }
@@ -99,7 +100,7 @@ impl GPUManager {
     ) -> PyResult<Vec<usize>> {
         let task = argument::text(task, "task")?;
         let most = optional_count(max_gpus, "max_gpus")?;
-        py.detach(|| self.manager.allocate(&task, most)).map_err(to_python)
+        interruptible(py, || self.manager.allocate(&task, most))
     }
 
     /// Like ``allocate_gpus``, and waits until there is enough memory.
@@ -158,7 +159,7 @@ impl GPUManager {
     #[pyo3(signature = (task=None))]
     fn release_gpus(&self, py: Python<'_>, task: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let task = task.map(|task| argument::text(task, "task")).transpose()?;
-        py.detach(|| self.manager.release(task.as_deref())).map_err(to_python)
+        interruptible(py, || self.manager.release(task.as_deref()))
     }
 
     /// All reservations on this machine, of every process and user, oldest first.
@@ -169,7 +170,7 @@ impl GPUManager {
     ///     ``task``, ``pid``, ``user``, ``command``, ``created`` (seconds since 1970) and ``memory``
     ///     (dict of GPU UUID to MB).
     fn reservations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let leases = py.detach(|| self.manager.reservations()).map_err(to_python)?;
+        let leases = interruptible(py, || self.manager.reservations())?;
         let described: PyResult<Vec<_>> = leases
             .iter()
             .map(|lease| {

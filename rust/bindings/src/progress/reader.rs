@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use proteinflex_core::error::printable_path;
 use proteinflex_core::progress as core;
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
@@ -40,7 +41,12 @@ impl ProgressReader {
         self.reader.root().as_os_str().to_owned()
     }
 
+    /// A reader pickles as its directory.
+    fn __getnewargs__(&self) -> (OsString,) {
+        (self.reader.root().as_os_str().to_owned(),)
+    }
+
     fn __repr__(&self) -> String {
-        format!("<ProgressReader {:?}>", self.reader.root().display().to_string())
+        format!("<ProgressReader {}>", printable_path(self.reader.root()))
     }
 }

@@ -11,6 +11,7 @@ use pyo3::types::PyType;
 use super::tracker::ProgressTracker;
 use crate::error::to_python;
 use crate::hooks::hook;
+use crate::interrupt::polling;
 
 /// The callable and the arguments that pickle stores.
 type Recipe<'py> = (Bound<'py, PyAny>, (Option<OsString>, String));
@@ -76,7 +77,7 @@ impl TaskHandle {
 
     fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
         let (tracker, task) = (&slf.get().owner.get().tracker, slf.get().task);
-        py.detach(|| tracker.begin(task)).map_err(to_python)?;
+        polling(py, || tracker.begin(task))?;
         Ok(slf)
     }
 

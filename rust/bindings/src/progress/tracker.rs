@@ -17,6 +17,7 @@ use super::task_handle::TaskHandle;
 use super::to_dict::progress_to_dict;
 use crate::argument;
 use crate::error::to_python;
+use crate::interrupt::polling;
 
 /// Progress of a long job: hierarchical, shared between processes, and safe from ``kill -9``.
 ///
@@ -84,8 +85,7 @@ impl ProgressTracker {
         };
         let directory =
             checkpoint_dir.map(|path| argument::path(path, "checkpoint_dir")).transpose()?;
-        let tracker =
-            py.detach(|| Tracker::open(directory.as_deref(), &options)).map_err(to_python)?;
+        let tracker = polling(py, || Tracker::open(directory.as_deref(), &options))?;
         Ok(Self { tracker, hook: Mutex::new(None), is_in_hook: AtomicBool::new(false) })
     }
 
@@ -155,7 +155,7 @@ impl ProgressTracker {
             }
             Ok(task)
         };
-        let task = slf.py().detach(start).map_err(to_python)?;
+        let task = polling(slf.py(), start)?;
         Ok(TaskHandle { owner: slf.clone().unbind(), task })
     }
 
@@ -276,13 +276,13 @@ impl ProgressTracker {
     /// on: the whole is complete once these are.
     fn finish(&self, py: Python<'_>) -> PyResult<()> {
         self.forget_hook();
-        py.detach(|| self.tracker.finish()).map_err(to_python)
+        polling(py, || self.tracker.finish())
     }
 
     /// End the background thread, after a last snapshot. What is counted stays for a later run.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.forget_hook();
-        py.detach(|| self.tracker.close()).map_err(to_python)
+        polling(py, || self.tracker.close())
     }
 
     /// The directory of the counters, or None.
@@ -400,7 +400,7 @@ impl ProgressTracker {
     }
 
     pub(super) fn reset(&self, py: Python<'_>, task: Task) -> PyResult<()> {
-        py.detach(|| self.tracker.reset(task)).map_err(to_python)?;
+        polling(py, || self.tracker.reset(task))?;
         self.poll(py)
     }
 

@@ -35,7 +35,8 @@ impl FrameChunks {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let next = self.reader.read(py, |_| {
+        // It may have to wait for the thread that reads ahead.
+        let next = self.reader.read_bytes(py, usize::MAX, |_| {
             self.blocks.lock().unwrap_or_else(PoisonError::into_inner).next().transpose()
         })?;
         let Some(block) = next else { return Ok(None) };

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::Error;
+use proteinflex_core::cache::OpenEntry;
 use proteinflex_core::fs::PrivateMap;
 use proteinflex_core::trajectory::{EntryKind, FieldSpec, Frames};
 use proteinflex_macros::catch_panics;
@@ -231,7 +232,9 @@ impl Trajectory {
             )));
         }
         array::fill(target, |bytes| {
-            self.reader.read(py, |entry| entry.read_frames(number, frames, atoms.as_deref(), bytes))
+            let (length, atoms) = (bytes.len(), atoms.as_deref());
+            let read = |entry: &'_ OpenEntry| entry.read_frames(number, frames, atoms, bytes);
+            self.reader.read_bytes(py, length, read)
         })?;
         Ok(out.clone())
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use proteinflex_core::error::TreeError;
 use proteinflex_core::tree::{Tag, Token, TreeReader};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyComplex, PyDict, PyFrozenSet, PyList, PySet, PyString, PyTuple};
 
@@ -42,7 +42,7 @@ pub trait ArraySource {
     }
     /// The hook that makes values of classes.
     fn restorer<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        hook(py, "Restorer")
+        hook(py, "PlainRestorer")
     }
 }
 
@@ -65,6 +65,8 @@ pub fn build<'py>(
         restorer: None,
         storages: PyList::empty(py),
         made: Vec::new(),
+        open: Vec::new(),
+        read: 0,
     };
     builder.reader.expect_list_of(2).map_err(to_python)?;
     for _ in 0..builder.reader.expect_list().map_err(to_python)? {
@@ -91,12 +93,124 @@ struct Builder<'a, 'py> {
     storages: Bound<'py, PyList>,
     /// The values so far of all lists that are being made: one stack, instead of memory for each.
     made: Vec<Bound<'py, PyAny>>,
+    /// What is being made, the innermost last: not on the thread's stack, which may be small.
+    open: Vec<Open<'py>>,
+    read: u32,
 }
 
+/// A value of which others are still to be read.
+struct Open<'py> {
+    kind: Kind<'py>,
+    /// How many.
+    missing: usize,
+    /// Where those that were read begin in `made`.
+    from: usize,
+}
+
+enum Kind<'py> {
+    List,
+    Tuple,
+    Set,
+    FrozenSet,
+    Map {
+        dict: Bound<'py, PyDict>,
+        key: Option<Bound<'py, PyAny>>,
+    },
+    /// Of a class that Python restores.
+    Extension(String),
+}
+
+/// What a token begins.
+enum Begun<'py> {
+    Value(Bound<'py, PyAny>),
+    Open(Kind<'py>, usize),
+}
+
+/// How many values are read before signal handlers may run.
+const BETWEEN_SIGNALS: u32 = 1 << 14;
+
 impl<'py> Builder<'_, 'py> {
+    /// The next value, with all that is in it.
     fn value(&mut self) -> PyResult<Bound<'py, PyAny>> {
+        loop {
+            self.read += 1;
+            if self.read.is_multiple_of(BETWEEN_SIGNALS) {
+                self.py.check_signals()?;
+            }
+            let mut value = match self.begin()? {
+                Begun::Value(value) => value,
+                Begun::Open(kind, missing) => {
+                    let open = Open { kind, missing, from: self.made.len() };
+                    if missing > 0 {
+                        self.open.push(open);
+                        continue;
+                    }
+                    self.end(open)?
+                }
+            };
+            // It may be the last one of what it is in, and that likewise.
+            loop {
+                let Some(open) = self.open.last_mut() else { return Ok(value) };
+                open.missing -= 1;
+                let is_complete = open.missing == 0;
+                self.add(value)?;
+                if !is_complete {
+                    break;
+                }
+                match self.open.pop() {
+                    Some(open) => value = self.end(open)?,
+                    None => break,
+                }
+            }
+        }
+    }
+
+    /// Adds a value to what is innermost.
+    fn add(&mut self, value: Bound<'py, PyAny>) -> PyResult<()> {
+        match self.open.last_mut() {
+            Some(Open { kind: Kind::Map { dict, key }, .. }) => match key.take() {
+                None => *key = Some(value),
+                Some(key) => {
+                    let set = dict.set_item(key, value);
+                    self.checked(set)?;
+                }
+            },
+            _ => {
+                if self.made.try_reserve(1).is_err() {
+                    let message = "there is none left for the values that are read";
+                    return Err(PyMemoryError::new_err(message));
+                }
+                self.made.push(value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what has all its values.
+    fn end(&mut self, open: Open<'py>) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
-        Ok(match self.reader.next_token().map_err(to_python)? {
+        Ok(match open.kind {
+            Kind::List => PyList::new(py, self.made.drain(open.from..))?.into_any(),
+            Kind::Tuple => PyTuple::new(py, self.made.drain(open.from..))?.into_any(),
+            Kind::Set => {
+                let set = PySet::new(py, self.made.drain(open.from..));
+                self.checked(set)?.into_any()
+            }
+            Kind::FrozenSet => {
+                let set = PyFrozenSet::new(py, self.made.drain(open.from..));
+                self.checked(set)?.into_any()
+            }
+            Kind::Map { dict, .. } => dict.into_any(),
+            Kind::Extension(name) => {
+                let content = self.made.pop();
+                self.restorer()?.call_method1("restore", (name, content))?
+            }
+        })
+    }
+
+    fn begin(&mut self) -> PyResult<Begun<'py>> {
+        let py = self.py;
+        Ok(Begun::Value(match self.reader.next_token().map_err(to_python)? {
             Token::Nil => py.None().into_bound(py),
             Token::Bool(value) => value.into_pyobject(py)?.to_owned().into_any(),
             Token::Integer(value) => value.into_pyobject(py)?.into_any(),
@@ -104,40 +218,21 @@ impl<'py> Builder<'_, 'py> {
             Token::Float(value) => value.into_pyobject(py)?.into_any(),
             Token::Text(text) => PyString::new(py, text).into_any(),
             Token::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
-            Token::List(length) => {
-                let from = self.values(length)?;
-                PyList::new(py, self.made.drain(from..))?.into_any()
-            }
+            Token::List(length) => return Ok(Begun::Open(Kind::List, length)),
             Token::Map(length) => {
-                let dict = PyDict::new(py);
-                for _ in 0..length {
-                    let key = self.value()?;
-                    let value = self.value()?;
-                    self.checked(dict.set_item(key, value))?;
-                }
-                dict.into_any()
+                let kind = Kind::Map { dict: PyDict::new(py), key: None };
+                return Ok(Begun::Open(kind, 2 * length));
             }
-            Token::Tag(tag) => self.tagged(tag)?,
-        })
+            Token::Tag(tag) => return self.tagged(tag),
+        }))
     }
 
-    fn tagged(&mut self, tag: Tag) -> PyResult<Bound<'py, PyAny>> {
+    fn tagged(&mut self, tag: Tag) -> PyResult<Begun<'py>> {
         let py = self.py;
-        Ok(match tag {
-            Tag::Tuple => {
-                let from = self.listed_values()?;
-                PyTuple::new(py, self.made.drain(from..))?.into_any()
-            }
-            Tag::Set => {
-                let from = self.listed_values()?;
-                let set = PySet::new(py, self.made.drain(from..));
-                self.checked(set)?.into_any()
-            }
-            Tag::FrozenSet => {
-                let from = self.listed_values()?;
-                let set = PyFrozenSet::new(py, self.made.drain(from..));
-                self.checked(set)?.into_any()
-            }
+        Ok(Begun::Value(match tag {
+            Tag::Tuple => return self.listed(Kind::Tuple),
+            Tag::Set => return self.listed(Kind::Set),
+            Tag::FrozenSet => return self.listed(Kind::FrozenSet),
             Tag::Complex => {
                 self.reader.expect_list_of(2).map_err(to_python)?;
                 let (real, imaginary) = (self.float()?, self.float()?);
@@ -191,26 +286,14 @@ impl<'py> Builder<'_, 'py> {
             Tag::Extension => {
                 self.reader.expect_list_of(2).map_err(to_python)?;
                 let name = self.reader.expect_text().map_err(to_python)?.to_owned();
-                let content = self.value()?;
-                let restorer = self.restorer()?;
-                restorer.call_method1("restore", (name, content))?
+                return Ok(Begun::Open(Kind::Extension(name), 1));
             }
-        })
+        }))
     }
 
-    /// Makes the next `length` values; tells from where on they are in `made`.
-    fn values(&mut self, length: usize) -> PyResult<usize> {
-        let from = self.made.len();
-        for _ in 0..length {
-            let value = self.value()?;
-            self.made.push(value);
-        }
-        Ok(from)
-    }
-
-    fn listed_values(&mut self) -> PyResult<usize> {
+    fn listed(&mut self, kind: Kind<'py>) -> PyResult<Begun<'py>> {
         let length = self.reader.expect_list().map_err(to_python)?;
-        self.values(length)
+        Ok(Begun::Open(kind, length))
     }
 
     fn float(&mut self) -> PyResult<f64> {

@@ -352,6 +352,14 @@ impl EntryInProgress {
         }
     }
 
+    /// Whether adding so many frames takes longer than to buffer them.
+    pub fn completes_chunk(&self, n_frames: u64) -> bool {
+        match &self.frames {
+            Frames::Finished(_) => true,
+            Frames::Written(writer) => writer.completes_chunk(n_frames),
+        }
+    }
+
     /// Makes all frames so far durable.
     pub fn flush(&mut self) -> Result<()> {
         match &mut self.frames {

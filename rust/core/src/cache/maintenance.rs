@@ -10,7 +10,7 @@ use super::scan::list;
 use crate::error::CacheError;
 use crate::fs::{FileLock, LockKind, Owner, remove_orphaned};
 use crate::trajectory::Report;
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 
 /// An unfinished trajectory that was not written to for so long is removed by a cleanup.
 const UNFINISHED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -116,6 +116,7 @@ impl Cache {
         lock.invalidate();
         let mut removed = 0;
         for entry in self.scan()?.entries() {
+            interrupt::check()?;
             removed += usize::from(self.remove_if_there(&self.entry_path(&entry.key))?);
         }
         self.cleanup()?;
@@ -171,25 +172,27 @@ impl Cache {
             Some(name) => vec![self.resolve_stored(name)?],
             None => self.keys(None)?,
         };
-        Ok(keys.into_iter().filter_map(|key| self.verify_entry(key)).collect())
+        let verified = |key| interrupt::check().and_then(|()| self.verify_entry(key)).transpose();
+        keys.into_iter().filter_map(verified).collect()
     }
 
-    fn verify_entry(&self, key: Key) -> Option<Verification> {
+    fn verify_entry(&self, key: Key) -> Result<Option<Verification>> {
         let opened = match self.open_entry_unmarked(&key) {
             Ok(opened) => opened,
             // Evicted since it was listed.
-            Err(Error::Cache(CacheError::KeyNotFound { .. })) => return None,
+            Err(Error::Cache(CacheError::KeyNotFound { .. })) => return Ok(None),
             Err(error) => {
                 // `load` moves it to quarantine.
                 let _ = self.load(key.as_str());
-                return Some(Verification { key, result: Err(error) });
+                return Ok(Some(Verification { key, result: Err(error) }));
             }
         };
         let report = opened.verify();
+        interrupt::check()?;
         if let Some(damage) = report.damaged.first() {
             self.report(&opened, &damage.error);
         }
-        Some(Verification { key, result: Ok(report) })
+        Ok(Some(Verification { key, result: Ok(report) }))
     }
 
     pub(super) fn remove_if_there(&self, path: &Path) -> Result<bool> {

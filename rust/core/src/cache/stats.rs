@@ -115,11 +115,10 @@ impl Cache {
         let pins = self.pins()?;
         let mut stats = Stats { max_bytes: self.max_bytes()?, ..Stats::default() };
         let scan = {
-            // Without it, an evicted entry and its successor might both be counted. A directory
-            // that can't be locked can't be changed either; and one that is only looked at gets no
-            // lock file.
+            // Held by another, an evicted entry and its successor may both be counted: looking waits
+            // for nobody.
             let _lock = (!self.is_read_only)
-                .then(|| FileLock::acquire(&self.layout.usage_lock(), LockKind::Shared).ok());
+                .then(|| FileLock::try_acquire(&self.layout.usage_lock(), LockKind::Shared).ok());
             self.scan()?
         };
         self.find_raw_bytes(&scan);

@@ -8,9 +8,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::fs::{Storage, remove_tree};
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
+
+/// Between two looks whether the thread has ended; longer the longer it takes.
+const PAUSE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(20));
 
 /// Deletes directories in a thread, those of one save at a time.
 #[derive(Debug, Default)]
@@ -50,12 +54,21 @@ impl BackgroundDelete {
         }
     }
 
-    /// Waits until all is deleted. A failure is logged, and left for the next manager.
+    /// Waits until all is deleted, or this thread's work is interrupted. A failure is logged, and left for the next manager.
     pub(super) fn wait(&self) {
         let Some(Running { thread, process }) = self.running().take() else { return };
         if process != std::process::id() {
             std::mem::forget(thread);
             return;
+        }
+        let started = Instant::now();
+        while !thread.is_finished() {
+            let pause = (started.elapsed() / 8).clamp(PAUSE.0, PAUSE.1);
+            if interrupt::sleep(pause).is_err() {
+                // It is still running, for the next one that waits.
+                *self.running() = Some(Running { thread, process });
+                return;
+            }
         }
         match thread.join() {
             Ok(Ok(())) => {}

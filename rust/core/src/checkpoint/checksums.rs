@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use crate::{Checksum, checksum, threads};
+use crate::{Checksum, checksum, interrupt, threads};
 
 /// The bytes of a segment; the last one is shorter.
 pub(super) const SEGMENT_BYTES: u64 = 16 << 20;
@@ -76,7 +76,9 @@ pub(super) fn matches(slices: &[&[u8]], checksums: &[String]) -> bool {
     };
     // What has changed has mostly changed from its beginning on.
     let Some((first, rest)) = checksums.split_first() else { return true };
-    let rest_matches = |(index, expected)| segment_matches((index + 1, expected));
+    let interrupt = interrupt::current();
+    let rest_matches =
+        |(index, expected)| !interrupt.is_requested() && segment_matches((index + 1, expected));
     segment_matches((0, first)) && threads::run(|| rest.par_iter().enumerate().all(rest_matches))
 }
 

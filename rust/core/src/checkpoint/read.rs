@@ -18,7 +18,7 @@ use super::stored_file::StoredFile;
 use crate::error::CheckpointDamage;
 use crate::fs::{FilesystemKind, OpenDirectory, PrivateMap};
 use crate::tree::{Token, TreeReader};
-use crate::{Error, Result, threads};
+use crate::{Error, Result, interrupt, threads};
 
 /// A component that was read.
 #[derive(Debug)]
@@ -98,10 +98,11 @@ impl CheckpointStore {
     pub fn verify(path: &Path) -> Result<Vec<FileCheck>> {
         let _lock = path.parent().and_then(Self::read_lock);
         let read = |directory: &OpenDirectory, manifest: Manifest| {
+            let interrupt = interrupt::current();
             let check = |record: &FileRecord| FileCheck {
                 name: record.name.clone(),
                 bytes: record.bytes,
-                damage: check_file(directory, &manifest, record).err(),
+                damage: interrupt.scope(|| check_file(directory, &manifest, record)).err(),
             };
             Ok(threads::run(|| manifest.files.par_iter().map(check).collect::<Vec<_>>()))
         };
@@ -139,6 +140,8 @@ fn read_components(
         let map = if views { file.map(load.verify)? } else { file.read(load.verify)? };
         Ok((name, (file.header()?, Arc::new(map))))
     };
+    let interrupt = interrupt::current();
+    let read = |file| interrupt.scope(|| read(file));
     let files: Result<BTreeMap<&str, _>> =
         threads::run(|| files.into_par_iter().map(read).collect());
     let files = files?;

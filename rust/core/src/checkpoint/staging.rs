@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::arrays::ArrayType;
 use super::create::{Array, Component};
-use crate::threads;
+use crate::{Result, interrupt, memory, threads};
 
 /// The most bytes that one thread copies at a time.
 const PIECE: usize = 4 << 20;
@@ -37,7 +37,7 @@ struct StagedArray {
 
 impl StagedState {
     /// Copies components into `buffer`, which is replaced where it is too small or far too large.
-    pub fn copy(components: &[Component<'_>], mut buffer: Vec<u8>) -> Self {
+    pub fn copy(components: &[Component<'_>], mut buffer: Vec<u8>) -> Result<Self> {
         let mut end = 0;
         let mut copied = Vec::with_capacity(components.len());
         let mut sources = Vec::new();
@@ -58,10 +58,9 @@ impl StagedState {
             copied.push(StagedComponent { name, tree, arrays });
         }
         if buffer.len() < end || buffer.len() / 2 > end {
-            // Freed before the new one is made. The system maps zeroed memory when it is written
-            // to.
+            // Freed before the new one is made.
             drop(buffer);
-            buffer = vec![0; end];
+            buffer = memory::zeroed(end, "the copy of a state that is saved in the background")?;
         }
         let mut pieces = Vec::new();
         let mut rest = &mut buffer[..end];
@@ -70,13 +69,18 @@ impl StagedState {
             pieces.extend(target.chunks_mut(PIECE).zip(source.chunks(PIECE)));
             rest = others;
         }
-        let copy = |(target, source): (&mut [u8], &[u8])| target.copy_from_slice(source);
+        let interrupt = interrupt::current();
+        let copy = |(target, source): (&mut [u8], &[u8])| -> Result<()> {
+            interrupt.check()?;
+            target.copy_from_slice(source);
+            Ok(())
+        };
         if end < PARALLEL_FROM {
-            pieces.into_iter().for_each(copy);
+            pieces.into_iter().try_for_each(copy)?;
         } else {
-            threads::run(|| pieces.into_par_iter().for_each(copy));
+            threads::run(|| pieces.into_par_iter().try_for_each(copy))?;
         }
-        Self { buffer, components: copied }
+        Ok(Self { buffer, components: copied })
     }
 
     /// The components that were copied.

@@ -13,7 +13,7 @@ use super::checksums::{self, SEGMENT_BYTES};
 use super::manifest::{FileRecord, damaged};
 use crate::error::CheckpointDamage;
 use crate::fs::{MapPermit, OpenDirectory, PrivateMap, is_not_regular};
-use crate::{Checksum, Error, Result, checksum};
+use crate::{Checksum, Error, Result, checksum, interrupt, memory};
 
 /// A file, and what the manifest says of it.
 pub(super) struct StoredFile<'a> {
@@ -52,10 +52,12 @@ impl<'a> StoredFile<'a> {
     pub fn read(&self, verify: bool) -> Result<PrivateMap> {
         let segments = self.segments(verify)?;
         let length = usize::try_from(self.size()).unwrap_or(usize::MAX);
+        let interrupt = interrupt::current();
         PrivateMap::filled(&self.path, length, |target| {
             let size = self.segment_size(verify);
             let targets = target.par_chunks_mut(size).zip(segments);
             targets.try_for_each(|(target, (range, expected))| {
+                interrupt.check()?;
                 self.read_at(target, range.start)?;
                 self.compare(range, expected, || Ok(checksum(target)))
             })
@@ -90,7 +92,7 @@ impl<'a> StoredFile<'a> {
 
     /// The bytes in a range of the file, as they are.
     pub fn read_range(&self, range: Range<u64>) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; (range.end - range.start) as usize];
+        let mut bytes = memory::zeroed((range.end - range.start) as usize, "plain values")?;
         self.read_at(&mut bytes, range.start)?;
         Ok(bytes)
     }
@@ -138,7 +140,9 @@ impl<'a> StoredFile<'a> {
     }
 
     fn verify_segments(&self, segments: Vec<(Range<u64>, Option<&str>)>) -> Result<()> {
+        let interrupt = interrupt::current();
         segments.into_par_iter().try_for_each(|(range, expected)| {
+            interrupt.check()?;
             self.compare(range.clone(), expected, || {
                 let mut buffer = vec![0; BUFFER.min((range.end - range.start) as usize)];
                 let mut found = Checksum::new();

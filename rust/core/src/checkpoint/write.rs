@@ -17,7 +17,7 @@ use super::checksums::{SEGMENT_BYTES, SegmentChecksums};
 use super::manifest::FileRecord;
 use crate::error::CheckpointError;
 use crate::fs::{Storage, StorageFile, write_all_at};
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 
 /// The bytes of a buffer: a whole number of them makes a segment.
 const BUFFER: usize = 1 << 20;
@@ -60,6 +60,7 @@ pub(super) struct UnsyncedFile {
 /// Makes files durable.
 pub(super) fn sync(written: &[UnsyncedFile]) -> Result<()> {
     for UnsyncedFile { file, path } in written {
+        interrupt::check()?;
         file.sync().map_err(|error| Error::io("sync", path, error))?;
     }
     Ok(())
@@ -90,7 +91,8 @@ pub(super) fn write_files<R>(
         std::thread::scope(|scope| {
             let (requests, received) = sync_channel(BUFFERS);
             let (sender, returned) = channel();
-            let thread = scope.spawn(move || {
+            let name = "proteinflex-write".to_owned();
+            let thread = std::thread::Builder::new().name(name).spawn_scoped(scope, move || {
                 let mut begun = VecDeque::with_capacity(MAX_WRITEBACK);
                 for WriteRequest { file, path, bytes, offset } in received {
                     let length = bytes.len() as u64;
@@ -108,6 +110,10 @@ pub(super) fn write_files<R>(
                 }
                 Ok(())
             });
+            let Ok(thread) = thread else {
+                // Then this one does all of it.
+                return work(&mut writer);
+            };
             writer.thread = Some(WriterThread { requests, returned, allocated: 0 });
             let result = work(&mut writer);
             // Without a sender the thread ends.
@@ -139,6 +145,7 @@ impl FileWriter<'_> {
     /// Adds bytes at the end of a file.
     pub(super) fn write(&mut self, file: &mut OpenFile, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
+            interrupt::check()?;
             let length = bytes.len().min(BUFFER).min(file.checksums.remaining());
             let (some, rest) = bytes.split_at(length);
             let mut buffer = self.take_buffer();

@@ -10,7 +10,7 @@ use super::quantize::Quantized;
 use super::random_access::{self, PcoEstimate, RandomAccessBlock};
 use super::value::{read_all, with_value};
 use super::{bytes, pco};
-use crate::ScalarType;
+use crate::{ScalarType, interrupt};
 
 /// A payload that saves less than one in so many bytes is not worth decoding.
 const WORTH_DECODING: usize = 64;
@@ -19,9 +19,13 @@ const DECISIVE_RATIO: f64 = 0.9;
 /// Frames that are read back together: as many as are decoded together.
 const FRAMES_AT_ONCE: usize = 8;
 
-/// Encodes a block. `None` where nothing is smaller than the bytes themselves.
+/// Encodes a block. `None` where nothing is smaller than the bytes themselves, or where the work of
+/// this thread was interrupted.
 pub fn encode(data: &[u8], block: &Block, options: &EncodeOptions) -> Option<Encoded> {
     debug_assert_eq!(data.len(), block.bytes());
+    if interrupt::is_requested() {
+        return None;
+    }
     let encoded = match block.scalar {
         Some(scalar) if scalar.size() > 1 => encode_numbers(data, block, scalar, options),
         _ => bytes::encode(data, block.item_bytes, options.archive).map(|payload| (BYTES, payload)),
@@ -125,6 +129,9 @@ fn reads_back(
     let frames: Vec<usize> = (0..shape.frames).collect();
     let mut out = vec![0; shape.frames.min(FRAMES_AT_ONCE) * frame_bytes];
     frames.chunks(FRAMES_AT_ONCE).all(|frames| {
+        if interrupt::is_requested() {
+            return false;
+        }
         let read = &mut out[..frames.len() * frame_bytes];
         let layout = OutputLayout { start: 0, frame_bytes };
         block.read(payload, frames, None, read, layout).is_ok()

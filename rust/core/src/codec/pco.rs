@@ -7,6 +7,7 @@ use super::block::EncodeOptions;
 use super::layout::{BlockShape, NumberLayout};
 use super::value::{Value, read_all};
 use crate::error::DecodeError;
+use crate::interrupt;
 
 /// Pcodec's own default: more costs time and gains little.
 const LEVEL: usize = 8;
@@ -76,7 +77,11 @@ fn level(options: &EncodeOptions) -> usize {
     if options.archive { ARCHIVE_LEVEL } else { LEVEL }
 }
 
+/// Nothing where the work of this thread was interrupted.
 fn pack<V: Value>(values: &[V], level: usize) -> Option<Vec<u8>> {
+    if interrupt::is_requested() {
+        return None;
+    }
     let config = ChunkConfig::default().with_compression_level(level).with_enable_8_bit(true);
     // The only errors are those of a configuration that makes no sense.
     simple_compress(values, &config).ok()

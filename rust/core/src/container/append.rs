@@ -13,7 +13,7 @@ use super::record::{
 };
 use crate::checksum;
 use crate::fs::{StorageFile, write_all_at};
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 
 /// Writes up to this many bytes are buffered.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -93,11 +93,19 @@ impl Appender {
             header.padding = (start.next_multiple_of(PAGE) - start) as u32;
         }
 
-        let mut bytes = vec![0; (offset - self.end) as usize];
+        let before = self.end;
+        let mut bytes = vec![0; (offset - before) as usize];
         bytes.extend(header.encode().as_bytes());
         bytes.resize(bytes.len() + header.padding as usize, 0);
         self.write(&bytes)?;
-        self.write(payload)?;
+        if let Err(error) = self.write(payload) {
+            if matches!(error, Error::Interrupted) {
+                // Only a payload that is not buffered takes so long: all before it is written, and
+                // the next record takes its place.
+                self.end = before;
+            }
+            return Err(error);
+        }
         if !table.is_empty() {
             let mut bytes = vec![0; (self.end.next_multiple_of(8) - self.end) as usize];
             bytes.extend(table.as_bytes());
@@ -132,6 +140,9 @@ impl Appender {
 
     fn write_whole(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
         write_all_at(&*self.file, bytes, offset).map_err(|error| {
+            if interrupt::is_requested() {
+                return Error::Interrupted;
+            }
             self.is_broken = true;
             Error::io("write", &self.path, error)
         })

@@ -97,6 +97,9 @@ pub enum DecodeError {
         /// The number.
         codec: u8,
     },
+    /// There is too little memory to decode it, which is no damage.
+    #[error("there is too little memory for it")]
+    OutOfMemory,
     /// A library refuses its part of the payload.
     #[error("{library}: {message}")]
     Library {
@@ -125,11 +128,28 @@ pub enum AtomProblem {
 impl DecodeError {
     /// What zstd says of its frame.
     pub(crate) fn zstd(error: std::io::Error) -> Self {
-        Self::Library { library: "zstd", message: error.to_string() }
+        let message = error.to_string();
+        if message.contains("not enough memory") {
+            return Self::OutOfMemory;
+        }
+        Self::Library { library: "zstd", message }
     }
 
     /// What pcodec says of its numbers.
     pub(crate) fn pco(error: pco::errors::PcoError) -> Self {
         Self::Library { library: "pcodec", message: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_memory_for_zstd_is_not_taken_for_damage() {
+        // `ZSTD_error_memory_allocation`, negated as zstd returns it.
+        let said = zstd::zstd_safe::get_error_name(64usize.wrapping_neg());
+        let found = DecodeError::zstd(std::io::Error::other(said));
+        assert_eq!(found, DecodeError::OutOfMemory, "{said}");
     }
 }

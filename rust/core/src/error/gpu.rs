@@ -67,6 +67,28 @@ pub enum GpuError {
         /// How long this process has waited for it.
         waited: Duration,
     },
+    /// Other users could change what is kept of GPUs in a directory, or this one can't write there.
+    #[error("{} can't keep what is known of GPUs: {problem}; {remedy}", path.display())]
+    UnsafeDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// A reservation that was written does not show as one.
+    #[error(
+        "the reservation {} was not kept: {problem}; name a directory on a local disk in \
+         PROTEINFLEX_GPU_STATE_DIR or state_dir (`flexopt doctor DIR` shows what a directory can)",
+        path.display()
+    )]
+    LeaseNotKept {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// The system doesn't report its free memory.
     #[error("the system does not tell how much memory it has free")]
     UnknownHostMemory,

@@ -44,8 +44,11 @@ pub enum TreeError {
         values: u64,
     },
     /// Values inside values, beyond what is allowed.
-    #[error("it is nested too deep")]
-    TooDeep,
+    #[error("it is nested more than {most} deep")]
+    TooDeep {
+        /// What is allowed.
+        most: usize,
+    },
     /// Text that is not Unicode.
     #[error("text in it is not UTF-8")]
     NotUtf8,

@@ -19,7 +19,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::mapped::{MapPermit, MappedFile, PrivateMap};
 use super::open::open_file;
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 
 /// Files of up to this many bytes are read whole: a mapping costs more.
 const READ_WHOLE: u64 = 64 * 1024;
@@ -126,7 +126,7 @@ impl Content {
         let Some(file) = self.file() else {
             return self.borrow(range).map(|bytes| bytes.map(Cow::Borrowed));
         };
-        let mut bytes = vec![0; (range.end - range.start) as usize];
+        let mut bytes = memory::zeroed((range.end - range.start) as usize, "a part of a file")?;
         file.read_exact_at(&mut bytes, range.start).map_err(|error| self.failed(error))?;
         Ok(Some(Cow::Owned(bytes)))
     }

@@ -12,6 +12,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FallocateFlags, OFlags, RenameFlags};
 
 use super::writeback;
+use crate::interrupt;
 
 /// The steps that change a directory tree.
 pub trait Storage: Debug + Send + Sync {
@@ -71,10 +72,18 @@ pub trait StorageFile: Debug + Send + Sync {
     fn file(&self) -> &File;
 }
 
-/// Writes all of `bytes` at `offset`, through short writes and interruptions.
+/// Between two pieces of so many bytes a write can be interrupted.
+const PIECE: usize = 8 << 20;
+
+/// Writes all of `bytes` at `offset`, through short writes and signals. An error where the work of
+/// this thread was interrupted (see [`crate::interrupt`]) before the end of a long write.
 pub fn write_all_at(file: &dyn StorageFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    let start = offset;
     while !bytes.is_empty() {
-        match file.write_at(bytes, offset) {
+        if offset > start {
+            interrupt::check().map_err(io::Error::other)?;
+        }
+        match file.write_at(&bytes[..bytes.len().min(PIECE)], offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
                 bytes = &bytes[written..];

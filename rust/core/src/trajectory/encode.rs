@@ -8,7 +8,10 @@ use rayon::prelude::*;
 use super::chunking::{array_block, field_block, options, row_blocks, row_bytes};
 use crate::codec::{self, Block, EncodeOptions};
 use crate::container::{Encoding, FieldSpec, MAX_CODED, RecordHeader, Schema, Target};
-use crate::{Result, threads};
+use crate::{Result, interrupt, memory, threads};
+
+/// How many times the bytes of what is encoded the codecs need, at most.
+const ENCODER_MEMORY: u64 = 8;
 
 /// A chunk, as it will be stored.
 #[derive(Debug)]
@@ -37,16 +40,18 @@ impl ChunkEncoder<'_> {
         number: u32,
         parts: &[Range<u64>],
         bytes: &'b [u8],
-    ) -> Vec<EncodedChunk<'b>> {
+    ) -> Result<Vec<EncodedChunk<'b>>> {
+        let bytes_of_parts = parts.iter().map(|part| part.end - part.start).sum::<u64>();
         let spec = &self.schema.arrays[number as usize];
         let item = spec.dtype.item_size();
         let options = options(self.encoding, false);
-        map_in_parallel(parts, |elements| {
+        memory::check_limit(ENCODER_MEMORY * bytes_of_parts * item, "encoding an array")?;
+        Ok(map_in_parallel(parts, |elements| {
             let part = &bytes[(elements.start * item) as usize..(elements.end * item) as usize];
             let target = Target::Array(number);
             let header = RecordHeader::data(target, elements.clone(), 0..1, part.len());
             encode(header, part.into(), &array_block(spec, header.count), &options)
-        })
+        }))
     }
 
     /// Encodes frames of all fields, in whole chunks and one partial one at the end. The first of
@@ -57,6 +62,8 @@ impl ChunkEncoder<'_> {
         n_frames: u64,
         fields: &[&'b [u8]],
     ) -> Result<Vec<EncodedChunk<'b>>> {
+        let bytes = fields.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
+        memory::check_limit(ENCODER_MEMORY * bytes, "encoding frames")?;
         let mut blocks = Vec::new();
         for start in (0..n_frames).step_by(self.chunk_frames as usize) {
             let end = n_frames.min(start + self.chunk_frames);
@@ -117,10 +124,16 @@ fn select_rows<'a>(
     bytes.into()
 }
 
+/// Where the caller's work is interrupted, what comes out for the rest is of no use: the caller checks.
 fn map_in_parallel<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {
     match items {
         [] => Vec::new(),
         [item] => vec![map(item)],
-        _ => threads::run(|| items.par_iter().map(map).collect()),
+        _ => {
+            let interrupt = interrupt::current();
+            // No part starts parallel work of its own, which might pick up another call's in between.
+            let map = |item: &T| interrupt.scope(|| map(item));
+            threads::run(|| items.par_iter().map(map).collect())
+        }
     }
 }

@@ -13,13 +13,16 @@ use super::select::{Frames, Selection};
 use super::stored::{OpenBlock, StoredChunks};
 use crate::codec::{self, Block, OutputLayout};
 use crate::container::{FieldSpec, RAW, RecordHeader, RowGroup};
-use crate::{Result, threads};
+use crate::{Result, interrupt, memory, threads};
 
 /// Reads that decode less than this are done in the calling thread.
 const WORTH_THREADS: usize = 256 * 1024;
 /// Frames that are decoded together, of blocks whose frames can be read alone: as many as take
 /// hardly more time than one.
 const BATCH: usize = 8;
+
+/// What memory is needed for.
+const DECODED: &str = "decoded frames";
 
 /// A field, whose chunks are sorted into row groups.
 #[derive(Debug)]
@@ -95,8 +98,11 @@ impl Field {
             work.push((run, part));
             rest = after;
         }
-        let read =
-            |(run, out): (Run, &mut [u8])| self.read_run(run, selection.atoms, threads_each, out);
+        let interrupt = interrupt::current();
+        let read = |(run, out): (Run, &mut [u8])| {
+            interrupt.check()?;
+            self.read_run(run, selection.atoms, threads_each, out)
+        };
         if work.len() > 1 && n_threads > 1 {
             threads::run(|| work.into_par_iter().try_for_each(read))
         } else {
@@ -240,7 +246,7 @@ impl Field {
                 None => Ok(BlockFrames::Open(open)),
             };
         }
-        let mut bytes = vec![0; block.bytes()];
+        let mut bytes = memory::zeroed(block.bytes(), DECODED)?;
         self.chunks.decode(index, &block, &mut bytes)?;
         let bytes = Arc::new(bytes);
         if policy != CachePolicy::Nothing {
@@ -280,7 +286,7 @@ impl Field {
         }
         let frames: Vec<usize> = (first..block.frames.min(first + BATCH)).collect();
         let frame_bytes = block.rows * block.row_bytes;
-        let mut bytes = vec![0; frames.len() * frame_bytes];
+        let mut bytes = memory::zeroed(frames.len() * frame_bytes, DECODED)?;
         let layout = OutputLayout { start: 0, frame_bytes };
         self.chunks.decode_frames(index, open, &frames, None, &mut bytes, layout)?;
         let bytes = Arc::new(bytes);
@@ -311,7 +317,7 @@ impl Field {
             (BlockFrames::Open(open), Some(atoms)) => {
                 let inside = atoms.iter().map(|&atom| (atom as usize).wrapping_sub(rows.start));
                 let tiles = open.tiles(inside);
-                let mut decoded = vec![0; offsets.len() * block_frame];
+                let mut decoded = memory::zeroed(offsets.len() * block_frame, DECODED)?;
                 let layout = OutputLayout { start: 0, frame_bytes: block_frame };
                 self.chunks.decode_frames(
                     index,

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::reader::Entry;
 use super::select::{Frames, Selection};
-use crate::Result;
+use crate::{Result, memory};
 
 /// A block of frames, one after the other.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl<E> Drop for ReadAhead<E> {
 impl Remaining {
     fn decode_next<E: Deref<Target = Entry>>(mut self, entry: &E) -> Option<Result<FrameBlock>> {
         self.take().map(|(first, count)| {
-            let mut bytes = vec![0; (count * self.frame_bytes) as usize];
+            let mut bytes = memory::zeroed((count * self.frame_bytes) as usize, "decoded frames")?;
             let frames = Frames::range(first, count);
             // The caller waits for the first one; later, it works on one core itself.
             let spared = usize::from(first > 0);

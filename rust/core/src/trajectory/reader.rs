@@ -22,7 +22,7 @@ use crate::container::{
 };
 use crate::error::FormatError;
 use crate::fs::Content;
-use crate::{Error, Result, checksum, threads};
+use crate::{Error, Result, checksum, interrupt, memory, threads};
 
 /// An entry that is open for reading. Cheap to share by `Arc`; any thread may read.
 #[derive(Debug)]
@@ -207,7 +207,9 @@ impl Entry {
             parts.push((index, chunk.header.count, part));
             rest = after;
         }
+        let interrupt = interrupt::current();
         let decode = |(index, count, part): (usize, u64, &mut [u8])| {
+            interrupt.check()?;
             stored.decode(index, &array_block(spec, count), part)
         };
         if parts.len() > 1 {
@@ -263,7 +265,8 @@ impl Entry {
         self.source.set_skip_checksums(true);
     }
 
-    /// Reads, checks and decodes everything, also what has been checked before.
+    /// Reads, checks and decodes everything, also what has been checked before. Where this thread's work
+    /// is interrupted the report has gaps: the caller checks.
     pub fn verify(&self) -> Report {
         let arrays = self.schema.arrays.iter().zip(&self.arrays).flat_map(|(spec, chunks)| {
             let block = |chunk: &Chunk| array_block(spec, chunk.header.count);
@@ -277,12 +280,17 @@ impl Entry {
         let skipped = self.source.set_skip_checksums(false);
         self.arrays.iter().for_each(StoredChunks::reset_verified);
         self.fields.iter().for_each(|field| field.chunks.reset_verified());
+        let interrupt = interrupt::current();
         let check = |(name, chunks, index, block): &ToVerify<'_>| {
+            if interrupt.is_requested() {
+                return None;
+            }
             let header = &chunks.all()[*index].header;
             let result = if header.codec == RAW {
                 chunks.read(*index, 0..header.stored_bytes as usize).map(drop)
             } else {
-                chunks.decode(*index, block, &mut vec![0; block.bytes()])
+                memory::zeroed(block.bytes(), "a decoded chunk")
+                    .and_then(|mut bytes| chunks.decode(*index, block, &mut bytes))
             };
             let (first, count) = (header.first, header.count);
             result.err().map(|error| ChunkReport { name: (*name).to_owned(), first, count, error })

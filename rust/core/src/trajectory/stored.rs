@@ -15,9 +15,12 @@ use zerocopy::little_endian::U64;
 
 use crate::codec::{self, Block, OutputLayout, RandomAccessBlock};
 use crate::container::{Chunk, RAW, SEGMENT};
-use crate::error::ChunkError;
+use crate::error::{ChunkError, DecodeError};
 use crate::fs::Content;
-use crate::{Error, Result, checksum};
+use crate::{Error, Result, checksum, memory};
+
+/// How many times the bytes of what is decoded the codecs need, at most.
+const DECODER_MEMORY: u64 = 4;
 
 const SEGMENT_BYTES: usize = SEGMENT as usize;
 
@@ -182,6 +185,7 @@ impl StoredChunks {
             out.copy_from_slice(&payload);
             return Ok(());
         }
+        memory::check_limit(DECODER_MEMORY * out.len() as u64, "decoding a chunk")?;
         codec::decode(header.codec, &payload, block, out)
             .map_err(|reason| self.damage(index, reason))
     }
@@ -270,11 +274,16 @@ impl StoredChunks {
     fn damage(&self, index: usize, reason: impl Into<ChunkError>) -> Error {
         let chunk = &self.chunks[index];
         let header = &chunk.header;
+        let reason = reason.into();
+        if reason == ChunkError::Decode(DecodeError::OutOfMemory) {
+            let purpose = format!("a chunk of {:?} in {}", self.name, self.source.path().display());
+            return Error::OutOfMemory { bytes: header.raw_bytes as usize, purpose };
+        }
         let part = format!(
             "chunk {index} of {:?} ({} from {}, at byte {})",
             self.name, header.count, header.first, chunk.offset,
         );
-        Error::corrupt(self.source.path(), part, reason.into())
+        Error::corrupt(self.source.path(), part, reason)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::container::{
     truncate_chunks,
 };
 use crate::fs::{StorageFile, set_xattr_u64};
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 
 /// Chunks that are encoded at the same time: enough for all threads, few enough for the memory.
 const CHUNKS_AT_ONCE: u64 = 4;
@@ -151,7 +151,9 @@ impl EntryWriter {
             return Ok(number);
         }
         for parts in array_parts(spec).chunks(CHUNKS_AT_ONCE as usize) {
-            for chunk in self.encoder().array(number, parts, bytes) {
+            let chunks = self.encoder().array(number, parts, bytes)?;
+            interrupt::check()?;
+            for chunk in chunks {
                 self.add(chunk.header, &chunk.payload)?;
             }
         }
@@ -173,12 +175,22 @@ impl EntryWriter {
         Ok(())
     }
 
-    /// Adds frames: for each field, its items one after the other.
+    /// Adds frames: for each field, its items one after the other. Interrupted, it adds none.
     pub fn append(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
         self.file.check()?;
         self.check_frames(n_frames, fields)?;
+        let before = self.n_frames();
+        let appended = self.append_parts(n_frames, fields);
+        if matches!(appended, Err(Error::Interrupted)) {
+            self.drop_after(before)?;
+        }
+        appended
+    }
+
+    fn append_parts(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
         let mut taken = 0;
         while taken < n_frames {
+            interrupt::check()?;
             let left = n_frames - taken;
             let part = if self.n_buffered == 0 && left >= self.chunk_frames {
                 // Whole chunks need not be buffered.
@@ -228,6 +240,12 @@ impl EntryWriter {
     pub fn truncate(&mut self, n_frames: u64) -> Result<()> {
         self.file.check()?;
         check_reaches(self.n_frames(), n_frames)?;
+        self.drop_after(n_frames)?;
+        self.flush()
+    }
+
+    /// Drops all but the first `n_frames` frames.
+    fn drop_after(&mut self, n_frames: u64) -> Result<()> {
         let first_buffered = self.n_frames() - self.n_buffered;
         let kept = n_frames.saturating_sub(first_buffered).min(self.n_buffered);
         for (buffered, spec) in self.buffered.iter_mut().zip(&self.state.schema.fields) {
@@ -236,7 +254,7 @@ impl EntryWriter {
         self.n_buffered = kept;
         self.n_partial = self.n_partial.min(kept);
         self.keep_first(n_frames);
-        self.flush()
+        Ok(())
     }
 
     /// Writes the value tree and the index. Returns how long the file is. The caller renames it and
@@ -283,6 +301,11 @@ impl EntryWriter {
     /// How it is encoded.
     pub fn encoding(&self) -> Encoding {
         self.encoding
+    }
+
+    /// Whether so many more frames make a chunk, which is encoded then.
+    pub fn completes_chunk(&self, n_frames: u64) -> bool {
+        self.n_buffered + n_frames >= self.chunk_frames
     }
 
     /// The declared fields, where they have been.
@@ -370,9 +393,10 @@ impl EntryWriter {
             .slices(&slices, self.n_partial, count)
             .and_then(|slices| self.write_frames(count, &slices));
         self.buffered = buffered;
+        written?;
         self.n_partial = self.n_buffered;
         self.partial_chunks += 1;
-        written
+        Ok(())
     }
 
     /// Writes the buffered frames as one chunk, in place of the partial ones; but where these are
@@ -384,6 +408,7 @@ impl EntryWriter {
             self.write_partial()?;
         } else {
             self.keep_first(self.state.n_frames - self.n_partial);
+            (self.n_partial, self.partial_chunks) = (0, 0);
             let buffered = std::mem::take(&mut self.buffered);
             let slices: Vec<&[u8]> = buffered.iter().map(Vec::as_slice).collect();
             let written = self.write_frames(self.n_buffered, &slices);
@@ -404,6 +429,16 @@ impl EntryWriter {
 
     /// Writes frames behind those in the file, in whole chunks and one partial one at the end.
     fn write_frames(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
+        // A field that was written before it was interrupted does not count.
+        let written = self.write_chunks(n_frames, fields);
+        match &written {
+            Ok(()) => self.state.n_frames += n_frames,
+            Err(_) => self.keep_first(self.state.n_frames),
+        }
+        written
+    }
+
+    fn write_chunks(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
         let first = self.state.n_frames;
         if !self.encoding.compress {
             // One run per field, so that all its frames are one view.
@@ -416,11 +451,12 @@ impl EntryWriter {
                 self.add(header, bytes)?;
             }
         } else {
-            for chunk in self.encoder().frames(first, n_frames, fields)? {
+            let chunks = self.encoder().frames(first, n_frames, fields)?;
+            interrupt::check()?;
+            for chunk in chunks {
                 self.add(chunk.header, &chunk.payload)?;
             }
         }
-        self.state.n_frames += n_frames;
         Ok(())
     }
 

@@ -40,9 +40,12 @@ const VERSION: u8 = 1;
 /// The MessagePack extension type of the byte that names a [`Tag`].
 const TAG_EXTENSION: i8 = 1;
 
-/// How deep values may be nested. Deeper ones are mistakes (usually a value that contains itself),
-/// and would end in a stack overflow.
+/// How deep values may be nested. Deeper ones are mistakes, usually a value that contains itself.
 pub const MAX_DEPTH: usize = 400;
+
+/// How many lists, maps and tags may be open in a tree: one value takes up to five, that of a class
+/// with attributes beside its content. So what is written can be read.
+pub const MAX_OPEN: usize = 5 * (MAX_DEPTH + 2);
 
 /// The kinds of values that MessagePack has no form for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

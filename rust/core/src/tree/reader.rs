@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rmp::Marker;
 
-use super::{MAX_DEPTH, TAG_EXTENSION, Tag, VERSION};
+use super::{MAX_DEPTH, MAX_OPEN, TAG_EXTENSION, Tag, VERSION};
 use crate::error::TreeError;
 use crate::{Error, Result};
 
@@ -214,8 +214,8 @@ impl<'a> TreeReader<'a> {
             return Err(self.damaged(TreeError::TooManyValues { values }));
         }
         if values > 0 {
-            if self.open.len() == 2 * MAX_DEPTH {
-                return Err(self.damaged(TreeError::TooDeep));
+            if self.open.len() == MAX_OPEN {
+                return Err(self.damaged(TreeError::TooDeep { most: MAX_DEPTH }));
             }
             self.open.push(values);
         }

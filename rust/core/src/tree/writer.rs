@@ -3,6 +3,7 @@
 use rmp::encode;
 
 use super::{TAG_EXTENSION, Tag, VERSION};
+use crate::{Error, Result};
 
 /// Appends values to a tree. A list or map is its length, then as many values (or pairs of them); a
 /// tag is followed by its content.
@@ -18,6 +19,16 @@ impl TreeWriter {
     /// An empty tree.
     pub fn new() -> Self {
         Self { bytes: vec![VERSION] }
+    }
+
+    /// Makes room for so many bytes more, for which there may be no memory: a value of as many bytes
+    /// is then written without growing.
+    pub fn reserve(&mut self, bytes: usize) -> Result<()> {
+        let needed = self.bytes.len().saturating_add(bytes);
+        self.bytes.try_reserve(bytes).map_err(|_| Error::OutOfMemory {
+            bytes: needed,
+            purpose: "the plain values that are stored".to_owned(),
+        })
     }
 
     /// Nothing: Python's `None`.
@@ -84,8 +95,10 @@ impl TreeWriter {
     }
 
     /// Adds the value that another writer holds.
-    pub fn append(&mut self, other: &TreeWriter) {
+    pub fn append(&mut self, other: &TreeWriter) -> Result<()> {
+        self.reserve(other.bytes.len())?;
         self.bytes.extend_from_slice(&other.bytes[1..]);
+        Ok(())
     }
 
     /// The finished tree.

@@ -80,16 +80,16 @@ fn whichever_step_fails_no_half_made_reservation_is_alive() {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("state").join("reservations");
             let hold = || {
-                let registry = Registry::open(storage, &path, false)?;
+                let registry = Registry::open(storage, &path)?;
                 let lock = registry.lock(LOCK_TIMEOUT)?;
                 lock.hold(Lease::new("fold", vec![share()]))
             };
             let held = hold();
-            let live = Registry::open(disk(), &path, false).unwrap().live().unwrap();
+            let live = Registry::open(disk(), &path).unwrap().live().unwrap();
             assert_eq!(live.len(), usize::from(held.is_ok()), "step {step}");
             assert!(live.iter().all(|lease| lease.shares == [share()]), "step {step}");
             drop(held);
-            let registry = Registry::open(disk(), &path, false).unwrap();
+            let registry = Registry::open(disk(), &path).unwrap();
             assert!(registry.lock(LOCK_TIMEOUT).unwrap().live().unwrap().is_empty(), "step {step}");
         });
     }

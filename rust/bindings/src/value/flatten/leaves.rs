@@ -16,7 +16,10 @@ use crate::value::LONG;
 impl<'py> Walk<'_, 'py> {
     pub(super) fn text(&mut self, value: &Bound<'py, PyString>) -> PyResult<()> {
         match value.to_str() {
-            Ok(text) if text.len() < LONG => self.tree.text(text),
+            Ok(text) if text.len() < LONG => {
+                self.reserve(text.len())?;
+                self.tree.text(text);
+            }
             Ok(_) if self.policy == Policy::Metadata => return Err(self.too_long()),
             Ok(_) => {
                 self.tree.tag(Tag::LongText);
@@ -24,6 +27,7 @@ impl<'py> Walk<'_, 'py> {
             }
             Err(_) => {
                 let bytes = value.call_method1("encode", ("utf-8", "surrogatepass"))?;
+                self.reserve(bytes.len()?)?;
                 self.tree.tag(Tag::LooseText);
                 self.tree.bytes(bytes.cast::<PyBytes>()?.as_bytes());
             }
@@ -33,6 +37,7 @@ impl<'py> Walk<'_, 'py> {
 
     pub(super) fn bytes(&mut self, value: &Bound<'py, PyBytes>) -> PyResult<()> {
         if value.as_bytes().len() < LONG {
+            self.reserve(value.as_bytes().len())?;
             self.tree.bytes(value.as_bytes());
             return Ok(());
         }

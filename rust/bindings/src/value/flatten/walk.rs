@@ -6,6 +6,7 @@ use numpy::PyUntypedArray;
 use proteinflex_core::Error;
 use proteinflex_core::tree::{MAX_DEPTH, Tag, TreeWriter};
 use pyo3::prelude::*;
+use pyo3::types::iter::BoundDictIterator;
 use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString,
     PyTuple,
@@ -17,13 +18,39 @@ use crate::error::to_python;
 use crate::hooks::hook;
 
 /// One step from the root to the value at hand.
-pub(super) enum Step<'py> {
+#[derive(Clone)]
+enum Step<'py> {
     Key(Bound<'py, PyAny>),
     Index(usize),
     Inside,
 }
 
+/// A container whose values are being walked: a copy of what was in it.
+struct Open<'py> {
+    values: Values<'py>,
+    next: usize,
+    /// The step to the value at hand.
+    step: Option<Step<'py>>,
+}
+
+enum Values<'py> {
+    /// Of a list, a tuple or a set.
+    Items(Bound<'py, PyTuple>),
+    /// The keys and values of a dict.
+    Pairs(BoundDictIterator<'py>),
+    /// What a value of another class is made of.
+    Parts(Bound<'py, PyTuple>),
+}
+
+/// What a value takes in the tree beside its text or bytes.
+const SMALL: usize = 4096;
+
+/// How many values are walked before signal handlers may run.
+const BETWEEN_SIGNALS: u32 = 1 << 14;
+
 /// A tree and its leaves, as far as the walk has come.
+///
+/// What is open is on a stack of its own and not on the thread's, which may be small.
 pub(super) struct Walk<'a, 'py> {
     pub(super) py: Python<'py>,
     pub(super) name: &'a str,
@@ -35,7 +62,10 @@ pub(super) struct Walk<'a, 'py> {
     pub(super) seen: HashMap<*mut pyo3::ffi::PyObject, usize>,
     /// The objects of `seen`: an address says nothing once its object is gone.
     pub(super) kept: Vec<Bound<'py, PyAny>>,
-    path: Vec<Step<'py>>,
+    open: Vec<Open<'py>>,
+    /// The key of the item at hand, of a dict of which some items are fields.
+    top_key: Option<Bound<'py, PyAny>>,
+    walked: u32,
     reducer: Option<Bound<'py, PyAny>>,
 }
 
@@ -55,7 +85,9 @@ impl<'a, 'py> Walk<'a, 'py> {
             leaves: Vec::new(),
             seen: HashMap::new(),
             kept: Vec::new(),
-            path: Vec::new(),
+            open: Vec::new(),
+            top_key: None,
+            walked: 0,
             reducer: None,
         }
     }
@@ -75,7 +107,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             self.array(array.cast::<PyUntypedArray>()?, label, keys)?;
             self.tree.unsigned(start);
         }
-        self.tree.append(&values);
+        self.tree.append(&values).map_err(to_python)?;
         Ok(Flattened { tree: self.tree.finish(), leaves: self.leaves })
     }
 
@@ -84,20 +116,83 @@ impl<'a, 'py> Walk<'a, 'py> {
         self.tree.map(length(items.len(), self.name)?);
         let mut fields = 0..;
         for (key, item) in items {
+            self.top_key = None;
             self.key(key)?;
-            self.inside(Step::Key(key.clone()), |walk| match item {
-                Item::Value(value) => walk.value(value),
+            self.top_key = Some(key.clone());
+            match item {
+                Item::Value(value) => self.value(value)?,
                 Item::Field(_) => {
-                    fields.next().into_iter().for_each(|number| walk.field(number));
-                    Ok(())
+                    fields.next().into_iter().for_each(|number| self.field(number));
                 }
-            })?;
+            }
         }
         Ok(())
     }
 
-    /// Any value.
+    /// Any value, and all that is in it.
     pub(super) fn value(&mut self, value: &Bound<'py, PyAny>) -> PyResult<()> {
+        self.visit(value)?;
+        while let Some(value) = self.next_value()? {
+            self.walked += 1;
+            if self.walked.is_multiple_of(BETWEEN_SIGNALS) {
+                self.py.check_signals()?;
+            }
+            self.visit(&value)?;
+        }
+        Ok(())
+    }
+
+    /// The next value of the innermost container that has one.
+    fn next_value(&mut self) -> PyResult<Option<Bound<'py, PyAny>>> {
+        while let Some(open) = self.open.last_mut() {
+            let number = open.next;
+            open.next += 1;
+            open.step = None;
+            let (step, value) = match &mut open.values {
+                Values::Items(items) if number < items.len() => {
+                    (Step::Index(number), items.get_item(number)?)
+                }
+                Values::Parts(parts) if number < parts.len() => {
+                    (Step::Inside, parts.get_item(number)?)
+                }
+                Values::Pairs(pairs) => {
+                    let Some((key, value)) = pairs.next() else {
+                        self.open.pop();
+                        continue;
+                    };
+                    self.key(&key)?;
+                    (Step::Key(key), value)
+                }
+                Values::Items(_) | Values::Parts(_) => {
+                    self.open.pop();
+                    continue;
+                }
+            };
+            if let Some(open) = self.open.last_mut() {
+                open.step = Some(step);
+            }
+            return Ok(Some(value));
+        }
+        Ok(None)
+    }
+
+    /// Goes into a container, whose beginning is written.
+    fn enter(&mut self, values: Values<'py>) -> PyResult<()> {
+        if self.open.len() > MAX_DEPTH {
+            let place: String = self.place().chars().take(80).collect();
+            return Err(to_python(Error::argument(
+                format!("{place}…"),
+                format!("nested more than {MAX_DEPTH} deep"),
+                "less depth; a value that contains itself can't be stored",
+            )));
+        }
+        self.open.push(Open { values, next: 0, step: None });
+        Ok(())
+    }
+
+    /// Writes a value that is plain, and the beginning of one that holds others.
+    fn visit(&mut self, value: &Bound<'py, PyAny>) -> PyResult<()> {
+        self.reserve(SMALL)?;
         if value.is_none() {
             self.tree.nil();
         } else if let Ok(value) = value.cast_exact::<PyBool>() {
@@ -111,7 +206,7 @@ impl<'a, 'py> Walk<'a, 'py> {
         } else if let Ok(value) = value.cast_exact::<PyDict>() {
             return self.dict(value);
         } else if let Ok(value) = value.cast_exact::<PyList>() {
-            return self.items(&value.to_tuple());
+            return self.items(&tuple_of(value.as_any())?);
         } else if let Ok(value) = value.cast_exact::<PyTuple>() {
             self.tree.tag(Tag::Tuple);
             return self.items(value);
@@ -121,6 +216,10 @@ impl<'a, 'py> Walk<'a, 'py> {
             return self.other(value);
         }
         Ok(())
+    }
+
+    pub(super) fn reserve(&mut self, bytes: usize) -> PyResult<()> {
+        self.tree.reserve(bytes).map_err(to_python)
     }
 
     fn other(&mut self, value: &Bound<'py, PyAny>) -> PyResult<()> {
@@ -154,43 +253,47 @@ impl<'a, 'py> Walk<'a, 'py> {
 
     fn items(&mut self, items: &Bound<'py, PyTuple>) -> PyResult<()> {
         self.tree.list(length(items.len(), self.name)?);
-        for (index, item) in items.iter().enumerate() {
-            self.inside(Step::Index(index), |walk| walk.value(&item))?;
-        }
-        Ok(())
+        self.enter(Values::Items(items.clone()))
     }
 
     fn dict(&mut self, dict: &Bound<'py, PyDict>) -> PyResult<()> {
         let copy = dict.copy()?;
-        if self.pickles() && copy.keys().iter().any(|key| !is_key(&key)) {
+        if self.pickles() && copy.iter().any(|(key, _)| !is_key(&key, MAX_KEY_DEPTH)) {
             return self.reduced(copy.as_any());
         }
         self.tree.map(length(copy.len(), self.name)?);
-        for (key, value) in copy.iter() {
-            self.key(&key)?;
-            self.inside(Step::Key(key), |walk| walk.value(&value))?;
-        }
-        Ok(())
+        self.enter(Values::Pairs(copy.iter()))
     }
 
     fn key(&mut self, key: &Bound<'py, PyAny>) -> PyResult<()> {
+        let is_of_root = self.open.len() <= 1 && self.top_key.is_none();
+        if self.policy == Policy::Cache && is_of_root && !key.is_instance_of::<PyString>() {
+            return Err(wrong_type(key, &format!("a key of {}", self.place()), "a str"));
+        }
+        if !is_key(key, MAX_KEY_DEPTH) {
+            let expected = format!(
+                "a str, int, float, bool, bytes, None or a tuple of these, nested at most \
+                 {MAX_KEY_DEPTH} deep"
+            );
+            let argument = format!("a key of {}", self.place());
+            if key.is_exact_instance_of::<PyTuple>() {
+                // Not shown: printing a deep one takes more stack than a thread may have.
+                let found = "a tuple of others, or a deeper one".to_owned();
+                return Err(to_python(Error::InvalidType { argument, found, expected }));
+            }
+            return Err(wrong_type(key, &argument, &expected));
+        }
+        self.plain_key(key)
+    }
+
+    /// A key that was found to be one.
+    fn plain_key(&mut self, key: &Bound<'py, PyAny>) -> PyResult<()> {
         if let Ok(items) = key.cast_exact::<PyTuple>() {
             self.tree.tag(Tag::Tuple);
             self.tree.list(length(items.len(), self.name)?);
-            for item in items.iter() {
-                self.inside(Step::Inside, |walk| walk.key(&item))?;
-            }
-            return Ok(());
+            return items.iter().try_for_each(|item| self.plain_key(&item));
         }
-        if self.policy == Policy::Cache && self.path.is_empty() && !key.is_instance_of::<PyString>()
-        {
-            return Err(wrong_type(key, &format!("a key of {}", self.place()), "a str"));
-        }
-        if !is_key(key) {
-            let expected = "a str, int, float, bool, bytes, None or a tuple of these";
-            return Err(wrong_type(key, &format!("a key of {}", self.place()), expected));
-        }
-        self.value(key)
+        self.visit(key)
     }
 
     fn integer(&mut self, value: &Bound<'py, PyInt>) -> PyResult<()> {
@@ -203,6 +306,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             let options = PyDict::new(self.py);
             options.set_item("signed", true)?;
             let bytes = value.call_method("to_bytes", (bits / 8 + 1, "little"), Some(&options))?;
+            self.reserve(bits / 8 + SMALL)?;
             self.tree.tag(Tag::BigInteger);
             self.tree.bytes(bytes.cast::<PyBytes>()?.as_bytes());
         }
@@ -241,11 +345,11 @@ impl<'a, 'py> Walk<'a, 'py> {
             self.tree.list(2);
             self.tree.text(&tag);
         }
-        self.inside(Step::Inside, |walk| walk.value(&content))?;
-        match attributes {
-            Some(attributes) => self.inside(Step::Inside, |walk| walk.value(&attributes)),
-            None => Ok(()),
-        }
+        let parts = [Some(content), attributes];
+        self.enter(Values::Parts(PyTuple::new(
+            self.py,
+            parts.into_iter().flatten().collect::<Vec<_>>(),
+        )?))
     }
 
     /// Whether what can't be stored otherwise is pickled.
@@ -253,29 +357,17 @@ impl<'a, 'py> Walk<'a, 'py> {
         self.policy == Policy::Checkpoint { pickle: true }
     }
 
-    fn inside(
-        &mut self,
-        step: Step<'py>,
-        walk: impl FnOnce(&mut Self) -> PyResult<()>,
-    ) -> PyResult<()> {
-        if self.path.len() == MAX_DEPTH {
-            let place: String = self.place().chars().take(80).collect();
-            return Err(to_python(Error::argument(
-                format!("{place}…"),
-                format!("nested more than {MAX_DEPTH} deep"),
-                "less depth; a value that contains itself can't be stored",
-            )));
-        }
-        self.path.push(step);
-        let result = walk(self);
-        self.path.pop();
-        result
+    /// The steps from the root to the value at hand.
+    fn path(&self) -> impl Iterator<Item = Step<'py>> {
+        let top = self.top_key.iter().map(|key| Step::Key(key.clone()));
+        let steps = self.open.iter().filter_map(|open| open.step.clone());
+        top.chain(steps)
     }
 
     /// The place of the value at hand, as a user would write it.
     pub(super) fn place(&self) -> String {
-        self.path.iter().fold(self.name.to_owned(), |place, step| match step {
-            Step::Key(key) => format!("{place}[{}]", shown(key)),
+        self.path().fold(self.name.to_owned(), |place, step| match step {
+            Step::Key(key) => format!("{place}[{}]", shown(&key)),
             Step::Index(index) => format!("{place}[{index}]"),
             Step::Inside => place,
         })
@@ -283,12 +375,12 @@ impl<'a, 'py> Walk<'a, 'py> {
 
     /// The place of the value at hand, as the parts of a name.
     pub(super) fn keys(&self) -> Vec<String> {
-        let part = |step: &Step<'py>| match step {
+        let part = |step: Step<'py>| match step {
             Step::Key(key) => key.str().ok().map(|key| key.to_string_lossy().into_owned()),
             Step::Index(index) => Some(index.to_string()),
             Step::Inside => None,
         };
-        self.path.iter().filter_map(part).collect()
+        self.path().filter_map(part).collect()
     }
 
     pub(super) fn unsupported(&self, value: &Bound<'py, PyAny>) -> PyErr {
@@ -312,15 +404,20 @@ type Reduced<'py> = (Option<String>, Bound<'py, PyAny>, Option<Bound<'py, PyAny>
 /// The memory of tensors: array, first byte, what its items really are, name.
 type Storage<'py> = (Bound<'py, PyAny>, u64, Option<String>, Vec<String>);
 
-/// Whether a key is one that is stored as it is, or a tuple of these.
-fn is_key(key: &Bound<'_, PyAny>) -> bool {
+/// How deep tuples in a key may be nested.
+const MAX_KEY_DEPTH: usize = 16;
+
+/// Whether a key is one that is stored as it is, or a tuple of these, nested up to `depth`.
+fn is_key(key: &Bound<'_, PyAny>, depth: usize) -> bool {
     key.is_none()
         || key.is_exact_instance_of::<PyString>()
         || key.is_exact_instance_of::<PyInt>()
         || key.is_exact_instance_of::<PyFloat>()
         || key.is_exact_instance_of::<PyBool>()
         || key.is_exact_instance_of::<PyBytes>()
-        || key.cast_exact::<PyTuple>().is_ok_and(|items| items.iter().all(|item| is_key(&item)))
+        || key
+            .cast_exact::<PyTuple>()
+            .is_ok_and(|items| depth > 0 && items.iter().all(|item| is_key(&item, depth - 1)))
 }
 
 fn length(length: usize, name: &str) -> PyResult<u32> {
@@ -328,8 +425,13 @@ fn length(length: usize, name: &str) -> PyResult<u32> {
     u32::try_from(length).map_err(|_| to_python(Error::argument(name, length, expected)))
 }
 
+/// What is in a list at one moment, or in a set of which nobody else knows. An error where there is too
+/// little memory.
+fn tuple_of<'py>(items: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
+    Ok(items.py().get_type::<PyTuple>().call1((items,))?.cast_into()?)
+}
+
 /// What is in a set at one moment. Copying lets no other thread in between, iterating may.
 fn of_set<'py>(set: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
-    let items = set.call_method0("copy")?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-    PyTuple::new(set.py(), items)
+    tuple_of(&set.call_method0("copy")?)
 }

@@ -15,6 +15,7 @@ use super::numbers::{self, FARTHEST, Numbers};
 use super::template::Sums;
 use super::tile::Tile;
 use super::widest::{Job, widest};
+use crate::interrupt;
 
 /// Lower bits of a float that are noise whatever is known: what the upper part of a typical number
 /// has above one.
@@ -45,6 +46,9 @@ impl Archive {
         let mut packer = Packer::new(frames);
         for (number, tile) in tiles.iter().enumerate() {
             for index in 0..tile.atoms() {
+                if interrupt::is_requested() {
+                    return None;
+                }
                 let atom = AtomOf { tile, index };
                 let usual = model.placements[number * TILE + index];
                 let best = Best::of(atom, usual, frames, numbers);

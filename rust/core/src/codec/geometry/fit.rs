@@ -8,6 +8,7 @@ use super::numbers::{FARTHEST, Numbers};
 use super::pool::pool;
 use super::template::Sums;
 use super::tile::{Tile, View};
+use crate::interrupt;
 
 /// A distance on a grid that varies by less than this, in its units, is rigid: rounding alone makes
 /// 0.41.
@@ -44,6 +45,9 @@ pub fn model(tiles: &[Tile], frames: usize, numbers: Numbers) -> Option<Model> {
     let mut fits: Vec<Fit> = Vec::with_capacity(tiles.len() * TILE);
     let mut habits = Habits::default();
     for tile in tiles {
+        if interrupt::is_requested() {
+            return None;
+        }
         for atom in 0..tile.atoms() {
             let task = Task { view: tile.all(), atom, frames, numbers };
             let before = |i: usize| {

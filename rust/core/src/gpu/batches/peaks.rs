@@ -13,13 +13,14 @@
 //! A damaged file is quarantined with a warning, for what it held can be observed again; one of a
 //! newer version is left as it is.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::model::BatchShape;
-use crate::fs::{FileLock, LockKind, Storage, names, publish_bytes, remove_orphaned};
+use crate::fs::{FileLock, LockKind, Storage, names, open_file, publish_bytes, remove_orphaned};
 use crate::{Error, Result, checksum};
 
 const MAGIC: &[u8; 8] = b"PFXPEAKS";
@@ -90,15 +91,17 @@ impl PeakStore {
     /// A task's records, oldest first.
     pub fn read(&self, task: &str) -> Result<Vec<PeakRecord>> {
         let path = self.path(task);
-        match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.len() > MAX_FILE => {
-                return Err(damaged(&path, "it is longer than any that was written"));
-            }
-            Ok(_) => {}
+        let file = match open_file(&path) {
+            Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Error::io("open", &path, error)),
+        };
+        let mut bytes = Vec::new();
+        let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
+        read.map_err(|error| Error::io("read", &path, error))?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(damaged(&path, "it is longer than any that was written"));
         }
-        let bytes = std::fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
         parse(&path, &bytes)
     }
 

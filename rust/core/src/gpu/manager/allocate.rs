@@ -133,6 +133,18 @@ impl Manager {
             memory: *memory,
         });
         let held = lock.hold(Lease::new(task, shares.collect()))?;
+        // A process of another user may have chosen at the same moment.
+        let others = lock.live()?.into_iter().filter(|lease| lease.name != held.lease.name);
+        let views = device_views(&scan, &others.collect::<Vec<_>>(), environment, order)?;
+        if !holds(&views, &held.lease) {
+            drop(held);
+            drop(lock);
+            if deadline.remaining().is_zero() {
+                return Err(insufficient(task, request, &views, &[]));
+            }
+            std::thread::sleep(random_pause());
+            return self.attempt(task, request, environment, order, deadline, ticket);
+        }
         let mut all = self.held();
         all.retain(|held| held.lease.task != task);
         all.push(held);
@@ -147,11 +159,27 @@ impl Manager {
     fn kept(&self, task: &str, request: Request, views: &[DeviceView]) -> Option<Vec<usize>> {
         let kept = self.reserved(task, views);
         let held = self.held();
-        let lease = &held.iter().find(|held| held.lease.task == task)?.lease;
+        let held = held.iter().find(|held| held.lease.task == task && held.is_kept())?;
+        let lease = &held.lease;
         let is_whole = kept.len() == lease.shares.len();
         let is_allowed = kept.len() <= request.max_gpus.unwrap_or(usize::MAX);
         (is_whole && is_allowed).then_some(kept)
     }
+}
+
+/// Whether there is still room for a reservation that is not among those of the views.
+fn holds(views: &[DeviceView], lease: &Lease) -> bool {
+    lease.shares.iter().all(|share| {
+        let mut candidates = views.iter().filter_map(DeviceView::candidate);
+        candidates.any(|found| found.uuid == share.uuid && found.free >= share.memory)
+    })
+}
+
+/// Up to 20 ms: two that withdrew at the same moment don't come again at the same one.
+fn random_pause() -> Duration {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let mix = u64::from(now.unwrap_or_default().subsec_nanos()) ^ u64::from(std::process::id());
+    Duration::from_micros(crate::checksum(&mix.to_le_bytes()) % 20_000)
 }
 
 /// Whether waiting can ever help.

@@ -31,7 +31,7 @@ impl Manager {
         Ok(BatchSizer {
             required: self.required(task)?,
             budgets: self.budgets(task, indices)?,
-            records: self.store().load(task)?,
+            records: self.store()?.load(task)?,
             task: task.to_owned(),
             margin: self.settings().safety_margin,
         })
@@ -109,7 +109,7 @@ impl Manager {
             version: VERSION.to_owned(),
             shape,
         };
-        self.store().add(task, record)
+        self.store()?.add(task, record)
     }
 
     /// Whether this can be a batch of this task.

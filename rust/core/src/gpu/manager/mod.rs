@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::batches::PeakStore;
 use super::devices::{self, Cuda, CudaOrder, Environment, Poller, Scan, VISIBLE_VARIABLE};
 use super::nvml::{Deadline, PerProcess};
-use super::reservations::{DeviceView, HeldLease, Lease, Registry, Share, device_views};
+use super::reservations::{
+    DeviceView, HeldLease, Lease, Registry, Share, check_directory, device_views,
+};
 use crate::error::GpuError;
 use crate::fs::{Disk, Storage};
 use crate::{Error, Result};
@@ -23,8 +25,8 @@ pub use settings::{DEFAULT_REQUIREMENTS, Settings};
 
 /// Names the directory of reservations and observed peaks.
 pub const STATE_VARIABLE: &str = "PROTEINFLEX_GPU_STATE_DIR";
-/// Where all users of a machine keep their reservations by default.
-const SHARED_DIRECTORY: &str = "/tmp/proteinflex-gpu";
+/// Where each user of a machine has a directory of reservations by default.
+const SHARED_ROOT: &str = "/tmp";
 
 /// The tasks, their reservations and their memory.
 #[derive(Debug)]
@@ -105,16 +107,12 @@ impl Manager {
     ) -> Result<Vec<DeviceView>> {
         let Some(scan) = scan else { return Ok(Vec::new()) };
         let order = CudaOrder::find(&scan.gpus, environment, self.cuda(), deadline);
-        let directory = self.lease_directory();
-        let leases = if directory.is_dir() { self.registry()?.live()? } else { Vec::new() };
+        let leases = self.registry()?.live()?;
         Ok(device_views(&scan, &leases, environment, &order)?)
     }
 
     /// All reservations on this machine, oldest first.
     pub fn reservations(&self) -> Result<Vec<Lease>> {
-        if !self.lease_directory().is_dir() {
-            return Ok(Vec::new());
-        }
         let mut leases = self.registry()?.live()?;
         leases.retain(|lease| !lease.shares.is_empty());
         Ok(leases)
@@ -178,8 +176,11 @@ impl Manager {
         Ok(chosen)
     }
 
-    fn store(&self) -> PeakStore {
-        PeakStore::new(Arc::clone(&self.storage), &self.peak_directory())
+    fn store(&self) -> Result<PeakStore> {
+        let directory = self.peak_directory();
+        // In `/tmp`, or below a directory for all users, another one could make it first.
+        check_directory(&directory)?;
+        Ok(PeakStore::new(Arc::clone(&self.storage), &directory))
     }
 
     fn cuda(&self) -> &dyn Cuda {
@@ -235,8 +236,12 @@ impl Manager {
     }
 
     fn registry(&self) -> Result<Registry> {
-        let is_shared = self.state_root().is_none();
-        Registry::open(Arc::clone(&self.storage), &self.lease_directory(), is_shared)
+        let root = match self.state_root() {
+            Some(root) => root.join("reservations"),
+            // On some systems it is a link that root has made.
+            None => std::fs::canonicalize(SHARED_ROOT).unwrap_or_else(|_| SHARED_ROOT.into()),
+        };
+        Registry::open(Arc::clone(&self.storage), &root)
     }
 
     fn state_root(&self) -> Option<PathBuf> {
@@ -244,27 +249,18 @@ impl Manager {
         self.settings.state_dir.clone().or_else(|| named().map(PathBuf::from))
     }
 
-    fn lease_directory(&self) -> PathBuf {
-        match self.state_root() {
-            Some(root) => root.join("reservations"),
-            None => PathBuf::from(SHARED_DIRECTORY),
-        }
-    }
-
     /// Observations belong to a user and outlive the machine's restart, unlike reservations.
     fn peak_directory(&self) -> PathBuf {
+        let user = rustix::process::geteuid().as_raw();
         if let Some(root) = self.state_root() {
-            return root.join("peaks");
+            return root.join(format!("peaks-{user}"));
         }
         let variable = |name| std::env::var_os(name).map(PathBuf::from);
         let state = variable("XDG_STATE_HOME").filter(|path| path.is_absolute());
         let state = state.or_else(|| Some(variable("HOME")?.join(".local/state")));
         match state {
             Some(state) => state.join("proteinflex-optimization").join("peaks"),
-            None => {
-                let user = rustix::process::getuid().as_raw();
-                Path::new("/tmp").join(format!("proteinflex-peaks-{user}"))
-            }
+            None => Path::new(SHARED_ROOT).join(format!("proteinflex-peaks-{user}")),
         }
     }
 }

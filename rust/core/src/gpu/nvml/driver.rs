@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
@@ -22,6 +23,7 @@ use super::deadline::Deadline;
 use super::fork_guard;
 use super::per_process::PerProcess;
 use crate::error::{GpuError, NoDriver};
+use crate::interrupt;
 
 /// Names the NVML library to load instead of the system's.
 pub const LIBRARY_VARIABLE: &str = "PROTEINFLEX_NVML_LIBRARY";
@@ -32,6 +34,9 @@ const LIBRARIES: [&str; 3] = [
     "/usr/lib/wsl/lib/libnvidia-ml.so.1",
     "/run/opengl-driver/lib/libnvidia-ml.so.1",
 ];
+
+/// How often a caller that waits looks whether it was interrupted.
+const PAUSE: Duration = Duration::from_millis(50);
 
 type Query = Box<dyn FnOnce(&mut Library) + Send>;
 
@@ -63,13 +68,18 @@ pub(in crate::gpu) fn query<T: Send + 'static>(
         }
     });
     driver.queries.send(boxed).map_err(|_| GpuError::DriverThreadEnded)?;
-    match result.recv_timeout(deadline.remaining()) {
-        Ok(result) => result,
-        Err(RecvTimeoutError::Timeout) => {
-            is_abandoned.store(true, Ordering::Relaxed);
-            Err(GpuError::DriverTimeout { timeout: deadline.timeout() })
-        }
-        Err(RecvTimeoutError::Disconnected) => Err(GpuError::DriverThreadEnded),
+    loop {
+        let error = match result.recv_timeout(deadline.remaining().min(PAUSE)) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Disconnected) => return Err(GpuError::DriverThreadEnded),
+            Err(RecvTimeoutError::Timeout) if interrupt::is_requested() => GpuError::Interrupted,
+            Err(RecvTimeoutError::Timeout) if deadline.remaining().is_zero() => {
+                GpuError::DriverTimeout { timeout: deadline.timeout() }
+            }
+            Err(RecvTimeoutError::Timeout) => continue,
+        };
+        is_abandoned.store(true, Ordering::Relaxed);
+        return Err(error);
     }
 }
 

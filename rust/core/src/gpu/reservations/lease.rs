@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::users::current_user;
 use crate::error::Holder;
 
 const FORMAT: u32 = 1;
@@ -29,7 +30,7 @@ pub struct Lease {
     pub pid: u32,
     /// The process-id namespace that `pid` is valid in.
     pub namespace: u64,
-    /// The user id of that process.
+    /// The user id of that process; of one that was read, the owner of its file.
     pub user: u32,
     /// Its command line, for people.
     pub command: String,
@@ -40,7 +41,7 @@ pub struct Lease {
     /// The GPUs that a ticket's holder would take.
     #[serde(default)]
     pub(in crate::gpu) wanted: Vec<String>,
-    /// Its file's name.
+    /// Where its file is.
     #[serde(skip)]
     pub(in crate::gpu) name: String,
     /// Whether its file wasn't touched for long: its holder is stopped or hangs.
@@ -57,7 +58,7 @@ impl Lease {
             task: task.to_owned(),
             pid: std::process::id(),
             namespace: namespace(),
-            user: rustix::process::getuid().as_raw(),
+            user: current_user(),
             command: command(),
             created: now.as_secs_f64(),
             shares,
@@ -90,7 +91,9 @@ impl Lease {
 
     /// Whether this process asked for it.
     pub(in crate::gpu) fn is_ours(&self) -> bool {
-        self.pid == std::process::id() && self.namespace == namespace()
+        self.pid == std::process::id()
+            && self.namespace == namespace()
+            && self.user == current_user()
     }
 
     /// Whether `pid` means here what it means to the holder.

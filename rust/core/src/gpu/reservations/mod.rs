@@ -6,10 +6,12 @@
 mod lease;
 mod registry;
 mod select;
+mod users;
 mod view;
 
 pub use lease::{Lease, Share};
 pub use registry::{HeldLease, Registry};
 pub(super) use select::{Candidate, Request, select};
+pub(super) use users::check_directory;
 pub use view::DeviceView;
 pub(super) use view::device_views;

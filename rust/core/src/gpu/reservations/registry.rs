@@ -1,31 +1,37 @@
 //! Reservations that no other process can overlook, and that no crash leaves behind.
 //!
-//! Each reservation is a file in one directory of the machine, and its holder keeps that file
-//! locked (`flock`) for as long as the reservation lasts. The kernel releases the lock when the last
-//! process that inherited it ends, however it ends; so *a reservation is live if and only if its
-//! file is locked*, independent of process ids, clocks and namespaces. Inside is text for people:
-//! who, what for, since when; and the memory that is charged to each GPU.
+//! Each reservation is a file in the directory of its user ([`super::users`]), and its holder keeps
+//! that file locked (`flock`) for as long as the reservation lasts. The kernel releases the lock
+//! when the last process that inherited it ends, however it ends; so *a reservation is live if and
+//! only if its file is locked*, independent of process ids, clocks and namespaces. Inside is text
+//! for people: who, what for, since when; and the memory that is charged to each GPU.
 //!
-//! Reading the reservations, choosing, and writing the new one happen under one lock, a
-//! [`RegistryLock`]. Dead files are removed under it too, for a new file is not locked yet for an
-//! instant. No log is written under it: a log handler is Python code that may ask for GPUs itself.
+//! A user's processes read, choose and write one after the other, under the [`RegistryLock`] of
+//! that user. No lock is shared with other users, who could keep or replace it: a reservation is
+//! written first, and then all are read again. Of two that were written before either was looked at
+//! again, at least one finds the other and is withdrawn. Dead files are removed by their own user,
+//! under the lock. No log is written under it: a log handler is Python code that may ask for GPUs.
 //!
 //! Nothing here is synced to the disk: no reservation outlives the machine's next start.
 
-use std::fs::{File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::lease::Lease;
+use super::users::{
+    UserDirectory, check_directory, create_root, current_user, own_directory, user_directories,
+};
 use crate::error::GpuError;
-use crate::fs::{FileLock, LockKind, Owner, Storage, StorageFile, write_all_at};
-use crate::{Error, Result};
+use crate::fs::{FileLock, LockKind, Owner, Storage, StorageFile, open_file, write_all_at};
+use crate::{Error, Result, interrupt};
 
 /// The longest file that can be a reservation.
 const MAX_FILE: u64 = 1 << 16;
@@ -42,9 +48,17 @@ pub struct HeldLease {
     storage: Arc<dyn Storage>,
     /// Keeps the lock.
     file: Box<dyn StorageFile>,
+    /// A lock on the directory: systemd-tmpfiles leaves what is locked, however old it is.
+    _directory: Option<File>,
 }
 
 impl HeldLease {
+    /// Whether others still see it: nobody has removed its file, such as a program that cleans
+    /// `/tmp`.
+    pub(in crate::gpu) fn is_kept(&self) -> bool {
+        verify(&*self.file, &self.path).is_ok()
+    }
+
     /// Shows that its holder does not hang.
     pub(in crate::gpu) fn touch(&self) {
         // At worst others go first.
@@ -62,60 +76,51 @@ impl Drop for HeldLease {
     }
 }
 
-/// The directory where all reservations of a machine are.
+/// All reservations of a machine.
 #[derive(Debug, Clone)]
 pub struct Registry {
-    directory: PathBuf,
+    root: PathBuf,
     storage: Arc<dyn Storage>,
 }
 
-/// The lock under which one process at a time reads, chooses and writes.
+/// The lock under which one process of a user at a time reads, chooses and writes.
 #[derive(Debug)]
 pub struct RegistryLock<'a> {
     registry: &'a Registry,
+    /// This user's directory.
+    directory: PathBuf,
     file_lock: Option<FileLock>,
     /// Held files that are no reservations; the log says so once the lock is released.
     unreadable: Vec<PathBuf>,
 }
 
 impl Registry {
-    /// The reservations in `directory`, which is made where it is missing: for all users where it
-    /// `is_shared`.
-    pub fn open(storage: Arc<dyn Storage>, directory: &Path, is_shared: bool) -> Result<Self> {
-        create_directory(&*storage, directory, is_shared)?;
-        let registry = Self { directory: directory.to_owned(), storage };
-        registry.create_lock()?;
-        Ok(registry)
-    }
-
-    fn lock_path(&self) -> PathBuf {
-        self.directory.join("lock")
-    }
-
-    /// Another user must be able to open the lock, whatever this user's umask.
-    fn create_lock(&self) -> Result<()> {
-        let path = self.lock_path();
-        match self.storage.create_new(&path) {
-            Ok(file) => readable_by_all(&*file, &path),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(Error::io("create", &path, error)),
-        }
+    /// The reservations below `root`, which is made with the first one. Refused where other users
+    /// could undo what this one reserves.
+    pub fn open(storage: Arc<dyn Storage>, root: &Path) -> Result<Self> {
+        check_directory(root)?;
+        Ok(Self { root: root.to_owned(), storage })
     }
 
     /// Takes the lock, waiting at most so long. Others hold it for milliseconds.
     pub fn lock(&self, limit: Duration) -> Result<RegistryLock<'_>> {
         let start = Instant::now();
+        if !check_directory(&self.root)? {
+            create_root(&self.root)?;
+            check_directory(&self.root)?;
+        }
+        let directory = own_directory(&self.root)?;
+        let path = directory.join("lock");
         let mut pause = Duration::from_micros(200);
         loop {
-            if let Some(lock) = FileLock::try_acquire(&self.lock_path(), LockKind::Exclusive)? {
+            if let Some(lock) = FileLock::try_acquire(&path, LockKind::Exclusive)? {
                 let (file_lock, unreadable) = (Some(lock), Vec::new());
-                return Ok(RegistryLock { registry: self, file_lock, unreadable });
+                return Ok(RegistryLock { registry: self, directory, file_lock, unreadable });
             }
             if start.elapsed() >= limit {
-                let (path, waited) = (self.lock_path(), limit);
-                return Err(GpuError::RegistryLocked { path, waited }.into());
+                return Err(GpuError::RegistryLocked { path, waited: limit }.into());
             }
-            std::thread::sleep(pause);
+            interrupt::sleep(pause)?;
             pause = (pause * 2).min(Duration::from_millis(5));
         }
     }
@@ -128,21 +133,24 @@ impl Registry {
     }
 
     fn read(&self) -> Result<LeaseFiles> {
-        let list_error = |error| Error::io("list", &self.directory, error);
         let mut files = LeaseFiles::default();
-        for entry in std::fs::read_dir(&self.directory).map_err(list_error)? {
-            let entry = entry.map_err(list_error)?;
-            if !entry.file_name().to_string_lossy().ends_with(EXTENSION) {
-                continue;
-            }
-            match examine(&entry.path()) {
-                FileState::Live(mut lease) => {
-                    lease.name = entry.file_name().to_string_lossy().into_owned();
-                    files.live.push(lease);
+        if !check_directory(&self.root)? {
+            return Ok(files);
+        }
+        let (directories, unreadable) = user_directories(&self.root)?;
+        files.unreadable = unreadable;
+        for directory in &directories {
+            for name in directory.names(EXTENSION) {
+                let path = directory.path().join(&name);
+                match examine(directory, &name) {
+                    FileState::Live(mut lease) => {
+                        lease.name = path.to_string_lossy().into_owned();
+                        files.live.push(lease);
+                    }
+                    FileState::Dead if directory.owner() == current_user() => files.dead.push(path),
+                    FileState::Unreadable => files.unreadable.push(path),
+                    FileState::Dead | FileState::Foreign => {}
                 }
-                FileState::Dead => files.dead.push(entry.path()),
-                FileState::Unreadable => files.unreadable.push(entry.path()),
-                FileState::Foreign => {}
             }
         }
         files.live.sort_by(|one, other| {
@@ -157,8 +165,9 @@ impl Registry {
 struct LeaseFiles {
     /// Oldest first.
     live: Vec<Lease>,
+    /// Of this user, with no holder.
     dead: Vec<PathBuf>,
-    /// Held, and no reservation that this version can read.
+    /// Held, and no reservation that this version can read; or a user's directory that is closed.
     unreadable: Vec<PathBuf>,
 }
 
@@ -166,34 +175,38 @@ fn warn_unreadable(paths: &[PathBuf]) {
     for path in paths {
         log::warn!(
             target: crate::LOGGER,
-            "{} is held and is not a reservation that this version can read; it is ignored",
+            "{} is not a reservation that this version and this user can read; it is ignored",
             path.display()
         );
     }
 }
 
 impl RegistryLock<'_> {
-    /// The live reservations, oldest first. The dead ones' files are removed.
+    /// The live reservations, oldest first. This user's dead ones are removed.
     pub fn live(&mut self) -> Result<Vec<Lease>> {
         let files = self.registry.read()?;
         for path in files.dead {
-            // In a directory with the sticky bit, only its user can remove another's file.
+            // Where it can't be removed it is dead all the same.
             let _ = self.registry.storage.remove_file(&path);
         }
         self.unreadable = files.unreadable;
         Ok(files.live)
     }
 
-    /// Writes a reservation of this process.
+    /// Writes a reservation of this process. It holds against other users' only once all were read
+    /// again after this.
     pub fn hold(&self, mut lease: Lease) -> Result<HeldLease> {
         let storage = &self.registry.storage;
         let name = Owner::current().temporary_name("gpu");
         let name = name.trim_start_matches('.').trim_end_matches(".tmp");
-        lease.name = format!("{name}{EXTENSION}");
-        let path = self.registry.directory.join(&lease.name);
+        let path = self.directory.join(format!("{name}{EXTENSION}"));
+        lease.name = path.to_string_lossy().into_owned();
         let file = storage.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
-        match fill(&*file, &path, &lease) {
-            Ok(()) => Ok(HeldLease { lease, path, storage: Arc::clone(storage), file }),
+        match fill(&*file, &path, &lease).and_then(|()| verify(&*file, &path)) {
+            Ok(()) => {
+                let _directory = lock_directory(&self.directory);
+                Ok(HeldLease { lease, path, storage: Arc::clone(storage), file, _directory })
+            }
             Err(error) => {
                 // Best effort: without its lock it is dead already.
                 let _ = storage.remove_file(&path);
@@ -216,9 +229,32 @@ impl Drop for RegistryLock<'_> {
 fn fill(file: &dyn StorageFile, path: &Path, lease: &Lease) -> Result<()> {
     let text = serde_json::to_vec_pretty(lease)
         .map_err(|error| Error::io("write", path, std::io::Error::other(error)))?;
-    lock_for_life(file.file()).map_err(|error| Error::io("lock", path, error.into()))?;
-    readable_by_all(file, path)?;
-    write_all_at(file, &text, 0).map_err(|error| Error::io("write", path, error))
+    write_all_at(file, &text, 0).map_err(|error| Error::io("write", path, error))?;
+    // Another user must be able to read it, whatever this user's umask.
+    let permissions = std::fs::Permissions::from_mode(0o644);
+    let shared = file.file().set_permissions(permissions);
+    shared.map_err(|error| Error::io("share", path, error))?;
+    lock_for_life(file.file()).map_err(|error| Error::io("lock", path, error.into()))
+}
+
+/// Looks at a new reservation as other processes do: its name leads to it, and it is locked.
+fn verify(file: &dyn StorageFile, path: &Path) -> Result<()> {
+    let identity = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
+    let seen = open_file(path).map_err(|error| Error::io("open", path, error))?;
+    let not_kept = |problem| GpuError::LeaseNotKept { path: path.to_owned(), problem };
+    if identity(&seen).ok() != identity(file.file()).ok() {
+        return Err(not_kept("another file has taken its name").into());
+    }
+    match flock(&seen, FlockOperation::NonBlockingLockShared) {
+        Err(Errno::WOULDBLOCK) => Ok(()),
+        _ => Err(not_kept("locks do nothing on its file system").into()),
+    }
+}
+
+fn lock_directory(directory: &Path) -> Option<File> {
+    let directory = File::open(directory).ok()?;
+    flock(&directory, FlockOperation::NonBlockingLockShared).ok()?;
+    Some(directory)
 }
 
 /// Takes the lock that shows that the holder is alive. A process that examines the new file holds it
@@ -236,36 +272,26 @@ fn lock_for_life(file: &File) -> Result<(), Errno> {
     Err(Errno::WOULDBLOCK)
 }
 
-fn readable_by_all(file: &dyn StorageFile, path: &Path) -> Result<()> {
-    let permissions = std::fs::Permissions::from_mode(0o644);
-    file.file().set_permissions(permissions).map_err(|error| Error::io("share", path, error))
-}
-
 /// What a file with the name of a reservation is.
 enum FileState {
     Live(Lease),
     Dead,
     /// Held, and no reservation that this version can read.
     Unreadable,
-    /// Another user's file that can't be opened, no regular file, or one that is gone.
+    /// A file of another user than the directory's, no regular file, or one that is gone.
     Foreign,
 }
 
-fn examine(path: &Path) -> FileState {
-    // Opening must neither follow a symlink nor wait for a pipe's other end.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) else {
-        return FileState::Foreign;
-    };
-    let Some(metadata) = file.metadata().ok().filter(std::fs::Metadata::is_file) else {
-        return FileState::Foreign;
-    };
+fn examine(directory: &UserDirectory, name: &OsStr) -> FileState {
+    let Some((file, metadata)) = directory.open_file(name) else { return FileState::Foreign };
     match flock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => FileState::Dead,
         Err(Errno::WOULDBLOCK) => match parse(file) {
             Some(mut lease) => {
                 let touched = metadata.modified().ok().and_then(|at| at.elapsed().ok());
                 lease.is_stale = touched.is_some_and(|ago| ago > STALE_AFTER);
+                // What the file says of its user proves nothing; whose file it is does.
+                lease.user = directory.owner();
                 FileState::Live(lease)
             }
             None => FileState::Unreadable,
@@ -281,37 +307,4 @@ fn parse(file: File) -> Option<Lease> {
         return None;
     }
     Lease::parse(&text)
-}
-
-fn create_directory(storage: &dyn Storage, directory: &Path, is_shared: bool) -> Result<()> {
-    match std::fs::symlink_metadata(directory) {
-        Ok(metadata) if metadata.is_dir() => return Ok(()),
-        Ok(metadata) if metadata.is_symlink() && directory.is_dir() && !is_shared => return Ok(()),
-        Ok(_) => {
-            return Err(Error::argument(
-                "state_dir",
-                directory.display(),
-                "a directory (something else has that name; a directory for all users must not be \
-                 a symlink)",
-            ));
-        }
-        Err(_) => {}
-    }
-    if let Some(parent) = directory.parent()
-        && !parent.as_os_str().is_empty()
-        && !parent.exists()
-    {
-        create_directory(storage, parent, false)?;
-    }
-    match storage.create_dir(directory) {
-        Ok(()) if is_shared => {
-            let permissions = std::fs::Permissions::from_mode(0o1777);
-            std::fs::set_permissions(directory, permissions)
-                .map_err(|error| Error::io("share", directory, error))
-        }
-        Ok(()) => Ok(()),
-        // Another process was faster.
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(Error::io("create", directory, error)),
-    }
 }

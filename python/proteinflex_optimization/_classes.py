@@ -1,0 +1,343 @@
+"""Values of a program's own classes: enum members, dataclasses and named tuples.
+
+A file names the class of such a value, and a file may name anything. So nothing is imported for it:
+a class is used where the program has registered it, or has imported its module by itself and defines
+there what was stored; and of the class no code is run. Otherwise the value comes back as a
+`TypedRecord`.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import dataclasses
+import enum
+import sys
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .errors import InvalidTypeError
+
+KINDS = ("Enum", "dataclass", "namedtuple")
+
+_registered: dict[tuple[str, str], type] = {}
+
+
+class TypedRecord:
+    """A stored value of a class that is not here: its class's name, and its fields.
+
+    It compares equal to another with the same names and fields, and is stored again as what it was.
+
+    Attributes
+    ----------
+    kind : {'Enum', 'dataclass', 'namedtuple'}
+        What the class is.
+    module, name : str
+        Where it is defined, and its qualified name there.
+    fields : dict
+        Names and values, in their order; of an enum member ``name``, or ``value`` for a combination of
+        flags.
+    attributes : dict
+        What a named tuple has beside its fields.
+    """
+
+    __slots__ = ("attributes", "fields", "kind", "module", "name")
+
+    def __init__(
+        self,
+        kind: str,
+        module: str,
+        name: str,
+        fields: Mapping[str, Any],
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        if kind not in KINDS:
+            raise ValueError(f"kind={kind!r}: expected one of {', '.join(KINDS)}")
+        self.kind = kind
+        self.module = str(module)
+        self.name = str(name)
+        self.fields = dict(fields)
+        self.attributes = dict(attributes or {})
+
+    def __getitem__(self, field: str) -> Any:
+        return self.fields[field]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TypedRecord):
+            return NotImplemented
+        return _parts(self)[:3] == _parts(other)[:3] and _equal(_parts(self)[3:], _parts(other)[3:])
+
+    def __hash__(self) -> int:
+        # Fields may be arrays and dicts, which have none.
+        return hash((self.kind, self.module, self.name))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TypedRecord, _parts(self)
+
+    def __repr__(self) -> str:
+        name = f"{self.module}.{self.name}"
+        # A file may name anything, also what a terminal takes for a command.
+        shown = name if name.isprintable() else repr(name)
+        fields = ", ".join(f"{_plain(key)}={value!r}" for key, value in self.fields.items())
+        return f"<{self.kind} {shown}: {fields}>" if fields else f"<{self.kind} {shown}>"
+
+
+def register_types(*classes: type) -> None:
+    """Have stored values of these classes restored as such.
+
+    Without, a value comes back as its class only where the program has imported the class's module
+    already, and else as a `TypedRecord`: what is read never imports anything.
+
+    Parameters
+    ----------
+    *classes : type
+        Enums, dataclasses and named tuples.
+
+    Raises
+    ------
+    InvalidTypeError
+        A class is none of these, or is a built-in class as well.
+
+    Examples
+    --------
+    >>> import enum
+    >>> class Phase(enum.Enum):
+    ...     FOLD = 1
+    >>> register_types(Phase)
+    """
+    for one in classes:
+        if not isinstance(one, type) or _kind(one) is None:
+            raise InvalidTypeError(f"classes={one!r}: expected enums, dataclasses and named tuples")
+        if _kind(one) == "dataclass":
+            check_plain_base(one, f"classes={one!r}")
+    _registered.update({(one.__module__, one.__qualname__): one for one in classes})
+
+
+def reduce(value: Any, place: str) -> tuple[str, list[Any]] | None:
+    """Return the kind of a value, and its class's module and name and its fields; else None.
+
+    Raises
+    ------
+    InvalidTypeError
+        Its class could not be found again.
+    """
+    if type(value) is TypedRecord:
+        stored: list[Any] = [value.fields]
+        if value.kind == "Enum":
+            stored = [value.fields.get("name"), value.fields.get("value")]
+        return value.kind, [value.module, value.name, *stored]
+    kind = type(value)
+    if isinstance(value, type):
+        return None
+    if isinstance(value, enum.Enum):
+        # A combination of flags is no member of its own.
+        name = value.name if value.name in kind.__members__ else None
+        return "Enum", [*_class_name(kind, place), name, value.value if name is None else None]
+    if dataclasses.is_dataclass(value):
+        check_plain_base(kind, place)
+        names = {field.name for field in dataclasses.fields(value)}
+        # What is in slots of its classes is stored too; `copyreg` knows how they are named.
+        names |= {*attributes(value), *copyreg._slotnames(kind)}  # type: ignore[attr-defined]
+        found = {name: getattr(value, name) for name in names if hasattr(value, name)}
+        return "dataclass", [
+            *_class_name(kind, place),
+            {name: found[name] for name in sorted(found)},
+        ]
+    if isinstance(value, tuple) and hasattr(kind, "_fields"):
+        if len(kind._fields) != len(value):
+            raise InvalidTypeError(
+                f"{place} is a named tuple {kind.__qualname__} of {len(value)} items: expected one for "
+                f"each of its {len(kind._fields)} fields"
+            )
+        fields = dict(zip(kind._fields, value, strict=True))
+        return "namedtuple", [*_class_name(kind, place), fields]
+    return None
+
+
+def attributes(value: Any) -> dict[str, Any]:
+    """Return what a value has beside its content."""
+    if type(value) is TypedRecord:
+        return value.attributes
+    found: dict[str, Any] = getattr(value, "__dict__", {})
+    return found
+
+
+def restore(kind: str, content: list[Any]) -> Any:
+    """Make the value that `reduce` reduced, without running any code of its class."""
+    if kind == "Enum":
+        module, name, member, value = content
+        if not isinstance(member, str | None):
+            raise TypeError("expected the name of a member")
+        fields = {"value": value} if member is None else {"name": member}
+    else:
+        module, name, fields = content
+    if not (isinstance(module, str) and isinstance(name, str) and isinstance(fields, dict)):
+        raise TypeError("expected the names of a module and of a class, and fields")
+    if not all(isinstance(field, str) for field in fields):
+        raise TypeError("expected names of fields")
+    found = _find_class(module, name)
+    if found is not None and _kind(found) == kind:
+        made = {"Enum": _member, "dataclass": _dataclass, "namedtuple": _named_tuple}[kind](
+            found, fields
+        )
+        if made is not None:
+            return made
+    return TypedRecord(kind, module, name, fields)
+
+
+def set_attributes(value: Any, added: dict[str, Any]) -> None:
+    """Give a value what it has beside its content."""
+    if type(value) is TypedRecord:
+        value.attributes.update(added)
+        return
+    own = _own_dict(value)
+    if isinstance(value, enum.Enum) or own is None:
+        raise TypeError(f"a {type(value).__name__} has no attributes")
+    own.update(added)
+
+
+def check_plain_base(kind: type, place: str) -> None:
+    """Refuse a dataclass that is a dict, a list, an int or an exception as well."""
+    try:
+        object.__new__(kind)
+    except TypeError as error:
+        raise InvalidTypeError(
+            f"{place} is of the dataclass {kind.__qualname__}, which has content beside its fields: "
+            f"expected one that derives from no built-in class ({error})"
+        ) from error
+
+
+def _class_name(kind: type, place: str) -> tuple[str, str]:
+    """Return module and name of a class, if it can be found by them."""
+    name = (kind.__module__, kind.__qualname__)
+    if _find_class(*name) is not kind:
+        raise InvalidTypeError(
+            f"{place} is of class {'.'.join(name)}, which can't be found under this name: expected a "
+            "class at the top level of a module, or one given to register_types"
+        )
+    return name
+
+
+def _find_class(module: str, name: str) -> type | None:
+    """Return the class of this name, if it is here already and defined there."""
+    registered = _registered.get((module, name))
+    if registered is not None:
+        return registered
+    found: Any = sys.modules.get(module)
+    if not isinstance(found, types.ModuleType):
+        return None
+    # Looked up in their dicts alone: `getattr` would call a module's `__getattr__`, which may import,
+    # or load a lazy module.
+    within = types.ModuleType.__getattribute__(found, "__dict__")
+    for part in name.split("."):
+        found = within.get(part)
+        if not isinstance(found, type):
+            return None
+        within = _namespace(found)
+    is_defined_there = (within.get("__module__"), found.__qualname__) == (module, name)
+    return found if is_defined_there else None
+
+
+def _namespace(found: type) -> Mapping[str, Any]:
+    """Return what is defined in a class itself, also where its metaclass says otherwise."""
+    namespace: Mapping[str, Any] = type.__dict__["__dict__"].__get__(found)
+    return namespace
+
+
+def _bases(found: type) -> tuple[type, ...]:
+    bases: tuple[type, ...] = type.__dict__["__mro__"].__get__(found)
+    return bases
+
+
+def _kind(found: type) -> str | None:
+    """Return what a class is, if it is one whose values are stored by their fields."""
+    bases = _bases(found)
+    if enum.Enum in bases:
+        return "Enum"
+    if any("__dataclass_fields__" in _namespace(base) for base in bases):
+        return "dataclass"
+    if tuple in bases and isinstance(_inherited(found, "_fields"), tuple):
+        return "namedtuple"
+    return None
+
+
+def _inherited(found: type, name: str) -> Any:
+    """Return what the first base of a class has under a name, as it is there."""
+    for base in _bases(found):
+        if name in _namespace(base):
+            return _namespace(base)[name]
+    return None
+
+
+def _member(found: type, fields: dict[str, Any]) -> Any:
+    if set(fields) == {"name"}:
+        return _namespace(found).get("_member_map_", {}).get(fields["name"])
+    # A combination of flags is made by the library's own code, unless the class has replaced it.
+    own = [_namespace(base).get("_missing_") for base in (enum.Flag, enum.IntFlag)]
+    is_plain = (
+        type(found) is enum.EnumMeta
+        and enum.Flag in _bases(found)
+        and _namespace(found).get("_member_type_") in (object, int)
+        and _inherited(found, "_missing_") in own
+    )
+    if set(fields) != {"value"} or not is_plain or type(fields["value"]) is not int:
+        return None
+    try:
+        return found(fields["value"])
+    except ValueError:
+        return None
+
+
+def _dataclass(found: type, fields: dict[str, Any]) -> Any:
+    try:
+        value: Any = object.__new__(found)
+    except TypeError:
+        return None
+    own = _own_dict(value)
+    for name, item in fields.items():
+        slot = _inherited(found, name)
+        if isinstance(slot, types.MemberDescriptorType):
+            slot.__set__(value, item)
+        elif own is not None:
+            # Not by `setattr`: a property of this name would run, and a frozen class would refuse.
+            own[name] = item
+        else:
+            return None
+    return value
+
+
+def _named_tuple(found: type, fields: dict[str, Any]) -> Any:
+    if tuple(fields) != _inherited(found, "_fields"):
+        return None
+    return tuple.__new__(found, fields.values())
+
+
+def _own_dict(value: Any) -> dict[str, Any] | None:
+    """Return the attributes of a value, unless code of its class would be asked for them."""
+    if not isinstance(_inherited(type(value), "__dict__"), types.GetSetDescriptorType):
+        return None
+    own: dict[str, Any] = object.__getattribute__(value, "__dict__")
+    return own
+
+
+def _parts(record: TypedRecord) -> tuple[Any, ...]:
+    return record.kind, record.module, record.name, record.fields, record.attributes
+
+
+def _plain(key: str) -> str:
+    return key if key.isprintable() else repr(key)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Compare values that may hold arrays."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        if type(one) is not type(other):
+            return False
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and type(one) is type(other):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)

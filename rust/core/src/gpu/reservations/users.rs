@@ -1,0 +1,213 @@
+//! Whose reservations: each user's are in a directory of that user, which no other can change.
+//!
+//! All stand in one directory, the root: `/tmp`, or the one that was named. It is used only where
+//! nobody but root and this user could rename or remove what is in it: owned by one of the two,
+//! and closed to other writers, or sticky. Whose a directory below it is, its owner tells and not
+//! its name, so taking a name in advance gains nothing.
+
+use std::ffi::OsStr;
+use std::fs::{File, Metadata, Permissions};
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, fstat, openat};
+
+use crate::error::GpuError;
+use crate::{Error, Result};
+
+const PREFIX: &str = "proteinflex-gpu-";
+/// Names that are tried where another user has taken the first.
+const NAMES: u32 = 16;
+/// The permission bits that let others than the owner write.
+const WRITABLE: u32 = 0o022;
+const STICKY: u32 = 0o1000;
+/// More files than this in a user's directory are looked at no further: no user has so many jobs.
+const MAX_FILES: usize = 4096;
+
+/// Refuses a directory in which others could change what this user writes. Whether it is there.
+pub(in crate::gpu) fn check_directory(root: &Path) -> Result<bool> {
+    let metadata = match std::fs::symlink_metadata(root) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(Error::io("look at", root, error)),
+    };
+    if !metadata.is_dir() {
+        return Err(unsafe_directory(root, "it is no directory of its own".to_owned()));
+    }
+    if !is_trusted(metadata.uid()) {
+        let problem = format!(
+            "it belongs to user {}, who could change what others keep there",
+            metadata.uid()
+        );
+        return Err(unsafe_directory(root, problem));
+    }
+    let mode = metadata.mode();
+    if mode & WRITABLE != 0 && mode & STICKY == 0 {
+        let problem =
+            format!("with mode {:04o} other users could change what is kept there", mode & 0o7777);
+        return Err(unsafe_directory(root, problem));
+    }
+    Ok(true)
+}
+
+/// Makes the root, for this user alone to write in.
+pub(super) fn create_root(root: &Path) -> Result<()> {
+    if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).map_err(|error| cannot_write(parent, error))?;
+    }
+    make_directory(root)
+}
+
+/// This user's directory below the root, made where it is missing.
+pub(super) fn own_directory(root: &Path) -> Result<PathBuf> {
+    let user = current_user();
+    let mut taken_by = user;
+    for number in 0..NAMES {
+        let suffix = if number == 0 { String::new() } else { format!(".{number}") };
+        let path = root.join(format!("{PREFIX}{user}{suffix}"));
+        make_directory(&path)?;
+        let metadata =
+            std::fs::symlink_metadata(&path).map_err(|error| Error::io("look at", &path, error))?;
+        if !metadata.is_dir() || metadata.uid() != user {
+            taken_by = metadata.uid();
+            continue;
+        }
+        if metadata.mode() & WRITABLE != 0 {
+            return Err(too_open(&path, &metadata));
+        }
+        return Ok(path);
+    }
+    let problem = format!("user {taken_by} has taken all names of the directory of user {user}");
+    Err(unsafe_directory(root, problem))
+}
+
+/// A directory that must be readable by all, whatever the umask, and writable by its owner alone.
+fn make_directory(path: &Path) -> Result<()> {
+    match std::fs::DirBuilder::new().mode(0o755).create(path) {
+        Ok(()) => std::fs::set_permissions(path, Permissions::from_mode(0o755))
+            .map_err(|error| Error::io("share", path, error)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(cannot_write(path, error)),
+    }
+}
+
+/// One user's directory, open, so that its files are found in it whatever becomes of its name.
+#[derive(Debug)]
+pub(super) struct UserDirectory {
+    handle: OwnedFd,
+    path: PathBuf,
+    owner: u32,
+}
+
+/// The directories of all users; and those that can't be read.
+pub(super) fn user_directories(root: &Path) -> Result<(Vec<UserDirectory>, Vec<PathBuf>)> {
+    let list_error = |error| Error::io("list", root, error);
+    let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(root).map_err(list_error)? {
+        let entry = entry.map_err(list_error)?;
+        if !entry.file_name().as_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        let path = entry.path();
+        match UserDirectory::open(&path) {
+            Ok(directory) => readable.push(directory),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => unreadable.push(path),
+            // Something else, or gone.
+            Err(_) => {}
+        }
+    }
+    Ok((readable, unreadable))
+}
+
+impl UserDirectory {
+    fn open(path: &Path) -> std::io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = openat(CWD, path, flags, Mode::empty())?;
+        let owner = fstat(&handle)?.st_uid;
+        Ok(Self { handle, path: path.to_owned(), owner })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whose it is.
+    pub fn owner(&self) -> u32 {
+        self.owner
+    }
+
+    /// The names in it that end so.
+    pub fn names(&self, ending: &str) -> Vec<std::ffi::OsString> {
+        let Ok(entries) = Dir::read_from(&self.handle) else { return Vec::new() };
+        let names = entries.filter_map(|entry| {
+            let name = entry.ok()?;
+            let name = name.file_name().to_bytes();
+            name.ends_with(ending.as_bytes()).then(|| OsStr::from_bytes(name).to_owned())
+        });
+        names.take(MAX_FILES).collect()
+    }
+
+    /// Opens a file in it that its user has made. Never follows a symlink, nor waits for a pipe's
+    /// other end.
+    pub fn open_file(&self, name: &OsStr) -> Option<(File, Metadata)> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = openat(&self.handle, name, flags, Mode::empty()).ok()?;
+        let kind = FileType::from_raw_mode(fstat(&opened).ok()?.st_mode);
+        let file = File::from(opened);
+        let metadata = file.metadata().ok()?;
+        let is_theirs = kind == FileType::RegularFile && metadata.uid() == self.owner;
+        is_theirs.then_some((file, metadata))
+    }
+}
+
+/// The user that files of this process belong to.
+pub(super) fn current_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Whether this user need not fear that one: itself, or root. In a user namespace that knows few
+/// users, as of an unprivileged container, root outside has the id of those that are not known.
+fn is_trusted(user: u32) -> bool {
+    user == 0 || user == current_user() || unmapped_user() == Some(user)
+}
+
+/// The id that files of unknown users have, unless a user of this namespace has it as well.
+fn unmapped_user() -> Option<u32> {
+    let overflow = std::fs::read_to_string("/proc/sys/fs/overflowuid").ok()?;
+    let overflow: u32 = overflow.trim().parse().ok()?;
+    let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
+    let is_mapped = map.lines().any(|line| {
+        let mut fields = line.split_whitespace().filter_map(|field| field.parse::<u64>().ok());
+        let (first, count) = (fields.next().unwrap_or(0), fields.nth(1).unwrap_or(u64::MAX));
+        (first..first.saturating_add(count)).contains(&u64::from(overflow))
+    });
+    (!is_mapped).then_some(overflow)
+}
+
+fn unsafe_directory(path: &Path, problem: String) -> Error {
+    let remedy = format!(
+        "let root make it as one for all users (`install -d -o root -m 1777 {}`), or name \
+         another in PROTEINFLEX_GPU_STATE_DIR or state_dir",
+        path.display()
+    );
+    GpuError::UnsafeDirectory { path: path.to_owned(), problem, remedy }.into()
+}
+
+fn too_open(path: &Path, metadata: &Metadata) -> Error {
+    let problem = format!("with mode {:04o} others can write in it", metadata.mode() & 0o7777);
+    let remedy = format!("close it (`chmod 0755 {}`)", path.display());
+    GpuError::UnsafeDirectory { path: path.to_owned(), problem, remedy }.into()
+}
+
+fn cannot_write(path: &Path, error: std::io::Error) -> Error {
+    if error.kind() == ErrorKind::PermissionDenied || error.kind() == ErrorKind::ReadOnlyFilesystem
+    {
+        let problem = format!("user {} can't make it ({error})", current_user());
+        return unsafe_directory(path, problem);
+    }
+    Error::io("create", path, error)
+}

@@ -1,0 +1,297 @@
+"""Values of a program's own classes come back without importing or running anything."""
+
+from __future__ import annotations
+
+import collections
+import copy
+import dataclasses
+import enum
+import pickle
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from proteinflex_optimization import (
+    CheckpointManager,
+    CorruptDataError,
+    InvalidTypeError,
+    TypedRecord,
+    register_types,
+)
+from proteinflex_optimization._states import PlainRestorer, Restorer
+
+SOURCE = """
+import dataclasses, enum, pathlib, typing
+pathlib.Path(__file__).with_name("imported").touch()
+class Phase(enum.Enum):
+    FOLD = 1
+class Mode(enum.Flag):
+    A = 1
+    B = 2
+@dataclasses.dataclass
+class Settings:
+    steps: int
+    weights: object = None
+class Pair(typing.NamedTuple):
+    first: int
+    second: int
+"""
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> CheckpointManager:
+    return CheckpointManager(tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A module of the user's, which a checkpoint's values are of."""
+    (tmp_path / "theirs.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "theirs", raising=False)
+    import theirs
+
+    yield theirs
+    sys.modules.pop("theirs", None)
+
+
+def values(module: types.ModuleType) -> list[Any]:
+    return [
+        module.Phase.FOLD,
+        module.Mode.A | module.Mode.B,
+        module.Settings(5, [1.5]),
+        module.Pair(1, 2),
+        {module.Phase.FOLD},
+    ]
+
+
+def load(manager: CheckpointManager, path: str) -> Any:
+    return manager.load_checkpoint(path)["state"]
+
+
+def test_a_class_that_is_imported_is_used(manager, module):
+    path = manager.create_checkpoint("one", {"state": values(module)})
+    assert load(manager, path) == values(module)
+    assert [type(value) for value in load(manager, path)] == [
+        type(value) for value in values(module)
+    ]
+
+
+def test_a_class_that_is_not_imported_comes_back_as_a_record_and_is_not_imported(
+    manager, module, tmp_path
+):
+    stored = values(module)
+    path = manager.create_checkpoint("one", {"state": stored})
+    del sys.modules["theirs"]
+    (tmp_path / "imported").unlink()
+    found = load(manager, path)
+    assert "theirs" not in sys.modules
+    assert not (tmp_path / "imported").exists()
+    assert found[0] == TypedRecord("Enum", "theirs", "Phase", {"name": "FOLD"})
+    assert found[1]["value"] == 3
+    assert found[2].fields == {"steps": 5, "weights": [1.5]}
+    assert found[3].fields == {"first": 1, "second": 2}
+    assert found[4] == {found[0]}
+    assert repr(found[2]) == "<dataclass theirs.Settings: steps=5, weights=[1.5]>"
+    # Stored again, and read where the class is known, it is what it was.
+    again = manager.create_checkpoint("two", {"state": found})
+    assert load(manager, again) == found
+    sys.modules["theirs"] = module
+    assert load(manager, again) == stored
+
+
+def test_a_class_that_is_registered_is_used_wherever_it_is_defined(manager):
+    class Phase(enum.Enum):
+        FOLD = 1
+
+    with pytest.raises(InvalidTypeError, match="register_types"):
+        manager.create_checkpoint("one", {"state": Phase.FOLD})
+    register_types(Phase)
+    path = manager.create_checkpoint("one", {"state": Phase.FOLD})
+    assert load(manager, path) is Phase.FOLD
+
+
+@pytest.mark.parametrize("wrong", [int, dict, 5, type("Dict", (dict,), {}), types.SimpleNamespace])
+def test_only_classes_whose_fields_are_stored_can_be_registered(wrong):
+    with pytest.raises(InvalidTypeError, match="classes="):
+        register_types(wrong)
+
+
+ACTS: list[str] = []
+"""What code of a class has run."""
+
+
+class Meta(enum.EnumMeta):
+    def __call__(cls, *arguments: Any, **options: Any) -> Any:
+        ACTS.append("metaclass")
+        return super().__call__(*arguments, **options)
+
+
+class Acting(enum.Flag):
+    A = 1
+
+    @classmethod
+    def _missing_(cls, value: object) -> Any:
+        ACTS.append("missing")
+        return cls.A
+
+
+class Called(enum.Flag, metaclass=Meta):
+    A = 1
+
+
+@dataclasses.dataclass
+class Active:
+    plain: int = 0
+
+    def __post_init__(self) -> None:
+        ACTS.append("init")
+
+    def __new__(cls, *_: Any) -> Any:
+        ACTS.append("new")
+        return object.__new__(cls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        ACTS.append("setattr")
+        object.__setattr__(self, name, value)
+
+    def __setstate__(self, state: Any) -> None:
+        ACTS.append("setstate")
+
+    @property
+    def prop(self) -> int:
+        return 0
+
+    @prop.setter
+    def prop(self, value: int) -> None:
+        ACTS.append("property")
+
+
+class Made(NamedTuple):
+    first: int = 0
+
+
+class OfMade(Made):
+    def __new__(cls, *items: Any) -> Any:
+        ACTS.append("new")
+        return super().__new__(cls, *items)
+
+    @classmethod
+    def _make(cls, items: Any) -> Any:
+        ACTS.append("make")
+        return super()._make(items)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "fields"),
+    [
+        ("Enum", "Acting", {"value": 6}),
+        ("Enum", "Called", {"value": 1}),
+        ("Enum", "Called", {"name": "B"}),
+        ("Enum", "Active", {"name": "plain"}),
+        ("dataclass", "Active", {"plain": 1, "prop": 2}),
+        ("dataclass", "Made", {"first": 2}),
+        ("dataclass", "Path", {"first": 2}),
+        ("namedtuple", "OfMade", {"first": 2}),
+        ("namedtuple", "OfMade", {"other": 2}),
+        ("namedtuple", "pytest", {"other": 2}),
+        ("Enum", "Any", {"name": "plain"}),
+    ],
+)
+def test_no_code_of_a_class_runs_and_what_is_no_such_class_is_a_record(kind, name, fields):
+    restorer = Restorer([], None, False, "file")
+    ACTS.clear()
+    stored = [fields.get("name"), fields.get("value")] if kind == "Enum" else [fields]
+    found = restorer.restore(kind, [__name__, name, *stored])
+    assert ACTS == []
+    if (kind, name) == ("dataclass", "Active"):
+        assert vars(found) == fields
+    elif fields == {"first": 2} and name == "OfMade":
+        assert (type(found), tuple(found)) == (OfMade, (2,))
+    else:
+        assert found == TypedRecord(kind, __name__, name, fields)
+
+
+def test_a_module_that_would_import_when_it_is_asked_is_not_asked(monkeypatch):
+    lazy = types.ModuleType("lazy")
+
+    def ask(name: str) -> Any:
+        raise AssertionError(name)
+
+    lazy.__getattr__ = ask
+    monkeypatch.setitem(sys.modules, "lazy", lazy)
+    found = Restorer([], None, False, "file").restore("Enum", ["lazy", "E", "A", None])
+    assert found == TypedRecord("Enum", "lazy", "E", {"name": "A"})
+
+
+@pytest.mark.parametrize(
+    ("tag", "content"),
+    [
+        ("Enum", ["m", "E", {"name": "A"}]),
+        ("Enum", ["m", "E", 5, None]),
+        ("dataclass", ["m", "E", ["A"]]),
+        ("dataclass", [1, "E", {}]),
+        ("namedtuple", ["m", "E", {1: 2}]),
+        ("attributes", [5, {"a": 1}]),
+        ("attributes", [enum.Flag, {"a": 1}]),
+        ("unheard of", []),
+        ("torch.Tensor", []),
+    ],
+)
+def test_what_no_class_is_stored_as_is_damage(tag, content):
+    with pytest.raises(CorruptDataError, match="file: a value of kind"):
+        PlainRestorer([], None, False, "file").restore(tag, content)
+
+
+def test_attributes_are_not_set_on_members_that_the_program_shares():
+    restorer = Restorer([], None, False, "file")
+    shared = restorer.restore("Enum", [__name__, "Acting", "A", None])
+    assert shared is Acting.A
+    with pytest.raises(CorruptDataError):
+        restorer.restore("attributes", [shared, {"_value_": 5}])
+    assert Acting.A.value == 1
+
+
+def test_records_compare_copy_and_pickle():
+    record = TypedRecord("dataclass", "m", "Settings", {"x": np.arange(3), "y": {"z": [1]}})
+    assert record == copy.deepcopy(record) == pickle.loads(pickle.dumps(record))
+    assert record != TypedRecord("dataclass", "m", "Settings", {"x": np.arange(4), "y": {"z": [1]}})
+    assert record != TypedRecord("dataclass", "m", "Other", record.fields)
+    assert len({record, copy.copy(record)}) == 1
+    assert record != 5
+    assert "\x1b" not in repr(TypedRecord("Enum", "m\x1b[2J", "E", {"n\x1b": "v\x1b"}))
+
+
+def test_a_named_tuple_s_attributes_stay_with_its_record(manager, module):
+    named = type("Named", (module.Pair,), {"__module__": "theirs"})
+    module.Named = named
+    value = named(1, 2)
+    value.unit = "nm"
+    path = manager.create_checkpoint("one", {"state": value})
+    del module.Named
+    record = load(manager, path)
+    assert record.attributes == {"unit": "nm"}
+    again = manager.create_checkpoint("two", {"state": record})
+    module.Named = named
+    assert load(manager, again).unit == "nm"
+
+
+def test_a_planted_module_is_not_imported_by_the_command_line(manager, module, tmp_path):
+    stored = collections.OrderedDict(phase=module.Phase.FOLD)
+    manager.create_checkpoint("one", {"state": stored})
+    (tmp_path / "imported").unlink()
+    for command in (["checkpoints", "ls"], ["checkpoints", "verify"], ["checkpoints", "show"]):
+        name = ["one"] if command[1] != "ls" else []
+        done = subprocess.run(
+            [sys.executable, "-m", "proteinflex_optimization", *command, "checkpoints", *name],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "imported").exists()

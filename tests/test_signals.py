@@ -1,0 +1,319 @@
+"""Python's signal handlers act during long calls, and what they raise leaves a clean state."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from proteinflex_optimization import (
+    CheckpointManager,
+    DataHandler,
+    ProgressTracker,
+)
+
+AFTER = 0.15
+"""Seconds from the beginning of a call to the signal."""
+PROMPT = 2.0
+"""Seconds until a call has ended: far more than 0.2, for machines that do other work as well."""
+
+pytestmark = pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
+)
+
+
+class StopError(Exception):
+    """What a handler raises."""
+
+
+@contextmanager
+def handled(action: Callable[[], Any], after: float = AFTER) -> Iterator[None]:
+    """Call `action` in a handler, once, so many seconds later."""
+    before = signal.signal(signal.SIGALRM, lambda *_: action())
+    signal.setitimer(signal.ITIMER_REAL, after)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def stopped(call: Callable[[], Any], after: float = AFTER) -> float:
+    """Interrupt a call; return how long it went on."""
+    raised_at = []
+
+    def stop() -> None:
+        raised_at.append(time.monotonic())
+        raise StopError
+
+    with handled(stop, after), pytest.raises(StopError):
+        call()
+    return time.monotonic() - raised_at[0]
+
+
+def walk(n_frames: int, n_atoms: int = 3000) -> np.ndarray:
+    steps = np.random.default_rng(0).normal(scale=0.01, size=(n_frames, n_atoms, 3))
+    return np.cumsum(steps.astype("f4"), 0)
+
+
+@pytest.fixture(scope="module")
+def frames() -> np.ndarray:
+    return walk(600)
+
+
+def files(directory: Path) -> set[str]:
+    found = (str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+    return {path for path in found if "lock" not in path}
+
+
+def test_a_store_that_is_interrupted_stores_nothing_and_leaves_nothing(tmp_path, frames):
+    handler = DataHandler(tmp_path, profile="archive", precision=0.001)
+    before = files(tmp_path)
+    store = {"frames": frames}
+    assert stopped(lambda: handler.store_trajectory(store, "a")) < PROMPT
+    assert len(handler) == 0
+    assert files(tmp_path) == before
+    small = {"frames": frames[:2]}
+    assert handler.load_data(handler.store_trajectory(small, "a"))["frames"].shape[0] == 2
+
+
+def test_frames_of_an_interrupted_append_are_all_taken_back(tmp_path, frames):
+    handler = DataHandler(tmp_path, profile="archive", precision=0.001)
+    with handler.trajectory_writer("a") as writer:
+        writer.append(frames[:300])
+        writer.flush()
+        writer.append(frames[300:310])
+        assert stopped(lambda: writer.append(frames[310:])) < PROMPT
+        assert writer.n_frames == 310
+        writer.append(frames[310:320])
+    found = handler.load_data(writer.key)["frames"]
+    assert np.abs(found - frames[:320]).max() < 0.00051
+
+
+def test_a_writer_that_is_left_by_an_interruption_can_be_resumed(tmp_path, frames):
+    handler = DataHandler(tmp_path, profile="archive", precision=0.001)
+
+    def write() -> None:
+        with handler.trajectory_writer("a") as writer:
+            writer.append(frames[:10])
+            while True:
+                writer.append(frames)
+
+    assert stopped(write) < PROMPT
+    with handler.trajectory_writer("a", resume=True) as writer:
+        assert writer.n_frames >= 10
+        assert (writer.n_frames - 10) % len(frames) == 0
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory) -> tuple[DataHandler, str]:
+    handler = DataHandler(tmp_path_factory.mktemp("cache"), durable=False)
+    # Long to read because the entries are many.
+    block = walk(40)
+    for number in range(40):
+        handler.store_trajectory({"frames": block}, f"e{number}")
+    return handler, handler.store_trajectory({"frames": np.tile(block, (12, 1, 1))}, "long")
+
+
+def test_a_verification_that_is_interrupted_takes_nothing_for_damaged(stored):
+    handler, _ = stored
+    n_entries = len(handler)
+    assert stopped(handler.verify) < PROMPT
+    assert len(handler) == n_entries
+    assert handler.get_cache_stats()["corrupt"] == 0
+    assert handler.verify()["ok"]
+
+
+def test_a_load_that_is_interrupted_can_be_done_again(stored):
+    handler, key = stored
+
+    def load() -> None:
+        while True:
+            handler.load_data(key)
+
+    assert stopped(load) < PROMPT
+    assert handler.load_data(key)["frames"].shape[0] == 480
+    assert handler.get_cache_stats()["corrupt"] == 0
+
+
+def test_a_save_that_is_interrupted_leaves_the_older_checkpoint(tmp_path):
+    manager = CheckpointManager(tmp_path)
+    manager.create_checkpoint("one", {"state": {"step": 1}})
+    before = files(tmp_path)
+    state = {"state": {"array": np.ones(60_000_000)}}
+
+    def save() -> None:
+        while True:
+            manager.create_checkpoint("two", state)
+
+    assert stopped(save, 0.05) < PROMPT
+    assert {name for name in files(tmp_path) if not name.startswith("two/")} == before
+    path = manager.create_checkpoint("two", {"state": {"step": 2}})
+    assert manager.latest() == path
+
+
+def test_a_handler_that_raises_nothing_runs_in_the_middle_of_a_call_and_ends_nothing(
+    tmp_path, frames
+):
+    handler = DataHandler(tmp_path, profile="archive", precision=0.001)
+    ran_at = []
+    with handled(lambda: ran_at.append(time.monotonic())):
+        key = handler.store_trajectory({"frames": frames[:300]}, "a")
+        ended_at = time.monotonic()
+    assert len(ran_at) == 1
+    assert ran_at[0] < ended_at
+    assert key in handler
+
+
+def test_a_handler_may_use_what_the_interrupted_call_uses(tmp_path, frames):
+    handler = DataHandler(tmp_path, profile="archive", precision=0.001)
+    keys = []
+    small = {"frames": frames[:2]}
+    with handled(lambda: keys.append(handler.store_trajectory(small, "b"))):
+        keys.append(handler.store_trajectory({"frames": frames[:300]}, "a"))
+    assert sorted(keys) == sorted(handler.keys())
+
+
+@contextmanager
+def every_lock_held(directory: Path) -> Iterator[None]:
+    """Hold all locks of a directory, as a stopped process does."""
+    locks = [path for path in directory.rglob("*") if path.is_file()]
+    locks = [path for path in locks if "lock" in str(path.relative_to(directory))]
+    assert locks
+    held = [open(path, "rb") for path in locks]  # noqa: SIM115
+    for file in held:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        for file in held:
+            file.close()
+
+
+def store(directory: Path) -> Callable[[], Any]:
+    handler = DataHandler(directory)
+    handler.store_structure({"a": 1}, "x")
+    return lambda: handler.store_structure({"a": 1}, "y")
+
+
+def remove(directory: Path) -> Callable[[], Any]:
+    handler = DataHandler(directory)
+    handler.store_structure({"a": 1}, "x")
+    return lambda: handler.remove("x")
+
+
+def save(directory: Path) -> Callable[[], Any]:
+    manager = CheckpointManager(directory)
+    manager.create_checkpoint("one", {"m": {"v": 1}})
+    return lambda: manager.create_checkpoint("two", {"m": {"v": 1}})
+
+
+def start_task(directory: Path) -> Callable[[], Any]:
+    tracker = ProgressTracker(checkpoint_dir=directory)
+    return lambda: tracker.start_task("t", "T", 1)
+
+
+def track(directory: Path) -> Callable[[], Any]:
+    ProgressTracker(checkpoint_dir=directory).close()
+    return lambda: ProgressTracker(checkpoint_dir=directory)
+
+
+@pytest.mark.parametrize("begin", [store, remove, save, start_task, track])
+def test_a_wait_for_a_lock_is_interrupted(tmp_path, begin):
+    call = begin(tmp_path)
+    with every_lock_held(tmp_path):
+        assert stopped(call) < PROMPT
+    call()
+
+
+def test_looking_waits_for_no_lock(tmp_path):
+    handler = DataHandler(tmp_path / "cache")
+    key = handler.store_structure({"a": 1}, "x")
+    manager = CheckpointManager(tmp_path / "checkpoints")
+    path = manager.create_checkpoint("one", {"m": {"v": 1}})
+    with every_lock_held(tmp_path):
+        assert handler.get_cache_stats()["structures"] == 1
+        assert handler.load_data(key) == {"a": 1}
+        assert handler.info(key)["data_id"] == "x"
+        assert manager.latest() == path
+        assert len(manager.list_checkpoints()) == 1
+
+
+def test_ctrl_c_ends_a_program_in_the_middle_of_a_save(tmp_path):
+    code = (
+        "import sys, numpy as np\n"
+        "from proteinflex_optimization import CheckpointManager\n"
+        "manager = CheckpointManager(sys.argv[1])\n"
+        "state = {'m': {'a': np.zeros(40_000_000)}}\n"
+        "print('ready', flush=True)\n"
+        "while True: manager.create_checkpoint('x', state)\n"
+    )
+    program = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert program.stdout.readline() == "ready\n"
+        time.sleep(0.5)
+        program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=30)
+    finally:
+        program.kill()
+        program.communicate()
+    assert errors.splitlines()[-1] == "KeyboardInterrupt"
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_what_a_log_handler_raises_in_the_middle_of_a_long_call_is_raised(tmp_path):
+    class Raising(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise StopError(record.getMessage())
+
+    manager = CheckpointManager(tmp_path)
+    path = Path(manager.create_checkpoint("one", {"m": {"v": 1}}))
+    manager.create_checkpoint("two", {"m": {"v": 1}})
+    (tmp_path / "two" / "values").unlink()
+    logger, raising = logging.getLogger("proteinflex_optimization"), Raising()
+    logger.addHandler(raising)
+    try:
+        with pytest.raises(StopError, match="two"):
+            manager.latest()
+    finally:
+        logger.removeHandler(raising)
+    assert manager.latest() == str(path)
+
+
+def test_a_child_that_a_handler_forks_in_the_middle_of_a_call_does_not_hang(tmp_path, frames):
+    handler = DataHandler(tmp_path, profile="archive", precision=0.001)
+    children = []
+    with handled(lambda: children.append(os.fork())):
+        try:
+            handler.store_trajectory({"frames": frames[:300]}, "a")
+            code = 0
+        except RuntimeError as error:
+            code = 7 if "forked" in str(error) else 1
+        if children == [0]:
+            os._exit(code)
+    end = time.monotonic() + 20
+    ended = (0, 0)
+    while ended == (0, 0) and time.monotonic() < end:
+        ended = os.waitpid(children[0], os.WNOHANG)
+        time.sleep(0.01)
+    if ended == (0, 0):
+        os.kill(children[0], signal.SIGKILL)
+        os.waitpid(children[0], 0)
+    assert os.waitstatus_to_exitcode(ended[1]) == 7
+    assert len(handler) == 1
