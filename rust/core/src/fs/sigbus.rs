@@ -3,13 +3,13 @@
 //! A page of a mapped file goes away when a program cuts the file, when a copy-on-write file system
 //! has no space for a first write to it, and when the disk fails. Nothing can prevent that, and the
 //! next access ends the process. So each shared mapping is registered here, and a handler of SIGBUS
-//! puts a page of memory in the place of the one that faulted: with what the file still has, or else
-//! with the copy that the owner of the mapping keeps ([`Guard::refresh`]). The access then succeeds,
-//! and the owner finds out by [`Faults::first`]. systemd's journal does likewise.
+//! puts a page of memory in the place of the one that faulted: with what the file still has, or
+//! else with the copy that the owner of the mapping keeps ([`Guard::refresh`]). The access then
+//! succeeds, and the owner finds out by [`Faults::first`]. systemd's journal does likewise.
 //!
-//! A fault at any other address is passed on to the handler that was there before (`faulthandler`, a
-//! debugger, the default action). The handler uses atomics and system calls only. Its lock is tagged
-//! with the process that holds it, so that a fork in the middle leaves no child waiting.
+//! A fault at any other address is passed on to the handler that was there before (`faulthandler`,
+//! a debugger, the default action). The handler uses atomics and system calls only. Its lock is
+//! tagged with the process that holds it, so that a fork in the middle leaves no child waiting.
 //!
 //! Outside Linux there is no handler: a mapping that faults ends the process.
 
@@ -62,7 +62,8 @@ struct Range {
     offset: AtomicU64,
     /// The address of the owner's copy.
     copy: AtomicUsize,
-    /// For each page the address of what it was replaced by, as that was at first; 0 = not replaced.
+    /// For each page the address of what it was replaced by, as that was at first; 0 = not
+    /// replaced.
     replaced: AtomicPtr<AtomicUsize>,
     faults: AtomicPtr<Faults>,
     next: AtomicPtr<Self>,
@@ -121,8 +122,8 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Registers `length` bytes at `start`, which are those of `file` from `offset`: whole pages but
-    /// for the last.
+    /// Registers `length` bytes at `start`, which are those of `file` from `offset`: whole pages
+    /// but for the last.
     pub fn new(
         start: *const u8,
         length: usize,
@@ -156,8 +157,8 @@ impl Guard {
         }
     }
 
-    /// Puts memory in the place of the page that holds a word, with what is in the file where that is
-    /// asked for and possible, or else with the copy.
+    /// Puts memory in the place of the page that holds a word, with what is in the file where that
+    /// is asked for and possible, or else with the copy.
     pub fn replace(&self, word: usize, from_file: bool) -> bool {
         replace(self.range, word * WORD / page_size(), from_file)
     }
@@ -173,9 +174,9 @@ impl Guard {
 
     /// The owner's copy.
     fn copied(&self) -> &[AtomicU64] {
-        // SAFETY: the whole of a mapping that lives as long as `self`, is writable, begins on a page,
-        // and is reached through atomics only, here and by the handler (which copies bytes, and may
-        // see some words old and some new).
+        // SAFETY: the whole of a mapping that lives as long as `self`, is writable, begins on a
+        // page, and is reached through atomics only, here and by the handler (which copies bytes,
+        // and may see some words old and some new).
         unsafe { std::slice::from_raw_parts(self.copy.as_ptr().cast(), self.copy.len() / WORD) }
     }
 }
@@ -247,8 +248,8 @@ fn replace(range: &Range, page: usize, from_file: bool) -> bool {
     let (protection, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_ANONYMOUS);
     // SAFETY: new mappings of one page each, filled before anything else knows them. `copy` is a
     // page of the owner's copy. The last call moves the first over a page of the owner's mapping,
-    // which stays mapped throughout, and through which only atomics are handed out: to other threads
-    // it is memory that a device changes. Shared with children, as the file was.
+    // which stays mapped throughout, and through which only atomics are handed out: to other
+    // threads it is memory that a device changes. Shared with children, as the file was.
     unsafe {
         let none = std::ptr::null_mut();
         let fresh = libc::mmap(none, size, protection, kind | libc::MAP_SHARED, -1, 0);
@@ -309,8 +310,8 @@ mod handler {
 
     pub fn install() {
         let ours = on_signal as Detailed as usize;
-        // SAFETY: `sigaction` reads and writes values of its own type, of which all zero is one; the
-        // handler lives as long as the program, for a library of this kind is never unloaded.
+        // SAFETY: `sigaction` reads and writes values of its own type, of which all zero is one;
+        // the handler lives as long as the program, for a library of this kind is never unloaded.
         unsafe {
             let mut found: libc::sigaction = std::mem::zeroed();
             if libc::sigaction(SIGBUS, std::ptr::null(), &raw mut found) != 0
@@ -351,8 +352,9 @@ mod handler {
         }
         let was_passed_on = IS_PASSED_ON.swap(is_fault, Relaxed);
         if previous == SIG_DFL || previous == SIG_IGN || (was_passed_on && !is_fault) {
-            // SAFETY: as in `install`. The instruction that faulted runs again when this returns, and
-            // ends the process as if there had been no handler; a signal that was sent is sent again.
+            // SAFETY: as in `install`. The instruction that faulted runs again when this returns,
+            // and ends the process as if there had been no handler; a signal that was sent is sent
+            // again.
             unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 action.sa_sigaction = SIG_DFL;
@@ -362,8 +364,8 @@ mod handler {
                 }
             }
         } else if PREVIOUS_FLAGS.load(Relaxed) & SA_SIGINFO != 0 {
-            // SAFETY: neither of the two special values, so it is a function, and with this flag one
-            // of this type.
+            // SAFETY: neither of the two special values, so it is a function, and with this flag
+            // one of this type.
             let call = unsafe { std::mem::transmute::<usize, Detailed>(previous) };
             call(signal, info, context);
         } else {

@@ -9,8 +9,8 @@
 //! An update is one relaxed atomic addition in the mapping: no lock, no clock, no allocation. The
 //! kernel owns the page from then on, so an update that returned is not lost with the process.
 //!
-//! On a network file system nothing is mapped: a process and its forked children are a shard that is
-//! in memory, and whose snapshot is written every second or so. Readers map nothing anywhere.
+//! On a network file system nothing is mapped: a process and its forked children are a shard that
+//! is in memory, and whose snapshot is written every second or so. Readers map nothing anywhere.
 //!
 //! `shared_progress` keeps the shards of a directory, `tracker` adds the background thread,
 //! everything else is a layer below: `layout` → (`definition`, `message`) → `slot` → `counter_file`

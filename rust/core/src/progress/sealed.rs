@@ -1,7 +1,7 @@
 //! A body behind a header with its length and checksum: the form of snapshots and metadata.
 //!
-//! Zeros follow up to a multiple of some size: a network file system may show the length of an earlier
-//! file of the same name for a while.
+//! Zeros follow up to a multiple of some size: a network file system may show the length of an
+//! earlier file of the same name for a while.
 
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -2,8 +2,8 @@
 //! its snapshot.
 //!
 //! All who count in a shard share its memory, so an atomic word excludes them wherever the file
-//! system has no locks, or locks that do nothing. It names its holder, process and start time, and is
-//! taken over from one that is gone. A wait ends after [`MAX_WAIT`]: its holder may be stopped.
+//! system has no locks, or locks that do nothing. It names its holder, process and start time, and
+//! is taken over from one that is gone. A wait ends after [`MAX_WAIT`]: its holder may be stopped.
 //! A holder needs microseconds; readers need no lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};

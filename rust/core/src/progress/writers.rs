@@ -4,8 +4,8 @@
 //! entry in every task that it works on. So a reader of the same host can tell a task whose
 //! processes are all gone, however they ended, from one that takes long. A tracker that is closed
 //! clears its bits and frees its entry. Those of processes that ended otherwise are cleared
-//! together, once all entries are taken. Those of another host, or of a namespace of process ids that
-//! can't be seen from here, live as long as their shard shows signs of life.
+//! together, once all entries are taken. Those of another host, or of a namespace of process ids
+//! that can't be seen from here, live as long as their shard shows signs of life.
 
 use std::sync::atomic::Ordering;
 

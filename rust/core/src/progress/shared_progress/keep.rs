@@ -1,15 +1,15 @@
 //! Keeping what is counted: snapshots, and what is counted in memory.
 //!
-//! Counts that are in the mapped file need nothing more than a snapshot every few minutes, against a
-//! crash of the machine. Those that are in memory are saved every second or so:
+//! Counts that are in the mapped file need nothing more than a snapshot every few minutes, against
+//! a crash of the machine. Those that are in memory are saved every second or so:
 //!
 //! - Where the files are on a network file system, nothing is mapped. The process and its forked
 //!   children are a shard of their own, which is a snapshot and no counter file.
-//! - Where pages of the mapped file were lost (it was cut, its disk is full or fails), what is added
-//!   to the memory that replaced them is a shard of its own as well. The lost file is saved as it
-//!   was when it was lost, so that nothing counts twice.
-//! - Where the file lost its name (it was removed or replaced), all of its processes still share it.
-//!   Each saves it, under its own name.
+//! - Where pages of the mapped file were lost (it was cut, its disk is full or fails), what is
+//!   added to the memory that replaced them is a shard of its own as well. The lost file is saved
+//!   as it was when it was lost, so that nothing counts twice.
+//! - Where the file lost its name (it was removed or replaced), all of its processes still share
+//!   it. Each saves it, under its own name.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -42,8 +42,8 @@ pub(super) struct Saving {
 }
 
 impl SharedProgress {
-    /// Looks after the mapped file: notices one that was cut, replaced or removed. To be called about
-    /// every second, before [`SharedProgress::save`]; returns what its user should know.
+    /// Looks after the mapped file: notices one that was cut, replaced or removed. To be called
+    /// about every second, before [`SharedProgress::save`]; returns what its user should know.
     pub(in crate::progress) fn keep(&self) -> Result<Option<String>> {
         let Some(location) = &self.location else { return Ok(None) };
         if location.is_in_memory {

@@ -1,8 +1,9 @@
 //! Progress that several processes share: a shard to count in, and the shards of others beside it.
 //!
-//! Tasks are created under a lock in the shard; everything else needs none. A task that another process of
-//! this host has started is found by reading the shared slots ([`tasks`]); one that another host,
-//! or an earlier boot, has started is imported into the own shard when it is first used here.
+//! Tasks are created under a lock in the shard; everything else needs none. A task that another
+//! process of this host has started is found by reading the shared slots ([`tasks`]); one that
+//! another host, or an earlier boot, has started is imported into the own shard when it is first
+//! used here.
 
 mod keep;
 mod open;

@@ -1,8 +1,8 @@
 //! Starting tasks, and what a rerun does with those that were started before.
 //!
 //! A rerun says where its work goes on, and the task is put there. Where it does not, the task goes
-//! on where it is; one that is complete begins again at zero, with its next step: a rerun that skips
-//! what is done leaves it complete.
+//! on where it is; one that is complete begins again at zero, with its next step: a rerun that
+//! skips what is done leaves it complete.
 
 use std::sync::atomic::Ordering;
 
