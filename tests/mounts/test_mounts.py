@@ -36,8 +36,10 @@ def attempt(what, function, *allowed):
 def working():
     print("ready", flush=True)
     sys.stdin.readline()
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and len(wrong) < 5:
+    # On a slow file system or machine a few turns take longer.
+    end, turns = time.monotonic() + seconds, 0
+    while (time.monotonic() < end or turns < 4) and len(wrong) < 5:
+        turns += 1
         yield
 
 def report(**more):
@@ -199,7 +201,7 @@ def both(shared, first, second, *arguments):
 def test_entries_stored_by_one_process_are_whole_for_the_other(shared):
     DataHandler(shared.here)
     reports = both(shared, CACHE, CACHE)
-    assert all(report["done"] > 3 for report in reports)
+    assert all(report["done"] >= 4 for report in reports)
     for path in (shared.here, shared.there):
         handler = DataHandler(path)
         assert handler.verify()["damaged"] == []
