@@ -161,6 +161,6 @@ mod tests {
         // `ZSTD_error_memory_allocation`, negated as zstd returns it.
         let said = zstd::zstd_safe::get_error_name(64usize.wrapping_neg());
         let found = DecodeError::zstd(std::io::Error::other(said));
-        assert_eq!(found, DecodeError::OutOfMemory, "{said}");
+        assert_eq!(found, DecodeError::OutOfMemory { bytes: 0 }, "{said}");
     }
 }
