@@ -1,5 +1,6 @@
 //! Which checkpoints there are, while others save, replace and remove them.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use super::current::{Version, read_version, version_of};
 use super::manifest::Manifest;
 use super::store::CheckpointStore;
 use crate::error::CheckpointError;
-use crate::fs::{OpenDirectory, names};
+use crate::fs::{FilesystemKind, OpenDirectory, names};
 use crate::{Error, Result};
 
 /// A checkpoint in a directory, whole or damaged.
@@ -72,6 +73,13 @@ const PATIENCE: Duration = Duration::from_millis(800);
 /// How long a network file system may list what another host has removed, and not what it has made.
 const LISTING_CACHED_FOR: Duration = Duration::from_secs(30);
 
+/// Whether there is no directory any more. It is listed to know, since a network file system may
+/// open one that another host has removed.
+fn is_gone(path: &Path) -> bool {
+    let listed = OpenDirectory::open(path).and_then(|directory| directory.names());
+    listed.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 impl CheckpointStore {
     /// All checkpoints, the newest last.
     pub fn list(&self) -> Result<Vec<CheckpointInfo>> {
@@ -107,16 +115,19 @@ impl CheckpointStore {
         CheckpointInfo::of(&self.base_dir.join(id), false).is_some()
     }
 
-    /// Looks until the directory has the same names before and after, and each is there: while names
-    /// come and go, a listing may show neither the one that went nor the one that came.
+    /// Looks until the directory has the same names before and after, and each is there: while
+    /// names come and go, a listing may show neither the one that went nor the one that came.
     fn settled(&self, with_metadata: bool) -> Result<Vec<CheckpointInfo>> {
         let started = Instant::now();
         let mut pause = Duration::ZERO;
         loop {
             let look = self.look(with_metadata)?;
-            let is_stale = look.has_vanished && look.found.is_empty();
+            // Somebody has saved here, or is about to.
+            let is_stale = look.found.is_empty()
+                && FilesystemKind::of(&self.base_dir) == FilesystemKind::Network
+                && (look.has_vanished || self.has_lock_file());
             let patience = if is_stale { LISTING_CACHED_FOR } else { PATIENCE };
-            let is_settled = !look.has_changed && !look.has_vanished;
+            let is_settled = !look.has_changed && !look.has_vanished && !is_stale;
             if is_settled || started.elapsed() >= patience {
                 return Ok(look.found);
             }
@@ -139,10 +150,8 @@ impl CheckpointStore {
             match CheckpointInfo::of(&path, with_metadata) {
                 Some(info) => found.push(info),
                 // Other directories have no version, and no need to be looked at again.
-                None => match path.symlink_metadata() {
-                    Ok(_) => has_changed |= version_of(&path).is_some(),
-                    Err(_) => has_vanished = true,
-                },
+                None if is_gone(&path) => has_vanished = true,
+                None => has_changed |= version_of(&path).is_some(),
             }
         }
         found.sort_by(|one, other| {

@@ -76,10 +76,7 @@ impl CheckpointStore {
             background_delete: Arc::default(),
             is_read_only: true,
         };
-        let is_used = || -> Result<bool> {
-            let has_lock = store.base_dir.join(LOCK).symlink_metadata().is_ok();
-            Ok(has_lock || !store.list()?.is_empty())
-        };
+        let is_used = || -> Result<bool> { Ok(store.has_lock_file() || !store.list()?.is_empty()) };
         if !store.base_dir.is_dir() || !is_used()? {
             return Err(CheckpointError::NoneHere { base_dir: store.base_dir, found }.into());
         }
@@ -115,6 +112,11 @@ impl CheckpointStore {
             }
             _ => FileLock::acquire(&path, LockKind::Exclusive),
         }
+    }
+
+    /// Whether there is a lock's file, as wherever a checkpoint was ever published.
+    pub(super) fn has_lock_file(&self) -> bool {
+        self.base_dir.join(LOCK).symlink_metadata().is_ok()
     }
 
     /// The directory, which may be a symlink to where it is.
