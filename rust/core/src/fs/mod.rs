@@ -44,7 +44,7 @@ pub mod testing;
 mod writeback;
 mod xattr;
 
-pub(crate) use clock::FileClock;
+pub(crate) use clock::{FileClock, forget_listing};
 pub use content::Content;
 pub(crate) use directory::{Identity, OpenDirectory};
 pub(crate) use fallback::{Failure, create_with_fallback};
