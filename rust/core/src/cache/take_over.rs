@@ -17,7 +17,8 @@ use super::unfinished_file::UnfinishedFile;
 use super::unfinished_name::UnfinishedName;
 use crate::error::CacheError;
 use crate::fs::{
-    FileClock, Hold, Lease, LeaseHolder, Owner, StorageFile, Taking, WriterId, lease_holder,
+    FileClock, Hold, Lease, LeaseHolder, Owner, StorageFile, Taking, WriterId, forget_listing,
+    lease_holder,
 };
 use crate::trajectory::{Entry, EntryKind, EntryWriter};
 use crate::{Error, Result};
@@ -92,8 +93,11 @@ impl Cache {
                         return Ok(Some(Frames::Waiting { entry, file }));
                     }
                     Ok(_) => {}
-                    // It is taken, published or removed at this moment.
-                    Err(Error::Io { source, .. }) if is_gone(&source) => continue,
+                    // It is taken, published or removed at this moment, or was some time ago.
+                    Err(Error::Io { source, .. }) if is_gone(&source) => {
+                        forget_listing(&*self.storage, &self.layout.folder(key));
+                        continue;
+                    }
                     Err(Error::Corrupt { path, part, reason, .. }) => {
                         let remedy =
                             "pass overwrite=True to write the trajectory from its beginning";

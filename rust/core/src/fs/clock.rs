@@ -40,6 +40,13 @@ impl<'a> FileClock<'a> {
     }
 }
 
+/// Makes a client of a file server list a directory again, which it may do from memory for some
+/// seconds: until a file is made there.
+pub(crate) fn forget_listing(storage: &dyn Storage, directory: &Path) {
+    // Where none can be made, what is remembered has to do.
+    let _ = time_in(storage, directory);
+}
+
 /// The time of a file that is made and removed again.
 fn time_in(storage: &dyn Storage, directory: &Path) -> io::Result<SystemTime> {
     let path = directory.join(Owner::current().temporary_name("clock"));

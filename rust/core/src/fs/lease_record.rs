@@ -79,7 +79,7 @@ impl LeaseRecord {
     /// Reads the bytes of a file; `None` where they are not all there.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok().filter(|_| bytes.len() == LENGTH)?;
-        let (words, sum) = text.trim_end().rsplit_once(' ')?;
+        let (words, sum) = text.strip_suffix('\n')?.trim_end_matches(' ').rsplit_once(' ')?;
         if sum != format!("{:016x}", checksum(words.as_bytes())) {
             return None;
         }

@@ -46,7 +46,7 @@ pub mod testing;
 mod writeback;
 mod xattr;
 
-pub(crate) use clock::FileClock;
+pub(crate) use clock::{FileClock, forget_listing};
 pub use content::{Content, Hold};
 pub(crate) use directory::Identity;
 pub use directory::OpenDirectory;

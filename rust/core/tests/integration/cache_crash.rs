@@ -68,8 +68,24 @@ fn after_each_crash(
     let all = recorder.steps().len();
     for state in &states {
         let rebuilt = tempfile::tempdir().unwrap();
-        state.rebuild(rebuilt.path()).unwrap();
+        rebuild(state, rebuilt.path());
         check(state, state.steps() == all, rebuilt.path());
+    }
+}
+
+/// Lays a state out as it is found after a start, which takes a minute: a lease that lost its bytes is
+/// as old as that.
+fn rebuild(state: &CrashState, directory: &Path) {
+    state.rebuild(directory).unwrap();
+    let Ok(folders) = std::fs::read_dir(directory.join("cache/entries")) else { return };
+    for folder in folders {
+        for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "lease") {
+                let before = std::time::SystemTime::now() - std::time::Duration::from_secs(62);
+                std::fs::File::open(&path).unwrap().set_modified(before).unwrap();
+            }
+        }
     }
 }
 
@@ -231,7 +247,7 @@ fn flushed_frames_survive_every_crash_of_their_writer() {
 
     for state in crash_states(&recorder) {
         let rebuilt = tempfile::tempdir().unwrap();
-        state.rebuild(rebuilt.path()).unwrap();
+        rebuild(&state, rebuilt.path());
         let cache = open(&disk(), rebuilt.path()).unwrap();
         if let Some(n_frames) = finished_frames(&cache) {
             assert_eq!(n_frames, 12, "{}", state.description());
@@ -266,7 +282,7 @@ fn a_crash_while_a_finished_trajectory_is_continued_loses_none_of_it() {
     cache.finish_trajectory(live).unwrap();
     for state in crash_states(&recorder) {
         let rebuilt = tempfile::tempdir().unwrap();
-        state.rebuild(rebuilt.path()).unwrap();
+        rebuild(&state, rebuilt.path());
         let cache = open(&disk(), rebuilt.path()).unwrap();
         let finished = finished_frames(&cache);
         assert!(matches!(finished, Some(5 | 9)), "{}: {finished:?}", state.description());
@@ -307,7 +323,7 @@ fn a_crash_while_a_trajectory_is_taken_over_loses_none_of_it() {
         let finished = recorder.steps().len();
         for state in crash_states(&recorder) {
             let rebuilt = tempfile::tempdir().unwrap();
-            state.rebuild(rebuilt.path()).unwrap();
+            rebuild(&state, rebuilt.path());
             let cache = open(&disk(), rebuilt.path()).unwrap();
             let is_finished = finished_frames(&cache).is_some();
             assert!(is_finished || state.steps() < finished, "{}", state.description());
@@ -344,7 +360,7 @@ fn going_back_to_an_earlier_frame_is_durable() {
     drop(live);
     for state in crash_states(&recorder) {
         let rebuilt = tempfile::tempdir().unwrap();
-        state.rebuild(rebuilt.path()).unwrap();
+        rebuild(&state, rebuilt.path());
         let cache = open(&disk(), rebuilt.path()).unwrap();
         let live = begin_trajectory(&cache, true).unwrap();
         let n_frames = live.n_frames();

@@ -27,7 +27,7 @@ fn write(path: &Path, owner: Owner, silent_for: u64) -> WriterId {
     let record = LeaseRecord { owner, ..LeaseRecord::of_this_process() };
     let file = Disk.create_new(path).unwrap();
     write_all_at(&*file, &record.encode(), 0).unwrap();
-    let time = SystemTime::now() - Duration::from_secs(silent_for);
+    let time = SystemTime::now() - Duration::from_millis(silent_for * 1000 + 500);
     file.file().set_modified(time).unwrap();
     record.id
 }
@@ -54,7 +54,7 @@ fn one_who_cannot_be_seen_is_alive_until_its_sign_is_old() {
     match Lease::take(&disk(), &path).unwrap() {
         Taking::Refused(holder) => {
             assert!(holder.description().contains("50 s ago"), "{holder:?}");
-            assert!(holder.remedy().contains("try again in 11 s"), "{}", holder.remedy());
+            assert!(holder.remedy().contains("try again in 10 s"), "{}", holder.remedy());
         }
         taken => panic!("{taken:?}"),
     }
