@@ -5,16 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::error::NoMemory;
 use crate::{Error, Result};
 
 /// Bytes of published files that are mapped at the moment.
 pub(crate) static MAPPED: AtomicU64 = AtomicU64::new(0);
-
-/// There is no memory for so many bytes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NoMemory {
-    pub bytes: usize,
-}
 
 /// Room for as many values as a file or a caller says.
 pub(crate) fn try_reserve<T>(count: usize) -> Result<Vec<T>, NoMemory> {

@@ -153,7 +153,7 @@ impl Cache {
 
     /// Opens what was just written and may be stored under this key, by its file.
     pub(super) fn open_written(&self, key: &Key, path: &Path, file: File) -> Result<OpenEntry> {
-        let opened = self.open_content(key, path, file, Hold::Brief)?;
+        let opened = self.open_content(key, path, file, Hold::Unnamed)?;
         if let Some(file) = opened.entry.content().file() {
             // Without the lock it may be evicted sooner.
             let _ = lock_shared(file);

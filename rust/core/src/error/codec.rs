@@ -1,6 +1,6 @@
 //! Why a payload can't be decoded.
 
-use crate::memory::NoMemory;
+use super::NoMemory;
 
 /// How a payload is not what an encoder wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

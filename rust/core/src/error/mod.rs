@@ -25,6 +25,12 @@ pub use progress::{KnownTasks, ProgressError};
 pub use trajectory::ChunkError;
 pub use tree::TreeError;
 
+/// There is no memory for so many bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NoMemory {
+    pub bytes: usize,
+}
+
 /// The result of anything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

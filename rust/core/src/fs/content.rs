@@ -63,6 +63,9 @@ pub enum Hold {
     Brief,
     /// It is to stay open while it is used, if not too many are.
     Long,
+    /// As brief, of a file that may have no name by which it is found again: it stays open in any
+    /// case if it is not in memory.
+    Unnamed,
     /// It grows, so that it could not be known again: it stays open in any case.
     Growing,
 }
@@ -96,8 +99,9 @@ impl Content {
             }
             _ => None,
         };
-        let is_wanted = whole.is_none() || hold != Hold::Brief;
-        let kept = is_wanted.then(|| Counted::new(hold == Hold::Growing)).flatten();
+        let is_wanted = whole.is_none() || matches!(hold, Hold::Long | Hold::Growing);
+        let must_keep = matches!(hold, Hold::Unnamed | Hold::Growing);
+        let kept = is_wanted.then(|| Counted::new(must_keep)).flatten();
         let handle = match (kept, &whole) {
             (Some(counted), _) => Handle::Kept(KeptFile { file, _counted: counted }),
             (None, Some((bytes, start))) => {
