@@ -217,8 +217,7 @@ impl CounterFile<SharedMap> {
         self.part_from_file();
         let kept = self.kept.load(Ordering::Relaxed);
         let mut is_whole = CounterHeader::is_whole(|word| self.header_word(word));
-        let is_mended = is_whole || kept > 0 && self.header.restore(0);
-        if !is_mended {
+        if !(is_whole || (kept > 0 && self.header.restore(0))) {
             return Err(self.damaged("the header", ProgressDamage::Checksum));
         }
         for index in 0..self.len()? {

@@ -66,10 +66,8 @@ pub(super) fn unseal(
     }
     let length = usize::try_from(header.length.get()).map_err(|_| ProgressDamage::Length)?;
     let (body, zeros) = body.split_at_checked(length).ok_or(ProgressDamage::Length)?;
-    if zeros.len() >= align
-        || !bytes.len().is_multiple_of(align)
-        || zeros.iter().any(|&byte| byte != 0)
-    {
+    let is_aligned = zeros.len() < align && bytes.len().is_multiple_of(align);
+    if !is_aligned || zeros.iter().any(|&byte| byte != 0) {
         return Err(ProgressDamage::Length);
     }
     if header.checksum.get() != checksum(body) {

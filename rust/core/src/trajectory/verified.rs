@@ -74,6 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
     fn runs_hold_all_that_is_wanted_and_leave_out_what_is_far_between() {
         let runs = |ranges: &[Range<usize>]| runs_of_pieces(ranges.iter().cloned(), 1_000_000);
         assert_eq!(runs(&[5..6]), [0..4096]);
