@@ -37,7 +37,6 @@ pub struct EntryInProgress {
 
 /// Where the frames so far are.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them in each writer")]
 pub(super) enum Frames {
     /// There are none.
     New { header: EntryHeader, encoding: Encoding },
