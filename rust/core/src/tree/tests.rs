@@ -140,7 +140,10 @@ fn absurd_depth_is_refused() {
     let mut bytes = vec![VERSION];
     bytes.extend(std::iter::repeat_n(0x91, 10 * MAX_DEPTH));
     bytes.push(0xc0);
-    assert!(matches!(read_all(&bytes), Err(Error::Corrupt { .. })));
+    let mut reader = TreeReader::new(&bytes, Path::new("tree")).unwrap();
+    let opened = std::iter::repeat_with(|| reader.next_token()).take_while(Result::is_ok).count();
+    assert_eq!(opened, MAX_OPEN);
+    assert!(matches!(reader.next_token(), Err(Error::Corrupt { .. })));
 }
 
 #[test]
