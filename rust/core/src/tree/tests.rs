@@ -141,8 +141,9 @@ fn absurd_depth_is_refused() {
     bytes.extend(std::iter::repeat_n(0x91, 10 * MAX_DEPTH));
     bytes.push(0xc0);
     let mut reader = TreeReader::new(&bytes, Path::new("tree")).unwrap();
-    let opened = std::iter::repeat_with(|| reader.next_token()).take_while(Result::is_ok).count();
-    assert_eq!(opened, MAX_OPEN);
+    for _ in 0..MAX_OPEN {
+        reader.next_token().unwrap();
+    }
     assert!(matches!(reader.next_token(), Err(Error::Corrupt { .. })));
 }
 
