@@ -1,7 +1,7 @@
 //! Statistics of a cache, and what is known of its entries.
 
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
 
@@ -10,7 +10,10 @@ use super::layout::Key;
 use super::scan::{EntryStat, Scan, WORTH_THREADS};
 use crate::fs::{FileLock, LockKind, set_xattr_u64_at, xattr_u64};
 use crate::trajectory::{ArraySpec, EntryKind, FieldSpec, RAW_BYTES};
-use crate::{Result, threads};
+use crate::{Result, interrupt, threads};
+
+/// Nobody who is at work holds the lock for so long, but for the eviction of many entries.
+const LONG_LOCK: Duration = Duration::from_millis(500);
 
 /// The state of a cache directory, and what this process has seen of it.
 #[derive(Debug, Clone, Default)]
@@ -110,15 +113,26 @@ impl Cache {
         Ok(self.len()? == 0)
     }
 
+    /// The lock that others hold for a few milliseconds while they evict. Where one is stopped in the
+    /// middle, a look goes on without, and may count an evicted entry and its successor.
+    fn lock_for_a_look(&self) -> Result<Option<FileLock>> {
+        let started = Instant::now();
+        while !self.is_read_only && started.elapsed() < LONG_LOCK {
+            match FileLock::try_acquire(&self.layout.usage_lock(), LockKind::Shared) {
+                Ok(None) => interrupt::sleep(Duration::from_millis(1))?,
+                // Another user's lock may be out of reach.
+                lock => return Ok(lock.ok().flatten()),
+            }
+        }
+        Ok(None)
+    }
+
     /// Lists the whole directory.
     pub fn stats(&self) -> Result<Stats> {
         let pins = self.pins()?;
         let mut stats = Stats { max_bytes: self.max_bytes()?, ..Stats::default() };
         let scan = {
-            // Held by another, an evicted entry and its successor may both be counted: looking waits
-            // for nobody.
-            let _lock = (!self.is_read_only)
-                .then(|| FileLock::try_acquire(&self.layout.usage_lock(), LockKind::Shared).ok());
+            let _lock = self.lock_for_a_look()?;
             self.scan()?
         };
         self.find_raw_bytes(&scan);
