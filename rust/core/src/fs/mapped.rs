@@ -79,6 +79,9 @@ impl PrivateMap {
             .len(length)
             .map_anon()
             .map_err(|error| Error::io("allocate memory for", path, error))?;
+        // Getting page after small page takes longer than reading them. It is advice: no matter if not.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
         read(&mut map)?;
         Ok(Self { map: map.into(), path: path.to_owned(), is_of_file: false })
     }

@@ -201,9 +201,9 @@ impl Field {
         self.cache.has_room_for(self.raw_bytes())
     }
 
-    /// Whether what was verified of the file fits in beside them.
+    /// Whether what was verified of the file fits in beside them, read one by one and in whole chunks.
     fn keeps_copies(&self) -> bool {
-        self.cache.has_room_for(self.raw_bytes().saturating_mul(2))
+        self.cache.has_room_for(self.raw_bytes().saturating_mul(3))
     }
 
     fn raw_bytes(&self) -> u64 {
