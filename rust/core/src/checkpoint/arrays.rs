@@ -109,7 +109,7 @@ pub(super) fn header_length(beginning: [u8; 8]) -> Option<u64> {
     /// The format's own limit.
     const LONGEST: u64 = 100_000_000;
     let length = u64::from_le_bytes(beginning);
-    (length <= LONGEST).then_some(8 + length)
+    (length <= LONGEST).then(|| 8 + length)
 }
 
 /// Where the arrays of these names are in a safetensors file of `size` bytes with this header.
