@@ -9,44 +9,13 @@ import time
 
 import numpy as np
 import pytest
+import refused_calls
 from proteinflex_optimization import CheckpointError, CheckpointManager, ProteinFlexError
 
-# Seccomp filters of this process: flock succeeds and does nothing, or fails; renames that exchange
-# two names fail, as on network file systems.
-FILTERS = """
-import ctypes, os, struct
-
-def refuse(call, error, nonzero_argument=None):
-    load, equal, give, allow = 0x20, 0x15, 0x06, 0x7FFF0000
-    refused = 0x00050000 | error
-    program = [(load, 0, 0, 0), (equal, 0, 1, call), (give, 0, 0, refused), (give, 0, 0, allow)]
-    if nonzero_argument is not None:
-        program[1:3] = [
-            (equal, 0, 3, call),
-            (load, 0, 0, 16 + 8 * nonzero_argument),
-            (equal, 1, 0, 0),
-            (give, 0, 0, refused),
-        ]
-    bytes_ = b"".join(struct.pack("HBBI", *step) for step in program)
-    buffer = ctypes.create_string_buffer(bytes_, len(bytes_))
-    filter_ = struct.pack("HxxxxxxQ", len(program), ctypes.addressof(buffer))
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.prctl(38, 1, 0, 0, 0) == 0
-    assert libc.prctl(22, 2, filter_) == 0
-
-FLOCK, RENAMEAT2 = {"x86_64": (73, 316), "aarch64": (32, 276)}[os.uname().machine]
-NO_LOCKS = [("none", []), ("fails", [(FLOCK, 38)]), ("lies", [(FLOCK, 0)])]
-"""
-
-SAVE = (
-    FILTERS
-    + """
+SAVE = """
 import sys, time, numpy as np
 from proteinflex_optimization import CheckpointManager
-base, how, kind, keep, seconds = sys.argv[1:]
-for call, error in dict(NO_LOCKS)[kind]:
-    refuse(call, error)
-refuse(RENAMEAT2, 22, nonzero_argument=4)
+base, how, keep, seconds = sys.argv[1:]
 manager = CheckpointManager(base, max_checkpoints=int(keep), durable=False)
 until, step = time.monotonic() + float(seconds), 0
 while time.monotonic() < until:
@@ -56,17 +25,19 @@ while time.monotonic() < until:
     manager.create_checkpoint(name, state)
 print(step)
 """
-)
 
 
 @pytest.mark.parametrize(("how", "keep"), [("same", 3), ("ab", 1), ("ab", 2)])
-@pytest.mark.parametrize("locks", ["none", "fails", "lies"])
+@pytest.mark.parametrize("locks", ["work", *refused_calls.LOCKS])
 def test_a_valid_checkpoint_is_found_at_every_moment(tmp_path, how, keep, locks):
+    without_locks = ""
+    if locks in refused_calls.LOCKS:
+        without_locks = refused_calls.prelude(refused_calls.LOCKS[locks], "flock")
     manager = CheckpointManager(tmp_path, auto_cleanup=False)
     manager.create_checkpoint("last" if how == "same" else "first", {"m": {"a": np.zeros(10)}})
     jobs = [
         subprocess.Popen(
-            [sys.executable, "-c", SAVE, str(tmp_path), name, locks, str(keep), "1.5"],
+            [sys.executable, "-c", without_locks + SAVE, str(tmp_path), name, str(keep), "1.5"],
             stdout=subprocess.PIPE,
             text=True,
         )

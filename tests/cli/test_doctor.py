@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import refused_calls
 from proteinflex_optimization.cli import main, mounts
 from proteinflex_optimization.cli.filesystem_checks import CHECKS
 
@@ -46,31 +47,19 @@ def test_every_finding_is_explained_where_it_is_not_what_one_wishes(tmp_path, ca
             assert following.startswith("     "), line
 
 
-NO_LOCKS = """
-import ctypes, platform, struct
-def without_locks():
-    # A seccomp filter by which flock succeeds and does nothing: in Rust, which asks the kernel
-    # itself, and in children, too.
-    number = {"x86_64": 73, "aarch64": 32}[platform.machine()]
-    code = struct.pack("HBBI", 0x20, 0, 0, 0)  # the number of the call
-    code += struct.pack("HBBI", 0x15, 0, 1, number)  # another one goes on
-    code += struct.pack("HBBI", 0x06, 0, 0, 0x00050000)  # error 0
-    code += struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000)  # allowed
-    program = ctypes.create_string_buffer(code)
-    filter = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(program)))
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.prctl(38, 1, 0, 0, 0) == 0
-    assert libc.prctl(22, 2, filter, 0, 0) == 0, ctypes.get_errno()
-without_locks()
-"""
-
-
 def test_locks_that_do_nothing_are_noticed(tmp_path):
     script = (
         "import sys\nfrom proteinflex_optimization.cli import main\nsys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", NO_LOCKS + script, "doctor", "--json", tmp_path],
+        [
+            sys.executable,
+            "-c",
+            refused_calls.prelude(0, "flock") + script,
+            "doctor",
+            "--json",
+            tmp_path,
+        ],
         capture_output=True,
         text=True,
         check=False,

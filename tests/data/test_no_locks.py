@@ -3,15 +3,11 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import refused_calls
 from proteinflex_optimization import DataHandler
-
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-from no_locks import AVAILABLE  # noqa: E402
 
 JOB = """
 import sys
@@ -54,7 +50,7 @@ print(*(key for key, _ in pinned))
 """
 
 
-@pytest.mark.skipif(not AVAILABLE, reason="no seccomp here")
+@pytest.mark.skipif(not refused_calls.AVAILABLE, reason="no seccomp here")
 @pytest.mark.parametrize("locks", ["fails", "nothing"])
 def test_processes_without_locks_lose_nothing_that_is_pinned_and_read_nothing_mixed(
     tmp_path, locks
@@ -63,7 +59,7 @@ def test_processes_without_locks_lose_nothing_that_is_pinned_and_read_nothing_mi
     handler = DataHandler(cache, max_cache_size=3e-3)
     script = tmp_path / "job.py"
     script.write_text(JOB)
-    program = [sys.executable, str(HERE / "no_locks.py"), locks, str(script), str(cache)]
+    program = [sys.executable, refused_calls.__file__, locks, str(script), str(cache)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     jobs = [
         subprocess.Popen(

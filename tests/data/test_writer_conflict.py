@@ -9,11 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import refused_calls
 from proteinflex_optimization import DataHandler, InvalidArgumentError, WriterConflictError
-
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-from no_locks import AVAILABLE  # noqa: E402
 
 EXPIRED = 61  # Seconds without a sign of life after which a writer counts as gone.
 
@@ -75,13 +72,13 @@ class Writer:
         program = [str(handler.cache_dir), str(who)]
         script = handler.cache_dir.parent / "writer.py"
         script.write_text(CHILD)
-        shim = [] if locks is None else [str(HERE / "no_locks.py"), locks]
+        shim = [] if locks is None else [refused_calls.__file__, locks]
         self.process = subprocess.Popen(
             [sys.executable, *shim, str(script), *program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
         )
         assert self.process.stdout.readline().startswith("goes on after")
 
@@ -189,7 +186,7 @@ def test_a_forked_child_gets_an_error_and_harms_nothing_when_it_ends(handler):
     assert handler.open("run").n_frames == 16
 
 
-@pytest.mark.skipif(not AVAILABLE, reason="no seccomp here")
+@pytest.mark.skipif(not refused_calls.AVAILABLE, reason="no seccomp here")
 @pytest.mark.parametrize("locks", ["fails", "nothing"])
 def test_two_jobs_without_locks_never_mix_their_frames(handler, locks):
     begun(handler)

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import refused_calls
 from proteinflex_optimization import GPUError, GPUManager, InsufficientGPUMemoryError
 
 NOBODY = 65534
@@ -326,25 +327,6 @@ def test_observed_peaks_of_another_user_are_refused(shared):
     assert list((state / "peaks-0").iterdir()) == []
 
 
-NO_LOCKS = """
-import ctypes, platform, struct
-def without_locks():
-    # A seccomp filter by which flock succeeds and does nothing: in Rust, which asks the kernel
-    # itself, and in children, too.
-    number = {"x86_64": 73, "aarch64": 32}[platform.machine()]
-    code = struct.pack("HBBI", 0x20, 0, 0, 0)  # the number of the call
-    code += struct.pack("HBBI", 0x15, 0, 1, number)  # another one goes on
-    code += struct.pack("HBBI", 0x06, 0, 0, 0x00050000)  # error 0
-    code += struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000)  # allowed
-    program = ctypes.create_string_buffer(code)
-    filter = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(program)))
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.prctl(38, 1, 0, 0, 0) == 0
-    assert libc.prctl(22, 2, filter, 0, 0) == 0, ctypes.get_errno()
-without_locks()
-"""
-
-
 def test_where_locks_do_nothing_nothing_is_reserved(machine):
     """As on some network file systems. The memory would be given twice."""
     script = """
@@ -352,7 +334,7 @@ from proteinflex_optimization import GPUError, GPUManager
 try: print(GPUManager({"work": 8000}).allocate_gpus("work"))
 except GPUError as error: print(error)
 """
-    said = machine.run(NO_LOCKS + script)
+    said = machine.run(refused_calls.prelude(0, "flock") + script)
     assert "locks do nothing" in said
     assert not list((machine.path.parent / "state").rglob("*.lease"))
 
