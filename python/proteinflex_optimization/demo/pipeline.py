@@ -11,6 +11,7 @@ import numpy as np
 from proteinflex_optimization import CheckpointManager, DataHandler, GPUManager, ProgressTracker
 from proteinflex_optimization.errors import CorruptDataError, ProteinFlexError, ResumeError
 from proteinflex_optimization.integrations.openmm import TrajectoryReporter
+from proteinflex_optimization.progress import TaskHandle
 
 from . import results
 from .analysis import analyse
@@ -126,7 +127,7 @@ class Job:
         start, settings = self.tracker.start_task, self.settings
         preparing = start("prepare", "Prepare the structure", 1)
         self.minimising = start("minimise", "Minimise the energy", MINIMISATION_STEPS)
-        self.simulating = start("simulate", "Molecular dynamics", settings.steps)
+        self.simulating = self._start_dynamics()
         # The analysis is short, and begins again in each run.
         analysing = start("analyse", "Analyse flexibility", 2 * settings.n_frames, completed=0)
         start("figure", "Draw the figure", 1)
@@ -242,8 +243,7 @@ class Job:
                 self.resumed_at.append(step)
             self.say(f"resuming from the checkpoint at step {step}")
             # What was computed after the checkpoint is computed again.
-            self.simulating.reset()
-            self.simulating.set(step)
+            self.simulating = self._start_dynamics(completed=step)
             return reporter
         if saved or reporter.n_frames > 0:
             self.say("no checkpoint goes with the frames that are there: beginning again")
@@ -251,6 +251,12 @@ class Job:
         self.simulating.reset()
         reporter.resume_at(0)
         return reporter
+
+    def _start_dynamics(self, completed: int | None = None) -> TaskHandle:
+        """Start or go on with the task; at `completed` steps, which are no work of this run."""
+        return self.tracker.start_task(
+            "simulate", "Molecular dynamics", self.settings.steps, completed=completed
+        )
 
     def _minimise(self, dynamics: Dynamics) -> None:
         """Minimise in blocks of iterations, each of which a rerun goes on from."""

@@ -79,7 +79,8 @@ impl PrivateMap {
             .len(length)
             .map_anon()
             .map_err(|error| Error::io("allocate memory for", path, error))?;
-        // Getting page after small page takes longer than reading them. It is advice: no matter if not.
+        // Getting page after small page takes longer than reading them. Where the advice is not taken,
+        // it takes just that.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
         read(&mut map)?;
@@ -100,8 +101,8 @@ impl PrivateMap {
     /// what [`PrivateMap::part`] gave it.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the mapping is readable and lives as long as `self`. Where it is of a file, the
-        // permit says that the file is not changed. Private pages are changed only through the pointers that `part`
-        // gives away, whose users must not write while this slice is borrowed.
+        // permit says that the file is not changed. Private pages are changed only through the
+        // pointers that `part` gives away, whose users must not write while this slice is borrowed.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr(), self.map.len()) }
     }
 
