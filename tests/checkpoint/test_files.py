@@ -266,6 +266,7 @@ FAIL_SYNC = """
 import sys
 from proteinflex_optimization import CheckpointManager
 manager = CheckpointManager(sys.argv[1], durable=sys.argv[2] == "True")
+REFUSE_TO_SYNC
 try:
     manager.create_checkpoint("a", {"x": 1})
 except OSError as error:
@@ -277,8 +278,9 @@ else:
 
 def test_a_save_waits_for_the_disk_unless_it_is_not_durable(tmp_path):
     """A disk that can't sync fails a durable save, and no other one notices."""
+    refuse_to_sync = refused_calls.prelude(errno.EIO, "fsync", "fdatasync")
+    script = FAIL_SYNC.replace("REFUSE_TO_SYNC", refuse_to_sync)
     for durable, expected in (("True", str(errno.EIO)), ("False", "saved")):
-        script = refused_calls.prelude(errno.EIO, "fsync", "fdatasync") + FAIL_SYNC
         command = [sys.executable, "-c", script, str(tmp_path / durable), durable]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         assert done.stdout.strip() == expected
