@@ -41,7 +41,7 @@ from proteinflex_optimization.errors import (
     WriterConflictError,
 )
 from proteinflex_optimization.gpu import GPUManager
-from proteinflex_optimization.progress import ProgressTracker
+from proteinflex_optimization.progress import ProgressTracker, track
 from proteinflex_optimization.trajectory import Trajectory
 
 __all__ = [
@@ -68,4 +68,5 @@ __all__ = [
     "WriterConflictError",
     "__version__",
     "register_types",
+    "track",
 ]

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from . import _native
+from ._fingerprint import Paths
 from ._integrations import integration
 from .errors import CacheKeyError, GPUError, InvalidArgumentError
+from .memoize import Memoized, memoized
 from .trajectory import Trajectory
-from .types import CacheStats, GPUMemory, Profile, StrPath
+from .types import CacheStats, EntryKind, GPUMemory, Profile, StrPath
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the native class's
@@ -178,6 +183,68 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         read_structure = integration("structures").read_structure
         data = read_structure(source, model=model, altlocs=altlocs, plddt=plddt)
         return self.store_structure(data, data_id, metadata)
+
+    @overload
+    def memoize(
+        self, function: Callable[Parameters, Result], /
+    ) -> Memoized[Parameters, Result]: ...
+    @overload
+    def memoize(
+        self,
+        function: None = None,
+        /,
+        *,
+        kind: EntryKind = "structure",
+        ignore: Iterable[str] = (),
+        paths: Paths = "content",
+    ) -> Callable[[Callable[Parameters, Result]], Memoized[Parameters, Result]]: ...
+    def memoize(
+        self,
+        function: Any = None,
+        /,
+        *,
+        kind: EntryKind = "structure",
+        ignore: Iterable[str] = (),
+        paths: Paths = "content",
+    ) -> Any:
+        """Keep in the cache what a function returns; a decorator, with or without arguments.
+
+        A call is known by the function's qualified name, its source, what it encloses, and its
+        arguments with their defaults. Functions that it calls are not looked at.
+
+        Parameters
+        ----------
+        function : callable
+            A function or method that is defined by ``def``, and returns what `store_structure` or
+            `store_trajectory` can store.
+        kind : {'structure', 'trajectory'}
+            As what its results are stored: any value, or dicts with ``frames``.
+        ignore : sequence of str
+            Parameters on which the result does not depend, such as ``verbose`` or ``self``.
+        paths : {'content', 'mtime'}
+            Whether a `pathlib.Path` among the arguments stands for the bytes and the name of its
+            file, or for its place, size and time of modification. A str is a text.
+
+        Returns
+        -------
+        Memoized
+            To be called as the function. The first call and every later one return equal values,
+            both as they were read back from the cache: arrays are read-only, tuples stay tuples.
+            Several processes that ask at once compute it once. ``key_for(…)`` tells the key, for
+            `remove`, `pin` or `info`.
+
+        Raises
+        ------
+        InvalidArgumentError
+            It is a lambda, a generator or a coroutine; or it has no such parameter.
+        InvalidTypeError
+            When it is called: an argument has no content that can be told.
+        """
+
+        def decorate(function: Any) -> Any:
+            return memoized(function, self, kind, ignore, paths)
+
+        return decorate if function is None else decorate(function)
 
     def get_cache_stats(self) -> CacheStats:
         """Return how full the cache is, and how it has been used.

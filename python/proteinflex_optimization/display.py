@@ -63,10 +63,11 @@ def line(progress: Progress) -> str:
     Steps and their rate are those of one task: where the job has several, they may be of different
     kinds, and their sum would be of none.
     """
-    rate = progress["rate"]
     roots = _roots(progress)
-    left = _state(progress)
-    parts = [f"{progress['percent']:5.1f} %"]
+    whole = _only_task(progress) or progress
+    rate = whole["rate"]
+    left = _state(whole)
+    parts = [] if whole["percent"] is None else [f"{whole['percent']:5.1f} %"]
     if len(roots) > 1:
         done = sum(task["status"] == "completed" for task in roots)
         parts.append(f"{done}/{len(roots)} tasks")
@@ -78,7 +79,7 @@ def line(progress: Progress) -> str:
                 # The tasks after it may take any time.
                 left = f"{_state(current)} of this task"
     else:
-        parts.append(_steps(progress))
+        parts.append(_steps(whole))
     if rate is not None and progress["status"] == "running":
         parts.append(f"{rate:.3g}/s")
     parts.append(f"{duration(progress['elapsed_seconds'])} so far")
@@ -105,6 +106,15 @@ def failures(progress: Progress) -> list[str]:
 
 def _roots(progress: Progress) -> list[Mapping[str, Any]]:
     return [task for task in progress["tasks"].values() if task["parent"] is None]
+
+
+def _only_task(progress: Progress) -> Mapping[str, Any] | None:
+    """Return the task that is all there is to do, if one is."""
+    tasks = list(progress["tasks"].values())
+    if len(tasks) == 1 and progress["total_steps"] == (tasks[0]["total"] or 0):
+        only: Mapping[str, Any] = tasks[0]
+        return only
+    return None
 
 
 def _steps(data: Mapping[str, Any]) -> str:
@@ -167,7 +177,8 @@ def _table(progress: Progress, width: int) -> Table:
             cells.insert(1, bar)
         table.add_row(*cells)
 
-    row("total", progress["status"], progress["percent"], _total(progress))
+    if _only_task(progress) is None:
+        row("total", progress["status"], progress["percent"], _total(progress))
     pending = [(task, 0) for task in reversed(_in_order(tasks, tasks)) if _is_root(tasks[task])]
     rows = hidden = 0
     many = len(tasks) > MAX_ROWS
@@ -211,6 +222,8 @@ def _total(progress: Progress) -> str:
 def _rest(data: Mapping[str, Any]) -> str:
     total = "?" if data["total"] is None else data["total"]
     parts = [f"{data['completed']}/{total}", duration(data["elapsed_seconds"]), _state(data)]
+    if data["status"] == "running" and data["rate"] is not None:
+        parts.insert(1, f"{data['rate']:.3g}/s")
     if data["message"]:
         parts.append(one_line(str(data["message"])))
     return "  ".join(parts)

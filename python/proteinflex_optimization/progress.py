@@ -22,7 +22,7 @@ from proteinflex_optimization.types import ProgressInfo, StrPath
 if TYPE_CHECKING:
     from proteinflex_optimization.display import Display
 
-__all__ = ["ProgressReader", "ProgressTracker", "TaskHandle"]
+__all__ = ["ProgressReader", "ProgressTracker", "TaskHandle", "track"]
 
 Item = TypeVar("Item")
 
@@ -62,16 +62,7 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         self._display = None
         _trackers.add(self)
         if display:
-            from proteinflex_optimization.display import Display
-
-            reference = weakref.ref(self)
-
-            def progress() -> ProgressInfo | None:
-                tracker = reference()
-                return None if tracker is None else tracker.get_progress()
-
-            self._display = Display(progress)
-            self._display.start()
+            self._start_display()
 
     @staticmethod
     def attach(directory: StrPath) -> ProgressReader:
@@ -208,10 +199,64 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
             )
         return _reopen, (self.checkpoint_dir,)
 
+    def _start_display(self) -> None:
+        from proteinflex_optimization.display import Display
+
+        reference = weakref.ref(self)
+
+        def progress() -> ProgressInfo | None:
+            tracker = reference()
+            return None if tracker is None else tracker.get_progress()
+
+        self._display = Display(progress)
+        self._display.start()
+
     def _stop_display(self) -> None:
         display, self._display = self._display, None
         if display is not None:
             display.stop()
+
+
+def track(
+    iterable: Iterable[Item],
+    name: str = "items",
+    total_steps: int | None = None,
+    *,
+    checkpoint_dir: StrPath | None = None,
+    display: bool = True,
+) -> Iterator[Item]:
+    """Iterate with a progress bar: ``for frame in track(frames): …``.
+
+    Parameters
+    ----------
+    iterable : iterable
+        The items.
+    name : str
+        What they are called beside the bar.
+    total_steps : int, optional
+        The number of items; by default ``len(iterable)``, and unknown where that raises TypeError,
+        as of a generator.
+    checkpoint_dir : str or path, optional
+        Where to keep the progress for ``flexopt watch`` and `ProgressTracker.attach`; by default in
+        memory.
+    display : bool
+        Whether to show bars in a terminal or notebook, and else a line every ten seconds.
+
+    Returns
+    -------
+    iterator
+        The items. Each counts once its loop body has run.
+    """
+    tracker = ProgressTracker(None, checkpoint_dir)
+    return _tracked(tracker, tracker.track(iterable, name, None, total_steps), display)
+
+
+def _tracked(tracker: ProgressTracker, items: Iterator[Item], display: bool) -> Iterator[Item]:
+    """Pass items on, and close the tracker after the last, or where the loop is left early."""
+    with tracker:
+        if display:
+            tracker._start_display()
+        yield from items
 
 
 def _counted(iterable: Iterable[Item], handle: TaskHandle, loops: dict[str, int]) -> Iterator[Item]:

@@ -22,6 +22,7 @@ def cache(handler: DataHandler) -> None:
     handler.open("key").read(atoms="CA")  # type: ignore[arg-type]
     handler.open(1)  # type: ignore[arg-type]
     handler.get_or_compute("id", lambda: 1)  # type: ignore[arg-type, return-value]
+    handler.memoize(kind="frames")  # type: ignore[call-overload]
     DataHandler(b"directory")  # type: ignore[arg-type]
 
 

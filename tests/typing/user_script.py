@@ -87,7 +87,20 @@ def cache(directory: Path) -> None:
     assert_type(report, CacheVerification)
     damaged: list[DamagedEntry] = report["damaged"]
     assert not damaged
+
+    @handler.memoize
+    def radius(frames: NDArray[Any], scale: float = 1.0) -> float:
+        return float(frames.max()) * scale
+
     assert_type(handler.get_or_compute("s2", lambda: {"x": 1}, kind="structure"), StoredData)
+    assert_type(radius(frames, scale=2.0), float)
+
+    @handler.memoize(kind="trajectory", ignore=["verbose"], paths="mtime")
+    def simulate(steps: int, verbose: bool = False) -> dict[str, Any]:
+        return {"frames": frames}
+
+    assert_type(simulate(5)["frames"], Any)
+    assert_type(simulate.key_for(5, verbose=True), str)
     cleaned = handler.cleanup()
     assert_type(cleaned, CleanupReport)
     assert_type(cleaned["temporary"], int)

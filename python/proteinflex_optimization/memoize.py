@@ -1,0 +1,127 @@
+"""`DataHandler.memoize`: what a function returns, kept in the cache by its arguments."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+
+from ._fingerprint import Paths, enclosed, fingerprint, of_function
+from .errors import InvalidArgumentError, InvalidTypeError
+from .types import EntryKind
+
+if TYPE_CHECKING:
+    from .data_handler import DataHandler
+
+__all__ = ["Memoized", "memoized"]
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+VERSION = b"1"
+"""Of how keys are made: another one makes another key of the same call."""
+RESULT = "result"
+"""The name in the entry of what a function returned that is not a trajectory."""
+
+
+class Memoized(Generic[Parameters, Result]):
+    """A function whose results are kept in a cache; made by `DataHandler.memoize`."""
+
+    def __init__(
+        self,
+        function: types.FunctionType,
+        handler: DataHandler,
+        kind: EntryKind,
+        ignore: frozenset[str],
+        paths: Paths,
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._handler = handler
+        self._kind: EntryKind = kind
+        self._ignore = ignore
+        self._paths: Paths = paths
+        self._signature = inspect.signature(function)
+
+    def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        """Return what is stored for these arguments, else call the function and store it."""
+
+        def compute() -> dict[str, Any]:
+            found = self._function(*args, **kwargs)
+            if self._kind == "structure":
+                return {RESULT: found}
+            return cast("dict[str, Any]", found)
+
+        stored = self._handler.get_or_compute(
+            self._data_id(args, kwargs),
+            compute,
+            kind=self._kind,
+            metadata={"function": self._name},
+        )
+        return cast("Result", stored[RESULT] if self._kind == "structure" else stored)
+
+    def key_for(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> str:
+        """Return the key under which the result for these arguments is or would be stored."""
+        return self._handler.key_for(self._data_id(args, kwargs), self._kind)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Bind it to an instance, as any function of a class."""
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __reduce__(self) -> str:
+        """Pickle by name, as any function."""
+        return self._function.__qualname__
+
+    @property
+    def _name(self) -> str:
+        return f"{self._function.__module__}.{self._function.__qualname__}"
+
+    def _data_id(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = {
+            name: fingerprint(value, f"argument {name!r} of {self._name}", self._paths)
+            for name, value in bound.arguments.items()
+            if name not in self._ignore
+        }
+        # The source each time: a notebook defines a function again under the same name.
+        call = (VERSION, of_function(self._function, self._ignore, self._paths), given)
+        return f"{self._name}-{fingerprint(call, self._name, self._paths).hex()}"
+
+
+def memoized(
+    function: Any, handler: DataHandler, kind: EntryKind, ignore: Iterable[str], paths: Paths
+) -> Memoized[Any, Any]:
+    """Check what was asked for, and make the function that is cached."""
+    if not inspect.isfunction(function):
+        raise InvalidTypeError(
+            f"function={function!r}: expected a function that was made by def, below any "
+            "@staticmethod, @classmethod or @property"
+        )
+    if function.__name__ == "<lambda>":
+        raise InvalidArgumentError(
+            "function=<lambda> is not valid: its results could not be told from those of another "
+            "one; give it a name with def"
+        )
+    returns = "a generator" if inspect.isgeneratorfunction(function) else None
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        returns = "what is awaited"
+    if returns:
+        raise InvalidArgumentError(
+            f"function={function.__qualname__} is not valid: it returns {returns}, which is used up "
+            "once; return a list, an array or a dict"
+        )
+    if kind not in ("structure", "trajectory"):
+        raise InvalidArgumentError(f"kind={kind!r} is not valid: 'structure' or 'trajectory'")
+    if paths not in ("content", "mtime"):
+        raise InvalidArgumentError(f"paths={paths!r} is not valid: 'content' or 'mtime'")
+    ignored = frozenset([ignore] if isinstance(ignore, str) else ignore)
+    names = [*inspect.signature(function).parameters, *enclosed(function)]
+    for name in ignored.difference(names):
+        raise InvalidArgumentError(
+            f"ignore={name!r} is not valid: {function.__qualname__} has "
+            f"{', '.join(names) or 'no parameters'}"
+        )
+    return Memoized(function, handler, kind, ignored, paths)

@@ -1,0 +1,424 @@
+"""A memoized function returns what it returned, for the same arguments and the same source only."""
+
+import collections
+import dataclasses
+import datetime
+import enum
+import importlib.util
+import itertools
+import multiprocessing
+import os
+import pickle
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from proteinflex_optimization import DataHandler, InvalidArgumentError, InvalidTypeError
+from proteinflex_optimization._fingerprint import fingerprint
+
+
+@pytest.fixture
+def handler(tmp_path):
+    return DataHandler(tmp_path / "cache")
+
+
+class Other:
+    pass
+
+
+def counted(handler, **options):
+    count = []
+
+    @handler.memoize(ignore=["count"], **options)
+    def twice(x, factor=2, *, count=count):
+        count.append(1)
+        return {"twice": x * factor, "pair": (1, "a"), "none": None}
+
+    return twice, count
+
+
+def test_the_first_call_and_every_later_one_return_equal_values(handler):
+    twice, count = counted(handler)
+    first = twice(np.arange(3))
+    later = DataHandler(handler.cache_dir).load_data(twice.key_for(np.arange(3)))["result"]
+    again = twice(np.arange(3))
+    for other in (again, later):
+        np.testing.assert_array_equal(first["twice"], other["twice"])
+        assert first["twice"].dtype == other["twice"].dtype
+        assert first["pair"] == other["pair"] == (1, "a")
+        assert other["none"] is None
+    assert len(count) == 1
+    assert handler.get_cache_stats()["hits"] >= 1
+
+
+@pytest.mark.parametrize("value", [None, 3.5, "text", [1, (2, 3)], {"a": {1, 2}}, np.float32(2)])
+def test_any_value_that_can_be_stored_can_be_returned(handler, value):
+    @handler.memoize
+    def give():
+        return value
+
+    assert give() == give() == value
+    assert type(give()) is type(value)
+
+
+def test_defaults_names_and_places_of_arguments_make_no_difference(handler):
+    twice, count = counted(handler)
+    twice(3)
+    twice(3, 2)
+    twice(x=3, factor=2)
+    twice(factor=2, x=3)
+    assert len(count) == 1
+    twice(3, 4)
+    assert len(count) == 2
+
+
+def different_values(tmp_path):
+    class Colour(enum.Enum):
+        RED = 1
+        BLUE = 2
+
+    @dataclasses.dataclass
+    class Point:
+        x: float
+
+    class Plain:
+        def __init__(self, x):
+            self.x = x
+
+    class Weighted(list):
+        weight = 0
+
+    class Labelled(dict):
+        label = ""
+
+    class Measured(np.ndarray):
+        unit = ""
+
+    light, heavy = Weighted([1]), Weighted([1])
+    heavy.weight = 5
+    named, other_name = Labelled(a=1), Labelled(a=1)
+    other_name.label = "b"
+    metres, feet = np.zeros(3).view(Measured), np.zeros(3).view(Measured)
+    feet.unit = "ft"
+
+    file = tmp_path / "a.txt"
+    file.write_text("a")
+    other = tmp_path / "b.txt"
+    other.write_text("a")
+    utc = datetime.timezone.utc
+    return [
+        None,
+        0,
+        0.0,
+        -0.0,
+        False,
+        "",
+        b"",
+        (),
+        [],
+        {},
+        set(),
+        frozenset(),
+        1,
+        1.0,
+        True,
+        "1",
+        b"1",
+        1 << 40_000,
+        float("nan"),
+        float("inf"),
+        1j,
+        [1, 2],
+        [2, 1],
+        (1, 2),
+        [[1], 2],
+        [[1, 2]],
+        {"a": 1},
+        {"a": 1, "b": 2},
+        {"b": 2, "a": 1},
+        {1, 2},
+        range(3),
+        range(0, 4, 2),
+        slice(3),
+        np.arange(3),
+        np.arange(3.0),
+        np.arange(3, dtype=">i8"),
+        np.arange(3)[:, None],
+        np.zeros(3, np.int64),
+        np.float64(1),
+        np.float32(1),
+        np.array("a"),
+        np.array([]),
+        np.zeros((0, 3)),
+        np.array([("a", 1)], dtype=[("n", "U1"), ("v", int)]),
+        np.ma.masked_array([0, 1, 2], [True, False, False]),
+        Colour.RED,
+        Colour.BLUE,
+        Colour,
+        Point,
+        Point(1),
+        Point(2),
+        Plain(1),
+        Plain(2),
+        datetime.date(2020, 1, 1),
+        datetime.datetime(2020, 1, 1),
+        datetime.datetime(2020, 1, 1, tzinfo=utc),
+        datetime.timedelta(1),
+        file,
+        other,
+        str(file),
+        np.sin,
+        len,
+        test_defaults_are_seen,
+        *[lambda: 1, lambda: 2, lambda: [x + 1 for x in ()], lambda: [x + 2 for x in ()]],
+        *[collections.defaultdict(int), collections.defaultdict(list)],
+        *[light, heavy, named, other_name, metres, feet],
+    ]
+
+
+def test_defaults_are_seen():
+    def make(default):
+        def f(x=default):
+            return x
+
+        return f
+
+    assert fingerprint(make(1), "f", "content") == fingerprint(make(1), "f", "content")
+    assert fingerprint(make(1), "f", "content") != fingerprint(make(2), "f", "content")
+
+
+def test_different_values_have_different_fingerprints_and_equal_ones_the_same(tmp_path):
+    first, second = different_values(tmp_path), different_values(tmp_path)
+    for value, same in zip(first, second, strict=True):
+        before = fingerprint(value, "value", "content")
+        assert before == fingerprint(same, "value", "content"), repr(value)
+    for value, other in itertools.combinations(first, 2):
+        assert fingerprint(value, "value", "content") != fingerprint(other, "value", "content"), (
+            value,
+            other,
+        )
+
+
+def test_arrays_are_known_by_content_and_not_by_their_place_in_memory(handler):
+    twice, count = counted(handler)
+    array = np.arange(12.0).reshape(3, 4)
+    for same in (array, array.copy(), np.asfortranarray(array), np.tile(array, 2)[:, :4]):
+        twice(same)
+    assert len(count) == 1
+
+
+@pytest.mark.torch
+def test_tensors_are_known_by_content(handler):
+    torch = pytest.importorskip("torch")
+    a = torch.arange(6, dtype=torch.bfloat16).reshape(2, 3)
+    assert fingerprint(a, "a", "content") == fingerprint(a.clone(), "a", "content")
+    for other in (a + 1, a.T, a.float(), a.reshape(3, 2)):
+        assert fingerprint(a, "a", "content") != fingerprint(other, "a", "content")
+    twice, count = counted(handler)
+    twice(torch.ones(3))
+    np.testing.assert_array_equal(twice(torch.ones(3))["twice"], [2, 2, 2])
+    assert len(count) == 1
+
+
+def test_paths_are_known_by_content_or_by_name_and_time(handler, tmp_path):
+    file = tmp_path / "a.pdb"
+    file.write_text("one")
+    by_content = handler.memoize(read_file)
+    assert by_content(file) == "one"
+    file.write_text("two")
+    assert by_content(file) == "two"
+    copy = tmp_path / "elsewhere"
+    copy.mkdir()
+    (copy / "a.pdb").write_text("two")
+    assert by_content.key_for(copy / "a.pdb") == by_content.key_for(file)
+
+    by_time = handler.memoize(paths="mtime")(read_file)
+    before = by_time.key_for(file)
+    assert by_time.key_for(copy / "a.pdb") != before
+    os.utime(file, ns=(1, 1))
+    assert by_time.key_for(file) != before
+    with pytest.raises(FileNotFoundError, match="missing"):
+        by_content(tmp_path / "missing")
+
+
+def read_file(path):
+    return path.read_text()
+
+
+def test_a_method_depends_on_what_its_object_holds(handler):
+    calls = []
+
+    class Model:
+        def __init__(self, weight):
+            self.weight = weight
+
+        @handler.memoize(ignore=["calls"])
+        def predict(self, x):
+            calls.append(1)
+            return self.weight * x
+
+    assert Model(2).predict(3) == Model(2).predict(3) == 6
+    assert len(calls) == 1
+    assert Model(3).predict(3) == 9
+    assert len(calls) == 2
+
+
+MODULE = """
+def make(handler):
+    @handler.memoize
+    def answer(x):
+        print("computed")
+        return x + {number}
+    return answer
+"""
+
+
+def test_a_changed_source_is_computed_again(handler, tmp_path, capsys):
+    def answer(number):
+        # Under the same name and line, as after an edit.
+        path = tmp_path / f"edited{number}" / "science.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(MODULE.format(number=number))
+        spec = importlib.util.spec_from_file_location("science", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.make(handler)(1)
+
+    assert [answer(1), answer(1), answer(2), answer(1)] == [2, 2, 3, 2]
+    assert capsys.readouterr().out.count("computed") == 2
+
+
+def test_what_a_function_encloses_is_part_of_it(handler):
+    def make(offset):
+        @handler.memoize
+        def add(x):
+            return x + offset
+
+        return add
+
+    assert make(1)(1) == 2
+    assert make(10)(1) == 11
+
+
+def test_a_function_may_call_itself(handler):
+    @handler.memoize
+    def fibonacci(n):
+        return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+    assert fibonacci(30) == 832040
+
+
+def test_exceptions_are_not_cached(handler):
+    outcomes = [ValueError("not yet"), 5]
+
+    @handler.memoize(ignore=["outcomes"])
+    def compute(outcomes):
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    with pytest.raises(ValueError, match="not yet"):
+        compute(outcomes)
+    assert compute(outcomes) == 5
+    assert compute(outcomes) == 5
+
+
+def test_trajectories_are_stored_as_trajectories(handler):
+    @handler.memoize(kind="trajectory")
+    def simulate(n):
+        return {"frames": np.zeros((n, 4, 3), np.float32), "time": np.arange(float(n))}
+
+    assert simulate(5)["frames"].shape == simulate(5)["frames"].shape == (5, 4, 3)
+    assert handler.open(simulate.key_for(5)).n_frames == 5
+    assert handler.info(simulate.key_for(5))["metadata"]["function"].endswith("simulate")
+
+
+def slow(directory, x):
+    (Path(directory) / f"computed-{os.getpid()}-{x}").touch(exist_ok=False)
+    time.sleep(0.3)
+    return x
+
+
+def ask(directory, barrier):
+    handler = DataHandler(Path(directory) / "cache")
+    barrier.wait()
+    assert handler.memoize(slow)(directory, 7) == 7
+
+
+def test_processes_that_ask_at_once_compute_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(3)
+    askers = [context.Process(target=ask, args=(str(tmp_path), barrier)) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+        assert asker.exitcode == 0
+    assert len(list(tmp_path.glob("computed-*"))) == 1
+
+
+def generate():
+    yield 1
+
+
+async def wait():
+    pass
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: x, "a name with def"),
+        (generate, "a generator"),
+        (wait, "what is awaited"),
+        (np.sin, "made by def"),
+        (Other, "made by def"),
+        (5, "made by def"),
+    ],
+)
+def test_what_has_no_name_or_is_used_up_is_refused(handler, function, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        handler.memoize(function)
+
+
+def test_unknown_parameters_and_options_are_named(handler):
+    with pytest.raises(InvalidArgumentError, match="ignore='verbos'.*path"):
+        handler.memoize(ignore="verbos")(read_file)
+    with pytest.raises(InvalidArgumentError, match="kind='other'"):
+        handler.memoize(kind="other")(read_file)
+    with pytest.raises(InvalidArgumentError, match="paths='name'"):
+        handler.memoize(paths="name")(read_file)
+
+
+@pytest.mark.parametrize(
+    "value", [object(), iter([1]), (n for n in ()), sys.stdout, np.array([object()])]
+)
+def test_what_has_no_content_is_refused_and_the_argument_named(handler, value):
+    with pytest.raises(InvalidTypeError, match="argument 'path'"):
+        handler.memoize(read_file)(value)
+    with pytest.raises(InvalidTypeError, match="argument 'path'"):
+        handler.memoize(read_file)([{"a": value}])
+
+
+def test_what_contains_itself_is_refused(handler):
+    loop = []
+    loop.append(loop)
+    with pytest.raises(InvalidTypeError, match="contains itself"):
+        handler.memoize(read_file)(loop)
+
+
+def test_wrong_arguments_are_those_of_the_function(handler):
+    with pytest.raises(TypeError, match="missing a required argument: 'path'"):
+        handler.memoize(read_file)()
+
+
+def test_it_looks_like_the_function(handler):
+    memoized = handler.memoize(slow)
+    assert memoized.__name__ == "slow"
+    assert memoized.__wrapped__ is slow
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "slow", memoized)
+        assert pickle.loads(pickle.dumps(memoized)) is memoized

@@ -1,0 +1,65 @@
+"""`track`: one line gives a loop its progress bar."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+from proteinflex_optimization import ProgressTracker, track
+
+JOB = """
+from proteinflex_optimization import track
+for number in track({iterable}, "frames"):
+    {body}
+"""
+
+
+def run(iterable: str, body: str) -> list[str]:
+    """Run a loop without a terminal and return the lines of its progress."""
+    script = JOB.format(iterable=iterable, body=body)
+    job = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    return job.stderr.splitlines()
+
+
+def test_every_item_comes_in_order_and_the_last_line_is_complete() -> None:
+    assert list(track("abc", display=False)) == ["a", "b", "c"]
+    assert list(track([], display=False)) == []
+    assert run("range(5)", "pass")[-1].startswith("100.0 %, 5/5 steps")
+
+
+def test_items_of_unknown_number_are_counted() -> None:
+    assert run("iter(range(5))", "if number == 3: break")[-1].startswith("3/? steps")
+
+
+def test_items_that_can_not_be_made_are_a_failure_with_its_reason() -> None:
+    shown = run("(1 // number for number in (1, 0))", "pass")
+    assert any(line.startswith("failed: frames: ZeroDivisionError") for line in shown)
+
+
+@pytest.mark.parametrize("leave", ["break", "error", "drop"])
+def test_a_loop_that_is_left_early_keeps_nothing_running(leave: str) -> None:
+    items = track(range(5))
+    next(items)
+    if leave == "error":
+        with pytest.raises(ValueError, match="of the generator"):
+            items.throw(ValueError("of the generator"))  # type: ignore[attr-defined]
+    elif leave == "break":
+        items.close()  # type: ignore[attr-defined]
+    del items
+    assert "proteinflex-display" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_wrong_arguments_are_refused_before_anything_is_shown() -> None:
+    for arguments in (([1], 5), ([1], "frames", -1)):
+        with pytest.raises((TypeError, ValueError)):
+            track(*arguments)  # type: ignore[arg-type]
+    assert "proteinflex-display" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_progress_in_a_directory_can_be_read_by_others(tmp_path) -> None:
+    items = track(range(4), "frames", checkpoint_dir=tmp_path, display=False)
+    next(items), next(items)
+    task = ProgressTracker.attach(tmp_path).get_progress()["tasks"]["frames"]
+    assert (task["completed"], task["total"]) == (1, 4)
