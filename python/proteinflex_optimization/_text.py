@@ -1,8 +1,10 @@
-"""Text that can be shown anywhere: on a terminal, in a log line, as a metric's label."""
+"""Text that can be shown anywhere: on a terminal, in a log line, as a metric's label; sizes, ages."""
 
 from __future__ import annotations
 
-__all__ = ["one_line", "printable"]
+import time
+
+__all__ = ["age", "one_line", "printable", "size"]
 
 
 def printable(text: str) -> str:
@@ -19,3 +21,23 @@ def printable(text: str) -> str:
 def one_line(text: str, separator: str = " ") -> str:
     """Return the lines of a text beside each other, printable."""
     return printable(separator.join(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def size(count: float) -> str:
+    """Format bytes by powers of 1000: ``704 B``, ``1.2 kB``, ``53.0 GB``."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB"):
+        count /= 1000
+        if round(count, 1) < 1000:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} TB"
+
+
+def age(since: float) -> str:
+    """Format the time since a point in seconds since 1970: ``3 min``, ``2 d``."""
+    seconds = max(0.0, time.time() - since)
+    for limit, unit, text in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
+        if round(seconds / unit) * unit < limit:
+            return f"{seconds / unit:.0f} {text}"
+    return f"{seconds / 86400:.0f} d"

@@ -49,6 +49,12 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
         """Pickle as the directory and the options."""
         return functools.partial(type(self), **self._options), (self.base_dir.absolute(),)
 
+    def _repr_html_(self) -> str:
+        """Show in a notebook which checkpoints there are."""
+        from ._html import checkpoints
+
+        return checkpoints(str(self.base_dir), self.list_checkpoints())
+
     def outline(self, checkpoint_path: StrPath) -> dict[str, list[ValueInfo]]:
         """Tell what a checkpoint holds, without loading its arrays and without running any code of it.
 

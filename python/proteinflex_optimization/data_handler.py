@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
@@ -11,10 +12,10 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 from . import _native
 from ._fingerprint import Paths
 from ._integrations import integration
-from .errors import CacheKeyError, GPUError, InvalidArgumentError
+from .errors import CacheKeyError, CorruptDataError, GPUError, InvalidArgumentError
 from .memoize import Memoized, memoized
 from .trajectory import Trajectory
-from .types import CacheStats, EntryKind, GPUMemory, Profile, StrPath
+from .types import CacheStats, EntryInfo, EntryKind, GPUMemory, Profile, StrPath
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -245,6 +246,19 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
             return memoized(function, self, kind, ignore, paths)
 
         return decorate if function is None else decorate(function)
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook how full the cache is, and its newest entries."""
+        from ._html import MAX_LISTED, MAX_ROWS, cache
+
+        stats = self.get_cache_stats()
+        found: list[EntryInfo] = []
+        for key in self.keys() if stats["entries"] <= MAX_LISTED else ():
+            # It may have been evicted since.
+            with contextlib.suppress(CacheKeyError, CorruptDataError):
+                found.append(self.info(key))
+        found.sort(key=lambda info: info["created"], reverse=True)
+        return cache(stats, found[:MAX_ROWS])
 
     def get_cache_stats(self) -> CacheStats:
         """Return how full the cache is, and how it has been used.

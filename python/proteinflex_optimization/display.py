@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any, TextIO
 
 from proteinflex_optimization._text import one_line
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table
 
-__all__ = ["Display", "line", "tree"]
+__all__ = ["Display", "html", "line", "tree"]
 
 Progress = Mapping[str, Any]
 
@@ -135,6 +136,24 @@ def _state(data: Mapping[str, Any]) -> str:
 def tree(progress: Progress) -> RenderableType:
     """Draw the progress as a tree of bars that fits a terminal's width, for `rich`."""
     return _Tree(progress)
+
+
+def html(progress: Progress) -> str:
+    """Draw the progress as HTML, for a notebook: bars with `rich`, else a line."""
+    code = '<pre style="line-height:normal;white-space:pre;overflow-x:auto">{code}</pre>'
+    try:
+        from rich.console import Console
+    except ImportError:
+        return code.format(code=escape(line(progress)))
+    console = Console(
+        file=io.StringIO(),
+        record=True,
+        width=NOTEBOOK_WIDTH,
+        force_jupyter=False,
+        highlight=False,
+    )
+    console.print(tree(progress))
+    return console.export_html(inline_styles=True, code_format=code)
 
 
 class _Tree:
@@ -251,19 +270,7 @@ class _Cell:
         self._handle = display(HTML(""), display_id=True)
 
     def show(self, progress: Progress) -> None:
-        from rich.console import Console
-
-        console = Console(
-            file=io.StringIO(),
-            record=True,
-            width=NOTEBOOK_WIDTH,
-            force_jupyter=False,
-            highlight=False,
-        )
-        console.print(tree(progress))
-        code = '<pre style="line-height:normal;white-space:pre;overflow-x:auto">{code}</pre>'
-        text = console.export_html(inline_styles=True, code_format=code)
-        self._handle.update(self._html(text))
+        self._handle.update(self._html(html(progress)))
 
 
 class Display:

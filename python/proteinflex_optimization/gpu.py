@@ -49,6 +49,12 @@ class GPUManager(_native.GPUManager):
         An argument has the wrong type or makes no sense; the message names it.
     """
 
+    def _repr_html_(self) -> str:
+        """Show in a notebook which GPUs there are, and what is reserved on them."""
+        from proteinflex_optimization._html import gpus
+
+        return gpus(self.get_available_gpus())
+
     @contextlib.contextmanager
     def reserve(
         self, task: str, *, max_gpus: int | None = None, timeout: float | None = 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from proteinflex_optimization import _native
 from proteinflex_optimization._log import get_logger
-from proteinflex_optimization._native import ProgressReader, TaskHandle
+from proteinflex_optimization._native import TaskHandle
 from proteinflex_optimization.errors import InvalidTypeError
 from proteinflex_optimization.types import ProgressInfo, StrPath
 
@@ -39,6 +39,16 @@ class _Manager(Protocol):
     def create_checkpoint_async(
         self, checkpoint_id: str, component_states: dict[str, Any]
     ) -> _Pending: ...
+
+
+class ProgressReader(_native.ProgressReader):  # noqa: D101, it is the native class's
+    __doc__ = _native.ProgressReader.__doc__
+
+    def _repr_html_(self) -> str:
+        """Show the tasks in a notebook."""
+        from proteinflex_optimization.display import html
+
+        return html(self.get_progress())
 
 
 class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native class's
@@ -190,6 +200,12 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         place = self.checkpoint_dir or "in memory"
         percent, tasks = progress["percent"], len(progress["tasks"])
         return f"<ProgressTracker {percent:.1f} %, {tasks} tasks, {place}>"
+
+    def _repr_html_(self) -> str:
+        """Show the tasks in a notebook."""
+        from proteinflex_optimization.display import html
+
+        return html(self.get_progress())
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by directory: the other process counts in the same file."""

@@ -24,6 +24,12 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         """Name the content, so that dask needs not read it to tell whether it has changed."""
         return ("proteinflex_optimization.Trajectory", self.content_id)
 
+    def _repr_html_(self) -> str:
+        """Show in a notebook what it holds."""
+        from ._html import trajectory
+
+        return trajectory(self)
+
     def to_universe(self, topology: Any) -> Any:
         """Return an `MDAnalysis.Universe` of a topology and this trajectory, which is in Å.
 

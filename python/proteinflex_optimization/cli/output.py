@@ -1,15 +1,14 @@
-"""How the commands write: text that can't steer a terminal, sizes, ages and JSON."""
+"""How the commands write: tables, counts and JSON, with no text that can steer a terminal."""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from proteinflex_optimization._text import one_line, printable
+from proteinflex_optimization._text import age, one_line, printable, size
 
 __all__ = [
     "age",
@@ -22,26 +21,6 @@ __all__ = [
     "size",
     "warn",
 ]
-
-
-def size(count: float) -> str:
-    """Format bytes by powers of 1000: ``704 B``, ``1.2 kB``, ``53.0 GB``."""
-    if count < 1000:
-        return f"{count:.0f} B"
-    for unit in ("kB", "MB", "GB"):
-        count /= 1000
-        if round(count, 1) < 1000:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1000:.1f} TB"
-
-
-def age(since: float) -> str:
-    """Format the time since a point in seconds since 1970: ``3 min``, ``2 d``."""
-    seconds = max(0.0, time.time() - since)
-    for limit, unit, text in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
-        if round(seconds / unit) * unit < limit:
-            return f"{seconds / unit:.0f} {text}"
-    return f"{seconds / 86400:.0f} d"
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:

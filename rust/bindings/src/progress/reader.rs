@@ -13,7 +13,7 @@ use crate::argument;
 use crate::error::to_python;
 
 /// The progress of another process: live while it runs, and as it was left afterwards.
-#[pyclass(module = "proteinflex_optimization._native", frozen)]
+#[pyclass(subclass, frozen, module = "proteinflex_optimization._native")]
 pub struct ProgressReader {
     reader: core::ProgressReader,
 }
