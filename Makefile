@@ -21,7 +21,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE \
            $(shell find rust/core/src rust/bindings rust/macros python -type f -not -name '*.so' -not -path '*/__pycache__/*')
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo mounts test test-rust test-python lint lint-layers deny bench bench-rust bench-peers bench-docs soak fuzz fuzz-build wheel clean
+.PHONY: help demo mounts test-cluster test test-rust test-python lint lint-layers deny bench bench-rust bench-peers bench-docs soak fuzz fuzz-build wheel clean
 .DELETE_ON_ERROR:
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo "make bench   benchmarks of the core, and side by side with other tools"
 	@echo "make soak    the slow tests"
 	@echo "make mounts  tests on file systems that root mounts for them: sshfs, bindfs, XFS, btrfs, …"
+	@echo "make test-cluster  tests as jobs of a SLURM that root starts for them"
 	@echo "make fuzz    look for files that break a reader (FUZZ_SECONDS=60 for each target)"
 	@echo "make wheel   build the wheel into dist/"
 	@echo "make clean   remove everything that was built"
@@ -75,15 +76,20 @@ endif
 ifeq ($(TORCH),0)
 test-python: $(STAMPS)/wheel $(STAMPS)/extra-test
 	@echo "TORCH=0: the tests that need torch are left out"
-	$(BIN)/python -m pytest -m "not soak and not torch and not gpu and not mounts"
+	$(BIN)/python -m pytest -m "not soak and not torch and not gpu and not mounts and not cluster"
 else
 test-python: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-torch $(STAMPS)/extra-lightning
-	$(BIN)/python -m pytest -m "not soak and not gpu and not mounts"
+	$(BIN)/python -m pytest -m "not soak and not gpu and not mounts and not cluster"
 endif
 
 # Network, layered and local file systems that are mounted for it. Skips what is not installed, or not root's.
 mounts: $(STAMPS)/wheel $(STAMPS)/extra-test
 	$(BIN)/python -m pytest tests/mounts -m mounts
+
+# On a SLURM of one node that root starts for it. Skips where slurm-wlm and munge are not installed.
+test-cluster: $(STAMPS)/wheel $(STAMPS)/extra-test
+	$(BIN)/python -m pip install --quiet "dask-jobqueue>=0.9"
+	$(BIN)/python -m pytest tests/cluster -m cluster $(PYTEST)
 
 lint: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-lint
 	cargo fmt --all --check

@@ -42,6 +42,7 @@ from proteinflex_optimization.errors import (
 )
 from proteinflex_optimization.gpu import GPUManager
 from proteinflex_optimization.progress import ProgressTracker, track
+from proteinflex_optimization.stop import StopRequest, StopRequested
 from proteinflex_optimization.trajectory import Trajectory
 
 __all__ = [
@@ -61,6 +62,8 @@ __all__ = [
     "ProgressTracker",
     "ProteinFlexError",
     "ResumeError",
+    "StopRequest",
+    "StopRequested",
     "Trajectory",
     "TypedRecord",
     "UnknownTaskError",

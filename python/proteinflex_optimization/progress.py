@@ -28,6 +28,9 @@ Item = TypeVar("Item")
 
 _log = get_logger(__name__)
 
+STOP_SECONDS = 0.5
+"""How late a time limit may be noticed, at most."""
+
 
 class _Pending(Protocol):
     def done(self) -> bool: ...
@@ -39,6 +42,17 @@ class _Manager(Protocol):
     def create_checkpoint_async(
         self, checkpoint_id: str, component_states: dict[str, Any]
     ) -> _Pending: ...
+
+    def create_checkpoint(self, checkpoint_id: str, component_states: dict[str, Any]) -> str: ...
+
+
+class _Stop(Protocol):
+    @property
+    def requested(self) -> bool: ...
+
+    def check(self) -> None: ...
+
+    def _notify(self, tracker: Any) -> None: ...
 
 
 class ProgressReader(_native.ProgressReader):  # noqa: D101, it is the native class's
@@ -146,13 +160,23 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         handle = self.start_task(task_id, name, total_steps, parent_task, completed=begins)
         return _counted(iterable, handle, loops)
 
-    def checkpoint_with(self, manager: _Manager, states: Callable[[], Mapping[str, Any]]) -> None:
-        """Save what `states` returns, every `checkpoint_interval` seconds.
+    def checkpoint_with(
+        self,
+        manager: _Manager,
+        states: Callable[[], Mapping[str, Any]],
+        *,
+        stop: _Stop | None = None,
+    ) -> None:
+        """Save what `states` returns, every `checkpoint_interval` seconds and before a stop.
 
         It is called by the next update after the interval, in the thread of that update: a safe
         point of the job. It may update tasks itself, and is never called from within itself. Its
         result is saved in the background by ``manager.create_checkpoint_async``. An exception of
         either of them is logged, each kind once, and not raised to the job.
+
+        With `stop`, the first update after a request saves once more, waits until that is durable,
+        and raises `StopRequested` from that update. The job ends so even where saving failed: the
+        error is its context, and is logged. Later updates save nothing.
 
         Parameters
         ----------
@@ -160,6 +184,8 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
             Where to save.
         states : callable
             Returns the dict of component states; takes no arguments.
+        stop : StopRequest, optional
+            Whose request to obey.
         """
         if not callable(getattr(manager, "create_checkpoint_async", None)):
             shown = reprlib.repr(manager)
@@ -167,7 +193,13 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         if not callable(states):
             shown = reprlib.repr(states)
             raise InvalidTypeError(f"states={shown}: expected a function without arguments")
-        self._set_hook(_CheckpointHook(manager, states), self._interval)
+        if stop is not None and not callable(getattr(stop, "_notify", None)):
+            raise InvalidTypeError(f"stop={reprlib.repr(stop)}: expected a StopRequest")
+        # A time limit sends no signal: it is looked at about every second.
+        interval = self._interval if stop is None else min(self._interval, STOP_SECONDS)
+        self._set_hook(_CheckpointHook(manager, states, stop, self._interval), interval)
+        if stop is not None:
+            stop._notify(self)
 
     def finish(self) -> None:
         """Declare everything done, write a last snapshot and end the background thread."""
@@ -293,16 +325,32 @@ def _counted(iterable: Iterable[Item], handle: TaskHandle, loops: dict[str, int]
 class _CheckpointHook:
     """Saves states; logs each kind of error once."""
 
-    def __init__(self, manager: _Manager, states: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        manager: _Manager,
+        states: Callable[[], Mapping[str, Any]],
+        stop: _Stop | None,
+        interval: float,
+    ) -> None:
         self._manager = manager
         self._states = states
+        self._stop = stop
+        self._interval = interval
+        self._due = time.monotonic() + interval
+        self._has_stopped = False
         self._pending: _Pending | None = None
         self._logged: set[str] = set()
         self._process = os.getpid()
 
     def __call__(self) -> None:
-        if os.getpid() != self._process:
+        if os.getpid() != self._process or self._has_stopped:
             return
+        if self._stop is not None:
+            if self._stop.requested:
+                self._save_and_stop(self._stop)
+            if time.monotonic() < self._due:
+                return
+            self._due = time.monotonic() + self._interval
         try:
             if self._pending is not None:
                 if not self._pending.done():
@@ -313,17 +361,36 @@ class _CheckpointHook:
             self._log_once("saving the last checkpoint failed", error)
         try:
             states = dict(self._states())
-            self._pending = self._manager.create_checkpoint_async(
-                f"progress-{time.time_ns() // 1_000_000}", states
-            )
+            self._pending = self._manager.create_checkpoint_async(_checkpoint_id(), states)
         except Exception as error:
             self._log_once("no checkpoint was made", error)
+
+    def _save_and_stop(self, stop: _Stop) -> None:
+        self._has_stopped = True
+        pending, self._pending = self._pending, None
+        try:
+            if pending is not None:
+                # Else its error would be raised in place of the last save.
+                pending.result()
+        except Exception as error:
+            self._log_once("saving the last checkpoint failed", error)
+        try:
+            self._manager.create_checkpoint(_checkpoint_id(), dict(self._states()))
+        except Exception as error:
+            _log.error("no checkpoint was made; the job stops", exc_info=error)
+            # Raised here, so that the error is its context.
+            stop.check()
+        stop.check()
 
     def _log_once(self, what: str, error: Exception) -> None:
         kind = f"{what}: {type(error).__name__}"
         if kind not in self._logged:
             self._logged.add(kind)
             _log.error("%s; the job goes on", what, exc_info=error)
+
+
+def _checkpoint_id() -> str:
+    return f"progress-{time.time_ns() // 1_000_000}"
 
 
 _loops_lock = threading.Lock()

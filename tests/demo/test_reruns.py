@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 from proteinflex_optimization import CheckpointManager, DataHandler, ProgressTracker
-from proteinflex_optimization.demo.stopping import InterruptedRunError, StopRequest
+from proteinflex_optimization.demo.stopping import InterruptedRunError, StagedStop
 
 FLEXOPT = [sys.executable, "-m", "proteinflex_optimization"]
 N_FRAMES = 30
@@ -218,7 +218,7 @@ def alarm():
 
 def test_a_job_that_does_not_look_is_left_alone_within_a_second(alarm):
     started = time.monotonic()
-    with pytest.raises(InterruptedRunError) as raised, StopRequest() as stop:
+    with pytest.raises(InterruptedRunError) as raised, StagedStop() as stop:
         stop.run(lambda: time.sleep(20))
     assert raised.value.is_abandoned
     assert 0.9 < time.monotonic() - started < 3
@@ -236,7 +236,7 @@ def test_a_job_that_looks_ends_at_its_safe_point(alarm):
 
     with (
         pytest.raises(InterruptedRunError, match="stopped at step 3") as raised,
-        StopRequest() as s,
+        StagedStop() as s,
     ):
         s.run(lambda: job(s))
     assert not raised.value.is_abandoned
@@ -244,7 +244,7 @@ def test_a_job_that_looks_ends_at_its_safe_point(alarm):
 
 
 def test_a_job_s_result_and_its_errors_reach_the_caller():
-    with StopRequest() as stop:
+    with StagedStop() as stop:
         assert stop.run(lambda: 5) == 5
         with pytest.raises(ZeroDivisionError):
             stop.run(lambda: 1 / 0)

@@ -59,6 +59,13 @@ def add_parser(subparsers: Any) -> None:
         help="grid of stored coordinates, or 'lossless' (default: 0.001)",
     )
     parser.add_argument("--temperature", type=float, default=300.0, metavar="K")
+    parser.add_argument(
+        "--stop-margin",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="in a SLURM job: how long before its time limit to stop (default: 60)",
+    )
     parser.add_argument("--seed", type=int, default=1)
     add_examples(parser, "flexopt demo", "flexopt demo --pdb my.pdb --steps 50000 --output my-run")
     parser.set_defaults(func=run)
@@ -85,6 +92,7 @@ def run(options: argparse.Namespace) -> int:
         precision=options.precision,
         temperature=options.temperature,
         seed=options.seed,
+        stop_margin=options.stop_margin,
         drop_unknown=options.drop_unknown,
     )
     try:

@@ -17,7 +17,7 @@ from . import results
 from .analysis import analyse
 from .settings import Settings
 from .simulation import Dynamics
-from .stopping import InterruptedRunError, StopRequest
+from .stopping import InterruptedRunError, StagedStop
 from .structure import Protein, load_protein
 
 __all__ = ["InterruptedRunError", "run"]
@@ -51,15 +51,15 @@ def run(settings: Settings, *, say: Callable[[str], None] = print) -> dict[str, 
     Raises
     ------
     InterruptedRunError
-        On Ctrl-C or SIGTERM, within a second.
+        It was asked to stop: by Ctrl-C, another signal or the time limit of its job; within a second.
     StructureError
         The structure can't be simulated.
     """
-    with StopRequest() as stop:
+    with StagedStop(margin=settings.stop_margin) as stop:
         return stop.run(lambda: _run(settings, stop, say))
 
 
-def _run(settings: Settings, stop: StopRequest, say: Callable[[str], None]) -> dict[str, Any]:
+def _run(settings: Settings, stop: StagedStop, say: Callable[[str], None]) -> dict[str, Any]:
     started = time.perf_counter()
     handler = DataHandler(str(settings.output / "cache"), max_cache_size=CACHE_GB)
     result_id = f"{settings.run_id}:flexibility"
@@ -105,7 +105,7 @@ class Job:
         settings: Settings,
         handler: DataHandler,
         tracker: ProgressTracker,
-        stop: StopRequest,
+        stop: StagedStop,
         say: Callable[[str], None],
         started: float,
     ) -> None:

@@ -41,6 +41,8 @@ class Settings:
         Of velocities and thermostat.
     drop_unknown : bool
         Whether to leave out what the force field has no parameters for.
+    stop_margin : float
+        How long before the time limit of its SLURM job it stops, in seconds.
     """
 
     pdb: Path
@@ -52,6 +54,7 @@ class Settings:
     temperature: float = 300.0
     seed: int = 1
     drop_unknown: bool = False
+    stop_margin: float = 60.0
 
     def __post_init__(self) -> None:
         """Refuse settings that make no sense, before anything is written."""

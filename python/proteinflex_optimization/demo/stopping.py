@@ -1,13 +1,13 @@
-"""Ctrl-C and SIGTERM that are answered within a second, whatever the job is doing."""
+"""A request to stop that is obeyed within a second, whatever the job is doing."""
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType, TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
+
+from proteinflex_optimization import StopRequest
 
 Result = TypeVar("Result")
 
@@ -31,23 +31,14 @@ class InterruptedRunError(Exception):
         self.is_abandoned = is_abandoned
 
 
-class StopRequest:
-    """Turns the first Ctrl-C or SIGTERM into a request that the job obeys at its next safe point.
+class StagedStop(StopRequest):
+    """A `StopRequest` that tells where it stopped a job, and waits no longer than a second for it.
 
-    A second one ends the wait for it at once.
+    A second Ctrl-C ends the wait for it at once.
     """
 
-    def __init__(self) -> None:
-        self.stage = "at the beginning"
-        """Where the job is, for the message."""
-        self._requested_at: float | None = None
-        self._is_urgent = False
-        self._previous: dict[signal.Signals, Any] = {}
-
-    @property
-    def requested(self) -> bool:
-        """Whether the job should stop."""
-        return self._requested_at is not None
+    stage = "at the beginning"
+    """Where the job is, for the message."""
 
     def check(self) -> None:
         """Stop here, where that was asked for.
@@ -68,45 +59,26 @@ class StopRequest:
         Raises
         ------
         InterruptedRunError
-            A signal came.
+            It was asked to stop.
         """
         if threading.current_thread() is not threading.main_thread():
             return job()
         worker = _Worker(job)
         worker.start()
-        while worker.is_alive():
-            worker.join(POLL_SECONDS)
-            if self._requested_at is not None and worker.is_alive():
-                waited = time.monotonic() - self._requested_at
-                if self._is_urgent or waited > GRACE_SECONDS:
-                    raise InterruptedRunError(self._message(), is_abandoned=True)
+        try:
+            while worker.is_alive() and not self.requested:
+                worker.join(POLL_SECONDS)
+            end = time.monotonic() + GRACE_SECONDS
+            while worker.is_alive() and time.monotonic() < end:
+                worker.join(POLL_SECONDS)
+        except KeyboardInterrupt:
+            raise InterruptedRunError(self._message(), is_abandoned=True) from None
+        if worker.is_alive():
+            raise InterruptedRunError(self._message(), is_abandoned=True)
         return worker.result()
 
     def _message(self) -> str:
-        return f"stopped {self.stage}; the same command goes on from there"
-
-    def __enter__(self) -> StopRequest:
-        """Listen, where signals can be listened to: in the main thread."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._request)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Restore the signal handlers."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        if self._requested_at is not None:
-            self._is_urgent = True
-        else:
-            self._requested_at = time.monotonic()
+        return f"stopped {self.stage} ({self.reason}); the same command goes on from there"
 
 
 class _Worker(threading.Thread, Generic[Result]):

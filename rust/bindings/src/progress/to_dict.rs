@@ -7,6 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
+use crate::batch_system;
 use crate::value::metadata as build_metadata;
 
 /// What `get_progress()` returns; `root` is for messages.
@@ -34,6 +35,8 @@ pub fn progress_to_dict<'py>(
     dict.set_item(intern!(py, "reason"), progress.reason.as_deref())?;
     dict.set_item(intern!(py, "current_task"), progress.current.map(|task| &ids[task]))?;
     dict.set_item(intern!(py, "alive"), progress.is_alive)?;
+    let batch = batch_system::to_object(py, progress.batch.as_deref())?;
+    dict.set_item(intern!(py, "batch"), batch)?;
     dict.set_item(intern!(py, "tasks"), tasks)?;
     Ok(dict)
 }
@@ -66,5 +69,7 @@ fn task_to_dict<'py>(
         None => py.None().into_bound(py),
     };
     dict.set_item(intern!(py, "metadata"), metadata)?;
+    let batch = batch_system::to_object(py, task.batch.as_deref())?;
+    dict.set_item(intern!(py, "batch"), batch)?;
     Ok(dict)
 }

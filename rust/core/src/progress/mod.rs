@@ -43,6 +43,7 @@ mod counter_header;
 mod definition;
 mod estimate;
 mod index;
+mod jobs;
 mod layout;
 mod merge;
 mod message;

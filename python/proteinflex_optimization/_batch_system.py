@@ -1,0 +1,100 @@
+"""What is asked of the batch system: when this job ends, and to run it again."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from datetime import datetime
+
+from ._log import get_logger
+from ._native import batch_facts
+from .errors import ProteinFlexError
+from .types import BatchFacts
+
+logger = get_logger()
+
+END_VARIABLE = "SLURM_JOB_END_TIME"
+"""Seconds since 1970; set by SLURM 23.11 and later."""
+ANSWER_SECONDS = 5.0
+"""How long a question to the controller may take."""
+REQUEUE_SECONDS = 30.0
+
+
+def end_time(*, ask: bool) -> float | None:
+    """Tell when this job reaches its time limit.
+
+    Parameters
+    ----------
+    ask : bool
+        Whether to ask the controller even where the environment tells, as the limit of a running
+        job can be changed.
+
+    Returns
+    -------
+    float or None
+        Seconds since 1970; None outside of a SLURM job, without a limit, or where nobody tells.
+    """
+    facts = batch_facts()
+    if facts is None or facts["system"] != "slurm":
+        return None
+    told = os.environ.get(END_VARIABLE, "")
+    if told.isdecimal() and not ask:
+        return float(told)
+    try:
+        answer = _scontrol(["show", "job", "--oneliner", slurm_job_id(facts)], ANSWER_SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.debug("the end of job %s is not known from scontrol: %s", facts["job_id"], error)
+        return float(told) if told.isdecimal() else None
+    found = re.search(r"(?:^|\s)EndTime=(\S+)", answer)
+    try:
+        # Local time, as is what has no time zone. `Unknown` is that of a job without a limit.
+        return datetime.fromisoformat(found[1]).timestamp() if found is not None else None
+    except ValueError:
+        return None
+
+
+def requeue() -> None:
+    """Ask SLURM to run this job again once it has ended, which also ends it.
+
+    Raises
+    ------
+    ProteinFlexError
+        This is no job of SLURM, or SLURM refuses; the message says why.
+    """
+    facts = batch_facts()
+    if facts is None or facts["system"] != "slurm":
+        system = "none" if facts is None else facts["system"]
+        raise ProteinFlexError(
+            "requeue: only jobs of SLURM can be put back into the queue; this process's batch "
+            f"system is {system}"
+        )
+    job = slurm_job_id(facts)
+    try:
+        _scontrol(["requeue", job], REQUEUE_SECONDS)
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or error.stdout or "").strip() or f"exit status {error.returncode}"
+        raise ProteinFlexError(f"scontrol requeue {job}: {said}") from error
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ProteinFlexError(f"scontrol requeue {job}: {error}") from error
+
+
+def slurm_job_id(facts: BatchFacts) -> str:
+    """Return the id that means one job; the last job of an array has the array's own id."""
+    if facts["array_job_id"] is not None and facts["array_index"] is not None:
+        return f"{facts['array_job_id']}_{facts['array_index']}"
+    return facts["job_id"]
+
+
+def _scontrol(arguments: list[str], timeout: float) -> str:
+    return subprocess.run(
+        ["scontrol", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=True,
+        timeout=timeout,
+        # Not the user's own format of times.
+        env={**os.environ, "SLURM_TIME_FORMAT": "standard"},
+    ).stdout

@@ -1,0 +1,495 @@
+"""What a job that may be stopped can rely on."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from proteinflex_optimization import (
+    CheckpointManager,
+    ProgressTracker,
+    StopRequest,
+    StopRequested,
+)
+from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(0)  # The handler has run by now.
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
+def test_a_signal_asks_to_stop_and_its_former_handler_is_back_afterwards(name):
+    before = signal.getsignal(signal.Signals[name])
+    with StopRequest() as stop:
+        assert not stop.requested
+        assert stop.reason is None
+        stop.check()
+        send(signal.Signals[name])
+        assert stop.requested
+        assert stop.reason == name
+        with pytest.raises(StopRequested, match=name) as raised:
+            stop.check()
+        assert raised.value.reason == name
+    assert signal.getsignal(signal.Signals[name]) == before
+
+
+def test_a_stop_is_not_taken_for_a_failure(tmp_path):
+    tracker = ProgressTracker(checkpoint_dir=tmp_path)
+    with StopRequest() as stop:
+        send(signal.SIGTERM)
+
+        def job():
+            for _ in tracker.track(range(3), "t"):
+                try:
+                    stop.check()
+                except Exception:
+                    pytest.fail("it is no error")
+
+        with pytest.raises(StopRequested):
+            job()
+    assert tracker.get_progress()["tasks"]["t"]["status"] == "running"
+    tracker.close()
+
+
+def test_a_second_ctrl_c_gets_out():
+    with StopRequest() as stop:
+        send(signal.SIGINT)
+        assert stop.reason == "SIGINT"
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+
+
+def test_former_handlers_are_called_too_whatever_the_order():
+    called = []
+
+    def theirs(number, frame):
+        called.append(number)
+
+    before = signal.signal(signal.SIGTERM, theirs)
+    try:
+        with StopRequest() as outer, StopRequest() as inner:
+            send(signal.SIGTERM)
+            assert outer.requested
+            assert inner.requested
+        assert called == [signal.SIGTERM]
+        # A library that comes later calls ours, and goes on doing so after the block.
+        with StopRequest() as stop:
+            ours = signal.getsignal(signal.SIGTERM)
+            composed = signal.signal(signal.SIGTERM, lambda *given: (theirs(*given), ours(*given)))
+            send(signal.SIGTERM)
+            assert stop.requested
+        assert composed == ours
+        called.clear()
+        send(signal.SIGTERM)
+        assert called == [signal.SIGTERM, signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_an_ignored_ctrl_c_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            send(signal.SIGINT)
+            assert not stop.requested
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_one_object_may_be_used_again():
+    stop = StopRequest()
+    with stop:
+        send(signal.SIGUSR1)
+        with pytest.raises(InvalidArgumentError), stop:
+            pass
+    with stop:
+        assert not stop.requested
+        send(signal.SIGUSR2)
+        assert stop.reason == "SIGUSR2"
+
+
+def test_a_wait_ends_promptly_when_a_signal_comes():
+    with StopRequest() as stop:
+        assert not stop.wait(0.05)
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        started = time.monotonic()
+        assert stop.wait(20)
+        assert time.monotonic() - started < 1
+
+
+def test_a_walltime_asks_in_time():
+    with StopRequest(walltime=0.5, margin=0.3) as stop:
+        assert not stop.requested
+        assert 0.3 < stop.seconds_left <= 0.5
+        assert stop.wait(5)
+        assert stop.reason == "walltime"
+        assert 0.1 < stop.seconds_left <= 0.3
+    soon = datetime.now(timezone.utc) + timedelta(seconds=100)
+    with StopRequest(walltime=soon) as stop:
+        assert 90 < stop.seconds_left <= 100
+    with StopRequest(walltime=None) as stop:
+        assert stop.seconds_left is None
+
+
+def test_in_other_threads_the_walltime_works_and_signals_are_left_alone():
+    found = []
+
+    def job():
+        before = signal.getsignal(signal.SIGTERM)
+        with StopRequest(walltime=0.1, margin=0.0) as stop:
+            found.extend([signal.getsignal(signal.SIGTERM) == before, stop.wait(5), stop.reason])
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    thread.join()
+    assert found == [True, True, "walltime"]
+
+
+def test_a_forked_child_ends_as_if_nobody_listened():
+    with StopRequest() as stop:
+        child = os.fork()
+        if child == 0:
+            time.sleep(20)
+            os._exit(0)
+        time.sleep(0.1)
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
+        assert not stop.requested
+        send(signal.SIGTERM)
+        assert stop.requested
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"signals": "SIGTERM"}, "signals='SIGTERM'"),
+        ({"signals": ["SIGNOTHING"]}, "SIGNOTHING"),
+        ({"signals": ["SIGKILL"]}, "SIGKILL"),
+        ({"signals": ["SEGV"]}, "SIGSEGV"),
+        ({"walltime": "1h"}, "walltime='1h'"),
+        ({"walltime": -1.0}, "walltime=-1.0"),
+        ({"walltime": float("nan")}, "walltime=nan"),
+        ({"margin": True}, "margin=True"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(arguments, said):
+    with pytest.raises(InvalidArgumentError, match=said):
+        StopRequest(**arguments)
+
+
+def test_asking_whether_to_stop_costs_next_to_nothing():
+    with StopRequest(walltime=3600.0) as stop:
+        best = min(timed(stop) for _ in range(5))
+    assert best < 5e-6  # 0.1 µs on an idle machine
+
+
+def timed(stop: StopRequest, times: int = 20_000) -> float:
+    started = time.perf_counter()
+    for _ in range(times):
+        _ = stop.requested
+    return (time.perf_counter() - started) / times
+
+
+# --- beside a batch system ---
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A `scontrol` that answers from a file, and notes what it was asked."""
+    answer, asked = tmp_path / "answer", tmp_path / "asked"
+    script = tmp_path / "bin" / "scontrol"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\necho "$@" >>{asked}\ncat {answer} && exec sh {answer}.then\n')
+    script.chmod(0o755)
+    (tmp_path / "answer.then").write_text("exit 0\n")
+    asked.touch()
+    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
+
+    class Slurm:
+        def ends_in(self, seconds: float) -> None:
+            end = datetime.now() + timedelta(seconds=seconds)
+            answer.write_text(f"JobId=17 EndTime={end:%Y-%m-%dT%H:%M:%S} Deadline=N/A\n")
+
+        def says(self, text: str, then: str = "exit 0") -> None:
+            answer.write_text(text)
+            (tmp_path / "answer.then").write_text(then)
+
+        def asked(self) -> list[str]:
+            return asked.read_text().splitlines()
+
+    return Slurm()
+
+
+def test_the_end_of_a_slurm_job_is_asked_once(slurm):
+    slurm.ends_in(500)
+    with StopRequest() as stop:
+        for _ in range(100):
+            assert not stop.requested
+        assert 490 < stop.seconds_left <= 500
+    assert slurm.asked() == ["show job --oneliner 17"]
+
+
+def test_a_limit_that_was_extended_is_noticed_before_the_job_stops(slurm, monkeypatch):
+    monkeypatch.setattr("proteinflex_optimization.stop.RECENT_SECONDS", 0.0)
+    slurm.ends_in(3)
+    with StopRequest(margin=2.0) as stop:
+        slurm.ends_in(300)
+        assert not stop.wait(2)
+        assert stop.seconds_left > 200
+    assert len(slurm.asked()) == 2
+
+
+def test_an_array_s_job_is_asked_for_by_its_index(slurm, monkeypatch):
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    slurm.ends_in(1)
+    with StopRequest(margin=60.0) as stop:
+        assert stop.reason == "walltime"
+        stop.requeue()
+    assert slurm.asked() == ["show job --oneliner 17_3", "requeue 17_3"]
+
+
+def test_the_environment_s_end_time_needs_no_question(slurm, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 400))
+    with StopRequest() as stop:
+        assert 390 < stop.seconds_left <= 400
+    assert slurm.asked() == []
+
+
+@pytest.mark.parametrize("text", ["JobId=17 EndTime=Unknown\n", "", "what\n"])
+def test_a_job_whose_end_nobody_tells_runs_on(slurm, text):
+    slurm.says(text)
+    with StopRequest() as stop:
+        assert stop.seconds_left is None
+        assert not stop.requested
+
+
+def test_why_a_job_is_not_requeued_is_said(slurm, monkeypatch):
+    slurm.says("", "echo Requested operation is presently disabled >&2; exit 1")
+    with pytest.raises(ProteinFlexError, match="requeue 17: Requested operation is presently"):
+        StopRequest().requeue()
+    monkeypatch.delenv("SLURM_JOB_ID")
+    with pytest.raises(ProteinFlexError, match="only jobs of SLURM"):
+        StopRequest().requeue()
+
+
+def test_checkpoints_and_boards_keep_the_job_that_made_them(slurm, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "15")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    monkeypatch.setenv("SLURMD_NODENAME", "n7")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "4")
+    expected = {
+        "system": "slurm",
+        "job_id": "17",
+        "array_job_id": "15",
+        "array_index": 2,
+        "node": "n7",
+        "restart_count": 4,
+    }
+    manager = CheckpointManager(tmp_path / "checkpoints")
+    manager.create_checkpoint("one", {"m": {"v": 1}}, metadata={"batch": "the user's own"})
+    manager.create_checkpoint_async("two", {"m": {"v": 1}}).result()
+    for row in manager.list_checkpoints():
+        assert row["batch"] == expected
+    assert manager.list_checkpoints()[0]["metadata"] == {"batch": "the user's own"}
+    board = tmp_path / "board"
+    with ProgressTracker(checkpoint_dir=board) as tracker:
+        tracker.start_task("mine", "Mine", 2).fail("no luck")
+    monkeypatch.delenv("SLURM_JOB_ID")
+    with ProgressTracker(checkpoint_dir=board) as tracker:
+        tracker.start_task("other", "Other", 2)
+        assert tracker.get_progress()["tasks"]["mine"]["batch"] == expected
+    found = ProgressTracker.attach(board).get_progress()
+    assert found["tasks"]["mine"]["batch"] == expected
+    assert found["tasks"]["other"]["batch"] is None
+    assert found["batch"] == expected
+
+
+# --- with a tracker ---
+
+
+def saved(directory: Path) -> list[dict]:
+    manager = CheckpointManager(directory)
+    rows = manager.list_checkpoints()
+    assert all(row["valid"] and manager.verify(row["path"])["ok"] for row in rows)
+    return [manager.load_checkpoint(row["path"]) for row in rows]
+
+
+def test_the_first_update_after_a_request_saves_and_stops(tmp_path):
+    tracker = ProgressTracker(checkpoint_dir=tmp_path / "board")
+    task = tracker.start_task("t", "T", 10)
+    step = 0
+    with StopRequest() as stop:
+        tracker.checkpoint_with(
+            CheckpointManager(tmp_path / "saved"), lambda: {"run": {"step": step}}, stop=stop
+        )
+        step = 1
+        task.update()
+        assert saved(tmp_path / "saved") == []
+        send(signal.SIGTERM)
+        step = 2
+        with pytest.raises(StopRequested, match="SIGTERM"):
+            task.update()
+        # What tidies up may update, and is not stopped again.
+        task.update()
+    assert saved(tmp_path / "saved") == [{"run": {"step": 2}}]
+    tracker.close()
+
+
+def test_a_request_before_it_was_asked_for_counts(tmp_path):
+    tracker = ProgressTracker()
+    task = tracker.start_task("t", "T", 10)
+    with StopRequest() as stop:
+        send(signal.SIGTERM)
+        tracker.checkpoint_with(CheckpointManager(tmp_path), lambda: {"m": {}}, stop=stop)
+        with pytest.raises(StopRequested):
+            task.update()
+    assert saved(tmp_path) == [{"m": {}}]
+    tracker.close()
+
+
+def test_a_walltime_saves_too_and_regular_checkpoints_go_on_before(tmp_path):
+    tracker = ProgressTracker(checkpoint_interval=0.2)
+    task = tracker.start_task("t", "T", None)
+    with StopRequest(walltime=1.5, margin=0.2) as stop:
+        tracker.checkpoint_with(
+            CheckpointManager(tmp_path, max_checkpoints=50), lambda: {"m": {}}, stop=stop
+        )
+        started = time.monotonic()
+
+        def job():
+            while time.monotonic() - started < 10:
+                task.update()
+                time.sleep(0.001)
+
+        with pytest.raises(StopRequested, match="walltime"):
+            job()
+        assert 1.2 < time.monotonic() - started < 3
+    assert 4 <= len(saved(tmp_path)) <= 8
+    tracker.close()
+
+
+def test_a_job_stops_also_where_its_last_save_fails(tmp_path, caplog):
+    tracker = ProgressTracker()
+    task = tracker.start_task("t", "T", 10)
+    with StopRequest() as stop:
+        tracker.checkpoint_with(
+            CheckpointManager(tmp_path), lambda: {"m": {"v": iter(())}}, stop=stop
+        )
+        send(signal.SIGTERM)
+        with pytest.raises(StopRequested) as raised:
+            task.update()
+    assert isinstance(raised.value.__context__, TypeError)
+    assert "no checkpoint was made; the job stops" in caplog.text
+    tracker.close()
+
+
+# --- beside other libraries ---
+
+DATA_LOADER = """
+import os, signal, sys, time
+import torch
+from torch.utils.data import DataLoader, Dataset
+from proteinflex_optimization import StopRequest
+
+class Slow(Dataset):
+    def __len__(self):
+        return 1000
+    def __getitem__(self, index):
+        time.sleep(0.01)
+        return torch.zeros(2)
+
+with StopRequest() as stop:
+    loader = iter(DataLoader(Slow(), num_workers=2, batch_size=2))
+    next(loader)
+    workers = [worker.pid for worker in loader._workers]
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.reason == "SIGTERM"
+    next(loader)  # The workers of a job that stops in order are still there.
+    os.kill(workers[0], signal.SIGTERM)
+    try:
+        for _ in loader:
+            pass
+    except RuntimeError as error:
+        assert f"{workers[0]}) is killed by signal: Term" in str(error) or "exited" in str(error)
+        print("ended")
+"""
+
+
+@pytest.mark.torch
+def test_workers_of_a_data_loader_end_by_their_own_signal():
+    done = subprocess.run(
+        [sys.executable, "-c", DATA_LOADER], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "ended\n", done.stderr
+
+
+LIGHTNING = """
+import logging, os, signal, sys, warnings
+warnings.simplefilter("ignore")
+import torch
+from lightning.pytorch import LightningModule, Trainer, Callback
+from proteinflex_optimization import StopRequest
+
+class Module(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+    def training_step(self, batch, index):
+        return self.layer(batch).sum()
+    def train_dataloader(self):
+        return torch.utils.data.DataLoader(torch.zeros(64, 2), batch_size=2)
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+class Stop(Callback):
+    def __init__(self, stop, name):
+        self.stop, self.name = stop, name
+    def on_train_batch_end(self, trainer, *rest):
+        if trainer.global_step == 3:
+            os.kill(os.getpid(), signal.Signals[self.name])
+        if self.stop.requested:
+            trainer.should_stop = True
+
+def fit(stop, name):
+    trainer = Trainer(max_epochs=3, logger=False, enable_checkpointing=False, accelerator="cpu",
+                      enable_progress_bar=False, enable_model_summary=False,
+                      callbacks=[Stop(stop, name)])
+    try:
+        trainer.fit(Module())
+    except BaseException as error:
+        return trainer, type(error).__name__
+    return trainer, None
+
+with StopRequest() as stop:
+    trainer, error = fit(stop, "SIGUSR1")
+    assert (stop.reason, error) == ("SIGUSR1", None), (stop.reason, error)
+with StopRequest() as stop:
+    trainer, error = fit(stop, "SIGTERM")
+    # Lightning's own way of ending on SIGTERM goes on, and ours knows as well.
+    assert stop.reason == "SIGTERM", stop.reason
+    assert trainer._signal_connector.received_sigterm or error == "SIGTERMException", error
+    handler = signal.getsignal(signal.SIGTERM)
+    assert handler == stop._handle, handler
+assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+print("ended")
+"""
+
+
+@pytest.mark.torch
+def test_lightning_s_handlers_go_on_beside_ours():
+    pytest.importorskip("lightning")
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHTNING], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.endswith("ended\n"), done.stderr
