@@ -297,13 +297,7 @@ class TaskInfo(TypedDict):
     metadata: dict[str, Any] | None
 
 
-class ProgressInfo(TypedDict):
-    """A whole job; its tasks by id.
-
-    ``reason`` names the tasks that failed or stopped where ``status`` is one of these;
-    ``current_task`` is the running task that advanced last.
-    """
-
+class _Progress(TypedDict):
     percent: float
     completed_steps: int
     total_steps: int
@@ -315,7 +309,27 @@ class ProgressInfo(TypedDict):
     reason: str | None
     current_task: str | None
     alive: bool
+    updated: float | None
+    stalled: bool
+    hosts: list[str]
+
+
+class ProgressInfo(_Progress):
+    """A whole job; its tasks by id.
+
+    ``reason`` names the tasks that failed or stopped where ``status`` is one of these;
+    ``current_task`` is the running task that advanced last; ``updated`` is when anything was last
+    updated, in seconds since 1970, and ``stalled`` whether that is unusually long ago; ``hosts``
+    are names, the one that was active last first.
+    """
+
     tasks: dict[str, TaskInfo]
+
+
+class ProgressSummary(_Progress):
+    """A whole job without its tasks: how many there are of each status."""
+
+    task_counts: dict[TaskStatus, int]
 
 
 # --- GPUs ---

@@ -36,6 +36,7 @@
 //! ```
 
 mod active_time;
+mod activity;
 mod atomic_words;
 mod clock;
 mod counter_file;
@@ -43,6 +44,7 @@ mod counter_header;
 mod definition;
 mod estimate;
 mod index;
+mod known_texts;
 mod layout;
 mod merge;
 mod message;

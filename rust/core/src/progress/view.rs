@@ -1,6 +1,7 @@
 //! The progress that callers see.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::estimate::{self, Group, Part};
 use super::merge::MergedProgress;
@@ -11,9 +12,9 @@ use super::status::{self, Status};
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskProgress {
     /// Its unique id.
-    pub id: String,
+    pub id: Arc<str>,
     /// Its display name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its parent task, by its place in [`Progress::tasks`].
     pub parent: Option<usize>,
     /// Its children, by their places, in the order they were started.
@@ -27,7 +28,7 @@ pub struct TaskProgress {
     /// Its steps, where they are known.
     pub total: Option<u64>,
     /// The latest message.
-    pub message: Option<String>,
+    pub message: Option<Arc<str>>,
     /// The metadata that its owner gave.
     pub metadata: Option<Vec<u8>>,
     /// Active time since it was started, until it ended, seconds.
@@ -54,7 +55,7 @@ pub struct Progress {
     /// Seconds left; `None` where that can't be estimated.
     pub eta: Option<f64>,
     /// The latest message of any task.
-    pub message: Option<String>,
+    pub message: Option<Arc<str>>,
     /// The status of the whole.
     pub status: Status,
     /// What failed or stopped, and why.
@@ -63,8 +64,23 @@ pub struct Progress {
     pub current: Option<usize>,
     /// Whether some process is at work.
     pub is_alive: bool,
+    /// The names of the hosts that have counted, the one that was active last first.
+    pub hosts: Vec<String>,
+    /// When something was last updated, seconds since 1970, to a second or so.
+    pub updated: Option<f64>,
+    /// Whether it runs, and nothing was updated for much longer than that ever took.
+    pub has_stalled: bool,
     /// All tasks, in the order they were started; parents come first.
     pub tasks: Vec<TaskProgress>,
+}
+
+impl Progress {
+    /// How many tasks there are of each status.
+    pub fn task_counts(&self) -> [(Status, usize); 4] {
+        let statuses = [Status::Running, Status::Completed, Status::Failed, Status::Stopped];
+        statuses
+            .map(|status| (status, self.tasks.iter().filter(|task| task.status == status).count()))
+    }
 }
 
 /// A sum of steps that is this close to a whole number is that number.
@@ -156,7 +172,7 @@ pub(super) fn to_progress(
                 },
                 completed: rolled.counted.max((rolled.amount + ROUNDING).floor() as u64),
                 eta,
-                metadata: metadata.remove(&task.id),
+                metadata: metadata.remove(&*task.id),
                 id: task.id,
                 name: task.name,
                 parent: task.parent,
@@ -180,6 +196,9 @@ pub(super) fn to_progress(
         reason,
         current,
         is_alive: merged.writers.mine || merged.writers.others,
+        hosts: merged.hosts,
+        updated: merged.activity.updated_at(),
+        has_stalled: status == Status::Running && merged.activity.has_stalled(),
         tasks,
     }
 }
