@@ -10,6 +10,7 @@ from typing_extensions import Self, disjoint_base
 from proteinflex_optimization.types import (
     AtomSelection,
     Batch,
+    BatchFacts,
     CacheStats,
     CacheVerification,
     CheckpointInfo,
@@ -43,12 +44,14 @@ __all__ = [
     "_SharedCheckpoint",
     "__version__",
     "_panic_for_tests",
+    "batch_facts",
     "is_local_filesystem",
     "is_out_of_memory",
 ]
 
 __version__: str
 
+def batch_facts() -> BatchFacts | None: ...
 def _panic_for_tests(detached: bool) -> None: ...
 
 # --- checkpoint ---
@@ -396,6 +399,7 @@ class ProgressTracker:
     @property
     def checkpoint_dir(self) -> str | None: ...
     def _set_hook(self, hook: Callable[[], None], interval: float) -> None: ...
+    def _trigger_hook(self) -> None: ...
     def _task(self, task_id: str) -> TaskHandle: ...
     def _after_fork(self) -> None: ...
 

@@ -18,6 +18,7 @@ __all__ = [
     "ArrayInfo",
     "AtomSelection",
     "Batch",
+    "BatchFacts",
     "CacheStats",
     "CacheVerification",
     "CheckpointInfo",
@@ -224,11 +225,32 @@ class StructureData(_StructureArrays, total=False):
     cell: NDArray[np.float64]
 
 
+# --- jobs of batch systems ---
+
+
+class BatchFacts(TypedDict):
+    """A job of a batch system (``system``: ``slurm``, ``pbs``, ``lsf`` or ``sge``).
+
+    ``array_job_id`` and ``array_index`` are None outside of an array, ``restart_count`` where the
+    system doesn't tell how often the job was requeued.
+    """
+
+    system: str
+    job_id: str
+    array_job_id: str | None
+    array_index: int | None
+    node: str
+    restart_count: int | None
+
+
 # --- checkpoints ---
 
 
 class CheckpointInfo(TypedDict):
-    """One checkpoint of a directory; ``valid``: manifest whole, files there with their sizes."""
+    """One checkpoint of a directory; ``valid``: manifest whole, files there with their sizes.
+
+    ``batch``: the job of a batch system that made it.
+    """
 
     checkpoint_id: str
     path: str
@@ -237,6 +259,7 @@ class CheckpointInfo(TypedDict):
     linked_bytes: int
     components: list[str]
     metadata: dict[str, Any]
+    batch: BatchFacts | None
     valid: bool
 
 
@@ -280,7 +303,7 @@ class TaskInfo(TypedDict):
     """One task. ``percent`` is None where its length is unknown; ``rate`` is in steps per second.
 
     ``completed`` and ``total`` are its own steps. A task is ``"stopped"`` where it is unfinished and
-    every process that worked on it is gone.
+    every process that worked on it is gone. ``batch``: the job of a batch system that started it last.
     """
 
     name: str
@@ -295,6 +318,7 @@ class TaskInfo(TypedDict):
     rate: float | None
     children: list[str]
     metadata: dict[str, Any] | None
+    batch: BatchFacts | None
 
 
 class _Progress(TypedDict):
@@ -309,6 +333,7 @@ class _Progress(TypedDict):
     reason: str | None
     current_task: str | None
     alive: bool
+    batch: BatchFacts | None
     updated: float | None
     stalled: bool
     hosts: list[str]
@@ -318,16 +343,20 @@ class ProgressInfo(_Progress):
     """A whole job; its tasks by id.
 
     ``reason`` names the tasks that failed or stopped where ``status`` is one of these;
-    ``current_task`` is the running task that advanced last; ``updated`` is when anything was last
-    updated, in seconds since 1970, and ``stalled`` whether that is unusually long ago; ``hosts``
-    are names, the one that was active last first.
+    ``current_task`` is the running task that advanced last; ``batch`` is the job of a batch system
+    that came last; ``updated`` is when anything was last updated, in seconds since 1970, and
+    ``stalled`` whether that is unusually long ago; ``hosts`` are names, the one that was active
+    last first.
     """
 
     tasks: dict[str, TaskInfo]
 
 
 class ProgressSummary(_Progress):
-    """A whole job without its tasks: how many there are of each status."""
+    """A whole job without its tasks: how many there are of each status.
+
+    ``batch`` is the job of the first task that has failed or stopped, where one has.
+    """
 
     task_counts: dict[TaskStatus, int]
 

@@ -21,6 +21,7 @@ from proteinflex_optimization.cli.output import (
 from proteinflex_optimization.cli.selection import checkpoint_id
 from proteinflex_optimization.errors import CorruptDataError, UnsupportedFormatError
 from proteinflex_optimization.types import (
+    BatchFacts,
     CheckpointInfo,
     CheckpointVerification,
     FileVerification,
@@ -178,6 +179,8 @@ def _print(rows: list[CheckpointInfo]) -> None:
 def _show(row: CheckpointInfo, values: dict[str, list[ValueInfo]]) -> None:
     print(f"{printable(row['checkpoint_id'])}  {printable(row['path'])}")
     print(f"  made {age(row['created_at'])} ago, {size(row['size_bytes'])}")
+    if row["batch"] is not None:
+        print(f"  by {printable(_job(row['batch']))}")
     for name, value in row["metadata"].items():
         print(f"  {printable(str(name))}: {printable(str(value))}")
     for component, infos in values.items():
@@ -186,6 +189,14 @@ def _show(row: CheckpointInfo, values: dict[str, list[ValueInfo]]) -> None:
         width = min(max((len(path) for path, _ in lines), default=0), 48)
         for path, text in lines:
             print(f"    {path:{width}}  {text}".rstrip())
+
+
+def _job(batch: BatchFacts) -> str:
+    text = f"{batch['system']} job {batch['job_id']}"
+    if batch["array_index"] is not None:
+        text += f" (array {batch['array_job_id']}, index {batch['array_index']})"
+    text += f" on {batch['node']}"
+    return f"{text}, restarted {batch['restart_count']} times" if batch["restart_count"] else text
 
 
 def _described(info: ValueInfo) -> tuple[str, str]:

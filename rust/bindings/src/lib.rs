@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 mod argument;
 mod array;
+mod batch_system;
 mod checkpoint;
 mod data_handler;
 mod entry;
@@ -36,6 +37,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         log::set_max_level(log::LevelFilter::Debug);
     }
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(batch_system::batch_facts, module)?)?;
     checkpoint::register(module)?;
     data_handler::register(module)?;
     module.add_function(wrap_pyfunction!(filesystem::is_local_filesystem, module)?)?;

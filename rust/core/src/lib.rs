@@ -26,6 +26,7 @@
 // Comments are for maintainers, too: `cargo doc --document-private-items` has what they link to.
 #![allow(rustdoc::private_intra_doc_links)]
 
+pub mod batch_system;
 pub mod cache;
 pub mod checkpoint;
 pub mod codec;

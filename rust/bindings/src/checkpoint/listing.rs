@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyList, PyString};
 
 use super::manager::CheckpointManager;
 use crate::argument;
+use crate::batch_system;
 use crate::interrupt::interruptible;
 
 #[catch_panics]
@@ -73,6 +74,8 @@ fn describe<'py>(py: Python<'py>, info: &CheckpointInfo) -> PyResult<Bound<'py, 
         Some(tree) => crate::value::metadata(py, tree, &info.path).ok(),
         None => None,
     };
+    let batch = manifest.and_then(|manifest| manifest.batch.as_ref());
+    row.set_item("batch", batch_system::to_object(py, batch)?)?;
     row.set_item("valid", info.is_valid && metadata.is_some())?;
     row.set_item("metadata", metadata.unwrap_or_else(|| PyDict::new(py).into_any()))?;
     Ok(row)

@@ -41,7 +41,8 @@ impl ProgressReader {
     /// -------
     /// dict
     ///     What `get_progress` returns but for ``tasks``, and ``task_counts``: how many tasks there
-    ///     are of each status.
+    ///     are of each status. ``batch`` is the job of the first task that has failed or stopped,
+    ///     where one has.
     fn get_summary<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let progress = py.detach(|| self.reader.progress()).map_err(to_python)?;
         summary_to_dict(py, &progress)

@@ -7,6 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
+use crate::batch_system;
 use crate::value::metadata as build_metadata;
 
 /// What `get_progress()` returns; `root` is for messages.
@@ -38,6 +39,9 @@ pub fn summary_to_dict<'py>(py: Python<'py>, progress: &Progress) -> PyResult<Bo
     let current = progress.current.map(|task| &*progress.tasks[task].id);
     dict.set_item(intern!(py, "current_task"), current)?;
     dict.set_item(intern!(py, "task_counts"), counts)?;
+    if let Some(job) = progress.job_in_trouble() {
+        dict.set_item(intern!(py, "batch"), batch_system::to_object(py, Some(job))?)?;
+    }
     Ok(dict)
 }
 
@@ -56,6 +60,8 @@ fn whole_to_dict<'py>(py: Python<'py>, progress: &Progress) -> PyResult<Bound<'p
     dict.set_item(intern!(py, "updated"), progress.updated)?;
     dict.set_item(intern!(py, "stalled"), progress.has_stalled)?;
     dict.set_item(intern!(py, "hosts"), &progress.hosts)?;
+    let batch = batch_system::to_object(py, progress.batch.as_deref())?;
+    dict.set_item(intern!(py, "batch"), batch)?;
     Ok(dict)
 }
 
@@ -87,5 +93,7 @@ fn task_to_dict<'py>(
         None => py.None().into_bound(py),
     };
     dict.set_item(intern!(py, "metadata"), metadata)?;
+    let batch = batch_system::to_object(py, task.batch.as_deref())?;
+    dict.set_item(intern!(py, "batch"), batch)?;
     Ok(dict)
 }

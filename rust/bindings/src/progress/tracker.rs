@@ -312,6 +312,11 @@ impl ProgressTracker {
         py.detach(|| self.tracker.set_hook(Some(interval))).map_err(to_python)
     }
 
+    /// Make the hook due at the next update.
+    fn _trigger_hook(&self) {
+        self.tracker.trigger_hook();
+    }
+
     /// The handle of a task that any process has started.
     fn _task(slf: &Bound<'_, Self>, task_id: &Bound<'_, PyAny>) -> PyResult<TaskHandle> {
         let task = slf.get().find(slf.py(), task_id)?;
@@ -437,7 +442,7 @@ impl ProgressTracker {
         let result = hook.call0(py);
         self.is_in_hook.store(false, Ordering::Release);
         match result {
-            // Ctrl-C and the like are meant for the job.
+            // Ctrl-C, `StopRequested` and the like are meant for the job.
             Err(error) if !error.is_instance_of::<PyException>(py) => Err(error),
             Err(error) => {
                 error.write_unraisable(py, Some(hook.bind(py)));

@@ -13,6 +13,7 @@ use super::manifest::{
 };
 use super::store::CheckpointStore;
 use super::write::{FileWriter, THREADED_FROM, UnsyncedFile, sync, write_files};
+use crate::batch_system::BatchFacts;
 use crate::fs::{PendingDir, names};
 use crate::{Error, Result, threads};
 
@@ -204,6 +205,7 @@ impl CheckpointStore {
     ) -> Result<PathBuf> {
         let NewCheckpoint { checkpoint_id, directory, pending } = new;
         let mut manifest = Manifest::new(&checkpoint_id, partials);
+        manifest.batch = BatchFacts::current();
         if manifest.size() >= THREADED_FROM {
             // Before the lock, so that no other process waits. Small files are synced with the
             // manifest.

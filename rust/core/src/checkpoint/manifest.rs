@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::version::version_owner;
+use crate::batch_system::BatchFacts;
 use crate::error::{CheckpointDamage, CheckpointError};
 use crate::fs::{OpenDirectory, is_not_regular};
 use crate::{Error, Result, checksum};
@@ -43,6 +44,9 @@ pub struct Manifest {
     pub components: Vec<ComponentRecord>,
     /// Where the metadata's tree is among the values.
     pub metadata: (u64, u64),
+    /// The job of a batch system that made it.
+    #[serde(default)]
+    pub batch: Option<BatchFacts>,
     /// The directory inside the checkpoint's in which the files are; none where they are beside the
     /// manifest, as those of the first checkpoint of an id.
     #[serde(default)]
@@ -120,6 +124,7 @@ impl Manifest {
             ordinal: 0,
             components: Vec::new(),
             metadata: partials.first().map_or((0, 0), |partial| partial.metadata),
+            batch: None,
             directory: None,
             files: Vec::new(),
             replaced: Vec::new(),

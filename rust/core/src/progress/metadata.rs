@@ -26,13 +26,17 @@ pub const MAX_METADATA: usize = 64 << 10;
 /// A directory that changed this recently may change again at the same modification time.
 const MTIME_GRANULARITY: Duration = Duration::from_secs(2);
 
-type ById = HashMap<String, Vec<u8>>;
+/// Values by the ids that they belong to.
+pub(super) type ById = HashMap<String, Vec<u8>>;
 
 /// The metadata of tasks, by their ids.
 #[derive(Debug)]
 pub(super) struct MetadataStore {
     /// `None` where the progress is in memory only.
     directory: Option<PathBuf>,
+    /// The name of the folder, and the most bytes of a value.
+    name: &'static str,
+    limit: usize,
     /// Only ever tried: a fork may have copied it locked.
     cache: Mutex<MetadataCache>,
 }
@@ -41,6 +45,8 @@ pub(super) struct MetadataStore {
 struct MetadataCache {
     /// The modification time of the directory when it was listed, once too old to be ambiguous.
     listed: Option<SystemTime>,
+    /// How often it was listed or written into, in memory.
+    listings: u64,
     values: ById,
     warnings: Vec<String>,
 }
@@ -48,19 +54,25 @@ struct MetadataCache {
 impl MetadataStore {
     /// The metadata beside the counters in `directory`.
     pub fn new(directory: Option<&Path>) -> Self {
-        let directory = directory.map(|directory| directory.join(NAME));
-        Self { directory, cache: Mutex::default() }
+        Self::in_folder(directory, NAME, MAX_METADATA)
+    }
+
+    /// Values of at most `limit` bytes in the folder `name` beside the counters.
+    pub fn in_folder(directory: Option<&Path>, name: &'static str, limit: usize) -> Self {
+        let directory = directory.map(|directory| directory.join(name));
+        Self { directory, name, limit, cache: Mutex::default() }
     }
 
     /// Replaces the metadata of a task.
     pub fn write(&self, storage: &Arc<dyn Storage>, id: &str, value: &[u8]) -> Result<()> {
-        if value.len() > MAX_METADATA {
-            let expected = format!("at most {MAX_METADATA} bytes");
+        if value.len() > self.limit {
+            let expected = format!("at most {} bytes", self.limit);
             return Err(Error::argument("metadata", format!("{} bytes", value.len()), expected));
         }
         let Some(directory) = &self.directory else {
             if let Ok(mut cache) = self.cache.try_lock() {
                 cache.values.insert(id.to_owned(), value.to_owned());
+                cache.listings += 1;
             }
             return Ok(());
         };
@@ -80,6 +92,13 @@ impl MetadataStore {
             Err(TryLockError::Poisoned(cache)) => self.refresh(&mut cache.into_inner()),
             Err(TryLockError::WouldBlock) => self.refresh(&mut MetadataCache::default()),
         }
+    }
+
+    /// All values, unless they are those of the listing of this number; and the number.
+    pub fn read_since(&self, listing: u64) -> Option<(u64, ById)> {
+        let mut cache = self.cache.try_lock().ok()?;
+        let values = self.refresh(&mut cache);
+        (cache.listings != listing).then_some((cache.listings, values))
     }
 
     /// Logs the damage that was found, each file once. Not for the background thread.
@@ -102,7 +121,7 @@ impl MetadataStore {
         }
         let parent = directory.parent().unwrap_or(directory);
         let listed = OpenDirectory::open(parent)
-            .and_then(|parent| parent.open_directory(NAME))
+            .and_then(|parent| parent.open_directory(self.name))
             .and_then(|directory| Ok((directory.names()?, directory)));
         let (names, open) = match listed {
             Ok(listed) => listed,
@@ -117,10 +136,11 @@ impl MetadataStore {
             changed.elapsed().is_ok_and(|elapsed| elapsed > MTIME_GRANULARITY)
         });
         cache.listed = changed.filter(|_| is_unambiguous);
+        cache.listings += 1;
         cache.values.clear();
         // Anything else is a temporary file of a writer.
         for name in names.iter().filter(|name| name.len() == 16) {
-            match read(&open, name) {
+            match read(&open, name, self.limit) {
                 Ok(Some((id, value))) => {
                     cache.values.insert(id, value);
                 }
@@ -138,19 +158,19 @@ fn encode(id: &str, value: &[u8]) -> Vec<u8> {
 }
 
 /// The id and the value in a file; `None` where it is gone by now.
-fn read(directory: &OpenDirectory, name: &str) -> Result<Option<(String, Vec<u8>)>> {
+fn read(directory: &OpenDirectory, name: &str, limit: usize) -> Result<Option<(String, Vec<u8>)>> {
     let path = directory.path().join(name);
     let mut bytes = Vec::new();
     // One byte more than there may be, which is damage.
-    let most = (32 + 1 + MAX_ID + MAX_METADATA + 1) as u64;
+    let most = (32 + 1 + MAX_ID + limit + 1) as u64;
     match directory.open_file(name).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
-        Ok(_) => parse(&bytes, &path).map(Some),
+        Ok(_) => parse(&bytes, &path, limit).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read", &path, error)),
     }
 }
 
-fn parse(bytes: &[u8], path: &Path) -> Result<(String, Vec<u8>)> {
+fn parse(bytes: &[u8], path: &Path, limit: usize) -> Result<(String, Vec<u8>)> {
     let damaged = |damage: ProgressDamage| damage.in_file(path, "the metadata of a task");
     let body = match unseal(MAGIC, VERSION, bytes, 1).map_err(damaged)? {
         Sealed::Body(body) => body,
@@ -163,7 +183,7 @@ fn parse(bytes: &[u8], path: &Path) -> Result<(String, Vec<u8>)> {
     let parts = || {
         let (&length, rest) = body.split_first()?;
         let (id, value) = rest.split_at_checked(usize::from(length))?;
-        let is_sound = id.len() <= MAX_ID && value.len() <= MAX_METADATA;
+        let is_sound = id.len() <= MAX_ID && value.len() <= limit;
         let id = String::from_utf8(id.to_vec()).ok().filter(|_| is_sound)?;
         Some((id, value.to_vec()))
     };
@@ -182,11 +202,11 @@ mod tests {
             at in any::<prop::sample::Index>(), flip in 1u8..,
         ) {
             let mut bytes = encode(&id, &value);
-            prop_assert_eq!(parse(&bytes, Path::new("x")).unwrap(), (id, value));
+            prop_assert_eq!(parse(&bytes, Path::new("x"), MAX_METADATA).unwrap(), (id, value));
             let at = at.index(bytes.len());
-            prop_assert!(parse(&bytes[..at], Path::new("x")).is_err());
+            prop_assert!(parse(&bytes[..at], Path::new("x"), MAX_METADATA).is_err());
             bytes[at] ^= flip;
-            prop_assert!(parse(&bytes, Path::new("x")).is_err());
+            prop_assert!(parse(&bytes, Path::new("x"), MAX_METADATA).is_err());
         }
     }
 

@@ -44,6 +44,7 @@ mod counter_header;
 mod definition;
 mod estimate;
 mod index;
+mod jobs;
 mod known_texts;
 mod layout;
 mod merge;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::DIRECTORY;
+use super::jobs::JobStore;
 use super::merge::merge;
 use super::metadata::MetadataStore;
 use super::other_shards::OtherShards;
@@ -17,6 +18,7 @@ use crate::{Error, Result};
 pub struct ProgressReader {
     shards: OtherShards,
     metadata: MetadataStore,
+    jobs: JobStore,
     root: PathBuf,
     /// The high-water marks of what this reader has shown, which it can't store in the files, each
     /// with the declaration that it is of. Only ever tried: a fork may have copied it locked.
@@ -33,6 +35,7 @@ impl ProgressReader {
         let reader = Self {
             shards: OtherShards::new(directory.clone(), host),
             metadata: MetadataStore::new(Some(&directory)),
+            jobs: JobStore::new(Some(&directory)),
             root: root.to_owned(),
             high_water: Mutex::default(),
         };
@@ -74,7 +77,9 @@ impl ProgressReader {
         }
         drop(kept);
         let metadata = self.metadata.read();
+        let jobs = self.jobs.read();
         self.metadata.log_warnings();
-        Ok(view::to_progress(merged, &rolled, metadata))
+        self.jobs.log_warnings();
+        Ok(view::to_progress(merged, &rolled, metadata, &jobs))
     }
 }

@@ -75,7 +75,12 @@ impl Tracker {
     /// `completed`; see [`SharedProgress::start_at`].
     pub fn start(&self, task: TaskDefinition<'_>, completed: Option<u64>) -> Result<Task> {
         self.report_problem();
-        self.progress.start_at(task, completed).map(Task)
+        let started = self.progress.start_at(task, completed)?;
+        // At once the first time, so that it is known also of a job that is killed right away.
+        if let Err(error) = self.progress.save_jobs(false) {
+            self.signals.report_error(&error);
+        }
+        Ok(Task(started))
     }
 
     /// Whether this tracker is known to have a task open, so that an update of it never waits.
@@ -164,6 +169,7 @@ impl Tracker {
         self.stop_worker();
         self.progress.tick();
         self.progress.leave()?;
+        self.progress.save_jobs(true)?;
         self.report_problem();
         if self.snapshot_interval.is_some() {
             self.progress.snapshot()
@@ -199,6 +205,13 @@ impl Tracker {
         // A thread that is asleep knows only the old interval.
         self.stop_worker();
         self.start_worker()
+    }
+
+    /// Makes the hook due now.
+    pub fn trigger_hook(&self) {
+        self.signals.hook_due.store(true, Ordering::Relaxed);
+        // Release: a thread that sees it sees that the hook is due as well.
+        self.signals.needs_poll.store(true, Ordering::Release);
     }
 
     /// To be called in the child after a fork: the hook stays with the parent, the thread is

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::estimate::{self, Group, Part};
+use super::jobs::Jobs;
 use super::merge::MergedProgress;
 use super::rollup::{self, RollUp, RollUpInput};
 use super::status::{self, Status};
+use crate::batch_system::BatchFacts;
 
 /// One task.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +33,8 @@ pub struct TaskProgress {
     pub message: Option<Arc<str>>,
     /// The metadata that its owner gave.
     pub metadata: Option<Vec<u8>>,
+    /// The job of a batch system that started it last, if it was one.
+    pub batch: Option<Arc<BatchFacts>>,
     /// Active time since it was started, until it ended, seconds.
     pub elapsed: f64,
     /// Recent steps per second; `None` before the first step was sampled.
@@ -64,6 +68,8 @@ pub struct Progress {
     pub current: Option<usize>,
     /// Whether some process is at work.
     pub is_alive: bool,
+    /// The job of a batch system that came last, if any did.
+    pub batch: Option<Arc<BatchFacts>>,
     /// The names of the hosts that have counted, the one that was active last first.
     pub hosts: Vec<String>,
     /// When something was last updated, seconds since 1970, to a second or so.
@@ -126,6 +132,7 @@ pub(super) fn to_progress(
     merged: MergedProgress,
     rolled: &[RollUp],
     mut metadata: HashMap<String, Vec<u8>>,
+    jobs: &Jobs,
 ) -> Progress {
     let (amount, total) = sum(&merged, rolled);
     let statuses = status::of_tasks(&merged, rolled);
@@ -173,6 +180,7 @@ pub(super) fn to_progress(
                 completed: rolled.counted.max((rolled.amount + ROUNDING).floor() as u64),
                 eta,
                 metadata: metadata.remove(&*task.id),
+                batch: jobs.of_tasks.get(&*task.id).cloned(),
                 id: task.id,
                 name: task.name,
                 parent: task.parent,
@@ -196,6 +204,7 @@ pub(super) fn to_progress(
         reason,
         current,
         is_alive: merged.writers.mine || merged.writers.others,
+        batch: jobs.latest.clone(),
         hosts: merged.hosts,
         updated: merged.activity.updated_at(),
         has_stalled: status == Status::Running && merged.activity.has_stalled(),

@@ -112,6 +112,7 @@ fn run(
                 Err(error) => signals.report_error(&error),
             }
             report(signals, progress.save(false));
+            report(signals, progress.save_jobs(false));
             report(signals, progress.sample_if_due());
             next_sample = began + began.elapsed() * MAX_SAMPLING_SHARE;
         }
@@ -139,7 +140,7 @@ fn report(signals: &Signals, result: Result<()>) {
 
 impl Signals {
     /// Leaves an error for the next update to log; not more than one in a while.
-    fn report_error(&self, error: &Error) {
+    pub fn report_error(&self, error: &Error) {
         let now = monotonic();
         self.report(|problem| {
             if problem.failed_at != 0 && now.saturating_sub(problem.failed_at) < ERROR_PAUSE {

@@ -20,6 +20,7 @@ use super::active_time::{self, next_version};
 use super::clock::monotonic;
 use super::counter_file::CounterFile;
 use super::index::TaskIndex;
+use super::jobs::JobStore;
 use super::layout::{header, slot};
 use super::merge::{MergedProgress, merge};
 use super::metadata::MetadataStore;
@@ -59,6 +60,7 @@ pub struct SharedProgress {
     counters: CounterFile<SharedMap>,
     index: TaskIndex,
     metadata: MetadataStore,
+    jobs: JobStore,
     /// A longer pause is not active time, nanoseconds.
     idle_limit: u64,
     /// Its entry in the shard, or [`NO_WRITER`] where it has none: after a fork or a [`leave`].
@@ -182,8 +184,9 @@ impl SharedProgress {
             }
         }
         let metadata = self.metadata.read();
+        let jobs = self.jobs.read();
         self.log_warnings();
-        Ok(view::to_progress(merged, &rolled, metadata))
+        Ok(view::to_progress(merged, &rolled, metadata, &jobs))
     }
 
     /// Counts active time up to now.
@@ -222,6 +225,16 @@ impl SharedProgress {
             location.others.log_warnings();
         }
         self.metadata.log_warnings();
+        self.jobs.log_warnings();
+    }
+
+    /// Writes which tasks this job of a batch system has started, if that is new.
+    pub(super) fn save_jobs(&self, is_urgent: bool) -> Result<()> {
+        if !self.jobs.needs_save(is_urgent) {
+            return Ok(());
+        }
+        self.location.as_ref().map(Self::check_directory).transpose()?;
+        self.jobs.save(&self.storage)
     }
 
     fn merged(&self) -> Result<MergedProgress> {

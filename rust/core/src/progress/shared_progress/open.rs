@@ -14,6 +14,7 @@ use crate::progress::DIRECTORY;
 use crate::progress::active_time::IDLE_LIMIT;
 use crate::progress::counter_file::CounterFile;
 use crate::progress::index::TaskIndex;
+use crate::progress::jobs::JobStore;
 use crate::progress::metadata::MetadataStore;
 use crate::progress::other_shards::OtherShards;
 use crate::progress::shard::{ShardName, ShardReader, list, open_directory};
@@ -29,6 +30,7 @@ impl SharedProgress {
             counters: CounterFile::in_memory("memory", Boot::default(), 0)?,
             index: TaskIndex::new(),
             metadata: MetadataStore::new(None),
+            jobs: JobStore::new(None),
             idle_limit: u64::MAX,
             writer: AtomicUsize::new(NO_WRITER),
         };
@@ -91,6 +93,7 @@ impl SharedProgress {
             counters,
             index: TaskIndex::new(),
             metadata: MetadataStore::new(Some(&location.directory)),
+            jobs: JobStore::new(Some(&location.directory)),
             location: Some(location),
             idle_limit: IDLE_LIMIT,
             writer: AtomicUsize::new(NO_WRITER),

@@ -32,6 +32,12 @@ impl SharedProgress {
     /// unless another process works on it. Without a position it goes on where it is, and a task
     /// that is complete begins again at zero with its next step.
     pub fn start_at(&self, task: TaskDefinition<'_>, completed: Option<u64>) -> Result<usize> {
+        let slot = self.start_or_resume(task, completed)?;
+        self.jobs.add(task.id);
+        Ok(slot)
+    }
+
+    fn start_or_resume(&self, task: TaskDefinition<'_>, completed: Option<u64>) -> Result<usize> {
         check(&task, completed)?;
         let task = TaskDefinition { name: truncated(task.name, MAX_NAME), ..task };
         // Before the lock, which it may need.
