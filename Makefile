@@ -17,11 +17,12 @@ FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
 BIN     := $(VENV)/bin
 STAMPS  := $(VENV)/stamps
-SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE \
+SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE THIRD-PARTY-LICENSES.txt \
            $(shell find rust/core/src rust/bindings rust/macros python -type f -not -name '*.so' -not -path '*/__pycache__/*')
+WHEELS  := target/wheels
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo mounts test-cluster test test-rust test-python lint lint-layers deny bench bench-rust bench-peers bench-docs soak fuzz fuzz-build wheel clean
+.PHONY: help demo mounts test-cluster test test-rust test-python lint lint-layers deny bench bench-rust bench-peers bench-docs soak fuzz fuzz-build wheel wheels licenses clean
 .DELETE_ON_ERROR:
 
 help:
@@ -34,6 +35,7 @@ help:
 	@echo "make test-cluster  tests as jobs of a SLURM that root starts for them"
 	@echo "make fuzz    look for files that break a reader (FUZZ_SECONDS=60 for each target)"
 	@echo "make wheel   build the wheel into dist/"
+	@echo "make wheels  build what is published into $(WHEELS)/, for glibc 2.17 and later, and audit it"
 	@echo "make clean   remove everything that was built"
 
 # --- The environment -------------------------------------------------------------------------------
@@ -50,13 +52,39 @@ $(STAMPS)/wheel: $(STAMPS)/venv $(SOURCES)
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
 	@touch $@
 
-# Each extra is installed once; a new wheel leaves it alone.
+# Each dependency group is installed once, like each extra below; a new wheel leaves them alone.
+GROUPS := test lint bench
+$(GROUPS:%=$(STAMPS)/extra-%): $(STAMPS)/extra-%: $(STAMPS)/venv pyproject.toml | $(STAMPS)/wheel
+	@echo "installing what the group '$*' needs"
+	$(BIN)/python -m pip install --group $*
+	@touch $@
+
+# Each extra.
 $(STAMPS)/extra-%: $(STAMPS)/venv pyproject.toml | $(STAMPS)/wheel
 	@echo "installing what the extra '$*' needs"
 	$(BIN)/python -m pip install "$$(echo dist/*.whl)[$*]"
 	@touch $@
 
 wheel: $(STAMPS)/wheel
+
+# zig links against an old glibc, wherever this runs. What it built is audited by other tools than the
+# one that built it: the symbols of glibc, those of Python's stable interface, and what is inside.
+$(STAMPS)/wheel-tools: $(STAMPS)/venv pyproject.toml
+	$(BIN)/python -m pip install --quiet --group wheels
+	@touch $@
+
+wheels: $(STAMPS)/wheel-tools licenses
+	rm -rf $(WHEELS)
+	PATH="$(abspath $(BIN)):$$PATH" maturin build --release --zig --compatibility manylinux2014 --out $(WHEELS)
+	$(BIN)/maturin sdist --out $(WHEELS)
+	$(BIN)/auditwheel show $(WHEELS)/*.whl | tee $(WHEELS)/audit.txt
+	grep -q 'manylinux_2_17_' $(WHEELS)/audit.txt
+	$(BIN)/abi3audit --strict $(WHEELS)/*.whl
+	$(BIN)/python tools/check_wheels.py $(WHEELS)
+
+# The licences of all crates in the wheel, which are in the repository so that any build brings them.
+licenses:
+	$(PYTHON) tools/third_party_licenses.py --check
 
 # --- What people do --------------------------------------------------------------------------------
 
@@ -94,12 +122,12 @@ test-cluster: $(STAMPS)/wheel $(STAMPS)/extra-test
 lint: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-lint
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	$(BIN)/ruff format --check python tests benches examples
-	$(BIN)/ruff check python tests benches examples
+	$(BIN)/ruff format --check python tests benches examples tools
+	$(BIN)/ruff check python tests benches examples tools
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 	$(BIN)/python -m mypy.stubtest proteinflex_optimization._native
-	$(MAKE) lint-layers deny
+	$(MAKE) lint-layers deny licenses
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked --quiet
 
 # What may call what, in both languages: docs/architecture.md. The stub of the compiled module stands

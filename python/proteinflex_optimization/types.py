@@ -321,14 +321,7 @@ class TaskInfo(TypedDict):
     batch: BatchFacts | None
 
 
-class ProgressInfo(TypedDict):
-    """A whole job; its tasks by id.
-
-    ``reason`` names the tasks that failed or stopped where ``status`` is one of these;
-    ``current_task`` is the running task that advanced last; ``batch`` is the job of a batch system
-    that came last.
-    """
-
+class _Progress(TypedDict):
     percent: float
     completed_steps: int
     total_steps: int
@@ -341,7 +334,31 @@ class ProgressInfo(TypedDict):
     current_task: str | None
     alive: bool
     batch: BatchFacts | None
+    updated: float | None
+    stalled: bool
+    hosts: list[str]
+
+
+class ProgressInfo(_Progress):
+    """A whole job; its tasks by id.
+
+    ``reason`` names the tasks that failed or stopped where ``status`` is one of these;
+    ``current_task`` is the running task that advanced last; ``batch`` is the job of a batch system
+    that came last; ``updated`` is when anything was last updated, in seconds since 1970, and
+    ``stalled`` whether that is unusually long ago; ``hosts`` are names, the one that was active
+    last first.
+    """
+
     tasks: dict[str, TaskInfo]
+
+
+class ProgressSummary(_Progress):
+    """A whole job without its tasks: how many there are of each status.
+
+    ``batch`` is the job of the first task that has failed or stopped, where one has.
+    """
+
+    task_counts: dict[TaskStatus, int]
 
 
 # --- GPUs ---

@@ -8,7 +8,7 @@ use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::to_dict::progress_to_dict;
+use super::to_dict::{progress_to_dict, summary_to_dict};
 use crate::argument;
 use crate::error::to_python;
 
@@ -33,6 +33,19 @@ impl ProgressReader {
     fn get_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let progress = py.detach(|| self.reader.progress()).map_err(to_python)?;
         progress_to_dict(py, &progress, Some(self.reader.root()))
+    }
+
+    /// Return the whole without its tasks, which takes a fraction of the time where there are many.
+    ///
+    /// Returns
+    /// -------
+    /// dict
+    ///     What `get_progress` returns but for ``tasks``, and ``task_counts``: how many tasks there
+    ///     are of each status. ``batch`` is the job of the first task that has failed or stopped,
+    ///     where one has.
+    fn get_summary<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let progress = py.detach(|| self.reader.progress()).map_err(to_python)?;
+        summary_to_dict(py, &progress)
     }
 
     /// The directory that was opened.

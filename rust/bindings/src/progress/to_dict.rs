@@ -23,6 +23,29 @@ pub fn progress_to_dict<'py>(
     for (task, id) in progress.tasks.iter().zip(&ids) {
         tasks.set_item(id, task_to_dict(py, task, &ids, root)?)?;
     }
+    let dict = whole_to_dict(py, progress)?;
+    dict.set_item(intern!(py, "current_task"), progress.current.map(|task| &ids[task]))?;
+    dict.set_item(intern!(py, "tasks"), tasks)?;
+    Ok(dict)
+}
+
+/// What `get_summary()` returns: the whole, and how many tasks there are of each status.
+pub fn summary_to_dict<'py>(py: Python<'py>, progress: &Progress) -> PyResult<Bound<'py, PyDict>> {
+    let counts = PyDict::new(py);
+    for (status, count) in progress.task_counts() {
+        counts.set_item(PyString::intern(py, status.name()), count)?;
+    }
+    let dict = whole_to_dict(py, progress)?;
+    let current = progress.current.map(|task| &*progress.tasks[task].id);
+    dict.set_item(intern!(py, "current_task"), current)?;
+    dict.set_item(intern!(py, "task_counts"), counts)?;
+    if let Some(job) = progress.job_in_trouble() {
+        dict.set_item(intern!(py, "batch"), batch_system::to_object(py, Some(job))?)?;
+    }
+    Ok(dict)
+}
+
+fn whole_to_dict<'py>(py: Python<'py>, progress: &Progress) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item(intern!(py, "percent"), progress.percent)?;
     dict.set_item(intern!(py, "completed_steps"), progress.completed)?;
@@ -33,11 +56,12 @@ pub fn progress_to_dict<'py>(
     dict.set_item(intern!(py, "message"), progress.message.as_deref())?;
     dict.set_item(intern!(py, "status"), progress.status.name())?;
     dict.set_item(intern!(py, "reason"), progress.reason.as_deref())?;
-    dict.set_item(intern!(py, "current_task"), progress.current.map(|task| &ids[task]))?;
     dict.set_item(intern!(py, "alive"), progress.is_alive)?;
+    dict.set_item(intern!(py, "updated"), progress.updated)?;
+    dict.set_item(intern!(py, "stalled"), progress.has_stalled)?;
+    dict.set_item(intern!(py, "hosts"), &progress.hosts)?;
     let batch = batch_system::to_object(py, progress.batch.as_deref())?;
     dict.set_item(intern!(py, "batch"), batch)?;
-    dict.set_item(intern!(py, "tasks"), tasks)?;
     Ok(dict)
 }
 
@@ -48,7 +72,7 @@ fn task_to_dict<'py>(
     root: &Path,
 ) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item(intern!(py, "name"), &task.name)?;
+    dict.set_item(intern!(py, "name"), &*task.name)?;
     dict.set_item(intern!(py, "parent"), task.parent.map(|parent| &ids[parent]))?;
     dict.set_item(intern!(py, "status"), PyString::intern(py, task.status.name()))?;
     dict.set_item(intern!(py, "percent"), task.percent)?;

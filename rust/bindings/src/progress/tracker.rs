@@ -259,8 +259,11 @@ impl ProgressTracker {
     ///     ``eta_seconds`` (None where it can't be told), ``rate`` (steps per second), ``message``,
     ///     ``status`` (``"pending"``, ``"running"``, ``"stopped"``, ``"completed"`` or ``"failed"``),
     ///     ``reason`` (the tasks that failed or stopped, and why), ``current_task`` (the id of the
-    ///     running task that advanced last), ``alive`` (whether some process is at work) and
-    ///     ``tasks``: by id, dicts of ``name``, ``parent``, ``status``, ``percent``, ``completed``,
+    ///     running task that advanced last), ``alive`` (whether some process is at work),
+    ///     ``updated`` (when anything was last updated, in seconds since 1970, to a second or so;
+    ///     None before), ``stalled`` (whether it runs and nothing was updated for two minutes, and
+    ///     for twice as long as that ever took), ``hosts`` (names, the one that was active last
+    ///     first) and ``tasks``: by id, dicts of ``name``, ``parent``, ``status``, ``percent``, ``completed``,
     ///     ``total``, ``message``, ``elapsed_seconds``, ``eta_seconds``, ``rate``, ``children``,
     ///     ``metadata`` (None where none was given). A running task whose processes have all ended,
     ///     as far as this host can tell, is ``"stopped"``.

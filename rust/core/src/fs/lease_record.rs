@@ -61,7 +61,7 @@ pub(super) struct LeaseRecord {
 impl LeaseRecord {
     /// A new holder: this process.
     pub fn of_this_process() -> Self {
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let name = Owner::host_name();
         let host: String = name.chars().filter(char::is_ascii_graphic).take(MAX_HOST).collect();
         let host = if host.is_empty() { "unnamed".to_owned() } else { host };
         Self { id: WriterId::unique(), owner: Owner::current(), host }

@@ -61,6 +61,11 @@ impl Owner {
         &self.host
     }
 
+    /// The name of this host, for people.
+    pub fn host_name() -> String {
+        rustix::system::uname().nodename().to_string_lossy().into_owned()
+    }
+
     /// What can be seen of this process.
     pub fn sight(&self) -> Sight {
         if *self == Self::current() {

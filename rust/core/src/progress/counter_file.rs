@@ -16,12 +16,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use once_cell::race::OnceBox;
 
-use super::atomic_words::{FileWords, ReadWords};
+use super::atomic_words::{FileWords, ReadWords, read_text};
 use super::clock::wall_micros;
 use super::counter_header::CounterHeader;
 use super::definition;
 use super::layout::{
-    self, EXTENTS, FIRST_EXTENT, HEADER_BYTES, MAX_TASKS, SLOT_BYTES, SLOT_WORDS, slot,
+    self, EXTENTS, FIRST_EXTENT, HEADER_BYTES, MAX_HOST_NAME, MAX_TASKS, SLOT_BYTES, SLOT_WORDS,
+    header, slot,
 };
 use super::slot::TaskSlot;
 use crate::error::ProgressDamage;
@@ -44,6 +45,15 @@ pub(super) trait Words: ReadWords + Debug + Sized {
         size: AreaSize,
         faults: &Arc<Faults>,
     ) -> Result<Self>;
+
+    /// Calls `visit` with each of the first `count` slots.
+    fn each_slot(
+        counters: &CounterFile<Self>,
+        count: usize,
+        mut visit: impl FnMut(usize, TaskSlot<'_, Self>) -> Result<()>,
+    ) -> Result<()> {
+        (0..count).try_for_each(|index| visit(index, counters.slot(index)?))
+    }
 }
 
 /// The bytes of a part of the file, and how many of them are in use.
@@ -90,6 +100,24 @@ impl Words for WordCopy {
     ) -> Result<Self> {
         Self::read(file, path, offset, size.used)
     }
+
+    /// Copies a block of slots at a time: that stays in the processor's caches.
+    fn each_slot(
+        counters: &CounterFile<Self>,
+        count: usize,
+        mut visit: impl FnMut(usize, TaskSlot<'_, Self>) -> Result<()>,
+    ) -> Result<()> {
+        // Extents begin at multiples of the first one's length, so no block is of two of them.
+        for first in (0..count).step_by(FIRST_EXTENT) {
+            let slots = FIRST_EXTENT.min(count - first);
+            let offset = layout::slot_offset(first);
+            let copy = Self::read(&counters.file, &counters.path, offset, slots * SLOT_BYTES)?;
+            for place in 0..slots {
+                visit(first + place, TaskSlot::new(&copy, place * SLOT_WORDS))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The counters of a shard.
@@ -114,7 +142,8 @@ impl CounterFile<SharedMap> {
         boot: Boot,
         generation: u64,
     ) -> Result<bool> {
-        let page = CounterHeader::new(host, boot, generation, wall_micros()).page();
+        let header = CounterHeader::new(host, boot, generation, wall_micros());
+        let page = header.page(&Owner::host_name());
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let temporary = Owner::current().temporary_name(&name.unwrap_or_default());
         let temporary = path.with_file_name(temporary);
@@ -141,7 +170,7 @@ impl CounterFile<SharedMap> {
         let path = PathBuf::from("anonymous memory");
         let file = memory_file().map_err(|error| Error::io("create", &path, error))?;
         let header = CounterHeader::new(host, boot, generation, wall_micros());
-        write_all_at(&*file, &header.page(), 0)
+        write_all_at(&*file, &header.page(&Owner::host_name()), 0)
             .map_err(|error| Error::io("write", &path, error))?;
         Self::reserve_and_map(file, path)
     }
@@ -301,6 +330,13 @@ impl<W: Words> CounterFile<W> {
         self.header.load(word, Ordering::Relaxed)
     }
 
+    /// The name of the host that counts here; damage of it is cut off.
+    pub fn host_name(&self) -> String {
+        let bytes = read_text(&self.header, header::HOST_NAME, MAX_HOST_NAME);
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        String::from_utf8_lossy(&bytes[..end]).into_owned()
+    }
+
     /// The number of published slots.
     pub fn len(&self) -> Result<usize> {
         let slots = definition::published(&self.header);
@@ -340,18 +376,23 @@ impl<W: Words> CounterFile<W> {
         Ok(TaskSlot::new(map, place * SLOT_WORDS))
     }
 
+    /// Calls `visit` with each of the first `count` slots.
+    pub fn each_slot(
+        &self,
+        count: usize,
+        visit: impl FnMut(usize, TaskSlot<'_, W>) -> Result<()>,
+    ) -> Result<()> {
+        W::each_slot(self, count, visit)
+    }
+
     /// The newest message of a slot, also where a copy was made while it was replaced.
-    pub fn message(&self, index: usize) -> Result<Option<(u64, String)>> {
-        let record = self.slot(index)?;
-        if let Some(message) = record.message() {
-            return Ok(Some(message));
+    pub fn message(&self, record: &TaskSlot<'_, W>, index: usize) -> Option<(u64, Arc<str>)> {
+        let message = record.message();
+        if message.is_some() || record.word(slot::MESSAGES) == 0 {
+            return message;
         }
-        if record.word(slot::MESSAGES) == 0 {
-            return Ok(None);
-        }
-        let (extent, place) = layout::extent_of(index);
-        let offset = layout::extent_area(extent).0 + (place * SLOT_BYTES) as u64;
-        Ok(super::message::read(&FileWords { file: W::file(&self.file), offset }))
+        let offset = layout::slot_offset(index);
+        super::message::read(&FileWords { file: W::file(&self.file), offset })
     }
 
     /// Where it was when it was opened.

@@ -8,7 +8,7 @@ use std::path::Path;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::layout::{HEADER_BYTES, SLOT_BYTES, header};
+use super::layout::{HEADER_BYTES, MAX_HOST_NAME, SLOT_BYTES, header, truncated};
 use crate::error::ProgressDamage;
 use crate::fs::Boot;
 use crate::{Error, Result, checksum};
@@ -64,10 +64,12 @@ impl CounterHeader {
         header
     }
 
-    /// The header with the shared words behind it, all zero.
-    pub fn page(&self) -> [u8; HEADER_BYTES] {
+    /// The header with the shared words behind it, all zero but for the name of the host.
+    pub fn page(&self, host_name: &str) -> [u8; HEADER_BYTES] {
         let mut page = [0; HEADER_BYTES];
         page[..size_of::<Self>()].copy_from_slice(self.as_bytes());
+        let name = truncated(host_name, MAX_HOST_NAME).as_bytes();
+        page[header::HOST_NAME * 8..][..name.len()].copy_from_slice(name);
         page
     }
 
@@ -129,11 +131,12 @@ mod tests {
     #[test]
     fn the_bytes_of_a_header_stay_as_they_are() {
         let boot = Boot { machine: 0x1122_3344_5566_7788, boot: 0x99aa_bbcc_ddee_ff00 };
-        let page = CounterHeader::new("0a1b2c3d", boot, 3, 1_795_847_408_227_281).page();
+        let page = CounterHeader::new("0a1b2c3d", boot, 3, 1_795_847_408_227_281).page("node");
         let hex: String = page[..64].iter().map(|byte| format!("{byte:02x}")).collect();
         let golden = "70667870726f670a0100000000040000d193d64e5061060030613162326333640300000000000000887766\
              554433221100ffeeddccbbaa99b2202497270dd75f";
         assert_eq!(hex, golden);
-        assert!(page[64..].iter().all(|&byte| byte == 0));
+        assert_eq!(&page[448 * 8..449 * 8], b"node\0\0\0\0");
+        assert!(page[64..448 * 8].iter().chain(&page[449 * 8..]).all(|&byte| byte == 0));
     }
 }

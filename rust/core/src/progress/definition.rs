@@ -4,6 +4,7 @@
 //! and read only below that count (acquire), so its words may be relaxed. It never changes
 //! afterwards.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::atomic_words::{AtomicWords, ReadWords, read_text, write_text};
@@ -14,8 +15,8 @@ use crate::error::ProgressDamage;
 /// What never changes of a task. Parents are slots of the same shard, always earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StoredDefinition {
-    pub id: String,
-    pub name: String,
+    pub id: Arc<str>,
+    pub name: Arc<str>,
     pub parent: Option<usize>,
 }
 
@@ -33,6 +34,11 @@ impl StoredDefinition {
         write_text(to, slot::NAME, self.name.as_bytes());
         let sum = sum(parent, lengths, &self.id, &self.name);
         to.store(slot::CHECKSUM, sum, Ordering::Relaxed);
+    }
+
+    /// What tells one definition from another without reading its texts.
+    pub fn stamp(from: &impl ReadWords) -> [u64; 3] {
+        [slot::PARENT, slot::LENGTHS, slot::CHECKSUM].map(|word| from.load(word, Ordering::Relaxed))
     }
 
     /// Reads and checks the definition of the published slot `index`.
@@ -55,7 +61,7 @@ impl StoredDefinition {
             return Err(ProgressDamage::ParentNotEarlier { parent: parent - 1 });
         }
         let parent = (parent as usize).checked_sub(1);
-        Ok(Self { id, name, parent })
+        Ok(Self { id: id.into(), name: name.into(), parent })
     }
 }
 
@@ -85,8 +91,6 @@ fn sum(parent: u64, lengths: u64, id: &str, name: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::super::atomic_words::model::{check, memory, on};
     use super::*;
 
@@ -95,8 +99,8 @@ mod tests {
         check(3, || {
             let (top, slot) = (memory(SLOT_WORDS), memory(SLOT_WORDS));
             let task = StoredDefinition {
-                id: "prediction".to_owned(),
-                name: "Prediction".to_owned(),
+                id: "prediction".into(),
+                name: "Prediction".into(),
                 parent: None,
             };
             let creator = {

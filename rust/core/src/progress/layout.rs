@@ -25,6 +25,8 @@ pub(super) const MAX_ID: usize = 192;
 pub(super) const MAX_NAME: usize = 192;
 /// The longest message, in bytes of UTF-8; longer ones are truncated.
 pub(super) const MAX_MESSAGE: usize = 200;
+/// The longest name of a host, in bytes of UTF-8.
+pub(super) const MAX_HOST_NAME: usize = 64;
 /// How many trackers of one host may count in a shard at a time and be told apart.
 pub(super) const MAX_WRITERS: usize = 320;
 /// Words with a bit for each of them.
@@ -70,6 +72,13 @@ pub(super) mod header {
     /// Typical seconds between two samples that advanced, a float.
     pub const GAP: usize = 36;
 
+    /// Changes with every update of any task; see `activity`.
+    pub const ACTIVITY: usize = 37;
+    /// When that was last found changed: nanoseconds of active time, 0 = not yet.
+    pub const UPDATED: usize = 38;
+    /// The longest time between two such changes: nanoseconds of active time.
+    pub const LONGEST_PAUSE: usize = 39;
+
     /// The monotonic clock when a snapshot was last begun, nanoseconds.
     pub const SNAPSHOT_AT: usize = 40;
 
@@ -83,6 +92,8 @@ pub(super) mod header {
 
     /// Process and start time of each tracker that counts here; 0 = free.
     pub const WRITERS: usize = 128;
+    /// The name of the host, UTF-8, zero-padded; fixed like the words of `CounterHeader`.
+    pub const HOST_NAME: usize = WRITERS + super::MAX_WRITERS;
 }
 
 /// Words of a slot.
@@ -139,7 +150,7 @@ pub(super) mod slot {
 
 const _: () = assert!(slot::MESSAGE + 2 * slot::MESSAGE_WORDS == SLOT_WORDS);
 const _: () = assert!(slot::GAP < 8);
-const _: () = assert!(header::WRITERS + MAX_WRITERS <= HEADER_BYTES / 8);
+const _: () = assert!(header::HOST_NAME + MAX_HOST_NAME / 8 <= HEADER_BYTES / 8);
 const _: () = assert!(HEADER_BYTES as u64 <= SLOTS_AT);
 
 /// The extent that holds a slot, and the slot's place in it.
@@ -151,6 +162,11 @@ pub(super) fn extent_of(index: usize) -> (usize, usize) {
 /// The first slot of an extent.
 pub(super) fn first_slot(extent: usize) -> usize {
     FIRST_EXTENT * ((1 << extent) - 1)
+}
+
+/// Where a slot begins in the file: extents follow each other.
+pub(super) fn slot_offset(index: usize) -> u64 {
+    SLOTS_AT + (index * SLOT_BYTES) as u64
 }
 
 /// Where an extent begins in the file, and its length, in bytes.
@@ -185,6 +201,7 @@ mod tests {
             }
             let (begin, length) = extent_area(extent);
             assert_eq!(begin + length as u64, extent_area(extent + 1).0);
+            assert_eq!(begin, slot_offset(first_slot(extent)));
         }
         assert_eq!(extent_of(MAX_TASKS - 1).0, EXTENTS - 1);
     }

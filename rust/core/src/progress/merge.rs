@@ -5,8 +5,10 @@
 //! them, and of shards that followed each other the sum.
 
 use std::cmp::Ordering::{Equal, Greater, Less};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
+use super::activity::Activity;
 use super::pace::Pace;
 use super::position::Position;
 use super::shard_state::ShardState;
@@ -16,8 +18,8 @@ use super::writers::Writers;
 /// A task, of all shards.
 #[derive(Debug, Clone)]
 pub(super) struct MergedTask {
-    pub id: String,
-    pub name: String,
+    pub id: Arc<str>,
+    pub name: Arc<str>,
     /// Always an earlier task.
     pub parent: Option<usize>,
     pub position: Position,
@@ -30,7 +32,7 @@ pub(super) struct MergedTask {
     pub has_ended: bool,
     pub high_water: f64,
     pub pace: Option<Pace>,
-    pub message: Option<(u64, String)>,
+    pub message: Option<(u64, Arc<str>)>,
     /// Who has it open.
     pub writers: Writers,
     /// The slot in this process's own shard.
@@ -46,6 +48,9 @@ pub(super) struct MergedProgress {
     /// Who has any shard open.
     pub writers: Writers,
     pub elapsed: u64,
+    pub activity: Activity,
+    /// The names of the hosts, the one that was active last first.
+    pub hosts: Vec<String>,
     pub pace: Option<Pace>,
 }
 
@@ -66,11 +71,13 @@ pub(super) fn merge(shards: Vec<ShardState>, own: Option<usize>) -> MergedProgre
             .is_some_and(|last| last & 1 == 1),
         writers: shards.iter().fold(Writers::default(), |all, shard| all.with(shard.writers)),
         elapsed: sum_of_longest(&groups, group_count, active),
+        activity: shards.iter().fold(Activity::default(), |all, shard| all.join(shard.activity)),
+        hosts: hosts(&shards),
         pace: last_active(&shards).and_then(|shard| shard.pace),
-        tasks: Vec::new(),
+        tasks: Vec::with_capacity(shards.iter().map(|shard| shard.tasks.len()).max().unwrap_or(0)),
     };
     let is_single = shards.len() == 1;
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut places: HashMap<Arc<str>, usize> = HashMap::new();
     let mut times: Vec<Vec<u64>> = Vec::new();
     for (number, shard) in shards.into_iter().enumerate() {
         let mut place_of = Vec::with_capacity(shard.tasks.len());
@@ -154,6 +161,15 @@ pub(super) fn merge(shards: Vec<ShardState>, own: Option<usize>) -> MergedProgre
 /// The shard that was active last: its rates are current.
 fn last_active(shards: &[ShardState]) -> Option<&ShardState> {
     shards.iter().max_by_key(|shard| (shard.writers.is_any(), shard.last_tick_wall))
+}
+
+/// The names of the hosts, the one that was active last first.
+fn hosts(shards: &[ShardState]) -> Vec<String> {
+    let mut order: Vec<&ShardState> = shards.iter().collect();
+    order.sort_by_key(|shard| std::cmp::Reverse((shard.writers.is_any(), shard.last_tick_wall)));
+    let mut seen = HashSet::new();
+    let names = order.into_iter().map(|shard| &shard.host_name);
+    names.filter(|name| !name.is_empty() && seen.insert(*name)).cloned().collect()
 }
 
 /// For each shard, the group of shards overlapping in time that it belongs to.

@@ -16,6 +16,7 @@
 //! holds the time it was taken: one older than [`STALE`] belongs to a process that died, and is
 //! taken over. If its holder was only asleep, the checksum of the text exposes the mixture.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::atomic_words::{AtomicWords, ReadWords, read_text, write_text};
@@ -52,8 +53,16 @@ pub(super) fn write(words: &impl AtomicWords, text: &str, version: u64, now: u64
     let _ = words.exchange(slot::MESSAGE_LOCK, now, 0, Ordering::Release);
 }
 
+/// What tells one message from the next without reading its text: its number, version and
+/// checksum. `None` where there is none.
+pub(super) fn stamp(words: &impl ReadWords) -> Option<[u64; 3]> {
+    let count = words.load(slot::MESSAGES, Ordering::Acquire);
+    let word = |place| words.load(buffer(count) + place, Ordering::Relaxed);
+    (count != 0).then(|| [count, word(0), word(2)])
+}
+
 /// The newest message with its version.
-pub(super) fn read(words: &impl ReadWords) -> Option<(u64, String)> {
+pub(super) fn read(words: &impl ReadWords) -> Option<(u64, Arc<str>)> {
     for _ in 0..MAX_ATTEMPTS {
         let count = words.load(slot::MESSAGES, Ordering::Acquire);
         if count == 0 {
@@ -69,7 +78,7 @@ pub(super) fn read(words: &impl ReadWords) -> Option<(u64, String)> {
             if length > MAX_MESSAGE || sum(version, &text) != expected {
                 return None;
             }
-            return String::from_utf8(text).ok().map(|text| (version, text));
+            return String::from_utf8(text).ok().map(|text| (version, text.into()));
         }
         words.spin();
     }

@@ -36,6 +36,7 @@
 //! ```
 
 mod active_time;
+mod activity;
 mod atomic_words;
 mod clock;
 mod counter_file;
@@ -44,6 +45,7 @@ mod definition;
 mod estimate;
 mod index;
 mod jobs;
+mod known_texts;
 mod layout;
 mod merge;
 mod message;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::DIRECTORY;
 use super::jobs::JobStore;
@@ -25,7 +25,7 @@ pub struct ProgressReader {
     high_water: Mutex<HighWater>,
 }
 
-type HighWater = HashMap<String, (u64, f64)>;
+type HighWater = HashMap<Arc<str>, (u64, f64)>;
 
 impl ProgressReader {
     /// Opens the progress in `root`, the directory of a tracker.

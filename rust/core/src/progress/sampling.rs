@@ -15,6 +15,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::activity;
 use super::counter_file::CounterFile;
 use super::layout::{header, slot};
 use super::merge::MergedProgress;
@@ -96,6 +97,7 @@ pub(super) fn sample(
     {
         return Ok(());
     }
+    activity::sample(counters, now)?;
     let words = SampleWords::of_pipeline(counters);
     let (amount, _) = view::sum(merged, rolled);
     words.store(words.load().next(now, amount, active.saturating_sub(merged.elapsed)));

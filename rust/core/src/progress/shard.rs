@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::active_time::{self, IDLE_LIMIT};
 use super::counter_file::CounterFile;
+use super::known_texts::KnownTexts;
 use super::shard_state::ShardState;
 use super::snapshot::{self, Snapshot};
 use crate::fs::{FilesystemKind, OpenDirectory};
@@ -66,6 +67,8 @@ pub(super) struct ShardReader {
     is_local: bool,
     /// The last snapshot, and which file it was in.
     saved: Option<(Stamp, Snapshot)>,
+    /// The texts of the last reading of the counters.
+    known: Vec<KnownTexts>,
     /// What to log about it. Not by a background thread: a logger may need an interpreter's lock,
     /// which that must not wait for.
     warning: Option<String>,
@@ -83,7 +86,7 @@ impl ShardReader {
     /// The reader of a shard; it is local where its host is this one.
     pub fn new(name: ShardName, host: &str) -> Self {
         let is_local = name.host == host;
-        Self { name, is_local, saved: None, warning: None, has_warned: false }
+        Self { name, is_local, saved: None, known: Vec::new(), warning: None, has_warned: false }
     }
 
     /// The warning about it, once.
@@ -138,11 +141,11 @@ impl ShardReader {
         Ok(ReadShard { state, is_intact })
     }
 
-    fn read_counters(&self, directory: &OpenDirectory) -> Result<ShardState> {
+    fn read_counters(&mut self, directory: &OpenDirectory) -> Result<ShardState> {
         let path = self.name.counters(directory.path());
         let file = directory.open_file(&self.name.file(COUNTERS));
         let file = Arc::new(file.map_err(|error| Error::io("open", &path, error))?);
-        ShardState::read(&CounterFile::copy(&file, &path)?, IDLE_LIMIT)
+        ShardState::read(&CounterFile::copy(&file, &path)?, IDLE_LIMIT, &mut self.known)
     }
 
     /// Its snapshot, which is parsed only where it is a new one; `None` where there is none.

@@ -1,13 +1,16 @@
 //! The contents of a shard at one moment, as plain values.
 
 use std::cmp::Ordering::{Equal, Greater, Less};
+use std::sync::Arc;
 
 use super::active_time;
+use super::activity::Activity;
 use super::counter_file::{CounterFile, Words};
+use super::known_texts::KnownTexts;
 use super::layout::{header, slot};
 use super::pace::Pace;
 use super::position::Position;
-use super::slot::DeclaredState;
+use super::slot::{DeclaredState, TaskSlot};
 use super::writers::{Entries, Mask, WriterMasks, Writers, entries};
 use crate::Result;
 use crate::fs::Boot;
@@ -15,8 +18,8 @@ use crate::fs::Boot;
 /// One task, as one shard knows it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct TaskState {
-    pub id: String,
-    pub name: String,
+    pub id: Arc<str>,
+    pub name: Arc<str>,
     /// A task of the same shard, always an earlier one.
     pub parent: Option<usize>,
     /// Steps that were added in this shard, and the latest declaration that it knows.
@@ -31,7 +34,7 @@ pub(super) struct TaskState {
     pub high_water: f64,
     /// Once sampled.
     pub pace: Option<Pace>,
-    pub message: Option<(u64, String)>,
+    pub message: Option<(u64, Arc<str>)>,
     /// Who has it open: by number, and what is known of them.
     pub open: Mask,
     pub writers: Writers,
@@ -50,23 +53,33 @@ pub(super) struct ShardState {
     /// Who has it open: their processes, and what is known of them.
     pub entries: Entries,
     pub writers: Writers,
+    /// The name of its host; empty where that is not known.
+    pub host_name: String,
     /// Which boot of which machine it is of.
     pub boot: Boot,
     /// When it was made and last active, microseconds since 1970.
     pub created: u64,
     pub last_tick_wall: u64,
+    pub activity: Activity,
     pub pace: Option<Pace>,
     pub tasks: Vec<TaskState>,
 }
 
 impl ShardState {
-    /// Reads a shard; a pause of `idle_limit` means that no process of this host is active. Who has
-    /// it open is left for [`ShardState::set_writers`].
-    pub fn read<W: Words>(counters: &CounterFile<W>, idle_limit: u64) -> Result<Self> {
+    /// Reads a shard; a pause of `idle_limit` means that no process of this host is active. `known`
+    /// has the texts of the last reading. Who has it open is left for [`ShardState::set_writers`].
+    pub fn read<W: Words>(
+        counters: &CounterFile<W>,
+        idle_limit: u64,
+        known: &mut Vec<KnownTexts>,
+    ) -> Result<Self> {
         let active = active_time::active(counters, idle_limit);
-        let tasks = (0..counters.len()?)
-            .map(|index| TaskState::read(counters, index, active))
-            .collect::<Result<_>>()?;
+        let mut tasks = Vec::with_capacity(counters.len()?);
+        known.resize_with(counters.len()?, KnownTexts::default);
+        counters.each_slot(known.len(), |index, slot| {
+            tasks.push(TaskState::read(counters, &slot, index, active, &mut known[index])?);
+            Ok(())
+        })?;
         let word = |index| counters.header_word(index);
         let pace = Pace::read([header::SAMPLE_AT, header::RATE, header::GAP].map(word), active);
         Ok(Self {
@@ -76,9 +89,11 @@ impl ShardState {
             active,
             entries: entries(counters),
             writers: Writers::default(),
+            host_name: counters.host_name(),
             boot: Boot { machine: word(header::MACHINE), boot: word(header::BOOT) },
             created: word(header::CREATED),
             last_tick_wall: word(header::LAST_TICK_WALL),
+            activity: Activity::read(counters),
             pace,
             tasks,
         })
@@ -139,6 +154,7 @@ impl ShardState {
         }
         self.tasks.extend(older.tasks.iter().skip(self.tasks.len()).cloned());
         self.active = self.active.max(older.active);
+        self.activity = self.activity.join(older.activity);
         self.finished = self.finished.max(older.finished);
         if older.declared_version > self.declared_version {
             (self.declared_total, self.declared_version) =
@@ -149,11 +165,14 @@ impl ShardState {
 
 impl TaskState {
     /// Reads one task, at `active` nanoseconds of active time.
-    pub fn read<W: Words>(counters: &CounterFile<W>, index: usize, active: u64) -> Result<Self> {
-        let slot = counters.slot(index)?;
-        let definition = slot
-            .definition(index)
-            .map_err(|damage| counters.damaged(format!("task {index}"), damage))?;
+    pub fn read<W: Words>(
+        counters: &CounterFile<W>,
+        slot: &TaskSlot<'_, W>,
+        index: usize,
+        active: u64,
+        known: &mut KnownTexts,
+    ) -> Result<Self> {
+        let definition = known.definition(counters, slot, index)?;
         let (state, version) = slot.state();
         let now = if slot.word(slot::ENDED) == 0 { active } else { slot.word(slot::ENDED) };
         let pace = [slot::SAMPLE_AT, slot::RATE, slot::GAP];
@@ -168,7 +187,7 @@ impl TaskState {
             ended: slot.word(slot::ENDED),
             high_water: slot.float(slot::HIGH_WATER),
             pace: Pace::read(pace.map(|word| slot.word(word)), now),
-            message: counters.message(index)?,
+            message: known.message(counters, slot, index),
             open: slot.writers(),
             writers: Writers::default(),
         })

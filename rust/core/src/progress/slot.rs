@@ -5,6 +5,7 @@
 //! other memory from a count. An offset is raised by a compare-and-exchange of its own: steps that
 //! are added meanwhile come after the position that is set, in whichever order they are seen.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::atomic_words::{AtomicWords, ReadWords, word_of};
@@ -127,7 +128,7 @@ impl<'a, M: ReadWords> TaskSlot<'a, M> {
     }
 
     /// The newest message with its version.
-    pub fn message(&self) -> Option<(u64, String)> {
+    pub fn message(&self) -> Option<(u64, Arc<str>)> {
         message::read(self)
     }
 }

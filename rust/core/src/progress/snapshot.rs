@@ -1,6 +1,6 @@
 //! A durable, checksummed copy of a shard, published whole.
 //!
-//! The body is a header of eleven words and two for each writer, then per task eighteen words and
+//! The body is a header of thirteen words, the name of the host and two for each writer, then per task eighteen words and
 //! three length-prefixed texts; its parser trusts no length before it is checked against the bytes
 //! that are left.
 
@@ -12,7 +12,10 @@ use std::sync::Arc;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::layout::{MAX_ID, MAX_MESSAGE, MAX_NAME, MAX_TASKS, MAX_WRITERS, WRITER_WORDS};
+use super::activity::Activity;
+use super::layout::{
+    MAX_HOST_NAME, MAX_ID, MAX_MESSAGE, MAX_NAME, MAX_TASKS, MAX_WRITERS, WRITER_WORDS,
+};
 use super::pace::Pace;
 use super::position::Position;
 use super::sealed::{Sealed, seal, unseal};
@@ -45,6 +48,9 @@ struct ShardWords {
     last_tick_wall: U64,
     machine: U64,
     boot: U64,
+    /// When something was last updated, and the longest pause, microseconds.
+    updated: U64,
+    longest_pause: U64,
     /// 1 where there is no counter file beside it.
     is_alone: U64,
     writer_count: U64,
@@ -129,18 +135,21 @@ fn encode(state: &ShardState, is_alone: bool) -> Vec<u8> {
         last_tick_wall: state.last_tick_wall.into(),
         machine: state.boot.machine.into(),
         boot: state.boot.boot.into(),
+        updated: state.activity.updated.into(),
+        longest_pause: state.activity.longest_pause.into(),
         is_alone: u64::from(is_alone).into(),
         writer_count: (state.entries.len() as u64).into(),
         task_count: (state.tasks.len() as u64).into(),
     };
     body.extend_from_slice(shard.as_bytes());
+    push_text(&mut body, &state.host_name);
     for &(number, owner) in &state.entries {
         let entry = WriterEntry { number: (number as u64).into(), owner: owner.into() };
         body.extend_from_slice(entry.as_bytes());
     }
     for task in &state.tasks {
         let (message_version, message) =
-            task.message.as_ref().map_or((0, ""), |(version, text)| (*version, text.as_str()));
+            task.message.as_ref().map_or((0, ""), |(version, text)| (*version, &**text));
         let words = TaskWords {
             total: task.position.total.map_or(0, |total| total + 1).into(),
             parent: task.parent.map_or(0, |parent| parent as u64 + 1).into(),
@@ -158,13 +167,15 @@ fn encode(state: &ShardState, is_alone: bool) -> Vec<u8> {
             open: task.open.map(U64::new),
         };
         body.extend_from_slice(words.as_bytes());
-        for text in [&task.id, &task.name, message] {
-            // The limits of all three are below 256.
-            body.push(text.len() as u8);
-            body.extend_from_slice(text.as_bytes());
-        }
+        [&*task.id, &*task.name, message].iter().for_each(|text| push_text(&mut body, text));
     }
     seal(MAGIC, VERSION, &body, ALIGN)
+}
+
+/// Adds a text and its length: the limits of all texts are below 256 bytes.
+fn push_text(body: &mut Vec<u8>, text: &str) {
+    body.push(text.len() as u8);
+    body.extend_from_slice(text.as_bytes());
 }
 
 fn parse(bytes: &[u8], path: &Path) -> Result<Snapshot> {
@@ -188,6 +199,7 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Snapshot> {
 
 fn parse_body(body: &[u8]) -> Option<Snapshot> {
     let (shard, mut rest) = ShardWords::ref_from_prefix(body).ok()?;
+    let host_name = parse_text(&mut rest, MAX_HOST_NAME)?;
     let writers = usize::try_from(shard.writer_count.get()).ok().filter(|&n| n <= MAX_WRITERS)?;
     let (writers, after) = <[WriterEntry]>::ref_from_prefix_with_elems(rest, writers).ok()?;
     rest = after;
@@ -212,7 +224,12 @@ fn parse_body(body: &[u8]) -> Option<Snapshot> {
         active: shard.active.get(),
         created: shard.created.get(),
         last_tick_wall: shard.last_tick_wall.get(),
+        host_name,
         boot: Boot { machine: shard.machine.get(), boot: shard.boot.get() },
+        activity: Activity {
+            updated: shard.updated.get(),
+            longest_pause: shard.longest_pause.get(),
+        },
         entries,
         tasks,
         ..ShardState::default()
@@ -233,8 +250,8 @@ fn parse_task(rest: &mut &[u8], index: usize) -> Option<TaskState> {
     let text = parse_text(rest, MAX_MESSAGE)?;
     let message_version = words.message_version.get();
     Some(TaskState {
-        id,
-        name,
+        id: id.into(),
+        name: name.into(),
         parent: (parent as usize).checked_sub(1),
         position: Position {
             added: words.added.get(),
@@ -248,7 +265,7 @@ fn parse_task(rest: &mut &[u8], index: usize) -> Option<TaskState> {
         ended: words.ended.get(),
         high_water,
         pace: (words.has_rate.get() == 1).then(|| Pace { rate, ..Pace::default() }),
-        message: (message_version != 0).then_some((message_version, text)),
+        message: (message_version != 0).then(|| (message_version, text.into())),
         open: words.open.map(U64::get),
         writers: Writers::default(),
     })
@@ -280,8 +297,8 @@ mod tests {
                     let (added, offset, declared, open) = position;
                     let (state, version, started, ended, high_water) = counts;
                     TaskState {
-                        id,
-                        name,
+                        id: id.into(),
+                        name: name.into(),
                         parent: parent.filter(|_| index > 0),
                         position: Position { added, offset, declared, total },
                         state: DeclaredState::of(state).unwrap(),
@@ -290,7 +307,7 @@ mod tests {
                         ended,
                         high_water,
                         pace: rate.map(|rate| Pace { rate, ..Pace::default() }),
-                        message,
+                        message: message.map(|(version, text)| (version, text.into())),
                         open,
                         writers: Writers::default(),
                     }
@@ -303,6 +320,7 @@ mod tests {
             |tasks| ShardState {
                 declared_total: Some(7),
                 active: 5,
+                host_name: "node".to_owned(),
                 entries: vec![(3, 7), (MAX_WRITERS - 1, u64::MAX)],
                 tasks,
                 ..ShardState::default()
@@ -356,7 +374,9 @@ mod tests {
             active: 3,
             created: 4,
             last_tick_wall: 5,
+            host_name: "node".to_owned(),
             boot: Boot { machine: 6, boot: 7 },
+            activity: Activity { updated: 18, longest_pause: 19 },
             entries: vec![(256, 17)],
             tasks: vec![task, child],
             ..ShardState::default()

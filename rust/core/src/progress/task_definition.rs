@@ -36,7 +36,7 @@ pub(super) struct KnownTask {
 impl KnownTask {
     pub fn of(task: &TaskState, parent: Option<String>) -> Self {
         Self {
-            name: task.name.clone(),
+            name: task.name.to_string(),
             parent,
             position: task.position,
             state: task.state,

@@ -14,9 +14,9 @@ use crate::batch_system::BatchFacts;
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskProgress {
     /// Its unique id.
-    pub id: String,
+    pub id: Arc<str>,
     /// Its display name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its parent task, by its place in [`Progress::tasks`].
     pub parent: Option<usize>,
     /// Its children, by their places, in the order they were started.
@@ -30,7 +30,7 @@ pub struct TaskProgress {
     /// Its steps, where they are known.
     pub total: Option<u64>,
     /// The latest message.
-    pub message: Option<String>,
+    pub message: Option<Arc<str>>,
     /// The metadata that its owner gave.
     pub metadata: Option<Vec<u8>>,
     /// The job of a batch system that started it last, if it was one.
@@ -59,7 +59,7 @@ pub struct Progress {
     /// Seconds left; `None` where that can't be estimated.
     pub eta: Option<f64>,
     /// The latest message of any task.
-    pub message: Option<String>,
+    pub message: Option<Arc<str>>,
     /// The status of the whole.
     pub status: Status,
     /// What failed or stopped, and why.
@@ -70,8 +70,23 @@ pub struct Progress {
     pub is_alive: bool,
     /// The job of a batch system that came last, if any did.
     pub batch: Option<Arc<BatchFacts>>,
+    /// The names of the hosts that have counted, the one that was active last first.
+    pub hosts: Vec<String>,
+    /// When something was last updated, seconds since 1970, to a second or so.
+    pub updated: Option<f64>,
+    /// Whether it runs, and nothing was updated for much longer than that ever took.
+    pub has_stalled: bool,
     /// All tasks, in the order they were started; parents come first.
     pub tasks: Vec<TaskProgress>,
+}
+
+impl Progress {
+    /// How many tasks there are of each status.
+    pub fn task_counts(&self) -> [(Status, usize); 4] {
+        let statuses = [Status::Running, Status::Completed, Status::Failed, Status::Stopped];
+        statuses
+            .map(|status| (status, self.tasks.iter().filter(|task| task.status == status).count()))
+    }
 }
 
 /// A sum of steps that is this close to a whole number is that number.
@@ -164,8 +179,8 @@ pub(super) fn to_progress(
                 },
                 completed: rolled.counted.max((rolled.amount + ROUNDING).floor() as u64),
                 eta,
-                metadata: metadata.remove(&task.id),
-                batch: jobs.of_tasks.get(&task.id).cloned(),
+                metadata: metadata.remove(&*task.id),
+                batch: jobs.of_tasks.get(&*task.id).cloned(),
                 id: task.id,
                 name: task.name,
                 parent: task.parent,
@@ -190,6 +205,9 @@ pub(super) fn to_progress(
         current,
         is_alive: merged.writers.mine || merged.writers.others,
         batch: jobs.latest.clone(),
+        hosts: merged.hosts,
+        updated: merged.activity.updated_at(),
+        has_stalled: status == Status::Running && merged.activity.has_stalled(),
         tasks,
     }
 }

@@ -22,7 +22,7 @@ fn disk() -> Arc<dyn Storage> {
 
 fn completed(progress: &SharedProgress, id: &str) -> Option<u64> {
     let progress = progress.progress().unwrap();
-    progress.tasks.iter().find(|task| task.id == id).map(|task| task.completed)
+    progress.tasks.iter().find(|task| &*task.id == id).map(|task| task.completed)
 }
 
 #[test]

@@ -10,8 +10,8 @@ use super::super::layout::SLOT_WORDS;
 use super::*;
 
 /// Messages of one word, each with its own version.
-fn message(number: u64) -> (u64, String) {
-    (number, number.to_string().repeat(8))
+fn message(number: u64) -> (u64, Arc<str>) {
+    (number, number.to_string().repeat(8).into())
 }
 
 fn set_message(words: Model<'_>, number: u64, now: u64) {

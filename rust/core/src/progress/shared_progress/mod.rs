@@ -244,7 +244,7 @@ impl SharedProgress {
     }
 
     fn own_state(&self) -> Result<ShardState> {
-        let mut state = ShardState::read(&self.counters, self.idle_limit)?;
+        let mut state = ShardState::read(&self.counters, self.idle_limit, &mut Vec::new())?;
         state.set_writers(true);
         Ok(state)
     }

@@ -59,8 +59,7 @@ impl SharedProgress {
                 return Err(ProgressError::UnknownParent { task, parent, known }.into());
             }
         };
-        let definition =
-            StoredDefinition { id: task.id.to_owned(), name: task.name.to_owned(), parent };
+        let definition = StoredDefinition { id: task.id.into(), name: task.name.into(), parent };
         let completed = completed.unwrap_or(0);
         let offset = offset_to(completed, 0);
         let slot = self

@@ -6,6 +6,7 @@ use super::SharedProgress;
 use crate::error::{KnownTasks, ProgressDamage, ProgressError};
 use crate::progress::active_time::{self, next_version};
 use crate::progress::definition::StoredDefinition;
+use crate::progress::known_texts::KnownTexts;
 use crate::progress::layout::{header, slot};
 use crate::progress::position::Position;
 use crate::progress::shard_state::{ShardState, TaskState};
@@ -30,7 +31,7 @@ impl SharedProgress {
 
     /// The id of the task in `slot`.
     pub fn id(&self, slot: usize) -> Result<String> {
-        Ok(self.definition(slot)?.id)
+        Ok(self.definition(slot)?.id.to_string())
     }
 
     /// The slot of a task that this process has indexed: no system call, no lock.
@@ -47,7 +48,7 @@ impl SharedProgress {
         if let Some(slot) = self.look_up(id) {
             return Ok(slot);
         }
-        let is_of = |shard: &ShardState| shard.tasks.iter().any(|task| task.id == id);
+        let is_of = |shard: &ShardState| shard.tasks.iter().any(|task| &*task.id == id);
         let asked = Instant::now();
         while !self.other_shards()?.iter().any(is_of) {
             // On a network file system it may have been started, and not be saved yet.
@@ -69,7 +70,7 @@ impl SharedProgress {
             return Ok(slot);
         }
         let found = others.iter().find_map(|shard| {
-            let place = shard.tasks.iter().position(|task| task.id == id)?;
+            let place = shard.tasks.iter().position(|task| &*task.id == id)?;
             Some((shard, place))
         });
         let Some((shard, place)) = found else {
@@ -136,7 +137,9 @@ impl SharedProgress {
     /// [`SharedProgress::known`] of a task that is in this shard.
     pub(super) fn known_in_slot(&self, slot: usize, others: &[ShardState]) -> Result<KnownTask> {
         let active = active_time::active(&self.counters, self.idle_limit);
-        let mut task = TaskState::read(&self.counters, slot, active)?;
+        let record = self.counters.slot(slot)?;
+        let known = &mut KnownTexts::default();
+        let mut task = TaskState::read(&self.counters, &record, slot, active, known)?;
         task.writers =
             WriterMasks::of_this_host(&entries(&self.counters), true).of_task(&task.open);
         let parent = task.parent.map(|parent| self.id(parent)).transpose()?;
@@ -190,8 +193,8 @@ impl SharedProgress {
 /// A task as other shards know it.
 fn known_elsewhere(id: &str, others: &[ShardState]) -> Option<KnownTask> {
     let found = others.iter().flat_map(|shard| {
-        let of_id = shard.tasks.iter().filter(move |task| task.id == id);
-        of_id.map(|task| (task, task.parent.map(|parent| shard.tasks[parent].id.clone())))
+        let of_id = shard.tasks.iter().filter(move |task| &*task.id == id);
+        of_id.map(|task| (task, task.parent.map(|parent| shard.tasks[parent].id.to_string())))
     });
     found.fold(None, |known: Option<KnownTask>, (task, parent)| {
         let mut known = match known {

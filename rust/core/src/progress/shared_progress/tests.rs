@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use super::SharedProgress;
 use crate::fs::{Disk, FilesystemKind, Storage};
-use crate::progress::{DIRECTORY, ProgressReader, Status, TaskDefinition};
+use crate::progress::clock::{monotonic, wall_micros};
+use crate::progress::layout::header;
+use crate::progress::{DIRECTORY, ProgressReader, Status, TaskDefinition, snapshot};
 
 const TASK: TaskDefinition<'static> =
     TaskDefinition { id: "a", name: "A", total: Some(1000), parent: None };
@@ -248,4 +250,45 @@ fn planted_files_are_refused_at_once_and_not_followed() {
     assert!(progress.set_metadata(slot, b"value").is_err());
     assert_eq!(count(&progress), 0);
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_job_that_pauses_for_much_longer_than_ever_has_stalled() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = crate::fs::Owner::current();
+    let progress = SharedProgress::open_as(&disk(), directory.path(), here.host()).unwrap();
+    // Of unknown length: what it has done is in no sum.
+    let slot = progress.start(TaskDefinition { total: None, ..TASK }).unwrap();
+    let at = |seconds: u64| {
+        progress.store(header::ACTIVE, seconds * 1_000_000_000);
+        progress.store(header::LAST_TICK, monotonic());
+        progress.sample_if_due().unwrap();
+    };
+    let look = |seconds: u64| {
+        progress.store(header::LAST_TICK_WALL, wall_micros() - seconds * 1_000_000);
+        ProgressReader::open(directory.path()).unwrap().progress().unwrap()
+    };
+    at(100);
+    progress.add(slot, 1).unwrap();
+    at(200);
+    progress.set_message(slot, "thinking").unwrap();
+    at(300);
+    let shown = look(190);
+    assert!(shown.status == Status::Running && !shown.has_stalled);
+    assert_eq!(shown.hosts, [crate::fs::Owner::host_name()]);
+    let since = wall_micros() as f64 / 1e6 - shown.updated.unwrap();
+    assert!((189.0..192.0).contains(&since), "{since}");
+    assert!(look(205).has_stalled, "it was 100 s at most between two updates");
+    // Nothing has changed since then, and a snapshot tells the same.
+    at(305);
+    let path = directory.path().join(DIRECTORY).join(format!("snapshot-{}-0", here.host()));
+    progress.snapshot().unwrap();
+    let saved = snapshot::read(&std::fs::File::open(&path).unwrap(), &path).unwrap().state;
+    assert_eq!(
+        (saved.host_name, saved.activity.longest_pause / 1_000_000),
+        (crate::fs::Owner::host_name(), 100)
+    );
+    progress.add(slot, 1).unwrap();
+    at(400);
+    assert!(!look(10).has_stalled);
 }
