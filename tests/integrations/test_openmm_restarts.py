@@ -67,7 +67,6 @@ INTEGRATORS = {
     "verlet": verlet,
     "nose-hoover": lambda: openmm.NoseHooverIntegrator(300, 1, 0.002),
     "brownian": lambda: openmm.BrownianIntegrator(300, 1, 0.002),
-    "variable": lambda: openmm.VariableLangevinIntegrator(300, 1, 0.00001),
     "amd": lambda: openmm.AMDIntegrator(0.002, 10, -100),
     "custom": custom,
     "compound": compound,

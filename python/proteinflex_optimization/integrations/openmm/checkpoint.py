@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 
+from .pace import Pace
 from .progress import ProgressReporter
-from .protocol import checked_steps, next_report, steps_until
 from .run import save_run
+from .steps import checked_steps, steps_until
 
 if TYPE_CHECKING:
     from proteinflex_optimization.checkpoint import CheckpointManager
-
-LOOK_SECONDS = 0.2
-"""Between looks at a request to stop. A look costs about 10 µs, and 0.2 s are little of the second in
-which a request is obeyed."""
 
 
 class Stop(Protocol):
@@ -83,8 +79,7 @@ class CheckpointReporter:
         self._name = name
         self._states = states
         self._stop = stop
-        self._looked: tuple[int, float] | None = None
-        self._steps_per_look = 1
+        self._pace = Pace()
 
     def __repr__(self) -> str:
         return f"<CheckpointReporter in {self._manager.base_dir}, every {self._interval} steps>"
@@ -108,15 +103,13 @@ class CheckpointReporter:
             f"step-{component['step']:09d}", {self._name: component, **others}
         )
 
-    def describeNextReport(  # noqa: N802
-        self, simulation: Any
-    ) -> dict[str, Any] | tuple[Any, ...]:
+    def describeNextReport(self, simulation: Any) -> dict[str, Any]:  # noqa: N802
         """Tell OpenMM when to report next; OpenMM calls this."""
         step = int(simulation.currentStep)
         steps = steps_until(self._interval, step)
         if self._stop is not None:
-            steps = min(steps, self._until_next_look(step))
-        return next_report(steps)
+            steps = min(steps, self._pace.steps_until(step))
+        return {"steps": steps, "periodic": None, "include": []}
 
     def report(self, simulation: Any, state: Any) -> None:
         """Save a checkpoint if one is due, or if the job should stop; OpenMM calls this."""
@@ -128,22 +121,3 @@ class CheckpointReporter:
                 if isinstance(reporter, ProgressReporter):
                     reporter.report(simulation, state)
             self._stop.check()
-
-    def _until_next_look(self, step: int) -> int:
-        """Return the steps until the next look, which comes `LOOK_SECONDS` after the last one.
-
-        OpenMM asks after every report of any reporter, and the look stays where it was said to be.
-        """
-        now = time.monotonic()
-        if self._looked is not None:
-            begun, before = self._looked
-            done = step - begun
-            if 0 <= done < self._steps_per_look:
-                return self._steps_per_look - done
-            if done > 0:
-                fit = int(LOOK_SECONDS / max((now - before) / done, 1e-9))
-                # What else happened meanwhile, such as a save, changes it by half at most.
-                fewest, most = self._steps_per_look // 2, 2 * self._steps_per_look
-                self._steps_per_look = max(1, fewest, min(fit, most))
-        self._looked = step, now
-        return self._steps_per_look

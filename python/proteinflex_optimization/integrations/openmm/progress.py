@@ -6,13 +6,14 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .protocol import checked_steps, next_report, steps_until
+from .pace import Pace
+from .steps import checked_steps
 
 if TYPE_CHECKING:
     from proteinflex_optimization.progress import ProgressTracker, TaskHandle
 
-RATE_REPORTS = 10
-"""Reports over which the rate is taken: more are steadier, fewer follow a change sooner."""
+RATE_REPORTS = 100
+"""Reports, five a second, over which the rate is taken: more are steadier, fewer follow a change sooner."""
 PS_PER_NS = 1000.0
 SECONDS_PER_DAY = 86_400.0
 
@@ -24,8 +25,6 @@ class ProgressReporter:
     ----------
     tracker : ProgressTracker
         Where to count.
-    interval : int
-        The task moves after every so many steps.
     total_steps : int
         The step at which the task is complete, counted as ``simulation.currentStep`` is, over all
         runs.
@@ -34,19 +33,19 @@ class ProgressReporter:
 
     Notes
     -----
-    The task is at the simulation's step, whatever was counted before, so a rerun counts each step
-    once. The rate is simulated time by wall time, of the last ten reports.
+    The task moves about five times a second. It is at the simulation's step, whatever was counted
+    before, so a rerun counts each step once. The rate is simulated time by wall time, of the last 20
+    seconds.
 
     Raises
     ------
     InvalidArgumentError
-        `interval` or `total_steps` is no whole number of steps.
+        `total_steps` is no whole number of steps.
     """
 
     def __init__(
         self,
         tracker: ProgressTracker,
-        interval: int,
         total_steps: int,
         *,
         task_id: str = "md",
@@ -54,27 +53,27 @@ class ProgressReporter:
         parent_task: str | None = None,
     ) -> None:
         self._tracker = tracker
-        self._interval = checked_steps("interval", interval)
         self._total = checked_steps("total_steps", total_steps)
         self._task_id = task_id
         self._task_name = task_name
         self._parent = parent_task
         self._task: TaskHandle | None = None
         self._step = 0
+        self._pace = Pace()
         self._samples: deque[tuple[float, float]] = deque(maxlen=RATE_REPORTS)
 
     def __repr__(self) -> str:
-        return f"<ProgressReporter {self._task_id!r}, every {self._interval} steps>"
+        return f"<ProgressReporter {self._task_id!r}, of {self._total} steps>"
 
-    def describeNextReport(  # noqa: N802
-        self, simulation: Any
-    ) -> dict[str, Any] | tuple[Any, ...]:
+    def describeNextReport(self, simulation: Any) -> dict[str, Any]:  # noqa: N802
         """Tell OpenMM when to report next; OpenMM calls this."""
         step = int(simulation.currentStep)
         if self._task is None or step < self._step:
             self._start(simulation, step)
-        steps = steps_until(self._interval, step)
-        return next_report(min(steps, self._total - step) if step < self._total else steps)
+        steps = self._pace.steps_until(step)
+        if step < self._total:
+            steps = min(steps, self._total - step)
+        return {"steps": steps, "periodic": None, "include": []}
 
     def report(self, simulation: Any, state: Any) -> None:
         """Move the task to the simulation's step; OpenMM calls this."""

@@ -18,8 +18,8 @@ import numpy as np
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, ResumeError
 
-from .protocol import CONTENTS, checked_steps, next_report, steps_until
 from .restored import frames_when_saved
+from .steps import checked_steps, steps_until
 
 if TYPE_CHECKING:
     from proteinflex_optimization.data_handler import DataHandler
@@ -248,13 +248,15 @@ class TrajectoryReporter:
             "overwrite=True to begin a new trajectory at this step"
         )
 
-    def describeNextReport(  # noqa: N802
-        self, simulation: Any
-    ) -> dict[str, Any] | tuple[Any, ...]:
+    def describeNextReport(self, simulation: Any) -> dict[str, Any]:  # noqa: N802
         """Tell OpenMM when the next frame is due and what it needs; OpenMM calls this."""
         step = int(simulation.currentStep)
         self._begin(simulation, step)
-        return next_report(steps_until(self._interval, step), self._contents(), self._periodic)
+        return {
+            "steps": steps_until(self._interval, step),
+            "periodic": self._periodic,
+            "include": self._contents(),
+        }
 
     def report(self, simulation: Any, state: Any) -> None:
         """Write one frame; OpenMM calls this. A frame of the same step again is left out.
@@ -359,8 +361,13 @@ class TrajectoryReporter:
             )
 
     def _contents(self) -> list[str]:
-        wanted = (True, self._velocities, self._forces, self._energies)
-        return [content for content, want in zip(CONTENTS, wanted, strict=True) if want]
+        wanted = {
+            "positions": True,
+            "velocities": self._velocities,
+            "forces": self._forces,
+            "energy": self._energies,
+        }
+        return [content for content, want in wanted.items() if want]
 
     def _not_ours(self) -> InvalidArgumentError:
         return InvalidArgumentError(
