@@ -1,9 +1,4 @@
-"""A reporter that writes an OpenMM simulation into a cache, and survives restarts.
-
-    reporter = TrajectoryReporter(handler, "protein1_md", 1000)
-    reporter.resume_at(simulation.currentStep)
-    simulation.reporters.append(reporter)
-    simulation.step(1_000_000)
+"""A reporter that writes the frames of an OpenMM simulation into a cache.
 
 Each frame carries the step at which it was taken, so a simulation that is restarted from a
 checkpoint goes on in the same trajectory: what was written after that checkpoint is dropped first,
@@ -21,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proteinflex_optimization._log import get_logger
-from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError, ResumeError
+from proteinflex_optimization.errors import InvalidArgumentError, ResumeError
+
+from .restored import frames_when_saved
+from .steps import checked_steps, steps_until
 
 if TYPE_CHECKING:
     from proteinflex_optimization.data_handler import DataHandler
@@ -116,18 +114,9 @@ class TrajectoryReporter:
         resume: bool = True,
         overwrite: bool = False,
     ) -> None:
-        if isinstance(interval, bool) or not isinstance(interval, (int, np.integer)):
-            raise InvalidTypeError(
-                f"interval={interval!r} is of type {type(interval).__name__}: "
-                "expected a whole number of steps, 1 or more"
-            )
-        if interval < 1:
-            raise InvalidArgumentError(
-                f"interval={interval!r} is not valid: expected a whole number of steps, 1 or more"
-            )
+        self._interval = checked_steps("interval", interval)
         self._handler = handler
         self._data_id = data_id
-        self._interval = int(interval)
         self._velocities = velocities
         self._forces = forces
         self._energies = energies
@@ -141,6 +130,7 @@ class TrajectoryReporter:
         )
         self._overwrite = overwrite
         self._last_step: int | None = None
+        self._reported_step: int | None = None
         self._n_frames_when_closed: int | None = None
         self._finalizer = weakref.finalize(self, _at_end, self._writer, os.getpid())
 
@@ -150,6 +140,11 @@ class TrajectoryReporter:
             f"<TrajectoryReporter {self._data_id!r}, every {self._interval} steps, "
             f"{self.n_frames} frames{state}>"
         )
+
+    @property
+    def data_id(self) -> str:
+        """The trajectory's name in the cache."""
+        return self._data_id
 
     @property
     def n_frames(self) -> int:
@@ -200,6 +195,7 @@ class TrajectoryReporter:
             )
             self._writer.truncate(kept)
         self._last_step = step
+        self._reported_step = None
 
     def _check_reaches(self, step: int, *, first: bool) -> None:
         """Refuse to go on from a step to which the stored frames do not reach.
@@ -241,7 +237,10 @@ class TrajectoryReporter:
                 )
                 return
             found = "no frames of it are stored"
-        raise ResumeError(
+        raise self._resume_error(step, found)
+
+    def _resume_error(self, step: int, found: str) -> ResumeError:
+        return ResumeError(
             f"trajectory {self._data_id!r} in {self._handler.cache_dir}: the simulation goes on from "
             f"step {step}, and {found}: the cache was removed, cleared or evicted from, another "
             "data_id was used, or the checkpoint was saved before its frames were flushed. Go on "
@@ -251,19 +250,16 @@ class TrajectoryReporter:
 
     def describeNextReport(self, simulation: Any) -> dict[str, Any]:  # noqa: N802
         """Tell OpenMM when the next frame is due and what it needs; OpenMM calls this."""
-        self._begin_at(int(simulation.currentStep))
-        include = ["positions"]
-        if self._velocities:
-            include.append("velocities")
-        if self._forces:
-            include.append("forces")
-        if self._energies:
-            include.append("energy")
-        steps = self._interval - simulation.currentStep % self._interval
-        return {"steps": steps, "periodic": self._periodic, "include": include}
+        step = int(simulation.currentStep)
+        self._begin(simulation, step)
+        return {
+            "steps": steps_until(self._interval, step),
+            "periodic": self._periodic,
+            "include": self._contents(),
+        }
 
     def report(self, simulation: Any, state: Any) -> None:
-        """Write one frame; OpenMM calls this.
+        """Write one frame; OpenMM calls this. A frame of the same step again is left out.
 
         Raises
         ------
@@ -271,8 +267,10 @@ class TrajectoryReporter:
             A position is NaN or infinite: the simulation is broken, and its frames before are kept.
         """
         step = int(simulation.currentStep)
+        if step == self._reported_step:
+            return  # A checkpoint of this step needed it before OpenMM came to this reporter.
         if self._last_step is None:
-            self._begin_at(step - 1)
+            self._begin(simulation, step - 1)
         positions = state.getPositions(asNumpy=True)._value
         finite = np.isfinite(positions).all(axis=1)
         if not finite.all():
@@ -284,7 +282,27 @@ class TrajectoryReporter:
             )
         frame = (positions * ANGSTROM_PER_NM).astype(np.float32)
         self._writer.append(frame, **self._other_fields(simulation, state, step))
-        self._last_step = step
+        self._last_step = self._reported_step = step
+
+    def report_due(self, simulation: Any) -> None:
+        """Write the frame of this step now, if one is due that OpenMM has not asked for yet.
+
+        OpenMM calls reporters in an order of its own, in which one that saves a checkpoint may come
+        first.
+        """
+        step = int(simulation.currentStep)
+        self._begin(simulation, step)
+        if step == self._last_step or step % self._interval:
+            return
+        periodic = self._periodic
+        if periodic is None:
+            periodic = simulation.system.usesPeriodicBoundaryConditions()
+        state = simulation.context.getState(
+            enforcePeriodicBox=periodic,
+            groups=simulation.integrator.getIntegrationForceGroups(),
+            **dict.fromkeys(self._contents(), True),
+        )
+        self.report(simulation, state)
 
     def flush(self) -> None:
         """Make every frame so far durable."""
@@ -324,11 +342,32 @@ class TrajectoryReporter:
             raise self._not_ours() from error
         return steps
 
-    def _begin_at(self, step: int) -> None:
+    def _begin(self, simulation: Any, step: int) -> None:
         """Go on from the step at which the simulation begins to report."""
         if self._last_step is None:
+            self._check_has_saved(simulation, step)
             self._check_reaches(step, first=True)
         self._go_on_from(step)
+
+    def _check_has_saved(self, simulation: Any, step: int) -> None:
+        """Refuse to go on with a restored simulation unless the frames it was saved with are there."""
+        expected = frames_when_saved(simulation, self._data_id, step)
+        if expected is None or self._overwrite:
+            return
+        found = int(np.searchsorted(self._stored_steps(), step, side="right"))
+        if found != expected:
+            raise self._resume_error(
+                step, f"{found} stored frames are up to there, where it was saved with {expected}"
+            )
+
+    def _contents(self) -> list[str]:
+        wanted = {
+            "positions": True,
+            "velocities": self._velocities,
+            "forces": self._forces,
+            "energy": self._energies,
+        }
+        return [content for content, want in wanted.items() if want]
 
     def _not_ours(self) -> InvalidArgumentError:
         return InvalidArgumentError(

@@ -1,0 +1,123 @@
+"""A reporter that saves the whole simulation, after the frames that go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
+
+from .pace import Pace
+from .progress import ProgressReporter
+from .run import save_run
+from .steps import checked_steps, steps_until
+
+if TYPE_CHECKING:
+    from proteinflex_optimization.checkpoint import CheckpointManager
+
+
+class Stop(Protocol):
+    """A request to stop, such as a `StopRequest`."""
+
+    @property
+    def requested(self) -> bool:
+        """Whether the job should stop."""
+        ...
+
+    def check(self) -> None:
+        """Raise, if the job should stop."""
+        ...
+
+
+class CheckpointReporter:
+    """Saves a simulation so that `load_latest` or `load_run` goes on with it.
+
+    Parameters
+    ----------
+    manager : CheckpointManager
+        Where to save.
+    interval : int
+        A checkpoint is saved after every so many steps, as ``step-000010000``.
+    name : str, optional
+        The component of the checkpoint that holds the simulation (`save_run`).
+    states : callable, optional
+        Returns further component states, by name; called at each save, without arguments.
+    stop : StopRequest, optional
+        Once it is requested, a checkpoint is saved at the next report, within about 0.2 s and a step,
+        and ``stop.check()`` raises out of ``simulation.step``.
+
+    Notes
+    -----
+    The order in ``simulation.reporters`` is of no importance: every `TrajectoryReporter` there writes
+    the frame of this step first and makes all its frames durable, then the checkpoint is saved, also
+    durable when ``report`` returns. Other reporters' files (DCD, PDB) are not flushed, and a restart
+    may find frames in them that come after the checkpoint.
+
+    Raises
+    ------
+    InvalidArgumentError
+        `interval` is no whole number of steps, or a component of `states` has the name `name`.
+    InvalidTypeError
+        `manager` or `stop` is none.
+    """
+
+    def __init__(
+        self,
+        manager: CheckpointManager,
+        interval: int,
+        *,
+        name: str = "md",
+        states: Callable[[], Mapping[str, Any]] | None = None,
+        stop: Stop | None = None,
+    ) -> None:
+        if not callable(getattr(manager, "create_checkpoint", None)):
+            raise InvalidTypeError(f"manager={manager!r}: expected a CheckpointManager")
+        if stop is not None and not callable(getattr(stop, "check", None)):
+            raise InvalidTypeError(f"stop={stop!r}: expected a StopRequest")
+        self._manager = manager
+        self._interval = checked_steps("interval", interval)
+        self._name = name
+        self._states = states
+        self._stop = stop
+        self._pace = Pace()
+
+    def __repr__(self) -> str:
+        return f"<CheckpointReporter in {self._manager.base_dir}, every {self._interval} steps>"
+
+    def save(self, simulation: Any) -> str:
+        """Save a checkpoint now, for example at the end of a run; returns its path.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Something of the simulation can't be kept (`save_run`); nothing was written.
+        """
+        component = save_run(simulation)
+        others = dict(self._states()) if self._states is not None else {}
+        if self._name in others:
+            raise InvalidArgumentError(
+                f"states: returned a component {self._name!r}, which is the simulation's: "
+                "expected other names, or another name="
+            )
+        return self._manager.create_checkpoint(
+            f"step-{component['step']:09d}", {self._name: component, **others}
+        )
+
+    def describeNextReport(self, simulation: Any) -> dict[str, Any]:  # noqa: N802
+        """Tell OpenMM when to report next; OpenMM calls this."""
+        step = int(simulation.currentStep)
+        steps = steps_until(self._interval, step)
+        if self._stop is not None:
+            steps = min(steps, self._pace.steps_until(step))
+        return {"steps": steps, "periodic": None, "include": []}
+
+    def report(self, simulation: Any, state: Any) -> None:
+        """Save a checkpoint if one is due, or if the job should stop; OpenMM calls this."""
+        stopping = self._stop is not None and self._stop.requested
+        if stopping or simulation.currentStep % self._interval == 0:
+            self.save(simulation)
+        if stopping and self._stop is not None:
+            for reporter in simulation.reporters:
+                if isinstance(reporter, ProgressReporter):
+                    reporter.report(simulation, state)
+            self._stop.check()
