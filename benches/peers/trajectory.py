@@ -1,10 +1,11 @@
 """A cached trajectory side by side with other ways to keep one.
 
-The same coordinates go through XTC, DCD, zarr, HDF5, blosc2, pcodec, fpzip, zfp, SZ3 and ours: exactly,
-and within half of 0.01 and 0.001 Å. What is compared is what they take and what an analysis does: read
+The same coordinates go through XTC, DCD, zarr, HDF5, blosc2, pcodec, fpzip, zfp, SZ3, its molecular
+codec BIOMD, and ours: exactly, and within half of 0.01 and 0.001 Å. What is compared is what they take and what an analysis does: read
 every frame, one at random, every tenth, or the protein alone. Who is not installed is left out.
 
-    python benches/peers/trajectory.py [--sets adk_dcd,villin] [--plot FILE.png] [--into PAGE.md]
+    python benches/peers/trajectory.py [--sets adk_dcd,villin] [--bounds 0.01] [--only ours,XTC,BIOMD]
+        [--plot FILE.png] [--into PAGE.md]
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ def main() -> None:
     report = []
     try:
         for data in data_sets(options.sets):
-            for bound in BOUNDS:
+            for bound in options.bounds:
                 # What lies on a grid of 0.01 Å is exact there, and nothing finer says more.
-                if data.is_on_grid and bound is not None:
+                if data.is_on_grid and bound is not None and bound < 0.01:
                     continue
-                results = measure(data, bound, directory, options.rounds)
+                results = measure(data, bound, directory, options.rounds, options.only)
                 measured.append((data, bound, results))
                 report.append(section(data, bound, results))
                 print(report[-1], flush=True)
@@ -58,6 +59,18 @@ def arguments() -> argparse.Namespace:
     names = ",".join(SETS)
     parser.add_argument("--sets", type=lambda text: text.split(","), help=f"some of {names}")
     parser.add_argument("--rounds", type=int, default=3, help="how often all take their turn")
+    parser.add_argument(
+        "--bounds",
+        type=lambda text: [None if bound == "exact" else float(bound) for bound in text.split(",")],
+        default=BOUNDS,
+        help="some of exact,0.01,0.001",
+    )
+    parser.add_argument(
+        "--only",
+        type=lambda text: text.split(","),
+        default=[""],
+        help="contenders whose names begin so; ours is needed for the summary",
+    )
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw size against speed")
     parser.add_argument(
         "--into", type=Path, metavar="PAGE", help="a page with marks for the report"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,51 +39,69 @@ def shaped(numbers: Flat, shape: tuple[int, ...], order: tuple[int, ...]) -> Fra
 class Chunks(Stored):
     """Chunks, an index of them as JSON, its length."""
 
-    def __init__(self, path: Path, decode: Decode) -> None:
+    def __init__(self, path: Path, decode: Callable[[bytes, tuple[int, ...]], Frames]) -> None:
         self.bytes = path.read_bytes()
         self.decode = decode
         length = int.from_bytes(self.bytes[-8:], "little")
         index = json.loads(self.bytes[-8 - length : -8])
         self.shape: tuple[int, ...] = tuple(index["shape"])
-        self.order: tuple[int, ...] = tuple(index["order"])
+        self.chunk_frames: int = index["chunk_frames"]
         self.offsets: list[int] = index["offsets"]
+
+    @staticmethod
+    def write(
+        path: Path, shape: tuple[int, ...], chunk_frames: int, payloads: Iterable[bytes]
+    ) -> None:
+        """Write the payloads of chunks of so many frames each, the last of fewer."""
+        offsets = [0]
+        with path.open("wb") as file:
+            for payload in payloads:
+                file.write(payload)
+                offsets.append(file.tell())
+            index = json.dumps({"shape": shape, "chunk_frames": chunk_frames, "offsets": offsets})
+            file.write(index.encode() + len(index).to_bytes(8, "little"))
 
     def chunk(self, number: int) -> Frames:
         """Decode one chunk."""
-        shape = (min(CHUNK_FRAMES, self.shape[0] - number * CHUNK_FRAMES), *self.shape[1:])
+        n_frames = min(self.chunk_frames, self.shape[0] - number * self.chunk_frames)
         start, end = self.offsets[number : number + 2]
-        return shaped(self.decode(self.bytes[start:end], math.prod(shape)), shape, self.order)
+        return self.decode(self.bytes[start:end], (n_frames, *self.shape[1:]))
 
     def read(self) -> Frames:
         """Decode every chunk into one array."""
         out = np.empty(self.shape, np.float32)
         for number in range(len(self.offsets) - 1):
-            start = number * CHUNK_FRAMES
-            out[start : start + CHUNK_FRAMES] = self.chunk(number)
+            start = number * self.chunk_frames
+            out[start : start + self.chunk_frames] = self.chunk(number)
         return out
 
     def frame(self, index: int) -> Frames:
         """Decode the chunk that a frame is in."""
-        return self.chunk(index // CHUNK_FRAMES)[index % CHUNK_FRAMES]
+        return self.chunk(index // self.chunk_frames)[index % self.chunk_frames]
+
+    def stride(self, step: int) -> Frames:
+        """Decode the chunks that hold every `step`th frame, one after the other."""
+        if step <= self.chunk_frames:
+            return super().stride(step)
+        return np.array([self.frame(index) for index in range(0, self.shape[0], step)])
 
 
 def _contender(name: str, encode: Encode, decode: Decode) -> Contender:
     chosen: list[tuple[int, ...]] = []
 
     def write(path: Path, frames: Frames) -> None:
+        chunks = [
+            frames[start : start + CHUNK_FRAMES] for start in range(0, len(frames), CHUNK_FRAMES)
+        ]
         if not chosen:
-            first = frames[:CHUNK_FRAMES]
-            chosen.append(min(TIME, PLANAR, key=lambda order: len(encode(flat(first, order)))))
-        (order,) = chosen
-        offsets = [0]
-        with path.open("wb") as file:
-            for start in range(0, len(frames), CHUNK_FRAMES):
-                file.write(encode(flat(frames[start : start + CHUNK_FRAMES], order)))
-                offsets.append(file.tell())
-            index = json.dumps({"shape": frames.shape, "order": order, "offsets": offsets})
-            file.write(index.encode() + len(index).to_bytes(8, "little"))
+            chosen.append(min(TIME, PLANAR, key=lambda order: len(encode(flat(chunks[0], order)))))
+        payloads = (encode(flat(chunk, chosen[0])) for chunk in chunks)
+        Chunks.write(path, frames.shape, CHUNK_FRAMES, payloads)
 
-    return Contender(name, write, lambda path: Chunks(path, decode))
+    def read_chunk(payload: bytes, shape: tuple[int, ...]) -> Frames:
+        return shaped(decode(payload, math.prod(shape)), shape, chosen[0])
+
+    return Contender(name, write, lambda path: Chunks(path, read_chunk))
 
 
 def blosc2_shuffle() -> Contender:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from . import array_files, compressors, md_files, ours
-from .contender import Contender, Missing
+from . import array_files, biomd, compressors, md_files, ours
+from .contender import CHUNK_FRAMES, Contender, Missing
+
+#: Frames that BIOMD is given together: alone, as its authors measure it, and as many as ours.
+BIOMD_FRAMES = (1, 20, CHUNK_FRAMES)
 
 
-def lineup(spacing: float | None, is_on_grid: bool) -> Iterator[Contender | Missing]:
+def lineup(
+    spacing: float | None, is_on_grid: bool, only: Sequence[str] = ("",)
+) -> Iterator[Contender | Missing]:
     """Yield the contenders, and those that are missing.
 
     Parameters
@@ -18,6 +23,8 @@ def lineup(spacing: float | None, is_on_grid: bool) -> Iterator[Contender | Miss
         Of the grid that coordinates may be rounded to, in Å; `None` to keep every bit.
     is_on_grid
         Whether they lie on the grid of 0.01 Å already, so that XTC keeps them.
+    only
+        How the names begin of those that are wanted.
     """
     if spacing is None:
         makers = _exact()
@@ -26,6 +33,8 @@ def lineup(spacing: float | None, is_on_grid: bool) -> Iterator[Contender | Miss
     else:
         makers = _xtc(spacing) | _bounded(spacing)
     for name, make in makers.items():
+        if not name.startswith(tuple(only)):
+            continue
         try:
             yield make()
         except ImportError as error:
@@ -63,4 +72,11 @@ def _bounded(spacing: float) -> dict[str, Callable[[], Contender]]:
         "zfp": partial(compressors.zfp, spacing),
         "SZ3, pysz": partial(compressors.sz3, spacing),
         "HDF5, SZ3": partial(array_files.hdf5_sz3, spacing),
+        **_biomd(spacing),
     }
+
+
+def _biomd(spacing: float) -> dict[str, Callable[[], Contender]]:
+    makers = {f"BIOMD, {count}": partial(biomd.biomd, spacing, count) for count in BIOMD_FRAMES}
+    longest = BIOMD_FRAMES[-1]
+    return makers | {"BIOMD, equal": partial(biomd.biomd, spacing, longest, is_equal=True)}

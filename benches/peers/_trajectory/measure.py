@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,12 +36,14 @@ class Result:
     atoms: float
 
 
-def measure(data: DataSet, spacing: float | None, directory: Path, rounds: int) -> list[Result]:
-    """Let everybody write and read one data set."""
+def measure(
+    data: DataSet, spacing: float | None, directory: Path, rounds: int, only: Sequence[str] = ("",)
+) -> list[Result]:
+    """Let everybody write and read one data set, or those whose names begin as `only` says."""
     frames = np.ascontiguousarray(data.frames)
     contenders: dict[str, tuple[Contender, Path]] = {}
     checked: dict[str, tuple[int, float]] = {}
-    for contender in lineup(spacing, data.is_on_grid):
+    for contender in lineup(spacing, data.is_on_grid, only):
         if isinstance(contender, Missing):
             print(f"{contender.name}: left out, {contender.reason}", file=sys.stderr)
             continue
