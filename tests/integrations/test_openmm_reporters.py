@@ -186,6 +186,21 @@ def test_a_checkpoint_saved_by_hand_before_the_first_step_counts_no_later_frames
     assert states["md"]["trajectories"] == {"md": 5}
 
 
+def test_a_run_can_be_saved_after_its_trajectory_was_closed(handler, manager):
+    run = simulation()
+    checkpoints = CheckpointReporter(manager, CHECKPOINTS)
+    with frames_in(handler) as frames:
+        run.reporters += [frames, checkpoints]
+        run.step(95)
+    checkpoints.save(run)
+    again = load_latest(manager)
+    assert again.currentStep == 95
+    with frames_in(handler) as frames:
+        again.reporters.append(frames)
+        again.step(5)
+    assert handler.load_data(handler.key_for("md"))["step"].tolist() == list(range(10, 101, 10))
+
+
 class StopRequestedError(Exception):
     pass
 
