@@ -336,9 +336,16 @@ def test_python_code_is_neither_saved_nor_run():
     state = save_run(simulation())
     code = openmm.XmlSerializer.serialize(run.system)
     assert "PythonForce" in code
-    for quoted in (code, code.replace('type="PythonForce"', "type = 'PythonForce'")):
+    for hidden in (
+        'type="PythonForce"',
+        "type = 'PythonForce'",
+        'type="&#80;ythonForce"',
+        'type="Python&#x46;orce"',
+    ):
+        changed = code.replace('type="PythonForce"', hidden)
+        assert openmm.XmlSerializer.deserialize(changed).getNumForces() == 2
         with pytest.raises(InvalidArgumentError, match="system has a PythonForce"):
-            load_run({**state, "system": zlib.compress(quoted.encode())})
+            load_run({**state, "system": zlib.compress(changed.encode())})
 
 
 def test_what_cannot_be_kept_is_refused():
