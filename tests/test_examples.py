@@ -112,6 +112,8 @@ def test_restartable_openmm_as_printed_but_shorter(tmp_path):
     pytest.importorskip("openmm")
     lines = (EXAMPLES / "restartable_openmm.py").read_text(encoding="utf-8").split('"""\n')[-1]
     assert len([line for line in lines.splitlines() if line]) <= 12
+    page = (EXAMPLES.parent / "docs" / "integrations.md").read_text(encoding="utf-8")
+    assert f"```python notest\n{lines.strip()}\n```" in page
     for steps in ("150", "250", "250"):
         example = Restartable(
             tmp_path, **{"100_000": steps, "1000)": "100)", '"md", 100)': '"md", 50)'}

@@ -9,6 +9,7 @@ from proteinflex_optimization import DataHandler
 
 PAGE = Path(__file__).parents[2] / "docs" / "integrations.md"
 LIBRARIES = {
+    "OpenMM": ["openmm"],
     "torch": ["torch"],
     "dask": ["dask.array", "distributed"],
     "mdtraj": ["mdtraj"],
@@ -16,6 +17,21 @@ LIBRARIES = {
     "Files of other formats": ["MDAnalysis", "zarr"],
 }
 ATOM = "ATOM  {0:5d}  CA  ALA A{0:4d}    {0:8.3f}{0:8.3f}{0:8.3f}  1.00 90.00           C  "
+
+
+def simulation():
+    """Give one of twenty free atoms."""
+    import openmm
+    from openmm import app
+
+    topology, system = app.Topology(), openmm.System()
+    residue = topology.addResidue("ALA", topology.addChain())
+    for _ in range(20):
+        topology.addAtom("CA", app.element.carbon, residue)
+        system.addParticle(12)
+    made = app.Simulation(topology, system, openmm.LangevinMiddleIntegrator(300, 1, 0.002))
+    made.context.setPositions(np.zeros((20, 3)))
+    return made
 
 
 def sections():
@@ -38,4 +54,6 @@ def test_the_examples_run_as_printed(name, code, tmp_path, monkeypatch):
     frames = np.random.default_rng(1).normal(0, 10, (40, 20, 3)).astype(np.float32)
     keys = [handler.store_trajectory({"frames": frames + n}, f"md {n}") for n in range(2)]
     found = {"__name__": "__main__", "handler": handler, "keys": keys, "key": keys[0]}
+    if name == "OpenMM":
+        found["simulation"] = simulation()
     exec(compile(code, f"integrations.md, {name}", "exec"), found)

@@ -94,19 +94,24 @@ def crash(reporter):
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["frames", "checkpoint", "other"])))
-@pytest.mark.parametrize("periodic", [False, True])
+@pytest.mark.parametrize(("periodic", "others"), [(False, 1), (False, 2), (True, 1)])
 def test_every_checkpoint_has_its_frames_whatever_the_order(
-    tmp_path, handler, manager, whole, order, periodic
+    tmp_path, handler, manager, whole, order, periodic, others
 ):
     run = simulation()
     frames = frames_in(handler, enforce_periodic_box=periodic)
     reporters = {
         "frames": frames,
         "checkpoint": CheckpointReporter(manager, CHECKPOINTS),
-        # It decides in which of two groups OpenMM calls the reporter that needs no positions.
-        "other": app.DCDReporter(str(tmp_path / "other.dcd"), 25, enforcePeriodicBox=not periodic),
+        "other": app.DCDReporter(str(tmp_path / "1.dcd"), 25, enforcePeriodicBox=not periodic),
     }
     run.reporters += [reporters[name] for name in order]
+    if others == 2:
+        # More of them are wrapped, or not, than frames are: OpenMM calls these first, and with them
+        # what needs no positions.
+        run.reporters.append(
+            app.DCDReporter(str(tmp_path / "2.dcd"), 50, enforcePeriodicBox=not periodic)
+        )
     run.step(235)
     crash(frames)
     ids = [row["checkpoint_id"] for row in manager.list_checkpoints()]
@@ -184,6 +189,21 @@ def test_a_checkpoint_saved_by_hand_before_the_first_step_counts_no_later_frames
     states = manager.load_checkpoint(path)
     assert states["mine"] == [1, 2]
     assert states["md"]["trajectories"] == {"md": 5}
+
+
+def test_a_run_can_be_saved_after_its_trajectory_was_closed(handler, manager):
+    run = simulation()
+    checkpoints = CheckpointReporter(manager, CHECKPOINTS)
+    with frames_in(handler) as frames:
+        run.reporters += [frames, checkpoints]
+        run.step(95)
+    checkpoints.save(run)
+    again = load_latest(manager)
+    assert again.currentStep == 95
+    with frames_in(handler) as frames:
+        again.reporters.append(frames)
+        again.step(5)
+    assert handler.load_data(handler.key_for("md"))["step"].tolist() == list(range(10, 101, 10))
 
 
 class StopRequestedError(Exception):

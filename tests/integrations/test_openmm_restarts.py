@@ -189,6 +189,47 @@ def test_a_loaded_run_goes_on_to_the_last_bit(manager, integrator, forces):
         assert again.integrator.getCurrentIntegrator() == 1
 
 
+def water(forces):
+    """Make 27 rigid TIP4P molecules, each with a virtual site that has no element."""
+    topology, places = app.Topology(), []
+    chain = topology.addChain()
+    for index in range(27):
+        residue = topology.addResidue("HOH", chain)
+        atoms = [
+            topology.addAtom(name, app.Element.getBySymbol(name[0]), residue)
+            for name in ("O", "H1", "H2")
+        ]
+        topology.addBond(atoms[0], atoms[1])
+        topology.addBond(atoms[0], atoms[2])
+        x, y, z = (index // n % 3 * 0.62 + 0.1 for n in (1, 3, 9))
+        places += [(x, y, z), (x + 0.09572, y, z), (x - 0.024, y + 0.0927, z)]
+    topology.setUnitCellDimensions((1.86, 1.86, 1.86))
+    modeller = app.Modeller(topology, [openmm.Vec3(*place) for place in places] * unit.nanometer)
+    modeller.addExtraParticles(forces)
+    return modeller
+
+
+def test_a_box_of_tip4p_water_goes_on_to_the_last_bit(manager):
+    forces = app.ForceField("tip4pew.xml")
+    modeller = water(forces)
+    system = forces.createSystem(
+        modeller.topology, nonbondedMethod=app.PME, nonbondedCutoff=0.8 * unit.nanometer
+    )
+    assert system.isVirtualSite(3)
+    platform = openmm.Platform.getPlatformByName("Reference")
+    run = app.Simulation(modeller.topology, system, langevin(), platform)
+    run.context.setPositions(modeller.positions)
+    run.context.computeVirtualSites()
+    run.context.setVelocitiesToTemperature(300, 1)
+    run.step(15)
+    state = through_disk(manager, run)
+    run.step(15)
+    again = load_run(state)
+    again.step(15)
+    assert numbers(again) == numbers(run)
+    assert [atom.element for atom in again.topology.atoms()][3] is None
+
+
 def test_a_barostat_goes_on_as_with_openmm_s_own_checkpoint(manager):
     """OpenMM does not keep the count of its attempts and the size of its steps."""
     run = simulation(extra=barostat)
@@ -336,9 +377,16 @@ def test_python_code_is_neither_saved_nor_run():
     state = save_run(simulation())
     code = openmm.XmlSerializer.serialize(run.system)
     assert "PythonForce" in code
-    for quoted in (code, code.replace('type="PythonForce"', "type = 'PythonForce'")):
+    for hidden in (
+        'type="PythonForce"',
+        "type = 'PythonForce'",
+        'type="&#80;ythonForce"',
+        'type="Python&#x46;orce"',
+    ):
+        changed = code.replace('type="PythonForce"', hidden)
+        assert openmm.XmlSerializer.deserialize(changed).getNumForces() == 2
         with pytest.raises(InvalidArgumentError, match="system has a PythonForce"):
-            load_run({**state, "system": zlib.compress(quoted.encode())})
+            load_run({**state, "system": zlib.compress(changed.encode())})
 
 
 def test_what_cannot_be_kept_is_refused():

@@ -10,7 +10,11 @@ import numpy as np
 
 from proteinflex_optimization import CheckpointManager, DataHandler, GPUManager, ProgressTracker
 from proteinflex_optimization.errors import CorruptDataError, ProteinFlexError, ResumeError
-from proteinflex_optimization.integrations.openmm import TrajectoryReporter
+from proteinflex_optimization.integrations.openmm import (
+    CheckpointReporter,
+    ProgressReporter,
+    TrajectoryReporter,
+)
 from proteinflex_optimization.progress import TaskHandle
 
 from . import results
@@ -27,9 +31,6 @@ MINIMISATION_STEPS = 500
 MINIMISATION_BLOCK = 20
 CONVERGED = 1.0
 """In kJ/mol: a block of iterations that gains less is the last."""
-STEPS_PER_UPDATE = 20
-SECONDS_PER_UPDATE = 0.2
-"""So that progress moves several times a second, and an interruption is noticed as fast."""
 
 
 def run(settings: Settings, *, say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -262,6 +263,7 @@ class Job:
         """Minimise in blocks of iterations, each of which a rerun goes on from."""
         if dynamics.step == 0 and self.minimised < MINIMISATION_STEPS:
             self.stop.stage = "during the minimisation"
+            checkpoints = self._checkpoint_reporter(dynamics)
             energy = dynamics.energy()
             while self.minimised < MINIMISATION_STEPS:
                 before, energy = energy, dynamics.minimise(MINIMISATION_BLOCK)
@@ -271,45 +273,44 @@ class Job:
                 if self.minimised == MINIMISATION_STEPS:
                     dynamics.draw_velocities()
                 self.minimising.set(self.minimised, f"{energy:.0f} kJ/mol")
-                self._checkpoint(dynamics, n_frames=0)
+                checkpoints.save(dynamics.simulation)
                 self.stop.check()
         self.minimising.complete()
 
     def _run_dynamics(self, dynamics: Dynamics, reporter: TrajectoryReporter) -> None:
         settings = self.settings
-        dynamics.simulation.reporters.append(reporter)
-        steps = 1
-        while dynamics.step < settings.steps:
-            to_checkpoint = (
-                settings.checkpoint_interval - dynamics.step % settings.checkpoint_interval
-            )
-            steps = min(steps, to_checkpoint, settings.steps - dynamics.step)
-            before = time.perf_counter()
-            dynamics.advance(steps)
-            per_step = (time.perf_counter() - before) / steps
-            self.simulating.set(dynamics.step, f"step {dynamics.step}")
-            self.stop.stage = f"at step {dynamics.step}"
-            at_end = dynamics.step == settings.steps
-            if at_end or self.stop.requested or steps == to_checkpoint:
-                reporter.flush()
-                # After its frames, so that no checkpoint is ahead of its trajectory.
-                self._checkpoint(dynamics, reporter.n_frames)
-            if not at_end:
-                self.stop.check()
-            steps = max(1, min(STEPS_PER_UPDATE, int(SECONDS_PER_UPDATE / per_step)))
+        self.stop.stage = f"at step {dynamics.step}"
+        checkpoints = self._checkpoint_reporter(dynamics)
+        dynamics.simulation.reporters += [
+            reporter,
+            checkpoints,
+            ProgressReporter(
+                self.tracker, settings.steps, task_id="simulate", task_name="Molecular dynamics"
+            ),
+        ]
+        dynamics.advance(settings.steps - dynamics.step)
+        if dynamics.step % settings.checkpoint_interval:
+            checkpoints.save(dynamics.simulation)
 
-    def _checkpoint(self, dynamics: Dynamics, n_frames: int) -> None:
-        self.checkpoints.create_checkpoint(
-            f"step-{dynamics.step:09d}",
-            {
-                "dynamics": dynamics.state(),
-                "trajectory": {"data_id": self.trajectory_id, "n_frames": n_frames},
-                "run": {
-                    "wall_seconds": self._seconds(),
-                    "resumed_at": self.resumed_at,
-                    "minimised": self.minimised,
-                },
-            },
+    def _checkpoint_reporter(self, dynamics: Dynamics) -> CheckpointReporter:
+        """Return what saves the run's own state beside the simulation, until it is asked to stop."""
+
+        def states() -> dict[str, Any]:
+            if dynamics.step > 0:
+                self.stop.stage = f"at step {dynamics.step}"
+            run = {
+                "wall_seconds": self._seconds(),
+                "resumed_at": self.resumed_at,
+                "minimised": self.minimised,
+            }
+            return {"run": run}
+
+        return CheckpointReporter(
+            self.checkpoints,
+            self.settings.checkpoint_interval,
+            name="dynamics",
+            states=states,
+            stop=self.stop,
         )
 
     def _is_complete(self, trajectory: Any) -> bool:

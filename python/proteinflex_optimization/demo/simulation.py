@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from proteinflex_optimization.errors import ProteinFlexError
+from proteinflex_optimization.integrations.openmm import load_run
 
 from .settings import FRICTION, TIME_STEP, Settings
 from .structure import Protein
@@ -35,7 +36,7 @@ class Dynamics:
             TIME_STEP * unit.picosecond,
         )
         integrator.setRandomNumberSeed(settings.seed)
-        platform, properties = choose_platform(gpus)
+        self._where = platform, properties = choose_platform(gpus)
         self._settings = settings
         self.simulation = app.Simulation(
             protein.topology, protein.system, integrator, platform, properties
@@ -76,42 +77,13 @@ class Dynamics:
         return float(energy.value_in_unit(unit.kilojoule_per_mole))
 
     def advance(self, steps: int) -> None:
-        """Do some steps; reporters get their frames meanwhile."""
+        """Do some steps; reporters are called meanwhile."""
         self.simulation.step(steps)
 
-    def state(self) -> dict[str, Any]:
-        """Return all that is needed to go on as if nothing had happened.
-
-        OpenMM's own checkpoint continues the same random numbers, but only fits the same version and
-        platform; the XML state fits any.
-        """
-        import openmm
-
-        context = self.simulation.context
-        everything = context.getState(
-            positions=True, velocities=True, parameters=True, integratorParameters=True
-        )
-        return {
-            "step": self.step,
-            "platform": self.platform,
-            "openmm": openmm.version.full_version,
-            "checkpoint": context.createCheckpoint(),
-            "state_xml": openmm.XmlSerializer.serialize(everything),
-        }
-
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up again what `state` left."""
-        import openmm
-
-        fits = (state["platform"], state["openmm"]) == (
-            self.platform,
-            openmm.version.full_version,
-        )
-        if fits:
-            self.simulation.context.loadCheckpoint(state["checkpoint"])
-        else:
-            self.simulation.context.setState(openmm.XmlSerializer.deserialize(state["state_xml"]))
-        self.simulation.currentStep = state["step"]
+        """Go on from what `save_run` returned."""
+        platform, properties = self._where
+        self.simulation = load_run(state, platform=platform, properties=properties)
 
 
 def choose_platform(gpus: list[int]) -> tuple[Any, dict[str, str]]:

@@ -39,8 +39,9 @@ PROPERTIES = ("Precision", "DeterministicForces", "UseCpuPme", "DisablePmeStream
 """Properties of platforms that decide the numbers; the others name the devices and threads of one machine."""
 COMPRESSION = 1
 """Of the XML, by zlib: a tenth of its size at a tenth of the time that OpenMM takes to write it."""
-CODE = re.compile(r"""type\s*=\s*["']PythonForce\b""")
-"""A force whose XML holds a pickled function, which OpenMM would load and run."""
+CODE = re.compile(r"""type\s*=\s*["'](?:PythonForce\b|[^"']*&)""")
+"""A force whose XML holds a pickled function, which OpenMM would load and run; or a type that is written
+with entities, as OpenMM never does, and may be one."""
 TOLERANCE = 1e-5
 """In nm and nm/ps, between the two forms of one state; a checkpoint that was cut is off by far more."""
 
@@ -284,7 +285,8 @@ def _parsed(state: Mapping[str, Any], name: str) -> Any:
 def _refuse_code(name: str, text: str) -> None:
     if CODE.search(text):
         raise InvalidArgumentError(
-            f"the {name} has a PythonForce, which is Python code: expected forces that are data. "
+            f"the {name} has a PythonForce, which is Python code, or hides a type: expected forces "
+            "that are data. "
             "Build such a simulation in the script, and save its state with OpenMM's own "
             "createCheckpoint()"
         )

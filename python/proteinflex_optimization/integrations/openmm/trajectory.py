@@ -135,11 +135,15 @@ class TrajectoryReporter:
         self._finalizer = weakref.finalize(self, _at_end, self._writer, os.getpid())
 
     def __repr__(self) -> str:
-        state = ", closed" if self._n_frames_when_closed is not None else ""
+        state = ", closed" if self._is_closed else ""
         return (
             f"<TrajectoryReporter {self._data_id!r}, every {self._interval} steps, "
             f"{self.n_frames} frames{state}>"
         )
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._n_frames_when_closed is not None
 
     @property
     def data_id(self) -> str:
@@ -290,6 +294,8 @@ class TrajectoryReporter:
         OpenMM calls reporters in an order of its own, in which one that saves a checkpoint may come
         first.
         """
+        if self._is_closed:
+            return
         step = int(simulation.currentStep)
         self._begin(simulation, step)
         if step == self._last_step or step % self._interval:
@@ -305,8 +311,9 @@ class TrajectoryReporter:
         self.report(simulation, state)
 
     def flush(self) -> None:
-        """Make every frame so far durable."""
-        self._writer.flush()
+        """Make every frame so far durable; once it is closed, all of them are."""
+        if not self._is_closed:
+            self._writer.flush()
 
     def close(self) -> None:
         """Finish the trajectory, which can be read from then on. Does nothing the second time."""
