@@ -82,8 +82,10 @@ def cluster(tmp_path_factory):
     )
     if started.returncode:
         pytest.skip(f"SLURM does not start here: {started.stderr.strip()[-500:]}")
-    yield Cluster(directory / "slurm.conf")
-    subprocess.run([START, "stop", directory], check=True, timeout=120)
+    try:
+        yield Cluster(directory / "slurm.conf")
+    finally:
+        subprocess.run([START, "stop", directory], check=True, timeout=120)
 
 
 def quoted(*words: object) -> str:

@@ -8,6 +8,12 @@ action=${1:?start or stop}; dir=$(realpath -m "${2:?a directory}")
 export SLURM_CONF=$dir/slurm.conf PATH=$PATH:/usr/sbin
 
 stop() {
+    # What its jobs left would outlive it.
+    timeout 10 scancel --user="$(id -un)" 2>/dev/null || true
+    for _ in $(seq 50); do
+        [ -n "$(timeout 5 squeue --noheader --states=running,completing 2>/dev/null)" ] || break
+        sleep 0.3
+    done
     for name in slurmd slurmctld munged; do
         [ -s "$dir/$name.pid" ] || continue
         pid=$(cat "$dir/$name.pid")
