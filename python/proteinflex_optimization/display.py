@@ -100,9 +100,20 @@ def failures(progress: Progress) -> list[str]:
     """Name the tasks that have failed, with their reasons, for a terminal."""
     failed = [task for task in progress["tasks"].values() if task["status"] == "failed"]
     return [
-        one_line(f"{task['name']}: {task['message']}" if task["message"] else str(task["name"]))
+        one_line(f"{task['name']}{_job(task)}: {task['message'] or ''}").rstrip(": ")
         for task in failed
     ]
+
+
+def _job(data: Mapping[str, Any]) -> str:
+    """Name the batch system's job of a task, where it is of one."""
+    batch = data.get("batch")
+    if not batch:
+        return ""
+    name = batch["job_id"]
+    if batch["array_job_id"] is not None and batch["array_index"] is not None:
+        name = f"{batch['array_job_id']}_{batch['array_index']}"
+    return f" (job {name} on {batch['node']})"
 
 
 def _roots(progress: Progress) -> list[Mapping[str, Any]]:
@@ -128,6 +139,8 @@ def _state(data: Mapping[str, Any]) -> str:
     """Say how long it takes still, or that it has ended."""
     if data["status"] != "running":
         return str(data["status"])
+    if data.get("stalled"):
+        return f"no update for {duration(time.time() - data['updated'])}"
     if data["eta_seconds"] is None:
         return "time left unknown"
     return f"{duration(data['eta_seconds'])} left"

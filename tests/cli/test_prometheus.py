@@ -99,3 +99,23 @@ def test_a_taken_port_is_named(tmp_path: Path):
     assert second.returncode == 1
     assert "in use" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+def test_many_jobs_are_scraped_together_each_by_its_directory(tmp_path: Path):
+    tracker = ProgressTracker(checkpoint_dir=tmp_path / "a")
+    tracker.start_task("protein", "Protein", 4).update()
+    with ProgressTracker(checkpoint_dir=tmp_path / "b") as other:
+        other.start_task("protein", "Protein", 4).fail("no memory")
+    with exporter_of(tmp_path) as (_, url), urllib.request.urlopen(url, timeout=10) as answer:
+        text = answer.read().decode()
+    tracker.close()
+    found = {
+        (sample.name, Path(sample.labels["job_directory"]).name, sample.labels.get("status"))
+        for family in parser.text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.value
+    }
+    assert ("proteinflex_status", "a", "running") in found
+    assert ("proteinflex_status", "b", "failed") in found
+    assert ("proteinflex_job_info", "b", None) in found
+    assert "proteinflex_task_" not in text, "a scrape of many jobs is not of all their tasks"

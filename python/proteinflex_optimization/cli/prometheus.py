@@ -1,4 +1,4 @@
-"""A job's progress as metrics that Prometheus scrapes."""
+"""The progress of jobs as metrics that Prometheus scrapes."""
 
 from __future__ import annotations
 
@@ -13,125 +13,142 @@ if TYPE_CHECKING:
 
 __all__ = ["ProgressCollector", "serve"]
 
-Progress = Mapping[str, Any]
+Look = Callable[[], Mapping[str, Mapping[str, Any]]]
+"""Returns the progress of each job, by its directory."""
 
-STATUSES = ("pending", "running", "completed", "failed", "stopped")
+STATUSES = ("pending", "running", "completed", "failed", "stopped", "unreadable")
+FACTS = ("job_id", "array_job_id", "array_index", "restart_count")
 LINGER = 60.0
 """Seconds for which the last values are served, for one more scrape."""
 POLL_INTERVAL = 1.0
-"""Seconds between two checks whether the job has ended."""
+"""Seconds between two checks whether the jobs have ended."""
+
+GAUGES: tuple[tuple[str, str, Callable[[Mapping[str, Any]], float | None]], ...] = (
+    ("total_steps", "Steps of the whole job.", lambda job: job["total_steps"]),
+    (
+        "progress_ratio",
+        "Finished fraction, 0 to 1.",
+        lambda job: None if job["percent"] is None else job["percent"] / 100,
+    ),
+    ("elapsed_seconds", "Active time so far.", lambda job: job["elapsed_seconds"]),
+    ("eta_seconds", "Estimated time left, once known.", lambda job: job["eta_seconds"]),
+    ("steps_per_second", "Recent rate, once known.", lambda job: job["rate"]),
+    ("alive", "1 while some process is active.", lambda job: job["alive"]),
+    ("stalled", "1 while nothing is updated for unusually long.", lambda job: job["stalled"]),
+    (
+        "last_update_timestamp_seconds",
+        "When anything was last updated.",
+        lambda job: job["updated"],
+    ),
+)
 
 
 class ProgressCollector:
-    """Exports what ``get_progress()`` returns as metrics, at each scrape.
+    """Exports the progress of jobs as metrics, at each scrape.
 
     Parameters
     ----------
-    progress : callable
-        Returns what ``get_progress()`` returns.
-    job : str
-        The label ``job_directory`` of every metric.
+    look : callable
+        Returns, by directory, what ``get_progress()`` returns, or that without ``tasks``; the
+        directory is the label ``job_directory`` of every metric.
     """
 
-    def __init__(self, progress: Callable[[], Progress], job: str) -> None:
-        self._progress = progress
-        self._job = printable(job)
+    def __init__(self, look: Look) -> None:
+        self._look = look
 
     def describe(self) -> Iterable[Metric]:
-        """Describe no metrics in advance: they depend on the job."""
+        """Describe no metrics in advance: they depend on the jobs."""
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """Yield the metrics of the job, then of its tasks."""
+        """Yield the metrics of the jobs, then of their tasks where they are known."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        progress = self._progress()
+        jobs = {printable(directory): job for directory, job in self._look().items()}
         own = ["job_directory"]
-
-        def gauge(name: str, text: str, value: float | None) -> Iterable[Metric]:
-            if value is not None:
-                metric = GaugeMetricFamily(f"proteinflex_{name}", text, labels=own)
-                metric.add_metric([self._job], value)
-                yield metric
-
         steps = CounterMetricFamily(
             "proteinflex_completed_steps", "Finished steps of the whole job.", labels=own
         )
-        steps.add_metric([self._job], progress["completed_steps"])
-        yield steps
-        yield from gauge("total_steps", "Steps of the whole job.", progress["total_steps"])
-        yield from gauge("progress_ratio", "Finished fraction, 0 to 1.", progress["percent"] / 100)
-        yield from gauge("elapsed_seconds", "Active time so far.", progress["elapsed_seconds"])
-        yield from gauge("eta_seconds", "Estimated time left, once known.", progress["eta_seconds"])
-        yield from gauge("steps_per_second", "Recent rate, once known.", progress["rate"])
-        yield from gauge("alive", "1 while some process is active.", float(progress["alive"]))
         status = GaugeMetricFamily(
             "proteinflex_status", "1 for the status of the job.", labels=[*own, "status"]
         )
-        for name in STATUSES:
-            status.add_metric([self._job, name], float(progress["status"] == name))
-        yield status
-        yield from self._tasks(progress["tasks"])
+        info = GaugeMetricFamily(
+            "proteinflex_job_info", "Where the job runs, always 1.", labels=[*own, "host", *FACTS]
+        )
+        for label, job in jobs.items():
+            if job["completed_steps"] is not None:
+                steps.add_metric([label], job["completed_steps"])
+            for name in STATUSES:
+                status.add_metric([label, name], float(job["status"] == name))
+            facts = job.get("batch") or {}
+            host = facts.get("node") or next(iter(job["hosts"]), "")
+            known = (facts.get(key) for key in FACTS)
+            values = ["" if value is None else printable(str(value)) for value in known]
+            info.add_metric([label, printable(host), *values], 1.0)
+        yield steps
+        for name, text, value_of in GAUGES:
+            gauge = GaugeMetricFamily(f"proteinflex_{name}", text, labels=own)
+            for label, job in jobs.items():
+                value = value_of(job)
+                if value is not None:
+                    gauge.add_metric([label], float(value))
+            if gauge.samples:
+                yield gauge
+        yield from (status, info)
+        if any("tasks" in job for job in jobs.values()):
+            yield from _tasks({label: job["tasks"] for label, job in jobs.items()})
 
-    def _tasks(self, tasks: Mapping[str, Mapping[str, Any]]) -> Iterable[Metric]:
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        labels = ["job_directory", "task", "parent"]
-        done = CounterMetricFamily(
-            "proteinflex_task_completed_steps", "Finished steps of a task.", labels=labels
-        )
-        total = GaugeMetricFamily(
-            "proteinflex_task_total_steps", "Steps of a task, where known.", labels=labels
-        )
-        ratio = GaugeMetricFamily(
-            "proteinflex_task_progress_ratio", "Finished fraction of a task, 0 to 1.", labels=labels
-        )
-        status = GaugeMetricFamily(
-            "proteinflex_task_status",
-            "1 for the status of a task.",
-            labels=[*labels, "status"],
-        )
+def _tasks(jobs: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterable[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    labels = ["job_directory", "task", "parent"]
+    done = CounterMetricFamily(
+        "proteinflex_task_completed_steps", "Finished steps of a task.", labels=labels
+    )
+    total = GaugeMetricFamily(
+        "proteinflex_task_total_steps", "Steps of a task, where known.", labels=labels
+    )
+    ratio = GaugeMetricFamily(
+        "proteinflex_task_progress_ratio", "Finished fraction of a task, 0 to 1.", labels=labels
+    )
+    status = GaugeMetricFamily(
+        "proteinflex_task_status", "1 for the status of a task.", labels=[*labels, "status"]
+    )
+    for label, tasks in jobs.items():
         for task, data in tasks.items():
-            values = [self._job, printable(task), printable(data["parent"] or "")]
+            values = [label, printable(task), printable(data["parent"] or "")]
             done.add_metric(values, data["completed"])
             if data["total"] is not None:
                 total.add_metric(values, data["total"])
             if data["percent"] is not None:
                 ratio.add_metric(values, data["percent"] / 100)
             status.add_metric([*values, data["status"]], 1.0)
-        yield from (done, total, ratio, status)
+    yield from (done, total, ratio, status)
 
 
 def serve(
-    progress: Callable[[], Progress],
-    job: str,
+    look: Look,
     port: int,
     address: str,
-    is_over: Callable[[Progress], bool],
+    is_over: Callable[[], bool],
     announce: Callable[[str], None],
     linger: float = LINGER,
-) -> Progress:
-    """Serve scrapes until the job is over, and `linger` seconds more.
+) -> None:
+    """Serve scrapes until the jobs are over, and `linger` seconds more.
 
     Parameters
     ----------
-    progress : callable
-        Returns what ``get_progress()`` returns.
-    job : str
-        The directory of the job, for the labels.
+    look : callable
+        Returns the progress of each job by its directory, as `ProgressCollector` takes it.
     port, address : int, str
         Where to listen; port 0 takes a free one.
     is_over : callable
-        Returns, given the progress, whether the job has ended.
+        Returns whether all jobs have ended.
     announce : callable
         Called with the URL once it is served.
     linger : float
         Seconds for which the last values are served.
-
-    Returns
-    -------
-    mapping
-        The last progress.
 
     Raises
     ------
@@ -141,18 +158,15 @@ def serve(
     from prometheus_client import CollectorRegistry, start_http_server
 
     registry = CollectorRegistry()
-    registry.register(ProgressCollector(progress, job))
+    registry.register(ProgressCollector(look))
     server, thread = start_http_server(port, addr=address, registry=registry)
     try:
         host = f"[{address}]" if ":" in address else address
         announce(f"http://{host}:{server.server_port}/metrics")
-        last = progress()
-        while not is_over(last):
+        while not is_over():
             time.sleep(POLL_INTERVAL)
-            last = progress()
         time.sleep(linger)
     finally:
         server.shutdown()
         server.server_close()
         thread.join(timeout=5)
-    return last

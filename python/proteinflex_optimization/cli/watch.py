@@ -1,27 +1,39 @@
-"""``flexopt watch``: the progress of a job that runs in another process."""
+"""``flexopt watch``: the progress of jobs that run in other processes."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proteinflex_optimization.cli.board_table import (
+    COLUMNS,
+    BoardTable,
+    Changes,
+    cells,
+    headline,
+)
+from proteinflex_optimization.cli.boards import Boards, find, is_over
 from proteinflex_optimization.cli.commands import add_command
 from proteinflex_optimization.cli.directories import check_directory
-from proteinflex_optimization.cli.output import plain, warn
+from proteinflex_optimization.cli.output import plain, print_json, print_table, warn
 from proteinflex_optimization.cli.prometheus import LINGER
 from proteinflex_optimization.errors import ProteinFlexError
-from proteinflex_optimization.types import ProgressInfo
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from proteinflex_optimization.progress import ProgressReader
 
 LINES_INTERVAL = 1.0
-"""Seconds between two readings where there is no terminal."""
+"""Seconds between two readings where there is no terminal, or there are many jobs."""
+MAX_WIDTH = 1 << 16
+"""Of a line that no terminal cuts."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -29,15 +41,25 @@ def add_parser(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "watch",
-        "show the progress of a running job",
+        "show the progress of running jobs",
         "flexopt watch run",
-        "flexopt watch run --once --json",
-        description="Show the progress of the job whose tracker has the directory DIR, until it is "
-        "done. Exit status 1 where a task failed, or where the job stopped before it was done.",
+        "flexopt watch runs --once",
+        "flexopt watch runs --once --json",
+        description="Show the progress of the jobs whose trackers have their directories in or below "
+        "DIR, until they are done: the tree of a single one, else a table with failed, stopped and "
+        "stalled jobs first. Exit status 1 where a task failed, a job stopped before it was done, or "
+        "its progress can't be read.",
     )
-    parser.add_argument("directory", metavar="DIR", help="the checkpoint_dir of the job's tracker")
+    parser.add_argument(
+        "directories",
+        metavar="DIR",
+        nargs="+",
+        help="the checkpoint_dir of a job's tracker, or a folder above several",
+    )
     parser.add_argument("--once", action="store_true", help="show it once and exit")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object a line: a job, or {boards: [...]}"
+    )
     parser.add_argument(
         "--interval", type=_seconds, default=None, metavar="S", help="seconds between two readings"
     )
@@ -46,7 +68,7 @@ def add_parser(subparsers: Any) -> None:
         "--prometheus",
         type=_port,
         metavar="PORT",
-        help="serve metrics on this port instead, 0 for a free one, until the job ends",
+        help="serve metrics on this port instead, 0 for a free one, until the jobs end",
     )
     exporter.add_argument(
         "--address",
@@ -87,11 +109,34 @@ def _port(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Show the progress; returns the exit status."""
+    for directory in options.directories:
+        check_directory(directory)
+        if not Path(directory).is_dir():
+            raise ProteinFlexError(f"no progress in {directory}: there is no directory")
+    if options.prometheus is not None:
+        _need_prometheus()
+    boards, notes = find(options.directories)
+    for note in notes:
+        warn(note)
+    if len(options.directories) == 1 and boards in ([], options.directories):
+        return _run_one(options)
+    with Boards(options.directories) as looker:
+        return _run_many(options, looker)
+
+
+def _run_one(options: argparse.Namespace) -> int:
     from proteinflex_optimization.display import BARS_INTERVAL, _console, failures, line, tree
 
-    reader = _attach(options.directory)
+    directory = options.directories[0]
+    reader = _attach(directory)
     if options.prometheus is not None:
-        return _export(options, reader.get_progress)
+        label = str(Path(directory).absolute())
+        _serve(
+            options,
+            lambda: {label: reader.get_progress()},
+            lambda: _is_over(reader.get_progress()),
+        )
+        return _status(reader.get_progress())
     console = None if options.json else _console(sys.stdout)
     progress = reader.get_progress()
     interval = options.interval or (BARS_INTERVAL if console is not None else LINES_INTERVAL)
@@ -123,15 +168,86 @@ def run(options: argparse.Namespace) -> int:
     return _status(progress)
 
 
+def _run_many(options: argparse.Namespace, looker: Boards) -> int:
+    from proteinflex_optimization.display import _console
+
+    records = looker.look()
+    if not records:
+        raise ProteinFlexError(
+            f"no progress in {', '.join(options.directories)}: no job has counted there or below"
+        )
+    if options.prometheus is not None:
+        _serve(options, looker.progress, lambda: is_over(looker.look()))
+        return _status_of_many(looker.look())
+    console = None if options.json else _console(sys.stdout)
+    interval = options.interval or LINES_INTERVAL
+    if console is not None:
+        shown_by = _table(options, console)
+    else:
+        shown_by = _json_lines() if options.json else _log_lines(options)
+    known_notes: set[str] = set(looker.notes)
+    with shown_by as show:
+        while True:
+            done = options.once or is_over(records)
+            show(records, done)
+            for note in set(looker.notes) - known_notes:
+                warn(note)
+            known_notes |= set(looker.notes)
+            if done:
+                return _status_of_many(records)
+            time.sleep(interval)
+            records = looker.look()
+
+
+Show = Callable[[list[dict[str, Any]], bool], None]
+"""Shows what was seen; the second argument tells whether it is the last time."""
+
+
+@contextlib.contextmanager
+def _table(options: argparse.Namespace, console: Console) -> Iterator[Show]:
+    from rich.live import Live
+
+    if options.once:
+        yield lambda records, _: console.print(BoardTable(records, fits_height=False))
+        return
+    with Live(console=console, auto_refresh=False) as live:
+
+        def show(records: list[dict[str, Any]], is_last: bool) -> None:
+            # The last one stays, whole.
+            live.update(BoardTable(records, fits_height=not is_last), refresh=True)
+
+        yield show
+
+
+@contextlib.contextmanager
+def _json_lines() -> Iterator[Show]:
+    yield lambda records, _: print_json({"boards": records}, indent=None)
+
+
+@contextlib.contextmanager
+def _log_lines(options: argparse.Namespace) -> Iterator[Show]:
+    changes = Changes()
+
+    def show(records: list[dict[str, Any]], is_last: bool) -> None:
+        if options.once:
+            print_table(tuple(COLUMNS), (tuple(cells(record, MAX_WIDTH)) for record in records))
+            print(headline(records), flush=True)
+        else:
+            for text in changes.lines(records, is_last=is_last):
+                print(text, flush=True)
+
+    yield show
+
+
 def _attach(directory: str) -> ProgressReader:
     from proteinflex_optimization.progress import ProgressTracker
 
-    check_directory(directory)
     try:
         return ProgressTracker.attach(directory)
     except FileNotFoundError as error:
-        there = "no job has counted there" if Path(directory).is_dir() else "there is no directory"
-        raise ProteinFlexError(f"no progress in {directory}: {there}") from error
+        raise ProteinFlexError(
+            f"no progress in {directory}: no job has counted there or below"
+        ) from error
 
 
 def record(progress: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +260,7 @@ def record(progress: Mapping[str, Any]) -> dict[str, Any]:
     return dict(plain({"failed": failed, **progress}))
 
 
-def _export(options: argparse.Namespace, progress: Callable[[], ProgressInfo]) -> int:
+def _need_prometheus() -> None:
     try:
         import prometheus_client  # noqa: F401, only whether it is there
     except ImportError:
@@ -152,18 +268,19 @@ def _export(options: argparse.Namespace, progress: Callable[[], ProgressInfo]) -
             "--prometheus needs the client library: pip install "
             "'proteinflex-optimization[prometheus]'"
         ) from None
+
+
+def _serve(
+    options: argparse.Namespace,
+    look: Callable[[], Mapping[str, Mapping[str, Any]]],
+    is_over: Callable[[], bool],
+) -> None:
     from proteinflex_optimization.cli.prometheus import serve
 
-    last = serve(
-        progress,
-        str(Path(options.directory).absolute()),
-        options.prometheus,
-        options.address,
-        _is_over,
-        lambda url: print(url, flush=True),
-        options.linger,
-    )
-    return _status(last)
+    def announce(url: str) -> None:
+        print(url, flush=True)
+
+    serve(look, options.prometheus, options.address, is_over, announce, options.linger)
 
 
 def _is_over(progress: Mapping[str, Any]) -> bool:
@@ -179,3 +296,12 @@ def _has_stopped(progress: Mapping[str, Any]) -> bool:
 def _status(progress: Mapping[str, Any]) -> int:
     failed = any(task["status"] == "failed" for task in progress["tasks"].values())
     return 1 if failed or progress["status"] == "failed" or _has_stopped(progress) else 0
+
+
+def _status_of_many(records: list[dict[str, Any]]) -> int:
+    return int(
+        any(
+            record["status"] in ("failed", "stopped", "unreadable") or record["tasks_failed"]
+            for record in records
+        )
+    )

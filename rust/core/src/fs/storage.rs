@@ -129,17 +129,18 @@ pub fn memory_file() -> io::Result<Box<dyn StorageFile>> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{MemfdFlags, memfd_create};
-        let file = memfd_create("proteinflex", MemfdFlags::CLOEXEC)?;
-        Ok(Box::new(DiskFile(file.into())))
+        match memfd_create("proteinflex", MemfdFlags::CLOEXEC) {
+            Ok(file) => return Ok(Box::new(DiskFile(file.into()))),
+            // Linux before 3.17, as on RHEL 7.
+            Err(rustix::io::Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let name = super::Owner::current().temporary_name("memory");
-        let path = std::env::temp_dir().join(name);
-        let file = Disk.create_new(&path)?;
-        Disk.remove_file(&path)?;
-        Ok(file)
-    }
+    let name = super::Owner::current().temporary_name("memory");
+    let path = std::env::temp_dir().join(name);
+    let file = Disk.create_new(&path)?;
+    Disk.remove_file(&path)?;
+    Ok(file)
 }
 
 /// The real file system.
