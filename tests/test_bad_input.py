@@ -46,6 +46,7 @@ def files(directory):
         ({"precision": -0.1}, "precision=-0.1"),
         ({"precision": math.nan}, "precision=nan"),
         ({"precision": "0.1"}, "precision='0.1'"),
+        ({"precision": {"frame": 0.1}}, "'frame'"),
         ({"profile": "fast"}, "profile='fast'"),
     ],
 )

@@ -1,11 +1,12 @@
 """A cached trajectory side by side with other ways to keep one.
 
 The same coordinates go through XTC, DCD, zarr, HDF5, blosc2, pcodec, fpzip, zfp, SZ3, its molecular
-codec BIOMD, and ours: exactly, and within half of 0.01 and 0.001 Å. What is compared is what they take and what an analysis does: read
-every frame, one at random, every tenth, or the protein alone. Who is not installed is left out.
+codec BIOMD, and ours: exactly, and within half of 0.01 and 0.001 Å. What is compared is what they take
+and what an analysis does: read every frame, one at random, every tenth, or the protein alone. Who is
+not installed is left out.
 
     python benches/peers/trajectory.py [--sets adk_dcd,villin] [--bounds 0.01] [--only ours,XTC,BIOMD]
-        [--plot FILE.png] [--into PAGE.md]
+        [--data DIR] [--plot FILE.png] [--into PAGE.md]
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def main() -> None:
     measured = []
     report = []
     try:
-        for data in data_sets(options.sets):
+        for data in data_sets(options.sets, options.data):
             for bound in options.bounds:
                 # What lies on a grid of 0.01 Å is exact there, and nothing finer says more.
                 if data.is_on_grid and bound is not None and bound < 0.01:
@@ -58,6 +59,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     names = ",".join(SETS)
     parser.add_argument("--sets", type=lambda text: text.split(","), help=f"some of {names}")
+    parser.add_argument("--data", type=Path, help="where simulated sets are kept")
     parser.add_argument("--rounds", type=int, default=3, help="how often all take their turn")
     parser.add_argument(
         "--bounds",

@@ -56,18 +56,26 @@ fn options(input: &mut Input<'_>) -> EncodeOptions {
 fn fill(block: &Block, filling: u8, seed: &[u8]) -> Vec<u8> {
     let seed = if seed.is_empty() { &[0] } else { seed };
     let bytes = seed.iter().copied().cycle();
-    let (Some(ScalarType::F32), 1..) = (block.scalar, filling % 3) else {
-        return bytes.take(block.bytes()).collect();
+    let scalar = match (block.scalar, filling % 3) {
+        (Some(scalar @ (ScalarType::F32 | ScalarType::F64)), 1..) => scalar,
+        _ => return bytes.take(block.bytes()).collect(),
     };
-    let width = block.rows * block.row_bytes / 4;
+    let numbers = block.bytes() / scalar.size();
+    let width = block.rows * block.row_bytes / scalar.size();
     let scale = [0.001, 0.01, 0.123_456_79, 1e-30][usize::from(filling / 3) % 4];
-    let mut values: Vec<f32> = Vec::with_capacity(block.bytes() / 4);
-    for (index, step) in bytes.take(block.bytes() / 4).enumerate() {
+    let mut values: Vec<f32> = Vec::with_capacity(numbers);
+    for (index, step) in bytes.take(numbers).enumerate() {
         let step = f32::from(step as i8);
         values.push(match index.checked_sub(width) {
             Some(before) if filling % 3 == 2 => values[before] + step * scale,
             _ => (index as f32 + step) * scale,
         });
+    }
+    if scalar == ScalarType::F64 {
+        // As programs convert them.
+        let factor = [1.0, 10.0, 0.1, 1.0 / 3.0][usize::from(filling / 12) % 4];
+        let doubles = values.into_iter().map(|value| f64::from(value) * factor);
+        return doubles.flat_map(f64::to_le_bytes).collect();
     }
     values.into_iter().flat_map(f32::to_le_bytes).collect()
 }

@@ -15,7 +15,7 @@ from ._integrations import integration
 from .errors import CacheKeyError, CorruptDataError, GPUError, InvalidArgumentError
 from .memoize import Memoized, memoized
 from .trajectory import Trajectory
-from .types import CacheStats, EntryInfo, EntryKind, GPUMemory, Profile, StrPath
+from .types import CacheStats, EntryInfo, EntryKind, GPUMemory, Precision, Profile, StrPath
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -56,7 +56,7 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         topology_format: Any = None,
         overlap: Literal["remove", "keep"] = "remove",
         allow_truncated: bool = False,
-        precision: float | None = None,
+        precision: Precision | None = None,
         profile: Profile | None = None,
         progress: Callable[[int, int], None] | None = None,
         **options: Any,
@@ -81,7 +81,7 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         allow_truncated : bool
             Whether of a file that was cut the whole frames are stored, rather than nothing.
         precision, profile : optional
-            As for `store_trajectory`; the unit is Å.
+            As for `store_trajectory`; the units are Å, Å/ps and kJ/mol/nm.
         progress : callable, optional
             Called with the number of frames that were read and of all.
         **options

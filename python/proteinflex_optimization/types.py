@@ -39,6 +39,7 @@ __all__ = [
     "MemoryReport",
     "MemoryUse",
     "OpenMMPlatform",
+    "Precision",
     "Profile",
     "ProgressInfo",
     "Reservation",
@@ -61,6 +62,9 @@ StrPath: TypeAlias = str | os.PathLike[str]
 
 EntryKind: TypeAlias = Literal["structure", "trajectory"]
 """What an entry of the cache is."""
+
+Precision: TypeAlias = float | dict[str, float]
+"""The spacing that coordinates may be rounded to, or that of each field by its name."""
 
 Profile: TypeAlias = Literal["default", "archive"]
 """How a trajectory is compressed: fast to read, or smallest."""
@@ -104,7 +108,10 @@ class ArrayInfo(TypedDict):
 
 
 class EntryInfo(TypedDict):
-    """What is known of an entry without reading its data."""
+    """What is known of an entry without reading its data.
+
+    ``precision``: the spacing that each field was rounded to; a field that is not there kept every bit.
+    """
 
     key: str
     data_id: str
@@ -119,6 +126,7 @@ class EntryInfo(TypedDict):
     n_residues: int | None
     metadata: dict[str, Any]
     arrays: list[ArrayInfo]
+    precision: dict[str, float]
     pinned: bool
 
 

@@ -120,6 +120,12 @@ def test_import_stores_a_trajectory_file_under_its_name(handler, tmp_path, capsy
     assert "stored adk as" in output.out
     assert output.err == ""  # Progress is for terminals.
     assert handler.info(result["key"])["stored_bytes"] < result["stored_bytes"] / 2
+    assert flexopt(handler, "info", result["key"]) == 0
+    assert ", to 0.01" in capsys.readouterr().out
+    by_field = ("--topology", PSF, "--force", "--precision", "frames=0.1,velocities=1")
+    assert flexopt(handler, "import", str(path), *by_field) == 0
+    assert handler.info(result["key"])["precision"] == {"frames": 0.1}
+    capsys.readouterr()
     assert flexopt(handler, "import", str(tmp_path / "missing.dcd")) == 2
     assert "missing.dcd" in capsys.readouterr().err
 

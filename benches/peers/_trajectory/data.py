@@ -1,7 +1,8 @@
 """Real trajectories, all of which come with packages or are made by one.
 
-The adenylate kinase and YiiP files are MDAnalysis' own test data. The villin headpiece in its box of
-rigid water is simulated once from a structure that OpenMM ships, and kept in the user's cache.
+The adenylate kinase and YiiP files are MDAnalysis' own test data. The villin headpiece, in its box of
+rigid water at several intervals and alone in implicit water, is simulated once from a structure that
+OpenMM ships, and kept in the user's cache or in a folder that is named.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,16 @@ from numpy.typing import NDArray
 
 Frames = NDArray[np.float32]
 
-VILLIN_FRAMES = 100
-VILLIN_STEPS_PER_FRAME = 250  # of 2 fs
+STEP = 0.002  # ps
+
+
+@dataclass(frozen=True)
+class Run:
+    """A simulation: how many frames, and steps between two of them."""
+
+    n_frames: int
+    interval: int
+    is_solvated: bool = True
 
 
 @dataclass(frozen=True)
@@ -34,14 +43,23 @@ class DataSet:
     is_on_grid: bool = False
 
 
-def data_sets(names: list[str] | None = None) -> Iterator[DataSet]:
-    """Yield every data set that can be had here, or those that are named."""
-    for name, make in SETS.items():
-        if names is None or name in names:
-            try:
-                yield make(name)
-            except ImportError as error:
-                print(f"{name}: left out, {error}", file=sys.stderr)
+def data_sets(names: list[str] | None = None, directory: Path | None = None) -> Iterator[DataSet]:
+    """Yield every data set that can be had here, or those that are named.
+
+    Parameters
+    ----------
+    names
+        Some of `SETS`; by default all but those of `ON_REQUEST`, which are long to simulate.
+    directory
+        Where simulated ones are kept.
+    """
+    wanted = [name for name in SETS if name not in ON_REQUEST] if names is None else names
+    for name in wanted:
+        try:
+            make = SETS[name]
+            yield simulated(name, make, directory) if isinstance(make, Run) else make(name)
+        except ImportError as error:
+            print(f"{name}: left out, {error}", file=sys.stderr)
 
 
 def adk_dcd(name: str) -> DataSet:
@@ -84,27 +102,36 @@ def yiip(name: str) -> DataSet:
     return _read(name, origin, datafiles.GRO_MEMPROT, datafiles.XTC_MEMPROT, is_on_grid=True)
 
 
-def villin(name: str) -> DataSet:
-    """Full precision, rigid water and X-H bonds, 0.5 ps between frames."""
-    import openmm.app
+def simulated(name: str, run: Run, directory: Path | None = None) -> DataSet:
+    """Full precision, rigid X-H bonds, and in a box rigid water."""
+    import openmm
 
-    path = _cache() / f"villin-{VILLIN_FRAMES}x{VILLIN_STEPS_PER_FRAME}.npz"
+    path = (directory or _cache()) / f"{name}-{run.n_frames}x{run.interval}.npz"
     if not path.exists():
-        _simulate_villin(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _simulate_villin(path, run)
     with np.load(path) as saved:
         frames, protein = saved["frames"], saved["protein"]
-    origin = f"OpenMM {openmm.__version__}, TIP3P box, rigid water and X–H bonds, 0.5 ps apart"
+    water = "TIP3P box, rigid water and X–H bonds" if run.is_solvated else "GBn2, rigid X–H bonds"
+    origin = f"OpenMM {openmm.__version__}, {water}, {run.interval * STEP:g} ps apart"
     return DataSet(name, origin, frames, protein)
 
 
-SETS = {
+SETS: dict[str, Run | Callable[[str], DataSet]] = {
     "adk_dcd": adk_dcd,
     "adk_namd": adk_namd,
-    "villin": villin,
+    "villin": Run(100, 250),
+    "villin_implicit": Run(100, 250, is_solvated=False),
+    "villin_0.1ps": Run(128, 50),
+    "villin_1ps": Run(64, 500),
+    "villin_10ps": Run(10, 5000),
     "adk_trr": adk_trr,
     "adk_xtc": adk_xtc,
     "yiip": yiip,
 }
+
+#: Sets that are only made where they are named.
+ON_REQUEST = ("villin_implicit", "villin_0.1ps", "villin_1ps", "villin_10ps")
 
 
 def _read(
@@ -127,34 +154,39 @@ def _cache() -> Path:
     return directory
 
 
-def _simulate_villin(path: Path) -> None:
+def _simulate_villin(path: Path, run: Run) -> None:
     import openmm
     from openmm import app, unit
 
-    print(f"simulating the villin box once, for {path}", file=sys.stderr)
+    print(f"simulating the villin headpiece once, for {path}", file=sys.stderr)
     pdb = app.PDBFile(str(Path(app.__file__).parent / "data" / "test.pdb"))
-    system = app.ForceField("amber99sb.xml", "tip3p.xml").createSystem(
-        pdb.topology,
-        nonbondedMethod=app.PME,
+    solvent = {"HOH", "WAT", "Cl", "CL", "Na", "NA"}
+    model = app.Modeller(pdb.topology, pdb.positions)
+    if not run.is_solvated:
+        model.delete([r for r in model.topology.residues() if r.name in solvent])
+    water = "tip3p.xml" if run.is_solvated else "implicit/gbn2.xml"
+    method = app.PME if run.is_solvated else app.NoCutoff
+    system = app.ForceField("amber99sb.xml", water).createSystem(
+        model.topology,
+        nonbondedMethod=method,
         nonbondedCutoff=0.9 * unit.nanometer,
         constraints=app.HBonds,
     )
-    integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.002)
+    integrator = openmm.LangevinMiddleIntegrator(300, 1, STEP)
     integrator.setRandomNumberSeed(1)
-    simulation = app.Simulation(pdb.topology, system, integrator)
-    simulation.context.setPositions(pdb.positions)
+    simulation = app.Simulation(model.topology, system, integrator)
+    simulation.context.setPositions(model.positions)
     simulation.minimizeEnergy(maxIterations=50)
     simulation.context.setVelocitiesToTemperature(300, 1)
     simulation.step(1000)
     frames = []
-    for number in range(VILLIN_FRAMES):
-        simulation.step(VILLIN_STEPS_PER_FRAME)
-        state = simulation.context.getState(getPositions=True, enforcePeriodicBox=True)
+    for number in range(run.n_frames):
+        simulation.step(run.interval)
+        state = simulation.context.getState(getPositions=True, enforcePeriodicBox=run.is_solvated)
         frames.append(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
         if sys.stderr.isatty():
-            print(f"\r{number + 1} of {VILLIN_FRAMES} frames", end="", file=sys.stderr)
-    water = {"HOH", "WAT", "Cl", "CL", "Na", "NA"}
-    protein = [a.index for a in pdb.topology.atoms() if a.residue.name not in water]
+            print(f"\r{number + 1} of {run.n_frames} frames", end="", file=sys.stderr)
+    protein = [a.index for a in model.topology.atoms() if a.residue.name not in solvent]
     part = path.with_suffix(f".{os.getpid()}.npz")
     np.savez(part, frames=np.asarray(frames, np.float32), protein=np.asarray(protein, np.intp))
     part.rename(path)

@@ -153,7 +153,13 @@ def add_parser(subparsers: Any) -> None:
         "--allow-truncated", action="store_true", help="store the whole frames of a cut file"
     )
     command.add_argument("--id", help="its name in the cache; default: the file's, without suffix")
-    command.add_argument("--precision", type=float, metavar="Å", help="default: lossless")
+    command.add_argument(
+        "--precision",
+        type=transfer.parse_precision,
+        metavar="SPACING",
+        help="of coordinates, in Å, or by field: frames=0.001,velocities=0.01,forces=1 "
+        "(Å, Å/ps, kJ/mol/nm); default: lossless",
+    )
     command.add_argument("--profile", choices=("default", "archive"))
     command.add_argument("--force", action="store_true", help="replace an entry of this name")
 
@@ -251,7 +257,9 @@ def _info(options: argparse.Namespace) -> int:
     print(f"  stored {age(info['created'])} ago, used {age(info['last_used'])} ago")
     for array in info["arrays"]:
         shape = " × ".join(map(str, array["shape"])) or "scalar"
-        print(f"  {printable(array['name'])}  {array['dtype']}  {shape}")
+        spacing = info["precision"].get(array["name"])
+        rounded = "" if spacing is None else f", to {spacing:g}"
+        print(f"  {printable(array['name'])}  {array['dtype']}  {shape}{rounded}")
     for name, value in info["metadata"].items():
         print(f"  {printable(str(name))}: {printable(str(value))}")
     return 0

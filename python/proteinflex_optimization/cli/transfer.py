@@ -14,7 +14,7 @@ from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from proteinflex_optimization import DataHandler
-    from proteinflex_optimization.types import EntryKind
+    from proteinflex_optimization.types import EntryKind, Precision
 
 STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdbx")
 """What is imported as a structure unless it is said to be a trajectory."""
@@ -85,6 +85,33 @@ def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str,
     info = handler.info(key)
     names = ("key", "data_id", "kind", "raw_bytes", "stored_bytes", "saved_percent")
     return {name: value for name, value in info.items() if name in names}
+
+
+def parse_precision(text: str) -> Precision:
+    """Return a precision such as ``0.001`` or ``frames=0.001,velocities=0.01``.
+
+    Parameters
+    ----------
+    text : str
+        A number, which is for coordinates, or fields and their numbers. Which fields and numbers may be
+        is checked where the precision is used.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        It is neither, or names a field twice.
+    """
+    expected = "expected a number, or FIELD=NUMBER,…"
+    try:
+        if "=" not in text:
+            return float(text)
+        pairs = [part.split("=", 1) for part in text.split(",")]
+        by_field = {name.strip(): float(number) for name, number in pairs}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: {expected}") from None
+    if len(by_field) < len(pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: it names a field twice")
+    return by_field
 
 
 def _kind_of(stem: str, options: argparse.Namespace) -> EntryKind:

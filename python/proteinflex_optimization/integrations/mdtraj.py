@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from proteinflex_optimization.data_handler import DataHandler
     from proteinflex_optimization.trajectory import Trajectory
-    from proteinflex_optimization.types import AtomSelection, Profile
+    from proteinflex_optimization.types import AtomSelection, Precision, Profile
 
 logger = get_logger()
 
@@ -99,7 +99,7 @@ def store_mdtraj(
     data_id: str,
     metadata: dict[str, Any] | None = None,
     *,
-    precision: float | None = None,
+    precision: Precision | None = None,
     profile: Profile | None = None,
 ) -> str:
     """Store an `mdtraj.Trajectory`.
@@ -114,8 +114,8 @@ def store_mdtraj(
         The name of the trajectory in the cache.
     metadata : dict, optional
         Plain values that are kept with it.
-    precision : float, optional
-        In Å; None keeps every bit of the coordinates in Å (float32).
+    precision : float or dict, optional
+        As for `DataHandler.store_trajectory`, in Å; None keeps every bit of the coordinates in Å (float32).
     profile : {'default', 'archive'}, optional
         As for `DataHandler.store_trajectory`.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proteinflex_optimization.data_handler import DataHandler
-    from proteinflex_optimization.types import EntryKind, Profile, StoredData, StrPath
+    from proteinflex_optimization.types import EntryKind, Precision, Profile, StoredData, StrPath
 
 
 def export_npz(data: StoredData, path: StrPath, *, overwrite: bool = False) -> list[str]:
@@ -101,7 +101,7 @@ def import_npz(
     data_id: str,
     metadata: dict[str, Any] | None = None,
     *,
-    precision: float | None = None,
+    precision: Precision | None = None,
     profile: Profile | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:

@@ -33,7 +33,7 @@ from proteinflex_optimization.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from proteinflex_optimization.data_handler import DataHandler
     from proteinflex_optimization.trajectory import Trajectory
-    from proteinflex_optimization.types import Profile, StrPath
+    from proteinflex_optimization.types import Precision, Profile, StrPath
 
 ROOT_FILES = ("zarr.json", ".zgroup")
 FILES = re.compile(r"zarr\.json|\.z(group|array|attrs|metadata)|(c|(c\.)?\d+(\.\d+)*)")
@@ -115,7 +115,7 @@ def import_zarr(
     data_id: str,
     metadata: dict[str, Any] | None = None,
     *,
-    precision: float | None = None,
+    precision: Precision | None = None,
     profile: Profile | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:

@@ -2,7 +2,7 @@
 
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::Error;
-use proteinflex_core::trajectory::{DType, FieldSpec};
+use proteinflex_core::trajectory::{DType, FieldSpec, Precision};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -14,9 +14,6 @@ use crate::value::Field;
 
 /// The field that every trajectory has: (n_frames, n_atoms, 3).
 pub const FRAMES: &str = "frames";
-
-/// Fields that hold one vector per atom, as frames do; `precision` applies to them.
-const PER_ATOM: [&str; 3] = [FRAMES, "velocities", "forces"];
 
 /// Names that can only mean per-frame data.
 const PER_FRAME: [&str; 6] = ["time", "step", "box", "energy", "velocities", "forces"];
@@ -111,9 +108,9 @@ pub fn is_per_frame(name: &str) -> bool {
     PER_FRAME.contains(&name)
 }
 
-/// Whether `precision` applies to a field.
+/// Whether a `precision` can apply to a field.
 pub fn is_lossy(field: &FieldSpec) -> bool {
-    PER_ATOM.contains(&field.name.as_str()) && matches!(field.dtype.descr(), "<f4" | "<f8")
+    Precision::FIELDS.contains(&field.name.as_str()) && matches!(field.dtype.descr(), "<f4" | "<f8")
 }
 
 /// How the tree of a trajectory of `n_frames` refers to a field, which was given as `object`.

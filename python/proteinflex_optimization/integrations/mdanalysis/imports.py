@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proteinflex_optimization.data_handler import DataHandler
-    from proteinflex_optimization.types import Profile, StrPath
+    from proteinflex_optimization.types import Precision, Profile, StrPath
 
 logger = get_logger()
 
@@ -40,7 +40,7 @@ def import_trajectory(
     topology_format: Any = None,
     overlap: Literal["remove", "keep"] = "remove",
     allow_truncated: bool = False,
-    precision: float | None = None,
+    precision: Precision | None = None,
     profile: Profile | None = None,
     block_frames: int = 64,
     progress: Callable[[int, int], None] | None = None,
@@ -68,8 +68,9 @@ def import_trajectory(
         tell, or steps where there are no times. ``'keep'`` takes all frames of all parts.
     allow_truncated : bool
         Whether of a file that was cut the whole frames are stored, rather than nothing.
-    precision : float, optional
-        In Å; None keeps every bit of the coordinates as MDAnalysis gives them (float32).
+    precision : float or dict, optional
+        As for `DataHandler.store_trajectory`: of coordinates in Å, velocities in Å/ps, forces in
+        kJ/mol/nm. None keeps every bit as MDAnalysis gives them (float32).
     profile : {'default', 'archive'}, optional
         As for `DataHandler.store_trajectory`.
     block_frames : int

@@ -23,6 +23,7 @@ from .steps import checked_steps, steps_until
 
 if TYPE_CHECKING:
     from proteinflex_optimization.data_handler import DataHandler
+    from proteinflex_optimization.types import Precision
 
 logger = get_logger()
 
@@ -51,11 +52,12 @@ class TrajectoryReporter:
         The trajectory's name in it: ``handler.key_for(data_id)`` is its key.
     interval : int
         A frame is written after every so many steps.
-    precision : float or None, optional
-        The spacing, in Å (velocities: Å/ps, forces: kJ/mol/nm), of the grid that numbers may be
-        rounded to; the error is at most half of it. None takes the handler's, which keeps every bit
-        of the single-precision numbers unless it was made with one. The default, 0.001 Å, is ten
-        times finer than the 0.001 nm of XTC files.
+    precision : float, dict or None, optional
+        The spacing, in Å, of the grid that positions may be rounded to; the error is at most half of
+        it. The default, 0.001 Å, is ten times finer than the 0.001 nm of XTC files. Velocities and
+        forces keep every bit of their single-precision numbers, unless a dict names them, too:
+        ``{'frames': 0.001, 'velocities': 0.01, 'forces': 1.0}``, in Å, Å/ps and kJ/mol/nm. None takes
+        the handler's, which keeps every bit unless it was made with one.
     metadata : dict, optional
         Plain values that are kept with the trajectory.
     velocities, forces, energies : bool, optional
@@ -105,7 +107,7 @@ class TrajectoryReporter:
         data_id: str,
         interval: int,
         *,
-        precision: float | None = 0.001,
+        precision: Precision | None = 0.001,
         metadata: dict[str, Any] | None = None,
         velocities: bool = False,
         forces: bool = False,

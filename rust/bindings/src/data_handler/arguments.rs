@@ -2,8 +2,9 @@
 
 use proteinflex_core::Error;
 use proteinflex_core::cache::IfThere;
-use proteinflex_core::trajectory::{MAX_DATA_ID, Profile};
+use proteinflex_core::trajectory::{MAX_DATA_ID, Precision, Profile};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::argument;
 use crate::error::to_python;
@@ -31,15 +32,42 @@ pub fn bytes_of_gigabytes(value: &Bound<'_, PyAny>) -> PyResult<u64> {
     Err(to_python(Error::argument("max_cache_size", argument::shown(value), expected)))
 }
 
-/// A `precision`: a positive number.
-pub fn precision_of(value: &Bound<'_, PyAny>) -> PyResult<f64> {
-    let expected =
-        "None, or a positive number: the spacing of the grid that values may be rounded to";
-    let precision = argument::number(value, "precision", expected)?;
-    if precision.is_normal() && precision > 0.0 {
-        return Ok(precision);
+/// A `precision`: a positive number, which is that of coordinates, or a dict of such by field.
+pub fn precision_of(value: &Bound<'_, PyAny>) -> PyResult<Precision> {
+    let Ok(by_field) = value.cast::<PyDict>() else {
+        let expected = "None, a positive number (the spacing of the grid that coordinates may be \
+                        rounded to), or a dict of such numbers by field";
+        return Ok(Precision::of_frames(spacing_of(value, "precision", expected)?));
+    };
+    let mut precision = Precision::EXACT;
+    for (field, value) in by_field.copy()?.iter() {
+        let name = argument::text(&field, "a key of precision")?;
+        let argument = format!("precision[{}]", argument::shown(&field));
+        let expected = "a positive number: the spacing of the grid that values may be rounded to";
+        if !precision.set(&name, spacing_of(&value, &argument, expected)?) {
+            let fields = Precision::FIELDS.map(|name| format!("'{name}'")).join(", ");
+            let expected = format!("the name of a field that may be rounded: one of {fields}");
+            return Err(to_python(Error::argument(argument, argument::shown(&value), expected)));
+        }
     }
-    Err(to_python(Error::argument("precision", argument::shown(value), expected)))
+    Ok(precision)
+}
+
+fn spacing_of(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyResult<f64> {
+    let spacing = argument::number(value, argument, expected)?;
+    if spacing.is_normal() && spacing > 0.0 {
+        return Ok(spacing);
+    }
+    Err(to_python(Error::argument(argument, argument::shown(value), expected)))
+}
+
+/// A precision as it may be passed: a dict by field.
+pub fn by_field(py: Python<'_>, precision: Precision) -> PyResult<Bound<'_, PyDict>> {
+    let by_field = PyDict::new(py);
+    for (name, spacing) in precision.named() {
+        by_field.set_item(name, spacing)?;
+    }
+    Ok(by_field)
 }
 
 /// A `profile` by its name.

@@ -14,7 +14,7 @@ use proteinflex_core::cache::{
 };
 use proteinflex_core::error::printable_path;
 use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
-use proteinflex_core::trajectory::{Encoding, EntryKind, Profile};
+use proteinflex_core::trajectory::{Encoding, EntryKind, Precision, Profile};
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList};
@@ -25,7 +25,7 @@ use crate::error::to_python;
 use crate::interrupt::{interruptible, polling};
 use crate::trajectory_writer::TrajectoryWriter;
 use crate::value::metadata_tree;
-use arguments::{bytes_of_gigabytes, checked_id, if_there, precision_of, profile_of};
+use arguments::{by_field, bytes_of_gigabytes, checked_id, if_there, precision_of, profile_of};
 use store::Header;
 
 /// A bounded, checksummed, memory-mapped cache of structures and trajectories.
@@ -47,9 +47,12 @@ use store::Header;
 ///     share it, left out it stays what it is (100 where nobody set it).
 /// enable_compression : bool
 ///     Whether to compress, without loss. Without, arrays are loaded as views of the file.
-/// precision : float, optional
-///     The spacing of the decimal grid that ``frames``, ``velocities`` and ``forces`` may be rounded
-///     to, in the data's own unit: the error is at most half of it. Default: every bit is kept.
+/// precision : float or dict, optional
+///     The spacing of the decimal grid that coordinates may be rounded to, in their own unit (Å, where
+///     an integration stores them): the error is at most half of it. All other fields keep every bit.
+///     A dict tells it by field, ``{'frames': 0.001, 'velocities': 0.01, 'forces': 1.0}``, each in the
+///     unit of its field (Å, Å/ps, kJ/mol/nm); a field that is not named keeps every bit, and ``{}``
+///     means that all do. Default: every bit is kept.
 /// profile : {'default', 'archive'}
 ///     Fast to read, or smallest.
 /// verify : bool
@@ -115,7 +118,7 @@ impl DataHandler {
         }
         let encoding = Encoding {
             compress: enable_compression,
-            precision: precision.map(precision_of).transpose()?,
+            precision: precision.map_or(Ok(Precision::EXACT), precision_of)?,
             profile: profile.map_or(Ok(Profile::Default), profile_of)?,
         };
         let storage: Arc<dyn Storage> = if durable { Arc::new(Disk) } else { Arc::new(NoSyncDisk) };
@@ -161,7 +164,7 @@ impl DataHandler {
         let header = Header {
             data_id: checked_id(data_id)?,
             metadata: metadata_tree(py, metadata)?,
-            encoding: Encoding { precision: None, ..self.encoding },
+            encoding: Encoding { precision: Precision::EXACT, ..self.encoding },
             is_durable: self.durable,
         };
         let data = argument::dict(structure_data, "structure_data")?;
@@ -545,7 +548,7 @@ impl DataHandler {
         let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
         let options = PyDict::new(py);
         options.set_item("enable_compression", self.encoding.compress)?;
-        options.set_item("precision", self.encoding.precision)?;
+        options.set_item("precision", by_field(py, self.encoding.precision)?)?;
         options.set_item("profile", self.encoding.profile.name())?;
         options.set_item("verify", self.verify)?;
         options.set_item("durable", self.durable)?;
@@ -590,7 +593,7 @@ impl DataHandler {
         let is_durable = self.durable;
         match kind {
             EntryKind::Structure => {
-                let encoding = Encoding { precision: None, ..self.encoding };
+                let encoding = Encoding { precision: Precision::EXACT, ..self.encoding };
                 let data = argument::dict(data, "structure_data")?;
                 let header = Header { data_id, metadata, encoding, is_durable };
                 store::structure(&self.cache, header, &data, &store::KEPT)
@@ -611,7 +614,7 @@ impl DataHandler {
     ) -> PyResult<Encoding> {
         let mut encoding = self.encoding;
         if let Some(precision) = precision {
-            encoding.precision = Some(precision_of(precision)?);
+            encoding.precision = precision_of(precision)?;
         }
         if let Some(profile) = profile {
             encoding.profile = profile_of(profile)?;

@@ -8,6 +8,7 @@ use proteinflex_core::trajectory::DType;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use super::arguments::by_field;
 use crate::value::metadata;
 
 /// The dict of `DataHandler.info`.
@@ -38,6 +39,7 @@ pub fn info<'py>(
     result.set_item("n_residues", info.n_residues())?;
     result.set_item("metadata", metadata(py, &info.metadata, directory)?)?;
     result.set_item("arrays", arrays)?;
+    result.set_item("precision", by_field(py, info.precision)?)?;
     result.set_item("pinned", info.pinned)?;
     Ok(result)
 }

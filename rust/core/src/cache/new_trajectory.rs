@@ -53,17 +53,10 @@ impl NewTrajectory<'_> {
             self.data_id
         );
         // The cache's own precision is an upper bound: what is stored may be finer.
-        let is_coarser = match (stored.precision, wanted.precision) {
-            (Some(stored), Some(wanted)) => stored > wanted,
-            _ => false,
-        };
+        let is_coarser = stored.precision.is_coarser_than(&wanted.precision);
         if is_coarser || (self.named.precision && stored.precision != wanted.precision) {
-            let shown = |precision: Option<f64>| match precision {
-                Some(precision) => precision.to_string(),
-                None => "None".to_owned(),
-            };
-            let expected = format!("{}, which {ways_out}", shown(stored.precision));
-            return Err(Error::argument("precision", shown(wanted.precision), expected));
+            let expected = format!("{}, which {ways_out}", stored.precision);
+            return Err(Error::argument("precision", wanted.precision, expected));
         }
         if stored.profile != wanted.profile && self.named.profile {
             let shown = |encoding: Encoding| format!("'{}'", encoding.profile.name());

@@ -9,7 +9,7 @@ use super::Cache;
 use super::layout::Key;
 use super::scan::{EntryStat, Scan, WORTH_THREADS};
 use crate::fs::{FileLock, LockKind, set_xattr_u64_at, xattr_u64};
-use crate::trajectory::{ArraySpec, EntryKind, FieldSpec, RAW_BYTES};
+use crate::trajectory::{ArraySpec, EntryKind, FieldSpec, Precision, RAW_BYTES};
 use crate::{Result, interrupt, threads};
 
 /// Nobody who is at work holds the lock for so long, but for the eviction of many entries.
@@ -71,6 +71,8 @@ pub struct EntryInfo {
     pub fields: Vec<FieldSpec>,
     /// Its frames.
     pub n_frames: u64,
+    /// What its fields were rounded to.
+    pub precision: Precision,
     /// Whether it is never evicted.
     pub pinned: bool,
 }
@@ -214,6 +216,7 @@ impl Cache {
             arrays: opened.arrays().to_vec(),
             fields: opened.fields().to_vec(),
             n_frames: opened.n_frames(),
+            precision: opened.precision(),
             pinned: self.layout.pin(&key).symlink_metadata().is_ok(),
         })
     }

@@ -18,9 +18,12 @@ pub const ARCHIVED: u8 = 6;
 /// As [`FLOATS`], but smaller and only read whole.
 pub const ARCHIVED_FLOATS: u8 = 7;
 
+/// Set in the number of the codec that codes the floats which doubles were narrowed to.
+pub const NARROWED: u8 = 8;
+
 /// Whether frames of blocks in this codec can be read alone.
 pub fn is_random_access(codec: u8) -> bool {
-    matches!(codec, GEOMETRY | FLOATS)
+    matches!(codec & !NARROWED, GEOMETRY | FLOATS)
 }
 
 /// The shape of a block, frame after frame, row after row.
@@ -42,6 +45,12 @@ impl Block {
     /// Bytes of the block.
     pub fn bytes(&self) -> usize {
         self.frames * self.rows * self.row_bytes
+    }
+
+    /// The block of floats that doubles were narrowed to.
+    pub(super) fn narrowed(&self) -> Self {
+        let scalar = Some(ScalarType::F32);
+        Self { row_bytes: self.row_bytes / 2, item_bytes: self.item_bytes / 2, scalar, ..*self }
     }
 
     pub(super) fn shape(&self, scalar: ScalarType) -> BlockShape {

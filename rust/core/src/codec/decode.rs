@@ -1,8 +1,11 @@
 //! Decoding: whole blocks.
 
-use super::block::{ARCHIVED, ARCHIVED_FLOATS, BYTES, Block, FLOATS, GEOMETRY, GRID, NUMBERS};
+use super::block::{
+    ARCHIVED, ARCHIVED_FLOATS, BYTES, Block, FLOATS, GEOMETRY, GRID, NARROWED, NUMBERS,
+};
 use super::random_access::RandomAccessBlock;
 use super::value::with_value;
+use super::widen::Widened;
 use super::{bytes, pco, quantize};
 use crate::ScalarType;
 use crate::error::DecodeError;
@@ -26,6 +29,18 @@ pub fn decode(codec: u8, payload: &[u8], block: &Block, out: &mut [u8]) -> Resul
         }
         (GEOMETRY | FLOATS | ARCHIVED | ARCHIVED_FLOATS, Some(scalar @ ScalarType::F32)) => {
             RandomAccessBlock::parse(codec, payload, block.shape(scalar))?.read_all(payload, out)
+        }
+        (_, Some(scalar @ ScalarType::F64)) if codec & NARROWED != 0 => {
+            let (widened, rest) = Widened::parse(payload, block.shape(scalar))?;
+            // The floats have their place in what they are widened to.
+            let floats = out.len() / 2;
+            match codec & !NARROWED {
+                NUMBERS | GRID | GEOMETRY | FLOATS | ARCHIVED | ARCHIVED_FLOATS => {
+                    decode(codec & !NARROWED, rest, &block.narrowed(), &mut out[floats..])?;
+                }
+                _ => return Err(DecodeError::UnknownCodec { codec }),
+            }
+            widened.widen_all(out)
         }
         _ => Err(DecodeError::UnknownCodec { codec }),
     }

@@ -2,12 +2,12 @@
 
 use std::cell::LazyCell;
 
-use super::block::{BYTES, Block, EncodeOptions, Encoded, GRID, NUMBERS};
+use super::block::{BYTES, Block, EncodeOptions, Encoded, GRID, NARROWED, NUMBERS};
 use super::geometry::{Place as OutputLayout, ordered};
-use super::grid::Float;
 use super::layout::BlockShape;
+use super::narrow::{self, Narrowed};
 use super::quantize::Quantized;
-use super::random_access::{self, PcoEstimate, RandomAccessBlock};
+use super::random_access::{self, FLOAT, PcoEstimate, RandomAccessBlock};
 use super::value::{read_all, with_value};
 use super::{bytes, pco};
 use crate::{ScalarType, interrupt};
@@ -40,64 +40,87 @@ fn encode_numbers(
     options: &EncodeOptions,
 ) -> Option<Encoded> {
     let shape = block.shape(scalar);
-    let on_grid = match scalar {
-        ScalarType::F32 => encode_on_grid::<f32>(bytes, shape, options),
-        ScalarType::F64 => encode_on_grid::<f64>(bytes, shape, options),
-        _ => None,
-    };
-    if on_grid.is_some() {
-        return on_grid;
-    }
-    if scalar == ScalarType::F32 {
-        let floats = read_all::<f32>(bytes);
-        let choice = LazyCell::new(|| pco::choose_layout(&floats, shape, options));
-        let estimate = PcoEstimate::new(|at| ordered(floats[at]), shape, || choice.1);
-        if let Some(encoded) = random_access::encode_floats(&floats, shape, options, &estimate)
-            && reads_back(&encoded, shape, |from, read| bytes[from..from + read.len()] == *read)
-        {
-            if !options.archive {
-                return Some(encoded);
-            }
-            let (layout, cost) = *choice;
-            let pack = || pco::encode(layout, read_all::<f32>(bytes), shape, options);
-            return Some(smaller(encoded, NUMBERS, cost * shape.len() as f64, pack));
+    match scalar {
+        ScalarType::F32 => encode_floats(bytes, shape, options),
+        ScalarType::F64 => encode_doubles(bytes, shape, options),
+        _ => {
+            let payload = with_value!(scalar, V => pco::encode_bytes::<V>(bytes, shape, options));
+            Some((NUMBERS, payload?))
         }
-        let (layout, _) = *choice;
-        return Some((NUMBERS, pco::encode(layout, floats, shape, options)?));
     }
-    let payload = with_value!(scalar, V => pco::encode_bytes::<V>(bytes, shape, options));
-    Some((NUMBERS, payload?))
 }
 
-fn encode_on_grid<F: Float>(
+/// Codes doubles as the floats that they can be narrowed to; else as they are.
+fn encode_doubles(bytes: &[u8], shape: BlockShape, options: &EncodeOptions) -> Option<Encoded> {
+    let values = read_all::<f64>(bytes);
+    let Some(narrowed) = Narrowed::find(&values, shape, options) else {
+        let Some(quantized) = Quantized::find(&values, shape, options) else {
+            return Some((NUMBERS, pco::encode_bytes::<f64>(bytes, shape, options)?));
+        };
+        let mut payload = quantized.header(bytes);
+        let (layout, _) = pco::choose_layout(&quantized.integers, shape, options);
+        payload.extend(pco::encode(layout, quantized.integers, shape, options)?);
+        return Some((GRID, payload));
+    };
+    drop(values);
+    let mut payload = Vec::new();
+    narrowed.write(bytes, &mut payload);
+    let floats: Vec<u8> = narrowed.floats.iter().flat_map(|float| float.to_le_bytes()).collect();
+    let exactly = EncodeOptions { precision: None, ..*options };
+    let (codec, of_floats) = if narrowed.is_whole() {
+        let quantized = Quantized::whole(narrow::integers(&narrowed.floats));
+        encode_quantized(&quantized, &narrowed.floats, &floats, shape, &exactly)?
+    } else {
+        encode_floats(&floats, shape, &exactly)?
+    };
+    payload.extend(of_floats);
+    Some((codec | NARROWED, payload))
+}
+
+fn encode_floats(bytes: &[u8], shape: BlockShape, options: &EncodeOptions) -> Option<Encoded> {
+    let floats = read_all::<f32>(bytes);
+    if let Some(quantized) = Quantized::find(&floats, shape, options) {
+        return encode_quantized(&quantized, &floats, bytes, shape, options);
+    }
+    let choice = LazyCell::new(|| pco::choose_layout(&floats, shape, options));
+    let estimate = PcoEstimate::new(|at| ordered(floats[at]), shape, || choice.1);
+    if let Some(encoded) = random_access::encode_floats(&floats, shape, options, &estimate)
+        && reads_back(&encoded, shape, |from, read| bytes[from..from + read.len()] == *read)
+    {
+        if !options.archive {
+            return Some(encoded);
+        }
+        let (layout, cost) = *choice;
+        let pack = || pco::encode(layout, read_all::<f32>(bytes), shape, options);
+        return Some(smaller(encoded, NUMBERS, cost * shape.len() as f64, pack));
+    }
+    let (layout, _) = *choice;
+    Some((NUMBERS, pco::encode(layout, floats, shape, options)?))
+}
+
+fn encode_quantized(
+    quantized: &Quantized<f32>,
+    floats: &[f32],
     bytes: &[u8],
     shape: BlockShape,
     options: &EncodeOptions,
 ) -> Option<Encoded> {
-    let values = read_all::<F>(bytes);
-    let quantized = Quantized::find(&values, shape, options)?;
+    let integers = &quantized.integers;
     let mut payload = quantized.header(bytes);
-    let choice = LazyCell::new(|| pco::choose_layout(&quantized.integers, shape, options));
-    if let Some(integers) = F::as_coordinates(&quantized.integers) {
-        let estimate = PcoEstimate::new(|at| integers[at], shape, || choice.1);
-        let accepts = |from: usize, read: &[u8]| quantized.accepts(&values[from / F::SIZE..], read);
-        if let Some(encoded) =
-            random_access::encode_integers(&payload, integers, shape, options, &estimate)
-            && reads_back(&encoded, shape, accepts)
-        {
-            if !options.archive {
-                return Some(encoded);
-            }
-            let (layout, cost) = *choice;
-            return Some(smaller(encoded, GRID, cost * shape.len() as f64, || {
-                payload.extend(pco::encode(layout, integers.to_vec(), shape, options)?);
-                Some(payload)
-            }));
-        }
+    let choice = LazyCell::new(|| pco::choose_layout(integers, shape, options));
+    let estimate = PcoEstimate::new(|at| integers[at], shape, || choice.1);
+    let accepts = |from: usize, read: &[u8]| quantized.accepts(&floats[from / FLOAT..], read);
+    let encoded = random_access::encode_integers(&payload, integers, shape, options, &estimate)
+        .filter(|encoded| reads_back(encoded, shape, accepts));
+    let pack = || {
+        payload.extend(pco::encode(choice.0, integers.clone(), shape, options)?);
+        Some(payload)
+    };
+    match encoded {
+        Some(encoded) if !options.archive => Some(encoded),
+        Some(encoded) => Some(smaller(encoded, GRID, choice.1 * shape.len() as f64, pack)),
+        None => Some((GRID, pack()?)),
     }
-    let (layout, _) = *choice;
-    payload.extend(pco::encode(layout, quantized.integers, shape, options)?);
-    Some((GRID, payload))
 }
 
 /// The smaller one of two archives. The `other` is only made where its size was estimated not to be

@@ -38,8 +38,6 @@ pub trait Float: Value {
     /// Quantizes a few floats without branches. Returns false where it can't: not all are on the
     /// grid, or their integers are large.
     fn quantize(values: &[Self], grid: Grid, integers: &mut [Self::Integer]) -> bool;
-    /// The integers, where molecules are coded from integers of this type.
-    fn as_coordinates(integers: &[Self::Integer]) -> Option<&[i32]>;
 }
 
 impl Float for f32 {
@@ -92,10 +90,6 @@ impl Float for f32 {
             }
         }
     }
-
-    fn as_coordinates(integers: &[i32]) -> Option<&[i32]> {
-        Some(integers)
-    }
 }
 
 impl Float for f64 {
@@ -129,10 +123,6 @@ impl Float for f64 {
 
     fn quantize(_: &[f64], _: Grid, _: &mut [i64]) -> bool {
         false
-    }
-
-    fn as_coordinates(_: &[i64]) -> Option<&[i32]> {
-        None
     }
 }
 

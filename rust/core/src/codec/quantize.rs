@@ -6,12 +6,13 @@
 //! With a precision, any float may be moved to the nearest grid point. What is checked then is that
 //! the float that will be read is within half the spacing of the one that was given.
 
-use zerocopy::little_endian::{F64, U32};
+use zerocopy::little_endian::F64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::block::EncodeOptions;
 use super::grid::{Float, Grid};
 use super::layout::BlockShape;
+use super::outliers::Outliers;
 use super::pco;
 use crate::error::DecodeError;
 use crate::memory::try_reserve;
@@ -19,9 +20,9 @@ use crate::memory::try_reserve;
 /// Numbers that a grid is looked for on.
 const SAMPLE: usize = 3 * 1024;
 /// One in so many numbers may miss a grid that was found; beyond, it isn't one.
-const OUTLIERS: usize = 200;
+pub const OUTLIERS: usize = 200;
 /// One in so many numbers may be an outlier where a precision was asked for.
-const ROUNDING_OUTLIERS: usize = 8;
+pub const ROUNDING_OUTLIERS: usize = 8;
 /// How much wider than the floats' own spacing a grid must be.
 const COARSENESS: f64 = 4.0;
 /// Numbers that are quantized together, without branches.
@@ -33,7 +34,6 @@ const BATCH: usize = 64;
 struct GridHeaderBytes {
     arithmetic: u8,
     number: F64,
-    n_outliers: U32,
 }
 
 /// Floats that were quantized.
@@ -60,6 +60,11 @@ impl<F: Float> Quantized<F> {
         }
     }
 
+    /// The distance of two grid points.
+    pub fn spacing(&self) -> f64 {
+        self.grid.spacing()
+    }
+
     /// Whether the floats in `bytes` may stand for those that were quantized.
     pub fn accepts(&self, values: &[F], bytes: &[u8]) -> bool {
         // Some at a time, so that few branches are needed.
@@ -73,47 +78,44 @@ impl<F: Float> Quantized<F> {
     /// The beginning of a payload: the grid and the outliers, which are in `bytes`.
     pub fn header(&self, bytes: &[u8]) -> Vec<u8> {
         let (arithmetic, number) = self.grid.encode();
-        let n_outliers = (self.outliers.len() as u32).into();
-        let header = GridHeaderBytes { arithmetic, number: number.into(), n_outliers };
+        let header = GridHeaderBytes { arithmetic, number: number.into() };
         let mut payload = header.as_bytes().to_vec();
-        for &position in &self.outliers {
-            payload.extend((position as u32).to_le_bytes());
-        }
-        for &position in &self.outliers {
-            payload.extend(&bytes[position * F::SIZE..(position + 1) * F::SIZE]);
-        }
+        Outliers::write(&self.outliers, bytes, F::SIZE, &mut payload);
         payload
     }
 }
 
+impl Quantized<f32> {
+    /// Whole numbers.
+    pub fn whole(integers: Vec<i32>) -> Self {
+        Self { grid: Grid::Divided(1.0), integers, outliers: Vec::new() }
+    }
+}
+
 /// The beginning of a payload, and what follows it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct GridHeader<'a> {
     /// The grid.
     pub grid: Grid,
-    /// The positions of the outliers.
-    pub positions: &'a [U32],
-    /// The outliers, bit by bit.
-    pub outliers: &'a [u8],
+    /// What is not on it.
+    pub outliers: Outliers,
     /// What follows.
     pub rest: &'a [u8],
 }
 
 impl<'a> GridHeader<'a> {
-    /// Reads the beginning of a payload of floats of this size each.
-    pub fn parse(payload: &'a [u8], float_bytes: usize) -> Result<Self, DecodeError> {
+    /// Reads the beginning of a payload of so many floats of this size each.
+    pub fn parse(
+        payload: &'a [u8],
+        numbers: usize,
+        float_bytes: usize,
+    ) -> Result<Self, DecodeError> {
         let (header, rest) =
             GridHeaderBytes::ref_from_prefix(payload).map_err(|_| DecodeError::TooShort)?;
         let grid = Grid::parse(header.arithmetic, header.number.get())
             .ok_or(DecodeError::Unknown { what: "grid", found: header.arithmetic })?;
-        let cut_short = DecodeError::CutShort { section: "list of outliers" };
-        let count = header.n_outliers.get() as usize;
-        let Ok((positions, rest)) = <[U32]>::ref_from_prefix_with_elems(rest, count) else {
-            return Err(cut_short);
-        };
-        let sections = count.checked_mul(float_bytes).and_then(|size| rest.split_at_checked(size));
-        let (outliers, rest) = sections.ok_or(cut_short)?;
-        Ok(Self { grid, positions, outliers, rest })
+        let (outliers, rest) = Outliers::parse(rest, numbers, float_bytes)?;
+        Ok(Self { grid, outliers, rest })
     }
 }
 
@@ -123,25 +125,32 @@ pub fn decode<F: Float>(
     shape: BlockShape,
     out: &mut [u8],
 ) -> Result<(), DecodeError> {
-    let header = GridHeader::parse(payload, F::SIZE)?;
+    let header = GridHeader::parse(payload, shape.len(), F::SIZE)?;
     let (layout, integers) = pco::decode::<F::Integer>(header.rest, shape)?;
     let mut floats = try_reserve(integers.len())?;
     floats.extend(integers.into_iter().map(|integer| F::of(integer, header.grid)));
     shape.restore(&floats, layout, out);
-    for (position, value) in header.positions.iter().zip(header.outliers.chunks_exact(F::SIZE)) {
-        let start = position.get() as usize * F::SIZE;
-        out.get_mut(start..start + F::SIZE)
-            .ok_or(DecodeError::OutlierPosition)?
-            .copy_from_slice(value);
-    }
-    Ok(())
+    header.outliers.put_all(out)
+}
+
+/// Some of the floats, spread over all of them.
+pub fn sample<F: Float>(values: &[F]) -> Vec<F> {
+    let step = (values.len() / SAMPLE).max(1);
+    // An odd step, so that all components are seen.
+    values.iter().step_by(step | 1).take(2 * SAMPLE).copied().collect()
+}
+
+/// What stands for an outlier among the numbers before it: what it was in the frame before costs
+/// next to nothing.
+pub fn filler<V: Copy + Default>(before: &[V], width: usize) -> V {
+    let position = before.len();
+    let same = if position >= width { position - width } else { position.max(1) - 1 };
+    before.get(same).copied().unwrap_or_default()
 }
 
 /// The coarsest grid that a sample lies on.
 fn find<F: Float>(values: &[F]) -> Option<Grid> {
-    let step = (values.len() / SAMPLE).max(1);
-    // An odd step, so that all components are seen.
-    let sample: Vec<F> = values.iter().step_by(step | 1).take(2 * SAMPLE).copied().collect();
+    let sample = sample(values);
     let allowed = sample.len() / OUTLIERS;
     // Any float lies on a grid that is as fine as the floats themselves; nothing is gained by that.
     // Of infinities and other strays there are no more than may miss it.
@@ -202,10 +211,7 @@ fn quantize<F: Float>(
                     if outliers.len() > values.len() / rarity + 1 {
                         return None;
                     }
-                    // What it was in the frame before costs next to nothing.
-                    let before =
-                        if position >= width { position - width } else { position.max(1) - 1 };
-                    integers.get(before).copied().unwrap_or_default()
+                    filler(&integers, width)
                 }
             };
             integers.push(integer);

@@ -2,19 +2,24 @@
 
 use std::ops::Range;
 
-use super::block::{ARCHIVED, ARCHIVED_FLOATS, Block, EncodeOptions, Encoded, FLOATS, GEOMETRY};
+use super::block::{
+    ARCHIVED, ARCHIVED_FLOATS, Block, EncodeOptions, Encoded, FLOATS, GEOMETRY, NARROWED,
+    is_random_access,
+};
 use super::geometry::{Decoder, Encoder, Excerpt, Place as OutputLayout, TILE};
 use super::grid::Grid;
 use super::layout::BlockShape;
+use super::outliers::Outliers;
 use super::pco;
 use super::quantize::GridHeader;
+use super::widen::Widened;
 use crate::ScalarType;
 use crate::error::DecodeError;
 
 /// Coordinates of an atom.
 const COMPONENTS: usize = 3;
 /// Bytes of a float.
-const FLOAT: usize = 4;
+pub const FLOAT: usize = 4;
 /// How much larger than by pcodec a block may be, as it can be read frame by frame.
 const ACCEPTED_RATIO: f64 = 1.05;
 /// By how much more than that one tile must be larger before the others are not encoded.
@@ -157,8 +162,10 @@ pub struct RandomAccessBlock {
     /// What the floats are on, if on any.
     grid: Option<Grid>,
     shape: BlockShape,
-    /// The floats that are not on the grid: their positions in the block, and their bits.
-    outliers: Vec<(u32, [u8; FLOAT])>,
+    /// The floats that are not on the grid.
+    outliers: Option<Outliers>,
+    /// How the floats become doubles, where they are read as such.
+    widened: Option<Widened>,
     /// Where the frames are in the payload.
     streams: Range<usize>,
 }
@@ -166,8 +173,11 @@ pub struct RandomAccessBlock {
 impl RandomAccessBlock {
     /// Parses a block, if its codec lets frames be read alone.
     pub fn open(codec: u8, payload: &[u8], block: &Block) -> Result<Option<Self>, DecodeError> {
-        match (codec, block.scalar) {
-            (GEOMETRY | FLOATS, Some(scalar @ ScalarType::F32)) => {
+        match block.scalar {
+            Some(scalar @ (ScalarType::F32 | ScalarType::F64))
+                if is_random_access(codec)
+                    && (scalar == ScalarType::F64) == (codec & NARROWED != 0) =>
+            {
                 Self::parse(codec, payload, block.shape(scalar)).map(Some)
             }
             _ => Ok(None),
@@ -176,15 +186,22 @@ impl RandomAccessBlock {
 
     /// Parses a block of any codec that knows molecules.
     pub(super) fn parse(codec: u8, payload: &[u8], shape: BlockShape) -> Result<Self, DecodeError> {
+        if codec & NARROWED != 0 {
+            let (widened, rest) = Widened::parse(payload, shape)?;
+            let floats = Self::parse(codec & !NARROWED, rest, shape)?;
+            let header = payload.len() - rest.len();
+            let streams = floats.streams.start + header..floats.streams.end + header;
+            return Ok(Self { widened: Some(widened), streams, ..floats });
+        }
         if shape.components != COMPONENTS {
             return Err(DecodeError::NotCoordinates { components: shape.components });
         }
         let is_on_grid = matches!(codec, GEOMETRY | ARCHIVED);
         let (grid, outliers, rest) = if is_on_grid {
-            let header = GridHeader::parse(payload, FLOAT)?;
-            (Some(header.grid), outliers(&header, shape)?, header.rest)
+            let header = GridHeader::parse(payload, shape.len(), FLOAT)?;
+            (Some(header.grid), Some(header.outliers), header.rest)
         } else {
-            (None, Vec::new(), payload)
+            (None, None, payload)
         };
         let is_archived = matches!(codec, ARCHIVED | ARCHIVED_FLOATS);
         let (residuals, rest) = if is_archived { split_residuals(rest)? } else { (&[][..], rest) };
@@ -197,12 +214,14 @@ impl RandomAccessBlock {
             decoder = decoder.with_courses(residuals)?;
         }
         let streams = payload.len() - streams.len()..payload.len();
-        Ok(Self { decoder, grid, shape, outliers, streams })
+        Ok(Self { decoder, grid, shape, outliers, widened: None, streams })
     }
 
     /// Bytes that it takes in memory.
     pub fn memory(&self) -> usize {
-        self.decoder.memory() + self.outliers.len() * size_of::<(u32, [u8; FLOAT])>()
+        self.decoder.memory()
+            + self.outliers.as_ref().map_or(0, Outliers::memory)
+            + self.widened.as_ref().map_or(0, Widened::memory)
     }
 
     /// Which tiles these rows are in.
@@ -235,30 +254,35 @@ impl RandomAccessBlock {
         out: &mut [u8],
         layout: OutputLayout,
     ) -> Result<(), DecodeError> {
+        let Some(widened) = &self.widened else {
+            return self.read_floats(first, payload, frames, tiles, out, layout);
+        };
+        let floats = widened.layout_of_floats(layout);
+        self.read_floats(first, payload, frames, tiles, out, floats)?;
+        let rows = (0..self.shape.rows.div_ceil(TILE))
+            .filter(|&tile| is_wanted(tiles, tile))
+            .map(|tile| tile * TILE..self.shape.rows.min((tile + 1) * TILE));
+        widened.widen_frames(frames, rows, out, layout)
+    }
+
+    fn read_floats(
+        &self,
+        first: usize,
+        payload: &[u8],
+        frames: &[usize],
+        tiles: Option<&[bool]>,
+        out: &mut [u8],
+        layout: OutputLayout,
+    ) -> Result<(), DecodeError> {
         let skipped = self.streams.start.saturating_sub(first);
         let bytes = payload.get(skipped..).ok_or(DecodeError::TooShort)?;
         let streams = Excerpt { first: first.saturating_sub(self.streams.start), bytes };
-        let is_wanted = |tile: usize| tiles.is_none_or(|tiles| tiles.get(tile) == Some(&true));
+        let is_wanted = |tile: usize| is_wanted(tiles, tile);
         self.decoder.read(streams, self.grid, frames, is_wanted, out, layout)?;
-        if self.outliers.is_empty() {
-            return Ok(());
+        match &self.outliers {
+            Some(outliers) => outliers.put(self.shape.rows * COMPONENTS, frames, out, layout),
+            None => Ok(()),
         }
-        let width = self.shape.rows * COMPONENTS;
-        for (index, &frame) in frames.iter().enumerate() {
-            let numbers = frame * width..(frame + 1) * width;
-            let from = self.outliers.partition_point(|&(p, _)| (p as usize) < numbers.start);
-            for &(position, value) in &self.outliers[from..] {
-                if position as usize >= numbers.end {
-                    break;
-                }
-                let number = position as usize - numbers.start;
-                let start = layout.start + index * layout.frame_bytes + number * FLOAT;
-                out.get_mut(start..start + FLOAT)
-                    .ok_or(DecodeError::OutlierPosition)?
-                    .copy_from_slice(&value);
-            }
-        }
-        Ok(())
     }
 
     /// Decodes all frames.
@@ -269,17 +293,6 @@ impl RandomAccessBlock {
     }
 }
 
-/// The outliers of a block on a grid, checked to be in it and in order.
-fn outliers(
-    header: &GridHeader<'_>,
-    shape: BlockShape,
-) -> Result<Vec<(u32, [u8; FLOAT])>, DecodeError> {
-    let (values, _) = header.outliers.as_chunks::<FLOAT>();
-    let positions = header.positions.iter().map(|position| position.get());
-    let outliers: Vec<_> = positions.zip(values.iter().copied()).collect();
-    let is_sorted = outliers.is_sorted_by(|(first, _), (second, _)| first < second);
-    if !is_sorted || outliers.last().is_some_and(|&(last, _)| last as usize >= shape.len()) {
-        return Err(DecodeError::OutlierPosition);
-    }
-    Ok(outliers)
+fn is_wanted(tiles: Option<&[bool]>, tile: usize) -> bool {
+    tiles.is_none_or(|tiles| tiles.get(tile) == Some(&true))
 }

@@ -4,6 +4,8 @@ use super::block::{GRID, NUMBERS};
 use super::*;
 use crate::ScalarType;
 
+mod doubles;
+
 fn block(frames: usize, rows: usize, components: usize, scalar: ScalarType) -> Block {
     let item_bytes = scalar.size();
     Block { frames, rows, row_bytes: components * item_bytes, item_bytes, scalar: Some(scalar) }

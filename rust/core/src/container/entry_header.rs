@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
+use super::precision::Precision;
 use crate::error::FormatError;
 use crate::{Error, Result};
 
@@ -59,9 +60,8 @@ impl Profile {
 pub struct Encoding {
     /// Whether to compress at all. Without, arrays and frames can be viewed in place.
     pub compress: bool,
-    /// The spacing of the decimal grid that the floats of lossy fields may be rounded to, in the
-    /// data's own unit: the absolute error is at most half of it. `None` keeps every bit.
-    pub precision: Option<f64>,
+    /// What the floats of lossy fields may be rounded to.
+    pub precision: Precision,
     /// What to optimize.
     pub profile: Profile,
 }
@@ -69,23 +69,16 @@ pub struct Encoding {
 impl Encoding {
     /// Compressed without loss.
     pub fn lossless() -> Self {
-        Self { compress: true, precision: None, profile: Profile::Default }
+        Self { compress: true, precision: Precision::EXACT, profile: Profile::Default }
     }
 
     /// Stored as it is.
     pub fn plain() -> Self {
-        Self { compress: false, precision: None, profile: Profile::Default }
+        Self { compress: false, precision: Precision::EXACT, profile: Profile::Default }
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        match self.precision {
-            Some(step) if !(step.is_normal() && step > 0.0) => Err(Error::argument(
-                "precision",
-                step,
-                "None, or a positive number: the spacing of the grid that values may be rounded to",
-            )),
-            _ => Ok(()),
-        }
+        self.precision.check()
     }
 }
 

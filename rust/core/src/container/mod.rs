@@ -8,6 +8,7 @@ mod append;
 mod commit;
 mod ends;
 mod entry_header;
+mod precision;
 mod record;
 mod recover;
 mod schema;
@@ -18,6 +19,7 @@ pub(crate) use commit::{Chunk, Commit, Schema};
 pub(crate) use ends::{END_BYTES, Trailer, check_preamble};
 pub use entry_header::{Encoding, EntryHeader, EntryKind, MAX_DATA_ID, MAX_METADATA, Profile};
 pub(crate) use entry_header::{encode_entry_header, parse_entry_header};
+pub use precision::Precision;
 pub(crate) use record::{
     HEADER, MAX_CODED, MAX_RATIO, RAW, RecordHeader, RecordHeaderBytes, RecordKind, SEGMENT,
     Target, segment_table,

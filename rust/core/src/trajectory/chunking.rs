@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::ScalarType;
 use crate::codec::{Block, EncodeOptions};
 use crate::container::{ArraySpec, Encoding, FieldSpec, MAX_CODED, Profile};
 
@@ -24,6 +25,13 @@ const LARGE: u64 = 64 * 1024 * 1024;
 const ROWS: u64 = 4096;
 /// Bytes of an array that are coded together.
 const ARRAY_PART: u64 = 8 * 1024 * 1024;
+
+/// Bytes of a frame of a field by which chunks are measured: doubles count as the floats that they
+/// mostly hold, so that they are cut as these are.
+pub fn frame_size(spec: &FieldSpec) -> u64 {
+    let bytes = spec.item_bytes().unwrap_or(0);
+    if spec.dtype.scalar() == Some(ScalarType::F64) { bytes / 2 } else { bytes }
+}
 
 /// How many frames make a chunk, where all fields of a frame take `frame_bytes`.
 pub fn chunk_frames(frame_bytes: u64, profile: Profile) -> u64 {
@@ -89,12 +97,9 @@ pub fn array_block(spec: &ArraySpec, elements: u64) -> Block {
     }
 }
 
-/// The options for a codec.
-pub fn options(encoding: Encoding, lossy: bool) -> EncodeOptions {
-    EncodeOptions {
-        precision: encoding.precision.filter(|_| lossy),
-        archive: encoding.profile == Profile::Archive,
-    }
+/// The options for a codec of what may be rounded to this precision.
+pub fn options(encoding: Encoding, precision: Option<f64>) -> EncodeOptions {
+    EncodeOptions { precision, archive: encoding.profile == Profile::Archive }
 }
 
 #[cfg(test)]

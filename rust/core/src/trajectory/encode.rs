@@ -44,7 +44,7 @@ impl ChunkEncoder<'_> {
         let bytes_of_parts = parts.iter().map(|part| part.end - part.start).sum::<u64>();
         let spec = &self.schema.arrays[number as usize];
         let item = spec.dtype.item_size();
-        let options = options(self.encoding, false);
+        let options = options(self.encoding, None);
         check_limit(ENCODER_MEMORY * bytes_of_parts * item, "encoding an array")?;
         map_in_parallel(parts, |elements| {
             let part = &bytes[(elements.start * item) as usize..(elements.end * item) as usize];
@@ -78,7 +78,9 @@ impl ChunkEncoder<'_> {
             let frames = first + frames.start..first + frames.end;
             let header = RecordHeader::data(target, frames, rows.clone(), bytes.len());
             let block = field_block(spec, header.count, header.rows);
-            let options = options(self.encoding, self.schema.lossy[*number]);
+            let precision = self.encoding.precision.of(&spec.name);
+            let precision = precision.filter(|_| self.schema.lossy[*number]);
+            let options = options(self.encoding, precision);
             Ok(encode(header, bytes, &block, &options))
         })
     }

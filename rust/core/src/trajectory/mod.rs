@@ -52,7 +52,7 @@ mod writer;
 
 pub use crate::container::{
     ArraySpec, DType, Encoding, EntryHeader, EntryKind, FieldSpec, MAX_DATA_ID, MAX_METADATA,
-    Profile,
+    Precision, Profile,
 };
 pub use read_ahead::{FrameBlock, ReadAhead};
 pub use reader::Entry;

@@ -17,8 +17,8 @@ use super::verify::{ChunkReport, Report};
 use crate::codec::Block;
 use crate::container::{
     ArraySpec, Chunk, Commit, END_BYTES, ENTRY_HEADER, Encoding, EntryHeader, FieldSpec, FileState,
-    HEADER, Profile, RAW, RecordHeader, RecordHeaderBytes, RecordKind, SEGMENT, Schema, Trailer,
-    check_preamble, parse_entry_header, recover, row_groups, segment_table,
+    HEADER, Precision, Profile, RAW, RecordHeader, RecordHeaderBytes, RecordKind, SEGMENT, Schema,
+    Trailer, check_preamble, parse_entry_header, recover, row_groups, segment_table,
 };
 use crate::error::FormatError;
 use crate::fs::{Content, Hold, open_file};
@@ -121,6 +121,20 @@ impl Entry {
     /// How it was asked to be encoded.
     pub fn encoding(&self) -> Encoding {
         self.encoding
+    }
+
+    /// What its fields may have been rounded to, of those that it has.
+    pub fn precision(&self) -> Precision {
+        let mut precision = Precision::EXACT;
+        for (field, &is_lossy) in self.schema.fields.iter().zip(&self.schema.lossy) {
+            if let Some(spacing) = self.encoding.precision.of(&field.name)
+                && is_lossy
+                && self.encoding.compress
+            {
+                precision.set(&field.name, spacing);
+            }
+        }
+        precision
     }
 
     /// The value tree; empty in an entry that is not finished.

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use super::chunking::{array_parts, chunk_frames};
+use super::chunking::{array_parts, chunk_frames, frame_size};
 use super::encode::ChunkEncoder;
 use super::value_tree::{fields_tree, with_n_frames};
 use crate::container::{
@@ -127,7 +127,8 @@ impl EntryWriter {
     }
 
     fn prepare(&mut self) {
-        self.chunk_frames = chunk_frames(self.frame_bytes(), self.encoding.profile);
+        let frame_bytes = self.fields().iter().map(frame_size).sum();
+        self.chunk_frames = chunk_frames(frame_bytes, self.encoding.profile);
         self.buffered = vec![Vec::new(); self.state.schema.fields.len()];
     }
 

@@ -9,7 +9,7 @@ use proteinflex_core::Error;
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::trajectory::{
     ArraySpec, DType, Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, Frames,
-    Profile,
+    Precision, Profile,
 };
 
 /// All that a file holds.
@@ -71,7 +71,11 @@ fn write(path: &Path, encoding: Encoding, flush: bool) -> EntryWriter {
 }
 
 fn encodings() -> [Encoding; 3] {
-    let rounded = Encoding { compress: true, precision: Some(0.01), profile: Profile::Archive };
+    let rounded = Encoding {
+        compress: true,
+        precision: Precision::of_frames(0.01),
+        profile: Profile::Archive,
+    };
     [Encoding::lossless(), Encoding::plain(), rounded]
 }
 

@@ -10,19 +10,19 @@ use crate::molecules::{Random, Scene, Stage};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::trajectory::{
     ArraySpec, DType, Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, Frames,
-    Profile,
+    Precision, Profile,
 };
 
 /// Lossless, small, and as it is.
 const ENCODINGS: [Encoding; 3] = [
-    Encoding { compress: true, precision: None, profile: Profile::Default },
-    Encoding { compress: true, precision: None, profile: Profile::Archive },
-    Encoding { compress: false, precision: None, profile: Profile::Default },
+    Encoding { compress: true, precision: Precision::EXACT, profile: Profile::Default },
+    Encoding { compress: true, precision: Precision::EXACT, profile: Profile::Archive },
+    Encoding { compress: false, precision: Precision::EXACT, profile: Profile::Default },
 ];
 
 /// Within a bound.
 const ROUNDED: Encoding =
-    Encoding { compress: true, precision: Some(0.01), profile: Profile::Default };
+    Encoding { compress: true, precision: Precision::of_frames(0.01), profile: Profile::Default };
 
 fn writer(path: &Path, encoding: Encoding) -> EntryWriter {
     let storage: Arc<dyn Storage> = Arc::new(Disk);
@@ -147,7 +147,7 @@ fn what_cannot_be_made_smaller_takes_what_it_is() {
                 let (entry, on_disk) = stored(bytes, &spec, encoding, n_frames);
                 let raw = bytes.len() as u64;
                 assert!(on_disk <= raw + raw / 100, "{on_disk} bytes of {raw}: {descr}");
-                if encoding.precision.is_none() {
+                if encoding.precision.is_exact() {
                     let frames = Frames::range(0, n_frames as u64);
                     assert!(read(&entry, frames, None, bytes.len()) == *bytes, "{descr}");
                 }

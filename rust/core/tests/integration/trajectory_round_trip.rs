@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proteinflex_core::fs::{Content, Disk, Hold, MapPermit, Storage};
 use proteinflex_core::trajectory::{
     ArraySpec, DType, Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, Frames,
-    Profile,
+    Precision, Profile,
 };
 
 fn header() -> EntryHeader {
@@ -85,7 +85,7 @@ proptest! {
         let parts: Vec<(u64, bool)> = parts.into_iter().map(|(n, f)| (n / scale, f)).collect();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("entry");
-        let encoding = Encoding { compress, precision: None, profile: Profile::Default };
+        let encoding = Encoding { compress, precision: Precision::EXACT, profile: Profile::Default };
         let mut writer = writer(&path, encoding);
         let fields = vec![
             field("frames", "<f4", 4, &[atoms, 3]),
@@ -156,7 +156,7 @@ proptest! {
     fn arrays_round_trip(bytes in proptest::collection::vec(0u8..4, 0..3000), compress: bool) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("entry");
-        let encoding = Encoding { compress, precision: Some(0.5), profile: Profile::Archive };
+        let encoding = Encoding { compress, precision: Precision::of_frames(0.5), profile: Profile::Archive };
         let mut writer = writer(&path, encoding);
         let types = [("<f4", 4), ("<c16", 16), ("|b1", 1), (">i2", 2), ("<U3", 12), ("|V7", 7)];
         let mut stored = Vec::new();
@@ -318,7 +318,11 @@ fn verify_finds_damage_that_skipped_checksums_let_pass() {
 fn rounded_trajectories_keep_to_the_bound_and_to_half_the_size() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("entry");
-    let encoding = Encoding { compress: true, precision: Some(0.001), profile: Profile::Default };
+    let encoding = Encoding {
+        compress: true,
+        precision: Precision::of_frames(0.001),
+        profile: Profile::Default,
+    };
     let mut writer = writer(&path, encoding);
     writer.declare_fields(vec![field("frames", "<f4", 4, &[500, 3])], &[true]).unwrap();
     let coordinates = walk(128, 500);

@@ -9,7 +9,7 @@ use proteinflex_core::codec::{Block, EncodeOptions, encode};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::progress::{DIRECTORY, SharedProgress, TaskDefinition};
 use proteinflex_core::trajectory::{
-    ArraySpec, DType, Encoding, EntryHeader, EntryKind, EntryWriter, FieldSpec, Profile,
+    ArraySpec, DType, Encoding, EntryHeader, EntryKind, EntryWriter, FieldSpec, Precision, Profile,
 };
 use proteinflex_core::tree::{Tag, TreeWriter};
 
@@ -19,7 +19,11 @@ type Seed = (&'static str, String, Vec<u8>);
 /// Every seed.
 pub fn all() -> Vec<Seed> {
     let mut seeds = Vec::new();
-    let rounded = Encoding { compress: true, precision: Some(0.01), profile: Profile::Archive };
+    let rounded = Encoding {
+        compress: true,
+        precision: Precision::of_frames(0.01),
+        profile: Profile::Archive,
+    };
     for (name, encoding) in
         [("lossless", Encoding::lossless()), ("plain", Encoding::plain()), ("rounded", rounded)]
     {
@@ -32,6 +36,7 @@ pub fn all() -> Vec<Seed> {
     }
     seeds.extend(blocks());
     seeds.extend(archives());
+    seeds.extend(narrowed());
     seeds.push(("tree", "values".into(), tree()));
     seeds.push(("manifest", "small".into(), manifest()));
     let mut checkpoint = vec![0, 10, 10, 90];
@@ -109,6 +114,27 @@ fn archives() -> Vec<Seed> {
         ("codec_decode", format!("archive-{name}"), seed)
     };
     [("exact", None), ("rounded", Some(0.01))].map(seed).into()
+}
+
+/// Payloads of doubles that were narrowed: a chain that is moved as a whole.
+fn narrowed() -> Vec<Seed> {
+    let (rows, frames) = (24usize, 40usize);
+    let scalar = Some(ScalarType::F64);
+    let block = Block { frames, rows, row_bytes: 24, item_bytes: 8, scalar };
+    let place =
+        |i: usize| (i % 72 / 3) as f32 * 1.3 + (i * i % 7) as f32 + (i / 72 * 11 % 29) as f32;
+    let seed = |(name, codecs, double): (&str, [u8; 3], fn(f32) -> f64)| {
+        let bytes: Vec<u8> =
+            (0..frames * rows * 3).flat_map(|i| double(place(i)).to_le_bytes()).collect();
+        let (codec, payload) = encode(&bytes, &block, &EncodeOptions::default()).unwrap();
+        assert!(codecs.contains(&codec), "codec {codec} is smaller for {name}");
+        let mut seed = vec![codec, 1, 2, rows as u8 - 1, frames as u8 - 1, 7];
+        seed.extend(payload);
+        ("codec_decode", format!("narrowed-{name}"), seed)
+    };
+    let decimals: fn(f32) -> f64 = |x| (f64::from(x) * 100.0).round() / 100.0;
+    let floats: fn(f32) -> f64 = |x| f64::from(x * 0.012_345_678) * 10.0;
+    [("decimals", [10, 11, 12], decimals), ("floats", [10, 13, 13], floats)].map(seed).into()
 }
 
 /// Payloads of each codec, and fillings of blocks.
