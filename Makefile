@@ -117,7 +117,7 @@ mounts: $(STAMPS)/wheel $(STAMPS)/extra-test
 # On a SLURM of one node that root starts for it. Skips where slurm-wlm and munge are not installed.
 test-cluster: $(STAMPS)/wheel $(STAMPS)/extra-test
 	$(BIN)/python -m pip install --quiet "dask-jobqueue>=0.9"
-	$(BIN)/python -m pytest tests/cluster -m cluster $(PYTEST)
+	$(BIN)/python -m pytest tests/cluster -m cluster
 
 lint: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-lint
 	cargo fmt --all --check
