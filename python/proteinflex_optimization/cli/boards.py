@@ -166,7 +166,7 @@ class Boards:
             if reader is None:
                 reader = self._readers[path] = ProgressTracker.attach(path)
             return _record(path, reader.get_summary())
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None  # Nothing was counted there yet, or it was removed.
         except (ProteinFlexError, OSError) as error:
             return _record(path, None, one_line(str(error), "; "))
