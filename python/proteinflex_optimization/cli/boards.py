@@ -140,7 +140,7 @@ class Boards:
         """Return the progress of each board without its tasks, by its absolute directory."""
         return {
             str(Path(record["directory"]).absolute()): {
-                **record,
+                **{key: value for key, value in record.items() if key != "tasks"},
                 "status": "running" if record["status"] == "stalled" else record["status"],
                 "stalled": record["status"] == "stalled",
                 "hosts": [record["host"]] if record["host"] else [],
