@@ -23,8 +23,10 @@ def exporter_of(directory: Path, *options: str) -> Iterator[tuple[subprocess.Pop
     command += ["--prometheus", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as exporter:
         assert exporter.stdout is not None
-        yield exporter, exporter.stdout.readline().strip()
-        exporter.kill()
+        try:
+            yield exporter, exporter.stdout.readline().strip()
+        finally:
+            exporter.kill()
 
 
 def scrape(url: str) -> dict[tuple[str, str], float]:

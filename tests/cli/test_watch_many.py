@@ -7,7 +7,9 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from proteinflex_optimization import ProgressTracker
@@ -43,7 +45,8 @@ def job(directory, fate):
         text=True,
         env=environment,
     )
-    assert process.stdout.readline() == "ready\n"
+    with process.stdout as stdout:
+        assert stdout.readline() == "ready\n"
     return process
 
 
@@ -183,16 +186,23 @@ def test_a_search_that_would_take_long_ends_and_says_so(tmp_path, capsys, monkey
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
-def test_directories_without_permission_are_named_and_do_not_end_the_look(tmp_path, run):
-    board(tmp_path / "a")
-    board(tmp_path / "b" / "c")
-    (tmp_path / "b").chmod(0)
-    for folder in (tmp_path, *tmp_path.parents[:-1]):
-        folder.chmod(folder.stat().st_mode | 0o055)
-    done = run("watch", tmp_path, tmp_path / "a", "--once", user=65534)
-    assert "permissions deny a look into" in done.stderr
-    assert done.stdout.splitlines()[1].startswith("completed")
-    assert done.returncode == 0
+def test_directories_without_permission_are_named_and_do_not_end_the_look(capsys):
+    # Not below `tmp_path`, which only its owner may enter.
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        board(place / "a")
+        board(place / "b" / "c")
+        (place / "b").chmod(0)
+        os.seteuid(65534)
+        try:
+            status = main(["watch", str(place), str(place / "a"), "--once"])
+        finally:
+            os.seteuid(0)
+        output = capsys.readouterr()
+    assert "permissions deny a look into" in output.err
+    assert output.out.splitlines()[1].startswith("completed")
+    assert status == 0
 
 
 def test_boards_that_come_and_go_while_watching(tmp_path):

@@ -129,6 +129,7 @@ def test_progress(tmp_path):
         statuses = {task["status"] for task in found["tasks"].values()}
         assert statuses == {"running", "failed", "completed"}
         check(ProgressTracker.attach(tmp_path).get_progress(), types.ProgressInfo)
+        check(ProgressTracker.attach(tmp_path).get_summary(), types.ProgressSummary)
 
 
 def test_memory_report_without_a_gpu(tmp_path, without_gpus):

@@ -140,7 +140,7 @@ class Boards:
         """Return the progress of each board without its tasks, by its absolute directory."""
         return {
             str(Path(record["directory"]).absolute()): {
-                **record,
+                **{key: value for key, value in record.items() if key != "tasks"},
                 "status": "running" if record["status"] == "stalled" else record["status"],
                 "stalled": record["status"] == "stalled",
                 "hosts": [record["host"]] if record["host"] else [],
@@ -166,7 +166,7 @@ class Boards:
             if reader is None:
                 reader = self._readers[path] = ProgressTracker.attach(path)
             return _record(path, reader.get_summary())
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None  # Nothing was counted there yet, or it was removed.
         except (ProteinFlexError, OSError) as error:
             return _record(path, None, one_line(str(error), "; "))

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use proteinflex_core::progress::{Progress, TaskProgress};
+use proteinflex_core::batch_system::BatchFacts;
+use proteinflex_core::progress::{Progress, Status, TaskProgress};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
@@ -39,10 +40,16 @@ pub fn summary_to_dict<'py>(py: Python<'py>, progress: &Progress) -> PyResult<Bo
     let current = progress.current.map(|task| &*progress.tasks[task].id);
     dict.set_item(intern!(py, "current_task"), current)?;
     dict.set_item(intern!(py, "task_counts"), counts)?;
-    if let Some(job) = progress.job_in_trouble() {
+    if let Some(job) = job_in_trouble(progress) {
         dict.set_item(intern!(py, "batch"), batch_system::to_object(py, Some(job))?)?;
     }
     Ok(dict)
+}
+
+/// The job of a batch system that started the first task that has failed, or else stopped.
+fn job_in_trouble(progress: &Progress) -> Option<&BatchFacts> {
+    let first = |status| progress.tasks.iter().find(|task| task.status == status);
+    first(Status::Failed).or_else(|| first(Status::Stopped))?.batch.as_deref()
 }
 
 fn whole_to_dict<'py>(py: Python<'py>, progress: &Progress) -> PyResult<Bound<'py, PyDict>> {
