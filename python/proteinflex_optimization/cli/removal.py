@@ -70,6 +70,7 @@ def _unreadable(handler: DataHandler, key: str) -> EntryInfo:
         "n_residues": None,
         "metadata": {},
         "arrays": [],
+        "precision": {},
         "pinned": False,
     }
 
