@@ -12,9 +12,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::geometry::Place as OutputLayout;
 use super::layout::BlockShape;
 use super::outliers::Outliers;
-use super::random_access::FLOAT;
 use crate::error::DecodeError;
 
+/// Bytes of a float.
+const FLOAT: usize = size_of::<f32>();
 /// Bytes of a double.
 const DOUBLE: usize = size_of::<f64>();
 /// Numbers that are widened together: enough for vectors, few enough for the nearest cache.
