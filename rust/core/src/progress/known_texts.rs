@@ -11,11 +11,16 @@ use super::message;
 use super::slot::TaskSlot;
 use crate::Result;
 
+/// What changes where a text does.
+type Stamp = [u64; 3];
+/// Its number, and the text.
+type Message = (u64, Arc<str>);
+
 /// The texts of one task, with what tells whether they are still the same.
 #[derive(Debug, Default)]
 pub(super) struct KnownTexts {
-    definition: Option<([u64; 3], StoredDefinition)>,
-    message: Option<([u64; 3], (u64, Arc<str>))>,
+    definition: Option<(Stamp, StoredDefinition)>,
+    message: Option<(Stamp, Message)>,
 }
 
 impl KnownTexts {
@@ -45,7 +50,7 @@ impl KnownTexts {
         counters: &CounterFile<W>,
         slot: &TaskSlot<'_, W>,
         index: usize,
-    ) -> Option<(u64, Arc<str>)> {
+    ) -> Option<Message> {
         let stamp = message::stamp(slot)?;
         if let Some((known, message)) = &self.message
             && *known == stamp
