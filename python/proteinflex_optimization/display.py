@@ -124,8 +124,8 @@ def _only_task(progress: Progress) -> Mapping[str, Any] | None:
     """Return the task that is all there is to do, if one is."""
     tasks = list(progress["tasks"].values())
     if len(tasks) == 1 and progress["total_steps"] == (tasks[0]["total"] or 0):
-        only: Mapping[str, Any] = tasks[0]
-        return only
+        # Whether the job stalls is known of the whole.
+        return {**tasks[0], "updated": progress["updated"], "stalled": progress["stalled"]}
     return None
 
 
@@ -198,6 +198,7 @@ def _table(progress: Progress, width: int) -> Table:
     table.add_column(no_wrap=True, min_width=7)
     table.add_column(no_wrap=True, overflow="ellipsis")
     tasks: Mapping[str, Mapping[str, Any]] = progress["tasks"]
+    only = _only_task(progress)
 
     def row(name: str, status: str, percent: float | None, rest: str) -> None:
         style = styles.get(status, "dim")
@@ -209,7 +210,9 @@ def _table(progress: Progress, width: int) -> Table:
             cells.insert(1, bar)
         table.add_row(*cells)
 
-    if _only_task(progress) is None:
+    if only is not None:
+        tasks = dict.fromkeys(tasks, only)
+    else:
         row("total", progress["status"], progress["percent"], _total(progress))
     pending = [(task, 0) for task in reversed(_in_order(tasks, tasks)) if _is_root(tasks[task])]
     rows = hidden = 0

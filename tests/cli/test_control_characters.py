@@ -149,7 +149,7 @@ def test_metrics_can_be_scraped_whatever_names_are(tmp_path):
         tracker.start_task(HOSTILE + '"\\\n', HOSTILE, 10).update(4)
         progress = tracker.get_progress()
     registry = client.CollectorRegistry()
-    registry.register(ProgressCollector(lambda: progress, os.fsdecode(b"run\xff\x1b")))
+    registry.register(ProgressCollector(lambda: {os.fsdecode(b"run\xff\x1b"): progress}))
     text = client.generate_latest(registry).decode()
     assert steering(text) == set()
     families = parser.text_string_to_metric_families(text)
