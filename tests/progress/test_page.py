@@ -11,10 +11,12 @@ from proteinflex_optimization import ProgressTracker
 PAGE = Path(__file__).parents[2] / "docs" / "progress.md"
 
 
-def test_the_example_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+def test_the_examples_run_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) == 2
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, PAGE.name, "exec"), {})
+    for example in examples:
+        exec(compile(example, PAGE.name, "exec"), {})
     progress = ProgressTracker.attach("run").get_progress()
     assert progress["percent"] == 100.0
     assert progress["tasks"]["fold"]["metadata"] == {"sequence": "MKV"}
