@@ -284,10 +284,10 @@ fn a_job_that_pauses_for_much_longer_than_ever_has_stalled() {
     let path = directory.path().join(DIRECTORY).join(format!("snapshot-{}-0", here.host()));
     progress.snapshot().unwrap();
     let saved = snapshot::read(&std::fs::File::open(&path).unwrap(), &path).unwrap().state;
-    assert_eq!(
-        (saved.host_name, saved.activity.longest_pause / 1_000_000),
-        (crate::fs::Owner::host_name(), 100)
-    );
+    assert_eq!(saved.host_name, crate::fs::Owner::host_name());
+    // But for the time that this test itself takes.
+    let pause = saved.activity.longest_pause as f64 / 1e6;
+    assert!((99.0..102.0).contains(&pause), "{pause}");
     progress.add(slot, 1).unwrap();
     at(400);
     assert!(!look(10).has_stalled);
