@@ -73,9 +73,7 @@ def test_locks_that_do_nothing_are_noticed(tmp_path):
 
 def test_nothing_is_left_behind_by_a_doctor_that_is_ended(tmp_path):
     script = (
-        "import signal, sys, time\n"
-        # Who starts the tests in the background may have it ignored.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import sys, time\n"
         "from proteinflex_optimization.cli import filesystem_checks, main, doctor\n"
         "slow = filesystem_checks.Check('slow', True, lambda place: (print('at work', flush=True),"
         " time.sleep(60))[1], '', '')\n"
