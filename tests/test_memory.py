@@ -64,7 +64,7 @@ check(lambda: manager.load_checkpoint(path, mmap=False))
 check(lambda: manager.load_checkpoint(path))
 """,
     "a checkpoint is saved in the background": """
-state = {"m": {"a": np.ones(8_000_000)}}
+state = {"m": {"a": np.ones(24_000_000)}}
 check(lambda: [manager.create_checkpoint_async("one", state).result(), manager.release_memory()])
 """,
     "many plain values are stored": """

@@ -6,7 +6,13 @@ import html.parser
 
 import numpy as np
 import pytest
-from proteinflex_optimization import CheckpointManager, DataHandler, GPUManager, ProgressTracker
+from proteinflex_optimization import (
+    CheckpointManager,
+    DataHandler,
+    GPUError,
+    GPUManager,
+    ProgressTracker,
+)
 
 HOSTILE = "<script>alert(1)</script>\n\x1b[31m&"
 
@@ -108,5 +114,12 @@ def test_progress_shows_its_tasks_here_and_from_elsewhere(tmp_path):
             assert "50.0 %" in shown(each).text
 
 
-def test_gpus_are_shown_also_where_there_are_none():
+def test_gpus_are_shown_also_where_there_are_none_or_the_driver_fails(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert "no GPU is visible here" in shown(GPUManager()).text
+
+    def fail(manager):
+        raise GPUError("the driver does not work")
+
+    monkeypatch.setattr(GPUManager, "get_available_gpus", fail)
+    assert "the driver does not work" in shown(GPUManager()).text

@@ -88,10 +88,10 @@ def checkpoints(directory: str, rows: Sequence[CheckpointInfo]) -> str:
     return _page("CheckpointManager", directory, _muted(f"{len(rows)} checkpoints, {total}"), table)
 
 
-def gpus(found: Sequence[GPUInfo]) -> str:
+def gpus(found: Sequence[GPUInfo], without: str = "no GPU is visible here") -> str:
     """Show the GPUs that a process sees, and who has reserved how much of them."""
     if not found:
-        return _page("GPUManager", "no GPU is visible here")
+        return _page("GPUManager", without)
     rows = []
     for gpu in found:
         number = "-" if gpu["index"] is None else str(gpu["index"])

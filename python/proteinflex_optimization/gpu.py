@@ -10,7 +10,11 @@ from typing import TypeVar
 from proteinflex_optimization import _memory_settings, _native
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._memory_meter import meter_for, release_caches
-from proteinflex_optimization.errors import InsufficientGPUMemoryError, InvalidTypeError
+from proteinflex_optimization.errors import (
+    GPUError,
+    InsufficientGPUMemoryError,
+    InvalidTypeError,
+)
 from proteinflex_optimization.types import MemoryReport
 
 __all__ = ["GPUManager"]
@@ -53,7 +57,10 @@ class GPUManager(_native.GPUManager):
         """Show in a notebook which GPUs there are, and what is reserved on them."""
         from proteinflex_optimization._html import gpus
 
-        return gpus(self.get_available_gpus())
+        try:
+            return gpus(self.get_available_gpus())
+        except GPUError as error:
+            return gpus((), str(error))
 
     @contextlib.contextmanager
     def reserve(
