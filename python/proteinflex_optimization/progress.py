@@ -6,14 +6,14 @@ import atexit
 import os
 import reprlib
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from proteinflex_optimization import _native
+from proteinflex_optimization._checkpoint_hook import CheckpointHook, Manager, Stop
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._native import TaskHandle
 from proteinflex_optimization.errors import InvalidTypeError
@@ -30,29 +30,6 @@ _log = get_logger(__name__)
 
 STOP_SECONDS = 0.5
 """How late a time limit may be noticed, at most."""
-
-
-class _Pending(Protocol):
-    def done(self) -> bool: ...
-
-    def result(self, timeout: float | None = None) -> Any: ...
-
-
-class _Manager(Protocol):
-    def create_checkpoint_async(
-        self, checkpoint_id: str, component_states: dict[str, Any]
-    ) -> _Pending: ...
-
-    def create_checkpoint(self, checkpoint_id: str, component_states: dict[str, Any]) -> str: ...
-
-
-class _Stop(Protocol):
-    @property
-    def requested(self) -> bool: ...
-
-    def check(self) -> None: ...
-
-    def _notify(self, tracker: Any) -> None: ...
 
 
 class ProgressReader(_native.ProgressReader):  # noqa: D101, it is the native class's
@@ -162,10 +139,10 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
 
     def checkpoint_with(
         self,
-        manager: _Manager,
+        manager: Manager,
         states: Callable[[], Mapping[str, Any]],
         *,
-        stop: _Stop | None = None,
+        stop: Stop | None = None,
     ) -> None:
         """Save what `states` returns, every `checkpoint_interval` seconds and before a stop.
 
@@ -197,7 +174,7 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
             raise InvalidTypeError(f"stop={reprlib.repr(stop)}: expected a StopRequest")
         # A time limit sends no signal: it is looked at about every second.
         interval = self._interval if stop is None else min(self._interval, STOP_SECONDS)
-        self._set_hook(_CheckpointHook(manager, states, stop, self._interval), interval)
+        self._set_hook(CheckpointHook(manager, states, stop, self._interval), interval)
         if stop is not None:
             stop._notify(self)
 
@@ -320,77 +297,6 @@ def _counted(iterable: Iterable[Item], handle: TaskHandle, loops: dict[str, int]
     finally:
         with _loops_lock:
             loops[task_id] -= 1
-
-
-class _CheckpointHook:
-    """Saves states; logs each kind of error once."""
-
-    def __init__(
-        self,
-        manager: _Manager,
-        states: Callable[[], Mapping[str, Any]],
-        stop: _Stop | None,
-        interval: float,
-    ) -> None:
-        self._manager = manager
-        self._states = states
-        self._stop = stop
-        self._interval = interval
-        self._due = time.monotonic() + interval
-        self._has_stopped = False
-        self._pending: _Pending | None = None
-        self._logged: set[str] = set()
-        self._process = os.getpid()
-
-    def __call__(self) -> None:
-        if os.getpid() != self._process or self._has_stopped:
-            return
-        if self._stop is not None:
-            if self._stop.requested:
-                self._save_and_stop(self._stop)
-            if time.monotonic() < self._due:
-                return
-            self._due = time.monotonic() + self._interval
-        try:
-            if self._pending is not None:
-                if not self._pending.done():
-                    return
-                pending, self._pending = self._pending, None
-                pending.result(0)
-        except Exception as error:
-            self._log_once("saving the last checkpoint failed", error)
-        try:
-            states = dict(self._states())
-            self._pending = self._manager.create_checkpoint_async(_checkpoint_id(), states)
-        except Exception as error:
-            self._log_once("no checkpoint was made", error)
-
-    def _save_and_stop(self, stop: _Stop) -> None:
-        self._has_stopped = True
-        pending, self._pending = self._pending, None
-        try:
-            if pending is not None:
-                # Else its error would be raised in place of the last save.
-                pending.result()
-        except Exception as error:
-            self._log_once("saving the last checkpoint failed", error)
-        try:
-            self._manager.create_checkpoint(_checkpoint_id(), dict(self._states()))
-        except Exception as error:
-            _log.error("no checkpoint was made; the job stops", exc_info=error)
-            # Raised here, so that the error is its context.
-            stop.check()
-        stop.check()
-
-    def _log_once(self, what: str, error: Exception) -> None:
-        kind = f"{what}: {type(error).__name__}"
-        if kind not in self._logged:
-            self._logged.add(kind)
-            _log.error("%s; the job goes on", what, exc_info=error)
-
-
-def _checkpoint_id() -> str:
-    return f"progress-{time.time_ns() // 1_000_000}"
 
 
 _loops_lock = threading.Lock()
