@@ -46,8 +46,11 @@ __all__ = [
     "__version__",
     "_panic_for_tests",
     "batch_facts",
+    "decode_topology",
+    "encode_topology",
     "is_local_filesystem",
     "is_out_of_memory",
+    "topology_difference",
 ]
 
 __version__: str

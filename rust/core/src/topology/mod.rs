@@ -24,10 +24,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod checked;
 mod columns;
 mod difference;
 mod encoding;
 mod texts;
 
-pub use columns::{Columns, MAX_BYTES, MAX_ELEMENT, Topology};
+pub use checked::{MAX_BYTES, Topology};
+pub use columns::{Columns, MAX_ELEMENT};
 pub use texts::Texts;
