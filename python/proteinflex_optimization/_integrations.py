@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any, Literal, TypeAlias
 
-Name: TypeAlias = Literal["dask", "mdanalysis", "mdtraj", "npz", "structures", "zarr"]
+Name: TypeAlias = Literal["dask", "mdanalysis", "mdtraj", "npz", "openmm", "structures", "zarr"]
 
 
 def integration(name: Name) -> Any:

@@ -46,8 +46,11 @@ __all__ = [
     "__version__",
     "_panic_for_tests",
     "batch_facts",
+    "decode_topology",
+    "encode_topology",
     "is_local_filesystem",
     "is_out_of_memory",
+    "topology_difference",
 ]
 
 __version__: str
@@ -160,6 +163,7 @@ class DataHandler:
         *,
         precision: Precision | None = None,
         profile: Profile | None = None,
+        topology: bytes | None = None,
     ) -> str: ...
     def load_data(self, cache_key: str) -> StoredData: ...
     def trajectory_writer(
@@ -245,6 +249,7 @@ class Trajectory:
         field: str = "frames",
         out: NDArray[Any] | None = None,
     ) -> NDArray[Any]: ...
+    def _topology(self) -> bytes | None: ...
     def _beside_frames(self) -> StoredData: ...
     def _frames_in_place(
         self, start: int, stop: int, field: str = "frames"
@@ -266,6 +271,7 @@ class Trajectory:
 
 @final
 class TrajectoryWriter:
+    def _set_topology(self, topology: bytes, required: bool = True) -> None: ...
     def append(self, frames: ArrayLike, **per_frame: ArrayLike) -> None: ...
     def flush(self) -> None: ...
     def read(self, field: str = "frames") -> NDArray[Any]: ...
@@ -286,6 +292,12 @@ class TrajectoryWriter:
         trace: TracebackType | None,
         /,
     ) -> None: ...
+
+# --- topologies ---
+
+def encode_topology(columns: dict[str, Any]) -> bytes: ...
+def decode_topology(topology: bytes) -> dict[str, Any]: ...
+def topology_difference(one: bytes, other: bytes) -> str | None: ...
 
 # --- file systems ---
 

@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
 
 from . import _native
 from ._integrations import integration
+from .errors import InvalidArgumentError
+from .topology import Topology
 from .types import AtomSelection
 
 
 class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the native class's
     __doc__ = _native.Trajectory.__doc__
+
+    @cached_property
+    def topology(self) -> Topology | None:
+        """The atoms, residues, chains and bonds that it was stored with; None where it has none.
+
+        Raises
+        ------
+        CorruptDataError
+            It is damaged.
+        """
+        encoded = self._topology()
+        return None if encoded is None else Topology._from_bytes(encoded)
+
+    def _needed_topology(self) -> Topology:
+        """Return the topology that a call has to do with where none is passed."""
+        if self.topology is None:
+            raise InvalidArgumentError(
+                f"topology=None is not valid: trajectory {self.data_id!r} was stored without its "
+                "topology; pass a topology or its file, or store it with structure="
+            )
+        return self.topology
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield one frame after the other, while a thread decodes the next ones (`iter_chunks`)."""
@@ -30,16 +54,18 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
 
         return trajectory(self)
 
-    def to_universe(self, topology: Any) -> Any:
+    def to_universe(self, topology: Any = None) -> Any:
         """Return an `MDAnalysis.Universe` of a topology and this trajectory, which is in Å.
 
         Parameters
         ----------
-        topology : str or path
-            Anything that MDAnalysis takes as a topology.
+        topology : str or path or Topology, optional
+            Anything that MDAnalysis takes as a topology. Default: the one it was stored with.
 
         Raises
         ------
+        InvalidArgumentError
+            The topology has another number of atoms, or there is none.
         ImportError
             MDAnalysis is not installed.
         """
@@ -47,7 +73,7 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
 
     def to_mdtraj(
         self,
-        topology: Any,
+        topology: Any = None,
         *,
         start: int | None = None,
         stop: int | None = None,
@@ -58,8 +84,8 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
 
         Parameters
         ----------
-        topology : str or path or mdtraj.Topology
-            Of all atoms.
+        topology : str or path or mdtraj.Topology or Topology, optional
+            Of all atoms. Default: the one it was stored with.
         start, stop, step : int, optional
             Which frames, as in a slice.
         atoms : optional
@@ -68,7 +94,7 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         Raises
         ------
         InvalidArgumentError
-            The topology has another number of atoms.
+            The topology has another number of atoms, or there is none.
         ImportError
             mdtraj is not installed.
         """

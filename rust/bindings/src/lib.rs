@@ -20,6 +20,7 @@ mod hooks;
 mod interrupt;
 mod panics;
 mod progress;
+mod topology;
 mod trajectory;
 mod trajectory_writer;
 mod value;
@@ -44,6 +45,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     gpu::register(module)?;
     panics::register(module)?;
     progress::register(module)?;
+    topology::register(module)?;
     trajectory::register(module)?;
     trajectory_writer::register(module)
 }

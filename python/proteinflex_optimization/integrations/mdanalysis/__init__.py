@@ -17,6 +17,7 @@ except ImportError as error:
         'this needs MDAnalysis: install it with `pip install "proteinflex-optimization[formats]"`'
     ) from error
 
+from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis.export import export_trajectory
 from proteinflex_optimization.integrations.mdanalysis.imports import import_trajectory
 from proteinflex_optimization.integrations.mdanalysis.reader import (
@@ -24,6 +25,13 @@ from proteinflex_optimization.integrations.mdanalysis.reader import (
     TrajectoryReadError,
     path_of,
 )
+from proteinflex_optimization.integrations.mdanalysis.topology import (
+    topology_from_mdanalysis,
+    topology_of_file,
+    topology_to_mdanalysis,
+    topology_to_universe,
+)
+from proteinflex_optimization.topology import Topology
 
 if TYPE_CHECKING:
     from proteinflex_optimization.trajectory import Trajectory
@@ -35,10 +43,14 @@ __all__ = [
     "import_trajectory",
     "path_of",
     "to_universe",
+    "topology_from_mdanalysis",
+    "topology_of_file",
+    "topology_to_mdanalysis",
+    "topology_to_universe",
 ]
 
 
-def to_universe(trajectory: Trajectory, topology: Any, **kwargs: Any) -> Any:
+def to_universe(trajectory: Trajectory, topology: Any = None, **kwargs: Any) -> Any:
     """Return an `MDAnalysis.Universe` of a topology and a stored trajectory in Å.
 
     Parameters
@@ -46,8 +58,25 @@ def to_universe(trajectory: Trajectory, topology: Any, **kwargs: Any) -> Any:
     trajectory : Trajectory
         From `DataHandler.open`.
     topology : str or path or Topology
-        Anything that MDAnalysis takes.
+        Anything that MDAnalysis takes. Default: that of the entry.
     **kwargs
         For `MDAnalysis.Universe`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is none, or it has another number of atoms.
     """
-    return MDAnalysis.Universe(topology, str(path_of(trajectory)), format="FXT", **kwargs)
+    if topology is None:
+        topology = topology_to_mdanalysis(trajectory._needed_topology())
+    elif isinstance(topology, Topology):
+        topology = topology_to_mdanalysis(topology)
+    try:
+        return MDAnalysis.Universe(topology, str(path_of(trajectory)), format="FXT", **kwargs)
+    except ValueError as error:
+        if "number of atoms" not in str(error):
+            raise
+        raise InvalidArgumentError(
+            f"topology is not valid: expected one of {trajectory.n_atoms} atoms, as the trajectory "
+            f"has ({error})"
+        ) from error
