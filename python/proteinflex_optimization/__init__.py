@@ -43,7 +43,8 @@ from proteinflex_optimization.errors import (
 from proteinflex_optimization.gpu import GPUManager
 from proteinflex_optimization.progress import ProgressTracker, track
 from proteinflex_optimization.stop import StopRequest, StopRequested
-from proteinflex_optimization.trajectory import Trajectory
+from proteinflex_optimization.trajectory import Trajectory, open_trajectory
+from proteinflex_optimization.trajectory_file import TrajectoryFileWriter, create_trajectory
 
 __all__ = [
     "CacheFullError",
@@ -65,11 +66,14 @@ __all__ = [
     "StopRequest",
     "StopRequested",
     "Trajectory",
+    "TrajectoryFileWriter",
     "TypedRecord",
     "UnknownTaskError",
     "UnsupportedFormatError",
     "WriterConflictError",
     "__version__",
+    "create_trajectory",
+    "open_trajectory",
     "register_types",
     "track",
 ]

@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 from typing import Any, Literal, TypeAlias
 
-Name: TypeAlias = Literal["dask", "mdanalysis", "mdtraj", "npz", "structures", "zarr"]
+Name: TypeAlias = Literal[
+    "dask", "mdanalysis", "mdtraj", "nglview", "npz", "structures", "xarray", "zarr"
+]
 
 
 def integration(name: Name) -> Any:

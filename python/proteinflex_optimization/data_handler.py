@@ -252,13 +252,29 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         from ._html import MAX_LISTED, MAX_ROWS, cache
 
         stats = self.get_cache_stats()
-        found: list[EntryInfo] = []
-        for key in self.keys() if stats["entries"] <= MAX_LISTED else ():
-            # It may have been evicted since.
-            with contextlib.suppress(CacheKeyError, CorruptDataError):
-                found.append(self.info(key))
+        found = self.entries() if stats["entries"] <= MAX_LISTED else []
         found.sort(key=lambda info: info["created"], reverse=True)
         return cache(stats, found[:MAX_ROWS])
+
+    def entries(self, kind: EntryKind | None = None) -> list[EntryInfo]:
+        """Describe all entries without reading their data; a table for `pandas.DataFrame`.
+
+        Parameters
+        ----------
+        kind : {'structure', 'trajectory'}, optional
+            Only these.
+
+        Returns
+        -------
+        list of dict
+            What `info` returns of each. One that is damaged is left out, with a warning in the log.
+        """
+        found: list[EntryInfo] = []
+        for key in self.keys(kind):
+            # It may have been evicted since, and what is damaged is logged where it is met.
+            with contextlib.suppress(CacheKeyError, CorruptDataError):
+                found.append(self.info(key))
+        return found
 
     def get_cache_stats(self) -> CacheStats:
         """Return how full the cache is, and how it has been used.

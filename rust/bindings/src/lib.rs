@@ -5,6 +5,7 @@
 
 use pyo3::prelude::*;
 
+mod appended;
 mod argument;
 mod array;
 mod batch_system;
@@ -20,7 +21,9 @@ mod hooks;
 mod interrupt;
 mod panics;
 mod progress;
+mod timestamp;
 mod trajectory;
+mod trajectory_file;
 mod trajectory_writer;
 mod value;
 
@@ -45,5 +48,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     panics::register(module)?;
     progress::register(module)?;
     trajectory::register(module)?;
+    trajectory_file::register(module)?;
     trajectory_writer::register(module)
 }

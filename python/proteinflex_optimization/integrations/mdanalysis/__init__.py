@@ -1,7 +1,9 @@
-"""MDAnalysis reads cached trajectories, and what MDAnalysis reads can be cached.
+"""MDAnalysis reads and writes `.fxt` files, and what MDAnalysis reads can be cached.
 
-Importing this package registers a reader for the files of cache entries:
+Importing this package registers a reader and a writer of such files, in a cache or not:
 
+    universe = MDAnalysis.Universe("protein.pdb", "run.fxt")
+    universe.atoms.write("copy.fxt", frames="all")
     universe = to_universe(handler.open(key), "protein.pdb")
     key = import_trajectory(handler, "protein.pdb", "run.xtc", "protein1_md")
 """
@@ -20,20 +22,20 @@ except ImportError as error:
 from proteinflex_optimization.integrations.mdanalysis.export import export_trajectory
 from proteinflex_optimization.integrations.mdanalysis.imports import import_trajectory
 from proteinflex_optimization.integrations.mdanalysis.reader import (
-    CachedTrajectoryReader,
+    FXTReader,
     TrajectoryReadError,
-    path_of,
 )
+from proteinflex_optimization.integrations.mdanalysis.writer import FXTWriter
 
 if TYPE_CHECKING:
     from proteinflex_optimization.trajectory import Trajectory
 
 __all__ = [
-    "CachedTrajectoryReader",
+    "FXTReader",
+    "FXTWriter",
     "TrajectoryReadError",
     "export_trajectory",
     "import_trajectory",
-    "path_of",
     "to_universe",
 ]
 
@@ -44,10 +46,10 @@ def to_universe(trajectory: Trajectory, topology: Any, **kwargs: Any) -> Any:
     Parameters
     ----------
     trajectory : Trajectory
-        From `DataHandler.open`.
+        From `DataHandler.open` or `open_trajectory`.
     topology : str or path or Topology
         Anything that MDAnalysis takes.
     **kwargs
         For `MDAnalysis.Universe`.
     """
-    return MDAnalysis.Universe(topology, str(path_of(trajectory)), format="FXT", **kwargs)
+    return MDAnalysis.Universe(topology, str(trajectory.path), format="FXT", **kwargs)

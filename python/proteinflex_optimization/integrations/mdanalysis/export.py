@@ -15,7 +15,6 @@ from MDAnalysis.units import convert
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
-from proteinflex_optimization.integrations.mdanalysis.reader import path_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -121,7 +120,7 @@ def export_trajectory(
     places = FORMATS.get(suffix, _Format())
     static = list(trajectory._beside_frames())
     universe = MDAnalysis.Universe.empty(trajectory.n_atoms)
-    universe.load_new(str(path_of(trajectory)), format="FXT")
+    universe.load_new(str(trajectory.path), format="FXT")
     kept, options = _choose(trajectory, universe.trajectory, suffix, places)
     with published(path, overwrite=overwrite) as hidden:
         writer = _writer(hidden, path, trajectory.n_atoms, options)
