@@ -55,13 +55,6 @@ def test_checkpoints_make_a_table_in_their_order(manager):
 
 
 def test_json_of_the_commands_makes_tables(handler, manager, tmp_path, capsys):
-    with ProgressTracker(checkpoint_dir=str(tmp_path / "board")) as tracker:
-        tracker.start_task("md", "MD", 2)
-        tracker.update_task("md")
-    with ProgressTracker(checkpoint_dir=str(tmp_path / "board2")) as tracker:
-        tracker.start_task("md", "MD", 2)
-        tracker.update_task("md", 2)
-
     def printed(*arguments):
         main(list(map(str, arguments)))
         return json.loads(capsys.readouterr().out)
@@ -71,8 +64,23 @@ def test_json_of_the_commands_makes_tables(handler, manager, tmp_path, capsys):
     assert_now(pandas.to_datetime(pandas.DataFrame(listed["unfinished"])["last_written"]))
     listed = printed("checkpoints", "ls", tmp_path / "checkpoints", "--json")
     assert_now(pandas.to_datetime(pandas.DataFrame(listed["checkpoints"])["created_at"]))
-    boards = (tmp_path / "board", tmp_path / "board2")
-    listed = printed("watch", *boards, "--once", "--json")
-    assert_now(pandas.to_datetime(pandas.DataFrame(listed["boards"])["updated"]))
-    one = printed("watch", tmp_path / "board", "--once", "--json")
-    assert abs(datetime.datetime.fromisoformat(one["updated"]).timestamp() - time.time()) < 300
+
+
+def test_json_of_watched_boards_makes_a_table(tmp_path, capsys):
+    boards = [tmp_path / name for name in "ab"]
+    with (
+        ProgressTracker(checkpoint_dir=boards[0]) as first,
+        ProgressTracker(checkpoint_dir=boards[1]) as second,
+    ):
+        for tracker in (first, second):
+            tracker.start_task("md", "MD", 1000)
+        while any(tracker.get_progress()["updated"] is None for tracker in (first, second)):
+            for tracker in (first, second):
+                tracker.update_task("md")
+            time.sleep(0.1)
+        main(["watch", *map(str, boards), "--once", "--json"])
+        listed = json.loads(capsys.readouterr().out)
+        assert_now(pandas.to_datetime(pandas.DataFrame(listed["boards"])["updated"]))
+        main(["watch", str(boards[0]), "--once", "--json"])
+        updated = json.loads(capsys.readouterr().out)["updated"]
+        assert abs(datetime.datetime.fromisoformat(updated).timestamp() - time.time()) < 300

@@ -147,12 +147,11 @@ class FXTWriter(base.WriterBase):  # type: ignore[misc]
         else:
             file.close()
 
-    def __exit__(self, kind: Any, value: Any, trace: Any) -> bool:
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
         if kind is not None and self._file is not None:
             file, self._file = self._file, None
             file.discard()
         self.close()
-        return False
 
 
 def _is_number(name: str, value: Any) -> bool:
