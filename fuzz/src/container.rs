@@ -29,10 +29,12 @@ fn read(opened: Result<Entry, Error>, path: &Path) -> Result<(), Error> {
     let entry = checked(opened)?;
     assert_eq!(entry.path(), path);
     drop(checked(entry.tree().map(std::borrow::Cow::into_owned)));
+    let topology = checked(entry.topology());
     if entry.raw_bytes() > MOST_BYTES {
         return Ok(());
     }
     let is_whole = entry.verify().is_whole();
+    assert!(topology.is_ok() || !is_whole, "verify did not see what topology does");
     for (number, spec) in entry.arrays().iter().enumerate() {
         let mut out = vec![0; spec.bytes()? as usize];
         let read = checked(entry.read_array(number as u32, &mut out));

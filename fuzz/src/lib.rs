@@ -11,10 +11,12 @@ mod container;
 mod input;
 mod place;
 mod reseal;
+mod topology;
 mod tree;
 
 pub use board::board;
 pub use checkpoint::{checkpoint, manifest};
 pub use codec::{codec_decode, codec_round_trip};
 pub use container::{container, container_resealed};
+pub use topology::topology;
 pub use tree::tree;

@@ -10,7 +10,7 @@ import importlib
 from typing import Any, Literal, TypeAlias
 
 Name: TypeAlias = Literal[
-    "dask", "mdanalysis", "mdtraj", "nglview", "npz", "structures", "xarray", "zarr"
+    "dask", "mdanalysis", "mdtraj", "nglview", "npz", "openmm", "structures", "xarray", "zarr"
 ]
 
 

@@ -14,6 +14,7 @@ from ._fingerprint import Paths
 from ._integrations import integration
 from .errors import CacheKeyError, CorruptDataError, GPUError, InvalidArgumentError
 from .memoize import Memoized, memoized
+from .topology import Topology
 from .trajectory import Trajectory
 from .types import CacheStats, EntryInfo, EntryKind, GPUMemory, Precision, Profile, StrPath
 
@@ -45,6 +46,139 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         """
         return Trajectory(self, key)
 
+    def store_trajectory(  # type: ignore[override]
+        self,
+        trajectory_data: dict[str, Any],
+        data_id: str,
+        metadata: dict[str, Any] | None = None,
+        *,
+        precision: Precision | None = None,
+        profile: Profile | None = None,
+        structure: Any = None,
+    ) -> str:
+        """Store a trajectory; an older one of the same id is replaced.
+
+        Parameters
+        ----------
+        trajectory_data : dict
+            ``frames``: (n_frames, n_atoms, 3) float32 or float64, or an iterable of frames or blocks
+            of them, which is never held in memory whole. Any further array whose first axis is
+            n_frames is per-frame data (``time``, ``box``, ``velocities``, ``energy``, …); anything
+            else is stored as in `store_structure`.
+        data_id : str
+            The name of the trajectory.
+        metadata : dict, optional
+            Plain values that can be read without the data.
+        precision, profile
+            As for the constructor, for this trajectory.
+        structure : object, optional
+            The topology that is kept with the frames, which `Trajectory.topology` returns: what
+            `Topology.of` takes, such as an OpenMM or mdtraj topology, a universe or a file; or the key
+            or id of an entry of this cache.
+
+        Returns
+        -------
+        str
+            The key for `load_data` and `open`.
+
+        Raises
+        ------
+        InvalidArgumentError
+            A field has a wrong shape, length or type, or `structure` another number of atoms; the
+            message names it. Nothing was written.
+        CacheFullError
+            It does not fit below the limit. Nothing was removed.
+        """
+        topology = None if structure is None else self._topology_of(structure)._encoded
+        return super().store_trajectory(
+            trajectory_data,
+            data_id,
+            metadata,
+            precision=precision,
+            profile=profile,
+            topology=topology,
+        )
+
+    def trajectory_writer(
+        self,
+        data_id: str,
+        metadata: dict[str, Any] | None = None,
+        *,
+        precision: Precision | None = None,
+        profile: Profile | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        structure: Any = None,
+    ) -> _native.TrajectoryWriter:
+        """Write a trajectory frame by frame.
+
+        What was flushed survives any crash; it becomes visible under its key when the writer is
+        closed, which leaving its `with` block without an error does.
+
+        Parameters
+        ----------
+        data_id, metadata, precision, profile, structure
+            As in `store_trajectory`.
+        resume : bool
+            Whether to go on with the trajectory of this id where there is one: an unfinished one from
+            its last durable frame, a finished one from its last frame (``n_frames`` says how many
+            there are). What is there is never encoded again, and its metadata, precision, profile and
+            topology stay what they were. A finished one is served as it is until the longer one is
+            closed. The trajectory is claimed when the first frame is appended, or at the first
+            `flush` or `truncate`; a rival that was faster makes that a `WriterConflictError`.
+        overwrite : bool
+            Whether to begin an empty trajectory where there is one. An unfinished one is dropped now,
+            a finished one is replaced when the new one is closed.
+
+        Raises
+        ------
+        InvalidArgumentError
+            There is a trajectory of this id, finished or not, and neither `resume` nor `overwrite` is
+            set, or both are; another writer has it open (the message says which process on which
+            host, and when it gave its last sign of life); it has another `precision`, `profile` or
+            topology than the one to resume it with; or an argument makes no sense.
+        CorruptDataError
+            What is to be resumed is damaged.
+        """
+        topology = None if structure is None else self._topology_of(structure)
+        writer = super().trajectory_writer(
+            data_id,
+            metadata,
+            precision=precision,
+            profile=profile,
+            resume=resume,
+            overwrite=overwrite,
+        )
+        if topology is not None:
+            try:
+                writer._set_topology(topology._encoded)
+            except BaseException:
+                writer.suspend()
+                raise
+        return writer
+
+    def _topology_of(self, structure: Any) -> Topology:
+        """Return the topology of what was passed: also of an entry, by its key or id."""
+        if not isinstance(structure, str):
+            return Topology.of(structure)
+        is_entry, is_file = structure in self, Path(structure).is_file()
+        if is_entry and is_file:
+            raise InvalidArgumentError(
+                f"structure={structure!r} is not valid: there is an entry and a file of this name; "
+                "expected the key of the entry, or a pathlib.Path"
+            )
+        if not is_entry:
+            if not is_file:
+                raise InvalidArgumentError(
+                    f"structure={structure!r} is not valid: expected the key or id of an entry, or "
+                    "a file"
+                )
+            return Topology.of(structure)
+        key = self.info(structure)["key"]
+        if self.info(key)["kind"] == "structure":
+            return Topology.of(self.load_data(key))
+        return self.open(key)._needed_topology()
+
     def import_trajectory(
         self,
         topology: Any,
@@ -65,8 +199,9 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
 
         Parameters
         ----------
-        topology : str or path or None
-            What MDAnalysis takes; None where the trajectory tells its number of atoms by itself.
+        topology : str or path or Topology or None
+            What MDAnalysis takes, or a `Topology`: it is kept in the entry. None where the trajectory
+            tells its number of atoms by itself.
         trajectory : str, path or sequence of these
             A file, or the parts of a run in their order.
         data_id : str

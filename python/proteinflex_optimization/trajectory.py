@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
 
 from . import _native
 from ._integrations import integration
-from .errors import ProteinFlexError
+from .errors import InvalidArgumentError, ProteinFlexError
+from .topology import Topology
 from .trajectory_file import local_path
 from .types import AtomSelection, StrPath
 
 
 class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the native class's
     __doc__ = _native.Trajectory.__doc__
+
+    @cached_property
+    def topology(self) -> Topology | None:
+        """The atoms, residues, chains and bonds that it was stored with; None where it has none.
+
+        Raises
+        ------
+        CorruptDataError
+            It is damaged.
+        """
+        encoded = self._topology()
+        return None if encoded is None else Topology._from_bytes(encoded)
+
+    def _needed_topology(self) -> Topology:
+        """Return the topology that a call has to do with where none is passed."""
+        if self.topology is None:
+            raise InvalidArgumentError(
+                f"topology=None is not valid: trajectory {self.data_id!r} was stored without its "
+                "topology; pass a topology or its file, or store it with structure="
+            )
+        return self.topology
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield one frame after the other, while a thread decodes the next ones (`iter_chunks`)."""
@@ -32,16 +55,18 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
 
         return trajectory(self)
 
-    def to_universe(self, topology: Any) -> Any:
+    def to_universe(self, topology: Any = None) -> Any:
         """Return an `MDAnalysis.Universe` of a topology and this trajectory, which is in Å.
 
         Parameters
         ----------
-        topology : str or path
-            Anything that MDAnalysis takes as a topology.
+        topology : str or path or Topology, optional
+            Anything that MDAnalysis takes as a topology. Default: the one it was stored with.
 
         Raises
         ------
+        InvalidArgumentError
+            The topology has another number of atoms, or there is none.
         ImportError
             MDAnalysis is not installed.
         """
@@ -49,7 +74,7 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
 
     def to_mdtraj(
         self,
-        topology: Any,
+        topology: Any = None,
         *,
         start: int | None = None,
         stop: int | None = None,
@@ -60,8 +85,8 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
 
         Parameters
         ----------
-        topology : str or path or mdtraj.Topology
-            Of all atoms.
+        topology : str or path or mdtraj.Topology or Topology, optional
+            Of all atoms. Default: the one it was stored with.
         start, stop, step : int, optional
             Which frames, as in a slice.
         atoms : optional
@@ -70,7 +95,7 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         Raises
         ------
         InvalidArgumentError
-            The topology has another number of atoms.
+            The topology has another number of atoms, or there is none.
         ImportError
             mdtraj is not installed.
         """
@@ -79,7 +104,7 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
 
     def iter_mdtraj(
         self,
-        topology: Any,
+        topology: Any = None,
         *,
         chunk: int | None = None,
         stride: int = 1,
@@ -115,9 +140,11 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         xarray.Dataset
             ``positions`` of dimensions (time, atom, xyz), ``velocities`` and ``forces`` alike where
             they are stored, ``box`` and all other fields by their names. Coordinates: ``atom``,
-            ``xyz``, and ``time`` where it is stored. Units are in ``attrs``: angstrom, ps,
-            angstrom/ps, kJ/mol/nm, as the integrations store them. Nothing is read before it is
-            needed where dask is installed, in chunks of whole stored chunks; else all is read now.
+            ``xyz``, ``time`` where it is stored, and where the topology is: ``atom_name``,
+            ``residue_name``, ``residue_number`` and ``chain_id`` of each atom. Units are in
+            ``attrs``: angstrom, ps, angstrom/ps, kJ/mol/nm, as the integrations store them. Nothing
+            is read before it is needed where dask is installed, in chunks of whole stored chunks;
+            else all is read now.
 
         Raises
         ------
@@ -126,13 +153,13 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         """
         return integration("xarray").to_xarray(self)
 
-    def view(self, topology: Any) -> Any:
+    def view(self, topology: Any = None) -> Any:
         """Show the molecule in a notebook: a widget of nglview, which reads a frame when it shows it.
 
         Parameters
         ----------
-        topology : str or path
-            Anything that MDAnalysis takes as a topology.
+        topology : str or path or Topology, optional
+            As for `to_universe`.
 
         Returns
         -------
@@ -140,6 +167,8 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
 
         Raises
         ------
+        InvalidArgumentError
+            The topology has another number of atoms, or there is none.
         ImportError
             nglview or MDAnalysis is not installed.
         """

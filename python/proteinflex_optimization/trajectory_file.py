@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import _native
 from ._publish import Publication
 from .errors import InvalidArgumentError, InvalidTypeError
+from .topology import Topology
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -94,6 +95,7 @@ def create_trajectory(
     profile: Profile = "default",
     compress: bool = True,
     overwrite: bool = False,
+    structure: Any = None,
 ) -> TrajectoryFileWriter:
     """Write a trajectory to a file of its own, which `open_trajectory` opens.
 
@@ -114,6 +116,8 @@ def create_trajectory(
         Whether to compress, without loss but for `precision`.
     overwrite : bool
         Whether a file that is there is replaced, when the new one is whole.
+    structure : object, optional
+        The topology that is kept with the frames: what `Topology.of` takes.
 
     Returns
     -------
@@ -133,6 +137,7 @@ def create_trajectory(
     ...     writer.append(frames, time=times)  # (n, n_atoms, 3) in Å, (n,) in ps
     """
     checked = local_path(path)
+    topology = None if structure is None else Topology.of(structure)
     publication = Publication(checked, overwrite=overwrite)
     stem = os.fsencode(publication.target.stem).decode(errors="replace")
     name = stem if data_id is None else data_id
@@ -140,6 +145,8 @@ def create_trajectory(
         writer = TrajectoryFileWriter(
             publication.temporary, name, metadata, precision, profile, compress
         )
+        if topology is not None:
+            writer._set_topology(topology._encoded)
     except BaseException:
         publication.discard()
         raise

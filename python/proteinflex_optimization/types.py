@@ -126,6 +126,8 @@ class EntryInfo(TypedDict):
     n_frames: int | None
     n_atoms: int | None
     n_residues: int | None
+    n_chains: int | None
+    has_topology: bool
     metadata: dict[str, Any]
     arrays: list[ArrayInfo]
     precision: dict[str, float]

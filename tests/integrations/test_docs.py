@@ -10,6 +10,9 @@ from proteinflex_optimization import DataHandler
 PAGE = Path(__file__).parents[2] / "docs" / "integrations.md"
 LIBRARIES = {
     "OpenMM": ["openmm"],
+    "MDAnalysis": ["MDAnalysis"],
+    "xarray": ["xarray"],
+    "Notebooks": ["nglview", "MDAnalysis"],
     "torch": ["torch"],
     "dask": ["dask.array", "distributed"],
     "mdtraj": ["mdtraj"],
@@ -52,7 +55,10 @@ def test_the_examples_run_as_printed(name, code, tmp_path, monkeypatch):
     lines = [ATOM.format(number) for number in range(1, 21)]
     Path("protein.pdb").write_text("\n".join([*lines, "END", ""]))
     frames = np.random.default_rng(1).normal(0, 10, (40, 20, 3)).astype(np.float32)
-    keys = [handler.store_trajectory({"frames": frames + n}, f"md {n}") for n in range(2)]
+    keys = [
+        handler.store_trajectory({"frames": frames + n}, f"md {n}", structure=Path("protein.pdb"))
+        for n in range(2)
+    ]
     found = {"__name__": "__main__", "handler": handler, "keys": keys, "key": keys[0]}
     if name == "OpenMM":
         found["simulation"] = simulation()

@@ -63,6 +63,17 @@ def test_a_written_file_has_all_that_the_frames_had(original, path):
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_the_topology_travels_with_what_is_written(original, path, tmp_path):
+    alone = MDAnalysis.Universe(path)
+    np.testing.assert_array_equal(alone.atoms.names, original.atoms.names)
+    np.testing.assert_array_equal(alone.atoms.resids, original.atoms.resids)
+    alone.atoms[[3, 1]].write(tmp_path / "two.fxt", frames="all")
+    two = MDAnalysis.Universe(tmp_path / "two.fxt")
+    np.testing.assert_array_equal(two.atoms.names, original.atoms.names[[3, 1]])
+    np.testing.assert_array_equal(two.atoms.positions, original.atoms.positions[[3, 1]])
+    assert open_trajectory(tmp_path / "two.fxt").topology.names.tolist() == list(two.atoms.names)
+
+
 def test_forces_are_stored_in_the_unit_of_the_package(tmp_path):
     universe = MDAnalysis.Universe.empty(2, trajectory=True, forces=True, velocities=True)
     universe.atoms.forces = [[1, 2, 3], [4, 5, 6]]

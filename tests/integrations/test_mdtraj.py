@@ -170,6 +170,7 @@ def test_frames_come_in_chunks_that_join_to_the_whole(file):
         chunks = list(trajectory.iter_mdtraj(theirs.topology, **options))
         assert all(part.n_frames == chunks[0].n_frames for part in chunks[:-1])
         assert_same(mdtraj.join(chunks), theirs[:: options.get("stride", 1)])
+    assert_same(mdtraj.join(trajectory.iter_mdtraj(chunk=7)), theirs)  # The topology is inside.
     (picked,) = trajectory.iter_mdtraj(theirs.topology, chunk=1000, atoms=[5, 2])
     assert_same(picked, theirs.atom_slice([2, 5]))
     for options in ({"chunk": 0}, {"stride": -1}):

@@ -21,10 +21,11 @@ def path(tmp_path_factory):
 def test_view_is_a_widget_of_all_frames(path):
     nglview = pytest.importorskip("nglview")
     trajectory = open_trajectory(path)
-    widget = trajectory.view(PSF)
+    widget = trajectory.view()
     assert isinstance(widget, nglview.NGLWidget)
     assert widget.max_frame == trajectory.n_frames - 1
     widget.frame = 3
     component = widget._trajlist[0]
     np.testing.assert_array_equal(component.get_coordinates(3), trajectory[3])
-    assert "ATOM" in component.get_structure_string()
+    assert component.get_structure_string().count("ATOM") == trajectory.n_atoms
+    trajectory.view(PSF)

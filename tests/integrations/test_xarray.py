@@ -10,7 +10,12 @@ import dask
 import numpy as np
 import pytest
 import xarray
-from proteinflex_optimization import create_trajectory, open_trajectory
+from proteinflex_optimization import (
+    InvalidArgumentError,
+    Topology,
+    create_trajectory,
+    open_trajectory,
+)
 
 RNG = np.random.default_rng(0)
 FRAMES = RNG.normal(0, 10, (40, 30, 3)).astype(np.float32)
@@ -56,6 +61,30 @@ def test_fields_have_names_coordinates_and_units(trajectory):
     np.testing.assert_array_equal(picked, FRAMES[4, [3, 7], 2])
     assert json.loads(dataset.attrs["metadata"]) == {"temperature": 300}
     assert dataset.attrs["content_id"] == trajectory.content_id
+
+
+def test_atoms_have_the_coordinates_that_the_topology_tells(tmp_path):
+    topology = Topology(
+        ["N", "CA", "CA"], ["N", "C", "C"], [0, 0, 1], ["ALA", "GLY"], [5, 7], [0, 1], ["A", "B"]
+    )
+    with create_trajectory(tmp_path / "run.fxt", structure=topology) as writer:
+        writer.append(FRAMES[:, :3])
+    trajectory = open_trajectory(tmp_path / "run.fxt")
+    assert trajectory.topology == topology
+    dataset = trajectory.to_xarray()
+    alphas = dataset.where(dataset.atom_name == "CA", drop=True)
+    np.testing.assert_array_equal(alphas.positions, FRAMES[:, 1:3])
+    assert alphas.residue_name.values.tolist() == ["ALA", "GLY"]
+    assert alphas.residue_number.values.tolist() == [5, 7]
+    assert alphas.chain_id.values.tolist() == ["A", "B"]
+    with pytest.raises(InvalidArgumentError, match="atoms"):
+        write_two_atoms(tmp_path / "two.fxt", topology)
+    assert not (tmp_path / "two.fxt").exists()
+
+
+def write_two_atoms(path, topology):
+    with create_trajectory(path, structure=topology) as writer:
+        writer.append(FRAMES[:, :2])
 
 
 def test_nothing_is_read_before_it_is_needed(tmp_path):

@@ -115,7 +115,7 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument(
         "file",
         metavar="FILE",
-        help=".npz for its arrays; .xtc, .dcd, .trr, .h5md, … or .zarr for a trajectory in Å",
+        help=".npz for its arrays; .xtc, .dcd, .trr, .h5md, .pdb, … or .zarr for a trajectory in Å",
     )
     command.add_argument("--force", action="store_true", help="replace a file that is there")
 
@@ -137,7 +137,9 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument(
         "--kind", choices=("structure", "trajectory"), help="default: by suffix and topology"
     )
-    command.add_argument("--topology", metavar="FILE", help="such as .pdb, .gro or .psf")
+    command.add_argument(
+        "--topology", metavar="FILE", help="such as .pdb, .gro or .psf; it is kept with the frames"
+    )
     command.add_argument("--format", help="such as LAMMPSDUMP; default: by suffix")
     command.add_argument("--topology-format", metavar="FORMAT", help="default: by suffix")
     command.add_argument(
@@ -255,6 +257,13 @@ def _info(options: argparse.Namespace) -> int:
         f"({info['saved_percent']:.1f} % saved){', pinned' if info['pinned'] else ''}"
     )
     print(f"  stored {age(info['created'])} ago, used {age(info['last_used'])} ago")
+    if info["has_topology"]:
+        counts = (
+            counted(info["n_atoms"] or 0, "atom"),
+            counted(info["n_residues"] or 0, "residue"),
+            counted(info["n_chains"] or 0, "chain"),
+        )
+        print(f"  topology  {', '.join(counts)}")
     for array in info["arrays"]:
         shape = " × ".join(map(str, array["shape"])) or "scalar"
         spacing = info["precision"].get(array["name"])

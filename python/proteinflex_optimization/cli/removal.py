@@ -73,6 +73,8 @@ def _unreadable(handler: DataHandler, key: str) -> EntryInfo:
         "n_frames": None,
         "n_atoms": None,
         "n_residues": None,
+        "n_chains": None,
+        "has_topology": False,
         "metadata": {},
         "arrays": [],
         "precision": {},

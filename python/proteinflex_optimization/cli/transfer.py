@@ -31,6 +31,8 @@ def export_entry(handler: DataHandler, options: argparse.Namespace) -> dict[str,
         from proteinflex_optimization.integrations.npz import export_npz
 
         left_out = export_npz(handler.load_data(options.key), target, overwrite=options.force)
+        if handler.info(options.key)["has_topology"]:
+            left_out = [*left_out, "topology"]
     else:
         trajectory = handler.open(options.key)
         with ProgressLine("exporting") as progress:

@@ -23,6 +23,7 @@ from proteinflex_optimization._log import get_logger
 
 try:
     import mdtraj
+    from mdtraj.core.topology import Amide, Aromatic, Double, Single, Triple
     from mdtraj.formats.registry import FormatRegistry
     from mdtraj.utils import in_units_of
 except ImportError as error:
@@ -31,6 +32,7 @@ except ImportError as error:
     ) from error
 
 from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.topology import Topology
 from proteinflex_optimization.trajectory import open_trajectory
 from proteinflex_optimization.trajectory_file import create_trajectory
 
@@ -47,13 +49,16 @@ if TYPE_CHECKING:
 
 logger = get_logger()
 
+BOND_TYPES = {float(kind): kind for kind in (Single, Double, Triple, Aromatic, Amide)}
+"""mdtraj's types of bonds by their order."""
+
 BLOCK_FRAMES = 64
 """Frames converted at a time while a trajectory is stored."""
 
 
 def to_mdtraj(
     trajectory: Trajectory,
-    topology: Any,
+    topology: Any = None,
     *,
     start: int | None = None,
     stop: int | None = None,
@@ -67,7 +72,7 @@ def to_mdtraj(
     trajectory : Trajectory
         From `DataHandler.open`.
     topology : str or path or mdtraj.Topology or mdtraj.Trajectory
-        What mdtraj takes as ``top``; of all atoms.
+        What mdtraj takes as ``top``; of all atoms. Default: that of the entry.
     start, stop, step : int, optional
         Which frames, as in a slice.
     atoms : optional
@@ -85,9 +90,9 @@ def to_mdtraj(
     Raises
     ------
     InvalidArgumentError
-        The topology has another number of atoms, or ``box`` has another shape.
+        The topology has another number of atoms, or there is none; or ``box`` has another shape.
     """
-    known = _topology(topology)
+    known = _topology(trajectory._needed_topology() if topology is None else topology)
     if known.n_atoms != trajectory.n_atoms:
         raise InvalidArgumentError(
             f"topology has {known.n_atoms} atoms: expected {trajectory.n_atoms}, as the trajectory"
@@ -108,7 +113,7 @@ def to_mdtraj(
 
 def iter_mdtraj(
     trajectory: Trajectory,
-    topology: Any,
+    topology: Any = None,
     *,
     chunk: int | None = None,
     stride: int = 1,
@@ -122,7 +127,7 @@ def iter_mdtraj(
         if number is not None and number < 1:
             raise InvalidArgumentError(f"{name}={number} is not valid: expected 1 or more")
     block = (trajectory.chunk_frames if chunk is None else chunk) * stride
-    known = topology if topology is None else _topology(topology)
+    known = _topology(trajectory._needed_topology() if topology is None else topology)
 
     def chunks() -> Iterator[Any]:
         for start in range(0, trajectory.n_frames, block):
@@ -163,7 +168,7 @@ def store_mdtraj(
     -------
     str
         The key. The entry has ``frames`` (Å), ``time`` (ps) and, where there is a unit cell, ``box``
-        (six lengths and angles, Å and degrees).
+        (six lengths and angles, Å and degrees); and the topology, where there is one.
 
     Raises
     ------
@@ -294,6 +299,9 @@ def _append_all(
             cell = np.concatenate([lengths, trajectory.unitcell_angles], axis=1)
         if first is None:
             first = trajectory.topology
+            kept = _kept(trajectory, name)
+            if kept is not None:
+                writer._set_topology(kept._encoded)
             if not has_time:
                 logger.warning("%s: left out: time, for it counts frames in integers", name)
         elif trajectory.topology is not first and trajectory.topology != first:
@@ -311,7 +319,104 @@ def _append_all(
         raise InvalidArgumentError("trajectory has no frames: expected at least one")
 
 
+def topology_from_mdtraj(source: Any) -> Topology:
+    """Return what a topology of mdtraj says, but for serial numbers and formal charges.
+
+    Parameters
+    ----------
+    source : mdtraj.Topology or mdtraj.Trajectory
+        mdtraj has no insertion codes.
+    """
+    topology = _topology(source)
+    chains, residues, atoms = list(topology.chains), list(topology.residues), list(topology.atoms)
+    bonds = list(topology.bonds)
+    return Topology(
+        [atom.name for atom in atoms],
+        [_symbol(atom.element) for atom in atoms],
+        [atom.residue.index for atom in atoms],
+        [residue.name for residue in residues],
+        [residue.resSeq for residue in residues],
+        [residue.chain.index for residue in residues],
+        [chain.chain_id or "" for chain in chains],
+        segment_ids=[residue.segment_id or "" for residue in residues],
+        bonds=[(bond.atom1.index, bond.atom2.index) for bond in bonds],
+        bond_orders=[_order(bond) for bond in bonds],
+    )
+
+
+def topology_to_mdtraj(topology: Topology) -> Any:
+    """Return an `mdtraj.Topology`, which has no insertion codes and no subchains.
+
+    Raises
+    ------
+    InvalidArgumentError
+        mdtraj does not know an element: it has none heavier than livermorium, and no tritium.
+    """
+    made = mdtraj.Topology()
+    residues: list[Any] = []
+    chain, last = None, None
+    for name, number, segment, index in zip(
+        topology.residue_names.tolist(),
+        topology.residue_numbers.tolist(),
+        topology.segment_ids.tolist(),
+        topology.chain_index.tolist(),
+        strict=True,
+    ):
+        if index != last:
+            # One that goes on after another is a chain again: mdtraj has residues in their order.
+            chain, last = made.add_chain(str(topology.chain_ids[index]) or None), index
+        residues.append(made.add_residue(name, chain, number, segment))
+    elements = {symbol: _element(symbol) for symbol in np.unique(topology.elements).tolist()}
+    atoms = [
+        made.add_atom(name, elements[symbol], residues[index])
+        for name, symbol, index in zip(
+            topology.names.tolist(),
+            topology.elements.tolist(),
+            topology.residue_index.tolist(),
+            strict=True,
+        )
+    ]
+    for (first, second), order in zip(
+        topology.bonds.tolist(), topology.bond_orders.tolist(), strict=True
+    ):
+        whole = int(order) if order in (1, 2, 3) else None
+        made.add_bond(atoms[first], atoms[second], BOND_TYPES.get(order), whole)
+    return made
+
+
+def _kept(trajectory: Any, data_id: str) -> Topology | None:
+    """Return the topology to be stored; what is in the way is logged."""
+    if trajectory.topology is None:
+        return None
+    try:
+        return topology_from_mdtraj(trajectory)
+    except InvalidArgumentError as error:
+        logger.warning("%s: left out: its topology: %s", data_id, error)
+        return None
+
+
+def _symbol(element: Any) -> str:
+    return "" if element is None or element.atomic_number == 0 else str(element.symbol)
+
+
+def _element(symbol: str) -> Any:
+    if symbol == "":
+        return mdtraj.element.virtual
+    try:
+        return mdtraj.element.Element.getBySymbol(symbol)
+    except KeyError:
+        raise InvalidArgumentError(
+            f"the topology has the element {symbol!r}, which mdtraj does not know"
+        ) from None
+
+
+def _order(bond: Any) -> float:
+    return float(bond.order or 0) if bond.type is None else float(bond.type)
+
+
 def _topology(topology: Any) -> Any:
+    if isinstance(topology, Topology):
+        return topology_to_mdtraj(topology)
     if isinstance(topology, mdtraj.Topology):
         return topology
     if isinstance(topology, mdtraj.Trajectory):

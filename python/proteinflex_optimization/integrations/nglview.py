@@ -1,6 +1,6 @@
 """Trajectories in nglview's widget for notebooks.
 
-open_trajectory("run.fxt").view("protein.pdb")
+open_trajectory("run.fxt").view()
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from proteinflex_optimization._integrations import integration
 from proteinflex_optimization._log import get_logger
 
 if TYPE_CHECKING:
+    from proteinflex_optimization.topology import Topology
     from proteinflex_optimization.trajectory import Trajectory
 
 logger = get_logger()
@@ -34,6 +35,19 @@ UNITS = {
     "forces": "kJ/mol/nm",
 }
 """What the integrations store; of ``box`` it follows from its shape."""
+
+RESERVED = (
+    "time",
+    "atom",
+    "xyz",
+    "box_vector",
+    "box_parameter",
+    "atom_name",
+    "residue_name",
+    "residue_number",
+    "chain_id",
+)
+"""Names of dimensions and coordinates, which no variable can have."""
 
 BOX_PARAMETERS = ("a", "b", "c", "alpha", "beta", "gamma")
 
@@ -58,6 +72,8 @@ def to_xarray(trajectory: Trajectory) -> xarray.Dataset:
             coordinates["box_parameter"] = list(BOX_PARAMETERS)
         name = _name(field, trajectory.fields)
         variables[name] = (dimensions, _array(trajectory, field), attributes)
+    if trajectory.topology is not None:
+        coordinates |= _atoms(trajectory.topology)
     attributes = {"data_id": trajectory.data_id, "content_id": trajectory.content_id}
     try:
         attributes["metadata"] = json.dumps(trajectory.metadata, allow_nan=False)
@@ -69,11 +85,22 @@ def to_xarray(trajectory: Trajectory) -> xarray.Dataset:
     return xarray.Dataset(variables, coordinates, attributes)
 
 
+def _atoms(topology: Topology) -> dict[str, Any]:
+    residue = topology.residue_index
+    columns = {
+        "atom_name": topology.names,
+        "residue_name": topology.residue_names[residue],
+        "residue_number": topology.residue_numbers[residue],
+        "chain_id": topology.chain_ids[topology.chain_index[residue]],
+    }
+    return {name: ("atom", column) for name, column in columns.items()}
+
+
 def _name(field: str, fields: list[str]) -> str:
     """Return the name of the variable: xarray wants names that are no dimensions for all else."""
     if field == "frames" and "positions" not in fields:
         return "positions"
-    return f"{field}_" if field in ("time", "atom", "xyz", "box_vector", "box_parameter") else field
+    return f"{field}_" if field in RESERVED else field
 
 
 def _dimensions(field: str, item: tuple[int, ...], n_atoms: int) -> tuple[tuple[str, ...], str]:

@@ -106,6 +106,8 @@ def export_zarr(
         written = [name for name in arrays_beside if name not in left_out]
         if written:
             group.attrs["static"] = written
+    if trajectory.topology is not None:
+        left_out.append("topology")
     return left_out
 
 

@@ -22,6 +22,7 @@ mod interrupt;
 mod panics;
 mod progress;
 mod timestamp;
+mod topology;
 mod trajectory;
 mod trajectory_file;
 mod trajectory_writer;
@@ -47,6 +48,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     gpu::register(module)?;
     panics::register(module)?;
     progress::register(module)?;
+    topology::register(module)?;
     trajectory::register(module)?;
     trajectory_file::register(module)?;
     trajectory_writer::register(module)

@@ -1,12 +1,13 @@
 //! `TrajectoryFileWriter`: a trajectory in a file of its own, outside of any cache.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
+use proteinflex_core::Error;
 use proteinflex_core::cache::EntryInProgress;
-use proteinflex_core::fs::{Disk, Storage};
+use proteinflex_core::fs::{Disk, Storage, StorageFile};
+use proteinflex_core::topology::Topology;
 use proteinflex_core::trajectory::{Encoding, EntryHeader, EntryKind, EntryWriter};
-use proteinflex_core::{Error, Result};
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -17,6 +18,7 @@ use crate::data_handler::{checked_id, precision_of, profile_of};
 use crate::error::to_python;
 use crate::fields::is_lossy;
 use crate::interrupt::{LONG, interruptible};
+use crate::topology::parsed;
 use crate::value::metadata_tree;
 
 /// Writes a trajectory to a file that nobody else knows; whoever made it gives it its name.
@@ -24,21 +26,31 @@ use crate::value::metadata_tree;
 /// A base of `proteinflex_optimization.trajectory_file.TrajectoryFileWriter`.
 #[pyclass(subclass, frozen, module = "proteinflex_optimization._native")]
 pub struct TrajectoryFileWriter {
-    data_id: String,
-    writer: Mutex<Option<EntryWriter>>,
+    path: PathBuf,
+    header: EntryHeader,
+    encoding: Encoding,
+    state: Mutex<State>,
     /// The process whose file it is: a forked child has a copy of this object, too.
     process: u32,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one of them in each writer")]
+enum State {
+    /// Nothing is in the file.
+    New(Box<dyn StorageFile>, Option<Arc<Topology>>),
+    Open(EntryWriter),
+    Closed,
+}
+
 impl TrajectoryFileWriter {
-    /// The writer, which no other call may use meanwhile: code that one runs in Python (a signal
+    /// The state, which no other call may use meanwhile: code that one runs in Python (a signal
     /// handler, say) gets an error instead of waiting for itself.
-    fn writer(&self) -> PyResult<MutexGuard<'_, Option<EntryWriter>>> {
+    fn state(&self) -> PyResult<MutexGuard<'_, State>> {
         if self.is_of_parent() {
-            return Err(to_python(EntryInProgress::of_parent(&self.data_id)));
+            return Err(to_python(EntryInProgress::of_parent(&self.header.data_id)));
         }
-        match self.writer.try_lock() {
-            Ok(writer) => Ok(writer),
+        match self.state.try_lock() {
+            Ok(state) => Ok(state),
             // What a panic left may be half changed.
             Err(TryLockError::Poisoned(_)) => Err(closed()),
             Err(TryLockError::WouldBlock) => {
@@ -51,18 +63,21 @@ impl TrajectoryFileWriter {
         self.process != std::process::id()
     }
 
-    /// Runs work on the open writer, without the GIL; signals interrupt long work.
-    fn with<T: Send>(
-        &self,
-        py: Python<'_>,
-        is_long: impl FnOnce(&EntryWriter) -> bool,
-        work: impl FnOnce(&mut EntryWriter) -> Result<T> + Send,
-    ) -> PyResult<T> {
-        let mut guard = self.writer()?;
-        let writer = guard.as_mut().ok_or_else(closed)?;
-        match is_long(writer) {
-            true => interruptible(py, || work(writer)),
-            false => py.detach(|| work(writer)).map_err(to_python),
+    /// The writer, which is begun with the first frame.
+    fn writer<'a>(&self, py: Python<'_>, state: &'a mut State) -> PyResult<&'a mut EntryWriter> {
+        if let State::New(..) = state {
+            let State::New(file, topology) = std::mem::replace(state, State::Closed) else {
+                unreachable!("it is new")
+            };
+            let topology = topology.as_deref();
+            let (path, header) = (&self.path, &self.header);
+            let begin =
+                || EntryWriter::create_with_topology(file, path, header, self.encoding, topology);
+            *state = State::Open(py.detach(begin).map_err(to_python)?);
+        }
+        match state {
+            State::Open(writer) => Ok(writer),
+            State::New(..) | State::Closed => Err(closed()),
         }
     }
 }
@@ -89,12 +104,25 @@ impl TrajectoryFileWriter {
         encoding.profile = profile_of(profile)?;
         let metadata = metadata_tree(py, metadata)?;
         let header = EntryHeader::now(EntryKind::Trajectory, &data_id, metadata);
-        let create = || {
-            let file = Disk.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
-            EntryWriter::create(file, &path, &header, encoding)
-        };
-        let writer = py.detach(create).map_err(to_python)?;
-        Ok(Self { data_id, writer: Mutex::new(Some(writer)), process: std::process::id() })
+        let create = || Disk.create_new(&path).map_err(|error| Error::io("create", &path, error));
+        let file = py.detach(create).map_err(to_python)?;
+        let state = Mutex::new(State::New(file, None));
+        Ok(Self { path, header, encoding, state, process: std::process::id() })
+    }
+
+    /// Keep a topology with the frames, of which there is none yet: bytes from `encode_topology`.
+    fn _set_topology(&self, topology: &[u8]) -> PyResult<()> {
+        let topology = parsed(topology)?;
+        match &mut *self.state()? {
+            State::New(_, kept) => *kept = Some(topology),
+            State::Open(_) => {
+                let found = format!("a topology of {} atoms", topology.n_atoms());
+                let expected = "it before the first frame";
+                return Err(to_python(Error::argument("structure", found, expected)));
+            }
+            State::Closed => return Err(closed()),
+        }
+        Ok(())
     }
 
     /// Add one frame, or a block of them.
@@ -126,39 +154,56 @@ impl TrajectoryFileWriter {
         let (specs, bytes) = (given.specs()?, given.bytes()?);
         let n_frames = given.n_frames;
         let size = bytes.iter().map(|field| field.len() as u64).sum::<u64>();
-        let is_long = |writer: &EntryWriter| size >= LONG || writer.completes_chunk(n_frames);
-        self.with(py, is_long, |writer| {
+        let mut state = self.state()?;
+        let writer = self.writer(py, &mut state)?;
+        let is_long = size >= LONG || writer.completes_chunk(n_frames);
+        let append = || {
             if writer.fields().is_empty() {
                 let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
                 writer.declare_fields(specs.clone(), &lossy)?;
             }
-            writer.append(n_frames, &in_order(writer.fields(), &specs, &bytes)?)
-        })
+            let ordered = in_order(writer.fields(), &specs, &bytes)?;
+            writer.append(n_frames, &ordered)
+        };
+        if is_long { interruptible(py, append) } else { py.detach(append).map_err(to_python) }
     }
 
     /// Frames so far.
     #[getter]
-    fn n_frames(&self, py: Python<'_>) -> PyResult<u64> {
-        self.with(py, |_| false, |writer| Ok(writer.n_frames()))
+    fn n_frames(&self) -> PyResult<u64> {
+        match &*self.state()? {
+            State::New(..) => Ok(0),
+            State::Open(writer) => Ok(writer.n_frames()),
+            State::Closed => Err(closed()),
+        }
     }
 
     /// The names of the fields, once there is a frame.
     #[getter]
-    fn fields(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let names = |writer: &mut EntryWriter| {
-            Ok(writer.fields().iter().map(|field| field.name.clone()).collect())
-        };
-        self.with(py, |_| false, names)
+    fn fields(&self) -> PyResult<Vec<String>> {
+        match &*self.state()? {
+            State::New(..) => Ok(Vec::new()),
+            State::Open(writer) => {
+                Ok(writer.fields().iter().map(|field| field.name.clone()).collect())
+            }
+            State::Closed => Err(closed()),
+        }
     }
 
     /// Completes the file, which is synced then.
     fn _finish(&self, py: Python<'_>) -> PyResult<()> {
-        let mut guard = self.writer()?;
-        if guard.as_ref().ok_or_else(closed)?.n_frames() == 0 {
-            let expected = "at least one frame before the writer is closed";
-            return Err(to_python(Error::argument("n_frames", 0, expected)));
+        let mut state = self.state()?;
+        match &*state {
+            State::Open(writer) if writer.n_frames() > 0 => {}
+            State::Closed => return Err(closed()),
+            State::New(..) | State::Open(_) => {
+                let expected = "at least one frame before the writer is closed";
+                return Err(to_python(Error::argument("n_frames", 0, expected)));
+            }
         }
-        let writer = guard.take().ok_or_else(closed)?;
+        let State::Open(writer) = std::mem::replace(&mut *state, State::Closed) else {
+            return Err(closed());
+        };
         interruptible(py, || writer.tree().and_then(|tree| writer.finish(&tree)).map(drop))
     }
 

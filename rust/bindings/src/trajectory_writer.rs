@@ -18,6 +18,7 @@ use crate::array;
 use crate::error::to_python;
 use crate::fields::is_lossy;
 use crate::interrupt::{LONG, interruptible};
+use crate::topology::parsed;
 
 /// How often a call that waits for another one looks whether it was interrupted.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -205,6 +206,14 @@ impl TrajectoryWriter {
 #[catch_panics]
 #[pymethods]
 impl TrajectoryWriter {
+    /// Keep a topology with the frames: bytes from `encode_topology`. Where there are frames, it has to
+    /// be theirs; with `required`, they have to have one.
+    #[pyo3(signature = (topology, required=true))]
+    fn _set_topology(&self, py: Python<'_>, topology: &[u8], required: bool) -> PyResult<()> {
+        let topology = parsed(topology)?;
+        self.with_long(py, |live| self.cache.set_topology(live, &topology, required))
+    }
+
     /// Add one frame, or a block of them.
     ///
     /// Parameters

@@ -37,6 +37,7 @@ pub mod interrupt;
 pub mod memory;
 pub mod progress;
 pub mod threads;
+pub mod topology;
 pub mod trajectory;
 pub mod tree;
 

@@ -1,7 +1,9 @@
 """MDAnalysis reads and writes `.fxt` files, and what MDAnalysis reads can be cached.
 
-Importing this package registers a reader and a writer of such files, in a cache or not:
+Importing this package registers a reader and a writer of such files, in a cache or not, and a parser
+of the topologies in them:
 
+    universe = MDAnalysis.Universe("run.fxt")
     universe = MDAnalysis.Universe("protein.pdb", "run.fxt")
     universe.atoms.write("copy.fxt", frames="all")
     universe = to_universe(handler.open(key), "protein.pdb")
@@ -19,28 +21,42 @@ except ImportError as error:
         'this needs MDAnalysis: install it with `pip install "proteinflex-optimization[formats]"`'
     ) from error
 
+from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis.export import export_trajectory
 from proteinflex_optimization.integrations.mdanalysis.imports import import_trajectory
+from proteinflex_optimization.integrations.mdanalysis.parser import FXTParser
 from proteinflex_optimization.integrations.mdanalysis.reader import (
     FXTReader,
     TrajectoryReadError,
 )
+from proteinflex_optimization.integrations.mdanalysis.topology import (
+    topology_from_mdanalysis,
+    topology_of_file,
+    topology_to_mdanalysis,
+    topology_to_universe,
+)
 from proteinflex_optimization.integrations.mdanalysis.writer import FXTWriter
+from proteinflex_optimization.topology import Topology
 
 if TYPE_CHECKING:
     from proteinflex_optimization.trajectory import Trajectory
 
 __all__ = [
+    "FXTParser",
     "FXTReader",
     "FXTWriter",
     "TrajectoryReadError",
     "export_trajectory",
     "import_trajectory",
     "to_universe",
+    "topology_from_mdanalysis",
+    "topology_of_file",
+    "topology_to_mdanalysis",
+    "topology_to_universe",
 ]
 
 
-def to_universe(trajectory: Trajectory, topology: Any, **kwargs: Any) -> Any:
+def to_universe(trajectory: Trajectory, topology: Any = None, **kwargs: Any) -> Any:
     """Return an `MDAnalysis.Universe` of a topology and a stored trajectory in Å.
 
     Parameters
@@ -48,8 +64,25 @@ def to_universe(trajectory: Trajectory, topology: Any, **kwargs: Any) -> Any:
     trajectory : Trajectory
         From `DataHandler.open` or `open_trajectory`.
     topology : str or path or Topology
-        Anything that MDAnalysis takes.
+        Anything that MDAnalysis takes. Default: that of the entry.
     **kwargs
         For `MDAnalysis.Universe`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is none, or it has another number of atoms.
     """
-    return MDAnalysis.Universe(topology, str(trajectory.path), format="FXT", **kwargs)
+    if topology is None:
+        topology = topology_to_mdanalysis(trajectory._needed_topology())
+    elif isinstance(topology, Topology):
+        topology = topology_to_mdanalysis(topology)
+    try:
+        return MDAnalysis.Universe(topology, str(trajectory.path), format="FXT", **kwargs)
+    except ValueError as error:
+        if "number of atoms" not in str(error):
+            raise
+        raise InvalidArgumentError(
+            f"topology is not valid: expected one of {trajectory.n_atoms} atoms, as the trajectory "
+            f"has ({error})"
+        ) from error

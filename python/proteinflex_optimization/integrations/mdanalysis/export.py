@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from MDAnalysis.units import convert
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.integrations.mdanalysis.topology import topology_to_universe
+from proteinflex_optimization.integrations.mdanalysis.topology_places import lost_columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,6 +72,7 @@ FORMATS = {
     ".xtc": _Format(frozenset({"box", "time", "step"}), float32_times=True),
 }
 FORMATS[".ncdf"] = FORMATS[".nc"]
+FORMATS[".gro"] = _Format(frozenset({"box", "velocities"}))
 """By suffix; of others, only the coordinates are certain."""
 
 
@@ -98,7 +102,9 @@ def export_trajectory(
     list of str
         The fields that the format has no place for, or none for the values that are stored: steps
         beyond 32 bits, times that float32 can't tell apart, boxes that some frames lack; and the
-        arrays and values that belong to no frame.
+        arrays and values that belong to no frame. ``topology`` where the format has no place for it,
+        else its columns that are not all written as they are: PDB has chain ids of one letter and
+        residue numbers up to 9999, for example.
 
     Raises
     ------
@@ -119,13 +125,12 @@ def export_trajectory(
     suffix = Path(path).suffix.lower()
     places = FORMATS.get(suffix, _Format())
     static = list(trajectory._beside_frames())
-    universe = MDAnalysis.Universe.empty(trajectory.n_atoms)
-    universe.load_new(str(trajectory.path), format="FXT")
+    universe, lost = _universe(trajectory, suffix)
     kept, options = _choose(trajectory, universe.trajectory, suffix, places)
     with published(path, overwrite=overwrite) as hidden:
-        writer = _writer(hidden, path, trajectory.n_atoms, options)
+        writer = _writer(hidden, path, trajectory, options)
         # What overflows is refused by its value.
-        with closing(writer), np.errstate(over="ignore", invalid="ignore"):
+        with closing(writer), np.errstate(over="ignore", invalid="ignore"), _quiet():
             for done, ts in enumerate(universe.trajectory, 1):
                 _check(ts, suffix, universe.trajectory)
                 try:
@@ -138,13 +143,36 @@ def export_trajectory(
                     ) from error
                 if progress is not None:
                     progress(done, trajectory.n_frames)
-    return [name for name in trajectory.fields if name not in kept] + static
+    return [name for name in trajectory.fields if name not in kept] + static + lost
 
 
-def _writer(hidden: Path, path: StrPath, n_atoms: int, options: dict[str, Any]) -> Any:
+def _universe(trajectory: Trajectory, suffix: str) -> tuple[Any, list[str]]:
+    """Return the universe to be written, and what of its topology the format has no place for."""
+    if trajectory.topology is None:
+        universe = MDAnalysis.Universe.empty(trajectory.n_atoms)
+        lost = []
+    else:
+        universe = topology_to_universe(trajectory.topology)
+        lost = lost_columns(trajectory.topology, suffix)
+    universe.load_new(str(trajectory.path), format="FXT")
+    return universe, lost
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep MDAnalysis from telling which attributes it writes its defaults of."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found no information for attr")
+        warnings.filterwarnings("ignore", "Found missing chainIDs")
+        yield
+
+
+def _writer(hidden: Path, path: StrPath, trajectory: Trajectory, options: dict[str, Any]) -> Any:
     suffix = hidden.suffix.lower()
+    # Formats of one frame have writers of their own.
+    multiframe = True if trajectory.n_frames > 1 else None
     try:
-        return MDAnalysis.Writer(str(hidden), n_atoms, multiframe=True, **options)
+        return MDAnalysis.Writer(str(hidden), trajectory.n_atoms, multiframe=multiframe, **options)
     except RuntimeError as error:
         raise ImportError(f"MDAnalysis can't write {suffix} here: {error}") from error
     except (TypeError, ValueError) as error:

@@ -53,7 +53,8 @@ def import_trajectory(
     handler : DataHandler
         The cache.
     topology : str or path or None
-        What MDAnalysis takes; None where the trajectory tells its number of atoms by itself.
+        What MDAnalysis takes, or a `Topology`: it is kept in the entry. None where the trajectory
+        tells its number of atoms by itself.
     trajectory : str, path or sequence of these
         A file, or the parts of a run in their order.
     data_id : str
@@ -119,10 +120,16 @@ def import_trajectory(
                 topology, path, format=format, topology_format=topology_format, **options
             )
             parts.append(_Part(file, allow_truncated=allow_truncated))
+        structure = parts[0].file.topology()
         run = _Run(parts, overlap=overlap, dt=options.get("dt"), progress=progress)
         while True:
             writer = handler.trajectory_writer(
-                data_id, metadata, precision=precision, profile=profile, overwrite=True
+                data_id,
+                metadata,
+                precision=precision,
+                profile=profile,
+                overwrite=True,
+                structure=structure,
             )
             try:
                 with writer:

@@ -16,18 +16,26 @@ import numpy as np
 from MDAnalysis.coordinates.base import ProtoReader, SingleFrameReaderBase
 from MDAnalysis.coordinates.core import get_reader_for
 
+from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
 from proteinflex_optimization.integrations.mdanalysis.reader import TrajectoryReadError
+from proteinflex_optimization.integrations.mdanalysis.topology import (
+    topology_from_mdanalysis,
+    topology_to_mdanalysis,
+)
 from proteinflex_optimization.integrations.mdanalysis.whole import (
     Findings,
     examine,
     examine_before_opening,
 )
+from proteinflex_optimization.topology import Topology
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proteinflex_optimization.types import StrPath
+
+logger = get_logger()
 
 ANGSTROM_PER_NM = np.float32(10)
 
@@ -104,7 +112,10 @@ class TrajectoryFile:
             raise InvalidArgumentError(
                 f"trajectory={str(path)!r} is not valid: {found}, expected a file of a trajectory"
             )
+        if isinstance(topology, Topology):
+            topology = topology_to_mdanalysis(topology)
         self._topology = topology
+        self._universe: Any = None
         self._first_frame: TemporaryDirectory[str] | None = None
         self._has_dt = "dt" in options
         self._velocities_are_whole = True
@@ -161,7 +172,7 @@ class TrajectoryFile:
             topology = str(topology)
         if topology_format is None and isinstance(topology, str):
             topology_format = _usual_format(topology)
-        universe = MDAnalysis.Universe(
+        universe = self._universe = MDAnalysis.Universe(
             topology,
             str(path),
             format=self.format if self.format in MDAnalysis._READERS else reader_class,
@@ -169,6 +180,19 @@ class TrajectoryFile:
             **options,
         )
         return universe.trajectory
+
+    def topology(self) -> Topology | None:
+        """Return the topology that was passed; None where there was none, or it says too little.
+
+        What is in the way is logged.
+        """
+        if self._universe is None:
+            return None
+        try:
+            return topology_from_mdanalysis(self._universe)
+        except InvalidArgumentError as error:
+            logger.warning("%s: its topology is not kept: %s", self.path, error)
+            return None
 
     def _unreadable(self, error: Exception) -> Exception:
         # Without the formats that MDAnalysis knows: they are dozens.

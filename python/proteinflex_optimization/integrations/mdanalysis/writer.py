@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from MDAnalysis.coordinates import base
 
+from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.integrations.mdanalysis.topology import topology_from_mdanalysis
 from proteinflex_optimization.trajectory_file import create_trajectory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proteinflex_optimization.types import Precision, Profile
+
+logger = get_logger()
 
 BESIDE = ("box", "velocities", "forces")
 """What a frame may lack in MDAnalysis, and is NaN then."""
@@ -30,7 +34,8 @@ class FXTWriter(base.WriterBase):  # type: ignore[misc]
     Each frame has its positions (Å), ``time`` (ps), and what it has of ``box`` (six lengths and
     angles), ``velocities`` (Å/ps), ``forces`` (stored in kJ/mol/nm) and numbers in ``ts.data``, such
     as ``step``. What there is follows from the first frame: a later one that lacks box, velocities
-    or forces has NaN there, and one that has more is an error. The file appears when the writer is
+    or forces has NaN there, and one that has more is an error. So does the topology, which is kept
+    where the atoms have names. The file appears when the writer is
     closed, and not at all where leaving its ``with`` block by an error.
 
     Parameters
@@ -106,6 +111,7 @@ class FXTWriter(base.WriterBase):  # type: ignore[misc]
             raise ValueError(f"frame {ts.frame} has no positions")
         found = self._fields_of(ts)
         if self._numbers is None:
+            self._keep_topology(obj.atoms)
             self._numbers = [name for name, value in ts.data.items() if _is_number(name, value)]
             for name, asked in self._asked.items():
                 self._stored[name] = name in found if asked is None else asked
@@ -126,6 +132,15 @@ class FXTWriter(base.WriterBase):  # type: ignore[misc]
                     f"all; pass {name}=True to the writer to store it"
                 )
         self._file.append(np.ascontiguousarray(ts.positions, np.float32), **fields)
+
+    def _keep_topology(self, atoms: Any) -> None:
+        """Keep the topology of what is written first, if it says anything; what is in the way is logged."""
+        if self._file is None or not hasattr(atoms, "names"):
+            return
+        try:
+            self._file._set_topology(topology_from_mdanalysis(atoms)._encoded)
+        except InvalidArgumentError as error:
+            logger.warning("%s: its topology is not kept: %s", self.filename, error)
 
     def _fields_of(self, ts: Any) -> dict[str, NDArray[np.float32]]:
         found = {}

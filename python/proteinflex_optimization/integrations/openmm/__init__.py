@@ -7,6 +7,7 @@ with TrajectoryReporter(handler, "protein1_md", 1000) as frames:
 """
 
 from .checkpoint import CheckpointReporter
+from .convert import topology_from_openmm, topology_to_openmm
 from .progress import ProgressReporter
 from .run import PortableStateWarning, load_latest, load_run, save_run
 from .trajectory import TrajectoryReporter
@@ -19,4 +20,6 @@ __all__ = [
     "load_latest",
     "load_run",
     "save_run",
+    "topology_from_openmm",
+    "topology_to_openmm",
 ]

@@ -18,6 +18,7 @@ import numpy as np
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, ResumeError
 
+from .convert import topology_from_openmm
 from .restored import frames_when_saved
 from .steps import checked_steps, steps_until
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 logger = get_logger()
 
 ANGSTROM_PER_NM = 10.0
+
+OF_SIMULATION: Any = type("OfSimulation", (), {"__repr__": lambda _: "<of the simulation>"})()
+"""Stands for the simulation's own topology, which is not known before it steps."""
 
 
 def _at_end(writer: Any, process: int) -> None:
@@ -70,6 +74,10 @@ class TrajectoryReporter:
         error.
     overwrite : bool, optional
         Whether to begin an empty trajectory where there is one, whatever `resume` says.
+    structure : object, optional
+        The topology that is kept with the frames: anything that `DataHandler.store_trajectory` takes.
+        Default: the simulation's; where a trajectory that is resumed has none, it stays without.
+        None keeps none, and does not compare.
 
     Notes
     -----
@@ -99,6 +107,7 @@ class TrajectoryReporter:
     InvalidArgumentError
         `interval` is no whole number of steps; the trajectory was stored with another `precision`,
         is being written by another writer, or is there and neither `resume` nor `overwrite` is set.
+        When the simulation begins to step: the frames so far have another topology.
     """
 
     def __init__(
@@ -115,6 +124,7 @@ class TrajectoryReporter:
         enforce_periodic_box: bool | None = None,
         resume: bool = True,
         overwrite: bool = False,
+        structure: Any = OF_SIMULATION,
     ) -> None:
         self._interval = checked_steps("interval", interval)
         self._handler = handler
@@ -129,7 +139,9 @@ class TrajectoryReporter:
             precision=precision,
             resume=resume and not overwrite,
             overwrite=overwrite,
+            structure=None if structure is OF_SIMULATION else structure,
         )
+        self._takes_topology = structure is OF_SIMULATION
         self._overwrite = overwrite
         self._last_step: int | None = None
         self._reported_step: int | None = None
@@ -353,10 +365,27 @@ class TrajectoryReporter:
 
     def _begin(self, simulation: Any, step: int) -> None:
         """Go on from the step at which the simulation begins to report."""
+        if self._takes_topology:
+            self._take_topology(simulation)
         if self._last_step is None:
             self._check_has_saved(simulation, step)
             self._check_reaches(step, first=True)
         self._go_on_from(step)
+
+    def _take_topology(self, simulation: Any) -> None:
+        """Keep the simulation's topology, or see whether it is that of the frames so far."""
+        try:
+            topology = topology_from_openmm(simulation.topology)
+        except InvalidArgumentError as error:
+            logger.warning("trajectory %r: its topology is not kept: %s", self._data_id, error)
+        else:
+            try:
+                self._writer._set_topology(topology._encoded, required=False)
+            except InvalidArgumentError as error:
+                raise InvalidArgumentError(
+                    f"{error} (structure=None goes on without comparing)"
+                ) from error
+        self._takes_topology = False
 
     def _check_has_saved(self, simulation: Any, step: int) -> None:
         """Refuse to go on with a restored simulation unless the frames it was saved with are there."""

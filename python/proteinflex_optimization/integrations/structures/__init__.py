@@ -12,5 +12,6 @@ except ImportError as error:
     ) from error
 
 from .read import read_structure
+from .topology import topology_of
 
-__all__ = ["read_structure"]
+__all__ = ["read_structure", "topology_of"]

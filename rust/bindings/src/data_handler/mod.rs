@@ -23,6 +23,7 @@ use crate::argument;
 use crate::entry::EntryReader;
 use crate::error::to_python;
 use crate::interrupt::{interruptible, polling};
+use crate::topology::parsed;
 use crate::trajectory_writer::TrajectoryWriter;
 use crate::value::metadata_tree;
 use arguments::{by_field, bytes_of_gigabytes, if_there};
@@ -166,6 +167,7 @@ impl DataHandler {
             data_id: checked_id(data_id)?,
             metadata: metadata_tree(py, metadata)?,
             encoding: Encoding { precision: Precision::EXACT, ..self.encoding },
+            topology: None,
             is_durable: self.durable,
         };
         let data = argument::dict(structure_data, "structure_data")?;
@@ -173,34 +175,15 @@ impl DataHandler {
         Ok(key.to_string())
     }
 
-    /// Store a trajectory; an older one of the same id is replaced.
+    /// Store a trajectory; an older one of the same id is replaced. `topology` is what
+    /// `encode_topology` returns.
     ///
-    /// Parameters
-    /// ----------
-    /// trajectory_data : dict
-    ///     ``frames``: (n_frames, n_atoms, 3) float32 or float64, or an iterable of frames or blocks of
-    ///     them, which is never held in memory whole. Any further array whose first axis is n_frames is
-    ///     per-frame data (``time``, ``box``, ``velocities``, ``energy``, …); anything else is stored
-    ///     as in `store_structure`.
-    /// data_id : str
-    ///     The name of the trajectory.
-    /// metadata : dict, optional
-    ///     Plain values that can be read without the data.
-    /// precision, profile
-    ///     As for the constructor, for this trajectory.
-    ///
-    /// Returns
-    /// -------
-    /// str
-    ///     The key for `load_data` and `open`.
-    ///
-    /// Raises
-    /// ------
-    /// InvalidArgumentError
-    ///     A field has a wrong shape, length or type; the message names it. Nothing was written.
-    /// CacheFullError
-    ///     It does not fit below the limit. Nothing was removed.
-    #[pyo3(signature = (trajectory_data, data_id, metadata=None, *, precision=None, profile=None))]
+    /// `proteinflex_optimization.DataHandler.store_trajectory` says more.
+    #[pyo3(
+        signature = (trajectory_data, data_id, metadata=None, *, precision=None, profile=None,
+                     topology=None)
+    )]
+    #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
     fn store_trajectory(
         &self,
         py: Python<'_>,
@@ -209,10 +192,12 @@ impl DataHandler {
         metadata: Option<&Bound<'_, PyAny>>,
         precision: Option<&Bound<'_, PyAny>>,
         profile: Option<&Bound<'_, PyAny>>,
+        topology: Option<&[u8]>,
     ) -> PyResult<String> {
         let header = Header {
             data_id: checked_id(data_id)?,
             encoding: self.encoding_with(precision, profile)?,
+            topology: topology.map(parsed).transpose()?,
             metadata: metadata_tree(py, metadata)?,
             is_durable: self.durable,
         };
@@ -257,33 +242,7 @@ impl DataHandler {
 
     /// Write a trajectory frame by frame.
     ///
-    /// What was flushed survives any crash; it becomes visible under its key when the writer is closed,
-    /// which leaving its `with` block without an error does.
-    ///
-    /// Parameters
-    /// ----------
-    /// data_id, metadata, precision, profile
-    ///     As in `store_trajectory`.
-    /// resume : bool
-    ///     Whether to go on with the trajectory of this id where there is one: an unfinished one from
-    ///     its last durable frame, a finished one from its last frame (``n_frames`` says how many there
-    ///     are). What is there is never encoded again, and its metadata, precision and profile stay what
-    ///     they were. A finished one is served as it is until the longer one is closed.
-    ///     The trajectory is claimed when the first frame is appended, or at the first `flush` or
-    ///     `truncate`; a rival that was faster makes that a `WriterConflictError`.
-    /// overwrite : bool
-    ///     Whether to begin an empty trajectory where there is one. An unfinished one is dropped now, a
-    ///     finished one is replaced when the new one is closed.
-    ///
-    /// Raises
-    /// ------
-    /// InvalidArgumentError
-    ///     There is a trajectory of this id, finished or not, and neither `resume` nor `overwrite` is
-    ///     set, or both are; another writer has it open (the message says which process on which
-    ///     host, and when it gave its last sign of life); it has another `precision` or `profile`
-    ///     than the one to resume it with; or an argument makes no sense.
-    /// CorruptDataError
-    ///     What is to be resumed is damaged.
+    /// `proteinflex_optimization.DataHandler.trajectory_writer` says more.
     #[pyo3(
         signature = (data_id, metadata=None, *, precision=None, profile=None, resume=false,
                      overwrite=false)
@@ -596,13 +555,13 @@ impl DataHandler {
             EntryKind::Structure => {
                 let encoding = Encoding { precision: Precision::EXACT, ..self.encoding };
                 let data = argument::dict(data, "structure_data")?;
-                let header = Header { data_id, metadata, encoding, is_durable };
+                let header = Header { data_id, metadata, encoding, topology: None, is_durable };
                 store::structure(&self.cache, header, &data, &store::KEPT)
             }
             EntryKind::Trajectory => {
                 let data = argument::dict(data, "trajectory_data")?;
                 let encoding = self.encoding;
-                let header = Header { data_id, metadata, encoding, is_durable };
+                let header = Header { data_id, metadata, encoding, topology: None, is_durable };
                 store::trajectory(&self.cache, header, &data, &store::KEPT)
             }
         }

@@ -38,6 +38,8 @@ pub fn info<'py>(
     result.set_item("n_frames", info.frames())?;
     result.set_item("n_atoms", info.n_atoms())?;
     result.set_item("n_residues", info.n_residues())?;
+    result.set_item("n_chains", info.n_chains())?;
+    result.set_item("has_topology", info.topology.is_some())?;
     result.set_item("metadata", metadata(py, &info.metadata, directory)?)?;
     result.set_item("arrays", arrays)?;
     result.set_item("precision", by_field(py, info.precision)?)?;

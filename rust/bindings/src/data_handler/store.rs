@@ -1,7 +1,10 @@
 //! From `frames` in Python to the cache: structures and trajectories as the core takes them.
 
+use std::sync::Arc;
+
 use numpy::PyUntypedArrayMethods;
 use proteinflex_core::cache::{Cache, KeptEntry, Key, PendingEntry};
+use proteinflex_core::topology::Topology;
 use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, EntryKind, FieldSpec};
 use proteinflex_core::{Error, Result};
 use pyo3::prelude::*;
@@ -21,6 +24,8 @@ pub struct Header {
     pub data_id: String,
     pub metadata: Vec<u8>,
     pub encoding: Encoding,
+    /// The atoms, residues, chains and bonds of a trajectory.
+    pub topology: Option<Arc<Topology>>,
     /// Whether it waits for the disk.
     pub is_durable: bool,
 }
@@ -35,9 +40,19 @@ impl Header {
 
 /// How an entry is stored: how its file is begun, and what ends it.
 pub struct Way<T> {
-    begin: for<'a> fn(&'a Cache, EntryKind, &str, Vec<u8>, Encoding) -> Result<PendingEntry<'a>>,
+    begin: Begin,
     publish: fn(PendingEntry<'_>, &[u8]) -> Result<T>,
 }
+
+/// How the file of an entry is begun.
+type Begin = for<'a> fn(
+    &'a Cache,
+    EntryKind,
+    &str,
+    Vec<u8>,
+    Encoding,
+    Option<&Topology>,
+) -> Result<PendingEntry<'a>>;
 
 /// It is stored, or this is an error.
 pub const STORED: Way<Key> =
@@ -244,7 +259,8 @@ impl<T> Way<T> {
         kind: EntryKind,
         header: &Header,
     ) -> Result<PendingEntry<'a>> {
-        (self.begin)(cache, kind, &header.data_id, header.metadata.clone(), header.encoding)
+        let (metadata, topology) = (header.metadata.clone(), header.topology.as_deref());
+        (self.begin)(cache, kind, &header.data_id, metadata, header.encoding, topology)
     }
 
     fn publish(

@@ -14,7 +14,7 @@ use proteinflex_core::trajectory::{EntryKind, FieldSpec, Frames};
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PySlice, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PySlice, PyTuple};
 
 use crate::argument;
 use crate::array;
@@ -355,6 +355,12 @@ impl Trajectory {
                 frames.call_method("astype", (dtype,), Some(&options))
             }
         }
+    }
+
+    /// The topology as `decode_topology` takes it; None where none was stored.
+    fn _topology<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let read = |entry: &OpenEntry| Ok(entry.topology()?.map(|found| found.encode()));
+        Ok(self.reader.read(py, read)?.map(|bytes| PyBytes::new(py, &bytes)))
     }
 
     /// The arrays and values that belong to no frame, by name: no frame is read.

@@ -150,8 +150,9 @@ mod tests {
         let mut values = TreeWriter::new();
         values.text("villin");
         let values = values.finish();
-        let pending =
-            cache.begin(EntryKind::Structure, "villin", values.clone(), Encoding::plain()).unwrap();
+        let pending = cache
+            .begin(EntryKind::Structure, "villin", values.clone(), Encoding::plain(), None)
+            .unwrap();
         let key = pending.publish(&values).unwrap();
         let error = OpenEntry::of_trajectory_file(&cache.entry_path(&key)).unwrap_err();
         assert!(error.to_string().contains("the structure \"villin\": load_data"), "{error}");

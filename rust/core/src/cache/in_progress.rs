@@ -7,6 +7,7 @@
 //! lease and the file are still its own.
 
 use std::io;
+use std::sync::Arc;
 
 use super::Cache;
 use super::evict::SpaceRequest;
@@ -16,6 +17,7 @@ use super::load::OpenEntry;
 use super::own_file::OwnFile;
 use super::unfinished_file::UnfinishedFile;
 use crate::fs::{Lease, Taking};
+use crate::topology::Topology;
 use crate::trajectory::{Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, check_reaches};
 use crate::{Error, Result};
 
@@ -39,7 +41,7 @@ pub struct EntryInProgress {
 #[derive(Debug)]
 pub(super) enum Frames {
     /// There are none.
-    New { header: EntryHeader, encoding: Encoding },
+    New { header: EntryHeader, encoding: Encoding, topology: Option<Arc<Topology>> },
     /// In an unfinished file, which is taken when something is written.
     Waiting { entry: Entry, file: UnfinishedFile },
     /// In a finished entry, of which nothing has been changed: it is copied when something is.
@@ -321,6 +323,7 @@ impl EntryInProgress {
 
     /// What is left of the frames once their writer is used up.
     fn nothing(&self) -> Frames {
-        Frames::New { header: self.frames.header().clone(), encoding: self.frames.encoding() }
+        let (header, encoding) = (self.frames.header().clone(), self.frames.encoding());
+        Frames::New { header, encoding, topology: None }
     }
 }

@@ -22,7 +22,7 @@
 //! let mut values = TreeWriter::new();
 //! values.text("villin headpiece");
 //! let values = values.finish();
-//! let entry = cache.begin(EntryKind::Structure, "protein1", values.clone(), Encoding::plain())?;
+//! let entry = cache.begin(EntryKind::Structure, "protein1", values.clone(), Encoding::plain(), None)?;
 //! let key = entry.publish(&values)?; // Durable, and there for everyone.
 //!
 //! assert_eq!(cache.load(key.as_str())?.tree()?, values);

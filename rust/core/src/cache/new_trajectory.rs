@@ -1,5 +1,6 @@
 //! What a trajectory is to be like, and whether the one that is there is like that.
 
+use crate::topology::Topology;
 use crate::trajectory::{Encoding, EntryHeader};
 use crate::{Error, Result};
 
@@ -73,4 +74,30 @@ impl NewTrajectory<'_> {
         }
         Ok(())
     }
+}
+
+/// Refuses to go on with a trajectory of another topology.
+pub(super) fn check_topology(
+    data_id: &str,
+    n_frames: u64,
+    stored: Option<&Topology>,
+    wanted: &Topology,
+    required: bool,
+) -> Result<()> {
+    let found = format!("a topology of {} atoms", wanted.n_atoms());
+    let expected = match stored {
+        None if required => format!(
+            "none: the {n_frames} frames of trajectory {data_id:?} were stored without, and a \
+             topology can't be added; pass overwrite=True to replace them"
+        ),
+        None => return Ok(()),
+        Some(stored) => match stored.difference(wanted) {
+            None => return Ok(()),
+            Some(difference) => format!(
+                "the one that the {n_frames} frames of trajectory {data_id:?} were stored with: it \
+                 has {difference}; pass that to go on with them, or overwrite=True to replace them"
+            ),
+        },
+    };
+    Err(Error::argument("structure", found, expected))
 }

@@ -71,6 +71,8 @@ pub struct EntryInfo {
     pub fields: Vec<FieldSpec>,
     /// Its frames.
     pub n_frames: u64,
+    /// The residues and chains of its topology, where that is stored.
+    pub topology: Option<(u64, u64)>,
     /// What its fields were rounded to.
     pub precision: Precision,
     /// Whether it is never evicted.
@@ -93,10 +95,18 @@ impl EntryInfo {
         }
     }
 
-    /// The residues, where their names or numbers are stored.
+    /// The residues: of the topology, or where their names or numbers are stored.
     pub fn n_residues(&self) -> Option<u64> {
+        if let Some((residues, _)) = self.topology {
+            return Some(residues);
+        }
         let names = self.shape_of("residue_names").or_else(|| self.shape_of("residue_numbers"));
         names?.first().copied()
+    }
+
+    /// The chains of the topology.
+    pub fn n_chains(&self) -> Option<u64> {
+        self.topology.map(|(_, chains)| chains)
     }
 
     fn shape_of(&self, name: &str) -> Option<&[u64]> {
@@ -194,7 +204,7 @@ impl Cache {
         Ok(entries.into_iter().map(|entry| entry.key).collect())
     }
 
-    /// Describes an entry without reading its data.
+    /// Describes an entry without reading its arrays and frames.
     pub fn info(&self, name: &str) -> Result<EntryInfo> {
         let key = self.resolve(name)?;
         let last_used = self
@@ -204,6 +214,7 @@ impl Cache {
             .unwrap_or(SystemTime::UNIX_EPOCH);
         let opened = self.open_entry_unmarked(&key)?;
         let head = opened.header();
+        let topology = opened.topology().inspect_err(|error| self.report(&opened, error))?;
         Ok(EntryInfo {
             key,
             data_id: head.data_id.clone(),
@@ -216,6 +227,7 @@ impl Cache {
             arrays: opened.arrays().to_vec(),
             fields: opened.fields().to_vec(),
             n_frames: opened.n_frames(),
+            topology: topology.map(|found| (found.n_residues() as u64, found.n_chains() as u64)),
             precision: opened.precision(),
             pinned: self.layout.pin(&key).symlink_metadata().is_ok(),
         })

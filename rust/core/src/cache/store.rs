@@ -8,7 +8,8 @@ use super::growth::GrowingFile;
 use super::layout::{Key, SUFFIX};
 use super::load::OpenEntry;
 use super::scan::growth_step;
-use crate::fs::{Failure, Owner, create_with_fallback, memory_file};
+use crate::fs::{Failure, Owner, StorageFile, create_with_fallback, memory_file};
+use crate::topology::Topology;
 use crate::trajectory::{Encoding, EntryHeader, EntryKind, EntryWriter};
 use crate::{Error, Result};
 
@@ -68,6 +69,7 @@ impl Cache {
         data_id: &str,
         metadata: Vec<u8>,
         encoding: Encoding,
+        topology: Option<&Topology>,
     ) -> Result<PendingEntry<'_>> {
         self.check_writable()?;
         let key = Key::of(kind, data_id);
@@ -80,7 +82,7 @@ impl Cache {
         // From here on, dropping `pending` removes the file again.
         let mut pending = PendingEntry::new(self, key, temporary, None);
         let head = EntryHeader::now(kind, data_id, metadata);
-        pending.writer = Some(EntryWriter::create(file, &pending.temporary, &head, encoding)?);
+        pending.create(file, &head, encoding, topology)?;
         Ok(pending)
     }
 
@@ -92,6 +94,7 @@ impl Cache {
         data_id: &str,
         metadata: Vec<u8>,
         encoding: Encoding,
+        topology: Option<&Topology>,
     ) -> Result<PendingEntry<'_>> {
         let key = Key::of(kind, data_id);
         let temporary = self.temporary_for(&key);
@@ -110,7 +113,7 @@ impl Cache {
         let kept = Some(kept);
         let mut pending = PendingEntry::new(self, key, temporary, kept);
         let head = EntryHeader::now(kind, data_id, metadata);
-        pending.writer = Some(EntryWriter::create(file, &pending.temporary, &head, encoding)?);
+        pending.create(file, &head, encoding, topology)?;
         Ok(pending)
     }
 
@@ -145,6 +148,19 @@ impl<'a> PendingEntry<'a> {
     fn new(cache: &'a Cache, key: Key, temporary: PathBuf, kept: Option<NotStored>) -> Self {
         let process = std::process::id();
         Self { cache, key, temporary, writer: None, reserved: 0, kept, published: false, process }
+    }
+
+    fn create(
+        &mut self,
+        file: Box<dyn StorageFile>,
+        head: &EntryHeader,
+        encoding: Encoding,
+        topology: Option<&Topology>,
+    ) -> Result<()> {
+        let path = &self.temporary;
+        let created = EntryWriter::create_with_topology(file, path, head, encoding, topology);
+        self.writer = Some(created?);
+        Ok(())
     }
 
     /// What takes the arrays and frames.

@@ -4,13 +4,14 @@
 //! something to write: the file by renaming it where nobody writes it any more, else by copying it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use super::Cache;
 use super::growth::GrowingFile;
 use super::in_progress::{EntryInProgress, Frames, is_gone};
 use super::layout::Key;
-use super::new_trajectory::{IfThere, NewTrajectory};
+use super::new_trajectory::{IfThere, NewTrajectory, check_topology};
 use super::own_file::OwnFile;
 use super::unfinished_file::UnfinishedFile;
 use super::unfinished_name::UnfinishedName;
@@ -19,6 +20,7 @@ use crate::fs::{
     FileClock, Hold, Lease, LeaseHolder, Owner, StorageFile, Taking, WriterId, forget_listing,
     lease_holder,
 };
+use crate::topology::Topology;
 use crate::trajectory::{Entry, EntryHeader, EntryKind, EntryWriter};
 use crate::{Error, Result};
 
@@ -49,6 +51,7 @@ impl Cache {
             frames: Frames::New {
                 header: EntryHeader::now(EntryKind::Trajectory, new.data_id, new.metadata.clone()),
                 encoding: new.encoding,
+                topology: None,
             },
             reserved: 0,
             own: None,
@@ -166,8 +169,9 @@ impl Cache {
         let mut is_copy = true;
         let writer = match &entry.frames {
             Frames::Written(_) => return Ok(()),
-            Frames::New { header, encoding } => self.create_own(&own, |file| {
-                EntryWriter::create(file, own.path(), header, *encoding)
+            Frames::New { header, encoding, topology } => self.create_own(&own, |file| {
+                let (path, topology) = (own.path(), topology.as_deref());
+                EntryWriter::create_with_topology(file, path, header, *encoding, topology)
             })?,
             Frames::Finished(finished) => {
                 let bytes = finished.records_end();
@@ -213,6 +217,39 @@ impl Cache {
         entry.frames = Frames::Written(writer);
         entry.own = Some(own);
         Ok(())
+    }
+
+    /// Lets a trajectory hold its topology. One that has frames keeps what it has: it is compared, and
+    /// without a topology it goes on without, unless that is `required`.
+    pub fn set_topology(
+        &self,
+        entry: &mut EntryInProgress,
+        wanted: &Arc<Topology>,
+        required: bool,
+    ) -> Result<()> {
+        entry.check_usable()?;
+        let n_frames = entry.n_frames();
+        let stored = match (&mut entry.frames, &entry.own) {
+            (Frames::New { topology, .. }, _) => {
+                *topology = Some(Arc::clone(wanted));
+                return Ok(());
+            }
+            (Frames::Written(writer), Some(own)) if writer.is_untouched() => {
+                // Begun without: another file takes its place, whole.
+                let (header, encoding) = (writer.header().clone(), writer.encoding());
+                let begun = self.create_own(own, |file| {
+                    let topology = Some(&**wanted);
+                    let path = own.path();
+                    EntryWriter::create_with_topology(file, path, &header, encoding, topology)
+                })?;
+                entry.frames = Frames::Written(begun);
+                return Ok(());
+            }
+            (Frames::Written(_), _) => self.read_back(entry, Entry::topology)?,
+            (Frames::Waiting { entry, .. }, _) => entry.topology()?,
+            (Frames::Finished(entry), _) => entry.topology()?,
+        };
+        check_topology(&entry.data_id, n_frames, stored.as_ref(), wanted, required)
     }
 
     /// Creates a writer's own file. It gets its name once its beginning is durable, so one that

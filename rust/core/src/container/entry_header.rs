@@ -112,10 +112,17 @@ struct Description {
     data_id: String,
     created: f64,
     encoding: Encoding,
+    /// Whether the next record is a topology.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    topology: bool,
 }
 
 /// The payload of the record: the length of the description, the description, the metadata.
-pub(crate) fn encode_entry_header(header: &EntryHeader, encoding: Encoding) -> Result<Vec<u8>> {
+pub(crate) fn encode_entry_header(
+    header: &EntryHeader,
+    encoding: Encoding,
+    has_topology: bool,
+) -> Result<Vec<u8>> {
     encoding.check()?;
     if header.data_id.len() > MAX_DATA_ID {
         let length = format!("{} bytes", header.data_id.len());
@@ -133,6 +140,7 @@ pub(crate) fn encode_entry_header(header: &EntryHeader, encoding: Encoding) -> R
         data_id: header.data_id.clone(),
         created: header.created,
         encoding,
+        topology: has_topology,
     };
     let json = serde_json::to_vec(&description)
         .map_err(|error| Error::argument("data_id", error, "a text that JSON can hold"))?;
@@ -142,8 +150,17 @@ pub(crate) fn encode_entry_header(header: &EntryHeader, encoding: Encoding) -> R
     Ok(payload)
 }
 
+/// What the first record says.
+#[derive(Debug)]
+pub(crate) struct ParsedHeader {
+    pub header: EntryHeader,
+    pub encoding: Encoding,
+    /// Whether the next record is a topology.
+    pub has_topology: bool,
+}
+
 /// Reads the payload of the record.
-pub(crate) fn parse_entry_header(payload: &[u8]) -> Result<(EntryHeader, Encoding), FormatError> {
+pub(crate) fn parse_entry_header(payload: &[u8]) -> Result<ParsedHeader, FormatError> {
     let (length, rest) = U32::read_from_prefix(payload).map_err(|_| FormatError::CutShort)?;
     let (json, metadata) =
         rest.split_at_checked(length.get() as usize).ok_or(FormatError::CutShort)?;
@@ -158,5 +175,6 @@ pub(crate) fn parse_entry_header(payload: &[u8]) -> Result<(EntryHeader, Encodin
         created: description.created,
         metadata: metadata.to_vec(),
     };
-    Ok((header, description.encoding))
+    let (encoding, has_topology) = (description.encoding, description.topology);
+    Ok(ParsedHeader { header, encoding, has_topology })
 }

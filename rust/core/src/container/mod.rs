@@ -18,12 +18,12 @@ pub(crate) use append::Appender;
 pub(crate) use commit::{Chunk, Commit, Schema};
 pub(crate) use ends::{END_BYTES, Trailer, check_preamble};
 pub use entry_header::{Encoding, EntryHeader, EntryKind, MAX_DATA_ID, MAX_METADATA, Profile};
-pub(crate) use entry_header::{encode_entry_header, parse_entry_header};
+pub(crate) use entry_header::{ParsedHeader, encode_entry_header, parse_entry_header};
 pub use precision::Precision;
 pub(crate) use record::{
-    HEADER, MAX_CODED, MAX_RATIO, RAW, RecordHeader, RecordHeaderBytes, RecordKind, SEGMENT,
-    Target, segment_table,
+    ALIGNMENT, HEADER, MAX_CODED, MAX_RATIO, RAW, RecordHeader, RecordHeaderBytes, RecordKind,
+    SEGMENT, Target, segment_table,
 };
-pub(crate) use recover::{ENTRY_HEADER, recover};
+pub(crate) use recover::{ENTRY_HEADER, TOPOLOGY, recover};
 pub use schema::{ArraySpec, DType, FieldSpec};
 pub(crate) use state::{FileState, RowGroup, row_groups, truncate_chunks};

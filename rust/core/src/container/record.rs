@@ -47,6 +47,8 @@ pub enum RecordKind {
     Tree = 4,
     /// The whole state, as one commit.
     Index = 5,
+    /// The atoms, residues, chains and bonds.
+    Topology = 6,
 }
 
 /// What a data record belongs to.
@@ -185,6 +187,7 @@ impl RecordHeader {
             3 => RecordKind::Commit,
             4 => RecordKind::Tree,
             5 => RecordKind::Index,
+            6 => RecordKind::Topology,
             found => return Err(FormatError::Unknown { what: "kind", found }),
         };
         let target = match bytes.is_field {

@@ -14,10 +14,12 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::commit::{Chunk, Commit};
 use super::ends::{END_BYTES, check_preamble};
-use super::entry_header::{Encoding, EntryHeader, MAX_DATA_ID, MAX_METADATA, parse_entry_header};
+use super::entry_header::{
+    Encoding, EntryHeader, MAX_DATA_ID, MAX_METADATA, ParsedHeader, parse_entry_header,
+};
 use super::record::{
-    ALIGNMENT, HEADER, MAX_PLAIN, RAW, RecordHeader, RecordHeaderBytes, RecordKind, SEGMENT,
-    segment_table,
+    ALIGNMENT, HEADER, MAX_CODED, MAX_PLAIN, RAW, RecordHeader, RecordHeaderBytes, RecordKind,
+    SEGMENT, segment_table,
 };
 use super::state::FileState;
 use crate::checksum;
@@ -31,6 +33,9 @@ const MAX_ENTRY_HEADER: u64 = (6 * MAX_DATA_ID + MAX_METADATA + 4096) as u64;
 /// What damage to the first record is called.
 pub const ENTRY_HEADER: &str = "its entry header";
 
+/// What damage to the topology is called.
+pub const TOPOLOGY: &str = "its topology";
+
 /// What an unfinished file holds.
 #[derive(Debug)]
 pub struct Recovered {
@@ -38,6 +43,8 @@ pub struct Recovered {
     pub header: EntryHeader,
     /// How it is to be encoded.
     pub encoding: Encoding,
+    /// Its topology, as it is stored, where it has one.
+    pub topology: Option<(RecordHeader, Vec<u8>)>,
     /// What the last valid commit says.
     pub state: FileState,
     /// Where that commit ends; what follows does not count.
@@ -59,8 +66,16 @@ pub fn recover(file: &File, path: &Path) -> Result<Recovered> {
     let record = record.ok_or_else(|| damage(FormatError::CutShort))?;
     let payload = source.payload(offset, &record, MAX_ENTRY_HEADER)?;
     let payload = payload.ok_or_else(|| damage(FormatError::Checksum))?;
-    let (header, encoding) = parse_entry_header(&payload).map_err(damage)?;
+    let ParsedHeader { header, encoding, has_topology } =
+        parse_entry_header(&payload).map_err(damage)?;
     let mut end = record.end(offset).map_or(offset, |(_, end)| end);
+    let mut topology = None;
+    if has_topology {
+        offset = end.next_multiple_of(ALIGNMENT);
+        let (record, payload) = source.topology(offset)?;
+        end = record.end(offset).map_or(offset, |(_, end)| end);
+        topology = Some((record, payload));
+    }
     let header_end = end;
 
     let mut commits: Vec<(Commit, u64)> = Vec::new();
@@ -93,7 +108,7 @@ pub fn recover(file: &File, path: &Path) -> Result<Recovered> {
         state.apply(commit).map_err(|reason| Error::corrupt(path, "a commit", reason))?;
     }
     state.check(end).map_err(|reason| Error::corrupt(path, "a commit", reason))?;
-    Ok(Recovered { header, encoding, state, end, tree })
+    Ok(Recovered { header, encoding, topology, state, end, tree })
 }
 
 struct Source<'a> {
@@ -145,6 +160,15 @@ impl Source<'_> {
         let header = header.ok_or_else(|| damage(FormatError::WrongRecord))?;
         let payload = self.payload(offset, &header, MAX_PLAIN)?;
         payload.ok_or_else(|| damage(FormatError::Checksum))
+    }
+
+    /// The record of the topology at `offset`, and its payload.
+    fn topology(&self, offset: u64) -> Result<(RecordHeader, Vec<u8>)> {
+        let damage = |reason| Error::corrupt(self.path, TOPOLOGY, reason);
+        let header = self.header(offset)?.filter(|header| header.kind == RecordKind::Topology);
+        let header = header.ok_or_else(|| damage(FormatError::WrongRecord))?;
+        let payload = self.payload(offset, &header, MAX_CODED)?;
+        Ok((header, payload.ok_or_else(|| damage(FormatError::Checksum))?))
     }
 
     /// Whether the record of `chunk` is there and holds what was written.

@@ -97,7 +97,12 @@ impl FileState {
     }
 
     /// What tells this content from any other: of what is stored, not of where in the file it is.
-    pub fn content_id(&self, kind: EntryKind, tree: &[u8]) -> Result<[u8; 16]> {
+    pub fn content_id(
+        &self,
+        kind: EntryKind,
+        tree: &[u8],
+        topology: Option<RecordHeader>,
+    ) -> Result<[u8; 16]> {
         let schema = serde_json::to_vec(&self.schema)
             .map_err(|error| Error::argument("fields", error, "names that JSON can hold"))?;
         let mut hasher = blake3::Hasher::new();
@@ -105,6 +110,9 @@ impl FileState {
         hasher.update(&(schema.len() as u64).to_le_bytes()).update(&schema);
         hasher.update(&(tree.len() as u64).to_le_bytes()).update(tree);
         hasher.update(&self.n_frames.to_le_bytes());
+        if let Some(header) = topology {
+            hasher.update(RecordHeader { padding: 0, ..header }.encode().as_bytes());
+        }
         for chunk in self.chunks() {
             let header = RecordHeader { padding: 0, ..chunk.header };
             hasher.update(&chunk.used.to_le_bytes()).update(header.encode().as_bytes());

@@ -1,6 +1,6 @@
 //! What is wrong with the records of an entry's file.
 
-use super::Error;
+use super::{DecodeError, Error};
 
 /// How bytes are not what the format says they should be.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +125,23 @@ pub enum FormatError {
         /// The second.
         second: u64,
     },
+    /// A text is not one.
+    #[error("it has a text that is not UTF-8")]
+    Text,
+    /// A dictionary of texts is not the one that an encoder makes.
+    #[error("an index has no text, or a text has no index or two places")]
+    Dictionary,
+    /// A topology is of another number of atoms than the coordinates beside it.
+    #[error("it has {found} atoms, and the frames have {expected}")]
+    AtomCount {
+        /// The atoms of the frames.
+        expected: u64,
+        /// The atoms of the topology.
+        found: u64,
+    },
+    /// A payload can't be decoded.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
     /// Chunks hold frames or rows twice, or not at all.
     #[error("chunks overlap or leave a gap")]
     Coverage,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::reader::Entry;
 use super::value_tree::fields_tree;
-use super::writer::{EntryWriter, Uncommitted};
+use super::writer::{Beginning, EntryWriter, Uncommitted};
 use crate::container::{Appender, RecordKind, recover};
 use crate::error::FormatError;
 use crate::fs::{Content, StorageFile, open_file, write_all_at};
@@ -50,7 +50,8 @@ impl EntryWriter {
             first: !is_committed,
         };
         let (header, encoding) = (finished.header().clone(), finished.encoding());
-        Ok(Self::new(file, header, encoding, state, uncommitted, tree))
+        let beginning = Beginning::of(header, encoding, recovered.topology, path)?;
+        Ok(Self::new(file, beginning, state, uncommitted, tree))
     }
 
     /// Begins a file, which is empty, with the durable frames of an unfinished one, whose writer

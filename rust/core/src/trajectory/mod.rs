@@ -45,6 +45,7 @@ mod read_ahead;
 mod reader;
 mod select;
 mod stored;
+mod topology;
 mod value_tree;
 mod verified;
 mod verify;

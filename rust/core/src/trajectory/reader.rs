@@ -13,15 +13,18 @@ use super::chunking::{array_block, chunk_frames, field_block};
 use super::field::Field;
 use super::select::{Frames, Selection};
 use super::stored::{ChunkSource, StoredChunks};
+use super::topology::decode_topology;
 use super::verify::{ChunkReport, Report};
 use crate::codec::Block;
 use crate::container::{
-    ArraySpec, Chunk, Commit, END_BYTES, ENTRY_HEADER, Encoding, EntryHeader, FieldSpec, FileState,
-    HEADER, Precision, Profile, RAW, RecordHeader, RecordHeaderBytes, RecordKind, SEGMENT, Schema,
-    Trailer, check_preamble, parse_entry_header, recover, row_groups, segment_table,
+    ALIGNMENT, ArraySpec, Chunk, Commit, END_BYTES, ENTRY_HEADER, Encoding, EntryHeader, FieldSpec,
+    FileState, HEADER, ParsedHeader, Precision, Profile, RAW, RecordHeader, RecordHeaderBytes,
+    RecordKind, Schema, TOPOLOGY, Trailer, check_preamble, parse_entry_header, recover, row_groups,
+    segment_table,
 };
 use crate::error::FormatError;
 use crate::fs::{Content, Hold, open_file};
+use crate::topology::Topology;
 use crate::{Error, Result, checksum, interrupt, threads};
 
 /// An entry that is open for reading. Cheap to share by `Arc`; any thread may read.
@@ -30,6 +33,8 @@ pub struct Entry {
     source: Arc<ChunkSource>,
     header: EntryHeader,
     encoding: Encoding,
+    /// Where the record of the topology is, where it has one.
+    topology: Option<u64>,
     schema: Schema,
     n_frames: u64,
     arrays: Vec<StoredChunks>,
@@ -77,8 +82,13 @@ impl Entry {
 
     fn new(content: Content, state: FileState, tree: u64, content_id: String) -> Result<Self> {
         let damage = |reason| Error::corrupt(content.path(), ENTRY_HEADER, reason);
-        let header = record(&content, END_BYTES as u64, RecordKind::EntryHeader, ENTRY_HEADER)?;
-        let (header, encoding) = parse_entry_header(&header).map_err(damage)?;
+        let at = END_BYTES as u64;
+        let (first, payload) = coded_record(&content, at, RecordKind::EntryHeader, ENTRY_HEADER)?;
+        let ParsedHeader { header, encoding, has_topology } =
+            parse_entry_header(plain(&first, &payload).map_err(damage)?).map_err(damage)?;
+        let end = first.end(at).map_or(at, |(_, end)| end);
+        let topology = has_topology.then(|| end.next_multiple_of(ALIGNMENT));
+        drop(payload);
         let source = Arc::new(ChunkSource::new(content));
         let named = state.schema.arrays.iter().zip(state.arrays);
         let arrays =
@@ -93,6 +103,7 @@ impl Entry {
         Ok(Self {
             header,
             encoding,
+            topology,
             schema: state.schema,
             n_frames: state.n_frames,
             arrays,
@@ -135,6 +146,20 @@ impl Entry {
             }
         }
         precision
+    }
+
+    /// The topology, where it was stored: read, checked and decoded now.
+    pub fn topology(&self) -> Result<Option<Topology>> {
+        let Some(offset) = self.topology else { return Ok(None) };
+        let (header, payload) =
+            coded_record(self.content(), offset, RecordKind::Topology, TOPOLOGY)?;
+        let decoded = decode_topology(&header, &payload, &self.schema.fields);
+        decoded.map(Some).map_err(|reason| Error::corrupt(self.path(), TOPOLOGY, reason))
+    }
+
+    /// Whether the topology was stored.
+    pub fn has_topology(&self) -> bool {
+        self.topology.is_some()
     }
 
     /// The value tree; empty in an entry that is not finished.
@@ -304,11 +329,15 @@ impl Entry {
             let (first, count) = (header.first, header.count);
             result.err().map(|error| ChunkReport { name: (*name).to_owned(), first, count, error })
         };
-        let damaged: Vec<_> = threads::run(|| all.par_iter().filter_map(check).collect());
+        let mut damaged: Vec<_> = threads::run(|| all.par_iter().filter_map(check).collect());
         if damaged.is_empty() {
             self.source.set_skip_checksums(skipped);
         }
-        Report { checked: all.len() as u64, damaged }
+        let checked = all.len() as u64 + u64::from(self.has_topology());
+        if let Err(error) = self.topology() {
+            damaged.push(ChunkReport { name: "topology".into(), first: 0, count: 1, error });
+        }
+        Report { checked, damaged }
     }
 
     /// Which chunks it has.
@@ -368,13 +397,33 @@ fn hexadecimal(bytes: &[u8]) -> String {
 const INDEX: &str = "its index";
 const TREE: &str = "its value tree";
 
-/// The payload of a record that is not data, checked. `part` is what to call it.
+/// The payload of a record that is neither data nor coded, checked. `part` is what to call it.
 fn record<'a>(
     content: &'a Content,
     offset: u64,
     kind: RecordKind,
     part: &str,
 ) -> Result<Cow<'a, [u8]>> {
+    let (header, payload) = coded_record(content, offset, kind, part)?;
+    plain(&header, &payload).map_err(|reason| Error::corrupt(content.path(), part, reason))?;
+    Ok(payload)
+}
+
+/// A payload that is stored as it is.
+fn plain<'a>(header: &RecordHeader, payload: &'a [u8]) -> Result<&'a [u8], FormatError> {
+    match header.codec {
+        RAW => Ok(payload),
+        found => Err(FormatError::Unknown { what: "codec", found }),
+    }
+}
+
+/// A record that is not data and its payload as it is stored, checked. `part` is what to call it.
+fn coded_record<'a>(
+    content: &'a Content,
+    offset: u64,
+    kind: RecordKind,
+    part: &str,
+) -> Result<(RecordHeader, Cow<'a, [u8]>)> {
     let damage = |reason: FormatError| Error::corrupt(content.path(), part, reason);
     let outside = || damage(FormatError::Outside);
     let end = offset.checked_add(HEADER as u64).ok_or_else(outside)?;
@@ -386,13 +435,12 @@ fn record<'a>(
     }
     let (start, end) = header.payload(offset).ok_or_else(outside)?;
     let payload = content.read(start..end)?.ok_or_else(outside)?;
-    let sum = if payload.len() as u64 > SEGMENT {
-        checksum(segment_table(&payload).as_bytes())
-    } else {
-        checksum(&payload)
+    let sum = match header.table_bytes() {
+        0 => checksum(&payload),
+        _ => checksum(segment_table(&payload).as_bytes()),
     };
-    if header.codec != RAW || sum != header.checksum {
+    if sum != header.checksum {
         return Err(damage(FormatError::Checksum));
     }
-    Ok(payload)
+    Ok((header, payload))
 }

@@ -9,13 +9,15 @@ use std::path::Path;
 
 use super::chunking::{array_parts, chunk_frames, frame_size};
 use super::encode::ChunkEncoder;
+use super::topology::{check_atoms, decode_topology, encode_topology};
 use super::value_tree::{fields_tree, with_n_frames};
 use crate::container::{
     Appender, ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHeader, FieldSpec, FileState,
-    RecordHeader, RecordKind, Schema, Target, Trailer, encode_entry_header, recover,
+    RecordHeader, RecordKind, Schema, TOPOLOGY, Target, Trailer, encode_entry_header, recover,
     truncate_chunks,
 };
 use crate::fs::{StorageFile, set_xattr_u64};
+use crate::topology::Topology;
 use crate::{Error, Result, interrupt};
 
 /// Chunks that are encoded at the same time: enough for all threads, few enough for the memory.
@@ -39,6 +41,7 @@ pub struct EntryWriter {
     header: EntryHeader,
     encoding: Encoding,
     /// What the records in the file say, the last ones of which may not be committed yet.
+    topology: Option<StoredTopology>,
     state: FileState,
     uncommitted: Uncommitted,
     /// The value tree of the finished entry that is continued, where it holds more than its fields.
@@ -51,6 +54,43 @@ pub struct EntryWriter {
     n_partial: u64,
     /// How many chunks these are.
     partial_chunks: u64,
+}
+
+/// What a writer has to know of the topology that is in its file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StoredTopology {
+    record: RecordHeader,
+    n_atoms: u64,
+}
+
+impl StoredTopology {
+    /// Of a record, and its payload.
+    pub fn of(header: RecordHeader, payload: &[u8], path: &Path) -> Result<Self> {
+        let topology = decode_topology(&header, payload, &[])
+            .map_err(|reason| Error::corrupt(path, TOPOLOGY, reason))?;
+        Ok(Self { record: header, n_atoms: topology.n_atoms() as u64 })
+    }
+}
+
+/// The records at the beginning of a file, which never change.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    header: EntryHeader,
+    encoding: Encoding,
+    topology: Option<StoredTopology>,
+}
+
+impl Beginning {
+    /// Of a file that is continued. `topology` is its record and payload.
+    pub fn of(
+        header: EntryHeader,
+        encoding: Encoding,
+        topology: Option<(RecordHeader, Vec<u8>)>,
+        path: &Path,
+    ) -> Result<Self> {
+        let topology = topology.map(|(header, payload)| StoredTopology::of(header, &payload, path));
+        Ok(Self { header, encoding, topology: topology.transpose()? })
+    }
 }
 
 /// What has changed since the last commit.
@@ -84,11 +124,29 @@ impl EntryWriter {
         header: &EntryHeader,
         encoding: Encoding,
     ) -> Result<Self> {
-        let payload = encode_entry_header(header, encoding)?;
+        Self::create_with_topology(file, path, header, encoding, None)
+    }
+
+    /// The same, of an entry that holds its topology.
+    pub fn create_with_topology(
+        file: Box<dyn StorageFile>,
+        path: &Path,
+        header: &EntryHeader,
+        encoding: Encoding,
+        topology: Option<&Topology>,
+    ) -> Result<Self> {
+        let payload = encode_entry_header(header, encoding, topology.is_some())?;
         let mut file = Appender::create(file, path)?;
         file.append_plain(RecordKind::EntryHeader, &payload)?;
+        let mut stored = None;
+        if let Some(topology) = topology {
+            let (record, payload) = encode_topology(topology);
+            let (_, record) = file.append(record, &payload)?;
+            stored = Some(StoredTopology { record, n_atoms: topology.n_atoms() as u64 });
+        }
         let uncommitted = Uncommitted { first: true, ..Uncommitted::default() };
-        Ok(Self::new(file, header.clone(), encoding, FileState::default(), uncommitted, None))
+        let beginning = Beginning { header: header.clone(), encoding, topology: stored };
+        Ok(Self::new(file, beginning, FileState::default(), uncommitted, None))
     }
 
     /// Continues an entry that was not finished, from the last state that was made durable.
@@ -97,22 +155,23 @@ impl EntryWriter {
         let file = Appender::resume(file, path, recovered.end)?;
         let first = recovered.state.schema == Schema::default();
         let uncommitted = Uncommitted { first, ..Uncommitted::after(recovered.state.n_frames) };
-        let (header, encoding) = (recovered.header, recovered.encoding);
-        Ok(Self::new(file, header, encoding, recovered.state, uncommitted, recovered.tree))
+        let beginning =
+            Beginning::of(recovered.header, recovered.encoding, recovered.topology, path)?;
+        Ok(Self::new(file, beginning, recovered.state, uncommitted, recovered.tree))
     }
 
     pub(super) fn new(
         file: Appender,
-        header: EntryHeader,
-        encoding: Encoding,
+        beginning: Beginning,
         state: FileState,
         uncommitted: Uncommitted,
         continued_tree: Option<Vec<u8>>,
     ) -> Self {
         let mut writer = Self {
             file,
-            header,
-            encoding,
+            header: beginning.header,
+            encoding: beginning.encoding,
+            topology: beginning.topology,
             state,
             uncommitted,
             continued_tree,
@@ -170,6 +229,9 @@ impl EntryWriter {
         }
         let schema = Schema { fields, lossy: lossy.to_vec(), ..self.state.schema.clone() };
         schema.check()?;
+        if let Some(topology) = &self.topology {
+            check_atoms(topology.n_atoms, &schema.fields)?;
+        }
         self.state.set_schema(schema);
         self.uncommitted.schema = true;
         self.prepare();
@@ -282,7 +344,8 @@ impl EntryWriter {
             schema: Some(self.state.schema.clone()),
             chunks: self.state.chunks().copied().collect(),
         };
-        let content_id = self.state.content_id(self.header.kind, tree)?;
+        let topology = self.topology.map(|topology| topology.record);
+        let content_id = self.state.content_id(self.header.kind, tree, topology)?;
         let index = self.file.append_plain(RecordKind::Index, &index.encode()?)?;
         let end = self.file.end();
         let padding = (end.next_multiple_of(64) - end) as usize;
@@ -302,6 +365,11 @@ impl EntryWriter {
     /// How it is encoded.
     pub fn encoding(&self) -> Encoding {
         self.encoding
+    }
+
+    /// Whether it was begun and has neither arrays nor fields.
+    pub fn is_untouched(&self) -> bool {
+        self.state.schema == Schema::default() && self.n_frames() == 0
     }
 
     /// Whether so many more frames make a chunk, which is encoded then.

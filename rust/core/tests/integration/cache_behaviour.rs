@@ -46,7 +46,7 @@ fn store(cache: &Cache, data_id: &str, fill: u8) -> Result<Key, Error> {
 
 fn store_bytes(cache: &Cache, data_id: &str, bytes: &[u8]) -> Result<Key, Error> {
     let mut pending =
-        cache.begin(EntryKind::Structure, data_id, vec![1, 0xc0], Encoding::plain())?;
+        cache.begin(EntryKind::Structure, data_id, vec![1, 0xc0], Encoding::plain(), None)?;
     let spec = ArraySpec {
         name: "bytes".into(),
         dtype: DType::new("|u1", 1).unwrap(),
@@ -442,7 +442,7 @@ fn cleaning_up_removes_orphaned_files_and_nothing_else() {
     // Process 1 started at boot, not at tick 1; so the owner of this file is gone.
     let host = {
         let pending =
-            cache.begin(EntryKind::Structure, "a", vec![1, 0xc0], Encoding::plain()).unwrap();
+            cache.begin(EntryKind::Structure, "a", vec![1, 0xc0], Encoding::plain(), None).unwrap();
         let name = temporary_names(&folder).pop().unwrap();
         drop(pending);
         name.rsplit_once('.')
@@ -458,7 +458,8 @@ fn cleaning_up_removes_orphaned_files_and_nothing_else() {
     };
     std::fs::write(folder.join(format!(".{key}.fxt.{host}-1-1-0.tmp")), b"orphaned").unwrap();
     std::fs::write(folder.join(format!(".{key}.fxt.elsewher-1-1-0.tmp")), b"busy").unwrap();
-    let pending = cache.begin(EntryKind::Structure, "b", vec![1, 0xc0], Encoding::plain()).unwrap();
+    let pending =
+        cache.begin(EntryKind::Structure, "b", vec![1, 0xc0], Encoding::plain(), None).unwrap();
     assert_eq!(cache.cleanup().unwrap().temporary, 1);
     assert_eq!(temporary_files(&directory.path), 2);
     drop(pending);

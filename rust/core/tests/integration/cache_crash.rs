@@ -24,7 +24,8 @@ fn open(storage: &Arc<dyn Storage>, root: &Path) -> Result<Cache, Error> {
 }
 
 fn store(cache: &Cache, data_id: &str, fill: u8) -> Result<Key, Error> {
-    let mut pending = cache.begin(EntryKind::Structure, data_id, NIL.into(), Encoding::plain())?;
+    let mut pending =
+        cache.begin(EntryKind::Structure, data_id, NIL.into(), Encoding::plain(), None)?;
     let spec = ArraySpec {
         name: "bytes".into(),
         dtype: DType::new("|u1", 1).unwrap(),

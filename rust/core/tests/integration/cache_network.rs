@@ -20,7 +20,7 @@ fn open(directory: &Path) -> Cache {
 
 fn store(cache: &Cache, value: u8) -> Key {
     let mut pending =
-        cache.begin(EntryKind::Structure, "x", vec![1, 0xc0], Encoding::plain()).unwrap();
+        cache.begin(EntryKind::Structure, "x", vec![1, 0xc0], Encoding::plain(), None).unwrap();
     let spec = ArraySpec {
         name: "bytes".into(),
         dtype: DType::new("|u1", 1).unwrap(),

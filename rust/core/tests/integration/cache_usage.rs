@@ -29,7 +29,7 @@ fn open(path: &Path, count: Option<usize>) -> Cache {
 
 fn store(cache: &Cache, data_id: &str) -> Result<Key, Error> {
     let mut pending =
-        cache.begin(EntryKind::Structure, data_id, vec![1, 0xc0], Encoding::plain())?;
+        cache.begin(EntryKind::Structure, data_id, vec![1, 0xc0], Encoding::plain(), None)?;
     let spec = ArraySpec {
         name: "bytes".into(),
         dtype: DType::new("|u1", 1).unwrap(),
@@ -211,7 +211,7 @@ fn what_a_network_file_system_holds_is_read_and_never_mapped() {
     let bytes: Vec<u8> = (0..2_000_000u32 * 6).map(|index| (index / 7) as u8).collect();
     for encoding in [Encoding::plain(), Encoding::lossless()] {
         let mut pending =
-            cache.begin(EntryKind::Trajectory, "md", vec![1, 0xc0], encoding).unwrap();
+            cache.begin(EntryKind::Trajectory, "md", vec![1, 0xc0], encoding, None).unwrap();
         let frames =
             FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape: vec![1000, 3] };
         pending.writer().declare_fields(vec![frames], &[false]).unwrap();

@@ -8,7 +8,7 @@ mod forge;
 
 use std::path::Path;
 
-use forge::{Chunk, Commit, Forge, Header, array, description, field};
+use forge::{Chunk, Commit, DATA, Forge, Header, TOPOLOGY, array, description, field};
 use proteinflex_core::trajectory::{Entry, Frames, MAX_METADATA};
 use proteinflex_core::tree::TreeReader;
 use proteinflex_core::{Error, Result};
@@ -88,6 +88,64 @@ fn coded(codec: u8, payload: &[u8], claimed: u64, elements: u64) -> Vec<u8> {
     let header = Header { codec, raw_bytes: Some(claimed), ..Header::array(elements) };
     let chunk = forge.data(&header, payload);
     forge.finish(&index(array("|u1", 1, &format!("[{elements}]")), 0, vec![chunk]))
+}
+
+/// A file of two frames of `rows` atoms that says that it has a topology, and then this record.
+fn with_topology(kind: u8, codec: u8, payload: &[u8], claimed: u64) -> Vec<u8> {
+    let description = description("x").replace("{\"kind\"", "{\"topology\":true,\"kind\"");
+    let mut forge = Forge::with_head(1, 0, &description, b"");
+    let raw_bytes = Some(claimed);
+    forge.record(&Header { kind, codec, raw_bytes, ..Header::default() }, payload);
+    let chunk = forge.data(&Header::frames(0, 2, 3), &[7; 72]);
+    let schema = field("<f4", 4, "[3, 3]").replace("\"x\"", "\"frames\"");
+    forge.finish(&index(schema, 2, vec![chunk]))
+}
+
+/// Bytes of a topology: three atoms without names in one residue of one chain.
+const THREE_ATOMS: &[u8] = &[
+    3, 1, 1, 0, // counts
+    1, 0, 0, 0, 0, // names
+    6, 1, 1, // elements
+    0, 0, 0, // residues
+    1, 0, 0, 2, 1, 0, 0, 1, 0, 0, 1, 0, 0, // names, numbers, codes, segments, subchains
+    0, 1, 0, 0, // chains
+];
+
+#[test]
+fn a_topology_is_what_its_record_says_or_damage() {
+    let length = THREE_ATOMS.len() as u64;
+    let topology = |bytes: &[u8]| {
+        let (_directory, path) = place(bytes);
+        let entry = Entry::open(&path)?;
+        let whole = entry.verify().is_whole();
+        entry.topology().inspect(|_| assert!(whole)).inspect_err(|_| assert!(!whole))
+    };
+    let three = topology(&with_topology(TOPOLOGY, 0, THREE_ATOMS, length)).unwrap().unwrap();
+    assert_eq!((three.n_atoms(), three.n_residues(), three.n_chains()), (3, 1, 1));
+    let mut four_atoms = THREE_ATOMS.to_vec();
+    four_atoms[0] = 4;
+    let mut two = vec![2, 1, 1, 0, 1, 0, 0, 0, 6, 1, 0, 0];
+    two.extend(&THREE_ATOMS[15..]);
+    let counts = [0xff, 0xff, 0xff, 0xff, 0x0f].repeat(4);
+    let zeros = zstd::bulk::compress(&vec![0; 1 << 20], 3).unwrap();
+    let bomb = [&[0][..], &zeros].concat();
+    for (bytes, reason) in [
+        (with_topology(TOPOLOGY, 0, &four_atoms, length), "its topology"),
+        (
+            with_topology(TOPOLOGY, 0, &two, two.len() as u64),
+            "it has 2 atoms, and the frames have 3",
+        ),
+        (with_topology(TOPOLOGY, 0, &counts, 20), "cut short"),
+        (with_topology(TOPOLOGY, 0, &THREE_ATOMS[..9], 9), "cut short"),
+        (with_topology(DATA, 0, THREE_ATOMS, length), "another record is in its place"),
+        (with_topology(TOPOLOGY, 2, THREE_ATOMS, 64), "codec"),
+        (with_topology(TOPOLOGY, 1, &bomb, 1 << 25), "its topology"),
+        (with_topology(TOPOLOGY, 1, &bomb, 1 << 40), "its size is implausible"),
+    ] {
+        let before = peak_memory();
+        assert_says(&topology(&bytes).unwrap_err(), reason);
+        assert!(peak_memory() - before < MOST_MEMORY);
+    }
 }
 
 #[test]

@@ -17,11 +17,12 @@ mod seeds;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 9] = [
     ("container", fuzz::container),
     ("container_resealed", fuzz::container_resealed),
     ("codec_decode", fuzz::codec_decode),
     ("codec_round_trip", fuzz::codec_round_trip),
+    ("topology", fuzz::topology),
     ("tree", fuzz::tree),
     ("manifest", fuzz::manifest),
     ("checkpoint", fuzz::checkpoint),
@@ -142,6 +143,11 @@ fn payloads_of_the_corpus_decode_or_are_an_error() {
 #[test]
 fn blocks_of_the_corpus_round_trip() {
     replay("codec_round_trip");
+}
+
+#[test]
+fn topologies_of_the_corpus_are_the_only_bytes_of_what_they_say() {
+    replay("topology");
 }
 
 #[test]

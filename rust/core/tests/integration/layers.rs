@@ -16,13 +16,14 @@ const BASE: [&str; 7] =
     ["batch_system", "checksum", "error", "interrupt", "memory", "scalar", "threads"];
 
 /// What else a module may use, from bottom to top. A module that is not here may use nothing.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("fs", &[]),
     ("codec", &[]),
     ("tree", &[]),
+    ("topology", &[]),
     ("container", &["fs"]),
-    ("trajectory", &["fs", "codec", "container", "tree"]),
-    ("cache", &["fs", "codec", "container", "tree", "trajectory"]),
+    ("trajectory", &["fs", "codec", "container", "topology", "tree"]),
+    ("cache", &["fs", "codec", "container", "topology", "tree", "trajectory"]),
     ("checkpoint", &["fs", "tree"]),
     ("progress", &["fs", "tree"]),
     ("gpu", &["fs"]),

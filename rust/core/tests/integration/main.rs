@@ -18,6 +18,7 @@ mod gpu_store;
 mod layers;
 mod molecules;
 mod shared_progress;
+mod topology;
 mod trajectory_motion;
 mod trajectory_network;
 mod trajectory_round_trip;

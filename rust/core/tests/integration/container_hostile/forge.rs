@@ -8,6 +8,7 @@ pub const DATA: u8 = 2;
 pub const COMMIT: u8 = 3;
 pub const TREE: u8 = 4;
 pub const INDEX: u8 = 5;
+pub const TOPOLOGY: u8 = 6;
 
 const BLOCK: usize = 64;
 const SEGMENT: usize = 1 << 20;

@@ -8,6 +8,7 @@ use proteinflex_core::checkpoint::{ComponentRecord, FileRecord, Manifest};
 use proteinflex_core::codec::{Block, EncodeOptions, encode};
 use proteinflex_core::fs::{Disk, Storage};
 use proteinflex_core::progress::{DIRECTORY, SharedProgress, TaskDefinition};
+use proteinflex_core::topology::{Columns, Texts, Topology};
 use proteinflex_core::trajectory::{
     ArraySpec, DType, Encoding, EntryHeader, EntryKind, EntryWriter, FieldSpec, Precision, Profile,
 };
@@ -28,12 +29,19 @@ pub fn all() -> Vec<Seed> {
         [("lossless", Encoding::lossless()), ("plain", Encoding::plain()), ("rounded", rounded)]
     {
         for (finish, state) in [(true, "finished"), (false, "unfinished")] {
-            let bytes = entry(encoding, finish);
+            let bytes = entry(encoding, finish, None);
             for target in ["container", "container_resealed"] {
                 seeds.push((target, format!("{name}-{state}"), bytes.clone()));
             }
         }
     }
+    for (finish, state) in [(true, "finished"), (false, "unfinished")] {
+        let bytes = entry(Encoding::lossless(), finish, Some(&topology()));
+        for target in ["container", "container_resealed"] {
+            seeds.push((target, format!("topology-{state}"), bytes.clone()));
+        }
+    }
+    seeds.push(("topology", "small".into(), topology().encode()));
     seeds.extend(blocks());
     seeds.extend(archives());
     seeds.extend(narrowed());
@@ -46,7 +54,7 @@ pub fn all() -> Vec<Seed> {
     seeds
 }
 
-fn entry(encoding: Encoding, finish: bool) -> Vec<u8> {
+fn entry(encoding: Encoding, finish: bool, topology: Option<&Topology>) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("entry");
     let storage: Arc<dyn Storage> = Arc::new(Disk);
@@ -57,7 +65,8 @@ fn entry(encoding: Encoding, finish: bool) -> Vec<u8> {
         metadata: tree(),
     };
     let file = storage.create_new(&path).unwrap();
-    let mut writer = EntryWriter::create(file, &path, &header, encoding).unwrap();
+    let mut writer =
+        EntryWriter::create_with_topology(file, &path, &header, encoding, topology).unwrap();
     let shape = vec![20, 3];
     let spec = ArraySpec { name: "a".into(), dtype: DType::f32(), shape, fortran: true };
     writer.write_array(&spec, &floats(60)).unwrap();
@@ -80,6 +89,25 @@ fn entry(encoding: Encoding, finish: bool) -> Vec<u8> {
         writer.finish(&tree()).unwrap();
     }
     std::fs::read(&path).unwrap()
+}
+
+/// Of the five atoms of `entry`, in two residues that are one chain.
+fn topology() -> Topology {
+    let columns = Columns {
+        names: ["N", "CA", "C", "N", "CA"].into_iter().collect(),
+        elements: vec![7, 6, 6, 7, 6],
+        residue_index: vec![0, 0, 0, 1, 1],
+        residue_names: ["ALA", "GLY"].into_iter().collect(),
+        residue_numbers: vec![-1, 7],
+        insertion_codes: ["", "A"].into_iter().collect(),
+        segment_ids: Texts::repeated("", 2),
+        subchains: Texts::repeated("B", 2),
+        chain_index: vec![0, 0],
+        chain_ids: Texts::repeated("A", 1),
+        bonds: vec![[0, 1], [1, 2], [2, 3], [3, 4]],
+        bond_orders: vec![4, 4, 5, 0],
+    };
+    Topology::new(columns).unwrap()
 }
 
 fn floats(count: usize) -> Vec<u8> {

@@ -1,0 +1,131 @@
+"""Topologies of OpenMM as those that trajectories hold, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.topology import Topology
+
+ORDERS = {"Single": 1.0, "Double": 2.0, "Triple": 3.0, "Aromatic": 1.5, "Amide": 1.25}
+"""Of bonds by OpenMM's name of their type."""
+
+NAMES = {order: name for name, order in ORDERS.items()}
+
+
+def topology_from_openmm(source: Any) -> Topology:
+    """Return what an OpenMM topology says, but for atom ids, formal charges and the box.
+
+    Parameters
+    ----------
+    source : openmm.app.Topology or object
+        Or what has one: a simulation, `PDBFile`, `PDBxFile`, `Modeller`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The id of a residue is no number, or an element is not in the periodic table.
+    """
+    topology = getattr(source, "topology", source)
+    chains, residues = list(topology.chains()), list(topology.residues())
+    # The order of positions, which differs from that of residues where atoms were added late.
+    atoms = sorted(topology.atoms(), key=lambda atom: atom.index)
+    numbers, codes = [], []
+    for residue in residues:
+        number, code = _number(residue)
+        numbers.append(number)
+        codes.append(code)
+    bonds = list(topology.bonds())
+    return Topology(
+        [atom.name for atom in atoms],
+        ["" if atom.element is None else atom.element.symbol for atom in atoms],
+        [atom.residue.index for atom in atoms],
+        [residue.name for residue in residues],
+        numbers,
+        [residue.chain.index for residue in residues],
+        [chain.id for chain in chains],
+        insertion_codes=codes,
+        bonds=[(bond.atom1.index, bond.atom2.index) for bond in bonds],
+        bond_orders=[_order(bond) for bond in bonds],
+    )
+
+
+def topology_to_openmm(topology: Topology) -> Any:
+    """Return an `openmm.app.Topology`; see `Topology.to_openmm`."""
+    from openmm import app
+    from openmm.app import topology as types
+
+    if (np.diff(topology.residue_index) < 0).any():
+        atom = int(np.argmax(np.diff(topology.residue_index) < 0)) + 1
+        raise InvalidArgumentError(
+            f"the topology is not valid for OpenMM: atom {atom} is in residue "
+            f"{topology.residue_index[atom]}, and the one before it in a later one; expected atoms "
+            "in the order of their residues, as OpenMM numbers them"
+        )
+    made = app.Topology()
+    residues = []
+    chain, last = None, None
+    for name, number, code, index in zip(
+        topology.residue_names.tolist(),
+        topology.residue_numbers.tolist(),
+        topology.insertion_codes.tolist(),
+        topology.chain_index.tolist(),
+        strict=True,
+    ):
+        if index != last:
+            # One that goes on after another is a chain again: OpenMM has residues in their order.
+            chain, last = made.addChain(str(topology.chain_ids[index])), index
+        residues.append(made.addResidue(name, chain, str(number), code))
+    elements = {symbol: _element(symbol) for symbol in np.unique(topology.elements).tolist()}
+    atoms = [
+        made.addAtom(name, elements[symbol], residues[index])
+        for name, symbol, index in zip(
+            topology.names.tolist(),
+            topology.elements.tolist(),
+            topology.residue_index.tolist(),
+            strict=True,
+        )
+    ]
+    for (first, second), order in zip(
+        topology.bonds.tolist(), topology.bond_orders.tolist(), strict=True
+    ):
+        kind = getattr(types, NAMES[order]) if order in NAMES else None
+        whole = int(order) if order in (1, 2, 3) else None
+        made.addBond(atoms[first], atoms[second], kind, whole)
+    return made
+
+
+def _number(residue: Any) -> tuple[int, str]:
+    """Return the number and the insertion code of a residue, which OpenMM has as one text or two."""
+    text, code = str(residue.id).strip(), (residue.insertionCode or "").strip()
+    if not code and text[:-1].lstrip("-").isdecimal() and text[-1].isalpha():
+        text, code = text[:-1], text[-1]
+    try:
+        return int(text), code
+    except ValueError:
+        raise InvalidArgumentError(
+            f"the id of residue {residue.index} ({residue.name}) is {residue.id!r}: expected a "
+            "whole number, with an insertion code or without"
+        ) from None
+
+
+def _order(bond: Any) -> float:
+    name = None if bond.type is None else str(bond.type)
+    if name in ORDERS:
+        return ORDERS[name]
+    return float(bond.order or 0)
+
+
+def _element(symbol: str) -> Any:
+    from openmm import app
+
+    if symbol == "":
+        return None
+    try:
+        return app.Element.getBySymbol(symbol)
+    except KeyError:
+        raise InvalidArgumentError(
+            f"the topology has the element {symbol!r}, which OpenMM does not know"
+        ) from None

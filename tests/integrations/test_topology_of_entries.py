@@ -1,0 +1,286 @@
+"""The topology travels with the frames: what stores it, what keeps it, and what does without a file."""
+
+import json
+
+import gemmi
+import MDAnalysis
+import mdtraj
+import numpy as np
+import openmm
+import pytest
+from MDAnalysisTests.datafiles import DCD, GRO, PSF, XTC, PDB_small
+from openmm import app, unit
+from proteinflex_optimization import CorruptDataError, DataHandler, InvalidArgumentError, Topology
+from proteinflex_optimization.cli import main
+from proteinflex_optimization.integrations.mdanalysis import export_trajectory, path_of
+from proteinflex_optimization.integrations.mdtraj import store_mdtraj
+from proteinflex_optimization.integrations.openmm import TrajectoryReporter
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+
+FRAMES = np.arange(2 * 4 * 3, dtype=np.float32).reshape(2, 4, 3)
+
+
+@pytest.fixture
+def handler(tmp_path):
+    return DataHandler(tmp_path / "cache", durable=False)
+
+
+def small(**changes):
+    columns = {
+        "names": ["N", "CA", "CA", "OW"],
+        "elements": ["N", "C", "C", "O"],
+        "residue_index": [0, 0, 1, 2],
+        "residue_names": ["ALA", "GLY", "SOL"],
+        "residue_numbers": [-1, 52, 7],
+        "chain_index": [0, 0, 1],
+        "chain_ids": ["A", "W"],
+        "insertion_codes": ["", "B", ""],
+        "bonds": [[0, 1], [1, 2]],
+    }
+    return Topology(**columns | changes)
+
+
+def test_a_stream_of_frames_has_its_topology(handler):
+    key = handler.store_trajectory({"frames": iter(FRAMES)}, "md", structure=small())
+    assert handler.open(key).topology == small()
+    with pytest.raises(InvalidArgumentError, match="4 atoms.*3, as the frames have"):
+        handler.store_trajectory({"frames": iter(FRAMES[:, :3])}, "other", structure=small())
+    assert handler.key_for("other") not in handler
+    assert handler.unfinished() == []
+
+
+def test_an_entry_or_a_file_is_a_structure(handler, tmp_path):
+    topology = Topology.of(PDB_small)
+    assert (topology.n_atoms, topology.n_residues, topology.n_chains) == (3341, 214, 1)
+    frames = {"frames": np.zeros((1, 3341, 3), np.float32)}
+    structure = handler.import_structure(PDB_small, "adk")
+    for source in (PDB_small, "adk", structure, structure[:10]):
+        assert (
+            handler.open(handler.store_trajectory(frames, "md", structure=source)).topology
+            == topology
+        )
+    assert handler.open(handler.store_trajectory(frames, "2", structure="md")).topology == topology
+    from_psf = Topology.of(PSF)
+    assert from_psf.n_bonds == 3365
+    assert from_psf.segment_ids[0] == "4AKE"
+
+
+@pytest.mark.parametrize("mode", ["resume", "overwrite", "refuse"])
+def test_a_writer_keeps_the_topology_of_what_it_resumes(handler, mode):
+    options = {} if mode == "refuse" else {mode: True}
+    with handler.trajectory_writer("md", structure=small(), **options) as writer:
+        writer.append(FRAMES)
+        writer.flush()
+    assert handler.open("md").topology == small()
+    with handler.trajectory_writer("md", resume=True) as writer:
+        writer.append(FRAMES)
+        writer.suspend()
+    with handler.trajectory_writer("md", resume=True, structure=small()) as writer:
+        writer.append(FRAMES)
+    assert handler.open("md").topology == small()
+    assert len(handler.open("md")) == 6
+    other = small(residue_numbers=[-1, 53, 7])
+    with pytest.raises(InvalidArgumentError, match="52 as the number of residue 1, not 53"):
+        handler.trajectory_writer("md", resume=True, structure=other)
+    with (
+        handler.trajectory_writer("md", resume=True) as writer,
+        pytest.raises(InvalidArgumentError, match="shape"),
+    ):
+        writer.append(FRAMES[:, :3])
+    assert handler.open("md").topology == small()
+
+
+def test_frames_that_were_stored_without_get_no_topology(handler):
+    handler.store_trajectory({"frames": FRAMES}, "md")
+    with pytest.raises(InvalidArgumentError, match="can't be added"):
+        handler.trajectory_writer("md", resume=True, structure=small())
+    assert handler.open("md").topology is None
+    with pytest.raises(InvalidArgumentError, match="without its topology"):
+        handler.open("md").to_universe()
+
+
+def test_frames_of_another_number_of_atoms_are_not_appended(handler):
+    with handler.trajectory_writer("md", structure=small()) as writer:
+        with pytest.raises(InvalidArgumentError, match="4 atoms.*3, as the frames have"):
+            writer.append(FRAMES[:, :3])
+        writer.append(FRAMES)
+    assert len(handler.open("md")) == 2
+
+
+def test_universes_and_mdtraj_need_no_file(handler):
+    trajectory = handler.open(handler.store_trajectory({"frames": FRAMES}, "md", structure=small()))
+    universe = trajectory.to_universe()
+    assert universe.select_atoms("name CA").resids.tolist() == [-1, 52]
+    assert universe.select_atoms("chainID W").masses.tolist() == [15.999]
+    np.testing.assert_array_equal(universe.trajectory[1].positions, FRAMES[1])
+    frames = trajectory.to_mdtraj(atoms=[1, 2])
+    assert [str(atom) for atom in frames.topology.atoms] == ["ALA-1-CA", "GLY52-CA"]
+    np.testing.assert_allclose(frames.xyz * 10, FRAMES[:, [1, 2]], rtol=1e-6)
+    # A file that is given wins, if it has the number of atoms.
+    renamed = small(names=["X1", "X2", "X3", "X4"])
+    assert trajectory.to_universe(renamed).atoms.names[0] == "X1"
+    assert trajectory.to_mdtraj(renamed).topology.atom(0).name == "X1"
+    for convert in (trajectory.to_universe, trajectory.to_mdtraj):
+        with pytest.raises(InvalidArgumentError, match="3341"):
+            convert(PDB_small)
+
+
+def test_imports_keep_the_topology_that_they_were_read_with(handler):
+    trajectory = handler.open(handler.import_trajectory(GRO, XTC, "md"))
+    assert trajectory.topology == Topology.of(MDAnalysis.Universe(GRO))
+    assert trajectory.topology.n_residues == 11302
+    assert trajectory.to_universe().residues.resnames.tolist() == (
+        MDAnalysis.Universe(GRO).residues.resnames.tolist()
+    )
+    again = handler.open(handler.import_trajectory(trajectory.topology, XTC, "again"))
+    assert again.topology == trajectory.topology
+    without = handler.open(handler.import_trajectory(None, XTC, "without"))
+    assert without.topology is None
+
+
+def test_mdtraj_stores_its_topology(handler):
+    frames = mdtraj.load(DCD, top=PSF)
+    trajectory = handler.open(store_mdtraj(handler, frames, "md"))
+    assert trajectory.topology == Topology.of(frames)
+    assert trajectory.to_mdtraj().topology == frames.topology
+
+
+def simulation():
+    topology, system = app.Topology(), openmm.System()
+    residue = topology.addResidue("CHN", topology.addChain("X"), "-3", "C")
+    for index in range(4):
+        topology.addAtom(f"C{index}", None if index == 3 else app.element.carbon, residue)
+        system.addParticle(12)
+    integrator = openmm.VerletIntegrator(0.001)
+    made = app.Simulation(topology, system, integrator, openmm.Platform.getPlatform("Reference"))
+    made.context.setPositions(np.arange(12).reshape(4, 3) * unit.nanometer)
+    return made
+
+
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": False}])
+def test_a_simulation_stores_its_topology(handler, options):
+    made = simulation()
+    with TrajectoryReporter(handler, "md", 5, **options) as reporter:
+        made.reporters.append(reporter)
+        made.step(10)
+    assert handler.open("md").topology == Topology.of(made)
+    assert handler.open("md").topology.residue_numbers.tolist() == [-3]
+    # The same script goes on; one of another system does not.
+    made.reporters.clear()
+    with TrajectoryReporter(handler, "md", 5) as reporter:
+        made.reporters.append(reporter)
+        made.step(5)
+    assert len(handler.open("md")) == 3
+    next(made.topology.residues()).name = "OTH"
+    for structure, fails in ((None, False), (made.topology, True)):
+        made.reporters.clear()
+        if fails:
+            with pytest.raises(
+                InvalidArgumentError, match='"CHN" as the name of residue 0, not "OTH"'
+            ):
+                TrajectoryReporter(handler, "md", 5, structure=structure)
+            continue
+        with TrajectoryReporter(handler, "md", 5, structure=structure) as reporter:
+            made.reporters.append(reporter)
+            made.step(5)
+    made.reporters[:] = [TrajectoryReporter(handler, "md", 5)]
+    with pytest.raises(InvalidArgumentError, match="structure=None goes on"):
+        made.step(5)
+    made.reporters[0].close()
+    assert len(handler.open("md")) == 4
+    assert handler.open("md").topology.residue_names.tolist() == ["CHN"]
+
+
+def test_a_topology_that_can_not_be_kept_does_not_stop_a_simulation(handler, caplog):
+    made = simulation()
+    next(made.topology.residues()).id = "none"
+    with TrajectoryReporter(handler, "md", 5) as reporter:
+        made.reporters.append(reporter)
+        made.step(5)
+    assert handler.open("md").topology is None
+    assert len(handler.open("md")) == 1
+    assert "its topology is not kept: the id of residue 0" in caplog.text
+
+
+def test_a_run_that_began_without_a_topology_goes_on_without(handler):
+    made = simulation()
+    for structure in ({"structure": None}, {}):
+        with TrajectoryReporter(handler, "md", 5, **structure) as reporter:
+            made.reporters[:] = [reporter]
+            made.step(5)
+    assert handler.open("md").topology is None
+    assert len(handler.open("md")) == 2
+
+
+def test_exports_have_the_right_names_residues_and_chains(handler, tmp_path):
+    trajectory = handler.open(handler.store_trajectory({"frames": FRAMES}, "md", structure=small()))
+    path = tmp_path / "md.pdb"
+    assert export_trajectory(trajectory, path) == []
+    read = gemmi.read_structure(str(path))
+    assert len(read) == 2
+    found = [
+        (chain.name, residue.name, str(residue.seqid), atom.name, atom.element.name)
+        for chain in read[1]
+        for residue in chain
+        for atom in residue
+    ]
+    assert found == [
+        ("A", "ALA", "-1", "N", "N"),
+        ("A", "ALA", "-1", "CA", "C"),
+        ("A", "GLY", "52B", "CA", "C"),
+        ("W", "SOL", "7", "OW", "O"),
+    ]
+    np.testing.assert_allclose(
+        MDAnalysis.Universe(str(path)).trajectory[1].positions, FRAMES[1], atol=5e-4
+    )
+    assert export_trajectory(trajectory, tmp_path / "md.dcd") == ["topology"]
+
+
+def test_a_frame_is_exported_as_gro(handler, tmp_path):
+    data = {"frames": FRAMES[:1], "box": np.diag([30.0, 30.0, 30.0])[None]}
+    key = handler.store_trajectory(data, "md", structure=small(residue_numbers=[1, 52, 7]))
+    left_out = export_trajectory(handler.open(key), tmp_path / "md.gro")
+    assert {"insertion_codes", "chain_ids", "elements", "bonds"} <= set(left_out)
+    read = MDAnalysis.Universe(str(tmp_path / "md.gro"))
+    assert read.atoms.names.tolist() == ["N", "CA", "CA", "OW"]
+    assert read.residues.resnames.tolist() == ["ALA", "GLY", "SOL"]
+
+
+def test_what_pdb_has_no_place_for_is_told(handler, tmp_path):
+    topology = small(chain_ids=["Long", "W"], residue_numbers=[10_000, 2, 3])
+    trajectory = handler.open(
+        handler.store_trajectory({"frames": FRAMES}, "md", structure=topology)
+    )
+    left_out = export_trajectory(trajectory, tmp_path / "md.pdb")
+    assert left_out == ["residue_numbers", "chain_ids"]
+
+
+def test_the_command_line_tells_and_keeps_topologies(handler, tmp_path, capsys):
+    directory = str(tmp_path / "cache")
+    arguments = ["--topology", GRO, "--id", "md", "--dir", directory]
+    assert main(["cache", "import", XTC, *arguments]) == 0
+    capsys.readouterr()
+    assert main(["cache", "info", "md", "--dir", directory]) == 0
+    assert "topology  47681 atoms, 11302 residues, 1 chain\n" in capsys.readouterr().out
+    assert main(["cache", "info", "md", "--json", "--dir", directory]) == 0
+    info = json.loads(capsys.readouterr().out)
+    assert (info["has_topology"], info["n_residues"], info["n_chains"]) == (True, 11302, 1)
+    handler.store_trajectory({"frames": FRAMES}, "small", structure=small())
+    target = tmp_path / "small.npz"
+    assert main(["cache", "export", "small", str(target), "--dir", directory]) == 0
+    assert "topology" in "".join(capsys.readouterr())
+
+
+def test_a_damaged_topology_is_damage(handler):
+    trajectory = handler.open(handler.store_trajectory({"frames": FRAMES}, "md", structure=small()))
+    path = path_of(trajectory)
+    content = bytearray(path.read_bytes())
+    # The payload of the record after the entry header, which is at byte 64.
+    header_bytes = int.from_bytes(content[64 + 48 : 64 + 56], "little")
+    content[-(-(128 + header_bytes) // 64) * 64 + 70] ^= 1
+    path.write_bytes(content)
+    opened = DataHandler(handler.cache_dir).open("md")
+    np.testing.assert_array_equal(opened[:], FRAMES)
+    with pytest.raises(CorruptDataError, match="its topology"):
+        _ = opened.topology
