@@ -10,7 +10,16 @@ import importlib
 from typing import Any, Literal, TypeAlias
 
 Name: TypeAlias = Literal[
-    "dask", "mdanalysis", "mdtraj", "nglview", "npz", "openmm", "structures", "xarray", "zarr"
+    "dask",
+    "fxt",
+    "mdanalysis",
+    "mdtraj",
+    "nglview",
+    "npz",
+    "openmm",
+    "structures",
+    "xarray",
+    "zarr",
 ]
 
 

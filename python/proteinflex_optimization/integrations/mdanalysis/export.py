@@ -13,6 +13,7 @@ import MDAnalysis
 import numpy as np
 from MDAnalysis.units import convert
 
+from proteinflex_optimization._integrations import integration
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
@@ -123,6 +124,11 @@ def export_trajectory(
     if trajectory.n_frames == 0:
         raise InvalidArgumentError("trajectory is not valid: it has no frames to export")
     suffix = Path(path).suffix.lower()
+    if suffix == ".fxt":
+        left_out: list[str] = integration("fxt").export_fxt(
+            trajectory, path, overwrite=overwrite, progress=progress
+        )
+        return left_out
     places = FORMATS.get(suffix, _Format())
     static = list(trajectory._beside_frames())
     universe, lost = _universe(trajectory, suffix)
