@@ -44,7 +44,8 @@ from proteinflex_optimization.gpu import GPUManager
 from proteinflex_optimization.progress import ProgressTracker, track
 from proteinflex_optimization.stop import StopRequest, StopRequested
 from proteinflex_optimization.topology import Topology
-from proteinflex_optimization.trajectory import Trajectory
+from proteinflex_optimization.trajectory import Trajectory, open_trajectory
+from proteinflex_optimization.trajectory_file import TrajectoryFileWriter, create_trajectory
 
 __all__ = [
     "CacheFullError",
@@ -67,11 +68,14 @@ __all__ = [
     "StopRequested",
     "Topology",
     "Trajectory",
+    "TrajectoryFileWriter",
     "TypedRecord",
     "UnknownTaskError",
     "UnsupportedFormatError",
     "WriterConflictError",
     "__version__",
+    "create_trajectory",
+    "open_trajectory",
     "register_types",
     "track",
 ]

@@ -30,6 +30,7 @@ from .errors import (
     WriterConflictError,
 )
 from .progress import _reopen_task as reopen_task
+from .trajectory import reopen as reopen_trajectory_file
 
 __all__ = [
     "CacheFullError",
@@ -59,6 +60,7 @@ __all__ = [
     "queried_uuids",
     "reopen_task",
     "reopen_trajectory",
+    "reopen_trajectory_file",
     "select_frames",
     "without_units",
 ]

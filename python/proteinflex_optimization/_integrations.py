@@ -9,7 +9,18 @@ from __future__ import annotations
 import importlib
 from typing import Any, Literal, TypeAlias
 
-Name: TypeAlias = Literal["dask", "mdanalysis", "mdtraj", "npz", "openmm", "structures", "zarr"]
+Name: TypeAlias = Literal[
+    "dask",
+    "fxt",
+    "mdanalysis",
+    "mdtraj",
+    "nglview",
+    "npz",
+    "openmm",
+    "structures",
+    "xarray",
+    "zarr",
+]
 
 
 def integration(name: Name) -> Any:

@@ -21,16 +21,10 @@ def refuse_directory(target: Path) -> None:
         )
 
 
-@contextmanager
-def published(
-    path: str | os.PathLike[str],
-    *,
-    overwrite: bool,
-    check_old: Callable[[Path], None] = refuse_directory,
-) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, and rename it to `path` in the end.
+class Publication:
+    """A path that is there whole, or stays as it was: written beside it first, then renamed.
 
-    A process that is killed meanwhile leaves the path as it was.
+    What a process that is killed leaves is a hidden file, or directory, beside the path.
 
     Parameters
     ----------
@@ -47,33 +41,65 @@ def published(
     InvalidArgumentError
         Something is there, and must not be replaced. An `OSError` where it can't be written.
     """
-    target = Path(path)
-    if target.name in ("", ".."):
-        raise InvalidArgumentError(
-            f"path={str(path)!r} is not valid: expected a name of what is to be written, such as "
-            f"{str(target / 'run.xtc')!r}"
-        )
-    if os.path.lexists(target):
-        if not overwrite:
-            raise _is_there(target)
-        check_old(target)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
-    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
-    try:
-        yield temporary
-        if overwrite and os.path.lexists(target):
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool,
+        check_old: Callable[[Path], None] = refuse_directory,
+    ) -> None:
+        if Path(path).name in ("", ".."):
+            raise InvalidArgumentError(
+                f"path={str(path)!r} is not valid: expected a name of what is to be written, such as "
+                f"{str(Path(path) / 'run.xtc')!r}"
+            )
+        # Absolute, for the working directory may change before it is published.
+        target = Path(path).absolute()
+        if os.path.lexists(target):
+            if not overwrite:
+                raise _is_there(target)
             check_old(target)
+        if not target.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
+        self.target = target
+        self.temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
+        self._overwrite = overwrite
+        self._check_old = check_old
+
+    def publish(self) -> None:
+        """Give what was written its name, durably."""
+        temporary, target = self.temporary, self.target
+        if self._overwrite and os.path.lexists(target):
+            self._check_old(target)
         if temporary.is_dir():
             for path in (*temporary.rglob("*"), temporary):
                 _sync(path)
-            _rename_directory(temporary, target, overwrite=overwrite)
+            _rename_directory(temporary, target, overwrite=self._overwrite)
         else:
             _sync(temporary)
-            _rename_file(temporary, target, overwrite=overwrite)
+            _rename_file(temporary, target, overwrite=self._overwrite)
         _sync(target.parent)
+
+    def discard(self) -> None:
+        """Remove what was written and not published."""
+        _remove(self.temporary)
+
+
+@contextmanager
+def published(
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool,
+    check_old: Callable[[Path], None] = refuse_directory,
+) -> Iterator[Path]:
+    """Yield the temporary path of a `Publication`, which is published in the end."""
+    publication = Publication(path, overwrite=overwrite, check_old=check_old)
+    try:
+        yield publication.temporary
+        publication.publish()
     finally:
-        _remove(temporary)
+        publication.discard()
 
 
 def _rename_file(temporary: Path, target: Path, *, overwrite: bool) -> None:

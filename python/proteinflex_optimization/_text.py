@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 __all__ = ["age", "one_line", "printable", "size"]
 
@@ -34,8 +35,9 @@ def size(count: float) -> str:
     return f"{count / 1000:.1f} TB"
 
 
-def age(since: float) -> str:
-    """Format the time since a point in seconds since 1970: ``3 min``, ``2 d``."""
+def age(since: datetime | float) -> str:
+    """Format the time since a point, or seconds since 1970: ``3 min``, ``2 d``."""
+    since = since.timestamp() if isinstance(since, datetime) else since
     seconds = max(0.0, time.time() - since)
     for limit, unit, text in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
         if round(seconds / unit) * unit < limit:

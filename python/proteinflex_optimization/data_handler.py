@@ -195,7 +195,7 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         progress: Callable[[int, int], None] | None = None,
         **options: Any,
     ) -> str:
-        """Store a trajectory that MDAnalysis can read, or an exported ``.npz`` or ``.zarr``.
+        """Store a trajectory that MDAnalysis can read, or a ``.fxt``, ``.npz`` or ``.zarr`` of ours.
 
         Parameters
         ----------
@@ -209,8 +209,8 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         metadata : dict, optional
             Plain values that are kept with it.
         format, topology_format : str, optional
-            MDAnalysis's names of formats, such as ``'LAMMPSDUMP'``, or ``'NPZ'`` and ``'ZARR'``, where
-            the suffix does not tell them.
+            MDAnalysis's names of formats, such as ``'LAMMPSDUMP'``, or ``'FXT'``, ``'NPZ'`` and
+            ``'ZARR'``, where the suffix does not tell them.
         overlap : {'remove', 'keep'}
             Frames that the next part of a run has, too, by time or step, are left out, or kept.
         allow_truncated : bool
@@ -387,13 +387,29 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         from ._html import MAX_LISTED, MAX_ROWS, cache
 
         stats = self.get_cache_stats()
-        found: list[EntryInfo] = []
-        for key in self.keys() if stats["entries"] <= MAX_LISTED else ():
-            # It may have been evicted since.
-            with contextlib.suppress(CacheKeyError, CorruptDataError):
-                found.append(self.info(key))
+        found = self.entries() if stats["entries"] <= MAX_LISTED else []
         found.sort(key=lambda info: info["created"], reverse=True)
         return cache(stats, found[:MAX_ROWS])
+
+    def entries(self, kind: EntryKind | None = None) -> list[EntryInfo]:
+        """Describe all entries without reading their data; a table for `pandas.DataFrame`.
+
+        Parameters
+        ----------
+        kind : {'structure', 'trajectory'}, optional
+            Only these.
+
+        Returns
+        -------
+        list of dict
+            What `info` returns of each. One that is damaged is left out, with a warning in the log.
+        """
+        found: list[EntryInfo] = []
+        for key in self.keys(kind):
+            # It may have been evicted since, and what is damaged is logged where it is met.
+            with contextlib.suppress(CacheKeyError, CorruptDataError):
+                found.append(self.info(key))
+        return found
 
     def get_cache_stats(self) -> CacheStats:
         """Return how full the cache is, and how it has been used.
@@ -432,14 +448,23 @@ def _gpu_memory() -> list[GPUMemory]:
 
 def _format_of_arrays(
     trajectory: StrPath | Sequence[StrPath], format: Any
-) -> Literal["npz", "zarr"] | None:
-    """Return which of the package's own array formats a file has, if one of these."""
-    name = str(format).lower()
-    if format is None and isinstance(trajectory, (str, os.PathLike)):
-        name = Path(trajectory).suffix.lower().lstrip(".")
-    if name == "npz":
-        return "npz"
-    return "zarr" if name == "zarr" else None
+) -> Literal["fxt", "npz", "zarr"] | None:
+    """Return which of the package's own formats a file has, or one of several, if one of these."""
+    names = [str(format).lower()]
+    if format is None:
+        is_one = isinstance(trajectory, (str, os.PathLike))
+        files = [trajectory] if is_one or not isinstance(trajectory, Sequence) else trajectory
+        names = [
+            Path(file).suffix.lower().lstrip(".")
+            for file in files
+            if isinstance(file, (str, os.PathLike))
+        ]
+        # Several arrays are not joined here; MDAnalysis says that it does not know them.
+        names = names if is_one else [name for name in names if name == "fxt"]
+    for known in ("fxt", "npz", "zarr"):
+        if known in names:
+            return known
+    return None
 
 
 def reopen(cache_dir: str, key: str, content_id: str) -> Trajectory:

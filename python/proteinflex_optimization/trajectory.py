@@ -1,4 +1,4 @@
-"""`Trajectory`, with what is plain Python: iteration, and objects of other libraries."""
+"""`Trajectory` and what opens it by its file: iteration, and objects of other libraries."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from . import _native
 from ._integrations import integration
-from .errors import InvalidArgumentError
+from .errors import InvalidArgumentError, ProteinFlexError
 from .topology import Topology
-from .types import AtomSelection
+from .trajectory_file import local_path
+from .types import AtomSelection, StrPath
 
 
 class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the native class's
@@ -101,6 +102,78 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         to_mdtraj = integration("mdtraj").to_mdtraj
         return to_mdtraj(self, topology, start=start, stop=stop, step=step, atoms=atoms)
 
+    def iter_mdtraj(
+        self,
+        topology: Any = None,
+        *,
+        chunk: int | None = None,
+        stride: int = 1,
+        atoms: AtomSelection | None = None,
+    ) -> Iterator[Any]:
+        """Go through the frames as `mdtraj.Trajectory` objects of some frames each.
+
+        Parameters
+        ----------
+        topology, atoms
+            As for `to_mdtraj`.
+        chunk : int, optional
+            How many frames each of them has; the last one may have fewer. Default: as many as are
+            decoded together.
+        stride : int
+            Take every n-th frame.
+
+        Raises
+        ------
+        InvalidArgumentError
+            `chunk` or `stride` is below 1, or the topology has another number of atoms.
+        ImportError
+            mdtraj is not installed.
+        """
+        iter_mdtraj = integration("mdtraj").iter_mdtraj
+        return iter_mdtraj(self, topology, chunk=chunk, stride=stride, atoms=atoms)  # type: ignore[no-any-return]
+
+    def to_xarray(self) -> Any:
+        """Return all per-frame fields as an `xarray.Dataset`.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``positions`` of dimensions (time, atom, xyz), ``velocities`` and ``forces`` alike where
+            they are stored, ``box`` and all other fields by their names. Coordinates: ``atom``,
+            ``xyz``, ``time`` where it is stored, and where the topology is: ``atom_name``,
+            ``residue_name``, ``residue_number`` and ``chain_id`` of each atom. Units are in
+            ``attrs``: angstrom, ps, angstrom/ps, kJ/mol/nm, as the integrations store them. Nothing
+            is read before it is needed where dask is installed, in chunks of whole stored chunks;
+            else all is read now.
+
+        Raises
+        ------
+        ImportError
+            xarray is not installed.
+        """
+        return integration("xarray").to_xarray(self)
+
+    def view(self, topology: Any = None) -> Any:
+        """Show the molecule in a notebook: a widget of nglview, which reads a frame when it shows it.
+
+        Parameters
+        ----------
+        topology : str or path or Topology, optional
+            As for `to_universe`.
+
+        Returns
+        -------
+        nglview.NGLWidget
+
+        Raises
+        ------
+        InvalidArgumentError
+            The topology has another number of atoms, or there is none.
+        ImportError
+            nglview or MDAnalysis is not installed.
+        """
+        return integration("nglview").view(self, topology)
+
     def to_dask(self, field: str = "frames", *, frames_per_chunk: int | None = None) -> Any:
         """Return a field as a dask array, of which workers read what they need.
 
@@ -124,3 +197,50 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         """
         to_dask = integration("dask").to_dask
         return to_dask(self, field, frames_per_chunk=frames_per_chunk)
+
+
+def open_trajectory(path: StrPath) -> Trajectory:
+    """Open the file of a trajectory, wherever it lies, without reading its frames.
+
+    It may be an entry of a cache, a copy of one elsewhere, or made by `create_trajectory`. Every
+    chunk is checked each time it is read. Nothing is written, locked or made beside it, and nothing
+    of it is mapped, for others may change it.
+
+    Parameters
+    ----------
+    path : str or path
+        The file, such as ``run.fxt``.
+
+    Returns
+    -------
+    Trajectory
+        It pickles as the path; where the file was replaced meanwhile, to load it is an error.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    UnsupportedFormatError
+        It is something else, such as a directory, a pipe or an XTC file; or of a newer format.
+    CorruptDataError
+        It is damaged or cut short; the message names the part.
+    InvalidArgumentError
+        It is a structure, a trajectory that is not finished, or a URL.
+    """
+    return Trajectory(local_path(path))
+
+
+def reopen(path: StrPath, content_id: str) -> Trajectory:
+    """Open the file of a trajectory that was pickled elsewhere.
+
+    Raises
+    ------
+    ProteinFlexError
+        Another file is there now.
+    """
+    trajectory = open_trajectory(path)
+    if trajectory.content_id != content_id:
+        raise ProteinFlexError(
+            f"{path} was replaced after its trajectory had been pickled: open it again by its path"
+        )
+    return trajectory

@@ -1,13 +1,15 @@
 """What the package takes and returns, for annotations: literals, unions and the keys of every dict.
 
 At run time each ``TypedDict`` is an ordinary `dict`. Memory of GPUs is in MB (MiB, as ``nvidia-smi``
-prints), other sizes are in bytes, durations in seconds, and points in time in seconds since 1970.
+prints), other sizes are in bytes, durations in seconds. Points in time are
+`datetime` objects in UTC, but for ``updated`` of progress, which is in seconds since 1970.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import datetime
 from types import EllipsisType
 from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict
 
@@ -116,8 +118,8 @@ class EntryInfo(TypedDict):
     key: str
     data_id: str
     kind: EntryKind
-    created: float
-    last_used: float
+    created: datetime
+    last_used: datetime
     raw_bytes: int
     stored_bytes: int
     saved_percent: float
@@ -142,7 +144,7 @@ class UnfinishedTrajectory(TypedDict):
     data_id: str | None
     n_frames: int | None
     stored_bytes: int
-    last_written: float
+    last_written: datetime
     writer: int | None
     host: str | None
 
@@ -264,7 +266,7 @@ class CheckpointInfo(TypedDict):
 
     checkpoint_id: str
     path: str
-    created_at: float
+    created_at: datetime
     size_bytes: int
     linked_bytes: int
     components: list[str]
@@ -389,7 +391,7 @@ class _Holder(TypedDict):
     pid: int
     user: int
     command: str
-    created: float
+    created: datetime
 
 
 class GPUHolder(_Holder):

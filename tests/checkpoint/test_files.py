@@ -43,7 +43,7 @@ def test_the_newest_are_kept_and_listed_last(manager):
     assert listed[-1]["components"] == ["x"]
     assert listed[-1]["valid"] is True
     assert listed[-1]["size_bytes"] > 0
-    assert abs(listed[-1]["created_at"] - time.time()) < 60
+    assert abs(listed[-1]["created_at"].timestamp() - time.time()) < 60
 
 
 def test_without_cleanup_all_are_kept(tmp_path):

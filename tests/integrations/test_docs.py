@@ -10,6 +10,9 @@ from proteinflex_optimization import DataHandler
 PAGE = Path(__file__).parents[2] / "docs" / "integrations.md"
 LIBRARIES = {
     "OpenMM": ["openmm"],
+    "MDAnalysis": ["MDAnalysis"],
+    "xarray": ["xarray"],
+    "Notebooks": ["nglview", "MDAnalysis"],
     "torch": ["torch"],
     "dask": ["dask.array", "distributed"],
     "mdtraj": ["mdtraj"],

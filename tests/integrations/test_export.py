@@ -16,7 +16,6 @@ from proteinflex_optimization._publish import published
 from proteinflex_optimization.integrations.mdanalysis import (
     TrajectoryReadError,
     export_trajectory,
-    path_of,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -218,7 +217,7 @@ def test_a_killed_export_leaves_what_was_there(tmp_path, name):
 
 def test_damage_met_by_an_export_leaves_no_file(handler, tmp_path):
     trajectory = handler.open(handler.store_trajectory(data(), "md"))
-    path = path_of(trajectory)
+    path = trajectory.path
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 3)
         file.write(b"\xff" * 8)

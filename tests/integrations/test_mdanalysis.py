@@ -11,7 +11,6 @@ from MDAnalysisTests.datafiles import DCD, PSF, TPR, TRR, XTC
 from proteinflex_optimization import CorruptDataError, DataHandler
 from proteinflex_optimization.integrations.mdanalysis import (
     import_trajectory,
-    path_of,
     to_universe,
 )
 from proteinflex_optimization.integrations.mdanalysis import reader as mdanalysis_reader
@@ -84,7 +83,7 @@ def test_damage_is_an_error_and_not_the_end_of_the_trajectory(tmp_path, monkeypa
     monkeypatch.setattr(mdanalysis_reader, "BLOCK_BYTES", 1)
     handler = DataHandler(tmp_path, enable_compression=False)
     trajectory = handler.open(import_trajectory(handler, PSF, DCD, "md"))
-    path = path_of(trajectory)
+    path = trajectory.path
     universe = to_universe(trajectory, PSF)
     with path.open("r+b") as file:
         file.seek(path.stat().st_size * 2 // 3)

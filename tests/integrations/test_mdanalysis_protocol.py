@@ -1,7 +1,6 @@
-"""MDAnalysis's own tests for readers, run on the reader of cached trajectories.
+"""MDAnalysis's own tests for readers and writers, run on those of `.fxt` files: all of them.
 
-Two are left out, for the reason given below: those that ask the reader for a writer of its format.
-(Two others skip themselves, for they need ten frames and the reference has five.)
+Two skip themselves, for they need ten frames and the references have five.
 """
 
 import errno
@@ -10,14 +9,19 @@ import MDAnalysis
 import numpy as np
 import pytest
 from MDAnalysis.transformations import translate
-from MDAnalysisTests.coordinates.base import BaseReference, MultiframeReaderTest
+from MDAnalysisTests import make_Universe
+from MDAnalysisTests.coordinates.base import (
+    BaseReference,
+    BaseWriterTest,
+    MultiframeReaderTest,
+)
 from MDAnalysisTests.coordinates.test_xdr import TRRReference
 from MDAnalysisTests.datafiles import COORDINATES_TOPOLOGY, COORDINATES_TRR
-from proteinflex_optimization import CorruptDataError, DataHandler
+from proteinflex_optimization import CorruptDataError, DataHandler, create_trajectory
 from proteinflex_optimization.integrations.mdanalysis import (
-    CachedTrajectoryReader,
+    FXTReader,
+    FXTWriter,
     TrajectoryReadError,
-    path_of,
     to_universe,
 )
 from proteinflex_optimization.integrations.mdanalysis import reader as mdanalysis_reader
@@ -32,31 +36,30 @@ class FromTRR(TRRReference):
         super().__init__()
         handler = DataHandler(directory, **options)
         key = handler.import_trajectory(COORDINATES_TOPOLOGY, COORDINATES_TRR, "reference")
-        self.trajectory = str(path_of(handler.open(key)))
-        self.reader = CachedTrajectoryReader
+        self.trajectory = str(handler.open(key).path)
+        self.reader, self.writer, self.ext = FXTReader, FXTWriter, "fxt"
 
 
 class OfVectors(BaseReference):
-    """Positions alone, and a box as three vectors."""
+    """Positions alone, and a box as three vectors, in a file outside of any cache."""
 
-    def __init__(self, directory, **options):
+    def __init__(self, directory):
         super().__init__()
-        handler = DataHandler(directory, **options)
         ts = self.first_frame
         ts.dimensions = self.dimensions
-        data = {
-            "frames": np.array([2**i * ts.positions for i in range(self.n_frames)], np.float32),
-            "box": np.array([ts.triclinic_dimensions] * self.n_frames, np.float64),
-            "time": np.arange(self.n_frames, dtype=np.float64),
-        }
-        self.trajectory = str(path_of(handler.open(handler.store_trajectory(data, "reference"))))
-        self.reader = CachedTrajectoryReader
+        self.trajectory = str(directory / "vectors.fxt")
+        self.topology = COORDINATES_TOPOLOGY
+        with create_trajectory(self.trajectory) as writer:
+            writer.append(
+                np.array([2**i * ts.positions for i in range(self.n_frames)], np.float32),
+                box=np.array([ts.triclinic_dimensions] * self.n_frames, np.float64),
+                time=np.arange(self.n_frames, dtype=np.float64),
+            )
+        self.reader, self.writer, self.ext = FXTReader, FXTWriter, "fxt"
         ts.dimensions = None
 
 
 class ReaderProtocol(MultiframeReaderTest):
-    NO_WRITER = "an entry is written by DataHandler.trajectory_writer, not as a file of any name"
-
     # Their two fixtures again, for newer versions of pytest refuse the way they are written.
 
     @pytest.fixture
@@ -73,13 +76,41 @@ class ReaderProtocol(MultiframeReaderTest):
         transformed.add_transformations(translate([1, 1, 1]), translate([0, 0, 0.33]))
         return transformed
 
-    @pytest.mark.skip(NO_WRITER)
-    def test_get_writer_1(self):
-        raise NotImplementedError
 
-    @pytest.mark.skip(NO_WRITER)
-    def test_get_writer_2(self):
-        raise NotImplementedError
+class WriterProtocol(BaseWriterTest):
+    # Likewise.
+
+    @pytest.fixture
+    def reader(self, ref):
+        return ref.reader(ref.trajectory)
+
+    @pytest.fixture
+    def universe(self, ref):
+        return MDAnalysis.Universe(ref.topology, ref.trajectory)
+
+    @pytest.fixture
+    def u_no_resnames(self):
+        return make_Universe(["names", "resids"], trajectory=True)
+
+    @pytest.fixture
+    def u_no_resids(self):
+        return make_Universe(["names", "resnames"], trajectory=True)
+
+    @pytest.fixture
+    def u_no_names(self):
+        return make_Universe(["resids", "resnames"], trajectory=True)
+
+
+class TestWriter(WriterProtocol):
+    @pytest.fixture
+    def ref(self, tmp_path):
+        return FromTRR(tmp_path)
+
+
+class TestWriterOfVectors(WriterProtocol):
+    @pytest.fixture
+    def ref(self, tmp_path):
+        return OfVectors(tmp_path)
 
 
 class TestCompressed(ReaderProtocol):
@@ -111,7 +142,7 @@ def damaged(tmp_path, monkeypatch):
             writer.append(rng.normal(0, 10, (200, 1000, 3)).astype(np.float32))
     trajectory = handler.open(writer.key)
     assert trajectory.n_frames >= 5 * trajectory.chunk_frames
-    path = path_of(trajectory)
+    path = trajectory.path
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2)
         file.write(b"\xff" * 64)

@@ -2,13 +2,21 @@
 
 import numpy as np
 import pytest
-from proteinflex_optimization import DataHandler, InvalidArgumentError
+from proteinflex_optimization import (
+    DataHandler,
+    InvalidArgumentError,
+    create_trajectory,
+    open_trajectory,
+)
 
 mdtraj = pytest.importorskip("mdtraj")
 
 from MDAnalysisTests.datafiles import DCD, GRO, PSF, TRR, XTC  # noqa: E402
 from proteinflex_optimization.integrations.mdanalysis import import_trajectory  # noqa: E402
-from proteinflex_optimization.integrations.mdtraj import store_mdtraj  # noqa: E402
+from proteinflex_optimization.integrations.mdtraj import (  # noqa: E402
+    save_mdtraj,
+    store_mdtraj,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -108,3 +116,85 @@ def test_a_frame_without_a_box_has_no_unit_cell(handler):
     found = handler.open(handler.store_trajectory(data, "md")).to_mdtraj(topology(4))
     np.testing.assert_allclose(found.unitcell_lengths[[0, 2]], [[3, 4, 5]] * 2)
     assert np.isnan(found.unitcell_lengths[1]).all()
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Give a file outside of any cache, and the trajectory of mdtraj's that it was made of."""
+    frames = np.random.default_rng(0).normal(0, 1, (25, 30, 3)).astype(np.float32)
+    theirs = mdtraj.Trajectory(frames, topology(30), time=np.arange(25) * 0.5)
+    theirs.unitcell_lengths = np.full((theirs.n_frames, 3), 9.0)
+    theirs.unitcell_angles = np.full((theirs.n_frames, 3), 90.0)
+    save_mdtraj(tmp_path / "run.fxt", theirs)
+    return tmp_path / "run.fxt", theirs
+
+
+def assert_same(ours, theirs):
+    assert ours.n_frames == theirs.n_frames
+    # From nm to Å and back, each rounded to single precision.
+    np.testing.assert_allclose(ours.xyz, theirs.xyz, rtol=3e-7)
+    np.testing.assert_array_equal(ours.time, theirs.time)
+    np.testing.assert_allclose(ours.unitcell_lengths, theirs.unitcell_lengths, rtol=1e-6)
+    assert ours.topology == theirs.topology
+
+
+def test_mdtraj_loads_a_file_as_one_of_its_own(file):
+    path, theirs = file
+    assert_same(mdtraj.load(path, top=theirs), theirs)
+    assert_same(mdtraj.load(str(path), top=theirs, stride=3), theirs[::3])
+    assert_same(mdtraj.load_frame(path, 7, top=theirs.topology), theirs[7])
+    picked = mdtraj.load(path, top=theirs.topology, atom_indices=[2, 5, 9])
+    assert_same(picked, theirs.atom_slice([2, 5, 9]))
+    assert_same(
+        mdtraj.load([str(path), str(path)], top=theirs.topology), mdtraj.join([theirs, theirs])
+    )
+    for chunk, stride, skip in ((7, 1, 0), (4, 2, 0), (100, 1, 3), (25, 1, 0)):
+        chunks = list(
+            mdtraj.iterload(path, chunk=chunk, stride=stride, skip=skip, top=theirs.topology)
+        )
+        assert all(part.n_frames == chunk for part in chunks[:-1])
+        assert_same(mdtraj.join(chunks), theirs[skip::stride])
+    with mdtraj.open(str(path)) as opened:
+        opened.seek(-2, 2)
+        assert (len(opened), opened.tell()) == (theirs.n_frames, theirs.n_frames - 2)
+        with pytest.raises(InvalidArgumentError, match="offset"):
+            opened.seek(1000)
+    with pytest.raises(InvalidArgumentError, match="save_mdtraj"):
+        mdtraj.open(str(path), "w")
+
+
+def test_frames_come_in_chunks_that_join_to_the_whole(file):
+    path, theirs = file
+    trajectory = open_trajectory(path)
+    for options in ({}, {"chunk": 7}, {"chunk": 3, "stride": 4}, {"chunk": 1000}):
+        chunks = list(trajectory.iter_mdtraj(theirs.topology, **options))
+        assert all(part.n_frames == chunks[0].n_frames for part in chunks[:-1])
+        assert_same(mdtraj.join(chunks), theirs[:: options.get("stride", 1)])
+    assert_same(mdtraj.join(trajectory.iter_mdtraj(chunk=7)), theirs)  # The topology is inside.
+    (picked,) = trajectory.iter_mdtraj(theirs.topology, chunk=1000, atoms=[5, 2])
+    assert_same(picked, theirs.atom_slice([2, 5]))
+    for options in ({"chunk": 0}, {"stride": -1}):
+        with pytest.raises(InvalidArgumentError, match="expected 1 or more"):
+            trajectory.iter_mdtraj(theirs.topology, **options)
+
+
+def test_chunks_that_mdtraj_gives_are_stored_one_after_the_other(handler, file):
+    path, theirs = file
+    key = store_mdtraj(handler, mdtraj.iterload(path, chunk=7, top=theirs.topology), "md")
+    assert_same(handler.open(key).to_mdtraj(theirs.topology), theirs)
+    other = theirs.atom_slice(range(10))
+    other.unitcell_vectors = None
+    for wrong in ([theirs, other], [theirs[:3], theirs.atom_slice(range(9, -1, -1))], []):
+        with pytest.raises(InvalidArgumentError):
+            store_mdtraj(handler, wrong, "wrong")
+        assert not handler.unfinished()
+        assert "wrong" not in handler
+        with pytest.raises(InvalidArgumentError):
+            save_mdtraj(path.parent / "wrong.fxt", wrong)
+        assert not (path.parent / "wrong.fxt").exists()
+
+
+def test_a_file_without_times_counts_frames(tmp_path):
+    with create_trajectory(tmp_path / "run.fxt") as writer:
+        writer.append(np.zeros((4, 2, 3), np.float32))
+    assert list(mdtraj.load(tmp_path / "run.fxt", top=topology(2)).time) == [0, 1, 2, 3]

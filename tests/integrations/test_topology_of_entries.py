@@ -12,7 +12,7 @@ from MDAnalysisTests.datafiles import DCD, PSF, PDB_small
 from openmm import app, unit
 from proteinflex_optimization import CorruptDataError, DataHandler, InvalidArgumentError, Topology
 from proteinflex_optimization.cli import main
-from proteinflex_optimization.integrations.mdanalysis import export_trajectory, path_of
+from proteinflex_optimization.integrations.mdanalysis import export_trajectory
 from proteinflex_optimization.integrations.mdtraj import store_mdtraj
 from proteinflex_optimization.integrations.openmm import TrajectoryReporter
 
@@ -275,7 +275,7 @@ def test_the_command_line_tells_and_keeps_topologies(handler, tmp_path, capsys):
 
 def test_a_damaged_topology_is_damage(handler):
     trajectory = handler.open(handler.store_trajectory({"frames": FRAMES}, "md", structure=small()))
-    path = path_of(trajectory)
+    path = trajectory.path
     content = bytearray(path.read_bytes())
     # The payload of the record after the entry header, which is at byte 64.
     header_bytes = int.from_bytes(content[64 + 48 : 64 + 56], "little")

@@ -6,6 +6,7 @@ another type than `assert_type` names, it reports an error; it also does where i
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,7 +148,7 @@ def checkpoints(directory: Path) -> None:
     rows = manager.list_checkpoints()
     assert_type(rows, list[CheckpointInfo])
     assert_type(rows[0]["components"], list[str])
-    assert_type(rows[0]["created_at"], float)
+    assert_type(rows[0]["created_at"], datetime)
     manager.delete("a")
     manager.wait()
     manager.release_memory()

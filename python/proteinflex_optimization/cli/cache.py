@@ -115,7 +115,8 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument(
         "file",
         metavar="FILE",
-        help=".npz for its arrays; .xtc, .dcd, .trr, .h5md, .pdb, … or .zarr for a trajectory in Å",
+        help=".npz for its arrays; of a trajectory in Å, .fxt for a copy, or .xtc, .dcd, .trr, .h5md, "
+        ".pdb, …, .zarr",
     )
     command.add_argument("--force", action="store_true", help="replace a file that is there")
 
@@ -131,7 +132,7 @@ def add_parser(subparsers: Any) -> None:
         "files",
         nargs="+",
         metavar="FILE",
-        help="a structure (.pdb, .cif), .npz, .zarr, or anything MDAnalysis reads; several are the "
+        help="a structure (.pdb, .cif), .fxt, .npz, .zarr, or anything MDAnalysis reads; several are the "
         "parts of one run",
     )
     command.add_argument(

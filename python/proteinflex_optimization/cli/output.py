@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 from proteinflex_optimization._text import age, one_line, printable, size
@@ -15,6 +16,7 @@ __all__ = [
     "counted",
     "one_line",
     "plain",
+    "point_in_time",
     "print_json",
     "print_table",
     "printable",
@@ -34,16 +36,26 @@ def print_json(result: Any, indent: int | None = 2) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as what JSON has: NaN and infinity become null, other classes text."""
+    """Return a value as what JSON has.
+
+    NaN and infinity become null, points in time ISO 8601, and other classes text.
+    """
     if isinstance(value, Mapping):
         return {key if isinstance(key, str) else str(key): plain(v) for key, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return value.isoformat()
     if value is None or isinstance(value, (bool, int, str)):
         return value
     return str(value)
+
+
+def point_in_time(seconds: float | None) -> datetime | None:
+    """Return seconds since 1970 as what is printed as ISO 8601."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
 
 
 def print_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], right: str = "") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import suppress
+from datetime import datetime, timezone
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
         EntryKind,
         UnfinishedTrajectory,
     )
+
+
+NEVER = datetime.fromtimestamp(0, timezone.utc)
+"""When an entry was stored that can't be read."""
 
 
 def infos(
@@ -60,8 +65,8 @@ def _unreadable(handler: DataHandler, key: str) -> EntryInfo:
         "key": key,
         "data_id": "damaged",
         "kind": "structure" if key.startswith("s") else "trajectory",
-        "created": 0.0,
-        "last_used": 0.0,
+        "created": NEVER,
+        "last_used": NEVER,
         "raw_bytes": stored,
         "stored_bytes": stored,
         "saved_percent": 0.0,

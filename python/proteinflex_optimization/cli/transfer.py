@@ -36,7 +36,9 @@ def export_entry(handler: DataHandler, options: argparse.Namespace) -> dict[str,
     else:
         trajectory = handler.open(options.key)
         with ProgressLine("exporting") as progress:
-            if suffix == ".zarr":
+            if suffix == ".fxt":
+                from proteinflex_optimization.integrations.fxt import export_fxt as write
+            elif suffix == ".zarr":
                 from proteinflex_optimization.integrations.zarr import export_zarr as write
             else:
                 from proteinflex_optimization.integrations.mdanalysis import (

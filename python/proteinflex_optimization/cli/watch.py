@@ -21,7 +21,7 @@ from proteinflex_optimization.cli.board_table import (
 from proteinflex_optimization.cli.boards import Boards, find, is_over
 from proteinflex_optimization.cli.commands import add_command
 from proteinflex_optimization.cli.directories import check_directory
-from proteinflex_optimization.cli.output import plain, print_json, print_table, warn
+from proteinflex_optimization.cli.output import plain, point_in_time, print_json, print_table, warn
 from proteinflex_optimization.cli.prometheus import LINGER
 from proteinflex_optimization.errors import ProteinFlexError
 
@@ -151,7 +151,7 @@ def _run_one(options: argparse.Namespace) -> int:
     else:
         shown = None
         while True:
-            text = json.dumps(record(progress)) if options.json else line(progress)
+            text = _json(progress) if options.json else line(progress)
             if text != shown:
                 failed = failures(progress)
                 if options.once and not options.json and len(failed) > 1:
@@ -221,7 +221,11 @@ def _table(options: argparse.Namespace, console: Console) -> Iterator[Show]:
 
 @contextlib.contextmanager
 def _json_lines() -> Iterator[Show]:
-    yield lambda records, _: print_json({"boards": records}, indent=None)
+    def show(records: list[dict[str, Any]], _: bool) -> None:
+        boards = [{**board, "updated": point_in_time(board["updated"])} for board in records]
+        print_json({"boards": boards}, indent=None)
+
+    yield show
 
 
 @contextlib.contextmanager
@@ -248,6 +252,10 @@ def _attach(directory: str) -> ProgressReader:
         raise ProteinFlexError(
             f"no progress in {directory}: no job has counted there or below"
         ) from error
+
+
+def _json(progress: Mapping[str, Any]) -> str:
+    return json.dumps(record({**progress, "updated": point_in_time(progress["updated"])}))
 
 
 def record(progress: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,11 @@
 
     trajectory = to_mdtraj(handler.open(key), "protein.pdb")
     key = store_mdtraj(handler, trajectory, "protein1_md")
+    key = store_mdtraj(handler, mdtraj.iterload("run.xtc", top="protein.pdb"), "protein1_md")
+
+Importing this module registers `.fxt` files with mdtraj:
+
+    trajectory = mdtraj.load("run.fxt", top="protein.pdb")
 
 The cache has Å, as MDAnalysis and the other integrations; mdtraj has nm. mdtraj's own conversion is
 used both ways, so numbers are those that its readers of files in Å give.
@@ -9,6 +14,7 @@ used both ways, so numbers are those that its readers of files in Å give.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +24,7 @@ from proteinflex_optimization._log import get_logger
 try:
     import mdtraj
     from mdtraj.core.topology import Amide, Aromatic, Double, Single, Triple
+    from mdtraj.formats.registry import FormatRegistry
     from mdtraj.utils import in_units_of
 except ImportError as error:
     raise ImportError(
@@ -26,13 +33,19 @@ except ImportError as error:
 
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.topology import Topology
+from proteinflex_optimization.trajectory import open_trajectory
+from proteinflex_optimization.trajectory_file import create_trajectory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
+    from proteinflex_optimization._native import TrajectoryWriter
     from proteinflex_optimization.data_handler import DataHandler
     from proteinflex_optimization.trajectory import Trajectory
-    from proteinflex_optimization.types import AtomSelection, Precision, Profile
+    from proteinflex_optimization.trajectory_file import TrajectoryFileWriter
+    from proteinflex_optimization.types import AtomSelection, Precision, Profile, StrPath
 
 logger = get_logger()
 
@@ -98,6 +111,32 @@ def to_mdtraj(
     return result
 
 
+def iter_mdtraj(
+    trajectory: Trajectory,
+    topology: Any = None,
+    *,
+    chunk: int | None = None,
+    stride: int = 1,
+    atoms: AtomSelection | None = None,
+) -> Iterator[Any]:
+    """Go through a stored trajectory as `mdtraj.Trajectory` objects of `chunk` frames each.
+
+    The arguments and the errors are those of `Trajectory.iter_mdtraj`.
+    """
+    for name, number in (("chunk", chunk), ("stride", stride)):
+        if number is not None and number < 1:
+            raise InvalidArgumentError(f"{name}={number} is not valid: expected 1 or more")
+    block = (trajectory.chunk_frames if chunk is None else chunk) * stride
+    known = _topology(trajectory._needed_topology() if topology is None else topology)
+
+    def chunks() -> Iterator[Any]:
+        for start in range(0, trajectory.n_frames, block):
+            stop = min(start + block, trajectory.n_frames)
+            yield to_mdtraj(trajectory, known, start=start, stop=stop, step=stride, atoms=atoms)
+
+    return chunks()
+
+
 def store_mdtraj(
     handler: DataHandler,
     trajectory: Any,
@@ -107,14 +146,15 @@ def store_mdtraj(
     precision: Precision | None = None,
     profile: Profile | None = None,
 ) -> str:
-    """Store an `mdtraj.Trajectory`.
+    """Store an `mdtraj.Trajectory`, or several whose frames follow each other.
 
     Parameters
     ----------
     handler : DataHandler
         The cache.
-    trajectory : mdtraj.Trajectory
-        Frames in nm, as mdtraj has them.
+    trajectory : mdtraj.Trajectory or iterable of these
+        Frames in nm, as mdtraj has them; such as `mdtraj.iterload` gives them, one in memory at a
+        time. All have to have the same atoms, and all a unit cell or none.
     data_id : str
         The name of the trajectory in the cache.
     metadata : dict, optional
@@ -130,26 +170,144 @@ def store_mdtraj(
         The key. The entry has ``frames`` (Å), ``time`` (ps) and, where there is a unit cell, ``box``
         (six lengths and angles, Å and degrees); and the topology, where there is one.
 
+    Raises
+    ------
+    InvalidArgumentError
+        They differ in their atoms, or in what they have beside coordinates, or there is none; then
+        nothing is stored.
+
     Notes
     -----
     Where a file has no times, or mdtraj does not read them, as of DCD, it counts frames in integers.
     These are left out, which is logged.
     """
-    has_time = np.asarray(trajectory.time).dtype.kind == "f"
-    if not has_time:
-        logger.warning("%s: left out: time, for it counts frames in integers", data_id)
-    cell = None
-    if trajectory.unitcell_lengths is not None:
-        lengths = in_units_of(trajectory.unitcell_lengths, "nanometers", "angstroms")
-        cell = np.concatenate([lengths, trajectory.unitcell_angles], axis=1)
-    with handler.trajectory_writer(
-        data_id,
-        metadata,
-        precision=precision,
-        profile=profile,
-        overwrite=True,
-        structure=_kept(trajectory, data_id),
+    writer = handler.trajectory_writer(
+        data_id, metadata, precision=precision, profile=profile, overwrite=True
+    )
+    try:
+        with writer:
+            _append_all(writer, trajectory, data_id)
+    except BaseException:
+        handler.remove_unfinished(data_id)  # Nobody can use a part of it.
+        raise
+    return str(writer.key)
+
+
+def save_mdtraj(
+    path: StrPath,
+    trajectory: Any,
+    metadata: dict[str, Any] | None = None,
+    *,
+    precision: Precision | None = None,
+    profile: Profile = "default",
+    overwrite: bool = False,
+) -> None:
+    """Write an `mdtraj.Trajectory`, or several as for `store_mdtraj`, to a `.fxt` file.
+
+    The arguments and errors are those of `store_mdtraj` and `create_trajectory`.
+    """
+    with create_trajectory(
+        path, metadata, precision=precision, profile=profile, overwrite=overwrite
     ) as writer:
+        _append_all(writer, trajectory, os.fspath(path))
+
+
+def load_fxt(
+    filename: Any,
+    top: Any = None,
+    stride: int | None = None,
+    atom_indices: Any = None,
+    frame: int | None = None,
+) -> Any:
+    """Load a `.fxt` file; what `mdtraj.load` calls, with its arguments."""
+    with FXTTrajectoryFile(filename) as file:
+        if frame is not None:
+            file.seek(frame)
+        n_frames = None if frame is None else 1
+        return file.read_as_traj(top, n_frames, stride, atom_indices)
+
+
+class FXTTrajectoryFile:
+    """A `.fxt` file as `mdtraj.open` and `mdtraj.iterload` want it."""
+
+    distance_unit = "angstroms"
+
+    def __init__(self, filename: Any, mode: str = "r", force_overwrite: bool = True) -> None:
+        if mode != "r":
+            raise InvalidArgumentError(
+                f"mode={mode!r} is not valid: expected 'r'; save_mdtraj writes .fxt files"
+            )
+        self._trajectory = open_trajectory(filename)
+        self._position = 0
+
+    def read_as_traj(
+        self,
+        topology: Any,
+        n_frames: int | None = None,
+        stride: int | None = None,
+        atom_indices: Any = None,
+    ) -> Any:
+        """Read the next `n_frames` of every `stride`-th frame, or all that are left."""
+        start, step = self._position, stride or 1
+        stop = len(self) if n_frames is None else min(start + n_frames * step, len(self))
+        self._position = stop
+        return to_mdtraj(
+            self._trajectory, topology, start=start, stop=stop, step=step, atoms=atom_indices
+        )
+
+    def seek(self, offset: int, whence: int = 0) -> None:
+        """Go to a frame, counted from the first, from here or from the end."""
+        position = offset + (0, self._position, len(self))[whence]
+        if not 0 <= position <= len(self):
+            raise InvalidArgumentError(
+                f"offset={offset} is not valid: expected a frame of {len(self)}"
+            )
+        self._position = position
+
+    def tell(self) -> int:
+        """Return the number of the next frame."""
+        return self._position
+
+    def close(self) -> None:
+        """Do nothing: the file is closed with the last reference."""
+
+    def __len__(self) -> int:
+        return self._trajectory.n_frames
+
+    def __enter__(self) -> FXTTrajectoryFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+FormatRegistry.register_loader(".fxt")(load_fxt)
+FormatRegistry.register_fileobject(".fxt")(FXTTrajectoryFile)
+
+
+def _append_all(
+    writer: TrajectoryWriter | TrajectoryFileWriter, trajectories: Any, name: str
+) -> None:
+    if isinstance(trajectories, mdtraj.Trajectory):
+        trajectories = [trajectories]
+    first: Any = None
+    for trajectory in trajectories:
+        has_time = np.asarray(trajectory.time).dtype.kind == "f"
+        cell = None
+        if trajectory.unitcell_lengths is not None:
+            lengths = in_units_of(trajectory.unitcell_lengths, "nanometers", "angstroms")
+            cell = np.concatenate([lengths, trajectory.unitcell_angles], axis=1)
+        if first is None:
+            first = trajectory.topology
+            kept = _kept(trajectory, name)
+            if kept is not None:
+                writer._set_topology(kept._encoded)
+            if not has_time:
+                logger.warning("%s: left out: time, for it counts frames in integers", name)
+        elif trajectory.topology is not first and trajectory.topology != first:
+            raise InvalidArgumentError(
+                f"trajectory is not valid: {trajectory} has other atoms than those before it"
+            )
         for start in range(0, trajectory.n_frames, BLOCK_FRAMES):
             block = slice(start, start + BLOCK_FRAMES)
             fields = {"time": np.asarray(trajectory.time[block])} if has_time else {}
@@ -157,7 +315,8 @@ def store_mdtraj(
                 fields["box"] = cell[block]
             frames = in_units_of(trajectory.xyz[block], "nanometers", "angstroms")
             writer.append(frames.astype(np.float32, copy=False), **fields)
-    return str(writer.key)
+    if writer.n_frames == 0:
+        raise InvalidArgumentError("trajectory has no frames: expected at least one")
 
 
 def topology_from_mdtraj(source: Any) -> Topology:

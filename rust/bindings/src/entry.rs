@@ -15,10 +15,10 @@ use crate::hooks::is_exception;
 use crate::interrupt::{LONG, interruptible};
 use crate::value::{ArrayReference, ArraySource, build, is_refusal};
 
-/// An open entry and the cache that it is from, which is told of damage.
+/// An open entry and the cache that it is from, if any, which is told of damage.
 #[derive(Clone)]
 pub struct EntryReader {
-    pub cache: Arc<Cache>,
+    pub cache: Option<Arc<Cache>>,
     pub entry: Arc<OpenEntry>,
 }
 
@@ -29,8 +29,7 @@ impl EntryReader {
         py: Python<'_>,
         read: impl FnOnce(&'a OpenEntry) -> Result<T, Error> + Send,
     ) -> PyResult<T> {
-        py.detach(|| read(&self.entry).inspect_err(|error| self.cache.report(&self.entry, error)))
-            .map_err(to_python)
+        py.detach(|| read(&self.entry).inspect_err(|error| self.report(error))).map_err(to_python)
     }
 
     /// As [`EntryReader::read`], of so many bytes: of many, signals interrupt it.
@@ -43,8 +42,7 @@ impl EntryReader {
         if (bytes as u64) < LONG {
             return self.read(py, read);
         }
-        let report = |error: &Error| self.cache.report(&self.entry, error);
-        interruptible(py, || read(&self.entry).inspect_err(report))
+        interruptible(py, || read(&self.entry).inspect_err(|error| self.report(error)))
     }
 
     /// All values of the entry.
@@ -54,7 +52,7 @@ impl EntryReader {
         values.inspect_err(|error| {
             if is_exception(py, error, "CorruptDataError") {
                 let damage = self.damage(error.value(py).to_string());
-                py.detach(|| self.cache.report(&self.entry, &damage));
+                py.detach(|| self.report(&damage));
             }
         })
     }
@@ -154,7 +152,7 @@ impl EntryReader {
     ) -> PyResult<Bound<'py, PyArrayDescr>> {
         let damaged = |reason: String| {
             let error = Error::corrupt(self.entry.path(), format!("the type of {name:?}"), reason);
-            py.detach(|| self.cache.report(&self.entry, &error));
+            py.detach(|| self.report(&error));
             to_python(error)
         };
         let dtype = array::dtype(py, stored.descr()).map_err(|error| {
@@ -165,6 +163,12 @@ impl EntryReader {
             return Err(damaged(format!("{} has {found} bytes, not {said}", stored.descr())));
         }
         Ok(dtype)
+    }
+
+    fn report(&self, error: &Error) {
+        if let Some(cache) = &self.cache {
+            cache.report(&self.entry, error);
+        }
     }
 
     fn damage(&self, reason: impl ToString) -> Error {

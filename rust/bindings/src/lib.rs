@@ -5,6 +5,7 @@
 
 use pyo3::prelude::*;
 
+mod appended;
 mod argument;
 mod array;
 mod batch_system;
@@ -20,8 +21,10 @@ mod hooks;
 mod interrupt;
 mod panics;
 mod progress;
+mod timestamp;
 mod topology;
 mod trajectory;
+mod trajectory_file;
 mod trajectory_writer;
 mod value;
 
@@ -47,5 +50,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     progress::register(module)?;
     topology::register(module)?;
     trajectory::register(module)?;
+    trajectory_file::register(module)?;
     trajectory_writer::register(module)
 }

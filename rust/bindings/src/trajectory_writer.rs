@@ -4,19 +4,19 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use numpy::PyUntypedArrayMethods;
 use proteinflex_core::cache::{Cache, EntryInProgress};
-use proteinflex_core::trajectory::{FieldSpec, Frames};
+use proteinflex_core::trajectory::Frames;
 use proteinflex_core::{Error, Result, interrupt};
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::appended::{AppendedFrames, in_order};
 use crate::argument;
 use crate::array;
 use crate::error::to_python;
-use crate::fields::{FRAMES, FieldData, is_lossy, one_or_more, with_one_frame};
+use crate::fields::is_lossy;
 use crate::interrupt::{LONG, interruptible};
 use crate::topology::parsed;
 
@@ -242,21 +242,8 @@ impl TrajectoryWriter {
         frames: &Bound<'_, PyAny>,
         per_frame: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
-        let given = FieldData::new(FRAMES, frames)?;
-        let is_one = given.array.ndim() == 2;
-        let block = one_or_more(given)?;
-        block.check_frames("frames")?;
-        let shape = block.array.shape().to_vec();
-        let mut fields = vec![block];
-        for (name, value) in per_frame.into_iter().flat_map(|fields| fields.iter()) {
-            let name: String = name.extract()?;
-            let field = FieldData::new(&name, &value)?;
-            let field = if is_one { with_one_frame(field)? } else { field };
-            field.check_beside(&name, &shape)?;
-            fields.push(field);
-        }
-        let specs = fields.iter().map(FieldData::spec).collect::<PyResult<Vec<_>>>()?;
-        let bytes = fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
+        let given = AppendedFrames::new(frames, per_frame)?;
+        let (n_frames, specs, bytes) = (given.n_frames, given.specs()?, given.bytes()?);
         let cache = Arc::clone(&self.cache);
         let raw_bytes = bytes.iter().map(|field| field.len() as u64).sum();
         let append = |live: &mut EntryInProgress| {
@@ -270,9 +257,9 @@ impl TrajectoryWriter {
                 let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
                 writer.declare_fields(specs, &lossy)?;
             }
-            writer.append(shape[0] as u64, &ordered)
+            writer.append(n_frames, &ordered)
         };
-        match self.appends_long(shape[0] as u64, raw_bytes) {
+        match self.appends_long(n_frames, raw_bytes) {
             true => self.with_long(py, append),
             false => self.with(py, append),
         }
@@ -419,34 +406,6 @@ impl TrajectoryWriter {
             State::Closed => format!("<TrajectoryWriter {}, closed>", self.key),
         }
     }
-}
-
-/// The bytes of the given fields in the order of the declared ones.
-fn in_order<'a>(
-    declared: &[FieldSpec],
-    given: &[FieldSpec],
-    bytes: &[&'a [u8]],
-) -> Result<Vec<&'a [u8]>> {
-    let names = |specs: &[FieldSpec]| {
-        specs.iter().map(|spec| spec.name.clone()).collect::<Vec<_>>().join(", ")
-    };
-    if declared.len() != given.len() {
-        return Err(Error::argument("per_frame", names(given), names(declared)));
-    }
-    let find = |spec: &FieldSpec| {
-        let index = given.iter().position(|other| other.name == spec.name);
-        let index =
-            index.ok_or_else(|| Error::argument("per_frame", names(given), names(declared)))?;
-        if given[index] != *spec {
-            return Err(Error::argument(
-                spec.name.as_str(),
-                format!("shape {:?} of {}", given[index].item_shape, given[index].dtype.descr()),
-                format!("shape {:?} of {}, as before", spec.item_shape, spec.dtype.descr()),
-            ));
-        }
-        Ok(bytes[index])
-    };
-    declared.iter().map(find).collect()
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

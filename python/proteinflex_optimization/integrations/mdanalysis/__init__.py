@@ -1,7 +1,11 @@
-"""MDAnalysis reads cached trajectories, and what MDAnalysis reads can be cached.
+"""MDAnalysis reads and writes `.fxt` files, and what MDAnalysis reads can be cached.
 
-Importing this package registers a reader for the files of cache entries:
+Importing this package registers a reader and a writer of such files, in a cache or not, and a parser
+of the topologies in them:
 
+    universe = MDAnalysis.Universe("run.fxt")
+    universe = MDAnalysis.Universe("protein.pdb", "run.fxt")
+    universe.atoms.write("copy.fxt", frames="all")
     universe = to_universe(handler.open(key), "protein.pdb")
     key = import_trajectory(handler, "protein.pdb", "run.xtc", "protein1_md")
 """
@@ -20,10 +24,10 @@ except ImportError as error:
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis.export import export_trajectory
 from proteinflex_optimization.integrations.mdanalysis.imports import import_trajectory
+from proteinflex_optimization.integrations.mdanalysis.parser import FXTParser
 from proteinflex_optimization.integrations.mdanalysis.reader import (
-    CachedTrajectoryReader,
+    FXTReader,
     TrajectoryReadError,
-    path_of,
 )
 from proteinflex_optimization.integrations.mdanalysis.topology import (
     topology_from_mdanalysis,
@@ -31,17 +35,19 @@ from proteinflex_optimization.integrations.mdanalysis.topology import (
     topology_to_mdanalysis,
     topology_to_universe,
 )
+from proteinflex_optimization.integrations.mdanalysis.writer import FXTWriter
 from proteinflex_optimization.topology import Topology
 
 if TYPE_CHECKING:
     from proteinflex_optimization.trajectory import Trajectory
 
 __all__ = [
-    "CachedTrajectoryReader",
+    "FXTParser",
+    "FXTReader",
+    "FXTWriter",
     "TrajectoryReadError",
     "export_trajectory",
     "import_trajectory",
-    "path_of",
     "to_universe",
     "topology_from_mdanalysis",
     "topology_of_file",
@@ -56,7 +62,7 @@ def to_universe(trajectory: Trajectory, topology: Any = None, **kwargs: Any) -> 
     Parameters
     ----------
     trajectory : Trajectory
-        From `DataHandler.open`.
+        From `DataHandler.open` or `open_trajectory`.
     topology : str or path or Topology
         Anything that MDAnalysis takes. Default: that of the entry.
     **kwargs
@@ -72,7 +78,7 @@ def to_universe(trajectory: Trajectory, topology: Any = None, **kwargs: Any) -> 
     elif isinstance(topology, Topology):
         topology = topology_to_mdanalysis(topology)
     try:
-        return MDAnalysis.Universe(topology, str(path_of(trajectory)), format="FXT", **kwargs)
+        return MDAnalysis.Universe(topology, str(trajectory.path), format="FXT", **kwargs)
     except ValueError as error:
         if "number of atoms" not in str(error):
             raise

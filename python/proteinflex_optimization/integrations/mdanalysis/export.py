@@ -13,10 +13,10 @@ import MDAnalysis
 import numpy as np
 from MDAnalysis.units import convert
 
+from proteinflex_optimization._integrations import integration
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
-from proteinflex_optimization.integrations.mdanalysis.reader import path_of
 from proteinflex_optimization.integrations.mdanalysis.topology import topology_to_universe
 from proteinflex_optimization.integrations.mdanalysis.topology_places import lost_columns
 
@@ -124,6 +124,11 @@ def export_trajectory(
     if trajectory.n_frames == 0:
         raise InvalidArgumentError("trajectory is not valid: it has no frames to export")
     suffix = Path(path).suffix.lower()
+    if suffix == ".fxt":
+        left_out: list[str] = integration("fxt").export_fxt(
+            trajectory, path, overwrite=overwrite, progress=progress
+        )
+        return left_out
     places = FORMATS.get(suffix, _Format())
     static = list(trajectory._beside_frames())
     universe, lost = _universe(trajectory, suffix)
@@ -155,7 +160,7 @@ def _universe(trajectory: Trajectory, suffix: str) -> tuple[Any, list[str]]:
     else:
         universe = topology_to_universe(trajectory.topology)
         lost = lost_columns(trajectory.topology, suffix)
-    universe.load_new(str(path_of(trajectory)), format="FXT")
+    universe.load_new(str(trajectory.path), format="FXT")
     return universe, lost
 
 

@@ -1,8 +1,7 @@
-"""The reader by which MDAnalysis reads cached trajectories; importing this module registers it."""
+"""The reader by which MDAnalysis reads `.fxt` files; importing this module registers it."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +14,12 @@ except ImportError as error:
         'this needs MDAnalysis: install it with `pip install "proteinflex-optimization[formats]"`'
     ) from error
 
-from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
+from proteinflex_optimization.errors import ProteinFlexError
+from proteinflex_optimization.integrations.mdanalysis.writer import FXTWriter
+from proteinflex_optimization.trajectory import open_trajectory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from proteinflex_optimization.trajectory import Trajectory
 
 BLOCK_BYTES = 16 << 20
 """How much is decoded at a time while frames are read one after the other."""
@@ -33,8 +32,8 @@ class TrajectoryReadError(ProteinFlexError):
     """
 
 
-class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
-    """Reads an entry of a cache, for MDAnalysis.
+class FXTReader(base.ReaderBase):  # type: ignore[misc]
+    """Reads the file of a trajectory, in a cache or not, for MDAnalysis.
 
     Lengths are in Å, as `TrajectoryReporter` and `import_trajectory` store them. ``velocities``
     (Å/ps) and ``forces`` (kJ/mol/nm) are used where they are stored, ``box`` as three vectors or as
@@ -53,7 +52,7 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
     @store_init_arguments  # type: ignore[untyped-decorator]
     def __init__(self, filename: Any, **kwargs: Any) -> None:
         super().__init__(filename, **kwargs)
-        self._trajectory = _open(self.filename)
+        self._trajectory = open_trajectory(self.filename)
         fields = self._trajectory.fields
         self._fields = [name for name in fields if name != "frames" and self._has_place(name)]
         times = self._trajectory.time if "time" in self._fields else None
@@ -79,7 +78,7 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
     @staticmethod
     def parse_n_atoms(filename: Any, **kwargs: Any) -> int:
         """Return the number of atoms of the trajectory in this file."""
-        return int(_open(filename).n_atoms)
+        return int(open_trajectory(filename).n_atoms)
 
     @property
     def n_frames(self) -> int:
@@ -94,6 +93,10 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
     def close(self) -> None:
         """Forget what was read ahead."""
         self._block = {}
+
+    def Writer(self, filename: Any, n_atoms: int | None = None, **kwargs: Any) -> FXTWriter:  # noqa: N802, MDAnalysis's protocol
+        """Return a writer of this format, for as many atoms unless told otherwise."""
+        return FXTWriter(filename, self.n_atoms if n_atoms is None else n_atoms, **kwargs)
 
     @property
     def given(self) -> set[str]:
@@ -209,22 +212,3 @@ class CachedTrajectoryReader(base.ReaderBase):  # type: ignore[misc]
 def _is_missing(value: NDArray[Any]) -> bool:
     """Whether a frame has no such field, of which other frames have some: it is NaN all over."""
     return value.size > 0 and bool(np.isnan(value.flat[0]) and np.isnan(value).all())
-
-
-def path_of(trajectory: Trajectory) -> Path:
-    """Return the file of a stored trajectory, as the reader takes it."""
-    key = trajectory.key
-    return Path(trajectory.cache_dir) / "entries" / key[2:4] / f"{key}.fxt"
-
-
-def _open(filename: Any) -> Trajectory:
-    from proteinflex_optimization.data_handler import DataHandler
-
-    path = Path(str(filename)).absolute()
-    directory = path.parents[2] if len(path.parents) > 2 else path
-    if not (path.is_file() and path.parents[1].name == "entries"):
-        raise InvalidArgumentError(
-            f"filename={str(filename)!r} is not valid: expected the file of an entry in a cache, "
-            "as path_of(trajectory) gives it"
-        )
-    return DataHandler(directory).open(path.stem)

@@ -12,6 +12,7 @@ use super::manager::CheckpointManager;
 use crate::argument;
 use crate::batch_system;
 use crate::interrupt::interruptible;
+use crate::timestamp::timestamp;
 
 #[catch_panics]
 #[pymethods]
@@ -21,7 +22,7 @@ impl CheckpointManager {
     /// Returns
     /// -------
     /// list of dict
-    ///     ``checkpoint_id``, ``path``, ``created_at`` (seconds since 1970), ``size_bytes``,
+    ///     ``checkpoint_id``, ``path``, ``created_at`` (datetime, UTC), ``size_bytes``,
     ///     ``linked_bytes`` (of these, in files that are hard links to an earlier checkpoint's),
     ///     ``components``, ``metadata`` (verified), ``valid`` (manifest and metadata whole, files
     ///     there with their sizes; `verify` reads them).
@@ -61,7 +62,7 @@ fn describe<'py>(py: Python<'py>, info: &CheckpointInfo) -> PyResult<Bound<'py, 
     let row = PyDict::new(py);
     row.set_item("checkpoint_id", &info.checkpoint_id)?;
     row.set_item("path", info.path.as_os_str())?;
-    row.set_item("created_at", info.created_at as f64 / 1e9)?;
+    row.set_item("created_at", timestamp(py, info.created_at as f64 / 1e9)?)?;
     let manifest = info.manifest.as_ref().ok();
     row.set_item("size_bytes", manifest.map_or(0, |manifest| manifest.size()))?;
     row.set_item("linked_bytes", manifest.map_or(0, |manifest| manifest.linked_size()))?;

@@ -26,7 +26,8 @@ use crate::interrupt::{interruptible, polling};
 use crate::topology::parsed;
 use crate::trajectory_writer::TrajectoryWriter;
 use crate::value::metadata_tree;
-use arguments::{by_field, bytes_of_gigabytes, checked_id, if_there, precision_of, profile_of};
+use arguments::{by_field, bytes_of_gigabytes, if_there};
+pub use arguments::{checked_id, precision_of, profile_of};
 use store::Header;
 
 /// A bounded, checksummed, memory-mapped cache of structures and trajectories.
@@ -319,7 +320,7 @@ impl DataHandler {
     /// Returns
     /// -------
     /// dict
-    ///     ``key``, ``data_id``, ``kind``, ``created`` and ``last_used`` (seconds since 1970),
+    ///     ``key``, ``data_id``, ``kind``, ``created`` and ``last_used`` (datetime, UTC),
     ///     ``raw_bytes``, ``stored_bytes``, ``saved_percent``, ``n_frames``, ``n_atoms`` and
     ///     ``n_residues`` (None where it has none), ``metadata``, ``arrays`` (name, dtype and shape
     ///     of each), ``pinned``.
@@ -380,7 +381,7 @@ impl DataHandler {
     /// -------
     /// list of dict
     ///     ``key`` and ``data_id``; ``n_frames``, those that are durable; ``stored_bytes``;
-    ///     ``last_written`` (seconds since 1970); ``writer`` and ``host``, the id and the machine of
+    ///     ``last_written`` (datetime, UTC); ``writer`` and ``host``, the id and the machine of
     ///     the process that is writing it, None where none is. One that can't be seen from here is
     ///     told as long as it gave a sign of life within a minute. ``data_id`` and ``n_frames`` are
     ///     None where the file can't be read.
@@ -538,7 +539,7 @@ impl DataHandler {
         if !self.verify {
             entry.skip_checksums();
         }
-        EntryReader { cache: Arc::clone(&self.cache), entry: Arc::new(entry) }
+        EntryReader { cache: Some(Arc::clone(&self.cache)), entry: Arc::new(entry) }
     }
 
     /// Stores what `get_or_compute` has computed, if it can be, and opens it.

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::arguments::by_field;
+use crate::timestamp::timestamp;
 use crate::value::metadata;
 
 /// The dict of `DataHandler.info`.
@@ -29,8 +30,8 @@ pub fn info<'py>(
     result.set_item("key", info.key.as_str())?;
     result.set_item("data_id", &info.data_id)?;
     result.set_item("kind", info.kind.name())?;
-    result.set_item("created", info.created)?;
-    result.set_item("last_used", info.last_used)?;
+    result.set_item("created", timestamp(py, info.created)?)?;
+    result.set_item("last_used", timestamp(py, info.last_used)?)?;
     result.set_item("raw_bytes", info.raw_bytes)?;
     result.set_item("stored_bytes", info.stored_bytes)?;
     result.set_item("saved_percent", saved_percent(info.raw_bytes, info.stored_bytes))?;
@@ -78,7 +79,7 @@ pub fn unfinished<'py>(py: Python<'py>, found: &[Unfinished]) -> PyResult<Bound<
         row.set_item("data_id", &one.data_id)?;
         row.set_item("n_frames", one.n_frames)?;
         row.set_item("stored_bytes", one.stored_bytes)?;
-        row.set_item("last_written", one.last_written)?;
+        row.set_item("last_written", timestamp(py, one.last_written)?)?;
         row.set_item("writer", one.writer.as_ref().map(|writer| writer.process))?;
         row.set_item("host", one.writer.as_ref().map(|writer| &writer.host))?;
         rows.append(row)?;

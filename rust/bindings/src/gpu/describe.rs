@@ -5,6 +5,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::timestamp::timestamp;
+
 pub fn describe<'py>(py: Python<'py>, view: &DeviceView) -> PyResult<Bound<'py, PyDict>> {
     let device = &view.device;
     let processes = device.processes.iter().map(|process| {
@@ -54,6 +56,6 @@ pub fn holder<'py>(py: Python<'py>, lease: &Lease) -> PyResult<Bound<'py, PyDict
     described.set_item(intern!(py, "pid"), lease.pid)?;
     described.set_item(intern!(py, "user"), lease.user)?;
     described.set_item(intern!(py, "command"), &lease.command)?;
-    described.set_item(intern!(py, "created"), lease.created)?;
+    described.set_item(intern!(py, "created"), timestamp(py, lease.created)?)?;
     Ok(described)
 }

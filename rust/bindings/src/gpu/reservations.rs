@@ -167,7 +167,7 @@ impl GPUManager {
     /// Returns
     /// -------
     /// list of dict
-    ///     ``task``, ``pid``, ``user``, ``command``, ``created`` (seconds since 1970) and ``memory``
+    ///     ``task``, ``pid``, ``user``, ``command``, ``created`` (datetime, UTC) and ``memory``
     ///     (dict of GPU UUID to MB).
     fn reservations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let leases = interruptible(py, || self.manager.reservations())?;

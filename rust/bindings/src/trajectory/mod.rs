@@ -3,6 +3,7 @@
 mod chunks;
 mod selection;
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
@@ -28,17 +29,18 @@ use chunks::FrameChunks;
 /// A stored trajectory, of which only what is asked for is read.
 ///
 /// It behaves like an array of shape (n_frames, n_atoms, 3): ``len(t)``, ``t[5]``, ``t[10:100:3]``,
-/// ``t[::-1]``, ``t[[1, 3]]``, ``t[mask]``, ``t[..., :10, 0]``. Any thread may read. It pickles as the directory and the key, and stays readable when
-/// its entry is evicted or replaced.
+/// ``t[::-1]``, ``t[[1, 3]]``, ``t[mask]``, ``t[..., :10, 0]``. Any thread may read. It pickles as
+/// the directory and the key, or as the path of its file, and stays readable when its entry is
+/// evicted or replaced.
 ///
-/// Made by `DataHandler.open`.
+/// Made by `DataHandler.open` and `open_trajectory`.
 ///
 /// Parameters
 /// ----------
-/// handler : DataHandler
-///     The cache.
-/// key : str
-///     The key of a trajectory in it, the beginning of its key, or its ``data_id``.
+/// source : DataHandler or path
+///     The cache, or the file of a trajectory.
+/// key : str, optional
+///     In a cache: the key of a trajectory, the beginning of its key, or its ``data_id``.
 #[pyclass(subclass, frozen, module = "proteinflex_optimization._native")]
 pub struct Trajectory {
     reader: EntryReader,
@@ -66,11 +68,28 @@ impl Trajectory {
 #[pymethods]
 impl Trajectory {
     #[new]
+    #[pyo3(signature = (source, key=None))]
     fn new(
         py: Python<'_>,
-        handler: &Bound<'_, DataHandler>,
-        key: &Bound<'_, PyAny>,
+        source: &Bound<'_, PyAny>,
+        key: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
+        let (handler, key) = match (source.cast::<DataHandler>(), key) {
+            (Ok(handler), Some(key)) => (handler, key),
+            (Err(_), None) => {
+                let path = argument::path(source, "path")?;
+                let open = || OpenEntry::of_trajectory_file(&path);
+                let entry = Arc::new(py.detach(open).map_err(to_python)?);
+                let reader = EntryReader { cache: None, entry };
+                return Ok(Self { reader, private: OnceLock::new() });
+            }
+            (Ok(_), None) => {
+                return Err(argument::wrong_type(&py.None().into_bound(py), "key", "a str"));
+            }
+            (Err(_), Some(_)) => {
+                return Err(argument::wrong_type(source, "source", "a DataHandler"));
+            }
+        };
         let reader = handler.get().held_reader(py, key)?;
         if reader.entry.header().kind != EntryKind::Trajectory {
             return Err(to_python(Error::argument(
@@ -131,7 +150,7 @@ impl Trajectory {
         self.reader.entry.fields().iter().map(|field| field.name.clone()).collect()
     }
 
-    /// The key it is stored under.
+    /// The key it is stored under, or would be in a cache.
     #[getter]
     fn key(&self) -> String {
         self.reader.entry.key().to_string()
@@ -143,10 +162,16 @@ impl Trajectory {
         self.reader.entry.header().data_id.clone()
     }
 
-    /// The directory of its cache.
+    /// The directory of its cache; None where it was opened by its file.
     #[getter]
-    fn cache_dir(&self) -> std::path::PathBuf {
-        self.reader.cache.directory().to_owned()
+    fn cache_dir(&self) -> Option<PathBuf> {
+        self.reader.cache.as_ref().map(|cache| cache.directory().to_owned())
+    }
+
+    /// Its file, which `open_trajectory` opens, where it was when it was opened.
+    #[getter]
+    fn path(&self) -> PathBuf {
+        self.reader.entry.path().to_owned()
     }
 
     /// Text that is the same for the same content, and only for it.
@@ -316,7 +341,8 @@ impl Trajectory {
             Some(view) => view,
             None if copy == Some(false) => {
                 return Err(PyValueError::new_err(
-                    "copy=False: a compressed trajectory has to be decoded into a new array",
+                    "copy=False: a trajectory that is compressed, or in no cache on a local disk, has \
+                     to be read into a new array",
                 ));
             }
             None => self.reader.decoded(py, field)?,
@@ -390,9 +416,13 @@ impl Trajectory {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let open = hook(py, "reopen_trajectory")?;
         let entry = &self.reader.entry;
-        let arguments = (self.reader.cache.directory(), entry.key().as_str(), entry.content_id());
+        let Some(cache) = &self.reader.cache else {
+            let open = hook(py, "reopen_trajectory_file")?;
+            return (open, (entry.path(), entry.content_id())).into_pyobject(py);
+        };
+        let open = hook(py, "reopen_trajectory")?;
+        let arguments = (cache.directory(), entry.key().as_str(), entry.content_id());
         (open, arguments).into_pyobject(py)
     }
 

@@ -32,7 +32,13 @@ pub struct OpenEntry {
 }
 
 impl OpenEntry {
-    /// The key under which it was found.
+    pub(super) fn new(entry: Entry) -> Self {
+        let head = entry.header();
+        let key = Key::of(head.kind, &head.data_id);
+        Self { key, entry, reported: AtomicBool::new(false) }
+    }
+
+    /// The key under which it was found, or would be in a cache.
     pub fn key(&self) -> &Key {
         &self.key
     }
@@ -140,15 +146,13 @@ impl Cache {
             }
             Err(error) => return Err(error),
         };
-        let head = entry.header();
-        if Key::of(head.kind, &head.data_id) != *key {
-            return Err(Error::corrupt(
-                path,
-                "the head",
-                format!("it belongs to {:?}, which has another key", head.data_id),
-            ));
+        let opened = OpenEntry::new(entry);
+        if opened.key != *key {
+            let data_id = &opened.entry.header().data_id;
+            let reason = format!("it belongs to {data_id:?}, which has another key");
+            return Err(Error::corrupt(path, "the head", reason));
         }
-        Ok(OpenEntry { key: *key, entry, reported: AtomicBool::new(false) })
+        Ok(opened)
     }
 
     /// Opens what was just written and may be stored under this key, by its file.

@@ -32,6 +32,7 @@
 //! ```
 
 mod claim;
+mod entry_file;
 mod evict;
 mod growth;
 mod in_progress;

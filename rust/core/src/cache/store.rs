@@ -1,7 +1,6 @@
 //! Entries that are stored at once, and how any entry is published.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Cache;
 use super::evict::SpaceRequest;
@@ -82,7 +81,7 @@ impl Cache {
             .map_err(|error| Error::io("create", &temporary, error))?;
         // From here on, dropping `pending` removes the file again.
         let mut pending = PendingEntry::new(self, key, temporary, None);
-        let head = entry_head(kind, data_id, metadata);
+        let head = EntryHeader::now(kind, data_id, metadata);
         pending.create(file, &head, encoding, topology)?;
         Ok(pending)
     }
@@ -113,7 +112,7 @@ impl Cache {
         };
         let kept = Some(kept);
         let mut pending = PendingEntry::new(self, key, temporary, kept);
-        let head = entry_head(kind, data_id, metadata);
+        let head = EntryHeader::now(kind, data_id, metadata);
         pending.create(file, &head, encoding, topology)?;
         Ok(pending)
     }
@@ -251,9 +250,4 @@ impl Drop for PendingEntry<'_> {
             let _ = self.cache.storage.remove_file(&self.temporary);
         }
     }
-}
-
-pub(super) fn entry_head(kind: EntryKind, data_id: &str, metadata: Vec<u8>) -> EntryHeader {
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    EntryHeader { kind, data_id: data_id.to_owned(), created, metadata }
 }

@@ -13,7 +13,6 @@ use super::in_progress::{EntryInProgress, Frames, is_gone};
 use super::layout::Key;
 use super::new_trajectory::{IfThere, NewTrajectory, check_topology};
 use super::own_file::OwnFile;
-use super::store::entry_head;
 use super::unfinished_file::UnfinishedFile;
 use super::unfinished_name::UnfinishedName;
 use crate::error::CacheError;
@@ -22,7 +21,7 @@ use crate::fs::{
     lease_holder,
 };
 use crate::topology::Topology;
-use crate::trajectory::{Entry, EntryKind, EntryWriter};
+use crate::trajectory::{Entry, EntryHeader, EntryKind, EntryWriter};
 use crate::{Error, Result};
 
 /// How often a trajectory that others take and give back meanwhile is looked for.
@@ -50,7 +49,7 @@ impl Cache {
             key,
             data_id: new.data_id.to_owned(),
             frames: Frames::New {
-                header: entry_head(EntryKind::Trajectory, new.data_id, new.metadata.clone()),
+                header: EntryHeader::now(EntryKind::Trajectory, new.data_id, new.metadata.clone()),
                 encoding: new.encoding,
                 topology: None,
             },

@@ -1,6 +1,8 @@
 //! The entry header, the first record of a file: what the entry is of, and how it was asked to be
 //! encoded.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde::{Deserialize, Serialize};
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
@@ -93,6 +95,14 @@ pub struct EntryHeader {
     pub created: f64,
     /// The user's metadata, as an encoded tree.
     pub metadata: Vec<u8>,
+}
+
+impl EntryHeader {
+    /// The header of an entry that is made now.
+    pub fn now(kind: EntryKind, data_id: &str, metadata: Vec<u8>) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { kind, data_id: data_id.to_owned(), created: since.as_secs_f64(), metadata }
+    }
 }
 
 /// The part of the entry header that is stored as JSON.

@@ -1,0 +1,73 @@
+//! Frames that are appended to a trajectory, with the fields beside them.
+
+use numpy::PyUntypedArrayMethods;
+use proteinflex_core::trajectory::FieldSpec;
+use proteinflex_core::{Error, Result};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::fields::{FRAMES, FieldData, one_or_more, with_one_frame};
+
+/// The arguments of `append`, checked against each other.
+pub struct AppendedFrames<'py> {
+    pub n_frames: u64,
+    fields: Vec<FieldData<'py>>,
+}
+
+impl<'py> AppendedFrames<'py> {
+    pub fn new(
+        frames: &Bound<'py, PyAny>,
+        per_frame: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Self> {
+        let given = FieldData::new(FRAMES, frames)?;
+        let is_one = given.array.ndim() == 2;
+        let block = one_or_more(given)?;
+        block.check_frames("frames")?;
+        let shape = block.array.shape().to_vec();
+        let mut fields = vec![block];
+        for (name, value) in per_frame.into_iter().flat_map(|fields| fields.iter()) {
+            let name: String = name.extract()?;
+            let field = FieldData::new(&name, &value)?;
+            let field = if is_one { with_one_frame(field)? } else { field };
+            field.check_beside(&name, &shape)?;
+            fields.push(field);
+        }
+        Ok(Self { n_frames: shape[0] as u64, fields })
+    }
+
+    pub fn specs(&self) -> PyResult<Vec<FieldSpec>> {
+        self.fields.iter().map(FieldData::spec).collect()
+    }
+
+    pub fn bytes(&self) -> PyResult<Vec<&[u8]>> {
+        self.fields.iter().map(FieldData::bytes).collect()
+    }
+}
+
+/// The bytes of the given fields in the order of the declared ones.
+pub fn in_order<'a>(
+    declared: &[FieldSpec],
+    given: &[FieldSpec],
+    bytes: &[&'a [u8]],
+) -> Result<Vec<&'a [u8]>> {
+    let names = |specs: &[FieldSpec]| {
+        specs.iter().map(|spec| spec.name.clone()).collect::<Vec<_>>().join(", ")
+    };
+    if declared.len() != given.len() {
+        return Err(Error::argument("per_frame", names(given), names(declared)));
+    }
+    let find = |spec: &FieldSpec| {
+        let index = given.iter().position(|other| other.name == spec.name);
+        let index =
+            index.ok_or_else(|| Error::argument("per_frame", names(given), names(declared)))?;
+        if given[index] != *spec {
+            return Err(Error::argument(
+                spec.name.as_str(),
+                format!("shape {:?} of {}", given[index].item_shape, given[index].dtype.descr()),
+                format!("shape {:?} of {}, as before", spec.item_shape, spec.dtype.descr()),
+            ));
+        }
+        Ok(bytes[index])
+    };
+    declared.iter().map(find).collect()
+}
