@@ -53,6 +53,7 @@ def main() -> int:
                 view.goto(url)
                 view.get_by_role("button", name="1enh" if view is phone else "1mi0").click()
             time.sleep(SECONDS)
+            desktop.mouse.move(0, 0)
             desktop.screenshot(path=DOCS / "watch-page.png", full_page=True)
             phone.screenshot(path=DOCS / "watch-page-phone.png")
             browser.close()

@@ -8,11 +8,15 @@ import pty
 import re
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 from proteinflex_optimization import CheckpointManager, DataHandler
+from proteinflex_optimization.cli.boards import Boards
+from proteinflex_optimization.cli.web.observer import Observer
+from proteinflex_optimization.cli.web.server import Server
 
 FLEXOPT = [sys.executable, "-m", "proteinflex_optimization"]
 
@@ -121,6 +125,26 @@ class Page:
                 return boards
             time.sleep(0.1)
         raise AssertionError(f"it never came to that: {boards}")
+
+
+@pytest.fixture
+def serve_here():
+    """Serve the page of directories by this process, which takes no time to start."""
+    with contextlib.ExitStack() as stack:
+
+        def serve(*directories, interval=0.2):
+            names = list(map(str, directories))
+            observer = Observer(stack.enter_context(Boards(names)), names, interval)
+            server = stack.enter_context(Server(0, observer))
+            observer.start()
+            stack.callback(observer.stop)
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+            stack.callback(server.shutdown)
+            page = Page(None, server.url)
+            page.close = stack.close
+            return page
+
+        yield serve
 
 
 @pytest.fixture

@@ -83,9 +83,9 @@ def test_looking_changes_nothing(place, tmp_path, capsys):
     assert "left" in capsys.readouterr().out
 
 
-def test_looking_in_a_browser_changes_nothing(place, serve_page):
+def test_looking_in_a_browser_changes_nothing(place, serve_here):
     before = state_of(place)
-    page = serve_page(place)
+    page = serve_here(place)
     for row in page.json("/boards.json")["boards"]:
         assert page.json(f"/job.json?id={row['id']}")["error"] is None
     found = page.json("/resources.json")

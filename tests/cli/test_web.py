@@ -72,8 +72,8 @@ def without_elapsed(value):
     return value
 
 
-def test_nothing_is_served_without_the_token(runs, serve_page):
-    page = serve_page(runs)
+def test_nothing_is_served_without_the_token(runs, serve_here):
+    page = serve_here(runs)
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{22}", page.url), "128 bits"
     wrong = page.token[:-1] + ("A" if page.token[-1] != "A" else "B")
     tries = [
@@ -108,8 +108,8 @@ def test_nothing_is_served_without_the_token(runs, serve_page):
     assert page.get("/")[0] == 200
 
 
-def test_the_cookie_of_the_page_serves_the_rest(runs, serve_page):
-    page = serve_page(runs)
+def test_the_cookie_of_the_page_serves_the_rest(runs, serve_here):
+    page = serve_here(runs)
     status, headers, body = page.get("/")
     assert status == 200
     assert b"<table" in body
@@ -121,12 +121,12 @@ def test_the_cookie_of_the_page_serves_the_rest(runs, serve_page):
     for path in [*linked, "/boards.json", "/resources.json"]:
         assert page.get(path, allowed, token=False)[0] == 200, path
     # A second server's cookie does not replace it, for browsers keep one jar for all ports.
-    other = serve_page(runs).get("/")[1]["Set-Cookie"]
+    other = serve_here(runs).get("/")[1]["Set-Cookie"]
     assert other.split("=")[0] != cookie.split("=")[0]
 
 
-def test_a_name_that_was_made_to_lead_here_is_refused(runs, serve_page):
-    page = serve_page(runs)
+def test_a_name_that_was_made_to_lead_here_is_refused(runs, serve_here):
+    page = serve_here(runs)
     for host in (
         "localhost",
         "LOCALHOST:8000",
@@ -144,8 +144,8 @@ def test_a_name_that_was_made_to_lead_here_is_refused(runs, serve_page):
             assert b" 403 " in connection.recv(1000)
 
 
-def test_a_browser_may_load_nothing_from_elsewhere_and_others_read_nothing(runs, serve_page):
-    _, headers, body = serve_page(runs).get("/")
+def test_a_browser_may_load_nothing_from_elsewhere_and_others_read_nothing(runs, serve_here):
+    _, headers, body = serve_here(runs).get("/")
     policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
     assert policy.pop("default-src") == "'none'"
     assert set(policy.values()) <= {"'self'", "'none'"}
@@ -157,8 +157,8 @@ def test_a_browser_may_load_nothing_from_elsewhere_and_others_read_nothing(runs,
     assert not re.search(rb'(src|href)="(?!/\w)', body)
 
 
-def test_the_page_has_the_figures_that_json_prints(runs, serve_page, capsys):
-    page = serve_page(runs)
+def test_the_page_has_the_figures_that_json_prints(runs, serve_here, capsys):
+    page = serve_here(runs)
     rows = page.json("/boards.json")["boards"]
     names = {row["directory"].rsplit("/", 1)[-1]: row.pop("id") for row in rows}
     told = printed(capsys, "watch", runs, "--once")["boards"]
@@ -182,9 +182,9 @@ def test_the_page_has_the_figures_that_json_prints(runs, serve_page, capsys):
     assert folder["checkpoints"] == newest
 
 
-def test_what_did_not_change_is_not_sent_again(tmp_path, serve_page):
+def test_what_did_not_change_is_not_sent_again(tmp_path, serve_here):
     DataHandler(tmp_path / "cache", max_cache_size=0.01)
-    page = serve_page(tmp_path)
+    page = serve_here(tmp_path)
     for path in ("/boards.json", "/resources.json"):
         _, headers, body = page.get(path)
         packed = page.get(path, {"Accept-Encoding": "gzip"})
@@ -211,11 +211,11 @@ def test_runs_appear_change_are_killed_and_go(tmp_path, serve_page, start_job):
     assert page.process.poll() is None, "it is served until it is told to end"
 
 
-def test_a_thousand_runs_are_served_to_many_at_once(tmp_path, serve_page):
+def test_a_thousand_runs_are_served_to_many_at_once(tmp_path, serve_here):
     board(tmp_path / "0", reason="no memory")
     for number in range(1, 1000):
         shutil.copytree(tmp_path / "0", tmp_path / str(number))
-    page = serve_page(tmp_path, interval="1")
+    page = serve_here(tmp_path, interval=1)
     _, _, packed = page.get("/boards.json", {"Accept-Encoding": "gzip"})
     assert len(json.loads(gzip.decompress(packed))["boards"]) == 1000
     assert len(packed) < 100_000

@@ -1,6 +1,6 @@
 // A small line chart: pairs of time and value; a value of null breaks the line.
 
-import { make, setText } from "./nodes.js";
+import { make, setAttribute, setText } from "./nodes.js";
 import { clock } from "./text.js";
 
 const [WIDTH, HEIGHT] = [600, 100];
@@ -29,7 +29,7 @@ export function lineChart(title, format, highest = null) {
   const labels = ["y-top", "y-zero", "x-first", "x-last"].map((name) => make("span", { className: name }));
   const caption = make("figcaption", {}, title);
   const plot = make("div", { className: "plot" }, svg, ...labels);
-  const node = make("div", { className: "chart" }, caption, plot);
+  const node = make("div", { className: "chart", hidden: true }, caption, plot);
 
   function update(points, now) {
     const known = points.filter(([, value]) => value !== null);
@@ -62,7 +62,7 @@ export function lineChart(title, format, highest = null) {
     labels.forEach((label, index) => setText(label, texts[index]));
     const latest = format(values[values.length - 1]);
     const text = `${title}: ${latest}, between ${low} and ${high} since ${clock(first)}`;
-    if (svg.getAttribute("aria-label") !== text) svg.setAttribute("aria-label", text);
+    setAttribute(svg, "aria-label", text);
   }
   return { node, update };
 }

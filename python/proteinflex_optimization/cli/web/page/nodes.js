@@ -18,6 +18,10 @@ export function setClass(node, name) {
   if (node.className !== name) node.className = name;
 }
 
+export function setAttribute(node, name, value) {
+  if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+}
+
 // Makes the children of `parent` those of `items`, each by its key, and touches only what differs.
 // `create(item)` returns { node, update }; `update(item)` is called for each of them.
 export function sync(parent, items, keyOf, create) {
@@ -52,13 +56,14 @@ export function button(text, onClick, properties = {}) {
 }
 
 // A bar with its percentage; unknown where `value` is null.
-export function meter(label) {
-  const bar = make("progress", { max: 100, "aria-label": label });
+export function meter() {
+  const bar = make("progress", { max: 100 });
   const text = make("span", { className: "figure" });
   const node = make("span", { className: "meter" }, bar, text);
   return {
     node,
-    update(value, shown) {
+    update(value, shown, label) {
+      setAttribute(bar, "aria-label", label);
       bar.hidden = value === null;
       if (value !== null && bar.value !== value) bar.value = value;
       setText(text, shown);

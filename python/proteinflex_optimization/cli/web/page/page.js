@@ -34,7 +34,7 @@ async function ask(path) {
 }
 
 const now = () => (Date.now() + offset) / 1000;
-const whole = meter("all runs, done");
+const whole = meter();
 const chart = lineChart("Done, of all runs", (value) => `${value.toFixed(0)} %`, 100);
 const runs = new Runs(find("#runs"), (id) => {
   etags.delete(`/job.json?id=${id}`);
@@ -57,7 +57,8 @@ function showSummary() {
     return { node, update: ({ count }) => setText(number, text.count(count)) };
   });
   find("#overview").hidden = !boards.length;
-  whole.update(percent, percent === null ? "" : `${text.percent(percent)}${boards.length > 1 ? " of all" : ""}`);
+  whole.update(percent, percent === null ? "" : `${text.percent(percent)}${boards.length > 1 ? " of all" : ""}`,
+    "all runs, done");
   const problems = texts.filter((part) => /failed|stopped|stalled|unreadable/.test(part));
   document.title = `${[...problems, text.percent(percent)].filter(Boolean).join(", ")} – flexopt watch`;
   setText(find("#place"), text.visible(`${state.directories.join(", ")} on ${state.host}`));

@@ -1,6 +1,6 @@
 // Checkpoints, caches and GPUs: each section is there only if there is something to show.
 
-import { make, meter, setClass, setText, sync } from "./nodes.js";
+import { make, meter, setAttribute, setClass, setText, sync } from "./nodes.js";
 import * as text from "./text.js";
 
 const FEW = 3; // Directories of checkpoints up to which all are open from the beginning.
@@ -47,7 +47,7 @@ function checkpointsItem() {
       if (!isChosen) node.open = isOpen;
       const path = text.visible(item.directory);
       setText(name, path);
-      table.ariaLabel = `Newest checkpoints of ${path}`;
+      setAttribute(table, "aria-label", `Newest checkpoints of ${path}`);
       const newest = item.newest_at ? `, newest ${text.age(now - item.newest_at)} ago` : "";
       const all = `${text.counted(item.count, "checkpoint")}, ${text.size(item.size_bytes)}${newest}`;
       setText(facts, item.error !== null ? text.visible(item.error)
@@ -76,7 +76,7 @@ function checkpointRow() {
 
 function cacheItem() {
   const name = make("h3", { className: "path" });
-  const bar = meter("");
+  const bar = meter();
   const facts = make("p", { className: "muted" });
   const problem = make("p", { className: "problem" });
   const node = make("div", { className: "item" }, name, bar.node, facts, problem);
@@ -89,8 +89,8 @@ function cacheItem() {
         : item.set_aside ? `${text.counted(item.set_aside, "damaged entry", "damaged entries")} in quarantine` : "");
       if (item.error !== null) return;
       const used = `${text.size(item.used_bytes)} of ${text.size(item.max_bytes)}`;
-      bar.node.firstChild.ariaLabel = `used of the cache ${name.textContent}`;
-      bar.update(item.usage_percent, `${used} (${text.percent(item.usage_percent)})`);
+      bar.update(item.usage_percent, `${used} (${text.percent(item.usage_percent)})`,
+        `used of the cache ${name.textContent}`);
       const parts = [text.counted(item.structures, "structure"),
         text.counted(item.trajectories, "trajectory", "trajectories"),
         `${item.saved_percent.toFixed(0)} % saved`];
@@ -102,7 +102,7 @@ function cacheItem() {
 
 function gpuItem() {
   const name = make("h3");
-  const bar = meter("");
+  const bar = meter();
   const facts = make("p", { className: "muted" });
   const held = make("ul", { className: "held" });
   const node = make("div", { className: "item" }, name, bar.node, facts, held);
@@ -120,9 +120,9 @@ function gpuItem() {
         return;
       }
       const used = gpu.memory_total - gpu.memory_free;
-      bar.node.firstChild.ariaLabel = `used memory of ${name.textContent}`;
       bar.update(100 * used / gpu.memory_total,
-        `${text.count(used)} of ${text.count(gpu.memory_total)} MiB`);
+        `${text.count(used)} of ${text.count(gpu.memory_total)} MiB`,
+        `used memory of ${name.textContent}`);
       const parts = [`${text.count(gpu.memory_unreserved)} MiB not reserved`];
       if (gpu.utilization !== null) parts.push(`${gpu.utilization} % busy`);
       setText(facts, parts.join(" · "));

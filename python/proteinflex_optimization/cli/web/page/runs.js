@@ -1,6 +1,6 @@
 // The table of runs: grouped by state, problems first, each row opened to its tasks.
 
-import { button, make, meter, setClass, setText, sync } from "./nodes.js";
+import { button, make, meter, setAttribute, setClass, setText, sync } from "./nodes.js";
 import { jobView } from "./tasks.js";
 import * as text from "./text.js";
 
@@ -27,7 +27,7 @@ export class Runs {
   }
 
   update(state, now) {
-    const isFirst = this.state === null;
+    const isFirst = !this.state?.boards.length;
     [this.state, this.now] = [state, now];
     const ids = new Set(state.boards.map((record) => record.id));
     for (const id of this.open.keys()) if (!ids.has(id)) this.open.delete(id);
@@ -105,7 +105,7 @@ function groupRow(runs, { state }) {
     node,
     update(item) {
       setText(number, text.count(item.count));
-      toggle.setAttribute("aria-expanded", String(item.isOpen));
+      setAttribute(toggle, "aria-expanded", item.isOpen);
     },
   };
 }
@@ -126,7 +126,7 @@ function tasksRow(runs, { view, record }) {
 
 function runRow(runs, { record: { id } }) {
   const toggle = button("", () => runs.toggle(id), { className: "toggle" });
-  const bar = meter("");
+  const bar = meter();
   const cells = TITLES.map((title, index) => make(index ? "td" : "th", {
     role: index ? "cell" : "rowheader", className: title.toLowerCase(),
   }));
@@ -141,10 +141,9 @@ function runRow(runs, { record: { id } }) {
       setClass(node, `run ${record.status}`);
       const shown = runs.nameOf(record);
       setText(toggle, shown);
-      toggle.title = text.visible(record.directory);
-      toggle.setAttribute("aria-expanded", String(runs.open.has(id)));
-      bar.node.firstChild.ariaLabel = `${shown}, done`;
-      bar.update(record.percent, text.percent(record.percent));
+      setAttribute(toggle, "title", text.visible(record.directory));
+      setAttribute(toggle, "aria-expanded", runs.open.has(id));
+      bar.update(record.percent, text.percent(record.percent), `${shown}, done`);
       const isRunning = record.status === "running";
       setText(left, isRunning && record.eta_seconds !== null ? text.duration(record.eta_seconds) : "");
       setText(rate, isRunning ? text.rate(record.rate) : "");

@@ -1,17 +1,17 @@
 // The tree of a job's tasks, and how its rate went: what an open run shows.
 
 import { lineChart } from "./charts.js";
-import { button, make, meter, setClass, setText, sync } from "./nodes.js";
+import { button, make, meter, setAttribute, setClass, setText, sync } from "./nodes.js";
 import * as text from "./text.js";
 
 const MANY = 40; // Tasks from which on complete ones are folded.
+const FEW = 5; // Complete parts of a task that are never folded.
 const MARKS = { failed: "✕", stopped: "■", running: "▶", completed: "✓" };
 const FIRST = { failed: 0, stopped: 1 };
 
 function inOrder(tasks, ids) {
   // The sort is stable: the rest stays as it was started.
-  return ids.filter((id) => id in tasks)
-    .sort((a, b) => (FIRST[tasks[a].status] ?? 2) - (FIRST[tasks[b].status] ?? 2));
+  return [...ids].sort((a, b) => (FIRST[tasks[a].status] ?? 2) - (FIRST[tasks[b].status] ?? 2));
 }
 
 function steps(task) {
@@ -31,6 +31,32 @@ function details(task, ofRun) {
   return parts.map(text.visible).join(" · ");
 }
 
+// Shows parts of a task, or the tasks of a job; of many, complete ones when they are asked for.
+function partsList(view, depth) {
+  let isWhole = false;
+  const list = make("ul");
+
+  function update(ids) {
+    const parts = inOrder(view.tasks, ids);
+    const left = parts.filter((id) => view.tasks[id].status !== "completed");
+    const folded = parts.length - left.length;
+    const isFolded = view.isLarge && !isWhole && left.length && folded > FEW;
+    const items = (isFolded ? left : parts).map((id) => ({ key: `task ${id}`, id }));
+    if (isFolded) items.push({ key: "more", folded });
+    sync(list, items, (item) => item.key, ({ id }) => id === undefined ? moreItem() : taskItem(id, view, depth));
+  }
+
+  function moreItem() {
+    const show = button("", () => {
+      isWhole = true;
+      view.redraw();
+    });
+    const node = make("li", { className: "task-more" }, show);
+    return { node, update: (item) => setText(show, `Show ${text.count(item.folded)} complete`) };
+  }
+  return { list, update };
+}
+
 function taskItem(id, view, depth) {
   let open = null; // What the user chose, else null.
   const mark = make("span", { className: "mark", "aria-hidden": "true" });
@@ -39,12 +65,12 @@ function taskItem(id, view, depth) {
   const toggle = button("", () => {
     open = toggle.getAttribute("aria-expanded") !== "true";
     view.redraw();
-  }, { className: "toggle" });
-  const bar = meter("");
+  });
+  const bar = meter();
   const facts = make("span", { className: "facts muted" });
   const message = make("span", { className: "message" });
   const head = make("div", { className: "task" }, toggle, mark, state, name, bar.node, facts, message);
-  const list = make("ul");
+  const { list, update: updateParts } = partsList(view, depth + 1);
   const node = make("li", {}, head, list);
   node.style.setProperty("--depth", depth);
   return {
@@ -54,19 +80,19 @@ function taskItem(id, view, depth) {
       setClass(node, task.status);
       setText(mark, MARKS[task.status] ?? "○");
       setText(state, `${task.status}: `);
-      setText(name, text.visible(task.name));
-      bar.node.firstChild.ariaLabel = `${text.visible(task.name)}, done`;
-      bar.update(task.percent, text.percent(task.percent));
+      const shown = text.visible(task.name);
+      setText(name, shown);
+      bar.update(task.percent, text.percent(task.percent), `${shown}, done`);
       setText(facts, details(task, view.job));
       setText(message, text.visible(task.message ?? ""));
-      const parts = inOrder(view.tasks, task.children);
+      const parts = task.children.filter((part) => part in view.tasks);
       const byDefault = !view.isLarge || task.status !== "completed";
       const isOpen = parts.length > 0 && (open ?? byDefault);
-      toggle.style.visibility = parts.length ? "" : "hidden";
-      toggle.setAttribute("aria-expanded", String(isOpen));
-      toggle.ariaLabel = `${text.counted(parts.length, "part")} of ${name.textContent}`;
+      setClass(toggle, parts.length ? "toggle" : "toggle none");
+      setAttribute(toggle, "aria-expanded", isOpen);
+      setAttribute(toggle, "aria-label", `${text.counted(parts.length, "part")} of ${shown}`);
       list.hidden = !isOpen;
-      sync(list, isOpen ? parts : [], (part) => part, (part) => taskItem(part, view, depth + 1));
+      updateParts(isOpen ? parts : []);
     },
   };
 }
@@ -74,13 +100,13 @@ function taskItem(id, view, depth) {
 export function jobView() {
   const chart = lineChart("Rate", text.rate);
   const note = make("p", { className: "muted" });
-  const tree = make("ul", { className: "tasks" });
   const view = { tasks: {}, job: "", isLarge: false, redraw: drawTree };
-  const node = make("div", { className: "job" }, chart.node, tree, note);
+  const tree = partsList(view, 0);
+  tree.list.className = "tasks";
+  const node = make("div", { className: "job" }, chart.node, tree.list, note);
 
   function drawTree() {
-    const roots = Object.keys(view.tasks).filter((id) => view.tasks[id].parent === null);
-    sync(tree, inOrder(view.tasks, roots), (id) => id, (id) => taskItem(id, view, 0));
+    tree.update(Object.keys(view.tasks).filter((id) => view.tasks[id].parent === null));
   }
 
   function update(answer, now) {
