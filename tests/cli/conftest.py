@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import time
 
 import numpy as np
 import pytest
-from proteinflex_optimization import CheckpointManager, DataHandler
+from proteinflex_optimization import CheckpointManager, DataHandler, ProgressTracker
 from proteinflex_optimization.cli.boards import Boards
 from proteinflex_optimization.cli.web.observer import Observer
 from proteinflex_optimization.cli.web.server import Server
@@ -169,6 +170,19 @@ def serve_page():
             return Page(process, process.stdout.readline().strip())
 
         yield serve
+
+
+@pytest.fixture(scope="session")
+def thousand_runs(tmp_path_factory):
+    """A directory of 850 complete runs and 150 that have failed; only to be looked at."""
+    place = tmp_path_factory.mktemp("thousand")
+    for name, count in (("done", 850), ("bad", 150)):
+        with ProgressTracker(checkpoint_dir=place / f"{name} 0") as tracker:
+            task = tracker.start_task("fold", "Folding", 40)
+            task.fail("no memory") if name == "bad" else task.complete()
+        for number in range(1, count):
+            shutil.copytree(place / f"{name} 0", place / f"{name} {number}")
+    return place
 
 
 JOB = """

@@ -86,7 +86,7 @@ class Observer:
         self._whole = Series()
         self._rates: dict[str, Series] = {}
         self._paths: dict[str, str] = {}
-        self._asked = {"resources": 0.0, "page": 0.0}
+        self._asked = {"boards": 0.0, "resources": 0.0}
         self._open: dict[str, float] = {}
         self._bodies: dict[str, Body] = {}
         self._resources: dict[str, Any] = {}
@@ -114,9 +114,9 @@ class Observer:
     def boards(self) -> Body:
         """Return the records of all boards, and the history of the whole."""
         now = time.monotonic()
-        if now - self._asked["page"] > IDLE_AFTER:
+        if now - self._asked["boards"] > IDLE_AFTER:
             self._hurry.set()
-        self._asked["page"] = now
+        self._asked["boards"] = now
         return self._bodies["boards"]
 
     def job(self, name: str) -> Body | None:
@@ -146,7 +146,7 @@ class Observer:
         ended, took = time.monotonic(), 0.0
         while True:
             soonest = ended + max(self._interval, DUTY * took)
-            is_idle = time.monotonic() - self._asked["page"] > IDLE_AFTER
+            is_idle = time.monotonic() - self._asked["boards"] > IDLE_AFTER
             due = max(soonest, ended + IDLE_PAUSE) if is_idle else soonest
             is_hurried = self._hurry.wait(max(due - time.monotonic(), 0.0))
             self._hurry.clear()
@@ -248,7 +248,8 @@ class Observer:
     def _publish(self, name: str, value: Any) -> None:
         body = Body(value)
         with self._changed:
-            self._bodies[name] = body
+            if name in self._asked or name in self._open:
+                self._bodies[name] = body
             self._changed.notify_all()
 
 

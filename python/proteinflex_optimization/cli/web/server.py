@@ -133,10 +133,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Serve a file of the page, or what was looked at."""
-        url = urlsplit(self.path)
+        try:
+            url = urlsplit(self.path)
+        except ValueError:
+            self.send_error(HTTPStatus.BAD_REQUEST)
+            return
         query = parse_qs(url.query)
         if not self._is_loopback() or not self._is_allowed(query.get("token", [""])[0]):
-            self._send(HTTPStatus.FORBIDDEN, b"Forbidden\n", "text/plain")
+            self.send_error(HTTPStatus.FORBIDDEN)
             return
         observer = self.server.observer
         bodies: dict[str, Callable[[], Body | None]] = {
