@@ -8,8 +8,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -331,6 +333,32 @@ def test_a_signal_ends_it_at_once_though_clients_are_connected(runs, serve_page,
         _, error = page.process.communicate(timeout=20)
     assert (page.process.returncode, error) == (status, "")
     assert time.monotonic() - began < 3
+
+
+HANGS = """
+import sys, time
+from proteinflex_optimization.cli import boards, main
+look, looks = boards.Boards._look, []
+def slow(self, path):
+    looks.append(path)
+    if len(looks) > 1:
+        print("hangs", flush=True)
+        time.sleep(100)
+    return look(self, path)
+boards.Boards._look = slow
+raise SystemExit(main(["watch", sys.argv[1], "--web", "0", "--interval", "0.1"]))
+"""
+
+
+def test_a_signal_ends_it_though_a_file_system_hangs(tmp_path):
+    board(tmp_path / "a")
+    command = [sys.executable, "-c", HANGS, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        url = process.stdout.readline().strip()
+        with urllib.request.urlopen(url.replace("?", "boards.json?"), timeout=20):
+            assert process.stdout.readline() == "hangs\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 143
 
 
 def test_what_can_not_be_served_is_an_error_that_names_it(tmp_path, capsys):
