@@ -4,12 +4,14 @@ import shutil
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
+from typing import is_typeddict
 
 import matplotlib
 
 matplotlib.use("Agg")
 
 import proteinflex_optimization
+from docutils import nodes
 
 HERE = Path(__file__).parent
 BUILD = HERE / "_build"
@@ -65,16 +67,25 @@ numpydoc_xref_aliases = {
     },
 }
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 # Without torch, as with `make docs TORCH=0`, its modules are described and its example is left out.
 autodoc_mock_imports = [name for name in ("torch", "lightning") if find_spec(name) is None]
 nitpicky = True
 
 # Where the names of others are documented. Their inventories are read from their sites; where these
 # can't be reached, the few that this site links to are known here.
+_TYPES = "library/stdtypes.html"
 OTHERS = {
     "python": (
         "https://docs.python.org/3/",
-        {"pathlib.Path": "library/pathlib.html", "OSError": "library/exceptions.html"},
+        {
+            **dict.fromkeys(
+                ["int", "float", "str", "bytes", "list", "tuple", "dict", "set"], _TYPES
+            ),
+            "None": "library/constants.html",
+            "OSError": "library/exceptions.html",
+            "pathlib.Path": "library/pathlib.html",
+        },
     ),
     "numpy": (
         "https://numpy.org/doc/stable/",
@@ -90,12 +101,12 @@ OTHERS = {
     ),
     "torch": ("https://docs.pytorch.org/docs/stable/", {"torch.Tensor": "tensors.html"}),
 }
+KINDS = {"None": "data", "OSError": "exception"}
 
 
 def _inventory(name: str, pages: dict[str, str]) -> str:
     """Write what is known of a site, in the format of Sphinx's inventories."""
-    kinds = {"OSError": "exception"}
-    lines = [f"{key} py:{kinds.get(key, 'class')} 1 {page}#$ -" for key, page in pages.items()]
+    lines = [f"{key} py:{KINDS.get(key, 'class')} 1 {page}#$ -" for key, page in pages.items()]
     path = BUILD / "inventories" / f"{name}.inv"
     path.parent.mkdir(parents=True, exist_ok=True)
     head = f"# Sphinx inventory version 2\n# Project: {name}\n# Version: \n"
@@ -160,36 +171,59 @@ html_theme_options = {
 html_extra_path = [str(path) for path in [BUILD / "extra"] if path.is_dir()]
 
 
+PUBLIC = {
+    **dict.fromkeys(proteinflex_optimization.__all__, "proteinflex_optimization"),
+    **dict.fromkeys(proteinflex_optimization.errors.__all__, "proteinflex_optimization.errors"),
+    **dict.fromkeys(["TaskHandle", "ProgressReader"], "proteinflex_optimization.progress"),
+    **dict.fromkeys(["TrajectoryWriter", "PendingCheckpoint"], "proteinflex_optimization._native"),
+}
+"""Public names, and the module under which the reference has them."""
+
+
 def _name_in_backticks(app, environment, node, content):
     """Link a public name of ours from anywhere, and show what is no link as what it is.
 
     Docstrings have both arguments and names of the package in single backticks; what looks like the
     latter and can't be found is reported, as any broken link is. And numpydoc links words such as
-    ``int`` into Python's own documentation, whose inventory may be out of reach.
+    ``callable`` into Python's own documentation, whose inventory may be out of reach.
     """
     target = node.get("reftarget", "")
     if target.startswith(("python:", "numpy:")):
-        return content
+        return nodes.Text(content.astext().split(":")[-1])
     if node.get("refdomain") != "py" or node.get("reftype") != "obj":
         return None
-    if target.split(".")[0] not in proteinflex_optimization.__all__:
+    module = PUBLIC.get(target.split(".")[0])
+    if module is None:
         return content
-    for module in ("proteinflex_optimization", "proteinflex_optimization.errors"):
-        found = environment.domains.python_domain.resolve_xref(
-            environment, node["refdoc"], app.builder, "obj", f"{module}.{target}", node, content
-        )
-        if found is not None:
-            return found
-    return None
+    return environment.domains.python_domain.resolve_xref(
+        environment, node["refdoc"], app.builder, "obj", f"{module}.{target}", node, content
+    )
 
 
-def _first_paragraph_of_integrations(app, what, name, obj, options, lines):
-    """Leave the examples of these modules to the page that shows each, where they are tested."""
+def _docstring(app, what, name, obj, options, lines):
+    """Add the keys of a dict to its class; leave examples of modules to the page that tests them."""
+    if what == "class" and is_typeddict(obj):
+        lines += [
+            "",
+            *(f"* ``{key}``: {_shown(kind)}" for key, kind in obj.__annotations__.items()),
+        ]
     if what == "module" and ".integrations." in name:
         lines[lines.index("") :] = [""]
+
+
+def _shown(kind):
+    """Return an annotation as it is written in the source."""
+    text = kind.__forward_arg__ if hasattr(kind, "__forward_arg__") else str(kind)
+    return f"``{text}``"
+
+
+def _skip(app, what, name, obj, skip, options):
+    """Leave out the constants of modules."""
+    return True if what == "module" and name.isupper() else None
 
 
 def setup(app):
     """Connect what is said above."""
     app.connect("missing-reference", _name_in_backticks, priority=900)  # After intersphinx.
-    app.connect("autodoc-process-docstring", _first_paragraph_of_integrations, priority=400)
+    app.connect("autodoc-process-docstring", _docstring, priority=400)
+    app.connect("autodoc-skip-member", _skip)

@@ -21,7 +21,7 @@ from proteinflex_optimization import GPUManager
 
 def peak(batch_size: int, length: int) -> float:
     """Return the peak of a batch, in MB."""
-    return 500 + batch_size * length * (0.2 + length * 4e-3)
+    return 500 + batch_size * length * (0.05 + length * 5e-4)
 
 
 manager = GPUManager({"fold": 2000}, state_dir=Path.cwd() / "gpu-state")

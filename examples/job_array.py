@@ -34,7 +34,7 @@ with ProgressTracker(100, f"runs/{number:02d}") as tracker:
         task.update(message=f"pose {pose}")
 """
 Path("job.py").write_text(JOB)
-jobs = [subprocess.Popen([sys.executable, "job.py", str(number)]) for number in range(12)]
+jobs = [subprocess.Popen([sys.executable, "job.py", str(number)]) for number in range(10)]
 for job in jobs:
     job.wait()
 

@@ -19,9 +19,9 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SAYS = {
     "tutorial/first_steps.py": "1 call, the same result: True",
     "alphafold.py": "28 residues, pLDDT 57 to 81",
-    "batches.py": "64 at a time",
-    "job_array.py": "12 boards: 1 failed, 2 stopped, 9 completed",
-    "precision.py": "0.001: 68.8 % saved, error 0.000500 Å at most",
+    "batches.py": "of the pairs of residues are no padding",
+    "job_array.py": "10 boards: 1 failed, 2 stopped, 7 completed",
+    "precision.py": "error 0.000500 Å at most",
     "shared_cache.py": "4 workers had 32 results; 8 were computed",
     "train.py": "going on at epoch 8\nloss",
 }

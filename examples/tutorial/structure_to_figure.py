@@ -36,7 +36,7 @@ print(structure["sequences"], structure["positions"].shape)
 # two always agree, however the job ends.
 
 checkpoints = CheckpointManager("md/checkpoints")
-progress = ProgressTracker(1500, "md/run")
+progress = ProgressTracker(1000, "md/run")
 
 
 def make_simulation() -> app.Simulation:
@@ -60,27 +60,27 @@ def run(steps: int) -> None:
     with flex.TrajectoryReporter(cache, "chignolin md", 10) as frames:
         simulation.reporters += [
             frames,
-            flex.CheckpointReporter(checkpoints, 500),
-            flex.ProgressReporter(progress, 1500),
+            flex.CheckpointReporter(checkpoints, 250),
+            flex.ProgressReporter(progress, 1000),
         ]
         simulation.step(max(0, steps - simulation.currentStep))
     print(f" to step {simulation.currentStep}")
 
 
 # %%
-# The time of the first job is up after 700 steps, of which the last checkpoint knows 500. (How the
+# The time of the first job is up after 450 steps, of which the last checkpoint knows 250. (How the
 # job ends is of no importance: ``kill -9`` would have the same effect.)
 
-run(700)
+run(450)
 
 # %%
 # The second job is the same call. It goes on at the checkpoint; frames that came after it are
 # computed again, and appear once.
 
-run(1500)
+run(1000)
 trajectory = cache.open("chignolin md")
 print(repr(trajectory))
-assert np.array_equal(trajectory.read(field="step"), np.arange(10, 1501, 10))
+assert np.array_equal(trajectory.read(field="step"), np.arange(10, 1001, 10))
 
 # %%
 # Meanwhile, ``flexopt watch md/run`` shows this in another terminal, and ``flexopt watch --web`` in
@@ -128,9 +128,9 @@ left.bar(names, result["rmsf"], color="#2a7fb8")
 left.tick_params(axis="x", rotation=60)
 left.set(ylabel="RMSF of Cα, Å", title="Chignolin")
 right.plot(trajectory.time, result["gyration"], color="#c8553d")
-right.axvline(500 * 0.004, color="grey", linestyle=":")
+right.axvline(250 * 0.004, color="grey", linestyle=":")
 right.annotate(
-    "went on here", (500 * 0.004, right.get_ylim()[1]), (4, -12), textcoords="offset points"
+    "went on here", (250 * 0.004, right.get_ylim()[1]), (4, -12), textcoords="offset points"
 )
 right.set(xlabel="time, ps", ylabel="radius of gyration, Å")
 figure.savefig("chignolin.png")
