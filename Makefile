@@ -100,7 +100,7 @@ endif
 docs: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-docs
 	cargo doc --no-deps --locked --quiet -p proteinflex-core
 	rm -rf docs/_build/extra && mkdir -p docs/_build/extra && cp -r target/doc docs/_build/extra/rust
-	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -n docs docs/_build/html
+	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(BIN)/python -m sphinx -q -E -W --keep-going -n docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 test: test-rust test-python
