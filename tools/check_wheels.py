@@ -34,6 +34,9 @@ def problems_of_wheel(path: Path) -> list[str]:
     wanted = [f"{info}/licenses/{name}" for name in LICENSES]
     wanted += ["proteinflex_optimization/py.typed", "proteinflex_optimization/_native.abi3.so"]
     wanted += ["models/optimization/__init__.py"]
+    wanted += [
+        f"proteinflex_optimization/cli/web/page/page.{kind}" for kind in ("html", "css", "js")
+    ]
     found += [f"{name} is missing" for name in wanted if name not in names]
     if path.stat().st_size > LARGEST:
         found.append(f"{path.stat().st_size:,} bytes are more than {LARGEST:,}")

@@ -83,6 +83,18 @@ def test_looking_changes_nothing(place, tmp_path, capsys):
     assert "left" in capsys.readouterr().out
 
 
+def test_looking_in_a_browser_changes_nothing(place, serve_here):
+    before = state_of(place)
+    page = serve_here(place)
+    for row in page.json("/boards.json")["boards"]:
+        assert page.json(f"/job.json?id={row['id']}")["error"] is None
+    found = page.json("/resources.json")
+    for section, path in (("caches", "cache_dir"), ("checkpoints", "directory")):
+        (one,) = found[section]["directories"]
+        assert (Path(one[path]).parent, one["error"]) == (place, None)
+    assert state_of(place) == before
+
+
 def test_a_refused_removal_changes_nothing(place, capsys):
     before = state_of(place)
     cache = ("--dir", str(place / "cache"))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from proteinflex_optimization.cli.boards import PROBLEMS, summarize
+from proteinflex_optimization.cli.boards import PROBLEMS, mean_percent, summarize
 from proteinflex_optimization.cli.output import age, counted, one_line
 from proteinflex_optimization.display import duration
 
@@ -82,8 +82,8 @@ def cells(record: Record, width: int) -> list[str]:
 def headline(records: list[Any]) -> str:
     """Say how many boards there are of each state, and how far they are together."""
     parts = [f"{count:,} {state}" for state, count in summarize(records).items()]
-    known = [record["percent"] for record in records if record["percent"] is not None]
-    done = f"; {sum(known) / len(known):.1f} % of all" if known else ""
+    percent = mean_percent(records)
+    done = "" if percent is None else f"; {percent:.1f} % of all"
     return f"{counted(len(records), 'board')}: {', '.join(parts) or 'none yet'}{done}"
 
 

@@ -1,4 +1,7 @@
-"""The boards of many jobs: finding them below directories, and looking at all of them at once."""
+"""The boards of many jobs: finding them below directories, and looking at all of them at once.
+
+The same search finds the caches and checkpoints of these jobs, for the page in the browser.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,25 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from proteinflex_optimization.cli.output import one_line
+from proteinflex_optimization.cli.output import one_line, plain
 from proteinflex_optimization.errors import ProteinFlexError
 
 if TYPE_CHECKING:
     from proteinflex_optimization.progress import ProgressReader
 
-__all__ = ["PROBLEMS", "STATES", "Boards", "find", "is_over", "summarize"]
+__all__ = [
+    "PROBLEMS",
+    "STATES",
+    "Boards",
+    "Found",
+    "find",
+    "is_over",
+    "mean_percent",
+    "of_one_job",
+    "summarize",
+]
 
 Record = dict[str, Any]
 
@@ -25,6 +38,12 @@ MARKER = ".progress"
 """What the directory of a board has in it."""
 CACHE_TAG = "CACHEDIR.TAG"
 """What marks a cache, below which no job has its directory."""
+CACHE_FOLDERS = frozenset(("entries", "locks"))
+"""What a cache of this package has in it, tagged or not."""
+CHECKPOINT_LOCK, MANIFEST = ".lock", "manifest.json"
+"""What a directory of checkpoints has in it, and what is in each checkpoint."""
+MANIFEST_MARK = b'"proteinflex-checkpoint"'
+"""What a manifest begins with, where a copy of the directory has lost the lock's file."""
 MAX_ENTRIES = 200_000
 MAX_SECONDS = 3.0
 """How far boards are looked for: files and folders, and time."""
@@ -39,8 +58,17 @@ STATES = (*PROBLEMS, "running", "pending", "completed")
 """What a board may be, in the order in which they are shown."""
 
 
-def find(directories: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Find the boards in and below directories, breadth first.
+class Found(NamedTuple):
+    """The paths that were found, each once, and what could not be looked at."""
+
+    boards: list[str]
+    caches: list[str]
+    checkpoints: list[str]
+    notes: list[str]
+
+
+def find(directories: Iterable[str]) -> Found:
+    """Find the boards, caches and checkpoints in and below directories, breadth first.
 
     Links are not followed, and neither hidden folders nor caches are entered.
 
@@ -51,13 +79,14 @@ def find(directories: Iterable[str]) -> tuple[list[str], list[str]]:
 
     Returns
     -------
-    boards : list of str
-        Their paths, each once.
-    notes : list of str
-        What could not be looked at.
+    Found
+        Directories of boards, of caches and of checkpoints.
     """
     pending = deque((directory, os.path.realpath(directory)) for directory in directories)
     boards: dict[str, str] = {}
+    caches: list[str] = []
+    locked: set[str] = set()
+    checkpoints: dict[str, str] = {}
     visited: set[str] = set()
     denied: list[str] = []
     notes: list[str] = []
@@ -77,6 +106,12 @@ def find(directories: Iterable[str]) -> tuple[list[str], list[str]]:
                         boards.setdefault(real, path)
                     elif entry.name == CACHE_TAG:
                         is_cache = True
+                    elif entry.name == CHECKPOINT_LOCK:
+                        locked.add(real)
+                    elif entry.name == MANIFEST:
+                        above = os.path.dirname(real)  # noqa: PTH120
+                        if above not in checkpoints and (above in locked or _is_manifest(entry)):
+                            checkpoints[above] = str(Path(path).parent)
                     elif not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
                         below.append((entry.path, f"{real}/{entry.name}"))
                     elif looked > MAX_ENTRIES:
@@ -85,6 +120,8 @@ def find(directories: Iterable[str]) -> tuple[list[str], list[str]]:
             denied.append(path)
         except OSError:
             continue  # It is gone by now, or its file system is.
+        if CACHE_FOLDERS.issubset(os.path.basename(inner) for _, inner in below):  # noqa: PTH119
+            caches.append(path)
         if not is_cache:
             pending.extend(below)
         if looked > MAX_ENTRIES or time.monotonic() > deadline:
@@ -96,7 +133,19 @@ def find(directories: Iterable[str]) -> tuple[list[str], list[str]]:
     if denied:
         more = f" and {len(denied) - 1} more" if len(denied) > 1 else ""
         notes.append(f"permissions deny a look into {one_line(denied[0])}{more}")
-    return sorted(boards.values(), key=natural), notes
+    return Found(
+        sorted(boards.values(), key=natural),
+        sorted(caches, key=natural),
+        sorted(checkpoints.values(), key=natural),
+        notes,
+    )
+
+
+def _is_manifest(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_file(follow_symlinks=False):
+        return False  # A pipe would never be opened.
+    with open(entry.path, "rb") as file:  # noqa: PTH123
+        return MANIFEST_MARK in file.read(200)
 
 
 def natural(text: str) -> list[tuple[bool, int, str]]:
@@ -119,7 +168,7 @@ class Boards:
         self._readers: dict[str, ProgressReader | None] = {}
         self._next_search = 0.0
         self._pool = ThreadPoolExecutor(THREADS, "flexopt-watch")
-        self.notes: list[str] = []
+        self.found = Found([], [], [], [])
 
     def __enter__(self) -> Boards:
         """Use as a context manager, which ends its threads."""
@@ -135,6 +184,15 @@ class Boards:
         records = self._pool.map(self._look, list(self._readers))
         found = [record for record in records if record is not None]
         return sorted(found, key=lambda record: STATES.index(record["status"]))
+
+    @property
+    def notes(self) -> list[str]:
+        """What the last search could not look at."""
+        return self.found.notes
+
+    def tasks_of(self, path: str) -> Record:
+        """Return the progress of one of the boards with all its tasks; an error as `attach` has."""
+        return of_one_job(self._reader(path).get_progress())
 
     def progress(self) -> dict[str, dict[str, Any]]:
         """Return the progress of each board without its tasks, by its absolute directory."""
@@ -153,19 +211,22 @@ class Boards:
         began = time.monotonic()
         if began < self._next_search:
             return
-        paths, self.notes = find(self._directories)
-        self._readers = {path: self._readers.get(path) for path in paths}
+        self.found = find(self._directories)
+        self._readers = {path: self._readers.get(path) for path in self.found.boards}
         took = time.monotonic() - began
         self._next_search = time.monotonic() + max(PAUSE, PAUSE_FACTOR * took)
 
-    def _look(self, path: str) -> Record | None:
+    def _reader(self, path: str) -> ProgressReader:
         from proteinflex_optimization.progress import ProgressTracker
 
+        reader = self._readers[path]
+        if reader is None:
+            reader = self._readers[path] = ProgressTracker.attach(path)
+        return reader
+
+    def _look(self, path: str) -> Record | None:
         try:
-            reader = self._readers[path]
-            if reader is None:
-                reader = self._readers[path] = ProgressTracker.attach(path)
-            return _record(path, reader.get_summary())
+            return _record(path, self._reader(path).get_summary())
         except FileNotFoundError:
             return None  # Nothing was counted there yet, or it was removed.
         except (ProteinFlexError, OSError) as error:
@@ -198,6 +259,22 @@ def _record(path: str, progress: Mapping[str, Any] | None, reason: str | None = 
             for key in ("job_id", "array_job_id", "array_index", "restart_count")
         },
     }
+
+
+def of_one_job(progress: Mapping[str, Any]) -> Record:
+    """Return the progress of one job as it is printed for scripts: failed tasks first."""
+    failed = [
+        {"task": task, "name": data["name"], "reason": data["message"]}
+        for task, data in progress["tasks"].items()
+        if data["status"] == "failed"
+    ]
+    return dict(plain({"failed": failed, **progress}))
+
+
+def mean_percent(records: Iterable[Mapping[str, Any]]) -> float | None:
+    """Return how far the boards are together, each with the same weight; None where unknown."""
+    known = [record["percent"] for record in records if record["percent"] is not None]
+    return sum(known) / len(known) if known else None
 
 
 def summarize(records: list[Record]) -> dict[str, int]:

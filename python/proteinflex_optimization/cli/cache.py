@@ -28,6 +28,7 @@ from proteinflex_optimization.cli.selection import entry_key
 from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from proteinflex_optimization import DataHandler
     from proteinflex_optimization.types import EntryInfo
 
 SORTED_BY: dict[str, Callable[[EntryInfo], Any]] = {
@@ -221,10 +222,16 @@ def _list(options: argparse.Namespace) -> int:
     return 1 if damaged else 0
 
 
+def stats_of_directory(handler: DataHandler) -> dict[str, Any]:
+    """Return what ``stats --json`` prints: what is true of a cache whoever looks."""
+    stats = handler.get_cache_stats()
+    return {name: value for name, value in stats.items() if name not in OF_THE_PROCESS}
+
+
 def _stats(options: argparse.Namespace) -> int:
-    stats = look_at_cache(options).get_cache_stats()
+    stats = stats_of_directory(look_at_cache(options))
     if options.json:
-        print_json({name: value for name, value in stats.items() if name not in OF_THE_PROCESS})
+        print_json(stats)
         return 0
     print(printable(str(stats["cache_dir"])))
     print(

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     while True:
         gpus = manager.get_available_gpus()
         if options.json:
-            print_json(_report(manager, gpus), indent=None if options.watch else 2)
+            print_json(report(manager, gpus), indent=None if options.watch else 2)
         else:
             print(_text(manager, gpus), flush=True)
         if not options.watch:
@@ -88,7 +88,8 @@ def _unpromised(gpu: GPUInfo) -> int:
     return max(int(gpu["memory_free"]) - outstanding, 0)
 
 
-def _report(manager: GPUManager, gpus: list[GPUInfo]) -> dict[str, Any]:
+def report(manager: GPUManager, gpus: list[GPUInfo]) -> dict[str, Any]:
+    """Return what ``--json`` prints: the GPUs, and which task would fit where."""
     rows = [{**gpu, "memory_unreserved": _unpromised(gpu)} for gpu in gpus]
     fits = {task: _fits(gpus, memory) for task, memory in manager.required_memory.items()}
     return {"gpus": rows, "required_memory": manager.required_memory, "fits": fits}
@@ -115,7 +116,7 @@ def _text(manager: GPUManager, gpus: list[GPUInfo]) -> str:
         )
         lines += [
             f"       {lease['memory']} MiB for {lease['task']}: pid {lease['pid']}, "
-            f"{_user(lease['user'])}, {lease['command']}"
+            f"{user_name(lease['user'])}, {lease['command']}"
             for lease in gpu["reservations"]
         ]
     for task, memory in manager.required_memory.items():
@@ -125,7 +126,8 @@ def _text(manager: GPUManager, gpus: list[GPUInfo]) -> str:
     return "\n".join(map(printable, lines))
 
 
-def _user(number: int) -> str:
+def user_name(number: int) -> str:
+    """Return the name of a user, by the number."""
     import pwd
 
     try:

@@ -18,12 +18,12 @@ from proteinflex_optimization.cli.board_table import (
     cells,
     headline,
 )
-from proteinflex_optimization.cli.boards import Boards, find, is_over
+from proteinflex_optimization.cli.boards import Boards, find, is_over, of_one_job
 from proteinflex_optimization.cli.commands import add_command
 from proteinflex_optimization.cli.directories import check_directory
-from proteinflex_optimization.cli.output import plain, print_json, print_table, warn
+from proteinflex_optimization.cli.output import print_json, print_table, warn
 from proteinflex_optimization.cli.prometheus import LINGER
-from proteinflex_optimization.errors import ProteinFlexError
+from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LINES_INTERVAL = 1.0
 """Seconds between two readings where there is no terminal, or there are many jobs."""
+ADDRESS = "127.0.0.1"
 MAX_WIDTH = 1 << 16
 """Of a line that no terminal cuts."""
 
@@ -45,6 +46,7 @@ def add_parser(subparsers: Any) -> None:
         "flexopt watch run",
         "flexopt watch runs --once",
         "flexopt watch runs --once --json",
+        "flexopt watch runs --web 0",
         description="Show the progress of the jobs whose trackers have their directories in or below "
         "DIR, until they are done: the tree of a single one, else a table with failed, stopped and "
         "stalled jobs first. Exit status 1 where a task failed, a job stopped before it was done, or "
@@ -63,6 +65,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--interval", type=_seconds, default=None, metavar="S", help="seconds between two readings"
     )
+    parser.add_argument(
+        "--web",
+        type=_port,
+        metavar="PORT",
+        help="serve a page for the browser instead, on this machine alone, until Ctrl-C; 0 for a "
+        "free port. It shows checkpoints, caches and GPUs, too",
+    )
     exporter = parser.add_argument_group("metrics for Prometheus")
     exporter.add_argument(
         "--prometheus",
@@ -72,7 +81,7 @@ def add_parser(subparsers: Any) -> None:
     )
     exporter.add_argument(
         "--address",
-        default="127.0.0.1",
+        default=ADDRESS,
         metavar="ADDRESS",
         help="the address to listen on; this machine alone by default",
     )
@@ -113,12 +122,14 @@ def run(options: argparse.Namespace) -> int:
         check_directory(directory)
         if not Path(directory).is_dir():
             raise ProteinFlexError(f"no progress in {directory}: there is no directory")
+    if options.web is not None:
+        return _serve_page(options)
     if options.prometheus is not None:
         _need_prometheus()
-    boards, notes = find(options.directories)
-    for note in notes:
+    found = find(options.directories)
+    for note in found.notes:
         warn(note)
-    if len(options.directories) == 1 and boards in ([], options.directories):
+    if len(options.directories) == 1 and found.boards in ([], options.directories):
         return _run_one(options)
     with Boards(options.directories) as looker:
         return _run_many(options, looker)
@@ -151,7 +162,7 @@ def _run_one(options: argparse.Namespace) -> int:
     else:
         shown = None
         while True:
-            text = json.dumps(record(progress)) if options.json else line(progress)
+            text = json.dumps(of_one_job(progress)) if options.json else line(progress)
             if text != shown:
                 failed = failures(progress)
                 if options.once and not options.json and len(failed) > 1:
@@ -250,14 +261,28 @@ def _attach(directory: str) -> ProgressReader:
         ) from error
 
 
-def record(progress: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the progress as it is printed for scripts: failed tasks first."""
-    failed = [
-        {"task": task, "name": data["name"], "reason": data["message"]}
-        for task, data in progress["tasks"].items()
-        if data["status"] == "failed"
-    ]
-    return dict(plain({"failed": failed, **progress}))
+def _serve_page(options: argparse.Namespace) -> int:
+    from proteinflex_optimization.cli.web import serve
+
+    others = {
+        "--once": options.once,
+        "--json": options.json,
+        "--prometheus": options.prometheus is not None,
+        "--address": options.address != ADDRESS,
+        "--linger": options.linger != LINGER,
+    }
+    for name, is_given in others.items():
+        if is_given:
+            raise InvalidArgumentError(
+                f"--web={options.web} is not valid together with {name}: the page is served "
+                "to this machine alone, until Ctrl-C"
+            )
+
+    def announce(url: str) -> None:
+        print(url, flush=True)
+
+    serve(options.directories, options.web, options.interval or LINES_INTERVAL, announce)
+    return 0
 
 
 def _need_prometheus() -> None:

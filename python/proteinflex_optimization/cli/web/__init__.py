@@ -1,0 +1,62 @@
+"""``flexopt watch --web``: the progress as a page in the browser, for this machine alone."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+
+from proteinflex_optimization.cli.boards import Boards
+from proteinflex_optimization.cli.web.observer import Observer
+from proteinflex_optimization.cli.web.server import ADDRESS, Server
+from proteinflex_optimization.errors import ProteinFlexError
+
+__all__ = ["serve"]
+
+TERMINATED = 128 + signal.SIGTERM
+"""The exit status of what SIGTERM has ended."""
+
+
+def serve(
+    directories: list[str], port: int, interval: float, announce: Callable[[str], None]
+) -> None:
+    """Serve the page until Ctrl-C or SIGTERM, which end it at once.
+
+    Parameters
+    ----------
+    directories : list of str
+        In and below which boards, checkpoints and caches are looked for.
+    port : int
+        Where to listen; 0 takes a free one.
+    interval : float
+        Seconds between two looks at the boards, at least.
+    announce : callable
+        Called with the URL, which has the token in it, once the page is served.
+
+    Raises
+    ------
+    ProteinFlexError
+        The port is taken, or not allowed.
+    """
+    with Boards(directories) as boards:
+        observer = Observer(boards, directories, interval)
+        try:
+            server = Server(port, observer)
+        except OSError as error:
+            raise ProteinFlexError(
+                f"port {port} of {ADDRESS} can't be listened on: {error.strerror}; expected one "
+                "that is free, or 0 to take any"
+            ) from error
+        before = signal.signal(signal.SIGTERM, _terminate)
+        try:
+            observer.start()
+            announce(server.url)
+            server.serve_forever()
+        finally:
+            observer.stop()
+            server.server_close()
+            signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(TERMINATED)
