@@ -133,5 +133,7 @@ def test_every_page_that_is_linked_to_is_there():
     root = README.parent
     folders = ["", "docs", "docs/design", "docs/reference", "examples"]
     for page in [page for folder in folders for page in (root / folder).glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)[#)]", page.read_text(encoding="utf-8")):
+        for target in re.findall(
+            r"(?:\]\(|src=\")([^)#:\"]+)[#)\"]", page.read_text(encoding="utf-8")
+        ):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -83,8 +83,8 @@ print(repr(trajectory))
 assert np.array_equal(trajectory.read(field="step"), np.arange(10, 1001, 10))
 
 # %%
-# Meanwhile, ``flexopt watch md/run`` shows this in another terminal, and ``flexopt watch --web`` in
-# a browser:
+# Meanwhile, ``flexopt watch md/run`` shows this in another terminal, and with ``--web 8000`` in the
+# browser:
 
 task = progress.get_progress()["tasks"]["md"]
 print(f"{task['name']}: {task['completed']} of {task['total']} steps, {task['status']}")
