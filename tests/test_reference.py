@@ -19,6 +19,15 @@ def test_every_public_name_has_a_place_in_the_reference():
     assert set(proteinflex_optimization.__all__) - there == set()
 
 
+def test_the_imports_are_as_printed():
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (REFERENCE / "index.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    found = {}
+    exec(compile(code, "reference/index.md", "exec"), found)
+    assert found["DataHandler"] is proteinflex_optimization.DataHandler
+
+
 def test_public_functions_and_methods_have_signatures_and_docstrings():
     """What the reference is made of; of a compiled class both come with the module."""
     import inspect
