@@ -22,12 +22,13 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE THIRD-PARTY-LI
 WHEELS  := target/wheels
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo mounts test-cluster test test-rust test-python lint lint-layers deny bench bench-rust bench-peers bench-docs soak fuzz fuzz-build wheel wheels licenses clean
+.PHONY: help demo docs mounts test-cluster test test-rust test-python lint lint-layers deny bench bench-rust bench-peers bench-docs soak fuzz fuzz-build wheel wheels licenses clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    from a structure to its flexibility, by real molecular dynamics (2 minutes)"
 	@echo "make test    all tests, of the core and of the installed wheel (TORCH=0: without torch)"
+	@echo "make docs    build the documentation as a site into docs/_build/html, and run its examples"
 	@echo "make lint    formatting, lints, types and stubs"
 	@echo "make bench   benchmarks of the core, and side by side with other tools"
 	@echo "make soak    the slow tests"
@@ -53,7 +54,7 @@ $(STAMPS)/wheel: $(STAMPS)/venv $(SOURCES)
 	@touch $@
 
 # Each dependency group is installed once, like each extra below; a new wheel leaves them alone.
-GROUPS := test lint bench
+GROUPS := test lint bench docs
 $(GROUPS:%=$(STAMPS)/extra-%): $(STAMPS)/extra-%: $(STAMPS)/venv pyproject.toml | $(STAMPS)/wheel
 	@echo "installing what the group '$*' needs"
 	$(BIN)/python -m pip install --group $*
@@ -91,6 +92,17 @@ licenses:
 demo: $(STAMPS)/wheel $(STAMPS)/extra-demo
 	$(BIN)/python examples/pipeline.py $(DEMO)
 
+# The site: its pages, the reference from the docstrings and that of the core, and the examples, which it
+# runs. Warnings are errors, and so are links to what is not there. Small models are fastest on one core.
+ifneq ($(TORCH),0)
+docs: $(STAMPS)/extra-torch $(STAMPS)/extra-lightning
+endif
+docs: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-docs
+	cargo doc --no-deps --locked --quiet -p proteinflex-core
+	rm -rf docs/_build/extra && mkdir -p docs/_build/extra && cp -r target/doc docs/_build/extra/rust
+	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(BIN)/python -m sphinx -q -E -W --keep-going -n docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 test: test-rust test-python
 
 test-rust:
@@ -122,8 +134,8 @@ test-cluster: $(STAMPS)/wheel $(STAMPS)/extra-test
 lint: $(STAMPS)/wheel $(STAMPS)/extra-test $(STAMPS)/extra-lint
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	$(BIN)/ruff format --check python tests benches examples tools
-	$(BIN)/ruff check python tests benches examples tools
+	$(BIN)/ruff format --check python tests benches examples tools docs/conf.py
+	$(BIN)/ruff check python tests benches examples tools docs/conf.py
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 	$(BIN)/python -m mypy.stubtest proteinflex_optimization._native
@@ -193,4 +205,4 @@ fuzz: fuzz-build
 	done
 
 clean:
-	rm -rf $(VENV) dist target fuzz/target
+	rm -rf $(VENV) dist target fuzz/target docs/_build docs/gallery docs/tutorial

@@ -1,6 +1,7 @@
 """The README's example runs as it is printed, again and again, wherever it is killed."""
 
 import contextlib
+import gc
 import io
 import os
 import re
@@ -15,22 +16,15 @@ import pytest
 from proteinflex_optimization import CheckpointManager, DataHandler, ProgressTracker
 
 README = Path(__file__).parents[1] / "README.md"
-POSITIONS = np.random.default_rng(1).normal(0, 10, (40, 3)).astype(np.float32)
-
-
-def positions(step):
-    """Give coordinates that tell their step."""
-    return (POSITIONS + 0.125 * step).astype(np.float32)
 
 
 def run(kill_at=None, kill_in=None):
     """Run the example here; with `kill_at`, kill this process at that step, in that call."""
 
-    def advance(state):
-        step = state["step"] + 1
-        if step == kill_at and kill_in is None:
+    def killed_at(state):
+        if state["step"] == kill_at and kill_in is None:
             os.kill(os.getpid(), signal.SIGKILL)
-        return {"step": step, "positions": positions(step)}
+        return state
 
     def killing(call):
         def killed(self, name, states):
@@ -43,9 +37,11 @@ def run(kill_at=None, kill_in=None):
         return killed
 
     (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    found = {"advance": advance, "initial_state": lambda: {"step": 0, "positions": POSITIONS}}
+    found = {"killed_at": killed_at}
+    if kill_at is not None:
+        example = example.replace("state = advance(state)", "state = killed_at(advance(state))")
     if kill_in is not None:
-        example = example.replace("\n\ncache", "\nreplace(CheckpointManager)\n\ncache", 1)
+        example = example.replace("\ncache", "\nreplace(CheckpointManager)\ncache", 1)
         found["replace"] = lambda manager: setattr(
             manager, "create_checkpoint", killing(manager.create_checkpoint)
         )
@@ -67,12 +63,14 @@ def run_and_kill(kill_at, kill_in=None):
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
 
 
-def check_whole(output):
+def check_whole(output, advance):
     assert output == "1000 frames, 100.0 % done\n"
-    trajectory = DataHandler("cache").open(DataHandler("cache").key_for("villin"))
-    steps = np.arange(1, 1001)
-    np.testing.assert_array_equal(trajectory.time, steps * 2.0)
-    expected = np.array([positions(step) for step in steps])
+    trajectory = DataHandler("cache").open("chain")
+    np.testing.assert_array_equal(trajectory.time, np.arange(1, 1001) * 2.0)
+    state, expected = {"step": 0, "positions": np.zeros((40, 3))}, []
+    for _ in range(1000):
+        state = advance(state)
+        expected.append(state["positions"])
     assert np.abs(trajectory[:] - expected).max() <= 0.0005 + 1e-5
     (task,) = ProgressTracker.attach("run").get_progress()["tasks"].values()
     assert (task["completed"], task["total"]) == (1000, 1000)
@@ -82,7 +80,7 @@ def test_the_example_runs_as_printed_and_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         output, found = run()
-        check_whole(output)
+        check_whole(output, found["advance"])
         assert found["flexible"].shape == (3, 3)
         names = [
             row["checkpoint_id"] for row in CheckpointManager("checkpoints").list_checkpoints()
@@ -103,7 +101,8 @@ def test_the_example_killed_anywhere_goes_on_or_says_why_not(tmp_path, monkeypat
             with pytest.raises(ValueError, match=r"n_frames=900 .*at most 0.*removed or evicted"):
                 run()
         shutil.rmtree("checkpoints")  # What the user does then.
-    check_whole(run()[0])
+    output, found = run()
+    check_whole(output, found["advance"])
 
 
 @pytest.mark.parametrize("removed", ["cache", "checkpoints", "run"])
@@ -112,6 +111,7 @@ def test_the_finished_example_without_a_part_of_it_goes_on_or_says_why_not(
 ):
     monkeypatch.chdir(tmp_path)
     run()
+    gc.collect()  # Of its tracker, which would be at work still.
     # The example's manager may be deleting old checkpoints still, in the background.
     subprocess.run(["rm", "-rf", removed], check=True)
     if removed == "cache":
@@ -122,13 +122,18 @@ def test_the_finished_example_without_a_part_of_it_goes_on_or_says_why_not(
         run_and_kill(300)
         # What was finished is served until the rerun is.
         handler = DataHandler("cache")
-        assert handler.open(handler.key_for("villin")).n_frames == 1000
+        assert handler.open(handler.key_for("chain")).n_frames == 1000
         (task,) = ProgressTracker.attach("run").get_progress()["tasks"].values()
         assert task["completed"] == 299
-    check_whole(run()[0])
+    output, found = run()
+    check_whole(output, found["advance"])
 
 
 def test_every_page_that_is_linked_to_is_there():
-    for page in [README, *README.parent.glob("docs/*.md"), README.parent / "CONTRIBUTING.md"]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+    root = README.parent
+    folders = ["", "docs", "docs/design", "docs/reference", "examples"]
+    for page in [page for folder in folders for page in (root / folder).glob("*.md")]:
+        for target in re.findall(
+            r"(?:\]\(|src=\")([^)#:\"]+)[#)\"]", page.read_text(encoding="utf-8")
+        ):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"

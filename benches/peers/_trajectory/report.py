@@ -43,7 +43,7 @@ def section(data: DataSet, spacing: float | None, results: list[Result]) -> str:
     bound = "every bit" if spacing is None else f"at {spacing} Å"
     columns = COLUMNS if spacing is None else [*COLUMNS, "largest error, Å"]
     lines = [
-        f"#### {data.name}, {bound}",
+        f"### {data.name}, {bound}",
         "",
         f"{n_frames} frames of {n_atoms:,} atoms, of which {len(data.protein):,} are protein: "
         f"{data.origin}.",
