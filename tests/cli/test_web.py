@@ -8,8 +8,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
+import urllib.request
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -62,13 +65,17 @@ def printed(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
-def without_elapsed(value):
-    """All figures but the time that has gone by, which goes on for three seconds."""
+def comparable(value, key=None):
+    """All figures but the time that has gone by, which goes on; points in time in seconds."""
     if isinstance(value, list):
-        return [without_elapsed(item) for item in value]
+        return [comparable(item) for item in value]
     if isinstance(value, dict):
         kept = {key: item for key, item in value.items() if key != "elapsed_seconds"}
-        return {key: without_elapsed(item) for key, item in kept.items()}
+        return {key: comparable(item, key) for key, item in kept.items()}
+    if key in ("updated", "created_at") and value is not None:
+        return round(
+            datetime.fromisoformat(value).timestamp() if isinstance(value, str) else value, 3
+        )
     return value
 
 
@@ -163,12 +170,12 @@ def test_the_page_has_the_figures_that_json_prints(runs, serve_here, capsys):
     rows = page.json("/boards.json")["boards"]
     names = {row["directory"].rsplit("/", 1)[-1]: row.pop("id") for row in rows}
     told = printed(capsys, "watch", runs, "--once")["boards"]
-    assert without_elapsed(rows) == without_elapsed(told)
+    assert comparable(rows) == comparable(told)
     assert [row.keys() for row in rows] == [row.keys() for row in told]
     assert list(names) == ["b", "c", "a"], "problems first"
     job = page.json(f"/job.json?id={names['b']}")
     told = printed(capsys, "watch", runs / "b", "--once")
-    assert without_elapsed(job["job"]) == without_elapsed(told)
+    assert comparable(job["job"]) == comparable(told)
     assert job["job"]["failed"][0]["reason"] == "no memory"
     assert str(runs / "c") in page.json(f"/job.json?id={names['c']}")["error"]
     resources = page.json("/resources.json")
@@ -180,7 +187,7 @@ def test_the_page_has_the_figures_that_json_prints(runs, serve_here, capsys):
     assert (folder["count"], folder["damaged"]) == (7, 0)
     assert folder["size_bytes"] == sum(row["size_bytes"] for row in listed)
     newest = [{key: row[key] for key in folder["checkpoints"][0]} for row in listed[::-1][:5]]
-    assert folder["checkpoints"] == newest
+    assert comparable(folder["checkpoints"]) == comparable(newest)
 
 
 def test_what_did_not_change_is_not_sent_again(tmp_path, serve_here):
@@ -251,20 +258,40 @@ def test_however_many_ask_there_is_one_look_at_a_time(tmp_path, monkeypatch):
 
 def test_a_look_that_hangs_leaves_the_last_one_to_be_shown(tmp_path, monkeypatch):
     board(tmp_path / "a")
-    hangs = threading.Event()
+    begun, ends = threading.Event(), threading.Event()
     with Boards([str(tmp_path)]) as boards:
         observer = Observer(boards, [str(tmp_path)], 0.05)
         observer.start()
-        monkeypatch.setattr(boards, "look", hangs.wait)
+        monkeypatch.setattr(boards, "look", lambda: begun.set() or ends.wait())
         monkeypatch.setattr(observers, "WAIT", 0.1)
-        time.sleep(1.3)
+        assert observer.boards()  # Somebody has the page open.
+        assert begun.wait(20)
+        time.sleep(1.1)
         (row,) = json.loads(observer.boards().plain)["boards"]
         assert observer.boards().age >= 1
         assert observer.job(row["id"]) is None, (
             "and a job that was not looked at keeps nobody waiting"
         )
         observer.stop()
-        hangs.set()
+        ends.set()
+
+
+def test_a_look_that_fails_is_said_once_and_the_next_one_is_shown(tmp_path, monkeypatch, capsys):
+    board(tmp_path / "a")
+    with Boards([str(tmp_path)]) as boards:
+        observer = Observer(boards, [str(tmp_path)], 0.05)
+        observer.start()
+        with monkeypatch.context() as broken:
+            broken.setattr(boards, "look", lambda: 1 / 0)
+            assert observer.boards()  # Somebody has the page open.
+            time.sleep(0.5)
+        board(tmp_path / "b")
+        until = time.monotonic() + 20
+        while len(json.loads(observer.boards().plain)["boards"]) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        observer.stop()
+    assert time.monotonic() < until
+    assert capsys.readouterr().err.count("not up to date: ZeroDivisionError") == 1
 
 
 def test_slow_clients_hold_nobody_up_and_take_little_memory(tmp_path, serve_page):
@@ -286,8 +313,8 @@ def test_slow_clients_hold_nobody_up_and_take_little_memory(tmp_path, serve_page
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(20)
         connection.connect(("127.0.0.1", page.port))
-        # Half of them do not read what they have asked for, the others never end their request.
-        connection.sendall((request + "\r\n" * (number % 2)).encode())
+        # Some do not read what they have asked for, the others never end their request.
+        connection.sendall((request + "\r\n" * (number % 4 == 0)).encode())
         stuck.append(connection)
     for _ in range(5):
         began = time.monotonic()
@@ -311,6 +338,32 @@ def test_a_signal_ends_it_at_once_though_clients_are_connected(runs, serve_page,
         _, error = page.process.communicate(timeout=20)
     assert (page.process.returncode, error) == (status, "")
     assert time.monotonic() - began < 3
+
+
+HANGS = """
+import sys, time
+from proteinflex_optimization.cli import boards, main
+look, looks = boards.Boards._look, []
+def slow(self, path):
+    looks.append(path)
+    if len(looks) > 1:
+        print("hangs", flush=True)
+        time.sleep(100)
+    return look(self, path)
+boards.Boards._look = slow
+raise SystemExit(main(["watch", sys.argv[1], "--web", "0", "--interval", "0.1"]))
+"""
+
+
+def test_a_signal_ends_it_though_a_file_system_hangs(tmp_path):
+    board(tmp_path / "a")
+    command = [sys.executable, "-c", HANGS, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        url = process.stdout.readline().strip()
+        with urllib.request.urlopen(url.replace("?", "boards.json?"), timeout=20):
+            assert process.stdout.readline() == "hangs\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 143
 
 
 def test_what_can_not_be_served_is_an_error_that_names_it(tmp_path, capsys):

@@ -220,6 +220,18 @@ def test_of_a_thousand_runs_only_what_changed_is_touched(
     assert page.locator("tr.run").count() == 1001
 
 
+def test_of_many_tasks_complete_ones_are_folded(tmp_path, serve_here, view):
+    with ProgressTracker(checkpoint_dir=tmp_path) as tracker:
+        for number in range(45):
+            tracker.start_task(f"p{number}", f"Protein {number}", 1).complete()
+        tracker.start_task("last", "The last", 2).fail("no memory")
+    page = view(serve_here(tmp_path).url)
+    page.get_by_role("button", name="Show 45 complete").wait_for()
+    assert page.locator(".task .name").all_inner_texts() == ["The last"]
+    page.get_by_role("button", name="Show 45 complete").click()
+    assert page.locator(".task .name").count() == 46
+
+
 def test_a_page_whose_command_has_ended_says_so(runs, serve_here, view):
     served = serve_here(runs)
     page = view(served.url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -13,8 +14,8 @@ from proteinflex_optimization.errors import ProteinFlexError
 
 __all__ = ["serve"]
 
-TERMINATED = 128 + signal.SIGTERM
-"""The exit status of what SIGTERM has ended."""
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+"""The exit status of what Ctrl-C or SIGTERM has ended."""
 
 
 def serve(
@@ -52,8 +53,12 @@ def serve(
             observer.start()
             announce(server.url)
             server.serve_forever()
+        except (KeyboardInterrupt, SystemExit) as end:
+            if not observer.stop():
+                # The interpreter would wait for a look that hangs in a file system.
+                os._exit(TERMINATED if isinstance(end, SystemExit) else INTERRUPTED)
+            raise
         finally:
-            observer.stop()
             server.server_close()
             signal.signal(signal.SIGTERM, before)
 

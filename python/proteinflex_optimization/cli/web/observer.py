@@ -35,6 +35,8 @@ MAX_TASKS = 2_000
 """Tasks of a job that the page is given; of more, those that are complete are left out first."""
 MAX_OPEN = 100
 """Jobs whose tasks are looked at, those asked for last."""
+PATIENCE = 1.0
+"""Seconds that a look has to end in when the command does."""
 RESOURCES_PAUSE = 5.0
 """Seconds between two looks at checkpoints, caches and GPUs."""
 
@@ -91,6 +93,7 @@ class Observer:
         self._bodies: dict[str, Body] = {}
         self._resources: dict[str, Any] = {}
         self._told: set[str] = set()
+        self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
         self._hurry = threading.Event()
         self._ended = threading.Event()
@@ -104,12 +107,20 @@ class Observer:
             ("gpus", lambda: self._repeat_resources(self._look_at_gpus)),
         )
         for name, step in steps:
-            threading.Thread(target=step, name=f"flexopt-{name}", daemon=True).start()
+            thread = threading.Thread(target=step, name=f"flexopt-{name}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
-    def stop(self) -> None:
-        """End the threads, without waiting for a look that takes long."""
+    def stop(self) -> bool:
+        """End the threads; returns whether they have ended, which a look that hangs does not."""
         self._ended.set()
         self._hurry.set()
+        with self._changed:
+            self._changed.notify_all()
+        until = time.monotonic() + PATIENCE
+        for thread in self._threads:
+            thread.join(max(until - time.monotonic(), 0.0))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def boards(self) -> Body:
         """Return the records of all boards, and the history of the whole."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from proteinflex_optimization.cli import cache, gpus
@@ -21,7 +22,8 @@ SHOWN = ("checkpoint_id", "created_at", "size_bytes", "linked_bytes", "component
 def checkpoints(directories: Iterable[str]) -> dict[str, Any]:
     """Return the newest checkpoints of each directory, that with the newest one first.
 
-    The rows are those of ``flexopt checkpoints ls --json``, without what can be long.
+    The rows are those of ``flexopt checkpoints ls --json``, without what can be long, and with points
+    in time in seconds.
     """
     from proteinflex_optimization import CheckpointManager
 
@@ -37,8 +39,10 @@ def checkpoints(directories: Iterable[str]) -> dict[str, Any]:
         entry["damaged"] = sum(not row["valid"] for row in rows)
         # Files that checkpoints share take their space once.
         entry["size_bytes"] = sum(row["size_bytes"] - row["linked_bytes"] for row in rows)
-        entry["newest_at"] = max((row["created_at"] for row in rows), default=0.0)
-        newest: list[Any] = list(rows[::-1][:NEWEST])
+        newest: list[Any] = [dict(row) for row in rows[::-1][:NEWEST]]
+        for row in newest:
+            row["created_at"] = _seconds(row["created_at"])
+        entry["newest_at"] = max((row["created_at"] for row in newest), default=0.0)
         entry["checkpoints"] = [plain({key: row[key] for key in SHOWN}) for row in newest]
         found.append(entry)
     found.sort(key=lambda entry: -entry["newest_at"])
@@ -74,6 +78,11 @@ def devices() -> dict[str, Any]:
     holders = {held["user"] for gpu in found for held in gpu["reservations"]}
     users = {str(number): gpus.user_name(number) for number in holders}
     return {"error": None, "users": users, **plain(gpus.report(manager, found))}
+
+
+def _seconds(moment: Any) -> float:
+    """Return a point in time in seconds since 1970: a browser has a clock of these."""
+    return moment.timestamp() if isinstance(moment, datetime) else float(moment)
 
 
 def _limited(found: list[dict[str, Any]]) -> dict[str, Any]:
