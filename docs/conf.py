@@ -1,12 +1,15 @@
 """How Sphinx builds the site: `make docs`."""
 
+import logging
 import shutil
+import warnings
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import is_typeddict
 
 import matplotlib
+import MDAnalysis  # noqa: F401, it sets filters of its own for warnings
 
 matplotlib.use("Agg")
 
@@ -123,6 +126,11 @@ intersphinx_mapping = {
 intersphinx_timeout = 5
 
 # --- The gallery ------------------------------------------------------------------------------------
+
+# What libraries tell their developers, and what is found in files of theirs, would name folders of this
+# machine on the pages.
+warnings.filterwarnings("ignore", category=DeprecationWarning)
+logging.getLogger("proteinflex_optimization").addHandler(logging.NullHandler())
 
 # The examples run in a copy of their folder, where what they leave does no harm.
 EXAMPLES, TUTORIAL = BUILD / "examples", BUILD / "tutorial"
