@@ -39,7 +39,7 @@ pub fn board(data: &[u8]) {
     let Ok(reader) = ProgressReader::open(&root) else { return };
     let (Ok(first), Ok(second)) = (reader.progress(), reader.progress()) else { return };
     let in_bounds = |percent: f64| assert!((0.0..=100.0).contains(&percent), "{percent} %");
-    in_bounds(first.percent);
+    in_bounds(first.summary.percent);
     for (before, after) in first.tasks.iter().zip(&second.tasks) {
         after.percent.into_iter().for_each(in_bounds);
         assert!(after.percent >= before.percent, "progress went back");

@@ -1,10 +1,11 @@
-"""What is asked of the batch system: when this job ends, and to run it again."""
+"""What is asked of the batch system: when this job ends, to run it again, and what is in its queue."""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from datetime import datetime
 
 from ._log import get_logger
@@ -79,6 +80,19 @@ def requeue() -> None:
         raise ProteinFlexError(f"scontrol requeue {job}: {error}") from error
 
 
+def are_queued(jobs: Sequence[str]) -> bool:
+    """Tell whether some of these jobs or job arrays are in SLURM's queue: waiting or running.
+
+    False where nobody tells: there is no SLURM here, or it has forgotten them.
+    """
+    try:
+        command = ["squeue", "--noheader", f"--jobs={','.join(jobs)}"]
+        return bool(_ask(command, ANSWER_SECONDS).strip())
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.debug("squeue does not tell what is queued: %s", error)
+        return False
+
+
 def slurm_job_id(facts: BatchFacts) -> str:
     """Return the id that means one job; the last job of an array has the array's own id."""
     if facts["array_job_id"] is not None and facts["array_index"] is not None:
@@ -87,8 +101,12 @@ def slurm_job_id(facts: BatchFacts) -> str:
 
 
 def _scontrol(arguments: list[str], timeout: float) -> str:
+    return _ask(["scontrol", *arguments], timeout)
+
+
+def _ask(command: list[str], timeout: float) -> str:
     return subprocess.run(
-        ["scontrol", *arguments],
+        command,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

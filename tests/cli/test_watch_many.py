@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from proteinflex_optimization import ProgressTracker
-from proteinflex_optimization.cli import boards, main
+from proteinflex_optimization.cli import boards, main, queued
 
 JOB = """
 import os, sys, time
@@ -226,6 +226,33 @@ def test_boards_that_come_and_go_while_watching(tmp_path):
             seen = names
         assert watch.wait(timeout=30) == 1, "it ends when no job is left, and one has stopped"
     assert seen == ["b", "c"]
+
+
+@pytest.mark.parametrize("boards_of_the_array", [1, 2])
+def test_between_two_tasks_of_an_array_it_waits_for_the_next(
+    tmp_path, capsys, monkeypatch, boards_of_the_array
+):
+    runs, asked = tmp_path / "runs", tmp_path / "asked"
+    for number in range(boards_of_the_array):
+        job(runs / str(number), "die").wait()
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.parent.mkdir()
+    # The third time nothing is left.
+    squeue.write_text(
+        f'#!/bin/sh\necho "$@" >>{asked}\n[ $(wc -l <{asked}) = 3 ] || echo "100_[3-9]"\n'
+    )
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{squeue.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(queued, "PAUSE", 0.01)
+    where = runs / "0" if boards_of_the_array == 1 else runs
+    assert main(["watch", str(where), "--json", "--interval", "0.05"]) == 1
+    assert asked.read_text().splitlines() == ["--noheader --jobs=100"] * 3
+    assert capsys.readouterr().err.count("waiting for those that SLURM has in its queue") == 1
+    # Where there is no SLURM, nothing is waited for; nor is it asked by a single look.
+    monkeypatch.setenv("PATH", "")
+    assert main(["watch", str(where), "--json"]) == 1
+    assert main(["watch", str(where), "--once"]) == 1
+    assert len(asked.read_text().splitlines()) == 3
 
 
 def test_ctrl_c_ends_a_live_table(runs):

@@ -42,7 +42,8 @@ class Cluster:
     def submit(self, directory: Path, script: str, *options: str) -> str:
         """Submit a shell script that logs to `directory`/log; returns the job's id."""
         path = directory / "job.sh"
-        path.write_text(f"#!/bin/bash\n{script}")
+        # Several jobs share the machine.
+        path.write_text(f"#!/bin/bash\nexport OPENMM_CPU_THREADS=1\n{script}")
         fixed = ["--parsable", "--open-mode=append", f"--output={directory}/log", "--requeue"]
         return self.run("sbatch", *fixed, *options, path).strip()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gpu.conftest import Machine, gpu, stub_library  # noqa: F401, a fixture
-from mounts.conftest import mounted  # noqa: F401, a fixture
+from mounts.conftest import AS_ANOTHER_HOST, mounted, wait_until  # noqa: F401, a fixture
 from proteinflex_optimization import CheckpointManager, DataHandler, ProgressTracker
 
 from .conftest import FLEXOPT, PYTHON, quoted
@@ -30,7 +30,7 @@ TASKS = 20
 def demo(output: Path, steps: int, *more: object) -> str:
     options = ["--output", output, "--steps", steps, "--frame-interval", INTERVAL]
     options += ["--checkpoint-interval", 200, *more]
-    return f"OPENMM_CPU_THREADS=1 {FLEXOPT} demo {quoted(*options)}"
+    return f"{FLEXOPT} demo {quoted(*options)}"
 
 
 def check(output: Path, steps: int) -> None:
@@ -174,12 +174,22 @@ def test_an_array_shares_a_cache_a_board_and_gpus(
     print(table.stdout)
 
 
-def test_a_preempted_job_is_requeued_and_finishes(cluster, limited, tmp_path):
-    output = tmp_path / "out"
+@pytest.mark.parametrize("filesystem", ["local", "sshfs"])
+def test_a_preempted_job_is_requeued_and_finishes(cluster, limited, tmp_path, request, filesystem):
+    output = again = tmp_path / "out"
+    prefix: tuple[str, ...] = ()
+    if filesystem == "sshfs":
+        # It goes on as another host does, which has the directory by a mount of its own.
+        output, again = (
+            mount / tmp_path.name for mount in request.getfixturevalue("mounted")("sshfs")
+        )
+        prefix = (*AS_ANOTHER_HOST, "sh", "-c", 'hostname elsewhere; exec "$0" "$@"')
+    script = f"""\
+[ "${{SLURM_RESTART_COUNT:-0}}" = 0 ] && exec {demo(output, SHORT)}
+exec {quoted(*prefix)} {demo(again, SHORT)}"""
     job = cluster.submit(
-        tmp_path, f"exec {demo(output, SHORT).replace('OPENMM', 'env OPENMM')}",
-        "--partition=preemptible", "--cpus-per-task=5", "--time=10",
-    )  # fmt: skip
+        tmp_path, script, "--partition=preemptible", "--cpus-per-task=5", "--time=10"
+    )
     deadline = time.monotonic() + 120
     while not list(output.glob("*/checkpoints/step-*")):
         assert time.monotonic() < deadline, (tmp_path / "log").read_text()
@@ -194,8 +204,12 @@ def test_a_preempted_job_is_requeued_and_finishes(cluster, limited, tmp_path):
     assert "PREEMPTION" in log
     assert "(SIGTERM); the same command goes on from there" in log
     assert "resuming from the checkpoint at step" in log
+    wait_until(lambda: list(output.glob("*/summary.json")))
     check(output, SHORT)
     assert batch_of_checkpoints(output)[-1] == (job, 1)
+    if filesystem == "sshfs":
+        (board,) = output.glob("*/progress")
+        assert "elsewhere" in ProgressTracker.attach(board).get_progress()["hosts"]
     print(log)
 
 

@@ -23,6 +23,7 @@ from proteinflex_optimization.cli.commands import add_command
 from proteinflex_optimization.cli.directories import check_directory
 from proteinflex_optimization.cli.output import plain, point_in_time, print_json, print_table, warn
 from proteinflex_optimization.cli.prometheus import LINGER
+from proteinflex_optimization.cli.queued import Queue
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def add_parser(subparsers: Any) -> None:
         "flexopt watch runs --web 0",
         description="Show the progress of the jobs whose trackers have their directories in or below "
         "DIR, until they are done: the tree of a single one, else a table with failed, stopped and "
-        "stalled jobs first. Exit status 1 where a task failed, a job stopped before it was done, or "
+        "stalled jobs first. What SLURM still has in its queue of these jobs is waited for. Exit status "
+        "1 where a task failed, a job stopped before it was done, or "
         "its progress can't be read.",
     )
     parser.add_argument(
@@ -139,13 +141,20 @@ def _run_one(options: argparse.Namespace) -> int:
     from proteinflex_optimization.display import BARS_INTERVAL, _console, failures, line, tree
 
     directory = options.directories[0]
-    reader = _attach(directory)
+    reader, queue = _attach(directory), Queue()
+
+    def is_done(progress: Mapping[str, Any]) -> bool:
+        if options.once or not _is_over(progress):
+            return bool(options.once)
+        batches = [progress["batch"], *(task["batch"] for task in progress["tasks"].values())]
+        return not queue.has_more(batches)
+
     if options.prometheus is not None:
         label = str(Path(directory).absolute())
         _serve(
             options,
             lambda: {label: reader.get_progress()},
-            lambda: _is_over(reader.get_progress()),
+            lambda: is_done(reader.get_progress()),
         )
         return _status(reader.get_progress())
     console = None if options.json else _console(sys.stdout)
@@ -155,7 +164,7 @@ def _run_one(options: argparse.Namespace) -> int:
         from rich.live import Live
 
         with Live(tree(progress), console=console, auto_refresh=False) as live:
-            while not (options.once or _is_over(progress)):
+            while not is_done(progress):
                 time.sleep(interval)
                 progress = reader.get_progress()
                 live.update(tree(progress), refresh=True)
@@ -169,7 +178,7 @@ def _run_one(options: argparse.Namespace) -> int:
                     print(*(f"failed: {text}" for text in failed), sep="\n")
                 print(text, flush=True)
                 shown = text
-            if options.once or _is_over(progress):
+            if is_done(progress):
                 break
             time.sleep(interval)
             progress = reader.get_progress()
@@ -182,13 +191,21 @@ def _run_one(options: argparse.Namespace) -> int:
 def _run_many(options: argparse.Namespace, looker: Boards) -> int:
     from proteinflex_optimization.display import _console
 
-    records = looker.look()
+    records, queue = looker.look(), Queue()
+
+    def is_done(records: list[dict[str, Any]]) -> bool:
+        if options.once or not is_over(records):
+            return bool(options.once)
+        return not queue.has_more(
+            {**record, "system": record["batch_system"]} for record in records
+        )
+
     if not records:
         raise ProteinFlexError(
             f"no progress in {', '.join(options.directories)}: no job has counted there or below"
         )
     if options.prometheus is not None:
-        _serve(options, looker.progress, lambda: is_over(looker.look()))
+        _serve(options, looker.progress, lambda: is_done(looker.look()))
         return _status_of_many(looker.look())
     console = None if options.json else _console(sys.stdout)
     interval = options.interval or LINES_INTERVAL
@@ -199,7 +216,7 @@ def _run_many(options: argparse.Namespace, looker: Boards) -> int:
     known_notes: set[str] = set(looker.notes)
     with shown_by as show:
         while True:
-            done = options.once or is_over(records)
+            done = is_done(records)
             show(records, done)
             for note in set(looker.notes) - known_notes:
                 warn(note)

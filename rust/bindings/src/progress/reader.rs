@@ -44,8 +44,8 @@ impl ProgressReader {
     ///     are of each status. ``batch`` is the job of the first task that has failed or stopped,
     ///     where one has.
     fn get_summary<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let progress = py.detach(|| self.reader.progress()).map_err(to_python)?;
-        summary_to_dict(py, &progress)
+        let summary = py.detach(|| self.reader.summary()).map_err(to_python)?;
+        summary_to_dict(py, &summary)
     }
 
     /// The directory that was opened.

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use proteinflex_core::batch_system::BatchFacts;
-use proteinflex_core::progress::{Progress, Status, TaskProgress};
+use proteinflex_core::progress::{Progress, Summary, TaskProgress};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
@@ -24,51 +23,43 @@ pub fn progress_to_dict<'py>(
     for (task, id) in progress.tasks.iter().zip(&ids) {
         tasks.set_item(id, task_to_dict(py, task, &ids, root)?)?;
     }
-    let dict = whole_to_dict(py, progress)?;
-    dict.set_item(intern!(py, "current_task"), progress.current.map(|task| &ids[task]))?;
+    let dict = whole_to_dict(py, &progress.summary)?;
     dict.set_item(intern!(py, "tasks"), tasks)?;
     Ok(dict)
 }
 
 /// What `get_summary()` returns: the whole, and how many tasks there are of each status.
-pub fn summary_to_dict<'py>(py: Python<'py>, progress: &Progress) -> PyResult<Bound<'py, PyDict>> {
+pub fn summary_to_dict<'py>(py: Python<'py>, summary: &Summary) -> PyResult<Bound<'py, PyDict>> {
     let counts = PyDict::new(py);
-    for (status, count) in progress.task_counts() {
+    for (status, count) in summary.task_counts {
         counts.set_item(PyString::intern(py, status.name()), count)?;
     }
-    let dict = whole_to_dict(py, progress)?;
-    let current = progress.current.map(|task| &*progress.tasks[task].id);
-    dict.set_item(intern!(py, "current_task"), current)?;
+    let dict = whole_to_dict(py, summary)?;
     dict.set_item(intern!(py, "task_counts"), counts)?;
-    if let Some(job) = job_in_trouble(progress) {
+    if let Some(job) = &summary.batch_in_trouble {
         dict.set_item(intern!(py, "batch"), batch_system::to_object(py, Some(job))?)?;
     }
     Ok(dict)
 }
 
-/// The job of a batch system that started the first task that has failed, or else stopped.
-fn job_in_trouble(progress: &Progress) -> Option<&BatchFacts> {
-    let first = |status| progress.tasks.iter().find(|task| task.status == status);
-    first(Status::Failed).or_else(|| first(Status::Stopped))?.batch.as_deref()
-}
-
-fn whole_to_dict<'py>(py: Python<'py>, progress: &Progress) -> PyResult<Bound<'py, PyDict>> {
+fn whole_to_dict<'py>(py: Python<'py>, whole: &Summary) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item(intern!(py, "percent"), progress.percent)?;
-    dict.set_item(intern!(py, "completed_steps"), progress.completed)?;
-    dict.set_item(intern!(py, "total_steps"), progress.total)?;
-    dict.set_item(intern!(py, "elapsed_seconds"), progress.elapsed)?;
-    dict.set_item(intern!(py, "eta_seconds"), progress.eta)?;
-    dict.set_item(intern!(py, "rate"), progress.rate)?;
-    dict.set_item(intern!(py, "message"), progress.message.as_deref())?;
-    dict.set_item(intern!(py, "status"), progress.status.name())?;
-    dict.set_item(intern!(py, "reason"), progress.reason.as_deref())?;
-    dict.set_item(intern!(py, "alive"), progress.is_alive)?;
-    dict.set_item(intern!(py, "updated"), progress.updated)?;
-    dict.set_item(intern!(py, "stalled"), progress.has_stalled)?;
-    dict.set_item(intern!(py, "hosts"), &progress.hosts)?;
-    let batch = batch_system::to_object(py, progress.batch.as_deref())?;
+    dict.set_item(intern!(py, "percent"), whole.percent)?;
+    dict.set_item(intern!(py, "completed_steps"), whole.completed)?;
+    dict.set_item(intern!(py, "total_steps"), whole.total)?;
+    dict.set_item(intern!(py, "elapsed_seconds"), whole.elapsed)?;
+    dict.set_item(intern!(py, "eta_seconds"), whole.eta)?;
+    dict.set_item(intern!(py, "rate"), whole.rate)?;
+    dict.set_item(intern!(py, "message"), whole.message.as_deref())?;
+    dict.set_item(intern!(py, "status"), whole.status.name())?;
+    dict.set_item(intern!(py, "reason"), whole.reason.as_deref())?;
+    dict.set_item(intern!(py, "alive"), whole.is_alive)?;
+    dict.set_item(intern!(py, "updated"), whole.updated)?;
+    dict.set_item(intern!(py, "stalled"), whole.has_stalled)?;
+    dict.set_item(intern!(py, "hosts"), &whole.hosts)?;
+    let batch = batch_system::to_object(py, whole.batch.as_deref())?;
     dict.set_item(intern!(py, "batch"), batch)?;
+    dict.set_item(intern!(py, "current_task"), whole.current.as_deref())?;
     Ok(dict)
 }
 

@@ -119,12 +119,19 @@ impl WordCopy {
     /// Reads `length` bytes of `file` from `offset`. Check against the size of the file before how
     /// much that may be.
     pub fn read(file: &File, path: &Path, offset: u64, length: usize) -> Result<Self> {
-        let mut bytes = vec![0; length].into_boxed_slice();
-        match file.read_exact_at(&mut bytes, offset) {
-            Ok(()) => Ok(Self(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(too_short(path)),
-            Err(error) => Err(Error::io("read", path, error)),
-        }
+        let mut copy = Self::zeros(length);
+        copy.reread(file, path, offset, length)?;
+        Ok(copy)
+    }
+
+    /// `length` bytes, to read into.
+    pub fn zeros(length: usize) -> Self {
+        Self(vec![0; length].into_boxed_slice())
+    }
+
+    /// Replaces the first `length` bytes by those of `file` from `offset`.
+    pub fn reread(&mut self, file: &File, path: &Path, offset: u64, length: usize) -> Result<()> {
+        file.read_exact_at(&mut self.0[..length], offset).map_err(|error| unread(path, error))
     }
 
     /// A word.
@@ -136,6 +143,13 @@ impl WordCopy {
         let mut bytes = [0; WORD];
         bytes.copy_from_slice(&self.0[word * WORD..(word + 1) * WORD]);
         u64::from_le_bytes(bytes)
+    }
+}
+
+fn unread(path: &Path, error: std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => too_short(path),
+        _ => Error::io("read", path, error),
     }
 }
 

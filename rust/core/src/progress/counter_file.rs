@@ -101,17 +101,18 @@ impl Words for WordCopy {
         Self::read(file, path, offset, size.used)
     }
 
-    /// Copies a block of slots at a time: that stays in the processor's caches.
+    /// Copies a block of slots at a time, into the same memory: that stays in the processor's caches.
     fn each_slot(
         counters: &CounterFile<Self>,
         count: usize,
         mut visit: impl FnMut(usize, TaskSlot<'_, Self>) -> Result<()>,
     ) -> Result<()> {
         // Extents begin at multiples of the first one's length, so no block is of two of them.
+        let (file, path) = (&counters.file, &counters.path);
+        let mut copy = Self::zeros(FIRST_EXTENT.min(count) * SLOT_BYTES);
         for first in (0..count).step_by(FIRST_EXTENT) {
             let slots = FIRST_EXTENT.min(count - first);
-            let offset = layout::slot_offset(first);
-            let copy = Self::read(&counters.file, &counters.path, offset, slots * SLOT_BYTES)?;
+            copy.reread(file, path, layout::slot_offset(first), slots * SLOT_BYTES)?;
             for place in 0..slots {
                 visit(first + place, TaskSlot::new(&copy, place * SLOT_WORDS))?;
             }

@@ -18,8 +18,9 @@ use crate::{Error, Result};
 
 /// The folder that holds them, beside the counters.
 const NAME: &str = "jobs";
-/// The most bytes of a file: the ids of a shard that is full.
-const MAX_BYTES: usize = 512 << 20;
+/// The most bytes of a file, and about the most that a look reads: the ids of a million tasks, which
+/// takes a second.
+const MAX_BYTES: usize = 64 << 20;
 /// A file that has just been written is written again after this pause, nanoseconds.
 const PAUSE: u64 = 1_000_000_000;
 
@@ -66,7 +67,7 @@ impl JobStore {
     /// The jobs beside the counters in `directory`; `None` keeps them in memory.
     pub fn new(directory: Option<&std::path::Path>) -> Self {
         Self {
-            files: MetadataStore::in_folder(directory, NAME, MAX_BYTES),
+            files: MetadataStore::in_folder(directory, NAME, MAX_BYTES, MAX_BYTES),
             own: Mutex::default(),
             read: Mutex::default(),
         }

@@ -3,63 +3,48 @@
 //! A reader looks again and again, while definitions never change and most messages have not. What
 //! has the checksum of last time is what it was.
 
-use std::sync::Arc;
-
 use super::counter_file::{CounterFile, Words};
 use super::definition::StoredDefinition;
 use super::message;
+use super::shard_state::TaskState;
 use super::slot::TaskSlot;
 use crate::Result;
 
 /// What changes where a text does.
 type Stamp = [u64; 3];
-/// Its number, and the text.
-type Message = (u64, Arc<str>);
 
-/// The texts of one task, with what tells whether they are still the same.
+/// What tells whether the texts of a task are still those of the last reading.
 #[derive(Debug, Default)]
 pub(super) struct KnownTexts {
-    definition: Option<(Stamp, StoredDefinition)>,
-    message: Option<(Stamp, Message)>,
+    definition: Option<Stamp>,
+    message: Option<Stamp>,
 }
 
 impl KnownTexts {
-    /// The definition of the task in `slot`, the one with the number `index`.
-    pub fn definition<W: Words>(
+    /// Reads the definition and the newest message of slot `index` into `task`, where they are not
+    /// what was read into it before.
+    pub fn refresh<W: Words>(
         &mut self,
+        task: &mut TaskState,
         counters: &CounterFile<W>,
         slot: &TaskSlot<'_, W>,
         index: usize,
-    ) -> Result<StoredDefinition> {
-        let stamp = StoredDefinition::stamp(slot);
-        if let Some((known, definition)) = &self.definition
-            && *known == stamp
-        {
-            return Ok(definition.clone());
+    ) -> Result<()> {
+        let definition = Some(StoredDefinition::stamp(slot));
+        if self.definition != definition {
+            let read = slot
+                .definition(index)
+                .map_err(|damage| counters.damaged(format!("task {index}"), damage))?;
+            (task.id, task.name, task.parent) = (read.id, read.name, read.parent);
+            self.definition = definition;
         }
-        let definition = slot
-            .definition(index)
-            .map_err(|damage| counters.damaged(format!("task {index}"), damage))?;
-        self.definition = Some((stamp, definition.clone()));
-        Ok(definition)
-    }
-
-    /// Its newest message.
-    pub fn message<W: Words>(
-        &mut self,
-        counters: &CounterFile<W>,
-        slot: &TaskSlot<'_, W>,
-        index: usize,
-    ) -> Option<Message> {
-        let stamp = message::stamp(slot)?;
-        if let Some((known, message)) = &self.message
-            && *known == stamp
-        {
-            return Some(message.clone());
+        let message = message::stamp(slot);
+        if self.message != message || message.is_none() {
+            task.message = message.and_then(|_| counters.message(slot, index));
+            // Of a copy that was made while it was replaced, the message is a later one.
+            self.message = message
+                .filter(|stamp| task.message.as_ref().is_some_and(|message| message.0 == stamp[1]));
         }
-        let message = counters.message(slot, index)?;
-        // Of a copy that was made while it was replaced, the message is a later one.
-        self.message = (stamp[1] == message.0).then(|| (stamp, message.clone()));
-        Some(message)
+        Ok(())
     }
 }

@@ -17,9 +17,9 @@ use super::writers::Writers;
 
 /// A task, of all shards.
 #[derive(Debug, Clone)]
-pub(super) struct MergedTask {
-    pub id: Arc<str>,
-    pub name: Arc<str>,
+pub(super) struct MergedTask<'a> {
+    pub id: &'a Arc<str>,
+    pub name: &'a Arc<str>,
     /// Always an earlier task.
     pub parent: Option<usize>,
     pub position: Position,
@@ -32,7 +32,7 @@ pub(super) struct MergedTask {
     pub has_ended: bool,
     pub high_water: f64,
     pub pace: Option<Pace>,
-    pub message: Option<(u64, Arc<str>)>,
+    pub message: Option<&'a (u64, Arc<str>)>,
     /// Who has it open.
     pub writers: Writers,
     /// The slot in this process's own shard.
@@ -41,8 +41,8 @@ pub(super) struct MergedTask {
 
 /// All tasks of all shards.
 #[derive(Debug, Clone, Default)]
-pub(super) struct MergedProgress {
-    pub tasks: Vec<MergedTask>,
+pub(super) struct MergedProgress<'a> {
+    pub tasks: Vec<MergedTask<'a>>,
     pub declared_total: Option<u64>,
     pub is_finished: bool,
     /// Who has any shard open.
@@ -55,8 +55,8 @@ pub(super) struct MergedProgress {
 }
 
 /// Merges shards; `own` is this process's one among them.
-pub(super) fn merge(shards: Vec<ShardState>, own: Option<usize>) -> MergedProgress {
-    let groups = overlapping(&shards);
+pub(super) fn merge(shards: &[Arc<ShardState>], own: Option<usize>) -> MergedProgress<'_> {
+    let groups = overlapping(shards);
     let group_count = groups.iter().max().map_or(0, |last| last + 1);
     let active = |shard: usize| shards[shard].active;
     let mut merged = MergedProgress {
@@ -72,24 +72,24 @@ pub(super) fn merge(shards: Vec<ShardState>, own: Option<usize>) -> MergedProgre
         writers: shards.iter().fold(Writers::default(), |all, shard| all.with(shard.writers)),
         elapsed: sum_of_longest(&groups, group_count, active),
         activity: shards.iter().fold(Activity::default(), |all, shard| all.join(shard.activity)),
-        hosts: hosts(&shards),
-        pace: last_active(&shards).and_then(|shard| shard.pace),
+        hosts: hosts(shards),
+        pace: last_active(shards).and_then(|shard| shard.pace),
         tasks: Vec::with_capacity(shards.iter().map(|shard| shard.tasks.len()).max().unwrap_or(0)),
     };
     let is_single = shards.len() == 1;
-    let mut places: HashMap<Arc<str>, usize> = HashMap::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     let mut times: Vec<Vec<u64>> = Vec::new();
-    for (number, shard) in shards.into_iter().enumerate() {
+    for (number, shard) in shards.iter().enumerate() {
         let mut place_of = Vec::with_capacity(shard.tasks.len());
-        for (slot, task) in shard.tasks.into_iter().enumerate() {
+        for (slot, task) in shard.tasks.iter().enumerate() {
             let end = if task.ended == 0 { shard.active } else { task.ended };
             let elapsed = end.saturating_sub(task.started);
-            let place = if is_single { None } else { places.get(&task.id).copied() };
+            let place = if is_single { None } else { places.get(&*task.id).copied() };
             let is_first = place.is_none();
             let place = place.unwrap_or_else(|| {
                 let place = merged.tasks.len();
                 if !is_single {
-                    places.insert(task.id.clone(), place);
+                    places.insert(&task.id, place);
                     times.push(vec![0; group_count]);
                 }
                 merged.tasks.push(MergedTask {
@@ -102,11 +102,11 @@ pub(super) fn merge(shards: Vec<ShardState>, own: Option<usize>) -> MergedProgre
                     has_ended: task.ended != 0,
                     high_water: task.high_water,
                     pace: task.pace,
-                    message: task.message.clone(),
+                    message: task.message.as_ref(),
                     writers: task.writers,
                     slot: None,
-                    id: task.id.clone(),
-                    name: task.name.clone(),
+                    id: &task.id,
+                    name: &task.name,
                 });
                 place
             });
@@ -139,10 +139,9 @@ pub(super) fn merge(shards: Vec<ShardState>, own: Option<usize>) -> MergedProgre
                     into.has_ended = task.ended != 0;
                 }
             }
-            if task.message.as_ref().map(|message| message.0)
-                > into.message.as_ref().map(|message| message.0)
-            {
-                into.message = task.message;
+            let message = task.message.as_ref();
+            if message.map(|message| message.0) > into.message.map(|message| message.0) {
+                into.message = message;
             }
             if shard.writers.is_any() {
                 into.pace = task.pace.or(into.pace);
@@ -159,13 +158,13 @@ pub(super) fn merge(shards: Vec<ShardState>, own: Option<usize>) -> MergedProgre
 }
 
 /// The shard that was active last: its rates are current.
-fn last_active(shards: &[ShardState]) -> Option<&ShardState> {
+fn last_active(shards: &[Arc<ShardState>]) -> Option<&Arc<ShardState>> {
     shards.iter().max_by_key(|shard| (shard.writers.is_any(), shard.last_tick_wall))
 }
 
 /// The names of the hosts, the one that was active last first.
-fn hosts(shards: &[ShardState]) -> Vec<String> {
-    let mut order: Vec<&ShardState> = shards.iter().collect();
+fn hosts(shards: &[Arc<ShardState>]) -> Vec<String> {
+    let mut order: Vec<&Arc<ShardState>> = shards.iter().collect();
     order.sort_by_key(|shard| std::cmp::Reverse((shard.writers.is_any(), shard.last_tick_wall)));
     let mut seen = HashSet::new();
     let names = order.into_iter().map(|shard| &shard.host_name);
@@ -173,7 +172,7 @@ fn hosts(shards: &[ShardState]) -> Vec<String> {
 }
 
 /// For each shard, the group of shards overlapping in time that it belongs to.
-fn overlapping(shards: &[ShardState]) -> Vec<usize> {
+fn overlapping(shards: &[Arc<ShardState>]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..shards.len()).collect();
     order.sort_by_key(|&shard| shards[shard].created);
     let mut groups = vec![0; shards.len()];
@@ -207,12 +206,14 @@ mod tests {
 
     #[test]
     fn absurd_times_do_not_overflow() {
-        let shard = |created| ShardState {
-            active: u64::MAX,
-            created,
-            last_tick_wall: created,
-            ..ShardState::default()
+        let shard = |created| {
+            Arc::new(ShardState {
+                active: u64::MAX,
+                created,
+                last_tick_wall: created,
+                ..ShardState::default()
+            })
         };
-        assert_eq!(merge(vec![shard(1), shard(2)], None).elapsed, u64::MAX);
+        assert_eq!(merge(&[shard(1), shard(2)], None).elapsed, u64::MAX);
     }
 }

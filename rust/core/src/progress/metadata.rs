@@ -34,9 +34,10 @@ pub(super) type ById = HashMap<String, Vec<u8>>;
 pub(super) struct MetadataStore {
     /// `None` where the progress is in memory only.
     directory: Option<PathBuf>,
-    /// The name of the folder, and the most bytes of a value.
+    /// The name of the folder, and the most bytes of a value and of all together.
     name: &'static str,
     limit: usize,
+    total_limit: usize,
     /// Only ever tried: a fork may have copied it locked.
     cache: Mutex<MetadataCache>,
 }
@@ -54,13 +55,19 @@ struct MetadataCache {
 impl MetadataStore {
     /// The metadata beside the counters in `directory`.
     pub fn new(directory: Option<&Path>) -> Self {
-        Self::in_folder(directory, NAME, MAX_METADATA)
+        Self::in_folder(directory, NAME, MAX_METADATA, usize::MAX)
     }
 
-    /// Values of at most `limit` bytes in the folder `name` beside the counters.
-    pub fn in_folder(directory: Option<&Path>, name: &'static str, limit: usize) -> Self {
+    /// Values of at most `limit` bytes in the folder `name` beside the counters, of which at most
+    /// about `total_limit` bytes are read.
+    pub fn in_folder(
+        directory: Option<&Path>,
+        name: &'static str,
+        limit: usize,
+        total_limit: usize,
+    ) -> Self {
         let directory = directory.map(|directory| directory.join(name));
-        Self { directory, name, limit, cache: Mutex::default() }
+        Self { directory, name, limit, total_limit, cache: Mutex::default() }
     }
 
     /// Replaces the metadata of a task.
@@ -138,10 +145,18 @@ impl MetadataStore {
         cache.listed = changed.filter(|_| is_unambiguous);
         cache.listings += 1;
         cache.values.clear();
+        let mut read_bytes = 0;
         // Anything else is a temporary file of a writer.
         for name in names.iter().filter(|name| name.len() == 16) {
+            if read_bytes >= self.total_limit {
+                let (folder, limit) = (directory.display(), self.total_limit);
+                let warning = format!("{folder}: more than {limit} bytes; the rest is left out");
+                cache.warnings.push(warning);
+                break;
+            }
             match read(&open, name, self.limit) {
                 Ok(Some((id, value))) => {
+                    read_bytes += value.len();
                     cache.values.insert(id, value);
                 }
                 Ok(None) => {}
@@ -216,6 +231,18 @@ mod tests {
         let golden =
             "7066786d6574610a01000000000000000700000000000000b5315846f79ba382016176616c7565";
         assert_eq!(hex, golden);
+    }
+
+    #[test]
+    fn a_folder_that_holds_too_much_is_read_in_part_and_that_is_logged() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage: Arc<dyn Storage> = Arc::new(crate::fs::Disk);
+        let store = MetadataStore::in_folder(Some(directory.path()), "jobs", 100, 250);
+        for id in ["a", "b", "c", "d"] {
+            store.write(&storage, id, &[7; 100]).unwrap();
+        }
+        assert_eq!(store.read().len(), 3);
+        assert!(store.cache.lock().unwrap().warnings[0].contains("more than 250 bytes"));
     }
 
     #[test]

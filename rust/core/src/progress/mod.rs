@@ -30,7 +30,7 @@
 //! let definition = TaskDefinition { id: "fold", name: "Folding", total: Some(4), parent: None };
 //! let task = tracker.start(definition, None)?;
 //! tracker.update(task, 1)?;
-//! assert_eq!(tracker.progress()?.percent, 25.0);
+//! assert_eq!(tracker.progress()?.summary.percent, 25.0);
 //! # Ok(())
 //! # }
 //! ```
@@ -76,7 +76,7 @@ pub use shared_progress::SharedProgress;
 pub use status::Status;
 pub use task_definition::TaskDefinition;
 pub use tracker::{Task, Tracker, TrackerOptions};
-pub use view::{Progress, TaskProgress};
+pub use view::{Progress, Summary, TaskProgress};
 
 /// Where the files are, inside the directory that the user names: hidden, so that it is never taken
 /// for a checkpoint of the same directory.

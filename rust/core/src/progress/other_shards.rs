@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 
 use super::shard::{ShardName, ShardReader, list, open_directory};
 use super::shard_state::ShardState;
@@ -33,7 +33,7 @@ impl OtherShards {
     }
 
     /// The states of all but `except`.
-    pub fn states(&self, except: &[ShardName]) -> Result<Vec<ShardState>> {
+    pub fn states(&self, except: &[ShardName]) -> Result<Vec<Arc<ShardState>>> {
         let directory = open_directory(&self.directory)?;
         match self.known.try_lock() {
             Ok(mut known) => self.read(&directory, except, &mut known),
@@ -60,7 +60,7 @@ impl OtherShards {
         directory: &OpenDirectory,
         except: &[ShardName],
         known: &mut Known,
-    ) -> Result<Vec<ShardState>> {
+    ) -> Result<Vec<Arc<ShardState>>> {
         let identity =
             directory.identity().map_err(|error| Error::io("inspect", directory.path(), error))?;
         if known.directory.replace(identity) != Some(identity) {

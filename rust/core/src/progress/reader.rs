@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::DIRECTORY;
-use super::jobs::JobStore;
+use super::jobs::{JobStore, Jobs};
 use super::merge::merge;
 use super::metadata::MetadataStore;
 use super::other_shards::OtherShards;
-use super::view::{self, Progress};
+use super::view::{self, Progress, Summary, View};
 use crate::fs::Owner;
 use crate::{Error, Result};
 
@@ -56,12 +56,22 @@ impl ProgressReader {
 
     /// The progress that all processes have made so far.
     pub fn progress(&self) -> Result<Progress> {
-        let mut merged = merge(self.shards.states(&[])?, None);
+        self.look(|view, jobs| view.progress(self.metadata.read(), jobs))
+    }
+
+    /// The whole without its tasks: a fraction of the work where there are many.
+    pub fn summary(&self) -> Result<Summary> {
+        self.look(|view, jobs| view.summary(jobs))
+    }
+
+    fn look<T>(&self, show: impl FnOnce(&View<'_>, &Jobs) -> T) -> Result<T> {
+        let shards = self.shards.states(&[])?;
+        let mut merged = merge(&shards, None);
         self.shards.log_warnings();
         let (mut kept, mut none) = (self.high_water.try_lock().ok(), HighWater::new());
         let high_water = kept.as_deref_mut().unwrap_or(&mut none);
         for task in &mut merged.tasks {
-            match high_water.get(&task.id) {
+            match high_water.get(task.id) {
                 Some(&(declared, mark)) if declared == task.position.declared => {
                     task.high_water = task.high_water.max(mark);
                 }
@@ -72,14 +82,14 @@ impl ProgressReader {
         for (task, rolled) in merged.tasks.iter().zip(&rolled) {
             // Only what has parts can step back.
             if !rolled.children.is_empty() {
-                high_water.insert(task.id.clone(), (task.position.declared, rolled.amount));
+                high_water.insert(Arc::clone(task.id), (task.position.declared, rolled.amount));
             }
         }
         drop(kept);
-        let metadata = self.metadata.read();
         let jobs = self.jobs.read();
+        let shown = show(&View::new(&merged, &rolled), &jobs);
         self.metadata.log_warnings();
         self.jobs.log_warnings();
-        Ok(view::to_progress(merged, &rolled, metadata, &jobs))
+        Ok(shown)
     }
 }

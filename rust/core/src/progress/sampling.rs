@@ -85,7 +85,7 @@ pub(super) fn is_due(counters: &CounterFile<SharedMap>, active: u64) -> bool {
 /// Samples all tasks, at `active` nanoseconds of active time.
 pub(super) fn sample(
     counters: &CounterFile<SharedMap>,
-    merged: &MergedProgress,
+    merged: &MergedProgress<'_>,
     rolled: &[RollUp],
     active: u64,
 ) -> Result<()> {

@@ -67,7 +67,8 @@ pub(super) struct ShardReader {
     is_local: bool,
     /// The last snapshot, and which file it was in.
     saved: Option<(Stamp, Snapshot)>,
-    /// The texts of the last reading of the counters.
+    /// The last reading, and which of its texts are those of the counters.
+    last: Arc<ShardState>,
     known: Vec<KnownTexts>,
     /// What to log about it. Not by a background thread: a logger may need an interpreter's lock,
     /// which that must not wait for.
@@ -78,7 +79,7 @@ pub(super) struct ShardReader {
 /// A shard, and whether counting may go on in it: its file is whole and lacks nothing.
 #[derive(Debug)]
 pub(super) struct ReadShard {
-    pub state: ShardState,
+    pub state: Arc<ShardState>,
     pub is_intact: bool,
 }
 
@@ -86,7 +87,8 @@ impl ShardReader {
     /// The reader of a shard; it is local where its host is this one.
     pub fn new(name: ShardName, host: &str) -> Self {
         let is_local = name.host == host;
-        Self { name, is_local, saved: None, known: Vec::new(), warning: None, has_warned: false }
+        let (last, known) = Default::default();
+        Self { name, is_local, saved: None, last, known, warning: None, has_warned: false }
     }
 
     /// The warning about it, once.
@@ -101,7 +103,7 @@ impl ShardReader {
         let path = self.name.counters(directory.path());
         let snapshot_path = self.name.snapshot(directory.path());
         let is_local = self.is_local;
-        let saved = self.read_snapshot(directory, &snapshot_path, kind);
+        let saved = self.read_snapshot(directory, &snapshot_path, kind, counters.as_ref().ok());
         let (mut state, is_intact, warning) = match (counters, saved) {
             (Ok(mut now), Ok(saved)) => match saved.filter(|saved| now.is_behind(&saved.state)) {
                 Some(saved) => {
@@ -132,28 +134,40 @@ impl ShardReader {
         if let Some(warning) = warning.filter(|_| !std::mem::replace(&mut self.has_warned, true)) {
             self.warning = Some(warning);
         }
+        if !is_intact {
+            // The texts may be those of the snapshot.
+            self.known.clear();
+        }
         // A copy of this machine with the same names would look like an earlier boot, but not stand
         // still.
         let is_over = state.boot.is_over() && !active_time::is_recent(state.last_tick_wall);
         if !is_over || is_local {
             state.set_writers(is_local);
         }
-        Ok(ReadShard { state, is_intact })
+        self.last = Arc::new(state);
+        Ok(ReadShard { state: Arc::clone(&self.last), is_intact })
     }
 
     fn read_counters(&mut self, directory: &OpenDirectory) -> Result<ShardState> {
         let path = self.name.counters(directory.path());
         let file = directory.open_file(&self.name.file(COUNTERS));
         let file = Arc::new(file.map_err(|error| Error::io("open", &path, error))?);
-        ShardState::read(&CounterFile::copy(&file, &path)?, IDLE_LIMIT, &mut self.known)
+        let counters = CounterFile::copy(&file, &path)?;
+        // Of a reading that fails nothing is kept.
+        let (last, mut known) = (std::mem::take(&mut self.last), std::mem::take(&mut self.known));
+        let state = Arc::unwrap_or_clone(last).read_again(&counters, IDLE_LIMIT, &mut known)?;
+        self.known = known;
+        Ok(state)
     }
 
-    /// Its snapshot, which is parsed only where it is a new one; `None` where there is none.
+    /// Its snapshot, which is parsed only where it is a new one; `None` where there is none. Its ids
+    /// are shared with the counters `now`: the same text is compared in no time.
     fn read_snapshot(
         &mut self,
         directory: &OpenDirectory,
         path: &Path,
         kind: FilesystemKind,
+        now: Option<&ShardState>,
     ) -> Result<Option<&Snapshot>> {
         let failed = |error| Error::io("read", path, error);
         let file = match directory.open_file(&self.name.file(SNAPSHOT)) {
@@ -168,7 +182,15 @@ impl ShardReader {
         let is_remote = kind == FilesystemKind::Network;
         if is_remote || !is_known {
             match snapshot::read(&file, path) {
-                Ok(snapshot) => self.saved = Some((stamp, snapshot)),
+                Ok(mut snapshot) => {
+                    let of_now = now.map_or(&[][..], |now| &now.tasks);
+                    for (saved, now) in snapshot.state.tasks.iter_mut().zip(of_now) {
+                        if saved.id == now.id {
+                            saved.id = Arc::clone(&now.id);
+                        }
+                    }
+                    self.saved = Some((stamp, snapshot));
+                }
                 Err(error) if !(is_remote && self.saved.is_some()) => return Err(error),
                 Err(_) => {}
             }

@@ -66,19 +66,25 @@ pub(super) struct ShardState {
 }
 
 impl ShardState {
-    /// Reads a shard; a pause of `idle_limit` means that no process of this host is active. `known`
-    /// has the texts of the last reading. Who has it open is left for [`ShardState::set_writers`].
-    pub fn read<W: Words>(
+    /// Reads a shard; a pause of `idle_limit` means that no process of this host is active. Who has
+    /// it open is left for [`ShardState::set_writers`].
+    pub fn read<W: Words>(counters: &CounterFile<W>, idle_limit: u64) -> Result<Self> {
+        Self::default().read_again(counters, idle_limit, &mut Vec::new())
+    }
+
+    /// Reads the shard of an earlier reading again. `known` tells which texts of it hold.
+    pub fn read_again<W: Words>(
+        self,
         counters: &CounterFile<W>,
         idle_limit: u64,
         known: &mut Vec<KnownTexts>,
     ) -> Result<Self> {
         let active = active_time::active(counters, idle_limit);
-        let mut tasks = Vec::with_capacity(counters.len()?);
-        known.resize_with(counters.len()?, KnownTexts::default);
-        counters.each_slot(known.len(), |index, slot| {
-            tasks.push(TaskState::read(counters, &slot, index, active, &mut known[index])?);
-            Ok(())
+        let (count, mut tasks) = (counters.len()?, self.tasks);
+        tasks.resize_with(count, TaskState::default);
+        known.resize_with(count, KnownTexts::default);
+        counters.each_slot(count, |index, slot| {
+            tasks[index].refresh(counters, &slot, index, active, &mut known[index])
         })?;
         let word = |index| counters.header_word(index);
         let pace = Pace::read([header::SAMPLE_AT, header::RATE, header::GAP].map(word), active);
@@ -164,33 +170,27 @@ impl ShardState {
 }
 
 impl TaskState {
-    /// Reads one task, at `active` nanoseconds of active time.
-    pub fn read<W: Words>(
+    /// Reads one task, at `active` nanoseconds of active time, in the place of an earlier reading.
+    pub fn refresh<W: Words>(
+        &mut self,
         counters: &CounterFile<W>,
         slot: &TaskSlot<'_, W>,
         index: usize,
         active: u64,
         known: &mut KnownTexts,
-    ) -> Result<Self> {
-        let definition = known.definition(counters, slot, index)?;
-        let (state, version) = slot.state();
-        let now = if slot.word(slot::ENDED) == 0 { active } else { slot.word(slot::ENDED) };
+    ) -> Result<()> {
+        known.refresh(self, counters, slot, index)?;
+        self.position = slot.position();
+        (self.state, self.version) = slot.state();
+        self.started = slot.word(slot::STARTED);
+        self.ended = slot.word(slot::ENDED);
+        self.high_water = slot.float(slot::HIGH_WATER);
+        let now = if self.ended == 0 { active } else { self.ended };
         let pace = [slot::SAMPLE_AT, slot::RATE, slot::GAP];
-        Ok(Self {
-            id: definition.id,
-            name: definition.name,
-            parent: definition.parent,
-            position: slot.position(),
-            state,
-            version,
-            started: slot.word(slot::STARTED),
-            ended: slot.word(slot::ENDED),
-            high_water: slot.float(slot::HIGH_WATER),
-            pace: Pace::read(pace.map(|word| slot.word(word)), now),
-            message: known.message(counters, slot, index),
-            open: slot.writers(),
-            writers: Writers::default(),
-        })
+        self.pace = Pace::read(pace.map(|word| slot.word(word)), now);
+        self.open = slot.writers();
+        self.writers = Writers::default();
+        Ok(())
     }
 
     /// Whether an older state of this task has anything that this one lacks.

@@ -40,7 +40,7 @@ impl Status {
 /// A task runs while some process that has it open may be alive, or a part of it runs; it has
 /// stopped once all of them are known to be gone. A parent that was declared complete runs as long
 /// as its parts do.
-pub(super) fn of_tasks(merged: &MergedProgress, rolled: &[RollUp]) -> Vec<Status> {
+pub(super) fn of_tasks(merged: &MergedProgress<'_>, rolled: &[RollUp]) -> Vec<Status> {
     let mut statuses = vec![Status::Stopped; rolled.len()];
     // Backwards, children are done before their parents.
     for (index, (task, rolled)) in merged.tasks.iter().zip(rolled).enumerate().rev() {
@@ -60,7 +60,7 @@ pub(super) fn of_tasks(merged: &MergedProgress, rolled: &[RollUp]) -> Vec<Status
 
 /// The status of the whole.
 pub(super) fn of_pipeline(
-    merged: &MergedProgress,
+    merged: &MergedProgress<'_>,
     rolled: &[RollUp],
     statuses: &[Status],
     is_whole: bool,
@@ -90,11 +90,11 @@ pub(super) fn of_pipeline(
 
 /// Why the whole has failed or stopped, by the names of tasks.
 pub(super) fn reason(
-    merged: &MergedProgress,
+    merged: &MergedProgress<'_>,
     statuses: &[Status],
     status: Status,
 ) -> Option<String> {
-    let of_status: Vec<&MergedTask> = merged
+    let of_status: Vec<&MergedTask<'_>> = merged
         .tasks
         .iter()
         .zip(statuses)
@@ -104,7 +104,7 @@ pub(super) fn reason(
     let mut texts: Vec<String> = of_status
         .iter()
         .take(NAMED)
-        .map(|task| match (status, &task.message) {
+        .map(|task| match (status, task.message) {
             (Status::Failed, Some((_, message))) => format!("{:?} failed: {message}", task.name),
             (Status::Failed, None) => format!("{:?} failed", task.name),
             _ => format!("{:?} stopped at {}", task.name, position(task)),
@@ -123,14 +123,14 @@ pub(super) fn reason(
     }
 }
 
-fn position(task: &MergedTask) -> String {
+fn position(task: &MergedTask<'_>) -> String {
     let steps = task.position.steps();
     task.position.total.map_or_else(|| steps.to_string(), |total| format!("{steps} of {total}"))
 }
 
 /// The running task without running parts that advanced last; where none has, the first.
 pub(super) fn current(
-    merged: &MergedProgress,
+    merged: &MergedProgress<'_>,
     rolled: &[RollUp],
     statuses: &[Status],
 ) -> Option<usize> {

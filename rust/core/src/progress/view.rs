@@ -43,9 +43,9 @@ pub struct TaskProgress {
     pub eta: Option<f64>,
 }
 
-/// The progress of a whole job.
+/// The progress of a whole job, without its tasks.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Progress {
+pub struct Summary {
     /// 0 to 100.
     pub percent: f64,
     /// Whole steps that are finished.
@@ -64,35 +64,37 @@ pub struct Progress {
     pub status: Status,
     /// What failed or stopped, and why.
     pub reason: Option<String>,
-    /// The running task that advanced last, by its place.
-    pub current: Option<usize>,
+    /// The id of the running task that advanced last.
+    pub current: Option<Arc<str>>,
+    /// How many tasks there are of each status.
+    pub task_counts: [(Status, usize); 4],
     /// Whether some process is at work.
     pub is_alive: bool,
     /// The job of a batch system that came last, if any did.
     pub batch: Option<Arc<BatchFacts>>,
+    /// The one that started the first task that has failed, or else stopped.
+    pub batch_in_trouble: Option<Arc<BatchFacts>>,
     /// The names of the hosts that have counted, the one that was active last first.
     pub hosts: Vec<String>,
     /// When something was last updated, seconds since 1970, to a second or so.
     pub updated: Option<f64>,
     /// Whether it runs, and nothing was updated for much longer than that ever took.
     pub has_stalled: bool,
-    /// All tasks, in the order they were started; parents come first.
-    pub tasks: Vec<TaskProgress>,
 }
 
-impl Progress {
-    /// How many tasks there are of each status.
-    pub fn task_counts(&self) -> [(Status, usize); 4] {
-        let statuses = [Status::Running, Status::Completed, Status::Failed, Status::Stopped];
-        statuses
-            .map(|status| (status, self.tasks.iter().filter(|task| task.status == status).count()))
-    }
+/// The progress of a whole job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// All but its tasks.
+    pub summary: Summary,
+    /// All tasks, in the order they were started; parents come first.
+    pub tasks: Vec<TaskProgress>,
 }
 
 /// A sum of steps that is this close to a whole number is that number.
 const ROUNDING: f64 = 1e-9;
 
-pub(super) fn roll_up(merged: &MergedProgress) -> Vec<RollUp> {
+pub(super) fn roll_up(merged: &MergedProgress<'_>) -> Vec<RollUp> {
     let nodes: Vec<RollUpInput> = merged
         .tasks
         .iter()
@@ -108,7 +110,7 @@ pub(super) fn roll_up(merged: &MergedProgress) -> Vec<RollUp> {
 }
 
 /// Finished steps and all steps of the pipeline.
-pub(super) fn sum(merged: &MergedProgress, rolled: &[RollUp]) -> (f64, u64) {
+pub(super) fn sum(merged: &MergedProgress<'_>, rolled: &[RollUp]) -> (f64, u64) {
     let (mut amount, mut total) = (0.0, 0u64);
     for (task, rolled) in merged.tasks.iter().zip(rolled).filter(|(task, _)| task.parent.is_none())
     {
@@ -128,93 +130,104 @@ pub(super) fn sum(merged: &MergedProgress, rolled: &[RollUp]) -> (f64, u64) {
     (amount, total.max(merged.declared_total.unwrap_or(0)))
 }
 
-pub(super) fn to_progress(
-    merged: MergedProgress,
-    rolled: &[RollUp],
-    mut metadata: HashMap<String, Vec<u8>>,
-    jobs: &Jobs,
-) -> Progress {
-    let (amount, total) = sum(&merged, rolled);
-    let statuses = status::of_tasks(&merged, rolled);
-    let etas = time_left_of_tasks(&merged, rolled, &statuses);
-    let is_complete = !rolled.is_empty() && rolled.iter().all(|task| task.is_finished);
-    let is_open = |status: &Status| matches!(status, Status::Running | Status::Stopped);
-    let is_finished = merged.is_finished && !statuses.iter().any(is_open);
-    let is_whole = total > 0 && amount >= total as f64;
-    let percent = if is_finished || is_whole || (total == 0 && is_complete) {
-        100.0
-    } else if total == 0 {
-        0.0
-    } else {
-        (amount * 100.0 / total as f64).min(100.0)
-    };
-    let status = status::of_pipeline(&merged, rolled, &statuses, percent >= 100.0);
-    let elapsed = seconds(merged.elapsed);
-    let eta = match status {
-        Status::Completed => Some(0.0),
-        Status::Running => pipeline_time_left(&merged, rolled, &statuses, &etas),
-        _ => None,
-    };
-    let message = merged
-        .tasks
-        .iter()
-        .filter_map(|task| task.message.as_ref())
-        .max_by_key(|message| message.0)
-        .map(|message| message.1.clone());
-    let reason = status::reason(&merged, &statuses, status);
-    let current = status::current(&merged, rolled, &statuses);
-    let tasks = merged
-        .tasks
-        .into_iter()
-        .zip(rolled)
-        .zip(statuses.iter().zip(etas))
-        .map(|((task, rolled), (&status, eta))| {
-            let total = task.position.total;
-            TaskProgress {
+/// All that is known of a job, to be shown in whole or in part.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    merged: &'a MergedProgress<'a>,
+    rolled: &'a [RollUp],
+    statuses: Vec<Status>,
+    etas: Vec<Option<f64>>,
+}
+
+impl<'a> View<'a> {
+    pub fn new(merged: &'a MergedProgress<'a>, rolled: &'a [RollUp]) -> Self {
+        let statuses = status::of_tasks(merged, rolled);
+        let etas = time_left_of_tasks(merged, rolled, &statuses);
+        Self { merged, rolled, statuses, etas }
+    }
+
+    pub fn progress(&self, metadata: HashMap<String, Vec<u8>>, jobs: &Jobs) -> Progress {
+        Progress { summary: self.summary(jobs), tasks: self.tasks(metadata, jobs) }
+    }
+
+    pub fn summary(&self, jobs: &Jobs) -> Summary {
+        let Self { merged, rolled, statuses, etas } = self;
+        let (amount, total) = sum(merged, rolled);
+        let is_complete = !rolled.is_empty() && rolled.iter().all(|task| task.is_finished);
+        let is_open = |status: &Status| matches!(status, Status::Running | Status::Stopped);
+        let is_finished = merged.is_finished && !statuses.iter().any(is_open);
+        let is_whole = total > 0 && amount >= total as f64;
+        let percent = if is_finished || is_whole || (total == 0 && is_complete) {
+            100.0
+        } else if total == 0 {
+            0.0
+        } else {
+            (amount * 100.0 / total as f64).min(100.0)
+        };
+        let status = status::of_pipeline(merged, rolled, statuses, percent >= 100.0);
+        let message = merged.tasks.iter().filter_map(|task| task.message);
+        let first = |wanted| statuses.iter().position(|&status| status == wanted);
+        let in_trouble = first(Status::Failed).or_else(|| first(Status::Stopped));
+        let counted = [Status::Running, Status::Completed, Status::Failed, Status::Stopped];
+        Summary {
+            percent,
+            completed: (amount + ROUNDING).floor() as u64,
+            total,
+            elapsed: seconds(merged.elapsed),
+            rate: merged.pace.map(|pace| pace.current_rate()),
+            eta: match status {
+                Status::Completed => Some(0.0),
+                Status::Running => pipeline_time_left(merged, rolled, statuses, etas),
+                _ => None,
+            },
+            message: message.max_by_key(|message| message.0).map(|message| message.1.clone()),
+            status,
+            reason: status::reason(merged, statuses, status),
+            current: status::current(merged, rolled, statuses)
+                .map(|task| Arc::clone(merged.tasks[task].id)),
+            task_counts: counted
+                .map(|one| (one, statuses.iter().filter(|&&status| status == one).count())),
+            is_alive: merged.writers.mine || merged.writers.others,
+            batch: jobs.latest.clone(),
+            batch_in_trouble: in_trouble
+                .and_then(|task| jobs.of_tasks.get(&**merged.tasks[task].id).cloned()),
+            hosts: merged.hosts.clone(),
+            updated: merged.activity.updated_at(),
+            has_stalled: status == Status::Running && merged.activity.has_stalled(),
+        }
+    }
+
+    fn tasks(&self, mut metadata: HashMap<String, Vec<u8>>, jobs: &Jobs) -> Vec<TaskProgress> {
+        let tasks = self.merged.tasks.iter().zip(self.rolled);
+        tasks
+            .zip(self.statuses.iter().zip(&self.etas))
+            .map(|((task, rolled), (&status, &eta))| TaskProgress {
+                id: Arc::clone(task.id),
+                name: Arc::clone(task.name),
+                parent: task.parent,
+                children: rolled.children.clone(),
                 status,
-                percent: match total {
+                percent: match task.position.total {
                     _ if rolled.is_finished => Some(100.0),
                     None => None,
                     Some(_) => Some((rolled.fraction * 100.0).min(100.0)),
                 },
                 completed: rolled.counted.max((rolled.amount + ROUNDING).floor() as u64),
-                eta,
-                metadata: metadata.remove(&*task.id),
-                batch: jobs.of_tasks.get(&*task.id).cloned(),
-                id: task.id,
-                name: task.name,
-                parent: task.parent,
-                children: rolled.children.clone(),
-                total,
-                message: task.message.map(|message| message.1),
+                total: task.position.total,
+                message: task.message.map(|message| message.1.clone()),
+                metadata: metadata.remove(&**task.id),
+                batch: jobs.of_tasks.get(&**task.id).cloned(),
                 elapsed: seconds(task.elapsed),
                 rate: task.pace.map(|pace| pace.current_rate()),
-            }
-        })
-        .collect();
-    Progress {
-        percent,
-        completed: (amount + ROUNDING).floor() as u64,
-        total,
-        elapsed,
-        rate: merged.pace.map(|pace| pace.current_rate()),
-        eta,
-        message,
-        status,
-        reason,
-        current,
-        is_alive: merged.writers.mine || merged.writers.others,
-        batch: jobs.latest.clone(),
-        hosts: merged.hosts,
-        updated: merged.activity.updated_at(),
-        has_stalled: status == Status::Running && merged.activity.has_stalled(),
-        tasks,
+                eta,
+            })
+            .collect()
     }
 }
 
 /// The time left of each task.
 fn time_left_of_tasks(
-    merged: &MergedProgress,
+    merged: &MergedProgress<'_>,
     rolled: &[RollUp],
     statuses: &[Status],
 ) -> Vec<Option<f64>> {
@@ -250,7 +263,7 @@ fn time_left_of_tasks(
 }
 
 fn pipeline_time_left(
-    merged: &MergedProgress,
+    merged: &MergedProgress<'_>,
     rolled: &[RollUp],
     statuses: &[Status],
     etas: &[Option<f64>],

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proteinflex_core::Error;
 use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, fail_each_step};
 use proteinflex_core::fs::{Disk, Storage};
-use proteinflex_core::progress::{ProgressReader, SharedProgress, Status, TaskDefinition};
+use proteinflex_core::progress::{
+    DIRECTORY, ProgressReader, SharedProgress, Status, TaskDefinition,
+};
 use rustix::io::Errno;
 
 const TASK: TaskDefinition<'static> =
@@ -43,9 +45,9 @@ fn hosts_add_up_and_know_each_others_tasks() {
         let progress = progress.progress().unwrap();
         assert_eq!(progress.tasks.len(), 2);
         assert_eq!(progress.tasks[1].status, Status::Completed);
-        assert_eq!(progress.message.as_deref(), Some("from afar"));
+        assert_eq!(progress.summary.message.as_deref(), Some("from afar"));
     }
-    assert_eq!(ProgressReader::open(directory.path()).unwrap().progress().unwrap().completed, 42);
+    assert_eq!(ProgressReader::open(directory.path()).unwrap().summary().unwrap().completed, 42);
     let differs = TaskDefinition { total: Some(7), ..TASK };
     let third = SharedProgress::open_as(&disk(), directory.path(), "host0003").unwrap();
     assert!(matches!(third.start(differs), Err(Error::InvalidArgument { .. })));
@@ -77,13 +79,77 @@ fn hosts_that_set_positions_or_start_again_count_each_step_once() {
     one.leave().unwrap();
     other.leave().unwrap();
     let reader = ProgressReader::open(directory.path()).unwrap();
-    assert_eq!(reader.progress().unwrap().status, Status::Stopped);
+    assert_eq!(reader.summary().unwrap().status, Status::Stopped);
     let next = SharedProgress::open_as(&disk(), directory.path(), "host0003").unwrap();
     let slot = next.start_at(TASK, Some(3)).unwrap();
     next.set(slot, 4).unwrap();
     next.add(slot, 2).unwrap();
     assert_eq!(completed(&next, "a"), Some(6));
     assert_eq!(reader.progress().unwrap().tasks[0].completed, 6);
+}
+
+/// What is shown of a task, but for times.
+type Shown = (String, Option<usize>, Status, u64, Option<String>);
+
+fn shown(reader: &ProgressReader) -> Vec<Shown> {
+    let tasks = reader.progress().unwrap().tasks.into_iter();
+    let text = |text: std::sync::Arc<str>| text.to_string();
+    let task = tasks.map(|task| {
+        (text(task.id), task.parent, task.status, task.completed, task.message.map(text))
+    });
+    task.collect()
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a power cut")]
+fn a_reader_that_looks_again_sees_what_a_new_one_sees() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = proteinflex_core::fs::Owner::current().host().to_owned();
+    let counters = directory.path().join(DIRECTORY).join(format!("counters-{host}-0"));
+    let progress = SharedProgress::open_as(&disk(), directory.path(), &host).unwrap();
+    let reader = ProgressReader::open(directory.path()).unwrap();
+    let is_current = |what: &str| {
+        let new = ProgressReader::open(directory.path()).unwrap();
+        let seen = shown(&reader);
+        assert_eq!(seen, shown(&new), "{what}");
+        assert_eq!(reader.summary().unwrap().completed, new.summary().unwrap().completed);
+        seen
+    };
+    let mut early = Vec::new();
+    for step in 0..100u64 {
+        let id = format!("task-{step}");
+        let parent = (step % 3 == 1).then(|| format!("task-{}", step - 1));
+        // Parts of unknown length: with fractions, a reader may show more than a new one knows of.
+        let total = parent.is_none().then_some(9);
+        let task = TaskDefinition { id: &id, name: &id, total, parent: parent.as_deref() };
+        let slot = progress.start(task).unwrap();
+        progress.add(slot, step % 9).unwrap();
+        progress.set_message(slot, &format!("at {step}")).unwrap();
+        let earlier = progress.find(&format!("task-{}", step / 2)).unwrap();
+        progress.set_message(earlier, &format!("again at {step}")).unwrap();
+        progress.add(earlier, 1).unwrap();
+        if step % 5 == 0 {
+            progress.fail(earlier, None).unwrap();
+        }
+        if step == 40 {
+            early = std::fs::read(&counters).unwrap();
+        }
+        if step % 7 == 0 {
+            is_current(&id);
+        }
+    }
+    progress.snapshot().unwrap();
+    let all = is_current("a snapshot");
+    drop(progress);
+    let late = std::fs::read(&counters).unwrap();
+    std::fs::write(&counters, &early).unwrap();
+    let joined = is_current("counters that lost what their snapshot has");
+    assert_eq!(joined.len(), all.len());
+    is_current("the same again");
+    std::fs::write(&counters, "damage").unwrap();
+    is_current("damaged counters");
+    std::fs::write(&counters, &late).unwrap();
+    assert_eq!(is_current("whole counters").len(), all.len());
 }
 
 #[test]
@@ -109,7 +175,7 @@ fn threads_lose_no_step_and_readers_see_whole_messages_and_no_step_back() {
         let watching = scope.spawn(|| {
             let mut percent = 0.0;
             while !stop.load(Ordering::Relaxed) {
-                let progress = reader.progress().unwrap();
+                let progress = reader.summary().unwrap();
                 assert!(progress.percent >= percent);
                 percent = progress.percent;
                 if let Some(message) = progress.message {

@@ -16,7 +16,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -140,9 +140,11 @@ impl Registry {
         let (directories, unreadable) = user_directories(&self.root)?;
         files.unreadable = unreadable;
         for directory in &directories {
-            for name in directory.names(EXTENSION) {
+            let names = directory.names(EXTENSION);
+            for name in names.map_err(|error| Error::io("list", directory.path(), error))? {
                 let path = directory.path().join(&name);
-                match examine(directory, &name) {
+                let state = examine(directory, &name);
+                match state.map_err(|error| Error::io("look at", &path, error))? {
                     FileState::Live(mut lease) => {
                         lease.name = path.to_string_lossy().into_owned();
                         files.live.push(lease);
@@ -282,29 +284,30 @@ enum FileState {
     Foreign,
 }
 
-fn examine(directory: &UserDirectory, name: &OsStr) -> FileState {
-    let Some((file, metadata)) = directory.open_file(name) else { return FileState::Foreign };
+/// An error where it can't be told: memory that is not seen to be reserved would be given twice.
+fn examine(directory: &UserDirectory, name: &OsStr) -> std::io::Result<FileState> {
+    let (file, metadata) = match directory.open_file(name) {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return Ok(FileState::Foreign),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Ok(FileState::Unreadable);
+        }
+        Err(error) => return Err(error),
+    };
     match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => FileState::Dead,
-        Err(Errno::WOULDBLOCK) => match parse(file) {
-            Some(mut lease) => {
-                let touched = metadata.modified().ok().and_then(|at| at.elapsed().ok());
-                lease.is_stale = touched.is_some_and(|ago| ago > STALE_AFTER);
-                // What the file says of its user proves nothing; whose file it is does.
-                lease.user = directory.owner();
-                FileState::Live(lease)
-            }
-            None => FileState::Unreadable,
-        },
-        Err(_) => FileState::Foreign,
+        Ok(()) => return Ok(FileState::Dead),
+        Err(Errno::WOULDBLOCK) => {}
+        Err(error) => return Err(error.into()),
     }
-}
-
-fn parse(file: File) -> Option<Lease> {
     let mut text = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut text).ok()?;
-    if text.len() as u64 > MAX_FILE {
-        return None;
-    }
-    Lease::parse(&text)
+    file.take(MAX_FILE + 1).read_to_end(&mut text)?;
+    let is_short = text.len() as u64 <= MAX_FILE;
+    let Some(mut lease) = is_short.then(|| Lease::parse(&text)).flatten() else {
+        return Ok(FileState::Unreadable);
+    };
+    let touched = metadata.modified().ok().and_then(|at| at.elapsed().ok());
+    lease.is_stale = touched.is_some_and(|ago| ago > STALE_AFTER);
+    // What the file says of its user proves nothing; whose file it is does.
+    lease.user = directory.owner();
+    Ok(FileState::Live(lease))
 }

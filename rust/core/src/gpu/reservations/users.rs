@@ -5,7 +5,7 @@
 //! and closed to other writers, or sticky. Whose a directory below it is, its owner tells and not
 //! its name, so taking a name in advance gains nothing.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, Permissions};
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -13,7 +13,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{CWD, Dir, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
 
 use crate::error::GpuError;
 use crate::{Error, Result};
@@ -116,7 +117,8 @@ pub(super) fn user_directories(root: &Path) -> Result<(Vec<UserDirectory>, Vec<P
             Ok(directory) => readable.push(directory),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => unreadable.push(path),
             // Something else, or gone.
-            Err(_) => {}
+            Err(error) if is_none(&error) => {}
+            Err(error) => return Err(Error::io("open", &path, error)),
         }
     }
     Ok((readable, unreadable))
@@ -141,27 +143,38 @@ impl UserDirectory {
     }
 
     /// The names in it that end so.
-    pub fn names(&self, ending: &str) -> Vec<std::ffi::OsString> {
-        let Ok(entries) = Dir::read_from(&self.handle) else { return Vec::new() };
-        let names = entries.filter_map(|entry| {
-            let name = entry.ok()?;
+    pub fn names(&self, ending: &str) -> std::io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.handle)? {
+            let name = entry?;
             let name = name.file_name().to_bytes();
-            name.ends_with(ending.as_bytes()).then(|| OsStr::from_bytes(name).to_owned())
-        });
-        names.take(MAX_FILES).collect()
+            if name.ends_with(ending.as_bytes()) && names.len() < MAX_FILES {
+                names.push(OsStr::from_bytes(name).to_owned());
+            }
+        }
+        Ok(names)
     }
 
-    /// Opens a file in it that its user has made. Never follows a symlink, nor waits for a pipe's
-    /// other end.
-    pub fn open_file(&self, name: &OsStr) -> Option<(File, Metadata)> {
+    /// Opens a file in it that its user has made; `None` where it is something else, or gone. Never
+    /// follows a symlink, nor waits for a pipe's other end.
+    pub fn open_file(&self, name: &OsStr) -> std::io::Result<Option<(File, Metadata)>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened = openat(&self.handle, name, flags, Mode::empty()).ok()?;
-        let kind = FileType::from_raw_mode(fstat(&opened).ok()?.st_mode);
-        let file = File::from(opened);
-        let metadata = file.metadata().ok()?;
-        let is_theirs = kind == FileType::RegularFile && metadata.uid() == self.owner;
-        is_theirs.then_some((file, metadata))
+        let file = match openat(&self.handle, name, flags, Mode::empty()) {
+            Ok(opened) => File::from(opened),
+            Err(error) if is_none(&error.into()) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let metadata = file.metadata()?;
+        let is_theirs = metadata.is_file() && metadata.uid() == self.owner;
+        Ok(is_theirs.then_some((file, metadata)))
     }
+}
+
+/// Whether an open failed for there is nothing of that kind: not there any more, a symlink, a socket
+/// or a device without a driver, or no directory.
+fn is_none(error: &std::io::Error) -> bool {
+    let kinds = [Errno::NOENT, Errno::LOOP, Errno::NXIO, Errno::NODEV, Errno::NOTDIR];
+    kinds.iter().any(|kind| error.raw_os_error() == Some(kind.raw_os_error()))
 }
 
 /// The user that files of this process belong to.

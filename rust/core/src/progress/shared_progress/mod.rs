@@ -30,7 +30,7 @@ use super::shard::ShardName;
 use super::shard_lock::ShardLock;
 use super::shard_state::ShardState;
 use super::slot::DeclaredState;
-use super::view::{self, Progress};
+use super::view::{self, Progress, View};
 use super::writers::{self, NO_WRITER};
 use crate::Result;
 use crate::fs::{Identity, SharedMap, Storage};
@@ -119,12 +119,13 @@ impl SharedProgress {
 
     /// Declares everything done but the tasks that have failed or that other processes work on.
     pub fn finish(&self) -> Result<()> {
-        let merged = self.merged()?;
+        let shards = self.shards()?;
+        let merged = merge(&shards, Some(0));
         let rolled = view::roll_up(&merged);
         for (task, rolled) in merged.tasks.iter().zip(&rolled) {
             let is_open = !rolled.is_finished && task.state != DeclaredState::Failed;
             if is_open && !task.writers.others {
-                self.end(self.find(&task.id)?, DeclaredState::Finished)?;
+                self.end(self.find(task.id)?, DeclaredState::Finished)?;
             }
         }
         self.store(header::FINISHED, next_version(&self.counters) << 1 | 1);
@@ -172,7 +173,8 @@ impl SharedProgress {
     pub fn progress(&self) -> Result<Progress> {
         self.tick();
         self.sample_if_due()?;
-        let merged = self.merged()?;
+        let shards = self.shards()?;
+        let merged = merge(&shards, Some(0));
         let rolled = view::roll_up(&merged);
         for (task, rolled) in merged.tasks.iter().zip(&rolled) {
             // Only what has parts can step back.
@@ -183,10 +185,9 @@ impl SharedProgress {
                 self.counters.slot(slot)?.raise_high_water(rolled.amount);
             }
         }
-        let metadata = self.metadata.read();
-        let jobs = self.jobs.read();
+        let (metadata, jobs) = (self.metadata.read(), self.jobs.read());
         self.log_warnings();
-        Ok(view::to_progress(merged, &rolled, metadata, &jobs))
+        Ok(View::new(&merged, &rolled).progress(metadata, &jobs))
     }
 
     /// Counts active time up to now.
@@ -200,7 +201,8 @@ impl SharedProgress {
         if !sampling::is_due(&self.counters, active) {
             return Ok(());
         }
-        let merged = self.merged()?;
+        let shards = self.shards()?;
+        let merged = merge(&shards, Some(0));
         self.learn(&merged)?;
         sampling::sample(&self.counters, &merged, &view::roll_up(&merged), active)
     }
@@ -237,21 +239,22 @@ impl SharedProgress {
         self.jobs.save(&self.storage)
     }
 
-    fn merged(&self) -> Result<MergedProgress> {
-        let mut shards = vec![self.own_state()?];
+    /// All shards, the own one first.
+    fn shards(&self) -> Result<Vec<Arc<ShardState>>> {
+        let mut shards = vec![Arc::new(self.own_state()?)];
         shards.extend(self.other_shards()?);
-        Ok(merge(shards, Some(0)))
+        Ok(shards)
     }
 
     fn own_state(&self) -> Result<ShardState> {
-        let mut state = ShardState::read(&self.counters, self.idle_limit, &mut Vec::new())?;
+        let mut state = ShardState::read(&self.counters, self.idle_limit)?;
         state.set_writers(true);
         Ok(state)
     }
 
     /// Takes over what other hosts have counted and declared, as positions that are set here are
     /// relative to that.
-    fn learn(&self, merged: &MergedProgress) -> Result<()> {
+    fn learn(&self, merged: &MergedProgress<'_>) -> Result<()> {
         if self.location.is_none() {
             return Ok(());
         }
@@ -272,7 +275,7 @@ impl SharedProgress {
         Ok(())
     }
 
-    fn other_shards(&self) -> Result<Vec<ShardState>> {
+    fn other_shards(&self) -> Result<Vec<Arc<ShardState>>> {
         let Some(location) = &self.location else { return Ok(Vec::new()) };
         // What is counted in memory in the place of the file is saved as a shard of its own.
         let own = [Some(location.name.clone()), self.memory_shard(location)];

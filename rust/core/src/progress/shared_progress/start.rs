@@ -4,6 +4,7 @@
 //! on where it is; one that is complete begins again at zero, with its next step: a rerun that
 //! skips what is done leaves it complete.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::SharedProgress;
@@ -75,7 +76,7 @@ impl SharedProgress {
         task: &TaskDefinition<'_>,
         completed: Option<u64>,
         known: &KnownTask,
-        others: &[ShardState],
+        others: &[Arc<ShardState>],
     ) -> Result<usize> {
         let before = known.completed();
         let position = match completed {

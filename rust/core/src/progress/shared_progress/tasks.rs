@@ -1,5 +1,6 @@
 //! The tasks of shared progress: finding them, and importing those of other shards.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::SharedProgress;
@@ -48,7 +49,7 @@ impl SharedProgress {
         if let Some(slot) = self.look_up(id) {
             return Ok(slot);
         }
-        let is_of = |shard: &ShardState| shard.tasks.iter().any(|task| &*task.id == id);
+        let is_of = |shard: &Arc<ShardState>| shard.tasks.iter().any(|task| &*task.id == id);
         let asked = Instant::now();
         while !self.other_shards()?.iter().any(is_of) {
             // On a network file system it may have been started, and not be saved yet.
@@ -65,7 +66,7 @@ impl SharedProgress {
 
     /// The slot of a task in this shard or, together with its parents, copied into it from another.
     /// Hold the lock.
-    pub(super) fn import_task(&self, id: &str, others: &[ShardState]) -> Result<usize> {
+    pub(super) fn import_task(&self, id: &str, others: &[Arc<ShardState>]) -> Result<usize> {
         if let Some(slot) = self.look_up(id) {
             return Ok(slot);
         }
@@ -124,7 +125,7 @@ impl SharedProgress {
     }
 
     /// A task as all shards together know it.
-    pub(super) fn known(&self, id: &str, others: &[ShardState]) -> Result<Option<KnownTask>> {
+    pub(super) fn known(&self, id: &str, others: &[Arc<ShardState>]) -> Result<Option<KnownTask>> {
         if let Some(slot) = self.look_up(id) {
             return self.known_in_slot(slot, others).map(Some);
         }
@@ -135,11 +136,15 @@ impl SharedProgress {
     }
 
     /// [`SharedProgress::known`] of a task that is in this shard.
-    pub(super) fn known_in_slot(&self, slot: usize, others: &[ShardState]) -> Result<KnownTask> {
+    pub(super) fn known_in_slot(
+        &self,
+        slot: usize,
+        others: &[Arc<ShardState>],
+    ) -> Result<KnownTask> {
         let active = active_time::active(&self.counters, self.idle_limit);
         let record = self.counters.slot(slot)?;
-        let known = &mut KnownTexts::default();
-        let mut task = TaskState::read(&self.counters, &record, slot, active, known)?;
+        let mut task = TaskState::default();
+        task.refresh(&self.counters, &record, slot, active, &mut KnownTexts::default())?;
         task.writers =
             WriterMasks::of_this_host(&entries(&self.counters), true).of_task(&task.open);
         let parent = task.parent.map(|parent| self.id(parent)).transpose()?;
@@ -154,12 +159,12 @@ impl SharedProgress {
         Ok(known)
     }
 
-    fn is_finished(&self, others: &[ShardState]) -> bool {
+    fn is_finished(&self, others: &[Arc<ShardState>]) -> bool {
         let own = self.counters.header_word(header::FINISHED);
         others.iter().map(|shard| shard.finished).fold(own, u64::max) & 1 == 1
     }
 
-    pub(super) fn exists(&self, id: &str, others: &[ShardState]) -> bool {
+    pub(super) fn exists(&self, id: &str, others: &[Arc<ShardState>]) -> bool {
         self.look_up(id).is_some() || known_elsewhere(id, others).is_some()
     }
 
@@ -191,7 +196,7 @@ impl SharedProgress {
 }
 
 /// A task as other shards know it.
-fn known_elsewhere(id: &str, others: &[ShardState]) -> Option<KnownTask> {
+fn known_elsewhere(id: &str, others: &[Arc<ShardState>]) -> Option<KnownTask> {
     let found = others.iter().flat_map(|shard| {
         let of_id = shard.tasks.iter().filter(move |task| &*task.id == id);
         of_id.map(|task| (task, task.parent.map(|parent| shard.tasks[parent].id.to_string())))

@@ -170,7 +170,7 @@ fn on_a_network_file_system_each_process_is_a_shard_of_its_own() {
     };
     let before = names();
     assert!(before.iter().all(|name| name.to_string_lossy().starts_with("snapshot-")));
-    let shown = reader.progress().unwrap();
+    let shown = reader.summary().unwrap();
     assert_eq!(shown.message.as_deref(), Some("from afar"));
     assert_eq!((shown.status, shown.is_alive), (Status::Running, true));
     assert_eq!(names(), before, "a look changes nothing");
@@ -178,7 +178,7 @@ fn on_a_network_file_system_each_process_is_a_shard_of_its_own() {
     one.save(true).unwrap();
     other.leave().unwrap();
     other.save(true).unwrap();
-    let shown = reader.progress().unwrap();
+    let shown = reader.summary().unwrap();
     assert_eq!((shown.status, shown.is_alive), (Status::Stopped, false));
     let next = networked(directory.path());
     assert_eq!(count(&next), 30);
@@ -198,7 +198,7 @@ fn what_can_not_be_seen_is_alive_until_its_sign_of_life_is_old() {
     elsewhere.start(TASK).unwrap();
     let reader = ProgressReader::open(directory.path()).unwrap();
     let status = || {
-        let progress = reader.progress().unwrap();
+        let progress = reader.summary().unwrap();
         (progress.status, progress.is_alive)
     };
     assert_eq!(status(), (Status::Running, true));
@@ -266,7 +266,7 @@ fn a_job_that_pauses_for_much_longer_than_ever_has_stalled() {
     };
     let look = |seconds: u64| {
         progress.store(header::LAST_TICK_WALL, wall_micros() - seconds * 1_000_000);
-        ProgressReader::open(directory.path()).unwrap().progress().unwrap()
+        ProgressReader::open(directory.path()).unwrap().summary().unwrap()
     };
     at(100);
     progress.add(slot, 1).unwrap();
