@@ -9,7 +9,7 @@ use super::Cache;
 use super::layout::Key;
 use super::scan::{EntryStat, Scan, WORTH_THREADS};
 use crate::fs::{FileLock, LockKind, set_xattr_u64_at, xattr_u64};
-use crate::trajectory::{ArraySpec, EntryKind, FieldSpec, Precision, RAW_BYTES};
+use crate::trajectory::{ArraySpec, EntryKind, FieldSpec, Precision, RAW_BYTES, TopologyCounts};
 use crate::{Result, interrupt, threads};
 
 /// Nobody who is at work holds the lock for so long, but for the eviction of many entries.
@@ -71,8 +71,8 @@ pub struct EntryInfo {
     pub fields: Vec<FieldSpec>,
     /// Its frames.
     pub n_frames: u64,
-    /// The residues and chains of its topology, where that is stored.
-    pub topology: Option<(u64, u64)>,
+    /// What its topology has, where that is stored.
+    pub topology: Option<TopologyCounts>,
     /// What its fields were rounded to.
     pub precision: Precision,
     /// Whether it is never evicted.
@@ -97,8 +97,8 @@ impl EntryInfo {
 
     /// The residues: of the topology, or where their names or numbers are stored.
     pub fn n_residues(&self) -> Option<u64> {
-        if let Some((residues, _)) = self.topology {
-            return Some(residues);
+        if let Some(topology) = self.topology {
+            return Some(topology.residues);
         }
         let names = self.shape_of("residue_names").or_else(|| self.shape_of("residue_numbers"));
         names?.first().copied()
@@ -106,7 +106,7 @@ impl EntryInfo {
 
     /// The chains of the topology.
     pub fn n_chains(&self) -> Option<u64> {
-        self.topology.map(|(_, chains)| chains)
+        self.topology.map(|topology| topology.chains)
     }
 
     fn shape_of(&self, name: &str) -> Option<&[u64]> {
@@ -204,7 +204,7 @@ impl Cache {
         Ok(entries.into_iter().map(|entry| entry.key).collect())
     }
 
-    /// Describes an entry without reading its arrays and frames.
+    /// Describes an entry without reading its data.
     pub fn info(&self, name: &str) -> Result<EntryInfo> {
         let key = self.resolve(name)?;
         let last_used = self
@@ -214,7 +214,6 @@ impl Cache {
             .unwrap_or(SystemTime::UNIX_EPOCH);
         let opened = self.open_entry_unmarked(&key)?;
         let head = opened.header();
-        let topology = opened.topology().inspect_err(|error| self.report(&opened, error))?;
         Ok(EntryInfo {
             key,
             data_id: head.data_id.clone(),
@@ -227,7 +226,7 @@ impl Cache {
             arrays: opened.arrays().to_vec(),
             fields: opened.fields().to_vec(),
             n_frames: opened.n_frames(),
-            topology: topology.map(|found| (found.n_residues() as u64, found.n_chains() as u64)),
+            topology: opened.topology_counts(),
             precision: opened.precision(),
             pinned: self.layout.pin(&key).symlink_metadata().is_ok(),
         })

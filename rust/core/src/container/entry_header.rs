@@ -112,16 +112,27 @@ struct Description {
     data_id: String,
     created: f64,
     encoding: Encoding,
-    /// Whether the next record is a topology.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    topology: bool,
+    /// Where the next record is a topology: how much is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    topology: Option<TopologyCounts>,
+}
+
+/// How much a topology has, to be told without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopologyCounts {
+    /// How many atoms.
+    pub atoms: u64,
+    /// How many residues.
+    pub residues: u64,
+    /// How many chains.
+    pub chains: u64,
 }
 
 /// The payload of the record: the length of the description, the description, the metadata.
 pub(crate) fn encode_entry_header(
     header: &EntryHeader,
     encoding: Encoding,
-    has_topology: bool,
+    topology: Option<TopologyCounts>,
 ) -> Result<Vec<u8>> {
     encoding.check()?;
     if header.data_id.len() > MAX_DATA_ID {
@@ -140,7 +151,7 @@ pub(crate) fn encode_entry_header(
         data_id: header.data_id.clone(),
         created: header.created,
         encoding,
-        topology: has_topology,
+        topology,
     };
     let json = serde_json::to_vec(&description)
         .map_err(|error| Error::argument("data_id", error, "a text that JSON can hold"))?;
@@ -155,8 +166,8 @@ pub(crate) fn encode_entry_header(
 pub(crate) struct ParsedHeader {
     pub header: EntryHeader,
     pub encoding: Encoding,
-    /// Whether the next record is a topology.
-    pub has_topology: bool,
+    /// What the topology in the next record has, where there is one.
+    pub topology: Option<TopologyCounts>,
 }
 
 /// Reads the payload of the record.
@@ -175,6 +186,6 @@ pub(crate) fn parse_entry_header(payload: &[u8]) -> Result<ParsedHeader, FormatE
         created: description.created,
         metadata: metadata.to_vec(),
     };
-    let (encoding, has_topology) = (description.encoding, description.topology);
-    Ok(ParsedHeader { header, encoding, has_topology })
+    let (encoding, topology) = (description.encoding, description.topology);
+    Ok(ParsedHeader { header, encoding, topology })
 }

@@ -17,7 +17,9 @@ mod state;
 pub(crate) use append::Appender;
 pub(crate) use commit::{Chunk, Commit, Schema};
 pub(crate) use ends::{END_BYTES, Trailer, check_preamble};
-pub use entry_header::{Encoding, EntryHeader, EntryKind, MAX_DATA_ID, MAX_METADATA, Profile};
+pub use entry_header::{
+    Encoding, EntryHeader, EntryKind, MAX_DATA_ID, MAX_METADATA, Profile, TopologyCounts,
+};
 pub(crate) use entry_header::{ParsedHeader, encode_entry_header, parse_entry_header};
 pub use precision::Precision;
 pub(crate) use record::{

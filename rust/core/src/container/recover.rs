@@ -15,7 +15,8 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 use super::commit::{Chunk, Commit};
 use super::ends::{END_BYTES, check_preamble};
 use super::entry_header::{
-    Encoding, EntryHeader, MAX_DATA_ID, MAX_METADATA, ParsedHeader, parse_entry_header,
+    Encoding, EntryHeader, MAX_DATA_ID, MAX_METADATA, ParsedHeader, TopologyCounts,
+    parse_entry_header,
 };
 use super::record::{
     ALIGNMENT, HEADER, MAX_CODED, MAX_PLAIN, RAW, RecordHeader, RecordHeaderBytes, RecordKind,
@@ -43,8 +44,8 @@ pub struct Recovered {
     pub header: EntryHeader,
     /// How it is to be encoded.
     pub encoding: Encoding,
-    /// Its topology, as it is stored, where it has one.
-    pub topology: Option<(RecordHeader, Vec<u8>)>,
+    /// The record of its topology, and what that has, where it has one.
+    pub topology: Option<(RecordHeader, TopologyCounts)>,
     /// What the last valid commit says.
     pub state: FileState,
     /// Where that commit ends; what follows does not count.
@@ -66,15 +67,15 @@ pub fn recover(file: &File, path: &Path) -> Result<Recovered> {
     let record = record.ok_or_else(|| damage(FormatError::CutShort))?;
     let payload = source.payload(offset, &record, MAX_ENTRY_HEADER)?;
     let payload = payload.ok_or_else(|| damage(FormatError::Checksum))?;
-    let ParsedHeader { header, encoding, has_topology } =
+    let ParsedHeader { header, encoding, topology: counts } =
         parse_entry_header(&payload).map_err(damage)?;
     let mut end = record.end(offset).map_or(offset, |(_, end)| end);
     let mut topology = None;
-    if has_topology {
+    if let Some(counts) = counts {
         offset = end.next_multiple_of(ALIGNMENT);
-        let (record, payload) = source.topology(offset)?;
+        let record = source.topology(offset)?;
         end = record.end(offset).map_or(offset, |(_, end)| end);
-        topology = Some((record, payload));
+        topology = Some((record, counts));
     }
     let header_end = end;
 
@@ -162,13 +163,13 @@ impl Source<'_> {
         payload.ok_or_else(|| damage(FormatError::Checksum))
     }
 
-    /// The record of the topology at `offset`, and its payload.
-    fn topology(&self, offset: u64) -> Result<(RecordHeader, Vec<u8>)> {
+    /// The record of the topology at `offset`, whose payload is whole.
+    fn topology(&self, offset: u64) -> Result<RecordHeader> {
         let damage = |reason| Error::corrupt(self.path, TOPOLOGY, reason);
         let header = self.header(offset)?.filter(|header| header.kind == RecordKind::Topology);
         let header = header.ok_or_else(|| damage(FormatError::WrongRecord))?;
         let payload = self.payload(offset, &header, MAX_CODED)?;
-        Ok((header, payload.ok_or_else(|| damage(FormatError::Checksum))?))
+        payload.map(|_| header).ok_or_else(|| damage(FormatError::Checksum))
     }
 
     /// Whether the record of `chunk` is there and holds what was written.

@@ -50,7 +50,7 @@ impl EntryWriter {
             first: !is_committed,
         };
         let (header, encoding) = (finished.header().clone(), finished.encoding());
-        let beginning = Beginning::of(header, encoding, recovered.topology, path)?;
+        let beginning = Beginning::of(header, encoding, recovered.topology);
         Ok(Self::new(file, beginning, state, uncommitted, tree))
     }
 

@@ -53,7 +53,7 @@ mod writer;
 
 pub use crate::container::{
     ArraySpec, DType, Encoding, EntryHeader, EntryKind, FieldSpec, MAX_DATA_ID, MAX_METADATA,
-    Precision, Profile,
+    Precision, Profile, TopologyCounts,
 };
 pub use read_ahead::{FrameBlock, ReadAhead};
 pub use reader::Entry;

@@ -19,8 +19,8 @@ use crate::codec::Block;
 use crate::container::{
     ALIGNMENT, ArraySpec, Chunk, Commit, END_BYTES, ENTRY_HEADER, Encoding, EntryHeader, FieldSpec,
     FileState, HEADER, ParsedHeader, Precision, Profile, RAW, RecordHeader, RecordHeaderBytes,
-    RecordKind, Schema, TOPOLOGY, Trailer, check_preamble, parse_entry_header, recover, row_groups,
-    segment_table,
+    RecordKind, Schema, TOPOLOGY, TopologyCounts, Trailer, check_preamble, parse_entry_header,
+    recover, row_groups, segment_table,
 };
 use crate::error::FormatError;
 use crate::fs::{Content, Hold, open_file};
@@ -33,8 +33,8 @@ pub struct Entry {
     source: Arc<ChunkSource>,
     header: EntryHeader,
     encoding: Encoding,
-    /// Where the record of the topology is, where it has one.
-    topology: Option<u64>,
+    /// Where the record of the topology is, and what that has, where there is one.
+    topology: Option<(u64, TopologyCounts)>,
     schema: Schema,
     n_frames: u64,
     arrays: Vec<StoredChunks>,
@@ -84,10 +84,10 @@ impl Entry {
         let damage = |reason| Error::corrupt(content.path(), ENTRY_HEADER, reason);
         let at = END_BYTES as u64;
         let (first, payload) = coded_record(&content, at, RecordKind::EntryHeader, ENTRY_HEADER)?;
-        let ParsedHeader { header, encoding, has_topology } =
+        let ParsedHeader { header, encoding, topology: counts } =
             parse_entry_header(plain(&first, &payload).map_err(damage)?).map_err(damage)?;
         let end = first.end(at).map_or(at, |(_, end)| end);
-        let topology = has_topology.then(|| end.next_multiple_of(ALIGNMENT));
+        let topology = counts.map(|counts| (end.next_multiple_of(ALIGNMENT), counts));
         drop(payload);
         let source = Arc::new(ChunkSource::new(content));
         let named = state.schema.arrays.iter().zip(state.arrays);
@@ -150,16 +150,16 @@ impl Entry {
 
     /// The topology, where it was stored: read, checked and decoded now.
     pub fn topology(&self) -> Result<Option<Topology>> {
-        let Some(offset) = self.topology else { return Ok(None) };
+        let Some((offset, counts)) = self.topology else { return Ok(None) };
         let (header, payload) =
             coded_record(self.content(), offset, RecordKind::Topology, TOPOLOGY)?;
-        let decoded = decode_topology(&header, &payload, &self.schema.fields);
+        let decoded = decode_topology(&header, &payload, counts, &self.schema.fields);
         decoded.map(Some).map_err(|reason| Error::corrupt(self.path(), TOPOLOGY, reason))
     }
 
-    /// Whether the topology was stored.
-    pub fn has_topology(&self) -> bool {
-        self.topology.is_some()
+    /// What the topology has, as the entry header says, where it was stored.
+    pub fn topology_counts(&self) -> Option<TopologyCounts> {
+        self.topology.map(|(_, counts)| counts)
     }
 
     /// The value tree; empty in an entry that is not finished.
@@ -333,7 +333,7 @@ impl Entry {
         if damaged.is_empty() {
             self.source.set_skip_checksums(skipped);
         }
-        let checked = all.len() as u64 + u64::from(self.has_topology());
+        let checked = all.len() as u64 + u64::from(self.topology.is_some());
         if let Err(error) = self.topology() {
             damaged.push(ChunkReport { name: "topology".into(), first: 0, count: 1, error });
         }

@@ -1,7 +1,9 @@
 //! The topology of an entry as a record of its file.
 
 use crate::codec::{self, Block, EncodeOptions};
-use crate::container::{FieldSpec, MAX_CODED, MAX_RATIO, RAW, RecordHeader, RecordKind};
+use crate::container::{
+    FieldSpec, MAX_CODED, MAX_RATIO, RAW, RecordHeader, RecordKind, TopologyCounts,
+};
 use crate::error::FormatError;
 use crate::memory::zeroed;
 use crate::topology::Topology;
@@ -25,11 +27,21 @@ pub fn encode_topology(topology: &Topology) -> (RecordHeader, Vec<u8>) {
     }
 }
 
-/// Reads the payload of a record, whose checksum is right. It has to have the atoms of the
-/// coordinates that are beside it.
+/// How much a topology has.
+pub fn counts_of(topology: &Topology) -> TopologyCounts {
+    TopologyCounts {
+        atoms: topology.n_atoms() as u64,
+        residues: topology.n_residues() as u64,
+        chains: topology.n_chains() as u64,
+    }
+}
+
+/// Reads the payload of a record, whose checksum is right. It has to have what the entry header
+/// says, and the atoms of the coordinates that are beside it.
 pub fn decode_topology(
     header: &RecordHeader,
     payload: &[u8],
+    counts: TopologyCounts,
     fields: &[FieldSpec],
 ) -> Result<Topology, FormatError> {
     let topology = if header.codec == RAW {
@@ -41,7 +53,10 @@ pub fn decode_topology(
     } else {
         return Err(FormatError::TooLong);
     };
-    let found = topology.n_atoms() as u64;
+    if counts_of(&topology) != counts {
+        return Err(FormatError::Length);
+    }
+    let found = counts.atoms;
     match coordinate_atoms(fields) {
         Some(expected) if expected != found => Err(FormatError::AtomCount { expected, found }),
         _ => Ok(topology),

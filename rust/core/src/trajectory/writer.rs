@@ -9,12 +9,12 @@ use std::path::Path;
 
 use super::chunking::{array_parts, chunk_frames, frame_size};
 use super::encode::ChunkEncoder;
-use super::topology::{check_atoms, decode_topology, encode_topology};
+use super::topology::{check_atoms, counts_of, encode_topology};
 use super::value_tree::{fields_tree, with_n_frames};
 use crate::container::{
     Appender, ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHeader, FieldSpec, FileState,
-    RecordHeader, RecordKind, Schema, TOPOLOGY, Target, Trailer, encode_entry_header, recover,
-    truncate_chunks,
+    RecordHeader, RecordKind, Schema, Target, TopologyCounts, Trailer, encode_entry_header,
+    recover, truncate_chunks,
 };
 use crate::fs::{StorageFile, set_xattr_u64};
 use crate::topology::Topology;
@@ -63,15 +63,6 @@ pub(super) struct StoredTopology {
     n_atoms: u64,
 }
 
-impl StoredTopology {
-    /// Of a record, and its payload.
-    pub fn of(header: RecordHeader, payload: &[u8], path: &Path) -> Result<Self> {
-        let topology = decode_topology(&header, payload, &[])
-            .map_err(|reason| Error::corrupt(path, TOPOLOGY, reason))?;
-        Ok(Self { record: header, n_atoms: topology.n_atoms() as u64 })
-    }
-}
-
 /// The records at the beginning of a file, which never change.
 #[derive(Debug)]
 pub(super) struct Beginning {
@@ -81,15 +72,17 @@ pub(super) struct Beginning {
 }
 
 impl Beginning {
-    /// Of a file that is continued. `topology` is its record and payload.
+    /// Of a file that is continued. `topology` is its record, and what that has.
     pub fn of(
         header: EntryHeader,
         encoding: Encoding,
-        topology: Option<(RecordHeader, Vec<u8>)>,
-        path: &Path,
-    ) -> Result<Self> {
-        let topology = topology.map(|(header, payload)| StoredTopology::of(header, &payload, path));
-        Ok(Self { header, encoding, topology: topology.transpose()? })
+        topology: Option<(RecordHeader, TopologyCounts)>,
+    ) -> Self {
+        let stored = |(record, counts): (RecordHeader, TopologyCounts)| StoredTopology {
+            record,
+            n_atoms: counts.atoms,
+        };
+        Self { header, encoding, topology: topology.map(stored) }
     }
 }
 
@@ -135,7 +128,7 @@ impl EntryWriter {
         encoding: Encoding,
         topology: Option<&Topology>,
     ) -> Result<Self> {
-        let payload = encode_entry_header(header, encoding, topology.is_some())?;
+        let payload = encode_entry_header(header, encoding, topology.map(counts_of))?;
         let mut file = Appender::create(file, path)?;
         file.append_plain(RecordKind::EntryHeader, &payload)?;
         let mut stored = None;
@@ -155,8 +148,7 @@ impl EntryWriter {
         let file = Appender::resume(file, path, recovered.end)?;
         let first = recovered.state.schema == Schema::default();
         let uncommitted = Uncommitted { first, ..Uncommitted::after(recovered.state.n_frames) };
-        let beginning =
-            Beginning::of(recovered.header, recovered.encoding, recovered.topology, path)?;
+        let beginning = Beginning::of(recovered.header, recovered.encoding, recovered.topology);
         Ok(Self::new(file, beginning, recovered.state, uncommitted, recovered.tree))
     }
 

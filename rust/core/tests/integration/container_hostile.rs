@@ -92,7 +92,10 @@ fn coded(codec: u8, payload: &[u8], claimed: u64, elements: u64) -> Vec<u8> {
 
 /// A file of two frames of `rows` atoms that says that it has a topology, and then this record.
 fn with_topology(kind: u8, codec: u8, payload: &[u8], claimed: u64) -> Vec<u8> {
-    let description = description("x").replace("{\"kind\"", "{\"topology\":true,\"kind\"");
+    let atoms = payload[0];
+    let counts =
+        format!("{{\"topology\":{{\"atoms\":{atoms},\"residues\":1,\"chains\":1}},\"kind\"");
+    let description = description("x").replace("{\"kind\"", &counts);
     let mut forge = Forge::with_head(1, 0, &description, b"");
     let raw_bytes = Some(claimed);
     forge.record(&Header { kind, codec, raw_bytes, ..Header::default() }, payload);
@@ -122,6 +125,9 @@ fn a_topology_is_what_its_record_says_or_damage() {
     };
     let three = topology(&with_topology(TOPOLOGY, 0, THREE_ATOMS, length)).unwrap().unwrap();
     assert_eq!((three.n_atoms(), three.n_residues(), three.n_chains()), (3, 1, 1));
+    let mut two_chains = THREE_ATOMS.to_vec();
+    two_chains[2] = 2;
+    two_chains.push(0);
     let mut four_atoms = THREE_ATOMS.to_vec();
     four_atoms[0] = 4;
     let mut two = vec![2, 1, 1, 0, 1, 0, 0, 0, 6, 1, 0, 0];
@@ -131,6 +137,7 @@ fn a_topology_is_what_its_record_says_or_damage() {
     let bomb = [&[0][..], &zeros].concat();
     for (bytes, reason) in [
         (with_topology(TOPOLOGY, 0, &four_atoms, length), "its topology"),
+        (with_topology(TOPOLOGY, 0, &two_chains, length + 1), "its length does not match"),
         (
             with_topology(TOPOLOGY, 0, &two, two.len() as u64),
             "it has 2 atoms, and the frames have 3",
