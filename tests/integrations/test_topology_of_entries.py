@@ -8,7 +8,7 @@ import mdtraj
 import numpy as np
 import openmm
 import pytest
-from MDAnalysisTests.datafiles import DCD, GRO, PSF, XTC, PDB_small
+from MDAnalysisTests.datafiles import DCD, PSF, PDB_small
 from openmm import app, unit
 from proteinflex_optimization import CorruptDataError, DataHandler, InvalidArgumentError, Topology
 from proteinflex_optimization.cli import main
@@ -127,15 +127,16 @@ def test_universes_and_mdtraj_need_no_file(handler):
 
 
 def test_imports_keep_the_topology_that_they_were_read_with(handler):
-    trajectory = handler.open(handler.import_trajectory(GRO, XTC, "md"))
-    assert trajectory.topology == Topology.of(MDAnalysis.Universe(GRO))
-    assert trajectory.topology.n_residues == 11302
-    assert trajectory.to_universe().residues.resnames.tolist() == (
-        MDAnalysis.Universe(GRO).residues.resnames.tolist()
+    trajectory = handler.open(handler.import_trajectory(PSF, DCD, "md"))
+    universe = MDAnalysis.Universe(PSF)
+    assert trajectory.topology == Topology.of(universe)
+    assert trajectory.topology.n_bonds == len(universe.bonds)
+    assert (
+        trajectory.to_universe().residues.resnames.tolist() == universe.residues.resnames.tolist()
     )
-    again = handler.open(handler.import_trajectory(trajectory.topology, XTC, "again"))
+    again = handler.open(handler.import_trajectory(trajectory.topology, DCD, "again"))
     assert again.topology == trajectory.topology
-    without = handler.open(handler.import_trajectory(None, XTC, "without"))
+    without = handler.open(handler.import_trajectory(None, DCD, "without"))
     assert without.topology is None
 
 
@@ -258,14 +259,14 @@ def test_what_pdb_has_no_place_for_is_told(handler, tmp_path):
 
 def test_the_command_line_tells_and_keeps_topologies(handler, tmp_path, capsys):
     directory = str(tmp_path / "cache")
-    arguments = ["--topology", GRO, "--id", "md", "--dir", directory]
-    assert main(["cache", "import", XTC, *arguments]) == 0
+    arguments = ["--topology", PSF, "--id", "md", "--dir", directory]
+    assert main(["cache", "import", DCD, *arguments]) == 0
     capsys.readouterr()
     assert main(["cache", "info", "md", "--dir", directory]) == 0
-    assert "topology  47681 atoms, 11302 residues, 1 chain\n" in capsys.readouterr().out
+    assert "topology  3341 atoms, 214 residues, 1 chain\n" in capsys.readouterr().out
     assert main(["cache", "info", "md", "--json", "--dir", directory]) == 0
     info = json.loads(capsys.readouterr().out)
-    assert (info["has_topology"], info["n_residues"], info["n_chains"]) == (True, 11302, 1)
+    assert (info["has_topology"], info["n_residues"], info["n_chains"]) == (True, 214, 1)
     handler.store_trajectory({"frames": FRAMES}, "small", structure=small())
     target = tmp_path / "small.npz"
     assert main(["cache", "export", "small", str(target), "--dir", directory]) == 0

@@ -67,15 +67,17 @@ def _of_gemmi(structure: gemmi.Structure) -> Topology:
     chains = list(structure[0])
     residues = [(number, residue) for number, chain in enumerate(chains) for residue in chain]
     atoms = [(number, atom) for number, (_, residue) in enumerate(residues) for atom in residue]
+    numbers = []
     for _, residue in residues:
         if residue.seqid.num is None:
             raise InvalidArgumentError(f"residue {residue} has no number: expected one")
+        numbers.append(residue.seqid.num)
     return Topology(
         [atom.name for _, atom in atoms],
         ["" if atom.element.name == "X" else atom.element.name for _, atom in atoms],
         [number for number, _ in atoms],
         [residue.name for _, residue in residues],
-        [residue.seqid.num for _, residue in residues],
+        numbers,
         [number for number, _ in residues],
         [chain.name for chain in chains],
         insertion_codes=[residue.seqid.icode.strip() for _, residue in residues],
