@@ -41,6 +41,7 @@ __all__ = [
     "ProgressTracker",
     "TaskHandle",
     "Trajectory",
+    "TrajectoryFileWriter",
     "TrajectoryWriter",
     "_SharedCheckpoint",
     "__version__",
@@ -210,7 +211,7 @@ class Trajectory:
     @overload
     def __new__(cls, source: DataHandler, key: str) -> Self: ...
     @overload
-    def __new__(cls, source: StrPath) -> Self: ...
+    def __new__(cls, source: StrPath, key: None = None) -> Self: ...
     def __len__(self) -> int: ...
     @property
     def shape(self) -> tuple[int, int, int]: ...
