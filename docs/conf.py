@@ -36,8 +36,6 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "sg_execution_times.rst"]
-if "open_trajectory" not in proteinflex_optimization.__all__:
-    exclude_patterns.append("reference/data-files.rst")
 
 # --- Pages ------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ cache = DataHandler("cache")
 if "adk" not in cache:
     cache.import_trajectory(PSF, DCD, "adk")
 trajectory = cache.open("adk")
-calphas = trajectory.to_universe(PSF).select_atoms("name CA").indices
+calphas = trajectory.to_universe().select_atoms("name CA").indices
 
 # %%
 # Arguments count by their content, and so does the source of the function: whatever changes, it is

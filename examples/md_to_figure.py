@@ -33,10 +33,10 @@ if "alanine at 700 K" not in cache:
         simulation.step(STEPS)
 
 # %%
-# ``to_mdtraj`` gives an ``mdtraj.Trajectory``, in nm and with its topology.
+# ``to_mdtraj`` gives an ``mdtraj.Trajectory``, in nm and with the topology that the reporter stored.
 
 stored = cache.open("alanine at 700 K")
-trajectory = stored.to_mdtraj(file)
+trajectory = stored.to_mdtraj()
 phi = np.degrees(mdtraj.compute_phi(trajectory)[1][:, 0])
 psi = np.degrees(mdtraj.compute_psi(trajectory)[1][:, 0])
 print(f"{stored!r}: φ from {phi.min():.0f}° to {phi.max():.0f}°")

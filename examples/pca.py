@@ -21,7 +21,7 @@ cache = DataHandler("cache")
 if "adk" not in cache:
     cache.import_trajectory(PSF, DCD, "adk")
 trajectory = cache.open("adk")
-universe = trajectory.to_universe(PSF)
+universe = trajectory.to_universe()
 print(repr(trajectory))
 
 # %%

@@ -101,7 +101,7 @@ print(f"{task['name']}: {task['completed']} of {task['total']} steps, {task['sta
 @cache.memoize
 def flexibility(run: str, content: str) -> dict[str, np.ndarray]:
     """Compute the RMSF of each Cα and the radius of gyration of each frame, in Å."""
-    universe = cache.open(run).to_universe(file)
+    universe = cache.open(run).to_universe()
     calphas = universe.select_atoms("name CA")
     average = align.AverageStructure(universe, select="name CA", ref_frame=0).run()
     superposed, gyration = [], []
