@@ -10,12 +10,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::active_time::TICK;
-use super::clock::{monotonic, nanoseconds};
+use super::clock::{monotonic, nanoseconds, thread_time};
 use super::shared_progress::SharedProgress;
 use crate::{Error, Result};
 
 /// Sampling takes at most one part in this many of one core's time.
 const MAX_SAMPLING_SHARE: u32 = 1000;
+/// But a sample is taken after so long, or a job that is at work would be taken for stalled.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Nanoseconds between two errors that are logged.
 const ERROR_PAUSE: u64 = 60_000_000_000;
 
@@ -105,7 +107,7 @@ fn run(
         pause = tick_of(interval, signals);
         progress.tick();
         if Instant::now() >= next_sample {
-            let began = Instant::now();
+            let began = thread_time();
             match progress.keep() {
                 Ok(Some(lost)) => signals.report_once(lost),
                 Ok(None) => {}
@@ -114,13 +116,18 @@ fn run(
             report(signals, progress.save(false));
             report(signals, progress.save_jobs(false));
             report(signals, progress.sample_if_due());
-            next_sample = began + began.elapsed() * MAX_SAMPLING_SHARE;
+            next_sample = Instant::now() + pause_after(thread_time().saturating_sub(began));
         }
         if interval.is_some_and(|interval| progress.begin_snapshot(interval)) {
             report(signals, progress.snapshot());
         }
         signals.check_hook();
     }
+}
+
+/// How long after a sample that took `work` the next one is taken at the earliest.
+fn pause_after(work: Duration) -> Duration {
+    work.saturating_mul(MAX_SAMPLING_SHARE).min(LONGEST_PAUSE)
 }
 
 /// Short intervals need shorter ticks; a thousandth of a second is the shortest.
@@ -176,5 +183,19 @@ impl Signals {
             // Release: a thread that sees it sees that the hook is due as well.
             self.needs_poll.store(true, Ordering::Release);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_for_a_file_system_does_not_put_off_the_next_sample() {
+        let began = thread_time();
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(pause_after(thread_time() - began) < Duration::from_secs(10));
+        assert_eq!(pause_after(Duration::from_millis(2)), Duration::from_secs(2));
+        assert_eq!(pause_after(Duration::from_secs(2)), LONGEST_PAUSE);
     }
 }
