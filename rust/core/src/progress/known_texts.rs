@@ -3,10 +3,11 @@
 //! A reader looks again and again, while definitions never change and most messages have not. What
 //! has the checksum of last time is what it was.
 
+use std::sync::Arc;
+
 use super::counter_file::{CounterFile, Words};
 use super::definition::StoredDefinition;
 use super::message;
-use super::shard_state::TaskState;
 use super::slot::TaskSlot;
 use crate::Result;
 
@@ -21,30 +22,38 @@ pub(super) struct KnownTexts {
 }
 
 impl KnownTexts {
-    /// Reads the definition and the newest message of slot `index` into `task`, where they are not
-    /// what was read into it before.
-    pub fn refresh<W: Words>(
+    /// Reads the definition of slot `index`, where it is not what was read before.
+    pub fn definition<W: Words>(
         &mut self,
-        task: &mut TaskState,
         counters: &CounterFile<W>,
         slot: &TaskSlot<'_, W>,
         index: usize,
-    ) -> Result<()> {
-        let definition = Some(StoredDefinition::stamp(slot));
-        if self.definition != definition {
-            let read = slot
-                .definition(index)
-                .map_err(|damage| counters.damaged(format!("task {index}"), damage))?;
-            (task.id, task.name, task.parent) = (read.id, read.name, read.parent);
-            self.definition = definition;
+    ) -> Result<Option<StoredDefinition>> {
+        let stamp = Some(StoredDefinition::stamp(slot));
+        if self.definition == stamp {
+            return Ok(None);
         }
-        let message = message::stamp(slot);
-        if self.message != message || message.is_none() {
-            task.message = message.and_then(|_| counters.message(slot, index));
+        let read = slot
+            .definition(index)
+            .map_err(|damage| counters.damaged(format!("task {index}"), damage))?;
+        self.definition = stamp;
+        Ok(Some(read))
+    }
+
+    /// Reads the newest message of slot `index` into that of the last reading, where it is another.
+    pub fn message<W: Words>(
+        &mut self,
+        counters: &CounterFile<W>,
+        slot: &TaskSlot<'_, W>,
+        index: usize,
+        message: &mut Option<(u64, Arc<str>)>,
+    ) {
+        let stamp = message::stamp(slot);
+        if self.message != stamp || stamp.is_none() {
+            *message = stamp.and_then(|_| counters.message(slot, index));
             // Of a copy that was made while it was replaced, the message is a later one.
-            self.message = message
-                .filter(|stamp| task.message.as_ref().is_some_and(|message| message.0 == stamp[1]));
+            self.message =
+                stamp.filter(|stamp| message.as_ref().is_some_and(|message| message.0 == stamp[1]));
         }
-        Ok(())
     }
 }

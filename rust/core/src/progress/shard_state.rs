@@ -179,7 +179,10 @@ impl TaskState {
         active: u64,
         known: &mut KnownTexts,
     ) -> Result<()> {
-        known.refresh(self, counters, slot, index)?;
+        if let Some(read) = known.definition(counters, slot, index)? {
+            (self.id, self.name, self.parent) = (read.id, read.name, read.parent);
+        }
+        known.message(counters, slot, index, &mut self.message);
         self.position = slot.position();
         (self.state, self.version) = slot.state();
         self.started = slot.word(slot::STARTED);
