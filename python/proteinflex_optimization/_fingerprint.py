@@ -16,12 +16,15 @@ import hashlib
 import inspect
 import os
 import pathlib
+import stat
+import struct
 import types
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
 
+from . import _native
 from ._states import _is_tensor
 from .errors import InvalidTypeError
 
@@ -40,8 +43,8 @@ def fingerprint(value: Any, place: str, paths: Paths) -> bytes:
     Parameters
     ----------
     value
-        Plain values, containers of them, NumPy arrays, tensors, dates, paths, enums, dataclasses,
-        functions, classes, and objects of classes that are written in Python.
+        Plain values, containers of them, NumPy arrays, tensors, trajectories, dates, paths, enums,
+        dataclasses, functions, classes, and objects of classes that are written in Python.
     place : str
         Where the value is, for messages.
     paths : {'content', 'mtime'}
@@ -126,6 +129,8 @@ class _Fingerprint:
             return [b"path", *self._path(value, place)]
         if isinstance(value, enum.Enum):
             return [name, value.name.encode() if value.name else repr(value.value).encode()]
+        if isinstance(value, _native.Trajectory):
+            return [name, value.content_id.encode(), self.of(value.metadata, place, above)]
         if isinstance(value, type):
             return [b"class", f"{value.__module__}.{value.__qualname__}".encode()]
         return [name, *self._composed(value, place, above)]
@@ -150,8 +155,10 @@ class _Fingerprint:
         if isinstance(value, types.MethodType):
             parts = [value.__func__, value.__self__]
             return [self.of(part, place, above) for part in parts]
-        if callable(value) and isinstance(inspect.unwrap(value), types.FunctionType):
-            return self._function(inspect.unwrap(value), place, above)
+        if isinstance(value, types.FunctionType):
+            return self._function(value, place, above)
+        if isinstance(value, functools._lru_cache_wrapper):
+            return [self.of(value.__wrapped__, place, above)]
         if isinstance(value, types.BuiltinFunctionType) and isinstance(
             value.__self__, types.ModuleType
         ):
@@ -184,7 +191,8 @@ class _Fingerprint:
     def _function(
         self, function: types.FunctionType, place: str, above: tuple[int, ...]
     ) -> list[Any]:
-        variables = {**enclosed(function), **_defaults(function)}
+        # Among its attributes is what it wraps.
+        variables = {**enclosed(function), **_defaults(function), **vars(function)}
         return self._source(function) + self._variables(function, variables, (), place, above)
 
     def _variables(
@@ -205,7 +213,8 @@ class _Fingerprint:
     def _source(self, function: types.FunctionType) -> list[Any]:
         parts: list[Any] = [f"{function.__module__}.{function.__qualname__}".encode()]
         try:
-            parts.append(inspect.getsource(function).encode())
+            # Of its code: of a function that wraps another, the source would be that one's.
+            parts.append(inspect.getsource(function.__code__).encode())
         except (OSError, TypeError):
             # Typed at a prompt of Python.
             return parts + self._code(function.__code__)
@@ -235,8 +244,10 @@ class _Fingerprint:
         return [shape, memoryview(plain.reshape(-1).view(torch.uint8).numpy())]
 
     def _path(self, path: pathlib.PurePath, place: str) -> list[Any]:
-        with pathlib.Path(path).open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise InvalidTypeError(f"{place} is no file with a content: {str(path)!r}")
             if self._paths == "mtime":
                 known = (str(pathlib.Path(path).absolute()), found.st_size, found.st_mtime_ns)
                 return [repr(known).encode()]
@@ -245,6 +256,11 @@ class _Fingerprint:
                 digest.update(piece)
         # The suffix of a file may say what its bytes mean.
         return [path.name.encode("utf-8", "surrogateescape"), digest.digest()]
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe without waiting for its other end."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _array(value: np.ndarray[Any, Any], place: str) -> list[Any]:
@@ -273,15 +289,27 @@ def _attributes(value: Any) -> dict[str, Any]:
 
 def _fields(value: Any) -> dict[str, Any] | None:
     """Return the attributes of an object that has no others; None where that can't be known."""
+    fields = {}
     if dataclasses.is_dataclass(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return fields | _attributes(value)
-    is_plain = all(
-        base is object or (base.__flags__ & _HEAP_TYPE and "__slots__" not in vars(base))
-        for base in type(value).__mro__
-    )
-    return _attributes(value) if is_plain and hasattr(value, "__dict__") else None
+    kind = type(value)
+    slots = {name for base in kind.__mro__ for name in _slots(base)}
+    if not slots <= fields.keys() or _size_of_attributes(kind, len(slots)) < kind.__basicsize__:
+        return None
+    return fields | _attributes(value) if fields or hasattr(value, "__dict__") else None
 
 
-_HEAP_TYPE = 1 << 9
-"""`Py_TPFLAGS_HEAPTYPE`: the class was made by a `class` statement, or may as well have been."""
+def _slots(kind: type) -> set[str]:
+    slots = vars(kind).get("__slots__", ())
+    names = {slots} if isinstance(slots, str) else set(slots)
+    return names - {"__dict__", "__weakref__"}
+
+
+def _size_of_attributes(kind: type, slots: int) -> int:
+    """Return the bytes of an object that has nothing but attributes: compiled classes have more.
+
+    The same as what `copy` and `pickle` go by for objects that have no way of their own.
+    """
+    # A dict or a list of weak references that Python keeps before the object has no offset above 0.
+    pointers = slots + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
+    return object.__basicsize__ + pointers * struct.calcsize("P")

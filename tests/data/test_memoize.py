@@ -1,14 +1,17 @@
 """A memoized function returns what it returned, for the same arguments and the same source only."""
 
+import array
 import collections
 import dataclasses
 import datetime
 import enum
+import functools
 import importlib.util
 import itertools
 import multiprocessing
 import os
 import pickle
+import random
 import sys
 import time
 from pathlib import Path
@@ -401,6 +404,66 @@ def test_what_has_no_content_is_refused_and_the_argument_named(handler, value):
         handler.memoize(read_file)(value)
     with pytest.raises(InvalidTypeError, match="argument 'path'"):
         handler.memoize(read_file)([{"a": value}])
+
+
+class Numbers(array.array):
+    pass
+
+
+@pytest.mark.parametrize(
+    "make", [lambda _: random.Random(1), lambda handler: handler, lambda _: Numbers("d", [1.0])]
+)
+def test_what_compiled_classes_hold_beside_attributes_is_not_overlooked(handler, make):
+    with pytest.raises(InvalidTypeError, match="argument 'path'"):
+        handler.memoize(read_file)(make(handler))
+
+
+def mean_of(trajectory):
+    return float(trajectory.read().mean())
+
+
+def test_trajectories_count_by_their_content(handler):
+    for name, value in (("ones", 1), ("again", 1), ("zeros", 0)):
+        handler.store_trajectory({"frames": np.full((2, 3, 3), value, "f4")}, name)
+    memoized = handler.memoize(mean_of)
+    ones, again, zeros = (handler.open(name) for name in ("ones", "again", "zeros"))
+    assert [memoized(ones), memoized(zeros)] == [1.0, 0.0]
+    before = handler.get_cache_stats()["hits"]
+    assert memoized(again) == 1.0
+    assert handler.get_cache_stats()["hits"] == before + 1
+
+
+def scaled(factor):
+    def decorate(function):
+        @functools.wraps(function)
+        def wrapper(value):
+            return factor * function(value)
+
+        return wrapper
+
+    return decorate
+
+
+def unchanged(value):
+    return value
+
+
+def applied(function):
+    return function(1) + getattr(function, "more", 0)
+
+
+def test_functions_that_wrap_another_count_by_what_they_do(handler):
+    memoized = handler.memoize(applied)
+    twice, thrice = scaled(2)(unchanged), scaled(3)(unchanged)
+    assert [memoized(unchanged), memoized(twice), memoized(thrice)] == [1, 2, 3]
+    twice.more = 5
+    assert memoized(twice) == 7
+
+
+def test_a_pipe_is_refused_and_not_waited_for(handler, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidTypeError, match="pipe"):
+        handler.memoize(read_file)(tmp_path / "pipe")
 
 
 def test_what_contains_itself_is_refused(handler):

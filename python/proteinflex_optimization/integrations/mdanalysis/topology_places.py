@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,8 @@ class _Places:
     numbers: tuple[int, int]
     most_bonded: int = -1
     """Of how many atoms bonds are written."""
+    filled: frozenset[str] = frozenset()
+    """Columns in which something is written in place of an empty text."""
 
 
 PLACES = {
@@ -35,9 +37,10 @@ PLACES = {
         },
         (-999, 9999),
         most_bonded=99_999,
+        filled=frozenset({"chain_ids"}),
     ),
-    ".gro": _Places({"names": 5, "residue_names": 5}, (0, 99_999)),
-    ".xyz": _Places({"elements": 2}, (0, -1)),
+    ".gro": _Places({"names": 5, "residue_names": 5}, (0, 99_999), filled=frozenset({"names"})),
+    ".xyz": _Places({"elements": 2}, (0, -1), filled=frozenset({"elements"})),
 }
 PLACES[".ent"] = PLACES[".pdb"]
 """By suffix; other formats hold frames only."""
@@ -55,9 +58,37 @@ def lost_columns(topology: Topology, suffix: str) -> list[str]:
             least, most = places.numbers
             is_lost = bool(((values < least) | (values > most)).any())
         else:
-            is_lost = bool((np.char.str_len(values) > places.letters.get(name, 0)).any())
+            texts = np.unique(values)
+            is_lost = (
+                bool((np.char.str_len(texts) > places.letters.get(name, 0)).any())
+                or (name in places.filled and "" in texts)
+                or any(_writable(text) != text for text in texts.tolist())
+            )
         if is_lost:
             lost.append(name)
     if topology.n_bonds and topology.n_atoms > places.most_bonded:
         lost.append("bonds")
     return lost
+
+
+def make_writable(universe: Any, suffix: str) -> None:
+    """Replace what would break the lines or columns of a file; `lost_columns` tells where."""
+    if suffix not in PLACES:
+        return
+    atoms, residues = universe.atoms, universe.residues
+    groups = {"names": atoms, "elements": atoms, "chainIDs": atoms, "resnames": residues}
+    groups |= {"icodes": residues, "segids": universe.segments}
+    for attribute, group in groups.items():
+        texts = getattr(group, attribute, None)
+        if texts is not None and any(_writable(text) != text for text in set(texts)):
+            setattr(group, attribute, np.array([_writable(text) for text in texts], object))
+    # What is read again needs a name in each line.
+    if suffix == ".gro" and "" in set(atoms.names):
+        atoms.names = np.array([name or "X" for name in atoms.names], object)
+    if suffix == ".xyz" and "" in set(atoms.elements):
+        pairs = zip(atoms.elements, atoms.names, strict=True)
+        atoms.elements = np.array([element or name or "X" for element, name in pairs], object)
+
+
+def _writable(text: str) -> str:
+    return "".join(c if c.isprintable() and not c.isspace() else "_" for c in text)

@@ -17,6 +17,7 @@ from proteinflex_optimization.trajectory_file import create_trajectory
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from proteinflex_optimization.topology import Topology
     from proteinflex_optimization.types import Precision, Profile
 
 logger = get_logger()
@@ -88,6 +89,8 @@ class FXTWriter(base.WriterBase):  # type: ignore[misc]
         self._asked = {"box": box, "velocities": velocities, "forces": forces}
         self._stored: dict[str, bool] = {}
         self._numbers: list[str] | None = None
+        self._topology: Topology | None = None
+        self._written: NDArray[np.intp] = np.empty(0, np.intp)
         self._file = create_trajectory(
             Path(self.filename), metadata, precision=precision, profile=profile, overwrite=overwrite
         )
@@ -115,6 +118,7 @@ class FXTWriter(base.WriterBase):  # type: ignore[misc]
             self._numbers = [name for name, value in ts.data.items() if _is_number(name, value)]
             for name, asked in self._asked.items():
                 self._stored[name] = name in found if asked is None else asked
+        self._check_atoms(obj.atoms)
         fields: dict[str, Any] = {"time": float(ts.time)}
         for name in self._numbers:
             if name not in ts.data:
@@ -138,9 +142,22 @@ class FXTWriter(base.WriterBase):  # type: ignore[misc]
         if self._file is None or not hasattr(atoms, "names"):
             return
         try:
-            self._file._set_topology(topology_from_mdanalysis(atoms)._encoded)
+            topology = topology_from_mdanalysis(atoms)
+            self._file._set_topology(topology._encoded)
+            self._topology, self._written = topology, atoms.ix
         except InvalidArgumentError as error:
             logger.warning("%s: its topology is not kept: %s", self.filename, error)
+
+    def _check_atoms(self, atoms: Any) -> None:
+        """Refuse as many others: they would get the names of those that were written first."""
+        if self._topology is None or np.array_equal(atoms.ix, self._written):
+            return
+        if not hasattr(atoms, "names") or topology_from_mdanalysis(atoms) != self._topology:
+            raise ValueError(
+                f"these {self.n_atoms} atoms can't be written to {self.filename}: expected those of "
+                "the first frame, whose names, residues and bonds are stored"
+            )
+        self._written = atoms.ix
 
     def _fields_of(self, ts: Any) -> dict[str, NDArray[np.float32]]:
         found = {}
