@@ -231,7 +231,7 @@ def open_trajectory(path: StrPath) -> Trajectory:
 
 
 def reopen(path: StrPath, content_id: str) -> Trajectory:
-    """Open the file of a trajectory that was pickled elsewhere.
+    """Open the file of a trajectory that was opened before, also elsewhere.
 
     Raises
     ------
@@ -241,6 +241,6 @@ def reopen(path: StrPath, content_id: str) -> Trajectory:
     trajectory = open_trajectory(path)
     if trajectory.content_id != content_id:
         raise ProteinFlexError(
-            f"{path} was replaced after its trajectory had been pickled: open it again by its path"
+            f"{path} was replaced since its trajectory was opened: open it again by its path"
         )
     return trajectory

@@ -284,6 +284,11 @@ def test_mdtraj_has_atoms_in_the_order_of_coordinates(handler):
     stored = handler.open(store_mdtraj(handler, mdtraj.Trajectory(FRAMES[:, :3], topology), "md"))
     assert stored.topology.names.tolist() == ["X0", "X1", "X2"]
     assert stored.topology.residue_index.tolist() == [0, 1, 0]
+    for atoms in (None, [0, 1, 2], [1, 2]):
+        loaded = stored.to_mdtraj(atoms=atoms)
+        for atom in loaded.topology.atoms:
+            expected = FRAMES[0, int(atom.name[1])]
+            np.testing.assert_allclose(loaded.xyz[0, atom.index], expected, rtol=1e-6)
 
 
 def test_the_command_line_tells_and_keeps_topologies(handler, tmp_path, capsys):

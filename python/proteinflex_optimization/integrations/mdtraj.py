@@ -98,9 +98,11 @@ def to_mdtraj(
             f"topology has {known.n_atoms} atoms: expected {trajectory.n_atoms}, as the trajectory"
         )
     if atoms is not None:
-        # A topology keeps its order.
-        atoms = np.unique(_chosen(trajectory, atoms))
-        known = known.subset(atoms)
+        # mdtraj's subset has them residue by residue, so that is how they are read.
+        chosen = np.unique(_chosen(trajectory, atoms))
+        order = np.array([atom.index for atom in known.atoms], np.intp)
+        atoms = order[np.isin(order, chosen)]
+        known = known.subset(chosen)
     frames = trajectory.read(start, stop, step, atoms=atoms).astype(np.float32, copy=False)
     result = mdtraj.Trajectory(
         in_units_of(frames, "angstroms", "nanometers", inplace=True),

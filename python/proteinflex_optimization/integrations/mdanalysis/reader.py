@@ -16,7 +16,7 @@ except ImportError as error:
 
 from proteinflex_optimization.errors import ProteinFlexError
 from proteinflex_optimization.integrations.mdanalysis.writer import FXTWriter
-from proteinflex_optimization.trajectory import open_trajectory
+from proteinflex_optimization.trajectory import open_trajectory, reopen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,6 +89,12 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
     def n_atoms(self) -> int:
         """The number of atoms."""
         return int(self._trajectory.n_atoms)
+
+    def copy(self) -> FXTReader:
+        """Return a reader of the same file; one that was replaced is an error."""
+        reopen(self.filename, self._trajectory.content_id)
+        copied: FXTReader = super().copy()
+        return copied
 
     def close(self) -> None:
         """Forget what was read ahead."""
