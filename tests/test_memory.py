@@ -21,7 +21,7 @@ handler, manager = DataHandler(sys.argv[1] + "/c", durable=False), CheckpointMan
 def limited(megabytes, call):
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + megabytes * 2**20, before[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (used + int(megabytes * 2**20), before[1]))
     try:
         return call()
     except MemoryError:
@@ -74,6 +74,23 @@ check(lambda: [manager.create_checkpoint("one", state)])
     "many plain values are loaded": """
 path = manager.create_checkpoint("one", {"m": {"a": [float(i) for i in range(3_000_000)]}})
 check(lambda: manager.load_checkpoint(path))
+""",
+    # Memory ends in the middle of each kind of value at some of these limits.
+    "small values of all kinds are loaded": """
+values = {
+    "floats": [float(i) for i in range(100_000)],
+    "integers": [i * 10**10 for i in range(50_000)] + [2**63 + i for i in range(10_000)],
+    "texts": [str(i) for i in range(50_000)],
+    "bytes": [b"%d" % i for i in range(20_000)],
+    "complex": [complex(i, i) for i in range(20_000)],
+    "tuples": [(i,) for i in range(30_000)],
+    "dicts": [{"a": 1} for i in range(20_000)],
+}
+path = manager.create_checkpoint("one", {"m": values})
+found = [limited(quarters / 4, lambda: manager.load_checkpoint(path)) for quarters in range(120)]
+assert "MemoryError" in found and found[-1] != "MemoryError"
+assert manager.load_checkpoint(path)["m"] == values
+print("ok")
 """,
 }
 

@@ -42,6 +42,15 @@ def test_a_fork_in_the_middle_of_a_question_harms_neither(machine, forks):
     assert (process.returncode, out) == (0, "done\n"), err
 
 
+@pytest.mark.parametrize("processes", [6, pytest.param(300, marks=pytest.mark.soak)])
+def test_a_fork_beside_the_very_first_calls_of_threads_harms_neither(machine, processes):
+    """What a process makes once, at its first call, must not be half made in a child."""
+    for _ in range(processes):
+        process = machine.start(FORK_WHILE_SCANNING.replace("FORKS", "6"))
+        out, err = process.communicate(timeout=280)
+        assert (process.returncode, out) == (0, "done\n"), err
+
+
 @pytest.mark.parametrize(("hang", "least", "most"), [(0.6, 0.2, 5), (20, 0.9, 8)])
 def test_a_fork_waits_for_a_question_and_not_for_ever(machine, hang, least, most):
     machine.path.write_text(f"sleep.nvmlDeviceGetCount_v2 = {hang}\n" + machine.path.read_text())

@@ -40,6 +40,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     if log::set_boxed_logger(Box::new(interrupt::Logger(python))).is_ok() {
         log::set_max_level(log::LevelFilter::Debug);
     }
+    array::prepare(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(batch_system::batch_facts, module)?)?;
     checkpoint::register(module)?;

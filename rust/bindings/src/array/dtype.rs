@@ -14,6 +14,7 @@ const MOST_KNOWN: usize = 64;
 /// The dtype that `numpy.dtype(description)` makes, where the description is a dtype's name such as
 /// `<f4`, or the JSON of a structured dtype.
 pub fn dtype<'py>(py: Python<'py>, description: &str) -> PyResult<Bound<'py, PyArrayDescr>> {
+    // Filled at import: see `prepare`.
     static KNOWN: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     let known = KNOWN.get_or_init(py, || PyDict::new(py).unbind()).bind(py);
     if let Some(dtype) = known.get_item(description)? {

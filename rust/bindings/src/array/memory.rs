@@ -93,6 +93,11 @@ struct Owner {
     _kept: Arc<dyn Any + Send + Sync>,
 }
 
+/// Makes the class now.
+pub fn prepare(py: Python<'_>) {
+    py.get_type::<Owner>();
+}
+
 /// A read-only array over the bytes that `select` finds in `owner`, without a copy.
 pub fn view<'py, T: Any + Send + Sync>(
     owner: &Arc<T>,

@@ -1,7 +1,6 @@
 //! GPUs and reservations as dicts.
 
 use proteinflex_core::gpu::{ComputeMode, DeviceView, Lease};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -11,14 +10,14 @@ pub fn describe<'py>(py: Python<'py>, view: &DeviceView) -> PyResult<Bound<'py, 
     let device = &view.device;
     let processes = device.processes.iter().map(|process| {
         let described = PyDict::new(py);
-        described.set_item(intern!(py, "pid"), process.pid)?;
-        described.set_item(intern!(py, "memory"), process.memory)?;
+        described.set_item("pid", process.pid)?;
+        described.set_item("memory", process.memory)?;
         Ok(described)
     });
     let key = device.memory_key();
     let reservations = view.holders.iter().map(|lease| {
         let described = holder(py, lease)?;
-        described.set_item(intern!(py, "memory"), lease.memory_on(&key))?;
+        described.set_item("memory", lease.memory_on(&key))?;
         Ok(described)
     });
     let mode = match device.compute_mode {
@@ -27,35 +26,35 @@ pub fn describe<'py>(py: Python<'py>, view: &DeviceView) -> PyResult<Bound<'py, 
         ComputeMode::Prohibited => "prohibited",
     };
     let described = PyDict::new(py);
-    described.set_item(intern!(py, "index"), view.index)?;
-    described.set_item(intern!(py, "name"), &device.name)?;
-    described.set_item(intern!(py, "memory_total"), view.memory_total())?;
-    described.set_item(intern!(py, "memory_free"), view.memory_free())?;
-    described.set_item(intern!(py, "compute_capability"), device.compute_capability)?;
-    described.set_item(intern!(py, "uuid"), &device.uuid)?;
-    described.set_item(intern!(py, "pci_bus_id"), &device.pci_bus_id)?;
-    described.set_item(intern!(py, "utilization"), device.utilization)?;
-    described.set_item(intern!(py, "memory_reserved_by_others"), view.reserved_by_others)?;
-    described.set_item(intern!(py, "memory_reserved_here"), view.reserved_here)?;
-    described.set_item(intern!(py, "processes"), processes.collect::<PyResult<Vec<_>>>()?)?;
-    described.set_item(intern!(py, "reservations"), reservations.collect::<PyResult<Vec<_>>>()?)?;
-    described.set_item(intern!(py, "status"), device.status.name())?;
-    described.set_item(intern!(py, "reason"), device.status.reason())?;
-    described.set_item(intern!(py, "compute_mode"), mode)?;
-    described.set_item(intern!(py, "is_mig"), device.mig.is_some())?;
+    described.set_item("index", view.index)?;
+    described.set_item("name", &device.name)?;
+    described.set_item("memory_total", view.memory_total())?;
+    described.set_item("memory_free", view.memory_free())?;
+    described.set_item("compute_capability", device.compute_capability)?;
+    described.set_item("uuid", &device.uuid)?;
+    described.set_item("pci_bus_id", &device.pci_bus_id)?;
+    described.set_item("utilization", device.utilization)?;
+    described.set_item("memory_reserved_by_others", view.reserved_by_others)?;
+    described.set_item("memory_reserved_here", view.reserved_here)?;
+    described.set_item("processes", processes.collect::<PyResult<Vec<_>>>()?)?;
+    described.set_item("reservations", reservations.collect::<PyResult<Vec<_>>>()?)?;
+    described.set_item("status", device.status.name())?;
+    described.set_item("reason", device.status.reason())?;
+    described.set_item("compute_mode", mode)?;
+    described.set_item("is_mig", device.mig.is_some())?;
     let parent = device.mig.as_ref().map(|place| place.parent_uuid.as_str());
-    described.set_item(intern!(py, "parent_uuid"), parent)?;
-    described.set_item(intern!(py, "unified_memory"), device.unified)?;
-    described.set_item(intern!(py, "age"), view.sampled_at.elapsed().as_secs_f64())?;
+    described.set_item("parent_uuid", parent)?;
+    described.set_item("unified_memory", device.unified)?;
+    described.set_item("age", view.sampled_at.elapsed().as_secs_f64())?;
     Ok(described)
 }
 
 pub fn holder<'py>(py: Python<'py>, lease: &Lease) -> PyResult<Bound<'py, PyDict>> {
     let described = PyDict::new(py);
-    described.set_item(intern!(py, "task"), &lease.task)?;
-    described.set_item(intern!(py, "pid"), lease.pid)?;
-    described.set_item(intern!(py, "user"), lease.user)?;
-    described.set_item(intern!(py, "command"), &lease.command)?;
-    described.set_item(intern!(py, "created"), timestamp(py, lease.created)?)?;
+    described.set_item("task", &lease.task)?;
+    described.set_item("pid", lease.pid)?;
+    described.set_item("user", lease.user)?;
+    described.set_item("command", &lease.command)?;
+    described.set_item("created", timestamp(py, lease.created)?)?;
     Ok(described)
 }

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use proteinflex_core::progress::{Progress, Summary, TaskProgress};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
@@ -24,7 +23,7 @@ pub fn progress_to_dict<'py>(
         tasks.set_item(id, task_to_dict(py, task, &ids, root)?)?;
     }
     let dict = whole_to_dict(py, &progress.summary)?;
-    dict.set_item(intern!(py, "tasks"), tasks)?;
+    dict.set_item(PyString::intern(py, "tasks"), tasks)?;
     Ok(dict)
 }
 
@@ -35,31 +34,31 @@ pub fn summary_to_dict<'py>(py: Python<'py>, summary: &Summary) -> PyResult<Boun
         counts.set_item(PyString::intern(py, status.name()), count)?;
     }
     let dict = whole_to_dict(py, summary)?;
-    dict.set_item(intern!(py, "task_counts"), counts)?;
+    dict.set_item(PyString::intern(py, "task_counts"), counts)?;
     if let Some(job) = &summary.batch_in_trouble {
-        dict.set_item(intern!(py, "batch"), batch_system::to_object(py, Some(job))?)?;
+        dict.set_item(PyString::intern(py, "batch"), batch_system::to_object(py, Some(job))?)?;
     }
     Ok(dict)
 }
 
 fn whole_to_dict<'py>(py: Python<'py>, whole: &Summary) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item(intern!(py, "percent"), whole.percent)?;
-    dict.set_item(intern!(py, "completed_steps"), whole.completed)?;
-    dict.set_item(intern!(py, "total_steps"), whole.total)?;
-    dict.set_item(intern!(py, "elapsed_seconds"), whole.elapsed)?;
-    dict.set_item(intern!(py, "eta_seconds"), whole.eta)?;
-    dict.set_item(intern!(py, "rate"), whole.rate)?;
-    dict.set_item(intern!(py, "message"), whole.message.as_deref())?;
-    dict.set_item(intern!(py, "status"), whole.status.name())?;
-    dict.set_item(intern!(py, "reason"), whole.reason.as_deref())?;
-    dict.set_item(intern!(py, "alive"), whole.is_alive)?;
-    dict.set_item(intern!(py, "updated"), whole.updated)?;
-    dict.set_item(intern!(py, "stalled"), whole.has_stalled)?;
-    dict.set_item(intern!(py, "hosts"), &whole.hosts)?;
+    dict.set_item(PyString::intern(py, "percent"), whole.percent)?;
+    dict.set_item(PyString::intern(py, "completed_steps"), whole.completed)?;
+    dict.set_item(PyString::intern(py, "total_steps"), whole.total)?;
+    dict.set_item(PyString::intern(py, "elapsed_seconds"), whole.elapsed)?;
+    dict.set_item(PyString::intern(py, "eta_seconds"), whole.eta)?;
+    dict.set_item(PyString::intern(py, "rate"), whole.rate)?;
+    dict.set_item(PyString::intern(py, "message"), whole.message.as_deref())?;
+    dict.set_item(PyString::intern(py, "status"), whole.status.name())?;
+    dict.set_item(PyString::intern(py, "reason"), whole.reason.as_deref())?;
+    dict.set_item(PyString::intern(py, "alive"), whole.is_alive)?;
+    dict.set_item(PyString::intern(py, "updated"), whole.updated)?;
+    dict.set_item(PyString::intern(py, "stalled"), whole.has_stalled)?;
+    dict.set_item(PyString::intern(py, "hosts"), &whole.hosts)?;
     let batch = batch_system::to_object(py, whole.batch.as_deref())?;
-    dict.set_item(intern!(py, "batch"), batch)?;
-    dict.set_item(intern!(py, "current_task"), whole.current.as_deref())?;
+    dict.set_item(PyString::intern(py, "batch"), batch)?;
+    dict.set_item(PyString::intern(py, "current_task"), whole.current.as_deref())?;
     Ok(dict)
 }
 
@@ -70,28 +69,28 @@ fn task_to_dict<'py>(
     root: &Path,
 ) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item(intern!(py, "name"), &*task.name)?;
-    dict.set_item(intern!(py, "parent"), task.parent.map(|parent| &ids[parent]))?;
-    dict.set_item(intern!(py, "status"), PyString::intern(py, task.status.name()))?;
-    dict.set_item(intern!(py, "percent"), task.percent)?;
-    dict.set_item(intern!(py, "completed"), task.completed)?;
-    dict.set_item(intern!(py, "total"), task.total)?;
-    dict.set_item(intern!(py, "message"), task.message.as_deref())?;
-    dict.set_item(intern!(py, "elapsed_seconds"), task.elapsed)?;
-    dict.set_item(intern!(py, "eta_seconds"), task.eta)?;
-    dict.set_item(intern!(py, "rate"), task.rate)?;
+    dict.set_item(PyString::intern(py, "name"), &*task.name)?;
+    dict.set_item(PyString::intern(py, "parent"), task.parent.map(|parent| &ids[parent]))?;
+    dict.set_item(PyString::intern(py, "status"), PyString::intern(py, task.status.name()))?;
+    dict.set_item(PyString::intern(py, "percent"), task.percent)?;
+    dict.set_item(PyString::intern(py, "completed"), task.completed)?;
+    dict.set_item(PyString::intern(py, "total"), task.total)?;
+    dict.set_item(PyString::intern(py, "message"), task.message.as_deref())?;
+    dict.set_item(PyString::intern(py, "elapsed_seconds"), task.elapsed)?;
+    dict.set_item(PyString::intern(py, "eta_seconds"), task.eta)?;
+    dict.set_item(PyString::intern(py, "rate"), task.rate)?;
     let children = if task.children.is_empty() {
         PyList::empty(py)
     } else {
         PyList::new(py, task.children.iter().map(|&child| &ids[child]))?
     };
-    dict.set_item(intern!(py, "children"), children)?;
+    dict.set_item(PyString::intern(py, "children"), children)?;
     let metadata = match &task.metadata {
         Some(tree) => build_metadata(py, tree, root)?,
         None => py.None().into_bound(py),
     };
-    dict.set_item(intern!(py, "metadata"), metadata)?;
+    dict.set_item(PyString::intern(py, "metadata"), metadata)?;
     let batch = batch_system::to_object(py, task.batch.as_deref())?;
-    dict.set_item(intern!(py, "batch"), batch)?;
+    dict.set_item(PyString::intern(py, "batch"), batch)?;
     Ok(dict)
 }

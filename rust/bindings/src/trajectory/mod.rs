@@ -436,5 +436,7 @@ impl Trajectory {
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // Before there are threads: see `array::prepare`.
+    module.py().get_type::<FrameChunks>();
     module.add_class::<Trajectory>()
 }

@@ -7,8 +7,9 @@ use proteinflex_core::error::TreeError;
 use proteinflex_core::tree::{Tag, Token, TreeReader};
 use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyComplex, PyDict, PyFrozenSet, PyList, PySet, PyString, PyTuple};
+use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyTuple};
 
+use super::create;
 use crate::array;
 use crate::error::to_python;
 use crate::hooks::hook;
@@ -190,8 +191,8 @@ impl<'py> Builder<'_, 'py> {
     fn end(&mut self, open: Open<'py>) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
         Ok(match open.kind {
-            Kind::List => PyList::new(py, self.made.drain(open.from..))?.into_any(),
-            Kind::Tuple => PyTuple::new(py, self.made.drain(open.from..))?.into_any(),
+            Kind::List => create::list(py, self.made.drain(open.from..))?,
+            Kind::Tuple => create::tuple(py, self.made.drain(open.from..))?,
             Kind::Set => {
                 let set = PySet::new(py, self.made.drain(open.from..));
                 self.checked(set)?.into_any()
@@ -213,14 +214,14 @@ impl<'py> Builder<'_, 'py> {
         Ok(Begun::Value(match self.reader.next_token().map_err(to_python)? {
             Token::Nil => py.None().into_bound(py),
             Token::Bool(value) => value.into_pyobject(py)?.to_owned().into_any(),
-            Token::Integer(value) => value.into_pyobject(py)?.into_any(),
-            Token::Unsigned(value) => value.into_pyobject(py)?.into_any(),
-            Token::Float(value) => value.into_pyobject(py)?.into_any(),
-            Token::Text(text) => PyString::new(py, text).into_any(),
-            Token::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
+            Token::Integer(value) => create::integer(py, value)?,
+            Token::Unsigned(value) => create::unsigned(py, value)?,
+            Token::Float(value) => create::float(py, value)?,
+            Token::Text(text) => create::text(py, text)?,
+            Token::Bytes(bytes) => create::bytes(py, bytes)?.into_any(),
             Token::List(length) => return Ok(Begun::Open(Kind::List, length)),
             Token::Map(length) => {
-                let kind = Kind::Map { dict: PyDict::new(py), key: None };
+                let kind = Kind::Map { dict: create::dict(py)?, key: None };
                 return Ok(Begun::Open(kind, 2 * length));
             }
             Token::Tag(tag) => return self.tagged(tag),
@@ -236,13 +237,13 @@ impl<'py> Builder<'_, 'py> {
             Tag::Complex => {
                 self.reader.expect_list_of(2).map_err(to_python)?;
                 let (real, imaginary) = (self.float()?, self.float()?);
-                PyComplex::from_doubles(py, real, imaginary).into_any()
+                create::complex(py, real, imaginary)?
             }
             Tag::BigInteger => {
                 let bytes = self.reader.expect_bytes().map_err(to_python)?;
                 let options = PyDict::new(py);
                 options.set_item("signed", true)?;
-                let arguments = (PyBytes::new(py, bytes), "little");
+                let arguments = (create::bytes(py, bytes)?, "little");
                 py.get_type::<pyo3::types::PyInt>().call_method(
                     "from_bytes",
                     arguments,
@@ -250,14 +251,14 @@ impl<'py> Builder<'_, 'py> {
                 )?
             }
             Tag::LooseText => {
-                let bytes = PyBytes::new(py, self.reader.expect_bytes().map_err(to_python)?);
+                let bytes = create::bytes(py, self.reader.expect_bytes().map_err(to_python)?)?;
                 let text = bytes.call_method1("decode", ("utf-8", "surrogatepass"));
                 self.checked(text)?
             }
             Tag::Scalar => {
                 self.reader.expect_list_of(2).map_err(to_python)?;
                 let dtype = self.reader.expect_text().map_err(to_python)?;
-                let bytes = PyBytes::new(py, self.reader.expect_bytes().map_err(to_python)?);
+                let bytes = create::bytes(py, self.reader.expect_bytes().map_err(to_python)?)?;
                 let dtype = self.checked(array::dtype(py, dtype))?;
                 // One item, copied out of the bytes; indexing with () gives the scalar itself.
                 let items = py.import("numpy")?.call_method1("frombuffer", (bytes, dtype));

@@ -5,6 +5,7 @@
 //! `Restorer`.
 
 mod build;
+mod create;
 mod flatten;
 mod metadata;
 
