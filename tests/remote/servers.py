@@ -24,8 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MOTO = """
-import logging, sys
+PAGE = 100
+"""Objects in one part of a list; on S3 itself 1,000."""
+
+MOTO = f"""
+import logging, os, sys
+os.environ["MOTO_S3_DEFAULT_MAX_KEYS"] = "{PAGE}"
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 from moto.server import ThreadedMotoServer
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

@@ -216,10 +216,13 @@ class _Errors:
             return
         from obstore import exceptions
 
-        if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError(errno.ENOENT, "there is no such object", self._shown) from None
         # The first line: what follows is the library's view of its own insides.
         text = without_credentials(str(error)).partition("\n")[0]
+        if isinstance(error, FileNotFoundError) and "Error performing DELETE" in text:
+            # An upload that failed was given up, and the first request to do so had no response.
+            raise RemoteError(errno.EIO, "the upload was broken off", self._shown) from None
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(errno.ENOENT, "there is no such object", self._shown) from None
         denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
         if isinstance(error, denied) or _is_denied(text):
             raise PermissionError(errno.EACCES, f"access is denied: {text}", self._shown) from None
