@@ -205,6 +205,42 @@ def test_a_server_that_ignores_the_condition_is_seen_through(http_server):
         store.read("one", 0, 3, version)
 
 
+@pytest.mark.parametrize(
+    ("fault", "how", "error", "cause"),
+    [
+        ("reset", {}, RemoteError, "reset by peer"),
+        ("drop", {"after": 2}, RemoteError, "closed too early"),
+        ("stall", {"after": 2}, RemoteError, "timed out"),
+        ("truncate", {}, RemoteError, "sent 9 bytes where 10 were asked for"),
+        ("ignore_range", {}, RemoteError, "ranges|range requested"),
+        ("wrong_range", {}, RemoteError, "got 1001..1011"),
+        ("status", {"code": 409}, RemoteError, "409"),
+        ("status", {"code": 503}, RemoteError, "503"),
+        ("ExpiredToken", {}, PermissionError, "token has expired"),
+        ("RequestTimeTooSkewed", {}, PermissionError, "RequestTimeTooSkewed"),
+        ("NoSuchKey", {}, FileNotFoundError, "no such object"),
+    ],
+)
+def test_an_error_names_the_object_and_the_cause(bucket, monkeypatch, fault, how, error, cause):
+    monkeypatch.setenv(obstore_store.TIMEOUT_VARIABLE, "0.4")
+    bucket.put("one", BYTES)
+    store = open_store(bucket.url)
+    inject = bucket.gate.inject if fault.islower() else bucket.gate.inject_s3
+    inject(fault, **how)
+    with pytest.raises(error, match=cause) as raised:
+        store.read("one", 1000, 1010, None)
+    assert raised.value.filename == f"{bucket.url}/one"
+
+
+def test_a_request_that_stalls_once_is_tried_again(bucket, monkeypatch):
+    monkeypatch.setenv(obstore_store.TIMEOUT_VARIABLE, "2")
+    bucket.put("one", BYTES)
+    store = open_store(bucket.url)
+    bucket.gate.inject("stall", times=1, after=2)
+    assert bytes(store.read("one", 0, 10, None)) == BYTES[:10]
+    assert [entry["fault"] for entry in bucket.gate.requests()] == ["stall", None]
+
+
 def test_a_long_range_is_read_in_parts(bucket, monkeypatch):
     monkeypatch.setattr(obstore_store, "REQUEST", 1000)
     bucket.put("one", BYTES)
