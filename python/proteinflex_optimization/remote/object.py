@@ -110,7 +110,9 @@ class RemoteObject:
     def _read_blocks(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Take blocks from the cache, and fetch and keep those that are not there."""
         assert self._cache is not None
-        numbers = sorted({n for start, end in ranges for n in range(start // BLOCK, -(-end // BLOCK))})
+        numbers = sorted(
+            {n for start, end in ranges for n in range(start // BLOCK, -(-end // BLOCK))}
+        )
         found = {number: self._cache.get(self._key, number) for number in numbers}
         runs: list[list[int]] = []
         for number in (number for number, block in found.items() if block is None):
