@@ -7,6 +7,7 @@ chosen by their metadata, and the processes of a cluster read the frames they wo
 nothing is copied whole.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def opening(trajectory: Trajectory, start: int, stop: int) -> np.ndarray:
 # endpoints come from the environment, also in the processes of the cluster.
 
 if __name__ == "__main__":
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
