@@ -84,11 +84,11 @@ class RemoteObject:
             The server gave no usable answer. `PermissionError` and `FileNotFoundError` likewise.
         """
         ranges = list(zip(starts, ends, strict=True))
-        wanted = [(start, end) for start, end in ranges if end > len(self._first)]
+        known = len(self._first)
+        wanted = [(max(start, known), end) for start, end in ranges if end > known]
         read = iter(self._read_blocks(wanted) if self._cache else self._read(wanted))
         return [
-            self._first[start:end] if end <= len(self._first) else next(read)
-            for start, end in ranges
+            self._first[start:end] + (next(read) if end > known else b"") for start, end in ranges
         ]
 
     def _read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

@@ -376,6 +376,12 @@ impl Trajectory {
         }
     }
 
+    /// What reads the object that it is; None where it is a file.
+    #[getter]
+    fn _object<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.object.as_ref().map(|object| object.bind(py).clone())
+    }
+
     /// What is known of it without reading frames, as `DataHandler.info` tells it of an entry.
     fn _info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let entry = &self.reader.entry;

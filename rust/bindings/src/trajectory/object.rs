@@ -66,11 +66,11 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let bytes = self.0.take();
-        let mut left = Some(bytes);
-        Python::try_attach(|_| drop(left.take()));
-        // The interpreter ends, and its memory with it.
-        std::mem::forget(left);
+        let mut bytes = self.0.take();
+        if Python::try_attach(|_| bytes = None).is_none() {
+            // The interpreter ends, and its memory with it.
+            std::mem::forget(bytes);
+        }
     }
 }
 
