@@ -157,7 +157,19 @@ def inject(gate, fault, how, **options):
         gate.inject(kind, **how, **options)
 
 
-@pytest.mark.parametrize("fault", ONCE)
+def by_server(faults):
+    """Faults of HTTP by the plain server and those of S3 by S3; crosswise too by `make soak`."""
+    return [
+        pytest.param(
+            server, fault, marks=[] if is_short else [pytest.mark.soak], id=f"{server}-{fault}"
+        )
+        for fault in faults
+        for server in ("http", "s3")
+        for is_short in [(server == "s3") == (fault[0].isupper() or fault in ("reset", "drop"))]
+    ]
+
+
+@pytest.mark.parametrize(("served", "fault"), by_server(ONCE), indirect=["served"])
 def test_a_fault_while_frames_are_read_is_mended_or_named(served, runs, fault):
     how, outcome = ONCE[fault]
     with open_trajectory(served.url) as trajectory:
@@ -196,7 +208,7 @@ SEVERE = {"trickle": {"size": 1}, "other_bytes": {"at": 70}}
 """Slower than the time-out; in the header of the first record."""
 
 
-@pytest.mark.parametrize("fault", OPENING)
+@pytest.mark.parametrize(("served", "fault"), by_server(OPENING), indirect=["served"])
 def test_what_never_gets_better_is_an_error_in_time(served, monkeypatch, fault):
     monkeypatch.setenv(TIMEOUT, "0.4")
     how = {**ONCE.get(fault, ({},))[0], **SEVERE.get(fault, {})}
