@@ -68,6 +68,7 @@ def test_each_dask_worker_reads_its_own_ranges(http_server):
     assert sum(sent) <= 1.05 * len(stored()) + 5 * (1 << 17)
 
 
+@pytest.mark.soak
 @pytest.mark.torch
 def test_a_torch_loader_has_its_frames(url):
     torch = pytest.importorskip("torch")
