@@ -15,7 +15,9 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidTypeError",
     "LockTimeoutError",
+    "ObjectChangedError",
     "ProteinFlexError",
+    "RemoteError",
     "ResumeError",
     "UnknownTaskError",
     "UnsupportedFormatError",
@@ -65,6 +67,14 @@ class ResumeError(ProteinFlexError):
 
 class WriterConflictError(ProteinFlexError, RuntimeError):
     """Another writer has what this one was writing, or this one belongs to another process."""
+
+
+class RemoteError(ProteinFlexError, OSError):
+    """A server or object store gave no usable answer; the message names the URL and the cause."""
+
+
+class ObjectChangedError(RemoteError):
+    """Another object has taken the place of the one that was opened: open it again."""
 
 
 class CheckpointError(ProteinFlexError):

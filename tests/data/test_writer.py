@@ -82,6 +82,19 @@ def test_what_does_not_fit_the_earlier_frames_is_refused_whole(handler):
     np.testing.assert_array_equal(handler.load_data(writer.key)["step"], np.arange(4))
 
 
+@pytest.mark.parametrize(
+    "values", [["a", "b"], [True, False], [1j, 2j], np.array([1, 2], "M8[ns]")]
+)
+@pytest.mark.parametrize("name", ["time", "step", "energy"])
+def test_what_is_measured_of_each_frame_is_a_number(handler, name, values):
+    with pytest.raises(InvalidArgumentError, match=f"{name}.*real numbers"):
+        handler.store_trajectory({"frames": frames(0, 2), name: values}, "md")
+    with handler.trajectory_writer("md") as writer:
+        with pytest.raises(InvalidArgumentError, match=f"{name}.*real numbers"):
+            writer.append(frames(0, 2), **{name: values})
+        writer.append(frames(0, 2), **{name: [0, 1]})
+
+
 def written(handler, stop, **options):
     """Write frames up to `stop`, going on with what is there, and close."""
     with handler.trajectory_writer("md", resume=True, **options) as writer:

@@ -391,6 +391,24 @@ def test_a_directory_that_can_not_be_written_is_an_error(machine, tmp_path):
         GPUManager(state_dir=tmp_path / "file").allocate_gpus("dynamics")
 
 
+@pytest.mark.parametrize("named", ["argument", "variable"])
+def test_a_relative_state_directory_is_made_where_the_manager_was(machine, named):
+    code = """
+import os, sys
+from proteinflex_optimization import GPUManager
+os.chdir(sys.argv[1])
+manager = GPUManager({"work": 100}, state_dir="state" if sys.argv[2] == "argument" else None)
+if sys.argv[2] == "argument":
+    os.chdir("/")
+assert manager.allocate_gpus("work")
+assert len(GPUManager(state_dir=sys.argv[1] + "/state").reservations()) == 1
+"""
+    place = machine.path.parent / "place"
+    place.mkdir()
+    code = code.replace("sys.argv[1]", repr(str(place))).replace("sys.argv[2]", repr(named))
+    machine.run(code, PROTEINFLEX_GPU_STATE_DIR="state" if named == "variable" else "")
+
+
 @pytest.mark.parametrize(
     "value",
     ["16GB", [], 5, {"prediction": "16GB"}, {"prediction": 0}, {"prediction": -1},

@@ -338,3 +338,13 @@ def test_what_is_no_topology_is_refused(handler):
         with pytest.raises(InvalidArgumentError, match=named):
             handler.store_trajectory(frames, "md", structure=structure)
     assert handler.key_for("md") not in handler
+
+
+@pytest.mark.parametrize("suffix", ["gro", "tpr", "psf", "prmtop", "crd", "pdb"])
+def test_a_file_that_is_no_topology_is_named(tmp_path, suffix):
+    path = tmp_path / f"bad.{suffix}"
+    path.write_bytes(b"\0 none of this is a topology\n" * 3)
+    with pytest.raises(InvalidArgumentError, match=f"bad.{suffix}"):
+        Topology.of(path)
+    with pytest.raises(FileNotFoundError):
+        Topology.of(tmp_path / f"missing.{suffix}")

@@ -83,8 +83,21 @@ impl<'py> FieldData<'py> {
         Ok(())
     }
 
+    fn check_numbers(&self, argument: &str) -> PyResult<()> {
+        let dtype = self.array.dtype();
+        let kind: String = dtype.getattr("kind")?.extract()?;
+        if matches!(kind.as_str(), "f" | "i" | "u") {
+            return Ok(());
+        }
+        let found = format!("dtype {}", array::description(&dtype)?);
+        Err(to_python(Error::argument(argument, found, "real numbers")))
+    }
+
     /// Checks that this agrees with coordinates of this shape.
     pub fn check_beside(&self, argument: &str, frames: &[usize]) -> PyResult<()> {
+        if is_per_frame(&self.name) {
+            self.check_numbers(argument)?;
+        }
         let shape = self.array.shape();
         let fits = match self.name.as_str() {
             "velocities" | "forces" => shape == frames,

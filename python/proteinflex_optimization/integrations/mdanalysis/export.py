@@ -186,9 +186,10 @@ def _writer(hidden: Path, path: StrPath, trajectory: Trajectory, options: dict[s
     except RuntimeError as error:
         raise ImportError(f"MDAnalysis can't write {suffix} here: {error}") from error
     except (TypeError, ValueError) as error:
+        many = f", and one that holds {trajectory.n_frames} frames" if multiframe else ""
         raise InvalidArgumentError(
             f"path={str(path)!r} is not valid: expected a suffix of a trajectory format that "
-            "MDAnalysis writes, such as .xtc or .dcd"
+            f"MDAnalysis writes, such as .xtc or .dcd{many}"
         ) from error
 
 

@@ -76,9 +76,10 @@ def topology_of_file(path: Any) -> Topology:
     """
     try:
         universe = MDAnalysis.Universe(str(path))
-    except OSError:
-        raise
     except Exception as error:
+        # Of what a file holds, MDAnalysis raises a bare one, without a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise InvalidArgumentError(
             f"structure={str(path)!r} is not valid: expected a topology that MDAnalysis can read. "
             f"It says: {str(error).splitlines()[0] if str(error) else type(error).__name__}"

@@ -43,8 +43,10 @@ pub struct Manager {
 
 impl Manager {
     /// A manager; nothing is queried or written yet.
-    pub fn new(settings: Settings, cuda: Box<dyn Cuda>) -> Result<Self> {
+    pub fn new(mut settings: Settings, cuda: Box<dyn Cuda>) -> Result<Self> {
         settings.check()?;
+        // The program may go to another directory before it asks for a GPU.
+        settings.state_dir = settings.state_dir.map(absolute);
         Ok(Self {
             settings,
             cuda,
@@ -246,7 +248,7 @@ impl Manager {
 
     fn state_root(&self) -> Option<PathBuf> {
         let named = || std::env::var_os(STATE_VARIABLE).filter(|name| !name.is_empty());
-        self.settings.state_dir.clone().or_else(|| named().map(PathBuf::from))
+        self.settings.state_dir.clone().or_else(|| named().map(|name| absolute(name.into())))
     }
 
     /// Observations belong to a user and outlive the machine's restart, unlike reservations.
@@ -263,4 +265,8 @@ impl Manager {
             None => Path::new(SHARED_ROOT).join(format!("proteinflex-peaks-{user}")),
         }
     }
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }

@@ -1,0 +1,1 @@
+"""Trajectories and entries elsewhere than in files of this machine."""

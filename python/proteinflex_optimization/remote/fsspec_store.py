@@ -1,0 +1,145 @@
+"""A `Store` by a file system of fsspec, for the many kinds of storage that only that knows.
+
+It has no conditional requests: that an object was replaced is seen by the checksums of what is read
+from it, and then by its version.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidTypeError, RemoteError
+from .stores import ObjectInfo
+from .urls import without_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .stores import Progress
+
+
+class FsspecStore:
+    """Objects below a path of a file system."""
+
+    def __init__(self, url: str, filesystem: Any) -> None:
+        self._filesystem = filesystem
+        self._root = str(filesystem._strip_protocol(url)).rstrip("/")
+        self.url = without_credentials(url).rstrip("/")
+
+    def head(self, name: str) -> ObjectInfo:
+        """Return what the file system says of an object."""
+        with self._errors(name):
+            self._filesystem.invalidate_cache(self._root)
+            return _info(name, self._filesystem.info(self._path(name)))
+
+    def read(self, name: str, start: int, end: int, version: str | None) -> memoryview:
+        """Return exactly these bytes of an object; `version` can't be asked for."""
+        if start >= end:
+            return memoryview(b"")
+        with self._errors(name):
+            read = memoryview(self._filesystem.cat_file(self._path(name), start=start, end=end))
+        if len(read) != end - start:
+            raise RemoteError(
+                errno.EIO,
+                f"the file system gave {len(read)} bytes where {end - start} were asked for",
+                self._shown(name),
+            )
+        return read
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose names begin so, in any depth."""
+        directory = prefix.rpartition("/")[0]
+        with self._errors(prefix):
+            self._filesystem.invalidate_cache(self._root)
+            found = self._filesystem.find(self._path(directory), detail=True)
+        for path, details in sorted(found.items()):
+            name = path.removeprefix(self._root).lstrip("/")
+            if name.startswith(prefix):
+                yield _info(name, details)
+
+    def create(self, name: str, path: Path, progress: Progress | None = None) -> ObjectInfo:
+        """Store the file at `path` where there is no object of that name."""
+        target, size = self._path(name), path.stat().st_size
+        with self._errors(name):
+            self._filesystem.invalidate_cache(self._root)
+            if self._filesystem.exists(target):
+                raise FileExistsError(
+                    errno.EEXIST, "there is an object of that name", self._shown(name)
+                )
+            # Object stores publish it when it is whole; others get the name at the end.
+            temporary = f"{target}.tmp" if self._renames else target
+            self._filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
+            self._filesystem.put_file(str(path), temporary)
+            if temporary != target:
+                self._filesystem.mv(temporary, target)
+        if progress is not None:
+            progress(size)
+        return self.head(name)
+
+    @property
+    def _renames(self) -> bool:
+        return bool(set(self._protocols()) & {"file", "local", "sftp", "ssh", "ftp", "smb", "hdfs"})
+
+    def _protocols(self) -> tuple[str, ...]:
+        protocol = self._filesystem.protocol
+        return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+    def delete(self, name: str) -> None:
+        """Remove an object; none there is no error."""
+        try:
+            with self._errors(name):
+                self._filesystem.rm_file(self._path(name))
+        except FileNotFoundError:
+            pass
+
+    def __repr__(self) -> str:
+        return f"<FsspecStore {self.url!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise InvalidTypeError(
+            f"{self!r} was made of store=, which may hold credentials, so it is not pickled: open it "
+            "in each process, or use a URL and let the environment give the credentials"
+        )
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}".rstrip("/") if name else self._root
+
+    def _shown(self, name: str) -> str:
+        return f"{self.url}/{name}".rstrip("/")
+
+    def _errors(self, name: str) -> _Errors:
+        return _Errors(self._shown(name))
+
+
+class _Errors:
+    """Turns what file systems raise into the errors of `stores`, without credentials."""
+
+    def __init__(self, shown: str) -> None:
+        self._shown = shown
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception) or isinstance(error, (RemoteError, FileExistsError)):
+            return
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(errno.ENOENT, "there is no such object", self._shown) from None
+        text = without_credentials(str(error)).partition("\n")[0]
+        if isinstance(error, PermissionError):
+            raise PermissionError(errno.EACCES, f"access is denied: {text}", self._shown) from None
+        if isinstance(error, MemoryError):
+            return
+        # Each library has its own: nothing else tells them from those of a connection.
+        text = f"{type(error).__name__}: {text}"
+        raise RemoteError(errno.EIO, text, self._shown) from None
+
+
+def _info(name: str, details: dict[str, Any]) -> ObjectInfo:
+    version = next(
+        (str(details[key]) for key in ("ETag", "etag", "e_tag", "md5") if details.get(key)), None
+    )
+    modified = details.get("LastModified", details.get("last_modified"))
+    return ObjectInfo(name, int(details["size"]), version, modified)

@@ -1,0 +1,281 @@
+"""A `Store` by obstore: retries, back-off and time-outs are its own.
+
+obstore runs its requests in threads that a forked child does not have: a request there would wait
+for ever. So where a process has made one, its children are refused with an error that says what to
+do instead.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ..errors import InvalidArgumentError, InvalidTypeError, ObjectChangedError, RemoteError
+from .stores import ObjectInfo
+from .urls import without_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .stores import Progress
+
+TIMEOUT_VARIABLE = "PROTEINFLEX_REMOTE_TIMEOUT"
+# Seconds that a request may take with all its retries. A store that answers at all does so within
+# a few; object stores shed load for up to about a minute.
+DEFAULT_TIMEOUT = 60.0
+# Bytes of one request: small enough that a slow connection ends each within its time-out.
+REQUEST = 8 << 20
+# Up to so many bytes an object is created by one request, under the condition that there is none. A
+# longer one goes in parts, for which obstore knows no condition.
+CONDITIONAL = 64 << 20
+
+_first_user: int | None = None
+
+
+class ObstoreStore:
+    """Objects below a URL, or in a store of obstore that the caller has made."""
+
+    def __init__(self, url: str, store: Any = None) -> None:
+        self._obstore = module = _obstore()
+        self._is_given = store is not None
+        self._full_url = url
+        self._prefix = ""
+        if store is None:
+            self._check_fork()
+            options = {"timeout": timedelta(seconds=min(30.0, _timeout())), "connect_timeout": "5s"}
+            if url.startswith("http://") or os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true":
+                options["allow_http"] = True
+            retries = {
+                "max_retries": 8,
+                "retry_timeout": timedelta(seconds=_timeout()),
+                "backoff": {
+                    "init_backoff": timedelta(milliseconds=100),
+                    "base": 2,
+                    "max_backoff": timedelta(seconds=10),
+                },
+            }
+            with _Errors(without_credentials(url)):
+                if url.startswith("memory://"):
+                    store = module.store.MemoryStore()
+                elif url.startswith("file://"):
+                    store = module.store.from_url(url)
+                else:
+                    store = module.store.from_url(url, client_options=options, retry_config=retries)
+        elif "://" in url:
+            self._prefix = urlsplit(url).path.strip("/")
+        else:
+            self._prefix = url.strip("/")
+        self._store = store
+        self.url = without_credentials(url).rstrip("/")
+
+    def head(self, name: str) -> ObjectInfo:
+        """Return what the store says of an object."""
+        with self._errors(name):
+            if "?" in self._full_url:
+                # What was signed for reading may not be asked for otherwise.
+                found = self._obstore.get(self._store, self._path(name), options={"range": (0, 1)})
+                meta = found.meta
+            else:
+                meta = self._obstore.head(self._store, self._path(name))
+        return _info(name, meta)
+
+    def read(self, name: str, start: int, end: int, version: str | None) -> memoryview:
+        """Return exactly these bytes of an object, of this version where one is given."""
+        if end - start > REQUEST:
+            return self._read_long(name, start, end, version)
+        if start >= end:
+            return memoryview(b"")
+        options: dict[str, Any] = {"range": (start, end)}
+        if version is not None:
+            options["if_match"] = version
+        with self._errors(name):
+            found = self._obstore.get(self._store, self._path(name), options=options)
+            if version is not None and found.meta["e_tag"] not in (None, version):
+                # A web server that knows no conditions.
+                raise _changed(self._shown(name))
+            read = memoryview(found.bytes())
+        if len(read) != end - start:
+            raise RemoteError(
+                errno.EIO,
+                f"the server sent {len(read)} bytes where {end - start} were asked for",
+                self._shown(name),
+            )
+        return read
+
+    def _read_long(self, name: str, start: int, end: int, version: str | None) -> memoryview:
+        bytes_read = bytearray(end - start)
+        for at in range(start, end, REQUEST):
+            part = self.read(name, at, min(at + REQUEST, end), version)
+            bytes_read[at - start : at - start + len(part)] = part
+        return memoryview(bytes_read).toreadonly()
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose names begin so, in any depth."""
+        # obstore takes whole directories as prefixes.
+        directory = prefix.rpartition("/")[0]
+        below = self._path(directory) if directory else self._prefix
+        with self._errors(prefix):
+            batches = iter(self._obstore.list(self._store, prefix=below or None))
+        while True:
+            with self._errors(prefix):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            for meta in batch:
+                name = meta["path"].removeprefix(self._prefix).lstrip("/")
+                if name.startswith(prefix):
+                    yield _info(name, meta)
+
+    def create(self, name: str, path: Path, progress: Progress | None = None) -> ObjectInfo:
+        """Store the file at `path`: all of it or, where this fails or is killed, nothing."""
+        size = path.stat().st_size
+        target = self._path(name)
+        if size <= CONDITIONAL:
+            with self._errors(name):
+                result = self._obstore.put(self._store, target, path.read_bytes(), mode="create")
+            if progress is not None:
+                progress(size)
+        else:
+            self._refuse_existing(name)
+            with self._errors(name):
+                result = self._obstore.put(self._store, target, _parts(path, progress))
+        found = self.head(name)
+        if found.size != size or result["e_tag"] not in (None, found.version):
+            raise _changed(self._shown(name))
+        return found
+
+    def _refuse_existing(self, name: str) -> None:
+        try:
+            self.head(name)
+        except FileNotFoundError:
+            return
+        raise FileExistsError(errno.EEXIST, "there is an object of that name", self._shown(name))
+
+    def delete(self, name: str) -> None:
+        """Remove an object; none there is no error."""
+        try:
+            with self._errors(name):
+                self._obstore.delete(self._store, self._path(name))
+        except FileNotFoundError:
+            pass
+
+    def __repr__(self) -> str:
+        return f"<ObstoreStore {self.url!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._is_given:
+            raise InvalidTypeError(
+                f"{self!r} was made of store=, which may hold credentials, so it is not pickled: open "
+                "it in each process, or use a URL and let the environment give the credentials"
+            )
+        if self._full_url != without_credentials(self._full_url):
+            raise InvalidTypeError(
+                f"the URL of {self!r} has credentials, so it is not pickled: open it in each process"
+            )
+        return (ObstoreStore, (self._full_url,))
+
+    def _path(self, name: str) -> str:
+        return f"{self._prefix}/{name}".strip("/") if self._prefix else name
+
+    def _shown(self, name: str) -> str:
+        return f"{self.url}/{name}".rstrip("/")
+
+    def _errors(self, name: str) -> _Errors:
+        self._check_fork()
+        return _Errors(self._shown(name))
+
+    @staticmethod
+    def _check_fork() -> None:
+        global _first_user
+        process = os.getpid()
+        if _first_user is None:
+            _first_user = process
+        if _first_user != process:
+            raise RemoteError(
+                errno.ENOTSUP,
+                "objects can't be read in a process that was forked from one that has read some: start "
+                'it by "spawn" or "forkserver" (multiprocessing_context= of a DataLoader)',
+            )
+
+
+class _Errors:
+    """Turns the errors of obstore into those of `stores`, without credentials."""
+
+    def __init__(self, shown: str) -> None:
+        self._shown = shown
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception) or isinstance(error, RemoteError):
+            return
+        from obstore import exceptions
+
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(errno.ENOENT, "there is no such object", self._shown) from None
+        # The first line: what follows is the library's view of its own insides.
+        text = without_credentials(str(error)).partition("\n")[0]
+        denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+        if isinstance(error, denied) or _is_denied(text):
+            raise PermissionError(errno.EACCES, f"access is denied: {text}", self._shown) from None
+        if isinstance(error, exceptions.PreconditionError):
+            raise _changed(self._shown) from None
+        if isinstance(error, exceptions.AlreadyExistsError):
+            raise FileExistsError(
+                errno.EEXIST, "there is an object of that name", self._shown
+            ) from None
+        if isinstance(error, exceptions.NotSupportedError) and "ange" in text:
+            raise RemoteError(
+                errno.ENOTSUP, "the server does not send parts of objects (ranges)", self._shown
+            ) from None
+        if isinstance(error, (exceptions.BaseError, OSError)):
+            raise RemoteError(errno.EIO, text, self._shown) from None
+        if isinstance(error, ValueError):
+            raise InvalidArgumentError(f"url={self._shown!r} is not valid: {text}") from None
+
+
+def _obstore() -> Any:
+    try:
+        import obstore
+        import obstore.exceptions
+        import obstore.store
+    except ImportError as error:
+        raise ImportError(
+            'this needs obstore: install it with `pip install "proteinflex-optimization[remote]"`'
+        ) from error
+    return obstore
+
+
+def _is_denied(text: str) -> bool:
+    return "status code: 401" in text or "status code: 403" in text
+
+
+def _changed(shown: str) -> ObjectChangedError:
+    return ObjectChangedError(
+        errno.ESTALE, "another object has taken the place of what was opened", shown
+    )
+
+
+def _info(name: str, meta: Any) -> ObjectInfo:
+    return ObjectInfo(name, meta["size"], meta["e_tag"], meta["last_modified"])
+
+
+def _parts(path: Path, progress: Progress | None) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while part := file.read(REQUEST):
+            yield part
+            if progress is not None:
+                progress(len(part))
+
+
+def _timeout() -> float:
+    try:
+        seconds = float(os.environ.get(TIMEOUT_VARIABLE, ""))
+    except ValueError:
+        return DEFAULT_TIMEOUT
+    return seconds if 0 < seconds < 1e6 else DEFAULT_TIMEOUT

@@ -1,0 +1,67 @@
+"""URLs of objects and of directories of them; never shown with credentials."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+from ..errors import InvalidArgumentError
+
+SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "http", "https", "memory", "file")
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+# A message of a library may have any number of them.
+_USER = re.compile(r"(://)[^/@\s\"'>]*@")
+_QUERY = re.compile(r"(://[^\s?\"'>,]*)\?[^\s\"'>,]*")
+
+
+def is_url(text: object) -> bool:
+    """Return whether this is a URL and not a path."""
+    return isinstance(text, str) and _URL.match(text) is not None
+
+
+def without_credentials(text: str) -> str:
+    """Return a URL, or a message with URLs, without users, passwords and queries."""
+    return _QUERY.sub(r"\1", _USER.sub(r"\1", text))
+
+
+def checked_url(url: str) -> str:
+    """Return a URL of a kind that can be opened.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It has another scheme, or no host or bucket.
+    """
+    parts = urlsplit(url)
+    shown = without_credentials(url)
+    if parts.scheme.lower() not in SCHEMES:
+        raise InvalidArgumentError(
+            f"url={shown!r} is not valid: expected s3://, gs://, az://, http:// or https://"
+        )
+    if not parts.netloc and parts.scheme not in ("memory", "file"):
+        raise InvalidArgumentError(
+            f"url={shown!r} is not valid: expected a bucket or host behind {parts.scheme}://"
+        )
+    return url
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Return the URL of the directory of an object, and its name there.
+
+    A URL with a query, as one that was signed, is of one object: its name is empty.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It names no object.
+    """
+    parts = urlsplit(checked_url(url))
+    if parts.query:
+        return url, ""
+    directory, _, name = parts.path.rpartition("/")
+    if not name:
+        raise InvalidArgumentError(
+            f"url={without_credentials(url)!r} is not valid: expected the URL of one object"
+        )
+    return urlunsplit((parts.scheme, parts.netloc, directory, "", "")), name
