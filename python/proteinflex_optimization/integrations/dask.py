@@ -1,15 +1,17 @@
-"""Cached trajectories as dask arrays, and their flexibility computed by many processes at once.
+"""Trajectories as dask arrays, and sets of them analysed block by block by many processes at once.
 
     frames = handler.open(key).to_dask()              # a dask.array, nothing is read yet
     fluctuation = rmsf(handler.open(key))             # by the cluster of the current client
+    tasks = map_blocks(function, urls)                # delayed results, a list for each trajectory
 
 What is sent to workers is the place of an entry, never its frames: every worker opens the same
-directory by itself.
+directory or URL by itself.
 """
 
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +25,16 @@ except ImportError as error:
         'this needs dask: install it with `pip install "proteinflex-optimization[dask]"`'
     ) from error
 
-from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
+from proteinflex_optimization.trajectory import Trajectory, open_trajectory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dask.delayed import Delayed
     from numpy.typing import NDArray
 
-    from proteinflex_optimization.trajectory import Trajectory
-    from proteinflex_optimization.types import AtomSelection
+    from proteinflex_optimization.types import AtomSelection, StrPath
 
 BLOCK_BYTES = 32 << 20
 """Bytes of decoded frames, at most, that one task of `rmsf` holds."""
@@ -37,6 +42,10 @@ BLOCK_BYTES = 32 << 20
 
 MERGED = 16
 """Results of how many tasks of `rmsf` one task merges: a power of two, which leaves the order as it is."""
+
+
+OPENED_AT_ONCE = 16
+"""Trajectories that `map_blocks` opens at the same time: each waits for two answers of a server."""
 
 
 class FrameSource:
@@ -122,6 +131,103 @@ def to_dask(
         asarray=False,
         fancy=False,
         meta=np.empty((0,) * source.ndim, source.dtype),
+    )
+
+
+def map_blocks(
+    function: Callable[..., Any],
+    trajectories: Iterable[Trajectory | StrPath],
+    *args: Any,
+    frames_per_block: int | None = None,
+    **kwargs: Any,
+) -> list[list[Delayed]]:
+    """Prepare one call of a function for each block of frames of many trajectories.
+
+    Parameters
+    ----------
+    function : callable
+        Called as ``function(trajectory, start, stop, *args, **kwargs)``: it reads what it needs of
+        these frames, where it runs.
+    trajectories : iterable of Trajectory, str or path
+        Open ones, or the paths or URLs of their files (`open_trajectory`).
+    frames_per_block : int, optional
+        Frames of one call, rounded up to whole stored chunks; to know how many blocks there are, each
+        trajectory is opened now. Default: all frames of a trajectory in one call, and paths and URLs
+        are first opened by the workers.
+    *args, **kwargs
+        Further arguments of the function.
+
+    Returns
+    -------
+    list of list of dask.delayed.Delayed
+        For each trajectory the results of its blocks, both in order: ``dask.compute(*tasks)`` gives
+        them in lists of the same form, by the cluster of the current `dask.distributed.Client`, else
+        by dask's own choice.
+
+    Raises
+    ------
+    InvalidArgumentError
+        `frames_per_block` is below 1, or `trajectories` is a single one.
+    OSError, ProteinFlexError
+        What `open_trajectory` raises, here or by the task.
+    """
+    if isinstance(trajectories, (str, bytes, Trajectory)):
+        raise InvalidTypeError(
+            f"trajectories is of type {type(trajectories).__name__}: expected several of them, such as "
+            "a list"
+        )
+    if frames_per_block is not None and (
+        isinstance(frames_per_block, bool) or frames_per_block < 1
+    ):
+        raise InvalidArgumentError(
+            f"frames_per_block={frames_per_block!r} is not valid: expected 1 or more"
+        )
+    opened: list[Trajectory | StrPath] = list(trajectories)
+    if frames_per_block is not None:
+        with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
+            opened = list(pool.map(_opened, opened))
+    # Sent once, not with each task.
+    further = dask.delayed((args, kwargs), traverse=False) if args or kwargs else ((), {})
+    call = dask.delayed(_call)
+    return [
+        [
+            call(function, source, start, stop, further)
+            for start, stop in _blocks(trajectory, frames_per_block)
+        ]
+        for trajectory in opened
+        # The handle, too.
+        for source in [dask.delayed(trajectory, traverse=False)]
+    ]
+
+
+def _opened(trajectory: Trajectory | StrPath) -> Trajectory:
+    return trajectory if isinstance(trajectory, Trajectory) else open_trajectory(trajectory)
+
+
+def _blocks(
+    trajectory: Trajectory | StrPath, frames_per_block: int | None
+) -> list[tuple[int, int | None]]:
+    """Return where blocks begin and end; None is the end of one that is not open yet."""
+    if frames_per_block is None or not isinstance(trajectory, Trajectory):
+        return [(0, None)]
+    stored = trajectory.chunk_frames
+    size = max(1, math.ceil(frames_per_block / stored)) * stored
+    n_frames = trajectory.n_frames
+    return [(start, min(start + size, n_frames)) for start in range(0, n_frames, size)]
+
+
+def _call(
+    function: Callable[..., Any],
+    source: Trajectory | StrPath,
+    start: int,
+    stop: int | None,
+    further: tuple[tuple[Any, ...], dict[str, Any]],
+) -> Any:
+    """Return the result of one block: what one task of `map_blocks` does."""
+    args, kwargs = further
+    trajectory = _opened(source)
+    return function(
+        trajectory, start, trajectory.n_frames if stop is None else stop, *args, **kwargs
     )
 
 

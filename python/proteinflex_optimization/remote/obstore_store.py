@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -46,7 +47,12 @@ class ObstoreStore:
         self._prefix = ""
         if store is None:
             self._check_fork()
-            options = {"timeout": timedelta(seconds=min(30.0, _timeout())), "connect_timeout": "5s"}
+            # A connection that stalls is given up early enough to try again, a slow one is not.
+            options: dict[str, Any] = {
+                "timeout": timedelta(seconds=_timeout()),
+                "connect_timeout": timedelta(seconds=min(5.0, _timeout())),
+                "read_timeout": timedelta(seconds=min(15.0, _timeout() / 4)),
+            }
             if url.startswith("http://") or os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true":
                 options["allow_http"] = True
             retries = {
@@ -216,16 +222,19 @@ class _Errors:
             return
         from obstore import exceptions
 
+        text = _cause(without_credentials(str(error)))
+        if isinstance(error, FileNotFoundError) and "Error performing DELETE" in text:
+            # An upload that failed was given up, and the first request to do so had no response.
+            raise RemoteError(errno.EIO, "the upload was broken off", self._shown) from None
         if isinstance(error, FileNotFoundError):
             raise FileNotFoundError(errno.ENOENT, "there is no such object", self._shown) from None
-        # The first line: what follows is the library's view of its own insides.
-        text = without_credentials(str(error)).partition("\n")[0]
         denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
         if isinstance(error, denied) or _is_denied(text):
             raise PermissionError(errno.EACCES, f"access is denied: {text}", self._shown) from None
         if isinstance(error, exceptions.PreconditionError):
             raise _changed(self._shown) from None
-        if isinstance(error, exceptions.AlreadyExistsError):
+        is_read = re.search("performing (GET|HEAD)", text)
+        if isinstance(error, exceptions.AlreadyExistsError) and not is_read:
             raise FileExistsError(
                 errno.EEXIST, "there is an object of that name", self._shown
             ) from None
@@ -251,8 +260,22 @@ def _obstore() -> Any:
     return obstore
 
 
+def _cause(text: str) -> str:
+    """Return the first line of a message, and the cause that is hidden in the library's own view."""
+    first, _, inside = text.partition("\n")
+    named = re.findall(r'(?:message|error): "([^"]+)"', inside)
+    if "TimedOut" in inside:
+        named.append("timed out")
+    elif re.search("IncompleteMessage|UnexpectedEof", inside):
+        named.append("the connection was closed too early")
+    return f"{first}: {named[-1]}" if named else first
+
+
 def _is_denied(text: str) -> bool:
-    return "status code: 401" in text or "status code: 403" in text
+    # S3 answers 400 where credentials have expired.
+    return (
+        re.search("status code: 40[13]|<Code>(ExpiredToken|InvalidToken)</Code>", text) is not None
+    )
 
 
 def _changed(shown: str) -> ObjectChangedError:
