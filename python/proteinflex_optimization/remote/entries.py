@@ -153,10 +153,12 @@ class Download:
         self._check, self._progress = check, progress
         self.failure: Exception | None = None
         """The error of the source, where that is why it failed."""
+        self._path = ""
 
     def __call__(self, path: Path) -> None:
         """Write all bytes of the object to a file that is there and empty."""
         size = self._info.size
+        self._path = str(path)
         starts = iter(range(0, size, PIECE))
         tasks: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         results: queue.SimpleQueue[tuple[int, memoryview | Exception]] = queue.SimpleQueue()
@@ -180,6 +182,11 @@ class Download:
             finally:
                 for _ in range(IN_FLIGHT):
                     tasks.put(None)
+
+    def of_object(self, error: Exception) -> Exception:
+        """Return an error of the file as one of the object: the file is gone by now."""
+        shown = f"{self._source.url}/{self._info.name}".rstrip("/")
+        return type(error)(str(error).replace(self._path, shown) if self._path else str(error))
 
     def _next(
         self, results: queue.SimpleQueue[tuple[int, memoryview | Exception]]

@@ -79,7 +79,7 @@ class Tier:
             return None
         self._is_broken = False
         known = self._damaged.get(name)
-        return None if known is not None and known[:3] == info[:3] else info
+        return None if known == info else info
 
     def failed(self, error: Exception) -> None:
         """Count an error, and leave the tier alone for a while."""
@@ -99,12 +99,8 @@ class Tier:
         self.errors += 1
         if len(self._damaged) < MAX_DAMAGED:
             self._damaged[info.name] = info
-        logger.warning(
-            "%s/%s is damaged and not used: %s",
-            self.source.url,
-            info.name,
-            without_credentials(str(error)),
-        )
+        text = without_credentials(str(error))
+        logger.warning("%s/%s is not used: %s", self.source.url, info.name, text)
 
     @contextmanager
     def reading(self, info: ObjectInfo) -> Iterator[None]:
@@ -258,7 +254,7 @@ class Tiers:
             try:
                 handler._adopt(key, info.size, download)
             except (CorruptDataError, UnsupportedFormatError) as error:
-                tier.damaged(info, error)
+                tier.damaged(info, download.of_object(error))
                 return Copied.FAILED
             except Exception as error:
                 if download.failure is not None:

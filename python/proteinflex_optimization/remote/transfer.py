@@ -139,12 +139,12 @@ def _pull_one(
     """Fetch an entry where there is none of its key; returns whether it was fetched."""
     shown = f"{source.url}/{info.name}".rstrip("/")
     if not _has(handler, key):
+        download = Download(source, info, PATIENCE, progress=count)
         try:
-            download = Download(source, info, PATIENCE, progress=count)
             if handler._adopt(key, info.size, download):
                 return True
         except (CorruptDataError, UnsupportedFormatError) as error:
-            raise type(error)(f"{shown} is not fetched: {error}") from None
+            raise type(error)(f"it is not fetched: {download.of_object(error)}") from None
     path = Path(handler.cache_dir) / object_name(key)
     with _held(handler, path) as ours:
         _compare(key, identity_of_object(source, info), shown, ours, str(path))

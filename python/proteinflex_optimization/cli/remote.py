@@ -1,0 +1,68 @@
+"""`flexopt cache push` and `pull`: entries between a cache and an object store."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from proteinflex_optimization.cli.commands import look_at_cache, open_cache
+from proteinflex_optimization.cli.output import counted, print_json, printable, size
+from proteinflex_optimization.cli.selection import entry_key
+from proteinflex_optimization.cli.transfer import ProgressLine
+from proteinflex_optimization.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from proteinflex_optimization.types import TransferredEntry
+
+MEGABYTE = 10**6
+
+
+def push(options: argparse.Namespace) -> int:
+    """Send entries below a URL."""
+    handler = look_at_cache(options)
+    if options.all == bool(options.keys):
+        raise InvalidArgumentError("KEY=… is not valid: expected the entries to send, or --all")
+    keys = handler.keys() if options.all else [entry_key(handler, key) for key in options.keys]
+    total = sum(handler.info(key)["stored_bytes"] for key in keys)
+    reports: list[TransferredEntry] = []
+    with ProgressLine("pushing", "MB") as progress:
+        for key in keys:
+            before = sum(report["bytes"] for report in reports)
+            reports.append(
+                handler.push(
+                    key,
+                    options.url,
+                    progress=lambda sent, _, before=before: _draw(progress, before + sent, total),
+                )
+            )
+    return _print(reports, "sent", options)
+
+
+def pull(options: argparse.Namespace) -> int:
+    """Fetch an entry, or all below a URL."""
+    handler = open_cache(options.dir)
+    with ProgressLine("pulling", "MB") as progress:
+        reports = handler.pull(
+            options.url, progress=lambda done, total: _draw(progress, done, total)
+        )
+    return _print(reports, "fetched", options)
+
+
+def _draw(progress: ProgressLine, done: int, total: int) -> None:
+    progress(done // MEGABYTE, total // MEGABYTE)
+
+
+def _print(reports: list[TransferredEntry], verb: str, options: argparse.Namespace) -> int:
+    if options.json:
+        print_json({"entries": reports})
+        return 0
+    copied = [report for report in reports if report["copied"]]
+    for report in copied:
+        print(f"{report['key']}  {size(report['bytes'])}  {printable(report['url'])}")
+    there = len(reports) - len(copied)
+    n_bytes = sum(report["bytes"] for report in copied)
+    print(
+        f"{verb} {counted(len(copied), 'entry', 'entries')} ({size(n_bytes)})"
+        + (f", {there} there already" if there else "")
+    )
+    return 0
