@@ -61,7 +61,7 @@ def test_a_cache_shows_how_full_it_is_and_its_newest_entries(handler):
     for number in range(12):
         handler.store_trajectory({"frames": walk(3, 4)}, f"run{number}")
     page = shown(handler)
-    assert "1 structures, 12 trajectories" in page.text
+    assert "1 structure, 12 trajectories" in page.text
     assert page.tags.count("tr") == 11
     assert "run11" in page.text
     assert "3 frames × 4 atoms" in page.text

@@ -44,12 +44,14 @@ from proteinflex_optimization.errors import (
 )
 from proteinflex_optimization.gpu import GPUManager
 from proteinflex_optimization.progress import ProgressTracker, track
+from proteinflex_optimization.remote.block_cache import BlockCache
 from proteinflex_optimization.stop import StopRequest, StopRequested
 from proteinflex_optimization.topology import Topology
 from proteinflex_optimization.trajectory import Trajectory, open_trajectory
 from proteinflex_optimization.trajectory_file import TrajectoryFileWriter, create_trajectory
 
 __all__ = [
+    "BlockCache",
     "CacheFullError",
     "CacheKeyError",
     "CheckpointError",

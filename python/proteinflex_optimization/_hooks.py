@@ -31,6 +31,7 @@ from .errors import (
 )
 from .progress import _reopen_task as reopen_task
 from .trajectory import reopen as reopen_trajectory_file
+from .trajectory import reopen_object as reopen_trajectory_object
 
 __all__ = [
     "CacheFullError",
@@ -61,6 +62,7 @@ __all__ = [
     "reopen_task",
     "reopen_trajectory",
     "reopen_trajectory_file",
+    "reopen_trajectory_object",
     "select_frames",
     "without_units",
 ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._text import age, one_line, size
+from ._text import age, number, one_line, size
 from .errors import ProteinFlexError
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ MUTED = "opacity:0.65;font-size:90%"
 def cache(stats: CacheStats, newest: Sequence[EntryInfo]) -> str:
     """Show how full a cache is, and its newest entries."""
     used = f"{size(stats['used_bytes'])} of {size(stats['max_bytes'])}"
-    counts = f"{stats['structures']} structures, {stats['trajectories']} trajectories"
+    trajectories = number(stats["trajectories"], "trajectory", "trajectories")
+    counts = f"{number(stats['structures'], 'structure')}, {trajectories}"
     saved = f"{stats['saved_percent']:.0f} % saved by compression"
     rows = [
         (info["data_id"], _content(info), size(info["stored_bytes"]), f"{age(info['created'])} ago")
@@ -85,7 +86,9 @@ def checkpoints(directory: str, rows: Sequence[CheckpointInfo]) -> str:
         ],
     )
     total = size(sum(row["size_bytes"] for row in rows))
-    return _page("CheckpointManager", directory, _muted(f"{len(rows)} checkpoints, {total}"), table)
+    return _page(
+        "CheckpointManager", directory, _muted(f"{number(len(rows), 'checkpoint')}, {total}"), table
+    )
 
 
 def gpus(found: Sequence[GPUInfo], without: str = "no GPU is visible here") -> str:
@@ -94,10 +97,10 @@ def gpus(found: Sequence[GPUInfo], without: str = "no GPU is visible here") -> s
         return _page("GPUManager", without)
     rows = []
     for gpu in found:
-        number = "-" if gpu["index"] is None else str(gpu["index"])
+        index = "-" if gpu["index"] is None else str(gpu["index"])
         name = gpu["name"] or "?"
         if gpu["status"] != "ok":
-            rows.append((number, name, f"{gpu['status']}: {gpu['reason']}", "", ""))
+            rows.append((index, name, f"{gpu['status']}: {gpu['reason']}", "", ""))
             continue
         held = ", ".join(
             f"{each['memory']} MiB for {each['task']} (pid {each['pid']})"
@@ -105,7 +108,7 @@ def gpus(found: Sequence[GPUInfo], without: str = "no GPU is visible here") -> s
         )
         busy = "" if gpu["utilization"] is None else f"{gpu['utilization']} %"
         free = f"{gpu['memory_free']} of {gpu['memory_total']} MiB"
-        rows.append((number, name, free, busy, held))
+        rows.append((index, name, free, busy, held))
     return _page("GPUManager", "", _table(("GPU", "name", "free", "busy", "reserved"), rows))
 
 

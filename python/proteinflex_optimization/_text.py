@@ -24,6 +24,11 @@ def one_line(text: str, separator: str = " ") -> str:
     return printable(separator.join(line.strip() for line in text.splitlines() if line.strip()))
 
 
+def number(count: int, singular: str, plural: str | None = None) -> str:
+    """Return how many there are of something, as ``1 file`` and ``2 files``."""
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
 def size(count: float) -> str:
     """Format bytes by powers of 1000: ``704 B``, ``1.2 kB``, ``53.0 GB``."""
     if count < 1000:

@@ -15,9 +15,8 @@ from ._integrations import integration
 from .errors import CacheKeyError, CorruptDataError, GPUError, InvalidArgumentError
 from .memoize import Memoized, memoized
 from .remote.tiered_cache import TieredCache
-from .remote.tiers import Copied
 from .topology import Topology
-from .trajectory import Trajectory, open_trajectory
+from .trajectory import Trajectory
 from .types import (
     CacheStats,
     EntryInfo,
@@ -70,12 +69,7 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         """Open a trajectory in the first upstream that has it, and begin to copy it here."""
         for tier, key, info in self._tiers.search(self, name, kinds=("t",)):
             with tier.reading(info):
-                path, store = tier.place(info)
-                if store is not None:
-                    if self._tiers.copy(self, tier, key, info) is Copied.HERE:
-                        return Trajectory(self, key)
-                    continue
-                trajectory = open_trajectory(path)
+                trajectory = Trajectory(tier.place(info))
                 if self.key_for(trajectory.data_id) != key:
                     raise CorruptDataError(f"it belongs to {trajectory.data_id!r}")
                 self._tiers.promote(self, tier, key, info)

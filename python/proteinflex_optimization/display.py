@@ -153,7 +153,8 @@ def tree(progress: Progress) -> RenderableType:
 
 def html(progress: Progress) -> str:
     """Draw the progress as HTML, for a notebook: bars with `rich`, else a line."""
-    code = '<pre style="line-height:normal;white-space:pre;overflow-x:auto">{code}</pre>'
+    style = "font-family:monospace;line-height:normal;white-space:pre;overflow-x:auto"
+    code = f'<pre style="{style}">{{code}}</pre>'
     try:
         from rich.console import Console
     except ImportError:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from . import _native
 from ._integrations import integration
 from .errors import InvalidArgumentError, ProteinFlexError
+from .remote.urls import is_url
 from .topology import Topology
 from .trajectory_file import local_path
 from .types import AtomSelection, StrPath
+
+if TYPE_CHECKING:
+    from .remote.block_cache import BlockCache
+    from .remote.object import RemoteObject
 
 
 class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the native class's
@@ -199,22 +204,33 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         return to_dask(self, field, frames_per_chunk=frames_per_chunk)
 
 
-def open_trajectory(path: StrPath) -> Trajectory:
+def open_trajectory(
+    path_or_url: StrPath, *, store: Any = None, cache: StrPath | BlockCache | None = None
+) -> Trajectory:
     """Open the file of a trajectory, wherever it lies, without reading its frames.
 
-    It may be an entry of a cache, a copy of one elsewhere, or made by `create_trajectory`. Every
-    chunk is checked each time it is read. Nothing is written, locked or made beside it, and nothing
-    of it is mapped, for others may change it.
+    It may be an entry of a cache, a copy of one elsewhere, or made by `create_trajectory`; or an
+    object in an object store or behind a web server, of which the chunks that are asked for are
+    read by ranges. Every chunk is checked each time it is read. Nothing is written, locked or made
+    beside a file, and nothing of it is mapped, for others may change it.
 
     Parameters
     ----------
-    path : str or path
-        The file, such as ``run.fxt``.
+    path_or_url : str or path
+        The file, such as ``run.fxt``, or its URL: ``s3://bucket/run.fxt``, ``gs://``, ``az://``,
+        ``https://``. Credentials and endpoints are those of the environment (``AWS_…``, …).
+    store : object, optional
+        A store of obstore or a file system of fsspec, in which `path_or_url` is a path, for
+        credentials and settings that the environment does not have.
+    cache : str, path or BlockCache, optional
+        A directory of this machine where what is read of objects is kept, up to 10 GB or what a
+        `BlockCache` says. Processes may share it. Default: nothing is kept on the disk.
 
     Returns
     -------
     Trajectory
-        It pickles as the path; where the file was replaced meanwhile, to load it is an error.
+        It pickles as the path or the URL, never with credentials; where the file or object was
+        replaced meanwhile, to load or read it is an error. With `store` it does not pickle.
 
     Raises
     ------
@@ -225,9 +241,24 @@ def open_trajectory(path: StrPath) -> Trajectory:
     CorruptDataError
         It is damaged or cut short; the message names the part.
     InvalidArgumentError
-        It is a structure, a trajectory that is not finished, or a URL.
+        It is a structure, a trajectory that is not finished, or a URL of another kind.
+    PermissionError
+        The object may not be read.
+    RemoteError
+        The server gave no usable answer.
+    ImportError
+        A URL, and obstore is not installed: ``pip install "proteinflex-optimization[remote]"``.
     """
-    return Trajectory(local_path(path))
+    if store is None and not is_url(path_or_url):
+        if cache is not None:
+            raise InvalidArgumentError(
+                f"cache={str(cache)!r} is not valid: expected None for a file; it keeps parts of "
+                "objects that are read by their URLs"
+            )
+        return Trajectory(local_path(path_or_url))
+    from .remote.object import open_object
+
+    return Trajectory(open_object(path_or_url, store, cache))
 
 
 def reopen(path: StrPath, content_id: str) -> Trajectory:
@@ -238,9 +269,24 @@ def reopen(path: StrPath, content_id: str) -> Trajectory:
     ProteinFlexError
         Another file is there now.
     """
-    trajectory = open_trajectory(path)
+    return _same(open_trajectory(path), content_id)
+
+
+def reopen_object(of: RemoteObject, content_id: str) -> Trajectory:
+    """Open the object of a trajectory that was opened before, also elsewhere.
+
+    Raises
+    ------
+    ObjectChangedError
+        Another object is there now.
+    """
+    return _same(Trajectory(of), content_id)
+
+
+def _same(trajectory: Trajectory, content_id: str) -> Trajectory:
     if trajectory.content_id != content_id:
         raise ProteinFlexError(
-            f"{path} was replaced since its trajectory was opened: open it again by its path"
+            f"{trajectory.url or trajectory.path} was replaced since its trajectory was opened: open "
+            "it again"
         )
     return trajectory

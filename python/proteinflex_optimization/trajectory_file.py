@@ -176,8 +176,8 @@ def local_path(path: StrPath) -> Path:
     scheme, separator, _ = text.partition("://")
     if separator and scheme.isalnum():
         raise InvalidArgumentError(
-            f"path={text!r} is not valid: expected the path of a file, and this is a URL; "
-            "download it first"
+            f"path='{scheme}://…' is not valid: expected the path of a file, and this is a URL; write "
+            "a file, and push it from there"
         )
     return Path(text)
 

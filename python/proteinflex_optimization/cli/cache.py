@@ -9,7 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proteinflex_optimization.cli import confirm, remote, removal, transfer
+from proteinflex_optimization.cli import confirm, objects, remote, removal, transfer
 from proteinflex_optimization.cli.commands import (
     Run,
     add_command,
@@ -26,10 +26,11 @@ from proteinflex_optimization.cli.output import (
 )
 from proteinflex_optimization.cli.selection import entry_key
 from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.remote.urls import is_url
 
 if TYPE_CHECKING:
     from proteinflex_optimization import DataHandler
-    from proteinflex_optimization.types import EntryInfo
+    from proteinflex_optimization.types import CacheVerification, EntryInfo
 
 SORTED_BY: dict[str, Callable[[EntryInfo], Any]] = {
     "used": itemgetter("last_used"),
@@ -39,7 +40,7 @@ SORTED_BY: dict[str, Callable[[EntryInfo], Any]] = {
 }
 OF_THE_PROCESS = ("hits", "misses", "evictions", "corrupt", "memory", "upstream")
 """What `get_cache_stats` counts for one process: nothing worth printing by this one."""
-KEY_HELP = "a key, the beginning of one, or a name"
+KEY_HELP = "a key, the beginning of one, a name, or the URL of a trajectory"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -62,6 +63,10 @@ def add_parser(subparsers: Any) -> None:
         "list the entries, those used last first, and unfinished trajectories",
         "flexopt cache ls --sort size",
         "flexopt cache ls --dir cache --json",
+        "flexopt cache ls s3://bucket/project",
+    )
+    command.add_argument(
+        "url", nargs="?", metavar="URL", help="list the objects below a URL instead of a cache"
     )
     command.add_argument("--kind", choices=("structure", "trajectory"), help="only these")
     command.add_argument("--sort", choices=tuple(SORTED_BY), default="used")
@@ -75,6 +80,7 @@ def add_parser(subparsers: Any) -> None:
         _info,
         "show what an entry holds: arrays, metadata, sizes",
         "flexopt cache info protein1_md",
+        "flexopt cache info s3://bucket/run.fxt",
     )
     _add_key(command)
 
@@ -111,6 +117,7 @@ def add_parser(subparsers: Any) -> None:
         "write an entry as a file of another format",
         "flexopt cache export protein1_md run.xtc",
         "flexopt cache export t-1f0c arrays.npz",
+        "flexopt cache export https://example.org/run.fxt run.xtc",
     )
     _add_key(command)
     command.add_argument(
@@ -229,6 +236,8 @@ def _add_key(parser: Any, name: str = "key", count: str | None = None) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
+    if options.url is not None:
+        return objects.print_list(options)
     handler = look_at_cache(options)
     entries, damaged = removal.infos(handler, options.kind)
     entries.sort(key=SORTED_BY[options.sort], reverse=options.sort != "id")
@@ -275,17 +284,22 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    handler = look_at_cache(options)
-    info = handler.info(entry_key(handler, options.key))
+    info: Any
+    if is_url(options.key):
+        info = objects.info(options.key)
+    else:
+        handler = look_at_cache(options)
+        info = handler.info(entry_key(handler, options.key))
     if options.json:
         print_json(info)
         return 0
     print(f"{printable(info['data_id'])}  {info['kind']}  {info['key']}")
     print(
         f"  {size(info['stored_bytes'])} for {size(info['raw_bytes'])} of arrays "
-        f"({info['saved_percent']:.1f} % saved){', pinned' if info['pinned'] else ''}"
+        f"({info['saved_percent']:.1f} % saved){', pinned' if info.get('pinned') else ''}"
     )
-    print(f"  stored {age(info['created'])} ago, used {age(info['last_used'])} ago")
+    used = f", used {age(info['last_used'])} ago" if "last_used" in info else ""
+    print(f"  stored {age(info['created'])} ago{used}")
     if info["has_topology"]:
         counts = (
             counted(info["n_atoms"] or 0, "atom"),
@@ -306,6 +320,9 @@ def _info(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from proteinflex_optimization import CacheKeyError
 
+    urls = [key for key in options.keys if is_url(key)]
+    if urls:
+        return _verify_objects(options, urls)
     handler = look_at_cache(options)
     keys = [entry_key(handler, key) for key in options.keys] or handler.keys()
     if options.quarantine:
@@ -322,6 +339,18 @@ def _verify(options: argparse.Namespace) -> int:
             # Evicted since it was listed.
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    return _print_verified(options, reports)
+
+
+def _verify_objects(options: argparse.Namespace, urls: list[str]) -> int:
+    if len(urls) < len(options.keys) or options.quarantine:
+        raise InvalidArgumentError(
+            "KEY is not valid: expected URLs alone and no --quarantine, or entries of a cache"
+        )
+    return _print_verified(options, [objects.verify(url) for url in urls])
+
+
+def _print_verified(options: argparse.Namespace, reports: list[CacheVerification]) -> int:
     damaged = [entry for report in reports for entry in report["damaged"]]
     if options.json:
         print_json({"checked": len(reports), "damaged": damaged})
@@ -333,9 +362,12 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    handler = look_at_cache(options)
-    options.key = entry_key(handler, options.key)
-    result = transfer.export_entry(handler, options)
+    if is_url(options.key):
+        result = objects.export(options)
+    else:
+        handler = look_at_cache(options)
+        options.key = entry_key(handler, options.key)
+        result = transfer.export_entry(handler, options)
     if options.json:
         print_json(result)
         return 0

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from proteinflex_optimization import DataHandler
-    from proteinflex_optimization.types import EntryKind, Precision
+    from proteinflex_optimization import DataHandler, Trajectory
+    from proteinflex_optimization.types import EntryKind, Precision, StoredData
 
 STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdbx")
 """What is imported as a structure unless it is said to be a trajectory."""
@@ -25,26 +25,40 @@ SECONDS_BETWEEN_LINES = 0.1
 
 def export_entry(handler: DataHandler, options: argparse.Namespace) -> dict[str, Any]:
     """Write an entry as a file; returns where it is, its size, and what it has no place for."""
+    if Path(options.file).suffix.lower() != ".npz":
+        return write_trajectory(handler.open(options.key), options)
+    has_topology = handler.info(options.key)["has_topology"]
+    return write_arrays(handler.load_data(options.key), options, has_topology=has_topology)
+
+
+def write_arrays(
+    data: StoredData, options: argparse.Namespace, *, has_topology: bool
+) -> dict[str, Any]:
+    """Write the arrays of an entry as a file; returns what `export_entry` does."""
+    from proteinflex_optimization.integrations.npz import export_npz
+
+    target = Path(options.file)
+    left_out = export_npz(data, target, overwrite=options.force)
+    return _written(target, [*left_out, "topology"] if has_topology else left_out)
+
+
+def write_trajectory(trajectory: Trajectory, options: argparse.Namespace) -> dict[str, Any]:
+    """Write a trajectory as a file that is not one of arrays; returns what `export_entry` does."""
     target = Path(options.file)
     suffix = target.suffix.lower()
-    if suffix == ".npz":
-        from proteinflex_optimization.integrations.npz import export_npz
+    with ProgressLine("exporting") as progress:
+        if suffix == ".fxt":
+            from proteinflex_optimization.integrations.fxt import export_fxt as write
+        elif suffix == ".zarr":
+            from proteinflex_optimization.integrations.zarr import export_zarr as write
+        else:
+            from proteinflex_optimization.integrations.mdanalysis import export_trajectory as write
+        return _written(
+            target, write(trajectory, target, overwrite=options.force, progress=progress)
+        )
 
-        left_out = export_npz(handler.load_data(options.key), target, overwrite=options.force)
-        if handler.info(options.key)["has_topology"]:
-            left_out = [*left_out, "topology"]
-    else:
-        trajectory = handler.open(options.key)
-        with ProgressLine("exporting") as progress:
-            if suffix == ".fxt":
-                from proteinflex_optimization.integrations.fxt import export_fxt as write
-            elif suffix == ".zarr":
-                from proteinflex_optimization.integrations.zarr import export_zarr as write
-            else:
-                from proteinflex_optimization.integrations.mdanalysis import (
-                    export_trajectory as write,
-                )
-            left_out = write(trajectory, target, overwrite=options.force, progress=progress)
+
+def _written(target: Path, left_out: list[str]) -> dict[str, Any]:
     return {"file": str(target), "bytes": _size_of(target), "left_out": left_out}
 
 

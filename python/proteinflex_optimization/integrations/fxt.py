@@ -9,15 +9,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proteinflex_optimization._publish import published
-from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
+from proteinflex_optimization.errors import (
+    CorruptDataError,
+    InvalidArgumentError,
+    ProteinFlexError,
+)
 from proteinflex_optimization.trajectory import open_trajectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from proteinflex_optimization.data_handler import DataHandler
     from proteinflex_optimization.trajectory import Trajectory
     from proteinflex_optimization.types import Precision, Profile, StrPath
+
+PART = 32 << 20
+"""Bytes of an object that are in memory while it is copied."""
 
 
 def export_fxt(
@@ -53,7 +61,10 @@ def export_fxt(
         The entry was replaced since the trajectory was opened. An `OSError` where it was removed.
     """
     with published(path, overwrite=overwrite) as hidden:
-        shutil.copyfile(trajectory.path, hidden)
+        if trajectory.path is None:
+            _copy_object(trajectory._object, hidden)
+        else:
+            shutil.copyfile(trajectory.path, hidden)
         if open_trajectory(hidden).content_id != trajectory.content_id:
             raise ProteinFlexError(
                 f"the entry of trajectory {trajectory.data_id!r} was replaced after it had been "
@@ -62,6 +73,17 @@ def export_fxt(
     if progress is not None:
         progress(trajectory.n_frames, trajectory.n_frames)
     return []
+
+
+def _copy_object(source: Any, path: Path) -> None:
+    """Copy an object by ranges and check all of it: what was cached of it may have been damaged."""
+    with path.open("xb") as file:
+        for start in range(0, source.size, PART):
+            (part,) = source.read_ranges([start], [min(start + PART, source.size)])
+            file.write(part)
+    report = open_trajectory(path)._verify()
+    if not report["ok"]:
+        raise CorruptDataError(f"{source.url}: {report['damaged'][0]['reason']}")
 
 
 def import_fxt(

@@ -48,6 +48,11 @@ class FsspecStore:
             )
         return read
 
+    def read_first(self, name: str, length: int) -> tuple[ObjectInfo, memoryview]:
+        """Return what the file system says of an object, and its first bytes."""
+        info = self.head(name)
+        return info, self.read(name, 0, min(length, info.size), None)
+
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose names begin so, in any depth."""
         directory = prefix.rpartition("/")[0]
@@ -142,4 +147,6 @@ def _info(name: str, details: dict[str, Any]) -> ObjectInfo:
         (str(details[key]) for key in ("ETag", "etag", "e_tag", "md5") if details.get(key)), None
     )
     modified = details.get("LastModified", details.get("last_modified"))
+    if version is None and (modified or details.get("mtime")):
+        version = f"{modified or details['mtime']} {details['size']}"
     return ObjectInfo(name, int(details["size"]), version, modified)

@@ -96,12 +96,12 @@ class ObstoreStore:
         if start >= end:
             return memoryview(b"")
         options: dict[str, Any] = {"range": (start, end)}
-        if version is not None:
+        if version is not None and version.startswith('"'):
             options["if_match"] = version
         with self._errors(name):
             found = self._obstore.get(self._store, self._path(name), options=options)
-            if version is not None and found.meta["e_tag"] not in (None, version):
-                # A web server that knows no conditions.
+            if version is not None and _version(found.meta) != version:
+                # A web server that knows no conditions, or gives weak ETags or none.
                 raise _changed(self._shown(name))
             read = memoryview(found.bytes())
         if len(read) != end - start:
@@ -111,6 +111,27 @@ class ObstoreStore:
                 self._shown(name),
             )
         return read
+
+    def read_first(self, name: str, length: int) -> tuple[ObjectInfo, memoryview]:
+        """Return what the store says of an object, and its first bytes: one request."""
+        with self._errors(name):
+            options = {"range": (0, length)}
+            try:
+                found = self._obstore.get(self._store, self._path(name), options=options)
+            except Exception as error:
+                if "416" in str(error):
+                    # There is no first byte in what is empty.
+                    return self.head(name), memoryview(b"")
+                raise
+            first = memoryview(found.bytes())
+        info = _info(name, found.meta)
+        if len(first) != min(length, info.size):
+            raise RemoteError(
+                errno.EIO,
+                f"the server sent {len(first)} bytes where {min(length, info.size)} were asked for",
+                self._shown(name),
+            )
+        return info, first
 
     def _read_long(self, name: str, start: int, end: int, version: str | None) -> memoryview:
         bytes_read = bytearray(end - start)
@@ -150,7 +171,7 @@ class ObstoreStore:
             with self._errors(name):
                 result = self._obstore.put(self._store, target, _parts(path, progress))
         found = self.head(name)
-        if found.size != size or result["e_tag"] not in (None, found.version):
+        if found.size != size or (result["e_tag"] or found.version) != found.version:
             raise _changed(self._shown(name))
         return found
 
@@ -285,7 +306,12 @@ def _changed(shown: str) -> ObjectChangedError:
 
 
 def _info(name: str, meta: Any) -> ObjectInfo:
-    return ObjectInfo(name, meta["size"], meta["e_tag"], meta["last_modified"])
+    return ObjectInfo(name, meta["size"], _version(meta), meta["last_modified"])
+
+
+def _version(meta: Any) -> str:
+    """Return the ETag, or what tells versions from each other where there is none."""
+    return meta["e_tag"] or f"{meta['last_modified']} {meta['size']}"
 
 
 def _parts(path: Path, progress: Progress | None) -> Iterator[bytes]:

@@ -28,7 +28,8 @@ class ObjectInfo(NamedTuple):
     size: int
     """Bytes."""
     version: str | None
-    """The ETag, by which the object is told from one that takes its place; None where there is none."""
+    """The ETag, or else when it was modified, by which the object is told from one that takes its
+    place; None where the store tells neither."""
     modified: datetime | None
     """When it was written."""
 
@@ -51,6 +52,10 @@ class Store(Protocol):
         ObjectChangedError
             Another object has taken its place.
         """
+        ...
+
+    def read_first(self, name: str, length: int) -> tuple[ObjectInfo, memoryview]:
+        """Return what the store says of an object, and its first bytes: all where it has fewer."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:

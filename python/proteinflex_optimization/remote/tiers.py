@@ -27,12 +27,13 @@ from ..errors import (
     UnsupportedFormatError,
 )
 from .directory_store import DirectoryStore
-from .entries import Download, Source, is_key, object_name, within
+from .entries import Download, Source, is_key, is_writable, object_name, within
+from .object import RemoteObject
 from .stores import ObjectInfo, open_store
 from .urls import is_url, without_credentials
 
 if TYPE_CHECKING:
-    from ..types import UpstreamStats
+    from ..types import StrPath, UpstreamStats
 
 LOOKUP_SECONDS = 10.0
 """How long a tier may take to say whether it has an entry,"""
@@ -114,10 +115,11 @@ class Tier:
         else:
             self.hits += 1
 
-    def place(self, info: ObjectInfo) -> tuple[str, Source | None]:
-        """Return what `open_trajectory` takes for an object: path or URL, and store."""
-        is_file = isinstance(self.source, DirectoryStore)
-        return f"{self.source.url}/{info.name}", None if is_file else self.source
+    def place(self, info: ObjectInfo) -> StrPath | RemoteObject:
+        """Return of what a `Trajectory` is made that reads one of its objects."""
+        if is_writable(self.source):
+            return RemoteObject(self.source, info.name, info)
+        return f"{self.source.url}/{info.name}"
 
     def stats(self) -> UpstreamStats:
         """Return what this object has seen of it."""

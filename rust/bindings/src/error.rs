@@ -16,6 +16,14 @@ pub fn to_python(error: Error) -> PyErr {
         {
             return raised;
         }
+        let error = match error {
+            // What a Python object raised, as it is.
+            Error::Source(source) => match source.downcast::<PyErr>() {
+                Ok(raised) => return *raised,
+                Err(source) => Error::Source(source),
+            },
+            error => error,
+        };
         if let Error::Io { action, path, source } = &error
             && let Some(code) = source.raw_os_error()
         {

@@ -28,6 +28,7 @@ from proteinflex_optimization.integrations.mdanalysis.parser import FXTParser
 from proteinflex_optimization.integrations.mdanalysis.reader import (
     FXTReader,
     TrajectoryReadError,
+    reader_arguments,
 )
 from proteinflex_optimization.integrations.mdanalysis.topology import (
     topology_from_mdanalysis,
@@ -77,8 +78,9 @@ def to_universe(trajectory: Trajectory, topology: Any = None, **kwargs: Any) -> 
         topology = topology_to_mdanalysis(trajectory._needed_topology())
     elif isinstance(topology, Topology):
         topology = topology_to_mdanalysis(topology)
+    name, arguments = reader_arguments(trajectory)
     try:
-        return MDAnalysis.Universe(topology, str(trajectory.path), format="FXT", **kwargs)
+        return MDAnalysis.Universe(topology, name, **arguments, **kwargs)
     except ValueError as error:
         if "number of atoms" not in str(error):
             raise

@@ -17,6 +17,7 @@ from proteinflex_optimization._integrations import integration
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.integrations.mdanalysis.reader import reader_arguments
 from proteinflex_optimization.integrations.mdanalysis.topology import topology_to_universe
 from proteinflex_optimization.integrations.mdanalysis.topology_places import (
     lost_columns,
@@ -164,7 +165,8 @@ def _universe(trajectory: Trajectory, suffix: str) -> tuple[Any, list[str]]:
         universe = topology_to_universe(trajectory.topology)
         lost = lost_columns(trajectory.topology, suffix)
         make_writable(universe, suffix)
-    universe.load_new(str(trajectory.path), format="FXT")
+    name, arguments = reader_arguments(trajectory)
+    universe.load_new(name, **arguments)
     return universe, lost
 
 

@@ -21,6 +21,8 @@ from proteinflex_optimization.trajectory import open_trajectory, reopen
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from proteinflex_optimization.trajectory import Trajectory
+
 BLOCK_BYTES = 16 << 20
 """How much is decoded at a time while frames are read one after the other."""
 
@@ -50,15 +52,17 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
     }
 
     @store_init_arguments  # type: ignore[untyped-decorator]
-    def __init__(self, filename: Any, **kwargs: Any) -> None:
+    def __init__(self, filename: Any, *, opened: Trajectory | None = None, **kwargs: Any) -> None:
         super().__init__(filename, **kwargs)
-        self._trajectory = open_trajectory(self.filename)
+        # Given where it can't be opened by a name alone, as from a store that the caller has made.
+        self._trajectory = open_trajectory(self.filename) if opened is None else opened
         fields = self._trajectory.fields
         self._fields = [name for name in fields if name != "frames" and self._has_place(name)]
-        times = self._trajectory.time if "time" in self._fields else None
         if "dt" in self._ts_kwargs:
             self._fields = [name for name in self._fields if name != "time"]
-        elif times is not None and len(times) > 1:
+        elif "time" in self._fields and self.n_frames > 1:
+            # Only these: each chunk of times is a request where they are elsewhere.
+            times = self._read("time", 0, 2, 1, None)
             self._ts_kwargs["dt"] = float(times[1] - times[0])
         self.ts = self._Timestep(
             self._trajectory.n_atoms,
@@ -92,7 +96,8 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
 
     def copy(self) -> FXTReader:
         """Return a reader of the same file; one that was replaced is an error."""
-        reopen(self.filename, self._trajectory.content_id)
+        if self._trajectory.url is None:
+            reopen(self.filename, self._trajectory.content_id)
         copied: FXTReader = super().copy()
         return copied
 
@@ -213,6 +218,13 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
             return self._trajectory.read(start, stop, step, atoms=atoms, field=field)
         except (OSError, EOFError) as error:
             raise TrajectoryReadError(f"{self.filename}: {error}") from error
+
+
+def reader_arguments(trajectory: Trajectory) -> tuple[str, dict[str, Any]]:
+    """Return what MDAnalysis is given for this reader: a name, and keyword arguments."""
+    if trajectory.url is None:
+        return str(trajectory.path), {"format": "FXT"}
+    return trajectory.url, {"format": "FXT", "opened": trajectory}
 
 
 def _is_missing(value: NDArray[Any]) -> bool:

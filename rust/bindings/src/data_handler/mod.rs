@@ -2,7 +2,7 @@
 
 mod arguments;
 mod compute;
-mod report;
+pub mod report;
 mod store;
 
 use std::path::PathBuf;

@@ -1,16 +1,17 @@
 //! `Trajectory`: a stored trajectory of which only what is asked for is read.
 
 mod chunks;
+mod object;
 mod selection;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
-use proteinflex_core::Error;
-use proteinflex_core::cache::OpenEntry;
+use proteinflex_core::cache::{EntryInfo, OpenEntry, Verification};
 use proteinflex_core::fs::PrivateMap;
 use proteinflex_core::trajectory::{EntryKind, FieldSpec, Frames};
+use proteinflex_core::{Error, interrupt};
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
@@ -18,32 +19,35 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PySlice, PyTuple};
 
 use crate::argument;
 use crate::array;
-use crate::data_handler::DataHandler;
+use crate::data_handler::{DataHandler, report};
 use crate::entry::EntryReader;
 use crate::error::to_python;
 use crate::fields::FRAMES;
 use crate::hooks::hook;
 use crate::value;
 use chunks::FrameChunks;
+use object::PythonSource;
 
 /// A stored trajectory, of which only what is asked for is read.
 ///
 /// It behaves like an array of shape (n_frames, n_atoms, 3): ``len(t)``, ``t[5]``, ``t[10:100:3]``,
 /// ``t[::-1]``, ``t[[1, 3]]``, ``t[mask]``, ``t[..., :10, 0]``. Any thread may read. It pickles as
-/// the directory and the key, or as the path of its file, and stays readable when its entry is
-/// evicted or replaced.
+/// the directory and the key, as the path of its file, or as its URL. One of a cache stays readable
+/// when its entry is evicted or replaced.
 ///
 /// Made by `DataHandler.open` and `open_trajectory`.
 ///
 /// Parameters
 /// ----------
-/// source : DataHandler or path
-///     The cache, or the file of a trajectory.
+/// source : DataHandler, path or object
+///     The cache, the file of a trajectory, or what reads ranges of an object that is one.
 /// key : str, optional
 ///     In a cache: the key of a trajectory, the beginning of its key, or its ``data_id``.
 #[pyclass(subclass, frozen, module = "proteinflex_optimization._native")]
 pub struct Trajectory {
     reader: EntryReader,
+    /// What reads the object that it is, where it is one.
+    object: Option<Py<PyAny>>,
     /// Its file, copy on write, from the first time that frames are wanted in place.
     private: OnceLock<Option<Arc<PrivateMap>>>,
 }
@@ -76,12 +80,20 @@ impl Trajectory {
     ) -> PyResult<Self> {
         let (handler, key) = match (source.cast::<DataHandler>(), key) {
             (Ok(handler), Some(key)) => (handler, key),
+            (Err(_), None) if source.hasattr(object::METHOD)? => {
+                let object = PythonSource::new(source)?;
+                let open = || OpenEntry::of_trajectory_object(Arc::new(object));
+                let entry = Arc::new(py.detach(open).map_err(to_python)?);
+                let reader = EntryReader { cache: None, entry };
+                let object = Some(source.clone().unbind());
+                return Ok(Self { reader, object, private: OnceLock::new() });
+            }
             (Err(_), None) => {
                 let path = argument::path(source, "path")?;
                 let open = || OpenEntry::of_trajectory_file(&path);
                 let entry = Arc::new(py.detach(open).map_err(to_python)?);
                 let reader = EntryReader { cache: None, entry };
-                return Ok(Self { reader, private: OnceLock::new() });
+                return Ok(Self { reader, object: None, private: OnceLock::new() });
             }
             (Ok(_), None) => {
                 return Err(argument::wrong_type(&py.None().into_bound(py), "key", "a str"));
@@ -98,7 +110,7 @@ impl Trajectory {
                 "the key of a trajectory; load_data gives a structure",
             )));
         }
-        Ok(Self { reader, private: OnceLock::new() })
+        Ok(Self { reader, object: None, private: OnceLock::new() })
     }
 
     fn __len__(&self) -> usize {
@@ -168,10 +180,17 @@ impl Trajectory {
         self.reader.cache.as_ref().map(|cache| cache.directory().to_owned())
     }
 
-    /// Its file, which `open_trajectory` opens, where it was when it was opened.
+    /// Its file, which `open_trajectory` opens, where it was when it was opened. None where it is an
+    /// object elsewhere.
     #[getter]
-    fn path(&self) -> PathBuf {
-        self.reader.entry.path().to_owned()
+    fn path(&self) -> Option<PathBuf> {
+        self.object.is_none().then(|| self.reader.entry.path().to_owned())
+    }
+
+    /// The URL of the object that it is, without credentials; None where it is a file.
+    #[getter]
+    fn url(&self) -> Option<String> {
+        self.object.is_some().then(|| self.reader.entry.path().to_string_lossy().into_owned())
     }
 
     /// Text that is the same for the same content, and only for it.
@@ -357,6 +376,29 @@ impl Trajectory {
         }
     }
 
+    /// What reads the object that it is; None where it is a file.
+    #[getter]
+    fn _object<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.object.as_ref().map(|object| object.bind(py).clone())
+    }
+
+    /// What is known of it without reading frames, as `DataHandler.info` tells it of an entry.
+    fn _info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let entry = &self.reader.entry;
+        let info = EntryInfo::of(entry, entry.header().created, false);
+        report::info(py, &info, entry.path())
+    }
+
+    /// Read all back and name what is damaged, as `DataHandler.verify`.
+    fn _verify<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let report = self.reader.read_bytes(py, usize::MAX, |entry| {
+            let report = entry.verify()?;
+            interrupt::check().map(|()| report)
+        })?;
+        let key = self.reader.entry.key().clone();
+        report::verification(py, &[Verification { key, result: Ok(report) }])
+    }
+
     /// The topology as `decode_topology` takes it; None where none was stored.
     fn _topology<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let read = |entry: &OpenEntry| Ok(entry.topology()?.map(|found| found.encode()));
@@ -417,6 +459,10 @@ impl Trajectory {
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let entry = &self.reader.entry;
+        if let Some(object) = &self.object {
+            let open = hook(py, "reopen_trajectory_object")?;
+            return (open, (object, entry.content_id())).into_pyobject(py);
+        }
         let Some(cache) = &self.reader.cache else {
             let open = hook(py, "reopen_trajectory_file")?;
             return (open, (entry.path(), entry.content_id())).into_pyobject(py);
@@ -438,5 +484,6 @@ impl Trajectory {
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // Before there are threads: see `array::prepare`.
     module.py().get_type::<FrameChunks>();
+    module.add_function(wrap_pyfunction!(object::is_interrupted, module)?)?;
     module.add_class::<Trajectory>()
 }

@@ -1,4 +1,4 @@
-//! Opening the file of an entry by its path, wherever it lies.
+//! Opening the file of an entry by its path, wherever it lies, or as an object elsewhere.
 //!
 //! Such a file is anyone's: it may be written over, cut or replaced by programs that know nothing of
 //! caches. So it is only ever read, and checked each time, never mapped; and nothing is written,
@@ -7,10 +7,11 @@
 use std::fs::Metadata;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::OpenEntry;
 use super::layout::{SUSPENDED, WRITING};
-use crate::fs::{Content, Hold};
+use crate::fs::{Content, Hold, RangeSource};
 use crate::trajectory::{Entry, EntryKind};
 use crate::{Error, Result};
 
@@ -39,17 +40,25 @@ impl OpenEntry {
         if !found.is_file() {
             return Err(not_an_entry(&real, kind_of_file(&found)));
         }
-        let content = Content::open(&real, None, Hold::Long)?;
-        let length = content.length();
+        Self::of_trajectory(Content::open(&real, None, Hold::Long)?)
+    }
+
+    /// Opens a published trajectory that is an object elsewhere, by ranges of it.
+    pub fn of_trajectory_object(source: Arc<dyn RangeSource>) -> Result<Self> {
+        Self::of_trajectory(Content::remote(source)?)
+    }
+
+    fn of_trajectory(content: Content) -> Result<Self> {
+        let (path, length) = (content.path().to_owned(), content.length());
         let start = content.read(0..length.min(16))?.unwrap_or_default().into_owned();
         let entry = Entry::of(content).map_err(|error| match error {
             Error::NotThisFormat { .. } => match format_of(&start) {
-                Some(found) => not_an_entry(&real, found),
+                Some(found) => not_an_entry(&path, found),
                 None => error,
             },
-            Error::Corrupt { .. } if is_unfinished(&real) => Error::argument(
+            Error::Corrupt { .. } if is_unfinished(&path) => Error::argument(
                 "path",
-                format!("{real:?}"),
+                format!("{path:?}"),
                 "a finished trajectory, and this one is being written, or its writer was ended: \
                  trajectory_writer(data_id, resume=True) of its cache goes on with it",
             ),
@@ -58,7 +67,7 @@ impl OpenEntry {
         if entry.header().kind != EntryKind::Trajectory {
             return Err(Error::argument(
                 "path",
-                format!("{real:?}"),
+                format!("{path:?}"),
                 format!(
                     "a trajectory, and this is the structure {:?}: load_data(data_id) of its \
                      cache gives it",
@@ -105,7 +114,6 @@ fn is_unfinished(path: &Path) -> bool {
 #[expect(clippy::disallowed_methods, reason = "files that this program does not write")]
 mod tests {
     use std::io;
-    use std::sync::Arc;
 
     use super::*;
     use crate::cache::Cache;

@@ -110,7 +110,7 @@ impl IncomingEntry<'_> {
             let reason = format!("it belongs to {data_id:?}, which has another key");
             return Err(Error::corrupt(path, "the head", reason));
         }
-        let report = opened.verify();
+        let report = opened.verify()?;
         interrupt::check()?;
         match report.damaged.into_iter().next() {
             Some(damage) => Err(damage.error),

@@ -208,7 +208,7 @@ impl Cache {
                 return Ok(Some(Verification { key, result: Err(error) }));
             }
         };
-        let report = opened.verify();
+        let report = opened.verify()?;
         interrupt::check()?;
         if let Some(damage) = report.damaged.first() {
             self.set_aside(&key, Some(opened.content().inode()), &damage.error);

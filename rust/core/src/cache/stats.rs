@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::Cache;
 use super::layout::Key;
+use super::load::OpenEntry;
 use super::scan::{EntryStat, Scan, WORTH_THREADS};
 use crate::fs::{FileLock, LockKind, set_xattr_u64_at, xattr_u64};
 use crate::trajectory::{ArraySpec, EntryKind, FieldSpec, Precision, RAW_BYTES, TopologyCounts};
@@ -80,6 +81,27 @@ pub struct EntryInfo {
 }
 
 impl EntryInfo {
+    /// What an open entry tells of itself, and what its cache knows of it.
+    pub fn of(opened: &OpenEntry, last_used: f64, pinned: bool) -> Self {
+        let head = opened.header();
+        Self {
+            key: opened.key().clone(),
+            data_id: head.data_id.clone(),
+            kind: head.kind,
+            created: head.created,
+            last_used,
+            raw_bytes: opened.raw_bytes(),
+            stored_bytes: opened.stored_bytes(),
+            metadata: head.metadata.clone(),
+            arrays: opened.arrays().to_vec(),
+            fields: opened.fields().to_vec(),
+            n_frames: opened.n_frames(),
+            topology: opened.topology_counts(),
+            precision: opened.precision(),
+            pinned,
+        }
+    }
+
     /// The frames of a trajectory.
     pub fn frames(&self) -> Option<u64> {
         (self.kind == EntryKind::Trajectory).then_some(self.n_frames)
@@ -213,22 +235,8 @@ impl Cache {
             .and_then(|metadata| metadata.modified())
             .unwrap_or(SystemTime::UNIX_EPOCH);
         let opened = self.open_entry_unmarked(&key)?;
-        let head = opened.header();
-        Ok(EntryInfo {
-            key,
-            data_id: head.data_id.clone(),
-            kind: head.kind,
-            created: head.created,
-            last_used: last_used.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
-            raw_bytes: opened.raw_bytes(),
-            stored_bytes: opened.stored_bytes(),
-            metadata: head.metadata.clone(),
-            arrays: opened.arrays().to_vec(),
-            fields: opened.fields().to_vec(),
-            n_frames: opened.n_frames(),
-            topology: opened.topology_counts(),
-            precision: opened.precision(),
-            pinned: self.layout.pin(&key).symlink_metadata().is_ok(),
-        })
+        let last_used = last_used.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let pinned = self.layout.pin(&key).symlink_metadata().is_ok();
+        Ok(EntryInfo::of(&opened, last_used, pinned))
     }
 }

@@ -159,6 +159,9 @@ pub enum Error {
         /// How many there is room for.
         available: u64,
     },
+    /// A [`crate::fs::RangeSource`] failed, in its own words.
+    #[error(transparent)]
+    Source(Box<dyn std::error::Error + Send + Sync>),
     /// The operating system said no.
     #[error("cannot {action} {path}: {source}")]
     Io {

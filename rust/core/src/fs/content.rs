@@ -1,4 +1,4 @@
-//! What is in a file, and how it gets into memory.
+//! What is in a file, or in an object elsewhere, and how it gets into memory.
 //!
 //! Access to a mapping beyond the end of a truncated file ends the process, and so does access to
 //! one on a network file system when the server has lost the file. So bytes are *read*, which gives
@@ -16,6 +16,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use once_cell::race::OnceBox;
@@ -25,6 +26,8 @@ use rustix::process::{Resource, getrlimit};
 
 use super::mapped::{MapPermit, MappedFile, PrivateMap};
 use super::open::open_file;
+use super::range_source::RangeSource;
+use super::remote::{Held, RemoteContent};
 use crate::memory::reserve;
 use crate::{Error, Result};
 
@@ -35,7 +38,7 @@ const ALIGNMENT: usize = 64;
 /// The last bytes of a file, by which it is known again.
 const TAIL: u64 = 64;
 
-/// The bytes of an open file.
+/// The bytes of an open file, or of an object that is read by ranges.
 #[derive(Debug)]
 pub struct Content {
     path: PathBuf,
@@ -54,6 +57,8 @@ enum Handle {
     Kept(KeptFile),
     /// By its name, with these last bytes.
     Named(Vec<u8>),
+    /// There is none.
+    Remote(RemoteContent),
 }
 
 /// What a file is opened for.
@@ -113,7 +118,35 @@ impl Content {
         Ok(Self { path, length, inode, whole, file: handle, map: OnceBox::new(), permit })
     }
 
-    /// Where the file was when it was opened.
+    /// The object behind `source`, whose two ends are read now.
+    pub fn remote(source: Arc<dyn RangeSource>) -> Result<Self> {
+        let (path, length) = (source.path().to_owned(), source.length());
+        let file = Handle::Remote(RemoteContent::open(source)?);
+        Ok(Self { path, length, inode: 0, whole: None, file, map: OnceBox::new(), permit: None })
+    }
+
+    /// Whether each read may be a request to a server.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.file, Handle::Remote(_))
+    }
+
+    /// Fetches what will be read, at once, if it is elsewhere.
+    pub(crate) fn hold(&self, ranges: Vec<Range<u64>>) -> Result<Held<'_>> {
+        match &self.file {
+            Handle::Remote(remote) => remote.hold(ranges),
+            Handle::Kept(_) | Handle::Named(_) => Ok(Held::nothing()),
+        }
+    }
+
+    /// Whether no request is needed to read this range.
+    pub(crate) fn is_at_hand(&self, range: Range<u64>) -> bool {
+        match &self.file {
+            Handle::Remote(remote) => remote.has(&range),
+            Handle::Kept(_) | Handle::Named(_) => true,
+        }
+    }
+
+    /// Where the file was when it was opened, or the URL.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -132,7 +165,7 @@ impl Content {
     pub fn file(&self) -> Option<&File> {
         match &self.file {
             Handle::Kept(kept) => Some(&kept.file),
-            Handle::Named(_) => None,
+            Handle::Named(_) | Handle::Remote(_) => None,
         }
     }
 
@@ -144,6 +177,9 @@ impl Content {
         if let Some(bytes) = self.in_memory(&range) {
             return Ok(Some(Cow::Borrowed(bytes)));
         }
+        if let Handle::Remote(remote) = &self.file {
+            return Ok(Some(Cow::Owned(remote.read(range)?)));
+        }
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         let bytes = self.with_file(|file| read_new(file, &self.path, range.start, length))?;
         Ok(Some(Cow::Owned(bytes)))
@@ -154,6 +190,9 @@ impl Content {
         if let Some(bytes) = self.in_memory(&(start..start.saturating_add(out.len() as u64))) {
             out.copy_from_slice(bytes);
             return Ok(());
+        }
+        if let Handle::Remote(remote) = &self.file {
+            return remote.read_into(start, out);
         }
         self.with_file(|file| read_at(file, &self.path, out, start))
     }
@@ -204,6 +243,10 @@ impl Content {
         let tail = match &self.file {
             Handle::Kept(kept) => return work(&kept.file),
             Handle::Named(tail) => tail,
+            Handle::Remote(_) => {
+                let source = io::ErrorKind::Unsupported.into();
+                return Err(Error::io("open as a file", &self.path, source));
+            }
         };
         let file = open_file(&self.path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => gone(&self.path),

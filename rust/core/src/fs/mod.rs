@@ -3,7 +3,8 @@
 //! Everything durable goes through [`Storage`], one small trait, so that tests can record, cut
 //! short and fail every step. Files and directories are published in one way: the file is synced,
 //! renamed, and its directory synced ([`publish_bytes`], [`PendingDir`]). Above that there are
-//! locks ([`FileLock`]) and leases ([`Lease`]), the bytes of files ([`Content`]), shared words
+//! locks ([`FileLock`]) and leases ([`Lease`]), the bytes of files and of objects elsewhere
+//! ([`Content`], [`RangeSource`]), shared words
 //! (`SharedMap`, `WordCopy`) and the rule that turns names into paths ([`names`]).
 //!
 //! ```
@@ -22,6 +23,7 @@
 //! ```
 
 mod clock;
+mod coalesce;
 mod content;
 mod directory;
 mod fallback;
@@ -38,6 +40,8 @@ mod no_sync;
 mod open;
 mod owner;
 mod publish;
+mod range_source;
+mod remote;
 mod shared;
 mod sigbus;
 mod storage;
@@ -65,6 +69,8 @@ pub(crate) use owner::Boot;
 pub use owner::{Owner, Sight};
 pub use publish::{PendingDir, publish_bytes, remove_orphaned};
 pub(crate) use publish::{create_dirs, is_orphaned, orphaned, remove_tree};
+pub use range_source::{RangeBytes, RangeSource};
+pub(crate) use remote::Held;
 pub(crate) use shared::{SharedMap, WordCopy};
 pub(crate) use sigbus::{Faults, install as keep_fault_handler};
 pub(crate) use storage::memory_file;

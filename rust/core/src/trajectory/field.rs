@@ -11,6 +11,7 @@ use super::frame_cache::{CacheSlot, FrameCache, Item};
 use super::raw::{RawChunk, copy_rows};
 use super::select::{Frames, Selection};
 use super::stored::{OpenBlock, StoredChunks};
+use super::waves::{FIRST_WAVE, WAVE, in_waves};
 use crate::codec::{self, Block, OutputLayout};
 use crate::container::{FieldSpec, RAW, RecordHeader, RowGroup};
 use crate::memory::zeroed;
@@ -82,12 +83,14 @@ impl Field {
     /// Reads what is selected, which the field has, into `out`, which has its size. Leaves some
     /// threads to others.
     pub fn read(&self, selection: Selection<'_>, spared: usize, out: &mut [u8]) -> Result<()> {
-        let runs = self.runs(selection.frames);
+        let is_remote = self.chunks.content().is_remote();
+        let runs = match self.runs(selection.frames) {
+            runs if is_remote => self.cut_long_runs(runs),
+            runs => runs,
+        };
         // Counting the threads takes longer than reading a frame.
         let is_little = runs.len() == 1 && out.len() < WORTH_THREADS;
         let n_threads = if is_little { 1 } else { threads::count().saturating_sub(spared).max(1) };
-        // Where there are fewer runs than threads, each run is split.
-        let threads_each = n_threads.div_ceil(runs.len());
         let frame_bytes = out.len() / selection.frames.count as usize;
         let mut rest = out;
         let mut work = Vec::with_capacity(runs.len());
@@ -96,16 +99,83 @@ impl Field {
             work.push((run, part));
             rest = after;
         }
+        if is_remote {
+            let items = work.into_iter().map(|item| {
+                let needs = self.needs_of_run(item.0, selection.atoms);
+                (item, needs)
+            });
+            let read = |work| self.read_runs(work, selection.atoms, n_threads);
+            return in_waves(self.chunks.content(), items, FIRST_WAVE, read);
+        }
+        self.read_runs(work, selection.atoms, n_threads)
+    }
+
+    /// Which ranges of the file are needed to read what is selected, which the field has.
+    pub fn needs(&self, selection: Selection<'_>) -> Vec<Range<u64>> {
+        let runs = self.runs(selection.frames).into_iter();
+        runs.flat_map(|run| self.needs_of_run(run, selection.atoms)).collect()
+    }
+
+    fn read_runs(
+        &self,
+        work: Vec<(Run, &mut [u8])>,
+        atoms: Option<&[u32]>,
+        n_threads: usize,
+    ) -> Result<()> {
+        // Where there are fewer runs than threads, each run is split.
+        let threads_each = n_threads.div_ceil(work.len());
         let interrupt = interrupt::current();
         let read = |(run, out): (Run, &mut [u8])| {
             interrupt.check()?;
-            self.read_run(run, selection.atoms, threads_each, out)
+            self.read_run(run, atoms, threads_each, out)
         };
         if work.len() > 1 && n_threads > 1 {
             threads::run(|| work.into_par_iter().try_for_each(read))
         } else {
             work.into_iter().try_for_each(read)
         }
+    }
+
+    /// What has to be fetched for a run: nothing that is cached and will be found there.
+    fn needs_of_run(&self, run: Run, atoms: Option<&[u32]>) -> Vec<Range<u64>> {
+        let group = &self.row_groups[run.group];
+        let count = run.frames.count;
+        let is_whole = count == group.count && run.frames.step == 1;
+        let is_cached_whole =
+            self.cache.was_asked(run.group) && self.fits_in_cache() && 2 * count >= group.count;
+        let is_decoded_directly =
+            is_whole && !is_cached_whole && atoms.is_none() && group.chunks.len() == 1;
+        let chunks = group.chunks.clone().filter(|&index| self.has_any_of(index, atoms));
+        let needs = chunks.flat_map(|index| match self.header(index).codec {
+            RAW => {
+                let frames = (0..count).map(|index| (run.frames.at(index) - group.first) as usize);
+                self.raw(index).needs(frames, atoms)
+            }
+            _ if !is_decoded_directly && self.is_cached(index) => vec![],
+            _ => self.chunks.locations(index),
+        });
+        needs.collect()
+    }
+
+    fn is_cached(&self, index: usize) -> bool {
+        let slots = [CacheSlot::Whole, CacheSlot::Open];
+        slots.into_iter().any(|slot| self.cache.get(index, slot).is_some())
+    }
+
+    /// Cuts runs of raw frames, which may be as long as the trajectory, into what is held at once.
+    fn cut_long_runs(&self, runs: Vec<Run>) -> Vec<Run> {
+        let frame_bytes = self.spec.item_bytes().unwrap_or(0).max(1);
+        let most = (WAVE / frame_bytes).max(1);
+        let cut = |run: Run| {
+            let is_raw = self.header(self.row_groups[run.group].chunks.start).codec == RAW;
+            let most = if is_raw { most } else { u64::MAX };
+            (0..run.frames.count.div_ceil(most)).map(move |part| {
+                let first = part * most;
+                let count = most.min(run.frames.count - first);
+                Run { frames: Frames { start: run.frames.at(first), count, ..run.frames }, ..run }
+            })
+        };
+        runs.into_iter().flat_map(cut).collect()
     }
 
     /// Cuts the wanted frames where they pass from one row group to another.
@@ -201,9 +271,11 @@ impl Field {
         self.cache.has_room_for(self.raw_bytes())
     }
 
-    /// Whether what was verified of the file fits in beside them, read one by one and in whole chunks.
+    /// Whether what was verified of the file fits in beside them, read one by one and in whole chunks. Of
+    /// a file elsewhere it is kept in any case: to read it again would be a request.
     fn keeps_copies(&self) -> bool {
-        self.cache.has_room_for(self.raw_bytes().saturating_mul(3))
+        self.chunks.content().is_remote()
+            || self.cache.has_room_for(self.raw_bytes().saturating_mul(3))
     }
 
     fn raw_bytes(&self) -> u64 {

@@ -56,6 +56,11 @@ impl FrameCache {
         word.load(Ordering::Relaxed) & bit != 0 || word.fetch_or(bit, Ordering::Relaxed) & bit != 0
     }
 
+    /// Whether a row group was asked for; nothing is recorded.
+    pub fn was_asked(&self, group: usize) -> bool {
+        self.asked[group / 64].load(Ordering::Relaxed) & 1 << (group % 64) != 0
+    }
+
     /// Records that a single frame of this batch of a row group is asked for. Returns whether the
     /// one before was of it, too.
     pub fn same_batch(&self, group: usize, batch: usize) -> bool {

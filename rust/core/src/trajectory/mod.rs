@@ -49,6 +49,7 @@ mod topology;
 mod value_tree;
 mod verified;
 mod verify;
+mod waves;
 mod writer;
 
 pub use crate::container::{

@@ -1,5 +1,6 @@
 //! Frames that are stored as they are: read from the file, checked by the segments they are in.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -82,6 +83,36 @@ impl RawChunk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Which ranges of the file are needed to read frames at these offsets: the parts that they are
+    /// in, unless these are cached, and the checksums of parts.
+    pub fn needs(
+        &self,
+        offsets: impl Iterator<Item = usize>,
+        atoms: Option<&[u32]>,
+    ) -> Vec<Range<u64>> {
+        let rows = &self.rows;
+        let row_bytes = self.frame_bytes / rows.len().max(1);
+        let wanted = match atoms {
+            Some(atoms) if self.frame_bytes >= READ_TOGETHER => hull(atoms, rows),
+            _ => rows.clone(),
+        };
+        let part_bytes = self.chunks.part_bytes(self.index).max(1);
+        let parts = offsets.flat_map(|frame| {
+            let start = frame * self.frame_bytes + (wanted.start - rows.start) * row_bytes;
+            start / part_bytes..(start + wanted.len() * row_bytes).div_ceil(part_bytes)
+        });
+        let parts: BTreeSet<usize> = parts.collect();
+        let is_unknown =
+            |part: &usize| self.cache.get(self.index, CacheSlot::Part(*part)).is_none();
+        let missing = parts.into_iter().filter(is_unknown);
+        let mut needs: Vec<_> =
+            missing.filter_map(|part| self.chunks.part_location(self.index, part)).collect();
+        if !needs.is_empty() && self.cache.get(self.index, CacheSlot::Sums).is_none() {
+            needs.extend(self.chunks.sums_location(self.index));
+        }
+        needs
     }
 
     /// Reads these bytes of the payload into `out`, which has their size, and checks them.

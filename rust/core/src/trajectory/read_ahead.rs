@@ -1,18 +1,24 @@
 //! Read-ahead: the next frames are decoded while the caller works on the last ones.
 //!
-//! One thread per iteration is at most two blocks ahead: one is ready, one is being decoded. It
-//! ends with the iteration. In a forked child, which has no such thread, the rest is decoded when
-//! it is asked for.
+//! One thread per iteration is at most two blocks ahead: one is ready, one is being decoded. Of what
+//! is elsewhere, another one fetches what is decoded after that. They end with the iteration. In a
+//! forked child, which has no such thread, the rest is decoded when it is asked for.
 
 use std::ops::Deref;
 use std::process;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
 
 use super::reader::Entry;
 use super::select::{Frames, Selection};
-use crate::Result;
+use super::waves::in_waves;
+use crate::interrupt::{self, Interrupt};
 use crate::memory::zeroed;
+use crate::{Error, Result};
+
+/// How long the caller's interrupt may go unnoticed while it waits.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A block of frames, one after the other.
 #[derive(Debug)]
@@ -31,6 +37,8 @@ pub struct ReadAhead<E> {
     entry: Arc<E>,
     remaining: Remaining,
     ready: Option<Receiver<Result<FrameBlock>>>,
+    /// Ends the thread where it waits for a server.
+    interrupt: Interrupt,
     process: u32,
 }
 
@@ -54,11 +62,13 @@ impl<E: Deref<Target = Entry> + Send + Sync + 'static> ReadAhead<E> {
             None => 0,
         };
         let remaining = Remaining { field, next: 0, n_frames, block: block.max(1), frame_bytes };
-        let process = process::id();
+        let (process, interrupt) = (process::id(), Interrupt::new());
         // A single block is decoded when it is asked for.
-        let ready =
-            if n_frames > remaining.block { spawn(Arc::clone(&entry), remaining) } else { None };
-        Ok(Self { entry, remaining, ready, process })
+        let ready = match n_frames > remaining.block {
+            true => spawn(Arc::clone(&entry), remaining, interrupt.clone()),
+            false => None,
+        };
+        Ok(Self { entry, remaining, ready, interrupt, process })
     }
 }
 
@@ -69,7 +79,10 @@ impl<E: Deref<Target = Entry> + Send + Sync + 'static> Iterator for ReadAhead<E>
         self.detach_after_fork();
         let next = match &self.ready {
             // A thread that ended early has sent an error, or panicked: then this one decodes.
-            Some(ready) => ready.recv().ok().or_else(|| self.remaining.decode_next(&*self.entry)),
+            Some(ready) => match wait(ready) {
+                Ok(next) => Some(next),
+                Err(Disconnected) => self.remaining.decode_next(&*self.entry),
+            },
             None => self.remaining.decode_next(&*self.entry),
         };
         match &next {
@@ -95,6 +108,7 @@ impl<E> Drop for ReadAhead<E> {
     fn drop(&mut self) {
         // Else the channel is dropped, and the thread ends after its current block.
         self.detach_after_fork();
+        self.interrupt.request();
     }
 }
 
@@ -120,21 +134,77 @@ impl Remaining {
     }
 }
 
+/// The thread at the other end has ended.
+struct Disconnected;
+
+/// Waits for the next block, or until the end of this thread's work is asked for.
+fn wait(ready: &Receiver<Result<FrameBlock>>) -> Result<Result<FrameBlock>, Disconnected> {
+    loop {
+        match ready.recv_timeout(PAUSE) {
+            Ok(next) => return Ok(next),
+            Err(RecvTimeoutError::Disconnected) => return Err(Disconnected),
+            Err(RecvTimeoutError::Timeout) if interrupt::is_requested() => {
+                return Ok(Err(Error::Interrupted));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
 /// Starts decoding; `None` where there can be no thread.
 fn spawn<E: Deref<Target = Entry> + Send + Sync + 'static>(
     entry: Arc<E>,
-    mut remaining: Remaining,
+    remaining: Remaining,
+    interrupt: Interrupt,
 ) -> Option<Receiver<Result<FrameBlock>>> {
     let (sender, ready) = sync_channel(1);
-    let decode = move || {
-        while let Some(block) = remaining.decode_next(&*entry) {
-            let failed = block.is_err();
-            remaining.take();
-            if sender.send(block).is_err() || failed {
-                break;
-            }
-        }
+    let decode = move || match entry.content().is_remote() {
+        true => interrupt.scope(|| decode_remote(&entry, remaining, &sender)),
+        false => decode_all(&*entry, remaining, &sender),
     };
     let name = "proteinflex-ahead".to_owned();
     std::thread::Builder::new().name(name).spawn(decode).ok().map(|_| ready)
+}
+
+fn decode_all<E: Deref<Target = Entry>>(
+    entry: &E,
+    mut remaining: Remaining,
+    sender: &SyncSender<Result<FrameBlock>>,
+) {
+    while let Some(block) = remaining.decode_next(entry) {
+        let failed = block.is_err();
+        remaining.take();
+        if sender.send(block).is_err() || failed {
+            break;
+        }
+    }
+}
+
+/// The same of an entry that is elsewhere. What is fetched ahead grows with each step, so that a
+/// caller who stops early has moved little.
+fn decode_remote<E: Deref<Target = Entry>>(
+    entry: &Arc<E>,
+    mut remaining: Remaining,
+    sender: &SyncSender<Result<FrameBlock>>,
+) {
+    let entry: &E = entry;
+    let blocks = std::iter::from_fn(|| {
+        let block = Remaining { ..remaining };
+        let (first, count) = remaining.take()?;
+        let selection = Selection { frames: Frames::range(first, count), atoms: None };
+        Some((block, entry.needs(block.field, selection)))
+    });
+    let decode = |wave: Vec<Remaining>| {
+        for block in wave {
+            if let Some(decoded) = block.decode_next(entry) {
+                // Nobody waits any more where it can't be sent.
+                sender.send(Ok(decoded?)).map_err(|_| Error::Interrupted)?;
+            }
+        }
+        Ok(())
+    };
+    if let Err(error) = in_waves(entry.content(), blocks, 0, decode) {
+        // As above.
+        let _ = sender.send(Err(error));
+    }
 }

@@ -3,6 +3,7 @@
 mod in_place;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use super::select::{Frames, Selection};
 use super::stored::{ChunkSource, StoredChunks};
 use super::topology::decode_topology;
 use super::verify::{ChunkReport, Report};
+use super::waves::{FIRST_WAVE, WAVE, in_waves};
 use crate::codec::Block;
 use crate::container::{
     ALIGNMENT, ArraySpec, Chunk, Commit, END_BYTES, ENTRY_HEADER, Encoding, EntryHeader, FieldSpec,
@@ -58,6 +60,9 @@ impl Entry {
         let end = content.read(length.saturating_sub(ends)..length)?.unwrap_or_default();
         let trailer = Trailer::parse(&end, length)
             .map_err(|reason| Error::corrupt(path, "its end", reason))?;
+        // The value tree lies right before the index: where that has to be fetched, it comes along.
+        let along = if content.is_at_hand(trailer.index..length) { 0 } else { NEAR_INDEX };
+        let held_index = content.hold(vec![trailer.index.saturating_sub(along)..length])?;
         let index = record(&content, trailer.index, RecordKind::Index, INDEX)?;
         let index_damage = |reason: FormatError| Error::corrupt(path, INDEX, reason);
         let commit = Commit::parse(&index).map_err(index_damage)?;
@@ -65,9 +70,12 @@ impl Entry {
         let mut state = FileState::default();
         state.apply(commit).map_err(index_damage)?;
         state.check(trailer.index).map_err(index_damage)?;
+        let is_near = trailer.index.saturating_sub(tree) <= MAX_NEAR;
+        let held_tree =
+            content.hold(is_near.then_some(tree..trailer.index).into_iter().collect())?;
         record(&content, tree, RecordKind::Tree, TREE)?;
         let content_id = hexadecimal(&trailer.content_id);
-        drop((index, end));
+        drop((index, end, held_index, held_tree));
         Self::new(content, state, tree, content_id)
     }
 
@@ -251,11 +259,21 @@ impl Entry {
             interrupt.check()?;
             stored.decode(index, &array_block(spec, count), part)
         };
-        if parts.len() > 1 {
-            threads::run(|| parts.into_par_iter().try_for_each(decode))
-        } else {
-            parts.into_iter().try_for_each(decode)
+        let decode_all = |parts: Vec<(usize, u64, &mut [u8])>| {
+            if parts.len() > 1 {
+                threads::run(|| parts.into_par_iter().try_for_each(decode))
+            } else {
+                parts.into_iter().try_for_each(decode)
+            }
+        };
+        if self.content().is_remote() {
+            let items = parts.into_iter().map(|part| {
+                let needs = stored.locations(part.0);
+                (part, needs)
+            });
+            return in_waves(self.content(), items, FIRST_WAVE, decode_all);
         }
+        decode_all(parts)
     }
 
     /// All frames of a field in place, where they were stored plain and in one piece.
@@ -299,14 +317,19 @@ impl Entry {
         self.fields[field].read(selection, spared_threads, out)
     }
 
+    /// Which ranges of the file it takes to read a selection.
+    pub(super) fn needs(&self, field: usize, selection: Selection<'_>) -> Vec<Range<u64>> {
+        self.fields.get(field).map(|field| field.needs(selection)).unwrap_or_default()
+    }
+
     /// Takes all checksums for right from now on.
     pub fn skip_checksums(&self) {
         self.source.set_skip_checksums(true);
     }
 
     /// Reads, checks and decodes everything, also what has been checked before. Where this thread's work
-    /// is interrupted the report has gaps: the caller checks.
-    pub fn verify(&self) -> Report {
+    /// is interrupted the report has gaps: the caller checks. An error where a server can't be read.
+    pub fn verify(&self) -> Result<Report> {
         let arrays = self.schema.arrays.iter().zip(&self.arrays).flat_map(|(spec, chunks)| {
             let block = |chunk: &Chunk| array_block(spec, chunk.header.count);
             to_verify(&spec.name, chunks, block)
@@ -325,19 +348,45 @@ impl Entry {
                 return None;
             }
             let header = &chunks.all()[*index].header;
-            let result = chunks.verify(*index, block);
             let (first, count) = (header.first, header.count);
-            result.err().map(|error| ChunkReport { name: (*name).to_owned(), first, count, error })
+            match chunks.verify(*index, block) {
+                Ok(()) => None,
+                Err(error @ Error::Source(_)) => Some(Err(error)),
+                Err(error) => {
+                    Some(Ok(ChunkReport { name: (*name).to_owned(), first, count, error }))
+                }
+            }
         };
-        let mut damaged: Vec<_> = threads::run(|| all.par_iter().filter_map(check).collect());
+        let checked = all.len() as u64 + u64::from(self.topology.is_some());
+        let mut damaged = Vec::new();
+        let check_all = |wave: Vec<ToVerify<'_>>| {
+            let found = threads::run(|| wave.par_iter().filter_map(check).collect::<Result<_>>());
+            damaged.extend::<Vec<_>>(found?);
+            Ok(())
+        };
+        let items = all.into_iter().map(|item| {
+            // A raw chunk may be as long as the file: its segments are read one by one.
+            let is_short = item.1.all()[item.2].header.stored_bytes <= WAVE;
+            let needs = if is_short { item.1.locations(item.2) } else { vec![] };
+            (item, needs)
+        });
+        if self.content().is_remote() {
+            in_waves(self.content(), items, FIRST_WAVE, check_all)?;
+        } else {
+            let mut check_all = check_all;
+            check_all(items.map(|(item, _)| item).collect())?;
+        }
         if damaged.is_empty() {
             self.source.set_skip_checksums(skipped);
         }
-        let checked = all.len() as u64 + u64::from(self.topology.is_some());
-        if let Err(error) = self.topology() {
-            damaged.push(ChunkReport { name: "topology".into(), first: 0, count: 1, error });
+        match self.topology() {
+            Ok(_) => {}
+            Err(error @ Error::Source(_)) => return Err(error),
+            Err(error) => {
+                damaged.push(ChunkReport { name: "topology".into(), first: 0, count: 1, error });
+            }
         }
-        Report { checked, damaged }
+        Ok(Report { checked, damaged })
     }
 
     /// Which chunks it has.
@@ -394,6 +443,10 @@ fn hexadecimal(bytes: &[u8]) -> String {
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
+/// Bytes before an index that are fetched with it.
+const NEAR_INDEX: u64 = 64 * 1024;
+/// A value tree of up to so many bytes is fetched by one request.
+const MAX_NEAR: u64 = 1024 * 1024;
 const INDEX: &str = "its index";
 const TREE: &str = "its value tree";
 

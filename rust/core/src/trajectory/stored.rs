@@ -90,6 +90,30 @@ impl StoredChunks {
         &self.chunks
     }
 
+    /// The file that they are in.
+    pub fn content(&self) -> &Content {
+        &self.source.content
+    }
+
+    /// Where in the file a part of the payload of chunk `index` is.
+    pub fn part_location(&self, index: usize, part: usize) -> Option<Range<u64>> {
+        let (payload, part) = (self.file_range(index).ok()?, self.part(index, part));
+        Some(payload.start + part.start as u64..payload.start + part.end as u64)
+    }
+
+    /// Where in the file the checksums of the parts are, where they are apart.
+    pub fn sums_location(&self, index: usize) -> Option<Range<u64>> {
+        let chunk = &self.chunks[index];
+        let (start, end) = chunk.header.end(chunk.offset)?;
+        (chunk.header.table_bytes() > 0).then_some(start..end)
+    }
+
+    /// Where in the file all is that it takes to read chunk `index`.
+    pub fn locations(&self, index: usize) -> Vec<Range<u64>> {
+        let payload = self.file_range(index).ok();
+        payload.into_iter().chain(self.sums_location(index)).collect()
+    }
+
     /// Bytes of the payload of chunk `index`, checked and in place; `None` where bytes of this file
     /// can't be borrowed.
     pub fn borrow(&self, index: usize, range: Range<usize>) -> Result<Option<&[u8]>> {

@@ -120,7 +120,7 @@ fn a_topology_is_what_its_record_says_or_damage() {
     let topology = |bytes: &[u8]| {
         let (_directory, path) = place(bytes);
         let entry = Entry::open(&path)?;
-        let whole = entry.verify().is_whole();
+        let whole = entry.verify().unwrap().is_whole();
         entry.topology().inspect(|_| assert!(whole)).inspect_err(|_| assert!(!whole))
     };
     let three = topology(&with_topology(TOPOLOGY, 0, THREE_ATOMS, length)).unwrap().unwrap();

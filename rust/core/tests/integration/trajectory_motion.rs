@@ -93,7 +93,7 @@ fn motion_may_change_between_chunks_and_within_them() {
                     "an atom of {frame}"
                 );
             }
-            assert!(entry.verify().is_whole());
+            assert!(entry.verify().unwrap().is_whole());
             assert!(!encoding.compress || entry.stored_bytes() * 3 < bytes.len() as u64 * 2);
         }
     }

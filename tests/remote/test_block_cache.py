@@ -1,0 +1,112 @@
+"""Blocks of objects on the disk: never wrong, never more than the limit, shared by processes."""
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from proteinflex_optimization import BlockCache, InvalidArgumentError, open_trajectory
+from remote.trajectories import FRAMES, stored
+
+pytest.importorskip("obstore")
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path / "blocks"
+
+
+@pytest.fixture
+def url(http_server):
+    (http_server.directory / "run.fxt").write_bytes(stored())
+    return f"{http_server.url}/run.fxt"
+
+
+def blocks(directory):
+    return sorted(path for path in Path(directory).rglob("*") if path.is_file())
+
+
+def requests(server):
+    return len(server.gate.requests())
+
+
+def test_what_was_read_is_not_fetched_again(http_server, url, directory):
+    np.testing.assert_array_equal(open_trajectory(url, cache=directory)[:], FRAMES)
+    before = requests(http_server)
+    again = open_trajectory(url, cache=str(directory))
+    np.testing.assert_array_equal(again[:], FRAMES)
+    np.testing.assert_array_equal(np.array(list(again)), FRAMES)
+    assert requests(http_server) == before + 1  # Which version it is.
+
+
+def test_blocks_of_a_replaced_object_are_not_used(http_server, url, directory):
+    np.testing.assert_array_equal(open_trajectory(url, cache=directory)[:], FRAMES)
+    path = http_server.directory / "run.fxt"
+    path.write_bytes(stored(backwards=True))
+    os.utime(path, (1, 1))
+    np.testing.assert_array_equal(open_trajectory(url, cache=directory)[:], FRAMES[::-1])
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "empty", "moved"])
+def test_a_damaged_block_is_fetched_again(http_server, url, directory, damage):
+    np.testing.assert_array_equal(open_trajectory(url, cache=directory)[:], FRAMES)
+    contents = [path.read_bytes() for path in blocks(directory)]
+    for path, content, other in zip(
+        blocks(directory), contents, contents[1:] + contents[:1], strict=True
+    ):
+        flipped = bytes([content[0], *content[1:300], content[300] ^ 4]) + content[301:]
+        spoiled = {"bit": flipped, "cut": content[:-1], "empty": b"", "moved": other}[damage]
+        path.write_bytes(spoiled)
+    before = requests(http_server)
+    np.testing.assert_array_equal(open_trajectory(url, cache=directory)[:], FRAMES)
+    assert requests(http_server) > before + 1
+    assert sorted(contents) == sorted(path.read_bytes() for path in blocks(directory))
+
+
+def test_the_limit_holds_and_what_was_used_last_stays(tmp_path):
+    cache = BlockCache(tmp_path, max_size=0.001)
+    block = bytes(50_000)
+    for number in range(100):
+        cache.put("run", number, block)
+        for path in blocks(tmp_path):
+            # So far back that a use is noted again.
+            os.utime(path, (path.stat().st_mtime - 100,) * 2)
+        cache.get("run", 0)
+        assert sum(path.stat().st_size for path in blocks(tmp_path)) <= 1_000_000
+    assert cache.get("run", 99) == block
+    assert cache.get("run", 0) == block
+    assert cache.get("run", 50) is None
+
+
+def write_blocks(directory):
+    cache = BlockCache(directory, max_size=0.002)
+    for number in range(60):
+        cache.put("run", number, number.to_bytes(2, "big") * 20_000)
+        found = cache.get("run", number)
+        assert found in (None, number.to_bytes(2, "big") * 20_000)
+
+
+def test_processes_share_a_directory(tmp_path):
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=write_blocks, args=(tmp_path,)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert 0 < sum(path.stat().st_size for path in blocks(tmp_path)) <= 2_000_000
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(url, tmp_path, caplog):
+    (tmp_path / "file").write_bytes(b"")
+    trajectory = open_trajectory(url, cache=tmp_path / "file" / "blocks")
+    np.testing.assert_array_equal(trajectory[:], FRAMES)
+    assert len([record for record in caplog.records if "blocks" in record.message]) <= 2
+    assert "file/blocks" in caplog.text
+
+
+def test_a_limit_that_makes_no_sense_is_refused(tmp_path):
+    for size in (0, -1, float("nan"), "10"):
+        with pytest.raises(InvalidArgumentError, match="max_size"):
+            BlockCache(tmp_path, max_size=size)
