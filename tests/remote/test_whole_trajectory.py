@@ -27,8 +27,8 @@ def url(http_server, with_topology):
 
 
 def test_mdanalysis_reads_it(url):
-    MDAnalysis = pytest.importorskip("MDAnalysis")
-    universes = [open_trajectory(url).to_universe(), MDAnalysis.Universe(url)]
+    mda = pytest.importorskip("MDAnalysis")
+    universes = [open_trajectory(url).to_universe(), mda.Universe(url)]
     for universe in universes:
         assert (len(universe.trajectory), universe.trajectory.dt) == (130, 0.5)
         assert universe.atoms[0].name == "CA"

@@ -48,4 +48,5 @@ def topology(n_atoms: int = N_ATOMS) -> Topology:
     universe = MDAnalysis.Universe.empty(n_atoms, n_atoms, atom_resindex=range(n_atoms))
     universe.add_TopologyAttr("names", ["CA"] * n_atoms)
     universe.add_TopologyAttr("resnames", ["ALA"] * n_atoms)
+    universe.add_TopologyAttr("resids", np.arange(1, n_atoms + 1))
     return Topology.of(universe)
