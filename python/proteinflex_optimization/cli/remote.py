@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proteinflex_optimization.cli import removal
 from proteinflex_optimization.cli.commands import look_at_cache, open_cache
 from proteinflex_optimization.cli.output import counted, print_json, printable, size
 from proteinflex_optimization.cli.selection import entry_key
@@ -28,28 +31,28 @@ def push(options: argparse.Namespace) -> int:
     with ProgressLine("pushing", "MB") as progress:
         for key in keys:
             before = sum(report["bytes"] for report in reports)
-            reports.append(
-                handler.push(
-                    key,
-                    options.url,
-                    progress=lambda sent, _, before=before: _draw(progress, before + sent, total),
-                )
-            )
+            draw = partial(_draw, progress, before, total)
+            reports.append(handler.push(key, options.url, progress=draw))
     return _print(reports, "sent", options)
 
 
 def pull(options: argparse.Namespace) -> int:
     """Fetch an entry, or all below a URL."""
+    is_new = options.dir is not None and not Path(options.dir).exists()
     handler = open_cache(options.dir)
-    with ProgressLine("pulling", "MB") as progress:
-        reports = handler.pull(
-            options.url, progress=lambda done, total: _draw(progress, done, total)
-        )
+    try:
+        with ProgressLine("pulling", "MB") as progress:
+            reports = handler.pull(options.url, progress=partial(_draw, progress, 0, None))
+    finally:
+        if is_new:
+            removal.remove_unused(Path(handler.cache_dir))
     return _print(reports, "fetched", options)
 
 
-def _draw(progress: ProgressLine, done: int, total: int) -> None:
-    progress(done // MEGABYTE, total // MEGABYTE)
+def _draw(
+    progress: ProgressLine, before: int, total: int | None, done: int, of_these: int
+) -> None:
+    progress((before + done) // MEGABYTE, (total or of_these) // MEGABYTE)
 
 
 def _print(reports: list[TransferredEntry], verb: str, options: argparse.Namespace) -> int:
