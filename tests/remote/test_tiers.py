@@ -167,7 +167,7 @@ def test_nothing_is_written_to_a_directory_upstream(tmp_path, local):
     handler = DataHandler(local, upstream=shared)
     with handler.open("run") as trajectory:
         np.testing.assert_array_equal(trajectory.read(atoms=[3]), FRAMES[:, [3]])
-    wait_until(lambda: handler.keys())
+    wait_until(handler.keys)
     handler.load_data("crystal")
     assert "crystal" in handler
     assert "other" not in handler
@@ -338,25 +338,28 @@ def test_an_unfinished_trajectory_here_gets_no_finished_one_beside_it(tmp_path, 
 def test_open_of_a_miss_reads_what_is_asked_for_and_keeps_all_in_the_background(
     local, tmp_path, bucket, monkeypatch
 ):
-    shared = upstream_at(tmp_path / "shared", frames=np.repeat(FRAMES, 50, axis=0))
+    frames = np.random.default_rng(3).normal(size=(2000, 100, 3)).astype(np.float32)
+    shared = upstream_at(tmp_path / "shared", frames=frames)
     send(bucket, shared, "cache")
     handler = DataHandler(local, upstream=[f"{bucket.url}/cache"])
-    bucket.gate.forget()
-    promoted = threading.Event()
-    begin = handler._tiers.promote
-    monkeypatch.setattr(handler._tiers, "promote", lambda *_: promoted.set())
-    with handler.open("run") as trajectory:
-        np.testing.assert_array_equal(trajectory[7], FRAMES[0])
+    with monkeypatch.context() as patched:
+        patched.setattr(handler._tiers, "promote", lambda *_: None)
+        bucket.gate.forget()
+        with handler.open("run") as trajectory:
+            np.testing.assert_array_equal(trajectory[7], frames[7])
         sent = sum(request["sent"] for request in bucket.gate.requests())
-        assert sent < handler.info_size / 2 if hasattr(handler, "info_size") else True
-    assert promoted.is_set()
+        assert sent < DataHandler(shared).info("run")["stored_bytes"] / 4
     assert handler.keys() == []
-    monkeypatch.setattr(handler._tiers, "promote", begin)
     with handler.open("run") as trajectory:
-        wait_until(lambda: handler.keys())
-        np.testing.assert_array_equal(trajectory[-1], FRAMES[-1])
+        with handler.open("run") as second:
+            wait_until(handler.keys)
+            np.testing.assert_array_equal(trajectory[-1], frames[-1])
+            np.testing.assert_array_equal(second[-1], frames[-1])
+    size = handler.info("run")["stored_bytes"]
+    (stats,) = handler.get_cache_stats()["upstream"]
+    assert stats["bytes"] == size, "it was copied once"
     bucket.gate.forget()
-    np.testing.assert_array_equal(handler.open("run")[0], FRAMES[0])
+    np.testing.assert_array_equal(handler.open("run")[0], frames[0])
     assert bucket.gate.requests() == []
     assert DataHandler(local).verify()["ok"]
 

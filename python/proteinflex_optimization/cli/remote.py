@@ -49,9 +49,7 @@ def pull(options: argparse.Namespace) -> int:
     return _print(reports, "fetched", options)
 
 
-def _draw(
-    progress: ProgressLine, before: int, total: int | None, done: int, of_these: int
-) -> None:
+def _draw(progress: ProgressLine, before: int, total: int | None, done: int, of_these: int) -> None:
     progress((before + done) // MEGABYTE, (total or of_these) // MEGABYTE)
 
 
