@@ -19,7 +19,8 @@ from proteinflex_optimization import (
     InvalidArgumentError,
     InvalidTypeError,
 )
-from proteinflex_optimization.remote import tiers
+from proteinflex_optimization.remote import tier, tiers
+from proteinflex_optimization.remote.directory_store import DirectoryStore
 from proteinflex_optimization.remote.entries import object_name
 from proteinflex_optimization.remote.stores import open_store
 
@@ -103,7 +104,7 @@ class Source:
         time.sleep(self.seconds)
         if self.error is not None:
             raise self.error
-        return tiers.DirectoryStore(self.directory)
+        return DirectoryStore(self.directory)
 
 
 @pytest.mark.parametrize("kind", ["directory", "s3", "http"])
@@ -235,7 +236,7 @@ def test_a_tier_that_is_gone_is_one_warning_and_is_asked_again_later(
 
     upstream_at(shared)
     assert "run" not in handler, "it is left alone"
-    monkeypatch.setattr(tiers, "LEFT_ALONE_SECONDS", 0.0)
+    monkeypatch.setattr(tier, "LEFT_ALONE_SECONDS", 0.0)
     handler = DataHandler(tmp_path / "local2", upstream=[tmp_path / "none", shared])
     np.testing.assert_array_equal(handler.load_data("run")["frames"], FRAMES)
     assert handler.get_cache_stats()["upstream"][1]["hits"] == 1
@@ -244,7 +245,7 @@ def test_a_tier_that_is_gone_is_one_warning_and_is_asked_again_later(
 def test_a_slow_tier_is_bounded_by_its_time_out_and_left_alone(
     tmp_path, local, caplog, monkeypatch
 ):
-    monkeypatch.setattr(tiers, "LOOKUP_SECONDS", 0.2)
+    monkeypatch.setattr(tier, "LOOKUP_SECONDS", 0.2)
     shared = upstream_at(tmp_path / "shared")
     slow = Source(shared, seconds=3.0)
     handler = DataHandler(local, upstream=[slow, shared])
@@ -284,6 +285,46 @@ def test_whatever_a_tier_raises_is_a_plain_miss(error, local, caplog):
     assert "run" not in handler
     assert handler.get_or_compute("one", lambda: {"x": 1}) == {"x": 1}
     assert len(warnings_of(caplog)) == 1
+
+
+def test_an_entry_that_is_refused_or_no_file_does_not_make_the_others_be_left_alone(
+    tmp_path, local, caplog
+):
+    shared = upstream_at(tmp_path / "shared", ["a", "b", "c"])
+
+    class Refuses(Source):
+        def head(self, name):
+            if self.refused in name:
+                raise PermissionError(13, "access is denied")
+            return super().head(name)
+
+    source = Refuses(shared)
+    handler = DataHandler(local, upstream=[source])
+    source.refused = handler.key_for("a")
+    path = shared / object_name(handler.key_for("c"))
+    path.rename(path.with_suffix(".moved"))
+    path.symlink_to(path.with_suffix(".moved"))
+    for _ in range(3):
+        assert "a" not in handler
+        assert "c" not in handler
+        np.testing.assert_array_equal(handler.load_data("b")["frames"], FRAMES)
+        handler.remove("b")
+    (message,) = warnings_of(caplog)
+    assert "refuses" in message
+
+
+def test_an_entry_that_is_replaced_while_it_is_read_is_read_again(tmp_path, local, caplog):
+    shared = upstream_at(tmp_path / "shared")
+
+    class Replaced(Source):
+        def read(self, *request):
+            if self.reads == 0:
+                upstream_at(shared, frames=FRAMES + 1)
+            return super().read(*request)
+
+    handler = DataHandler(local, upstream=[Replaced(shared)])
+    np.testing.assert_array_equal(handler.load_data("run")["frames"], FRAMES + 1)
+    assert warnings_of(caplog) == []
 
 
 def test_what_does_not_fit_here_is_loaded_all_the_same(tmp_path, local, caplog):
@@ -350,11 +391,10 @@ def test_open_of_a_miss_reads_what_is_asked_for_and_keeps_all_in_the_background(
         sent = sum(request["sent"] for request in bucket.gate.requests())
         assert sent < DataHandler(shared).info("run")["stored_bytes"] / 4
     assert handler.keys() == []
-    with handler.open("run") as trajectory:
-        with handler.open("run") as second:
-            wait_until(handler.keys)
-            np.testing.assert_array_equal(trajectory[-1], frames[-1])
-            np.testing.assert_array_equal(second[-1], frames[-1])
+    with handler.open("run") as trajectory, handler.open("run") as second:
+        wait_until(handler.keys)
+        np.testing.assert_array_equal(trajectory[-1], frames[-1])
+        np.testing.assert_array_equal(second[-1], frames[-1])
     size = handler.info("run")["stored_bytes"]
     (stats,) = handler.get_cache_stats()["upstream"]
     assert stats["bytes"] == size, "it was copied once"
@@ -463,9 +503,9 @@ def test_no_message_of_a_tier_has_credentials(local, caplog):
     handler = DataHandler(local, upstream=[url])
     handler._tiers.tiers[0].head = lambda key: None  # Nobody listens; do not wait for retries.
     assert "s3cr3t" not in repr(handler.get_cache_stats())
-    tier = tiers.Tier(handler._tiers.tiers[0].source)
-    tier.failed(OSError(f"cannot get {url}"))
-    tier.damaged(tiers.ObjectInfo("entries/x", 1, None, None), OSError(f"cannot get {url}"))
+    broken = tier.Tier(handler._tiers.tiers[0].source)
+    broken.failed(OSError(f"cannot get {url}"))
+    broken.damaged(tier.ObjectInfo("entries/x", 1, None, None), OSError(f"cannot get {url}"))
     assert len(caplog.records) == 2
     assert "s3cr3t" not in caplog.text
 

@@ -75,13 +75,11 @@ class DirectoryStore:
         return f"<DirectoryStore {self.url!r}>"
 
     def _open(self, name: str) -> int:
-        # A pipe in its place must not be waited for.
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(self.directory / name, flags)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise RemoteError(errno.EINVAL, "this is not a file", self._shown(name))
-        return descriptor
+        # What is no file, such as a symlink, is no entry; a pipe in its place must not be waited for.
+        path = self.directory / name
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise FileNotFoundError(errno.ENOENT, "this is not a file", self._shown(name))
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
 
     def _shown(self, name: str) -> str:
         return str(self.directory / name)

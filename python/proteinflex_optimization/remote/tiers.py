@@ -6,10 +6,10 @@ is a warning and a number in the statistics, and then it is left alone for a whi
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,114 +23,23 @@ from ..errors import (
     CorruptDataError,
     InvalidArgumentError,
     InvalidTypeError,
-    ProteinFlexError,
+    ObjectChangedError,
     UnsupportedFormatError,
 )
 from .directory_store import DirectoryStore
-from .entries import Download, Source, is_key, is_writable, object_name, within
-from .object import RemoteObject
-from .stores import ObjectInfo, open_store
-from .urls import is_url, without_credentials
+from .entries import Download, is_key
+from .stores import ObjectInfo
+from .tier import Tier, source_of
+from .urls import is_url
 
 if TYPE_CHECKING:
-    from ..types import StrPath, UpstreamStats
+    from ..types import UpstreamStats
 
-LOOKUP_SECONDS = 10.0
-"""How long a tier may take to say whether it has an entry,"""
 READ_SECONDS = 30.0
-"""and to give the next piece of one; a tier that takes longer is slow, and counts as broken."""
-LEFT_ALONE_SECONDS = 60.0
-"""For how long nobody asks a tier that is broken."""
-MAX_DAMAGED = 10_000
-"""So many damaged objects are remembered, so that they are not read again."""
+"""How long a tier may take for the next piece of an entry before it counts as broken."""
 
 Value = TypeVar("Value")
 logger = get_logger()
-
-
-class Tier:
-    """One upstream, what it was asked for, and whether it works."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.hits = self.misses = self.errors = self.bytes = 0
-        self._asked_again_at = 0.0
-        self._is_broken = False
-        self._damaged: dict[str, ObjectInfo] = {}
-
-    @property
-    def is_left_alone(self) -> bool:
-        """Whether it is broken and not asked at present."""
-        return self._is_broken and time.monotonic() < self._asked_again_at
-
-    def head(self, key: str) -> ObjectInfo | None:
-        """Return what it has under a key; None where it has nothing that can be used."""
-        if self.is_left_alone:
-            return None
-        name = object_name(key)
-        try:
-            shown = f"{self.source.url}/{name}"
-            info = within(LOOKUP_SECONDS, shown, lambda: self.source.head(name))
-        except FileNotFoundError:
-            self._is_broken = False
-            self.misses += 1
-            return None
-        except Exception as error:
-            self.failed(error)
-            return None
-        self._is_broken = False
-        known = self._damaged.get(name)
-        return None if known == info else info
-
-    def failed(self, error: Exception) -> None:
-        """Count an error, and leave the tier alone for a while."""
-        self.errors += 1
-        self._asked_again_at = time.monotonic() + LEFT_ALONE_SECONDS
-        if not self._is_broken:
-            self._is_broken = True
-            logger.warning(
-                "the upstream %s does not work and is left alone for %g s at a time: %s",
-                self.source.url,
-                LEFT_ALONE_SECONDS,
-                without_credentials(str(error)),
-            )
-
-    def damaged(self, info: ObjectInfo, error: Exception) -> None:
-        """Count an object that is not what it should be; it is not read again."""
-        self.errors += 1
-        if len(self._damaged) < MAX_DAMAGED:
-            self._damaged[info.name] = info
-        text = without_credentials(str(error))
-        logger.warning("%s/%s is not used: %s", self.source.url, info.name, text)
-
-    @contextmanager
-    def reading(self, info: ObjectInfo) -> Iterator[None]:
-        """Take the errors of reading one of its objects, which is then gone on without."""
-        try:
-            yield
-        except (CorruptDataError, UnsupportedFormatError) as error:
-            self.damaged(info, error)
-        except (OSError, ProteinFlexError) as error:
-            self.failed(error)
-        else:
-            self.hits += 1
-
-    def place(self, info: ObjectInfo) -> StrPath | RemoteObject:
-        """Return of what a `Trajectory` is made that reads one of its objects."""
-        if is_writable(self.source):
-            return RemoteObject(self.source, info.name, info)
-        return f"{self.source.url}/{info.name}"
-
-    def stats(self) -> UpstreamStats:
-        """Return what this object has seen of it."""
-        return {
-            "url": self.source.url,
-            "hits": self.hits,
-            "misses": self.misses,
-            "errors": self.errors,
-            "bytes": self.bytes,
-            "available": not self.is_left_alone,
-        }
 
 
 class Copied(Enum):
@@ -146,7 +55,7 @@ class Tiers:
 
     def __init__(self, upstream: Any) -> None:
         given = [upstream] if isinstance(upstream, (str, os.PathLike)) else list(upstream)
-        self.tiers = [Tier(_source(one)) for one in given]
+        self.tiers = [Tier(source_of(one)) for one in given]
         self._renew()
         _all.add(self)
 
@@ -228,6 +137,7 @@ class Tiers:
         for tier, key, info in self.search(handler, name):
             copied = self.copy(handler, tier, key, info)
             if copied is Copied.HERE:
+                tier.hits += 1
                 try:
                     return function(handler, key)
                 except CacheKeyError:
@@ -237,6 +147,7 @@ class Tiers:
                     # Arrays that are views of a file stay so after it was removed.
                     scratch = _native.DataHandler(directory, durable=False)
                     if self.copy(scratch, tier, key, info) is Copied.HERE:
+                        tier.hits += 1
                         return function(scratch, key)
         return None
 
@@ -252,31 +163,44 @@ class Tiers:
         with self._one_at_a_time(f"{handler.cache_dir}/{key}"):
             if _native.DataHandler.__contains__(handler, key):
                 return Copied.HERE
-            download = Download(tier.source, info, READ_SECONDS, check=check)
             try:
-                handler._adopt(key, info.size, download)
-            except (CorruptDataError, UnsupportedFormatError) as error:
-                tier.damaged(info, download.of_object(error))
-                return Copied.FAILED
+                is_copied = self._copy(handler, tier, key, info, check)
+                if not is_copied and (newer := tier.head(key)) is not None:
+                    # Replaced while it was read.
+                    is_copied = self._copy(handler, tier, key, newer, check)
+            except AbandonedError:
+                raise
             except Exception as error:
-                if download.failure is not None:
-                    tier.failed(download.failure)
-                    return Copied.FAILED
-                if isinstance(error, AbandonedError):
-                    raise
-                logger.log(
-                    # Known to who asked for it.
-                    10 if "read_only=True" in str(error) else 30,
-                    "%s of %s is not kept in %s: %s",
-                    key,
-                    tier.source.url,
-                    handler.cache_dir,
-                    error,
-                )
+                # Who opened it by read_only=True knows.
+                level = logging.DEBUG if _is_read_only(handler) else logging.WARNING
+                place = tier.source.url
+                logger.log(level, "%s of %s is not kept: %s", key, place, error)
                 return Copied.NOT_KEPT
-            tier.hits += 1
-            tier.bytes += info.size
-            return Copied.HERE
+            return Copied.HERE if is_copied else Copied.FAILED
+
+    @staticmethod
+    def _copy(
+        handler: _native.DataHandler,
+        tier: Tier,
+        key: str,
+        info: ObjectInfo,
+        check: Callable[[], object],
+    ) -> bool:
+        """Copy an entry; returns whether the tier could give it. Raises what is wrong here."""
+        download = Download(tier.source, info, READ_SECONDS, check=check)
+        try:
+            handler._adopt(key, info.size, download)
+        except (CorruptDataError, UnsupportedFormatError) as error:
+            tier.damaged(info, download.of_object(error))
+            return False
+        except Exception:
+            if download.failure is None:
+                raise
+            if not isinstance(download.failure, ObjectChangedError):
+                tier.failed(download.failure)
+            return False
+        tier.bytes += info.size
+        return True
 
     def promote(self, handler: _native.DataHandler, tier: Tier, key: str, info: ObjectInfo) -> None:
         """Copy an entry in the background; what fails is logged. The end of the program ends it."""
@@ -355,14 +279,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _source(given: Any) -> Source:
-    if is_url(given):
-        return open_store(given)
-    if isinstance(given, (str, os.PathLike)):
-        return DirectoryStore(given)
-    if all(hasattr(given, name) for name in ("url", "head", "read", "list")):
-        return given  # type: ignore[no-any-return]
-    raise InvalidTypeError(
-        f"upstream has an item of type {type(given).__name__}: expected the path of a cache "
-        "directory, a URL, or what remote.open_store(url, store) returns"
-    )
+def _is_read_only(handler: _native.DataHandler) -> bool:
+    options: dict[str, Any] = _native.DataHandler.__getnewargs_ex__(handler)[1]
+    return bool(options["read_only"])
