@@ -554,3 +554,26 @@ def test_the_end_of_the_program_ends_a_promotion_and_leaves_nothing(tmp_path, lo
     assert done.stderr == ""
     assert time.monotonic() - started < 10, "at its pace the copy would take 15 s"
     assert not [path for path in (local / "entries").rglob("*") if path.is_file()]
+
+
+SILENT = """
+import socket, sys
+from proteinflex_optimization import DataHandler
+from proteinflex_optimization.remote import tier
+tier.LOOKUP_SECONDS = 0.5
+listening = socket.create_server(("127.0.0.1", 0))
+url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+handler = DataHandler(sys.argv[1], upstream=[url])
+print("run" in handler, handler.get_cache_stats()["upstream"][0]["errors"])
+"""
+
+
+def test_a_tier_that_never_answers_does_not_keep_the_program_from_ending(local):
+    pytest.importorskip("obstore")
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", SILENT, str(local)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "False 1\n")
+    assert "no answer within 0.5 s" in done.stderr
+    assert time.monotonic() - started < 15

@@ -69,9 +69,9 @@ Raises
             options["upstream"] = self._tiers.pickled()
         return arguments, options
 
-    def __getstate__(self) -> None:
-        """Pickle nothing else: the upstreams are opened again."""
-        return
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle what a subclass has, and not the upstreams, which are opened again."""
+        return {name: value for name, value in vars(self).items() if name != "_tiers"}
 
     def __contains__(self, key: object) -> bool:
         """Return whether there is an entry of this name, here or in an upstream."""
