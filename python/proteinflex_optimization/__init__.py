@@ -43,6 +43,7 @@ from proteinflex_optimization.errors import (
     WriterConflictError,
 )
 from proteinflex_optimization.gpu import GPUManager
+from proteinflex_optimization.listing import list_trajectories
 from proteinflex_optimization.progress import ProgressTracker, track
 from proteinflex_optimization.remote.block_cache import BlockCache
 from proteinflex_optimization.stop import StopRequest, StopRequested
@@ -81,6 +82,7 @@ __all__ = [
     "WriterConflictError",
     "__version__",
     "create_trajectory",
+    "list_trajectories",
     "open_trajectory",
     "register_types",
     "track",

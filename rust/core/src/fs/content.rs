@@ -131,9 +131,9 @@ impl Content {
     }
 
     /// Fetches what will be read, at once, if it is elsewhere.
-    pub(crate) fn hold(&self, ranges: Vec<Range<u64>>) -> Result<Held<'_>> {
+    pub(crate) fn hold(&self, ranges: impl IntoIterator<Item = Range<u64>>) -> Result<Held<'_>> {
         match &self.file {
-            Handle::Remote(remote) => remote.hold(ranges),
+            Handle::Remote(remote) => remote.hold(ranges.into_iter().collect()),
             Handle::Kept(_) | Handle::Named(_) => Ok(Held::nothing()),
         }
     }
@@ -143,6 +143,13 @@ impl Content {
         match &self.file {
             Handle::Remote(remote) => remote.has(&range),
             Handle::Kept(_) | Handle::Named(_) => true,
+        }
+    }
+
+    /// Says that something of it was found damaged, to whatever may keep a copy of that elsewhere.
+    pub fn distrust(&self) {
+        if let Handle::Remote(remote) = &self.file {
+            remote.distrust();
         }
     }
 
