@@ -57,6 +57,9 @@ def trajectory(of: Any) -> str:
         ("size", f"{size(of.stored_bytes)} ({saved:.0f} % saved)"),
         ("fields", ", ".join(of.fields)),
     ]
+    if of.url is not None:
+        # A look makes no request.
+        return _page("Trajectory", of.data_id, _table(("", ""), [*rows, ("at", of.url)]))
     try:
         time = of.time
         if time is not None and len(time):

@@ -121,7 +121,7 @@ def not_a_trajectory(tmp_path):
     yield tmp_path / "text", UnsupportedFormatError, "other bytes"
     yield structure, InvalidArgumentError, r"the structure .villin.: load_data\(data_id\)"
     yield unfinished, InvalidArgumentError, "resume=True"
-    yield "s3://bucket/run.fxt", InvalidArgumentError, "a URL"
+    yield "ftp://host/run.fxt", InvalidArgumentError, "https://"
     yield "", InvalidArgumentError, "the path of a file"
     yield "a\0b", InvalidArgumentError, "the path of a file"
     yield 3, InvalidTypeError, "expected a str or path"

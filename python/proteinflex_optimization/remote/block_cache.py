@@ -81,9 +81,13 @@ class BlockCache:
         block = content[DIGEST:]
         if content[:DIGEST] == _digest(path.name, block):
             return block
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+        self.remove(object_key, number)
         return None
+
+    def remove(self, object_key: str, number: int) -> None:
+        """Forget a block of an object."""
+        with suppress(OSError):
+            self._path(object_key, number).unlink(missing_ok=True)
 
     def put(self, object_key: str, number: int, block: bytes | memoryview) -> None:
         """Keep a block of an object; where it can't be written, that is a warning."""

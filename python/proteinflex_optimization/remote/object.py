@@ -65,11 +65,13 @@ class RemoteObject:
         # Without a version, a block could be of what was there before.
         self._cache = None if info.version is None else cache
         self._given_cache = cache
+        self._used: set[int] = set()
         self.url = f"{store.url}/{name}".rstrip("/")
         self.size = info.size
         self._key = f"{self.url}\0{info.version}"
-        if self._cache is not None and self._first:
+        if self._cache is not None and self._first and self._cache.get(self._key, 0) is None:
             self._cache.put(self._key, 0, self._first)
+            self._used.add(0)
 
     def read_ranges(self, starts: Sequence[int], ends: Sequence[int]) -> list[bytes]:
         """Return the bytes of ranges, several requests for which are in flight at the same time.
@@ -90,6 +92,13 @@ class RemoteObject:
         return [
             self._first[start:end] + (next(read) if end > known else b"") for start, end in ranges
         ]
+
+    def distrust(self) -> None:
+        """Remove what this object has used of the cache: some of it was damaged before it got there."""
+        if self._cache is not None:
+            for number in self._used.copy():
+                self._cache.remove(self._key, number)
+            self._used.clear()
 
     def _read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Fetch ranges as they are."""
@@ -113,6 +122,7 @@ class RemoteObject:
         numbers = sorted(
             {n for start, end in ranges for n in range(start // BLOCK, -(-end // BLOCK))}
         )
+        self._used.update(numbers)
         found = {number: self._cache.get(self._key, number) for number in numbers}
         runs: list[list[int]] = []
         for number in (number for number, block in found.items() if block is None):

@@ -168,6 +168,8 @@ impl EntryReader {
     fn report(&self, error: &Error) {
         if let Some(cache) = &self.cache {
             cache.report(&self.entry, error);
+        } else if let Error::Corrupt { .. } = error {
+            self.entry.content().distrust();
         }
     }
 

@@ -393,6 +393,9 @@ impl Trajectory {
     fn _verify<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let report = self.reader.read_bytes(py, usize::MAX, |entry| {
             let report = entry.verify()?;
+            if !report.is_whole() {
+                entry.content().distrust();
+            }
             interrupt::check().map(|()| report)
         })?;
         let key = self.reader.entry.key().clone();

@@ -12,7 +12,8 @@ use pyo3::pybacked::PyBackedBytes;
 /// The method by which such an object is known.
 pub const METHOD: &str = "read_ranges";
 
-/// An object with `url`, `size` and `read_ranges(starts, ends)`, which returns a list of `bytes`.
+/// An object with `url`, `size`, `read_ranges(starts, ends)`, which returns a list of `bytes`, and
+/// `distrust()`, which is called when something of these was damaged.
 #[derive(Debug)]
 pub struct PythonSource {
     object: Py<PyAny>,
@@ -51,6 +52,16 @@ impl RangeSource for PythonSource {
             true => Error::Interrupted,
             false => Error::Source(Box::new(error)),
         })
+    }
+
+    fn distrust(&self) {
+        let called = |py: Python<'_>| {
+            let object = self.object.bind(py);
+            if let Err(error) = object.call_method0("distrust") {
+                error.write_unraisable(py, Some(object));
+            }
+        };
+        Python::try_attach(called);
     }
 }
 

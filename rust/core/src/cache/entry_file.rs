@@ -45,7 +45,11 @@ impl OpenEntry {
 
     /// Opens a published trajectory that is an object elsewhere, by ranges of it.
     pub fn of_trajectory_object(source: Arc<dyn RangeSource>) -> Result<Self> {
-        Self::of_trajectory(Content::remote(source)?)
+        let opened = Self::of_trajectory(Content::remote(Arc::clone(&source))?);
+        if let Err(Error::Corrupt { .. }) = &opened {
+            source.distrust();
+        }
+        opened
     }
 
     fn of_trajectory(content: Content) -> Result<Self> {

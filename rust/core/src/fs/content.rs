@@ -146,6 +146,13 @@ impl Content {
         }
     }
 
+    /// Says that something of it was found damaged, to whatever may keep a copy of that elsewhere.
+    pub fn distrust(&self) {
+        if let Handle::Remote(remote) = &self.file {
+            remote.distrust();
+        }
+    }
+
     /// Where the file was when it was opened, or the URL.
     pub fn path(&self) -> &Path {
         &self.path

@@ -22,4 +22,7 @@ pub trait RangeSource: fmt::Debug + Send + Sync {
     /// for. It may have several requests in flight, and looks for [`crate::interrupt`] while it
     /// waits.
     fn read_ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<RangeBytes>>;
+
+    /// Something of what was read is damaged: nothing of it may come from a cache again.
+    fn distrust(&self) {}
 }

@@ -47,6 +47,11 @@ impl RemoteContent {
         Ok(Self { source, ends, held: ArcSwap::default() })
     }
 
+    /// Tells the source that something of it is damaged.
+    pub fn distrust(&self) {
+        self.source.distrust();
+    }
+
     /// Bytes that lie inside the object.
     pub fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
