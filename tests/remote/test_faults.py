@@ -255,7 +255,6 @@ def test_an_object_that_is_replaced_is_an_error_and_never_a_mixture(served, runs
     assert_right(read(open_trajectory(served.url)), runs[1])
 
 
-@pytest.mark.xfail(strict=True, reason="a damaged block is served until it is evicted")
 def test_what_was_damaged_on_the_way_is_not_kept_in_the_cache(served, runs, tmp_path):
     for number, fault in enumerate(("other_bytes", "shifted")):
         cache = tmp_path / f"cache{number}"

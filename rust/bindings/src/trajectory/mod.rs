@@ -398,7 +398,7 @@ impl Trajectory {
             }
             interrupt::check().map(|()| report)
         })?;
-        let key = self.reader.entry.key().clone();
+        let key = *self.reader.entry.key();
         report::verification(py, &[Verification { key, result: Ok(report) }])
     }
 

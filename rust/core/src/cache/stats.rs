@@ -85,7 +85,7 @@ impl EntryInfo {
     pub fn of(opened: &OpenEntry, last_used: f64, pinned: bool) -> Self {
         let head = opened.header();
         Self {
-            key: opened.key().clone(),
+            key: *opened.key(),
             data_id: head.data_id.clone(),
             kind: head.kind,
             created: head.created,

@@ -131,9 +131,9 @@ impl Content {
     }
 
     /// Fetches what will be read, at once, if it is elsewhere.
-    pub(crate) fn hold(&self, ranges: Vec<Range<u64>>) -> Result<Held<'_>> {
+    pub(crate) fn hold(&self, ranges: impl IntoIterator<Item = Range<u64>>) -> Result<Held<'_>> {
         match &self.file {
-            Handle::Remote(remote) => remote.hold(ranges),
+            Handle::Remote(remote) => remote.hold(ranges.into_iter().collect()),
             Handle::Kept(_) | Handle::Named(_) => Ok(Held::nothing()),
         }
     }

@@ -62,7 +62,7 @@ impl Entry {
             .map_err(|reason| Error::corrupt(path, "its end", reason))?;
         // The value tree lies right before the index: where that has to be fetched, it comes along.
         let along = if content.is_at_hand(trailer.index..length) { 0 } else { NEAR_INDEX };
-        let held_index = content.hold(vec![trailer.index.saturating_sub(along)..length])?;
+        let held_index = content.hold(Some(trailer.index.saturating_sub(along)..length))?;
         let index = record(&content, trailer.index, RecordKind::Index, INDEX)?;
         let index_damage = |reason: FormatError| Error::corrupt(path, INDEX, reason);
         let commit = Commit::parse(&index).map_err(index_damage)?;
@@ -71,8 +71,7 @@ impl Entry {
         state.apply(commit).map_err(index_damage)?;
         state.check(trailer.index).map_err(index_damage)?;
         let is_near = trailer.index.saturating_sub(tree) <= MAX_NEAR;
-        let held_tree =
-            content.hold(is_near.then_some(tree..trailer.index).into_iter().collect())?;
+        let held_tree = content.hold(is_near.then_some(tree..trailer.index))?;
         record(&content, tree, RecordKind::Tree, TREE)?;
         let content_id = hexadecimal(&trailer.content_id);
         drop((index, end, held_index, held_tree));

@@ -32,7 +32,7 @@ pub fn in_waves<T: Send>(
     let mut waves = Waves { items, left: None, size: first };
     let Some(Wave { items: mut now, needs }) = waves.next() else { return Ok(()) };
     let mut held = content.hold(needs)?;
-    while let Some(Wave { items: then, needs }) = waves.next() {
+    for Wave { items: then, needs } in waves {
         let (done, fetched) = meanwhile(content, needs, || work(now));
         done?;
         drop(mem::replace(&mut held, fetched?));
@@ -95,6 +95,7 @@ fn length(ranges: &[Range<u64>]) -> u64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "lists of one range are meant")]
 mod tests {
     use super::*;
 
