@@ -161,7 +161,7 @@ bench-rust:
 	cargo bench --locked -p proteinflex-core
 
 bench-peers: $(STAMPS)/wheel $(STAMPS)/extra-bench
-	for script in benches/peers/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+	for script in benches/peers/[a-z]*.py benches/remote/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 # Measures all of them, and puts the table into the page and the plot beside it.
 bench-docs: $(STAMPS)/wheel $(STAMPS)/extra-bench

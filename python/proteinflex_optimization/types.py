@@ -53,7 +53,9 @@ __all__ = [
     "StructureData",
     "TaskInfo",
     "TaskStatus",
+    "TransferredEntry",
     "UnfinishedTrajectory",
+    "UpstreamStats",
     "ValueInfo",
 ]
 
@@ -165,6 +167,34 @@ class MemoryUse(TypedDict):
     gpus: list[GPUMemory]
 
 
+class UpstreamStats(TypedDict):
+    """What a handler has seen of an upstream.
+
+    ``url``: without credentials, or the path; ``hits``: entries that it gave, ``bytes`` of files in
+    all; ``misses``: keys that it does not have; ``errors``: failures and damaged entries;
+    ``available``: false while it is left alone because it does not work.
+    """
+
+    url: str
+    hits: int
+    misses: int
+    errors: int
+    bytes: int
+    available: bool
+
+
+class TransferredEntry(TypedDict):
+    """An entry that was sent or fetched.
+
+    ``url``: its object; ``copied``: false where the same content was there already.
+    """
+
+    key: str
+    url: str
+    bytes: int
+    copied: bool
+
+
 class CacheStats(TypedDict):
     """How full a cache is; ``hits`` to ``corrupt`` count what this object has seen."""
 
@@ -185,6 +215,7 @@ class CacheStats(TypedDict):
     corrupt: int
     cache_dir: str
     memory: MemoryUse
+    upstream: list[UpstreamStats]
 
 
 class CleanupReport(TypedDict):

@@ -66,12 +66,17 @@ def place(tmp_path):
 
 def test_every_documented_command_prints_just_the_documented_keys(place, capsys):
     pytest.importorskip("gemmi")
+    pytest.importorskip("obstore")
+    (place / "objects").mkdir()
+    objects = f"file://{place / 'objects'}"
     cache, checkpoints = ["--dir", str(place / "cache")], str(place / "checkpoints")
     commands = {
         "cache ls": [*cache],
         "cache stats": [*cache],
         "cache export": ["one", str(place / "one.npz"), *cache],
         "cache import": [str(place / "arrays.pdb"), *cache],
+        "cache push": ["one", objects, *cache],
+        "cache pull": [objects, "--dir", str(place / "pulled")],
         "checkpoints ls": [checkpoints],
         "checkpoints show": [checkpoints, "step-1"],
         "checkpoints verify": [checkpoints],

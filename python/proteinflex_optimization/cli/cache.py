@@ -9,7 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proteinflex_optimization.cli import confirm, objects, removal, transfer
+from proteinflex_optimization.cli import confirm, objects, remote, removal, transfer
 from proteinflex_optimization.cli.commands import (
     Run,
     add_command,
@@ -38,7 +38,7 @@ SORTED_BY: dict[str, Callable[[EntryInfo], Any]] = {
     "created": itemgetter("created"),
     "id": itemgetter("data_id"),
 }
-OF_THE_PROCESS = ("hits", "misses", "evictions", "corrupt", "memory")
+OF_THE_PROCESS = ("hits", "misses", "evictions", "corrupt", "memory", "upstream")
 """What `get_cache_stats` counts for one process: nothing worth printing by this one."""
 KEY_HELP = "a key, the beginning of one, a name, or the URL of a trajectory"
 
@@ -173,6 +173,27 @@ def add_parser(subparsers: Any) -> None:
     )
     command.add_argument("--profile", choices=("default", "archive"))
     command.add_argument("--force", action="store_true", help="replace an entry of this name")
+
+    command = _command(
+        commands,
+        "push",
+        remote.push,
+        "send entries to an object store",
+        "flexopt cache push protein1_md s3://bucket/cache",
+        "flexopt cache push --all s3://bucket/cache --dir cache",
+    )
+    _add_key(command, "keys", "*")
+    command.add_argument("url", metavar="URL", help="below which they are stored")
+    command.add_argument("--all", action="store_true", help="all entries")
+
+    command = _command(
+        commands,
+        "pull",
+        remote.pull,
+        "fetch an entry, or all below a URL; makes the cache where there is none",
+        "flexopt cache pull s3://bucket/cache --dir cache",
+    )
+    command.add_argument("url", metavar="URL", help="of one entry, or what push was given")
 
     command = _command(
         commands,

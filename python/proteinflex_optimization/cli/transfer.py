@@ -151,16 +151,19 @@ def _import_structure(handler: DataHandler, source: Path, data_id: str) -> str:
 
 
 class ProgressLine:
-    """A line on a terminal that says how many frames are done; nothing where there is none.
+    """A line on a terminal that says how much is done; nothing where there is none.
 
     Parameters
     ----------
     verb : str
         What is being done.
+    unit : str
+        What is counted.
     """
 
-    def __init__(self, verb: str) -> None:
+    def __init__(self, verb: str, unit: str = "frames") -> None:
         self._verb = verb
+        self._unit = unit
         self._is_drawn = False
         self._next = 0.0
 
@@ -172,7 +175,7 @@ class ProgressLine:
         self._next = now + SECONDS_BETWEEN_LINES
         self._is_drawn = True
         percent = 100 * done / total if total else 100
-        text = f"\r{self._verb} {done}/{total} frames, {percent:.0f} %"
+        text = f"\r{self._verb} {done}/{total} {self._unit}, {percent:.0f} %"
         print(text, end="", file=sys.stderr, flush=True)
 
     def __enter__(self) -> ProgressLine:

@@ -58,6 +58,7 @@ pub fn to_python(error: Error) -> PyErr {
                 | CacheError::AlreadyThere { .. }
                 | CacheError::Superseded { .. }
                 | CacheError::Ambiguous { .. }
+                | CacheError::Unfinished { .. }
                 | CacheError::ReadOnly { .. },
             ) => "InvalidArgumentError",
             Error::Checkpoint(_) => "CheckpointError",

@@ -477,6 +477,22 @@ impl DataHandler {
         compute::load_or_compute(slf, data_id, function, kind, metadata, timeout)
     }
 
+    /// Copies an entry from elsewhere, if none is stored under its key: `fill` is called with the path
+    /// of an empty file and writes the `n_bytes` of the entry to it. They are verified before the entry
+    /// appears. Returns whether it did, or one was stored under the key meanwhile.
+    fn _adopt(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        n_bytes: u64,
+        fill: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        let key = argument::text(key, "key")?;
+        let incoming = interruptible(py, || self.cache.begin_incoming(&key, n_bytes))?;
+        fill.call1((incoming.path(),))?;
+        interruptible(py, || incoming.publish())
+    }
+
     /// How full the cache is, and how it has been used.
     ///
     /// Returns

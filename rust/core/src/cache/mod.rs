@@ -36,6 +36,7 @@ mod entry_file;
 mod evict;
 mod growth;
 mod in_progress;
+mod incoming;
 mod layout;
 mod load;
 mod maintenance;
@@ -58,6 +59,7 @@ use std::sync::{Arc, Mutex};
 
 pub use claim::{Claim, ClaimHolder, Claiming};
 pub use in_progress::EntryInProgress;
+pub use incoming::IncomingEntry;
 pub use layout::{Key, default_directory, kind_of};
 pub use load::OpenEntry;
 pub use maintenance::{Cleanup, Verification};

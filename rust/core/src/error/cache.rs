@@ -102,6 +102,18 @@ pub enum CacheError {
         /// How many the newer one has.
         stored: u64,
     },
+    /// An entry was to be copied from elsewhere to a key of which a trajectory is unfinished.
+    #[error(
+        "key={key:?} is not valid: expected the key of no unfinished trajectory, and one is being \
+         written or waits to be resumed in {directory}; finish it, or drop it by \
+         remove_unfinished({key:?})"
+    )]
+    Unfinished {
+        /// The key.
+        key: String,
+        /// The cache directory.
+        directory: PathBuf,
+    },
     /// There is no cache to be looked at.
     #[error("there is no cache in {directory}: {found}")]
     NoCache {

@@ -2,6 +2,7 @@
 
 mod cache_behaviour;
 mod cache_crash;
+mod cache_incoming;
 mod cache_network;
 mod cache_usage;
 mod checkpoint_crash;

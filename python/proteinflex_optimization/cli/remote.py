@@ -1,0 +1,69 @@
+"""`flexopt cache push` and `pull`: entries between a cache and an object store."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proteinflex_optimization.cli import removal
+from proteinflex_optimization.cli.commands import look_at_cache, open_cache
+from proteinflex_optimization.cli.output import counted, print_json, printable, size
+from proteinflex_optimization.cli.selection import entry_key
+from proteinflex_optimization.cli.transfer import ProgressLine
+from proteinflex_optimization.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from proteinflex_optimization.types import TransferredEntry
+
+MEGABYTE = 10**6
+
+
+def push(options: argparse.Namespace) -> int:
+    """Send entries below a URL."""
+    handler = look_at_cache(options)
+    if options.all == bool(options.keys):
+        raise InvalidArgumentError("KEY=… is not valid: expected the entries to send, or --all")
+    keys = handler.keys() if options.all else [entry_key(handler, key) for key in options.keys]
+    total = sum(handler.info(key)["stored_bytes"] for key in keys)
+    reports: list[TransferredEntry] = []
+    with ProgressLine("pushing", "MB") as progress:
+        for key in keys:
+            before = sum(report["bytes"] for report in reports)
+            draw = partial(_draw, progress, before, total)
+            reports.append(handler.push(key, options.url, progress=draw))
+    return _print(reports, "sent", options)
+
+
+def pull(options: argparse.Namespace) -> int:
+    """Fetch an entry, or all below a URL."""
+    is_new = options.dir is not None and not Path(options.dir).exists()
+    handler = open_cache(options.dir)
+    try:
+        with ProgressLine("pulling", "MB") as progress:
+            reports = handler.pull(options.url, progress=partial(_draw, progress, 0, None))
+    finally:
+        if is_new:
+            removal.remove_unused(Path(handler.cache_dir))
+    return _print(reports, "fetched", options)
+
+
+def _draw(progress: ProgressLine, before: int, total: int | None, done: int, of_these: int) -> None:
+    progress((before + done) // MEGABYTE, (total or of_these) // MEGABYTE)
+
+
+def _print(reports: list[TransferredEntry], verb: str, options: argparse.Namespace) -> int:
+    if options.json:
+        print_json({"entries": reports})
+        return 0
+    copied = [report for report in reports if report["copied"]]
+    for report in copied:
+        print(f"{report['key']}  {size(report['bytes'])}  {printable(report['url'])}")
+    there = len(reports) - len(copied)
+    n_bytes = sum(report["bytes"] for report in copied)
+    print(
+        f"{verb} {counted(len(copied), 'entry', 'entries')} ({size(n_bytes)})"
+        + (f", {there} there already" if there else "")
+    )
+    return 0

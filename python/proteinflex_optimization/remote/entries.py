@@ -1,0 +1,224 @@
+"""Entries as objects: their names, what tells their contents apart, and reading one whole.
+
+An entry's object has the name of its file in a cache directory, so that a directory and a copy of it
+in an object store are the same to a reader.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import re
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeGuard, TypeVar
+
+from ..errors import RemoteError
+from .stores import ObjectInfo, Store
+
+PIECE = 8 << 20
+"""Bytes that are read at a time,"""
+IN_FLIGHT = 4
+"""and how many reads there are at once: a connection alone seldom has a store's whole speed."""
+TRAILER = 64
+"""The last bytes of the file of an entry: docs/format-trajectory.md."""
+HEAD = 4096
+"""First bytes that are compared: they hold the id, the time and, mostly, the metadata."""
+
+_KEY = re.compile(r"[st]-[0-9a-f]{32}")
+_NAME = re.compile(r"(?:.*/)?([st]-[0-9a-f]{32})\.fxt")
+
+Value = TypeVar("Value")
+
+
+class Source(Protocol):
+    """What entries are read from: a `Store`, or a directory."""
+
+    url: str
+
+    def head(self, name: str) -> ObjectInfo:
+        """Return what is known of an object without reading it."""
+        ...
+
+    def read(self, name: str, start: int, end: int, version: str | None) -> memoryview:
+        """Return exactly these bytes of an object."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose names begin so."""
+        ...
+
+
+def is_writable(source: Source) -> TypeGuard[Store]:
+    """Return whether entries can be sent there: to all but directories of others."""
+    return hasattr(source, "create")
+
+
+def is_key(text: str) -> bool:
+    """Return whether this is the whole key of an entry."""
+    return _KEY.fullmatch(text) is not None
+
+
+def object_name(key: str) -> str:
+    """Return the name of an entry's file in a cache directory, and of its object."""
+    return f"entries/{key[2:4]}/{key}.fxt"
+
+
+def key_of(name: str) -> str | None:
+    """Return the key of the entry whose file or object has this name; None where it is of none."""
+    found = _NAME.fullmatch(name)
+    return found and found[1]
+
+
+class Identity(NamedTuple):
+    """What tells an entry from another under the same key, without reading all of it."""
+
+    size: int
+    head: bytes
+    trailer: bytes
+
+    @property
+    def content(self) -> bytes:
+        """The content id: of arrays, fields and topology, and not of metadata and times."""
+        return self.trailer[24:40]
+
+
+def identity_of_file(file: BinaryIO) -> Identity:
+    """Return that of an entry's file."""
+    size = os.fstat(file.fileno()).st_size
+    head = file.read(HEAD)
+    file.seek(max(0, size - TRAILER))
+    return Identity(size, head, file.read())
+
+
+def identity_of_object(source: Source, info: ObjectInfo) -> Identity:
+    """Return that of an object."""
+    name, size, version, _ = info
+    if size <= HEAD:
+        whole = bytes(source.read(name, 0, size, version))
+        return Identity(size, whole, whole[-TRAILER:])
+    head = source.read(name, 0, HEAD, version)
+    trailer = source.read(name, size - TRAILER, size, version)
+    return Identity(size, bytes(head), bytes(trailer))
+
+
+def within(seconds: float, shown: str, function: Callable[[], Value]) -> Value:
+    """Call a function that may never return; after so many seconds it is left to itself."""
+    results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put((True, function()))
+        except BaseException as error:
+            results.put((False, error))
+
+    _start(run)
+    try:
+        has_returned, result = results.get(timeout=seconds)
+    except queue.Empty:
+        raise _silent(seconds, shown) from None
+    if not has_returned:
+        raise result
+    return result  # type: ignore[no-any-return]
+
+
+class Download:
+    """Reads an object into a file, several pieces at once.
+
+    Parameters
+    ----------
+    source, info
+        Where it is and which one.
+    patience : float
+        Seconds without a piece after which it has failed.
+    check : callable, optional
+        Called before each piece; what it raises ends the download.
+    progress : callable, optional
+        Called with the number of bytes of each piece that was written.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        info: ObjectInfo,
+        patience: float,
+        *,
+        check: Callable[[], object] = lambda: None,
+        progress: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        self._source, self._info, self._patience = source, info, patience
+        self._check, self._progress = check, progress
+        self.failure: Exception | None = None
+        """The error of the source, where that is why it failed."""
+        self._path = ""
+
+    def __call__(self, path: Path) -> None:
+        """Write all bytes of the object to a file that is there and empty."""
+        size = self._info.size
+        self._path = str(path)
+        starts = iter(range(0, size, PIECE))
+        tasks: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        results: queue.SimpleQueue[tuple[int, memoryview | Exception]] = queue.SimpleQueue()
+        waiting = 0
+        with path.open("r+b") as file:
+            try:
+                while True:
+                    self._check()
+                    while waiting < IN_FLIGHT and (start := next(starts, None)) is not None:
+                        if start < IN_FLIGHT * PIECE:
+                            _start(partial(self._work, tasks, results))
+                        tasks.put(start)
+                        waiting += 1
+                    if not waiting:
+                        return
+                    start, piece = self._next(results)
+                    waiting -= 1
+                    file.seek(start)
+                    file.write(piece)
+                    self._progress(len(piece))
+            finally:
+                for _ in range(IN_FLIGHT):
+                    tasks.put(None)
+
+    def of_object(self, error: Exception) -> Exception:
+        """Return an error of the file as one of the object: the file is gone by now."""
+        shown = f"{self._source.url}/{self._info.name}".rstrip("/")
+        return type(error)(str(error).replace(self._path, shown) if self._path else str(error))
+
+    def _next(
+        self, results: queue.SimpleQueue[tuple[int, memoryview | Exception]]
+    ) -> tuple[int, memoryview]:
+        try:
+            start, piece = results.get(timeout=self._patience)
+        except queue.Empty:
+            shown = f"{self._source.url}/{self._info.name}"
+            start, piece = 0, _silent(self._patience, shown)
+        if isinstance(piece, Exception):
+            self.failure = piece
+            raise piece
+        return start, piece
+
+    def _work(
+        self,
+        tasks: queue.SimpleQueue[int | None],
+        results: queue.SimpleQueue[tuple[int, memoryview | Exception]],
+    ) -> None:
+        name, size, version, _ = self._info
+        while (start := tasks.get()) is not None:
+            try:
+                end = min(start + PIECE, size)
+                results.put((start, self._source.read(name, start, end, version)))
+            except Exception as error:
+                results.put((start, error))
+
+
+def _start(run: Callable[[], object]) -> None:
+    # Daemonic, so that one whose store never answers does not keep the program from ending.
+    threading.Thread(target=run, name="proteinflex-remote", daemon=True).start()
+
+
+def _silent(seconds: float, shown: str) -> RemoteError:
+    return RemoteError(errno.ETIMEDOUT, f"there was no answer within {seconds:g} s", shown)

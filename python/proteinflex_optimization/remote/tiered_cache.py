@@ -1,0 +1,220 @@
+"""The cache of `DataHandler` with others behind it, and what sends entries to them and fetches them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import _native
+from ..errors import CacheKeyError, InvalidArgumentError
+from ..types import EntryInfo, EntryKind, Precision, Profile, StoredData, StrPath, TransferredEntry
+from . import transfer
+from .entries import is_writable
+from .tiers import Tiers
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class TieredCache(_native.DataHandler):  # noqa: D101, its documentation is the native class's
+    __doc__: str | None = (_native.DataHandler.__doc__ or "").replace(
+        "Raises\n------",
+        """upstream : sequence of str or path, optional
+    Caches where what is missing here is looked for, in order: directories, to which nothing is ever
+    written, and URLs such as ``s3://bucket/prefix``. `load_data`, `open`, `info`, `get_or_compute` and
+    what `memoize` returns copy what they find there into this cache, within its limit; ``in`` only
+    looks. All else is about this directory alone. An upstream that does not work is a warning in the
+    log, and is left alone for a minute.
+
+Raises
+------""",
+        1,
+    )
+    _tiers: Tiers
+
+    def __new__(
+        cls,
+        cache_dir: StrPath | None = None,
+        max_cache_size: float | None = None,
+        enable_compression: bool = True,
+        *,
+        precision: Precision | None = None,
+        profile: Profile | None = None,
+        verify: bool = True,
+        durable: bool = True,
+        read_only: bool = False,
+        upstream: StrPath | Sequence[Any] = (),
+    ) -> Self:
+        """Open the directory; `DataHandler` says more."""
+        # Before a directory is made.
+        tiers = Tiers(upstream)
+        self = super().__new__(
+            cls,
+            cache_dir,
+            max_cache_size,  # type: ignore[arg-type]
+            enable_compression,
+            precision=precision,
+            profile=profile,  # type: ignore[arg-type]
+            verify=verify,
+            durable=durable,
+            read_only=read_only,
+        )
+        self._tiers = tiers
+        return self
+
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Pickle as the directory, the options, and the upstreams without credentials."""
+        arguments, options = super().__getnewargs_ex__()
+        if self._tiers:
+            options["upstream"] = self._tiers.pickled()
+        return arguments, options
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle what a subclass has, and not the upstreams, which are opened again."""
+        return {name: value for name, value in vars(self).items() if name != "_tiers"}
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether there is an entry of this name, here or in an upstream."""
+        if super().__contains__(key):
+            return True
+        return isinstance(key, str) and self._tiers.contains(self, key)
+
+    def __getitem__(self, key: str) -> StoredData:
+        """Return what `load_data` returns."""
+        return self.load_data(key)
+
+    def load_data(self, cache_key: str) -> StoredData:  # noqa: D102, it is the native method's
+        try:
+            return super().load_data(cache_key)
+        except CacheKeyError:
+            found = self._tiers.use(self, cache_key, _native.DataHandler.load_data)
+            if found is None:
+                raise
+            return found
+
+    load_data.__doc__ = _native.DataHandler.load_data.__doc__
+
+    def info(self, key: str) -> EntryInfo:  # noqa: D102, it is the native method's
+        try:
+            return super().info(key)
+        except CacheKeyError:
+            found = self._tiers.use(self, key, _native.DataHandler.info)
+            if found is None:
+                raise
+            return found
+
+    info.__doc__ = _native.DataHandler.info.__doc__
+
+    def get_or_compute(  # noqa: D102, it is the native method's
+        self,
+        data_id: str,
+        function: Callable[[], dict[str, Any]],
+        *,
+        kind: EntryKind = "structure",
+        metadata: dict[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> StoredData:
+        if self._tiers and callable(function):
+            key = self.key_for(data_id, kind)
+            if not super().__contains__(key):
+                found = self._tiers.use(self, key, _native.DataHandler.load_data)
+                if found is not None:
+                    return found
+        return super().get_or_compute(
+            data_id, function, kind=kind, metadata=metadata, timeout=timeout
+        )
+
+    get_or_compute.__doc__ = _native.DataHandler.get_or_compute.__doc__
+
+    def push(
+        self,
+        key: str,
+        url: str | None = None,
+        *,
+        store: Any = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> TransferredEntry:
+        """Send an entry to an object store, whence others pull it or have it as an upstream.
+
+        It is verified before, appears there whole or not at all, and is compared with what was sent.
+        What is there already is never replaced.
+
+        Parameters
+        ----------
+        key : str
+            The key or id of an entry of this directory.
+        url : str, optional
+            Below which it is stored, such as ``s3://bucket/prefix``; the object's name is that of its
+            file in a cache directory. Default: the first upstream that is a URL.
+        store : object, optional
+            A store of obstore or a file system of fsspec, as for `open_trajectory`.
+        progress : callable, optional
+            Called with the number of bytes that were sent and of all.
+
+        Returns
+        -------
+        dict
+            ``key``; ``url`` of the object; ``bytes``; ``copied``, which is false where the same
+            content was there already.
+
+        Raises
+        ------
+        CacheKeyError
+            Nothing is stored under this key here.
+        CorruptDataError
+            It is damaged, and was not sent.
+        InvalidArgumentError
+            There is another content under this key, or no URL.
+        RemoteError, PermissionError
+            The store does not work, or does not let it in.
+        """
+        if url is not None:
+            return transfer.push(self, key, transfer.target(url, store), progress)
+        for tier in self._tiers.tiers:
+            if is_writable(tier.source):
+                return transfer.push(self, key, tier.source, progress)
+        raise InvalidArgumentError(
+            "url=None is not valid: expected a URL, as no upstream of this handler is one"
+        )
+
+    def pull(
+        self,
+        url: str,
+        *,
+        store: Any = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> list[TransferredEntry]:
+        """Fetch an entry, or all that there are below a URL, into this directory.
+
+        Each is verified before it appears, and what is here already is never replaced; so a pull that
+        was ended is done again and goes on after the last whole entry.
+
+        Parameters
+        ----------
+        url : str
+            Of the object of one entry (``…/t-….fxt``), or what `push` was given; a cache directory
+            will do, too.
+        store : object, optional
+            A store of obstore or a file system of fsspec, as for `open_trajectory`.
+        progress : callable, optional
+            Called with the number of bytes that are here and of all.
+
+        Returns
+        -------
+        list of dict
+            Of each entry what `push` returns.
+
+        Raises
+        ------
+        InvalidArgumentError
+            There are no entries, or one is here with another content.
+        CacheFullError
+            They don't all fit below the limit. Nothing was changed.
+        CorruptDataError
+            An entry is damaged there; it is not fetched.
+        RemoteError, FileNotFoundError, PermissionError
+            The store does not work, has no such object, or does not give it.
+        ProteinFlexError
+            Several entries were not fetched, and all others were.
+        """
+        return transfer.pull(self, url, store, progress)

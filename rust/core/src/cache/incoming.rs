@@ -1,0 +1,130 @@
+//! Entries that come as a whole file from elsewhere: another cache, or an object store.
+//!
+//! The file is written by others under a temporary name in the folder where it will be published. It
+//! is then read back: every checksum is verified and the key compared before it becomes visible, and
+//! what was stored here meanwhile stays.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Cache;
+use super::evict::SpaceRequest;
+use super::growth::GrowingFile;
+use super::layout::Key;
+use super::load::OpenEntry;
+use crate::error::CacheError;
+use crate::fs::{Content, Hold, open_file, set_xattr_u64};
+use crate::trajectory::{Entry, RAW_BYTES};
+use crate::{Error, Result, interrupt};
+
+/// An entry that is being copied into the cache. Dropped, its file is removed.
+#[derive(Debug)]
+pub struct IncomingEntry<'a> {
+    cache: &'a Cache,
+    key: Key,
+    temporary: PathBuf,
+    bytes: u64,
+    /// The process whose file it is: a forked child has a copy of this value, too.
+    process: u32,
+}
+
+impl Cache {
+    /// Begins to copy an entry of `bytes`, for which space is made. An error where a trajectory of
+    /// this key is unfinished here: it could not be resumed beside a finished one.
+    pub fn begin_incoming(&self, key: &str, bytes: u64) -> Result<IncomingEntry<'_>> {
+        self.check_writable()?;
+        let key = Key::parse(key).ok_or_else(|| {
+            Error::argument(
+                "key",
+                format!("{key:?}"),
+                "the whole key of an entry, as keys() has it",
+            )
+        })?;
+        self.layout.prepare_folder(&*self.storage, &key)?;
+        if !self.unfinished_files(&key)?.is_empty() {
+            let directory = self.directory().to_owned();
+            return Err(CacheError::Unfinished { key: key.to_string(), directory }.into());
+        }
+        let temporary = self.temporary_for(&key);
+        let file = GrowingFile { key, path: &temporary, replaces: true };
+        self.make_space_up_to(file, bytes)?;
+        self.storage
+            .create_new(&temporary)
+            .map_err(|error| Error::io("create", &temporary, error))?;
+        Ok(IncomingEntry { cache: self, key, temporary, bytes, process: std::process::id() })
+    }
+}
+
+impl IncomingEntry<'_> {
+    /// The file to write to, which is there and empty.
+    pub fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Verifies every byte that was written, and makes the entry visible; returns whether it was,
+    /// as one that is stored here by now is left alone.
+    pub fn publish(self) -> Result<bool> {
+        let (cache, path) = (self.cache, &self.temporary);
+        let opened = self.verified()?;
+        let file = cache.storage.open(path).map_err(|error| Error::io("open", path, error))?;
+        set_xattr_u64(file.file(), RAW_BYTES, opened.raw_bytes());
+        file.sync().map_err(|error| Error::io("sync", path, error))?;
+        let mut lock = cache.lock()?;
+        if cache.has(&self.key) {
+            return Ok(false);
+        }
+        let (key, bytes) = (self.key, self.bytes);
+        let request = SpaceRequest { key, bytes, file: path, replaces: true, rescan: true };
+        let others = cache.make_space(&mut lock, &request)?;
+        cache.filesystem.touch(path)?;
+        let target = cache.entry_path(&key);
+        let is_new = lock.update(others + bytes, || match cache.storage.link(path, &target) {
+            Ok(()) => Ok(true),
+            // Stored by one whom the lock does not reach.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            // There are no links here.
+            Err(_) => cache
+                .storage
+                .rename(path, &target)
+                .map(|()| true)
+                .map_err(|error| Error::io("publish", &target, error)),
+        })?;
+        drop(lock);
+        let folder = target.parent().unwrap_or_else(|| cache.directory());
+        cache.storage.sync_dir(folder).map_err(|error| Error::io("sync", folder, error))?;
+        Ok(is_new)
+    }
+
+    /// Reads everything back. The file was written by others, so it is not mapped.
+    fn verified(&self) -> Result<OpenEntry> {
+        let path = &self.temporary;
+        let file = open_file(path).map_err(|error| Error::io("open", path, error))?;
+        let content = Content::of(file, path, None, Hold::Unnamed)?;
+        if content.length() != self.bytes {
+            let reason = format!("it has {} bytes of {}", content.length(), self.bytes);
+            return Err(Error::corrupt(path, "its end", reason));
+        }
+        let opened = OpenEntry::new(Entry::of(content)?);
+        if *opened.key() != self.key {
+            let data_id = &opened.header().data_id;
+            let reason = format!("it belongs to {data_id:?}, which has another key");
+            return Err(Error::corrupt(path, "the head", reason));
+        }
+        let report = opened.verify()?;
+        interrupt::check()?;
+        match report.damaged.into_iter().next() {
+            Some(damage) => Err(damage.error),
+            None => Ok(opened),
+        }
+    }
+}
+
+impl Drop for IncomingEntry<'_> {
+    fn drop(&mut self) {
+        if self.process == std::process::id() {
+            // Best effort: an orphaned temporary file names its owner. One that was published has
+            // another name, too.
+            let _ = self.cache.storage.remove_file(&self.temporary);
+        }
+    }
+}
