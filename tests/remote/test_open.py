@@ -19,7 +19,17 @@ from proteinflex_optimization import (
     create_trajectory,
     open_trajectory,
 )
-from remote.trajectories import CHUNK, FRAMES, N_ATOMS, N_FRAMES, TIMES, frames, stored, write
+from remote.trajectories import (
+    CHUNK,
+    FRAMES,
+    N_ATOMS,
+    N_FRAMES,
+    TIMES,
+    frames,
+    molecules,
+    stored,
+    write,
+)
 
 pytest.importorskip("obstore")
 
@@ -126,6 +136,22 @@ def test_a_frame_moves_the_bytes_of_its_chunk_and_the_next_one_none(served):
     for frame in (301, 290, 319):
         np.testing.assert_array_equal(trajectory[frame], FRAMES[frame])
     assert moved.requests == 1
+
+
+@pytest.mark.parametrize("profile", ["default", "archive"])
+def test_frames_of_molecules_are_decoded_alone_and_fetched_once(http_server, profile):
+    coordinates = molecules()
+    path = write(http_server.directory / "water.fxt", coordinates, profile=profile)
+    trajectory = open_trajectory(f"{http_server.url}/water.fxt")
+    moved = Moved(http_server.gate)
+    for frame in (70, 71, 100, 3):
+        np.testing.assert_array_equal(trajectory[frame], coordinates[frame])
+    found = trajectory.read(None, None, -9, atoms=[500, 3, 4])
+    np.testing.assert_array_equal(found, coordinates[::-9, [500, 3, 4]])
+    for _ in range(3):
+        np.testing.assert_array_equal(trajectory[:], coordinates)
+    assert moved.bytes <= 1.02 * path.stat().st_size
+    assert moved.requests <= 6
 
 
 def test_atoms_and_strides_move_their_blocks_only(http_server):

@@ -20,6 +20,17 @@ def frames(n_frames: int = N_FRAMES, n_atoms: int = N_ATOMS) -> np.ndarray:
     return (start + generator.normal(0, 0.5, (n_frames, n_atoms, 3))).astype(np.float32)
 
 
+def molecules(n_frames: int = N_FRAMES, n_atoms: int = 600) -> np.ndarray:
+    """Rigid water that turns and drifts: coded so that any frame is decoded alone."""
+    random = np.random.default_rng(1)
+    drift = random.normal(0, 0.1, (n_frames, n_atoms // 3, 3)).cumsum(0)
+    oxygen = random.uniform(0, 30, (1, n_atoms // 3, 3)) + drift
+    axes = np.linalg.qr(random.normal(size=(n_frames, n_atoms // 3, 3, 3)))[0]
+    ends = np.array([[0.9572, 0, 0], [-0.2400, 0.9266, 0]]) @ axes
+    whole = np.concatenate([oxygen[:, :, None], oxygen[:, :, None] + ends], axis=2)
+    return (whole.reshape(n_frames, -1, 3).round(3)).astype(np.float32)
+
+
 FRAMES = frames()
 TIMES = np.arange(N_FRAMES) * 0.5
 

@@ -326,7 +326,10 @@ impl Field {
         if let Some(Item::Frames(bytes)) = self.cache.get(index, CacheSlot::Whole) {
             return Ok(BlockFrames::Decoded { bytes, first: 0 });
         }
-        if policy != CachePolicy::Frames
+        // What was fetched to open it is not fetched again to decode it whole.
+        let is_here =
+            self.chunks.content().is_remote() && self.cache.get(index, CacheSlot::Open).is_some();
+        if (policy != CachePolicy::Frames || is_here)
             && let Some(open) = self.open(index, &block, policy)?
         {
             return match batch {
