@@ -1,13 +1,12 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, SupportsIndex, final, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, final, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from typing_extensions import Self, disjoint_base
 
-from proteinflex_optimization.remote.object import RemoteObject
 from proteinflex_optimization.types import (
     AtomSelection,
     Batch,
@@ -32,6 +31,10 @@ from proteinflex_optimization.types import (
     StrPath,
     UnfinishedTrajectory,
 )
+
+if TYPE_CHECKING:
+    # It calls up only by what it is handed.
+    from proteinflex_optimization.remote.object import RemoteObject
 
 __all__ = [
     "CheckpointManager",
