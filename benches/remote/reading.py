@@ -161,7 +161,7 @@ def compare(
     # zarrtraj reads from object stores only.
     names = [way for way in ways if way != "raw" and (way != "zarrtraj" or place.name == "S3")]
     found: dict[tuple[int, str, str], Found] = {}
-    decoding = []
+    decoding: dict[int, list[float]] = {latency: [] for latency in latencies}
     for latency in latencies:
         place.gate.delay(latency / 1000)
         for turn in range(-1, rounds):
@@ -185,7 +185,7 @@ def compare(
                     off = abs(total - sums["ours"]) / abs(sums["ours"])
                     assert way == "raw" or off < 1e-6, (way, task, sums)
             if turn >= 0:
-                decoding.append(locally(files))
+                decoding[latency].append(locally(files))
     print(speeds(place, found, latencies, names))
     print(moves(place, found, latencies, names, files, chosen))
     print(parts(place, found, latencies, decoding))
@@ -247,12 +247,12 @@ def parts(
     place: Place,
     found: dict[tuple[int, str, str], Found],
     latencies: list[int],
-    decoding: list[float],
+    decoding: dict[int, list[float]],
 ) -> str:
     """Return all frames beside a raw read of their bytes and decoding them from memory."""
     rows = []
-    decoded = statistics.median(decoding)
     for latency in latencies:
+        decoded = statistics.median(decoding[latency])
         whole = statistics.median(found[latency, "all", "ours"].seconds)
         raw = statistics.median(found[latency, "all", "raw"].seconds)
         numbers = [f"{1000 * seconds:.0f}" for seconds in (raw, decoded, whole)]

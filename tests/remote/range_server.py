@@ -309,8 +309,9 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.sendall("\r\n".join(head).encode("latin-1"))
         size, pause = response.pace or (max(1, len(body)), 0.0)
         for at in range(0, len(body), size):
-            self.connection.sendall(body[at : at + size])
+            # Counted first: a client that has the last byte may ask for the count at once.
             entry["sent"] += len(body[at : at + size])
+            self.connection.sendall(body[at : at + size])
             if pause and STATE.released.wait(pause):
                 return self.hang_up("close")
         if response.stop:
