@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from .errors import InvalidArgumentError
 from .remote.urls import is_url, without_credentials
@@ -55,14 +56,16 @@ def list_trajectories(path_or_url: StrPath, *, store: Any = None) -> list[EntryI
         from .remote.stores import open_store
 
         url = fspath(path_or_url).rstrip("/")
-        if "?" in url:
+        is_web = url.startswith(("http://", "https://"))
+        if is_web and "?" in url:
             raise InvalidArgumentError(
                 f"path_or_url={without_credentials(url)!r} is not valid: what was signed is one "
                 "object; expected a URL without a query"
             )
         found = open_store(url, store).list()
         below = f"{url}/" if url else ""
-        names = [f"{below}{one.name}" for one in found if one.name.endswith(SUFFIX)]
+        named = quote if is_web else str
+        names = [f"{below}{named(one.name)}" for one in found if one.name.endswith(SUFFIX)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         described = pool.map(lambda name: _info(name, store), sorted(names))
         return [info for info in described if info is not None]

@@ -151,13 +151,13 @@ class Bucket:
 
     def put(self, name: str, data: bytes) -> None:
         """Write an object without the gate, so that it is neither counted nor broken."""
-        self._ask("PUT", name, data)
+        self._ask("PUT", urllib.parse.quote(name), data)
 
     def get(self, name: str) -> bytes:
-        return self._ask("GET", name)
+        return self._ask("GET", urllib.parse.quote(name))
 
     def delete(self, name: str) -> None:
-        self._ask("DELETE", name)
+        self._ask("DELETE", urllib.parse.quote(name))
 
     def names(self) -> list[str]:
         """All objects, without those that are being uploaded."""

@@ -1,11 +1,13 @@
 """A trajectory behind a server is read as one on the disk, by the ranges that a call needs."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from proteinflex_optimization import (
     RemoteError,
     UnsupportedFormatError,
     create_trajectory,
+    list_trajectories,
     open_trajectory,
 )
 from remote.trajectories import (
@@ -97,6 +100,34 @@ def test_an_s3_bucket_is_read_as_a_web_server_is(bucket):
     assert trajectory.url == f"{bucket.url}/runs/run.fxt"
     np.testing.assert_array_equal(trajectory.read(0, None, 100, atoms=[5]), FRAMES[::100, [5]])
     assert_equal(trajectory)
+
+
+ODD = [
+    "a b.fxt",
+    "100%.fxt",
+    "a%20b.fxt",
+    "a+b&c=d.fxt",
+    "a#b.fxt",
+    "a?b.fxt",
+    "Å–1.fxt",
+    "'(x).fxt",
+]
+
+
+@pytest.mark.parametrize("folder", ["", "run #1?/50% é/"])
+def test_objects_have_any_names(bucket, folder):
+    for name in ODD:
+        bucket.put(folder + name, stored())
+    listed = [info["key"] for info in list_trajectories(f"{bucket.url}/{folder}".rstrip("/"))]
+    assert sorted(listed) == sorted(f"{bucket.url}/{folder}{name}" for name in ODD)
+    for url in listed:
+        assert len(pickle.loads(pickle.dumps(open_trajectory(url)))) == N_FRAMES
+
+
+def test_names_in_urls_of_the_web_are_encoded(http_server):
+    for name in ODD:
+        (http_server.directory / name).write_bytes(stored())
+        assert len(open_trajectory(f"{http_server.url}/{quote(name)}")) == N_FRAMES
 
 
 def test_stores_that_the_caller_made_are_read(bucket, tmp_path):

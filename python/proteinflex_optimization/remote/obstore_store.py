@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from ..errors import InvalidArgumentError, InvalidTypeError, ObjectChangedError, RemoteError
 from .stores import ObjectInfo
-from .urls import without_credentials
+from .urls import encoded, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,9 +68,11 @@ class ObstoreStore:
                 if url.startswith("memory://"):
                     store = module.store.MemoryStore()
                 elif url.startswith("file://"):
-                    store = module.store.from_url(url)
+                    store = module.store.from_url(encoded(url))
                 else:
-                    store = module.store.from_url(url, client_options=options, retry_config=retries)
+                    store = module.store.from_url(
+                        encoded(url), client_options=options, retry_config=retries
+                    )
         elif "://" in url:
             self._prefix = urlsplit(url).path.strip("/")
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from ..errors import InvalidArgumentError
 
@@ -57,11 +57,24 @@ def split_url(url: str) -> tuple[str, str]:
         It names no object.
     """
     parts = urlsplit(checked_url(url))
-    if parts.query:
-        return url, ""
-    directory, _, name = parts.path.rpartition("/")
-    if not name:
+    if parts.scheme.lower() in ("http", "https"):
+        if parts.query:
+            return url, ""
+        directory, _, name = parts.path.rpartition("/")
+        directory, name = urlunsplit((parts.scheme, parts.netloc, directory, "", "")), unquote(name)
+    else:
+        # In the name of an object ?, # and % are characters like others.
+        directory, _, name = url.rpartition("/")
+    if not name or directory.endswith(":/"):
         raise InvalidArgumentError(
             f"url={without_credentials(url)!r} is not valid: expected the URL of one object"
         )
-    return urlunsplit((parts.scheme, parts.netloc, directory, "", "")), name
+    return directory, name
+
+
+def encoded(url: str) -> str:
+    """Return a URL as libraries parse it: in the names of objects ?, # and % are characters."""
+    scheme, _, rest = url.partition("://")
+    if scheme.lower() in ("http", "https"):
+        return url
+    return f"{scheme}://{quote(rest, safe='/:@')}"
