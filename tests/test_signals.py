@@ -129,7 +129,8 @@ def stored(tmp_path_factory) -> tuple[DataHandler, str]:
 def test_a_verification_that_is_interrupted_takes_nothing_for_damaged(stored):
     handler, _ = stored
     n_entries = len(handler)
-    assert stopped(handler.verify) < PROMPT
+    # All of it takes 0.15 s on a fast machine.
+    assert stopped(handler.verify, after=0.03) < PROMPT
     assert len(handler) == n_entries
     assert handler.get_cache_stats()["corrupt"] == 0
     assert handler.verify()["ok"]

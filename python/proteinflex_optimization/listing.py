@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .errors import InvalidArgumentError
+from .remote.directory_store import DirectoryStore
 from .remote.urls import is_url, without_credentials
 from .trajectory import open_trajectory
 
@@ -51,7 +52,8 @@ def list_trajectories(path_or_url: StrPath, *, store: Any = None) -> list[EntryI
         directory = Path(path_or_url)
         if not directory.is_dir():
             raise FileNotFoundError(f"there is no directory {str(directory)!r}")
-        names = [str(path) for path in directory.rglob(f"*{SUFFIX}") if path.is_file()]
+        found_files = DirectoryStore(directory).list()
+        names = [str(directory / one.name) for one in found_files if one.name.endswith(SUFFIX)]
     else:
         from .remote.stores import open_store
 

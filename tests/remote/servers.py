@@ -42,7 +42,10 @@ FAKE_KEY = "AKIAFAKEKEYFORTESTS0"
 FAKE_SECRET = "fake-secret-that-must-not-appear"
 SIGNED = f"AWS4-HMAC-SHA256 Credential={FAKE_KEY}/20260101/us-east-1/s3/aws4_request"
 
-S3_ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+# As the service sends it, with what nobody may be shown.
+S3_ERROR = """<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>{code}</Code><Message>{message}</Message>
+<AWSAccessKeyId>fake-secret-key-id</AWSAccessKeyId><StringToSign>fake-secret</StringToSign></Error>"""
 S3_ERRORS = {
     "AccessDenied": (403, "Access Denied"),
     "ExpiredToken": (400, "The provided token has expired."),

@@ -22,6 +22,8 @@ from proteinflex_optimization import (
     list_trajectories,
     open_trajectory,
 )
+from proteinflex_optimization.remote.obstore_store import TIMEOUT_VARIABLE
+from proteinflex_optimization.remote.urls import without_credentials
 from remote.trajectories import (
     CHUNK,
     FRAMES,
@@ -301,6 +303,41 @@ def test_what_is_no_trajectory_is_refused_by_what_it_is(http_server):
         open_trajectory("run.fxt", cache="blocks")
 
 
+def said(error):
+    """Return all that an error says, and those that it comes from, as pickles may take along."""
+    texts = []
+    while error is not None:
+        texts += [str(error), repr(error), str(error.args), str(vars(error))]
+        error = error.__cause__ or error.__context__
+    return texts
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 412, 500, 503])
+def test_no_error_comes_from_one_with_credentials(http_server, monkeypatch, status):
+    monkeypatch.setenv(TIMEOUT_VARIABLE, "1")
+    host = http_server.url.removeprefix("http://")
+    http_server.gate.inject("status", code=status)
+    with pytest.raises(OSError, match="run.fxt") as raised:
+        open_trajectory(f"http://user:hunter2@{host}/run.fxt")
+    assert not any("hunter2" in text for text in said(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://user:se@cret@host:1/c", "http://host:1/c"),
+        ("http://user:se cret@host/c?sig=a secret", "http://host/c"),
+        ("http://user:'cret\"@host/c", "http://host/c"),
+        ("http://user:secret/x@host:1/c", "http://…"),
+        ("s3://secret@bucket/a@b/c d.fxt", "s3://bucket/a@b/c d.fxt"),
+        ("http://[::1]:80/c?secret", "http://[::1]:80/c"),
+        ("get http://user:se@cret@host/c?sig=secret failed", "get http://host/c failed"),
+    ],
+)
+def test_urls_are_shown_without_credentials(url, shown):
+    assert without_credentials(url) == shown
+
+
 def test_no_message_has_credentials(http_server, caplog):
     (http_server.directory / "run.fxt").write_bytes(stored())
     host = http_server.url.removeprefix("http://")
@@ -316,7 +353,7 @@ def test_no_message_has_credentials(http_server, caplog):
     ):
         with pytest.raises((OSError, InvalidArgumentError)) as raised:
             call()
-        texts += [str(raised.value), repr(raised.value)]
+        texts += said(raised.value)
     for text in [*texts, caplog.text]:
         assert not any(secret in text for secret in SECRETS), text
 

@@ -1,6 +1,8 @@
 """Entries go to a URL and come from one whole, verified, and never over another content."""
 
+import errno
 import json
+import os
 import random
 import signal
 import subprocess
@@ -17,8 +19,10 @@ from proteinflex_optimization import (
     CorruptDataError,
     DataHandler,
     InvalidArgumentError,
+    InvalidTypeError,
     ProteinFlexError,
     RemoteError,
+    list_trajectories,
 )
 from proteinflex_optimization.cli import main
 from proteinflex_optimization.remote import obstore_store
@@ -211,6 +215,70 @@ def test_a_pull_that_can_not_be_kept_is_refused_before_anything_is_fetched(mine,
     with pytest.raises(CacheFullError, match="nothing was changed"):
         small.pull(bucket.url)
     assert small.keys() == [small.key_for("kept", "structure")]
+
+
+def test_a_pull_of_all_never_evicts_a_part_of_it(mine, tmp_path, bucket):
+    for number in range(4):
+        mine.store_trajectory({"frames": FRAMES + number}, f"more-{number}")
+        mine.push(f"more-{number}", f"{bucket.url}/group")
+    size = file_of(mine, "more-0").stat().st_size
+    small = DataHandler(tmp_path / "small", 3.3 * size / 1e9, durable=False)
+    for number in range(2):
+        key = mine.key_for(f"more-{number}")
+        small.pull(f"{bucket.url}/group/{object_name(key)}")
+    with pytest.raises(CacheFullError):
+        small.pull(f"{bucket.url}/group")
+    assert (len(small), small.get_cache_stats()["evictions"]) == (2, 0)
+    small.pin("more-0")
+    small.pull(f"{bucket.url}/group/{object_name(mine.key_for('more-2'))}")
+
+
+def test_a_folder_that_can_not_be_read_is_not_passed_over(mine, yours, monkeypatch):
+    refused = Path(mine.cache_dir, object_name(mine.key_for("run"))).parent
+    scandir = os.scandir
+
+    def scan(path):
+        if Path(path) == refused:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(PermissionError, match=refused.name):
+        yours.pull(mine.cache_dir)
+    with pytest.raises(PermissionError, match=refused.name):
+        list_trajectories(mine.cache_dir)
+
+
+def test_what_is_no_place_of_entries_is_refused_by_what_it_is(mine, yours, http_server, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing-here"):
+        yours.pull(tmp_path / "nothing-here")
+    for wrong in (None, 5):
+        with pytest.raises(InvalidTypeError, match="url is of type"):
+            yours.pull(wrong)
+    with pytest.raises(RemoteError, match="web server takes no objects"):
+        mine.push("run", f"{http_server.url}/cache")
+    with pytest.raises(RemoteError, match="web server has no list"):
+        yours.pull(f"{http_server.url}/cache")
+
+
+@pytest.mark.parametrize("call", ["h.push('run', url)", "h.pull(url)", "list_trajectories(url)"])
+def test_ctrl_c_ends_what_waits_for_a_server(mine, bucket, call):
+    script = (
+        "import sys; from proteinflex_optimization import DataHandler, list_trajectories\n"
+        f"h = DataHandler({str(mine.cache_dir)!r}); url = {bucket.url!r}\n"
+        f"print('call', flush=True); {call}"
+    )
+    bucket.gate.inject("stall")
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "call\n"
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        _, errors = process.communicate(timeout=30)
+        assert time.monotonic() - started < 4
+    assert "KeyboardInterrupt" in errors, errors
 
 
 def test_wrong_urls_are_refused(mine, yours, bucket, tmp_path):

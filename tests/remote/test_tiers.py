@@ -493,9 +493,10 @@ def test_a_handler_pickles_with_its_upstreams_and_without_credentials(tmp_path, 
     assert pickle.loads(pickle.dumps(DataHandler(local))).get_cache_stats()["upstream"] == []
     from obstore.store import MemoryStore
 
-    given = DataHandler(local, upstream=[open_store("some/path", MemoryStore())])
-    with pytest.raises(InvalidTypeError, match="not pickled"):
-        pickle.dumps(given)
+    for place in ("some/path", "s3://bucket/path"):
+        given = DataHandler(local, upstream=[open_store(place, MemoryStore())])
+        with pytest.raises(InvalidTypeError, match="pickled"):
+            pickle.dumps(given)
 
 
 def test_no_message_of_a_tier_has_credentials(local, caplog):
@@ -513,6 +514,10 @@ def test_no_message_of_a_tier_has_credentials(local, caplog):
 def test_wrong_upstreams_are_refused_before_anything_is_made(tmp_path):
     for wrong, expected in (
         ([3], "upstream has an item of type int"),
+        (None, "upstream is of type NoneType"),
+        (DataHandler(tmp_path / "other"), "expected its directory"),
+        ([""], "expected the path of a cache directory"),
+        (["http://[::1/x"], "http://"),
         (["ftp://example.org/x"], "expected s3://"),
         (["s3://"], "expected a bucket"),
     ):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ except ImportError as error:
     ) from error
 
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
+from proteinflex_optimization.remote.urls import is_url, without_credentials
 from proteinflex_optimization.trajectory import Trajectory, open_trajectory
 
 if TYPE_CHECKING:
@@ -177,12 +179,25 @@ def map_blocks(
             "a list"
         )
     if frames_per_block is not None and (
-        isinstance(frames_per_block, bool) or frames_per_block < 1
+        isinstance(frames_per_block, bool)
+        or not isinstance(frames_per_block, Integral)
+        or frames_per_block < 1
     ):
         raise InvalidArgumentError(
             f"frames_per_block={frames_per_block!r} is not valid: expected 1 or more"
         )
-    opened: list[Trajectory | StrPath] = list(trajectories)
+    try:
+        opened: list[Trajectory | StrPath] = list(trajectories)
+    except TypeError:
+        raise InvalidTypeError(
+            f"trajectories is of type {type(trajectories).__name__}: expected a list of them"
+        ) from None
+    for one in opened:
+        if is_url(one) and without_credentials(str(one)) != str(one):
+            raise InvalidTypeError(
+                f"trajectories has {without_credentials(str(one))!r}, a URL with credentials, which "
+                "are sent nowhere: let the environment of the workers give them"
+            )
     if frames_per_block is not None:
         with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
             opened = list(pool.map(_opened, opened))

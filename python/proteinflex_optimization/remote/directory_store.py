@@ -64,7 +64,7 @@ class DirectoryStore:
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the files whose names begin so, in any depth."""
-        for folder, _, files in os.walk(self.directory):
+        for folder, _, files in os.walk(self.directory, onerror=_raise):
             for file in sorted(files):
                 path = Path(folder, file)
                 name = path.relative_to(self.directory).as_posix()
@@ -90,3 +90,7 @@ def _info(name: str, found: os.stat_result) -> ObjectInfo:
     version = f"{found.st_dev}-{found.st_ino}-{found.st_size}"
     modified = datetime.fromtimestamp(found.st_mtime, timezone.utc)
     return ObjectInfo(name, found.st_size, version, modified)
+
+
+def _raise(error: OSError) -> None:
+    raise error

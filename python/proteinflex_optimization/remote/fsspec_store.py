@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidTypeError, RemoteError
 from .stores import ObjectInfo
-from .urls import without_credentials
+from .urls import forget, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,7 @@ class FsspecStore:
     """Objects below a path of a file system."""
 
     def __init__(self, url: str, filesystem: Any) -> None:
+        self.is_given = True
         self._filesystem = filesystem
         self._root = str(filesystem._strip_protocol(url)).rstrip("/")
         self.url = without_credentials(url).rstrip("/")
@@ -130,13 +131,21 @@ class _Errors:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if not isinstance(error, Exception) or isinstance(error, (RemoteError, FileExistsError)):
             return
-        if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError(errno.ENOENT, "there is no such object", self._shown) from None
-        text = without_credentials(str(error)).partition("\n")[0]
-        if isinstance(error, PermissionError):
-            raise PermissionError(errno.EACCES, f"access is denied: {text}", self._shown) from None
         if isinstance(error, MemoryError):
             return
+        text = without_credentials(str(error)).partition("\n")[0]
+        forget(error)
+        try:
+            self._raise(error, text)
+        except Exception as translated:
+            translated.__context__ = None
+            raise
+
+    def _raise(self, error: Exception, text: str) -> None:
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(errno.ENOENT, "there is no such object", self._shown) from None
+        if isinstance(error, PermissionError):
+            raise PermissionError(errno.EACCES, f"access is denied: {text}", self._shown) from None
         # Each library has its own: nothing else tells them from those of a connection.
         text = f"{type(error).__name__}: {text}"
         raise RemoteError(errno.EIO, text, self._shown) from None

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import InvalidArgumentError, InvalidTypeError, ObjectChangedError, RemoteError
+from .requests import waited
 from .stores import ObjectInfo
-from .urls import encoded, without_credentials
+from .urls import encoded, forget, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ class ObstoreStore:
 
     def __init__(self, url: str, store: Any = None) -> None:
         self._obstore = module = _obstore()
-        self._is_given = store is not None
+        self.is_given = store is not None
         self._full_url = url
         self._prefix = ""
         if store is None:
@@ -85,10 +86,11 @@ class ObstoreStore:
         with self._errors(name):
             if "?" in self._full_url:
                 # What was signed for reading may not be asked for otherwise.
-                found = self._obstore.get(self._store, self._path(name), options={"range": (0, 1)})
-                meta = found.meta
+                path, options = self._path(name), {"range": (0, 1)}
+                meta = waited(lambda: self._obstore.get(self._store, path, options=options)).meta
             else:
-                meta = self._obstore.head(self._store, self._path(name))
+                path = self._path(name)
+                meta = waited(lambda: self._obstore.head(self._store, path))
         return _info(name, meta)
 
     def read(self, name: str, start: int, end: int, version: str | None) -> memoryview:
@@ -148,10 +150,10 @@ class ObstoreStore:
         directory = prefix.rpartition("/")[0]
         below = self._path(directory) if directory else self._prefix
         with self._errors(prefix):
-            batches = iter(self._obstore.list(self._store, prefix=below or None))
+            batches = iter(waited(lambda: self._obstore.list(self._store, prefix=below or None)))
         while True:
             with self._errors(prefix):
-                batch = next(batches, None)
+                batch = waited(lambda: next(batches, None))
             if batch is None:
                 return
             for meta in batch:
@@ -165,13 +167,17 @@ class ObstoreStore:
         target = self._path(name)
         if size <= CONDITIONAL:
             with self._errors(name):
-                result = self._obstore.put(self._store, target, path.read_bytes(), mode="create")
+                content = path.read_bytes()
+                result = waited(
+                    lambda: self._obstore.put(self._store, target, content, mode="create")
+                )
             if progress is not None:
                 progress(size)
         else:
             self._refuse_existing(name)
             with self._errors(name):
-                result = self._obstore.put(self._store, target, _parts(path, progress))
+                parts = _parts(path, progress)
+                result = waited(lambda: self._obstore.put(self._store, target, parts))
         found = self.head(name)
         if found.size != size or (result["e_tag"] or found.version) != found.version:
             raise _changed(self._shown(name))
@@ -188,7 +194,8 @@ class ObstoreStore:
         """Remove an object; none there is no error."""
         try:
             with self._errors(name):
-                self._obstore.delete(self._store, self._path(name))
+                path = self._path(name)
+                waited(lambda: self._obstore.delete(self._store, path))
         except FileNotFoundError:
             pass
 
@@ -196,7 +203,7 @@ class ObstoreStore:
         return f"<ObstoreStore {self.url!r}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._is_given:
+        if self.is_given:
             raise InvalidTypeError(
                 f"{self!r} was made of store=, which may hold credentials, so it is not pickled: open "
                 "it in each process, or use a URL and let the environment give the credentials"
@@ -243,16 +250,26 @@ class _Errors:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if not isinstance(error, Exception) or isinstance(error, RemoteError):
             return
+        whole = without_credentials(str(error))
+        text = _cause(whole)
+        forget(error)
+        try:
+            self._raise(error, whole, text)
+        except Exception as translated:
+            # Its own words may have credentials, and travel with pickles.
+            translated.__context__ = None
+            raise
+
+    def _raise(self, error: Exception, whole: str, text: str) -> None:
         from obstore import exceptions
 
-        text = _cause(without_credentials(str(error)))
         if isinstance(error, FileNotFoundError) and "Error performing DELETE" in text:
             # An upload that failed was given up, and the first request to do so had no response.
             raise RemoteError(errno.EIO, "the upload was broken off", self._shown) from None
         if isinstance(error, FileNotFoundError):
             raise FileNotFoundError(errno.ENOENT, "there is no such object", self._shown) from None
         denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
-        if isinstance(error, denied) or _is_denied(text):
+        if isinstance(error, denied) or _is_denied(whole):
             raise PermissionError(errno.EACCES, f"access is denied: {text}", self._shown) from None
         if isinstance(error, exceptions.PreconditionError):
             raise _changed(self._shown) from None
@@ -265,6 +282,16 @@ class _Errors:
             raise RemoteError(
                 errno.ENOTSUP, "the server does not send parts of objects (ranges)", self._shown
             ) from None
+        if isinstance(error, NotImplementedError):
+            text = "a web server takes no objects; expected an object store such as s3://"
+            raise RemoteError(errno.ENOTSUP, text, self._shown) from None
+        if "performing PROPFIND" in text:
+            text = "a web server has no list of what it holds; expected the URL of one object"
+            raise RemoteError(errno.ENOTSUP, text, self._shown) from None
+        if "object with invalid path" in text:
+            text = f"an object here has a name that can't be read: {text}"
+        if "<Code>NoSuchBucket</Code>" in whole:
+            raise FileNotFoundError(errno.ENOENT, "there is no such bucket", self._shown) from None
         if isinstance(error, (exceptions.BaseError, OSError)):
             raise RemoteError(errno.EIO, text, self._shown) from None
         if isinstance(error, ValueError):
@@ -286,6 +313,12 @@ def _obstore() -> Any:
 def _cause(text: str) -> str:
     """Return the first line of a message, and the cause that is hidden in the library's own view."""
     first, _, inside = text.partition("\n")
+    if code := re.search("<Code>([A-Za-z0-9]+)</Code>", text):
+        # Of S3. The rest of what it sends may repeat what it was sent.
+        said = re.search("<Message>([^<]*)</Message>", text)
+        return f"{first.partition('<')[0].rstrip(' :')}: {code[1]}" + (
+            f": {said[1]}" if said else ""
+        )
     named = re.findall(r'(?:message|error): "([^"]+)"', inside)
     if "TimedOut" in inside:
         named.append("timed out")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import Any
 
 from .._native import is_interrupted
@@ -50,6 +50,13 @@ class _Threads:
 
 
 _threads: _Threads | None = None
+
+
+def waited(task: Callable[[], Any]) -> Any:
+    """Run a task; in the main thread so that Ctrl-C ends the wait for it, which no library looks for."""
+    if current_thread() is main_thread():
+        return run_all([task])[0]
+    return task()
 
 
 def run_all(tasks: Sequence[Callable[[], Any]]) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .._log import get_logger
 from ..errors import (
     CorruptDataError,
+    InvalidArgumentError,
     InvalidTypeError,
     ProteinFlexError,
     UnsupportedFormatError,
@@ -136,10 +137,15 @@ def source_of(given: Any) -> Source:
     if is_url(given):
         return open_store(given)
     if isinstance(given, (str, os.PathLike)):
-        return DirectoryStore(given)
+        path = os.fspath(given)
+        if not path or "\0" in path:
+            raise InvalidArgumentError(
+                f"upstream has the item {path!r}: expected the path of a cache directory, or a URL"
+            )
+        return DirectoryStore(path)
     if all(hasattr(given, name) for name in ("url", "head", "read", "list")):
         return given  # type: ignore[no-any-return]
     raise InvalidTypeError(
         f"upstream has an item of type {type(given).__name__}: expected the path of a cache "
-        "directory, a URL, or what remote.open_store(url, store) returns"
+        "directory, a URL, or what remote.stores.open_store(url, store) returns"
     )

@@ -54,8 +54,7 @@ class Tiers:
     """The upstreams of one handler, in the order in which they are asked."""
 
     def __init__(self, upstream: Any) -> None:
-        given = [upstream] if isinstance(upstream, (str, os.PathLike)) else list(upstream)
-        self.tiers = [Tier(source_of(one)) for one in given]
+        self.tiers = [Tier(source_of(one)) for one in _listed(upstream)]
         self._renew()
         _all.add(self)
 
@@ -252,12 +251,31 @@ class Tiers:
         """Return the upstreams as they are pickled: paths, and URLs without credentials."""
         for tier in self.tiers:
             source = tier.source
-            if not isinstance(source, DirectoryStore) and not is_url(source.url):
+            is_opened_by_url = is_url(source.url) and not getattr(source, "is_given", False)
+            if not isinstance(source, DirectoryStore) and not is_opened_by_url:
                 raise InvalidTypeError(
-                    f"the upstream {source.url!r} is a path in a store that was passed, which is "
-                    "not pickled; expected a URL, which can be opened elsewhere"
+                    f"the upstream {source.url!r} is in a store that was passed, which is not "
+                    "pickled; expected a URL, which can be opened elsewhere"
                 )
         return [tier.source.url for tier in self.tiers]
+
+
+def _listed(upstream: Any) -> list[Any]:
+    """Return the upstreams that an argument names."""
+    if isinstance(upstream, _native.DataHandler):
+        raise InvalidTypeError(
+            f"upstream is of type {type(upstream).__name__}: expected its directory, "
+            f"{str(upstream.cache_dir)!r}"
+        )
+    if isinstance(upstream, (str, bytes, os.PathLike)) or hasattr(upstream, "head"):
+        return [upstream]
+    try:
+        return list(upstream)
+    except TypeError:
+        raise InvalidTypeError(
+            f"upstream is of type {type(upstream).__name__}: expected a list of paths of cache "
+            "directories and URLs"
+        ) from None
 
 
 class AbandonedError(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from ..errors import (
     CacheKeyError,
     CorruptDataError,
     InvalidArgumentError,
+    InvalidTypeError,
     ProteinFlexError,
     RemoteError,
     UnsupportedFormatError,
@@ -95,8 +97,7 @@ def pull(
 ) -> list[TransferredEntry]:
     """Fetch an entry, or all below a URL or directory; `DataHandler.pull` says more."""
     source, infos = _found(url, store)
-    new = [info for key, info in infos.items() if not _has(handler, key)]
-    _check_space(handler, sum(info.size for info in new))
+    _check_space(handler, infos)
     done, total = 0, sum(info.size for info in infos.values())
 
     def count(n_bytes: int) -> None:
@@ -154,8 +155,12 @@ def _pull_one(
 
 def _found(url: str, store: Any) -> tuple[Source, dict[str, ObjectInfo]]:
     """Return a source and the entries of it that a URL or path means, by their keys."""
+    if not isinstance(url, str):
+        url = _path_text(url)
     path = urlsplit(url).path if is_url(url) else url
     key = key_of(path)
+    if store is None and not is_url(url) and not Path(url).exists():
+        raise FileNotFoundError(errno.ENOENT, "there is no such directory or entry", url)
     if key is not None:
         directory, _, name = url.rpartition("/")
         if urlsplit(url).query:
@@ -176,6 +181,15 @@ def _found(url: str, store: Any) -> tuple[Source, dict[str, ObjectInfo]]:
             "the URL of an entry (…/t-….fxt), or what `push` was given"
         )
     return source, found
+
+
+def _path_text(path: Any) -> str:
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise InvalidTypeError(
+            f"url is of type {type(path).__name__}: expected a str, or the path of a cache directory"
+        ) from None
 
 
 def _open(url: str, store: Any) -> Source:
@@ -216,8 +230,14 @@ def _check_whole(handler: _native.DataHandler, key: str) -> None:
         raise CorruptDataError(f"{damage['reason']}; it is not sent")
 
 
-def _check_space(handler: _native.DataHandler, n_bytes: int) -> None:
-    """Refuse to fetch what could only be kept by evicting a part of it."""
+def _check_space(handler: _native.DataHandler, infos: dict[str, ObjectInfo]) -> None:
+    """Refuse to fetch what could only be kept by evicting a part of it, also of what is here."""
+    n_bytes = 0
+    for key, info in infos.items():
+        with contextlib.suppress(CacheKeyError):
+            if _has(handler, key) and _native.DataHandler.info(handler, key)["pinned"]:
+                continue
+        n_bytes += info.size
     stats = _native.DataHandler.get_cache_stats(handler)
     free = stats["max_bytes"] - stats["pinned_bytes"]
     if n_bytes > free:

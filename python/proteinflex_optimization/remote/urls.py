@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from ..errors import InvalidArgumentError
@@ -11,7 +12,7 @@ SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "http", "https", "memory", 
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 # A message of a library may have any number of them.
-_USER = re.compile(r"(://)[^/@\s\"'>]*@")
+_USER = re.compile(r"(://)[^/\s]*@")
 _QUERY = re.compile(r"(://[^\s?\"'>,]*)\?[^\s\"'>,]*")
 
 
@@ -22,6 +23,15 @@ def is_url(text: object) -> bool:
 
 def without_credentials(text: str) -> str:
     """Return a URL, or a message with URLs, without users, passwords and queries."""
+    if is_url(text) and "\n" not in text:
+        # Alone it is known where it ends, whatever characters a password has.
+        scheme, _, rest = text.partition("://")
+        place, slash, path = rest.partition("?")[0].partition("/")
+        place = place.rpartition("@")[2]
+        port = place.rpartition("]")[2].rpartition(":")[2] if ":" in place else ""
+        if port and not port.isdecimal() and "]" not in port:
+            return f"{scheme}://…"  # A password with a slash.
+        text = f"{scheme}://{place}{slash}{path}"
     return _QUERY.sub(r"\1", _USER.sub(r"\1", text))
 
 
@@ -33,8 +43,16 @@ def checked_url(url: str) -> str:
     InvalidArgumentError
         It has another scheme, or no host or bucket.
     """
-    parts = urlsplit(url)
     shown = without_credentials(url)
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018, it is parsed now
+    except ValueError as error:
+        raise InvalidArgumentError(
+            f"url={shown!r} is not valid: {without_credentials(str(error))}"
+            if "port" not in str(error)
+            else f"url={shown!r} is not valid: expected a number as its port"
+        ) from None
     if parts.scheme.lower() not in SCHEMES:
         raise InvalidArgumentError(
             f"url={shown!r} is not valid: expected s3://, gs://, az://, http:// or https://"
@@ -78,3 +96,12 @@ def encoded(url: str) -> str:
     if scheme.lower() in ("http", "https"):
         return url
     return f"{scheme}://{quote(rest, safe='/:@')}"
+
+
+def forget(error: BaseException | None) -> None:
+    """Take from an error of a library, and from what it stems from, all that it says."""
+    while error is not None:
+        with suppress(AttributeError, TypeError):
+            error.args = (without_credentials(str(error)),)
+            vars(error).clear()
+        error = error.__cause__ or error.__context__
