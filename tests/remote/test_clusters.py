@@ -37,7 +37,7 @@ def files(tmp_path_factory):
 @pytest.fixture
 def url(bucket, files):
     for path in files.rglob("*.fxt"):
-        bucket.put(f"project/{path.relative_to(files)}".replace(" ", "%20"), path.read_bytes())
+        bucket.put(f"project/{path.relative_to(files)}", path.read_bytes())
     return f"{bucket.url}/project"
 
 

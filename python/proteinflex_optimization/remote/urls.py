@@ -10,6 +10,9 @@ from ..errors import InvalidArgumentError
 
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "http", "https", "memory", "file")
 
+WEB = ("http", "https")
+"""Schemes of URLs with a query; elsewhere ? is a character of names."""
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 # A message of a library may have any number of them.
 _USER = re.compile(r"(://)[^/\s]*@")
@@ -26,12 +29,14 @@ def without_credentials(text: str) -> str:
     if is_url(text) and "\n" not in text:
         # Alone it is known where it ends, whatever characters a password has.
         scheme, _, rest = text.partition("://")
-        place, slash, path = rest.partition("?")[0].partition("/")
+        is_web = scheme.lower() in WEB
+        place, slash, path = (rest.partition("?")[0] if is_web else rest).partition("/")
         place = place.rpartition("@")[2]
         port = place.rpartition("]")[2].rpartition(":")[2] if ":" in place else ""
         if port and not port.isdecimal() and "]" not in port:
             return f"{scheme}://…"  # A password with a slash.
-        text = f"{scheme}://{place}{slash}{path}"
+        shown = _USER.sub(r"\1", f"{scheme}://{place}{slash}{path}")
+        return _QUERY.sub(r"\1", shown) if is_web else shown
     return _QUERY.sub(r"\1", _USER.sub(r"\1", text))
 
 
@@ -75,7 +80,7 @@ def split_url(url: str) -> tuple[str, str]:
         It names no object.
     """
     parts = urlsplit(checked_url(url))
-    if parts.scheme.lower() in ("http", "https"):
+    if parts.scheme.lower() in WEB:
         if parts.query:
             return url, ""
         directory, _, name = parts.path.rpartition("/")
@@ -93,7 +98,7 @@ def split_url(url: str) -> tuple[str, str]:
 def encoded(url: str) -> str:
     """Return a URL as libraries parse it: in the names of objects ?, # and % are characters."""
     scheme, _, rest = url.partition("://")
-    if scheme.lower() in ("http", "https"):
+    if scheme.lower() in WEB:
         return url
     return f"{scheme}://{quote(rest, safe='/:@')}"
 
