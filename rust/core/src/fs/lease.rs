@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustix::io::Errno;
+
 use super::clock::FileClock;
 use super::heartbeat::{self, Held};
 use super::lease_record::{LENGTH, LeaseRecord, WriterId};
@@ -153,6 +155,10 @@ impl Lease {
                 Ok(Some(lease))
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            // sshfs says so of a file that another host has just made.
+            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+                find(&path)?.map(|_| None).ok_or_else(|| take_error(error))
+            }
             Err(error) => Err(take_error(error)),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fs::Disk;
+use crate::fs::testing::{Fault, FaultyStorage};
 
 fn disk() -> Arc<dyn Storage> {
     Arc::new(Disk)
@@ -43,6 +44,19 @@ fn a_lease_has_one_holder_and_leaves_nothing() {
     assert_eq!(names(directory.path()), 0);
     let second = taken(&path);
     assert!(second.is_held().unwrap());
+}
+
+/// The protocol of sshfs has no word for a file that is there.
+#[test]
+fn a_file_that_another_host_made_meanwhile_is_its_lease_whatever_the_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lease");
+    let refusing = || -> Arc<dyn Storage> {
+        Arc::new(FaultyStorage::new(disk(), Fault::ErrorOnce(Errno::PERM), 0))
+    };
+    assert!(Lease::take(&refusing(), &path).is_err());
+    let _held = taken(&path);
+    assert!(matches!(Lease::take(&refusing(), &path).unwrap(), Taking::Refused(_)));
 }
 
 #[test]
