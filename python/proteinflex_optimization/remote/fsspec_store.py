@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidTypeError, RemoteError
 from .stores import ObjectInfo
-from .urls import forget, without_credentials
+from .translation import Translation
+from .urls import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,36 +120,18 @@ class FsspecStore:
         return _Errors(self._shown(name))
 
 
-class _Errors:
-    """Turns what file systems raise into the errors of `stores`, without credentials."""
+class _Errors(Translation):
+    """Of file systems."""
 
-    def __init__(self, shown: str) -> None:
-        self._shown = shown
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, Exception) or isinstance(error, (RemoteError, FileExistsError)):
-            return
-        if isinstance(error, MemoryError):
-            return
-        text = without_credentials(str(error)).partition("\n")[0]
-        forget(error)
-        try:
-            self._raise(error, text)
-        except Exception as translated:
-            translated.__context__ = None
-            raise
-
-    def _raise(self, error: Exception, text: str) -> None:
+    def translate(self, error: Exception, text: str) -> None:
+        text = text.partition("\n")[0]
         if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError(errno.ENOENT, "there is no such object", self._shown) from None
+            raise FileNotFoundError(errno.ENOENT, "there is no such object", self.shown) from None
         if isinstance(error, PermissionError):
-            raise PermissionError(errno.EACCES, f"access is denied: {text}", self._shown) from None
+            raise PermissionError(errno.EACCES, f"access is denied: {text}", self.shown) from None
         # Each library has its own: nothing else tells them from those of a connection.
         text = f"{type(error).__name__}: {text}"
-        raise RemoteError(errno.EIO, text, self._shown) from None
+        raise RemoteError(errno.EIO, text, self.shown) from None
 
 
 def _info(name: str, details: dict[str, Any]) -> ObjectInfo:

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from ..errors import InvalidArgumentError, InvalidTypeError, ObjectChangedError, RemoteError
 from .requests import waited
 from .stores import ObjectInfo
-from .urls import encoded, forget, without_credentials
+from .translation import Translation
+from .urls import encoded, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,64 +239,46 @@ class ObstoreStore:
             )
 
 
-class _Errors:
-    """Turns the errors of obstore into those of `stores`, without credentials."""
+class _Errors(Translation):
+    """Of obstore."""
 
-    def __init__(self, shown: str) -> None:
-        self._shown = shown
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, Exception) or isinstance(error, RemoteError):
-            return
-        whole = without_credentials(str(error))
-        text = _cause(whole)
-        forget(error)
-        try:
-            self._raise(error, whole, text)
-        except Exception as translated:
-            # Its own words may have credentials, and travel with pickles.
-            translated.__context__ = None
-            raise
-
-    def _raise(self, error: Exception, whole: str, text: str) -> None:
+    def translate(self, error: Exception, text: str) -> None:
+        whole, text = text, _cause(text)
         from obstore import exceptions
 
         if isinstance(error, FileNotFoundError) and "Error performing DELETE" in text:
             # An upload that failed was given up, and the first request to do so had no response.
-            raise RemoteError(errno.EIO, "the upload was broken off", self._shown) from None
+            raise RemoteError(errno.EIO, "the upload was broken off", self.shown) from None
         if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError(errno.ENOENT, "there is no such object", self._shown) from None
+            raise FileNotFoundError(errno.ENOENT, "there is no such object", self.shown) from None
         denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
         if isinstance(error, denied) or _is_denied(whole):
-            raise PermissionError(errno.EACCES, f"access is denied: {text}", self._shown) from None
+            raise PermissionError(errno.EACCES, f"access is denied: {text}", self.shown) from None
         if isinstance(error, exceptions.PreconditionError):
-            raise _changed(self._shown) from None
+            raise _changed(self.shown) from None
         is_read = re.search("performing (GET|HEAD)", text)
         if isinstance(error, exceptions.AlreadyExistsError) and not is_read:
             raise FileExistsError(
-                errno.EEXIST, "there is an object of that name", self._shown
+                errno.EEXIST, "there is an object of that name", self.shown
             ) from None
         if isinstance(error, exceptions.NotSupportedError) and "ange" in text:
             raise RemoteError(
-                errno.ENOTSUP, "the server does not send parts of objects (ranges)", self._shown
+                errno.ENOTSUP, "the server does not send parts of objects (ranges)", self.shown
             ) from None
         if isinstance(error, NotImplementedError):
             text = "a web server takes no objects; expected an object store such as s3://"
-            raise RemoteError(errno.ENOTSUP, text, self._shown) from None
-        if "performing PROPFIND" in text:
+            raise RemoteError(errno.ENOTSUP, text, self.shown) from None
+        if re.search("performing PROPFIND.* status code: (400|405|501)", text):
             text = "a web server has no list of what it holds; expected the URL of one object"
-            raise RemoteError(errno.ENOTSUP, text, self._shown) from None
+            raise RemoteError(errno.ENOTSUP, text, self.shown) from None
         if "object with invalid path" in text:
             text = f"an object here has a name that can't be read: {text}"
         if "<Code>NoSuchBucket</Code>" in whole:
-            raise FileNotFoundError(errno.ENOENT, "there is no such bucket", self._shown) from None
+            raise FileNotFoundError(errno.ENOENT, "there is no such bucket", self.shown) from None
         if isinstance(error, (exceptions.BaseError, OSError)):
-            raise RemoteError(errno.EIO, text, self._shown) from None
+            raise RemoteError(errno.EIO, text, self.shown) from None
         if isinstance(error, ValueError):
-            raise InvalidArgumentError(f"url={self._shown!r} is not valid: {text}") from None
+            raise InvalidArgumentError(f"url={self.shown!r} is not valid: {text}") from None
 
 
 def _obstore() -> Any:

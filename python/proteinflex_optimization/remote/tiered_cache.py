@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _native
 from ..errors import CacheKeyError, InvalidArgumentError
@@ -14,6 +14,9 @@ from .tiers import Tiers
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+Value = TypeVar("Value")
 
 
 class TieredCache(_native.DataHandler):  # noqa: D101, its documentation is the native class's
@@ -84,26 +87,25 @@ Raises
         return self.load_data(key)
 
     def load_data(self, cache_key: str) -> StoredData:  # noqa: D102, it is the native method's
-        try:
-            return super().load_data(cache_key)
-        except CacheKeyError:
-            found = self._tiers.use(self, cache_key, _native.DataHandler.load_data)
-            if found is None:
-                raise
-            return found
+        return self._here_or_upstream(_native.DataHandler.load_data, cache_key)
 
     load_data.__doc__ = _native.DataHandler.load_data.__doc__
 
     def info(self, key: str) -> EntryInfo:  # noqa: D102, it is the native method's
+        return self._here_or_upstream(_native.DataHandler.info, key)
+
+    info.__doc__ = _native.DataHandler.info.__doc__
+
+    def _here_or_upstream(
+        self, function: Callable[[_native.DataHandler, str], Value], key: str
+    ) -> Value:
         try:
-            return super().info(key)
+            return function(self, key)
         except CacheKeyError:
-            found = self._tiers.use(self, key, _native.DataHandler.info)
+            found = self._tiers.use(self, key, function)
             if found is None:
                 raise
             return found
-
-    info.__doc__ = _native.DataHandler.info.__doc__
 
     def get_or_compute(  # noqa: D102, it is the native method's
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from ..errors import InvalidArgumentError
@@ -101,12 +100,3 @@ def encoded(url: str) -> str:
     if scheme.lower() in WEB:
         return url
     return f"{scheme}://{quote(rest, safe='/:@')}"
-
-
-def forget(error: BaseException | None) -> None:
-    """Take from an error of a library, and from what it stems from, all that it says."""
-    while error is not None:
-        with suppress(AttributeError, TypeError):
-            error.args = (without_credentials(str(error)),)
-            vars(error).clear()
-        error = error.__cause__ or error.__context__
