@@ -396,6 +396,8 @@ def test_open_of_a_miss_reads_what_is_asked_for_and_keeps_all_in_the_background(
         np.testing.assert_array_equal(trajectory[-1], frames[-1])
         np.testing.assert_array_equal(second[-1], frames[-1])
     size = handler.info("run")["stored_bytes"]
+    # It is counted once it is there.
+    wait_until(lambda: handler.get_cache_stats()["upstream"][0]["bytes"] >= size)
     (stats,) = handler.get_cache_stats()["upstream"]
     assert stats["bytes"] == size, "it was copied once"
     bucket.gate.forget()
