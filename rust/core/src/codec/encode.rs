@@ -2,7 +2,9 @@
 
 use std::cell::LazyCell;
 
-use super::block::{BYTES, Block, EncodeOptions, Encoded, GRID, NARROWED, NUMBERS};
+use super::block::{
+    BYTES, Block, EncodeOptions, Encoded, GRID, NARROWED, NUMBERS, is_random_access,
+};
 use super::geometry::{Place as OutputLayout, ordered};
 use super::layout::BlockShape;
 use super::narrow::{self, Narrowed};
@@ -14,8 +16,6 @@ use crate::{ScalarType, interrupt};
 
 /// A payload that saves less than one in so many bytes is not worth decoding.
 const WORTH_DECODING: usize = 64;
-/// A payload below this part of another's estimated size is smaller than that other.
-const DECISIVE_RATIO: f64 = 0.9;
 /// Frames that are read back together: as many as are decoded together.
 const FRAMES_AT_ONCE: usize = 8;
 
@@ -87,15 +87,13 @@ fn encode_floats(bytes: &[u8], shape: BlockShape, options: &EncodeOptions) -> Op
     if let Some(encoded) = random_access::encode_floats(&floats, shape, options, &estimate)
         && reads_back(&encoded, shape, |from, read| bytes[from..from + read.len()] == *read)
     {
-        if !options.archive {
+        if !options.archive || estimate.is_beaten(encoded.1.len(), shape.len()) {
             return Some(encoded);
         }
-        let (layout, cost) = *choice;
-        let pack = || pco::encode(layout, read_all::<f32>(bytes), shape, options);
-        return Some(smaller(encoded, NUMBERS, cost * shape.len() as f64, pack));
+        let other = pco::encode(choice.0, floats.clone(), shape, options);
+        return Some(smaller(encoded, NUMBERS, other));
     }
-    let (layout, _) = *choice;
-    Some((NUMBERS, pco::encode(layout, floats, shape, options)?))
+    Some((NUMBERS, pco::encode(choice.0, floats.clone(), shape, options)?))
 }
 
 fn encode_quantized(
@@ -112,30 +110,23 @@ fn encode_quantized(
     let accepts = |from: usize, read: &[u8]| quantized.accepts(&floats[from / FLOAT..], read);
     let encoded = random_access::encode_integers(&payload, integers, shape, options, &estimate)
         .filter(|encoded| reads_back(encoded, shape, accepts));
-    let pack = || {
+    let is_enough =
+        |(_, payload): &Encoded| !options.archive || estimate.is_beaten(payload.len(), shape.len());
+    let mut pack = || {
         payload.extend(pco::encode(choice.0, integers.clone(), shape, options)?);
-        Some(payload)
+        Some(std::mem::take(&mut payload))
     };
     match encoded {
-        Some(encoded) if !options.archive => Some(encoded),
-        Some(encoded) => Some(smaller(encoded, GRID, choice.1 * shape.len() as f64, pack)),
+        Some(encoded) if is_enough(&encoded) => Some(encoded),
+        Some(encoded) => Some(smaller(encoded, GRID, pack())),
         None => Some((GRID, pack()?)),
     }
 }
 
-/// The smaller one of two archives. The `other` is only made where its size was estimated not to be
-/// decisively larger.
-fn smaller(
-    encoded: Encoded,
-    other: u8,
-    estimate: f64,
-    encode: impl FnOnce() -> Option<Vec<u8>>,
-) -> Encoded {
-    if (encoded.1.len() as f64) < DECISIVE_RATIO * estimate {
-        return encoded;
-    }
-    match encode() {
-        Some(payload) if payload.len() < encoded.1.len() => (other, payload),
+/// The smaller one of two archives.
+fn smaller(encoded: Encoded, number: u8, other: Option<Vec<u8>>) -> Encoded {
+    match other {
+        Some(payload) if payload.len() < encoded.1.len() => (number, payload),
         _ => encoded,
     }
 }
@@ -150,8 +141,9 @@ fn reads_back(
     let Ok(block) = RandomAccessBlock::parse(*codec, payload, shape) else { return false };
     let frame_bytes = shape.rows * shape.components * size_of::<f32>();
     let frames: Vec<usize> = (0..shape.frames).collect();
-    let mut out = vec![0; shape.frames.min(FRAMES_AT_ONCE) * frame_bytes];
-    frames.chunks(FRAMES_AT_ONCE).all(|frames| {
+    let at_once = if is_random_access(*codec) { FRAMES_AT_ONCE } else { shape.frames };
+    let mut out = vec![0; shape.frames.min(at_once) * frame_bytes];
+    frames.chunks(at_once).all(|frames| {
         if interrupt::is_requested() {
             return false;
         }

@@ -1,7 +1,7 @@
 //! Compression of numbers by pcodec, in the layout that costs least.
 
+use ::pco::ChunkConfig;
 use ::pco::standalone::{simple_compress, simple_decompress_into};
-use ::pco::{ChunkConfig, DeltaSpec, ModeSpec};
 
 use super::block::EncodeOptions;
 use super::layout::{BlockShape, NumberLayout};
@@ -14,15 +14,12 @@ use crate::memory::try_zeroed;
 const LEVEL: usize = 8;
 /// The level for archives.
 const ARCHIVE_LEVEL: usize = 12;
-/// The level for integers that are alike in size: above it, tables outgrow the caches of the
-/// reader.
-const PLAIN_LEVEL: usize = 9;
 /// Numbers that each layout is tried on.
 const SAMPLE: usize = 12 * 1024;
 /// Numbers that are compared with their neighbours.
 const BOUND_SAMPLE: usize = 4 * 1024;
 /// The level of a trial. It takes a third of the time, and the result is half a percent to one
-/// larger than at the real level.
+/// larger than at the real level; a tenth of numbers that repeat.
 const TRIAL_LEVEL: usize = 6;
 
 /// Encodes the numbers in `bytes` in the layout that costs least.
@@ -88,15 +85,6 @@ fn pack<V: Value>(values: &[V], level: usize) -> Option<Vec<u8>> {
     simple_compress(values, &config).ok()
 }
 
-/// Packs integers that have nothing in common with their neighbours.
-pub fn pack_plainly(values: &[i32]) -> Option<Vec<u8>> {
-    let config = ChunkConfig::default()
-        .with_compression_level(PLAIN_LEVEL)
-        .with_mode_spec(ModeSpec::Classic)
-        .with_delta_spec(DeltaSpec::NoOp);
-    simple_compress(values, &config).ok()
-}
-
 /// Unpacks exactly so many numbers.
 pub fn unpack_exactly<V: Value>(packed: &[u8], values: &mut [V]) -> Result<(), DecodeError> {
     let progress = simple_decompress_into(packed, values).map_err(DecodeError::pco)?;
@@ -137,8 +125,8 @@ pub fn choose_layout<V: Value>(
     shape: BlockShape,
     options: &EncodeOptions,
 ) -> (NumberLayout, f64) {
+    let trial = if options.archive { LEVEL } else { TRIAL_LEVEL };
     let width = shape.rows * shape.components;
-    let trial = if options.archive { ARCHIVE_LEVEL } else { TRIAL_LEVEL };
     let cost = |sample: Vec<V>, shape: BlockShape, layout| {
         let count = sample.len() as f64;
         pack(&shape.arrange(sample, layout), trial)

@@ -6,7 +6,9 @@ use super::block::{
     ARCHIVED, ARCHIVED_FLOATS, Block, EncodeOptions, Encoded, FLOATS, GEOMETRY, NARROWED,
     is_random_access,
 };
-use super::geometry::{Decoder, Encoder, Excerpt, Place as OutputLayout, TILE};
+use super::geometry::{
+    Coding, Decoder, Encoder, Excerpt, Numbers, Place as OutputLayout, Reference, TILE,
+};
 use super::grid::Grid;
 use super::layout::BlockShape;
 use super::outliers::Outliers;
@@ -22,14 +24,24 @@ const COMPONENTS: usize = 3;
 pub const FLOAT: usize = 4;
 /// How much larger than by pcodec a block may be, as it can be read frame by frame.
 const ACCEPTED_RATIO: f64 = 1.05;
+/// The same of blocks whose frames are told from key frames, after which only such are left that are read whole.
+const ACCEPTED_CODED_RATIO: f64 = 1.1;
+/// Frames of which any is read with the least work.
+const FIXED: Coding = Coding { reference: Reference::Key, is_fixed: true };
+/// Frames of which any is read, by its key frame.
+const CODED: Coding = Coding { reference: Reference::Key, is_fixed: false };
+/// Frames that are read one after the other.
+const ARCHIVE: Coding = Coding { reference: Reference::Before, is_fixed: false };
 /// By how much more than that one tile must be larger before the others are not encoded.
 const EARLY_MARGIN: f64 = 1.02;
+/// A block below this part of its estimated size by pcodec is smaller than that.
+const DECISIVE_RATIO: f64 = 0.95;
 /// One tile is encoded first in blocks of at least so many.
 const EARLY_TILES: usize = 8;
 /// Zstd's level for models.
 const LEVEL: i32 = 3;
 /// The level for archives.
-const ARCHIVE_LEVEL: i32 = 19;
+const ARCHIVE_LEVEL: i32 = 12;
 
 /// The bytes of a number, were the block coded by pcodec.
 pub struct PcoEstimate<F> {
@@ -48,14 +60,16 @@ impl<F: Fn() -> f64> PcoEstimate<F> {
         Self { lower_bound, is_temporal, of_sample }
     }
 
-    /// Whether a block of this size is small enough.
-    fn accept(&self, bytes: usize, numbers: usize) -> bool {
-        self.is_within(ACCEPTED_RATIO, bytes, numbers)
+    /// Whether pcodec can't make a block of this size smaller.
+    pub fn is_beaten(&self, bytes: usize, numbers: usize) -> bool {
+        // Not by the lower bound, which is none where numbers are multiples.
+        bytes as f64 / numbers as f64 <= (self.of_sample)() * DECISIVE_RATIO
     }
 
     /// Whether one tile of a block of frames close in time shows that pcodec takes much less.
     fn reject_early<T: Copy>(
         &self,
+        ratio: f64,
         numbers: &[T],
         shape: BlockShape,
         bytes: impl Fn(&[T]) -> Option<usize>,
@@ -69,9 +83,10 @@ impl<F: Fn() -> f64> PcoEstimate<F> {
         let tile: Vec<T> =
             frames.flat_map(|frame| &frame[first..first + TILE * COMPONENTS]).copied().collect();
         let Some(bytes) = bytes(&tile) else { return true };
-        !self.is_within(ACCEPTED_RATIO * EARLY_MARGIN, bytes, tile.len())
+        !self.is_within(ratio * EARLY_MARGIN, bytes, tile.len())
     }
 
+    /// Whether a block of this size is at most so many times as large as pcodec would make it.
     fn is_within(&self, ratio: f64, bytes: usize, numbers: usize) -> bool {
         let each = bytes as f64 / numbers as f64;
         each <= self.lower_bound || each <= (self.of_sample)() * ratio
@@ -88,23 +103,20 @@ pub fn encode_floats(
     if shape.components != COMPONENTS {
         return None;
     }
-    if options.archive {
+    let write = |floats: &[f32], rows, coding, level| {
         let mut payload = Vec::new();
-        let mut encoder = Encoder::of_floats(floats, shape.rows, ARCHIVE_LEVEL)?;
-        write_residuals(&mut encoder, &mut payload)?;
-        encoder.write_floats(&mut payload);
-        return Some((ARCHIVED_FLOATS, payload));
-    }
-    let write = |floats: &[f32], rows| {
-        let mut payload = Vec::new();
-        Encoder::of_floats(floats, rows, LEVEL)?.write_floats(&mut payload);
+        Encoder::of_floats(floats, rows, coding)?.write(level, &mut payload)?;
         Some(payload)
     };
-    if pco.reject_early(floats, shape, |tile| Some(write(tile, TILE)?.len())) {
+    if options.archive {
+        return Some((ARCHIVED_FLOATS, write(floats, shape.rows, ARCHIVE, ARCHIVE_LEVEL)?));
+    }
+    let of_tile = |tile: &[f32]| Some(write(tile, TILE, CODED, LEVEL)?.len());
+    if pco.reject_early(ACCEPTED_RATIO, floats, shape, of_tile) {
         return None;
     }
-    let payload = write(floats, shape.rows)?;
-    pco.accept(payload.len(), floats.len()).then_some((FLOATS, payload))
+    let payload = write(floats, shape.rows, CODED, LEVEL)?;
+    pco.is_within(ACCEPTED_RATIO, payload.len(), floats.len()).then_some((FLOATS, payload))
 }
 
 /// Encodes integers on a grid after the `header` of their payload, where that takes no more than
@@ -119,40 +131,25 @@ pub fn encode_integers(
     if shape.components != COMPONENTS {
         return None;
     }
-    if options.archive {
+    let write = |integers: &[i32], rows, coding, level| {
         let mut payload = header.to_vec();
-        let mut encoder = Encoder::of_grid(integers, shape.rows, ARCHIVE_LEVEL)?;
-        write_residuals(&mut encoder, &mut payload)?;
-        encoder.write_grid(&mut payload);
-        return Some((ARCHIVED, payload));
+        Encoder::of_grid(integers, rows, coding)?.write(level, &mut payload)?;
+        Some(payload)
+    };
+    if options.archive {
+        return Some((ARCHIVED, write(integers, shape.rows, ARCHIVE, ARCHIVE_LEVEL)?));
     }
-    let encoder = |integers: &[i32], rows| Encoder::of_grid(integers, rows, LEVEL);
-    if pco.reject_early(integers, shape, |tile| Some(encoder(tile, TILE)?.grid_bytes())) {
-        return None;
+    for (coding, ratio) in [(FIXED, ACCEPTED_RATIO), (CODED, ACCEPTED_CODED_RATIO)] {
+        let of_tile = |tile: &[i32]| Some(write(tile, TILE, coding, LEVEL)?.len() - header.len());
+        if pco.reject_early(ratio, integers, shape, of_tile) {
+            continue;
+        }
+        let payload = write(integers, shape.rows, coding, LEVEL)?;
+        if pco.is_within(ratio, payload.len() - header.len(), integers.len()) {
+            return Some((GEOMETRY, payload));
+        }
     }
-    let encoder = encoder(integers, shape.rows)?;
-    if !pco.accept(encoder.grid_bytes(), integers.len()) {
-        return None;
-    }
-    let mut payload = Vec::with_capacity(header.len() + encoder.grid_bytes());
-    payload.extend(header);
-    encoder.write_grid(&mut payload);
-    Some((GEOMETRY, payload))
-}
-
-/// Adds the packed residual streams of an archive.
-fn write_residuals(encoder: &mut Encoder, payload: &mut Vec<u8>) -> Option<()> {
-    let residuals = encoder.archive(ARCHIVE_LEVEL)?;
-    payload.extend((residuals.len() as u32).to_le_bytes());
-    payload.extend(residuals);
-    Some(())
-}
-
-/// The packed residual streams at the beginning of a payload, and what follows them.
-fn split_residuals(payload: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
-    let (length, rest) = payload.split_first_chunk::<4>().ok_or(DecodeError::TooShort)?;
-    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
-        .ok_or(DecodeError::CutShort { section: "residual section" })
+    None
 }
 
 /// A block that has been parsed: its model has been read and checked.
@@ -204,15 +201,10 @@ impl RandomAccessBlock {
             (None, None, payload)
         };
         let is_archived = matches!(codec, ARCHIVED | ARCHIVED_FLOATS);
-        let (residuals, rest) = if is_archived { split_residuals(rest)? } else { (&[][..], rest) };
-        let (mut decoder, streams) = if is_on_grid {
-            Decoder::of_grid(rest, shape.frames, shape.rows)?
-        } else {
-            Decoder::of_floats(rest, shape.frames, shape.rows)?
-        };
-        if is_archived {
-            decoder = decoder.with_courses(residuals)?;
-        }
+        let reference = if is_archived { Reference::Before } else { Reference::Key };
+        let numbers = if is_on_grid { Numbers::Grid } else { Numbers::Floats };
+        let (decoder, streams) =
+            Decoder::parse(rest, shape.frames, shape.rows, numbers, reference)?;
         let streams = payload.len() - streams.len()..payload.len();
         Ok(Self { decoder, grid, shape, outliers, widened: None, streams })
     }

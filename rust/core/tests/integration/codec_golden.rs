@@ -48,7 +48,7 @@ fn block(codec: u8) -> Block {
     Block { frames: FRAMES, rows: ROWS, row_bytes, item_bytes, scalar: Some(scalar) }
 }
 
-/// A chain that bends and rigid water, in units of 0.01 Å; the same everywhere, for it takes
+/// A chain that bends and rigid water that diffuses, in units of 0.01 Å; the same everywhere, for it takes
 /// nothing but whole numbers and divisions.
 fn places() -> Vec<f64> {
     let mut random = 11u64;
@@ -57,6 +57,7 @@ fn places() -> Vec<f64> {
         ((random >> 33) % below) as i32
     };
     let mut all = Vec::new();
+    let mut middles = [[0; 3]; WATER].map(|middle| middle.map(|_| next(5000) - 2500));
     for _ in 0..FRAMES {
         let mut place = [-900, 400, 77];
         for atom in 0..CHAIN {
@@ -65,8 +66,9 @@ fn places() -> Vec<f64> {
             }
             all.extend(place.map(f64::from));
         }
-        for _ in 0..WATER {
-            let middle = [0; 3].map(|_| next(5000) - 2500);
+        for middle in &mut middles {
+            // Turned anyhow in each frame, but not far from where it was.
+            *middle = middle.map(|x| x + next(21) - 10);
             // A rotation of whole numbers, over a common denominator.
             let [a, b, c, d] = [0; 4].map(|_| i64::from(next(41) - 20));
             let n = (a * a + b * b + c * c + d * d).max(1);

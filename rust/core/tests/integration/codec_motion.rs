@@ -26,9 +26,11 @@ const OPTIONS: [EncodeOptions; 4] = [
     EncodeOptions { precision: Some(0.01), archive: false },
     EncodeOptions { precision: Some(0.001), archive: true },
 ];
-/// How much more than pcodec makes of it a block may take, as it is read frame by frame: 5 %, and
-/// some for what pcodec makes of it is told from a sample.
-const WORTH: f64 = 1.06;
+/// How much more than pcodec makes of it a block may take, as it is read frame by frame: 10 %, and
+/// some for what pcodec makes of it is told from a sample at a lower level, which finds less in numbers that repeat.
+const WORTH: f64 = 1.2;
+/// The same of archives.
+const WORTH_IN_ARCHIVES: f64 = 1.01;
 /// Bytes that do not count: models of a few atoms, and the padding.
 const SMALL: usize = 200;
 
@@ -96,9 +98,12 @@ fn check_all(what: &str, places: &[[f64; 3]], rows: usize) {
     for (number, reader) in READERS.into_iter().enumerate() {
         let floats = read_by(reader, places);
         let sizes = OPTIONS.map(|options| check(&floats, rows, &options));
-        let most = (packed(&floats, rows) as f64 * WORTH) as usize + SMALL;
+        let packed = packed(&floats, rows) as f64;
         // Those that are lossless.
-        assert!(sizes[0].max(sizes[1]) <= most, "{what}, reader {number}: {sizes:?}, not {most}");
+        for (size, worth) in sizes.into_iter().zip([WORTH, WORTH_IN_ARCHIVES]) {
+            let most = (packed * worth) as usize + SMALL;
+            assert!(size <= most, "{what}, reader {number}: {size}, not {most}");
+        }
     }
 }
 

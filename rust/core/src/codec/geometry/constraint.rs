@@ -8,6 +8,7 @@
 //! Which coordinate is which is decided per frame, from what reader and writer both know: the one
 //! along which the sphere is steepest is the one that is computed, for there errors grow least.
 
+use super::integers::Integers;
 use super::lanes::{Vector, cross, minus, three};
 use super::template::predict;
 
@@ -44,7 +45,7 @@ impl Kind {
         }
     }
 
-    /// How many numbers its template has.
+    /// How many numbers its template has, or its own place.
     pub fn coefficients(self) -> usize {
         match self {
             Self::Free | Self::Sphere => 0,
@@ -90,6 +91,22 @@ pub struct Choice<V: Vector> {
     pub axis: V,
     /// On which side of the middle it is; which of two points on a circle it is.
     pub side: V::Mask,
+}
+
+impl<V: Vector> Choice<V> {
+    /// What kinds say that say nothing.
+    #[inline(always)]
+    pub fn none() -> Self {
+        let zero = V::all(0.0);
+        Self { axis: zero, side: zero.above(zero) }
+    }
+
+    /// From the lowest bits of numbers: the side, and twice the axis.
+    #[inline(always)]
+    pub fn of(bits: V::Integers) -> Self {
+        let some = |bits: V::Integers, which| V::of(bits.and(V::Integers::all(which)));
+        Self { side: some(bits, 1).above(V::all(0.0)), axis: some(bits.down::<1>(), 3) }
+    }
 }
 
 /// A cyclic exchange of axes, which may differ between lanes.
@@ -162,7 +179,10 @@ pub fn place<V: Vector>(
     let zero = V::all(0.0);
     match kind {
         Kind::Free | Kind::Template => {
-            let p = if kind == Kind::Free { *a } else { predict(near, &rule.coefficients) };
+            let p = match kind {
+                Kind::Free => *a,
+                _ => predict(near, &rule.coefficients),
+            };
             let turn = Turn::to(zero);
             three(
                 #[inline(always)]

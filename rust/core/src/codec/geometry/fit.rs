@@ -41,7 +41,7 @@ pub struct Fit {
 }
 
 /// The model of all atoms of a block.
-pub fn model(tiles: &[Tile], frames: usize, numbers: Numbers) -> Option<Model> {
+pub fn model(tiles: &[Tile], frames: usize, numbers: Numbers, is_fixed: bool) -> Option<Model> {
     let mut fits: Vec<Fit> = Vec::with_capacity(tiles.len() * TILE);
     let mut habits = Habits::default();
     for tile in tiles {
@@ -49,39 +49,40 @@ pub fn model(tiles: &[Tile], frames: usize, numbers: Numbers) -> Option<Model> {
             return None;
         }
         for atom in 0..tile.atoms() {
-            let task = Task { view: tile.all(), atom, frames, numbers };
+            let task = Task { view: tile.all(), atom, frames, numbers, is_fixed };
             let before = |i: usize| {
                 let fit = fits.len().checked_sub(i).and_then(|index| fits.get(index));
                 fit.map(|fit| &fit.placement)
             };
             let habit = habits.after([before(1), before(2)]);
             let usual = habit.usual(atom).and_then(|placement| {
-                let (placement, cost) = measure(task, placement)?;
+                let (placement, cost) = measure(task, placement);
                 (cost <= habit.cost + frames as u32).then_some((placement, cost))
             });
             let fit = if let Some((placement, cost)) = usual {
                 Fit { placement, cost, sums: Sums::default() }
             } else {
-                let fit = fit(tile, task)?;
+                let fit = fit(tile, task);
                 habit.learn(&fit);
                 fit
             };
             fits.push(fit);
         }
     }
-    pool(tiles, frames, numbers, &mut fits);
+    pool(tiles, frames, numbers, is_fixed, &mut fits);
     let placements = fits.iter().map(|fit| fit.placement).collect();
-    Some(Model { placements, centres: tiles.iter().map(|tile| tile.centre).collect() })
+    let centres = tiles.iter().map(|tile| tile.centre).collect();
+    Some(Model { placements, centres })
 }
 
 /// The way that takes the fewest bits.
-fn fit(tile: &Tile, task: Task<'_>) -> Option<Fit> {
-    let Task { view, atom, frames, numbers } = task;
+fn fit(tile: &Tile, task: Task<'_>) -> Fit {
+    let Task { view, atom, frames, numbers, .. } = task;
     let mut near = tile.nearest(atom);
     if near[0] == atom {
         // There is none before it, or none at a distance that is a number.
-        let (placement, cost) = measure(task, Placement::FREE)?;
-        return Some(Fit { placement, cost, sums: Sums::default() });
+        let (placement, cost) = measure(task, Placement::FREE);
+        return Fit { placement, cost, sums: Sums::default() };
     }
     for i in 1..3 {
         // The first atoms have fewer before them.
@@ -108,15 +109,16 @@ fn fit(tile: &Tile, task: Task<'_>) -> Option<Fit> {
     let first = rigid.unwrap_or(Kind::Template);
     let dropped = droppable(&sums, whole, first, frames, numbers);
     let model = |kind: Kind, dropped| model_bits(kind) - kind.coefficients() as u32 * dropped;
-    let mut best = Best { tile, task, found: None };
-    best.take(placed(first, whole.map(|c| rounded(c, dropped))), model(first, dropped));
+    let (placement, cost) = measure(task, placed(first, whole.map(|c| rounded(c, dropped))));
+    let mut best = Best { tile, task, found: (model(first, dropped) + cost, placement, cost) };
     if let Some(kind) = anywhere {
         let template = placed(Kind::Template, whole.map(|c| rounded(c, fine)));
         best.compare(template, model(Kind::Template, fine));
         best.compare(placed(kind, along.map(|c| rounded(c, fine))), model(kind, fine));
     }
     best.compare(Placement::FREE, 0);
-    best.found.map(|(_, placement, cost)| Fit { placement, cost, sums })
+    let (_, placement, cost) = best.found;
+    Fit { placement, cost, sums }
 }
 
 /// The best way so far.
@@ -124,16 +126,15 @@ struct Best<'a> {
     tile: &'a Tile,
     task: Task<'a>,
     /// With the bits of its model and its numbers, and of its numbers.
-    found: Option<(u32, Placement, u32)>,
+    found: (u32, Placement, u32),
 }
 
 impl Best<'_> {
     /// Takes another way where it is better.
     fn take(&mut self, placement: Placement, model: u32) {
-        if let Some((placement, cost)) = measure(self.task, placement)
-            && self.found.is_none_or(|(least, ..)| model + cost < least)
-        {
-            self.found = Some((model + cost, placement, cost));
+        let (placement, cost) = measure(self.task, placement);
+        if model + cost < self.found.0 {
+            self.found = (model + cost, placement, cost);
         }
     }
 
@@ -141,9 +142,9 @@ impl Best<'_> {
     fn compare(&mut self, placement: Placement, model: u32) {
         if self.task.view.groups() > FEW {
             let sample = Task { view: self.tile.sample(), ..self.task };
-            match measure(sample, placement) {
-                Some((_, cost)) if self.found.is_none_or(|(least, ..)| model + cost < least) => {}
-                _ => return,
+            let (_, cost) = measure(sample, placement);
+            if model + cost >= self.found.0 {
+                return;
             }
         }
         self.take(placement, model);

@@ -25,8 +25,10 @@ pub trait Integers: Copy {
     fn down<const BITS: i32>(self) -> Self;
     /// The same with copies of the sign from above.
     fn signed_down<const BITS: i32>(self) -> Self;
-    /// The signed numbers in the lowest bits, as many as `widths` says: none to 32.
-    fn signed(self, widths: Self) -> Self;
+    /// Moved up by fewer than 32 bits, zeros from below.
+    fn up(self, counts: Self) -> Self;
+    /// Moved down by fewer than 32 bits, zeros from above.
+    fn down_by(self, counts: Self) -> Self;
     /// Whether the highest bit is set in any lane.
     fn is_any_negative(self) -> bool;
     /// The bits that are set in any lane.
@@ -126,11 +128,13 @@ impl Integers for Wholes {
     }
 
     #[inline(always)]
-    fn signed(self, widths: Self) -> Self {
-        self.with(widths, |a, width| {
-            let unused = (32 - width) & 31;
-            if width == 0 { 0 } else { (a << unused) >> unused }
-        })
+    fn up(self, counts: Self) -> Self {
+        self.with(counts, |a, count| a << (count & 31))
+    }
+
+    #[inline(always)]
+    fn down_by(self, counts: Self) -> Self {
+        self.with(counts, |a, count| ((a as u32) >> (count & 31)) as i32)
     }
 
     #[inline(always)]
@@ -180,7 +184,8 @@ mod tests {
                 one.and(other).or(one.xor(other)),
                 one.select(one.above(other), other),
                 one.down::<23>().xor(one.signed_down::<9>()),
-                one.signed(widths),
+                one.up(other.and(all(31))),
+                one.down_by(other.and(all(31))),
                 V::after(words, other.and(all(127))),
                 V::of(one).bits(),
                 V::of_bits(one.and(all(0x4aff_ffff))).whole(),
@@ -189,9 +194,9 @@ mod tests {
                 all(one.any() as i32),
                 all(i32::from(one.is_any_negative())),
                 all(V::lanes_of(V::of(one).above(V::of(other))) as i32),
-                bits.take(widths).signed(widths),
-                bits.take(widths).signed(widths),
-                bits.take(widths).signed(widths),
+                bits.take(widths),
+                bits.take(widths),
+                bits.take(widths),
             ];
             results.into_iter().map(V::Integers::array).collect()
         }

@@ -54,10 +54,10 @@ pub trait Vector: Copy {
     /// Where exactly one of both is set.
     fn differ(one: Self::Mask, other: Self::Mask) -> Self::Mask;
     fn words(words: [u64; LANES]) -> Self::Words;
-    /// Some bits of each word, as a number, less `bias`.
-    fn field(words: Self::Words, shift: u32, width: u32, bias: i32) -> Self;
     /// The words at these bytes; zero for what is not inside.
     fn gather(bytes: &[u8], starts: Self::Integers) -> Self::Words;
+    /// The lower halves of these.
+    fn gather_halves(bytes: &[u8], starts: Self::Integers) -> Self::Integers;
     /// The 32 bits that come after so many, of 64, in each word.
     fn after(words: Self::Words, bits: Self::Integers) -> Self::Integers;
     /// The bits of each float.
@@ -222,14 +222,13 @@ impl Vector for Lanes {
     }
 
     #[inline(always)]
-    fn field(words: Self::Words, shift: u32, width: u32, bias: i32) -> Self {
-        let mask = (1u64 << width) - 1;
-        Self(words.map(|word| (((word >> shift) & mask) as i32).wrapping_sub(bias) as f32))
+    fn gather(bytes: &[u8], starts: Wholes) -> Self::Words {
+        words_at(bytes, &starts.0)
     }
 
     #[inline(always)]
-    fn gather(bytes: &[u8], starts: Wholes) -> Self::Words {
-        words_at(bytes, &starts.0)
+    fn gather_halves(bytes: &[u8], starts: Wholes) -> Wholes {
+        Wholes(words_at(bytes, &starts.0).map(|word| word as i32))
     }
 
     #[inline(always)]

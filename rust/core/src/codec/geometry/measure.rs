@@ -1,16 +1,20 @@
 //! How many bits an atom takes when it is placed in some way.
 
-use super::bits::MOST;
 use super::constraint::Kind;
 use super::integers::Integers;
 use super::lanes::{LANES, Vector};
-use super::model::{MOST_WIDTH, Placement};
+use super::model::Placement;
 use super::numbers::{self, FARTHEST, Numbers};
 use super::tile::{View, trace};
 use super::widest::{Job, widest};
 
 /// Of so many vectors of frames the exponents of predictions are noted, which tell how many bits these take.
 const NOTED: usize = 8;
+
+/// Bits of a normally distributed number of deviation one: half the logarithm of 2πe.
+const NORMAL_BITS: f64 = 2.05;
+/// What rounding alone makes of the square of a residual.
+const ROUNDING: f64 = 1.0 / 12.0;
 
 /// What is measured.
 #[derive(Clone, Copy)]
@@ -21,11 +25,12 @@ pub struct Task<'a> {
     /// How many frames there are.
     pub frames: usize,
     pub numbers: Numbers,
+    /// Whether residuals on a grid have a fixed width.
+    pub is_fixed: bool,
 }
 
-/// With the widths that it takes, and the bits of all frames; or `None` where they are too large. Where
-/// only a sample of frames is looked at, both are the least that all frames may take.
-pub fn measure(task: Task<'_>, placement: Placement) -> Option<(Placement, u32)> {
+/// With the levels that floats take, and about the bits of all frames.
+pub fn measure(task: Task<'_>, placement: Placement) -> (Placement, u32) {
     widest(Measure { task, placement })
 }
 
@@ -35,37 +40,56 @@ struct Measure<'a> {
 }
 
 impl Job for Measure<'_> {
-    type Output = Option<(Placement, u32)>;
+    type Output = (Placement, u32);
 
     #[inline(always)]
-    fn run<V: Vector>(self) -> Option<(Placement, u32)> {
+    fn run<V: Vector>(self) -> (Placement, u32) {
         match self.task.numbers {
+            Numbers::Grid if self.task.is_fixed => in_fields::<V>(self.task, self.placement),
             Numbers::Grid => on_grid::<V>(self.task, self.placement),
-            Numbers::Floats => Some(as_floats::<V>(self.task, self.placement)),
+            Numbers::Floats => as_floats::<V>(self.task, self.placement),
         }
     }
 }
 
 #[inline(always)]
-fn on_grid<V: Vector>(task: Task<'_>, mut placement: Placement) -> Option<(Placement, u32)> {
+fn in_fields<V: Vector>(task: Task<'_>, placement: Placement) -> (Placement, u32) {
     let Task { view, atom, frames, .. } = task;
     let rule = placement.rule::<V>();
-    // Numbers with a bit wherever any of the rests has one.
-    let mut bits = [V::Integers::all(0); 3];
+    // Numbers with a bit wherever any of the residuals has one.
+    let mut all = [V::Integers::all(0); 3];
     for group in 0..view.groups() {
         let (near, point) = view.with_near(atom, placement.kind, placement.back, group);
         let trace = trace::<V>(placement.kind, &near, &rule, &point);
         for i in 0..3 {
             let rest = trace.actual[i].minus(trace.predicted[i].rounded()).whole();
-            bits[i] = bits[i].or(numbers::folded::<V>(rest));
+            all[i] = all[i].or(numbers::folded::<V>(rest));
         }
     }
-    for i in 0..3 {
-        placement.widths[i] = (u32::BITS - bits[i].any().leading_zeros()) as u8;
+    let bits: u32 = all.iter().map(|all| u32::BITS - all.any().leading_zeros()).sum();
+    (placement, (bits + placement.kind.choice_bits()) * frames as u32)
+}
+
+#[inline(always)]
+fn on_grid<V: Vector>(task: Task<'_>, placement: Placement) -> (Placement, u32) {
+    let Task { view, atom, frames, .. } = task;
+    let rule = placement.rule::<V>();
+    let mut squares = [V::all(0.0); 3];
+    for group in 0..view.groups() {
+        let (near, point) = view.with_near(atom, placement.kind, placement.back, group);
+        let trace = trace::<V>(placement.kind, &near, &rule, &point);
+        for i in 0..3 {
+            let rest = trace.actual[i].minus(trace.predicted[i].rounded());
+            squares[i] = squares[i].plus(rest.times(rest));
+        }
     }
-    let is_narrow =
-        placement.bits() <= MOST && placement.widths.iter().all(|&width| width <= MOST_WIDTH);
-    is_narrow.then(|| (placement, placement.bits() * frames as u32))
+    let count = (view.groups() * LANES) as f64;
+    let mut bits = f64::from(placement.kind.choice_bits());
+    for squares in squares {
+        let deviation = (squares.sum() / count + ROUNDING).sqrt();
+        bits += (deviation.log2() + NORMAL_BITS).max(0.0);
+    }
+    (placement, (bits * frames as f64) as u32)
 }
 
 #[inline(always)]
@@ -99,12 +123,12 @@ fn as_floats<V: Vector>(task: Task<'_>, mut placement: Placement) -> (Placement,
     for i in 0..3 {
         if is_free {
             let width = u32::BITS - most[i].any().leading_zeros();
-            placement.widths[i] = width as u8;
+            placement.levels[i] = width as u8;
             bits += width * frames as u32;
             continue;
         }
         let level = most[i].array().into_iter().fold(0, i32::max) as u32;
-        placement.widths[i] = level as u8;
+        placement.levels[i] = level as u8;
         let levels = V::Integers::all(level as i32);
         let widths = noted.iter().fold(
             none,

@@ -8,10 +8,11 @@ use std::io::Write;
 
 use zstd::bulk::Decompressor;
 
-use super::bits::MOST;
+use super::ar1::MOST_QUARTERS;
 use super::constraint::{Kind, Rule};
 use super::lanes::{LARGEST, Vector, three};
 use super::numbers::Numbers;
+use super::rice::{FIXED, MOST_NOISY};
 use crate::codec::value::Value;
 use crate::error::{AtomProblem, DecodeError};
 use crate::memory::try_reserve;
@@ -19,10 +20,8 @@ use crate::memory::try_reserve;
 /// Atoms that are placed from each other. More would find slightly better references; fewer decode
 /// with less when only some atoms are wanted.
 pub const TILE: usize = 256;
-/// The most bits of one coordinate on a grid.
-pub const MOST_WIDTH: u8 = 20;
 /// Bytes of the model of one atom at most, before zstd.
-const MOST_BYTES: usize = 1 + 3 + 3 * 4 + 3 * 4 + 3;
+const MOST_BYTES: usize = 1 + 3 + 3 * 4 + 3 * 4 + 3 * 3 + 1;
 /// Bytes of the middle of a tile.
 const CENTRE_BYTES: usize = 12;
 
@@ -37,8 +36,14 @@ pub struct Placement {
     pub coefficients: [f32; 3],
     /// To `a`, from `a` to `b`, to `b`.
     pub distances: [f32; 3],
-    /// Bits of each coordinate; where the numbers are floats, its level (see `numbers`).
-    pub widths: [u8; 3],
+    /// The level of each residual of floats (see `numbers`).
+    pub levels: [u8; 3],
+    /// How many bits of each residual or innovation are noise (see `rice`).
+    pub noisy: [u8; 3],
+    /// The same of key frames.
+    pub key_noisy: [u8; 3],
+    /// The autoregressive coefficient (see `ar1`).
+    pub quarters: u8,
 }
 
 impl Placement {
@@ -48,12 +53,15 @@ impl Placement {
         back: [0; 3],
         coefficients: [0.0; 3],
         distances: [0.0; 3],
-        widths: [0; 3],
+        levels: [0; 3],
+        noisy: [0; 3],
+        key_noisy: [0; 3],
+        quarters: 0,
     };
 
-    /// Bits in each frame.
-    pub fn bits(&self) -> u32 {
-        self.widths.iter().map(|&width| u32::from(width)).sum::<u32>() + self.kind.choice_bits()
+    /// Whether it is read by itself from bits that are as many in all frames.
+    pub fn is_fixed(&self) -> bool {
+        self.quarters == 0 && self.noisy[0] >= FIXED
     }
 
     /// The squared distance to `a`, and `(x − a) · (b − a)`.
@@ -81,12 +89,20 @@ impl Placement {
         if used.iter().any(|&back| back == 0 || usize::from(back) > index) {
             return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Reference });
         }
-        let is_narrow = match numbers {
-            Numbers::Grid => self.bits() <= MOST && self.widths.iter().all(|&w| w <= MOST_WIDTH),
-            Numbers::Floats => self.kind != Kind::Free || self.widths.iter().all(|&w| w <= 32),
+        let is_valid = |noisy: [u8; 3]| {
+            let [fixed, coded] = [FIXED..=FIXED + MOST_NOISY, 0..=MOST_NOISY];
+            noisy.iter().all(|noisy| fixed.contains(noisy))
+                || noisy.iter().all(|noisy| coded.contains(noisy))
         };
+        let is_level = numbers == Numbers::Grid
+            || self.kind != Kind::Free
+            || self.levels.iter().all(|&level| level <= 32);
+        let is_narrow = is_valid(self.noisy) && is_valid(self.key_noisy) && is_level;
         if !is_narrow {
             return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Width });
+        }
+        if self.quarters > MOST_QUARTERS {
+            return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Coefficient });
         }
         if self.coefficients.iter().chain(&self.distances).any(|number| !number.is_finite()) {
             return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Coefficient });
@@ -105,21 +121,17 @@ pub struct Model {
 }
 
 impl Model {
-    /// Bytes of one frame on a grid.
-    pub fn frame_bytes(&self) -> usize {
-        let bits: u64 = self.placements.iter().map(|placement| u64::from(placement.bits())).sum();
-        bits.div_ceil(8) as usize
-    }
-
     /// The model, packed.
-    pub fn encode(&self, level: i32) -> Option<Vec<u8>> {
+    pub fn encode(&self, numbers: Numbers, level: i32) -> Option<Vec<u8>> {
         let atoms = self.placements.len();
         let plane = || Vec::with_capacity(atoms);
         let mut kinds: Vec<u8> = plane();
         let mut back: [Vec<u8>; 3] = [plane(), plane(), plane()];
         let mut coefficients: [FloatPlanes; 3] = std::array::from_fn(|_| FloatPlanes::default());
         let mut distances: [FloatPlanes; 3] = std::array::from_fn(|_| FloatPlanes::default());
-        let mut widths: [Vec<u8>; 3] = [plane(), plane(), plane()];
+        let three = || [plane(), plane(), plane()];
+        let (mut levels, mut noisy, mut key_noisy) = (three(), three(), three());
+        let mut quarters = plane();
         for placement in &self.placements {
             let kind = placement.kind;
             kinds.push(kind as u8);
@@ -129,14 +141,25 @@ impl Model {
             used.take(kind.coefficients()).for_each(|(planes, float)| planes.push(float));
             let used = distances.iter_mut().zip(placement.distances);
             used.take(kind.distances()).for_each(|(planes, float)| planes.push(float));
-            widths.iter_mut().zip(placement.widths).for_each(|(plane, width)| plane.push(width));
+            let push = |planes: &mut [Vec<u8>; 3], bytes: [u8; 3]| {
+                planes.iter_mut().zip(bytes).for_each(|(plane, byte)| plane.push(byte));
+            };
+            if numbers == Numbers::Floats {
+                push(&mut levels, placement.levels);
+            }
+            push(&mut noisy, placement.noisy);
+            quarters.push(placement.quarters);
+            if placement.quarters > 0 {
+                push(&mut key_noisy, placement.key_noisy);
+            }
         }
         let middles = self.centres.iter().flatten();
         let middles: Vec<u8> = middles.flat_map(|middle| middle.to_le_bytes()).collect();
         let planes = [kinds].into_iter().chain(back);
         let planes = planes.chain(coefficients.into_iter().flat_map(|planes| planes.0));
         let planes = planes.chain(distances.into_iter().flat_map(|planes| planes.0));
-        let planes = planes.chain(widths).chain([middles]);
+        let planes = planes.chain(levels).chain(noisy).chain([quarters]).chain(key_noisy);
+        let planes = planes.chain([middles]);
         let mut packer = zstd::stream::write::Encoder::new(Vec::new(), level).ok()?;
         let planes: Vec<Vec<u8>> = planes.filter(|plane| !plane.is_empty()).collect();
         // Else zstd makes room for what may be endless: 94 MB at the level of archives.
@@ -152,8 +175,7 @@ impl Model {
     /// The model of so many atoms, every number of it checked.
     #[cfg(test)]
     pub fn parse(packed: &[u8], atoms: usize, numbers: Numbers) -> Result<Self, DecodeError> {
-        let mut placements = Vec::with_capacity(atoms);
-        let centres = parse(packed, atoms, numbers, |placement| placements.push(*placement))?;
+        let (placements, centres) = parse(packed, atoms, numbers)?;
         Ok(Self { placements, centres })
     }
 }
@@ -177,15 +199,15 @@ fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, DecodeError> {
     })
 }
 
-/// Hands on the placements of so many atoms, every number of them checked; answers with the middles of tiles.
+/// The placements of so many atoms, every number of them checked, and the middle of each tile.
 pub fn parse(
     packed: &[u8],
     atoms: usize,
     numbers: Numbers,
-    mut take: impl FnMut(&Placement),
-) -> Result<Vec<[f32; 3]>, DecodeError> {
+) -> Result<(Vec<Placement>, Vec<[f32; 3]>), DecodeError> {
     let tiles = atoms.div_ceil(TILE);
-    let bytes = unpack(packed, atoms * MOST_BYTES + tiles * CENTRE_BYTES)?;
+    let most = atoms * MOST_BYTES + tiles * CENTRE_BYTES;
+    let bytes = unpack(packed, most)?;
     let mut rest = bytes.as_slice();
     let mut plane = |length: usize| {
         let (plane, after) =
@@ -223,7 +245,13 @@ pub fn parse(
     ];
     let mut distances =
         [floats(Kind::distances, 0)?, floats(Kind::distances, 1)?, floats(Kind::distances, 2)?];
-    let widths = [plane(atoms)?, plane(atoms)?, plane(atoms)?];
+    let mut three = |length| Ok::<_, DecodeError>([plane(length)?, plane(length)?, plane(length)?]);
+    let levels = three(if numbers == Numbers::Floats { atoms } else { 0 })?;
+    let noisy = three(atoms)?;
+    let [quarters] = [plane(atoms)?];
+    let timed = quarters.iter().filter(|&&quarters| quarters > 0).count();
+    let mut key_noisy = [plane(timed)?.iter(), plane(timed)?.iter(), plane(timed)?.iter()];
+    let mut placements = try_reserve(atoms)?;
     for (index, &number) in kinds.iter().enumerate() {
         let kind = Kind::ALL[usize::from(number)];
         let mut placement = Placement { kind, ..Placement::FREE };
@@ -236,9 +264,16 @@ pub fn parse(
         for i in 0..kind.distances() {
             placement.distances[i] = distances[i].next().unwrap_or(0.0);
         }
-        placement.widths = [widths[0][index], widths[1][index], widths[2][index]];
+        let of = |planes: &[&[u8]; 3]| planes.map(|plane| plane.get(index).copied().unwrap_or(0));
+        placement.levels = of(&levels);
+        placement.noisy = of(&noisy);
+        placement.quarters = quarters[index];
+        placement.key_noisy = match placement.quarters {
+            0 => placement.noisy,
+            _ => three_of(&mut key_noisy),
+        };
         placement.check(index % TILE, numbers)?;
-        take(&placement);
+        placements.push(placement);
     }
     let mut centres = Vec::with_capacity(tiles);
     for bytes in plane(tiles * CENTRE_BYTES)?.chunks_exact(CENTRE_BYTES) {
@@ -252,7 +287,12 @@ pub fn parse(
     if !rest.is_empty() {
         return Err(DecodeError::TooLong { section: "bytes of model", limit: "its atoms" });
     }
-    Ok(centres)
+    Ok((placements, centres))
+}
+
+/// The next byte of each plane.
+fn three_of(planes: &mut [std::slice::Iter<'_, u8>; 3]) -> [u8; 3] {
+    planes.each_mut().map(|plane| plane.next().copied().unwrap_or(0))
 }
 
 /// The bytes of some floats, the highest first, after a rotation by which the sign comes last: so the first

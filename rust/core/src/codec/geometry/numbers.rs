@@ -63,6 +63,14 @@ pub fn widths<V: Vector>(levels: V::Integers, exponents: V::Integers) -> V::Inte
     V::Integers::all(32).select(width.above(V::Integers::all(WIDEST as i32)), width)
 }
 
+/// Two to the power of small numbers; of large ones, of something.
+#[inline(always)]
+pub fn power<V: Vector>(exponents: V::Integers) -> V {
+    let all = V::Integers::all;
+    let biased = exponents.max(all(-60)).min(all(60)).plus(all(127));
+    V::of_bits(biased.up(all(23)))
+}
+
 /// Signed numbers as numbers that are not, which take as many bits: 0, −1, 1, −2, … are 0, 1, 2, 3, …
 #[inline(always)]
 pub fn folded<V: Vector>(numbers: V::Integers) -> V::Integers {
@@ -93,8 +101,15 @@ pub fn upper(number: i32, width: u32) -> i32 {
     if width < 32 { number >> width } else { 0 }
 }
 
-/// A number from its upper part and the word that begins with the field of the rest.
+/// Numbers from their upper parts and the words that begin with the lower bits, which are so many.
 #[inline(always)]
-pub fn joined(upper: i32, word: i32, width: i32) -> i32 {
-    if width < 32 { (upper << width) | (word & ((1 << width) - 1)) } else { word }
+pub fn joined<V: Vector>(
+    upper: V::Integers,
+    words: V::Integers,
+    widths: V::Integers,
+) -> V::Integers {
+    let all = V::Integers::all;
+    let lower = widths.min(all(31));
+    let joined = upper.up(lower).or(words.and(all(1).up(lower).minus(all(1))));
+    words.select(widths.above(all(31)), joined)
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::constraint::Kind;
 use super::fit::{Fit, MODEL_BITS, coarseness, stored, with_common};
 use super::habit::Mixed;
 use super::measure::{Task, measure};
@@ -18,12 +17,12 @@ const POOL: usize = 3;
 
 /// Places atoms that repeat alike, where that costs less: their coefficients and distances are those
 /// that suit all of them.
-pub fn pool(tiles: &[Tile], frames: usize, numbers: Numbers, fits: &mut [Fit]) {
+pub fn pool(tiles: &[Tile], frames: usize, numbers: Numbers, is_fixed: bool, fits: &mut [Fit]) {
     let [fine, _] = coarseness(numbers);
     let mut alike: HashMap<(u64, u64), Vec<u32>, Mixed> = HashMap::default();
     for (index, fit) in fits.iter().enumerate() {
         let placement = &fit.placement;
-        if placement.kind != Kind::Free {
+        if placement.kind.references() > 0 {
             alike.entry(likeness(placement)).or_default().push(index as u32);
         }
     }
@@ -39,7 +38,7 @@ pub fn pool(tiles: &[Tile], frames: usize, numbers: Numbers, fits: &mut [Fit]) {
         }
         let mut common = with_common(&fits[members[0] as usize].placement, &sums, numbers);
         common.distances = distances.map(|sum| stored(sum / members.len() as f64, numbers));
-        common.widths = [0; 3];
+        common.levels = [0; 3];
         let kind = common.kind;
         let [_, coefficient, distance] = MODEL_BITS;
         let own =
@@ -47,11 +46,10 @@ pub fn pool(tiles: &[Tile], frames: usize, numbers: Numbers, fits: &mut [Fit]) {
         for member in members {
             let index = member as usize;
             let view = tiles[index / TILE].all();
-            let task = Task { view, atom: index % TILE, frames, numbers };
+            let task = Task { view, atom: index % TILE, frames, numbers, is_fixed };
             let fit = &mut fits[index];
-            if let Some((placement, cost)) = measure(task, common)
-                && cost + POOLED_BITS <= fit.cost + own
-            {
+            let (placement, cost) = measure(task, common);
+            if cost + POOLED_BITS <= fit.cost + own {
                 (fit.placement, fit.cost) = (placement, cost);
             }
         }

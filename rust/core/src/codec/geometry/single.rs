@@ -1,21 +1,22 @@
 //! One frame: eight atoms in a vector.
 //!
-//! A frame that is read alone leaves the other lanes empty, so atoms take their places. Atoms of the same
-//! kind whose references are known can be placed together, be they of different molecules. Who they are
-//! follows from the model alone, so it is found out once. Where the place of an atom's bits is known only
-//! when those before it have been read, as it is of floats, the atoms are of eight tiles, which are read
+//! A frame that is read alone leaves the other lanes empty, so atoms take their places. Its residuals are read
+//! before. Then atoms of the same kind whose references are known can be placed together, be they of different
+//! molecules. Who they are follows from the model alone, so it is found out once. Of floats, the place of an atom's
+//! lower bits is known only when those before it have been read; so the atoms are of eight tiles, which are read
 //! side by side, and a tile whose next atom is of another kind waits.
 
-use super::atoms::Atom;
-use super::bits::{Bits, bias, word};
-use super::constraint::{Choice, Kind, Rule, Settle, Turn, place};
-use super::decode::ROW;
+use super::arithmetic::Arithmetic;
+use super::atoms::{Atom, ROW, TileLayout};
+use super::bits::Bits;
+use super::constraint::{Choice, Kind, Rule, place};
+use super::frame::Eight;
 use super::integers::Integers;
 use super::lanes::{LANES, Lanes, Vector, load, three};
 use super::model::TILE;
-use super::numbers::{self, FARTHEST};
+use super::numbers::Numbers;
+use super::restore::{RestoreFloats, RestoreGrid};
 use super::widest::Job;
-use crate::codec::grid::Grid;
 
 /// Atoms that are placed together, in an order in which each comes after its references.
 #[derive(Debug)]
@@ -33,7 +34,15 @@ const NONE: u32 = u32::MAX;
 
 impl Plan {
     /// The plan for these atoms.
-    pub fn of(atoms: &[Atom]) -> Self {
+    pub fn of(atoms: &[Atom], numbers: Numbers) -> Self {
+        match numbers {
+            Numbers::Grid => Self::by_level(atoms),
+            Numbers::Floats => Self::side_by_side(atoms),
+        }
+    }
+
+    /// Each as soon as its references are known.
+    fn by_level(atoms: &[Atom]) -> Self {
         let kinds = Kind::ALL.len();
         let mut levels: Vec<usize> = Vec::with_capacity(atoms.len());
         // By level, then by kind.
@@ -60,8 +69,8 @@ impl Plan {
         Self(batches)
     }
 
-    /// The plan for these atoms, of eight tiles side by side, one after the other in each.
-    pub fn side_by_side(atoms: &[Atom]) -> Self {
+    /// Of eight tiles side by side, one after the other in each.
+    fn side_by_side(atoms: &[Atom]) -> Self {
         let mut batches = Vec::with_capacity(atoms.len() / LANES * 3 / 2);
         for (group, atoms) in atoms.chunks(LANES * TILE).enumerate() {
             let first = group * LANES * TILE;
@@ -106,7 +115,7 @@ struct Gathered {
 
 impl Gathered {
     #[inline(always)]
-    fn of(batch: &Batch, atoms: &[Atom], centres: &[[f32; 3]], points: &[[f32; 3]]) -> Self {
+    fn of(batch: &Batch, atoms: &[Atom], tiles: &[TileLayout], points: &[[f32; 3]]) -> Self {
         let zero = Lanes([0.0; LANES]);
         let mut all =
             Self { near: [[zero; 3]; 3], coefficients: [zero; 3], square: zero, product: zero };
@@ -117,7 +126,7 @@ impl Gathered {
             let used = if batch.kind == Kind::Free { 1 } else { batch.kind.references() };
             for i in 0..used {
                 let from = match batch.kind {
-                    Kind::Free => &centres[tile],
+                    Kind::Free => &tiles[tile].centre,
                     _ => &points[tile * TILE + usize::from(atom.near[i])],
                 };
                 for axis in 0..3 {
@@ -151,13 +160,20 @@ impl Gathered {
     }
 }
 
-/// A frame on a grid.
+/// A frame whose residuals have been read.
 pub struct Single<'a> {
     pub plan: &'a Plan,
     pub atoms: &'a [Atom],
-    pub centres: &'a [[f32; 3]],
-    pub grid: Grid,
-    pub stream: &'a [u8],
+    pub tiles: &'a [TileLayout],
+    /// What the strings say of each atom: of eight tiles step by step, then of the next eight.
+    pub noted: &'a [Eight],
+    /// What makes floats of numbers on a grid, where they are on one.
+    pub arithmetic: Option<Arithmetic>,
+    /// Part of the streams, from this byte of them on.
+    pub streams: &'a [u8],
+    pub first: usize,
+    /// Where the lower bits of each tile begin in all of them.
+    pub lower: &'a [u32],
     /// Room for all atoms.
     pub points: &'a mut [[f32; 3]],
     /// The rows of the frame.
@@ -169,63 +185,97 @@ impl Job for Single<'_> {
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        match self.grid {
-            Grid::Divided(scale) => {
-                let scale = V::all(scale as f32);
-                self.decode::<V>(
-                    #[inline(always)]
-                    |k| k.over(scale),
-                );
-            }
-            Grid::Multiplied(scale) => {
-                let step = V::all(1.0 / scale as f32);
-                self.decode::<V>(
-                    #[inline(always)]
-                    |k| k.times(step),
-                );
-            }
-            Grid::MultipliedThenTen(scale) => {
-                let (step, ten) = (V::all(1.0 / scale as f32), V::all(10.0));
-                self.decode::<V>(
-                    #[inline(always)]
-                    |k| k.times(step).times(ten),
-                );
-            }
-            Grid::Rounded(spacing) => self.decode::<V>(
-                #[inline(always)]
-                |k| k.times_wide(spacing),
-            ),
+        match self.arithmetic {
+            Some(arithmetic) => self.grid::<V>(arithmetic),
+            None => self.floats::<V>(),
         }
     }
 }
 
 impl Single<'_> {
     #[inline(always)]
-    fn decode<V: Vector>(self, float: impl Fn(V) -> V) {
-        let zero = Lanes([0.0; LANES]);
+    fn grid<V: Vector>(self, arithmetic: Arithmetic) {
         for batch in &self.plan.0 {
-            let from = Gathered::of(batch, self.atoms, self.centres, self.points);
-            let (mut side, mut axis) = (zero, zero);
-            let mut rest = [zero; 3];
-            for lane in 0..LANES {
-                let atom = &self.atoms[batch.atoms[lane] as usize];
-                let mut word = word(self.stream, atom.bit);
-                for i in 0..3 {
-                    let width = u32::from(atom.widths[i]);
-                    let number = (word & ((1 << width) - 1)) as i32;
-                    rest[i].0[lane] = (number - bias(width)) as f32;
-                    word >>= width;
-                }
-                side.0[lane] = (word & 1) as f32;
-                axis.0[lane] = (word >> 1 & 3) as f32;
-            }
-            let side = V::load(&side).above(V::all(0.0));
-            let choice = Choice { side, axis: V::load(&axis) };
-            let mut restore = Restore(load::<V>(&rest));
+            let from = Gathered::of(batch, self.atoms, self.tiles, self.points);
+            let noted = Columns::of(batch, self.noted);
+            let residuals = three(
+                #[inline(always)]
+                |i| V::of(V::Integers::load(&noted.residuals[i])),
+            );
+            let choice = Choice::of(V::Integers::load(&noted.choices));
+            let mut restore = RestoreGrid(residuals);
             let point = place(batch.kind, &from.near(), &from.rule(), &choice, &mut restore);
-            let rows = V::rows([float(point[0]), float(point[1]), float(point[2])]);
+            let rows = V::rows(arithmetic.floats(&point));
             keep(batch, &point, &rows, self.points, self.out);
         }
+    }
+
+    #[inline(always)]
+    fn floats<V: Vector>(self) {
+        let mut group = usize::MAX;
+        let mut lower = Bits::<V>::at(self.streams, V::Integers::all(0));
+        for batch in &self.plan.0 {
+            let first = batch.atoms.iter().copied().min().unwrap_or(0) as usize;
+            if first / (LANES * TILE) != group {
+                group = first / (LANES * TILE);
+                let starts = std::array::from_fn(|lane| {
+                    let start = self.lower.get(group * LANES + lane);
+                    start.map_or(0, |&start| (start as usize).wrapping_sub(self.first) as i32)
+                });
+                lower = Bits::at(self.streams, V::Integers::load(&starts));
+            }
+            let from = Gathered::of(batch, self.atoms, self.tiles, self.points);
+            let noted = Columns::of(batch, self.noted);
+            let (mut levels, mut taking) = ([[0; LANES]; 3], [0; LANES]);
+            for lane in 0..LANES {
+                if let Some(atom) = self.atoms.get(batch.atoms[lane] as usize) {
+                    taking[lane] = -1;
+                    for i in 0..3 {
+                        levels[i][lane] = i32::from(atom.levels[i]);
+                    }
+                }
+            }
+            let mut restore = RestoreFloats {
+                lower: &mut lower,
+                upper: three(
+                    #[inline(always)]
+                    |i| V::Integers::load(&noted.residuals[i]),
+                ),
+                levels: three(
+                    #[inline(always)]
+                    |i| V::Integers::load(&levels[i]),
+                ),
+                is_free: batch.kind == Kind::Free,
+                taking: V::Integers::load(&taking),
+            };
+            let choice = Choice::of(V::Integers::load(&noted.choices));
+            let point = place(batch.kind, &from.near(), &from.rule(), &choice, &mut restore);
+            keep(batch, &point, &V::rows(point), self.points, self.out);
+        }
+    }
+}
+
+/// What is noted of the atoms of a batch.
+struct Columns {
+    residuals: [[i32; LANES]; 3],
+    choices: [i32; LANES],
+}
+
+impl Columns {
+    #[inline(always)]
+    fn of(batch: &Batch, noted: &[Eight]) -> Self {
+        let mut all = Self { residuals: [[0; LANES]; 3], choices: [0; LANES] };
+        for lane in 0..LANES {
+            let atom = batch.atoms[lane] as usize;
+            let (tile, index) = (atom / TILE, atom % TILE);
+            if let Some(noted) = noted.get(tile / LANES * TILE + index) {
+                for i in 0..3 {
+                    all.residuals[i][lane] = noted[i][tile % LANES];
+                }
+                all.choices[lane] = noted[3][tile % LANES];
+            }
+        }
+        all
     }
 }
 
@@ -248,88 +298,5 @@ fn keep<V: Vector>(
                 row[4 * i..4 * i + 4].copy_from_slice(&rows[lane][i].to_le_bytes());
             }
         }
-    }
-}
-
-/// Answers with what is predicted and what was noted.
-struct Restore<V>([V; 3]);
-
-impl<V: Vector> Settle<V> for Restore<V> {
-    #[inline(always)]
-    fn settle(&mut self, slot: usize, _: &Turn<V>, _: usize, predicted: V) -> V {
-        predicted.rounded().plus(self.0[slot])
-    }
-}
-
-/// A frame of floats.
-pub struct SingleFloats<'a> {
-    /// Of eight tiles side by side.
-    pub plan: &'a Plan,
-    pub atoms: &'a [Atom],
-    pub centres: &'a [[f32; 3]],
-    /// Part of the streams, from this byte of them on.
-    pub streams: &'a [u8],
-    pub first: usize,
-    /// Where each tile of the frame begins in all of them.
-    pub starts: &'a [u32],
-    /// Room for all atoms.
-    pub points: &'a mut [[f32; 3]],
-    /// The rows of the frame.
-    pub out: &'a mut [u8],
-}
-
-impl Job for SingleFloats<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Vector>(self) {
-        let mut group = usize::MAX;
-        let mut bits = Bits::<V>::at(self.streams, V::Integers::all(0));
-        for batch in &self.plan.0 {
-            let first = batch.atoms.iter().copied().min().unwrap_or(0) as usize;
-            if first / (LANES * TILE) != group {
-                group = first / (LANES * TILE);
-                let starts = std::array::from_fn(|lane| {
-                    let start = self.starts.get(group * LANES + lane);
-                    start.map_or(0, |&start| (start as usize).wrapping_sub(self.first) as i32)
-                });
-                bits = Bits::at(self.streams, V::Integers::load(&starts));
-            }
-            let from = Gathered::of(batch, self.atoms, self.centres, self.points);
-            let (mut levels, mut taking) = ([[0; LANES]; 3], [0; LANES]);
-            for lane in 0..LANES {
-                if let Some(atom) = self.atoms.get(batch.atoms[lane] as usize) {
-                    taking[lane] = -1;
-                    for i in 0..3 {
-                        levels[i][lane] = i32::from(atom.widths[i]);
-                    }
-                }
-            }
-            let taking = V::Integers::load(&taking);
-            let choice = bits.choice(batch.kind, taking);
-            let is_free = batch.kind == Kind::Free;
-            let mut restore = RestoreFloats { bits: &mut bits, levels, is_free, taking };
-            let point = place(batch.kind, &from.near(), &from.rule(), &choice, &mut restore);
-            keep(batch, &point, &V::rows(point), self.points, self.out);
-        }
-    }
-}
-
-/// Answers with what is predicted and the next bits of each tile that does not wait.
-struct RestoreFloats<'a, 'b, V: Vector> {
-    bits: &'a mut Bits<'b, V>,
-    levels: [[i32; LANES]; 3],
-    is_free: bool,
-    taking: V::Integers,
-}
-
-impl<V: Vector> Settle<V> for RestoreFloats<'_, '_, V> {
-    #[inline(always)]
-    fn settle(&mut self, slot: usize, _: &Turn<V>, _: usize, predicted: V) -> V {
-        let predicted = predicted.inside(FARTHEST);
-        let levels = V::Integers::load(&self.levels[slot]);
-        let widths = numbers::widths_of(levels, predicted, self.is_free).and(self.taking);
-        let rest = self.bits.take(widths).signed(widths);
-        numbers::all_unordered(numbers::all_ordered(predicted).plus(rest))
     }
 }

@@ -75,17 +75,6 @@ impl Sums {
         sums
     }
 
-    /// Adds one component of one frame: the three vectors, and what they should add up to.
-    pub fn note(&mut self, [x, y, z]: [f64; 3], offset: f64) {
-        let products = [x * x, x * y, x * z, y * y, y * z, z * z];
-        for (sum, product) in self.matrix.iter_mut().zip(products) {
-            *sum += product;
-        }
-        for (sum, feature) in self.right.iter_mut().zip([x, y, z]) {
-            *sum += feature * offset;
-        }
-    }
-
     /// Adds those of another atom.
     pub fn add(&mut self, other: &Self) {
         for (sum, value) in self.matrix.iter_mut().zip(other.matrix) {

@@ -15,8 +15,8 @@ const LOOK_BACK: usize = 48;
 /// The frame of the sample that tells which of them may be near.
 const AMONG: usize = LANES / 2;
 
-/// Coordinates of some atoms in all frames, in grid units. The last frame is repeated until the
-/// vectors are full.
+/// Coordinates of some atoms in all frames, in grid units. Frames are repeated, from the first, until the
+/// vectors are full: where there are few, the last one alone would outweigh the others in every mean.
 pub struct Tile {
     /// How many vectors of frames there are.
     groups: usize,
@@ -47,7 +47,7 @@ impl Tile {
         let row = |frame: usize| &values[(frame * rows + first) * 3..][..atoms * 3];
         for place in 0..groups * LANES {
             let (group, lane) = (place / LANES, place % LANES);
-            for (atom, values) in row(place.min(frames - 1)).chunks_exact(3).enumerate() {
+            for (atom, values) in row(place % frames).chunks_exact(3).enumerate() {
                 let point = &mut points[atom * groups + group];
                 for i in 0..3 {
                     point[i].0[lane] = float(values[i]);
@@ -88,12 +88,6 @@ impl Tile {
     /// The sample of frames.
     pub fn sample(&self) -> View<'_> {
         View { points: &self.sample, groups: 1, centre: &self.centre }
-    }
-
-    /// Where an atom is in a frame.
-    pub fn point(&self, atom: usize, frame: usize) -> [f32; 3] {
-        let point = &self.points[atom * self.groups + frame / LANES];
-        three(|i| point[i].0[frame % LANES])
     }
 
     /// The three atoms that stay nearest to one, of those that come before it.

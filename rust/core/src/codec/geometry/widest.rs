@@ -147,23 +147,6 @@ mod avx2 {
         }
 
         #[inline(always)]
-        fn field(words: Self::Words, shift: u32, width: u32, bias: i32) -> Self {
-            avx2!({
-                let count = _mm_cvtsi32_si128(shift as i32);
-                let mask = _mm256_set1_epi64x((1i64 << width) - 1);
-                let low = _mm256_and_si256(_mm256_srl_epi64(words[0], count), mask);
-                let high = _mm256_and_si256(_mm256_srl_epi64(words[1], count), mask);
-                let (low, high) = (_mm256_castsi256_ps(low), _mm256_castsi256_ps(high));
-                // The lower halves of all eight, which the shuffle leaves in the order 0 1 4 5 2 3 6 7.
-                let halves = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(low, high));
-                let ordered = _mm256_permute4x64_pd::<0b11_01_10_00>(halves);
-                let numbers =
-                    _mm256_sub_epi32(_mm256_castpd_si256(ordered), _mm256_set1_epi32(bias));
-                Self(_mm256_cvtepi32_ps(numbers))
-            })
-        }
-
-        #[inline(always)]
         fn gather(bytes: &[u8], starts: Whole) -> Self::Words {
             let most = i32::try_from(bytes.len()).unwrap_or(0) - 8;
             if starts.above(Whole::all(most)).is_any_negative() || starts.is_any_negative() {
@@ -181,13 +164,25 @@ mod avx2 {
         }
 
         #[inline(always)]
+        fn gather_halves(bytes: &[u8], starts: Whole) -> Whole {
+            let most = i32::try_from(bytes.len()).unwrap_or(0) - 8;
+            if starts.above(Whole::all(most)).or(starts).is_any_negative() {
+                return Whole::load(&words_at(bytes, &starts.array()).map(|word| word as i32));
+            }
+            let start = bytes.as_ptr().cast();
+            // SAFETY: each begins at a place from 0 to 8 before the end, as was just checked; and the
+            // instruction is there, as this type exists only inside `with_avx2`.
+            unsafe { Whole(_mm256_i32gather_epi32::<1>(start, starts.0)) }
+        }
+
+        #[inline(always)]
         fn after(words: Self::Words, bits: Whole) -> Whole {
             avx2!({
                 let low = _mm256_cvtepu32_epi64(_mm256_castsi256_si128(bits.0));
                 let high = _mm256_cvtepu32_epi64(_mm256_extracti128_si256::<1>(bits.0));
                 let low = _mm256_castsi256_ps(_mm256_srlv_epi64(words[0], low));
                 let high = _mm256_castsi256_ps(_mm256_srlv_epi64(words[1], high));
-                // See `field`.
+                // The lower halves of all eight, which the shuffle leaves in the order 0 1 4 5 2 3 6 7.
                 let halves = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(low, high));
                 Whole(_mm256_castpd_si256(_mm256_permute4x64_pd::<0b11_01_10_00>(halves)))
             })
@@ -331,12 +326,13 @@ mod avx2 {
         }
 
         #[inline(always)]
-        fn signed(self, widths: Self) -> Self {
-            avx2!({
-                // Shifted by 32, nothing is left.
-                let unused = _mm256_sub_epi32(_mm256_set1_epi32(32), widths.0);
-                Self(_mm256_srav_epi32(_mm256_sllv_epi32(self.0, unused), unused))
-            })
+        fn up(self, counts: Self) -> Self {
+            Self(avx2!(_mm256_sllv_epi32(self.0, counts.0)))
+        }
+
+        #[inline(always)]
+        fn down_by(self, counts: Self) -> Self {
+            Self(avx2!(_mm256_srlv_epi32(self.0, counts.0)))
         }
 
         #[inline(always)]
