@@ -17,7 +17,7 @@ use super::checksums::{SEGMENT_BYTES, SegmentChecksums};
 use super::manifest::FileRecord;
 use crate::error::CheckpointError;
 use crate::fs::{Storage, StorageFile, write_all_at};
-use crate::{Error, Result, interrupt};
+use crate::{Error, Result, interrupt, memory};
 
 /// The bytes of a buffer: a whole number of them makes a segment.
 const BUFFER: usize = 1 << 20;
@@ -148,7 +148,7 @@ impl FileWriter<'_> {
             interrupt::check()?;
             let length = bytes.len().min(BUFFER).min(file.checksums.remaining());
             let (some, rest) = bytes.split_at(length);
-            let mut buffer = self.take_buffer();
+            let mut buffer = self.take_buffer()?;
             buffer.clear();
             buffer.extend_from_slice(some);
             file.checksums.update(&buffer);
@@ -177,14 +177,18 @@ impl FileWriter<'_> {
         self.written.push(UnsyncedFile { file: file.into(), path: path.into() });
     }
 
-    fn take_buffer(&mut self) -> Vec<u8> {
-        let Some(thread) = &mut self.thread else { return std::mem::take(&mut self.buffer) };
+    fn take_buffer(&mut self) -> Result<Vec<u8>> {
+        let new = || memory::reserve(BUFFER, "to write a checkpoint");
+        let Some(thread) = &mut self.thread else {
+            let buffer = std::mem::take(&mut self.buffer);
+            return if buffer.capacity() < BUFFER { new() } else { Ok(buffer) };
+        };
         if thread.allocated < BUFFERS {
             thread.allocated += 1;
-            return Vec::with_capacity(BUFFER);
+            return new();
         }
-        // Where the thread has stopped, sending fails.
-        thread.returned.recv().unwrap_or_default()
+        // The thread's own error is the one that `write_files` returns.
+        thread.returned.recv().map_err(|_| CheckpointError::WriterStopped.into())
     }
 
     fn send(&mut self, file: &OpenFile, bytes: Vec<u8>) -> Result<()> {
