@@ -1,14 +1,14 @@
 //! Coordinates of molecules, coded by the shape of the molecules.
 //!
 //! A frame of atoms is mostly known from some of it: an atom has its place among its neighbours
-//! (`template`), often at a fixed distance from them (`constraint`). What is left of each coordinate is a
-//! few bits: on a decimal grid in Golomb-Rice codes (`rice`), as a float of full precision in a width that follows
-//! from its prediction (`numbers`). Each tile of 256 atoms of each frame is a string of `bits`, so it can be read
+//! (`template`), often at a fixed distance from them (`constraint`). What is left of each coordinate, its residual, is a
+//! few bits; of floats (`numbers`), some of them as many as follows from the prediction.
+//! Each tile of 256 atoms of each frame is a string of `bits`, so it can be read
 //! alone. `fit` finds how each atom is placed best, by what `measure` says that each way takes; `habit` and `pool`
-//! make use of molecules that repeat; `model` stores what was found, `tile` holds what is being encoded, `encode`
-//! writes its `residuals`. `decode` reads frames with `atoms`, `restore` and `arithmetic`, eight at a time, one in
-//! each of the `lanes`, and `single` reads one, eight tiles at a time. An `archive` keeps most of what is left
-//! apart, as packed `courses` in time.
+//! make use of molecules that repeat; `model` stores what was found. `encode` takes the `residuals` of each `tile`,
+//! tells them from those of other frames where that pays (`innovations`, by `moments` and `ar1`), and writes
+//! `strings`, with `rice` codes. `decode` reads frames with `atoms`, `restore` and `arithmetic`: a `group` of eight
+//! at a time, one in each of the `lanes`, or a `single` one, the strings of whose `frame` are read eight tiles at a time.
 //! The mathematics and what it is taken from are in `docs/codec.md`.
 
 #![expect(
