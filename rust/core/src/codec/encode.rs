@@ -5,7 +5,7 @@ use std::cell::LazyCell;
 use super::block::{
     BYTES, Block, EncodeOptions, Encoded, GRID, NARROWED, NUMBERS, is_random_access,
 };
-use super::geometry::{Place as OutputLayout, ordered};
+use super::geometry::{OutputLayout, to_ordered_bits};
 use super::layout::BlockShape;
 use super::narrow::{self, Narrowed};
 use super::quantize::Quantized;
@@ -83,7 +83,7 @@ fn encode_floats(bytes: &[u8], shape: BlockShape, options: &EncodeOptions) -> Op
         return encode_quantized(&quantized, &floats, bytes, shape, options);
     }
     let choice = LazyCell::new(|| pco::choose_layout(&floats, shape, options));
-    let estimate = PcoEstimate::new(|at| ordered(floats[at]), shape, || choice.1);
+    let estimate = PcoEstimate::new(|at| to_ordered_bits(floats[at]), shape, || choice.1);
     if let Some(encoded) = random_access::encode_floats(&floats, shape, options, &estimate)
         && reads_back(&encoded, shape, |from, read| bytes[from..from + read.len()] == *read)
     {

@@ -47,7 +47,7 @@ pub(crate) use block::is_random_access;
 pub use block::{Block, EncodeOptions, Encoded};
 pub use decode::decode;
 pub use encode::encode;
-pub use geometry::Place as OutputLayout;
+pub use geometry::OutputLayout;
 pub use random_access::RandomAccessBlock;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
-use super::geometry::Place as OutputLayout;
+use super::geometry::OutputLayout;
 use crate::error::DecodeError;
 
 /// Outliers that have been parsed.

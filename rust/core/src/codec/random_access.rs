@@ -6,9 +6,7 @@ use super::block::{
     ARCHIVED, ARCHIVED_FLOATS, Block, EncodeOptions, Encoded, FLOATS, GEOMETRY, NARROWED,
     is_random_access,
 };
-use super::geometry::{
-    Coding, Decoder, Encoder, Excerpt, Numbers, Place as OutputLayout, Reference, TILE,
-};
+use super::geometry::{Coding, Decoder, Domain, Encoder, Excerpt, OutputLayout, Reference, TILE};
 use super::grid::Grid;
 use super::layout::BlockShape;
 use super::outliers::Outliers;
@@ -202,9 +200,8 @@ impl RandomAccessBlock {
         };
         let is_archived = matches!(codec, ARCHIVED | ARCHIVED_FLOATS);
         let reference = if is_archived { Reference::Before } else { Reference::Key };
-        let numbers = if is_on_grid { Numbers::Grid } else { Numbers::Floats };
-        let (decoder, streams) =
-            Decoder::parse(rest, shape.frames, shape.rows, numbers, reference)?;
+        let domain = if is_on_grid { Domain::Quantized } else { Domain::FloatBits };
+        let (decoder, streams) = Decoder::parse(rest, shape.frames, shape.rows, domain, reference)?;
         let streams = payload.len() - streams.len()..payload.len();
         Ok(Self { decoder, grid, shape, outliers, widened: None, streams })
     }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use zerocopy::little_endian::F64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::geometry::Place as OutputLayout;
+use super::geometry::OutputLayout;
 use super::layout::BlockShape;
 use super::outliers::Outliers;
 use crate::error::DecodeError;

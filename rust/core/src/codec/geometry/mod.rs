@@ -1,55 +1,34 @@
 //! Coordinates of molecules, coded by the shape of the molecules.
 //!
-//! A frame of atoms is mostly known from some of it: an atom has its place among its neighbours
-//! (`template`), often at a fixed distance from them (`constraint`). What is left of each coordinate, its residual, is a
-//! few bits; of floats (`numbers`), some of them as many as follows from the prediction.
-//! Each tile of 256 atoms of each frame is a string of `bits`, so it can be read
-//! alone. `fit` finds how each atom is placed best, by what `measure` says that each way takes; `habit` and `pool`
-//! make use of molecules that repeat; `model` stores what was found. `encode` takes the `residuals` of each `tile`,
-//! tells them from those of other frames where that pays (`innovations`, by `moments` and `ar1`), and writes
-//! `strings`, with `rice` codes. `decode` reads frames with `atoms`, `restore` and `arithmetic`: a `group` of eight
-//! at a time, one in each of the `lanes`, or a `single` one, the strings of whose `frame` are read eight tiles at a time.
-//! The mathematics and what it is taken from are in `docs/codec.md`.
+//! A frame of atoms is mostly known from some of it: each atom has its place among its neighbours, often at
+//! fixed distances from them (`predict`). What is coded is the residual, a few bits for each coordinate.
+//! `fit` finds the best predictor of each atom, and `model` stores them. `encode` writes each tile of 256
+//! atoms of each frame as a string of its own, with the codes of `entropy`, so `decode` reads any of them:
+//! eight frames at a time, one in each lane of a vector (`simd`), or one frame.
+//! The mathematics and its sources are in `docs/codec.md`.
 
 #![expect(
     clippy::needless_range_loop,
     reason = "lanes and axes are counted in step in several arrays"
 )]
 
-mod ar1;
-mod arithmetic;
-mod atoms;
-mod bits;
-mod constraint;
 mod decode;
+mod domain;
 mod encode;
+mod entropy;
 mod fit;
-mod frame;
-mod group;
-mod habit;
-mod innovations;
-mod integers;
-mod lanes;
-mod measure;
 mod model;
-mod moments;
-mod numbers;
-mod pool;
-mod residuals;
-mod restore;
-mod rice;
-mod single;
-mod strings;
-mod template;
-mod tile;
-mod widest;
+mod point;
+mod predict;
+mod simd;
+mod words;
 
-pub use ar1::Reference;
-pub use decode::{Decoder, Excerpt, Place};
+pub use decode::{Decoder, Excerpt, OutputLayout};
+pub use domain::{Domain, to_ordered_bits};
 pub use encode::Encoder;
-pub use innovations::Coding;
+pub use encode::innovations::Coding;
 pub use model::TILE;
-pub use numbers::{Numbers, ordered};
+pub use predict::ar1::Reference;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 
-use super::bits::PADDING;
-use super::constraint::Kind;
-use super::model::{Model, Placement, TILE};
-use super::rice::{FIXED, MOST_NOISY};
+use super::entropy::bits::PADDING;
+use super::entropy::rice::{FIXED, MOST_NOISY};
+use super::model::{AtomPredictor, Model, TILE, parse};
+use super::predict::Predictor;
 use super::*;
 use crate::codec::grid::Grid;
 
@@ -82,20 +82,20 @@ fn encode(integers: &[i32], rows: usize, coding: Coding) -> Vec<u8> {
     payload
 }
 
-/// All frames, by the machine's own vectors and in portable code; where any frame is read alone, in any order.
+/// All frames, by the widest vectors of the machine and by those of all machines; where any frame is read alone, in any order.
 fn decode(payload: &[u8], all: usize, rows: usize, grid: Option<Grid>, coding: Coding) -> Vec<u8> {
-    let numbers = if grid.is_some() { Numbers::Grid } else { Numbers::Floats };
-    let (decoder, streams) = Decoder::parse(payload, all, rows, numbers, coding.reference).unwrap();
+    let domain = if grid.is_some() { Domain::Quantized } else { Domain::FloatBits };
+    let (decoder, streams) = Decoder::parse(payload, all, rows, domain, coding.reference).unwrap();
     let read = |frames: &[usize]| {
         let mut out = vec![0xa5; frames.len() * rows * 12];
-        let place = Place { start: 0, frame_bytes: rows * 12 };
-        decoder.read(streams, grid, frames, |_| true, &mut out, place).unwrap();
+        let layout = OutputLayout { start: 0, frame_bytes: rows * 12 };
+        decoder.read(streams, grid, frames, |_| true, &mut out, layout).unwrap();
         out
     };
     let whole = read(&(0..all).collect::<Vec<_>>());
-    let mut portable = vec![0; whole.len()];
-    decoder.read_portably(streams, grid, &mut portable);
-    assert!(whole == portable);
+    let mut baseline = vec![0; whole.len()];
+    decoder.read_by_baseline(streams, grid, &mut baseline);
+    assert!(whole == baseline);
     if coding.reference == Reference::Key {
         let frame = |frame: usize| &whole[frame * rows * 12..][..rows * 12];
         let shuffled: Vec<usize> = (0..all + 5).map(|at| (at * 7 + all / 2) % all).collect();
@@ -106,9 +106,9 @@ fn decode(payload: &[u8], all: usize, rows: usize, grid: Option<Grid>, coding: C
             let range = decoder.frame_range(alone).unwrap();
             let bytes = &streams[range.start..range.end.min(streams.len())];
             let mut out = vec![0xa5; rows * 12];
-            let place = Place { start: 0, frame_bytes: rows * 12 };
+            let layout = OutputLayout { start: 0, frame_bytes: rows * 12 };
             let excerpt = Excerpt { first: range.start, bytes };
-            decoder.read(excerpt, grid, &[alone], |_| true, &mut out, place).unwrap();
+            decoder.read(excerpt, grid, &[alone], |_| true, &mut out, layout).unwrap();
             assert!(out == frame(alone), "frame {alone} alone");
         }
     }
@@ -129,13 +129,17 @@ fn water_costs_what_its_free_coordinates_need() {
         let payload = encode(&integers, rows, coding);
         let bits = payload.len() as f64 * 8.0 / (frames * rows) as f64;
         assert!(bits < most, "{bits} bits for each atom");
-        assert!(Model::parse(&payload[4..], 0, Numbers::Grid).is_err());
+        assert!(parse(&payload[4..], 0, Domain::Quantized).is_err());
         let length = u32::from_le_bytes(payload[..4].try_into().unwrap()) as usize;
-        let model = Model::parse(&payload[4..4 + length], rows, Numbers::Grid).unwrap();
-        let count = |kind| model.placements.iter().filter(|p| p.kind == kind).count();
-        assert!(count(Kind::Template) > chain / 2);
-        assert!(count(Kind::Sphere) > water * 9 / 10);
-        assert!(count(Kind::Circle) + count(Kind::Angle) > water * 9 / 10);
+        let model = parse(&payload[4..4 + length], rows, Domain::Quantized).unwrap();
+        let count =
+            |predictor| model.atoms.iter().filter(|atom| atom.predictor == predictor).count();
+        assert!(count(Predictor::LinearFrame) > chain / 2);
+        assert!(count(Predictor::OneDistanceFree) > water * 9 / 10);
+        assert!(
+            count(Predictor::TwoDistancesFree) + count(Predictor::TwoDistancesNear)
+                > water * 9 / 10
+        );
     }
 }
 
@@ -172,10 +176,10 @@ fn a_tile_is_read_without_the_others() {
     ] {
         let payload = encode(&integers, rows, coding);
         let (decoder, streams) =
-            Decoder::parse(&payload, frames, rows, Numbers::Grid, coding.reference).unwrap();
+            Decoder::parse(&payload, frames, rows, Domain::Quantized, coding.reference).unwrap();
         let mut out = vec![0xa5; rows * 12];
-        let place = Place { start: 0, frame_bytes: rows * 12 };
-        decoder.read(streams, Some(grid), &[3], |tile| tile == 2, &mut out, place).unwrap();
+        let layout = OutputLayout { start: 0, frame_bytes: rows * 12 };
+        decoder.read(streams, Some(grid), &[3], |tile| tile == 2, &mut out, layout).unwrap();
         let whole = expected(&integers, grid);
         let rows_of = 2 * TILE * 12..3 * TILE * 12;
         assert_eq!(out[rows_of.clone()], whole[3 * rows * 12..][rows_of]);
@@ -189,14 +193,14 @@ fn what_is_too_far_away_is_left_to_others() {
     assert!(Encoder::of_grid(&[], 1, PLAIN).is_none());
 }
 
-fn kinds() -> impl Strategy<Value = Kind> {
-    (0u8..6).prop_map(|number| Kind::ALL[usize::from(number)])
+fn predictors() -> impl Strategy<Value = Predictor> {
+    (0u8..6).prop_map(|number| Predictor::ALL[usize::from(number)])
 }
 
-fn placements(atoms: usize) -> impl Strategy<Value = Vec<Placement>> {
+fn models(atoms: usize) -> impl Strategy<Value = Vec<AtomPredictor>> {
     let number = || prop_oneof![-2f32..2.0, -200f32..200.0, any::<f32>()];
     let one = (
-        kinds(),
+        predictors(),
         any::<[u8; 3]>(),
         [number(), number(), number()],
         [number(), number(), number()],
@@ -206,15 +210,15 @@ fn placements(atoms: usize) -> impl Strategy<Value = Vec<Placement>> {
     proptest::collection::vec(one, atoms).prop_map(|all| {
         let finite = |x: f32| if x.is_finite() { x } else { 1.5 };
         let placed = all.into_iter().enumerate().map(|(index, one)| {
-            let (kind, back, coefficients, distances, levels, coding) = one;
+            let (predictor, offsets, coefficients, distances, levels, coding) = one;
             let (noisy, is_fixed, key_noisy, quarters) = coding;
             let fixed = if is_fixed { FIXED } else { 0 };
             let noisy = noisy.map(|noisy| noisy + fixed);
             let key_noisy = key_noisy.map(|noisy| noisy % (MOST_NOISY + 1) + FIXED - fixed);
-            let kind = if index == 0 { Kind::Free } else { kind };
-            let mut placement = Placement {
-                kind,
-                back: [0; 3],
+            let predictor = if index == 0 { Predictor::Direct } else { predictor };
+            let mut atom = AtomPredictor {
+                predictor,
+                offsets: [0; 3],
                 coefficients: coefficients.map(finite),
                 distances: distances.map(finite),
                 levels,
@@ -222,12 +226,12 @@ fn placements(atoms: usize) -> impl Strategy<Value = Vec<Placement>> {
                 key_noisy: if quarters > 0 { key_noisy } else { noisy },
                 quarters,
             };
-            for i in 0..kind.references() {
-                placement.back[i] = 1 + back[i] % index.min(255) as u8;
+            for i in 0..predictor.references() {
+                atom.offsets[i] = 1 + offsets[i] % index.min(255) as u8;
             }
-            placement.coefficients[kind.coefficients()..].fill(0.0);
-            placement.distances[kind.distances()..].fill(0.0);
-            placement
+            atom.coefficients[predictor.coefficients()..].fill(0.0);
+            atom.distances[predictor.distances()..].fill(0.0);
+            atom
         });
         placed.collect()
     })
@@ -275,11 +279,11 @@ proptest! {
         prop_assert!(decode(&payload, frames, rows, None, coding) == whole);
     }
 
-    /// The machine's own vectors compute the bits that portable code does, whatever the model and the
+    /// The widest vectors compute the bits that those of all machines do, whatever the model and the
     /// strings are; and what is damaged is refused.
     #[test]
     fn all_vectors_compute_the_same_bits(
-        placements in placements(40),
+        atoms in models(40),
         centre in [-2e6f32..2e6, -9e4f32..9e4, -90f32..90.0],
         lengths in proptest::collection::vec(0u16..300, 22),
         seed: u64,
@@ -288,24 +292,24 @@ proptest! {
         is_key: bool,
     ) {
         let grid = GRIDS.get(which).copied();
-        let numbers = if grid.is_some() { Numbers::Grid } else { Numbers::Floats };
+        let domain = if grid.is_some() { Domain::Quantized } else { Domain::FloatBits };
         let reference = if is_key { Reference::Key } else { Reference::Before };
         let mut random = Random(seed);
-        let model = Model { placements, centres: vec![centre] };
+        let model = Model { atoms, centres: vec![centre] };
         let (frames, rows) = (11, 40);
-        let payload = strings_of(&model, &lengths, numbers, &mut random);
-        let parse = |payload| Decoder::parse(payload, frames, rows, numbers, reference);
+        let payload = strings_of(&model, &lengths, domain, &mut random);
+        let parse = |payload| Decoder::parse(payload, frames, rows, domain, reference);
         let (decoder, streams) = parse(&payload).unwrap();
         let mut read = vec![0xa5; frames * rows * 12];
         let all: Vec<usize> = (0..frames).collect();
-        let place = Place { start: 0, frame_bytes: rows * 12 };
-        decoder.read(streams, grid, &all, |_| true, &mut read, place).unwrap();
-        let mut portable = vec![0; read.len()];
-        decoder.read_portably(streams, grid, &mut portable);
-        prop_assert!(read == portable);
+        let layout = OutputLayout { start: 0, frame_bytes: rows * 12 };
+        decoder.read(streams, grid, &all, |_| true, &mut read, layout).unwrap();
+        let mut baseline = vec![0; read.len()];
+        decoder.read_by_baseline(streams, grid, &mut baseline);
+        prop_assert!(read == baseline);
         if is_key {
             let mut alone = vec![0xa5; rows * 12];
-            decoder.read(streams, grid, &[7], |_| true, &mut alone, place).unwrap();
+            decoder.read(streams, grid, &[7], |_| true, &mut alone, layout).unwrap();
             prop_assert!(alone[..] == read[7 * rows * 12..8 * rows * 12]);
         }
         prop_assert_eq!(parse(&payload[..payload.len() - cut]).is_err(), cut > 0);
@@ -314,7 +318,7 @@ proptest! {
     /// A model is refused or can be decoded with; never a panic, whatever its bytes.
     #[test]
     fn hostile_models_are_refused_or_harmless(
-        placements in placements(24),
+        atoms in models(24),
         at in any::<proptest::sample::Index>(),
         value: u8,
         which in 0usize..8,
@@ -322,30 +326,30 @@ proptest! {
         is_key: bool,
     ) {
         let mut random = Random(seed);
-        let mut model = Model { placements, centres: vec![[0.0; 3]] };
+        let mut model = Model { atoms, centres: vec![[0.0; 3]] };
         let index = at.index(24);
-        let victim = &mut model.placements[index];
+        let victim = &mut model.atoms[index];
         let some = usize::from(value) % 3;
         match which {
-            0 => victim.back[0] = value,
+            0 => victim.offsets[0] = value,
             1 => victim.noisy[some] = value,
             2 => victim.coefficients[some] = f32::NAN,
-            3 => victim.kind = Kind::ALL[usize::from(value % 6)],
+            3 => victim.predictor = Predictor::ALL[usize::from(value % 6)],
             4 => victim.key_noisy[some] = value,
             5 => victim.quarters = value,
             6 => victim.levels[some] = value,
             _ => model.centres[0][0] = 1e30 * f32::from(value),
         }
-        for numbers in [Numbers::Grid, Numbers::Floats] {
-            let grid = (numbers == Numbers::Grid).then_some(GRIDS[3]);
+        for domain in [Domain::Quantized, Domain::FloatBits] {
+            let grid = (domain == Domain::Quantized).then_some(GRIDS[3]);
             let lengths = [100, 7, 0, 19, 3, 200];
-            let payload = strings_of(&model, &lengths, numbers, &mut random);
+            let payload = strings_of(&model, &lengths, domain, &mut random);
             let reference = if is_key { Reference::Key } else { Reference::Before };
-            let parsed = Decoder::parse(&payload, 3, 24, numbers, reference);
+            let parsed = Decoder::parse(&payload, 3, 24, domain, reference);
             if let Ok((decoder, streams)) = parsed {
                 let mut out = vec![0; 3 * 24 * 12];
-                let place = Place { start: 0, frame_bytes: 24 * 12 };
-                decoder.read(streams, grid, &[0, 1, 2], |_| true, &mut out, place).unwrap();
+                let layout = OutputLayout { start: 0, frame_bytes: 24 * 12 };
+                decoder.read(streams, grid, &[0, 1, 2], |_| true, &mut out, layout).unwrap();
             } else {
                 prop_assert!(which != 3 || value % 6 != 0);
             }
@@ -354,18 +358,18 @@ proptest! {
 }
 
 /// The payload of a model and of frames of one tile that are random bytes: so many, or as many as fields have.
-fn strings_of(model: &Model, lengths: &[u16], numbers: Numbers, random: &mut Random) -> Vec<u8> {
-    let packed = model.encode(numbers, 3).unwrap();
+fn strings_of(model: &Model, lengths: &[u16], domain: Domain, random: &mut Random) -> Vec<u8> {
+    let packed = model.encode(domain, 3).unwrap();
     let mut payload = (packed.len() as u32).to_le_bytes().to_vec();
     payload.extend(&packed);
-    let is_fixed = numbers == Numbers::Grid && model.placements.iter().all(Placement::is_fixed);
-    let lengths = &lengths[..lengths.len() / if numbers == Numbers::Grid { 2 } else { 1 }];
-    let bits = |placement: &Placement| {
-        let noisy = placement.noisy.iter().map(|noisy| u32::from(noisy % FIXED)).sum::<u32>();
-        noisy + placement.kind.choice_bits()
+    let is_fixed = domain == Domain::Quantized && model.atoms.iter().all(AtomPredictor::is_fixed);
+    let lengths = &lengths[..lengths.len() / if domain == Domain::Quantized { 2 } else { 1 }];
+    let bits = |atom: &AtomPredictor| {
+        let noisy = atom.noisy.iter().map(|noisy| u32::from(noisy % FIXED)).sum::<u32>();
+        noisy + atom.predictor.side_bits()
     };
     let streams = match is_fixed {
-        true => lengths.len() * model.placements.iter().map(bits).sum::<u32>().div_ceil(8) as usize,
+        true => lengths.len() * model.atoms.iter().map(bits).sum::<u32>().div_ceil(8) as usize,
         false => {
             payload.extend(lengths.iter().flat_map(|length| length.to_le_bytes()));
             lengths.iter().map(|&length| usize::from(length)).sum()

@@ -1,0 +1,135 @@
+//! The model, laid out for decoding: where the fields of each atom are in the strings of its tile.
+
+use fearless_simd::{f32x8, prelude::*};
+
+use crate::codec::geometry::domain::Domain;
+use crate::codec::geometry::entropy::rice::FIXED;
+use crate::codec::geometry::model::{AtomPredictor, Model, TILE, parse};
+use crate::codec::geometry::predict::{Predictor, PredictorParams};
+use crate::error::DecodeError;
+use crate::memory::try_reserve;
+
+/// Bytes of the three coordinates of an atom.
+pub const ROW: usize = 12;
+
+/// An atom, ready to be decoded.
+#[derive(Debug)]
+pub struct AtomLayout {
+    pub predictor: Predictor,
+    /// The atoms that it refers to, in its tile.
+    pub references: [u8; 3],
+    /// The width level of each residual of floats.
+    pub levels: [u8; 3],
+    /// Its autoregressive coefficient.
+    pub quarters: u8,
+    /// Its field in most frames.
+    pub field: Field,
+    /// Its field in key frames.
+    pub key_field: Field,
+    pub coefficients: [f32; 3],
+    pub square: f32,
+    pub product: f32,
+}
+
+/// Where the noisy bits of an atom are, and how many; its side information comes after them.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// The first bit in the string of its tile.
+    pub bit: u16,
+    /// Of each residual.
+    pub noisy: [u8; 3],
+    /// Whether quotients of the residuals follow.
+    pub has_quotients: bool,
+}
+
+impl Field {
+    /// The field that begins at a bit, which is moved to its end.
+    fn next(bit: &mut u16, noisy: [u8; 3], predictor: Predictor) -> Self {
+        let has_quotients = noisy[0] < FIXED;
+        let noisy = noisy.map(|noisy| noisy % FIXED);
+        let field = Self { bit: *bit, noisy, has_quotients };
+        *bit += noisy.iter().map(|&noisy| u16::from(noisy)).sum::<u16>();
+        *bit += predictor.side_bits() as u16;
+        field
+    }
+}
+
+impl AtomLayout {
+    fn new(atom: &AtomPredictor, index: u8, ends: &mut [u16; 2]) -> Self {
+        let (square, product) = atom.square_and_product();
+        let [end, key_end] = ends;
+        Self {
+            predictor: atom.predictor,
+            references: atom.offsets.map(|offset| index - offset),
+            levels: atom.levels,
+            quarters: atom.quarters,
+            field: Field::next(end, atom.noisy, atom.predictor),
+            key_field: Field::next(key_end, atom.key_noisy, atom.predictor),
+            coefficients: atom.coefficients,
+            square,
+            product,
+        }
+    }
+
+    /// What predicts it in all frames.
+    #[inline(always)]
+    pub fn params<S: Simd>(&self, simd: S) -> PredictorParams<S> {
+        let [alpha, beta, gamma] = self.coefficients;
+        PredictorParams {
+            coefficients: [
+                f32x8::splat(simd, alpha),
+                f32x8::splat(simd, beta),
+                f32x8::splat(simd, gamma),
+            ],
+            square: f32x8::splat(simd, self.square),
+            product: f32x8::splat(simd, self.product),
+        }
+    }
+}
+
+/// What the atoms of a tile have in common.
+#[derive(Debug)]
+pub struct TileLayout {
+    pub centre: [f32; 3],
+    /// Whether any is predicted from another frame, so that key frames are different.
+    pub has_keys: bool,
+    /// Whether all residuals have the same number of bits in all frames.
+    pub is_fixed: bool,
+    /// Where the quotients begin in its strings.
+    pub field_bytes: usize,
+    /// The same in key frames.
+    pub key_field_bytes: usize,
+}
+
+/// The atoms of a model, and their tiles.
+#[derive(Debug)]
+pub struct ModelLayout {
+    pub atoms: Vec<AtomLayout>,
+    pub tiles: Vec<TileLayout>,
+}
+
+/// The model at the beginning of `bytes`, and what follows it.
+pub fn read_model(
+    bytes: &[u8],
+    rows: usize,
+    domain: Domain,
+) -> Result<(ModelLayout, &[u8]), DecodeError> {
+    let (length, rest) = bytes.split_first_chunk::<4>().ok_or(DecodeError::TooShort)?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let cut_short = DecodeError::CutShort { section: "model" };
+    let (packed, bytes) = rest.split_at_checked(length).ok_or(cut_short)?;
+    let model: Model = parse(packed, rows, domain)?;
+    let mut atoms: Vec<AtomLayout> = try_reserve(rows)?;
+    let mut tiles = Vec::with_capacity(model.centres.len());
+    for (members, centre) in model.atoms.chunks(TILE).zip(model.centres) {
+        let mut ends = [0, 0];
+        for (index, atom) in members.iter().enumerate() {
+            atoms.push(AtomLayout::new(atom, index as u8, &mut ends));
+        }
+        let [field_bytes, key_field_bytes] = ends.map(|end| usize::from(end.div_ceil(8)));
+        let has_keys = members.iter().any(|atom| atom.quarters > 0);
+        let is_fixed = members.iter().all(AtomPredictor::is_fixed);
+        tiles.push(TileLayout { centre, has_keys, is_fixed, field_bytes, key_field_bytes });
+    }
+    Ok((ModelLayout { atoms, tiles }, bytes))
+}

@@ -1,0 +1,94 @@
+//! Writing frames with a model.
+
+pub mod innovations;
+mod moments;
+mod residuals;
+mod strings;
+
+use innovations::{Coding, Innovations};
+use residuals::TileAtom;
+use strings::Strings;
+
+use super::domain::Domain;
+use super::entropy::bits::PADDING;
+use super::fit;
+use super::fit::tile::{Tile, are_small};
+use super::model::{AtomPredictor, Model, TILE};
+use crate::interrupt;
+
+/// Frames and the model that was found for them.
+pub struct Encoder {
+    tiles: Vec<Tile>,
+    frames: usize,
+    domain: Domain,
+    model: Model,
+    coding: Coding,
+}
+
+impl Encoder {
+    /// Finds a model for frames of `rows` atoms with three coordinates on a grid, or none where the
+    /// numbers are too large.
+    pub fn of_grid(integers: &[i32], rows: usize, coding: Coding) -> Option<Self> {
+        if !are_small(integers) {
+            return None;
+        }
+        Self::new(integers, |integer| integer as f32, rows, Domain::Quantized, coding)
+    }
+
+    /// Finds a model for frames of `rows` atoms with three coordinates.
+    pub fn of_floats(floats: &[f32], rows: usize, coding: Coding) -> Option<Self> {
+        Self::new(floats, |float| float, rows, Domain::FloatBits, coding)
+    }
+
+    fn new<T: Copy>(
+        values: &[T],
+        float: impl Fn(T) -> f32 + Copy,
+        rows: usize,
+        domain: Domain,
+        coding: Coding,
+    ) -> Option<Self> {
+        let frames = values.len() / (3 * rows).max(1);
+        if frames == 0 {
+            return None;
+        }
+        let firsts = (0..rows).step_by(TILE);
+        let tile = |first| Tile::of(values, float, rows, first, domain);
+        let tiles: Vec<Tile> = firsts.map(tile).collect();
+        let model = fit::model(&tiles, frames, domain, coding.is_fixed)?;
+        Some(Self { tiles, frames, domain, model, coding })
+    }
+
+    /// Adds the model, how many bytes each tile takes in each frame, and these to a payload.
+    pub fn write(self, level: i32, payload: &mut Vec<u8>) -> Option<()> {
+        let has_lower = self.domain == Domain::FloatBits;
+        let mut innovations = Innovations::new(self.frames, self.domain, self.coding);
+        let mut strings = Strings::new(self.frames, self.coding.reference, has_lower);
+        let each = if has_lower { 2 } else { 1 };
+        let mut lengths = vec![0u16; each * self.frames * self.tiles.len()];
+        let Model { mut atoms, centres } = self.model;
+        let mut all = atoms.iter_mut();
+        for (number, tile) in self.tiles.iter().enumerate() {
+            if interrupt::is_requested() {
+                return None;
+            }
+            for (index, atom) in all.by_ref().take(tile.atoms()).enumerate() {
+                innovations.find(TileAtom { tile, index }, atom);
+                strings.add(atom, &innovations);
+            }
+            strings.finish(|frame, bytes| {
+                let at = each * (frame * self.tiles.len() + number);
+                lengths[at..at + each].copy_from_slice(&bytes[..each]);
+            });
+        }
+        let is_fixed = !has_lower && atoms.iter().all(AtomPredictor::is_fixed);
+        let model = Model { atoms, centres }.encode(self.domain, level)?;
+        payload.extend((model.len() as u32).to_le_bytes());
+        payload.extend(&model);
+        if !is_fixed {
+            payload.extend(lengths.iter().flat_map(|length| length.to_le_bytes()));
+        }
+        strings.streams.iter().for_each(|stream| payload.extend(stream));
+        payload.extend([0; PADDING]);
+        Some(())
+    }
+}

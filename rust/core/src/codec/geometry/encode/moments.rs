@@ -1,0 +1,139 @@
+//! Second moments of residuals, and what these tell of the bits that they take with any coefficient.
+
+use fearless_simd::{f32x8, prelude::*};
+
+use crate::codec::geometry::predict::ar1::{MOST_QUARTERS, Reference};
+use crate::codec::geometry::simd::{LANES, Lanes};
+
+/// Bits of a normally distributed number of deviation one: half the logarithm of 2πe.
+const NORMAL_BITS: f32 = 2.05;
+/// What rounding alone makes of the square of a residual.
+const ROUNDING: f32 = 1.0 / 12.0;
+/// The mean square of what takes one bit: a code has that at least.
+const LEAST: f32 = 0.233;
+
+/// What the coefficient and the parameters of key frames take in the model, in bits.
+const KEY_BITS: f32 = 14.0;
+
+/// Sums of squares, eight frames at a time.
+pub struct Sums {
+    lanes: [Lanes; 3],
+    /// Of fewer frames than eight, and without those of key frames.
+    rest: [f32; 3],
+    last: f32,
+    key: f32,
+    keys: usize,
+    /// Of floats, the exponent of which their residuals are.
+    pub exponent: i32,
+}
+
+impl Sums {
+    pub const fn none() -> Self {
+        let lanes = [Lanes::ZERO; 3];
+        Self { lanes, rest: [0.0; 3], last: 0.0, key: 0.0, keys: 0, exponent: 0 }
+    }
+
+    /// Adds the residuals of a group of so many frames.
+    #[inline(always)]
+    pub fn add<S: Simd>(
+        &mut self,
+        residuals: f32x8<S>,
+        group: usize,
+        count: usize,
+        reference: Reference,
+    ) {
+        let simd = residuals.simd;
+        let lanes = residuals.to_array();
+        let other = match reference {
+            Reference::Key => f32x8::splat(simd, lanes[reference.key(count)]),
+            Reference::Before => {
+                // The first frame counts as predicted from itself.
+                let first = if group == 0 { lanes[0] } else { self.last };
+                let mut before = [first; LANES];
+                before[1..].copy_from_slice(&lanes[..LANES - 1]);
+                before.simd_into(simd)
+            }
+        };
+        self.last = lanes[LANES - 1];
+        let innovations = [residuals, residuals - 0.5 * other, residuals - other];
+        for i in 0..3 {
+            let squares = innovations[i] * innovations[i];
+            if count == LANES {
+                self.lanes[i] = Lanes((self.lanes[i].load(simd) + squares).to_array());
+            } else {
+                self.rest[i] += squares.to_array()[..count].iter().sum::<f32>();
+            }
+        }
+        if reference == Reference::Key || group == 0 {
+            let square = lanes[reference.key(count)].powi(2);
+            self.key += square;
+            self.keys += 1;
+            self.rest[0] -= square;
+            self.rest[1] -= 0.25 * square;
+        }
+    }
+
+    /// The moments of so many frames.
+    pub fn moments(self, frames: usize) -> Moments {
+        let squares = [0, 1, 2].map(|i| self.lanes[i].sum() as f32 + self.rest[i]);
+        Moments { squares, count: frames - self.keys, key: self.key, keys: self.keys }
+    }
+}
+
+/// Sums of squares over frames, and how many these are.
+#[derive(Clone, Copy)]
+pub struct Moments {
+    /// Of the innovations by coefficients of 0, ½ and 1.
+    squares: [f32; 3],
+    /// Frames that are no key frames.
+    count: usize,
+    /// Of key frames.
+    key: f32,
+    keys: usize,
+}
+
+impl Moments {
+    /// The mean square of the innovations: it is a quadratic function of the coefficient.
+    pub fn variance(&self, quarters: u8) -> f32 {
+        let [none, half, whole] = self.squares;
+        let squares = match quarters {
+            0 => return (none + self.key) / (self.count + self.keys) as f32,
+            1 => (3.0 * none + 6.0 * half - whole) / 8.0,
+            2 => half,
+            3 => (6.0 * half - none + 3.0 * whole) / 8.0,
+            _ => whole,
+        };
+        squares.max(0.0) / self.count.max(1) as f32
+    }
+
+    /// The mean square of the residuals of key frames.
+    fn key_variance(&self) -> f32 {
+        self.key / self.keys as f32
+    }
+}
+
+/// The coefficient, in quarters, with which three numbers take the fewest bits, and about how many these are in all
+/// frames. Some numbers have none.
+pub fn best_quarters(of: &[Moments; 3], has: [bool; 3]) -> (u8, f32) {
+    let Moments { count, keys, .. } = of[0];
+    // Logarithms of products are sums of logarithms.
+    let product = |squares: [f32; 3]| -> f64 {
+        squares.iter().map(|&x| f64::from((x + ROUNDING).max(LEAST))).product()
+    };
+    let bits = |product: f64, count: usize| {
+        (0.5 * product.log2() as f32 + 3.0 * NORMAL_BITS) * count as f32
+    };
+    let timed = |quarters: u8| {
+        product([0, 1, 2].map(|i| of[i].variance(if has[i] { quarters } else { 0 })))
+    };
+    let all = (1..=MOST_QUARTERS).map(|quarters| (quarters, timed(quarters)));
+    let (quarters, least) =
+        all.fold((0, f64::INFINITY), |best, one| if one.1 < best.1 { one } else { best });
+    let alone = bits(timed(0), count + keys);
+    if least.is_nan() || least >= timed(0) {
+        return (0, alone);
+    }
+    let key = [0, 1, 2].map(|i| if has[i] { of[i].key_variance() } else { of[i].variance(0) });
+    let together = bits(least, count) + bits(product(key), keys) + KEY_BITS;
+    if together < alone { (quarters, together) } else { (0, alone) }
+}

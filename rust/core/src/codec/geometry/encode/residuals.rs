@@ -1,0 +1,128 @@
+//! Residuals of an atom: the differences between its coordinates and their prediction.
+
+use fearless_simd::{f32x8, i32x8, prelude::*};
+
+use super::moments::{Moments, Sums};
+use crate::codec::geometry::domain::{self, Domain, FARTHEST};
+use crate::codec::geometry::fit::tile::Tile;
+use crate::codec::geometry::model::AtomPredictor;
+use crate::codec::geometry::predict::ar1::Reference;
+use crate::codec::geometry::predict::{Prediction, Predictor};
+use crate::codec::geometry::simd::{LANES, clamp, round, vectorized};
+
+/// An atom of a tile.
+#[derive(Clone, Copy)]
+pub struct TileAtom<'a> {
+    pub tile: &'a Tile,
+    pub index: usize,
+}
+
+/// The residuals of an atom in all frames.
+#[derive(Default)]
+pub struct Residuals {
+    /// Those of each of the three coordinates.
+    pub values: [Vec<i32>; 3],
+    /// The exponents of the predictions of floats.
+    pub exponents: [Vec<u8>; 3],
+    /// What each frame says besides.
+    pub side_info: Vec<u8>,
+}
+
+impl Residuals {
+    /// Those of an atom with a predictor, and their moments, where these are wanted.
+    pub fn measure(&mut self, request: Request<'_>, with_moments: bool) -> [Moments; 3] {
+        self.values.iter_mut().for_each(Vec::clear);
+        self.exponents.iter_mut().for_each(Vec::clear);
+        self.side_info.clear();
+        vectorized!(simd => measure(simd, request, Some(self), with_moments))
+    }
+
+    /// The moments alone.
+    pub fn moments(request: Request<'_>) -> [Moments; 3] {
+        vectorized!(simd => measure(simd, request, None, true))
+    }
+}
+
+/// Which residuals are wanted.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    pub atom: TileAtom<'a>,
+    pub predictor: &'a AtomPredictor,
+    pub frames: usize,
+    pub domain: Domain,
+    pub reference: Reference,
+}
+
+/// A vector of residuals, and of the exponents of the predictions of floats.
+#[inline(always)]
+fn residuals<S: Simd>(
+    actual: f32x8<S>,
+    predicted: f32x8<S>,
+    domain: Domain,
+) -> (i32x8<S>, i32x8<S>) {
+    match domain {
+        Domain::Quantized => ((actual - round(predicted)).to_int(), i32x8::splat(actual.simd, 0)),
+        Domain::FloatBits => {
+            let predicted = clamp(predicted, FARTHEST);
+            let ordered = domain::all_to_ordered_bits(predicted);
+            (domain::all_to_ordered_bits(actual) - ordered, domain::exponents(predicted))
+        }
+    }
+}
+
+/// Adds the first of eight. Mostly these are all, which are copied without a call.
+#[inline(always)]
+fn append<T: Copy>(all: &mut Vec<T>, lanes: &[T; LANES], count: usize) {
+    if count == LANES {
+        all.extend_from_slice(lanes);
+    } else {
+        all.extend_from_slice(&lanes[..count]);
+    }
+}
+
+#[inline(always)]
+fn measure<S: Simd>(
+    simd: S,
+    request: Request<'_>,
+    mut to: Option<&mut Residuals>,
+    with_moments: bool,
+) -> [Moments; 3] {
+    let Request { atom: TileAtom { tile, index }, predictor: found, .. } = request;
+    let Request { frames, domain, reference, .. } = request;
+    let params = found.params(simd);
+    let mut sums = [const { Sums::none() }; 3];
+    for group in 0..tile.all().groups() {
+        let (references, point) =
+            tile.all().with_references(simd, index, found.predictor, found.offsets, group);
+        let prediction = Prediction::of(found.predictor, &references, &params, point);
+        let count = LANES.min(frames - group * LANES);
+        for i in 0..3 {
+            let (residuals, exponents) =
+                residuals(prediction.actual[i], prediction.predicted[i], domain);
+            if let Some(to) = &mut to {
+                append(&mut to.values[i], &residuals.to_array(), count);
+                if domain == Domain::FloatBits {
+                    let exponents = exponents.to_array().map(|exponent| exponent as u8);
+                    append(&mut to.exponents[i], &exponents, count);
+                }
+            }
+            let mut comparable: f32x8<S> = residuals.to_float();
+            if domain == Domain::FloatBits && found.predictor != Predictor::Direct {
+                if group == 0 {
+                    sums[i].exponent = exponents[0];
+                }
+                comparable = comparable * domain::power_of_two(exponents - sums[i].exponent);
+            }
+            if with_moments {
+                sums[i].add(comparable, group, count, reference);
+            }
+        }
+        if found.predictor.side_bits() > 0
+            && let Some(to) = &mut to
+        {
+            let side_info = prediction.side_info.to_bits().to_array().map(|bits| bits as u8);
+            append(&mut to.side_info, &side_info, count);
+        }
+    }
+    sums.map(|sums| sums.moments(frames))
+}

@@ -1,0 +1,4 @@
+//! Golomb–Rice codes, and bits of strings.
+
+pub mod bits;
+pub mod rice;

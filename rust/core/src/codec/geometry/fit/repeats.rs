@@ -1,0 +1,85 @@
+//! Molecules that repeat: the predictor of an atom, predicted from those of the two atoms before.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::Fit;
+use crate::codec::geometry::model::AtomPredictor;
+
+/// How often the same predictor must have been best after the same two others before it is taken without a search.
+const AGAIN: u32 = 3;
+
+/// What was best, by the predictors of the two atoms before.
+#[derive(Default)]
+pub struct Repeats(HashMap<u64, Repeat, Mixed>);
+
+/// What was best after two others.
+#[derive(Default)]
+pub struct Repeat {
+    predictor: Option<AtomPredictor>,
+    /// The most bits that its residuals took.
+    pub cost: u32,
+    /// How often it was best again.
+    again: u32,
+}
+
+impl Repeats {
+    /// What was best after two atoms, the last one first; of those there are.
+    pub fn after(&mut self, [one, other]: [Option<&AtomPredictor>; 2]) -> &mut Repeat {
+        let number = |atom: Option<&AtomPredictor>| match atom {
+            Some(AtomPredictor { predictor, offsets: [a, b, c], .. }) => {
+                u64::from(u32::from_le_bytes([*a, *b, *c, 1 + *predictor as u8]))
+            }
+            None => 0,
+        };
+        self.0.entry(number(one) << 32 | number(other)).or_default()
+    }
+}
+
+impl Repeat {
+    /// The predictor of an atom, where it was the same often enough.
+    pub fn predict(&self, atom: usize) -> Option<AtomPredictor> {
+        let has_references =
+            |found: &AtomPredictor| found.offsets.iter().all(|&offset| usize::from(offset) <= atom);
+        self.predictor.filter(|found| self.again >= AGAIN && has_references(found))
+    }
+
+    /// Notes what was best.
+    pub fn update(&mut self, fit: &Fit) {
+        let found = &fit.predictor;
+        let is_same = |before: &AtomPredictor| {
+            before.predictor == found.predictor && before.offsets == found.offsets
+        };
+        if self.predictor.as_ref().is_some_and(is_same) {
+            self.again += 1;
+            self.cost = self.cost.max(fit.cost);
+        } else {
+            *self = Self { predictor: Some(*found), cost: fit.cost, again: 0 };
+        }
+    }
+}
+
+/// Mixes the bits of a number, which is all that keys of this codec are.
+#[derive(Default)]
+pub struct Mixer(u64);
+
+/// Builds mixers.
+pub type Mixed = BuildHasherDefault<Mixer>;
+
+impl Hasher for Mixer {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // Odd, with its bits in no order: the golden ratio's.
+        let product = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = product ^ (product >> 32);
+    }
+}

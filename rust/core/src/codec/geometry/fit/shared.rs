@@ -1,0 +1,64 @@
+//! Atoms that are predicted alike share their coefficients and distances, where that costs less.
+
+use std::collections::HashMap;
+
+use super::cost::{CostQuery, cost};
+use super::normal_equations::NormalEquations;
+use super::repeats::Mixed;
+use super::tile::Tile;
+use super::{Fit, MODEL_BITS, coarseness, stored, with_common};
+use crate::codec::geometry::domain::Domain;
+use crate::codec::geometry::model::{AtomPredictor, TILE};
+
+/// What the model of an atom that is predicted like many others takes, in bits.
+const SHARED_BITS: u32 = 6;
+/// How many atoms a cluster must have.
+const CLUSTER: usize = 3;
+
+/// Fits clusters of atoms together: their normal equations are added, their distances averaged.
+pub fn share(tiles: &[Tile], frames: usize, domain: Domain, is_fixed: bool, fits: &mut [Fit]) {
+    let [fine, _] = coarseness(domain);
+    let mut clusters: HashMap<(u64, u64), Vec<u32>, Mixed> = HashMap::default();
+    for (index, fit) in fits.iter().enumerate() {
+        if fit.predictor.predictor.references() > 0 {
+            clusters.entry(cluster_key(&fit.predictor)).or_default().push(index as u32);
+        }
+    }
+    for members in clusters.into_values().filter(|members| members.len() >= CLUSTER) {
+        let mut equations = NormalEquations::default();
+        let mut distances = [0.0; 3];
+        for &member in &members {
+            let fit = &fits[member as usize];
+            equations.add(&fit.equations);
+            for (sum, &distance) in distances.iter_mut().zip(&fit.predictor.distances) {
+                *sum += f64::from(distance);
+            }
+        }
+        let mut common = with_common(&fits[members[0] as usize].predictor, &equations, domain);
+        common.distances = distances.map(|sum| stored(sum / members.len() as f64, domain));
+        common.levels = [0; 3];
+        let predictor = common.predictor;
+        let [_, coefficient, distance] = MODEL_BITS;
+        let own = predictor.coefficients() as u32 * (coefficient - fine)
+            + predictor.distances() as u32 * distance;
+        for member in members {
+            let index = member as usize;
+            let view = tiles[index / TILE].all();
+            let query = CostQuery { view, atom: index % TILE, frames, domain, is_fixed };
+            let fit = &mut fits[index];
+            let (predictor, cost) = cost(query, common);
+            if cost + SHARED_BITS <= fit.cost + own {
+                (fit.predictor, fit.cost) = (predictor, cost);
+            }
+        }
+    }
+}
+
+/// The same for atoms with the same predictor and offsets, whose distances are the same to a percent or so:
+/// what is less alike would cost too much.
+fn cluster_key(atom: &AtomPredictor) -> (u64, u64) {
+    let [a, b, c] = atom.offsets;
+    let way = u32::from_le_bytes([a, b, c, atom.predictor as u8]);
+    let [to_a, between, to_b] = atom.distances.map(|distance| distance.to_bits() >> 17);
+    (u64::from(way), u64::from(to_a) << 32 | u64::from(between) << 16 | u64::from(to_b))
+}

@@ -1,0 +1,244 @@
+//! The frames of a tile of atoms, eight in a vector.
+
+use fearless_simd::{f32x8, prelude::*};
+
+use super::normal_equations::NormalEquations;
+use crate::codec::geometry::domain::{Domain, FARTHEST};
+use crate::codec::geometry::model::TILE;
+use crate::codec::geometry::point::{Point, StoredPoint};
+use crate::codec::geometry::predict::Predictor;
+use crate::codec::geometry::simd::{LANES, LARGEST, Lanes, sqrt, sum, vectorized};
+
+/// References are looked for among so many atoms before one.
+const LOOK_BACK: usize = 48;
+/// The frame of the sample that tells which of them may be near.
+const AMONG: usize = LANES / 2;
+
+/// Coordinates of some atoms in all frames, in grid units. Frames are repeated, from the first, until the
+/// vectors are full: where there are few, the last one alone would outweigh the others in every mean.
+pub struct Tile {
+    /// How many vectors of frames there are.
+    groups: usize,
+    /// Atom after atom, vector after vector.
+    points: Vec<StoredPoint>,
+    /// Some frames of each atom.
+    sample: Vec<StoredPoint>,
+    /// One of them, eight atoms in a vector.
+    one_frame: Vec<StoredPoint>,
+    /// The middle of where the atoms are.
+    pub centre: [f32; 3],
+}
+
+impl Tile {
+    /// The atoms from `first` on, out of frames of `rows` atoms.
+    pub fn of<T: Copy>(
+        values: &[T],
+        float: impl Fn(T) -> f32,
+        rows: usize,
+        first: usize,
+        domain: Domain,
+    ) -> Self {
+        let atoms = TILE.min(rows - first);
+        let frames = values.len() / (3 * rows);
+        let groups = frames.div_ceil(LANES);
+        let mut points = vec![[Lanes::ZERO; 3]; atoms * groups];
+        let mut sample = vec![[Lanes::ZERO; 3]; atoms];
+        let row = |frame: usize| &values[(frame * rows + first) * 3..][..atoms * 3];
+        for place in 0..groups * LANES {
+            let (group, lane) = (place / LANES, place % LANES);
+            for (atom, values) in row(place % frames).chunks_exact(3).enumerate() {
+                let point = &mut points[atom * groups + group];
+                for i in 0..3 {
+                    point[i].0[lane] = float(values[i]);
+                }
+            }
+        }
+        for lane in 0..LANES {
+            let frame = (2 * lane + 1) * frames / (2 * LANES);
+            for (point, values) in sample.iter_mut().zip(row(frame).chunks_exact(3)) {
+                for i in 0..3 {
+                    point[i].0[lane] = float(values[i]);
+                }
+            }
+        }
+        let centre = [0, 1, 2].map(|i| match domain {
+            Domain::Quantized => middle_of_range(points.iter().map(|point| &point[i])),
+            Domain::FloatBits => median(sample.iter().flat_map(|point| point[i].0)),
+        });
+        let mut one_frame = vec![[Lanes::ZERO; 3]; atoms.div_ceil(LANES)];
+        for (atom, point) in sample.iter().enumerate() {
+            for i in 0..3 {
+                one_frame[atom / LANES][i].0[atom % LANES] = point[i].0[AMONG];
+            }
+        }
+        Self { groups, points, sample, one_frame, centre }
+    }
+
+    /// How many atoms there are.
+    pub fn atoms(&self) -> usize {
+        self.sample.len()
+    }
+
+    /// All frames.
+    pub fn all(&self) -> View<'_> {
+        View { points: &self.points, groups: self.groups, centre: &self.centre }
+    }
+
+    /// The sample of frames.
+    pub fn sample(&self) -> View<'_> {
+        View { points: &self.sample, groups: 1, centre: &self.centre }
+    }
+
+    /// The three atoms whose largest distance to one in the sample is smallest, of those that come before it.
+    pub fn nearest(&self, atom: usize) -> [usize; 3] {
+        vectorized!(simd => nearest(simd, self, atom))
+    }
+
+    /// The least and the largest distance of two atoms in the sample.
+    pub fn range(&self, atom: usize, other: usize) -> (f64, f64) {
+        let (one, other) = (&self.sample[atom], &self.sample[other]);
+        let square = |lane: usize| {
+            let [x, y, z] = [0, 1, 2].map(|i| one[i].0[lane] - other[i].0[lane]);
+            x * x + y * y + z * z
+        };
+        let (mut low, mut high) = (f32::INFINITY, 0.0);
+        for lane in 0..LANES {
+            (low, high) = (f32::min(low, square(lane)), f32::max(high, square(lane)));
+        }
+        (f64::from(low).sqrt(), f64::from(high).sqrt())
+    }
+}
+
+#[inline(always)]
+fn nearest<S: Simd>(simd: S, tile: &Tile, atom: usize) -> [usize; 3] {
+    let mut best = [(f32::INFINITY, atom); 3];
+    let place = &tile.sample[atom];
+    let here = Point::splat(simd, [place[0].0[AMONG], place[1].0[AMONG], place[2].0[AMONG]]);
+    let place = Point::load(simd, place);
+    let first = atom.saturating_sub(LOOK_BACK);
+    // The last ones first: they are mostly the nearest, and leave little to look at.
+    for block in (first / LANES..=atom / LANES).rev() {
+        let squares = (here - Point::load(simd, &tile.one_frame[block])).square();
+        let mut nearer = squares.simd_lt(best[2].0).to_bitmask();
+        while nearer != 0 {
+            let lane = nearer.ilog2() as usize;
+            nearer ^= 1 << lane;
+            let other = block * LANES + lane;
+            if other < first || other >= atom {
+                continue;
+            }
+            let squares = (place - Point::load(simd, &tile.sample[other])).square();
+            if squares.simd_gt(best[2].0).any_true() {
+                continue;
+            }
+            let far =
+                squares.to_array().into_iter().fold(0.0, |far, x| if x > far { x } else { far });
+            if far < best[2].0 {
+                best[2] = (far, other);
+                if far < best[1].0 {
+                    best.swap(1, 2);
+                }
+                if far < best[0].0 {
+                    best.swap(0, 1);
+                }
+            }
+        }
+    }
+    [best[0].1, best[1].1, best[2].1]
+}
+
+/// Some frames of the atoms of a tile.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// Atom after atom, vector after vector.
+    points: &'a [StoredPoint],
+    groups: usize,
+    centre: &'a [f32; 3],
+}
+
+impl View<'_> {
+    /// How many vectors of frames there are.
+    #[inline(always)]
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// A vector of frames: the references of an atom, and the atom itself.
+    #[inline(always)]
+    pub fn with_references<S: Simd>(
+        &self,
+        simd: S,
+        atom: usize,
+        predictor: Predictor,
+        offsets: [u8; 3],
+        group: usize,
+    ) -> ([Point<S>; 3], Point<S>) {
+        let at = |atom: usize| &self.points[atom * self.groups + group];
+        let point = Point::load(simd, at(atom));
+        if predictor == Predictor::Direct {
+            return ([Point::splat(simd, *self.centre); 3], point);
+        }
+        let [a, b, c] = offsets.map(|offset| at(atom - usize::from(offset)));
+        ([Point::load(simd, a), Point::load(simd, b), Point::load(simd, c)], point)
+    }
+
+    /// The mean distance of two atoms, and its standard deviation.
+    pub fn distance(self, atom: usize, other: usize) -> (f64, f64) {
+        vectorized!(simd => distance(simd, self, atom, other))
+    }
+
+    /// The normal equations for the local frame of an atom.
+    pub fn normal_equations(self, atom: usize, offsets: [u8; 3]) -> NormalEquations {
+        vectorized!(simd => NormalEquations::accumulate(
+            simd,
+            self.groups,
+            #[inline(always)]
+            |group| self.with_references(simd, atom, Predictor::LinearFrame, offsets, group),
+        ))
+    }
+}
+
+#[inline(always)]
+fn distance<S: Simd>(simd: S, view: View<'_>, atom: usize, other: usize) -> (f64, f64) {
+    let View { points, groups, .. } = view;
+    let zero = f32x8::splat(simd, 0.0);
+    let (mut lengths, mut squares) = (zero, zero);
+    for group in 0..groups {
+        let one = Point::load(simd, &points[atom * groups + group]);
+        let square = (one - Point::load(simd, &points[other * groups + group])).square();
+        lengths += sqrt(square);
+        squares += square;
+    }
+    let count = (groups * LANES) as f64;
+    let mean = sum(lengths) / count;
+    (mean, (sum(squares) / count - mean * mean).max(0.0).sqrt())
+}
+
+/// The middle of the range of whole numbers.
+fn middle_of_range<'a>(values: impl Iterator<Item = &'a Lanes>) -> f32 {
+    let (mut low, mut high) = ([f32::MAX; LANES], [f32::MIN; LANES]);
+    for value in values {
+        for lane in 0..LANES {
+            low[lane] = low[lane].min(value.0[lane]);
+            high[lane] = high[lane].max(value.0[lane]);
+        }
+    }
+    let low = low.into_iter().fold(f32::MAX, f32::min);
+    let high = high.into_iter().fold(f32::MIN, f32::max);
+    (low * 0.5 + high * 0.5).round()
+}
+
+/// The median of those that are not too far away.
+fn median(values: impl Iterator<Item = f32>) -> f32 {
+    let mut values: Vec<f32> = values.filter(|x| x.abs() <= FARTHEST).collect();
+    let middle = values.len() / 2;
+    if values.is_empty() {
+        return 0.0;
+    }
+    *values.select_nth_unstable_by(middle, f32::total_cmp).1
+}
+
+/// Whether integers are small enough to be computed with as floats.
+pub fn are_small(integers: &[i32]) -> bool {
+    integers.iter().all(|integer| integer.unsigned_abs() <= LARGEST as u32)
+}

@@ -1,0 +1,113 @@
+//! What is known of each atom in all frames of a chunk: how it is predicted, and how wide its residuals are.
+
+mod planes;
+
+use fearless_simd::{f32x8, prelude::*};
+
+pub use planes::parse;
+
+use super::domain::Domain;
+use super::entropy::rice::{FIXED, MOST_NOISY};
+use super::predict::ar1::MOST_QUARTERS;
+use super::predict::{Predictor, PredictorParams};
+use crate::error::{AtomProblem, DecodeError};
+
+/// Atoms that are predicted from each other. More would find slightly better references; fewer decode
+/// with less work when only some atoms are wanted.
+pub const TILE: usize = 256;
+
+/// How an atom is predicted, as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AtomPredictor {
+    pub predictor: Predictor,
+    /// How far its references come before it; 0 of those that it has not.
+    pub offsets: [u8; 3],
+    /// Those of its local frame.
+    pub coefficients: [f32; 3],
+    /// To `a`, from `a` to `b`, to `b`.
+    pub distances: [f32; 3],
+    /// The width level of each residual of floats (see `domain`).
+    pub levels: [u8; 3],
+    /// How many bits of each residual or innovation are noise (see `entropy::rice`).
+    pub noisy: [u8; 3],
+    /// The same of key frames.
+    pub key_noisy: [u8; 3],
+    /// The autoregressive coefficient, in quarters (see `predict::ar1`).
+    pub quarters: u8,
+}
+
+impl AtomPredictor {
+    /// No prediction.
+    pub const DIRECT: Self = Self {
+        predictor: Predictor::Direct,
+        offsets: [0; 3],
+        coefficients: [0.0; 3],
+        distances: [0.0; 3],
+        levels: [0; 3],
+        noisy: [0; 3],
+        key_noisy: [0; 3],
+        quarters: 0,
+    };
+
+    /// Whether its residuals have the same number of bits in all frames, and no quotients.
+    pub fn is_fixed(&self) -> bool {
+        self.quarters == 0 && self.noisy[0] >= FIXED
+    }
+
+    /// The squared distance to `a`, and `(x − a) · (b − a)`.
+    pub fn square_and_product(&self) -> (f32, f32) {
+        let [to_a, between, to_b] = self.distances.map(|distance| distance * distance);
+        (to_a, ((to_a + between) - to_b) * 0.5)
+    }
+
+    /// What predicts the atom in all frames.
+    #[inline(always)]
+    pub fn params<S: Simd>(&self, simd: S) -> PredictorParams<S> {
+        let (square, product) = self.square_and_product();
+        let [alpha, beta, gamma] = self.coefficients;
+        PredictorParams {
+            coefficients: [
+                f32x8::splat(simd, alpha),
+                f32x8::splat(simd, beta),
+                f32x8::splat(simd, gamma),
+            ],
+            square: f32x8::splat(simd, square),
+            product: f32x8::splat(simd, product),
+        }
+    }
+
+    /// Whether all numbers are ones that `parse` may return, for the atom `index` of its tile.
+    fn check(&self, index: usize, domain: Domain) -> Result<(), DecodeError> {
+        let used = &self.offsets[..self.predictor.references()];
+        if used.iter().any(|&offset| offset == 0 || usize::from(offset) > index) {
+            return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Reference });
+        }
+        let is_valid = |noisy: [u8; 3]| {
+            let [fixed, coded] = [FIXED..=FIXED + MOST_NOISY, 0..=MOST_NOISY];
+            noisy.iter().all(|noisy| fixed.contains(noisy))
+                || noisy.iter().all(|noisy| coded.contains(noisy))
+        };
+        let is_level = domain == Domain::Quantized
+            || self.predictor != Predictor::Direct
+            || self.levels.iter().all(|&level| level <= 32);
+        let is_narrow = is_valid(self.noisy) && is_valid(self.key_noisy) && is_level;
+        if !is_narrow {
+            return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Width });
+        }
+        if self.quarters > MOST_QUARTERS {
+            return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Coefficient });
+        }
+        if self.coefficients.iter().chain(&self.distances).any(|number| !number.is_finite()) {
+            return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Coefficient });
+        }
+        Ok(())
+    }
+}
+
+/// How all atoms of a chunk are predicted.
+#[derive(Debug, PartialEq)]
+pub struct Model {
+    pub atoms: Vec<AtomPredictor>,
+    /// The centre of each tile.
+    pub centres: Vec<[f32; 3]>,
+}

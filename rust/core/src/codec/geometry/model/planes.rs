@@ -1,0 +1,207 @@
+//! The model as bytes: plane by plane (all predictors, all first references, …), packed by zstd. Molecules
+//! that repeat, like water, repeat in every plane and cost next to nothing.
+
+use std::cell::RefCell;
+use std::io::Write;
+
+use zstd::bulk::Decompressor;
+
+use super::{AtomPredictor, Model, TILE};
+use crate::codec::geometry::domain::Domain;
+use crate::codec::geometry::predict::Predictor;
+use crate::codec::geometry::simd::LARGEST;
+use crate::codec::value::Value;
+use crate::error::DecodeError;
+use crate::memory::try_reserve;
+
+/// Bytes of the model of one atom at most, before zstd.
+const MOST_BYTES: usize = 1 + 3 + 3 * 4 + 3 * 4 + 3 * 3 + 1;
+/// Bytes of the centre of a tile.
+const CENTRE_BYTES: usize = 12;
+
+impl Model {
+    /// The model, packed.
+    pub fn encode(&self, domain: Domain, level: i32) -> Option<Vec<u8>> {
+        let count = self.atoms.len();
+        let plane = || Vec::with_capacity(count);
+        let mut predictors: Vec<u8> = plane();
+        let mut offsets: [Vec<u8>; 3] = [plane(), plane(), plane()];
+        let mut coefficients: [FloatPlanes; 3] = std::array::from_fn(|_| FloatPlanes::default());
+        let mut distances: [FloatPlanes; 3] = std::array::from_fn(|_| FloatPlanes::default());
+        let three = || [plane(), plane(), plane()];
+        let (mut levels, mut noisy, mut key_noisy) = (three(), three(), three());
+        let mut quarters = plane();
+        for atom in &self.atoms {
+            let predictor = atom.predictor;
+            predictors.push(predictor as u8);
+            let used = offsets.iter_mut().zip(atom.offsets).take(predictor.references());
+            used.for_each(|(plane, offset)| plane.push(offset));
+            let used = coefficients.iter_mut().zip(atom.coefficients);
+            used.take(predictor.coefficients()).for_each(|(planes, float)| planes.push(float));
+            let used = distances.iter_mut().zip(atom.distances);
+            used.take(predictor.distances()).for_each(|(planes, float)| planes.push(float));
+            let push = |planes: &mut [Vec<u8>; 3], bytes: [u8; 3]| {
+                planes.iter_mut().zip(bytes).for_each(|(plane, byte)| plane.push(byte));
+            };
+            if domain == Domain::FloatBits {
+                push(&mut levels, atom.levels);
+            }
+            push(&mut noisy, atom.noisy);
+            quarters.push(atom.quarters);
+            if atom.quarters > 0 {
+                push(&mut key_noisy, atom.key_noisy);
+            }
+        }
+        let centres = self.centres.iter().flatten();
+        let centres: Vec<u8> = centres.flat_map(|x| x.to_le_bytes()).collect();
+        let planes = [predictors].into_iter().chain(offsets);
+        let planes = planes.chain(coefficients.into_iter().flat_map(|planes| planes.0));
+        let planes = planes.chain(distances.into_iter().flat_map(|planes| planes.0));
+        let planes = planes.chain(levels).chain(noisy).chain([quarters]).chain(key_noisy);
+        let planes = planes.chain([centres]);
+        let mut packer = zstd::stream::write::Encoder::new(Vec::new(), level).ok()?;
+        let planes: Vec<Vec<u8>> = planes.filter(|plane| !plane.is_empty()).collect();
+        // Else zstd makes room for what may be endless: 94 MB at the level of archives.
+        let bytes = planes.iter().map(|plane| plane.len() as u64).sum();
+        packer.set_pledged_src_size(Some(bytes)).ok()?;
+        for plane in planes {
+            // Each begins a block, so that it is packed by what is frequent in it.
+            packer.write_all(&plane).and_then(|()| packer.flush()).ok()?;
+        }
+        packer.finish().ok()
+    }
+}
+
+thread_local! {
+    /// What zstd needs to unpack, which takes longer to make than many a model to unpack.
+    static UNPACKER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, DecodeError> {
+    UNPACKER.with_borrow_mut(|kept| {
+        let unpacker = match kept {
+            Some(unpacker) => unpacker,
+            None => kept.insert(Decompressor::new().map_err(DecodeError::zstd)?),
+        };
+        // What the frame says of its size is checked against what the atoms need at most.
+        let bytes = Decompressor::upper_bound(packed).map_or(most, |bytes| bytes.min(most));
+        let mut model = try_reserve(bytes)?;
+        unpacker.decompress_to_buffer(packed, &mut model).map_err(DecodeError::zstd)?;
+        Ok(model)
+    })
+}
+
+/// The model of `count` atoms, every number of it checked.
+pub fn parse(packed: &[u8], count: usize, domain: Domain) -> Result<Model, DecodeError> {
+    let tiles = count.div_ceil(TILE);
+    let most = count * MOST_BYTES + tiles * CENTRE_BYTES;
+    let bytes = unpack(packed, most)?;
+    let mut rest = bytes.as_slice();
+    let mut plane = |length: usize| {
+        let (plane, after) =
+            rest.split_at_checked(length).ok_or(DecodeError::CutShort { section: "model" })?;
+        rest = after;
+        Ok::<_, DecodeError>(plane)
+    };
+    let predictors = plane(count)?;
+    let mut of_number = [0; 256];
+    predictors.iter().for_each(|&number| of_number[usize::from(number)] += 1);
+    let (of_predictor, unknown) = of_number.split_at(Predictor::ALL.len());
+    if let Some(above) = unknown.iter().position(|&count| count > 0) {
+        let found = (of_predictor.len() + above) as u8;
+        return Err(DecodeError::Unknown { what: "predictor", found });
+    }
+    // How many atoms have an `i`th of what a predictor may need.
+    let used = |needed: fn(Predictor) -> usize, i: usize| -> usize {
+        let all = Predictor::ALL.into_iter().zip(of_predictor);
+        all.filter(|&(predictor, _)| i < needed(predictor)).map(|(_, count)| count).sum()
+    };
+    let mut offsets = [
+        plane(used(Predictor::references, 0))?.iter(),
+        plane(used(Predictor::references, 1))?.iter(),
+        plane(used(Predictor::references, 2))?.iter(),
+    ];
+    let mut floats = |needed, i| -> Result<_, DecodeError> {
+        let length = used(needed, i);
+        let planes = [plane(length)?, plane(length)?, plane(length)?, plane(length)?];
+        Ok(floats_of(planes).into_iter())
+    };
+    let mut coefficients = [
+        floats(Predictor::coefficients, 0)?,
+        floats(Predictor::coefficients, 1)?,
+        floats(Predictor::coefficients, 2)?,
+    ];
+    let mut distances = [
+        floats(Predictor::distances, 0)?,
+        floats(Predictor::distances, 1)?,
+        floats(Predictor::distances, 2)?,
+    ];
+    let mut three = |length| Ok::<_, DecodeError>([plane(length)?, plane(length)?, plane(length)?]);
+    let levels = three(if domain == Domain::FloatBits { count } else { 0 })?;
+    let noisy = three(count)?;
+    let [quarters] = [plane(count)?];
+    let predicted = quarters.iter().filter(|&&quarters| quarters > 0).count();
+    let mut key_noisy =
+        [plane(predicted)?.iter(), plane(predicted)?.iter(), plane(predicted)?.iter()];
+    let mut atoms = try_reserve(count)?;
+    for (index, &number) in predictors.iter().enumerate() {
+        let predictor = Predictor::ALL[usize::from(number)];
+        let mut atom = AtomPredictor { predictor, ..AtomPredictor::DIRECT };
+        for i in 0..predictor.references() {
+            atom.offsets[i] = offsets[i].next().copied().unwrap_or(0);
+        }
+        for i in 0..predictor.coefficients() {
+            atom.coefficients[i] = coefficients[i].next().unwrap_or(0.0);
+        }
+        for i in 0..predictor.distances() {
+            atom.distances[i] = distances[i].next().unwrap_or(0.0);
+        }
+        let of = |planes: &[&[u8]; 3]| planes.map(|plane| plane.get(index).copied().unwrap_or(0));
+        atom.levels = of(&levels);
+        atom.noisy = of(&noisy);
+        atom.quarters = quarters[index];
+        atom.key_noisy = match atom.quarters {
+            0 => atom.noisy,
+            _ => three_of(&mut key_noisy),
+        };
+        atom.check(index % TILE, domain)?;
+        atoms.push(atom);
+    }
+    let mut centres = Vec::with_capacity(tiles);
+    for bytes in plane(tiles * CENTRE_BYTES)?.chunks_exact(CENTRE_BYTES) {
+        let float = |i: usize| f32::from_bits(u32::read(&bytes[4 * i..]));
+        let centre = [float(0), float(1), float(2)];
+        if !centre.iter().all(|x| x.abs() <= LARGEST) {
+            return Err(DecodeError::OutOfRange { what: "the centre of a tile" });
+        }
+        centres.push(centre);
+    }
+    if !rest.is_empty() {
+        return Err(DecodeError::TooLong { section: "bytes of model", limit: "its atoms" });
+    }
+    Ok(Model { atoms, centres })
+}
+
+/// The next byte of each plane.
+fn three_of(planes: &mut [std::slice::Iter<'_, u8>; 3]) -> [u8; 3] {
+    planes.each_mut().map(|plane| plane.next().copied().unwrap_or(0))
+}
+
+/// The bytes of some floats, the highest first, after a rotation by which the sign comes last: so the first
+/// is the exponent, and those that are zero in all of them cost nothing.
+#[derive(Default)]
+struct FloatPlanes([Vec<u8>; 4]);
+
+impl FloatPlanes {
+    fn push(&mut self, float: f32) {
+        let bytes = float.to_bits().rotate_left(1).to_be_bytes();
+        self.0.iter_mut().zip(bytes).for_each(|(plane, byte)| plane.push(byte));
+    }
+}
+
+/// The floats of four planes of the same length.
+fn floats_of([a, b, c, d]: [&[u8]; 4]) -> Vec<f32> {
+    let bytes = a.iter().zip(b).zip(c.iter().zip(d));
+    let bits = bytes.map(|((&a, &b), (&c, &d))| u32::from_be_bytes([a, b, c, d]));
+    bits.map(|bits| f32::from_bits(bits.rotate_right(1))).collect()
+}

@@ -1,0 +1,259 @@
+//! Atoms at fixed distances from others.
+//!
+//! Most simulations hold the bonds of hydrogens rigid (SHAKE: J.-P. Ryckaert, G. Ciccotti, H. Berendsen,
+//! J. Comput. Phys. 23 (1977) 327), and water as a whole (SETTLE: S. Miyamoto, P. Kollman, J. Comput. Chem.
+//! 13 (1992) 952). An atom at a known distance from another has two degrees of freedom, not three; one at
+//! known distances from two others has one. These coordinates are coded against their prediction, and the others
+//! follow from the sphere or the circle that the atom is on, with a residual that only makes up for
+//! rounding.
+//!
+//! Which coordinate is which is decided per frame, from what encoder and decoder both know: the one
+//! along which the sphere is steepest is the one that is computed, for there errors grow least.
+
+use fearless_simd::{f32x8, i32x8, mask32x8, prelude::*};
+
+use super::{Predictor, local_frame};
+use crate::codec::geometry::point::Point;
+use crate::codec::geometry::simd::sqrt;
+
+/// What predicts an atom in every frame.
+#[derive(Clone, Copy)]
+pub struct PredictorParams<S: Simd> {
+    /// `α`, `β`, `γ`.
+    pub coefficients: [f32x8<S>; 3],
+    /// The square of the distance to `a`.
+    pub square: f32x8<S>,
+    /// `(x − a) · (b − a)`, which follows from the three distances.
+    pub product: f32x8<S>,
+}
+
+/// What each frame says about an atom besides its residuals.
+#[derive(Clone, Copy)]
+pub struct SideInfo<S: Simd> {
+    /// On a sphere, the axis along which the atom is farthest from the middle: 0, 1 or 2.
+    axis: i32x8<S>,
+    /// On which side of the middle it is; which of two points on a circle it is.
+    side: mask32x8<S>,
+}
+
+impl<S: Simd> SideInfo<S> {
+    /// The side alone.
+    #[inline(always)]
+    pub fn side(simd: S, side: mask32x8<S>) -> Self {
+        Self { axis: i32x8::splat(simd, 0), side }
+    }
+
+    /// For predictors that need none.
+    #[inline(always)]
+    pub fn none(simd: S) -> Self {
+        Self::side(simd, mask32x8::splat(simd, false))
+    }
+
+    /// The octahedral face of a sphere around `a` that an atom is on.
+    #[inline(always)]
+    pub fn of_sphere(atom: Point<S>, a: Point<S>) -> Self {
+        let offset = atom - a;
+        let axes = AxisPermutation::largest_first(offset);
+        let [x, y, z] = [0, 1, 2].map(
+            #[inline(always)]
+            |axis| i32x8::splat(atom[0].simd, axis),
+        );
+        let axis = axes.third.select(z, axes.second.select(y, x));
+        Self { axis, side: axes.apply(offset)[0].simd_lt(0.0) }
+    }
+
+    /// From its lowest bits: the side, and twice the axis.
+    #[inline(always)]
+    pub fn from_bits(bits: i32x8<S>) -> Self {
+        Self { axis: (bits >> 1) & 3, side: (bits & 1).simd_gt(0) }
+    }
+
+    /// As bits.
+    #[inline(always)]
+    pub fn to_bits(self) -> i32x8<S> {
+        let none = i32x8::splat(self.axis.simd, 0);
+        self.side.select(none + 1, none) | (self.axis << 1)
+    }
+}
+
+/// A cyclic permutation of the axes, which may differ between lanes.
+#[derive(Clone, Copy)]
+pub struct AxisPermutation<S: Simd> {
+    /// Where the second or the third axis comes first.
+    second: mask32x8<S>,
+    third: mask32x8<S>,
+}
+
+impl<S: Simd> AxisPermutation<S> {
+    /// None.
+    #[inline(always)]
+    fn identity(simd: S) -> Self {
+        let none = mask32x8::splat(simd, false);
+        Self { second: none, third: none }
+    }
+
+    /// Brings this axis to the front.
+    #[inline(always)]
+    fn axis_first(axis: i32x8<S>) -> Self {
+        Self { second: axis.simd_gt(0), third: axis.simd_gt(1) }
+    }
+
+    /// Brings the largest coordinate to the front.
+    #[inline(always)]
+    fn largest_first(v: Point<S>) -> Self {
+        let [x, y, z] = v.abs().0;
+        let second = y.simd_gt(x);
+        Self { second, third: z.simd_gt(second.select(y, x)) }
+    }
+
+    /// Brings the smallest coordinate to the front.
+    #[inline(always)]
+    fn smallest_first(v: Point<S>) -> Self {
+        let [x, y, z] = v.abs().0;
+        let second = x.simd_gt(y);
+        Self { second, third: second.select(y, x).simd_gt(z) }
+    }
+
+    #[inline(always)]
+    fn pick(&self, x: f32x8<S>, y: f32x8<S>, z: f32x8<S>) -> f32x8<S> {
+        self.third.select(z, self.second.select(y, x))
+    }
+
+    /// The coordinates in their new order.
+    #[inline(always)]
+    pub fn apply(&self, Point([x, y, z]): Point<S>) -> Point<S> {
+        Point([self.pick(x, y, z), self.pick(y, z, x), self.pick(z, x, y)])
+    }
+
+    /// The coordinates in their old order.
+    #[inline(always)]
+    fn inverse(&self, Point([x, y, z]): Point<S>) -> Point<S> {
+        Point([self.pick(x, z, y), self.pick(y, x, z), self.pick(z, y, x)])
+    }
+}
+
+/// Codes the coordinates of an atom one after the other. What each is predicted to be may depend on the
+/// ones before.
+pub trait CoordinateCoder<S: Simd> {
+    /// The coordinate number `slot`, which is number `axis` after the permutation. An encoder returns its
+    /// value and keeps what was `predicted`; a decoder adds the residual to that.
+    fn code(
+        &mut self,
+        slot: usize,
+        axes: &AxisPermutation<S>,
+        axis: usize,
+        predicted: f32x8<S>,
+    ) -> f32x8<S>;
+}
+
+/// The place of an atom, coded coordinate by coordinate. `references[0]` of a `Direct` one is the centre of
+/// its tile.
+#[inline(always)]
+pub fn reconstruct<S: Simd>(
+    predictor: Predictor,
+    references: &[Point<S>; 3],
+    params: &PredictorParams<S>,
+    side_info: &SideInfo<S>,
+    coder: &mut impl CoordinateCoder<S>,
+) -> Point<S> {
+    match predictor {
+        Predictor::Direct => unconstrained(references[0], coder),
+        Predictor::LinearFrame => {
+            unconstrained(local_frame::predict(references, &params.coefficients), coder)
+        }
+        Predictor::OneDistanceNear | Predictor::OneDistanceFree => {
+            let is_near = predictor == Predictor::OneDistanceNear;
+            on_sphere(is_near, references, params, side_info, coder)
+        }
+        Predictor::TwoDistancesNear | Predictor::TwoDistancesFree => {
+            let is_near = predictor == Predictor::TwoDistancesNear;
+            on_circle(is_near, references, params, side_info, coder)
+        }
+    }
+}
+
+#[inline(always)]
+fn unconstrained<S: Simd>(p: Point<S>, coder: &mut impl CoordinateCoder<S>) -> Point<S> {
+    let axes = AxisPermutation::identity(p[0].simd);
+    let x = coder.code(0, &axes, 0, p[0]);
+    let y = coder.code(1, &axes, 1, p[1]);
+    let z = coder.code(2, &axes, 2, p[2]);
+    Point([x, y, z])
+}
+
+/// Two coordinates on the sphere around `a` are coded, the third follows.
+#[inline(always)]
+fn on_sphere<S: Simd>(
+    is_near: bool,
+    references: &[Point<S>; 3],
+    params: &PredictorParams<S>,
+    side_info: &SideInfo<S>,
+    coder: &mut impl CoordinateCoder<S>,
+) -> Point<S> {
+    let a = references[0];
+    let p = if is_near { local_frame::predict(references, &params.coefficients) } else { a };
+    let offset = p - a;
+    let (axes, side) = if is_near {
+        let axes = AxisPermutation::largest_first(offset);
+        (axes, axes.apply(offset)[0].simd_lt(0.0))
+    } else {
+        (AxisPermutation::axis_first(side_info.axis), side_info.side)
+    };
+    let (p, a) = (axes.apply(p), axes.apply(a));
+    let y = coder.code(0, &axes, 1, p[1]);
+    let z = coder.code(1, &axes, 2, p[2]);
+    let (dy, dz) = (y - a[1], z - a[2]);
+    let height = sqrt(params.square - dy * dy - dz * dz);
+    let x = coder.code(2, &axes, 0, a[0] + negate_if(side, height));
+    axes.inverse(Point([x, y, z]))
+}
+
+/// One coordinate on the circle in which the spheres around `a` and `b` meet is coded, the others follow.
+#[inline(always)]
+fn on_circle<S: Simd>(
+    is_near: bool,
+    references: &[Point<S>; 3],
+    params: &PredictorParams<S>,
+    side_info: &SideInfo<S>,
+    coder: &mut impl CoordinateCoder<S>,
+) -> Point<S> {
+    let [a, b, _] = *references;
+    let axis = b - a;
+    let p = if is_near {
+        local_frame::predict(references, &params.coefficients)
+    } else {
+        a + axis * params.coefficients[0]
+    };
+    let offset = p - a;
+    // Along the circle where it passes the prediction; or where it reaches farthest.
+    let axes = if is_near {
+        AxisPermutation::largest_first(axis.cross(offset))
+    } else {
+        AxisPermutation::smallest_first(axis)
+    };
+    let (p, a) = (axes.apply(p), axes.apply(a));
+    let (axis, offset) = (axes.apply(axis), axes.apply(offset));
+    let x = coder.code(0, &axes, 0, p[0]);
+    // A plane cuts the circle in two points, `middle ± reach`.
+    let dx = x - a[0];
+    let rest = params.product - dx * axis[0];
+    let square = axis[1] * axis[1] + axis[2] * axis[2];
+    let along = rest / square;
+    let beside = sqrt((params.square - dx * dx - rest * along) / square);
+    let middle = [along * axis[1], along * axis[2]];
+    let reach = [0.0 - axis[2] * beside, axis[1] * beside];
+    let side = if is_near {
+        let nearer = (offset[1] - middle[0]) * reach[0] + (offset[2] - middle[1]) * reach[1];
+        side_info.side ^ nearer.simd_lt(0.0)
+    } else {
+        side_info.side
+    };
+    let y = coder.code(1, &axes, 1, a[1] + (middle[0] + negate_if(side, reach[0])));
+    let z = coder.code(2, &axes, 2, a[2] + (middle[1] + negate_if(side, reach[1])));
+    axes.inverse(Point([x, y, z]))
+}
+
+#[inline(always)]
+fn negate_if<S: Simd>(mask: mask32x8<S>, x: f32x8<S>) -> f32x8<S> {
+    mask.select(-x, x)
+}

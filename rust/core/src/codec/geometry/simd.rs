@@ -1,0 +1,116 @@
+//! Eight numbers at a time, by `fearless_simd`.
+//!
+//! Kernels are generic over `S: Simd`; [`vectorized!`] compiles one for each instruction set and
+//! calls it for the best one that the machine has. All that a kernel calls must be inlined always
+//! for that. Only operations that IEEE 754 rounds correctly are used, in the order they are written
+//! in and never fused, so that every machine computes the same bits. What the library leaves to the
+//! machine (a minimum with NaN, a shift by too many bits) is spelled out here.
+
+use fearless_simd::{f32x8, mask32x8, prelude::*, u32x8};
+
+/// Numbers in a vector.
+pub const LANES: usize = 8;
+
+/// Integers of up to this magnitude are exact as floats, and so are sums of a few.
+pub const LARGEST: f32 = 2_097_152.0;
+/// Added to a float of up to `2 · LARGEST`, this leaves no bits for a fraction.
+const ROUNDING_SHIFT: f32 = 12_582_912.0;
+
+/// Eight floats in memory.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(32))]
+pub struct Lanes(pub [f32; LANES]);
+
+impl Lanes {
+    /// Zeros.
+    pub const ZERO: Self = Self([0.0; LANES]);
+
+    #[inline(always)]
+    pub fn load<S: Simd>(&self, simd: S) -> f32x8<S> {
+        self.0.simd_into(simd)
+    }
+
+    /// The sum over the lanes.
+    #[inline(always)]
+    pub fn sum(&self) -> f64 {
+        self.0.iter().map(|&value| f64::from(value)).sum()
+    }
+}
+
+/// Evaluates an expression with vectors of the machine: `vectorized!(simd => f(simd, x))`. On x86-64 these are
+/// AVX2's or SSE2's; each further instruction set would add a copy of all kernels.
+macro_rules! vectorized {
+    ($simd:ident => $call:expr) => {{
+        let level = fearless_simd::Level::new();
+        #[cfg(target_arch = "x86_64")]
+        let result = match (level.as_avx2(), fearless_simd::Level::baseline().as_sse2()) {
+            (Some($simd), _) => fearless_simd::Simd::vectorize(
+                $simd,
+                #[inline(always)]
+                || $call,
+            ),
+            (None, Some($simd)) => $call,
+            (None, None) => unreachable!("SSE2 is part of x86-64"),
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let result = fearless_simd::dispatch!(level, $simd => $call);
+        result
+    }};
+}
+pub(super) use vectorized;
+
+/// The same with the vectors that all machines of this kind have.
+#[cfg(test)]
+macro_rules! baseline {
+    ($simd:ident => $call:expr) => {{
+        let level = fearless_simd::Level::baseline();
+        #[cfg(target_arch = "x86_64")]
+        let result = level.as_sse2().map(|$simd| $call).unwrap();
+        #[cfg(not(target_arch = "x86_64"))]
+        let result = fearless_simd::dispatch!(level, $simd => $call);
+        result
+    }};
+}
+#[cfg(test)]
+pub(super) use baseline;
+
+/// Clamped to a magnitude; its negative for what is not a number.
+#[inline(always)]
+pub fn clamp<S: Simd>(x: f32x8<S>, bound: f32) -> f32x8<S> {
+    let lowest = f32x8::splat(x.simd, -bound);
+    // The plain maximum of x86 is its second operand where the first is not a number, which the precise one
+    // makes sure of elsewhere.
+    let x = if cfg!(target_arch = "x86_64") { x.max(lowest) } else { x.max_precise(lowest) };
+    x.min(bound)
+}
+
+/// The nearest integers, ties to even; of up to twice [`LARGEST`], whatever `x` is.
+#[inline(always)]
+pub fn round<S: Simd>(x: f32x8<S>) -> f32x8<S> {
+    clamp(x, 2.0 * LARGEST - 1.0) + ROUNDING_SHIFT - ROUNDING_SHIFT
+}
+
+/// The square roots, and zero for what has none.
+#[inline(always)]
+pub fn sqrt<S: Simd>(x: f32x8<S>) -> f32x8<S> {
+    let zero = f32x8::splat(x.simd, 0.0);
+    x.simd_gt(zero).select(x, zero).sqrt()
+}
+
+/// `x` where the mask is set, else zero: one instruction less than a selection.
+#[inline(always)]
+pub fn keep_if<S: Simd>(mask: mask32x8<S>, x: u32x8<S>) -> u32x8<S> {
+    x & mask.to_vector().bitcast::<u32x8<S>>()
+}
+
+/// The sum over the lanes.
+#[inline(always)]
+pub fn sum<S: Simd>(x: f32x8<S>) -> f64 {
+    Lanes(x.to_array()).sum()
+}
+
+/// The bits that are set in any lane.
+#[inline(always)]
+pub fn any_bits<S: Simd>(x: u32x8<S>) -> u32 {
+    x.to_array().into_iter().fold(0, |any, bits| any | bits)
+}
