@@ -3,7 +3,7 @@
 The same coordinates go through XTC, DCD, zarr, HDF5, blosc2, pcodec, fpzip, zfp, SZ3, its molecular
 codec BIOMD, and ours: exactly, and within half of 0.01 and 0.001 Å. What is compared is what they take
 and what an analysis does: read every frame, one at random, every tenth, or the protein alone. Who is
-not installed is left out.
+not installed is left out, and of the readers of XTC molly where there is no cargo to build it.
 
     python benches/peers/trajectory.py [--sets adk_dcd,villin] [--bounds 0.01] [--only ours,XTC,BIOMD]
         [--data DIR] [--plot FILE.png] [--into PAGE.md]

@@ -68,14 +68,9 @@ def xtc_by_molly(spacing: float) -> Contender:
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    """Build and load it. An `ImportError` leaves molly out, as a package that is not installed."""
-    cargo = shutil.which("cargo")
-    if cargo is None:
-        raise ImportError("there is no cargo to build it with")
-    command = [cargo, "build", "--release", "--locked", "--quiet", "--target-dir", str(TARGET)]
-    built = subprocess.run(command, cwd=CRATE, capture_output=True, text=True, check=False)
-    if built.returncode:
-        raise ImportError(f"cargo can't build it: {built.stderr.strip()}")
+    """Load it. An `ImportError` leaves molly out, as a package that is not installed."""
+    if reason := _build():
+        raise ImportError(reason)
     library = ctypes.CDLL(str(TARGET / "release" / "libflexopt_bench_molly.so"))
     array = functools.partial(np.ctypeslib.ndpointer, flags="C_CONTIGUOUS")
     size, file = ctypes.c_size_t, ctypes.c_void_p
@@ -90,3 +85,15 @@ def _library() -> ctypes.CDLL:
     library.molly_read.restype = ctypes.c_bool
     library.molly_close.argtypes, library.molly_close.restype = [file], None
     return library
+
+
+@functools.cache
+def _build() -> str:
+    """Build it once, and tell what keeps it from being built."""
+    cargo = shutil.which("cargo")
+    if cargo is None:
+        return "there is no cargo to build it with"
+    command = [cargo, "build", "--release", "--locked", "--quiet", "--target-dir", str(TARGET)]
+    built = subprocess.run(command, cwd=CRATE, capture_output=True, text=True, check=False)
+    reason = built.stderr.strip().partition("\n")[0]
+    return f"cargo can't build it: {reason}" if built.returncode else ""
