@@ -61,7 +61,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--sets",
         type=lambda text: list(SETS) if text == "all" else text.split(","),
-        help=f"all, or some of {names}; by default those that are quick to make",
+        help=f"all, or some of {names}; by default without those that take longest to simulate",
     )
     parser.add_argument("--data", type=Path, help="where simulated sets are kept")
     parser.add_argument("--rounds", type=int, default=3, help="how often all take their turn")
