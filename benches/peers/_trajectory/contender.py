@@ -51,6 +51,8 @@ class Contender:
     #: What to measure the size of; the path that was written to, where it is not said.
     size: Callable[[Path], int] | None = None
     is_ours: bool = False
+    #: Whether somebody else's writer is called, so that only its reading is measured.
+    only_reads: bool = False
 
     def bytes_at(self, path: Path) -> int:
         """Measure what was written."""

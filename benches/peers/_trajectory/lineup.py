@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from . import array_files, biomd, compressors, md_files, ours
+from . import array_files, biomd, compressors, md_files, molly, ours
 from .contender import CHUNK_FRAMES, Contender, Missing
 
 #: Frames that BIOMD is given together: alone, as its authors measure it, and as many as ours.
@@ -42,7 +42,10 @@ def lineup(
 
 
 def _xtc(spacing: float) -> dict[str, Callable[[], Contender]]:
-    makers = {"XTC, MDAnalysis": partial(md_files.xtc_by_mdanalysis, spacing)}
+    makers = {
+        "XTC, MDAnalysis": partial(md_files.xtc_by_mdanalysis, spacing),
+        "XTC, molly": partial(molly.xtc_by_molly, spacing),
+    }
     if spacing == 0.01:
         makers["XTC, mdtraj"] = md_files.xtc_by_mdtraj
     return makers

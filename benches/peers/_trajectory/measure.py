@@ -29,7 +29,8 @@ class Result:
     is_ours: bool
     bytes: int
     error: float
-    encode: float
+    #: None of those that only read.
+    encode: float | None
     decode: float
     frame: float
     stride: float
@@ -68,11 +69,13 @@ def measure(
         remove(path)
     results = []
     for name, (contender, _) in contenders.items():
-        medians = {
+        medians: dict[str, float | None] = {
             operation: statistics.median(times)
             for (who, operation), times in seconds.items()
             if who == name
         }
+        if contender.only_reads:
+            medians["encode"] = None
         results.append(Result(name, contender.is_ours, *checked[name], **medians))
     return results
 

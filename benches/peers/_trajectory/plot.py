@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from .data import DataSet
@@ -21,7 +22,8 @@ def plot(measured: list[Measured], path: Path) -> None:
     bounds = list(dict.fromkeys(bound for _, bound, _ in measured))
     sets = list(dict.fromkeys(data.name for data, _, _ in measured))
     names = list(dict.fromkeys(result.name for *_, results in measured for result in results))
-    colours = dict(zip(names, plt.get_cmap("tab20").colors, strict=False))
+    palettes = (plt.get_cmap(palette).colors for palette in ("tab20", "tab20b", "tab20c"))
+    colours = dict(zip(names, itertools.chain(*palettes), strict=False))
     figure, axes = plt.subplots(
         len(bounds),
         len(sets),

@@ -57,7 +57,7 @@ def section(data: DataSet, spacing: float | None, results: list[Result]) -> str:
             name,
             f"{100 * result.bytes / raw:.1f}",
             f"{8 * result.bytes / (n_frames * n_atoms):.1f}",
-            f"{raw / result.encode / 1e6:.0f}",
+            f"{raw / result.encode / 1e6:.0f}" if result.encode else "–",
             f"{raw / result.decode / 1e6:.0f}",
             f"{1e3 * result.frame:.2f}",
             f"{1e3 * result.stride:.1f}",
@@ -80,7 +80,7 @@ def summary(measured: list[tuple[DataSet, float | None, list[Result]]]) -> str:
         by_name = {result.name: result for result in results}
         ours, archive = by_name["ours"], by_name["ours, archive"]
         others = [result for result in results if not result.is_ours]
-        smallest = min(others, key=lambda result: result.bytes)
+        smallest = min(others, key=lambda result: result.bytes, default=None)
         usual = [result for result in others if result.name.startswith(("XTC", "DCD"))]
         # XTC where it takes part, by the faster of its readers.
         usual.sort(key=lambda result: (not result.name.startswith("XTC"), result.decode))
@@ -89,7 +89,7 @@ def summary(measured: list[tuple[DataSet, float | None, list[Result]]]) -> str:
             "exact" if spacing is None else f"{spacing} Å",
             f"{100 * ours.bytes / raw:.1f}",
             f"{100 * archive.bytes / raw:.1f}",
-            f"{100 * smallest.bytes / raw:.1f} ({smallest.name})",
+            f"{100 * smallest.bytes / raw:.1f} ({smallest.name})" if smallest else "",
             f"{raw / ours.decode / 1e6:.0f}",
             f"{raw / usual[0].decode / 1e6:.0f} ({usual[0].name})" if usual else "",
         ]
