@@ -18,21 +18,36 @@ const ARCHIVED_FLOATS: u8 = 7;
 /// Added for doubles that were narrowed.
 const NARROWED: u8 = 8;
 
-fn golden(codec: u8) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/codec-{codec}.bin"))
+/// Data, the codec that it is for, and the golden file of the payload.
+struct Case {
+    codec: u8,
+    bytes: Vec<u8>,
+    file: PathBuf,
 }
 
-/// Each codec with what it is for.
-fn cases() -> [(u8, Vec<u8>); 6] {
+impl Case {
+    fn new(codec: u8, name: &str, bytes: Vec<u8>) -> Self {
+        let file = format!("tests/golden/codec-{codec}{name}.bin");
+        Self { codec, bytes, file: Path::new(env!("CARGO_MANIFEST_DIR")).join(file) }
+    }
+
+    fn payload(&self) -> Vec<u8> {
+        std::fs::read(&self.file).unwrap()
+    }
+}
+
+/// Each codec with what it is for; that of grids also with frames close in time, which have key frames.
+fn cases() -> [Case; 7] {
     let reader = |x: f64| (x.round_ties_even() as f32 * (1.0 / 1000.0f32)) * 10.0;
     let precise = |x: f64| (x * 0.012_345_678_9 + 27.1) as f32;
     [
-        (GRID, bytes(reader)),
-        (FLOATS, bytes(precise)),
-        (ARCHIVED, bytes(reader)),
-        (ARCHIVED_FLOATS, bytes(precise)),
-        (NARROWED | GRID, doubles(|x| x.round_ties_even() / 100.0)),
-        (NARROWED | FLOATS, doubles(|x| f64::from(precise(x)) * 10.0)),
+        Case::new(GRID, "", bytes(reader)),
+        Case::new(FLOATS, "", bytes(precise)),
+        Case::new(ARCHIVED, "", bytes(reader)),
+        Case::new(ARCHIVED_FLOATS, "", bytes(precise)),
+        Case::new(NARROWED | GRID, "", doubles(|x| x.round_ties_even() / 100.0)),
+        Case::new(NARROWED | FLOATS, "", doubles(|x| f64::from(precise(x)) * 10.0)),
+        Case::new(GRID, "-keyed", floats(oscillations(), reader)),
     ]
 }
 
@@ -92,9 +107,24 @@ fn places() -> Vec<f64> {
     all
 }
 
+/// Atoms that oscillate about a place of their own.
+fn oscillations() -> Vec<f64> {
+    let mut random = 5u64;
+    let mut next = |below: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        f64::from(((random >> 33) % below) as i32)
+    };
+    let middles: Vec<f64> = (0..3 * ROWS).map(|_| next(5000)).collect();
+    (0..FRAMES).flat_map(|_| &middles).map(|middle| middle + next(201) - 100.0).collect()
+}
+
 /// The coordinates as floats, and some that are none.
 fn bytes(float: impl Fn(f64) -> f32) -> Vec<u8> {
-    let mut floats: Vec<f32> = places().into_iter().map(float).collect();
+    floats(places(), float)
+}
+
+fn floats(places: Vec<f64>, float: impl Fn(f64) -> f32) -> Vec<u8> {
+    let mut floats: Vec<f32> = places.into_iter().map(float).collect();
     for (index, bits) in [0x7fa0_1234u32, 0x8000_0000, 0xff80_0000, 1].iter().enumerate() {
         floats[index * 5000 + 17] = f32::from_bits(*bits);
     }
@@ -112,34 +142,33 @@ fn doubles(double: impl Fn(f64) -> f64) -> Vec<u8> {
 
 #[test]
 fn golden_payloads_decode_to_the_same_bits() {
-    for (codec, bytes) in cases() {
-        let payload = std::fs::read(golden(codec)).unwrap();
-        let mut out = vec![0; block(codec).bytes()];
-        codec::decode(codec, &payload, &block(codec), &mut out).unwrap();
-        assert_eq!(out, bytes, "codec {codec}");
+    for case @ Case { codec, .. } in &cases() {
+        let mut out = vec![0; block(*codec).bytes()];
+        codec::decode(*codec, &case.payload(), &block(*codec), &mut out).unwrap();
+        assert_eq!(out, case.bytes, "{:?}", case.file);
     }
 }
 
 #[test]
 fn single_frames_of_golden_payloads_are_the_same_too() {
     let read_alone = |codec: u8| matches!(codec & !NARROWED, GRID | FLOATS);
-    for (codec, bytes) in cases().into_iter().filter(|&(codec, _)| read_alone(codec)) {
-        let payload = std::fs::read(golden(codec)).unwrap();
+    for case in cases().into_iter().filter(|case| read_alone(case.codec)) {
+        let (codec, payload) = (case.codec, case.payload());
         let opened = RandomAccessBlock::open(codec, &payload, &block(codec)).unwrap().unwrap();
         let frame_bytes = ROWS * block(codec).row_bytes;
         let mut out = vec![0; frame_bytes];
-        for (frame, expected) in bytes.chunks_exact(frame_bytes).enumerate() {
+        for (frame, expected) in case.bytes.chunks_exact(frame_bytes).enumerate() {
             let place = OutputLayout { start: 0, frame_bytes };
             opened.read(0, &payload, &[frame], None, &mut out, place).unwrap();
-            assert_eq!(out, expected, "frame {frame} of codec {codec}");
+            assert_eq!(out, expected, "frame {frame} of {:?}", case.file);
         }
     }
 }
 
 #[test]
 fn damaged_payloads_are_errors_or_data() {
-    for (codec, _) in cases() {
-        let payload = std::fs::read(golden(codec)).unwrap();
+    for case in cases() {
+        let (codec, payload) = (case.codec, case.payload());
         let mut out = vec![0; block(codec).bytes()];
         for at in (0..payload.len()).step_by(23) {
             let mut damaged = payload.clone();
@@ -153,18 +182,31 @@ fn damaged_payloads_are_errors_or_data() {
 
 #[test]
 fn atoms_of_molecules_are_coded_by_their_shape() {
-    for (expected, bytes) in cases() {
-        let (codec, payload) = encode(expected, &bytes).unwrap();
-        assert_eq!(codec, expected);
+    for case in cases() {
+        let (codec, payload) = encode(case.codec, &case.bytes).unwrap();
+        assert_eq!(codec, case.codec);
         let mut out = vec![0; block(codec).bytes()];
         codec::decode(codec, &payload, &block(codec), &mut out).unwrap();
-        assert_eq!(out, bytes);
+        assert_eq!(out, case.bytes);
+    }
+}
+
+#[test]
+fn frames_close_in_time_are_read_with_their_key_frame() {
+    for case in cases().into_iter().filter(|case| case.codec == GRID) {
+        let payload = case.payload();
+        let opened = RandomAccessBlock::open(GRID, &payload, &block(GRID)).unwrap().unwrap();
+        // The key frame of the first eight is the fifth of them.
+        let bytes = opened.frame_range(0).unwrap().len();
+        let frames = if case.file.ends_with("codec-4-keyed.bin") { 4..6 } else { 0..2 };
+        let frame_bytes = payload.len() / FRAMES;
+        assert!(frames.contains(&(bytes / frame_bytes)), "{bytes} of {frame_bytes} for each");
     }
 }
 
 #[test]
 fn archives_are_smaller() {
-    for (codec, bytes) in cases().into_iter().take(2) {
+    for Case { codec, bytes, .. } in cases().into_iter().take(2) {
         let (_, payload) = encode(codec, &bytes).unwrap();
         let (_, archived) = encode(codec + 2, &bytes).unwrap();
         assert!(archived.len() < payload.len(), "{} and {}", archived.len(), payload.len());
@@ -175,11 +217,11 @@ fn archives_are_smaller() {
 #[test]
 #[ignore = "writes the golden payloads; run it when a new codec is made"]
 fn write_golden_payloads() {
-    for (expected, bytes) in cases() {
-        let (codec, payload) = encode(expected, &bytes).unwrap();
-        assert_eq!(codec, expected);
+    for case in cases() {
+        let (codec, payload) = encode(case.codec, &case.bytes).unwrap();
+        assert_eq!(codec, case.codec);
         let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).open(golden(codec)).unwrap();
+        let mut file = options.write(true).create(true).truncate(true).open(&case.file).unwrap();
         file.write_all(&payload).unwrap();
     }
 }

@@ -77,8 +77,8 @@ impl Strings {
                 let codes = Codes::of([x, y, z], noisy);
                 self.quotients.add(frame, codes.codes, codes.bits);
                 if codes.is_escaped {
-                    for quotient in escaped([x, y, z], noisy) {
-                        self.quotients.add(frame, quotient.into(), u32::BITS);
+                    for (quotient, bits) in escaped([x, y, z], noisy) {
+                        self.quotients.add(frame, quotient, bits);
                     }
                 }
             }

@@ -12,18 +12,21 @@ use crate::codec::geometry::domain;
 use crate::codec::geometry::simd::{LANES, keep_if, vectorized};
 use crate::codec::geometry::words::{Words, half_words};
 
-/// So many zeros mean that 32 bits with the quotient follow the three codes of the atom. Three codes fit
-/// into the 25 bits that are left of 32 wherever they begin in a byte.
+/// So many zeros mean that the quotient follows the three codes of the atom. Three codes fit into the 25
+/// bits that are left of 32 wherever they begin in a byte.
 const ESCAPE: u32 = 7;
-/// Bits of a quotient that follows.
-const ESCAPED_BITS: u32 = 32;
+/// Bits of a quotient that follows: enough for most molecules that cross the periodic box, which are most of
+/// them. With 32, a box of water takes 1 to 2 % more.
+const ESCAPED_BITS: u32 = 10;
+/// A quotient that follows and has all bits set is followed by 32 bits, which are the quotient.
+const LONG: u32 = (1 << ESCAPED_BITS) - 1;
 /// Noisy bits at most: three residuals and what frames choose fit into the 57 bits that are left of 64.
 pub const MOST_NOISY: u8 = 18;
 /// Added to the noisy bits of all three residuals of an atom that have no quotients: these are all of their bits, in
 /// all frames. None of them is a residual that is always zero.
 pub const FIXED: u8 = 32;
 /// Bits of the three quotients of an atom at most.
-pub const MOST_QUOTIENT_BITS: usize = 3 * (ESCAPE + 1 + ESCAPED_BITS) as usize;
+pub const MOST_QUOTIENT_BITS: usize = 3 * (ESCAPE + 1 + ESCAPED_BITS + u32::BITS) as usize;
 /// A one for each of three codes above the bits that a string has, so that each ends, whatever the string is.
 const ENDS: u32 = 0b111 << 25;
 
@@ -73,7 +76,9 @@ pub fn all_bits(residuals: &[i32]) -> u8 {
 #[inline(always)]
 fn cost(number: u32, noisy: u32) -> u32 {
     let quotient = number >> noisy;
-    noisy + 1 + quotient.min(ESCAPE) + if quotient >= ESCAPE { ESCAPED_BITS } else { 0 }
+    let escaped = if quotient >= ESCAPE { ESCAPED_BITS } else { 0 };
+    let long = if quotient >= LONG { u32::BITS } else { 0 };
+    noisy + 1 + quotient.min(ESCAPE) + escaped + long
 }
 
 /// The sum of zigzag residuals.
@@ -130,10 +135,13 @@ impl Codes {
     }
 }
 
-/// The quotients of three residuals that follow their codes.
-pub fn escaped(residuals: [i32; 3], noisy: [u8; 3]) -> impl Iterator<Item = u32> {
+/// The quotients of three residuals that follow their codes, and how many bits each is.
+pub fn escaped(residuals: [i32; 3], noisy: [u8; 3]) -> impl Iterator<Item = (u64, u32)> {
     let quotients = residuals.into_iter().zip(noisy).map(|(r, noisy)| zigzag(r) >> noisy);
-    quotients.filter(|&quotient| quotient >= ESCAPE)
+    quotients.filter(|&quotient| quotient >= ESCAPE).map(|quotient| match quotient < LONG {
+        true => (quotient.into(), ESCAPED_BITS),
+        false => (u64::from(quotient) << ESCAPED_BITS | u64::from(LONG), ESCAPED_BITS + u32::BITS),
+    })
 }
 
 /// The noisy bits of three residuals, of which the first is lowest, and how many bits these are.
@@ -191,13 +199,24 @@ impl<'a, S: Simd> QuotientReader<'a, S> {
     fn escaped(&mut self, mut quotients: [u32x8<S>; 3], active: mask32x8<S>) -> [u32x8<S>; 3] {
         for quotient in &mut quotients {
             let is_escaped = quotient.simd_gt(ESCAPE - 1) & active;
-            let words = Words::at(self.bytes, self.starts + (self.taken >> 3));
-            let next = words.extract(self.taken & 7);
+            let next = self.next_bits() & LONG;
             let bits = u32x8::splat(self.starts.simd, ESCAPED_BITS);
             self.taken += keep_if(is_escaped, bits);
             *quotient = is_escaped.select(next, *quotient);
+            let is_long = next.simd_eq(LONG) & is_escaped;
+            if is_long.any_true() {
+                *quotient = is_long.select(self.next_bits(), *quotient);
+                let bits = u32x8::splat(self.starts.simd, u32::BITS);
+                self.taken += keep_if(is_long, bits);
+            }
         }
         quotients
+    }
+
+    /// The next 32 bits of each.
+    #[inline(always)]
+    fn next_bits(&self) -> u32x8<S> {
+        Words::at(self.bytes, self.starts + (self.taken >> 3)).extract(self.taken & 7)
     }
 }
 
@@ -256,9 +275,9 @@ mod tests {
                 let codes = Codes::of(residuals, noisy);
                 put(&mut bytes, bit, codes.codes);
                 bit += codes.bits;
-                for quotient in escaped(residuals, noisy) {
-                    put(&mut bytes, bit, quotient.into());
-                    bit += ESCAPED_BITS;
+                for (quotient, bits) in escaped(residuals, noisy) {
+                    put(&mut bytes, bit, quotient);
+                    bit += bits;
                 }
             }
             let read = vectorized!(simd => read(simd, &bytes, &residuals, noisy));
