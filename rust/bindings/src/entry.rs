@@ -143,7 +143,8 @@ impl EntryReader {
         if spec.fortran { array.getattr("T") } else { Ok(array) }
     }
 
-    /// The dtype that the file names: one that NumPy has, without objects, of the size that it says.
+    /// The dtype that the file names: one that NumPy has, without objects, of the size that it
+    /// says.
     fn dtype<'py>(
         &self,
         py: Python<'py>,

@@ -10,7 +10,8 @@ use crate::hooks::exception;
 /// Turns an error of the core into a Python exception, for `map_err`.
 pub fn to_python(error: Error) -> PyErr {
     Python::attach(|py| {
-        // What a log handler of the program raised meanwhile. Ctrl-C comes first; else this error does.
+        // What a log handler of the program raised meanwhile. Ctrl-C comes first; else this error
+        // does.
         if let Some(raised) = PyErr::take(py)
             && !raised.is_instance_of::<PyException>(py)
         {

@@ -1,8 +1,8 @@
 //! A thread that works on what its caller lends it, while the caller waits in its own way.
 //!
-//! As `std::thread::scope`, but for one thing: a signal handler of the program, which runs while the
-//! caller waits, may fork. In the child there is no such thread, and a scope would wait for it for
-//! ever.
+//! As `std::thread::scope`, but for one thing: a signal handler of the program, which runs while
+//! the caller waits, may fork. In the child there is no such thread, and a scope would wait for it
+//! for ever.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

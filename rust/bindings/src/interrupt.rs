@@ -1,10 +1,10 @@
 //! Python's signal handlers during long work.
 //!
-//! They run in the main thread only, and only while that has the GIL. So where the main thread starts
-//! work that may take long, a helper thread does it, and the main thread lets handlers run while it
-//! waits. What a handler raises (Ctrl-C) ends the work and is raised. Work that is short but for
-//! waiting for a lock asks for signals itself, in [`polling`]: a helper would cost more than it. In
-//! other threads nothing of this is needed.
+//! They run in the main thread only, and only while that has the GIL. So where the main thread
+//! starts work that may take long, a helper thread does it, and the main thread lets handlers run
+//! while it waits. What a handler raises (Ctrl-C) ends the work and is raised. Work that is short
+//! but for waiting for a lock asks for signals itself, in [`polling`]: a helper would cost more
+//! than it. In other threads nothing of this is needed.
 
 use std::cell::{Cell, RefCell};
 
@@ -17,7 +17,8 @@ use pyo3::prelude::*;
 use crate::error::to_python;
 use crate::helper_thread::{self, Failure};
 
-/// From so many bytes on, work on them may take long, and a helper thread costs a few percent at most.
+/// From so many bytes on, work on them may take long, and a helper thread costs a few percent at
+/// most.
 pub const LONG: u64 = 1 << 20;
 
 thread_local! {

@@ -13,9 +13,9 @@ use crate::error::to_python;
 
 /// Check the columns of a topology, and return the bytes that say all of them.
 ///
-/// Equal topologies have equal bytes. Each text column is a pair: the texts that occur, and which of
-/// them each item is. Elements are atomic numbers, 119 for deuterium, 120 for tritium and 0 for none;
-/// bond orders are multiplied by four. Bonds are pairs of atoms, one after the other.
+/// Equal topologies have equal bytes. Each text column is a pair: the texts that occur, and which
+/// of them each item is. Elements are atomic numbers, 119 for deuterium, 120 for tritium and 0 for
+/// none; bond orders are multiplied by four. Bonds are pairs of atoms, one after the other.
 ///
 /// Raises
 /// ------

@@ -206,8 +206,8 @@ impl TrajectoryWriter {
 #[catch_panics]
 #[pymethods]
 impl TrajectoryWriter {
-    /// Keep a topology with the frames: bytes from `encode_topology`. Where there are frames, it has to
-    /// be theirs; with `required`, they have to have one.
+    /// Keep a topology with the frames: bytes from `encode_topology`. Where there are frames, it
+    /// has to be theirs; with `required`, they have to have one.
     #[pyo3(signature = (topology, required=true))]
     fn _set_topology(&self, py: Python<'_>, topology: &[u8], required: bool) -> PyResult<()> {
         let topology = parsed(topology)?;

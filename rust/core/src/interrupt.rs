@@ -1,8 +1,8 @@
 //! Interrupting work that takes long.
 //!
-//! Who starts such work may ask for its end, and the work looks for that between two chunks, segments
-//! or tries for a lock. It then ends with [`Error::Interrupted`], as by any other error: temporary
-//! files are removed and nothing is published.
+//! Who starts such work may ask for its end, and the work looks for that between two chunks,
+//! segments or tries for a lock. It then ends with [`Error::Interrupted`], as by any other error:
+//! temporary files are removed and nothing is published.
 //!
 //! The request belongs to a thread. Work that other threads do for it takes [`current`] along:
 //!
@@ -47,7 +47,8 @@ impl Interrupt {
         Self { requested: Some(Arc::default()), poll: None }
     }
 
-    /// One for which `poll` is asked whenever the work waits for something, in the thread that waits.
+    /// One for which `poll` is asked whenever the work waits for something, in the thread that
+    /// waits.
     pub fn polling(poll: fn() -> bool) -> Self {
         Self { poll: Some(poll), ..Self::new() }
     }
@@ -105,8 +106,8 @@ pub fn check() -> Result<()> {
     CURRENT.with_borrow(Interrupt::check)
 }
 
-/// Waits, or until the end of this thread's work is asked for. The caller holds no lock: the question
-/// may run code of the program.
+/// Waits, or until the end of this thread's work is asked for. The caller holds no lock: the
+/// question may run code of the program.
 pub fn sleep(duration: Duration) -> Result<()> {
     // Not borrowed while it is asked: that may start work of its own.
     let current = CURRENT.with_borrow(Interrupt::clone);

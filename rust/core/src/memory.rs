@@ -54,9 +54,9 @@ pub fn mapped_bytes() -> u64 {
     MAPPED.load(Ordering::Relaxed)
 }
 
-/// An error where the limit of this process's address space (`RLIMIT_AS`) leaves less than so many bytes,
-/// for `purpose`: libraries that need memory end the process where they get none. Without a limit the
-/// system gives what it has not got, and this is free.
+/// An error where the limit of this process's address space (`RLIMIT_AS`) leaves less than so many
+/// bytes, for `purpose`: libraries that need memory end the process where they get none. Without a
+/// limit the system gives what it has not got, and this is free.
 pub fn check_limit(bytes: u64, purpose: &str) -> Result<()> {
     let Some(limit) = getrlimit(Resource::As).current else { return Ok(()) };
     let pages = std::fs::read_to_string("/proc/self/statm")

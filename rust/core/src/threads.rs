@@ -48,7 +48,8 @@ pub fn run<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     }
 }
 
-/// Runs `work` in a pool that is the calling thread: outside of any, parallel work would go to all CPUs.
+/// Runs `work` in a pool that is the calling thread: outside of any, parallel work would go to all
+/// CPUs.
 fn alone<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     thread_local! {
         static ALONE: Option<ThreadPool> =

@@ -1,8 +1,8 @@
 //! The world that the stub shows: a text file, read again whenever it has changed, or once where
 //! [`STILL_VARIABLE`] is set: then a call costs as little as the driver's quick ones.
 //!
-//! Lines are `key = value`; `#` begins a comment. Before the first section stand the machine's keys,
-//! then one `[gpu]` section per GPU, each followed by the `[mig]` sections of its instances.
+//! Lines are `key = value`; `#` begins a comment. Before the first section stand the machine's
+//! keys, then one `[gpu]` section per GPU, each followed by the `[mig]` sections of its instances.
 //! Memory is in MiB. Faults are keys too, of the machine or of one GPU:
 //!
 //! - `err.FUNCTION = CODE` or `CODE@N`: return that code, or only from the Nth call on;

@@ -2,9 +2,9 @@
 //!
 //! # What this relies on
 //!
-//! The GIL keeps arrays still while this module looks at one, so the extension declares that it needs
-//! it. The core then reads and writes array memory without the GIL, as NumPy's own functions do, and
-//! as for these two things are left to the caller:
+//! The GIL keeps arrays still while this module looks at one, so the extension declares that it
+//! needs it. The core then reads and writes array memory without the GIL, as NumPy's own functions
+//! do, and as for these two things are left to the caller:
 //!
 //! - Nobody resizes an array that was passed in, with `refcheck=False`, before the call returns.
 //!   Without that option NumPy refuses, as this module holds a reference.
@@ -13,8 +13,8 @@
 //!   numbers only, never as sizes or places, its indexing is checked, and it encodes and sums copies:
 //!   what is to be expected is that a mixture of old and new values is stored.
 //!
-//! Rust never has a reference to memory that it did not initialise or that NumPy may write: what the
-//! core fills was zeroed, and writable views are made of addresses alone.
+//! Rust never has a reference to memory that it did not initialise or that NumPy may write: what
+//! the core fills was zeroed, and writable views are made of addresses alone.
 
 use std::any::Any;
 use std::ffi::c_int;
@@ -127,8 +127,8 @@ pub fn owned<'py>(
     unsafe { view_of(kept, data, dtype, shape, true) }
 }
 
-/// A writable array over a range of a private mapping, without a copy. What is written to it reaches
-/// neither the file nor any other mapping.
+/// A writable array over a range of a private mapping, without a copy. What is written to it
+/// reaches neither the file nor any other mapping.
 pub fn private_view<'py>(
     map: &Arc<PrivateMap>,
     range: Range<usize>,

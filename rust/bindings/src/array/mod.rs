@@ -18,8 +18,8 @@ pub const PLAIN: &str =
 
 /// Fills the cells of the libraries below that are otherwise filled by the first call that needs
 /// them. A thread fills one without the GIL, and in a child that another thread forks meanwhile it
-/// would stay half filled: the child would wait for ever. So it is done at import, and this crate has
-/// no such cells (`intern!`, `PyOnceLock`) of its own.
+/// would stay half filled: the child would wait for ever. So it is done at import, and this crate
+/// has no such cells (`intern!`, `PyOnceLock`) of its own.
 pub fn prepare(py: Python<'_>) -> PyResult<()> {
     memory::prepare(py);
     let array = PyArray1::<u32>::zeros(py, 1, false);

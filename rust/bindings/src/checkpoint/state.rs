@@ -73,8 +73,8 @@ impl<'py> State<'py> {
     }
 }
 
-/// Refuses a `state_dict()` in the place of the dict of components: its components are stored one by
-/// one, and its versions of modules would be lost.
+/// Refuses a `state_dict()` in the place of the dict of components: its components are stored one
+/// by one, and its versions of modules would be lost.
 fn check_no_attributes(states: &Bound<'_, PyAny>) -> PyResult<()> {
     let names: Vec<String> = match states.getattr("__dict__") {
         Ok(attributes) => attributes.cast::<PyDict>()?.keys().extract()?,

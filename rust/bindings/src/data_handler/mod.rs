@@ -32,8 +32,8 @@ use store::Header;
 
 /// A bounded, checksummed, memory-mapped cache of structures and trajectories.
 ///
-/// The directory may be shared by any number of threads and processes. An entry appears whole or not
-/// at all, and an open one stays readable after it is removed, evicted or replaced.
+/// The directory may be shared by any number of threads and processes. An entry appears whole or
+/// not at all, and an open one stays readable after it is removed, evicted or replaced.
 ///
 /// Wherever a key is taken, the ``data_id`` of the entry or the beginning of its key will do, if only
 /// one entry can be meant. ``len(handler)``, ``key in handler``, ``for key in handler`` and
@@ -306,8 +306,8 @@ impl DataHandler {
         PyList::new(py, self.keys(py, None)?)?.try_iter()
     }
 
-    /// The keys of all entries of a kind ('structure', 'trajectory' or None for both), those used last
-    /// first.
+    /// The keys of all entries of a kind ('structure', 'trajectory' or None for both), those used
+    /// last first.
     #[pyo3(signature = (kind=None))]
     fn keys(&self, py: Python<'_>, kind: Option<&str>) -> PyResult<Vec<String>> {
         let kind = kind.map(kind_of).transpose().map_err(to_python)?;
@@ -348,8 +348,8 @@ impl DataHandler {
         polling(py, || self.cache.unpin(&key))
     }
 
-    /// Remove files that dead writers left, entries that were set aside, and trajectories that were not
-    /// resumed for 30 days.
+    /// Remove files that dead writers left, entries that were set aside, and trajectories that were
+    /// not resumed for 30 days.
     ///
     /// Parameters
     /// ----------
@@ -366,8 +366,8 @@ impl DataHandler {
         report::cleanup(py, &interruptible(py, clean)?)
     }
 
-    /// Remove a trajectory that waits to be resumed, by its key or id; returns whether it was there and
-    /// nobody was writing it.
+    /// Remove a trajectory that waits to be resumed, by its key or id; returns whether it was there
+    /// and nobody was writing it.
     fn remove_unfinished(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let text = argument::text(key, "key")?;
         let key = Key::parse(&text).unwrap_or_else(|| Key::of(EntryKind::Trajectory, &text));
@@ -425,15 +425,15 @@ impl DataHandler {
 
     /// Load an entry, or compute and store it where there is none.
     ///
-    /// What is returned is what was stored, from its file, whether it was computed now or before: both
-    /// have the same values, types and precision. A value that was computed is returned whatever others
-    /// evict, remove or clear meanwhile; where it can't be stored (the limit or the disk has no space
-    /// for it), that is a warning in the log.
+    /// What is returned is what was stored, from its file, whether it was computed now or before:
+    /// both have the same values, types and precision. A value that was computed is returned
+    /// whatever others evict, remove or clear meanwhile; where it can't be stored (the limit or the
+    /// disk has no space for it), that is a warning in the log.
     ///
-    /// Where several threads or processes ask for the same entry at once, one computes and the others
-    /// wait; every 10 s, and then less and less often, a warning says for whom. An error of `function`
-    /// is raised here and nothing is stored; the next call tries again. A damaged entry is computed
-    /// again.
+    /// Where several threads or processes ask for the same entry at once, one computes and the
+    /// others wait; every 10 s, and then less and less often, a warning says for whom. An error of
+    /// `function` is raised here and nothing is stored; the next call tries again. A damaged entry
+    /// is computed again.
     ///
     /// Parameters
     /// ----------
@@ -477,9 +477,9 @@ impl DataHandler {
         compute::load_or_compute(slf, data_id, function, kind, metadata, timeout)
     }
 
-    /// Copies an entry from elsewhere, if none is stored under its key: `fill` is called with the path
-    /// of an empty file and writes the `n_bytes` of the entry to it. They are verified before the entry
-    /// appears. Returns whether it did, or one was stored under the key meanwhile.
+    /// Copies an entry from elsewhere, if none is stored under its key: `fill` is called with the
+    /// path of an empty file and writes the `n_bytes` of the entry to it. They are verified before
+    /// the entry appears. Returns whether it did, or one was stored under the key meanwhile.
     fn _adopt(
         &self,
         py: Python<'_>,

@@ -160,8 +160,8 @@ fn sort<'py>(data: &Bound<'py, PyDict>, coordinates: FieldData<'py>) -> PyResult
     Ok(sorted)
 }
 
-/// A value as a field beside frames of this shape, if it is an array of one item per frame. What can
-/// only be per-frame data by its name has to fit, array or not.
+/// A value as a field beside frames of this shape, if it is an array of one item per frame. What
+/// can only be per-frame data by its name has to fit, array or not.
 fn per_frame<'py>(
     name: &str,
     value: &Bound<'py, PyAny>,

@@ -15,8 +15,8 @@ use crate::interrupt::polling;
 impl GPUManager {
     /// The largest batch that fits on each of these GPUs.
     ///
-    /// From a model of what batches of this task have needed on such a GPU, see ``observe``; without
-    /// any observation, from ``required_memory`` per item.
+    /// From a model of what batches of this task have needed on such a GPU, see ``observe``;
+    /// without any observation, from ``required_memory`` per item.
     ///
     /// Parameters
     /// ----------
@@ -55,9 +55,9 @@ impl GPUManager {
 
     /// Groups proteins by length into batches that fit, and assigns each batch to a GPU.
     ///
-    /// A batch is padded to its longest protein. The partition into batches is the one with the least
-    /// padded pairs of residues, and the batches are assigned so that the GPUs end at about the same
-    /// time.
+    /// A batch is padded to its longest protein. The partition into batches is the one with the
+    /// least padded pairs of residues, and the batches are assigned so that the GPUs end at about
+    /// the same time.
     ///
     /// Parameters
     /// ----------

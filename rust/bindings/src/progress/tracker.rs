@@ -92,9 +92,9 @@ impl ProgressTracker {
     /// Start a task, or start it again: in a rerun, or by another process.
     ///
     /// A task that was started before goes on where it is, or at `completed`. A rerun that does its
-    /// work from the beginning passes ``completed=0``; one that resumes from a checkpoint passes the
-    /// steps of that. Without it, a task that is complete stays so until its next step, which begins
-    /// it again at zero.
+    /// work from the beginning passes ``completed=0``; one that resumes from a checkpoint passes
+    /// the steps of that. Without it, a task that is complete stays so until its next step, which
+    /// begins it again at zero.
     ///
     /// Parameters
     /// ----------
@@ -275,8 +275,8 @@ impl ProgressTracker {
 
     /// Declare everything done, write a last snapshot and end the background thread.
     ///
-    /// All tasks are completed but those that have failed, and those that other processes still work
-    /// on: the whole is complete once these are.
+    /// All tasks are completed but those that have failed, and those that other processes still
+    /// work on: the whole is complete once these are.
     fn finish(&self, py: Python<'_>) -> PyResult<()> {
         self.forget_hook();
         polling(py, || self.tracker.finish())

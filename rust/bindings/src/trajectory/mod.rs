@@ -180,8 +180,8 @@ impl Trajectory {
         self.reader.cache.as_ref().map(|cache| cache.directory().to_owned())
     }
 
-    /// Its file, which `open_trajectory` opens, where it was when it was opened. None where it is an
-    /// object elsewhere.
+    /// Its file, which `open_trajectory` opens, where it was when it was opened. None where it is
+    /// an object elsewhere.
     #[getter]
     fn path(&self) -> Option<PathBuf> {
         self.object.is_none().then(|| self.reader.entry.path().to_owned())
@@ -436,8 +436,8 @@ impl Trajectory {
         let found = self.reader.read(py, |entry| {
             let range = entry.frames_in_place(number, frames.start, frames.count)?;
             if range.is_some() && self.private.get().is_none() {
-                // What can't be mapped (more than memory, say) is copied like what is coded. Another
-                // thread may have been faster: then its map is the one that stays.
+                // What can't be mapped (more than memory, say) is copied like what is coded.
+                // Another thread may have been faster: then its map is the one that stays.
                 let _ = self.private.set(entry.private_map().unwrap_or(None).map(Arc::new));
             }
             Ok(range)

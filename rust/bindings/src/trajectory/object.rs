@@ -65,8 +65,8 @@ impl RangeSource for PythonSource {
     }
 }
 
-/// Memory of a `bytes`. It is given back with the GIL: a reference that is dropped without it goes on a
-/// list under a lock, for which a child that is forked meanwhile would wait for ever.
+/// Memory of a `bytes`. It is given back with the GIL: a reference that is dropped without it goes
+/// on a list under a lock, for which a child that is forked meanwhile would wait for ever.
 struct Lent(Option<PyBackedBytes>);
 
 impl AsRef<[u8]> for Lent {

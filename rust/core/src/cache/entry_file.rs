@@ -1,7 +1,7 @@
 //! Opening the file of an entry by its path, wherever it lies, or as an object elsewhere.
 //!
-//! Such a file is anyone's: it may be written over, cut or replaced by programs that know nothing of
-//! caches. So it is only ever read, and checked each time, never mapped; and nothing is written,
+//! Such a file is anyone's: it may be written over, cut or replaced by programs that know nothing
+//! of caches. So it is only ever read, and checked each time, never mapped; and nothing is written,
 //! locked or made beside it.
 
 use std::fs::Metadata;

@@ -1,8 +1,8 @@
 //! Entries that come as a whole file from elsewhere: another cache, or an object store.
 //!
-//! The file is written by others under a temporary name in the folder where it will be published. It
-//! is then read back: every checksum is verified and the key compared before it becomes visible, and
-//! what was stored here meanwhile stays.
+//! The file is written by others under a temporary name in the folder where it will be published.
+//! It is then read back: every checksum is verified and the key compared before it becomes visible,
+//! and what was stored here meanwhile stays.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
 //! A cache of entries in a directory, shared by processes.
 //!
-//! There is no index: the entries are found by listing the directory, the time of an entry's last use
-//! is its file's time of modification, and the limit is a small settings file. Entries are immutable
-//! and published whole, so readers need no lock; a lock only keeps two writers from using the same
-//! free space.
+//! There is no index: the entries are found by listing the directory, the time of an entry's last
+//! use is its file's time of modification, and the limit is a small settings file. Entries are
+//! immutable and published whole, so readers need no lock; a lock only keeps two writers from using
+//! the same free space.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -19,11 +19,10 @@
 //! // At most 1 GB, for all processes that open this directory.
 //! let cache = Cache::open(Arc::new(Disk), directory, Some(1_000_000_000))?;
 //!
-//! let mut values = TreeWriter::new();
-//! values.text("villin headpiece");
-//! let values = values.finish();
-//! let entry = cache.begin(EntryKind::Structure, "protein1", values.clone(), Encoding::plain(), None)?;
-//! let key = entry.publish(&values)?; // Durable, and there for everyone.
+//! let mut values = TreeWriter::new(); values.text("villin headpiece"); let values =
+//! values.finish(); let entry = cache.begin(EntryKind::Structure, "protein1", values.clone(),
+//! Encoding::plain(), None)?; let key = entry.publish(&values)?; // Durable, and there for
+//! everyone.
 //!
 //! assert_eq!(cache.load(key.as_str())?.tree()?, values);
 //! assert_eq!(cache.stats()?.structures, 1);
@@ -117,8 +116,8 @@ impl Cache {
         Ok(cache)
     }
 
-    /// Opens the cache in `directory` to look at it. Nothing is ever changed there: nothing is made,
-    /// locked, marked as used or moved to quarantine. An error where there is no cache.
+    /// Opens the cache in `directory` to look at it. Nothing is ever changed there: nothing is
+    /// made, locked, marked as used or moved to quarantine. An error where there is no cache.
     pub fn open_read_only(storage: Arc<dyn Storage>, directory: &Path) -> Result<Self> {
         Ok(Self::of(storage, Layout::find(directory)?, true))
     }

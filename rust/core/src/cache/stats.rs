@@ -147,8 +147,8 @@ impl Cache {
         Ok(self.len()? == 0)
     }
 
-    /// The lock that others hold for a few milliseconds while they evict. Where one is stopped in the
-    /// middle, a look goes on without, and may count an evicted entry and its successor.
+    /// The lock that others hold for a few milliseconds while they evict. Where one is stopped in
+    /// the middle, a look goes on without, and may count an evicted entry and its successor.
     fn lock_for_a_look(&self) -> Result<Option<FileLock>> {
         let started = Instant::now();
         while !self.is_read_only && started.elapsed() < LONG_LOCK {

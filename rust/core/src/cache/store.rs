@@ -223,8 +223,9 @@ impl<'a> PendingEntry<'a> {
         Ok(self.key)
     }
 
-    /// As [`PendingEntry::publish`]; returns what was written, from the very file, which no eviction
-    /// or removal takes away again. An entry that can't be stored is returned all the same.
+    /// As [`PendingEntry::publish`]; returns what was written, from the very file, which no
+    /// eviction or removal takes away again. An entry that can't be stored is returned all the
+    /// same.
     pub fn publish_and_open(mut self, tree: &[u8]) -> Result<KeptEntry> {
         let writer = self.writer.take().expect(WRITER);
         let (bytes, file) = writer.finish_file(tree)?;

@@ -219,8 +219,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Lets a trajectory hold its topology. One that has frames keeps what it has: it is compared, and
-    /// without a topology it goes on without, unless that is `required`.
+    /// Lets a trajectory hold its topology. One that has frames keeps what it has: it is compared,
+    /// and without a topology it goes on without, unless that is `required`.
     pub fn set_topology(
         &self,
         entry: &mut EntryInProgress,

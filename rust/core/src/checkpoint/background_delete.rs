@@ -85,8 +85,8 @@ impl BackgroundDelete {
         }
     }
 
-    /// Waits until all is deleted, or this thread's work is interrupted. A failure is logged, and left
-    /// for the next save.
+    /// Waits until all is deleted, or this thread's work is interrupted. A failure is logged, and
+    /// left for the next save.
     pub(super) fn wait(&self) {
         let started = Instant::now();
         while self.running.load().as_ref().is_some_and(|running| running.is_at_work()) {

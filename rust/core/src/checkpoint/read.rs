@@ -1,7 +1,8 @@
 //! Reads a checkpoint: verifies first, then returns.
 //!
-//! Bytes are read, never looked at through a mapping, so a file that somebody cuts short is an error
-//! like any other. Only once they are verified is a file mapped, for views that the caller wants.
+//! Bytes are read, never looked at through a mapping, so a file that somebody cuts short is an
+//! error like any other. Only once they are verified is a file mapped, for views that the caller
+//! wants.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -73,8 +74,8 @@ impl CheckpointStore {
         read_current(path, read, |_| true)
     }
 
-    /// Reads the plain values of all components and where their arrays are; of the arrays nothing is
-    /// read or checked.
+    /// Reads the plain values of all components and where their arrays are; of the arrays nothing
+    /// is read or checked.
     pub fn outline(path: &Path) -> Result<Vec<LoadedComponent>> {
         let read = |directory: &OpenDirectory, manifest: Manifest| {
             let outlined = |component: &ComponentRecord| {

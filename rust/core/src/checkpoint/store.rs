@@ -58,8 +58,8 @@ impl CheckpointStore {
         Ok(store)
     }
 
-    /// Opens the checkpoints in `base_dir` to look at them: nothing is made, removed or locked there.
-    /// An error where there are none.
+    /// Opens the checkpoints in `base_dir` to look at them: nothing is made, removed or locked
+    /// there. An error where there are none.
     pub fn open_read_only(base_dir: &Path) -> Result<Self> {
         let base_dir = std::path::absolute(base_dir)
             .map_err(|error| Error::io("make absolute", base_dir, error))?;

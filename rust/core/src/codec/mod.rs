@@ -2,9 +2,9 @@
 //!
 //! A block is `frames × rows × components` numbers of one type. Encoding it takes up to three
 //! steps, each in its own file: floats that lie on a decimal grid (`grid`), or may be moved onto
-//! one, become integers (`quantize`); doubles that hold no more than floats become floats (`narrow`,
-//! undone by `widen`); the numbers are put into the order in which neighbours are
-//! most alike (`layout`); pcodec packs them (`pco`). What is not numbers goes to zstd (`bytes`).
+//! one, become integers (`quantize`); doubles that hold no more than floats become floats
+//! (`narrow`, undone by `widen`); the numbers are put into the order in which neighbours are most
+//! alike (`layout`); pcodec packs them (`pco`). What is not numbers goes to zstd (`bytes`).
 //! Coordinates of atoms are rather coded by the shape of the molecules (`geometry`), and can then
 //! be read frame by frame (`random_access`). `encode` chooses between them.
 //!

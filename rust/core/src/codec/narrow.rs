@@ -1,7 +1,7 @@
 //! Narrowing: doubles that hold no more than floats of half the size, or whole numbers.
 //!
-//! Each number is widened again, and kept as an outlier unless that gives it back bit by bit; with a
-//! precision, unless it is within half of that.
+//! Each number is widened again, and kept as an outlier unless that gives it back bit by bit; with
+//! a precision, unless it is within half of that.
 
 use super::block::EncodeOptions;
 use super::layout::BlockShape;

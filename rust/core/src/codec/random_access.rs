@@ -22,7 +22,8 @@ const COMPONENTS: usize = 3;
 pub const FLOAT: usize = 4;
 /// How much larger than by pcodec a block may be, as it can be read frame by frame.
 const ACCEPTED_RATIO: f64 = 1.05;
-/// The same of blocks whose frames are told from key frames, after which only such are left that are read whole.
+/// The same of blocks whose frames are told from key frames, after which only such are left that
+/// are read whole.
 const ACCEPTED_CODED_RATIO: f64 = 1.1;
 /// Frames of which any is read with the least work.
 const FIXED: Coding = Coding { reference: Reference::Key, is_fixed: true };

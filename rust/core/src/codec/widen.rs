@@ -1,8 +1,8 @@
 //! Widening: doubles from the floats of half the size that they were narrowed to.
 //!
-//! Programs of molecular dynamics compute in single precision, and readers parse a few decimals; then
-//! the numbers are converted, and scaled from one unit to another, in double precision. That is
-//! repeated here: a double is a float, or a whole number, behind one or two operations.
+//! Programs of molecular dynamics compute in single precision, and readers parse a few decimals;
+//! then the numbers are converted, and scaled from one unit to another, in double precision. That
+//! is repeated here: a double is a float, or a whole number, behind one or two operations.
 
 use std::ops::Range;
 

@@ -1,8 +1,8 @@
 //! Appending records to a file.
 //!
-//! Bytes are only ever added at the end, but for the header of a large record, which is written once
-//! its payload is there. After a write or sync that failed nothing is known about the file's tail
-//! any more, so the appender refuses to go on: the file is to be resumed.
+//! Bytes are only ever added at the end, but for the header of a large record, which is written
+//! once its payload is there. After a write or sync that failed nothing is known about the file's
+//! tail any more, so the appender refuses to go on: the file is to be resumed.
 
 use std::path::{Path, PathBuf};
 
@@ -86,8 +86,8 @@ impl Appender {
     /// Adds a record, filling in its padding and checksum. Returns where it is and its header.
     ///
     /// What is summed is what is written, also of an array that another thread changes meanwhile:
-    /// the payload is copied piece by piece, and only the copies are looked at. So the header, which
-    /// comes first, is written last.
+    /// the payload is copied piece by piece, and only the copies are looked at. So the header,
+    /// which comes first, is written last.
     pub fn append(
         &mut self,
         mut header: RecordHeader,

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 /// The spacings of the decimal grids that the floats of some fields may be rounded to, each in the
-/// unit of its field: the absolute error is at most half of it. A field without one keeps every bit.
+/// unit of its field: the absolute error is at most half of it. A field without one keeps every
+/// bit.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(from = "Option<Spacings>", into = "Option<Spacings>")]
 pub struct Precision([Option<f64>; Precision::FIELDS.len()]);

@@ -25,8 +25,8 @@ pub const PAGE: u64 = 4096;
 pub const SEGMENT: u64 = 1024 * 1024;
 /// The most bytes that one coded payload may decode to: what a reader must be ready to allocate.
 pub const MAX_CODED: u64 = 64 * 1024 * 1024;
-/// The most bytes that one byte of a coded payload may stand for: so a small file can't claim a large
-/// array. Zeros take one byte for 120,000 at most.
+/// The most bytes that one byte of a coded payload may stand for: so a small file can't claim a
+/// large array. Zeros take one byte for 120,000 at most.
 pub const MAX_RATIO: u64 = 1 << 18;
 /// The most bytes of a record that is not data: values, or which chunks there are.
 pub const MAX_PLAIN: u64 = 1 << 30;

@@ -10,7 +10,8 @@ const GAP: u64 = 512;
 /// Requests are not joined beyond this many bytes, so that several are in flight for a long read.
 const REQUEST: u64 = 4 * 1024 * 1024;
 
-/// As few ranges as are worth a request each, in order and without overlap, which hold all of these.
+/// As few ranges as are worth a request each, in order and without overlap, which hold all of
+/// these.
 pub fn coalesce(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.retain(|range| range.start < range.end);
     ranges.sort_unstable_by_key(|range| (range.start, range.end));

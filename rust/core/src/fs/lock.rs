@@ -24,8 +24,8 @@ use super::lock_holder;
 use super::open::regular;
 use crate::{Error, Result, interrupt};
 
-/// How long a lock is waited for. It is held for a few steps of the file system, or for the eviction
-/// or removal of many entries.
+/// How long a lock is waited for. It is held for a few steps of the file system, or for the
+/// eviction or removal of many entries.
 const MAX_WAIT: Duration = Duration::from_secs(120);
 /// Between two tries; longer the longer it takes.
 const PAUSE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(20));

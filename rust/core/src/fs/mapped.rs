@@ -79,8 +79,8 @@ impl PrivateMap {
             .len(length)
             .map_anon()
             .map_err(|error| Error::io("allocate memory for", path, error))?;
-        // Getting page after small page takes longer than reading them. Where the advice is not taken,
-        // it takes just that.
+        // Getting page after small page takes longer than reading them. Where the advice is not
+        // taken, it takes just that.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
         read(&mut map)?;

@@ -1,9 +1,9 @@
 //! The bytes of an object that is read by ranges, and what is in memory of them.
 //!
-//! Its two ends are read when it is opened and stay: they tell what is in it. What a call needs of the
-//! rest is found first, fetched at once and held for the time of the call ([`Held`]); the threads that
-//! decode find it there. What nobody fetched before is read by a request of its own, so a wrong guess
-//! costs time and nothing else.
+//! Its two ends are read when it is opened and stay: they tell what is in it. What a call needs of
+//! the rest is found first, fetched at once and held for the time of the call ([`Held`]); the
+//! threads that decode find it there. What nobody fetched before is read by a request of its own,
+//! so a wrong guess costs time and nothing else.
 
 use std::fmt;
 use std::io;
@@ -19,7 +19,8 @@ use crate::{Error, Result, interrupt};
 
 /// Bytes of the beginning that are read at once: preamble, entry header and most topologies.
 const HEAD: u64 = 64 * 1024;
-/// The same of the end: at least so many, and of long objects a part, for the index grows with them.
+/// The same of the end: at least so many, and of long objects a part, for the index grows with
+/// them.
 const TAIL: u64 = 64 * 1024;
 const TAIL_PART: u64 = 1024;
 const MAX_TAIL: u64 = 1024 * 1024;
@@ -29,7 +30,8 @@ const MAX_TAIL: u64 = 1024 * 1024;
 pub struct RemoteContent {
     source: Arc<dyn RangeSource>,
     ends: Pieces,
-    /// What running calls hold. Not under a lock: a child that is forked meanwhile would wait for it.
+    /// What running calls hold. Not under a lock: a child that is forked meanwhile would wait for
+    /// it.
     held: ArcSwap<Vec<Arc<Pieces>>>,
 }
 

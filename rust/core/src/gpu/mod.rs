@@ -2,8 +2,8 @@
 //!
 //! Bottom to top: [`nvml`] (the driver) < [`devices`] (the GPUs, and what CUDA calls them) <
 //! [`reservations`] (who holds what, and what to take); [`batches`] (how much fits) stands beside
-//! them; [`manager`] puts all of them together. A GPU is known by its UUID throughout; indices exist
-//! only where users see them.
+//! them; [`manager`] puts all of them together. A GPU is known by its UUID throughout; indices
+//! exist only where users see them.
 //!
 //! ```
 //! use proteinflex_core::gpu::is_out_of_memory;

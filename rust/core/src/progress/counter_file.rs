@@ -101,7 +101,8 @@ impl Words for WordCopy {
         Self::read(file, path, offset, size.used)
     }
 
-    /// Copies a block of slots at a time, into the same memory: that stays in the processor's caches.
+    /// Copies a block of slots at a time, into the same memory: that stays in the processor's
+    /// caches.
     fn each_slot(
         counters: &CounterFile<Self>,
         count: usize,
@@ -134,8 +135,8 @@ pub(super) struct CounterFile<W: Words> {
 }
 
 impl CounterFile<SharedMap> {
-    /// Makes the file of a new shard, unless another process is faster; `false` where the file system
-    /// can't do that in one step.
+    /// Makes the file of a new shard, unless another process is faster; `false` where the file
+    /// system can't do that in one step.
     pub fn create(
         storage: &Arc<dyn Storage>,
         path: &Path,

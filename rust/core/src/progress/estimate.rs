@@ -4,16 +4,16 @@
 //! ([`Pace::stands_still`]) or has been observed for less than a [`MAX_EXTRAPOLATION`]th of that
 //! time.
 //!
-//! A group, which is the pipeline or a task whose steps are its children, mixes kinds of work: steps
-//! of dynamics, frames, models. Its parts that run do so beside each other, so the slowest of them
-//! tells. Of work that was not started the speed is unknown, unless the group has shown that its
-//! parts are alike: several are finished, none of them makes up most of what is done, and the group
-//! is about as fast as it was on the average.
+//! A group, which is the pipeline or a task whose steps are its children, mixes kinds of work:
+//! steps of dynamics, frames, models. Its parts that run do so beside each other, so the slowest of
+//! them tells. Of work that was not started the speed is unknown, unless the group has shown that
+//! its parts are alike: several are finished, none of them makes up most of what is done, and the
+//! group is about as fast as it was on the average.
 
 use super::pace::Pace;
 
-/// How many times the observed time an estimate may be. The beginning of a long task and a task that
-/// hardly moves have no estimate.
+/// How many times the observed time an estimate may be. The beginning of a long task and a task
+/// that hardly moves have no estimate.
 const MAX_EXTRAPOLATION: f64 = 1000.0;
 /// Finished parts from which others are inferred.
 const MIN_ALIKE: usize = 3;

@@ -18,8 +18,8 @@ use crate::{Error, Result};
 
 /// The folder that holds them, beside the counters.
 const NAME: &str = "jobs";
-/// The most bytes of a file, and about the most that a look reads: the ids of a million tasks, which
-/// takes a second.
+/// The most bytes of a file, and about the most that a look reads: the ids of a million tasks,
+/// which takes a second.
 const MAX_BYTES: usize = 64 << 20;
 /// A file that has just been written is written again after this pause, nanoseconds.
 const PAUSE: u64 = 1_000_000_000;

@@ -1,8 +1,8 @@
 //! Several shards as one progress.
 //!
 //! Steps add up, because every shard counts only what happened on its own host; `position` has the
-//! rest of the rule. Of states and messages the latest version holds. Active time of shards that overlap in time is the longest of
-//! them, and of shards that followed each other the sum.
+//! rest of the rule. Of states and messages the latest version holds. Active time of shards that
+//! overlap in time is the longest of them, and of shards that followed each other the sum.
 
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::{HashMap, HashSet};

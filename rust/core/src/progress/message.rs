@@ -23,8 +23,8 @@ use super::atomic_words::{AtomicWords, ReadWords, read_text, write_text};
 use super::layout::{MAX_MESSAGE, slot, truncated};
 use crate::checksum;
 
-/// Microseconds after which a writer is taken for dead: it needs less than one, and a program that was
-/// killed meanwhile takes longer to start again.
+/// Microseconds after which a writer is taken for dead: it needs less than one, and a program that
+/// was killed meanwhile takes longer to start again.
 const STALE: u64 = 50_000;
 /// How often a reader tries before it returns no message. Each retry means that a whole new message
 /// was published during a copy of 25 words.

@@ -160,8 +160,8 @@ impl ShardReader {
         Ok(state)
     }
 
-    /// Its snapshot, which is parsed only where it is a new one; `None` where there is none. Its ids
-    /// are shared with the counters `now`: the same text is compared in no time.
+    /// Its snapshot, which is parsed only where it is a new one; `None` where there is none. Its
+    /// ids are shared with the counters `now`: the same text is compared in no time.
     fn read_snapshot(
         &mut self,
         directory: &OpenDirectory,

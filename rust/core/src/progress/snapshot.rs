@@ -1,8 +1,8 @@
 //! A durable, checksummed copy of a shard, published whole.
 //!
-//! The body is a header of thirteen words, the name of the host and two for each writer, then per task eighteen words and
-//! three length-prefixed texts; its parser trusts no length before it is checked against the bytes
-//! that are left.
+//! The body is a header of thirteen words, the name of the host and two for each writer, then per
+//! task eighteen words and three length-prefixed texts; its parser trusts no length before it is
+//! checked against the bytes that are left.
 
 use std::fs::File;
 use std::io::Read;

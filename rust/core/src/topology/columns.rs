@@ -3,8 +3,8 @@
 use super::texts::Texts;
 use crate::{Error, Result};
 
-/// The highest number of an element: 1 to 118 are atomic numbers, 119 is deuterium, 120 tritium; 0 is
-/// for what has none or is not known, as virtual sites.
+/// The highest number of an element: 1 to 118 are atomic numbers, 119 is deuterium, 120 tritium; 0
+/// is for what has none or is not known, as virtual sites.
 pub const MAX_ELEMENT: u8 = 120;
 
 /// Columns that are not known yet to belong together.

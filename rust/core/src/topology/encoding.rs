@@ -1,9 +1,9 @@
 //! The bytes of a topology: four counts, then one column after the other.
 //!
-//! Every number is a LEB128 of as few bytes as it needs. Columns of indices and residue numbers hold
-//! differences of neighbours, zigzag coded; columns of texts hold their dictionary first. Each atom,
-//! residue, chain and bond takes at least one byte in each of its columns, so what is read never
-//! takes more than a small multiple of the memory of the bytes that say it.
+//! Every number is a LEB128 of as few bytes as it needs. Columns of indices and residue numbers
+//! hold differences of neighbours, zigzag coded; columns of texts hold their dictionary first. Each
+//! atom, residue, chain and bond takes at least one byte in each of its columns, so what is read
+//! never takes more than a small multiple of the memory of the bytes that say it.
 
 use super::columns::Columns;
 use super::texts::{MAX_TEXT, Texts};

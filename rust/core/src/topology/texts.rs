@@ -20,7 +20,8 @@ impl Texts {
         std::iter::repeat_n(text, count).collect()
     }
 
-    /// Texts that `index` takes from `distinct`, each of which may be there several times or unused.
+    /// Texts that `index` takes from `distinct`, each of which may be there several times or
+    /// unused.
     pub fn of(distinct: &[String], index: &[u32]) -> Option<Self> {
         let texts = index.iter().map(|&at| distinct.get(at as usize).map(String::as_str));
         texts.collect()

@@ -104,8 +104,8 @@ fn encode(
     }
 }
 
-/// The bytes of some rows of some frames: a copy, as another thread may change the frames while they
-/// are encoded.
+/// The bytes of some rows of some frames: a copy, as another thread may change the frames while
+/// they are encoded.
 fn select_rows(
     bytes: &[u8],
     spec: &FieldSpec,
@@ -136,7 +136,8 @@ fn reserved(bytes: usize) -> Result<Vec<u8>> {
     reserve(bytes, "a chunk that is encoded")
 }
 
-/// Where the caller's work is interrupted, what comes out for the rest is of no use: the caller checks.
+/// Where the caller's work is interrupted, what comes out for the rest is of no use: the caller
+/// checks.
 fn map_in_parallel<T: Sync, R: Send>(
     items: &[T],
     map: impl Fn(&T) -> Result<R> + Sync + Send,
@@ -146,7 +147,8 @@ fn map_in_parallel<T: Sync, R: Send>(
         [item] => Ok(vec![map(item)?]),
         _ => {
             let interrupt = interrupt::current();
-            // No part starts parallel work of its own, which might pick up another call's in between.
+            // No part starts parallel work of its own, which might pick up another call's in
+            // between.
             let map = |item: &T| interrupt.scope(|| map(item));
             threads::run(|| items.par_iter().map(map).collect())
         }

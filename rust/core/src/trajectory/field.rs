@@ -271,8 +271,8 @@ impl Field {
         self.cache.has_room_for(self.raw_bytes())
     }
 
-    /// Whether what was verified of the file fits in beside them, read one by one and in whole chunks. Of
-    /// a file elsewhere it is kept in any case: to read it again would be a request.
+    /// Whether what was verified of the file fits in beside them, read one by one and in whole
+    /// chunks. Of a file elsewhere it is kept in any case: to read it again would be a request.
     fn keeps_copies(&self) -> bool {
         self.chunks.content().is_remote()
             || self.cache.has_room_for(self.raw_bytes().saturating_mul(3))

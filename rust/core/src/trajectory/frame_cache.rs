@@ -1,5 +1,5 @@
-//! The frame cache: what was decoded or verified last, for readers that go from frame to frame, pick
-//! frames at random, or go through a trajectory more than once.
+//! The frame cache: what was decoded or verified last, for readers that go from frame to frame,
+//! pick frames at random, or go through a trajectory more than once.
 //!
 //! All open entries of a process share one cache of a bounded size, so how many are open does not
 //! matter. The least recently used item is dropped first. Nothing is decoded under its lock: two

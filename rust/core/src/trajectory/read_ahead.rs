@@ -1,8 +1,8 @@
 //! Read-ahead: the next frames are decoded while the caller works on the last ones.
 //!
-//! One thread per iteration is at most two blocks ahead: one is ready, one is being decoded. Of what
-//! is elsewhere, another one fetches what is decoded after that. They end with the iteration. In a
-//! forked child, which has no such thread, the rest is decoded when it is asked for.
+//! One thread per iteration is at most two blocks ahead: one is ready, one is being decoded. Of
+//! what is elsewhere, another one fetches what is decoded after that. They end with the iteration.
+//! In a forked child, which has no such thread, the rest is decoded when it is asked for.
 
 use std::ops::Deref;
 use std::process;

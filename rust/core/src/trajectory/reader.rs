@@ -326,8 +326,9 @@ impl Entry {
         self.source.set_skip_checksums(true);
     }
 
-    /// Reads, checks and decodes everything, also what has been checked before. Where this thread's work
-    /// is interrupted the report has gaps: the caller checks. An error where a server can't be read.
+    /// Reads, checks and decodes everything, also what has been checked before. Where this thread's
+    /// work is interrupted the report has gaps: the caller checks. An error where a server can't be
+    /// read.
     pub fn verify(&self) -> Result<Report> {
         let arrays = self.schema.arrays.iter().zip(&self.arrays).flat_map(|(spec, chunks)| {
             let block = |chunk: &Chunk| array_block(spec, chunk.header.count);

@@ -1,5 +1,5 @@
-//! Work on what is read by ranges, wave by wave: what the next wave needs is fetched while this one is
-//! decoded, and no more than two waves are in memory as they are stored.
+//! Work on what is read by ranges, wave by wave: what the next wave needs is fetched while this one
+//! is decoded, and no more than two waves are in memory as they are stored.
 
 use std::mem;
 use std::ops::Range;
@@ -12,7 +12,8 @@ use crate::{Result, interrupt};
 /// Stored bytes of a wave, at most, where no single item has more. Enough for several requests in
 /// flight at 50 ms each; more would only take memory.
 pub const WAVE: u64 = 32 * 1024 * 1024;
-/// Of the first wave, for which the caller waits; each wave may be twice as large as the one before.
+/// Of the first wave, for which the caller waits; each wave may be twice as large as the one
+/// before.
 pub const FIRST_WAVE: u64 = 8 * 1024 * 1024;
 
 /// Items, and what they need of the file.
@@ -21,8 +22,8 @@ struct Wave<T> {
     needs: Vec<Range<u64>>,
 }
 
-/// Has `work` done on all items in order, each with the ranges of `content` that it needs. `first` is
-/// the size of the first wave, which has one item at least.
+/// Has `work` done on all items in order, each with the ranges of `content` that it needs. `first`
+/// is the size of the first wave, which has one item at least.
 pub fn in_waves<T: Send>(
     content: &Content,
     items: impl Iterator<Item = (T, Vec<Range<u64>>)>,

@@ -21,8 +21,8 @@ impl TreeWriter {
         Self { bytes: vec![VERSION] }
     }
 
-    /// Makes room for so many bytes more, for which there may be no memory: a value of as many bytes
-    /// is then written without growing.
+    /// Makes room for so many bytes more, for which there may be no memory: a value of as many
+    /// bytes is then written without growing.
     pub fn reserve(&mut self, bytes: usize) -> Result<()> {
         let needed = self.bytes.len().saturating_add(bytes);
         self.bytes.try_reserve(bytes).map_err(|_| Error::OutOfMemory {
@@ -83,7 +83,8 @@ impl TreeWriter {
         self.bytes.push(tag as u8);
     }
 
-    /// A reference to array `number` beside the tree, of this dtype and shape, in Fortran order or not.
+    /// A reference to array `number` beside the tree, of this dtype and shape, in Fortran order or
+    /// not.
     pub fn array(&mut self, number: u64, dtype: &str, shape: &[u64], fortran: bool) {
         self.tag(Tag::Array);
         self.list(4);

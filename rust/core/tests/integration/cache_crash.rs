@@ -74,8 +74,8 @@ fn after_each_crash(
     }
 }
 
-/// Lays a state out as it is found after a start, which takes a minute: a lease that lost its bytes is
-/// as old as that.
+/// Lays a state out as it is found after a start, which takes a minute: a lease that lost its bytes
+/// is as old as that.
 fn rebuild(state: &CrashState, directory: &Path) {
     state.rebuild(directory).unwrap();
     let Ok(folders) = std::fs::read_dir(directory.join("cache/entries")) else { return };

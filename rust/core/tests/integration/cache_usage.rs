@@ -1,5 +1,5 @@
-//! The usage record is corrected after any change behind the cache's back, and nothing but the limit
-//! depends on it.
+//! The usage record is corrected after any change behind the cache's back, and nothing but the
+//! limit depends on it.
 
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 #![expect(

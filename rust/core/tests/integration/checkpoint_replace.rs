@@ -1,5 +1,5 @@
-//! Checkpoints that are replaced and removed while others look and write: what is valid is found, and
-//! what writers that are gone have left is removed, and nothing else.
+//! Checkpoints that are replaced and removed while others look and write: what is valid is found,
+//! and what writers that are gone have left is removed, and nothing else.
 
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 #![expect(clippy::disallowed_methods, reason = "what others do to a directory is done by hand")]

@@ -36,7 +36,8 @@ impl Case {
     }
 }
 
-/// Each codec with what it is for; that of grids also with frames close in time, which have key frames.
+/// Each codec with what it is for; that of grids also with frames close in time, which have key
+/// frames.
 fn cases() -> [Case; 7] {
     let reader = |x: f64| (x.round_ties_even() as f32 * (1.0 / 1000.0f32)) * 10.0;
     let precise = |x: f64| (x * 0.012_345_678_9 + 27.1) as f32;
@@ -63,8 +64,8 @@ fn block(codec: u8) -> Block {
     Block { frames: FRAMES, rows: ROWS, row_bytes, item_bytes, scalar: Some(scalar) }
 }
 
-/// A chain that bends and rigid water that diffuses, in units of 0.01 Å; the same everywhere, for it takes
-/// nothing but whole numbers and divisions.
+/// A chain that bends and rigid water that diffuses, in units of 0.01 Å; the same everywhere, for
+/// it takes nothing but whole numbers and divisions.
 fn places() -> Vec<f64> {
     let mut random = 11u64;
     let mut next = |below: u64| {

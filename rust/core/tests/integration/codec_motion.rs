@@ -27,7 +27,8 @@ const OPTIONS: [EncodeOptions; 4] = [
     EncodeOptions { precision: Some(0.001), archive: true },
 ];
 /// How much more than pcodec makes of it a block may take, as it is read frame by frame: 10 %, and
-/// some for what pcodec makes of it is told from a sample at a lower level, which finds less in numbers that repeat.
+/// some for what pcodec makes of it is told from a sample at a lower level, which finds less in
+/// numbers that repeat.
 const WORTH: f64 = 1.2;
 /// The same of archives.
 const WORTH_IN_ARCHIVES: f64 = 1.01;

@@ -1,7 +1,8 @@
 //! What may call what, as docs/architecture.md states it, checked against the sources.
 //!
 //! The paths in the sources (`use` declarations, and `crate::…`, `super::…` and `self::…` anywhere
-//! else) are followed to the module that they lead to, re-exports included. Code for tests is left out.
+//! else) are followed to the module that they lead to, re-exports included. Code for tests is left
+//! out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -32,8 +33,8 @@ const LAYERS: [(&str, &[&str]); 10] = [
 /// Folders of the core whose files import each other in a circle: to be rebuilt.
 const CYCLES_OF_CORE: [&str; 1] = ["codec::geometry"];
 
-/// Those of the bindings: `ProgressTracker` makes `TaskHandle`, which holds its tracker. They are one
-/// idea in two files.
+/// Those of the bindings: `ProgressTracker` makes `TaskHandle`, which holds its tracker. They are
+/// one idea in two files.
 const CYCLES_OF_BINDINGS: [&str; 1] = ["progress"];
 
 type ModulePath = Vec<String>;

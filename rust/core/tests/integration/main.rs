@@ -1,4 +1,5 @@
-//! What the core promises, through its public functions: one program, since each links all of the core.
+//! What the core promises, through its public functions: one program, since each links all of the
+//! core.
 
 mod cache_behaviour;
 mod cache_crash;

@@ -1,5 +1,5 @@
-//! What topologies promise: each has one encoding, comes back as it was stored, and one that lies is
-//! refused.
+//! What topologies promise: each has one encoding, comes back as it was stored, and one that lies
+//! is refused.
 
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 

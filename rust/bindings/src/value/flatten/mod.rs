@@ -38,8 +38,8 @@ pub struct Leaf<'py> {
 
 /// What is stored beside a tree.
 pub enum LeafData<'py> {
-    /// An array: C-contiguous, of this dtype. Where `label` is set, the items are of a type that NumPy
-    /// lacks, and the dtype only has its size.
+    /// An array: C-contiguous, of this dtype. Where `label` is set, the items are of a type that
+    /// NumPy lacks, and the dtype only has its size.
     Array {
         /// The items in memory order; for Fortran order, the array is transposed.
         array: Bound<'py, PyUntypedArray>,
@@ -104,8 +104,8 @@ pub fn flatten<'py>(
     walk.finish()
 }
 
-/// Walks the items of a dict that messages call `name`. Its fields have the first numbers, in order;
-/// leaves are numbered after them.
+/// Walks the items of a dict that messages call `name`. Its fields have the first numbers, in
+/// order; leaves are numbered after them.
 pub fn flatten_items<'py>(
     py: Python<'py>,
     items: &[(Bound<'py, PyAny>, Item<'py>)],

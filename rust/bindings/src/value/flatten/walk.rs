@@ -432,8 +432,8 @@ fn length(length: usize, name: &str) -> PyResult<u32> {
     u32::try_from(length).map_err(|_| to_python(Error::argument(name, length, expected)))
 }
 
-/// What is in a list at one moment, or in a set of which nobody else knows. An error where there is too
-/// little memory.
+/// What is in a list at one moment, or in a set of which nobody else knows. An error where there is
+/// too little memory.
 fn tuple_of<'py>(items: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
     Ok(items.py().get_type::<PyTuple>().call1((items,))?.cast_into()?)
 }

@@ -1,11 +1,11 @@
 //! What coordinates are coded as, and how wide their residuals are.
 //!
-//! On a grid they are integers, and a residual is the difference to the rounded prediction. Floats are
-//! kept bit by bit: both are mapped to integers in the order of the floats, as in FPZIP (P. Lindstrom,
-//! M. Isenburg, IEEE TVCG 12 (2006) 1245), and a residual is the difference of these. How wide it is
-//! depends on the prediction, for floats are denser towards zero: a coordinate has a width level, and the
-//! lower bits of its residual are `level − exponent`. Near zero, where a coordinate may have the other sign,
-//! these are all bits.
+//! On a grid they are integers, and a residual is the difference to the rounded prediction. Floats
+//! are kept bit by bit: both are mapped to integers in the order of the floats, as in FPZIP (P.
+//! Lindstrom, M. Isenburg, IEEE TVCG 12 (2006) 1245), and a residual is the difference of these.
+//! How wide it is depends on the prediction, for floats are denser towards zero: a coordinate has a
+//! width level, and the lower bits of its residual are `level − exponent`. Near zero, where a
+//! coordinate may have the other sign, these are all bits.
 
 use fearless_simd::{f32x8, i32x8, prelude::*, u32x8};
 
@@ -90,9 +90,9 @@ pub fn unzigzag<S: Simd>(numbers: u32x8<S>) -> i32x8<S> {
 pub fn levels<S: Simd>(residuals: i32x8<S>, exponents: i32x8<S>) -> i32x8<S> {
     let zero = i32x8::splat(residuals.simd, 0);
     let folded = zigzag(residuals);
-    // As a float it has its number of bits in its exponent, if it is not rounded up to the next power: so
-    // without the bits that follow the highest one directly. Of the largest it may be one less, which is all
-    // the same.
+    // As a float it has its number of bits in its exponent, if it is not rounded up to the next
+    // power: so without the bits that follow the highest one directly. Of the largest it may be one
+    // less, which is all the same.
     let highest: i32x8<S> = (folded ^ (folded & (folded >> 1))).bitcast();
     let bits = (self::exponents(highest.to_float()) - 126).max(0);
     let level = exponents + bits.min(WIDEST as i32 + 1);

@@ -37,8 +37,8 @@ impl Lanes {
     }
 }
 
-/// Evaluates an expression with vectors of the machine: `vectorized!(simd => f(simd, x))`. On x86-64 these are
-/// AVX2's or SSE2's; each further instruction set would add a copy of all kernels.
+/// Evaluates an expression with vectors of the machine: `vectorized!(simd => f(simd, x))`. On
+/// x86-64 these are AVX2's or SSE2's; each further instruction set would add a copy of all kernels.
 macro_rules! vectorized {
     ($simd:ident => $call:expr) => {{
         let level = fearless_simd::Level::new();
@@ -78,8 +78,8 @@ pub(super) use baseline;
 #[inline(always)]
 pub fn clamp<S: Simd>(x: f32x8<S>, bound: f32) -> f32x8<S> {
     let lowest = f32x8::splat(x.simd, -bound);
-    // The plain maximum of x86 is its second operand where the first is not a number, which the precise one
-    // makes sure of elsewhere.
+    // The plain maximum of x86 is its second operand where the first is not a number, which the
+    // precise one makes sure of elsewhere.
     let x = if cfg!(target_arch = "x86_64") { x.max(lowest) } else { x.max_precise(lowest) };
     x.min(bound)
 }

@@ -82,7 +82,8 @@ fn encode(integers: &[i32], rows: usize, coding: Coding) -> Vec<u8> {
     payload
 }
 
-/// All frames, by the widest vectors of the machine and by those of all machines; where any frame is read alone, in any order.
+/// All frames, by the widest vectors of the machine and by those of all machines; where any frame
+/// is read alone, in any order.
 fn decode(payload: &[u8], all: usize, rows: usize, grid: Option<Grid>, coding: Coding) -> Vec<u8> {
     let domain = if grid.is_some() { Domain::Quantized } else { Domain::FloatBits };
     let (decoder, streams) = Decoder::parse(payload, all, rows, domain, coding.reference).unwrap();
@@ -279,8 +280,8 @@ proptest! {
         prop_assert!(decode(&payload, frames, rows, None, coding) == whole);
     }
 
-    /// The widest vectors compute the bits that those of all machines do, whatever the model and the
-    /// strings are; and what is damaged is refused.
+    /// The widest vectors compute the bits that those of all machines do, whatever the model and
+    /// the strings are; and what is damaged is refused.
     #[test]
     fn all_vectors_compute_the_same_bits(
         atoms in models(40),
@@ -357,7 +358,8 @@ proptest! {
     }
 }
 
-/// The payload of a model and of frames of one tile that are random bytes: so many, or as many as fields have.
+/// The payload of a model and of frames of one tile that are random bytes: so many, or as many as
+/// fields have.
 fn strings_of(model: &Model, lengths: &[u16], domain: Domain, random: &mut Random) -> Vec<u8> {
     let packed = model.encode(domain, 3).unwrap();
     let mut payload = (packed.len() as u32).to_le_bytes().to_vec();
@@ -432,7 +434,8 @@ fn atoms_that_move_little_cost_less_than_anywhere() {
         let payload = encode(&integers, rows, coding);
         payload.len() as f64 * 8.0 / (frames * rows) as f64
     };
-    // Anywhere in the box takes 12.3 bits for each coordinate, so 37, and from its neighbours 28; a step takes 18.
+    // Anywhere in the box takes 12.3 bits for each coordinate, so 37, and from its neighbours 28; a
+    // step takes 18.
     let [plain, keyed, archived] = CODINGS.map(bits);
     assert!(plain > 27.0 && keyed < 25.0 && archived < 20.0, "{plain} {keyed} {archived}");
 }

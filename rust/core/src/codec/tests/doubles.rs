@@ -9,7 +9,8 @@ const ATOMS: usize = 300;
 
 type Origin = (&'static str, fn(f32) -> f32, fn(f32) -> f64);
 
-/// What programs do before they hand over doubles: first to a float of a walk, then to make a double.
+/// What programs do before they hand over doubles: first to a float of a walk, then to make a
+/// double.
 const ORIGINS: [Origin; 9] = [
     ("floats, widened", |x| x, f64::from),
     ("floats in nm, in Å", |x| x, |x| f64::from(x) * 10.0),

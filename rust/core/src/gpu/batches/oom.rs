@@ -43,11 +43,11 @@ const PHRASES: [&str; 25] = [
 const COMBINATIONS: [&[&str]; 7] = [
     // NCCL hides the CUDA error behind its own words.
     &["nccl error", "out of memory"],
-    // torch's allocator fails so while it writes the message of an OutOfMemoryError, where NVML does
-    // not work: in containers, on MIG devices, on Jetson.
+    // torch's allocator fails so while it writes the message of an OutOfMemoryError, where NVML
+    // does not work: in containers, on MIG devices, on Jetson.
     &["nvml_success ==", "internal assert failed", "cudacachingallocator"],
-    // OpenMM on CUDA, HIP and OpenCL: the number is the library's. A buffer of OpenCL that is larger
-    // than the device is an invalid size (-61), or more than its resources (-5).
+    // OpenMM on CUDA, HIP and OpenCL: the number is the library's. A buffer of OpenCL that is
+    // larger than the device is an invalid size (-61), or more than its resources (-5).
     &["error creating array", "(2)"],
     &["error creating array", "clcreatebuffer (-"],
     &["error invoking kernel", "(-4)"],

@@ -194,7 +194,8 @@ impl PeakRecord {
 }
 
 /// Observations with lengths and such without can't be mixed. Asked without a length, the longest
-/// item seen is meant; asked with one where none was ever sampled_at, the items are taken to be alike.
+/// item seen is meant; asked with one where none was ever sampled_at, the items are taken to be
+/// alike.
 fn comparable(shape: BatchShape, observed: Vec<Observation>) -> (BatchShape, Vec<Observation>) {
     let (with, without): (Vec<_>, Vec<_>) =
         observed.into_iter().partition(|seen| seen.shape.length.is_some());

@@ -1,10 +1,11 @@
 //! CUDA's numbering of the GPUs: which one is `cuda:0`.
 //!
-//! The number that torch, CUDA and OpenMM use is an index into the list that CUDA shows this process:
-//! CUDA's order, cut down and reordered by `CUDA_VISIBLE_DEVICES`. NVML has an order of its own. The
-//! two are brought together by UUID, never by number, and never by a guess: CUDA orders by PCI
-//! address only where `CUDA_DEVICE_ORDER=PCI_BUS_ID` says so or where all GPUs are of one model;
-//! otherwise it puts the fastest first by a rule that is not documented, and must be queried.
+//! The number that torch, CUDA and OpenMM use is an index into the list that CUDA shows this
+//! process: CUDA's order, cut down and reordered by `CUDA_VISIBLE_DEVICES`. NVML has an order of
+//! its own. The two are brought together by UUID, never by number, and never by a guess: CUDA
+//! orders by PCI address only where `CUDA_DEVICE_ORDER=PCI_BUS_ID` says so or where all GPUs are of
+//! one model; otherwise it puts the fastest first by a rule that is not documented, and must be
+//! queried.
 
 use std::time::Duration;
 
@@ -71,8 +72,8 @@ fn is_certain(known: &[&Gpu], environment: &Environment) -> bool {
     environment.is_pci_order || is_uniform(known)
 }
 
-/// The GPUs as this process sees them: index `i` is what CUDA calls `cuda:i`. An index whose GPU the
-/// driver doesn't list has no device.
+/// The GPUs as this process sees them: index `i` is what CUDA calls `cuda:i`. An index whose GPU
+/// the driver doesn't list has no device.
 pub fn visible<'a>(
     gpus: &'a [Gpu],
     environment: &Environment,
@@ -166,8 +167,8 @@ fn by_uuid<'a>(gpus: &'a [Gpu], uuids: &[String]) -> Vec<Option<&'a DeviceInfo>>
     uuids.iter().map(find).collect()
 }
 
-/// Whether all GPUs are of one model, so that CUDA has no faster one to put first. One that can't be
-/// read has no say.
+/// Whether all GPUs are of one model, so that CUDA has no faster one to put first. One that can't
+/// be read has no say.
 fn is_uniform(gpus: &[&Gpu]) -> bool {
     let mut readable = gpus.iter().filter(|gpu| gpu.whole.is_ok());
     let Some(first) = readable.next() else { return true };

@@ -4,9 +4,9 @@
 //! latest one without a lock and without waiting, whatever the driver does meanwhile. Errors are
 //! published too: a reader then gets the error, as from a query of its own, and not an old scan.
 //!
-//! Nothing is decided by such a result: reservations and batches always query the driver. The thread
-//! reads no environment and writes no log, for both would meet the interpreter; it ends at the next
-//! look at its queue after the poller was dropped, and nobody waits for it.
+//! Nothing is decided by such a result: reservations and batches always query the driver. The
+//! thread reads no environment and writes no log, for both would meet the interpreter; it ends at
+//! the next look at its queue after the poller was dropped, and nobody waits for it.
 
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};

@@ -1,9 +1,9 @@
 //! GPUs reserved for a task, at once or after waiting, never more memory than there is.
 //!
 //! A waiting process has a ticket among the reservations, and stands in a queue by its age. No
-//! process takes a GPU that an older ticket is for, and one that doesn't wait stands behind all that
-//! do: so a task that needs much is not starved by many that need little. A waiting process touches
-//! its ticket; one that is stopped, or hangs, is passed over until it looks again.
+//! process takes a GPU that an older ticket is for, and one that doesn't wait stands behind all
+//! that do: so a task that needs much is not starved by many that need little. A waiting process
+//! touches its ticket; one that is stopped, or hangs, is passed over until it looks again.
 
 use std::time::{Duration, Instant};
 

@@ -2,9 +2,9 @@
 //!
 //! A child has its parent's memory, locks included, but not the threads that would give them back.
 //! Which locks the driver's library has, and which of them it holds during a call, is unknown: a
-//! child that found one of them taken could never query anything. So a fork waits until the query in
-//! progress has returned, and no query begins meanwhile. It waits no longer than [`MAX_WAIT`], for a
-//! driver may hang.
+//! child that found one of them taken could never query anything. So a fork waits until the query
+//! in progress has returned, and no query begins meanwhile. It waits no longer than [`MAX_WAIT`],
+//! for a driver may hang.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -42,8 +42,8 @@ pub(super) fn between_forks<T>(query: impl FnOnce() -> T) -> T {
 
 /// Makes forks of this process, and of its children, wait for queries.
 pub(super) fn install() {
-    /// The process that installed them: what a fork has interrupted is done again in the child. Twice
-    /// does no harm.
+    /// The process that installed them: what a fork has interrupted is done again in the child.
+    /// Twice does no harm.
     static INSTALLED: AtomicU32 = AtomicU32::new(0);
     let process = std::process::id();
     if INSTALLED.swap(process, SeqCst) != process {

@@ -1,8 +1,8 @@
 //! Values that belong to one process.
 //!
 //! After `fork` a child has its parent's memory, but not its threads, and every lock as it happened
-//! to be at that moment. So nothing of the parent's value is touched in the child: it makes its own,
-//! and the parent's stays as it is, unreachable, with the files that it holds open. No lock is
+//! to be at that moment. So nothing of the parent's value is touched in the child: it makes its
+//! own, and the parent's stays as it is, unreachable, with the files that it holds open. No lock is
 //! involved in finding the value, for a lock may have been held while the process forked.
 
 use std::marker::PhantomData;

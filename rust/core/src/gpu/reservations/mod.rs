@@ -1,7 +1,7 @@
 //! Reservations: who holds how much of which GPU, what that leaves, and which GPUs to take.
 //!
-//! They stand on [`super::devices`] and keep their files through [`crate::fs`]; they query no driver
-//! and know nothing of batches.
+//! They stand on [`super::devices`] and keep their files through [`crate::fs`]; they query no
+//! driver and know nothing of batches.
 
 mod lease;
 mod registry;

@@ -259,8 +259,8 @@ fn lock_directory(directory: &Path) -> Option<File> {
     Some(directory)
 }
 
-/// Takes the lock that shows that the holder is alive. A process that examines the new file holds it
-/// for an instant.
+/// Takes the lock that shows that the holder is alive. A process that examines the new file holds
+/// it for an instant.
 fn lock_for_life(file: &File) -> Result<(), Errno> {
     const ATTEMPTS: usize = 1000;
     for _ in 0..ATTEMPTS {

@@ -1,10 +1,11 @@
 //! Which GPUs to take for a task. A pure function of what is known about them.
 //!
 //! One GPU where one is preferred and one suffices: the smallest card that holds the task, so that
-//! the big ones stay free for tasks that need them, and an idle one rather than a busy one. Otherwise every GPU that holds the task by itself, the most free memory first.
-//! Where none does, the smallest set that holds it together. Where there is a choice of sets: the
-//! best connected one, then the one with more free memory, then the less busy one. Ties go by
-//! number, so that the same situation always has the same result.
+//! the big ones stay free for tasks that need them, and an idle one rather than a busy one.
+//! Otherwise every GPU that holds the task by itself, the most free memory first. Where none does,
+//! the smallest set that holds it together. Where there is a choice of sets: the best connected
+//! one, then the one with more free memory, then the less busy one. Ties go by number, so that the
+//! same situation always has the same result.
 
 use std::cmp::Reverse;
 

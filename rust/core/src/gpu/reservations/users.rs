@@ -170,8 +170,8 @@ impl UserDirectory {
     }
 }
 
-/// Whether an open failed for there is nothing of that kind: not there any more, a symlink, a socket
-/// or a device without a driver, or no directory.
+/// Whether an open failed for there is nothing of that kind: not there any more, a symlink, a
+/// socket or a device without a driver, or no directory.
 fn is_none(error: &std::io::Error) -> bool {
     let kinds = [Errno::NOENT, Errno::LOOP, Errno::NXIO, Errno::NODEV, Errno::NOTDIR];
     kinds.iter().any(|kind| error.raw_os_error() == Some(kind.raw_os_error()))

@@ -1,10 +1,11 @@
 //! One frame: eight atoms in a vector.
 //!
-//! A frame that is read alone leaves the other lanes empty, so atoms take their places. Its residuals are read
-//! before. Then atoms with the same predictor whose references are known can be decoded together, be they of different
-//! molecules. Who they are follows from the model alone, so it is found out once. Of floats, the place of an atom's
-//! lower bits is known only when those before it have been read; so the atoms are of eight tiles, which are read
-//! side by side, and a tile whose next atom has another predictor waits.
+//! A frame that is read alone leaves the other lanes empty, so atoms take their places. Its
+//! residuals are read before. Then atoms with the same predictor whose references are known can be
+//! decoded together, be they of different molecules. Who they are follows from the model alone, so
+//! it is found out once. Of floats, the place of an atom's lower bits is known only when those
+//! before it have been read; so the atoms are of eight tiles, which are read side by side, and a
+//! tile whose next atom has another predictor waits.
 
 use fearless_simd::{i32x8, mask32x8, prelude::*, u32x8};
 
@@ -27,7 +28,8 @@ pub struct Schedule(Vec<LaneGroup>);
 #[derive(Debug)]
 struct LaneGroup {
     predictor: Predictor,
-    /// Repeats the last one where there are fewer; of tiles side by side, [`NONE`] for those that wait.
+    /// Repeats the last one where there are fewer; of tiles side by side, [`NONE`] for those that
+    /// wait.
     atoms: [u32; LANES],
 }
 

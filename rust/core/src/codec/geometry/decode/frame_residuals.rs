@@ -11,11 +11,12 @@ use crate::codec::geometry::words::Words;
 /// What strings say of an atom in each lane: three residuals, and side information.
 pub type ResidualLanes = [[i32; LANES]; 4];
 
-/// How the fields of an atom of each of eight tiles are read, packed: the bit at which it begins and three
-/// coefficients; three numbers of noisy bits and whether it has quotients.
+/// How the fields of an atom of each of eight tiles are read, packed: the bit at which it begins
+/// and three coefficients; three numbers of noisy bits and whether it has quotients.
 type Step = [[u32; LANES]; 2];
 
-/// The place of a coefficient, of a number of noisy bits, and of the mark of atoms that have quotients.
+/// The place of a coefficient, of a number of noisy bits, and of the mark of atoms that have
+/// quotients.
 const QUARTERS_AT: [u32; 3] = [16, 20, 24];
 const NOISY_AT: [u32; 3] = [0, 8, 16];
 const QUOTIENTS_AT: u32 = 24;

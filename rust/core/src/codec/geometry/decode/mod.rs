@@ -37,8 +37,8 @@ pub struct Decoder {
     reference: Reference,
     model: ModelLayout,
     frames: usize,
-    /// Where the string of each tile of each frame begins, tile after tile, frame after frame; where frames are as long,
-    /// of the first.
+    /// Where the string of each tile of each frame begins, tile after tile, frame after frame;
+    /// where frames are as long, of the first.
     starts: Vec<u32>,
     /// The bytes of a frame, where all are as long.
     frame_bytes: Option<usize>,
@@ -80,7 +80,8 @@ pub struct OutputLayout {
 }
 
 impl Decoder {
-    /// Reads the model of frames at the beginning of `bytes`; returns it with what follows, the streams.
+    /// Reads the model of frames at the beginning of `bytes`; returns it with what follows, the
+    /// streams.
     pub fn parse(
         bytes: &[u8],
         frames: usize,
@@ -121,8 +122,9 @@ impl Decoder {
         Ok((decoder, streams))
     }
 
-    /// Which bytes of the streams decode a frame: its own, those of its key frame and what is between, and those
-    /// that the word at their end reads beyond. The end of the last one may lie beyond all.
+    /// Which bytes of the streams decode a frame: its own, those of its key frame and what is
+    /// between, and those that the word at their end reads beyond. The end of the last one may lie
+    /// beyond all.
     pub fn frame_range(&self, frame: usize) -> Option<Range<usize>> {
         if frame >= self.frames {
             return None;
@@ -146,9 +148,9 @@ impl Decoder {
             + size_of_val(self.lower.as_slice())
     }
 
-    /// Decodes some frames, on a grid where they are, in the order they are named, one after the other in `out`; of each the
-    /// tiles that are wanted, the others are left as they are. Where each is predicted from the frame before, these are
-    /// all frames from the first on.
+    /// Decodes some frames, on a grid where they are, in the order they are named, one after the
+    /// other in `out`; of each the tiles that are wanted, the others are left as they are. Where
+    /// each is predicted from the frame before, these are all frames from the first on.
     pub fn read<'a>(
         &self,
         streams: impl Into<Excerpt<'a>>,

@@ -141,7 +141,8 @@ fn read_fixed<S: Simd>(
 }
 
 impl Strings<'_> {
-    /// Reads the residuals of all atoms: apart from the reconstruction, for that is a chain of small steps.
+    /// Reads the residuals of all atoms: apart from the reconstruction, for that is a chain of
+    /// small steps.
     #[inline(always)]
     pub fn read_residuals<S: Simd>(&mut self, simd: S) {
         let is_key: [i32; LANES] = self.is_key.map(|is_key| -i32::from(is_key));

@@ -1,4 +1,5 @@
-//! Innovations of an atom, and with which predictor and autoregressive coefficient they take the fewest bits.
+//! Innovations of an atom, and with which predictor and autoregressive coefficient they take the
+//! fewest bits.
 
 use super::moments::best_quarters;
 use super::residuals::{Request, Residuals, TileAtom};
@@ -9,8 +10,8 @@ use crate::codec::geometry::predict::Predictor;
 use crate::codec::geometry::predict::ar1::{Reference, ar1_predict};
 use crate::codec::geometry::simd::LANES;
 
-/// What the upper part of a typical residual of floats has above one, in bits: the lower bits, whose width depends on
-/// the prediction, are noise whatever is known.
+/// What the upper part of a typical residual of floats has above one, in bits: the lower bits,
+/// whose width depends on the prediction, are noise whatever is known.
 const UPPER: i32 = 4;
 /// Lower bits of an atom without prediction at most.
 const MOST_LOWER: i32 = 22;
@@ -20,8 +21,8 @@ const MOST_LOWER: i32 = 22;
 pub struct Coding {
     /// Which frame the others are predicted from.
     pub reference: Reference,
-    /// Whether each frame is read alone, and residuals on a grid have a fixed width: larger by a tenth or so, and
-    /// read twice as fast.
+    /// Whether each frame is read alone, and residuals on a grid have a fixed width: larger by a
+    /// tenth or so, and read twice as fast.
     pub is_fixed: bool,
 }
 
@@ -46,7 +47,8 @@ impl Innovations {
         Self { frames, domain, reference, is_fixed, written, lower, keys: Vec::new() }
     }
 
-    /// The innovations of an atom: with the best coefficient, and without prediction if this takes fewer bits.
+    /// The innovations of an atom: with the best coefficient, and without prediction if this takes
+    /// fewer bits.
     pub fn find(&mut self, atom: TileAtom<'_>, found: &mut AtomPredictor) {
         let Self { frames, domain, reference, .. } = *self;
         let request = Request { atom, predictor: found, frames, domain, reference };
@@ -119,7 +121,8 @@ impl Innovations {
         }
     }
 
-    /// Finds how many bits are noise. Numbers that are alike share them, which the model then packs better.
+    /// Finds how many bits are noise. Numbers that are alike share them, which the model then packs
+    /// better.
     fn find_parameters(&mut self, found: &mut AtomPredictor) {
         let free = found.predictor.is_free();
         let count = free.iter().filter(|&&is_free| is_free).count();
@@ -169,8 +172,8 @@ fn ar1_encode(residuals: &mut [i32], quarters: u8, reference: Reference) {
     }
 }
 
-/// The exponent of the base 2 of what innovations are like: of most, for few may be much larger, where coordinates
-/// are near zero.
+/// The exponent of the base 2 of what innovations are like: of most, for few may be much larger,
+/// where coordinates are near zero.
 fn typical_exponent(errors: &[f32], quarters: u8, reference: Reference) -> i32 {
     let part = f32::from(quarters) / 4.0;
     let innovation = |(frame, error): (usize, &f32)| {

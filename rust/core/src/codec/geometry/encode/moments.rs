@@ -1,4 +1,5 @@
-//! Second moments of residuals, and what these tell of the bits that they take with any coefficient.
+//! Second moments of residuals, and what these tell of the bits that they take with any
+//! coefficient.
 
 use fearless_simd::{f32x8, prelude::*};
 
@@ -33,7 +34,7 @@ impl Sums {
         Self { lanes, rest: [0.0; 3], last: 0.0, key: 0.0, keys: 0, exponent: 0 }
     }
 
-    /// Adds the residuals of a group of so many frames.
+    /// Adds the residuals of a group of `count` frames.
     #[inline(always)]
     pub fn add<S: Simd>(
         &mut self,
@@ -73,7 +74,7 @@ impl Sums {
         }
     }
 
-    /// The moments of so many frames.
+    /// The moments of `frames` frames.
     pub fn moments(self, frames: usize) -> Moments {
         let squares = [0, 1, 2].map(|i| self.lanes[i].sum() as f32 + self.rest[i]);
         Moments { squares, count: frames - self.keys, key: self.key, keys: self.keys }
@@ -112,8 +113,8 @@ impl Moments {
     }
 }
 
-/// The coefficient, in quarters, with which three numbers take the fewest bits, and about how many these are in all
-/// frames. Some numbers have none.
+/// The coefficient, in quarters, with which three numbers take the fewest bits, and about how many
+/// these are in all frames. Some numbers have none.
 pub fn best_quarters(of: &[Moments; 3], has: [bool; 3]) -> (u8, f32) {
     let Moments { count, keys, .. } = of[0];
     // Logarithms of products are sums of logarithms.

@@ -1,12 +1,17 @@
-//! The string of a tile in a frame: its fields, which have a fixed place, its quotients, and the lower bits of floats.
+//! The string of a tile in a frame: its fields, which have a fixed place, its quotients, and the
+//! lower bits of floats.
+
+use fearless_simd::Simd;
 
 use super::innovations::Innovations;
+use super::residuals::Residuals;
 use crate::codec::geometry::entropy::bits::{PADDING, put};
 use crate::codec::geometry::entropy::rice::{
-    Codes, FIXED, MOST_NOISY, MOST_QUOTIENT_BITS, escaped, noise,
+    Codes, FIXED, MOST_NOISY, MOST_QUOTIENT_BITS, NoisePacking, escaped,
 };
 use crate::codec::geometry::model::{AtomPredictor, TILE};
 use crate::codec::geometry::predict::ar1::Reference;
+use crate::codec::geometry::simd::vectorized;
 
 /// Bytes of each part of a string at most, and of the word that is written last.
 const FIELD_BYTES: usize = TILE * (3 * MOST_NOISY as usize + 3) / 8 + 1 + PADDING;
@@ -67,26 +72,17 @@ impl Strings {
 
     /// Adds an atom to the tile.
     pub fn add(&mut self, atom: &AtomPredictor, innovations: &Innovations) {
-        let side_bits = atom.predictor.side_bits();
         let [x, y, z] = &innovations.written.values;
-        let side_info = &innovations.written.side_info;
-        for (frame, ((&x, &y), &z)) in x.iter().zip(y).zip(z).enumerate() {
-            let noisy = if self.is_key[frame] { atom.key_noisy } else { atom.noisy };
-            let (mut field, mut bits) = noise([x, y, z], noisy);
-            if noisy[0] < FIXED {
-                let codes = Codes::of([x, y, z], noisy);
-                self.quotients.add(frame, codes.codes, codes.bits);
-                if codes.is_escaped {
-                    for (quotient, bits) in escaped([x, y, z], noisy) {
-                        self.quotients.add(frame, quotient, bits);
-                    }
+        let side_bits = atom.predictor.side_bits();
+        let packings = [NoisePacking::new(atom.noisy), NoisePacking::new(atom.key_noisy)];
+        vectorized!(simd => self.add_fields(simd, &packings, side_bits, &innovations.written));
+        if atom.noisy[0] < FIXED || atom.key_noisy[0] < FIXED {
+            for (frame, ((&x, &y), &z)) in x.iter().zip(y).zip(z).enumerate() {
+                let noisy = if self.is_key[frame] { &atom.key_noisy } else { &atom.noisy };
+                if noisy[0] < FIXED {
+                    self.add_quotients(frame, [x, y, z], *noisy);
                 }
             }
-            if side_bits > 0 {
-                field |= u64::from(side_info[frame]) << bits;
-                bits += side_bits;
-            }
-            self.fields.add(frame, field, bits);
         }
         if let Some(part) = &mut self.lower {
             for frame in 0..self.is_key.len() {
@@ -94,6 +90,40 @@ impl Strings {
                     let (bits, width) = lower[frame];
                     part.add(frame, bits.into(), width.into());
                 }
+            }
+        }
+    }
+
+    /// Adds the field of an atom: shifts by many widths, for which wide vectors come with instructions.
+    #[inline(always)]
+    fn add_fields<S: Simd>(
+        &mut self,
+        _: S,
+        packings: &[NoisePacking; 2],
+        side_bits: u32,
+        written: &Residuals,
+    ) {
+        let [x, y, z] = &written.values;
+        let Part { room, bits, most } = &mut self.fields;
+        let frames = room.chunks_exact_mut(*most).zip(bits).zip(&self.is_key);
+        for (frame, ((room, bits), &is_key)) in frames.enumerate() {
+            let packing = &packings[usize::from(is_key)];
+            let mut field = packing.pack([x[frame], y[frame], z[frame]]);
+            if side_bits > 0 {
+                field |= u64::from(written.side_info[frame]) << packing.bits;
+            }
+            put(room, *bits, field);
+            *bits += packing.bits + side_bits;
+        }
+    }
+
+    #[inline(always)]
+    fn add_quotients(&mut self, frame: usize, residuals: [i32; 3], noisy: [u8; 3]) {
+        let codes = Codes::of(residuals, noisy);
+        self.quotients.add(frame, codes.codes, codes.bits);
+        if codes.is_escaped {
+            for (quotient, bits) in escaped(residuals, noisy) {
+                self.quotients.add(frame, quotient, bits);
             }
         }
     }

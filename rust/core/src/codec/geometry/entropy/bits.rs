@@ -40,7 +40,8 @@ impl<'a, S: Simd> BitReader<'a, S> {
     }
 }
 
-/// Writes up to 57 bits at a place where there are zeros: a word, wherever they begin in its first byte.
+/// Writes up to 57 bits at a place where there are zeros: a word, wherever they begin in its first
+/// byte.
 #[inline(always)]
 pub fn put(bytes: &mut [u8], bit: u32, value: u64) {
     let start = (bit >> 3) as usize;

@@ -1,10 +1,10 @@
-//! Golomb-Rice codes of residuals.
+//! Golomb–Rice codes of residuals (R. F. Rice: Some practical universal noiseless coding
+//! techniques. JPL Publication 79-22, 1979).
 //!
-//! The lowest bits of a residual are noise and stay as they are. What is above them, its quotient, is mostly 0 or 1,
-//! and is written as so many zeros and a one. That takes 0.06 to 0.11 bits more than the entropy of what decays
-//! exponentially or is normally distributed, and there is no table. The noisy bits are as many in all frames, so
-//! they have a fixed place; only the quotients have to be decoded one after the other, those of an atom
-//! together. R. F. Rice: Some practical universal noiseless coding techniques. JPL Publication 79-22 (1979).
+//! The lowest bits of a residual are noise and stay as they are. What is above them, its quotient,
+//! is mostly 0 or 1, and is coded in unary: as many zeros and a one. There is no table. The number
+//! of noisy bits is the same in all frames, so they have a fixed place; only the quotients have to
+//! be decoded one after the other, those of an atom together.
 
 use fearless_simd::{f32x8, i32x8, mask32x8, prelude::*, u32x8};
 
@@ -12,22 +12,24 @@ use crate::codec::geometry::domain;
 use crate::codec::geometry::simd::{LANES, keep_if, vectorized};
 use crate::codec::geometry::words::{Words, half_words};
 
-/// So many zeros mean that the quotient follows the three codes of the atom. Three codes fit into the 25
-/// bits that are left of 32 wherever they begin in a byte.
+/// This many zeros mean that the quotient follows the three codes of the atom. Three codes fit into
+/// the 25 bits that are left of 32 wherever they begin in a byte.
 const ESCAPE: u32 = 7;
-/// Bits of a quotient that follows: enough for most molecules that cross the periodic box, which are most of
-/// them. With 32, a box of water takes 1 to 2 % more.
+/// Bits of a quotient that follows. Most are molecules that cross the periodic box, for which these
+/// are enough.
 const ESCAPED_BITS: u32 = 10;
 /// A quotient that follows and has all bits set is followed by 32 bits, which are the quotient.
 const LONG: u32 = (1 << ESCAPED_BITS) - 1;
-/// Noisy bits at most: three residuals and what frames choose fit into the 57 bits that are left of 64.
+/// Noisy bits at most: three residuals and side information fit into the 57 bits that are left of
+/// 64.
 pub const MOST_NOISY: u8 = 18;
-/// Added to the noisy bits of all three residuals of an atom that have no quotients: these are all of their bits, in
-/// all frames. None of them is a residual that is always zero.
+/// Added to the noisy bits of all three residuals of an atom that have no quotients: these are all
+/// of their bits, in all frames. None of them is a residual that is always zero.
 pub const FIXED: u8 = 32;
 /// Bits of the three quotients of an atom at most.
 pub const MOST_QUOTIENT_BITS: usize = 3 * (ESCAPE + 1 + ESCAPED_BITS + u32::BITS) as usize;
-/// A one for each of three codes above the bits that a string has, so that each ends, whatever the string is.
+/// A one for each of three codes above the bits that a string has, so that each ends, whatever the
+/// string is.
 const ENDS: u32 = 0b111 << 25;
 
 /// 0, −1, 1, −2, … as 0, 1, 2, 3, …
@@ -39,8 +41,8 @@ pub fn zigzag(residual: i32) -> u32 {
 /// How many numbers of noisy bits are tried.
 const TRIED: usize = 3;
 
-/// How many bits of some residuals are noise: as many as make them take the fewest bits. None where all are zero.
-/// Those in `others` are among them, but do not count.
+/// How many bits of some residuals are noise: as many as make them take the fewest bits. None where
+/// all are zero. Those in `others` are among them, but do not count.
 pub fn noisy_bits(residuals: &[&[i32]], others: &[i32]) -> Option<u8> {
     let sum_of = |residuals: &[i32]| vectorized!(simd => sum(simd, residuals));
     let total: f32 = residuals.iter().map(|residuals| sum_of(residuals)).sum();
@@ -120,7 +122,7 @@ pub struct Codes {
 }
 
 impl Codes {
-    /// The codes of three residuals that have so many noisy bits.
+    /// The codes of three residuals with these numbers of noisy bits.
     #[inline(always)]
     pub fn of(residuals: [i32; 3], noisy: [u8; 3]) -> Self {
         let mut all = Self { codes: 0, bits: 0, is_escaped: false };
@@ -144,16 +146,33 @@ pub fn escaped(residuals: [i32; 3], noisy: [u8; 3]) -> impl Iterator<Item = (u64
     })
 }
 
-/// The noisy bits of three residuals, of which the first is lowest, and how many bits these are.
-#[inline(always)]
-pub fn noise(residuals: [i32; 3], noisy: [u8; 3]) -> (u64, u32) {
-    let (mut all, mut bits) = (0, 0);
-    for i in 0..3 {
-        let noisy = noisy[i] % FIXED;
-        all |= (u64::from(zigzag(residuals[i])) & ((1 << noisy) - 1)) << bits;
-        bits += u32::from(noisy);
+/// How the noisy bits of three residuals are packed, of which the first is lowest.
+#[derive(Clone, Copy)]
+pub struct NoisePacking {
+    masks: [u32; 3],
+    shifts: [u32; 3],
+    /// How many bits these are.
+    pub bits: u32,
+}
+
+impl NoisePacking {
+    /// With these numbers of noisy bits.
+    pub fn new(noisy: [u8; 3]) -> Self {
+        let widths = noisy.map(|noisy| u32::from(noisy % FIXED));
+        let shifts = [0, widths[0], widths[0] + widths[1]];
+        let masks = widths.map(|width| (1 << width) - 1);
+        Self { masks, shifts, bits: shifts[2] + widths[2] }
     }
-    (all, bits)
+
+    /// The noisy bits of three residuals.
+    #[inline(always)]
+    pub fn pack(&self, residuals: [i32; 3]) -> u64 {
+        let mut all = 0;
+        for i in 0..3 {
+            all |= u64::from(zigzag(residuals[i]) & self.masks[i]) << self.shifts[i];
+        }
+        all
+    }
 }
 
 /// Residuals from their quotients and their noisy bits.
@@ -242,8 +261,9 @@ mod tests {
         let all = |x: u32| u32x8::splat(simd, x);
         let mut reader = QuotientReader::new(bytes, all(0));
         let next = |&written: &[i32; 3]| {
-            let (noise, bits) = noise(written, noisy);
-            assert!(bits <= 3 * u32::from(MOST_NOISY));
+            let packing = NoisePacking::new(noisy);
+            assert!(packing.bits <= 3 * u32::from(MOST_NOISY));
+            let noise = packing.pack(written);
             let quotients = reader.next(mask32x8::splat(simd, true));
             let mut before = 0;
             [0, 1, 2].map(|i| {

@@ -8,7 +8,8 @@ use crate::codec::geometry::model::AtomPredictor;
 use crate::codec::geometry::predict::{Prediction, Predictor};
 use crate::codec::geometry::simd::{LANES, any_bits, clamp, round, sum, vectorized};
 
-/// Of so many vectors of frames the exponents of predictions are kept, which tell how many bits these take.
+/// Of so many vectors of frames the exponents of predictions are kept, which tell how many bits
+/// these take.
 const NOTED: usize = 8;
 
 /// Bits of a normally distributed number of deviation one: half the logarithm of 2πe.

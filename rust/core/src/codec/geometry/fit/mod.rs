@@ -32,7 +32,8 @@ pub const MODEL_BITS: [u32; 3] = [5, 25, 9];
 const COARSE: [u32; 2] = [13, 18];
 /// The same for floats.
 const COARSE_FLOATS: [u32; 2] = [0, 13];
-/// What rounding adds to the square of each difference on a grid, of the coordinate and of the prediction.
+/// What rounding adds to the square of each difference on a grid, of the coordinate and of the
+/// prediction.
 const ROUNDING: f64 = 2.0 / 12.0;
 /// A sample is looked at first where there are more vectors of frames than this.
 const FEW: usize = 2;
@@ -132,12 +133,14 @@ fn fit(tile: &Tile, query: CostQuery<'_>) -> Fit {
 struct Search<'a> {
     tile: &'a Tile,
     query: CostQuery<'a>,
-    /// The best so far, with the bits of its model and its residuals before it, and of its residuals.
+    /// The best so far, with the bits of its model and its residuals before it, and of its
+    /// residuals.
     best: (u32, AtomPredictor, u32),
 }
 
 impl Search<'_> {
-    /// Takes another predictor where it is better. Where that is less work, a sample is looked at first.
+    /// Takes another predictor where it is better. Where that is less work, a sample is looked at
+    /// first.
     fn compare(&mut self, predictor: AtomPredictor, model: u32) {
         if self.query.view.groups() > FEW {
             let sample = CostQuery { view: self.tile.sample(), ..self.query };
@@ -152,7 +155,8 @@ impl Search<'_> {
     }
 }
 
-/// The distances to the two nearest atoms and of these, and whether the first of them is rigid, and all are.
+/// The distances to the two nearest atoms and of these, and whether the first of them is rigid, and
+/// all are.
 fn rigid(
     tile: &Tile,
     view: View<'_>,

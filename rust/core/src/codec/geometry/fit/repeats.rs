@@ -6,7 +6,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use super::Fit;
 use crate::codec::geometry::model::AtomPredictor;
 
-/// How often the same predictor must have been best after the same two others before it is taken without a search.
+/// How often the same predictor must have been best after the same two others before it is taken
+/// without a search.
 const AGAIN: u32 = 3;
 
 /// What was best, by the predictors of the two atoms before.

@@ -54,8 +54,8 @@ pub fn share(tiles: &[Tile], frames: usize, domain: Domain, is_fixed: bool, fits
     }
 }
 
-/// The same for atoms with the same predictor and offsets, whose distances are the same to a percent or so:
-/// what is less alike would cost too much.
+/// The same for atoms with the same predictor and offsets, whose distances are the same to a
+/// percent or so: what is less alike would cost too much.
 fn cluster_key(atom: &AtomPredictor) -> (u64, u64) {
     let [a, b, c] = atom.offsets;
     let way = u32::from_le_bytes([a, b, c, atom.predictor as u8]);

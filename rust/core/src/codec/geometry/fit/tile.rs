@@ -9,13 +9,14 @@ use crate::codec::geometry::point::{Point, StoredPoint};
 use crate::codec::geometry::predict::Predictor;
 use crate::codec::geometry::simd::{LANES, LARGEST, Lanes, sqrt, sum, vectorized};
 
-/// References are looked for among so many atoms before one.
+/// Atoms before one among which its references are looked for.
 const LOOK_BACK: usize = 48;
 /// The frame of the sample that tells which of them may be near.
 const AMONG: usize = LANES / 2;
 
-/// Coordinates of some atoms in all frames, in grid units. Frames are repeated, from the first, until the
-/// vectors are full: where there are few, the last one alone would outweigh the others in every mean.
+/// Coordinates of some atoms in all frames, in grid units. Frames are repeated, from the first,
+/// until the vectors are full: where there are few, the last one alone would outweigh the others in
+/// every mean.
 pub struct Tile {
     /// How many vectors of frames there are.
     groups: usize,
@@ -89,7 +90,8 @@ impl Tile {
         View { points: &self.sample, groups: 1, centre: &self.centre }
     }
 
-    /// The three atoms whose largest distance to one in the sample is smallest, of those that come before it.
+    /// The three atoms whose largest distance to one in the sample is smallest, of those that come
+    /// before it.
     pub fn nearest(&self, atom: usize) -> [usize; 3] {
         vectorized!(simd => nearest(simd, self, atom))
     }

@@ -1,4 +1,5 @@
-//! What is known of each atom in all frames of a chunk: how it is predicted, and how wide its residuals are.
+//! What is known of each atom in all frames of a chunk: how it is predicted, and how wide its
+//! residuals are.
 
 mod planes;
 
@@ -12,8 +13,8 @@ use super::predict::ar1::MOST_QUARTERS;
 use super::predict::{Predictor, PredictorParams};
 use crate::error::{AtomProblem, DecodeError};
 
-/// Atoms that are predicted from each other. More would find slightly better references; fewer decode
-/// with less work when only some atoms are wanted.
+/// Atoms that are predicted from each other. More would find slightly better references; fewer
+/// decode with less work when only some atoms are wanted.
 pub const TILE: usize = 256;
 
 /// How an atom is predicted, as it is stored.

@@ -1,5 +1,5 @@
-//! The model as bytes: plane by plane (all predictors, all first references, …), packed by zstd. Molecules
-//! that repeat, like water, repeat in every plane and cost next to nothing.
+//! The model as bytes: plane by plane (all predictors, all first references, …), packed by zstd.
+//! Molecules that repeat, like water, repeat in every plane and cost next to nothing.
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -187,8 +187,8 @@ fn three_of(planes: &mut [std::slice::Iter<'_, u8>; 3]) -> [u8; 3] {
     planes.each_mut().map(|plane| plane.next().copied().unwrap_or(0))
 }
 
-/// The bytes of some floats, the highest first, after a rotation by which the sign comes last: so the first
-/// is the exponent, and those that are zero in all of them cost nothing.
+/// The bytes of some floats, the highest first, after a rotation by which the sign comes last: so
+/// the first is the exponent, and those that are zero in all of them cost nothing.
 #[derive(Default)]
 struct FloatPlanes([Vec<u8>; 4]);
 

@@ -1,14 +1,15 @@
 //! Residuals predicted from those of another frame.
 //!
-//! Atoms oscillate around where their neighbours put them, and those without neighbours diffuse. So of a
-//! residual `r(t)` the innovation `r(t) − ρ r(s)` of an autoregressive model of first order is coded, with
-//! a coefficient `ρ` of each atom, where `s` is the frame before; or, where any frame is to be read alone, the
-//! key frame of eight that follow each other. Key frames are coded by themselves. G. Box, G. Jenkins: Time
-//! Series Analysis: Forecasting and Control. Holden-Day (1970).
+//! Atoms oscillate around where their neighbours put them, and those without neighbours diffuse. So
+//! of a residual `r(t)` the innovation `r(t) − ρ r(s)` of an autoregressive model of first order is
+//! coded, with a coefficient `ρ` of each atom, where `s` is the frame before; or, where any frame
+//! is to be read alone, the key frame of eight that follow each other. Key frames are coded by
+//! themselves. G. Box, G. Jenkins: Time Series Analysis: Forecasting and Control. Holden-Day
+//! (1970).
 
 use crate::codec::geometry::simd::LANES;
 
-/// The coefficient is stored in units of ¼, of which there are at most so many.
+/// The coefficient is stored in units of ¼, of which there are at most four.
 pub const MOST_QUARTERS: u8 = 4;
 
 /// Which frame the others are predicted from.
@@ -16,7 +17,8 @@ pub const MOST_QUARTERS: u8 = 4;
 pub enum Reference {
     /// The key frame of its eight, in their middle: at most two frames are decoded for one.
     Key,
-    /// The frame before, for frames that are read one after the other. The first is the only key frame.
+    /// The frame before, for frames that are read one after the other. The first is the only key
+    /// frame.
     Before,
 }
 

@@ -1,11 +1,11 @@
 //! Atoms at fixed distances from others.
 //!
-//! Most simulations hold the bonds of hydrogens rigid (SHAKE: J.-P. Ryckaert, G. Ciccotti, H. Berendsen,
-//! J. Comput. Phys. 23 (1977) 327), and water as a whole (SETTLE: S. Miyamoto, P. Kollman, J. Comput. Chem.
-//! 13 (1992) 952). An atom at a known distance from another has two degrees of freedom, not three; one at
-//! known distances from two others has one. These coordinates are coded against their prediction, and the others
-//! follow from the sphere or the circle that the atom is on, with a residual that only makes up for
-//! rounding.
+//! Most simulations hold the bonds of hydrogens rigid (SHAKE: J.-P. Ryckaert, G. Ciccotti, H.
+//! Berendsen, J. Comput. Phys. 23 (1977) 327), and water as a whole (SETTLE: S. Miyamoto, P.
+//! Kollman, J. Comput. Chem. 13 (1992) 952). An atom at a known distance from another has two
+//! degrees of freedom, not three; one at known distances from two others has one. These coordinates
+//! are coded against their prediction, and the others follow from the sphere or the circle that the
+//! atom is on, with a residual that only makes up for rounding.
 //!
 //! Which coordinate is which is decided per frame, from what encoder and decoder both know: the one
 //! along which the sphere is steepest is the one that is computed, for there errors grow least.
@@ -132,11 +132,11 @@ impl<S: Simd> AxisPermutation<S> {
     }
 }
 
-/// Codes the coordinates of an atom one after the other. What each is predicted to be may depend on the
-/// ones before.
+/// Codes the coordinates of an atom one after the other. What each is predicted to be may depend on
+/// the ones before.
 pub trait CoordinateCoder<S: Simd> {
-    /// The coordinate number `slot`, which is number `axis` after the permutation. An encoder returns its
-    /// value and keeps what was `predicted`; a decoder adds the residual to that.
+    /// The coordinate number `slot`, which is number `axis` after the permutation. An encoder
+    /// returns its value and keeps what was `predicted`; a decoder adds the residual to that.
     fn code(
         &mut self,
         slot: usize,
@@ -146,8 +146,8 @@ pub trait CoordinateCoder<S: Simd> {
     ) -> f32x8<S>;
 }
 
-/// The place of an atom, coded coordinate by coordinate. `references[0]` of a `Direct` one is the centre of
-/// its tile.
+/// The place of an atom, coded coordinate by coordinate. `references[0]` of a `Direct` one is the
+/// centre of its tile.
 #[inline(always)]
 pub fn reconstruct<S: Simd>(
     predictor: Predictor,
@@ -208,7 +208,8 @@ fn on_sphere<S: Simd>(
     axes.inverse(Point([x, y, z]))
 }
 
-/// One coordinate on the circle in which the spheres around `a` and `b` meet is coded, the others follow.
+/// One coordinate on the circle in which the spheres around `a` and `b` meet is coded, the others
+/// follow.
 #[inline(always)]
 fn on_circle<S: Simd>(
     is_near: bool,

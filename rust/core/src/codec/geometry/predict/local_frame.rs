@@ -1,11 +1,11 @@
 //! Linear prediction of an atom in the local frame of three others.
 //!
-//! `p = a + α (b − a) + β (c − a) + γ (b − a) × (c − a)`: three vectors that turn with the molecule,
-//! so that three coefficients that never change place the atom in every frame. They are fitted by
-//! least squares (see `fit::normal_equations`). Molecules are stiff enough for this to leave a tenth
-//! of an ångström, which is less than what the atom moves between frames. It is the linear form of
-//! placing an atom by a bond length, an angle and a dihedral: J. Parsons et al., J. Comput. Chem. 26
-//! (2005) 1063.
+//! `p = a + α (b − a) + β (c − a) + γ (b − a) × (c − a)`: three vectors that turn with the
+//! molecule, so that three coefficients that never change place the atom in every frame. They are
+//! fitted by least squares (see `fit::normal_equations`). Molecules are stiff enough for this to
+//! leave a tenth of an ångström, which is less than what the atom moves between frames. It is the
+//! linear form of placing an atom by a bond length, an angle and a dihedral: J. Parsons et al., J.
+//! Comput. Chem. 26 (2005) 1063.
 
 use fearless_simd::{f32x8, prelude::*};
 

@@ -1,4 +1,4 @@
-//! Where an atom is, told from atoms before it and from other frames.
+//! Where an atom is, predicted from atoms before it and from other frames.
 
 pub mod ar1;
 pub mod distances;
@@ -74,7 +74,8 @@ impl Predictor {
         }
     }
 
-    /// Which residuals are degrees of freedom: the others make up for rounding, which has no memory.
+    /// Which residuals are degrees of freedom: the others make up for rounding, which has no
+    /// memory.
     pub const fn is_free(self) -> [bool; 3] {
         match self {
             Self::Direct | Self::LinearFrame => [true, true, true],

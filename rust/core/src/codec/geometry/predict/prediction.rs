@@ -6,7 +6,8 @@ use super::distances::AxisPermutation;
 use super::{CoordinateCoder, Predictor, PredictorParams, SideInfo, reconstruct};
 use crate::codec::geometry::point::Point;
 
-/// The coordinates of an atom as they are predicted and as they are, in the order in which they are coded.
+/// The coordinates of an atom as they are predicted and as they are, in the order in which they are
+/// coded.
 #[derive(Clone, Copy)]
 pub struct Prediction<S: Simd> {
     pub predicted: [f32x8<S>; 3],

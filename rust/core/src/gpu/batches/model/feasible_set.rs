@@ -1,9 +1,9 @@
 //! All coefficients that agree with the observations, as a linear program.
 //!
-//! A prediction is linear in the coefficients, none of which is negative. So those within a relative
-//! error `e` of every observation, `peak·(1 - e) ≤ prediction ≤ peak / (1 - e)`, are a convex set,
-//! and the largest prediction for another batch is a linear program of as many unknowns as there are
-//! terms.
+//! A prediction is linear in the coefficients, none of which is negative. So those within a
+//! relative error `e` of every observation, `peak·(1 - e) ≤ prediction ≤ peak / (1 - e)`, are a
+//! convex set, and the largest prediction for another batch is a linear program of as many unknowns
+//! as there are terms.
 
 use microlp::{
     ComparisonOp, LinearExpr, OptimizationDirection, Problem, Solution, SolveOutcome, Variable,
@@ -29,8 +29,8 @@ impl Coefficients {
     }
 }
 
-/// The feasible coefficients, by what was observed: for each batch its terms relative to its peak, so
-/// that every number is about 1.
+/// The feasible coefficients, by what was observed: for each batch its terms relative to its peak,
+/// so that every number is about 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeasibleSet {
     rows: Vec<Row>,
@@ -95,8 +95,9 @@ impl FeasibleSet {
             problem.add_constraint(prediction.clone(), ComparisonOp::Ge, least);
             problem.add_constraint(prediction, ComparisonOp::Le, 1.0 / least);
         }
-        // Every term occurs in some observation, so each coefficient is bounded, and the error is at
-        // least the one that leaves a solution. Where rounding says otherwise, nothing is promised.
+        // Every term occurs in some observation, so each coefficient is bounded, and the error is
+        // at least the one that leaves a solution. Where rounding says otherwise, nothing is
+        // promised.
         let solution = solved(&problem)?;
         let mut upper = Coefficients([0.0; TERMS]);
         for (term, variable) in coefficients {

@@ -9,8 +9,8 @@
 //! `a + b·B`. No coefficient can be negative.
 //!
 //! A few observations seldom tell the terms apart, and each is a little wrong. So this is no least
-//! squares but set-membership estimation: *every* list of coefficients counts that comes within some
-//! relative error of everything that was observed, and a prediction is their maximum
+//! squares but set-membership estimation: *every* list of coefficients counts that comes within
+//! some relative error of everything that was observed, and a prediction is their maximum
 //! ([`FeasibleSet`]). If the truth is of this form, and no observation is further from it than that
 //! error, the prediction is never below the truth. One observation then means the steepest growth;
 //! more of them rule coefficients out, and the prediction comes down to the truth from above.
@@ -84,8 +84,8 @@ pub struct MemoryModel {
 }
 
 impl MemoryModel {
-    /// Estimates it from observations, of which there must be at least one, all with a length or all
-    /// without.
+    /// Estimates it from observations, of which there must be at least one, all with a length or
+    /// all without.
     pub fn fit(observations: &[Observation]) -> Option<Self> {
         let rows: Vec<_> = observations
             .iter()

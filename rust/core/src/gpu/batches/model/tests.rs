@@ -174,8 +174,8 @@ fn with_normal_errors_few_batches_are_too_large() {
 }
 
 /// No estimate can be safe and large every time: however the batch is chosen, an estimate that may
-/// not exceed what fits must use the upper bound of all that agrees with what was observed. Here all
-/// four observations are of exactly the batch that is 90 % of the largest, which is not known.
+/// not exceed what fits must use the upper bound of all that agrees with what was observed. Here
+/// all four observations are of exactly the batch that is 90 % of the largest, which is not known.
 #[test]
 fn four_observations_can_not_always_tell_90_percent_of_the_largest_batch() {
     let mut uniform = uniform();

@@ -1,12 +1,12 @@
 //! Batch planning: items of different lengths as batches that fit, assigned to GPUs.
 //!
-//! A batch is padded to its longest item, so items of like length belong together: sorted by length,
-//! each batch is a run of neighbours, and the partition into runs with the least total work is found
-//! exactly ([`partition`]). The batches go to the GPUs by the longest-processing-time rule ([`lpt`]).
-//! The least total work may be one batch that keeps one GPU busy while the others idle, or one that
-//! only the largest GPU holds: so the partition is also made with smaller batches, and for each
-//! GPU's memory, and the plan with the smallest makespan is taken, after moves and swaps of whole
-//! batches ([`local_search`]).
+//! A batch is padded to its longest item, so items of like length belong together: sorted by
+//! length, each batch is a run of neighbours, and the partition into runs with the least total work
+//! is found exactly ([`partition`]). The batches go to the GPUs by the longest-processing-time rule
+//! ([`lpt`]). The least total work may be one batch that keeps one GPU busy while the others idle,
+//! or one that only the largest GPU holds: so the partition is also made with smaller batches, and
+//! for each GPU's memory, and the plan with the smallest makespan is taken, after moves and swaps
+//! of whole batches ([`local_search`]).
 
 use crate::Result;
 
@@ -30,8 +30,8 @@ pub struct PlannedBatch {
 
 /// Into how many batches a GPU's share is split at least, in the finest plan that is compared.
 const MIN_PARTS: u128 = 8;
-/// Up to so many items the largest batch shrinks by an eighth from plan to plan, beyond by half: many
-/// batches balance by themselves.
+/// Up to so many items the largest batch shrinks by an eighth from plan to plan, beyond by half:
+/// many batches balance by themselves.
 const FEW_ITEMS: usize = 1_000;
 
 /// Plans `lengths` on `gpus` GPUs, at least 1. `capacities` returns how many items of a length fit

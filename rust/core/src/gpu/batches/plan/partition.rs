@@ -2,8 +2,9 @@
 
 use super::workload::{Workload, cost};
 
-/// The partition into runs with the least total work, of those in which each run has at most as many
-/// items as `capacity` says for its longest one, and at most `max_work`, unless it is a single item.
+/// The partition into runs with the least total work, of those in which each run has at most as
+/// many items as `capacity` says for its longest one, and at most `max_work`, unless it is a single
+/// item.
 pub fn runs(workload: &Workload, capacity: &[usize], max_work: u128) -> Vec<Vec<usize>> {
     let count = workload.lengths.len();
     // cheapest[n]: the least work for all items from the nth on, and the size of their first run.
