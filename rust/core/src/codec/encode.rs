@@ -108,7 +108,8 @@ fn encode_quantized(
     let choice = LazyCell::new(|| pco::choose_layout(integers, shape, options));
     let estimate = PcoEstimate::new(|at| integers[at], shape, || choice.1);
     let accepts = |from: usize, read: &[u8]| quantized.accepts(&floats[from / FLOAT..], read);
-    let encoded = random_access::encode_integers(&payload, integers, shape, options, &estimate)
+    let encoded = random_access::encode_integers(integers, shape, options, &estimate)
+        .map(|(codec, of_integers)| (codec, [&payload[..], &of_integers].concat()))
         .filter(|encoded| reads_back(encoded, shape, accepts));
     let is_enough =
         |(_, payload): &Encoded| !options.archive || estimate.is_beaten(payload.len(), shape.len());

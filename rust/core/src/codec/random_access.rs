@@ -103,25 +103,17 @@ pub fn encode_floats(
         return None;
     }
     let write = |floats: &[f32], rows, coding, level| {
-        let mut payload = Vec::new();
-        Encoder::of_floats(floats, rows, coding)?.write(level, &mut payload)?;
-        Some(payload)
+        Encoder::of_floats(floats, rows, coding)?.write(level)
     };
     if options.archive {
         return Some((ARCHIVED_FLOATS, write(floats, shape.rows, ARCHIVE, ARCHIVE_LEVEL)?));
     }
-    let of_tile = |tile: &[f32]| Some(write(tile, TILE, CODED, LEVEL)?.len());
-    if pco.reject_early(ACCEPTED_RATIO, floats, shape, of_tile) {
-        return None;
-    }
-    let payload = write(floats, shape.rows, CODED, LEVEL)?;
-    pco.is_within(ACCEPTED_RATIO, payload.len(), floats.len()).then_some((FLOATS, payload))
+    let codings = [(CODED, ACCEPTED_RATIO)];
+    Some((FLOATS, encode_accepted(floats, shape, &codings, pco, write)?))
 }
 
-/// Encodes integers on a grid after the `header` of their payload, where that takes no more than
-/// pcodec would, or little more.
+/// Encodes integers on a grid, where that takes no more than pcodec would, or little more.
 pub fn encode_integers(
-    header: &[u8],
     integers: &[i32],
     shape: BlockShape,
     options: &EncodeOptions,
@@ -131,21 +123,31 @@ pub fn encode_integers(
         return None;
     }
     let write = |integers: &[i32], rows, coding, level| {
-        let mut payload = header.to_vec();
-        Encoder::of_grid(integers, rows, coding)?.write(level, &mut payload)?;
-        Some(payload)
+        Encoder::of_grid(integers, rows, coding)?.write(level)
     };
     if options.archive {
         return Some((ARCHIVED, write(integers, shape.rows, ARCHIVE, ARCHIVE_LEVEL)?));
     }
-    for (coding, ratio) in [(FIXED, ACCEPTED_RATIO), (CODED, ACCEPTED_CODED_RATIO)] {
-        let of_tile = |tile: &[i32]| Some(write(tile, TILE, coding, LEVEL)?.len() - header.len());
-        if pco.reject_early(ratio, integers, shape, of_tile) {
+    let codings = [(FIXED, ACCEPTED_RATIO), (CODED, ACCEPTED_CODED_RATIO)];
+    Some((GEOMETRY, encode_accepted(integers, shape, &codings, pco, write)?))
+}
+
+/// Encodes by the first coding that takes no more than so many times what pcodec would.
+fn encode_accepted<T: Copy>(
+    numbers: &[T],
+    shape: BlockShape,
+    codings: &[(Coding, f64)],
+    pco: &PcoEstimate<impl Fn() -> f64>,
+    write: impl Fn(&[T], usize, Coding, i32) -> Option<Vec<u8>>,
+) -> Option<Vec<u8>> {
+    for &(coding, ratio) in codings {
+        let of_tile = |tile: &[T]| Some(write(tile, TILE, coding, LEVEL)?.len());
+        if pco.reject_early(ratio, numbers, shape, of_tile) {
             continue;
         }
-        let payload = write(integers, shape.rows, coding, LEVEL)?;
-        if pco.is_within(ratio, payload.len() - header.len(), integers.len()) {
-            return Some((GEOMETRY, payload));
+        let payload = write(numbers, shape.rows, coding, LEVEL)?;
+        if pco.is_within(ratio, payload.len(), numbers.len()) {
+            return Some(payload);
         }
     }
     None

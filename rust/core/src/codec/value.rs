@@ -43,47 +43,15 @@ pub fn read_all<V: Value>(bytes: &[u8]) -> Vec<V> {
 /// the same bits.
 macro_rules! with_value {
     ($element:expr, $v:ident => $body:expr) => {
+        with_value!(@each $element, $v, $body, I8 i8, U8 u8, I16 i16, U16 u16, F16 u16, I32 i32, U32 u32,
+            I64 i64, U64 u64, F32 f32, F64 f64)
+    };
+    (@each $element:expr, $v:ident, $body:expr, $($scalar:ident $type:ty),*) => {
         match $element {
-            ScalarType::I8 => {
-                type $v = i8;
+            $(ScalarType::$scalar => {
+                type $v = $type;
                 $body
-            }
-            ScalarType::U8 => {
-                type $v = u8;
-                $body
-            }
-            ScalarType::I16 => {
-                type $v = i16;
-                $body
-            }
-            ScalarType::U16 | ScalarType::F16 => {
-                type $v = u16;
-                $body
-            }
-            ScalarType::I32 => {
-                type $v = i32;
-                $body
-            }
-            ScalarType::U32 => {
-                type $v = u32;
-                $body
-            }
-            ScalarType::I64 => {
-                type $v = i64;
-                $body
-            }
-            ScalarType::U64 => {
-                type $v = u64;
-                $body
-            }
-            ScalarType::F32 => {
-                type $v = f32;
-                $body
-            }
-            ScalarType::F64 => {
-                type $v = f64;
-                $body
-            }
+            })*
         }
     };
 }

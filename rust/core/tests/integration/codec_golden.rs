@@ -32,7 +32,7 @@ impl Case {
     }
 
     fn payload(&self) -> Vec<u8> {
-        std::fs::read(&self.file).unwrap()
+        std::fs::read(&self.file).expect("a golden file")
     }
 }
 

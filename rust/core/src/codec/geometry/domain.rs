@@ -99,11 +99,6 @@ pub fn levels<S: Simd>(residuals: i32x8<S>, exponents: i32x8<S>) -> i32x8<S> {
     bits.simd_gt(0).select(level, zero)
 }
 
-/// The part of a residual above its lower bits.
-pub fn upper(residual: i32, width: u32) -> i32 {
-    if width < 32 { residual >> width } else { 0 }
-}
-
 /// Residuals from their upper parts and words that begin with their lower bits.
 #[inline(always)]
 pub fn join<S: Simd>(upper: i32x8<S>, words: u32x8<S>, widths: i32x8<S>) -> i32x8<S> {

@@ -17,7 +17,7 @@ pub const LARGEST: f32 = 2_097_152.0;
 const ROUNDING_SHIFT: f32 = 12_582_912.0;
 
 /// Eight floats in memory.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 #[repr(align(32))]
 pub struct Lanes(pub [f32; LANES]);
 
@@ -59,28 +59,15 @@ macro_rules! vectorized {
 }
 pub(super) use vectorized;
 
-/// The same with the vectors that all machines of this kind have.
-#[cfg(test)]
-macro_rules! baseline {
-    ($simd:ident => $call:expr) => {{
-        let level = fearless_simd::Level::baseline();
-        #[cfg(target_arch = "x86_64")]
-        let result = level.as_sse2().map(|$simd| $call).unwrap();
-        #[cfg(not(target_arch = "x86_64"))]
-        let result = fearless_simd::dispatch!(level, $simd => $call);
-        result
-    }};
-}
-#[cfg(test)]
-pub(super) use baseline;
-
 /// Clamped to a magnitude; its negative for what is not a number.
 #[inline(always)]
 pub fn clamp<S: Simd>(x: f32x8<S>, bound: f32) -> f32x8<S> {
     let lowest = f32x8::splat(x.simd, -bound);
-    // The plain maximum of x86 is its second operand where the first is not a number, which the
-    // precise one makes sure of elsewhere.
-    let x = if cfg!(target_arch = "x86_64") { x.max(lowest) } else { x.max_precise(lowest) };
+    // The maximum of x86 is its second operand where the first is not a number; of others it is not.
+    let x = match cfg!(target_arch = "x86_64") {
+        true => x.max(lowest),
+        false => x.simd_gt(lowest).select(x, lowest),
+    };
     x.min(bound)
 }
 

@@ -77,9 +77,7 @@ fn solution(frames: usize, chain: usize, water: usize, seed: u64) -> Vec<i32> {
 }
 
 fn encode(integers: &[i32], rows: usize, coding: Coding) -> Vec<u8> {
-    let mut payload = Vec::new();
-    Encoder::of_grid(integers, rows, coding).unwrap().write(3, &mut payload).unwrap();
-    payload
+    Encoder::of_grid(integers, rows, coding).unwrap().write(3).unwrap()
 }
 
 /// All frames, by the widest vectors of the machine and by those of all machines; where any frame
@@ -400,9 +398,7 @@ fn precise(frames: usize, chain: usize, water: usize, seed: u64) -> Vec<f32> {
 }
 
 fn encode_floats(floats: &[f32], rows: usize, coding: Coding) -> Vec<u8> {
-    let mut payload = Vec::new();
-    Encoder::of_floats(floats, rows, coding).unwrap().write(3, &mut payload).unwrap();
-    payload
+    Encoder::of_floats(floats, rows, coding).unwrap().write(3).unwrap()
 }
 
 #[test]

@@ -14,10 +14,7 @@ impl<S: Simd> Words<S> {
     /// The words at these bytes, little-endian; zero where they end beyond `bytes`.
     #[inline(always)]
     pub fn at(bytes: &[u8], starts: u32x8<S>) -> Self {
-        let [a, b, c, d, e, f, g, h] = chunks(bytes, starts).map(
-            #[inline(always)]
-            |chunk| u64::from_le_bytes(chunk),
-        );
+        let [a, b, c, d, e, f, g, h] = chunks(bytes, starts).map(u64::from_le_bytes);
         Self([[a, b, c, d].simd_into(starts.simd), [e, f, g, h].simd_into(starts.simd)])
     }
 
@@ -38,11 +35,7 @@ impl<S: Simd> Words<S> {
 /// The words of 32 bits at these bytes, little-endian; zero where they end beyond `bytes`.
 #[inline(always)]
 pub fn half_words<S: Simd>(bytes: &[u8], starts: u32x8<S>) -> u32x8<S> {
-    let words = chunks(bytes, starts).map(
-        #[inline(always)]
-        |chunk| u32::from_le_bytes(chunk),
-    );
-    words.simd_into(starts.simd)
+    chunks(bytes, starts).map(u32::from_le_bytes).simd_into(starts.simd)
 }
 
 /// `N` bytes at each place; zeros where they end beyond `bytes`.

@@ -83,13 +83,13 @@ impl FrameStrings<'_> {
     #[inline(always)]
     pub fn read<S: Simd>(self, simd: S, out: &mut [ResidualLanes]) {
         let Self { steps, eight, streams, own, key } = self;
-        let of = |all: &'_ [Step]| eight * TILE..all.len().min((eight + 1) * TILE);
-        match (own, key) {
+        let usual = steps.usual.chunks(TILE).nth(eight).unwrap_or_default();
+        let keyed = steps.key.chunks(TILE).nth(eight).unwrap_or_default();
+        let (starts, steps) = match (own, key) {
             (Some(own), Some(key)) => {
                 let mut own = Reader::new(simd, streams, &own);
                 let mut key = Reader::new(simd, streams, &key);
-                let steps = steps.usual[of(&steps.usual)].iter().zip(&steps.key[of(&steps.key)]);
-                for ((own_step, key_step), out) in steps.zip(out) {
+                for ((own_step, key_step), out) in usual.iter().zip(keyed).zip(out) {
                     let key_residuals = key.next(key_step);
                     let mut read = own.next(own_step);
                     let packed: u32x8<S> = own_step[0].simd_into(simd);
@@ -99,20 +99,15 @@ impl FrameStrings<'_> {
                     }
                     store(read, out);
                 }
+                return;
             }
-            (Some(starts), None) => {
-                let mut reader = Reader::new(simd, streams, &starts);
-                for (step, out) in steps.usual[of(&steps.usual)].iter().zip(out) {
-                    store(reader.next(step), out);
-                }
-            }
-            (None, Some(starts)) => {
-                let mut reader = Reader::new(simd, streams, &starts);
-                for (step, out) in steps.key[of(&steps.key)].iter().zip(out) {
-                    store(reader.next(step), out);
-                }
-            }
-            (None, None) => {}
+            (Some(own), None) => (own, usual),
+            (None, Some(key)) => (key, keyed),
+            (None, None) => return,
+        };
+        let mut reader = Reader::new(simd, streams, &starts);
+        for (step, out) in steps.iter().zip(out) {
+            store(reader.next(step), out);
         }
     }
 }

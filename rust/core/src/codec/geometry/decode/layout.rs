@@ -1,6 +1,6 @@
 //! The model, laid out for decoding: where the fields of each atom are in the strings of its tile.
 
-use fearless_simd::{f32x8, prelude::*};
+use fearless_simd::Simd;
 
 use crate::codec::geometry::domain::Domain;
 use crate::codec::geometry::entropy::rice::FIXED;
@@ -74,16 +74,7 @@ impl AtomLayout {
     /// What predicts it in all frames.
     #[inline(always)]
     pub fn params<S: Simd>(&self, simd: S) -> PredictorParams<S> {
-        let [alpha, beta, gamma] = self.coefficients;
-        PredictorParams {
-            coefficients: [
-                f32x8::splat(simd, alpha),
-                f32x8::splat(simd, beta),
-                f32x8::splat(simd, gamma),
-            ],
-            square: f32x8::splat(simd, self.square),
-            product: f32x8::splat(simd, self.product),
-        }
+        PredictorParams::splat(simd, self.coefficients, self.square, self.product)
     }
 }
 

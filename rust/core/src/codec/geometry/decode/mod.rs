@@ -20,8 +20,6 @@ use super::domain::Domain;
 use super::entropy::bits::PADDING;
 use super::model::TILE;
 use super::predict::ar1::Reference;
-#[cfg(test)]
-use super::simd::baseline;
 use super::simd::{LANES, Lanes, vectorized};
 use crate::codec::grid::Grid;
 use crate::error::DecodeError;
@@ -347,12 +345,25 @@ impl Decoder {
 }
 
 #[cfg(test)]
-impl Decoder {
-    /// Decodes all frames with the vectors that all machines of this kind have.
-    pub fn read_by_baseline(&self, streams: &[u8], grid: Option<Grid>, out: &mut [u8]) {
-        let frames: Vec<usize> = (0..self.frames).collect();
-        let layout = OutputLayout { start: 0, frame_bytes: self.model.atoms.len() * ROW };
-        let decode = |group: TileGroup<'_>| baseline!(simd => group.decode(simd));
-        self.read_by(decode, streams.into(), grid, (&frames, |_| true), out, layout).unwrap();
+mod tests {
+    use super::*;
+
+    /// Decodes a tile with the vectors that all machines of this kind have.
+    fn by_baseline(group: TileGroup<'_>) {
+        let level = fearless_simd::Level::baseline();
+        #[cfg(target_arch = "x86_64")]
+        level.as_sse2().map(|simd| group.decode(simd)).unwrap();
+        #[cfg(not(target_arch = "x86_64"))]
+        fearless_simd::dispatch!(level, simd => group.decode(simd));
+    }
+
+    impl Decoder {
+        /// Decodes all frames so.
+        pub fn read_by_baseline(&self, streams: &[u8], grid: Option<Grid>, out: &mut [u8]) {
+            let frames: Vec<usize> = (0..self.frames).collect();
+            let layout = OutputLayout { start: 0, frame_bytes: self.model.atoms.len() * ROW };
+            let frames = (&frames[..], |_| true);
+            self.read_by(by_baseline, streams.into(), grid, frames, out, layout).unwrap();
+        }
     }
 }

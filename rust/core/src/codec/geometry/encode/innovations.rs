@@ -115,7 +115,7 @@ impl Innovations {
                     false => domain::width(u32::from(level), u32::from(exponent)),
                 };
                 let lower = (u64::from(*value as u32) & ((1 << width) - 1)) as u32;
-                *value = domain::upper(*value, width);
+                *value = value.checked_shr(width).unwrap_or(0);
                 self.lower[i].push((lower, width as u8));
             }
         }

@@ -59,7 +59,7 @@ impl Encoder {
     }
 
     /// Adds the model, how many bytes each tile takes in each frame, and these to a payload.
-    pub fn write(self, level: i32, payload: &mut Vec<u8>) -> Option<()> {
+    pub fn write(self, level: i32) -> Option<Vec<u8>> {
         let has_lower = self.domain == Domain::FloatBits;
         let mut innovations = Innovations::new(self.frames, self.domain, self.coding);
         let mut strings = Strings::new(self.frames, self.coding.reference, has_lower);
@@ -82,13 +82,13 @@ impl Encoder {
         }
         let is_fixed = !has_lower && atoms.iter().all(AtomPredictor::is_fixed);
         let model = Model { atoms, centres }.encode(self.domain, level)?;
-        payload.extend((model.len() as u32).to_le_bytes());
+        let mut payload = (model.len() as u32).to_le_bytes().to_vec();
         payload.extend(&model);
         if !is_fixed {
             payload.extend(lengths.iter().flat_map(|length| length.to_le_bytes()));
         }
         strings.streams.iter().for_each(|stream| payload.extend(stream));
         payload.extend([0; PADDING]);
-        Some(())
+        Some(payload)
     }
 }

@@ -17,6 +17,7 @@ const LEAST: f32 = 0.233;
 const KEY_BITS: f32 = 14.0;
 
 /// Sums of squares, eight frames at a time.
+#[derive(Default)]
 pub struct Sums {
     lanes: [Lanes; 3],
     /// Of fewer frames than eight, and without those of key frames.
@@ -29,11 +30,6 @@ pub struct Sums {
 }
 
 impl Sums {
-    pub const fn none() -> Self {
-        let lanes = [Lanes::ZERO; 3];
-        Self { lanes, rest: [0.0; 3], last: 0.0, key: 0.0, keys: 0, exponent: 0 }
-    }
-
     /// Adds the residuals of a group of `count` frames.
     #[inline(always)]
     pub fn add<S: Simd>(

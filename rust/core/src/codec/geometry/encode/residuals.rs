@@ -90,7 +90,7 @@ fn measure<S: Simd>(
     let Request { atom: TileAtom { tile, index }, predictor: found, .. } = request;
     let Request { frames, domain, reference, .. } = request;
     let params = found.params(simd);
-    let mut sums = [const { Sums::none() }; 3];
+    let mut sums: [Sums; 3] = Default::default();
     for group in 0..tile.all().groups() {
         let (references, point) =
             tile.all().with_references(simd, index, found.predictor, found.offsets, group);
@@ -111,7 +111,7 @@ fn measure<S: Simd>(
                 if group == 0 {
                     sums[i].exponent = exponents[0];
                 }
-                comparable = comparable * domain::power_of_two(exponents - sums[i].exponent);
+                comparable *= domain::power_of_two(exponents - sums[i].exponent);
             }
             if with_moments {
                 sums[i].add(comparable, group, count, reference);

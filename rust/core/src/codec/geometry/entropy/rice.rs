@@ -9,7 +9,7 @@
 use fearless_simd::{f32x8, i32x8, mask32x8, prelude::*, u32x8};
 
 use crate::codec::geometry::domain;
-use crate::codec::geometry::simd::{LANES, keep_if, vectorized};
+use crate::codec::geometry::simd::{keep_if, vectorized};
 use crate::codec::geometry::words::{Words, half_words};
 
 /// This many zeros mean that the quotient follows the three codes of the atom. Three codes fit into
@@ -45,15 +45,15 @@ const TRIED: usize = 3;
 /// all are zero. Those in `others` are among them, but do not count.
 pub fn noisy_bits(residuals: &[&[i32]], others: &[i32]) -> Option<u8> {
     let sum_of = |residuals: &[i32]| vectorized!(simd => sum(simd, residuals));
-    let total: f32 = residuals.iter().map(|residuals| sum_of(residuals)).sum();
+    let total: u64 = residuals.iter().map(|residuals| sum_of(residuals)).sum();
     let count: usize = residuals.iter().map(|residuals| residuals.len()).sum();
-    if total == 0.0 {
+    if total == 0 {
         return None;
     }
     let sum = total - sum_of(others);
     let count = count - others.len();
     // About `n + mean / 2ⁿ`, however they are distributed.
-    let near = (sum / count.max(1) as f32 * std::f32::consts::LN_2).max(1.0).log2() as u8;
+    let near = (sum as f32 / count.max(1) as f32 * std::f32::consts::LN_2).max(1.0).log2() as u8;
     let first = near.saturating_sub(1).min(MOST_NOISY + 1 - TRIED as u8);
     let mut bits = [0; TRIED];
     for residuals in residuals {
@@ -85,17 +85,8 @@ fn cost(number: u32, noisy: u32) -> u32 {
 
 /// The sum of zigzag residuals.
 #[inline(always)]
-fn sum<S: Simd>(_: S, residuals: &[i32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let eights = residuals.chunks_exact(LANES);
-    let rest = eights.remainder().iter().map(|&residual| zigzag(residual) as f32).sum::<f32>();
-    for eight in eights {
-        for lane in 0..LANES {
-            lanes[lane] +=
-                (zigzag(eight[lane]) >> 1) as i32 as f32 + (zigzag(eight[lane]) & 1) as i32 as f32;
-        }
-    }
-    2.0 * lanes.iter().sum::<f32>() + rest
+fn sum<S: Simd>(_: S, residuals: &[i32]) -> u64 {
+    residuals.iter().map(|&residual| u64::from(zigzag(residual))).sum()
 }
 
 /// Bits of codes with each number of noisy bits that is tried, from `first` on.
@@ -254,6 +245,7 @@ mod tests {
 
     use super::*;
     use crate::codec::geometry::entropy::bits::{PADDING, put};
+    use crate::codec::geometry::simd::LANES;
 
     /// As many residuals as were written.
     #[inline(always)]

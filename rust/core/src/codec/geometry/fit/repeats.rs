@@ -1,7 +1,6 @@
 //! Molecules that repeat: the predictor of an atom, predicted from those of the two atoms before.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use rustc_hash::FxHashMap;
 
 use super::Fit;
 use crate::codec::geometry::model::AtomPredictor;
@@ -12,7 +11,7 @@ const AGAIN: u32 = 3;
 
 /// What was best, by the predictors of the two atoms before.
 #[derive(Default)]
-pub struct Repeats(HashMap<u64, Repeat, Mixed>);
+pub struct Repeats(FxHashMap<u64, Repeat>);
 
 /// What was best after two others.
 #[derive(Default)]
@@ -57,30 +56,5 @@ impl Repeat {
         } else {
             *self = Self { predictor: Some(*found), cost: fit.cost, again: 0 };
         }
-    }
-}
-
-/// Mixes the bits of a number, which is all that keys of this codec are.
-#[derive(Default)]
-pub struct Mixer(u64);
-
-/// Builds mixers.
-pub type Mixed = BuildHasherDefault<Mixer>;
-
-impl Hasher for Mixer {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // Odd, with its bits in no order: the golden ratio's.
-        let product = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = product ^ (product >> 32);
     }
 }

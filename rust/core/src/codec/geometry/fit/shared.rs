@@ -1,10 +1,9 @@
 //! Atoms that are predicted alike share their coefficients and distances, where that costs less.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::cost::{CostQuery, cost};
 use super::normal_equations::NormalEquations;
-use super::repeats::Mixed;
 use super::tile::Tile;
 use super::{Fit, MODEL_BITS, coarseness, stored, with_common};
 use crate::codec::geometry::domain::Domain;
@@ -18,7 +17,7 @@ const CLUSTER: usize = 3;
 /// Fits clusters of atoms together: their normal equations are added, their distances averaged.
 pub fn share(tiles: &[Tile], frames: usize, domain: Domain, is_fixed: bool, fits: &mut [Fit]) {
     let [fine, _] = coarseness(domain);
-    let mut clusters: HashMap<(u64, u64), Vec<u32>, Mixed> = HashMap::default();
+    let mut clusters: FxHashMap<(u64, u64), Vec<u32>> = FxHashMap::default();
     for (index, fit) in fits.iter().enumerate() {
         if fit.predictor.predictor.references() > 0 {
             clusters.entry(cluster_key(&fit.predictor)).or_default().push(index as u32);

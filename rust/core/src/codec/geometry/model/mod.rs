@@ -3,7 +3,7 @@
 
 mod planes;
 
-use fearless_simd::{f32x8, prelude::*};
+use fearless_simd::Simd;
 
 pub use planes::parse;
 
@@ -65,16 +65,7 @@ impl AtomPredictor {
     #[inline(always)]
     pub fn params<S: Simd>(&self, simd: S) -> PredictorParams<S> {
         let (square, product) = self.square_and_product();
-        let [alpha, beta, gamma] = self.coefficients;
-        PredictorParams {
-            coefficients: [
-                f32x8::splat(simd, alpha),
-                f32x8::splat(simd, beta),
-                f32x8::splat(simd, gamma),
-            ],
-            square: f32x8::splat(simd, square),
-            product: f32x8::splat(simd, product),
-        }
+        PredictorParams::splat(simd, self.coefficients, square, product)
     }
 
     /// Whether all numbers are ones that `parse` may return, for the atom `index` of its tile.

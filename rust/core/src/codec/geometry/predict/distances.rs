@@ -27,6 +27,16 @@ pub struct PredictorParams<S: Simd> {
     pub product: f32x8<S>,
 }
 
+impl<S: Simd> PredictorParams<S> {
+    /// The same in all lanes.
+    #[inline(always)]
+    pub fn splat(simd: S, coefficients: [f32; 3], square: f32, product: f32) -> Self {
+        let Point(coefficients) = Point::splat(simd, coefficients);
+        let (square, product) = (f32x8::splat(simd, square), f32x8::splat(simd, product));
+        Self { coefficients, square, product }
+    }
+}
+
 /// What each frame says about an atom besides its residuals.
 #[derive(Clone, Copy)]
 pub struct SideInfo<S: Simd> {
