@@ -19,10 +19,11 @@
 //! // At most 1 GB, for all processes that open this directory.
 //! let cache = Cache::open(Arc::new(Disk), directory, Some(1_000_000_000))?;
 //!
-//! let mut values = TreeWriter::new(); values.text("villin headpiece"); let values =
-//! values.finish(); let entry = cache.begin(EntryKind::Structure, "protein1", values.clone(),
-//! Encoding::plain(), None)?; let key = entry.publish(&values)?; // Durable, and there for
-//! everyone.
+//! let mut values = TreeWriter::new();
+//! values.text("villin headpiece");
+//! let values = values.finish();
+//! let entry = cache.begin(EntryKind::Structure, "protein1", values.clone(), Encoding::plain(), None)?;
+//! let key = entry.publish(&values)?; // Durable, and there for everyone.
 //!
 //! assert_eq!(cache.load(key.as_str())?.tree()?, values);
 //! assert_eq!(cache.stats()?.structures, 1);
