@@ -23,7 +23,7 @@ from proteinflex_optimization import (
     ProgressTracker,
 )
 
-AFTER = 0.15
+AFTER = 0.05
 """Seconds from the beginning of a call to the signal."""
 PROMPT = 2.0
 """Seconds until a call has ended: far more than 0.2, for machines that do other work as well."""
