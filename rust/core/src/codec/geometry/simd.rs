@@ -101,3 +101,29 @@ pub fn sum<S: Simd>(x: f32x8<S>) -> f64 {
 pub fn any_bits<S: Simd>(x: u32x8<S>) -> u32 {
     x.to_array().into_iter().fold(0, |any, bits| any | bits)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPECIAL: [f32; LANES] =
+        [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2.5, -3.5, 1e30, -1e30];
+
+    #[inline(always)]
+    fn clamped<S: Simd>(simd: S) -> [[f32; LANES]; 2] {
+        let x = SPECIAL.simd_into(simd);
+        [clamp(x, 7.0).to_array(), round(x).to_array()]
+    }
+
+    #[test]
+    fn what_is_no_number_is_clamped_to_the_negative_bound() {
+        let largest = 2.0 * LARGEST - 1.0;
+        let expected = [
+            [-7.0, -7.0, 7.0, -7.0, 2.5, -3.5, 7.0, -7.0],
+            [-largest, -largest, largest, -largest, 2.0, -4.0, largest, -largest],
+        ];
+        assert_eq!(vectorized!(simd => clamped(simd)), expected);
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!(fearless_simd::Level::baseline().as_sse2().map(clamped), Some(expected));
+    }
+}

@@ -21,8 +21,8 @@ const MOST_LOWER: i32 = 22;
 pub struct Coding {
     /// Which frame the others are predicted from.
     pub reference: Reference,
-    /// Whether each frame is read alone, and residuals on a grid have a fixed width: larger by a
-    /// tenth or so, and read twice as fast.
+    /// Whether each frame is read alone, and residuals on a grid have a fixed width: larger, and
+    /// read faster.
     pub is_fixed: bool,
 }
 

@@ -94,7 +94,8 @@ impl Strings {
         }
     }
 
-    /// Adds the field of an atom: shifts by many widths, for which wide vectors come with instructions.
+    /// Adds the field of an atom. It is compiled for the vectors of the machine because the shifts by
+    /// variable widths that come with these take one instruction.
     #[inline(always)]
     fn add_fields<S: Simd>(
         &mut self,

@@ -28,7 +28,7 @@ const DISTANCE_STEP: f64 = 1.0 / 16.0;
 /// What the model of an atom takes at about, in bits, after zstd: for each reference, each
 /// coefficient, each distance.
 pub const MODEL_BITS: [u32; 3] = [5, 25, 9];
-/// The last bits of a coefficient that are left out: the more, the more the template leaves anyway.
+/// The last bits of a coefficient that are left out: the more, the larger the residuals are anyway.
 const COARSE: [u32; 2] = [13, 18];
 /// The same for floats.
 const COARSE_FLOATS: [u32; 2] = [0, 13];
