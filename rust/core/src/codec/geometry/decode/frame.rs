@@ -10,7 +10,7 @@
 use fearless_simd::{i32x8, mask32x8, prelude::*, u32x8};
 
 use super::arithmetic;
-use super::frame_residuals::ResidualLanes;
+use super::innovations::ResidualLanes;
 use super::layout::{AtomLayout, ModelLayout, ROW};
 use super::restore::{FloatDecoder, QuantizedDecoder};
 use crate::codec::geometry::domain::Domain;
@@ -115,7 +115,7 @@ impl LaneGroup {
     fn gather<S: Simd>(
         &self,
         simd: S,
-        ModelLayout { atoms, tiles }: &ModelLayout,
+        ModelLayout { atoms, tiles, .. }: &ModelLayout,
         points: &[[f32; 3]],
     ) -> ([Point<S>; 3], PredictorParams<S>) {
         let mut references: [StoredPoint; 3] = [[Lanes::ZERO; 3]; 3];
@@ -148,7 +148,7 @@ impl LaneGroup {
         (references, PredictorParams { coefficients, square, product })
     }
 
-    /// The residuals and the side information of its atoms.
+    /// The residuals and the sides of its atoms.
     #[inline(always)]
     fn residuals<S: Simd>(&self, simd: S, all: &[ResidualLanes]) -> ([i32x8<S>; 3], SideInfo<S>) {
         let mut read = [[0; LANES]; 4];
@@ -161,8 +161,8 @@ impl LaneGroup {
                 }
             }
         }
-        let [x, y, z, side_info] = read;
-        let side_info = SideInfo::from_bits(side_info.simd_into(simd));
+        let [x, y, z, side] = read;
+        let side_info = SideInfo::from_number(self.predictor, side.simd_into(simd));
         ([x.simd_into(simd), y.simd_into(simd), z.simd_into(simd)], side_info)
     }
 

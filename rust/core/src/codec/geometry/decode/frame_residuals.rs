@@ -2,24 +2,27 @@
 
 use fearless_simd::{i32x8, prelude::*, u32x8};
 
+use super::innovations::{ResidualLanes, sides_after, store};
 use super::layout::{AtomLayout, Field, TileLayout};
-use crate::codec::geometry::entropy::rice::{self, QuotientReader};
+use crate::codec::geometry::entropy::huffman::Table;
+use crate::codec::geometry::entropy::noise;
+use crate::codec::geometry::entropy::symbol::SymbolReader;
 use crate::codec::geometry::model::TILE;
 use crate::codec::geometry::simd::{LANES, keep_if};
 use crate::codec::geometry::words::Words;
 
-/// What strings say of an atom in each lane: three residuals, and side information.
-pub type ResidualLanes = [[i32; LANES]; 4];
-
-/// How the fields of an atom of each of eight tiles are read, packed: the bit at which it begins
-/// and three coefficients; three numbers of noisy bits and whether it has quotients.
+/// How an atom of each of eight tiles is read, packed: the bit at which its field begins, three
+/// coefficients, and how many sides are told from those of the key frame; three numbers of noisy
+/// bits, the bits of a side that is not coded, and the number of its table, counted from one, if it
+/// has symbols.
 type Step = [[u32; LANES]; 2];
 
-/// The place of a coefficient, of a number of noisy bits, and of the mark of atoms that have
-/// quotients.
+/// The places of these.
 const QUARTERS_AT: [u32; 3] = [16, 20, 24];
-const NOISY_AT: [u32; 3] = [0, 8, 16];
-const QUOTIENTS_AT: u32 = 24;
+const SIDES_AT: u32 = 28;
+const NOISY_AT: [u32; 3] = [0, 5, 10];
+const SIDE_BITS_AT: u32 = 16;
+const TABLE_AT: u32 = 24;
 
 /// How strings are read: of eight tiles step by step, then of the next eight.
 #[derive(Debug)]
@@ -44,12 +47,15 @@ fn steps(atoms: &[AtomLayout], field: impl Fn(&AtomLayout) -> &Field) -> Vec<Ste
         for index in 0..TILE.min(eight.len()) {
             let mut step = [[0; LANES]; 2];
             for (lane, atom) in eight.iter().skip(index).step_by(TILE).enumerate() {
-                let (field, free) = (field(atom), atom.predictor.is_free());
-                step[0][lane] = u32::from(field.bit);
-                step[1][lane] = u32::from(field.has_quotients) << QUOTIENTS_AT;
+                let field = field(atom);
+                let (quarters, sides) = atom.ar1();
+                step[0][lane] = u32::from(field.bit) | (sides as u32) << SIDES_AT;
+                step[1][lane] = match field.has_symbols {
+                    true => (u32::from(atom.table) + 1) << TABLE_AT,
+                    false => atom.predictor.side_bits() << SIDE_BITS_AT,
+                };
                 for i in 0..3 {
-                    let quarters = if free[i] { u32::from(atom.quarters) } else { 0 };
-                    step[0][lane] |= quarters << QUARTERS_AT[i];
+                    step[0][lane] |= u32::from(quarters[i]) << QUARTERS_AT[i];
                     step[1][lane] |= u32::from(field.noisy[i]) << NOISY_AT[i];
                 }
             }
@@ -59,11 +65,11 @@ fn steps(atoms: &[AtomLayout], field: impl Fn(&AtomLayout) -> &Field) -> Vec<Ste
     steps
 }
 
-/// Where the strings of eight tiles begin, and their quotients.
+/// Where the strings of eight tiles begin, and their symbols.
 #[derive(Clone, Copy, Default)]
 pub struct Starts {
     pub fields: [u32; LANES],
-    pub quotients: [u32; LANES],
+    pub symbols: [u32; LANES],
 }
 
 /// The strings of eight tiles of a frame.
@@ -72,6 +78,8 @@ pub struct FrameStrings<'a> {
     /// Which eight.
     pub eight: usize,
     pub streams: &'a [u8],
+    /// The tables of symbols.
+    pub tables: &'a [Table],
     /// Of the frame, unless it is a key frame.
     pub own: Option<Starts>,
     /// Of its key frame, if there are any.
@@ -82,22 +90,15 @@ impl FrameStrings<'_> {
     /// Reads the residuals.
     #[inline(always)]
     pub fn read<S: Simd>(self, simd: S, out: &mut [ResidualLanes]) {
-        let Self { steps, eight, streams, own, key } = self;
+        let Self { steps, eight, streams, tables, own, key } = self;
         let usual = steps.usual.chunks(TILE).nth(eight).unwrap_or_default();
         let keyed = steps.key.chunks(TILE).nth(eight).unwrap_or_default();
         let (starts, steps) = match (own, key) {
             (Some(own), Some(key)) => {
-                let mut own = Reader::new(simd, streams, &own);
-                let mut key = Reader::new(simd, streams, &key);
+                let mut own = Reader::new(simd, streams, tables, &own);
+                let mut key = Reader::new(simd, streams, tables, &key);
                 for ((own_step, key_step), out) in usual.iter().zip(keyed).zip(out) {
-                    let key_residuals = key.next(key_step);
-                    let mut read = own.next(own_step);
-                    let packed: u32x8<S> = own_step[0].simd_into(simd);
-                    for i in 0..3 {
-                        let quarters = (packed >> QUARTERS_AT[i]) & 0xf;
-                        read[i] += ar1_predict(quarters, key_residuals[i]);
-                    }
-                    store(read, out);
+                    store(ar1_decode(own_step, own.next(own_step), key.next(key_step)), out);
                 }
                 return;
             }
@@ -105,21 +106,30 @@ impl FrameStrings<'_> {
             (None, Some(key)) => (key, keyed),
             (None, None) => return,
         };
-        let mut reader = Reader::new(simd, streams, &starts);
+        let mut reader = Reader::new(simd, streams, tables, &starts);
         for (step, out) in steps.iter().zip(out) {
             store(reader.next(step), out);
         }
     }
 }
 
+/// Three residuals and a side, from innovations and those of the key frame.
 #[inline(always)]
-fn store<S: Simd>(read: [i32x8<S>; 4], out: &mut ResidualLanes) {
-    for i in 0..4 {
-        out[i] = read[i].to_array();
+fn ar1_decode<S: Simd>(step: &Step, read: [i32x8<S>; 4], key: [i32x8<S>; 4]) -> [i32x8<S>; 4] {
+    let packed: u32x8<S> = step[0].simd_into(read[0].simd);
+    let sides: i32x8<S> = (packed >> SIDES_AT).bitcast();
+    let is_moved = sides.simd_gt(2) & read[3].simd_gt(0);
+    let mut decoded = read;
+    for i in 0..3 {
+        let quarters = keep_if(!is_moved, (packed >> QUARTERS_AT[i]) & 0xf);
+        decoded[i] += ar1_predict(quarters, key[i]);
     }
+    decoded[3] = sides.simd_gt(0).select(sides_after(read[3], key[3], sides), read[3]);
+    decoded
 }
 
-/// `predict::ar1::ar1_predict` with another coefficient in each lane, by shifts: a product of 32 bits takes longer.
+/// `predict::ar1::ar1_predict` with another coefficient in each lane, by shifts: a product of 32
+/// bits takes longer.
 #[inline(always)]
 fn ar1_predict<S: Simd>(quarters: u32x8<S>, other: i32x8<S>) -> i32x8<S> {
     let zero = i32x8::splat(other.simd, 0);
@@ -132,40 +142,47 @@ fn ar1_predict<S: Simd>(quarters: u32x8<S>, other: i32x8<S>) -> i32x8<S> {
 /// Reads eight strings in step.
 struct Reader<'a, S: Simd> {
     streams: &'a [u8],
+    tables: &'a [Table],
     fields: u32x8<S>,
-    quotients: QuotientReader<'a, S>,
+    symbols: SymbolReader<'a, S>,
 }
 
 impl<'a, S: Simd> Reader<'a, S> {
     #[inline(always)]
-    fn new(simd: S, streams: &'a [u8], starts: &Starts) -> Self {
+    fn new(simd: S, streams: &'a [u8], tables: &'a [Table], starts: &Starts) -> Self {
         let fields = starts.fields.simd_into(simd);
-        let quotients = QuotientReader::new(streams, starts.quotients.simd_into(simd));
-        Self { streams, fields, quotients }
+        let symbols = SymbolReader::new(streams, starts.symbols.simd_into(simd));
+        Self { streams, tables, fields, symbols }
     }
 
     #[inline(always)]
     fn next(&mut self, step: &Step) -> [i32x8<S>; 4] {
         let simd = self.fields.simd;
         let [places, packed]: [u32x8<S>; 2] = [step[0].simd_into(simd), step[1].simd_into(simd)];
-        let zero = u32x8::splat(simd, 0);
-        let active = (packed >> QUOTIENTS_AT).simd_gt(0);
-        let quotients = match active.any_true() {
-            true => self.quotients.next(active),
-            false => [zero; 3],
+        let [zero, one] = [u32x8::splat(simd, 0), u32x8::splat(simd, 1)];
+        let table = packed >> TABLE_AT;
+        let active = table.simd_gt(0);
+        let tables = keep_if(active, table - 1).to_array();
+        let (quotients, side) = match active.any_true() {
+            true => {
+                let table = |lane: usize| &self.tables[tables[lane] as usize];
+                self.symbols.next(table, active)
+            }
+            false => ([zero; 3], zero),
         };
         let bits = places & 0xffff;
         let words = Words::at(self.streams, self.fields + (bits >> 3));
         let mut shift = bits & 7;
         let mut read = [i32x8::splat(simd, 0); 4];
         for i in 0..3 {
-            let noisy = (packed >> NOISY_AT[i]) & 0xff;
-            let noise = words.extract(shift) & ((u32x8::splat(simd, 1) << noisy) - 1);
-            let quotients = keep_if(active, quotients[i]);
-            read[i] = rice::residuals(quotients, noise, noisy);
+            let noisy = (packed >> NOISY_AT[i]) & 0x1f;
+            let noise = words.extract(shift) & ((one << noisy) - 1);
+            read[i] = noise::residuals(quotients[i], noise, noisy);
             shift += noisy;
         }
-        read[3] = words.extract(shift).bitcast();
+        let side_bits = (packed >> SIDE_BITS_AT) & 3;
+        let uncoded = words.extract(shift) & ((one << side_bits) - 1);
+        read[3] = (side | uncoded).bitcast();
         read
     }
 }

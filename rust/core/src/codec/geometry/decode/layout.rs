@@ -3,8 +3,10 @@
 use fearless_simd::Simd;
 
 use crate::codec::geometry::domain::Domain;
-use crate::codec::geometry::entropy::rice::FIXED;
-use crate::codec::geometry::model::{AtomPredictor, Model, TILE, parse};
+use crate::codec::geometry::entropy::huffman::{self, Table};
+use crate::codec::geometry::entropy::noise::FIXED;
+use crate::codec::geometry::entropy::symbol::entry;
+use crate::codec::geometry::model::{AtomPredictor, Model, TABLES, TILE, parse, sides};
 use crate::codec::geometry::predict::{Predictor, PredictorParams};
 use crate::error::DecodeError;
 use crate::memory::try_reserve;
@@ -22,6 +24,8 @@ pub struct AtomLayout {
     pub levels: [u8; 3],
     /// Its autoregressive coefficient.
     pub quarters: u8,
+    /// Which table its symbols are decoded with.
+    pub table: u8,
     /// Its field in most frames.
     pub field: Field,
     /// Its field in key frames.
@@ -31,31 +35,34 @@ pub struct AtomLayout {
     pub product: f32,
 }
 
-/// Where the noisy bits of an atom are, and how many; its side information comes after them.
+/// Where the noisy bits of an atom are, and how many; its side comes after them, where it has no
+/// symbols.
 #[derive(Debug, Clone, Copy)]
 pub struct Field {
     /// The first bit in the string of its tile.
     pub bit: u16,
     /// Of each residual.
     pub noisy: [u8; 3],
-    /// Whether quotients of the residuals follow.
-    pub has_quotients: bool,
+    /// Whether it has symbols.
+    pub has_symbols: bool,
 }
 
 impl Field {
     /// The field that begins at a bit, which is moved to its end.
     fn next(bit: &mut u16, noisy: [u8; 3], predictor: Predictor) -> Self {
-        let has_quotients = noisy[0] < FIXED;
+        let has_symbols = noisy[0] < FIXED;
         let noisy = noisy.map(|noisy| noisy % FIXED);
-        let field = Self { bit: *bit, noisy, has_quotients };
+        let field = Self { bit: *bit, noisy, has_symbols };
         *bit += noisy.iter().map(|&noisy| u16::from(noisy)).sum::<u16>();
-        *bit += predictor.side_bits() as u16;
+        if !has_symbols {
+            *bit += predictor.side_bits() as u16;
+        }
         field
     }
 }
 
 impl AtomLayout {
-    fn new(atom: &AtomPredictor, index: u8, ends: &mut [u16; 2]) -> Self {
+    fn new(atom: &AtomPredictor, index: u8, ends: &mut [u16; 2], slots: &[u8; TABLES]) -> Self {
         let (square, product) = atom.square_and_product();
         let [end, key_end] = ends;
         Self {
@@ -63,12 +70,28 @@ impl AtomLayout {
             references: atom.offsets.map(|offset| index - offset),
             levels: atom.levels,
             quarters: atom.quarters,
+            table: slots[atom.table()],
             field: Field::next(end, atom.noisy, atom.predictor),
             key_field: Field::next(key_end, atom.key_noisy, atom.predictor),
             coefficients: atom.coefficients,
             square,
             product,
         }
+    }
+
+    /// The coefficient of each residual, in quarters, and from how many sides its own is told by
+    /// that in the other frame; none where it is not.
+    #[inline(always)]
+    pub fn ar1(&self) -> ([u8; 3], i32) {
+        let quarters = self.predictor.is_free().map(|is_free| u8::from(is_free) * self.quarters);
+        let is_told = self.quarters > 0 && self.predictor.sides() > 1;
+        (quarters, if is_told { self.predictor.sides() as i32 } else { 0 })
+    }
+
+    /// The bits of its side, where that is not coded.
+    #[inline(always)]
+    pub fn side_mask(&self) -> u32 {
+        (1 << self.predictor.side_bits()) - 1
     }
 
     /// What predicts it in all frames.
@@ -86,7 +109,7 @@ pub struct TileLayout {
     pub has_keys: bool,
     /// Whether all residuals have the same number of bits in all frames.
     pub is_fixed: bool,
-    /// Where the quotients begin in its strings.
+    /// Where the symbols begin in its strings.
     pub field_bytes: usize,
     /// The same in key frames.
     pub key_field_bytes: usize,
@@ -97,6 +120,8 @@ pub struct TileLayout {
 pub struct ModelLayout {
     pub atoms: Vec<AtomLayout>,
     pub tiles: Vec<TileLayout>,
+    /// The tables that are in use.
+    pub tables: Vec<Table>,
 }
 
 /// The model at the beginning of `bytes`, and what follows it.
@@ -110,17 +135,24 @@ pub fn read_model(
     let cut_short = DecodeError::CutShort { section: "model" };
     let (packed, bytes) = rest.split_at_checked(length).ok_or(cut_short)?;
     let model: Model = parse(packed, rows, domain)?;
+    let (mut slots, mut tables) = ([0; TABLES], Vec::new());
+    for (table, lengths) in model.tables.iter().enumerate().filter(|(_, l)| !l.is_empty()) {
+        let entry = |symbol: usize| entry(symbol, lengths[symbol], sides(table));
+        let unknown = DecodeError::OutOfRange { what: "a code" };
+        slots[table] = tables.len() as u8;
+        tables.push(huffman::table(lengths, entry).ok_or(unknown)?);
+    }
     let mut atoms: Vec<AtomLayout> = try_reserve(rows)?;
     let mut tiles = Vec::with_capacity(model.centres.len());
     for (members, centre) in model.atoms.chunks(TILE).zip(model.centres) {
         let mut ends = [0, 0];
         for (index, atom) in members.iter().enumerate() {
-            atoms.push(AtomLayout::new(atom, index as u8, &mut ends));
+            atoms.push(AtomLayout::new(atom, index as u8, &mut ends, &slots));
         }
         let [field_bytes, key_field_bytes] = ends.map(|end| usize::from(end.div_ceil(8)));
         let has_keys = members.iter().any(|atom| atom.quarters > 0);
         let is_fixed = members.iter().all(AtomPredictor::is_fixed);
         tiles.push(TileLayout { centre, has_keys, is_fixed, field_bytes, key_field_bytes });
     }
-    Ok((ModelLayout { atoms, tiles }, bytes))
+    Ok((ModelLayout { atoms, tiles, tables }, bytes))
 }

@@ -3,6 +3,7 @@
 mod arithmetic;
 mod frame;
 mod frame_residuals;
+mod innovations;
 mod layout;
 mod restore;
 mod tile_group;
@@ -12,9 +13,10 @@ use std::ops::Range;
 use once_cell::race::OnceBox;
 
 use frame::{FrameDecoder, Schedule};
-use frame_residuals::{FrameStrings, ResidualLanes, Starts, Steps};
+use frame_residuals::{FrameStrings, Starts, Steps};
+use innovations::{PredictedFrom, ResidualLanes};
 use layout::{AtomLayout, ModelLayout, ROW, read_model};
-use tile_group::{Output, PredictedFrom, Strings, TileGroup};
+use tile_group::{Output, Strings, TileGroup};
 
 use super::domain::Domain;
 use super::entropy::bits::PADDING;
@@ -142,6 +144,7 @@ impl Decoder {
         // Where frames are decoded alone, each atom is in a plan, too.
         self.model.atoms.len() * (size_of::<AtomLayout>() + 6 * size_of::<u32>())
             + size_of_val(self.model.tiles.as_slice())
+            + size_of_val(self.model.tables.as_slice())
             + size_of_val(self.starts.as_slice())
             + size_of_val(self.lower.as_slice())
     }
@@ -200,7 +203,7 @@ impl Decoder {
     ) {
         let tiles = self.model.tiles.len();
         let of_frame = frame * tiles..(frame + 1) * tiles;
-        let ModelLayout { atoms, tiles: layouts } = &self.model;
+        let ModelLayout { atoms, tiles: layouts, tables } = &self.model;
         let (schedule, steps) = self.plan.get_or_init(|| {
             Box::new((Schedule::of(atoms, self.domain), Steps::of(atoms, layouts)))
         });
@@ -213,7 +216,7 @@ impl Decoder {
                 for (lane, (number, tile)) in tiles.enumerate() {
                     let fields = if is_key { tile.key_field_bytes } else { tile.field_bytes };
                     starts.fields[lane] = streams.place(self.start(frame, number));
-                    starts.quotients[lane] = starts.fields[lane].wrapping_add(fields as u32);
+                    starts.symbols[lane] = starts.fields[lane].wrapping_add(fields as u32);
                 }
                 starts
             };
@@ -222,7 +225,7 @@ impl Decoder {
                 None if has_keys => (None, Some(starts(frame, true))),
                 None => (Some(starts(frame, false)), None),
             };
-            let strings = FrameStrings { steps, eight, streams: streams.bytes, own, key };
+            let strings = FrameStrings { steps, eight, streams: streams.bytes, tables, own, key };
             vectorized!(simd => strings.read(simd, out));
         }
         let decoder = FrameDecoder {
@@ -265,7 +268,7 @@ impl Decoder {
         layout: OutputLayout,
     ) -> Result<(), DecodeError> {
         let mut points = [[Lanes::ZERO; 3]; TILE];
-        let mut before = [[0; 3]; TILE];
+        let mut before = [[0; 4]; TILE];
         let [mut read, mut keys] = [[[[0; LANES]; 4]; TILE]; 2];
         for (number, tile) in self.model.tiles.iter().enumerate() {
             if !is_wanted(number) {
@@ -286,6 +289,7 @@ impl Decoder {
                     tile,
                     streams: streams.bytes,
                     starts: lanes.map(|frame| streams.place(self.start(frame, number))),
+                    tables: &self.model.tables,
                     predicted_from,
                     is_key: lanes.map(|frame| tile.has_keys && self.is_key(frame)),
                     read: &mut read,
@@ -335,6 +339,7 @@ impl Decoder {
             tile: &self.model.tiles[number],
             streams: streams.bytes,
             starts: keys.map(|key| streams.place(self.start(key, number))),
+            tables: &self.model.tables,
             predicted_from: PredictedFrom::Nothing,
             is_key: [true; LANES],
             read: &mut *read,

@@ -3,75 +3,20 @@
 use fearless_simd::{i32x8, mask32x8, prelude::*, u32x8};
 
 use super::arithmetic;
-use super::frame_residuals::ResidualLanes;
-use super::layout::{AtomLayout, Field, ROW, TileLayout};
+use super::innovations::{PredictedFrom, ResidualLanes, store};
+use super::layout::{AtomLayout, ROW, TileLayout};
 use super::restore::{FloatDecoder, QuantizedDecoder};
 use crate::codec::geometry::domain;
 use crate::codec::geometry::entropy::bits::BitReader;
-use crate::codec::geometry::entropy::rice::{self, QuotientReader};
+use crate::codec::geometry::entropy::huffman::Table;
+use crate::codec::geometry::entropy::noise;
+use crate::codec::geometry::entropy::symbol::SymbolReader;
 use crate::codec::geometry::model::TILE;
 use crate::codec::geometry::point::{Point, StoredPoint};
-use crate::codec::geometry::predict::ar1::ar1_predict;
 use crate::codec::geometry::predict::{Predictor, SideInfo, reconstruct};
-use crate::codec::geometry::simd::{LANES, keep_if};
+use crate::codec::geometry::simd::LANES;
 use crate::codec::geometry::words::Words;
 use crate::codec::grid::Grid;
-
-/// What the residuals of frames are predicted from.
-pub enum PredictedFrom<'a> {
-    /// Nothing: strings hold residuals.
-    Nothing,
-    /// The key frame in this lane.
-    Lane(usize),
-    /// Key frames that are not all among them: the residuals of that of each lane.
-    Keys(&'a [ResidualLanes; TILE]),
-    /// The frame before: the residuals of the last one that was decoded.
-    Before(&'a mut [[i32; 3]; TILE]),
-}
-
-impl PredictedFrom<'_> {
-    /// The residuals of an atom, from the innovations of frames and the residuals of key frames.
-    #[inline(always)]
-    fn ar1_decode<S: Simd>(
-        &mut self,
-        atom: &AtomLayout,
-        index: usize,
-        mut residuals: [i32x8<S>; 3],
-        is_key: mask32x8<S>,
-    ) -> [i32x8<S>; 3] {
-        let simd = residuals[0].simd;
-        let zero = i32x8::splat(simd, 0);
-        let is_free = atom.predictor.is_free();
-        for i in 0..3 {
-            let quarters = if is_free[i] { atom.quarters } else { 0 };
-            let predicted = match self {
-                Self::Nothing => zero,
-                Self::Lane(lane) => {
-                    let key = residuals[i].to_array()[*lane % LANES];
-                    i32x8::splat(simd, ar1_predict(quarters, key))
-                }
-                Self::Keys(keys) => {
-                    keys[index][i].map(|key| ar1_predict(quarters, key)).simd_into(simd)
-                }
-                Self::Before(before) => {
-                    // One after the other, as each is predicted from the one before.
-                    let (before, is_key) = (&mut before[index][i], is_key.to_bitmask());
-                    let innovations = residuals[i].to_array();
-                    let mut predicted = [0; LANES];
-                    for lane in 0..LANES {
-                        if is_key >> lane & 1 == 0 {
-                            predicted[lane] = ar1_predict(quarters, *before);
-                        }
-                        *before = innovations[lane].wrapping_add(predicted[lane]);
-                    }
-                    predicted.simd_into(simd)
-                }
-            };
-            residuals[i] += is_key.select(zero, predicted);
-        }
-        residuals
-    }
-}
 
 /// The strings of a tile in eight frames, of which the residuals are read.
 pub struct Strings<'a> {
@@ -81,6 +26,8 @@ pub struct Strings<'a> {
     pub streams: &'a [u8],
     /// Where the string of each begins.
     pub starts: [u32; LANES],
+    /// The tables of symbols.
+    pub tables: &'a [Table],
     pub predicted_from: PredictedFrom<'a>,
     /// Which lanes are key frames that have other fields.
     pub is_key: [bool; LANES],
@@ -103,7 +50,7 @@ impl TileGroup<'_> {
             output.reconstruct(
                 simd,
                 #[inline(always)]
-                |_, atom| read_fixed(simd, streams, &starts, &atom.field),
+                |_, atom| read_fixed(simd, streams, &starts, atom),
             );
         } else {
             strings.read_residuals(simd);
@@ -119,14 +66,15 @@ impl TileGroup<'_> {
     }
 }
 
-/// Residuals that have no quotients, and side information.
+/// Residuals and the side of an atom without symbols.
 #[inline(always)]
 fn read_fixed<S: Simd>(
     simd: S,
     streams: &[u8],
     starts: &[u32; LANES],
-    field: &Field,
+    atom: &AtomLayout,
 ) -> [i32x8<S>; 4] {
+    let field = &atom.field;
     let starts: u32x8<S> = (*starts).simd_into(simd);
     let words = Words::at(streams, starts + u32::from(field.bit >> 3));
     let mut shift = u32::from(field.bit & 7);
@@ -136,7 +84,7 @@ fn read_fixed<S: Simd>(
         read[i] = domain::unzigzag(words.extract_all(shift) & ((1 << noisy) - 1));
         shift += u32::from(noisy);
     }
-    read[3] = words.extract_all(shift).bitcast();
+    read[3] = (words.extract_all(shift) & atom.side_mask()).bitcast();
     read
 }
 
@@ -152,7 +100,7 @@ impl Strings<'_> {
         let TileLayout { field_bytes, key_field_bytes, .. } = *self.tile;
         let of = FieldOf { simd, is_key, has_keys };
         let fields = of.select(field_bytes as u32, key_field_bytes as u32);
-        let mut quotients = QuotientReader::new(self.streams, starts + fields);
+        let mut symbols = SymbolReader::new(self.streams, starts + fields);
         let none = mask32x8::splat(simd, false);
         let [zero, one] = [u32x8::splat(simd, 0), u32x8::splat(simd, 1)];
         for (index, atom) in self.atoms.iter().enumerate().take(TILE) {
@@ -160,36 +108,34 @@ impl Strings<'_> {
             let bits = of.select(field.bit.into(), key.bit.into());
             let words = Words::at(self.streams, starts + (bits >> 3));
             let mut shift = bits & 7;
-            let mut residuals = [i32x8::splat(simd, 0); 3];
-            let active = match (field.has_quotients, has_keys && key.has_quotients) {
+            let active = match (field.has_symbols, has_keys && key.has_symbols) {
                 (false, false) => none,
                 (true, false) if has_keys => !is_key,
                 (false, true) => is_key,
                 _ => !none,
             };
-            let quotients = if field.has_quotients || (has_keys && key.has_quotients) {
-                quotients.next(active).map(
-                    #[inline(always)]
-                    |quotients| keep_if(active, quotients),
-                )
-            } else {
-                [zero; 3]
+            let (quotients, side) = match field.has_symbols || (has_keys && key.has_symbols) {
+                true => {
+                    let table = &self.tables[usize::from(atom.table)];
+                    symbols.next(|_| table, active)
+                }
+                false => ([zero; 3], zero),
             };
+            let mut read = [i32x8::splat(simd, 0); 4];
             for i in 0..3 {
                 let noisy = of.select(field.noisy[i].into(), key.noisy[i].into());
                 let noise = words.extract(shift) & ((one << noisy) - 1);
-                residuals[i] = rice::residuals(quotients[i], noise, noisy);
+                read[i] = noise::residuals(quotients[i], noise, noisy);
                 shift += noisy;
             }
-            if atom.quarters > 0 {
-                residuals = self.predicted_from.ar1_decode(atom, index, residuals, is_key);
+            if atom.predictor.sides() > 1 {
+                let uncoded = words.extract(shift) & atom.side_mask();
+                read[3] = active.select(side, uncoded).bitcast();
             }
-            let read = &mut self.read[index];
-            for i in 0..3 {
-                read[i] = residuals[i].to_array();
-            }
-            if atom.predictor.side_bits() > 0 {
-                read[3] = words.extract(shift).bitcast::<i32x8<S>>().to_array();
+            let to = &mut self.read[index];
+            match atom.quarters {
+                0 => store(read, to),
+                _ => self.predicted_from.decode(atom, index, read, is_key, to),
             }
         }
     }
@@ -249,10 +195,10 @@ impl Output<'_> {
                     Point::load(simd, &self.points[c]),
                 ],
             };
-            let [x, y, z, side_info] = read(index, atom);
-            let side_info = match predictor.side_bits() {
-                0 => SideInfo::none(simd),
-                _ => SideInfo::from_bits(side_info),
+            let [x, y, z, side] = read(index, atom);
+            let side_info = match predictor.sides() {
+                1 => SideInfo::none(simd),
+                _ => SideInfo::from_number(predictor, side),
             };
             let params = atom.params(simd);
             let (point, floats) = if let Some(grid) = self.grid {

@@ -4,7 +4,7 @@
 use super::moments::best_quarters;
 use super::residuals::{Request, Residuals, TileAtom};
 use crate::codec::geometry::domain::{self, Domain};
-use crate::codec::geometry::entropy::rice::{FIXED, MOST_NOISY, all_bits, noisy_bits};
+use crate::codec::geometry::entropy::noise::{FIXED, MOST_NOISY, all_bits, noisy_bits};
 use crate::codec::geometry::model::AtomPredictor;
 use crate::codec::geometry::predict::Predictor;
 use crate::codec::geometry::predict::ar1::{Reference, ar1_predict};
@@ -80,10 +80,8 @@ impl Innovations {
         if domain == Domain::FloatBits {
             self.split(found);
         }
-        for (residuals, is_free) in self.written.values.iter_mut().zip(found.predictor.is_free()) {
-            if is_free && quarters > 0 {
-                ar1_encode(residuals, quarters, reference);
-            }
+        if quarters > 0 {
+            ar1_encode(&mut self.written, found, reference);
         }
         self.find_parameters(found);
     }
@@ -138,8 +136,9 @@ impl Innovations {
             }
         }
         let (free_keys, other_keys) = self.keys.split_at(self.keys.len() / 3 * count);
+        let is_told = found.quarters > 0 && found.predictor.sides() > 1;
         let parameters = |bits: [Option<u8>; 2]| match bits {
-            [None, None] => [FIXED; 3],
+            [None, None] if !is_told => [FIXED; 3],
             bits => free.map(|is_free| bits[usize::from(!is_free)].unwrap_or(0)),
         };
         found.noisy = parameters([noisy_bits(all_free, free_keys), noisy_bits(others, other_keys)]);
@@ -151,23 +150,23 @@ impl Innovations {
     }
 }
 
-/// Makes innovations of residuals.
-fn ar1_encode(residuals: &mut [i32], quarters: u8, reference: Reference) {
-    match reference {
-        Reference::Key => {
-            for group in residuals.chunks_mut(LANES) {
-                let at = reference.key(group.len());
-                let key = group[at];
-                let predicted = ar1_predict(quarters, key);
-                group.iter_mut().for_each(|residual| *residual = residual.wrapping_sub(predicted));
-                group[at] = key;
-            }
+/// Makes innovations of residuals, and differences of sides.
+fn ar1_encode(written: &mut Residuals, found: &AtomPredictor, reference: Reference) {
+    let Residuals { values, sides, .. } = written;
+    let (frames, is_free) = (values[0].len(), found.predictor.is_free());
+    let is_sphere = found.predictor == Predictor::OneDistanceFree;
+    // From the last one on, for the frames before are not to be changed yet.
+    for frame in (0..frames).rev() {
+        let Some(other) = reference.of(frame, frames) else { continue };
+        let is_moved = is_sphere && sides[frame] != sides[other];
+        let quarters = if is_moved { 0 } else { found.quarters };
+        for (residuals, _) in values.iter_mut().zip(is_free).filter(|(_, is_free)| *is_free) {
+            let predicted = ar1_predict(quarters, residuals[other]);
+            residuals[frame] = residuals[frame].wrapping_sub(predicted);
         }
-        Reference::Before => {
-            for at in (1..residuals.len()).rev() {
-                let predicted = ar1_predict(quarters, residuals[at - 1]);
-                residuals[at] = residuals[at].wrapping_sub(predicted);
-            }
+        if !sides.is_empty() {
+            let all = found.predictor.sides() as u8;
+            sides[frame] = (sides[frame] + all - sides[other]) % all;
         }
     }
 }

@@ -4,10 +4,12 @@ pub mod innovations;
 mod moments;
 mod residuals;
 mod strings;
+mod symbols;
 
 use innovations::{Coding, Innovations};
 use residuals::TileAtom;
-use strings::Strings;
+use strings::{Finished, Strings};
+use symbols::Symbols;
 
 use super::domain::Domain;
 use super::entropy::bits::PADDING;
@@ -61,33 +63,34 @@ impl Encoder {
     /// Adds the model, how many bytes each tile takes in each frame, and these to a payload.
     pub fn write(self, level: i32) -> Option<Vec<u8>> {
         let has_lower = self.domain == Domain::FloatBits;
-        let mut innovations = Innovations::new(self.frames, self.domain, self.coding);
-        let mut strings = Strings::new(self.frames, self.coding.reference, has_lower);
-        let each = if has_lower { 2 } else { 1 };
-        let mut lengths = vec![0u16; each * self.frames * self.tiles.len()];
-        let Model { mut atoms, centres } = self.model;
-        let mut all = atoms.iter_mut();
-        for (number, tile) in self.tiles.iter().enumerate() {
+        let Self { frames, domain, coding, .. } = self;
+        let Model { mut atoms, centres, .. } = self.model;
+        let is_key = |frame| coding.reference.of(frame, frames).is_none();
+        let is_key: Vec<bool> = (0..frames).map(is_key).collect();
+        let mut innovations = Innovations::new(frames, domain, coding);
+        let mut symbols = Symbols::new(atoms.len(), frames);
+        let mut strings = Strings::new(is_key.clone(), has_lower);
+        for (tile, atoms) in self.tiles.iter().zip(atoms.chunks_mut(TILE)) {
             if interrupt::is_requested() {
                 return None;
             }
-            for (index, atom) in all.by_ref().take(tile.atoms()).enumerate() {
+            for (index, atom) in atoms.iter_mut().enumerate() {
                 innovations.find(TileAtom { tile, index }, atom);
+                symbols.add(atom, &innovations.written, &is_key);
                 strings.add(atom, &innovations);
             }
-            strings.finish(|frame, bytes| {
-                let at = each * (frame * self.tiles.len() + number);
-                lengths[at..at + each].copy_from_slice(&bytes[..each]);
-            });
+            strings.finish_tile();
         }
+        let (mut codes, tables) = symbols.finish();
+        let Finished { lengths, streams } = strings.finish(&atoms, &mut codes);
         let is_fixed = !has_lower && atoms.iter().all(AtomPredictor::is_fixed);
-        let model = Model { atoms, centres }.encode(self.domain, level)?;
+        let model = Model { atoms, centres, tables }.encode(domain, level)?;
         let mut payload = (model.len() as u32).to_le_bytes().to_vec();
         payload.extend(&model);
         if !is_fixed {
             payload.extend(lengths.iter().flat_map(|length| length.to_le_bytes()));
         }
-        strings.streams.iter().for_each(|stream| payload.extend(stream));
+        streams.iter().for_each(|stream| payload.extend(stream));
         payload.extend([0; PADDING]);
         Some(payload)
     }

@@ -1,7 +1,7 @@
 //! Second moments of residuals, and what these tell of the bits that they take with any
 //! coefficient.
 
-use fearless_simd::{f32x8, prelude::*};
+use fearless_simd::{f32x8, mask32x8, prelude::*};
 
 use crate::codec::geometry::predict::ar1::{MOST_QUARTERS, Reference};
 use crate::codec::geometry::simd::{LANES, Lanes};
@@ -15,6 +15,26 @@ const LEAST: f32 = 0.233;
 
 /// What the coefficient and the parameters of key frames take in the model, in bits.
 const KEY_BITS: f32 = 14.0;
+
+/// What some of a group of `count` frames are predicted from; `last` of the group before. Key frames
+/// count as predicted from themselves.
+#[inline(always)]
+pub fn others<T: Copy>(
+    lanes: &[T; LANES],
+    last: T,
+    group: usize,
+    count: usize,
+    reference: Reference,
+) -> [T; LANES] {
+    match reference {
+        Reference::Key => [lanes[reference.key(count)]; LANES],
+        Reference::Before => {
+            let mut before = [if group == 0 { lanes[0] } else { last }; LANES];
+            before[1..].copy_from_slice(&lanes[..LANES - 1]);
+            before
+        }
+    }
+}
 
 /// Sums of squares, eight frames at a time.
 #[derive(Default)]
@@ -30,27 +50,20 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Adds the residuals of a group of `count` frames.
+    /// Adds the residuals of a group of `count` frames, and whether they are told from others.
     #[inline(always)]
     pub fn add<S: Simd>(
         &mut self,
         residuals: f32x8<S>,
+        is_told: mask32x8<S>,
         group: usize,
         count: usize,
         reference: Reference,
     ) {
         let simd = residuals.simd;
         let lanes = residuals.to_array();
-        let other = match reference {
-            Reference::Key => f32x8::splat(simd, lanes[reference.key(count)]),
-            Reference::Before => {
-                // The first frame counts as predicted from itself.
-                let first = if group == 0 { lanes[0] } else { self.last };
-                let mut before = [first; LANES];
-                before[1..].copy_from_slice(&lanes[..LANES - 1]);
-                before.simd_into(simd)
-            }
-        };
+        let other = others(&lanes, self.last, group, count, reference).simd_into(simd);
+        let other = is_told.select(other, f32x8::splat(simd, 0.0));
         self.last = lanes[LANES - 1];
         let innovations = [residuals, residuals - 0.5 * other, residuals - other];
         for i in 0..3 {

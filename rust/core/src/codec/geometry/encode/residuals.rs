@@ -1,8 +1,8 @@
 //! Residuals of an atom: the differences between its coordinates and their prediction.
 
-use fearless_simd::{f32x8, i32x8, prelude::*};
+use fearless_simd::{f32x8, i32x8, mask32x8, prelude::*};
 
-use super::moments::{Moments, Sums};
+use super::moments::{Moments, Sums, others};
 use crate::codec::geometry::domain::{self, Domain, FARTHEST};
 use crate::codec::geometry::fit::tile::Tile;
 use crate::codec::geometry::model::AtomPredictor;
@@ -24,8 +24,8 @@ pub struct Residuals {
     pub values: [Vec<i32>; 3],
     /// The exponents of the predictions of floats.
     pub exponents: [Vec<u8>; 3],
-    /// What each frame says besides.
-    pub side_info: Vec<u8>,
+    /// On which side it is.
+    pub sides: Vec<u8>,
 }
 
 impl Residuals {
@@ -33,7 +33,7 @@ impl Residuals {
     pub fn measure(&mut self, request: Request<'_>, with_moments: bool) -> [Moments; 3] {
         self.values.iter_mut().for_each(Vec::clear);
         self.exponents.iter_mut().for_each(Vec::clear);
-        self.side_info.clear();
+        self.sides.clear();
         vectorized!(simd => measure(simd, request, Some(self), with_moments))
     }
 
@@ -91,11 +91,20 @@ fn measure<S: Simd>(
     let Request { frames, domain, reference, .. } = request;
     let params = found.params(simd);
     let mut sums: [Sums; 3] = Default::default();
+    let mut last_side = 0;
     for group in 0..tile.all().groups() {
         let (references, point) =
             tile.all().with_references(simd, index, found.predictor, found.offsets, group);
         let prediction = Prediction::of(found.predictor, &references, &params, point);
         let count = LANES.min(frames - group * LANES);
+        let side = prediction.side_info.number(found.predictor);
+        let mut is_told = mask32x8::splat(simd, true);
+        if found.predictor == Predictor::OneDistanceFree {
+            let sides = side.to_array();
+            let others = others(&sides, last_side, group, count, reference);
+            is_told = side.simd_eq(i32x8::from_slice(simd, &others));
+            last_side = sides[LANES - 1];
+        }
         for i in 0..3 {
             let (residuals, exponents) =
                 residuals(prediction.actual[i], prediction.predicted[i], domain);
@@ -114,14 +123,13 @@ fn measure<S: Simd>(
                 comparable *= domain::power_of_two(exponents - sums[i].exponent);
             }
             if with_moments {
-                sums[i].add(comparable, group, count, reference);
+                sums[i].add(comparable, is_told, group, count, reference);
             }
         }
-        if found.predictor.side_bits() > 0
+        if found.predictor.sides() > 1
             && let Some(to) = &mut to
         {
-            let side_info = prediction.side_info.to_bits().to_array().map(|bits| bits as u8);
-            append(&mut to.side_info, &side_info, count);
+            append(&mut to.sides, &side.to_array().map(|side| side as u8), count);
         }
     }
     sums.map(|sums| sums.moments(frames))

@@ -1,21 +1,20 @@
-//! The string of a tile in a frame: its fields, which have a fixed place, its quotients, and the
+//! The string of a tile in a frame: its fields, which have a fixed place, its symbols, and the
 //! lower bits of floats.
 
 use fearless_simd::Simd;
 
 use super::innovations::Innovations;
 use super::residuals::Residuals;
+use super::symbols::Codes;
 use crate::codec::geometry::entropy::bits::{PADDING, put};
-use crate::codec::geometry::entropy::rice::{
-    Codes, FIXED, MOST_NOISY, MOST_QUOTIENT_BITS, NoisePacking, escaped,
-};
+use crate::codec::geometry::entropy::noise::{FIXED, MOST_NOISY, NoisePacking};
+use crate::codec::geometry::entropy::symbol::MOST_SYMBOL_BITS;
 use crate::codec::geometry::model::{AtomPredictor, TILE};
-use crate::codec::geometry::predict::ar1::Reference;
 use crate::codec::geometry::simd::vectorized;
 
 /// Bytes of each part of a string at most, and of the word that is written last.
 const FIELD_BYTES: usize = TILE * (3 * MOST_NOISY as usize + 3) / 8 + 1 + PADDING;
-const QUOTIENT_BYTES: usize = TILE * MOST_QUOTIENT_BITS / 8 + 1 + PADDING;
+const SYMBOL_BYTES: usize = TILE * MOST_SYMBOL_BITS / 8 + 1 + PADDING;
 const LOWER_BYTES: usize = TILE * 3 * 4 + PADDING;
 
 /// A part of the strings of a tile in all frames.
@@ -38,52 +37,60 @@ impl Part {
         self.bits[frame] += bits;
     }
 
-    /// Moves the bytes of a frame to a stream, and returns how many they are.
-    fn finish(&mut self, frame: usize, stream: &mut Vec<u8>) -> u16 {
-        let bytes = self.bits[frame].div_ceil(8) as usize;
-        let room = &mut self.room[frame * self.most..][..bytes];
-        stream.extend_from_slice(room);
-        room.fill(0);
-        self.bits[frame] = 0;
-        bytes as u16
+    /// Takes the bytes of each frame.
+    fn finish(&mut self) -> Packed {
+        let mut packed = Packed::default();
+        for (room, bits) in self.room.chunks_exact_mut(self.most).zip(&mut self.bits) {
+            let room = &mut room[..bits.div_ceil(8) as usize];
+            packed.bytes.extend_from_slice(room);
+            packed.ends.push(packed.bytes.len());
+            room.fill(0);
+            *bits = 0;
+        }
+        packed
     }
 }
 
-/// The strings of all frames, tile after tile.
+/// Bytes of a part in all frames.
+#[derive(Default)]
+struct Packed {
+    bytes: Vec<u8>,
+    /// Where those of each frame end.
+    ends: Vec<usize>,
+}
+
+impl Packed {
+    fn of(&self, frame: usize) -> &[u8] {
+        let start = frame.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[frame]]
+    }
+}
+
+/// The strings of all frames, tile after tile: first what does not depend on other tiles.
 pub struct Strings {
-    /// Of each frame.
-    pub streams: Vec<Vec<u8>>,
     is_key: Vec<bool>,
     fields: Part,
-    quotients: Part,
     lower: Option<Part>,
+    /// The fields and lower bits of each tile.
+    tiles: Vec<(Packed, Option<Packed>)>,
 }
 
 impl Strings {
-    pub fn new(frames: usize, reference: Reference, has_lower: bool) -> Self {
-        Self {
-            streams: vec![Vec::new(); frames],
-            is_key: (0..frames).map(|frame| reference.of(frame, frames).is_none()).collect(),
-            fields: Part::new(frames, FIELD_BYTES),
-            quotients: Part::new(frames, QUOTIENT_BYTES),
-            lower: has_lower.then(|| Part::new(frames, LOWER_BYTES)),
-        }
+    pub fn new(is_key: Vec<bool>, has_lower: bool) -> Self {
+        let frames = is_key.len();
+        let fields = Part::new(frames, FIELD_BYTES);
+        let lower = has_lower.then(|| Part::new(frames, LOWER_BYTES));
+        Self { is_key, fields, lower, tiles: Vec::new() }
     }
 
-    /// Adds an atom to the tile.
+    /// Adds the fields and the lower bits of an atom to the tile.
     pub fn add(&mut self, atom: &AtomPredictor, innovations: &Innovations) {
-        let [x, y, z] = &innovations.written.values;
-        let side_bits = atom.predictor.side_bits();
-        let packings = [NoisePacking::new(atom.noisy), NoisePacking::new(atom.key_noisy)];
-        vectorized!(simd => self.add_fields(simd, &packings, side_bits, &innovations.written));
-        if atom.noisy[0] < FIXED || atom.key_noisy[0] < FIXED {
-            for (frame, ((&x, &y), &z)) in x.iter().zip(y).zip(z).enumerate() {
-                let noisy = if self.is_key[frame] { &atom.key_noisy } else { &atom.noisy };
-                if noisy[0] < FIXED {
-                    self.add_quotients(frame, [x, y, z], *noisy);
-                }
-            }
-        }
+        let of = |noisy: [u8; 3]| {
+            let side_bits = if noisy[0] < FIXED { 0 } else { atom.predictor.side_bits() };
+            (NoisePacking::new(noisy), side_bits)
+        };
+        let packings = [of(atom.noisy), of(atom.key_noisy)];
+        vectorized!(simd => self.add_fields(simd, &packings, &innovations.written));
         if let Some(part) = &mut self.lower {
             for frame in 0..self.is_key.len() {
                 for lower in &innovations.lower {
@@ -100,41 +107,68 @@ impl Strings {
     fn add_fields<S: Simd>(
         &mut self,
         _: S,
-        packings: &[NoisePacking; 2],
-        side_bits: u32,
+        packings: &[(NoisePacking, u32); 2],
         written: &Residuals,
     ) {
         let [x, y, z] = &written.values;
         let Part { room, bits, most } = &mut self.fields;
         let frames = room.chunks_exact_mut(*most).zip(bits).zip(&self.is_key);
         for (frame, ((room, bits), &is_key)) in frames.enumerate() {
-            let packing = &packings[usize::from(is_key)];
+            let (packing, side_bits) = packings[usize::from(is_key)];
             let mut field = packing.pack([x[frame], y[frame], z[frame]]);
             if side_bits > 0 {
-                field |= u64::from(written.side_info[frame]) << packing.bits;
+                field |= u64::from(written.sides[frame]) << packing.bits;
             }
             put(room, *bits, field);
             *bits += packing.bits + side_bits;
         }
     }
 
-    #[inline(always)]
-    fn add_quotients(&mut self, frame: usize, residuals: [i32; 3], noisy: [u8; 3]) {
-        let codes = Codes::of(residuals, noisy);
-        self.quotients.add(frame, codes.codes, codes.bits);
-        if codes.is_escaped {
-            for (quotient, bits) in escaped(residuals, noisy) {
-                self.quotients.add(frame, quotient, bits);
-            }
-        }
+    /// Ends the tile.
+    pub fn finish_tile(&mut self) {
+        self.tiles.push((self.fields.finish(), self.lower.as_mut().map(Part::finish)));
     }
 
-    /// Ends the tile; notes the lengths of the parts that differ between frames.
-    pub fn finish(&mut self, mut note: impl FnMut(usize, [u16; 2])) {
-        for (frame, stream) in self.streams.iter_mut().enumerate() {
-            let bytes = self.fields.finish(frame, stream) + self.quotients.finish(frame, stream);
-            let lower = self.lower.as_mut().map_or(0, |lower| lower.finish(frame, stream));
-            note(frame, [bytes, lower]);
+    /// Adds symbols: the bytes of each frame, and how many these are for each tile.
+    pub fn finish(self, atoms: &[AtomPredictor], codes: &mut Codes) -> Finished {
+        let frames = self.is_key.len();
+        let each = if self.lower.is_some() { 2 } else { 1 };
+        let mut lengths = vec![0; each * frames * self.tiles.len()];
+        let mut streams = vec![Vec::new(); frames];
+        let mut symbols = None;
+        for (number, ((fields, lower), atoms)) in
+            self.tiles.iter().zip(atoms.chunks(TILE)).enumerate()
+        {
+            let mut packed = None;
+            if atoms.iter().any(AtomPredictor::has_symbols) {
+                let part = symbols.get_or_insert_with(|| Part::new(frames, SYMBOL_BYTES));
+                for atom in atoms {
+                    codes.write(atom, &self.is_key, |frame, bits, count| {
+                        part.add(frame, bits, count)
+                    });
+                }
+                packed = Some(part.finish());
+            }
+            for (frame, stream) in streams.iter_mut().enumerate() {
+                let at = each * (frame * self.tiles.len() + number);
+                let before = stream.len();
+                stream.extend_from_slice(fields.of(frame));
+                stream.extend_from_slice(packed.as_ref().map_or(&[], |packed| packed.of(frame)));
+                lengths[at] = (stream.len() - before) as u16;
+                if let Some(lower) = lower {
+                    stream.extend_from_slice(lower.of(frame));
+                    lengths[at + 1] = lower.of(frame).len() as u16;
+                }
+            }
         }
+        Finished { lengths, streams }
     }
+}
+
+/// Strings as they are written.
+pub struct Finished {
+    /// Bytes of each tile in each frame, of floats without and of lower bits.
+    pub lengths: Vec<u16>,
+    /// Of each frame.
+    pub streams: Vec<Vec<u8>>,
 }

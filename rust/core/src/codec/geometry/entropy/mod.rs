@@ -1,4 +1,6 @@
-//! Golomb–Rice codes, and bits of strings.
+//! Huffman codes of symbols, and bits of strings.
 
 pub mod bits;
-pub mod rice;
+pub mod huffman;
+pub mod noise;
+pub mod symbol;

@@ -79,7 +79,7 @@ pub fn model(tiles: &[Tile], frames: usize, domain: Domain, is_fixed: bool) -> O
     shared::share(tiles, frames, domain, is_fixed, &mut fits);
     let atoms = fits.iter().map(|fit| fit.predictor).collect();
     let centres = tiles.iter().map(|tile| tile.centre).collect();
-    Some(Model { atoms, centres })
+    Some(Model { atoms, centres, tables: Default::default() })
 }
 
 /// The predictor that takes the fewest bits.

@@ -8,7 +8,7 @@ use fearless_simd::Simd;
 pub use planes::parse;
 
 use super::domain::Domain;
-use super::entropy::rice::{FIXED, MOST_NOISY};
+use super::entropy::noise::{FIXED, MOST_NOISY};
 use super::predict::ar1::MOST_QUARTERS;
 use super::predict::{Predictor, PredictorParams};
 use crate::error::{AtomProblem, DecodeError};
@@ -16,6 +16,12 @@ use crate::error::{AtomProblem, DecodeError};
 /// Atoms that are predicted from each other. More would find slightly better references; fewer
 /// decode with less work when only some atoms are wanted.
 pub const TILE: usize = 256;
+
+/// Classes of atoms with the same predictor. (`benches/peers/codec.py`: one class makes archives 0.3
+/// to 1 % larger; a table takes about a hundred bytes.)
+pub const CLASSES: u8 = 3;
+/// How many tables of codes there may be.
+pub const TABLES: usize = CLASSES as usize * Predictor::ALL.len();
 
 /// How an atom is predicted, as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,12 +35,14 @@ pub struct AtomPredictor {
     pub distances: [f32; 3],
     /// The width level of each residual of floats (see `domain`).
     pub levels: [u8; 3],
-    /// How many bits of each residual or innovation are noise (see `entropy::rice`).
+    /// How many bits of each residual or innovation are noise (see `entropy::noise`).
     pub noisy: [u8; 3],
     /// The same of key frames.
     pub key_noisy: [u8; 3],
     /// The autoregressive coefficient, in quarters (see `predict::ar1`).
     pub quarters: u8,
+    /// How large quotients are, below [`CLASSES`]: atoms of one class have their codes in common.
+    pub class: u8,
 }
 
 impl AtomPredictor {
@@ -48,11 +56,22 @@ impl AtomPredictor {
         noisy: [0; 3],
         key_noisy: [0; 3],
         quarters: 0,
+        class: 0,
     };
 
     /// Whether its residuals have the same number of bits in all frames, and no quotients.
     pub fn is_fixed(&self) -> bool {
         self.quarters == 0 && self.noisy[0] >= FIXED
+    }
+
+    /// Whether it has symbols, in most frames or in key frames.
+    pub fn has_symbols(&self) -> bool {
+        self.noisy[0] < FIXED || self.key_noisy[0] < FIXED
+    }
+
+    /// Which table has the codes of its symbols.
+    pub fn table(&self) -> usize {
+        usize::from(self.class) * Predictor::ALL.len() + self.predictor as usize
     }
 
     /// The squared distance to `a`, and `(x − a) · (b − a)`.
@@ -82,7 +101,10 @@ impl AtomPredictor {
         let is_level = domain == Domain::Quantized
             || self.predictor != Predictor::Direct
             || self.levels.iter().all(|&level| level <= 32);
-        let is_narrow = is_valid(self.noisy) && is_valid(self.key_noisy) && is_level;
+        // What is told from another frame is coded.
+        let is_told = self.quarters > 0 && self.predictor.sides() > 1;
+        let is_coded = (!is_told || self.noisy[0] < FIXED) && self.class < CLASSES;
+        let is_narrow = is_valid(self.noisy) && is_valid(self.key_noisy) && is_level && is_coded;
         if !is_narrow {
             return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Width });
         }
@@ -102,4 +124,22 @@ pub struct Model {
     pub atoms: Vec<AtomPredictor>,
     /// The centre of each tile.
     pub centres: Vec<[f32; 3]>,
+    /// The lengths of the codes of each table; none of those that no atom has.
+    pub tables: [Vec<u8>; TABLES],
+}
+
+/// Which tables the atoms have.
+fn used_tables(atoms: &[AtomPredictor]) -> impl Iterator<Item = usize> {
+    let mut used = [false; TABLES];
+    for atom in atoms.iter().filter(|atom| atom.has_symbols()) {
+        if let Some(used) = used.get_mut(atom.table()) {
+            *used = true;
+        }
+    }
+    (0..TABLES).filter(move |&table| used[table])
+}
+
+/// How many sides the atoms of a table may be on.
+pub fn sides(table: usize) -> u32 {
+    Predictor::ALL[table % Predictor::ALL.len()].sides()
 }

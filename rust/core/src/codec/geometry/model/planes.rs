@@ -6,8 +6,10 @@ use std::io::Write;
 
 use zstd::bulk::Decompressor;
 
-use super::{AtomPredictor, Model, TILE};
+use super::{AtomPredictor, Model, TABLES, TILE, sides, used_tables};
 use crate::codec::geometry::domain::Domain;
+use crate::codec::geometry::entropy::noise::FIXED;
+use crate::codec::geometry::entropy::symbol::symbols;
 use crate::codec::geometry::predict::Predictor;
 use crate::codec::geometry::simd::LARGEST;
 use crate::codec::value::Value;
@@ -15,7 +17,7 @@ use crate::error::DecodeError;
 use crate::memory::try_reserve;
 
 /// Bytes of the model of one atom at most, before zstd.
-const MOST_BYTES: usize = 1 + 3 + 3 * 4 + 3 * 4 + 3 * 3 + 1;
+const MOST_BYTES: usize = 1 + 3 + 3 * 4 + 3 * 4 + 3 * 3 + 1 + 1;
 /// Bytes of the centre of a tile.
 const CENTRE_BYTES: usize = 12;
 
@@ -30,7 +32,7 @@ impl Model {
         let mut distances: [FloatPlanes; 3] = std::array::from_fn(|_| FloatPlanes::default());
         let three = || [plane(), plane(), plane()];
         let (mut levels, mut noisy, mut key_noisy) = (three(), three(), three());
-        let mut quarters = plane();
+        let (mut quarters, mut classes) = (plane(), plane());
         for atom in &self.atoms {
             let predictor = atom.predictor;
             predictors.push(predictor as u8);
@@ -46,19 +48,21 @@ impl Model {
             if domain == Domain::FloatBits {
                 push(&mut levels, atom.levels);
             }
-            push(&mut noisy, atom.noisy);
+            push(&mut noisy, differences(atom.noisy, predictor));
             quarters.push(atom.quarters);
             if atom.quarters > 0 {
-                push(&mut key_noisy, atom.key_noisy);
+                push(&mut key_noisy, differences(atom.key_noisy, predictor));
             }
+            classes.push(atom.class);
         }
         let centres = self.centres.iter().flatten();
         let centres: Vec<u8> = centres.flat_map(|x| x.to_le_bytes()).collect();
         let planes = [predictors].into_iter().chain(offsets);
         let planes = planes.chain(coefficients.into_iter().flat_map(|planes| planes.0));
         let planes = planes.chain(distances.into_iter().flat_map(|planes| planes.0));
-        let planes = planes.chain(levels).chain(noisy).chain([quarters]).chain(key_noisy);
-        let planes = planes.chain([centres]);
+        let planes = planes.chain(levels).chain(noisy).chain([quarters, classes]).chain(key_noisy);
+        let tables = used_tables(&self.atoms).map(|table| self.tables[table].clone());
+        let planes = planes.chain([centres]).chain(tables);
         let mut packer = zstd::stream::write::Encoder::new(Vec::new(), level).ok()?;
         let planes: Vec<Vec<u8>> = planes.filter(|plane| !plane.is_empty()).collect();
         // Else zstd makes room for what may be endless: 94 MB at the level of archives.
@@ -94,7 +98,8 @@ fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, DecodeError> {
 /// The model of `count` atoms, every number of it checked.
 pub fn parse(packed: &[u8], count: usize, domain: Domain) -> Result<Model, DecodeError> {
     let tiles = count.div_ceil(TILE);
-    let most = count * MOST_BYTES + tiles * CENTRE_BYTES;
+    let of_tables: usize = (0..TABLES).map(|table| symbols(sides(table))).sum();
+    let most = count * MOST_BYTES + tiles * CENTRE_BYTES + of_tables;
     let bytes = unpack(packed, most)?;
     let mut rest = bytes.as_slice();
     let mut plane = |length: usize| {
@@ -139,7 +144,7 @@ pub fn parse(packed: &[u8], count: usize, domain: Domain) -> Result<Model, Decod
     let mut three = |length| Ok::<_, DecodeError>([plane(length)?, plane(length)?, plane(length)?]);
     let levels = three(if domain == Domain::FloatBits { count } else { 0 })?;
     let noisy = three(count)?;
-    let [quarters] = [plane(count)?];
+    let [quarters, classes] = [plane(count)?, plane(count)?];
     let predicted = quarters.iter().filter(|&&quarters| quarters > 0).count();
     let mut key_noisy =
         [plane(predicted)?.iter(), plane(predicted)?.iter(), plane(predicted)?.iter()];
@@ -158,11 +163,11 @@ pub fn parse(packed: &[u8], count: usize, domain: Domain) -> Result<Model, Decod
         }
         let of = |planes: &[&[u8]; 3]| planes.map(|plane| plane.get(index).copied().unwrap_or(0));
         atom.levels = of(&levels);
-        atom.noisy = of(&noisy);
-        atom.quarters = quarters[index];
+        atom.noisy = sums(of(&noisy), predictor);
+        (atom.quarters, atom.class) = (quarters[index], classes[index]);
         atom.key_noisy = match atom.quarters {
             0 => atom.noisy,
-            _ => three_of(&mut key_noisy),
+            _ => sums(three_of(&mut key_noisy), predictor),
         };
         atom.check(index % TILE, domain)?;
         atoms.push(atom);
@@ -176,10 +181,35 @@ pub fn parse(packed: &[u8], count: usize, domain: Domain) -> Result<Model, Decod
         }
         centres.push(centre);
     }
+    let mut tables: [Vec<u8>; TABLES] = Default::default();
+    for table in used_tables(&atoms) {
+        tables[table] = plane(symbols(sides(table)))?.to_vec();
+    }
     if !rest.is_empty() {
         return Err(DecodeError::TooLong { section: "bytes of model", limit: "its atoms" });
     }
-    Ok(Model { atoms, centres })
+    Ok(Model { atoms, centres, tables })
+}
+
+/// Numbers of noisy bits as they are stored: those of alike residuals of an atom with symbols are
+/// mostly the same, so of the second one the difference to the first one is.
+fn differences([x, y, z]: [u8; 3], predictor: Predictor) -> [u8; 3] {
+    match predictor.is_free() {
+        _ if x >= FIXED => [x, y, z],
+        [_, true, true] => [x, y.wrapping_sub(x), z.wrapping_sub(x)],
+        [_, true, false] => [x, y.wrapping_sub(x), z],
+        [_, false, _] => [x, y, z.wrapping_sub(y)],
+    }
+}
+
+/// The numbers that were stored so.
+fn sums([x, y, z]: [u8; 3], predictor: Predictor) -> [u8; 3] {
+    match predictor.is_free() {
+        _ if x >= FIXED => [x, y, z],
+        [_, true, true] => [x, y.wrapping_add(x), z.wrapping_add(x)],
+        [_, true, false] => [x, y.wrapping_add(x), z],
+        [_, false, _] => [x, y, z.wrapping_add(y)],
+    }
 }
 
 /// The next byte of each plane.

@@ -72,17 +72,21 @@ impl<S: Simd> SideInfo<S> {
         Self { axis, side: axes.apply(offset)[0].simd_lt(0.0) }
     }
 
-    /// From its lowest bits: the side, and twice the axis.
+    /// From its number among the sides that an atom may be on.
     #[inline(always)]
-    pub fn from_bits(bits: i32x8<S>) -> Self {
-        Self { axis: (bits >> 1) & 3, side: (bits & 1).simd_gt(0) }
+    pub fn from_number(predictor: Predictor, number: i32x8<S>) -> Self {
+        if predictor != Predictor::OneDistanceFree {
+            return Self::side(number.simd, number.simd_gt(0));
+        }
+        let side = number.simd_gt(2);
+        Self { axis: side.select(number - 3, number), side }
     }
 
-    /// As bits.
+    /// Its number. Of the faces of a sphere, opposite ones are three apart.
     #[inline(always)]
-    pub fn to_bits(self) -> i32x8<S> {
-        let none = i32x8::splat(self.axis.simd, 0);
-        self.side.select(none + 1, none) | (self.axis << 1)
+    pub fn number(self, predictor: Predictor) -> i32x8<S> {
+        let far = if predictor == Predictor::OneDistanceFree { 3 } else { 1 };
+        self.side.select(self.axis + far, self.axis)
     }
 }
 

@@ -65,12 +65,17 @@ impl Predictor {
         }
     }
 
-    /// Bits of side information in each frame.
+    /// Bits of side information in each frame, where it is not coded.
     pub fn side_bits(self) -> u32 {
+        u32::BITS - (self.sides() - 1).leading_zeros()
+    }
+
+    /// How many sides an atom may be on (see [`SideInfo`]).
+    pub fn sides(self) -> u32 {
         match self {
-            Self::Direct | Self::LinearFrame | Self::OneDistanceNear => 0,
-            Self::OneDistanceFree => 3,
-            Self::TwoDistancesNear | Self::TwoDistancesFree => 1,
+            Self::Direct | Self::LinearFrame | Self::OneDistanceNear => 1,
+            Self::OneDistanceFree => 6,
+            Self::TwoDistancesNear | Self::TwoDistancesFree => 2,
         }
     }
 

@@ -1,0 +1,81 @@
+//! The lowest bits of a residual are noise and stay as they are. What is above them, its quotient,
+//! is coded (`symbol`). The number of noisy bits is the same in all frames, so they have a fixed
+//! place.
+
+use fearless_simd::{i32x8, prelude::*, u32x8};
+
+use crate::codec::geometry::domain;
+
+/// Noisy bits at most: three residuals and side information fit into the 57 bits that are left of
+/// 64.
+pub const MOST_NOISY: u8 = 18;
+/// Added to the noisy bits of all three residuals of an atom that has no symbols: these are all
+/// of their bits, in all frames.
+pub const FIXED: u8 = 32;
+/// About what a symbol takes for a residual, in eighths of a bit, by how many bits its quotient has:
+/// its part of a code, as of normal deviates whose quotients are 0.7 on average, and the excess.
+const COSTS: [u32; 12] = [8, 13, 24, 50, 80, 120, 120, 120, 120, 120, 120, 451];
+
+/// 0, −1, 1, −2, … as 0, 1, 2, 3, …
+#[inline(always)]
+pub fn zigzag(residual: i32) -> u32 {
+    ((residual << 1) ^ (residual >> 31)) as u32
+}
+
+/// How many bits of some residuals are noise: as many as make them take the fewest bits. None
+/// where all are zero. Those in `others` are among them, but do not count.
+pub fn noisy_bits(residuals: &[&[i32]], others: &[i32]) -> Option<u8> {
+    let bits = |&residual: &i32| (u32::BITS - zigzag(residual).leading_zeros()) as usize;
+    let mut counts = [0u32; u32::BITS as usize + 1];
+    residuals.iter().copied().flatten().for_each(|residual| counts[bits(residual)] += 1);
+    let most = counts.iter().rposition(|&count| count > 0).filter(|&most| most > 0)?;
+    others.iter().for_each(|other| counts[bits(other)] -= 1);
+    let cost = |&noisy: &usize| -> u32 {
+        let of = |(bits, &count): (usize, &u32)| {
+            count * (COSTS[bits.saturating_sub(noisy).min(COSTS.len() - 1)] + 8 * noisy as u32)
+        };
+        counts[..=most].iter().enumerate().map(of).sum()
+    };
+    (0..=most.min(MOST_NOISY.into())).min_by_key(cost).map(|noisy| noisy as u8)
+}
+
+/// All bits of residuals.
+pub fn all_bits(residuals: &[i32]) -> u8 {
+    let all = residuals.iter().fold(0, |all, &residual| all | zigzag(residual));
+    (u32::BITS - all.leading_zeros()) as u8
+}
+
+/// How the noisy bits of three residuals are packed, of which the first is lowest.
+#[derive(Clone, Copy)]
+pub struct NoisePacking {
+    masks: [u32; 3],
+    shifts: [u32; 3],
+    /// How many bits these are.
+    pub bits: u32,
+}
+
+impl NoisePacking {
+    /// With these numbers of noisy bits.
+    pub fn new(noisy: [u8; 3]) -> Self {
+        let widths = noisy.map(|noisy| u32::from(noisy % FIXED));
+        let shifts = [0, widths[0], widths[0] + widths[1]];
+        let masks = widths.map(|width| (1 << width) - 1);
+        Self { masks, shifts, bits: shifts[2] + widths[2] }
+    }
+
+    /// The noisy bits of three residuals.
+    #[inline(always)]
+    pub fn pack(&self, residuals: [i32; 3]) -> u64 {
+        let mut all = 0;
+        for i in 0..3 {
+            all |= u64::from(zigzag(residuals[i]) & self.masks[i]) << self.shifts[i];
+        }
+        all
+    }
+}
+
+/// Residuals from their quotients and their noisy bits.
+#[inline(always)]
+pub fn residuals<S: Simd>(quotients: u32x8<S>, noise: u32x8<S>, noisy: u32x8<S>) -> i32x8<S> {
+    domain::unzigzag((quotients << noisy) | noise)
+}
