@@ -138,7 +138,7 @@ pub fn read_model(
     let (mut slots, mut tables) = ([0; TABLES], Vec::new());
     for (table, lengths) in model.tables.iter().enumerate().filter(|(_, l)| !l.is_empty()) {
         let entry = |symbol: usize| entry(symbol, lengths[symbol], sides(table));
-        let unknown = DecodeError::OutOfRange { what: "a code" };
+        let unknown = DecodeError::OutOfRange { what: "the length of a code" };
         slots[table] = tables.len() as u8;
         tables.push(huffman::table(lengths, entry).ok_or(unknown)?);
     }

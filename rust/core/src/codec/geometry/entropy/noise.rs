@@ -13,8 +13,9 @@ pub const MOST_NOISY: u8 = 18;
 /// of their bits, in all frames.
 pub const FIXED: u8 = 32;
 /// About what a symbol takes for a residual, in eighths of a bit, by how many bits its quotient has:
-/// its part of a code, as of normal deviates whose quotients are 0.7 on average, and the excess.
-const COSTS: [u32; 12] = [8, 13, 24, 50, 80, 120, 120, 120, 120, 120, 120, 451];
+/// its part of a code, and the excess. Less for large quotients means fewer noisy bits, so more of
+/// what can be coded: these made the archives of `benches/peers/trajectory.py` smallest.
+const COSTS: [u64; 12] = [8, 13, 24, 50, 80, 120, 120, 120, 120, 120, 120, 451];
 
 /// 0, −1, 1, −2, … as 0, 1, 2, 3, …
 #[inline(always)]
@@ -26,13 +27,13 @@ pub fn zigzag(residual: i32) -> u32 {
 /// where all are zero. Those in `others` are among them, but do not count.
 pub fn noisy_bits(residuals: &[&[i32]], others: &[i32]) -> Option<u8> {
     let bits = |&residual: &i32| (u32::BITS - zigzag(residual).leading_zeros()) as usize;
-    let mut counts = [0u32; u32::BITS as usize + 1];
+    let mut counts = [0u64; u32::BITS as usize + 1];
     residuals.iter().copied().flatten().for_each(|residual| counts[bits(residual)] += 1);
     let most = counts.iter().rposition(|&count| count > 0).filter(|&most| most > 0)?;
     others.iter().for_each(|other| counts[bits(other)] -= 1);
-    let cost = |&noisy: &usize| -> u32 {
-        let of = |(bits, &count): (usize, &u32)| {
-            count * (COSTS[bits.saturating_sub(noisy).min(COSTS.len() - 1)] + 8 * noisy as u32)
+    let cost = |&noisy: &usize| -> u64 {
+        let of = |(bits, &count): (usize, &u64)| {
+            count * (COSTS[bits.saturating_sub(noisy).min(COSTS.len() - 1)] + 8 * noisy as u64)
         };
         counts[..=most].iter().enumerate().map(of).sum()
     };

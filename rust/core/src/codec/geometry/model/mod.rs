@@ -17,8 +17,9 @@ use crate::error::{AtomProblem, DecodeError};
 /// decode with less work when only some atoms are wanted.
 pub const TILE: usize = 256;
 
-/// Classes of atoms with the same predictor. (`benches/peers/codec.py`: one class makes archives 0.3
-/// to 1 % larger; a table takes about a hundred bytes.)
+/// Classes of atoms with the same predictor: more tables, of about a hundred bytes each, for codes
+/// that suit better. With one class the archives of `benches/peers/trajectory.py` are 0.3 to 1 %
+/// larger.
 pub const CLASSES: u8 = 3;
 /// How many tables of codes there may be.
 pub const TABLES: usize = CLASSES as usize * Predictor::ALL.len();
