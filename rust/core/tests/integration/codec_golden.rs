@@ -42,10 +42,10 @@ fn cases() -> [Case; 7] {
     let reader = |x: f64| (x.round_ties_even() as f32 * (1.0 / 1000.0f32)) * 10.0;
     let precise = |x: f64| (x * 0.012_345_678_9 + 27.1) as f32;
     [
-        Case::new(GRID, "", bytes(reader)),
-        Case::new(FLOATS, "", bytes(precise)),
-        Case::new(ARCHIVED, "", bytes(reader)),
-        Case::new(ARCHIVED_FLOATS, "", bytes(precise)),
+        Case::new(GRID, "", floats(places(true), reader)),
+        Case::new(FLOATS, "", floats(places(false), precise)),
+        Case::new(ARCHIVED, "", floats(places(false), reader)),
+        Case::new(ARCHIVED_FLOATS, "", floats(places(false), precise)),
         Case::new(NARROWED | GRID, "", doubles(|x| x.round_ties_even() / 100.0)),
         Case::new(NARROWED | FLOATS, "", doubles(|x| f64::from(precise(x)) * 10.0)),
         Case::new(GRID, "-keyed", floats(oscillations(), reader)),
@@ -64,9 +64,9 @@ fn block(codec: u8) -> Block {
     Block { frames: FRAMES, rows: ROWS, row_bytes, item_bytes, scalar: Some(scalar) }
 }
 
-/// A chain that bends and rigid water that diffuses, in units of 0.01 Å; the same everywhere, for
-/// it takes nothing but whole numbers and divisions.
-fn places() -> Vec<f64> {
+/// A chain that bends and rigid water that diffuses, and turns anyhow in each frame or slowly, in
+/// units of 0.01 Å; the same everywhere, for it takes nothing but whole numbers and divisions.
+fn places(anyhow: bool) -> Vec<f64> {
     let mut random = 11u64;
     let mut next = |below: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -74,6 +74,7 @@ fn places() -> Vec<f64> {
     };
     let mut all = Vec::new();
     let mut middles = [[0; 3]; WATER].map(|middle| middle.map(|_| next(5000) - 2500));
+    let mut turns = [[0; 4]; WATER].map(|turn| turn.map(|_| next(41) - 20));
     for _ in 0..FRAMES {
         let mut place = [-900, 400, 77];
         for atom in 0..CHAIN {
@@ -82,11 +83,11 @@ fn places() -> Vec<f64> {
             }
             all.extend(place.map(f64::from));
         }
-        for middle in &mut middles {
-            // Turned anyhow in each frame, but not far from where it was.
+        for (middle, turn) in middles.iter_mut().zip(&mut turns) {
             *middle = middle.map(|x| x + next(21) - 10);
+            *turn = turn.map(|x| if anyhow { next(41) - 20 } else { x + next(5) - 2 });
             // A rotation of whole numbers, over a common denominator.
-            let [a, b, c, d] = [0; 4].map(|_| i64::from(next(41) - 20));
+            let [a, b, c, d] = turn.map(i64::from);
             let n = (a * a + b * b + c * c + d * d).max(1);
             let rows = [
                 [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
@@ -119,11 +120,7 @@ fn oscillations() -> Vec<f64> {
     (0..FRAMES).flat_map(|_| &middles).map(|middle| middle + next(201) - 100.0).collect()
 }
 
-/// The coordinates as floats, and some that are none.
-fn bytes(float: impl Fn(f64) -> f32) -> Vec<u8> {
-    floats(places(), float)
-}
-
+/// Coordinates as floats, and some that are none.
 fn floats(places: Vec<f64>, float: impl Fn(f64) -> f32) -> Vec<u8> {
     let mut floats: Vec<f32> = places.into_iter().map(float).collect();
     for (index, bits) in [0x7fa0_1234u32, 0x8000_0000, 0xff80_0000, 1].iter().enumerate() {
@@ -134,7 +131,7 @@ fn floats(places: Vec<f64>, float: impl Fn(f64) -> f32) -> Vec<u8> {
 
 /// The coordinates as doubles, and some that are none.
 fn doubles(double: impl Fn(f64) -> f64) -> Vec<u8> {
-    let mut doubles: Vec<f64> = places().into_iter().map(double).collect();
+    let mut doubles: Vec<f64> = places(true).into_iter().map(double).collect();
     for (index, bits) in [0x7ff4_0000_0000_1234u64, 1 << 63, 0xfff << 52, 1].iter().enumerate() {
         doubles[index * 5000 + 17] = f64::from_bits(*bits);
     }

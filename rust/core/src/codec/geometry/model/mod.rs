@@ -60,7 +60,7 @@ impl AtomPredictor {
         class: 0,
     };
 
-    /// Whether its residuals have the same number of bits in all frames, and no quotients.
+    /// Whether its residuals have the same number of bits in all frames, and no symbols.
     pub fn is_fixed(&self) -> bool {
         self.quarters == 0 && self.noisy[0] >= FIXED
     }
