@@ -125,6 +125,9 @@ pub enum AtomProblem {
     /// Its fields are wider than any encoder makes them.
     #[error("takes more bits than there can be")]
     Width,
+    /// It has codes of another kind than any encoder gives it.
+    #[error("has no codes, or some of an unknown class")]
+    Class,
     /// Its coefficients or distances are not numbers.
     #[error("is placed by what is not a number")]
     Coefficient,

@@ -162,9 +162,9 @@ impl<'a, S: Simd> Reader<'a, S> {
         let [zero, one] = [u32x8::splat(simd, 0), u32x8::splat(simd, 1)];
         let table = packed >> TABLE_AT;
         let active = table.simd_gt(0);
-        let tables = keep_if(active, table - 1).to_array();
         let (quotients, side) = match active.any_true() {
             true => {
+                let tables = keep_if(active, table - 1).to_array();
                 let table = |lane: usize| &self.tables[tables[lane] as usize];
                 self.symbols.next(table, active)
             }

@@ -165,8 +165,8 @@ fn ar1_encode(written: &mut Residuals, found: &AtomPredictor, reference: Referen
             residuals[frame] = residuals[frame].wrapping_sub(predicted);
         }
         if !sides.is_empty() {
-            let all = found.predictor.sides() as u8;
-            sides[frame] = (sides[frame] + all - sides[other]) % all;
+            let count = found.predictor.sides() as u8;
+            sides[frame] = (sides[frame] + count - sides[other]) % count;
         }
     }
 }

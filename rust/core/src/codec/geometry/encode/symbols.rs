@@ -39,7 +39,7 @@ impl Symbols {
             return;
         }
         let [x, y, z] = &written.values;
-        let all = atom.predictor.sides();
+        let sides = atom.predictor.sides();
         let first = self.all.len();
         let free = atom.predictor.is_free().into_iter().filter(|&is_free| is_free).count();
         let mut sum = 0;
@@ -47,7 +47,7 @@ impl Symbols {
             let quotient = |residual: i32, i: usize| zigzag(residual) >> noisy[i];
             let quotients = [quotient(x[frame], 0), quotient(y[frame], 1), quotient(z[frame], 2)];
             let side = written.sides.get(frame).copied().unwrap_or(0);
-            self.all.push(symbol(quotients, side.into(), all));
+            self.all.push(symbol(quotients, side.into(), sides));
             for i in 0..free {
                 sum += quotients[i].min(ESCAPE);
             }
@@ -61,7 +61,7 @@ impl Symbols {
             atom.class = CLASS_MEANS.iter().filter(|&&bound| mean > bound).count() as u8;
         }
         let counts = &mut self.counts[atom.table()];
-        counts.resize(symbols(all), 0);
+        counts.resize(symbols(sides), 0);
         added.iter().for_each(|&symbol| counts[usize::from(symbol)] += 1);
     }
 

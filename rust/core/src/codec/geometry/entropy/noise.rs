@@ -13,8 +13,8 @@ pub const MOST_NOISY: u8 = 18;
 /// of their bits, in all frames.
 pub const FIXED: u8 = 32;
 /// About what a symbol takes for a residual, in eighths of a bit, by how many bits its quotient has:
-/// its part of a code, and the excess. Less for large quotients means fewer noisy bits, so more of
-/// what can be coded: these made the archives of `benches/peers/trajectory.py` smallest.
+/// its part of a code, and the excess. The lower those of large quotients, the fewer bits are taken
+/// for noise. With these the archives of `benches/peers/trajectory.py` were smallest.
 const COSTS: [u64; 12] = [8, 13, 24, 50, 80, 120, 120, 120, 120, 120, 120, 451];
 
 /// 0, −1, 1, −2, … as 0, 1, 2, 3, …

@@ -102,12 +102,14 @@ impl AtomPredictor {
         let is_level = domain == Domain::Quantized
             || self.predictor != Predictor::Direct
             || self.levels.iter().all(|&level| level <= 32);
-        // What is told from another frame is coded.
-        let is_told = self.quarters > 0 && self.predictor.sides() > 1;
-        let is_coded = (!is_told || self.noisy[0] < FIXED) && self.class < CLASSES;
-        let is_narrow = is_valid(self.noisy) && is_valid(self.key_noisy) && is_level && is_coded;
+        let is_narrow = is_valid(self.noisy) && is_valid(self.key_noisy) && is_level;
         if !is_narrow {
             return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Width });
+        }
+        // A side that is told from another frame is part of a symbol.
+        let is_told = self.quarters > 0 && self.predictor.sides() > 1;
+        if self.class >= CLASSES || (is_told && self.noisy[0] >= FIXED) {
+            return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Class });
         }
         if self.quarters > MOST_QUARTERS {
             return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Coefficient });

@@ -48,10 +48,10 @@ impl Model {
             if domain == Domain::FloatBits {
                 push(&mut levels, atom.levels);
             }
-            push(&mut noisy, differences(atom.noisy, predictor));
+            push(&mut noisy, relative(atom.noisy, predictor, u8::wrapping_sub));
             quarters.push(atom.quarters);
             if atom.quarters > 0 {
-                push(&mut key_noisy, differences(atom.key_noisy, predictor));
+                push(&mut key_noisy, relative(atom.key_noisy, predictor, u8::wrapping_sub));
             }
             classes.push(atom.class);
         }
@@ -163,11 +163,11 @@ pub fn parse(packed: &[u8], count: usize, domain: Domain) -> Result<Model, Decod
         }
         let of = |planes: &[&[u8]; 3]| planes.map(|plane| plane.get(index).copied().unwrap_or(0));
         atom.levels = of(&levels);
-        atom.noisy = sums(of(&noisy), predictor);
+        atom.noisy = relative(of(&noisy), predictor, u8::wrapping_add);
         (atom.quarters, atom.class) = (quarters[index], classes[index]);
         atom.key_noisy = match atom.quarters {
             0 => atom.noisy,
-            _ => sums(three_of(&mut key_noisy), predictor),
+            _ => relative(three_of(&mut key_noisy), predictor, u8::wrapping_add),
         };
         atom.check(index % TILE, domain)?;
         atoms.push(atom);
@@ -191,24 +191,14 @@ pub fn parse(packed: &[u8], count: usize, domain: Domain) -> Result<Model, Decod
     Ok(Model { atoms, centres, tables })
 }
 
-/// Numbers of noisy bits as they are stored: those of alike residuals of an atom with symbols are
-/// mostly the same, so of the second one the difference to the first one is.
-fn differences([x, y, z]: [u8; 3], predictor: Predictor) -> [u8; 3] {
+/// Numbers of noisy bits, of which those of residuals of one kind are mostly the same: where the atom
+/// has symbols, `change` is applied to each and the first one of its kind. Stored are differences.
+fn relative([x, y, z]: [u8; 3], predictor: Predictor, change: fn(u8, u8) -> u8) -> [u8; 3] {
     match predictor.is_free() {
         _ if x >= FIXED => [x, y, z],
-        [_, true, true] => [x, y.wrapping_sub(x), z.wrapping_sub(x)],
-        [_, true, false] => [x, y.wrapping_sub(x), z],
-        [_, false, _] => [x, y, z.wrapping_sub(y)],
-    }
-}
-
-/// The numbers that were stored so.
-fn sums([x, y, z]: [u8; 3], predictor: Predictor) -> [u8; 3] {
-    match predictor.is_free() {
-        _ if x >= FIXED => [x, y, z],
-        [_, true, true] => [x, y.wrapping_add(x), z.wrapping_add(x)],
-        [_, true, false] => [x, y.wrapping_add(x), z],
-        [_, false, _] => [x, y, z.wrapping_add(y)],
+        [_, true, true] => [x, change(y, x), change(z, x)],
+        [_, true, false] => [x, change(y, x), z],
+        [_, false, _] => [x, y, change(z, y)],
     }
 }
 
