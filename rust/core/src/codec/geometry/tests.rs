@@ -497,3 +497,15 @@ fn water_that_turns_little_costs_less() {
         assert!(slow < fast - 6.0, "{slow} {fast}");
     }
 }
+
+/// Nothing is left to code then, but on which side atoms stay is still told.
+#[test]
+fn water_that_stands_still_comes_back() {
+    let (frames, water) = (20, 50);
+    let integers = turning(1, 0, water, 1.0, 8).repeat(frames);
+    for coding in [KEYED, ARCHIVED] {
+        let payload = encode(&integers, 3 * water, coding);
+        let read = decode(&payload, frames, 3 * water, Some(GRIDS[3]), coding);
+        assert!(read == expected(&integers, GRIDS[3]));
+    }
+}
