@@ -44,7 +44,7 @@ fn encode_numbers(
         ScalarType::F32 => encode_floats(bytes, shape, options),
         ScalarType::F64 => encode_doubles(bytes, shape, options),
         _ => {
-            let payload = with_value!(scalar, V => pco::encode_bytes::<V>(bytes, shape, options));
+            let payload = with_value!(scalar, V => pco::encode_bytes::<V>(bytes, shape));
             Some((NUMBERS, payload?))
         }
     }
@@ -55,11 +55,11 @@ fn encode_doubles(bytes: &[u8], shape: BlockShape, options: &EncodeOptions) -> O
     let values = read_all::<f64>(bytes);
     let Some(narrowed) = Narrowed::find(&values, shape, options) else {
         let Some(quantized) = Quantized::find(&values, shape, options) else {
-            return Some((NUMBERS, pco::encode_bytes::<f64>(bytes, shape, options)?));
+            return Some((NUMBERS, pco::encode_bytes::<f64>(bytes, shape)?));
         };
         let mut payload = quantized.header(bytes);
-        let (layout, _) = pco::choose_layout(&quantized.integers, shape, options);
-        payload.extend(pco::encode(layout, quantized.integers, shape, options)?);
+        let (layout, _) = pco::choose_layout(&quantized.integers, shape);
+        payload.extend(pco::encode(layout, quantized.integers, shape)?);
         return Some((GRID, payload));
     };
     drop(values);
@@ -82,7 +82,7 @@ fn encode_floats(bytes: &[u8], shape: BlockShape, options: &EncodeOptions) -> Op
     if let Some(quantized) = Quantized::find(&floats, shape, options) {
         return encode_quantized(&quantized, &floats, bytes, shape, options);
     }
-    let choice = LazyCell::new(|| pco::choose_layout(&floats, shape, options));
+    let choice = LazyCell::new(|| pco::choose_layout(&floats, shape));
     let estimate = PcoEstimate::new(|at| to_ordered_bits(floats[at]), shape, || choice.1);
     if let Some(encoded) = random_access::encode_floats(&floats, shape, options, &estimate)
         && reads_back(&encoded, shape, |from, read| bytes[from..from + read.len()] == *read)
@@ -90,10 +90,10 @@ fn encode_floats(bytes: &[u8], shape: BlockShape, options: &EncodeOptions) -> Op
         if !options.archive || estimate.is_beaten(encoded.1.len(), shape.len()) {
             return Some(encoded);
         }
-        let other = pco::encode(choice.0, floats.clone(), shape, options);
+        let other = pco::encode(choice.0, floats.clone(), shape);
         return Some(smaller(encoded, NUMBERS, other));
     }
-    Some((NUMBERS, pco::encode(choice.0, floats.clone(), shape, options)?))
+    Some((NUMBERS, pco::encode(choice.0, floats.clone(), shape)?))
 }
 
 fn encode_quantized(
@@ -105,7 +105,7 @@ fn encode_quantized(
 ) -> Option<Encoded> {
     let integers = &quantized.integers;
     let mut payload = quantized.header(bytes);
-    let choice = LazyCell::new(|| pco::choose_layout(integers, shape, options));
+    let choice = LazyCell::new(|| pco::choose_layout(integers, shape));
     let estimate = PcoEstimate::new(|at| integers[at], shape, || choice.1);
     let accepts = |from: usize, read: &[u8]| quantized.accepts(&floats[from / FLOAT..], read);
     let encoded = random_access::encode_integers(integers, shape, options, &estimate)
@@ -114,7 +114,7 @@ fn encode_quantized(
     let is_enough =
         |(_, payload): &Encoded| !options.archive || estimate.is_beaten(payload.len(), shape.len());
     let mut pack = || {
-        payload.extend(pco::encode(choice.0, integers.clone(), shape, options)?);
+        payload.extend(pco::encode(choice.0, integers.clone(), shape)?);
         Some(std::mem::take(&mut payload))
     };
     match encoded {

@@ -4,6 +4,7 @@
 //! reader made of them depends on its arithmetic. A grid is that arithmetic: [`Float::of`] repeats
 //! it, so that the integer gives back exactly that float.
 
+use super::simd::vectorized;
 use super::value::Value;
 
 /// How an integer becomes a float.
@@ -69,7 +70,7 @@ impl Float for f32 {
 
     fn quantize(values: &[f32], grid: Grid, integers: &mut [i32]) -> bool {
         let is_same = |value: f32, read: f32| value.to_bits() == read.to_bits();
-        match grid {
+        vectorized!(_simd => match grid {
             Grid::Divided(scale) => {
                 quantize_all(values, integers, |x| x * scale, |k| k / scale as f32, is_same)
             }
@@ -88,7 +89,7 @@ impl Float for f32 {
                 let float = |k: f32| (f64::from(k) * spacing) as f32;
                 quantize_all(values, integers, |x| x / spacing, float, is_near)
             }
-        }
+        })
     }
 }
 

@@ -40,6 +40,7 @@ mod outliers;
 mod pco;
 mod quantize;
 mod random_access;
+mod simd;
 mod value;
 mod widen;
 

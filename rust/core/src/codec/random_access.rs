@@ -39,8 +39,8 @@ const DECISIVE_RATIO: f64 = 0.95;
 const EARLY_TILES: usize = 8;
 /// Zstd's level for models.
 const LEVEL: i32 = 3;
-/// The level for archives.
-const ARCHIVE_LEVEL: i32 = 12;
+/// The level for archives: 12 makes them smaller by 0.3 % at most, and takes a fifth longer to write.
+const ARCHIVE_LEVEL: i32 = 9;
 
 /// The bytes of a number, were the block coded by pcodec.
 pub struct PcoEstimate<F> {

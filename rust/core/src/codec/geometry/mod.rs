@@ -4,7 +4,7 @@
 //! often at fixed distances from them (`predict`). What is coded is the residual, a few bits for
 //! each coordinate. `fit` finds the best predictor of each atom, and `model` stores them. `encode`
 //! writes each tile of 256 atoms of each frame as a string of its own, with the codes of `entropy`,
-//! so `decode` reads any of them: eight frames at a time, one in each lane of a vector (`simd`), or
+//! so `decode` reads any of them: eight frames at a time, one in each lane of a vector (`codec::simd`), or
 //! one frame. The mathematics and its sources are in `docs/codec.md`.
 
 #![expect(
@@ -20,7 +20,6 @@ mod fit;
 mod model;
 mod point;
 mod predict;
-mod simd;
 mod words;
 
 pub use decode::{Decoder, Excerpt, OutputLayout};

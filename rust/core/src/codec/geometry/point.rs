@@ -4,7 +4,7 @@ use std::ops::{Add, Index, Mul, Sub};
 
 use fearless_simd::{f32x8, prelude::*};
 
-use super::simd::{LANES, Lanes};
+use crate::codec::simd::{LANES, Lanes};
 
 /// Three coordinates in memory, of eight points.
 pub type StoredPoint = [Lanes; 3];

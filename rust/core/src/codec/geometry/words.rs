@@ -4,7 +4,7 @@
 
 use fearless_simd::{prelude::*, u32x8, u64x4};
 
-use super::simd::LANES;
+use crate::codec::simd::LANES;
 
 /// Eight words of 64 bits.
 #[derive(Clone, Copy)]

@@ -18,8 +18,8 @@ use crate::codec::geometry::entropy::bits::BitReader;
 use crate::codec::geometry::model::TILE;
 use crate::codec::geometry::point::{Point, StoredPoint};
 use crate::codec::geometry::predict::{Predictor, PredictorParams, SideInfo, reconstruct};
-use crate::codec::geometry::simd::{LANES, Lanes};
 use crate::codec::grid::Grid;
+use crate::codec::simd::{LANES, Lanes};
 
 /// Atoms that are decoded together, in an order in which each comes after its references.
 #[derive(Debug)]

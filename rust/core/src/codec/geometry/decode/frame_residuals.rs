@@ -8,8 +8,8 @@ use crate::codec::geometry::entropy::huffman::Table;
 use crate::codec::geometry::entropy::noise;
 use crate::codec::geometry::entropy::symbol::SymbolReader;
 use crate::codec::geometry::model::TILE;
-use crate::codec::geometry::simd::{LANES, keep_if};
 use crate::codec::geometry::words::Words;
+use crate::codec::simd::{LANES, keep_if};
 
 /// How an atom of each of eight tiles is read, packed: the bit at which its field begins, three
 /// coefficients, and how many sides are told from those of the key frame; three numbers of noisy

@@ -5,7 +5,7 @@ use fearless_simd::{i32x8, mask32x8, prelude::*};
 use super::layout::AtomLayout;
 use crate::codec::geometry::model::TILE;
 use crate::codec::geometry::predict::ar1::ar1_predict;
-use crate::codec::geometry::simd::{LANES, keep_if};
+use crate::codec::simd::{LANES, keep_if};
 
 /// What strings say of an atom in each lane: three residuals, and a side.
 pub type ResidualLanes = [[i32; LANES]; 4];

@@ -22,8 +22,8 @@ use super::domain::Domain;
 use super::entropy::bits::PADDING;
 use super::model::TILE;
 use super::predict::ar1::Reference;
-use super::simd::{LANES, Lanes, vectorized};
 use crate::codec::grid::Grid;
+use crate::codec::simd::{LANES, Lanes, vectorized};
 use crate::error::DecodeError;
 use crate::memory::try_zeroed;
 

@@ -6,7 +6,7 @@ use crate::codec::geometry::domain::{self, FARTHEST};
 use crate::codec::geometry::entropy::bits::BitReader;
 use crate::codec::geometry::predict::CoordinateCoder;
 use crate::codec::geometry::predict::distances::AxisPermutation;
-use crate::codec::geometry::simd::{clamp, round};
+use crate::codec::simd::{clamp, round};
 
 /// Adds residuals to rounded predictions.
 pub struct QuantizedDecoder<S: Simd>(pub [i32x8<S>; 3]);

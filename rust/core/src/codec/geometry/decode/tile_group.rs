@@ -14,9 +14,9 @@ use crate::codec::geometry::entropy::symbol::SymbolReader;
 use crate::codec::geometry::model::TILE;
 use crate::codec::geometry::point::{Point, StoredPoint};
 use crate::codec::geometry::predict::{Predictor, SideInfo, reconstruct};
-use crate::codec::geometry::simd::LANES;
 use crate::codec::geometry::words::Words;
 use crate::codec::grid::Grid;
+use crate::codec::simd::LANES;
 
 /// The strings of a tile in eight frames, of which the residuals are read.
 pub struct Strings<'a> {

@@ -8,7 +8,7 @@ use crate::codec::geometry::entropy::noise::{FIXED, MOST_NOISY, all_bits, noisy_
 use crate::codec::geometry::model::AtomPredictor;
 use crate::codec::geometry::predict::Predictor;
 use crate::codec::geometry::predict::ar1::{Reference, ar1_predict};
-use crate::codec::geometry::simd::LANES;
+use crate::codec::simd::LANES;
 
 /// What the upper part of a typical residual of floats has above one, in bits: the lower bits,
 /// whose width depends on the prediction, are noise whatever is known.
@@ -66,7 +66,7 @@ impl Innovations {
             false => best_quarters(&of, found.predictor.is_free()),
         };
         if !self.is_fixed && found.predictor != Predictor::Direct && frames > 1 {
-            let side = (found.predictor.side_bits() as usize * frames) as f32;
+            let side = f64::from(found.predictor.side_bits()) * frames as f64;
             let alone = Request { predictor: &AtomPredictor::DIRECT, ..request };
             let (free_quarters, free_bits) =
                 best_quarters(&Residuals::moments(alone), Predictor::Direct.is_free());

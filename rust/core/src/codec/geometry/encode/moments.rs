@@ -3,18 +3,15 @@
 
 use fearless_simd::{f32x8, mask32x8, prelude::*};
 
+use crate::codec::geometry::fit::cost::{ROUNDING, normal_bits};
 use crate::codec::geometry::predict::ar1::{MOST_QUARTERS, Reference};
-use crate::codec::geometry::simd::{LANES, Lanes};
+use crate::codec::simd::{LANES, Lanes};
 
-/// Bits of a normally distributed number of deviation one: half the logarithm of 2πe.
-const NORMAL_BITS: f32 = 2.05;
-/// What rounding alone makes of the square of a residual.
-const ROUNDING: f32 = 1.0 / 12.0;
 /// The mean square of what takes one bit: a code has that at least.
-const LEAST: f32 = 0.233;
+const LEAST: f64 = 0.233;
 
 /// What the coefficient and the parameters of key frames take in the model, in bits.
-const KEY_BITS: f32 = 14.0;
+const KEY_BITS: f64 = 14.0;
 
 /// What some of a group of `count` frames are predicted from; `last` of the group before. Key frames
 /// count as predicted from themselves.
@@ -85,7 +82,10 @@ impl Sums {
 
     /// The moments of `frames` frames.
     pub fn moments(self, frames: usize) -> Moments {
-        let squares = [0, 1, 2].map(|i| self.lanes[i].sum() as f32 + self.rest[i]);
+        let mut squares = self.rest;
+        for i in 0..3 {
+            squares[i] += self.lanes[i].sum() as f32;
+        }
         Moments { squares, count: frames - self.keys, key: self.key, keys: self.keys }
     }
 }
@@ -124,26 +124,30 @@ impl Moments {
 
 /// The coefficient, in quarters, with which three numbers take the fewest bits, and about how many
 /// these are in all frames. Some numbers have none.
-pub fn best_quarters(of: &[Moments; 3], has: [bool; 3]) -> (u8, f32) {
+pub fn best_quarters(of: &[Moments; 3], has: [bool; 3]) -> (u8, f64) {
     let Moments { count, keys, .. } = of[0];
-    // Logarithms of products are sums of logarithms.
-    let product = |squares: [f32; 3]| -> f64 {
-        squares.iter().map(|&x| f64::from((x + ROUNDING).max(LEAST))).product()
-    };
-    let bits = |product: f64, count: usize| {
-        (0.5 * product.log2() as f32 + 3.0 * NORMAL_BITS) * count as f32
-    };
-    let timed = |quarters: u8| {
-        product([0, 1, 2].map(|i| of[i].variance(if has[i] { quarters } else { 0 })))
-    };
-    let all = (1..=MOST_QUARTERS).map(|quarters| (quarters, timed(quarters)));
-    let (quarters, least) =
-        all.fold((0, f64::INFINITY), |best, one| if one.1 < best.1 { one } else { best });
-    let alone = bits(timed(0), count + keys);
-    if least.is_nan() || least >= timed(0) {
+    let timed = |quarters: u8| product(|i| of[i].variance(if has[i] { quarters } else { 0 }));
+    let none = timed(0);
+    let mut best = (0, none);
+    for quarters in 1..=MOST_QUARTERS {
+        let product = timed(quarters);
+        if product < best.1 {
+            best = (quarters, product);
+        }
+    }
+    let alone = normal_bits(none) * (count + keys) as f64;
+    if best.0 == 0 {
         return (0, alone);
     }
-    let key = [0, 1, 2].map(|i| if has[i] { of[i].key_variance() } else { of[i].variance(0) });
-    let together = bits(least, count) + bits(product(key), keys) + KEY_BITS;
-    if together < alone { (quarters, together) } else { (0, alone) }
+    let key = product(|i| if has[i] { of[i].key_variance() } else { of[i].variance(0) });
+    let together = normal_bits(best.1) * count as f64 + normal_bits(key) * keys as f64 + KEY_BITS;
+    if together < alone { (best.0, together) } else { (0, alone) }
+}
+
+/// The product of three variances: logarithms of products are sums of logarithms.
+#[inline]
+fn product(variance: impl Fn(usize) -> f32) -> f64 {
+    let [x, y, z] = [variance(0), variance(1), variance(2)].map(f64::from);
+    let with_rounding = |variance: f64| (variance + ROUNDING).max(LEAST);
+    with_rounding(x) * with_rounding(y) * with_rounding(z)
 }

@@ -8,7 +8,7 @@ use crate::codec::geometry::fit::tile::Tile;
 use crate::codec::geometry::model::AtomPredictor;
 use crate::codec::geometry::predict::ar1::Reference;
 use crate::codec::geometry::predict::{Prediction, Predictor};
-use crate::codec::geometry::simd::{LANES, clamp, round, vectorized};
+use crate::codec::simd::{LANES, clamp, round, vectorized};
 
 /// An atom of a tile.
 #[derive(Clone, Copy)]
@@ -132,5 +132,6 @@ fn measure<S: Simd>(
             append(&mut to.sides, &side.to_array().map(|side| side as u8), count);
         }
     }
-    sums.map(|sums| sums.moments(frames))
+    let [x, y, z] = sums;
+    [x.moments(frames), y.moments(frames), z.moments(frames)]
 }

@@ -10,7 +10,7 @@ use crate::codec::geometry::entropy::bits::{PADDING, put};
 use crate::codec::geometry::entropy::noise::{FIXED, MOST_NOISY, NoisePacking};
 use crate::codec::geometry::entropy::symbol::MOST_SYMBOL_BITS;
 use crate::codec::geometry::model::{AtomPredictor, TILE};
-use crate::codec::geometry::simd::vectorized;
+use crate::codec::simd::vectorized;
 
 /// Bytes of each part of a string at most, and of the word that is written last.
 const FIELD_BYTES: usize = TILE * (3 * MOST_NOISY as usize + 3) / 8 + 1 + PADDING;

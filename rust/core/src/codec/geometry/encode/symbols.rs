@@ -6,6 +6,7 @@ use crate::codec::geometry::entropy::huffman;
 use crate::codec::geometry::entropy::noise::{FIXED, zigzag};
 use crate::codec::geometry::entropy::symbol::{ESCAPE, excess, is_escaped, symbol, symbols};
 use crate::codec::geometry::model::{AtomPredictor, CLASSES, TABLES, sides};
+use crate::codec::simd::vectorized;
 
 /// In fewer frames, or fewer atoms of frames, there is one class: classes and further tables would
 /// cost more than they save.
@@ -19,7 +20,9 @@ const CLASS_MEANS: [f32; CLASSES as usize - 1] = [0.62, 0.85];
 pub struct Symbols {
     has_classes: bool,
     all: Vec<u16>,
-    /// The quotients of those that have an excess.
+    /// The quotients of one atom.
+    quotients: [Vec<u32>; 3],
+    /// Those of symbols that have an excess.
     escaped: Vec<[u32; 3]>,
     /// How often each table has each.
     counts: [Vec<u32>; TABLES],
@@ -30,7 +33,8 @@ impl Symbols {
     pub fn new(atoms: usize, frames: usize) -> Self {
         let has_classes = frames >= FEW_FRAMES && atoms * frames >= FEW;
         let counts = std::array::from_fn(|_| Vec::new());
-        Self { has_classes, all: Vec::new(), escaped: Vec::new(), counts }
+        let quotients = Default::default();
+        Self { has_classes, all: Vec::new(), quotients, escaped: Vec::new(), counts }
     }
 
     /// Adds those of an atom, and finds its class.
@@ -38,26 +42,30 @@ impl Symbols {
         if !atom.has_symbols() {
             return;
         }
-        let [x, y, z] = &written.values;
         let sides = atom.predictor.sides();
         let first = self.all.len();
-        let free = atom.predictor.is_free().into_iter().filter(|&is_free| is_free).count();
-        let mut sum = 0;
-        for (frame, noisy) in coded(atom, is_key) {
-            let quotient = |residual: i32, i: usize| zigzag(residual) >> noisy[i];
-            let quotients = [quotient(x[frame], 0), quotient(y[frame], 1), quotient(z[frame], 2)];
+        for i in 0..3 {
+            let noisy = [atom.noisy[i], atom.key_noisy[i]].map(|noisy| noisy % FIXED);
+            let quotients = &mut self.quotients[i];
+            quotients.resize(is_key.len(), 0);
+            vectorized!(_simd => divide(&written.values[i], is_key, noisy, quotients));
+        }
+        let [x, y, z] = &self.quotients;
+        for (frame, _) in coded(atom, is_key) {
+            let quotients = [x[frame], y[frame], z[frame]];
             let side = written.sides.get(frame).copied().unwrap_or(0);
             self.all.push(symbol(quotients, side.into(), sides));
-            for i in 0..free {
-                sum += quotients[i].min(ESCAPE);
-            }
             if quotients.iter().any(|&quotient| quotient >= ESCAPE) {
                 self.escaped.push(quotients);
             }
         }
         let added = &self.all[first..];
         if self.has_classes {
-            let mean = sum as f32 / (free * added.len()) as f32;
+            let free = atom.predictor.is_free().into_iter().filter(|&is_free| is_free).count();
+            let sum =
+                |all: &Vec<u32>| all.iter().map(|&quotient| quotient.min(ESCAPE)).sum::<u32>();
+            let sum: u32 = self.quotients[..free].iter().map(sum).sum();
+            let mean = sum as f32 / (free * is_key.len()) as f32;
             atom.class = CLASS_MEANS.iter().filter(|&&bound| mean > bound).count() as u8;
         }
         let counts = &mut self.counts[atom.table()];
@@ -78,6 +86,15 @@ impl Symbols {
         });
         let escaped = self.escaped.into_iter();
         (Codes { tables, all: self.all.into_iter(), escaped }, lengths)
+    }
+}
+
+/// The quotients of residuals, of which so many bits are noise; in key frames, as many as the second
+/// number.
+#[inline(always)]
+fn divide(residuals: &[i32], is_key: &[bool], noisy: [u8; 2], quotients: &mut [u32]) {
+    for ((quotient, &residual), &is_key) in quotients.iter_mut().zip(residuals).zip(is_key) {
+        *quotient = zigzag(residual) >> if is_key { noisy[1] } else { noisy[0] };
     }
 }
 

@@ -6,8 +6,8 @@
 use fearless_simd::{mask32x8, prelude::*, u32x8};
 
 use super::huffman::{LONGEST, Table};
-use crate::codec::geometry::simd::{LANES, keep_if};
 use crate::codec::geometry::words::{Words, half_words};
+use crate::codec::simd::{LANES, keep_if};
 
 /// Quotients below this are told by the symbol; of others, it says that they are not, and the
 /// excess follows.
@@ -137,7 +137,7 @@ mod tests {
     use crate::codec::geometry::entropy::noise::{
         self, MOST_NOISY, NoisePacking, noisy_bits, zigzag,
     };
-    use crate::codec::geometry::simd::vectorized;
+    use crate::codec::simd::vectorized;
 
     /// As many quotients and sides as were written.
     #[inline(always)]

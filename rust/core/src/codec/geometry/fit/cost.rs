@@ -6,7 +6,7 @@ use super::tile::View;
 use crate::codec::geometry::domain::{self, Domain, FARTHEST};
 use crate::codec::geometry::model::AtomPredictor;
 use crate::codec::geometry::predict::{Prediction, Predictor};
-use crate::codec::geometry::simd::{LANES, any_bits, clamp, round, sum, vectorized};
+use crate::codec::simd::{LANES, any_bits, clamp, round, sum, vectorized};
 
 /// Of so many vectors of frames the exponents of predictions are kept, which tell how many bits
 /// these take.
@@ -15,7 +15,7 @@ const NOTED: usize = 8;
 /// Bits of a normally distributed number of deviation one: half the logarithm of 2πe.
 const NORMAL_BITS: f64 = 2.05;
 /// The variance that rounding alone makes.
-const ROUNDING: f64 = 1.0 / 12.0;
+pub const ROUNDING: f64 = 1.0 / 12.0;
 
 /// What the cost is asked for.
 #[derive(Clone, Copy)]
@@ -94,12 +94,17 @@ fn entropy<S: Simd>(simd: S, query: CostQuery<'_>, atom: &AtomPredictor) -> u32 
         },
     );
     let count = (query.view.groups() * LANES) as f64;
-    let mut bits = f64::from(atom.predictor.side_bits());
+    let mut product = 1.0;
     for squares in squares {
-        let deviation = (sum(squares) / count + ROUNDING).sqrt();
-        bits += (deviation.log2() + NORMAL_BITS).max(0.0);
+        product *= sum(squares) / count + ROUNDING;
     }
+    let bits = f64::from(atom.predictor.side_bits()) + normal_bits(product);
     (bits * query.frames as f64) as u32
+}
+
+/// Bits of three normally distributed numbers, of whose variances this is the product.
+pub fn normal_bits(product: f64) -> f64 {
+    0.5 * product.log2() + 3.0 * NORMAL_BITS
 }
 
 #[inline(always)]

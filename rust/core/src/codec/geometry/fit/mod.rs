@@ -1,6 +1,6 @@
 //! The best predictor of each atom: found from the data, without knowing what the molecules are.
 
-mod cost;
+pub mod cost;
 mod normal_equations;
 mod repeats;
 mod shared;

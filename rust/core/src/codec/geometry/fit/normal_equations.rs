@@ -5,7 +5,7 @@ use fearless_simd::{f32x8, prelude::*};
 
 use crate::codec::geometry::point::Point;
 use crate::codec::geometry::predict::local_frame;
-use crate::codec::geometry::simd::{LANES, sum};
+use crate::codec::simd::{LANES, sum};
 
 /// The normal equations. Those of several atoms add up to those of all of them.
 #[derive(Debug, Clone, Copy, Default)]

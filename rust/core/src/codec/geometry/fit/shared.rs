@@ -40,8 +40,10 @@ pub fn share(tiles: &[Tile], frames: usize, domain: Domain, is_fixed: bool, fits
         let [_, coefficient, distance] = MODEL_BITS;
         let own = predictor.coefficients() as u32 * (coefficient - fine)
             + predictor.distances() as u32 * distance;
-        for member in members {
-            let index = member as usize;
+        for index in members.into_iter().map(|member| member as usize) {
+            if fits[index].predictor == common {
+                continue;
+            }
             let view = tiles[index / TILE].all();
             let query = CostQuery { view, atom: index % TILE, frames, domain, is_fixed };
             let fit = &mut fits[index];

@@ -7,7 +7,7 @@ use crate::codec::geometry::domain::{Domain, FARTHEST};
 use crate::codec::geometry::model::TILE;
 use crate::codec::geometry::point::{Point, StoredPoint};
 use crate::codec::geometry::predict::Predictor;
-use crate::codec::geometry::simd::{LANES, LARGEST, Lanes, sqrt, sum, vectorized};
+use crate::codec::simd::{LANES, LARGEST, Lanes, sqrt, sum, vectorized};
 
 /// Atoms before one among which its references are looked for.
 const LOOK_BACK: usize = 48;
@@ -45,12 +45,14 @@ impl Tile {
         let mut points = vec![[Lanes::ZERO; 3]; atoms * groups];
         let mut sample = vec![[Lanes::ZERO; 3]; atoms];
         let row = |frame: usize| &values[(frame * rows + first) * 3..][..atoms * 3];
-        for place in 0..groups * LANES {
-            let (group, lane) = (place / LANES, place % LANES);
-            for (atom, values) in row(place % frames).chunks_exact(3).enumerate() {
+        for group in 0..groups {
+            let rows: [_; LANES] = std::array::from_fn(|lane| row((group * LANES + lane) % frames));
+            for atom in 0..atoms {
                 let point = &mut points[atom * groups + group];
-                for i in 0..3 {
-                    point[i].0[lane] = float(values[i]);
+                for (lane, row) in rows.iter().enumerate() {
+                    for i in 0..3 {
+                        point[i].0[lane] = float(row[3 * atom + i]);
+                    }
                 }
             }
         }
@@ -98,15 +100,13 @@ impl Tile {
 
     /// The least and the largest distance of two atoms in the sample.
     pub fn range(&self, atom: usize, other: usize) -> (f64, f64) {
-        let (one, other) = (&self.sample[atom], &self.sample[other]);
-        let square = |lane: usize| {
-            let [x, y, z] = [0, 1, 2].map(|i| one[i].0[lane] - other[i].0[lane]);
-            x * x + y * y + z * z
-        };
-        let (mut low, mut high) = (f32::INFINITY, 0.0);
-        for lane in 0..LANES {
-            (low, high) = (f32::min(low, square(lane)), f32::max(high, square(lane)));
-        }
+        let squares = vectorized!(simd => {
+            let one = Point::load(simd, &self.sample[atom]);
+            (one - Point::load(simd, &self.sample[other])).square().to_array()
+        });
+        let (low, high) = squares
+            .into_iter()
+            .fold((f32::INFINITY, 0.0), |(low, high), x| (f32::min(low, x), f32::max(high, x)));
         (f64::from(low).sqrt(), f64::from(high).sqrt())
     }
 }
@@ -242,5 +242,6 @@ fn median(values: impl Iterator<Item = f32>) -> f32 {
 
 /// Whether integers are small enough to be computed with as floats.
 pub fn are_small(integers: &[i32]) -> bool {
-    integers.iter().all(|integer| integer.unsigned_abs() <= LARGEST as u32)
+    // Without a branch for each.
+    integers.iter().fold(0, |most, integer| integer.unsigned_abs().max(most)) <= LARGEST as u32
 }

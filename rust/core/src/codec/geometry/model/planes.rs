@@ -11,7 +11,7 @@ use crate::codec::geometry::domain::Domain;
 use crate::codec::geometry::entropy::noise::FIXED;
 use crate::codec::geometry::entropy::symbol::symbols;
 use crate::codec::geometry::predict::Predictor;
-use crate::codec::geometry::simd::LARGEST;
+use crate::codec::simd::LARGEST;
 use crate::codec::value::Value;
 use crate::error::DecodeError;
 use crate::memory::try_reserve;

@@ -8,7 +8,7 @@
 //! residual on another face of a sphere tells nothing. G. Box, G. Jenkins: Time Series Analysis:
 //! Forecasting and Control. Holden-Day (1970).
 
-use crate::codec::geometry::simd::LANES;
+use crate::codec::simd::LANES;
 
 /// The coefficient is stored in units of ¼, of which there are at most four.
 pub const MOST_QUARTERS: u8 = 4;

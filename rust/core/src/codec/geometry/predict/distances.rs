@@ -14,7 +14,7 @@ use fearless_simd::{f32x8, i32x8, mask32x8, prelude::*};
 
 use super::{Predictor, local_frame};
 use crate::codec::geometry::point::Point;
-use crate::codec::geometry::simd::sqrt;
+use crate::codec::simd::sqrt;
 
 /// What predicts an atom in every frame.
 #[derive(Clone, Copy)]
