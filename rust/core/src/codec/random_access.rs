@@ -20,8 +20,11 @@ use crate::error::DecodeError;
 const COMPONENTS: usize = 3;
 /// Bytes of a float.
 pub const FLOAT: usize = 4;
-/// How much larger than by pcodec a block may be, as it can be read frame by frame.
+/// How much larger than by pcodec floats may be, as they can be read frame by frame.
 const ACCEPTED_RATIO: f64 = 1.05;
+/// The same of integers of fixed widths: if pcodec makes them smaller, key frames make them much
+/// smaller.
+const ACCEPTED_FIXED_RATIO: f64 = 1.0;
 /// The same of blocks whose frames are told from key frames, after which only such are left that
 /// are read whole.
 const ACCEPTED_CODED_RATIO: f64 = 1.1;
@@ -128,7 +131,7 @@ pub fn encode_integers(
     if options.archive {
         return Some((ARCHIVED, write(integers, shape.rows, ARCHIVE, ARCHIVE_LEVEL)?));
     }
-    let codings = [(FIXED, ACCEPTED_RATIO), (CODED, ACCEPTED_CODED_RATIO)];
+    let codings = [(FIXED, ACCEPTED_FIXED_RATIO), (CODED, ACCEPTED_CODED_RATIO)];
     Some((GEOMETRY, encode_accepted(integers, shape, &codings, pco, write)?))
 }
 

@@ -5,7 +5,7 @@ use fearless_simd::{f32x8, i32x8, mask32x8, prelude::*};
 use crate::codec::geometry::domain::{self, FARTHEST};
 use crate::codec::geometry::entropy::bits::BitReader;
 use crate::codec::geometry::predict::CoordinateCoder;
-use crate::codec::geometry::predict::distances::AxisPermutation;
+use crate::codec::geometry::predict::distances::{AxisPermutation, mirror};
 use crate::codec::simd::{clamp, round};
 
 /// Adds residuals to rounded predictions.
@@ -21,6 +21,18 @@ impl<S: Simd> CoordinateCoder<S> for QuantizedDecoder<S> {
         predicted: f32x8<S>,
     ) -> f32x8<S> {
         round(predicted) + self.0[slot].to_float::<f32x8<S>>()
+    }
+
+    #[inline(always)]
+    fn correct(
+        &mut self,
+        slot: usize,
+        _: &AxisPermutation<S>,
+        _: usize,
+        computed: f32x8<S>,
+    ) -> f32x8<S> {
+        let rounded = round(computed);
+        rounded + mirror(self.0[slot].to_float(), computed, rounded)
     }
 }
 

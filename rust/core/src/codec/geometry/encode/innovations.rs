@@ -154,11 +154,11 @@ impl Innovations {
 fn ar1_encode(written: &mut Residuals, found: &AtomPredictor, reference: Reference) {
     let Residuals { values, sides, .. } = written;
     let (frames, is_free) = (values[0].len(), found.predictor.is_free());
-    let is_sphere = found.predictor == Predictor::OneDistanceFree;
+    let has_faces = found.predictor.has_faces();
     // From the last one on, for the frames before are not to be changed yet.
     for frame in (0..frames).rev() {
         let Some(other) = reference.of(frame, frames) else { continue };
-        let is_moved = is_sphere && sides[frame] != sides[other];
+        let is_moved = has_faces && sides[frame] != sides[other];
         let quarters = if is_moved { 0 } else { found.quarters };
         for (residuals, _) in values.iter_mut().zip(is_free).filter(|(_, is_free)| *is_free) {
             let predicted = ar1_predict(quarters, residuals[other]);

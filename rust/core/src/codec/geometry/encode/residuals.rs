@@ -7,6 +7,7 @@ use crate::codec::geometry::domain::{self, Domain, FARTHEST};
 use crate::codec::geometry::fit::tile::Tile;
 use crate::codec::geometry::model::AtomPredictor;
 use crate::codec::geometry::predict::ar1::Reference;
+use crate::codec::geometry::predict::distances::mirror;
 use crate::codec::geometry::predict::{Prediction, Predictor};
 use crate::codec::simd::{LANES, clamp, round, vectorized};
 
@@ -59,9 +60,15 @@ fn residuals<S: Simd>(
     actual: f32x8<S>,
     predicted: f32x8<S>,
     domain: Domain,
+    is_free: bool,
 ) -> (i32x8<S>, i32x8<S>) {
     match domain {
-        Domain::Quantized => ((actual - round(predicted)).to_int(), i32x8::splat(actual.simd, 0)),
+        Domain::Quantized => {
+            let rounded = round(predicted);
+            let residuals = actual - rounded;
+            let mirrored = if is_free { residuals } else { mirror(residuals, predicted, rounded) };
+            (mirrored.to_int(), i32x8::splat(actual.simd, 0))
+        }
         Domain::FloatBits => {
             let predicted = clamp(predicted, FARTHEST);
             let ordered = domain::all_to_ordered_bits(predicted);
@@ -90,6 +97,7 @@ fn measure<S: Simd>(
     let Request { atom: TileAtom { tile, index }, predictor: found, .. } = request;
     let Request { frames, domain, reference, .. } = request;
     let params = found.params(simd);
+    let is_free = found.predictor.is_free();
     let mut sums: [Sums; 3] = Default::default();
     let mut last_side = 0;
     for group in 0..tile.all().groups() {
@@ -99,7 +107,7 @@ fn measure<S: Simd>(
         let count = LANES.min(frames - group * LANES);
         let side = prediction.side_info.number(found.predictor);
         let mut is_told = mask32x8::splat(simd, true);
-        if found.predictor == Predictor::OneDistanceFree {
+        if found.predictor.has_faces() {
             let sides = side.to_array();
             let others = others(&sides, last_side, group, count, reference);
             is_told = side.simd_eq(i32x8::from_slice(simd, &others));
@@ -107,7 +115,7 @@ fn measure<S: Simd>(
         }
         for i in 0..3 {
             let (residuals, exponents) =
-                residuals(prediction.actual[i], prediction.predicted[i], domain);
+                residuals(prediction.actual[i], prediction.predicted[i], domain, is_free[i]);
             if let Some(to) = &mut to {
                 append(&mut to.values[i], &residuals.to_array(), count);
                 if domain == Domain::FloatBits {

@@ -5,7 +5,7 @@
 //! coded, with a coefficient `ρ` of each atom, where `s` is the frame before; or, where any frame
 //! is to be read alone, the key frame of eight that follow each other. Key frames are coded by
 //! themselves. Of the side that an atom is on, the difference to that in the other frame is coded; a
-//! residual on another face of a sphere tells nothing. G. Box, G. Jenkins: Time Series Analysis:
+//! residual on another face tells nothing. G. Box, G. Jenkins: Time Series Analysis:
 //! Forecasting and Control. Holden-Day (1970).
 
 use crate::codec::simd::LANES;

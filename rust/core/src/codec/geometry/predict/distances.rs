@@ -7,8 +7,8 @@
 //! are coded against their prediction, and the others follow from the sphere or the circle that the
 //! atom is on, with a residual that only makes up for rounding.
 //!
-//! Which coordinate is which is decided per frame, from what encoder and decoder both know: the one
-//! along which the sphere is steepest is the one that is computed, for there errors grow least.
+//! Which coordinate is which is decided per frame, by the prediction or, of an atom that may be
+//! anywhere, by a face that is told: such that errors grow least in what is computed.
 
 use fearless_simd::{f32x8, i32x8, mask32x8, prelude::*};
 
@@ -40,7 +40,8 @@ impl<S: Simd> PredictorParams<S> {
 /// What each frame says about an atom besides its residuals.
 #[derive(Clone, Copy)]
 pub struct SideInfo<S: Simd> {
-    /// On a sphere, the axis along which the atom is farthest from the middle: 0, 1 or 2.
+    /// The axis along which a free atom is farthest from the middle of its sphere, or moves fastest
+    /// on its circle: 0, 1 or 2.
     axis: i32x8<S>,
     /// On which side of the middle it is; which of two points on a circle it is.
     side: mask32x8<S>,
@@ -59,33 +60,33 @@ impl<S: Simd> SideInfo<S> {
         Self::side(simd, mask32x8::splat(simd, false))
     }
 
-    /// The octahedral face of a sphere around `a` that an atom is on.
+    /// The face of a cube that a direction points to: of an atom on a sphere from its middle, on a
+    /// circle along this.
     #[inline(always)]
-    pub fn of_sphere(atom: Point<S>, a: Point<S>) -> Self {
-        let offset = atom - a;
-        let axes = AxisPermutation::largest_first(offset);
+    pub fn face(direction: Point<S>) -> Self {
+        let axes = AxisPermutation::largest_first(direction);
         let [x, y, z] = [0, 1, 2].map(
             #[inline(always)]
-            |axis| i32x8::splat(atom[0].simd, axis),
+            |axis| i32x8::splat(direction[0].simd, axis),
         );
         let axis = axes.third.select(z, axes.second.select(y, x));
-        Self { axis, side: axes.apply(offset)[0].simd_lt(0.0) }
+        Self { axis, side: axes.apply(direction)[0].simd_lt(0.0) }
     }
 
     /// From its number among the sides that an atom may be on.
     #[inline(always)]
     pub fn from_number(predictor: Predictor, number: i32x8<S>) -> Self {
-        if predictor != Predictor::OneDistanceFree {
+        if !predictor.has_faces() {
             return Self::side(number.simd, number.simd_gt(0));
         }
         let side = number.simd_gt(2);
         Self { axis: side.select(number - 3, number), side }
     }
 
-    /// Its number. Of the faces of a sphere, opposite ones are three apart.
+    /// Its number. Of faces, opposite ones are three apart.
     #[inline(always)]
     pub fn number(self, predictor: Predictor) -> i32x8<S> {
-        let far = if predictor == Predictor::OneDistanceFree { 3 } else { 1 };
+        let far = if predictor.has_faces() { 3 } else { 1 };
         self.side.select(self.axis + far, self.axis)
     }
 }
@@ -120,14 +121,6 @@ impl<S: Simd> AxisPermutation<S> {
         Self { second, third: z.simd_gt(second.select(y, x)) }
     }
 
-    /// Brings the smallest coordinate to the front.
-    #[inline(always)]
-    fn smallest_first(v: Point<S>) -> Self {
-        let [x, y, z] = v.abs().0;
-        let second = x.simd_gt(y);
-        Self { second, third: second.select(y, x).simd_gt(z) }
-    }
-
     #[inline(always)]
     fn pick(&self, x: f32x8<S>, y: f32x8<S>, z: f32x8<S>) -> f32x8<S> {
         self.third.select(z, self.second.select(y, x))
@@ -158,6 +151,25 @@ pub trait CoordinateCoder<S: Simd> {
         axis: usize,
         predicted: f32x8<S>,
     ) -> f32x8<S>;
+
+    /// The same of a coordinate that follows from others, up to rounding.
+    #[inline(always)]
+    fn correct(
+        &mut self,
+        slot: usize,
+        axes: &AxisPermutation<S>,
+        axis: usize,
+        computed: f32x8<S>,
+    ) -> f32x8<S> {
+        self.code(slot, axes, axis, computed)
+    }
+}
+
+/// The residual of a coordinate that follows from others, as it is coded, or back: mostly, the
+/// rounding is what is to be taken back, so its sign is left out.
+#[inline(always)]
+pub fn mirror<S: Simd>(residual: f32x8<S>, computed: f32x8<S>, rounded: f32x8<S>) -> f32x8<S> {
+    negate_if(computed.simd_gt(rounded), residual)
 }
 
 /// The place of an atom, coded coordinate by coordinate. `references[0]` of a `Direct` one is the
@@ -218,7 +230,7 @@ fn on_sphere<S: Simd>(
     let z = coder.code(1, &axes, 2, p[2]);
     let (dy, dz) = (y - a[1], z - a[2]);
     let height = sqrt(params.square - dy * dy - dz * dz);
-    let x = coder.code(2, &axes, 0, a[0] + negate_if(side, height));
+    let x = coder.correct(2, &axes, 0, a[0] + negate_if(side, height));
     axes.inverse(Point([x, y, z]))
 }
 
@@ -240,11 +252,11 @@ fn on_circle<S: Simd>(
         a + axis * params.coefficients[0]
     };
     let offset = p - a;
-    // Along the circle where it passes the prediction; or where it reaches farthest.
+    // Along the circle where it passes the prediction, or the atom.
     let axes = if is_near {
         AxisPermutation::largest_first(axis.cross(offset))
     } else {
-        AxisPermutation::smallest_first(axis)
+        AxisPermutation::axis_first(side_info.axis)
     };
     let (p, a) = (axes.apply(p), axes.apply(a));
     let (axis, offset) = (axes.apply(axis), axes.apply(offset));
@@ -263,8 +275,8 @@ fn on_circle<S: Simd>(
     } else {
         side_info.side
     };
-    let y = coder.code(1, &axes, 1, a[1] + (middle[0] + negate_if(side, reach[0])));
-    let z = coder.code(2, &axes, 2, a[2] + (middle[1] + negate_if(side, reach[1])));
+    let y = coder.correct(1, &axes, 1, a[1] + (middle[0] + negate_if(side, reach[0])));
+    let z = coder.correct(2, &axes, 2, a[2] + (middle[1] + negate_if(side, reach[1])));
     axes.inverse(Point([x, y, z]))
 }
 

@@ -74,9 +74,15 @@ impl Predictor {
     pub fn sides(self) -> u32 {
         match self {
             Self::Direct | Self::LinearFrame | Self::OneDistanceNear => 1,
-            Self::OneDistanceFree => 6,
-            Self::TwoDistancesNear | Self::TwoDistancesFree => 2,
+            Self::TwoDistancesNear => 2,
+            Self::OneDistanceFree | Self::TwoDistancesFree => 6,
         }
+    }
+
+    /// Whether its sides are faces, which also tell the axis of each coordinate: those on another
+    /// face tell nothing.
+    pub fn has_faces(self) -> bool {
+        self.sides() > 2
     }
 
     /// Which residuals are degrees of freedom: the others make up for rounding, which has no

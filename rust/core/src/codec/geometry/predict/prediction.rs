@@ -28,10 +28,15 @@ impl<S: Simd> Prediction<S> {
         let simd = atom[0].simd;
         match predictor {
             Predictor::OneDistanceFree => {
-                let side_info = SideInfo::of_sphere(atom, references[0]);
+                let side_info = SideInfo::face(atom - references[0]);
                 Self::with(predictor, references, params, atom, side_info)
             }
-            Predictor::TwoDistancesNear | Predictor::TwoDistancesFree => {
+            Predictor::TwoDistancesFree => {
+                let [a, b, _] = *references;
+                let side_info = SideInfo::face((b - a).cross(atom - a));
+                Self::with(predictor, references, params, atom, side_info)
+            }
+            Predictor::TwoDistancesNear => {
                 // Of the two points on a circle, the nearer one.
                 let none = SideInfo::none(simd);
                 let first = Self::with(predictor, references, params, atom, none);
