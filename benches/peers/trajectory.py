@@ -20,7 +20,7 @@ from pathlib import Path
 from _trajectory.data import SETS, data_sets
 from _trajectory.measure import measure
 from _trajectory.plot import plot
-from _trajectory.report import caption, put_into, section, summary
+from _trajectory.report import biomd, caption, put_into, section, summary
 
 #: The first keeps every bit; the others are the spacing of a grid, in Å.
 BOUNDS = (None, 0.01, 0.001)
@@ -46,8 +46,8 @@ def main() -> None:
                 print(report[-1], flush=True)
     finally:
         shutil.rmtree(directory)
-    report[:0] = [caption(options.rounds), summary(measured)]
-    print("\n".join(report[:2]))
+    report[:0] = [caption(options.rounds), summary(measured), biomd(measured)]
+    print("\n".join(report[:3]))
     if options.plot:
         plot(measured, options.plot)
     if options.into:
