@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Resource, getrlimit};
+use zerocopy::FromZeros;
 
 use crate::error::NoMemory;
 use crate::{Error, Result};
@@ -19,11 +20,10 @@ pub(crate) fn try_reserve<T>(count: usize) -> Result<Vec<T>, NoMemory> {
     Ok(values)
 }
 
-/// The same, filled with zeros.
-pub(crate) fn try_zeroed<T: Copy + Default>(count: usize) -> Result<Vec<T>, NoMemory> {
-    let mut values = try_reserve(count)?;
-    values.resize(count, T::default());
-    Ok(values)
+/// The same, zeros: pages that the system hands out are, and need not be written for that.
+pub(crate) fn try_zeroed<T: FromZeros>(count: usize) -> Result<Vec<T>, NoMemory> {
+    let bytes = count.saturating_mul(size_of::<T>());
+    T::new_vec_zeroed(count).map_err(|_| NoMemory { bytes })
 }
 
 /// As [`try_reserve`]; the error says what for.
@@ -32,7 +32,7 @@ pub(crate) fn reserve<T>(count: usize, purpose: &str) -> Result<Vec<T>> {
 }
 
 /// As [`try_zeroed`]; the error says what for.
-pub(crate) fn zeroed<T: Copy + Default>(count: usize, purpose: &str) -> Result<Vec<T>> {
+pub(crate) fn zeroed<T: FromZeros>(count: usize, purpose: &str) -> Result<Vec<T>> {
     try_zeroed(count).map_err(|NoMemory { bytes }| out_of_memory(bytes, purpose))
 }
 

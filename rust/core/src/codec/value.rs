@@ -1,9 +1,10 @@
 //! Numbers of one type, read from and written to little-endian bytes.
 
 use pco::data_types::Number;
+use zerocopy::FromZeros;
 
 /// A number that can be packed.
-pub trait Value: Number {
+pub trait Value: Number + FromZeros {
     /// Bytes of one.
     const SIZE: usize;
     /// The number in the first `SIZE` bytes.
