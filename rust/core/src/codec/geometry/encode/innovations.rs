@@ -63,13 +63,13 @@ impl Innovations {
         }
         let (mut quarters, bits) = match self.is_fixed {
             true => (0, 0.0),
-            false => best_quarters(&of, found.predictor.is_free()),
+            false => best_quarters(&of, found.predictor),
         };
         if !self.is_fixed && found.predictor != Predictor::Direct && frames > 1 {
             let side = f64::from(found.predictor.side_bits()) * frames as f64;
             let alone = Request { predictor: &AtomPredictor::DIRECT, ..request };
             let (free_quarters, free_bits) =
-                best_quarters(&Residuals::moments(alone), Predictor::Direct.is_free());
+                best_quarters(&Residuals::moments(alone), Predictor::Direct);
             if free_bits < bits + side {
                 quarters = free_quarters;
                 self.written.measure(alone, false);

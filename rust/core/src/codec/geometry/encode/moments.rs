@@ -4,6 +4,7 @@
 use fearless_simd::{f32x8, mask32x8, prelude::*};
 
 use crate::codec::geometry::fit::cost::{ROUNDING, normal_bits};
+use crate::codec::geometry::predict::Predictor;
 use crate::codec::geometry::predict::ar1::{MOST_QUARTERS, Reference};
 use crate::codec::simd::{LANES, Lanes};
 
@@ -42,6 +43,8 @@ pub struct Sums {
     last: f32,
     key: f32,
     keys: usize,
+    /// Frames that are told from others, key frames among them.
+    told: usize,
     /// Of floats, the exponent of which their residuals are.
     pub exponent: i32,
 }
@@ -62,6 +65,7 @@ impl Sums {
         let other = others(&lanes, self.last, group, count, reference).simd_into(simd);
         let other = is_told.select(other, f32x8::splat(simd, 0.0));
         self.last = lanes[LANES - 1];
+        self.told += (is_told.to_bitmask() & ((1 << count) - 1)).count_ones() as usize;
         let innovations = [residuals, residuals - 0.5 * other, residuals - other];
         for i in 0..3 {
             let squares = innovations[i] * innovations[i];
@@ -86,7 +90,8 @@ impl Sums {
         for i in 0..3 {
             squares[i] += self.lanes[i].sum() as f32;
         }
-        Moments { squares, count: frames - self.keys, key: self.key, keys: self.keys }
+        let Self { key, keys, .. } = self;
+        Moments { squares, count: frames - keys, told: self.told - keys, key, keys }
     }
 }
 
@@ -97,6 +102,8 @@ pub struct Moments {
     squares: [f32; 3],
     /// Frames that are no key frames.
     count: usize,
+    /// Those that are told from another frame: of an atom on a face, where that is the same.
+    told: usize,
     /// Of key frames.
     key: f32,
     keys: usize,
@@ -116,6 +123,15 @@ impl Moments {
         squares.max(0.0) / self.count.max(1) as f32
     }
 
+    /// Bits that this many faces take less, if they are told from those in other frames.
+    fn saved(&self, faces: f64) -> f64 {
+        let bits = |part: f64| if part > 0.0 { -part * part.log2() } else { 0.0 };
+        let same = self.told as f64 / self.count.max(1) as f64;
+        let other = 1.0 - same;
+        let told = bits(same) + bits(other) + other * (faces - 1.0).log2();
+        (faces.log2() - told) * self.count as f64
+    }
+
     /// The mean square of the residuals of key frames.
     fn key_variance(&self) -> f32 {
         self.key / self.keys as f32
@@ -123,24 +139,23 @@ impl Moments {
 }
 
 /// The coefficient, in quarters, with which three numbers take the fewest bits, and about how many
-/// these are in all frames. Some numbers have none.
-pub fn best_quarters(of: &[Moments; 3], has: [bool; 3]) -> (u8, f64) {
+/// these are in all frames.
+pub fn best_quarters(of: &[Moments; 3], predictor: Predictor) -> (u8, f64) {
+    let has = predictor.is_free();
     let Moments { count, keys, .. } = of[0];
     let timed = |quarters: u8| product(|i| of[i].variance(if has[i] { quarters } else { 0 }));
-    let none = timed(0);
-    let mut best = (0, none);
-    for quarters in 1..=MOST_QUARTERS {
+    let mut best = (1, timed(1));
+    for quarters in 2..=MOST_QUARTERS {
         let product = timed(quarters);
         if product < best.1 {
             best = (quarters, product);
         }
     }
-    let alone = normal_bits(none) * (count + keys) as f64;
-    if best.0 == 0 {
-        return (0, alone);
-    }
+    let alone = normal_bits(timed(0)) * (count + keys) as f64;
+    let saved = if predictor.has_faces() { of[0].saved(predictor.sides().into()) } else { 0.0 };
     let key = product(|i| if has[i] { of[i].key_variance() } else { of[i].variance(0) });
-    let together = normal_bits(best.1) * count as f64 + normal_bits(key) * keys as f64 + KEY_BITS;
+    let together = normal_bits(best.1) * count as f64 + normal_bits(key) * keys as f64;
+    let together = together + KEY_BITS - saved;
     if together < alone { (best.0, together) } else { (0, alone) }
 }
 

@@ -94,12 +94,12 @@ fn entropy<S: Simd>(simd: S, query: CostQuery<'_>, atom: &AtomPredictor) -> u32 
         },
     );
     let count = (query.view.groups() * LANES) as f64;
-    let mut product = 1.0;
+    // Of the square of the sides, half the logarithm is the bits that one takes.
+    let mut product = f64::from(atom.predictor.sides()).powi(2);
     for squares in squares {
         product *= sum(squares) / count + ROUNDING;
     }
-    let bits = f64::from(atom.predictor.side_bits()) + normal_bits(product);
-    (bits * query.frames as f64) as u32
+    (normal_bits(product) * query.frames as f64) as u32
 }
 
 /// Bits of three normally distributed numbers, of whose variances this is the product.
