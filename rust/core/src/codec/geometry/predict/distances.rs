@@ -284,3 +284,23 @@ fn on_circle<S: Simd>(
 fn negate_if<S: Simd>(mask: mask32x8<S>, x: f32x8<S>) -> f32x8<S> {
     mask.select(-x, x)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::simd::{round, vectorized};
+
+    #[test]
+    fn the_likelier_correction_of_what_was_rounded_is_minus_one() {
+        let computed = [12.3, 12.7, -12.3, -12.7, 12.5, 13.5, 0.1, -0.1];
+        // The grid point on the other side of what was computed.
+        let corrections = [1.0, -1.0, -1.0, 1.0, 1.0, -1.0, 1.0, -1.0];
+        let mirrored = vectorized!(simd => {
+            let computed = f32x8::from_slice(simd, &computed);
+            let residual = f32x8::from_slice(simd, &corrections);
+            let coded = mirror(residual, computed, round(computed));
+            [coded.to_array(), mirror(coded, computed, round(computed)).to_array()]
+        });
+        assert_eq!(mirrored, [[-1.0; 8], corrections]);
+    }
+}
