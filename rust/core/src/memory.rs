@@ -20,7 +20,7 @@ pub(crate) fn try_reserve<T>(count: usize) -> Result<Vec<T>, NoMemory> {
     Ok(values)
 }
 
-/// The same, zeros: pages that the system hands out are, and need not be written for that.
+/// The same, filled with zeros, which fresh pages of the system are already.
 pub(crate) fn try_zeroed<T: FromZeros>(count: usize) -> Result<Vec<T>, NoMemory> {
     let bytes = count.saturating_mul(size_of::<T>());
     T::new_vec_zeroed(count).map_err(|_| NoMemory { bytes })

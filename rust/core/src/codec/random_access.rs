@@ -22,8 +22,8 @@ const COMPONENTS: usize = 3;
 pub const FLOAT: usize = 4;
 /// How much larger than by pcodec floats may be, as they can be read frame by frame.
 const ACCEPTED_RATIO: f64 = 1.05;
-/// The same of integers of fixed widths: if pcodec makes them smaller, key frames make them much
-/// smaller.
+/// The same of integers of fixed widths: if pcodec makes them smaller, key frames mostly make them
+/// much smaller.
 const ACCEPTED_FIXED_RATIO: f64 = 1.0;
 /// The same of blocks whose frames are told from key frames, after which only such are left that
 /// are read whole.
@@ -36,8 +36,9 @@ const CODED: Coding = Coding { reference: Reference::Key, is_fixed: false };
 const ARCHIVE: Coding = Coding { reference: Reference::Before, is_fixed: false };
 /// By how much more than that one tile must be larger before the others are not encoded.
 const EARLY_MARGIN: f64 = 1.02;
-/// A block below this part of its estimated size by pcodec is smaller than that.
-const DECISIVE_RATIO: f64 = 0.95;
+/// A block below this part of its estimated size by pcodec is smaller than that: of numbers that
+/// repeat, the estimate may be a tenth too large.
+const DECISIVE_RATIO: f64 = 0.9;
 /// One tile is encoded first in blocks of at least so many.
 const EARLY_TILES: usize = 8;
 /// Zstd's level for models.
@@ -135,7 +136,8 @@ pub fn encode_integers(
     Some((GEOMETRY, encode_accepted(integers, shape, &codings, pco, write)?))
 }
 
-/// Encodes by the first coding that takes no more than so many times what pcodec would.
+/// Encodes by the first coding that takes no more than so many times what pcodec would, or by one
+/// before it that is not larger.
 fn encode_accepted<T: Copy>(
     numbers: &[T],
     shape: BlockShape,
@@ -143,6 +145,7 @@ fn encode_accepted<T: Copy>(
     pco: &PcoEstimate<impl Fn() -> f64>,
     write: impl Fn(&[T], usize, Coding, i32) -> Option<Vec<u8>>,
 ) -> Option<Vec<u8>> {
+    let mut refused: Option<Vec<u8>> = None;
     for &(coding, ratio) in codings {
         let of_tile = |tile: &[T]| Some(write(tile, TILE, coding, LEVEL)?.len());
         if pco.reject_early(ratio, numbers, shape, of_tile) {
@@ -150,8 +153,9 @@ fn encode_accepted<T: Copy>(
         }
         let payload = write(numbers, shape.rows, coding, LEVEL)?;
         if pco.is_within(ratio, payload.len(), numbers.len()) {
-            return Some(payload);
+            return Some(refused.filter(|one| one.len() <= payload.len()).unwrap_or(payload));
         }
+        refused = Some(payload);
     }
     None
 }

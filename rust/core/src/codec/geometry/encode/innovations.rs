@@ -48,7 +48,7 @@ impl Innovations {
     }
 
     /// The innovations of an atom: with the best coefficient, and without prediction if this takes
-    /// fewer bits, which it never does at a fixed distance.
+    /// fewer bits, which it hardly ever does at a fixed distance.
     pub fn find(&mut self, atom: TileAtom<'_>, found: &mut AtomPredictor) {
         let Self { frames, domain, reference, .. } = *self;
         let request = Request { atom, predictor: found, frames, domain, reference };
@@ -61,26 +61,24 @@ impl Innovations {
                 return;
             }
         }
-        let (mut quarters, bits) = match self.is_fixed {
-            true => (0, 0.0),
-            false => best_quarters(&of, found.predictor),
-        };
-        if !self.is_fixed && found.predictor == Predictor::LinearFrame && frames > 1 {
-            let side = f64::from(found.predictor.side_bits()) * frames as f64;
-            let alone = Request { predictor: &AtomPredictor::DIRECT, ..request };
-            let (free_quarters, free_bits) =
-                best_quarters(&Residuals::moments(alone), Predictor::Direct);
-            if free_bits < bits + side {
-                quarters = free_quarters;
-                self.written.measure(alone, false);
-                *found = AtomPredictor::DIRECT;
+        let mut best = (0, 0.0);
+        if !self.is_fixed {
+            best = best_quarters(&of, found.predictor);
+            if found.predictor == Predictor::LinearFrame && frames > 1 {
+                let alone = Request { predictor: &AtomPredictor::DIRECT, ..request };
+                let other = best_quarters(&Residuals::moments(alone), Predictor::Direct);
+                if other.1 < best.1 {
+                    best = other;
+                    self.written.measure(alone, false);
+                    *found = AtomPredictor::DIRECT;
+                }
             }
         }
-        found.quarters = quarters;
+        found.quarters = best.0;
         if domain == Domain::FloatBits {
             self.split(found);
         }
-        if quarters > 0 {
+        if found.quarters > 0 {
             ar1_encode(&mut self.written, found, reference);
         }
         self.find_parameters(found);
@@ -102,7 +100,8 @@ impl Innovations {
             };
             errors.clear();
             errors.extend(values.iter().zip(exponents).map(|(&v, &e)| v as f32 * scale(e)));
-            let typical = typical_exponent(&errors, found.quarters, self.reference);
+            let faces = if found.predictor.has_faces() { &self.written.sides[..] } else { &[] };
+            let typical = typical_exponent(&errors, faces, found.quarters, self.reference);
             let most = if is_direct { MOST_LOWER } else { 255 };
             let level = (typical - UPPER + usual).clamp(0, most) as u8;
             found.levels[i] = level;
@@ -173,10 +172,11 @@ fn ar1_encode(written: &mut Residuals, found: &AtomPredictor, reference: Referen
 
 /// The exponent of the base 2 of what innovations are like: of most, for few may be much larger,
 /// where coordinates are near zero.
-fn typical_exponent(errors: &[f32], quarters: u8, reference: Reference) -> i32 {
+fn typical_exponent(errors: &[f32], faces: &[u8], quarters: u8, reference: Reference) -> i32 {
     let part = f32::from(quarters) / 4.0;
     let innovation = |(frame, error): (usize, &f32)| {
         let other = if quarters > 0 { reference.of(frame, errors.len()) } else { None };
+        let other = other.filter(|&other| faces.is_empty() || faces[frame] == faces[other]);
         error - other.map_or(0.0, |other| part * errors[other])
     };
     let exponents = errors.iter().enumerate().map(innovation);

@@ -7,9 +7,8 @@ use crate::codec::geometry::domain::{self, Domain, FARTHEST};
 use crate::codec::geometry::fit::tile::Tile;
 use crate::codec::geometry::model::AtomPredictor;
 use crate::codec::geometry::predict::ar1::Reference;
-use crate::codec::geometry::predict::distances::mirror;
 use crate::codec::geometry::predict::{Prediction, Predictor};
-use crate::codec::simd::{LANES, clamp, round, vectorized};
+use crate::codec::simd::{LANES, clamp, vectorized};
 
 /// An atom of a tile.
 #[derive(Clone, Copy)]
@@ -54,27 +53,12 @@ pub struct Request<'a> {
     pub reference: Reference,
 }
 
-/// A vector of residuals, and of the exponents of the predictions of floats.
+/// A vector of residuals of floats, and of the exponents of their predictions.
 #[inline(always)]
-fn residuals<S: Simd>(
-    actual: f32x8<S>,
-    predicted: f32x8<S>,
-    domain: Domain,
-    is_free: bool,
-) -> (i32x8<S>, i32x8<S>) {
-    match domain {
-        Domain::Quantized => {
-            let rounded = round(predicted);
-            let residuals = actual - rounded;
-            let mirrored = if is_free { residuals } else { mirror(residuals, predicted, rounded) };
-            (mirrored.to_int(), i32x8::splat(actual.simd, 0))
-        }
-        Domain::FloatBits => {
-            let predicted = clamp(predicted, FARTHEST);
-            let ordered = domain::all_to_ordered_bits(predicted);
-            (domain::all_to_ordered_bits(actual) - ordered, domain::exponents(predicted))
-        }
-    }
+fn float_residuals<S: Simd>(actual: f32x8<S>, predicted: f32x8<S>) -> (i32x8<S>, i32x8<S>) {
+    let predicted = clamp(predicted, FARTHEST);
+    let ordered = domain::all_to_ordered_bits(predicted);
+    (domain::all_to_ordered_bits(actual) - ordered, domain::exponents(predicted))
 }
 
 /// Adds the first of eight. Mostly these are all, which are copied without a call.
@@ -114,8 +98,12 @@ fn measure<S: Simd>(
             last_side = sides[LANES - 1];
         }
         for i in 0..3 {
-            let (residuals, exponents) =
-                residuals(prediction.actual[i], prediction.predicted[i], domain, is_free[i]);
+            let (residuals, exponents) = match domain {
+                Domain::Quantized => {
+                    (prediction.residual(i, is_free[i]).to_int(), i32x8::splat(simd, 0))
+                }
+                Domain::FloatBits => float_residuals(prediction.actual[i], prediction.predicted[i]),
+            };
             if let Some(to) = &mut to {
                 append(&mut to.values[i], &residuals.to_array(), count);
                 if domain == Domain::FloatBits {

@@ -6,7 +6,7 @@ use super::tile::View;
 use crate::codec::geometry::domain::{self, Domain, FARTHEST};
 use crate::codec::geometry::model::AtomPredictor;
 use crate::codec::geometry::predict::{Prediction, Predictor};
-use crate::codec::simd::{LANES, any_bits, clamp, round, sum, vectorized};
+use crate::codec::simd::{LANES, any_bits, clamp, sum, vectorized};
 
 /// Of so many vectors of frames the exponents of predictions are kept, which tell how many bits
 /// these take.
@@ -61,13 +61,14 @@ impl CostQuery<'_> {
 fn fixed_width<S: Simd>(simd: S, query: CostQuery<'_>, atom: &AtomPredictor) -> u32 {
     // A bit wherever any of the residuals has one.
     let mut used = [u32x8::splat(simd, 0); 3];
+    let is_free = atom.predictor.is_free();
     query.predictions(
         simd,
         atom,
         #[inline(always)]
         |_, prediction| {
             for i in 0..3 {
-                let residual = prediction.actual[i] - round(prediction.predicted[i]);
+                let residual = prediction.residual(i, is_free[i]);
                 used[i] |= domain::zigzag(residual.to_int::<i32x8<S>>());
             }
         },
@@ -88,7 +89,7 @@ fn entropy<S: Simd>(simd: S, query: CostQuery<'_>, atom: &AtomPredictor) -> u32 
         #[inline(always)]
         |_, prediction| {
             for i in 0..3 {
-                let residual = prediction.actual[i] - round(prediction.predicted[i]);
+                let residual = prediction.residual(i, true);
                 squares[i] += residual * residual;
             }
         },

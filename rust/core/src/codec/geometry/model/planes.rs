@@ -65,7 +65,7 @@ impl Model {
         let planes = planes.chain([centres]).chain(tables);
         let mut packer = zstd::stream::write::Encoder::new(Vec::new(), level).ok()?;
         let planes: Vec<Vec<u8>> = planes.filter(|plane| !plane.is_empty()).collect();
-        // Else zstd makes room for what may be endless: 94 MB at the level of archives.
+        // Else zstd makes room for what may be endless: tens of MB at the level of archives.
         let bytes = planes.iter().map(|plane| plane.len() as u64).sum();
         packer.set_pledged_src_size(Some(bytes)).ok()?;
         for plane in planes {

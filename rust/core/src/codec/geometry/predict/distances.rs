@@ -165,8 +165,8 @@ pub trait CoordinateCoder<S: Simd> {
     }
 }
 
-/// The residual of a coordinate that follows from others, as it is coded, or back: mostly, the
-/// rounding is what is to be taken back, so its sign is left out.
+/// The residual of a coordinate that follows from others, as it is coded, or back: −1 is the grid
+/// point on the other side of what was rounded, the likelier one.
 #[inline(always)]
 pub fn mirror<S: Simd>(residual: f32x8<S>, computed: f32x8<S>, rounded: f32x8<S>) -> f32x8<S> {
     negate_if(computed.simd_gt(rounded), residual)

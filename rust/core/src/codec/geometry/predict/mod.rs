@@ -79,8 +79,8 @@ impl Predictor {
         }
     }
 
-    /// Whether its sides are faces, which also tell the axis of each coordinate: those on another
-    /// face tell nothing.
+    /// Whether its sides are faces, which also tell the axis of each coordinate: a residual on
+    /// another face tells nothing.
     pub fn has_faces(self) -> bool {
         self.sides() > 2
     }

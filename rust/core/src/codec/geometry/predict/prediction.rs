@@ -2,9 +2,10 @@
 
 use fearless_simd::{f32x8, mask32x8, prelude::*};
 
-use super::distances::AxisPermutation;
+use super::distances::{AxisPermutation, mirror};
 use super::{CoordinateCoder, Predictor, PredictorParams, SideInfo, reconstruct};
 use crate::codec::geometry::point::Point;
+use crate::codec::simd::round;
 
 /// The coordinates of an atom as they are predicted and as they are, in the order in which they are
 /// coded.
@@ -65,6 +66,15 @@ impl<S: Simd> Prediction<S> {
         let mut known = KnownAtom { atom, predicted: zeros, actual: zeros };
         reconstruct(predictor, references, params, &side_info, &mut known);
         Self { predicted: known.predicted, actual: known.actual, side_info }
+    }
+
+    /// The residual of a coordinate on a grid, as it is coded.
+    #[inline(always)]
+    pub fn residual(&self, slot: usize, is_free: bool) -> f32x8<S> {
+        let predicted = self.predicted[slot];
+        let rounded = round(predicted);
+        let residual = self.actual[slot] - rounded;
+        if is_free { residual } else { mirror(residual, predicted, rounded) }
     }
 
     /// How far the two last coordinates are from their prediction.
