@@ -17,7 +17,7 @@ pub struct Repeats(FxHashMap<u64, Repeat>);
 #[derive(Default)]
 pub struct Repeat {
     predictor: Option<AtomPredictor>,
-    /// The most bits that its residuals took.
+    /// The fewest bits that its residuals took: the most would be those of a molecule that is cut.
     pub cost: u32,
     /// How often it was best again.
     again: u32,
@@ -52,9 +52,26 @@ impl Repeat {
         };
         if self.predictor.as_ref().is_some_and(is_same) {
             self.again += 1;
-            self.cost = self.cost.max(fit.cost);
+            self.cost = self.cost.min(fit.cost);
         } else {
             *self = Self { predictor: Some(*found), cost: fit.cost, again: 0 };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::NormalEquations;
+    use super::*;
+
+    #[test]
+    fn a_molecule_that_is_cut_does_not_raise_what_others_may_take() {
+        let mut repeat = Repeat::default();
+        for cost in [30, 20, 5000, 25] {
+            let (predictor, equations) = (AtomPredictor::DIRECT, NormalEquations::default());
+            repeat.update(&Fit { predictor, cost, equations });
+        }
+        assert_eq!(repeat.predict(0), Some(AtomPredictor::DIRECT));
+        assert_eq!(repeat.cost, 20);
     }
 }
