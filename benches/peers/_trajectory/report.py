@@ -101,7 +101,12 @@ def summary(measured: list[tuple[DataSet, float | None, list[Result]]]) -> str:
 def biomd(measured: list[tuple[DataSet, float | None, list[Result]]]) -> str:
     """Make the table of us, BIOMD and XTC at 0.01 Å."""
     size = ["ours", "ours, archive"]
-    size += ["BIOMD, 1 frame", "BIOMD, 20 frames", "BIOMD, 64 frames", "BIOMD, 64 frames, equal error"]
+    size += [
+        "BIOMD, 1 frame",
+        "BIOMD, 20 frames",
+        "BIOMD, 64 frames",
+        "BIOMD, 64 frames, equal error",
+    ]
     encode = ["ours", "ours, archive", "BIOMD, 64 frames", "XTC, MDAnalysis"]
     decode = [*encode, "XTC, molly"]
     lines = [
@@ -124,7 +129,9 @@ def biomd(measured: list[tuple[DataSet, float | None, list[Result]]]) -> str:
         written = [f"{speed / (by_name[name].encode or np.nan):.0f}" for name in encode]
         read = [f"{speed / by_name[name].decode:.0f}" for name in decode]
         sizes = [f"{bits * by_name[name].bytes:.2f}" for name in size]
-        lines.append("| " + " | ".join([data.name, *sizes, ", ".join(written), ", ".join(read)]) + " |")
+        lines.append(
+            "| " + " | ".join([data.name, *sizes, ", ".join(written), ", ".join(read)]) + " |"
+        )
     return "\n".join([*lines, ""])
 
 
