@@ -156,8 +156,9 @@ def test_doubles_that_hold_floats_take_what_floats_take(handler, origin, profile
 
 @pytest.mark.parametrize("precision", [0.01, 0.001])
 def test_rounded_doubles_take_what_rounded_floats_take(handler, precision):
-    floats = chain()
-    doubles = floats.astype(np.float64) + 1e-9 / 3  # no float holds these
+    places = np.rint(chain().astype(np.float64) / precision) * precision
+    floats = places.astype(np.float32)
+    doubles = places + precision / 9  # no float holds these, and the same places are nearest
     sizes = {}
     for name, frames in [("float32", floats), ("float64", doubles)]:
         key = handler.store_trajectory({"frames": frames}, name, precision=precision)
