@@ -295,3 +295,27 @@ impl RandomAccessBlock {
 fn is_wanted(tiles: Option<&[bool]>, tile: usize) -> bool {
     tiles.is_none_or(|tiles| tiles.get(tile) == Some(&true))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_frames_are_taken_where_fields_are_larger_than_by_pcodec_and_they_are_smaller() {
+        let numbers = [0; 300];
+        let shape = BlockShape { frames: 1, rows: 100, components: 3 };
+        let pco = PcoEstimate::new(|at| if at % 2 == 0 { 1 << 20 } else { 0 }, shape, || 4.0);
+        let bytes = |fixed: usize, coded: usize| {
+            let write = |_: &[i32], _, coding: Coding, _| {
+                Some(vec![0; if coding.is_fixed { fixed } else { coded }])
+            };
+            let codings = [(FIXED, ACCEPTED_FIXED_RATIO), (CODED, ACCEPTED_CODED_RATIO)];
+            encode_accepted(&numbers, shape, &codings, &pco, write).map(|payload| payload.len())
+        };
+        // Pcodec would take 1200.
+        assert_eq!(bytes(1200, 900), Some(1200));
+        assert_eq!(bytes(1210, 900), Some(900));
+        assert_eq!(bytes(1210, 1300), Some(1210));
+        assert_eq!(bytes(1400, 1330), None);
+    }
+}

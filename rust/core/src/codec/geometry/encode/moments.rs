@@ -166,3 +166,24 @@ fn product(variance: impl Fn(usize) -> f32) -> f64 {
     let with_rounding = |variance: f64| (variance + ROUNDING).max(LEAST);
     with_rounding(x) * with_rounding(y) * with_rounding(z)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What coordinates do not tell of each other, faces may: with coefficients that cost a little.
+    #[test]
+    fn faces_that_mostly_stay_are_told_from_other_frames() {
+        let quarters = |told, predictor| {
+            // Independent numbers of a variance of 100.
+            let squares = [6300.0, 7875.0, 12600.0];
+            let of = [Moments { squares, count: 63, told, key: 100.0, keys: 1 }; 3];
+            best_quarters(&of, predictor).0
+        };
+        assert_eq!(quarters(60, Predictor::OneDistanceFree), 1);
+        assert_eq!(quarters(60, Predictor::TwoDistancesFree), 1);
+        // A sixth stays where they are anyhow; and others have none.
+        assert_eq!(quarters(10, Predictor::OneDistanceFree), 0);
+        assert_eq!(quarters(63, Predictor::LinearFrame), 0);
+    }
+}
