@@ -124,20 +124,18 @@ pub fn choose_layout<V: Value>(values: &[V], shape: BlockShape) -> (NumberLayout
         let sample = values[..rows * shape.components].to_vec();
         return (layout, cost(sample, BlockShape { frames: 1, rows, ..shape }, layout));
     }
-    // Some rows in all frames, and some frames whole: as many numbers of each.
-    let rows = (SAMPLE / (shape.frames * shape.components)).clamp(1, shape.rows);
-    let first = (shape.rows - rows) / 2 * shape.components;
-    let series: Vec<V> = values
-        .chunks_exact(width)
-        .flat_map(|frame| &frame[first..first + rows * shape.components])
-        .copied()
-        .collect();
-    let frames = (SAMPLE / width).clamp(1, shape.frames);
-    // Spread over the chunk, for motion may change within it.
-    let stride = shape.frames / frames;
-    let whole: Vec<V> =
-        values.chunks_exact(width).step_by(stride).take(frames).flatten().copied().collect();
-    let time = cost(series, BlockShape { rows, ..shape }, NumberLayout::Time);
-    let planar = cost(whole, BlockShape { frames, ..shape }, NumberLayout::Planar);
+    // Some rows in all frames, and more rows in some frames, spread over the chunk, for motion may
+    // change within it: as many numbers of each.
+    let sample = |frames: usize| {
+        let rows = (SAMPLE / (frames * shape.components)).clamp(1, shape.rows);
+        let first = (shape.rows - rows) / 2 * shape.components;
+        let part = |frame: &[V]| frame[first..first + rows * shape.components].to_vec();
+        let some = values.chunks_exact(width).step_by(shape.frames / frames).take(frames);
+        (some.flat_map(part).collect::<Vec<V>>(), BlockShape { frames, rows, ..shape })
+    };
+    let (series, of_series) = sample(shape.frames);
+    let (whole, of_whole) = sample((SAMPLE / width).clamp(1, shape.frames));
+    let time = cost(series, of_series, NumberLayout::Time);
+    let planar = cost(whole, of_whole, NumberLayout::Planar);
     if time <= planar { (NumberLayout::Time, time) } else { (NumberLayout::Planar, planar) }
 }

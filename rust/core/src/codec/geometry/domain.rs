@@ -85,20 +85,6 @@ pub fn unzigzag<S: Simd>(numbers: u32x8<S>) -> i32x8<S> {
     ((numbers >> 1) ^ sign).bitcast()
 }
 
-/// The width levels that residuals need.
-#[inline(always)]
-pub fn levels<S: Simd>(residuals: i32x8<S>, exponents: i32x8<S>) -> i32x8<S> {
-    let zero = i32x8::splat(residuals.simd, 0);
-    let folded = zigzag(residuals);
-    // As a float it has its number of bits in its exponent, if it is not rounded up to the next
-    // power: so without the bits that follow the highest one directly. Of the largest it may be one
-    // less, which is all the same.
-    let highest: i32x8<S> = (folded ^ (folded & (folded >> 1))).bitcast();
-    let bits = (self::exponents(highest.to_float()) - 126).max(0);
-    let level = exponents + bits.min(WIDEST as i32 + 1);
-    bits.simd_gt(0).select(level, zero)
-}
-
 /// Residuals from their upper parts and words that begin with their lower bits.
 #[inline(always)]
 pub fn join<S: Simd>(upper: i32x8<S>, words: u32x8<S>, widths: i32x8<S>) -> i32x8<S> {

@@ -17,6 +17,7 @@ mod domain;
 mod encode;
 mod entropy;
 mod fit;
+mod measure;
 mod model;
 mod point;
 mod predict;
@@ -25,7 +26,7 @@ mod words;
 pub use decode::{Decoder, Excerpt, OutputLayout};
 pub use domain::{Domain, to_ordered_bits};
 pub use encode::Encoder;
-pub use encode::innovations::Coding;
+pub use measure::Coding;
 pub use model::TILE;
 pub use predict::ar1::Reference;
 

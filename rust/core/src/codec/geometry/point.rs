@@ -37,11 +37,16 @@ impl<S: Simd> Point<S> {
         Self([b * z - c * y, c * x - a * z, a * y - b * x])
     }
 
+    #[inline(always)]
+    pub fn dot(self, other: Self) -> f32x8<S> {
+        let ([a, b, c], [x, y, z]) = (self.0, other.0);
+        a * x + b * y + c * z
+    }
+
     /// The squared length.
     #[inline(always)]
     pub fn square(self) -> f32x8<S> {
-        let [x, y, z] = self.0;
-        x * x + y * y + z * z
+        self.dot(self)
     }
 
     #[inline(always)]

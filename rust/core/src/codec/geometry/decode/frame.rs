@@ -7,7 +7,7 @@
 //! before it have been read; so the atoms are of eight tiles, which are read side by side, and a
 //! tile whose next atom has another predictor waits.
 
-use fearless_simd::{i32x8, mask32x8, prelude::*, u32x8};
+use fearless_simd::{f32x8, i32x8, mask32x8, prelude::*, u32x8};
 
 use super::arithmetic;
 use super::innovations::ResidualLanes;
@@ -117,7 +117,7 @@ impl LaneGroup {
         simd: S,
         ModelLayout { atoms, tiles, .. }: &ModelLayout,
         points: &[[f32; 3]],
-    ) -> ([Point<S>; 3], PredictorParams<S>) {
+    ) -> ([Point<S>; 3], PredictorParams<f32x8<S>>) {
         let mut references: [StoredPoint; 3] = [[Lanes::ZERO; 3]; 3];
         let [mut coefficients, [mut square, mut product, _]] = [[Lanes::ZERO; 3]; 2];
         for lane in 0..LANES {
@@ -135,11 +135,11 @@ impl LaneGroup {
                     references[i][axis].0[lane] = from[axis];
                 }
             }
-            for i in 0..self.predictor.coefficients() {
-                coefficients[i].0[lane] = atom.coefficients[i];
+            for i in 0..3 {
+                coefficients[i].0[lane] = atom.params.coefficients[i];
             }
-            square.0[lane] = atom.square;
-            product.0[lane] = atom.product;
+            square.0[lane] = atom.params.square;
+            product.0[lane] = atom.params.product;
         }
         let [a, b, c] = &references;
         let references = [Point::load(simd, a), Point::load(simd, b), Point::load(simd, c)];

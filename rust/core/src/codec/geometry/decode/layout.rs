@@ -1,7 +1,5 @@
 //! The model, laid out for decoding: where the fields of each atom are in the strings of its tile.
 
-use fearless_simd::Simd;
-
 use crate::codec::geometry::domain::Domain;
 use crate::codec::geometry::entropy::huffman::{self, Table};
 use crate::codec::geometry::entropy::noise::FIXED;
@@ -30,9 +28,8 @@ pub struct AtomLayout {
     pub field: Field,
     /// Its field in key frames.
     pub key_field: Field,
-    pub coefficients: [f32; 3],
-    pub square: f32,
-    pub product: f32,
+    /// What predicts it in all frames.
+    pub params: PredictorParams<f32>,
 }
 
 /// Where the noisy bits of an atom are, and how many; its side comes after them, where it has no
@@ -63,7 +60,6 @@ impl Field {
 
 impl AtomLayout {
     fn new(atom: &AtomPredictor, index: u8, ends: &mut [u16; 2], slots: &[u8; TABLES]) -> Self {
-        let (square, product) = atom.square_and_product();
         let [end, key_end] = ends;
         Self {
             predictor: atom.predictor,
@@ -73,9 +69,7 @@ impl AtomLayout {
             table: slots[atom.table()],
             field: Field::next(end, atom.noisy, atom.predictor),
             key_field: Field::next(key_end, atom.key_noisy, atom.predictor),
-            coefficients: atom.coefficients,
-            square,
-            product,
+            params: atom.params(),
         }
     }
 
@@ -92,12 +86,6 @@ impl AtomLayout {
     #[inline(always)]
     pub fn side_mask(&self) -> u32 {
         (1 << self.predictor.side_bits()) - 1
-    }
-
-    /// What predicts it in all frames.
-    #[inline(always)]
-    pub fn params<S: Simd>(&self, simd: S) -> PredictorParams<S> {
-        PredictorParams::splat(simd, self.coefficients, self.square, self.product)
     }
 }
 

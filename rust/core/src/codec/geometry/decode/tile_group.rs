@@ -200,7 +200,7 @@ impl Output<'_> {
                 1 => SideInfo::none(simd),
                 _ => SideInfo::from_number(predictor, side),
             };
-            let params = atom.params(simd);
+            let params = atom.params.splat(simd);
             let (point, floats) = if let Some(grid) = self.grid {
                 let mut decoder = QuantizedDecoder([x, y, z]);
                 let point = reconstruct(predictor, &references, &params, &side_info, &mut decoder);

@@ -1,10 +1,11 @@
 //! Innovations of an atom, and with which predictor and autoregressive coefficient they take the
 //! fewest bits.
 
-use super::moments::best_quarters;
-use super::residuals::{Request, Residuals, TileAtom};
 use crate::codec::geometry::domain::{self, Domain};
 use crate::codec::geometry::entropy::noise::{FIXED, MOST_NOISY, all_bits, noisy_bits};
+use crate::codec::geometry::measure::moments::best_quarters;
+use crate::codec::geometry::measure::residuals::Residuals;
+use crate::codec::geometry::measure::{AtomFrames, Coding};
 use crate::codec::geometry::model::AtomPredictor;
 use crate::codec::geometry::predict::Predictor;
 use crate::codec::geometry::predict::ar1::{Reference, ar1_predict};
@@ -15,16 +16,6 @@ use crate::codec::simd::LANES;
 const UPPER: i32 = 4;
 /// Lower bits of an atom without prediction at most.
 const MOST_LOWER: i32 = 22;
-
-/// How residuals are coded.
-#[derive(Debug, Clone, Copy)]
-pub struct Coding {
-    /// Which frame the others are predicted from.
-    pub reference: Reference,
-    /// Whether each frame is read alone, and residuals on a grid have a fixed width: larger, and
-    /// read faster.
-    pub is_fixed: bool,
-}
 
 /// The innovations of atoms, one after the other.
 pub struct Innovations {
@@ -39,20 +30,21 @@ pub struct Innovations {
     pub lower: [Vec<(u32, u8)>; 3],
     /// Those of key frames.
     keys: Vec<i32>,
+    /// The parameters of the last atom with each predictor: the model takes least where they are the
+    /// same.
+    usual: [AtomPredictor; Predictor::ALL.len()],
 }
 
 impl Innovations {
     pub fn new(frames: usize, domain: Domain, Coding { reference, is_fixed }: Coding) -> Self {
         let (written, lower) = (Residuals::default(), Default::default());
-        Self { frames, domain, reference, is_fixed, written, lower, keys: Vec::new() }
+        let (keys, usual) = (Vec::new(), [AtomPredictor::DIRECT; Predictor::ALL.len()]);
+        Self { frames, domain, reference, is_fixed, written, lower, keys, usual }
     }
 
-    /// The innovations of an atom: with the best coefficient, and without prediction if this takes
-    /// fewer bits, which it hardly ever does at a fixed distance.
-    pub fn find(&mut self, atom: TileAtom<'_>, found: &mut AtomPredictor) {
-        let Self { frames, domain, reference, .. } = *self;
-        let request = Request { atom, predictor: found, frames, domain, reference };
-        let of = self.written.measure(request, !self.is_fixed);
+    /// The innovations of an atom, with the best coefficient.
+    pub fn find(&mut self, atom: AtomFrames<'_>, found: &mut AtomPredictor) {
+        let of = self.written.measure(atom, found, !self.is_fixed);
         if self.is_fixed {
             let bits = self.written.values.each_ref().map(|residuals| all_bits(residuals));
             if bits.iter().all(|&bits| bits <= MOST_NOISY) {
@@ -60,28 +52,18 @@ impl Innovations {
                 found.key_noisy = found.noisy;
                 return;
             }
+        } else {
+            let usual = self.usual[found.predictor as usize].quarters;
+            (found.quarters, _) = best_quarters(&of, found.predictor, usual);
         }
-        let mut best = (0, 0.0);
-        if !self.is_fixed {
-            best = best_quarters(&of, found.predictor);
-            if found.predictor == Predictor::LinearFrame && frames > 1 {
-                let alone = Request { predictor: &AtomPredictor::DIRECT, ..request };
-                let other = best_quarters(&Residuals::moments(alone), Predictor::Direct);
-                if other.1 < best.1 {
-                    best = other;
-                    self.written.measure(alone, false);
-                    *found = AtomPredictor::DIRECT;
-                }
-            }
-        }
-        found.quarters = best.0;
-        if domain == Domain::FloatBits {
+        if self.domain == Domain::FloatBits {
             self.split(found);
         }
         if found.quarters > 0 {
-            ar1_encode(&mut self.written, found, reference);
+            ar1_encode(&mut self.written, found, self.reference);
         }
         self.find_parameters(found);
+        self.usual[found.predictor as usize] = *found;
     }
 
     /// Leaves the upper parts of floats in `written`, and notes the level of the lower ones.
@@ -140,11 +122,13 @@ impl Innovations {
             [None, None] if !is_told => [FIXED; 3],
             bits => free.map(|is_free| bits[usize::from(!is_free)].unwrap_or(0)),
         };
-        found.noisy = parameters([noisy_bits(all_free, free_keys), noisy_bits(others, other_keys)]);
+        let AtomPredictor { noisy, key_noisy, .. } = self.usual[found.predictor as usize];
+        let of_free = noisy_bits(all_free, free_keys, noisy[0]);
+        found.noisy = parameters([of_free, noisy_bits(others, other_keys, noisy[2])]);
         found.key_noisy = found.noisy;
         if found.quarters > 0 {
-            found.key_noisy =
-                parameters([noisy_bits(&[free_keys], &[]), noisy_bits(&[other_keys], &[])]);
+            let of_free = noisy_bits(&[free_keys], &[], key_noisy[0]);
+            found.key_noisy = parameters([of_free, noisy_bits(&[other_keys], &[], key_noisy[2])]);
         }
     }
 }

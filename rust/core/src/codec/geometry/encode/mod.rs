@@ -1,20 +1,18 @@
 //! Writing frames with a model.
 
 pub mod innovations;
-mod moments;
-mod residuals;
 mod strings;
 mod symbols;
 
-use innovations::{Coding, Innovations};
-use residuals::TileAtom;
+use innovations::Innovations;
 use strings::{Finished, Strings};
 use symbols::Symbols;
 
 use super::domain::Domain;
 use super::entropy::bits::PADDING;
 use super::fit;
-use super::fit::tile::{Tile, are_small};
+use super::measure::tile::{Tile, are_small};
+use super::measure::{AtomFrames, Coding};
 use super::model::{AtomPredictor, Model, TILE};
 use crate::interrupt;
 
@@ -56,7 +54,7 @@ impl Encoder {
         let firsts = (0..rows).step_by(TILE);
         let tile = |first| Tile::of(values, float, rows, first, domain);
         let tiles: Vec<Tile> = firsts.map(tile).collect();
-        let model = fit::model(&tiles, frames, domain, coding.is_fixed)?;
+        let model = fit::model(&tiles, frames, domain, coding)?;
         Some(Self { tiles, frames, domain, model, coding })
     }
 
@@ -74,10 +72,11 @@ impl Encoder {
             if interrupt::is_requested() {
                 return None;
             }
-            for (index, atom) in atoms.iter_mut().enumerate() {
-                innovations.find(TileAtom { tile, index }, atom);
-                symbols.add(atom, &innovations.written, &is_key);
-                strings.add(atom, &innovations);
+            for (atom, predictor) in atoms.iter_mut().enumerate() {
+                let view = tile.all();
+                innovations.find(AtomFrames { view, atom, frames, domain, coding }, predictor);
+                symbols.add(predictor, &innovations.written, &is_key);
+                strings.add(predictor, &innovations);
             }
             strings.finish_tile();
         }

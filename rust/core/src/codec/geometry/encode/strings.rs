@@ -4,11 +4,11 @@
 use fearless_simd::Simd;
 
 use super::innovations::Innovations;
-use super::residuals::Residuals;
 use super::symbols::Codes;
 use crate::codec::geometry::entropy::bits::{PADDING, put};
 use crate::codec::geometry::entropy::noise::{FIXED, MOST_NOISY, NoisePacking};
 use crate::codec::geometry::entropy::symbol::MOST_SYMBOL_BITS;
+use crate::codec::geometry::measure::residuals::Residuals;
 use crate::codec::geometry::model::{AtomPredictor, TILE};
 use crate::codec::simd::vectorized;
 

@@ -1,10 +1,10 @@
 //! The symbols of the atoms of a block, and their codes: which are best is known when all symbols
 //! are.
 
-use super::residuals::Residuals;
 use crate::codec::geometry::entropy::huffman;
 use crate::codec::geometry::entropy::noise::{FIXED, zigzag};
 use crate::codec::geometry::entropy::symbol::{ESCAPE, excess, is_escaped, symbol, symbols};
+use crate::codec::geometry::measure::residuals::Residuals;
 use crate::codec::geometry::model::{AtomPredictor, CLASSES, TABLES, sides};
 use crate::codec::simd::vectorized;
 

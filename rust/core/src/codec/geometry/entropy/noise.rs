@@ -12,10 +12,30 @@ pub const MOST_NOISY: u8 = 18;
 /// Added to the noisy bits of all three residuals of an atom that has no symbols: these are all
 /// of their bits, in all frames.
 pub const FIXED: u8 = 32;
+/// Numbers of bits that a residual may have.
+const LENGTHS: usize = u32::BITS as usize + 1;
 /// About what a symbol takes for a residual, in eighths of a bit, by how many bits its quotient has:
 /// its part of a code, and the excess. The lower those of large quotients, the fewer bits are taken
 /// for noise. With these the archives of `benches/peers/trajectory.py` were smallest.
-const COSTS: [u64; 12] = [8, 13, 24, 50, 80, 120, 120, 120, 120, 120, 120, 451];
+const SYMBOL_COSTS: [u32; 12] = [8, 13, 24, 50, 80, 120, 120, 120, 120, 120, 120, 451];
+/// What a residual takes with its noisy bits, by how many these are and how many bits it has.
+const COSTS: [[u32; LENGTHS]; MOST_NOISY as usize + 1] = {
+    let mut costs = [[0; LENGTHS]; MOST_NOISY as usize + 1];
+    let mut noisy = 0;
+    while noisy < costs.len() {
+        let mut length = 0;
+        while length < LENGTHS {
+            let above = length.saturating_sub(noisy);
+            let above = if above < SYMBOL_COSTS.len() { above } else { SYMBOL_COSTS.len() - 1 };
+            costs[noisy][length] = SYMBOL_COSTS[above] + 8 * noisy as u32;
+            length += 1;
+        }
+        noisy += 1;
+    }
+    costs
+};
+/// What a number that is not the usual one takes in the model, in eighths of a bit.
+const UNUSUAL: u32 = 32;
 
 /// 0, −1, 1, −2, … as 0, 1, 2, 3, …
 #[inline(always)]
@@ -23,21 +43,22 @@ pub fn zigzag(residual: i32) -> u32 {
     ((residual << 1) ^ (residual >> 31)) as u32
 }
 
-/// How many bits of some residuals are noise: as many as make them take the fewest bits. None
-/// where all are zero. Those in `others` are among them, but do not count.
-pub fn noisy_bits(residuals: &[&[i32]], others: &[i32]) -> Option<u8> {
-    let bits = |&residual: &i32| (u32::BITS - zigzag(residual).leading_zeros()) as usize;
-    let mut counts = [0u64; u32::BITS as usize + 1];
-    residuals.iter().copied().flatten().for_each(|residual| counts[bits(residual)] += 1);
+/// How many bits of some residuals are noise: as many as make them take the fewest bits, with
+/// those of the model if they are not as many as `usual`. None where all are zero. Those in `others`
+/// are among them, but do not count.
+pub fn noisy_bits(residuals: &[&[i32]], others: &[i32], usual: u8) -> Option<u8> {
+    let length = |&residual: &i32| (u32::BITS - zigzag(residual).leading_zeros()) as usize;
+    let mut counts = [0u32; LENGTHS];
+    residuals.iter().copied().flatten().for_each(|residual| counts[length(residual)] += 1);
     let most = counts.iter().rposition(|&count| count > 0).filter(|&most| most > 0)?;
-    others.iter().for_each(|other| counts[bits(other)] -= 1);
-    let cost = |&noisy: &usize| -> u64 {
-        let of = |(bits, &count): (usize, &u64)| {
-            count * (COSTS[bits.saturating_sub(noisy).min(COSTS.len() - 1)] + 8 * noisy as u64)
-        };
-        counts[..=most].iter().enumerate().map(of).sum()
-    };
-    (0..=most.min(MOST_NOISY.into())).min_by_key(cost).map(|noisy| noisy as u8)
+    others.iter().for_each(|other| counts[length(other)] -= 1);
+    let mut best = (u32::MAX, 0);
+    for (noisy, costs) in (0..).zip(&COSTS[..=most.min(MOST_NOISY.into())]) {
+        let of = counts.iter().zip(costs).map(|(&count, &cost)| count.wrapping_mul(cost));
+        let cost = of.fold(if noisy == usual { 0 } else { UNUSUAL }, u32::wrapping_add);
+        best = best.min((cost, noisy));
+    }
+    Some(best.1)
 }
 
 /// All bits of residuals.

@@ -167,7 +167,7 @@ mod tests {
             let residuals: Vec<_> =
                 residuals.into_iter().map(|(r, side)| (r.map(|r| r >> shift), side % sides)).collect();
             let streams: Vec<&[i32]> = residuals.iter().map(|(three, _)| &three[..]).collect();
-            let best = noisy_bits(&streams, &[]).unwrap_or(0);
+            let best = noisy_bits(&streams, &[], 3).unwrap_or(0);
             let noisy = [other.unwrap_or(best), best, 3];
             let quotients =
                 |residuals: [i32; 3]| [0, 1, 2].map(|i| zigzag(residuals[i]) >> noisy[i]);

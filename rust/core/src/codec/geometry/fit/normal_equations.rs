@@ -1,67 +1,22 @@
 //! Least squares for the coefficients of a local frame, by the normal equations, with a small ridge
 //! (A. Hoerl, R. Kennard: Ridge regression. Technometrics 12 (1970) 55) for atoms in a line.
 
-use fearless_simd::{f32x8, prelude::*};
-
-use crate::codec::geometry::point::Point;
-use crate::codec::geometry::predict::local_frame;
-use crate::codec::simd::{LANES, sum};
-
 /// The normal equations. Those of several atoms add up to those of all of them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NormalEquations {
     /// The upper triangle of the matrix, row by row.
-    matrix: [f64; 6],
+    pub matrix: [f64; 6],
     /// The right-hand side.
-    right: [f64; 3],
+    pub right: [f64; 3],
     /// The squares of what is predicted, and how many coordinates that are.
-    square: f64,
-    count: f64,
+    pub square: f64,
+    pub count: f64,
 }
 
 /// The ridge, relative to the diagonal.
 const RIDGE: f64 = 1e-5;
 
 impl NormalEquations {
-    /// Over groups of frames, from the three references and the atom itself.
-    #[inline(always)]
-    pub fn accumulate<S: Simd>(
-        simd: S,
-        groups: usize,
-        frames: impl Fn(usize) -> ([Point<S>; 3], Point<S>),
-    ) -> Self {
-        let zero = f32x8::splat(simd, 0.0);
-        let mut matrix = [zero; 6];
-        let mut right = [zero; 3];
-        let mut square = zero;
-        for group in 0..groups {
-            let (references, atom) = frames(group);
-            let axes = local_frame::axes(&references);
-            let offset = atom - references[0];
-            for i in 0..3 {
-                let [x, y, z] = [axes[0][i], axes[1][i], axes[2][i]];
-                let products = [x * x, x * y, x * z, y * y, y * z, z * z];
-                for j in 0..6 {
-                    matrix[j] += products[j];
-                }
-                for (j, feature) in [x, y, z].into_iter().enumerate() {
-                    right[j] += feature * offset[i];
-                }
-                square += offset[i] * offset[i];
-            }
-        }
-        let mut equations = Self::default();
-        for j in 0..6 {
-            equations.matrix[j] = sum(matrix[j]);
-        }
-        for j in 0..3 {
-            equations.right[j] = sum(right[j]);
-        }
-        equations.square = sum(square);
-        equations.count = (3 * LANES * groups) as f64;
-        equations
-    }
-
     /// Adds those of another atom.
     pub fn add(&mut self, other: &Self) {
         self.matrix.iter_mut().zip(other.matrix).for_each(|(sum, value)| *sum += value);
@@ -104,10 +59,5 @@ impl NormalEquations {
         let x1 = (y1 - l21 * x2) / l11;
         let x0 = (y0 - l10 * x1 - l20 * x2) / l00;
         [x0 * scale[0], x1 * scale[1], x2 * scale[2]]
-    }
-
-    /// The best `α` where only `b − a` may be used.
-    pub fn solve_along_bond(&self) -> f64 {
-        if self.matrix[0] > 0.0 { self.right[0] / self.matrix[0] } else { 0.0 }
     }
 }

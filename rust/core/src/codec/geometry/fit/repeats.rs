@@ -61,15 +61,13 @@ impl Repeat {
 
 #[cfg(test)]
 mod tests {
-    use super::super::NormalEquations;
     use super::*;
 
     #[test]
     fn a_molecule_that_is_cut_does_not_raise_what_others_may_take() {
         let mut repeat = Repeat::default();
         for cost in [30, 20, 5000, 25] {
-            let (predictor, equations) = (AtomPredictor::DIRECT, NormalEquations::default());
-            repeat.update(&Fit { predictor, cost, equations });
+            repeat.update(&Fit { cost, ..Fit::default() });
         }
         assert_eq!(repeat.predict(0), Some(AtomPredictor::DIRECT));
         assert_eq!(repeat.cost, 20);

@@ -2,11 +2,14 @@
 
 use rustc_hash::FxHashMap;
 
-use super::cost::{CostQuery, cost};
+use super::Fit;
+use super::coefficients::{coarseness, rounded};
+use super::cost::cost;
 use super::normal_equations::NormalEquations;
-use super::tile::Tile;
-use super::{Fit, MODEL_BITS, coarseness, stored, with_common};
+use super::rigid::stored;
 use crate::codec::geometry::domain::Domain;
+use crate::codec::geometry::measure::tile::Tile;
+use crate::codec::geometry::measure::{AtomFrames, Coding};
 use crate::codec::geometry::model::{AtomPredictor, TILE};
 
 /// What the model of an atom that is predicted like many others takes, in bits.
@@ -15,7 +18,7 @@ const SHARED_BITS: u32 = 6;
 const CLUSTER: usize = 3;
 
 /// Fits clusters of atoms together: their normal equations are added, their distances averaged.
-pub fn share(tiles: &[Tile], frames: usize, domain: Domain, is_fixed: bool, fits: &mut [Fit]) {
+pub fn share(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding, fits: &mut [Fit]) {
     let [fine, _] = coarseness(domain);
     let mut clusters: FxHashMap<(u64, u64), Vec<u32>> = FxHashMap::default();
     for (index, fit) in fits.iter().enumerate() {
@@ -33,23 +36,21 @@ pub fn share(tiles: &[Tile], frames: usize, domain: Domain, is_fixed: bool, fits
                 *sum += f64::from(distance);
             }
         }
-        let mut common = with_common(&fits[members[0] as usize].predictor, &equations, domain);
+        let mut common = fits[members[0] as usize].predictor;
+        if common.predictor.coefficients() > 0 {
+            common.coefficients = equations.solve().map(|coefficient| rounded(coefficient, fine));
+        }
         common.distances = distances.map(|sum| stored(sum / members.len() as f64, domain));
-        common.levels = [0; 3];
-        let predictor = common.predictor;
-        let [_, coefficient, distance] = MODEL_BITS;
-        let own = predictor.coefficients() as u32 * (coefficient - fine)
-            + predictor.distances() as u32 * distance;
         for index in members.into_iter().map(|member| member as usize) {
             if fits[index].predictor == common {
                 continue;
             }
             let view = tiles[index / TILE].all();
-            let query = CostQuery { view, atom: index % TILE, frames, domain, is_fixed };
+            let atom = AtomFrames { view, atom: index % TILE, frames, domain, coding };
             let fit = &mut fits[index];
-            let (predictor, cost) = cost(query, common);
-            if cost + SHARED_BITS <= fit.cost + own {
-                (fit.predictor, fit.cost) = (predictor, cost);
+            let cost = cost(atom, &common);
+            if cost + SHARED_BITS <= fit.cost + fit.own {
+                (fit.predictor, fit.cost) = (common, cost);
             }
         }
     }

@@ -3,8 +3,6 @@
 
 mod planes;
 
-use fearless_simd::Simd;
-
 pub use planes::parse;
 
 use super::domain::Domain;
@@ -75,17 +73,16 @@ impl AtomPredictor {
         usize::from(self.class) * Predictor::ALL.len() + self.predictor as usize
     }
 
-    /// The squared distance to `a`, and `(x − a) · (b − a)`.
-    pub fn square_and_product(&self) -> (f32, f32) {
-        let [to_a, between, to_b] = self.distances.map(|distance| distance * distance);
-        (to_a, ((to_a + between) - to_b) * 0.5)
-    }
-
     /// What predicts the atom in all frames.
     #[inline(always)]
-    pub fn params<S: Simd>(&self, simd: S) -> PredictorParams<S> {
-        let (square, product) = self.square_and_product();
-        PredictorParams::splat(simd, self.coefficients, square, product)
+    pub fn params(&self) -> PredictorParams<f32> {
+        let [square, between, to_b] = self.distances.map(|distance| distance * distance);
+        let product = ((square + between) - to_b) * 0.5;
+        let mut coefficients = self.coefficients;
+        if self.predictor == Predictor::TwoDistancesFree {
+            coefficients[0] = product / between;
+        }
+        PredictorParams { coefficients, square, product }
     }
 
     /// Whether all numbers are ones that `parse` may return, for the atom `index` of its tile.

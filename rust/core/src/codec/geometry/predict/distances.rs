@@ -16,24 +16,24 @@ use super::{Predictor, local_frame};
 use crate::codec::geometry::point::Point;
 use crate::codec::simd::sqrt;
 
-/// What predicts an atom in every frame.
-#[derive(Clone, Copy)]
-pub struct PredictorParams<S: Simd> {
-    /// `α`, `β`, `γ`.
-    pub coefficients: [f32x8<S>; 3],
+/// What predicts an atom in every frame: one, or one in each lane.
+#[derive(Debug, Clone, Copy)]
+pub struct PredictorParams<T> {
+    /// `α`, `β`, `γ`; of an atom on a circle, `α` of its middle.
+    pub coefficients: [T; 3],
     /// The square of the distance to `a`.
-    pub square: f32x8<S>,
+    pub square: T,
     /// `(x − a) · (b − a)`, which follows from the three distances.
-    pub product: f32x8<S>,
+    pub product: T,
 }
 
-impl<S: Simd> PredictorParams<S> {
+impl PredictorParams<f32> {
     /// The same in all lanes.
     #[inline(always)]
-    pub fn splat(simd: S, coefficients: [f32; 3], square: f32, product: f32) -> Self {
-        let Point(coefficients) = Point::splat(simd, coefficients);
-        let (square, product) = (f32x8::splat(simd, square), f32x8::splat(simd, product));
-        Self { coefficients, square, product }
+    pub fn splat<S: Simd>(&self, simd: S) -> PredictorParams<f32x8<S>> {
+        let Point(coefficients) = Point::splat(simd, self.coefficients);
+        let [square, product] = [self.square, self.product].map(|x| f32x8::splat(simd, x));
+        PredictorParams { coefficients, square, product }
     }
 }
 
@@ -178,7 +178,7 @@ pub fn mirror<S: Simd>(residual: f32x8<S>, computed: f32x8<S>, rounded: f32x8<S>
 pub fn reconstruct<S: Simd>(
     predictor: Predictor,
     references: &[Point<S>; 3],
-    params: &PredictorParams<S>,
+    params: &PredictorParams<f32x8<S>>,
     side_info: &SideInfo<S>,
     coder: &mut impl CoordinateCoder<S>,
 ) -> Point<S> {
@@ -212,7 +212,7 @@ fn unconstrained<S: Simd>(p: Point<S>, coder: &mut impl CoordinateCoder<S>) -> P
 fn on_sphere<S: Simd>(
     is_near: bool,
     references: &[Point<S>; 3],
-    params: &PredictorParams<S>,
+    params: &PredictorParams<f32x8<S>>,
     side_info: &SideInfo<S>,
     coder: &mut impl CoordinateCoder<S>,
 ) -> Point<S> {
@@ -240,7 +240,7 @@ fn on_sphere<S: Simd>(
 fn on_circle<S: Simd>(
     is_near: bool,
     references: &[Point<S>; 3],
-    params: &PredictorParams<S>,
+    params: &PredictorParams<f32x8<S>>,
     side_info: &SideInfo<S>,
     coder: &mut impl CoordinateCoder<S>,
 ) -> Point<S> {

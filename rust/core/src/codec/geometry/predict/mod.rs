@@ -50,8 +50,7 @@ impl Predictor {
     /// Coefficients of its local frame.
     pub fn coefficients(self) -> usize {
         match self {
-            Self::Direct | Self::OneDistanceFree => 0,
-            Self::TwoDistancesFree => 1,
+            Self::Direct | Self::OneDistanceFree | Self::TwoDistancesFree => 0,
             Self::LinearFrame | Self::OneDistanceNear | Self::TwoDistancesNear => 3,
         }
     }

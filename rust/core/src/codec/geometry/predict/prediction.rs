@@ -23,7 +23,7 @@ impl<S: Simd> Prediction<S> {
     pub fn of(
         predictor: Predictor,
         references: &[Point<S>; 3],
-        params: &PredictorParams<S>,
+        params: &PredictorParams<f32x8<S>>,
         atom: Point<S>,
     ) -> Self {
         let simd = atom[0].simd;
@@ -58,7 +58,7 @@ impl<S: Simd> Prediction<S> {
     fn with(
         predictor: Predictor,
         references: &[Point<S>; 3],
-        params: &PredictorParams<S>,
+        params: &PredictorParams<f32x8<S>>,
         atom: Point<S>,
         side_info: SideInfo<S>,
     ) -> Self {

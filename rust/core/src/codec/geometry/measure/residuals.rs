@@ -1,21 +1,13 @@
 //! Residuals of an atom: the differences between its coordinates and their prediction.
 
-use fearless_simd::{f32x8, i32x8, mask32x8, prelude::*};
+use fearless_simd::{f32x8, i32x8, prelude::*};
 
-use super::moments::{Moments, Sums, others};
+use super::AtomFrames;
+use super::moments::{FrameGroup, Moments, Sums};
 use crate::codec::geometry::domain::{self, Domain, FARTHEST};
-use crate::codec::geometry::fit::tile::Tile;
 use crate::codec::geometry::model::AtomPredictor;
-use crate::codec::geometry::predict::ar1::Reference;
 use crate::codec::geometry::predict::{Prediction, Predictor};
 use crate::codec::simd::{LANES, clamp, vectorized};
-
-/// An atom of a tile.
-#[derive(Clone, Copy)]
-pub struct TileAtom<'a> {
-    pub tile: &'a Tile,
-    pub index: usize,
-}
 
 /// The residuals of an atom in all frames.
 #[derive(Default)]
@@ -30,27 +22,22 @@ pub struct Residuals {
 
 impl Residuals {
     /// Those of an atom with a predictor, and their moments, where these are wanted.
-    pub fn measure(&mut self, request: Request<'_>, with_moments: bool) -> [Moments; 3] {
+    pub fn measure(
+        &mut self,
+        atom: AtomFrames<'_>,
+        predictor: &AtomPredictor,
+        with_moments: bool,
+    ) -> Moments {
         self.values.iter_mut().for_each(Vec::clear);
         self.exponents.iter_mut().for_each(Vec::clear);
         self.sides.clear();
-        vectorized!(simd => measure(simd, request, Some(self), with_moments))
-    }
-
-    /// The moments alone.
-    pub fn moments(request: Request<'_>) -> [Moments; 3] {
-        vectorized!(simd => measure(simd, request, None, true))
+        vectorized!(simd => measure(simd, atom, predictor, Some(self), with_moments))
     }
 }
 
-/// Which residuals are wanted.
-#[derive(Clone, Copy)]
-pub struct Request<'a> {
-    pub atom: TileAtom<'a>,
-    pub predictor: &'a AtomPredictor,
-    pub frames: usize,
-    pub domain: Domain,
-    pub reference: Reference,
+/// The moments alone.
+pub fn moments(atom: AtomFrames<'_>, predictor: &AtomPredictor) -> Moments {
+    vectorized!(simd => measure(simd, atom, predictor, None, true))
 }
 
 /// A vector of residuals of floats, and of the exponents of their predictions.
@@ -74,29 +61,23 @@ fn append<T: Copy>(all: &mut Vec<T>, lanes: &[T; LANES], count: usize) {
 #[inline(always)]
 fn measure<S: Simd>(
     simd: S,
-    request: Request<'_>,
+    AtomFrames { view, atom, frames, domain, coding }: AtomFrames<'_>,
+    found: &AtomPredictor,
     mut to: Option<&mut Residuals>,
     with_moments: bool,
-) -> [Moments; 3] {
-    let Request { atom: TileAtom { tile, index }, predictor: found, .. } = request;
-    let Request { frames, domain, reference, .. } = request;
-    let params = found.params(simd);
-    let is_free = found.predictor.is_free();
-    let mut sums: [Sums; 3] = Default::default();
-    let mut last_side = 0;
-    for group in 0..tile.all().groups() {
-        let (references, point) =
-            tile.all().with_references(simd, index, found.predictor, found.offsets, group);
-        let prediction = Prediction::of(found.predictor, &references, &params, point);
+) -> Moments {
+    let AtomPredictor { predictor, offsets, .. } = *found;
+    let (params, is_free) = (found.params().splat(simd), predictor.is_free());
+    let mut sums = Sums::new(simd);
+    let zero = f32x8::splat(simd, 0.0);
+    let mut last_side = zero;
+    // The exponents of the first residuals of floats: all are made as if they were of these.
+    let mut first = [0; 3];
+    for group in 0..view.groups() {
+        let (references, point) = view.with_references(simd, atom, predictor, offsets, group);
+        let prediction = Prediction::of(predictor, &references, &params, point);
         let count = LANES.min(frames - group * LANES);
-        let side = prediction.side_info.number(found.predictor);
-        let mut is_told = mask32x8::splat(simd, true);
-        if found.predictor.has_faces() {
-            let sides = side.to_array();
-            let others = others(&sides, last_side, group, count, reference);
-            is_told = side.simd_eq(i32x8::from_slice(simd, &others));
-            last_side = sides[LANES - 1];
-        }
+        let mut comparable = [zero; 3];
         for i in 0..3 {
             let (residuals, exponents) = match domain {
                 Domain::Quantized => {
@@ -111,23 +92,29 @@ fn measure<S: Simd>(
                     append(&mut to.exponents[i], &exponents, count);
                 }
             }
-            let mut comparable: f32x8<S> = residuals.to_float();
-            if domain == Domain::FloatBits && found.predictor != Predictor::Direct {
+            comparable[i] = residuals.to_float();
+            if domain == Domain::FloatBits && predictor != Predictor::Direct {
                 if group == 0 {
-                    sums[i].exponent = exponents[0];
+                    first[i] = exponents[0];
                 }
-                comparable *= domain::power_of_two(exponents - sums[i].exponent);
-            }
-            if with_moments {
-                sums[i].add(comparable, is_told, group, count, reference);
+                comparable[i] *= domain::power_of_two(exponents - first[i]);
             }
         }
-        if found.predictor.sides() > 1
+        let side = prediction.side_info.number(predictor);
+        if predictor.sides() > 1
             && let Some(to) = &mut to
         {
             append(&mut to.sides, &side.to_array().map(|side| side as u8), count);
         }
+        if with_moments {
+            let group = FrameGroup::new(simd, group, frames, coding.reference);
+            let mut is_told = group.predicted;
+            if predictor.has_faces() {
+                let side: f32x8<S> = side.to_float();
+                is_told &= side.simd_eq(group.others(side, &mut last_side));
+            }
+            sums.add(comparable, &group, is_told);
+        }
     }
-    let [x, y, z] = sums;
-    [x.moments(frames), y.moments(frames), z.moments(frames)]
+    sums.moments(frames, coding.reference)
 }

@@ -2,13 +2,14 @@
 
 use fearless_simd::{f32x8, prelude::*};
 
-use super::normal_equations::NormalEquations;
 use crate::codec::geometry::domain::{Domain, FARTHEST};
 use crate::codec::geometry::model::TILE;
 use crate::codec::geometry::point::{Point, StoredPoint};
 use crate::codec::geometry::predict::Predictor;
 use crate::codec::simd::{LANES, LARGEST, Lanes, sqrt, sum, vectorized};
 
+/// How many of the nearest atoms before one may be its references.
+pub const NEAREST: usize = 6;
 /// Atoms before one among which its references are looked for.
 const LOOK_BACK: usize = 48;
 /// The frame of the sample that tells which of them may be near.
@@ -92,9 +93,9 @@ impl Tile {
         View { points: &self.sample, groups: 1, centre: &self.centre }
     }
 
-    /// The three atoms whose largest distance to one in the sample is smallest, of those that come
-    /// before it.
-    pub fn nearest(&self, atom: usize) -> [usize; 3] {
+    /// The atoms whose largest distance to one in the sample is smallest, of those that come before
+    /// it, the nearest first.
+    pub fn nearest(&self, atom: usize) -> [usize; NEAREST] {
         vectorized!(simd => nearest(simd, self, atom))
     }
 
@@ -112,8 +113,8 @@ impl Tile {
 }
 
 #[inline(always)]
-fn nearest<S: Simd>(simd: S, tile: &Tile, atom: usize) -> [usize; 3] {
-    let mut best = [(f32::INFINITY, atom); 3];
+fn nearest<S: Simd>(simd: S, tile: &Tile, atom: usize) -> [usize; NEAREST] {
+    let mut best = [(f32::INFINITY, atom); NEAREST];
     let place = &tile.sample[atom];
     let here = Point::splat(simd, [place[0].0[AMONG], place[1].0[AMONG], place[2].0[AMONG]]);
     let place = Point::load(simd, place);
@@ -121,7 +122,7 @@ fn nearest<S: Simd>(simd: S, tile: &Tile, atom: usize) -> [usize; 3] {
     // The last ones first: they are mostly the nearest, and leave little to look at.
     for block in (first / LANES..=atom / LANES).rev() {
         let squares = (here - Point::load(simd, &tile.one_frame[block])).square();
-        let mut nearer = squares.simd_lt(best[2].0).to_bitmask();
+        let mut nearer = squares.simd_lt(best[NEAREST - 1].0).to_bitmask();
         while nearer != 0 {
             let lane = nearer.ilog2() as usize;
             nearer ^= 1 << lane;
@@ -130,23 +131,19 @@ fn nearest<S: Simd>(simd: S, tile: &Tile, atom: usize) -> [usize; 3] {
                 continue;
             }
             let squares = (place - Point::load(simd, &tile.sample[other])).square();
-            if squares.simd_gt(best[2].0).any_true() {
+            if squares.simd_gt(best[NEAREST - 1].0).any_true() {
                 continue;
             }
             let far =
                 squares.to_array().into_iter().fold(0.0, |far, x| if x > far { x } else { far });
-            if far < best[2].0 {
-                best[2] = (far, other);
-                if far < best[1].0 {
-                    best.swap(1, 2);
-                }
-                if far < best[0].0 {
-                    best.swap(0, 1);
-                }
+            let place = best.partition_point(|&(nearer, _)| nearer <= far);
+            if place < NEAREST {
+                best[place..].rotate_right(1);
+                best[place] = (far, other);
             }
         }
     }
-    [best[0].1, best[1].1, best[2].1]
+    best.map(|(_, other)| other)
 }
 
 /// Some frames of the atoms of a tile.
@@ -165,6 +162,12 @@ impl View<'_> {
         self.groups
     }
 
+    /// A vector of frames of an atom.
+    #[inline(always)]
+    pub fn point<S: Simd>(&self, simd: S, atom: usize, group: usize) -> Point<S> {
+        Point::load(simd, &self.points[atom * self.groups + group])
+    }
+
     /// A vector of frames: the references of an atom, and the atom itself.
     #[inline(always)]
     pub fn with_references<S: Simd>(
@@ -175,39 +178,28 @@ impl View<'_> {
         offsets: [u8; 3],
         group: usize,
     ) -> ([Point<S>; 3], Point<S>) {
-        let at = |atom: usize| &self.points[atom * self.groups + group];
-        let point = Point::load(simd, at(atom));
+        let point = self.point(simd, atom, group);
         if predictor == Predictor::Direct {
             return ([Point::splat(simd, *self.centre); 3], point);
         }
-        let [a, b, c] = offsets.map(|offset| at(atom - usize::from(offset)));
-        ([Point::load(simd, a), Point::load(simd, b), Point::load(simd, c)], point)
+        let [a, b, c] = offsets.map(|offset| atom - usize::from(offset));
+        let place = |atom| self.point(simd, atom, group);
+        ([place(a), place(b), place(c)], point)
     }
 
     /// The mean distance of two atoms, and its standard deviation.
     pub fn distance(self, atom: usize, other: usize) -> (f64, f64) {
         vectorized!(simd => distance(simd, self, atom, other))
     }
-
-    /// The normal equations for the local frame of an atom.
-    pub fn normal_equations(self, atom: usize, offsets: [u8; 3]) -> NormalEquations {
-        vectorized!(simd => NormalEquations::accumulate(
-            simd,
-            self.groups,
-            #[inline(always)]
-            |group| self.with_references(simd, atom, Predictor::LinearFrame, offsets, group),
-        ))
-    }
 }
 
 #[inline(always)]
 fn distance<S: Simd>(simd: S, view: View<'_>, atom: usize, other: usize) -> (f64, f64) {
-    let View { points, groups, .. } = view;
+    let groups = view.groups();
     let zero = f32x8::splat(simd, 0.0);
     let (mut lengths, mut squares) = (zero, zero);
     for group in 0..groups {
-        let one = Point::load(simd, &points[atom * groups + group]);
-        let square = (one - Point::load(simd, &points[other * groups + group])).square();
+        let square = (view.point(simd, atom, group) - view.point(simd, other, group)).square();
         lengths += sqrt(square);
         squares += square;
     }

@@ -1,0 +1,141 @@
+//! Which of the nearest atoms are the references of a local frame that predicts one best.
+//!
+//! Coefficients are best for what is coded: residuals or, where these are predicted from other
+//! frames, innovations, so that both are tried. The sums of the normal equations of all choices are
+//! made in one pass, for most of them are the same in several.
+
+use fearless_simd::{f32x8, prelude::*};
+
+use super::coefficients::rounding;
+use super::normal_equations::NormalEquations;
+use crate::codec::geometry::measure::AtomFrames;
+use crate::codec::geometry::measure::moments::FrameGroup;
+use crate::codec::geometry::measure::tile::NEAREST;
+use crate::codec::geometry::point::Point;
+use crate::codec::geometry::predict::ar1::Reference;
+use crate::codec::simd::{LANES, sum, vectorized};
+
+/// Which two of the nearest atoms but the first one are references beside this.
+const CHOICES: [(usize, usize); 10] =
+    [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3), (0, 4), (1, 4), (2, 4), (3, 4)];
+/// Vectors of which the sums are made.
+const MOST_VECTORS: usize = NEAREST + CHOICES.len();
+/// What another choice takes in the model, in bits, and what it takes that coefficients of
+/// innovations are shared by fewer.
+const CHOICE_BITS: f64 = 12.0;
+const INNOVATION_BITS: f64 = 16.0;
+
+/// The references of an atom, as offsets, and the equations of their coefficients.
+pub struct References {
+    pub offsets: [u8; 3],
+    pub equations: NormalEquations,
+}
+
+impl References {
+    /// The best ones, of the first choice or of all. Where an atom is at fixed distances from a
+    /// `pair`, they are the first two.
+    pub fn best(
+        atom: AtomFrames<'_>,
+        near: &[usize; NEAREST],
+        is_pair: bool,
+        of_all: bool,
+    ) -> Self {
+        let in_time = atom.coding.reference == Reference::Before && atom.frames > 1;
+        let kinds = if in_time { &[false, true][..] } else { &[false] };
+        // So many bits as a factor of the variance.
+        let factor = |bits: f64| (bits / (1.5 * atom.frames as f64)).exp2();
+        let mut best = (f64::INFINITY, 0, NormalEquations::default());
+        for &innovations in kinds {
+            let mut all = [NormalEquations::default(); CHOICES.len()];
+            vectorized!(simd => match of_all {
+                true => accumulate::<_, 5, 10>(simd, atom, near, innovations, &mut all),
+                false => accumulate::<_, 2, 1>(simd, atom, near, innovations, &mut all),
+            });
+            let tried = if of_all { CHOICES.len() } else { 1 };
+            let of_innovations = if innovations { factor(INNOVATION_BITS) } else { 1.0 };
+            for (choice, equations) in all.into_iter().enumerate().take(tried) {
+                let (one, _) = CHOICES[choice];
+                if is_pair && one > 0 {
+                    continue;
+                }
+                let coefficients = equations.solve().map(|coefficient| coefficient as f32);
+                let variance = equations.residual_variance(coefficients) + rounding(atom.domain);
+                let of_choice = if choice > 0 { factor(CHOICE_BITS) } else { 1.0 };
+                if variance * of_innovations * of_choice < best.0 {
+                    best = (variance * of_innovations * of_choice, choice, equations);
+                }
+            }
+        }
+        let (_, choice, equations) = best;
+        let (one, other) = CHOICES[choice];
+        let offsets = [0, one + 1, other + 1].map(|i| (atom.atom - near[i]) as u8);
+        Self { offsets, equations }
+    }
+}
+
+/// The equations of the first choices among some atoms beside the nearest one.
+#[inline(always)]
+fn accumulate<S: Simd, const ATOMS: usize, const FIRST: usize>(
+    simd: S,
+    AtomFrames { view, atom, frames, coding, .. }: AtomFrames<'_>,
+    near: &[usize; NEAREST],
+    innovations: bool,
+    all: &mut [NormalEquations; CHOICES.len()],
+) {
+    let zero = f32x8::splat(simd, 0.0);
+    let (mut squares, mut right, mut products) = (zero, [zero; ATOMS], [[zero; ATOMS]; ATOMS]);
+    let mut of_normals = [[zero; 4]; FIRST];
+    let mut last = [[zero; 3]; MOST_VECTORS];
+    let mut told = 0;
+    for group in 0..view.groups() {
+        let a = view.point(simd, near[0], group);
+        let mut offset = view.point(simd, atom, group) - a;
+        let mut vectors = [offset; ATOMS];
+        for i in 0..ATOMS {
+            vectors[i] = view.point(simd, near[i + 1], group) - a;
+        }
+        let mut normals = [offset; FIRST];
+        for choice in 0..FIRST {
+            let (i, j) = CHOICES[choice];
+            normals[choice] = vectors[i].cross(vectors[j]);
+        }
+        if innovations {
+            let group = FrameGroup::new(simd, group, frames, coding.reference);
+            let all = vectors.iter_mut().chain(&mut normals).chain([&mut offset]);
+            for (Point(vector), last) in all.zip(&mut last) {
+                for i in 0..3 {
+                    let difference = vector[i] - group.others(vector[i], &mut last[i]);
+                    vector[i] = group.predicted.select(difference, zero);
+                }
+            }
+            told += group.predicted.to_bitmask().count_ones() as usize;
+        } else {
+            told += LANES;
+        }
+        squares += offset.square();
+        for i in 0..ATOMS {
+            right[i] += vectors[i].dot(offset);
+            for j in i..ATOMS {
+                products[i][j] += vectors[i].dot(vectors[j]);
+            }
+        }
+        for choice in 0..FIRST {
+            let (i, j) = CHOICES[choice];
+            let normal = normals[choice];
+            for (sum, other) in (0..4).zip([vectors[i], vectors[j], normal, offset]) {
+                of_normals[choice][sum] += normal.dot(other);
+            }
+        }
+    }
+    for choice in 0..FIRST {
+        let (i, j) = CHOICES[choice];
+        let [xz, yz, zz, z] = of_normals[choice].map(sum);
+        let [xx, xy, yy] = [products[i][i], products[i][j], products[j][j]].map(sum);
+        all[choice] = NormalEquations {
+            matrix: [xx, xy, xz, yy, yz, zz],
+            right: [sum(right[i]), sum(right[j]), z],
+            square: sum(squares),
+            count: (3 * told) as f64,
+        };
+    }
+}

@@ -1,0 +1,111 @@
+//! The search for the predictor with which an atom takes the fewest bits.
+
+use super::Fit;
+use super::coefficients::{coarseness, droppable, rounded};
+use super::cost::cost;
+use super::normal_equations::NormalEquations;
+use super::references::References;
+use super::rigid::rigid;
+use crate::codec::geometry::measure::AtomFrames;
+use crate::codec::geometry::measure::tile::{NEAREST, Tile};
+use crate::codec::geometry::model::AtomPredictor;
+use crate::codec::geometry::predict::Predictor;
+use crate::codec::geometry::predict::ar1::Reference;
+
+/// What the model of an atom takes at about, in bits, after zstd: for each reference, each
+/// coefficient, each distance.
+const MODEL_BITS: [u32; 3] = [5, 25, 9];
+/// A sample is looked at first where there are more vectors of frames than this.
+const FEW: usize = 2;
+/// In fewer frames, references are the nearest atoms: others save less than it costs that fewer
+/// atoms share their coefficients.
+const LONG: usize = 32;
+
+/// The predictor that takes the fewest bits.
+pub fn search(tile: &Tile, atom: AtomFrames<'_>) -> Fit {
+    let mut search = Search { tile, atom, best: Fit::default(), bits: u32::MAX };
+    let [fine, _] = coarseness(atom.domain);
+    search.compare(AtomPredictor::DIRECT, fine, &NormalEquations::default());
+    let mut near = tile.nearest(atom.atom);
+    if near[0] == atom.atom {
+        // There is none before it, or none at a distance that is a number.
+        return search.best;
+    }
+    for i in 1..NEAREST {
+        // The first atoms have fewer before them.
+        if near[i] == atom.atom {
+            near[i] = near[i - 1];
+        }
+    }
+    let (distances, is_bond, is_pair) = rigid(tile, atom.view, atom.atom, near, atom.domain);
+    let (near_frame, free) = match (is_bond, is_pair) {
+        (_, true) => (Predictor::TwoDistancesNear, Some(Predictor::TwoDistancesFree)),
+        (true, false) => (Predictor::OneDistanceNear, Some(Predictor::OneDistanceFree)),
+        (false, false) => (Predictor::LinearFrame, None),
+    };
+    for of_all in [false, true] {
+        let References { offsets, equations } = References::best(atom, &near, is_pair, of_all);
+        let whole = equations.solve();
+        let with = |predictor: Predictor, dropped| {
+            let coefficients = whole.map(|coefficient| rounded(coefficient, dropped));
+            let direct = AtomPredictor::DIRECT;
+            keep_used(AtomPredictor { predictor, offsets, distances, coefficients, ..direct })
+        };
+        let dropped = droppable(&equations, whole, near_frame, atom.frames, atom.domain);
+        search.compare(with(near_frame, dropped), dropped, &equations);
+        if let Some(free) = free {
+            search.compare(with(Predictor::LinearFrame, fine), fine, &equations);
+            search.compare(with(free, fine), fine, &equations);
+        }
+        let has_three = search.best.predictor.predictor.references() == 3;
+        if atom.coding.reference == Reference::Key || atom.frames < LONG || !has_three {
+            break;
+        }
+    }
+    search.best
+}
+
+struct Search<'a> {
+    tile: &'a Tile,
+    atom: AtomFrames<'a>,
+    best: Fit,
+    /// What the best takes with its model.
+    bits: u32,
+}
+
+impl Search<'_> {
+    /// Takes another predictor where it is better, of whose coefficients the last bits are
+    /// `dropped`. Where that is less work, a sample is looked at first.
+    fn compare(&mut self, predictor: AtomPredictor, dropped: u32, equations: &NormalEquations) {
+        let own = own_bits(predictor.predictor, dropped);
+        let model = own + predictor.predictor.references() as u32 * MODEL_BITS[0];
+        if self.atom.coding.is_fixed && self.atom.view.groups() > FEW {
+            let sample = AtomFrames { view: self.tile.sample(), ..self.atom };
+            if model + cost(sample, &predictor) >= self.bits {
+                return;
+            }
+        }
+        let cost = cost(self.atom, &predictor);
+        if model + cost < self.bits {
+            self.bits = model + cost;
+            self.best = Fit { predictor, cost, own, equations: *equations };
+        }
+    }
+}
+
+/// What the coefficients and distances of an atom take in the model, where no other has the same;
+/// of coefficients without their last bits.
+pub fn own_bits(predictor: Predictor, dropped: u32) -> u32 {
+    let [_, coefficient, distance] = MODEL_BITS;
+    predictor.coefficients() as u32 * (coefficient - dropped)
+        + predictor.distances() as u32 * distance
+}
+
+/// Without the numbers that the predictor does not use, so that like predictors are equal.
+fn keep_used(mut atom: AtomPredictor) -> AtomPredictor {
+    let predictor = atom.predictor;
+    atom.offsets[predictor.references()..].fill(0);
+    atom.coefficients[predictor.coefficients()..].fill(0.0);
+    atom.distances[predictor.distances()..].fill(0.0);
+    atom
+}
