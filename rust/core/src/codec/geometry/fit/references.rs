@@ -139,3 +139,78 @@ fn accumulate<S: Simd, const ATOMS: usize, const FIRST: usize>(
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::geometry::domain::Domain;
+    use crate::codec::geometry::measure::Coding;
+    use crate::codec::geometry::measure::tile::Tile;
+
+    const FRAMES: usize = 64;
+
+    /// The references of the last of some atoms, and the first two of its coefficients, added up: the
+    /// second and the third are one where there are only two.
+    fn best(frames: &[Vec<[f32; 3]>], reference: Reference) -> ([u8; 3], f64) {
+        let values: Vec<f32> = frames.iter().flatten().flatten().map(|x| x.round()).collect();
+        let rows = frames[0].len();
+        let tile = Tile::of(&values, |x| x, rows, 0, Domain::Quantized);
+        let (atom, coding) = (rows - 1, Coding { reference, is_fixed: false });
+        let view = tile.all();
+        let atom = AtomFrames { view, atom, frames: FRAMES, domain: Domain::Quantized, coding };
+        let of_all = reference == Reference::Before;
+        let best = References::best(atom, &tile.nearest(rows - 1), false, of_all);
+        let [alpha, beta, _] = best.equations.solve();
+        (best.offsets, alpha + beta)
+    }
+
+    /// Numbers of a deviation of about one that repeat after many.
+    fn noise(index: usize) -> f32 {
+        let mixed = (index as u32 + 1).wrapping_mul(0x9e37_79b1);
+        let mixed = (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca6b);
+        ((mixed >> 8) as f32 / (1 << 24) as f32 - 0.5) * 3.46
+    }
+
+    #[test]
+    fn references_are_those_that_leave_least_not_the_nearest() {
+        let frame = |t: usize| {
+            let places = [
+                [-100.0, 9.0, 0.0],
+                [100.0, 0.0, 9.0],
+                [0.0, 60.0, 0.0],
+                [60.0, 0.0, 0.0],
+                [0.0; 3],
+            ];
+            let jitter = |atom: usize, i: usize| 5.0 * noise(t * 100 + atom * 3 + i);
+            let mut atoms: Vec<[f32; 3]> = places
+                .iter()
+                .enumerate()
+                .map(|(atom, place)| std::array::from_fn(|i| place[i] + jitter(atom, i)))
+                .collect();
+            atoms.push(std::array::from_fn(|i| 0.5 * (atoms[0][i] + atoms[1][i])));
+            atoms
+        };
+        let frames: Vec<_> = (0..FRAMES).map(frame).collect();
+        let (mut offsets, _) = best(&frames, Reference::Before);
+        offsets[1..].sort_unstable();
+        assert_eq!(offsets, [1, 4, 5]);
+    }
+
+    #[test]
+    fn coefficients_of_archives_are_those_of_how_atoms_move_from_frame_to_frame() {
+        let mut slow = [400.0; 3];
+        let frames: Vec<Vec<[f32; 3]>> = (0..FRAMES)
+            .map(|t| {
+                let fast: [f32; 3] = std::array::from_fn(|i| 20.0 * noise(t * 3 + i));
+                slow = std::array::from_fn(|i| slow[i] + 2.0 * noise(1000 + t * 3 + i));
+                let sum = |part: f32| std::array::from_fn(|i| slow[i] + part * fast[i]);
+                vec![[0.0; 3], sum(1.0), sum(0.2)]
+            })
+            .collect();
+        // The part of the way back to the origin, which is far away.
+        let (_, part) = best(&frames, Reference::Before);
+        assert!((part - 0.8).abs() < 0.1, "{part}");
+        let (_, part) = best(&frames, Reference::Key);
+        assert!(part.abs() < 0.1, "{part}");
+    }
+}

@@ -7,7 +7,7 @@ use super::normal_equations::NormalEquations;
 use super::references::References;
 use super::rigid::rigid;
 use crate::codec::geometry::measure::AtomFrames;
-use crate::codec::geometry::measure::tile::{NEAREST, Tile};
+use crate::codec::geometry::measure::tile::Tile;
 use crate::codec::geometry::model::AtomPredictor;
 use crate::codec::geometry::predict::Predictor;
 use crate::codec::geometry::predict::ar1::Reference;
@@ -26,16 +26,10 @@ pub fn search(tile: &Tile, atom: AtomFrames<'_>) -> Fit {
     let mut search = Search { tile, atom, best: Fit::default(), bits: u32::MAX };
     let [fine, _] = coarseness(atom.domain);
     search.compare(AtomPredictor::DIRECT, fine, &NormalEquations::default());
-    let mut near = tile.nearest(atom.atom);
+    let near = tile.nearest(atom.atom);
     if near[0] == atom.atom {
         // There is none before it, or none at a distance that is a number.
         return search.best;
-    }
-    for i in 1..NEAREST {
-        // The first atoms have fewer before them.
-        if near[i] == atom.atom {
-            near[i] = near[i - 1];
-        }
     }
     let (distances, is_bond, is_pair) = rigid(tile, atom.view, atom.atom, near, atom.domain);
     let (near_frame, free) = match (is_bond, is_pair) {

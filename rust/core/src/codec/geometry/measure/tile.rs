@@ -94,7 +94,7 @@ impl Tile {
     }
 
     /// The atoms whose largest distance to one in the sample is smallest, of those that come before
-    /// it, the nearest first.
+    /// it, the nearest first. The last one is repeated where there are fewer; of none, it is the atom.
     pub fn nearest(&self, atom: usize) -> [usize; NEAREST] {
         vectorized!(simd => nearest(simd, self, atom))
     }
@@ -143,7 +143,13 @@ fn nearest<S: Simd>(simd: S, tile: &Tile, atom: usize) -> [usize; NEAREST] {
             }
         }
     }
-    best.map(|(_, other)| other)
+    let mut near = best.map(|(_, other)| other);
+    for i in 1..NEAREST {
+        if near[i] == atom {
+            near[i] = near[i - 1];
+        }
+    }
+    near
 }
 
 /// Some frames of the atoms of a tile.
