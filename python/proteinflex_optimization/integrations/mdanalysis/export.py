@@ -23,6 +23,7 @@ from proteinflex_optimization.integrations.mdanalysis.topology_places import (
     lost_columns,
     make_writable,
 )
+from proteinflex_optimization.integrations.mdanalysis.whole_writer import WholeWriter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,6 +117,8 @@ def export_trajectory(
     InvalidArgumentError
         Something is there; MDAnalysis writes no trajectories with this suffix; or a frame has a value
         that the format can't hold, such as a NaN in XTC. Nothing appears at `path`.
+    OSError
+        It can't be written, for example because the disk is full (`errno.ENOSPC`). Nothing appears.
     ImportError
         The format needs another library: ``.h5md`` needs h5py.
 
@@ -138,7 +141,9 @@ def export_trajectory(
     universe, lost = _universe(trajectory, suffix)
     kept, options = _choose(trajectory, universe.trajectory, suffix, places)
     with published(path, overwrite=overwrite) as hidden:
-        writer = _writer(hidden, path, trajectory, options)
+        writer = WholeWriter(
+            hidden, Path(path), lambda name: _writer(name, path, trajectory, options)
+        )
         # What overflows is refused by its value.
         with closing(writer), np.errstate(over="ignore", invalid="ignore"), _quiet():
             for done, ts in enumerate(universe.trajectory, 1):
@@ -153,6 +158,7 @@ def export_trajectory(
                     ) from error
                 if progress is not None:
                     progress(done, trajectory.n_frames)
+        writer.check(trajectory.n_frames)
     return [name for name in trajectory.fields if name not in kept] + static + lost
 
 
@@ -179,12 +185,12 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _writer(hidden: Path, path: StrPath, trajectory: Trajectory, options: dict[str, Any]) -> Any:
-    suffix = hidden.suffix.lower()
+def _writer(name: str, path: StrPath, trajectory: Trajectory, options: dict[str, Any]) -> Any:
+    suffix = Path(name).suffix.lower()
     # Formats of one frame have writers of their own.
     multiframe = True if trajectory.n_frames > 1 else None
     try:
-        return MDAnalysis.Writer(str(hidden), trajectory.n_atoms, multiframe=multiframe, **options)
+        return MDAnalysis.Writer(name, trajectory.n_atoms, multiframe=multiframe, **options)
     except RuntimeError as error:
         raise ImportError(f"MDAnalysis can't write {suffix} here: {error}") from error
     except (TypeError, ValueError) as error:
