@@ -48,8 +48,16 @@ class WholeWriter:
 
     def write(self, atoms: Any) -> None:
         """Write the current frame of a universe."""
-        with self._told():
-            self._writer.write(atoms)
+        try:
+            with self._told():
+                self._writer.write(atoms)
+        except OSError:
+            dataset = getattr(self._writer, "trjfile", None)
+            if hasattr(dataset, "_isopen"):
+                # By netCDF4, where that is installed: closing what can't be written ends the process.
+                dataset._isopen, self._writer.trjfile = 0, None
+                os.truncate(self._hidden, 0)  # As it stays open, it would take space.
+            raise
 
     def close(self) -> None:
         """Close the file, which need not be whole."""
