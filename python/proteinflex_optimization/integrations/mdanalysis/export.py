@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import MDAnalysis
 import numpy as np
+from MDAnalysis.lib.mdamath import triclinic_vectors
 from MDAnalysis.units import convert
 
 from proteinflex_optimization._integrations import integration
@@ -33,6 +35,11 @@ if TYPE_CHECKING:
 
 logger = get_logger()
 
+OBSERVABLE_KINDS = "biufcS"
+"""Of the dtypes that HDF5 has."""
+OBSERVABLE_NAME = re.compile(r"[^/.\0][^/\0]*(/(?!value$)[^/.\0][^/\0]*)?")
+"""What is found again under its name: an element of H5MD, or one in a group of elements."""
+
 LARGEST_STEP = np.iinfo(np.int32).max
 XTC_STEPS_PER_ANGSTROM = 100
 XTC_LARGEST = (np.iinfo(np.int32).max - 2) / XTC_STEPS_PER_ANGSTROM
@@ -50,6 +57,8 @@ class _Format:
     fields: frozenset[str] = frozenset()
     has_observables: bool = False
     """Whether single numbers of a frame have a place under their own names."""
+    box_as_vectors: bool = False
+    """Whether lengths and angles of which no cell can be made have no place."""
     needs_box_in_all: bool = False
     """Whether a box is written of all frames or of none."""
     may_lack_fields: bool = False
@@ -62,6 +71,7 @@ FORMATS = {
     ".h5md": _Format(
         frozenset({"box", "time", "step", "velocities", "forces"}),
         has_observables=True,
+        box_as_vectors=True,
         needs_box_in_all=True,
         float32_times=True,
     ),
@@ -72,13 +82,16 @@ FORMATS = {
     ),
     ".trr": _Format(
         frozenset({"box", "time", "step", "velocities", "forces", "lambda"}),
+        box_as_vectors=True,
         may_lack_fields=True,
         float32_times=True,
     ),
-    ".xtc": _Format(frozenset({"box", "time", "step"}), float32_times=True),
+    ".xtc": _Format(
+        frozenset({"box", "time", "step"}), box_as_vectors=True, float32_times=True
+    ),
 }
 FORMATS[".ncdf"] = FORMATS[".nc"]
-FORMATS[".gro"] = _Format(frozenset({"box", "velocities"}))
+FORMATS[".gro"] = _Format(frozenset({"box", "velocities"}), box_as_vectors=True)
 """By suffix; of others, only the coordinates are certain."""
 
 
@@ -136,6 +149,10 @@ def export_trajectory(
             trajectory, path, overwrite=overwrite, progress=progress
         )
         return left_out
+    if trajectory.n_atoms == 0:
+        raise InvalidArgumentError(
+            "trajectory is not valid: it has no atoms to export; only .fxt has a place for none"
+        )
     places = FORMATS.get(suffix, _Format())
     static = list(trajectory._beside_frames())
     universe, lost = _universe(trajectory, suffix)
@@ -208,13 +225,23 @@ def _choose(
     fields = set(trajectory.fields)
     kept = {"frames"} | (places.fields & reader.given)
     options: dict[str, Any] = {}
+    left_out = {"box", "step"}
     if places.has_observables:
-        kept |= {name for name in fields if name in reader.ts.data}
+        observables = {name: reader.ts.data[name] for name in fields & reader.ts.data.keys()}
+        left_out |= observables.keys()
+        kept |= {
+            name
+            for name, value in observables.items()
+            if np.asarray(value).dtype.kind in OBSERVABLE_KINDS
+            and OBSERVABLE_NAME.fullmatch(name)
+            and ("/" not in name or name.split("/")[0] not in observables)
+        }
     if "box" in kept and not _box_can_be_written(trajectory, places):
         kept.discard("box")
     if "step" in kept:
         steps = trajectory.read(field="step")
-        if steps.max() > LARGEST_STEP or steps.min() < -LARGEST_STEP - 1:
+        fits = (steps >= -LARGEST_STEP - 1) & (steps <= LARGEST_STEP)
+        if not (fits & (steps == np.rint(steps))).all():
             kept.discard("step")
     if suffix == ".dcd":
         options = _even_times(trajectory.time if "time" in reader.given else None)
@@ -223,9 +250,11 @@ def _choose(
         options = {name: name in reader.given for name in ("velocities", "forces")}
     if "time" in kept and places.float32_times:
         times = np.asarray(trajectory.time)
-        if len(np.unique(times.astype(np.float32))) < len(np.unique(times)):
+        with np.errstate(over="ignore"):
+            written = times.astype(np.float32)
+        if len(np.unique(written)) < len(np.unique(times)) or np.isinf(written).any():
             kept.discard("time")
-    for name in {"box", "step"} & (reader.given - kept):
+    for name in left_out & (reader.given - kept):
         reader.leave_out(name)
     reader.gives_missing_as_nan = not places.may_lack_fields
     made_up = {"time", "step"} & places.fields - reader.given
@@ -240,19 +269,25 @@ def _choose(
 
 def _box_can_be_written(trajectory: Trajectory, places: _Format) -> bool:
     """Whether lengths and angles say all of a box, and whether all frames have one if they must."""
-    boxes = trajectory.read(field="box")
-    if boxes.shape[1:] not in ((3, 3), (6,)):
+    stored = trajectory.read(field="box")
+    item = stored.shape[1:]
+    if item not in ((3, 3), (6,)):
         return False
-    has_one = np.isfinite(boxes).all(axis=tuple(range(1, boxes.ndim))) & (
-        boxes.reshape(len(boxes), -1).any(axis=1)
-    )
+    lengths = stored.reshape(len(stored), -1)[:, : 3 if item == (6,) else 9]
+    has_one = lengths.any(axis=1) & ~np.isnan(stored).all(axis=tuple(range(1, stored.ndim)))
     if places.needs_box_in_all and not (has_one.all() or not has_one.any()):
         return False
-    if boxes.shape[1:] == (6,):
-        return True
+    with np.errstate(over="ignore"):
+        boxes = stored[has_one].astype(np.float32)  # As MDAnalysis has them.
+    if not np.isfinite(boxes).all():
+        return False
+    if item == (6,) and places.box_as_vectors:
+        return all(triclinic_vectors(box).any() for box in boxes)
+    if item == (6,):
+        return bool((boxes >= 0).all() and (boxes[:, 3:] <= 180).all())
     # Lengths and angles mean a cell whose first vector is along x, and whose second is in xy.
-    above = boxes[has_one][:, [0, 0, 1], [1, 2, 2]]
-    diagonal = boxes[has_one][:, [0, 1, 2], [0, 1, 2]]
+    above = boxes[:, [0, 0, 1], [1, 2, 2]]
+    diagonal = boxes[:, [0, 1, 2], [0, 1, 2]]
     return bool(
         (np.abs(above) <= 1e-4 * np.abs(diagonal).max(initial=0)).all() and (diagonal > 0).all()
     )

@@ -41,6 +41,7 @@ class WholeWriter:
         self._hidden, self._path = hidden, path
         self._file: _SilentFile | None = None
         with self._told():
+            hidden.touch()  # Which says clearly what is in the way.
             self._writer = make(str(hidden))
             if hidden.suffix.lower() == ".h5md":
                 # Which is opened with the first frame.
