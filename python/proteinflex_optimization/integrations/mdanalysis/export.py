@@ -86,9 +86,7 @@ FORMATS = {
         may_lack_fields=True,
         float32_times=True,
     ),
-    ".xtc": _Format(
-        frozenset({"box", "time", "step"}), box_as_vectors=True, float32_times=True
-    ),
+    ".xtc": _Format(frozenset({"box", "time", "step"}), box_as_vectors=True, float32_times=True),
 }
 FORMATS[".ncdf"] = FORMATS[".nc"]
 FORMATS[".gro"] = _Format(frozenset({"box", "velocities"}), box_as_vectors=True)
@@ -179,6 +177,7 @@ def export_trajectory(
     return [name for name in trajectory.fields if name not in kept] + static + lost
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _universe(trajectory: Trajectory, suffix: str) -> tuple[Any, list[str]]:
     """Return the universe to be written, and what of its topology the format has no place for."""
     if trajectory.topology is None:
@@ -222,12 +221,12 @@ def _choose(
     trajectory: Trajectory, reader: Any, suffix: str, places: _Format
 ) -> tuple[set[str], dict[str, Any]]:
     """Leave out of the reader what the format can't hold; returns what is kept, and options."""
-    fields = set(trajectory.fields)
     kept = {"frames"} | (places.fields & reader.given)
     options: dict[str, Any] = {}
     left_out = {"box", "step"}
     if places.has_observables:
-        observables = {name: reader.ts.data[name] for name in fields & reader.ts.data.keys()}
+        names = (reader.given - places.fields) & reader.ts.data.keys()
+        observables = {name: reader.ts.data[name] for name in names}
         left_out |= observables.keys()
         kept |= {
             name
@@ -267,6 +266,7 @@ def _choose(
     return kept, options
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _box_can_be_written(trajectory: Trajectory, places: _Format) -> bool:
     """Whether lengths and angles say all of a box, and whether all frames have one if they must."""
     stored = trajectory.read(field="box")
@@ -277,8 +277,7 @@ def _box_can_be_written(trajectory: Trajectory, places: _Format) -> bool:
     has_one = lengths.any(axis=1) & ~np.isnan(stored).all(axis=tuple(range(1, stored.ndim)))
     if places.needs_box_in_all and not (has_one.all() or not has_one.any()):
         return False
-    with np.errstate(over="ignore"):
-        boxes = stored[has_one].astype(np.float32)  # As MDAnalysis has them.
+    boxes = stored[has_one].astype(np.float32)  # As MDAnalysis has them.
     if not np.isfinite(boxes).all():
         return False
     if item == (6,) and places.box_as_vectors:

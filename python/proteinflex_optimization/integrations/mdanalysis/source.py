@@ -136,8 +136,7 @@ class TrajectoryFile:
                 if self.format == "H5MD":
                     found = NOT_FIELDS & set(self._reader._file.get("observables", ()))
                     self.findings.left_out += [f"observables/{name}" for name in sorted(found)]
-                    if "time_offset" in found:
-                        _ignore_offsets(self._reader)
+                    _ignore_offsets(self._reader)
             except Exception as error:
                 _silence_half_made_readers(error)
                 if self._first_frame is not None:
@@ -330,7 +329,7 @@ def _silence_half_made_readers(error: Exception) -> None:
 
 
 def _ignore_offsets(reader: Any) -> None:
-    """Keep MDAnalysis from adding an observable, which it takes for its own, to the times of H5MD."""
+    """Keep MDAnalysis from adding an offset when it converts times of H5MD, and an observable as one."""
     copy_to_data = reader._copy_to_data
 
     def copy_without_offset() -> None:

@@ -18,7 +18,9 @@ from MDAnalysis.lib.formats.libdcd import DCDFile
 from MDAnalysis.lib.formats.libmdaxdr import TRRFile, XTCFile
 
 FILES = {".dcd": DCDFile, ".trr": TRRFile, ".xtc": XTCFile}
-"""Of the formats whose writers don't notice all errors."""
+"""Of the formats whose writers don't notice all errors, besides TRZ."""
+
+TRZ_HEADER = 100
 
 PROBE_BYTES = 1 << 20
 """Written where a writer failed, to be told the reason: more than such a writer keeps back."""
@@ -81,10 +83,15 @@ class WholeWriter:
         OSError
             It has not.
         """
-        kind = FILES.get(self._hidden.suffix.lower())
-        if kind is None:
+        suffix = self._hidden.suffix.lower()
+        if suffix == ".trz":
+            expected = TRZ_HEADER + n_frames * self._writer.frameDtype.itemsize
+            with self._told():
+                if self._hidden.stat().st_size != expected:
+                    raise OSError(f"{n_frames} frames end at byte {expected}")
+        if suffix not in FILES:
             return
-        with self._told(), kind(str(self._hidden)) as file:
+        with self._told(), FILES[suffix](str(self._hidden)) as file:
             if len(file) != n_frames:
                 raise OSError(f"{len(file)} of {n_frames} frames were written")
             file.seek(n_frames - 1)
