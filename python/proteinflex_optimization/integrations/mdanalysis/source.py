@@ -134,8 +134,8 @@ class TrajectoryFile:
                 self.n_atoms = int(self._reader.n_atoms)
                 examine(self._reader, self.path, self.format, self.findings)
                 if self.format == "H5MD":
-                    found = NOT_FIELDS & set(self._reader._file.get("observables", ()))
-                    self.findings.left_out += [f"observables/{name}" for name in sorted(found)]
+                    shadowed = NOT_FIELDS & set(self._reader._file.get("observables", ()))
+                    self.findings.left_out += [f"observables/{name}" for name in sorted(shadowed)]
                     _ignore_offsets(self._reader)
             except Exception as error:
                 _silence_half_made_readers(error)

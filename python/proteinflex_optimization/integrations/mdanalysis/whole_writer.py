@@ -55,7 +55,7 @@ class WholeWriter:
             with self._told():
                 self._writer.write(atoms)
         except OSError:
-            dataset = getattr(self._writer, "trjfile", None)
+            dataset: Any = getattr(self._writer, "trjfile", None)
             if hasattr(dataset, "_isopen"):
                 # By netCDF4, where that is installed: closing what can't be written ends the process.
                 dataset._isopen, self._writer.trjfile = 0, None
