@@ -10,6 +10,7 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,18 +43,21 @@ class WholeWriter:
     def __init__(self, hidden: Path, path: Path, make: Callable[[str], Any]) -> None:
         self._hidden, self._path = hidden, path
         self._file: _SilentFile | None = None
+        self._worker: ThreadPoolExecutor | None = None
         with self._told():
             hidden.touch()  # Which says clearly what is in the way.
             self._writer = make(str(hidden))
             if hidden.suffix.lower() == ".h5md":
                 # Which is opened with the first frame.
                 self._file = self._writer.filename = _SilentFile(hidden, "w+")
+                # Ctrl-C is raised in the main thread, and so never where HDF5 calls the file.
+                self._worker = ThreadPoolExecutor(1)
 
     def write(self, atoms: Any) -> None:
         """Write the current frame of a universe."""
         try:
             with self._told():
-                self._writer.write(atoms)
+                self._call(self._writer.write, atoms)
         except OSError:
             dataset: Any = getattr(self._writer, "trjfile", None)
             if hasattr(dataset, "_isopen"):
@@ -64,16 +68,27 @@ class WholeWriter:
 
     def close(self) -> None:
         """Close the file, which need not be whole."""
-        writer = self._writer
         with self._told():
-            try:
-                writer.close()
-                if self._file is not None and writer.h5md_file is not None:
-                    writer.h5md_file.close()
-            finally:
-                writer.close = lambda: None  # It is called again when the writer is deleted.
-                if self._file is not None:
-                    self._file.close()
+            self._call(self._close)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        if self._worker is None:
+            function(*arguments)
+        else:
+            self._worker.submit(function, *arguments).result()
+
+    def _close(self) -> None:
+        writer = self._writer
+        try:
+            writer.close()
+            if self._file is not None and writer.h5md_file is not None:
+                writer.h5md_file.close()
+        finally:
+            writer.close = lambda: None  # It is called again when the writer is deleted.
+            if self._file is not None:
+                self._file.close()
+            if self._worker is not None:
+                self._worker.shutdown(wait=False)
 
     def check(self, n_frames: int) -> None:
         """Check that the closed file has so many frames: an error of the last ones is not told.
