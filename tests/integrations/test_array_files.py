@@ -1,6 +1,7 @@
 """Zarr groups and ``.npz`` hold every field to the bit, both ways."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,33 @@ def test_a_zarr_group_that_lacks_a_chunk_is_refused(handler, tmp_path):
     with pytest.raises(InvalidArgumentError, match=r"run\.zarr.*chunks of 'frames'"):
         handler.import_trajectory(None, path, "again")
     assert handler.keys() == [key]
+
+
+def test_a_zarr_group_that_lacks_an_array_is_refused(handler, trajectory, tmp_path):
+    zarr = pytest.importorskip("zarr", minversion="3")
+    from proteinflex_optimization.integrations.zarr import export_zarr
+
+    path = tmp_path / "run.zarr"
+    export_zarr(trajectory, path)
+    shutil.rmtree(path / "velocities")
+    with pytest.raises(InvalidArgumentError, match=r"run\.zarr.*'velocities'.*'fields'"):
+        handler.import_trajectory(None, path, "again")
+    # Groups of older versions don't tell.
+    del zarr.open_group(path, mode="r+").attrs["fields"]
+    again = handler.load_data(handler.import_trajectory(None, path, "again"))
+    assert sorted(again) == sorted(data().keys() - {"velocities"})
+
+
+def test_fields_whose_names_are_paths_go_through_zarr(handler, tmp_path):
+    pytest.importorskip("zarr", minversion="3")
+    from proteinflex_optimization.integrations.zarr import export_zarr
+
+    stored = {"frames": np.zeros((3, 4, 3), np.float32), "energy/kinetic": np.arange(3.0)}
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    assert export_zarr(trajectory, tmp_path / "run.zarr") == []
+    again = handler.load_data(handler.import_trajectory(None, tmp_path / "run.zarr", "again"))
+    assert sorted(again) == sorted(stored)
+    np.testing.assert_array_equal(again["energy/kinetic"], stored["energy/kinetic"])
 
 
 def test_arrays_that_are_no_trajectory_are_refused(handler, tmp_path):

@@ -1,5 +1,6 @@
 """Files of other formats: whole or not at all, and what they can't hold is said."""
 
+import errno
 import itertools
 import os
 import signal
@@ -11,7 +12,12 @@ import MDAnalysis
 import numpy as np
 import pytest
 from MDAnalysisTests.datafiles import DCD, PSF, TPR, TRR, XTC
-from proteinflex_optimization import CorruptDataError, DataHandler, InvalidArgumentError
+from proteinflex_optimization import (
+    CorruptDataError,
+    DataHandler,
+    InvalidArgumentError,
+    create_trajectory,
+)
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.integrations.mdanalysis import (
     TrajectoryReadError,
@@ -226,6 +232,101 @@ def test_damage_met_by_an_export_leaves_no_file(handler, tmp_path):
     assert os.listdir(tmp_path) == ["cache"]
 
 
+NO_SPACE = """if True:
+    import errno, os, resource, subprocess, sys, warnings
+    from pathlib import Path
+    import numpy as np
+    from proteinflex_optimization import open_trajectory
+    from proteinflex_optimization.integrations.mdanalysis import export_trajectory
+
+    warnings.simplefilter("ignore")
+    directory, is_disk = Path(sys.argv[1]), sys.argv[2] == "disk"
+    trajectory = open_trajectory(directory / "md.fxt")
+    small = directory / "small"
+    for suffix in ("dcd", "xtc", "trr", "nc", "h5md", "trz", "xyz", "pdb"):
+        whole = directory / f"whole.{suffix}"
+        export_trajectory(trajectory, whole)
+        pages = (whole.stat().st_size - 1) // 4096
+        for n_pages in {1, pages // 2, *range(max(1, pages - 2), pages + 1)}:
+            if is_disk:
+                mount = ("mount", "-t", "tmpfs", "-o", f"size={n_pages * 4}k", "none", small)
+                subprocess.run(mount, check=True)
+            else:
+                no_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (n_pages * 4096, no_limit[1]))
+            try:
+                export_trajectory(trajectory, small / f"run.{suffix}")
+                raise AssertionError(f"a {suffix} was written")
+            except OSError as error:
+                expected = errno.ENOSPC if is_disk else errno.EFBIG
+                assert error.errno == expected, (suffix, error)
+                assert error.filename == str(small / f"run.{suffix}")
+            finally:
+                assert not os.listdir(small), (suffix, os.listdir(small))
+                if is_disk:
+                    subprocess.run(["umount", "-l", small], check=True)
+                else:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, no_limit)
+    print("went on")
+"""
+
+
+@pytest.mark.parametrize("kind", ["disk", "limit"])
+def test_a_full_disk_is_an_error_wherever_it_is_met_and_leaves_no_file(tmp_path, kind):
+    """C libraries tell of few errors, and HDF5 would end the process."""
+    pytest.importorskip("h5py")
+    command = [sys.executable, "-c", NO_SPACE, str(tmp_path), kind]
+    if kind == "disk":
+        if subprocess.run(["unshare", "-Urm", "true"], capture_output=True).returncode != 0:
+            pytest.skip("no file system can be mounted here")
+        command = ["unshare", "-Urm", *command]
+    (tmp_path / "small").mkdir()
+    with create_trajectory(tmp_path / "md.fxt") as writer:
+        for number in range(40):
+            frame = np.random.default_rng(number).normal(size=(100, 3)).astype(np.float32)
+            writer.append(frame, time=float(number), box=np.array([9, 9, 9, 90, 90, 90.0]))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
+
+
+@pytest.mark.parametrize("suffix", ["dcd", "xtc", "trr"])
+def test_a_file_that_the_writer_left_cut_is_never_published(
+    trajectory, tmp_path, monkeypatch, suffix
+):
+    """As where there is space again when the reason is looked for."""
+    from proteinflex_optimization.integrations.mdanalysis import whole_writer
+
+    def cut(self):
+        close(self)
+        os.truncate(self._hidden, self._hidden.stat().st_size - n_bytes)
+
+    close = whole_writer.WholeWriter.close
+    monkeypatch.setattr(whole_writer.WholeWriter, "close", cut)
+    for n_bytes in (1, 200, 2000):  # noqa: B007, `cut` reads it
+        with pytest.raises(OSError, match=rf"run\.{suffix}") as caught:
+            export_trajectory(trajectory, tmp_path / f"run.{suffix}")
+        assert caught.value.errno == errno.EIO
+        assert os.listdir(tmp_path) == ["cache"]
+
+
+@pytest.mark.parametrize("suffix", ["dcd", "xtc", "h5md", "nc", "xyz"])
+def test_an_error_of_the_callback_stays_what_it_is(trajectory, tmp_path, suffix):
+    def stop(done, total):
+        raise TimeoutError("no time left")
+
+    with pytest.raises(TimeoutError, match=r"^no time left$"):
+        export_trajectory(trajectory, tmp_path / f"run.{suffix}", progress=stop)
+    assert os.listdir(tmp_path) == ["cache"]
+
+
+def test_a_trajectory_without_atoms_is_refused(handler, tmp_path):
+    trajectory = handler.open(handler.store_trajectory({"frames": np.zeros((2, 0, 3))}, "none"))
+    for suffix in ("xtc", "dcd", "h5md", "pdb"):
+        with pytest.raises(InvalidArgumentError, match="no atoms to export"):
+            export_trajectory(trajectory, tmp_path / f"run.{suffix}")
+    assert export_trajectory(trajectory, tmp_path / "run.fxt") == []
+
+
 def test_suffixes_and_directories_that_are_not_there_are_refused(trajectory, tmp_path):
     with pytest.raises(InvalidArgumentError, match="suffix"):
         export_trajectory(trajectory, tmp_path / "run.unknown")
@@ -387,6 +488,98 @@ def test_a_box_that_lengths_and_angles_do_not_say_is_left_out_and_said(handler, 
     trajectory = handler.open(handler.store_trajectory(stored, "md"))
     for suffix in ("xtc", "dcd", "h5md"):
         assert export_trajectory(trajectory, tmp_path / f"run.{suffix}") == ["box"]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        [10, 11, 12, 0, 0, 0],
+        [10, 11, 0, 90, 90, 90],
+        [10, 11, 12, 180, 90, 90],
+        [10, 10, 10, 150, 150, 150],
+    ],
+)
+def test_a_box_that_makes_no_cell_has_a_place_only_as_lengths_and_angles(handler, tmp_path, box):
+    stored = {"frames": np.zeros((2, 12, 3), np.float32), "time": np.arange(2.0)}
+    stored["box"] = np.array([[10, 11, 12, 90, 90, 90], box], np.float32)
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    for suffix in ("xtc", "trr", "h5md"):
+        assert export_trajectory(trajectory, tmp_path / f"run.{suffix}") == ["box"]
+        again = handler.open(handler.import_trajectory(None, tmp_path / f"run.{suffix}", "again"))
+        assert "box" not in again.fields
+    for suffix in ("dcd", "nc"):
+        assert export_trajectory(trajectory, tmp_path / f"run.{suffix}") == []
+        again = handler.open(handler.import_trajectory(None, tmp_path / f"run.{suffix}", "again"))
+        np.testing.assert_allclose(again.read(field="box"), stored["box"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        [10, 11, 12, 90, 90, np.nan],
+        [np.nan, 11, 12, 90, 90, 90],
+        [-10, 11, 12, 90, 90, 90],
+        [10, 11, 12, -60, 90, 90],
+        [1e39, 11, 12, 90, 90, 90],
+        np.diag([10, 11, np.nan]),
+        np.diag([10, 11, 1e39]),
+        np.diag([1e-46, 11, 12]),
+    ],
+)
+def test_a_box_of_numbers_that_are_none_is_left_out_and_said(handler, tmp_path, box):
+    stored = {"frames": np.zeros((2, 12, 3), np.float32), "time": np.arange(2.0)}
+    stored["box"] = np.array([box, box], float)
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    for suffix in ("xtc", "trr", "h5md", "dcd", "nc"):
+        assert export_trajectory(trajectory, tmp_path / f"run.{suffix}") == ["box"]
+
+
+@pytest.mark.parametrize("suffix", ["xtc", "trr", "h5md", "dcd", "nc"])
+@pytest.mark.parametrize("name", ["time_offset", "dt"])
+def test_a_field_that_mdanalysis_takes_for_its_own_changes_no_time(handler, tmp_path, suffix, name):
+    stored = {"frames": np.zeros((3, 12, 3), np.float32), "time": np.arange(3.0)}
+    stored["step"] = np.arange(3)
+    stored[name] = np.array([5.0, 6, 7])
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    universe = trajectory.to_universe(MDAnalysis.Universe.empty(12)._topology)
+    assert [ts.time for ts in universe.trajectory] == [0, 1, 2]
+    assert name in export_trajectory(trajectory, tmp_path / f"run.{suffix}")
+    again = handler.open(handler.import_trajectory(None, tmp_path / f"run.{suffix}", "again"))
+    np.testing.assert_allclose(again.time, stored["time"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["xtc", "trr", "h5md"])
+@pytest.mark.parametrize("steps", [[0.5, 1.5, 2.5], [1, np.nan, 3]])
+def test_steps_that_are_no_whole_numbers_are_left_out_and_said(handler, tmp_path, suffix, steps):
+    stored = {"frames": np.zeros((3, 12, 3), np.float32), "time": np.arange(3.0)}
+    trajectory = handler.open(handler.store_trajectory({**stored, "step": np.array(steps)}, "md"))
+    assert export_trajectory(trajectory, tmp_path / f"run.{suffix}") == ["step"]
+
+
+def test_times_beyond_float32_are_said(handler, tmp_path):
+    stored = {"frames": np.zeros((2, 12, 3), np.float32), "time": np.array([0, 1e300])}
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    for suffix in ("xtc", "trr", "nc"):
+        assert export_trajectory(trajectory, tmp_path / f"run.{suffix}") == ["time"]
+
+
+def test_observables_of_h5md_are_found_again_or_said_to_be_left_out(handler, tmp_path):
+    pytest.importorskip("h5py")
+    numbers = np.arange(3.0)
+    stored = {"frames": np.zeros((3, 12, 3), np.float32), "time": numbers, "step": np.arange(3)}
+    lost = dict.fromkeys(("", "/a", "a/value", "a/b/c", "x/y", ".", "n\0n"), numbers)
+    lost["label"] = np.array(["bound", "free", "bound"])
+    lost["date"] = np.zeros(3, "M8[s]")
+    found = {"x": numbers, "group/energy": numbers, "frame": numbers + 5, "value": numbers}
+    found |= {"is_bound": np.array([True, False, True]), "count": np.array([1, 2, 2**64 - 1], "u8")}
+    key = handler.store_trajectory({**stored, **found, **lost}, "md")
+    left_out = export_trajectory(handler.open(key), tmp_path / "run.h5md")
+    assert sorted(left_out) == sorted(lost)
+    again = handler.load_data(handler.import_trajectory(None, tmp_path / "run.h5md", "again"))
+    assert sorted(again) == sorted({**stored, **found})
+    for name, values in found.items():
+        assert again[name].dtype == values.dtype
+        np.testing.assert_array_equal(again[name], values)
 
 
 def test_fields_of_other_shapes_than_their_name_says_are_left_out_and_said(handler, tmp_path):

@@ -152,6 +152,28 @@ def test_observables_of_other_steps_than_the_positions_are_left_out_and_said(
     assert "run.h5md: left out: energy (of other steps)" in said()
 
 
+@pytest.mark.parametrize("name", ["time_offset", "dt", "time", "step"])
+def test_observables_that_have_a_name_of_mdanalysis_change_no_time(handler, tmp_path, said, name):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "run.h5md"
+    path.write_bytes(Path(datafiles.H5MD_xvf).read_bytes())
+    key = handler.import_trajectory(None, path, "before")
+    before = handler.load_data(key)
+    with h5py.File(path, "r+") as file:
+        position = file["particles/trajectory/position"]
+        group = file.require_group(f"observables/{name}")
+        group["value"] = 100 + np.arange(len(before["time"]))
+        group["step"] = position["step"]
+        position["time"].attrs["unit"] = "fs"
+    found = handler.load_data(handler.import_trajectory(None, path, "run"))
+    assert sorted(found) == sorted(before)
+    np.testing.assert_allclose(found["time"], before["time"] / 1000)
+    np.testing.assert_array_equal(found["step"], before["step"])
+    assert f"run.h5md: left out: observables/{name}" in said()
+    found = handler.load_data(handler.import_trajectory(None, path, "later", time_offset=7.0))
+    np.testing.assert_allclose(found["time"], before["time"] / 1000 + 7)
+
+
 # --- what is made up ---
 
 

@@ -207,6 +207,13 @@ def test_a_trajectory_without_a_cache_has_a_universe(path):
     assert isinstance(universe.trajectory, mdanalysis.FXTReader)
 
 
+def test_an_offset_of_times_is_written_once(tmp_path):
+    universe = MDAnalysis.Universe(COORDINATES_TOPOLOGY, COORDINATES_TRR, time_offset=100.0)
+    universe.atoms.write(tmp_path / "run.fxt", frames="all")
+    written = MDAnalysis.Universe(COORDINATES_TOPOLOGY, tmp_path / "run.fxt")
+    assert_same_frames(written.trajectory, universe.trajectory)
+
+
 def test_a_file_of_no_time_is_read(tmp_path):
     with create_trajectory(tmp_path / "run.fxt") as writer:
         writer.append(np.zeros((4, 2, 3), np.float32))

@@ -274,6 +274,18 @@ def test_names_that_would_break_a_file_are_told_and_replaced(handler, tmp_path, 
     np.testing.assert_allclose(written.atoms.positions, FRAMES[0], atol=0.01)
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_an_xyz_of_atoms_without_elements_has_their_names(handler, tmp_path):
+    """As coarse-grained beads are."""
+    beads = small(elements=["", "", "", ""], names=["BB", "SC1", "", "W"])
+    handler.store_trajectory({"frames": FRAMES}, "cg", structure=beads)
+    path = tmp_path / "cg.xyz"
+    assert "elements" in export_trajectory(handler.open("cg"), path)
+    written = MDAnalysis.Universe(str(path))
+    assert written.atoms.names.tolist() == ["BB", "SC1", "X", "W"]
+    assert len(written.trajectory) == len(FRAMES)
+
+
 def test_mdtraj_has_atoms_in_the_order_of_coordinates(handler):
     """Iterating its topology goes from residue to residue."""
     topology = mdtraj.Topology()

@@ -75,8 +75,9 @@ def export_zarr(
     Notes
     -----
     Dimensions are named ``frame``, ``atom`` and ``xyz`` where they are these. The group's attributes
-    are ``data_id``, ``content_id`` and ``metadata``, and, where there are any, ``values``, the plain
-    values beside the frames, and ``static``, the names of the arrays that belong to no frame.
+    are ``data_id``, ``content_id``, ``metadata`` and ``fields``, the names of the per-frame arrays, and,
+    where there are any, ``values``, the plain values beside the frames, and ``static``, the names of the
+    arrays that belong to no frame.
     """
     metadata, not_plain = _plain(trajectory.metadata)
     left_out = [f"metadata[{name!r}]" for name in not_plain]
@@ -106,6 +107,7 @@ def export_zarr(
         written = [name for name in arrays_beside if name not in left_out]
         if written:
             group.attrs["static"] = written
+        group.attrs["fields"] = list(trajectory.fields)
     if trajectory.topology is not None:
         left_out.append("topology")
     return left_out
@@ -162,7 +164,10 @@ def import_zarr(
         ) from error
     is_ours = "content_id" in attributes
     static = set(attributes.get("static", ())) if is_ours else set()
-    _check_arrays(arrays, static, path, is_ours=is_ours)
+    # Groups of older versions don't name their fields.
+    fields = set(attributes.get("fields", ())) if is_ours else set()
+    arrays |= {name: group[name] for name in fields if "/" in name and name in group}
+    _check_arrays(arrays, static, fields, path, is_ours=is_ours)
     if metadata is None and isinstance(attributes.get("metadata"), dict):
         metadata = attributes["metadata"]
     n_frames = arrays["frames"].shape[0]
@@ -213,13 +218,14 @@ def _refuse_other_than_zarr(target: Path) -> None:
 
 
 def _check_arrays(
-    arrays: dict[str, Any], static: set[str], path: StrPath, *, is_ours: bool
+    arrays: dict[str, Any], static: set[str], fields: set[str], path: StrPath, *, is_ours: bool
 ) -> None:
-    if not static <= arrays.keys():
-        raise InvalidArgumentError(
-            f"trajectory={str(path)!r} is not valid: the array {min(static - arrays.keys())!r} is not "
-            "there, which its attribute 'static' names"
-        )
+    for attribute, names in (("static", static), ("fields", fields)):
+        if not names <= arrays.keys():
+            raise InvalidArgumentError(
+                f"trajectory={str(path)!r} is not valid: the array {min(names - arrays.keys())!r} is "
+                f"not there, which its attribute {attribute!r} names"
+            )
     shapes = {name: array.shape for name, array in arrays.items()}
     frames = shapes.get("frames", ())
     if len(frames) != 3 or frames[0] == 0:

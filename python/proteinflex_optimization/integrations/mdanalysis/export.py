@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import MDAnalysis
 import numpy as np
+from MDAnalysis.lib.mdamath import triclinic_vectors
 from MDAnalysis.units import convert
 
 from proteinflex_optimization._integrations import integration
@@ -23,6 +25,7 @@ from proteinflex_optimization.integrations.mdanalysis.topology_places import (
     lost_columns,
     make_writable,
 )
+from proteinflex_optimization.integrations.mdanalysis.whole_writer import WholeWriter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +34,11 @@ if TYPE_CHECKING:
     from proteinflex_optimization.types import StrPath
 
 logger = get_logger()
+
+OBSERVABLE_KINDS = "biufcS"
+"""Of the dtypes that HDF5 has."""
+OBSERVABLE_NAME = re.compile(r"[^/.\0][^/\0]*(/(?!value$)[^/.\0][^/\0]*)?")
+"""What is found again under its name: an element of H5MD, or one in a group of elements."""
 
 LARGEST_STEP = np.iinfo(np.int32).max
 XTC_STEPS_PER_ANGSTROM = 100
@@ -49,6 +57,8 @@ class _Format:
     fields: frozenset[str] = frozenset()
     has_observables: bool = False
     """Whether single numbers of a frame have a place under their own names."""
+    box_as_vectors: bool = False
+    """Whether lengths and angles of which no cell can be made have no place."""
     needs_box_in_all: bool = False
     """Whether a box is written of all frames or of none."""
     may_lack_fields: bool = False
@@ -61,6 +71,7 @@ FORMATS = {
     ".h5md": _Format(
         frozenset({"box", "time", "step", "velocities", "forces"}),
         has_observables=True,
+        box_as_vectors=True,
         needs_box_in_all=True,
         float32_times=True,
     ),
@@ -71,13 +82,14 @@ FORMATS = {
     ),
     ".trr": _Format(
         frozenset({"box", "time", "step", "velocities", "forces", "lambda"}),
+        box_as_vectors=True,
         may_lack_fields=True,
         float32_times=True,
     ),
-    ".xtc": _Format(frozenset({"box", "time", "step"}), float32_times=True),
+    ".xtc": _Format(frozenset({"box", "time", "step"}), box_as_vectors=True, float32_times=True),
 }
 FORMATS[".ncdf"] = FORMATS[".nc"]
-FORMATS[".gro"] = _Format(frozenset({"box", "velocities"}))
+FORMATS[".gro"] = _Format(frozenset({"box", "velocities"}), box_as_vectors=True)
 """By suffix; of others, only the coordinates are certain."""
 
 
@@ -116,6 +128,8 @@ def export_trajectory(
     InvalidArgumentError
         Something is there; MDAnalysis writes no trajectories with this suffix; or a frame has a value
         that the format can't hold, such as a NaN in XTC. Nothing appears at `path`.
+    OSError
+        It can't be written, for example because the disk is full (`errno.ENOSPC`). Nothing appears.
     ImportError
         The format needs another library: ``.h5md`` needs h5py.
 
@@ -133,12 +147,18 @@ def export_trajectory(
             trajectory, path, overwrite=overwrite, progress=progress
         )
         return left_out
+    if trajectory.n_atoms == 0:
+        raise InvalidArgumentError(
+            "trajectory is not valid: it has no atoms to export; only .fxt has a place for none"
+        )
     places = FORMATS.get(suffix, _Format())
     static = list(trajectory._beside_frames())
     universe, lost = _universe(trajectory, suffix)
     kept, options = _choose(trajectory, universe.trajectory, suffix, places)
     with published(path, overwrite=overwrite) as hidden:
-        writer = _writer(hidden, path, trajectory, options)
+        writer = WholeWriter(
+            hidden, Path(path), lambda name: _writer(name, path, trajectory, options)
+        )
         # What overflows is refused by its value.
         with closing(writer), np.errstate(over="ignore", invalid="ignore"), _quiet():
             for done, ts in enumerate(universe.trajectory, 1):
@@ -153,9 +173,11 @@ def export_trajectory(
                     ) from error
                 if progress is not None:
                     progress(done, trajectory.n_frames)
+        writer.check(trajectory.n_frames)
     return [name for name in trajectory.fields if name not in kept] + static + lost
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _universe(trajectory: Trajectory, suffix: str) -> tuple[Any, list[str]]:
     """Return the universe to be written, and what of its topology the format has no place for."""
     if trajectory.topology is None:
@@ -179,12 +201,12 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _writer(hidden: Path, path: StrPath, trajectory: Trajectory, options: dict[str, Any]) -> Any:
-    suffix = hidden.suffix.lower()
+def _writer(name: str, path: StrPath, trajectory: Trajectory, options: dict[str, Any]) -> Any:
+    suffix = Path(name).suffix.lower()
     # Formats of one frame have writers of their own.
     multiframe = True if trajectory.n_frames > 1 else None
     try:
-        return MDAnalysis.Writer(str(hidden), trajectory.n_atoms, multiframe=multiframe, **options)
+        return MDAnalysis.Writer(name, trajectory.n_atoms, multiframe=multiframe, **options)
     except RuntimeError as error:
         raise ImportError(f"MDAnalysis can't write {suffix} here: {error}") from error
     except (TypeError, ValueError) as error:
@@ -199,16 +221,26 @@ def _choose(
     trajectory: Trajectory, reader: Any, suffix: str, places: _Format
 ) -> tuple[set[str], dict[str, Any]]:
     """Leave out of the reader what the format can't hold; returns what is kept, and options."""
-    fields = set(trajectory.fields)
     kept = {"frames"} | (places.fields & reader.given)
     options: dict[str, Any] = {}
+    left_out = {"box", "step"}
     if places.has_observables:
-        kept |= {name for name in fields if name in reader.ts.data}
+        names = (reader.given - places.fields) & reader.ts.data.keys()
+        observables = {name: reader.ts.data[name] for name in names}
+        left_out |= observables.keys()
+        kept |= {
+            name
+            for name, value in observables.items()
+            if np.asarray(value).dtype.kind in OBSERVABLE_KINDS
+            and OBSERVABLE_NAME.fullmatch(name)
+            and ("/" not in name or name.split("/")[0] not in observables)
+        }
     if "box" in kept and not _box_can_be_written(trajectory, places):
         kept.discard("box")
     if "step" in kept:
         steps = trajectory.read(field="step")
-        if steps.max() > LARGEST_STEP or steps.min() < -LARGEST_STEP - 1:
+        fits = (steps >= -LARGEST_STEP - 1) & (steps <= LARGEST_STEP)
+        if not (fits & (steps == np.rint(steps))).all():
             kept.discard("step")
     if suffix == ".dcd":
         options = _even_times(trajectory.time if "time" in reader.given else None)
@@ -217,9 +249,11 @@ def _choose(
         options = {name: name in reader.given for name in ("velocities", "forces")}
     if "time" in kept and places.float32_times:
         times = np.asarray(trajectory.time)
-        if len(np.unique(times.astype(np.float32))) < len(np.unique(times)):
+        with np.errstate(over="ignore"):
+            written = times.astype(np.float32)
+        if len(np.unique(written)) < len(np.unique(times)) or np.isinf(written).any():
             kept.discard("time")
-    for name in {"box", "step"} & (reader.given - kept):
+    for name in left_out & (reader.given - kept):
         reader.leave_out(name)
     reader.gives_missing_as_nan = not places.may_lack_fields
     made_up = {"time", "step"} & places.fields - reader.given
@@ -232,21 +266,27 @@ def _choose(
     return kept, options
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _box_can_be_written(trajectory: Trajectory, places: _Format) -> bool:
     """Whether lengths and angles say all of a box, and whether all frames have one if they must."""
-    boxes = trajectory.read(field="box")
-    if boxes.shape[1:] not in ((3, 3), (6,)):
+    stored = trajectory.read(field="box")
+    item = stored.shape[1:]
+    if item not in ((3, 3), (6,)):
         return False
-    has_one = np.isfinite(boxes).all(axis=tuple(range(1, boxes.ndim))) & (
-        boxes.reshape(len(boxes), -1).any(axis=1)
-    )
+    lengths = stored.reshape(len(stored), -1)[:, : 3 if item == (6,) else 9]
+    has_one = lengths.any(axis=1) & ~np.isnan(stored).all(axis=tuple(range(1, stored.ndim)))
     if places.needs_box_in_all and not (has_one.all() or not has_one.any()):
         return False
-    if boxes.shape[1:] == (6,):
-        return True
+    boxes = stored[has_one].astype(np.float32)  # As MDAnalysis has them.
+    if not np.isfinite(boxes).all():
+        return False
+    if item == (6,) and places.box_as_vectors:
+        return all(triclinic_vectors(box).any() for box in boxes)
+    if item == (6,):
+        return bool((boxes >= 0).all() and (boxes[:, 3:] <= 180).all())
     # Lengths and angles mean a cell whose first vector is along x, and whose second is in xy.
-    above = boxes[has_one][:, [0, 0, 1], [1, 2, 2]]
-    diagonal = boxes[has_one][:, [0, 1, 2], [0, 1, 2]]
+    above = boxes[:, [0, 0, 1], [1, 2, 2]]
+    diagonal = boxes[:, [0, 1, 2], [0, 1, 2]]
     return bool(
         (np.abs(above) <= 1e-4 * np.abs(diagonal).max(initial=0)).all() and (diagonal > 0).all()
     )

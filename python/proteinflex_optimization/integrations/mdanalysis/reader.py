@@ -39,7 +39,8 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
 
     Lengths are in Å, as `TrajectoryReporter` and `import_trajectory` store them. ``velocities``
     (Å/ps) and ``forces`` (kJ/mol/nm) are used where they are stored, ``box`` as three vectors or as
-    lengths and angles, ``time`` in ps; other scalars per frame are in ``ts.data``. Where ``box``,
+    lengths and angles, ``time`` in ps; other scalars per frame are in ``ts.data``, but for ``dt`` and
+    ``time_offset``, by which MDAnalysis would change the times. Where ``box``,
     ``velocities`` or ``forces`` is NaN all over, a frame has none.
     """
 
@@ -117,6 +118,8 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
     def _has_place(self, name: str) -> bool:
         if name in ("velocities", "forces"):
             return True  # Which always have the shape of the frames.
+        if name in ("dt", "time_offset"):
+            return False  # MDAnalysis's own, by which it makes other times.
         item = self._trajectory.read(0, 0, field=name).shape[1:]
         return item in ((3, 3), (6,)) if name == "box" else item == ()
 

@@ -52,7 +52,8 @@ OF_THE_TOPOLOGY = {
 }
 """What readers give with each frame though it belongs to the atoms; blanks in it are made up."""
 
-NOT_FIELDS = frozenset({"time", "step", "dt", "time_offset", "frame"})
+NOT_FIELDS = frozenset({"time", "step", "dt", "time_offset"})
+"""What is stored otherwise, or belongs to MDAnalysis; of H5MD, observables may have these names."""
 DEFAULTS = {"lambda": 0.0}
 """What is not stored, for nearly all files have it: of others, frames without it have this."""
 
@@ -118,6 +119,7 @@ class TrajectoryFile:
         self._universe: Any = None
         self._first_frame: TemporaryDirectory[str] | None = None
         self._has_dt = "dt" in options
+        self._time_offset = options.get("time_offset", 0)
         self._velocities_are_whole = True
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -131,6 +133,10 @@ class TrajectoryFile:
                 self.n_frames = int(self._reader.n_frames)
                 self.n_atoms = int(self._reader.n_atoms)
                 examine(self._reader, self.path, self.format, self.findings)
+                if self.format == "H5MD":
+                    shadowed = NOT_FIELDS & set(self._reader._file.get("observables", ()))
+                    self.findings.left_out += [f"observables/{name}" for name in sorted(shadowed)]
+                    _ignore_offsets(self._reader)
             except Exception as error:
                 _silence_half_made_readers(error)
                 if self._first_frame is not None:
@@ -261,7 +267,7 @@ class TrajectoryFile:
     def _fields(self, ts: Any) -> dict[str, Any]:
         found: dict[str, Any] = {"frames": ts.positions.copy()}
         if "time" in ts.data and self.findings.has_time and not self._has_dt:
-            found["time"] = np.float64(ts.time)
+            found["time"] = np.float64(ts.data["time"] + self._time_offset)
         step = "frame" if self.format == "TRZ" else "step"
         if step in ts.data and self.findings.has_steps:
             found["step"] = np.int64(ts.data[step])
@@ -274,6 +280,7 @@ class TrajectoryFile:
         for name, value in ts.data.items():
             if (
                 name in NOT_FIELDS
+                or name == step
                 or name in self.findings.unpaired
                 or (name in DEFAULTS and value == DEFAULTS[name])
             ):
@@ -319,6 +326,17 @@ def _silence_half_made_readers(error: Exception) -> None:
             made.close = lambda: None
             made._auxs = {}
         trace = trace.tb_next
+
+
+def _ignore_offsets(reader: Any) -> None:
+    """Keep MDAnalysis from adding an offset when it converts times of H5MD, and an observable as one."""
+    copy_to_data = reader._copy_to_data
+
+    def copy_without_offset() -> None:
+        copy_to_data()
+        reader.ts.data.pop("time_offset", None)
+
+    reader._copy_to_data = copy_without_offset
 
 
 def _format(path: Path, format: Any) -> Any:

@@ -85,7 +85,10 @@ def make_writable(universe: Any, suffix: str) -> None:
     # What is read again needs a name in each line.
     if suffix == ".gro" and "" in set(atoms.names):
         atoms.names = np.array([name or "X" for name in atoms.names], object)
-    if suffix == ".xyz" and "" in set(atoms.elements):
+    # Where no atom has an element, MDAnalysis writes their names.
+    if suffix == ".xyz" and not hasattr(atoms, "elements"):
+        atoms.names = np.array([name or "X" for name in atoms.names], object)
+    elif suffix == ".xyz" and "" in set(atoms.elements):
         pairs = zip(atoms.elements, atoms.names, strict=True)
         atoms.elements = np.array([element or name or "X" for element, name in pairs], object)
 

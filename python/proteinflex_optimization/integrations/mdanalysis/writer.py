@@ -25,7 +25,7 @@ logger = get_logger()
 BESIDE = ("box", "velocities", "forces")
 """What a frame may lack in MDAnalysis, and is NaN then."""
 
-NOT_STORED = ("time", "dt")
+NOT_STORED = ("time", "dt", "time_offset")
 """What MDAnalysis keeps in ``ts.data`` and the file has otherwise."""
 
 
