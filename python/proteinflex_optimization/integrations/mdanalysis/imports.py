@@ -157,6 +157,7 @@ class _Part:
         self.allow_truncated = allow_truncated
         self.until: tuple[str, float] | None = None
         self.next_begins = np.inf
+        self.until_step: float | None = None
         self._last: list[float] = []
         self.n_overlapping = 0
         self.n_without_positions = 0
@@ -193,12 +194,22 @@ class _Part:
             number += 1
             if not found:
                 self.n_without_positions += 1
-            elif self.until is not None and found[self.until[0]] > self.until[1]:
+            elif self._is_overlapping(found):
                 self.n_overlapping += 1
                 found = {}
             elif self.until is not None:
                 self._last = [*self._last[-1:], float(found[self.until[0]])]
             yield found
+
+    def _is_overlapping(self, found: dict[str, Any]) -> bool:
+        """Whether the next part has a frame, too."""
+        if self.until is None:
+            return False
+        name, limit = self.until
+        rounding = self.next_begins - limit
+        if self.until_step is not None and abs(found[name] - self.next_begins) <= 2 * rounding:
+            return bool(found["step"] >= self.until_step)  # Of times that are one when rounded.
+        return bool(found[name] > limit)
 
     def gap(self) -> str | None:
         """Say that frames between this part and the next seem to be missing."""
@@ -253,13 +264,17 @@ class _Run:
             )
             return
         for name in counters:
-            firsts = [float(part.first[name]) for part in self._parts]
-            if all(one < other for one, other in pairwise(firsts)):
+            firsts = self._firsts(name)
+            if _is_ascending(firsts):
+                steps = self._firsts("step") if "step" in counters else []
                 for part, after in zip(self._parts, firsts[1:], strict=False):
                     part.until = (name, after - _rounding(name, after))
                     part.next_begins = after
+                if _is_ascending(steps):
+                    for part, step in zip(self._parts, steps[1:], strict=False):
+                        part.until_step = step
                 return
-        firsts = [float(part.first[counters[0]]) for part in self._parts]
+        firsts = self._firsts(counters[0])
         late = next(i for i in range(1, len(firsts)) if firsts[i] <= firsts[i - 1])
         raise InvalidArgumentError(
             f"trajectory is not valid: {self._parts[late].file.path} begins at {counters[0]} "
@@ -268,6 +283,9 @@ class _Run:
             "(overlap='keep', or --overlap keep, takes all frames of runs that each count from the "
             "beginning)"
         )
+
+    def _firsts(self, name: str) -> list[float]:
+        return [float(part.first[name]) for part in self._parts]
 
     def frames(self) -> Iterator[dict[str, Any]]:
         total = sum(part.file.n_frames for part in self._parts)
@@ -317,7 +335,9 @@ class _Run:
         return {name: np.asarray(found[name], self._fields[name].dtype) for name in self._fields}
 
     def check(self) -> None:
-        """Refuse a run of no frames."""
+        """Refuse a run of no frames, or of a file that has changed meanwhile."""
+        for part in self._parts:
+            part.file.check_unchanged(may_grow=part.allow_truncated)
         if self._n_frames == 0:
             raise InvalidArgumentError(
                 f"trajectory={str(self._parts[0].file.path)!r} is not valid: no whole frame of it has "
@@ -371,6 +391,10 @@ class _Run:
 
 class _FieldsChanged(Exception):  # noqa: N818, a turn and no error
     """The trajectory is begun again, for its fields are others than was thought."""
+
+
+def _is_ascending(values: list[float]) -> bool:
+    return all(one < other for one, other in pairwise(values))
 
 
 def _rounding(name: str, value: float) -> float:
