@@ -53,8 +53,8 @@ def import_trajectory(
     handler : DataHandler
         The cache.
     topology : str or path or None
-        What MDAnalysis takes, or a `Topology`: it is kept in the entry. None where the trajectory
-        tells its number of atoms by itself.
+        What MDAnalysis takes, or a `Topology`: it is kept in the entry, that of a PDB or mmCIF file
+        as `Topology.of` reads it. None where the trajectory tells its number of atoms by itself.
     trajectory : str, path or sequence of these
         A file, or the parts of a run in their order.
     data_id : str
@@ -66,9 +66,10 @@ def import_trajectory(
     overlap : {'remove', 'keep'}
         What to do with frames of a part that come at or after the beginning of the next one, as a
         run leaves them that was continued from a checkpoint: the later part has them, too. Times
-        tell, or steps where there are no times. ``'keep'`` takes all frames of all parts.
+        tell, or steps where there are none or they are rounded to one. ``'keep'`` takes all frames
+        of all parts.
     allow_truncated : bool
-        Whether of a file that was cut the whole frames are stored, rather than nothing.
+        Whether of a file that was cut, or grows, the whole frames are stored, rather than nothing.
     precision : float or dict, optional
         As for `DataHandler.store_trajectory`: of coordinates in Å, velocities in Å/ps, forces in
         kJ/mol/nm. None keeps every bit as MDAnalysis gives them (float32).
@@ -93,7 +94,8 @@ def import_trajectory(
     InvalidArgumentError
         MDAnalysis can't read it, or would read something else than what the file means.
     TrajectoryReadError
-        The file ends before its last frame, or can't be read there. Nothing appears in the cache.
+        The file ends before its last frame, can't be read there, or has changed meanwhile. Nothing
+        appears in the cache.
 
     Notes
     -----
