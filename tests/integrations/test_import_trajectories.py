@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from MDAnalysis.lib.formats.libdcd import DCDFile
 from MDAnalysis.lib.formats.libmdaxdr import TRRFile, XTCFile
+from MDAnalysis.transformations import translate
 from MDAnalysisTests import datafiles
 from proteinflex_optimization import DataHandler, InvalidArgumentError, Topology
 from proteinflex_optimization.errors import InvalidTypeError, ProteinFlexError
@@ -182,10 +183,15 @@ def test_an_option_of_no_effect_is_refused(handler, tmp_path):
     path = write_xtc(tmp_path / "run.xtc", [0, 1])
     with pytest.raises(InvalidArgumentError, match=r"precison=0.1 .*XTCReader .*refresh_offsets"):
         handler.import_trajectory(None, path, "x", precison=0.1)
-    with pytest.raises(InvalidArgumentError, match="convert_units=False"):
-        handler.import_trajectory(None, path, "x", convert_units=False)
+    for option, value in {"convert_units": False, "sub": np.arange(2)}.items():
+        with pytest.raises(InvalidArgumentError, match=f"{option}="):
+            handler.import_trajectory(None, path, "x", **{option: value})
     key = handler.import_trajectory(None, path, "x", refresh_offsets=True, dt=3.0)
     assert handler.open(key).time.tolist() == [0, 3]
+    for topology in (None, MDAnalysis.Universe.empty(4)._topology):
+        for moved in (translate([1, 2, 3]), [translate([1, 2, 3])]):
+            key = handler.import_trajectory(topology, path, "x", transformations=moved)
+            assert handler.open(key).read()[:, 0].tolist() == [[1, 2, 3], [11, 12, 13]]
 
 
 def test_a_lammps_dump_is_known_by_its_suffix_or_its_format(handler, tmp_path, said):

@@ -139,6 +139,17 @@ def test_an_imported_trajectory_has_the_topology_of_its_pdb_file(handler, tmp_pa
     assert topology.bonds.tolist() == [[0, 1], [0, 2]]
 
 
+def test_virtual_sites_of_a_structure_have_no_element(handler, tmp_path):
+    atom = "HETATM    {}  {:<3} SOL A   1    {:8.3f}   0.000   0.000  1.00  0.00\n"
+    path = tmp_path / "tip4p.pdb"
+    names = ["OW", "HW1", "HW2", "MW"]
+    path.write_text("".join(atom.format(i, name, i) for i, name in enumerate(names, 1)) + "END\n")
+    expected = ["O", "H", "H", ""]
+    assert Topology.of(path).elements.tolist() == expected
+    topology = handler.open(handler.import_trajectory(path, path, "x")).topology
+    assert topology.elements.tolist() == expected
+
+
 def test_alternative_locations_are_atoms_of_the_topology_as_of_the_frames(handler, tmp_path):
     atom = "ATOM      1  CA {}ALA A   1       1.000   2.000   3.000  0.50  0.00           C\n"
     path = tmp_path / "two.pdb"

@@ -68,7 +68,8 @@ def refuse_unknown(options: dict[str, Any], reader_class: Any) -> None:
     for base in reader_class.__mro__:
         if issubclass(base, ProtoReader):
             known |= inspect.signature(base.__init__).parameters.keys()
-    known -= {"self", "args", "kwargs", "filename", "format", "convert_units"}
+    # With `sub`, readers of XTC and TRR write beyond the memory of a frame.
+    known -= {"self", "args", "kwargs", "filename", "format", "convert_units", "sub"}
     for name in options.keys() - known:
         raise InvalidArgumentError(
             f"{name}={options[name]!r} is not valid: {reader_class.__name__} of MDAnalysis has no such "

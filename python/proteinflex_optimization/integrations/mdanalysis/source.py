@@ -197,7 +197,10 @@ class TrajectoryFile:
         if topology is None and self.format == "DATA":
             topology, topology_format = self.path, "DATA"  # Its reader asks for its own topology.
         if topology is None:
-            return reader_class(str(path), **options)
+            transformations = options.get("transformations") or []
+            reader = reader_class(str(path), **options)
+            reader.add_transformations(*np.atleast_1d(transformations))
+            return reader
         if isinstance(topology, (str, Path)):
             given = Path(topology)
             topology = str(self._without_mark(given) if given.is_file() else topology)
