@@ -197,9 +197,10 @@ class TrajectoryFile:
         if topology is None and self.format == "DATA":
             topology, topology_format = self.path, "DATA"  # Its reader asks for its own topology.
         if topology is None:
-            transformations = options.get("transformations") or []
             reader = reader_class(str(path), **options)
-            reader.add_transformations(*np.atleast_1d(transformations))
+            if transformations := options.get("transformations"):
+                several = [transformations] if callable(transformations) else transformations
+                reader.add_transformations(*several)
             return reader
         if isinstance(topology, (str, Path)):
             given = Path(topology)

@@ -39,9 +39,10 @@ def is_decodable(stream: bytes, n_atoms: int, spans: Sequence[int], size: int) -
     else:
         whole = (spans[0] * spans[1] * spans[2]).bit_length()
     bits = np.unpackbits(np.frombuffer(stream, np.uint8)).tobytes()
+    n_bits = len(bits)
     place, n_left, n_more = whole, n_atoms, 0
     group = whole + 1
-    while n_left > 0 and place < len(bits):
+    while n_left > 0 and place < n_bits:
         if bits[place]:
             # Five more bits say what is other than in the group before.
             turn = TURNS.get(bits[place + 1 : place + 6])
@@ -57,9 +58,10 @@ def is_decodable(stream: bytes, n_atoms: int, spans: Sequence[int], size: int) -
                     return False
                 group = whole + 1 + n_more * size
         else:
-            n_groups = min(GROUPS, -(-n_left // (n_more + 1)))
-            same = bits[place : place + n_groups * group : group]
-            n_same = same.find(1) if 1 in same else len(same)
+            same = bits[place : place + GROUPS * group : group]
+            n_same = same.find(1)
+            if n_same < 0:
+                n_same = len(same)
             place += n_same * group
             n_left -= n_same * (n_more + 1)
-    return n_left == 0 and 0 <= len(bits) - (place - whole) < 8
+    return n_left == 0 and 0 <= n_bits - (place - whole) < 8
