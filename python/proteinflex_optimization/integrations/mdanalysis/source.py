@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import warnings
@@ -134,7 +135,7 @@ class TrajectoryFile:
         self._topology_format = topology_format
         self._universe: Any = None
         self._opened = ExitStack()
-        self._state = _state(self.path)
+        self._stat = _stat(self.path)
         self._has_dt = "dt" in options
         self._velocities_are_whole = True
         with warnings.catch_warnings(record=True) as caught:
@@ -299,9 +300,10 @@ class TrajectoryFile:
         TrajectoryReadError
             It is another, or has changed otherwise than by growing where that is allowed.
         """
-        before, now = self._state, _state(self.path)
-        has_grown = now[:2] == before[:2] and now[-1] > before[-1]
-        if now != before and not (has_grown and may_grow):
+        before, now = self._stat, _stat(self.path)
+        has_changed = (now.st_mtime_ns, now.st_size) != (before.st_mtime_ns, before.st_size)
+        has_grown = now.st_ino == before.st_ino and now.st_size > before.st_size
+        if has_changed and not (has_grown and may_grow):
             raise TrajectoryReadError(
                 f"{self.path} was changed or replaced while it was read; expected a file that "
                 "nothing writes to"
@@ -378,10 +380,10 @@ class TrajectoryFile:
         self._opened.close()
 
 
-def _state(path: Path) -> tuple[int, int, int, int]:
-    """Return what changes when a file is replaced or written to."""
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+def _stat(path: Path) -> os.stat_result:
+    # Opened, for a client of NFS may know old times and sizes of what it has not opened.
+    with path.open("rb") as file:
+        return os.fstat(file.fileno())
 
 
 def _described(topology: Any) -> str:
