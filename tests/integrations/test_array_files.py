@@ -156,6 +156,9 @@ def test_arrays_that_are_no_trajectory_are_refused(handler, tmp_path):
     np.savez(path, frames=np.array([[[object()]]]))
     with pytest.raises(InvalidArgumentError, match=r"x\.npz"):
         handler.import_trajectory(None, path, "x")
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(InvalidArgumentError, match=r"pipe\.npz.*a pipe"):
+        handler.import_trajectory(None, tmp_path / "pipe.npz", "x")
     for path in (tmp_path / "missing.npz", tmp_path / "missing.zarr"):
         with pytest.raises(InvalidArgumentError, match=path.name):
             handler.import_trajectory(None, path, "x")

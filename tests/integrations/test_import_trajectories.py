@@ -1,8 +1,11 @@
 """What files of trajectories lack, and what MDAnalysis makes up or passes over, is never silent."""
 
+import fcntl
 import gzip
 import logging
+import os
 import random
+import struct
 from pathlib import Path
 
 import MDAnalysis
@@ -10,8 +13,9 @@ import numpy as np
 import pytest
 from MDAnalysis.lib.formats.libdcd import DCDFile
 from MDAnalysis.lib.formats.libmdaxdr import TRRFile, XTCFile
+from MDAnalysis.transformations import translate
 from MDAnalysisTests import datafiles
-from proteinflex_optimization import DataHandler, InvalidArgumentError
+from proteinflex_optimization import DataHandler, InvalidArgumentError, Topology
 from proteinflex_optimization.errors import InvalidTypeError, ProteinFlexError
 from proteinflex_optimization.integrations.mdanalysis import (
     TrajectoryReadError,
@@ -201,10 +205,15 @@ def test_an_option_of_no_effect_is_refused(handler, tmp_path):
     path = write_xtc(tmp_path / "run.xtc", [0, 1])
     with pytest.raises(InvalidArgumentError, match=r"precison=0.1 .*XTCReader .*refresh_offsets"):
         handler.import_trajectory(None, path, "x", precison=0.1)
-    with pytest.raises(InvalidArgumentError, match="convert_units=False"):
-        handler.import_trajectory(None, path, "x", convert_units=False)
+    for option, value in {"convert_units": False, "sub": np.arange(2)}.items():
+        with pytest.raises(InvalidArgumentError, match=f"{option}="):
+            handler.import_trajectory(None, path, "x", **{option: value})
     key = handler.import_trajectory(None, path, "x", refresh_offsets=True, dt=3.0)
     assert handler.open(key).time.tolist() == [0, 3]
+    for topology in (None, MDAnalysis.Universe.empty(4)._topology):
+        for moved in (translate([1, 2, 3]), [translate([1, 2, 3])]):
+            key = handler.import_trajectory(topology, path, "x", transformations=moved)
+            assert handler.open(key).read()[:, 0].tolist() == [[1, 2, 3], [11, 12, 13]]
 
 
 def test_a_lammps_dump_is_known_by_its_suffix_or_its_format(handler, tmp_path, said):
@@ -236,9 +245,128 @@ def test_columns_of_extended_xyz_are_said_or_refused(handler, tmp_path, said):
     path.write_text(text.format("species:S:1:pos:R:3:forces:R:3"))
     handler.import_trajectory(None, path, "x")
     assert "run.xyz: left out: Lattice, columns after x, y and z" in said()
-    path.write_text(text.format("species:S:1:forces:R:3:pos:R:3"))
-    with pytest.raises(InvalidArgumentError, match=r"run\.xyz.*species:S:1:forces:R:3:pos:R:3"):
-        handler.import_trajectory(None, path, "x")
+    usual, other = "species:S:1:pos:R:3", "species:S:1:forces:R:3:pos:R:3"
+    for frame, columns in enumerate(([other], [usual, other])):
+        path.write_text("".join(text.format(found) for found in columns))
+        with pytest.raises(InvalidArgumentError, match=rf"run\.xyz.*frame {frame} are {other}"):
+            handler.import_trajectory(None, path, "x")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_byte_order_mark_hides_no_atom_or_frame(handler, tmp_path, packed):
+    atoms = [("CA", "ALA", "A"), ("CB", "ALA", "A")]
+    texts = {
+        "models.pdb": pdb_models(atoms, atoms, atoms),
+        "one.pdb": "".join(pdb_models(atoms).splitlines(keepends=True)[1:-2]) + "END\n",
+        "run.xyz": "2\n\nC 0 0 0\nC 1 0 0\n" * 3,
+    }
+    for name, text in texts.items():
+        path = tmp_path / (f"{name}.gz" if packed else name)
+        content = b"\xef\xbb\xbf" + text.encode()
+        path.write_bytes(gzip.compress(content) if packed else content)
+        topology = path if ".pdb" in name else None
+        found = handler.open(handler.import_trajectory(topology, path, "x"))
+        assert found.shape == (1 if name == "one.pdb" else 3, 2, 3)
+        assert found.read()[-1, :, 0].tolist() == [0, 1]
+        assert topology is None or found.topology.names.tolist() == ["CA", "CB"]
+
+
+def dump(step, ids, low=0, columns="id type x y z"):
+    atoms = "".join(f"{i} 1 {i} 0 0\n" if "id" in columns else "1 1 0 0\n" for i in ids)
+    box = f"{low} 99\n" * 3
+    return (
+        f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n{len(ids)}\n"
+        f"ITEM: BOX BOUNDS pp pp pp\n{box}ITEM: ATOMS {columns}\n{atoms}"
+    )
+
+
+def test_atoms_of_a_lammps_dump_are_told_by_their_ids(handler, tmp_path, said):
+    path = tmp_path / "run.lammpstrj"
+    path.write_text(dump(0, (1, 2, 3)) + dump(10, (3, 1, 2)))
+    found = handler.open(handler.import_trajectory(None, path, "x"))
+    assert found.read()[:, :, 0].tolist() == [[1, 2, 3], [1, 2, 3]]
+    for frames in ((1, 2, 3), (7, 8, 9)), ((1, 2, 3), (1, 2, 2)), ((1, 1, 2), (1, 1, 2)):
+        path.write_text("".join(dump(step, ids) for step, ids in enumerate(frames)))
+        with pytest.raises(InvalidArgumentError, match=r"run\.lammpstrj.*frame \d has an .*id"):
+            handler.import_trajectory(None, path, "x")
+    assert "no ids" not in said()
+    path.write_text(dump(0, (1, 2), columns="type x y z"))
+    handler.import_trajectory(None, path, "x")
+    assert "run.lammpstrj: its atoms have no ids" in said()
+
+
+def test_positions_of_a_lammps_dump_are_those_of_the_file(handler, tmp_path):
+    path = tmp_path / "run.lammpstrj"
+    path.write_text(dump(0, (1, 2), low=-3) + dump(1, (1, 2), low=-4))
+    found = handler.open(handler.import_trajectory(None, path, "x"))
+    assert found.read()[:, :, 0].tolist() == [[1, 2], [1, 2]]
+    assert found.read(field="box")[:, 0].tolist() == [102, 103]
+    tilted = dump(0, (1, 2), low=-3).replace("BOX BOUNDS", "BOX BOUNDS xy xz yz")
+    path.write_text(tilted.replace("-3 99", "-3 99 -1"))
+    found = handler.open(handler.import_trajectory(None, path, "x"))
+    assert found.read()[:, :, 0].tolist() == [[1, 2]]
+
+
+def test_times_of_a_big_endian_dcd_are_those_of_a_little_endian_one(handler, tmp_path):
+    def record(order, content):
+        length = struct.pack(f"{order}i", len(content))
+        return length + content + length
+
+    def write(order, is_charmm):
+        step = (0.005 / 0.04888821,)
+        control = [3, 100, 100, 300, *[0] * 5], [int(is_charmm), *[0] * 8, 24 * is_charmm]
+        delta = struct.pack(f"{order}f", *step) if is_charmm else struct.pack(f"{order}d", *step)
+        last = control[1] if is_charmm else [0] * 9
+        packed = [struct.pack(f"{order}{len(part)}i", *part) for part in (control[0], last)]
+        content = record(order, b"CORD" + packed[0] + delta + packed[1])
+        content += record(order, struct.pack(f"{order}i", 1) + b" " * 80)
+        content += record(order, struct.pack(f"{order}i", 2))
+        for frame in range(3):
+            cell = struct.pack(f"{order}6d", 10, 90, 10, 90, 90, 10)
+            content += record(order, cell) if is_charmm else b""
+            content += 3 * record(order, struct.pack(f"{order}2f", frame, 2))
+        path = tmp_path / "run.dcd"
+        path.write_bytes(content)
+        return handler.open(handler.import_trajectory(None, path, "x")).time
+
+    for is_charmm in (True, False):
+        np.testing.assert_allclose(write("<", is_charmm), [0.5, 1, 1.5], rtol=1e-6)
+        np.testing.assert_array_equal(write(">", is_charmm), write("<", is_charmm))
+
+
+# --- what lies beside a file ---
+
+
+@pytest.mark.parametrize("suffix", ["xtc", "trr"])
+def test_nothing_is_read_locked_or_written_beside_a_file(handler, tmp_path, suffix):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    path = folder / f"run.{suffix}"
+    if suffix == "xtc":
+        write_xtc(path, range(5), n_atoms=12)
+    else:
+        write_trr(path, lambda i: True, lambda i: False, n_frames=5)
+    assert handler.open(handler.import_trajectory(None, path, "x")).n_frames == 5
+    assert [found.name for found in folder.iterdir()] == [path.name]
+    # What MDAnalysis has left there: a lock that is held, and offsets of a part of the frames.
+    with (folder / f".{path.name}_offsets.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (folder / f".{path.name}_offsets.npz").write_bytes(b"PK")
+        for topology in (None, MDAnalysis.Universe.empty(12 if suffix == "xtc" else 4)._topology):
+            assert handler.open(handler.import_trajectory(topology, path, "x")).n_frames == 5
+
+
+def test_what_is_no_file_is_refused_without_waiting_for_it(handler, tmp_path):
+    (tmp_path / "one.xyz").write_text("1\n\nC 0 0 0\n")
+    for name in ("run.xtc", "top.pdb", "top.gro"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(InvalidArgumentError, match=r"trajectory=.*run\.xtc.*a pipe"):
+        handler.import_trajectory(None, tmp_path / "run.xtc", "x")
+    for name in ("top.pdb", "top.gro"):
+        with pytest.raises(InvalidArgumentError, match=rf"topology=.*{name}.*a pipe"):
+            handler.import_trajectory(tmp_path / name, tmp_path / "one.xyz", "x")
+        with pytest.raises(InvalidArgumentError, match=rf"{name}.*a pipe"):
+            Topology.of(tmp_path / name)
 
 
 # --- cut files, and others that are not what they seem ---

@@ -22,9 +22,9 @@ def said(caplog):
     return lambda: "\n".join(record.getMessage() for record in caplog.records)
 
 
-def write_xtc(path, times, *, n_atoms=4):
+def write_xtc(path, times, *, n_atoms=4, first_step=0):
     with XTCFile(str(path), "w") as file:
-        for step, time in enumerate(times):
+        for step, time in enumerate(times, first_step):
             x = np.full((n_atoms, 3), time, np.float32)
             file.write(x, np.eye(3, dtype=np.float32), step, float(time), 1000)
     return path
@@ -78,6 +78,18 @@ def test_times_of_single_precision_overlap_as_what_they_mean(handler, tmp_path):
     parts = [write_xtc(tmp_path / "1.xtc", times[:3]), write_xtc(tmp_path / "2.xtc", times[2:])]
     found = handler.open(handler.import_trajectory(None, parts, "run"))
     assert found.time.tolist() == times.tolist()
+
+
+def test_steps_tell_frames_apart_whose_times_are_one_when_rounded(handler, tmp_path, said):
+    # At 100 ns, single precision has steps of 8 fs, and these frames are 2 fs apart.
+    times = 1e5 + 0.002 * np.arange(10)
+    parts = [
+        write_xtc(tmp_path / "1.xtc", times[:5], first_step=50_000_000),
+        write_xtc(tmp_path / "2.xtc", times[3:], first_step=50_000_003),
+    ]
+    found = handler.open(handler.import_trajectory(None, parts, "run"))
+    assert (found.read(field="step") - 50_000_000).tolist() == list(range(10))
+    assert "1.xtc: 2 of 5 frames are left out" in said()
 
 
 def test_parts_without_times_overlap_by_step(handler, tmp_path):

@@ -198,6 +198,27 @@ def test_a_residue_of_two_chains_is_two():
     assert (topology.residue_index.tolist(), topology.chain_index.tolist()) == ([0, 1], [0, 1])
 
 
+@pytest.mark.parametrize("number", [0, 4, -1])
+def test_a_bond_to_no_atom_is_refused(handler, tmp_path, number):
+    rows = "".join(
+        f"{i:8d} A    1    WAT  {name:<4} {name:<4}   0.000000        1.0000           0\n"
+        for i, name in enumerate(("O", "H1", "H2"), 1)
+    )
+    path = tmp_path / "water.psf"
+    path.write_text(
+        f"PSF\n\n       1 !NTITLE\n REMARKS x\n\n       3 !NATOM\n{rows}\n"
+        f"       1 !NBOND: bonds\n       1{number:8d}\n\n       0 !NTHETA: angles\n\n\n"
+        "       0 !NPHI: dihedrals\n\n\n       0 !NIMPHI: impropers\n\n"
+    )
+    (tmp_path / "water.xyz").write_text("3\n\nO 0 0 0\nH 1 0 0\nH 2 0 0\n")
+    with pytest.raises(InvalidArgumentError, match=r"water\.psf.* from 1 to 3"):
+        Topology.of(path)
+    with pytest.raises(InvalidArgumentError, match=rf"water\.psf.*atoms .*{number}.* from 1 to 3"):
+        handler.import_trajectory(path, tmp_path / "water.xyz", "x")
+    with pytest.raises(InvalidArgumentError, match="source is not valid: bond 0"):
+        Topology.of(MDAnalysis.Universe(path))
+
+
 def gemmi_structure():
     structure = gemmi.Structure()
     model = structure.add_model(gemmi.Model(1))

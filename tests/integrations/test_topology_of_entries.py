@@ -1,6 +1,7 @@
 """The topology travels with the frames: what stores it, what keeps it, and what does without a file."""
 
 import json
+import sys
 
 import gemmi
 import MDAnalysis
@@ -106,6 +107,66 @@ def test_frames_of_another_number_of_atoms_are_not_appended(handler):
             writer.append(FRAMES[:, :3])
         writer.append(FRAMES)
     assert len(handler.open("md")) == 2
+
+
+WATERS = {
+    "openmm": ["9998", "9999", "A000", "A001", "A00A"],
+    "vmd": ["9998", "9999", "2710", "2711", "271a"],
+    "stars": ["9998", "9999", "****", "****"],
+    "ligand": ["9001", "   1", "   2"],
+    "same": ["   1", "   1"],
+}
+
+
+@pytest.mark.parametrize("numbers", WATERS)
+def test_an_imported_trajectory_has_the_topology_of_its_pdb_file(handler, tmp_path, numbers):
+    lines = []
+    for number in WATERS[numbers]:
+        for name, element in (("O", "O"), ("H1", "H"), ("H2", "H")):
+            serial = len(lines) + 1
+            lines.append(
+                f"HETATM{serial:5d}  {name:<3} HOH W{number}    {serial:8.3f}   0.000   0.000"
+                f"  1.00  0.00          {element:>2}"
+            )
+    path = tmp_path / "water.pdb"
+    path.write_text("\n".join([*lines, "CONECT    1    2    3", "END", ""]))
+    topology = handler.open(handler.import_trajectory(path, path, "x")).topology
+    expected = Topology.of(path)
+    assert topology.n_residues == len(WATERS[numbers])
+    for column in ("names", "elements", "residue_index", "residue_names", "residue_numbers"):
+        assert getattr(topology, column).tolist() == getattr(expected, column).tolist()
+    assert topology.chain_ids.tolist() == ["W"]
+    assert topology.bonds.tolist() == [[0, 1], [0, 2]]
+
+
+def test_virtual_sites_of_a_structure_have_no_element(handler, tmp_path):
+    atom = "HETATM    {}  {:<3} SOL A   1    {:8.3f}   0.000   0.000  1.00  0.00\n"
+    path = tmp_path / "tip4p.pdb"
+    names = ["OW", "HW1", "HW2", "MW"]
+    path.write_text("".join(atom.format(i, name, i) for i, name in enumerate(names, 1)) + "END\n")
+    expected = ["O", "H", "H", ""]
+    assert Topology.of(path).elements.tolist() == expected
+    topology = handler.open(handler.import_trajectory(path, path, "x")).topology
+    assert topology.elements.tolist() == expected
+
+
+def test_alternative_locations_are_atoms_of_the_topology_as_of_the_frames(handler, tmp_path):
+    atom = "ATOM      1  CA {}ALA A   1       1.000   2.000   3.000  0.50  0.00           C\n"
+    path = tmp_path / "two.pdb"
+    path.write_text(atom.format("A") + atom.format("B") + "END\n")
+    topology = handler.open(handler.import_trajectory(path, path, "x")).topology
+    assert topology.names.tolist() == ["CA", "CA"]
+    assert topology.n_residues == 1
+
+
+def test_without_gemmi_the_topology_is_as_mdanalysis_reads_it_and_that_is_said(
+    handler, monkeypatch, caplog
+):
+    monkeypatch.setitem(sys.modules, "proteinflex_optimization.integrations.structures", None)
+    caplog.set_level("WARNING", "proteinflex_optimization")
+    topology = handler.open(handler.import_trajectory(PDB_small, DCD, "x")).topology
+    assert topology.n_residues == 214
+    assert "as MDAnalysis reads it" in caplog.text
 
 
 def test_universes_and_mdtraj_need_no_file(handler):

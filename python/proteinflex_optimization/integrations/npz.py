@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
 
@@ -66,6 +67,7 @@ def read_npz(path: StrPath) -> dict[str, NDArray[Any]]:
     InvalidArgumentError
         It is no such file, or is damaged.
     """
+    refuse_other_than_a_file("path", Path(path))
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
@@ -85,6 +87,7 @@ def kind_of_npz(path: StrPath) -> EntryKind:
     InvalidArgumentError
         It is no ``.npz``.
     """
+    refuse_other_than_a_file("path", Path(path))
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import struct
+import sys
+from array import array
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from MDAnalysis.units import convert
 
 from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.integrations.mdanalysis import xtc_stream
 from proteinflex_optimization.integrations.mdanalysis.findings import Findings
 
-XTC_HEADER = 56
-"""Bytes before the coordinates: magic, atoms, step, time, box, atoms again."""
-XTC_COMPRESSED = 36
-"""Bytes before the compressed coordinates: precision, bounds, the smallest index, their length."""
-TRR_MAGIC = 1993
+XTC_HEADER = struct.Struct(">4xi44xi")
+"""Of a frame: the number of atoms; after step, time and box, it comes again."""
+XTC_COMPRESSED = struct.Struct(">f7i")
+"""Before compressed coordinates: precision, lowest and highest integers, index of the smallest size."""
 XTC_SMALL = 9
 """Up to this number of atoms, coordinates are not compressed."""
-XTC_MAGICS = {1995: ">i", 2023: ">q"}
+XTC_MAGICS = {1995: struct.Struct(">i"), 2023: struct.Struct(">q")}
 """With the type of the length of the compressed coordinates."""
+XTC_WIDEST = 2**31 - 3
+"""The widest range of integers that is written."""
+READ_AT_OPENING = 2
+"""Frames that MDAnalysis reads when it opens XTC and TRR."""
+TRR_HEADER = struct.Struct(">3i12s13i")
+TRR_BEGIN = (1993, 13, 12, b"GMX_trn_file")
+NATIVE = "<" if sys.byteorder == "little" else ">"
 NETCDF_PADDING = 4
 """Less than this may follow the last record."""
 
@@ -33,22 +45,46 @@ def walk_xtc(path: Path, findings: Findings) -> None:
     InvalidArgumentError
         The number of atoms changes: libxdrfile would write beyond its memory.
     """
+    findings.check_frame = partial(_xtc_frame, is_read=True)
+    _walk(path, _xtc_frame, findings)
 
-    def skip(file: BinaryIO) -> int:
-        begin = file.tell()
-        magic, n_atoms = struct.unpack(">ii", _read(file, 8))
-        if magic not in XTC_MAGICS:
-            raise ValueError(f"no frame begins at byte {begin}")
-        if n_atoms <= XTC_SMALL:
-            file.seek(begin + XTC_HEADER + 12 * n_atoms)
-        else:
-            file.seek(begin + XTC_HEADER + XTC_COMPRESSED - 4)
-            length = XTC_MAGICS[magic]
-            (n_bytes,) = struct.unpack(length, _read(file, struct.calcsize(length)))
-            file.seek((n_bytes + 3) // 4 * 4, 1)
+
+def _xtc_frame(file: BinaryIO, *, is_read: bool) -> int:
+    """Pass over a frame, and return its number of atoms; before it is read, check its positions, too.
+
+    libxdrfile checks nothing of a header, and a wrong number in it can end the process.
+    """
+    begin = file.tell()
+    header = _read(file, XTC_HEADER.size)
+    magic = int.from_bytes(header[:4], "big")
+    if magic not in XTC_MAGICS:
+        raise ValueError(f"no frame begins at byte {begin}")
+    n_atoms, n_positions = XTC_HEADER.unpack(header)
+    if n_atoms != n_positions or n_atoms < 1:
+        raise ValueError(f"it has {n_atoms} atoms and {n_positions} positions")
+    if n_atoms <= XTC_SMALL:
+        file.seek(12 * n_atoms, 1)
         return int(n_atoms)
-
-    _walk(path, skip, findings)
+    precision, *bounds, size = XTC_COMPRESSED.unpack(_read(file, XTC_COMPRESSED.size))
+    spans = [high - low + 1 for low, high in zip(bounds[:3], bounds[3:], strict=True)]
+    if not 0 < precision < math.inf:
+        raise ValueError(f"its precision is {precision}")
+    if not all(1 <= span <= XTC_WIDEST for span in spans) or size not in xtc_stream.SIZES:
+        raise ValueError(f"its positions are of {spans} values, and the size {size}")
+    length = XTC_MAGICS[magic]
+    (n_bytes,) = length.unpack(_read(file, length.size))
+    # What libxdrfile has room for.
+    if not 0 < n_bytes <= 4 * (int(3 * n_atoms * 1.2) - 3):
+        raise ValueError(f"its {n_atoms} positions take {n_bytes} bytes")
+    padding = -n_bytes % 4
+    if is_read:
+        stream = _read(file, n_bytes)
+        if not xtc_stream.is_decodable(stream, n_atoms, spans, size):
+            raise ValueError(f"its {n_bytes} bytes are not {n_atoms} positions")
+        file.seek(padding, 1)
+    else:
+        file.seek(n_bytes + padding, 1)
+    return int(n_atoms)
 
 
 def walk_trr(path: Path, findings: Findings) -> None:
@@ -59,31 +95,38 @@ def walk_trr(path: Path, findings: Findings) -> None:
     InvalidArgumentError
         The number of atoms changes: libxdrfile would write beyond its memory.
     """
-
-    def skip(file: BinaryIO) -> int:
-        begin = file.tell()
-        magic, _, name_bytes = struct.unpack(">iii", _read(file, 12))
-        if magic != TRR_MAGIC:
-            raise ValueError(f"no frame begins at byte {begin}")
-        file.seek((name_bytes + 3) // 4 * 4, 1)
-        *blocks, n_atoms, _, _ = struct.unpack(">13i", _read(file, 52))
-        # The precision of a frame shows in the size of what is there.
-        vectors = blocks[7] or blocks[8] or blocks[9]
-        is_double = blocks[2] == 72 or (n_atoms > 0 and vectors == 24 * n_atoms)
-        file.seek((16 if is_double else 8) + sum(blocks), 1)
-        return int(n_atoms)
-
-    _walk(path, skip, findings)
+    _walk(path, _trr_frame, findings)
 
 
-def _walk(path: Path, skip: Callable[[BinaryIO], int], findings: Findings) -> None:
+def _trr_frame(file: BinaryIO, *, is_read: bool) -> int:
+    """Pass over a frame, and return its number of atoms; libxdrfile divides by what is in a header."""
+    begin = file.tell()
+    *name, ir, e, box, vir, pres, top, sym, x, v, f, n_atoms, _, _ = TRR_HEADER.unpack(
+        _read(file, TRR_HEADER.size)
+    )
+    if tuple(name) != TRR_BEGIN:
+        raise ValueError(f"no frame begins at byte {begin}")
+    blocks, others = (box, vir, pres, x, v, f), (ir, e, top, sym)
+    # The precision of a frame shows in the size of what is there.
+    for real in (4, 8):
+        whole = (*[9 * real] * 3, *[3 * n_atoms * real] * 3)
+        fits = all(size in (0, most) for size, most in zip(blocks, whole, strict=True))
+        if fits and n_atoms > 0 and any((box, x, v, f)) and not any(others):
+            file.seek(2 * real + sum(blocks), 1)
+            return int(n_atoms)
+    raise ValueError(f"{n_atoms} atoms have no blocks of {(*blocks, *others)} bytes")
+
+
+def _walk(path: Path, skip: Callable[..., int], findings: Findings) -> None:
     size = path.stat().st_size
     n_atoms = number = 0
+    offsets = array("q")
+    findings.offsets = offsets
     with path.open("rb") as file:
-        while file.tell() < size:
-            findings.n_whole, findings.whole_bytes = number, file.tell()
+        while (begin := file.tell()) < size:
+            findings.whole_bytes = begin
             try:
-                found = skip(file)
+                found = skip(file, is_read=number < READ_AT_OPENING)
             except (EOFError, OSError) as error:
                 findings.cut = f"frame {number} is cut ({error})"
                 return
@@ -99,6 +142,7 @@ def _walk(path: Path, skip: Callable[[BinaryIO], int], findings: Findings) -> No
             if file.tell() > size:
                 findings.cut = f"frame {number} ends at byte {file.tell()}, the file at {size}"
                 return
+            offsets.append(begin)
             number += 1
 
 
@@ -107,9 +151,8 @@ def dcd(reader: Any, path: Path, findings: Findings) -> None:
     header = reader._file.header
     # MDAnalysis's step is the number of the frame.
     findings.has_steps = False
-    findings.has_time = header["delta"] > 0 and header["nsavc"] > 0
     with path.open("rb") as file:
-        order = "<" if struct.unpack("<i", _read(file, 4))[0] == 84 else ">"
+        order = "<" if _read(file, 4) == (84).to_bytes(4, "little") else ">"
         file.seek(0)
         control = _record(file, order)
         # The length of the titles is wrong in many files, their number is not.
@@ -121,6 +164,11 @@ def dcd(reader: Any, path: Path, findings: Findings) -> None:
             _record(file, order)
         begin = file.tell()
     is_charmm = struct.unpack(f"{order}i", control[80:84])[0] != 0
+    (step,) = struct.unpack_from(f"{order}{'f' if is_charmm else 'd'}", control, 40)
+    findings.has_time = 0 < step < math.inf and header["nsavc"] > 0
+    if order != NATIVE:
+        # MDAnalysis reads the step in the order of this machine.
+        reader.ts.dt = convert(step, reader.units["time"], "ps") * header["nsavc"]
     has_cell, has_fourth = (
         is_charmm and value != 0 for value in struct.unpack(f"{order}2i", control[44:52])
     )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass
@@ -15,8 +20,14 @@ class Findings:
         How the file ends, if not where its last frame does.
     last_is_cut : bool
         Whether the last frame that the reader counts is not whole.
-    n_whole, whole_bytes : int or None, int
-        How many frames are whole, and where the last of them ends; None where nobody has looked.
+    offsets : array of int or None
+        Where the whole frames begin; None where nobody has looked.
+    whole_bytes : int
+        Where the last of them ends.
+    check_frame : callable or None
+        Given the file where a frame begins, raises a ValueError if the reader can't be trusted with it.
+    origins : list of array
+        What the reader has subtracted from the positions of each frame; empty where nothing.
     left_out : list of str
         What the file has and the reader does not give, or gives in a way that can't be stored.
     unpaired : set of str
@@ -29,11 +40,18 @@ class Findings:
 
     cut: str | None = None
     last_is_cut: bool = False
-    n_whole: int | None = None
+    offsets: array[int] | None = None
     whole_bytes: int = 0
+    check_frame: Callable[..., int] | None = None
+    origins: list[NDArray[np.float64]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     unpaired: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     has_time: bool = True
     has_steps: bool = True
     has_box: bool = True
+
+    @property
+    def n_whole(self) -> int | None:
+        """How many frames are whole; None where nobody has looked."""
+        return None if self.offsets is None else len(self.offsets)

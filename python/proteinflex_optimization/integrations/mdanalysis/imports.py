@@ -53,8 +53,8 @@ def import_trajectory(
     handler : DataHandler
         The cache.
     topology : str or path or None
-        What MDAnalysis takes, or a `Topology`: it is kept in the entry. None where the trajectory
-        tells its number of atoms by itself.
+        What MDAnalysis takes, or a `Topology`: it is kept in the entry, that of a PDB or mmCIF file
+        as `Topology.of` reads it. None where the trajectory tells its number of atoms by itself.
     trajectory : str, path or sequence of these
         A file, or the parts of a run in their order.
     data_id : str
@@ -66,9 +66,10 @@ def import_trajectory(
     overlap : {'remove', 'keep'}
         What to do with frames of a part that come at or after the beginning of the next one, as a
         run leaves them that was continued from a checkpoint: the later part has them, too. Times
-        tell, or steps where there are no times. ``'keep'`` takes all frames of all parts.
+        tell, or steps where there are none or they are rounded to one. ``'keep'`` takes all frames
+        of all parts.
     allow_truncated : bool
-        Whether of a file that was cut the whole frames are stored, rather than nothing.
+        Whether of a file that was cut, or grows, the whole frames are stored, rather than nothing.
     precision : float or dict, optional
         As for `DataHandler.store_trajectory`: of coordinates in Å, velocities in Å/ps, forces in
         kJ/mol/nm. None keeps every bit as MDAnalysis gives them (float32).
@@ -93,7 +94,8 @@ def import_trajectory(
     InvalidArgumentError
         MDAnalysis can't read it, or would read something else than what the file means.
     TrajectoryReadError
-        The file ends before its last frame, or can't be read there. Nothing appears in the cache.
+        The file ends before its last frame, can't be read there, or has changed meanwhile. Nothing
+        appears in the cache.
 
     Notes
     -----
@@ -157,6 +159,7 @@ class _Part:
         self.allow_truncated = allow_truncated
         self.until: tuple[str, float] | None = None
         self.next_begins = np.inf
+        self.until_step: float | None = None
         self._last: list[float] = []
         self.n_overlapping = 0
         self.n_without_positions = 0
@@ -193,12 +196,22 @@ class _Part:
             number += 1
             if not found:
                 self.n_without_positions += 1
-            elif self.until is not None and found[self.until[0]] > self.until[1]:
+            elif self._is_overlapping(found):
                 self.n_overlapping += 1
                 found = {}
             elif self.until is not None:
                 self._last = [*self._last[-1:], float(found[self.until[0]])]
             yield found
+
+    def _is_overlapping(self, found: dict[str, Any]) -> bool:
+        """Whether the next part has a frame, too."""
+        if self.until is None:
+            return False
+        name, limit = self.until
+        rounding = self.next_begins - limit
+        if self.until_step is not None and abs(found[name] - self.next_begins) <= 2 * rounding:
+            return bool(found["step"] >= self.until_step)  # Of times that are one when rounded.
+        return bool(found[name] > limit)
 
     def gap(self) -> str | None:
         """Say that frames between this part and the next seem to be missing."""
@@ -253,13 +266,17 @@ class _Run:
             )
             return
         for name in counters:
-            firsts = [float(part.first[name]) for part in self._parts]
-            if all(one < other for one, other in pairwise(firsts)):
+            firsts = self._firsts(name)
+            if _is_ascending(firsts):
+                steps = self._firsts("step") if "step" in counters else []
                 for part, after in zip(self._parts, firsts[1:], strict=False):
                     part.until = (name, after - _rounding(name, after))
                     part.next_begins = after
+                if _is_ascending(steps):
+                    for part, step in zip(self._parts, steps[1:], strict=False):
+                        part.until_step = step
                 return
-        firsts = [float(part.first[counters[0]]) for part in self._parts]
+        firsts = self._firsts(counters[0])
         late = next(i for i in range(1, len(firsts)) if firsts[i] <= firsts[i - 1])
         raise InvalidArgumentError(
             f"trajectory is not valid: {self._parts[late].file.path} begins at {counters[0]} "
@@ -268,6 +285,9 @@ class _Run:
             "(overlap='keep', or --overlap keep, takes all frames of runs that each count from the "
             "beginning)"
         )
+
+    def _firsts(self, name: str) -> list[float]:
+        return [float(part.first[name]) for part in self._parts]
 
     def frames(self) -> Iterator[dict[str, Any]]:
         total = sum(part.file.n_frames for part in self._parts)
@@ -317,7 +337,9 @@ class _Run:
         return {name: np.asarray(found[name], self._fields[name].dtype) for name in self._fields}
 
     def check(self) -> None:
-        """Refuse a run of no frames."""
+        """Refuse a run of no frames, or of a file that has changed meanwhile."""
+        for part in self._parts:
+            part.file.check_unchanged(may_grow=part.allow_truncated)
         if self._n_frames == 0:
             raise InvalidArgumentError(
                 f"trajectory={str(self._parts[0].file.path)!r} is not valid: no whole frame of it has "
@@ -371,6 +393,10 @@ class _Run:
 
 class _FieldsChanged(Exception):  # noqa: N818, a turn and no error
     """The trajectory is begun again, for its fields are others than was thought."""
+
+
+def _is_ascending(values: list[float]) -> bool:
+    return all(one < other for one, other in pairwise(values))
 
 
 def _rounding(name: str, value: float) -> float:

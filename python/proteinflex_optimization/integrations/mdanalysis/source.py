@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-import inspect
+import os
 import re
+import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import suppress
+from codecs import BOM_UTF8
+from collections.abc import Generator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import MDAnalysis
 import numpy as np
-from MDAnalysis.coordinates.base import ProtoReader, SingleFrameReaderBase
+from MDAnalysis.coordinates.base import SingleFrameReaderBase
 from MDAnalysis.coordinates.core import get_reader_for
+from MDAnalysis.lib.util import anyopen
+from MDAnalysis.topology.core import get_parser_for
 
+from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
 from proteinflex_optimization.integrations.mdanalysis.reader import TrajectoryReadError
+from proteinflex_optimization.integrations.mdanalysis.reader_classes import (
+    format_of,
+    ignore_offsets,
+    name_of,
+    reader_with,
+    refuse_unknown,
+    silence_half_made_readers,
+    usual_format,
+)
 from proteinflex_optimization.integrations.mdanalysis.topology import (
+    bonded_atoms,
     topology_from_mdanalysis,
+    topology_of_structure,
     topology_to_mdanalysis,
 )
 from proteinflex_optimization.integrations.mdanalysis.whole import (
@@ -39,11 +55,8 @@ logger = get_logger()
 
 ANGSTROM_PER_NM = np.float32(10)
 
-FORMATS_OF_SUFFIXES = {".lammpstrj": "LAMMPSDUMP"}
-"""Usual suffixes that MDAnalysis does not know."""
-
-OPTIONS_OF_ALL = ("dt", "time_offset", "n_atoms", "atom_style", "transformations")
-"""Options that MDAnalysis takes for any file, besides those in the signatures of its readers."""
+STRUCTURES = frozenset({"PDB", "ENT", "CIF", "MMCIF"})
+"""MDAnalysis's names of topologies that `import_structure` reads as well."""
 
 OF_THE_TOPOLOGY = {
     "PDB": frozenset({"occupancy", "tempfactor"}),
@@ -108,39 +121,44 @@ class TrajectoryFile:
             raise InvalidArgumentError(
                 f"trajectory={str(path)!r} is not valid: there is no such file"
             )
-        if self.path.is_dir() or (self.path.is_file() and self.path.stat().st_size == 0):
-            found = "it is a directory" if self.path.is_dir() else "the file is empty"
+        refuse_other_than_a_file("trajectory", self.path)
+        if self.path.stat().st_size == 0:
             raise InvalidArgumentError(
-                f"trajectory={str(path)!r} is not valid: {found}, expected a file of a trajectory"
+                f"trajectory={str(path)!r} is not valid: the file is empty, expected a trajectory"
             )
         if isinstance(topology, Topology):
             topology = topology_to_mdanalysis(topology)
+        elif isinstance(topology, (str, Path)):
+            if Path(topology).exists():
+                refuse_other_than_a_file("topology", Path(topology))
+            if topology_format is None:
+                topology_format = usual_format(topology)
         self._topology = topology
+        self._topology_format = topology_format
         self._universe: Any = None
-        self._first_frame: TemporaryDirectory[str] | None = None
+        self._opened = ExitStack()
+        self._stat = _stat(self.path)
         self._has_dt = "dt" in options
         self._time_offset = options.get("time_offset", 0)
         self._velocities_are_whole = True
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                reader_class = get_reader_for(str(path), format=_format(self.path, format))
-                self.format = _name_of(reader_class)
-                _refuse_unknown(options, reader_class)
+                reader_class = get_reader_for(str(path), format=format_of(self.path, format))
+                self.format = name_of(reader_class)
+                refuse_unknown(options, reader_class)
                 self.findings: Findings = examine_before_opening(self.path, self.format)
-                readable = self._readable()
-                self._reader = self._open(readable, reader_class, topology_format, options)
+                self._reader = self._open(self._readable(), reader_class, options)
                 self.n_frames = int(self._reader.n_frames)
                 self.n_atoms = int(self._reader.n_atoms)
                 examine(self._reader, self.path, self.format, self.findings)
                 if self.format == "H5MD":
                     shadowed = NOT_FIELDS & set(self._reader._file.get("observables", ()))
                     self.findings.left_out += [f"observables/{name}" for name in sorted(shadowed)]
-                    _ignore_offsets(self._reader)
+                    ignore_offsets(self._reader)
             except Exception as error:
-                _silence_half_made_readers(error)
-                if self._first_frame is not None:
-                    self._first_frame.cleanup()
+                silence_half_made_readers(error)
+                self._opened.close()
                 if isinstance(error, (ImportError, ProteinFlexError)):
                     raise
                 raise self._unreadable(error) from error
@@ -154,51 +172,82 @@ class TrajectoryFile:
         MDAnalysis reads the second frame when it opens XTC and TRR.
         """
         findings = self.findings
-        if findings.cut is None or findings.n_whole is None or findings.n_whole > 1:
+        if findings.offsets is None:
+            return self._without_mark(self.path)
+        if findings.cut is None or len(findings.offsets) > 1:
             return self.path
-        if findings.n_whole == 0:
+        if not findings.offsets:
             raise TrajectoryReadError(
                 f"{self.path} is cut or damaged: {findings.cut}; no frame of it is whole"
             )
-        self._first_frame = TemporaryDirectory()
-        first = Path(self._first_frame.name) / self.path.name
+        first = self._new_file(self.path.name)
         with self.path.open("rb") as file:
             first.write_bytes(file.read(findings.whole_bytes))
         return first
 
-    def _open(
-        self, path: Path, reader_class: Any, topology_format: Any, options: dict[str, Any]
-    ) -> Any:
-        topology = self._topology
+    def _without_mark(self, path: Path) -> Path:
+        """Return a file, or a copy without the byte-order mark, which hides its first record."""
+        with anyopen(str(path), "rb") as file:
+            if file.read(len(BOM_UTF8)) != BOM_UTF8:
+                return path
+            copy = self._new_file(path.name.removesuffix(".gz").removesuffix(".bz2"))
+            with copy.open("wb") as out:
+                shutil.copyfileobj(file, out)
+        return copy
+
+    def _new_file(self, name: str) -> Path:
+        return Path(self._opened.enter_context(TemporaryDirectory())) / name
+
+    def _open(self, path: Path, reader_class: Any, options: dict[str, Any]) -> Any:
+        topology, topology_format = self._topology, self._topology_format
+        if self.findings.offsets is not None:
+            reader_class = reader_with(self.findings.offsets, reader_class)
         if topology is None and self.format == "DATA":
             topology, topology_format = self.path, "DATA"  # Its reader asks for its own topology.
         if topology is None:
-            return reader_class(str(path), **options)
-        if isinstance(topology, Path):
-            topology = str(topology)
-        if topology_format is None and isinstance(topology, str):
-            topology_format = _usual_format(topology)
+            reader = reader_class(str(path), **options)
+            if transformations := options.get("transformations"):
+                several = [transformations] if callable(transformations) else transformations
+                reader.add_transformations(*several)
+            return reader
+        if isinstance(topology, (str, Path)):
+            given = Path(topology)
+            topology = str(self._without_mark(given) if given.is_file() else topology)
         universe = self._universe = MDAnalysis.Universe(
-            topology,
-            str(path),
-            format=self.format if self.format in MDAnalysis._READERS else reader_class,
-            topology_format=topology_format,
-            **options,
+            topology, str(path), format=reader_class, topology_format=topology_format, **options
         )
+        bonded_atoms(universe, f"topology={_described(self._topology)}")
         return universe.trajectory
 
     def topology(self) -> Topology | None:
         """Return the topology that was passed; None where there was none, or it says too little.
 
-        What is in the way is logged.
+        That of a PDB or mmCIF file is what `Topology.of` reads, of all atoms. What is in the way is
+        logged.
         """
         if self._universe is None:
             return None
         try:
+            if self._is_structure():
+                try:
+                    return topology_of_structure(self._topology, self._universe)
+                except (ImportError, ProteinFlexError) as error:
+                    logger.warning(
+                        "%s: the topology is as MDAnalysis reads it, not import_structure: %s",
+                        self._topology,
+                        error,
+                    )
             return topology_from_mdanalysis(self._universe)
         except InvalidArgumentError as error:
             logger.warning("%s: its topology is not kept: %s", self.path, error)
             return None
+
+    def _is_structure(self) -> bool:
+        if not isinstance(self._topology, (str, Path)):
+            return False
+        formats = get_parser_for(str(self._topology), self._topology_format).format
+        names = {formats} if isinstance(formats, str) else set(formats)
+        return not STRUCTURES.isdisjoint(name.upper() for name in names)
 
     def _unreadable(self, error: Exception) -> Exception:
         # Without the formats that MDAnalysis knows: they are dozens.
@@ -230,7 +279,7 @@ class TrajectoryFile:
                     warning.message, warning.category, warning.filename, warning.lineno
                 )
 
-    def frames(self) -> Iterator[dict[str, Any]]:
+    def frames(self) -> Generator[dict[str, Any]]:
         """Yield the fields of each frame, by name; frames without positions as no fields at all.
 
         Raises
@@ -238,28 +287,53 @@ class TrajectoryFile:
         TrajectoryReadError
             A frame can't be read.
         """
-        for number in range(self.n_frames):
-            try:
-                ts = self._next(number)
-            except Exception as error:
-                raise TrajectoryReadError(
-                    f"{self.path}: only {number} of its {self.n_frames} frames can be read; the file "
-                    f"is cut or damaged ({type(error).__name__}: {error})"
-                ) from error
-            yield self._fields(ts) if ts.has_positions else {}
+        with self.path.open("rb") as file:
+            for number in range(self.n_frames):
+                try:
+                    ts = self._next(number, file)
+                    found = self._fields(ts) if ts.has_positions else {}
+                except Exception as error:
+                    raise TrajectoryReadError(
+                        f"{self.path}: only {number} of its {self.n_frames} frames can be read; the "
+                        f"file is cut or damaged ({type(error).__name__}: {error})"
+                    ) from error
+                yield found
+
+    def check_unchanged(self, *, may_grow: bool) -> None:
+        """Refuse a file that was written to while it was read: it would be two in one.
+
+        Raises
+        ------
+        TrajectoryReadError
+            It is another, or has changed otherwise than by growing where that is allowed.
+        """
+        before, now = self._stat, _stat(self.path)
+        has_changed = (now.st_mtime_ns, now.st_size) != (before.st_mtime_ns, before.st_size)
+        has_grown = now.st_ino == before.st_ino and now.st_size > before.st_size
+        if has_changed and not (has_grown and may_grow):
+            raise TrajectoryReadError(
+                f"{self.path} was changed or replaced while it was read; expected a file that "
+                "nothing writes to"
+            )
 
     def first(self) -> dict[str, Any]:
         """Return the fields of the first frame that has positions."""
-        return next((fields for fields in self.frames() if fields), {})
+        with closing(self.frames()) as frames:
+            return next((fields for fields in frames if fields), {})
 
-    def _next(self, number: int) -> Any:
+    def _next(self, number: int, file: BinaryIO) -> Any:
         # Not by iterating: MDAnalysis takes an error of the disk for the end, without a word.
         reader = self._reader
         if isinstance(reader, SingleFrameReaderBase):
             return reader.ts
         if number == 0:
             reader._reopen()
+        if self.findings.check_frame is not None and self.findings.offsets is not None:
+            file.seek(self.findings.offsets[number])
+            self.findings.check_frame(file)
         ts = reader._read_next_timestep()
+        if self.findings.origins and self.findings.origins[number].any():
+            ts.positions += self.findings.origins[number]
         for transform in reader.transformations:
             ts = transform(ts)
         return ts
@@ -311,62 +385,13 @@ class TrajectoryFile:
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
-        if self._first_frame is not None:
-            self._first_frame.cleanup()
+        self._opened.close()
 
 
-def _silence_half_made_readers(error: Exception) -> None:
-    """Keep readers that could not be made from complaining on stderr when they are deleted."""
-    trace = error.__traceback__
-    while trace is not None:
-        made = trace.tb_frame.f_locals.get("self")
-        if isinstance(made, ProtoReader):
-            with suppress(Exception):
-                made.close()
-            made.close = lambda: None
-            made._auxs = {}
-        trace = trace.tb_next
-
-
-def _ignore_offsets(reader: Any) -> None:
-    """Keep MDAnalysis from adding an offset when it converts times of H5MD, and an observable as one."""
-    copy_to_data = reader._copy_to_data
-
-    def copy_without_offset() -> None:
-        copy_to_data()
-        reader.ts.data.pop("time_offset", None)
-
-    reader._copy_to_data = copy_without_offset
-
-
-def _format(path: Path, format: Any) -> Any:
-    if isinstance(format, str):
-        return format.upper()
-    return _usual_format(path) if format is None else format
-
-
-def _usual_format(path: StrPath) -> str | None:
-    name = str(path).lower().removesuffix(".gz").removesuffix(".bz2")
-    return FORMATS_OF_SUFFIXES.get(Path(name).suffix)
-
-
-def _refuse_unknown(options: dict[str, Any], reader_class: Any) -> None:
-    """Refuse options of no effect: readers ignore what they do not know."""
-    known = {*OPTIONS_OF_ALL}
-    for base in reader_class.__mro__:
-        if issubclass(base, ProtoReader):
-            known |= inspect.signature(base.__init__).parameters.keys()
-    known -= {"self", "args", "kwargs", "filename", "format", "convert_units"}
-    for name in options.keys() - known:
-        raise InvalidArgumentError(
-            f"{name}={options[name]!r} is not valid: {reader_class.__name__} of MDAnalysis has no such "
-            f"option, expected one of {', '.join(sorted(known))}"
-        )
-
-
-def _name_of(reader_class: Any) -> str:
-    names = reader_class.format
-    return str(names if isinstance(names, str) else names[0]).upper()
+def _stat(path: Path) -> os.stat_result:
+    # Opened, for a client of NFS may know old times and sizes of what it has not opened.
+    with path.open("rb") as file:
+        return os.fstat(file.fileno())
 
 
 def _described(topology: Any) -> str:

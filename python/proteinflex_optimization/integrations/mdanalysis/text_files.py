@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from MDAnalysis.lib.util import anyopen
-
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis.findings import Findings
+from proteinflex_optimization.integrations.mdanalysis.text_lines import (
+    Lines,
+    check_last_line,
+    lines_of,
+)
 
-DECIMAL = re.compile(r"[-+]?\d*\.(\d*)")
-NUMBER_BEGUN = re.compile(r"[-+]?\d*\.?\d*")
 PLACEHOLDER = re.compile(r"CRYST1 +1\.0+ +1\.0+ +1\.0+ +90\.0+ +90\.0+ +90\.0")
 """The cell of a structure that has none."""
 GRO_TIME = re.compile(r"\bt\s*=\s*[-+]?[\d.]")
@@ -22,12 +22,12 @@ GRO_TIME = re.compile(r"\bt\s*=\s*[-+]?[\d.]")
 
 def text(reader: Any, path: Path, findings: Findings) -> None:
     """Notice a number that was cut at the end of the file."""
-    _check_last_line(_lines(path), findings)
+    check_last_line(lines_of(path), findings)
 
 
 def ended_lines(reader: Any, path: Path, findings: Findings) -> None:
     """Notice a last line without its end, which the programs of a format always write."""
-    _check_last_line(_lines(path), findings, is_free=True)
+    check_last_line(lines_of(path), findings, is_free=True)
 
 
 def xyz(reader: Any, path: Path, findings: Findings) -> None:
@@ -38,20 +38,22 @@ def xyz(reader: Any, path: Path, findings: Findings) -> None:
     InvalidArgumentError
         Frames of several numbers of atoms, or of atoms in another order; or columns in another order.
     """
-    lines = _Lines(path)
+    lines = Lines(path)
     first = lines.peek(3)
-    comment = first[1] if len(first) > 1 else ""
-    columns = re.search(r"Properties=(\S+)", comment)
-    if columns and not re.match(r"species:S:1:pos:R:3(:|$)", columns[1]):
-        raise InvalidArgumentError(
-            f"trajectory={str(path)!r} is not valid: its columns are {columns[1]}, and MDAnalysis takes "
-            "the second to fourth for x, y and z; expected species:S:1:pos:R:3 first"
-        )
-    if "Lattice=" in comment:
+    if len(first) > 1 and "Lattice=" in first[1]:
         findings.left_out.append("Lattice")
     if len(first) > 2 and len(first[2].split()) > 4:
         findings.left_out.append("columns after x, y and z")
     _check_counted_frames(lines, reader.n_atoms, 1, path, findings, name_column=0)
+
+
+def _check_xyz_columns(comment: str, number: int, path: Path) -> None:
+    columns = re.search(r"Properties=(\S+)", comment)
+    if columns and not re.match(r"species:S:1:pos:R:3(:|$)", columns[1]):
+        raise InvalidArgumentError(
+            f"trajectory={str(path)!r} is not valid: the columns of frame {number} are {columns[1]}, and "
+            "MDAnalysis takes the second to fourth for x, y and z; expected species:S:1:pos:R:3 first"
+        )
 
 
 def tinker(reader: Any, path: Path, findings: Findings) -> None:
@@ -62,15 +64,15 @@ def tinker(reader: Any, path: Path, findings: Findings) -> None:
     InvalidArgumentError
         Frames of several numbers of atoms, or of atoms in another order.
     """
-    lines = _Lines(path)
+    lines = Lines(path)
     n_more = int(reader.periodic)
     _check_counted_frames(lines, reader.n_atoms, n_more, path, findings, name_column=1)
     if findings.cut is None:
-        _check_last_line(lines.last_two, findings, is_free=True)
+        check_last_line(lines.last_two, findings, is_free=True)
 
 
 def _check_counted_frames(
-    lines: _Lines,
+    lines: Lines,
     n_atoms: int,
     n_more: int,
     path: Path,
@@ -96,16 +98,18 @@ def _check_counted_frames(
                 f"trajectory={str(path)!r} is not valid: frame {number} begins with {line.strip()[:40]!r}, "
                 f"expected {n_atoms} atoms in each frame"
             )
-        n_found = lines.skip(n_more)
+        more = list(islice(lines, n_more))
+        if more:
+            _check_xyz_columns(more[0], number, path)
         words = (line.split(None, name_column + 1) for line in islice(lines, n_atoms))
         names = [line[name_column] if len(line) > name_column else "" for line in words]
-        if n_found + len(names) < n_more + n_atoms:
+        if len(more) + len(names) < n_more + n_atoms:
             findings.cut = f"frame {number} ends before its {n_atoms} atoms"
             return
         first = first or names
         _check_names(names, first, number, path)
         number += 1
-    _check_last_line(lines.last_two, findings)
+    check_last_line(lines.last_two, findings)
 
 
 def _check_names(names: list[str], first: list[str], number: int, path: Path) -> None:
@@ -124,46 +128,10 @@ def _check_names(names: list[str], first: list[str], number: int, path: Path) ->
     )
 
 
-def lammps_dump(reader: Any, path: Path, findings: Findings) -> None:
-    """Read the number of atoms of each frame. Dumps tell steps, and neither times nor units.
-
-    Raises
-    ------
-    InvalidArgumentError
-        Frames of several numbers of atoms.
-    """
-    findings.has_time = False
-    lines = _Lines(path)
-    number = 0
-    for line in lines:
-        if not line.strip():
-            continue
-        header = [line, *(next(lines, "") for _ in range(8))]
-        if not header[8].startswith("ITEM: ATOMS"):
-            findings.cut = f"frame {number} has no whole header"
-            return
-        if header[3].split() != [str(reader.n_atoms)]:
-            raise InvalidArgumentError(
-                f"trajectory={str(path)!r} is not valid: frame {number} has {header[3].strip()} atoms, "
-                f"expected {reader.n_atoms} as in frame 0"
-            )
-        if number == 0:
-            columns = header[8].split()[2:]
-            read = {*reader._parsable_columns, *(reader._additional_columns or ())}
-            unread = [name for name in columns if name not in read]
-            if unread and reader._additional_columns is not True:
-                findings.left_out.append(f"columns {' '.join(unread)}")
-        if lines.skip(reader.n_atoms) < reader.n_atoms:
-            findings.cut = f"frame {number} ends before its {reader.n_atoms} atoms"
-            return
-        number += 1
-    _check_last_line(lines.last_two, findings, is_free=True)
-
-
 def mdcrd(reader: Any, path: Path, findings: Findings) -> None:
     """Compare the number of lines with that of whole frames."""
     per_frame = reader.lines_per_frame + int(reader.periodic)
-    lines = _Lines(path)
+    lines = Lines(path)
     lines.skip(1)
     n_lines = sum(1 for line in lines if line.strip())
     whole = n_lines // per_frame
@@ -190,7 +158,7 @@ def pdb(path: Path, findings: Findings) -> None:
     n_models = n_ends = n_boxes = n_files = models_before_box = 0
     is_after_end = False
     last = [""]
-    for line in _lines(path):
+    for place, line in enumerate(lines_of(path), 1):
         record = line[:6].rstrip()
         if record == "MODEL":
             n_models += 1
@@ -204,6 +172,11 @@ def pdb(path: Path, findings: Findings) -> None:
             n_boxes += not PLACEHOLDER.match(line)
             models_before_box = n_models
         elif record in ("ATOM", "HETATM"):
+            if line.endswith("\n") and _is_short(line.rstrip()):
+                raise InvalidArgumentError(
+                    f"trajectory={str(path)!r} is not valid: line {place} is cut short, expected "
+                    "coordinates in columns 31 to 54"
+                )
             n_files += is_after_end
             is_after_end = False
             # Name, residue, chain and its number; an alternative location may come and go.
@@ -236,9 +209,14 @@ def pdb(path: Path, findings: Findings) -> None:
         findings.left_out.append(f"box ({n_boxes} CRYST1 records for {n_models} models)")
 
 
+def _is_short(atom: str) -> bool:
+    """Whether an atom ends within its coordinates, by the rule of `import_structure`."""
+    return len(atom) <= 46 or (len(atom) < 54 and atom[37] != " " and atom[45] != " ")
+
+
 def pdbqt(reader: Any, path: Path, findings: Findings) -> None:
     """Refuse several models, of which one is read."""
-    n_models = sum(line.startswith("MODEL") for line in _lines(path))
+    n_models = sum(line.startswith("MODEL") for line in lines_of(path))
     if n_models > 1:
         raise _several(path, n_models, "models")
     text(reader, path, findings)
@@ -246,13 +224,13 @@ def pdbqt(reader: Any, path: Path, findings: Findings) -> None:
 
 def gro(reader: Any, path: Path, findings: Findings) -> None:
     """Refuse several frames, of which one is read."""
-    lines = _Lines(path)
+    lines = Lines(path)
     if GRO_TIME.search(next(lines, "")):
         findings.left_out.append("time (in the title)")
     lines.skip(1 + reader.n_atoms + 1)
     if any(line.strip() for line in lines):
         raise _several(path, "several", "frames")
-    _check_last_line(lines.last_two, findings)
+    check_last_line(lines.last_two, findings)
 
 
 def mol2(reader: Any, path: Path, findings: Findings) -> None:
@@ -281,19 +259,19 @@ def mol2(reader: Any, path: Path, findings: Findings) -> None:
             f"trajectory={str(path)!r} is not valid: it has {len(reader.frames)} molecules with "
             f"{len(names)} names, expected frames of one molecule"
         )
-    _check_last_line(_lines(path), findings)
+    check_last_line(lines_of(path), findings)
 
 
 def gamess(reader: Any, path: Path, findings: Findings) -> None:
     """Tell the output of a run that did not end."""
-    if not any("TERMINATED NORMALLY" in line for line in _lines(path)):
+    if not any("TERMINATED NORMALLY" in line for line in lines_of(path)):
         findings.notes.append("it does not say that the run ended: frames may be missing")
 
 
 def trc(reader: Any, path: Path, findings: Findings) -> None:
     """Find out whether there are times, and blocks that are not read."""
     unread = set(reader.NOT_SUPPORTED_BLOCKS)
-    found = {line.strip() for line in _lines(path)}
+    found = {line.strip() for line in lines_of(path)}
     findings.left_out += sorted(found & unread)
     if "TIMESTEP" not in found:
         findings.has_time = findings.has_steps = False
@@ -302,7 +280,7 @@ def trc(reader: Any, path: Path, findings: Findings) -> None:
 def refuse_open_blocks(path: Path, findings: Findings) -> None:
     """Refuse a GROMOS file whose last block has no END: MDAnalysis would look for it for ever."""
     last = ""
-    for line in _lines(path):
+    for line in lines_of(path):
         last = line.strip() or last
     if last != "END":
         raise InvalidArgumentError(
@@ -316,7 +294,7 @@ def history(reader: Any, path: Path, findings: Findings) -> None:
     findings.left_out.append("step and time")
     per_atom = 2 + int(reader._has_vels) + int(reader._has_forces)
     per_frame = 1 + 3 * int(reader._has_cell) + per_atom * int(reader.n_atoms)
-    lines = _Lines(path)
+    lines = Lines(path)
     lines.skip(2)
     n_lines = sum(1 for line in lines if line.strip())
     if n_lines % per_frame:
@@ -324,73 +302,27 @@ def history(reader: Any, path: Path, findings: Findings) -> None:
         findings.cut = f"frame {n_lines // per_frame} has {found}"
         findings.last_is_cut = reader.n_frames > n_lines // per_frame
     else:
-        _check_last_line(lines.last_two, findings, is_free=True)
+        check_last_line(lines.last_two, findings, is_free=True)
 
 
 def inpcrd(reader: Any, path: Path, findings: Findings) -> None:
     """Find velocities and a box after the coordinates, which are not read."""
-    lines = _Lines(path)
+    lines = Lines(path)
     lines.skip(2 + (reader.n_atoms + 1) // 2)
-    _check_last_line(lines.last_two, findings)
+    check_last_line(lines.last_two, findings)
     if any(line.strip() for line in lines):
         findings.left_out.append("velocities or box (after the coordinates)")
 
 
 def crd(reader: Any, path: Path, findings: Findings) -> None:
     """Compare the number of atoms that are announced and those that are there."""
-    for line in _lines(path):
+    for line in lines_of(path):
         if not line.startswith("*"):
             announced = int(line.split()[0])
             if announced != reader.n_atoms:
                 findings.cut = f"it announces {announced} atoms and has {reader.n_atoms}"
             break
     text(reader, path, findings)
-
-
-class _Lines(Iterator[str]):
-    """The lines of a file, which remember the last two that are not blank."""
-
-    def __init__(self, path: Path) -> None:
-        self._lines = _lines(path)
-        self._ahead: list[str] = []
-        self.last_two = ["", ""]
-
-    def __next__(self) -> str:
-        line = self._ahead.pop(0) if self._ahead else next(self._lines)
-        if line.strip():
-            self.last_two = [self.last_two[1], line]
-        return line
-
-    def peek(self, n_lines: int) -> list[str]:
-        self._ahead += islice(self._lines, n_lines - len(self._ahead))
-        return self._ahead[:n_lines]
-
-    def skip(self, n_lines: int) -> int:
-        """Pass over lines; returns how many there were."""
-        return sum(1 for _ in islice(self, n_lines))
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with anyopen(str(path)) as file:
-        yield from file
-
-
-def _check_last_line(lines: Iterable[str], findings: Findings, *, is_free: bool = False) -> None:
-    """Notice a number with fewer decimals than the one before, and no end of the line after it.
-
-    In a free format, numbers have as many decimals as they need, so that any such line may be cut.
-    """
-    last = ""
-    for line in lines:
-        last = line if line.strip() else last
-    if last.endswith("\n"):
-        return
-    words = ["", "", *last.split()]
-    before, there = (DECIMAL.fullmatch(word) for word in words[-2:])
-    is_cut = len(there[1]) < len(before[1]) if there and before else bool(before)
-    if is_free or (is_cut and NUMBER_BEGUN.fullmatch(words[-1])):
-        findings.cut = f"it ends within the line {last[-40:]!r} (if that is whole, end the line)"
-        findings.last_is_cut = True
 
 
 def _several(path: Path, n_found: Any, what: str) -> InvalidArgumentError:

@@ -5,6 +5,7 @@ MDAnalysis has no chains: a chain is a residue's segment and the ``chainID`` of 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import MDAnalysis
@@ -13,6 +14,8 @@ from MDAnalysis.core import topologyattrs
 from MDAnalysis.core.topology import Topology as MDAnalysisTopology
 from MDAnalysis.guesser import tables
 
+from proteinflex_optimization._filesystem import refuse_other_than_a_file
+from proteinflex_optimization._integrations import integration
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.topology import Topology
 
@@ -74,6 +77,8 @@ def topology_of_file(path: Any) -> Topology:
     InvalidArgumentError
         MDAnalysis can't read it.
     """
+    if Path(path).exists():
+        refuse_other_than_a_file("structure", Path(path))
     try:
         universe = MDAnalysis.Universe(str(path))
     except Exception as error:
@@ -84,7 +89,42 @@ def topology_of_file(path: Any) -> Topology:
             f"structure={str(path)!r} is not valid: expected a topology that MDAnalysis can read. "
             f"It says: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
+    bonded_atoms(universe, f"structure={str(path)!r}")
     return topology_from_mdanalysis(universe)
+
+
+def topology_of_structure(path: Any, universe: Any) -> Topology:
+    """Return the topology of a PDB or mmCIF file as `import_structure` reads it.
+
+    MDAnalysis knows no residue numbers beyond 9999 but its own. Bonds are those that it has found.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The file can't be read, or is of other atoms than the universe that was made of it.
+    ImportError
+        gemmi is not installed.
+    """
+    structures = integration("structures")
+    read = structures.topology_of(structures.read_structure(path, altlocs="all"))
+    if read.n_atoms != len(universe.atoms):
+        raise InvalidArgumentError(
+            f"source={str(path)!r} has {read.n_atoms} atoms, expected {len(universe.atoms)}"
+        )
+    bonds, orders = _bonds(universe.atoms)
+    return Topology(
+        read.names,
+        read.elements,
+        read.residue_index,
+        read.residue_names,
+        read.residue_numbers,
+        read.chain_index,
+        read.chain_ids,
+        insertion_codes=read.insertion_codes,
+        segment_ids=read.segment_ids,
+        bonds=bonds,
+        bond_orders=orders,
+    )
 
 
 def topology_to_mdanalysis(topology: Topology) -> MDAnalysisTopology:
@@ -153,16 +193,38 @@ def _numbered(texts: list[str]) -> tuple[list[str], NDArray[np.intp]]:
     return list(known), index
 
 
+def bonded_atoms(universe: Any, source: str = "source") -> NDArray[np.intp]:
+    """Return the two atoms of each bond; ``source`` is what an error names.
+
+    Raises
+    ------
+    InvalidArgumentError
+        One of them is none of the universe.
+    """
+    stored = getattr(universe._topology, "bonds", None)
+    pairs = np.array([] if stored is None else stored.values, np.intp).reshape(-1, 2)
+    n_atoms = len(universe.atoms)
+    is_wrong = ((pairs < 0) | (pairs >= n_atoms)).any(axis=1)
+    if is_wrong.any():
+        bond = int(np.argmax(is_wrong))
+        first, second = (pairs[bond] + 1).tolist()
+        raise InvalidArgumentError(
+            f"{source} is not valid: bond {bond} is between the atoms {first} and {second}, expected "
+            f"numbers from 1 to {n_atoms}"
+        )
+    return pairs
+
+
 def _bonds(atoms: Any) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
     """Return the bonds between these atoms, by their places in the group."""
-    stored = getattr(atoms.universe._topology, "bonds", None)
-    if stored is None or not len(stored.values):
+    pairs = bonded_atoms(atoms.universe)
+    if not len(pairs):
         return None, None
     place = np.full(len(atoms.universe.atoms), -1)
     place[atoms.indices] = np.arange(len(atoms))
-    pairs = place[np.array(stored.values, np.intp)]
+    pairs = place[pairs]
     kept = (pairs >= 0).all(axis=1)
-    orders = np.array([_order(order) for order in stored.order])
+    orders = np.array([_order(order) for order in atoms.universe._topology.bonds.order])
     return pairs[kept], orders[kept]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from proteinflex_optimization.integrations.mdanalysis import binary_files, text_files
+from proteinflex_optimization.integrations.mdanalysis import binary_files, lammps_dump, text_files
 from proteinflex_optimization.integrations.mdanalysis.findings import Findings
 
 Examiner: TypeAlias = Callable[[Any, Path, Findings], None]
@@ -26,7 +26,7 @@ EXAMINERS: dict[str, Examiner] = {
     "GSD": binary_files.gsd,
     "XYZ": text_files.xyz,
     "TXYZ": text_files.tinker,
-    "LAMMPSDUMP": text_files.lammps_dump,
+    "LAMMPSDUMP": lammps_dump.lammps_dump,
     "TRJ": text_files.mdcrd,
     "PDBQT": text_files.pdbqt,
     "GRO": text_files.gro,

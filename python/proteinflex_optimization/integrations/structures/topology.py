@@ -7,10 +7,12 @@ from typing import Any
 
 import gemmi
 import numpy as np
+from numpy.typing import NDArray
 
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.topology import Topology
 
+from .elements import UNKNOWN
 from .read import read_structure
 
 NEEDED = (
@@ -50,7 +52,7 @@ def topology_of(source: Any) -> Topology:
     chain_ids, chain_index = _numbered(np.asarray(data["chains"]).tolist())
     return Topology(
         data["atom_names"],
-        data["elements"],
+        _symbols(np.asarray(data["elements"])),
         data["residue_index"],
         data["residue_names"],
         data["residue_numbers"],
@@ -74,7 +76,7 @@ def _of_gemmi(structure: gemmi.Structure) -> Topology:
         numbers.append(residue.seqid.num)
     return Topology(
         [atom.name for _, atom in atoms],
-        ["" if atom.element.name == "X" else atom.element.name for _, atom in atoms],
+        ["" if atom.element.name == UNKNOWN else atom.element.name for _, atom in atoms],
         [number for number, _ in atoms],
         [residue.name for _, residue in residues],
         numbers,
@@ -84,6 +86,10 @@ def _of_gemmi(structure: gemmi.Structure) -> Topology:
         segment_ids=[residue.segment for _, residue in residues],
         subchains=[residue.subchain for _, residue in residues],
     )
+
+
+def _symbols(elements: NDArray[np.str_]) -> NDArray[np.str_]:
+    return np.where(elements == UNKNOWN, "", elements)
 
 
 def _numbered(texts: list[str]) -> tuple[list[str], list[int]]:

@@ -1,0 +1,177 @@
+"""A trajectory file that is damaged, or changes while it is read, is an error: no crash, no other frames."""
+
+import os
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from MDAnalysis.lib.formats.libmdaxdr import TRRFile, XTCFile
+from MDAnalysisTests import datafiles
+from proteinflex_optimization import DataHandler, InvalidArgumentError
+from proteinflex_optimization.integrations.mdanalysis import TrajectoryReadError
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+
+UNIT = np.eye(3, dtype=np.float32)
+XTC_HEADER = 92
+
+
+@pytest.fixture
+def handler(tmp_path):
+    return DataHandler(tmp_path / "cache", durable=False)
+
+
+def write_xtc(path, n_frames=3, n_atoms=100, value=0.0):
+    rng = np.random.default_rng(1)
+    # Neighbours are near each other, as in a molecule: then positions are stored as differences.
+    chain = np.cumsum(rng.normal(size=(n_atoms, 3)) * 0.1, axis=0)
+    with XTCFile(str(path), "w") as file:
+        for i in range(n_frames):
+            positions = chain + value + rng.normal(size=chain.shape) * 0.02
+            file.write(positions.astype(np.float32), UNIT, i, float(i), 1000)
+    return path
+
+
+def write_trr(path, n_frames=3, n_atoms=12):
+    x = np.ones((n_atoms, 3), np.float32)
+    with TRRFile(str(path), "w") as file:
+        for i in range(n_frames):
+            file.write(x, x, None, UNIT, i, float(i), 0.0, n_atoms)
+    return path
+
+
+READ_ALL = """
+import sys, warnings
+from pathlib import Path
+warnings.simplefilter("ignore")
+from proteinflex_optimization.errors import ProteinFlexError
+from proteinflex_optimization.integrations.mdanalysis.source import TrajectoryFile
+
+good, refused = Path(sys.argv[1]).read_bytes(), 0
+path = Path(sys.argv[1]).with_stem("damaged")
+for place in map(int, sys.argv[2:]):
+    for bit in (0, 6):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << bit
+        path.write_bytes(damaged)
+        try:
+            file = TrajectoryFile(None, path)
+            for _ in file.frames():
+                pass
+            file.close()
+            refused += file.findings.cut is not None
+        except ProteinFlexError:
+            refused += 1
+print(refused)
+"""
+
+
+def refused_of(path, places):
+    """Return how often a file with one wrong bit is refused; two of each byte are tried."""
+    arguments = [sys.executable, "-c", READ_ALL, str(path), *map(str, places)]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 0, f"ended by {done.returncode}: {done.stderr[-500:]}"
+    return int(done.stdout)
+
+
+@pytest.mark.parametrize("frame", [0, 2])
+def test_a_wrong_bit_of_an_xtc_header_ends_no_process(tmp_path, frame):
+    path = write_xtc(tmp_path / "run.xtc")
+    begin = [place for place in range(0, path.stat().st_size, 4) if is_xtc(path, place)][frame]
+    # Number of atoms, and all from where it comes again; not step, time and box.
+    places = [*range(begin, begin + 8), *range(begin + 52, begin + XTC_HEADER, 2)]
+    assert refused_of(path, places) > 20
+
+
+def is_xtc(path, place):
+    return path.read_bytes()[place : place + 8] == struct.pack(">2i", 1995, 100)
+
+
+def test_a_wrong_bit_of_xtc_positions_ends_no_process(tmp_path):
+    path = write_xtc(tmp_path / "run.xtc", n_frames=1)
+    size = path.stat().st_size
+    assert refused_of(path, range(XTC_HEADER, size, 7)) > 5
+
+
+def test_a_wrong_bit_of_a_trr_header_ends_no_process(tmp_path):
+    path = write_trr(tmp_path / "run.trr")
+    # The name, the sizes and the number of atoms, each bit of which matters.
+    places = [*range(12), *range(24, 68, 3)]
+    assert refused_of(path, places) == 2 * len(places)
+    begin = path.stat().st_size // 3
+    assert refused_of(path, range(begin, begin + 12)) == 2 * 12
+
+
+@pytest.mark.parametrize("name", ["XTC", "XTC_sub_sol", "XTC_multi_frame", "TRR", "TRR_sub_sol"])
+def test_files_of_gromacs_are_read_whole(handler, name):
+    path = getattr(datafiles, name)
+    found = handler.open(handler.import_trajectory(None, path, "x"))
+    kind = XTCFile if name.startswith("XTC") else TRRFile
+    with kind(path) as file:
+        assert found.n_frames == len(file)
+        np.testing.assert_array_equal(found.read(0, 1)[0], file.read().x * np.float32(10))
+
+
+def test_frames_before_a_damaged_one_are_stored_where_that_is_asked_for(handler, tmp_path):
+    path = write_xtc(tmp_path / "run.xtc", n_frames=5)
+    damaged = bytearray(path.read_bytes())
+    begin = [place for place in range(0, len(damaged), 4) if is_xtc(path, place)][3]
+    damaged[begin + XTC_HEADER + 40 :] = bytes(len(damaged) - begin - XTC_HEADER - 40)
+    path.write_bytes(damaged)
+    with pytest.raises(TrajectoryReadError, match=r"run\.xtc.* damaged"):
+        handler.import_trajectory(None, path, "x")
+    assert handler.keys() == []
+    key = handler.import_trajectory(None, path, "x", allow_truncated=True)
+    assert handler.open(key).n_frames == 3
+
+
+def test_a_file_that_changes_during_its_import_is_an_error(handler, tmp_path):
+    path = write_xtc(tmp_path / "run.xtc", n_frames=100)
+    other = write_xtc(tmp_path / "other.xtc", n_frames=100, value=9.0)
+
+    def import_while(change, **options):
+        def at_fifty(done, _):
+            if done == 50:
+                change()
+
+        return handler.import_trajectory(None, path, "x", progress=at_fifty, **options)
+
+    def overwrite():
+        path.write_bytes(other.read_bytes())
+
+    def replace():
+        os.replace(other, path)
+
+    def append():
+        with path.open("ab") as file:
+            file.write(path.read_bytes())
+
+    for change in (overwrite, replace, append):
+        with pytest.raises(TrajectoryReadError, match=r"run\.xtc"):
+            import_while(change)
+    assert handler.keys() == []
+    # A run that goes on is read as far as it was.
+    assert handler.open(import_while(append, allow_truncated=True)).n_frames == 200
+
+
+def test_a_pdb_atom_that_ends_within_its_coordinates_is_refused(handler, tmp_path):
+    atom = "ATOM      {0}  CA  GLY A   {0}       1.000   2.000   3.000"
+    models = [atom.format(1), atom.format(2)[:-3], atom.format(3)]
+    path = tmp_path / "run.pdb"
+    path.write_text("MODEL        1\n" + "\n".join([*models, "ENDMDL", "END", ""]))
+    with pytest.raises(InvalidArgumentError, match=r"run\.pdb.*line 3 is cut short"):
+        handler.import_trajectory(None, path, "x")
+    path.write_text(path.read_text().replace("3.\n", "3.000\n"))
+    assert handler.open(handler.import_trajectory(None, path, "x")).n_atoms == 3
+
+
+def test_a_step_that_no_integer_holds_is_an_error(handler, tmp_path):
+    path = tmp_path / "run.lammpstrj"
+    path.write_text(
+        f"ITEM: TIMESTEP\n{2**64}\nITEM: NUMBER OF ATOMS\n1\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
+        "ITEM: ATOMS id x y z\n1 0 0 0\n"
+    )
+    with pytest.raises(TrajectoryReadError, match=r"run\.lammpstrj"):
+        handler.import_trajectory(None, path, "x")
