@@ -82,6 +82,19 @@ def test_compressed_data_that_is_cut_short_is_an_error(read, compress):
             read(content)
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_damage_in_a_later_compressed_stream_is_an_error(read, compress):
+    first, second = (compress(part.encode()) for part in (mmcif(ROW * 500, end=""), ROW * 500))
+    for padding in (b"", bytes(512)):
+        assert len(read(first + second + padding)["positions"]) == 1000
+    for place in (0, len(second) // 2, len(second) - 4):
+        damaged = bytearray(second)
+        damaged[place] ^= 1
+        for end in (len(damaged), place + 1):
+            with pytest.raises(InvalidArgumentError, match=r"some\.pdb.*cut short or damaged"):
+                read(first + damaged[:end])
+
+
 # --- what is not read ---
 
 GRO = "box\n    1\n    1ALA     CA    1   0.100   0.200   0.300\n   1.0 1.0 1.0\n"
