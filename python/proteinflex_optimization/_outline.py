@@ -16,6 +16,7 @@ import numpy as np
 
 from ._classes import KINDS
 from ._states import RESTORERS
+from ._text import shown
 from .errors import CorruptDataError
 from .types import ValueInfo
 
@@ -78,7 +79,7 @@ class Outliner:
             return Outline("pickle", bytes=len(content))
         if tag == "Enum":
             module, name, member, value = content
-            return Outline(f"{module}.{name}", value=str(value if member is None else member))
+            return Outline(f"{module}.{name}", value=shown(value if member is None else member))
         if tag == "attributes":
             # What a value has beside its content, such as versions of modules.
             return content[0]
@@ -112,8 +113,7 @@ def _rows(value: Any, path: str) -> Iterator[ValueInfo]:
     elif isinstance(content, (list, tuple, collections.deque)):
         yield from _listed(list(content), kind, path)
     else:
-        text = content if isinstance(content, str) else str(content)
-        yield _row(path, kind, _shortened(text))
+        yield _row(path, kind, _shortened(shown(content)))
 
 
 def _listed(items: list[Any], kind: str, path: str) -> Iterator[ValueInfo]:
@@ -122,7 +122,7 @@ def _listed(items: list[Any], kind: str, path: str) -> Iterator[ValueInfo]:
             yield from _rows(item, f"{path}[{index}]")
         return
     count = f"{len(items)} values: " if len(items) > MAX_ITEMS else ""
-    yield _row(path, kind, count + _shortened(str(items[:MAX_ITEMS])))
+    yield _row(path, kind, count + _shortened(shown(items[:MAX_ITEMS])))
 
 
 def _row(
@@ -145,7 +145,7 @@ def _row(
 
 def _joined(path: str, key: Any) -> str:
     if not isinstance(key, str):
-        return f"{path}[{key!r}]"
+        return f"{path}[{shown(key, repr)}]"
     return f"{path}.{key}" if path else key
 
 

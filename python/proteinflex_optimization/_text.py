@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
-__all__ = ["age", "one_line", "printable", "size"]
+__all__ = ["age", "one_line", "printable", "shown", "size"]
 
 
 def printable(text: str) -> str:
@@ -17,6 +19,14 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def shown(value: Any, show: Callable[[Any], str] = str) -> str:
+    """Return a value as text; of one that has none, such as an int of 5000 digits, the reason."""
+    try:
+        return show(value)
+    except (ValueError, OverflowError) as error:
+        return f"… ({error})"
 
 
 def one_line(text: str, separator: str = " ") -> str:

@@ -201,7 +201,12 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         traceback: TracebackType | None,
     ) -> None:
         """Close it, also after an exception; a later run resumes."""
-        self.close()
+        try:
+            self.close()
+        except Exception as error:
+            if kind is None:
+                raise
+            _log.warning("closing the progress failed after an exception: %s", error)
 
     def __repr__(self) -> str:
         """Show percent, number of tasks and directory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,11 @@ def test_too_little_space_is_reported_before_anything_is_written(tmp_path: Path)
     with pytest.raises(OSError, match="bytes are free; free [0-9]+ more") as error:
         manager.create_checkpoint("b", {"x": huge})
     assert error.value.errno == errno.ENOSPC
+    found = re.search(
+        r"(\d+) bytes are needed, .* (\d+) bytes are free; free (\d+) ", str(error.value)
+    )
+    needed, available, more = map(int, found.groups())
+    assert needed == available + more > huge.nbytes + (64 << 10)
     assert sorted(os.listdir(tmp_path / "checkpoints")) == [".lock", "a"]
     assert manager.load_checkpoint(manager.latest() or "") == {"x": 1}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
+from pickle import UnpicklingError
 
 import pytest
 from proteinflex_optimization import CheckpointError, CheckpointManager
@@ -10,7 +12,7 @@ from proteinflex_optimization import CheckpointError, CheckpointManager
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 
-def fit(directory: Path, epochs: int, resume: str | None = None, plugins=None, save_last=False):
+def fit(directory: Path, epochs: int, resume: str | None = None, plugins=None, **options):
     lightning = pytest.importorskip("lightning")
     import torch
     from lightning.pytorch.callbacks import ModelCheckpoint
@@ -18,9 +20,7 @@ def fit(directory: Path, epochs: int, resume: str | None = None, plugins=None, s
     from proteinflex_optimization.integrations.lightning import FlexCheckpointIO
 
     torch.manual_seed(3)
-    keeper = ModelCheckpoint(
-        directory, save_top_k=2, monitor="epoch", mode="max", save_last=save_last
-    )
+    keeper = ModelCheckpoint(directory, save_top_k=2, monitor="epoch", mode="max", **options)
     trainer = lightning.Trainer(
         max_epochs=epochs,
         limit_train_batches=4,
@@ -155,6 +155,74 @@ def test_a_link_to_the_last_checkpoint_is_followed(tmp_path: Path):
     plugin.remove_checkpoint(link)
     assert not link.is_symlink()
     assert plugin.load_checkpoint(tmp_path / "epoch=3.ckpt") == {"epoch": 3}
+
+
+NAMES = ["run 1", "model (best) [é]", "a,b#3", "蛋白质", "x" * 187]
+
+
+def test_names_that_people_give_their_models_are_saved_and_removed(tmp_path: Path):
+    pytest.importorskip("lightning")
+    from proteinflex_optimization import InvalidArgumentError
+    from proteinflex_optimization.integrations.lightning import FlexCheckpointIO
+
+    plugin = FlexCheckpointIO()
+    for number, name in enumerate(NAMES):
+        plugin.save_checkpoint({"epoch": number}, tmp_path / f"{name}.ckpt")
+    manager = CheckpointManager(tmp_path, auto_cleanup=False)
+    rows = manager.list_checkpoints()
+    assert [row["checkpoint_id"] for row in rows] == [f"{name}.ckpt" for name in NAMES]
+    for number, name in enumerate(NAMES):
+        assert plugin.load_checkpoint(tmp_path / f"{name}.ckpt") == {"epoch": number}
+        plugin.remove_checkpoint(tmp_path / f"{name}.ckpt")
+    assert manager.list_checkpoints() == []
+    for name in (".hidden", "-rf", "two\nlines", "x" * 193):
+        with pytest.raises(InvalidArgumentError, match="visible characters"):
+            plugin.save_checkpoint({"epoch": 1}, tmp_path / name)
+
+
+def test_a_trainer_saves_under_any_name_and_over_a_link(tmp_path: Path):
+    name = "run 1 (best) [é] {epoch}"
+    _, _, keeper = fit(tmp_path, 2, save_last="link", filename=name)
+    last = tmp_path / "last.ckpt"
+    assert last.is_symlink()
+    linked = last.resolve()
+    assert linked.name == Path(keeper.best_model_path).name == "run 1 (best) [é] epoch=1.ckpt"
+    before = CheckpointManager(tmp_path).load_checkpoint(linked)
+    _, _, keeper = fit(tmp_path, 3, resume=str(last), save_last=True, filename=name)
+    assert last.is_dir()
+    assert not last.is_symlink()
+    assert CheckpointManager(tmp_path).load_checkpoint(last)["epoch"] == 2
+    # What the link led to is what it was.
+    assert CheckpointManager(tmp_path).load_checkpoint(linked)["epoch"] == before["epoch"] == 1
+    assert not list(tmp_path.glob("*.replaced"))
+    fit(tmp_path, 4, resume=str(last), save_last="link", filename=name)
+    assert last.is_symlink()
+
+
+@pytest.mark.parametrize("weights_only", [None, True, False])
+def test_a_damaged_file_of_lightning_s_own_is_named(tmp_path: Path, weights_only):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("lightning")
+    from proteinflex_optimization import CorruptDataError
+    from proteinflex_optimization.integrations.lightning import FlexCheckpointIO
+
+    path = tmp_path / "one.ckpt"
+    torch.save({"weights": torch.zeros(1000)}, path)
+    whole = path.read_bytes()
+    for content in (b"", b"hello", whole[:-50], whole[:1000], bytes(1000)):
+        path.write_bytes(content)
+        with pytest.raises(
+            CorruptDataError, match=r"one\.ckpt: it is damaged, or no file of torch"
+        ):
+            FlexCheckpointIO().load_checkpoint(path, weights_only=weights_only)
+    # What is whole and can't be loaded is not damaged.
+    torch.save({"fraction": Fraction(1)}, path)
+    if weights_only is not False:
+        with pytest.raises(UnpicklingError, match="Weights only load failed"):
+            FlexCheckpointIO().load_checkpoint(path, weights_only=weights_only)
+    with pytest.raises(CheckpointError, match="absent/one.ckpt holds no checkpoint"):
+        FlexCheckpointIO().load_checkpoint(tmp_path / "absent" / "one.ckpt")
+    assert not (tmp_path / "absent").exists()
 
 
 def test_a_remote_path_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch):

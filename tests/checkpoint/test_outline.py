@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import json
 import os
 import pickle
 import subprocess
@@ -131,3 +132,27 @@ def test_arrays_are_not_read_and_damaged_values_are_not_shown(manager, tmp_path,
         manager.outline(path)
     assert main(["checkpoints", "show", str(tmp_path), "one"]) == 1
     assert "values" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (10**5000, "value"),
+        (np.zeros(1, "M8")[0], "value"),
+        ([10**5000, 1], "value"),
+        ({10**5000: 1}, "value[… (Exceeds the limit"),
+        ({("a", 10**5000): 1}, "value[… (Exceeds the limit"),
+    ],
+    ids=["int", "datetime64", "list", "key", "key in a tuple"],
+)
+def test_a_value_without_a_text_hides_no_other(manager, capsys, value, place):
+    rows = rows_of(manager, {"value": value, "step": 5})
+    assert rows["step"]["value"] == "5"
+    assert any(path.startswith(place) for path in rows)
+    path = manager.create_checkpoint("two", {"x": 1}, metadata={"note": value, "seed": 6})
+    assert manager.outline(path)["x"][0]["value"] == "1"
+    for name, seen in (("one", "int 5\n"), ("two", "seed: 6\n")):
+        assert main(["checkpoints", "show", str(manager.base_dir), name]) == 0
+        assert seen in capsys.readouterr().out
+        assert main(["checkpoints", "show", str(manager.base_dir), name, "--json"]) == 0
+        json.loads(capsys.readouterr().out)

@@ -125,6 +125,18 @@ VALUES = {
         np.str_("abc"),
         np.float16("nan"),
     ],
+    "scalars that are empty or end with NUL": [
+        np.str_(""),
+        np.str_("ab\0"),
+        np.str_("\ud800\0\0"),
+        np.bytes_(b""),
+        np.bytes_(b"ab\0\0"),
+        np.void(b"ab\0"),
+        np.zeros(1, "V0")[0],
+        np.zeros(1, [])[0],
+        np.zeros(1, [("a", "S0"), ("b", "f4", (0,))])[0],
+        np.array([(b"a", "b", 1)], [("a", "S3"), ("b", "U2"), ("c", ">f4")])[0],
+    ],
     "dtype": [np.dtype("f4"), np.dtype([("a", "i4"), ("b", "f8", (2,))])],
     "range": range(3, 10, 2),
     "bytearray": bytearray(b"abc"),
@@ -153,6 +165,11 @@ ARRAYS = [
     np.array([(1, 2.5)], [("i", "i4"), ("f", "f8")]),
     np.zeros(3, np.dtype([("a", "i1"), ("b", "f8")], align=True)),
     np.zeros((2, 0, 3)),
+    np.zeros(3, "V0"),
+    np.zeros(3, []),
+    np.zeros(3, [("a", "S0"), ("b", "f4")]),
+    np.ndarray((2, 3), "U0"),
+    np.ndarray((), "S0"),
     np.array(3.5),
     np.asfortranarray(np.arange(12.0).reshape(3, 4)),
     np.arange(24).reshape(2, 3, 4).transpose(2, 0, 1).copy(),
@@ -409,10 +426,21 @@ def test_a_class_that_is_gone_is_named(manager, monkeypatch):
     assert (found.module, found.name, found["name"]) == (__name__, "Phase", "FOLD")
 
 
-@pytest.mark.parametrize("bad", ["", "..", "a/b", ".hidden", "x" * 129, "a\0b", 5, None])
+@pytest.mark.parametrize("bad", ["", "..", "a/b", ".hidden", "x" * 193, "a\0b", 5, None])
 def test_ids_that_could_mislead_a_path_are_refused(manager, bad):
     with pytest.raises(InvalidArgumentError, match="checkpoint_id"):
         manager.create_checkpoint(bad, {"state": 1})
+    assert manager.list_checkpoints() == []
+
+
+@pytest.mark.parametrize("name", ["run 1 (best) #3", "modèle", "a[b]*?", "~x", "x" * 192])
+def test_an_id_is_any_name_that_can_be_read(manager, name):
+    path = manager.create_checkpoint(name, {"state": 1})
+    manager.create_checkpoint(name, {"state": 2})
+    assert manager.latest() == path
+    assert [row["checkpoint_id"] for row in manager.list_checkpoints()] == [name]
+    assert manager.load_checkpoint(name) == {"state": 2}
+    manager.delete(name)
     assert manager.list_checkpoints() == []
 
 

@@ -10,7 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from proteinflex_optimization import DataHandler
+from proteinflex_optimization import (
+    DataHandler,
+    ProgressTracker,
+    create_trajectory,
+    open_trajectory,
+)
 
 
 def same(found, stored):
@@ -58,6 +63,9 @@ ARRAYS = {
     "record": np.array([(1, 2.5, b"x")], [("i", "i4"), ("f", "f8"), ("s", "S3")]),
     "padded": np.zeros(3, np.dtype([("a", "i1"), ("b", "f8")], align=True)),
     "nested": np.zeros(2, [("m", "f4", (2, 2)), ("inner", [("x", "u2")])]),
+    "empty text": np.ndarray((2, 3), "U0"),
+    "empty bytes": np.ndarray((3,), "S0"),
+    "empty records": np.zeros(3, [("a", "V0"), ("b", [])]),
     "scalar": np.array(3.5),
     "empty": np.empty((0, 3), np.float32),
     "fortran": np.asfortranarray(np.arange(12.0).reshape(3, 4)),
@@ -101,6 +109,53 @@ def test_plain_values_keep_their_types(handler):
     }
     loaded = handler.load_data(handler.store_structure(data, "plain"))
     assert same(loaded, data)
+
+
+SCALARS = {
+    "empty text": np.str_(""),
+    "text": np.str_("ab\0"),
+    "empty bytes": np.bytes_(b""),
+    "bytes": np.bytes_(b"ab\0\0"),
+    "void": np.void(b"ab\0"),
+    "empty void": np.zeros(1, "V0")[0],
+    "empty record": np.zeros(1, [("a", "S0")])[0],
+    "record": np.array([(b"a", 1)], [("a", "S3"), ("b", ">i4")])[0],
+}
+
+
+@pytest.mark.parametrize("name", SCALARS)
+def test_scalars_that_are_empty_or_end_with_nul_come_back_from_everywhere(handler, tmp_path, name):
+    scalar, frames = SCALARS[name], np.zeros((2, 3, 3), np.float32)
+    handler.store_structure({"value": scalar}, "s", metadata={"value": scalar})
+    handler.store_trajectory({"frames": frames, "value": scalar}, "t", metadata={"value": scalar})
+    computed = [handler.get_or_compute("c", lambda: {"value": scalar})["value"] for _ in range(2)]
+    with create_trajectory(tmp_path / "t.fxt", {"value": scalar}) as writer:
+        writer.append(frames)
+    with ProgressTracker(checkpoint_dir=tmp_path / "progress") as tracker:
+        tracker.start_task("task", "Task", 1, metadata={"value": scalar})
+        task = tracker.get_progress()["tasks"]["task"]
+    for found in [
+        handler.load_data("s")["value"],
+        handler.load_data("t")["value"],
+        handler.info("s")["metadata"]["value"],
+        handler.open("t").metadata["value"],
+        *computed,
+        open_trajectory(tmp_path / "t.fxt").metadata["value"],
+        task["metadata"]["value"],
+    ]:
+        assert same(found, scalar)
+    if isinstance(scalar, np.void):
+        assert handler.load_data("s")["value"].flags.writeable == scalar.flags.writeable
+
+
+@pytest.mark.parametrize("dtype", ["S0", "U0", "V0", []], ids=str)
+def test_frames_may_have_fields_of_empty_items(handler, dtype):
+    field = np.ndarray((2, 3), dtype)
+    with handler.trajectory_writer("md") as writer:
+        writer.append(np.zeros((2, 3, 3), np.float32), empty=field)
+        assert same(writer.read("empty"), field)
+    assert same(handler.open("md").read(field="empty"), field)
+    assert same(handler.load_data("md")["empty"], field)
 
 
 def test_an_ordered_dict_may_be_stored(handler):

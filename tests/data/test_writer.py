@@ -1,7 +1,9 @@
 """Trajectories that are written while they are computed."""
 
+import errno
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -61,6 +63,63 @@ def append_and_fail(handler):
     with handler.trajectory_writer("md") as writer:
         writer.append(frames(0, 7))
         raise ZeroDivisionError
+
+
+@pytest.fixture
+def limited():
+    """Let files grow up to a size, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def noise(seed):
+    return np.random.default_rng(seed).normal(size=(1, 2000, 3)).astype(np.float32)
+
+
+def fill(writer):
+    for number in range(100):
+        writer.append(noise(number))
+        writer.flush()
+
+
+def test_the_first_error_of_a_full_disk_reaches_the_caller_and_is_repeated(
+    handler, limited, caplog
+):
+    def fill_and_leave():
+        with handler.trajectory_writer("md") as writer:
+            fill(writer)
+
+    limited(100_000)
+    with pytest.raises(OSError, match=r"\(cannot write\)") as caught:
+        fill_and_leave()
+    assert caught.value.errno == errno.EFBIG
+    assert "its last frames may not be durable" in caplog.text
+    writer = handler.trajectory_writer("md", resume=True)
+    durable = writer.n_frames
+    assert durable > 0
+    with pytest.raises(OSError, match=r"\(cannot write\)"):
+        fill(writer)
+    for call in (writer.flush, lambda: fill(writer), writer.close):
+        with pytest.raises(OSError, match="an earlier write failed; resume the file") as caught:
+            call()
+        assert caught.value.errno == errno.EFBIG
+    limited(resource.RLIM_INFINITY)
+    with handler.trajectory_writer("md", resume=True) as writer:
+        assert writer.n_frames == durable
+        writer.append(noise(1))
+
+
+def test_an_error_of_the_block_is_not_replaced_by_one_of_leaving_it(handler, limited, caplog):
+    def fail():
+        with handler.trajectory_writer("md") as writer:
+            writer.append(noise(1))
+            limited(1000)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert "its last frames may not be durable: OSError" in caplog.text
 
 
 def test_what_does_not_fit_the_earlier_frames_is_refused_whole(handler):

@@ -1,6 +1,7 @@
 """Checkpoints and progress of real OpenMM simulations, as reporters in any order."""
 
 import itertools
+import resource
 import shutil
 import sys
 import threading
@@ -294,6 +295,25 @@ def test_wrong_arguments_are_refused(manager, tmp_path):
     with pytest.raises(InvalidArgumentError, match=r"'md'.*expected other names"):
         reporter.save(simulation())
     assert manager.list_checkpoints() == []
+
+
+def test_a_crash_is_not_replaced_by_the_error_of_a_full_disk(handler, caplog):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def run_and_crash():
+        with frames_in(handler) as reporter:
+            run = simulation()
+            run.reporters.append(reporter)
+            run.step(20)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+            raise ZeroDivisionError
+
+    try:
+        with pytest.raises(ZeroDivisionError):
+            run_and_crash()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "its last frames may not be durable" in caplog.text
 
 
 class TupleReporter:

@@ -82,6 +82,19 @@ def test_compressed_data_that_is_cut_short_is_an_error(read, compress):
             read(content)
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_damage_in_a_later_compressed_stream_is_an_error(read, compress):
+    first, second = (compress(part.encode()) for part in (mmcif(ROW * 500, end=""), ROW * 500))
+    for padding in (b"", bytes(512)):
+        assert len(read(first + second + padding)["positions"]) == 1000
+    for place in (0, len(second) // 2, len(second) - 4):
+        damaged = bytearray(second)
+        damaged[place] ^= 1
+        for end in (len(damaged), place + 1):
+            with pytest.raises(InvalidArgumentError, match=r"some\.pdb.*cut short or damaged"):
+                read(first + damaged[:end])
+
+
 # --- what is not read ---
 
 GRO = "box\n    1\n    1ALA     CA    1   0.100   0.200   0.300\n   1.0 1.0 1.0\n"
@@ -181,17 +194,46 @@ def test_coordinates_of_mmcif_that_are_no_numbers_are_an_error_with_the_line(rea
         read(mmcif(ROW, row))
 
 
+@pytest.mark.parametrize("number", ["9" * 30, "9" * 5000, "1" + "0" * 4400])
+def test_a_residue_number_that_no_residue_has_is_an_error_with_the_line(read, number):
+    with pytest.raises(InvalidArgumentError, match="line 14: .*expected a whole number"):
+        read(mmcif(ROW.replace(" 7 ", f" {number} ")))
+
+
+def test_a_coordinate_beyond_float32_is_an_error(read):
+    for value in ("1e39", "-1e300"):
+        with pytest.raises(
+            InvalidArgumentError, match=r"some\.pdb.*atom 0 is not finite as float32"
+        ):
+            read(mmcif(ROW.replace("1.0", value)))
+    assert read(mmcif(ROW.replace("1.0", "3e38")))["positions"][0, 0] == np.float32(3e38)
+
+
 def test_a_number_with_its_uncertainty_and_quoted_names_are_read(read):
     data = read(mmcif("ATOM 1 C \"C1'\" . 'A' A 7 1.5(2) 2 3\n"))
     assert data["positions"].tolist() == [[1.5, 2, 3]]
     assert data["atom_names"].tolist() == ["C1'"]
 
 
-def test_an_mmcif_file_that_ends_within_a_number_is_an_error(read):
-    rows = ["ATOM 1 C CA . ALA A 7 1.0 2.0 3.125\n", "ATOM 2 C CB . ALA A 7 1.0 2.0 3.1"]
-    with pytest.raises(InvalidArgumentError, match="within the number '3.1'"):
-        read(mmcif(*rows, end=""))
-    assert len(read(mmcif(*rows, end="25"))["positions"]) == 2
+@pytest.mark.parametrize(
+    ("above", "last", "missing"),
+    [("3.125", "3.1", "25"), ("10", "1", "0"), ("9", "1", "0"), ("AB", "A", "B")],
+)
+def test_an_mmcif_file_that_ends_within_a_value_is_an_error(read, above, last, missing):
+    rows = [f"ATOM {n} C C{n} . ALA A 7 1 2 3 {end}" for n, end in enumerate((above, last))]
+    text = mmcif("\n".join(rows), columns=COLUMNS + " other", end="")
+    with pytest.raises(InvalidArgumentError, match=f"ends with '{last}', below '{above}'.*cut"):
+        read(text)
+    for end in (missing, "\n"):
+        assert len(read(text + end)["positions"]) == 2
+
+
+def test_a_model_number_cut_short_adds_no_atom_to_another_model(read):
+    columns = COLUMNS + " pdbx_PDB_model_num"
+    text = mmcif(*(f"{ROW[:-1]} {n}\n" for n in range(1, 11)), columns=columns, end="")
+    assert read(text)["n_models"] == 10
+    with pytest.raises(InvalidArgumentError, match=r"some\.pdb.*cut short"):
+        read(text[:-2])
 
 
 def test_one_atom_needs_no_loop(read):

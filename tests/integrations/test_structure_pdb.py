@@ -282,6 +282,11 @@ def test_columns_that_are_shifted_are_an_error_with_the_line(read, bad):
         read(line(), bad)
 
 
+def test_a_coordinate_beyond_float32_is_an_error(read):
+    with pytest.raises(InvalidArgumentError, match="atom 1 is not finite as float32"):
+        read(line(), line(x="1e39"))
+
+
 def test_numbers_that_fill_their_columns_are_read(read):
     full = line(x="-123.456", y="-1234.56", z="12345.67", occ="100.00", b="100.00")
     data = read(line(), full)

@@ -281,9 +281,10 @@ def test_what_is_no_structure_is_refused(tmp_path):
         with pytest.raises(InvalidArgumentError, match="has atoms"):
             read_structure(source)
     structure = gemmi.read_structure(str(path))
-    structure[0][0][0][1].pos = gemmi.Position(1, float("nan"), 1)
-    with pytest.raises(InvalidArgumentError, match="atom 1 is not finite"):
-        read_structure(structure)
+    for number in (float("nan"), 1e300):
+        structure[0][0][0][1].pos = gemmi.Position(1, number, 1)
+        with pytest.raises(InvalidArgumentError, match="atom 1 is not finite"):
+            read_structure(structure)
 
 
 def test_the_cache_keeps_all_of_it(tmp_path):

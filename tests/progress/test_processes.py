@@ -231,6 +231,29 @@ def test_a_full_disk_is_an_error_and_no_crash(tmp_path: Path):
     assert count(tracker, "a") == 1
 
 
+def test_an_exception_in_the_block_is_not_replaced_by_a_full_disk_at_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def work(error: Exception | None) -> None:
+        with ProgressTracker(checkpoint_dir=tmp_path) as tracker:
+            tracker.start_task("a", "A", 5)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+            if error is not None:
+                raise error
+
+    try:
+        with pytest.raises(ZeroDivisionError):
+            work(ZeroDivisionError())
+        assert "closing the progress failed after an exception: [Errno" in caplog.text
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        with pytest.raises(OSError, match="large"):
+            work(None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_a_directory_that_cannot_be_written_is_an_error(tmp_path: Path):
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(OSError, match="file"):

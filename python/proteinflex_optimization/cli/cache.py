@@ -22,6 +22,7 @@ from proteinflex_optimization.cli.output import (
     counted,
     print_json,
     printable,
+    shown,
     size,
 )
 from proteinflex_optimization.cli.selection import entry_key
@@ -313,7 +314,7 @@ def _info(options: argparse.Namespace) -> int:
         rounded = "" if spacing is None else f", to {spacing:g}"
         print(f"  {printable(array['name'])}  {array['dtype']}  {shape}{rounded}")
     for name, value in info["metadata"].items():
-        print(f"  {printable(str(name))}: {printable(str(value))}")
+        print(f"  {printable(shown(name))}: {printable(shown(value))}")
     return 0
 
 

@@ -15,6 +15,7 @@ from proteinflex_optimization.cli.output import (
     print_json,
     print_table,
     printable,
+    shown,
     size,
     warn,
 )
@@ -182,7 +183,7 @@ def _show(row: CheckpointInfo, values: dict[str, list[ValueInfo]]) -> None:
     if row["batch"] is not None:
         print(f"  by {printable(_job(row['batch']))}")
     for name, value in row["metadata"].items():
-        print(f"  {printable(str(name))}: {printable(str(value))}")
+        print(f"  {printable(shown(name))}: {printable(shown(value))}")
     for component, infos in values.items():
         print(f"  {printable(component)}")
         lines = [_described(info) for info in infos]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from proteinflex_optimization._text import age, one_line, printable, size
+from proteinflex_optimization._text import age, one_line, printable, shown, size
 
 __all__ = [
     "age",
@@ -20,9 +20,14 @@ __all__ = [
     "print_json",
     "print_table",
     "printable",
+    "shown",
     "size",
     "warn",
 ]
+
+
+MAX_BITS = 2000
+"""Of an integer that is written as one: Python writes these, whatever its limit of digits."""
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
@@ -38,19 +43,22 @@ def print_json(result: Any, indent: int | None = 2) -> None:
 def plain(value: Any) -> Any:
     """Return a value as what JSON has.
 
-    NaN and infinity become null, points in time ISO 8601, and other classes text.
+    NaN and infinity become null, points in time ISO 8601, integers of very many digits and other
+    classes text.
     """
     if isinstance(value, Mapping):
-        return {key if isinstance(key, str) else str(key): plain(v) for key, v in value.items()}
+        return {key if isinstance(key, str) else shown(key): plain(v) for key, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, datetime):
         return value.isoformat()
-    if value is None or isinstance(value, (bool, int, str)):
+    if value is None or isinstance(value, (bool, str)):
         return value
-    return str(value)
+    if isinstance(value, int) and value.bit_length() <= MAX_BITS:
+        return value
+    return shown(value)
 
 
 def point_in_time(seconds: float | None) -> datetime | None:

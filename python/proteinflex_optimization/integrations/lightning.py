@@ -9,6 +9,7 @@ data modules' one, read these directories too.
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lightning.fabric.plugins import CheckpointIO, TorchCheckpointIO
 from lightning.pytorch.core import saving
 
 from proteinflex_optimization.checkpoint import CheckpointManager
-from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.errors import CheckpointError, CorruptDataError, InvalidArgumentError
 
 __all__ = ["FlexCheckpointIO"]
 
@@ -42,22 +43,23 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
     ) -> None:
         """Save a checkpoint, each of its entries as a component.
 
-        A file of ``torch.save`` at this path is renamed to ``PATH.replaced`` meanwhile, and removed
-        once the checkpoint is durable.
+        A file of ``torch.save`` or a link at this path is renamed to ``PATH.replaced`` meanwhile, and
+        removed once the checkpoint is durable; what a link leads to stays.
 
         Raises
         ------
         InvalidTypeError
             A value can't be stored; the message says where it is.
         InvalidArgumentError
-            `storage_options` were given, which have no meaning here, or the path is not local.
+            `storage_options` were given, which have no meaning here, the path is not local, or its
+            name is none that `CheckpointManager.create_checkpoint` takes as an id.
         """
         if storage_options is not None:
             raise InvalidArgumentError(f"storage_options={storage_options!r}: expected None")
         target = _local(path)
-        replaced = target.with_name(f"{target.name}.replaced") if target.is_file() else None
-        if replaced is not None:
-            target.rename(replaced)
+        replaced = None
+        if target.is_file() or target.is_symlink():
+            replaced = target.rename(target.with_name(f"{target.name}.replaced"))
         manager = CheckpointManager(target.parent, auto_cleanup=False)
         try:
             manager.create_checkpoint(target.name, checkpoint, allow_pickle=self._allow_pickle)
@@ -92,7 +94,7 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
         CheckpointError
             There is none.
         CorruptDataError
-            It is damaged; the message names the file.
+            It is damaged, or a file that ``torch.save`` did not make; the message names the file.
         """
         if Path(path).is_file():
             return self._load_file(path, map_location, weights_only)
@@ -105,7 +107,18 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
         options: dict[str, Any] = {"weights_only": weights_only}
         if map_location is not None:
             options["map_location"] = map_location
-        loaded: dict[str, Any] = self._files.load_checkpoint(path, **options)
+        try:
+            loaded: dict[str, Any] = self._files.load_checkpoint(path, **options)
+        except MemoryError:
+            raise
+        except Exception as error:
+            # What torch says of a whole file, such as which class is missing, is for the caller, and
+            # what the system says of one that can't be opened.
+            if getattr(error, "filename", None) or _is_whole(path):
+                raise
+            raise CorruptDataError(
+                f"{path}: it is damaged, or no file of torch.save ({type(error).__name__}: {error})"
+            ) from error
         return loaded
 
     def remove_checkpoint(self, path: str | Path) -> None:
@@ -115,6 +128,15 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
             target.unlink()
         elif target.is_dir():
             CheckpointManager(target.parent, auto_cleanup=False).delete(target.name)
+
+
+def _is_whole(path: str | Path) -> bool:
+    """Return whether this is an archive as ``torch.save`` makes it, with the bytes that were written."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except Exception:  # Damage makes it raise anything.
+        return False
 
 
 def _local(path: str | Path) -> Path:
@@ -129,6 +151,8 @@ def _local(path: str | Path) -> Path:
 def _load(path: Path, map_location: Any, allow_pickle: bool) -> dict[str, Any]:
     # `last.ckpt` may be a link to the checkpoint that was saved last.
     target = path.resolve() if path.is_symlink() else path
+    if not target.is_dir():
+        raise CheckpointError(f"{path} holds no checkpoint: there is no such file or directory")
     manager = CheckpointManager(target.parent, auto_cleanup=False)
     return manager.load_checkpoint(target, device=map_location, allow_pickle=allow_pickle)
 

@@ -76,6 +76,12 @@ pub fn to_python(error: Error) -> PyErr {
     })
 }
 
+/// Warns in the log; what a log handler of the program raises is raised here.
+pub fn warn(py: Python<'_>, message: &str) -> PyResult<()> {
+    py.detach(|| log::warn!(target: proteinflex_core::LOGGER, "{message}"));
+    PyErr::take(py).map_or(Ok(()), Err)
+}
+
 /// The exception for a panic that said `message`.
 pub fn internal_error(message: &str) -> PyErr {
     let text = format!(

@@ -8,14 +8,14 @@ use proteinflex_core::cache::{Cache, EntryInProgress};
 use proteinflex_core::trajectory::Frames;
 use proteinflex_core::{Error, Result, interrupt};
 use proteinflex_macros::catch_panics;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyException, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::appended::{AppendedFrames, in_order};
 use crate::argument;
 use crate::array;
-use crate::error::to_python;
+use crate::error::{to_python, warn};
 use crate::fields::is_lossy;
 use crate::interrupt::{LONG, interruptible};
 use crate::topology::parsed;
@@ -391,7 +391,17 @@ impl TrajectoryWriter {
         _value: &Bound<'_, PyAny>,
         _trace: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        if kind.is_none() { self.close(py).map(drop) } else { self.suspend(py) }
+        if kind.is_none() {
+            return self.close(py).map(drop);
+        }
+        match self.suspend(py) {
+            // What the block raised says more, and would be lost.
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                let id = &self.data_id;
+                warn(py, &format!("trajectory {id:?}: its last frames may not be durable: {error}"))
+            }
+            suspended => suspended,
+        }
     }
 
     fn __repr__(&self) -> String {

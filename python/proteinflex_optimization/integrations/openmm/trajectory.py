@@ -331,7 +331,7 @@ class TrajectoryReporter:
 
     def close(self) -> None:
         """Finish the trajectory, which can be read from then on. Does nothing the second time."""
-        self._end(failed=False)
+        self._end()
 
     def __enter__(self) -> TrajectoryReporter:
         """Return this reporter."""
@@ -344,15 +344,20 @@ class TrajectoryReporter:
         trace: TracebackType | None,
     ) -> None:
         """Finish the trajectory, or after an exception, leave it to be resumed."""
-        self._end(failed=kind is not None)
+        self._end(kind, value, trace)
 
-    def _end(self, *, failed: bool) -> None:
+    def _end(
+        self,
+        kind: type[BaseException] | None = None,
+        value: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
         if self._finalizer.detach() is not None:
             self._n_frames_when_closed = int(self._writer.n_frames)
-            if not failed and self._n_frames_when_closed > 0:
-                self._writer.close()
-            else:
+            if kind is None and self._n_frames_when_closed == 0:
                 self._writer.suspend()
+            else:
+                self._writer.__exit__(kind, value, trace)
 
     def _stored_steps(self) -> Any:
         if self.n_frames == 0:

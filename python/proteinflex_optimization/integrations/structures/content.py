@@ -8,6 +8,8 @@ import lzma
 import re
 import stat
 import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +19,27 @@ Format = Literal["PDB", "mmCIF", "mmJSON"]
 
 READ = "PDB, mmCIF and mmJSON files are read, plain or compressed with gzip, bzip2 or xz"
 
-PACKED = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\0": lzma.decompress}
+
+def _decompress(
+    new_stream: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor], packed: bytes
+) -> bytes:
+    """Decompress all streams: Python's own functions leave out what follows a damaged one."""
+    parts = []
+    while packed:
+        stream = new_stream()
+        parts.append(stream.decompress(packed))
+        if not stream.eof:
+            raise EOFError("it ends within a stream")
+        # Zeros fill up blocks of archives.
+        packed = stream.unused_data.lstrip(b"\0")
+    return b"".join(parts)
+
+
+PACKED: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x1f\x8b": gzip.decompress,
+    b"BZh": partial(_decompress, bz2.BZ2Decompressor),
+    b"\xfd7zXZ\0": partial(_decompress, lzma.LZMADecompressor),
+}
 """How compressed files begin."""
 
 MMCIF = re.compile(rb"(?:\s|#[^\r\n]*)*data_", re.IGNORECASE)

@@ -88,7 +88,7 @@ class MMCIFSource:
         raise invalid(self._path, problem)
 
     def _check_end(self) -> None:
-        """Refuse a last number with fewer decimals than the one above, where nothing ends it."""
+        """Refuse a last value that looks cut short beside the one above, where nothing ends it."""
         item = self._loop()
         if self._text[-1:].isspace() or item is None:
             return
@@ -96,9 +96,11 @@ class MMCIFSource:
         if loop.length() < 2 or not self._text.endswith(loop.values[-1]):
             return
         last, above = loop.values[-1], loop.values[-1 - loop.width()]
-        if 0 <= len(last.partition(".")[2]) < len(above.partition(".")[2]):
+        if _looks_cut(last, above):
             raise invalid(
-                self._path, f"it ends within the number {last!r}: cut short; get it again"
+                self._path,
+                f"it ends with {last!r}, below {above!r}, and nothing ends this line: cut short; get "
+                "it again",
             )
 
     def _column(self, tag: str) -> Text:
@@ -295,3 +297,14 @@ class MMCIFSource:
             [column[first] for column in identity],
             np.zeros(len(first), bool),
         )
+
+
+def _looks_cut(last: str, above: str) -> bool:
+    """Return whether a value has fewer decimals, is a beginning of the other or a smaller integer.
+
+    Models and serial numbers, which are integers, do not go down.
+    """
+    if DECIMAL.fullmatch(last) and DECIMAL.fullmatch(above):
+        return int(last) < int(above)
+    is_beginning = last != above and above.startswith(last)
+    return is_beginning or len(last.partition(".")[2]) < len(above.partition(".")[2])

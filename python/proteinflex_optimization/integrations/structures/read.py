@@ -87,15 +87,16 @@ def read_structure(
         np.arange(len(atoms.names)) if altlocs == "all" else best_rows(atoms) for atoms in models
     ]
     _check_same_atoms(models, rows, model)
-    positions = np.stack(
-        [atoms.positions[chosen] for atoms, chosen in zip(models, rows, strict=True)]
-    )
-    finite = np.isfinite(positions).all(axis=(0, 2))
-    if not finite.all():
+    exact = np.stack([atoms.positions[chosen] for atoms, chosen in zip(models, rows, strict=True)])
+    with np.errstate(over="ignore"):
+        positions = exact.astype(np.float32)
+    is_finite = np.isfinite(positions).all(axis=2)
+    if not is_finite.all():
+        place = tuple(np.argwhere(~is_finite)[0])
         raise InvalidArgumentError(
-            f"source is not valid: the position of atom {int(np.argmin(finite))} is not finite"
+            f"source is not valid: {opened.label}: the position of atom {place[1]} is not finite as "
+            f"float32: {exact[place].tolist()}"
         )
-    positions = positions.astype(np.float32)
     data: dict[str, Any] = {"positions": positions if model == "all" else positions[0]}
     data |= _described(models[0], rows[0])
     if altlocs == "all":

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-DECIMAL = re.compile(r"[-+]?\d+")
+DECIMAL = re.compile(r"[-+]?\d{1,20}")  # Python's int() refuses texts of thousands of digits.
 OPENMM = re.compile(r"[A-F][0-9A-F]{3}")
 HYBRID36 = re.compile(r"[A-Z][0-9A-Z]{3}|[a-z][0-9a-z]{3}")
 PLAIN_HEX = re.compile(r"[0-9a-f]{4}")

@@ -52,8 +52,9 @@ pub fn zeros<'py>(
     shape: &[usize],
     write: impl FnOnce(&mut [u8]) -> PyResult<()>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = (shape.to_vec(), dtype);
-    let array = dtype.py().import("numpy")?.getattr("zeros")?.call1(arguments)?;
+    // `zeros` would give items of empty text a byte.
+    let make = if dtype.itemsize() == 0 { "ndarray" } else { "zeros" };
+    let array = dtype.py().import("numpy")?.call_method1(make, (shape.to_vec(), dtype))?;
     let array = array.cast_into::<PyUntypedArray>()?;
     fill(&array, write)?;
     Ok(array.into_any())

@@ -24,7 +24,8 @@ impl CheckpointManager {
     /// Parameters
     /// ----------
     /// checkpoint_id : str
-    ///     1 to 128 letters, digits or any of ``._-=+@,``.
+    ///     The name of its directory: up to 192 bytes of visible characters and spaces, without
+    ///     ``/``, not beginning with ``.``, ``-`` or a space.
     /// component_states : dict
     ///     Component names and states: nested dicts, lists, tuples and sets of arrays, torch
     ///     tensors, numbers, text, bytes, None, dates, paths, enums and dataclasses.

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use super::DataHandler;
 use super::arguments::{checked_id, is_miss};
 use crate::argument;
-use crate::error::to_python;
+use crate::error::{to_python, warn};
 use crate::value::metadata_tree;
 
 /// How long to wait between two tries to be the one that computes.
@@ -74,12 +74,6 @@ pub fn load_or_compute<'py>(
         )?;
     }
     value
-}
-
-/// Warns in the log; what a log handler of the program raises is raised here.
-fn warn(py: Python<'_>, message: &str) -> PyResult<()> {
-    py.detach(|| log::warn!(target: proteinflex_core::LOGGER, "{message}"));
-    PyErr::take(py).map_or(Ok(()), Err)
 }
 
 impl DataHandler {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use numpy::PyArrayDescrMethods;
 use proteinflex_core::error::TreeError;
 use proteinflex_core::tree::{Tag, Token, TreeReader};
 use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
@@ -257,13 +258,10 @@ impl<'py> Builder<'_, 'py> {
             }
             Tag::Scalar => {
                 self.reader.expect_list_of(2).map_err(to_python)?;
-                let dtype = self.reader.expect_text().map_err(to_python)?;
-                let bytes = create::bytes(py, self.reader.expect_bytes().map_err(to_python)?)?;
-                let dtype = self.checked(array::dtype(py, dtype))?;
-                // One item, copied out of the bytes; indexing with () gives the scalar itself.
-                let items = py.import("numpy")?.call_method1("frombuffer", (bytes, dtype));
-                self.checked(items.and_then(|items| items.call_method1("reshape", ((),))))?
-                    .get_item(PyTuple::empty(py))?
+                let description = self.reader.expect_text().map_err(to_python)?;
+                let bytes = self.reader.expect_bytes().map_err(to_python)?;
+                let scalar = scalar(py, description, bytes);
+                self.checked(scalar)?
             }
             Tag::Array => {
                 let reference = self.reference()?;
@@ -337,6 +335,33 @@ impl<'py> Builder<'_, 'py> {
             }
             false => error,
         })
+    }
+}
+
+/// The NumPy scalar of a dtype that has these bytes.
+fn scalar<'py>(py: Python<'py>, description: &str, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let dtype = array::dtype(py, description)?;
+    // NumPy gives a NUL as the bytes of an empty text.
+    let bytes = if dtype.itemsize() == 0 { &[] } else { bytes };
+    if bytes.len() != dtype.itemsize() {
+        let message = format!("{} bytes can't be one item of {description}", bytes.len());
+        return Err(PyValueError::new_err(message));
+    }
+    // As items of arrays, bytes and text would lose the NULs at their ends.
+    match dtype.kind() {
+        b'S' => py.import("numpy")?.call_method1("bytes_", (create::bytes(py, bytes)?,)),
+        b'U' => {
+            let encoding = if description.starts_with('>') { "utf-32-be" } else { "utf-32-le" };
+            let encoded = create::bytes(py, bytes)?;
+            let text = encoded.call_method1("decode", (encoding, "surrogatepass"))?;
+            py.import("numpy")?.call_method1("str_", (text,))
+        }
+        // Indexing with () gives the scalar itself.
+        _ => array::zeros(&dtype, &[], |item| {
+            item.copy_from_slice(bytes);
+            Ok(())
+        })?
+        .get_item(PyTuple::empty(py)),
     }
 }
 

@@ -266,8 +266,9 @@ impl CheckpointStore {
         const MARGIN: u64 = 64 << 10;
         let Ok(found) = rustix::fs::statvfs(&self.base_dir) else { return Ok(()) };
         let available = found.f_bavail.saturating_mul(found.f_frsize);
+        let needed = needed.saturating_add(MARGIN);
         // Some file systems report nothing.
-        if found.f_blocks == 0 || needed.saturating_add(MARGIN) <= available {
+        if found.f_blocks == 0 || needed <= available {
             return Ok(());
         }
         Err(Error::NoSpace { path: self.base_dir.clone(), needed, available })

@@ -28,7 +28,8 @@ pub struct Appender {
     end: u64,
     /// What comes before the end and is not written yet.
     buffered: Vec<u8>,
-    is_broken: bool,
+    /// The code of the error after which nothing is written any more, where the system gave one.
+    failed: Option<Option<i32>>,
 }
 
 impl Appender {
@@ -51,7 +52,7 @@ impl Appender {
     }
 
     fn at(file: Box<dyn StorageFile>, path: &Path, end: u64) -> Self {
-        Self { file, path: path.to_owned(), end, buffered: Vec::new(), is_broken: false }
+        Self { file, path: path.to_owned(), end, buffered: Vec::new(), failed: None }
     }
 
     /// The path, for messages.
@@ -168,7 +169,7 @@ impl Appender {
             if interrupt::is_requested() {
                 return Error::Interrupted;
             }
-            self.is_broken = true;
+            self.failed = Some(error.raw_os_error());
             Error::io("write", &self.path, error)
         })
     }
@@ -179,17 +180,20 @@ impl Appender {
         self.write_buffered()?;
         let synced = self.file.sync();
         synced.map_err(|error| {
-            self.is_broken = true;
+            self.failed = Some(error.raw_os_error());
             Error::io("sync", &self.path, error)
         })
     }
 
-    /// Refuses to go on after a failure.
+    /// Refuses to go on after a failure, with the system's error again: callers tell errors apart
+    /// by it.
     pub fn check(&self) -> Result<()> {
-        if self.is_broken {
-            let error = std::io::Error::other("an earlier write failed; resume the file");
-            return Err(Error::io("go on writing", &self.path, error));
-        }
-        Ok(())
+        let Some(code) = self.failed else { return Ok(()) };
+        let error = match code {
+            Some(code) => std::io::Error::from_raw_os_error(code),
+            None => std::io::Error::other("the disk took no more"),
+        };
+        let action = "go on writing, as an earlier write failed; resume the file";
+        Err(Error::io(action, &self.path, error))
     }
 }

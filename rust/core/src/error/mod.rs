@@ -147,14 +147,14 @@ pub enum Error {
     },
     /// The disk has less room than what is to be written.
     #[error(
-        "cannot write {needed} bytes to {path}: only {available} bytes are free; free {} more, or \
-         choose another disk",
+        "cannot write to {path}: {needed} bytes are needed, and only {available} bytes are free; free \
+         {} more, or choose another disk",
         needed.saturating_sub(*available)
     )]
     NoSpace {
         /// The directory.
         path: PathBuf,
-        /// How many bytes are to be written.
+        /// How many bytes are to be written, with what the file system needs beside them.
         needed: u64,
         /// How many there is room for.
         available: u64,

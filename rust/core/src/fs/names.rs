@@ -4,31 +4,34 @@
 //! that could mislead a path is refused or escaped. Where they don't (cache entries) the file's
 //! name is a hash, and the user's name never becomes part of a path.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
+use crate::error::printable;
 use crate::{Error, Result};
 
-/// The longest name that becomes a file name, in bytes.
-pub const MAX_NAME: usize = 128;
+/// The longest name that becomes a file name, in bytes: that of its temporary file is 60 longer.
+pub const MAX_NAME: usize = 192;
 
-/// Checks that `name` can be a file name as it is: letters, digits and `. _ - = + @ ,`, beginning
-/// with a letter, digit or `_`.
+/// Checks that `name` can be a file name as it is, and be read, typed and told from an option.
 pub fn check<'a>(argument: &str, name: &'a str) -> Result<&'a str> {
-    let begins_well =
-        name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if begins_well && name.len() <= MAX_NAME && name.bytes().all(is_plain) {
+    let begins_well = !name.is_empty() && !name.starts_with(['.', '-', ' ']);
+    let is_visible = matches!(printable(name), Cow::Borrowed(_)) && !name.contains('/');
+    if begins_well && name.len() <= MAX_NAME && is_visible {
         return Ok(name);
     }
     Err(Error::argument(
         argument,
         format!("{:?}", shorten(name)),
         format!(
-            "1 to {MAX_NAME} letters, digits or any of ._-=+@, beginning with a letter, digit or _"
+            "1 to {MAX_NAME} bytes of visible characters and spaces, without /, not beginning with \
+             . or - or a space"
         ),
     ))
 }
 
-/// A file name for any `name`: what [`check`] allows stays, the rest becomes `%` and hex digits.
+/// A file name for any `name`: letters, digits and `. _ - = + @ ,` stay, the rest becomes `%` and
+/// hex digits.
 pub fn escape(name: &str) -> String {
     let mut escaped = String::new();
     for (index, byte) in name.bytes().enumerate() {
@@ -72,11 +75,14 @@ mod tests {
 
     #[test]
     fn names_that_could_mislead_a_path_are_refused() {
-        for name in ["", ".", "..", "../x", "/abs", "a/b", "a\0b", "-rf", ".hidden", "é", "a\nb"] {
+        let hidden =
+            ["", ".", "..", ".hidden", " a", "-rf", "a\0b", "a\nb", "a\x1b[2J", "a\u{202e}b"];
+        for name in hidden.into_iter().chain(["../x", "/abs", "a/b"]) {
             assert!(check("checkpoint_id", name).is_err(), "{name:?}");
         }
         assert!(check("checkpoint_id", &"x".repeat(MAX_NAME + 1)).is_err());
-        for name in ["analysis_1", "step=100", "v1.2-rc", "_"] {
+        for name in ["analysis_1", "step=100", "v1.2-rc", "_", "modèle 2 (best) #3.ckpt", "a,b[1]"]
+        {
             assert!(check("checkpoint_id", name).is_ok(), "{name:?}");
         }
     }
