@@ -39,6 +39,31 @@ def test_every_command_explains_itself():
         assert "usage: flexopt" in done.stdout
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_command_works_where_the_shell_has_closed_its_streams(checkpoints, closed):
+    command = f'"$@" {closed}'
+    arguments = ["checkpoints", "rm", str(checkpoints), "step-0"]
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", *FLEXOPT, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (checkpoints / "step-0").exists()
+    # It would ask.
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", *FLEXOPT, *arguments[:-1], "step-1", "step-2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "unexpected" not in done.stdout + done.stderr
+
+
 def test_doctor_finds_this_file_system_fit(tmp_path):
     done = flexopt("doctor", tmp_path)
     assert done.returncode == 0, done.stdout
