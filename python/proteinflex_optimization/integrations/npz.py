@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
 
@@ -136,6 +137,7 @@ def import_npz(
         raise InvalidArgumentError(f"trajectory={path!r} is not valid: expected one .npz file")
     if not Path(path).exists():
         raise InvalidArgumentError(f"trajectory={str(path)!r} is not valid: there is no such file")
+    refuse_other_than_a_file("trajectory", Path(path))
     data = read_npz(path)
     if "frames" not in data or data["frames"].ndim != 3:
         found = ", ".join(f"{name} {array.shape}" for name, array in data.items())
