@@ -137,6 +137,19 @@ def test_a_zarr_group_that_lacks_a_chunk_is_refused(handler, tmp_path):
     assert handler.keys() == [key]
 
 
+def test_a_pipe_is_refused_and_not_waited_for(handler, tmp_path):
+    from proteinflex_optimization.integrations.npz import kind_of_npz, read_npz
+
+    os.mkfifo(tmp_path / "pipe.npz")
+    for read in (
+        read_npz,
+        kind_of_npz,
+        lambda path: handler.import_trajectory(None, path, "x"),
+    ):
+        with pytest.raises(InvalidArgumentError, match="it is a pipe, a socket or a device"):
+            read(tmp_path / "pipe.npz")
+
+
 def test_arrays_that_are_no_trajectory_are_refused(handler, tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, positions=np.zeros((3, 3)))

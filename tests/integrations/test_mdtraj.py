@@ -1,5 +1,7 @@
 """mdtraj gets from the cache what it gets from the file, to the last bit."""
 
+import os
+
 import numpy as np
 import pytest
 from proteinflex_optimization import (
@@ -99,6 +101,13 @@ def test_a_topology_of_other_atoms_is_refused(handler):
     )
     with pytest.raises(InvalidArgumentError, match="'box' has items of shape"):
         handler.open(key).to_mdtraj(topology(3))
+
+
+def test_a_pipe_as_topology_is_refused_and_not_waited_for(handler, tmp_path):
+    os.mkfifo(tmp_path / "pipe.gro")
+    handler.store_trajectory({"frames": np.zeros((2, 3, 3), np.float32)}, "x")
+    with pytest.raises(InvalidArgumentError, match="topology=.*it is a pipe"):
+        handler.open("x").to_mdtraj(tmp_path / "pipe.gro")
 
 
 def test_frames_that_mdtraj_counts_are_no_times(handler, caplog):
