@@ -123,6 +123,19 @@ def test_what_this_package_exports_it_imports_to_the_bit(handler, trajectory, tm
         handler.import_trajectory(PSF, path, "x")
 
 
+def test_a_pipe_is_refused_and_not_waited_for(handler, tmp_path):
+    from proteinflex_optimization.integrations.npz import kind_of_npz, read_npz
+
+    os.mkfifo(tmp_path / "pipe.npz")
+    for read in (
+        read_npz,
+        kind_of_npz,
+        lambda path: handler.import_trajectory(None, path, "x"),
+    ):
+        with pytest.raises(InvalidArgumentError, match="it is a pipe, a socket or a device"):
+            read(tmp_path / "pipe.npz")
+
+
 def test_a_zarr_group_that_lacks_a_chunk_is_refused(handler, tmp_path):
     pytest.importorskip("zarr", minversion="3")
     from proteinflex_optimization.integrations.zarr import export_zarr
@@ -135,19 +148,6 @@ def test_a_zarr_group_that_lacks_a_chunk_is_refused(handler, tmp_path):
     with pytest.raises(InvalidArgumentError, match=r"run\.zarr.*chunks of 'frames'"):
         handler.import_trajectory(None, path, "again")
     assert handler.keys() == [key]
-
-
-def test_a_pipe_is_refused_and_not_waited_for(handler, tmp_path):
-    from proteinflex_optimization.integrations.npz import kind_of_npz, read_npz
-
-    os.mkfifo(tmp_path / "pipe.npz")
-    for read in (
-        read_npz,
-        kind_of_npz,
-        lambda path: handler.import_trajectory(None, path, "x"),
-    ):
-        with pytest.raises(InvalidArgumentError, match="it is a pipe, a socket or a device"):
-            read(tmp_path / "pipe.npz")
 
 
 def test_arrays_that_are_no_trajectory_are_refused(handler, tmp_path):
