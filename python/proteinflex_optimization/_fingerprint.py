@@ -123,9 +123,10 @@ class _Fingerprint:
         if kind in (datetime.date, datetime.time, datetime.datetime):
             zone, fold = getattr(value, "tzinfo", None), getattr(value, "fold", 0)
             return [name, value.isoformat().encode(), f"{fold} {zone}".encode()]
-        if kind is str:
+        # An array of one would lack the null characters at its end.
+        if kind in (str, np.str_):
             return [name, value.encode("utf-8", "surrogatepass")]
-        if kind in (bytes, bytearray):
+        if kind in (bytes, bytearray, np.bytes_):
             return [name, value]
         if isinstance(value, np.ndarray):
             # A subclass may have more, such as a unit; where a map comes from makes no difference.
@@ -284,7 +285,7 @@ def _array(value: np.ndarray[Any, Any], place: str) -> list[Any]:
         return [*parts, repr(value.hardmask).encode()]
     shape = repr((describe(value.dtype), value.shape)).encode()
     plain = np.ascontiguousarray(value)
-    return [shape, plain.reshape(-1).view(np.uint8).data if plain.size else b""]
+    return [shape, plain.reshape(-1).view(np.uint8).data if plain.nbytes else b""]
 
 
 @functools.lru_cache(maxsize=1024)

@@ -187,6 +187,8 @@ def different_values(tmp_path):
         np.array("a"),
         np.array([]),
         np.zeros((0, 3)),
+        *[np.ndarray(3, "U0"), np.ndarray(3, "S0"), np.ndarray((2, 3), "U0")],
+        *[np.str_("a"), np.str_("a\0"), np.bytes_(b"a"), np.bytes_(b"a\0")],
         np.array([("a", 1)], dtype=[("n", "U1"), ("v", int)]),
         np.ma.masked_array([0, 1, 2], [True, False, False]),
         Colour.RED,

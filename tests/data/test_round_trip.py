@@ -58,12 +58,12 @@ ARRAYS = {
     "record": np.array([(1, 2.5, b"x")], [("i", "i4"), ("f", "f8"), ("s", "S3")]),
     "padded": np.zeros(3, np.dtype([("a", "i1"), ("b", "f8")], align=True)),
     "nested": np.zeros(2, [("m", "f4", (2, 2)), ("inner", [("x", "u2")])]),
-    "titled": np.zeros(2, [(("position along x", "x"), "f4"), ("y", [(("", "z"), "f8")])]),
     "scalar": np.array(3.5),
     "empty": np.empty((0, 3), np.float32),
     "fortran": np.asfortranarray(np.arange(12.0).reshape(3, 4)),
     "strided": np.arange(20)[::3],
     "transposed": np.arange(24).reshape(2, 3, 4).transpose(2, 0, 1),
+    "titled": np.zeros(2, [(("position along x", "x"), "f4"), ("y", [(("", "z"), "f8")])]),
     "constant": np.full(1000, 7.25),
 }
 
