@@ -24,7 +24,7 @@ def add_parser(subparsers: Any) -> None:
         "list GPUs, reservations, and which task fits where",
         "flexopt gpus",
         "flexopt gpus --task prediction=16GiB --json",
-        "gpus=$(flexopt gpus --select prediction=16GiB) && CUDA_VISIBLE_DEVICES=$gpus python fold.py",
+        "flexopt gpus --select prediction=16GiB --max-gpus 1",
         description="List the GPUs that a process started here would see, what is reserved on them "
         "and by whom, and which tasks would fit now. Memory is in MiB, as nvidia-smi counts it.",
     )
