@@ -9,6 +9,7 @@ is a whole simulation in twelve lines, shown on the page of :doc:`other people's
 started again.
 """
 
+import shutil
 import subprocess
 import sys
 import time
@@ -23,7 +24,8 @@ from proteinflex_optimization import CheckpointManager, DataHandler
 # than it has are enough to look at.
 
 directory = Path("killed")
-directory.mkdir(exist_ok=True)
+shutil.rmtree(directory, ignore_errors=True)  # A run that has come to its end can't be killed.
+directory.mkdir()
 (directory / "protein.pdb").write_text(Path("data/alanine-dipeptide.pdb").read_text())
 script = Path("restartable_openmm.py").read_text(encoding="utf-8")
 for old, new in {"100_000": "3000", "1000)": "300)", '"md", 100)': '"md", 20)'}.items():

@@ -89,7 +89,7 @@ print(f"loss {resumed[-1]:.4f}, equal: {resumed == whole}")
 
 figure, axes = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
 axes.semilogy(range(1, 21), whole, color="#bbbbbb", linewidth=5, label="without interruption")
-axes.semilogy(range(1, 9), first, color="#2a7fb8", label="first run")
+axes.semilogy(range(1, 9), first[:8], color="#2a7fb8", label="first run")
 axes.semilogy(range(9, 21), resumed[8:], color="#c8553d", label="went on")
 axes.set(xlabel="epoch", ylabel="loss")
 axes.legend()

@@ -31,22 +31,25 @@ SAYS = {
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.torch] * (name == "train.py")) for name in SAYS]
 )
-def test_an_example_does_what_it_says(name, tmp_path):
+def test_an_example_does_what_it_says_and_can_be_run_again(name, tmp_path):
     if name == "train.py":
         pytest.importorskip("torch")
     here = tmp_path / "examples"
     shutil.copytree(EXAMPLES, here)
     script = here / name
-    done = subprocess.run(
-        [sys.executable, script.name],
-        cwd=script.parent,
-        env={**os.environ, "MPLBACKEND": "Agg"},
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=120,
-        check=True,
+    first, _again = (
+        subprocess.run(
+            [sys.executable, script.name],
+            cwd=script.parent,
+            env={**os.environ, "MPLBACKEND": "Agg"},
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        for _ in range(2)
     )
-    assert SAYS[name] in done.stdout
+    assert SAYS[name] in first.stdout
     if not name.startswith("tutorial"):
         assert len(list(script.parent.glob("*.png"))) == 1
 

@@ -88,6 +88,12 @@ def test_a_trajectory_without_a_radius_has_no_plot(handler, frames):
     assert "polyline" not in shown(handler.open(key)).tags
 
 
+def test_a_file_larger_than_its_arrays_saves_nothing(handler):
+    trajectory = handler.open(handler.store_trajectory({"frames": walk(1, 5)}, "run"))
+    assert trajectory.stored_bytes > trajectory.raw_bytes
+    assert "(0 % saved)" in shown(trajectory).text
+
+
 def test_a_damaged_trajectory_shows_that_it_is(handler):
     key = handler.store_trajectory({"frames": walk(50, 2000)}, "run")
     trajectory = handler.open(key)

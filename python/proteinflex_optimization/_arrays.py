@@ -1,4 +1,4 @@
-"""Structured dtypes as text, and back: names, formats and offsets, so that padding is kept too."""
+"""Structured dtypes as text, and back: names, titles, formats and offsets, so that padding is kept too."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from .errors import InvalidTypeError
+
 
 def describe(dtype: np.dtype[Any]) -> str:
-    """Text from which `parse` makes the same dtype; it begins with ``{`` or ``[``."""
+    """Text from which `parse` makes the same dtype; it begins with ``{`` or ``[``.
+
+    Raises
+    ------
+    InvalidTypeError
+        A field has a title that is no text.
+    """
     return json.dumps(_described(dtype), separators=(",", ":"))
 
 
@@ -34,11 +42,18 @@ def _described(dtype: np.dtype[Any]) -> Any:
     if dtype.names is None or dtype.fields is None:
         return dtype.str
     fields = [dtype.fields[name] for name in dtype.names]
+    titles = [field[2] if len(field) > 2 else None for field in fields]
+    for name, title in zip(dtype.names, titles, strict=True):
+        if not isinstance(title, (str, type(None))):
+            raise InvalidTypeError(
+                f"the field {name!r} of {dtype} has the title {title!r}: expected a text or none"
+            )
     return {
         "names": list(dtype.names),
         "formats": [_described(field[0]) for field in fields],
         "offsets": [field[1] for field in fields],
         "itemsize": dtype.itemsize,
+        **({"titles": titles} if any(title is not None for title in titles) else {}),
     }
 
 

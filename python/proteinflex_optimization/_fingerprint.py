@@ -8,6 +8,7 @@ digests. What has no content that can be told is refused, for a digest of its ad
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import datetime
 import enum
@@ -18,6 +19,7 @@ import os
 import pathlib
 import stat
 import struct
+import sys
 import types
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
@@ -25,10 +27,11 @@ from typing import Any, Literal
 import numpy as np
 
 from . import _native
+from ._arrays import describe
 from ._states import _is_tensor
 from .errors import InvalidTypeError
 
-__all__ = ["Paths", "enclosed", "fingerprint", "of_function"]
+__all__ = ["Paths", "enclosed", "fingerprint", "of_enclosed", "of_function"]
 
 Paths = Literal["content", "mtime"]
 
@@ -59,12 +62,19 @@ def fingerprint(value: Any, place: str, paths: Paths) -> bytes:
     return _Fingerprint(paths).of(value, place, ())
 
 
-def of_function(function: types.FunctionType, ignore: Collection[str], paths: Paths) -> bytes:
-    """Return 16 bytes for what a function does: its source and what it encloses, but `ignore`.
+def of_function(function: types.FunctionType) -> bytes:
+    """Return 16 bytes for what a function does, without its defaults and what it encloses."""
+    fingerprints = _Fingerprint("content")
+    return fingerprints._digest(fingerprints._source(function))
 
-    Its defaults are among the arguments of a call.
-    """
-    return _Fingerprint(paths).of_function(function, ignore)
+
+def of_enclosed(function: types.FunctionType, ignore: Collection[str], paths: Paths) -> bytes:
+    """Return 16 bytes for the variables of other functions that a function uses, but `ignore`."""
+    fingerprints = _Fingerprint(paths)
+    used, place = enclosed(function), function.__qualname__
+    return fingerprints._digest(
+        fingerprints._variables(function, used, ignore, place, (id(function),))
+    )
 
 
 def enclosed(function: types.FunctionType) -> dict[str, Any]:
@@ -113,9 +123,10 @@ class _Fingerprint:
         if kind in (datetime.date, datetime.time, datetime.datetime):
             zone, fold = getattr(value, "tzinfo", None), getattr(value, "fold", 0)
             return [name, value.isoformat().encode(), f"{fold} {zone}".encode()]
-        if kind is str:
+        # An array of one would lack the null characters at its end.
+        if kind in (str, np.str_):
             return [name, value.encode("utf-8", "surrogatepass")]
-        if kind in (bytes, bytearray):
+        if kind in (bytes, bytearray, np.bytes_):
             return [name, value]
         if isinstance(value, np.ndarray):
             # A subclass may have more, such as a unit; where a map comes from makes no difference.
@@ -128,7 +139,7 @@ class _Fingerprint:
         if isinstance(value, pathlib.PurePath):
             return [b"path", *self._path(value, place)]
         if isinstance(value, enum.Enum):
-            return [name, value.name.encode() if value.name else repr(value.value).encode()]
+            return [name, repr(value.name).encode(), self.of(value.value, place, above)]
         if isinstance(value, _native.Trajectory):
             return [name, value.content_id.encode(), self.of(value.metadata, place, above)]
         if isinstance(value, type):
@@ -163,8 +174,8 @@ class _Fingerprint:
             value.__self__, types.ModuleType
         ):
             return [f"{value.__module__}.{value.__qualname__}".encode()]
-        if isinstance(value, np.ufunc):
-            return [value.__name__.encode()]
+        if isinstance(value, np.ufunc) and (module := _module_of(value)):
+            return [f"{module}.{value.__name__}".encode()]
         fields = _fields(value)
         if fields is None:
             raise InvalidTypeError(
@@ -181,12 +192,6 @@ class _Fingerprint:
             parts += [self.of(key, f"a key of {place}", above)]
             parts += [self.of(item, f"{place}[{key!r}]", above)]
         return parts
-
-    def of_function(self, function: types.FunctionType, ignore: Collection[str]) -> bytes:
-        place = function.__qualname__
-        parts = self._source(function)
-        parts += self._variables(function, enclosed(function), ignore, place, (id(function),))
-        return self._digest(parts)
 
     def _function(
         self, function: types.FunctionType, place: str, above: tuple[int, ...]
@@ -212,18 +217,20 @@ class _Fingerprint:
 
     def _source(self, function: types.FunctionType) -> list[Any]:
         parts: list[Any] = [f"{function.__module__}.{function.__qualname__}".encode()]
-        try:
-            # Of its code: of a function that wraps another, the source would be that one's.
-            parts.append(inspect.getsource(function.__code__).encode())
-        except (OSError, TypeError):
-            # Typed at a prompt of Python.
-            return parts + self._code(function.__code__)
-        # Two of them may stand in the same lines.
-        is_lambda = function.__name__ == "<lambda>"
-        return parts + self._code(function.__code__) if is_lambda else parts
+        # Of its code: of a function that wraps another, the source would be that one's.
+        source = _source_of(function.__code__)
+        if source is not None:
+            parts.append(source)
+        # Two lambdas may stand in the same lines.
+        if source is None or function.__name__ == "<lambda>":
+            parts += self._code(function.__code__)
+        return parts
 
     def _code(self, code: types.CodeType) -> list[Any]:
-        parts: list[Any] = [code.co_code, repr(code.co_names).encode()]
+        names = (code.co_names, code.co_varnames, code.co_cellvars, code.co_freevars)
+        takes = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+        handlers = getattr(code, "co_exceptiontable", b"")  # Since Python 3.11.
+        parts: list[Any] = [code.co_code, handlers, repr((names, takes)).encode()]
         for value in code.co_consts:
             if isinstance(value, types.CodeType):
                 parts += self._code(value)
@@ -232,16 +239,21 @@ class _Fingerprint:
         return parts
 
     def _tensor(self, value: Any, place: str) -> list[Any]:
-        if value.layout.__repr__() != "torch.strided":
-            raise InvalidTypeError(
-                f"{place} is a tensor of layout {value.layout}: pass a dense one"
-            )
-        plain = value.detach().cpu().contiguous()
-        shape = repr((str(plain.dtype), tuple(plain.shape))).encode()
-        # By its bytes: NumPy lacks bfloat16.
+        if value.is_quantized or repr(value.layout) != "torch.strided":
+            kind = "quantized tensor" if value.is_quantized else f"tensor of layout {value.layout}"
+            raise InvalidTypeError(f"{place} is a {kind}: pass a dense one")
         import torch
 
-        return [shape, memoryview(plain.reshape(-1).view(torch.uint8).numpy())]
+        try:
+            plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
+            shape = repr((str(plain.dtype), tuple(plain.shape))).encode()
+            # By its bytes: NumPy lacks bfloat16.
+            return [shape, memoryview(plain.reshape(-1).view(torch.uint8).numpy())]
+        except RuntimeError as error:
+            # Nested, or without data.
+            raise InvalidTypeError(
+                f"{place} is a tensor whose values can't be read ({error}): pass a dense one"
+            ) from error
 
     def _path(self, path: pathlib.PurePath, place: str) -> list[Any]:
         with open(path, "rb", opener=_open_at_once) as file:
@@ -267,11 +279,39 @@ def _array(value: np.ndarray[Any, Any], place: str) -> list[Any]:
     if value.dtype.hasobject:
         raise InvalidTypeError(f"{place} is an array of objects: pass one of numbers or texts")
     if isinstance(value, np.ma.MaskedArray):
-        mask = np.ascontiguousarray(np.ma.getmaskarray(value))
-        return [*_array(np.asarray(value.filled(0)), place), mask.reshape(-1).view(np.uint8).data]
-    shape = repr((value.dtype.descr, value.shape)).encode()
+        # Of a view: an array remembers the fill value that it was asked for.
+        held = (value.data, np.ma.getmask(value), value.view().fill_value)
+        parts = [part for each in held for part in _array(np.asarray(each), place)]
+        return [*parts, repr(value.hardmask).encode()]
+    shape = repr((describe(value.dtype), value.shape)).encode()
     plain = np.ascontiguousarray(value)
-    return [shape, plain.reshape(-1).view(np.uint8).data if plain.size else b""]
+    return [shape, plain.reshape(-1).view(np.uint8).data if plain.nbytes else b""]
+
+
+@functools.lru_cache(maxsize=1024)
+def _source_of(code: types.CodeType) -> bytes | None:
+    """Return the source of a function where it is what runs: the file may have been edited since."""
+    try:
+        source = inspect.getsource(code)
+        lines, _ = inspect.findsource(code)
+        pending: list[Any] = [compile("".join(lines), code.co_filename, "exec", dont_inherit=True)]
+    except (OSError, TypeError, ValueError, SyntaxError):
+        return None  # Typed at a prompt of Python, or broken by an edit.
+    while pending:
+        found = pending.pop()
+        if found == code:
+            return source.encode("utf-8", "surrogatepass")
+        pending += [each for each in found.co_consts if isinstance(each, types.CodeType)]
+    return None
+
+
+def _module_of(value: np.ufunc) -> str | None:
+    """Return where a ufunc is found by its name: those of `np.frompyfunc` are not told by theirs."""
+    modules = ("numpy", "numpy.strings", "numpy.linalg", "scipy.special")
+    for name in modules:
+        if getattr(sys.modules.get(name), value.__name__, None) is value:
+            return name
+    return None
 
 
 def _defaults(function: types.FunctionType) -> dict[str, Any]:
@@ -282,8 +322,13 @@ def _defaults(function: types.FunctionType) -> dict[str, Any]:
 def _attributes(value: Any) -> dict[str, Any]:
     """Return what an object holds beside what its class is derived from."""
     held = dict(getattr(value, "__dict__", {}))
+    for name, slot in _slots(type(value)).items():
+        with contextlib.suppress(AttributeError):  # Not assigned yet.
+            held[name] = slot.__get__(value)
     if isinstance(value, collections.defaultdict):
         held["default_factory"] = value.default_factory
+    if hasattr(type(value), "n_sequence_fields"):  # As of `os.stat`: a tuple that has more.
+        held |= value.__reduce__()[1][1]
     return held
 
 
@@ -292,17 +337,17 @@ def _fields(value: Any) -> dict[str, Any] | None:
     fields = {}
     if dataclasses.is_dataclass(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    kind = type(value)
-    slots = {name for base in kind.__mro__ for name in _slots(base)}
-    if not slots <= fields.keys() or _size_of_attributes(kind, len(slots)) < kind.__basicsize__:
+    kind, slots = type(value), _slots(type(value))
+    if _size_of_attributes(kind, len(slots)) < kind.__basicsize__:
         return None
-    return fields | _attributes(value) if fields or hasattr(value, "__dict__") else None
+    return fields | _attributes(value) if fields or slots or hasattr(value, "__dict__") else None
 
 
-def _slots(kind: type) -> set[str]:
-    slots = vars(kind).get("__slots__", ())
-    names = {slots} if isinstance(slots, str) else set(slots)
-    return names - {"__dict__", "__weakref__"}
+def _slots(kind: type) -> dict[str, Any]:
+    """Return what a class written in Python keeps in slots, by name."""
+    bases = [base for base in reversed(kind.__mro__) if "__slots__" in vars(base)]
+    found = [item for base in bases for item in vars(base).items()]
+    return {name: slot for name, slot in found if isinstance(slot, types.MemberDescriptorType)}
 
 
 def _size_of_attributes(kind: type, slots: int) -> int:

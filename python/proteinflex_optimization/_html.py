@@ -51,7 +51,8 @@ def cache(stats: CacheStats, newest: Sequence[EntryInfo]) -> str:
 
 def trajectory(of: Any) -> str:
     """Show what a trajectory holds, and how its radius of gyration changes where that is cheap."""
-    saved = 100 * (1 - of.stored_bytes / of.raw_bytes) if of.raw_bytes else 0.0
+    # As `info` has it: no less than nothing.
+    saved = max(0.0, 100 * (1 - of.stored_bytes / of.raw_bytes)) if of.raw_bytes else 0.0
     rows = [
         ("frames, atoms", f"{of.n_frames:,} × {of.n_atoms:,}, {of.dtype}"),
         ("size", f"{size(of.stored_bytes)} ({saved:.0f} % saved)"),

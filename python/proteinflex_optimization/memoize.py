@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-from ._fingerprint import Paths, enclosed, fingerprint, of_function
+from ._fingerprint import Paths, enclosed, fingerprint, of_enclosed, of_function
 from .errors import InvalidArgumentError, InvalidTypeError
 from .types import EntryKind
 
@@ -20,7 +20,7 @@ __all__ = ["Memoized", "memoized"]
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-VERSION = b"1"
+VERSION = b"2"
 """Of how keys are made: another one makes another key of the same call."""
 RESULT = "result"
 """The name in the entry of what a function returned that is not a trajectory."""
@@ -44,6 +44,8 @@ class Memoized(Generic[Parameters, Result]):
         self._ignore = ignore
         self._paths: Paths = paths
         self._signature = inspect.signature(function)
+        # Now: an edit of its file changes nothing of the function that runs.
+        self._source = of_function(function)
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         """Return what is stored for these arguments, else call the function and store it."""
@@ -86,8 +88,8 @@ class Memoized(Generic[Parameters, Result]):
             for name, value in bound.arguments.items()
             if name not in self._ignore
         }
-        # The source each time: a notebook defines a function again under the same name.
-        call = (VERSION, of_function(self._function, self._ignore, self._paths), given)
+        used = of_enclosed(self._function, self._ignore, self._paths)
+        call = (VERSION, self._source, used, given)
         return f"{self._name}-{fingerprint(call, self._name, self._paths).hex()}"
 
 

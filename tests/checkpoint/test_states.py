@@ -164,6 +164,7 @@ ARRAYS = [
     np.array([b"ab", b"c"]),
     np.array([(1, 2.5)], [("i", "i4"), ("f", "f8")]),
     np.zeros(3, np.dtype([("a", "i1"), ("b", "f8")], align=True)),
+    np.zeros(2, [(("position along x", "x"), "f4"), ("y", [(("", "z"), "f8")])]),
     np.zeros((2, 0, 3)),
     np.zeros(3, "V0"),
     np.zeros(3, []),

@@ -153,6 +153,16 @@ def test_what_was_exported_is_imported(handler, tmp_path, capsys, name):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("directory", [".", "run.xtc"])
+def test_import_refuses_a_directory_that_is_no_zarr_group(
+    handler, tmp_path, capsys, monkeypatch, directory
+):
+    monkeypatch.chdir(tmp_path)
+    Path("run.xtc").mkdir()
+    assert flexopt(handler, "import", directory) == 2
+    assert f"FILE={directory!r} is not valid: it is a directory" in capsys.readouterr().err
+
+
 def test_import_joins_the_parts_of_a_run(handler, tmp_path, capsys, caplog):
     pytest.importorskip("MDAnalysis")
     dump = (

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,6 +40,31 @@ def test_every_command_explains_itself():
         assert "usage: flexopt" in done.stdout
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_command_works_where_the_shell_has_closed_its_streams(checkpoints, closed):
+    command = f'"$@" {closed}'
+    arguments = ["checkpoints", "rm", str(checkpoints), "step-0"]
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", *FLEXOPT, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (checkpoints / "step-0").exists()
+    # It would ask.
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", *FLEXOPT, *arguments[:-1], "step-1", "step-2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "unexpected" not in done.stdout + done.stderr
+
+
 def test_doctor_finds_this_file_system_fit(tmp_path):
     done = flexopt("doctor", tmp_path)
     assert done.returncode == 0, done.stdout
@@ -51,7 +77,12 @@ def test_doctor_finds_this_file_system_fit(tmp_path):
 def test_doctor_says_what_it_can_not_use(tmp_path):
     done = flexopt("doctor", tmp_path / "nowhere")
     assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("flexopt: there is no directory")
+    if Path("/proc/self").exists():
+        # Where nothing can be made it is no such file.
+        done = flexopt("doctor", "/proc")
+        assert done.returncode == 1
+        assert done.stderr.startswith("flexopt: nothing can be written in /proc")
 
 
 def test_checkpoints_are_listed_newest_last(checkpoints):
@@ -85,6 +116,9 @@ def test_one_checkpoint_is_shown_and_removed(checkpoints):
     assert "  dynamics\n" in done.stdout
     assert "positions" in done.stdout
     assert "step: 1" in done.stdout
+    done = flexopt("checkpoints", "show", checkpoints, "step-1", "--component", "dynamcis")
+    assert done.returncode == 2
+    assert "--component='dynamcis' is not valid: there are dynamics" in done.stderr
     assert flexopt("checkpoints", "rm", checkpoints, "step-1").returncode == 0
     assert not (checkpoints / "step-1").exists()
     done = flexopt("checkpoints", "rm", checkpoints, "step-1")

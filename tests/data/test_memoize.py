@@ -77,6 +77,14 @@ def test_defaults_names_and_places_of_arguments_make_no_difference(handler):
     assert len(count) == 2
 
 
+STRUCTURES = [
+    {"names": ["a", "b"], "formats": ["i4", "i4"], "offsets": [4, 0]},
+    {"names": ["a", "b"], "formats": ["i4", "i4"], "offsets": [0, 0]},
+    {"names": ["a", "b"], "formats": ["i4", "i4"], "offsets": [0, 4]},
+    [(("title of a", "a"), "i4"), ("b", "i4")],
+]
+
+
 def different_values(tmp_path):
     class Colour(enum.Enum):
         RED = 1
@@ -98,6 +106,30 @@ def different_values(tmp_path):
 
     class Measured(np.ndarray):
         unit = ""
+
+    class Slotted(list):
+        __slots__ = ("__hidden", "unset")
+
+        def __init__(self, hidden):
+            super().__init__([1])
+            self.__hidden = hidden
+
+    class Bare:
+        __slots__ = ("x",)
+
+        def __init__(self, x):
+            self.x = x
+
+    def phase(value):
+        """An enum as it is in one version of a script, and in the next."""
+
+        class Phase(enum.Enum):
+            HOT = value
+
+        return Phase.HOT
+
+    def masked(data, **options):
+        return np.ma.masked_array(data, [False, True], **options)
 
     light, heavy = Weighted([1]), Weighted([1])
     heavy.weight = 5
@@ -155,6 +187,8 @@ def different_values(tmp_path):
         np.array("a"),
         np.array([]),
         np.zeros((0, 3)),
+        *[np.ndarray(3, "U0"), np.ndarray(3, "S0"), np.ndarray((2, 3), "U0")],
+        *[np.str_("a"), np.str_("a\0"), np.bytes_(b"a"), np.bytes_(b"a\0")],
         np.array([("a", 1)], dtype=[("n", "U1"), ("v", int)]),
         np.ma.masked_array([0, 1, 2], [True, False, False]),
         Colour.RED,
@@ -178,6 +212,11 @@ def different_values(tmp_path):
         *[lambda: 1, lambda: 2, lambda: [x + 1 for x in ()], lambda: [x + 2 for x in ()]],
         *[collections.defaultdict(int), collections.defaultdict(list)],
         *[light, heavy, named, other_name, metres, feet],
+        *[Slotted(1), Slotted(2), Bare(1), Bare(2), phase(300), phase(310)],
+        *[masked([1, 2]), masked([1, 3]), masked([1, 2], fill_value=5)],
+        *[masked([1, 2], hard_mask=True), np.ma.masked_array([1, 2]), np.ma.masked],
+        *[np.zeros(2, dtype) for dtype in STRUCTURES],
+        *[os.stat_result((0,) * 10, {"st_atime_ns": ns}) for ns in (1, 2)],
     ]
 
 
@@ -219,6 +258,12 @@ def test_tensors_are_known_by_content(handler):
     assert fingerprint(a, "a", "content") == fingerprint(a.clone(), "a", "content")
     for other in (a + 1, a.T, a.float(), a.reshape(3, 2)):
         assert fingerprint(a, "a", "content") != fingerprint(other, "a", "content")
+    wave = torch.tensor([1 + 2j])
+    assert fingerprint(wave.conj(), "a", "content") == fingerprint(
+        torch.tensor([1 - 2j]), "a", "content"
+    )
+    with pytest.raises(InvalidTypeError, match="a is a tensor whose values can't be read"):
+        fingerprint(torch.ones(2, device="meta"), "a", "content")
     twice, count = counted(handler)
     twice(torch.ones(3))
     np.testing.assert_array_equal(twice(torch.ones(3))["twice"], [2, 2, 2])
@@ -291,6 +336,39 @@ def test_a_changed_source_is_computed_again(handler, tmp_path, capsys):
 
     assert [answer(1), answer(1), answer(2), answer(1)] == [2, 2, 3, 2]
     assert capsys.readouterr().out.count("computed") == 2
+
+
+EDITED_MODULE = """
+def add(x):
+    return x + {number}
+
+def apply(function, x):
+    return function(x)
+"""
+
+
+@pytest.mark.parametrize("is_argument", [False, True])
+def test_a_source_that_is_edited_while_its_old_code_runs_is_not_taken_for_what_it_returned(
+    handler, tmp_path, is_argument
+):
+    def module(number):
+        path = tmp_path / "edited.py"
+        path.write_text(EDITED_MODULE.format(number=number))
+        spec = importlib.util.spec_from_file_location("edited", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    def memoized(module):
+        apply = handler.memoize(module.apply)
+        return functools.partial(apply, module.add) if is_argument else handler.memoize(module.add)
+
+    running = module(1)
+    early = memoized(running)
+    module(100)  # The author goes on.
+    assert [early(1), memoized(running)(2)] == [2, 3]
+    next_run = memoized(module(100))
+    assert [next_run(1), next_run(2)] == [101, 102]
 
 
 def test_what_a_function_encloses_is_part_of_it(handler):
@@ -397,7 +475,15 @@ def test_unknown_parameters_and_options_are_named(handler):
 
 
 @pytest.mark.parametrize(
-    "value", [object(), iter([1]), (n for n in ()), sys.stdout, np.array([object()])]
+    "value",
+    [
+        object(),
+        iter([1]),
+        (n for n in ()),
+        sys.stdout,
+        np.array([object()]),
+        np.frompyfunc(lambda x: x + 1, 1, 1),
+    ],
 )
 def test_what_has_no_content_is_refused_and_the_argument_named(handler, value):
     with pytest.raises(InvalidTypeError, match="argument 'path'"):

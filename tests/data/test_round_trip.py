@@ -71,6 +71,7 @@ ARRAYS = {
     "fortran": np.asfortranarray(np.arange(12.0).reshape(3, 4)),
     "strided": np.arange(20)[::3],
     "transposed": np.arange(24).reshape(2, 3, 4).transpose(2, 0, 1),
+    "titled": np.zeros(2, [(("position along x", "x"), "f4"), ("y", [(("", "z"), "f8")])]),
     "constant": np.full(1000, 7.25),
 }
 

@@ -4,7 +4,7 @@ import argparse
 import json
 
 import pytest
-from proteinflex_optimization import GPUManager, InvalidArgumentError
+from proteinflex_optimization import GPUManager, InsufficientGPUMemoryError, InvalidArgumentError
 from proteinflex_optimization.cli import gpus
 
 
@@ -48,8 +48,46 @@ def test_without_a_driver_it_says_so(machine, flexopt, capsys, monkeypatch):
     assert "no GPU is visible" in capsys.readouterr().out
 
 
+def test_a_script_gets_the_gpus_for_a_task_and_no_reserved_ones(machine, flexopt, capsys):
+    machine.write(machine.gpu(0, used=1000), machine.gpu(1, used=2000), machine.gpu(2, used=20000))
+    first, second, _ = (gpu["uuid"] for gpu in GPUManager().get_available_gpus())
+    assert flexopt("--select", "prediction") == 0
+    assert capsys.readouterr().out == f"{first},{second}\n"
+    assert flexopt("--select", "fold=16000MiB", "--max-gpus", "1", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "task": "fold",
+        "required_memory": 16000,
+        "gpu_indices": [0],
+        "environment": {"CUDA_VISIBLE_DEVICES": first},
+    }
+    holder = GPUManager({"folding": 20000}, prefer_single_gpu=False)
+    assert holder.allocate_gpus("folding", max_gpus=1) == [0]
+    assert flexopt("--select", "prediction") == 0
+    assert capsys.readouterr().out == f"{second}\n"
+    assert [each["task"] for each in holder.reservations()] == ["folding"]
+    with pytest.raises(InsufficientGPUMemoryError):
+        flexopt("--select", "large=90GiB")
+    assert capsys.readouterr().out == ""
+
+
+def test_without_a_driver_a_script_gets_an_empty_list(machine, flexopt, capsys, monkeypatch):
+    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", "/nonexistent/libnvidia-ml.so.1")
+    assert flexopt("--select", "prediction") == 0
+    assert capsys.readouterr().out == "\n"
+
+
 @pytest.mark.parametrize(
-    "arguments", [["--task", "x"], ["--task", "x=y"], ["--task", "x=16000"], ["--interval", "0"]]
+    "arguments",
+    [
+        ["--task", "x"],
+        ["--task", "x=y"],
+        ["--task", "x=16000"],
+        ["--interval", "0"],
+        ["--select", "x"],
+        ["--select", "x=16000"],
+        ["--select", "prediction", "--max-gpus", "0"],
+        ["--max-gpus", "1"],
+    ],
 )
 def test_wrong_usage_is_an_error(machine, flexopt, arguments):
     with pytest.raises(InvalidArgumentError):

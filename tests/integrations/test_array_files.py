@@ -61,6 +61,30 @@ def test_a_zarr_group_has_every_field_to_the_bit(trajectory, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["cache", "run.zarr"]
 
 
+def test_a_zarr_group_has_the_values_of_any_dtype_or_the_field_is_named(handler, tmp_path):
+    pytest.importorskip("zarr", minversion="3")
+    from proteinflex_optimization.integrations.zarr import export_zarr
+
+    packed = np.array([(1, 2.5), (3, 4.5), (5, 6.5)], [("a", "i1"), ("b", "<f8")])
+    beside = {
+        "padded": np.zeros(3, np.dtype([("a", "i1"), ("b", "f8")], align=True)),
+        "big": packed.astype([("a", "i1"), ("b", ">f8")]),
+        "titled": np.zeros(3, [(("title", "a"), "i1")]),
+        "repeated": np.zeros(3, [("a", "i1", 2)]),
+        "nested": np.zeros(3, [("a", [("b", "i1")])]),
+    }
+    fields = {"frames": np.arange(24.0).reshape(2, 4, 3).astype(">f8")}
+    handler.store_trajectory({**fields, **beside, "packed": packed}, "md")
+    assert export_zarr(handler.open("md"), tmp_path / "run.zarr") == list(beside)
+    again = handler.load_data(handler.import_trajectory(None, tmp_path / "run.zarr", "again"))
+    np.testing.assert_array_equal(again["frames"], fields["frames"])
+    np.testing.assert_array_equal(again["packed"], packed)
+
+    handler.store_trajectory({**fields, "big": beside["big"][:2]}, "per frame")
+    with pytest.raises(InvalidArgumentError, match="the field 'big' is of dtype"):
+        export_zarr(handler.open("per frame"), tmp_path / "other.zarr")
+
+
 @pytest.mark.parametrize("name", ["run.npz", "run.zarr"])
 def test_what_this_package_exports_it_imports_to_the_bit(handler, trajectory, tmp_path, name):
     if name == "run.zarr":
@@ -98,6 +122,19 @@ def test_what_this_package_exports_it_imports_to_the_bit(handler, trajectory, tm
     assert handler.open(key).metadata == {"mine": 1}
     with pytest.raises(InvalidArgumentError, match="topology="):
         handler.import_trajectory(PSF, path, "x")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(handler, tmp_path):
+    from proteinflex_optimization.integrations.npz import kind_of_npz, read_npz
+
+    os.mkfifo(tmp_path / "pipe.npz")
+    for read in (
+        read_npz,
+        kind_of_npz,
+        lambda path: handler.import_trajectory(None, path, "x"),
+    ):
+        with pytest.raises(InvalidArgumentError, match="it is a pipe, a socket or a device"):
+            read(tmp_path / "pipe.npz")
 
 
 def test_a_zarr_group_that_lacks_a_chunk_is_refused(handler, tmp_path):

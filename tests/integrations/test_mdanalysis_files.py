@@ -1,6 +1,7 @@
 """A `.fxt` file in MDAnalysis, as a file of any of its own formats."""
 
 import contextlib
+import gc
 import os
 import pickle
 import subprocess
@@ -172,6 +173,17 @@ def test_a_writer_that_fails_leaves_what_was_there(original, tmp_path):
         MDAnalysis.Writer(target, 5, overwrite=False)
     with pytest.raises(TypeError, match="precison"):
         MDAnalysis.Writer(target, 5, precison=0.1)
+
+
+@pytest.mark.parametrize("options", [{"precision": -1}, {"no_such": 1}])
+def test_a_writer_that_is_refused_says_so_and_no_more(tmp_path, options, monkeypatch):
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: unraisable.append(found.exc_value))
+    with pytest.raises(TypeError if "no_such" in options else InvalidArgumentError):
+        MDAnalysis.Writer(str(tmp_path / "run.fxt"), 10, **options)
+    gc.collect()
+    assert unraisable == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_later_frame_may_lack_a_field_and_has_no_other(tmp_path):

@@ -1,5 +1,7 @@
 """mdtraj gets from the cache what it gets from the file, to the last bit."""
 
+import os
+
 import numpy as np
 import pytest
 from proteinflex_optimization import (
@@ -107,6 +109,13 @@ def test_frames_that_mdtraj_counts_are_no_times(handler, caplog):
     assert trajectory.fields == ["frames"]
     assert "md: left out: time" in caplog.text
     np.testing.assert_allclose(trajectory.to_mdtraj(PSF).xyz, theirs.xyz, rtol=3e-7)
+
+
+def test_a_pipe_as_topology_is_refused_and_not_waited_for(handler, tmp_path):
+    os.mkfifo(tmp_path / "pipe.gro")
+    handler.store_trajectory({"frames": np.zeros((2, 3, 3), np.float32)}, "x")
+    with pytest.raises(InvalidArgumentError, match="topology=.*it is a pipe"):
+        handler.open("x").to_mdtraj(tmp_path / "pipe.gro")
 
 
 def test_a_frame_without_a_box_has_no_unit_cell(handler):

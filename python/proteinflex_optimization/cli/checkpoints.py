@@ -20,7 +20,11 @@ from proteinflex_optimization.cli.output import (
     warn,
 )
 from proteinflex_optimization.cli.selection import checkpoint_id
-from proteinflex_optimization.errors import CorruptDataError, UnsupportedFormatError
+from proteinflex_optimization.errors import (
+    CorruptDataError,
+    InvalidArgumentError,
+    UnsupportedFormatError,
+)
 from proteinflex_optimization.types import (
     BatchFacts,
     CheckpointInfo,
@@ -99,9 +103,15 @@ def verify(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     """Show what checkpoints hold, without loading their arrays."""
     manager = _look(options.directory)
+    found = [(row, manager.outline(row["path"])) for row in _chosen(manager, options)]
+    known = {name for _, values in found for name in values}
+    for name in options.component or ():
+        if name not in known:
+            raise InvalidArgumentError(
+                f"--component={name!r} is not valid: there are {', '.join(sorted(known)) or 'none'}"
+            )
     result = []
-    for row in _chosen(manager, options):
-        values = manager.outline(row["path"])
+    for row, values in found:
         if options.component is not None:
             values = {name: values[name] for name in values if name in options.component}
         result.append({**row, "values": values})

@@ -94,9 +94,11 @@ def _scratch(directory: Path) -> Iterator[Path]:
     with _ending_by_signal():
         try:
             path = Path(tempfile.mkdtemp(prefix=".flexopt-doctor-", dir=directory))
-        except FileNotFoundError:
-            raise ProteinFlexError(f"there is no directory {directory}: make it first") from None
         except OSError as error:
+            if not directory.exists():
+                raise ProteinFlexError(
+                    f"there is no directory {directory}: make it first"
+                ) from None
             reason = (error.strerror or str(error)).lower()
             raise ProteinFlexError(f"nothing can be written in {directory}: {reason}") from error
         try:

@@ -24,11 +24,22 @@ def add_parser(subparsers: Any) -> None:
         "list GPUs, reservations, and which task fits where",
         "flexopt gpus",
         "flexopt gpus --task prediction=16GiB --json",
+        "flexopt gpus --select prediction=16GiB --max-gpus 1",
         description="List the GPUs that a process started here would see, what is reserved on them "
         "and by whom, and which tasks would fit now. Memory is in MiB, as nvidia-smi counts it.",
     )
     parser.add_argument("--json", action="store_true", help="for scripts")
-    parser.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
+    what.add_argument(
+        "--select",
+        metavar="NAME[=SIZE]",
+        help="print the GPUs that this task would get now, best first, as CUDA_VISIBLE_DEVICES takes "
+        "them; nothing where there is no driver",
+    )
+    parser.add_argument(
+        "--max-gpus", type=int, metavar="N", help="with --select: at most as many, such as 1"
+    )
     parser.add_argument(
         "--interval", type=float, default=1.0, metavar="SECONDS", help="how often to look (1)"
     )
@@ -44,10 +55,16 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """List once, or again and again; 1 where a GPU can't be used."""
+    """List once, or again and again, or select; 1 where a GPU can't be used, or nothing fits."""
     if not options.interval >= 0.1:
         message = f"--interval={options.interval} is not valid: expected 0.1 seconds or more"
         raise InvalidArgumentError(message)
+    if options.select is not None:
+        return _select(options)
+    if options.max_gpus is not None:
+        raise InvalidArgumentError(
+            f"--max-gpus={options.max_gpus} is not valid here: expected with --select"
+        )
     manager = GPUManager(
         _tasks(options.task),
         state_dir=options.state_dir,
@@ -64,6 +81,27 @@ def run(options: argparse.Namespace) -> int:
         if not options.watch:
             return 0 if all(gpu["status"] == "ok" for gpu in gpus) else 1
         time.sleep(options.interval)
+
+
+def _select(options: argparse.Namespace) -> int:
+    """Print which GPUs a task gets; what other processes have reserved or wait for it does not get."""
+    task, equals, _ = options.select.partition("=")
+    given = [*options.task, options.select] if equals else options.task
+    manager = GPUManager(_tasks(given), state_dir=options.state_dir)
+    if task not in manager.required_memory:
+        known = ", ".join(manager.required_memory)
+        raise InvalidArgumentError(
+            f"--select={task!r} is not valid: expected one of {known}, or NAME=SIZE"
+        )
+    with manager.reserve(task, max_gpus=options.max_gpus) as indices:
+        environment = manager.cuda_env(indices)
+    if options.json:
+        memory = manager.required_memory[task]
+        chosen = {"task": task, "required_memory": memory, "gpu_indices": indices}
+        print_json({**chosen, "environment": environment})
+    else:
+        print(environment["CUDA_VISIBLE_DEVICES"])
+    return 0
 
 
 def _tasks(given: list[str]) -> dict[str, float] | None:

@@ -65,6 +65,12 @@ def _written(target: Path, left_out: list[str]) -> dict[str, Any]:
 def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str, Any]:
     """Store a file, or the parts of a run, as an entry; returns its key and what `info` says of it."""
     sources = [Path(file) for file in options.files]
+    for source in sources:
+        is_zarr = "zarr" in (source.suffix.lower()[1:], str(options.format).lower())
+        if source.is_dir() and not is_zarr:
+            raise InvalidArgumentError(
+                f"FILE={str(source)!r} is not valid: it is a directory, expected a file"
+            )
     stem = re.sub(r"\.(gz|bz2|xz)$", "", sources[0].name)
     kind = options.kind or _kind_of(stem, options)
     data_id = Path(stem).stem if options.id is None else options.id

@@ -15,10 +15,12 @@ used both ways, so numbers are those that its readers of files in Å give.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
 
 try:
@@ -426,7 +428,10 @@ def _topology(topology: Any) -> Any:
         return topology
     if isinstance(topology, mdtraj.Trajectory):
         return topology.topology
-    return mdtraj.load_topology(str(topology))
+    path = Path(str(topology))
+    if path.exists():
+        refuse_other_than_a_file("topology", path)
+    return mdtraj.load_topology(str(path))
 
 
 def _chosen(trajectory: Trajectory, atoms: AtomSelection) -> NDArray[Any]:

@@ -139,6 +139,7 @@ def import_npz(
         raise InvalidArgumentError(f"trajectory={path!r} is not valid: expected one .npz file")
     if not Path(path).exists():
         raise InvalidArgumentError(f"trajectory={str(path)!r} is not valid: there is no such file")
+    refuse_other_than_a_file("trajectory", Path(path))
     data = read_npz(path)
     if "frames" not in data or data["frames"].ndim != 3:
         found = ", ".join(f"{name} {array.shape}" for name, array in data.items())

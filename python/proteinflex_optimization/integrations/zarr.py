@@ -4,8 +4,9 @@
     key = import_zarr(handler, "run.zarr", "protein1_md")
     xarray.open_zarr("run.zarr", consolidated=False)
 
-The group has one array for each per-frame field, of the same dtype and to the bit, whose chunks hold
-the frames of a stored chunk, and one for each other array, such as masses.
+The group has one array for each per-frame field, of the same values and dtype, whose chunks hold the
+frames of a stored chunk, and one for each other array, such as masses. Zarr has no byte order in its
+dtypes: big-endian arrays are read as little-endian ones.
 """
 
 from __future__ import annotations
@@ -267,6 +268,7 @@ def _write_static(group: Any, name: str, item: Any, n_atoms: int) -> bool:
         for axis, length in enumerate(item.shape)
     ]
     try:
+        _check_dtype(item.dtype)
         with warnings.catch_warnings():
             # Text has no place in the specification of Zarr v3 yet.
             warnings.simplefilter("ignore")
@@ -284,6 +286,16 @@ def _write_static(group: Any, name: str, item: Any, n_atoms: int) -> bool:
     return True
 
 
+def _check_dtype(dtype: np.dtype[Any]) -> None:
+    """Refuse a structured dtype that Zarr reads as another one, of which the values may be others."""
+    if dtype.names is None:
+        return
+    fields = {name: dtype[name] for name in dtype.names}
+    packed = np.dtype([(name, field.base.newbyteorder("<")) for name, field in fields.items()])
+    if dtype != packed or any(field.names for field in fields.values()):
+        raise TypeError("of structured ones it has those of packed little-endian numbers and texts")
+
+
 def _array(group: Any, trajectory: Trajectory, field: str) -> Any:
     nothing = trajectory.read(0, 0, field=field)
     item = nothing.shape[1:]
@@ -291,6 +303,7 @@ def _array(group: Any, trajectory: Trajectory, field: str) -> Any:
     if item == (trajectory.n_atoms, 3) and field != "box":
         names[1:] = ["atom", "xyz"]
     try:
+        _check_dtype(nothing.dtype)
         return group.create_array(
             field,
             shape=(trajectory.n_frames, *item),

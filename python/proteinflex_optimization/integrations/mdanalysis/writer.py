@@ -56,6 +56,7 @@ class FXTWriter(base.WriterBase):  # type: ignore[misc]
 
     format = "FXT"
     multiframe = True
+    _file = None  # Where nothing is written: MDAnalysis closes what was refused, too.
     units = {  # noqa: RUF012, MDAnalysis's protocol
         "time": "ps",
         "length": "Angstrom",
@@ -81,7 +82,6 @@ class FXTWriter(base.WriterBase):  # type: ignore[misc]
         remarks: Any = None,
         convert_units: Any = None,
     ) -> None:
-        self._file = None
         if n_atoms is None or n_atoms < 1:
             raise ValueError(f"n_atoms={n_atoms!r} is not valid: expected the number of atoms")
         self.filename = os.fspath(filename)
