@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import MDAnalysis
 import numpy as np
@@ -153,7 +153,7 @@ def export_trajectory(
                     ) from error
                 if progress is not None:
                     progress(done, trajectory.n_frames)
-    return [name for name in trajectory.fields if name not in kept] + static + lost
+    return [name for name in [*trajectory.fields, *static] if name not in kept] + lost
 
 
 def _universe(trajectory: Trajectory, suffix: str) -> tuple[Any, list[str]]:
@@ -234,7 +234,7 @@ def _choose(
 
 def _box_can_be_written(trajectory: Trajectory, places: _Format) -> bool:
     """Whether lengths and angles say all of a box, and whether all frames have one if they must."""
-    boxes = trajectory.read(field="box")
+    boxes = cast("NDArray[Any]", trajectory._boxes())
     if boxes.shape[1:] not in ((3, 3), (6,)):
         return False
     has_one = np.isfinite(boxes).all(axis=tuple(range(1, boxes.ndim))) & (
