@@ -195,6 +195,15 @@ def test_what_rm_removes_of_a_cache_in_use_is_made_again(tmp_path, removed):
     assert DataHandler(directory).get_cache_stats()["max_bytes"] == 5e9
 
 
+def test_what_leads_to_a_cache_in_use_is_not_made_again(tmp_path):
+    # As where a file system was unmounted.
+    handler = DataHandler(tmp_path / "mounted" / "cache")
+    shutil.rmtree(tmp_path / "mounted")
+    with pytest.raises(FileNotFoundError):
+        handler.store_structure({"a": 1}, "x")
+    assert not (tmp_path / "mounted").exists()
+
+
 def test_more_handles_than_files_may_be_open_are_no_error(tmp_path):
     import resource
 

@@ -167,11 +167,13 @@ impl Cache {
     }
 
     /// Runs a step. Where that finds a folder missing, what is missing of the directory is made
-    /// first: any of it may be removed while it is in use.
+    /// first: any of it may be removed while it is in use. But not what leads to it, which is gone
+    /// where a file system was unmounted.
     fn with_folders<T>(&self, step: impl Fn() -> Result<T>) -> Result<T> {
+        let may_make = || !self.is_read_only && self.directory().parent().is_some_and(Path::is_dir);
         match step() {
             Err(Error::Io { source, .. })
-                if source.kind() == std::io::ErrorKind::NotFound && !self.is_read_only =>
+                if source.kind() == std::io::ErrorKind::NotFound && may_make() =>
             {
                 Layout::prepare(&self.storage, self.directory())?;
                 if let (Some(limit), None) = (self.opened_with, settings::read(&self.layout)?) {
