@@ -1,5 +1,6 @@
 """Bad input to each documented method: a typed error that names argument and value, nothing written."""
 
+import functools
 import math
 
 import numpy as np
@@ -48,6 +49,10 @@ def files(directory):
         ({"precision": "0.1"}, "precision='0.1'"),
         ({"precision": {"frame": 0.1}}, "'frame'"),
         ({"profile": "fast"}, "profile='fast'"),
+        ({"enable_compression": "archive"}, "enable_compression='archive'.*True or False"),
+        ({"verify": None}, "verify=None"),
+        ({"durable": 1}, "durable=1"),
+        ({"read_only": "no"}, "read_only='no'"),
     ],
 )
 def test_data_handler(tmp_path, arguments, named):
@@ -93,7 +98,10 @@ def test_store_structure(handler, data, data_id, named):
         ({"frames": FRAMES, "time": np.arange(3)}, r"\['time'\].*4 values, one per frame"),
         ({"frames": FRAMES, "velocities": np.zeros((4, 6, 3))}, r"\['velocities'\]"),
         ({"frames": [FRAMES, np.zeros((2, 6, 3), np.float32)]}, r"\['frames'\]"),
-        ({"frames": iter(FRAMES), "time": np.arange(3)}, r"\['time'\]"),
+        ({"frames": iter(FRAMES), "time": np.arange(3)}, r"\['time'\].*4 values, one per frame"),
+        ({"frames": iter(FRAMES), "velocities": FRAMES[:3]}, r"\['velocities'\].*shape of frames"),
+        ({"frames": iter(FRAMES), "time": [1.0, 2.0]}, r"\['time'\].*4 values, one per frame"),
+        ({"frames": iter(FRAMES), "x": np.array([None] * 4)}, "x.*not of objects"),
         ({"frames": FRAMES, "extra": object()}, r"trajectory_data\['extra'\]"),
     ],
 )
@@ -103,6 +111,42 @@ def test_store_trajectory(handler, data, named):
         handler.store_trajectory(data, "x")
     assert files(handler.cache_dir) == before
     assert handler.keys() == []
+
+
+def test_types_of_options_are_told_by_their_names(handler, tmp_path):
+    manager = CheckpointManager(tmp_path / "checkpoints")
+    manager.create_checkpoint("a", {"a": 1})
+    trajectory = handler.open(handler.store_trajectory({"frames": FRAMES}, "t"))
+    pending = manager.create_checkpoint_async("a", {"a": 1})
+    manager.wait()
+    before = files(tmp_path)
+    make = functools.partial(CheckpointManager, tmp_path / "others")
+    for call, option, value in [
+        (functools.partial(handler.trajectory_writer, "w"), "resume", 1),
+        (functools.partial(handler.trajectory_writer, "w"), "overwrite", None),
+        (handler.cleanup, "dry_run", 1),
+        (functools.partial(handler.key_for, "t"), "kind", 5),
+        (handler.keys, "kind", 5),
+        (functools.partial(handler.get_or_compute, "x", dict), "kind", None),
+        (functools.partial(handler.get_or_compute, "x", dict), "timeout", "1"),
+        (trajectory.read, "field", 5),
+        (trajectory.iter_chunks, "field", None),
+        (make, "auto_cleanup", 1),
+        (make, "link_unchanged", "yes"),
+        (make, "durable", None),
+        (make, "read_only", 0),
+        (functools.partial(manager.load_checkpoint, "a"), "mmap", "r"),
+        (functools.partial(manager.load_checkpoint, "a"), "verify", None),
+        (functools.partial(manager.load_checkpoint, "a"), "allow_pickle", 1),
+        (functools.partial(manager.create_checkpoint, "b", {}), "allow_pickle", 1),
+        (functools.partial(manager.create_checkpoint_async, "b", {}), "allow_pickle", 1),
+        (pending.result, "timeout", "1"),
+    ]:
+        with pytest.raises(InvalidTypeError, match=f"{option}={value!r} is of type"):
+            call(**{option: value})
+    assert files(tmp_path) == before
+    # NumPy's are as good.
+    assert handler.cleanup(dry_run=np.True_)["temporary"] == 0
 
 
 @pytest.mark.parametrize("metadata", [5, {"a": np.zeros(3)}, {"a": object()}, {"a": "x" * 10**6}])

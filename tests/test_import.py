@@ -144,3 +144,6 @@ def test_the_documented_signatures_can_be_seen(name):
         if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     ]
     assert positional == documented
+    if name == "DataHandler":
+        assert parameters["max_cache_size"].default == 100.0
+        assert parameters["profile"].default == "default"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from . import _native
 from ._fingerprint import Paths
@@ -26,6 +27,9 @@ from .types import (
     Profile,
     StrPath,
 )
+
+if TYPE_CHECKING:
+    from .gpu import GPUManager
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -93,8 +97,11 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         trajectory_data : dict
             ``frames``: (n_frames, n_atoms, 3) float32 or float64, or an iterable of frames or blocks
             of them, which is never held in memory whole. Any further array whose first axis is
-            n_frames is per-frame data (``time``, ``box``, ``velocities``, ``energy``, …); anything
-            else is stored as in `store_structure`.
+            n_frames is per-frame data (``time``, ``velocities``, …); anything else is stored as in
+            `store_structure`. ``time``, ``step``, ``box``, ``energy``, ``velocities`` and ``forces``
+            are per-frame data, also as lists, and have to fit; but a ``box`` of shape (3,), (6,) or
+            (3, 3) is that of all frames. How many frames an iterable has is known at its end: then the
+            arrays beside it are compared and stored.
         data_id : str
             The name of the trajectory.
         metadata : dict, optional
@@ -461,12 +468,18 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         return stats
 
 
-def _gpu_memory() -> list[GPUMemory]:
-    """Memory in MB of each GPU; nothing where there is no working driver."""
+@functools.cache
+def _gpu_manager() -> GPUManager:
+    """Make one for all calls: each manager says once that there is no GPU."""
     from .gpu import GPUManager
 
+    return GPUManager()
+
+
+def _gpu_memory() -> list[GPUMemory]:
+    """Memory in MB of each GPU; nothing where there is no working driver."""
     try:
-        gpus = GPUManager().get_available_gpus()
+        gpus = _gpu_manager().get_available_gpus()
     except GPUError:
         return []
     return [

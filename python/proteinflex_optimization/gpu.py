@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 from proteinflex_optimization import _memory_settings, _native
 from proteinflex_optimization._log import get_logger
@@ -52,6 +53,10 @@ class GPUManager(_native.GPUManager):
     InvalidArgumentError
         An argument has the wrong type or makes no sense; the message names it.
     """
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """Pickle by the arguments in protocols 0 and 1, too, which know only classes without."""
+        return super().__reduce_ex__(max(operator.index(protocol), 2))
 
     def _repr_html_(self) -> str:
         """Show in a notebook which GPUs there are, and what is reserved on them."""

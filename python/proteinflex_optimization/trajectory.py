@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
@@ -35,6 +36,25 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         """
         encoded = self._topology()
         return None if encoded is None else Topology._from_bytes(encoded)
+
+    @cached_property
+    def _one_box(self) -> NDArray[Any] | None:
+        """The unit cell that was stored for all frames, as vectors or lengths and angles, if one was."""
+        if not any(array["name"] == "box" for array in self._info()["arrays"]):
+            return None
+        box: NDArray[Any] = self._beside_frames()["box"]
+        return np.append(box, [90.0] * 3) if box.shape == (3,) else box
+
+    def _boxes(
+        self, start: int | None = None, stop: int | None = None, step: int | None = None
+    ) -> NDArray[Any] | None:
+        """Return the unit cells of frames, read-only where one was stored for all; None without."""
+        if "box" in self.fields:
+            return self.read(start, stop, step, field="box")
+        if self._one_box is None:
+            return None
+        n_frames = len(range(*slice(start, stop, step).indices(self.n_frames)))
+        return np.broadcast_to(self._one_box, (n_frames, *self._one_box.shape))
 
     def _needed_topology(self) -> Topology:
         """Return the topology that a call has to do with where none is passed."""

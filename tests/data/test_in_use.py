@@ -2,11 +2,12 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 
 import numpy as np
 import pytest
-from proteinflex_optimization import DataHandler, InvalidArgumentError
+from proteinflex_optimization import CorruptDataError, DataHandler, InvalidArgumentError
 
 LIMIT = 0.001
 CONTEXT = multiprocessing.get_context("spawn")
@@ -137,6 +138,70 @@ def die_storing(handler):
         os.kill(os.getpid(), signal.SIGKILL)
 
     handler.store_trajectory({"frames": blocks()}, "dies")
+
+
+@pytest.mark.parametrize("removed", ["*", "entries", "locks", "pins", "quarantine", "."])
+def test_what_rm_removes_of_a_cache_in_use_is_made_again(tmp_path, removed):
+    directory = tmp_path / "cache"
+    handler = DataHandler(directory, max_cache_size=5)
+
+    def remove():
+        for path in [directory] if removed == "." else directory.glob(removed):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def write():
+        with handler.trajectory_writer("writer", overwrite=True) as writer:
+            writer.append(frames(1))
+
+    def meet_damage():
+        handler.store_structure({"a": 1}, "damaged")
+        (path,) = directory.glob(f"entries/*/{handler.key_for('damaged', 'structure')}.fxt")
+        path.write_bytes(path.read_bytes()[:-20])
+        remove_but("entries")
+        with pytest.raises(CorruptDataError):
+            handler.load_data("damaged")
+        assert "damaged" not in handler
+
+    def remove_but(name):
+        if removed not in ("*", name, "."):
+            remove()
+
+    calls = [
+        lambda: handler.store_structure({"a": 1}, "structure"),
+        lambda: store(handler, 1),
+        lambda: handler.store_trajectory({"frames": iter(frames(1))}, "streamed"),
+        lambda: handler.get_or_compute("computed", lambda: {"a": 2}),
+        write,
+        handler.clear,
+        handler.cleanup,
+        handler.get_cache_stats,
+        lambda: handler.prune(1),
+        handler.verify,
+        meet_damage,
+    ]
+    for call in calls:
+        handler.store_structure({"a": 0}, "first")
+        remove()
+        call()
+    remove()
+    handler.store_structure({"a": 1}, "pinned")
+    remove_but("entries")
+    handler.pin("pinned")
+    handler.unpin("pinned")
+    handler.remove("pinned")
+    assert handler.get_cache_stats()["max_bytes"] == 5e9, "the limit stays"
+    remove()
+    store(handler, 1)
+    assert DataHandler(directory).get_cache_stats()["max_bytes"] == 5e9
+
+
+def test_what_leads_to_a_cache_in_use_is_not_made_again(tmp_path):
+    # As where a file system was unmounted.
+    handler = DataHandler(tmp_path / "mounted" / "cache")
+    shutil.rmtree(tmp_path / "mounted")
+    with pytest.raises(FileNotFoundError):
+        handler.store_structure({"a": 1}, "x")
+    assert not (tmp_path / "mounted").exists()
 
 
 def test_more_handles_than_files_may_be_open_are_no_error(tmp_path):

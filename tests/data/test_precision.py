@@ -99,11 +99,12 @@ def test_a_resumed_trajectory_has_the_precision_of_each_field_that_it_was_begun_
     assert handler.open(writer.key).n_frames == 80
 
 
-def test_a_handler_with_precisions_pickles(tmp_path):
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_handler_with_precisions_pickles(tmp_path, protocol):
     import pickle
 
     handler = DataHandler(tmp_path, precision={"velocities": 0.5})
-    again = pickle.loads(pickle.dumps(handler))
+    again = pickle.loads(pickle.dumps(handler, protocol))
     stored = fields()
     error = errors(again.load_data(again.store_trajectory(stored, "x")), stored)
     assert error["frames"] == 0

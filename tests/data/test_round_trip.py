@@ -236,6 +236,95 @@ def test_frames_may_come_from_an_iterable(handler):
     assert same(handler.load_data(in_blocks), {"frames": frames})
 
 
+def streamed(frames, handler):
+    """Give the same frames in all ways that are not one array."""
+    blocks = [frames[start : start + 33] for start in range(0, len(frames), 33)]
+    handler.store_trajectory({"frames": frames}, "source")
+    yield from (iter(frames), list(frames), iter(blocks), blocks, handler.open("source"))
+
+
+def test_fields_beside_frames_that_are_streamed_are_fields(handler):
+    random = np.random.default_rng(6)
+    frames = random.normal(0, 20, (150, 11, 3)).astype(np.float32)
+    data = {
+        "time": np.arange(150.0),
+        "masses": random.normal(size=11),
+        "charges": random.normal(size=(150, 11)),
+        "frames": frames,
+        "velocities": random.normal(size=(150, 11, 3)).astype(np.float32),
+        "box": np.tile(np.eye(3) * 30, (150, 1, 1)),
+        "state": np.arange(150, dtype=np.int16),
+        "nothing": np.zeros((150, 0)),
+    }
+    for way in streamed(frames, handler):
+        key = handler.store_trajectory({**data, "frames": way}, "x", precision={"velocities": 0.1})
+        trajectory = handler.open(key)
+        assert sorted(trajectory.fields) == sorted(set(data) - {"masses"})
+        loaded = handler.load_data(key)
+        velocities = loaded.pop("velocities")
+        assert same(loaded, {name: data[name] for name in data if name != "velocities"})
+        assert np.abs(velocities - data["velocities"]).max() <= 0.05 + 1e-6
+        assert same(velocities, data["velocities"]) == (not handler_compresses(trajectory))
+        np.testing.assert_array_equal(trajectory.time, data["time"])
+        charges = trajectory.read(100, 20, -7, atoms=[10, 2], field="charges")
+        np.testing.assert_array_equal(charges, data["charges"][100:20:-7, [10, 2]])
+        assert handler.verify(key)["ok"]
+    with handler.trajectory_writer("x", resume=True) as writer:
+        more = {name: loaded[name][:1] for name in trajectory.fields if name in loaded}
+        writer.append(velocities=velocities[:1], **more)
+    assert len(handler.open("x")) == 151
+    computed = handler.get_or_compute(
+        "y", lambda: {"frames": iter(frames), "time": data["time"]}, kind="trajectory"
+    )
+    assert same(computed["time"], data["time"])
+    assert handler.open("y").fields == ["frames", "time"]
+
+
+def handler_compresses(trajectory):
+    return trajectory.stored_bytes < 0.99 * trajectory.raw_bytes
+
+
+def test_what_a_generator_of_frames_fills_in_is_stored_as_it_is_at_the_end(handler):
+    energy, time = np.zeros(70), []
+
+    def frames():
+        for number in range(70):
+            energy[number] = number
+            time.append(0.5 * number)
+            yield np.full((4, 3), number, np.float32)
+
+    key = handler.store_trajectory({"frames": frames(), "energy": energy, "time": time}, "x")
+    assert handler.open(key).fields == ["frames", "energy", "time"]
+    assert same(handler.load_data(key)["time"], np.arange(70) * 0.5)
+    assert same(handler.load_data(key)["energy"], np.arange(70.0))
+
+
+def test_lists_that_can_only_be_per_frame_data_are_fields(handler):
+    frames = np.zeros((3, 4, 3), np.float32)
+    cell = [30.0, 30, 30, 90, 90, 90]
+    data = {
+        "frames": frames,
+        "time": [0.0, 500, 1000],
+        "box": (cell, cell, cell),
+        "tags": [1, 2, 3],
+    }
+    trajectory = handler.open(handler.store_trajectory(data, "x"))
+    assert trajectory.fields == ["frames", "time", "box"]
+    np.testing.assert_array_equal(trajectory.time, [0, 500, 1000])
+    assert trajectory.read(field="box").shape == (3, 6)
+    assert handler["x"]["tags"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("n_frames", [1, 3, 6])
+@pytest.mark.parametrize("box", [[30.0, 30, 30], [30.0, 30, 30, 90, 90, 90], np.eye(3) * 30])
+def test_one_box_for_all_frames_is_no_field(handler, n_frames, box):
+    frames = np.zeros((n_frames, 4, 3), np.float32)
+    for way in (frames, iter(frames)):
+        key = handler.store_trajectory({"frames": way, "box": box}, "x")
+        assert handler.open(key).fields == ["frames"]
+        assert same(handler.load_data(key)["box"], np.array(box))
+
+
 def test_frames_may_be_a_memory_map(handler, tmp_path):
     frames = np.random.default_rng(5).normal(size=(40, 7, 3)).astype(np.float32)
     np.save(tmp_path / "frames.npy", frames)

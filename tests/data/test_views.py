@@ -106,12 +106,30 @@ def test_what_can_not_be_read_is_named(trajectory):
         trajectory.read(atoms=["CA"])
     with pytest.raises(InvalidArgumentError, match="field='forces'|field=\"forces\""):
         trajectory.read(field="forces")
+    with pytest.raises(InvalidArgumentError, match='atoms=.*None: the field "time"'):
+        trajectory.read(atoms=[0], field="time")
     with pytest.raises(InvalidArgumentError, match="out"):
         trajectory.read(out=np.empty((300, 50, 3)))
     with pytest.raises(InvalidArgumentError, match="start"):
         trajectory.read(1.5)
     with pytest.raises(IndexError, match="300 frames"):
         trajectory[300]
+
+
+def test_atoms_are_of_fields_that_have_an_item_for_each(tmp_path):
+    handler = DataHandler(tmp_path)
+    data = {
+        "frames": np.zeros((2, 3, 3)),
+        "box": np.tile(np.diag([10.0, 20, 30]), (2, 1, 1)),
+        "charges": np.arange(6.0).reshape(2, 3),
+        "pairs": np.ones((2, 4)),
+    }
+    trajectory = handler.open(handler.store_trajectory(data, "x"))
+    np.testing.assert_array_equal(trajectory.read(field="charges", atoms=[2]), [[2], [5]])
+    for field in ("box", "pairs"):
+        with pytest.raises(InvalidArgumentError, match=f'None: the field "{field}" has no items'):
+            trajectory.read(field=field, atoms=[0, 1])
+        assert trajectory.read(field=field).shape == data[field].shape
 
 
 def test_iteration_gives_every_frame(trajectory, frames):

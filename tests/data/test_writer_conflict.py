@@ -270,9 +270,21 @@ def test_a_writer_whose_files_were_removed_says_so_at_its_next_flush(handler):
         writer.append(frames(1))
         with pytest.raises(WriterConflictError):
             writer.flush()
-        with pytest.raises(WriterConflictError):
+        with pytest.raises(WriterConflictError, match="as an earlier error said"):
             writer.close()
         assert "run" not in handler
+
+
+def test_a_writer_whose_directory_was_moved_does_not_blame_another_writer(handler):
+    writer = handler.trajectory_writer("run")
+    writer.append(frames(1))
+    writer.flush()
+    moved = handler.cache_dir.rename(handler.cache_dir.with_name("moved"))
+    writer.append(frames(2))
+    with pytest.raises(WriterConflictError, match=r"removed, or the directory moved.*resume=True"):
+        writer.flush()
+    with DataHandler(moved).trajectory_writer("run", resume=True) as writer:
+        assert writer.n_frames in (8, 16)
 
 
 def test_leases_of_killed_writers_are_cleaned_up_with_their_trajectories(handler):

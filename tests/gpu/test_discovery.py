@@ -3,7 +3,12 @@
 import time
 
 import pytest
-from proteinflex_optimization import GPUError, GPUManager, InsufficientGPUMemoryError
+from proteinflex_optimization import (
+    DataHandler,
+    GPUError,
+    GPUManager,
+    InsufficientGPUMemoryError,
+)
 
 DOCUMENTED = ("index", "name", "memory_total", "memory_free", "compute_capability")
 
@@ -41,6 +46,16 @@ def test_without_a_driver_there_are_no_gpus_and_one_line_says_why(machine, monke
     lines = [record for record in caplog.records if "no GPU is used" in record.message]
     assert len(lines) == 1
     assert "no such file" in lines[0].message
+
+
+def test_the_figures_of_a_cache_say_once_that_there_is_no_gpu(
+    machine, monkeypatch, caplog, tmp_path
+):
+    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", "/nonexistent/libnvidia-ml.so.1")
+    handler = DataHandler(tmp_path)
+    with caplog.at_level("INFO", logger="proteinflex_optimization"):
+        assert [handler.get_cache_stats()["memory"]["gpus"] for _ in range(3)] == [[]] * 3
+    assert len([record for record in caplog.records if "no GPU is used" in record.message]) <= 1
 
 
 def test_a_mask_that_hides_all_is_no_driver_question_at_all(machine, monkeypatch):

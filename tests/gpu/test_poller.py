@@ -194,8 +194,9 @@ print(manager.get_available_gpus()[0]["age"])
     assert float(machine.run(script)) < 0.6
 
 
-def test_a_manager_travels_with_its_interval(machine):
-    manager = pickle.loads(pickle.dumps(GPUManager(poll_interval=0.5)))
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_manager_travels_with_its_interval(machine, protocol):
+    manager = pickle.loads(pickle.dumps(GPUManager(poll_interval=0.5), protocol))
     assert manager.poll_interval == 0.5
     assert manager.get_available_gpus()
 

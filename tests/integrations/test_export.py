@@ -103,6 +103,17 @@ def test_what_belongs_to_no_frame_is_named(handler, tmp_path, suffix):
     assert export_trajectory(trajectory, tmp_path / f"run.{suffix}") == ["masses", "k"]
 
 
+@pytest.mark.parametrize("box", [[30, 40, 50], [30, 40, 50, 90, 90, 90], np.diag([30.0, 40, 50])])
+def test_one_box_for_all_frames_is_the_box_of_each(handler, tmp_path, box):
+    stored = {"frames": np.ones((3, 12, 3), np.float32), "box": box}
+    trajectory = handler.open(handler.store_trajectory(stored, "md"))
+    universe = trajectory.to_universe(MDAnalysis.Universe.empty(12)._topology)
+    assert export_trajectory(trajectory, tmp_path / "run.xtc") == []
+    for reader in (universe.trajectory, MDAnalysis.coordinates.XTC.XTCReader(tmp_path / "run.xtc")):
+        boxes = [ts.dimensions for ts in reader]
+        np.testing.assert_allclose(boxes, [[30, 40, 50, 90, 90, 90]] * 3, rtol=1e-6)
+
+
 def test_a_dcd_says_that_it_has_no_place_for_uneven_times(handler, tmp_path):
     stored = data()
     stored["time"][7] += 1

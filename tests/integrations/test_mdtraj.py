@@ -103,6 +103,15 @@ def test_a_topology_of_other_atoms_is_refused(handler):
         handler.open(key).to_mdtraj(topology(3))
 
 
+@pytest.mark.parametrize("box", [[30, 40, 50], [30, 40, 50, 90, 90, 90], np.diag([30.0, 40, 50])])
+def test_one_box_for_all_frames_is_the_unit_cell_of_each(handler, box):
+    data = {"frames": np.zeros((3, 4, 3), np.float32), "box": box}
+    trajectory = handler.open(handler.store_trajectory(data, "md"))
+    found = trajectory.to_mdtraj(topology(4), start=1)
+    np.testing.assert_allclose(found.unitcell_lengths, [[3, 4, 5]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(found.unitcell_angles, [[90] * 3] * 2, rtol=1e-6)
+
+
 def test_frames_that_mdtraj_counts_are_no_times(handler, caplog):
     theirs = mdtraj.load(DCD, top=PSF)
     trajectory = handler.open(store_mdtraj(handler, theirs, "md"))

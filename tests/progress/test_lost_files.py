@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -237,3 +238,42 @@ def test_a_job_in_another_namespace_of_process_ids_is_alive(tmp_path: Path):
         assert tracker.get_progress()["tasks"]["a"]["completed"] == 107
     process.communicate("\n", timeout=60)
     assert completed(tmp_path) == 107
+
+
+@pytest.mark.parametrize("what", ["run", "run/.progress"])
+def test_a_job_whose_progress_directory_is_removed_goes_on_and_says_so(
+    tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+):
+    with ProgressTracker(10, tmp_path / "run", checkpoint_interval=1) as tracker:
+        task = tracker.start_task("a", "A", 10, metadata={"x": 1})
+        task.update(3)
+        tracker.get_progress()
+        shutil.rmtree(tmp_path / what)
+        task.update(2)
+        time.sleep(1.3)
+        other = tracker.start_task("b", "B", 3, parent_task="a", metadata={"y": 2})
+        other.update()
+        progress = tracker.get_progress()
+        assert progress["tasks"]["a"]["completed"] == 5
+        assert progress["tasks"]["b"]["metadata"] == {"y": 2}
+        assert "a" in repr(tracker)
+        # What another job has made there is not ours.
+        (tmp_path / "run" / ".progress").mkdir(parents=True)
+        tracker.update_task("b")
+        tracker.finish()
+        assert tracker.get_progress()["status"] == "completed"
+    assert list((tmp_path / "run" / ".progress").iterdir()) == []
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1, warnings
+    assert "counting goes on in memory, and is not saved any more" in warnings[0]
+
+
+def test_a_job_of_a_moment_tells_when_it_was_updated(tmp_path: Path):
+    before = time.time()
+    with ProgressTracker(10, tmp_path) as tracker:
+        assert tracker.get_progress()["updated"] is None
+        tracker.start_task("a", "A", 10).update(10)
+        tracker.finish()
+    progress = ProgressTracker.attach(tmp_path).get_progress()
+    assert progress["status"] == "completed"
+    assert before - 1 < progress["updated"] <= time.time()

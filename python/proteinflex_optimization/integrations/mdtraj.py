@@ -85,9 +85,9 @@ def to_mdtraj(
     -------
     mdtraj.Trajectory
         Coordinates in nm as float32, writable. ``time`` (ps) where it is stored, else the number of
-        each frame; the unit cell where ``box`` is stored, as three vectors or as lengths and angles,
-        NaN in frames that have none. There is no place for velocities, forces, other fields, and
-        what belongs to no frame.
+        each frame; the unit cell where ``box`` is stored, per frame or one for all, as three vectors or
+        as lengths and angles, NaN in frames that have none. There is no place for velocities, forces,
+        other fields, and what else belongs to no frame.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def to_mdtraj(
         known,
         time=_read(trajectory, "time", start, stop, step),
     )
-    _set_cell(result, _read(trajectory, "box", start, stop, step))
+    _set_cell(result, trajectory._boxes(start, stop, step))
     return result
 
 

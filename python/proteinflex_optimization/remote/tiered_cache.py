@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 from .. import _native
 from ..errors import CacheKeyError, InvalidArgumentError
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 
 Value = TypeVar("Value")
+
+DEFAULT_SIZE = float("100")
+"""This very object stands for none: the limit of the directory stays what it is."""
 
 
 class TieredCache(_native.DataHandler):  # noqa: D101, its documentation is the native class's
@@ -38,11 +42,11 @@ Raises
     def __new__(
         cls,
         cache_dir: StrPath | None = None,
-        max_cache_size: float | None = None,
+        max_cache_size: float | None = DEFAULT_SIZE,
         enable_compression: bool = True,
         *,
         precision: Precision | None = None,
-        profile: Profile | None = None,
+        profile: Profile = "default",
         verify: bool = True,
         durable: bool = True,
         read_only: bool = False,
@@ -54,10 +58,10 @@ Raises
         self = super().__new__(
             cls,
             cache_dir,
-            max_cache_size,  # type: ignore[arg-type]
+            None if max_cache_size is DEFAULT_SIZE else max_cache_size,  # type: ignore[arg-type]
             enable_compression,
             precision=precision,
-            profile=profile,  # type: ignore[arg-type]
+            profile=profile,
             verify=verify,
             durable=durable,
             read_only=read_only,
@@ -71,6 +75,10 @@ Raises
         if self._tiers:
             options["upstream"] = self._tiers.pickled()
         return arguments, options
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """Pickle by the arguments in protocols 0 and 1, too, which know only classes without."""
+        return super().__reduce_ex__(max(operator.index(protocol), 2))
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle what a subclass has, and not the upstreams, which are opened again."""

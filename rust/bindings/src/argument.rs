@@ -3,12 +3,46 @@
 //! Converting a value may run code of its class (`__index__`, `__float__`, `__fspath__`). What that
 //! raises reaches the caller as it is, unless it only says that the value has no such form.
 
+use std::convert::Infallible;
+
 use proteinflex_core::Error;
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyString};
 
 use crate::error::to_python;
+
+/// An argument that has a default, and is of any type until it is asked for by its name: so the
+/// error for a wrong type can tell that.
+pub struct Optional<'py>(Option<Bound<'py, PyAny>>);
+
+/// It was not passed.
+pub const DEFAULT: Optional<'static> = Optional(None);
+
+impl<'py> FromPyObject<'_, 'py> for Optional<'py> {
+    type Error = Infallible;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> Result<Self, Infallible> {
+        Ok(Self(Some(value.to_owned())))
+    }
+}
+
+impl Optional<'_> {
+    /// A `bool`.
+    pub fn flag(&self, argument: &str, default: bool) -> PyResult<bool> {
+        self.0.as_ref().map_or(Ok(default), |value| flag(value, argument))
+    }
+
+    /// A `str`.
+    pub fn text(&self, argument: &str, default: &str) -> PyResult<String> {
+        self.0.as_ref().map_or(Ok(default.to_owned()), |value| text(value, argument))
+    }
+}
+
+/// A `bool`, or NumPy's.
+pub fn flag(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<bool> {
+    value.extract().map_err(|_| wrong_type(value, argument, "True or False"))
+}
 
 /// A `str`.
 pub fn text(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<String> {

@@ -15,8 +15,11 @@ use crate::value::Field;
 /// The field that every trajectory has: (n_frames, n_atoms, 3).
 pub const FRAMES: &str = "frames";
 
+/// The field of unit cells.
+pub const BOX: &str = "box";
+
 /// Names that can only mean per-frame data.
-const PER_FRAME: [&str; 6] = ["time", "step", "box", "energy", "velocities", "forces"];
+const PER_FRAME: [&str; 6] = ["time", "step", BOX, "energy", "velocities", "forces"];
 
 /// A field, with some of its frames.
 pub struct FieldData<'py> {
@@ -83,6 +86,11 @@ impl<'py> FieldData<'py> {
         Ok(())
     }
 
+    /// Whether this is one box for all frames: its lengths, lengths and angles, or vectors.
+    pub fn is_one_box(&self) -> bool {
+        self.name == BOX && matches!(self.array.shape(), [3] | [6] | [3, 3])
+    }
+
     fn check_numbers(&self, argument: &str) -> PyResult<()> {
         let dtype = self.array.dtype();
         let kind: String = dtype.getattr("kind")?.extract()?;
@@ -101,8 +109,7 @@ impl<'py> FieldData<'py> {
         let shape = self.array.shape();
         let fits = match self.name.as_str() {
             "velocities" | "forces" => shape == frames,
-            // One box may stand for all frames: its lengths, lengths and angles, or vectors.
-            "box" if matches!(shape, [3] | [6] | [3, 3]) => true,
+            BOX if self.is_one_box() => true,
             _ => shape.first() == frames.first(),
         };
         if fits {
@@ -116,7 +123,7 @@ impl<'py> FieldData<'py> {
     }
 }
 
-/// Whether something of this name can only be per-frame data.
+/// Whether something of this name can only be per-frame data, or one box.
 pub fn is_per_frame(name: &str) -> bool {
     PER_FRAME.contains(&name)
 }

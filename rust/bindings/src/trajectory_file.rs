@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::appended::{AppendedFrames, in_order};
+use crate::argument;
 use crate::data_handler::{checked_id, precision_of, profile_of};
 use crate::error::to_python;
 use crate::fields::is_lossy;
@@ -94,9 +95,10 @@ impl TrajectoryFileWriter {
         metadata: Option<&Bound<'_, PyAny>>,
         precision: Option<&Bound<'_, PyAny>>,
         profile: &Bound<'_, PyAny>,
-        compress: bool,
+        compress: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let data_id = checked_id(data_id)?;
+        let compress = argument::flag(compress, "compress")?;
         let mut encoding = Encoding { compress, ..Encoding::lossless() };
         if let Some(precision) = precision {
             encoding.precision = precision_of(precision)?;

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import MDAnalysis
 import numpy as np
@@ -174,7 +174,7 @@ def export_trajectory(
                 if progress is not None:
                     progress(done, trajectory.n_frames)
         writer.check(trajectory.n_frames)
-    return [name for name in trajectory.fields if name not in kept] + static + lost
+    return [name for name in [*trajectory.fields, *static] if name not in kept] + lost
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -269,7 +269,7 @@ def _choose(
 @np.errstate(over="ignore", invalid="ignore")
 def _box_can_be_written(trajectory: Trajectory, places: _Format) -> bool:
     """Whether lengths and angles say all of a box, and whether all frames have one if they must."""
-    stored = trajectory.read(field="box")
+    stored = cast("NDArray[Any]", trajectory._boxes())
     item = stored.shape[1:]
     if item not in ((3, 3), (6,)):
         return False

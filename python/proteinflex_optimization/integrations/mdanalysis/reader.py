@@ -39,9 +39,9 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
 
     Lengths are in Å, as `TrajectoryReporter` and `import_trajectory` store them. ``velocities``
     (Å/ps) and ``forces`` (kJ/mol/nm) are used where they are stored, ``box`` as three vectors or as
-    lengths and angles, ``time`` in ps; other scalars per frame are in ``ts.data``, but for ``dt`` and
-    ``time_offset``, by which MDAnalysis would change the times. Where ``box``,
-    ``velocities`` or ``forces`` is NaN all over, a frame has none.
+    lengths and angles, per frame or one for all, ``time`` in ps; other scalars per frame are in
+    ``ts.data``, but for ``dt`` and ``time_offset``, by which MDAnalysis would change the times. Where
+    ``box``, ``velocities`` or ``forces`` is NaN all over, a frame has none.
     """
 
     format = "FXT"
@@ -58,6 +58,8 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
         # Given where it can't be opened by a name alone, as from a store that the caller has made.
         self._trajectory = open_trajectory(self.filename) if opened is None else opened
         fields = self._trajectory.fields
+        if "box" not in fields and self._trajectory._one_box is not None:
+            fields.append("box")
         self._fields = [name for name in fields if name != "frames" and self._has_place(name)]
         if "dt" in self._ts_kwargs:
             self._fields = [name for name in self._fields if name != "time"]
@@ -120,7 +122,7 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
             return True  # Which always have the shape of the frames.
         if name in ("dt", "time_offset"):
             return False  # MDAnalysis's own, by which it makes other times.
-        item = self._trajectory.read(0, 0, field=name).shape[1:]
+        item = self._read(name, 0, 0, 1, None).shape[1:]
         return item in ((3, 3), (6,)) if name == "box" else item == ()
 
     def leave_out(self, name: str) -> None:
@@ -218,6 +220,8 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
         self, field: str, start: int, stop: int | None, step: int, atoms: Any
     ) -> NDArray[Any]:
         try:
+            if field == "box" and (boxes := self._trajectory._boxes(start, stop, step)) is not None:
+                return boxes
             return self._trajectory.read(start, stop, step, atoms=atoms, field=field)
         except (OSError, EOFError) as error:
             raise TrajectoryReadError(f"{self.filename}: {error}") from error

@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyList, PyString};
 
 use super::arrays::{ComponentArrays, OutlinedArrays};
 use super::manager::CheckpointManager;
-use crate::argument;
+use crate::argument::{self, DEFAULT, Optional};
 use crate::interrupt::{interruptible, sized};
 use crate::value::build;
 
@@ -47,26 +47,31 @@ impl CheckpointManager {
     ///     There is no checkpoint, or it needs what is not here.
     /// CorruptDataError
     ///     It is damaged; the message names the file.
-    #[pyo3(signature = (checkpoint_path, *, components=None, mmap=true, device=None, verify=true,
-                        allow_pickle=false))]
+    #[pyo3(signature = (checkpoint_path, *, components=None, mmap=DEFAULT, device=None,
+                        verify=DEFAULT, allow_pickle=DEFAULT),
+           text_signature = "($self, checkpoint_path, *, components=None, mmap=True, device=None, \
+                             verify=True, allow_pickle=False)")]
     #[expect(clippy::too_many_arguments, reason = "the documented method")]
     fn load_checkpoint<'py>(
         &self,
         py: Python<'py>,
         checkpoint_path: &Bound<'py, PyAny>,
         components: Option<&Bound<'py, PyAny>>,
-        mmap: bool,
+        mmap: Optional<'py>,
         device: Option<&Bound<'py, PyAny>>,
-        verify: bool,
-        allow_pickle: bool,
+        verify: Optional<'py>,
+        allow_pickle: Optional<'py>,
     ) -> PyResult<Bound<'py, PyDict>> {
+        let views = mmap.flag("mmap", true)?;
+        let verify = verify.flag("verify", true)?;
+        let allow_pickle = allow_pickle.flag("allow_pickle", false)?;
         let path = argument::path(checkpoint_path, "checkpoint_path")?;
         let names = components.map(component_names).transpose()?;
         let bytes =
             py.detach(|| self.store.resolve(&path).map(|path| CheckpointStore::size(&path)));
         let (_, loaded) = sized(py, bytes.unwrap_or_default(), || {
             let components = names.as_deref();
-            let load = Load { components, verify, views: mmap };
+            let load = Load { components, verify, views };
             CheckpointStore::load(&self.store.resolve(&path)?, load)
         })?;
         let result = PyDict::new(py);

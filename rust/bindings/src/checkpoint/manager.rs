@@ -10,7 +10,7 @@ use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 
 use super::pending::Pending;
-use crate::argument;
+use crate::argument::{self, DEFAULT, Optional};
 use crate::error::to_python;
 use crate::interrupt::interruptible;
 
@@ -75,8 +75,8 @@ impl StagingBuffer {
 #[pymethods]
 impl CheckpointManager {
     #[new]
-    #[pyo3(signature = (base_dir, max_checkpoints=None, auto_cleanup=true, *, keep_every=None,
-                        link_unchanged=true, durable=true, read_only=false),
+    #[pyo3(signature = (base_dir, max_checkpoints=None, auto_cleanup=DEFAULT, *, keep_every=None,
+                        link_unchanged=DEFAULT, durable=DEFAULT, read_only=DEFAULT),
            text_signature = "(base_dir, max_checkpoints=5, auto_cleanup=True, *, keep_every=None, \
                              link_unchanged=True, durable=True, read_only=False)")]
     #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
@@ -84,12 +84,16 @@ impl CheckpointManager {
         py: Python<'_>,
         base_dir: &Bound<'_, PyAny>,
         max_checkpoints: Option<&Bound<'_, PyAny>>,
-        auto_cleanup: bool,
+        auto_cleanup: Optional<'_>,
         keep_every: Option<&Bound<'_, PyAny>>,
-        link_unchanged: bool,
-        durable: bool,
-        read_only: bool,
+        link_unchanged: Optional<'_>,
+        durable: Optional<'_>,
+        read_only: Optional<'_>,
     ) -> PyResult<Self> {
+        let auto_cleanup = auto_cleanup.flag("auto_cleanup", true)?;
+        let link_unchanged = link_unchanged.flag("link_unchanged", true)?;
+        let durable = durable.flag("durable", true)?;
+        let read_only = read_only.flag("read_only", false)?;
         const DEFAULT_CHECKPOINTS: u64 = 5;
         let base_dir = argument::path(base_dir, "base_dir")?;
         let keep = match max_checkpoints {

@@ -11,6 +11,7 @@ use proteinflex_macros::catch_panics;
 use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 
+use crate::argument;
 use crate::error::to_python;
 
 /// A checkpoint that is being made in the background.
@@ -54,7 +55,9 @@ impl PendingCheckpoint {
     /// TimeoutError
     ///     It took longer than `timeout` seconds; it goes on.
     #[pyo3(signature = (timeout=None))]
-    fn result(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<OsString> {
+    fn result(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<OsString> {
+        let seconds = |timeout| argument::number(timeout, "timeout", "a number of seconds or None");
+        let timeout = timeout.map(seconds).transpose()?;
         self.pending.wait(py, timeout)?;
         match self.pending.made() {
             Some(made) => made.map(PathBuf::into_os_string).map_err(to_python),

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use super::manager::CheckpointManager;
 use super::pending::{Pending, PendingCheckpoint};
 use super::state::State;
+use crate::argument::{DEFAULT, Optional};
 use crate::error::to_python;
 use crate::interrupt::{DURABLE, sized};
 
@@ -46,15 +47,19 @@ impl CheckpointManager {
     ///     written.
     /// OSError
     ///     The disk is full, for example; older checkpoints are untouched.
-    #[pyo3(signature = (checkpoint_id, component_states, *, metadata=None, allow_pickle=false))]
+    #[pyo3(signature = (checkpoint_id, component_states, *, metadata=None,
+                        allow_pickle=DEFAULT),
+           text_signature = "($self, checkpoint_id, component_states, *, metadata=None, \
+                             allow_pickle=False)")]
     fn create_checkpoint(
         &self,
         py: Python<'_>,
         checkpoint_id: &Bound<'_, PyAny>,
         component_states: &Bound<'_, PyAny>,
         metadata: Option<&Bound<'_, PyAny>>,
-        allow_pickle: bool,
+        allow_pickle: Optional<'_>,
     ) -> PyResult<OsString> {
+        let allow_pickle = allow_pickle.flag("allow_pickle", false)?;
         let state = State::new(py, checkpoint_id, component_states, metadata, allow_pickle)?;
         self.finish_pending(py)?;
         let components = state.components()?;
@@ -80,15 +85,19 @@ impl CheckpointManager {
     /// -------
     /// PendingCheckpoint
     ///     With ``result(timeout=None)``, which returns the path, and ``done()``.
-    #[pyo3(signature = (checkpoint_id, component_states, *, metadata=None, allow_pickle=false))]
+    #[pyo3(signature = (checkpoint_id, component_states, *, metadata=None,
+                        allow_pickle=DEFAULT),
+           text_signature = "($self, checkpoint_id, component_states, *, metadata=None, \
+                             allow_pickle=False)")]
     fn create_checkpoint_async(
         &self,
         py: Python<'_>,
         checkpoint_id: &Bound<'_, PyAny>,
         component_states: &Bound<'_, PyAny>,
         metadata: Option<&Bound<'_, PyAny>>,
-        allow_pickle: bool,
+        allow_pickle: Optional<'_>,
     ) -> PyResult<PendingCheckpoint> {
+        let allow_pickle = allow_pickle.flag("allow_pickle", false)?;
         let state = State::new(py, checkpoint_id, component_states, metadata, allow_pickle)?;
         self.finish_pending(py)?;
         let components = state.components()?;

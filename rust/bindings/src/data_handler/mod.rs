@@ -19,7 +19,7 @@ use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList};
 
-use crate::argument;
+use crate::argument::{self, DEFAULT, Optional};
 use crate::entry::EntryReader;
 use crate::error::to_python;
 use crate::interrupt::{interruptible, polling};
@@ -87,8 +87,9 @@ pub struct DataHandler {
 impl DataHandler {
     #[new]
     #[pyo3(
-        signature = (cache_dir=None, max_cache_size=None, enable_compression=true, *, precision=None,
-                     profile=None, verify=true, durable=true, read_only=false),
+        signature = (cache_dir=None, max_cache_size=None, enable_compression=DEFAULT, *,
+                     precision=None, profile=None, verify=DEFAULT, durable=DEFAULT,
+                     read_only=DEFAULT),
         text_signature = "(cache_dir=None, max_cache_size=100.0, enable_compression=True, *, \
                           precision=None, profile='default', verify=True, durable=True, \
                           read_only=False)"
@@ -98,13 +99,16 @@ impl DataHandler {
         py: Python<'_>,
         cache_dir: Option<&Bound<'_, PyAny>>,
         max_cache_size: Option<&Bound<'_, PyAny>>,
-        enable_compression: bool,
+        enable_compression: Optional<'_>,
         precision: Option<&Bound<'_, PyAny>>,
         profile: Option<&Bound<'_, PyAny>>,
-        verify: bool,
-        durable: bool,
-        read_only: bool,
+        verify: Optional<'_>,
+        durable: Optional<'_>,
+        read_only: Optional<'_>,
     ) -> PyResult<Self> {
+        let verify = verify.flag("verify", true)?;
+        let durable = durable.flag("durable", true)?;
+        let read_only = read_only.flag("read_only", false)?;
         let directory = match cache_dir {
             Some(directory) => argument::path(directory, "cache_dir")?,
             None => default_directory().map_err(to_python)?,
@@ -119,7 +123,7 @@ impl DataHandler {
             )));
         }
         let encoding = Encoding {
-            compress: enable_compression,
+            compress: enable_compression.flag("enable_compression", true)?,
             precision: precision.map_or(Ok(Precision::EXACT), precision_of)?,
             profile: profile.map_or(Ok(Profile::Default), profile_of)?,
         };
@@ -244,8 +248,10 @@ impl DataHandler {
     ///
     /// `proteinflex_optimization.DataHandler.trajectory_writer` says more.
     #[pyo3(
-        signature = (data_id, metadata=None, *, precision=None, profile=None, resume=false,
-                     overwrite=false)
+        signature = (data_id, metadata=None, *, precision=None, profile=None, resume=DEFAULT,
+                     overwrite=DEFAULT),
+        text_signature = "($self, data_id, metadata=None, *, precision=None, profile=None, \
+                          resume=False, overwrite=False)"
     )]
     #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
     fn trajectory_writer(
@@ -255,10 +261,11 @@ impl DataHandler {
         metadata: Option<&Bound<'_, PyAny>>,
         precision: Option<&Bound<'_, PyAny>>,
         profile: Option<&Bound<'_, PyAny>>,
-        resume: bool,
-        overwrite: bool,
+        resume: Optional<'_>,
+        overwrite: Optional<'_>,
     ) -> PyResult<TrajectoryWriter> {
-        let if_there = if_there(resume, overwrite)?;
+        let overwrite = overwrite.flag("overwrite", false)?;
+        let if_there = if_there(resume.flag("resume", false)?, overwrite)?;
         let id = checked_id(data_id)?;
         let new = NewTrajectory {
             data_id: &id,
@@ -275,9 +282,10 @@ impl DataHandler {
     }
 
     /// The key of what is, or would be, stored under an id.
-    #[pyo3(signature = (data_id, kind="trajectory"))]
-    fn key_for(&self, data_id: &Bound<'_, PyAny>, kind: &str) -> PyResult<String> {
-        let kind = kind_of(kind).map_err(to_python)?;
+    #[pyo3(signature = (data_id, kind=DEFAULT),
+           text_signature = "($self, data_id, kind='trajectory')")]
+    fn key_for(&self, data_id: &Bound<'_, PyAny>, kind: Optional<'_>) -> PyResult<String> {
+        let kind = kind_of(&kind.text("kind", "trajectory")?).map_err(to_python)?;
         Ok(Key::of(kind, &checked_id(data_id)?).to_string())
     }
 
@@ -309,8 +317,9 @@ impl DataHandler {
     /// The keys of all entries of a kind ('structure', 'trajectory' or None for both), those used
     /// last first.
     #[pyo3(signature = (kind=None))]
-    fn keys(&self, py: Python<'_>, kind: Option<&str>) -> PyResult<Vec<String>> {
-        let kind = kind.map(kind_of).transpose().map_err(to_python)?;
+    fn keys(&self, py: Python<'_>, kind: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
+        let kind = kind.map(|kind| argument::text(kind, "kind")).transpose()?;
+        let kind = kind.as_deref().map(kind_of).transpose().map_err(to_python)?;
         let keys = py.detach(|| self.cache.keys(kind)).map_err(to_python)?;
         Ok(keys.iter().map(Key::to_string).collect())
     }
@@ -360,8 +369,9 @@ impl DataHandler {
     /// -------
     /// dict
     ///     How many of each: ``temporary``, ``set_aside``, ``unfinished``, ``pins``.
-    #[pyo3(signature = (*, dry_run=false))]
-    fn cleanup<'py>(&self, py: Python<'py>, dry_run: bool) -> PyResult<Bound<'py, PyDict>> {
+    #[pyo3(signature = (*, dry_run=DEFAULT), text_signature = "($self, *, dry_run=False)")]
+    fn cleanup<'py>(&self, py: Python<'py>, dry_run: Optional<'_>) -> PyResult<Bound<'py, PyDict>> {
+        let dry_run = dry_run.flag("dry_run", false)?;
         let clean = || if dry_run { self.cache.leftovers() } else { self.cache.cleanup() };
         report::cleanup(py, &interruptible(py, clean)?)
     }
@@ -464,16 +474,20 @@ impl DataHandler {
     /// TimeoutError
     ///     Another thread or process, which the message names, has been computing the entry for longer
     ///     than `timeout`.
-    #[pyo3(signature = (data_id, function, *, kind="structure", metadata=None, timeout=None))]
+    #[pyo3(signature = (data_id, function, *, kind=DEFAULT, metadata=None, timeout=None),
+           text_signature = "($self, data_id, function, *, kind='structure', metadata=None, \
+                             timeout=None)")]
     fn get_or_compute<'py>(
         slf: &Bound<'py, Self>,
         data_id: &Bound<'py, PyAny>,
         function: &Bound<'py, PyAny>,
-        kind: &str,
+        kind: Optional<'py>,
         metadata: Option<&Bound<'py, PyAny>>,
-        timeout: Option<f64>,
+        timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let kind = kind_of(kind).map_err(to_python)?;
+        let kind = kind_of(&kind.text("kind", "structure")?).map_err(to_python)?;
+        let seconds = |timeout| argument::number(timeout, "timeout", "a number of seconds or None");
+        let timeout = timeout.map(seconds).transpose()?;
         compute::load_or_compute(slf, data_id, function, kind, metadata, timeout)
     }
 

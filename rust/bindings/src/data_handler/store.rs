@@ -5,7 +5,7 @@ use std::sync::Arc;
 use numpy::PyUntypedArrayMethods;
 use proteinflex_core::cache::{Cache, KeptEntry, Key, PendingEntry};
 use proteinflex_core::topology::Topology;
-use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, EntryKind, FieldSpec};
+use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, EntryKind, FieldSpec, with_first};
 use proteinflex_core::{Error, Result};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyString};
@@ -17,7 +17,7 @@ use crate::fields::{
     one_or_more, without_units,
 };
 use crate::interrupt::{DURABLE, interruptible, sized};
-use crate::value::{Field, Flattened, Item, LeafData, Policy, flatten, flatten_items};
+use crate::value::{Flattened, Item, LeafData, Policy, flatten, flatten_items};
 
 /// What an entry is stored by, whatever is in it.
 pub struct Header {
@@ -62,9 +62,20 @@ pub const STORED: Way<Key> =
 pub const KEPT: Way<KeptEntry> =
     Way { begin: Cache::begin_kept, publish: |entry, tree| entry.publish_and_open(tree) };
 
-/// The fields of a trajectory that were found in a dict, and its items as they go into the tree.
+/// The coordinates of a trajectory.
+enum Coordinates<'py> {
+    /// All of them, still to be stored.
+    Whole(FieldData<'py>),
+    /// Stored already, before all other fields.
+    Stored(FieldSpec),
+}
+
+/// The fields of a trajectory that were found in a dict and are to be stored, and its items as they
+/// go into the tree.
 struct Sorted<'py> {
     fields: Vec<FieldData<'py>>,
+    /// How many fields come before the coordinates.
+    before: u64,
     items: Vec<(Bound<'py, PyAny>, Item<'py>)>,
 }
 
@@ -118,8 +129,8 @@ fn in_memory<T: Send>(
     let py = data.py();
     let coordinates = FieldData::new(FRAMES, frames)?;
     coordinates.check_frames(&place(FRAMES))?;
-    let n_frames = coordinates.n_frames();
-    let sorted = sort(data, coordinates)?;
+    let (n_frames, shape) = (coordinates.n_frames(), coordinates.array.shape().to_vec());
+    let sorted = sort(data, Coordinates::Whole(coordinates), &shape)?;
     let flattened = flatten_items(py, &sorted.items, "trajectory_data")?;
     let specs = sorted.fields.iter().map(FieldData::spec).collect::<PyResult<Vec<_>>>()?;
     let bytes = sorted.fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
@@ -135,51 +146,68 @@ fn in_memory<T: Send>(
     })
 }
 
-/// Tells per-frame data from all else, in the order of the dict.
-fn sort<'py>(data: &Bound<'py, PyDict>, coordinates: FieldData<'py>) -> PyResult<Sorted<'py>> {
-    let shape = coordinates.array.shape().to_vec();
-    let n_frames = coordinates.n_frames();
+/// Tells per-frame data from all else, in the order of the dict, beside frames of this shape.
+fn sort<'py>(
+    data: &Bound<'py, PyDict>,
+    coordinates: Coordinates<'py>,
+    shape: &[usize],
+) -> PyResult<Sorted<'py>> {
+    let n_frames = shape[0] as u64;
     let mut coordinates = Some(coordinates);
-    let mut sorted = Sorted { fields: Vec::new(), items: Vec::new() };
+    let mut sorted = Sorted { fields: Vec::new(), before: 0, items: Vec::new() };
     for (key, value) in data.iter() {
-        let field = match key.cast::<PyString>() {
-            Ok(name) if name == FRAMES => coordinates.take(),
-            Ok(name) => per_frame(name.to_str()?, &value, &shape)?,
-            Err(_) => None,
+        let beside = match key.cast::<PyString>() {
+            Ok(name) if name == FRAMES => {
+                sorted.before = sorted.fields.len() as u64;
+                match coordinates.take() {
+                    Some(Coordinates::Whole(coordinates)) => Beside::Frame(coordinates),
+                    Some(Coordinates::Stored(spec)) => {
+                        let item = Item::Field(in_tree(&spec, value, n_frames)?);
+                        sorted.items.push((key, item));
+                        continue;
+                    }
+                    None => continue,
+                }
+            }
+            Ok(name) => beside(name.to_str()?, value.clone(), shape)?,
+            Err(_) => Beside::Value(value.clone()),
         };
-        let item = match field {
-            Some(field) => {
+        let item = match beside {
+            Beside::Frame(field) => {
                 let item = Item::Field(field.in_tree(value, n_frames)?);
                 sorted.fields.push(field);
                 item
             }
-            None => Item::Value(value),
+            Beside::Value(value) => Item::Value(value),
         };
         sorted.items.push((key, item));
     }
     Ok(sorted)
 }
 
-/// A value as a field beside frames of this shape, if it is an array of one item per frame. What
-/// can only be per-frame data by its name has to fit, array or not.
-fn per_frame<'py>(
-    name: &str,
-    value: &Bound<'py, PyAny>,
-    frames: &[usize],
-) -> PyResult<Option<FieldData<'py>>> {
+/// What a value beside frames is.
+enum Beside<'py> {
+    /// One item per frame.
+    Frame(FieldData<'py>),
+    /// Anything else.
+    Value(Bound<'py, PyAny>),
+}
+
+/// Tells what a value is beside frames of this shape: an array of as many items is per-frame data.
+/// What can be nothing else by its name has to fit, and may be a list.
+fn beside<'py>(name: &str, value: Bound<'py, PyAny>, frames: &[usize]) -> PyResult<Beside<'py>> {
     let is_known = is_per_frame(name) && !value.is_none();
-    if !is_known && first_axis(value)? != frames.first().map(|&length| length as u64) {
-        return Ok(None);
+    if !is_known && first_axis(&value)? != frames.first().map(|&length| length as u64) {
+        return Ok(Beside::Value(value));
     }
-    let field = FieldData::new(name, value)?;
+    let field = FieldData::new(name, &value)?;
     if is_known {
         field.check_beside(&place(name), frames)?;
-        if frames.first().is_some_and(|&length| field.n_frames() != length as u64) {
-            // One box for all frames.
-            return Ok(None);
-        }
     }
-    Ok(is_array(value)?.then_some(field))
+    Ok(match field.is_one_box() {
+        true => Beside::Value(field.array.into_any()),
+        false => Beside::Frame(field),
+    })
 }
 
 fn streamed<T: Send>(
@@ -190,23 +218,26 @@ fn streamed<T: Send>(
     way: &Way<T>,
 ) -> PyResult<T> {
     let py = data.py();
-    let (pending, spec, n_frames) = append_all(cache, &header, frames, way)?;
-    let coordinates: Field<'_> = in_tree(&spec, frames.clone(), n_frames)?;
-    let shape = coordinates.shape.clone();
-    let mut coordinates = Some(coordinates);
-    let mut items = Vec::new();
-    for (key, value) in data.iter() {
-        let name = key.extract::<String>().unwrap_or_default();
-        if is_per_frame(&name) {
-            // It fits, or this is an error; only frames come block by block.
-            per_frame(&name, &value, &shape)?;
-        }
-        let field = if name == FRAMES { coordinates.take() } else { None };
-        items.push((key, field.map_or(Item::Value(value), Item::Field)));
+    let (mut pending, spec, n_frames) = append_all(cache, &header, frames, way)?;
+    let mut shape = vec![n_frames as usize];
+    shape.extend(spec.item_shape.iter().map(|&length| length as usize));
+    // How many frames there are is known only now, and so what has one item for each.
+    let Sorted { fields, before, items } = sort(data, Coordinates::Stored(spec), &shape)?;
+    let mut flattened = flatten_items(py, &items, "trajectory_data")?;
+    if before > 0 {
+        let tree = with_first(&flattened.tree, before, cache.directory());
+        flattened.tree = tree.map_err(to_python)?;
     }
-    let flattened = flatten_items(py, &items, "trajectory_data")?;
+    let specs = fields.iter().map(FieldData::spec).collect::<PyResult<Vec<_>>>()?;
+    let bytes = fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
     let arrays = arrays_of(&flattened)?;
-    interruptible(py, || way.publish(pending, &arrays, &flattened.tree))
+    interruptible(py, || {
+        for (spec, bytes) in specs.into_iter().zip(bytes) {
+            let lossy = is_lossy(&spec);
+            pending.add_field(spec, lossy, bytes)?;
+        }
+        way.publish(pending, &arrays, &flattened.tree)
+    })
 }
 
 /// Writes the frames of an iterable: single ones, or blocks of them.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proteinflex_core::Error;
 use proteinflex_core::progress::MAX_METADATA;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt};
+use pyo3::types::PyInt;
 
 use crate::argument;
 use crate::error::to_python;
@@ -30,13 +30,6 @@ pub fn step_count(steps: &Bound<'_, PyAny>, argument: &str) -> PyResult<u64> {
         return Ok(steps);
     }
     argument::count(steps, argument, 0)
-}
-
-pub fn flag(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<bool> {
-    match value.cast::<PyBool>() {
-        Ok(value) => Ok(value.is_true()),
-        Err(_) => Err(argument::wrong_type(value, argument, "True or False")),
-    }
 }
 
 pub fn seconds(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<Duration> {

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::arguments::{flag, seconds, step_count, task_metadata};
+use super::arguments::{seconds, step_count, task_metadata};
 use super::task_handle::TaskHandle;
 use super::to_dict::progress_to_dict;
 use crate::argument;
@@ -70,14 +70,14 @@ impl ProgressTracker {
         display: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         if let Some(display) = display {
-            flag(display, "display")?;
+            argument::flag(display, "display")?;
         }
         let options = TrackerOptions {
             total_steps: total_steps
                 .map(|steps| argument::count(steps, "total_steps", 1))
                 .transpose()?,
             auto_checkpoint: auto_checkpoint
-                .map_or(Ok(true), |value| flag(value, "auto_checkpoint"))?,
+                .map_or(Ok(true), |value| argument::flag(value, "auto_checkpoint"))?,
             checkpoint_interval: match checkpoint_interval {
                 None => Duration::from_secs(300),
                 Some(value) => seconds(value, "checkpoint_interval")?,

@@ -17,7 +17,7 @@ use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PySlice, PyTuple};
 
-use crate::argument;
+use crate::argument::{self, DEFAULT, Optional};
 use crate::array;
 use crate::data_handler::{DataHandler, report};
 use crate::entry::EntryReader;
@@ -224,7 +224,8 @@ impl Trajectory {
     /// start, stop, step : int, optional
     ///     Which frames, as in a slice; a negative step reads backwards.
     /// atoms : optional
-    ///     Which atoms: indices, a mask or a slice. Default: all.
+    ///     Which atoms, of a field that has an item for each: indices, a mask or a slice. Default:
+    ///     all.
     /// field : str
     ///     Which of `fields`.
     /// out : ndarray, optional
@@ -238,10 +239,12 @@ impl Trajectory {
     /// Raises
     /// ------
     /// InvalidArgumentError
-    ///     No such field or atom, or `out` does not fit.
+    ///     No such field or atom, `atoms` of a field without, or `out` does not fit.
     /// CorruptDataError
     ///     A checksum failed; the message names file and chunk.
-    #[pyo3(signature = (start=None, stop=None, step=None, atoms=None, field="frames", out=None))]
+    #[pyo3(signature = (start=None, stop=None, step=None, atoms=None, field=DEFAULT, out=None),
+           text_signature = "($self, start=None, stop=None, step=None, atoms=None, \
+                             field='frames', out=None)")]
     #[expect(clippy::too_many_arguments, reason = "the documented method")]
     fn read<'py>(
         &self,
@@ -250,10 +253,11 @@ impl Trajectory {
         stop: Option<&Bound<'py, PyAny>>,
         step: Option<&Bound<'py, PyAny>>,
         atoms: Option<&Bound<'py, PyAny>>,
-        field: &str,
+        field: Optional<'py>,
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (number, spec) = self.field(field).ok_or_else(|| self.no_such_field(field))?;
+        let field = field.text("field", FRAMES)?;
+        let (number, spec) = self.field(&field).ok_or_else(|| self.no_such_field(&field))?;
         let frames = self.frames(py, start, stop, step)?;
         let atoms = atoms.map(|atoms| self.atoms(spec, atoms)).transpose()?;
         let Some(out) = out else {
@@ -304,13 +308,15 @@ impl Trajectory {
     ///     No such field, or `n_frames` is not a positive number.
     /// CorruptDataError
     ///     A checksum failed: once all frames before have been given.
-    #[pyo3(signature = (n_frames=None, *, field="frames"))]
+    #[pyo3(signature = (n_frames=None, *, field=DEFAULT),
+           text_signature = "($self, n_frames=None, *, field='frames')")]
     fn iter_chunks(
         &self,
         n_frames: Option<&Bound<'_, PyAny>>,
-        field: &str,
+        field: Optional<'_>,
     ) -> PyResult<FrameChunks> {
-        let (number, _) = self.field(field).ok_or_else(|| self.no_such_field(field))?;
+        let field = field.text("field", FRAMES)?;
+        let (number, _) = self.field(&field).ok_or_else(|| self.no_such_field(&field))?;
         let block = match n_frames {
             Some(n_frames) => argument::count(n_frames, "n_frames", 1)?,
             None => self.reader.entry.chunk_frames(number).max(1),

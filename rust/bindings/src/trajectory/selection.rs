@@ -9,6 +9,7 @@ use pyo3::types::PySlice;
 use super::Trajectory;
 use crate::argument;
 use crate::error::to_python;
+use crate::fields::BOX;
 use crate::value::is_refusal;
 
 impl Trajectory {
@@ -17,11 +18,13 @@ impl Trajectory {
         let py = atoms.py();
         let expected = format!("indices, a mask or a slice of {} atoms", field.rows());
         let wrong = || to_python(Error::argument("atoms", argument::shown(atoms), &expected));
-        if field.item_shape.is_empty() {
+        // The rows of a box are its vectors, also where there are three atoms.
+        let n_atoms = self.coordinates()?.1.rows();
+        if field.name == BOX || field.item_shape.first() != Some(&n_atoms) {
             return Err(to_python(Error::argument(
                 "atoms",
                 argument::shown(atoms),
-                format!("None: the field {:?} has no atoms", field.name),
+                format!("None: the field {:?} has no items of atoms", field.name),
             )));
         }
         let numpy = py.import("numpy")?;

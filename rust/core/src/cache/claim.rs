@@ -59,7 +59,8 @@ impl Cache {
     /// Tries to claim the right to compute an entry.
     pub fn try_claim(&self, key: &Key) -> Result<Claiming> {
         self.check_writable()?;
-        match FileLock::try_acquire(&self.layout.claim_lock(key), LockKind::Exclusive) {
+        let path = self.layout.claim_lock(key);
+        match self.with_folders(|| FileLock::try_acquire(&path, LockKind::Exclusive)) {
             Ok(Some(lock)) => {
                 self.sign(key);
                 Ok(Claiming::Claimed(Claim { _lock: Some(lock) }))
@@ -97,9 +98,11 @@ impl Cache {
 
     /// The device and inode of the directory: the same whatever path leads to it.
     pub fn identity(&self) -> Result<(u64, u64)> {
-        let found = std::fs::metadata(self.directory());
-        let found = found.map_err(|error| Error::io("inspect", self.directory(), error))?;
-        Ok((found.dev(), found.ino()))
+        self.with_folders(|| {
+            let found = std::fs::metadata(self.directory());
+            let found = found.map_err(|error| Error::io("inspect", self.directory(), error))?;
+            Ok((found.dev(), found.ino()))
+        })
     }
 }
 

@@ -144,7 +144,7 @@ impl Cache {
         let published = self.publish(&key, own.path(), bytes, true);
         match published {
             Err(Error::Io { source, .. }) if is_gone(&source) && !own.is_own()? => {
-                Err(entry.lose("another writer has taken it over"))
+                Err(entry.lose_own())
             }
             other => other.map(|()| key),
         }
@@ -280,7 +280,7 @@ impl EntryInProgress {
             return Err(Self::of_parent(&self.data_id));
         }
         if self.is_lost {
-            let reason = "another writer has taken it over, and this one is closed";
+            let reason = "this writer has lost it, as an earlier error said, and is closed";
             return Err(conflict(&self.data_id, reason));
         }
         Ok(())
@@ -303,9 +303,7 @@ impl EntryInProgress {
         let Some(own) = &self.own else { return done };
         match (done, own.is_own()) {
             // To write to a file that was removed may be an error of its own.
-            (Ok(_) | Err(Error::Io { .. }), Ok(false)) => {
-                Err(self.lose("another writer has taken it over"))
-            }
+            (Ok(_) | Err(Error::Io { .. }), Ok(false)) => Err(self.lose_own()),
             (Ok(_), Err(error)) => Err(error),
             (done, _) => done,
         }
@@ -319,6 +317,21 @@ impl EntryInProgress {
              before is kept: open it again with resume=True to go on after its last frame"
         );
         conflict(&self.data_id, &reason)
+    }
+
+    /// Closes this writer for good, whose file is not its own any more.
+    fn lose_own(&mut self) -> Error {
+        let is_removed = |own: &OwnFile| own.is_removed();
+        if !self.own.as_ref().is_some_and(is_removed) {
+            return self.lose("another writer has taken it over");
+        }
+        self.is_lost = true;
+        // So that it can be opened where it is now.
+        self.own = None;
+        let reason = "its file was removed, or the directory moved, while it was written; this \
+                      writer is closed: what was moved can be opened there with resume=True, and \
+                      what was removed has to be written again";
+        conflict(&self.data_id, reason)
     }
 
     /// What is left of the frames once their writer is used up.

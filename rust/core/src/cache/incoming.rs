@@ -40,7 +40,7 @@ impl Cache {
                 "the whole key of an entry, as keys() has it",
             )
         })?;
-        self.layout.prepare_folder(&*self.storage, &key)?;
+        self.prepare_folder(&key)?;
         if !self.unfinished_files(&key)?.is_empty() {
             let directory = self.directory().to_owned();
             return Err(CacheError::Unfinished { key: key.to_string(), directory }.into());

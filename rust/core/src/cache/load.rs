@@ -240,7 +240,9 @@ impl Cache {
         if let Some(lock) = &mut lock {
             lock.invalidate();
         }
-        let renamed = self.storage.rename(&path, &target);
+        let rename = || self.storage.rename(&path, &target);
+        let renamed =
+            self.with_folders(|| rename().map_err(|error| Error::io("move", &path, error)));
         if renamed.is_ok() && inode(&target) != damaged {
             // Where the lock does not reach, it was replaced since. A name that is taken meanwhile
             // is that of a later one still.
@@ -253,7 +255,7 @@ impl Cache {
                 log::warn!(target: crate::LOGGER, "{error}; it was moved to {}", target.display())
             }
             Err(failed) => {
-                log::warn!(target: crate::LOGGER, "{error}; it can't be moved to quarantine: {failed}")
+                log::warn!(target: crate::LOGGER, "{error}; it is not in quarantine: {failed}")
             }
         }
     }

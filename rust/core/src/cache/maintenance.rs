@@ -71,11 +71,12 @@ impl Cache {
         let _lock = self.lock()?;
         let key = self.resolve_stored(name)?;
         let path = self.layout.pin(&key);
-        match self.storage.create_new(&path) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Error::io("create", &path, error)),
-        }
+        self.with_folders(|| match self.storage.create_new(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::io("create", &path, error))
+            }
+            _ => Ok(()),
+        })?;
         // Where there are no locks, an eviction may be under way. It looks for the pin after it has
         // taken the entry aside, and gives it back.
         if !(0..EVICTION_TRIES).any(|_| self.has(&key) || wait_for_eviction()) {

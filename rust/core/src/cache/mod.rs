@@ -82,6 +82,8 @@ pub struct Cache {
     filesystem: FilesystemKind,
     counters: Counters,
     scan_cache: Mutex<ScanCache>,
+    /// The limit when it was opened, for a directory whose settings are removed meanwhile.
+    opened_with: Option<u64>,
     is_read_only: bool,
 }
 
@@ -105,8 +107,9 @@ impl Cache {
         max_bytes: Option<u64>,
     ) -> Result<Self> {
         let layout = Layout::prepare(&storage, directory)?;
-        let cache = Self::of(storage, layout, false);
+        let mut cache = Self::of(storage, layout, false);
         let current = settings::read(&cache.layout)?;
+        cache.opened_with = max_bytes.or(current);
         if let Some(max_bytes) = max_bytes
             && Some(max_bytes) != current
         {
@@ -130,6 +133,7 @@ impl Cache {
             layout,
             counters: Counters::default(),
             scan_cache: Mutex::default(),
+            opened_with: None,
             is_read_only,
         }
     }
@@ -158,7 +162,32 @@ impl Cache {
 
     /// The limit: the most bytes that entries may take.
     pub fn max_bytes(&self) -> Result<u64> {
-        Ok(settings::read(&self.layout)?.unwrap_or(settings::DEFAULT_MAX_BYTES))
+        let set = settings::read(&self.layout)?.or(self.opened_with);
+        Ok(set.unwrap_or(settings::DEFAULT_MAX_BYTES))
+    }
+
+    /// Runs a step. Where that finds a folder missing, what is missing of the directory is made
+    /// first: any of it may be removed while it is in use. But not what leads to it, which is gone
+    /// where a file system was unmounted.
+    fn with_folders<T>(&self, step: impl Fn() -> Result<T>) -> Result<T> {
+        let may_make = || !self.is_read_only && self.directory().parent().is_some_and(Path::is_dir);
+        match step() {
+            Err(Error::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound && may_make() =>
+            {
+                Layout::prepare(&self.storage, self.directory())?;
+                if let (Some(limit), None) = (self.opened_with, settings::read(&self.layout)?) {
+                    settings::write(&self.storage, &self.layout, limit)?;
+                }
+                step()
+            }
+            done => done,
+        }
+    }
+
+    /// Makes the folder of an entry, where it is missing.
+    fn prepare_folder(&self, key: &Key) -> Result<()> {
+        self.with_folders(|| self.layout.prepare_folder(&*self.storage, key))
     }
 
     fn not_found(&self, key: &str) -> Error {

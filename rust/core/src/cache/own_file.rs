@@ -1,9 +1,11 @@
 //! The file that a writer of a trajectory writes, and its right to do so.
 
+use std::fs::DirEntry;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::scan::list;
 use super::unfinished_name::UnfinishedName;
 use crate::fs::{Lease, Storage, open_file};
 use crate::{Error, Result};
@@ -56,6 +58,17 @@ impl OwnFile {
             Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => Ok(false),
             Err(error) => Err(Error::io("open", &self.path, error)),
         }
+    }
+
+    /// Whether nobody has it where it is not its own any more: one who takes over has a lease or
+    /// leaves a file.
+    pub fn is_removed(&self) -> bool {
+        let name = self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let key = name.split('.').next().unwrap_or_default();
+        let is_of_key = |file: &DirEntry| file.file_name().to_string_lossy().starts_with(key);
+        let files = list(self.path.parent().unwrap_or(&self.path));
+        self.lease.is_held().unwrap_or(false)
+            || files.is_ok_and(|files| !files.iter().any(is_of_key))
     }
 }
 

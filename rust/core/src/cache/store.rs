@@ -10,7 +10,7 @@ use super::load::OpenEntry;
 use super::scan::growth_step;
 use crate::fs::{Failure, Owner, StorageFile, create_with_fallback, memory_file};
 use crate::topology::Topology;
-use crate::trajectory::{Encoding, EntryHeader, EntryKind, EntryWriter};
+use crate::trajectory::{Encoding, EntryHeader, EntryKind, EntryWriter, FieldSpec};
 use crate::{Error, Result};
 
 /// An entry that is being written under a temporary name.
@@ -73,7 +73,7 @@ impl Cache {
     ) -> Result<PendingEntry<'_>> {
         self.check_writable()?;
         let key = Key::of(kind, data_id);
-        self.layout.prepare_folder(&*self.storage, &key)?;
+        self.prepare_folder(&key)?;
         let temporary = self.temporary_for(&key);
         let file = self
             .storage
@@ -99,7 +99,7 @@ impl Cache {
         let key = Key::of(kind, data_id);
         let temporary = self.temporary_for(&key);
         let create_error = |error| Error::io("create", &temporary, error);
-        let (file, kept) = match self.layout.prepare_folder(&*self.storage, &key) {
+        let (file, kept) = match self.prepare_folder(&key) {
             Ok(()) => {
                 let created = create_with_fallback(&*self.storage, &temporary);
                 let (file, disk) = created.map_err(create_error)?;
@@ -198,10 +198,32 @@ impl<'a> PendingEntry<'a> {
         Ok(())
     }
 
+    /// Adds a field of all frames so far as [`EntryWriter::add_field`] does, and makes space
+    /// likewise.
+    pub fn add_field(&mut self, spec: FieldSpec, lossy: bool, bytes: &[u8]) -> Result<()> {
+        let step = growth_step(self.cache.max_bytes()?);
+        let mut writer = self.writer.take().expect(WRITER);
+        let is_little =
+            self.reserved == 0 && writer.raw_bytes().saturating_add(bytes.len() as u64) <= step;
+        let added = writer.add_field(spec, lossy, bytes, |writer, raw_bytes| match is_little {
+            true => Ok(()),
+            false => self.make_space_beside(writer, raw_bytes),
+        });
+        self.writer = Some(writer);
+        added
+    }
+
     fn make_space_for(&mut self, raw_bytes: u64) -> Result<()> {
+        let writer = self.writer.take().expect(WRITER);
+        let made = self.make_space_beside(&writer, raw_bytes);
+        self.writer = Some(writer);
+        made
+    }
+
+    /// Makes space for so many bytes more than the writer, which has been taken out, has written.
+    fn make_space_beside(&mut self, writer: &EntryWriter, raw_bytes: u64) -> Result<()> {
         // The entry under this key stays until this one replaces it, but its space counts as free.
         let file = GrowingFile { key: self.key, path: &self.temporary, replaces: true };
-        let writer = self.writer.as_ref().expect(WRITER);
         let grown = self.cache.grow(file, writer, self.reserved, raw_bytes);
         match &mut self.kept {
             None => self.reserved = grown?,

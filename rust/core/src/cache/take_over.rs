@@ -38,7 +38,7 @@ impl Cache {
     ) -> Result<EntryInProgress> {
         self.check_writable()?;
         let key = Key::of(EntryKind::Trajectory, new.data_id);
-        self.layout.prepare_folder(&*self.storage, &key)?;
+        self.prepare_folder(&key)?;
         let being_written = |holder: &LeaseHolder| CacheError::BeingWritten {
             data_id: new.data_id.to_owned(),
             holder: holder.description(),
@@ -140,6 +140,7 @@ impl Cache {
 
     /// Takes the lease and the file of a trajectory that was only looked at.
     pub(super) fn claim(&self, entry: &mut EntryInProgress) -> Result<()> {
+        self.prepare_folder(&entry.key)?;
         let (lease, ended) = match Lease::take(&self.storage, &self.layout.lease(&entry.key))? {
             Taking::Taken(lease, ended) => (lease, ended),
             Taking::Refused(holder) => return Err(entry.lose(&holder.description())),

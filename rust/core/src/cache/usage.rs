@@ -53,6 +53,10 @@ impl Cache {
     pub(super) fn lock(&self) -> Result<UsageLock> {
         self.check_writable()?;
         self.layout.check()?;
+        self.with_folders(|| self.open_lock())
+    }
+
+    fn open_lock(&self) -> Result<UsageLock> {
         let path = self.layout.usage_lock();
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
         let opened = OpenOptions::new()

@@ -221,11 +221,15 @@ pub fn remove_orphaned(storage: &dyn Storage, directory: &Path) -> Result<usize>
     Ok(removed)
 }
 
-/// The orphaned temporary files and directories in `directory`.
+/// The orphaned temporary files and directories in `directory`; none where that is gone.
 pub(crate) fn orphaned(directory: &Path, clock: &FileClock<'_>) -> Result<Vec<PathBuf>> {
     let list_error = |error| Error::io("list", directory, error);
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(list_error)? {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        entries => entries.map_err(list_error)?,
+    };
+    for entry in entries {
         let entry = entry.map_err(list_error)?;
         let Some(owner) = entry.file_name().to_str().and_then(Owner::of_temporary) else {
             continue;

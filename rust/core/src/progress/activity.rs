@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use super::clock::wall_micros;
 use super::counter_file::{CounterFile, Words};
 use super::layout::{header, slot};
+use super::slot::TaskSlot;
 use crate::Result;
 use crate::fs::SharedMap;
 
@@ -28,16 +29,16 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    /// Reads that of a shard.
-    pub fn read<W: Words>(counters: &CounterFile<W>) -> Self {
+    /// Reads that of a shard, of whose tasks this is the sum of [`changes`].
+    pub fn read<W: Words>(counters: &CounterFile<W>, sum: u64) -> Self {
         let word = |index| counters.header_word(index);
+        let last_tick = word(header::LAST_TICK_WALL);
         let updated = match word(header::UPDATED) {
+            // Since the last sample, or where there was none: the job may have ended before.
+            _ if sum != word(header::ACTIVITY) => last_tick,
             0 => 0,
-            at => {
-                // Active time ends with the last tick, of which the wall clock is known.
-                let since = word(header::ACTIVE).saturating_sub(at) / 1000;
-                word(header::LAST_TICK_WALL).saturating_sub(since)
-            }
+            // Active time ends with the last tick, of which the wall clock is known.
+            at => last_tick.saturating_sub(word(header::ACTIVE).saturating_sub(at) / 1000),
         };
         Self { updated, longest_pause: word(header::LONGEST_PAUSE) / 1000 }
     }
@@ -69,11 +70,10 @@ impl Activity {
 /// Notes whether anything was updated since the last call, at `now` nanoseconds of active time.
 /// Only for who samples the shard.
 pub(super) fn sample(counters: &CounterFile<SharedMap>, now: u64) -> Result<()> {
-    let sum = (0..counters.len()?).try_fold(0u64, |sum, index| {
-        let slot = counters.slot(index)?;
-        let changes = [slot::ADDED, slot::OFFSET, slot::STATE, slot::DECLARED, slot::MESSAGES];
-        let of_task = changes.iter().fold(0, |sum: u64, &word| sum.wrapping_add(slot.word(word)));
-        Ok::<_, crate::Error>(sum.wrapping_add(of_task))
+    let mut sum = 0;
+    counters.each_slot(counters.len()?, |_, slot| {
+        sum = changes(sum, &slot);
+        Ok(())
     })?;
     let store = |word, value| counters.header(word).store(value, Ordering::Relaxed);
     if sum == counters.header_word(header::ACTIVITY) {
@@ -87,6 +87,13 @@ pub(super) fn sample(counters: &CounterFile<SharedMap>, now: u64) -> Result<()> 
     store(header::UPDATED, now.max(1));
     store(header::ACTIVITY, sum);
     Ok(())
+}
+
+/// A sum with what updates change of one more task.
+pub(super) fn changes<W: Words>(sum: u64, slot: &TaskSlot<'_, W>) -> u64 {
+    [slot::ADDED, slot::OFFSET, slot::STATE, slot::DECLARED, slot::MESSAGES]
+        .iter()
+        .fold(sum, |sum, &word| sum.wrapping_add(slot.word(word)))
 }
 
 #[cfg(test)]

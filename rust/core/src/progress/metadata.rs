@@ -72,17 +72,8 @@ impl MetadataStore {
 
     /// Replaces the metadata of a task.
     pub fn write(&self, storage: &Arc<dyn Storage>, id: &str, value: &[u8]) -> Result<()> {
-        if value.len() > self.limit {
-            let expected = format!("at most {} bytes", self.limit);
-            return Err(Error::argument("metadata", format!("{} bytes", value.len()), expected));
-        }
-        let Some(directory) = &self.directory else {
-            if let Ok(mut cache) = self.cache.try_lock() {
-                cache.values.insert(id.to_owned(), value.to_owned());
-                cache.listings += 1;
-            }
-            return Ok(());
-        };
+        self.check(value)?;
+        let Some(directory) = &self.directory else { return self.keep(id, value) };
         // A symlink in its place is refused, not followed.
         if directory.symlink_metadata().is_err() {
             create_dirs(&**storage, directory)?;
@@ -90,6 +81,24 @@ impl MetadataStore {
         open_directory(directory)?;
         let name = format!("{:016x}", checksum(id.as_bytes()));
         publish_bytes(storage, &directory.join(name), &encode(id, value))
+    }
+
+    /// Replaces the metadata of a task in memory only.
+    pub fn keep(&self, id: &str, value: &[u8]) -> Result<()> {
+        self.check(value)?;
+        if let Ok(mut cache) = self.cache.try_lock() {
+            cache.values.insert(id.to_owned(), value.to_owned());
+            cache.listings += 1;
+        }
+        Ok(())
+    }
+
+    fn check(&self, value: &[u8]) -> Result<()> {
+        if value.len() <= self.limit {
+            return Ok(());
+        }
+        let expected = format!("at most {} bytes", self.limit);
+        Err(Error::argument("metadata", format!("{} bytes", value.len()), expected))
     }
 
     /// The metadata of all tasks.

@@ -34,13 +34,31 @@ impl OtherShards {
 
     /// The states of all but `except`.
     pub fn states(&self, except: &[ShardName]) -> Result<Vec<Arc<ShardState>>> {
-        let directory = open_directory(&self.directory)?;
+        self.states_in(&open_directory(&self.directory)?, except)
+    }
+
+    /// [`OtherShards::states`] of the directory that is open.
+    pub fn states_in(
+        &self,
+        directory: &OpenDirectory,
+        except: &[ShardName],
+    ) -> Result<Vec<Arc<ShardState>>> {
         match self.known.try_lock() {
-            Ok(mut known) => self.read(&directory, except, &mut known),
+            Ok(mut known) => self.read(directory, except, &mut known),
             Err(TryLockError::Poisoned(known)) => {
-                self.read(&directory, except, &mut known.into_inner())
+                self.read(directory, except, &mut known.into_inner())
             }
-            Err(TryLockError::WouldBlock) => self.read(&directory, except, &mut Known::default()),
+            Err(TryLockError::WouldBlock) => self.read(directory, except, &mut Known::default()),
+        }
+    }
+
+    /// The states at the last reading, of a directory that is gone.
+    pub fn last_states(&self) -> Vec<Arc<ShardState>> {
+        let last = |known: &Known| known.readers.values().map(ShardReader::last).collect();
+        match self.known.try_lock() {
+            Ok(known) => last(&known),
+            Err(TryLockError::Poisoned(known)) => last(&known.into_inner()),
+            Err(TryLockError::WouldBlock) => Vec::new(),
         }
     }
 

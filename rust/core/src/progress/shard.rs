@@ -91,6 +91,11 @@ impl ShardReader {
         Self { name, is_local, saved: None, last, known, warning: None, has_warned: false }
     }
 
+    /// What was read last.
+    pub fn last(&self) -> Arc<ShardState> {
+        Arc::clone(&self.last)
+    }
+
     /// The warning about it, once.
     pub fn take_warning(&mut self) -> Option<String> {
         self.warning.take()

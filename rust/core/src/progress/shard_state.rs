@@ -4,7 +4,7 @@ use std::cmp::Ordering::{Equal, Greater, Less};
 use std::sync::Arc;
 
 use super::active_time;
-use super::activity::Activity;
+use super::activity::{Activity, changes};
 use super::counter_file::{CounterFile, Words};
 use super::known_texts::KnownTexts;
 use super::layout::{header, slot};
@@ -83,7 +83,9 @@ impl ShardState {
         let (count, mut tasks) = (counters.len()?, self.tasks);
         tasks.resize_with(count, TaskState::default);
         known.resize_with(count, KnownTexts::default);
+        let mut sum = 0;
         counters.each_slot(count, |index, slot| {
+            sum = changes(sum, &slot);
             tasks[index].refresh(counters, &slot, index, active, &mut known[index])
         })?;
         let word = |index| counters.header_word(index);
@@ -99,7 +101,7 @@ impl ShardState {
             boot: Boot { machine: word(header::MACHINE), boot: word(header::BOOT) },
             created: word(header::CREATED),
             last_tick_wall: word(header::LAST_TICK_WALL),
-            activity: Activity::read(counters),
+            activity: Activity::read(counters, sum),
             pace,
             tasks,
         })

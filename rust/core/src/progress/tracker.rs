@@ -170,6 +170,11 @@ impl Tracker {
         self.progress.tick();
         self.progress.leave()?;
         self.progress.save_jobs(true)?;
+        match self.progress.keep() {
+            Ok(Some(lost)) => self.signals.report_once(lost),
+            Ok(None) => {}
+            Err(error) => self.signals.report_error(&error),
+        }
         self.report_problem();
         if self.snapshot_interval.is_some() {
             self.progress.snapshot()

@@ -159,7 +159,7 @@ impl Signals {
     }
 
     /// The same for what is said once.
-    fn report_once(&self, text: String) {
+    pub fn report_once(&self, text: String) {
         self.report(|problem| problem.known.insert(text.clone()).then_some(text));
     }
 

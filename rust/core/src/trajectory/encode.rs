@@ -56,24 +56,30 @@ impl ChunkEncoder<'_> {
         })
     }
 
-    /// Encodes frames of all fields, in whole chunks and one partial one at the end. The first of
-    /// them will be frame `first` of the file.
-    pub fn frames(&self, first: u64, n_frames: u64, fields: &[&[u8]]) -> Result<Vec<EncodedChunk>> {
-        let bytes = fields.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
+    /// Encodes frames of fields by their numbers, in whole chunks and one partial one at the end.
+    /// The first of them will be frame `first` of the file.
+    pub fn frames(
+        &self,
+        first: u64,
+        n_frames: u64,
+        fields: &[(usize, &[u8])],
+    ) -> Result<Vec<EncodedChunk>> {
+        let bytes = fields.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
         check_limit(ENCODER_MEMORY * bytes, "encoding frames")?;
         let mut blocks = Vec::new();
         for start in (0..n_frames).step_by(self.chunk_frames as usize) {
             let end = n_frames.min(start + self.chunk_frames);
-            for (number, spec) in self.schema.fields.iter().enumerate() {
+            for &(number, bytes) in fields {
+                let spec = &self.schema.fields[number];
                 if spec.item_bytes()? > 0 {
                     let rows = row_blocks(spec, end - start).into_iter();
-                    blocks.extend(rows.map(|rows| (number, start..end, rows)));
+                    blocks.extend(rows.map(|rows| (number, bytes, start..end, rows)));
                 }
             }
         }
-        map_in_parallel(&blocks, |(number, frames, rows)| {
+        map_in_parallel(&blocks, |(number, bytes, frames, rows)| {
             let spec = &self.schema.fields[*number];
-            let bytes = select_rows(fields[*number], spec, frames, rows)?;
+            let bytes = select_rows(bytes, spec, frames, rows)?;
             let target = Target::Field(*number as u32);
             let frames = first + frames.start..first + frames.end;
             let header = RecordHeader::data(target, frames, rows.clone(), bytes.len());

@@ -59,6 +59,7 @@ pub use crate::container::{
 pub use read_ahead::{FrameBlock, ReadAhead};
 pub use reader::Entry;
 pub use select::Frames;
+pub use value_tree::with_first;
 pub use verify::{ChunkReport, Report};
 pub(crate) use writer::check_reaches;
 pub use writer::{EntryWriter, RAW_BYTES};

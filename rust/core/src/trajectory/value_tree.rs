@@ -24,6 +24,32 @@ pub fn fields_tree(fields: &[FieldSpec], n_frames: u64) -> Vec<u8> {
 /// A tree with another number of frames in each of its fields, which are the first `fields` of what
 /// it refers to by number. `path` is for messages.
 pub fn with_n_frames(tree: &[u8], fields: u64, n_frames: u64, path: &Path) -> Result<Vec<u8>> {
+    with_arrays(tree, path, |number, shape| {
+        if number < fields
+            && let Some(length) = shape.first_mut()
+        {
+            *length = n_frames;
+        }
+        number
+    })
+}
+
+/// A tree whose array `first` has the number 0, and those before it one more each: for a field that
+/// is stored before the others.
+pub fn with_first(tree: &[u8], first: u64, path: &Path) -> Result<Vec<u8>> {
+    with_arrays(tree, path, |number, _| match number {
+        _ if number == first => 0,
+        _ if number < first => number + 1,
+        _ => number,
+    })
+}
+
+/// A tree whose arrays have the numbers that `change` returns, and the shapes that it makes.
+fn with_arrays(
+    tree: &[u8],
+    path: &Path,
+    mut change: impl FnMut(u64, &mut [u64]) -> u64,
+) -> Result<Vec<u8>> {
     let (mut reader, mut writer) = (TreeReader::new(tree, path)?, TreeWriter::new());
     // Values that are still to come, of all lists and maps that are open.
     let mut pending = 1usize;
@@ -53,11 +79,7 @@ pub fn with_n_frames(tree: &[u8], fields: u64, n_frames: u64, path: &Path) -> Re
                 for _ in 0..dimensions {
                     shape.push(reader.expect_count()?);
                 }
-                if number < fields
-                    && let Some(length) = shape.first_mut()
-                {
-                    *length = n_frames;
-                }
+                let number = change(number, &mut shape);
                 writer.array(number, dtype, &shape, reader.expect_bool()?);
             }
             Token::Tag(tag) => {
@@ -99,6 +121,19 @@ mod tests {
         let path = Path::new("tree");
         assert_eq!(with_n_frames(&tree(5), 1, 7, path).unwrap(), tree(7));
         assert!(with_n_frames(&tree(5)[..30], 1, 7, path).is_err());
+    }
+
+    #[test]
+    fn a_field_may_be_numbered_before_those_that_precede_it() {
+        let tree = |numbers: [u64; 4]| {
+            let mut tree = TreeWriter::new();
+            tree.list(4);
+            numbers.iter().for_each(|&number| tree.array(number, "<f4", &[5], false));
+            tree.finish()
+        };
+        let path = Path::new("tree");
+        assert_eq!(with_first(&tree([0, 1, 2, 3]), 2, path).unwrap(), tree([1, 2, 0, 3]));
+        assert_eq!(with_first(&tree([0, 1, 2, 3]), 0, path).unwrap(), tree([0, 1, 2, 3]));
     }
 
     #[test]

@@ -230,6 +230,48 @@ impl EntryWriter {
         Ok(())
     }
 
+    /// Adds a field of all frames so far, of which none has been flushed: `bytes` has their items.
+    /// `before` is called with the bytes of each part that is about to be written.
+    pub fn add_field(
+        &mut self,
+        spec: FieldSpec,
+        lossy: bool,
+        bytes: &[u8],
+        mut before: impl FnMut(&Self, u64) -> Result<()>,
+    ) -> Result<()> {
+        self.file.check()?;
+        if !self.uncommitted.first {
+            return Err(Error::argument("fields", "one more after a flush", "all before"));
+        }
+        if self.n_buffered > 0 {
+            self.write_buffered()?;
+        }
+        let (number, n_frames) = (self.fields().len(), self.state.n_frames);
+        let mut schema = self.state.schema.clone();
+        schema.fields.push(spec);
+        schema.lossy.push(lossy);
+        schema.check()?;
+        self.state.set_schema(schema);
+        self.prepare();
+        let item = self.item_of(number, n_frames, bytes)?;
+        // Of its own size: the frames it was not known with were cut without it.
+        let spec = &self.fields()[number];
+        self.chunk_frames = chunk_frames(frame_size(spec), self.encoding.profile);
+        let step = match self.encoding.compress {
+            true => self.chunk_frames * CHUNKS_AT_ONCE,
+            false => n_frames.max(1),
+        };
+        for first in (0..n_frames).step_by(step as usize) {
+            interrupt::check()?;
+            let count = step.min(n_frames - first);
+            let part = &bytes[first as usize * item..(first + count) as usize * item];
+            before(self, part.len() as u64)?;
+            self.write_chunks(first, count, &[(number, part)])?;
+        }
+        self.prepare();
+        Ok(())
+    }
+
     /// Adds frames: for each field, its items one after the other. Interrupted, it adds none.
     pub fn append(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
         self.file.check()?;
@@ -417,17 +459,24 @@ impl EntryWriter {
             let expected = format!("{}, as many as were declared", specs.len());
             return Err(Error::argument("fields", fields.len(), expected));
         }
-        for (spec, bytes) in specs.iter().zip(fields) {
-            let expected = spec.item_bytes()?.checked_mul(n_frames);
-            if expected != Some(bytes.len() as u64) {
-                return Err(Error::argument(
-                    &spec.name,
-                    format!("{} bytes", bytes.len()),
-                    format!("{n_frames} frames of {} bytes", spec.item_bytes()?),
-                ));
-            }
+        for (number, bytes) in fields.iter().enumerate() {
+            self.item_of(number, n_frames, bytes)?;
         }
         Ok(())
+    }
+
+    /// Bytes of an item of a field, of which `bytes` has to have `n_frames`.
+    fn item_of(&self, number: usize, n_frames: u64, bytes: &[u8]) -> Result<usize> {
+        let spec = &self.fields()[number];
+        let item = spec.item_bytes()?;
+        if item.checked_mul(n_frames) == Some(bytes.len() as u64) {
+            return Ok(item as usize);
+        }
+        Err(Error::argument(
+            &spec.name,
+            format!("{} bytes", bytes.len()),
+            format!("{n_frames} frames of {item} bytes"),
+        ))
     }
 
     /// `count` frames of each field, from frame `first` of what was passed.
@@ -490,8 +539,9 @@ impl EntryWriter {
 
     /// Writes frames behind those in the file, in whole chunks and one partial one at the end.
     fn write_frames(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
+        let fields: Vec<_> = fields.iter().copied().enumerate().collect();
         // A field that was written before it was interrupted does not count.
-        let written = self.write_chunks(n_frames, fields);
+        let written = self.write_chunks(self.state.n_frames, n_frames, &fields);
         match &written {
             Ok(()) => self.state.n_frames += n_frames,
             Err(_) => self.keep_first(self.state.n_frames),
@@ -499,12 +549,11 @@ impl EntryWriter {
         written
     }
 
-    fn write_chunks(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
-        let first = self.state.n_frames;
+    /// Writes frames of fields by their numbers, from frame `first` on.
+    fn write_chunks(&mut self, first: u64, n_frames: u64, fields: &[(usize, &[u8])]) -> Result<()> {
         if !self.encoding.compress {
             // One run per field, so that all its frames are one view.
-            for (number, bytes) in fields.iter().enumerate().filter(|(_, bytes)| !bytes.is_empty())
-            {
+            for &(number, bytes) in fields.iter().filter(|(_, bytes)| !bytes.is_empty()) {
                 let rows = self.state.schema.fields[number].rows() as u32;
                 let target = Target::Field(number as u32);
                 let frames = first..first + n_frames;

@@ -10,7 +10,10 @@
 //!   as it was when it was lost, so that nothing counts twice.
 //! - Where the file lost its name (it was removed or replaced), all of its processes still share
 //!   it. Each saves it, under its own name.
+//! - Where the directory was removed, moved or replaced, counting goes on, and nothing is saved.
 
+use std::io::ErrorKind::{NotADirectory, NotFound};
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -46,6 +49,13 @@ impl SharedProgress {
     /// about every second, before [`SharedProgress::save`]; returns what its user should know.
     pub(in crate::progress) fn keep(&self) -> Result<Option<String>> {
         let Some(location) = &self.location else { return Ok(None) };
+        if self.is_directory_gone()? {
+            return Ok(Some(format!(
+                "{}: the directory was removed, moved or replaced while it was in use; counting \
+                 goes on in memory, and is not saved any more",
+                location.directory.display()
+            )));
+        }
         if location.is_in_memory {
             return Ok(None);
         }
@@ -80,7 +90,9 @@ impl SharedProgress {
         if location.is_in_memory || self.is_lost(location) {
             return self.save(true);
         }
-        Self::check_directory(location)?;
+        if self.is_directory_gone()? {
+            return Ok(());
+        }
         let path = location.name.snapshot(&location.directory);
         snapshot::write(&self.storage, &path, &self.own_state()?, false)?;
         self.counters.sync()
@@ -110,7 +122,7 @@ impl SharedProgress {
             return Ok(());
         }
         let started = Instant::now();
-        let directory = Self::check_directory(location)?;
+        let Some(directory) = Self::own_directory(location)? else { return Ok(()) };
         let saved = if is_lost {
             self.save_lost(location, &directory, state)
         } else {
@@ -168,16 +180,26 @@ impl SharedProgress {
                 || location.saving.is_lost.load(Ordering::Relaxed))
     }
 
-    /// Refuses to write where the directory is not the one that was opened. Returns it.
-    pub(super) fn check_directory(location: &Location) -> Result<OpenDirectory> {
+    /// Whether the directory that was opened is not there any more: what is there now is not ours.
+    pub(super) fn is_directory_gone(&self) -> Result<bool> {
+        let Some(location) = &self.location else { return Ok(false) };
+        Ok(Self::own_directory(location)?.is_none())
+    }
+
+    /// The directory that was opened; `None` where it was removed, moved or replaced.
+    pub(super) fn own_directory(location: &Location) -> Result<Option<OpenDirectory>> {
         let path = &location.directory;
-        let directory = open_directory(path)?;
-        let found = directory.identity().map_err(|error| Error::io("inspect", path, error))?;
-        if found != location.identity {
-            let replaced = std::io::Error::other("another directory has got its name");
-            return Err(Error::io("write into", path, replaced));
+        let found = match path.symlink_metadata() {
+            Ok(found) => Some((found.dev(), found.ino())),
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => None,
+            Err(error) => return Err(Error::io("inspect", path, error)),
+        };
+        if found != Some(location.identity) {
+            return Ok(None);
         }
-        Ok(directory)
+        let directory = open_directory(path)?;
+        let opened = directory.identity().map_err(|error| Error::io("inspect", path, error))?;
+        Ok((opened == location.identity).then_some(directory))
     }
 }
 

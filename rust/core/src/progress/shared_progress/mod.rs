@@ -100,8 +100,11 @@ impl SharedProgress {
 
     /// Replaces the metadata of the task in `slot`, at most [`super::MAX_METADATA`] bytes.
     pub fn set_metadata(&self, slot: usize, value: &[u8]) -> Result<()> {
-        self.location.as_ref().map(Self::check_directory).transpose()?;
-        self.metadata.write(&self.storage, &self.id(slot)?, value)
+        let id = self.id(slot)?;
+        if self.is_directory_gone()? {
+            return self.metadata.keep(&id, value);
+        }
+        self.metadata.write(&self.storage, &id, value)
     }
 
     /// Declares the task in `slot` complete, regardless of its count.
@@ -232,10 +235,9 @@ impl SharedProgress {
 
     /// Writes which tasks this job of a batch system has started, if that is new.
     pub(super) fn save_jobs(&self, is_urgent: bool) -> Result<()> {
-        if !self.jobs.needs_save(is_urgent) {
+        if !self.jobs.needs_save(is_urgent) || self.is_directory_gone()? {
             return Ok(());
         }
-        self.location.as_ref().map(Self::check_directory).transpose()?;
         self.jobs.save(&self.storage)
     }
 
@@ -279,7 +281,13 @@ impl SharedProgress {
         let Some(location) = &self.location else { return Ok(Vec::new()) };
         // What is counted in memory in the place of the file is saved as a shard of its own.
         let own = [Some(location.name.clone()), self.memory_shard(location)];
-        location.others.states(&own.into_iter().flatten().collect::<Vec<_>>())
+        match Self::own_directory(location)? {
+            Some(directory) => {
+                let own: Vec<_> = own.into_iter().flatten().collect();
+                location.others.states_in(&directory, &own)
+            }
+            None => Ok(location.others.last_states()),
+        }
     }
 
     fn end(&self, slot: usize, state: DeclaredState) -> Result<()> {

@@ -134,19 +134,41 @@ fn a_file_that_is_removed_or_replaced_is_saved_by_all_who_count_in_it() {
 }
 
 #[test]
-fn a_directory_that_was_removed_is_not_made_again_and_counting_goes_on() {
+fn where_the_directory_was_removed_counting_goes_on_and_nothing_is_written() {
     let directory = tempfile::tempdir().unwrap();
     let (progress, slot) = open(directory.path());
+    let (other, _) = (SharedProgress::open_as(&disk(), directory.path(), "elsewhere").unwrap(), 0);
+    let task = TaskDefinition { id: "b", ..TASK };
+    let there = other.start(task).unwrap();
+    other.add(there, 3).unwrap();
+    assert_eq!(progress.progress().unwrap().tasks.len(), 2);
     std::fs::remove_dir_all(directory.path().join(DIRECTORY)).unwrap();
-    progress.add(slot, 5).unwrap();
-    assert!(progress.keep().unwrap().is_some());
-    assert!(progress.save(true).is_err());
-    assert!(progress.snapshot().is_err());
-    assert!(!directory.path().join(DIRECTORY).exists());
     // Another one in its place is not ours.
-    std::fs::create_dir(directory.path().join(DIRECTORY)).unwrap();
-    assert!(progress.snapshot().is_err());
-    assert_eq!(progress.counters.slot(slot).unwrap().position().added, 5);
+    for replacement in [None, Some("folder"), Some("file")] {
+        let path = directory.path().join(DIRECTORY);
+        match replacement {
+            Some("folder") => std::fs::create_dir(&path).unwrap(),
+            Some(_) => {
+                std::fs::remove_dir(&path).unwrap();
+                std::fs::write(&path, "").unwrap();
+            }
+            None => {}
+        }
+        progress.add(slot, 5).unwrap();
+        assert!(keep(&progress).contains("the directory was removed, moved or replaced"));
+        progress.save(true).unwrap();
+        progress.snapshot().unwrap();
+        progress.set_metadata(slot, b"x").unwrap();
+        let shown = progress.progress().unwrap();
+        assert_eq!(shown.tasks.len(), 2, "what was known of others stays");
+        let is_empty =
+            |path: &Path| std::fs::read_dir(path).is_ok_and(|mut names| names.next().is_none());
+        assert!(!path.is_dir() || is_empty(&path));
+    }
+    assert_eq!(progress.counters.slot(slot).unwrap().position().added, 15);
+    let c = TaskDefinition { id: "c", ..TASK };
+    progress.start(c).unwrap();
+    progress.finish().unwrap();
 }
 
 #[test]
