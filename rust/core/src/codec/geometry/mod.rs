@@ -2,10 +2,11 @@
 //!
 //! A frame of atoms is mostly known from some of it: each atom has its place among its neighbours,
 //! often at fixed distances from them (`predict`). What is coded is the residual, a few bits for
-//! each coordinate. `fit` finds the best predictor of each atom, and `model` stores them. `encode`
-//! writes each tile of 256 atoms of each frame as a string of its own, with the codes of `entropy`,
-//! so `decode` reads any of them: eight frames at a time, one in each lane of a vector (`codec::simd`), or
-//! one frame. The mathematics and its sources are in `docs/codec.md`.
+//! each coordinate. `measure` tells how many bits a predictor leaves, `fit` finds the best one of
+//! each atom, and `model` stores them. `encode` writes each tile of 256 atoms of each frame as a
+//! string of its own, with the codes of `entropy`, so `decode` reads any of them: eight frames at a
+//! time, one in each lane of a vector (`codec::simd`), or one frame. The mathematics and its sources
+//! are in `docs/codec.md`.
 
 #![expect(
     clippy::needless_range_loop,

@@ -16,7 +16,8 @@ const LEAST: f64 = 0.233;
 
 /// What the coefficient and the parameters of key frames take in the model, in bits.
 const KEY_BITS: f64 = 14.0;
-/// What a coefficient that is not the usual one takes.
+/// What a coefficient that is not the usual one takes. With more, archives of proteins are larger;
+/// with none, those of ten frames, by up to half a per cent.
 const UNUSUAL: f64 = 2.0;
 
 /// A vector of frames.
