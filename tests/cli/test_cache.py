@@ -152,7 +152,6 @@ def test_what_was_exported_is_imported(handler, tmp_path, capsys, name):
         np.testing.assert_array_equal(found[field], expected)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("directory", [".", "run.xtc"])
 def test_import_refuses_a_directory_that_is_no_zarr_group(
     handler, tmp_path, capsys, monkeypatch, directory
@@ -163,6 +162,7 @@ def test_import_refuses_a_directory_that_is_no_zarr_group(
     assert f"FILE={directory!r} is not valid: it is a directory" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_import_joins_the_parts_of_a_run(handler, tmp_path, capsys, caplog):
     pytest.importorskip("MDAnalysis")
     dump = (

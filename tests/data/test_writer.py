@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -65,12 +66,15 @@ def append_and_fail(handler):
         raise ZeroDivisionError
 
 
-@pytest.fixture
-def limited():
-    """Let files grow up to a size, as on a full disk."""
+@contextmanager
+def limited(size):
+    """Let files grow up to a size, as on a full disk; not the one that pytest reports to."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def noise(seed):
@@ -83,42 +87,39 @@ def fill(writer):
         writer.flush()
 
 
-def test_the_first_error_of_a_full_disk_reaches_the_caller_and_is_repeated(
-    handler, limited, caplog
-):
+def test_the_first_error_of_a_full_disk_reaches_the_caller_and_is_repeated(handler, caplog):
     def fill_and_leave():
         with handler.trajectory_writer("md") as writer:
             fill(writer)
 
-    limited(100_000)
-    with pytest.raises(OSError, match=r"\(cannot write\)") as caught:
-        fill_and_leave()
-    assert caught.value.errno == errno.EFBIG
-    assert "its last frames may not be durable" in caplog.text
-    writer = handler.trajectory_writer("md", resume=True)
-    durable = writer.n_frames
-    assert durable > 0
-    with pytest.raises(OSError, match=r"\(cannot write\)"):
-        fill(writer)
-    for call in (writer.flush, lambda: fill(writer), writer.close):
-        with pytest.raises(OSError, match="an earlier write failed; resume the file") as caught:
-            call()
+    with limited(100_000):
+        with pytest.raises(OSError, match=r"\(cannot write\)") as caught:
+            fill_and_leave()
         assert caught.value.errno == errno.EFBIG
-    limited(resource.RLIM_INFINITY)
+        assert "its last frames may not be durable" in caplog.text
+        writer = handler.trajectory_writer("md", resume=True)
+        durable = writer.n_frames
+        assert durable > 0
+        with pytest.raises(OSError, match=r"\(cannot write\)"):
+            fill(writer)
+        for call in (writer.flush, lambda: fill(writer), writer.close):
+            with pytest.raises(OSError, match="an earlier write failed; resume the file") as caught:
+                call()
+            assert caught.value.errno == errno.EFBIG
     with handler.trajectory_writer("md", resume=True) as writer:
         assert writer.n_frames == durable
         writer.append(noise(1))
 
 
-def test_an_error_of_the_block_is_not_replaced_by_one_of_leaving_it(handler, limited, caplog):
-    def fail():
-        with handler.trajectory_writer("md") as writer:
-            writer.append(noise(1))
-            limited(1000)
+def test_an_error_of_the_block_is_not_replaced_by_one_of_leaving_it(handler, caplog):
+    def fail_to_leave():
+        writer = handler.trajectory_writer("md")
+        writer.append(noise(1))
+        with limited(1000), writer:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        fail()
+        fail_to_leave()
     assert "its last frames may not be durable: OSError" in caplog.text
 
 
