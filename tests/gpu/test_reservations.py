@@ -1,5 +1,6 @@
 """Reservations: seen by every process, freed by every kind of death, never given twice."""
 
+import fcntl
 import os
 import pickle
 import signal
@@ -285,18 +286,33 @@ def test_one_who_needs_much_is_not_starved_by_those_who_need_little(machine):
     assert small.allocate_gpus("small") == [0]
 
 
+def stop_between_looks(waiter, lock):
+    """Stop a waiter, but not while it chooses, when others have to wait for it."""
+    while True:
+        waiter.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, waiter.pid, os.WSTOPPED)
+        with lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiter.send_signal(signal.SIGCONT)
+            else:
+                return
+
+
 def test_a_waiter_that_is_stopped_or_killed_holds_nobody_up(machine):
     machine.write(machine.gpu(0, total=20000))
     small = GPUManager({"small": 6000})
     assert small.allocate_gpus("small") == [0]
     waiter = waits(machine)
     other = GPUManager({"other": 6000})
-    waiter.send_signal(signal.SIGSTOP)
+    reservations = machine.path.parent / "state" / "reservations"
+    stop_between_looks(waiter, next(reservations.glob("*/lock")))
     try:
         with pytest.raises(InsufficientGPUMemoryError, match="goes first"):
             other.allocate_gpus("other")
         long_ago = time.time() - 11
-        for ticket in (machine.path.parent / "state" / "reservations").glob("*/*.lease"):
+        for ticket in reservations.glob("*/*.lease"):
             os.utime(ticket, (long_ago, long_ago))
         assert other.allocate_gpus("other") == [0]
         other.release_gpus()
