@@ -581,6 +581,7 @@ def test_observables_of_h5md_are_found_again_or_said_to_be_left_out(handler, tmp
     lost = dict.fromkeys(("", "/a", "a/value", "a/b/c", "x/y", ".", "n\0n"), numbers)
     lost["label"] = np.array(["bound", "free", "bound"])
     lost["date"] = np.zeros(3, "M8[s]")
+    lost["bytes"], lost["complex"] = np.array([b"a", b"b", b"c"]), numbers + 1j
     found = {"x": numbers, "group/energy": numbers, "frame": numbers + 5, "value": numbers}
     found |= {"is_bound": np.array([True, False, True]), "count": np.array([1, 2, 2**64 - 1], "u8")}
     key = handler.store_trajectory({**stored, **found, **lost}, "md")

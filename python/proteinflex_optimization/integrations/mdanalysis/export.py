@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 logger = get_logger()
 
-OBSERVABLE_KINDS = "biufcS"
-"""Of the dtypes that HDF5 has."""
+OBSERVABLE_KINDS = "biuf"
+"""Of dtypes, those that an import takes again."""
 OBSERVABLE_NAME = re.compile(r"[^/.\0][^/\0]*(/(?!value$)[^/.\0][^/\0]*)?")
 """What is found again under its name: an element of H5MD, or one in a group of elements."""
 
