@@ -102,3 +102,17 @@ impl NoisePacking {
 pub fn residuals<S: Simd>(quotients: u32x8<S>, noise: u32x8<S>, noisy: u32x8<S>) -> i32x8<S> {
     domain::unzigzag((quotients << noisy) | noise)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_number_of_noisy_bits_stays_where_another_saves_little() {
+        let residuals = [9, -12, 30, -7, 2, -25, 14, -3, 19];
+        let noisy = |times, usual| noisy_bits(&[&residuals.repeat(times)], &[], usual);
+        let best = noisy(100, u8::MAX).unwrap();
+        assert_eq!([noisy(1, best + 1), noisy(100, best + 1)], [best + 1, best].map(Some));
+        assert_eq!(noisy(1, best + 6), Some(best));
+    }
+}

@@ -18,6 +18,7 @@ pub fn cost(atom: AtomFrames<'_>, predictor: &AtomPredictor) -> u32 {
     if atom.coding.is_fixed {
         return vectorized!(simd => fixed_width(simd, atom, predictor));
     }
+    // None is usual yet.
     let (_, bits) = best_quarters(&moments(atom, predictor), predictor.predictor, 0);
     let side_bits = f64::from(predictor.predictor.sides()).log2();
     (bits + side_bits * atom.frames as f64).min(MOST_BITS) as u32
