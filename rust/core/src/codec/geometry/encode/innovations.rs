@@ -3,7 +3,6 @@
 
 use crate::codec::geometry::domain::{self, Domain};
 use crate::codec::geometry::entropy::noise::{FIXED, MOST_NOISY, all_bits, noisy_bits};
-use crate::codec::geometry::measure::moments::best_quarters;
 use crate::codec::geometry::measure::residuals::Residuals;
 use crate::codec::geometry::measure::{AtomFrames, Coding};
 use crate::codec::geometry::model::AtomPredictor;
@@ -42,9 +41,9 @@ impl Innovations {
         Self { frames, domain, reference, is_fixed, written, lower, keys, usual }
     }
 
-    /// The innovations of an atom, with the best coefficient.
+    /// The innovations of an atom.
     pub fn find(&mut self, atom: AtomFrames<'_>, found: &mut AtomPredictor) {
-        let of = self.written.measure(atom, found, !self.is_fixed);
+        self.written.measure(atom, found);
         if self.is_fixed {
             let bits = self.written.values.each_ref().map(|residuals| all_bits(residuals));
             if bits.iter().all(|&bits| bits <= MOST_NOISY) {
@@ -52,9 +51,6 @@ impl Innovations {
                 found.key_noisy = found.noisy;
                 return;
             }
-        } else {
-            let usual = self.usual[found.predictor as usize].quarters;
-            (found.quarters, _) = best_quarters(&of, found.predictor, usual);
         }
         if self.domain == Domain::FloatBits {
             self.split(found);

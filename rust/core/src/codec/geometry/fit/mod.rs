@@ -19,6 +19,7 @@ use super::domain::Domain;
 use super::measure::tile::Tile;
 use super::measure::{AtomFrames, Coding};
 use super::model::{AtomPredictor, Model, TILE};
+use super::predict::Predictor;
 use crate::interrupt;
 
 /// So many bits in each frame may an expected predictor take more than it did at best, before others
@@ -50,6 +51,8 @@ impl Default for Fit {
 pub fn model(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding) -> Option<Model> {
     let mut fits: Vec<Fit> = Vec::with_capacity(tiles.len() * TILE);
     let mut repeats = Repeats::default();
+    // The last coefficient in time of each predictor.
+    let mut usual = [0; Predictor::ALL.len()];
     for tile in tiles {
         if interrupt::is_requested() {
             return None;
@@ -61,8 +64,9 @@ pub fn model(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding) -> O
                 fit.map(|fit| &fit.predictor)
             };
             let repeat = repeats.after([before(1), before(2)]);
-            let expected = repeat.predict(atom).and_then(|predictor| {
-                let cost = cost(frames_of, &predictor);
+            let expected = repeat.predict(atom).and_then(|mut predictor| {
+                predictor.quarters = usual[predictor.predictor as usize];
+                let cost = cost(frames_of, &mut predictor);
                 (cost <= repeat.cost.saturating_add(SLACK * frames as u32))
                     .then_some((predictor, cost))
             });
@@ -70,10 +74,11 @@ pub fn model(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding) -> O
                 let own = own_bits(predictor.predictor, coarseness(domain)[0]);
                 Fit { predictor, cost, own, ..Fit::default() }
             } else {
-                let fit = search(tile, frames_of);
+                let fit = search(tile, frames_of, &usual);
                 repeat.update(&fit);
                 fit
             };
+            usual[fit.predictor.predictor as usize] = fit.predictor.quarters;
             fits.push(fit);
         }
     }

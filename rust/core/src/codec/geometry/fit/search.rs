@@ -21,9 +21,10 @@ const FEW: usize = 2;
 /// atoms share their coefficients.
 const LONG: usize = 32;
 
-/// The predictor that takes the fewest bits.
-pub fn search(tile: &Tile, atom: AtomFrames<'_>) -> Fit {
-    let mut search = Search { tile, atom, best: Fit::default(), bits: u32::MAX };
+/// The predictor that takes the fewest bits; `usual` are the coefficients in time that others of each
+/// have.
+pub fn search(tile: &Tile, atom: AtomFrames<'_>, usual: &[u8; Predictor::ALL.len()]) -> Fit {
+    let mut search = Search { tile, atom, usual, best: Fit::default(), bits: u32::MAX };
     let [fine, _] = coarseness(atom.domain);
     search.compare(AtomPredictor::DIRECT, fine, &NormalEquations::default());
     let near = tile.nearest(atom.atom);
@@ -62,6 +63,7 @@ pub fn search(tile: &Tile, atom: AtomFrames<'_>) -> Fit {
 struct Search<'a> {
     tile: &'a Tile,
     atom: AtomFrames<'a>,
+    usual: &'a [u8; Predictor::ALL.len()],
     best: Fit,
     /// What the best takes with its model.
     bits: u32,
@@ -70,16 +72,17 @@ struct Search<'a> {
 impl Search<'_> {
     /// Takes another predictor where it is better, of whose coefficients the last bits are
     /// `dropped`. Where that is less work, a sample is looked at first.
-    fn compare(&mut self, predictor: AtomPredictor, dropped: u32, equations: &NormalEquations) {
+    fn compare(&mut self, mut predictor: AtomPredictor, dropped: u32, equations: &NormalEquations) {
+        predictor.quarters = self.usual[predictor.predictor as usize];
         let own = own_bits(predictor.predictor, dropped);
         let model = own + predictor.predictor.references() as u32 * MODEL_BITS[0];
         if self.atom.coding.is_fixed && self.atom.view.groups() > FEW {
             let sample = AtomFrames { view: self.tile.sample(), ..self.atom };
-            if model + cost(sample, &predictor) >= self.bits {
+            if model + cost(sample, &mut predictor) >= self.bits {
                 return;
             }
         }
-        let cost = cost(self.atom, &predictor);
+        let cost = cost(self.atom, &mut predictor);
         if model + cost < self.bits {
             self.bits = model + cost;
             self.best = Fit { predictor, cost, own, equations: *equations };

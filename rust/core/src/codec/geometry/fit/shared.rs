@@ -42,13 +42,14 @@ pub fn share(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding, fits
         }
         common.distances = distances.map(|sum| stored(sum / members.len() as f64, domain));
         for index in members.into_iter().map(|member| member as usize) {
+            common.quarters = fits[index].predictor.quarters;
             if fits[index].predictor == common {
                 continue;
             }
             let view = tiles[index / TILE].all();
             let atom = AtomFrames { view, atom: index % TILE, frames, domain, coding };
             let fit = &mut fits[index];
-            let cost = cost(atom, &common);
+            let cost = cost(atom, &mut common);
             if cost + SHARED_BITS <= fit.cost + fit.own {
                 (fit.predictor, fit.cost) = (common, cost);
             }
