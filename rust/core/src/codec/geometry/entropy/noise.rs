@@ -5,6 +5,7 @@
 use fearless_simd::{i32x8, prelude::*, u32x8};
 
 use crate::codec::geometry::domain;
+use crate::codec::simd::{LANES, vectorized};
 
 /// Noisy bits at most: three residuals and side information fit into the 57 bits that are left of
 /// 64.
@@ -17,26 +18,15 @@ const LENGTHS: usize = u32::BITS as usize + 1;
 /// About what a symbol takes for a residual, in eighths of a bit, by how many bits its quotient has:
 /// its part of a code, and the excess. The lower those of large quotients, the fewer bits are taken
 /// for noise. With these the archives of `benches/peers/trajectory.py` were smallest.
-const SYMBOL_COSTS: [u32; 12] = [8, 13, 24, 50, 80, 120, 120, 120, 120, 120, 120, 451];
-/// What a residual takes with its noisy bits, by how many these are and how many bits it has.
-const COSTS: [[u32; LENGTHS]; MOST_NOISY as usize + 1] = {
-    let mut costs = [[0; LENGTHS]; MOST_NOISY as usize + 1];
-    let mut noisy = 0;
-    while noisy < costs.len() {
-        let mut length = 0;
-        while length < LENGTHS {
-            let above = length.saturating_sub(noisy);
-            let above = if above < SYMBOL_COSTS.len() { above } else { SYMBOL_COSTS.len() - 1 };
-            costs[noisy][length] = SYMBOL_COSTS[above] + 8 * noisy as u32;
-            length += 1;
-        }
-        noisy += 1;
-    }
-    costs
-};
+const SYMBOL_COSTS: [f32; 11] =
+    [8.0, 13.0, 24.0, 50.0, 80.0, 120.0, 120.0, 120.0, 120.0, 120.0, 120.0];
+/// The same of longer ones.
+const LONG_COST: f32 = 451.0;
+/// Numbers of noisy bits that are compared: whole vectors.
+const CHOICES: usize = (MOST_NOISY as usize + 1).next_multiple_of(LANES);
 /// What a number that is not the usual one takes in the model, in eighths of a bit. With less, the
 /// archives of ten frames of `benches/peers/trajectory.py` are larger, by up to half a per cent.
-const UNUSUAL: u32 = 32;
+const UNUSUAL: f32 = 32.0;
 
 /// 0, −1, 1, −2, … as 0, 1, 2, 3, …
 #[inline(always)]
@@ -48,16 +38,36 @@ pub fn zigzag(residual: i32) -> u32 {
 /// those of the model if they are not as many as `usual`. None where all are zero. Those in `others`
 /// are among them, but do not count.
 pub fn noisy_bits(residuals: &[&[i32]], others: &[i32], usual: u8) -> Option<u8> {
+    vectorized!(_simd => fewest_bits(residuals, others, usual))
+}
+
+#[inline(always)]
+fn fewest_bits(residuals: &[&[i32]], others: &[i32], usual: u8) -> Option<u8> {
     let length = |&residual: &i32| (u32::BITS - zigzag(residual).leading_zeros()) as usize;
     let mut counts = [0u32; LENGTHS];
-    residuals.iter().copied().flatten().for_each(|residual| counts[length(residual)] += 1);
+    for residuals in residuals {
+        residuals.iter().for_each(|residual| counts[length(residual)] += 1);
+    }
     let most = counts.iter().rposition(|&count| count > 0).filter(|&most| most > 0)?;
     others.iter().for_each(|other| counts[length(other)] -= 1);
-    let mut best = (u32::MAX, 0);
-    for (noisy, costs) in (0..).zip(&COSTS[..=most.min(MOST_NOISY.into())]) {
-        let of = counts.iter().zip(costs).map(|(&count, &cost)| count.wrapping_mul(cost));
-        let cost = of.fold(if noisy == usual { 0 } else { UNUSUAL }, u32::wrapping_add);
-        best = best.min((cost, noisy));
+    // All are long, but for those that have few bits above the noisy ones, or none.
+    let mut above = [0.0; CHOICES + LENGTHS];
+    above.iter_mut().zip(counts).for_each(|(above, count)| *above = count as f32);
+    let mut costs = [0.0; CHOICES];
+    for (bits, cost) in SYMBOL_COSTS.into_iter().enumerate().skip(1) {
+        let above = &above[bits..][..CHOICES];
+        costs.iter_mut().zip(above).for_each(|(sum, count)| *sum += (cost - LONG_COST) * count);
+    }
+    let [all, mut within] = [counts.iter().sum::<u32>(), 0].map(|count| count as f32);
+    let mut best = (f32::INFINITY, 0);
+    for (noisy, cost) in (0..=MOST_NOISY.min(most as u8)).zip(costs) {
+        within += above[usize::from(noisy)];
+        let none = (SYMBOL_COSTS[0] - LONG_COST) * within;
+        let unusual = if noisy == usual { 0.0 } else { UNUSUAL };
+        let cost = cost + none + 8.0 * f32::from(noisy) * all + unusual;
+        if cost < best.0 {
+            best = (cost, noisy);
+        }
     }
     Some(best.1)
 }
