@@ -18,7 +18,7 @@ const SYMBOL_BYTES: usize = TILE * MOST_SYMBOL_BITS / 8 + 1 + PADDING;
 const LOWER_BYTES: usize = TILE * 3 * 4 + PADDING;
 
 /// A part of the strings of a tile in all frames.
-struct Part {
+pub struct Part {
     room: Vec<u8>,
     /// Of each frame.
     bits: Vec<u32>,
@@ -30,11 +30,11 @@ impl Part {
         Self { room: vec![0; frames * most], bits: vec![0; frames], most }
     }
 
+    /// Where the next bits of each frame are put.
     #[inline(always)]
-    fn add(&mut self, frame: usize, value: u64, bits: u32) {
-        let room = &mut self.room[frame * self.most..(frame + 1) * self.most];
-        put(room, self.bits[frame], value);
-        self.bits[frame] += bits;
+    pub fn frames(&mut self) -> impl Iterator<Item = End<'_>> {
+        let rooms = self.room.chunks_exact_mut(self.most).zip(&mut self.bits);
+        rooms.map(|(room, bits)| End { room, bits })
     }
 
     /// Takes the bytes of each frame.
@@ -48,6 +48,20 @@ impl Part {
             *bits = 0;
         }
         packed
+    }
+}
+
+/// The end of a part in a frame.
+pub struct End<'a> {
+    room: &'a mut [u8],
+    bits: &'a mut u32,
+}
+
+impl End<'_> {
+    #[inline(always)]
+    pub fn put(&mut self, value: u64, bits: u32) {
+        put(self.room, *self.bits, value);
+        *self.bits += bits;
     }
 }
 
@@ -92,10 +106,10 @@ impl Strings {
         let packings = [of(atom.noisy), of(atom.key_noisy)];
         vectorized!(simd => self.add_fields(simd, &packings, &innovations.written));
         if let Some(part) = &mut self.lower {
-            for frame in 0..self.is_key.len() {
+            for (frame, mut end) in part.frames().enumerate() {
                 for lower in &innovations.lower {
                     let (bits, width) = lower[frame];
-                    part.add(frame, bits.into(), width.into());
+                    end.put(bits.into(), width.into());
                 }
             }
         }
@@ -111,16 +125,15 @@ impl Strings {
         written: &Residuals,
     ) {
         let [x, y, z] = &written.values;
-        let Part { room, bits, most } = &mut self.fields;
-        let frames = room.chunks_exact_mut(*most).zip(bits).zip(&self.is_key);
-        for (frame, ((room, bits), &is_key)) in frames.enumerate() {
-            let (packing, side_bits) = packings[usize::from(is_key)];
-            let mut field = packing.pack([x[frame], y[frame], z[frame]]);
-            if side_bits > 0 {
+        let residuals = x.iter().zip(y).zip(z).map(|((&x, &y), &z)| [x, y, z]);
+        let frames = self.fields.frames().zip(&self.is_key).zip(residuals);
+        for (frame, ((mut end, &is_key), residuals)) in frames.enumerate() {
+            let (packing, side_bits) = &packings[usize::from(is_key)];
+            let mut field = packing.pack(residuals);
+            if *side_bits > 0 {
                 field |= u64::from(written.sides[frame]) << packing.bits;
             }
-            put(room, *bits, field);
-            *bits += packing.bits + side_bits;
+            end.put(field, packing.bits + side_bits);
         }
     }
 
@@ -142,11 +155,7 @@ impl Strings {
             let mut packed = None;
             if atoms.iter().any(AtomPredictor::has_symbols) {
                 let part = symbols.get_or_insert_with(|| Part::new(frames, SYMBOL_BYTES));
-                for atom in atoms {
-                    codes.write(atom, &self.is_key, |frame, bits, count| {
-                        part.add(frame, bits, count)
-                    });
-                }
+                atoms.iter().for_each(|atom| codes.write(atom, &self.is_key, part));
                 packed = Some(part.finish());
             }
             for (frame, stream) in streams.iter_mut().enumerate() {

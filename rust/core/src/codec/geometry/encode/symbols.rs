@@ -1,6 +1,7 @@
 //! The symbols of the atoms of a block, and their codes: which are best is known when all symbols
 //! are.
 
+use super::strings::Part;
 use crate::codec::geometry::entropy::huffman;
 use crate::codec::geometry::entropy::noise::{FIXED, zigzag};
 use crate::codec::geometry::entropy::symbol::{ESCAPE, excess, is_escaped, symbol, symbols};
@@ -20,12 +21,18 @@ const CLASS_MEANS: [f32; CLASSES as usize - 1] = [0.62, 0.85];
 pub struct Symbols {
     has_classes: bool,
     all: Vec<u16>,
-    /// The quotients of one atom.
-    quotients: [Vec<u32>; 3],
+    of_atom: OfAtom,
     /// Those of symbols that have an excess.
     escaped: Vec<[u32; 3]>,
     /// How often each table has each.
     counts: [Vec<u32>; TABLES],
+}
+
+/// What one atom has in all frames.
+#[derive(Default)]
+struct OfAtom {
+    quotients: [Vec<u32>; 3],
+    symbols: Vec<u16>,
 }
 
 impl Symbols {
@@ -33,8 +40,8 @@ impl Symbols {
     pub fn new(atoms: usize, frames: usize) -> Self {
         let has_classes = frames >= FEW_FRAMES && atoms * frames >= FEW;
         let counts = std::array::from_fn(|_| Vec::new());
-        let quotients = Default::default();
-        Self { has_classes, all: Vec::new(), quotients, escaped: Vec::new(), counts }
+        let of_atom = OfAtom::default();
+        Self { has_classes, all: Vec::new(), of_atom, escaped: Vec::new(), counts }
     }
 
     /// Adds those of an atom, and finds its class.
@@ -42,35 +49,24 @@ impl Symbols {
         if !atom.has_symbols() {
             return;
         }
-        let sides = atom.predictor.sides();
-        let first = self.all.len();
-        for i in 0..3 {
-            let noisy = [atom.noisy[i], atom.key_noisy[i]].map(|noisy| noisy % FIXED);
-            let quotients = &mut self.quotients[i];
-            quotients.resize(is_key.len(), 0);
-            vectorized!(_simd => divide(&written.values[i], is_key, noisy, quotients));
-        }
-        let [x, y, z] = &self.quotients;
-        for (frame, _) in coded(atom, is_key) {
-            let quotients = [x[frame], y[frame], z[frame]];
-            let side = written.sides.get(frame).copied().unwrap_or(0);
-            self.all.push(symbol(quotients, side.into(), sides));
-            if quotients.iter().any(|&quotient| quotient >= ESCAPE) {
-                self.escaped.push(quotients);
-            }
-        }
-        let added = &self.all[first..];
+        let mean = vectorized!(_simd => self.of_atom.find(atom, written, is_key));
         if self.has_classes {
-            let free = atom.predictor.is_free().into_iter().filter(|&is_free| is_free).count();
-            let sum =
-                |all: &Vec<u32>| all.iter().map(|&quotient| quotient.min(ESCAPE)).sum::<u32>();
-            let sum: u32 = self.quotients[..free].iter().map(sum).sum();
-            let mean = sum as f32 / (free * is_key.len()) as f32;
             atom.class = CLASS_MEANS.iter().filter(|&&bound| mean > bound).count() as u8;
         }
+        let OfAtom { quotients: [x, y, z], symbols: of_atom } = &self.of_atom;
         let counts = &mut self.counts[atom.table()];
+        let sides = atom.predictor.sides();
         counts.resize(symbols(sides), 0);
-        added.iter().for_each(|&symbol| counts[usize::from(symbol)] += 1);
+        let quotients = x.iter().zip(y).zip(z);
+        for ((&symbol, ((&x, &y), &z)), _) in
+            of_atom.iter().zip(quotients).zip(is_key).filter(|(_, is_key)| is_coded(atom, **is_key))
+        {
+            self.all.push(symbol);
+            counts[usize::from(symbol)] += 1;
+            if x.max(y).max(z) >= ESCAPE {
+                self.escaped.push([x, y, z]);
+            }
+        }
     }
 
     /// The codes of all, and the lengths that the model has.
@@ -89,23 +85,39 @@ impl Symbols {
     }
 }
 
-/// The quotients of residuals, of which so many bits are noise; in key frames, as many as the second
-/// number.
-#[inline(always)]
-fn divide(residuals: &[i32], is_key: &[bool], noisy: [u8; 2], quotients: &mut [u32]) {
-    for ((quotient, &residual), &is_key) in quotients.iter_mut().zip(residuals).zip(is_key) {
-        *quotient = zigzag(residual) >> if is_key { noisy[1] } else { noisy[0] };
+impl OfAtom {
+    /// Finds the symbols of all frames, and the mean of the quotients of degrees of freedom.
+    #[inline(always)]
+    fn find(&mut self, atom: &AtomPredictor, written: &Residuals, is_key: &[bool]) -> f32 {
+        let (sides, is_free) = (atom.predictor.sides(), atom.predictor.is_free());
+        let (mut sum, mut count) = (0, 0);
+        for i in 0..3 {
+            let [noisy, key_noisy] = [atom.noisy[i], atom.key_noisy[i]].map(|noisy| noisy % FIXED);
+            let quotient = |(&residual, &is_key): (&i32, &bool)| {
+                zigzag(residual) >> if is_key { key_noisy } else { noisy }
+            };
+            self.quotients[i].clear();
+            self.quotients[i].extend(written.values[i].iter().zip(is_key).map(quotient));
+            if is_free[i] {
+                sum += self.quotients[i].iter().map(|&quotient| quotient.min(ESCAPE)).sum::<u32>();
+                count += is_key.len();
+            }
+        }
+        let [x, y, z] = &self.quotients;
+        self.symbols.clear();
+        let quotients = x.iter().zip(y).zip(z).map(|((&x, &y), &z)| [x, y, z]);
+        self.symbols.extend(quotients.map(|quotients| symbol(quotients, 0, sides)));
+        self.symbols.iter_mut().zip(&written.sides).for_each(|(symbol, &side)| {
+            *symbol += u16::from(side);
+        });
+        sum as f32 / count as f32
     }
 }
 
-/// The frames in which an atom has symbols, and how many bits of each residual are noise.
-fn coded<'a>(
-    atom: &AtomPredictor,
-    is_key: &'a [bool],
-) -> impl Iterator<Item = (usize, [u8; 3])> + use<'a> {
-    let noisy = [atom.noisy, atom.key_noisy];
-    let frames = is_key.iter().map(move |&is_key| noisy[usize::from(is_key)]).enumerate();
-    frames.filter(|(_, noisy)| noisy[0] < FIXED)
+/// Whether an atom has symbols in key frames, or in others.
+#[inline(always)]
+fn is_coded(atom: &AtomPredictor, is_key: bool) -> bool {
+    (if is_key { atom.key_noisy } else { atom.noisy })[0] < FIXED
 }
 
 /// The code of a symbol.
@@ -124,20 +136,16 @@ pub struct Codes {
 }
 
 impl Codes {
-    /// Writes those of the next atom: `put` is given frames, bits, and how many these are.
-    pub fn write(
-        &mut self,
-        atom: &AtomPredictor,
-        is_key: &[bool],
-        mut put: impl FnMut(usize, u64, u32),
-    ) {
+    /// Writes those of the next atom, to where the bits of each frame are.
+    pub fn write(&mut self, atom: &AtomPredictor, is_key: &[bool], part: &mut Part) {
         let table = &self.tables[atom.table()];
-        for ((frame, _), symbol) in coded(atom, is_key).zip(&mut self.all) {
+        let coded = part.frames().zip(is_key).filter(|(_, is_key)| is_coded(atom, **is_key));
+        for ((mut frame, _), symbol) in coded.zip(&mut self.all) {
             let Code { code, length, is_escaped } = table[usize::from(symbol)];
-            put(frame, code.into(), length.into());
+            frame.put(code.into(), length.into());
             if is_escaped {
                 let quotients = self.escaped.next().unwrap_or_default();
-                quotients.into_iter().filter_map(excess).for_each(|(bits, n)| put(frame, bits, n));
+                quotients.into_iter().filter_map(excess).for_each(|(bits, n)| frame.put(bits, n));
             }
         }
     }
