@@ -10,7 +10,7 @@ use super::layout::BlockShape;
 use super::narrow::{self, Narrowed};
 use super::quantize::Quantized;
 use super::random_access::{self, FLOAT, PcoEstimate, RandomAccessBlock};
-use super::value::{read_all, with_value};
+use super::value::{Value, with_value};
 use super::{bytes, pco};
 use crate::{ScalarType, interrupt};
 
@@ -52,7 +52,7 @@ fn encode_numbers(
 
 /// Codes doubles as the floats that they can be narrowed to; else as they are.
 fn encode_doubles(bytes: &[u8], shape: BlockShape, options: &EncodeOptions) -> Option<Encoded> {
-    let values = read_all::<f64>(bytes);
+    let values = f64::read_all(bytes);
     let Some(narrowed) = Narrowed::find(&values, shape, options) else {
         let Some(quantized) = Quantized::find(&values, shape, options) else {
             return Some((NUMBERS, pco::encode_bytes::<f64>(bytes, shape)?));
@@ -78,7 +78,7 @@ fn encode_doubles(bytes: &[u8], shape: BlockShape, options: &EncodeOptions) -> O
 }
 
 fn encode_floats(bytes: &[u8], shape: BlockShape, options: &EncodeOptions) -> Option<Encoded> {
-    let floats = read_all::<f32>(bytes);
+    let floats = f32::read_all(bytes);
     if let Some(quantized) = Quantized::find(&floats, shape, options) {
         return encode_quantized(&quantized, &floats, bytes, shape, options);
     }

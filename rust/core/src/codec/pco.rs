@@ -4,7 +4,7 @@ use ::pco::ChunkConfig;
 use ::pco::standalone::{simple_compress, simple_decompress_into};
 
 use super::layout::{BlockShape, NumberLayout};
-use super::value::{Value, read_all};
+use super::value::Value;
 use crate::error::DecodeError;
 use crate::interrupt;
 use crate::memory::try_zeroed;
@@ -25,7 +25,7 @@ const TRIAL_LEVEL: usize = 6;
 
 /// Encodes the numbers in `bytes` in the layout that costs least.
 pub fn encode_bytes<V: Value>(bytes: &[u8], shape: BlockShape) -> Option<Vec<u8>> {
-    let values = read_all::<V>(bytes);
+    let values = V::read_all(bytes);
     let (layout, _) = choose_layout(&values, shape);
     encode(layout, values, shape)
 }

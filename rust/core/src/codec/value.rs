@@ -9,6 +9,8 @@ pub trait Value: Number + FromZeros {
     const SIZE: usize;
     /// The number in the first `SIZE` bytes.
     fn read(bytes: &[u8]) -> Self;
+    /// All numbers in `bytes`.
+    fn read_all(bytes: &[u8]) -> Vec<Self>;
     /// Puts the number into the first `SIZE` bytes.
     fn write(self, bytes: &mut [u8]);
 }
@@ -25,6 +27,10 @@ macro_rules! values {
                 Self::from_le_bytes(number)
             }
 
+            fn read_all(bytes: &[u8]) -> Vec<Self> {
+                bytes.as_chunks().0.iter().copied().map(Self::from_le_bytes).collect()
+            }
+
             #[inline]
             fn write(self, bytes: &mut [u8]) {
                 bytes[..size_of::<$type>()].copy_from_slice(&self.to_le_bytes());
@@ -34,11 +40,6 @@ macro_rules! values {
 }
 
 values!(i8, u8, i16, u16, i32, u32, i64, u64, f32, f64);
-
-/// All numbers in `bytes`.
-pub fn read_all<V: Value>(bytes: &[u8]) -> Vec<V> {
-    bytes.chunks_exact(V::SIZE).map(V::read).collect()
-}
 
 /// Evaluates an expression with the type of `element`'s numbers. Half floats count as integers of
 /// the same bits.

@@ -5,7 +5,7 @@ mod strings;
 mod symbols;
 
 use innovations::Innovations;
-use strings::{Finished, Strings};
+use strings::Strings;
 use symbols::Symbols;
 
 use super::domain::Domain;
@@ -81,15 +81,12 @@ impl Encoder {
             strings.finish_tile();
         }
         let (mut codes, tables) = symbols.finish();
-        let Finished { lengths, streams } = strings.finish(&atoms, &mut codes);
+        strings.add_symbols(&atoms, &mut codes);
         let is_fixed = !has_lower && atoms.iter().all(AtomPredictor::is_fixed);
         let model = Model { atoms, centres, tables }.encode(domain, level)?;
         let mut payload = (model.len() as u32).to_le_bytes().to_vec();
         payload.extend(&model);
-        if !is_fixed {
-            payload.extend(lengths.iter().flat_map(|length| length.to_le_bytes()));
-        }
-        streams.iter().for_each(|stream| payload.extend(stream));
+        strings.write(!is_fixed, &mut payload);
         payload.extend([0; PADDING]);
         Some(payload)
     }

@@ -39,13 +39,15 @@ impl Part {
 
     /// Takes the bytes of each frame.
     fn finish(&mut self) -> Packed {
-        let mut packed = Packed::default();
+        let bytes = |bits: u32| bits.div_ceil(8) as usize;
+        let all = self.bits.iter().map(|&bits| bytes(bits)).sum();
+        let mut packed =
+            Packed { bytes: Vec::with_capacity(all), ends: Vec::with_capacity(self.bits.len()) };
         for (room, bits) in self.room.chunks_exact_mut(self.most).zip(&mut self.bits) {
-            let room = &mut room[..bits.div_ceil(8) as usize];
+            let room = &mut room[..bytes(std::mem::take(bits))];
             packed.bytes.extend_from_slice(room);
             packed.ends.push(packed.bytes.len());
             room.fill(0);
-            *bits = 0;
         }
         packed
     }
@@ -69,24 +71,32 @@ impl End<'_> {
 #[derive(Default)]
 struct Packed {
     bytes: Vec<u8>,
-    /// Where those of each frame end.
+    /// Where those of each frame end; none where the tile has no such part.
     ends: Vec<usize>,
 }
 
 impl Packed {
     fn of(&self, frame: usize) -> &[u8] {
+        let Some(&end) = self.ends.get(frame) else { return &[] };
         let start = frame.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[start..self.ends[frame]]
+        &self.bytes[start..end]
     }
 }
 
-/// The strings of all frames, tile after tile: first what does not depend on other tiles.
+/// The strings of a tile in all frames.
+#[derive(Default)]
+struct TileStrings {
+    fields: Packed,
+    symbols: Packed,
+    lower: Packed,
+}
+
+/// The strings of all tiles: first what is known before all codes are.
 pub struct Strings {
     is_key: Vec<bool>,
     fields: Part,
     lower: Option<Part>,
-    /// The fields and lower bits of each tile.
-    tiles: Vec<(Packed, Option<Packed>)>,
+    tiles: Vec<TileStrings>,
 }
 
 impl Strings {
@@ -139,45 +149,42 @@ impl Strings {
 
     /// Ends the tile.
     pub fn finish_tile(&mut self) {
-        self.tiles.push((self.fields.finish(), self.lower.as_mut().map(Part::finish)));
+        let fields = self.fields.finish();
+        let lower = self.lower.as_mut().map(Part::finish).unwrap_or_default();
+        self.tiles.push(TileStrings { fields, lower, ..TileStrings::default() });
     }
 
-    /// Adds symbols: the bytes of each frame, and how many these are for each tile.
-    pub fn finish(self, atoms: &[AtomPredictor], codes: &mut Codes) -> Finished {
-        let frames = self.is_key.len();
-        let each = if self.lower.is_some() { 2 } else { 1 };
-        let mut lengths = vec![0; each * frames * self.tiles.len()];
-        let mut streams = vec![Vec::new(); frames];
-        let mut symbols = None;
-        for (number, ((fields, lower), atoms)) in
-            self.tiles.iter().zip(atoms.chunks(TILE)).enumerate()
-        {
-            let mut packed = None;
-            if atoms.iter().any(AtomPredictor::has_symbols) {
-                let part = symbols.get_or_insert_with(|| Part::new(frames, SYMBOL_BYTES));
-                atoms.iter().for_each(|atom| codes.write(atom, &self.is_key, part));
-                packed = Some(part.finish());
-            }
-            for (frame, stream) in streams.iter_mut().enumerate() {
-                let at = each * (frame * self.tiles.len() + number);
-                let before = stream.len();
-                stream.extend_from_slice(fields.of(frame));
-                stream.extend_from_slice(packed.as_ref().map_or(&[], |packed| packed.of(frame)));
-                lengths[at] = (stream.len() - before) as u16;
-                if let Some(lower) = lower {
-                    stream.extend_from_slice(lower.of(frame));
-                    lengths[at + 1] = lower.of(frame).len() as u16;
+    /// Adds symbols.
+    pub fn add_symbols(&mut self, atoms: &[AtomPredictor], codes: &mut Codes) {
+        if !atoms.iter().any(AtomPredictor::has_symbols) {
+            return;
+        }
+        let mut part = Part::new(self.is_key.len(), SYMBOL_BYTES);
+        for (tile, atoms) in self.tiles.iter_mut().zip(atoms.chunks(TILE)) {
+            atoms.iter().for_each(|atom| codes.write(atom, &self.is_key, &mut part));
+            tile.symbols = part.finish();
+        }
+    }
+
+    /// Writes how many bytes each tile takes in each frame, of floats without and of lower bits, if
+    /// that is not the same in all; then these.
+    pub fn write(&self, with_lengths: bool, payload: &mut Vec<u8>) {
+        let frames = 0..self.is_key.len();
+        let all =
+            || frames.clone().flat_map(|frame| self.tiles.iter().map(move |tile| (frame, tile)));
+        if with_lengths {
+            for (frame, TileStrings { fields, symbols, lower }) in all() {
+                let length = fields.of(frame).len() + symbols.of(frame).len();
+                payload.extend((length as u16).to_le_bytes());
+                if self.lower.is_some() {
+                    payload.extend((lower.of(frame).len() as u16).to_le_bytes());
                 }
             }
         }
-        Finished { lengths, streams }
+        for (frame, TileStrings { fields, symbols, lower }) in all() {
+            for part in [fields, symbols, lower] {
+                payload.extend_from_slice(part.of(frame));
+            }
+        }
     }
-}
-
-/// Strings as they are written.
-pub struct Finished {
-    /// Bytes of each tile in each frame, of floats without and of lower bits.
-    pub lengths: Vec<u16>,
-    /// Of each frame.
-    pub streams: Vec<Vec<u8>>,
 }
