@@ -1,5 +1,7 @@
 """A trajectory file that is damaged, or changes while it is read, is an error: no crash, no other frames."""
 
+import bz2
+import gzip
 import os
 import struct
 import subprocess
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from MDAnalysis.lib.formats.libmdaxdr import TRRFile, XTCFile
 from MDAnalysisTests import datafiles
-from proteinflex_optimization import DataHandler, InvalidArgumentError
+from proteinflex_optimization import DataHandler, InvalidArgumentError, Topology
 from proteinflex_optimization.integrations.mdanalysis import TrajectoryReadError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -175,3 +177,50 @@ def test_a_step_that_no_integer_holds_is_an_error(handler, tmp_path):
     )
     with pytest.raises(TrajectoryReadError, match=r"run\.lammpstrj"):
         handler.import_trajectory(None, path, "x")
+
+
+def frames_of(suffix, n_frames):
+    """Return frames of two atoms of a format, whose coordinates don't compress to nothing."""
+    rng = np.random.default_rng(1)
+    for frame in range(n_frames):
+        (a, b, c), (d, e, f) = ([f"{x:8.3f}" for x in row] for row in rng.normal(size=(2, 3)))
+        yield {
+            "xyz": f"2\n\nC {a} {b} {c}\nO {d} {e} {f}\n",
+            "lammpstrj": f"ITEM: TIMESTEP\n{frame}\nITEM: NUMBER OF ATOMS\n2\n"
+            f"ITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\nITEM: ATOMS id x y z\n1 {a} {b} {c}\n2 {d} {e} {f}\n",
+            "pdb": f"MODEL     {frame + 1:4}\nATOM      1  CA  ALA A   1    {a}{b}{c}\n"
+            f"ATOM      2  CB  ALA A   1    {d}{e}{f}\nENDMDL\n",
+        }[suffix]
+
+
+@pytest.mark.parametrize("suffix", ["xyz", "lammpstrj", "pdb"])
+@pytest.mark.parametrize("packed", [gzip, bz2], ids=["gz", "bz2"])
+def test_damage_in_a_later_compressed_stream_of_a_trajectory_is_an_error(
+    handler, tmp_path, suffix, packed
+):
+    """Not the frames before it, as Python's and so MDAnalysis's readers of bzip2 give."""
+    path = tmp_path / f"run.{suffix}.{packed.__name__.replace('gzip', 'gz')}"
+    frames = list(frames_of(suffix, 200))
+    first, second = (packed.compress("".join(part).encode()) for part in (frames[:99], frames[99:]))
+    one = tmp_path / "one.xyz"
+    one.write_text(next(frames_of("xyz", 1)))
+    for padding in (b"", bytes(512)):
+        path.write_bytes(first + second + padding)
+        assert handler.open(handler.import_trajectory(None, path, "whole")).n_frames == 200
+    n_keys = len(handler.keys())
+    for place in (0, len(second) // 2, len(second) - 7):
+        damaged = bytearray(second)
+        damaged[place] ^= 1
+        for end in (len(damaged), place + 1):
+            path.write_bytes(first + damaged[:end])
+            for read in (
+                lambda: handler.import_trajectory(None, path, "damaged"),
+                lambda: handler.import_trajectory(path, one, "damaged"),
+                *([] if suffix == "lammpstrj" else [lambda: Topology.of(path)]),
+            ):
+                with pytest.raises(InvalidArgumentError, match=rf"{path.name}.*cut short or dam"):
+                    read()
+    path.write_bytes(first + second + b"what a download added")
+    with pytest.raises(InvalidArgumentError, match=rf"{path.name}.*cut short or damaged"):
+        handler.import_trajectory(None, path, "damaged")
+    assert len(handler.keys()) == n_keys

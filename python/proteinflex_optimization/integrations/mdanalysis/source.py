@@ -22,6 +22,7 @@ from MDAnalysis.topology.core import get_parser_for
 
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
+from proteinflex_optimization._packed import check_streams
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
 from proteinflex_optimization.integrations.mdanalysis.reader import TrajectoryReadError
 from proteinflex_optimization.integrations.mdanalysis.reader_classes import (
@@ -126,11 +127,13 @@ class TrajectoryFile:
             raise InvalidArgumentError(
                 f"trajectory={str(path)!r} is not valid: the file is empty, expected a trajectory"
             )
+        check_streams("trajectory", self.path)
         if isinstance(topology, Topology):
             topology = topology_to_mdanalysis(topology)
         elif isinstance(topology, (str, Path)):
             if Path(topology).exists():
                 refuse_other_than_a_file("topology", Path(topology))
+                check_streams("topology", Path(topology))
             if topology_format is None:
                 topology_format = usual_format(topology)
         self._topology = topology

@@ -16,6 +16,7 @@ from MDAnalysis.guesser import tables
 
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._integrations import integration
+from proteinflex_optimization._packed import check_streams
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.topology import Topology
 
@@ -79,6 +80,7 @@ def topology_of_file(path: Any) -> Topology:
     """
     if Path(path).exists():
         refuse_other_than_a_file("structure", Path(path))
+        check_streams("structure", Path(path))
     try:
         universe = MDAnalysis.Universe(str(path))
     except Exception as error:

@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import re
-import stat
-import zlib
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from proteinflex_optimization._filesystem import refuse_other_than_a_file
+from proteinflex_optimization._packed import unpacked
 from proteinflex_optimization.errors import InvalidArgumentError
 
 Format = Literal["PDB", "mmCIF", "mmJSON"]
 
 READ = "PDB, mmCIF and mmJSON files are read, plain or compressed with gzip, bzip2 or xz"
-
-
-def _decompress(
-    new_stream: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor], packed: bytes
-) -> bytes:
-    """Decompress all streams: Python's own functions leave out what follows a damaged one."""
-    parts = []
-    while packed:
-        stream = new_stream()
-        parts.append(stream.decompress(packed))
-        if not stream.eof:
-            raise EOFError("it ends within a stream")
-        # Zeros fill up blocks of archives.
-        packed = stream.unused_data.lstrip(b"\0")
-    return b"".join(parts)
-
-
-PACKED: dict[bytes, Callable[[bytes], bytes]] = {
-    b"\x1f\x8b": gzip.decompress,
-    b"BZh": partial(_decompress, bz2.BZ2Decompressor),
-    b"\xfd7zXZ\0": partial(_decompress, lzma.LZMADecompressor),
-}
-"""How compressed files begin."""
 
 MMCIF = re.compile(rb"(?:\s|#[^\r\n]*)*data_", re.IGNORECASE)
 ATOM_RECORD = re.compile(rb"^[ \t]*(ATOM|HETATM)", re.IGNORECASE | re.MULTILINE)
@@ -96,21 +68,8 @@ def read_content(path: Path) -> bytes:
     OSError
         It can't be opened.
     """
-    # A pipe would block, and a device never end.
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        what = "a directory" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
-        raise invalid(path, f"expected a regular file, found {what}")
-    content = path.read_bytes()
-    for magic, decompress in PACKED.items():
-        if content.startswith(magic):
-            try:
-                content = decompress(content)
-            except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
-                raise invalid(
-                    path, f"its compressed data is cut short or damaged ({error}); get it again"
-                ) from error
-            break
+    refuse_other_than_a_file("source", path)
+    content = b"".join(unpacked("source", path))
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         try:
             content = content.decode("utf-16").encode()
