@@ -1,4 +1,4 @@
-"""Compressed files, of which every stream is read: Python's own functions leave out what follows a damaged one."""
+"""Compressed files: every stream is read, where Python's functions leave out what follows a damaged one."""
 
 from __future__ import annotations
 
