@@ -1,5 +1,6 @@
 """mdtraj gets from the cache what it gets from the file, to the last bit."""
 
+import gzip
 import os
 
 import numpy as np
@@ -216,3 +217,14 @@ def test_a_file_without_times_counts_frames(tmp_path):
     with create_trajectory(tmp_path / "run.fxt") as writer:
         writer.append(np.zeros((4, 2, 3), np.float32))
     assert list(mdtraj.load(tmp_path / "run.fxt", top=topology(2)).time) == [0, 1, 2, 3]
+
+
+def test_a_topology_whose_compressed_data_is_damaged_is_an_error_that_names_it(handler, tmp_path):
+    key = handler.store_trajectory({"frames": np.zeros((2, 3, 3), np.float32)}, "md")
+    atom = "ATOM      1  CA  ALA A   1       1.000   2.000   3.000  1.00  0.00           C\n"
+    path = tmp_path / "top.pdb.gz"
+    path.write_bytes(gzip.compress(3 * atom.encode()) + gzip.compress(b"END\n")[:-5])
+    with pytest.raises(
+        InvalidArgumentError, match=r"topology=.*top\.pdb\.gz.*cut short or damaged"
+    ):
+        handler.open(key).to_mdtraj(path)

@@ -22,6 +22,7 @@ import numpy as np
 
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
+from proteinflex_optimization._packed import check_streams
 
 try:
     import mdtraj
@@ -431,6 +432,7 @@ def _topology(topology: Any) -> Any:
     path = Path(str(topology))
     if path.exists():
         refuse_other_than_a_file("topology", path)
+        check_streams("topology", path)
     return mdtraj.load_topology(str(path))
 
 

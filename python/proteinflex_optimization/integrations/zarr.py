@@ -23,11 +23,13 @@ import numpy as np
 
 try:
     import zarr
+    import zarr.storage
 except ImportError as error:
     raise ImportError(
         'this needs zarr 3: install it with `pip install "proteinflex-optimization[zarr]"`'
     ) from error
 
+from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
 
@@ -156,23 +158,22 @@ def import_zarr(
             f"trajectory={path!r} is not valid: expected the directory of one Zarr group"
         )
     try:
-        group = zarr.open_group(str(path), mode="r")
+        group = zarr.open_group(_RegularFiles(Path(path), read_only=True), mode="r")
         arrays = dict(group.arrays())
         attributes = dict(group.attrs)
+        is_ours = "content_id" in attributes
+        static = set(attributes.get("static", ())) if is_ours else set()
+        fields = set(attributes["fields"]) if is_ours else set()
+        values = dict(attributes.get("values", {})) if is_ours else {}
+        arrays |= {name: group[name] for name in fields if "/" in name and name in group}
     except Exception as error:
         raise InvalidArgumentError(
             f"trajectory={str(path)!r} is not valid: expected a Zarr group ({error})"
         ) from error
-    is_ours = "content_id" in attributes
-    static = set(attributes.get("static", ())) if is_ours else set()
-    # Groups of older versions don't name their fields.
-    fields = set(attributes.get("fields", ())) if is_ours else set()
-    arrays |= {name: group[name] for name in fields if "/" in name and name in group}
     _check_arrays(arrays, static, fields, path, is_ours=is_ours)
     if metadata is None and isinstance(attributes.get("metadata"), dict):
         metadata = attributes["metadata"]
     n_frames = arrays["frames"].shape[0]
-    values = attributes.get("values", {}) if is_ours else {}
     if static or values:
         # A writer takes nothing but frames; these came from a dict in memory.
         data = {name: np.asarray(_read(array, ..., path)) for name, array in arrays.items()}
@@ -200,12 +201,26 @@ def import_zarr(
     return str(writer.key)
 
 
+class _RegularFiles(zarr.storage.LocalStore):  # type: ignore[misc]
+    """A directory in which nothing but files is read: a pipe would block, and a device never end."""
+
+    async def get(self, key: str, *arguments: Any, **options: Any) -> Any:
+        path = self.root / key
+        if path.exists() and not path.is_dir():
+            refuse_other_than_a_file("trajectory", path)
+        return await super().get(key, *arguments, **options)
+
+
 def _refuse_other_than_zarr(target: Path) -> None:
     """Refuse to replace a directory that has anything else than a Zarr group."""
     if not target.is_dir():
         return
     files = [file for file in target.rglob("*") if file.is_symlink() or not file.is_dir()]
-    others = [file for file in files if file.is_symlink() or not FILES.fullmatch(file.name)]
+    others = [
+        file
+        for file in files
+        if file.is_symlink() or not file.is_file() or not FILES.fullmatch(file.name)
+    ]
     if others:
         found = f"has {str(others[0].relative_to(target))!r}, which is not Zarr's"
     elif any(target.iterdir()) and not any((target / name).is_file() for name in ROOT_FILES):
