@@ -9,22 +9,7 @@ import numpy as np
 import pytest
 from MDAnalysisTests.datafiles import PSF
 from proteinflex_optimization import CorruptDataError, DataHandler, InvalidArgumentError
-
-N_FRAMES, N_ATOMS = 30, 25
-
-
-def data():
-    rng = np.random.default_rng(1)
-    return {
-        "frames": rng.normal(0, 10, (N_FRAMES, N_ATOMS, 3)).astype(np.float32),
-        "velocities": rng.normal(0, 1, (N_FRAMES, N_ATOMS, 3)).astype(np.float32),
-        "forces": rng.normal(0, 100, (N_FRAMES, N_ATOMS, 3)).astype(np.float32),
-        "box": np.tile(np.diag([30.0, 40.0, 50.0]), (N_FRAMES, 1, 1)),
-        "time": 6.0 + 2.0 * np.arange(N_FRAMES),
-        "step": 3000 + 1000 * np.arange(N_FRAMES),
-        "potential": rng.normal(-1e5, 10, N_FRAMES),
-        "labels": rng.normal(0, 1, (N_FRAMES, 4)),
-    }
+from trajectory_data import N_FRAMES, data
 
 
 @pytest.fixture

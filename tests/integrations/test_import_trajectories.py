@@ -1,10 +1,6 @@
 """What files of trajectories lack, and what MDAnalysis makes up or passes over, is never silent."""
 
-import fcntl
-import gzip
 import logging
-import os
-import random
 import struct
 from pathlib import Path
 
@@ -12,15 +8,14 @@ import MDAnalysis
 import numpy as np
 import pytest
 from MDAnalysis.lib.formats.libdcd import DCDFile
-from MDAnalysis.lib.formats.libmdaxdr import TRRFile, XTCFile
+from MDAnalysis.lib.formats.libmdaxdr import TRRFile
 from MDAnalysis.transformations import translate
 from MDAnalysisTests import datafiles
-from proteinflex_optimization import DataHandler, InvalidArgumentError, Topology
-from proteinflex_optimization.errors import InvalidTypeError, ProteinFlexError
+from proteinflex_optimization import DataHandler, InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis import (
-    TrajectoryReadError,
     export_trajectory,
 )
+from trajectory_data import coordinates, write_trr, write_xtc
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",
@@ -31,7 +26,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 N_ATOMS = 13
-UNIT = np.eye(3, dtype=np.float32)
 
 
 @pytest.fixture
@@ -43,27 +37,6 @@ def handler(tmp_path):
 def said(caplog):
     caplog.set_level(logging.WARNING, "proteinflex_optimization")
     return lambda: "\n".join(record.getMessage() for record in caplog.records)
-
-
-def coordinates(frame, n_atoms=4):
-    return np.full((n_atoms, 3), frame, np.float32)
-
-
-def write_trr(path, has_x, has_v, *, has_box=lambda i: True, n_frames=6):
-    with TRRFile(str(path), "w") as file:
-        for i in range(n_frames):
-            x = coordinates(i) if has_x(i) else None
-            v = coordinates(i) if has_v(i) else None
-            file.write(x, v, None, UNIT * has_box(i), i, float(i), 0.0, 4)
-    return path
-
-
-def write_xtc(path, times, *, steps=None, n_atoms=4):
-    with XTCFile(str(path), "w") as file:
-        for i, time in enumerate(times):
-            step = i if steps is None else steps[i]
-            file.write(coordinates(time, n_atoms), UNIT, step, float(time), 1000)
-    return path
 
 
 # --- fields in some frames ---
@@ -252,25 +225,6 @@ def test_columns_of_extended_xyz_are_said_or_refused(handler, tmp_path, said):
             handler.import_trajectory(None, path, "x")
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_byte_order_mark_hides_no_atom_or_frame(handler, tmp_path, packed):
-    atoms = [("CA", "ALA", "A"), ("CB", "ALA", "A")]
-    texts = {
-        "models.pdb": pdb_models(atoms, atoms, atoms),
-        "one.pdb": "".join(pdb_models(atoms).splitlines(keepends=True)[1:-2]) + "END\n",
-        "run.xyz": "2\n\nC 0 0 0\nC 1 0 0\n" * 3,
-    }
-    for name, text in texts.items():
-        path = tmp_path / (f"{name}.gz" if packed else name)
-        content = b"\xef\xbb\xbf" + text.encode()
-        path.write_bytes(gzip.compress(content) if packed else content)
-        topology = path if ".pdb" in name else None
-        found = handler.open(handler.import_trajectory(topology, path, "x"))
-        assert found.shape == (1 if name == "one.pdb" else 3, 2, 3)
-        assert found.read()[-1, :, 0].tolist() == [0, 1]
-        assert topology is None or found.topology.names.tolist() == ["CA", "CB"]
-
-
 def dump(step, ids, low=0, columns="id type x y z"):
     atoms = "".join(f"{i} 1 {i} 0 0\n" if "id" in columns else "1 1 0 0\n" for i in ids)
     box = f"{low} 99\n" * 3
@@ -332,290 +286,3 @@ def test_times_of_a_big_endian_dcd_are_those_of_a_little_endian_one(handler, tmp
     for is_charmm in (True, False):
         np.testing.assert_allclose(write("<", is_charmm), [0.5, 1, 1.5], rtol=1e-6)
         np.testing.assert_array_equal(write(">", is_charmm), write("<", is_charmm))
-
-
-# --- what lies beside a file ---
-
-
-@pytest.mark.parametrize("suffix", ["xtc", "trr"])
-def test_nothing_is_read_locked_or_written_beside_a_file(handler, tmp_path, suffix):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    path = folder / f"run.{suffix}"
-    if suffix == "xtc":
-        write_xtc(path, range(5), n_atoms=12)
-    else:
-        write_trr(path, lambda i: True, lambda i: False, n_frames=5)
-    assert handler.open(handler.import_trajectory(None, path, "x")).n_frames == 5
-    assert [found.name for found in folder.iterdir()] == [path.name]
-    # What MDAnalysis has left there: a lock that is held, and offsets of a part of the frames.
-    with (folder / f".{path.name}_offsets.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        (folder / f".{path.name}_offsets.npz").write_bytes(b"PK")
-        for topology in (None, MDAnalysis.Universe.empty(12 if suffix == "xtc" else 4)._topology):
-            assert handler.open(handler.import_trajectory(topology, path, "x")).n_frames == 5
-
-
-def test_what_is_no_file_is_refused_without_waiting_for_it(handler, tmp_path):
-    (tmp_path / "one.xyz").write_text("1\n\nC 0 0 0\n")
-    for name in ("run.xtc", "top.pdb", "top.gro"):
-        os.mkfifo(tmp_path / name)
-    with pytest.raises(InvalidArgumentError, match=r"trajectory=.*run\.xtc.*a pipe"):
-        handler.import_trajectory(None, tmp_path / "run.xtc", "x")
-    for name in ("top.pdb", "top.gro"):
-        with pytest.raises(InvalidArgumentError, match=rf"topology=.*{name}.*a pipe"):
-            handler.import_trajectory(tmp_path / name, tmp_path / "one.xyz", "x")
-        with pytest.raises(InvalidArgumentError, match=rf"{name}.*a pipe"):
-            Topology.of(tmp_path / name)
-
-
-# --- cut files, and others that are not what they seem ---
-
-
-def exported(handler, folder):
-    """Give files of all formats that are written, and some others, and what they need."""
-    rng = np.random.default_rng(1)
-    frames = rng.normal(0, 5, (4, N_ATOMS, 3)).astype(np.float32)
-    data = {
-        "frames": frames,
-        "time": np.arange(4.0),
-        "step": 10 * np.arange(4),
-        "velocities": frames,
-        "forces": frames,
-        "box": np.tile([30.0, 30, 30, 90, 90, 90], (4, 1)),
-    }
-    trajectory = handler.open(handler.store_trajectory(data, "source"))
-    for suffix in ("xtc", "trr", "dcd", "nc", "h5md", "xyz", "pdb"):
-        path = folder / f"run.{suffix}"
-        export_trajectory(trajectory, path)
-        yield suffix, path, None
-    path = folder / "run.mdcrd"
-    with path.open("w") as file:
-        file.write("title\n")
-        for frame in frames:
-            numbers = frame.ravel()
-            for start in range(0, len(numbers), 10):
-                file.write("".join(f"{n:8.3f}" for n in numbers[start : start + 10]) + "\n")
-            file.write("  30.000  30.000  30.000\n")
-    first = folder / "top.pdb"
-    universe = MDAnalysis.Universe.empty(N_ATOMS, trajectory=True)
-    universe.atoms.write(str(first))
-    yield "mdcrd", path, first
-    path = folder / "run.trc"
-    path.write_bytes(gzip.decompress(Path(datafiles.TRC_TRAJ1_VAC).read_bytes()))
-    yield "trc", path, None
-    path = folder / "run.lammpstrj"
-    path.write_bytes(Path(datafiles.LAMMPSDUMP_image_vf).read_bytes())
-    yield "lammpstrj", path, None
-    path = folder / "run.arc"
-    path.write_bytes(Path(datafiles.ARC_PBC).read_bytes())
-    yield "arc", path, None
-
-
-FORMATS = ["xtc", "trr", "dcd", "nc", "h5md", "xyz", "pdb", "mdcrd", "trc", "lammpstrj", "arc"]
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_a_file_that_was_cut_anywhere_is_an_error_and_never_another_trajectory(
-    handler, tmp_path, name
-):
-    """But exactly between two frames, where these formats can't tell."""
-    path, topology = next(
-        (path, topology) for found, path, topology in exported(handler, tmp_path) if found == name
-    )
-    whole = path.read_bytes()
-    expected = handler.load_data(handler.import_trajectory(topology, path, "whole"))
-    rng = random.Random(1)
-    positions = {
-        *(rng.randrange(1, len(whole)) for _ in range(12)),
-        *(len(whole) - n for n in (2, 9)),
-    }
-    refused = []
-    for number, length in enumerate(sorted(positions)):
-        if is_between_frames(whole, length, name):
-            continue
-        cut = tmp_path / f"cut{number}.{name}"
-        cut.write_bytes(whole[:length])
-        try:
-            found = handler.load_data(handler.import_trajectory(topology, cut, "cut"))
-        except (ProteinFlexError, OSError) as error:
-            refused.append((cut.name, str(error)))
-            continue
-        n_frames = len(found["frames"])
-        assert n_frames == len(expected["frames"])
-        for field, value in found.items():
-            np.testing.assert_array_equal(value, expected[field])
-    assert len(refused) >= 10
-    assert all(name in message for name, message in refused)
-    assert len(handler.keys()) <= 3
-
-
-def is_between_frames(whole, length, name):
-    if name in ("xtc", "trr"):
-        return whole[length:].startswith(b"\x00\x00\x07")
-    # Text: between two lines, of which some begin a frame.
-    is_text = name in ("xyz", "pdb", "mdcrd", "trc", "lammpstrj", "arc")
-    return is_text and whole[:length].rstrip(b" ").endswith(b"\n")
-
-
-def test_the_whole_frames_of_a_cut_file_are_stored_where_that_is_asked_for(handler, tmp_path, said):
-    path = write_xtc(tmp_path / "cut.xtc", range(5), n_atoms=20)
-    path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(TrajectoryReadError, match=r"cut\.xtc.*allow_truncated=True"):
-        handler.import_trajectory(None, path, "cut")
-    assert handler.keys() == []
-    key = handler.import_trajectory(None, path, "cut", allow_truncated=True)
-    assert handler.open(key).time.tolist() == [0, 1, 2, 3]
-    assert "cut.xtc" in said()
-    path = tmp_path / "cut.xyz"
-    path.write_text("1\n\nC 1.00 2.00 3.00\n1\n\nC 1.00 2.00 3.0")
-    key = handler.import_trajectory(None, path, "cut", allow_truncated=True)
-    assert handler.open(key).n_frames == 1
-
-
-@pytest.mark.parametrize("suffix", ["xtc", "trr"])
-def test_the_first_frame_of_a_file_whose_second_is_cut_is_stored(handler, tmp_path, suffix, said):
-    path = tmp_path / f"run.{suffix}"
-    if suffix == "xtc":
-        write_xtc(path, range(4), n_atoms=12)
-    else:
-        write_trr(path, lambda i: True, lambda i: False, n_frames=4)
-    whole = path.read_bytes()
-    one = len(whole) // 4
-    damaged = whole[:one] + b"\0" * 4 + whole[one + 4 :]
-    cases = {whole[: one + n]: "frame 1" for n in (4, 30, one - 8)}
-    for content, message in {**cases, damaged: f"frame 1 is damaged .*byte {one}"}.items():
-        path.write_bytes(content)
-        with pytest.raises(TrajectoryReadError, match=rf"{path.name} is cut or damaged: {message}"):
-            handler.import_trajectory(None, path, "cut")
-        key = handler.import_trajectory(None, path, "cut", allow_truncated=True)
-        assert handler.open(key).time.tolist() == [0]
-        assert f"{path.name} is cut: frame 1" in said()
-        handler.remove(key)
-    for content, message in {whole[: one - 5]: "no frame of it is whole", b"": "is empty"}.items():
-        path.write_bytes(content)
-        with pytest.raises(ProteinFlexError, match=rf"{path.name}.* {message}"):
-            handler.import_trajectory(None, path, "cut", allow_truncated=True)
-
-
-@pytest.mark.parametrize("names", [["a.npy"], ["folder"], ["a.npz", "a.npz"]])
-def test_what_is_no_trajectory_is_said_in_a_sentence(handler, tmp_path, names):
-    (tmp_path / "folder").mkdir()
-    np.savez(tmp_path / "a.npz", frames=np.zeros((2, 3, 3)))
-    np.save(tmp_path / "a.npy", np.zeros((2, 3, 3)))
-    with pytest.raises(InvalidArgumentError, match=names[0]) as raised:
-        handler.import_trajectory(None, [tmp_path / name for name in names], "x")
-    assert "dict_keys" not in str(raised.value)
-    assert len(str(raised.value)) < 500
-
-
-def test_more_frames_than_there_are_in_the_file_are_said(handler, tmp_path, said):
-    handler.import_trajectory(datafiles.PSF, datafiles.DCD, "md")
-    assert "its header announces 500 frames, it has 98" in said()
-
-
-@pytest.mark.parametrize("name", ["run.xyz", "run.lammpstrj", "run.pdb", "run.xtc", "run.arc"])
-def test_atoms_that_come_or_go_are_refused(handler, tmp_path, name):
-    path = tmp_path / name
-    with path.open("wb") as file:
-        for n_atoms in (4, 5, 3):
-            part = tmp_path / f"part{n_atoms}{path.suffix}"
-            if path.suffix == ".xtc":
-                write_xtc(part, [0], n_atoms=n_atoms)
-            else:
-                lines = {
-                    ".xyz": [f"{n_atoms}", "", *["C 1.0 2.0 3.0"] * n_atoms],
-                    ".arc": [f"{n_atoms} x", *["1 C 1.0 2.0 3.0 1"] * n_atoms],
-                    ".lammpstrj": [
-                        *("ITEM: TIMESTEP", "0", "ITEM: NUMBER OF ATOMS", f"{n_atoms}"),
-                        *("ITEM: BOX BOUNDS pp pp pp", "0 9", "0 9", "0 9", "ITEM: ATOMS id x y z"),
-                        *[f"{i} 1 2 3" for i in range(n_atoms)],
-                    ],
-                    ".pdb": [
-                        f"MODEL        {n_atoms}",
-                        *["ATOM      1  C   ALA A   1       1.000   2.000   3.000"] * n_atoms,
-                        "ENDMDL",
-                    ],
-                }[path.suffix]
-                part.write_text("\n".join([*lines, ""]))
-            file.write(part.read_bytes())
-    with pytest.raises(ProteinFlexError, match=name.replace(".", r"\.")):
-        handler.import_trajectory(None, path, "x")
-    assert handler.keys() == []
-
-
-def pdb_models(*models):
-    lines = []
-    for number, atoms in enumerate(models, 1):
-        lines += [f"MODEL     {number:4}"]
-        for x, (name, residue, chain) in enumerate(atoms):
-            lines.append(
-                f"ATOM  {x:5}  {name:<3} {residue} {chain}   1    {x:8.3f}   0.000   0.000"
-            )
-        lines.append("ENDMDL")
-    return "\n".join([*lines, "END", ""])
-
-
-CA, CB = ("CA", "ALA", "A"), ("CB", "ALA", "A")
-MIXED = {
-    "names.xyz": ("2\n\nC 1 0 0\nN 2 0 0\n2\n\nN 4 0 0\nC 3 0 0\n", "atom 0 of frame 1 is 'N'"),
-    "names.arc": (
-        "2 x\n1 C 1 0 0 1\n2 N 2 0 0 1\n2 x\n1 N 4 0 0 1\n2 C 3 0 0 1\n",
-        "frame 1 is 'N'",
-    ),
-    "names.pdb": (pdb_models([CA, CB], [CA, CB], [CB, CA]), "atom 0 of frame 2 is 'CB ALA A   1'"),
-    "chains.pdb": (
-        pdb_models([CA, ("CA", "ALA", "B")], [("CA", "ALA", "B"), CA]),
-        "atom 0 of frame 1",
-    ),
-    "grow.pdb": (pdb_models([CA], [CA, CB]), "frame 1 has 2 atoms, expected 1"),
-    "shrink.pdb": (pdb_models([CA, CB], [CA]), "frame 1 has 1 atoms, expected 2"),
-    "blank.xyz": ("1\n\nC 1 0 0\n\n1\n\nC 2 0 0\n", "a blank line before frame 1"),
-}
-
-
-@pytest.mark.parametrize("name", MIXED)
-def test_frames_of_other_atoms_than_the_first_are_refused(handler, tmp_path, name):
-    path = tmp_path / name
-    content, message = MIXED[name]
-    path.write_text(content)
-    with pytest.raises(InvalidArgumentError, match=rf"{path.name}.*{message}"):
-        handler.import_trajectory(None, path, "x")
-    assert handler.keys() == []
-
-
-def test_models_of_the_same_atoms_are_frames(handler, tmp_path):
-    path = tmp_path / "same.pdb"
-    path.write_text(pdb_models([CA, CB], [CA, CB]))
-    assert handler.open(handler.import_trajectory(None, path, "x")).n_frames == 2
-
-
-def test_models_that_are_not_told_apart_are_refused(handler, tmp_path):
-    atom = "ATOM      1  C   ALA A   1       1.000   2.000   3.000\n"
-    path = tmp_path / "vmd.pdb"
-    path.write_text(f"{atom}END\n{atom}END\n")
-    with pytest.raises(InvalidArgumentError, match=r"vmd\.pdb.*atoms after END"):
-        handler.import_trajectory(None, path, "x")
-
-
-def test_what_readers_raise_is_an_error_that_names_the_file(handler, tmp_path, capfd):
-    h5py = pytest.importorskip("h5py")
-    h5py.File(tmp_path / "a.h5md", "w").create_group("h5md")
-    (tmp_path / "tinker.xyz").write_text("2 water\n1 O 0.0 0.0 0.0 1 2\n2 H 1.0 0.0 0.0 2 1\n")
-    (tmp_path / "short.nc").write_bytes(b"CDF\x02\0\0\0\0\0\0\0\x0a")
-    for suffix in ("xtc", "trr", "dcd", "nc", "gro", "arc", "trz", "inpcrd", "mol2", "crd", "coor"):
-        (tmp_path / f"junk.{suffix}").write_bytes(b"hello" * 40)
-        (tmp_path / f"empty.{suffix}").write_bytes(b"")
-    for path in sorted(tmp_path.glob("*.*")):
-        with pytest.raises((InvalidArgumentError, OSError, TrajectoryReadError)) as raised:
-            handler.import_trajectory(None, path, "x")
-        assert path.name in str(raised.value)
-    with pytest.raises(InvalidArgumentError, match=r"missing\.xtc.*no such file"):
-        handler.import_trajectory(None, tmp_path / "missing.xtc", "x")
-    with pytest.raises(FileNotFoundError, match=r"no\.pdb"):
-        handler.import_trajectory(tmp_path / "no.pdb", datafiles.XTC_sub_sol, "x")
-    for wrong in (None, 5, [5]):
-        with pytest.raises(InvalidTypeError, match="trajectory="):
-            handler.import_trajectory(None, wrong, "x")
-    assert handler.keys() == []
-    assert "Exception ignored" not in capfd.readouterr().err

@@ -1,0 +1,126 @@
+"""Frames are of the same atoms in the same order, or an error."""
+
+import gzip
+
+import pytest
+from proteinflex_optimization import DataHandler, InvalidArgumentError
+from proteinflex_optimization.errors import ProteinFlexError
+from trajectory_data import write_xtc
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore::UserWarning",
+    # Files that readers of MDAnalysis leave open where they fail.
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+
+
+@pytest.fixture
+def handler(tmp_path):
+    return DataHandler(tmp_path / "cache", durable=False)
+
+
+def pdb_models(*models):
+    lines = []
+    for number, atoms in enumerate(models, 1):
+        lines += [f"MODEL     {number:4}"]
+        for x, (name, residue, chain) in enumerate(atoms):
+            lines.append(
+                f"ATOM  {x:5}  {name:<3} {residue} {chain}   1    {x:8.3f}   0.000   0.000"
+            )
+        lines.append("ENDMDL")
+    return "\n".join([*lines, "END", ""])
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_byte_order_mark_hides_no_atom_or_frame(handler, tmp_path, packed):
+    atoms = [("CA", "ALA", "A"), ("CB", "ALA", "A")]
+    texts = {
+        "models.pdb": pdb_models(atoms, atoms, atoms),
+        "one.pdb": "".join(pdb_models(atoms).splitlines(keepends=True)[1:-2]) + "END\n",
+        "run.xyz": "2\n\nC 0 0 0\nC 1 0 0\n" * 3,
+    }
+    for name, text in texts.items():
+        path = tmp_path / (f"{name}.gz" if packed else name)
+        content = b"\xef\xbb\xbf" + text.encode()
+        path.write_bytes(gzip.compress(content) if packed else content)
+        topology = path if ".pdb" in name else None
+        found = handler.open(handler.import_trajectory(topology, path, "x"))
+        assert found.shape == (1 if name == "one.pdb" else 3, 2, 3)
+        assert found.read()[-1, :, 0].tolist() == [0, 1]
+        assert topology is None or found.topology.names.tolist() == ["CA", "CB"]
+
+
+@pytest.mark.parametrize("name", ["run.xyz", "run.lammpstrj", "run.pdb", "run.xtc", "run.arc"])
+def test_atoms_that_come_or_go_are_refused(handler, tmp_path, name):
+    path = tmp_path / name
+    with path.open("wb") as file:
+        for n_atoms in (4, 5, 3):
+            part = tmp_path / f"part{n_atoms}{path.suffix}"
+            if path.suffix == ".xtc":
+                write_xtc(part, [0], n_atoms=n_atoms)
+            else:
+                lines = {
+                    ".xyz": [f"{n_atoms}", "", *["C 1.0 2.0 3.0"] * n_atoms],
+                    ".arc": [f"{n_atoms} x", *["1 C 1.0 2.0 3.0 1"] * n_atoms],
+                    ".lammpstrj": [
+                        *("ITEM: TIMESTEP", "0", "ITEM: NUMBER OF ATOMS", f"{n_atoms}"),
+                        *("ITEM: BOX BOUNDS pp pp pp", "0 9", "0 9", "0 9", "ITEM: ATOMS id x y z"),
+                        *[f"{i} 1 2 3" for i in range(n_atoms)],
+                    ],
+                    ".pdb": [
+                        f"MODEL        {n_atoms}",
+                        *["ATOM      1  C   ALA A   1       1.000   2.000   3.000"] * n_atoms,
+                        "ENDMDL",
+                    ],
+                }[path.suffix]
+                part.write_text("\n".join([*lines, ""]))
+            file.write(part.read_bytes())
+    with pytest.raises(ProteinFlexError, match=name.replace(".", r"\.")):
+        handler.import_trajectory(None, path, "x")
+    assert handler.keys() == []
+
+
+def test_models_of_the_same_atoms_are_frames(handler, tmp_path):
+    path = tmp_path / "same.pdb"
+    path.write_text(pdb_models([CA, CB], [CA, CB]))
+    assert handler.open(handler.import_trajectory(None, path, "x")).n_frames == 2
+
+
+CA, CB = ("CA", "ALA", "A"), ("CB", "ALA", "A")
+
+
+MIXED = {
+    "names.xyz": ("2\n\nC 1 0 0\nN 2 0 0\n2\n\nN 4 0 0\nC 3 0 0\n", "atom 0 of frame 1 is 'N'"),
+    "names.arc": (
+        "2 x\n1 C 1 0 0 1\n2 N 2 0 0 1\n2 x\n1 N 4 0 0 1\n2 C 3 0 0 1\n",
+        "frame 1 is 'N'",
+    ),
+    "names.pdb": (pdb_models([CA, CB], [CA, CB], [CB, CA]), "atom 0 of frame 2 is 'CB ALA A   1'"),
+    "chains.pdb": (
+        pdb_models([CA, ("CA", "ALA", "B")], [("CA", "ALA", "B"), CA]),
+        "atom 0 of frame 1",
+    ),
+    "grow.pdb": (pdb_models([CA], [CA, CB]), "frame 1 has 2 atoms, expected 1"),
+    "shrink.pdb": (pdb_models([CA, CB], [CA]), "frame 1 has 1 atoms, expected 2"),
+    "blank.xyz": ("1\n\nC 1 0 0\n\n1\n\nC 2 0 0\n", "a blank line before frame 1"),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_frames_of_other_atoms_than_the_first_are_refused(handler, tmp_path, name):
+    path = tmp_path / name
+    content, message = MIXED[name]
+    path.write_text(content)
+    with pytest.raises(InvalidArgumentError, match=rf"{path.name}.*{message}"):
+        handler.import_trajectory(None, path, "x")
+    assert handler.keys() == []
+
+
+def test_models_that_are_not_told_apart_are_refused(handler, tmp_path):
+    atom = "ATOM      1  C   ALA A   1       1.000   2.000   3.000\n"
+    path = tmp_path / "vmd.pdb"
+    path.write_text(f"{atom}END\n{atom}END\n")
+    with pytest.raises(InvalidArgumentError, match=r"vmd\.pdb.*atoms after END"):
+        handler.import_trajectory(None, path, "x")
