@@ -383,7 +383,8 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         """Keep in the cache what a function returns; a decorator, with or without arguments.
 
         A call is known by the function's qualified name, its source, what it encloses, and its
-        arguments with their defaults. Functions that it calls are not looked at.
+        arguments with their defaults. Functions that it calls, globals and constants of classes that
+        it uses are not looked at: pass them as arguments.
 
         Parameters
         ----------

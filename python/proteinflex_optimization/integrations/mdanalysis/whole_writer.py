@@ -52,6 +52,8 @@ class WholeWriter:
                 self._file = self._writer.filename = _SilentFile(hidden, "w+")
                 # Ctrl-C is raised in the main thread, and so never where HDF5 calls the file.
                 self._worker = ThreadPoolExecutor(1)
+                # Now: where Ctrl-C meets the start of its thread, it starts a second one.
+                self._worker.submit(int).result()
 
     def write(self, atoms: Any) -> None:
         """Write the current frame of a universe."""
