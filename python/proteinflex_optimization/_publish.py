@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ._arguments import flag, path_text
 from .errors import InvalidArgumentError
 
 
@@ -49,22 +50,23 @@ class Publication:
         overwrite: bool,
         check_old: Callable[[Path], None] = refuse_directory,
     ) -> None:
+        path = path_text("path", path)
+        self._overwrite = flag("overwrite", overwrite)
         if Path(path).name in ("", ".."):
             raise InvalidArgumentError(
-                f"path={str(path)!r} is not valid: expected a name of what is to be written, such as "
+                f"path={path!r} is not valid: expected a name of what is to be written, such as "
                 f"{str(Path(path) / 'run.xtc')!r}"
             )
         # Absolute, for the working directory may change before it is published.
         target = Path(path).absolute()
         if os.path.lexists(target):
-            if not overwrite:
+            if not self._overwrite:
                 raise _is_there(target)
             check_old(target)
         if not target.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
         self.target = target
         self.temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
-        self._overwrite = overwrite
         self._check_old = check_old
 
     def publish(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._arguments import iterable
 from .errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -34,11 +35,15 @@ def texts(
     column: str, values: Iterable[str] | None, default: Any = None
 ) -> tuple[list[str], NDArray[np.uint32]]:
     """Return the texts that occur, and which of them each value is."""
-    if values is None:
+    if values is None and default is not None:
         found: tuple[list[str], NDArray[np.uint32]] = default
         return found
     known: dict[str, int] = {}
-    given = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    given = (
+        values.tolist()
+        if isinstance(values, np.ndarray)
+        else list(iterable(column, values, "a sequence of texts"))
+    )
     index = np.array([known.setdefault(text, len(known)) for text in given], np.uint32)
     for text in known:
         try:

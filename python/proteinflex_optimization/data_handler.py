@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 from . import _native
 from ._fingerprint import Paths
 from ._integrations import integration
-from .errors import CacheKeyError, CorruptDataError, GPUError, InvalidArgumentError
+from .errors import (
+    CacheKeyError,
+    CorruptDataError,
+    GPUError,
+    InvalidArgumentError,
+    InvalidTypeError,
+)
 from .memoize import Memoized, memoized
 from .remote.tiered_cache import TieredCache
 from .topology import Topology
@@ -62,6 +68,8 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         """
         try:
             return Trajectory(self, key)
+        except InvalidTypeError:
+            raise
         except (CacheKeyError, InvalidArgumentError):
             # Also where a structure of this id is here: a trajectory comes first, as in one directory.
             found = self._open_upstream(key)

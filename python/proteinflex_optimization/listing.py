@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ._arguments import path_text
 from .errors import InvalidArgumentError
 from .remote.directory_store import DirectoryStore
 from .remote.urls import is_url, without_credentials
@@ -48,6 +48,7 @@ def list_trajectories(path_or_url: StrPath, *, store: Any = None) -> list[EntryI
     ProteinFlexError, OSError
         What `open_trajectory` raises: one that can't be read is not left out.
     """
+    path_or_url = path_text("path_or_url", path_or_url)
     if store is None and not is_url(path_or_url):
         directory = Path(path_or_url)
         if not directory.is_dir():
@@ -57,7 +58,7 @@ def list_trajectories(path_or_url: StrPath, *, store: Any = None) -> list[EntryI
     else:
         from .remote.stores import open_store
 
-        url = fspath(path_or_url).rstrip("/")
+        url = path_or_url.rstrip("/")
         is_web = url.startswith(("http://", "https://"))
         if is_web and "?" in url:
             raise InvalidArgumentError(

@@ -8,6 +8,7 @@ import types
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
+from ._arguments import iterable
 from ._fingerprint import Paths, enclosed, fingerprint, of_enclosed, of_function
 from .errors import InvalidArgumentError, InvalidTypeError
 from .types import EntryKind
@@ -119,7 +120,9 @@ def memoized(
         raise InvalidArgumentError(f"kind={kind!r} is not valid: 'structure' or 'trajectory'")
     if paths not in ("content", "mtime"):
         raise InvalidArgumentError(f"paths={paths!r} is not valid: 'content' or 'mtime'")
-    ignored = frozenset([ignore] if isinstance(ignore, str) else ignore)
+    ignored = frozenset(
+        [ignore] if isinstance(ignore, str) else iterable("ignore", ignore, "names of parameters")
+    )
     names = [*inspect.signature(function).parameters, *enclosed(function)]
     for name in ignored.difference(names):
         raise InvalidArgumentError(

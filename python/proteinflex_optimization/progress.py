@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from proteinflex_optimization import _native
+from proteinflex_optimization._arguments import flag
 from proteinflex_optimization._checkpoint_hook import CheckpointHook, Manager, Stop
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._native import TaskHandle
@@ -277,6 +278,7 @@ def track(
     iterator
         The items. Each counts once its loop body has run.
     """
+    flag("display", display)
     tracker = ProgressTracker(None, checkpoint_dir)
     return _tracked(tracker, tracker.track(iterable, name, None, total_steps), display)
 

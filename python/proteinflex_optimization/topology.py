@@ -22,6 +22,7 @@ from ._topology_columns import (
     integers,
     texts,
 )
+from .errors import InvalidTypeError
 
 if TYPE_CHECKING:
     from .types import AtomSelection
@@ -296,6 +297,10 @@ class Topology:
 
     def difference(self, other: Topology) -> str | None:
         """Say what differs first from another topology; None where they are equal."""
+        if not isinstance(other, Topology):
+            raise InvalidTypeError(
+                f"other={other!r} is of type {type(other).__name__}: expected a Topology"
+            )
         return _native.topology_difference(self._encoded, other._encoded)
 
     def to_mdtraj(self) -> Any:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _native
+from ._arguments import path_text
 from ._publish import Publication
-from .errors import InvalidArgumentError, InvalidTypeError
+from .errors import InvalidArgumentError
 from .topology import Topology
 
 if TYPE_CHECKING:
@@ -165,12 +166,7 @@ def local_path(path: StrPath) -> Path:
     InvalidTypeError
         It is no path.
     """
-    try:
-        text = os.fsdecode(path)
-    except TypeError:
-        raise InvalidTypeError(
-            f"path={path!r} is of type {type(path).__name__}: expected a str or path"
-        ) from None
+    text = path_text("path", path)
     if not text or "\0" in text:
         raise InvalidArgumentError(f"path={text!r} is not valid: expected the path of a file")
     scheme, separator, _ = text.partition("://")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +25,7 @@ except ImportError as error:
         'this needs dask: install it with `pip install "proteinflex-optimization[dask]"`'
     ) from error
 
+from proteinflex_optimization._arguments import flag, whole
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.remote.urls import is_url, without_credentials
 from proteinflex_optimization.trajectory import Trajectory, open_trajectory
@@ -121,10 +121,8 @@ def to_dask(
         per_frame = math.prod(source.shape[1:]) * source.dtype.itemsize
         frames_per_chunk = max(1, parse_bytes(dask.config.get("array.chunk-size")) // per_frame)
         frames_per_chunk -= frames_per_chunk % trajectory.chunk_frames
-    elif isinstance(frames_per_chunk, bool) or frames_per_chunk < 1:
-        raise InvalidArgumentError(
-            f"frames_per_chunk={frames_per_chunk!r} is not valid: expected 1 or more"
-        )
+    else:
+        whole("frames_per_chunk", frames_per_chunk)
     stored = trajectory.chunk_frames
     aligned = max(1, math.ceil(frames_per_chunk / stored)) * stored
     return dask.array.from_array(
@@ -178,14 +176,8 @@ def map_blocks(
             f"trajectories is of type {type(trajectories).__name__}: expected several of them, such as "
             "a list"
         )
-    if frames_per_block is not None and (
-        isinstance(frames_per_block, bool)
-        or not isinstance(frames_per_block, Integral)
-        or frames_per_block < 1
-    ):
-        raise InvalidArgumentError(
-            f"frames_per_block={frames_per_block!r} is not valid: expected 1 or more"
-        )
+    if frames_per_block is not None:
+        whole("frames_per_block", frames_per_block)
     try:
         opened: list[Trajectory | StrPath] = list(trajectories)
     except TypeError:
@@ -291,6 +283,7 @@ def rmsf(
     only depends on the number of blocks. So the result is the same to the last bit, whether
     one process computes it, two, or a cluster. It depends on `frames_per_block` within rounding.
     """
+    flag("superpose", superpose)
     if trajectory.n_frames == 0:
         raise InvalidArgumentError("trajectory is not valid: expected one with frames")
     first = trajectory.read(0, 1, atoms=atoms)[0].astype(np.float64)
@@ -305,10 +298,8 @@ def rmsf(
         per_frame = max(1, first.nbytes)
         frames_per_block = max(1, BLOCK_BYTES // per_frame)
         frames_per_block -= frames_per_block % trajectory.chunk_frames
-    elif isinstance(frames_per_block, bool) or frames_per_block < 1:
-        raise InvalidArgumentError(
-            f"frames_per_block={frames_per_block!r} is not valid: expected 1 or more"
-        )
+    else:
+        whole("frames_per_block", frames_per_block)
     size = max(1, math.ceil(frames_per_block / trajectory.chunk_frames)) * trajectory.chunk_frames
     # The handle, the atoms and the reference are sent once, not with each task.
     shared = dask.delayed((trajectory, atoms, centred), pure=True, traverse=False)

@@ -12,6 +12,7 @@ from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import (
     CorruptDataError,
     InvalidArgumentError,
+    InvalidTypeError,
     ProteinFlexError,
 )
 from proteinflex_optimization.trajectory import open_trajectory
@@ -129,7 +130,7 @@ def import_fxt(
     time.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise InvalidArgumentError(f"trajectory={path!r} is not valid: expected one .fxt file")
+        raise InvalidTypeError(f"trajectory={path!r} is not valid: expected one .fxt file")
     source = open_trajectory(path)
     metadata = source.metadata if metadata is None else metadata
     beside = source._beside_frames()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proteinflex_optimization._arguments import path_text, whole
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._packed import check_streams
@@ -129,8 +130,8 @@ def iter_mdtraj(
     The arguments and the errors are those of `Trajectory.iter_mdtraj`.
     """
     for name, number in (("chunk", chunk), ("stride", stride)):
-        if number is not None and number < 1:
-            raise InvalidArgumentError(f"{name}={number} is not valid: expected 1 or more")
+        if number is not None or name == "stride":
+            whole(name, number)
     block = (trajectory.chunk_frames if chunk is None else chunk) * stride
     known = _topology(trajectory._needed_topology() if topology is None else topology)
 
@@ -429,7 +430,7 @@ def _topology(topology: Any) -> Any:
         return topology
     if isinstance(topology, mdtraj.Trajectory):
         return topology.topology
-    path = Path(str(topology))
+    path = Path(path_text("topology", topology))
     if path.exists():
         refuse_other_than_a_file("topology", path)
         check_streams("topology", path)
@@ -438,9 +439,9 @@ def _topology(topology: Any) -> Any:
 
 def _chosen(trajectory: Trajectory, atoms: AtomSelection) -> NDArray[Any]:
     trajectory.read(0, 0, atoms=atoms)  # Refuses what is not there.
-    chosen: NDArray[Any] = np.arange(trajectory.n_atoms)[
-        atoms if isinstance(atoms, slice) else np.asarray(atoms)
-    ]
+    picked = atoms if isinstance(atoms, slice) else np.asarray(atoms)
+    none = not isinstance(picked, slice) and picked.size == 0
+    chosen: NDArray[Any] = np.arange(trajectory.n_atoms)[slice(0) if none else picked]
     return chosen
 
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proteinflex_optimization._arguments import path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._publish import published
-from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def read_npz(path: StrPath) -> dict[str, NDArray[Any]]:
     InvalidArgumentError
         It is no such file, or is damaged.
     """
-    refuse_other_than_a_file("path", Path(path))
+    refuse_other_than_a_file("path", Path(path_text("path", path)))
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
@@ -87,7 +88,7 @@ def kind_of_npz(path: StrPath) -> EntryKind:
     InvalidArgumentError
         It is no ``.npz``.
     """
-    refuse_other_than_a_file("path", Path(path))
+    refuse_other_than_a_file("path", Path(path_text("path", path)))
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -136,7 +137,7 @@ def import_npz(
         It is no such file, or has no ``frames``.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise InvalidArgumentError(f"trajectory={path!r} is not valid: expected one .npz file")
+        raise InvalidTypeError(f"trajectory={path!r} is not valid: expected one .npz file")
     if not Path(path).exists():
         raise InvalidArgumentError(f"trajectory={str(path)!r} is not valid: there is no such file")
     refuse_other_than_a_file("trajectory", Path(path))

@@ -25,6 +25,7 @@ except ImportError as error:
     ) from error
 
 from proteinflex_optimization import _native
+from proteinflex_optimization._arguments import flag, iterable, whole
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 
 if TYPE_CHECKING:
@@ -85,19 +86,29 @@ class TrajectoryDataset(Dataset):  # type: ignore[misc]
         copy: bool = True,
     ) -> None:
         single = isinstance(trajectories, _native.Trajectory)
-        self._trajectories: list[Any] = [trajectories] if single else list(trajectories)
+        self._trajectories: list[Any] = (
+            [trajectories]
+            if single
+            else list(iterable("trajectories", trajectories, "one or several of them"))
+        )
         self._is_plain = isinstance(fields, str)
-        self._fields: list[str] = [fields] if isinstance(fields, str) else list(fields)
+        self._fields: list[str] = (
+            [fields]
+            if isinstance(fields, str)
+            else list(iterable("fields", fields, "names of fields"))
+        )
         self._transform = transform
-        self._copy = copy
+        self._copy = flag("copy", copy)
         if not self._trajectories or not self._fields:
             raise InvalidArgumentError(
                 "trajectories and fields are not valid: expected at least one of each"
             )
-        if isinstance(stride, bool) or not isinstance(stride, (int, np.integer)) or stride < 1:
-            raise InvalidArgumentError(
-                f"stride={stride!r} is not valid: expected a whole number, 1 or more"
-            )
+        whole("stride", stride)
+        for name, value in (("start", start), ("stop", stop)):
+            if value is not None and not isinstance(value, (int, np.integer)):
+                raise InvalidTypeError(
+                    f"{name}={value!r} is of type {type(value).__name__}: expected an int or None"
+                )
         for trajectory in self._trajectories:
             if not isinstance(trajectory, _native.Trajectory):
                 raise InvalidTypeError(

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._arguments import path_text
 from .._log import get_logger
 from ..errors import InvalidArgumentError
 
@@ -61,7 +62,7 @@ class BlockCache:
             raise InvalidArgumentError(
                 f"max_size={max_size!r} is not valid: expected a positive number of GB"
             )
-        self.directory = Path(os.fsdecode(directory)).absolute()
+        self.directory = Path(path_text("directory", directory)).absolute()
         self.max_size = float(max_size)
         self._unscanned = float("inf")
         self._has_warned = False

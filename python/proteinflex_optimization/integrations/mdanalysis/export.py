@@ -15,6 +15,7 @@ import numpy as np
 from MDAnalysis.lib.mdamath import triclinic_vectors
 from MDAnalysis.units import convert
 
+from proteinflex_optimization._arguments import path_text
 from proteinflex_optimization._integrations import integration
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._publish import published
@@ -141,6 +142,7 @@ def export_trajectory(
     """
     if trajectory.n_frames == 0:
         raise InvalidArgumentError("trajectory is not valid: it has no frames to export")
+    path = path_text("path", path)
     suffix = Path(path).suffix.lower()
     if suffix == ".fxt":
         left_out: list[str] = integration("fxt").export_fxt(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from proteinflex_optimization._arguments import flag, whole
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.integrations.mdanalysis.reader import TrajectoryReadError
@@ -104,6 +106,11 @@ def import_trajectory(
     """
     if overlap not in ("remove", "keep"):
         raise InvalidArgumentError(f"overlap={overlap!r} is not valid: expected 'remove' or 'keep'")
+    flag("allow_truncated", allow_truncated)
+    whole("block_frames", block_frames)
+    dt = options.get("dt")
+    if dt is not None and (isinstance(dt, bool) or not isinstance(dt, Real)):
+        raise InvalidTypeError(f"dt={dt!r} is of type {type(dt).__name__}: expected a number of ps")
     several: Any = trajectory
     if isinstance(several, (str, os.PathLike)) or not isinstance(several, Iterable):
         several = [several]

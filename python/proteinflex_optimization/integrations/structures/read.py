@@ -11,6 +11,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from proteinflex_optimization._arguments import flag
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.types import StructureData
@@ -81,6 +82,8 @@ def read_structure(
     """
     if altlocs not in ("best", "all"):
         raise InvalidArgumentError(f"altlocs={altlocs!r} is not valid: expected 'best' or 'all'")
+    if plddt is not None:
+        flag("plddt", plddt)
     opened = _open(source)
     models = [opened.model(number) for number in _numbers(opened, model)]
     rows = [

@@ -1,0 +1,50 @@
+"""Arguments of another type than they should have: an error that names them, before anything is done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .errors import InvalidArgumentError, InvalidTypeError
+
+__all__ = ["flag", "iterable", "path_text", "whole"]
+
+
+def path_text(name: str, value: Any) -> str:
+    """Return the text of a path, as it was given."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise _wrong(name, value, "a str or path")
+    return os.fsdecode(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return what is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise _wrong(name, value, "True or False")
+    return bool(value)
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """Return a whole number that is not below the least one."""
+    expected = f"a whole number, {least} or more"
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise _wrong(name, value, expected)
+    if value < least:
+        raise InvalidArgumentError(f"{name}={value!r} is not valid: expected {expected}")
+    return int(value)
+
+
+def iterable(name: str, value: Any, expected: str) -> Iterable[Any]:
+    """Return what can be iterated over."""
+    if not isinstance(value, Iterable):
+        raise _wrong(name, value, expected)
+    return value
+
+
+def _wrong(name: str, value: Any, expected: str) -> InvalidTypeError:
+    return InvalidTypeError(
+        f"{name}={value!r} is of type {type(value).__name__}: expected {expected}"
+    )
