@@ -14,10 +14,11 @@ __all__ = ["flag", "iterable", "path_text", "whole"]
 
 
 def path_text(name: str, value: Any) -> str:
-    """Return the text of a path, as it was given."""
-    if not isinstance(value, (str, os.PathLike)):
-        raise _wrong(name, value, "a str or path")
-    return os.fsdecode(value)
+    """Return the text of a path, as it was given; bytes are a path, as for `open`."""
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise _wrong(name, value, "a str or path") from None
 
 
 def flag(name: str, value: Any) -> bool:

@@ -68,7 +68,8 @@ def read_npz(path: StrPath) -> dict[str, NDArray[Any]]:
     InvalidArgumentError
         It is no such file, or is damaged.
     """
-    refuse_other_than_a_file("path", Path(path_text("path", path)))
+    path = path_text("path", path)
+    refuse_other_than_a_file("path", Path(path))
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
@@ -88,7 +89,8 @@ def kind_of_npz(path: StrPath) -> EntryKind:
     InvalidArgumentError
         It is no ``.npz``.
     """
-    refuse_other_than_a_file("path", Path(path_text("path", path)))
+    path = path_text("path", path)
+    refuse_other_than_a_file("path", Path(path))
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -165,7 +165,7 @@ def open_object(
     else:
         directory, _, name = text.rpartition("/")
     if cache is not None and not isinstance(cache, BlockCache):
-        if not isinstance(cache, (str, os.PathLike)):
+        if not isinstance(cache, (str, bytes, os.PathLike)):
             raise InvalidTypeError(
                 f"cache is of type {type(cache).__name__}: expected a path or a BlockCache"
             )
