@@ -143,7 +143,7 @@ fn ar1_encode(written: &mut Residuals, found: &AtomPredictor, reference: Referen
             let predicted = ar1_predict(quarters, residuals[other]);
             residuals[frame] = residuals[frame].wrapping_sub(predicted);
         }
-        if !sides.is_empty() {
+        if found.predictor.sides() > 1 {
             let count = found.predictor.sides() as u8;
             sides[frame] = (sides[frame] + count - sides[other]) % count;
         }

@@ -1,6 +1,7 @@
 //! Writing frames with a model.
 
 pub mod innovations;
+mod part;
 mod strings;
 mod symbols;
 

@@ -1,7 +1,7 @@
 //! The symbols of the atoms of a block, and their codes: which are best is known when all symbols
 //! are.
 
-use super::strings::Part;
+use super::part::Part;
 use crate::codec::geometry::entropy::huffman;
 use crate::codec::geometry::entropy::noise::{FIXED, zigzag};
 use crate::codec::geometry::entropy::symbol::{ESCAPE, excess, is_escaped, symbol, symbols};

@@ -78,30 +78,30 @@ pub fn all_bits(residuals: &[i32]) -> u8 {
     (u32::BITS - all.leading_zeros()) as u8
 }
 
-/// How the noisy bits of three residuals are packed, of which the first is lowest.
+/// How the noisy bits of three residuals and a side are packed, of which the first is lowest.
 #[derive(Clone, Copy)]
-pub struct NoisePacking {
-    masks: [u32; 3],
-    shifts: [u32; 3],
+pub struct FieldPacking {
+    masks: [u32; 4],
+    shifts: [u32; 4],
     /// How many bits these are.
     pub bits: u32,
 }
 
-impl NoisePacking {
-    /// With these numbers of noisy bits.
-    pub fn new(noisy: [u8; 3]) -> Self {
-        let widths = noisy.map(|noisy| u32::from(noisy % FIXED));
-        let shifts = [0, widths[0], widths[0] + widths[1]];
-        let masks = widths.map(|width| (1 << width) - 1);
-        Self { masks, shifts, bits: shifts[2] + widths[2] }
+impl FieldPacking {
+    /// With these numbers of noisy bits, and of bits of a side.
+    pub fn new(noisy: [u8; 3], side_bits: u32) -> Self {
+        let [x, y, z] = noisy.map(|noisy| u32::from(noisy % FIXED));
+        let shifts = [0, x, x + y, x + y + z];
+        let masks = [x, y, z, side_bits].map(|width| (1 << width) - 1);
+        Self { masks, shifts, bits: shifts[3] + side_bits }
     }
 
-    /// The noisy bits of three residuals.
+    /// The noisy bits of these numbers.
     #[inline(always)]
-    pub fn pack(&self, residuals: [i32; 3]) -> u64 {
+    pub fn pack(&self, numbers: [u32; 4]) -> u64 {
         let mut all = 0;
-        for i in 0..3 {
-            all |= u64::from(zigzag(residuals[i]) & self.masks[i]) << self.shifts[i];
+        for i in 0..4 {
+            all |= u64::from(numbers[i] & self.masks[i]) << self.shifts[i];
         }
         all
     }

@@ -135,7 +135,7 @@ mod tests {
     use crate::codec::geometry::entropy::bits::{PADDING, put};
     use crate::codec::geometry::entropy::huffman;
     use crate::codec::geometry::entropy::noise::{
-        self, MOST_NOISY, NoisePacking, noisy_bits, zigzag,
+        self, FieldPacking, MOST_NOISY, noisy_bits, zigzag,
     };
     use crate::codec::simd::vectorized;
 
@@ -190,10 +190,11 @@ mod tests {
                 }
             }
             let read = vectorized!(simd => read(simd, &bytes, &table, residuals.len()));
-            let packing = NoisePacking::new(noisy);
+            let packing = FieldPacking::new(noisy, 3);
             for (&(written, side), (quotients, read_side)) in residuals.iter().zip(read) {
                 prop_assert_eq!(side, read_side);
-                let noise = packing.pack(written);
+                let [x, y, z] = written.map(zigzag);
+                let noise = packing.pack([x, y, z, side]);
                 let mut before = 0;
                 for i in 0..3 {
                     let low = (noise >> before) as u32 & ((1 << noisy[i]) - 1);
@@ -204,6 +205,7 @@ mod tests {
                     });
                     prop_assert_eq!(back, written[i]);
                 }
+                prop_assert_eq!((noise >> before) as u32, side);
             }
         }
     }

@@ -33,14 +33,8 @@ pub struct References {
 }
 
 impl References {
-    /// The best ones, of the first choice or of all. Where an atom is at fixed distances from a
-    /// `pair`, they are the first two.
-    pub fn best(
-        atom: AtomFrames<'_>,
-        near: &[usize; NEAREST],
-        is_pair: bool,
-        of_all: bool,
-    ) -> Self {
+    /// The best ones, of the first choice or of all.
+    pub fn best(atom: AtomFrames<'_>, near: &[usize; NEAREST], of_all: bool) -> Self {
         let in_time = atom.coding.reference == Reference::Before && atom.frames > 1;
         let kinds = if in_time { &[false, true][..] } else { &[false] };
         // So many bits as a factor of the variance.
@@ -55,10 +49,6 @@ impl References {
             let tried = if of_all { CHOICES.len() } else { 1 };
             let of_innovations = if innovations { factor(INNOVATION_BITS) } else { 1.0 };
             for (choice, equations) in all.into_iter().enumerate().take(tried) {
-                let (one, _) = CHOICES[choice];
-                if is_pair && one > 0 {
-                    continue;
-                }
                 let coefficients = equations.solve().map(|coefficient| coefficient as f32);
                 let variance = equations.residual_variance(coefficients) + rounding(atom.domain);
                 let of_choice = if choice > 0 { factor(CHOICE_BITS) } else { 1.0 };
@@ -160,7 +150,7 @@ mod tests {
         let view = tile.all();
         let atom = AtomFrames { view, atom, frames: FRAMES, domain: Domain::Quantized, coding };
         let of_all = reference == Reference::Before;
-        let best = References::best(atom, &tile.nearest(rows - 1), false, of_all);
+        let best = References::best(atom, &tile.nearest(rows - 1), of_all);
         let [alpha, beta, _] = best.equations.solve();
         (best.offsets, alpha + beta)
     }

@@ -38,24 +38,20 @@ pub fn search(tile: &Tile, atom: AtomFrames<'_>, usual: &[u8; Predictor::ALL.len
         (true, false) => (Predictor::OneDistanceNear, Some(Predictor::OneDistanceFree)),
         (false, false) => (Predictor::LinearFrame, None),
     };
-    for of_all in [false, true] {
-        let References { offsets, equations } = References::best(atom, &near, is_pair, of_all);
-        let whole = equations.solve();
-        let with = |predictor: Predictor, dropped| {
-            let coefficients = whole.map(|coefficient| rounded(coefficient, dropped));
-            let direct = AtomPredictor::DIRECT;
-            keep_used(AtomPredictor { predictor, offsets, distances, coefficients, ..direct })
-        };
-        let dropped = droppable(&equations, whole, near_frame, atom.frames, atom.domain);
-        search.compare(with(near_frame, dropped), dropped, &equations);
-        if let Some(free) = free {
-            search.compare(with(Predictor::LinearFrame, fine), fine, &equations);
-            search.compare(with(free, fine), fine, &equations);
-        }
-        let has_three = search.best.predictor.predictor.references() == 3;
-        if atom.coding.reference == Reference::Key || atom.frames < LONG || !has_three {
-            break;
-        }
+    // Where distances to two atoms are fixed, these are the first two references.
+    let of_all = !is_pair && atom.coding.reference == Reference::Before && atom.frames >= LONG;
+    let References { offsets, equations } = References::best(atom, &near, of_all);
+    let whole = equations.solve();
+    let with = |predictor: Predictor, dropped| {
+        let coefficients = whole.map(|coefficient| rounded(coefficient, dropped));
+        let direct = AtomPredictor::DIRECT;
+        keep_used(AtomPredictor { predictor, offsets, distances, coefficients, ..direct })
+    };
+    let dropped = droppable(&equations, whole, near_frame, atom.frames, atom.domain);
+    search.compare(with(near_frame, dropped), dropped, &equations);
+    if let Some(free) = free {
+        search.compare(with(Predictor::LinearFrame, fine), fine, &equations);
+        search.compare(with(free, fine), fine, &equations);
     }
     search.best
 }

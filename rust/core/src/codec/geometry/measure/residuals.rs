@@ -39,9 +39,7 @@ impl Residuals {
                     append(&mut self.exponents[i], exponents, count);
                 }
             }
-            if found.predictor.sides() > 1 {
-                append(&mut self.sides, of.side.to_array().map(|side| side as u8), count);
-            }
+            append(&mut self.sides, of.side.to_array().map(|side| side as u8), count);
         });
     }
 }
