@@ -16,7 +16,7 @@ import torch
 
 from proteinflex_optimization._log import get_logger
 
-from .errors import CorruptDataError, InvalidArgumentError, InvalidTypeError
+from .errors import InvalidArgumentError, InvalidTypeError
 
 logger = get_logger()
 
@@ -59,6 +59,14 @@ class _Storage:
     storage: Any
     keys: list[str]
     views: list[Any] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+
+    def add(self, tensor: Any, place: str) -> None:
+        # Several storages may begin at one address, as those of an array and of its first rows do:
+        # the longest one holds the items of all.
+        self.storage = max(self.storage, tensor.untyped_storage(), key=lambda one: one.nbytes())
+        self.views.append(tensor)
+        self.places.append(place)
 
 
 class Storages:
@@ -91,13 +99,13 @@ class Storages:
         number = self._numbers.setdefault((str(tensor.device), address), len(self._storages))
         if number == len(self._storages):
             self._storages.append(_Storage(storage, keys))
-        self._storages[number].views.append(tensor)
+        self._storages[number].add(tensor, place)
         return "torch.Tensor", [
             number,
             str(tensor.dtype).removeprefix("torch."),
             list(tensor.shape),
             list(tensor.stride()),
-            tensor.storage_offset() * tensor.element_size(),
+            _first_byte(tensor),
             value.requires_grad,
             type(value).__name__,
             str(value.device),
@@ -129,11 +137,14 @@ def _to_host(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _array(storage: _Storage) -> tuple[Any, int, str | None, list[str]]:
+    # Again, for the state may have changed since it was walked.
+    for view, place in zip(storage.views, storage.places, strict=True):
+        _check_memory(view, place)
     tensor = storage.views[0]
     layouts = {(v.dtype, v.shape, v.stride(), v.storage_offset()) for v in storage.views}
     if len(layouts) == 1 and tensor.is_contiguous():
         # The usual case, and the readable one: the tensor as it is.
-        start = tensor.storage_offset() * tensor.element_size()
+        start = _first_byte(tensor)
         label = LABELS.get(tensor.dtype)
         if label is not None:
             carried = _to_host(tensor).view(CARRIERS[tensor.element_size()])
@@ -142,14 +153,16 @@ def _array(storage: _Storage) -> tuple[Any, int, str | None, list[str]]:
             return _to_host(tensor).numpy(), start, None, storage.keys
         except TypeError:
             pass
-    starts = [v.storage_offset() * v.element_size() for v in storage.views]
-    ends = [
-        first + _reach(v.element_size(), v.shape, v.stride())
-        for first, v in zip(starts, storage.views, strict=True)
+    # Views without items may begin anywhere.
+    ranges = [
+        (_first_byte(v), _first_byte(v) + _reach(v.element_size(), v.shape, v.stride()))
+        for v in storage.views
+        if v.numel() > 0
     ]
-    start = min(starts) // START_ALIGNMENT * START_ALIGNMENT
+    start = min((first for first, _ in ranges), default=0) // START_ALIGNMENT * START_ALIGNMENT
+    end = max((end for _, end in ranges), default=0)
     flat = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage.storage)
-    return _to_host(flat[start : max(ends)]).numpy(), start, None, storage.keys
+    return _to_host(flat[start:end]).numpy(), start, None, storage.keys
 
 
 class Tensors:
@@ -181,10 +194,10 @@ class Tensors:
         number, dtype_name, shape, stride, offset, requires_grad, kind, device_name = content
         dtype = _dtype(dtype_name)
         array, start = self._storages[number]
-        _check_view(array.nbytes, start, dtype.itemsize, shape, stride, offset)
+        first = _first_item(array.nbytes, start, dtype.itemsize, shape, stride, offset)
         storage = self._storage(number, self._device_for(device_name))
         tensor = torch.empty(0, dtype=dtype, device=storage.device)
-        tensor.set_(storage, (offset - start) // dtype.itemsize, tuple(shape), tuple(stride))
+        tensor.set_(storage, first, tuple(shape), tuple(stride))
         if kind == "Parameter":
             return torch.nn.Parameter(tensor, requires_grad=requires_grad)
         if kind == "Buffer":
@@ -247,6 +260,10 @@ def _check_memory(value: Any, place: str) -> None:
         )
 
 
+def _first_byte(tensor: Any) -> int:
+    return tensor.storage_offset() * tensor.element_size()
+
+
 def _reach(item: int, shape: Sequence[int], stride: Sequence[int]) -> int:
     """Return the bytes from a view's first item to the end of its last."""
     if 0 in shape:
@@ -254,19 +271,22 @@ def _reach(item: int, shape: Sequence[int], stride: Sequence[int]) -> int:
     return item * (1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)))
 
 
-def _check_view(
+def _first_item(
     size: int, start: int, item: int, shape: list[int], stride: list[int], offset: int
-) -> None:
-    """Refuse a view that reaches outside its storage."""
-    if len(shape) != len(stride) or any(n < 0 for n in (*shape, *stride, offset - start)):
-        raise CorruptDataError("a stored tensor's shape makes no sense")
+) -> int:
+    """Return where a view begins in its storage, and refuse one that reaches outside."""
+    if len(shape) != len(stride) or any(n < 0 for n in (*shape, *stride)):
+        raise ValueError("a stored tensor's shape makes no sense")
+    if 0 in shape:
+        return 0
     first = offset - start
-    if first % item != 0 or first + _reach(item, shape, stride) > size:
-        raise CorruptDataError("a stored tensor reaches outside its memory")
+    if first < 0 or first % item != 0 or first + _reach(item, shape, stride) > size:
+        raise ValueError("a stored tensor reaches outside its memory")
+    return first // item
 
 
 def _dtype(name: str) -> torch.dtype:
     dtype = getattr(torch, name, None)
     if not isinstance(dtype, torch.dtype):
-        raise CorruptDataError(f"a stored tensor has the dtype {name!r}, which torch does not know")
+        raise ValueError(f"a stored tensor has the dtype {name!r}, which torch does not know")
     return dtype

@@ -5,6 +5,7 @@ import pytest
 from proteinflex_optimization import (
     CheckpointError,
     CheckpointManager,
+    CorruptDataError,
     InvalidArgumentError,
     InvalidTypeError,
 )
@@ -116,6 +117,31 @@ def test_a_small_view_does_not_drag_its_whole_storage_along(torch, manager):
     base = torch.zeros(1_000_000)
     manager.create_checkpoint("one", {"state": {"view": base[5000:5010]}})
     assert manager.list_checkpoints()[0]["size_bytes"] < 2000
+
+
+def test_storages_of_different_length_at_one_address_come_back(torch, manager):
+    frames = np.arange(60, dtype=np.float32).reshape(10, 2, 3)
+    buffer = bytearray(range(64))
+    head, whole = (torch.frombuffer(buffer, dtype=torch.uint8, count=count) for count in (4, -1))
+    for stored in (
+        {"first": torch.from_numpy(frames[:1]), "all": torch.from_numpy(frames)},
+        {"first": torch.from_dlpack(frames[:1]), "all": torch.from_dlpack(frames)},
+        {"column": torch.from_numpy(frames[:, 0, 0]), "all": torch.from_numpy(frames)},
+        {"head": head, "whole": whole},
+    ):
+        path = manager.create_checkpoint("one", {"state": stored})
+        found = manager.load_checkpoint(path)["state"]
+        for name, tensor in stored.items():
+            assert torch.equal(found[name], tensor), name
+
+
+def test_a_view_without_items_may_begin_beyond_its_memory(torch, manager):
+    base = torch.arange(3)
+    beyond = base.as_strided((0,), (1,), 100)
+    for stored in ({"base": base, "beyond": beyond}, {"beyond": beyond, "base": base}):
+        found = round_trip(manager, stored)
+        assert torch.equal(found["base"], base)
+        assert found["beyond"].shape == (0,)
 
 
 def test_tied_weights_stay_tied(torch, manager):
@@ -258,6 +284,34 @@ def test_a_tensor_whose_memory_was_freed_is_named(torch, manager):
         with pytest.raises(InvalidArgumentError, match=r"\['state'\]\['x'\].*only 0 bytes"):
             manager.create_checkpoint("one", {"state": {"x": freed}}, allow_pickle=allow_pickle)
     assert manager.list_checkpoints() == []
+
+
+class Frees:
+    """Runs code while it is saved: it frees a tensor's memory."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def __reduce__(self):
+        self.tensor.untyped_storage().resize_(0)
+        return (dict, ())
+
+
+def test_a_tensor_whose_memory_is_freed_while_it_is_saved_is_named(torch, manager):
+    whole = torch.zeros(1000)
+    state = {"x": whole, "part": whole[10:20], "frees": Frees(whole)}
+    with pytest.raises(InvalidArgumentError, match=r"\['state'\]\['x'\].*only 0 bytes"):
+        manager.create_checkpoint("one", {"state": state}, allow_pickle=True)
+    assert manager.list_checkpoints() == []
+
+
+def test_a_stored_tensor_that_reaches_outside_its_memory_is_named_with_its_file(torch):
+    from proteinflex_optimization._states import Restorer
+
+    view = [0, "float32", [5], [1], 0, False, "Tensor", "cpu"]
+    restorer = Restorer([(np.zeros(4, np.float32), 0)], None, False, "model.tree")
+    with pytest.raises(CorruptDataError, match=r"model\.tree.*reaches outside its memory"):
+        restorer.restore("torch.Tensor", view)
 
 
 def test_pickle_stores_what_else_torch_has(torch, manager):
