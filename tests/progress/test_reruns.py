@@ -181,6 +181,25 @@ def test_a_larger_total_extends_a_task_and_a_smaller_one_is_refused_below_its_po
         assert position(again) == (20, 149)
 
 
+def test_a_task_with_more_steps_than_declared_is_started_again_as_it_was_declared(tmp_path: Path):
+    with ProgressTracker(checkpoint_dir=tmp_path) as tracker:
+        tracker.start_task("md", "Dynamics", 10).update(11)
+        tracker.start_task("md", "Dynamics", 10)
+        assert position(tracker) == (11, 10)
+    with ProgressTracker(checkpoint_dir=tmp_path) as again:
+        task = again.start_task("md", "Dynamics", 10)
+        task.update(12)
+        assert position(again) == (12, 10)
+        with pytest.raises(InvalidArgumentError, match=r"total_steps=9.*10 or more.*12 steps"):
+            again.start_task("md", "Dynamics", 9)
+        again.start_task("md", "Dynamics", 11)
+        assert position(again) == (12, 11)
+        task.fail("a stop")
+    with ProgressTracker(checkpoint_dir=tmp_path) as again:
+        again.start_task("md", "Dynamics", 11)
+        assert position(again) == (12, 11)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [

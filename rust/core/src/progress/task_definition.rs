@@ -128,13 +128,16 @@ pub(super) fn check_same(
     if task.name != known.name {
         return differs("task_name", format!("{:?}", task.name), format!("{:?}", known.name));
     }
-    match (task.total, known.position.total) {
+    let declared = known.position.total;
+    // More steps than declared may be done, and the same declaration is right all the same.
+    let least = declared.map_or(position, |declared| declared.min(position));
+    match (task.total, declared) {
         (None, Some(total)) => differs("total_steps", "None".to_owned(), total.to_string()),
-        (Some(total), _) if total < position => Err(Error::argument(
+        (Some(total), _) if total < least => Err(Error::argument(
             "total_steps",
             total,
             format!(
-                "{position} or more, because so many steps of task {:?} are completed; pass \
+                "{least} or more, because {position} steps of task {:?} are completed; pass \
                  completed= to start it at another position",
                 task.id
             ),
