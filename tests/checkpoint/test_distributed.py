@@ -114,6 +114,62 @@ def test_components_of_the_same_name_are_refused_before_anything_is_written(tmp_
     assert os.listdir(tmp_path / "checkpoints") == []
 
 
+def test_what_one_process_fails_with_reaches_the_other_at_once(tmp_path: Path):
+    found = run(
+        tmp_path,
+        """
+        import time
+        from datetime import timedelta
+        from proteinflex_optimization import CheckpointError, InvalidTypeError
+
+        class Unprintable(Exception):
+            def __str__(self):
+                raise ValueError
+
+        class Failing(type(manager)):
+            def _write_components(self, *arguments):
+                raise self.error
+
+        interrupted, unprintable = Failing(directory + "/checkpoints"), Failing(directory + "/checkpoints")
+        interrupted.error, unprintable.error = KeyboardInterrupt("stop"), Unprintable()
+        start = time.monotonic()
+        for used, states, kind, said in (
+            (manager, None, InvalidTypeError, "InvalidTypeError: component_states is of type None"),
+            (manager, "model", InvalidTypeError, "InvalidTypeError: component_states is of type str"),
+            (interrupted, {"b": 1}, KeyboardInterrupt, "process 1: KeyboardInterrupt: stop"),
+            (unprintable, {"b": 1}, Unprintable, "process 1: Unprintable"),
+        ):
+            try:
+                create_checkpoint(*((used, "bad", states) if rank else (manager, "bad", {"a": 1})))
+            except (kind if rank else CheckpointError) as error:
+                assert rank or said in str(error), error
+            else:
+                sys.exit(3)
+        assert time.monotonic() - start < 60
+        """,
+    )
+    assert [code for code, _ in found] == [0, 0], found
+    assert CheckpointManager(tmp_path / "checkpoints").list_checkpoints() == []
+    assert "bad" not in os.listdir(tmp_path / "checkpoints")
+
+
+def test_different_ids_are_refused_in_all_processes(tmp_path: Path):
+    found = run(
+        tmp_path,
+        """
+        from proteinflex_optimization import InvalidArgumentError
+        try:
+            create_checkpoint(manager, f"step-{rank}", {f"model.{rank}": weights})
+        except InvalidArgumentError as error:
+            assert "'step-1' in process 1 and 'step-0' in process 0" in str(error), error
+        else:
+            sys.exit(3)
+        """,
+    )
+    assert [code for code, _ in found] == [0, 0], found
+    assert os.listdir(tmp_path / "checkpoints") == []
+
+
 def test_a_process_that_dies_leaves_the_checkpoint_before(tmp_path: Path):
     found = run(
         tmp_path,

@@ -7,16 +7,18 @@ made with ``torch.distributed.new_group(backend="gloo")``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from proteinflex_optimization.checkpoint import CheckpointManager
-from proteinflex_optimization.errors import CheckpointError, InvalidArgumentError
+from proteinflex_optimization.errors import CheckpointError, InvalidArgumentError, InvalidTypeError
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 __all__ = ["create_checkpoint"]
+
+_Result = TypeVar("_Result")
 
 
 def create_checkpoint(
@@ -57,7 +59,8 @@ def create_checkpoint(
     Raises
     ------
     InvalidArgumentError
-        Two processes have a component of the same name. Nothing was written.
+        Two processes have a component of the same name, or another `checkpoint_id`. Nothing was
+        written.
     CheckpointError
         Another process failed; the message says which, and why. Nothing was published.
     InvalidTypeError, OSError
@@ -78,8 +81,56 @@ def create_checkpoint(
         dist.broadcast_object_list(found, src=first, group=group)
         return found[0]
 
+    # What one process fails with, whatever it is, the others learn at the next exchange: else they
+    # would wait for it in the group.
+    declared, failure = _tried(_declared, checkpoint_id, component_states)
+    reports = of_all(_report(declared, failure))
+    _raise_any(failure, _problems(reports))
+    _check_declared([declared for declared, _ in reports])
+
+    shared = None
+    if rank == 0:
+        shared, failure = _tried(manager._begin, checkpoint_id)
+    directory, problem = of_first(
+        _report(None if shared is None else str(shared.directory), failure)
+    )
+    _raise_any(failure, {} if problem is None else {0: problem})
+
+    partial, failure = _tried(
+        manager._write_components, directory, rank, component_states, metadata, allow_pickle
+    )
+    reports = of_all(_report(partial, failure))
+    problems = _problems(reports)
+    path = None
+    if shared is not None and problems:
+        _, abandoning = _tried(shared.abandon)
+        failure = failure or abandoning
+    elif shared is not None:
+        path, failure = _tried(manager._publish, shared, [partial for partial, _ in reports])
+    path, problem = of_first(_report(path, None if problems else failure))
+    if problem is not None:
+        problems[0] = problem
+    _raise_any(failure, problems)
+    return str(path)
+
+
+def _declared(checkpoint_id: Any, component_states: Any) -> tuple[str, list[str]]:
+    """Return the checkpoint's id and the names of the components."""
+    if not isinstance(component_states, Mapping):
+        kind = type(component_states).__name__
+        raise InvalidTypeError(f"component_states is of type {kind}: expected a dict")
+    return str(checkpoint_id), [str(name) for name in component_states]
+
+
+def _check_declared(declared: list[tuple[str, list[str]]]) -> None:
+    """Refuse another id, or the same component, in two processes."""
     owner: dict[str, int] = {}
-    for number, names in enumerate(of_all([str(name) for name in component_states])):
+    for number, (checkpoint_id, names) in enumerate(declared):
+        if checkpoint_id != declared[0][0]:
+            raise InvalidArgumentError(
+                f"checkpoint_id={checkpoint_id!r} in process {number} and {declared[0][0]!r} in "
+                "process 0: expected the same in all"
+            )
         for name in names:
             if name in owner:
                 raise InvalidArgumentError(
@@ -88,55 +139,35 @@ def create_checkpoint(
                 )
             owner[name] = number
 
-    shared, failure = None, None
-    if rank == 0:
-        try:
-            shared = manager._begin(checkpoint_id)
-        except Exception as error:
-            failure = error
-    directory, problem = of_first(
-        _report(None if shared is None else str(shared.directory), failure)
-    )
-    if directory is None:
-        _raise(failure, {0: problem})
-    partial = None
+
+def _tried(step: Callable[..., _Result], *arguments: Any) -> tuple[_Result | None, Any]:
+    """Return what a step returns and None, or None and what it raised."""
     try:
-        partial = manager._write_components(
-            directory, rank, component_states, metadata, allow_pickle
-        )
-    except Exception as error:
-        failure = error
-    partials, problems = [], {}
-    for number, (found, problem) in enumerate(of_all(_report(partial, failure))):
-        partials.append(found)
-        if problem is not None:
-            problems[number] = problem
-
-    path = None
-    if shared is not None:
-        try:
-            if problems:
-                shared.abandon()
-            else:
-                path = manager._publish(shared, partials)
-        except Exception as error:
-            failure = error
-    path, problem = of_first(_report(path, failure if not problems else None))
-    if problem is not None:
-        problems[0] = problem
-    if path is None:
-        _raise(failure, problems)
-    return str(path)
+        return step(*arguments), None
+    except BaseException as error:
+        return None, error
 
 
-def _report(value: Any, failure: Exception | None) -> tuple[Any, str | None]:
+def _report(value: Any, failure: BaseException | None) -> tuple[Any, str | None]:
     """Pair a result with what went wrong, as another process can read it."""
-    return value, None if failure is None else f"{type(failure).__name__}: {failure}"
+    if failure is None:
+        return value, None
+    try:
+        return value, f"{type(failure).__name__}: {failure}"
+    except Exception:
+        # An exception that can't be printed.
+        return value, type(failure).__name__
 
 
-def _raise(own: Exception | None, problems: Mapping[int, str | None]) -> None:
-    """Raise what went wrong here, else what the other processes reported."""
+def _problems(reports: list[tuple[Any, str | None]]) -> dict[int, str]:
+    """Return what went wrong in which process."""
+    return {number: said for number, (_, said) in enumerate(reports) if said is not None}
+
+
+def _raise_any(own: BaseException | None, problems: Mapping[int, str]) -> None:
+    """Raise what went wrong here, else what the other processes reported, if anything."""
     if own is not None:
         raise own
-    reported = "; ".join(f"process {number}: {problem}" for number, problem in problems.items())
-    raise CheckpointError(f"no checkpoint was made, because another process failed: {reported}")
+    if problems:
+        reported = "; ".join(f"process {number}: {said}" for number, said in problems.items())
+        raise CheckpointError(f"no checkpoint was made, because another process failed: {reported}")
