@@ -249,9 +249,38 @@ def test_a_folder_that_can_not_be_read_is_not_passed_over(mine, yours, monkeypat
         list_trajectories(mine.cache_dir)
 
 
+def test_a_pull_looks_for_entries_alone_and_passes_over_what_vanishes(
+    mine, yours, tmp_path, monkeypatch
+):
+    walked = []
+    scandir, lstat = os.scandir, Path.lstat
+
+    def scan(path):
+        walked.append(Path(path))
+        return scandir(path)
+
+    def stat(path):
+        if path.name == "vanishes":
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+        return lstat(path)
+
+    Path(mine.cache_dir, "entries", "vanishes").touch()
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(RemoteError, match="no cache"):
+        yours.pull(tmp_path)
+    assert tmp_path not in walked
+    monkeypatch.setattr(Path, "lstat", stat)
+    assert len(yours.pull(mine.cache_dir)) == len(mine.keys())
+    assert Path(mine.cache_dir) not in walked
+
+
 def test_what_is_no_place_of_entries_is_refused_by_what_it_is(mine, yours, http_server, tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing-here"):
         yours.pull(tmp_path / "nothing-here")
+    with pytest.raises(RemoteError, match="there is no cache in the directory"):
+        yours.pull(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such directory: make it first"):
+        mine.push("run", f"file://{tmp_path}/nothing-here")
     for wrong in (None, 5):
         with pytest.raises(InvalidTypeError, match="url is of type"):
             yours.pull(wrong)
@@ -286,6 +315,9 @@ def test_wrong_urls_are_refused(mine, yours, bucket, tmp_path):
         mine.push("run")
     with pytest.raises(InvalidArgumentError, match="expected a URL, such as"):
         mine.push("run", str(tmp_path))
+    for call in (lambda url: mine.push("run", url), yours.pull):
+        with pytest.raises(InvalidArgumentError, match=r"memory:///x.*gone with this process"):
+            call("memory:///x")
     with pytest.raises(InvalidArgumentError, match="there are no entries below"):
         yours.pull(f"{bucket.url}/nothing")
     with pytest.raises(FileNotFoundError):

@@ -5,6 +5,7 @@ Nothing is written, locked or marked as used there, so it may be read-only and b
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -36,9 +37,7 @@ class DirectoryStore:
         try:
             descriptor = self._open(name)
         except FileNotFoundError:
-            if not (self.directory / "entries").is_dir():
-                text = "there is no cache in the directory: is its file system mounted?"
-                raise RemoteError(errno.ENOENT, text, self.url) from None
+            self._check_cache()
             raise
         try:
             return _info(name, os.fstat(descriptor))
@@ -63,16 +62,32 @@ class DirectoryStore:
         return memoryview(parts)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield the files whose names begin so, in any depth."""
-        for folder, _, files in os.walk(self.directory, onerror=_raise):
+        """Yield the files whose names begin so, in any depth.
+
+        Raises
+        ------
+        RemoteError
+            Entries are wanted, and the directory holds no cache.
+        """
+        if prefix:
+            # Another directory may be a large one.
+            self._check_cache()
+        top = self.directory / prefix.rpartition("/")[0]
+        for folder, _, files in os.walk(top, onerror=_raise):
             for file in sorted(files):
                 path = Path(folder, file)
                 name = path.relative_to(self.directory).as_posix()
                 if name.startswith(prefix):
-                    yield _info(name, path.lstat())
+                    with contextlib.suppress(FileNotFoundError):  # Removed meanwhile.
+                        yield _info(name, path.lstat())
 
     def __repr__(self) -> str:
         return f"<DirectoryStore {self.url!r}>"
+
+    def _check_cache(self) -> None:
+        if not (self.directory / "entries").is_dir():
+            text = "there is no cache in the directory: is its file system mounted?"
+            raise RemoteError(errno.ENOENT, text, self.url)
 
     def _open(self, name: str) -> int:
         # What is no file, such as a symlink, is no entry; a pipe in its place must not be waited for.
@@ -93,4 +108,5 @@ def _info(name: str, found: os.stat_result) -> ObjectInfo:
 
 
 def _raise(error: OSError) -> None:
-    raise error
+    if not isinstance(error, FileNotFoundError):  # Else it was removed meanwhile.
+        raise error

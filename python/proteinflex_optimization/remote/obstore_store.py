@@ -67,9 +67,7 @@ class ObstoreStore:
                 },
             }
             with _Errors(without_credentials(url)):
-                if url.startswith("memory://"):
-                    store = module.store.MemoryStore()
-                elif url.startswith("file://"):
+                if url.startswith("file://"):
                     store = module.store.from_url(encoded(url))
                 else:
                     store = module.store.from_url(
@@ -273,6 +271,9 @@ class _Errors(Translation):
             raise RemoteError(errno.ENOTSUP, text, self.shown) from None
         if "object with invalid path" in text:
             text = f"an object here has a name that can't be read: {text}"
+        if "Unable to canonicalize filesystem root" in text:
+            text = "there is no such directory: make it first"
+            raise FileNotFoundError(errno.ENOENT, text, self.shown) from None
         if "<Code>NoSuchBucket</Code>" in whole:
             raise FileNotFoundError(errno.ENOENT, "there is no such bucket", self.shown) from None
         if isinstance(error, (exceptions.BaseError, OSError)):

@@ -8,8 +8,9 @@ kinds raise the same errors, whose messages have no credentials: `FileNotFoundEr
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
-from ..errors import InvalidTypeError
+from ..errors import InvalidArgumentError, InvalidTypeError
 from .urls import checked_url, without_credentials
 
 if TYPE_CHECKING:
@@ -104,7 +105,12 @@ def open_store(url: str, store: Any = None) -> Store:
     if store is None:
         from .obstore_store import ObstoreStore
 
-        return ObstoreStore(checked_url(url))
+        if urlsplit(checked_url(url)).scheme == "memory":
+            raise InvalidArgumentError(
+                f"url={without_credentials(url)!r} is not valid: what is stored there is gone with this process; expected "
+                "s3://, gs://, az://, http:// or https://, or store= with a store in memory"
+            )
+        return ObstoreStore(url)
     root = type(store).__module__.partition(".")[0]
     if root == "obstore" or hasattr(store, "client_options"):
         from .obstore_store import ObstoreStore
