@@ -1,13 +1,14 @@
 """The command line as a whole: exit states, JSON, pipes, doctor and checkpoints."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from proteinflex_optimization import CheckpointManager
+from proteinflex_optimization import CheckpointManager, ProgressTracker
 
 FLEXOPT = [sys.executable, "-m", "proteinflex_optimization"]
 
@@ -140,3 +141,15 @@ def test_a_reader_that_has_seen_enough_is_no_error(checkpoints):
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.stdout == f"{checkpoints}\n"
     assert done.stderr == ""
+
+
+def test_a_reader_that_goes_away_never_makes_a_failed_task_a_success(tmp_path):
+    with ProgressTracker(checkpoint_dir=tmp_path) as tracker:
+        tracker.start_task("fold", "Folding", 10).fail("out of memory")
+    watch = [*FLEXOPT, "watch", str(tmp_path), "--once"]
+    assert subprocess.run(watch, capture_output=True, check=False).returncode == 1
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(watch, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")

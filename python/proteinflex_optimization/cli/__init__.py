@@ -1,6 +1,7 @@
 """The command `flexopt`: what is in a cache, how far a job is, which checkpoints and GPUs there are.
 
-Exit status: 0 all is well, 1 a problem was found, 2 the command was used wrongly, 130 interrupted.
+Exit status: 0 all is well, 1 a problem was found, 2 the command was used wrongly, 130 interrupted,
+141 the reader of the output has closed it.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,8 @@ from proteinflex_optimization.cli.output import one_line, printable
 from proteinflex_optimization.errors import InvalidArgumentError
 
 COMMANDS = ("demo", "cache", "watch", "checkpoints", "gpus", "doctor")
+CLOSED_PIPE = 128 + signal.SIGPIPE
+"""The exit status where the output is not read to its end, as of other programs by their signal."""
 TRACEBACK = "PROTEINFLEX_TRACEBACK"
 """Where this variable is set, an error that was not foreseen is shown with its traceback."""
 
@@ -65,9 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except BrokenPipeError:
         # The reader has seen enough (`flexopt cache ls | head`). Nothing more can be written, not
-        # even at exit.
+        # even at exit. Whether there was a problem isn't known: this is no success.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return CLOSED_PIPE
     except KeyboardInterrupt:
         return 130
     except Exception as error:
