@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any, TextIO
 
+from proteinflex_optimization._bars import bars_in
 from proteinflex_optimization._text import one_line
 
 if TYPE_CHECKING:
@@ -337,20 +338,16 @@ class Display:
             self._thread.join(timeout=5)
 
     def _bars(self, console: Console) -> None:
-        from rich.live import Live
-
-        progress = self._progress()
-        if progress is None:
-            return
-        # Live prints what the job writes meanwhile above the bars.
-        with Live(tree(progress), console=console, auto_refresh=False) as live:
-            last = False
-            while not last:
-                last = self._stop.wait(BARS_INTERVAL)
-                progress = self._progress()
-                if progress is None:
+        bars = bars_in(console)
+        last = False
+        try:
+            while (progress := self._progress()) is not None:
+                bars.draw(self, tree(progress))
+                if last:
                     return
-                live.update(tree(progress), refresh=True)
+                last = self._stop.wait(BARS_INTERVAL)
+        finally:
+            bars.end(self)
 
     def _cell(self, cell: _Cell) -> None:
         last = False

@@ -33,7 +33,9 @@ def in_terminal(command: list[str], **environment: str) -> bytes:
     pid, terminal = pty.fork()
     if pid == 0:
         settings = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40", **environment}
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        inherited = {
+            name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ
+        }
         os.execve(command[0], command, {**inherited, **settings})
     output = b""
     while True:
@@ -66,6 +68,78 @@ def test_a_terminal_shows_bars_below_the_output_of_the_job():
     assert shown[:4] == [f"residue {step} is done" for step in range(4)]
     assert re.search(r"Folding.*━+.*100\.0 %.*4/4.*step 3", shown[4])
     assert shown[5:] == ["after"]
+
+
+def job(body: str) -> list[str]:
+    return [sys.executable, "-c", f"import logging, os, sys, time\n{TRACK}{body}"]
+
+
+TRACK = "from proteinflex_optimization import track\n"
+
+
+@pytest.mark.parametrize("stream", ["stderr", "stdout"])
+@pytest.mark.parametrize("begin", ["before", "inside"])
+def test_log_lines_stay_whole_above_the_bars(stream: str, begin: str):
+    setup = f"logging.basicConfig(level=20, format='%(message)s', stream=sys.{stream})"
+    body = f"""
+{setup if begin == "before" else ""}
+for number in track(range(4), "frames"):
+    {setup}
+    logging.info("frame %d is read", number)
+    time.sleep(0.15)
+logging.info("after")
+assert logging.root.handlers[0].stream is sys.__{stream}__ is sys.{stream}
+"""
+    shown = screen_of(in_terminal(job(body)))
+    assert shown[:4] == [f"frame {number} is read" for number in range(4)]
+    assert re.search(r"frames.*100\.0 %.*4/4", shown[4])
+    assert shown[5:] == ["after"]
+
+
+def test_displays_at_once_are_drawn_together_and_each_leaves_one_line():
+    nested = """
+for number in track(range(2), "outer"):
+    for _ in track(range(3), f"inner {number}"):
+        time.sleep(0.06)
+"""
+    shown = screen_of(in_terminal(job(nested)))
+    assert [line.split(" ━")[0] for line in shown] == ["inner 0", "inner 1", "outer"]
+    assert all("100.0 %" in line for line in shown)
+    side_by_side = """
+for _ in zip(track(range(3), "left"), track(range(3), "right")):
+    time.sleep(0.15)
+print("after")
+"""
+    shown = screen_of(in_terminal(job(side_by_side)))
+    assert [line.split(" ━")[0] for line in shown] == ["left", "right", "after"]
+
+
+def test_what_is_piped_stays_in_the_pipe(tmp_path: Path):
+    body = """
+for number in track(range(4), "frames"):
+    print(number)
+    time.sleep(0.15)
+"""
+    piped = tmp_path / "out"
+    program = tmp_path / "job.py"
+    program.write_text(f"import time\n{TRACK}{body}")
+    command = ["/bin/sh", "-c", f"exec {sys.executable} {program} > {piped}"]
+    assert b"frames" in in_terminal(command)
+    assert piped.read_text().split() == ["0", "1", "2", "3"]
+
+
+def test_a_forked_child_writes_to_the_streams_themselves():
+    body = """
+logging.basicConfig(level=20)
+for number in track(range(2), "frames"):
+    while sys.stderr is sys.__stderr__:
+        time.sleep(0.01)
+    if os.fork() == 0:
+        handler = logging.root.handlers[0]
+        os._exit(handler.stream is sys.stderr is sys.__stderr__ and sys.stdout is sys.__stdout__)
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 1
+"""
+    in_terminal(job(body))
 
 
 def test_no_color_is_honoured_and_a_dumb_terminal_gets_plain_lines():
