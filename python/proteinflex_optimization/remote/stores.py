@@ -107,8 +107,9 @@ def open_store(url: str, store: Any = None) -> Store:
 
         if urlsplit(checked_url(url)).scheme == "memory":
             raise InvalidArgumentError(
-                f"url={without_credentials(url)!r} is not valid: what is stored there is gone with this process; expected "
-                "s3://, gs://, az://, http:// or https://, or store= with a store in memory"
+                f"url={without_credentials(url)!r} is not valid: what is stored there is gone with "
+                "this process; expected s3://, gs://, az://, http:// or https://, or store= with a "
+                "store in memory"
             )
         return ObstoreStore(url)
     root = type(store).__module__.partition(".")[0]
