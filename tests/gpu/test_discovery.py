@@ -203,6 +203,19 @@ def test_no_call_takes_longer_than_the_timeout(machine, call, function):
     assert taken < (2.5 if call.startswith("allocate") else 3.5)
 
 
+@pytest.mark.parametrize("timeout", ["nan", "-1", "x"])
+def test_a_timeout_that_is_no_number_of_seconds_is_said_once(machine, timeout):
+    script = (
+        "import logging, sys\n"
+        "from proteinflex_optimization import GPUManager\n"
+        "logging.basicConfig(stream=sys.stdout)\n"
+        "for _ in range(2): print(len(GPUManager().get_available_gpus()))\n"
+    )
+    said, *counts = machine.run(script, PROTEINFLEX_GPU_TIMEOUT=timeout).splitlines()
+    assert f'PROTEINFLEX_GPU_TIMEOUT="{timeout}" is no number of seconds' in said
+    assert counts == ["4", "4"]
+
+
 def test_all_questions_of_a_call_share_its_time(machine):
     """An allocation asks twice: each answer alone would be in time."""
     machine.path.write_text("sleep.nvmlDeviceGetCount_v2 = 0.7\n" + machine.path.read_text())

@@ -3,6 +3,7 @@
 //! A call queries the driver several times and waits for the registry lock in between; all of that
 //! together takes no longer than the timeout.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Names how many seconds to wait for the driver.
@@ -42,10 +43,19 @@ impl Deadline {
 }
 
 fn timeout() -> Duration {
-    std::env::var(TIMEOUT_VARIABLE)
-        .ok()
-        .and_then(|text| text.trim().parse::<f64>().ok())
-        .filter(|seconds| *seconds > 0.0)
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .unwrap_or(DEFAULT_TIMEOUT)
+    static IS_LOGGED: AtomicBool = AtomicBool::new(false);
+    let named = std::env::var_os(TIMEOUT_VARIABLE).filter(|text| !text.is_empty());
+    let Some(text) = named else { return DEFAULT_TIMEOUT };
+    let text = text.to_string_lossy();
+    let seconds = text.trim().parse::<f64>().ok().filter(|seconds| *seconds > 0.0);
+    seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_else(|| {
+        if !IS_LOGGED.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                target: crate::LOGGER,
+                "{TIMEOUT_VARIABLE}={text:?} is no number of seconds above 0: {} s are taken",
+                DEFAULT_TIMEOUT.as_secs()
+            );
+        }
+        DEFAULT_TIMEOUT
+    })
 }
