@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
+import errno
 import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +24,10 @@ __all__ = ["GPUManager"]
 
 _logger = get_logger()
 _Result = TypeVar("_Result")
+# Python 3.10 has none.
+_GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())
+# Errors that may quote what others say: keys, modules, expected messages.
+_QUOTING = (AssertionError, ImportError, LookupError)
 
 
 class GPUManager(_native.GPUManager):
@@ -180,8 +186,9 @@ class GPUManager(_native.GPUManager):
         """Call a function with a batch size, and with half of it each time that memory runs out.
 
         Errors that say so are recognised whether they come from torch, the CUDA driver, cuBLAS,
-        cuDNN, cuFFT, cuSOLVER, JAX, OpenMM (CUDA and OpenCL), NCCL or Python. Each failure is
-        remembered for later runs.
+        cuDNN, cuFFT, cuSOLVER, cuSPARSE, JAX, OpenMM (CUDA and OpenCL), NCCL or Python, also where
+        another error was raised from one, or a group holds one. Each failure is remembered for
+        later runs.
 
         Parameters
         ----------
@@ -220,9 +227,10 @@ class GPUManager(_native.GPUManager):
             except Exception as error:
                 if not _is_out_of_memory(error):
                     raise
+                failure = error
                 # A traceback holds the frames, and they hold the tensors.
-                failure = error.with_traceback(None)
-                failure.__context__ = failure.__cause__ = None
+                for linked in _linked(failure):
+                    linked.__traceback__ = linked.__context__ = None
             self.observe_out_of_memory(task, batch_size, length, chunk=chunk, gpu_indices=indices)
             release_caches()
             if batch_size <= 1:
@@ -239,16 +247,39 @@ class GPUManager(_native.GPUManager):
             batch_size //= 2
 
 
+def _linked(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, those that it was raised from, and those of a group."""
+    seen: set[int] = set()
+    pending = [error]
+    while pending:
+        linked = pending.pop()
+        if id(linked) in seen:
+            continue
+        seen.add(id(linked))
+        yield linked
+        if linked.__cause__ is not None:
+            pending.append(linked.__cause__)
+        if isinstance(linked, _GROUP):
+            pending.extend(linked.exceptions)
+
+
 def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError):  # NumPy's has another name.
-        return True
+    return any(map(_says_out_of_memory, _linked(error)))
+
+
+def _says_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, _QUOTING):
+        return False
     try:
         message = str(error)
     except Exception:
         # An exception that can't be printed passes through as it is.
         message = ""
     message = message.encode(errors="replace").decode()
-    return _native.is_out_of_memory(type(error).__name__, message)
+    # A subclass of torch's error, or NumPy's of Python's, means the same.
+    return any(_native.is_out_of_memory(kind.__name__, message) for kind in type(error).__mro__)
 
 
 def _listed(gpu_indices: Iterable[int]) -> list[int]:

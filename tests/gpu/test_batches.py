@@ -1,5 +1,7 @@
 """Batch sizes: learned from what was observed, kept between runs, never 0."""
 
+import builtins
+
 import pytest
 from proteinflex_optimization import (
     GPUManager,
@@ -100,9 +102,40 @@ def test_the_cpu_has_at_least_one_item_and_observations_of_its_own(one_gpu):
     manager = GPUManager({"work": 10**9, "small": 1})
     assert manager.get_optimal_batch_size("work", []) == 1
     assert manager.get_optimal_batch_size("small", []) > 100
-    manager.observe("small", 2, 1e9, gpu_indices=[])
+    manager.observe_out_of_memory("small", 1, gpu_indices=[])
     with pytest.raises(InsufficientGPUMemoryError, match="the machine"):
         manager.get_optimal_batch_size("small", [])
+
+
+def test_a_peak_that_no_memory_could_hold_is_refused_and_changes_nothing(one_gpu):
+    manager = GPUManager({"work": 10000})
+    manager.observe("work", 2, 8000)
+    before = manager.get_optimal_batch_size("work", [0])
+    for peak in (8_000_000_000, 40001, 1e300):
+        with pytest.raises(InvalidArgumentError, match=r"peak_mb=.*MB \(MiB.*40000 MB of GPU 0"):
+            manager.observe("work", 2, peak)
+    with pytest.raises(InvalidArgumentError, match=r"peak_mb=.*MB of the machine"):
+        manager.observe("work", 2, 1e12, gpu_indices=[])
+    assert manager.get_optimal_batch_size("work", [0]) == before
+    manager.observe("work", 2, 40000)
+
+
+def test_wrong_observations_can_be_cleared_and_the_error_says_how(one_gpu):
+    manager = GPUManager({"work": 10000, "other": 10000})
+    manager.clear_observations("work")
+    manager.observe("other", 1, 1000, gpu_indices=[0])
+    for wrong in (
+        lambda: manager.observe("work", 1, 40000),
+        lambda: manager.observe_out_of_memory("work", 1, gpu_indices=[0]),
+    ):
+        wrong()
+        with pytest.raises(InsufficientGPUMemoryError, match=r'clear_observations\("work"\)'):
+            manager.get_optimal_batch_size("work", [0])
+        GPUManager({"work": 10000}).clear_observations("work")
+        assert manager.get_optimal_batch_size("work", [0]) == 3
+    assert manager.get_optimal_batch_size("other", [0]) == 16
+    with pytest.raises(UnknownTaskError):
+        manager.clear_observations("docking")
 
 
 def test_many_proteins_are_planned_as_batches_that_fit(one_gpu):
@@ -156,6 +189,55 @@ def test_other_errors_pass_through_at_once(one_gpu):
     assert len(library.tried) == 1
 
 
+def raised_from(cause):
+    error = RuntimeError("prediction of protein 5 failed")
+    error.__cause__ = cause
+    return error
+
+
+def groups_of(*errors):
+    group = getattr(builtins, "ExceptionGroup", None)
+    return [] if group is None else [group("two tasks failed", errors)]
+
+
+def test_lack_of_memory_is_recognised_in_subclasses_causes_and_groups(one_gpu):
+    class OutOfMemoryError(RuntimeError):
+        pass
+
+    class OwnError(OutOfMemoryError):
+        pass
+
+    looped = raised_from(MemoryError())
+    looped.__cause__.__cause__ = looped
+    for error in (
+        OwnError("x"),
+        raised_from(OutOfMemoryError("x")),
+        looped,
+        OSError(12, "Cannot allocate memory"),
+        *groups_of(ValueError("other"), raised_from(OwnError("x"))),
+    ):
+        library = Library(4, error)
+        assert GPUManager().run_with_oom_backoff(library, "dynamics", [0], batch_size=8)
+        assert library.tried == [8, 4], error
+
+
+def test_errors_that_quote_a_lack_of_memory_pass_through(one_gpu):
+    said = "CUDA out of memory. Tried to allocate 2.00 GiB"
+    implicit = ValueError("the file is empty")
+    implicit.__context__ = MemoryError()
+    for error in (
+        FileNotFoundError(2, "No such file or directory", f"/data/{said}.log"),
+        AssertionError(f"expected {said!r} in the log"),
+        KeyError(said),
+        ImportError(f"no module named {said!r}"),
+        implicit,
+    ):
+        library = Library(0, error)
+        with pytest.raises(type(error)):
+            GPUManager().run_with_oom_backoff(library, "dynamics", [0], batch_size=8)
+        assert library.tried == [8], error
+
+
 def test_where_no_item_fits_the_librarys_error_is_the_cause(one_gpu):
     library = Library(0, RuntimeError("RESOURCE_EXHAUSTED: Out of memory"))
     manager = GPUManager({"work": 10000})
@@ -165,6 +247,10 @@ def test_where_no_item_fits_the_librarys_error_is_the_cause(one_gpu):
     assert caught.value.__cause__ is library.error
     with pytest.raises(InsufficientGPUMemoryError, match="ran out of memory before"):
         manager.get_optimal_batch_size("work", [0])
+    library = Library(0, raised_from(MemoryError("of the host")))
+    with pytest.raises(InsufficientGPUMemoryError, match="protein 5 failed") as caught:
+        manager.run_with_oom_backoff(library, "work", [0], batch_size=2)
+    assert isinstance(caught.value.__cause__.__cause__, MemoryError)
 
 
 def test_the_memory_of_a_failed_batch_is_let_go_before_the_next(one_gpu):

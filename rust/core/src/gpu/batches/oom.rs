@@ -2,7 +2,7 @@
 
 /// What the libraries of this field say when memory runs out, in lower case. Phrases, not words:
 /// "memory" alone is in many errors that a smaller batch does not mend.
-const PHRASES: [&str; 25] = [
+const PHRASES: [&str; 27] = [
     // torch: OutOfMemoryError, AcceleratorError, asynchronous driver errors, host allocations.
     "out of memory. tried to allocate",
     "cuda out of memory",
@@ -19,6 +19,8 @@ const PHRASES: [&str; 25] = [
     // cuBLAS, cuSOLVER, cuSPARSE, cuDNN and AMD's: `CUBLAS_STATUS_ALLOC_FAILED` and so on.
     "_status_alloc_failed",
     "cuda error: resource allocation failed when calling `cusparse",
+    "insufficient resources when calling `cusparse",
+    "cusparse_status_insufficient_resources",
     "cudnn_status_internal_error_device_allocation_failed",
     "cudnn_status_internal_error_host_allocation_failed",
     // cuDNN says these when no algorithm's workspace fits.
@@ -40,7 +42,9 @@ const PHRASES: [&str; 25] = [
 ];
 
 /// Phrases that mean it together only.
-const COMBINATIONS: [&[&str]; 7] = [
+const COMBINATIONS: [&[&str]; 8] = [
+    // XLA, of constants.
+    &["failed to allocate ", " bytes"],
     // NCCL hides the CUDA error behind its own words.
     &["nccl error", "out of memory"],
     // torch's allocator fails so while it writes the message of an OutOfMemoryError, where NVML
@@ -134,6 +138,11 @@ mod tests {
                 "RuntimeError",
                 "MPS backend out of memory (MPS allocated: 17.7 GB, max allowed: 18.1 GB)",
             ),
+            (
+                "RuntimeError",
+                "CUDA error: insufficient resources when calling `cusparseCreate(handle)`",
+            ),
+            ("XlaRuntimeError", "INTERNAL: Failed to allocate 1048576 bytes for new constant"),
             ("RuntimeError", "XPU out of memory. Tried to allocate 2.00 GiB"),
             ("OSError", "[Errno 12] Cannot allocate memory"),
         ] {
