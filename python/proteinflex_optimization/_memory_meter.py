@@ -54,7 +54,8 @@ class GpuMeter:
             beside = budget["used_here"] - cuda.memory_reserved(index) / _MIB
             if budget["used_here"] == 0 or beside < 0:
                 beside = CONTEXT_MB
-            peaks.append(cuda.max_memory_reserved(index) / _MIB + beside)
+            peak = cuda.max_memory_reserved(index) / _MIB + beside
+            peaks.append(min(peak, budget["memory_total"]))
         return max(peaks, default=0.0)
 
 

@@ -118,7 +118,8 @@ impl GPUManager {
     /// batch_size : int
     ///     Items in the batch.
     /// peak_mb : float
-    ///     The most MB that the process had in use on one GPU, as ``nvidia-smi`` shows it.
+    ///     The most MB that the process had in use on one GPU, as ``nvidia-smi`` shows it; at most
+    ///     what the GPU has.
     /// length : int, optional
     ///     Residues of the longest item.
     /// chunk : int, optional
@@ -142,6 +143,19 @@ impl GPUManager {
         let peak = argument::number(peak_mb, "peak_mb", "MB, more than 0")?;
         let indices = gpu_indices.map(indices).transpose()?;
         polling(py, || self.manager.observe(&task, shape, peak, indices.as_deref()))
+    }
+
+    /// Forgets what was observed of a task, on all GPUs and on the CPU.
+    ///
+    /// For a peak that was wrong, or a task that needs less memory than it did.
+    ///
+    /// Parameters
+    /// ----------
+    /// task : str
+    ///     One of the tasks in ``required_memory``.
+    fn clear_observations(&self, py: Python<'_>, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        let task = argument::text(task, "task")?;
+        polling(py, || self.manager.clear_observations(&task))
     }
 
     /// Remembers, for all later runs, that a batch ran out of memory. Arguments as of ``observe``.

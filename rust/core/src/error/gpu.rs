@@ -285,7 +285,11 @@ impl Display for ItemTooLarge {
         let Self { task, free, place, gpu, .. } = self;
         write!(out, " of {task} does not fit into the {free:.0} MB of {place} ({gpu})")?;
         let Some(prediction) = self.prediction else {
-            return write!(out, ": it ran out of memory before. Free memory, or take a larger GPU");
+            return write!(
+                out,
+                ": it ran out of memory before. Free memory, or take a larger GPU; \
+                 clear_observations({task:?}) forgets it"
+            );
         };
         write!(out, ": by what was observed it needs up to {:.0} MB", prediction.need)?;
         if let Some(length) = prediction.fitting_length {
@@ -294,7 +298,7 @@ impl Display for ItemTooLarge {
         if let Some(chunk) = prediction.fitting_chunk {
             write!(out, "; in chunks of {chunk} it fits")?;
         }
-        Ok(())
+        write!(out, "; clear_observations({task:?}) forgets what was observed")
     }
 }
 

@@ -115,6 +115,21 @@ impl PeakStore {
         Ok(())
     }
 
+    /// Removes a task's records.
+    pub fn remove(&self, task: &str) -> Result<()> {
+        let path = self.path(task);
+        if !path.exists() {
+            return Ok(());
+        }
+        let _lock = FileLock::acquire(&self.directory.join("lock"), LockKind::Exclusive)?;
+        match self.storage.remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", &path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Adds a record; what was wrong with the file and where it is now, if it was damaged.
     fn add_under_lock(&self, task: &str, record: PeakRecord) -> Result<Option<(Error, PathBuf)>> {
         self.create_directory()?;

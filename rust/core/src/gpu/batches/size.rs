@@ -26,6 +26,8 @@ pub struct MemoryBudget {
     pub gpu: String,
     /// MiB.
     pub free: f64,
+    /// MiB, also of what is in use.
+    pub total: f64,
 }
 
 /// What is known about a task and the memory that it may fill, at one moment.

@@ -67,7 +67,7 @@ impl Manager {
         if !(peak > 0.0 && peak.is_finite()) {
             return Err(Error::argument("peak_mb", peak, "MB, more than 0"));
         }
-        self.record(task, shape, indices, |_| Outcome::Peak(peak))
+        self.record(task, shape, indices, Some(peak))
     }
 
     /// Records that a batch ran out of memory.
@@ -77,15 +77,22 @@ impl Manager {
         shape: BatchShape,
         indices: Option<&[usize]>,
     ) -> Result<()> {
-        self.record(task, shape, indices, Outcome::OutOfMemory)
+        self.record(task, shape, indices, None)
     }
 
+    /// Removes all records of a task's batches.
+    pub fn clear_observations(&self, task: &str) -> Result<()> {
+        self.required(task)?;
+        self.store()?.remove(task)
+    }
+
+    /// Records the peak of a batch, or that it ran out of memory.
     fn record(
         &self,
         task: &str,
         shape: BatchShape,
         indices: Option<&[usize]>,
-        outcome: impl Fn(f64) -> Outcome,
+        peak: Option<f64>,
     ) -> Result<()> {
         self.check_batch(task, &shape)?;
         let budgets = match indices {
@@ -100,11 +107,14 @@ impl Manager {
                 self.budgets(task, &reserved)?
             }
         };
+        if let Some(peak) = peak {
+            check_peak(peak, &budgets)?;
+        }
         // Of several GPUs of one model the one with the least memory limits the batch.
         let tightest = budgets.into_iter().min_by(|one, other| one.free.total_cmp(&other.free));
         let Some(budget) = tightest else { return Ok(()) };
         let record = PeakRecord {
-            outcome: outcome(budget.free),
+            outcome: peak.map_or(Outcome::OutOfMemory(budget.free), Outcome::Peak),
             gpu: budget.gpu,
             version: VERSION.to_owned(),
             shape,
@@ -125,17 +135,34 @@ impl Manager {
     fn budgets(&self, task: &str, indices: &[usize]) -> Result<Vec<MemoryBudget>> {
         if indices.is_empty() {
             let memory = host_memory::read().ok_or(GpuError::UnknownHostMemory)?;
-            let free = (memory.available / MIB) as f64;
-            let name = "the machine".to_owned();
-            return Ok(vec![MemoryBudget { name, gpu: CPU.to_owned(), free }]);
+            return Ok(vec![MemoryBudget {
+                name: "the machine".to_owned(),
+                gpu: CPU.to_owned(),
+                free: (memory.available / MIB) as f64,
+                total: (memory.total / MIB) as f64,
+            }]);
         }
         let budget = |view: &DeviceView| MemoryBudget {
             name: format!("GPU {}", view.index.unwrap_or_default()),
             gpu: view.device.name.clone(),
             free: view.budget(task) as f64,
+            total: view.memory_total() as f64,
         };
         Ok(self.chosen(indices)?.iter().map(budget).collect())
     }
+}
+
+/// Refuses a peak that no memory could hold, such as one in bytes: it would keep every later batch
+/// from being proposed.
+fn check_peak(peak: f64, budgets: &[MemoryBudget]) -> Result<()> {
+    let largest = budgets.iter().max_by(|one, other| one.total.total_cmp(&other.total));
+    let Some(largest) = largest.filter(|largest| peak > largest.total) else { return Ok(()) };
+    let MemoryBudget { name, gpu, total, .. } = largest;
+    let expected = format!(
+        "MB (MiB, as nvidia-smi prints), at most the {total} MB of {name} ({gpu}); gpu_indices= says \
+         where it ran"
+    );
+    Err(Error::argument("peak_mb", format!("{peak:?}"), expected))
 }
 
 fn check_size(argument: &str, size: Option<u64>) -> Result<()> {
