@@ -161,6 +161,9 @@ def attributes(value: Any) -> dict[str, Any]:
     if type(value) is TypedRecord:
         return value.attributes
     found: dict[str, Any] = getattr(value, "__dict__", {})
+    if "__orig_class__" in found:
+        # What `typing` notes of `Box[int](…)`, for no reader but itself.
+        found = {name: own for name, own in found.items() if name != "__orig_class__"}
     return found
 
 

@@ -89,6 +89,8 @@ class Storages:
         if type(value) not in PLAIN_CLASSES:
             raise InvalidTypeError(
                 f"{place} is a {type(value).__name__}: expected a plain torch.Tensor or Parameter"
+                # FSDP2 and tensor parallelism.
+                + (", such as its full_tensor() or to_local()" * hasattr(value, "full_tensor"))
             )
         _check_layout(value, place)
         _check_memory(value, place)
@@ -261,7 +263,7 @@ def _check_memory(value: Any, place: str) -> None:
 
 
 def _first_byte(tensor: Any) -> int:
-    return tensor.storage_offset() * tensor.element_size()
+    return int(tensor.storage_offset() * tensor.element_size())
 
 
 def _reach(item: int, shape: Sequence[int], stride: Sequence[int]) -> int:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pytest
@@ -40,6 +40,14 @@ class Pair(typing.NamedTuple):
     first: int
     second: int
 """
+
+
+Value = TypeVar("Value")
+
+
+@dataclasses.dataclass
+class Box(Generic[Value]):
+    value: Value
 
 
 @pytest.fixture
@@ -295,3 +303,9 @@ def test_a_planted_module_is_not_imported_by_the_command_line(manager, module, t
         )
         assert done.returncode == 0, done.stderr
     assert not (tmp_path / "imported").exists()
+
+
+def test_a_generic_dataclass_comes_back_however_it_was_made(manager: CheckpointManager):
+    boxes = [Box(3), Box[int](3)]
+    path = manager.create_checkpoint("one", {"boxes": boxes})
+    assert manager.load_checkpoint(path)["boxes"] == boxes

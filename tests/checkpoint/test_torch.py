@@ -223,6 +223,15 @@ def test_tensors_that_are_not_dense_are_named(torch, manager):
             manager.create_checkpoint("one", {"state": {"x": tensor}})
 
 
+def test_a_distributed_tensor_is_refused_with_the_way_out(torch, manager):
+    class DTensor(torch.Tensor):
+        def full_tensor(self):
+            return self
+
+    with pytest.raises(InvalidTypeError, match=r"\['w'\] is a DTensor.*full_tensor\(\)"):
+        manager.create_checkpoint("one", {"state": {"w": DTensor([1.0])}})
+
+
 def test_the_versions_of_modules_come_back_as_from_torch_save(torch, manager):
     """`state_dict()._metadata`, by which modules migrate old states, wherever the state is."""
 

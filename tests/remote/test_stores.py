@@ -324,6 +324,15 @@ def test_what_is_no_url_of_a_store_is_refused(url):
         open_store(url)
 
 
+@pytest.mark.parametrize("seconds", ["nan", "-1", "x"])
+def test_a_timeout_that_is_no_number_of_seconds_is_said(seconds, monkeypatch, caplog):
+    pytest.importorskip("obstore")
+    monkeypatch.setenv("PROTEINFLEX_REMOTE_TIMEOUT", seconds)
+    open_store("https://localhost/nothing")
+    (said,) = caplog.messages
+    assert f"PROTEINFLEX_REMOTE_TIMEOUT='{seconds}' is no number of seconds" in said
+
+
 def test_what_is_no_store_is_refused():
     with pytest.raises(InvalidTypeError, match="obstore"):
         open_store("some/prefix", object())

@@ -7,6 +7,7 @@ do instead.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -14,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from .._log import get_logger
 from ..errors import InvalidArgumentError, InvalidTypeError, ObjectChangedError, RemoteError
 from .requests import waited
 from .stores import ObjectInfo
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .stores import Progress
+
+logger = get_logger()
 
 TIMEOUT_VARIABLE = "PROTEINFLEX_REMOTE_TIMEOUT"
 # Seconds that a request may take with all its retries. A store that answers at all does so within
@@ -50,16 +54,17 @@ class ObstoreStore:
         if store is None:
             self._check_fork()
             # A connection that stalls is given up early enough to try again, a slow one is not.
+            seconds = _timeout()
             options: dict[str, Any] = {
-                "timeout": timedelta(seconds=_timeout()),
-                "connect_timeout": timedelta(seconds=min(5.0, _timeout())),
-                "read_timeout": timedelta(seconds=min(15.0, _timeout() / 4)),
+                "timeout": timedelta(seconds=seconds),
+                "connect_timeout": timedelta(seconds=min(5.0, seconds)),
+                "read_timeout": timedelta(seconds=min(15.0, seconds / 4)),
             }
             if url.startswith("http://") or os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true":
                 options["allow_http"] = True
             retries = {
                 "max_retries": 8,
-                "retry_timeout": timedelta(seconds=_timeout()),
+                "retry_timeout": timedelta(seconds=seconds),
                 "backoff": {
                     "init_backoff": timedelta(milliseconds=100),
                     "base": 2,
@@ -342,8 +347,15 @@ def _parts(path: Path, progress: Progress | None) -> Iterator[bytes]:
 
 
 def _timeout() -> float:
-    try:
-        seconds = float(os.environ.get(TIMEOUT_VARIABLE, ""))
-    except ValueError:
-        return DEFAULT_TIMEOUT
-    return seconds if 0 < seconds < 1e6 else DEFAULT_TIMEOUT
+    text = os.environ.get(TIMEOUT_VARIABLE, "")
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(text)) < 1e6:
+            return seconds
+    if text:
+        logger.warning(
+            "%s=%r is no number of seconds above 0: %g s are taken",
+            TIMEOUT_VARIABLE,
+            text,
+            DEFAULT_TIMEOUT,
+        )
+    return DEFAULT_TIMEOUT
