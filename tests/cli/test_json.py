@@ -88,7 +88,7 @@ def test_every_documented_command_prints_just_the_documented_keys(place, capsys)
         "cache clear": ["--yes", *cache],
     }
     listed = set(re.findall(r"^### `flexopt (.*?)`$", PAGE.read_text(), re.M))
-    assert listed == {*commands, "gpus", "cache verify"}
+    assert listed == {*commands, "gpus", "cache verify", "demo"}
     for command, arguments in commands.items():
         main([*command.split(), *arguments, "--json"])
         text = capsys.readouterr().out

@@ -95,6 +95,15 @@ def test_the_same_run_again_takes_its_result_from_the_cache(complete):
     assert json.loads((run_directory(output) / "summary.json").read_text()) == before
 
 
+def test_the_summary_is_all_that_json_prints(complete):
+    output, _ = complete
+    done = demo(output, *SHORT, "--json")
+    assert json.loads(done.stdout) == json.loads(
+        (run_directory(output) / "summary.json").read_text()
+    )
+    assert "taken from the cache" in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_stopped_run_resumes_with_no_frame_missing_or_doubled(tmp_path, number):
     status, text = stop_half_way(tmp_path, number)

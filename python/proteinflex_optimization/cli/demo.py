@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import os
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from proteinflex_optimization.cli.commands import add_examples
-from proteinflex_optimization.cli.output import one_line
+from proteinflex_optimization.cli.output import one_line, print_json
 
 NEEDED = ("openmm", "pdbfixer", "gemmi", "matplotlib")
 
@@ -67,6 +68,7 @@ def add_parser(subparsers: Any) -> None:
         help="in a SLURM job: how long before its time limit to stop (default: 60)",
     )
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_examples(parser, "flexopt demo", "flexopt demo --pdb my.pdb --steps 50000 --output my-run")
     parser.set_defaults(func=run)
 
@@ -95,14 +97,18 @@ def run(options: argparse.Namespace) -> int:
         stop_margin=options.stop_margin,
         drop_unknown=options.drop_unknown,
     )
+    said_to = sys.stderr if options.json else sys.stdout
     try:
-        summary = demo.run(settings)
+        summary = demo.run(settings, say=functools.partial(print, file=said_to))
     except InterruptedRunError as stopped:
-        print(one_line(str(stopped)), flush=True)
+        print(one_line(str(stopped)), file=said_to, flush=True)
         if stopped.is_abandoned:
             # Its thread is in code that can't be stopped. What counts is durable, as for `kill -9`.
             os._exit(130)
         return 130
+    if options.json:
+        print_json(summary)
+        return 0
     print(
         f"{summary['n_frames']} frames, mean RMSF {summary['mean_rmsf_A']} Å; most flexible: "
         f"{', '.join(summary['most_flexible'])}; trajectory saved "
