@@ -36,9 +36,8 @@ class Bars:
 
         with self._lock:
             self._trees[display] = tree
-            if self._live is None:
-                self._live = self._start()
-            self._live.update(Group(*self._trees.values()), refresh=True)
+            live = self._live or self._start()
+            live.update(Group(*self._trees.values()), refresh=True)
 
     def end(self, display: object) -> None:
         """Leave a display's bars as they are, above those of the others."""
@@ -51,9 +50,11 @@ class Bars:
             if self._trees:
                 self._live.update(Group(*self._trees.values()))
                 self._console.print(last)
-            else:
-                self._live.stop()
-                self._live = None
+                return
+            live, self._live = self._live, None
+            try:
+                live.stop()
+            finally:
                 for stream, proxy in self._replaced:
                     _redirect_logs(proxy, stream)
 
@@ -66,6 +67,7 @@ class Bars:
             console=self._console, auto_refresh=False, redirect_stdout=_is_terminal(sys.stdout)
         )
         live.start()
+        self._live = live
         self._replaced = [
             (stream, proxy)
             for stream, proxy in zip(streams, (sys.stdout, sys.stderr), strict=True)
