@@ -14,6 +14,7 @@ use proteinflex_core::interrupt::Interrupt;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
+use crate::daemon_threads::watch;
 use crate::error::to_python;
 use crate::helper_thread::{self, Failure};
 
@@ -123,6 +124,7 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
+        watch();
         if !HELPS.get() || !self.enabled(record.metadata()) {
             return self.0.log(record);
         }

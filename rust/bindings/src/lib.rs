@@ -10,6 +10,7 @@ mod argument;
 mod array;
 mod batch_system;
 mod checkpoint;
+mod daemon_threads;
 mod data_handler;
 mod entry;
 mod error;

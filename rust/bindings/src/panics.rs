@@ -11,6 +11,7 @@ use proteinflex_macros::catch_panics;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
+use crate::daemon_threads::watch;
 use crate::error::internal_error;
 
 /// Runs `work`, and returns an `InternalError` where it panics.
@@ -19,6 +20,7 @@ use crate::error::internal_error;
 /// returned where `work` has no error of its own, and always where it is Ctrl-C or the like.
 pub fn guarded<T>(work: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     // What `work` leaves half done is only seen through locks, as described above.
+    watch();
     let result = catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|payload| Err(internal_error(message(&*payload))));
     Python::attach(|py| match PyErr::take(py) {
