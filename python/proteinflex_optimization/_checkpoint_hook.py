@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -50,22 +51,34 @@ class CheckpointHook:
         states: Callable[[], Mapping[str, Any]],
         stop: Stop | None,
         interval: float,
+        call_again: Callable[[], None],
     ) -> None:
         self._manager = manager
         self._states = states
         self._stop = stop
         self._interval = interval
         self._due = time.monotonic() + interval
-        self._has_stopped = False
+        self._call_again = call_again
+        self._stopping = threading.local()
+        self._has_saved_to_stop = False
         self._pending: Pending | None = None
         self._logged: set[str] = set()
         self._process = os.getpid()
 
     def __call__(self) -> None:
-        if os.getpid() != self._process or self._has_stopped:
+        if os.getpid() != self._process:
             return
+        try:
+            self._look()
+        finally:
+            if self._stop is not None and self._stop.requested:
+                # By the next update of whichever thread: each of them is to stop.
+                self._call_again()
+
+    def _look(self) -> None:
         if self._stop is not None:
-            if self._stop.requested:
+            if self._stop.requested and not hasattr(self._stopping, "has_begun"):
+                self._stopping.has_begun = True
                 self._save_and_stop(self._stop)
             if time.monotonic() < self._due:
                 return
@@ -85,7 +98,10 @@ class CheckpointHook:
             self._log_once("no checkpoint was made", error)
 
     def _save_and_stop(self, stop: Stop) -> None:
-        self._has_stopped = True
+        is_main = threading.current_thread() is threading.main_thread()
+        if self._has_saved_to_stop and not is_main:
+            stop.check()
+        self._has_saved_to_stop = True
         pending, self._pending = self._pending, None
         try:
             if pending is not None:

@@ -154,7 +154,9 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
 
         With `stop`, the first update after a request saves once more, waits until that is durable,
         and raises `StopRequested` from that update. The job ends so even where saving failed: the
-        error is its context, and is logged. Later updates save nothing.
+        error is its context, and is logged. The next update of each other thread raises it as well,
+        in the main thread after another save. A thread that goes on all the same is not stopped
+        again, and its updates save every `checkpoint_interval` as before.
 
         Parameters
         ----------
@@ -175,7 +177,14 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
             raise InvalidTypeError(f"stop={reprlib.repr(stop)}: expected a StopRequest")
         # A time limit sends no signal: it is looked at about every second.
         interval = self._interval if stop is None else min(self._interval, STOP_SECONDS)
-        self._set_hook(CheckpointHook(manager, states, stop, self._interval), interval)
+        reference = weakref.ref(self)
+
+        def call_again() -> None:
+            if (tracker := reference()) is not None:
+                tracker._trigger_hook()
+
+        hook = CheckpointHook(manager, states, stop, self._interval, call_again)
+        self._set_hook(hook, interval)
         if stop is not None:
             stop._notify(self)
 

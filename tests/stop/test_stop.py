@@ -381,6 +381,53 @@ def test_a_walltime_saves_too_and_regular_checkpoints_go_on_before(tmp_path):
     tracker.close()
 
 
+def test_each_thread_is_stopped_and_the_main_thread_saves_what_it_has(tmp_path):
+    tracker = ProgressTracker()
+    counted, main = (tracker.start_task(name, name, None) for name in ("read", "work"))
+    stopped, step = [], 0
+
+    def prefetch():
+        try:
+            while True:
+                counted.update()
+                time.sleep(0.001)
+        except StopRequested:
+            stopped.append(threading.get_ident())
+
+    threads = [threading.Thread(target=prefetch, daemon=True) for _ in range(2)]
+    with StopRequest() as stop:
+        tracker.checkpoint_with(CheckpointManager(tmp_path), lambda: {"m": step}, stop=stop)
+        for thread in threads:
+            thread.start()
+        send(signal.SIGTERM)
+        for thread in threads:
+            thread.join(30)
+        assert len(set(stopped)) == 2
+        step = 2
+        with pytest.raises(StopRequested):
+            main.update()
+    # The first thread, and the main one.
+    assert [state["m"] for state in saved(tmp_path)] == [0, 2]
+    tracker.close()
+
+
+def test_a_thread_that_goes_on_all_the_same_still_saves(tmp_path):
+    tracker = ProgressTracker(checkpoint_interval=0.1)
+    task = tracker.start_task("t", "T", None)
+    step = 0
+    with StopRequest() as stop:
+        tracker.checkpoint_with(CheckpointManager(tmp_path), lambda: {"m": step}, stop=stop)
+        send(signal.SIGTERM)
+        with pytest.raises(StopRequested):
+            task.update()
+        step, deadline = 2, time.monotonic() + 30
+        while saved(tmp_path)[-1]["m"] != 2 and time.monotonic() < deadline:
+            task.update()
+            time.sleep(0.01)
+        assert saved(tmp_path)[-1]["m"] == 2
+    tracker.close()
+
+
 def test_a_job_stops_also_where_its_last_save_fails(tmp_path, caplog):
     tracker = ProgressTracker()
     task = tracker.start_task("t", "T", 10)
