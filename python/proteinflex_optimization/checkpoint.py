@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import os
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from proteinflex_optimization._log import get_logger
 
 from . import _native
+from ._at_exit import at_exit
 from ._outline import rows
 from .errors import ProteinFlexError
 from .types import StrPath, ValueInfo
@@ -19,6 +19,8 @@ logger = get_logger()
 
 _managers: weakref.WeakSet[CheckpointManager] = weakref.WeakSet()
 
+_pending: set[_native.PendingCheckpoint] = set()
+"""Saves that go on, or whose error nobody has seen, also where their manager is gone."""
 
 class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the native class's
     __doc__ = _native.CheckpointManager.__doc__
@@ -110,16 +112,20 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
         ProteinFlexError, OSError
             The error of an earlier save in the background that was not raised yet.
         """
-        return super().create_checkpoint_async(
+        pending = super().create_checkpoint_async(
             checkpoint_id, component_states, metadata=metadata, allow_pickle=allow_pickle
         )
 
 
-@atexit.register
+@at_exit
 def _finish() -> None:
     """Let saves in the background finish; the end of the process would cut them off."""
-    for manager in list(_managers):
+    waits: list[Callable[[], object]] = [one.result for one in list(_pending) if one._is_open()]
+    for wait in (*waits, *(manager.wait for manager in list(_managers))):
         try:
-            manager.wait()
+        _pending.difference_update([one for one in list(_pending) if not one._is_open()])
+        _pending.add(pending)
+        return pending
+            wait()
         except (ProteinFlexError, OSError) as error:
             logger.error("a checkpoint in the background failed (pid %d): %s", os.getpid(), error)

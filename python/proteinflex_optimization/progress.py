@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import reprlib
 import threading
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from proteinflex_optimization import _native
 from proteinflex_optimization._arguments import flag
+from proteinflex_optimization._at_exit import at_exit
 from proteinflex_optimization._checkpoint_hook import CheckpointHook, Manager, Stop
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._native import TaskHandle
@@ -329,10 +329,8 @@ def _close_all() -> None:
             _log.warning("the last snapshot of %s failed: %s", tracker.checkpoint_dir, error)
 
 
-atexit.register(_close_all)
-
-
 def _after_fork() -> None:
+@at_exit
     global _loops_lock
     _loops_lock = threading.Lock()
     for tracker in list(_trackers):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _native
 from ._arguments import path_text
+from ._at_exit import at_exit
 from ._publish import Publication
 from .errors import InvalidArgumentError
 from .topology import Topology
@@ -153,6 +154,7 @@ def create_trajectory(
         raise
     writer._publication = publication
     writer._finalizer = weakref.finalize(writer, _discard, publication, os.getpid())
+    _writers.add(writer)
     return writer
 
 
@@ -176,6 +178,15 @@ def local_path(path: StrPath) -> Path:
             "a file, and push it from there"
         )
     return Path(text)
+
+
+_writers: weakref.WeakSet[TrajectoryFileWriter] = weakref.WeakSet()
+
+
+@at_exit
+def _discard_all() -> None:
+    for writer in list(_writers):
+        writer.discard()
 
 
 def _discard(publication: Publication, process: int) -> None:

@@ -1,6 +1,7 @@
 """Checkpoints on disk: replaced, retained, damaged, listed, killed."""
 
 import errno
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -194,6 +195,51 @@ def test_a_save_in_the_background_survives_the_end_of_the_interpreter(tmp_path):
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     manager = CheckpointManager(tmp_path)
     assert manager.load_checkpoint(manager.latest())["x"].sum() == 2_000_000
+
+
+SAVE_AND_FORGET = """
+import resource, sys, time
+import numpy as np
+from proteinflex_optimization import CheckpointManager
+
+def main():
+    manager = CheckpointManager(sys.argv[1])
+    manager.create_checkpoint_async("a", {"x": np.ones(4_000_000)})
+
+if sys.argv[2] == "fails":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+main()
+time.sleep(0.5 if sys.argv[2] == "fails" else 0)
+"""
+
+
+@pytest.mark.parametrize("how", ["succeeds", "fails"])
+def test_a_save_in_the_background_whose_manager_is_gone_is_made_or_its_error_logged(tmp_path, how):
+    command = [sys.executable, "-c", SAVE_AND_FORGET, str(tmp_path), how]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True)
+    if how == "succeeds":
+        assert CheckpointManager(tmp_path).latest() == str(tmp_path / "a")
+        assert ended.stderr == ""
+    else:
+        assert "a checkpoint in the background failed" in ended.stderr
+        assert ended.stderr.count("\n") == 1
+
+
+def save_in_the_background(directory):
+    global kept  # Nothing but the end of the process lets it go.
+    kept = CheckpointManager(directory)
+    kept.create_checkpoint_async("a", {"x": np.ones(4_000_000)})
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_save_in_the_background_survives_the_end_of_a_child(tmp_path, method):
+    context = multiprocessing.get_context(method)
+    child = context.Process(target=save_in_the_background, args=(tmp_path,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert CheckpointManager(tmp_path).latest() == str(tmp_path / "a")
 
 
 SAVE_FOREVER = """

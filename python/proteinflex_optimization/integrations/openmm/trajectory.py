@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proteinflex_optimization._at_exit import at_exit
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, ResumeError
 
@@ -32,6 +33,15 @@ ANGSTROM_PER_NM = 10.0
 
 OF_SIMULATION: Any = type("OfSimulation", (), {"__repr__": lambda _: "<of the simulation>"})()
 """Stands for the simulation's own topology, which is not known before it steps."""
+
+
+_reporters: weakref.WeakSet[TrajectoryReporter] = weakref.WeakSet()
+
+
+@at_exit
+def _end_all() -> None:
+    for reporter in list(_reporters):
+        reporter._finalizer()
 
 
 def _at_end(writer: Any, process: int) -> None:
@@ -147,6 +157,7 @@ class TrajectoryReporter:
         self._reported_step: int | None = None
         self._n_frames_when_closed: int | None = None
         self._finalizer = weakref.finalize(self, _at_end, self._writer, os.getpid())
+        _reporters.add(self)
 
     def __repr__(self) -> str:
         state = ", closed" if self._is_closed else ""

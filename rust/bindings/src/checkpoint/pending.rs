@@ -79,6 +79,12 @@ impl PendingCheckpoint {
         self.pending.check_process()?;
         Ok(!matches!(*self.pending.outcome(), Outcome::Working))
     }
+
+    /// Whether this process is still making it, or has not raised its error yet.
+    fn _is_open(&self) -> bool {
+        self.pending.is_of_this_process()
+            && matches!(*self.pending.outcome(), Outcome::Working | Outcome::Failed(_))
+    }
 }
 
 impl Pending {

@@ -39,6 +39,8 @@ pub struct Tracker {
     signals: Arc<Signals>,
     snapshot_interval: Option<Duration>,
     worker: Mutex<Option<Worker>>,
+    /// The process that writes the snapshots; children that are forked only count.
+    process: u32,
 }
 
 impl Tracker {
@@ -59,6 +61,7 @@ impl Tracker {
             signals: Arc::default(),
             snapshot_interval,
             worker: Mutex::default(),
+            process: std::process::id(),
         };
         if directory.is_some() {
             tracker.start_worker()?;
@@ -176,7 +179,7 @@ impl Tracker {
             Err(error) => self.signals.report_error(&error),
         }
         self.report_problem();
-        if self.snapshot_interval.is_some() {
+        if self.snapshot_interval.is_some() && self.process == std::process::id() {
             self.progress.snapshot()
         } else {
             self.progress.save(true)
