@@ -68,8 +68,8 @@ def _panic_for_tests(detached: bool) -> None: ...
 
 @disjoint_base
 class CheckpointManager:
-    def __new__(
-        cls,
+    def __init__(
+        self,
         base_dir: StrPath,
         max_checkpoints: int = 5,
         auto_cleanup: bool = True,
@@ -78,7 +78,7 @@ class CheckpointManager:
         link_unchanged: bool = True,
         durable: bool = True,
         read_only: bool = False,
-    ) -> Self: ...
+    ) -> None: ...
     @property
     def base_dir(self) -> Path: ...
     def create_checkpoint(
@@ -141,8 +141,8 @@ class PendingCheckpoint:
 
 @disjoint_base
 class DataHandler:
-    def __new__(
-        cls,
+    def __init__(
+        self,
         cache_dir: StrPath | None = None,
         max_cache_size: float = 100.0,
         enable_compression: bool = True,
@@ -152,10 +152,10 @@ class DataHandler:
         verify: bool = True,
         durable: bool = True,
         read_only: bool = False,
-    ) -> Self: ...
+    ) -> None: ...
     @property
     def cache_dir(self) -> Path: ...
-    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
+    def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
     def store_structure(
         self,
         structure_data: dict[str, Any],
@@ -351,15 +351,15 @@ def is_out_of_memory(class_name: str, message: str) -> bool: ...
 
 @disjoint_base
 class GPUManager:
-    def __new__(
-        cls,
+    def __init__(
+        self,
         required_memory: Mapping[str, float] | None = None,
         prefer_single_gpu: bool = False,
         *,
         state_dir: StrPath | None = None,
         safety_margin: float = 0.05,
         poll_interval: float | None = None,
-    ) -> Self: ...
+    ) -> None: ...
     @property
     def required_memory(self) -> dict[str, int]: ...
     @property
@@ -419,21 +419,21 @@ class GPUManager:
         self, task: str, batch_size: int, length: int | None = None, chunk: int | None = None
     ) -> int: ...
     def _budgets(self, task: str, gpu_indices: Iterable[SupportsIndex]) -> list[GPUBudget]: ...
-    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
+    def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
 
 # --- progress ---
 
 @disjoint_base
 class ProgressTracker:
-    def __new__(
-        cls,
+    def __init__(
+        self,
         total_steps: int | None = 100,
         checkpoint_dir: StrPath | None = None,
         auto_checkpoint: bool = True,
         checkpoint_interval: float = 300,
         *,
         display: bool | None = None,
-    ) -> Self: ...
+    ) -> None: ...
     def start_task(
         self,
         task_id: str,

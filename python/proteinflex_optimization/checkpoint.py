@@ -12,15 +12,16 @@ from proteinflex_optimization._log import get_logger
 from . import _native
 from ._at_exit import at_exit
 from ._outline import rows
+from ._reopen import attributes, reopen
 from .errors import ProteinFlexError
 from .types import StrPath, ValueInfo
 
 logger = get_logger()
 
 _managers: weakref.WeakSet[CheckpointManager] = weakref.WeakSet()
-
 _pending: set[_native.PendingCheckpoint] = set()
 """Saves that go on, or whose error nobody has seen, also where their manager is gone."""
+
 
 class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the native class's
     __doc__ = _native.CheckpointManager.__doc__
@@ -36,8 +37,6 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
         durable: bool = True,
         read_only: bool = False,
     ) -> None:
-        # `__new__` of the native class uses the arguments.
-        _managers.add(self)
         self._options: dict[str, Any] = {
             "max_checkpoints": max_checkpoints,
             "auto_cleanup": auto_cleanup,
@@ -46,10 +45,18 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
             "durable": durable,
             "read_only": read_only,
         }
+        super().__init__(base_dir, **self._options)
+        _managers.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the directory and the options."""
-        return functools.partial(type(self), **self._options), (self.base_dir.absolute(),)
+        arguments = (self.base_dir.absolute(),)
+        recipe = (type(self), CheckpointManager, arguments, self._options)
+        return reopen, recipe, self.__getstate__()
+
+    def __getstate__(self) -> dict[str, Any] | None:
+        """Return what a subclass has added."""
+        return attributes(self, "_options")
 
     def _repr_html_(self) -> str:
         """Show in a notebook which checkpoints there are."""
@@ -115,6 +122,9 @@ class CheckpointManager(_native.CheckpointManager):  # noqa: D101, it is the nat
         pending = super().create_checkpoint_async(
             checkpoint_id, component_states, metadata=metadata, allow_pickle=allow_pickle
         )
+        _pending.difference_update([one for one in list(_pending) if not one._is_open()])
+        _pending.add(pending)
+        return pending
 
 
 @at_exit
@@ -123,9 +133,6 @@ def _finish() -> None:
     waits: list[Callable[[], object]] = [one.result for one in list(_pending) if one._is_open()]
     for wait in (*waits, *(manager.wait for manager in list(_managers))):
         try:
-        _pending.difference_update([one for one in list(_pending) if not one._is_open()])
-        _pending.add(pending)
-        return pending
             wait()
         except (ProteinFlexError, OSError) as error:
             logger.error("a checkpoint in the background failed (pid %d): %s", os.getpid(), error)

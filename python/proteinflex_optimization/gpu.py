@@ -5,20 +5,20 @@ from __future__ import annotations
 import builtins
 import contextlib
 import errno
-import operator
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, SupportsIndex, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from proteinflex_optimization import _memory_settings, _native
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._memory_meter import meter_for, release_caches
+from proteinflex_optimization._reopen import attributes, reopen
 from proteinflex_optimization.errors import (
     GPUError,
     InsufficientGPUMemoryError,
     InvalidTypeError,
 )
-from proteinflex_optimization.types import MemoryReport
+from proteinflex_optimization.types import MemoryReport, StrPath
 
 __all__ = ["GPUManager"]
 
@@ -60,9 +60,30 @@ class GPUManager(_native.GPUManager):
         An argument has the wrong type or makes no sense; the message names it.
     """
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
-        """Pickle by the arguments in protocols 0 and 1, too, which know only classes without."""
-        return super().__reduce_ex__(max(operator.index(protocol), 2))
+    def __init__(
+        self,
+        required_memory: Mapping[str, float] | None = None,
+        prefer_single_gpu: bool = False,
+        *,
+        state_dir: StrPath | None = None,
+        safety_margin: float = 0.05,
+        poll_interval: float | None = None,
+    ) -> None:
+        super().__init__(
+            required_memory,
+            prefer_single_gpu,
+            state_dir=state_dir,
+            safety_margin=safety_margin,
+            poll_interval=poll_interval,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the arguments."""
+        return reopen, (type(self), GPUManager, *self._arguments()), self.__getstate__()
+
+    def __getstate__(self) -> dict[str, Any] | None:
+        """Return what a subclass has added."""
+        return attributes(self)
 
     def _repr_html_(self) -> str:
         """Show in a notebook which GPUs there are, and what is reserved on them."""

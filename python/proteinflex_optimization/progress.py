@@ -17,6 +17,7 @@ from proteinflex_optimization._at_exit import at_exit
 from proteinflex_optimization._checkpoint_hook import CheckpointHook, Manager, Stop
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._native import TaskHandle
+from proteinflex_optimization._reopen import attributes, reopen
 from proteinflex_optimization.errors import InvalidTypeError
 from proteinflex_optimization.types import ProgressInfo, StrPath
 
@@ -28,6 +29,9 @@ __all__ = ["ProgressReader", "ProgressTracker", "TaskHandle", "track"]
 Item = TypeVar("Item")
 
 _log = get_logger(__name__)
+
+DEFAULT_STEPS = type("Default", (int,), {})(100)
+"""This very object stands for none: the sum of the root tasks counts."""
 
 STOP_SECONDS = 0.5
 """How late a time limit may be noticed, at most."""
@@ -46,20 +50,24 @@ class ProgressReader(_native.ProgressReader):  # noqa: D101, it is the native cl
 class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native class's
     __doc__ = _native.ProgressTracker.__doc__
 
-    # Also of a subclass whose __init__ does not call this one's.
-    _display: Display | None = None
-    _interval: float = 300
+    _display: Display | None
 
     def __init__(
         self,
-        total_steps: int | None = 100,
+        total_steps: int | None = DEFAULT_STEPS,
         checkpoint_dir: StrPath | None = None,
         auto_checkpoint: bool = True,
         checkpoint_interval: float = 300,
         *,
         display: bool | None = None,
     ) -> None:
-        # The native constructor is complete, and knows whether total_steps was passed.
+        super().__init__(
+            None if total_steps is DEFAULT_STEPS else total_steps,
+            checkpoint_dir,
+            auto_checkpoint,
+            checkpoint_interval,
+            display=display,
+        )
         self._interval = checkpoint_interval
         self._display = None
         _trackers.add(self)
@@ -237,7 +245,11 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
             raise TypeError(
                 "a tracker without checkpoint_dir can't be sent to another process; give it one"
             )
-        return _reopen, (self.checkpoint_dir,)
+        return _reopen, (self.checkpoint_dir, type(self)), self.__getstate__()
+
+    def __getstate__(self) -> dict[str, Any] | None:
+        """Return what a subclass has added."""
+        return attributes(self, "_display", "_interval", "_loops")
 
     def _start_display(self) -> None:
         from proteinflex_optimization.display import Display
@@ -317,9 +329,11 @@ def _counted(iterable: Iterable[Item], handle: TaskHandle, loops: dict[str, int]
 
 _loops_lock = threading.Lock()
 _trackers: weakref.WeakSet[ProgressTracker] = weakref.WeakSet()
-_reopened: weakref.WeakValueDictionary[str, ProgressTracker] = weakref.WeakValueDictionary()
+_reopened: weakref.WeakValueDictionary[tuple[type, str], ProgressTracker]
+_reopened = weakref.WeakValueDictionary()
 
 
+@at_exit
 def _close_all() -> None:
     """Close open trackers at exit: a last snapshot, and the threads end."""
     for tracker in list(_trackers):
@@ -330,7 +344,6 @@ def _close_all() -> None:
 
 
 def _after_fork() -> None:
-@at_exit
     global _loops_lock
     _loops_lock = threading.Lock()
     for tracker in list(_trackers):
@@ -342,13 +355,14 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _reopen(directory: str) -> ProgressTracker:
+def _reopen(directory: str, kind: type[ProgressTracker] = ProgressTracker) -> ProgressTracker:
     """Open a tracker's directory in another process, once."""
-    key = str(Path(directory).resolve())
+    key = kind, str(Path(directory).resolve())
     tracker = _reopened.get(key)
     if tracker is None:
         # The process that made it writes the snapshots.
-        tracker = ProgressTracker(checkpoint_dir=directory, auto_checkpoint=False)
+        options = {"checkpoint_dir": directory, "auto_checkpoint": False}
+        tracker = reopen(kind, ProgressTracker, (), options)
         _reopened[key] = tracker
     return tracker
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
+from typing import Any, TypeVar
 
 from .. import _native
+from .._reopen import attributes, reopen
 from ..errors import CacheKeyError, InvalidArgumentError
 from ..types import EntryInfo, EntryKind, Precision, Profile, StoredData, StrPath, TransferredEntry
 from . import transfer
 from .entries import is_writable
 from .tiers import Tiers
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 
 Value = TypeVar("Value")
 
@@ -39,8 +35,8 @@ Raises
     )
     _tiers: Tiers
 
-    def __new__(
-        cls,
+    def __init__(
+        self,
         cache_dir: StrPath | None = None,
         max_cache_size: float | None = DEFAULT_SIZE,
         enable_compression: bool = True,
@@ -51,12 +47,11 @@ Raises
         durable: bool = True,
         read_only: bool = False,
         upstream: StrPath | Sequence[Any] = (),
-    ) -> Self:
+    ) -> None:
         """Open the directory; `DataHandler` says more."""
         # Before a directory is made.
         tiers = Tiers(upstream)
-        self = super().__new__(
-            cls,
+        super().__init__(
             cache_dir,
             None if max_cache_size is DEFAULT_SIZE else max_cache_size,  # type: ignore[arg-type]
             enable_compression,
@@ -67,22 +62,18 @@ Raises
             read_only=read_only,
         )
         self._tiers = tiers
-        return self
 
-    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the directory, the options, and the upstreams without credentials."""
-        arguments, options = super().__getnewargs_ex__()
+        arguments, options = self._arguments()
         if self._tiers:
             options["upstream"] = self._tiers.pickled()
-        return arguments, options
+        recipe = (type(self), TieredCache, arguments, options)
+        return reopen, recipe, self.__getstate__()
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
-        """Pickle by the arguments in protocols 0 and 1, too, which know only classes without."""
-        return super().__reduce_ex__(max(operator.index(protocol), 2))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle what a subclass has, and not the upstreams, which are opened again."""
-        return {name: value for name, value in vars(self).items() if name != "_tiers"}
+    def __getstate__(self) -> dict[str, Any] | None:
+        """Return what a subclass has added."""
+        return attributes(self, "_tiers")
 
     def __contains__(self, key: object) -> bool:
         """Return whether there is an entry of this name, here or in an upstream."""

@@ -298,5 +298,5 @@ if hasattr(os, "register_at_fork"):
 
 
 def _is_read_only(handler: _native.DataHandler) -> bool:
-    options: dict[str, Any] = _native.DataHandler.__getnewargs_ex__(handler)[1]
+    options = handler._arguments()[1]
     return bool(options["read_only"])

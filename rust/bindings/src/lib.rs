@@ -20,6 +20,7 @@ mod gpu;
 mod helper_thread;
 mod hooks;
 mod interrupt;
+mod late;
 mod panics;
 mod progress;
 mod timestamp;

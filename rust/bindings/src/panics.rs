@@ -13,16 +13,18 @@ use pyo3::prelude::*;
 
 use crate::daemon_threads::watch;
 use crate::error::internal_error;
+use crate::late::missing;
 
 /// Runs `work`, and returns an `InternalError` where it panics.
 ///
 /// A log handler of the program may have raised while `work` logged something and went on. That is
 /// returned where `work` has no error of its own, and always where it is Ctrl-C or the like.
 pub fn guarded<T>(work: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
-    // What `work` leaves half done is only seen through locks, as described above.
     watch();
-    let result = catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|payload| Err(internal_error(message(&*payload))));
+    // What `work` leaves half done is only seen through locks, as described above.
+    let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|thrown| {
+        Err(missing(&*thrown).unwrap_or_else(|| internal_error(message(&*thrown))))
+    });
     Python::attach(|py| match PyErr::take(py) {
         Some(raised) if result.is_ok() || !raised.is_instance_of::<PyException>(py) => Err(raised),
         _ => result,

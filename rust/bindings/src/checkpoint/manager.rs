@@ -1,5 +1,6 @@
 //! `CheckpointManager`: a directory of checkpoints, and the saves that are under way in it.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,11 +9,13 @@ use proteinflex_core::error::printable_path;
 use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
 
 use super::pending::Pending;
 use crate::argument::{self, DEFAULT, Optional};
 use crate::error::to_python;
 use crate::interrupt::interruptible;
+use crate::late::Late;
 
 /// Checkpoints that are whole or absent, verified when they are loaded.
 ///
@@ -46,12 +49,25 @@ use crate::interrupt::interruptible;
 ///     The directory can't be made or read.
 #[pyclass(subclass, frozen, weakref, module = "proteinflex_optimization._native")]
 pub struct CheckpointManager {
-    pub(super) store: CheckpointStore,
-    /// Whether a save waits for the disk.
-    pub(super) durable: bool,
+    opened: Late<Opened>,
     /// The saves in the background, until one has ended and its error was raised.
     pending: Mutex<Vec<Arc<Pending>>>,
     pub(super) staging: Arc<StagingBuffer>,
+}
+
+/// What `__init__` makes.
+pub struct Opened {
+    pub(super) store: CheckpointStore,
+    /// Whether a save waits for the disk.
+    pub(super) durable: bool,
+}
+
+impl Deref for CheckpointManager {
+    type Target = Opened;
+
+    fn deref(&self) -> &Opened {
+        &self.opened
+    }
 }
 
 /// The buffer of the last copy, for the next one: fresh memory costs more than the copy.
@@ -75,12 +91,18 @@ impl StagingBuffer {
 #[pymethods]
 impl CheckpointManager {
     #[new]
-    #[pyo3(signature = (base_dir, max_checkpoints=None, auto_cleanup=DEFAULT, *, keep_every=None,
-                        link_unchanged=DEFAULT, durable=DEFAULT, read_only=DEFAULT),
+    #[pyo3(signature = (*_args, **_kwargs),
            text_signature = "(base_dir, max_checkpoints=5, auto_cleanup=True, *, keep_every=None, \
                              link_unchanged=True, durable=True, read_only=False)")]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self { opened: Late::new(), pending: Mutex::default(), staging: Arc::default() }
+    }
+
+    #[pyo3(signature = (base_dir, max_checkpoints=None, auto_cleanup=DEFAULT, *, keep_every=None,
+                        link_unchanged=DEFAULT, durable=DEFAULT, read_only=DEFAULT))]
     #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
-    fn new(
+    fn __init__(
+        &self,
         py: Python<'_>,
         base_dir: &Bound<'_, PyAny>,
         max_checkpoints: Option<&Bound<'_, PyAny>>,
@@ -89,7 +111,7 @@ impl CheckpointManager {
         link_unchanged: Optional<'_>,
         durable: Optional<'_>,
         read_only: Optional<'_>,
-    ) -> PyResult<Self> {
+    ) -> PyResult<()> {
         let auto_cleanup = auto_cleanup.flag("auto_cleanup", true)?;
         let link_unchanged = link_unchanged.flag("link_unchanged", true)?;
         let durable = durable.flag("durable", true)?;
@@ -109,7 +131,7 @@ impl CheckpointManager {
             false => CheckpointStore::open_with(storage, &base_dir, retention, link_unchanged),
         };
         let store = interruptible(py, open)?;
-        Ok(Self { store, durable, pending: Mutex::default(), staging: Arc::default() })
+        self.opened.fill(Opened { store, durable })
     }
 
     /// Wait for checkpoints that are being made in the background, and until old ones are deleted;

@@ -5,6 +5,7 @@ mod compute;
 pub mod report;
 mod store;
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,12 +18,13 @@ use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
 use proteinflex_core::trajectory::{Encoding, EntryKind, Precision, Profile};
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyIterator, PyList};
+use pyo3::types::{PyDict, PyIterator, PyList, PyTuple};
 
 use crate::argument::{self, DEFAULT, Optional};
 use crate::entry::EntryReader;
 use crate::error::to_python;
 use crate::interrupt::{interruptible, polling};
+use crate::late::Late;
 use crate::topology::parsed;
 use crate::trajectory_writer::TrajectoryWriter;
 use crate::value::metadata_tree;
@@ -74,7 +76,18 @@ use store::Header;
 /// OSError
 ///     The directory can't be made or read.
 #[pyclass(subclass, frozen, module = "proteinflex_optimization._native")]
-pub struct DataHandler {
+pub struct DataHandler(Late<Opened>);
+
+impl Deref for DataHandler {
+    type Target = Opened;
+
+    fn deref(&self) -> &Opened {
+        &self.0
+    }
+}
+
+/// What `__init__` makes.
+pub struct Opened {
     cache: Arc<Cache>,
     encoding: Encoding,
     verify: bool,
@@ -86,16 +99,22 @@ pub struct DataHandler {
 #[pymethods]
 impl DataHandler {
     #[new]
+    #[pyo3(signature = (*_args, **_kwargs),
+           text_signature = "(cache_dir=None, max_cache_size=100.0, enable_compression=True, *, \
+                          precision=None, profile='default', verify=True, durable=True, \
+                          read_only=False)")]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self(Late::new())
+    }
+
     #[pyo3(
         signature = (cache_dir=None, max_cache_size=None, enable_compression=DEFAULT, *,
                      precision=None, profile=None, verify=DEFAULT, durable=DEFAULT,
-                     read_only=DEFAULT),
-        text_signature = "(cache_dir=None, max_cache_size=100.0, enable_compression=True, *, \
-                          precision=None, profile='default', verify=True, durable=True, \
-                          read_only=False)"
+                     read_only=DEFAULT)
     )]
     #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
-    fn new(
+    fn __init__(
+        &self,
         py: Python<'_>,
         cache_dir: Option<&Bound<'_, PyAny>>,
         max_cache_size: Option<&Bound<'_, PyAny>>,
@@ -105,7 +124,7 @@ impl DataHandler {
         verify: Optional<'_>,
         durable: Optional<'_>,
         read_only: Optional<'_>,
-    ) -> PyResult<Self> {
+    ) -> PyResult<()> {
         let verify = verify.flag("verify", true)?;
         let durable = durable.flag("durable", true)?;
         let read_only = read_only.flag("read_only", false)?;
@@ -133,7 +152,7 @@ impl DataHandler {
             false => Cache::open(storage, &directory, max_bytes),
         };
         let cache = interruptible(py, open)?;
-        Ok(Self { cache: Arc::new(cache), encoding, verify, durable, read_only })
+        self.0.fill(Opened { cache: Arc::new(cache), encoding, verify, durable, read_only })
     }
 
     /// Store a structure; an older one of the same id is replaced.
@@ -529,10 +548,7 @@ impl DataHandler {
     }
 
     /// A handler pickles as its directory and its options. The limit belongs to the directory.
-    fn __getnewargs_ex__<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<((PathBuf,), Bound<'py, PyDict>)> {
+    fn _arguments<'py>(&self, py: Python<'py>) -> PyResult<((PathBuf,), Bound<'py, PyDict>)> {
         // Of the process that unpickles it another directory may be the current one.
         let directory = self.cache.directory();
         let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());

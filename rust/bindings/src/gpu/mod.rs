@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::argument;
 use crate::error::to_python;
+use crate::late::Late;
 
 mod arguments;
 mod batches;
@@ -55,24 +56,29 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 ///     An argument has the wrong type or makes no sense; the message names it.
 #[pyclass(module = "proteinflex_optimization._native", subclass, frozen)]
 pub struct GPUManager {
-    manager: Manager,
+    manager: Late<Manager>,
 }
 
 #[catch_panics]
 #[pymethods]
 impl GPUManager {
     #[new]
-    #[pyo3(
-        signature = (required_memory=None, prefer_single_gpu=None, *, state_dir=None, safety_margin=None, poll_interval=None),
-        text_signature = "(required_memory=None, prefer_single_gpu=False, *, state_dir=None, safety_margin=0.05, poll_interval=None)"
-    )]
-    fn new(
+    #[pyo3(signature = (*_args, **_kwargs),
+           text_signature = "(required_memory=None, prefer_single_gpu=False, *, state_dir=None, safety_margin=0.05, poll_interval=None)")]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self { manager: Late::new() }
+    }
+
+    #[pyo3(signature = (required_memory=None, prefer_single_gpu=None, *, state_dir=None,
+                        safety_margin=None, poll_interval=None))]
+    fn __init__(
+        &self,
         required_memory: Option<&Bound<'_, PyAny>>,
         prefer_single_gpu: Option<&Bound<'_, PyAny>>,
         state_dir: Option<&Bound<'_, PyAny>>,
         safety_margin: Option<&Bound<'_, PyAny>>,
         poll_interval: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
+    ) -> PyResult<()> {
         const MARGIN: &str = "a part of the memory, from 0 to below 1";
         let settings = Settings {
             required: requirements(required_memory)?,
@@ -85,8 +91,7 @@ impl GPUManager {
                 .map(|value| seconds(value, "poll_interval", "seconds, or None"))
                 .transpose()?,
         };
-        let manager = Manager::new(settings, Box::new(PythonCuda)).map_err(to_python)?;
-        Ok(Self { manager })
+        self.manager.fill(Manager::new(settings, Box::new(PythonCuda)).map_err(to_python)?)
     }
 
     /// The memory that each task needs, in MB.
@@ -119,7 +124,8 @@ impl GPUManager {
         self.manager.settings().state_dir.clone()
     }
 
-    fn __getnewargs_ex__<'py>(
+    /// The arguments that make another one like it.
+    fn _arguments<'py>(
         &self,
         py: Python<'py>,
     ) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {

@@ -9,7 +9,7 @@ use proteinflex_core::progress::{Task, TaskDefinition, Tracker, TrackerOptions};
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::arguments::{seconds, step_count, task_metadata};
@@ -18,6 +18,7 @@ use super::to_dict::progress_to_dict;
 use crate::argument;
 use crate::error::to_python;
 use crate::interrupt::polling;
+use crate::late::Late;
 
 /// Progress of a long job: hierarchical, shared between processes, and safe from ``kill -9``.
 ///
@@ -45,7 +46,7 @@ use crate::interrupt::polling;
 ///     The directory can't be made or the disk is full; the space is reserved here.
 #[pyclass(module = "proteinflex_optimization._native", subclass, frozen, weakref)]
 pub struct ProgressTracker {
-    pub(super) tracker: Tracker,
+    pub(super) tracker: Late<Tracker>,
     hook: Mutex<Option<Py<PyAny>>>,
     /// Whether some thread is in the hook: it may update tasks, and is not called from itself.
     is_in_hook: AtomicBool,
@@ -55,20 +56,24 @@ pub struct ProgressTracker {
 #[pymethods]
 impl ProgressTracker {
     #[new]
-    #[pyo3(
-        signature = (total_steps=None, checkpoint_dir=None, auto_checkpoint=None,
-                     checkpoint_interval=None, *, display=None),
-        text_signature = "(total_steps=100, checkpoint_dir=None, auto_checkpoint=True, \
-                          checkpoint_interval=300, *, display=None)"
-    )]
-    fn new(
+    #[pyo3(signature = (*_args, **_kwargs),
+           text_signature = "(total_steps=100, checkpoint_dir=None, auto_checkpoint=True, \
+                          checkpoint_interval=300, *, display=None)")]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self { tracker: Late::new(), hook: Mutex::new(None), is_in_hook: AtomicBool::new(false) }
+    }
+
+    #[pyo3(signature = (total_steps=None, checkpoint_dir=None, auto_checkpoint=None,
+                        checkpoint_interval=None, *, display=None))]
+    fn __init__(
+        &self,
         py: Python<'_>,
         total_steps: Option<&Bound<'_, PyAny>>,
         checkpoint_dir: Option<&Bound<'_, PyAny>>,
         auto_checkpoint: Option<&Bound<'_, PyAny>>,
         checkpoint_interval: Option<&Bound<'_, PyAny>>,
         display: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
+    ) -> PyResult<()> {
         if let Some(display) = display {
             argument::flag(display, "display")?;
         }
@@ -85,8 +90,7 @@ impl ProgressTracker {
         };
         let directory =
             checkpoint_dir.map(|path| argument::path(path, "checkpoint_dir")).transpose()?;
-        let tracker = polling(py, || Tracker::open(directory.as_deref(), &options))?;
-        Ok(Self { tracker, hook: Mutex::new(None), is_in_hook: AtomicBool::new(false) })
+        self.tracker.fill(polling(py, || Tracker::open(directory.as_deref(), &options))?)
     }
 
     /// Start a task, or start it again: in a rerun, or by another process.
