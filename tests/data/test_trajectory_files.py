@@ -1,6 +1,7 @@
 """A trajectory as a file outside of any cache: opened wherever it lies, written whole or not at all."""
 
 import contextlib
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -288,6 +289,21 @@ def test_of_a_killed_writer_one_hidden_file_remains(tmp_path):
 def test_of_a_writer_that_is_never_closed_nothing_remains(tmp_path):
     code = KILLED.format(signal=0)
     subprocess.run([sys.executable, "-c", code, tmp_path / "run.fxt"], check=True)
+    assert os.listdir(tmp_path) == []
+
+
+def write_and_never_close(path):
+    global kept  # Nothing but the end of the process lets it go.
+    kept = create_trajectory(path)
+    kept.append(FRAMES)
+
+
+def test_of_a_writer_that_a_child_never_closes_nothing_remains(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    child = context.Process(target=write_and_never_close, args=(tmp_path / "run.fxt",))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
     assert os.listdir(tmp_path) == []
 
 

@@ -1,5 +1,6 @@
 """Trajectories of real OpenMM simulations, and what restarts make of them."""
 
+import multiprocessing
 import subprocess
 import sys
 
@@ -316,6 +317,22 @@ def test_a_script_that_never_closes_its_reporter_leaves_a_trajectory(tmp_path):
     subprocess.run([sys.executable, "-c", script, str(tmp_path), here], check=True, timeout=120)
     handler = DataHandler(tmp_path)
     assert stored(handler)["step"].tolist() == [100, 200, 300]
+
+
+def run_and_never_close(directory):
+    global kept  # Nothing but the end of the process lets it go.
+    kept = simulation()
+    kept.reporters.append(TrajectoryReporter(DataHandler(directory), "md", 100))
+    kept.step(300)
+
+
+def test_a_child_that_never_closes_its_reporter_leaves_a_trajectory(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    child = context.Process(target=run_and_never_close, args=(tmp_path,))
+    child.start()
+    child.join(120)
+    assert child.exitcode == 0
+    assert stored(DataHandler(tmp_path))["step"].tolist() == [100, 200, 300]
 
 
 @pytest.mark.parametrize("interval", [0, -1, 1.5, "10", True])

@@ -6,6 +6,7 @@ saw go wrong, and the tests require none.
 
 import fcntl
 import json
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -246,6 +247,37 @@ def test_two_processes_count_every_step(shared):
         tasks = ProgressTracker.attach(path).get_progress()["tasks"]
         counted = [tasks[f"of-{number}"]["completed"] for number in (0, 1)]
         assert counted == [report["done"] for report in reports]
+
+
+def count_in_handle(task):
+    for _ in range(100):
+        task.update()
+
+
+def count_in_directory(directory):
+    global kept  # Nothing but the end of the process lets it go.
+    kept = ProgressTracker(None, directory, auto_checkpoint=False)
+    for _ in range(100):
+        kept.update_task("t")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_children_that_end_in_order_have_counted_every_step(shared, method):
+    context = multiprocessing.get_context(method)
+    with ProgressTracker(None, shared.here) as tracker:
+        task = tracker.start_task("t", "T", 400)
+        children = [context.Process(target=count_in_handle, args=(task,)) for _ in range(2)]
+        children += [
+            context.Process(target=count_in_directory, args=(shared.here,)) for _ in range(2)
+        ]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join(60)
+        assert [child.exitcode for child in children] == [0] * 4
+    progress = ProgressTracker.attach(shared.here).get_progress()
+    assert (progress["completed_steps"], progress["status"]) == (400, "completed")
 
 
 KINDS = {

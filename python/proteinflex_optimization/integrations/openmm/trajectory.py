@@ -40,6 +40,8 @@ _reporters: weakref.WeakSet[TrajectoryReporter] = weakref.WeakSet()
 
 @at_exit
 def _end_all() -> None:
+    if sys.exc_info()[1] is not None:
+        return  # An exception ends a child of multiprocessing: it stays unfinished.
     for reporter in list(_reporters):
         reporter._finalizer()
 
