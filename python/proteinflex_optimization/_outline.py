@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,8 @@ MAX_TEXT = 200
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
-@dataclass(frozen=True)
+# Compared by identity, and so hashable as items of sets, whatever it holds.
+@dataclass(frozen=True, eq=False)
 class Outline:
     """What is known of a value that is not restored."""
 
@@ -110,7 +112,7 @@ def _rows(value: Any, path: str) -> Iterator[ValueInfo]:
             yield from _rows(item, _joined(path, key))
         if not content:
             yield _row(path, kind, "empty")
-    elif isinstance(content, (list, tuple, collections.deque)):
+    elif isinstance(content, (list, tuple, collections.deque, set, frozenset)):
         yield from _listed(list(content), kind, path)
     else:
         yield _row(path, kind, _shortened(shown(content)))
@@ -154,9 +156,8 @@ def _shortened(text: str) -> str:
 
 
 def _item_size(dtype: str) -> int:
-    """Bytes of an item of a torch dtype, by its name: ``bfloat16``, ``float8_e4m3fn``, ``bool``."""
-    if dtype == "bool":
-        return 1
-    digits = dtype.split("_")[0].lstrip("abcdefghijklmnopqrstuvwxyz")
-    # complex64 is two floats of 32 bits, and named by both.
-    return max(int(digits) // 8, 1)
+    """Bytes of an item of a torch dtype, by its name: ``bfloat16``, ``bits1x8``, ``bool``."""
+    # The first number is the bits: complex64 is named by both of its floats, and what has less than
+    # a byte takes one.
+    bits = re.search(r"\d+", dtype)
+    return max(int(bits[0]) // 8, 1) if bits else 1

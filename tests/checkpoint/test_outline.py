@@ -90,6 +90,37 @@ def test_tensors_are_listed_and_torch_is_not_needed(manager, tmp_path):
     assert "tensor float32 2 × 4, 32 B" in shown.stdout
 
 
+@pytest.mark.torch
+def test_types_of_less_than_a_byte_have_a_size(manager):
+    torch = pytest.importorskip("torch")
+    names = {"bits1x8": 3, "bits2x4": 3, "bits4x2": 3, "bits8": 3, "bits16": 6}
+    state = {name: torch.empty(3, dtype=getattr(torch, name)) for name in names}
+    rows = rows_of(manager, state)
+    assert {name: row["bytes"] for name, row in rows.items()} == names
+
+
+Point = collections.namedtuple("Point", "x y")
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    values: tuple
+
+
+def test_sets_of_values_of_classes_are_outlined(manager):
+    state = {
+        "points": {Point(1, 2), Point(1, 3)},
+        "frozen": frozenset([Frozen((1, 2))]),
+        "nested": {(7, Point(8, 9))},
+        "plain": {5},
+    }
+    rows = rows_of(manager, state)
+    assert sorted(rows[f"points[{index}].y"]["value"] for index in range(2)) == ["2", "3"]
+    assert rows["frozen[0].values"]["value"] == "[1, 2]"
+    assert rows["nested[0][1].x"]["value"] == "8"
+    assert (rows["plain"]["type"], rows["plain"]["value"]) == ("set", "[5]")
+
+
 @dataclasses.dataclass
 class Settings:
     steps: int
