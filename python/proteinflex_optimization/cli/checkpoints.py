@@ -73,14 +73,20 @@ def ls(options: argparse.Namespace) -> int:
     """List the checkpoints; 1 where one of them is damaged."""
     manager = _look(options.directory)
     rows = manager.list_checkpoints()
-    latest = manager.latest()
+    latest = None
+    try:
+        latest = manager.latest()
+        newest = f"newest valid: {printable(latest)}" if latest else "no valid checkpoint"
+    except UnsupportedFormatError as error:
+        newest = "the newest checkpoint is of a newer version"
+        warn(str(error))
     if options.json:
         directory = str(manager.base_dir)
         print_json({"directory": directory, "checkpoints": rows, "latest": latest})
     else:
         print(printable(str(manager.base_dir)))
         _print(rows)
-        print(f"newest valid: {printable(latest)}" if latest else "no valid checkpoint")
+        print(newest)
     return 0 if all(row["valid"] for row in rows) else 1
 
 

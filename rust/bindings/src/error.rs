@@ -9,6 +9,11 @@ use crate::hooks::exception;
 
 /// Turns an error of the core into a Python exception, for `map_err`.
 pub fn to_python(error: Error) -> PyErr {
+    by_reference(&error)
+}
+
+/// [`to_python`], of an error that is raised more than once.
+pub fn by_reference(error: &Error) -> PyErr {
     Python::attach(|py| {
         // What a log handler of the program raised meanwhile. Ctrl-C comes first; else this error
         // does.
@@ -17,15 +22,13 @@ pub fn to_python(error: Error) -> PyErr {
         {
             return raised;
         }
-        let error = match error {
-            // What a Python object raised, as it is.
-            Error::Source(source) => match source.downcast::<PyErr>() {
-                Ok(raised) => return *raised,
-                Err(source) => Error::Source(source),
-            },
-            error => error,
-        };
-        if let Error::Io { action, path, source } = &error
+        // What a Python object raised, as it is.
+        if let Error::Source(source) = error
+            && let Some(raised) = source.downcast_ref::<PyErr>()
+        {
+            return raised.clone_ref(py);
+        }
+        if let Error::Io { action, path, source } = error
             && let Some(code) = source.raw_os_error()
         {
             if code == OUT_OF_MEMORY {
@@ -36,15 +39,15 @@ pub fn to_python(error: Error) -> PyErr {
             // The path as its bytes, so that it still leads to the file; Python shows it by `repr`.
             return PyOSError::new_err((code, text, path.as_os_str().to_owned()));
         }
-        if let Error::NoSpace { path, .. } = &error {
+        if let Error::NoSpace { path, .. } = error {
             // Nothing was tried yet, so the system has said nothing.
             let text = printable(&error.to_string()).into_owned();
             return PyOSError::new_err((NO_SPACE, text, path.as_os_str().to_owned()));
         }
-        if let Error::OutOfMemory { .. } = &error {
+        if let Error::OutOfMemory { .. } = error {
             return PyMemoryError::new_err(error.to_string());
         }
-        let class = match &error {
+        let class = match error {
             Error::InvalidArgument { .. } => "InvalidArgumentError",
             Error::InvalidType { .. } => "InvalidTypeError",
             Error::Corrupt { .. } => "CorruptDataError",

@@ -22,7 +22,8 @@ impl CheckpointManager {
     /// Returns
     /// -------
     /// list of dict
-    ///     ``checkpoint_id``, ``path``, ``created_at`` (datetime, UTC), ``size_bytes``,
+    ///     ``checkpoint_id``, ``path``, ``created_at`` (datetime, UTC; where the manifest can't be
+    ///     read, when it was last written), ``size_bytes``,
     ///     ``linked_bytes`` (of these, in files that are hard links to an earlier checkpoint's),
     ///     ``components``, ``metadata`` (verified), ``valid`` (manifest and metadata whole, files
     ///     there with their sizes; `verify` reads them).
@@ -35,7 +36,13 @@ impl CheckpointManager {
         Ok(rows)
     }
 
-    /// The path of the newest checkpoint that is valid, or None.
+    /// The path of the newest checkpoint that is valid, or None. Newer ones that are damaged or
+    /// can't be read are warned of.
+    ///
+    /// Raises
+    /// ------
+    /// UnsupportedFormatError
+    ///     A newer version of this package has made a newer one, behind which a job would go back.
     fn latest(&self, py: Python<'_>) -> PyResult<Option<OsString>> {
         let latest = interruptible(py, || self.store.latest())?;
         Ok(latest.map(PathBuf::into_os_string))
@@ -46,7 +53,8 @@ impl CheckpointManager {
     /// Raises
     /// ------
     /// CheckpointError
-    ///     There is none of this id; the message lists those that there are.
+    ///     There is none of this id, and the message lists those that there are; or what is there
+    ///     was made by another program.
     fn delete(&self, py: Python<'_>, checkpoint_id: &Bound<'_, PyAny>) -> PyResult<()> {
         let id = match checkpoint_id.cast::<PyString>() {
             Ok(_) => argument::text(checkpoint_id, "checkpoint_id")?,

@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::pending::Pending;
 use crate::argument::{self, DEFAULT, Optional};
-use crate::error::to_python;
+use crate::error::by_reference;
 use crate::interrupt::interruptible;
 use crate::late::Late;
 
@@ -29,7 +29,7 @@ use crate::late::Late;
 ///     Whether to remove old checkpoints at all.
 /// keep_every : int, optional
 ///     Besides the newest `max_checkpoints`, every so many-th that is made in this directory stays
-///     for ever: with 10 the 10th, the 20th and so on.
+///     for ever, whoever saves there later: with 10 the 10th, the 20th and so on.
 /// link_unchanged : bool
 ///     Whether a component whose arrays have the same bytes as in the newest checkpoint becomes a
 ///     second name (hard link) of that file instead of being written again. Such checkpoints share
@@ -184,7 +184,7 @@ impl CheckpointManager {
             };
             self.pending().retain(|pending| !Arc::ptr_eq(pending, &first));
             if let Some(error) = error {
-                return Err(to_python(error));
+                return Err(by_reference(&error));
             }
         }
     }

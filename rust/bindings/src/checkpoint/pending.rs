@@ -12,7 +12,7 @@ use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 
 use crate::argument;
-use crate::error::to_python;
+use crate::error::{by_reference, to_python};
 
 /// A checkpoint that is being made in the background.
 #[pyclass(frozen, module = "proteinflex_optimization._native")]
@@ -34,9 +34,10 @@ enum Outcome {
     #[default]
     Working,
     Made(PathBuf),
-    Failed(Error),
-    /// The error was raised; only its message is left.
-    Raised(String),
+    Failed {
+        error: Arc<Error>,
+        was_raised: bool,
+    },
 }
 
 impl PendingCheckpoint {
@@ -60,7 +61,7 @@ impl PendingCheckpoint {
         let timeout = timeout.map(seconds).transpose()?;
         self.pending.wait(py, timeout)?;
         match self.pending.made() {
-            Some(made) => made.map(PathBuf::into_os_string).map_err(to_python),
+            Some(made) => made.map(PathBuf::into_os_string).map_err(|error| by_reference(&error)),
             None => {
                 let seconds = timeout.unwrap_or_default();
                 let text = format!("the checkpoint is not done after {seconds} s; it goes on");
@@ -106,7 +107,10 @@ impl Pending {
     }
 
     pub(super) fn finish(&self, made: Result<PathBuf>) {
-        *self.outcome() = made.map_or_else(Outcome::Failed, Outcome::Made);
+        *self.outcome() = made.map_or_else(
+            |error| Outcome::Failed { error: Arc::new(error), was_raised: false },
+            Outcome::Made,
+        );
         self.finished.notify_all();
     }
 
@@ -128,30 +132,27 @@ impl Pending {
         }
     }
 
-    /// The error of the save, if it was not taken before.
-    pub(super) fn take_error(&self) -> Option<Error> {
-        let mut outcome = self.outcome();
-        let Outcome::Failed(error) = &*outcome else { return None };
-        let raised = Outcome::Raised(error.to_string());
-        match std::mem::replace(&mut *outcome, raised) {
-            Outcome::Failed(error) => Some(error),
+    /// The error of the save, if it was not raised before.
+    pub(super) fn take_error(&self) -> Option<Arc<Error>> {
+        match &mut *self.outcome() {
+            Outcome::Failed { error, was_raised } if !*was_raised => {
+                *was_raised = true;
+                Some(Arc::clone(error))
+            }
             _ => None,
         }
     }
 
-    /// What the save has made, or its error: itself the first time, later its message. `None` while
-    /// it is working.
-    fn made(&self) -> Option<Result<PathBuf>> {
-        if let Some(error) = self.take_error() {
-            return Some(Err(error));
-        }
-        match &*self.outcome() {
+    /// What the save has made, or its error, as often as it is asked for. `None` while it is
+    /// working.
+    fn made(&self) -> Option<Result<PathBuf, Arc<Error>>> {
+        match &mut *self.outcome() {
+            Outcome::Working => None,
             Outcome::Made(path) => Some(Ok(path.clone())),
-            Outcome::Raised(message) => {
-                let message = message.clone();
-                Some(Err(CheckpointError::RaisedBefore { message }.into()))
+            Outcome::Failed { error, was_raised } => {
+                *was_raised = true;
+                Some(Err(Arc::clone(error)))
             }
-            Outcome::Working | Outcome::Failed(_) => None,
         }
     }
 

@@ -45,6 +45,10 @@ impl CheckpointManager {
     /// InvalidTypeError
     ///     A value can't be stored (a `TypeError`); the message says where it is. Nothing was
     ///     written.
+    /// CheckpointError
+    ///     A directory of this name is there and is no checkpoint; it was left as it is.
+    /// UnsupportedFormatError
+    ///     A newer version of this package has made the checkpoint that would be replaced.
     /// OSError
     ///     The disk is full, for example; older checkpoints are untouched.
     #[pyo3(signature = (checkpoint_id, component_states, *, metadata=None,

@@ -1,6 +1,7 @@
 //! Makes a checkpoint: writes its files, then publishes it.
 
 use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,6 +12,7 @@ use super::dedup::{IdenticalFile, Previous};
 use super::manifest::{
     ARRAYS_SUFFIX, ComponentRecord, FileRecord, Manifest, PartialManifest, VALUES,
 };
+use super::recognition::open_replaceable;
 use super::store::CheckpointStore;
 use super::write::{FileWriter, THREADED_FROM, UnsyncedFile, sync, write_files};
 use crate::batch_system::BatchFacts;
@@ -107,13 +109,18 @@ impl CheckpointStore {
     }
 
     /// Begins a checkpoint. It is invisible until it is published; dropping it removes its files.
+    /// An error where its name is taken by what is no checkpoint.
     pub fn begin(&self, checkpoint_id: &str) -> Result<NewCheckpoint> {
         self.check_writable()?;
         names::check("checkpoint_id", checkpoint_id)?;
+        self.make_base_dir()?;
         let directory = self.base_dir.join(checkpoint_id);
-        if directory.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
-            let error = std::io::Error::from_raw_os_error(rustix::io::Errno::NOTDIR.raw_os_error());
-            return Err(Error::io("replace", &directory, error));
+        if directory.symlink_metadata().is_ok() {
+            match open_replaceable(&directory) {
+                // Another process has removed it meanwhile.
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                replaceable => _ = replaceable?,
+            }
         }
         // At most the checkpoints of one save wait to be deleted.
         self.background_delete.wait();
@@ -217,15 +224,18 @@ impl CheckpointStore {
         let now =
             SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
         // Later than every checkpoint there is, also where the clock was set back.
-        manifest.created_at = now.max(listed.last().map_or(0, |newest| newest.created_at) + 1);
-        let ordinals = listed.iter().filter_map(|info| info.manifest.as_ref().ok());
-        manifest.ordinal = 1 + ordinals.map(|manifest| manifest.ordinal).max().unwrap_or(0);
-        let ordinal = manifest.ordinal;
+        let known = || listed.iter().filter_map(|info| info.manifest.as_ref().ok());
+        let newest = known().map(|manifest| manifest.created_at).max().unwrap_or(0);
+        manifest.created_at = now.max(newest.saturating_add(1));
+        let ordinal = known().map(|manifest| manifest.ordinal).max().unwrap_or(0);
+        manifest.ordinal = ordinal.saturating_add(1);
+        manifest.is_milestone = self.retention.is_milestone(manifest.ordinal);
+        let is_milestone = manifest.is_milestone;
         let replaced = self.publish_version(pending, &directory, manifest, written)?;
         let mut unpublished = self.unpublish_orphans(&listed)?;
         unpublished.extend(replaced);
         let others = listed.into_iter().filter(|info| info.checkpoint_id != checkpoint_id);
-        unpublished.extend(self.apply_retention(others.collect(), ordinal)?);
+        unpublished.extend(self.apply_retention(others.collect(), is_milestone)?);
         // Before anything is logged: a handler may save a checkpoint itself.
         drop(lock);
         self.background_delete.start(&self.storage, &self.base_dir, unpublished);

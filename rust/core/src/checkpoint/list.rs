@@ -2,10 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::current::{Version, read_version, version_of};
-use super::manifest::Manifest;
+use super::manifest::{MANIFEST, Manifest, is_exhaustion};
 use super::store::CheckpointStore;
 use crate::error::CheckpointError;
 use crate::fs::{FilesystemKind, OpenDirectory, names};
@@ -18,7 +18,8 @@ pub struct CheckpointInfo {
     pub checkpoint_id: String,
     /// Its directory.
     pub path: PathBuf,
-    /// When it was made, in nanoseconds since 1970; 0 where the manifest can't be read.
+    /// When it was made, in nanoseconds since 1970; where the manifest can't be read, when its file
+    /// was last written.
     pub created_at: u64,
     /// What it consists of, or what is wrong with it.
     pub manifest: Result<Manifest>,
@@ -37,7 +38,7 @@ impl CheckpointInfo {
             let metadata =
                 if with_metadata { manifest.read_metadata(directory).ok() } else { None };
             let is_valid =
-                manifest.is_complete(directory) && (metadata.is_some() || !with_metadata);
+                manifest.is_complete(directory)? && (metadata.is_some() || !with_metadata);
             Ok((manifest, metadata, is_valid))
         };
         let (version, found) = read_version(path, look, |&(_, _, is_valid)| is_valid);
@@ -49,13 +50,23 @@ impl CheckpointInfo {
         Some(Self {
             checkpoint_id: path.file_name()?.to_str()?.to_owned(),
             path: path.to_owned(),
-            created_at: manifest.as_ref().map_or(0, |manifest| manifest.created_at),
+            created_at: match &manifest {
+                Ok(manifest) => manifest.created_at,
+                Err(_) => last_written(path),
+            },
             manifest,
             metadata,
             is_valid,
             version,
         })
     }
+}
+
+/// When the manifest of a checkpoint was written by its file, or else when its directory was.
+fn last_written(path: &Path) -> u64 {
+    let found = path.join(MANIFEST).symlink_metadata().or_else(|_| path.symlink_metadata());
+    let since = found.and_then(|found| found.modified()).map(|time| time.duration_since(UNIX_EPOCH));
+    since.map_or(0, |since| since.unwrap_or_default().as_nanos() as u64)
 }
 
 /// What one look at the directory found.
@@ -91,21 +102,24 @@ impl CheckpointStore {
         self.settled(true)
     }
 
-    /// The newest checkpoint that is valid. Newer ones that are not are named in the log.
+    /// The newest checkpoint that is valid. Newer ones that are not are named in the log. One that a
+    /// later version of this program made is an error: a job would silently go back behind it.
     pub fn latest(&self) -> Result<Option<PathBuf>> {
         for info in self.list()?.into_iter().rev() {
             if info.is_valid {
                 return Ok(Some(info.path));
             }
             let path = info.path.display();
-            match info.manifest {
-                Ok(_) => {
-                    log::warn!(target: crate::LOGGER, "the checkpoint {path} is damaged: files are missing")
+            let problem = match info.manifest {
+                Ok(_) => "is damaged: files are missing".to_owned(),
+                Err(error @ Error::NewerFormat { .. }) => return Err(error),
+                Err(Error::Io { source, .. }) if !is_exhaustion(&source) => {
+                    format!("can't be read: {source}")
                 }
-                Err(error) => {
-                    log::warn!(target: crate::LOGGER, "the checkpoint {path} is damaged: {error}")
-                }
-            }
+                Err(error @ Error::Io { .. }) => return Err(error),
+                Err(error) => format!("is damaged: {error}"),
+            };
+            log::warn!(target: crate::LOGGER, "the checkpoint {path} {problem}");
         }
         Ok(None)
     }
@@ -161,12 +175,15 @@ impl CheckpointStore {
         Ok(Look { found, has_changed, has_vanished })
     }
 
-    /// The names in the directory, and of what writers have there, in order.
+    /// The names in the directory, and of what writers have there, in order; none where it was
+    /// removed.
     fn names(&self) -> Result<Vec<String>> {
-        let mut names = self
-            .open_base()
-            .and_then(|directory| directory.names())
-            .map_err(|error| Error::io("list", &self.base_dir, error))?;
+        let mut names = match self.open_base().and_then(|directory| directory.names()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.may_make_base_dir() => {
+                Vec::new()
+            }
+            names => names.map_err(|error| Error::io("list", &self.base_dir, error))?,
+        };
         names.sort_unstable();
         Ok(names)
     }

@@ -1,8 +1,9 @@
 //! What a checkpoint consists of, and how to tell that it is whole.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::version::version_owner;
@@ -20,14 +21,17 @@ pub const VALUES: &str = "values";
 /// The suffix of the files of arrays.
 pub(super) const ARRAYS_SUFFIX: &str = ".safetensors";
 
-const FORMAT: &str = "proteinflex-checkpoint";
+pub(super) const FORMAT: &str = "proteinflex-checkpoint";
 const VERSION: u32 = 2;
+
+/// The bytes of the last line, with the line feed before it.
+pub(super) const CHECKSUM_LINE: usize = CHECKSUM_PREFIX.len() + 17;
 
 /// A manifest larger than this is no manifest: it has the checksums of a terabyte in 1.5 MB.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// What comes before the checksum, at the end of the manifest.
-const CHECKSUM_PREFIX: &[u8] = b"\nxxh3-64 ";
+pub(super) const CHECKSUM_PREFIX: &[u8] = b"\nxxh3-64 ";
 
 /// What a checkpoint consists of.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +44,9 @@ pub struct Manifest {
     pub created_at: u64,
     /// Its number among all that were made in this directory, from 1.
     pub ordinal: u64,
+    /// Whether retention never removes it, as the manager said that made it.
+    #[serde(rename = "milestone", default)]
+    pub is_milestone: bool,
     /// The components, in the order in which they were given.
     pub components: Vec<ComponentRecord>,
     /// Where the metadata's tree is among the values.
@@ -122,6 +129,7 @@ impl Manifest {
             checkpoint_id: checkpoint_id.to_owned(),
             created_at: 0,
             ordinal: 0,
+            is_milestone: false,
             components: Vec::new(),
             metadata: partials.first().map_or((0, 0), |partial| partial.metadata),
             batch: None,
@@ -196,7 +204,7 @@ impl Manifest {
 
     /// The manifest in the file of these bytes.
     pub(super) fn of_file(bytes: &[u8], path: &Path) -> Result<Self> {
-        let end = bytes.len().checked_sub(CHECKSUM_PREFIX.len() + 17);
+        let end = bytes.len().checked_sub(CHECKSUM_LINE);
         let Some((text, last_line)) = end.map(|end| bytes.split_at(end)) else {
             return Err(damaged(path, CheckpointDamage::Truncated));
         };
@@ -272,12 +280,25 @@ impl Manifest {
     }
 
     /// Whether all files are there with their sizes. Reads no data.
-    pub(super) fn is_complete(&self, directory: &OpenDirectory) -> bool {
-        self.files.iter().all(|file| {
+    pub(super) fn is_complete(&self, directory: &OpenDirectory) -> Result<bool> {
+        for file in &self.files {
             let found = directory.open_file(&file.name).and_then(|file| file.metadata());
-            found.is_ok_and(|found| found.len() == file.bytes)
-        })
+            match found {
+                Ok(found) if found.len() == file.bytes => {}
+                Err(error) if is_exhaustion(&error) => {
+                    return Err(Error::io("open", &directory.path().join(&file.name), error));
+                }
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
     }
+}
+
+/// Whether this process lacks files or memory, which says nothing of what was to be opened.
+pub(super) fn is_exhaustion(error: &io::Error) -> bool {
+    let found = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(found, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// Damage of a checkpoint's file.

@@ -50,6 +50,7 @@ mod list;
 mod manifest;
 mod orphans;
 mod read;
+mod recognition;
 mod replace;
 mod retention;
 mod staging;

@@ -65,13 +65,21 @@ pub struct FileCheck {
 }
 
 impl CheckpointStore {
-    /// Reads the checkpoint in `path`.
+    /// Reads the checkpoint in `path`. Warns where it was saved under another id.
     pub fn load(path: &Path, load: Load<'_>) -> Result<(Manifest, Vec<LoadedComponent>)> {
         let read = |directory: &OpenDirectory, manifest: Manifest| {
             let components = read_components(directory, &manifest, load)?;
             Ok((manifest, components))
         };
-        read_current(path, read, |_| true)
+        let (manifest, components) = read_current(path, read, |_| true)?;
+        let id = &manifest.checkpoint_id;
+        if path.file_name().is_some_and(|name| name != id.as_str()) {
+            let path = path.display();
+            log::warn!(target: crate::LOGGER,
+                "{path} was saved as the checkpoint {id:?}, and renamed or copied since"
+            );
+        }
+        Ok((manifest, components))
     }
 
     /// Reads the plain values of all components and where their arrays are; of the arrays nothing

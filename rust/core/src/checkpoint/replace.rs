@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::background_delete::Unpublished;
 use super::current::version_of;
 use super::manifest::{MANIFEST, Manifest};
+use super::recognition::open_replaceable;
 use super::store::CheckpointStore;
 use super::version::version_name;
 use super::write::{UnsyncedFile, sync, write_files};
@@ -40,8 +41,7 @@ impl CheckpointStore {
         }
         let storage = &*self.storage;
         let replace_error = |error| Error::io("replace", target, error);
-        let directory = OpenDirectory::open(target).map_err(replace_error)?;
-        let older = Manifest::read(&directory).ok();
+        let (directory, older) = open_replaceable(target)?;
         let version = version_name(pending.path());
         manifest.replace(older.as_ref(), &version, &directory.names().map_err(replace_error)?);
         self.write_manifest(&pending, &manifest, &mut written)?;

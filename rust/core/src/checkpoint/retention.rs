@@ -4,14 +4,19 @@ use std::path::{Component, Path, PathBuf};
 
 use super::background_delete::Unpublished;
 use super::list::CheckpointInfo;
+use super::manifest::Manifest;
+use super::recognition::check_is_checkpoint;
 use super::store::{CheckpointStore, Retention};
 use crate::error::CheckpointError;
 use crate::fs::names;
 use crate::{Error, Result};
 
-/// Whether a checkpoint of this number is one of those that are never removed.
-fn is_milestone(ordinal: u64, every: Option<u64>) -> bool {
-    every.is_some_and(|every| every > 0 && ordinal > 0 && ordinal.is_multiple_of(every))
+impl Retention {
+    /// Whether a checkpoint of this number is one of those that are never removed.
+    pub(super) fn is_milestone(&self, ordinal: u64) -> bool {
+        let is_nth = |every| every > 0 && ordinal > 0 && ordinal.is_multiple_of(every);
+        self.keep_every.is_some_and(is_nth)
+    }
 }
 
 impl CheckpointStore {
@@ -40,12 +45,16 @@ impl CheckpointStore {
         let in_here = Path::new(checkpoint_id).strip_prefix(&self.base_dir).ok();
         let checkpoint_id = in_here.and_then(Path::to_str).unwrap_or(checkpoint_id);
         names::check("checkpoint_id", checkpoint_id)?;
-        let _lock = self.lock()?;
         let path = self.base_dir.join(checkpoint_id);
+        if !self.find(checkpoint_id) {
+            return Err(self.unknown(checkpoint_id)?);
+        }
+        let _lock = self.lock()?;
         loop {
             let Some(info) = CheckpointInfo::of(&path, false) else {
                 return Err(self.unknown(checkpoint_id)?);
             };
+            check_is_checkpoint(&path)?;
             // Replaced meanwhile, it is removed all the same.
             let Some(temporary) = self.unpublish(&path, info.version)? else { continue };
             self.storage
@@ -56,20 +65,20 @@ impl CheckpointStore {
     }
 
     /// Unpublishes the oldest of `others` beyond the checkpoints to keep, of which the one just
-    /// made, number `ordinal`, is one. Returns what is to be deleted.
+    /// made is one, if it is no milestone. Returns what is to be deleted. What can't be read, or is
+    /// of a later version, stays: nobody knows how old it is, and what for it was to be kept.
     pub(super) fn apply_retention(
         &self,
         mut others: Vec<CheckpointInfo>,
-        ordinal: u64,
+        is_milestone: bool,
     ) -> Result<Vec<Unpublished>> {
-        let Retention { keep: Some(keep), keep_every } = self.retention else {
-            return Ok(Vec::new());
+        let Some(keep) = self.retention.keep else { return Ok(Vec::new()) };
+        let may_go = |manifest: &Manifest| {
+            !manifest.is_milestone && !self.retention.is_milestone(manifest.ordinal)
         };
-        others.retain(|info| {
-            !is_milestone(info.manifest.as_ref().map_or(0, |manifest| manifest.ordinal), keep_every)
-        });
+        others.retain(|info| info.manifest.as_ref().is_ok_and(may_go));
         // A milestone does not count as one of those to keep.
-        let kept = if is_milestone(ordinal, keep_every) { keep.max(1) } else { keep.max(1) - 1 };
+        let kept = if is_milestone { keep.max(1) } else { keep.max(1) - 1 };
         let excess = others.len().saturating_sub(kept);
         let oldest = others.iter().take(excess);
         oldest

@@ -58,6 +58,19 @@ impl CheckpointStore {
         Ok(store)
     }
 
+    /// Makes the directory again where it was removed while it was in use; not what leads to it,
+    /// which is gone where a file system was unmounted.
+    pub(super) fn make_base_dir(&self) -> Result<()> {
+        if self.may_make_base_dir() {
+            create_dirs(&*self.storage, &self.base_dir)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn may_make_base_dir(&self) -> bool {
+        self.base_dir.parent().is_some_and(Path::is_dir)
+    }
+
     /// Opens the checkpoints in `base_dir` to look at them: nothing is made, removed or locked
     /// there. An error where there are none.
     pub fn open_read_only(base_dir: &Path) -> Result<Self> {

@@ -30,6 +30,16 @@ pub enum CheckpointError {
         /// The ids that there are.
         known: Vec<String>,
     },
+    /// The place of a checkpoint is taken by a directory that was never one.
+    #[error(
+        "{} is there and is no checkpoint: expected a checkpoint or a name that is free; choose \
+         another id, or move it away; it was left as it is",
+        path.display()
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
     /// There are no checkpoints to be looked at.
     #[error("there are no checkpoints in {}: {found}", base_dir.display())]
     NoneHere {
@@ -86,12 +96,6 @@ pub enum CheckpointError {
     Panicked {
         /// The checkpoint that was being made.
         checkpoint_id: String,
-    },
-    /// An error of a save in the background that was raised before.
-    #[error("{message}")]
-    RaisedBefore {
-        /// The error's message.
-        message: String,
     },
     /// A save in the background was begun by the process that this one was forked from.
     #[error("the checkpoint is being made by the process that this one was forked from")]

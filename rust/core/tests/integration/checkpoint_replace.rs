@@ -90,12 +90,12 @@ fn files_of_others_in_a_checkpoint_survive_its_replacement() {
     std::fs::write(directory.path().join("logs/train.log"), b"mine").unwrap();
     create(&store, "a", 2);
     create(&store, "a", 3);
-    create(&store, "logs", 4);
+    assert!(store.begin("logs").is_err() && store.delete("logs").is_err());
     store.wait();
     assert_eq!(std::fs::read(path.join("notes.txt")).unwrap(), b"mine");
     assert_eq!(std::fs::read(directory.path().join("logs/train.log")).unwrap(), b"mine");
     assert_eq!(value(&path), 3);
-    assert_eq!(value(&directory.path().join("logs")), 4);
+    assert_eq!(names(&directory.path().join("logs")), ["train.log".to_owned()].into());
 }
 
 #[test]
@@ -283,4 +283,16 @@ fn pipes_directories_and_links_in_place_of_files_are_refused_at_once() {
     let error = store.delete("odd").unwrap_err().to_string();
     assert!(error.contains(".lock"), "{error}");
     assert_eq!(value(&path), 2);
+}
+
+#[test]
+fn what_a_save_left_unpublished_in_an_empty_directory_is_taken_by_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), None);
+    let path = directory.path().join("a");
+    std::fs::create_dir(&path).unwrap();
+    assert_eq!(value(&create(&store, "a", 1)), 1);
+    // As if its writer had ended before its manifest was there.
+    std::fs::remove_file(path.join("manifest.json")).unwrap();
+    assert_eq!(value(&create(&store, "a", 2)), 2);
 }
