@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pytest
 from proteinflex_optimization import (
-    CheckpointError,
     CheckpointManager,
     InvalidTypeError,
     ProteinFlexError,
@@ -462,7 +461,7 @@ def test_an_interrupted_wait_forgets_no_save(tmp_path):
     assert manager.latest() == pending.result()
 
 
-def test_a_background_error_is_raised_once_however_many_threads_wait_for_it(tmp_path):
+def test_a_background_error_is_the_same_for_all_threads_that_wait_for_it(tmp_path):
     manager = CheckpointManager(tmp_path / "c")
     (tmp_path / "c" / "taken").write_text("a file where a directory should be")
     pending = manager.create_checkpoint_async("taken", {"x": 1})
@@ -471,7 +470,7 @@ def test_a_background_error_is_raised_once_however_many_threads_wait_for_it(tmp_
     def ask() -> None:
         try:
             pending.result(60)
-        except (CheckpointError, OSError) as error:
+        except OSError as error:
             found.append(error)
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
@@ -480,8 +479,10 @@ def test_a_background_error_is_raised_once_however_many_threads_wait_for_it(tmp_
     for thread in threads:
         thread.join(60)
     assert len(found) == 8
-    assert sum(isinstance(error, OSError) for error in found) == 1
+    assert {type(error) for error in found} == {NotADirectoryError}
+    assert len(set(map(id, found))) == 8, "each has a traceback of its own"
     assert all("taken" in str(error) for error in found)
+    # It was raised, and is no error of the next save.
     manager.create_checkpoint("b", {"x": 1})
 
 

@@ -187,8 +187,8 @@ def test_milestones_stay_whoever_saves_later(tmp_path):
 def test_a_directory_that_is_removed_while_it_is_used_is_made_again(tmp_path):
     directory = tmp_path / "c"
     for save in (
-        lambda: manager.create_checkpoint("b", {"x": 2}),
-        lambda: manager.create_checkpoint_async("b", {"x": 2}).result(),
+        lambda manager: manager.create_checkpoint("b", {"x": 2}),
+        lambda manager: manager.create_checkpoint_async("b", {"x": 2}).result(),
     ):
         manager = CheckpointManager(directory)
         manager.create_checkpoint("a", {"x": 1})
@@ -198,7 +198,7 @@ def test_a_directory_that_is_removed_while_it_is_used_is_made_again(tmp_path):
         with pytest.raises(CheckpointError, match=r"there is no checkpoint \"a\""):
             manager.delete("a")
         assert not directory.exists()
-        assert save() == str(directory / "b")
+        assert save(manager) == str(directory / "b")
         assert manager.load_checkpoint("b") == {"x": 2}
 
 
@@ -218,7 +218,9 @@ def test_a_process_without_files_is_no_reason_to_go_back(tmp_path, spare):
     import resource
 
     manager = CheckpointManager(tmp_path)
-    path = manager.create_checkpoint("a", {"x": 1})
+    # One that has replaced another needs the most: a directory, another below it, and a file.
+    path = [manager.create_checkpoint("a", {"x": 1}) for _ in range(2)][-1]
+    manager.wait()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     opened = max(map(int, os.listdir("/proc/self/fd")))
     held = [os.open("/dev/null", os.O_RDONLY) for _ in range(opened)]

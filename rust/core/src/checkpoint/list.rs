@@ -65,8 +65,8 @@ impl CheckpointInfo {
 /// When the manifest of a checkpoint was written by its file, or else when its directory was.
 fn last_written(path: &Path) -> u64 {
     let found = path.join(MANIFEST).symlink_metadata().or_else(|_| path.symlink_metadata());
-    let since = found.and_then(|found| found.modified()).map(|time| time.duration_since(UNIX_EPOCH));
-    since.map_or(0, |since| since.unwrap_or_default().as_nanos() as u64)
+    let written = found.and_then(|found| found.modified()).unwrap_or(UNIX_EPOCH);
+    written.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }
 
 /// What one look at the directory found.
