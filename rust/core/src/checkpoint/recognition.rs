@@ -129,7 +129,8 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let directory = base.path().join("a");
         let version = "version-0badcafe-1-1-0";
-        let cases: [(&[(&str, &[u8])], bool); 10] = [
+        type Files = [(&'static str, &'static [u8])];
+        let cases: [(&Files, bool); 10] = [
             (&[], true),
             (&[(version, b"")], true),
             (&[(version, b""), ("notes.txt", b"mine")], false),
