@@ -84,7 +84,10 @@ impl PendingCheckpoint {
     /// Whether this process is still making it, or has not raised its error yet.
     fn _is_open(&self) -> bool {
         self.pending.is_of_this_process()
-            && matches!(*self.pending.outcome(), Outcome::Working | Outcome::Failed(_))
+            && matches!(
+                *self.pending.outcome(),
+                Outcome::Working | Outcome::Failed { was_raised: false, .. }
+            )
     }
 }
 
