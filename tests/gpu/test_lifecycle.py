@@ -1,6 +1,5 @@
 """Forks, threads and long lives: nothing hangs, nothing leaks."""
 
-import multiprocessing
 import os
 import threading
 
@@ -98,9 +97,15 @@ for _ in range(2):
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_managers_travel_to_workers(machine, method):
-    manager = GPUManager({"work": 1000})
-    with multiprocessing.get_context(method).Pool(2) as pool:
-        assert pool.map(manager.allocate_gpus, ["work"]) == [[0, 1, 2, 3]]
+    # In a process of its own: the one that forks for others keeps the environment that it began with.
+    script = f"""
+import multiprocessing
+from proteinflex_optimization import GPUManager
+manager = GPUManager({{"work": 1000}})
+with multiprocessing.get_context("{method}").Pool(2) as pool:
+    print(pool.map(manager.allocate_gpus, ["work"]))
+"""
+    assert machine.run(script).strip() == "[[0, 1, 2, 3]]"
 
 
 def test_many_threads_may_ask_at_once(machine):
