@@ -45,7 +45,7 @@ pub struct Manifest {
     /// Its number among all that were made in this directory, from 1.
     pub ordinal: u64,
     /// Whether retention never removes it, as the manager said that made it.
-    #[serde(rename = "milestone", default)]
+    #[serde(rename = "milestone")]
     pub is_milestone: bool,
     /// The components, in the order in which they were given.
     pub components: Vec<ComponentRecord>,

@@ -90,7 +90,7 @@ pub fn unpack_exactly<V: Value>(packed: &[u8], values: &mut [V]) -> Result<(), D
     Ok(())
 }
 
-/// A lower bound on the bytes that packing takes for each of some integers, if they were measured:
+/// At least about what packing takes for each of some integers, in bytes, if they were measured:
 /// by their differences in time or to the next row, whichever are smaller. The second value tells
 /// whether these are those in time.
 pub fn lower_bound(integers: impl Fn(usize) -> i32, shape: BlockShape) -> (f64, bool) {

@@ -48,7 +48,7 @@ const ARCHIVE_LEVEL: i32 = 9;
 
 /// The bytes of a number, were the block coded by pcodec.
 pub struct PcoEstimate<F> {
-    /// A lower bound, which takes little time.
+    /// By the bits of differences, which takes little time.
     lower_bound: f64,
     /// Whether numbers are nearer to themselves in the next frame than to their neighbours.
     is_temporal: bool,
