@@ -1,8 +1,12 @@
 //! Bytes that are not numbers, by zstd; where elements have a size, also shuffled first: the first
 //! bytes of all elements, then the second ones, and so on.
 
+use std::cell::RefCell;
+
+use zstd::bulk::Decompressor;
+
 use crate::error::DecodeError;
-use crate::memory::try_zeroed;
+use crate::memory::{try_reserve, try_zeroed};
 
 /// Zstandard's default level.
 const LEVEL: i32 = 3;
@@ -64,4 +68,24 @@ fn unshuffle(shuffled: &[u8], item_bytes: usize, out: &mut [u8]) {
             *byte = rest.next().copied().unwrap_or_default();
         }
     }
+}
+
+thread_local! {
+    /// What zstd needs to unpack, which takes longer to make than many a frame to unpack.
+    static UNPACKER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// The bytes of a zstd frame, of which there are so many at most.
+pub fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, DecodeError> {
+    UNPACKER.with_borrow_mut(|kept| {
+        let unpacker = match kept {
+            Some(unpacker) => unpacker,
+            None => kept.insert(Decompressor::new().map_err(DecodeError::zstd)?),
+        };
+        // What the frame says of its size may be wrong.
+        let size = Decompressor::upper_bound(packed).map_or(most, |bytes| bytes.min(most));
+        let mut bytes = try_reserve(size)?;
+        unpacker.decompress_to_buffer(packed, &mut bytes).map_err(DecodeError::zstd)?;
+        Ok(bytes)
+    })
 }

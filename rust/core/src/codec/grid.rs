@@ -4,6 +4,8 @@
 //! reader made of them depends on its arithmetic. A grid is that arithmetic: [`Float::of`] repeats
 //! it, so that the integer gives back exactly that float.
 
+use fearless_simd::{f32x8, prelude::*};
+
 use super::simd::vectorized;
 use super::value::Value;
 
@@ -145,6 +147,20 @@ impl Grid {
                 value.bits() == read.bits() || (value.wide() - read.wide()).abs() <= spacing / 2.0
             }
             _ => value.bits() == read.bits(),
+        }
+    }
+
+    /// The floats of eight grid points, as [`Float::of`] makes each; of integers that are floats.
+    #[inline(always)]
+    pub fn floats<S: Simd>(self, integers: f32x8<S>) -> f32x8<S> {
+        match self {
+            Self::Divided(scale) => integers / scale as f32,
+            Self::Multiplied(scale) => integers * (1.0 / scale as f32),
+            Self::MultipliedThenTen(scale) => integers * (1.0 / scale as f32) * 10.0,
+            Self::Rounded(spacing) => {
+                let (low, high) = integers.widen();
+                (low * spacing).narrow(high * spacing)
+            }
         }
     }
 

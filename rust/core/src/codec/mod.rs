@@ -38,6 +38,7 @@ mod layout;
 mod narrow;
 mod outliers;
 mod pco;
+mod periodic;
 mod quantize;
 mod random_access;
 mod simd;

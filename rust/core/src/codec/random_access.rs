@@ -11,6 +11,7 @@ use super::grid::Grid;
 use super::layout::BlockShape;
 use super::outliers::Outliers;
 use super::pco;
+use super::periodic::{self, PeriodicBox};
 use super::quantize::GridHeader;
 use super::widen::Widened;
 use crate::ScalarType;
@@ -129,11 +130,17 @@ pub fn encode_integers(
     let write = |integers: &[i32], rows, coding, level| {
         Encoder::of_grid(integers, rows, coding)?.write(level)
     };
-    if options.archive {
-        return Some((ARCHIVED, write(integers, shape.rows, ARCHIVE, ARCHIVE_LEVEL)?));
-    }
-    let codings = [(FIXED, ACCEPTED_FIXED_RATIO), (CODED, ACCEPTED_CODED_RATIO)];
-    Some((GEOMETRY, encode_accepted(integers, shape, &codings, pco, write)?))
+    let (periodic, whole) = periodic::unwrap(integers, shape, options.archive).unzip();
+    let integers = whole.as_deref().unwrap_or(integers);
+    let level = if options.archive { ARCHIVE_LEVEL } else { LEVEL };
+    let packed = periodic.map_or(Some(Vec::new()), |periodic| periodic.encode(level))?;
+    let (codec, frames) = if options.archive {
+        (ARCHIVED, write(integers, shape.rows, ARCHIVE, level)?)
+    } else {
+        let codings = [(FIXED, ACCEPTED_FIXED_RATIO), (CODED, ACCEPTED_CODED_RATIO)];
+        (GEOMETRY, encode_accepted(integers, shape, &codings, pco, write)?)
+    };
+    Some((codec, [&(packed.len() as u32).to_le_bytes()[..], &packed, &frames].concat()))
 }
 
 /// Encodes by the first coding that takes no more than so many times what pcodec would, or by one
@@ -169,6 +176,8 @@ pub struct RandomAccessBlock {
     shape: BlockShape,
     /// The floats that are not on the grid.
     outliers: Option<Outliers>,
+    /// The box that atoms were put back into.
+    periodic: Option<PeriodicBox>,
     /// How the floats become doubles, where they are read as such.
     widened: Option<Widened>,
     /// Where the frames are in the payload.
@@ -202,24 +211,26 @@ impl RandomAccessBlock {
             return Err(DecodeError::NotCoordinates { components: shape.components });
         }
         let is_on_grid = matches!(codec, GEOMETRY | ARCHIVED);
-        let (grid, outliers, rest) = if is_on_grid {
+        let (grid, outliers, periodic, rest) = if is_on_grid {
             let header = GridHeader::parse(payload, shape.len(), FLOAT)?;
-            (Some(header.grid), Some(header.outliers), header.rest)
+            let (periodic, rest) = parse_box(header.rest, shape)?;
+            (Some(header.grid), Some(header.outliers), periodic, rest)
         } else {
-            (None, None, payload)
+            (None, None, None, payload)
         };
         let is_archived = matches!(codec, ARCHIVED | ARCHIVED_FLOATS);
         let reference = if is_archived { Reference::Before } else { Reference::Key };
         let domain = if is_on_grid { Domain::Quantized } else { Domain::FloatBits };
         let (decoder, streams) = Decoder::parse(rest, shape.frames, shape.rows, domain, reference)?;
         let streams = payload.len() - streams.len()..payload.len();
-        Ok(Self { decoder, grid, shape, outliers, widened: None, streams })
+        Ok(Self { decoder, grid, shape, outliers, periodic, widened: None, streams })
     }
 
     /// Bytes that it takes in memory.
     pub fn memory(&self) -> usize {
         self.decoder.memory()
             + self.outliers.as_ref().map_or(0, Outliers::memory)
+            + self.periodic.as_ref().map_or(0, PeriodicBox::memory)
             + self.widened.as_ref().map_or(0, Widened::memory)
     }
 
@@ -277,7 +288,14 @@ impl RandomAccessBlock {
         let bytes = payload.get(skipped..).ok_or(DecodeError::TooShort)?;
         let streams = Excerpt { first: first.saturating_sub(self.streams.start), bytes };
         let is_wanted = |tile: usize| is_wanted(tiles, tile);
-        self.decoder.read(streams, self.grid, frames, is_wanted, out, layout)?;
+        if let (Some(periodic), Some(grid)) = (&self.periodic, self.grid) {
+            let whole = Some(Grid::Divided(1.0));
+            self.decoder.read(streams, whole, frames, is_wanted, out, layout)?;
+            let tiles = (0..self.shape.rows.div_ceil(TILE)).filter(|&tile| is_wanted(tile));
+            periodic.wrap(frames, tiles, grid, out, layout);
+        } else {
+            self.decoder.read(streams, self.grid, frames, is_wanted, out, layout)?;
+        }
         match &self.outliers {
             Some(outliers) => outliers.put(self.shape.rows * COMPONENTS, frames, out, layout),
             None => Ok(()),
@@ -290,6 +308,16 @@ impl RandomAccessBlock {
         let frame_bytes = self.shape.rows * COMPONENTS * FLOAT;
         self.read(0, payload, &frames, None, out, OutputLayout { start: 0, frame_bytes })
     }
+}
+
+/// The periodic box at the beginning of `bytes`, if there is one, and what follows.
+fn parse_box(bytes: &[u8], shape: BlockShape) -> Result<(Option<PeriodicBox>, &[u8]), DecodeError> {
+    let (length, rest) = bytes.split_first_chunk::<4>().ok_or(DecodeError::TooShort)?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let cut_short = DecodeError::CutShort { section: "periodic box" };
+    let (packed, rest) = rest.split_at_checked(length).ok_or(cut_short)?;
+    let periodic = if packed.is_empty() { None } else { Some(PeriodicBox::parse(packed, shape)?) };
+    Ok((periodic, rest))
 }
 
 fn is_wanted(tiles: Option<&[bool]>, tile: usize) -> bool {

@@ -37,8 +37,8 @@ impl Case {
 }
 
 /// Each codec with what it is for; that of grids also with frames close in time, which have key
-/// frames.
-fn cases() -> [Case; 7] {
+/// frames, and with atoms that were put into a periodic box.
+fn cases() -> [Case; 9] {
     let reader = |x: f64| (x.round_ties_even() as f32 * (1.0 / 1000.0f32)) * 10.0;
     let precise = |x: f64| (x * 0.012_345_678_9 + 27.1) as f32;
     [
@@ -49,6 +49,8 @@ fn cases() -> [Case; 7] {
         Case::new(NARROWED | GRID, "", doubles(|x| x.round_ties_even() / 100.0)),
         Case::new(NARROWED | FLOATS, "", doubles(|x| f64::from(precise(x)) * 10.0)),
         Case::new(GRID, "-keyed", floats(oscillations(), reader)),
+        Case::new(GRID, "-periodic", floats(in_the_box(places(false)), reader)),
+        Case::new(ARCHIVED, "-periodic", floats(in_the_box(places(false)), reader)),
     ]
 }
 
@@ -107,6 +109,12 @@ fn places(anyhow: bool) -> Vec<f64> {
         }
     }
     all
+}
+
+/// Atoms put into a periodic box, one by one.
+fn in_the_box(places: Vec<f64>) -> Vec<f64> {
+    let lengths = [4000.0, 3700.0, 4400.0].into_iter().cycle();
+    places.into_iter().zip(lengths).map(|(x, length): (f64, f64)| x.rem_euclid(length)).collect()
 }
 
 /// Atoms that oscillate about a place of their own.

@@ -4,6 +4,7 @@ use std::ops::{Add, Index, Mul, Sub};
 
 use fearless_simd::{f32x8, prelude::*};
 
+use crate::codec::grid::Grid;
 use crate::codec::simd::{LANES, Lanes};
 
 /// Three coordinates in memory, of eight points.
@@ -53,6 +54,13 @@ impl<S: Simd> Point<S> {
     pub fn abs(self) -> Self {
         let [x, y, z] = self.0;
         Self([x.abs(), y.abs(), z.abs()])
+    }
+
+    /// The floats of grid points.
+    #[inline(always)]
+    pub fn floats(self, grid: Grid) -> Self {
+        let [x, y, z] = self.0;
+        Self([grid.floats(x), grid.floats(y), grid.floats(z)])
     }
 
     /// The coordinates of one point after the other, each in four floats.

@@ -44,6 +44,7 @@ pub fn all() -> Vec<Seed> {
     seeds.push(("topology", "small".into(), topology().encode()));
     seeds.extend(blocks());
     seeds.extend(archives());
+    seeds.extend(periodic());
     seeds.extend(narrowed());
     seeds.push(("tree", "values".into(), tree()));
     seeds.push(("manifest", "small".into(), manifest()));
@@ -142,6 +143,38 @@ fn archives() -> Vec<Seed> {
         ("codec_decode", format!("archive-{name}"), seed)
     };
     [("exact", None), ("rounded", Some(0.01))].map(seed).into()
+}
+
+/// Payloads of a chain that moves through a periodic box, into which its atoms are put one by one.
+fn periodic() -> Vec<Seed> {
+    let (rows, frames) = (24usize, 40usize);
+    let scalar = Some(ScalarType::F32);
+    let block = Block { frames, rows, row_bytes: 12, item_bytes: 4, scalar };
+    let mut random = 3u64;
+    let mut next = |below: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 33) % below
+    };
+    let mut bytes = Vec::new();
+    let shape: Vec<[u64; 3]> = (0..rows as u64)
+        .map(|row| [row * 800, row * 400, row * 300].map(|x| x + next(500)))
+        .collect();
+    for frame in 0..frames as u64 {
+        let moved = [0; 3].map(|_| frame * 600 + next(3000));
+        for place in &shape {
+            let placed = [0, 1, 2].map(|axis| (place[axis] + moved[axis] + next(4)) % 16_000);
+            bytes.extend(placed.map(|x| (x as f32 / 1000.0).to_le_bytes()).as_flattened());
+        }
+    }
+    let seed = |archive: bool| {
+        let options = EncodeOptions { precision: None, archive };
+        let (codec, payload) = encode(&bytes, &block, &options).unwrap();
+        assert_eq!(codec, if archive { 6 } else { 4 });
+        let mut seed = vec![codec, 0, 2, rows as u8 - 1, frames as u8 - 1, 3];
+        seed.extend(payload);
+        ("codec_decode", format!("periodic-{codec}"), seed)
+    };
+    [false, true].map(seed).into()
 }
 
 /// Payloads of doubles that were narrowed: a chain that is moved as a whole.

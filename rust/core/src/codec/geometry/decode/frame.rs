@@ -9,7 +9,6 @@
 
 use fearless_simd::{f32x8, i32x8, mask32x8, prelude::*, u32x8};
 
-use super::arithmetic;
 use super::innovations::ResidualLanes;
 use super::layout::{AtomLayout, ModelLayout, ROW};
 use super::restore::{FloatDecoder, QuantizedDecoder};
@@ -225,7 +224,7 @@ impl FrameDecoder<'_> {
             let mut decoder = QuantizedDecoder(residuals);
             let point =
                 reconstruct(group.predictor, &references, &params, &side_info, &mut decoder);
-            group.store(point, arithmetic::floats(grid, point), self.points, self.out);
+            group.store(point, point.floats(grid), self.points, self.out);
         }
     }
 

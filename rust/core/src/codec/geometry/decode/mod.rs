@@ -1,6 +1,5 @@
 //! Reading frames: any of them, and any tile of atoms in them.
 
-mod arithmetic;
 mod frame;
 mod frame_residuals;
 mod innovations;

@@ -2,7 +2,6 @@
 
 use fearless_simd::{i32x8, mask32x8, prelude::*, u32x8};
 
-use super::arithmetic;
 use super::innovations::{PredictedFrom, ResidualLanes, store};
 use super::layout::{AtomLayout, ROW, TileLayout};
 use super::restore::{FloatDecoder, QuantizedDecoder};
@@ -204,7 +203,7 @@ impl Output<'_> {
             let (point, floats) = if let Some(grid) = self.grid {
                 let mut decoder = QuantizedDecoder([x, y, z]);
                 let point = reconstruct(predictor, &references, &params, &side_info, &mut decoder);
-                (point, arithmetic::floats(grid, point))
+                (point, point.floats(grid))
             } else {
                 let [u, v, w] = atom.levels.map(i32::from);
                 let mut decoder = FloatDecoder {

@@ -1,12 +1,10 @@
 //! The model as bytes: plane by plane (all predictors, all first references, …), packed by zstd.
 //! Molecules that repeat, like water, repeat in every plane and cost next to nothing.
 
-use std::cell::RefCell;
 use std::io::Write;
 
-use zstd::bulk::Decompressor;
-
 use super::{AtomPredictor, Model, TABLES, TILE, sides, used_tables};
+use crate::codec::bytes::unpack;
 use crate::codec::geometry::domain::Domain;
 use crate::codec::geometry::entropy::noise::FIXED;
 use crate::codec::geometry::entropy::symbol::symbols;
@@ -74,25 +72,6 @@ impl Model {
         }
         packer.finish().ok()
     }
-}
-
-thread_local! {
-    /// What zstd needs to unpack, which takes longer to make than many a model to unpack.
-    static UNPACKER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
-}
-
-fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, DecodeError> {
-    UNPACKER.with_borrow_mut(|kept| {
-        let unpacker = match kept {
-            Some(unpacker) => unpacker,
-            None => kept.insert(Decompressor::new().map_err(DecodeError::zstd)?),
-        };
-        // What the frame says of its size is checked against what the atoms need at most.
-        let bytes = Decompressor::upper_bound(packed).map_or(most, |bytes| bytes.min(most));
-        let mut model = try_reserve(bytes)?;
-        unpacker.decompress_to_buffer(packed, &mut model).map_err(DecodeError::zstd)?;
-        Ok(model)
-    })
 }
 
 /// The model of `count` atoms, every number of it checked.

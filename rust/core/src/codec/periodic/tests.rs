@@ -1,0 +1,231 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::ScalarType;
+use crate::codec::{Block, EncodeOptions, OutputLayout, RandomAccessBlock, decode, encode};
+
+struct Random(u64);
+
+impl Random {
+    fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) as f64 / (1u64 << 31) as f64
+    }
+}
+
+/// What is put back into the box.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Wrapped {
+    Nothing,
+    Molecules,
+    Atoms,
+}
+
+/// A simulation of rigid water around a chain.
+#[derive(Debug, Clone, Copy)]
+struct Simulation {
+    frames: usize,
+    chain: usize,
+    water: usize,
+    lengths: [f64; 3],
+    /// Where the box begins, as a part of its lengths.
+    origin: f64,
+    /// By what part the box changes from frame to frame, at most.
+    breathes: f64,
+    seed: u64,
+}
+
+const USUAL: Simulation = Simulation {
+    frames: 40,
+    chain: 60,
+    water: 400,
+    lengths: [2500.0, 2300.0, 2100.0],
+    origin: 0.0,
+    breathes: 0.0,
+    seed: 1,
+};
+
+impl Simulation {
+    fn rows(&self) -> usize {
+        self.chain + 3 * self.water
+    }
+
+    fn block(&self) -> Block {
+        let scalar = Some(ScalarType::F32);
+        Block { frames: self.frames, rows: self.rows(), row_bytes: 12, item_bytes: 4, scalar }
+    }
+
+    /// Its coordinates, on a grid of a hundredth.
+    fn run(&self, wrapped: Wrapped) -> Vec<u8> {
+        let mut random = Random(self.seed);
+        let mut molecules: Vec<Vec<[f64; 3]>> = Vec::new();
+        let mut turns = Vec::new();
+        let mut chain = vec![[1200.0, 1100.0, 900.0]];
+        while chain.len() < self.chain {
+            let [x, y, z] = chain[chain.len() - 1];
+            chain.push([
+                x + 90.0,
+                y + 160.0 * (random.unit() - 0.5),
+                z + 160.0 * (random.unit() - 0.5),
+            ]);
+        }
+        molecules.push(chain);
+        for _ in 0..self.water {
+            let place = self.lengths.map(|length| length * random.unit());
+            let turn = random.unit() * 6.0;
+            molecules.push(vec![place; 3]);
+            turns.push(turn);
+        }
+        let mut all = Vec::new();
+        for _ in 0..self.frames {
+            let scale = 1.0 + self.breathes * (random.unit() - 0.5);
+            let lengths = self.lengths.map(|length| (length * scale).round());
+            for (index, molecule) in molecules.iter_mut().enumerate() {
+                let moved = [0; 3].map(|_| 140.0 * (random.unit() - 0.5));
+                if let Some(turn) = index.checked_sub(1).map(|water| &mut turns[water]) {
+                    *turn += random.unit() - 0.5;
+                    let (sine, cosine) = turn.sin_cos();
+                    let [x, y, z] = molecule[0];
+                    molecule[1] = [x + 95.0 * cosine, y + 95.0 * sine, z];
+                    molecule[2] = [x - 24.0 * cosine, y - 24.0 * sine, z + 93.0];
+                }
+                for place in molecule.iter_mut() {
+                    *place = std::array::from_fn(|axis| place[axis] + moved[axis]);
+                }
+                let image = |place: [f64; 3]| -> [f64; 3] {
+                    std::array::from_fn(|axis| (place[axis] / lengths[axis] - self.origin).floor())
+                };
+                let atoms = molecule.len() as f64;
+                let middle = std::array::from_fn(|axis| {
+                    molecule.iter().map(|place| place[axis]).sum::<f64>() / atoms
+                });
+                for &place in molecule.iter() {
+                    let image = match wrapped {
+                        Wrapped::Nothing => [0.0; 3],
+                        Wrapped::Molecules => image(middle),
+                        Wrapped::Atoms => image(place),
+                    };
+                    for axis in 0..3 {
+                        let x = place[axis] - image[axis] * lengths[axis];
+                        all.extend((x.round() as f32 / 100.0).to_le_bytes());
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    fn bytes(&self, wrapped: Wrapped, archive: bool) -> f64 {
+        let options = EncodeOptions { precision: None, archive };
+        let bytes = self.run(wrapped);
+        let (codec, payload) = encode(&bytes, &self.block(), &options).unwrap();
+        let mut out = vec![0; bytes.len()];
+        decode(codec, &payload, &self.block(), &mut out).unwrap();
+        assert_eq!(out, bytes);
+        payload.len() as f64
+    }
+}
+
+#[test]
+fn atoms_in_the_box_take_little_more_than_whole_molecules() {
+    for simulation in [USUAL, Simulation { origin: -0.5, breathes: 0.004, ..USUAL }] {
+        for archive in [false, true] {
+            let whole = simulation.bytes(Wrapped::Nothing, archive);
+            let cut = simulation.bytes(Wrapped::Atoms, archive);
+            assert!(cut < 1.03 * whole, "{cut} and {whole}, {archive} {simulation:?}");
+        }
+    }
+}
+
+#[test]
+fn molecules_that_jump_take_little_more_in_archives_than_those_that_move_on() {
+    let whole = USUAL.bytes(Wrapped::Nothing, true);
+    let jumping = USUAL.bytes(Wrapped::Molecules, true);
+    assert!(jumping < 1.03 * whole, "{jumping} and {whole}");
+}
+
+#[test]
+fn atoms_in_the_box_are_read_alone() {
+    let bytes = USUAL.run(Wrapped::Atoms);
+    let block = USUAL.block();
+    let (codec, payload) = encode(&bytes, &block, &EncodeOptions::default()).unwrap();
+    let opened = RandomAccessBlock::open(codec, &payload, &block).unwrap().unwrap();
+    let frame_bytes = block.rows * block.row_bytes;
+    let layout = OutputLayout { start: 0, frame_bytes };
+    let mut out = vec![0; frame_bytes];
+    for (frame, expected) in bytes.chunks_exact(frame_bytes).enumerate() {
+        opened.read(0, &payload, &[frame], None, &mut out, layout).unwrap();
+        assert_eq!(out, expected, "{frame}");
+        // Of some tiles, the last of which is shorter.
+        let tiles = opened.tiles([300, block.rows - 1].into_iter());
+        out.fill(0xa5);
+        opened.read(0, &payload, &[frame], Some(&tiles), &mut out, layout).unwrap();
+        for row in [256, 511, block.rows - 1] {
+            let row = row * block.row_bytes..(row + 1) * block.row_bytes;
+            assert_eq!(out[row.clone()], expected[row]);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 5))]
+
+    /// However atoms were put into whatever box, they come back.
+    #[test]
+    fn any_box_comes_back(
+        frames in 1usize..20,
+        chain in 1usize..300,
+        water in 1usize..120,
+        lengths in [300.0..9000.0, 300.0..9000.0, 300.0..9000.0],
+        origin in prop_oneof![Just(0.0), Just(-0.5), -3.0..3.0],
+        breathes in prop_oneof![Just(0.0), 0.0..0.1],
+        wrapped in prop_oneof![Just(Wrapped::Molecules), Just(Wrapped::Atoms)],
+        archive: bool,
+        seed: u64,
+    ) {
+        let simulation = Simulation { frames, chain, water, lengths, origin, breathes, seed };
+        let bytes = simulation.run(wrapped);
+        let block = simulation.block();
+        let options = EncodeOptions { precision: None, archive };
+        if let Some((codec, payload)) = encode(&bytes, &block, &options) {
+            let mut out = vec![0; bytes.len()];
+            decode(codec, &payload, &block, &mut out).unwrap();
+            prop_assert!(out == bytes);
+        }
+    }
+
+    /// Whatever the bytes of a box are, they are refused or harmless.
+    #[test]
+    fn damaged_boxes_are_refused_or_harmless(
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..6),
+        length in 0usize..10_000,
+        wrapped in prop_oneof![Just(Wrapped::Molecules), Just(Wrapped::Atoms)],
+    ) {
+        let simulation = Simulation { frames: 10, water: 150, ..USUAL };
+        let block = simulation.block();
+        let shape = block.shape(ScalarType::F32);
+        let bytes = simulation.run(wrapped);
+        let floats = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        let integers: Vec<i32> = floats.map(|x| (x * 100.0).round() as i32).collect();
+        let (found, _) = unwrap(&integers, shape, true).unwrap();
+        let packed = found.encode(3).unwrap();
+        prop_assert_eq!(&PeriodicBox::parse(&packed, shape).unwrap(), &found);
+        let mut plain = unpack(&packed, usize::MAX >> 8).unwrap();
+        for (at, byte) in &changes {
+            let at = at.index(plain.len());
+            plain[at] = *byte;
+        }
+        if length < 5_000 {
+            plain.resize(length, 0);
+        }
+        let packed = zstd::bulk::compress(&plain, 1).unwrap();
+        if let Ok(damaged) = PeriodicBox::parse(&packed, shape) {
+            let frame_bytes = block.rows * block.row_bytes;
+            let mut out: Vec<u8> = integers.iter().flat_map(|&k| (k as f32).to_le_bytes()).collect();
+            let frames: Vec<usize> = (0..block.frames).collect();
+            let grid = crate::codec::grid::Grid::Divided(100.0);
+            let layout = OutputLayout { start: 0, frame_bytes };
+            damaged.wrap(&frames, 0..block.rows.div_ceil(256), grid, &mut out, layout);
+        }
+    }
+}

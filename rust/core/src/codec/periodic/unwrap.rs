@@ -1,0 +1,99 @@
+//! Making molecules whole.
+
+use super::find::{Found, Place, find};
+use super::wrap::{BoxInFrame, Coordinates};
+use super::{Exception, PeriodicBox};
+use crate::codec::geometry::TILE;
+use crate::codec::layout::BlockShape;
+
+/// More exceptions than one for so many atoms are not worth it.
+const MOST_EXCEPTIONS: usize = 8;
+
+/// The box that the atoms of a block on a grid were put back into, and where they are without it;
+/// none where there is no sign of one. In archives, atoms move on where they left the box.
+pub fn unwrap(
+    integers: &[i32],
+    shape: BlockShape,
+    is_archive: bool,
+) -> Option<(PeriodicBox, Vec<i32>)> {
+    let frames: Vec<&[Place]> = integers.as_chunks().0.chunks_exact(shape.rows.max(1)).collect();
+    let Found { lengths, origin, joined, is_cut, is_slow } = find(&frames, is_archive)?;
+    let mut whole: Vec<Place> = Vec::with_capacity(frames.len() * shape.rows);
+    let mut images = Vec::with_capacity(shape.rows);
+    let mut found = PeriodicBox {
+        lengths,
+        origin,
+        joined: if is_cut { vec![0; shape.rows] } else { joined.clone() },
+        has_joined: !is_cut,
+        ..PeriodicBox::default()
+    };
+    for (number, frame) in frames.iter().enumerate() {
+        let of_frame = BoxInFrame::new(found.lengths[number], origin);
+        images.clear();
+        for (row, &place) in frame.iter().enumerate() {
+            let near = match (joined[row], whole.len().checked_sub(shape.rows)) {
+                (1, _) => whole[whole.len() - 1],
+                (_, Some(before)) if is_archive && is_slow => whole[before],
+                _ => place,
+            };
+            let (moved, image) = of_frame.nearest(place, near);
+            whole.push(moved);
+            images.push(image);
+        }
+        found.list_exceptions(&of_frame, &whole[whole.len() - shape.rows..], &images)?;
+        if found.exceptions.len() * MOST_EXCEPTIONS > whole.len() {
+            return None;
+        }
+    }
+    Some((found, whole.into_flattened()))
+}
+
+impl BoxInFrame {
+    /// The image of a place that is nearest to another, and which that is.
+    fn nearest(&self, place: Place, other: Place) -> (Place, [f32; 3]) {
+        let away: Place = std::array::from_fn(|axis| other[axis].wrapping_sub(place[axis]));
+        let is_near = |axis: usize| (away[axis] as f32).abs() * 2.0 <= self.lengths[axis];
+        if is_near(0) && is_near(1) && is_near(2) {
+            return (place, [0.0; 3]);
+        }
+        let image = std::array::from_fn(|axis| (away[axis] as f32 * self.inverse[axis]).round());
+        let moved =
+            |axis: usize| place[axis].wrapping_add((image[axis] * self.lengths[axis]) as i32);
+        ([moved(0), moved(1), moved(2)], image)
+    }
+}
+
+impl PeriodicBox {
+    /// Adds the exceptions of a frame; none where an atom is too far away.
+    fn list_exceptions(
+        &mut self,
+        of_frame: &BoxInFrame,
+        whole: &[Place],
+        images: &[[f32; 3]],
+    ) -> Option<()> {
+        let [mut places, mut expected] = [Coordinates::ZERO; 2];
+        for (tile, (whole, images)) in whole.chunks(TILE).zip(images.chunks(TILE)).enumerate() {
+            for (float, place) in places.atoms_mut().iter_mut().zip(whole) {
+                *float = place.map(|x| x as f32);
+            }
+            let rows = tile * TILE..tile * TILE + whole.len();
+            self.find_images(of_frame, rows.clone(), &places, &mut expected);
+            let mut before = [0.0; 3];
+            for ((row, image), expected) in rows.zip(images).zip(expected.atoms()) {
+                if self.joined[row] == 0 {
+                    before = [0.0; 3];
+                }
+                let by: [f32; 3] = std::array::from_fn(|axis| image[axis] - expected[axis]);
+                if by != before {
+                    let change = std::array::from_fn(|axis| (by[axis] - before[axis]) as i32);
+                    let [x, y, z]: Place = change;
+                    let by = [x.try_into().ok()?, y.try_into().ok()?, z.try_into().ok()?];
+                    self.exceptions.push(Exception { row: row as u32, by });
+                }
+                before = by;
+            }
+        }
+        self.ends.push(self.exceptions.len() as u32);
+        Some(())
+    }
+}
