@@ -29,13 +29,15 @@ except ImportError as error:
         'this needs zarr 3: install it with `pip install "proteinflex-optimization[zarr]"`'
     ) from error
 
+from proteinflex_optimization import _native
+from proteinflex_optimization._arguments import callback, instance
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from proteinflex_optimization.data_handler import DataHandler
-    from proteinflex_optimization.trajectory import Trajectory
     from proteinflex_optimization.types import Precision, Profile, StrPath
 
 ROOT_FILES = ("zarr.json", ".zgroup")
@@ -82,6 +84,8 @@ def export_zarr(
     where there are any, ``values``, the plain values beside the frames, and ``static``, the names of the
     arrays that belong to no frame.
     """
+    instance("trajectory", trajectory, Trajectory, "a Trajectory")
+    callback("progress", progress)
     metadata, not_plain = _plain(trajectory.metadata)
     left_out = [f"metadata[{name!r}]" for name in not_plain]
     static = trajectory._beside_frames()
@@ -153,6 +157,8 @@ def import_zarr(
     InvalidArgumentError
         It is no such group, or a part of it can't be read. Nothing appears in the cache.
     """
+    instance("handler", handler, _native.DataHandler, "a DataHandler")
+    callback("progress", progress)
     if not isinstance(path, (str, os.PathLike)) or not Path(path).exists():
         raise InvalidArgumentError(
             f"trajectory={path!r} is not valid: expected the directory of one Zarr group"
