@@ -5,8 +5,9 @@
     xarray.open_zarr("run.zarr", consolidated=False)
 
 The group has one array for each per-frame field, of the same values and dtype, whose chunks hold the
-frames of a stored chunk, and one for each other array, such as masses. Zarr has no byte order in its
-dtypes: big-endian arrays are read as little-endian ones.
+frames of a stored chunk and end with a checksum (crc32c), which any reader checks; and one for each
+other array, such as masses. What is in `zarr.json`, such as metadata, has none. Zarr has no byte order in
+its dtypes: big-endian arrays are read as little-endian ones.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 
 try:
     import zarr
+    import zarr.codecs
     import zarr.storage
 except ImportError as error:
     raise ImportError(
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 ROOT_FILES = ("zarr.json", ".zgroup")
 FILES = re.compile(r"zarr\.json|\.z(group|array|attrs|metadata)|(c|(c\.)?\d+(\.\d+)*)")
 """Of a group, in either version of Zarr: what describes it, and chunks."""
+COMPRESSORS = (zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec())
+"""Zarr's own, and a checksum of each chunk, by which any reader finds damage."""
 
 
 def export_zarr(
@@ -300,6 +304,7 @@ def _write_static(group: Any, name: str, item: Any, n_atoms: int) -> bool:
                 chunks=tuple(max(1, length) for length in item.shape),
                 dimension_names=names,
                 config={"write_empty_chunks": True},
+                compressors=COMPRESSORS,
             )
     except (TypeError, ValueError, NotImplementedError):
         return False
@@ -332,6 +337,7 @@ def _array(group: Any, trajectory: Trajectory, field: str) -> Any:
             chunks=(trajectory.chunk_frames, *(max(1, length) for length in item)),
             dimension_names=names,
             config={"write_empty_chunks": True},
+            compressors=COMPRESSORS,
         )
     except (TypeError, ValueError, NotImplementedError) as error:
         raise InvalidArgumentError(
