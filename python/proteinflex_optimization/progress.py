@@ -25,7 +25,7 @@ from proteinflex_optimization.types import ProgressInfo, StrPath
 if TYPE_CHECKING:
     from proteinflex_optimization.display import Display
 
-__all__ = ["ProgressReader", "ProgressTracker", "TaskHandle", "track"]
+__all__ = ["ProgressReader", "ProgressTracker", "TaskHandle", "Tracked", "track"]
 
 Item = TypeVar("Item")
 
