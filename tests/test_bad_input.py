@@ -15,6 +15,8 @@ from proteinflex_optimization import (
     InvalidTypeError,
     ProgressTracker,
     UnknownTaskError,
+    create_trajectory,
+    open_trajectory,
 )
 
 FRAMES = np.zeros((4, 5, 3), np.float32)
@@ -227,3 +229,37 @@ def test_gpu_manager(monkeypatch, tmp_path):
             call("folding")
     with pytest.raises(InvalidArgumentError, match="gpu_indices"):
         manager.optimize_memory_usage("prediction", [7])
+
+
+@pytest.mark.parametrize(
+    ("variable", "wrong"),
+    [
+        ("PROTEINFLEX_NUM_THREADS", ["0", "-1", "4x", "1.5"]),
+        ("PROTEINFLEX_DECODED_MB", ["-1", "x"]),
+    ],
+)
+def test_variables_of_the_environment(variable, wrong, handler, tmp_path, monkeypatch):
+    with create_trajectory(tmp_path / "a.fxt") as writer:
+        writer.append(FRAMES)
+    CheckpointManager(tmp_path / "checkpoints").create_checkpoint("a", {"a": 1})
+    before = files(tmp_path)
+    opening = [
+        lambda: DataHandler(tmp_path / "other"),
+        lambda: DataHandler(handler.cache_dir, read_only=True),
+        lambda: open_trajectory(tmp_path / "a.fxt"),
+    ]
+    if variable == "PROTEINFLEX_NUM_THREADS":
+        opening += [
+            lambda: CheckpointManager(tmp_path / "others"),
+            lambda: CheckpointManager(tmp_path / "checkpoints", read_only=True),
+            lambda: create_trajectory(tmp_path / "b.fxt"),
+        ]
+    for value in wrong:
+        monkeypatch.setenv(variable, value)
+        for call in opening:
+            with pytest.raises(InvalidArgumentError, match=f'^{variable}="{value}" is not valid'):
+                call()
+    assert files(tmp_path) == before
+    monkeypatch.setenv(variable, "")
+    for call in opening:
+        call()

@@ -10,15 +10,31 @@ import numpy as np
 
 from .errors import InvalidArgumentError, InvalidTypeError
 
-__all__ = ["flag", "iterable", "path_text", "whole"]
+__all__ = ["callback", "flag", "instance", "iterable", "path_text", "text", "whole"]
 
 
 def path_text(name: str, value: Any) -> str:
     """Return the text of a path, as it was given; bytes are a path, as for `open`."""
     try:
-        return os.fsdecode(value)
+        text = os.fsdecode(value)
     except TypeError:
         raise _wrong(name, value, "a str or path") from None
+    try:
+        is_path = b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        is_path = False
+    if not is_path:
+        raise InvalidArgumentError(
+            f"{name}={text!r} is not valid: expected a path that a file can have"
+        )
+    return text
+
+
+def text(name: str, value: Any) -> str:
+    """Return what is a str."""
+    if not isinstance(value, str):
+        raise _wrong(name, value, "a str")
+    return value
 
 
 def flag(name: str, value: Any) -> bool:
@@ -36,6 +52,18 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     if value < least:
         raise InvalidArgumentError(f"{name}={value!r} is not valid: expected {expected}")
     return int(value)
+
+
+def callback(name: str, value: Any) -> None:
+    """Refuse what can't be called; None stands for no function."""
+    if value is not None and not callable(value):
+        raise _wrong(name, value, "a function, or None")
+
+
+def instance(name: str, value: Any, kind: type[Any] | tuple[type[Any], ...], expected: str) -> None:
+    """Refuse what is no instance of a class."""
+    if not isinstance(value, kind):
+        raise _wrong(name, value, expected)
 
 
 def iterable(name: str, value: Any, expected: str) -> Iterable[Any]:

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from proteinflex_optimization import _native
+from proteinflex_optimization._arguments import path_text
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.types import StrPath
 
@@ -23,8 +24,9 @@ def refuse_other_than_a_file(name: str, path: Path) -> None:
     Raises
     ------
     InvalidArgumentError
-        The argument ``name`` is a directory, a pipe, a socket or a device.
+        The argument ``name`` is a directory, a pipe, a socket or a device, or no file can have it.
     """
+    path_text(name, path)
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         what = "a directory" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._text import age, number, one_line, size
+from ._text import PROBLEMS, age, number, one_line, size
 from .errors import ProteinFlexError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def checkpoints(directory: str, rows: Sequence[CheckpointInfo]) -> str:
                 f"{age(row['created_at'])} ago",
                 size(row["size_bytes"]),
                 ", ".join(row["components"]),
-                "" if row["valid"] else "damaged",
+                PROBLEMS[row["problem"]] if row["problem"] else "",
             )
             for row in newest
         ],

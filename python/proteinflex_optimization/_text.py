@@ -7,7 +7,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-__all__ = ["age", "one_line", "printable", "shown", "size"]
+__all__ = ["PROBLEMS", "age", "one_line", "printable", "shown", "size"]
+
+PROBLEMS = {
+    "damaged": "damaged",
+    "newer": "of a newer version",
+    "unreadable": "can't be read",
+}
+"""Why a checkpoint can't be loaded, as it is shown."""
 
 
 def printable(text: str) -> str:

@@ -6,25 +6,26 @@ import os
 import reprlib
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from proteinflex_optimization import _native
-from proteinflex_optimization._arguments import flag
+from proteinflex_optimization._arguments import flag, text, whole
 from proteinflex_optimization._at_exit import at_exit
 from proteinflex_optimization._checkpoint_hook import CheckpointHook, Manager, Stop
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._native import TaskHandle
 from proteinflex_optimization._reopen import attributes, reopen
-from proteinflex_optimization.errors import InvalidTypeError
+from proteinflex_optimization._tracked import Tracked
+from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.types import ProgressInfo, StrPath
 
 if TYPE_CHECKING:
     from proteinflex_optimization.display import Display
 
-__all__ = ["ProgressReader", "ProgressTracker", "TaskHandle", "track"]
+__all__ = ["ProgressReader", "ProgressTracker", "TaskHandle", "Tracked", "track"]
 
 Item = TypeVar("Item")
 
@@ -106,7 +107,7 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         parent_task: str | None = None,
         *,
         completed: int = 0,
-    ) -> Iterator[Item]:
+    ) -> Tracked[Item]:
         """Iterate, and count each item once its loop body has run.
 
         A rerun iterates from the beginning, so the task begins again too, unless another process or
@@ -130,10 +131,13 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
 
         Returns
         -------
-        iterator
-            The items. The task is complete after the last, and failed where the iterable raises; it
-            stays as it is where the loop is left early.
+        Tracked
+            An iterator of the items, with ``len()`` where their number is known, and ``task``, the
+            handle of the task. The task is complete after the last item, and failed where the
+            iterable raises; it stays as it is where the loop is left early.
         """
+        text("task_id", task_id)
+        whole("completed", completed, 0)
         if total_steps is None:
             try:
                 total_steps = completed + len(iterable)  # type: ignore[arg-type]
@@ -144,7 +148,8 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         loops: dict[str, int] = self.__dict__.setdefault("_loops", {})
         begins = None if loops.get(task_id) else completed
         handle = self.start_task(task_id, name, total_steps, parent_task, completed=begins)
-        return _counted(iterable, handle, loops)
+        n_items = None if total_steps is None else max(0, total_steps - completed)
+        return Tracked(_counted(iterable, handle, loops), handle, n_items)
 
     def checkpoint_with(
         self,
@@ -165,6 +170,9 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         error is its context, and is logged. The next update of each other thread raises it as well,
         in the main thread after another save. A thread that goes on all the same is not stopped
         again, and its updates save every `checkpoint_interval` as before.
+
+        One manager saves at a time: a later call takes the place of an earlier one and of its `stop`,
+        which is logged where the later one has none.
 
         Parameters
         ----------
@@ -192,6 +200,11 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
                 tracker._trigger_hook()
 
         hook = CheckpointHook(manager, states, stop, self._interval, call_again)
+        if stop is None and self.__dict__.get("_stop") is not None:
+            _log.warning(
+                "checkpoint_with without stop=: the stop request given before counts no more"
+            )
+        self._stop = stop
         self._set_hook(hook, interval)
         if stop is not None:
             stop._notify(self)
@@ -249,7 +262,7 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
 
     def __getstate__(self) -> dict[str, Any] | None:
         """Return what a subclass has added."""
-        return attributes(self, "_display", "_interval", "_loops")
+        return attributes(self, "_display", "_interval", "_loops", "_stop")
 
     def _start_display(self) -> None:
         from proteinflex_optimization.display import Display
@@ -276,7 +289,7 @@ def track(
     *,
     checkpoint_dir: StrPath | None = None,
     display: bool = True,
-) -> Iterator[Item]:
+) -> Tracked[Item]:
     """Iterate with a progress bar: ``for frame in track(frames): …``.
 
     Parameters
@@ -296,15 +309,25 @@ def track(
 
     Returns
     -------
-    iterator
-        The items. Each counts once its loop body has run.
+    Tracked
+        An iterator of the items, each of which counts once its loop body has run; with ``len()`` where
+        their number is known, and ``task``, the handle of the task: ``loop.task.update(0, "loss 0.3")``
+        shows a message.
     """
     flag("display", display)
+    text("name", name)
     tracker = ProgressTracker(None, checkpoint_dir)
-    return _tracked(tracker, tracker.track(iterable, name, None, total_steps), display)
+    try:
+        items = tracker.track(iterable, name, None, total_steps)
+    except InvalidArgumentError as error:
+        # It is called `name` here.
+        raise type(error)(str(error).replace("task_id=", "name=", 1)) from None
+    return Tracked(_tracked(tracker, items, display), items.task, items._n_items)
 
 
-def _tracked(tracker: ProgressTracker, items: Iterator[Item], display: bool) -> Iterator[Item]:
+def _tracked(
+    tracker: ProgressTracker, items: Iterable[Item], display: bool
+) -> Generator[Item, None, None]:
     """Pass items on, and close the tracker after the last, or where the loop is left early."""
     with tracker:
         if display:
@@ -312,7 +335,9 @@ def _tracked(tracker: ProgressTracker, items: Iterator[Item], display: bool) -> 
         yield from items
 
 
-def _counted(iterable: Iterable[Item], handle: TaskHandle, loops: dict[str, int]) -> Iterator[Item]:
+def _counted(
+    iterable: Iterable[Item], handle: TaskHandle, loops: dict[str, int]
+) -> Generator[Item, None, None]:
     """Count the items of a loop; `loops` has the number of loops that run, by task."""
     task_id = handle.task_id
     with _loops_lock:

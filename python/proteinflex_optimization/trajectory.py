@@ -275,7 +275,7 @@ def open_trajectory(
                 f"cache={str(cache)!r} is not valid: expected None for a file; it keeps parts of "
                 "objects that are read by their URLs"
             )
-        return Trajectory(local_path(path_or_url))
+        return Trajectory(local_path(path_or_url, "path_or_url"))
     from .remote.object import open_object
 
     return Trajectory(open_object(path_or_url, store, cache))

@@ -158,8 +158,8 @@ def create_trajectory(
     return writer
 
 
-def local_path(path: StrPath) -> Path:
-    """Return a path of this machine.
+def local_path(path: StrPath, name: str = "path") -> Path:
+    """Return a path of this machine, which is the argument ``name``.
 
     Raises
     ------
@@ -168,13 +168,13 @@ def local_path(path: StrPath) -> Path:
     InvalidTypeError
         It is no path.
     """
-    text = path_text("path", path)
-    if not text or "\0" in text:
-        raise InvalidArgumentError(f"path={text!r} is not valid: expected the path of a file")
+    text = path_text(name, path)
+    if not text:
+        raise InvalidArgumentError(f"{name}={text!r} is not valid: expected the path of a file")
     scheme, separator, _ = text.partition("://")
     if separator and scheme.isalnum():
         raise InvalidArgumentError(
-            f"path='{scheme}://…' is not valid: expected the path of a file, and this is a URL; write "
+            f"{name}='{scheme}://…' is not valid: expected the path of a file, and this is a URL; write "
             "a file, and push it from there"
         )
     return Path(text)

@@ -292,7 +292,8 @@ class BatchFacts(TypedDict):
 class CheckpointInfo(TypedDict):
     """One checkpoint of a directory; ``valid``: manifest whole, files there with their sizes.
 
-    ``batch``: the job of a batch system that made it.
+    ``batch``: the job of a batch system that made it. ``problem``: why it can't be loaded, None where
+    it is valid; ``newer``: a newer version of this package made it.
     """
 
     checkpoint_id: str
@@ -304,6 +305,7 @@ class CheckpointInfo(TypedDict):
     metadata: dict[str, Any]
     batch: BatchFacts | None
     valid: bool
+    problem: Literal["damaged", "newer", "unreadable"] | None
 
 
 class FileVerification(TypedDict):
@@ -316,9 +318,10 @@ class FileVerification(TypedDict):
 
 
 class CheckpointVerification(TypedDict):
-    """What reading a checkpoint back has shown."""
+    """What reading a checkpoint back has shown; ``saved_as``: the id in its manifest."""
 
     ok: bool
+    saved_as: str | None
     files: list[FileVerification]
 
 

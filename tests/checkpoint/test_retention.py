@@ -16,6 +16,7 @@ from proteinflex_optimization import (
     CheckpointError,
     CheckpointManager,
     DataHandler,
+    InvalidArgumentError,
     ProgressTracker,
     UnsupportedFormatError,
 )
@@ -107,8 +108,13 @@ def test_what_a_newer_version_made_is_neither_removed_nor_gone_back_behind(tmp_p
         with pytest.raises(UnsupportedFormatError, match=newer):
             use()
     assert ids(manager) == ["older", "newest"]
+    assert [row["problem"] for row in manager.list_checkpoints()] == [None, "newer"]
+    assert main(["checkpoints", "verify", str(tmp_path)]) == 1
+    assert "newest: OF A NEWER VERSION" in capsys.readouterr().out
     assert main(["checkpoints", "ls", str(tmp_path)]) == 1
     said = capsys.readouterr()
+    assert "OF A NEWER VERSION" in said.out
+    assert "DAMAGED" not in said.out
     assert "version 99 is newer" in said.err
     assert "newest valid" not in said.out
     for step in range(3):
@@ -119,6 +125,23 @@ def test_what_a_newer_version_made_is_neither_removed_nor_gone_back_behind(tmp_p
     assert ids(manager) == ["newest", "step-2"]
     # There is a newer one by now.
     assert manager.latest() == str(tmp_path / "step-2")
+
+
+def test_what_can_not_be_read_is_removed_by_hand(tmp_path, capsys):
+    manager = CheckpointManager(tmp_path, auto_cleanup=False)
+    make_newer(manager.create_checkpoint("newer", {"x": 0}))
+    for name, damage in (("cut", lambda text: text[:-40]), ("emptied", lambda _: b"")):
+        manifest = Path(manager.create_checkpoint(name, {"x": 1})) / "manifest.json"
+        manifest.write_bytes(damage(manifest.read_bytes()))
+    manager.create_checkpoint("whole", {"x": 2})
+    problems = {row["checkpoint_id"]: row["problem"] for row in manager.list_checkpoints()}
+    assert problems == {"newer": "newer", "cut": "damaged", "emptied": "damaged", "whole": None}
+    chosen = ["newer", "cut", "emptied"]
+    assert main(["checkpoints", "rm", str(tmp_path), *chosen, "--dry-run"]) == 0
+    assert len(manager.list_checkpoints()) == 4
+    assert main(["checkpoints", "rm", str(tmp_path), *chosen, "--yes"]) == 0
+    assert "removed newer, cut, emptied" in capsys.readouterr().out
+    assert ids(manager) == ["whole"]
 
 
 @contextlib.contextmanager
@@ -149,6 +172,7 @@ def test_what_can_not_be_read_stays_and_is_warned_of(unreadable, caplog):
             assert manager.latest() == older
             assert f"the checkpoint {path} can't be read: Permission denied" in caplog.text
             assert ids(manager) == ["older", "newer"]
+            assert manager.list_checkpoints()[1]["problem"] == "unreadable"
             for replace in (manager.create_checkpoint, lambda name, _: manager.delete(name)):
                 with pytest.raises(PermissionError, match="newer"):
                     replace("newer", {"x": 3})
@@ -253,4 +277,36 @@ def test_a_checkpoint_that_was_renamed_is_loaded_with_a_warning(tmp_path, caplog
     os.rename(paths[0], tmp_path / "kept")
     os.rename(paths[1], paths[0])
     assert manager.load_checkpoint("a") == {"x": "b"}
-    assert f'{paths[0]} was saved as the checkpoint "b", and renamed or copied since' in caplog.text
+    said = f'{paths[0]} was saved as the checkpoint "b", and renamed or copied since'
+    assert said in caplog.text
+
+
+def test_verify_tells_the_id_that_a_renamed_checkpoint_was_saved_under(tmp_path, caplog, capsys):
+    manager = CheckpointManager(tmp_path)
+    path = Path(manager.create_checkpoint("a", {"x": 1}))
+    assert manager.verify("a")["saved_as"] == "a"
+    assert caplog.text == ""
+    path.rename(tmp_path / "kept")
+    report = manager.verify("kept")
+    assert (report["ok"], report["saved_as"]) == (True, "a")
+    assert 'saved as the checkpoint "a", and renamed or copied since' in caplog.text
+    assert main(["checkpoints", "verify", str(tmp_path)]) == 0
+    assert "kept: whole, saved as a\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "MANIFEST.json", "values", "values-1", "version-0badcafe-1-1-0"]
+)
+def test_no_checkpoint_is_named_as_a_file_inside_of_one(tmp_path, name):
+    manager = CheckpointManager(tmp_path)
+    in_background = manager.create_checkpoint_async
+    for save in (manager.create_checkpoint, lambda *given: in_background(*given).result()):
+        with pytest.raises(InvalidArgumentError, match="checkpoint_id=.*another name"):
+            save(name, {"x": 1})
+    assert os.listdir(tmp_path) == []
+    manager.create_checkpoint(f"{name}-2x", {"x": 1})
+    # One that is there from before is still found.
+    os.rename(tmp_path / f"{name}-2x", tmp_path / name)
+    assert manager.load_checkpoint(name) == {"x": 1}
+    manager.delete(name)
+    assert ids(manager) == []

@@ -124,7 +124,7 @@ def not_a_trajectory(tmp_path):
     yield unfinished, InvalidArgumentError, "resume=True"
     yield "ftp://host/run.fxt", InvalidArgumentError, "https://"
     yield "", InvalidArgumentError, "the path of a file"
-    yield "a\0b", InvalidArgumentError, "the path of a file"
+    yield "a\0b", InvalidArgumentError, "a path that a file can have"
     yield 3, InvalidTypeError, "expected a str or path"
     writer.suspend()
 

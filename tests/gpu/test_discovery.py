@@ -204,16 +204,16 @@ def test_no_call_takes_longer_than_the_timeout(machine, call, function):
 
 
 @pytest.mark.parametrize("timeout", ["nan", "-1", "x"])
-def test_a_timeout_that_is_no_number_of_seconds_is_said_once(machine, timeout):
+def test_a_timeout_that_is_no_number_of_seconds_is_refused(machine, timeout):
     script = (
-        "import logging, sys\n"
-        "from proteinflex_optimization import GPUManager\n"
-        "logging.basicConfig(stream=sys.stdout)\n"
-        "for _ in range(2): print(len(GPUManager().get_available_gpus()))\n"
+        "from proteinflex_optimization import GPUManager, InvalidArgumentError\n"
+        "for ask in (GPUManager().get_available_gpus, lambda: GPUManager().allocate_gpus('dynamics')):\n"
+        "    try: ask()\n"
+        "    except InvalidArgumentError as error: print(error)\n"
     )
-    said, *counts = machine.run(script, PROTEINFLEX_GPU_TIMEOUT=timeout).splitlines()
-    assert f'PROTEINFLEX_GPU_TIMEOUT="{timeout}" is no number of seconds' in said
-    assert counts == ["4", "4"]
+    said = machine.run(script, PROTEINFLEX_GPU_TIMEOUT=timeout).splitlines()
+    expected = "is not valid: expected a number of seconds above 0"
+    assert said == [f'PROTEINFLEX_GPU_TIMEOUT="{timeout}" {expected}'] * 2
 
 
 def test_all_questions_of_a_call_share_its_time(machine):

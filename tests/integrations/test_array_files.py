@@ -167,6 +167,32 @@ def test_a_zarr_group_that_lacks_a_chunk_is_refused(handler, tmp_path):
     assert handler.keys() == [key]
 
 
+def test_any_reader_finds_a_damaged_chunk_of_a_zarr_group(handler, tmp_path):
+    zarr = pytest.importorskip("zarr", minversion="3")
+    from proteinflex_optimization.integrations.zarr import export_zarr
+
+    beside = {"names": np.array(["CA", "C"]), "masses": np.arange(2.0)}
+    frames = np.random.default_rng(1).normal(size=(4, 2, 3)).astype(np.float32)
+    key = handler.store_trajectory({"frames": frames, "time": np.arange(4.0), **beside}, "md")
+    path = tmp_path / "run.zarr"
+    assert export_zarr(handler.open(key), path) == []
+    chunks = [file for file in path.rglob("*") if file.is_file() and file.name != "zarr.json"]
+    assert {chunk.relative_to(path).parts[0] for chunk in chunks} == {"frames", "time", *beside}
+    for chunk in chunks:
+        whole = chunk.read_bytes()
+        for index in range(len(whole)):
+            damaged = bytearray(whole)
+            damaged[index] ^= 1
+            chunk.write_bytes(damaged)
+            with pytest.raises(Exception, match="checksum"):
+                zarr.open_group(path, mode="r")[chunk.relative_to(path).parts[0]][...]
+        with pytest.raises(InvalidArgumentError, match="checksum"):
+            handler.import_trajectory(None, path, "copy")
+        chunk.write_bytes(whole)
+    assert "copy" not in handler
+    handler.import_trajectory(None, path, "copy")
+
+
 def test_a_zarr_group_that_lacks_an_array_is_refused(handler, trajectory, tmp_path):
     zarr = pytest.importorskip("zarr", minversion="3")
     from proteinflex_optimization.integrations.zarr import export_zarr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from proteinflex_optimization import InvalidArgumentError, InvalidTypeError, ProgressTracker
+from proteinflex_optimization import (
+    InvalidArgumentError,
+    InvalidTypeError,
+    ProgressTracker,
+    StopRequest,
+)
 
 
 @pytest.fixture(params=["memory", "directory"])
@@ -349,6 +355,21 @@ def test_states_may_replace_the_hook_and_close_or_finish_the_tracker(tracker: Pr
     tracker.checkpoint_with(last, finish)
     update_until(tracker, lambda: last.saved == 1)
     assert tracker.get_progress()["percent"] == 100.0
+
+
+def test_a_later_hook_takes_the_place_of_an_earlier_one_and_of_its_stop(
+    tracker: ProgressTracker, caplog: pytest.LogCaptureFixture
+):
+    first, second = Manager(), Manager()
+    with StopRequest(signals=[signal.SIGUSR1], walltime=None) as stop:
+        tracker.checkpoint_with(first, dict, stop=stop)
+        tracker.checkpoint_with(second, dict, stop=stop)
+        assert caplog.text == ""
+        tracker.checkpoint_with(second, dict)
+        assert "the stop request given before counts no more" in caplog.text
+        signal.raise_signal(signal.SIGUSR1)
+        update_until(tracker, lambda: second.saved >= 2)
+    assert first.saved == 0
 
 
 def test_states_that_change_in_another_thread_never_stop_the_job(tracker: ProgressTracker):

@@ -63,3 +63,20 @@ def test_progress_in_a_directory_can_be_read_by_others(tmp_path) -> None:
     next(items), next(items)
     task = ProgressTracker.attach(tmp_path).get_progress()["tasks"]["frames"]
     assert (task["completed"], task["total"]) == (1, 4)
+
+
+def test_a_loop_tells_its_length_and_its_task() -> None:
+    loop = track([5, 6, 7], display=False)
+    assert (len(loop), bool(track([], display=False))) == (3, True)
+    assert len(track(iter("abcd"), "items", 4, display=False)) == 4
+    for _ in loop:
+        loop.task.update(0, "loss 0.3")
+    with pytest.raises(TypeError, match="not known"):
+        len(track(iter("abcd"), display=False))
+    tracker = ProgressTracker()
+    rest = tracker.track(range(3), "rest", completed=2)
+    assert len(rest) == 3
+    next(rest), next(rest)
+    rest.task.update(0, "half")
+    task = tracker.get_progress()["tasks"]["rest"]
+    assert (task["completed"], task["total"], task["message"]) == (3, 5, "half")

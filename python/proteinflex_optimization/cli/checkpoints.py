@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from proteinflex_optimization import CheckpointManager
+from proteinflex_optimization._text import PROBLEMS
 from proteinflex_optimization.cli import confirm
 from proteinflex_optimization.cli.commands import Run, add_command, complete_checkpoints
 from proteinflex_optimization.cli.directories import check_directory
@@ -70,7 +71,7 @@ def _action(actions: Any, name: str, function: Run, text: str, ids: str | None) 
 
 
 def ls(options: argparse.Namespace) -> int:
-    """List the checkpoints; 1 where one of them is damaged."""
+    """List the checkpoints; 1 where one of them can't be loaded."""
     manager = _look(options.directory)
     rows = manager.list_checkpoints()
     latest = None
@@ -98,8 +99,12 @@ def verify(options: argparse.Namespace) -> int:
     if options.json:
         print_json(reports)
     else:
+        problems = {row["checkpoint_id"]: row["problem"] for row in rows}
         for name, report in reports.items():
-            print(f"{printable(name)}: {'whole' if report['ok'] else 'DAMAGED'}")
+            found = "whole" if report["ok"] else PROBLEMS[problems[name] or "damaged"].upper()
+            if report["saved_as"] not in (None, name):
+                found += f", saved as {printable(str(report['saved_as']))}"
+            print(f"{printable(name)}: {found}")
             for file in report["files"]:
                 if not file["ok"]:
                     print(f"  {printable(str(file['reason']))}")
@@ -185,12 +190,16 @@ def _print(rows: list[CheckpointInfo]) -> None:
             printable(row["checkpoint_id"]),
             age(row["created_at"]),
             size(row["size_bytes"]),
-            printable(", ".join(row["components"])) + ("" if row["valid"] else "  DAMAGED"),
+            printable(", ".join(row["components"])) + _mark(row),
         )
         for row in rows
     ]
     if lines:
         print_table(("ID", "AGE", "SIZE", "COMPONENTS"), lines, "<>>")
+
+
+def _mark(row: CheckpointInfo) -> str:
+    return "" if row["problem"] is None else f"  {PROBLEMS[row['problem']].upper()}"
 
 
 def _show(row: CheckpointInfo, values: dict[str, list[ValueInfo]]) -> None:
@@ -229,7 +238,7 @@ def _described(info: ValueInfo) -> tuple[str, str]:
 def _verified(manager: CheckpointManager, path: str) -> CheckpointVerification:
     try:
         return manager.verify(path)
-    except (CorruptDataError, UnsupportedFormatError) as error:
+    except (CorruptDataError, UnsupportedFormatError, OSError) as error:
         # The manifest itself: nothing else can be checked against it.
         file: FileVerification = {
             "name": "manifest.json",
@@ -237,4 +246,4 @@ def _verified(manager: CheckpointManager, path: str) -> CheckpointVerification:
             "ok": False,
             "reason": str(error),
         }
-        return {"ok": False, "files": [file]}
+        return {"ok": False, "files": [file], "saved_as": None}

@@ -25,7 +25,7 @@ except ImportError as error:
         'this needs dask: install it with `pip install "proteinflex-optimization[dask]"`'
     ) from error
 
-from proteinflex_optimization._arguments import flag, whole
+from proteinflex_optimization._arguments import flag, instance, whole
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.remote.urls import is_url, without_credentials
 from proteinflex_optimization.trajectory import Trajectory, open_trajectory
@@ -116,6 +116,7 @@ def to_dask(
     InvalidArgumentError
         No such field, or a number of frames below 1.
     """
+    instance("trajectory", trajectory, Trajectory, "a Trajectory")
     source = FrameSource(trajectory, field)
     if frames_per_chunk is None:
         per_frame = math.prod(source.shape[1:]) * source.dtype.itemsize
@@ -171,6 +172,10 @@ def map_blocks(
     OSError, ProteinFlexError
         What `open_trajectory` raises, here or by the task.
     """
+    if not callable(function):
+        raise InvalidTypeError(
+            f"function={function!r} is of type {type(function).__name__}: expected a function"
+        )
     if isinstance(trajectories, (str, bytes, Trajectory)):
         raise InvalidTypeError(
             f"trajectories is of type {type(trajectories).__name__}: expected several of them, such as "
@@ -283,15 +288,23 @@ def rmsf(
     only depends on the number of blocks. So the result is the same to the last bit, whether
     one process computes it, two, or a cluster. It depends on `frames_per_block` within rounding.
     """
+    instance("trajectory", trajectory, Trajectory, "a Trajectory")
     flag("superpose", superpose)
     if trajectory.n_frames == 0:
         raise InvalidArgumentError("trajectory is not valid: expected one with frames")
     first = trajectory.read(0, 1, atoms=atoms)[0].astype(np.float64)
-    onto = first if reference is None else np.asarray(reference, np.float64)
+    try:
+        onto = first if reference is None else np.asarray(reference, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidTypeError(f"reference is not valid: expected positions ({error})") from None
     if onto.shape != first.shape:
         raise InvalidArgumentError(
             f"reference has the shape {onto.shape}: expected {first.shape}, as the selected atoms"
         )
+    try:
+        dask.base.get_scheduler(scheduler=scheduler)
+    except ValueError as error:
+        raise InvalidArgumentError(f"scheduler={scheduler!r} is not valid: {error}") from None
     centred = onto - onto.mean(axis=0) if superpose else None
     if frames_per_block is None:
         # Frames are decoded as they are stored, and worked on as three arrays of float64.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proteinflex_optimization import _native
+from proteinflex_optimization._arguments import callback, instance
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import (
     CorruptDataError,
@@ -15,14 +17,13 @@ from proteinflex_optimization.errors import (
     InvalidTypeError,
     ProteinFlexError,
 )
-from proteinflex_optimization.trajectory import open_trajectory
+from proteinflex_optimization.trajectory import Trajectory, open_trajectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from proteinflex_optimization.data_handler import DataHandler
-    from proteinflex_optimization.trajectory import Trajectory
     from proteinflex_optimization.types import Precision, Profile, StrPath
 
 PART = 32 << 20
@@ -61,6 +62,8 @@ def export_fxt(
     ProteinFlexError
         The entry was replaced since the trajectory was opened. An `OSError` where it was removed.
     """
+    instance("trajectory", trajectory, Trajectory, "a Trajectory")
+    callback("progress", progress)
     with published(path, overwrite=overwrite) as hidden:
         if trajectory.path is None:
             _copy_object(trajectory._object, hidden)
@@ -129,6 +132,8 @@ def import_fxt(
     The frames are in memory whole where arrays or values beside them were stored, else a chunk at a
     time.
     """
+    instance("handler", handler, _native.DataHandler, "a DataHandler")
+    callback("progress", progress)
     if not isinstance(path, (str, os.PathLike)):
         raise InvalidTypeError(f"trajectory={path!r} is not valid: expected one .fxt file")
     source = open_trajectory(path)

@@ -16,6 +16,7 @@ from typing import Any
 from lightning.fabric.plugins import CheckpointIO, TorchCheckpointIO
 from lightning.pytorch.core import saving
 
+from proteinflex_optimization._arguments import flag
 from proteinflex_optimization.checkpoint import CheckpointManager
 from proteinflex_optimization.errors import CheckpointError, CorruptDataError, InvalidArgumentError
 
@@ -35,7 +36,7 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
     """
 
     def __init__(self, allow_pickle: bool = False) -> None:
-        self._allow_pickle = allow_pickle
+        self._allow_pickle = flag("allow_pickle", allow_pickle)
         self._files = TorchCheckpointIO()
 
     def save_checkpoint(

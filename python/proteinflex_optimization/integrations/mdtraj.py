@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proteinflex_optimization._arguments import path_text, whole
+from proteinflex_optimization import _native
+from proteinflex_optimization._arguments import instance, iterable, path_text, whole
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._packed import check_streams
@@ -37,17 +38,16 @@ except ImportError as error:
 
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.topology import Topology
-from proteinflex_optimization.trajectory import open_trajectory
+from proteinflex_optimization.trajectory import Trajectory, open_trajectory
 from proteinflex_optimization.trajectory_file import create_trajectory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
     from proteinflex_optimization._native import TrajectoryWriter
     from proteinflex_optimization.data_handler import DataHandler
-    from proteinflex_optimization.trajectory import Trajectory
     from proteinflex_optimization.trajectory_file import TrajectoryFileWriter
     from proteinflex_optimization.types import AtomSelection, Precision, Profile, StrPath
 
@@ -96,6 +96,7 @@ def to_mdtraj(
     InvalidArgumentError
         The topology has another number of atoms, or there is none; or ``box`` has another shape.
     """
+    instance("trajectory", trajectory, Trajectory, "a Trajectory")
     known = _topology(trajectory._needed_topology() if topology is None else topology)
     if known.n_atoms != trajectory.n_atoms:
         raise InvalidArgumentError(
@@ -129,6 +130,7 @@ def iter_mdtraj(
 
     The arguments and the errors are those of `Trajectory.iter_mdtraj`.
     """
+    instance("trajectory", trajectory, Trajectory, "a Trajectory")
     for name, number in (("chunk", chunk), ("stride", stride)):
         if number is not None or name == "stride":
             whole(name, number)
@@ -187,12 +189,14 @@ def store_mdtraj(
     Where a file has no times, or mdtraj does not read them, as of DCD, it counts frames in integers.
     These are left out, which is logged.
     """
+    instance("handler", handler, _native.DataHandler, "a DataHandler")
+    trajectories = _several(trajectory)
     writer = handler.trajectory_writer(
         data_id, metadata, precision=precision, profile=profile, overwrite=True
     )
     try:
         with writer:
-            _append_all(writer, trajectory, data_id)
+            _append_all(writer, trajectories, data_id)
     except BaseException:
         handler.remove_unfinished(data_id)  # Nobody can use a part of it.
         raise
@@ -212,10 +216,11 @@ def save_mdtraj(
 
     The arguments and errors are those of `store_mdtraj` and `create_trajectory`.
     """
+    trajectories = _several(trajectory)
     with create_trajectory(
         path, metadata, precision=precision, profile=profile, overwrite=overwrite
     ) as writer:
-        _append_all(writer, trajectory, os.fspath(path))
+        _append_all(writer, trajectories, os.fspath(path))
 
 
 def load_fxt(
@@ -243,6 +248,7 @@ class FXTTrajectoryFile:
             raise InvalidArgumentError(
                 f"mode={mode!r} is not valid: expected 'r'; save_mdtraj writes .fxt files"
             )
+        path_text("filename", filename)
         self._trajectory = open_trajectory(filename)
         self._position = 0
 
@@ -291,13 +297,18 @@ FormatRegistry.register_loader(".fxt")(load_fxt)
 FormatRegistry.register_fileobject(".fxt")(FXTTrajectoryFile)
 
 
+def _several(trajectory: Any) -> Iterable[Any]:
+    if isinstance(trajectory, mdtraj.Trajectory):
+        return [trajectory]
+    return iterable("trajectory", trajectory, "an mdtraj.Trajectory, or several")
+
+
 def _append_all(
-    writer: TrajectoryWriter | TrajectoryFileWriter, trajectories: Any, name: str
+    writer: TrajectoryWriter | TrajectoryFileWriter, trajectories: Iterable[Any], name: str
 ) -> None:
-    if isinstance(trajectories, mdtraj.Trajectory):
-        trajectories = [trajectories]
     first: Any = None
     for trajectory in trajectories:
+        instance("trajectory", trajectory, mdtraj.Trajectory, "an mdtraj.Trajectory, or several")
         has_time = np.asarray(trajectory.time).dtype.kind == "f"
         cell = None
         if trajectory.unitcell_lengths is not None:
@@ -333,7 +344,7 @@ def topology_from_mdtraj(source: Any) -> Topology:
     source : mdtraj.Topology or mdtraj.Trajectory
         mdtraj has no insertion codes.
     """
-    topology = _topology(source)
+    topology = _topology(source, "source")
     # By index, as coordinates are: iterating goes from residue to residue.
     chains = [topology.chain(index) for index in range(topology.n_chains)]
     residues = [topology.residue(index) for index in range(topology.n_residues)]
@@ -361,6 +372,7 @@ def topology_to_mdtraj(topology: Topology) -> Any:
     InvalidArgumentError
         mdtraj does not know an element: it has none heavier than livermorium, and no tritium.
     """
+    instance("topology", topology, Topology, "a Topology")
     made = mdtraj.Topology()
     residues: list[Any] = []
     chain, last = None, None
@@ -423,18 +435,24 @@ def _order(bond: Any) -> float:
     return float(bond.order or 0) if bond.type is None else float(bond.type)
 
 
-def _topology(topology: Any) -> Any:
+def _topology(topology: Any, name: str = "topology") -> Any:
     if isinstance(topology, Topology):
         return topology_to_mdtraj(topology)
     if isinstance(topology, mdtraj.Topology):
         return topology
     if isinstance(topology, mdtraj.Trajectory):
         return topology.topology
-    path = Path(path_text("topology", topology))
+    path = Path(path_text(name, topology))
     if path.exists():
-        refuse_other_than_a_file("topology", path)
-        check_streams("topology", path)
-    return mdtraj.load_topology(str(path))
+        refuse_other_than_a_file(name, path)
+        check_streams(name, path)
+    try:
+        return mdtraj.load_topology(str(path))
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # Of a suffix that it does not know.
+        raise InvalidArgumentError(f"{name}={str(path)!r} is not valid: {error}") from error
 
 
 def _chosen(trajectory: Trajectory, atoms: AtomSelection) -> NDArray[Any]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proteinflex_optimization._arguments import path_text
+from proteinflex_optimization import _native
+from proteinflex_optimization._arguments import callback, instance, path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
@@ -48,6 +49,7 @@ def export_npz(data: StoredData, path: StrPath, *, overwrite: bool = False) -> l
     InvalidArgumentError
         Something is there.
     """
+    instance("data", data, Mapping, "what load_data returns")
     arrays = {name: value for name, value in data.items() if isinstance(value, np.ndarray)}
     # Not by keywords of `savez`: a field may be called `file`.
     with (
@@ -77,7 +79,7 @@ def read_npz(path: StrPath) -> dict[str, NDArray[Any]]:
         raise
     except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise InvalidArgumentError(
-            f"{str(path)!r} is not valid: expected a whole .npz of arrays ({error})"
+            f"path={str(path)!r} is not valid: expected a whole .npz of arrays ({error})"
         ) from error
 
 
@@ -96,7 +98,7 @@ def kind_of_npz(path: StrPath) -> EntryKind:
             names = archive.namelist()
     except zipfile.BadZipFile as error:
         raise InvalidArgumentError(
-            f"{str(path)!r} is not valid: expected a whole .npz of arrays ({error})"
+            f"path={str(path)!r} is not valid: expected a whole .npz of arrays ({error})"
         ) from error
     return "trajectory" if "frames.npy" in names else "structure"
 
@@ -138,6 +140,8 @@ def import_npz(
     InvalidArgumentError
         It is no such file, or has no ``frames``.
     """
+    instance("handler", handler, _native.DataHandler, "a DataHandler")
+    callback("progress", progress)
     if not isinstance(path, (str, os.PathLike)):
         raise InvalidTypeError(f"trajectory={path!r} is not valid: expected one .npz file")
     if not Path(path).exists():

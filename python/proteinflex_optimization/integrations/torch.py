@@ -25,7 +25,7 @@ except ImportError as error:
     ) from error
 
 from proteinflex_optimization import _native
-from proteinflex_optimization._arguments import flag, iterable, whole
+from proteinflex_optimization._arguments import callback, flag, iterable, whole
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class TrajectoryDataset(Dataset):  # type: ignore[misc]
             if isinstance(fields, str)
             else list(iterable("fields", fields, "names of fields"))
         )
+        callback("transform", transform)
         self._transform = transform
         self._copy = flag("copy", copy)
         if not self._trajectories or not self._fields:

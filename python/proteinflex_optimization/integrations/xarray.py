@@ -19,12 +19,13 @@ except ImportError as error:
         'this needs xarray: install it with `pip install "proteinflex-optimization[xarray]"`'
     ) from error
 
+from proteinflex_optimization._arguments import instance
 from proteinflex_optimization._integrations import integration
 from proteinflex_optimization._log import get_logger
+from proteinflex_optimization.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from proteinflex_optimization.topology import Topology
-    from proteinflex_optimization.trajectory import Trajectory
 
 logger = get_logger()
 
@@ -59,6 +60,7 @@ def to_xarray(trajectory: Trajectory) -> xarray.Dataset:
     text, ``metadata``, where JSON can hold it. Arrays that belong to no frame are left out; both is
     logged.
     """
+    instance("trajectory", trajectory, Trajectory, "a Trajectory")
     variables: dict[str, Any] = {}
     coordinates: dict[str, Any] = {"xyz": list("xyz"), "atom": np.arange(trajectory.n_atoms)}
     for field in trajectory.fields:

@@ -5,8 +5,9 @@
     xarray.open_zarr("run.zarr", consolidated=False)
 
 The group has one array for each per-frame field, of the same values and dtype, whose chunks hold the
-frames of a stored chunk, and one for each other array, such as masses. Zarr has no byte order in its
-dtypes: big-endian arrays are read as little-endian ones.
+frames of a stored chunk and end with a checksum (crc32c), which any reader checks; and one for each
+other array, such as masses. What is in `zarr.json`, such as metadata, has none. Zarr has no byte order in
+its dtypes: big-endian arrays are read as little-endian ones.
 """
 
 from __future__ import annotations
@@ -23,24 +24,29 @@ import numpy as np
 
 try:
     import zarr
+    import zarr.codecs
     import zarr.storage
 except ImportError as error:
     raise ImportError(
         'this needs zarr 3: install it with `pip install "proteinflex-optimization[zarr]"`'
     ) from error
 
+from proteinflex_optimization import _native
+from proteinflex_optimization._arguments import callback, instance
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from proteinflex_optimization.data_handler import DataHandler
-    from proteinflex_optimization.trajectory import Trajectory
     from proteinflex_optimization.types import Precision, Profile, StrPath
 
 ROOT_FILES = ("zarr.json", ".zgroup")
 FILES = re.compile(r"zarr\.json|\.z(group|array|attrs|metadata)|(c|(c\.)?\d+(\.\d+)*)")
 """Of a group, in either version of Zarr: what describes it, and chunks."""
+COMPRESSORS = (zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec())
+"""Zarr's own, and a checksum of each chunk, by which any reader finds damage."""
 
 
 def export_zarr(
@@ -82,6 +88,8 @@ def export_zarr(
     where there are any, ``values``, the plain values beside the frames, and ``static``, the names of the
     arrays that belong to no frame.
     """
+    instance("trajectory", trajectory, Trajectory, "a Trajectory")
+    callback("progress", progress)
     metadata, not_plain = _plain(trajectory.metadata)
     left_out = [f"metadata[{name!r}]" for name in not_plain]
     static = trajectory._beside_frames()
@@ -153,6 +161,8 @@ def import_zarr(
     InvalidArgumentError
         It is no such group, or a part of it can't be read. Nothing appears in the cache.
     """
+    instance("handler", handler, _native.DataHandler, "a DataHandler")
+    callback("progress", progress)
     if not isinstance(path, (str, os.PathLike)) or not Path(path).exists():
         raise InvalidArgumentError(
             f"trajectory={path!r} is not valid: expected the directory of one Zarr group"
@@ -294,6 +304,7 @@ def _write_static(group: Any, name: str, item: Any, n_atoms: int) -> bool:
                 chunks=tuple(max(1, length) for length in item.shape),
                 dimension_names=names,
                 config={"write_empty_chunks": True},
+                compressors=COMPRESSORS,
             )
     except (TypeError, ValueError, NotImplementedError):
         return False
@@ -326,6 +337,7 @@ def _array(group: Any, trajectory: Trajectory, field: str) -> Any:
             chunks=(trajectory.chunk_frames, *(max(1, length) for length in item)),
             dimension_names=names,
             config={"write_empty_chunks": True},
+            compressors=COMPRESSORS,
         )
     except (TypeError, ValueError, NotImplementedError) as error:
         raise InvalidArgumentError(

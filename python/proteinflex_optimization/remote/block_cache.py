@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._arguments import path_text
+from .._arguments import instance, path_text, text, whole
 from .._log import get_logger
 from ..errors import InvalidArgumentError
 
@@ -93,6 +93,7 @@ class BlockCache:
     def put(self, object_key: str, number: int, block: bytes | memoryview) -> None:
         """Keep a block of an object; where it can't be written, that is a warning."""
         path = self._path(object_key, number)
+        instance("block", block, (bytes, bytearray, memoryview), "bytes")
         temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +142,8 @@ class BlockCache:
                         Path(entry.path).unlink()
 
     def _path(self, object_key: str, number: int) -> Path:
-        name = hashlib.blake2b(f"{object_key}\0{number}".encode(), digest_size=16).hexdigest()
+        key = f"{text('object_key', object_key)}\0{whole('number', number, 0)}"
+        name = hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=16).hexdigest()
         return self.directory / name[:2] / f"{name}{SUFFIX}"
 
     def _warn(self, action: str, error: OSError) -> None:

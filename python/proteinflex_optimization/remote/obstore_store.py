@@ -15,7 +15,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from .._log import get_logger
 from ..errors import InvalidArgumentError, InvalidTypeError, ObjectChangedError, RemoteError
 from .requests import waited
 from .stores import ObjectInfo
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     from .stores import Progress
 
-logger = get_logger()
 
 TIMEOUT_VARIABLE = "PROTEINFLEX_REMOTE_TIMEOUT"
 # Seconds that a request may take with all its retries. A store that answers at all does so within
@@ -352,10 +350,7 @@ def _timeout() -> float:
         if 0 < (seconds := float(text)) < 1e6:
             return seconds
     if text:
-        logger.warning(
-            "%s=%r is no number of seconds above 0: %g s are taken",
-            TIMEOUT_VARIABLE,
-            text,
-            DEFAULT_TIMEOUT,
+        raise InvalidArgumentError(
+            f"{TIMEOUT_VARIABLE}={text!r} is not valid: expected a number of seconds above 0"
         )
     return DEFAULT_TIMEOUT

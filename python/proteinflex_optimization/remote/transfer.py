@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .. import _native
+from .._arguments import callback
 from .._log import get_logger
 from ..errors import (
     CacheFullError,
@@ -61,6 +62,7 @@ def push(
     handler: _native.DataHandler, key: str, target: Store, progress: Progress | None = None
 ) -> TransferredEntry:
     """Send an entry of a cache; `DataHandler.push` says more."""
+    callback("progress", progress)
     key = _native.DataHandler.info(handler, key)["key"]
     name = object_name(key)
     path = Path(handler.cache_dir) / name
@@ -96,6 +98,7 @@ def pull(
     progress: Progress | None = None,
 ) -> list[TransferredEntry]:
     """Fetch an entry, or all below a URL or directory; `DataHandler.pull` says more."""
+    callback("progress", progress)
     source, infos = _found(url, store)
     _check_space(handler, infos)
     done, total = 0, sum(info.size for info in infos.values())

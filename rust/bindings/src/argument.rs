@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 
 use proteinflex_core::Error;
-use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyString};
 
@@ -99,8 +99,16 @@ pub fn number(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyRes
 
 /// A path: `str` or anything with `__fspath__`.
 pub fn path(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<std::path::PathBuf> {
-    let path: std::path::PathBuf =
-        value.extract().map_err(|error| refused(error, value, argument, "a str or path"))?;
+    let path: std::path::PathBuf = value.extract().map_err(|error: PyErr| {
+        if error.is_instance_of::<PyUnicodeEncodeError>(value.py()) {
+            return to_python(Error::argument(
+                argument,
+                shown(value),
+                "a path that a file can have",
+            ));
+        }
+        refused(error, value, argument, "a str or path")
+    })?;
     if path.as_os_str().is_empty() || path.as_os_str().as_encoded_bytes().contains(&0) {
         return Err(to_python(Error::argument(argument, shown(value), "the path of a directory")));
     }

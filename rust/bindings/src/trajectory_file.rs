@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
-use proteinflex_core::Error;
 use proteinflex_core::cache::EntryInProgress;
 use proteinflex_core::fs::{Disk, Storage, StorageFile};
 use proteinflex_core::topology::Topology;
 use proteinflex_core::trajectory::{Encoding, EntryHeader, EntryKind, EntryWriter};
+use proteinflex_core::{Error, threads};
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -106,7 +106,10 @@ impl TrajectoryFileWriter {
         encoding.profile = profile_of(profile)?;
         let metadata = metadata_tree(py, metadata)?;
         let header = EntryHeader::now(EntryKind::Trajectory, &data_id, metadata);
-        let create = || Disk.create_new(&path).map_err(|error| Error::io("create", &path, error));
+        let create = || {
+            threads::check()?;
+            Disk.create_new(&path).map_err(|error| Error::io("create", &path, error))
+        };
         let file = py.detach(create).map_err(to_python)?;
         let state = Mutex::new(State::New(file, None));
         Ok(Self { path, header, encoding, state, process: std::process::id() })

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::appended::{AppendedFrames, in_order};
-use crate::argument;
+use crate::argument::{self, DEFAULT, Optional};
 use crate::array;
 use crate::error::{to_python, warn};
 use crate::fields::is_lossy;
@@ -298,8 +298,9 @@ impl TrajectoryWriter {
     /// ------
     /// InvalidArgumentError
     ///     There is no such field.
-    #[pyo3(signature = (field="frames"))]
-    fn read<'py>(&self, py: Python<'py>, field: &str) -> PyResult<Bound<'py, PyAny>> {
+    #[pyo3(signature = (field=DEFAULT), text_signature = "($self, field='frames')")]
+    fn read<'py>(&self, py: Python<'py>, field: Optional<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let field = field.text("field", "frames")?;
         let (number, spec, n_frames) = self.with(py, |live| {
             let fields = live.fields();
             let Some(number) = fields.iter().position(|spec| spec.name == field) else {

@@ -44,6 +44,7 @@ pub mod tree;
 mod checksum;
 mod container;
 mod scalar;
+mod variables;
 
 pub use checksum::{Checksum, checksum};
 pub use error::{Error, Result};

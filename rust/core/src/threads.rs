@@ -20,18 +20,27 @@ use std::sync::Arc;
 use arc_swap::{ArcSwapOption, Guard};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::interrupt;
+use crate::variables::value_of;
+use crate::{Result, interrupt};
 
 /// Names the number of worker threads; otherwise as many as the CPUs this process may use.
 pub const THREADS_VARIABLE: &str = "PROTEINFLEX_NUM_THREADS";
 
+/// An error where [`THREADS_VARIABLE`] is no number of threads, for what will use them.
+pub fn check() -> Result<()> {
+    set().map(drop)
+}
+
 /// How many worker threads this process uses: the variable, else affinity and cgroup limits.
 pub fn count() -> usize {
-    std::env::var(THREADS_VARIABLE)
-        .ok()
-        .and_then(|value| value.trim().parse::<NonZeroUsize>().ok())
+    // What is wrong with it was reported before: see `check`.
+    (set().ok().flatten())
         .or_else(|| std::thread::available_parallelism().ok())
         .map_or(1, NonZeroUsize::get)
+}
+
+fn set() -> Result<Option<NonZeroUsize>> {
+    value_of(THREADS_VARIABLE, "a whole number, 1 or more", |text| text.parse().ok())
 }
 
 /// Runs `work` on the worker threads, or right here where there is only one.

@@ -16,7 +16,7 @@ MAX_DIRECTORIES = 100
 """Directories of checkpoints, or caches, that are shown."""
 NEWEST = 5
 """Checkpoints of a directory that are shown."""
-SHOWN = ("checkpoint_id", "created_at", "size_bytes", "linked_bytes", "components", "valid")
+SHOWN = ("checkpoint_id", "created_at", "size_bytes", "linked_bytes", "components", "problem")
 
 
 def checkpoints(directories: Iterable[str]) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def checkpoints(directories: Iterable[str]) -> dict[str, Any]:
             rows = []
             entry["error"] = one_line(str(error), "; ")
         entry["count"] = len(rows)
-        entry["damaged"] = sum(not row["valid"] for row in rows)
+        entry["damaged"] = sum(row["problem"] == "damaged" for row in rows)
         # Files that checkpoints share take their space once.
         entry["size_bytes"] = sum(row["size_bytes"] - row["linked_bytes"] for row in rows)
         newest: list[Any] = [dict(row) for row in rows[::-1][:NEWEST]]

@@ -12,7 +12,8 @@ of the topologies in them:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import reprlib
+from typing import Any
 
 try:
     import MDAnalysis
@@ -21,7 +22,8 @@ except ImportError as error:
         'this needs MDAnalysis: install it with `pip install "proteinflex-optimization[formats]"`'
     ) from error
 
-from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization._arguments import instance
+from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.integrations.mdanalysis.export import export_trajectory
 from proteinflex_optimization.integrations.mdanalysis.imports import import_trajectory
 from proteinflex_optimization.integrations.mdanalysis.parser import FXTParser
@@ -38,9 +40,7 @@ from proteinflex_optimization.integrations.mdanalysis.topology import (
 )
 from proteinflex_optimization.integrations.mdanalysis.writer import FXTWriter
 from proteinflex_optimization.topology import Topology
-
-if TYPE_CHECKING:
-    from proteinflex_optimization.trajectory import Trajectory
+from proteinflex_optimization.trajectory import Trajectory
 
 __all__ = [
     "FXTParser",
@@ -74,6 +74,7 @@ def to_universe(trajectory: Trajectory, topology: Any = None, **kwargs: Any) -> 
     InvalidArgumentError
         There is none, or it has another number of atoms.
     """
+    instance("trajectory", trajectory, Trajectory, "a Trajectory")
     if topology is None:
         topology = topology_to_mdanalysis(trajectory._needed_topology())
     elif isinstance(topology, Topology):
@@ -81,9 +82,15 @@ def to_universe(trajectory: Trajectory, topology: Any = None, **kwargs: Any) -> 
     name, arguments = reader_arguments(trajectory)
     try:
         return MDAnalysis.Universe(topology, name, **arguments, **kwargs)
-    except ValueError as error:
-        if "number of atoms" not in str(error):
+    except (TypeError, ValueError) as error:
+        if kwargs and "number of atoms" not in str(error):
             raise
+        if "number of atoms" not in str(error):
+            kind = InvalidTypeError if isinstance(error, TypeError) else InvalidArgumentError
+            raise kind(
+                f"topology={reprlib.repr(topology)} is not valid: expected one that MDAnalysis takes. "
+                f"It says: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}"
+            ) from error
         raise InvalidArgumentError(
             f"topology is not valid: expected one of {trajectory.n_atoms} atoms, as the trajectory "
             f"has ({error})"

@@ -15,7 +15,7 @@ import numpy as np
 from MDAnalysis.lib.mdamath import triclinic_vectors
 from MDAnalysis.units import convert
 
-from proteinflex_optimization._arguments import path_text
+from proteinflex_optimization._arguments import callback, instance, path_text
 from proteinflex_optimization._integrations import integration
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._publish import published
@@ -27,11 +27,11 @@ from proteinflex_optimization.integrations.mdanalysis.topology_places import (
     make_writable,
 )
 from proteinflex_optimization.integrations.mdanalysis.whole_writer import WholeWriter
+from proteinflex_optimization.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from proteinflex_optimization.trajectory import Trajectory
     from proteinflex_optimization.types import StrPath
 
 logger = get_logger()
@@ -140,6 +140,8 @@ def export_trajectory(
     frames, for all of them. XTC, TRR, NetCDF and H5MD have to have times and steps: where none are
     stored, the number of the frame is written, which is logged.
     """
+    instance("trajectory", trajectory, Trajectory, "a Trajectory")
+    callback("progress", progress)
     if trajectory.n_frames == 0:
         raise InvalidArgumentError("trajectory is not valid: it has no frames to export")
     path = path_text("path", path)

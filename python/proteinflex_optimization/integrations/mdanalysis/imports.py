@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from proteinflex_optimization._arguments import flag, whole
+from proteinflex_optimization import _native
+from proteinflex_optimization._arguments import callback, flag, instance, whole
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.integrations.mdanalysis.reader import TrajectoryReadError
@@ -106,6 +107,8 @@ def import_trajectory(
     """
     if overlap not in ("remove", "keep"):
         raise InvalidArgumentError(f"overlap={overlap!r} is not valid: expected 'remove' or 'keep'")
+    instance("handler", handler, _native.DataHandler, "a DataHandler")
+    callback("progress", progress)
     flag("allow_truncated", allow_truncated)
     whole("block_frames", block_frames)
     dt = options.get("dt")

@@ -14,10 +14,11 @@ from MDAnalysis.core import topologyattrs
 from MDAnalysis.core.topology import Topology as MDAnalysisTopology
 from MDAnalysis.guesser import tables
 
+from proteinflex_optimization._arguments import instance, path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._integrations import integration
 from proteinflex_optimization._packed import check_streams
-from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.topology import Topology
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ def topology_from_mdanalysis(source: Any) -> Topology:
     InvalidArgumentError
         Atoms are there twice, residues have no numbers, or an element is none.
     """
+    if not hasattr(source, "atoms"):
+        raise InvalidTypeError(
+            f"source is of type {type(source).__name__}: expected a universe or a group of atoms"
+        )
     atoms = source.atoms
     if len(atoms.unique) < len(atoms):
         raise InvalidArgumentError("source is not valid: expected a group of each atom once")
@@ -78,6 +83,7 @@ def topology_of_file(path: Any) -> Topology:
     InvalidArgumentError
         MDAnalysis can't read it.
     """
+    path = path_text("structure", path)
     if Path(path).exists():
         refuse_other_than_a_file("structure", Path(path))
         check_streams("structure", Path(path))
@@ -136,6 +142,7 @@ def topology_to_mdanalysis(topology: Topology) -> MDAnalysisTopology:
     atoms or residues is left out, so that MDAnalysis guesses it as of a file without it. Masses are
     those of the elements.
     """
+    instance("topology", topology, Topology, "a Topology")
     chain_ids = _picked(topology.chain_ids, topology.chain_index)
     segment_ids = topology.segment_ids if topology.segment_ids.any() else chain_ids
     segments, segment_index = _numbered(segment_ids.tolist())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from proteinflex_optimization._arguments import callback, text
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 
 from .pace import Pace
@@ -76,7 +77,8 @@ class CheckpointReporter:
             raise InvalidTypeError(f"stop={stop!r}: expected a StopRequest")
         self._manager = manager
         self._interval = checked_steps("interval", interval)
-        self._name = name
+        callback("states", states)
+        self._name = text("name", name)
         self._states = states
         self._stop = stop
         self._pace = Pace()

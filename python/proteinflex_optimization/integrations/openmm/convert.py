@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization._arguments import instance
+from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.topology import Topology
 
 ORDERS = {"Single": 1.0, "Double": 2.0, "Triple": 3.0, "Aromatic": 1.5, "Amide": 1.25}
@@ -29,6 +30,10 @@ def topology_from_openmm(source: Any) -> Topology:
         The id of a residue is no number, or an element is not in the periodic table.
     """
     topology = getattr(source, "topology", source)
+    if not callable(getattr(topology, "chains", None)):
+        raise InvalidTypeError(
+            f"source is of type {type(source).__name__}: expected an OpenMM topology, or what has one"
+        )
     chains, residues = list(topology.chains()), list(topology.residues())
     # The order of positions, which differs from that of residues where atoms were added late.
     atoms = sorted(topology.atoms(), key=lambda atom: atom.index)
@@ -57,6 +62,7 @@ def topology_to_openmm(topology: Topology) -> Any:
     from openmm import app
     from openmm.app import topology as types
 
+    instance("topology", topology, Topology, "a Topology")
     if (np.diff(topology.residue_index) < 0).any():
         atom = int(np.argmax(np.diff(topology.residue_index) < 0)) + 1
         raise InvalidArgumentError(

@@ -6,6 +6,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from proteinflex_optimization.errors import InvalidTypeError
+
 from .pace import Pace
 from .steps import checked_steps
 
@@ -41,6 +43,8 @@ class ProgressReporter:
     ------
     InvalidArgumentError
         `total_steps` is no whole number of steps.
+    InvalidTypeError
+        `tracker` is none.
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class ProgressReporter:
         task_name: str = "Molecular dynamics",
         parent_task: str | None = None,
     ) -> None:
+        if not callable(getattr(tracker, "start_task", None)):
+            raise InvalidTypeError(f"tracker={tracker!r}: expected a ProgressTracker")
         self._tracker = tracker
         self._total = checked_steps("total_steps", total_steps)
         self._task_id = task_id

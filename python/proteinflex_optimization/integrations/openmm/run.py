@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proteinflex_optimization import _native
+from proteinflex_optimization._arguments import instance
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import (
     CheckpointError,
@@ -228,6 +230,7 @@ def load_latest(
     InvalidArgumentError, UnsupportedFormatError
         As for `load_run`.
     """
+    instance("manager", manager, _native.CheckpointManager, "a CheckpointManager")
     damaged: CorruptDataError | None = None
     others: set[str] = set()
     for row in reversed(manager.list_checkpoints()):

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proteinflex_optimization import _native
+from proteinflex_optimization._arguments import flag, instance
 from proteinflex_optimization._at_exit import at_exit
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, ResumeError
@@ -138,12 +140,13 @@ class TrajectoryReporter:
         overwrite: bool = False,
         structure: Any = OF_SIMULATION,
     ) -> None:
+        instance("handler", handler, _native.DataHandler, "a DataHandler")
         self._interval = checked_steps("interval", interval)
         self._handler = handler
         self._data_id = data_id
-        self._velocities = velocities
-        self._forces = forces
-        self._energies = energies
+        self._velocities = flag("velocities", velocities)
+        self._forces = flag("forces", forces)
+        self._energies = flag("energies", energies)
         self._periodic = enforce_periodic_box
         self._writer = handler.trajectory_writer(
             data_id,

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use proteinflex_core::checkpoint::CheckpointInfo;
+use proteinflex_core::checkpoint::{CheckpointInfo, Problem};
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
@@ -26,7 +26,9 @@ impl CheckpointManager {
     ///     read, when it was last written), ``size_bytes``,
     ///     ``linked_bytes`` (of these, in files that are hard links to an earlier checkpoint's),
     ///     ``components``, ``metadata`` (verified), ``valid`` (manifest and metadata whole, files
-    ///     there with their sizes; `verify` reads them).
+    ///     there with their sizes; `verify` reads them), ``problem`` (None where it is valid, else
+    ///     ``'damaged'``; ``'newer'``, made by a newer version of this package; or
+    ///     ``'unreadable'``, where the system does not let it be read).
     fn list_checkpoints<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let listed = interruptible(py, || self.store.list_with_metadata())?;
         let rows = PyList::empty(py);
@@ -85,7 +87,17 @@ fn describe<'py>(py: Python<'py>, info: &CheckpointInfo) -> PyResult<Bound<'py, 
     };
     let batch = manifest.and_then(|manifest| manifest.batch.as_ref());
     row.set_item("batch", batch_system::to_object(py, batch)?)?;
-    row.set_item("valid", info.is_valid && metadata.is_some())?;
+    let problem = info.problem().or(metadata.is_none().then_some(Problem::Damaged));
+    row.set_item("valid", problem.is_none())?;
+    row.set_item("problem", problem.map(problem_name))?;
     row.set_item("metadata", metadata.unwrap_or_else(|| PyDict::new(py).into_any()))?;
     Ok(row)
+}
+
+fn problem_name(problem: Problem) -> &'static str {
+    match problem {
+        Problem::Damaged => "damaged",
+        Problem::Newer => "newer",
+        Problem::Unreadable => "unreadable",
+    }
 }

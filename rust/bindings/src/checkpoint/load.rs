@@ -108,19 +108,23 @@ impl CheckpointManager {
     /// -------
     /// dict
     ///     ``ok``; ``files``: for each, ``name``, ``bytes``, ``ok`` and ``reason`` (None where it
-    ///     is whole).
+    ///     is whole); ``saved_as``, the id that it was saved under, which is another than the
+    ///     directory's name where that was renamed or copied; then it is warned of.
     ///
     /// Raises
     /// ------
     /// CorruptDataError
     ///     The manifest itself is damaged.
+    /// UnsupportedFormatError
+    ///     A newer version of this package has made it.
     fn verify<'py>(
         &self,
         py: Python<'py>,
         checkpoint_path: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let path = argument::path(checkpoint_path, "checkpoint_path")?;
-        let checks = interruptible(py, || CheckpointStore::verify(&self.store.resolve(&path)?))?;
+        let (saved_as, checks) =
+            interruptible(py, || CheckpointStore::verify(&self.store.resolve(&path)?))?;
         let files = PyList::empty(py);
         let ok = checks.iter().all(|check| check.damage.is_none());
         for check in checks {
@@ -134,6 +138,7 @@ impl CheckpointManager {
         let report = PyDict::new(py);
         report.set_item("ok", ok)?;
         report.set_item("files", files)?;
+        report.set_item("saved_as", saved_as)?;
         Ok(report)
     }
 }

@@ -570,7 +570,7 @@ impl DataHandler {
 impl DataHandler {
     /// Opens an entry, to be read at any time later.
     pub fn held_reader(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<EntryReader> {
-        let key = argument::text(key, "cache_key")?;
+        let key = argument::text(key, "key")?;
         let entry = py.detach(|| self.cache.hold(&key)).map_err(to_python)?;
         Ok(self.reader_of(entry))
     }

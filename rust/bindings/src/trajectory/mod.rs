@@ -89,7 +89,7 @@ impl Trajectory {
                 return Ok(Self { reader, object, private: OnceLock::new() });
             }
             (Err(_), None) => {
-                let path = argument::path(source, "path")?;
+                let path = argument::path(source, "source")?;
                 let open = || OpenEntry::of_trajectory_file(&path);
                 let entry = Arc::new(py.detach(open).map_err(to_python)?);
                 let reader = EntryReader { cache: None, entry };

@@ -70,6 +70,7 @@ pub use unfinished::{Unfinished, UnfinishedWriter};
 
 use crate::error::CacheError;
 use crate::fs::{FilesystemKind, Storage};
+use crate::trajectory::check_variables;
 use crate::{Error, Result};
 use layout::Layout;
 use scan::ScanCache;
@@ -106,6 +107,7 @@ impl Cache {
         directory: &Path,
         max_bytes: Option<u64>,
     ) -> Result<Self> {
+        check_variables()?;
         let layout = Layout::prepare(&storage, directory)?;
         let mut cache = Self::of(storage, layout, false);
         let current = settings::read(&cache.layout)?;
@@ -123,6 +125,7 @@ impl Cache {
     /// Opens the cache in `directory` to look at it. Nothing is ever changed there: nothing is
     /// made, locked, marked as used or moved to quarantine. An error where there is no cache.
     pub fn open_read_only(storage: Arc<dyn Storage>, directory: &Path) -> Result<Self> {
+        check_variables()?;
         Ok(Self::of(storage, Layout::find(directory)?, true))
     }
 

@@ -10,10 +10,11 @@ use rayon::prelude::*;
 use super::arrays::{ArrayType, FileLayout, lay_out};
 use super::dedup::{IdenticalFile, Previous};
 use super::manifest::{
-    ARRAYS_SUFFIX, ComponentRecord, FileRecord, Manifest, PartialManifest, VALUES,
+    ARRAYS_SUFFIX, ComponentRecord, FileRecord, MANIFEST, Manifest, PartialManifest, VALUES,
 };
 use super::recognition::open_replaceable;
 use super::store::CheckpointStore;
+use super::version::version_owner;
 use super::write::{FileWriter, THREADED_FROM, UnsyncedFile, sync, write_files};
 use crate::batch_system::BatchFacts;
 use crate::fs::{PendingDir, names};
@@ -112,7 +113,7 @@ impl CheckpointStore {
     /// An error where its name is taken by what is no checkpoint.
     pub fn begin(&self, checkpoint_id: &str) -> Result<NewCheckpoint> {
         self.check_writable()?;
-        names::check("checkpoint_id", checkpoint_id)?;
+        check_new_id(checkpoint_id)?;
         self.make_base_dir()?;
         let directory = self.base_dir.join(checkpoint_id);
         if directory.symlink_metadata().is_ok() {
@@ -283,6 +284,23 @@ impl CheckpointStore {
         }
         Err(Error::NoSpace { path: self.base_dir.clone(), needed, available })
     }
+}
+
+/// A directory may hold checkpoints and be one, so none is named as what is in a checkpoint.
+fn check_new_id(id: &str) -> Result<()> {
+    names::check("checkpoint_id", id)?;
+    // Some file systems ignore case.
+    let name = id.to_ascii_lowercase();
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_values = |name: &str| {
+        let rest = name.strip_prefix(VALUES);
+        rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('-').is_some_and(is_number))
+    };
+    if name == MANIFEST || is_values(&name) || version_owner(&name).is_some() {
+        let expected = "another name, for files inside a checkpoint have this one";
+        return Err(Error::argument("checkpoint_id", format!("{id:?}"), expected));
+    }
+    Ok(())
 }
 
 fn plan<'a>(component: &'a Component<'a>, taken: &mut Vec<String>) -> Result<Planned<'a>> {

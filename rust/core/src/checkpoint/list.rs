@@ -31,7 +31,28 @@ pub struct CheckpointInfo {
     pub(super) version: Version,
 }
 
+/// Why a checkpoint can't be loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problem {
+    /// It is not whole.
+    Damaged,
+    /// A later version of this program made it.
+    Newer,
+    /// The system does not let it be read.
+    Unreadable,
+}
+
 impl CheckpointInfo {
+    /// Why it can't be loaded; `None` where it is valid.
+    pub fn problem(&self) -> Option<Problem> {
+        match &self.manifest {
+            Ok(_) => (!self.is_valid).then_some(Problem::Damaged),
+            Err(Error::NewerFormat { .. }) => Some(Problem::Newer),
+            Err(Error::Io { .. }) => Some(Problem::Unreadable),
+            Err(_) => Some(Problem::Damaged),
+        }
+    }
+
     /// What is in the directory of a checkpoint. One without a manifest was never a checkpoint.
     pub fn of(path: &Path, with_metadata: bool) -> Option<Self> {
         let look = |directory: &OpenDirectory, manifest: Manifest| {

@@ -61,7 +61,7 @@ mod write;
 
 pub use arrays::ArrayType;
 pub use create::{Array, Component, NewCheckpoint};
-pub use list::CheckpointInfo;
+pub use list::{CheckpointInfo, Problem};
 pub use manifest::{ComponentRecord, FileRecord, Manifest, PartialManifest, VALUES};
 pub use read::{FileCheck, Load, LoadedComponent};
 pub use staging::StagedState;

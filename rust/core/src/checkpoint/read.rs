@@ -71,15 +71,9 @@ impl CheckpointStore {
             let components = read_components(directory, &manifest, load)?;
             Ok((manifest, components))
         };
-        let (manifest, components) = read_current(path, read, |_| true)?;
-        let id = &manifest.checkpoint_id;
-        if path.file_name().is_some_and(|name| name != id.as_str()) {
-            let path = path.display();
-            log::warn!(target: crate::LOGGER,
-                "{path} was saved as the checkpoint {id:?}, and renamed or copied since"
-            );
-        }
-        Ok((manifest, components))
+        let found = read_current(path, read, |_| true)?;
+        warn_of_another_name(path, &found.0.checkpoint_id);
+        Ok(found)
     }
 
     /// Reads the plain values of all components and where their arrays are; of the arrays nothing
@@ -105,8 +99,9 @@ impl CheckpointStore {
         read_current(path, read, |_| true)
     }
 
-    /// Reads back all of the checkpoint in `path`: every byte, and what a load would look up.
-    pub fn verify(path: &Path) -> Result<Vec<FileCheck>> {
+    /// Reads back all of the checkpoint in `path`: every byte, and what a load would look up. With
+    /// the id that it was saved under; warns where that is another.
+    pub fn verify(path: &Path) -> Result<(String, Vec<FileCheck>)> {
         let read = |directory: &OpenDirectory, manifest: Manifest| {
             let interrupt = interrupt::current();
             let check = |(record, opened): (&FileRecord, _)| FileCheck {
@@ -121,9 +116,14 @@ impl CheckpointStore {
             };
             let opened = open_ahead(directory, &manifest.files);
             let files = manifest.files.par_iter().zip(opened);
-            Ok(threads::run(|| files.map(check).collect::<Vec<_>>()))
+            let checks = threads::run(|| files.map(check).collect::<Vec<_>>());
+            Ok((manifest.checkpoint_id.clone(), checks))
         };
-        read_current(path, read, |checks| checks.iter().all(|check| check.damage.is_none()))
+        let is_whole =
+            |(_, checks): &(_, Vec<FileCheck>)| checks.iter().all(|check| check.damage.is_none());
+        let found = read_current(path, read, is_whole)?;
+        warn_of_another_name(path, &found.0);
+        Ok(found)
     }
 }
 
@@ -132,6 +132,15 @@ impl Manifest {
     pub(super) fn read_metadata(&self, directory: &OpenDirectory) -> Result<Vec<u8>> {
         let values = StoredFile::open(directory, record(self, directory, VALUES)?)?;
         values.read_verified(within(&values, self.metadata)?)
+    }
+}
+
+fn warn_of_another_name(path: &Path, id: &str) {
+    if path.file_name().is_some_and(|name| name != id) {
+        let path = path.display();
+        log::warn!(target: crate::LOGGER,
+            "{path} was saved as the checkpoint {id:?}, and renamed or copied since"
+        );
     }
 }
 

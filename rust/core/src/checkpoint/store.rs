@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::background_delete::BackgroundDelete;
 use crate::error::CheckpointError;
 use crate::fs::{Disk, FileLock, LockKind, OpenDirectory, Storage, create_dirs, open_file};
-use crate::{Error, Result};
+use crate::{Error, Result, threads};
 
 /// Which checkpoints stay.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,6 +48,7 @@ impl CheckpointStore {
         retention: Retention,
         link_unchanged: bool,
     ) -> Result<Self> {
+        threads::check()?;
         let base_dir = std::path::absolute(base_dir)
             .map_err(|error| Error::io("make absolute", base_dir, error))?;
         let background_delete = Arc::default();
@@ -74,6 +75,7 @@ impl CheckpointStore {
     /// Opens the checkpoints in `base_dir` to look at them: nothing is made, removed or locked
     /// there. An error where there are none.
     pub fn open_read_only(base_dir: &Path) -> Result<Self> {
+        threads::check()?;
         let base_dir = std::path::absolute(base_dir)
             .map_err(|error| Error::io("make absolute", base_dir, error))?;
         let found = if !base_dir.is_dir() {

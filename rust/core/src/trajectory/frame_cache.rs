@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use super::stored::OpenBlock;
 use super::verified::Verified;
+use crate::variables::value_of;
+use crate::{Result, threads};
 
 /// The environment variable for the size of the cache, in megabytes.
 const SIZE_VARIABLE: &str = "PROTEINFLEX_DECODED_MB";
@@ -19,6 +21,16 @@ const DEFAULT_MB: usize = 128;
 /// How often the lock is tried. It is items for less than a microsecond; in a child that was forked
 /// meanwhile it is items for ever, and then nothing is cached there.
 const TRIES: usize = 100;
+
+/// An error where an environment variable that reading depends on has a value that makes no sense.
+pub fn check_variables() -> Result<()> {
+    threads::check()?;
+    size().map(drop)
+}
+
+fn size() -> Result<Option<usize>> {
+    value_of(SIZE_VARIABLE, "a whole number of megabytes", |text| text.parse().ok())
+}
 
 /// What of one field is cached.
 #[derive(Debug)]
@@ -156,8 +168,8 @@ impl SharedCache {
         // Not a cell that is filled once: a child that is forked meanwhile would wait for ever.
         static SHARED: SharedCache = SharedCache::new(UNKNOWN);
         if SHARED.capacity.load(Ordering::Relaxed) == UNKNOWN {
-            let set = std::env::var(SIZE_VARIABLE).ok();
-            let megabytes = set.and_then(|set| set.trim().parse().ok()).unwrap_or(DEFAULT_MB);
+            // What is wrong with it was reported before: see `check_variables`.
+            let megabytes = size().ok().flatten().unwrap_or(DEFAULT_MB);
             let bytes = megabytes.saturating_mul(1_000_000).min(UNKNOWN - 1);
             SHARED.capacity.store(bytes, Ordering::Relaxed);
         }

@@ -56,6 +56,7 @@ pub use crate::container::{
     ArraySpec, DType, Encoding, EntryHeader, EntryKind, FieldSpec, MAX_DATA_ID, MAX_METADATA,
     Precision, Profile, TopologyCounts,
 };
+pub use frame_cache::check_variables;
 pub use read_ahead::{FrameBlock, ReadAhead};
 pub use reader::Entry;
 pub use select::Frames;

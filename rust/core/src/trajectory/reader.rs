@@ -12,6 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::chunking::{array_block, chunk_frames, field_block};
 use super::field::Field;
+use super::frame_cache::check_variables;
 use super::select::{Frames, Selection};
 use super::stored::{ChunkSource, StoredChunks};
 use super::topology::decode_topology;
@@ -88,6 +89,7 @@ impl Entry {
     }
 
     fn new(content: Content, state: FileState, tree: u64, content_id: String) -> Result<Self> {
+        check_variables()?;
         let damage = |reason| Error::corrupt(content.path(), ENTRY_HEADER, reason);
         let at = END_BYTES as u64;
         let (first, payload) = coded_record(&content, at, RecordKind::EntryHeader, ENTRY_HEADER)?;

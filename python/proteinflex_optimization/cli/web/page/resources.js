@@ -59,17 +59,19 @@ function checkpointsItem() {
   };
 }
 
+const PROBLEMS = { damaged: "damaged", newer: "of a newer version", unreadable: "can't be read" };
+
 function checkpointRow() {
   const cells = [make("th", { scope: "row" }), ...[1, 2, 3].map(() => make("td"))];
   const node = make("tr", {}, ...cells);
   return {
     node,
     update({ row, now }) {
-      const [made, holds] = row.valid
-        ? [text.age(now - row.created_at), row.components.join(", ")] : ["", "damaged"];
+      const [made, holds] = row.problem === null
+        ? [text.age(now - row.created_at), row.components.join(", ")] : ["", PROBLEMS[row.problem]];
       const texts = [row.checkpoint_id, made, text.size(row.size_bytes), holds];
       texts.forEach((value, index) => setText(cells[index], text.visible(value)));
-      setClass(node, row.valid ? "" : "problem");
+      setClass(node, row.problem === null ? "" : "problem");
     },
   };
 }

@@ -78,7 +78,7 @@ impl Manager {
     /// The GPUs that this process can see; empty where there is no driver. Where there is a poller,
     /// by its latest result.
     pub fn available(&self) -> Result<Vec<DeviceView>> {
-        let (deadline, environment) = (Deadline::from_env(), Environment::current());
+        let (deadline, environment) = (Deadline::from_env()?, Environment::current());
         let polled = match self.settings.poll_interval {
             // What hides everything needs no driver.
             Some(interval) if !environment.hides_all() => {
@@ -96,7 +96,7 @@ impl Manager {
 
     /// Like [`Manager::available`], and always queries the driver.
     fn scan_views(&self) -> Result<Vec<DeviceView>> {
-        let (deadline, environment) = (Deadline::from_env(), Environment::current());
+        let (deadline, environment) = (Deadline::from_env()?, Environment::current());
         let scan = self.scan(&environment, deadline)?;
         self.views(scan, &environment, deadline)
     }

@@ -3,8 +3,10 @@
 //! A call queries the driver several times and waits for the registry lock in between; all of that
 //! together takes no longer than the timeout.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::variables::value_of;
 
 /// Names how many seconds to wait for the driver.
 const TIMEOUT_VARIABLE: &str = "PROTEINFLEX_GPU_TIMEOUT";
@@ -22,8 +24,8 @@ pub(in crate::gpu) struct Deadline {
 impl Deadline {
     /// A call that begins now, with the timeout that the environment names. Not for background
     /// threads: the program may be changing the environment at that moment.
-    pub fn from_env() -> Self {
-        Self { timeout: timeout(), start: Instant::now() }
+    pub fn from_env() -> Result<Self> {
+        Ok(Self { timeout: timeout()?, start: Instant::now() })
     }
 
     /// The same timeout, beginning now.
@@ -42,20 +44,11 @@ impl Deadline {
     }
 }
 
-fn timeout() -> Duration {
-    static IS_LOGGED: AtomicBool = AtomicBool::new(false);
-    let named = std::env::var_os(TIMEOUT_VARIABLE).filter(|text| !text.is_empty());
-    let Some(text) = named else { return DEFAULT_TIMEOUT };
-    let text = text.to_string_lossy();
-    let seconds = text.trim().parse::<f64>().ok().filter(|seconds| *seconds > 0.0);
-    seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_else(|| {
-        if !IS_LOGGED.swap(true, Ordering::Relaxed) {
-            log::warn!(
-                target: crate::LOGGER,
-                "{TIMEOUT_VARIABLE}={text:?} is no number of seconds above 0: {} s are taken",
-                DEFAULT_TIMEOUT.as_secs()
-            );
-        }
-        DEFAULT_TIMEOUT
-    })
+fn timeout() -> Result<Duration> {
+    let seconds = |text: &str| {
+        let seconds = text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0)?;
+        Duration::try_from_secs_f64(seconds).ok()
+    };
+    Ok(value_of(TIMEOUT_VARIABLE, "a number of seconds above 0", seconds)?
+        .unwrap_or(DEFAULT_TIMEOUT))
 }
