@@ -3,7 +3,8 @@
 use super::LONGEST;
 use crate::codec::geometry::TILE;
 
-/// Atoms of a molecule that follow each other are nearer than this part of the box, in any image.
+/// Atoms of a molecule that follow each other are nearer than this part of the longest side of the
+/// box, in any image.
 const NEAR: i32 = 16;
 /// One in so many atoms must be cut off or jump, for the box to be looked for. Atoms that are near
 /// each other in some image by chance are fewer.
@@ -12,6 +13,10 @@ const WORTH: usize = 1000;
 /// which way they went.
 const FAST: usize = 20;
 
+/// Of fewer bonds that are cut, the median may differ from the length by what is rounded.
+const FEW_BONDS: usize = 8;
+/// How much that is.
+const ROUNDED: i32 = 1;
 /// Frames that molecules are looked at in.
 const SAMPLED: usize = 16;
 
@@ -40,7 +45,7 @@ pub fn find(frames: &[&[Place]], jumps_count: bool) -> Option<Found> {
     let sampled = samples.map(|frame| (frames[frame], Extent::of(frames[frame].iter().copied())));
     let is_joined = |&row: &usize| {
         let mut all = sampled.iter();
-        row % TILE > 0 && all.all(|(frame, extent)| !extent.is_far(step(frame, row), NEAR))
+        row % TILE > 0 && all.all(|(frame, extent)| !extent.is_far(step(frame, row), extent.near()))
     };
     let rows_joined: Vec<usize> = (1..rows).filter(is_joined).collect();
     let mut joined = vec![0; rows];
@@ -121,11 +126,17 @@ impl Extent {
         [crosses(0), crosses(1), crosses(2)]
     }
 
-    /// Whether the step to the nearest image is longer than one in `parts` of the box.
-    fn is_far(&self, step: Place, parts: i32) -> bool {
+    /// How far apart atoms of a molecule may be that follow each other.
+    fn near(&self) -> Place {
+        let [x, y, z] = self.lengths;
+        [x.max(y).max(z) / NEAR; 3]
+    }
+
+    /// Whether the step to the nearest image is longer than so much along any axis.
+    fn is_far(&self, step: Place, limits: Place) -> bool {
         (0..3).any(|i| {
             let (size, length) = (step[i].saturating_abs(), self.lengths[i]);
-            size.min(length.saturating_sub(size).saturating_abs()) > length / parts
+            size.min(length.saturating_sub(size).saturating_abs()) > limits[i]
         })
     }
 }
@@ -150,7 +161,8 @@ impl Motion {
                 let step: Place = std::array::from_fn(|i| to[i].wrapping_sub(from[i]));
                 motion.all += 1;
                 motion.jumping += usize::from(extent.crosses(step) != [false; 3]);
-                motion.fast += usize::from(extent.is_far(step, 4));
+                motion.fast +=
+                    usize::from(extent.is_far(step, extent.lengths.map(|length| length / 4)));
             }
         }
         motion
@@ -195,15 +207,18 @@ fn lengths_of_bonds(
             estimates[number][axis].push(length.round() as i32);
         }
     }
-    let has_any: [bool; 3] = std::array::from_fn(|i| estimates.iter().any(|of| !of[i].is_empty()));
-    let of_frame = |(mut of, extent): ([Vec<i32>; 3], &Extent)| {
-        std::array::from_fn(|i| match (median(&mut of[i]), has_any[i]) {
-            (Some(length), _) => length,
-            (None, true) => extent.lengths[i],
-            (None, false) => 0,
+    let usual: [i32; 3] = std::array::from_fn(|axis| {
+        let mut all: Vec<i32> = estimates.iter().flat_map(|of| &of[axis]).copied().collect();
+        median(&mut all).unwrap_or(0)
+    });
+    let of_frame = |mut of: [Vec<i32>; 3]| {
+        [0, 1, 2].map(|axis| {
+            let (few, usual) = (of[axis].len() < FEW_BONDS, usual[axis]);
+            let counts = |&length: &i32| !few || (length - usual).abs() > ROUNDED;
+            median(&mut of[axis]).filter(counts).unwrap_or(usual)
         })
     };
-    (estimates.into_iter().zip(&extents).map(of_frame).collect(), extents)
+    (estimates.into_iter().map(of_frame).collect(), extents)
 }
 
 fn median(numbers: &mut [i32]) -> Option<i32> {

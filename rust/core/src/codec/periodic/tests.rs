@@ -138,6 +138,16 @@ fn atoms_in_the_box_take_little_more_than_whole_molecules() {
 }
 
 #[test]
+fn a_chain_that_does_not_fill_the_box_is_made_whole() {
+    let alone = Simulation { chain: 250, water: 0, lengths: [23_000.0; 3], ..USUAL };
+    for archive in [false, true] {
+        let (whole, cut) =
+            (alone.bytes(Wrapped::Nothing, archive), alone.bytes(Wrapped::Atoms, archive));
+        assert!(cut < 1.1 * whole, "{cut} and {whole}");
+    }
+}
+
+#[test]
 fn molecules_that_jump_take_little_more_in_archives_than_those_that_move_on() {
     let whole = USUAL.bytes(Wrapped::Nothing, true);
     let jumping = USUAL.bytes(Wrapped::Molecules, true);
