@@ -126,7 +126,7 @@ def remove(options: argparse.Namespace) -> int:
     keys, missing = [], []
     for text in options.keys:
         try:
-            keys.append(entry_key(handler, text))
+            keys.append(entry_key(handler, text, whole=True))
         except CacheKeyError as error:
             missing.append(text)
             warn(str(error))
