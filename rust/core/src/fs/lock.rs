@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
-use super::{group, lock_holder};
 use super::open::regular;
+use super::{group, lock_holder};
 use crate::{Error, Result, interrupt};
 
 /// How long a lock is waited for. It is held for a few steps of the file system, or for the
