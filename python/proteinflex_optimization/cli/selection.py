@@ -79,9 +79,7 @@ def unfinished_key(trajectories: Sequence[tuple[str, str | None]], text: str) ->
     return found[0]
 
 
-def checkpoint_id(
-    ids: Sequence[str], text: str, directory: object, *, whole: bool = False
-) -> str:
+def checkpoint_id(ids: Sequence[str], text: str, directory: object, *, whole: bool = False) -> str:
     """Return the id that is meant: an exact one, else that of which the text is a unique prefix.
 
     Parameters
