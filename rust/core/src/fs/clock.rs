@@ -104,11 +104,11 @@ mod tests {
     fn a_file_of_the_future_gets_old_from_now_on() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
-        let file = std::fs::File::create(&path).unwrap();
+        let file = Disk.create_new(&path).unwrap();
         let modified = || path.metadata().unwrap().modified().unwrap();
         let now = SystemTime::now();
         let of = |then| {
-            file.set_modified(then).unwrap();
+            file.file().set_modified(then).unwrap();
             FileClock::of_this_machine().set_right(&path, modified());
             assert_eq!(modified(), then, "to look changes nothing");
             FileClock::of(&Disk, directory.path()).set_right(&path, modified());

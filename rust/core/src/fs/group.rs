@@ -66,7 +66,7 @@ mod tests {
     fn what_the_group_may_not_read_stays_private() {
         let top = directory(0o2770);
         let path = top.path().join("file");
-        std::fs::write(&path, b"").unwrap();
+        Disk.create_new(&path).unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         share(&File::open(&path).unwrap(), &path);
         assert_eq!(mode(&path), 0o600);
