@@ -387,14 +387,8 @@ def _import(options: argparse.Namespace) -> int:
         # Before a cache is made.
         if file is not None and not Path(file).exists():
             raise InvalidArgumentError(f"{argument}={file!r} is not valid: there is no such file")
-    is_new = options.dir is not None and not Path(options.dir).exists()
-    handler = open_cache(options.dir)
-    try:
-        result = transfer.import_files(handler, options)
-    except BaseException:
-        if is_new:
-            removal.remove_unused(Path(handler.cache_dir))
-        raise
+    with removal.no_unused_cache(options.dir):
+        result = transfer.import_files(open_cache(options.dir), options)
     if options.json:
         print_json(result)
         return 0
