@@ -49,6 +49,7 @@ __all__ = [
     "TrajectoryWriter",
     "_SharedCheckpoint",
     "__version__",
+    "_let_go_of_claims",
     "_panic_for_tests",
     "batch_facts",
     "decode_topology",
@@ -62,6 +63,7 @@ __all__ = [
 __version__: str
 
 def batch_facts() -> BatchFacts | None: ...
+def _let_go_of_claims() -> None: ...
 def _panic_for_tests(detached: bool) -> None: ...
 
 # --- checkpoint ---

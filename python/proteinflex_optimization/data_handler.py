@@ -543,3 +543,7 @@ def reopen(cache_dir: str, key: str, content_id: str) -> Trajectory:
             "open it again by its key"
         )
     return trajectory
+
+
+# What the parent computes is not what its forked children compute.
+os.register_at_fork(after_in_child=_native._let_go_of_claims)

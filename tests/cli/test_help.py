@@ -106,7 +106,7 @@ def test_a_shell_completes_commands_keys_names_and_ids(cache, checkpoints, compl
     assert complete("flexopt ch") == ["checkpoints"]
     assert set(complete("flexopt cache v")) == {"verify"}
     key = cache.keys()[0]
-    assert complete(f"flexopt cache info --dir {directory} {key[:6]}") == [key]
+    assert complete(f"flexopt cache info --dir {directory} {key[:8]}") == [key]
     cache.store_structure({"x": 1}, "villin")
     assert complete(f"flexopt cache rm --dir {directory} vil") == ["villin"]
     ids = complete(f"flexopt checkpoints show {checkpoints} step")

@@ -235,6 +235,23 @@ def test_import_makes_a_cache_where_it_is_asked_to(place, tmp_path, capsys):
     assert not (place / "plain/CACHEDIR.TAG").exists(), "backups would leave the notes out"
 
 
+def test_a_pull_or_import_that_fails_leaves_the_directory_as_it_was(tmp_path, capsys):
+    source = tmp_path / "wrong.pdb"
+    source.write_text("no structure")
+    for name in ("missing", "empty", "full"):
+        directory = tmp_path / name
+        if name != "missing":
+            directory.mkdir()
+        if name == "full":
+            (directory / "CACHEDIR.TAG").write_text("mine")
+            (directory / "locks").mkdir()
+        before = sorted(tmp_path.rglob("*"))
+        for command in (["pull", str(tmp_path / "nowhere")], ["import", str(source)]):
+            assert main(["cache", *command, "--dir", str(directory)]) != 0
+            assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "full/CACHEDIR.TAG").read_text() == "mine"
+
+
 def test_only_a_directory_that_was_empty_is_tagged(tmp_path):
     for name in ("empty", "missing/deep", "full"):
         directory = tmp_path / name

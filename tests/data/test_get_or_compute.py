@@ -97,6 +97,43 @@ def hold(directory, ready):
     DataHandler(directory).get_or_compute("x", compute)
 
 
+POOL = """
+import concurrent.futures, multiprocessing, os, sys, time
+from proteinflex_optimization import DataHandler
+
+def compute():
+    context = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        time.sleep(60)
+
+DataHandler(sys.argv[1]).get_or_compute("x", compute)
+"""
+
+
+def test_the_workers_of_a_killed_process_hold_nothing_of_what_it_computed(tmp_path):
+    arguments = [sys.executable, "-c", POOL, str(tmp_path)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        worker = int(process.stdout.readline())
+        try:
+            handler = DataHandler(tmp_path)
+            # The worker has let go of it, and its parent has not.
+            with pytest.raises(TimeoutError, match=f"process {process.pid} "):
+                handler.get_or_compute("x", dict, timeout=0.2)
+            process.kill()
+            process.wait()
+            os.kill(worker, 0)
+            assert handler.get_or_compute("x", lambda: {"a": 1}, timeout=30) == {"a": 1}
+        finally:
+            process.kill()
+            os.kill(worker, signal.SIGKILL)
+
+
+def test_a_wait_of_no_number_of_seconds_is_refused(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="timeout=nan"):
+        DataHandler(tmp_path).get_or_compute("x", dict, timeout=float("nan"))
+
+
 def shape_of(value):
     """Describe a value with all that a caller can tell it by."""
     if isinstance(value, np.ndarray):

@@ -99,8 +99,9 @@ def test_entries_are_evicted_as_a_trajectory_that_is_being_written_grows(tmp_pat
         writer.flush()
         # Frames that were flushed early are written again with those that follow them.
         assert handler.get_cache_stats()["used_bytes"] <= 1_000_000 + frames.nbytes
-    with pytest.raises(CacheFullError):
+    with pytest.raises(CacheFullError) as caught:
         append_for_ever(writer, frames)
+    assert "nothing was removed" not in str(caught.value), "others were evicted for it"
     writer.suspend()
     assert set(ids(handler)) <= {"7"}, "the oldest went first"
     DataHandler(tmp_path, max_cache_size=10 * MEGABYTE)

@@ -22,10 +22,11 @@ def store(handler: DataHandler, data_id: str, n_frames: int = 3) -> str:
 
 
 @pytest.mark.parametrize("name", ["run1", "key", "beginning"])
-def test_every_method_takes_an_id_or_the_beginning_of_a_key(handler, name):
+def test_every_method_that_looks_takes_an_id_or_the_beginning_of_a_key(handler, name):
     key = store(handler, "run1")
-    name = {"run1": "run1", "key": key, "beginning": key[:6]}[name]
-    assert name in handler
+    is_whole = name != "beginning"
+    name = {"run1": "run1", "key": key, "beginning": key[:8]}[name]
+    assert (name in handler) is is_whole
     assert handler.load_data(name)["frames"].shape == (3, 4, 3)
     assert handler[name]["frames"].shape == (3, 4, 3)
     assert handler.open(name).key == key
@@ -35,7 +36,11 @@ def test_every_method_takes_an_id_or_the_beginning_of_a_key(handler, name):
     assert handler.info(key)["pinned"]
     handler.unpin(name)
     assert not handler.info(key)["pinned"]
-    handler.remove(name)
+    if not is_whole:
+        with pytest.raises(CacheKeyError, match="a whole one is expected"):
+            handler.remove(name)
+    assert len(handler) == 1
+    handler.remove(name if is_whole else key)
     assert len(handler) == 0
 
 
@@ -52,15 +57,18 @@ def test_an_id_of_two_kinds_is_refused_where_either_can_be_meant(handler):
 
 
 def test_an_ambiguous_beginning_lists_the_candidates(handler):
-    keys = [store(handler, f"run{number}") for number in range(40)]
-    beginnings = [key[:3] for key in keys]
-    twice = next(start for start in beginnings if beginnings.count(start) > 1)
+    ids: dict[str, str] = {}
+    for number in range(100_000):
+        beginning = handler.key_for(f"run{number}")[:8]
+        if beginning in ids:
+            break
+        ids[beginning] = f"run{number}"
+    keys = [store(handler, data_id) for data_id in (ids[beginning], f"run{number}")]
+    other = store(handler, "other")
     with pytest.raises(InvalidArgumentError) as caught:
-        handler.remove(twice)
-    assert [key for key in keys if key in str(caught.value)] == [
-        key for key in keys if key.startswith(twice)
-    ]
-    assert len(handler) == 40
+        handler.info(beginning)
+    assert all(key in str(caught.value) for key in keys)
+    assert other not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["run", "run11", "t-", "t", "", "T-0", "t-*", "../entries"])
@@ -75,8 +83,49 @@ def test_the_beginning_of_an_id_and_other_text_name_nothing(handler, name):
 
 def test_an_id_that_looks_like_the_beginning_of_a_key_is_an_id_first(handler):
     key = store(handler, "run1")
-    named = store(handler, key[:5], n_frames=7)
-    assert handler.info(key[:5])["key"] == named
+    named = store(handler, key[:8], n_frames=7)
+    assert handler.info(key[:8])["key"] == named
+
+
+@pytest.mark.parametrize("length", [3, 5, 8, 33])
+def test_an_id_that_is_gone_never_means_another_entry_to_those_who_remove_or_ask(handler, length):
+    key = store(handler, "the only copy of a long run")
+    name = key[:length]
+    store(handler, name)
+    handler.remove(name)
+    with pytest.raises(CacheKeyError):
+        handler.remove(name)
+    assert name not in handler
+    assert list(handler) == [key]
+
+
+def test_a_short_id_that_is_gone_means_no_other_entry_at_all(handler):
+    key = store(handler, "run1")
+    for name in (key[:3], key[:7]):
+        for method in (handler.load_data, handler.open, handler.info, handler.verify, handler.pin):
+            with pytest.raises(CacheKeyError, match="6 digits at least"):
+                method(name)
+
+
+def test_an_id_of_the_form_of_a_key_is_refused_before_anything_is_stored_or_computed(handler):
+    source = store(handler, "run1")
+    unknown = "s-" + "0123456789abcdef" * 2
+    frames = {"frames": np.ones((1, 4, 3), np.float32)}
+
+    def compute():
+        pytest.fail("it is computed")
+
+    for name in (source, unknown):
+        for call in (
+            lambda name=name: handler.store_structure({"x": 1}, name),
+            lambda name=name: handler.store_trajectory(frames, name),
+            lambda name=name: handler.trajectory_writer(name, resume=True),
+            lambda name=name: handler.get_or_compute(name, compute),
+        ):
+            with pytest.raises(InvalidArgumentError, match=r"data_id=.*form of a key"):
+                call()
+    assert list(handler) == [source]
+    assert store(handler, f"{source} without water") in handler
 
 
 def test_a_cache_is_a_mapping_that_is_true_even_when_it_is_empty(handler):

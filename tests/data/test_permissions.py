@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from proteinflex_optimization import DataHandler
+from proteinflex_optimization import CheckpointManager, DataHandler, ProgressTracker
 from proteinflex_optimization.errors import CorruptDataError
 
 NOBODY = 65534
@@ -48,15 +48,15 @@ def shared():
     shutil.rmtree(directory)
 
 
-def as_nobody(function):
+def as_nobody(function, user=NOBODY, groups=()):
     """Run it as another user, in a forked child."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            os.setgroups([])
+            os.setgroups(groups)
             os.setgid(NOBODY)
-            os.setuid(NOBODY)
+            os.setuid(user)
             function()
             code = 0
         except BaseException:
@@ -134,3 +134,45 @@ def test_users_who_may_write_share_one_limit(shared):
     stats = handler.get_cache_stats()
     assert stats["entries"] == 4
     assert stats["used_bytes"] <= 1_000_000
+
+
+@needs_root
+def test_the_users_of_a_directory_of_a_group_share_all_of_it_with_the_usual_umask(shared):
+    group = 54321
+    os.chown(shared, -1, group)
+    shared.chmod(0o2770)
+    frames = np.zeros((2, 3, 3), np.float32)
+
+    def use(who, before):
+        def store():
+            handler = DataHandler(shared / "cache", enable_compression=False)
+            used = handler.info(before)["last_used"]
+            handler.load_data(before)
+            assert handler.info(before)["last_used"] > used
+            handler.pin(before)
+            handler.unpin(before)
+            handler.remove(before)
+            # Of 16 kB each: there is space for five, so those of others are evicted.
+            for number in range(8):
+                handler.store_structure({"x": np.zeros(2000)}, f"{who}{number}")
+            assert handler.get_cache_stats()["used_bytes"] <= 90_000
+            assert handler.get_or_compute(f"{who} computed", lambda: {"x": 1}) == {"x": 1}
+            with handler.trajectory_writer("run", resume=True) as writer:
+                writer.append(frames)
+                writer.suspend()
+            handler.store_structure({"x": 1}, who)
+            with ProgressTracker(checkpoint_dir=shared / "board").start_task(who, who, 3) as task:
+                task.update(3)
+            manager = CheckpointManager(shared / "checkpoints", max_checkpoints=1)
+            manager.create_checkpoint(who, {"x": 1})
+
+        return store
+
+    with umask(0o022):
+        as_nobody(
+            lambda: DataHandler(shared / "cache", 90e-6).store_structure({"x": 1}, "nobody"),
+            groups=[group],
+        )
+        as_nobody(use("first", "nobody"), groups=[group])
+        as_nobody(use("second", "first"), user=NOBODY - 1, groups=[group])
+    assert DataHandler(shared / "cache").unfinished()[0]["n_frames"] == 4

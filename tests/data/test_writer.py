@@ -134,6 +134,7 @@ def test_what_does_not_fit_the_earlier_frames_is_refused_whole(handler):
             ((frames(2, 4),), {}, "step"),
             ((frames(2, 4),), {"step": np.arange(2), "energy": np.zeros(2)}, "energy"),
             ((np.zeros((2, 20, 2), np.float32),), {"step": np.arange(2)}, "frames"),
+            ((frames(2, 4),), {"box": np.ones(3)}, r"box='?shape \[3\].*2 values, one per frame"),
         ]:
             with pytest.raises(InvalidArgumentError, match=name):
                 writer.append(*arguments, **fields)

@@ -52,8 +52,8 @@ def add_parser(subparsers: Any) -> None:
         "list, check and prune cached structures and trajectories",
         "flexopt cache ls",
         "flexopt cache export protein1_md run.xtc --dir cache",
-        description="What is in a cache directory. KEY is a key, a unique beginning of one, or the "
-        "name (data_id) of an entry. Sizes are decimal: 1 GB is 10^9 bytes.",
+        description="What is in a cache directory. KEY is a key, the name (data_id) of an entry or, but "
+        "for rm, a unique beginning of a key. Sizes are decimal: 1 GB is 10^9 bytes.",
     )
     commands = parser.add_subparsers(dest="cache_command", metavar="COMMAND", required=True)
 
@@ -117,7 +117,7 @@ def add_parser(subparsers: Any) -> None:
         _export,
         "write an entry as a file of another format",
         "flexopt cache export protein1_md run.xtc",
-        "flexopt cache export t-1f0c arrays.npz",
+        "flexopt cache export t-1f0c92 arrays.npz",
         "flexopt cache export https://example.org/run.fxt run.xtc",
     )
     _add_key(command)
@@ -202,9 +202,9 @@ def add_parser(subparsers: Any) -> None:
         removal.remove,
         "remove entries",
         "flexopt cache rm protein1_md",
-        "flexopt cache rm t-1f0c s-99 --dry-run",
+        "flexopt cache rm protein1 protein1_md --dry-run",
     )
-    _add_key(command, "keys", "+")
+    _add_key(command, "keys", "+", "a whole key, or a name")
     command.add_argument(
         "--unfinished", action="store_true", help="trajectories that wait to be resumed instead"
     )
@@ -231,8 +231,10 @@ def _command(commands: Any, name: str, run: Run, text: str, *examples: str) -> A
     return parser
 
 
-def _add_key(parser: Any, name: str = "key", count: str | None = None) -> None:
-    argument = parser.add_argument(name, metavar="KEY", nargs=count, help=KEY_HELP)
+def _add_key(
+    parser: Any, name: str = "key", count: str | None = None, text: str = KEY_HELP
+) -> None:
+    argument = parser.add_argument(name, metavar="KEY", nargs=count, help=text)
     argument.completer = complete_entries
 
 
@@ -385,14 +387,8 @@ def _import(options: argparse.Namespace) -> int:
         # Before a cache is made.
         if file is not None and not Path(file).exists():
             raise InvalidArgumentError(f"{argument}={file!r} is not valid: there is no such file")
-    is_new = options.dir is not None and not Path(options.dir).exists()
-    handler = open_cache(options.dir)
-    try:
-        result = transfer.import_files(handler, options)
-    except BaseException:
-        if is_new:
-            removal.remove_unused(Path(handler.cache_dir))
-        raise
+    with removal.no_unused_cache(options.dir):
+        result = transfer.import_files(open_cache(options.dir), options)
     if options.json:
         print_json(result)
         return 0

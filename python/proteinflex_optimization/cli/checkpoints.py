@@ -43,8 +43,8 @@ def add_parser(subparsers: Any) -> None:
         "list, verify, show or remove checkpoints",
         "flexopt checkpoints ls checkpoints",
         "flexopt checkpoints show checkpoints step-100",
-        description="The checkpoints of a directory. ID is a checkpoint's id or a unique beginning "
-        "of one.",
+        description="The checkpoints of a directory. ID is a checkpoint's id or, but for rm, a unique "
+        "beginning of one.",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     _action(actions, "ls", ls, "list the checkpoints of a directory, the newest last", None)
@@ -63,7 +63,8 @@ def _action(actions: Any, name: str, function: Run, text: str, ids: str | None) 
     action = add_command(actions, name, text, example)
     action.add_argument("directory", type=Path, metavar="DIR")
     if ids is not None:
-        argument = action.add_argument("ids", nargs=ids, metavar="ID", help="or its beginning")
+        text = "a whole one" if name == "rm" else "or its beginning"
+        argument = action.add_argument("ids", nargs=ids, metavar="ID", help=text)
         argument.completer = complete_checkpoints
     action.add_argument("--json", action="store_true", help="for scripts")
     action.set_defaults(func=function)
@@ -137,7 +138,7 @@ def rm(options: argparse.Namespace) -> int:
     """Remove checkpoints."""
     manager = _look(options.directory)
     rows = manager.list_checkpoints()
-    chosen = _chosen(manager, options)
+    chosen = _chosen(manager, options, whole=True)
     names = [row["checkpoint_id"] for row in chosen]
     if not options.json:
         print("to be removed:")
@@ -178,9 +179,11 @@ def _look(directory: Path) -> CheckpointManager:
     return CheckpointManager(directory, read_only=True)
 
 
-def _chosen(manager: CheckpointManager, options: argparse.Namespace) -> list[CheckpointInfo]:
+def _chosen(
+    manager: CheckpointManager, options: argparse.Namespace, *, whole: bool = False
+) -> list[CheckpointInfo]:
     rows = {row["checkpoint_id"]: row for row in manager.list_checkpoints()}
-    ids = [checkpoint_id(list(rows), text, options.directory) for text in options.ids]
+    ids = [checkpoint_id(list(rows), text, options.directory, whole=whole) for text in options.ids]
     return [rows[name] for name in dict.fromkeys(ids)]
 
 

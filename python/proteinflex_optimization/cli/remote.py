@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proteinflex_optimization.cli import removal
@@ -38,14 +37,9 @@ def push(options: argparse.Namespace) -> int:
 
 def pull(options: argparse.Namespace) -> int:
     """Fetch an entry, or all below a URL."""
-    is_new = options.dir is not None and not Path(options.dir).exists()
-    handler = open_cache(options.dir)
-    try:
-        with ProgressLine("pulling", "MB") as progress:
-            reports = handler.pull(options.url, progress=partial(_draw, progress, 0, None))
-    finally:
-        if is_new:
-            removal.remove_unused(Path(handler.cache_dir))
+    with removal.no_unused_cache(options.dir), ProgressLine("pulling", "MB") as progress:
+        draw = partial(_draw, progress, 0, None)
+        reports = open_cache(options.dir).pull(options.url, progress=draw)
     return _print(reports, "fetched", options)
 
 

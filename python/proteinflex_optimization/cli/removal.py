@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from operator import itemgetter
 from pathlib import Path
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     )
 
 
+FOLDERS = ("entries", "locks", "pins", "quarantine")
+"""What is made in the directory of a cache."""
 NEVER = datetime.fromtimestamp(0, timezone.utc)
 """When an entry was stored that can't be read."""
 
@@ -126,7 +129,7 @@ def remove(options: argparse.Namespace) -> int:
     keys, missing = [], []
     for text in options.keys:
         try:
-            keys.append(entry_key(handler, text))
+            keys.append(entry_key(handler, text, whole=True))
         except CacheKeyError as error:
             missing.append(text)
             warn(str(error))
@@ -335,15 +338,32 @@ def _is_used(now: EntryInfo, before: EntryInfo) -> bool:
     return now["pinned"] or now["last_used"] != before["last_used"]
 
 
-def remove_unused(directory: Path) -> None:
-    """Remove a cache that was made and never used: one of its tag and empty directories."""
-    tag = directory / "CACHEDIR.TAG"
-    paths = sorted(directory.rglob("*"), reverse=True)
+@contextmanager
+def no_unused_cache(directory: str | None) -> Iterator[None]:
+    """Remove in the end what was made in a directory that was no cache, where nothing was stored."""
+    if directory is None or Path(directory, "entries").exists():
+        yield
+        return
+    place = Path(directory).absolute()
+    before = {path.name for path in place.iterdir()} if place.is_dir() else None
+    try:
+        yield
+    finally:
+        _remove_unused(place, before)
+
+
+def _remove_unused(place: Path, before: set[str] | None) -> None:
+    """Remove the tag and the empty folders of a cache, and the directory if it was not there before."""
+    tag = place / "CACHEDIR.TAG"
+    made = [place / name for name in {*FOLDERS, tag.name} - (before or set())]
+    paths = [path for one in made for path in (one, *one.rglob("*")) if path.exists()]
     if any(path != tag and not path.is_dir() for path in paths):
         return
     with suppress(OSError):  # Where something has appeared in a directory, it stays.
-        for path in paths:
+        for path in sorted(paths, reverse=True):
             if path != tag:
                 path.rmdir()
-        tag.unlink(missing_ok=True)
-        directory.rmdir()
+        if tag in made:
+            tag.unlink(missing_ok=True)
+        if before is None:
+            place.rmdir()

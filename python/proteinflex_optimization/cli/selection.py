@@ -1,4 +1,8 @@
-"""Which entry or checkpoint is meant: by its key, its name, or the beginning of its key."""
+"""Which entry or checkpoint is meant: by its key or name, or a beginning of one where nothing is lost.
+
+A name may well look like the beginning of another's key or id (``t-300000``, ``step-1``), and means that
+where its own entry is gone. So what is to be removed is told whole.
+"""
 
 from __future__ import annotations
 
@@ -20,22 +24,38 @@ MAX_CANDIDATES = 10
 """Candidates that an error lists."""
 
 
-def entry_key(handler: DataHandler, text: str) -> str:
+def entry_key(handler: DataHandler, text: str, *, whole: bool = False) -> str:
     """Return the key of the entry that is meant: an exact key, else a name, else a unique prefix.
+
+    Parameters
+    ----------
+    handler : DataHandler
+        The cache.
+    text : str
+        What was typed.
+    whole : bool
+        Whether a prefix is refused.
 
     Raises
     ------
     InvalidArgumentError
-        Several entries are meant; the message lists them.
+        Several entries are meant; the message lists them. Or it is a prefix.
     CacheKeyError
         None is.
     """
     try:
-        return handler.info(text)["key"]
+        info = handler.info(text)
     except (CorruptDataError, UnsupportedFormatError):
         if text in handler.keys(None):
             return text  # It can be verified and removed all the same.
         raise
+    key = info["key"]
+    if whole and text not in (key, info["data_id"]):
+        raise InvalidArgumentError(
+            f"KEY={text!r} is not valid: expected a whole key or a name, as what is removed is gone; "
+            f"{key} ({info['data_id']!r}) begins so"
+        )
+    return key
 
 
 def unfinished_key(trajectories: Sequence[tuple[str, str | None]], text: str) -> str:
@@ -49,20 +69,29 @@ def unfinished_key(trajectories: Sequence[tuple[str, str | None]], text: str) ->
         None is.
     """
     found = [key for key, name in trajectories if text in (key, name)]
-    if not found and len(text) > len("t-"):
-        found = [key for key, _ in trajectories if key.startswith(text)]
     if len(found) > 1:
         raise _ambiguous("KEY", text, found)
     if not found:
         raise CacheKeyError(
-            f"no unfinished trajectory has the key, the name or the beginning of a key {text!r}; "
-            "flexopt cache ls lists them"
+            f"no unfinished trajectory has the whole key or the name {text!r}; flexopt cache ls lists "
+            "them"
         )
     return found[0]
 
 
-def checkpoint_id(ids: Sequence[str], text: str, directory: object) -> str:
+def checkpoint_id(ids: Sequence[str], text: str, directory: object, *, whole: bool = False) -> str:
     """Return the id that is meant: an exact one, else that of which the text is a unique prefix.
+
+    Parameters
+    ----------
+    ids : sequence of str
+        Those that there are.
+    text : str
+        What was typed.
+    directory : object
+        Of the checkpoints, for messages.
+    whole : bool
+        Whether a prefix is refused.
 
     Raises
     ------
@@ -73,7 +102,7 @@ def checkpoint_id(ids: Sequence[str], text: str, directory: object) -> str:
     """
     if text in ids:
         return text
-    found = [name for name in ids if text and name.startswith(text)]
+    found = [name for name in ids if text and not whole and name.startswith(text)]
     if len(found) > 1:
         raise _ambiguous("ID", text, found)
     if not found:

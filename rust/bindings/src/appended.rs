@@ -6,6 +6,7 @@ use proteinflex_core::{Error, Result};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::error::to_python;
 use crate::fields::{FRAMES, FieldData, one_or_more, with_one_frame};
 
 /// The arguments of `append`, checked against each other.
@@ -30,6 +31,12 @@ impl<'py> AppendedFrames<'py> {
             let field = FieldData::new(&name, &value)?;
             let field = if is_one { with_one_frame(field)? } else { field };
             field.check_beside(&name, &shape)?;
+            // One box of all frames is for a trajectory that is stored at once.
+            if field.array.shape().first() != Some(&shape[0]) {
+                let found = format!("shape {:?}", field.array.shape());
+                let expected = format!("{} values, one per frame", shape[0]);
+                return Err(to_python(Error::argument(name, found, expected)));
+            }
             fields.push(field);
         }
         Ok(Self { n_frames: shape[0] as u64, fields })

@@ -97,6 +97,16 @@ pub fn number(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyRes
     })
 }
 
+/// A `timeout`: a number of seconds, which NaN is not: no wait would be longer than that.
+pub fn seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let expected = "a number of seconds or None";
+    let seconds = number(value, "timeout", expected)?;
+    if seconds.is_nan() {
+        return Err(to_python(Error::argument("timeout", shown(value), expected)));
+    }
+    Ok(seconds)
+}
+
 /// A path: `str` or anything with `__fspath__`.
 pub fn path(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<std::path::PathBuf> {
     let path: std::path::PathBuf = value.extract().map_err(|error: PyErr| {

@@ -57,8 +57,7 @@ impl PendingCheckpoint {
     ///     It took longer than `timeout` seconds; it goes on.
     #[pyo3(signature = (timeout=None))]
     fn result(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<OsString> {
-        let seconds = |timeout| argument::number(timeout, "timeout", "a number of seconds or None");
-        let timeout = timeout.map(seconds).transpose()?;
+        let timeout = timeout.map(argument::seconds).transpose()?;
         self.pending.wait(py, timeout)?;
         match self.pending.made() {
             Some(made) => made.map(PathBuf::into_os_string).map_err(|error| by_reference(&error)),

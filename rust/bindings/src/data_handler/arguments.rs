@@ -1,7 +1,7 @@
 //! The arguments of `DataHandler`, checked.
 
 use proteinflex_core::Error;
-use proteinflex_core::cache::IfThere;
+use proteinflex_core::cache::{IfThere, Key};
 use proteinflex_core::trajectory::{MAX_DATA_ID, Precision, Profile};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -17,6 +17,17 @@ pub fn checked_id(data_id: &Bound<'_, PyAny>) -> PyResult<String> {
         let expected = format!("a name of 1 to {MAX_DATA_ID} bytes");
         let found = argument::shown(data_id);
         return Err(to_python(Error::argument("data_id", found, expected)));
+    }
+    Ok(id)
+}
+
+/// A [`checked_id`] for what is to be stored: none that would be taken for the key of another entry.
+pub fn new_id(data_id: &Bound<'_, PyAny>) -> PyResult<String> {
+    let id = checked_id(data_id)?;
+    if Key::parse(&id).is_some() {
+        let expected = "a name that does not have the form of a key, which means the entry of that \
+                        key; put something before or after it";
+        return Err(to_python(Error::argument("data_id", argument::shown(data_id), expected)));
     }
     Ok(id)
 }

@@ -10,7 +10,8 @@ use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 
 use super::DataHandler;
-use super::arguments::{checked_id, is_miss};
+use super::arguments::{is_miss, new_id};
+use super::claims::HeldClaim;
 use crate::argument;
 use crate::error::{to_python, warn};
 use crate::value::metadata_tree;
@@ -32,7 +33,7 @@ pub fn load_or_compute<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = handler.py();
     let this = handler.get();
-    let id = checked_id(data_id)?;
+    let id = new_id(data_id)?;
     let key = Key::of(kind, &id);
     if !function.is_callable() {
         return Err(argument::wrong_type(function, "function", "a callable"));
@@ -52,7 +53,7 @@ pub fn load_or_compute<'py>(
             )));
         }
         match py.detach(|| this.cache.try_claim(&key)).map_err(to_python)? {
-            Claiming::Claimed(claim) => break claim,
+            Claiming::Claimed(claim) => break HeldClaim::of(py, claim),
             Claiming::Held(holder) => waiting.go_on(py, &holder)?,
         }
     };

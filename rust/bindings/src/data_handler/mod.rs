@@ -1,6 +1,7 @@
 //! `DataHandler`: the cache of structures and trajectories.
 
 mod arguments;
+mod claims;
 mod compute;
 pub mod report;
 mod store;
@@ -28,7 +29,7 @@ use crate::late::Late;
 use crate::topology::parsed;
 use crate::trajectory_writer::TrajectoryWriter;
 use crate::value::metadata_tree;
-use arguments::{by_field, bytes_of_gigabytes, if_there};
+use arguments::{by_field, bytes_of_gigabytes, if_there, new_id};
 pub use arguments::{checked_id, precision_of, profile_of};
 use store::Header;
 
@@ -37,9 +38,10 @@ use store::Header;
 /// The directory may be shared by any number of threads and processes. An entry appears whole or
 /// not at all, and an open one stays readable after it is removed, evicted or replaced.
 ///
-/// Wherever a key is taken, the ``data_id`` of the entry or the beginning of its key will do, if only
-/// one entry can be meant. ``len(handler)``, ``key in handler``, ``for key in handler`` and
-/// ``handler[key]``, which is `load_data`, work as for a dict.
+/// Wherever a key is taken, the ``data_id`` of the entry will do, if only one entry can be meant; and so
+/// will the beginning of its key, of six digits at least, but for `remove` and ``in``.
+/// ``len(handler)``, ``key in handler``, ``for key in handler`` and ``handler[key]``, which is
+/// `load_data`, work as for a dict.
 ///
 /// Parameters
 /// ----------
@@ -163,7 +165,7 @@ impl DataHandler {
     ///     Names and arrays (any dtype but object), torch tensors (which come back as arrays), numbers,
     ///     text, bytes, None, and lists, tuples or dicts of these.
     /// data_id : str
-    ///     The name of the structure.
+    ///     The name of the structure; any text that does not have the form of a key.
     /// metadata : dict, optional
     ///     Plain values that can be read without the data.
     ///
@@ -187,7 +189,7 @@ impl DataHandler {
         metadata: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<String> {
         let header = Header {
-            data_id: checked_id(data_id)?,
+            data_id: new_id(data_id)?,
             metadata: metadata_tree(py, metadata)?,
             encoding: Encoding { precision: Precision::EXACT, ..self.encoding },
             topology: None,
@@ -218,7 +220,7 @@ impl DataHandler {
         topology: Option<&[u8]>,
     ) -> PyResult<String> {
         let header = Header {
-            data_id: checked_id(data_id)?,
+            data_id: new_id(data_id)?,
             encoding: self.encoding_with(precision, profile)?,
             topology: topology.map(parsed).transpose()?,
             metadata: metadata_tree(py, metadata)?,
@@ -234,8 +236,8 @@ impl DataHandler {
     /// Parameters
     /// ----------
     /// cache_key : str
-    ///     From `store_structure`, `store_trajectory` or `key_for`; the beginning of one, or the
-    ///     ``data_id``, where only one entry can be meant.
+    ///     From `store_structure`, `store_trajectory` or `key_for`; the ``data_id``, or the beginning
+    ///     of a key of six digits at least, where only one entry can be meant.
     ///
     /// Returns
     /// -------
@@ -285,7 +287,7 @@ impl DataHandler {
     ) -> PyResult<TrajectoryWriter> {
         let overwrite = overwrite.flag("overwrite", false)?;
         let if_there = if_there(resume.flag("resume", false)?, overwrite)?;
-        let id = checked_id(data_id)?;
+        let id = new_id(data_id)?;
         let new = NewTrajectory {
             data_id: &id,
             encoding: self.encoding_with(precision, profile)?,
@@ -358,7 +360,7 @@ impl DataHandler {
         report::info(py, &info, self.cache.directory())
     }
 
-    /// Remove an entry. Where it is open, it stays readable.
+    /// Remove an entry, by its whole key or its ``data_id``. Where it is open, it stays readable.
     fn remove(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<()> {
         let key = argument::text(key, "key")?;
         polling(py, || self.cache.remove(&key))
@@ -505,8 +507,7 @@ impl DataHandler {
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let kind = kind_of(&kind.text("kind", "structure")?).map_err(to_python)?;
-        let seconds = |timeout| argument::number(timeout, "timeout", "a number of seconds or None");
-        let timeout = timeout.map(seconds).transpose()?;
+        let timeout = timeout.map(argument::seconds).transpose()?;
         compute::load_or_compute(slf, data_id, function, kind, metadata, timeout)
     }
 
@@ -630,5 +631,6 @@ impl DataHandler {
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(claims::_let_go_of_claims, module)?)?;
     module.add_class::<DataHandler>()
 }

@@ -147,17 +147,25 @@ impl Cache {
         let started = SystemTime::now();
         let mut freed = Freed::default();
         let mut in_use = Vec::new();
-        for entry in candidates.iter_mut().filter(|entry| entry.last_used > started) {
-            // Used again since it was listed, it may have a time of the past.
-            let found = self.entry_path(&entry.key).symlink_metadata();
-            entry.last_used = found.and_then(|found| found.modified()).unwrap_or(started);
+        let entries = self.layout.entries();
+        let clock = FileClock::of(&*self.storage, &entries);
+        let mut ahead: Vec<_> =
+            candidates.iter_mut().filter(|entry| entry.last_used > started).collect();
+        ahead.sort_unstable_by_key(|entry| entry.last_used);
+        for entry in ahead {
+            // Used again since it was listed, it may have a time of the past. One of the future was
+            // used before a clock was set back: it counts as used now, after those before it.
+            let path = self.entry_path(&entry.key);
+            let last_used = || path.symlink_metadata().and_then(|found| found.modified());
+            clock.set_right(&path, last_used().unwrap_or(started));
+            entry.last_used = last_used().unwrap_or(started);
         }
         let mut queue = by_last_use(candidates);
         while freed.bytes < target.desired
             && let Some((_, mut entry)) = queue.pop_first()
         {
-            // Of the future: its last use is unknown, as after a clock was set back.
-            if entry.last_used > started {
+            // Its time can't be set, as it is another user's.
+            if clock.is_ahead(entry.last_used) {
                 in_use.push(entry);
                 continue;
             }
@@ -248,6 +256,7 @@ impl Cache {
         let clock = FileClock::of(&*self.storage, &entries);
         let mut freed = 0;
         for file in &scan.partial {
+            clock.set_right(&file.path, file.last_written);
             let is_orphaned = |owner| is_orphaned(owner, file.last_written, &clock);
             if file.owner.as_ref().is_some_and(is_orphaned) {
                 match self.storage.remove_file(&file.path) {

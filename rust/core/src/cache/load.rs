@@ -53,10 +53,10 @@ impl Deref for OpenEntry {
 }
 
 impl Cache {
-    /// Whether something is stored that this names: see [`Cache::resolve`].
+    /// Whether something is stored under this key or by this id.
     pub fn contains(&self, name: &str) -> bool {
-        match self.resolve(name) {
-            Ok(key) => self.has(&key),
+        match self.resolve_whole(name) {
+            Ok(_) => true,
             Err(error) => matches!(error, Error::Cache(CacheError::Ambiguous { .. })),
         }
     }

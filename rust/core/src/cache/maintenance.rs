@@ -50,9 +50,9 @@ pub struct Verification {
 }
 
 impl Cache {
-    /// Removes an entry. Processes that have it open read on.
+    /// Removes an entry, by its whole key or its id. Processes that have it open read on.
     pub fn remove(&self, name: &str) -> Result<()> {
-        let key = self.resolve_stored(name)?;
+        let key = self.resolve_whole(name)?;
         let mut lock = self.lock()?;
         let path = self.entry_path(&key);
         let bytes = path.symlink_metadata().map_or(0, |found| found.len());
@@ -126,6 +126,7 @@ impl Cache {
             done.temporary += usize::from(remove_stale_lease(&*self.storage, &lease)?);
         }
         for (file, key) in self.scan()?.in_progress() {
+            clock.set_right(&file.path, file.last_written);
             if clock.age(file.last_written) > UNFINISHED_FOR {
                 done.unfinished += usize::from(self.remove_unfinished(&key)?);
             }

@@ -7,7 +7,8 @@ use crate::error::CacheError;
 use crate::trajectory::EntryKind;
 
 impl Cache {
-    /// The key of the entry that `name` means. A whole key is returned as it is, stored or not.
+    /// The key of the entry that `name` means, which may be the beginning of a key: to look at one.
+    /// A whole key is returned as it is, stored or not.
     pub fn resolve(&self, name: &str) -> Result<Key> {
         self.resolve_as(name, None)
     }
@@ -26,6 +27,17 @@ impl Cache {
         if found.iter().any(|key| Some(key.kind()) == preferred) {
             found.retain(|key| Some(key.kind()) == preferred);
         }
+        self.only(name, found)
+    }
+
+    /// The key of the entry that is there and that `name` means, a whole key or an id. An id may look
+    /// like the beginning of a key, of another entry once its own is gone: so what removes takes none.
+    pub(super) fn resolve_whole(&self, name: &str) -> Result<Key> {
+        let key = Key::parse(name).map(|key| if self.has(&key) { vec![key] } else { Vec::new() });
+        self.only(name, key.unwrap_or_else(|| self.stored_by(name)))
+    }
+
+    fn only(&self, name: &str, found: Vec<Key>) -> Result<Key> {
         match found.as_slice() {
             [key] => Ok(*key),
             [] => Err(self.not_found(name)),
@@ -65,8 +77,13 @@ impl Cache {
     }
 }
 
+/// So many digits at least does the beginning of a key have, as users' names such as `t-300` are
+/// short.
+const MIN_DIGITS: usize = 6;
+
 /// Whether a text can be the beginning of a key: the letter of its kind, `-`, and some digits.
 fn is_beginning(text: &str) -> bool {
     let digits = text.strip_prefix("s-").or_else(|| text.strip_prefix("t-")).unwrap_or_default();
-    !digits.is_empty() && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    digits.len() >= MIN_DIGITS
+        && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -15,7 +15,7 @@ use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::Cache;
-use crate::fs::{FileLock, LockKind, regular};
+use crate::fs::{FileLock, LockKind, regular, share};
 use crate::{Result, checksum};
 
 /// How long a record is valid after a scan, in seconds.
@@ -68,7 +68,13 @@ impl Cache {
             .custom_flags(flags)
             .open(&path);
         let lock = match regular(opened) {
-            Ok(file) => FileLock::wait(file, &path, LockKind::Exclusive)?,
+            Ok(file) => {
+                // One that was just made, as it is empty.
+                if file.metadata().is_ok_and(|found| found.len() == 0) {
+                    share(&file, &path);
+                }
+                FileLock::wait(file, &path, LockKind::Exclusive)?
+            }
             // Another user's file can be locked and read, though not written.
             Err(_) => FileLock::acquire(&path, LockKind::Exclusive)?,
         };

@@ -9,7 +9,13 @@ pub enum CacheError {
     /// Nothing is stored under this key.
     #[error(
         "nothing is stored under {key:?} in {directory}: it was never stored there, or was evicted \
-         or removed"
+         or removed{}",
+        if begins_as_key(.key) {
+            "; of a key, a whole one is expected, or its first 6 digits at least where nothing is \
+             removed"
+        } else {
+            ""
+        }
     )]
     KeyNotFound {
         /// The key that was asked for.
@@ -47,7 +53,7 @@ pub enum CacheError {
     /// An entry is larger than the whole cache may be.
     #[error(
         "the entry takes {bytes} bytes and the limit of {directory} is {max_bytes}: raise \
-         max_cache_size, or store less; nothing was removed"
+         max_cache_size, or store less"
     )]
     EntryTooLarge {
         /// The size of the entry.
@@ -61,7 +67,7 @@ pub enum CacheError {
     #[error(
         "{bytes} bytes don't fit into {directory}: of its {max_bytes} bytes, all but {evictable} \
          are taken by pinned entries and trajectories that are being written; unpin or remove some, \
-         or raise max_cache_size; nothing was removed"
+         or raise max_cache_size"
     )]
     Full {
         /// The size of the entry.
@@ -143,6 +149,12 @@ pub enum CacheError {
         /// What to do.
         remedy: String,
     },
+}
+
+/// Whether a text looks like the beginning of a key, as a person may have typed it.
+fn begins_as_key(text: &str) -> bool {
+    let digits = text.strip_prefix("s-").or_else(|| text.strip_prefix("t-")).unwrap_or_default();
+    (1..32).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Why the settings of a cache directory can't be used.

@@ -8,8 +8,13 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use super::filesystem::FilesystemKind;
 use super::owner::Owner;
 use super::storage::{Storage, write_all_at};
+
+/// What is ahead of the clock by more than this was written before a clock was set back, or by one
+/// that was wrong: times are coarser than clocks, and clocks differ a little.
+const AHEAD: Duration = Duration::from_secs(5);
 
 /// The clock of the file system that holds a directory, read once and only when it is asked.
 pub(crate) struct FileClock<'a> {
@@ -32,11 +37,32 @@ impl<'a> FileClock<'a> {
     /// How old something of `then` is. Nothing is old where it is of the future, or where the clock
     /// can't be read.
     pub fn age(&self, then: SystemTime) -> Duration {
-        let now = self.now.get_or_init(|| match self.place {
+        self.now().and_then(|now| now.duration_since(then).ok()).unwrap_or_default()
+    }
+
+    /// Whether a time is of the future.
+    pub fn is_ahead(&self, then: SystemTime) -> bool {
+        let is_after = |now| then.duration_since(now).is_ok_and(|ahead| ahead > AHEAD);
+        // The clock of the file system is read where it may be.
+        is_after(SystemTime::now()) && self.now().is_some_and(is_after)
+    }
+
+    /// Gives a file whose time, `then`, is of the future the time that it is now: so it gets old from
+    /// now on, and not from that time on, which may be far. Nothing where nothing may be written.
+    pub fn set_right(&self, path: &Path, then: SystemTime) {
+        if let Some((_, directory)) = self.place
+            && self.is_ahead(then)
+        {
+            // Of another user's file it may not be permitted.
+            let _ = FilesystemKind::of(directory).touch(path);
+        }
+    }
+
+    fn now(&self) -> Option<SystemTime> {
+        *self.now.get_or_init(|| match self.place {
             Some((storage, directory)) => time_in(storage, directory).ok(),
             None => Some(SystemTime::now()),
-        });
-        now.and_then(|now| now.duration_since(then).ok()).unwrap_or_default()
+        })
     }
 }
 
@@ -72,5 +98,26 @@ mod tests {
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
         let missing = directory.path().join("missing");
         assert_eq!(FileClock::of(&Disk, &missing).age(before), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_file_of_the_future_gets_old_from_now_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let file = Disk.create_new(&path).unwrap();
+        let modified = || path.metadata().unwrap().modified().unwrap();
+        let now = SystemTime::now();
+        let of = |then| {
+            file.file().set_modified(then).unwrap();
+            FileClock::of_this_machine().set_right(&path, modified());
+            assert_eq!(modified(), then, "to look changes nothing");
+            FileClock::of(&Disk, directory.path()).set_right(&path, modified());
+            modified()
+        };
+        for then in [now - Duration::from_secs(10), now + Duration::from_secs(3)] {
+            assert_eq!(of(then), then);
+        }
+        let right = of(now + Duration::from_secs(86_400));
+        assert!(right >= now && right < now + Duration::from_secs(60));
     }
 }

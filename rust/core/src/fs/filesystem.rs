@@ -90,10 +90,10 @@ impl FilesystemKind {
         }
     }
 
-    /// Marks the file at `path` as used now. Another user's file, or one on a read-only disk, stays
-    /// as it is, which is no error: it only looks older than it is.
+    /// Marks the file at `path` as used now. Another user's file that can't be written to, or one on
+    /// a read-only disk, stays as it is, which is no error: it only looks older than it is.
     pub(crate) fn touch(self, path: &Path) -> Result<()> {
-        match utimensat(CWD, path, &self.now(), AtFlags::SYMLINK_NOFOLLOW) {
+        match self.mark(|times| utimensat(CWD, path, times, AtFlags::SYMLINK_NOFOLLOW)) {
             Err(error) if !is_not_permitted(error) => Err(Error::io("touch", path, error.into())),
             _ => Ok(()),
         }
@@ -102,7 +102,16 @@ impl FilesystemKind {
     /// Marks an open file as used now, where that is permitted.
     pub(crate) fn touch_open(self, file: &File) {
         // Without the mark it may be evicted sooner.
-        let _ = futimens(file, &self.now());
+        let _ = self.mark(|times| futimens(file, times));
+    }
+
+    /// Sets times by `set`: those of another user's file that may be written to only both, to now.
+    fn mark(self, set: impl Fn(&Timestamps) -> rustix::io::Result<()>) -> rustix::io::Result<()> {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        set(&self.now()).or_else(|error| match error {
+            Errno::PERM => set(&Timestamps { last_access: now, last_modification: now }),
+            _ => Err(error),
+        })
     }
 
     fn now(self) -> Timestamps {

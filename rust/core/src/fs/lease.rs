@@ -225,7 +225,11 @@ fn judge(path: &Path, clock: &FileClock<'_>) -> Result<Judgement> {
     let silent_for = match (sight, &record) {
         (Sight::Gone, Some(record)) => return Ok(Judgement::Gone(found, record.id)),
         (Sight::Running, _) => Duration::ZERO,
-        _ => clock.age(found.modified),
+        _ => {
+            // A sign that was given before a clock was set back: another one is to follow it.
+            clock.set_right(path, found.modified);
+            clock.age(found.modified)
+        }
     };
     if silent_for > EXPIRY {
         return Ok(Judgement::Expired(found));

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
-use super::lock_holder;
 use super::open::regular;
+use super::{group, lock_holder};
 use crate::{Error, Result, interrupt};
 
 /// How long a lock is waited for. It is held for a few steps of the file system, or for the
@@ -134,7 +134,8 @@ fn open(path: &Path) -> Result<File> {
             .truncate(false)
             .mode(0o666)
             .custom_flags(no_follow)
-            .open(path),
+            .open(path)
+            .inspect(|file| group::share(file, path)),
         other => other,
     }
     .map_err(|error| Error::io("open the lock file", path, error))

@@ -236,7 +236,7 @@ pub(crate) fn orphaned(directory: &Path, clock: &FileClock<'_>) -> Result<Vec<Pa
         };
         let path = entry.path();
         // What can't be inspected is gone meanwhile.
-        if last_modified(&path).is_ok_and(|modified| is_orphaned(&owner, modified, clock)) {
+        if last_modified(&path, clock).is_ok_and(|modified| is_orphaned(&owner, modified, clock)) {
             found.push(path);
         }
     }
@@ -244,13 +244,14 @@ pub(crate) fn orphaned(directory: &Path, clock: &FileClock<'_>) -> Result<Vec<Pa
 }
 
 /// When a file was last written to; of a directory, the last of what is in it. A file that grows in
-/// a directory does not change the directory's own time.
-fn last_modified(path: &Path) -> io::Result<SystemTime> {
+/// a directory does not change the directory's own time. Times of the future are set right.
+fn last_modified(path: &Path, clock: &FileClock<'_>) -> io::Result<SystemTime> {
     let found = path.symlink_metadata()?;
     let mut newest = found.modified()?;
+    clock.set_right(path, newest);
     if found.is_dir() {
         for entry in std::fs::read_dir(path)? {
-            newest = newest.max(last_modified(&entry?.path())?);
+            newest = newest.max(last_modified(&entry?.path(), clock)?);
         }
     }
     Ok(newest)

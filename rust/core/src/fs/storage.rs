@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FallocateFlags, OFlags};
 
 use super::open::regular;
-use super::{OpenDirectory, writeback};
+use super::{OpenDirectory, group, writeback};
 use crate::interrupt;
 
 /// The steps that change a directory tree.
@@ -150,7 +150,7 @@ pub struct Disk;
 #[derive(Debug)]
 struct DiskFile(File);
 
-/// The umask decides who may read and write.
+/// The umask decides who may read and write, but see [`group`].
 const FILE_MODE: u32 = 0o666;
 
 impl Storage for Disk {
@@ -162,6 +162,7 @@ impl Storage for Disk {
             .mode(FILE_MODE)
             .custom_flags(OFlags::NOFOLLOW.bits() as i32)
             .open(path)?;
+        group::share(&file, path);
         Ok(Box::new(DiskFile(file)))
     }
 
@@ -172,7 +173,12 @@ impl Storage for Disk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        std::fs::create_dir(path)
+        std::fs::create_dir(path)?;
+        let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits() as i32;
+        if let Ok(made) = OpenOptions::new().read(true).custom_flags(flags).open(path) {
+            group::share(&made, path);
+        }
+        Ok(())
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the layer that all others use")]

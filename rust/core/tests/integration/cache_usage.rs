@@ -170,7 +170,7 @@ fn processes_that_share_a_directory_evict_as_one_does() {
 }
 
 #[test]
-fn entries_of_the_future_are_evicted_last_and_the_limit_holds() {
+fn an_entry_of_the_future_counts_as_used_when_it_is_met() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(directory.path(), Some(3));
     let key = store(&cache, "a").unwrap();
@@ -181,11 +181,30 @@ fn entries_of_the_future_are_evicted_last_and_the_limit_holds() {
         store(&cache, id).unwrap();
     }
     assert_eq!(ids(&cache), ["a", "d", "e"]);
-    cache.load(key.as_str()).unwrap();
-    for id in ["f", "g", "h"] {
+    for id in ["f", "g"] {
         store(&cache, id).unwrap();
     }
-    assert_eq!(ids(&cache), ["f", "g", "h"], "once it was used again it is as any other");
+    assert_eq!(ids(&cache), ["e", "f", "g"], "from then on it is as any other");
+}
+
+#[test]
+fn what_is_in_use_stays_after_a_clock_was_set_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(directory.path(), Some(6));
+    for id in ["a", "b", "c", "d", "e", "f"] {
+        let key = store(&cache, id).unwrap();
+        let file = std::fs::File::open(file_of(directory.path(), &key)).unwrap();
+        file.set_modified(SystemTime::now() + Duration::from_secs(30 * 86_400)).unwrap();
+    }
+    let mut used = Vec::new();
+    for id in ["1", "2", "3", "4"] {
+        used.push(store(&cache, id).unwrap());
+        for key in &used {
+            cache.load(key.as_str()).unwrap();
+        }
+    }
+    // Of the others, those that were used last stay.
+    assert_eq!(ids(&cache), ["1", "2", "3", "4", "e", "f"]);
 }
 
 #[test]

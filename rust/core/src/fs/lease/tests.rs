@@ -82,6 +82,25 @@ fn one_who_cannot_be_seen_is_alive_until_its_sign_is_old() {
 }
 
 #[test]
+fn a_sign_of_life_that_was_given_before_the_clock_was_set_back_gets_old_from_now_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lease");
+    write(&path, Owner::parse("elsewher-5-7").unwrap(), 0);
+    let file = File::options().write(true).open(&path).unwrap();
+    let day = Duration::from_secs(86_400);
+    file.set_modified(SystemTime::now() + day).unwrap();
+    let look = || lease_holder(&path, &FileClock::of_this_machine()).unwrap().is_some();
+    assert!(look());
+    let sign = || path.metadata().unwrap().modified().unwrap();
+    assert!(sign() > SystemTime::now() + day / 2, "to look changes nothing");
+    assert!(is_refused(&path), "it may be alive");
+    let since = sign();
+    assert!(since <= SystemTime::now());
+    assert!(is_refused(&path));
+    assert_eq!(sign(), since, "and no look makes it younger");
+}
+
+#[test]
 fn one_who_has_ended_is_followed_at_once_and_one_who_runs_never() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("lease");
