@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from proteinflex_optimization import DataHandler, InvalidArgumentError, InvalidTypeError
+from proteinflex_optimization import DataHandler, InvalidArgumentError, InvalidTypeError, Topology
 from proteinflex_optimization._fingerprint import fingerprint
 
 
@@ -109,6 +109,9 @@ def test_what_an_object_notes_of_itself_makes_no_difference():
     assert used.has_sorted_indices
     assert fingerprint(used, "m", "content") == fingerprint(matrix, "m", "content")
     assert fingerprint(used * 2, "m", "content") != fingerprint(matrix, "m", "content")
+    whole, read = (Topology(["CA"], ["C"], [0], ["ALA"], [1], [0], ["A"]) for _ in range(2))
+    assert read.names.tolist() == ["CA"]
+    assert fingerprint(read, "t", "content") == fingerprint(whole, "t", "content")
     fresh, asked = Caching("a"), Caching("a")
     assert asked.length == 1
     assert fingerprint(asked, "c", "content") == fingerprint(fresh, "c", "content")
