@@ -98,7 +98,11 @@ def quantities():
     pint = pytest.importorskip("pint").UnitRegistry()
     return [
         *[5 * unit.nanometer, 6 * unit.nanometer, 6 * unit.kelvin, unit.nanometer],
-        *[[1.0, 2.0] * unit.angstrom, np.ones(2) * unit.angstrom, {unit.kelvin: 5 * unit.picosecond}],
+        *[
+            [1.0, 2.0] * unit.angstrom,
+            np.ones(2) * unit.angstrom,
+            {unit.kelvin: 5 * unit.picosecond},
+        ],
         *[5 * pint.nm, 6 * pint.nm, 6 * pint.kelvin, pint.nm, np.ones(2) * pint.nm / pint.ps],
     ]
 
