@@ -142,7 +142,13 @@ class _Fingerprint:
         if _is_tensor(value):
             return [name, *self._tensor(value, place)]
         if isinstance(value, pathlib.PurePath):
-            return [b"path", *self._path(value, place)]
+            try:
+                return [b"path", *self._path(value, place)]
+            except IsADirectoryError:
+                raise _no_file(value, place) from None
+            except OSError as error:
+                told = f"{error.strerror} ({place})"
+                raise type(error)(error.errno, told, str(value)) from error
         if isinstance(value, enum.Enum):
             return [name, repr(value.name).encode(), self.of(value.value, place, above)]
         if isinstance(value, _native.Trajectory):
@@ -267,16 +273,10 @@ class _Fingerprint:
             ) from error
 
     def _path(self, path: pathlib.PurePath, place: str) -> list[Any]:
-        if os.path.isdir(path):
-            raise InvalidTypeError(f"{place} is no file with a content: {str(path)!r}")
-        try:
-            opened = open(path, "rb", opener=_open_at_once)
-        except OSError as error:
-            raise type(error)(error.errno, f"{error.strerror} ({place})", str(path)) from error
-        with opened as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise InvalidTypeError(f"{place} is no file with a content: {str(path)!r}")
+                raise _no_file(path, place)
             if self._paths == "mtime":
                 known = (str(pathlib.Path(path).absolute()), found.st_size, found.st_mtime_ns)
                 return [repr(known).encode()]
@@ -285,6 +285,12 @@ class _Fingerprint:
                 digest.update(piece)
         # The suffix of a file may say what its bytes mean.
         return [path.name.encode("utf-8", "surrogateescape"), digest.digest()]
+
+
+def _no_file(path: pathlib.PurePath, place: str) -> InvalidTypeError:
+    return InvalidTypeError(
+        f"{place} is no file with a content: {str(path)!r}; pass a file, or a str for its name alone"
+    )
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -597,7 +597,7 @@ JOBLIB = """
 def test_functions_of_a_script_go_to_processes_that_take_them_by_value(tmp_path):
     pytest.importorskip("joblib")
     found = run_script(tmp_path, JOBLIB)
-    assert found[:-1] == "2 3 2 2 3 3".split()
+    assert found[:-1] == ["2", "3", "2", "2", "3", "3"]
     assert found[-1].startswith("__main__.")
 
 
