@@ -70,8 +70,9 @@ class Publication:
         if not target.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
         self.target = target
-        # By its suffix, some writers tell what to write.
-        self.temporary = target.with_name(f".{asked.stem}-{secrets.token_hex(4)}{asked.suffix}")
+        # By its suffix, some writers tell what to write; and some take text alone.
+        stem = asked.stem.encode(errors="replace").decode()
+        self.temporary = target.with_name(f".{stem}-{secrets.token_hex(4)}{asked.suffix}")
         self._check_old = check_old
 
     def publish(self) -> None:
