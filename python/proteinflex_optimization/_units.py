@@ -48,11 +48,11 @@ def without_units(value: Any, name: str) -> Any:
 
 def measured(value: Any) -> tuple[Any, str] | None:
     """Return the number of a quantity, which is None of a unit, and the name of its unit; else None."""
-    if isinstance(value, _quantity_classes("Unit")):
-        number, unit = None, value
-    elif isinstance(value, _quantity_classes()):
-        number, unit = _bare(value), value.units if hasattr(value, "magnitude") else value.unit
-    else:
+    number: Any = None
+    unit: Any = value
+    if isinstance(value, _quantity_classes()):
+        number, unit = _bare(unit), unit.units if hasattr(value, "magnitude") else unit.unit
+    elif not isinstance(value, _quantity_classes("Unit")):
         return None
     return number, unit.get_name() if hasattr(unit, "get_name") else format(unit, "D")
 

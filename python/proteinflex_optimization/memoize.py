@@ -44,7 +44,8 @@ class Memoized(Generic[Parameters, Result]):
     ) -> None:
         functools.update_wrapper(self, function)
         self._function = function
-        self._name = f"{module_of(function)}.{function.__qualname__}"
+        self._qualname = function.__qualname__
+        self._name = f"{module_of(function)}.{self._qualname}"
         self._handler = handler
         self._kind: EntryKind = kind
         self._ignore = ignore
@@ -79,7 +80,7 @@ class Memoized(Generic[Parameters, Result]):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         """Pickle by name, or with the function, which picklers such as joblib's take by value."""
-        name, function = self.__qualname__, self._function
+        name, function = self._qualname, self._function
         if _found(self.__module__, name) is self:
             if module_of(self) != "__main__" or operator.index(protocol) < 4:
                 return name  # As protocols below 4 lack names of more than one part.
@@ -87,18 +88,19 @@ class Memoized(Generic[Parameters, Result]):
         options = (self._handler, self._kind, self._ignore, self._paths, self._source)
         return _unpickled, (function, name, *options)
 
-    @functools.cached_property
-    def _named(self) -> types.FunctionType:
+    @property
+    def _named(self) -> Any:
         """The function under a name that leads to it: pickle finds it there, and its own leads here."""
         own = self._function
         named = types.FunctionType(
             own.__code__, own.__globals__, own.__name__, own.__defaults__, own.__closure__
         )
         functools.update_wrapper(named, own)
-        del named.__wrapped__  # type: ignore[attr-defined]
+        named.__dict__ = dict(own.__dict__)  # It wraps what that wraps.
         named.__kwdefaults__ = own.__kwdefaults__
-        named.__module__, named.__qualname__ = module_of(own), f"{self.__qualname__}._named"
-        return named
+        named.__module__, named.__qualname__ = module_of(own), f"{self._qualname}._named"
+        # One for all threads: pickle asks whether it is what it finds.
+        return self.__dict__.setdefault("_copy", named)
 
     @functools.cached_property
     def _signature(self) -> inspect.Signature:

@@ -523,17 +523,28 @@ def test_processes_that_ask_at_once_compute_once(tmp_path):
 
 
 SCRIPT = """
-import multiprocessing, sys
+import functools, multiprocessing, sys
 from pathlib import Path
 from proteinflex_optimization import DataHandler
 
 handler = DataHandler(sys.argv[1])
+
+def decorated(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+    return wrapper
 
 @handler.memoize
 def costly(x, factor=2):
     "Documented."
     Path(sys.argv[1], "computed").open("a").write("x")
     return 0 if x == 0 else factor + costly(x - 1)
+
+@handler.memoize
+@decorated
+def doubled(x, factor=2):
+    return factor * x
 
 class Model:
     def __init__(self, weight):
@@ -588,7 +599,7 @@ def test_processes_that_a_script_spawns_share_its_results(tmp_path, method):
 
 JOBLIB = """
     import joblib
-    calls = [joblib.delayed(f)(1) for f in (costly, Model(3).weigh, made())]
+    calls = [joblib.delayed(f)(x=1) for f in (costly, Model(3).weigh, made(), doubled)]
     print(*joblib.Parallel(2)(calls), costly(1), Model(3).weigh(1), computed())
     print(*handler.entries()[0]["metadata"].values())
 """
@@ -597,7 +608,7 @@ JOBLIB = """
 def test_functions_of_a_script_go_to_processes_that_take_them_by_value(tmp_path):
     pytest.importorskip("joblib")
     found = run_script(tmp_path, JOBLIB)
-    assert found[:-1] == ["2", "3", "2", "2", "3", "3"]
+    assert found[:-1] == ["2", "3", "2", "2", "2", "3", "3"]
     assert found[-1].startswith("__main__.")
 
 

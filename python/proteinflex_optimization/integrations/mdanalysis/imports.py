@@ -171,7 +171,7 @@ def _check_number_of_ps(name: str, value: Any, *, above: float) -> None:
         raise InvalidTypeError(
             f"{name}={value!r} is of type {type(value).__name__}: expected {expected}"
         )
-    if not (value > above and math.isfinite(value)):
+    if not (float(value) > above and math.isfinite(value)):
         raise InvalidArgumentError(f"{name}={value!r} is not valid: expected {expected}")
 
 
