@@ -187,14 +187,14 @@ def test_a_box_of_three_lengths_per_frame_is_the_box_of_each(
     np.testing.assert_array_equal(trajectory.read(field="box"), lengths)
     expected = np.hstack([lengths, np.full((n_frames, 3), 90)])
     universe = trajectory.to_universe(MDAnalysis.Universe.empty(12)._topology)
-    found = [ts.dimensions for ts in universe.trajectory]
+    found = [ts.dimensions.copy() for ts in universe.trajectory]
     np.testing.assert_array_equal(found, expected)
     if importlib.util.find_spec("xarray"):
         assert trajectory.to_xarray()["box"].dims == ("time", "box_length")
     for suffix in ("xtc", "dcd", "trr"):
         assert "box" not in export_trajectory(trajectory, tmp_path / f"run.{suffix}")
         with MDAnalysis.coordinates.core.reader(tmp_path / f"run.{suffix}") as reader:
-            boxes = [ts.dimensions for ts in reader]
+            boxes = [ts.dimensions.copy() for ts in reader]
         np.testing.assert_allclose(boxes, expected, rtol=1e-6)
 
 
