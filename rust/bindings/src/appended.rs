@@ -29,8 +29,8 @@ impl<'py> AppendedFrames<'py> {
             let name: String = name.extract()?;
             let field = FieldData::new(&name, &value)?;
             let field = if is_one { with_one_frame(field)? } else { field };
-            field.check_beside(&name, &shape)?;
             field.check_boxes(shape[0])?;
+            field.check_beside(&name, &shape)?;
             fields.push(field);
         }
         Ok(Self { n_frames: shape[0] as u64, fields })

@@ -102,14 +102,18 @@ impl<'py> FieldData<'py> {
         self.array.call_method1("__le__", (0,))?.call_method0("any")?.extract()
     }
 
-    /// Checks that each frame of a block has a box of its own.
+    /// Checks that each frame of a block has a box of its own, if this is the boxes.
     pub fn check_boxes(&self, n_frames: usize) -> PyResult<()> {
+        if self.name != BOX {
+            return Ok(());
+        }
+        self.check_numbers(BOX)?;
         if !self.is_one_box(n_frames)? {
             return Ok(());
         }
-        let expected = ["3", "6", "3, 3"].map(|item| format!("[{n_frames}, {item}]")).join(" or ");
-        let shape = format!("shape {:?}", self.array.shape());
-        Err(to_python(Error::argument(BOX, shape, format!("a box per frame, {expected}"))))
+        let shapes = ["3", "6", "3, 3"].map(|item| format!("[{n_frames}, {item}]")).join(" or ");
+        let expected = format!("{n_frames} values, one per frame: shape {shapes}");
+        Err(to_python(Error::argument(BOX, format!("shape {:?}", self.array.shape()), expected)))
     }
 
     fn check_numbers(&self, argument: &str) -> PyResult<()> {
