@@ -371,7 +371,8 @@ def _state(value: Any) -> Any:
     kind = type(value)
     own = _defined(kind, "__getstate__")
     # Since Python 3.11, every class has one. That of dataclasses knows of no attributes but fields.
-    if own is None or own is vars(object).get("__getstate__") or own.__module__ == "dataclasses":
+    is_inherited = own in (None, vars(object).get("__getstate__"))
+    if is_inherited or getattr(own, "__module__", None) == "dataclasses":
         return None
     with contextlib.suppress(Exception):  # It may refuse to be stored at all.
         state = value.__getstate__()
