@@ -112,7 +112,20 @@ def register_types(*classes: type) -> None:
             raise InvalidTypeError(f"classes={one!r}: expected enums, dataclasses and named tuples")
         if _kind(one) == "dataclass":
             check_plain_base(one, f"classes={one!r}")
-    _registered.update({(one.__module__, one.__qualname__): one for one in classes})
+    _registered.update({(module_of(one), one.__qualname__): one for one in classes})
+
+
+def module_of(value: Any) -> str:
+    """Return the name of the module of a class or function, the same in every process of a program."""
+    return same_everywhere(value.__module__)
+
+
+def same_everywhere(module: str) -> str:
+    """Return the name that a program's script has where it runs, also in workers.
+
+    In a process that multiprocessing spawned, it has another one, and is found by either.
+    """
+    return "__main__" if module == "__mp_main__" else module
 
 
 def reduce(value: Any, place: str) -> tuple[str, list[Any]] | None:
@@ -180,6 +193,7 @@ def restore(kind: str, content: list[Any]) -> Any:
         raise TypeError("expected the names of a module and of a class, and fields")
     if not all(isinstance(field, str) for field in fields):
         raise TypeError("expected names of fields")
+    module = same_everywhere(module)
     found = _find_class(module, name)
     if found is not None and _kind(found) == kind:
         made = {"Enum": _member, "dataclass": _dataclass, "namedtuple": _named_tuple}[kind](
@@ -214,7 +228,7 @@ def check_plain_base(kind: type, place: str) -> None:
 
 def _class_name(kind: type, place: str) -> tuple[str, str]:
     """Return module and name of a class, if it can be found by them."""
-    name = (kind.__module__, kind.__qualname__)
+    name = (module_of(kind), kind.__qualname__)
     if _find_class(*name) is not kind:
         raise InvalidTypeError(
             f"{place} is of class {'.'.join(name)}, which can't be found under this name: expected a "
@@ -239,8 +253,9 @@ def _find_class(module: str, name: str) -> type | None:
         if not isinstance(found, type):
             return None
         within = _namespace(found)
-    is_defined_there = (within.get("__module__"), found.__qualname__) == (module, name)
-    return found if is_defined_there else None
+    own = within.get("__module__")
+    is_defined_there = isinstance(own, str) and same_everywhere(own) == module
+    return found if is_defined_there and found.__qualname__ == name else None
 
 
 def _namespace(found: type) -> Mapping[str, Any]:

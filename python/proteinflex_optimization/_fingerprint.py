@@ -28,7 +28,9 @@ import numpy as np
 
 from . import _native
 from ._arrays import describe
+from ._classes import module_of
 from ._states import _is_tensor
+from ._units import measured
 from .errors import InvalidTypeError
 
 __all__ = ["Paths", "enclosed", "fingerprint", "of_enclosed", "of_function"]
@@ -38,6 +40,8 @@ Paths = Literal["content", "mtime"]
 PIECE = 1 << 20
 """Bytes of a file or array that are read at a time."""
 MAX_DEPTH = 100
+SPARSE_CACHES = ("_has_sorted_indices", "_has_canonical_format")
+"""Attributes by which a sparse array of SciPy's remembers what was asked of it."""
 
 
 def fingerprint(value: Any, place: str, paths: Paths) -> bytes:
@@ -98,8 +102,9 @@ class _Fingerprint:
     def of(self, value: Any, place: str, above: tuple[int, ...]) -> bytes:
         if id(value) in above or len(above) > MAX_DEPTH:
             raise InvalidTypeError(
-                f"{place} contains itself, or more than {MAX_DEPTH} values in one another; "
-                "pass something plainer"
+                f"{place} contains itself, or more than {MAX_DEPTH} values in one another; pass "
+                "something plainer, such as arrays or Topology.of(…), or name it in ignore=[…] where "
+                "the result does not depend on it"
             )
         return self._digest(self._parts(value, place, (*above, id(value))))
 
@@ -113,7 +118,7 @@ class _Fingerprint:
 
     def _parts(self, value: Any, place: str, above: tuple[int, ...]) -> list[Any]:
         kind = type(value)
-        name = f"{kind.__module__}.{kind.__qualname__}".encode()
+        name = f"{module_of(kind)}.{kind.__qualname__}".encode()
         if value is None or value is ... or value is NotImplemented:
             return [name]
         if kind is int:
@@ -137,13 +142,19 @@ class _Fingerprint:
         if _is_tensor(value):
             return [name, *self._tensor(value, place)]
         if isinstance(value, pathlib.PurePath):
-            return [b"path", *self._path(value, place)]
+            try:
+                return [b"path", *self._path(value, place)]
+            except IsADirectoryError:
+                raise _no_file(value, place) from None
+            except OSError as error:
+                told = f"{error.strerror} ({place})"
+                raise type(error)(error.errno, told, str(value)) from error
         if isinstance(value, enum.Enum):
             return [name, repr(value.name).encode(), self.of(value.value, place, above)]
         if isinstance(value, _native.Trajectory):
             return [name, value.content_id.encode(), self.of(value.metadata, place, above)]
         if isinstance(value, type):
-            return [b"class", f"{value.__module__}.{value.__qualname__}".encode()]
+            return [b"class", f"{module_of(value)}.{value.__qualname__}".encode()]
         return [name, *self._composed(value, place, above)]
 
     def _composed(self, value: Any, place: str, above: tuple[int, ...]) -> list[Any]:
@@ -176,6 +187,9 @@ class _Fingerprint:
             return [f"{value.__module__}.{value.__qualname__}".encode()]
         if isinstance(value, np.ufunc) and (module := _module_of(value)):
             return [f"{module}.{value.__name__}".encode()]
+        if (quantity := measured(value)) is not None:
+            number, unit = quantity
+            return [unit.encode(), self.of(number, place, above)]
         fields = _fields(value)
         if fields is None:
             raise InvalidTypeError(
@@ -183,7 +197,10 @@ class _Fingerprint:
                 "pass plain values, arrays or paths, or name it in ignore=[…] where the "
                 "result does not depend on it"
             )
-        return self._pairs(fields, place, above)
+        parts = self._pairs(fields, place, above)
+        # Also where it is less: what has no content, such as an open file, was met just now.
+        state = _state(value)
+        return parts if state is None else [self.of(state, place, above)]
 
     def _pairs(self, pairs: Mapping[Any, Any], place: str, above: tuple[int, ...]) -> list[Any]:
         """Return the parts of a mapping, in its order, on which a result may depend."""
@@ -216,7 +233,7 @@ class _Fingerprint:
         return parts
 
     def _source(self, function: types.FunctionType) -> list[Any]:
-        parts: list[Any] = [f"{function.__module__}.{function.__qualname__}".encode()]
+        parts: list[Any] = [f"{module_of(function)}.{function.__qualname__}".encode()]
         # Of its code: of a function that wraps another, the source would be that one's.
         source = _source_of(function.__code__)
         if source is not None:
@@ -259,7 +276,7 @@ class _Fingerprint:
         with open(path, "rb", opener=_open_at_once) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise InvalidTypeError(f"{place} is no file with a content: {str(path)!r}")
+                raise _no_file(path, place)
             if self._paths == "mtime":
                 known = (str(pathlib.Path(path).absolute()), found.st_size, found.st_mtime_ns)
                 return [repr(known).encode()]
@@ -268,6 +285,12 @@ class _Fingerprint:
                 digest.update(piece)
         # The suffix of a file may say what its bytes mean.
         return [path.name.encode("utf-8", "surrogateescape"), digest.digest()]
+
+
+def _no_file(path: pathlib.PurePath, place: str) -> InvalidTypeError:
+    return InvalidTypeError(
+        f"{place} is no file with a content: {str(path)!r}; pass a file, or a str for its name alone"
+    )
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -320,8 +343,8 @@ def _defaults(function: types.FunctionType) -> dict[str, Any]:
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    """Return what an object holds beside what its class is derived from."""
-    held = dict(getattr(value, "__dict__", {}))
+    """Return what an object holds beside what its class is derived from, but caches of its own."""
+    held = _without_caches(type(value), getattr(value, "__dict__", {}))
     for name, slot in _slots(type(value)).items():
         with contextlib.suppress(AttributeError):  # Not assigned yet.
             held[name] = slot.__get__(value)
@@ -341,6 +364,35 @@ def _fields(value: Any) -> dict[str, Any] | None:
     if _size_of_attributes(kind, len(slots)) < kind.__basicsize__:
         return None
     return fields | _attributes(value) if fields or slots or hasattr(value, "__dict__") else None
+
+
+def _state(value: Any) -> Any:
+    """Return what an object is stored by, where its class says that itself; else None."""
+    kind = type(value)
+    own = _defined(kind, "__getstate__")
+    # Since Python 3.11, every class has one. That of dataclasses knows of no attributes but fields.
+    is_inherited = own in (None, vars(object).get("__getstate__"))
+    if is_inherited or getattr(own, "__module__", None) == "dataclasses":
+        return None
+    with contextlib.suppress(Exception):  # It may refuse to be stored at all.
+        state = value.__getstate__()
+        return _without_caches(kind, state) if isinstance(state, dict) else state
+    return None
+
+
+def _without_caches(kind: type, held: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what follows from the other attributes, and is there once it was asked for."""
+    left_out = SPARSE_CACHES if kind.__module__.partition(".")[0] == "scipy" else ()
+    return {
+        name: item
+        for name, item in held.items()
+        if not (name in left_out or isinstance(_defined(kind, name), functools.cached_property))
+    }
+
+
+def _defined(kind: type, name: Any) -> Any:
+    """Return what a class or its bases have under a name, as it is there; None without."""
+    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
 
 
 def _slots(kind: type) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pickle
 import sys
 from typing import Any
 
+from ._classes import same_everywhere
 from .errors import CheckpointError, InvalidTypeError, ProteinFlexError
 
 
@@ -60,7 +61,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("torch.storage", "_load_from_bytes"):
             return self._storage
-        return super().find_class(module, name)
+        return super().find_class(same_everywhere(module), name)
 
     def _storage(self, content: bytes) -> Any:
         import torch

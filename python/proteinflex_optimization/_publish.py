@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from .errors import InvalidArgumentError
 
 def refuse_directory(target: Path) -> None:
     """Refuse a directory where a file is to be written."""
-    if target.is_dir() and not target.is_symlink():
+    if target.is_dir():
         raise InvalidArgumentError(
             f"path={str(target)!r} is not valid: a directory is there, expected a file or nothing"
         )
@@ -25,7 +26,8 @@ def refuse_directory(target: Path) -> None:
 class Publication:
     """A path that is there whole, or stays as it was: written beside it first, then renamed.
 
-    What a process that is killed leaves is a hidden file, or directory, beside the path.
+    What a process that is killed leaves is a hidden file, or directory, beside the path. Of a link,
+    what it leads to is written. What is replaced leaves its permissions to what replaces it.
 
     Parameters
     ----------
@@ -58,28 +60,34 @@ class Publication:
                 f"{str(Path(path) / 'run.xtc')!r}"
             )
         # Absolute, for the working directory may change before it is published.
-        target = Path(path).absolute()
+        target = asked = Path(path).absolute()
         if os.path.lexists(target):
             if not self._overwrite:
                 raise _is_there(target)
-            check_old(target)
+            if target.is_symlink():
+                target = Path(os.path.realpath(target))
+            _check(target, check_old)
         if not target.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
         self.target = target
-        self.temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
+        # By its suffix, some writers tell what to write; and some take text alone.
+        stem = asked.stem.encode(errors="replace").decode()
+        self.temporary = target.with_name(f".{stem}-{secrets.token_hex(4)}{asked.suffix}")
         self._check_old = check_old
 
     def publish(self) -> None:
         """Give what was written its name, durably."""
         temporary, target = self.temporary, self.target
         if self._overwrite and os.path.lexists(target):
-            self._check_old(target)
+            _check(target, self._check_old)
         if temporary.is_dir():
             for path in (*temporary.rglob("*"), temporary):
                 _sync(path)
+            _take_permissions(temporary, target)
             _rename_directory(temporary, target, overwrite=self._overwrite)
         else:
             _sync(temporary)
+            _take_permissions(temporary, target)
             _rename_file(temporary, target, overwrite=self._overwrite)
         _sync(target.parent)
 
@@ -102,6 +110,32 @@ def published(
         publication.publish()
     finally:
         publication.discard()
+
+
+def _check(target: Path, check_old: Callable[[Path], None]) -> None:
+    """Refuse what must not be replaced: a device, a pipe or a socket, and what `check_old` refuses."""
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise InvalidArgumentError(
+            f"path={str(target)!r} is not valid: there is a device, a pipe or a socket, expected a "
+            "file or nothing"
+        )
+    check_old(target)
+
+
+def _take_permissions(temporary: Path, target: Path) -> None:
+    """Give what was written the owner and the permissions of what it replaces, if anything."""
+    if not target.exists() or target.is_dir() != temporary.is_dir():
+        return
+    old, new = target.stat(), temporary.stat()
+    mode = stat.S_IMODE(old.st_mode)
+    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+        try:
+            os.chown(temporary, old.st_uid, old.st_gid)
+        except OSError:
+            # What was for the old group is not for another one.
+            mode &= ~stat.S_IRWXG if old.st_gid != new.st_gid else ~0
+    if mode != stat.S_IMODE(new.st_mode):
+        temporary.chmod(mode)
 
 
 def _rename_file(temporary: Path, target: Path, *, overwrite: bool) -> None:

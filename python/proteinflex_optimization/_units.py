@@ -46,11 +46,21 @@ def without_units(value: Any, name: str) -> Any:
     return _plain(value, name, classes)
 
 
-def _quantity_classes() -> tuple[type, ...]:
+def measured(value: Any) -> tuple[Any, str] | None:
+    """Return the number of a quantity, which is None of a unit, and the name of its unit; else None."""
+    number: Any = None
+    unit: Any = value
+    if isinstance(value, _quantity_classes()):
+        number, unit = _bare(unit), unit.units if hasattr(value, "magnitude") else unit.unit
+    elif not isinstance(value, _quantity_classes("Unit")):
+        return None
+    return number, unit.get_name() if hasattr(unit, "get_name") else format(unit, "D")
+
+
+def _quantity_classes(name: str = "Quantity") -> tuple[type, ...]:
     """Return the classes of quantities; whoever has one has imported its module."""
-    names = (("openmm.unit", "Quantity"), ("pint", "Quantity"))
-    modules = ((sys.modules.get(module), name) for module, name in names)
-    return tuple(getattr(module, name) for module, name in modules if hasattr(module, name))
+    modules = (sys.modules.get(module) for module in ("openmm.unit", "pint"))
+    return tuple(getattr(module, name) for module in modules if hasattr(module, name))
 
 
 def _has_units(value: Any, classes: tuple[type, ...]) -> bool:

@@ -108,7 +108,8 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
             n_frames is per-frame data (``time``, ``velocities``, …); anything else is stored as in
             `store_structure`. ``time``, ``step``, ``box``, ``energy``, ``velocities`` and ``forces``
             are per-frame data, also as lists, and have to fit; but a ``box`` of shape (3,), (6,) or
-            (3, 3) is that of all frames. How many frames an iterable has is known at its end: then the
+            (3, 3) is that of all frames (beside three frames, (3, 3) without zeros are three lengths
+            for each). How many frames an iterable has is known at its end: then the
             arrays beside it are compared and stored.
         data_id : str
             The name of the trajectory.

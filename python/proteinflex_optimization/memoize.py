@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
+import sys
 import types
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, SupportsIndex, TypeVar, cast
 
 from ._arguments import iterable
+from ._classes import module_of
 from ._fingerprint import Paths, enclosed, fingerprint, of_enclosed, of_function
 from .errors import InvalidArgumentError, InvalidTypeError
 from .types import EntryKind
@@ -37,16 +40,18 @@ class Memoized(Generic[Parameters, Result]):
         kind: EntryKind,
         ignore: frozenset[str],
         paths: Paths,
+        source: bytes | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
         self._function = function
+        self._qualname = function.__qualname__
+        self._name = f"{module_of(function)}.{self._qualname}"
         self._handler = handler
         self._kind: EntryKind = kind
         self._ignore = ignore
         self._paths: Paths = paths
-        self._signature = inspect.signature(function)
         # Now: an edit of its file changes nothing of the function that runs.
-        self._source = of_function(function)
+        self._source = of_function(function) if source is None else source
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         """Return what is stored for these arguments, else call the function and store it."""
@@ -73,13 +78,34 @@ class Memoized(Generic[Parameters, Result]):
         """Bind it to an instance, as any function of a class."""
         return self if instance is None else types.MethodType(self, instance)
 
-    def __reduce__(self) -> str:
-        """Pickle by name, as any function."""
-        return self._function.__qualname__
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """Pickle by name, or with the function, which picklers such as joblib's take by value."""
+        name, function = self._qualname, self._function
+        if _found(self.__module__, name) is self:
+            if module_of(self) != "__main__" or operator.index(protocol) < 4:
+                return name  # As protocols below 4 lack names of more than one part.
+            function = self._named
+        options = (self._handler, self._kind, self._ignore, self._paths, self._source)
+        return _unpickled, (function, name, *options)
 
     @property
-    def _name(self) -> str:
-        return f"{self._function.__module__}.{self._function.__qualname__}"
+    def _named(self) -> Any:
+        """The function under a name that leads to it: pickle finds it there, and its own leads here."""
+        own = self._function
+        named = types.FunctionType(
+            own.__code__, own.__globals__, own.__name__, own.__defaults__, own.__closure__
+        )
+        functools.update_wrapper(named, own)
+        named.__dict__ = dict(own.__dict__)  # It wraps what that wraps.
+        named.__kwdefaults__ = own.__kwdefaults__
+        named.__module__, named.__qualname__ = module_of(own), f"{self._qualname}._named"
+        # One for all threads: pickle asks whether it is what it finds.
+        return self.__dict__.setdefault("_copy", named)
+
+    @functools.cached_property
+    def _signature(self) -> inspect.Signature:
+        # When it is called: of a function that uses itself, defaults are unpickled last.
+        return inspect.signature(self._function)
 
     def _data_id(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         bound = self._signature.bind(*args, **kwargs)
@@ -92,6 +118,23 @@ class Memoized(Generic[Parameters, Result]):
         used = of_enclosed(self._function, self._ignore, self._paths)
         call = (VERSION, self._source, used, given)
         return f"{self._name}-{fingerprint(call, self._name, self._paths).hex()}"
+
+
+def _found(module: str, name: str) -> Any:
+    """Return what has a qualified name in a module, if anything."""
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _unpickled(function: types.FunctionType, name: str, *options: Any) -> Memoized[Any, Any]:
+    """Return the memoized function that has this name, if the function is its own; else make one."""
+    found = _found(function.__module__, name)
+    if isinstance(found, Memoized) and found._named is function:
+        return found
+    function.__qualname__ = name
+    return Memoized(function, *options)
 
 
 def memoized(

@@ -347,6 +347,10 @@ class Topology:
     def __reduce__(self) -> tuple[Any, ...]:
         return (_checked, (self._encoded,))
 
+    def __getstate__(self) -> bytes:
+        # The columns follow from it: to `DataHandler.memoize` they make no difference.
+        return self._encoded
+
     def __repr__(self) -> str:
         counts = {
             "atom": self.n_atoms,

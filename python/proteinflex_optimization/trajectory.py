@@ -50,7 +50,10 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
     ) -> NDArray[Any] | None:
         """Return the unit cells of frames, read-only where one was stored for all; None without."""
         if "box" in self.fields:
-            return self.read(start, stop, step, field="box")
+            boxes = self.read(start, stop, step, field="box")
+            if boxes.shape[1:] == (3,):  # Lengths, which are NaN where a frame has none.
+                boxes = np.hstack([boxes, np.where(np.isnan(boxes), boxes, 90)])
+            return boxes
         if self._one_box is None:
             return None
         n_frames = len(range(*slice(start, stop, step).indices(self.n_frames)))

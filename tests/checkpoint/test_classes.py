@@ -309,3 +309,48 @@ def test_a_generic_dataclass_comes_back_however_it_was_made(manager: CheckpointM
     boxes = [Box(3), Box[int](3)]
     path = manager.create_checkpoint("one", {"boxes": boxes})
     assert manager.load_checkpoint(path)["boxes"] == boxes
+
+
+SCRIPT = """
+import dataclasses, enum, multiprocessing, sys
+from proteinflex_optimization import CheckpointManager
+
+class Phase(enum.Enum):
+    NPT = 1
+
+@dataclasses.dataclass
+class Settings:
+    step: int
+
+class Plain:
+    def __eq__(self, other):
+        return type(self) is type(other)
+
+def state():
+    return {"phase": Phase.NPT, "settings": Settings(3), "plain": Plain()}
+
+def save(name):
+    CheckpointManager(sys.argv[1]).create_checkpoint(name, state(), allow_pickle=True)
+
+def loads(name):
+    found = CheckpointManager(sys.argv[1]).load_checkpoint(name, allow_pickle=True)
+    return found == state() and found["phase"] is Phase.NPT
+
+if __name__ == "__main__":
+    save("script")
+    with multiprocessing.get_context(sys.argv[2]).Pool(1) as pool:
+        pool.apply(save, ["worker"])
+        print(pool.apply(loads, ["script"]), pool.apply(loads, ["worker"]))
+    # As it is in a later run that makes no processes.
+    sys.modules.pop("__mp_main__")
+    print(loads("worker"))
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_classes_of_a_script_are_the_same_in_the_processes_that_it_spawns(tmp_path, method):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, script, tmp_path / "checkpoints", method]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert run.stdout.split() == ["True"] * 3, run.stderr

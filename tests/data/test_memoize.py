@@ -12,13 +12,14 @@ import multiprocessing
 import os
 import pickle
 import random
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from proteinflex_optimization import DataHandler, InvalidArgumentError, InvalidTypeError
+from proteinflex_optimization import DataHandler, InvalidArgumentError, InvalidTypeError, Topology
 from proteinflex_optimization._fingerprint import fingerprint
 
 
@@ -75,6 +76,84 @@ def test_defaults_names_and_places_of_arguments_make_no_difference(handler):
     assert len(count) == 1
     twice(3, 4)
     assert len(count) == 2
+
+
+class Caching:
+    """Keeps what it was asked for, and a hash of its own that is another in each process."""
+
+    def __init__(self, name):
+        self.name, self._hash = name, hash(name)
+
+    def __getstate__(self):
+        return {name: item for name, item in vars(self).items() if name != "_hash"}
+
+    @functools.cached_property
+    def length(self):
+        return len(self.name)
+
+
+def quantities():
+    from openmm import unit
+
+    pint = pytest.importorskip("pint").UnitRegistry()
+    return [
+        *[5 * unit.nanometer, 6 * unit.nanometer, 6 * unit.kelvin, unit.nanometer],
+        *[
+            [1.0, 2.0] * unit.angstrom,
+            np.ones(2) * unit.angstrom,
+            {unit.kelvin: 5 * unit.picosecond},
+        ],
+        *[5 * pint.nm, 6 * pint.nm, 6 * pint.kelvin, pint.nm, np.ones(2) * pint.nm / pint.ps],
+    ]
+
+
+def test_what_an_object_notes_of_itself_makes_no_difference():
+    sparse = pytest.importorskip("scipy.sparse")
+    matrix, used = (sparse.csr_matrix(np.eye(3)) for _ in range(2))
+    assert used.has_sorted_indices
+    assert fingerprint(used, "m", "content") == fingerprint(matrix, "m", "content")
+    assert fingerprint(used * 2, "m", "content") != fingerprint(matrix, "m", "content")
+    whole, read = (Topology(["CA"], ["C"], [0], ["ALA"], [1], [0], ["A"]) for _ in range(2))
+    assert read.names.tolist() == ["CA"]
+    assert fingerprint(read, "t", "content") == fingerprint(whole, "t", "content")
+    fresh, asked = Caching("a"), Caching("a")
+    assert asked.length == 1
+    assert fingerprint(asked, "c", "content") == fingerprint(fresh, "c", "content")
+    assert fingerprint(Caching("b"), "c", "content") != fingerprint(fresh, "c", "content")
+    fresh.file = sys.stdout
+    with pytest.raises(InvalidTypeError, match=r"c\['file'\]"):
+        fingerprint(fresh, "c", "content")
+
+
+HASHED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_memoize import Caching, fingerprint, quantities
+print([fingerprint(value, "value", "content") for value in [Caching("a"), *quantities()]])
+"""
+
+
+def test_quantities_count_by_number_and_unit_the_same_in_every_process():
+    pytest.importorskip("openmm")
+    runs = []
+    for seed in "12":
+        run = subprocess.run(
+            [sys.executable, "-c", HASHED, Path(__file__).parent],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
+        runs.append(run.stdout)
+    assert runs[0] == runs[1]
+    values = quantities()
+    digests = [fingerprint(value, "value", "content") for value in values]
+    assert len(set(digests)) == len(digests)
+    for value, digest in zip(values, digests, strict=True):
+        if hasattr(value, "magnitude"):
+            # Of these the unit notes its dimension.
+            assert (value * value).to_base_units().dimensionality != value.dimensionality
+        assert fingerprint(value, "value", "content") == digest
 
 
 STRUCTURES = [
@@ -287,8 +366,10 @@ def test_paths_are_known_by_content_or_by_name_and_time(handler, tmp_path):
     assert by_time.key_for(copy / "a.pdb") != before
     os.utime(file, ns=(1, 1))
     assert by_time.key_for(file) != before
-    with pytest.raises(FileNotFoundError, match="missing"):
+    with pytest.raises(FileNotFoundError, match="argument 'path'.*missing"):
         by_content(tmp_path / "missing")
+    with pytest.raises(InvalidTypeError, match="argument 'path'.*elsewhere"):
+        by_content(copy)
 
 
 def read_file(path):
@@ -441,6 +522,96 @@ def test_processes_that_ask_at_once_compute_once(tmp_path):
     assert len(list(tmp_path.glob("computed-*"))) == 1
 
 
+SCRIPT = """
+import functools, multiprocessing, sys
+from pathlib import Path
+from proteinflex_optimization import DataHandler
+
+handler = DataHandler(sys.argv[1])
+
+def decorated(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+    return wrapper
+
+@handler.memoize
+def costly(x, factor=2):
+    "Documented."
+    Path(sys.argv[1], "computed").open("a").write("x")
+    return 0 if x == 0 else factor + costly(x - 1)
+
+@handler.memoize
+@decorated
+def doubled(x, factor=2):
+    return factor * x
+
+class Model:
+    def __init__(self, weight):
+        self.weight = weight
+
+    @handler.memoize
+    def weigh(self, x):
+        Path(sys.argv[1], "computed").open("a").write("x")
+        return self.weight * x
+
+def made():
+    @handler.memoize
+    def inner(x):
+        return x + 1
+    return inner
+
+def computed():
+    return Path(sys.argv[1], "computed").stat().st_size
+
+def run(function, x):
+    return function(x)
+
+if __name__ == "__main__":
+    {main}
+"""
+
+
+def run_script(tmp_path, main, *arguments):
+    (tmp_path / "script.py").write_text(SCRIPT.replace("{main}", main))
+    run = subprocess.run(
+        [sys.executable, tmp_path / "script.py", tmp_path / "cache", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return run.stdout.split() or run.stderr
+
+
+SPAWNED = """
+    with multiprocessing.get_context(sys.argv[2]).Pool(1) as pool:
+        print(pool.apply(run, [costly, 1]), pool.apply(run, [Model(3).weigh, 1]), computed())
+        print(costly(1), Model(3).weigh(1), computed(), costly(2), computed())
+        print(pool.apply(costly, [2]), computed())
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_processes_that_a_script_spawns_share_its_results(tmp_path, method):
+    expected = "2 3 3 2 3 3 4 4 4 4"
+    assert run_script(tmp_path, SPAWNED, method) == expected.split()
+
+
+JOBLIB = """
+    import joblib
+    calls = [joblib.delayed(f)(x=1) for f in (costly, Model(3).weigh, made(), doubled)]
+    print(*joblib.Parallel(2)(calls), costly(1), Model(3).weigh(1), computed())
+    print(*handler.entries()[0]["metadata"].values())
+"""
+
+
+def test_functions_of_a_script_go_to_processes_that_take_them_by_value(tmp_path):
+    pytest.importorskip("joblib")
+    found = run_script(tmp_path, JOBLIB)
+    assert found[:-1] == ["2", "3", "2", "2", "2", "3", "3"]
+    assert found[-1].startswith("__main__.")
+
+
 def generate():
     yield 1
 
@@ -571,3 +742,15 @@ def test_it_looks_like_the_function(handler):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.modules[__name__], "slow", memoized)
         assert pickle.loads(pickle.dumps(memoized)) is memoized
+    # Where the name leads to the function itself, it goes with that.
+    copied = pickle.loads(pickle.dumps(memoized))
+    assert copied.key_for("a", 1) == memoized.key_for("a", 1)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickle_gives_back_a_function_of_the_script_itself(handler, monkeypatch, protocol):
+    memoized = handler.memoize(slow)
+    monkeypatch.setattr(slow, "__module__", "__main__")
+    memoized.__module__ = "__main__"
+    monkeypatch.setattr(sys.modules["__main__"], "slow", memoized, raising=False)
+    assert pickle.loads(pickle.dumps(memoized, protocol)) is memoized

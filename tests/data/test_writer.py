@@ -407,3 +407,14 @@ def test_files_of_others_in_folders_of_the_cache_s_names_stay(tmp_path):
     assert handler.cleanup()["set_aside"] == 0
     handler.clear()
     assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("n_frames", "box"),
+    [(3, np.diag([30.0, 40, 50])), (6, np.full(6, 90.0)), (1, np.full(3, 30.0)), (3, [1.0, 2, 3])],
+)
+def test_one_box_for_a_block_of_frames_is_refused_by_its_shape(handler, n_frames, box):
+    with handler.trajectory_writer("md") as writer:
+        with pytest.raises(InvalidArgumentError, match=r"box.*shape \[[36](, 3)?\].*\[\d, 3, 3\]"):
+            writer.append(np.zeros((n_frames, 4, 3)), box=box)
+        writer.append(np.zeros((4, 3)), box=box)  # Of one frame, it is the frame's.

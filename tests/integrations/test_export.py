@@ -1,5 +1,6 @@
 """Files of other formats are the trajectory as far as they can be, and what they can't hold is said."""
 
+import importlib.util
 import os
 
 import MDAnalysis
@@ -170,16 +171,36 @@ def test_times_that_float32_cannot_tell_apart_are_said(handler, tmp_path):
     assert export_trajectory(trajectory, tmp_path / "run.dcd") == ["time"]
 
 
-@pytest.mark.parametrize(
-    "box",
-    [
-        np.ones((3, 3)),  # Three lengths.
-        np.tile(np.array([[0, 30, 0], [30, 0, 0], [0, 0, 30.0]]), (3, 1, 1)),  # Turned.
-    ],
-    ids=["lengths", "turned"],
-)
-def test_a_box_that_lengths_and_angles_do_not_say_is_left_out_and_said(handler, tmp_path, box):
-    stored = {"frames": np.zeros((3, 12, 3), np.float32), "box": box}
+@pytest.mark.parametrize("is_appended", [False, True])
+@pytest.mark.parametrize("n_frames", [1, 2, 3, 6])
+def test_a_box_of_three_lengths_per_frame_is_the_box_of_each(
+    handler, tmp_path, n_frames, is_appended
+):
+    lengths = np.linspace([30.0, 40, 50], [33, 44, 55], n_frames, dtype=np.float32)
+    frames = np.ones((n_frames, 12, 3), np.float32)
+    if is_appended:
+        with handler.trajectory_writer("md") as writer:
+            writer.append(frames, box=lengths)
+    else:
+        handler.store_trajectory({"frames": frames, "box": lengths}, "md")
+    trajectory = handler.open("md")
+    np.testing.assert_array_equal(trajectory.read(field="box"), lengths)
+    expected = np.hstack([lengths, np.full((n_frames, 3), 90)])
+    universe = trajectory.to_universe(MDAnalysis.Universe.empty(12)._topology)
+    found = [ts.dimensions.copy() for ts in universe.trajectory]
+    np.testing.assert_array_equal(found, expected)
+    if importlib.util.find_spec("xarray"):
+        assert trajectory.to_xarray()["box"].dims == ("time", "box_length")
+    for suffix in ("xtc", "dcd", "trr"):
+        assert "box" not in export_trajectory(trajectory, tmp_path / f"run.{suffix}")
+        with MDAnalysis.coordinates.core.reader(tmp_path / f"run.{suffix}") as reader:
+            boxes = [ts.dimensions.copy() for ts in reader]
+        np.testing.assert_allclose(boxes, expected, rtol=1e-6)
+
+
+def test_a_box_that_lengths_and_angles_do_not_say_is_left_out_and_said(handler, tmp_path):
+    turned = np.array([[0, 30, 0], [30, 0, 0], [0, 0, 30.0]])
+    stored = {"frames": np.zeros((3, 12, 3), np.float32), "box": np.tile(turned, (3, 1, 1))}
     trajectory = handler.open(handler.store_trajectory(stored, "md"))
     for suffix in ("xtc", "dcd", "h5md"):
         assert export_trajectory(trajectory, tmp_path / f"run.{suffix}") == ["box"]

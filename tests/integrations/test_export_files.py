@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
 
@@ -18,6 +20,7 @@ from proteinflex_optimization._publish import published
 from proteinflex_optimization.integrations.mdanalysis import (
     export_trajectory,
 )
+from proteinflex_optimization.integrations.npz import export_npz
 from trajectory_data import N_ATOMS, N_FRAMES, data
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -51,6 +54,73 @@ def test_a_directory_is_never_the_file_to_write(trajectory, tmp_path, monkeypatc
     with pytest.raises(InvalidArgumentError, match="path=.*expected a"):
         export_trajectory(trajectory, path, overwrite=True)
     assert sorted(os.listdir(tmp_path)) == ["cache", "md.dcd"]
+
+
+def make_device(path):
+    try:
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root makes devices")
+
+
+def make_socket(path):
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(path.name)  # For whole paths may be too long.
+
+
+def replace(trajectory, path):
+    """Write a trajectory over what is at a path, by the function for its name."""
+    if path.stem.endswith("created"):
+        with create_trajectory(path, overwrite=True) as writer:
+            writer.append(trajectory[:])
+    elif path.suffix == ".zarr":
+        pytest.importorskip("zarr")
+        from proteinflex_optimization.integrations.zarr import export_zarr
+
+        export_zarr(trajectory, path, overwrite=True)
+    elif path.suffix == ".npz":
+        export_npz({"frames": trajectory[:]}, path, overwrite=True)
+    else:
+        export_trajectory(trajectory, path, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["run.dcd", "run.npz", "run.zarr", "run.fxt", "created.fxt"])
+@pytest.mark.parametrize("make", [os.mkfifo, make_socket, make_device])
+def test_a_pipe_a_socket_or_a_device_is_never_replaced(
+    trajectory, tmp_path, monkeypatch, make, name
+):
+    monkeypatch.chdir(tmp_path)
+    path, link = tmp_path / name, tmp_path / f"link-{name}"
+    make(path)
+    link.symlink_to(path)
+    before = path.stat()
+    for place in (path, link):
+        with pytest.raises(InvalidArgumentError, match="there is a device, a pipe or a socket"):
+            replace(trajectory, place)
+    assert link.is_symlink()
+    assert (path.stat().st_ino, path.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert sorted(os.listdir(tmp_path)) == sorted(["cache", name, link.name])
+
+
+def test_a_file_that_is_replaced_leaves_its_permissions_and_its_links(trajectory, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "data", tmp_path / "run.dcd"
+    link.symlink_to(target)
+    for old in (None, 0o600, 0o640, 0o444):
+        if old is not None:
+            target.write_bytes(b"old")
+            target.chmod(old)
+        replace(trajectory, link)
+        assert link.is_symlink()
+        assert target.stat().st_size > N_FRAMES * N_ATOMS * 12
+        assert old in (None, stat.S_IMODE(target.stat().st_mode))
+        assert os.listdir(target.parent) == ["data"]
+        target.unlink()
+    group = tmp_path / "run.zarr"
+    replace(trajectory, group)
+    group.chmod(0o700)
+    replace(trajectory, group)
+    assert stat.S_IMODE(group.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("is_directory", [False, True])

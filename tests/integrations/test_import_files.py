@@ -304,3 +304,44 @@ def test_what_mdanalysis_cannot_read_is_refused(handler, tmp_path):
     with pytest.raises(InvalidArgumentError, match="can read together"):
         handler.import_trajectory(PSF, XTC, "md")
     assert handler.keys() == []
+
+
+@pytest.mark.parametrize("suffix", ["xtc", "trr", "dcd", "nc"])
+def test_a_file_whose_name_is_no_text_is_written_and_read(handler, tmp_path, suffix):
+    frames = np.random.default_rng(3).normal(0, 10, (4, 5, 3)).astype(np.float32)
+    handler.store_trajectory({"frames": frames, "time": np.arange(4.0)}, "md")
+    place = tmp_path / os.fsdecode(b"r\xe9sultats")
+    place.mkdir()
+    path = place / (os.fsdecode(b"\xff.") + suffix)
+    export_trajectory(handler.open("md"), path)
+    assert os.listdir(place) == [path.name]
+    for given in (path, os.fsencode(path), [os.fsencode(path)]):
+        found = handler.open(handler.import_trajectory(None, given, "again"))
+        np.testing.assert_allclose(found[:], frames, atol=0.006)
+    assert os.listdir(place) == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"dt": np.nan}, "dt=nan is not valid: expected a number of ps above 0"),
+        ({"dt": np.inf}, "dt=inf"),
+        ({"dt": 0}, "dt=0"),
+        ({"dt": -1.0}, "dt=-1.0"),
+        ({"dt": "2"}, "dt='2' is of type str"),
+        ({"time_offset": np.nan}, "time_offset=nan is not valid: expected a number of ps$"),
+        ({"time_offset": "2"}, "time_offset='2' is of type str"),
+    ],
+)
+def test_what_makes_no_times_is_refused(handler, option, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        handler.import_trajectory(PSF, DCD, "md", **option)
+    assert len(handler) == 0
+
+
+def test_an_open_file_is_no_list_of_files(handler):
+    for mode in ("rb", "r"):
+        with open(DCD, mode) as file, pytest.raises(InvalidTypeError, match="trajectory=<_io"):
+            handler.import_trajectory(PSF, file, "md")
+    with pytest.raises(InvalidTypeError, match="trajectory=bytearray"):
+        handler.import_trajectory(PSF, bytearray(b"run.dcd"), "md")

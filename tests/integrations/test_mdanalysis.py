@@ -90,3 +90,15 @@ def test_damage_is_an_error_and_not_the_end_of_the_trajectory(tmp_path, monkeypa
         file.write(b"\xff" * 8)
     with pytest.raises(CorruptDataError):
         sum(1 for _ in universe.trajectory)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_box_that_is_none_to_mdanalysis_is_said(tmp_path, caplog):
+    handler = DataHandler(tmp_path)
+    for name, box in (("right", np.ones((2, 3))), ("flat", np.ones((2, 9)))):
+        handler.store_trajectory({"frames": np.zeros((2, 4, 3)), "box": box}, name)
+        universe = to_universe(handler.open(name), MDAnalysis.Universe.empty(4)._topology)
+        assert (universe.dimensions is None) == (name == "flat")
+    assert caplog.messages == [
+        "flat: its frames have no box in MDAnalysis, for 'box' has items of shape (9,)"
+    ]

@@ -98,7 +98,7 @@ def test_a_topology_of_other_atoms_is_refused(handler):
     with pytest.raises(InvalidArgumentError, match="atoms"):
         handler.open(key).to_mdtraj(topology(3), atoms=[3])
     key = handler.store_trajectory(
-        {"frames": np.zeros((2, 3, 3), np.float32), "box": np.ones((2, 3))}, "md"
+        {"frames": np.zeros((2, 3, 3), np.float32), "box": np.ones((2, 9))}, "md"
     )
     with pytest.raises(InvalidArgumentError, match="'box' has items of shape"):
         handler.open(key).to_mdtraj(topology(3))
@@ -110,6 +110,14 @@ def test_one_box_for_all_frames_is_the_unit_cell_of_each(handler, box):
     trajectory = handler.open(handler.store_trajectory(data, "md"))
     found = trajectory.to_mdtraj(topology(4), start=1)
     np.testing.assert_allclose(found.unitcell_lengths, [[3, 4, 5]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(found.unitcell_angles, [[90] * 3] * 2, rtol=1e-6)
+
+
+def test_three_lengths_per_frame_are_the_unit_cell_of_each(handler):
+    box = np.array([[30.0, 40, 50], [np.nan] * 3, [31, 41, 51]])
+    data = {"frames": np.zeros((3, 4, 3), np.float32), "box": box}
+    found = handler.open(handler.store_trajectory(data, "md")).to_mdtraj(topology(4), step=2)
+    np.testing.assert_allclose(found.unitcell_lengths, box[::2] / 10, rtol=1e-6)
     np.testing.assert_allclose(found.unitcell_angles, [[90] * 3] * 2, rtol=1e-6)
 
 

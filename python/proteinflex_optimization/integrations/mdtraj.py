@@ -472,7 +472,7 @@ def _read(
 
 
 def _set_cell(result: Any, box: NDArray[Any] | None) -> None:
-    if box is None or not box.any():
+    if box is None or not box[..., :3].any():
         return
     if box.shape[1:] == (3, 3):
         result.unitcell_vectors = in_units_of(box, "angstroms", "nanometers").astype(np.float32)
@@ -481,6 +481,6 @@ def _set_cell(result: Any, box: NDArray[Any] | None) -> None:
         result.unitcell_angles = box[:, 3:]
     else:
         raise InvalidArgumentError(
-            f"the field 'box' has items of shape {box.shape[1:]}: expected (3, 3), three vectors, or "
-            "(6,), lengths and angles"
+            f"the field 'box' has items of shape {box.shape[1:]}: expected (3, 3), three vectors, "
+            "(6,), lengths and angles, or (3,), lengths"
         )

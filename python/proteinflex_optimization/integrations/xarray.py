@@ -113,6 +113,8 @@ def _dimensions(field: str, item: tuple[int, ...], n_atoms: int) -> tuple[tuple[
         return ("time", "box_vector", "xyz"), "angstrom"
     if field == "box" and item == (6,):
         return ("time", "box_parameter"), "angstrom, degree"
+    if field == "box" and item == (3,):
+        return ("time", "box_length"), "angstrom"
     rest = tuple(f"{field}_{axis}" for axis in range(1, len(item) + 1))
     if item and item[0] == n_atoms:
         rest = ("atom", *rest[1:])

@@ -30,6 +30,7 @@ impl<'py> AppendedFrames<'py> {
             let name: String = name.extract()?;
             let field = FieldData::new(&name, &value)?;
             let field = if is_one { with_one_frame(field)? } else { field };
+            field.check_boxes(shape[0])?;
             field.check_beside(&name, &shape)?;
             // One box of all frames is for a trajectory that is stored at once.
             if field.array.shape().first() != Some(&shape[0]) {

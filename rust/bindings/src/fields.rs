@@ -87,8 +87,33 @@ impl<'py> FieldData<'py> {
     }
 
     /// Whether this is one box for all frames: its lengths, lengths and angles, or vectors.
-    pub fn is_one_box(&self) -> bool {
-        self.name == BOX && matches!(self.array.shape(), [3] | [6] | [3, 3])
+    pub fn is_one_box(&self, n_frames: usize) -> PyResult<bool> {
+        Ok(self.name == BOX
+            && match self.array.shape() {
+                [3] | [6] => true,
+                // Beside three frames, three lengths for each: vectors have zeros among them.
+                [3, 3] => n_frames != 3 || self.has_zeros()?,
+                _ => false,
+            })
+    }
+
+    /// Whether there is anything else than lengths; of a frame without a box, they are NaN.
+    fn has_zeros(&self) -> PyResult<bool> {
+        self.array.call_method1("__le__", (0,))?.call_method0("any")?.extract()
+    }
+
+    /// Checks that each frame of a block has a box of its own, if this is the boxes.
+    pub fn check_boxes(&self, n_frames: usize) -> PyResult<()> {
+        if self.name != BOX {
+            return Ok(());
+        }
+        self.check_numbers(BOX)?;
+        if !self.is_one_box(n_frames)? {
+            return Ok(());
+        }
+        let shapes = ["3", "6", "3, 3"].map(|item| format!("[{n_frames}, {item}]")).join(" or ");
+        let expected = format!("{n_frames} values, one per frame: shape {shapes}");
+        Err(to_python(Error::argument(BOX, format!("shape {:?}", self.array.shape()), expected)))
     }
 
     fn check_numbers(&self, argument: &str) -> PyResult<()> {
@@ -109,7 +134,7 @@ impl<'py> FieldData<'py> {
         let shape = self.array.shape();
         let fits = match self.name.as_str() {
             "velocities" | "forces" => shape == frames,
-            BOX if self.is_one_box() => true,
+            BOX if self.is_one_box(frames[0])? => true,
             _ => shape.first() == frames.first(),
         };
         if fits {

@@ -23,6 +23,7 @@ except ImportError as error:
     ) from error
 
 from proteinflex_optimization._arguments import instance
+from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.integrations.mdanalysis.export import export_trajectory
 from proteinflex_optimization.integrations.mdanalysis.imports import import_trajectory
@@ -41,6 +42,8 @@ from proteinflex_optimization.integrations.mdanalysis.topology import (
 from proteinflex_optimization.integrations.mdanalysis.writer import FXTWriter
 from proteinflex_optimization.topology import Topology
 from proteinflex_optimization.trajectory import Trajectory
+
+logger = get_logger()
 
 __all__ = [
     "FXTParser",
@@ -79,6 +82,13 @@ def to_universe(trajectory: Trajectory, topology: Any = None, **kwargs: Any) -> 
         topology = topology_to_mdanalysis(trajectory._needed_topology())
     elif isinstance(topology, Topology):
         topology = topology_to_mdanalysis(topology)
+    boxes = trajectory._boxes(0, 0)
+    if boxes is not None and boxes.shape[1:] not in ((3, 3), (6,)):
+        logger.warning(
+            "%s: its frames have no box in MDAnalysis, for 'box' has items of shape %s",
+            trajectory.data_id,
+            boxes.shape[1:],
+        )
     name, arguments = reader_arguments(trajectory)
     try:
         return MDAnalysis.Universe(topology, name, **arguments, **kwargs)

@@ -20,6 +20,7 @@ from proteinflex_optimization._integrations import integration
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.integrations.mdanalysis.paths import as_text
 from proteinflex_optimization.integrations.mdanalysis.reader import reader_arguments
 from proteinflex_optimization.integrations.mdanalysis.topology import topology_to_universe
 from proteinflex_optimization.integrations.mdanalysis.topology_places import (
@@ -159,9 +160,9 @@ def export_trajectory(
     static = list(trajectory._beside_frames())
     universe, lost = _universe(trajectory, suffix)
     kept, options = _choose(trajectory, universe.trajectory, suffix, places)
-    with published(path, overwrite=overwrite) as hidden:
+    with published(path, overwrite=overwrite) as hidden, as_text(hidden) as named:
         writer = WholeWriter(
-            hidden, Path(path), lambda name: _writer(name, path, trajectory, options)
+            named, Path(path), lambda name: _writer(name, path, trajectory, options)
         )
         # What overflows is refused by its value.
         with closing(writer), np.errstate(over="ignore", invalid="ignore"), _quiet():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
@@ -111,13 +112,14 @@ def import_trajectory(
     callback("progress", progress)
     flag("allow_truncated", allow_truncated)
     whole("block_frames", block_frames)
-    dt = options.get("dt")
-    if dt is not None and (isinstance(dt, bool) or not isinstance(dt, Real)):
-        raise InvalidTypeError(f"dt={dt!r} is of type {type(dt).__name__}: expected a number of ps")
+    _check_number_of_ps("dt", options.get("dt"), above=0)
+    _check_number_of_ps("time_offset", options.get("time_offset"), above=-math.inf)
     several: Any = trajectory
-    if isinstance(several, (str, os.PathLike)) or not isinstance(several, Iterable):
+    # Of a file that is open, the items are its lines.
+    is_one = isinstance(several, (str, bytes, bytearray, os.PathLike)) or hasattr(several, "read")
+    if is_one or not isinstance(several, Iterable):
         several = [several]
-    given = list(several)
+    given = [os.fsdecode(path) if isinstance(path, bytes) else path for path in several]
     for path in given:
         if not isinstance(path, (str, os.PathLike)):
             raise InvalidTypeError(
@@ -159,6 +161,18 @@ def import_trajectory(
             part.file.close()
     run.tell()
     return str(writer.key)
+
+
+def _check_number_of_ps(name: str, value: Any, *, above: float) -> None:
+    expected = "a number of ps" if above else "a number of ps above 0"
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InvalidTypeError(
+            f"{name}={value!r} is of type {type(value).__name__}: expected {expected}"
+        )
+    if not (float(value) > above and math.isfinite(value)):
+        raise InvalidArgumentError(f"{name}={value!r} is not valid: expected {expected}")
 
 
 class _Part:

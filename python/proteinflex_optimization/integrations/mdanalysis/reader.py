@@ -38,10 +38,10 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
     """Reads the file of a trajectory, in a cache or not, for MDAnalysis.
 
     Lengths are in Å, as `TrajectoryReporter` and `import_trajectory` store them. ``velocities``
-    (Å/ps) and ``forces`` (kJ/mol/nm) are used where they are stored, ``box`` as three vectors or as
-    lengths and angles, per frame or one for all, ``time`` in ps; other scalars per frame are in
-    ``ts.data``, but for ``dt`` and ``time_offset``, by which MDAnalysis would change the times. Where
-    ``box``, ``velocities`` or ``forces`` is NaN all over, a frame has none.
+    (Å/ps) and ``forces`` (kJ/mol/nm) are used where they are stored, ``box`` as three vectors, as
+    lengths and angles or as lengths alone, per frame or one for all, ``time`` in ps; other scalars per
+    frame are in ``ts.data``, but for ``dt`` and ``time_offset``, by which MDAnalysis would change the
+    times. Where ``box``, ``velocities`` or ``forces`` is NaN all over, a frame has none.
     """
 
     format = "FXT"

@@ -24,6 +24,7 @@ from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._packed import check_streams
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
+from proteinflex_optimization.integrations.mdanalysis.paths import as_text
 from proteinflex_optimization.integrations.mdanalysis.reader import TrajectoryReadError
 from proteinflex_optimization.integrations.mdanalysis.reader_classes import (
     format_of,
@@ -151,7 +152,8 @@ class TrajectoryFile:
                 self.format = name_of(reader_class)
                 refuse_unknown(options, reader_class)
                 self.findings: Findings = examine_before_opening(self.path, self.format)
-                self._reader = self._open(self._readable(), reader_class, options)
+                readable = self._opened.enter_context(as_text(self._readable()))
+                self._reader = self._open(readable, reader_class, options)
                 self.n_frames = int(self._reader.n_frames)
                 self.n_atoms = int(self._reader.n_atoms)
                 examine(self._reader, self.path, self.format, self.findings)

@@ -204,7 +204,7 @@ fn beside<'py>(name: &str, value: Bound<'py, PyAny>, frames: &[usize]) -> PyResu
     if is_known {
         field.check_beside(&place(name), frames)?;
     }
-    Ok(match field.is_one_box() {
+    Ok(match field.is_one_box(frames[0])? {
         true => Beside::Value(field.array.into_any()),
         false => Beside::Frame(field),
     })

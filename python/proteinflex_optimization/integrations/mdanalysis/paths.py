@@ -1,0 +1,24 @@
+"""Paths for libraries that take text: names of files are bytes, which may be none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+__all__ = ["as_text"]
+
+
+@contextmanager
+def as_text(path: Path) -> Iterator[Path]:
+    """Yield a path, or a link to it where it is no text; the file need not be there yet."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with TemporaryDirectory() as directory:
+            link = Path(directory, path.name.encode(errors="replace").decode())
+            link.symlink_to(path.absolute())
+            yield link
+    else:
+        yield path
