@@ -28,6 +28,10 @@ WARM_UP = 500
 SOLVENT = {"HOH", "WAT", "Cl", "CL", "Na", "NA"}
 
 
+#: What the name of a set ends with that is another one, cut.
+CUT = "_cut"
+
+
 @dataclass(frozen=True)
 class Run:
     """What is kept of a simulation: how many frames, and steps between two of them."""
@@ -35,6 +39,8 @@ class Run:
     n_frames: int
     interval: int
     is_solvated: bool = True
+    #: Whether each atom is put into the box by itself, not each molecule.
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,8 +144,12 @@ def simulated(name: str, run: Run, directory: Path, names: Sequence[str] = ()) -
         )
     with np.load(path) as saved:
         frames, protein = saved["frames"], saved["protein"]
+    if run.is_cut:
+        frames = _cut(frames)
     water = "TIP3P box, rigid water and X–H bonds" if run.is_solvated else "OBC, rigid X–H bonds"
     origin = f"OpenMM {openmm.__version__}, {water}, {run.interval * STEP:g} ps apart"
+    if run.is_cut:
+        origin += ", each atom put into the box by itself"
     return DataSet(name, origin, frames, protein)
 
 
@@ -151,13 +161,14 @@ SETS: dict[str, Run | Callable[[str], DataSet]] = {
     "villin_0.1ps": Run(128, 25),
     "villin_1ps": Run(64, 250),
     "villin_10ps": Run(10, 2500),
+    "villin_cut": Run(100, 125, is_cut=True),
     "adk_trr": adk_trr,
     "adk_xtc": adk_xtc,
     "yiip": yiip,
 }
 
 #: Sets that are only made where they are named.
-ON_REQUEST = ("villin_implicit", "villin_0.1ps", "villin_1ps", "villin_10ps")
+ON_REQUEST = ("villin_implicit", "villin_0.1ps", "villin_1ps", "villin_10ps", "villin_cut")
 
 
 def _read(
@@ -181,7 +192,7 @@ def _cache() -> Path:
 
 
 def _path(directory: Path, name: str, run: Run) -> Path:
-    return directory / f"{name}-{run.n_frames}x{run.interval}.npz"
+    return directory / f"{name.removesuffix(CUT)}-{run.n_frames}x{run.interval}.npz"
 
 
 def _simulate_villin(is_solvated: bool, runs: Mapping[Path, Run]) -> None:
@@ -236,6 +247,15 @@ def _villin(is_solvated: bool) -> Any:
     simulation.context.setVelocitiesToTemperature(300, 1)
     simulation.step(WARM_UP)
     return simulation
+
+
+def _cut(frames: Frames) -> Frames:
+    """Put atoms into the box, as far as molecules jump that leave it."""
+    places = frames.astype(np.float64)
+    jumps = np.abs(np.diff(places, axis=0))
+    halves = (places.max((0, 1)) - places.min((0, 1))) / 2
+    lengths = [np.median(jumps[..., axis][jumps[..., axis] > halves[axis]]) for axis in range(3)]
+    return np.asarray(places - np.floor(places / lengths) * lengths, np.float32)
 
 
 def _save(path: Path, frames: list[NDArray[np.float64]], protein: NDArray[np.intp]) -> None:
