@@ -183,7 +183,9 @@ html_extra_path = [str(path) for path in [BUILD / "extra"] if path.is_dir()]
 PUBLIC = {
     **dict.fromkeys(proteinflex_optimization.__all__, "proteinflex_optimization"),
     **dict.fromkeys(proteinflex_optimization.errors.__all__, "proteinflex_optimization.errors"),
-    **dict.fromkeys(["TaskHandle", "ProgressReader", "Tracked"], "proteinflex_optimization.progress"),
+    **dict.fromkeys(
+        ["TaskHandle", "ProgressReader", "Tracked"], "proteinflex_optimization.progress"
+    ),
     **dict.fromkeys(["TrajectoryWriter", "PendingCheckpoint"], "proteinflex_optimization._native"),
 }
 """Public names, and the module under which the reference has them."""
