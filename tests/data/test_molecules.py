@@ -110,6 +110,26 @@ def test_atoms_wrapped_one_by_one_are_kept_and_still_take_less(tmp_path, name):
         assert trajectory.stored_bytes < {"XTC": 0.48, "TRR": 0.62}[name] * frames.nbytes
 
 
+@pytest.mark.parametrize("profile", ["default", "archive"])
+def test_atoms_put_into_the_box_take_what_whole_molecules_take(tmp_path, profile):
+    lengths = np.array([30.0, 31.0, 32.5])
+    whole = as_xtc(water(64, 4000))
+    integers = np.rint(whole * 100).astype(int) % np.rint(lengths * 100).astype(int)
+    cut = as_xtc(integers / 100)
+    handler = DataHandler(tmp_path, profile=profile)
+    stored = {}
+    for name, frames in {"whole": whole, "cut": cut}.items():
+        handler.store_trajectory({"frames": frames}, name)
+        with handler.open(name) as trajectory:
+            assert np.array_equal(trajectory.read(), frames)
+            assert np.array_equal(
+                trajectory.read(atoms=[3999, 700, 1], step=7), frames[::7, [3999, 700, 1]]
+            )
+            assert np.array_equal(trajectory[41], frames[41])
+            stored[name] = trajectory.stored_bytes
+    assert stored["cut"] < 1.05 * stored["whole"]
+
+
 def test_noise_takes_at_most_a_hundredth_more_than_it_is(tmp_path):
     random = np.random.default_rng(1)
     handler = DataHandler(tmp_path, durable=False)

@@ -5,8 +5,9 @@
 //! one, become integers (`quantize`); doubles that hold no more than floats become floats
 //! (`narrow`, undone by `widen`); the numbers are put into the order in which neighbours are most
 //! alike (`layout`); pcodec packs them (`pco`). What is not numbers goes to zstd (`bytes`).
-//! Coordinates of atoms are rather coded by the shape of the molecules (`geometry`), and can then
-//! be read frame by frame (`random_access`). `encode` chooses between them.
+//! Coordinates of atoms are rather coded by the shape of the molecules (`geometry`), which are made
+//! whole first where the periodic box cuts them (`periodic`), and can then be read frame by frame
+//! (`random_access`). `encode` chooses between them.
 //!
 //! Encoding returns something smaller than the data, or nothing.
 //!
