@@ -207,23 +207,26 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         """Return the topology of what was passed: also of an entry, by its key or id."""
         if not isinstance(structure, str):
             return Topology.of(structure)
-        is_entry, is_file = structure in self, Path(structure).is_file()
-        if is_entry and is_file:
+        is_file = Path(structure).is_file()
+        try:
+            entry = self.info(structure)
+        except (CacheKeyError, InvalidArgumentError):
+            entry = None
+        if entry is not None and is_file:
             raise InvalidArgumentError(
                 f"structure={structure!r} is not valid: there is an entry and a file of this name; "
                 "expected the key of the entry, or a pathlib.Path"
             )
-        if not is_entry:
+        if entry is None:
             if not is_file:
                 raise InvalidArgumentError(
                     f"structure={structure!r} is not valid: expected the key or id of an entry, or "
                     "a file"
                 )
             return Topology.of(structure)
-        key = self.info(structure)["key"]
-        if self.info(key)["kind"] == "structure":
-            return Topology.of(self.load_data(key))
-        return self.open(key)._needed_topology()
+        if entry["kind"] == "structure":
+            return Topology.of(self.load_data(entry["key"]))
+        return self.open(entry["key"])._needed_topology()
 
     def import_trajectory(
         self,
