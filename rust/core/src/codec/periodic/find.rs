@@ -57,8 +57,9 @@ pub fn find(frames: &[&[Place]], jumps_count: bool) -> Option<Found> {
     let motion = Motion::of(frames, &samples, &joined);
     let is_slow = motion.fast * FAST <= motion.all;
     let (lengths, extents) = if is_cut {
-        let extents = frames.iter().map(|frame| Extent::of(frame.iter().copied())).collect();
-        lengths_of_bonds(frames, &rows_joined, extents)
+        let extent = |frame: &&[Place]| Extent::of(frame.iter().copied());
+        let extents: Vec<Extent> = frames.iter().map(extent).collect();
+        (lengths_of_bonds(frames, &rows_joined, &extents), extents)
     } else if jumps_count && is_slow && motion.jumping * WORTH > motion.all {
         lengths_of_middles(frames, &joined)
     } else {
@@ -171,15 +172,11 @@ impl Motion {
 
 /// The lengths of the box in each frame, from atoms that are cut off from the one before them: as
 /// far as these are from each other, and as they are where they are not cut off.
-fn lengths_of_bonds(
-    frames: &[&[Place]],
-    joined: &[usize],
-    extents: Vec<Extent>,
-) -> (Vec<Place>, Vec<Extent>) {
+fn lengths_of_bonds(frames: &[&[Place]], joined: &[usize], extents: &[Extent]) -> Vec<Place> {
     let square = |step: Place| step.map(|x| f64::from(x) * f64::from(x));
     let mut squares = vec![(0.0, 0.0); joined.len()];
     let mut cut = Vec::new();
-    for (number, (frame, extent)) in frames.iter().zip(&extents).enumerate() {
+    for (number, (frame, extent)) in frames.iter().zip(extents).enumerate() {
         for (index, &row) in joined.iter().enumerate() {
             let step = step(frame, row);
             match extent.crosses(step) {
@@ -218,7 +215,7 @@ fn lengths_of_bonds(
             median(&mut of[axis]).filter(counts).unwrap_or(usual)
         })
     };
-    (estimates.into_iter().map(of_frame).collect(), extents)
+    estimates.into_iter().map(of_frame).collect()
 }
 
 fn median(numbers: &mut [i32]) -> Option<i32> {

@@ -31,8 +31,6 @@ pub struct PeriodicBox {
     /// Whether an atom is of the same molecule as the one before it, where whole molecules were put
     /// back; else 0.
     joined: Vec<u8>,
-    /// Whether any is.
-    has_joined: bool,
     /// Atoms that are in another image than follows, frame after frame.
     exceptions: Vec<Exception>,
     /// Where those of each frame end.
@@ -124,9 +122,8 @@ impl PeriodicBox {
         if !is_valid {
             return Err(DecodeError::OutOfRange { what: "a number of the periodic box" });
         }
-        let has_joined = joined.contains(&1);
         let origin = [origin[0], origin[1], origin[2]];
-        Ok(Self { lengths, origin, joined, has_joined, exceptions, ends })
+        Ok(Self { lengths, origin, joined, exceptions, ends })
     }
 
     /// Bytes that it takes in memory.

@@ -24,7 +24,6 @@ pub fn unwrap(
         lengths,
         origin,
         joined: if is_cut { vec![0; shape.rows] } else { joined.clone() },
-        has_joined: !is_cut,
         ..PeriodicBox::default()
     };
     for (number, frame) in frames.iter().enumerate() {

@@ -130,7 +130,8 @@ impl PeriodicBox {
         images: &mut Coordinates,
     ) {
         vectorized!(simd => of_frame.images(simd, places, images));
-        if !self.has_joined {
+        let joined = &self.joined[rows];
+        if !joined.contains(&1) {
             return;
         }
         let (places, images) = (places.atoms(), images.atoms_mut());
@@ -141,7 +142,6 @@ impl PeriodicBox {
             let middle = [sum(0) / atoms, sum(1) / atoms, sum(2) / atoms];
             images[molecule].fill(of_frame.image(middle));
         };
-        let joined = &self.joined[rows];
         let (mut start, mut is_cut) = (0, false);
         for row in 1..=joined.len() {
             if joined.get(row) == Some(&1) {
