@@ -115,6 +115,13 @@ impl Simulation {
         all
     }
 
+    /// Its coordinates, as numbers of the grid.
+    fn integers(&self, wrapped: Wrapped) -> Vec<i32> {
+        let bytes = self.run(wrapped);
+        let floats = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        floats.map(|x| (x * 100.0).round() as i32).collect()
+    }
+
     fn bytes(&self, wrapped: Wrapped, archive: bool) -> f64 {
         let options = EncodeOptions { precision: None, archive };
         let bytes = self.run(wrapped);
@@ -152,6 +159,32 @@ fn molecules_that_jump_take_little_more_in_archives_than_those_that_move_on() {
     let whole = USUAL.bytes(Wrapped::Nothing, true);
     let jumping = USUAL.bytes(Wrapped::Molecules, true);
     assert!(jumping < 1.03 * whole, "{jumping} and {whole}");
+}
+
+#[test]
+fn molecules_move_on_in_archives_where_they_left_the_box() {
+    let integers = USUAL.integers(Wrapped::Molecules);
+    let shape = USUAL.block().shape(ScalarType::F32);
+    let farthest = |integers: &[i32]| {
+        let steps = integers.iter().zip(&integers[3 * shape.rows..]);
+        steps.map(|(from, to)| (to - from).abs()).max().unwrap()
+    };
+    let (_, whole) = unwrap(&integers, shape, true).unwrap();
+    assert!(farthest(&integers) > 2000 && farthest(&whole) < 500);
+    assert!(unwrap(&integers, shape, false).is_none(), "what is whole is left as it is elsewhere");
+}
+
+#[test]
+fn an_exception_of_an_atom_that_is_not_there_is_refused() {
+    let integers = USUAL.integers(Wrapped::Atoms);
+    let shape = USUAL.block().shape(ScalarType::F32);
+    let (mut found, _) = unwrap(&integers, shape, false).unwrap();
+    for (row, is_there) in [(shape.rows - 1, true), (shape.rows, false)] {
+        found.exceptions = vec![Exception { row: row as u32, by: [1, 0, 0] }];
+        found.ends = vec![1; shape.frames];
+        let packed = found.encode(3).unwrap();
+        assert_eq!(PeriodicBox::parse(&packed, shape).is_ok(), is_there);
+    }
 }
 
 #[test]
@@ -214,9 +247,7 @@ proptest! {
         let simulation = Simulation { frames: 10, water: 150, ..USUAL };
         let block = simulation.block();
         let shape = block.shape(ScalarType::F32);
-        let bytes = simulation.run(wrapped);
-        let floats = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-        let integers: Vec<i32> = floats.map(|x| (x * 100.0).round() as i32).collect();
+        let integers = simulation.integers(wrapped);
         let (found, _) = unwrap(&integers, shape, true).unwrap();
         let packed = found.encode(3).unwrap();
         prop_assert_eq!(&PeriodicBox::parse(&packed, shape).unwrap(), &found);
