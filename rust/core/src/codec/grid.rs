@@ -130,14 +130,18 @@ impl Float for f64 {
 }
 
 impl Grid {
-    /// The integer nearest to a float.
-    pub fn nearest<F: Float>(self, value: F) -> Option<F::Integer> {
+    /// The integer that may stand for a float: the nearest one, or the other one beside a float that
+    /// is in the middle, as it is rounded.
+    pub fn place<F: Float>(self, value: F) -> Option<F::Integer> {
         let position = match self {
             Self::Divided(scale) | Self::Multiplied(scale) => value.wide() * scale,
             Self::MultipliedThenTen(scale) => value.wide() * (scale / 10.0),
             Self::Rounded(spacing) => value.wide() / spacing,
         };
-        F::integer(position.round_ties_even())
+        let nearest = position.round_ties_even();
+        let other = nearest + (position - nearest).signum();
+        let integers = [nearest, other].into_iter().filter_map(F::integer);
+        integers.into_iter().find(|&integer| self.accepts(value, F::of(integer, self)))
     }
 
     /// Whether the float that will be read may stand for `value`.
@@ -245,8 +249,7 @@ mod tests {
             let mut integers = vec![0; floats.len()];
             if f32::quantize(&floats, grid, &mut integers) {
                 for (&float, integer) in floats.iter().zip(integers) {
-                    prop_assert_eq!(grid.nearest(float), Some(integer));
-                    prop_assert!(grid.accepts(float, f32::of(integer, grid)));
+                    prop_assert_eq!(grid.place(float), Some(integer));
                 }
             }
         }

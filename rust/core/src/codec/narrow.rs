@@ -5,7 +5,9 @@
 
 use super::block::EncodeOptions;
 use super::layout::BlockShape;
-use super::quantize::{OUTLIERS, Quantized, ROUNDING_OUTLIERS, filler, sample};
+use super::quantize::{
+    MANY_OUTLIERS, NARROWER, OUTLIERS, Quantized, ROUNDING_OUTLIERS, filler, sample,
+};
 use super::widen::{IDENTITY, Operation, Widened, Widening};
 
 /// The most decimals that are looked for.
@@ -50,7 +52,19 @@ impl Narrowed {
         let Some(step) = options.precision else { return exact };
         exact
             .filter(|narrowed| narrowed.spacing(shape) >= step * (1.0 - TOLERANCE))
-            .or_else(|| Narrowing::rounding(step).narrow(values, shape, ROUNDING_OUTLIERS))
+            .or_else(|| Self::round(values, &sample, shape, step))
+    }
+
+    /// Moves doubles to multiples of the precision, or, where that has many outliers or they are on
+    /// it already, to the narrower grid.
+    fn round(values: &[f64], sample: &[f64], shape: BlockShape, step: f64) -> Option<Self> {
+        let narrower = Narrowing::rounding(step * NARROWER);
+        let allowed = sample.len() / OUTLIERS;
+        let is_rounded =
+            Narrowing { tolerance: None, ..narrower }.misses(sample, allowed) <= allowed;
+        let whole = || Narrowing::rounding(step).narrow(values, shape, MANY_OUTLIERS);
+        if is_rounded { None } else { whole() }
+            .or_else(|| narrower.narrow(values, shape, ROUNDING_OUTLIERS))
     }
 
     /// Whether all floats are whole numbers.

@@ -3,8 +3,10 @@
 //! Whether an integer gives back its float is checked for every number; the ones that it doesn't
 //! give back are outliers, stored beside the integers bit by bit.
 //!
-//! With a precision, any float may be moved to the nearest grid point. What is checked then is that
-//! the float that will be read is within half the spacing of the one that was given.
+//! With a precision, any float may be moved to a grid point. What is checked then is that the float
+//! that will be read is within half the precision of the one that was given. Of text with one decimal
+//! more, a tenth lies in the middle between two grid points, where the rounding of the floats decides
+//! whether it is: many would be outliers, and the spacing is a little less than the precision instead.
 
 use zerocopy::little_endian::F64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -23,6 +25,12 @@ const SAMPLE: usize = 3 * 1024;
 pub const OUTLIERS: usize = 200;
 /// One in so many numbers may be an outlier where a precision was asked for.
 pub const ROUNDING_OUTLIERS: usize = 8;
+/// With more outliers than one in so many, the spacing is less than the precision: they would take
+/// more than the finer grid. With floats and neither text nor large numbers, there are fewer.
+pub const MANY_OUTLIERS: usize = 1000;
+/// The part of a precision that is a spacing with which floats may be rounded by this less than a
+/// hundredth of the precision: it takes 0.01 bits more for each number.
+pub const NARROWER: f64 = 1.0 - 1.0 / 128.0;
 /// How much wider than the floats' own spacing a grid must be.
 const COARSENESS: f64 = 4.0;
 /// Numbers that are quantized together, without branches.
@@ -55,9 +63,23 @@ impl<F: Float> Quantized<F> {
             .filter(|found| options.precision.is_none_or(|step| found.grid.spacing() >= step));
         match (found, options.precision) {
             (Some(found), _) => Some(found),
-            (None, Some(step)) => quantize(values, Grid::Rounded(step), shape, ROUNDING_OUTLIERS),
+            (None, Some(step)) => Self::round(values, shape, step),
             (None, None) => None,
         }
+    }
+
+    /// Moves floats to a grid with as many digits as the precision, or, where that has many outliers
+    /// or the floats are on it already, to the narrower one.
+    fn round(values: &[F], shape: BlockShape, step: f64) -> Option<Self> {
+        let narrower = Grid::Rounded(step * NARROWER);
+        let sample = sample(values);
+        let misses = |&&value: &&F| {
+            narrower.place(value).is_none_or(|k| F::of(k, narrower).bits() != value.bits())
+        };
+        let is_rounded = sample.iter().filter(misses).count() <= sample.len() / OUTLIERS;
+        let whole = || quantize(values, Grid::Rounded(step), shape, MANY_OUTLIERS);
+        if is_rounded { None } else { whole() }
+            .or_else(|| quantize(values, narrower, shape, ROUNDING_OUTLIERS))
     }
 
     /// The distance of two grid points.
@@ -175,9 +197,7 @@ fn find<F: Float>(values: &[F]) -> Option<Grid> {
 fn count_misses<F: Float>(values: &[F], grid: Grid, allowed: usize) -> usize {
     let mut count = 0;
     for &value in values {
-        let hit =
-            grid.nearest(value).is_some_and(|integer| grid.accepts(value, F::of(integer, grid)));
-        count += usize::from(!hit);
+        count += usize::from(grid.place(value).is_none());
         if count > allowed {
             break;
         }
@@ -204,17 +224,14 @@ fn quantize<F: Float>(
         }
         for &value in values_batch {
             let position = integers.len();
-            let integer = match grid.nearest(value) {
-                Some(integer) if grid.accepts(value, F::of(integer, grid)) => integer,
-                _ => {
-                    outliers.push(position);
-                    if outliers.len() > values.len() / rarity + 1 {
-                        return None;
-                    }
-                    filler(&integers, width)
-                }
-            };
+            let integer = grid.place(value).unwrap_or_else(|| {
+                outliers.push(position);
+                filler(&integers, width)
+            });
             integers.push(integer);
+        }
+        if outliers.len() > values.len() / rarity + 1 {
+            return None;
         }
     }
     Some(Quantized { grid, integers, outliers })
