@@ -66,13 +66,16 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         InvalidArgumentError
             It is a structure.
         """
+        is_upstream_first = self._is_upstream_first(key)
+        if is_upstream_first and (found := self._open_upstream(key)) is not None:
+            return found
         try:
             return Trajectory(self, key)
         except InvalidTypeError:
             raise
         except (CacheKeyError, InvalidArgumentError):
             # Also where a structure of this id is here: a trajectory comes first, as in one directory.
-            found = self._open_upstream(key)
+            found = None if is_upstream_first else self._open_upstream(key)
             if found is None:
                 raise
             return found
