@@ -70,7 +70,7 @@ pub(crate) use open::{
 pub(crate) use owner::Boot;
 pub use owner::{Owner, Sight};
 pub use publish::{PendingDir, publish_bytes, remove_orphaned};
-pub(crate) use publish::{create_dirs, is_orphaned, orphaned, remove_tree};
+pub(crate) use publish::{create_dirs, is_orphaned, last_modified, orphaned, remove_tree};
 pub use range_source::{RangeBytes, RangeSource};
 pub(crate) use remote::Held;
 pub(crate) use shared::{SharedMap, WordCopy};
