@@ -300,15 +300,22 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
                     raise InvalidArgumentError(
                         f"{name}={value!r} is not valid for {arrays} files: they need none"
                     )
-            key: str = getattr(integration(arrays), f"import_{arrays}")(
-                self,
-                trajectory,
-                data_id,
-                metadata,
-                precision=precision,
-                profile=profile,
-                progress=progress,
-            )
+            import_arrays = getattr(integration(arrays), f"import_{arrays}")
+            try:
+                key: str = import_arrays(
+                    self,
+                    trajectory,
+                    data_id,
+                    metadata,
+                    precision=precision,
+                    profile=profile,
+                    progress=progress,
+                )
+            except (InvalidArgumentError, InvalidTypeError) as error:
+                if not str(error).startswith("path="):
+                    raise
+                # Here it has another name.
+                raise type(error)(f"trajectory={str(error)[len('path=') :]}") from error
             return key
         key = integration("mdanalysis").import_trajectory(
             self,
