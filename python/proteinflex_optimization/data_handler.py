@@ -406,7 +406,8 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
 
         A call is known by the function's qualified name, its source, what it encloses, and its
         arguments with their defaults. Functions that it calls, globals and constants of classes that
-        it uses are not looked at: pass them as arguments.
+        it uses are not looked at: pass them as arguments. Nor is what a `functools.cached_property` of
+        an object keeps, which follows from the rest, also where another value was assigned to it.
 
         Parameters
         ----------
@@ -435,6 +436,13 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
             It is a lambda, a generator or a coroutine; or it has no such parameter.
         InvalidTypeError
             When it is called: an argument has no content that can be told.
+
+        Notes
+        -----
+        joblib, dask and others send functions of a script or notebook to their processes by value,
+        without a source. As an argument of the call such a function counts by its compiled code there,
+        so the script and these processes do not find each other's results. A function of a module that
+        they import counts the same everywhere; so does the function that is memoized.
         """
 
         def decorate(function: Any) -> Any:
