@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from . import _native
+from ._arguments import path_text
 from ._fingerprint import Paths
 from ._integrations import integration
 from .errors import (
@@ -210,7 +211,7 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         """Return the topology of what was passed: also of an entry, by its key or id."""
         if not isinstance(structure, str):
             return Topology.of(structure)
-        is_file = Path(structure).is_file()
+        is_file = Path(path_text("structure", structure)).is_file()
         try:
             entry = self.info(structure)
         except (CacheKeyError, InvalidArgumentError):
