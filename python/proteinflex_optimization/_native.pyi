@@ -54,6 +54,7 @@ __all__ = [
     "batch_facts",
     "decode_topology",
     "encode_topology",
+    "expand_home",
     "is_interrupted",
     "is_local_filesystem",
     "is_out_of_memory",
