@@ -24,9 +24,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::CacheError;
-use crate::fs::{Owner, Storage, names, publish_bytes};
+use crate::fs::{Owner, Storage, names, path_of, publish_bytes};
 use crate::trajectory::EntryKind;
-use crate::variables::path_of;
 use crate::{Error, Result};
 
 /// The name of an entry: `s-` or `t-` and 32 hex digits.

@@ -8,9 +8,7 @@ use proteinflex_core::cache::{Cache, EntryInProgress, IfThere, Key, Named, NewTr
 use proteinflex_core::error::CacheError;
 use proteinflex_core::trajectory::{DType, Encoding, EntryKind, FieldSpec, Frames};
 
-use crate::cache_behaviour::{
-    BYTES, directory, file_of, open, overwrite, space_for, store, used,
-};
+use crate::cache_behaviour::{BYTES, directory, file_of, open, overwrite, space_for, store, used};
 
 #[test]
 fn a_trajectory_in_progress_counts_is_not_evicted_and_has_one_writer() {
