@@ -1,8 +1,6 @@
 //! What a cache promises of its limit: it holds, the least recently used entries go first, and
 //! pinned ones stay.
 
-#![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
-
 use proteinflex_core::Error;
 use proteinflex_core::cache::Key;
 use proteinflex_core::error::CacheError;

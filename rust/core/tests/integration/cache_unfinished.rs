@@ -1,7 +1,6 @@
 //! What a cache promises of trajectories that are being written, or wait to be resumed.
 
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
-#![expect(clippy::disallowed_methods, reason = "damage is made behind the cache's back")]
 
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, EntryInProgress, IfThere, Key, Named, NewTrajectory};
