@@ -117,7 +117,9 @@ fn an_eviction_goes_on_to_the_low_water_mark() {
     assert_eq!(stats.evictions, 5);
     assert!(stats.used_bytes <= limit);
     for number in 0..5 {
-        assert!(!cache.contains(Key::of(EntryKind::Structure, &number.to_string()).as_str()));
+        assert!(
+            !cache.contains(Key::of(EntryKind::Structure, &number.to_string()).as_str()).unwrap()
+        );
     }
 }
 
@@ -308,7 +310,7 @@ fn nothing_outside_the_directory_is_read_or_written() {
     std::fs::remove_file(&path).unwrap();
     symlink(outside.join("precious"), &path).unwrap();
     assert!(load(&cache, &key).is_err());
-    assert!(!cache.contains(key.as_str()));
+    assert!(!cache.contains(key.as_str()).unwrap());
     store(&cache, "a", 2).unwrap();
     assert_eq!(load(&cache, &key).unwrap(), vec![2; BYTES]);
 
@@ -354,6 +356,40 @@ fn nothing_is_removed_through_a_folder_that_becomes_a_link() {
 }
 
 /// All files below a directory.
+#[test]
+fn a_file_system_that_does_not_answer_does_not_say_that_nothing_is_stored() {
+    let directory = directory();
+    let path = directory.path.with_file_name("mounted");
+    std::fs::create_dir(&directory.path).unwrap();
+    symlink(directory.path.parent().unwrap(), &path).unwrap();
+    let root = path.join("cache");
+    let cache = Cache::open(Arc::new(Disk), &root, None).unwrap();
+    let key = store(&cache, "a", 1).unwrap();
+    assert!(cache.contains("a").unwrap() && !cache.contains("b").unwrap());
+    // What leads there can't be followed, for an error that is not the absence of it.
+    std::fs::remove_file(&path).unwrap();
+    symlink(&path, &path).unwrap();
+    for name in ["a", key.as_str()] {
+        let answers = [
+            cache.contains(name).map(drop),
+            cache.load(name).map(drop),
+            cache.info(name).map(drop),
+            cache.remove(name),
+            cache.pin(name),
+            cache.verify(Some(name)).map(drop),
+            cache.cleanup().map(drop),
+            Cache::open(Arc::new(Disk), &root, None).map(drop),
+            Cache::open_read_only(Arc::new(Disk), &root).map(drop),
+        ];
+        for (number, answer) in answers.into_iter().enumerate() {
+            assert!(matches!(answer, Err(Error::Io { .. })), "{number}: {answer:?}");
+        }
+    }
+    std::fs::remove_file(&path).unwrap();
+    symlink(directory.path.parent().unwrap(), &path).unwrap();
+    assert!(cache.contains("a").unwrap());
+}
+
 fn walk(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
@@ -486,7 +522,7 @@ fn a_trajectory_in_progress_counts_is_not_evicted_and_has_one_writer() {
     let mut live = begin_trajectory(&cache, "md", IfThere::Resume).unwrap();
     assert_eq!(live.n_frames(), 40);
     append(&cache, &mut live, 40..50);
-    assert!(!cache.contains(Key::of(EntryKind::Trajectory, "md").as_str()));
+    assert!(!cache.contains(Key::of(EntryKind::Trajectory, "md").as_str()).unwrap());
     let key = cache.finish_trajectory(live).unwrap();
     check_frames(&cache, &key, 0..50);
     assert_eq!(cache.stats().unwrap().unfinished, 0);
@@ -530,7 +566,7 @@ fn a_trajectory_for_which_there_is_no_space_stays_resumable() {
     let error = cache.finish_trajectory(live).unwrap_err();
     let is_too_large = matches!(error, Error::Cache(CacheError::EntryTooLarge { .. }));
     assert!(is_too_large, "{error}");
-    assert!(cache.contains(key.as_str()));
+    assert!(cache.contains(key.as_str()).unwrap());
     cache.unpin(key.as_str()).unwrap();
     open(&directory, space_for(3));
     let live = begin_trajectory(&cache, "md", IfThere::Resume).unwrap();
