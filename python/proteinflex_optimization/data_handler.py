@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import platform
@@ -14,12 +13,14 @@ from . import _native
 from ._arguments import path_text
 from ._fingerprint import Paths
 from ._integrations import integration
+from ._log import get_logger
 from .errors import (
     CacheKeyError,
     CorruptDataError,
     GPUError,
     InvalidArgumentError,
     InvalidTypeError,
+    UnsupportedFormatError,
 )
 from .memoize import Memoized, memoized
 from .remote.tiered_cache import TieredCache
@@ -37,6 +38,8 @@ from .types import (
 
 if TYPE_CHECKING:
     from .gpu import GPUManager
+
+_log = get_logger(__name__)
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -471,13 +474,17 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         Returns
         -------
         list of dict
-            What `info` returns of each. One that is damaged is left out, with a warning in the log.
+            What `info` returns of each. One that is damaged, or that a newer version of this package
+            stored, is left out, with a warning in the log.
         """
         found: list[EntryInfo] = []
         for key in self.keys(kind):
-            # It may have been evicted since, and what is damaged is logged where it is met.
-            with contextlib.suppress(CacheKeyError, CorruptDataError):
+            try:
                 found.append(self.info(key))
+            except UnsupportedFormatError as error:
+                _log.warning("%s; it is left out", error)
+            except (CacheKeyError, CorruptDataError):
+                continue  # It may have been evicted since, and damage is logged where it is met.
         return found
 
     def get_cache_stats(self) -> CacheStats:

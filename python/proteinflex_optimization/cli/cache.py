@@ -25,6 +25,7 @@ from proteinflex_optimization.cli.output import (
     printable,
     shown,
     size,
+    warn,
 )
 from proteinflex_optimization.cli.selection import entry_key
 from proteinflex_optimization.errors import InvalidArgumentError
@@ -330,7 +331,7 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from proteinflex_optimization import CacheKeyError
+    from proteinflex_optimization import CacheKeyError, UnsupportedFormatError
 
     urls = [key for key in options.keys if is_url(key)]
     if urls:
@@ -349,6 +350,10 @@ def _verify(options: argparse.Namespace) -> int:
             if options.keys:
                 raise
             # Evicted since it was listed.
+        except UnsupportedFormatError as error:
+            if options.keys:
+                raise
+            warn(f"{error}; it is not verified")
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     return _print_verified(options, reports)

@@ -38,13 +38,16 @@ impl CheckpointManager {
         Ok(rows)
     }
 
-    /// The path of the newest checkpoint that is valid, or None. Newer ones that are damaged or
-    /// can't be read are warned of.
+    /// The path of the newest checkpoint that is valid, or None. Newer ones that are damaged are
+    /// warned of.
     ///
     /// Raises
     /// ------
     /// UnsupportedFormatError
     ///     A newer version of this package has made a newer one, behind which a job would go back.
+    /// OSError
+    ///     The system does not let a newer one be read, as while a file server does not answer:
+    ///     likewise.
     fn latest(&self, py: Python<'_>) -> PyResult<Option<OsString>> {
         let latest = interruptible(py, || self.store.latest())?;
         Ok(latest.map(PathBuf::into_os_string))

@@ -84,7 +84,7 @@ impl DataHandler {
         py: Python<'py>,
         key: &Key,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        if !py.detach(|| self.cache.contains(key.as_str())) {
+        if !py.detach(|| self.cache.contains(key.as_str())).map_err(to_python)? {
             return Ok(None);
         }
         match self.reader(py, key.as_str()).and_then(|reader| reader.load(py)) {

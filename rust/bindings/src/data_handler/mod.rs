@@ -196,8 +196,9 @@ impl DataHandler {
         Ok(Key::of(kind, &checked_id(data_id)?).to_string())
     }
 
-    fn __contains__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> bool {
-        key.extract::<String>().is_ok_and(|key| py.detach(|| self.cache.contains(&key)))
+    fn __contains__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let Ok(key) = key.extract::<String>() else { return Ok(false) };
+        py.detach(|| self.cache.contains(&key)).map_err(to_python)
     }
 
     fn __getitem__<'py>(

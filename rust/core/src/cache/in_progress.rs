@@ -120,7 +120,7 @@ impl Cache {
     pub fn finish_trajectory(&self, mut entry: EntryInProgress) -> Result<Key> {
         entry.check_usable()?;
         let key = entry.key;
-        if matches!(entry.frames, Frames::Finished(_)) && self.has(&key) {
+        if matches!(entry.frames, Frames::Finished(_)) && self.has(&key)? {
             return Ok(key);
         }
         // One that was removed meanwhile is published again, as it was continued.

@@ -133,6 +133,7 @@ impl Cache {
                 stored: finished.n_frames(),
             }
             .into()),
+            Err(error @ Error::Io { .. }) => Err(error),
             // What is damaged or gone is no better.
             _ => Ok(()),
         }

@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod absence;
 mod clock;
 mod coalesce;
 mod content;
@@ -41,6 +42,7 @@ pub mod names;
 mod no_sync;
 mod open;
 mod owner;
+mod passed_over;
 mod publish;
 mod range_source;
 mod remote;
@@ -52,6 +54,7 @@ pub mod testing;
 mod writeback;
 mod xattr;
 
+pub(crate) use absence::{is_absent, is_directory, metadata_if_there};
 pub(crate) use clock::{FileClock, forget_listing};
 pub use content::{Content, Hold};
 pub(crate) use directory::Identity;
@@ -72,6 +75,7 @@ pub(crate) use open::{
 };
 pub(crate) use owner::Boot;
 pub use owner::{Owner, Sight};
+pub(crate) use passed_over::PassedOver;
 pub use publish::{PendingDir, publish_bytes, remove_orphaned};
 pub(crate) use publish::{create_dirs, is_orphaned, last_modified, orphaned, remove_tree};
 pub use range_source::{RangeBytes, RangeSource};

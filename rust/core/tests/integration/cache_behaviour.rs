@@ -172,7 +172,7 @@ fn nothing_outside_the_directory_is_read_or_written() {
     std::fs::remove_file(&path).unwrap();
     symlink(outside.join("precious"), &path).unwrap();
     assert!(load(&cache, &key).is_err());
-    assert!(!cache.contains(key.as_str()));
+    assert!(!cache.contains(key.as_str()).unwrap());
     store(&cache, "a", 2).unwrap();
     assert_eq!(load(&cache, &key).unwrap(), vec![2; BYTES]);
 
@@ -215,6 +215,40 @@ fn nothing_is_removed_through_a_folder_that_becomes_a_link() {
         assert!(results.iter().all(|(_, refused)| *refused), "{name}: {results:?}");
         assert_eq!(count(), before, "{name}");
     }
+}
+
+#[test]
+fn a_file_system_that_does_not_answer_does_not_say_that_nothing_is_stored() {
+    let directory = directory();
+    let path = directory.path.with_file_name("mounted");
+    std::fs::create_dir(&directory.path).unwrap();
+    symlink(directory.path.parent().unwrap(), &path).unwrap();
+    let root = path.join("cache");
+    let cache = Cache::open(Arc::new(Disk), &root, None).unwrap();
+    let key = store(&cache, "a", 1).unwrap();
+    assert!(cache.contains("a").unwrap() && !cache.contains("b").unwrap());
+    // What leads there can't be followed, for an error that is not the absence of it.
+    std::fs::remove_file(&path).unwrap();
+    symlink(&path, &path).unwrap();
+    for name in ["a", key.as_str()] {
+        let answers = [
+            cache.contains(name).map(drop),
+            cache.load(name).map(drop),
+            cache.info(name).map(drop),
+            cache.remove(name),
+            cache.pin(name),
+            cache.verify(Some(name)).map(drop),
+            cache.cleanup().map(drop),
+            Cache::open(Arc::new(Disk), &root, None).map(drop),
+            Cache::open_read_only(Arc::new(Disk), &root).map(drop),
+        ];
+        for (number, answer) in answers.into_iter().enumerate() {
+            assert!(matches!(answer, Err(Error::Io { .. })), "{number}: {answer:?}");
+        }
+    }
+    std::fs::remove_file(&path).unwrap();
+    symlink(directory.path.parent().unwrap(), &path).unwrap();
+    assert!(cache.contains("a").unwrap());
 }
 
 /// All files below a directory.

@@ -44,7 +44,9 @@ fn an_eviction_goes_on_to_the_low_water_mark() {
     assert_eq!(stats.evictions, 5);
     assert!(stats.used_bytes <= limit);
     for number in 0..5 {
-        assert!(!cache.contains(Key::of(EntryKind::Structure, &number.to_string()).as_str()));
+        assert!(
+            !cache.contains(Key::of(EntryKind::Structure, &number.to_string()).as_str()).unwrap()
+        );
     }
 }
 

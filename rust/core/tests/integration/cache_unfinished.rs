@@ -28,7 +28,7 @@ fn a_trajectory_in_progress_counts_is_not_evicted_and_has_one_writer() {
     let mut live = begin_trajectory(&cache, "md", IfThere::Resume).unwrap();
     assert_eq!(live.n_frames(), 40);
     append(&cache, &mut live, 40..50);
-    assert!(!cache.contains(Key::of(EntryKind::Trajectory, "md").as_str()));
+    assert!(!cache.contains(Key::of(EntryKind::Trajectory, "md").as_str()).unwrap());
     let key = cache.finish_trajectory(live).unwrap();
     check_frames(&cache, &key, 0..50);
     assert_eq!(cache.stats().unwrap().unfinished, 0);
@@ -72,7 +72,7 @@ fn a_trajectory_for_which_there_is_no_space_stays_resumable() {
     let error = cache.finish_trajectory(live).unwrap_err();
     let is_too_large = matches!(error, Error::Cache(CacheError::EntryTooLarge { .. }));
     assert!(is_too_large, "{error}");
-    assert!(cache.contains(key.as_str()));
+    assert!(cache.contains(key.as_str()).unwrap());
     cache.unpin(key.as_str()).unwrap();
     open(&directory, space_for(3));
     let live = begin_trajectory(&cache, "md", IfThere::Resume).unwrap();

@@ -24,7 +24,7 @@ use super::jobs::JobStore;
 use super::layout::{header, slot};
 use super::merge::{MergedProgress, merge};
 use super::metadata::MetadataStore;
-use super::other_shards::OtherShards;
+use super::other_shards::{Newer, OtherShards};
 use super::sampling;
 use super::shard::ShardName;
 use super::shard_lock::ShardLock;
@@ -284,7 +284,7 @@ impl SharedProgress {
         match Self::own_directory(location)? {
             Some(directory) => {
                 let own: Vec<_> = own.into_iter().flatten().collect();
-                location.others.states_in(&directory, &own)
+                location.others.states_in(&directory, &own, Newer::PassOver)
             }
             None => Ok(location.others.last_states()),
         }
