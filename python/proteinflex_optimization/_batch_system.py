@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -34,7 +35,8 @@ def end_time(*, ask: bool) -> float | None:
     Returns
     -------
     float or None
-        Seconds since 1970; None outside of a SLURM job, without a limit, or where nobody tells.
+        Seconds since 1970, infinite where the job has no limit; None outside of a SLURM job, or
+        where nobody tells.
     """
     facts = batch_facts()
     if facts is None or facts["system"] != "slurm":
@@ -46,11 +48,17 @@ def end_time(*, ask: bool) -> float | None:
         answer = _scontrol(["show", "job", "--oneliner", slurm_job_id(facts)], ANSWER_SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
         logger.debug("the end of job %s is not known from scontrol: %s", facts["job_id"], error)
-        return float(told) if told.isdecimal() else None
-    found = re.search(r"(?:^|\s)EndTime=(\S+)", answer)
+        # Not what the environment says: it may have been changed since.
+        return None
+    # Beside the other time: the name of a job, which comes before, may have such words as well.
+    found = re.search(r"\sStartTime=\S+ EndTime=(\S+)", answer)
+    if found is None:
+        return None
+    if found[1] == "Unknown":  # That of a job without a limit.
+        return math.inf
     try:
-        # Local time, as is what has no time zone. `Unknown` is that of a job without a limit.
-        return datetime.fromisoformat(found[1]).timestamp() if found is not None else None
+        # Local time, as is what has no time zone.
+        return datetime.fromisoformat(found[1]).timestamp()
     except ValueError:
         return None
 

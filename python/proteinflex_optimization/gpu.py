@@ -17,6 +17,7 @@ from proteinflex_optimization.errors import (
     GPUError,
     InsufficientGPUMemoryError,
     InvalidTypeError,
+    ProteinFlexError,
 )
 from proteinflex_optimization.types import MemoryReport, StrPath
 
@@ -169,7 +170,8 @@ class GPUManager(_native.GPUManager):
 
         On GPUs it is the most that torch had reserved, and what the driver counts beside that (the
         CUDA context). On the CPU it is the growth of the process's largest resident size. A block
-        that fails is not remembered, unless it ran out of memory, which is.
+        that fails is not remembered, unless it ran out of memory, which is. Where what was observed
+        can't be written, the log has a warning, and the block's work is kept.
 
         Parameters
         ----------
@@ -186,13 +188,15 @@ class GPUManager(_native.GPUManager):
             yield
         except Exception as error:
             if _is_out_of_memory(error):
-                self.observe_out_of_memory(
-                    task, batch_size, length, chunk=chunk, gpu_indices=indices
-                )
+                with _or_warn(task):
+                    self.observe_out_of_memory(
+                        task, batch_size, length, chunk=chunk, gpu_indices=indices
+                    )
             raise
-        peak = meter.peak_mb()
-        if peak > 0:
-            self.observe(task, batch_size, peak, length, chunk=chunk, gpu_indices=indices)
+        with _or_warn(task):
+            peak = meter.peak_mb()
+            if peak > 0:
+                self.observe(task, batch_size, peak, length, chunk=chunk, gpu_indices=indices)
 
     def run_with_oom_backoff(
         self,
@@ -209,7 +213,7 @@ class GPUManager(_native.GPUManager):
         Errors that say so are recognised whether they come from torch, the CUDA driver, cuBLAS,
         cuDNN, cuFFT, cuSOLVER, cuSPARSE, JAX, OpenMM (CUDA and OpenCL), NCCL or Python, also where
         another error was raised from one, or a group holds one. Each failure is remembered for
-        later runs.
+        later runs; where it can't be written, the log has a warning.
 
         Parameters
         ----------
@@ -242,6 +246,8 @@ class GPUManager(_native.GPUManager):
         if batch_size is None:
             batch_size = self.get_optimal_batch_size(task, indices, length=length, chunk=chunk)
         batch_size = self._check_batch(task, batch_size, length, chunk)
+        if indices:
+            self._budgets(task, indices)  # Each is one of a visible GPU.
         while True:
             try:
                 return function(batch_size)
@@ -252,7 +258,10 @@ class GPUManager(_native.GPUManager):
                 # A traceback holds the frames, and they hold the tensors.
                 for linked in _linked(failure):
                     linked.__traceback__ = linked.__context__ = None
-            self.observe_out_of_memory(task, batch_size, length, chunk=chunk, gpu_indices=indices)
+            with _or_warn(task):
+                self.observe_out_of_memory(
+                    task, batch_size, length, chunk=chunk, gpu_indices=indices
+                )
             release_caches()
             if batch_size <= 1:
                 raise InsufficientGPUMemoryError(
@@ -266,6 +275,15 @@ class GPUManager(_native.GPUManager):
                 batch_size // 2,
             )
             batch_size //= 2
+
+
+@contextlib.contextmanager
+def _or_warn(task: str) -> Iterator[None]:
+    """Observe after the work: what only makes the next batch size better must not cost it."""
+    try:
+        yield
+    except (OSError, ProteinFlexError) as error:
+        _logger.warning("what a batch of %s has needed is not remembered: %s", task, error)
 
 
 def _linked(error: BaseException) -> Iterator[BaseException]:

@@ -36,6 +36,8 @@ REFRESH_SECONDS = 600.0
 RECENT_SECONDS = 5.0
 """What was asked this recently is not asked again before the end is believed."""
 
+# Counts on while the machine is suspended; Linux's `CLOCK_MONOTONIC` does not, others' does.
+_STEADY_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _UNCATCHABLE = {signal.SIGKILL, signal.SIGSTOP}
 # Of the instruction at which they happen, which is done again when the handler returns.
 _SYNCHRONOUS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
@@ -85,8 +87,9 @@ class StopRequest:
         handles without Python stays with it.
     walltime : "auto", float, datetime.datetime or None
         When the job will be killed: ``"auto"`` is the end of this SLURM job, asked of SLURM now and
-        every ten minutes, as a limit can be extended, and never outside of SLURM; a number is
-        seconds from now; None is never.
+        every ten minutes, as a limit can be extended or lifted, and never outside of SLURM; a
+        number is seconds from now, also those in which the machine is suspended, whatever becomes
+        of its clock; None is never.
     margin : float
         Seconds before that at which the job is asked to stop: what its last checkpoint may take.
 
@@ -119,7 +122,7 @@ class StopRequest:
         self._process = os.getpid()
         self._previous: dict[signal.Signals, Any] = {}
         self._trackers: weakref.WeakSet[_Tracker] = weakref.WeakSet()
-        # When there is something to look at, by the monotonic clock.
+        # When there is something to look at, by `_now`.
         self._next_look = math.inf
         self._asked_at = -math.inf
         self._looking = threading.Lock()
@@ -129,7 +132,7 @@ class StopRequest:
         """Whether the job should stop. Costs next to nothing, and stays true once it is."""
         if self._reason is not None:
             return True
-        return time.monotonic() >= self._next_look and self._look()
+        return _now() >= self._next_look and self._look()
 
     @property
     def reason(self) -> str | None:
@@ -140,7 +143,8 @@ class StopRequest:
     def seconds_left(self) -> float | None:
         """Seconds until the job is killed, as far as that is known; None where it isn't."""
         _ = self.requested  # which asks again where that is due
-        return None if self._end is None else max(0.0, self._end - time.time())
+        left = math.inf if self._end is None else self._end - self._clock()
+        return None if left == math.inf else max(0.0, left)
 
     def check(self) -> None:
         """Stop here, where that was asked for.
@@ -186,10 +190,10 @@ class StopRequest:
         if self._walltime == "auto":
             self._refresh(ask=False)
         self._plan_look()
-        if self._end is not None and self._end - self._margin <= time.time():
+        if self._end is not None and self._end - self._margin <= self._clock():
             logger.warning(
                 "the job ends in %.0f s, and margin=%g s: it is asked to stop at once",
-                max(0.0, self._end - time.time()),
+                max(0.0, self._end - self._clock()),
                 self._margin,
             )
         if threading.current_thread() is threading.main_thread():
@@ -254,9 +258,9 @@ class StopRequest:
         if not self._looking.acquire(blocking=False):
             return self._reason is not None
         try:
-            if self._walltime == "auto" and time.monotonic() - self._asked_at > RECENT_SECONDS:
+            if self._walltime == "auto" and _now() - self._asked_at > RECENT_SECONDS:
                 self._refresh(ask=True)
-            if self._end is not None and self._end - self._margin <= time.time():
+            if self._end is not None and self._end - self._margin <= self._clock():
                 self._next_look = math.inf
                 if self._reason is None:
                     self._reason = "walltime"
@@ -266,19 +270,24 @@ class StopRequest:
             self._looking.release()
         return self._reason is not None
 
+    def _clock(self) -> float:
+        """Return the time by the clock of `_end`: a time of the day may be set, seconds pass."""
+        return _now() if isinstance(self._walltime, int | float) else time.time()
+
     def _refresh(self, *, ask: bool) -> None:
         end = _batch_system.end_time(ask=ask)
-        self._asked_at = time.monotonic()
+        self._asked_at = _now()
         # What can't be asked at the moment is as it was.
         if end is not None or not ask:
             self._end = end
 
     def _plan_look(self) -> None:
-        now = time.monotonic()
-        at = math.inf if self._end is None else now + self._end - self._margin - time.time()
-        if self._walltime == "auto" and self._end is not None:
-            at = min(at, now + REFRESH_SECONDS)
-        self._next_look = at
+        if self._end is None:
+            self._next_look = math.inf
+        else:
+            # Not only at the end: the limit may be changed until then, and the wall clock be set.
+            left = self._end - self._margin - self._clock()
+            self._next_look = _now() + min(left, REFRESH_SECONDS)
 
     def _after_fork(self) -> None:
         """Give a forked child the handlers that its parent had before."""
@@ -339,7 +348,7 @@ def _numbers(signals: Iterable[str | int]) -> tuple[signal.Signals, ...]:
 
 
 def _end_of(walltime: Any) -> float | None:
-    """Return seconds since 1970."""
+    """Return when that is, by the clock that it is meant by."""
     if walltime is None or (isinstance(walltime, str) and walltime == "auto"):
         return None
     if isinstance(walltime, datetime):
@@ -348,7 +357,11 @@ def _end_of(walltime: Any) -> float | None:
         raise InvalidArgumentError(
             f"walltime={walltime!r}: expected 'auto', seconds from now, a datetime or None"
         )
-    return time.time() + _seconds(walltime, "walltime")
+    return _now() + _seconds(walltime, "walltime")
+
+
+def _now() -> float:
+    return time.clock_gettime(_STEADY_CLOCK)
 
 
 def _seconds(value: Any, name: str) -> float:

@@ -272,6 +272,47 @@ def test_the_memory_of_a_failed_batch_is_let_go_before_the_next(one_gpu):
     assert GPUManager().run_with_oom_backoff(work, "dynamics", [], batch_size=8) == 1
 
 
+@pytest.fixture(params=["no directory", "newer"])
+def unwritable(request, one_gpu, tmp_path):
+    """A directory of the state in which what is observed can't be written."""
+    place = tmp_path / "place"
+    if request.param == "no directory":
+        place.write_text("")
+    else:
+        GPUManager({"work": 100}, state_dir=place).observe("work", 1, 100, gpu_indices=[])
+        (path,) = place.glob("peaks-*/*.peaks")
+        written = bytearray(path.read_bytes())
+        written[8] = 99
+        path.write_bytes(written)
+    return place
+
+
+def test_finished_work_is_not_lost_where_its_peak_can_not_be_written(unwritable, caplog):
+    manager = GPUManager({"work": 100}, state_dir=unwritable)
+    with manager.measure("work", 4, gpu_indices=[]):
+        block = bytearray(200 << 20)
+        block[::4096] = b"x" * len(block[::4096])
+    assert "what a batch of work has needed is not remembered" in caplog.text
+    # What ran out of memory is the error, and not what can't be written of it.
+    with pytest.raises(MemoryError), manager.measure("work", 4, gpu_indices=[]):
+        raise MemoryError
+
+
+def test_a_batch_is_halved_also_where_its_failure_can_not_be_written(unwritable, caplog):
+    manager = GPUManager({"work": 100}, state_dir=unwritable)
+    library = Library(2, MemoryError())
+    assert manager.run_with_oom_backoff(library, "work", [], batch_size=8) == "done with 2"
+    assert library.tried == [8, 4, 2]
+    assert caplog.text.count("is not remembered") == 2
+
+
+def test_gpus_that_there_are_not_are_refused_before_the_work(one_gpu):
+    library = Library(0, MemoryError())
+    with pytest.raises(InvalidArgumentError, match="gpu_indices"):
+        GPUManager().run_with_oom_backoff(library, "dynamics", [9], batch_size=8)
+    assert library.tried == []
+
+
 def test_measuring_on_the_cpu_remembers_the_growth(one_gpu):
     manager = GPUManager({"work": 100})
     with manager.measure("work", 4, gpu_indices=[]):

@@ -139,6 +139,36 @@ def test_a_walltime_asks_in_time():
         assert stop.seconds_left is None
 
 
+@pytest.mark.parametrize("offset", [-3600.0, 3600.0])
+def test_seconds_from_now_pass_whatever_becomes_of_the_clock(monkeypatch, offset):
+    real = time.time
+    with StopRequest(walltime=3.0, margin=2.0) as stop:
+        monkeypatch.setattr(time, "time", lambda: real() + offset)
+        assert not stop.requested
+        assert 2 < stop.seconds_left <= 3
+        assert stop.wait(20)
+        assert stop.seconds_left <= 2
+
+
+def test_a_suspended_machine_uses_up_the_seconds(monkeypatch):
+    """Its monotonic clock stands still, and the one that counts on goes ahead."""
+    real, ahead = time.clock_gettime, 0.0
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: real(clock) + ahead)
+    with StopRequest(walltime=100.0, margin=2.0) as stop:
+        assert not stop.requested
+        ahead = 99.0
+        assert stop.reason == "walltime"
+
+
+def test_a_time_of_the_day_is_by_a_clock_that_is_set_meanwhile(monkeypatch):
+    monkeypatch.setattr("proteinflex_optimization.stop.REFRESH_SECONDS", 0.1)
+    real = time.time
+    with StopRequest(walltime=datetime.now() + timedelta(seconds=1000), margin=2.0) as stop:
+        assert not stop.wait(0.3)
+        monkeypatch.setattr(time, "time", lambda: real() + 1000)
+        assert stop.wait(20)
+
+
 def test_in_other_threads_the_walltime_works_and_signals_are_left_alone():
     found = []
 
@@ -201,6 +231,8 @@ def timed(stop: StopRequest, times: int = 20_000) -> float:
 
 # --- beside a batch system ---
 
+JOB = "JobId=17 JobName={name} StartTime=2026-11-01T00:00:00 EndTime={end} Deadline=N/A\n"
+
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
@@ -219,7 +251,7 @@ def slurm(tmp_path, monkeypatch):
     class Slurm:
         def ends_in(self, seconds: float) -> None:
             end = datetime.now() + timedelta(seconds=seconds)
-            answer.write_text(f"JobId=17 EndTime={end:%Y-%m-%dT%H:%M:%S} Deadline=N/A\n")
+            self.says(JOB.format(name="fold", end=f"{end:%Y-%m-%dT%H:%M:%S}"))
 
         def says(self, text: str, then: str = "exit 0") -> None:
             answer.write_text(text)
@@ -250,6 +282,36 @@ def test_a_limit_that_was_extended_is_noticed_before_the_job_stops(slurm, monkey
     assert len(slurm.asked()) == 2
 
 
+def test_a_limit_that_was_lifted_and_set_again_is_noticed(slurm, monkeypatch):
+    monkeypatch.setattr("proteinflex_optimization.stop.RECENT_SECONDS", 0.0)
+    monkeypatch.setattr("proteinflex_optimization.stop.REFRESH_SECONDS", 0.2)
+    slurm.ends_in(3)
+    with StopRequest(margin=2.0) as stop:
+        slurm.says(JOB.format(name="x", end="Unknown"))
+        assert not stop.wait(2)
+        assert stop.seconds_left is None
+        slurm.ends_in(1)
+        assert stop.wait(20)
+
+
+def test_an_extended_limit_counts_also_where_slurm_does_not_answer_later(slurm, monkeypatch):
+    monkeypatch.setattr("proteinflex_optimization.stop.RECENT_SECONDS", 0.0)
+    monkeypatch.setattr("proteinflex_optimization.stop.REFRESH_SECONDS", 0.2)
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 4))
+    slurm.ends_in(300)
+    with StopRequest(margin=2.0) as stop:
+        assert not stop.wait(0.5)
+        slurm.says("", "exit 1")
+        assert not stop.wait(2.5)
+        assert stop.seconds_left > 200
+
+
+def test_the_name_of_a_job_is_not_its_end(slurm):
+    slurm.says(JOB.format(name="run EndTime=2001-01-01T00:00:00 x", end="Unknown"))
+    with StopRequest() as stop:
+        assert not stop.requested
+
+
 def test_an_array_s_job_is_asked_for_by_its_index(slurm, monkeypatch):
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
@@ -267,7 +329,7 @@ def test_the_environment_s_end_time_needs_no_question(slurm, monkeypatch):
     assert slurm.asked() == []
 
 
-@pytest.mark.parametrize("text", ["JobId=17 EndTime=Unknown\n", "", "what\n"])
+@pytest.mark.parametrize("text", [JOB.format(name="x", end="Unknown"), "", "what\n"])
 def test_a_job_whose_end_nobody_tells_runs_on(slurm, text):
     slurm.says(text)
     with StopRequest() as stop:
