@@ -102,7 +102,7 @@ def export_trajectory(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """Write a stored trajectory, which is in Å, in any format that MDAnalysis writes.
+    """Write a stored trajectory, which is in Å, in any format that MDAnalysis writes, or one of ours.
 
     Parameters
     ----------
@@ -110,7 +110,8 @@ def export_trajectory(
         From `DataHandler.open`.
     path : str or path
         The file; its suffix (``.xtc``, ``.dcd``, ``.trr``, ``.nc``, ``.h5md``, …) says the format.
-        It appears when it is complete.
+        It appears when it is complete. ``.fxt``, ``.npz`` and ``.zarr`` are written as by `export_fxt`,
+        `export_npz` and `export_zarr`.
     overwrite : bool
         Whether a file that is there may be replaced.
     progress : callable, optional
@@ -147,10 +148,15 @@ def export_trajectory(
         raise InvalidArgumentError("trajectory is not valid: it has no frames to export")
     path = path_text("path", path)
     suffix = Path(path).suffix.lower()
-    if suffix == ".fxt":
-        left_out: list[str] = integration("fxt").export_fxt(
-            trajectory, path, overwrite=overwrite, progress=progress
-        )
+    left_out: list[str]
+    if suffix in (".fxt", ".zarr"):
+        export = getattr(integration(suffix[1:]), f"export_{suffix[1:]}")
+        left_out = export(trajectory, path, overwrite=overwrite, progress=progress)
+        return left_out
+    if suffix == ".npz":
+        left_out = integration("npz").export_npz(trajectory, path, overwrite=overwrite)
+        if progress is not None:
+            progress(trajectory.n_frames, trajectory.n_frames)
         return left_out
     if trajectory.n_atoms == 0:
         raise InvalidArgumentError(
