@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import MDAnalysis
 import numpy as np
@@ -150,8 +150,10 @@ def export_trajectory(
     suffix = Path(path).suffix.lower()
     left_out: list[str]
     if suffix in (".fxt", ".zarr"):
-        export = getattr(integration(suffix[1:]), f"export_{suffix[1:]}")
-        left_out = export(trajectory, path, overwrite=overwrite, progress=progress)
+        name: Literal["fxt", "zarr"] = "fxt" if suffix == ".fxt" else "zarr"
+        left_out = getattr(integration(name), f"export_{name}")(
+            trajectory, path, overwrite=overwrite, progress=progress
+        )
         return left_out
     if suffix == ".npz":
         left_out = integration("npz").export_npz(trajectory, path, overwrite=overwrite)
@@ -160,7 +162,8 @@ def export_trajectory(
         return left_out
     if trajectory.n_atoms == 0:
         raise InvalidArgumentError(
-            "trajectory is not valid: it has no atoms to export; only .fxt has a place for none"
+            "trajectory is not valid: it has no atoms to export; only .fxt, .npz and .zarr have a place "
+            "for none"
         )
     places = FORMATS.get(suffix, _Format())
     static = list(trajectory._beside_frames())
