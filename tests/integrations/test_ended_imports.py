@@ -7,6 +7,7 @@ import mdtraj
 import numpy as np
 import pytest
 from proteinflex_optimization import DataHandler, InvalidArgumentError
+from proteinflex_optimization.cli import main
 from proteinflex_optimization.integrations.mdanalysis import export_trajectory
 from proteinflex_optimization.integrations.mdtraj import store_mdtraj
 from proteinflex_optimization.integrations.npz import export_npz
@@ -103,3 +104,14 @@ def test_an_import_that_is_killed_leaves_nothing_to_resume(handler, tmp_path):
     assert listed(handler) == ([], ["md"])
     with handler.trajectory_writer("md", resume=True) as writer:
         assert writer.n_frames == 10
+
+
+def test_the_command_replaces_what_waits_to_be_resumed_only_when_forced(handler, tmp_path):
+    importer(handler, "xyz", tmp_path)
+    leave_unfinished(handler, 100)
+    command = ["cache", "import", str(tmp_path / "run.xyz"), "--id", "md"]
+    command += ["--dir", str(handler.cache_dir)]
+    assert main(command) == 2
+    assert listed(handler) == ([("md", 100)], [])
+    assert main([*command, "--force"]) == 0
+    assert listed(handler) == ([], ["md"])
