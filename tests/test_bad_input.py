@@ -234,7 +234,7 @@ def test_gpu_manager(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("variable", "wrong"),
     [
-        ("PROTEINFLEX_NUM_THREADS", ["0", "-1", "4x", "1.5"]),
+        ("PROTEINFLEX_NUM_THREADS", ["0", "-1", "4x", "1.5", "20000"]),
         ("PROTEINFLEX_DECODED_MB", ["-1", "x"]),
     ],
 )
@@ -263,3 +263,14 @@ def test_variables_of_the_environment(variable, wrong, handler, tmp_path, monkey
     monkeypatch.setenv(variable, "")
     for call in opening:
         call()
+
+
+def test_the_cache_is_where_the_variables_say_and_a_relative_place_is_ignored(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delenv("PROTEINFLEX_CACHE_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for place, expected in (("caches", "home/.cache"), (str(tmp_path / "caches"), "caches")):
+        monkeypatch.setenv("XDG_CACHE_HOME", place)
+        assert DataHandler().cache_dir == tmp_path / expected / "proteinflex"

@@ -142,7 +142,8 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
             A field has a wrong shape, length or type, or `structure` another number of atoms; the
             message names it. Nothing was written.
         CacheFullError
-            It does not fit below the limit. Nothing was removed.
+            It does not fit below the limit. Of an iterable, and of frames that are compressed, the size
+            shows as they are written: others may have been evicted for the first of them.
         """
         topology = None if structure is None else self._topology_of(structure)._encoded
         return super().store_trajectory(
@@ -214,6 +215,15 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
 
     def _topology_of(self, structure: Any) -> Topology:
         """Return the topology of what was passed: also of an entry, by its key or id."""
+        try:
+            return self._find_topology(structure)
+        except (InvalidArgumentError, InvalidTypeError) as error:
+            if not str(error).startswith("source"):
+                raise
+            # Here it has another name than for `Topology.of`.
+            raise type(error)(f"structure{str(error).removeprefix('source')}") from error
+
+    def _find_topology(self, structure: Any) -> Topology:
         if not isinstance(structure, str):
             return Topology.of(structure)
         is_file = Path(path_text("structure", structure)).is_file()
@@ -235,7 +245,13 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
             return Topology.of(structure)
         if entry["kind"] == "structure":
             return Topology.of(self.load_data(entry["key"]))
-        return self.open(entry["key"])._needed_topology()
+        topology = self.open(entry["key"]).topology
+        if topology is None:
+            raise InvalidArgumentError(
+                f"structure={structure!r} is not valid: this trajectory was stored without its "
+                "topology; expected an entry that has one, or what `Topology.of` takes"
+            )
+        return topology
 
     def import_trajectory(
         self,
@@ -263,7 +279,8 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         trajectory : str, path or sequence of these
             A file, or the parts of a run in their order.
         data_id : str
-            The name of the trajectory in the cache; one that is there is replaced, finished or not.
+            The name of the trajectory in the cache. A finished one that is there is replaced; the
+            frames of an unfinished one stay until `remove_unfinished` drops them.
         metadata : dict, optional
             Plain values that are kept with it.
         format, topology_format : str, optional

@@ -190,7 +190,7 @@ def add_parser(subparsers: Any) -> None:
         "flexopt cache push protein1_md s3://bucket/cache",
         "flexopt cache push --all s3://bucket/cache --dir cache",
     )
-    _add_key(command, "keys", "*")
+    _add_key(command, "keys", "*", "a key, the beginning of one, or a name")
     command.add_argument("url", metavar="URL", help="below which they are stored")
     command.add_argument("--all", action="store_true", help="all entries")
 
@@ -370,7 +370,7 @@ def _verify_objects(options: argparse.Namespace, urls: list[str]) -> int:
 def _print_verified(options: argparse.Namespace, reports: list[CacheVerification]) -> int:
     damaged = [entry for report in reports for entry in report["damaged"]]
     if options.json:
-        print_json({"checked": len(reports), "damaged": damaged})
+        print_json({"checked": len(reports), "ok": not damaged, "damaged": damaged})
     else:
         for entry in damaged:
             print(f"{entry['key']}: {printable(entry['reason'])}")

@@ -119,7 +119,7 @@ def to_dask(
     instance("trajectory", trajectory, Trajectory, "a Trajectory")
     source = FrameSource(trajectory, field)
     if frames_per_chunk is None:
-        per_frame = math.prod(source.shape[1:]) * source.dtype.itemsize
+        per_frame = max(1, math.prod(source.shape[1:]) * source.dtype.itemsize)
         frames_per_chunk = max(1, parse_bytes(dask.config.get("array.chunk-size")) // per_frame)
         frames_per_chunk -= frames_per_chunk % trajectory.chunk_frames
     else:

@@ -191,15 +191,8 @@ def store_mdtraj(
     """
     instance("handler", handler, _native.DataHandler, "a DataHandler")
     trajectories = _several(trajectory)
-    writer = handler.trajectory_writer(
-        data_id, metadata, precision=precision, profile=profile, overwrite=True
-    )
-    try:
-        with writer:
-            _append_all(writer, trajectories, data_id)
-    except BaseException:
-        handler.remove_unfinished(data_id)  # Nobody can use a part of it.
-        raise
+    with handler._import_writer(data_id, metadata, precision=precision, profile=profile) as writer:
+        _append_all(writer, trajectories, data_id)
     return str(writer.key)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import MDAnalysis
 import numpy as np
@@ -102,7 +102,7 @@ def export_trajectory(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """Write a stored trajectory, which is in Å, in any format that MDAnalysis writes.
+    """Write a stored trajectory, which is in Å, in any format that MDAnalysis writes, or one of ours.
 
     Parameters
     ----------
@@ -110,7 +110,8 @@ def export_trajectory(
         From `DataHandler.open`.
     path : str or path
         The file; its suffix (``.xtc``, ``.dcd``, ``.trr``, ``.nc``, ``.h5md``, …) says the format.
-        It appears when it is complete.
+        It appears when it is complete. ``.fxt``, ``.npz`` and ``.zarr`` are written as by `export_fxt`,
+        `export_npz` and `export_zarr`.
     overwrite : bool
         Whether a file that is there may be replaced.
     progress : callable, optional
@@ -147,14 +148,22 @@ def export_trajectory(
         raise InvalidArgumentError("trajectory is not valid: it has no frames to export")
     path = path_text("path", path)
     suffix = Path(path).suffix.lower()
-    if suffix == ".fxt":
-        left_out: list[str] = integration("fxt").export_fxt(
+    left_out: list[str]
+    if suffix in (".fxt", ".zarr"):
+        name: Literal["fxt", "zarr"] = "fxt" if suffix == ".fxt" else "zarr"
+        left_out = getattr(integration(name), f"export_{name}")(
             trajectory, path, overwrite=overwrite, progress=progress
         )
         return left_out
+    if suffix == ".npz":
+        left_out = integration("npz").export_npz(trajectory, path, overwrite=overwrite)
+        if progress is not None:
+            progress(trajectory.n_frames, trajectory.n_frames)
+        return left_out
     if trajectory.n_atoms == 0:
         raise InvalidArgumentError(
-            "trajectory is not valid: it has no atoms to export; only .fxt has a place for none"
+            "trajectory is not valid: it has no atoms to export; only .fxt, .npz and .zarr have a place "
+            "for none"
         )
     places = FORMATS.get(suffix, _Format())
     static = list(trajectory._beside_frames())

@@ -25,7 +25,8 @@ impl CheckpointManager {
     ///     ``checkpoint_id``, ``path``, ``created_at`` (datetime, UTC; where the manifest can't be
     ///     read, when it was last written), ``size_bytes``,
     ///     ``linked_bytes`` (of these, in files that are hard links to an earlier checkpoint's),
-    ///     ``components``, ``metadata`` (verified), ``valid`` (manifest and metadata whole, files
+    ///     ``components``, ``metadata`` (verified), ``batch`` (the job of the batch system that made
+    ///     it, or None), ``valid`` (manifest and metadata whole, files
     ///     there with their sizes; `verify` reads them), ``problem`` (None where it is valid, else
     ///     ``'damaged'``; ``'newer'``, made by a newer version of this package; or
     ///     ``'unreadable'``, where the system does not let it be read).

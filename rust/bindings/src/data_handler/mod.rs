@@ -4,6 +4,7 @@
 mod arguments;
 mod claims;
 mod compute;
+mod importing;
 pub mod report;
 mod store;
 mod storing;
@@ -30,13 +31,14 @@ use crate::late::Late;
 use arguments::{by_field, bytes_of_gigabytes};
 pub use arguments::{checked_id, precision_of, profile_of};
 
-/// A bounded, checksummed, memory-mapped cache of structures and trajectories.
+/// A bounded, compressed, checksummed cache of structures and trajectories.
 ///
 /// The directory may be shared by any number of threads and processes. An entry appears whole or
 /// not at all, and an open one stays readable after it is removed, evicted or replaced.
 ///
 /// Wherever a key is taken, the ``data_id`` of the entry will do, if only one entry can be meant; and so
-/// will the beginning of its key, of six digits at least, but for `remove` and ``in``.
+/// will the beginning of its key, of six digits at least, but for `remove`, `remove_unfinished` and
+/// ``in``.
 /// ``len(handler)``, ``key in handler``, ``for key in handler`` and ``handler[key]``, which is
 /// `load_data`, work as for a dict.
 ///
@@ -189,6 +191,19 @@ impl DataHandler {
     }
 
     /// The key of what is, or would be, stored under an id.
+    ///
+    /// Parameters
+    /// ----------
+    /// data_id : str
+    ///     The name of the entry.
+    /// kind : {'trajectory', 'structure'}
+    ///     As what it is stored. `get_or_compute` and `memoize` store structures unless they are told
+    ///     otherwise, so what they keep has a key of ``kind='structure'``.
+    ///
+    /// Returns
+    /// -------
+    /// str
+    ///     The key.
     #[pyo3(signature = (data_id, kind=DEFAULT),
            text_signature = "($self, data_id, kind='trajectory')")]
     fn key_for(&self, data_id: &Bound<'_, PyAny>, kind: Optional<'_>) -> PyResult<String> {
@@ -238,9 +253,10 @@ impl DataHandler {
     /// -------
     /// dict
     ///     ``key``, ``data_id``, ``kind``, ``created`` and ``last_used`` (datetime, UTC),
-    ///     ``raw_bytes``, ``stored_bytes``, ``saved_percent``, ``n_frames``, ``n_atoms`` and
-    ///     ``n_residues`` (None where it has none), ``metadata``, ``arrays`` (name, dtype and shape
-    ///     of each), ``pinned``.
+    ///     ``raw_bytes``, ``stored_bytes``, ``saved_percent``, ``n_frames``, ``n_atoms``, ``n_residues``
+    ///     and ``n_chains`` (None where it has none), ``has_topology``, ``metadata``, ``arrays`` (name,
+    ///     dtype and shape of each), ``precision`` (the spacing of each field that was rounded),
+    ///     ``pinned``.
     fn info<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let key = argument::text(key, "key")?;
         let info = py.detach(|| self.cache.info(&key)).map_err(to_python)?;
@@ -269,7 +285,7 @@ impl DataHandler {
     ///     computes it; a function that waits for another thread or process which asks for this entry
     ///     waits for itself, which only `timeout` ends.
     /// kind : {'structure', 'trajectory'}
-    ///     How it is stored.
+    ///     How it is stored; ``key_for(data_id, kind)`` tells its key.
     /// metadata : dict, optional
     ///     As for `store_structure`.
     /// timeout : float, optional

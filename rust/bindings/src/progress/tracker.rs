@@ -267,9 +267,10 @@ impl ProgressTracker {
     ///     ``updated`` (when anything was last updated, in seconds since 1970, to a second or so;
     ///     None before), ``stalled`` (whether it runs and nothing was updated for two minutes, and
     ///     for twice as long as that ever took), ``hosts`` (names, the one that was active last
-    ///     first) and ``tasks``: by id, dicts of ``name``, ``parent``, ``status``, ``percent``, ``completed``,
+    ///     first), ``batch`` (the job of the batch system that came last, or None) and
+    ///     ``tasks``: by id, dicts of ``name``, ``parent``, ``status``, ``percent``, ``completed``,
     ///     ``total``, ``message``, ``elapsed_seconds``, ``eta_seconds``, ``rate``, ``children``,
-    ///     ``metadata`` (None where none was given). A running task whose processes have all ended,
+    ///     ``metadata`` (None where none was given) and ``batch``. A running task whose processes have all ended,
     ///     as far as this host can tell, is ``"stopped"``.
     fn get_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         // Not the place for the hook: a display reads the progress in a thread of its own.

@@ -150,14 +150,16 @@ impl Cache {
         }
     }
 
-    /// Leaves a trajectory unfinished, after making its frames durable. Of one without frames
-    /// nothing is left.
+    /// Leaves a trajectory unfinished, after making its frames durable. Of one without frames, or
+    /// that was written aside, nothing is left.
     pub fn suspend_trajectory(&self, mut entry: EntryInProgress) -> Result<()> {
         if entry.is_lost || entry.is_of_parent() {
             return Ok(());
         }
         match (&entry.frames, &entry.own) {
-            (Frames::Written(writer), Some(own)) if writer.n_frames() == 0 => {
+            (Frames::Written(writer), Some(own))
+                if writer.n_frames() == 0 || own.is_temporary() =>
+            {
                 if own.is_own()? {
                     self.remove_if_there(own.path())?;
                 }

@@ -100,7 +100,9 @@ pub fn default_directory() -> Result<PathBuf> {
     if let Some(directory) = path_of("PROTEINFLEX_CACHE_DIR")? {
         return Ok(directory);
     }
-    let caches = set("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| {
+    // A relative one is to be ignored, says the specification of these directories.
+    let absolute = |path: &PathBuf| path.is_absolute();
+    let caches = set("XDG_CACHE_HOME").map(PathBuf::from).filter(absolute).or_else(|| {
         let platform = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
         set("HOME").map(|home| Path::new(&home).join(platform))
     });

@@ -13,6 +13,9 @@ pub enum IfThere {
     Resume,
     /// Begin an empty one. A finished one stays until the new one is finished.
     Overwrite,
+    /// Begin an empty one beside it, of which nothing is left where it is not finished. A finished
+    /// one stays until the new one is finished, an unfinished one after that, too.
+    Aside,
 }
 
 /// A trajectory that is to be written.

@@ -81,7 +81,10 @@ impl Cache {
             let is_finished = matches!(there, Frames::Finished(_));
             return Err(CacheError::AlreadyThere { data_id, n_frames, is_finished }.into());
         }
-        self.begin_own(&mut entry, lease, ended)?;
+        match if_there {
+            IfThere::Aside => self.begin_aside(&mut entry, lease)?,
+            _ => self.begin_own(&mut entry, lease, ended)?,
+        }
         Ok(entry)
     }
 
@@ -216,6 +219,18 @@ impl Cache {
         }
         // No older file comes back beside the published one after a power cut.
         self.storage.sync_dir(&folder).map_err(|error| Error::io("sync", &folder, error))?;
+        entry.frames = Frames::Written(writer);
+        entry.own = Some(own);
+        Ok(())
+    }
+
+    /// Makes the file of a writer that leaves nothing unfinished.
+    fn begin_aside(&self, entry: &mut EntryInProgress, lease: Lease) -> Result<()> {
+        let (header, encoding) = (entry.frames.header(), entry.frames.encoding());
+        let own = OwnFile::temporary(&self.storage, self.temporary_for(&entry.key), lease);
+        let writer = self.create_own(&own, |file| {
+            EntryWriter::create_with_topology(file, own.path(), header, encoding, None)
+        })?;
         entry.frames = Frames::Written(writer);
         entry.own = Some(own);
         Ok(())
