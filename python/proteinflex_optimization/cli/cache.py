@@ -56,7 +56,23 @@ def add_parser(subparsers: Any) -> None:
         "for rm, a unique beginning of a key. Sizes are decimal: 1 GB is 10^9 bytes.",
     )
     commands = parser.add_subparsers(dest="cache_command", metavar="COMMAND", required=True)
+    for add in (
+        _add_ls,
+        _add_stats,
+        _add_info,
+        _add_verify,
+        _add_prune,
+        _add_export,
+        _add_import,
+        _add_push,
+        _add_pull,
+        _add_rm,
+        _add_clear,
+    ):
+        add(commands)
 
+
+def _add_ls(commands: Any) -> None:
     command = _command(
         commands,
         "ls",
@@ -73,8 +89,12 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument("--sort", choices=tuple(SORTED_BY), default="used")
     command.add_argument("-q", "--quiet", action="store_true", help="print keys only")
 
+
+def _add_stats(commands: Any) -> None:
     _command(commands, "stats", _stats, "how full the cache is", "flexopt cache stats --dir cache")
 
+
+def _add_info(commands: Any) -> None:
     command = _command(
         commands,
         "info",
@@ -85,6 +105,8 @@ def add_parser(subparsers: Any) -> None:
     )
     _add_key(command)
 
+
+def _add_verify(commands: Any) -> None:
     command = _command(
         commands,
         "verify",
@@ -98,6 +120,8 @@ def add_parser(subparsers: Any) -> None:
         "--quarantine", action="store_true", help="move damaged entries out of the way"
     )
 
+
+def _add_prune(commands: Any) -> None:
     command = _command(
         commands,
         "prune",
@@ -111,6 +135,8 @@ def add_parser(subparsers: Any) -> None:
     )
     confirm.add_arguments(command)
 
+
+def _add_export(commands: Any) -> None:
     command = _command(
         commands,
         "export",
@@ -129,6 +155,8 @@ def add_parser(subparsers: Any) -> None:
     )
     command.add_argument("--force", action="store_true", help="replace a file that is there")
 
+
+def _add_import(commands: Any) -> None:
     command = _command(
         commands,
         "import",
@@ -175,6 +203,8 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument("--profile", choices=("default", "archive"))
     command.add_argument("--force", action="store_true", help="replace an entry of this name")
 
+
+def _add_push(commands: Any) -> None:
     command = _command(
         commands,
         "push",
@@ -187,6 +217,8 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument("url", metavar="URL", help="below which they are stored")
     command.add_argument("--all", action="store_true", help="all entries")
 
+
+def _add_pull(commands: Any) -> None:
     command = _command(
         commands,
         "pull",
@@ -196,6 +228,8 @@ def add_parser(subparsers: Any) -> None:
     )
     command.add_argument("url", metavar="URL", help="of one entry, or what push was given")
 
+
+def _add_rm(commands: Any) -> None:
     command = _command(
         commands,
         "rm",
@@ -210,6 +244,8 @@ def add_parser(subparsers: Any) -> None:
     )
     confirm.add_arguments(command)
 
+
+def _add_clear(commands: Any) -> None:
     command = _command(
         commands,
         "clear",
