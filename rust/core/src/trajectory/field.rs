@@ -90,9 +90,9 @@ impl Field {
         self.row_groups.iter().map(|group| group.count).max().unwrap_or(0)
     }
 
-    /// Reads what is selected, which the field has, into `out`, which has its size. Leaves some
-    /// threads to others.
-    pub fn read(&self, selection: Selection<'_>, spared: usize, out: &mut [u8]) -> Result<()> {
+    /// Reads what is selected, which the field has, into `out`, which has its size. Leaves
+    /// `reserved` threads to others.
+    pub fn read(&self, selection: Selection<'_>, reserved: usize, out: &mut [u8]) -> Result<()> {
         let is_remote = self.chunks.content().is_remote();
         let runs = match self.runs(selection.frames) {
             runs if is_remote => self.cut_long_runs(runs),
@@ -101,7 +101,7 @@ impl Field {
         // Counting the threads takes longer than reading a frame.
         let is_little = runs.len() == 1 && out.len() < WORTH_THREADS;
         let n_threads =
-            if is_little { 1 } else { threads::count().saturating_sub(spared).max(1) };
+            if is_little { 1 } else { threads::count().saturating_sub(reserved).max(1) };
         let frame_bytes = out.len() / selection.frames.count as usize;
         let mut rest = out;
         let mut work = Vec::with_capacity(runs.len());
