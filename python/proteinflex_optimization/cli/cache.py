@@ -317,8 +317,8 @@ def _stats(options: argparse.Namespace) -> int:
     print(f"unfinished  {counted(stats['unfinished'], 'trajectory', 'trajectories')}")
     print(f"saved       {stats['saved_percent']:.1f} % of {size(stats['raw_bytes'])}")
     print(f"pinned      {size(stats['pinned_bytes'])}")
-    if stats["set_aside"]:
-        print(f"quarantine  {counted(stats['set_aside'], 'damaged entry', 'damaged entries')}")
+    if stats["quarantined"]:
+        print(f"quarantine  {counted(stats['quarantined'], 'damaged entry', 'damaged entries')}")
     return 0
 
 

@@ -206,14 +206,14 @@ impl Cache {
             // Evicted since it was listed.
             Err((Error::Cache(CacheError::KeyNotFound { .. }), _)) => return Ok(None),
             Err((error, opened_inode)) => {
-                self.set_aside(&key, opened_inode, &error);
+                self.quarantine(&key, opened_inode, &error);
                 return Ok(Some(Verification { key, result: Err(error) }));
             }
         };
         let report = opened.verify()?;
         interrupt::check()?;
         if let Some(damage) = report.damaged.first() {
-            self.set_aside(&key, Some(opened.content().inode()), &damage.error);
+            self.quarantine(&key, Some(opened.content().inode()), &damage.error);
         }
         Ok(Some(Verification { key, result: Ok(report) }))
     }
