@@ -514,7 +514,7 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         dict
             ``usage_percent``, ``used_bytes`` and ``max_bytes``; ``entries``, ``structures``,
             ``trajectories`` and ``unfinished``; ``raw_bytes`` and ``saved_percent``;
-            ``pinned_bytes``; ``set_aside``; ``hits``, ``misses``, ``evictions`` and ``corrupt``,
+            ``pinned_bytes``; ``quarantined``; ``hits``, ``misses``, ``evictions`` and ``corrupt``,
             which count what this object has seen; ``cache_dir``; ``memory``: ``resident_bytes`` and
             ``mapped_bytes`` of this process, and ``gpus``: index, used and total MB of each;
             ``upstream``: of each upstream its ``url``, ``hits``, ``misses``, ``errors``, ``bytes`` and

@@ -1,4 +1,4 @@
-"""Damage is detected, named, set aside and counted; it is never data, and never a crash."""
+"""Damage is detected, named, quarantined and counted; it is never data, and never a crash."""
 
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def test_verify_names_each_damaged_entry(tmp_path):
     assert [entry["key"] for entry in report["damaged"]] == [keys[2]]
     assert path.name in report["damaged"][0]["reason"]
     assert handler.verify()["ok"]
-    assert handler.cleanup()["set_aside"] == 1
+    assert handler.cleanup()["quarantined"] == 1
 
 
 def make_newer(file):

@@ -58,7 +58,23 @@ def add_parser(subparsers: Any) -> None:
         "for rm, a unique beginning of a key. Sizes are decimal: 1 GB is 10^9 bytes.",
     )
     commands = parser.add_subparsers(dest="cache_command", metavar="COMMAND", required=True)
+    for add in (
+        _add_ls,
+        _add_stats,
+        _add_info,
+        _add_verify,
+        _add_prune,
+        _add_export,
+        _add_import,
+        _add_push,
+        _add_pull,
+        _add_rm,
+        _add_clear,
+    ):
+        add(commands)
 
+
+def _add_ls(commands: Any) -> None:
     command = _command(
         commands,
         "ls",
@@ -75,8 +91,12 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument("--sort", choices=tuple(SORTED_BY), default="used")
     command.add_argument("-q", "--quiet", action="store_true", help="print keys only")
 
+
+def _add_stats(commands: Any) -> None:
     _command(commands, "stats", _stats, "how full the cache is", "flexopt cache stats --dir cache")
 
+
+def _add_info(commands: Any) -> None:
     command = _command(
         commands,
         "info",
@@ -87,6 +107,8 @@ def add_parser(subparsers: Any) -> None:
     )
     _add_key(command)
 
+
+def _add_verify(commands: Any) -> None:
     command = _command(
         commands,
         "verify",
@@ -100,6 +122,8 @@ def add_parser(subparsers: Any) -> None:
         "--quarantine", action="store_true", help="move damaged entries out of the way"
     )
 
+
+def _add_prune(commands: Any) -> None:
     command = _command(
         commands,
         "prune",
@@ -113,6 +137,8 @@ def add_parser(subparsers: Any) -> None:
     )
     confirm.add_arguments(command)
 
+
+def _add_export(commands: Any) -> None:
     command = _command(
         commands,
         "export",
@@ -132,6 +158,8 @@ def add_parser(subparsers: Any) -> None:
     )
     command.add_argument("--force", action="store_true", help="replace a file that is there")
 
+
+def _add_import(commands: Any) -> None:
     command = _command(
         commands,
         "import",
@@ -182,6 +210,8 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument("--profile", choices=("default", "archive"))
     command.add_argument("--force", action="store_true", help="replace an entry of this name")
 
+
+def _add_push(commands: Any) -> None:
     command = _command(
         commands,
         "push",
@@ -194,6 +224,8 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument("url", metavar="URL", help="below which they are stored")
     command.add_argument("--all", action="store_true", help="all entries")
 
+
+def _add_pull(commands: Any) -> None:
     command = _command(
         commands,
         "pull",
@@ -203,6 +235,8 @@ def add_parser(subparsers: Any) -> None:
     )
     command.add_argument("url", metavar="URL", help="of one entry, or what push was given")
 
+
+def _add_rm(commands: Any) -> None:
     command = _command(
         commands,
         "rm",
@@ -217,6 +251,8 @@ def add_parser(subparsers: Any) -> None:
     )
     confirm.add_arguments(command)
 
+
+def _add_clear(commands: Any) -> None:
     command = _command(
         commands,
         "clear",
@@ -291,8 +327,8 @@ def _stats(options: argparse.Namespace) -> int:
     print(f"unfinished  {counted(stats['unfinished'], 'trajectory', 'trajectories')}")
     print(f"saved       {stats['saved_percent']:.1f} % of {size(stats['raw_bytes'])}")
     print(f"pinned      {size(stats['pinned_bytes'])}")
-    if stats["set_aside"]:
-        print(f"quarantine  {counted(stats['set_aside'], 'damaged entry', 'damaged entries')}")
+    if stats["quarantined"]:
+        print(f"quarantine  {counted(stats['quarantined'], 'damaged entry', 'damaged entries')}")
     return 0
 
 

@@ -333,7 +333,15 @@ Moments = tuple[int, "NDArray[np.float64]", "NDArray[np.float64]"]
 
 
 def block_moments(shared: tuple[Trajectory, Any, Any], start: int, stop: int) -> Moments:
-    """Return number, mean and squares about the mean of some frames: what one task of `rmsf` does."""
+    """Return number, mean and squares about the mean of some frames: what one task of `rmsf` does.
+
+    Parameters
+    ----------
+    shared : tuple
+        The trajectory; the atoms; the frame to superpose on, centered, or None.
+    start, stop : int
+        The frames.
+    """
     trajectory, atoms, reference = shared
     frames = trajectory.read(start, stop, atoms=atoms).astype(np.float64)
     if reference is not None:

@@ -74,6 +74,16 @@ def export_npz(
 def read_npz(path: StrPath) -> dict[str, NDArray[Any]]:
     """Read all arrays of a ``.npz``; pickled objects are refused.
 
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    dict
+        The arrays, by name.
+
     Raises
     ------
     InvalidArgumentError
@@ -93,7 +103,17 @@ def read_npz(path: StrPath) -> dict[str, NDArray[Any]]:
 
 
 def kind_of_npz(path: StrPath) -> EntryKind:
-    """Return what an export was made of: a trajectory has ``frames`` of three dimensions.
+    """Return what an export was made of: a trajectory has ``frames``.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    str
+        ``'structure'`` or ``'trajectory'``.
 
     Raises
     ------

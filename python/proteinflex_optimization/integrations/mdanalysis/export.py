@@ -65,11 +65,17 @@ class _Format:
     """Whether a box is written of all frames or of none."""
     may_lack_fields: bool = False
     """Whether a frame may have no velocities or forces, where others have some."""
+    declares_fields: bool = False
+    """Whether the writer has to be told beforehand whether there are velocities and forces."""
     float32_times: bool = False
+    even_times: bool = False
+    """Whether there is one time between frames, for all of them."""
+    largest: float = np.inf
+    """Of coordinates and their ranges, in Å."""
 
 
 FORMATS = {
-    ".dcd": _Format(frozenset({"box"})),
+    ".dcd": _Format(frozenset({"box"}), even_times=True),
     ".h5md": _Format(
         frozenset({"box", "time", "step", "velocities", "forces"}),
         has_observables=True,
@@ -80,6 +86,7 @@ FORMATS = {
     ".nc": _Format(
         frozenset({"box", "time", "velocities", "forces"}),
         needs_box_in_all=True,
+        declares_fields=True,
         float32_times=True,
     ),
     ".trr": _Format(
@@ -88,7 +95,12 @@ FORMATS = {
         may_lack_fields=True,
         float32_times=True,
     ),
-    ".xtc": _Format(frozenset({"box", "time", "step"}), box_as_vectors=True, float32_times=True),
+    ".xtc": _Format(
+        frozenset({"box", "time", "step"}),
+        box_as_vectors=True,
+        float32_times=True,
+        largest=XTC_LARGEST,
+    ),
 }
 FORMATS[".ncdf"] = FORMATS[".nc"]
 FORMATS[".gro"] = _Format(frozenset({"box", "velocities"}), box_as_vectors=True)
@@ -168,7 +180,11 @@ def export_trajectory(
     places = FORMATS.get(suffix, _Format())
     static = list(trajectory._beside_frames())
     universe, lost = _universe(trajectory, suffix)
-    kept, options = _choose(trajectory, universe.trajectory, suffix, places)
+    options = _options(trajectory, universe.trajectory.given, places)
+    kept = _kept(trajectory, universe.trajectory, places)
+    if options.get("dt"):
+        kept.add("time")
+    _leave_out(universe.trajectory, kept, suffix, places)
     with published(path, overwrite=overwrite) as hidden, as_text(hidden) as named:
         writer = WholeWriter(
             named, Path(path), lambda name: _writer(name, path, trajectory, options)
@@ -176,7 +192,7 @@ def export_trajectory(
         # What overflows is refused by its value.
         with closing(writer), np.errstate(over="ignore", invalid="ignore"), _quiet():
             for done, ts in enumerate(universe.trajectory, 1):
-                _check(ts, suffix, universe.trajectory)
+                _check(ts, suffix, universe.trajectory, places.largest)
                 try:
                     writer.write(universe.atoms)
                 except OSError:
@@ -231,24 +247,26 @@ def _writer(name: str, path: StrPath, trajectory: Trajectory, options: dict[str,
         ) from error
 
 
-def _choose(
-    trajectory: Trajectory, reader: Any, suffix: str, places: _Format
-) -> tuple[set[str], dict[str, Any]]:
-    """Leave out of the reader what the format can't hold; returns what is kept, and options."""
+def _options(trajectory: Trajectory, given: set[str], places: _Format) -> dict[str, Any]:
+    """Return what MDAnalysis's writer of the format has to be told."""
+    if places.even_times:
+        return _even_times(trajectory.time if "time" in given else None)
+    if places.declares_fields:
+        return {name: name in given for name in ("velocities", "forces")}
+    return {}
+
+
+def _kept(trajectory: Trajectory, reader: Any, places: _Format) -> set[str]:
+    """Return the fields that the format has a place for, as they are stored."""
     kept = {"frames"} | (places.fields & reader.given)
-    options: dict[str, Any] = {}
-    left_out = {"box", "step"}
-    if places.has_observables:
-        names = (reader.given - places.fields) & reader.ts.data.keys()
-        observables = {name: reader.ts.data[name] for name in names}
-        left_out |= observables.keys()
-        kept |= {
-            name
-            for name, value in observables.items()
-            if np.asarray(value).dtype.kind in OBSERVABLE_KINDS
-            and OBSERVABLE_NAME.fullmatch(name)
-            and ("/" not in name or name.split("/")[0] not in observables)
-        }
+    observables = _observables(reader, places)
+    kept |= {
+        name
+        for name in observables
+        if np.asarray(reader.ts.data[name]).dtype.kind in OBSERVABLE_KINDS
+        and OBSERVABLE_NAME.fullmatch(name)
+        and ("/" not in name or name.split("/")[0] not in observables)
+    }
     if "box" in kept and not _box_can_be_written(trajectory, places):
         kept.discard("box")
     if "step" in kept:
@@ -256,18 +274,23 @@ def _choose(
         fits = (steps >= -LARGEST_STEP - 1) & (steps <= LARGEST_STEP)
         if not (fits & (steps == np.rint(steps))).all():
             kept.discard("step")
-    if suffix == ".dcd":
-        options = _even_times(trajectory.time if "time" in reader.given else None)
-        kept |= {"time"} if options["dt"] else set()
-    elif suffix in (".nc", ".ncdf"):
-        options = {name: name in reader.given for name in ("velocities", "forces")}
     if "time" in kept and places.float32_times:
         times = np.asarray(trajectory.time)
         with np.errstate(over="ignore"):
             written = times.astype(np.float32)
         if len(np.unique(written)) < len(np.unique(times)) or np.isinf(written).any():
             kept.discard("time")
-    for name in left_out & (reader.given - kept):
+    return kept
+
+
+def _observables(reader: Any, places: _Format) -> set[str]:
+    names = (reader.given - places.fields) & reader.ts.data.keys()
+    return names if places.has_observables else set()
+
+
+def _leave_out(reader: Any, kept: set[str], suffix: str, places: _Format) -> None:
+    """Let the reader give only what the format can hold, and log what the writer makes up."""
+    for name in ({"box", "step"} | _observables(reader, places)) & (reader.given - kept):
         reader.leave_out(name)
     reader.gives_missing_as_nan = not places.may_lack_fields
     made_up = {"time", "step"} & places.fields - reader.given
@@ -277,7 +300,6 @@ def _choose(
             suffix,
             " and no ".join(sorted(made_up)),
         )
-    return kept, options
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -306,7 +328,7 @@ def _box_can_be_written(trajectory: Trajectory, places: _Format) -> bool:
     )
 
 
-def _check(ts: Any, suffix: str, reader: Any) -> None:
+def _check(ts: Any, suffix: str, reader: Any, largest: float) -> None:
     """Refuse a frame that has a value which the format can't hold.
 
     Raises
@@ -322,13 +344,13 @@ def _check(ts: Any, suffix: str, reader: Any) -> None:
     for name, values in given.items():
         wrong = np.isfinite(reader.stored(name)) & ~np.isfinite(values)
         _refuse(wrong, ts, suffix, name, reader, "a number that float32 can hold")
-    if suffix == ".xtc":
+    if np.isfinite(largest):
         positions = ts.positions
-        expected = f"finite coordinates within ±{XTC_LARGEST:.3g} Å, and of no larger range"
-        _refuse(~(np.abs(positions) <= XTC_LARGEST), ts, suffix, "frames", reader, expected)
+        expected = f"finite coordinates within ±{largest:.3g} Å, and of no larger range"
+        _refuse(~(np.abs(positions) <= largest), ts, suffix, "frames", reader, expected)
         # What is compressed is the distance from the least coordinate.
         distance = positions - positions.min(axis=0)
-        _refuse(distance > XTC_LARGEST, ts, suffix, "frames", reader, expected)
+        _refuse(distance > largest, ts, suffix, "frames", reader, expected)
 
 
 def _refuse(

@@ -54,7 +54,12 @@ impl CheckpointManager {
         Ok(latest.map(PathBuf::into_os_string))
     }
 
-    /// Remove a checkpoint, named by its id or its path.
+    /// Remove a checkpoint.
+    ///
+    /// Parameters
+    /// ----------
+    /// checkpoint_id : str or path
+    ///     Its id, or its path.
     ///
     /// Raises
     /// ------

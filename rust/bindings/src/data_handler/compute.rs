@@ -88,7 +88,7 @@ impl DataHandler {
             return Ok(None);
         }
         match self.reader(py, key.as_str()).and_then(|reader| reader.load(py)) {
-            // Damaged, and so set aside, or evicted since it was looked for.
+            // Damaged, and so in quarantine, or evicted since it was looked for.
             Err(error) if is_miss(py, &error) => Ok(None),
             found => found.map(Some),
         }

@@ -180,7 +180,7 @@ impl DataHandler {
     /// InvalidArgumentError
     ///     More than one entry can be meant; the message lists them.
     /// CorruptDataError
-    ///     A checksum failed; the message names file and part. The entry is set aside.
+    ///     A checksum failed; the message names file and part. The entry is moved to quarantine.
     fn load_data<'py>(
         &self,
         py: Python<'py>,

@@ -157,7 +157,7 @@ impl DataHandler {
         }
     }
 
-    fn encoding_with(
+    pub(super) fn encoding_with(
         &self,
         precision: Option<&Bound<'_, PyAny>>,
         profile: Option<&Bound<'_, PyAny>>,

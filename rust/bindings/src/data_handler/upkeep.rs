@@ -33,7 +33,7 @@ impl DataHandler {
         polling(py, || self.cache.unpin(&key))
     }
 
-    /// Remove files that dead writers left, entries that were set aside, and trajectories that were
+    /// Remove files that dead writers left, damaged entries in quarantine, and trajectories that were
     /// not resumed for 30 days.
     ///
     /// Parameters
@@ -44,7 +44,7 @@ impl DataHandler {
     /// Returns
     /// -------
     /// dict
-    ///     How many of each: ``temporary``, ``set_aside``, ``unfinished``, ``pins``.
+    ///     How many of each: ``temporary``, ``quarantined``, ``unfinished``, ``pins``.
     #[pyo3(signature = (*, dry_run=DEFAULT), text_signature = "($self, *, dry_run=False)")]
     fn cleanup<'py>(&self, py: Python<'py>, dry_run: Optional<'_>) -> PyResult<Bound<'py, PyDict>> {
         let dry_run = dry_run.flag("dry_run", false)?;
@@ -91,7 +91,7 @@ impl DataHandler {
         interruptible(py, || self.cache.prune((size * 1e9) as u64))
     }
 
-    /// Read back one entry, or all. Damaged ones are set aside.
+    /// Read back one entry, or all. Damaged ones are moved to quarantine.
     ///
     /// Returns
     /// -------
@@ -116,7 +116,7 @@ impl DataHandler {
     /// dict
     ///     ``usage_percent``, ``used_bytes`` and ``max_bytes``; ``entries``, ``structures``,
     ///     ``trajectories`` and ``unfinished``; ``raw_bytes`` and ``saved_percent``; ``pinned_bytes``;
-    ///     ``set_aside``; ``hits``, ``misses``, ``evictions`` and ``corrupt``, which count what this
+    ///     ``quarantined``; ``hits``, ``misses``, ``evictions`` and ``corrupt``, which count what this
     ///     object has seen; ``cache_dir``; ``memory``: ``resident_bytes`` and ``mapped_bytes`` of this
     ///     process.
     fn get_cache_stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

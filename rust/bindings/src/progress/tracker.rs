@@ -227,6 +227,16 @@ impl ProgressTracker {
     }
 
     /// Put a task back to its beginning: nothing completed, running, its time from now.
+    ///
+    /// Parameters
+    /// ----------
+    /// task_id : str
+    ///     The task.
+    ///
+    /// Raises
+    /// ------
+    /// UnknownTaskError
+    ///     There is no such task.
     fn reset_task(&self, py: Python<'_>, task_id: &Bound<'_, PyAny>) -> PyResult<()> {
         let task = self.find(py, task_id)?;
         self.reset(py, task)
@@ -235,12 +245,34 @@ impl ProgressTracker {
     /// Declare a task complete, regardless of its count.
     ///
     /// While a part of it is unfinished it counts as running, and its percent is that of its parts.
+    ///
+    /// Parameters
+    /// ----------
+    /// task_id : str
+    ///     The task.
+    ///
+    /// Raises
+    /// ------
+    /// UnknownTaskError
+    ///     There is no such task.
     fn complete_task(&self, py: Python<'_>, task_id: &Bound<'_, PyAny>) -> PyResult<()> {
         let task = self.find(py, task_id)?;
         self.complete(py, task)
     }
 
-    /// Declare that a task failed, and why.
+    /// Declare that a task failed.
+    ///
+    /// Parameters
+    /// ----------
+    /// task_id : str
+    ///     The task.
+    /// message : str, optional
+    ///     Why; it is shown with the task.
+    ///
+    /// Raises
+    /// ------
+    /// UnknownTaskError
+    ///     There is no such task.
     #[pyo3(signature = (task_id, message=None))]
     fn fail_task(
         &self,

@@ -211,7 +211,7 @@ impl Cache {
 
     fn found_damaged(&self, key: &Key, damaged: Option<u64>, error: &Error) {
         if self.filesystem == FilesystemKind::Local || !matches!(error, Error::Corrupt { .. }) {
-            return self.set_aside(key, damaged, error);
+            return self.quarantine(key, damaged, error);
         }
         self.counters.corrupt.fetch_add(1, Ordering::Relaxed);
         log::warn!(target: crate::LOGGER, "{error}; it stays where it is");
@@ -219,7 +219,7 @@ impl Cache {
 
     /// Counts an entry as damaged, if this error says so, and moves it to quarantine, if what is
     /// there is still the file of this inode.
-    pub(super) fn set_aside(&self, key: &Key, damaged: Option<u64>, error: &Error) {
+    pub(super) fn quarantine(&self, key: &Key, damaged: Option<u64>, error: &Error) {
         if !matches!(error, Error::Corrupt { .. }) {
             return;
         }

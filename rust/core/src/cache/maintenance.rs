@@ -241,14 +241,14 @@ impl Cache {
             // It says nothing of what is stored.
             Err((error @ (Error::Io { .. } | Error::NewerFormat { .. }), _)) => return Err(error),
             Err((error, opened_inode)) => {
-                self.set_aside(&key, opened_inode, &error);
+                self.quarantine(&key, opened_inode, &error);
                 return Ok(Some(Verification { key, result: Err(error) }));
             }
         };
         let report = opened.verify()?;
         interrupt::check()?;
         if let Some(damage) = report.damaged.first() {
-            self.set_aside(&key, Some(opened.content().inode()), &damage.error);
+            self.quarantine(&key, Some(opened.content().inode()), &damage.error);
         }
         Ok(Some(Verification { key, result: Ok(report) }))
     }

@@ -159,7 +159,7 @@ impl SharedProgress {
             Some(claimed) => claimed,
             None => {
                 let _lock = self.lock()?;
-                writers::claim_after_sweep(&self.counters)?
+                writers::reclaim(&self.counters)?
             }
         };
         let order = Ordering::Relaxed;
