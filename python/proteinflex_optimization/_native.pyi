@@ -54,6 +54,7 @@ __all__ = [
     "batch_facts",
     "decode_topology",
     "encode_topology",
+    "expand_home",
     "is_interrupted",
     "is_local_filesystem",
     "is_out_of_memory",
@@ -346,6 +347,7 @@ def topology_difference(one: bytes, other: bytes) -> str | None: ...
 # --- file systems ---
 
 def is_local_filesystem(directory: StrPath) -> bool: ...
+def expand_home(name: str, path: str) -> str: ...
 
 # --- gpu ---
 
