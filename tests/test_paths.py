@@ -2,16 +2,24 @@
 
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 from proteinflex_optimization import (
+    BlockCache,
     CheckpointManager,
     DataHandler,
     GPUManager,
+    InvalidArgumentError,
     ProgressTracker,
+    create_trajectory,
+    list_trajectories,
+    open_trajectory,
 )
 from proteinflex_optimization.cli import main
+from proteinflex_optimization.integrations.fxt import export_fxt
+from proteinflex_optimization.integrations.npz import export_npz
 
 
 @pytest.fixture
@@ -91,3 +99,92 @@ def test_an_error_names_the_path_by_its_bytes(place):
     with pytest.raises(FileNotFoundError) as caught:
         ProgressTracker.attach(place / "missing")
     assert os.fsencode(caught.value.filename).startswith(os.fsencode(place))
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """The user's home directory; the working directory, beside it, stays empty."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    yield tmp_path / "home"
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_tilde_is_the_home_directory_wherever_a_path_is_taken(home):
+    handler = DataHandler("~/cache", durable=False)
+    frames = np.zeros((5, 4, 3), np.float32)
+    handler.store_trajectory({"frames": frames}, "md")
+    assert handler.cache_dir == home / "cache"
+    assert "md" in DataHandler(home / "other", upstream="~/cache")
+    assert DataHandler(home / "pulled").pull("~/cache")[0]["copied"]
+
+    manager = CheckpointManager("~/checkpoints")
+    assert manager.create_checkpoint("~one", {"a": 1}) == str(home / "checkpoints" / "~one")
+    assert manager.load_checkpoint("~one") == {"a": 1}
+    assert manager.load_checkpoint("~/checkpoints/~one") == {"a": 1}
+    assert manager.verify(Path("~/checkpoints/~one"))["ok"]
+    manager.delete("~/checkpoints/~one")
+
+    with ProgressTracker(checkpoint_dir=Path("~/run")):
+        assert ProgressTracker.attach("~/run").directory == str(home / "run")
+    assert GPUManager(state_dir="~/gpus").state_dir == home / "gpus"
+    assert BlockCache("~/blocks").directory == home / "blocks"
+
+    export_fxt(handler.open("md"), "~/md.fxt")
+    assert len(open_trajectory("~/md.fxt")) == 5
+    assert str(home / "md.fxt") in [row["key"] for row in list_trajectories("~")]
+    with create_trajectory("~/own.fxt") as writer:
+        writer.append(frames)
+    export_npz(handler.load_data("md"), "~/md.npz")
+    for name in ("md.npz", "own.fxt"):
+        assert len(handler.open(handler.import_trajectory(None, f"~/{name}", name))) == 5
+
+
+def test_a_tilde_in_a_variable_or_an_argument_of_a_command_is_the_home_directory(
+    home, monkeypatch, capsys
+):
+    monkeypatch.setenv("PROTEINFLEX_CACHE_DIR", "~/cache")
+    assert DataHandler().cache_dir == home / "cache"
+    monkeypatch.delenv("PROTEINFLEX_CACHE_DIR")
+    DataHandler("~/typed").store_structure({"x": np.zeros(3)}, "zeros")
+    assert main(["cache", "info", "zeros", "--dir=~/typed"]) == 0
+    assert main(["cache", "export", "zeros", "~/zeros.npz", "--dir", "~/typed"]) == 0
+    assert main(["cache", "import", "~/zeros.npz", "--dir", "~/imported"]) == 0
+    assert DataHandler(home / "imported").keys()
+    CheckpointManager(home / "checkpoints").create_checkpoint("one", {"a": 1})
+    assert main(["checkpoints", "ls", "~/checkpoints"]) == 0
+    assert "one" in capsys.readouterr().out
+    assert main(["doctor", "~"]) in (0, 1)
+    with ProgressTracker(checkpoint_dir="~/run") as tracker:
+        tracker.start_task("md", "Dynamics", 10)
+        assert main(["watch", "~/run", "--once"]) == 0
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        DataHandler,
+        CheckpointManager,
+        ProgressTracker.attach,
+        BlockCache,
+        create_trajectory,
+        open_trajectory,
+        list_trajectories,
+        lambda path: DataHandler(upstream=path),
+        lambda path: ProgressTracker(checkpoint_dir=path),
+        lambda path: GPUManager(state_dir=path),
+        lambda path: DataHandler().import_structure(path, "x"),
+        lambda path: main(["cache", "ls", "--dir", path]),
+    ],
+)
+def test_the_home_directory_of_nobody_is_refused(take, home, monkeypatch):
+    monkeypatch.setenv("PROTEINFLEX_CACHE_DIR", str(home / "cache"))
+    with pytest.raises((InvalidArgumentError, SystemExit)) as raised:
+        take("~.nobody/place")
+    if isinstance(raised.value, InvalidArgumentError):
+        assert ".nobody" in str(raised.value)
+    monkeypatch.setenv("PROTEINFLEX_CACHE_DIR", "~.nobody/place")
+    with pytest.raises(InvalidArgumentError, match="PROTEINFLEX_CACHE_DIR="):
+        DataHandler()

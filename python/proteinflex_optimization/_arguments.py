@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from ._native import expand_home
 from .errors import InvalidArgumentError, InvalidTypeError
 
 __all__ = ["callback", "flag", "instance", "iterable", "path_text", "text", "whole"]
 
 
 def path_text(name: str, value: Any) -> str:
-    """Return the text of a path, as it was given; bytes are a path, as for `open`."""
+    """Return the text of a path, where a leading ``~`` is a home directory; bytes are one, as for `open`."""
     try:
         text = os.fsdecode(value)
     except TypeError:
@@ -27,7 +28,7 @@ def path_text(name: str, value: Any) -> str:
         raise InvalidArgumentError(
             f"{name}={text!r} is not valid: expected a path that a file can have"
         )
-    return text
+    return expand_home(name, text) if text.startswith("~") else text
 
 
 def text(name: str, value: Any) -> str:

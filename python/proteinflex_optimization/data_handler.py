@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from . import _native
+from ._arguments import path_text
 from ._fingerprint import Paths
 from ._integrations import integration
 from .errors import (
@@ -66,13 +67,16 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         InvalidArgumentError
             It is a structure.
         """
+        is_upstream_first = self._is_upstream_first(key)
+        if is_upstream_first and (found := self._open_upstream(key)) is not None:
+            return found
         try:
             return Trajectory(self, key)
         except InvalidTypeError:
             raise
         except (CacheKeyError, InvalidArgumentError):
             # Also where a structure of this id is here: a trajectory comes first, as in one directory.
-            found = self._open_upstream(key)
+            found = None if is_upstream_first else self._open_upstream(key)
             if found is None:
                 raise
             return found
@@ -207,7 +211,7 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         """Return the topology of what was passed: also of an entry, by its key or id."""
         if not isinstance(structure, str):
             return Topology.of(structure)
-        is_file = Path(structure).is_file()
+        is_file = Path(path_text("structure", structure)).is_file()
         try:
             entry = self.info(structure)
         except (CacheKeyError, InvalidArgumentError):
@@ -297,15 +301,22 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
                     raise InvalidArgumentError(
                         f"{name}={value!r} is not valid for {arrays} files: they need none"
                     )
-            key: str = getattr(integration(arrays), f"import_{arrays}")(
-                self,
-                trajectory,
-                data_id,
-                metadata,
-                precision=precision,
-                profile=profile,
-                progress=progress,
-            )
+            import_arrays = getattr(integration(arrays), f"import_{arrays}")
+            try:
+                key: str = import_arrays(
+                    self,
+                    trajectory,
+                    data_id,
+                    metadata,
+                    precision=precision,
+                    profile=profile,
+                    progress=progress,
+                )
+            except (InvalidArgumentError, InvalidTypeError) as error:
+                if not str(error).startswith("path="):
+                    raise
+                # Here it has another name.
+                raise type(error)(f"trajectory={str(error)[len('path=') :]}") from error
             return key
         key = integration("mdanalysis").import_trajectory(
             self,
@@ -396,7 +407,8 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
 
         A call is known by the function's qualified name, its source, what it encloses, and its
         arguments with their defaults. Functions that it calls, globals and constants of classes that
-        it uses are not looked at: pass them as arguments.
+        it uses are not looked at: pass them as arguments. Nor is what a `functools.cached_property` of
+        an object keeps, which follows from the rest, also where another value was assigned to it.
 
         Parameters
         ----------
@@ -425,6 +437,13 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
             It is a lambda, a generator or a coroutine; or it has no such parameter.
         InvalidTypeError
             When it is called: an argument has no content that can be told.
+
+        Notes
+        -----
+        joblib, dask and others send functions of a script or notebook to their processes by value,
+        without a source. As an argument of the call such a function counts by its compiled code there,
+        so the script and these processes do not find each other's results. A function of a module that
+        they import counts the same everywhere; so does the function that is memoized.
         """
 
         def decorate(function: Any) -> Any:

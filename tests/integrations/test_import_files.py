@@ -2,6 +2,7 @@
 
 import fcntl
 import gzip
+import importlib
 import itertools
 import logging
 import os
@@ -294,6 +295,29 @@ def test_what_readers_raise_is_an_error_that_names_the_file(handler, tmp_path, c
             handler.import_trajectory(None, wrong, "x")
     assert handler.keys() == []
     assert "Exception ignored" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["npz", "fxt", "zarr"])
+@pytest.mark.parametrize("content", [None, b"junk"])
+def test_a_file_that_cannot_be_read_is_named_as_the_argument_that_gave_it(
+    kind, content, tmp_path, handler
+):
+    if kind == "zarr":
+        pytest.importorskip("zarr")
+    path = tmp_path / f"run.{kind}"
+    if content is not None:
+        path.write_bytes(content)
+    module = importlib.import_module(f"proteinflex_optimization.integrations.{kind}")
+    for argument, read in (
+        ("path", getattr(module, f"import_{kind}")),
+        ("trajectory", lambda handler, *given: handler.import_trajectory(None, *given)),
+    ):
+        with pytest.raises((ProteinFlexError, OSError)) as raised:
+            read(handler, path, "md")
+        if isinstance(raised.value, InvalidArgumentError):
+            assert str(raised.value).startswith(f"{argument}=")
+        else:
+            assert kind == "fxt", "what opens it names the file"
 
 
 def test_what_mdanalysis_cannot_read_is_refused(handler, tmp_path):

@@ -94,9 +94,7 @@ def test_of_imports(handler, tmp_path):
         given = {"handler": handler, "path": path, "data_id": "md"}
         refused(read, given, {"handler": NO_HANDLERS, "progress": NO_FUNCTIONS})
     for read in (npz.import_npz, fxt.import_fxt):
-        refused(
-            functools.partial(read, handler, data_id="md"), {}, {"path": NO_PATHS}, "trajectory"
-        )
+        refused(functools.partial(read, handler, data_id="md"), {}, {"path": NO_PATHS})
     for read in (npz.read_npz, npz.kind_of_npz):
         refused(read, {}, {"path": NO_PATHS})
     pdb = tmp_path / "a.pdb"

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,25 @@ def test_the_limit_holds_and_what_was_used_last_stays(tmp_path):
     assert cache.get("run", 99) == block
     assert cache.get("run", 0) == block
     assert cache.get("run", 50) is None
+
+
+def test_blocks_and_leftovers_of_the_future_get_old_from_now_on(tmp_path):
+    cache = BlockCache(tmp_path, max_size=0.001)
+    later = time.time() + 86_400
+    cache.put("run", 0, bytes(50_000))
+    (of_future,) = blocks(tmp_path)
+    left = of_future.with_name(".left.tmp")
+    left.write_bytes(b"")
+    for path in (of_future, left):
+        os.utime(path, (later, later))
+    cache.get("run", 0)
+    assert of_future.stat().st_mtime < later - 3600, "a use is noted"
+    os.utime(of_future, (later, later))
+    for number in range(1, 30):
+        cache.put("run", number, bytes(50_000))
+    assert left.stat().st_mtime < later - 3600
+    assert not of_future.exists(), "it is not the last to go"
+    assert cache.get("run", 29) is not None
 
 
 def write_blocks(directory):

@@ -419,6 +419,22 @@ def test_open_prefers_a_trajectory_upstream_to_a_structure_here(tmp_path, local)
     assert "crystal" in both
 
 
+@pytest.mark.parametrize("method", ["open", "info", "load_data", "__getitem__"])
+def test_an_exact_name_upstream_comes_before_the_beginning_of_a_key_here(method, tmp_path, local):
+    name = DataHandler(local).store_trajectory({"frames": FRAMES[:3]}, "other")[:9]
+    having = upstream_at(tmp_path / "having", [name])
+    lacking = upstream_at(tmp_path / "lacking")
+
+    def n_frames(upstream):
+        found = getattr(DataHandler(local, upstream=[upstream]), method)(name)
+        return {"open": len, "info": lambda info: info["n_frames"]}.get(
+            method, lambda data: len(data["frames"])
+        )(found)
+
+    assert n_frames(lacking) == 3
+    assert n_frames(having) == 40
+
+
 def test_computed_values_are_taken_from_upstream(tmp_path, local):
     shared = DataHandler(tmp_path / "shared")
 

@@ -17,6 +17,7 @@ from proteinflex_optimization.cli.commands import (
     look_at_cache,
     open_cache,
 )
+from proteinflex_optimization.cli.directories import home_expanded
 from proteinflex_optimization.cli.output import (
     age,
     counted,
@@ -123,6 +124,7 @@ def add_parser(subparsers: Any) -> None:
     _add_key(command)
     command.add_argument(
         "file",
+        type=home_expanded,
         metavar="FILE",
         help=".npz for its arrays; of a trajectory in Å, .fxt for a copy, or .xtc, .dcd, .trr, .h5md, "
         ".pdb, …, .zarr",
@@ -140,6 +142,7 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument(
         "files",
         nargs="+",
+        type=home_expanded,
         metavar="FILE",
         help="a structure (.pdb, .cif), .fxt, .npz, .zarr, or anything MDAnalysis reads; several are the "
         "parts of one run",
@@ -148,7 +151,10 @@ def add_parser(subparsers: Any) -> None:
         "--kind", choices=("structure", "trajectory"), help="default: by suffix and topology"
     )
     command.add_argument(
-        "--topology", metavar="FILE", help="such as .pdb, .gro or .psf; it is kept with the frames"
+        "--topology",
+        type=home_expanded,
+        metavar="FILE",
+        help="such as .pdb, .gro or .psf; it is kept with the frames",
     )
     command.add_argument("--format", help="such as LAMMPSDUMP; default: by suffix")
     command.add_argument("--topology-format", metavar="FORMAT", help="default: by suffix")
@@ -224,7 +230,10 @@ def add_parser(subparsers: Any) -> None:
 def _command(commands: Any, name: str, run: Run, text: str, *examples: str) -> Any:
     parser = add_command(commands, name, text, *examples)
     parser.add_argument(
-        "--dir", metavar="DIR", help="the cache directory; default: as DataHandler() finds it"
+        "--dir",
+        type=home_expanded,
+        metavar="DIR",
+        help="the cache directory; default: as DataHandler() finds it",
     )
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.set_defaults(func=run)

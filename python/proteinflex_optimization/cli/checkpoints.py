@@ -10,7 +10,7 @@ from proteinflex_optimization import CheckpointManager
 from proteinflex_optimization._text import PROBLEMS
 from proteinflex_optimization.cli import confirm
 from proteinflex_optimization.cli.commands import Run, add_command, complete_checkpoints
-from proteinflex_optimization.cli.directories import check_directory
+from proteinflex_optimization.cli.directories import check_directory, expanded_path
 from proteinflex_optimization.cli.output import (
     age,
     print_json,
@@ -61,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
 def _action(actions: Any, name: str, function: Run, text: str, ids: str | None) -> Any:
     example = f"flexopt checkpoints {name} checkpoints" + (" step-100" if ids == "+" else "")
     action = add_command(actions, name, text, example)
-    action.add_argument("directory", type=Path, metavar="DIR")
+    action.add_argument("directory", type=expanded_path, metavar="DIR")
     if ids is not None:
         text = "a whole one" if name == "rm" else "or its beginning"
         argument = action.add_argument("ids", nargs=ids, metavar="ID", help=text)

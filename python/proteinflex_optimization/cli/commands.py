@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from proteinflex_optimization._arguments import path_text
 from proteinflex_optimization.cli.directories import check_directory
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def open_cache(directory: str | None, *, read_only: bool = False) -> DataHandler
 
     given = directory or os.environ.get("PROTEINFLEX_CACHE_DIR")
     if given:
-        check_directory(given)
+        check_directory(path_text("cache_dir", given))
     return DataHandler(directory, read_only=read_only)
 
 

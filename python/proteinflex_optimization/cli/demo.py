@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from proteinflex_optimization.cli.commands import add_examples
+from proteinflex_optimization.cli.directories import expanded_path
 from proteinflex_optimization.cli.output import one_line, print_json
 
 NEEDED = ("openmm", "pdbfixer", "gemmi", "matplotlib")
@@ -31,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--pdb",
-        type=Path,
+        type=expanded_path,
         metavar="FILE",
         help="the structure, PDB or mmCIF, gzipped or not (default: OpenMM's villin headpiece)",
     )
@@ -40,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="leave out ligands and other residues that the force field has no parameters for",
     )
-    parser.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR")
+    parser.add_argument("--output", type=expanded_path, default=Path("demo-output"), metavar="DIR")
     parser.add_argument("--steps", type=int, default=16_000, help="of 0.004 ps (default: 16000)")
     parser.add_argument(
         "--frame-interval", type=int, default=40, metavar="STEPS", help="between stored frames"

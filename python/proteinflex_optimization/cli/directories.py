@@ -1,11 +1,32 @@
-"""Saying what is wrong with a directory that a command was given, before anything is asked of it."""
+"""The paths that a command was given, and what is wrong with a directory before anything is asked of it."""
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
-from proteinflex_optimization.errors import ProteinFlexError
+from proteinflex_optimization._arguments import path_text
+from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
+
+
+def home_expanded(text: str) -> str:
+    """Return a path that was typed: of ``--dir=~/cache``, a shell leaves the ``~`` to the program.
+
+    Raises
+    ------
+    ArgumentTypeError
+        There is no such home directory, or no file can have this path.
+    """
+    try:
+        return path_text("path", text)
+    except InvalidArgumentError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def expanded_path(text: str) -> Path:
+    """Return what was typed as a `Path`, as `home_expanded` does as a text."""
+    return Path(home_expanded(text))
 
 
 def check_directory(path: str | Path) -> None:

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from proteinflex_optimization.cli.commands import add_command
-from proteinflex_optimization.cli.directories import check_directory
+from proteinflex_optimization.cli.directories import check_directory, expanded_path
 from proteinflex_optimization.cli.filesystem_checks import CHECKS, Check, Place, UnknownError
 from proteinflex_optimization.cli.mounts import mount_of
 from proteinflex_optimization.cli.output import print_json, printable, warn
@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
         "and progress files ask of a file system, and say what the result means for them. What "
         "can't be found out from this host is marked with '?'.",
     )
-    parser.add_argument("directory", nargs="?", type=Path, default=Path(), metavar="DIR")
+    parser.add_argument("directory", nargs="?", type=expanded_path, default=Path(), metavar="DIR")
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.set_defaults(func=run)
 

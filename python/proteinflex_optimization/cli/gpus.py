@@ -11,6 +11,7 @@ from typing import Any
 
 from proteinflex_optimization import GPUError, GPUManager, InvalidArgumentError
 from proteinflex_optimization.cli.commands import add_command
+from proteinflex_optimization.cli.directories import home_expanded
 from proteinflex_optimization.cli.output import one_line, print_json, printable
 from proteinflex_optimization.cli.sizes import parse_size
 from proteinflex_optimization.types import GPUInfo
@@ -50,7 +51,9 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME=SIZE",
         help="a task and its memory, with its unit: prediction=16GiB; default: the documented ones",
     )
-    parser.add_argument("--state-dir", metavar="DIR", help="where the reservations are kept")
+    parser.add_argument(
+        "--state-dir", type=home_expanded, metavar="DIR", help="where the reservations are kept"
+    )
     parser.set_defaults(func=run)
 
 

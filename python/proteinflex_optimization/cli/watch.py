@@ -20,7 +20,7 @@ from proteinflex_optimization.cli.board_table import (
 )
 from proteinflex_optimization.cli.boards import Boards, find, is_over, of_one_job
 from proteinflex_optimization.cli.commands import add_command
-from proteinflex_optimization.cli.directories import check_directory
+from proteinflex_optimization.cli.directories import check_directory, home_expanded
 from proteinflex_optimization.cli.output import plain, point_in_time, print_json, print_table, warn
 from proteinflex_optimization.cli.prometheus import LINGER
 from proteinflex_optimization.cli.queued import Queue
@@ -56,6 +56,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "directories",
+        type=home_expanded,
         metavar="DIR",
         nargs="+",
         help="the checkpoint_dir of a job's tracker, or a folder above several",

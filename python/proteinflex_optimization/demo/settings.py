@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from proteinflex_optimization._arguments import path_text
 from proteinflex_optimization.errors import InvalidArgumentError
 
 FORCE_FIELD = ("amber99sbildn.xml", "amber99_obc.xml")
@@ -58,6 +59,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse settings that make no sense, before anything is written."""
+        for name in ("pdb", "output"):
+            object.__setattr__(self, name, Path(path_text(name, getattr(self, name))))
         for name in ("steps", "frame_interval", "checkpoint_interval"):
             if getattr(self, name) < 1:
                 raise InvalidArgumentError(f"{name}={getattr(self, name)}: expected 1 or more")

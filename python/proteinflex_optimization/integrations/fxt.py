@@ -17,7 +17,9 @@ from proteinflex_optimization.errors import (
     InvalidTypeError,
     ProteinFlexError,
 )
+from proteinflex_optimization.remote.urls import is_url
 from proteinflex_optimization.trajectory import Trajectory, open_trajectory
+from proteinflex_optimization.trajectory_file import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,14 +137,15 @@ def import_fxt(
     instance("handler", handler, _native.DataHandler, "a DataHandler")
     callback("progress", progress)
     if not isinstance(path, (str, os.PathLike)):
-        raise InvalidTypeError(f"trajectory={path!r} is not valid: expected one .fxt file")
+        raise InvalidTypeError(f"path={path!r} is not valid: expected one .fxt file")
+    path = path if is_url(path) else local_path(path)
     source = open_trajectory(path)
     metadata = source.metadata if metadata is None else metadata
     beside = source._beside_frames()
     for name, value in beside.items():
         if np.ndim(value) > 0 and len(value) == source.n_frames and isinstance(value, np.ndarray):
             raise InvalidArgumentError(
-                f"trajectory={str(path)!r} is not valid: its array {name!r} belongs to no frame and has "
+                f"path={str(path)!r} is not valid: its array {name!r} belongs to no frame and has "
                 f"as many items as there are frames, {source.n_frames}; in a cache it would be a field"
             )
     if beside:

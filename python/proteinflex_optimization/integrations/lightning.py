@@ -16,7 +16,7 @@ from typing import Any
 from lightning.fabric.plugins import CheckpointIO, TorchCheckpointIO
 from lightning.pytorch.core import saving
 
-from proteinflex_optimization._arguments import flag
+from proteinflex_optimization._arguments import flag, path_text
 from proteinflex_optimization.checkpoint import CheckpointManager
 from proteinflex_optimization.errors import CheckpointError, CorruptDataError, InvalidArgumentError
 
@@ -97,10 +97,11 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
         CorruptDataError
             It is damaged, or a file that ``torch.save`` did not make; the message names the file.
         """
-        if Path(path).is_file():
-            return self._load_file(path, map_location, weights_only)
+        target = _local(path)
+        if target.is_file():
+            return self._load_file(target, map_location, weights_only)
         allow_pickle = self._allow_pickle if weights_only is None else not weights_only
-        return _load(_local(path), map_location, allow_pickle)
+        return _load(target, map_location, allow_pickle)
 
     def _load_file(
         self, path: str | Path, map_location: Any | None, weights_only: bool | None
@@ -146,7 +147,7 @@ def _local(path: str | Path) -> Path:
             f"path={str(path)!r} is not valid: expected a directory of this machine's file systems; "
             "leave FlexCheckpointIO out to save there"
         )
-    return Path(path)
+    return Path(path_text("path", path))
 
 
 def _load(path: Path, map_location: Any, allow_pickle: bool) -> dict[str, Any]:
@@ -160,9 +161,10 @@ def _load(path: Path, map_location: Any, allow_pickle: bool) -> dict[str, Any]:
 
 def _load_either(path: Any, *arguments: Any, **options: Any) -> Any:
     """Load a directory of ours by ourselves, and everything else as Lightning does."""
-    if isinstance(path, (str, Path)) and (Path(path) / MANIFEST).is_file():
+    is_local = isinstance(path, (str, Path)) and "://" not in str(path)
+    if is_local and (_local(path) / MANIFEST).is_file():
         map_location = arguments[0] if arguments else options.get("map_location")
-        return _load(Path(path), map_location, options.get("weights_only") is False)
+        return _load(_local(path), map_location, options.get("weights_only") is False)
     return _load_file(path, *arguments, **options)
 
 

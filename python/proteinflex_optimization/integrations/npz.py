@@ -143,15 +143,16 @@ def import_npz(
     instance("handler", handler, _native.DataHandler, "a DataHandler")
     callback("progress", progress)
     if not isinstance(path, (str, os.PathLike)):
-        raise InvalidTypeError(f"trajectory={path!r} is not valid: expected one .npz file")
+        raise InvalidTypeError(f"path={path!r} is not valid: expected one .npz file")
+    path = path_text("path", path)
     if not Path(path).exists():
-        raise InvalidArgumentError(f"trajectory={str(path)!r} is not valid: there is no such file")
-    refuse_other_than_a_file("trajectory", Path(path))
+        raise InvalidArgumentError(f"path={str(path)!r} is not valid: there is no such file")
+    refuse_other_than_a_file("path", Path(path))
     data = read_npz(path)
     if "frames" not in data or data["frames"].ndim != 3:
         found = ", ".join(f"{name} {array.shape}" for name, array in data.items())
         raise InvalidArgumentError(
-            f"trajectory={str(path)!r} is not valid: expected an array 'frames' of the shape "
+            f"path={str(path)!r} is not valid: expected an array 'frames' of the shape "
             f"(n_frames, n_atoms, 3), found {found or 'nothing'}"
         )
     key: str = handler.store_trajectory(

@@ -32,7 +32,7 @@ except ImportError as error:
     ) from error
 
 from proteinflex_optimization import _native
-from proteinflex_optimization._arguments import callback, instance
+from proteinflex_optimization._arguments import callback, instance, path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
@@ -163,9 +163,10 @@ def import_zarr(
     """
     instance("handler", handler, _native.DataHandler, "a DataHandler")
     callback("progress", progress)
-    if not isinstance(path, (str, os.PathLike)) or not Path(path).exists():
+    given, path = path, path_text("path", path) if isinstance(path, (str, os.PathLike)) else ""
+    if not path or not Path(path).exists():
         raise InvalidArgumentError(
-            f"trajectory={path!r} is not valid: expected the directory of one Zarr group"
+            f"path={given!r} is not valid: expected the directory of one Zarr group"
         )
     try:
         group = zarr.open_group(_RegularFiles(Path(path), read_only=True), mode="r")
@@ -178,7 +179,7 @@ def import_zarr(
         arrays |= {name: group[name] for name in fields if "/" in name and name in group}
     except Exception as error:
         raise InvalidArgumentError(
-            f"trajectory={str(path)!r} is not valid: expected a Zarr group ({error})"
+            f"path={str(path)!r} is not valid: expected a Zarr group ({error})"
         ) from error
     _check_arrays(arrays, static, fields, path, is_ours=is_ours)
     if metadata is None and isinstance(attributes.get("metadata"), dict):
@@ -217,7 +218,7 @@ class _RegularFiles(zarr.storage.LocalStore):  # type: ignore[misc]
     async def get(self, key: str, *arguments: Any, **options: Any) -> Any:
         path = self.root / key
         if path.exists() and not path.is_dir():
-            refuse_other_than_a_file("trajectory", path)
+            refuse_other_than_a_file("path", path)
         return await super().get(key, *arguments, **options)
 
 
@@ -249,27 +250,27 @@ def _check_arrays(
     for attribute, names in (("static", static), ("fields", fields)):
         if not names <= arrays.keys():
             raise InvalidArgumentError(
-                f"trajectory={str(path)!r} is not valid: the array {min(names - arrays.keys())!r} is "
+                f"path={str(path)!r} is not valid: the array {min(names - arrays.keys())!r} is "
                 f"not there, which its attribute {attribute!r} names"
             )
     shapes = {name: array.shape for name, array in arrays.items()}
     frames = shapes.get("frames", ())
     if len(frames) != 3 or frames[0] == 0:
         raise InvalidArgumentError(
-            f"trajectory={str(path)!r} is not valid: expected an array 'frames' of the shape "
+            f"path={str(path)!r} is not valid: expected an array 'frames' of the shape "
             f"(n_frames, n_atoms, 3), found {shapes or 'no arrays'}"
         )
     for name, shape in shapes.items():
         if name not in static and shape[:1] != frames[:1]:
             raise InvalidArgumentError(
-                f"trajectory={str(path)!r} is not valid: the array {name!r} has the shape {shape}, "
+                f"path={str(path)!r} is not valid: the array {name!r} has the shape {shape}, "
                 f"expected {frames[0]} frames as in 'frames'"
             )
     for name, array in arrays.items():
         # Zarr reads chunks that are not there as zeros; `export_zarr` writes all of them.
         if is_ours and array.nchunks_initialized != array.nchunks:
             raise InvalidArgumentError(
-                f"trajectory={str(path)!r} is not valid: {array.nchunks_initialized} of the "
+                f"path={str(path)!r} is not valid: {array.nchunks_initialized} of the "
                 f"{array.nchunks} chunks of {name!r} are there"
             )
 
@@ -280,7 +281,7 @@ def _read(array: Any, chosen: Any, path: StrPath) -> Any:
     except Exception as error:
         which = f"frames {chosen.start} to {chosen.stop} of " if isinstance(chosen, slice) else ""
         raise InvalidArgumentError(
-            f"trajectory={str(path)!r} is not valid: {which}{array.name!r} can't be read ({error})"
+            f"path={str(path)!r} is not valid: {which}{array.name!r} can't be read ({error})"
         ) from error
 
 

@@ -35,6 +35,8 @@ BETWEEN_SCANS = 0.05
 at once stay below the limit."""
 ABANDONED = 3600.0
 """Seconds after which a temporary file is one that its writer left."""
+AHEAD = 5.0
+"""Seconds by which a time is ahead of the clock that was noted before a clock was set back."""
 
 
 class BlockCache:
@@ -72,7 +74,7 @@ class BlockCache:
         path = self._path(object_key, number)
         try:
             content = path.read_bytes()
-            if time.time() - path.stat().st_mtime > USED_AGAIN:
+            if abs(time.time() - path.stat().st_mtime) > USED_AGAIN:
                 os.utime(path)
         except FileNotFoundError:
             return None
@@ -136,8 +138,11 @@ class BlockCache:
             for entry in os.scandir(folder):
                 with suppress(FileNotFoundError):
                     found = entry.stat(follow_symlinks=False)
+                    if found.st_mtime > now + AHEAD:
+                        with suppress(PermissionError):
+                            os.utime(entry.path)  # It gets old from now on.
                     if entry.name.endswith(SUFFIX):
-                        yield found.st_mtime, found.st_size, Path(entry.path)
+                        yield min(found.st_mtime, now), found.st_size, Path(entry.path)
                     elif entry.name.endswith(".tmp") and now - found.st_mtime > ABANDONED:
                         Path(entry.path).unlink()
 

@@ -29,6 +29,7 @@ HEAD = 4096
 """First bytes that are compared: they hold the id, the time and, mostly, the metadata."""
 
 _KEY = re.compile(r"[st]-[0-9a-f]{32}")
+_BEGINNING = re.compile(r"[st]-[0-9a-f]{1,31}")
 _NAME = re.compile(r"(?:.*/)?([st]-[0-9a-f]{32})\.fxt")
 
 Value = TypeVar("Value")
@@ -60,6 +61,11 @@ def is_writable(source: Source) -> TypeGuard[Store]:
 def is_key(text: str) -> bool:
     """Return whether this is the whole key of an entry."""
     return _KEY.fullmatch(text) is not None
+
+
+def may_begin_key(text: object) -> bool:
+    """Return whether this may mean an entry by the beginning of its key."""
+    return isinstance(text, str) and _BEGINNING.fullmatch(text) is not None
 
 
 def object_name(key: str) -> str:

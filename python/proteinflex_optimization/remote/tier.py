@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .._arguments import path_text
 from .._log import get_logger
 from ..errors import (
     CorruptDataError,
@@ -142,7 +143,7 @@ def source_of(given: Any) -> Source:
             raise InvalidArgumentError(
                 f"upstream has the item {path!r}: expected the path of a cache directory, or a URL"
             )
-        return DirectoryStore(path)
+        return DirectoryStore(path_text("upstream", path))
     if all(hasattr(given, name) for name in ("url", "head", "read", "list")):
         return given  # type: ignore[no-any-return]
     raise InvalidTypeError(

@@ -10,7 +10,7 @@ from .._reopen import attributes, reopen
 from ..errors import CacheKeyError, InvalidArgumentError
 from ..types import EntryInfo, EntryKind, Precision, Profile, StoredData, StrPath, TransferredEntry
 from . import transfer
-from .entries import is_writable
+from .entries import is_writable, may_begin_key
 from .tiers import Tiers
 
 Value = TypeVar("Value")
@@ -98,6 +98,9 @@ Raises
     def _here_or_upstream(
         self, function: Callable[[_native.DataHandler, str], Value], key: str
     ) -> Value:
+        if self._is_upstream_first(key):
+            found = self._tiers.use(self, key, function)
+            return function(self, key) if found is None else found
         try:
             return function(self, key)
         except CacheKeyError:
@@ -105,6 +108,10 @@ Raises
             if found is None:
                 raise
             return found
+
+    def _is_upstream_first(self, key: object) -> bool:
+        """Return whether an entry here has at most a key that begins so: one of this name is first."""
+        return bool(self._tiers) and may_begin_key(key) and not super().__contains__(key)
 
     def get_or_compute(  # noqa: D102, it is the native method's
         self,

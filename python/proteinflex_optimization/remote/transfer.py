@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .. import _native
-from .._arguments import callback
+from .._arguments import callback, path_text
 from .._log import get_logger
 from ..errors import (
     CacheFullError,
     CacheKeyError,
     CorruptDataError,
     InvalidArgumentError,
-    InvalidTypeError,
     ProteinFlexError,
     RemoteError,
     UnsupportedFormatError,
@@ -158,8 +156,8 @@ def _pull_one(
 
 def _found(url: str, store: Any) -> tuple[Source, dict[str, ObjectInfo]]:
     """Return a source and the entries of it that a URL or path means, by their keys."""
-    if not isinstance(url, str):
-        url = _path_text(url)
+    if not isinstance(url, str) or (store is None and not is_url(url)):
+        url = path_text("url", url)
     path = urlsplit(url).path if is_url(url) else url
     key = key_of(path)
     if store is None and not is_url(url) and not Path(url).exists():
@@ -184,15 +182,6 @@ def _found(url: str, store: Any) -> tuple[Source, dict[str, ObjectInfo]]:
             "the URL of an entry (…/t-….fxt), or what `push` was given"
         )
     return source, found
-
-
-def _path_text(path: Any) -> str:
-    try:
-        return os.fsdecode(path)
-    except TypeError:
-        raise InvalidTypeError(
-            f"url is of type {type(path).__name__}: expected a str, or the path of a cache directory"
-        ) from None
 
 
 def _open(url: str, store: Any) -> Source:

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 
 use proteinflex_core::Error;
+use proteinflex_core::fs::expand_home;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyString};
@@ -107,8 +108,18 @@ pub fn seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
     Ok(seconds)
 }
 
-/// A path: `str` or anything with `__fspath__`.
+/// A path: `str` or anything with `__fspath__`, and `~` a home directory.
 pub fn path(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<std::path::PathBuf> {
+    expand_home(argument, &written_path(value, argument)?).map_err(to_python)
+}
+
+/// A path, or the id of a checkpoint, which may begin with `~` and has no `/`.
+pub fn path_or_id(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<std::path::PathBuf> {
+    let path = written_path(value, argument)?;
+    if path.components().count() == 1 { Ok(path) } else { self::path(value, argument) }
+}
+
+fn written_path(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<std::path::PathBuf> {
     let path: std::path::PathBuf = value.extract().map_err(|error: PyErr| {
         if error.is_instance_of::<PyUnicodeEncodeError>(value.py()) {
             return to_python(Error::argument(

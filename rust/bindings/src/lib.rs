@@ -48,6 +48,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     checkpoint::register(module)?;
     data_handler::register(module)?;
     module.add_function(wrap_pyfunction!(filesystem::is_local_filesystem, module)?)?;
+    module.add_function(wrap_pyfunction!(filesystem::expand_home, module)?)?;
     gpu::register(module)?;
     panics::register(module)?;
     progress::register(module)?;

@@ -12,6 +12,7 @@ of the topologies in them:
 
 from __future__ import annotations
 
+import os
 import reprlib
 from typing import Any
 
@@ -22,7 +23,7 @@ except ImportError as error:
         'this needs MDAnalysis: install it with `pip install "proteinflex-optimization[formats]"`'
     ) from error
 
-from proteinflex_optimization._arguments import instance
+from proteinflex_optimization._arguments import instance, path_text
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.integrations.mdanalysis.export import export_trajectory
@@ -82,6 +83,8 @@ def to_universe(trajectory: Trajectory, topology: Any = None, **kwargs: Any) -> 
         topology = topology_to_mdanalysis(trajectory._needed_topology())
     elif isinstance(topology, Topology):
         topology = topology_to_mdanalysis(topology)
+    elif isinstance(topology, (str, os.PathLike)):
+        topology = path_text("topology", topology)
     boxes = trajectory._boxes(0, 0)
     if boxes is not None and boxes.shape[1:] not in ((3, 3), (6,)):
         logger.warning(

@@ -20,6 +20,7 @@ from MDAnalysis.coordinates.core import get_reader_for
 from MDAnalysis.lib.util import anyopen
 from MDAnalysis.topology.core import get_parser_for
 
+from proteinflex_optimization._arguments import path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._packed import check_streams
@@ -118,6 +119,7 @@ class TrajectoryFile:
         topology_format: Any = None,
         **options: Any,
     ) -> None:
+        path = path_text("trajectory", path)
         self.path = Path(path)
         if not self.path.exists():
             raise InvalidArgumentError(
@@ -132,6 +134,7 @@ class TrajectoryFile:
         if isinstance(topology, Topology):
             topology = topology_to_mdanalysis(topology)
         elif isinstance(topology, (str, Path)):
+            topology = path_text("topology", topology)
             if Path(topology).exists():
                 refuse_other_than_a_file("topology", Path(topology))
                 check_streams("topology", Path(topology))

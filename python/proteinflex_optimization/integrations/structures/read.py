@@ -11,7 +11,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from proteinflex_optimization._arguments import flag
+from proteinflex_optimization._arguments import flag, path_text
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.types import StructureData
@@ -117,7 +117,7 @@ def read_structure(
 
 def _open(source: Any) -> Source:
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
+        path = Path(path_text("source", source))
         content = read_content(path)
         found = find_format(path, content)
         if found == "PDB":

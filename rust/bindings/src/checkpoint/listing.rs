@@ -59,9 +59,9 @@ impl CheckpointManager {
     ///     was made by another program.
     fn delete(&self, py: Python<'_>, checkpoint_id: &Bound<'_, PyAny>) -> PyResult<()> {
         let id = match checkpoint_id.cast::<PyString>() {
-            Ok(_) => argument::text(checkpoint_id, "checkpoint_id")?,
-            Err(_) => {
-                argument::path(checkpoint_id, "checkpoint_id")?.to_string_lossy().into_owned()
+            Ok(id) if !id.contains("/")? => argument::text(checkpoint_id, "checkpoint_id")?,
+            _ => {
+                argument::path_or_id(checkpoint_id, "checkpoint_id")?.to_string_lossy().into_owned()
             }
         };
         interruptible(py, || self.store.delete(&id))

@@ -65,7 +65,7 @@ impl CheckpointManager {
         let views = mmap.flag("mmap", true)?;
         let verify = verify.flag("verify", true)?;
         let allow_pickle = allow_pickle.flag("allow_pickle", false)?;
-        let path = argument::path(checkpoint_path, "checkpoint_path")?;
+        let path = argument::path_or_id(checkpoint_path, "checkpoint_path")?;
         let names = components.map(component_names).transpose()?;
         let bytes =
             py.detach(|| self.store.resolve(&path).map(|path| CheckpointStore::size(&path)));
@@ -90,7 +90,7 @@ impl CheckpointManager {
         py: Python<'py>,
         checkpoint_path: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let path = argument::path(checkpoint_path, "checkpoint_path")?;
+        let path = argument::path_or_id(checkpoint_path, "checkpoint_path")?;
         let found = interruptible(py, || CheckpointStore::outline(&self.store.resolve(&path)?))?;
         let result = PyDict::new(py);
         for mut component in found {
@@ -122,7 +122,7 @@ impl CheckpointManager {
         py: Python<'py>,
         checkpoint_path: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let path = argument::path(checkpoint_path, "checkpoint_path")?;
+        let path = argument::path_or_id(checkpoint_path, "checkpoint_path")?;
         let (saved_as, checks) =
             interruptible(py, || CheckpointStore::verify(&self.store.resolve(&path)?))?;
         let files = PyList::empty(py);

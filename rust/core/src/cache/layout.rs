@@ -26,6 +26,7 @@ use std::sync::Arc;
 use crate::error::CacheError;
 use crate::fs::{Owner, Storage, names, publish_bytes};
 use crate::trajectory::EntryKind;
+use crate::variables::path_of;
 use crate::{Error, Result};
 
 /// The name of an entry: `s-` or `t-` and 32 hex digits.
@@ -97,8 +98,8 @@ fn prefix(kind: EntryKind) -> u8 {
 /// the platform's cache directory.
 pub fn default_directory() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(directory) = set("PROTEINFLEX_CACHE_DIR") {
-        return Ok(directory.into());
+    if let Some(directory) = path_of("PROTEINFLEX_CACHE_DIR")? {
+        return Ok(directory);
     }
     let caches = set("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| {
         let platform = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };

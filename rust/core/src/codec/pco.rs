@@ -15,10 +15,10 @@ const LEVEL: usize = 8;
 /// Numbers that each layout is tried on.
 const SAMPLE: usize = 12 * 1024;
 /// Numbers that are compared with their neighbours.
-const BOUND_SAMPLE: usize = 4 * 1024;
+const DIFFERENCES_SAMPLE: usize = 4 * 1024;
 /// What an entropy is above the mean length of differences: 0.9 bits where these are evenly
 /// distributed, 1.5 where normally, more where not all are distributed alike.
-const LEAST_ABOVE: f64 = 1.5;
+const ABOVE_LENGTH: f64 = 1.5;
 /// The level of a trial. It takes a third of the time, and the result is half a percent to one
 /// larger than at the real level; a tenth of numbers that repeat.
 const TRIAL_LEVEL: usize = 6;
@@ -90,19 +90,19 @@ pub fn unpack_exactly<V: Value>(packed: &[u8], values: &mut [V]) -> Result<(), D
     Ok(())
 }
 
-/// At least about what packing takes for each of some integers, in bytes, if they were measured:
-/// by their differences in time or to the next row, whichever are smaller. The second value tells
-/// whether these are those in time.
-pub fn lower_bound(integers: impl Fn(usize) -> i32, shape: BlockShape) -> (f64, bool) {
+/// About what packing takes for each of some integers, in bytes, if they were measured: by their
+/// differences in time or to the next row, whichever are smaller. The second value tells whether
+/// these are those in time.
+pub fn size_by_differences(integers: impl Fn(usize) -> i32, shape: BlockShape) -> (f64, bool) {
     let width = shape.rows * shape.components;
     let mean = |distance: usize| {
         let count = shape.len().saturating_sub(distance);
-        let step = (count / BOUND_SAMPLE).max(1) | 1;
+        let step = (count / DIFFERENCES_SAMPLE).max(1) | 1;
         let bits = |at: usize| {
             let difference = integers(at + distance).wrapping_sub(integers(at));
             match u32::BITS - (difference.wrapping_shl(1) ^ (difference >> 31)).leading_zeros() {
                 0 => 0.0,
-                length => f64::from(length) + LEAST_ABOVE,
+                length => f64::from(length) + ABOVE_LENGTH,
             }
         };
         let looked_at = (0..count).step_by(step);
@@ -144,4 +144,42 @@ pub fn choose_layout<V: Value>(values: &[V], shape: BlockShape) -> (NumberLayout
     let time = cost(series, of_series, NumberLayout::Time);
     let planar = cost(whole, of_whole, NumberLayout::Planar);
     if time <= planar { (NumberLayout::Time, time) } else { (NumberLayout::Planar, planar) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers that each go their own way, by steps that are normally distributed.
+    fn walks(frames: usize, width: usize) -> Vec<i32> {
+        let mut state = 1_u64;
+        let mut even = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
+        };
+        let mut at = vec![0_i32; width];
+        let mut walks = Vec::new();
+        for _ in 0..frames {
+            for number in &mut at {
+                let radius = (-2.0 * even().ln()).sqrt();
+                *number += (300.0 * radius * (std::f64::consts::TAU * even()).cos()).round() as i32;
+            }
+            walks.extend(&at);
+        }
+        walks
+    }
+
+    #[test]
+    fn the_size_by_differences_is_that_of_motion_as_pcodec_packs_it() {
+        let shape = BlockShape { frames: 200, rows: 100, components: 3 };
+        let numbers = walks(shape.frames, shape.rows * shape.components);
+        let (estimated, is_temporal) = size_by_differences(|at| numbers[at], shape);
+        let packed = pack(&shape.arrange(numbers, NumberLayout::Time), LEVEL).unwrap();
+        let above = (estimated - packed.len() as f64 / shape.len() as f64) * 8.0;
+        assert!(is_temporal);
+        // In bits of about 11: neither much more nor much less is added to the lengths.
+        assert!(above.abs() < 0.2, "{above}");
+    }
 }

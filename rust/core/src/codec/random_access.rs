@@ -50,7 +50,7 @@ const ARCHIVE_LEVEL: i32 = 9;
 /// The bytes of a number, were the block coded by pcodec.
 pub struct PcoEstimate<F> {
     /// By the bits of differences, which takes little time.
-    lower_bound: f64,
+    by_differences: f64,
     /// Whether numbers are nearer to themselves in the next frame than to their neighbours.
     is_temporal: bool,
     /// By coding a sample, which takes time.
@@ -60,13 +60,13 @@ pub struct PcoEstimate<F> {
 impl<F: Fn() -> f64> PcoEstimate<F> {
     /// The estimate for these integers; `of_sample` is what coding a sample gives.
     pub fn new(integers: impl Fn(usize) -> i32, shape: BlockShape, of_sample: F) -> Self {
-        let (lower_bound, is_temporal) = pco::lower_bound(integers, shape);
-        Self { lower_bound, is_temporal, of_sample }
+        let (by_differences, is_temporal) = pco::size_by_differences(integers, shape);
+        Self { by_differences, is_temporal, of_sample }
     }
 
     /// Whether pcodec can't make a block of this size smaller.
     pub fn is_beaten(&self, bytes: usize, numbers: usize) -> bool {
-        // Not by the lower bound, which is none where numbers are multiples.
+        // Not by differences: where numbers are multiples, they make it much too large.
         bytes as f64 / numbers as f64 <= (self.of_sample)() * DECISIVE_RATIO
     }
 
@@ -93,7 +93,7 @@ impl<F: Fn() -> f64> PcoEstimate<F> {
     /// Whether a block of this size is at most so many times as large as pcodec would make it.
     fn is_within(&self, ratio: f64, bytes: usize, numbers: usize) -> bool {
         let each = bytes as f64 / numbers as f64;
-        each <= self.lower_bound || each <= (self.of_sample)() * ratio
+        each <= self.by_differences || each <= (self.of_sample)() * ratio
     }
 }
 

@@ -245,7 +245,7 @@ pub(crate) fn orphaned(directory: &Path, clock: &FileClock<'_>) -> Result<Vec<Pa
 
 /// When a file was last written to; of a directory, the last of what is in it. A file that grows in
 /// a directory does not change the directory's own time. Times of the future are set right.
-fn last_modified(path: &Path, clock: &FileClock<'_>) -> io::Result<SystemTime> {
+pub(crate) fn last_modified(path: &Path, clock: &FileClock<'_>) -> io::Result<SystemTime> {
     let found = path.symlink_metadata()?;
     let mut newest = found.modified()?;
     clock.set_right(path, newest);

@@ -153,6 +153,23 @@ fn a_save_that_cannot_be_seen_is_alive_until_nothing_was_written_for_an_hour() {
 }
 
 #[test]
+fn a_save_of_the_future_is_alive_for_an_hour_from_when_it_is_met() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = directory.path();
+    let path = base.join(staged(base, "0badcafe-1-1", Duration::ZERO));
+    let both = [path.join("values"), path];
+    let later = SystemTime::now() + Duration::from_secs(86_400);
+    for path in &both {
+        File::open(path).unwrap().set_modified(later).unwrap();
+    }
+    let store = open(base, None);
+    create(&store, "a", 1);
+    store.wait();
+    let latest = SystemTime::now() + Duration::from_secs(60);
+    assert!(both.iter().all(|path| path.metadata().unwrap().modified().unwrap() < latest));
+}
+
+#[test]
 fn planted_symlinks_lead_no_deletion_out_of_the_directory() {
     let directory = tempfile::tempdir().unwrap();
     let foreign = directory.path().join("foreign");

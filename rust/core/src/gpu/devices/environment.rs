@@ -1,10 +1,12 @@
 //! What the environment says about GPUs.
 
-use std::ffi::OsString;
+use std::path::PathBuf;
 
 use super::mps::LIMIT_VARIABLE;
 use super::visible::{Mask, VISIBLE_VARIABLE};
+use crate::Result;
 use crate::gpu::nvml::LIBRARY_VARIABLE;
+use crate::variables::path_of;
 
 /// Names the order in which CUDA numbers the GPUs.
 const ORDER_VARIABLE: &str = "CUDA_DEVICE_ORDER";
@@ -19,20 +21,20 @@ pub struct Environment {
     /// `CUDA_MPS_PINNED_DEVICE_MEM_LIMIT`.
     pub(in crate::gpu) memory_limits: Option<String>,
     /// `PROTEINFLEX_NVML_LIBRARY`.
-    pub(in crate::gpu) nvml_library: Option<OsString>,
+    pub(in crate::gpu) nvml_library: Option<PathBuf>,
 }
 
 impl Environment {
     /// This process's environment. Not for background threads: the program may be changing it at
     /// that moment.
-    pub(in crate::gpu) fn current() -> Self {
+    pub(in crate::gpu) fn current() -> Result<Self> {
         let lossy = |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-        Self {
+        Ok(Self {
             visible: lossy(VISIBLE_VARIABLE),
             is_pci_order: lossy(ORDER_VARIABLE).is_some_and(|order| order == "PCI_BUS_ID"),
             memory_limits: lossy(LIMIT_VARIABLE),
-            nvml_library: std::env::var_os(LIBRARY_VARIABLE).filter(|name| !name.is_empty()),
-        }
+            nvml_library: path_of(LIBRARY_VARIABLE)?,
+        })
     }
 
     /// Whether CUDA shows nothing, whatever GPUs there are.

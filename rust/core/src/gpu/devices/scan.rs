@@ -4,6 +4,7 @@
 //! are read all the same. A GPU that can't be read has no numbers that could be compared, so
 //! nothing can select it by mistake.
 
+use std::path::Path;
 use std::time::Instant;
 
 use nvml_wrapper::enum_wrappers::device::ComputeMode as NvmlComputeMode;
@@ -175,7 +176,7 @@ pub struct Scan {
 
 /// Queries the driver for everything.
 pub fn scan(environment: &Environment, deadline: Deadline) -> Result<Scan, GpuError> {
-    nvml::query(environment.nvml_library.as_deref(), deadline, |nvml| {
+    nvml::query(environment.nvml_library.as_deref().map(Path::as_os_str), deadline, |nvml| {
         let count = nvml.device_count()?;
         let mut gpus: Vec<Gpu> = (0..count).map(|index| gpu(nvml, index)).collect();
         gpus.sort_by(|one, other| one.whole.pci_bus_id.cmp(&other.whole.pci_bus_id));

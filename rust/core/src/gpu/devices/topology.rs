@@ -1,6 +1,7 @@
 //! How well GPUs are connected.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use nvml_wrapper::enum_wrappers::device::TopologyLevel;
 use nvml_wrapper::{Device, Nvml};
@@ -52,7 +53,7 @@ pub fn topology(
     deadline: Deadline,
     uuids: Vec<String>,
 ) -> Result<Topology, GpuError> {
-    nvml::query(environment.nvml_library.as_deref(), deadline, move |nvml| {
+    nvml::query(environment.nvml_library.as_deref().map(Path::as_os_str), deadline, move |nvml| {
         let devices: Vec<Option<(String, Device<'static>)>> =
             uuids.iter().map(|uuid| connected(nvml, uuid)).collect();
         let mut topology = Topology::default();

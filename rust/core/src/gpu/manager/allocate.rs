@@ -24,7 +24,7 @@ impl Manager {
     /// is no driver. A task that holds GPUs already keeps them.
     pub fn allocate(&self, task: &str, max_gpus: Option<usize>) -> Result<Vec<usize>> {
         let request = self.request(task, max_gpus)?;
-        let (deadline, environment) = (Deadline::from_env()?, Environment::current());
+        let (deadline, environment) = (Deadline::from_env()?, Environment::current()?);
         let Some(scan) = self.scan(&environment, deadline)? else { return Ok(Vec::new()) };
         let mut order = self.cuda_order(&scan, &environment, deadline);
         // What is wrong with the environment is reported before the registry is locked.
@@ -43,7 +43,7 @@ impl Manager {
         checkpoint: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Vec<usize>> {
         let request = self.request(task, max_gpus)?;
-        let (deadline, environment) = (Deadline::from_env()?, Environment::current());
+        let (deadline, environment) = (Deadline::from_env()?, Environment::current()?);
         let Some(scan) = self.scan(&environment, deadline)? else { return Ok(Vec::new()) };
         let mut order = self.cuda_order(&scan, &environment, deadline);
         let views = device_views(&scan, &[], &environment, &order)?;

@@ -15,6 +15,7 @@ use super::reservations::{
 };
 use crate::error::GpuError;
 use crate::fs::{Disk, Storage};
+use crate::variables::path_of;
 use crate::{Error, Result};
 
 mod allocate;
@@ -78,7 +79,7 @@ impl Manager {
     /// The GPUs that this process can see; empty where there is no driver. Where there is a poller,
     /// by its latest result.
     pub fn available(&self) -> Result<Vec<DeviceView>> {
-        let (deadline, environment) = (Deadline::from_env()?, Environment::current());
+        let (deadline, environment) = (Deadline::from_env()?, Environment::current()?);
         let polled = match self.settings.poll_interval {
             // What hides everything needs no driver.
             Some(interval) if !environment.hides_all() => {
@@ -96,7 +97,7 @@ impl Manager {
 
     /// Like [`Manager::available`], and always queries the driver.
     fn scan_views(&self) -> Result<Vec<DeviceView>> {
-        let (deadline, environment) = (Deadline::from_env()?, Environment::current());
+        let (deadline, environment) = (Deadline::from_env()?, Environment::current()?);
         let scan = self.scan(&environment, deadline)?;
         self.views(scan, &environment, deadline)
     }
@@ -179,7 +180,7 @@ impl Manager {
     }
 
     fn store(&self) -> Result<PeakStore> {
-        let directory = self.peak_directory();
+        let directory = self.peak_directory()?;
         // In `/tmp`, or below a directory for all users, another one could make it first.
         check_directory(&directory)?;
         Ok(PeakStore::new(Arc::clone(&self.storage), &directory))
@@ -238,7 +239,7 @@ impl Manager {
     }
 
     fn registry(&self) -> Result<Registry> {
-        let root = match self.state_root() {
+        let root = match self.state_root()? {
             Some(root) => root.join("reservations"),
             // On some systems it is a link that root has made.
             None => std::fs::canonicalize(SHARED_ROOT).unwrap_or_else(|_| SHARED_ROOT.into()),
@@ -246,24 +247,26 @@ impl Manager {
         Registry::open(Arc::clone(&self.storage), &root)
     }
 
-    fn state_root(&self) -> Option<PathBuf> {
-        let named = || std::env::var_os(STATE_VARIABLE).filter(|name| !name.is_empty());
-        self.settings.state_dir.clone().or_else(|| named().map(|name| absolute(name.into())))
+    fn state_root(&self) -> Result<Option<PathBuf>> {
+        if let Some(given) = &self.settings.state_dir {
+            return Ok(Some(given.clone()));
+        }
+        Ok(path_of(STATE_VARIABLE)?.map(absolute))
     }
 
     /// Observations belong to a user and outlive the machine's restart, unlike reservations.
-    fn peak_directory(&self) -> PathBuf {
+    fn peak_directory(&self) -> Result<PathBuf> {
         let user = rustix::process::geteuid().as_raw();
-        if let Some(root) = self.state_root() {
-            return root.join(format!("peaks-{user}"));
+        if let Some(root) = self.state_root()? {
+            return Ok(root.join(format!("peaks-{user}")));
         }
         let variable = |name| std::env::var_os(name).map(PathBuf::from);
         let state = variable("XDG_STATE_HOME").filter(|path| path.is_absolute());
         let state = state.or_else(|| Some(variable("HOME")?.join(".local/state")));
-        match state {
+        Ok(match state {
             Some(state) => state.join("proteinflex-optimization").join("peaks"),
             None => Path::new(SHARED_ROOT).join(format!("proteinflex-peaks-{user}")),
-        }
+        })
     }
 }
 
