@@ -74,10 +74,12 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
             return Trajectory(self, key)
         except InvalidTypeError:
             raise
-        except (CacheKeyError, InvalidArgumentError):
+        except (CacheKeyError, InvalidArgumentError) as error:
             # Also where a structure of this id is here: a trajectory comes first, as in one directory.
             found = None if is_upstream_first else self._open_upstream(key)
             if found is None:
+                if isinstance(error, CacheKeyError):
+                    raise self._tiers.explained(error) from None
                 raise
             return found
 
