@@ -207,6 +207,8 @@ def test_an_object_appears_whole_or_not_at_all(bucket, tmp_path, monkeypatch, co
         store.create("one", file)
     assert (bucket.names(), bucket.uploads()) == ([], [])
     bucket.gate.forget()
+    monkeypatch.delenv(obstore_store.TIMEOUT_VARIABLE)
+    store = open_store(bucket.url)
     sent = []
     store.create("one", file, sent.append)
     assert bucket.get("one") == data
