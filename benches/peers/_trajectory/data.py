@@ -117,6 +117,14 @@ def yiip(name: str) -> DataSet:
     return _read(name, origin, datafiles.GRO_MEMPROT, datafiles.XTC_MEMPROT, is_on_grid=True)
 
 
+def amber_nc(name: str) -> DataSet:
+    """Give frames close in time, with three decimals."""
+    from MDAnalysisTests import datafiles
+
+    origin = "Amber, rigid water, close in time, three decimals (MDAnalysisTests `NCDF`)"
+    return _read(name, origin, datafiles.PRMncdf, datafiles.NCDF)
+
+
 def simulated(name: str, run: Run, directory: Path, names: Sequence[str] = ()) -> DataSet:
     """Full precision, rigid X-H bonds, and in a box rigid water.
 
@@ -165,6 +173,7 @@ SETS: dict[str, Run | Callable[[str], DataSet]] = {
     "adk_trr": adk_trr,
     "adk_xtc": adk_xtc,
     "yiip": yiip,
+    "amber_nc": amber_nc,
 }
 
 #: Sets that are only made where they are named.
