@@ -57,7 +57,7 @@ def files(directory):
         ({"read_only": "no"}, "read_only='no'"),
     ],
 )
-def test_data_handler(tmp_path, arguments, named):
+def test_a_wrong_option_of_a_cache_is_named_and_no_directory_is_made(tmp_path, arguments, named):
     directory = tmp_path / "cache"
     with pytest.raises(InvalidArgumentError, match=named):
         DataHandler(**{"cache_dir": directory, **arguments})
@@ -77,7 +77,7 @@ def test_data_handler(tmp_path, arguments, named):
         ({"a": 1}, "x" * (2 << 20), "data_id="),
     ],
 )
-def test_store_structure(handler, data, data_id, named):
+def test_a_wrong_structure_is_named_and_nothing_is_stored(handler, data, data_id, named):
     before = files(handler.cache_dir)
     with pytest.raises(InvalidArgumentError, match=named):
         handler.store_structure(data, data_id)
@@ -107,7 +107,7 @@ def test_store_structure(handler, data, data_id, named):
         ({"frames": FRAMES, "extra": object()}, r"trajectory_data\['extra'\]"),
     ],
 )
-def test_store_trajectory(handler, data, named):
+def test_a_wrong_trajectory_is_named_and_nothing_is_stored(handler, data, named):
     before = files(handler.cache_dir)
     with pytest.raises(InvalidArgumentError, match=named):
         handler.store_trajectory(data, "x")
@@ -115,7 +115,7 @@ def test_store_trajectory(handler, data, named):
     assert handler.keys() == []
 
 
-def test_types_of_options_are_told_by_their_names(handler, tmp_path):
+def test_an_option_of_a_wrong_type_is_named_and_nothing_is_changed(handler, tmp_path):
     manager = CheckpointManager(tmp_path / "checkpoints")
     manager.create_checkpoint("a", {"a": 1})
     trajectory = handler.open(handler.store_trajectory({"frames": FRAMES}, "t"))
@@ -152,20 +152,20 @@ def test_types_of_options_are_told_by_their_names(handler, tmp_path):
 
 
 @pytest.mark.parametrize("metadata", [5, {"a": np.zeros(3)}, {"a": object()}, {"a": "x" * 10**6}])
-def test_metadata(handler, metadata):
+def test_metadata_that_can_not_be_stored_is_refused(handler, metadata):
     with pytest.raises(InvalidArgumentError, match="metadata"):
         handler.store_structure({"a": 1}, "x", metadata)
     assert handler.keys() == []
 
 
 @pytest.mark.parametrize("key", ["", "nothing", "t-" + "0" * 32, "../../etc/passwd", "t-\0"])
-def test_load_data(handler, key):
+def test_a_key_that_is_not_there_is_a_key_error(handler, key):
     with pytest.raises(CacheKeyError, match="nothing is stored under") as raised:
         handler.load_data(key)
     assert isinstance(raised.value, KeyError)
 
 
-def test_load_data_of_another_type(handler):
+def test_a_key_of_a_wrong_type_is_named(handler):
     with pytest.raises(InvalidTypeError, match="cache_key=5"):
         handler.load_data(5)
 
@@ -180,12 +180,12 @@ def test_load_data_of_another_type(handler):
         ({"checkpoint_dir": 5}, "checkpoint_dir=5"),
     ],
 )
-def test_progress_tracker(arguments, named):
+def test_a_wrong_option_of_a_tracker_is_named(arguments, named):
     with pytest.raises(InvalidArgumentError, match=named):
         ProgressTracker(**arguments)
 
 
-def test_tasks():
+def test_a_wrong_argument_about_a_task_is_named_and_no_task_is_changed():
     tracker = ProgressTracker()
     with pytest.raises(InvalidArgumentError, match="total_steps=-5"):
         tracker.start_task("a", "A", -5)
@@ -203,7 +203,7 @@ def test_tasks():
     assert list(tracker.get_progress()["tasks"]) == ["a"]
 
 
-def test_checkpoints(tmp_path):
+def test_a_wrong_argument_about_a_checkpoint_is_named_and_none_is_written(tmp_path):
     manager = CheckpointManager(tmp_path)
     with pytest.raises(InvalidArgumentError, match="checkpoint_id="):
         manager.create_checkpoint("../x", {})
@@ -216,7 +216,7 @@ def test_checkpoints(tmp_path):
     assert manager.list_checkpoints() == []
 
 
-def test_gpu_manager(monkeypatch, tmp_path):
+def test_a_wrong_option_of_a_gpu_manager_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", str(tmp_path / "none.so"))
     for required in ({"a": -1}, {"a": "16GB"}, {"a": math.nan}, {"a": True}, {5: 1}):
         with pytest.raises(InvalidArgumentError, match="required_memory"):
@@ -234,11 +234,11 @@ def test_gpu_manager(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("variable", "wrong"),
     [
-        ("PROTEINFLEX_NUM_THREADS", ["0", "-1", "4x", "1.5"]),
+        ("PROTEINFLEX_NUM_THREADS", ["0", "-1", "4x", "1.5", "20000"]),
         ("PROTEINFLEX_DECODED_MB", ["-1", "x"]),
     ],
 )
-def test_variables_of_the_environment(variable, wrong, handler, tmp_path, monkeypatch):
+def test_a_wrong_environment_variable_is_named(variable, wrong, handler, tmp_path, monkeypatch):
     with create_trajectory(tmp_path / "a.fxt") as writer:
         writer.append(FRAMES)
     CheckpointManager(tmp_path / "checkpoints").create_checkpoint("a", {"a": 1})
@@ -263,3 +263,14 @@ def test_variables_of_the_environment(variable, wrong, handler, tmp_path, monkey
     monkeypatch.setenv(variable, "")
     for call in opening:
         call()
+
+
+def test_the_cache_is_where_the_variables_say_and_a_relative_place_is_ignored(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delenv("PROTEINFLEX_CACHE_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for place, expected in (("caches", "home/.cache"), (str(tmp_path / "caches"), "caches")):
+        monkeypatch.setenv("XDG_CACHE_HOME", place)
+        assert DataHandler().cache_dir == tmp_path / expected / "proteinflex"

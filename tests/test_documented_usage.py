@@ -11,7 +11,7 @@ def no_gpu_driver(monkeypatch, tmp_path):
     monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", str(tmp_path / "no-such-library.so"))
 
 
-def test_gpu_manager():
+def test_the_documented_calls_of_a_gpu_manager_work_without_a_gpu():
     gpu_manager = GPUManager(required_memory={"prediction": 16000, "dynamics": 8000})
 
     available_gpus = gpu_manager.get_available_gpus()
@@ -28,7 +28,7 @@ def test_gpu_manager():
     assert batch_size >= 1
 
 
-def test_data_handler(tmp_path):
+def test_the_documented_calls_of_a_cache_give_back_what_was_stored(tmp_path):
     random = np.random.default_rng(1)
     coordinates = random.normal(size=(50, 3)).astype(np.float32)
     confidence_scores = random.uniform(0, 100, 50)
@@ -68,7 +68,7 @@ def test_data_handler(tmp_path):
     assert f"Cache usage: {stats['usage_percent']}%"
 
 
-def test_progress_tracker(tmp_path):
+def test_the_documented_calls_of_a_tracker_tell_the_progress(tmp_path):
     tracker = ProgressTracker(
         total_steps=100, checkpoint_dir=str(tmp_path / "checkpoints"), auto_checkpoint=True
     )
@@ -88,7 +88,7 @@ def test_progress_tracker(tmp_path):
     assert progress["tasks"]["prediction"]["message"] == "Processing MSA"
 
 
-def test_checkpoint_manager(tmp_path):
+def test_the_documented_calls_about_checkpoints_give_back_the_states(tmp_path):
     states = {
         "structure": {"positions": np.eye(3)},
         "dynamics": {"step": 1000, "velocities": np.zeros((4, 3), np.float32)},

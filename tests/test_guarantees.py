@@ -31,4 +31,5 @@ def test_every_promise_has_a_scope_and_a_proof_or_says_that_it_was_not_tried():
     for row in rows:
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert len(cells) == 3, row
+        assert cells[1], row
         assert "::" in cells[2] or "not tried" in cells[2], row

@@ -132,8 +132,12 @@ def test_the_finished_example_without_a_part_of_it_goes_on_or_says_why_not(
 def test_every_page_that_is_linked_to_is_there():
     root = README.parent
     folders = ["", "docs", "docs/design", "docs/reference", "examples"]
-    for page in [page for folder in folders for page in (root / folder).glob("*.md")]:
-        for target in re.findall(
-            r"(?:\]\(|src=\")([^)#:\"]+)[#)\"]", page.read_text(encoding="utf-8")
-        ):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    links = [
+        (page, target)
+        for folder in folders
+        for page in (root / folder).glob("*.md")
+        for target in re.findall(r"(?:\]\(|src=\")([^)#:\"]+)[#)\"]", page.read_text("utf-8"))
+    ]
+    assert len(links) > 50
+    missing = [(page.name, target) for page, target in links if not (page.parent / target).exists()]
+    assert missing == []

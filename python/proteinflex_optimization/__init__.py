@@ -6,7 +6,7 @@ the same directory sees the same truth:
 `GPUManager`
     which GPUs, how much of them, which batch size; safe beside other jobs.
 `DataHandler`
-    a bounded, compressed, checksummed, memory-mapped cache of structures and trajectories.
+    a bounded, compressed, checksummed cache of structures and trajectories.
 `ProgressTracker`
     hierarchical progress that is readable from another terminal and survives ``kill -9``.
 `CheckpointManager`

@@ -54,6 +54,7 @@ __all__ = [
     "batch_facts",
     "decode_topology",
     "encode_topology",
+    "expand_home",
     "is_interrupted",
     "is_local_filesystem",
     "is_out_of_memory",
@@ -184,6 +185,14 @@ class DataHandler:
         profile: Profile | None = None,
         resume: bool = False,
         overwrite: bool = False,
+    ) -> TrajectoryWriter: ...
+    def _import_writer(
+        self,
+        data_id: str,
+        metadata: dict[str, Any] | None = None,
+        *,
+        precision: Precision | None = None,
+        profile: Profile | None = None,
     ) -> TrajectoryWriter: ...
     def key_for(self, data_id: str, kind: EntryKind = "trajectory") -> str: ...
     def __contains__(self, key: object, /) -> bool: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import platform
@@ -14,12 +13,14 @@ from . import _native
 from ._arguments import path_text
 from ._fingerprint import Paths
 from ._integrations import integration
+from ._log import get_logger
 from .errors import (
     CacheKeyError,
     CorruptDataError,
     GPUError,
     InvalidArgumentError,
     InvalidTypeError,
+    UnsupportedFormatError,
 )
 from .memoize import Memoized, memoized
 from .remote.tiered_cache import TieredCache
@@ -37,6 +38,8 @@ from .types import (
 
 if TYPE_CHECKING:
     from .gpu import GPUManager
+
+_log = get_logger(__name__)
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -74,10 +77,12 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
             return Trajectory(self, key)
         except InvalidTypeError:
             raise
-        except (CacheKeyError, InvalidArgumentError):
+        except (CacheKeyError, InvalidArgumentError) as error:
             # Also where a structure of this id is here: a trajectory comes first, as in one directory.
             found = None if is_upstream_first else self._open_upstream(key)
             if found is None:
+                if isinstance(error, CacheKeyError):
+                    raise self._tiers.explained(error) from None
                 raise
             return found
 
@@ -137,7 +142,8 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
             A field has a wrong shape, length or type, or `structure` another number of atoms; the
             message names it. Nothing was written.
         CacheFullError
-            It does not fit below the limit. Nothing was removed.
+            It does not fit below the limit. Of an iterable, and of frames that are compressed, the size
+            shows as they are written: others may have been evicted for the first of them.
         """
         topology = None if structure is None else self._topology_of(structure)._encoded
         return super().store_trajectory(
@@ -209,6 +215,15 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
 
     def _topology_of(self, structure: Any) -> Topology:
         """Return the topology of what was passed: also of an entry, by its key or id."""
+        try:
+            return self._find_topology(structure)
+        except (InvalidArgumentError, InvalidTypeError) as error:
+            if not str(error).startswith("source"):
+                raise
+            # Here it has another name than for `Topology.of`.
+            raise type(error)(f"structure{str(error).removeprefix('source')}") from error
+
+    def _find_topology(self, structure: Any) -> Topology:
         if not isinstance(structure, str):
             return Topology.of(structure)
         is_file = Path(path_text("structure", structure)).is_file()
@@ -230,7 +245,13 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
             return Topology.of(structure)
         if entry["kind"] == "structure":
             return Topology.of(self.load_data(entry["key"]))
-        return self.open(entry["key"])._needed_topology()
+        topology = self.open(entry["key"]).topology
+        if topology is None:
+            raise InvalidArgumentError(
+                f"structure={structure!r} is not valid: this trajectory was stored without its "
+                "topology; expected an entry that has one, or what `Topology.of` takes"
+            )
+        return topology
 
     def import_trajectory(
         self,
@@ -258,7 +279,8 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         trajectory : str, path or sequence of these
             A file, or the parts of a run in their order.
         data_id : str
-            The name of the trajectory in the cache; one that is there is replaced, finished or not.
+            The name of the trajectory in the cache. A finished one that is there is replaced; the
+            frames of an unfinished one stay until `remove_unfinished` drops them.
         metadata : dict, optional
             Plain values that are kept with it.
         format, topology_format : str, optional
@@ -471,13 +493,17 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         Returns
         -------
         list of dict
-            What `info` returns of each. One that is damaged is left out, with a warning in the log.
+            What `info` returns of each. One that is damaged, or that a newer version of this package
+            stored, is left out, with a warning in the log.
         """
         found: list[EntryInfo] = []
         for key in self.keys(kind):
-            # It may have been evicted since, and what is damaged is logged where it is met.
-            with contextlib.suppress(CacheKeyError, CorruptDataError):
+            try:
                 found.append(self.info(key))
+            except UnsupportedFormatError as error:
+                _log.warning("%s; it is left out", error)
+            except (CacheKeyError, CorruptDataError):
+                continue  # It may have been evicted since, and damage is logged where it is met.
         return found
 
     def get_cache_stats(self) -> CacheStats:
@@ -488,7 +514,7 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         dict
             ``usage_percent``, ``used_bytes`` and ``max_bytes``; ``entries``, ``structures``,
             ``trajectories`` and ``unfinished``; ``raw_bytes`` and ``saved_percent``;
-            ``pinned_bytes``; ``set_aside``; ``hits``, ``misses``, ``evictions`` and ``corrupt``,
+            ``pinned_bytes``; ``quarantined``; ``hits``, ``misses``, ``evictions`` and ``corrupt``,
             which count what this object has seen; ``cache_dir``; ``memory``: ``resident_bytes`` and
             ``mapped_bytes`` of this process, and ``gpus``: index, used and total MB of each;
             ``upstream``: of each upstream its ``url``, ``hits``, ``misses``, ``errors``, ``bytes`` and

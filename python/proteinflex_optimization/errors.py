@@ -54,7 +54,10 @@ class UnsupportedFormatError(ProteinFlexError):
 
 
 class CacheFullError(ProteinFlexError):
-    """An entry does not fit into the cache; nothing was removed."""
+    """An entry does not fit into the cache.
+
+    Nothing was removed, if its size was known beforehand; else others may have been evicted as it grew.
+    """
 
 
 class LockTimeoutError(ProteinFlexError, TimeoutError):

@@ -210,7 +210,11 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
             stop._notify(self)
 
     def finish(self) -> None:
-        """Declare everything done, write a last snapshot and end the background thread."""
+        """Declare everything done, write a last snapshot and end the background thread.
+
+        All tasks are completed but those that have failed, and those that other processes still work
+        on: the whole is complete once these are.
+        """
         try:
             super().finish()
         finally:

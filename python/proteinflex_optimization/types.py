@@ -208,7 +208,7 @@ class CacheStats(TypedDict):
     raw_bytes: int
     saved_percent: float
     pinned_bytes: int
-    set_aside: int
+    quarantined: int
     hits: int
     misses: int
     evictions: int
@@ -222,7 +222,7 @@ class CleanupReport(TypedDict):
     """How many files of each kind were removed."""
 
     temporary: int
-    set_aside: int
+    quarantined: int
     unfinished: int
     pins: int
 

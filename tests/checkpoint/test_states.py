@@ -146,7 +146,7 @@ VALUES = {
 
 @pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize("mmap", [True, False])
-def test_plain_values(manager, name, mmap):
+def test_plain_values_are_loaded_as_they_were_saved(manager, name, mmap):
     path = manager.create_checkpoint("one", {"state": VALUES[name]})
     found = manager.load_checkpoint(path, mmap=mmap)["state"]
     assert same(found, VALUES[name]), found

@@ -163,7 +163,7 @@ def test_leftovers_are_told_before_they_are_removed_and_old_trajectories_asked_f
     assert "and 1 damaged entry in quarantine" in capsys.readouterr().out
     assert flexopt(cache, "prune", "--dry-run", "--json") == 0
     cleaned = json.loads(capsys.readouterr().out)["would_clean"]
-    assert cleaned == {"temporary": 0, "set_aside": 1, "unfinished": 1, "pins": 0}
+    assert cleaned == {"temporary": 0, "quarantined": 1, "unfinished": 1, "pins": 0}
     assert flexopt(cache, "prune") == 2
     assert "1 unfinished trajectory" in capsys.readouterr().err
     assert file.exists()

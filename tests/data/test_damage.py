@@ -1,11 +1,17 @@
-"""Damage is detected, named, set aside and counted; it is never data, and never a crash."""
+"""Damage is detected, named, quarantined and counted; it is never data, and never a crash."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xxhash
-from proteinflex_optimization import CacheKeyError, CorruptDataError, DataHandler
+from proteinflex_optimization import (
+    CacheKeyError,
+    CorruptDataError,
+    DataHandler,
+    UnsupportedFormatError,
+)
+from proteinflex_optimization.cli import main
 
 DATA = {
     "frames": np.random.default_rng(1).normal(0, 10, (40, 30, 3)).astype(np.float32),
@@ -111,7 +117,32 @@ def test_verify_names_each_damaged_entry(tmp_path):
     assert [entry["key"] for entry in report["damaged"]] == [keys[2]]
     assert path.name in report["damaged"][0]["reason"]
     assert handler.verify()["ok"]
-    assert handler.cleanup()["set_aside"] == 1
+    assert handler.cleanup()["quarantined"] == 1
+
+
+def make_newer(file):
+    """Let an entry say that a newer version of the package has written it."""
+    content = bytearray(file.read_bytes())
+    content[8:12] = (2).to_bytes(4, "little")
+    content[56:64] = xxhash.xxh3_64_intdigest(bytes(content[:56])).to_bytes(8, "little")
+    file.write_bytes(content)
+
+
+def test_one_entry_of_a_newer_version_hides_no_other_and_is_not_damaged(tmp_path, caplog, capsys):
+    handler = DataHandler(tmp_path)
+    newer, other = (handler.store_structure({"x": 1}, data_id) for data_id in ("newer", "other"))
+    make_newer(file_of(handler, newer))
+    assert [entry["data_id"] for entry in handler.entries()] == ["other"]
+    assert handler.verify() == {"checked": 1, "ok": True, "damaged": []}
+    assert caplog.text.count(f"{newer}.fxt: format version 2 is newer than 1") == 2
+    for look in (handler.verify, handler.info, handler.load_data):
+        with pytest.raises(UnsupportedFormatError, match="newer than 1"):
+            look(newer)
+    assert set(handler) == {newer, other}
+    assert main(["cache", "verify", "--dir", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert said.out == "1 checked, 0 damaged\n"
+    assert "is newer than 1" in said.err
 
 
 def with_other_index(file, old, new):

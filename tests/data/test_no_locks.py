@@ -80,7 +80,7 @@ def test_processes_without_locks_lose_nothing_that_is_pinned_and_read_nothing_mi
     for key in pinned:
         assert np.ptp(handler.load_data(key)["x"]) == 0
     assert handler.verify()["ok"]
-    assert handler.get_cache_stats()["set_aside"] == 0
+    assert handler.get_cache_stats()["quarantined"] == 0
     # The limit holds again with the next store that looks at all that is there.
     stored = sum(path.stat().st_size for path in cache.glob("entries/*/*.fxt"))
     assert handler.get_cache_stats()["used_bytes"] == stored

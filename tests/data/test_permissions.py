@@ -97,7 +97,7 @@ def test_who_may_only_read_reads_everything_and_changes_nothing(shared):
 
 
 @needs_root
-def test_damage_that_a_reader_can_not_set_aside_is_still_an_error(shared):
+def test_damage_that_a_reader_can_not_quarantine_is_still_an_error(shared):
     with umask(0o022):
         handler = DataHandler(shared / "cache", max_cache_size=1)
         key = handler.store_structure({"x": np.arange(1000)}, "a")

@@ -403,8 +403,8 @@ def test_files_of_others_in_folders_of_the_cache_s_names_stay(tmp_path):
     mine.write_text("mine")
     handler = DataHandler(tmp_path, durable=False)
     assert not (tmp_path / "CACHEDIR.TAG").exists()
-    assert handler.get_cache_stats()["set_aside"] == 0
-    assert handler.cleanup()["set_aside"] == 0
+    assert handler.get_cache_stats()["quarantined"] == 0
+    assert handler.cleanup()["quarantined"] == 0
     handler.clear()
     assert mine.read_text() == "mine"
 

@@ -89,8 +89,8 @@ def test_without_a_driver_a_script_gets_an_empty_list(machine, flexopt, capsys, 
         ["--max-gpus", "1"],
     ],
 )
-def test_wrong_usage_is_an_error(machine, flexopt, arguments):
-    with pytest.raises(InvalidArgumentError):
+def test_wrong_usage_is_an_error_that_names_the_option(machine, flexopt, arguments):
+    with pytest.raises(InvalidArgumentError, match=f"^({arguments[0]}|max_gpus)"):
         flexopt(*arguments)
 
 

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from MDAnalysisTests.datafiles import PSF
-from proteinflex_optimization import CorruptDataError, DataHandler, InvalidArgumentError
+from proteinflex_optimization import (
+    CorruptDataError,
+    DataHandler,
+    InvalidArgumentError,
+    Topology,
+)
+from proteinflex_optimization.integrations.mdanalysis import export_trajectory
 from trajectory_data import N_FRAMES, data
 
 
@@ -85,7 +91,8 @@ def test_what_this_package_exports_it_imports_to_the_bit(handler, trajectory, tm
         from proteinflex_optimization.integrations.npz import export_npz
 
         def export(trajectory, path):
-            return export_npz(handler.load_data(trajectory.key), path)
+            assert export_npz(handler.load_data(trajectory.key), tmp_path / "dict.npz") == []
+            return export_npz(trajectory, path)
 
     path = tmp_path / name
     export(trajectory, path)
@@ -113,6 +120,27 @@ def test_what_this_package_exports_it_imports_to_the_bit(handler, trajectory, tm
     assert handler.open(key).metadata == {"mine": 1}
     with pytest.raises(InvalidArgumentError, match="topology="):
         handler.import_trajectory(PSF, path, "x")
+
+
+@pytest.mark.parametrize("name", ["run.npz", "run.zarr", "run.fxt"])
+def test_an_export_by_the_suffix_is_the_one_of_that_format(handler, tmp_path, name):
+    topology = Topology(["C", "N"], ["C", "N"], [0, 0], ["ALA"], [1], [0], ["A"])
+    frames = np.arange(18, dtype="f4").reshape(3, 2, 3)
+    values = {"frames": frames, "masses": np.ones(2), "title": "water"}
+    trajectory = handler.open(handler.store_trajectory(values, "md", structure=topology))
+    if name == "run.zarr":
+        pytest.importorskip("zarr", minversion="3")
+    calls = []
+    path = tmp_path / name
+    left_out = export_trajectory(trajectory, path, progress=lambda *call: calls.append(call))
+    expected = {"run.npz": ["title", "topology"], "run.zarr": ["topology"], "run.fxt": []}
+    assert left_out == expected[name]
+    assert calls[-1] == (3, 3)
+    found = handler.load_data(handler.import_trajectory(None, path, "again"))
+    np.testing.assert_array_equal(found["frames"], frames)
+    np.testing.assert_array_equal(found["masses"], values["masses"])
+    with pytest.raises(InvalidArgumentError, match="overwrite=True"):
+        export_trajectory(trajectory, path)
 
 
 def test_a_pipe_is_refused_and_not_waited_for(handler, tmp_path):

@@ -70,6 +70,18 @@ def test_chunks_are_whole_stored_chunks(trajectory):
         trajectory.to_dask("velocities")
 
 
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_fields_without_numbers_are_arrays_like_others(tmp_path, chunk):
+    handler = DataHandler(tmp_path / "cache")
+    data = {"frames": np.zeros((5, 0, 3), "f4"), "cv": np.zeros((5, 0))}
+    trajectory = handler.open(handler.store_trajectory(data, "empty"))
+    for field in data:
+        array = trajectory.to_dask(field, frames_per_chunk=chunk)
+        assert array.compute(scheduler="synchronous").shape == data[field].shape
+    pytest.importorskip("xarray")
+    assert trajectory.to_xarray().sizes["time"] == 5
+
+
 def test_equal_content_has_equal_names_and_changed_content_another(tmp_path):
     handlers = [DataHandler(tmp_path / name) for name in ("one", "other")]
     names = set()

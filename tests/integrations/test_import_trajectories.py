@@ -174,6 +174,21 @@ def test_times_and_steps_are_never_made_up(handler, tmp_path, said):
         assert file.header["delta"] == 0
 
 
+def test_the_time_step_that_mdtraj_writes_into_a_dcd_is_none(handler, tmp_path, said):
+    path = tmp_path / "run.dcd"
+    with DCDFile(str(path), "w") as file:
+        file.write_header("", N_ATOMS, istart=0, nsavc=1, delta=1, is_periodic=0)
+        for _ in range(3):
+            file.write(np.zeros((N_ATOMS, 3), np.float32), np.zeros(6))
+    assert handler.open(handler.import_trajectory(None, path, "x")).fields == ["frames"]
+    assert "run.dcd: its time step is 1, which stands for none: pass dt=" in said()
+    key = handler.import_trajectory(None, path, "x", dt=2.5)
+    assert handler.open(key).time.tolist() == [0, 2.5, 5]
+    # Of LAMMPS it is one: 1 fs.
+    found = handler.open(handler.import_trajectory(None, path, "x", format="LAMMPS"))
+    np.testing.assert_allclose(found.time, [0, 0.001, 0.002])
+
+
 def test_an_option_of_no_effect_is_refused(handler, tmp_path):
     path = write_xtc(tmp_path / "run.xtc", [0, 1])
     with pytest.raises(InvalidArgumentError, match=r"precison=0.1 .*XTCReader .*refresh_offsets"):

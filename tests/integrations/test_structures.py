@@ -164,6 +164,13 @@ def test_the_b_factors_of_a_prediction_are_its_confidence(tmp_path, title):
     assert read_structure(plain, plddt=True)["plddt"].tolist() == [91.5, 47.25]
 
 
+def test_a_confidence_on_a_scale_of_0_to_1_is_kept_and_said(tmp_path, caplog):
+    for b, count in ((91.5, 0), (0.93, 1)):
+        path = pdb(tmp_path / "predicted.pdb", *backbone("ALA", 1, 1.0, b=b))
+        assert read_structure(path, plddt=True)["plddt"] == np.float32(b)
+        assert caplog.text.count("pLDDT is 0.93 at most, as on a scale of 0 to 1") == count
+
+
 def test_an_mmcif_file_is_the_same_structure_and_says_whether_it_is_predicted(tmp_path):
     path = pdb(tmp_path / "one.pdb", *backbone("ALA", 5, 1.0, b=10), *backbone("TRP", 6, 2.0))
     structure = gemmi.read_structure(str(path))

@@ -11,7 +11,13 @@ import openmm
 import pytest
 from MDAnalysisTests.datafiles import DCD, PSF, PDB_small
 from openmm import app, unit
-from proteinflex_optimization import CorruptDataError, DataHandler, InvalidArgumentError, Topology
+from proteinflex_optimization import (
+    CorruptDataError,
+    DataHandler,
+    InvalidArgumentError,
+    InvalidTypeError,
+    Topology,
+)
 from proteinflex_optimization.cli import main
 from proteinflex_optimization.integrations.mdanalysis import export_trajectory
 from proteinflex_optimization.integrations.mdtraj import store_mdtraj
@@ -65,6 +71,19 @@ def test_an_entry_or_a_file_is_a_structure(handler, tmp_path):
     from_psf = Topology.of(PSF)
     assert from_psf.n_bonds == 3365
     assert from_psf.segment_ids[0] == "4AKE"
+
+
+def test_what_has_no_topology_is_refused_by_the_name_of_its_argument(handler, tmp_path):
+    bare = handler.store_trajectory({"frames": FRAMES}, "bare")
+    broken, text = tmp_path / "broken.pdb", tmp_path / "broken.psf"
+    for path in (broken, text):
+        path.write_text("nothing")
+    for source in (bare, "bare", "nowhere", broken, text, str(text), 5):
+        with pytest.raises((InvalidArgumentError, InvalidTypeError), match="^structure"):
+            handler.store_trajectory({"frames": FRAMES}, "md", structure=source)
+    for source in (broken, text, 5):
+        with pytest.raises((InvalidArgumentError, InvalidTypeError), match="^source"):
+            Topology.of(source)
 
 
 @pytest.mark.parametrize("mode", ["resume", "overwrite", "refuse"])

@@ -63,7 +63,7 @@ NO_FUNCTIONS = [5, "print", b"x", object(), []]
 NO_FILES = ["\0", "a\0b", "\ud800"]
 
 
-def test_of_exports(handler, tmp_path):
+def test_exports_name_an_argument_of_a_wrong_type_and_write_nothing(handler, tmp_path):
     trajectory = handler.open(handler.store_trajectory({"frames": FRAMES}, "md"))
     before = files(tmp_path)
     given = {"trajectory": trajectory, "path": tmp_path / "run.xtc"}
@@ -81,7 +81,7 @@ def test_of_exports(handler, tmp_path):
     assert files(tmp_path) == before
 
 
-def test_of_imports(handler, tmp_path):
+def test_imports_name_an_argument_of_a_wrong_type_and_store_nothing(handler, tmp_path):
     path = tmp_path / "run.xyz"
     path.write_text("1\n\nC 0 0 0\n")
     before = files(tmp_path)
@@ -103,7 +103,7 @@ def test_of_imports(handler, tmp_path):
     assert files(tmp_path) == sorted([*before, pdb])
 
 
-def test_of_what_other_libraries_are_given(handler):
+def test_conversions_name_an_argument_of_a_wrong_type(handler):
     trajectory = handler.open(handler.store_trajectory({"frames": FRAMES}, "md"))
     md = pytest.importorskip("mdtraj")
     top = md.Topology()
@@ -143,7 +143,7 @@ def test_of_what_other_libraries_are_given(handler):
 
 
 @pytest.mark.torch
-def test_of_a_dataset(handler):
+def test_a_dataset_names_an_argument_of_a_wrong_type(handler):
     pytest.importorskip("torch")
     from proteinflex_optimization.integrations.torch import TrajectoryDataset
 
@@ -155,7 +155,7 @@ def test_of_a_dataset(handler):
     refused(TrajectoryDataset, {}, {"trajectories": NO_TEXTS})
 
 
-def test_of_the_classes(handler, tmp_path):
+def test_classes_name_an_argument_of_a_wrong_type_and_change_nothing(handler, tmp_path):
     refused(handler.open, {}, {"key": [None, 5, b"x", object(), []]})
     refused(open_trajectory, {}, {"path_or_url": NO_PATHS})
     with handler.trajectory_writer("new") as writer:
@@ -192,7 +192,7 @@ def test_of_the_classes(handler, tmp_path):
     assert files(tmp_path) == before
 
 
-def test_of_reporters(handler, tmp_path):
+def test_reporters_name_an_argument_of_a_wrong_type_and_write_nothing(handler, tmp_path):
     openmm = pytest.importorskip("proteinflex_optimization.integrations.openmm")
     before = files(tmp_path)
     given = {"handler": handler, "data_id": "md", "interval": 1}
@@ -206,7 +206,7 @@ def test_of_reporters(handler, tmp_path):
     assert files(tmp_path) == before
 
 
-def test_paths_that_no_file_can_have_are_told_by_the_name_of_the_argument(handler, tmp_path):
+def test_a_path_that_no_file_can_have_is_refused_by_the_name_of_its_argument(handler, tmp_path):
     trajectory = handler.open(handler.store_trajectory({"frames": FRAMES}, "md"))
     manager = CheckpointManager(tmp_path / "checkpoints")
     before = files(tmp_path)

@@ -210,7 +210,7 @@ def test_entries_stored_by_one_process_are_whole_for_the_other(shared):
             for name in report["names"]:
                 frames = handler.load_data(handler.key_for(name))["frames"]
                 assert frames.flat[0] == second * 1000 + int(name.split("-")[2]) % 1000
-        assert handler.get_cache_stats()["set_aside"] == 0
+        assert handler.get_cache_stats()["quarantined"] == 0
 
 
 def test_of_two_that_resume_one_trajectory_one_goes_on(shared):

@@ -1,14 +1,16 @@
 """Blocks of objects on the disk: never wrong, never more than the limit, shared by processes."""
 
+import errno
 import multiprocessing
 import os
+import pickle
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from proteinflex_optimization import BlockCache, InvalidArgumentError, open_trajectory
-from remote.trajectories import FRAMES, stored
+from remote.trajectories import FRAMES, stored, write
 
 pytest.importorskip("obstore")
 
@@ -47,6 +49,33 @@ def test_blocks_of_a_replaced_object_are_not_used(http_server, url, directory):
     path.write_bytes(stored(backwards=True))
     os.utime(path, (1, 1))
     np.testing.assert_array_equal(open_trajectory(url, cache=directory)[:], FRAMES[::-1])
+
+
+@pytest.mark.parametrize("kind", ["obstore", "fsspec"])
+def test_two_stores_share_a_cache_whatever_their_paths_and_versions(kind, tmp_path, directory):
+    from fsspec.implementations.dirfs import DirFileSystem
+    from fsspec.implementations.local import LocalFileSystem
+    from obstore.store import MemoryStore
+
+    for number, coordinates in enumerate((FRAMES, FRAMES[::-1])):
+        place = tmp_path / str(number)
+        place.mkdir()
+        path = write(place / "run.fxt", coordinates.copy(), compress=False)
+        os.utime(path, (1, 1))
+        store = DirFileSystem(str(place), LocalFileSystem())
+        if kind == "obstore":
+            store = MemoryStore()
+            store.put("run.fxt", path.read_bytes())
+        trajectory = open_trajectory("run.fxt", store=store, cache=directory)
+        np.testing.assert_array_equal(trajectory[:], coordinates)
+
+
+def test_another_process_uses_the_same_blocks(http_server, url, directory):
+    trajectory = open_trajectory(url, cache=directory)
+    np.testing.assert_array_equal(trajectory[:], FRAMES)
+    before = requests(http_server)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(trajectory))[:], FRAMES)
+    assert requests(http_server) == before
 
 
 @pytest.mark.parametrize("damage", ["bit", "cut", "empty", "moved"])
@@ -97,6 +126,33 @@ def test_blocks_and_leftovers_of_the_future_get_old_from_now_on(tmp_path):
     assert left.stat().st_mtime < later - 3600
     assert not of_future.exists(), "it is not the last to go"
     assert cache.get("run", 29) is not None
+
+
+def test_blocks_of_others_are_used_and_passed_over_by_eviction(tmp_path, monkeypatch, caplog):
+    cache = BlockCache(tmp_path, max_size=0.001)
+    cache.put("theirs", 0, bytes(50_000))
+    (theirs,) = blocks(tmp_path)
+    os.utime(theirs, (1, 1))
+    hidden = next(name for number in range(256) if (name := f"{number:02x}") != theirs.parent.name)
+    (tmp_path / hidden).mkdir(exist_ok=True)
+    unlink, scandir = Path.unlink, os.scandir
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refused)
+    monkeypatch.setattr(
+        Path, "unlink", lambda path, **how: refused() if path == theirs else unlink(path, **how)
+    )
+    monkeypatch.setattr(
+        os, "scandir", lambda path: refused() if path == tmp_path / hidden else scandir(path)
+    )
+    for number in range(60):
+        cache.put("mine", number, bytes(50_000))
+        assert sum(path.stat().st_size for path in tmp_path.glob("*/*.block")) <= 1_000_000
+    assert cache.get("theirs", 0) == bytes(50_000)
+    assert cache.get("mine", 59) is not None
+    assert caplog.text == ""
 
 
 def write_blocks(directory):

@@ -26,7 +26,12 @@ from proteinflex_optimization import (
 )
 from proteinflex_optimization.cli import main
 from proteinflex_optimization.remote import obstore_store
-from proteinflex_optimization.remote.entries import identity_of_file, object_name
+from proteinflex_optimization.remote.directory_store import DirectoryStore
+from proteinflex_optimization.remote.entries import (
+    Download,
+    identity_of_file,
+    object_name,
+)
 from remote.servers import FAKE_SECRET
 
 pytest.importorskip("obstore")
@@ -149,6 +154,38 @@ def test_of_two_who_push_another_content_at_once_one_is_refused(mine, yours, buc
     assert bucket.get(name) in [file_of(one, "run").read_bytes() for one in (mine, yours)]
 
 
+@pytest.mark.parametrize("content", ["the same", "another"])
+def test_what_replaces_a_push_by_a_file_system_at_once_is_compared(
+    content, mine, yours, tmp_path, monkeypatch, caplog
+):
+    from fsspec.implementations.local import LocalFileSystem
+
+    added = 0 if content == "the same" else 1
+    yours.store_trajectory({"frames": FRAMES + added}, "run", {"temperature": 310})
+
+    def link(self, source, target):
+        Path(target).write_bytes(file_of(yours, "run").read_bytes())
+
+    monkeypatch.setattr(LocalFileSystem, "link", link)
+    place, store = str(tmp_path / "there"), LocalFileSystem()
+    if content == "the same":
+        assert mine.push("run", place, store=store)["copied"] is False
+        assert "the same data" in caplog.text
+    else:
+        with pytest.raises(RemoteError, match="another one may have removed or replaced it"):
+            mine.push("run", place, store=store)
+
+
+def test_an_object_that_was_cut_off_is_not_called_another_content(mine, bucket):
+    url = mine.push("run", bucket.url)["url"]
+    name = url.removeprefix(f"{bucket.url}/")
+    bucket.put(name, bucket.get(name)[:-100])
+    for call in (lambda: mine.push("run", bucket.url), lambda: mine.pull(url)):
+        with pytest.raises(CorruptDataError, match="is not a whole entry") as error:
+            call()
+        assert url in str(error.value)
+
+
 def test_a_damaged_entry_is_not_sent(mine, bucket):
     path = file_of(mine, "run")
     data = bytearray(path.read_bytes())
@@ -205,6 +242,32 @@ def test_a_pull_goes_on_after_the_last_whole_entry(mine, yours, bucket):
     bucket.gate.forget()
     copied = {one["key"]: one["copied"] for one in yours.pull(bucket.url)}
     assert copied == {key: True, mine.key_for("crystal", "structure"): False}
+
+
+def test_a_pull_follows_what_is_replaced_and_passes_over_what_is_removed_meanwhile(
+    mine, yours, tmp_path, monkeypatch
+):
+    mine.store_structure({"x": 1}, "removed")
+    key, found = mine.key_for("run"), list(DirectoryStore(mine.cache_dir).list("entries/"))
+
+    def change(self, prefix=""):
+        mine.remove("removed")
+        mine.store_trajectory({"frames": FRAMES[:20] + 1}, "run")
+        return iter(found)
+
+    monkeypatch.setattr(DirectoryStore, "list", change)
+    steps = []
+    reports = yours.pull(mine.cache_dir, progress=lambda *now: steps.append(now))
+    assert {one["key"] for one in reports} == {key, mine.key_for("crystal", "structure")}
+    np.testing.assert_array_equal(yours.load_data("run")["frames"], FRAMES[:20] + 1)
+    assert steps[-1][0] == steps[-1][1] == sum(one["bytes"] for one in reports)
+
+
+def test_a_full_disk_is_named_by_a_pull(mine):
+    source = DirectoryStore(mine.cache_dir)
+    info = source.head(object_name(mine.key_for("run")))
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        Download(source, info, 30.0)(Path("/dev/full"))
 
 
 def test_a_pull_that_can_not_be_kept_is_refused_before_anything_is_fetched(mine, tmp_path, bucket):
@@ -513,5 +576,6 @@ def test_the_command_line_pushes_and_pulls(mine, yours, bucket, capsys):
     assert main(["cache", "push", "run", bucket.url, *other]) == 2
     assert "has another content under this key" in capsys.readouterr().err
     assert main(["cache", "push", bucket.url, *other]) == 2
+    assert f"the URL, which {bucket.url!r} was taken for" in capsys.readouterr().err
     assert main(["cache", "push", "none", bucket.url, *other]) == 1
     assert main(["cache", "pull", f"{bucket.url}/none", *other]) == 2

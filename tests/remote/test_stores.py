@@ -1,5 +1,6 @@
 """Every kind of store has the same contract: exact bytes, whole objects, typed errors, no credentials."""
 
+import errno
 import itertools
 import os
 import pickle
@@ -23,7 +24,8 @@ from remote.servers import FAKE_KEY, FAKE_SECRET, PAGE
 pytest.importorskip("obstore")
 
 SECRET = "s3cr3t-of-the-url"
-WRITABLE = ["s3", "s3, given", "s3fs", "local, given", "memory, fsspec"]
+FILES = ["local, fsspec", "directory, fsspec"]
+WRITABLE = ["s3", "s3, given", "s3fs", "local, given", "memory, fsspec", *FILES]
 BYTES = bytes(itertools.islice(itertools.cycle(range(251)), 5000))
 
 
@@ -68,9 +70,21 @@ def by_fsspec_memory(bucket, directory):
     return open_store(f"memory://{directory.name}/some/prefix", given)
 
 
-MADE = dict(
-    zip(WRITABLE, [by_s3, by_given_s3, by_s3fs, by_given_local, by_fsspec_memory], strict=True)
-)
+def by_fsspec_local(bucket, directory):
+    from fsspec.implementations.local import LocalFileSystem
+
+    return open_store(str(directory / "some/prefix"), LocalFileSystem())
+
+
+def by_fsspec_directory(bucket, directory):
+    from fsspec.implementations.dirfs import DirFileSystem
+    from fsspec.implementations.local import LocalFileSystem
+
+    return open_store("some/prefix", DirFileSystem(str(directory), LocalFileSystem()))
+
+
+MAKERS = [by_s3, by_given_s3, by_s3fs, by_given_local, by_fsspec_memory]
+MADE = dict(zip(WRITABLE, [*MAKERS, by_fsspec_local, by_fsspec_directory], strict=True))
 
 
 @pytest.fixture(params=WRITABLE)
@@ -118,6 +132,66 @@ def test_what_is_there_is_not_replaced(store, file, tmp_path):
     assert [info.name for info in store.list()] == ["one"]
 
 
+@pytest.mark.parametrize("kind", FILES)
+def test_by_a_file_system_each_writes_a_file_of_its_own(kind, tmp_path, file, monkeypatch):
+    from fsspec.implementations.local import LocalFileSystem
+
+    first, second = (MADE[kind](None, tmp_path) for _ in range(2))
+    other = tmp_path / "other"
+    other.write_bytes(b"other")
+
+    def put(self, source, target, **_):
+        with open(source, "rb") as opened, open(target, "wb") as written:
+            written.write(opened.read(3))
+            written.flush()
+            if source == str(file):
+                assert "one" not in [info.name for info in second.list()], "a part of it"
+                second.create("one", other)
+            written.write(opened.read())
+
+    monkeypatch.setattr(LocalFileSystem, "put_file", put)
+    with pytest.raises(FileExistsError) as raised:
+        first.create("one", file)
+    assert raised.value.filename == f"{first.url}/one"
+    assert bytes(second.read("one", 0, 5, None)) == b"other"
+    assert [info.name for info in second.list()] == ["one"]
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_full_disk_is_said_and_nothing_is_left_there(kind, tmp_path, file, monkeypatch):
+    from fsspec.implementations.local import LocalFileSystem
+
+    def put(self, source, target, **_):
+        with open(target, "wb") as written:
+            written.write(b"a part")
+        raise OSError(errno.ENOSPC, "No space left on device", target)
+
+    monkeypatch.setattr(LocalFileSystem, "put_file", put)
+    store = MADE[kind](None, tmp_path)
+    with pytest.raises(RemoteError, match="No space left") as raised:
+        store.create("one", file)
+    assert raised.value.errno == errno.ENOSPC
+    assert list(store.list()) == []
+
+
+def test_a_full_disk_is_said_by_obstore():
+    from obstore.exceptions import GenericError
+
+    with pytest.raises(RemoteError, match="No space left") as raised, obstore_store._Errors("x"):
+        raise GenericError("Unable to copy data to file: No space left on device (os error 28)")
+    assert raised.value.errno == errno.ENOSPC
+
+
+def test_a_wrapper_of_an_object_store_sends_an_object_once(file, monkeypatch):
+    from fsspec.implementations.dirfs import DirFileSystem
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    monkeypatch.setattr(MemoryFileSystem, "mv", None)
+    store = open_store("prefix", DirFileSystem("/bucket", MemoryFileSystem()))
+    assert store.create("one", file).size == len(BYTES)
+
+
 @pytest.mark.parametrize("conditional", [True, False], ids=["one request", "in parts"])
 def test_an_object_appears_whole_or_not_at_all(bucket, tmp_path, monkeypatch, conditional):
     file = tmp_path / "file"
@@ -133,6 +207,8 @@ def test_an_object_appears_whole_or_not_at_all(bucket, tmp_path, monkeypatch, co
         store.create("one", file)
     assert (bucket.names(), bucket.uploads()) == ([], [])
     bucket.gate.forget()
+    monkeypatch.delenv(obstore_store.TIMEOUT_VARIABLE)
+    store = open_store(bucket.url)
     sent = []
     store.create("one", file, sent.append)
     assert bucket.get("one") == data

@@ -1,12 +1,14 @@
 """Caches behind a cache: what is found there is kept here, and what fails there is no error here."""
 
 import contextlib
+import errno
 import logging
 import os
 import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -21,7 +23,7 @@ from proteinflex_optimization import (
 )
 from proteinflex_optimization.remote import tier, tiers
 from proteinflex_optimization.remote.directory_store import DirectoryStore
-from proteinflex_optimization.remote.entries import object_name
+from proteinflex_optimization.remote.entries import Download, object_name
 from proteinflex_optimization.remote.stores import open_store
 
 FRAMES = np.random.default_rng(7).normal(0, 9, (40, 30, 3)).astype(np.float32)
@@ -287,6 +289,17 @@ def test_whatever_a_tier_raises_is_a_plain_miss(error, local, caplog):
     assert len(warnings_of(caplog)) == 1
 
 
+def test_the_error_of_a_miss_names_the_tiers_that_were_not_asked(tmp_path, local):
+    shared = upstream_at(tmp_path / "shared")
+    handler = DataHandler(local, upstream=[shared, Source(error=OSError(5, "broken"))])
+    assert "other" not in handler
+    for call in (handler.load_data, handler.info, handler.open):
+        with pytest.raises(CacheKeyError, match=r"may be in test://tier, which does not work"):
+            call("other")
+    with pytest.raises(CacheKeyError, match="evicted or removed$"):
+        DataHandler(local, upstream=[shared]).load_data("other")
+
+
 def test_an_entry_that_is_refused_or_no_file_does_not_make_the_others_be_left_alone(
     tmp_path, local, caplog
 ):
@@ -337,6 +350,26 @@ def test_what_does_not_fit_here_is_loaded_all_the_same(tmp_path, local, caplog):
     assert "is not kept" in warnings_of(caplog)[0]
     stats = handler.get_cache_stats()
     assert stats["used_bytes"] <= stats["max_bytes"]
+
+
+def test_what_fits_neither_here_nor_into_the_temporary_directory_is_an_error(
+    tmp_path, local, monkeypatch
+):
+    handler = DataHandler(local, max_cache_size=10e-6, upstream=[upstream_at(tmp_path / "shared")])
+
+    def write(self, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", self._path)
+
+    monkeypatch.setattr(Download, "_write", write)
+    for call in (
+        handler.load_data,
+        handler.info,
+        lambda name: handler.get_or_compute(name, lambda: pytest.fail("again"), kind="trajectory"),
+    ):
+        with pytest.raises(OSError, match="No space left") as raised:
+            call("run")
+        assert raised.value.errno == errno.ENOSPC
+        assert raised.value.filename.startswith(tempfile.gettempdir())
 
 
 def test_what_is_kept_makes_space_within_the_limit(tmp_path, local):

@@ -62,18 +62,18 @@ def test_a_dict_without_its_keys_or_with_others_is_refused(kind):
             check(value, kind)
 
 
-def test_info_of_an_entry(handler, key):
+def test_the_description_of_an_entry_is_as_its_type_says(handler, key):
     check(handler.info(key), types.EntryInfo)
     structure = handler.store_structure({"positions": np.zeros(3)}, "s")
     handler.pin(structure)
     check(handler.info(structure), types.EntryInfo)
 
 
-def test_cache_stats(handler, key):
+def test_the_statistics_of_a_cache_are_as_their_type_says(handler, key):
     check(handler.get_cache_stats(), types.CacheStats)
 
 
-def test_verification_of_whole_and_damaged_entries(handler, key):
+def test_the_verification_of_whole_and_damaged_entries_is_as_its_type_says(handler, key):
     check(handler.verify(), types.CacheVerification)
     (file,) = Path(handler.cache_dir).glob("entries/*/*.fxt")
     content = bytearray(file.read_bytes())
@@ -85,11 +85,11 @@ def test_verification_of_whole_and_damaged_entries(handler, key):
     assert report["damaged"]
 
 
-def test_cleanup(handler, key):
+def test_the_report_of_a_cleanup_is_as_its_type_says(handler, key):
     check(handler.cleanup(), types.CleanupReport)
 
 
-def test_paths_are_paths(handler, key, tmp_path):
+def test_directories_are_of_the_documented_types(handler, key, tmp_path):
     assert isinstance(handler.cache_dir, Path)
     assert isinstance(handler.open(key).cache_dir, Path)
     assert isinstance(CheckpointManager(tmp_path / "checkpoints").base_dir, Path)
@@ -97,7 +97,7 @@ def test_paths_are_paths(handler, key, tmp_path):
     assert isinstance(ProgressTracker(checkpoint_dir=tmp_path / "run").checkpoint_dir, str)
 
 
-def test_checkpoints(tmp_path):
+def test_descriptions_of_whole_and_damaged_checkpoints_are_as_their_types_say(tmp_path):
     manager = CheckpointManager(tmp_path, durable=False)
     path = manager.create_checkpoint("whole", {"model": {"w": np.zeros(9)}}, metadata={"a": 1})
     check(manager.verify(path), types.CheckpointVerification)
@@ -114,7 +114,7 @@ def test_checkpoints(tmp_path):
     assert {row["checkpoint_id"]: row["valid"] for row in rows} == {"whole": True, "broken": False}
 
 
-def test_progress(tmp_path):
+def test_progress_is_as_its_types_say_in_all_states_of_a_task(tmp_path):
     with ProgressTracker(checkpoint_dir=tmp_path) as tracker:
         check(tracker.get_progress(), types.ProgressInfo)
         tracker.start_task("open", "Unknown length", None)
@@ -132,13 +132,13 @@ def test_progress(tmp_path):
         check(ProgressTracker.attach(tmp_path).get_summary(), types.ProgressSummary)
 
 
-def test_memory_report_without_a_gpu(tmp_path, without_gpus):
+def test_a_memory_report_without_a_gpu_is_as_its_type_says(tmp_path, without_gpus):
     manager = GPUManager({"fold": 100}, state_dir=tmp_path)
     check(manager.optimize_memory_usage("fold", []), types.MemoryReport)
     check(manager.plan_batches("fold", [10, 20], []), list[types.Batch])
 
 
-def test_a_structure_file(tmp_path):
+def test_what_is_read_of_a_structure_file_is_as_its_type_says(tmp_path):
     structures = pytest.importorskip("proteinflex_optimization.integrations.structures")
     file = tmp_path / "one.pdb"
     file.write_text(

@@ -25,6 +25,7 @@ from proteinflex_optimization.cli.output import (
     printable,
     shown,
     size,
+    warn,
 )
 from proteinflex_optimization.cli.selection import entry_key
 from proteinflex_optimization.errors import InvalidArgumentError
@@ -57,7 +58,23 @@ def add_parser(subparsers: Any) -> None:
         "for rm, a unique beginning of a key. Sizes are decimal: 1 GB is 10^9 bytes.",
     )
     commands = parser.add_subparsers(dest="cache_command", metavar="COMMAND", required=True)
+    for add in (
+        _add_ls,
+        _add_stats,
+        _add_info,
+        _add_verify,
+        _add_prune,
+        _add_export,
+        _add_import,
+        _add_push,
+        _add_pull,
+        _add_rm,
+        _add_clear,
+    ):
+        add(commands)
 
+
+def _add_ls(commands: Any) -> None:
     command = _command(
         commands,
         "ls",
@@ -74,8 +91,12 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument("--sort", choices=tuple(SORTED_BY), default="used")
     command.add_argument("-q", "--quiet", action="store_true", help="print keys only")
 
+
+def _add_stats(commands: Any) -> None:
     _command(commands, "stats", _stats, "how full the cache is", "flexopt cache stats --dir cache")
 
+
+def _add_info(commands: Any) -> None:
     command = _command(
         commands,
         "info",
@@ -86,6 +107,8 @@ def add_parser(subparsers: Any) -> None:
     )
     _add_key(command)
 
+
+def _add_verify(commands: Any) -> None:
     command = _command(
         commands,
         "verify",
@@ -99,6 +122,8 @@ def add_parser(subparsers: Any) -> None:
         "--quarantine", action="store_true", help="move damaged entries out of the way"
     )
 
+
+def _add_prune(commands: Any) -> None:
     command = _command(
         commands,
         "prune",
@@ -112,6 +137,8 @@ def add_parser(subparsers: Any) -> None:
     )
     confirm.add_arguments(command)
 
+
+def _add_export(commands: Any) -> None:
     command = _command(
         commands,
         "export",
@@ -131,6 +158,8 @@ def add_parser(subparsers: Any) -> None:
     )
     command.add_argument("--force", action="store_true", help="replace a file that is there")
 
+
+def _add_import(commands: Any) -> None:
     command = _command(
         commands,
         "import",
@@ -181,6 +210,8 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument("--profile", choices=("default", "archive"))
     command.add_argument("--force", action="store_true", help="replace an entry of this name")
 
+
+def _add_push(commands: Any) -> None:
     command = _command(
         commands,
         "push",
@@ -189,10 +220,12 @@ def add_parser(subparsers: Any) -> None:
         "flexopt cache push protein1_md s3://bucket/cache",
         "flexopt cache push --all s3://bucket/cache --dir cache",
     )
-    _add_key(command, "keys", "*")
+    _add_key(command, "keys", "*", "a key, the beginning of one, or a name")
     command.add_argument("url", metavar="URL", help="below which they are stored")
     command.add_argument("--all", action="store_true", help="all entries")
 
+
+def _add_pull(commands: Any) -> None:
     command = _command(
         commands,
         "pull",
@@ -202,6 +235,8 @@ def add_parser(subparsers: Any) -> None:
     )
     command.add_argument("url", metavar="URL", help="of one entry, or what push was given")
 
+
+def _add_rm(commands: Any) -> None:
     command = _command(
         commands,
         "rm",
@@ -216,6 +251,8 @@ def add_parser(subparsers: Any) -> None:
     )
     confirm.add_arguments(command)
 
+
+def _add_clear(commands: Any) -> None:
     command = _command(
         commands,
         "clear",
@@ -290,8 +327,8 @@ def _stats(options: argparse.Namespace) -> int:
     print(f"unfinished  {counted(stats['unfinished'], 'trajectory', 'trajectories')}")
     print(f"saved       {stats['saved_percent']:.1f} % of {size(stats['raw_bytes'])}")
     print(f"pinned      {size(stats['pinned_bytes'])}")
-    if stats["set_aside"]:
-        print(f"quarantine  {counted(stats['set_aside'], 'damaged entry', 'damaged entries')}")
+    if stats["quarantined"]:
+        print(f"quarantine  {counted(stats['quarantined'], 'damaged entry', 'damaged entries')}")
     return 0
 
 
@@ -330,7 +367,7 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from proteinflex_optimization import CacheKeyError
+    from proteinflex_optimization import CacheKeyError, UnsupportedFormatError
 
     urls = [key for key in options.keys if is_url(key)]
     if urls:
@@ -349,6 +386,10 @@ def _verify(options: argparse.Namespace) -> int:
             if options.keys:
                 raise
             # Evicted since it was listed.
+        except UnsupportedFormatError as error:
+            if options.keys:
+                raise
+            warn(f"{error}; it is not verified")
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     return _print_verified(options, reports)
@@ -365,7 +406,7 @@ def _verify_objects(options: argparse.Namespace, urls: list[str]) -> int:
 def _print_verified(options: argparse.Namespace, reports: list[CacheVerification]) -> int:
     damaged = [entry for report in reports for entry in report["damaged"]]
     if options.json:
-        print_json({"checked": len(reports), "damaged": damaged})
+        print_json({"checked": len(reports), "ok": not damaged, "damaged": damaged})
     else:
         for entry in damaged:
             print(f"{entry['key']}: {printable(entry['reason'])}")

@@ -335,7 +335,7 @@ CHECKS = (
         "files may be mapped",
         False,
         _mapping,
-        "Views that are asked for (mmap=True, plain arrays) are lent from the file.",
+        "Views that are asked for (mmap=True, plain arrays) are borrowed from the file.",
         "Nothing is mapped: everything is read and checked, at about the same speed.",
     ),
     Check(

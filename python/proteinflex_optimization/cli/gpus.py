@@ -89,8 +89,8 @@ def run(options: argparse.Namespace) -> int:
 def _select(options: argparse.Namespace) -> int:
     """Print which GPUs a task gets; what other processes have reserved or wait for it does not get."""
     task, equals, _ = options.select.partition("=")
-    given = [*options.task, options.select] if equals else options.task
-    manager = GPUManager(_tasks(given), state_dir=options.state_dir)
+    tasks = _tasks(options.task, options.select if equals else None)
+    manager = GPUManager(tasks, state_dir=options.state_dir)
     if task not in manager.required_memory:
         known = ", ".join(manager.required_memory)
         raise InvalidArgumentError(
@@ -107,15 +107,16 @@ def _select(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tasks(given: list[str]) -> dict[str, float] | None:
+def _tasks(given: list[str], selected: str | None = None) -> dict[str, float] | None:
     tasks: dict[str, float] = {}
-    for text in given:
+    texts = [("--task", text) for text in given]
+    for option, text in texts if selected is None else [*texts, ("--select", selected)]:
         name, equals, memory = text.partition("=")
         if not (name and equals):
             raise InvalidArgumentError(
-                f"--task={text!r} is not valid: expected NAME=SIZE, such as prediction=16GiB"
+                f"{option}={text!r} is not valid: expected NAME=SIZE, such as prediction=16GiB"
             )
-        tasks[name] = math.ceil(parse_size(memory, f"--task {name}") / 2**20)
+        tasks[name] = math.ceil(parse_size(memory, f"{option} {name}") / 2**20)
     return tasks or None
 
 

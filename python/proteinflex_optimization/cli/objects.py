@@ -81,11 +81,5 @@ def export(options: argparse.Namespace) -> dict[str, Any]:
     from proteinflex_optimization.trajectory import open_trajectory
 
     trajectory = open_trajectory(options.key)
-    target = Path(options.file)
-    if target.suffix.lower() == ".npz":
-        fields = {name: trajectory.read(field=name) for name in trajectory.fields}
-        has_topology = trajectory.topology is not None
-        return transfer.write_arrays(
-            {**fields, **trajectory._beside_frames()}, options, has_topology=has_topology
-        )
-    return transfer.write_trajectory(trajectory, options)
+    is_npz = Path(options.file).suffix.lower() == ".npz"
+    return (transfer.write_arrays if is_npz else transfer.write_trajectory)(trajectory, options)

@@ -23,7 +23,10 @@ def push(options: argparse.Namespace) -> int:
     """Send entries below a URL."""
     handler = look_at_cache(options)
     if options.all == bool(options.keys):
-        raise InvalidArgumentError("KEY=… is not valid: expected the entries to send, or --all")
+        raise InvalidArgumentError(
+            "KEY=… is not valid: expected the entries to send, or --all, before the URL, which "
+            f"{options.url!r} was taken for"
+        )
     keys = handler.keys() if options.all else [entry_key(handler, key) for key in options.keys]
     total = sum(handler.info(key)["stored_bytes"] for key in keys)
     reports: list[TransferredEntry] = []

@@ -275,7 +275,7 @@ def _show(entries: list[EntryInfo], options: argparse.Namespace) -> None:
 
 LEFTOVERS = {
     "temporary": ("file of a dead writer", "files of dead writers"),
-    "set_aside": ("damaged entry in quarantine", "damaged entries in quarantine"),
+    "quarantined": ("damaged entry in quarantine", "damaged entries in quarantine"),
     "unfinished": ("unfinished trajectory", "unfinished trajectories"),
     "pins": ("pin of an entry that is gone", "pins of entries that are gone"),
 }

@@ -27,19 +27,17 @@ def export_entry(handler: DataHandler, options: argparse.Namespace) -> dict[str,
     """Write an entry as a file; returns where it is, its size, and what it has no place for."""
     if Path(options.file).suffix.lower() != ".npz":
         return write_trajectory(handler.open(options.key), options)
-    has_topology = handler.info(options.key)["has_topology"]
-    return write_arrays(handler.load_data(options.key), options, has_topology=has_topology)
+    if handler.info(options.key)["kind"] == "trajectory":
+        return write_arrays(handler.open(options.key), options)
+    return write_arrays(handler.load_data(options.key), options)
 
 
-def write_arrays(
-    data: StoredData, options: argparse.Namespace, *, has_topology: bool
-) -> dict[str, Any]:
+def write_arrays(data: Trajectory | StoredData, options: argparse.Namespace) -> dict[str, Any]:
     """Write the arrays of an entry as a file; returns what `export_entry` does."""
     from proteinflex_optimization.integrations.npz import export_npz
 
     target = Path(options.file)
-    left_out = export_npz(data, target, overwrite=options.force)
-    return _written(target, [*left_out, "topology"] if has_topology else left_out)
+    return _written(target, export_npz(data, target, overwrite=options.force))
 
 
 def write_trajectory(trajectory: Trajectory, options: argparse.Namespace) -> dict[str, Any]:
@@ -106,6 +104,7 @@ def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str,
                 progress=progress,
                 **({} if options.dt is None else {"dt": options.dt}),
             )
+        handler.remove_unfinished(key)
     info = handler.info(key)
     names = ("key", "data_id", "kind", "raw_bytes", "stored_bytes", "saved_percent")
     return {name: value for name, value in info.items() if name in names}

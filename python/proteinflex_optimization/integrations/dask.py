@@ -119,7 +119,7 @@ def to_dask(
     instance("trajectory", trajectory, Trajectory, "a Trajectory")
     source = FrameSource(trajectory, field)
     if frames_per_chunk is None:
-        per_frame = math.prod(source.shape[1:]) * source.dtype.itemsize
+        per_frame = max(1, math.prod(source.shape[1:]) * source.dtype.itemsize)
         frames_per_chunk = max(1, parse_bytes(dask.config.get("array.chunk-size")) // per_frame)
         frames_per_chunk -= frames_per_chunk % trajectory.chunk_frames
     else:
@@ -333,7 +333,15 @@ Moments = tuple[int, "NDArray[np.float64]", "NDArray[np.float64]"]
 
 
 def block_moments(shared: tuple[Trajectory, Any, Any], start: int, stop: int) -> Moments:
-    """Return number, mean and squares about the mean of some frames: what one task of `rmsf` does."""
+    """Return number, mean and squares about the mean of some frames: what one task of `rmsf` does.
+
+    Parameters
+    ----------
+    shared : tuple
+        The trajectory; the atoms; the frame to superpose on, centered, or None.
+    start, stop : int
+        The frames.
+    """
     trajectory, atoms, reference = shared
     frames = trajectory.read(start, stop, atoms=atoms).astype(np.float64)
     if reference is not None:

@@ -172,21 +172,12 @@ def _stream(
     precision: Precision | None,
     profile: Profile | None,
 ) -> str:
-    writer = handler.trajectory_writer(
-        data_id,
-        metadata,
-        precision=precision,
-        profile=profile,
-        overwrite=True,
-        structure=source.topology,
-    )
-    try:
-        with writer:
-            for start in range(0, source.n_frames, source.chunk_frames):
-                stop = min(start + source.chunk_frames, source.n_frames)
-                block = {field: source.read(start, stop, field=field) for field in source.fields}
-                writer.append(block.pop("frames"), **block)
-    except BaseException:
-        handler.remove_unfinished(data_id)  # Nobody can use a part of a file.
-        raise
+    topology = source.topology
+    with handler._import_writer(data_id, metadata, precision=precision, profile=profile) as writer:
+        if topology is not None:
+            writer._set_topology(topology._encoded)
+        for start in range(0, source.n_frames, source.chunk_frames):
+            stop = min(start + source.chunk_frames, source.n_frames)
+            block = {field: source.read(start, stop, field=field) for field in source.fields}
+            writer.append(block.pop("frames"), **block)
     return writer.key

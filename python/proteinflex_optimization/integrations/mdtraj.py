@@ -191,15 +191,8 @@ def store_mdtraj(
     """
     instance("handler", handler, _native.DataHandler, "a DataHandler")
     trajectories = _several(trajectory)
-    writer = handler.trajectory_writer(
-        data_id, metadata, precision=precision, profile=profile, overwrite=True
-    )
-    try:
-        with writer:
-            _append_all(writer, trajectories, data_id)
-    except BaseException:
-        handler.remove_unfinished(data_id)  # Nobody can use a part of it.
-        raise
+    with handler._import_writer(data_id, metadata, precision=precision, profile=profile) as writer:
+        _append_all(writer, trajectories, data_id)
     return str(writer.key)
 
 
@@ -212,9 +205,21 @@ def save_mdtraj(
     profile: Profile = "default",
     overwrite: bool = False,
 ) -> None:
-    """Write an `mdtraj.Trajectory`, or several as for `store_mdtraj`, to a `.fxt` file.
+    """Write an `mdtraj.Trajectory` to a `.fxt` file.
 
-    The arguments and errors are those of `store_mdtraj` and `create_trajectory`.
+    Parameters
+    ----------
+    path : str or path
+        The file; it appears when it is complete.
+    trajectory : mdtraj.Trajectory or iterable of them
+        As for `store_mdtraj`.
+    metadata, precision, profile, overwrite
+        As for `create_trajectory`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        As by `store_mdtraj` and `create_trajectory`.
     """
     trajectories = _several(trajectory)
     with create_trajectory(
@@ -230,7 +235,17 @@ def load_fxt(
     atom_indices: Any = None,
     frame: int | None = None,
 ) -> Any:
-    """Load a `.fxt` file; what `mdtraj.load` calls, with its arguments."""
+    """Load a `.fxt` file; what `mdtraj.load` calls.
+
+    Parameters
+    ----------
+    filename, top, stride, atom_indices, frame
+        As of `mdtraj.load`. Without `top`, the topology that is in the file.
+
+    Returns
+    -------
+    mdtraj.Trajectory
+    """
     with FXTTrajectoryFile(filename) as file:
         if frame is not None:
             file.seek(frame)
@@ -239,7 +254,17 @@ def load_fxt(
 
 
 class FXTTrajectoryFile:
-    """A `.fxt` file as `mdtraj.open` and `mdtraj.iterload` want it."""
+    """A `.fxt` file as `mdtraj.open` and `mdtraj.iterload` want it.
+
+    Parameters
+    ----------
+    filename : str or path
+        The file.
+    mode : str
+        ``'r'``; `save_mdtraj` writes.
+    force_overwrite : bool
+        Without effect: mdtraj passes it.
+    """
 
     distance_unit = "angstroms"
 

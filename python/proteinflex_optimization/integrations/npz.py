@@ -1,6 +1,6 @@
 """Entries as ``.npz``: an archive of arrays, which NumPy reads without this package.
 
-export_npz(handler.load_data(key), "run.npz", overwrite=False)
+export_npz(handler.open(key), "run.npz", overwrite=False)
 key = import_npz(handler, "run.npz", "protein1_md")
 """
 
@@ -19,6 +19,7 @@ from proteinflex_optimization._arguments import callback, instance, path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
+from proteinflex_optimization.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
     from proteinflex_optimization.types import EntryKind, Precision, Profile, StoredData, StrPath
 
 
-def export_npz(data: StoredData, path: StrPath, *, overwrite: bool = False) -> list[str]:
+def export_npz(
+    data: Trajectory | StoredData, path: StrPath, *, overwrite: bool = False
+) -> list[str]:
     """Write the arrays of an entry as ``.npz``.
 
     Parameters
     ----------
-    data : dict
-        From `DataHandler.load_data`.
+    data : Trajectory or dict
+        From `DataHandler.open`; of a structure what `DataHandler.load_data` returns. The topology of a
+        trajectory is not in a dict of it.
     path : str or path
         The file. It appears when it is complete.
     overwrite : bool
@@ -42,14 +46,19 @@ def export_npz(data: StoredData, path: StrPath, *, overwrite: bool = False) -> l
     Returns
     -------
     list of str
-        The names of what is no array.
+        The names of what is no array, ``topology`` among them.
 
     Raises
     ------
     InvalidArgumentError
         Something is there.
     """
-    instance("data", data, Mapping, "what load_data returns")
+    left_out = []
+    if isinstance(data, Trajectory):
+        left_out = [] if data.topology is None else ["topology"]
+        fields = {field: data.read(field=field) for field in data.fields}
+        data = {**fields, **data._beside_frames()}
+    instance("data", data, Mapping, "a Trajectory, or what load_data returns")
     arrays = {name: value for name, value in data.items() if isinstance(value, np.ndarray)}
     # Not by keywords of `savez`: a field may be called `file`.
     with (
@@ -59,11 +68,21 @@ def export_npz(data: StoredData, path: StrPath, *, overwrite: bool = False) -> l
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
-    return [name for name in data if name not in arrays]
+    return [name for name in data if name not in arrays] + left_out
 
 
 def read_npz(path: StrPath) -> dict[str, NDArray[Any]]:
     """Read all arrays of a ``.npz``; pickled objects are refused.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    dict
+        The arrays, by name.
 
     Raises
     ------
@@ -84,7 +103,17 @@ def read_npz(path: StrPath) -> dict[str, NDArray[Any]]:
 
 
 def kind_of_npz(path: StrPath) -> EntryKind:
-    """Return what an export was made of: a trajectory has ``frames`` of three dimensions.
+    """Return what an export was made of: a trajectory has ``frames``.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    str
+        ``'structure'`` or ``'trajectory'``.
 
     Raises
     ------

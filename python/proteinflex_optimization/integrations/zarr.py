@@ -195,20 +195,13 @@ def import_zarr(
             progress(n_frames, n_frames)
         return key
     block = max(1, arrays["frames"].chunks[0])
-    writer = handler.trajectory_writer(
-        data_id, metadata, precision=precision, profile=profile, overwrite=True
-    )
-    try:
-        with writer:
-            for start in range(0, n_frames, block):
-                chosen = slice(start, start + block)
-                found = {name: _read(array, chosen, path) for name, array in arrays.items()}
-                writer.append(found.pop("frames"), **found)
-                if progress is not None:
-                    progress(min(start + block, n_frames), n_frames)
-    except BaseException:
-        handler.remove_unfinished(data_id)  # Nobody can use a part of a group.
-        raise
+    with handler._import_writer(data_id, metadata, precision=precision, profile=profile) as writer:
+        for start in range(0, n_frames, block):
+            chosen = slice(start, start + block)
+            found = {name: _read(array, chosen, path) for name, array in arrays.items()}
+            writer.append(found.pop("frames"), **found)
+            if progress is not None:
+                progress(min(start + block, n_frames), n_frames)
     return str(writer.key)
 
 

@@ -44,7 +44,7 @@ class BlockCache:
 
     Any number of threads and processes may use the same directory. Each block has a checksum: a
     damaged one is fetched again. Blocks of an object that was replaced are never used, for they
-    are kept by its version (ETag).
+    are kept by its version (ETag) and by what its first bytes are.
 
     Parameters
     ----------
@@ -74,13 +74,14 @@ class BlockCache:
         path = self._path(object_key, number)
         try:
             content = path.read_bytes()
-            if abs(time.time() - path.stat().st_mtime) > USED_AGAIN:
-                os.utime(path)
         except FileNotFoundError:
             return None
         except OSError as error:
             self._warn("read", error)
             return None
+        with suppress(OSError):  # It may be another user's, or read-only.
+            if abs(time.time() - path.stat().st_mtime) > USED_AGAIN:
+                os.utime(path)
         block = content[DIGEST:]
         if content[:DIGEST] == _digest(path.name, block):
             return block
@@ -122,12 +123,17 @@ class BlockCache:
         # The next look is after a part of the limit was written.
         if used <= limit * (1 - 4 * BETWEEN_SCANS):
             return
+        refused = None
         for _, size, path in files:
             if used <= KEPT * limit * (1 - BETWEEN_SCANS):
                 break
-            with suppress(FileNotFoundError):
-                path.unlink()
-            used -= size
+            try:
+                path.unlink(missing_ok=True)
+                used -= size
+            except OSError as error:
+                refused = error  # It may be another user's.
+        if refused and used > limit:
+            self._warn("remove", refused)
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         """Give the blocks: when each was used, its size, and where it is."""
@@ -135,11 +141,14 @@ class BlockCache:
         for folder in self.directory.iterdir():
             if len(folder.name) != 2 or not folder.is_dir():
                 continue
-            for entry in os.scandir(folder):
-                with suppress(FileNotFoundError):
+            entries: list[os.DirEntry[str]] = []
+            with suppress(OSError):  # Of another user, who may keep it to himself.
+                entries = list(os.scandir(folder))
+            for entry in entries:
+                with suppress(OSError):
                     found = entry.stat(follow_symlinks=False)
                     if found.st_mtime > now + AHEAD:
-                        with suppress(PermissionError):
+                        with suppress(OSError):
                             os.utime(entry.path)  # It gets old from now on.
                     if entry.name.endswith(SUFFIX):
                         yield min(found.st_mtime, now), found.st_size, Path(entry.path)

@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol, TypeGuard, TypeVar
 
@@ -25,6 +26,7 @@ IN_FLIGHT = 4
 """and how many reads there are at once: a connection alone seldom has a store's whole speed."""
 TRAILER = 64
 """The last bytes of the file of an entry: docs/format-trajectory.md."""
+TRAILER_MAGIC = b"\x89PFXend\n"
 HEAD = 4096
 """First bytes that are compared: they hold the id, the time and, mostly, the metadata."""
 
@@ -90,6 +92,12 @@ class Identity(NamedTuple):
     def content(self) -> bytes:
         """The content id: of arrays, fields and topology, and not of metadata and times."""
         return self.trailer[24:40]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it ends as an entry of this size does; one that was cut off does not."""
+        size = int.from_bytes(self.trailer[16:24], "little")
+        return self.trailer.startswith(TRAILER_MAGIC) and size == self.size
 
 
 def identity_of_file(file: BinaryIO) -> Identity:
@@ -169,7 +177,7 @@ class Download:
         tasks: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         results: queue.SimpleQueue[tuple[int, memoryview | Exception]] = queue.SimpleQueue()
         waiting = 0
-        with path.open("r+b") as file:
+        with path.open("r+b", buffering=0) as file:
             try:
                 while True:
                     self._check()
@@ -182,12 +190,20 @@ class Download:
                         return
                     start, piece = self._next(results)
                     waiting -= 1
-                    file.seek(start)
-                    file.write(piece)
+                    self._write(file, start, piece)
                     self._progress(len(piece))
             finally:
                 for _ in range(IN_FLIGHT):
                     tasks.put(None)
+
+    def _write(self, file: FileIO, start: int, piece: memoryview) -> None:
+        try:
+            file.seek(start)
+            while piece:
+                piece = piece[file.write(piece) :]
+        except OSError as error:
+            error.filename = self._path  # Python names none, and it tells which disk is full.
+            raise
 
     def of_object(self, error: Exception) -> Exception:
         """Return an error of the file as one of the object: the file is gone by now."""

@@ -6,7 +6,9 @@ from it, and then by its version.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidTypeError, RemoteError
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .stores import Progress
+
+WHOLE = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "hf"})
+"""Protocols of what publishes an object when all of it was sent. All others are taken to write in
+place, where one that is killed leaves a part."""
 
 
 class FsspecStore:
@@ -70,28 +76,47 @@ class FsspecStore:
         """Store the file at `path` where there is no object of that name."""
         target, size = self._path(name), path.stat().st_size
         with self._errors(name):
-            self._filesystem.invalidate_cache(self._root)
-            if self._filesystem.exists(target):
-                raise FileExistsError(
-                    errno.EEXIST, "there is an object of that name", self._shown(name)
-                )
-            # Object stores publish it when it is whole; others get the name at the end.
-            temporary = f"{target}.tmp" if self._renames else target
+            self._refuse_existing(name)
             self._filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
-            self._filesystem.put_file(str(path), temporary)
-            if temporary != target:
-                self._filesystem.mv(temporary, target)
+            if _publishes_whole(self._filesystem):
+                self._filesystem.put_file(str(path), target)
+            else:
+                self._put_and_rename(path, name)
         if progress is not None:
             progress(size)
         return self.head(name)
 
-    @property
-    def _renames(self) -> bool:
-        return bool(set(self._protocols()) & {"file", "local", "sftp", "ssh", "ftp", "smb", "hdfs"})
+    def _put_and_rename(self, path: Path, name: str) -> None:
+        # Of one's own: another one may send the same.
+        target = self._path(name)
+        temporary = f"{target}.{secrets.token_hex(8)}.tmp"
+        try:
+            self._filesystem.put_file(str(path), temporary)
+            if not self._link(temporary, name):
+                # It may replace what is there.
+                self._refuse_existing(name)
+                self._filesystem.mv(temporary, target)
+        finally:
+            with contextlib.suppress(Exception):  # After a move there is none.
+                self._filesystem.rm_file(temporary)
 
-    def _protocols(self) -> tuple[str, ...]:
-        protocol = self._filesystem.protocol
-        return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+    def _link(self, temporary: str, name: str) -> bool:
+        """Give a file its name, which nothing must have; returns whether there are hard links."""
+        try:
+            self._filesystem.link(temporary, self._path(name))
+        except FileExistsError:
+            raise self._existing(name) from None
+        except (AttributeError, NotImplementedError, OSError):
+            return False
+        return True
+
+    def _refuse_existing(self, name: str) -> None:
+        self._filesystem.invalidate_cache(self._root)
+        if self._filesystem.exists(self._path(name)):
+            raise self._existing(name)
+
+    def _existing(self, name: str) -> FileExistsError:
+        return FileExistsError(errno.EEXIST, "there is an object of that name", self._shown(name))
 
     def delete(self, name: str) -> None:
         """Remove an object; none there is no error."""
@@ -131,7 +156,15 @@ class _Errors(Translation):
             raise PermissionError(errno.EACCES, f"access is denied: {text}", self.shown) from None
         # Each library has its own: nothing else tells them from those of a connection.
         text = f"{type(error).__name__}: {text}"
-        raise RemoteError(errno.EIO, text, self.shown) from None
+        number = error.errno if isinstance(error, OSError) else None
+        raise RemoteError(number or errno.EIO, text, self.shown) from None
+
+
+def _publishes_whole(filesystem: Any) -> bool:
+    while hasattr(inner := getattr(filesystem, "fs", None), "protocol"):
+        filesystem = inner  # Of a wrapper.
+    protocol = filesystem.protocol
+    return not WHOLE.isdisjoint((protocol,) if isinstance(protocol, str) else protocol)
 
 
 def _info(name: str, details: dict[str, Any]) -> ObjectInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ class RemoteObject:
         asked, by a request that brings its first bytes along.
     cache : BlockCache, optional
         Where blocks of it are kept.
+    beginning : str, optional
+        The digest of its first bytes. Default: that of those that the store sends along.
 
     Raises
     ------
@@ -53,6 +56,7 @@ class RemoteObject:
         name: str,
         info: ObjectInfo | None = None,
         cache: BlockCache | None = None,
+        beginning: str = "",
     ) -> None:
         self._store = store
         self._name = name
@@ -61,6 +65,7 @@ class RemoteObject:
             (found,) = run_all([partial(store.read_first, name, BLOCK)])
             info, first = found
             self._first = bytes(first)
+            beginning = hashlib.blake2b(self._first, digest_size=16).hexdigest()
         self._info: ObjectInfo = info
         # Without a version, a block could be of what was there before.
         self._cache = None if info.version is None else cache
@@ -68,7 +73,10 @@ class RemoteObject:
         self._used: set[int] = set()
         self.url = f"{store.url}/{name}".rstrip("/")
         self.size = info.size
-        self._key = f"{self.url}\0{info.version}"
+        # A path does not tell one store from another, nor every version one content from another. The
+        # first bytes do: they hold the name of what is stored, and when it was.
+        self._beginning = beginning
+        self._key = f"{self.url}\0{info.version}\0{beginning}"
         if self._cache is not None and self._first and self._cache.get(self._key, 0) is None:
             self._cache.put(self._key, 0, self._first)
             self._used.add(0)
@@ -147,7 +155,8 @@ class RemoteObject:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the place and the version: the store refuses where it has credentials."""
-        return RemoteObject, (self._store, self._name, self._info, self._given_cache)
+        arguments = self._store, self._name, self._info, self._given_cache, self._beginning
+        return RemoteObject, arguments
 
     def __repr__(self) -> str:
         return f"<RemoteObject {self.url!r}, {self.size} bytes>"

@@ -280,7 +280,8 @@ class _Errors(Translation):
         if "<Code>NoSuchBucket</Code>" in whole:
             raise FileNotFoundError(errno.ENOENT, "there is no such bucket", self.shown) from None
         if isinstance(error, (exceptions.BaseError, OSError)):
-            raise RemoteError(errno.EIO, text, self.shown) from None
+            number = re.search(r"\(os error (\d+)\)", whole)
+            raise RemoteError(int(number[1]) if number else errno.EIO, text, self.shown) from None
         if isinstance(error, ValueError):
             raise InvalidArgumentError(f"url={self.shown!r} is not valid: {text}") from None
 

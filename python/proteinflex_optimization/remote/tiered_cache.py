@@ -98,15 +98,16 @@ Raises
     def _here_or_upstream(
         self, function: Callable[[_native.DataHandler, str], Value], key: str
     ) -> Value:
-        if self._is_upstream_first(key):
-            found = self._tiers.use(self, key, function)
-            return function(self, key) if found is None else found
+        is_upstream_first = self._is_upstream_first(key)
+        found = self._tiers.use(self, key, function) if is_upstream_first else None
+        if found is not None:
+            return found
         try:
             return function(self, key)
-        except CacheKeyError:
-            found = self._tiers.use(self, key, function)
+        except CacheKeyError as error:
+            found = None if is_upstream_first else self._tiers.use(self, key, function)
             if found is None:
-                raise
+                raise self._tiers.explained(error) from None
             return found
 
     def _is_upstream_first(self, key: object) -> bool:
@@ -170,7 +171,7 @@ Raises
         CacheKeyError
             Nothing is stored under this key here.
         CorruptDataError
-            It is damaged, and was not sent.
+            It is damaged, and was not sent; or what is there under its name is not whole.
         InvalidArgumentError
             There is another content under this key, or no URL.
         RemoteError, PermissionError
@@ -195,7 +196,8 @@ Raises
         """Fetch an entry, or all that there are below a URL, into this directory.
 
         Each is verified before it appears, and what is here already is never replaced; so a pull that
-        was ended is done again and goes on after the last whole entry.
+        was ended is done again and goes on after the last whole entry. Of a place that is in use, what
+        was replaced since it was listed is fetched as it is now, and what was removed is passed over.
 
         Parameters
         ----------

@@ -132,6 +132,11 @@ class Tiers:
         -------
         object
             What the function returned; None where no tier could give the entry.
+
+        Raises
+        ------
+        OSError
+            It fits neither here nor into the directory for temporary files.
         """
         for tier, key, info in self.search(handler, name):
             copied = self.copy(handler, tier, key, info)
@@ -145,7 +150,7 @@ class Tiers:
                 with tempfile.TemporaryDirectory(prefix="proteinflex-") as directory:
                     # Arrays that are views of a file stay so after it was removed.
                     scratch = _native.DataHandler(directory, durable=False)
-                    if self.copy(scratch, tier, key, info) is Copied.HERE:
+                    if self.copy(scratch, tier, key, info, is_last=True) is Copied.HERE:
                         tier.hits += 1
                         return function(scratch, key)
         return None
@@ -157,8 +162,13 @@ class Tiers:
         key: str,
         info: ObjectInfo,
         check: Callable[[], object] = lambda: None,
+        *,
+        is_last: bool = False,
     ) -> Copied:
-        """Copy an entry of a tier into a cache; each once, however many threads ask for it."""
+        """Copy an entry of a tier into a cache; each once, however many threads ask for it.
+
+        Where `is_last`, there is no other cache to try, and what is wrong with this one is raised.
+        """
         with self._one_at_a_time(f"{handler.cache_dir}/{key}"):
             if _native.DataHandler.__contains__(handler, key):
                 return Copied.HERE
@@ -170,6 +180,8 @@ class Tiers:
             except AbandonedError:
                 raise
             except Exception as error:
+                if is_last:
+                    raise
                 # Who opened it by read_only=True knows.
                 level = logging.DEBUG if _is_read_only(handler) else logging.WARNING
                 place = tier.source.url
@@ -226,6 +238,16 @@ class Tiers:
 
         # Not daemonic: one that is inside of the compiled module when Python ends would be killed there.
         threading.Thread(target=run, name="proteinflex-promote", daemon=False).start()
+
+    def explained(self, error: CacheKeyError) -> CacheKeyError:
+        """Return the error of a miss, which names the tiers that were not asked."""
+        silent = [tier.source.url for tier in self.tiers if tier.is_left_alone]
+        if not silent:
+            return error
+        return CacheKeyError(
+            f"{error}; it may be in {', '.join(silent)}, which does not work and is left alone for a "
+            "while: the log says why"
+        )
 
     def stats(self) -> list[UpstreamStats]:
         """Return the statistics of all tiers."""

@@ -18,6 +18,7 @@ from ..errors import (
     CacheKeyError,
     CorruptDataError,
     InvalidArgumentError,
+    ObjectChangedError,
     ProteinFlexError,
     RemoteError,
     UnsupportedFormatError,
@@ -79,12 +80,13 @@ def push(
 
             try:
                 target.create(name, path, count)
-            except FileExistsError:
+            except (FileExistsError, ObjectChangedError):
                 is_new = False  # Another one sends it, too.
             there = _identity(target, name)
-        if there is None or (is_new and there != ours):
+        if there is None or (is_new and there.content != ours.content):
             text = "what is there now is not what was sent: another one may have removed or replaced it"
             raise RemoteError(errno.EIO, text, f"{target.url}/{name}")
+        is_new = is_new and there == ours
     _compare(key, there, f"{target.url}/{name}", ours, str(path))
     return {"key": key, "url": f"{target.url}/{name}", "bytes": ours.size, "copied": is_new}
 
@@ -109,9 +111,24 @@ def pull(
 
     reports: list[TransferredEntry] = []
     failures: list[Exception] = []
-    for key, info in infos.items():
+    for key, listed in infos.items():
+        info, before = listed, done
         try:
-            is_new = _pull_one(handler, source, key, info, count)
+            try:
+                is_new = _pull_one(handler, source, key, info, count)
+            except (CorruptDataError, OSError):
+                now = _head(source, info.name)
+                is_same = now is not None and now.size == info.size and now.version == info.version
+                if is_same or (now is None and len(infos) == 1):
+                    raise
+                done, total = before, total - info.size + (now.size if now else 0)
+                count(0)
+                if now is None:
+                    # Removed or evicted since it was listed.
+                    logger.info("%s/%s is not there any more", source.url, info.name)
+                    continue
+                info = now
+                is_new = _pull_one(handler, source, key, info, count)
         except (OSError, ProteinFlexError) as error:
             failures.append(error)
         else:
@@ -195,6 +212,13 @@ def _identity(source: Source, name: str) -> Identity | None:
         return None
 
 
+def _head(source: Source, name: str) -> ObjectInfo | None:
+    try:
+        return source.head(name)
+    except FileNotFoundError:
+        return None
+
+
 def _has(handler: _native.DataHandler, key: str) -> bool:
     return _native.DataHandler.__contains__(handler, key)
 
@@ -243,6 +267,11 @@ def _compare(key: str, there: Identity, shown: str, ours: Identity, path: str) -
     """Refuse another content under the same key."""
     if there == ours:
         return
+    if not there.is_whole:
+        raise CorruptDataError(
+            f"{shown} is not a whole entry: it was cut off or is damaged, or is still being written "
+            "by another program; where it stays so, remove it; nothing was changed"
+        )
     if there.content == ours.content:
         logger.warning(
             "%s has the same data as %s, stored at another time or with other metadata: both stay as "

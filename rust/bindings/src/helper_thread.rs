@@ -1,4 +1,4 @@
-//! A thread that works on what its caller lends it, while the caller waits in its own way.
+//! A thread that works on what it borrows from its caller, while the caller waits in its own way.
 //!
 //! As `std::thread::scope`, but for one thing: a signal handler of the program, which runs while
 //! the caller waits, may fork. In the child there is no such thread, and a scope would wait for it
@@ -61,9 +61,9 @@ pub fn run<T: Send>(
     };
     let name = "proteinflex-call".to_owned();
     // SAFETY: the thread uses what `task` borrows: locals of this function, which are
-    // dropped after `_thread`, and what the caller lends for the time of the call. Dropping `_thread`
-    // waits for its end, also where this function unwinds. Only a forked child does not wait: there
-    // the thread does not exist, so nothing uses what it borrowed.
+    // dropped after `_thread`, and what the caller passes for the time of the call. Dropping
+    // `_thread` waits for its end, also where this function unwinds. Only a forked child does not
+    // wait: there the thread does not exist, so nothing uses what it borrowed.
     let spawned = unsafe { Builder::new().name(name).spawn_unchecked(task) };
     let _thread = match spawned {
         Ok(thread) => Some(Joined { thread: Some(thread), process: process::id() }),

@@ -26,6 +26,9 @@ use crate::{Result, interrupt};
 /// Names the number of worker threads; otherwise as many as the CPUs this process may use.
 pub const THREADS_VARIABLE: &str = "PROTEINFLEX_NUM_THREADS";
 
+/// More are no use, and take seconds to start.
+const MOST_THREADS: usize = 1024;
+
 /// An error where [`THREADS_VARIABLE`] is no number of threads, for what will use them.
 pub fn check() -> Result<()> {
     set().map(drop)
@@ -40,7 +43,9 @@ pub fn count() -> usize {
 }
 
 fn set() -> Result<Option<NonZeroUsize>> {
-    value_of(THREADS_VARIABLE, "a whole number, 1 or more", |text| text.parse().ok())
+    value_of(THREADS_VARIABLE, "a whole number from 1 to 1024", |text| {
+        text.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MOST_THREADS)
+    })
 }
 
 /// Runs `work` on the worker threads, or right here where there is only one.

@@ -1,8 +1,5 @@
-//! Numbers and paths that environment variables set.
+//! Numbers that environment variables set.
 
-use std::path::{Path, PathBuf};
-
-use crate::fs::expand_home;
 use crate::{Error, Result};
 
 /// The value of a variable, as `parse` reads it. None where it is not set, or empty.
@@ -17,10 +14,4 @@ pub(crate) fn value_of<T>(
     let text = text.to_string_lossy();
     let wrong = || Error::argument(variable, format!("{text:?}"), expected);
     parse(text.trim()).ok_or_else(wrong).map(Some)
-}
-
-/// The path that a variable names. None where it is not set, or empty.
-pub(crate) fn path_of(variable: &str) -> Result<Option<PathBuf>> {
-    let text = std::env::var_os(variable).filter(|text| !text.is_empty());
-    text.map(|text| expand_home(variable, Path::new(&text))).transpose()
 }

@@ -41,7 +41,7 @@ def processes(seconds: float = 10, workers: int = 8) -> dict[str, int]:
         assert handler.verify()["ok"]
         check_limit(handler, 0, done)
         stats = handler.get_cache_stats()
-        assert stats["corrupt"] == stats["set_aside"] == 0, stats
+        assert stats["corrupt"] == stats["quarantined"] == 0, stats
         assert not list(path.glob("entries/*/.*.tmp"))
     return dict(done) | {"processes": workers}
 

@@ -33,6 +33,9 @@ READ_AT_OPENING = 2
 TRR_HEADER = struct.Struct(">3i12s13i")
 TRR_BEGIN = (1993, 13, 12, b"GMX_trn_file")
 NATIVE = "<" if sys.byteorder == "little" else ">"
+NO_DCD_STEP = 1
+"""What mdtraj and VMD write for a time step that they don't know. In the unit of these files it would be
+48.9 fs; those of LAMMPS have other units."""
 NETCDF_PADDING = 4
 """Less than this may follow the last record."""
 
@@ -166,6 +169,9 @@ def dcd(reader: Any, path: Path, findings: Findings) -> None:
     is_charmm = struct.unpack(f"{order}i", control[80:84])[0] != 0
     (step,) = struct.unpack_from(f"{order}{'f' if is_charmm else 'd'}", control, 40)
     findings.has_time = 0 < step < math.inf and header["nsavc"] > 0
+    if step == NO_DCD_STEP and reader.units["time"] == "AKMA":
+        findings.has_time = False
+        findings.notes.append("its time step is 1, which stands for none: pass dt= to have times")
     if order != NATIVE:
         # MDAnalysis reads the step in the order of this machine.
         reader.ts.dt = convert(step, reader.units["time"], "ps") * header["nsavc"]

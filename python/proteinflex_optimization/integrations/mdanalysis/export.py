@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import MDAnalysis
 import numpy as np
@@ -65,11 +65,17 @@ class _Format:
     """Whether a box is written of all frames or of none."""
     may_lack_fields: bool = False
     """Whether a frame may have no velocities or forces, where others have some."""
+    declares_fields: bool = False
+    """Whether the writer has to be told beforehand whether there are velocities and forces."""
     float32_times: bool = False
+    even_times: bool = False
+    """Whether there is one time between frames, for all of them."""
+    largest: float = np.inf
+    """Of coordinates and their ranges, in Å."""
 
 
 FORMATS = {
-    ".dcd": _Format(frozenset({"box"})),
+    ".dcd": _Format(frozenset({"box"}), even_times=True),
     ".h5md": _Format(
         frozenset({"box", "time", "step", "velocities", "forces"}),
         has_observables=True,
@@ -80,6 +86,7 @@ FORMATS = {
     ".nc": _Format(
         frozenset({"box", "time", "velocities", "forces"}),
         needs_box_in_all=True,
+        declares_fields=True,
         float32_times=True,
     ),
     ".trr": _Format(
@@ -88,7 +95,12 @@ FORMATS = {
         may_lack_fields=True,
         float32_times=True,
     ),
-    ".xtc": _Format(frozenset({"box", "time", "step"}), box_as_vectors=True, float32_times=True),
+    ".xtc": _Format(
+        frozenset({"box", "time", "step"}),
+        box_as_vectors=True,
+        float32_times=True,
+        largest=XTC_LARGEST,
+    ),
 }
 FORMATS[".ncdf"] = FORMATS[".nc"]
 FORMATS[".gro"] = _Format(frozenset({"box", "velocities"}), box_as_vectors=True)
@@ -102,7 +114,7 @@ def export_trajectory(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """Write a stored trajectory, which is in Å, in any format that MDAnalysis writes.
+    """Write a stored trajectory, which is in Å, in any format that MDAnalysis writes, or one of ours.
 
     Parameters
     ----------
@@ -110,7 +122,8 @@ def export_trajectory(
         From `DataHandler.open`.
     path : str or path
         The file; its suffix (``.xtc``, ``.dcd``, ``.trr``, ``.nc``, ``.h5md``, …) says the format.
-        It appears when it is complete.
+        It appears when it is complete. ``.fxt``, ``.npz`` and ``.zarr`` are written as by `export_fxt`,
+        `export_npz` and `export_zarr`.
     overwrite : bool
         Whether a file that is there may be replaced.
     progress : callable, optional
@@ -147,19 +160,31 @@ def export_trajectory(
         raise InvalidArgumentError("trajectory is not valid: it has no frames to export")
     path = path_text("path", path)
     suffix = Path(path).suffix.lower()
-    if suffix == ".fxt":
-        left_out: list[str] = integration("fxt").export_fxt(
+    left_out: list[str]
+    if suffix in (".fxt", ".zarr"):
+        name: Literal["fxt", "zarr"] = "fxt" if suffix == ".fxt" else "zarr"
+        left_out = getattr(integration(name), f"export_{name}")(
             trajectory, path, overwrite=overwrite, progress=progress
         )
         return left_out
+    if suffix == ".npz":
+        left_out = integration("npz").export_npz(trajectory, path, overwrite=overwrite)
+        if progress is not None:
+            progress(trajectory.n_frames, trajectory.n_frames)
+        return left_out
     if trajectory.n_atoms == 0:
         raise InvalidArgumentError(
-            "trajectory is not valid: it has no atoms to export; only .fxt has a place for none"
+            "trajectory is not valid: it has no atoms to export; only .fxt, .npz and .zarr have a place "
+            "for none"
         )
     places = FORMATS.get(suffix, _Format())
     static = list(trajectory._beside_frames())
     universe, lost = _universe(trajectory, suffix)
-    kept, options = _choose(trajectory, universe.trajectory, suffix, places)
+    options = _options(trajectory, universe.trajectory.given, places)
+    kept = _kept(trajectory, universe.trajectory, places)
+    if options.get("dt"):
+        kept.add("time")
+    _leave_out(universe.trajectory, kept, suffix, places)
     with published(path, overwrite=overwrite) as hidden, as_text(hidden) as named:
         writer = WholeWriter(
             named, Path(path), lambda name: _writer(name, path, trajectory, options)
@@ -167,7 +192,7 @@ def export_trajectory(
         # What overflows is refused by its value.
         with closing(writer), np.errstate(over="ignore", invalid="ignore"), _quiet():
             for done, ts in enumerate(universe.trajectory, 1):
-                _check(ts, suffix, universe.trajectory)
+                _check(ts, suffix, universe.trajectory, places.largest)
                 try:
                     writer.write(universe.atoms)
                 except OSError:
@@ -222,24 +247,26 @@ def _writer(name: str, path: StrPath, trajectory: Trajectory, options: dict[str,
         ) from error
 
 
-def _choose(
-    trajectory: Trajectory, reader: Any, suffix: str, places: _Format
-) -> tuple[set[str], dict[str, Any]]:
-    """Leave out of the reader what the format can't hold; returns what is kept, and options."""
+def _options(trajectory: Trajectory, given: set[str], places: _Format) -> dict[str, Any]:
+    """Return what MDAnalysis's writer of the format has to be told."""
+    if places.even_times:
+        return _even_times(trajectory.time if "time" in given else None)
+    if places.declares_fields:
+        return {name: name in given for name in ("velocities", "forces")}
+    return {}
+
+
+def _kept(trajectory: Trajectory, reader: Any, places: _Format) -> set[str]:
+    """Return the fields that the format has a place for, as they are stored."""
     kept = {"frames"} | (places.fields & reader.given)
-    options: dict[str, Any] = {}
-    left_out = {"box", "step"}
-    if places.has_observables:
-        names = (reader.given - places.fields) & reader.ts.data.keys()
-        observables = {name: reader.ts.data[name] for name in names}
-        left_out |= observables.keys()
-        kept |= {
-            name
-            for name, value in observables.items()
-            if np.asarray(value).dtype.kind in OBSERVABLE_KINDS
-            and OBSERVABLE_NAME.fullmatch(name)
-            and ("/" not in name or name.split("/")[0] not in observables)
-        }
+    observables = _observables(reader, places)
+    kept |= {
+        name
+        for name in observables
+        if np.asarray(reader.ts.data[name]).dtype.kind in OBSERVABLE_KINDS
+        and OBSERVABLE_NAME.fullmatch(name)
+        and ("/" not in name or name.split("/")[0] not in observables)
+    }
     if "box" in kept and not _box_can_be_written(trajectory, places):
         kept.discard("box")
     if "step" in kept:
@@ -247,18 +274,23 @@ def _choose(
         fits = (steps >= -LARGEST_STEP - 1) & (steps <= LARGEST_STEP)
         if not (fits & (steps == np.rint(steps))).all():
             kept.discard("step")
-    if suffix == ".dcd":
-        options = _even_times(trajectory.time if "time" in reader.given else None)
-        kept |= {"time"} if options["dt"] else set()
-    elif suffix in (".nc", ".ncdf"):
-        options = {name: name in reader.given for name in ("velocities", "forces")}
     if "time" in kept and places.float32_times:
         times = np.asarray(trajectory.time)
         with np.errstate(over="ignore"):
             written = times.astype(np.float32)
         if len(np.unique(written)) < len(np.unique(times)) or np.isinf(written).any():
             kept.discard("time")
-    for name in left_out & (reader.given - kept):
+    return kept
+
+
+def _observables(reader: Any, places: _Format) -> set[str]:
+    names = (reader.given - places.fields) & reader.ts.data.keys()
+    return names if places.has_observables else set()
+
+
+def _leave_out(reader: Any, kept: set[str], suffix: str, places: _Format) -> None:
+    """Let the reader give only what the format can hold, and log what the writer makes up."""
+    for name in ({"box", "step"} | _observables(reader, places)) & (reader.given - kept):
         reader.leave_out(name)
     reader.gives_missing_as_nan = not places.may_lack_fields
     made_up = {"time", "step"} & places.fields - reader.given
@@ -268,7 +300,6 @@ def _choose(
             suffix,
             " and no ".join(sorted(made_up)),
         )
-    return kept, options
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -297,7 +328,7 @@ def _box_can_be_written(trajectory: Trajectory, places: _Format) -> bool:
     )
 
 
-def _check(ts: Any, suffix: str, reader: Any) -> None:
+def _check(ts: Any, suffix: str, reader: Any, largest: float) -> None:
     """Refuse a frame that has a value which the format can't hold.
 
     Raises
@@ -313,13 +344,13 @@ def _check(ts: Any, suffix: str, reader: Any) -> None:
     for name, values in given.items():
         wrong = np.isfinite(reader.stored(name)) & ~np.isfinite(values)
         _refuse(wrong, ts, suffix, name, reader, "a number that float32 can hold")
-    if suffix == ".xtc":
+    if np.isfinite(largest):
         positions = ts.positions
-        expected = f"finite coordinates within ±{XTC_LARGEST:.3g} Å, and of no larger range"
-        _refuse(~(np.abs(positions) <= XTC_LARGEST), ts, suffix, "frames", reader, expected)
+        expected = f"finite coordinates within ±{largest:.3g} Å, and of no larger range"
+        _refuse(~(np.abs(positions) <= largest), ts, suffix, "frames", reader, expected)
         # What is compressed is the distance from the least coordinate.
         distance = positions - positions.min(axis=0)
-        _refuse(distance > XTC_LARGEST, ts, suffix, "frames", reader, expected)
+        _refuse(distance > largest, ts, suffix, "frames", reader, expected)
 
 
 def _refuse(

@@ -50,8 +50,3 @@ class Findings:
     has_time: bool = True
     has_steps: bool = True
     has_box: bool = True
-
-    @property
-    def n_whole(self) -> int | None:
-        """How many frames are whole; None where nobody has looked."""
-        return None if self.offsets is None else len(self.offsets)

@@ -137,25 +137,17 @@ def import_trajectory(
         structure = parts[0].file.topology()
         run = _Run(parts, overlap=overlap, dt=options.get("dt"), progress=progress)
         while True:
-            writer = handler.trajectory_writer(
-                data_id,
-                metadata,
-                precision=precision,
-                profile=profile,
-                overwrite=True,
-                structure=structure,
-            )
+            writer = handler._import_writer(data_id, metadata, precision=precision, profile=profile)
             try:
                 with writer:
+                    if structure is not None:
+                        writer._set_topology(structure._encoded)
                     for block in _blocks(run.frames(), block_frames):
                         writer.append(block.pop("frames"), **block)
                     run.check()
                 break
             except _FieldsChanged:
                 continue
-            except BaseException:
-                handler.remove_unfinished(data_id)  # Nobody can use a part of a file.
-                raise
     finally:
         for part in parts:
             part.file.close()

@@ -94,10 +94,10 @@ def topology_of_file(path: Any) -> Topology:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise InvalidArgumentError(
-            f"structure={str(path)!r} is not valid: expected a topology that MDAnalysis can read. "
+            f"source={str(path)!r} is not valid: expected a topology that MDAnalysis can read. "
             f"It says: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
-    bonded_atoms(universe, f"structure={str(path)!r}")
+    bonded_atoms(universe, f"source={str(path)!r}")
     return topology_from_mdanalysis(universe)
 
 

@@ -16,6 +16,8 @@ from .steps import checked_steps, steps_until
 if TYPE_CHECKING:
     from proteinflex_optimization.checkpoint import CheckpointManager
 
+DEFAULT_NAME = "md"
+
 
 class Stop(Protocol):
     """A request to stop, such as a `StopRequest`."""
@@ -40,7 +42,9 @@ class CheckpointReporter:
     interval : int
         A checkpoint is saved after every so many steps, as ``step-000010000``.
     name : str, optional
-        The component of the checkpoint that holds the simulation (`save_run`).
+        The component of the checkpoint that holds the simulation (`save_run`). Of another one than the
+        default, checkpoints are saved as ``name-step-000010000``. Replicas had better have a
+        directory each: in one they share its `max_checkpoints`.
     states : callable, optional
         Returns further component states, by name; called at each save, without arguments.
     stop : StopRequest, optional
@@ -67,7 +71,7 @@ class CheckpointReporter:
         manager: CheckpointManager,
         interval: int,
         *,
-        name: str = "md",
+        name: str = DEFAULT_NAME,
         states: Callable[[], Mapping[str, Any]] | None = None,
         stop: Stop | None = None,
     ) -> None:
@@ -101,9 +105,10 @@ class CheckpointReporter:
                 f"states: returned a component {self._name!r}, which is the simulation's: "
                 "expected other names, or another name="
             )
-        return self._manager.create_checkpoint(
-            f"step-{component['step']:09d}", {self._name: component, **others}
-        )
+        checkpoint_id = f"step-{component['step']:09d}"
+        if self._name != DEFAULT_NAME:
+            checkpoint_id = f"{self._name}-{checkpoint_id}"
+        return self._manager.create_checkpoint(checkpoint_id, {self._name: component, **others})
 
     def describeNextReport(self, simulation: Any) -> dict[str, Any]:  # noqa: N802
         """Tell OpenMM when to report next; OpenMM calls this."""

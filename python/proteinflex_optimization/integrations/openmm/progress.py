@@ -31,7 +31,7 @@ class ProgressReporter:
         The step at which the task is complete, counted as ``simulation.currentStep`` is, over all
         runs.
     task_id, task_name, parent_task : str, optional
-        As for `ProgressTracker.start_task`.
+        As for `ProgressTracker.start_task`. Simulations that share a board need a `task_id` each.
 
     Notes
     -----

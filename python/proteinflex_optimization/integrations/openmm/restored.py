@@ -27,12 +27,10 @@ def remember(simulation: Any, restored: Restored) -> None:
     _restored[simulation] = restored
 
 
-def frames_when_saved(simulation: Any, data_id: str, step: int) -> int | None:
-    """Return how many frames a trajectory had when the simulation was saved at this step.
+def frames_when_saved(simulation: Any, step: int) -> dict[str, int]:
+    """Return how many frames each trajectory had when the simulation was saved at this step.
 
-    None where the simulation was not restored at this step, or had no such trajectory.
+    None of them where the simulation was not restored at this step.
     """
     restored = _restored.get(simulation)
-    if restored is None or restored.step != step:
-        return None
-    return restored.n_frames.get(data_id)
+    return {} if restored is None or restored.step != step else restored.n_frames

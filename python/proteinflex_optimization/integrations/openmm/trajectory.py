@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import weakref
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,11 @@ class TrajectoryReporter:
     InvalidArgumentError
         `interval` is no whole number of steps; the trajectory was stored with another `precision`,
         is being written by another writer, or is there and neither `resume` nor `overwrite` is set.
-        When the simulation begins to step: the frames so far have another topology.
+        When the simulation begins to step: the frames so far have another topology, the reporter is
+        closed, or it has frames of another simulation.
+    ResumeError
+        When a restored simulation begins to step: the frames that it was saved with are not there, or
+        those that are there belong to another simulation.
     """
 
     def __init__(
@@ -158,6 +163,7 @@ class TrajectoryReporter:
         )
         self._takes_topology = structure is OF_SIMULATION
         self._overwrite = overwrite
+        self._simulation: weakref.ref[Any] | None = None
         self._last_step: int | None = None
         self._reported_step: int | None = None
         self._n_frames_when_closed: int | None = None
@@ -211,6 +217,7 @@ class TrajectoryReporter:
         InvalidArgumentError
             The stored frames do not carry their steps.
         """
+        self._simulation = None
         if self._last_step is None:
             self._check_reaches(step, first=False)
         self._go_on_from(step)
@@ -231,10 +238,11 @@ class TrajectoryReporter:
         self._last_step = step
         self._reported_step = None
 
-    def _check_reaches(self, step: int, *, first: bool) -> None:
+    def _check_reaches(self, step: int, *, first: bool, others: Iterable[str] = ()) -> None:
         """Refuse to go on from a step to which the stored frames do not reach.
 
-        A trajectory without frames may be begun anywhere with `first` or `overwrite`.
+        A trajectory without frames may be begun anywhere with `first` or `overwrite`. `others` are the
+        trajectories that the simulation was saved with.
         """
         due = step - step % self._interval
         steps = self._stored_steps()
@@ -264,10 +272,13 @@ class TrajectoryReporter:
                 return
             if first:
                 logger.warning(
-                    "trajectory %r: begins at step %d of the simulation, without frames before; "
-                    "call resume_at(step) after restoring a checkpoint to have them asked for",
+                    "trajectory %r: begins at step %d of the simulation, without frames before; %s",
                     self._data_id,
                     step,
+                    f"its checkpoint was saved with {sorted(others)} and not with this one: replicas "
+                    "need a directory of checkpoints each"
+                    if others
+                    else "call resume_at(step) after restoring a checkpoint to have them asked for",
                 )
                 return
             found = "no frames of it are stored"
@@ -283,7 +294,14 @@ class TrajectoryReporter:
         )
 
     def describeNextReport(self, simulation: Any) -> dict[str, Any]:  # noqa: N802
-        """Tell OpenMM when the next frame is due and what it needs; OpenMM calls this."""
+        """Tell OpenMM when the next frame is due and what it needs; OpenMM calls this.
+
+        Raises
+        ------
+        InvalidArgumentError
+            This reporter is closed, or has frames of another simulation.
+        """
+        self._check_open()
         step = int(simulation.currentStep)
         self._begin(simulation, step)
         return {
@@ -300,6 +318,7 @@ class TrajectoryReporter:
         InvalidArgumentError
             A position is NaN or infinite: the simulation is broken, and its frames before are kept.
         """
+        self._check_open()
         step = int(simulation.currentStep)
         if step == self._reported_step:
             return  # A checkpoint of this step needed it before OpenMM came to this reporter.
@@ -386,12 +405,33 @@ class TrajectoryReporter:
 
     def _begin(self, simulation: Any, step: int) -> None:
         """Go on from the step at which the simulation begins to report."""
+        self._check_same(simulation, step)
         if self._takes_topology:
             self._take_topology(simulation)
-        if self._last_step is None:
-            self._check_has_saved(simulation, step)
-            self._check_reaches(step, first=True)
+        if self._last_step is None and not self._has_what_was_saved(simulation, step):
+            others = frames_when_saved(simulation, step)
+            self._check_reaches(step, first=True, others=others)
         self._go_on_from(step)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise InvalidArgumentError(
+                f"trajectory {self._data_id!r}: its reporter is closed, and the simulation steps on: "
+                "take it out of simulation.reporters, or step before it is closed"
+            )
+
+    def _check_same(self, simulation: Any, step: int) -> None:
+        """Refuse a second simulation, unless it was restored to go on with this trajectory."""
+        before = None if self._simulation is None else self._simulation()
+        if before is simulation:
+            return
+        if before is not None and self._data_id not in frames_when_saved(simulation, step):
+            raise InvalidArgumentError(
+                f"trajectory {self._data_id!r}: its reporter is another simulation's: make one for "
+                "each, with a data_id of its own; where this one takes the place of the other, call "
+                "resume_at(step) first"
+            )
+        self._simulation = weakref.ref(simulation)
 
     def _take_topology(self, simulation: Any) -> None:
         """Keep the simulation's topology, or see whether it is that of the frames so far."""
@@ -408,16 +448,32 @@ class TrajectoryReporter:
                 ) from error
         self._takes_topology = False
 
-    def _check_has_saved(self, simulation: Any, step: int) -> None:
-        """Refuse to go on with a restored simulation unless the frames it was saved with are there."""
-        expected = frames_when_saved(simulation, self._data_id, step)
-        if expected is None or self._overwrite:
-            return
+    def _has_what_was_saved(self, simulation: Any, step: int) -> bool:
+        """Whether it is known with which frames the simulation was saved, and these are there.
+
+        Raises
+        ------
+        ResumeError
+            Others are there.
+        """
+        saved = frames_when_saved(simulation, step)
+        if not saved or self._overwrite:
+            return False
         found = int(np.searchsorted(self._stored_steps(), step, side="right"))
-        if found != expected:
+        expected = saved.get(self._data_id)
+        if expected is None and found > 0:
+            raise ResumeError(
+                f"trajectory {self._data_id!r} in {self._handler.cache_dir}: {found} stored frames are "
+                f"up to step {step}, from which the simulation goes on, and its checkpoint was saved "
+                f"with {sorted(saved)} and not with this one: it is another simulation's, such as "
+                "another replica's. Give each a directory of checkpoints of its own and load its own, "
+                "or pass overwrite=True to begin a new trajectory at this step"
+            )
+        if expected is not None and found != expected:
             raise self._resume_error(
                 step, f"{found} stored frames are up to there, where it was saved with {expected}"
             )
+        return expected is not None
 
     def _contents(self) -> list[str]:
         wanted = {

@@ -105,6 +105,13 @@ def read_structure(
     if altlocs == "all":
         data["altlocs"] = models[0].altlocs
     data |= _factors(data, models[0], rows[0], opened.says_plddt, plddt)
+    highest = np.fmax.reduce(data.get("plddt", []), initial=0)
+    if 0 < highest <= 1:
+        logger.warning(
+            "%s: its pLDDT is %g at most, as on a scale of 0 to 1, and is kept so; expected 0 to 100",
+            opened.label,
+            highest,
+        )
     data["sequences"] = _sequences(data)
     data["n_models"] = opened.n_models
     cell = _cell(models)

@@ -25,7 +25,8 @@ impl CheckpointManager {
     ///     ``checkpoint_id``, ``path``, ``created_at`` (datetime, UTC; where the manifest can't be
     ///     read, when it was last written), ``size_bytes``,
     ///     ``linked_bytes`` (of these, in files that are hard links to an earlier checkpoint's),
-    ///     ``components``, ``metadata`` (verified), ``valid`` (manifest and metadata whole, files
+    ///     ``components``, ``metadata`` (verified), ``batch`` (the job of the batch system that made
+    ///     it, or None), ``valid`` (manifest and metadata whole, files
     ///     there with their sizes; `verify` reads them), ``problem`` (None where it is valid, else
     ///     ``'damaged'``; ``'newer'``, made by a newer version of this package; or
     ///     ``'unreadable'``, where the system does not let it be read).
@@ -38,19 +39,27 @@ impl CheckpointManager {
         Ok(rows)
     }
 
-    /// The path of the newest checkpoint that is valid, or None. Newer ones that are damaged or
-    /// can't be read are warned of.
+    /// The path of the newest checkpoint that is valid, or None. Newer ones that are damaged are
+    /// warned of.
     ///
     /// Raises
     /// ------
     /// UnsupportedFormatError
     ///     A newer version of this package has made a newer one, behind which a job would go back.
+    /// OSError
+    ///     The system does not let a newer one be read, as while a file server does not answer:
+    ///     likewise.
     fn latest(&self, py: Python<'_>) -> PyResult<Option<OsString>> {
         let latest = interruptible(py, || self.store.latest())?;
         Ok(latest.map(PathBuf::into_os_string))
     }
 
-    /// Remove a checkpoint, named by its id or its path.
+    /// Remove a checkpoint.
+    ///
+    /// Parameters
+    /// ----------
+    /// checkpoint_id : str or path
+    ///     Its id, or its path.
     ///
     /// Raises
     /// ------

@@ -104,6 +104,11 @@ impl CheckpointManager {
 
     /// Read back every file of a checkpoint.
     ///
+    /// Parameters
+    /// ----------
+    /// checkpoint_path : str or path
+    ///     Its path, or its id.
+    ///
     /// Returns
     /// -------
     /// dict

@@ -84,11 +84,11 @@ impl DataHandler {
         py: Python<'py>,
         key: &Key,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        if !py.detach(|| self.cache.contains(key.as_str())) {
+        if !py.detach(|| self.cache.contains(key.as_str())).map_err(to_python)? {
             return Ok(None);
         }
         match self.reader(py, key.as_str()).and_then(|reader| reader.load(py)) {
-            // Damaged, and so set aside, or evicted since it was looked for.
+            // Damaged, and so in quarantine, or evicted since it was looked for.
             Err(error) if is_miss(py, &error) => Ok(None),
             found => found.map(Some),
         }

@@ -1,22 +1,24 @@
-//! `DataHandler`: the cache of structures and trajectories.
+//! `DataHandler`: the cache of structures and trajectories. Its methods that store and remove are in
+//! `storing` and `upkeep`.
 
 mod arguments;
 mod claims;
 mod compute;
+mod importing;
 pub mod report;
 mod store;
+mod storing;
+mod upkeep;
 
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use proteinflex_core::Error;
-use proteinflex_core::cache::{
-    Cache, KeptEntry, Key, Named, NewTrajectory, OpenEntry, default_directory, kind_of,
-};
+use proteinflex_core::cache::{Cache, Key, OpenEntry, default_directory, kind_of};
 use proteinflex_core::error::printable_path;
 use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
-use proteinflex_core::trajectory::{Encoding, EntryKind, Precision, Profile};
+use proteinflex_core::trajectory::{Encoding, Precision, Profile};
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyTuple};
@@ -24,22 +26,19 @@ use pyo3::types::{PyDict, PyIterator, PyList, PyTuple};
 use crate::argument::{self, DEFAULT, Optional};
 use crate::entry::EntryReader;
 use crate::error::to_python;
-use crate::interrupt::{interruptible, polling};
+use crate::interrupt::interruptible;
 use crate::late::Late;
-use crate::topology::parsed;
-use crate::trajectory_writer::TrajectoryWriter;
-use crate::value::metadata_tree;
-use arguments::{by_field, bytes_of_gigabytes, if_there, new_id};
+use arguments::{by_field, bytes_of_gigabytes};
 pub use arguments::{checked_id, precision_of, profile_of};
-use store::Header;
 
-/// A bounded, checksummed, memory-mapped cache of structures and trajectories.
+/// A bounded, compressed, checksummed cache of structures and trajectories.
 ///
 /// The directory may be shared by any number of threads and processes. An entry appears whole or
 /// not at all, and an open one stays readable after it is removed, evicted or replaced.
 ///
 /// Wherever a key is taken, the ``data_id`` of the entry will do, if only one entry can be meant; and so
-/// will the beginning of its key, of six digits at least, but for `remove` and ``in``.
+/// will the beginning of its key, of six digits at least, but for `remove`, `remove_unfinished` and
+/// ``in``.
 /// ``len(handler)``, ``key in handler``, ``for key in handler`` and ``handler[key]``, which is
 /// `load_data`, work as for a dict.
 ///
@@ -157,80 +156,6 @@ impl DataHandler {
         self.0.fill(Opened { cache: Arc::new(cache), encoding, verify, durable, read_only })
     }
 
-    /// Store a structure; an older one of the same id is replaced.
-    ///
-    /// Parameters
-    /// ----------
-    /// structure_data : dict
-    ///     Names and arrays (any dtype but object), torch tensors (which come back as arrays), numbers,
-    ///     text, bytes, None, and lists, tuples or dicts of these.
-    /// data_id : str
-    ///     The name of the structure; any text that does not have the form of a key.
-    /// metadata : dict, optional
-    ///     Plain values that can be read without the data.
-    ///
-    /// Returns
-    /// -------
-    /// str
-    ///     The key for `load_data`. It follows from the id, so a later run finds what this one stored.
-    ///
-    /// Raises
-    /// ------
-    /// InvalidArgumentError
-    ///     A value can't be stored; the message says where it is. Nothing was written.
-    /// CacheFullError
-    ///     It does not fit below the limit. Nothing was removed.
-    #[pyo3(signature = (structure_data, data_id, metadata=None))]
-    fn store_structure(
-        &self,
-        py: Python<'_>,
-        structure_data: &Bound<'_, PyAny>,
-        data_id: &Bound<'_, PyAny>,
-        metadata: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<String> {
-        let header = Header {
-            data_id: new_id(data_id)?,
-            metadata: metadata_tree(py, metadata)?,
-            encoding: Encoding { precision: Precision::EXACT, ..self.encoding },
-            topology: None,
-            is_durable: self.durable,
-        };
-        let data = argument::dict(structure_data, "structure_data")?;
-        let key = store::structure(&self.cache, header, &data, &store::STORED)?;
-        Ok(key.to_string())
-    }
-
-    /// Store a trajectory; an older one of the same id is replaced. `topology` is what
-    /// `encode_topology` returns.
-    ///
-    /// `proteinflex_optimization.DataHandler.store_trajectory` says more.
-    #[pyo3(
-        signature = (trajectory_data, data_id, metadata=None, *, precision=None, profile=None,
-                     topology=None)
-    )]
-    #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
-    fn store_trajectory(
-        &self,
-        py: Python<'_>,
-        trajectory_data: &Bound<'_, PyAny>,
-        data_id: &Bound<'_, PyAny>,
-        metadata: Option<&Bound<'_, PyAny>>,
-        precision: Option<&Bound<'_, PyAny>>,
-        profile: Option<&Bound<'_, PyAny>>,
-        topology: Option<&[u8]>,
-    ) -> PyResult<String> {
-        let header = Header {
-            data_id: new_id(data_id)?,
-            encoding: self.encoding_with(precision, profile)?,
-            topology: topology.map(parsed).transpose()?,
-            metadata: metadata_tree(py, metadata)?,
-            is_durable: self.durable,
-        };
-        let data = argument::dict(trajectory_data, "trajectory_data")?;
-        let key = store::trajectory(&self.cache, header, &data, &store::STORED)?;
-        Ok(key.to_string())
-    }
-
     /// Load what was stored under a key.
     ///
     /// Parameters
@@ -255,7 +180,7 @@ impl DataHandler {
     /// InvalidArgumentError
     ///     More than one entry can be meant; the message lists them.
     /// CorruptDataError
-    ///     A checksum failed; the message names file and part. The entry is set aside.
+    ///     A checksum failed; the message names file and part. The entry is moved to quarantine.
     fn load_data<'py>(
         &self,
         py: Python<'py>,
@@ -265,44 +190,20 @@ impl DataHandler {
         self.reader(py, &key)?.load(py)
     }
 
-    /// Write a trajectory frame by frame.
-    ///
-    /// `proteinflex_optimization.DataHandler.trajectory_writer` says more.
-    #[pyo3(
-        signature = (data_id, metadata=None, *, precision=None, profile=None, resume=DEFAULT,
-                     overwrite=DEFAULT),
-        text_signature = "($self, data_id, metadata=None, *, precision=None, profile=None, \
-                          resume=False, overwrite=False)"
-    )]
-    #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
-    fn trajectory_writer(
-        &self,
-        py: Python<'_>,
-        data_id: &Bound<'_, PyAny>,
-        metadata: Option<&Bound<'_, PyAny>>,
-        precision: Option<&Bound<'_, PyAny>>,
-        profile: Option<&Bound<'_, PyAny>>,
-        resume: Optional<'_>,
-        overwrite: Optional<'_>,
-    ) -> PyResult<TrajectoryWriter> {
-        let overwrite = overwrite.flag("overwrite", false)?;
-        let if_there = if_there(resume.flag("resume", false)?, overwrite)?;
-        let id = new_id(data_id)?;
-        let new = NewTrajectory {
-            data_id: &id,
-            encoding: self.encoding_with(precision, profile)?,
-            named: Named {
-                metadata: metadata.is_some(),
-                precision: precision.is_some(),
-                profile: profile.is_some(),
-            },
-            metadata: metadata_tree(py, metadata)?,
-        };
-        let live = interruptible(py, || self.cache.begin_trajectory(&new, if_there))?;
-        Ok(TrajectoryWriter::new(Arc::clone(&self.cache), live))
-    }
-
     /// The key of what is, or would be, stored under an id.
+    ///
+    /// Parameters
+    /// ----------
+    /// data_id : str
+    ///     The name of the entry.
+    /// kind : {'trajectory', 'structure'}
+    ///     As what it is stored. `get_or_compute` and `memoize` store structures unless they are told
+    ///     otherwise, so what they keep has a key of ``kind='structure'``.
+    ///
+    /// Returns
+    /// -------
+    /// str
+    ///     The key.
     #[pyo3(signature = (data_id, kind=DEFAULT),
            text_signature = "($self, data_id, kind='trajectory')")]
     fn key_for(&self, data_id: &Bound<'_, PyAny>, kind: Optional<'_>) -> PyResult<String> {
@@ -310,8 +211,9 @@ impl DataHandler {
         Ok(Key::of(kind, &checked_id(data_id)?).to_string())
     }
 
-    fn __contains__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> bool {
-        key.extract::<String>().is_ok_and(|key| py.detach(|| self.cache.contains(&key)))
+    fn __contains__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let Ok(key) = key.extract::<String>() else { return Ok(false) };
+        py.detach(|| self.cache.contains(&key)).map_err(to_python)
     }
 
     fn __getitem__<'py>(
@@ -351,107 +253,14 @@ impl DataHandler {
     /// -------
     /// dict
     ///     ``key``, ``data_id``, ``kind``, ``created`` and ``last_used`` (datetime, UTC),
-    ///     ``raw_bytes``, ``stored_bytes``, ``saved_percent``, ``n_frames``, ``n_atoms`` and
-    ///     ``n_residues`` (None where it has none), ``metadata``, ``arrays`` (name, dtype and shape
-    ///     of each), ``pinned``.
+    ///     ``raw_bytes``, ``stored_bytes``, ``saved_percent``, ``n_frames``, ``n_atoms``, ``n_residues``
+    ///     and ``n_chains`` (None where it has none), ``has_topology``, ``metadata``, ``arrays`` (name,
+    ///     dtype and shape of each), ``precision`` (the spacing of each field that was rounded),
+    ///     ``pinned``.
     fn info<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let key = argument::text(key, "key")?;
         let info = py.detach(|| self.cache.info(&key)).map_err(to_python)?;
         report::info(py, &info, self.cache.directory())
-    }
-
-    /// Remove an entry, by its whole key or its ``data_id``. Where it is open, it stays readable.
-    fn remove(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        let key = argument::text(key, "key")?;
-        polling(py, || self.cache.remove(&key))
-    }
-
-    /// Keep an entry from being evicted.
-    fn pin(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        let key = argument::text(key, "key")?;
-        polling(py, || self.cache.pin(&key))
-    }
-
-    /// Let an entry be evicted again.
-    fn unpin(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        let key = argument::text(key, "key")?;
-        polling(py, || self.cache.unpin(&key))
-    }
-
-    /// Remove files that dead writers left, entries that were set aside, and trajectories that were
-    /// not resumed for 30 days.
-    ///
-    /// Parameters
-    /// ----------
-    /// dry_run : bool
-    ///     Only count what would be removed.
-    ///
-    /// Returns
-    /// -------
-    /// dict
-    ///     How many of each: ``temporary``, ``set_aside``, ``unfinished``, ``pins``.
-    #[pyo3(signature = (*, dry_run=DEFAULT), text_signature = "($self, *, dry_run=False)")]
-    fn cleanup<'py>(&self, py: Python<'py>, dry_run: Optional<'_>) -> PyResult<Bound<'py, PyDict>> {
-        let dry_run = dry_run.flag("dry_run", false)?;
-        let clean = || if dry_run { self.cache.leftovers() } else { self.cache.cleanup() };
-        report::cleanup(py, &interruptible(py, clean)?)
-    }
-
-    /// Remove a trajectory that waits to be resumed, by its key or id; returns whether it was there
-    /// and nobody was writing it.
-    fn remove_unfinished(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let text = argument::text(key, "key")?;
-        let key = Key::parse(&text).unwrap_or_else(|| Key::of(EntryKind::Trajectory, &text));
-        polling(py, || self.cache.remove_unfinished(&key))
-    }
-
-    /// List the trajectories that are being written, or wait to be resumed; the one written to last
-    /// comes first.
-    ///
-    /// Returns
-    /// -------
-    /// list of dict
-    ///     ``key`` and ``data_id``; ``n_frames``, those that are durable; ``stored_bytes``;
-    ///     ``last_written`` (datetime, UTC); ``writer`` and ``host``, the id and the machine of
-    ///     the process that is writing it, None where none is. One that can't be seen from here is
-    ///     told as long as it gave a sign of life within a minute. ``data_id`` and ``n_frames`` are
-    ///     None where the file can't be read.
-    fn unfinished<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        report::unfinished(py, &interruptible(py, || self.cache.unfinished())?)
-    }
-
-    /// Remove all entries, pinned ones too; returns how many there were.
-    fn clear(&self, py: Python<'_>) -> PyResult<usize> {
-        interruptible(py, || self.cache.clear())
-    }
-
-    /// Evict the least recently used entries until at most `max_size` GB (10**9 bytes) are left;
-    /// returns how many were evicted.
-    fn prune(&self, py: Python<'_>, max_size: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let expected = "a number of GB, 0 or more";
-        let size = argument::number(max_size, "max_size", expected)?;
-        if !(0.0..1e12).contains(&size) {
-            return Err(to_python(Error::argument("max_size", size, expected)));
-        }
-        interruptible(py, || self.cache.prune((size * 1e9) as u64))
-    }
-
-    /// Read back one entry, or all. Damaged ones are set aside.
-    ///
-    /// Returns
-    /// -------
-    /// dict
-    ///     ``checked``: how many entries were read; ``ok``: whether all were whole; ``damaged``: for
-    ///     each that was not, its ``key`` and ``reason``.
-    #[pyo3(signature = (key=None))]
-    fn verify<'py>(
-        &self,
-        py: Python<'py>,
-        key: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        let key = key.map(|key| argument::text(key, "key")).transpose()?;
-        let found = interruptible(py, || self.cache.verify(key.as_deref()))?;
-        report::verification(py, &found)
     }
 
     /// Load an entry, or compute and store it where there is none.
@@ -476,7 +285,7 @@ impl DataHandler {
     ///     computes it; a function that waits for another thread or process which asks for this entry
     ///     waits for itself, which only `timeout` ends.
     /// kind : {'structure', 'trajectory'}
-    ///     How it is stored.
+    ///     How it is stored; ``key_for(data_id, kind)`` tells its key.
     /// metadata : dict, optional
     ///     As for `store_structure`.
     /// timeout : float, optional
@@ -527,21 +336,6 @@ impl DataHandler {
         interruptible(py, || incoming.publish())
     }
 
-    /// How full the cache is, and how it has been used.
-    ///
-    /// Returns
-    /// -------
-    /// dict
-    ///     ``usage_percent``, ``used_bytes`` and ``max_bytes``; ``entries``, ``structures``,
-    ///     ``trajectories`` and ``unfinished``; ``raw_bytes`` and ``saved_percent``; ``pinned_bytes``;
-    ///     ``set_aside``; ``hits``, ``misses``, ``evictions`` and ``corrupt``, which count what this
-    ///     object has seen; ``cache_dir``; ``memory``: ``resident_bytes`` and ``mapped_bytes`` of this
-    ///     process.
-    fn get_cache_stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = interruptible(py, || self.cache.stats())?;
-        report::stats(py, &stats, self.cache.directory())
-    }
-
     /// The directory.
     #[getter]
     fn cache_dir(&self) -> PathBuf {
@@ -587,46 +381,6 @@ impl DataHandler {
             entry.skip_checksums();
         }
         EntryReader { cache: Some(Arc::clone(&self.cache)), entry: Arc::new(entry) }
-    }
-
-    /// Stores what `get_or_compute` has computed, if it can be, and opens it.
-    fn keep(
-        &self,
-        data: &Bound<'_, PyAny>,
-        data_id: String,
-        kind: EntryKind,
-        metadata: Vec<u8>,
-    ) -> PyResult<KeptEntry> {
-        let is_durable = self.durable;
-        match kind {
-            EntryKind::Structure => {
-                let encoding = Encoding { precision: Precision::EXACT, ..self.encoding };
-                let data = argument::dict(data, "structure_data")?;
-                let header = Header { data_id, metadata, encoding, topology: None, is_durable };
-                store::structure(&self.cache, header, &data, &store::KEPT)
-            }
-            EntryKind::Trajectory => {
-                let data = argument::dict(data, "trajectory_data")?;
-                let encoding = self.encoding;
-                let header = Header { data_id, metadata, encoding, topology: None, is_durable };
-                store::trajectory(&self.cache, header, &data, &store::KEPT)
-            }
-        }
-    }
-
-    fn encoding_with(
-        &self,
-        precision: Option<&Bound<'_, PyAny>>,
-        profile: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Encoding> {
-        let mut encoding = self.encoding;
-        if let Some(precision) = precision {
-            encoding.precision = precision_of(precision)?;
-        }
-        if let Some(profile) = profile {
-            encoding.profile = profile_of(profile)?;
-        }
-        Ok(encoding)
     }
 }
 

@@ -64,7 +64,7 @@ fn array<'py>(
 pub fn cleanup<'py>(py: Python<'py>, done: &Cleanup) -> PyResult<Bound<'py, PyDict>> {
     let result = PyDict::new(py);
     result.set_item("temporary", done.temporary)?;
-    result.set_item("set_aside", done.quarantined)?;
+    result.set_item("quarantined", done.quarantined)?;
     result.set_item("unfinished", done.unfinished)?;
     result.set_item("pins", done.pins)?;
     Ok(result)
@@ -132,7 +132,7 @@ pub fn stats<'py>(
     result.set_item("raw_bytes", stats.raw_bytes)?;
     result.set_item("saved_percent", saved_percent(stats.raw_bytes, stats.stored_bytes))?;
     result.set_item("pinned_bytes", stats.pinned_bytes)?;
-    result.set_item("set_aside", stats.quarantined)?;
+    result.set_item("quarantined", stats.quarantined)?;
     result.set_item("hits", stats.hits)?;
     result.set_item("misses", stats.misses)?;
     result.set_item("evictions", stats.evictions)?;

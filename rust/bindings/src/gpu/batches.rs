@@ -53,7 +53,7 @@ impl GPUManager {
         py.detach(|| self.manager.batch_size(&task, &indices, length, chunk)).map_err(to_python)
     }
 
-    /// Groups proteins by length into batches that fit, and assigns each batch to a GPU.
+    /// Group proteins by length into batches that fit, and assign each batch to a GPU.
     ///
     /// A batch is padded to its longest protein. The partition into batches is the one with the
     /// least padded pairs of residues, and the batches are assigned so that the GPUs end at about
@@ -109,7 +109,7 @@ impl GPUManager {
         PyList::new(py, described?)
     }
 
-    /// Remembers, for all later runs, how much memory a batch has needed.
+    /// Remember, for all later runs, how much memory a batch has needed.
     ///
     /// Parameters
     /// ----------
@@ -145,7 +145,7 @@ impl GPUManager {
         polling(py, || self.manager.observe(&task, shape, peak, indices.as_deref()))
     }
 
-    /// Forgets what was observed of a task, on all GPUs and on the CPU.
+    /// Forget what was observed of a task, on all GPUs and on the CPU.
     ///
     /// For a peak that was wrong, or a task that needs less memory than it did.
     ///
@@ -158,7 +158,12 @@ impl GPUManager {
         polling(py, || self.manager.clear_observations(&task))
     }
 
-    /// Remembers, for all later runs, that a batch ran out of memory. Arguments as of ``observe``.
+    /// Remember, for all later runs, that a batch ran out of memory.
+    ///
+    /// Parameters
+    /// ----------
+    /// task, batch_size, length, chunk, gpu_indices
+    ///     As of ``observe``.
     #[pyo3(signature = (task, batch_size, length=None, *, chunk=None, gpu_indices=None))]
     fn observe_out_of_memory(
         &self,

@@ -62,7 +62,7 @@ impl GPUManager {
         PyList::new(py, described?)
     }
 
-    /// Reserves GPUs that hold a task, until they are released or this process ends.
+    /// Reserve GPUs that hold a task, until they are released or this process ends.
     ///
     /// With ``prefer_single_gpu`` one GPU where one suffices; otherwise every visible GPU that can
     /// hold the task by itself. Where none can, the smallest well-connected set that can together.
@@ -150,7 +150,7 @@ impl GPUManager {
         }
     }
 
-    /// Releases reserved GPUs. What isn't reserved is no error.
+    /// Release reserved GPUs. What isn't reserved is no error.
     ///
     /// Parameters
     /// ----------

@@ -227,6 +227,16 @@ impl ProgressTracker {
     }
 
     /// Put a task back to its beginning: nothing completed, running, its time from now.
+    ///
+    /// Parameters
+    /// ----------
+    /// task_id : str
+    ///     The task.
+    ///
+    /// Raises
+    /// ------
+    /// UnknownTaskError
+    ///     There is no such task.
     fn reset_task(&self, py: Python<'_>, task_id: &Bound<'_, PyAny>) -> PyResult<()> {
         let task = self.find(py, task_id)?;
         self.reset(py, task)
@@ -235,12 +245,34 @@ impl ProgressTracker {
     /// Declare a task complete, regardless of its count.
     ///
     /// While a part of it is unfinished it counts as running, and its percent is that of its parts.
+    ///
+    /// Parameters
+    /// ----------
+    /// task_id : str
+    ///     The task.
+    ///
+    /// Raises
+    /// ------
+    /// UnknownTaskError
+    ///     There is no such task.
     fn complete_task(&self, py: Python<'_>, task_id: &Bound<'_, PyAny>) -> PyResult<()> {
         let task = self.find(py, task_id)?;
         self.complete(py, task)
     }
 
-    /// Declare that a task failed, and why.
+    /// Declare that a task failed.
+    ///
+    /// Parameters
+    /// ----------
+    /// task_id : str
+    ///     The task.
+    /// message : str, optional
+    ///     Why; it is shown with the task.
+    ///
+    /// Raises
+    /// ------
+    /// UnknownTaskError
+    ///     There is no such task.
     #[pyo3(signature = (task_id, message=None))]
     fn fail_task(
         &self,
@@ -267,9 +299,10 @@ impl ProgressTracker {
     ///     ``updated`` (when anything was last updated, in seconds since 1970, to a second or so;
     ///     None before), ``stalled`` (whether it runs and nothing was updated for two minutes, and
     ///     for twice as long as that ever took), ``hosts`` (names, the one that was active last
-    ///     first) and ``tasks``: by id, dicts of ``name``, ``parent``, ``status``, ``percent``, ``completed``,
+    ///     first), ``batch`` (the job of the batch system that came last, or None) and
+    ///     ``tasks``: by id, dicts of ``name``, ``parent``, ``status``, ``percent``, ``completed``,
     ///     ``total``, ``message``, ``elapsed_seconds``, ``eta_seconds``, ``rate``, ``children``,
-    ///     ``metadata`` (None where none was given). A running task whose processes have all ended,
+    ///     ``metadata`` (None where none was given) and ``batch``. A running task whose processes have all ended,
     ///     as far as this host can tell, is ``"stopped"``.
     fn get_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         // Not the place for the hook: a display reads the progress in a thread of its own.

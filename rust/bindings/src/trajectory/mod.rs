@@ -143,7 +143,8 @@ impl Trajectory {
         Ok(array::dtype(py, self.coordinates()?.1.dtype.descr())?.into_any())
     }
 
-    /// The times of the frames, or None where none were stored.
+    /// The times of the frames, or None where none were stored: an array of n_frames numbers, of the
+    /// dtype and in the unit that they were stored with (ps, where an integration stores them).
     #[getter]
     fn time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.field("time").map(|(field, _)| self.reader.decoded(py, field)).transpose()

@@ -44,7 +44,10 @@ impl RangeSource for PythonSource {
             let ends: Vec<u64> = ranges.iter().map(|range| range.end).collect();
             let read = self.object.bind(py).call_method1(METHOD, (starts, ends))?;
             let read: Vec<PyBackedBytes> = read.extract()?;
-            Ok(read.into_iter().map(|bytes| Box::new(Lent(Some(bytes))) as RangeBytes).collect())
+            Ok(read
+                .into_iter()
+                .map(|bytes| Box::new(Borrowed(Some(bytes))) as RangeBytes)
+                .collect())
         };
         // Where the interpreter is about to end, nobody waits for this any more.
         let read = Python::try_attach(read).ok_or(Error::Interrupted)?;
@@ -67,15 +70,15 @@ impl RangeSource for PythonSource {
 
 /// Memory of a `bytes`. It is given back with the GIL: a reference that is dropped without it goes
 /// on a list under a lock, for which a child that is forked meanwhile would wait for ever.
-struct Lent(Option<PyBackedBytes>);
+struct Borrowed(Option<PyBackedBytes>);
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for Borrowed {
     fn as_ref(&self) -> &[u8] {
         self.0.as_deref().unwrap_or_default()
     }
 }
 
-impl Drop for Lent {
+impl Drop for Borrowed {
     fn drop(&mut self) {
         let mut bytes = self.0.take();
         if Python::try_attach(|_| bytes = None).is_none() {

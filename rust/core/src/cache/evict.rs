@@ -16,7 +16,7 @@ use super::layout::Key;
 use super::scan::{EntryStat, PartialFile, Scan};
 use super::usage::UsageLock;
 use crate::error::CacheError;
-use crate::fs::{FileClock, is_orphaned, try_lock_exclusive};
+use crate::fs::{FileClock, PassedOver, is_orphaned, metadata_if_there, try_lock_exclusive};
 use crate::{Error, Result};
 
 /// An eviction frees this part of the limit more than is needed, as far as unused entries allow. A
@@ -56,6 +56,8 @@ enum Outcome {
     Used(SystemTime),
     /// A process has it open.
     Open,
+    /// It can't be removed.
+    Stuck,
     /// It was pinned since it was listed.
     Pinned,
 }
@@ -64,16 +66,23 @@ fn used(found: &Metadata) -> Outcome {
     Outcome::Used(found.modified().unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Freed {
     bytes: u64,
     entries: usize,
+    /// What could not be evicted.
+    passed_over: PassedOver,
 }
 
 impl Freed {
     fn add(&mut self, entry: &EntryStat) {
         self.bytes += entry.bytes;
         self.entries += 1;
+    }
+
+    /// What became of an entry. One that can't be removed is passed over.
+    fn try_step(&mut self, outcome: Result<Outcome>) -> Result<Outcome> {
+        Ok(self.passed_over.try_step(outcome.map(Some))?.unwrap_or(Outcome::Stuck))
     }
 }
 
@@ -107,7 +116,7 @@ impl Cache {
         let entries = scan.entries().filter(is_other).map(|entry| entry.bytes);
         let mut others = entries.chain(partial).sum::<u64>();
         if others + bytes > max_bytes {
-            others -= self.remove_orphaned(&scan, max_bytes)?.min(others);
+            others -= self.remove_orphaned(lock, &scan, max_bytes)?.min(others);
         }
         if others + bytes > max_bytes {
             lock.invalidate();
@@ -119,7 +128,7 @@ impl Cache {
                 let directory = self.directory().to_owned();
                 return Err(CacheError::Full { bytes, max_bytes, evictable, directory }.into());
             }
-            others -= self.evict(candidates, target)?.bytes.min(others);
+            others -= self.evict(lock, candidates, target)?.bytes.min(others);
         }
         lock.record(others);
         Ok(others)
@@ -132,7 +141,8 @@ impl Cache {
         let used: u64 = scan.entries().map(|entry| entry.bytes).sum();
         let excess = used.saturating_sub(max_bytes);
         let candidates = self.candidates(&scan, None)?;
-        Ok(self.evict(candidates, Target { required: excess, desired: excess })?.entries)
+        let target = Target { required: excess, desired: excess };
+        Ok(self.evict(lock, candidates, target)?.entries)
     }
 
     /// The entries that may be evicted.
@@ -142,8 +152,14 @@ impl Cache {
         Ok(scan.entries().filter(may_go).cloned().collect())
     }
 
-    /// Evicts candidates, the least recently used first.
-    fn evict(&self, mut candidates: Vec<EntryStat>, target: Target) -> Result<Freed> {
+    /// Evicts candidates, the least recently used first. One that can't be removed is an error only
+    /// where the others do not suffice.
+    fn evict(
+        &self,
+        lock: &mut UsageLock,
+        mut candidates: Vec<EntryStat>,
+        target: Target,
+    ) -> Result<Freed> {
         let started = SystemTime::now();
         let mut freed = Freed::default();
         let mut in_use = Vec::new();
@@ -169,10 +185,10 @@ impl Cache {
                 in_use.push(entry);
                 continue;
             }
-            match self.try_evict(&entry)? {
+            match freed.try_step(self.try_evict(&entry))? {
                 Outcome::Evicted => freed.add(&entry),
                 Outcome::Open => in_use.push(entry),
-                Outcome::Pinned => {}
+                Outcome::Pinned | Outcome::Stuck => {}
                 Outcome::Used(since) => {
                     entry.last_used = since;
                     queue.insert((since, entry.key), entry);
@@ -183,22 +199,28 @@ impl Cache {
         while freed.bytes < target.required
             && let Some((_, entry)) = queue.pop_first()
         {
-            let found = self.entry_path(&entry.key).symlink_metadata();
-            if found.is_err() || matches!(self.take_out(&entry.key, &found)?, Outcome::Evicted) {
+            let outcome = match metadata_if_there(&self.entry_path(&entry.key)) {
+                Ok(Some(found)) => self.take_out(&entry.key, &found),
+                found => found.map(|_| Outcome::Evicted),
+            };
+            if matches!(freed.try_step(outcome)?, Outcome::Evicted) {
                 freed.add(&entry);
             }
         }
+        if freed.bytes < target.required {
+            std::mem::take(&mut freed.passed_over).into_result()?;
+        }
+        lock.warn(freed.passed_over.warning(&self.counters.has_told_stuck));
         Ok(freed)
     }
 
     /// Evicts an entry if it has not been used since it was listed and no process has it open.
     fn try_evict(&self, entry: &EntryStat) -> Result<Outcome> {
         let path = self.entry_path(&entry.key);
-        let found = path.symlink_metadata();
-        match found.as_ref().map(Metadata::modified) {
-            Ok(Ok(since)) if since != entry.last_used => return Ok(Outcome::Used(since)),
-            Ok(_) => {}
-            Err(_) => return Ok(Outcome::Evicted),
+        let Some(found) = metadata_if_there(&path)? else { return Ok(Outcome::Evicted) };
+        match found.modified() {
+            Ok(since) if since != entry.last_used => return Ok(Outcome::Used(since)),
+            _ => {}
         }
         let claim = match try_lock_exclusive(&path) {
             Ok(None) => return Ok(Outcome::Open),
@@ -215,9 +237,8 @@ impl Cache {
     /// Removes an entry if it is still the one that was found and is not pinned. It is moved to a
     /// name of our own first: only then is it certain which one it is, also where locks exclude
     /// nobody. One that was stored, used or pinned meanwhile is given back.
-    fn take_out(&self, key: &Key, found: &io::Result<Metadata>) -> Result<Outcome> {
-        let is_pinned = || self.layout.pin(key).symlink_metadata().is_ok();
-        if is_pinned() {
+    fn take_out(&self, key: &Key, found: &Metadata) -> Result<Outcome> {
+        if self.is_pinned(key)? {
             return Ok(Outcome::Pinned);
         }
         let (path, own) = (self.entry_path(key), self.temporary_for(key));
@@ -229,8 +250,9 @@ impl Cache {
         }
         let state = |found: &Metadata| Some((found.len(), found.modified().ok()?));
         let moved = own.symlink_metadata().map_err(evict_error)?;
-        let is_same = found.as_ref().ok().and_then(state) == state(&moved);
-        let is_pinned = is_pinned();
+        let is_same = state(found) == state(&moved);
+        // One whose pin can't be looked for goes back.
+        let is_pinned = self.is_pinned(key).unwrap_or(true);
         if is_same && !is_pinned {
             self.counters.evictions.fetch_add(1, Ordering::Relaxed);
             self.storage.remove_file(&own).map_err(evict_error)?;
@@ -251,22 +273,20 @@ impl Cache {
     }
 
     /// Removes orphaned temporary files; returns how many bytes of them counted.
-    fn remove_orphaned(&self, scan: &Scan, max_bytes: u64) -> Result<u64> {
+    fn remove_orphaned(&self, lock: &mut UsageLock, scan: &Scan, max_bytes: u64) -> Result<u64> {
         let entries = self.layout.entries();
         let clock = FileClock::of(&*self.storage, &entries);
-        let mut freed = 0;
+        let (mut freed, mut passed_over) = (0, PassedOver::default());
         for file in &scan.partial {
             clock.set_right(&file.path, file.last_written);
             let is_orphaned = |owner| is_orphaned(owner, file.last_written, &clock);
             if file.owner.as_ref().is_some_and(is_orphaned) {
-                match self.storage.remove_file(&file.path) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(Error::io("remove", &file.path, error)),
-                }
-                freed += if file.counts(max_bytes) { file.bytes } else { 0 };
+                let is_gone = self.remove_if_there(&file.path).map(|_| true);
+                let counts = passed_over.try_step(is_gone)? && file.counts(max_bytes);
+                freed += if counts { file.bytes } else { 0 };
             }
         }
+        lock.warn(passed_over.warning(&self.counters.has_told_stuck));
         Ok(freed)
     }
 

@@ -29,10 +29,6 @@ pub struct EntryInProgress {
     pub(super) frames: Frames,
     /// Up to which size space has been made.
     pub(super) reserved: u64,
-    /// What is written to, once something was.
-    pub(super) own: Option<OwnFile>,
-    /// Whether another writer has it now.
-    pub(super) is_lost: bool,
     /// The process whose trajectory it is: a forked child has a copy of this value, too.
     pub(super) process: u32,
 }
@@ -47,20 +43,30 @@ pub(super) enum Frames {
     /// In a finished entry, of which nothing has been changed: it is copied when something is.
     Finished(OpenEntry),
     /// In the writer's own file.
-    Written(EntryWriter),
+    Written { writer: EntryWriter, own: OwnFile },
+    /// In another writer's file, or removed: there were these.
+    Lost { n_frames: u64, fields: Vec<FieldSpec> },
 }
 
 impl Cache {
     /// What takes frames. The first time, the lease and the file are taken; a finished trajectory
     /// is copied, and stays for its readers until the copy is finished as well.
     pub fn writer<'a>(&self, entry: &'a mut EntryInProgress) -> Result<&'a mut EntryWriter> {
+        self.written(entry).map(|(writer, _)| writer)
+    }
+
+    /// The same, with the file.
+    fn written<'a>(
+        &self,
+        entry: &'a mut EntryInProgress,
+    ) -> Result<(&'a mut EntryWriter, &'a OwnFile)> {
         entry.check_usable()?;
-        if !matches!(entry.frames, Frames::Written(_)) {
+        if !matches!(entry.frames, Frames::Written { .. }) {
             self.claim(entry)?;
         }
         match &mut entry.frames {
-            Frames::Written(writer) => Ok(writer),
-            _ => unreachable!("it has just been claimed"),
+            Frames::Written { writer, own } => Ok((writer, own)),
+            _ => Err(is_lost(&entry.data_id)),
         }
     }
 
@@ -68,7 +74,7 @@ impl Cache {
     /// far are kept, and the trajectory can be resumed later.
     pub fn make_space_for(&self, entry: &mut EntryInProgress, raw_bytes: u64) -> Result<()> {
         self.writer(entry)?;
-        if let (Frames::Written(writer), Some(own)) = (&entry.frames, &entry.own) {
+        if let Frames::Written { writer, own } = &entry.frames {
             // A finished one under the same key stays meanwhile, and counts as well.
             let file = GrowingFile { key: entry.key, path: own.path(), replaces: false };
             entry.reserved = self.grow(file, writer, entry.reserved, raw_bytes)?;
@@ -105,65 +111,57 @@ impl Cache {
         read: impl FnOnce(&Entry) -> Result<T>,
     ) -> Result<T> {
         entry.check_usable()?;
-        match &entry.frames {
-            Frames::Finished(finished) => read(finished),
-            Frames::Waiting { entry, .. } => read(entry),
-            Frames::New { .. } | Frames::Written(_) => {
-                self.flush(entry)?;
-                let own = entry.own.as_ref().expect("what was flushed is in a file");
-                read(&Entry::open_unfinished(own.path())?)
-            }
+        if let Some(entry) = entry.frames.existing() {
+            return read(entry);
         }
+        self.flush(entry)?;
+        let (_, own) = self.written(entry)?;
+        read(&Entry::open_unfinished(own.path())?)
     }
 
     /// Publishes a trajectory that was written frame by frame.
     pub fn finish_trajectory(&self, mut entry: EntryInProgress) -> Result<Key> {
         entry.check_usable()?;
         let key = entry.key;
-        if matches!(entry.frames, Frames::Finished(_)) && self.has(&key) {
+        if matches!(entry.frames, Frames::Finished(_)) && self.has(&key)? {
             return Ok(key);
         }
         // One that was removed meanwhile is published again, as it was continued.
-        let bytes = self.writer(&mut entry)?.stored_bytes();
-        let own = entry.own.as_ref().expect("what has a writer is in a file");
+        self.writer(&mut entry)?;
+        let Frames::Written { writer, own } = entry.frames else {
+            return Err(is_lost(&entry.data_id));
+        };
         {
             // Before it is finished, so that one for which there is no space stays as it was.
             let mut lock = self.lock()?;
-            let file = own.path();
+            let (bytes, file) = (writer.stored_bytes(), own.path());
             let request = SpaceRequest { key, bytes, file, replaces: true, rescan: true };
             self.make_space(&mut lock, &request)?;
             lock.invalidate();
         }
-        let nothing = entry.nothing();
-        let frames = std::mem::replace(&mut entry.frames, nothing);
-        let Frames::Written(writer) = frames else { unreachable!("it has a writer") };
         let finished = writer.tree().and_then(|tree| writer.finish(&tree));
-        let bytes = entry.if_own(finished)?;
-        let own = entry.own.as_ref().expect("what has a writer is in a file");
+        let bytes = if_own(&own, &entry.data_id, finished)?;
         // Its name is known to its writer alone, so what is published is what was written here.
-        let published = self.publish(&key, own.path(), bytes, true);
-        match published {
+        match self.publish(&key, own.path(), bytes, true) {
             Err(Error::Io { source, .. }) if is_gone(&source) && !own.is_own()? => {
-                Err(entry.lose_own())
+                Err(lost_file(&own, &entry.data_id))
             }
             other => other.map(|()| key),
         }
     }
 
-    /// Leaves a trajectory unfinished, after making its frames durable. Of one without frames
-    /// nothing is left.
+    /// Leaves a trajectory unfinished, after making its frames durable. Of one without frames, or
+    /// that was written aside, nothing is left.
     pub fn suspend_trajectory(&self, mut entry: EntryInProgress) -> Result<()> {
-        if entry.is_lost || entry.is_of_parent() {
-            return Ok(());
-        }
-        match (&entry.frames, &entry.own) {
-            (Frames::Written(writer), Some(own)) if writer.n_frames() == 0 => {
+        match &entry.frames {
+            Frames::Written { .. } if entry.is_of_parent() => Ok(()),
+            Frames::Written { writer, own } if writer.n_frames() == 0 || own.is_temporary() => {
                 if own.is_own()? {
                     self.remove_if_there(own.path())?;
                 }
                 Ok(())
             }
-            (Frames::Written(_), _) => self.flush(&mut entry),
+            Frames::Written { .. } => self.flush(&mut entry),
             _ => Ok(()),
         }
     }
@@ -190,36 +188,62 @@ fn conflict(data_id: &str, reason: &str) -> Error {
     Error::WriterConflict { what, reason: reason.to_owned() }
 }
 
+/// What a writer gets that goes on although it has lost the trajectory.
+fn is_lost(data_id: &str) -> Error {
+    conflict(data_id, "this writer has lost it, as an earlier error said, and is closed")
+}
+
+/// What a writer gets once that loses the trajectory.
+fn lost(data_id: &str, reason: &str) -> Error {
+    let reason = format!(
+        "{reason}; this writer is closed and changes nothing any more, and what it flushed before \
+         is kept: open it again with resume=True to go on after its last frame"
+    );
+    conflict(data_id, &reason)
+}
+
+/// The same for one whose file is not its own any more.
+fn lost_file(own: &OwnFile, data_id: &str) -> Error {
+    if !own.is_removed() {
+        return lost(data_id, "another writer has taken it over");
+    }
+    let reason = "its file was removed, or the directory moved, while it was written; this \
+                  writer is closed: what was moved can be opened there with resume=True, and \
+                  what was removed has to be written again";
+    conflict(data_id, reason)
+}
+
+/// What a step on the own file gave, if it is still the own one after that: a step that another
+/// writer knows nothing of has not been done.
+fn if_own<T>(own: &OwnFile, data_id: &str, done: Result<T>) -> Result<T> {
+    match (done, own.is_own()) {
+        // To write to a file that was removed may be an error of its own.
+        (Ok(_) | Err(Error::Io { .. }), Ok(false)) => Err(lost_file(own, data_id)),
+        (Ok(_), Err(error)) => Err(error),
+        (done, _) => done,
+    }
+}
+
 /// Whether a file is not there any more, as another host sees it, too.
 pub(super) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
 }
 
 impl Frames {
-    pub fn header(&self) -> &EntryHeader {
+    /// The entry that was there, if nothing has been changed so far.
+    pub fn existing(&self) -> Option<&Entry> {
         match self {
-            Self::New { header, .. } => header,
-            Self::Waiting { entry, .. } => entry.header(),
-            Self::Finished(entry) => entry.header(),
-            Self::Written(writer) => writer.header(),
-        }
-    }
-
-    pub fn encoding(&self) -> Encoding {
-        match self {
-            Self::New { encoding, .. } => *encoding,
-            Self::Waiting { entry, .. } => entry.encoding(),
-            Self::Finished(entry) => entry.encoding(),
-            Self::Written(writer) => writer.encoding(),
+            Self::Waiting { entry, .. } => Some(entry),
+            Self::Finished(entry) => Some(entry),
+            Self::New { .. } | Self::Written { .. } | Self::Lost { .. } => None,
         }
     }
 
     pub fn n_frames(&self) -> u64 {
         match self {
-            Self::New { .. } => 0,
-            Self::Waiting { entry, .. } => entry.n_frames(),
-            Self::Finished(entry) => entry.n_frames(),
-            Self::Written(writer) => writer.n_frames(),
+            Self::Written { writer, .. } => writer.n_frames(),
+            Self::Lost { n_frames, .. } => *n_frames,
+            _ => self.existing().map_or(0, Entry::n_frames),
         }
     }
 
@@ -258,19 +282,18 @@ impl EntryInProgress {
     /// The declared fields, where they have been.
     pub fn fields(&self) -> &[FieldSpec] {
         match &self.frames {
-            Frames::New { .. } => &[],
-            Frames::Waiting { entry, .. } => entry.fields(),
-            Frames::Finished(entry) => entry.fields(),
-            Frames::Written(writer) => writer.fields(),
+            Frames::Written { writer, .. } => writer.fields(),
+            Frames::Lost { fields, .. } => fields,
+            other => other.existing().map_or(&[], Entry::fields),
         }
     }
 
     /// Whether adding so many frames takes longer than to buffer them.
     pub fn completes_chunk(&self, n_frames: u64) -> bool {
         match &self.frames {
-            Frames::Written(writer) => writer.completes_chunk(n_frames),
+            Frames::Written { writer, .. } => writer.completes_chunk(n_frames),
             // What is there has to be taken or copied first.
-            Frames::New { .. } | Frames::Waiting { .. } | Frames::Finished(_) => true,
+            _ => true,
         }
     }
 
@@ -279,11 +302,10 @@ impl EntryInProgress {
         if self.is_of_parent() {
             return Err(Self::of_parent(&self.data_id));
         }
-        if self.is_lost {
-            let reason = "this writer has lost it, as an earlier error said, and is closed";
-            return Err(conflict(&self.data_id, reason));
+        match self.frames {
+            Frames::Lost { .. } => Err(is_lost(&self.data_id)),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn is_of_parent(&self) -> bool {
@@ -297,46 +319,22 @@ impl EntryInProgress {
         conflict(data_id, reason)
     }
 
-    /// What a step on the own file gave, if it is still the own one after that: a step that another
-    /// writer knows nothing of has not been done.
+    /// [`if_own`], which closes this writer for good where it isn't.
     fn if_own<T>(&mut self, done: Result<T>) -> Result<T> {
-        let Some(own) = &self.own else { return done };
-        match (done, own.is_own()) {
-            // To write to a file that was removed may be an error of its own.
-            (Ok(_) | Err(Error::Io { .. }), Ok(false)) => Err(self.lose_own()),
-            (Ok(_), Err(error)) => Err(error),
-            (done, _) => done,
-        }
+        let Frames::Written { own, .. } = &self.frames else { return done };
+        if_own(own, &self.data_id, done).map_err(|error| match error {
+            Error::WriterConflict { .. } => self.close(error),
+            error => error,
+        })
     }
 
     /// Closes this writer for good.
     pub(super) fn lose(&mut self, reason: &str) -> Error {
-        self.is_lost = true;
-        let reason = format!(
-            "{reason}; this writer is closed and changes nothing any more, and what it flushed \
-             before is kept: open it again with resume=True to go on after its last frame"
-        );
-        conflict(&self.data_id, &reason)
+        self.close(lost(&self.data_id, reason))
     }
 
-    /// Closes this writer for good, whose file is not its own any more.
-    fn lose_own(&mut self) -> Error {
-        let is_removed = |own: &OwnFile| own.is_removed();
-        if !self.own.as_ref().is_some_and(is_removed) {
-            return self.lose("another writer has taken it over");
-        }
-        self.is_lost = true;
-        // So that it can be opened where it is now.
-        self.own = None;
-        let reason = "its file was removed, or the directory moved, while it was written; this \
-                      writer is closed: what was moved can be opened there with resume=True, and \
-                      what was removed has to be written again";
-        conflict(&self.data_id, reason)
-    }
-
-    /// What is left of the frames once their writer is used up.
-    fn nothing(&self) -> Frames {
-        let (header, encoding) = (self.frames.header().clone(), self.frames.encoding());
-        Frames::New { header, encoding, topology: None }
+    fn close(&mut self, error: Error) -> Error {
+        self.frames = Frames::Lost { n_frames: self.n_frames(), fields: self.fields().to_vec() };
+        error
     }
 }

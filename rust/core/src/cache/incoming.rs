@@ -70,7 +70,7 @@ impl IncomingEntry<'_> {
         set_xattr_u64(file.file(), RAW_BYTES, opened.raw_bytes());
         file.sync().map_err(|error| Error::io("sync", path, error))?;
         let mut lock = cache.lock()?;
-        if cache.has(&self.key) {
+        if cache.has(&self.key)? {
             return Ok(false);
         }
         let (key, bytes) = (self.key, self.bytes);

@@ -24,9 +24,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::CacheError;
-use crate::fs::{Owner, Storage, names, publish_bytes};
+use crate::fs::{Owner, Storage, is_directory, metadata_if_there, names, path_of, publish_bytes};
 use crate::trajectory::EntryKind;
-use crate::variables::path_of;
 use crate::{Error, Result};
 
 /// The name of an entry: `s-` or `t-` and 32 hex digits.
@@ -101,7 +100,9 @@ pub fn default_directory() -> Result<PathBuf> {
     if let Some(directory) = path_of("PROTEINFLEX_CACHE_DIR")? {
         return Ok(directory);
     }
-    let caches = set("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| {
+    // A relative one is to be ignored, says the specification of these directories.
+    let absolute = |path: &PathBuf| path.is_absolute();
+    let caches = set("XDG_CACHE_HOME").map(PathBuf::from).filter(absolute).or_else(|| {
         let platform = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
         set("HOME").map(|home| Path::new(&home).join(platform))
     });
@@ -155,7 +156,7 @@ impl Layout {
         let layout = Self::of(root)?;
         layout.check()?;
         create_with_parents(&**storage, &layout.root)?;
-        if !layout.entries().is_dir() && layout.holds_nothing_else()? {
+        if !is_directory(&layout.entries())? && layout.holds_nothing_else()? {
             publish_bytes(storage, &layout.root.join(TAG_NAME), TAG)?;
         }
         let mut created = false;
@@ -174,8 +175,8 @@ impl Layout {
     pub fn check(&self) -> Result<()> {
         for name in FOLDERS {
             let path = self.root.join(name);
-            match path.symlink_metadata() {
-                Ok(found) if !found.is_dir() => {
+            match metadata_if_there(&path)? {
+                Some(found) if !found.is_dir() => {
                     let found = if found.is_symlink() { "a symlink" } else { "not a folder" };
                     return Err(CacheError::ForeignFolder { path, found }.into());
                 }
@@ -188,7 +189,7 @@ impl Layout {
 
     /// Whether the folder of an entry, and those that lead to it and to quarantine, are folders.
     pub fn is_sound(&self, key: &Key) -> bool {
-        self.has_folder(key) && self.check().is_ok()
+        self.has_folder(key).unwrap_or(false) && self.check().is_ok()
     }
 
     /// The layout of the cache at `root`. Nothing is made.
@@ -196,11 +197,11 @@ impl Layout {
         let layout = Self::of(root)?;
         layout.check()?;
         // A copy may have lost the folders that are empty.
-        let found = if layout.entries().is_dir() && layout.locks().is_dir() {
+        let found = if is_directory(&layout.entries())? && is_directory(&layout.locks())? {
             return Ok(layout);
-        } else if layout.root.is_dir() {
+        } else if is_directory(&layout.root)? {
             "this directory is none; DataHandler(cache_dir) makes one in it"
-        } else if layout.root.symlink_metadata().is_ok() {
+        } else if metadata_if_there(&layout.root)?.is_some() {
             "this is no directory; expected the directory of a cache"
         } else {
             "there is no such directory; DataHandler(cache_dir) makes one"
@@ -272,7 +273,7 @@ impl Layout {
 
     /// Makes the folder of an entry, where it is missing.
     pub fn prepare_folder(&self, storage: &dyn Storage, key: &Key) -> Result<()> {
-        if !self.has_folder(key) && create(storage, &self.folder(key))? {
+        if !self.has_folder(key)? && create(storage, &self.folder(key))? {
             // Another process may have made it and not synced it yet.
             sync(storage, &self.entries())?;
         }
@@ -280,8 +281,8 @@ impl Layout {
     }
 
     /// Whether the folder of an entry is there. A symlink in its place is not followed.
-    pub fn has_folder(&self, key: &Key) -> bool {
-        self.folder(key).symlink_metadata().is_ok_and(|found| found.is_dir())
+    pub fn has_folder(&self, key: &Key) -> Result<bool> {
+        Ok(metadata_if_there(&self.folder(key))?.is_some_and(|found| found.is_dir()))
     }
 
     /// The folder of an entry.
@@ -309,7 +310,7 @@ impl Layout {
 }
 
 fn create_with_parents(storage: &dyn Storage, path: &Path) -> Result<()> {
-    if path.is_dir() {
+    if is_directory(path)? {
         return Ok(());
     }
     let Some(parent) = path.parent() else { return create(storage, path).map(drop) };

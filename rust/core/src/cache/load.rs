@@ -1,7 +1,6 @@
 //! Opening entries, and moving damaged ones to quarantine.
 
 use std::fs::File;
-use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,8 +11,8 @@ use super::Cache;
 use super::layout::{Key, quarantined_name};
 use crate::error::CacheError;
 use crate::fs::{
-    Content, FilesystemKind, Hold, MapPermit, is_stale, lock_shared, open_file, open_without_links,
-    refresh,
+    Content, FilesystemKind, Hold, MapPermit, is_absent, is_stale, lock_shared, metadata_if_there,
+    open_file, open_without_links, refresh,
 };
 use crate::trajectory::{Entry, EntryKind};
 use crate::{Error, Result};
@@ -54,17 +53,18 @@ impl Deref for OpenEntry {
 
 impl Cache {
     /// Whether something is stored under this key or by this id.
-    pub fn contains(&self, name: &str) -> bool {
+    pub fn contains(&self, name: &str) -> Result<bool> {
         match self.resolve_whole(name) {
-            Ok(_) => true,
-            Err(error) => matches!(error, Error::Cache(CacheError::Ambiguous { .. })),
+            Ok(_) | Err(Error::Cache(CacheError::Ambiguous { .. })) => Ok(true),
+            Err(Error::Cache(CacheError::KeyNotFound { .. })) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
     /// Whether something is stored under this key.
-    pub(super) fn has(&self, key: &Key) -> bool {
-        self.layout.has_folder(key)
-            && self.entry_path(key).symlink_metadata().is_ok_and(|found| found.is_file())
+    pub(super) fn has(&self, key: &Key) -> Result<bool> {
+        let is_file = || metadata_if_there(&self.entry_path(key));
+        Ok(self.layout.has_folder(key)? && is_file()?.is_some_and(|found| found.is_file()))
     }
 
     /// Opens an entry and marks it as used. Its head and index are verified now, its data when it
@@ -128,12 +128,12 @@ impl Cache {
     fn open_file(&self, key: &Key, path: &Path) -> Result<File> {
         let opened = match open_without_links(path) {
             Some(opened) => opened,
-            None if self.layout.has_folder(key) => open_file(path),
+            None if self.layout.has_folder(key)? => open_file(path),
             None => return Err(self.not_found(key.as_str())),
         };
-        opened.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => self.not_found(key.as_str()),
-            _ => Error::io("open", path, error),
+        opened.map_err(|error| match is_absent(&error) {
+            true => self.not_found(key.as_str()),
+            false => Error::io("open", path, error),
         })
     }
 
@@ -211,7 +211,7 @@ impl Cache {
 
     fn found_damaged(&self, key: &Key, damaged: Option<u64>, error: &Error) {
         if self.filesystem == FilesystemKind::Local || !matches!(error, Error::Corrupt { .. }) {
-            return self.set_aside(key, damaged, error);
+            return self.quarantine(key, damaged, error);
         }
         self.counters.corrupt.fetch_add(1, Ordering::Relaxed);
         log::warn!(target: crate::LOGGER, "{error}; it stays where it is");
@@ -219,7 +219,7 @@ impl Cache {
 
     /// Counts an entry as damaged, if this error says so, and moves it to quarantine, if what is
     /// there is still the file of this inode.
-    pub(super) fn set_aside(&self, key: &Key, damaged: Option<u64>, error: &Error) {
+    pub(super) fn quarantine(&self, key: &Key, damaged: Option<u64>, error: &Error) {
         if !matches!(error, Error::Corrupt { .. }) {
             return;
         }

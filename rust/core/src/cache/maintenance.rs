@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use super::Cache;
@@ -9,7 +10,8 @@ use super::layout::{Key, is_quarantined_name};
 use super::scan::list;
 use crate::error::CacheError;
 use crate::fs::{
-    FileClock, FileLock, Hold, LockKind, orphaned, remove_orphaned, remove_stale_lease,
+    FileClock, FileLock, Hold, LockKind, PassedOver, metadata_if_there, orphaned, remove_orphaned,
+    remove_stale_lease,
 };
 use crate::trajectory::Report;
 use crate::{Error, Result, interrupt};
@@ -33,11 +35,6 @@ pub struct Cleanup {
     pub unfinished: usize,
     /// Pins of entries that are gone.
     pub pins: usize,
-}
-
-fn wait_for_eviction() -> bool {
-    std::thread::sleep(EVICTION_WAIT);
-    false
 }
 
 /// The result of verifying one entry.
@@ -79,7 +76,12 @@ impl Cache {
         })?;
         // Where there are no locks, an eviction may be under way. It looks for the pin after it has
         // taken the entry aside, and gives it back.
-        if !(0..EVICTION_TRIES).any(|_| self.has(&key) || wait_for_eviction()) {
+        let mut looks = 0;
+        while !self.has(&key)? && looks < EVICTION_TRIES {
+            std::thread::sleep(EVICTION_WAIT);
+            looks += 1;
+        }
+        if looks == EVICTION_TRIES {
             self.remove_if_there(&path)?;
             return Err(self.not_found(name));
         }
@@ -94,58 +96,78 @@ impl Cache {
         self.remove_if_there(&self.layout.pin(&self.resolve(name)?)).map(drop)
     }
 
-    /// Removes orphaned temporary files, damaged entries, and pins of entries that are gone.
+    /// Whether an entry is never evicted.
+    pub(super) fn is_pinned(&self, key: &Key) -> Result<bool> {
+        Ok(metadata_if_there(&self.layout.pin(key))?.is_some())
+    }
+
+    /// Removes orphaned temporary files, damaged entries, and pins of entries that are gone. What
+    /// can't be removed stays, and is logged.
     pub fn cleanup(&self) -> Result<Cleanup> {
         self.check_writable()?;
         self.layout.check()?;
-        let mut done = Cleanup::default();
+        let (mut done, mut passed_over) = (Cleanup::default(), PassedOver::default());
         for folder in list(&self.layout.entries())? {
             if folder.file_type().is_ok_and(|kind| kind.is_dir()) {
-                done.temporary += remove_orphaned(&*self.storage, &folder.path())?;
+                let removed = remove_orphaned(&*self.storage, &folder.path());
+                done.temporary += passed_over.try_step(removed)?;
             }
         }
-        done.temporary += remove_orphaned(&*self.storage, self.layout.root())?;
+        let removed = remove_orphaned(&*self.storage, self.layout.root());
+        done.temporary += passed_over.try_step(removed)?;
+        let mut remove = |path: &Path| -> Result<usize> {
+            Ok(usize::from(passed_over.try_step(self.remove_if_there(path))?))
+        };
         for damaged in self.quarantined()? {
-            done.quarantined += usize::from(self.remove_if_there(&damaged)?);
+            done.quarantined += remove(&damaged)?;
         }
         for pin in self.pins()? {
-            if !self.has(&pin) {
-                done.pins += usize::from(self.remove_if_there(&self.layout.pin(&pin))?);
+            if !self.has(&pin)? {
+                done.pins += remove(&self.layout.pin(&pin))?;
             }
         }
-        for lock in list(&self.layout.locks())? {
+        for file in list(&self.layout.locks())? {
             // A process that waits for a removed lock may compute an entry twice.
-            let is_claim = lock.path().extension().is_some_and(|extension| extension == "claim");
-            if is_claim && FileLock::try_acquire(&lock.path(), LockKind::Exclusive)?.is_some() {
-                self.remove_if_there(&lock.path())?;
+            let is_claim = file.path().extension().is_some_and(|extension| extension == "claim");
+            // That of another user may be out of reach.
+            let claim = || FileLock::try_acquire(&file.path(), LockKind::Exclusive);
+            if is_claim && matches!(claim(), Ok(Some(_))) {
+                remove(&file.path())?;
             }
         }
         let entries = self.layout.entries();
         let clock = FileClock::of(&*self.storage, &entries);
         for lease in self.stale_leases(&clock)? {
-            done.temporary += usize::from(remove_stale_lease(&*self.storage, &lease)?);
+            let removed = passed_over.try_step(remove_stale_lease(&*self.storage, &lease))?;
+            done.temporary += usize::from(removed);
         }
         for (file, key) in self.scan()?.in_progress() {
             clock.set_right(&file.path, file.last_written);
             if clock.age(file.last_written) > UNFINISHED_FOR {
-                done.unfinished += usize::from(self.remove_unfinished(&key)?);
+                let removed = passed_over.try_step(self.remove_unfinished(&key))?;
+                done.unfinished += usize::from(removed);
             }
+        }
+        if let Some(warning) = passed_over.warning(&AtomicBool::new(false)) {
+            log::warn!(target: crate::LOGGER, "{warning}");
         }
         Ok(done)
     }
 
     /// Removes all entries, also pinned ones, and cleans up. Trajectories that are being written
-    /// stay.
+    /// stay. An entry that can't be removed is an error once all others are.
     pub fn clear(&self) -> Result<usize> {
         let mut lock = self.lock()?;
         lock.invalidate();
-        let mut removed = 0;
+        let (mut removed, mut passed_over) = (0, PassedOver::default());
         for entry in self.scan()?.entries() {
             interrupt::check()?;
-            removed += usize::from(self.remove_if_there(&self.entry_path(&entry.key))?);
+            let is_removed = self.remove_if_there(&self.entry_path(&entry.key));
+            removed += usize::from(passed_over.try_step(is_removed)?);
         }
+        drop(lock);
         self.cleanup()?;
-        Ok(removed)
+        passed_over.into_result().map(|()| removed)
     }
 
     /// Evicts the least recently used entries until at most `max_bytes` are left; returns the
@@ -169,6 +191,10 @@ impl Cache {
         temporary += self.stale_leases(&clock)?.len();
         let is_old = |last: SystemTime| clock.age(last) > UNFINISHED_FOR;
         let is_written = |key: &Key| self.writer_of(key).is_some();
+        let mut pins = 0;
+        for pin in self.pins()? {
+            pins += usize::from(!self.has(&pin)?);
+        }
         Ok(Cleanup {
             temporary,
             quarantined: self.quarantined()?.len(),
@@ -177,7 +203,7 @@ impl Cache {
                 .in_progress()
                 .filter(|(file, key)| is_old(file.last_written) && !is_written(key))
                 .count(),
-            pins: self.pins()?.iter().filter(|pin| !self.has(pin)).count(),
+            pins,
         })
     }
 
@@ -190,13 +216,20 @@ impl Cache {
         Ok(files.filter(is_ours).collect())
     }
 
-    /// Reads and verifies one entry, or all of them. Damaged ones are moved to quarantine.
+    /// Reads and verifies one entry, or all of them. Damaged ones are moved to quarantine. Of all, one
+    /// that a later version of this program made is logged and left out.
     pub fn verify(&self, name: Option<&str>) -> Result<Vec<Verification>> {
         let keys = match name {
             Some(name) => vec![self.resolve_stored(name)?],
             None => self.keys(None)?,
         };
-        let verified = |key| interrupt::check().and_then(|()| self.verify_entry(key)).transpose();
+        let verified = |key| match interrupt::check().and_then(|()| self.verify_entry(key)) {
+            Err(error @ Error::NewerFormat { .. }) if name.is_none() => {
+                log::warn!(target: crate::LOGGER, "{error}; it is not verified");
+                None
+            }
+            verified => verified.transpose(),
+        };
         keys.into_iter().filter_map(verified).collect()
     }
 
@@ -205,15 +238,17 @@ impl Cache {
             Ok(opened) => opened,
             // Evicted since it was listed.
             Err((Error::Cache(CacheError::KeyNotFound { .. }), _)) => return Ok(None),
+            // It says nothing of what is stored.
+            Err((error @ (Error::Io { .. } | Error::NewerFormat { .. }), _)) => return Err(error),
             Err((error, opened_inode)) => {
-                self.set_aside(&key, opened_inode, &error);
+                self.quarantine(&key, opened_inode, &error);
                 return Ok(Some(Verification { key, result: Err(error) }));
             }
         };
         let report = opened.verify()?;
         interrupt::check()?;
         if let Some(damage) = report.damaged.first() {
-            self.set_aside(&key, Some(opened.content().inode()), &damage.error);
+            self.quarantine(&key, Some(opened.content().inode()), &damage.error);
         }
         Ok(Some(Verification { key, result: Ok(report) }))
     }

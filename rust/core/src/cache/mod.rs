@@ -54,7 +54,7 @@ mod unfinished_name;
 mod usage;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 pub use claim::{Claim, ClaimHolder, Claiming};
@@ -95,6 +95,8 @@ struct Counters {
     misses: AtomicU64,
     evictions: AtomicU64,
     corrupt: AtomicU64,
+    /// Whether the log says that something can't be removed.
+    has_told_stuck: AtomicBool,
 }
 
 impl Cache {

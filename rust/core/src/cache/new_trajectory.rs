@@ -1,7 +1,7 @@
 //! What a trajectory is to be like, and whether the one that is there is like that.
 
 use crate::topology::Topology;
-use crate::trajectory::{Encoding, EntryHeader};
+use crate::trajectory::{Encoding, Entry};
 use crate::{Error, Result};
 
 /// What to do where a trajectory of this name is there already.
@@ -13,6 +13,9 @@ pub enum IfThere {
     Resume,
     /// Begin an empty one. A finished one stays until the new one is finished.
     Overwrite,
+    /// Begin an empty one beside it, of which nothing is left where it is not finished. A finished
+    /// one stays until the new one is finished, an unfinished one after that, too.
+    Aside,
 }
 
 /// A trajectory that is to be written.
@@ -41,13 +44,8 @@ pub struct Named {
 
 impl NewTrajectory<'_> {
     /// Refuses to go on with a trajectory that is encoded in another way than was asked for.
-    pub(super) fn check_same(
-        &self,
-        header: &EntryHeader,
-        stored: Encoding,
-        n_frames: u64,
-    ) -> Result<()> {
-        let wanted = self.encoding;
+    pub(super) fn check_same(&self, there: &Entry) -> Result<()> {
+        let (wanted, stored, n_frames) = (self.encoding, there.encoding(), there.n_frames());
         let ways_out = format!(
             "the {n_frames} frames of trajectory {:?} have; pass that to go on with them, or \
              overwrite=True to replace them",
@@ -64,7 +62,7 @@ impl NewTrajectory<'_> {
             let expected = format!("{}, which {ways_out}", shown(stored));
             return Err(Error::argument("profile", shown(wanted), expected));
         }
-        if self.named.metadata && self.metadata != header.metadata {
+        if self.named.metadata && self.metadata != there.header().metadata {
             log::warn!(
                 target: crate::LOGGER,
                 "trajectory {:?}: it is resumed and keeps the metadata that it was begun with; \

@@ -16,7 +16,8 @@ use crate::{Error, Result};
 pub(super) struct OwnFile {
     storage: Arc<dyn Storage>,
     path: PathBuf,
-    suspended: PathBuf,
+    /// What it is called once its writer has let go; `None` of one that is removed then.
+    suspended: Option<PathBuf>,
     process: u32,
     lease: Lease,
 }
@@ -33,15 +34,26 @@ impl OwnFile {
         Self {
             storage: Arc::clone(storage),
             path: folder.join(name.file_name()),
-            suspended: folder.join(suspended.file_name()),
+            suspended: Some(folder.join(suspended.file_name())),
             process: std::process::id(),
             lease,
         }
     }
 
+    /// A file that is removed if it is not published.
+    pub fn temporary(storage: &Arc<dyn Storage>, path: PathBuf, lease: Lease) -> Self {
+        let (storage, process) = (Arc::clone(storage), std::process::id());
+        Self { storage, path, suspended: None, process, lease }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether nothing is left of it once its writer has let go.
+    pub fn is_temporary(&self) -> bool {
+        self.suspended.is_none()
     }
 
     /// Whether nobody has taken over: the lease is held, and the file is there under its name.
@@ -64,7 +76,7 @@ impl OwnFile {
     /// leaves a file.
     pub fn is_removed(&self) -> bool {
         let name = self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let key = name.split('.').next().unwrap_or_default();
+        let key = name.trim_start_matches('.').split('.').next().unwrap_or_default();
         let is_of_key = |file: &DirEntry| file.file_name().to_string_lossy().starts_with(key);
         let files = list(self.path.parent().unwrap_or(&self.path));
         self.lease.is_held().unwrap_or(false)
@@ -75,8 +87,12 @@ impl OwnFile {
 impl Drop for OwnFile {
     fn drop(&mut self) {
         if self.process == std::process::id() && self.is_own().unwrap_or(false) {
-            // Best effort: a file that does not say so is copied by the next writer.
-            let _ = self.storage.rename(&self.path, &self.suspended);
+            // Best effort: a file that does not say so is copied by the next writer, and a
+            // temporary one names its owner.
+            let _ = match &self.suspended {
+                Some(suspended) => self.storage.rename(&self.path, suspended),
+                None => self.storage.remove_file(&self.path),
+            };
         }
     }
 }

@@ -18,7 +18,7 @@ impl Cache {
         if let Some(key) = Key::parse(name) {
             return Ok(key);
         }
-        let mut found = self.stored_by(name);
+        let mut found = self.stored_by(name)?;
         if found.is_empty() && is_beginning(name) {
             let entries = self.scan()?;
             found = entries.entries().map(|entry| entry.key).collect();
@@ -33,8 +33,12 @@ impl Cache {
     /// The key of the entry that is there and that `name` means, a whole key or an id. An id may look
     /// like the beginning of a key, of another entry once its own is gone: so what removes takes none.
     pub(super) fn resolve_whole(&self, name: &str) -> Result<Key> {
-        let key = Key::parse(name).map(|key| if self.has(&key) { vec![key] } else { Vec::new() });
-        self.only(name, key.unwrap_or_else(|| self.stored_by(name)))
+        let found = match Key::parse(name) {
+            Some(key) if self.has(&key)? => vec![key],
+            Some(_) => Vec::new(),
+            None => self.stored_by(name)?,
+        };
+        self.only(name, found)
     }
 
     fn only(&self, name: &str, found: Vec<Key>) -> Result<Key> {
@@ -48,14 +52,19 @@ impl Cache {
     /// The key of the entry that `name` means, which is there.
     pub(super) fn resolve_stored(&self, name: &str) -> Result<Key> {
         let key = self.resolve(name)?;
-        if self.has(&key) { Ok(key) } else { Err(self.not_found(name)) }
+        if self.has(&key)? { Ok(key) } else { Err(self.not_found(name)) }
     }
 
     /// The entries that were stored by this id: a structure, a trajectory or both.
-    fn stored_by(&self, data_id: &str) -> Vec<Key> {
-        let kinds = [EntryKind::Structure, EntryKind::Trajectory];
-        let keys = kinds.into_iter().map(|kind| Key::of(kind, data_id));
-        keys.filter(|key| self.has(key)).collect()
+    fn stored_by(&self, data_id: &str) -> Result<Vec<Key>> {
+        let mut found = Vec::new();
+        for kind in [EntryKind::Structure, EntryKind::Trajectory] {
+            let key = Key::of(kind, data_id);
+            if self.has(&key)? {
+                found.push(key);
+            }
+        }
+        Ok(found)
     }
 
     fn ambiguous(&self, name: &str, mut keys: Vec<Key>) -> crate::Error {

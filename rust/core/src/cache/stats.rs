@@ -236,7 +236,7 @@ impl Cache {
             .unwrap_or(SystemTime::UNIX_EPOCH);
         let opened = self.open_entry_unmarked(&key)?;
         let last_used = last_used.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let pinned = self.layout.pin(&key).symlink_metadata().is_ok();
+        let pinned = self.is_pinned(&key)?;
         Ok(EntryInfo::of(&opened, last_used, pinned))
     }
 }

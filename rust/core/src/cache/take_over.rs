@@ -54,8 +54,6 @@ impl Cache {
                 topology: None,
             },
             reserved: 0,
-            own: None,
-            is_lost: false,
             process: std::process::id(),
         };
         if if_there == IfThere::Resume {
@@ -64,9 +62,11 @@ impl Cache {
             if let Some(holder) = lease_holder(&lease, &clock)? {
                 return Err(being_written(&holder).into());
             }
-            if let Some(there) = self.frames_so_far(&key)? {
-                new.check_same(there.header(), there.encoding(), there.n_frames())?;
-                entry.frames = there;
+            if let Some(frames) = self.frames_so_far(&key)?
+                && let Some(there) = frames.existing()
+            {
+                new.check_same(there)?;
+                entry.frames = frames;
             }
             return Ok(entry);
         }
@@ -81,7 +81,10 @@ impl Cache {
             let is_finished = matches!(there, Frames::Finished(_));
             return Err(CacheError::AlreadyThere { data_id, n_frames, is_finished }.into());
         }
-        self.begin_own(&mut entry, lease, ended)?;
+        match if_there {
+            IfThere::Aside => self.begin_aside(&mut entry, lease)?,
+            _ => self.begin_own(&mut entry, lease, ended)?,
+        }
         Ok(entry)
     }
 
@@ -133,6 +136,7 @@ impl Cache {
                 stored: finished.n_frames(),
             }
             .into()),
+            Err(error @ Error::Io { .. }) => Err(error),
             // What is damaged or gone is no better.
             _ => Ok(()),
         }
@@ -169,7 +173,7 @@ impl Cache {
         let own = OwnFile::new(&self.storage, &folder, name, lease);
         let mut is_copy = true;
         let writer = match &entry.frames {
-            Frames::Written(_) => return Ok(()),
+            Frames::Written { .. } | Frames::Lost { .. } => return Ok(()),
             Frames::New { header, encoding, topology } => self.create_own(&own, |file| {
                 let (path, topology) = (own.path(), topology.as_deref());
                 EntryWriter::create_with_topology(file, path, header, *encoding, topology)
@@ -215,8 +219,18 @@ impl Cache {
         }
         // No older file comes back beside the published one after a power cut.
         self.storage.sync_dir(&folder).map_err(|error| Error::io("sync", &folder, error))?;
-        entry.frames = Frames::Written(writer);
-        entry.own = Some(own);
+        entry.frames = Frames::Written { writer, own };
+        Ok(())
+    }
+
+    /// Makes the file of a writer that leaves nothing unfinished.
+    fn begin_aside(&self, entry: &mut EntryInProgress, lease: Lease) -> Result<()> {
+        let Frames::New { header, encoding, .. } = &entry.frames else { return Ok(()) };
+        let own = OwnFile::temporary(&self.storage, self.temporary_for(&entry.key), lease);
+        let writer = self.create_own(&own, |file| {
+            EntryWriter::create_with_topology(file, own.path(), header, *encoding, None)
+        })?;
+        entry.frames = Frames::Written { writer, own };
         Ok(())
     }
 
@@ -230,25 +244,22 @@ impl Cache {
     ) -> Result<()> {
         entry.check_usable()?;
         let n_frames = entry.n_frames();
-        let stored = match (&mut entry.frames, &entry.own) {
-            (Frames::New { topology, .. }, _) => {
+        let stored = match &mut entry.frames {
+            Frames::New { topology, .. } => {
                 *topology = Some(Arc::clone(wanted));
                 return Ok(());
             }
-            (Frames::Written(writer), Some(own)) if writer.is_untouched() => {
+            Frames::Written { writer, own } if writer.is_untouched() => {
                 // Begun without: another file takes its place, whole.
                 let (header, encoding) = (writer.header().clone(), writer.encoding());
-                let begun = self.create_own(own, |file| {
+                *writer = self.create_own(own, |file| {
                     let topology = Some(&**wanted);
                     let path = own.path();
                     EntryWriter::create_with_topology(file, path, &header, encoding, topology)
                 })?;
-                entry.frames = Frames::Written(begun);
                 return Ok(());
             }
-            (Frames::Written(_), _) => self.read_back(entry, Entry::topology)?,
-            (Frames::Waiting { entry, .. }, _) => entry.topology()?,
-            (Frames::Finished(entry), _) => entry.topology()?,
+            _ => self.read_back(entry, Entry::topology)?,
         };
         check_topology(&entry.data_id, n_frames, stored.as_ref(), wanted, required)
     }

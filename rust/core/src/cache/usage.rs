@@ -46,6 +46,7 @@ struct Usage {
 pub(super) struct UsageLock {
     lock: FileLock,
     usage: Option<Usage>,
+    warnings: Warnings,
 }
 
 impl Cache {
@@ -79,11 +80,29 @@ impl Cache {
             Err(_) => FileLock::acquire(&path, LockKind::Exclusive)?,
         };
         let usage = read(lock.file());
-        Ok(UsageLock { lock, usage })
+        Ok(UsageLock { lock, usage, warnings: Warnings::default() })
+    }
+}
+
+/// What the log says once the lock is released, for a program's log handler may use this cache: a
+/// field that is dropped after that of the lock.
+#[derive(Debug, Default)]
+struct Warnings(Vec<String>);
+
+impl Drop for Warnings {
+    fn drop(&mut self) {
+        for warning in &self.0 {
+            log::warn!(target: crate::LOGGER, "{warning}");
+        }
     }
 }
 
 impl UsageLock {
+    /// Logs a warning when the lock is released.
+    pub fn warn(&mut self, warning: Option<String>) {
+        self.warnings.0.extend(warning);
+    }
+
     /// The bytes in use, where the record is valid.
     pub fn used_bytes(&self) -> Option<u64> {
         self.usage.map(|usage| usage.used_bytes)

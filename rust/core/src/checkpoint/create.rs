@@ -17,7 +17,7 @@ use super::store::CheckpointStore;
 use super::version::version_owner;
 use super::write::{FileWriter, THREADED_FROM, UnsyncedFile, sync, write_files};
 use crate::batch_system::BatchFacts;
-use crate::fs::{PendingDir, names};
+use crate::fs::{PassedOver, PendingDir, names};
 use crate::{Error, Result, threads};
 
 /// A component to store.
@@ -120,7 +120,9 @@ impl CheckpointStore {
             match open_replaceable(&directory) {
                 // Another process has removed it meanwhile.
                 Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-                replaceable => _ = replaceable?,
+                replaceable => {
+                    self.check_spelling(checkpoint_id, &replaceable?.0)?;
+                }
             }
         }
         // At most the checkpoints of one save wait to be deleted.
@@ -233,12 +235,18 @@ impl CheckpointStore {
         manifest.is_milestone = self.retention.is_milestone(manifest.ordinal);
         let is_milestone = manifest.is_milestone;
         let replaced = self.publish_version(pending, &directory, manifest, written)?;
-        let mut unpublished = self.unpublish_orphans(&listed)?;
+        // It is durable: what can't be tidied up now stays.
+        let mut passed_over = PassedOver::default();
+        let mut unpublished = passed_over.try_step(self.unpublish_orphans(&listed))?;
         unpublished.extend(replaced);
         let others = listed.into_iter().filter(|info| info.checkpoint_id != checkpoint_id);
-        unpublished.extend(self.apply_retention(others.collect(), is_milestone)?);
+        let others = others.collect();
+        unpublished.extend(self.apply_retention(others, is_milestone, &mut passed_over)?);
         // Before anything is logged: a handler may save a checkpoint itself.
         drop(lock);
+        if let Some(warning) = passed_over.warning(&self.has_told_stuck) {
+            log::warn!(target: crate::LOGGER, "{warning}");
+        }
         self.background_delete.start(&self.storage, &self.base_dir, unpublished);
         Ok(directory)
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::current::{Version, read_version, version_of};
-use super::manifest::{MANIFEST, Manifest, is_exhaustion};
+use super::manifest::{MANIFEST, Manifest};
 use super::store::CheckpointStore;
 use crate::error::CheckpointError;
 use crate::fs::{FilesystemKind, OpenDirectory, names};
@@ -19,7 +19,7 @@ pub struct CheckpointInfo {
     /// Its directory.
     pub path: PathBuf,
     /// When it was made, in nanoseconds since 1970; where the manifest can't be read, when its file
-    /// was last written.
+    /// was last written; 0 where that can't be told either.
     pub created_at: u64,
     /// What it consists of, or what is wrong with it.
     pub manifest: Result<Manifest>,
@@ -56,8 +56,11 @@ impl CheckpointInfo {
     /// What is in the directory of a checkpoint. One without a manifest was never a checkpoint.
     pub fn of(path: &Path, with_metadata: bool) -> Option<Self> {
         let look = |directory: &OpenDirectory, manifest: Manifest| {
-            let metadata =
-                if with_metadata { manifest.read_metadata(directory).ok() } else { None };
+            let metadata = match with_metadata.then(|| manifest.read_metadata(directory)) {
+                Some(Ok(metadata)) => Some(metadata),
+                Some(Err(error @ Error::Io { .. })) => return Err(error),
+                Some(Err(_)) | None => None,
+            };
             let is_valid =
                 manifest.is_complete(directory)? && (metadata.is_some() || !with_metadata);
             Ok((manifest, metadata, is_valid))
@@ -123,8 +126,9 @@ impl CheckpointStore {
         self.settled(true)
     }
 
-    /// The newest checkpoint that is valid. Newer ones that are not are named in the log. One that a
-    /// later version of this program made is an error: a job would silently go back behind it.
+    /// The newest checkpoint that is valid. Newer ones that are damaged are named in the log. One
+    /// that a later version of this program made, or that the system does not let be read now, is an
+    /// error: a job would silently go back behind it.
     pub fn latest(&self) -> Result<Option<PathBuf>> {
         for info in self.list()?.into_iter().rev() {
             if info.is_valid {
@@ -133,11 +137,7 @@ impl CheckpointStore {
             let path = info.path.display();
             let problem = match info.manifest {
                 Ok(_) => "is damaged: files are missing".to_owned(),
-                Err(error @ Error::NewerFormat { .. }) => return Err(error),
-                Err(Error::Io { source, .. }) if !is_exhaustion(&source) => {
-                    format!("can't be read: {source}")
-                }
-                Err(error @ Error::Io { .. }) => return Err(error),
+                Err(error @ (Error::NewerFormat { .. } | Error::Io { .. })) => return Err(error),
                 Err(error) => format!("is damaged: {error}"),
             };
             log::warn!(target: crate::LOGGER, "the checkpoint {path} {problem}");
@@ -160,7 +160,7 @@ impl CheckpointStore {
             // Somebody has saved here, or is about to.
             let is_stale = look.found.is_empty()
                 && FilesystemKind::of(&self.base_dir) == FilesystemKind::Network
-                && (look.has_vanished || self.has_lock_file());
+                && (look.has_vanished || self.has_lock_file()?);
             let patience = if is_stale { LISTING_CACHED_FOR } else { PATIENCE };
             let is_settled = !look.has_changed && !look.has_vanished && !is_stale;
             if is_settled || started.elapsed() >= patience {
@@ -189,8 +189,10 @@ impl CheckpointStore {
                 None => has_changed |= version_of(&path).is_some(),
             }
         }
+        // One of which no time can be told may be the newest.
+        let age = |info: &CheckpointInfo| info.created_at.wrapping_sub(1);
         found.sort_by(|one, other| {
-            (one.created_at, &one.checkpoint_id).cmp(&(other.created_at, &other.checkpoint_id))
+            (age(one), &one.checkpoint_id).cmp(&(age(other), &other.checkpoint_id))
         });
         has_changed |= self.names()? != names;
         Ok(Look { found, has_changed, has_vanished })
@@ -198,7 +200,7 @@ impl CheckpointStore {
 
     /// The names in the directory, and of what writers have there, in order; none where it was
     /// removed.
-    fn names(&self) -> Result<Vec<String>> {
+    pub(super) fn names(&self) -> Result<Vec<String>> {
         let mut names = match self.open_base().and_then(|directory| directory.names()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.may_make_base_dir() => {
                 Vec::new()

@@ -1,15 +1,14 @@
 //! What a checkpoint consists of, and how to tell that it is whole.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::version::version_owner;
 use crate::batch_system::BatchFacts;
 use crate::error::{CheckpointDamage, CheckpointError};
-use crate::fs::{OpenDirectory, is_not_regular};
+use crate::fs::{OpenDirectory, is_absent, is_not_regular};
 use crate::{Error, Result, checksum};
 
 /// The manifest's file name.
@@ -285,7 +284,7 @@ impl Manifest {
             let found = directory.open_file(&file.name).and_then(|file| file.metadata());
             match found {
                 Ok(found) if found.len() == file.bytes => {}
-                Err(error) if is_exhaustion(&error) => {
+                Err(error) if !is_absent(&error) && !is_not_regular(&error) => {
                     return Err(Error::io("open", &directory.path().join(&file.name), error));
                 }
                 _ => return Ok(false),
@@ -293,12 +292,6 @@ impl Manifest {
         }
         Ok(true)
     }
-}
-
-/// Whether this process lacks files or memory, which says nothing of what was to be opened.
-pub(super) fn is_exhaustion(error: &io::Error) -> bool {
-    let found = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(found, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// Damage of a checkpoint's file.

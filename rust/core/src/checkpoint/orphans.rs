@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::background_delete::Unpublished;
 use super::list::CheckpointInfo;
+use super::replace::is_in_lower_layer;
 use super::store::CheckpointStore;
 use super::version::version_owner;
 use crate::fs::{FileClock, OpenDirectory, Owner, is_orphaned, last_modified};
@@ -58,8 +59,12 @@ impl CheckpointStore {
             return None;
         }
         let temporary = self.base_dir.join(me.temporary_name("orphan"));
-        // Another process may be faster, and what can't be renamed stays.
-        self.storage.rename(path, &temporary).ok()?;
-        Some(Unpublished::Tree(temporary))
+        match self.storage.rename(path, &temporary) {
+            Ok(()) => Some(Unpublished::Tree(temporary)),
+            // Nobody writes in a lower layer.
+            Err(error) if is_in_lower_layer(&error) => Some(Unpublished::Tree(path.to_owned())),
+            // Another process may be faster, and what can't be renamed stays.
+            Err(_) => None,
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! given to files is never given to others.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::background_delete::Unpublished;
 use super::current::version_of;
@@ -17,7 +17,7 @@ use super::store::CheckpointStore;
 use super::version::version_name;
 use super::write::{UnsyncedFile, sync, write_files};
 use crate::error::CheckpointError;
-use crate::fs::{OpenDirectory, Owner, PendingDir, remove_tree};
+use crate::fs::{OpenDirectory, Owner, PendingDir, is_absent, remove_tree};
 use crate::{Error, Result};
 
 impl CheckpointStore {
@@ -42,6 +42,7 @@ impl CheckpointStore {
         let storage = &*self.storage;
         let replace_error = |error| Error::io("replace", target, error);
         let (directory, older) = open_replaceable(target)?;
+        self.check_spelling(&manifest.checkpoint_id, &directory)?;
         let version = version_name(pending.path());
         manifest.replace(older.as_ref(), &version, &directory.names().map_err(replace_error)?);
         self.write_manifest(&pending, &manifest, &mut written)?;
@@ -87,9 +88,32 @@ impl CheckpointStore {
         Ok(())
     }
 
-    /// Renames a checkpoint to a temporary name, which no reader looks at; returns that. `None`
-    /// where another process has removed it, or replaced the version that is meant.
-    pub(super) fn unpublish(&self, path: &Path, version: Option<u64>) -> Result<Option<PathBuf>> {
+    /// An error where the directory of a checkpoint is another's: some file systems take `best` for
+    /// `Best`.
+    pub(super) fn check_spelling(&self, id: &str, directory: &OpenDirectory) -> Result<()> {
+        let inspect_error = |error| Error::io("inspect", directory.path(), error);
+        let names = self.names()?;
+        if names.iter().any(|name| name == id) {
+            return Ok(());
+        }
+        let identity = directory.identity().map_err(inspect_error)?;
+        for found in names {
+            let same = OpenDirectory::open(&self.base_dir.join(&found));
+            if same.and_then(|same| same.identity()).is_ok_and(|same| same == identity) {
+                let (checkpoint_id, base_dir) = (id.to_owned(), self.base_dir.clone());
+                return Err(CheckpointError::SameName { checkpoint_id, found, base_dir }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames a checkpoint to a temporary name, which no reader looks at; returns what is to be
+    /// deleted. `None` where another process has removed it, or replaced the version that is meant.
+    pub(super) fn unpublish(
+        &self,
+        path: &Path,
+        version: Option<u64>,
+    ) -> Result<Option<Unpublished>> {
         if version_of(path) != version {
             return Ok(None);
         }
@@ -98,25 +122,76 @@ impl CheckpointStore {
         let temporary = self.base_dir.join(Owner::current().temporary_name(name));
         match self.storage.rename(path, &temporary) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if is_in_lower_layer(&error) => {
+                return self.delete_in_place(path).map(Some).map_err(remove_error);
+            }
             renamed => renamed.map_err(remove_error)?,
         }
         if version_of(&temporary) == version {
-            return Ok(Some(temporary));
+            return Ok(Some(Unpublished::Tree(temporary)));
         }
         // It was replaced at this very moment, which a lock would have prevented: it goes back.
         match self.storage.rename(&temporary, path) {
             Ok(()) => Ok(None),
             // There is a newer one by now.
-            Err(_) if path.is_dir() => Ok(Some(temporary)),
+            Err(_) if path.is_dir() => Ok(Some(Unpublished::Tree(temporary))),
             Err(error) => Err(remove_error(error)),
         }
     }
+
+    /// Deletes a checkpoint under its own name, of which nothing is left to be deleted then. Without
+    /// its manifest it is none.
+    fn delete_in_place(&self, path: &Path) -> io::Result<Unpublished> {
+        let directory = OpenDirectory::open(path)?;
+        self.storage.remove_from(&directory, MANIFEST)?;
+        for name in directory.names()? {
+            match directory.open_directory(&name) {
+                Ok(_) => remove_tree(&*self.storage, &path.join(name))?,
+                Err(_) => self.storage.remove_from(&directory, &name)?,
+            }
+        }
+        self.storage.remove_dir(path)?;
+        Ok(Unpublished::Files(directory, Vec::new()))
+    }
+}
+
+/// Whether a directory can't be renamed because an overlay file system has it in a lower layer: in
+/// the image of a container, for one.
+pub(super) fn is_in_lower_layer(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::XDEV | Errno::STALE))
 }
 
 /// An error where a directory that was written into is not the checkpoint any more.
 fn removed_meanwhile(target: &Path, directory: &OpenDirectory) -> Option<Error> {
-    let is_there = OpenDirectory::open(target)
-        .and_then(|found| Ok(found.identity()? == directory.identity()?))
-        .unwrap_or(false);
-    (!is_there).then(|| CheckpointError::RemovedMeanwhile { path: target.to_owned() }.into())
+    let found = OpenDirectory::open(target)
+        .and_then(|found| Ok(found.identity()? == directory.identity()?));
+    match found {
+        Ok(true) => None,
+        Err(error) if !is_absent(&error) => Some(Error::io("inspect", target, error)),
+        _ => Some(CheckpointError::RemovedMeanwhile { path: target.to_owned() }.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::fs::Disk;
+
+    #[test]
+    fn a_file_system_that_ignores_case_lets_no_checkpoint_take_the_place_of_another() {
+        let base = tempfile::tempdir().unwrap();
+        let store = CheckpointStore::open(Arc::new(Disk), base.path(), None).unwrap();
+        for id in ["Best", "other"] {
+            store.create(id, &[], &[1, 0xc0]).unwrap();
+        }
+        let open = |id: &str| OpenDirectory::open(&base.path().join(id)).unwrap();
+        store.check_spelling("Best", &open("Best")).unwrap();
+        // It is what such a file system opens under the name `best`.
+        let error = store.check_spelling("best", &open("Best")).unwrap_err().to_string();
+        assert!(error.contains("\"best\"") && error.contains("\"Best\""), "{error}");
+    }
 }

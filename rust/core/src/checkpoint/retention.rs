@@ -8,7 +8,7 @@ use super::manifest::Manifest;
 use super::recognition::check_is_checkpoint;
 use super::store::{CheckpointStore, Retention};
 use crate::error::CheckpointError;
-use crate::fs::names;
+use crate::fs::{PassedOver, names};
 use crate::{Error, Result};
 
 impl Retention {
@@ -56,21 +56,23 @@ impl CheckpointStore {
             };
             check_is_checkpoint(&path)?;
             // Replaced meanwhile, it is removed all the same.
-            let Some(temporary) = self.unpublish(&path, info.version)? else { continue };
+            let Some(unpublished) = self.unpublish(&path, info.version)? else { continue };
             self.storage
                 .sync_dir(&self.base_dir)
                 .map_err(|error| Error::io("sync", &self.base_dir, error))?;
-            return Unpublished::Tree(temporary).delete(&*self.storage);
+            return unpublished.delete(&*self.storage);
         }
     }
 
     /// Unpublishes the oldest of `others` beyond the checkpoints to keep, of which the one just
     /// made is one, if it is no milestone. Returns what is to be deleted. What can't be read, or is
-    /// of a later version, stays: nobody knows how old it is, and what for it was to be kept.
+    /// of a later version, stays: nobody knows how old it is, and what for it was to be kept. What
+    /// can't be removed is passed over.
     pub(super) fn apply_retention(
         &self,
         mut others: Vec<CheckpointInfo>,
         is_milestone: bool,
+        passed_over: &mut PassedOver,
     ) -> Result<Vec<Unpublished>> {
         let Some(keep) = self.retention.keep else { return Ok(Vec::new()) };
         let may_go = |manifest: &Manifest| {
@@ -82,8 +84,8 @@ impl CheckpointStore {
         let excess = others.len().saturating_sub(kept);
         let oldest = others.iter().take(excess);
         oldest
-            .filter_map(|info| self.unpublish(&info.path, info.version).transpose())
-            .map(|temporary| temporary.map(Unpublished::Tree))
+            .map(|info| passed_over.try_step(self.unpublish(&info.path, info.version)))
+            .filter_map(Result::transpose)
             .collect()
     }
 }

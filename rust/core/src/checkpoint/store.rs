@@ -3,10 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::background_delete::BackgroundDelete;
 use crate::error::CheckpointError;
-use crate::fs::{Disk, FileLock, LockKind, OpenDirectory, Storage, create_dirs, open_file};
+use crate::fs::{
+    Disk, FileLock, LockKind, OpenDirectory, Storage, create_dirs, is_directory, metadata_if_there,
+    open_file,
+};
 use crate::{Error, Result, threads};
 
 /// Which checkpoints stay.
@@ -28,6 +32,8 @@ pub struct CheckpointStore {
     pub(super) link_unchanged: bool,
     pub(super) background_delete: Arc<BackgroundDelete>,
     is_read_only: bool,
+    /// Whether the log says that something can't be removed.
+    pub(super) has_told_stuck: Arc<AtomicBool>,
 }
 
 /// The lock's file.
@@ -52,9 +58,15 @@ impl CheckpointStore {
         let base_dir = std::path::absolute(base_dir)
             .map_err(|error| Error::io("make absolute", base_dir, error))?;
         let background_delete = Arc::default();
-        let is_read_only = false;
-        let store =
-            Self { storage, base_dir, retention, link_unchanged, background_delete, is_read_only };
+        let store = Self {
+            storage,
+            base_dir,
+            retention,
+            link_unchanged,
+            background_delete,
+            is_read_only: false,
+            has_told_stuck: Arc::default(),
+        };
         create_dirs(&*store.storage, &store.base_dir)?;
         Ok(store)
     }
@@ -78,11 +90,7 @@ impl CheckpointStore {
         threads::check()?;
         let base_dir = std::path::absolute(base_dir)
             .map_err(|error| Error::io("make absolute", base_dir, error))?;
-        let found = if !base_dir.is_dir() {
-            "there is no such directory"
-        } else {
-            "no checkpoint was ever made there"
-        };
+        let is_there = is_directory(&base_dir)?;
         let store = Self {
             storage: Arc::new(Disk),
             base_dir,
@@ -90,9 +98,13 @@ impl CheckpointStore {
             link_unchanged: false,
             background_delete: Arc::default(),
             is_read_only: true,
+            has_told_stuck: Arc::default(),
         };
-        let is_used = || -> Result<bool> { Ok(store.has_lock_file() || !store.list()?.is_empty()) };
-        if !store.base_dir.is_dir() || !is_used()? {
+        if !is_there || !(store.has_lock_file()? || !store.list()?.is_empty()) {
+            let found = match is_there {
+                false => "there is no such directory",
+                true => "no checkpoint was ever made there",
+            };
             return Err(CheckpointError::NoneHere { base_dir: store.base_dir, found }.into());
         }
         Ok(store)
@@ -130,8 +142,8 @@ impl CheckpointStore {
     }
 
     /// Whether there is a lock's file, as wherever a checkpoint was ever published.
-    pub(super) fn has_lock_file(&self) -> bool {
-        self.base_dir.join(LOCK).symlink_metadata().is_ok()
+    pub(super) fn has_lock_file(&self) -> Result<bool> {
+        Ok(metadata_if_there(&self.base_dir.join(LOCK))?.is_some())
     }
 
     /// The directory, which may be a symlink to where it is.

@@ -13,6 +13,7 @@ use super::outliers::Outliers;
 use super::pco;
 use super::periodic::{self, PeriodicBox};
 use super::quantize::GridHeader;
+use super::simd::LANES;
 use super::widen::Widened;
 use crate::ScalarType;
 use crate::error::DecodeError;
@@ -29,6 +30,8 @@ const ACCEPTED_FIXED_RATIO: f64 = 1.0;
 /// The same of blocks whose frames are told from key frames, after which only such are left that
 /// are read whole.
 const ACCEPTED_CODED_RATIO: f64 = 1.1;
+/// The same of few frames, which are read nearly as fast together as alone.
+const ACCEPTED_FEW_RATIO: f64 = 1.0;
 /// Frames of which any is read with the least work.
 const FIXED: Coding = Coding { reference: Reference::Key, is_fixed: true };
 /// Frames of which any is read, by its key frame.
@@ -40,6 +43,8 @@ const EARLY_MARGIN: f64 = 1.02;
 /// A block below this part of its estimated size by pcodec is smaller than that: of numbers that
 /// repeat, the estimate may be a tenth too large.
 const DECISIVE_RATIO: f64 = 0.9;
+/// In fewer frames, fixed widths take more in the model than they save work.
+const FEW_FRAMES: usize = LANES;
 /// One tile is encoded first in blocks of at least so many.
 const EARLY_TILES: usize = 8;
 /// Zstd's level for models.
@@ -78,7 +83,9 @@ impl<F: Fn() -> f64> PcoEstimate<F> {
         shape: BlockShape,
         bytes: impl Fn(&[T]) -> Option<usize>,
     ) -> bool {
-        if !self.is_temporal || shape.rows < EARLY_TILES * TILE {
+        // Of few frames, the tables of one tile may take more than it does.
+        let is_large = shape.rows >= EARLY_TILES * TILE && shape.frames >= FEW_FRAMES;
+        if !self.is_temporal || !is_large {
             return false;
         }
         let width = shape.rows * COMPONENTS;
@@ -137,8 +144,11 @@ pub fn encode_integers(
     let (codec, frames) = if options.archive {
         (ARCHIVED, write(integers, shape.rows, ARCHIVE, level)?)
     } else {
-        let codings = [(FIXED, ACCEPTED_FIXED_RATIO), (CODED, ACCEPTED_CODED_RATIO)];
-        (GEOMETRY, encode_accepted(integers, shape, &codings, pco, write)?)
+        let codings = match shape.frames {
+            ..FEW_FRAMES => &[(CODED, ACCEPTED_FEW_RATIO)][..],
+            _ => &[(FIXED, ACCEPTED_FIXED_RATIO), (CODED, ACCEPTED_CODED_RATIO)],
+        };
+        (GEOMETRY, encode_accepted(integers, shape, codings, pco, write)?)
     };
     Some((codec, [&(packed.len() as u32).to_le_bytes()[..], &packed, &frames].concat()))
 }

@@ -168,6 +168,41 @@ fn the_arithmetic_of_real_readers_is_found_and_repeated() {
     }
 }
 
+/// A walk as text with three decimals holds it.
+fn text() -> Vec<i32> {
+    walk(64, 40).into_iter().map(|x| (x * 1000.0).round() as i32).collect()
+}
+
+#[test]
+fn text_with_one_more_decimal_is_rounded_like_other_numbers() {
+    let block = block(64, 40, 3, ScalarType::F32);
+    let options = EncodeOptions { precision: Some(0.01), archive: false };
+    let size = |values: Vec<f32>| {
+        let bytes = floats(values.iter().copied());
+        for (value, read) in values.iter().zip(read_back(&bytes, &block, &options).as_chunks().0) {
+            assert!((f64::from(*value) - f64::from(f32::from_le_bytes(*read))).abs() <= 0.005);
+        }
+        encode(&bytes, &block, &options).unwrap().1.len() as f64
+    };
+    // A tenth of it lies in the middle between two grid points.
+    let of_text = size(text().into_iter().map(|k| k as f32 / 1000.0).collect());
+    let ratio = of_text / size(walk(64, 40));
+    assert!(ratio < 1.02, "{ratio}");
+}
+
+#[test]
+fn what_was_rounded_is_not_rounded_again() {
+    let block = block(64, 40, 3, ScalarType::F32);
+    let text = floats(text().into_iter().map(|k| k as f32 / 1000.0));
+    for bytes in [text, floats(walk(64, 40).into_iter())] {
+        for precision in [0.01, 0.1] {
+            let options = EncodeOptions { precision: Some(precision), archive: false };
+            let once = read_back(&bytes, &block, &options);
+            assert_eq!(read_back(&once, &block, &options), once, "at {precision}");
+        }
+    }
+}
+
 #[test]
 fn noise_is_stored_as_it_is() {
     let mut random = 1u64;

@@ -40,6 +40,20 @@ pub enum CheckpointError {
         /// The directory.
         path: PathBuf,
     },
+    /// The file system takes two ids for one.
+    #[error(
+        "the checkpoint {checkpoint_id:?} would take the place of {found:?}, from which the file \
+         system of {} does not tell it: choose another id; it was left as it is",
+        base_dir.display()
+    )]
+    SameName {
+        /// The id that was to be stored.
+        checkpoint_id: String,
+        /// The id that is there.
+        found: String,
+        /// The directory of checkpoints.
+        base_dir: PathBuf,
+    },
     /// There are no checkpoints to be looked at.
     #[error("there are no checkpoints in {}: {found}", base_dir.display())]
     NoneHere {

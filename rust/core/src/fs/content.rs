@@ -2,8 +2,8 @@
 //!
 //! Access to a mapping beyond the end of a truncated file ends the process, and so does access to
 //! one on a network file system when the server has lost the file. So bytes are *read*, which gives
-//! an error instead. Only what is lent in place is mapped, only with a permit, and only after the
-//! file's length was checked. Small files are read whole at once.
+//! an error instead. Only what is borrowed is mapped, only with a permit, and only after the file's
+//! length was checked. Small files are read whole at once.
 //!
 //! At most half of the files that a process may have open are kept open here. Those beyond are
 //! opened again for each read, by their name, and have to be what they were: of the same length and

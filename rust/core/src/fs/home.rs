@@ -33,6 +33,12 @@ pub fn expand_home(argument: &str, path: &Path) -> Result<PathBuf> {
     }
 }
 
+/// The path that a variable names. None where it is not set, or empty.
+pub(crate) fn path_of(variable: &str) -> Result<Option<PathBuf>> {
+    let text = std::env::var_os(variable).filter(|text| !text.is_empty());
+    text.map(|text| expand_home(variable, Path::new(&text))).transpose()
+}
+
 fn home_of(user: &[u8]) -> Option<PathBuf> {
     /// No record of a user is longer.
     const MOST: usize = 1 << 20;

@@ -121,12 +121,12 @@ impl Lease {
                 Judgement::Free => {}
                 Judgement::Held(holder) => return Ok(Taking::Refused(holder)),
                 Judgement::Gone(found, id) => {
-                    if set_aside(&**storage, path, &found)? {
+                    if remove_if_unchanged(&**storage, path, &found)? {
                         ended = Some(id);
                     }
                 }
                 Judgement::Expired(found) => {
-                    set_aside(&**storage, path, &found)?;
+                    remove_if_unchanged(&**storage, path, &found)?;
                 }
             }
         }
@@ -189,7 +189,7 @@ impl Drop for Lease {
         if let Ok(Some(found)) = find(&self.held.path)
             && self.is_this(&found)
         {
-            let _ = set_aside(&*self.held.storage, &self.held.path, &found);
+            let _ = remove_if_unchanged(&*self.held.storage, &self.held.path, &found);
         }
     }
 }
@@ -206,7 +206,9 @@ pub(crate) fn lease_holder(path: &Path, clock: &FileClock<'_>) -> Result<Option<
 pub(crate) fn remove_stale_lease(storage: &dyn Storage, path: &Path) -> Result<bool> {
     let clock = FileClock::of(storage, path.parent().unwrap_or(path));
     match judge(path, &clock)? {
-        Judgement::Gone(found, _) | Judgement::Expired(found) => set_aside(storage, path, &found),
+        Judgement::Gone(found, _) | Judgement::Expired(found) => {
+            remove_if_unchanged(storage, path, &found)
+        }
         Judgement::Free | Judgement::Held(_) => Ok(false),
     }
 }
@@ -264,7 +266,7 @@ fn find(path: &Path) -> Result<Option<Found>> {
 
 /// Removes a lease if it is still the one that was found: moved to a name of our own first, for
 /// only then it is certain which one it is. Another one is given back.
-fn set_aside(storage: &dyn Storage, path: &Path, expected: &Found) -> Result<bool> {
+fn remove_if_unchanged(storage: &dyn Storage, path: &Path, expected: &Found) -> Result<bool> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("lease");
     let own: PathBuf = path.with_file_name(Owner::current().temporary_name(name));
     match storage.rename(path, &own) {

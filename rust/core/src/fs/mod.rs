@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod absence;
 mod clock;
 mod coalesce;
 mod content;
@@ -41,6 +42,7 @@ pub mod names;
 mod no_sync;
 mod open;
 mod owner;
+mod passed_over;
 mod publish;
 mod range_source;
 mod remote;
@@ -52,6 +54,7 @@ pub mod testing;
 mod writeback;
 mod xattr;
 
+pub(crate) use absence::{is_absent, is_directory, metadata_if_there};
 pub(crate) use clock::{FileClock, forget_listing};
 pub use content::{Content, Hold};
 pub(crate) use directory::Identity;
@@ -60,6 +63,7 @@ pub(crate) use fallback::{Failure, create_with_fallback};
 pub use filesystem::FilesystemKind;
 pub(crate) use group::share;
 pub use home::expand_home;
+pub(crate) use home::path_of;
 pub(crate) use in_use::{lock_shared, try_lock_exclusive};
 pub(crate) use lease::{Lease, LeaseHolder, Taking, lease_holder, remove_stale_lease};
 pub(crate) use lease_record::WriterId;
@@ -71,6 +75,7 @@ pub(crate) use open::{
 };
 pub(crate) use owner::Boot;
 pub use owner::{Owner, Sight};
+pub(crate) use passed_over::PassedOver;
 pub use publish::{PendingDir, publish_bytes, remove_orphaned};
 pub(crate) use publish::{create_dirs, is_orphaned, last_modified, orphaned, remove_tree};
 pub use range_source::{RangeBytes, RangeSource};

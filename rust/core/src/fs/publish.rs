@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use super::clock::FileClock;
 use super::owner::Sight;
-use super::{OpenDirectory, Owner, Storage, StorageFile, write_all_at};
+use super::{OpenDirectory, Owner, PassedOver, Storage, StorageFile, is_directory, write_all_at};
 use crate::{Error, Result};
 
 /// A file that is being written and appears at its target only when published.
@@ -158,7 +158,7 @@ impl Drop for PendingDir {
 pub fn create_dirs(storage: &dyn Storage, path: &Path) -> Result<()> {
     let mut missing: Vec<&Path> = Vec::new();
     for ancestor in path.ancestors() {
-        if ancestor.as_os_str().is_empty() || ancestor.is_dir() {
+        if ancestor.as_os_str().is_empty() || is_directory(ancestor)? {
             break;
         }
         missing.push(ancestor);
@@ -205,20 +205,22 @@ pub(crate) fn is_orphaned(owner: &Owner, modified: SystemTime, clock: &FileClock
 
 /// Removes orphaned temporary files and directories from `directory`; returns their number. Those
 /// of an owner that can't be seen, on another host for one, are orphaned an hour after they were
-/// last written to, by the clock of the file system.
+/// last written to, by the clock of the file system. One that can't be removed is an error once all
+/// others are.
 pub fn remove_orphaned(storage: &dyn Storage, directory: &Path) -> Result<usize> {
-    let mut removed = 0;
+    let (mut removed, mut passed_over) = (0, PassedOver::default());
     for path in orphaned(directory, &FileClock::of(storage, directory))? {
         let is_dir = path.symlink_metadata().is_ok_and(|found| found.is_dir());
         let result = if is_dir { remove_tree(storage, &path) } else { storage.remove_file(&path) };
-        match result {
-            Ok(()) => removed += 1,
+        let result = match result {
+            Ok(()) => Ok(1),
             // Another process removed it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("remove", &path, error)),
-        }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(Error::io("remove", &path, error)),
+        };
+        removed += passed_over.try_step(result)?;
     }
-    Ok(removed)
+    passed_over.into_result().map(|()| removed)
 }
 
 /// The orphaned temporary files and directories in `directory`; none where that is gone.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::activity::Activity;
 use super::pace::Pace;
 use super::position::Position;
-use super::shard_state::ShardState;
+use super::shard_state::{ShardState, TaskState};
 use super::slot::DeclaredState;
 use super::writers::Writers;
 
@@ -57,104 +57,118 @@ pub(super) struct MergedProgress<'a> {
 /// Merges shards; `own` is this process's one among them.
 pub(super) fn merge(shards: &[Arc<ShardState>], own: Option<usize>) -> MergedProgress<'_> {
     let groups = overlapping(shards);
-    let group_count = groups.iter().max().map_or(0, |last| last + 1);
-    let active = |shard: usize| shards[shard].active;
-    let mut merged = MergedProgress {
-        declared_total: shards
-            .iter()
-            .max_by_key(|shard| shard.declared_version)
-            .and_then(|shard| shard.declared_total),
-        is_finished: shards
-            .iter()
-            .map(|shard| shard.finished)
-            .max()
-            .is_some_and(|last| last & 1 == 1),
+    let finished = shards.iter().map(|shard| shard.finished).max();
+    let is_finished = finished.is_some_and(|last| last & 1 == 1);
+    let mut tasks = merge_tasks(shards, own, &groups);
+    tasks.iter_mut().for_each(|task| task.state = task.state.resolved(is_finished));
+    let declared = shards.iter().max_by_key(|shard| shard.declared_version);
+    MergedProgress {
+        tasks,
+        declared_total: declared.and_then(|shard| shard.declared_total),
+        is_finished,
         writers: shards.iter().fold(Writers::default(), |all, shard| all.with(shard.writers)),
-        elapsed: sum_of_longest(&groups, group_count, active),
+        elapsed: sum_of_longest(&groups, |shard| shards[shard].active),
         activity: shards.iter().fold(Activity::default(), |all, shard| all.join(shard.activity)),
         hosts: hosts(shards),
         pace: last_active(shards).and_then(|shard| shard.pace),
-        tasks: Vec::with_capacity(shards.iter().map(|shard| shard.tasks.len()).max().unwrap_or(0)),
-    };
-    let is_single = shards.len() == 1;
-    let mut places: HashMap<&str, usize> = HashMap::new();
+    }
+}
+
+/// The tasks of all shards, whose groups are those of [`overlapping`].
+fn merge_tasks<'a>(
+    shards: &'a [Arc<ShardState>],
+    own: Option<usize>,
+    groups: &[usize],
+) -> Vec<MergedTask<'a>> {
+    let (is_single, n_groups) = (shards.len() == 1, n_groups(groups));
+    let most = shards.iter().map(|shard| shard.tasks.len()).max().unwrap_or(0);
+    let mut tasks: Vec<MergedTask<'_>> = Vec::with_capacity(most);
+    let mut index_by_id: HashMap<&str, usize> = HashMap::new();
+    // Of each task, the longest time in each group.
     let mut times: Vec<Vec<u64>> = Vec::new();
     for (number, shard) in shards.iter().enumerate() {
-        let mut place_of = Vec::with_capacity(shard.tasks.len());
+        // Of each slot, the index of its task.
+        let mut indices = Vec::with_capacity(shard.tasks.len());
         for (slot, task) in shard.tasks.iter().enumerate() {
             let end = if task.ended == 0 { shard.active } else { task.ended };
             let elapsed = end.saturating_sub(task.started);
-            let place = if is_single { None } else { places.get(&*task.id).copied() };
-            let is_first = place.is_none();
-            let place = place.unwrap_or_else(|| {
-                let place = merged.tasks.len();
-                if !is_single {
-                    places.insert(&task.id, place);
-                    times.push(vec![0; group_count]);
-                }
-                merged.tasks.push(MergedTask {
-                    parent: task.parent.map(|parent| place_of[parent]),
-                    position: task.position,
-                    elsewhere: 0,
-                    state: task.state,
-                    version: task.version,
-                    elapsed,
-                    has_ended: task.ended != 0,
-                    high_water: task.high_water,
-                    pace: task.pace,
-                    message: task.message.as_ref(),
-                    writers: task.writers,
-                    slot: None,
-                    id: &task.id,
-                    name: &task.name,
-                });
-                place
-            });
-            place_of.push(place);
-            let into = &mut merged.tasks[place];
-            if own == Some(number) {
-                into.slot = Some(slot);
+            let known = if is_single { None } else { index_by_id.get(&*task.id).copied() };
+            let index = known.unwrap_or(tasks.len());
+            if known.is_some() {
+                tasks[index].join(task, shard.writers.is_any());
             } else {
-                into.elsewhere = into.elsewhere.saturating_add(task.position.added);
+                let parent = task.parent.map(|parent| indices[parent]);
+                tasks.push(MergedTask::new(task, parent, elapsed));
+                if !is_single {
+                    index_by_id.insert(&task.id, index);
+                    times.push(vec![0; n_groups]);
+                }
             }
-            if let Some(times) = times.get_mut(place) {
+            indices.push(index);
+            let merged = &mut tasks[index];
+            if own == Some(number) {
+                merged.slot = Some(slot);
+            } else {
+                merged.elsewhere = merged.elsewhere.saturating_add(task.position.added);
+            }
+            if let Some(times) = times.get_mut(index) {
                 let longest = &mut times[groups[number]];
                 *longest = elapsed.max(*longest);
             }
-            if is_first {
-                continue;
-            }
-            match task.position.declared.cmp(&into.position.declared) {
-                Less => {}
-                Equal => into.high_water = into.high_water.max(task.high_water),
-                Greater => into.high_water = task.high_water,
-            }
-            into.position.join(&task.position);
-            into.writers = into.writers.with(task.writers);
-            match task.version.cmp(&into.version) {
-                Less => {}
-                Equal => into.has_ended |= task.ended != 0,
-                Greater => {
-                    (into.state, into.version) = (task.state, task.version);
-                    into.has_ended = task.ended != 0;
-                }
-            }
-            let message = task.message.as_ref();
-            if message.map(|message| message.0) > into.message.map(|message| message.0) {
-                into.message = message;
-            }
-            if shard.writers.is_any() {
-                into.pace = task.pace.or(into.pace);
-            }
         }
     }
-    for task in &mut merged.tasks {
-        task.state = task.state.resolved(merged.is_finished);
-    }
-    for (task, times) in merged.tasks.iter_mut().zip(&times) {
+    for (task, times) in tasks.iter_mut().zip(&times) {
         task.elapsed = sum(times);
     }
-    merged
+    tasks
+}
+
+impl<'a> MergedTask<'a> {
+    /// A task as the first shard has it that knows it.
+    fn new(task: &'a TaskState, parent: Option<usize>, elapsed: u64) -> Self {
+        Self {
+            id: &task.id,
+            name: &task.name,
+            parent,
+            position: task.position,
+            elsewhere: 0,
+            state: task.state,
+            version: task.version,
+            elapsed,
+            has_ended: task.ended != 0,
+            high_water: task.high_water,
+            pace: task.pace,
+            message: task.message.as_ref(),
+            writers: task.writers,
+            slot: None,
+        }
+    }
+
+    /// Joins the same task of another shard. Where somebody has that open, its pace is current.
+    fn join(&mut self, task: &'a TaskState, is_open: bool) {
+        match task.position.declared.cmp(&self.position.declared) {
+            Less => {}
+            Equal => self.high_water = self.high_water.max(task.high_water),
+            Greater => self.high_water = task.high_water,
+        }
+        self.position.join(&task.position);
+        self.writers = self.writers.with(task.writers);
+        match task.version.cmp(&self.version) {
+            Less => {}
+            Equal => self.has_ended |= task.ended != 0,
+            Greater => {
+                (self.state, self.version) = (task.state, task.version);
+                self.has_ended = task.ended != 0;
+            }
+        }
+        let message = task.message.as_ref();
+        if message.map(|message| message.0) > self.message.map(|message| message.0) {
+            self.message = message;
+        }
+        if is_open {
+            self.pace = task.pace.or(self.pace);
+        }
+    }
 }
 
 /// The shard that was active last: its rates are current.
@@ -187,8 +201,12 @@ fn overlapping(shards: &[Arc<ShardState>]) -> Vec<usize> {
     groups
 }
 
-fn sum_of_longest(groups: &[usize], count: usize, of: impl Fn(usize) -> u64) -> u64 {
-    let mut longest = vec![0u64; count];
+fn n_groups(groups: &[usize]) -> usize {
+    groups.iter().max().map_or(0, |last| last + 1)
+}
+
+fn sum_of_longest(groups: &[usize], of: impl Fn(usize) -> u64) -> u64 {
+    let mut longest = vec![0u64; n_groups(groups)];
     for (shard, &group) in groups.iter().enumerate() {
         longest[group] = longest[group].max(of(shard));
     }

@@ -19,6 +19,15 @@ pub(super) struct OtherShards {
     known: Mutex<Known>,
 }
 
+/// What to do about a shard that a later version of this program writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Newer {
+    /// It is an error, for the counts that are shown would be less than the real ones.
+    Refuse,
+    /// It is left out, with a warning: a job that runs does not end because another was upgraded.
+    PassOver,
+}
+
 /// What is kept of earlier readings.
 #[derive(Debug, Default)]
 struct Known {
@@ -32,9 +41,9 @@ impl OtherShards {
         Self { directory, host, known: Mutex::default() }
     }
 
-    /// The states of all but `except`.
+    /// The states of all but `except`. One of a later version of this program is an error.
     pub fn states(&self, except: &[ShardName]) -> Result<Vec<Arc<ShardState>>> {
-        self.states_in(&open_directory(&self.directory)?, except)
+        self.states_in(&open_directory(&self.directory)?, except, Newer::Refuse)
     }
 
     /// [`OtherShards::states`] of the directory that is open.
@@ -42,13 +51,13 @@ impl OtherShards {
         &self,
         directory: &OpenDirectory,
         except: &[ShardName],
+        newer: Newer,
     ) -> Result<Vec<Arc<ShardState>>> {
+        let read = |known: &mut Known| self.read(directory, except, newer, known);
         match self.known.try_lock() {
-            Ok(mut known) => self.read(directory, except, &mut known),
-            Err(TryLockError::Poisoned(known)) => {
-                self.read(directory, except, &mut known.into_inner())
-            }
-            Err(TryLockError::WouldBlock) => self.read(directory, except, &mut Known::default()),
+            Ok(mut known) => read(&mut known),
+            Err(TryLockError::Poisoned(known)) => read(&mut known.into_inner()),
+            Err(TryLockError::WouldBlock) => read(&mut Known::default()),
         }
     }
 
@@ -77,6 +86,7 @@ impl OtherShards {
         &self,
         directory: &OpenDirectory,
         except: &[ShardName],
+        newer: Newer,
         known: &mut Known,
     ) -> Result<Vec<Arc<ShardState>>> {
         let identity =
@@ -93,7 +103,13 @@ impl OtherShards {
             .map(|name| {
                 let reader = known.readers.entry(name.clone());
                 let reader = reader.or_insert_with(|| ShardReader::new(name, &self.host));
-                Ok(reader.read(directory, kind)?.state)
+                match reader.read(directory, kind) {
+                    Err(error @ Error::NewerFormat { .. }) if newer == Newer::PassOver => {
+                        reader.warn(format!("{error}; what it counts is left out"));
+                        Ok(reader.last())
+                    }
+                    read => Ok(read?.state),
+                }
             })
             .collect()
     }

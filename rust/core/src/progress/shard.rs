@@ -96,6 +96,13 @@ impl ShardReader {
         Arc::clone(&self.last)
     }
 
+    /// Warns of it, once.
+    pub fn warn(&mut self, warning: String) {
+        if !std::mem::replace(&mut self.has_warned, true) {
+            self.warning = Some(warning);
+        }
+    }
+
     /// The warning about it, once.
     pub fn take_warning(&mut self) -> Option<String> {
         self.warning.take()
@@ -136,8 +143,8 @@ impl ShardReader {
             }
             (Err(error), _) => return Err(error),
         };
-        if let Some(warning) = warning.filter(|_| !std::mem::replace(&mut self.has_warned, true)) {
-            self.warning = Some(warning);
+        if let Some(warning) = warning {
+            self.warn(warning);
         }
         if !is_intact {
             // The texts may be those of the snapshot.

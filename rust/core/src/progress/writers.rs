@@ -129,7 +129,7 @@ pub(super) fn claim(counters: &CounterFile<SharedMap>) -> Option<usize> {
 }
 
 /// [`claim`] where nothing is free: frees the entries of processes that are gone. Hold the lock.
-pub(super) fn claim_after_sweep(counters: &CounterFile<SharedMap>) -> Result<usize> {
+pub(super) fn reclaim(counters: &CounterFile<SharedMap>) -> Result<usize> {
     let mut gone = Mask::default();
     for writer in 0..ANONYMOUS {
         let owner = counters.header_word(header::WRITERS + writer);

@@ -52,6 +52,16 @@ enum CachePolicy {
     Frames,
 }
 
+/// How the frames of a run are read. What has to be fetched for it follows from this as well.
+enum ReadPlan {
+    /// They are next to each other in a chunk, as they are stored.
+    Raw { chunk: usize, frames: Range<usize> },
+    /// They are all frames of a chunk, which is decoded for this once.
+    WholeChunk(usize),
+    /// The blocks of these chunks are taken from the cache, or decoded, and written side by side.
+    Blocks { chunks: Vec<usize>, policy: CachePolicy },
+}
+
 /// A block of rows of some frames, fetched.
 struct FetchedBlock {
     /// The number of its chunk.
@@ -80,9 +90,9 @@ impl Field {
         self.row_groups.iter().map(|group| group.count).max().unwrap_or(0)
     }
 
-    /// Reads what is selected, which the field has, into `out`, which has its size. Leaves some
-    /// threads to others.
-    pub fn read(&self, selection: Selection<'_>, spared: usize, out: &mut [u8]) -> Result<()> {
+    /// Reads what is selected, which the field has, into `out`, which has its size. Leaves
+    /// `reserved` threads to others.
+    pub fn read(&self, selection: Selection<'_>, reserved: usize, out: &mut [u8]) -> Result<()> {
         let is_remote = self.chunks.content().is_remote();
         let runs = match self.runs(selection.frames) {
             runs if is_remote => self.cut_long_runs(runs),
@@ -90,7 +100,8 @@ impl Field {
         };
         // Counting the threads takes longer than reading a frame.
         let is_little = runs.len() == 1 && out.len() < WORTH_THREADS;
-        let n_threads = if is_little { 1 } else { threads::count().saturating_sub(spared).max(1) };
+        let n_threads =
+            if is_little { 1 } else { threads::count().saturating_sub(reserved).max(1) };
         let frame_bytes = out.len() / selection.frames.count as usize;
         let mut rest = out;
         let mut work = Vec::with_capacity(runs.len());
@@ -138,23 +149,47 @@ impl Field {
 
     /// What has to be fetched for a run: nothing that is cached and will be found there.
     fn needs_of_run(&self, run: Run, atoms: Option<&[u32]>) -> Vec<Range<u64>> {
-        let group = &self.row_groups[run.group];
-        let count = run.frames.count;
-        let is_whole = count == group.count && run.frames.step == 1;
-        let is_cached_whole =
-            self.cache.was_asked(run.group) && self.fits_in_cache() && 2 * count >= group.count;
-        let is_decoded_directly =
-            is_whole && !is_cached_whole && atoms.is_none() && group.chunks.len() == 1;
-        let chunks = group.chunks.clone().filter(|&index| self.has_any_of(index, atoms));
-        let needs = chunks.flat_map(|index| match self.header(index).codec {
-            RAW => {
-                let frames = (0..count).map(|index| (run.frames.at(index) - group.first) as usize);
-                self.raw(index).needs(frames, atoms)
-            }
-            _ if !is_decoded_directly && self.is_cached(index) => vec![],
+        let is_reread = self.cache.was_asked(run.group) && self.fits_in_cache();
+        let needs_of_block = |index| match self.header(index).codec {
+            RAW => self.raw(index).needs(self.offsets(run), atoms),
+            _ if self.is_cached(index) => vec![],
             _ => self.chunks.locations(index),
-        });
-        needs.collect()
+        };
+        match self.plan(run, atoms, is_reread) {
+            ReadPlan::Raw { chunk, frames } => self.raw(chunk).needs(frames, None),
+            ReadPlan::WholeChunk(chunk) => self.chunks.locations(chunk),
+            ReadPlan::Blocks { chunks, .. } => {
+                chunks.into_iter().flat_map(needs_of_block).collect()
+            }
+        }
+    }
+
+    /// How a run is read, of a row group that was read before and is kept for that, or is not.
+    fn plan(&self, run: Run, atoms: Option<&[u32]>, is_reread: bool) -> ReadPlan {
+        let group = &self.row_groups[run.group];
+        let Frames { start, count, step } = run.frames;
+        let chunk = group.chunks.start;
+        let is_whole = count == group.count && step == 1;
+        let is_one_chunk = atoms.is_none() && group.chunks.len() == 1;
+        if is_one_chunk && step == 1 && self.header(chunk).codec == RAW {
+            let first = (start - group.first) as usize;
+            return ReadPlan::Raw { chunk, frames: first..first + count as usize };
+        }
+        let policy = match (is_reread && 2 * count >= group.count, is_whole) {
+            (true, _) => CachePolicy::Frames,
+            // Reading once from beginning to end gains nothing from a cache.
+            (false, true) if is_one_chunk => return ReadPlan::WholeChunk(chunk),
+            (false, true) => CachePolicy::Nothing,
+            (false, false) => CachePolicy::Sources,
+        };
+        let chunks = group.chunks.clone().filter(|&index| self.has_any_of(index, atoms)).collect();
+        ReadPlan::Blocks { chunks, policy }
+    }
+
+    /// The wanted frames, counted from the first of their row group.
+    fn offsets(&self, run: Run) -> impl Iterator<Item = usize> {
+        let first = self.row_groups[run.group].first;
+        (0..run.frames.count).map(move |index| (run.frames.at(index) - first) as usize)
     }
 
     fn is_cached(&self, index: usize) -> bool {
@@ -206,33 +241,20 @@ impl Field {
         n_threads: usize,
         out: &mut [u8],
     ) -> Result<()> {
-        let group = &self.row_groups[run.group];
-        let (count, first) = (run.frames.count, group.chunks.start);
-        let is_whole = count == group.count && run.frames.step == 1;
         let is_reread = self.cache.asked_before(run.group) && self.fits_in_cache();
-        let policy = match (is_reread && 2 * count >= group.count, is_whole) {
-            (true, _) => CachePolicy::Frames,
-            // Reading once from beginning to end gains nothing from a cache.
-            (false, true) => CachePolicy::Nothing,
-            (false, false) => CachePolicy::Sources,
-        };
         let is_parallel = n_threads > 1 && out.len() >= WORTH_THREADS;
-        // A single block is split among threads by frames, where these can be decoded alone.
-        let is_split = is_parallel && codec::is_random_access(self.header(first).codec);
-        if policy == CachePolicy::Nothing && atoms.is_none() && group.chunks.len() == 1 && !is_split
-        {
-            return self.chunks.decode(first, &self.block(first), out);
-        }
-        if atoms.is_none()
-            && group.chunks.len() == 1
-            && run.frames.step == 1
-            && self.header(first).codec == RAW
-        {
-            let start = (run.frames.start - group.first) as usize;
-            return self.raw(first).read_frames(start..start + count as usize, out);
-        }
-        let offsets: Vec<usize> =
-            (0..count).map(|index| (run.frames.at(index) - group.first) as usize).collect();
+        let (wanted, policy) = match self.plan(run, atoms, is_reread) {
+            ReadPlan::Raw { chunk, frames } => return self.raw(chunk).read_frames(frames, out),
+            ReadPlan::WholeChunk(chunk) => {
+                // Split among threads by frames, where these can be decoded alone.
+                if !is_parallel || !codec::is_random_access(self.header(chunk).codec) {
+                    return self.chunks.decode(chunk, &self.block(chunk), out);
+                }
+                (vec![chunk], CachePolicy::Nothing)
+            }
+            ReadPlan::Blocks { chunks, policy } => (chunks, policy),
+        };
+        let offsets: Vec<usize> = self.offsets(run).collect();
         let batch = match offsets[..] {
             [offset] if atoms.is_none() => Some(offset / BATCH),
             _ => None,
@@ -240,8 +262,6 @@ impl Field {
         // A reader of two frames of a batch, one by one, will read the others; and so will one that
         // picks frames of a trajectory that can be cached whole.
         let batch = batch.filter(|&batch| self.cache.same_batch(run.group, batch) || is_reread);
-        let wanted: Vec<usize> =
-            group.chunks.clone().filter(|&index| self.has_any_of(index, atoms)).collect();
         let fetch = |&index: &usize| {
             let frames = self.fetch(index, policy, batch)?;
             Ok(FetchedBlock { index, frames })

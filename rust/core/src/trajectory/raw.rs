@@ -117,7 +117,7 @@ impl RawChunk<'_> {
 
     /// Reads these bytes of the payload into `out`, which has their size, and checks them.
     fn read(&self, range: Range<usize>, out: &mut [u8]) -> Result<()> {
-        if self.chunks.read_trusted(self.index, range.start, out)? {
+        if self.chunks.read_if_unchecked(self.index, range.start, out)? {
             return Ok(());
         }
         let part_bytes = self.chunks.part_bytes(self.index).max(1);

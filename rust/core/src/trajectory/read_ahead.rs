@@ -118,9 +118,9 @@ impl Remaining {
             let mut bytes = zeroed((count * self.frame_bytes) as usize, "frames")?;
             let frames = Frames::range(first, count);
             // The caller waits for the first one; later, it works on one core itself.
-            let spared = usize::from(first > 0);
+            let reserved = usize::from(first > 0);
             let selection = Selection { frames, atoms: None };
-            entry.read_selection(self.field, selection, spared, &mut bytes)?;
+            entry.read_selection(self.field, selection, reserved, &mut bytes)?;
             Ok(FrameBlock { first, count, bytes })
         })
     }

@@ -307,7 +307,7 @@ impl Entry {
         &self,
         field: usize,
         selection: Selection<'_>,
-        spared_threads: usize,
+        reserved_threads: usize,
         out: &mut [u8],
     ) -> Result<()> {
         let spec = self.field(field)?;
@@ -315,7 +315,7 @@ impl Entry {
         if out.is_empty() {
             return Ok(());
         }
-        self.fields[field].read(selection, spared_threads, out)
+        self.fields[field].read(selection, reserved_threads, out)
     }
 
     /// Which ranges of the file it takes to read a selection.
@@ -323,7 +323,7 @@ impl Entry {
         self.fields.get(field).map(|field| field.needs(selection)).unwrap_or_default()
     }
 
-    /// Takes all checksums for right from now on.
+    /// Checks no checksums from now on.
     pub fn skip_checksums(&self) {
         self.source.set_skip_checksums(true);
     }

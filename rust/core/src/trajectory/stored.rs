@@ -1,6 +1,6 @@
 //! Chunks in a file: their payloads are fetched, checked and decoded.
 //!
-//! What is copied or decoded is read from the file and checked each time. What is lent in place is
+//! What is copied or decoded is read from the file and checked each time. What is borrowed is
 //! mapped, and checked when it is first touched. What has been verified of that is recorded in
 //! atomics: two threads may verify the same chunk at the same time, with the same result.
 
@@ -46,7 +46,7 @@ impl ChunkSource {
         &self.content
     }
 
-    /// Whether to take checksums for right from now on. Returns what was set before.
+    /// With `skip`, checks no checksums from now on. Returns what was set before.
     pub fn set_skip_checksums(&self, skip: bool) -> bool {
         self.skip_checksums.swap(skip, Ordering::Relaxed)
     }
@@ -259,9 +259,9 @@ impl StoredChunks {
         self.source.content.read_into(start, out)
     }
 
-    /// Reads bytes of the payload of a raw chunk without checking them, where checksums are taken
-    /// for right. Returns whether they are.
-    pub fn read_trusted(&self, index: usize, start: usize, out: &mut [u8]) -> Result<bool> {
+    /// Reads bytes of the payload of a raw chunk if checksums are not checked. Returns whether it
+    /// did.
+    pub fn read_if_unchecked(&self, index: usize, start: usize, out: &mut [u8]) -> Result<bool> {
         let skips = self.source.skips_checksums();
         if skips {
             self.read_unchecked(index, start, out)?;

@@ -1,20 +1,19 @@
 //! Writing an entry.
 //!
-//! Frames are buffered until they make a chunk. A flush writes the ones that don't yet as a partial
-//! chunk. Where flushes are so frequent that partial chunks are tiny, the whole one replaces them
-//! later; otherwise they stay, for the bytes of what was replaced stay too. What was flushed is
-//! never changed; only which chunks count does.
+//! Frames are buffered until they make a chunk (`chunks`). What was flushed is never changed; only
+//! which chunks count does.
+
+mod chunks;
 
 use std::path::Path;
 
 use super::chunking::{array_parts, chunk_frames, frame_size};
-use super::encode::ChunkEncoder;
 use super::topology::{check_atoms, counts_of, encode_topology};
 use super::value_tree::{fields_tree, with_n_frames};
 use crate::container::{
     Appender, ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHeader, FieldSpec, FileState,
     RecordHeader, RecordKind, Schema, Target, TopologyCounts, Trailer, encode_entry_header,
-    recover, truncate_chunks,
+    recover,
 };
 use crate::fs::{StorageFile, set_xattr_u64};
 use crate::topology::Topology;
@@ -22,10 +21,6 @@ use crate::{Error, Result, interrupt};
 
 /// Chunks that are encoded at the same time: enough for all threads, few enough for the memory.
 const CHUNKS_AT_ONCE: u64 = 4;
-
-/// A partial chunk of at least one in so many of a whole one's frames costs little in size, and
-/// stays.
-const LONG_ENOUGH: u64 = 8;
 
 /// Smaller arrays are stored as they are: coding them takes longer than all else, and a file takes
 /// up whole blocks of 4096 bytes.
@@ -477,121 +472,6 @@ impl EntryWriter {
             format!("{} bytes", bytes.len()),
             format!("{n_frames} frames of {item} bytes"),
         ))
-    }
-
-    /// `count` frames of each field, from frame `first` of what was passed.
-    fn slices<'a>(&self, fields: &[&'a [u8]], first: u64, count: u64) -> Result<Vec<&'a [u8]>> {
-        let specs = self.state.schema.fields.iter();
-        specs
-            .zip(fields)
-            .map(|(spec, bytes)| {
-                let item = spec.item_bytes()? as usize;
-                Ok(&bytes[first as usize * item..(first + count) as usize * item])
-            })
-            .collect()
-    }
-
-    /// Writes the buffered frames that are in no chunk yet as a partial one.
-    fn write_partial(&mut self) -> Result<()> {
-        if self.n_buffered == self.n_partial {
-            return Ok(());
-        }
-        let buffered = std::mem::take(&mut self.buffered);
-        let slices: Vec<&[u8]> = buffered.iter().map(Vec::as_slice).collect();
-        let count = self.n_buffered - self.n_partial;
-        let written = self
-            .slices(&slices, self.n_partial, count)
-            .and_then(|slices| self.write_frames(count, &slices));
-        self.buffered = buffered;
-        written?;
-        self.n_partial = self.n_buffered;
-        self.partial_chunks += 1;
-        Ok(())
-    }
-
-    /// Writes the buffered frames as one chunk, in place of the partial ones; but where these are
-    /// long enough to be read as they are, only what is in none of them, for the bytes of a chunk
-    /// that is replaced stay in the file.
-    fn write_buffered(&mut self) -> Result<()> {
-        let long_enough = self.partial_chunks * (self.chunk_frames / LONG_ENOUGH).max(1);
-        if self.n_partial > 0 && self.n_partial >= long_enough {
-            self.write_partial()?;
-        } else {
-            self.keep_first(self.state.n_frames - self.n_partial);
-            (self.n_partial, self.partial_chunks) = (0, 0);
-            let buffered = std::mem::take(&mut self.buffered);
-            let slices: Vec<&[u8]> = buffered.iter().map(Vec::as_slice).collect();
-            let written = self.write_frames(self.n_buffered, &slices);
-            self.buffered = buffered;
-            written?;
-        }
-        self.buffered.iter_mut().for_each(Vec::clear);
-        self.n_buffered = 0;
-        self.n_partial = 0;
-        self.partial_chunks = 0;
-        Ok(())
-    }
-
-    fn encoder(&self) -> ChunkEncoder<'_> {
-        let (encoding, chunk_frames) = (self.encoding, self.chunk_frames);
-        ChunkEncoder { schema: &self.state.schema, encoding, chunk_frames }
-    }
-
-    /// Writes frames behind those in the file, in whole chunks and one partial one at the end.
-    fn write_frames(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
-        let fields: Vec<_> = fields.iter().copied().enumerate().collect();
-        // A field that was written before it was interrupted does not count.
-        let written = self.write_chunks(self.state.n_frames, n_frames, &fields);
-        match &written {
-            Ok(()) => self.state.n_frames += n_frames,
-            Err(_) => self.keep_first(self.state.n_frames),
-        }
-        written
-    }
-
-    /// Writes frames of fields by their numbers, from frame `first` on.
-    fn write_chunks(&mut self, first: u64, n_frames: u64, fields: &[(usize, &[u8])]) -> Result<()> {
-        if !self.encoding.compress {
-            // One run per field, so that all its frames are one view.
-            for &(number, bytes) in fields.iter().filter(|(_, bytes)| !bytes.is_empty()) {
-                let rows = self.state.schema.fields[number].rows() as u32;
-                let target = Target::Field(number as u32);
-                let frames = first..first + n_frames;
-                let header = RecordHeader::data(target, frames, 0..rows, bytes.len());
-                self.add(header, bytes)?;
-            }
-        } else {
-            let chunks = self.encoder().frames(first, n_frames, fields)?;
-            interrupt::check()?;
-            for chunk in chunks {
-                self.add(chunk.header, &chunk.payload)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes a data record and lets it count.
-    fn add(&mut self, header: RecordHeader, bytes: &[u8]) -> Result<()> {
-        let (offset, header) = self.file.append(header, bytes)?;
-        let chunk = Chunk { offset, used: header.count, header };
-        self.uncommitted.chunks.push(chunk);
-        let path = self.file.path();
-        self.state.add(chunk).map_err(|reason| Error::corrupt(path, "the schema", reason))
-    }
-
-    /// Lets only the first `n_frames` frames in the file count.
-    fn keep_first(&mut self, n_frames: u64) {
-        let n_frames = n_frames.min(self.state.n_frames);
-        self.state.truncate(n_frames);
-        self.uncommitted.kept_frames = self.uncommitted.kept_frames.min(n_frames);
-        let (arrays, mut frames): (Vec<Chunk>, Vec<Chunk>) = self
-            .uncommitted
-            .chunks
-            .iter()
-            .partition(|chunk| matches!(chunk.header.target, Target::Array(_)));
-        truncate_chunks(&mut frames, n_frames);
-        self.uncommitted.chunks = arrays;
-        self.uncommitted.chunks.extend(frames);
     }
 
     /// Writes a commit. It counts once the file is synced.

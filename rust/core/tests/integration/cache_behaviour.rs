@@ -1,5 +1,5 @@
-//! What a cache promises: a limit that holds, the least recently used entries going first, pins,
-//! damage that is reported once, and nothing outside the directory ever touched.
+//! What a cache promises: damage that is reported once, and nothing outside the directory ever
+//! touched. Its limit is in `cache_eviction`, trajectories in progress in `cache_unfinished`.
 
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 #![expect(
@@ -12,39 +12,39 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proteinflex_core::Error;
-use proteinflex_core::cache::{Cache, EntryInProgress, IfThere, Key, Named, NewTrajectory};
+use proteinflex_core::cache::{Cache, Key};
 use proteinflex_core::error::CacheError;
 use proteinflex_core::fs::Disk;
-use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, EntryKind, FieldSpec, Frames};
+use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, EntryKind};
 
 /// Bytes of the array in each of these entries; what the file adds is well below a tenth of it.
-const BYTES: usize = 100_000;
+pub const BYTES: usize = 100_000;
 
-struct Directory {
+pub struct Directory {
     _temporary: tempfile::TempDir,
-    path: PathBuf,
+    pub path: PathBuf,
 }
 
-fn directory() -> Directory {
+pub fn directory() -> Directory {
     let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path().join("cache");
     Directory { _temporary: temporary, path }
 }
 
-fn open(directory: &Directory, max_bytes: Option<u64>) -> Cache {
+pub fn open(directory: &Directory, max_bytes: Option<u64>) -> Cache {
     Cache::open(Arc::new(Disk), &directory.path, max_bytes).unwrap()
 }
 
 /// A limit that `count` entries fit into and no more.
-fn space_for(count: usize) -> Option<u64> {
+pub fn space_for(count: usize) -> Option<u64> {
     Some((count * BYTES + BYTES / 2) as u64)
 }
 
-fn store(cache: &Cache, data_id: &str, fill: u8) -> Result<Key, Error> {
+pub fn store(cache: &Cache, data_id: &str, fill: u8) -> Result<Key, Error> {
     store_bytes(cache, data_id, &vec![fill; BYTES])
 }
 
-fn store_bytes(cache: &Cache, data_id: &str, bytes: &[u8]) -> Result<Key, Error> {
+pub fn store_bytes(cache: &Cache, data_id: &str, bytes: &[u8]) -> Result<Key, Error> {
     let mut pending =
         cache.begin(EntryKind::Structure, data_id, vec![1, 0xc0], Encoding::plain(), None)?;
     let spec = ArraySpec {
@@ -57,7 +57,7 @@ fn store_bytes(cache: &Cache, data_id: &str, bytes: &[u8]) -> Result<Key, Error>
     pending.publish(&[1, 0xc0])
 }
 
-fn load(cache: &Cache, key: &Key) -> Result<Vec<u8>, Error> {
+pub fn load(cache: &Cache, key: &Key) -> Result<Vec<u8>, Error> {
     let opened = cache.load(key.as_str())?;
     let mut bytes = vec![0; opened.arrays()[0].bytes()? as usize];
     let result = opened.read_array(0, &mut bytes);
@@ -67,7 +67,7 @@ fn load(cache: &Cache, key: &Key) -> Result<Vec<u8>, Error> {
     result.map(|()| bytes)
 }
 
-fn ids(cache: &Cache) -> Vec<String> {
+pub fn ids(cache: &Cache) -> Vec<String> {
     let keys = cache.keys(None).unwrap();
     let mut ids: Vec<_> =
         keys.iter().map(|key| cache.info(key.as_str()).unwrap().data_id).collect();
@@ -75,148 +75,12 @@ fn ids(cache: &Cache) -> Vec<String> {
     ids
 }
 
-fn file_of(directory: &Directory, key: &Key) -> PathBuf {
+pub fn file_of(directory: &Directory, key: &Key) -> PathBuf {
     directory.path.join("entries").join(&key.as_str()[2..4]).join(format!("{key}.fxt"))
 }
 
-fn used(cache: &Cache) -> u64 {
+pub fn used(cache: &Cache) -> u64 {
     cache.stats().unwrap().used_bytes
-}
-
-#[test]
-fn the_least_recently_used_entry_goes_first() {
-    let directory = directory();
-    let cache = open(&directory, space_for(3));
-    let keys: Vec<_> = ["a", "b", "c"].map(|id| store(&cache, id, 1).unwrap()).into();
-    load(&cache, &keys[0]).unwrap();
-    store(&cache, "d", 1).unwrap();
-    assert_eq!(ids(&cache), ["a", "c", "d"]);
-    store(&cache, "e", 1).unwrap();
-    assert_eq!(ids(&cache), ["a", "d", "e"]);
-    assert_eq!(cache.stats().unwrap().evictions, 2);
-}
-
-/// An eviction frees 1 % of the limit more than it must, so that the next stores need none.
-#[test]
-fn an_eviction_goes_on_to_the_low_water_mark() {
-    let directory = directory();
-    let cache = open(&directory, None);
-    // 400 small entries, and a limit that they just fit into: 1 % of it is four of them.
-    for number in 0..400 {
-        store_bytes(&cache, &number.to_string(), &[7; 1000]).unwrap();
-    }
-    let limit = used(&cache);
-    drop(open(&directory, Some(limit)));
-    assert_eq!(ids(&cache).len(), 400);
-    store_bytes(&cache, "400", &[7; 1000]).unwrap();
-    assert_eq!(cache.stats().unwrap().evictions, 5, "one for itself, and four");
-    for number in 401..405 {
-        store_bytes(&cache, &number.to_string(), &[7; 1000]).unwrap();
-    }
-    let stats = cache.stats().unwrap();
-    assert_eq!(stats.evictions, 5);
-    assert!(stats.used_bytes <= limit);
-    for number in 0..5 {
-        assert!(!cache.contains(Key::of(EntryKind::Structure, &number.to_string()).as_str()));
-    }
-}
-
-#[test]
-fn the_order_is_the_same_for_every_process_that_shares_the_directory() {
-    let directory = directory();
-    let (one, other) = (open(&directory, space_for(3)), open(&directory, None));
-    let keys: Vec<_> = ["a", "b", "c"].map(|id| store(&one, id, 1).unwrap()).into();
-    load(&other, &keys[0]).unwrap();
-    store(&one, "d", 1).unwrap();
-    assert_eq!(ids(&other), ["a", "c", "d"]);
-}
-
-#[test]
-fn random_uses_evict_as_a_model_of_lru_does() {
-    let directory = directory();
-    let cache = open(&directory, space_for(4));
-    let mut model: Vec<u64> = Vec::new();
-    let mut state = 7u64;
-    for _ in 0..200 {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let id = (state >> 33) % 9;
-        let key = Key::of(EntryKind::Structure, &id.to_string());
-        if (state >> 40).is_multiple_of(2) {
-            store(&cache, &id.to_string(), id as u8).unwrap();
-            model.retain(|&other| other != id);
-            model.push(id);
-            let excess = model.len().saturating_sub(4);
-            model.drain(..excess);
-        } else {
-            let found = load(&cache, &key);
-            assert_eq!(found.is_ok(), model.contains(&id));
-            if let Ok(bytes) = found {
-                assert!(bytes.iter().all(|&byte| byte == id as u8));
-                model.retain(|&other| other != id);
-                model.push(id);
-            }
-        }
-        let mut expected: Vec<_> = model.iter().map(u64::to_string).collect();
-        expected.sort();
-        assert_eq!(ids(&cache), expected);
-        assert!(used(&cache) <= space_for(4).unwrap());
-    }
-}
-
-#[test]
-fn replacing_an_entry_counts_the_older_one_as_free() {
-    let directory = directory();
-    let cache = open(&directory, space_for(2));
-    store(&cache, "a", 1).unwrap();
-    let key = store(&cache, "b", 1).unwrap();
-    let old = cache.load(key.as_str()).unwrap();
-    store(&cache, "b", 2).unwrap();
-    assert_eq!(ids(&cache), ["a", "b"]);
-    assert_eq!(load(&cache, &key).unwrap(), vec![2; BYTES]);
-    let mut bytes = vec![0; BYTES];
-    old.read_array(0, &mut bytes).unwrap();
-    assert_eq!(bytes, vec![1; BYTES], "a reader of the older one reads on");
-}
-
-#[test]
-fn what_can_never_fit_is_refused_before_anything_is_removed() {
-    let directory = directory();
-    let cache = open(&directory, space_for(3));
-    for id in ["a", "b", "c"] {
-        store(&cache, id, 1).unwrap();
-    }
-    let error = store_bytes(&cache, "large", &vec![1; 4 * BYTES]).unwrap_err();
-    let is_too_large = matches!(error, Error::Cache(CacheError::EntryTooLarge { .. }));
-    assert!(is_too_large, "{error}");
-    assert_eq!(ids(&cache), ["a", "b", "c"]);
-
-    for id in ["a", "b"] {
-        cache.pin(Key::of(EntryKind::Structure, id).as_str()).unwrap();
-    }
-    let error = store_bytes(&cache, "larger", &vec![1; 2 * BYTES]).unwrap_err();
-    assert!(matches!(error, Error::Cache(CacheError::Full { .. })), "{error}");
-    assert_eq!(ids(&cache), ["a", "b", "c"]);
-    store(&cache, "d", 1).unwrap();
-    assert_eq!(ids(&cache), ["a", "b", "d"], "pinned ones stay though they are older");
-    assert!(cache.stats().unwrap().pinned_bytes >= 2 * BYTES as u64);
-
-    cache.unpin(Key::of(EntryKind::Structure, "a").as_str()).unwrap();
-    store(&cache, "e", 1).unwrap();
-    assert_eq!(ids(&cache), ["b", "d", "e"]);
-    assert_eq!(temporary_files(&directory.path), 0);
-}
-
-#[test]
-fn the_limit_belongs_to_the_directory() {
-    let directory = directory();
-    assert_eq!(open(&directory, None).max_bytes().unwrap(), 100_000_000_000);
-    let first = open(&directory, space_for(2));
-    assert_eq!(open(&directory, None).max_bytes().unwrap(), space_for(2).unwrap());
-    open(&directory, space_for(1));
-    assert_eq!(first.max_bytes().unwrap(), space_for(1).unwrap());
-    store(&first, "a", 1).unwrap();
-    store(&first, "b", 1).unwrap();
-    assert_eq!(ids(&first), ["b"]);
 }
 
 #[test]
@@ -308,7 +172,7 @@ fn nothing_outside_the_directory_is_read_or_written() {
     std::fs::remove_file(&path).unwrap();
     symlink(outside.join("precious"), &path).unwrap();
     assert!(load(&cache, &key).is_err());
-    assert!(!cache.contains(key.as_str()));
+    assert!(!cache.contains(key.as_str()).unwrap());
     store(&cache, "a", 2).unwrap();
     assert_eq!(load(&cache, &key).unwrap(), vec![2; BYTES]);
 
@@ -351,6 +215,40 @@ fn nothing_is_removed_through_a_folder_that_becomes_a_link() {
         assert!(results.iter().all(|(_, refused)| *refused), "{name}: {results:?}");
         assert_eq!(count(), before, "{name}");
     }
+}
+
+#[test]
+fn a_file_system_that_does_not_answer_does_not_say_that_nothing_is_stored() {
+    let directory = directory();
+    let path = directory.path.with_file_name("mounted");
+    std::fs::create_dir(&directory.path).unwrap();
+    symlink(directory.path.parent().unwrap(), &path).unwrap();
+    let root = path.join("cache");
+    let cache = Cache::open(Arc::new(Disk), &root, None).unwrap();
+    let key = store(&cache, "a", 1).unwrap();
+    assert!(cache.contains("a").unwrap() && !cache.contains("b").unwrap());
+    // What leads there can't be followed, for an error that is not the absence of it.
+    std::fs::remove_file(&path).unwrap();
+    symlink(&path, &path).unwrap();
+    for name in ["a", key.as_str()] {
+        let answers = [
+            cache.contains(name).map(drop),
+            cache.load(name).map(drop),
+            cache.info(name).map(drop),
+            cache.remove(name),
+            cache.pin(name),
+            cache.verify(Some(name)).map(drop),
+            cache.cleanup().map(drop),
+            Cache::open(Arc::new(Disk), &root, None).map(drop),
+            Cache::open_read_only(Arc::new(Disk), &root).map(drop),
+        ];
+        for (number, answer) in answers.into_iter().enumerate() {
+            assert!(matches!(answer, Err(Error::Io { .. })), "{number}: {answer:?}");
+        }
+    }
+    std::fs::remove_file(&path).unwrap();
+    symlink(directory.path.parent().unwrap(), &path).unwrap();
+    assert!(cache.contains("a").unwrap());
 }
 
 /// All files below a directory.
@@ -467,120 +365,8 @@ fn cleaning_up_removes_orphaned_files_and_nothing_else() {
     assert_eq!(load(&cache, &key).unwrap(), vec![1; BYTES]);
 }
 
-#[test]
-fn a_trajectory_in_progress_counts_is_not_evicted_and_has_one_writer() {
-    let directory = directory();
-    let cache = open(&directory, space_for(3));
-    store(&cache, "a", 1).unwrap();
-    let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
-    append(&cache, &mut live, 0..40);
-    cache.flush(&mut live).unwrap();
-    assert!(used(&cache) > BYTES as u64);
-    assert_eq!(cache.stats().unwrap().unfinished, 1);
-    let error = begin_trajectory(&cache, "md", IfThere::Resume).unwrap_err();
-    assert!(error.to_string().contains("data_id=\"md\""), "{error}");
-    assert_eq!(cache.cleanup().unwrap().unfinished, 0);
-
-    drop(live);
-    assert_eq!(cache.cleanup().unwrap().unfinished, 0, "it can be resumed for 30 days");
-    let mut live = begin_trajectory(&cache, "md", IfThere::Resume).unwrap();
-    assert_eq!(live.n_frames(), 40);
-    append(&cache, &mut live, 40..50);
-    assert!(!cache.contains(Key::of(EntryKind::Trajectory, "md").as_str()));
-    let key = cache.finish_trajectory(live).unwrap();
-    check_frames(&cache, &key, 0..50);
-    assert_eq!(cache.stats().unwrap().unfinished, 0);
-
-    let live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
-    assert_eq!(live.n_frames(), 0);
-    check_frames(&cache, &key, 0..50);
-}
-
-#[test]
-fn a_damaged_unfinished_trajectory_is_not_silently_replaced() {
-    let directory = directory();
-    let cache = open(&directory, None);
-    let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
-    append(&cache, &mut live, 0..5);
-    cache.flush(&mut live).unwrap();
-    drop(live);
-    let key = Key::of(EntryKind::Trajectory, "md");
-    let folder = file_of(&directory, &key).parent().unwrap().to_owned();
-    let path = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
-    assert_eq!(path.extension().unwrap(), "suspended");
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[100] ^= 1;
-    overwrite(&path, &bytes);
-    let error = begin_trajectory(&cache, "md", IfThere::Resume).unwrap_err();
-    assert!(error.to_string().contains("overwrite=True"), "{error}");
-    assert_eq!(begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap().n_frames(), 0);
-}
-
-#[test]
-fn a_trajectory_for_which_there_is_no_space_stays_resumable() {
-    let directory = directory();
-    let cache = open(&directory, space_for(1));
-    let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
-    append(&cache, &mut live, 0..300);
-    cache.flush(&mut live).unwrap();
-    let key = store(&cache, "a", 1).unwrap();
-    cache.pin(key.as_str()).unwrap();
-    append(&cache, &mut live, 300..2000);
-    cache.flush(&mut live).unwrap();
-    let error = cache.finish_trajectory(live).unwrap_err();
-    let is_too_large = matches!(error, Error::Cache(CacheError::EntryTooLarge { .. }));
-    assert!(is_too_large, "{error}");
-    assert!(cache.contains(key.as_str()));
-    cache.unpin(key.as_str()).unwrap();
-    open(&directory, space_for(3));
-    let live = begin_trajectory(&cache, "md", IfThere::Resume).unwrap();
-    assert_eq!(live.n_frames(), 2000);
-    let key = cache.finish_trajectory(live).unwrap();
-    check_frames(&cache, &key, 0..2000);
-}
-
-const ATOMS: u64 = 10;
-
-fn begin_trajectory(cache: &Cache, id: &str, if_there: IfThere) -> Result<EntryInProgress, Error> {
-    let encoding = Encoding::lossless();
-    let named = Named::default();
-    let new = NewTrajectory { data_id: id, metadata: vec![1, 0xc0], encoding, named };
-    cache.begin_trajectory(&new, if_there)
-}
-
-fn frames(range: std::ops::Range<u32>) -> Vec<u8> {
-    // Noise, so that sizes on disk can be foreseen.
-    let noise = |index: u64| {
-        let mut bits = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 41
-    };
-    range
-        .flat_map(|frame| (0..ATOMS * 3).map(move |i| noise(u64::from(frame) * 997 + i)))
-        .flat_map(|bits| f32::from_bits(bits as u32 | 0x3f80_0000).to_le_bytes())
-        .collect()
-}
-
-fn append(cache: &Cache, live: &mut EntryInProgress, range: std::ops::Range<u32>) {
-    if live.fields().is_empty() {
-        let frames =
-            FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape: vec![ATOMS, 3] };
-        cache.writer(live).unwrap().declare_fields(vec![frames], &[false]).unwrap();
-    }
-    cache.writer(live).unwrap().append(range.len() as u64, &[&frames(range)]).unwrap();
-}
-
-fn check_frames(cache: &Cache, key: &Key, range: std::ops::Range<u32>) {
-    let opened = cache.load(key.as_str()).unwrap();
-    assert_eq!(opened.n_frames(), range.len() as u64);
-    let mut found = vec![0; frames(range.clone()).len()];
-    let all = Frames::range(0, range.len() as u64);
-    opened.read_frames(0, all, None, &mut found).unwrap();
-    assert_eq!(found, frames(range));
-}
-
 /// Overwrites without a new inode, as a failing disk would.
-fn overwrite(path: &Path, bytes: &[u8]) {
+pub fn overwrite(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
 }
 
@@ -592,7 +378,7 @@ fn temporary_names(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-fn temporary_files(directory: &Path) -> usize {
+pub fn temporary_files(directory: &Path) -> usize {
     std::fs::read_dir(directory.join("entries"))
         .unwrap()
         .map(|folder| folder.unwrap().path())

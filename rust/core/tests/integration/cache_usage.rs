@@ -7,6 +7,7 @@
     reason = "files are changed, copied and removed behind the cache's back"
 )]
 
+use std::fs::File;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +16,12 @@ use std::time::{Duration, SystemTime};
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key};
 use proteinflex_core::checksum;
-use proteinflex_core::fs::{Content, Disk, Hold};
+use proteinflex_core::fs::testing::RefusingStorage;
+use proteinflex_core::fs::{Content, Disk, Hold, Owner};
 use proteinflex_core::trajectory::{
     ArraySpec, DType, Encoding, Entry, EntryKind, FieldSpec, Frames, ReadAhead,
 };
+use rustix::io::Errno;
 
 const BYTES: usize = 20_000;
 
@@ -219,7 +222,7 @@ fn locks_that_are_links_lead_nowhere() {
     symlink(&outside, path.join("locks/usage")).unwrap();
     assert!(store(&cache, "b").is_err());
     assert!(cache.remove(key.as_str()).is_err());
-    assert!(cache.contains(key.as_str()));
+    assert!(cache.contains(key.as_str()).unwrap());
     assert_eq!(std::fs::read(&outside).unwrap(), b"as it was");
 }
 
@@ -271,4 +274,33 @@ fn what_a_network_file_system_holds_is_read_and_never_mapped() {
         let error = entry.read_array(0, &mut found.clone()).unwrap_err();
         assert!(matches!(error, Error::Corrupt { .. }), "{error}");
     }
+}
+
+#[test]
+fn what_can_not_be_removed_keeps_nobody_from_storing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cache");
+    let key = store(&open(&path, Some(3)), "of another").unwrap();
+    let stuck = file_of(&path, &key);
+    let me = Owner::current().to_string();
+    let orphan = Owner::current().temporary_name("x").replace(&me, "h-1-1");
+    let orphan = stuck.with_file_name(orphan);
+    std::fs::write(&orphan, [7; 1000]).unwrap();
+    File::open(&orphan).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    let stays = [stuck.clone(), orphan.clone()];
+    let refuses = move |path: &Path| stays.iter().any(|it| it == path).then_some(Errno::ACCESS);
+    let cache = Cache::open(Arc::new(RefusingStorage::new(refuses)), &path, None).unwrap();
+    for number in 0..6 {
+        store(&cache, &number.to_string()).unwrap();
+    }
+    assert_eq!(ids(&cache), ["4", "5", "of another"]);
+    assert_eq!(cache.cleanup().unwrap().temporary, 0);
+    // Only where all others do not suffice is it an error, as where all are to go.
+    let error = cache.prune(0).unwrap_err();
+    assert!(error.to_string().contains(stuck.to_str().unwrap()), "{error}");
+    assert_eq!(ids(&cache), ["of another"]);
+    store(&cache, "next").unwrap();
+    cache.clear().unwrap_err();
+    assert_eq!(ids(&cache), ["of another"]);
+    assert!(orphan.exists());
 }

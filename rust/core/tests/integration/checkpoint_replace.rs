@@ -13,8 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use proteinflex_core::checkpoint::{Array, ArrayType, CheckpointStore, Component, Load};
+use proteinflex_core::fs::testing::RefusingStorage;
 use proteinflex_core::fs::{NoSyncDisk, Owner};
 use proteinflex_core::tree::TreeWriter;
+use rustix::io::Errno;
 
 fn open(base_dir: &Path, keep: Option<usize>) -> CheckpointStore {
     CheckpointStore::open(Arc::new(NoSyncDisk), base_dir, keep).unwrap()
@@ -312,4 +314,69 @@ fn what_a_save_left_unpublished_in_an_empty_directory_is_taken_by_the_next() {
     // As if its writer had ended before its manifest was there.
     std::fs::remove_file(path.join("manifest.json")).unwrap();
     assert_eq!(value(&create(&store, "a", 2)), 2);
+}
+
+/// Checkpoints in a directory of which some stay where they are, with this error.
+fn open_where_stuck(base_dir: &Path, stuck: &[&str], error: Errno) -> CheckpointStore {
+    let stuck: Vec<PathBuf> = stuck.iter().map(|id| base_dir.join(id)).collect();
+    let refuses = move |path: &Path| stuck.iter().any(|it| it == path).then_some(error);
+    CheckpointStore::open(Arc::new(RefusingStorage::new(refuses)), base_dir, Some(2)).unwrap()
+}
+
+#[test]
+fn a_checkpoint_in_a_lower_layer_is_removed_under_its_own_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = ["step-0", "step-1", "step-2"];
+    let store = open(directory.path(), None);
+    for id in image {
+        create(&store, id, 1);
+    }
+    create(&store, "step-0", 2);
+    store.wait();
+    // As overlay file systems do with directories of the image of a container.
+    let store = open_where_stuck(directory.path(), &image, Errno::XDEV);
+    create(&store, "step-3", 3);
+    store.delete("step-2").unwrap();
+    store.wait();
+    assert_eq!(names(directory.path()), [".lock", "step-0", "step-3"].map(String::from).into());
+    create(&store, "step-0", 4);
+    create(&store, "step-4", 4);
+    create(&store, "step-5", 5);
+    store.wait();
+    assert_eq!(names(directory.path()), [".lock", "step-4", "step-5"].map(String::from).into());
+}
+
+#[test]
+fn one_that_can_not_be_removed_keeps_nobody_from_saving_nor_others_from_being_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_where_stuck(directory.path(), &["other"], Errno::PERM);
+    for id in ["other", "a", "b", "c", "d"] {
+        create(&store, id, 1);
+    }
+    store.wait();
+    let left = [".lock", "c", "d", "other"].map(String::from).into();
+    assert_eq!(names(directory.path()), left);
+    store.delete("other").unwrap_err();
+}
+
+#[test]
+fn a_file_system_that_does_not_answer_has_no_checkpoint_less() {
+    let directory = tempfile::tempdir().unwrap();
+    let (there, path) = (directory.path().join("there"), directory.path().join("mounted"));
+    std::fs::create_dir(&there).unwrap();
+    symlink(&there, &path).unwrap();
+    let base_dir = path.join("run");
+    let store = open(&base_dir, None);
+    create(&store, "a", 1);
+    // What leads there can't be followed, for an error that is not the absence of it.
+    std::fs::remove_file(&path).unwrap();
+    symlink(&path, &path).unwrap();
+    let is_io =
+        |error: proteinflex_core::Error| matches!(error, proteinflex_core::Error::Io { .. });
+    assert!(is_io(store.latest().unwrap_err()));
+    assert!(is_io(store.list().unwrap_err()));
+    assert!(is_io(CheckpointStore::open_read_only(&base_dir).unwrap_err()));
+    assert!(is_io(CheckpointStore::load(&base_dir.join("a"), Load::ALL).unwrap_err()));
+    let error = CheckpointStore::open(Arc::new(NoSyncDisk), &base_dir, None).unwrap_err();
+    assert!(error.to_string().contains("cannot inspect"), "{error}");
 }

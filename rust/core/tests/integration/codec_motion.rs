@@ -131,6 +131,18 @@ fn motion_may_change_within_a_chunk() {
 }
 
 #[test]
+fn a_few_frames_are_coded_by_the_shape_of_molecules() {
+    for frames in [3, 5, 7] {
+        let mut scene = Scene::new(50, 700, 7);
+        let (rows, reader) = (scene.rows(), READERS[1]);
+        let floats = read_by(reader, &scene.play(&[Stage::nvt(frames)]));
+        let rounded = EncodeOptions { precision: Some(0.01), archive: false };
+        let (size, packed) = (check(&floats, rows, &rounded), packed(&floats, rows));
+        assert!(size * 10 < packed * 9, "{frames} frames: {size} of {packed}");
+    }
+}
+
+#[test]
 fn atoms_may_be_wrapped_into_the_box_one_by_one() {
     let mut scene = Scene::new(60, 150, 6);
     let rows = scene.rows();

@@ -3,8 +3,10 @@
 
 mod cache_behaviour;
 mod cache_crash;
+mod cache_eviction;
 mod cache_incoming;
 mod cache_network;
+mod cache_unfinished;
 mod cache_usage;
 mod checkpoint_crash;
 mod checkpoint_replace;

@@ -88,7 +88,7 @@ function cacheItem() {
       setText(name, text.visible(item.cache_dir));
       bar.node.hidden = item.error !== null;
       setText(problem, item.error !== null ? text.visible(item.error)
-        : item.set_aside ? `${text.counted(item.set_aside, "damaged entry", "damaged entries")} in quarantine` : "");
+        : item.quarantined ? `${text.counted(item.quarantined, "damaged entry", "damaged entries")} in quarantine` : "");
       if (item.error !== null) return;
       const used = `${text.size(item.used_bytes)} of ${text.size(item.max_bytes)}`;
       bar.update(item.usage_percent, `${used} (${text.percent(item.usage_percent)})`,

@@ -122,6 +122,25 @@ fn rounded_doubles_take_what_rounded_floats_take() {
 }
 
 #[test]
+fn rounded_text_takes_what_rounded_floats_take_and_is_not_rounded_again() {
+    let text = text();
+    let options = EncodeOptions { precision: Some(0.01), archive: false };
+    let narrow = block(64, 40, 3, ScalarType::F32);
+    let of_floats = floats(text.iter().map(|&k| k as f32 / 1000.0));
+    let (_, of_floats) = encode(&of_floats, &narrow, &options).unwrap();
+    let wide = block(64, 40, 3, ScalarType::F64);
+    let bytes = doubles(text.iter().map(|&k| f64::from(k) / 1000.0));
+    let (_, payload) = encode(&bytes, &wide, &options).unwrap();
+    let ratio = payload.len() as f64 / of_floats.len() as f64;
+    assert!(ratio < 1.02, "{ratio}");
+    let once = read_back(&bytes, &wide, &options);
+    assert_eq!(read_back(&once, &wide, &options), once);
+    for (&k, read) in text.iter().zip(once.as_chunks().0) {
+        assert!((f64::from(k) / 1000.0 - f64::from_le_bytes(*read)).abs() <= 0.005);
+    }
+}
+
+#[test]
 fn doubles_on_a_coarser_grid_than_asked_for_are_kept_bit_by_bit() {
     let (_, float, double) = ORIGINS[5];
     let bytes = doubles(walk(FRAMES, ATOMS).into_iter().map(|x| double(float(x))));

@@ -178,7 +178,7 @@ fn what_is_not_the_judged_lease_is_given_back() {
     Disk.remove_file(&path).unwrap();
     // A rival was faster.
     let rival = taken(&path);
-    assert!(!set_aside(&Disk, &path, &judged).unwrap());
+    assert!(!remove_if_unchanged(&Disk, &path, &judged).unwrap());
     assert!(rival.is_held().unwrap());
     assert_eq!(names(directory.path()), 1);
 }

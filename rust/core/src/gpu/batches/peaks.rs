@@ -140,10 +140,10 @@ impl PeakStore {
         let mut quarantined = None;
         let mut records = match self.read(task) {
             Err(error @ (Error::Corrupt { .. } | Error::NotThisFormat { .. })) => {
-                let aside = path.with_extension("damaged");
-                let moved = self.storage.rename(&path, &aside);
-                moved.map_err(|error| Error::io("set aside", &path, error))?;
-                quarantined = Some((error, aside));
+                let target = path.with_extension("damaged");
+                let moved = self.storage.rename(&path, &target);
+                moved.map_err(|error| Error::io("quarantine", &path, error))?;
+                quarantined = Some((error, target));
                 Vec::new()
             }
             other => other?,

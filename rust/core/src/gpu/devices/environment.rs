@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::mps::LIMIT_VARIABLE;
 use super::visible::{Mask, VISIBLE_VARIABLE};
 use crate::Result;
+use crate::fs::path_of;
 use crate::gpu::nvml::LIBRARY_VARIABLE;
-use crate::variables::path_of;
 
 /// Names the order in which CUDA numbers the GPUs.
 const ORDER_VARIABLE: &str = "CUDA_DEVICE_ORDER";

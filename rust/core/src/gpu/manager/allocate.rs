@@ -5,6 +5,7 @@
 //! that do: so a task that needs much is not starved by many that need little. A waiting process
 //! touches its ticket; one that is stopped, or hangs, is passed over until it looks again.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Manager;
@@ -19,6 +20,28 @@ use crate::{Error, Result};
 /// How often a waiting process looks again.
 const WAIT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What is wanted, and who asks.
+struct Search<'a> {
+    task: &'a str,
+    request: Request,
+    environment: &'a Environment,
+    deadline: Deadline,
+    ticket: Option<&'a Lease>,
+}
+
+/// What looking once gave.
+enum Outcome {
+    /// These are reserved.
+    Reserved(Vec<usize>),
+    /// CUDA must be queried about what has changed since it last was, or there is no driver any
+    /// more.
+    Changed(Result<Arc<Scan>, GpuError>),
+    /// CUDA shows none of these.
+    NothingVisible(Vec<DeviceView>),
+    /// A process of another user has chosen at the same moment; what is missing now.
+    Collision(Error),
+}
+
 impl Manager {
     /// Reserves GPUs for `task` until it is released: their indices, best first. Empty where there
     /// is no driver. A task that holds GPUs already keeps them.
@@ -29,7 +52,9 @@ impl Manager {
         let mut order = self.cuda_order(&scan, &environment, deadline);
         // What is wrong with the environment is reported before the registry is locked.
         device_views(&scan, &[], &environment, &order)?;
-        self.attempt(task, request, &environment, &mut order, deadline, None)
+        let environment = &environment;
+        let search = Search { task, request, environment, deadline, ticket: None };
+        self.attempt(&search, &mut order)
     }
 
     /// Like [`Manager::allocate`], and waits for up to `timeout` until there is enough memory.
@@ -55,9 +80,10 @@ impl Manager {
         loop {
             let waited = start.elapsed();
             ticket.touch();
-            let (deadline, own) = (deadline.restarted(), Some(&ticket.lease));
-            let attempt = self.attempt(task, request, &environment, &mut order, deadline, own);
-            let mut missing = match attempt {
+            let (environment, deadline) = (&environment, deadline.restarted());
+            let ticket = Some(&ticket.lease);
+            let search = Search { task, request, environment, deadline, ticket };
+            let mut missing = match self.attempt(&search, &mut order) {
                 Err(Error::Gpu(GpuError::InsufficientMemory(missing))) => missing,
                 other => return other,
             };
@@ -79,39 +105,45 @@ impl Manager {
         Ok(Request { memory, prefer_single: self.settings().prefer_single, max_gpus })
     }
 
-    /// Looks once, and reserves what suffices. Under the registry's lock no Python code runs,
-    /// neither CUDA's nor a log handler: it could ask for GPUs itself, or hold up the machine.
-    fn attempt(
-        &self,
-        task: &str,
-        request: Request,
-        environment: &Environment,
-        order: &mut CudaOrder,
-        deadline: Deadline,
-        ticket: Option<&Lease>,
-    ) -> Result<Vec<usize>> {
+    /// Looks until nothing changes meanwhile, and reserves what suffices.
+    fn attempt(&self, search: &Search<'_>, order: &mut CudaOrder) -> Result<Vec<usize>> {
+        let deadline = search.deadline;
+        loop {
+            match self.look(search, order)? {
+                Outcome::Reserved(indices) => return Ok(indices),
+                Outcome::Changed(scan) => {
+                    let Some(scan) = self.logged(scan)? else { return Ok(Vec::new()) };
+                    *order = self.cuda_order(&scan, search.environment, deadline);
+                }
+                Outcome::NothingVisible(views) => {
+                    self.log_nothing_visible(&views);
+                    return Ok(Vec::new());
+                }
+                Outcome::Collision(missing) if deadline.remaining().is_zero() => {
+                    return Err(missing);
+                }
+                Outcome::Collision(_) => std::thread::sleep(random_pause()),
+            }
+        }
+    }
+
+    /// Looks once. Under the registry's lock no Python code runs, neither CUDA's nor a log handler:
+    /// it could ask for GPUs itself, or hold up the machine.
+    fn look(&self, search: &Search<'_>, order: &CudaOrder) -> Result<Outcome> {
+        let Search { task, request, environment, deadline, ticket } = *search;
         let registry = self.registry()?;
         let mut lock = registry.lock(deadline.remaining())?;
         let leases = lock.live()?;
         let scan = match Self::query(environment, deadline) {
             Ok(scan) if order.suffices(&scan.gpus, environment) => scan,
-            // Another look: CUDA must be queried about what has changed since it last was, or there
-            // is no driver any more.
-            other => {
-                drop(lock);
-                let Some(scan) = self.logged(other)? else { return Ok(Vec::new()) };
-                *order = self.cuda_order(&scan, environment, deadline);
-                return self.attempt(task, request, environment, order, deadline, ticket);
-            }
+            other => return Ok(Outcome::Changed(other)),
         };
         let views = device_views(&scan, &leases, environment, order)?;
         if views.iter().all(|view| matches!(view.device.status, Status::Denied(_))) {
-            drop(lock);
-            self.log_nothing_visible(&views);
-            return Ok(Vec::new());
+            return Ok(Outcome::NothingVisible(views));
         }
         if let Some(kept) = self.kept(task, request, &views) {
-            return Ok(kept);
+            return Ok(Outcome::Reserved(kept));
         }
         let older = older_tickets(&leases, ticket);
         let is_awaited =
@@ -133,22 +165,16 @@ impl Manager {
             memory: *memory,
         });
         let held = lock.hold(Lease::new(task, shares.collect()))?;
-        // A process of another user may have chosen at the same moment.
         let others = lock.live()?.into_iter().filter(|lease| lease.name != held.lease.name);
         let views = device_views(&scan, &others.collect::<Vec<_>>(), environment, order)?;
         if !holds(&views, &held.lease) {
-            drop(held);
-            drop(lock);
-            if deadline.remaining().is_zero() {
-                return Err(insufficient(task, request, &views, &[]));
-            }
-            std::thread::sleep(random_pause());
-            return self.attempt(task, request, environment, order, deadline, ticket);
+            return Ok(Outcome::Collision(insufficient(task, request, &views, &[])));
         }
         let mut all = self.held();
         all.retain(|held| held.lease.task != task);
         all.push(held);
-        Ok(chosen.into_iter().map(|(candidate, _)| candidate.index).collect())
+        let indices = chosen.into_iter().map(|(candidate, _)| candidate.index).collect();
+        Ok(Outcome::Reserved(indices))
     }
 
     fn cuda_order(&self, scan: &Scan, environment: &Environment, deadline: Deadline) -> CudaOrder {

@@ -14,8 +14,7 @@ use super::reservations::{
     DeviceView, HeldLease, Lease, Registry, Share, check_directory, device_views,
 };
 use crate::error::GpuError;
-use crate::fs::{Disk, Storage};
-use crate::variables::path_of;
+use crate::fs::{Disk, Storage, path_of};
 use crate::{Error, Result};
 
 mod allocate;

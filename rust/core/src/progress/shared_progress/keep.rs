@@ -10,15 +10,16 @@
 //!   as it was when it was lost, so that nothing counts twice.
 //! - Where the file lost its name (it was removed or replaced), all of its processes still share
 //!   it. Each saves it, under its own name.
-//! - Where the directory was removed, moved or replaced, counting goes on, and nothing is saved.
+//! - Where the directory was removed, moved or replaced, counting goes on, and nothing is saved
+//!   unless it comes back.
 
-use std::io::ErrorKind::{NotADirectory, NotFound};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::{Location, SharedProgress};
-use crate::fs::{FilesystemKind, OpenDirectory, keep_fault_handler};
+use crate::fs::{FilesystemKind, OpenDirectory, keep_fault_handler, metadata_if_there};
 use crate::progress::clock::{monotonic, nanoseconds};
 use crate::progress::layout::header;
 use crate::progress::shard::{ShardName, ShardReader, open_directory};
@@ -50,9 +51,10 @@ impl SharedProgress {
     pub(in crate::progress) fn keep(&self) -> Result<Option<String>> {
         let Some(location) = &self.location else { return Ok(None) };
         if self.is_directory_gone()? {
+            let until = if location.is_in_memory { "until it is back" } else { "any more" };
             return Ok(Some(format!(
                 "{}: the directory was removed, moved or replaced while it was in use; counting \
-                 goes on in memory, and is not saved any more",
+                 goes on in memory, and is not saved {until}",
                 location.directory.display()
             )));
         }
@@ -187,19 +189,24 @@ impl SharedProgress {
     }
 
     /// The directory that was opened; `None` where it was removed, moved or replaced.
+    ///
+    /// The device and inode of one on a network file system are other ones once that was mounted
+    /// again, or had an error: then it is known by this process's own snapshot, of which no other
+    /// has the name.
     pub(super) fn own_directory(location: &Location) -> Result<Option<OpenDirectory>> {
         let path = &location.directory;
-        let found = match path.symlink_metadata() {
-            Ok(found) => Some((found.dev(), found.ino())),
-            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => None,
-            Err(error) => return Err(Error::io("inspect", path, error)),
+        let Some(found) = metadata_if_there(path)?.filter(Metadata::is_dir) else {
+            return Ok(None);
         };
-        if found != Some(location.identity) {
+        if (found.dev(), found.ino()) != location.identity && !location.is_in_memory {
             return Ok(None);
         }
         let directory = open_directory(path)?;
         let opened = directory.identity().map_err(|error| Error::io("inspect", path, error))?;
-        Ok((opened == location.identity).then_some(directory))
+        let has_own_snapshot = || metadata_if_there(&location.name.snapshot(path));
+        let is_own =
+            opened == location.identity || location.is_in_memory && has_own_snapshot()?.is_some();
+        Ok(is_own.then_some(directory))
     }
 }
 

@@ -24,7 +24,7 @@ use super::jobs::JobStore;
 use super::layout::{header, slot};
 use super::merge::{MergedProgress, merge};
 use super::metadata::MetadataStore;
-use super::other_shards::OtherShards;
+use super::other_shards::{Newer, OtherShards};
 use super::sampling;
 use super::shard::ShardName;
 use super::shard_lock::ShardLock;
@@ -159,7 +159,7 @@ impl SharedProgress {
             Some(claimed) => claimed,
             None => {
                 let _lock = self.lock()?;
-                writers::claim_after_sweep(&self.counters)?
+                writers::reclaim(&self.counters)?
             }
         };
         let order = Ordering::Relaxed;
@@ -284,7 +284,7 @@ impl SharedProgress {
         match Self::own_directory(location)? {
             Some(directory) => {
                 let own: Vec<_> = own.into_iter().flatten().collect();
-                location.others.states_in(&directory, &own)
+                location.others.states_in(&directory, &own, Newer::PassOver)
             }
             None => Ok(location.others.last_states()),
         }

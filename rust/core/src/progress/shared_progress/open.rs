@@ -16,7 +16,7 @@ use crate::progress::counter_file::CounterFile;
 use crate::progress::index::TaskIndex;
 use crate::progress::jobs::JobStore;
 use crate::progress::metadata::MetadataStore;
-use crate::progress::other_shards::OtherShards;
+use crate::progress::other_shards::{Newer, OtherShards};
 use crate::progress::shard::{ShardName, ShardReader, list, open_directory};
 use crate::progress::writers::NO_WRITER;
 use crate::{Error, Result};
@@ -78,12 +78,16 @@ impl SharedProgress {
                 (name, counters)
             }
         };
-        remove_orphaned(&**storage, &path)?;
+        if let Err(error) = remove_orphaned(&**storage, &path) {
+            log::warn!(target: crate::LOGGER, "{error}; it stays, and the work goes on without");
+        }
+        let others = OtherShards::new(path.clone(), host.to_owned());
+        others.states_in(&directory, std::slice::from_ref(&name), Newer::Refuse)?;
         let location = Location {
             root: root.to_owned(),
             identity,
             name,
-            others: OtherShards::new(path.clone(), host.to_owned()),
+            others,
             is_in_memory,
             saving: Saving::default(),
             directory: path,
@@ -100,7 +104,6 @@ impl SharedProgress {
         };
         progress.writer()?;
         progress.refresh_index()?;
-        progress.other_shards()?;
         progress.log_warnings();
         progress.tick();
         progress.counters.mend()?;

@@ -3,10 +3,12 @@
 #![expect(clippy::disallowed_methods, reason = "the tests damage files")]
 
 use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::SharedProgress;
+use crate::Error;
 use crate::fs::{Disk, FilesystemKind, Storage};
 use crate::progress::clock::{monotonic, wall_micros};
 use crate::progress::layout::header;
@@ -208,6 +210,58 @@ fn on_a_network_file_system_each_process_is_a_shard_of_its_own() {
     next.add(slot, 1).unwrap();
     next.save(true).unwrap();
     assert_eq!(read(directory.path()), 31);
+}
+
+#[test]
+fn a_directory_on_a_network_file_system_that_is_mounted_again_is_known_by_the_own_snapshot() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, away) = (directory.path().join(DIRECTORY), directory.path().join("away"));
+    let progress = networked(directory.path());
+    let slot = progress.start(TASK).unwrap();
+    progress.add(slot, 10).unwrap();
+    progress.save(true).unwrap();
+    // Not mounted, or another one.
+    std::fs::rename(&path, &away).unwrap();
+    for is_there in [false, true] {
+        if is_there {
+            std::fs::create_dir(&path).unwrap();
+        }
+        progress.add(slot, 5).unwrap();
+        assert!(keep(&progress).contains("is not saved until it is back"));
+        progress.save(true).unwrap();
+    }
+    std::fs::remove_dir(&path).unwrap();
+    // Under another number of the same files.
+    std::fs::create_dir(&path).unwrap();
+    for name in std::fs::read_dir(&away).unwrap().map(|entry| entry.unwrap().file_name()) {
+        std::fs::rename(away.join(&name), path.join(&name)).unwrap();
+    }
+    assert_eq!(keep(&progress), "");
+    progress.save(true).unwrap();
+    assert_eq!(read(directory.path()), 20);
+}
+
+#[test]
+fn a_newer_shard_of_others_refuses_who_opens_and_ends_nobody_who_runs() {
+    for is_networked in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let kind = if is_networked { FilesystemKind::Network } else { FilesystemKind::Local };
+        let open = |host| SharedProgress::open_on(&disk(), directory.path(), host, |_| kind);
+        let progress = open(HOST).unwrap();
+        let slot = progress.start(TASK).unwrap();
+        // Another host is upgraded.
+        drop(SharedProgress::open_as(&disk(), directory.path(), "0badcafe").unwrap());
+        let path = directory.path().join(DIRECTORY).join("counters-0badcafe-0");
+        OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&[2], 8).unwrap();
+        progress.add(slot, 5).unwrap();
+        assert_eq!(count(&progress), 5);
+        progress.start(TaskDefinition { id: "b", ..TASK }).unwrap();
+        progress.finish().unwrap();
+        let refused = open("host0002");
+        assert!(matches!(refused, Err(Error::NewerFormat { .. })), "{refused:?}");
+        let read = ProgressReader::open(directory.path());
+        assert!(matches!(read, Err(Error::NewerFormat { .. })), "{read:?}");
+    }
 }
 
 #[test]

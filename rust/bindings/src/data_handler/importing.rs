@@ -1,0 +1,39 @@
+//! Trajectories that are imported: of these nobody can go on with a part.
+
+use std::sync::Arc;
+
+use proteinflex_core::cache::{IfThere, Named, NewTrajectory};
+use proteinflex_macros::catch_panics;
+use pyo3::prelude::*;
+
+use super::DataHandler;
+use super::arguments::new_id;
+use crate::interrupt::interruptible;
+use crate::trajectory_writer::TrajectoryWriter;
+use crate::value::metadata_tree;
+
+#[catch_panics]
+#[pymethods]
+impl DataHandler {
+    /// Write a trajectory of which nothing is left where it is not closed. What is there under its
+    /// name stays meanwhile, finished or not.
+    #[pyo3(signature = (data_id, metadata=None, *, precision=None, profile=None))]
+    fn _import_writer(
+        &self,
+        py: Python<'_>,
+        data_id: &Bound<'_, PyAny>,
+        metadata: Option<&Bound<'_, PyAny>>,
+        precision: Option<&Bound<'_, PyAny>>,
+        profile: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<TrajectoryWriter> {
+        let id = new_id(data_id)?;
+        let new = NewTrajectory {
+            data_id: &id,
+            encoding: self.encoding_with(precision, profile)?,
+            named: Named::default(),
+            metadata: metadata_tree(py, metadata)?,
+        };
+        let live = interruptible(py, || self.cache.begin_trajectory(&new, IfThere::Aside))?;
+        Ok(TrajectoryWriter::new(Arc::clone(&self.cache), live))
+    }
+}

@@ -1,0 +1,122 @@
+//! What a cache promises of trajectories that are being written, or wait to be resumed.
+
+#![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
+
+use proteinflex_core::Error;
+use proteinflex_core::cache::{Cache, EntryInProgress, IfThere, Key, Named, NewTrajectory};
+use proteinflex_core::error::CacheError;
+use proteinflex_core::trajectory::{DType, Encoding, EntryKind, FieldSpec, Frames};
+
+use crate::cache_behaviour::{BYTES, directory, file_of, open, overwrite, space_for, store, used};
+
+#[test]
+fn a_trajectory_in_progress_counts_is_not_evicted_and_has_one_writer() {
+    let directory = directory();
+    let cache = open(&directory, space_for(3));
+    store(&cache, "a", 1).unwrap();
+    let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
+    append(&cache, &mut live, 0..40);
+    cache.flush(&mut live).unwrap();
+    assert!(used(&cache) > BYTES as u64);
+    assert_eq!(cache.stats().unwrap().unfinished, 1);
+    let error = begin_trajectory(&cache, "md", IfThere::Resume).unwrap_err();
+    assert!(error.to_string().contains("data_id=\"md\""), "{error}");
+    assert_eq!(cache.cleanup().unwrap().unfinished, 0);
+
+    drop(live);
+    assert_eq!(cache.cleanup().unwrap().unfinished, 0, "it can be resumed for 30 days");
+    let mut live = begin_trajectory(&cache, "md", IfThere::Resume).unwrap();
+    assert_eq!(live.n_frames(), 40);
+    append(&cache, &mut live, 40..50);
+    assert!(!cache.contains(Key::of(EntryKind::Trajectory, "md").as_str()).unwrap());
+    let key = cache.finish_trajectory(live).unwrap();
+    check_frames(&cache, &key, 0..50);
+    assert_eq!(cache.stats().unwrap().unfinished, 0);
+
+    let live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
+    assert_eq!(live.n_frames(), 0);
+    check_frames(&cache, &key, 0..50);
+}
+
+#[test]
+fn a_damaged_unfinished_trajectory_is_not_silently_replaced() {
+    let directory = directory();
+    let cache = open(&directory, None);
+    let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
+    append(&cache, &mut live, 0..5);
+    cache.flush(&mut live).unwrap();
+    drop(live);
+    let key = Key::of(EntryKind::Trajectory, "md");
+    let folder = file_of(&directory, &key).parent().unwrap().to_owned();
+    let path = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(path.extension().unwrap(), "suspended");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    overwrite(&path, &bytes);
+    let error = begin_trajectory(&cache, "md", IfThere::Resume).unwrap_err();
+    assert!(error.to_string().contains("overwrite=True"), "{error}");
+    assert_eq!(begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap().n_frames(), 0);
+}
+
+#[test]
+fn a_trajectory_for_which_there_is_no_space_stays_resumable() {
+    let directory = directory();
+    let cache = open(&directory, space_for(1));
+    let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
+    append(&cache, &mut live, 0..300);
+    cache.flush(&mut live).unwrap();
+    let key = store(&cache, "a", 1).unwrap();
+    cache.pin(key.as_str()).unwrap();
+    append(&cache, &mut live, 300..2000);
+    cache.flush(&mut live).unwrap();
+    let error = cache.finish_trajectory(live).unwrap_err();
+    let is_too_large = matches!(error, Error::Cache(CacheError::EntryTooLarge { .. }));
+    assert!(is_too_large, "{error}");
+    assert!(cache.contains(key.as_str()).unwrap());
+    cache.unpin(key.as_str()).unwrap();
+    open(&directory, space_for(3));
+    let live = begin_trajectory(&cache, "md", IfThere::Resume).unwrap();
+    assert_eq!(live.n_frames(), 2000);
+    let key = cache.finish_trajectory(live).unwrap();
+    check_frames(&cache, &key, 0..2000);
+}
+
+const ATOMS: u64 = 10;
+
+fn begin_trajectory(cache: &Cache, id: &str, if_there: IfThere) -> Result<EntryInProgress, Error> {
+    let encoding = Encoding::lossless();
+    let named = Named::default();
+    let new = NewTrajectory { data_id: id, metadata: vec![1, 0xc0], encoding, named };
+    cache.begin_trajectory(&new, if_there)
+}
+
+fn frames(range: std::ops::Range<u32>) -> Vec<u8> {
+    // Noise, so that sizes on disk can be foreseen.
+    let noise = |index: u64| {
+        let mut bits = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 41
+    };
+    range
+        .flat_map(|frame| (0..ATOMS * 3).map(move |i| noise(u64::from(frame) * 997 + i)))
+        .flat_map(|bits| f32::from_bits(bits as u32 | 0x3f80_0000).to_le_bytes())
+        .collect()
+}
+
+fn append(cache: &Cache, live: &mut EntryInProgress, range: std::ops::Range<u32>) {
+    if live.fields().is_empty() {
+        let frames =
+            FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape: vec![ATOMS, 3] };
+        cache.writer(live).unwrap().declare_fields(vec![frames], &[false]).unwrap();
+    }
+    cache.writer(live).unwrap().append(range.len() as u64, &[&frames(range)]).unwrap();
+}
+
+fn check_frames(cache: &Cache, key: &Key, range: std::ops::Range<u32>) {
+    let opened = cache.load(key.as_str()).unwrap();
+    assert_eq!(opened.n_frames(), range.len() as u64);
+    let mut found = vec![0; frames(range.clone()).len()];
+    let all = Frames::range(0, range.len() as u64);
+    opened.read_frames(0, all, None, &mut found).unwrap();
+    assert_eq!(found, frames(range));
+}
