@@ -1,6 +1,7 @@
 """Batch sizes: learned from what was observed, kept between runs, never 0."""
 
 import builtins
+import os
 
 import pytest
 from proteinflex_optimization import (
@@ -105,6 +106,22 @@ def test_the_cpu_has_at_least_one_item_and_observations_of_its_own(one_gpu):
     manager.observe_out_of_memory("small", 1, gpu_indices=[])
     with pytest.raises(InsufficientGPUMemoryError, match="the machine"):
         manager.get_optimal_batch_size("small", [])
+
+
+@pytest.mark.parametrize(("limit", "field"), [("RLIMIT_AS", 0), ("RLIMIT_DATA", 5)])
+def test_a_limit_of_the_process_bounds_batches_on_the_cpu(one_gpu, limit, field):
+    """As `ulimit -v` and Grid Engine's h_vmem set it: what is proposed can be allocated."""
+    script = f"""
+import resource
+from proteinflex_optimization import GPUManager
+manager = GPUManager({{"work": 100}})
+used = int(open("/proc/self/statm").read().split()[{field}]) * resource.getpagesize()
+resource.setrlimit(resource.{limit}, (used + (1 << 30),) * 2)
+batch = manager.get_optimal_batch_size("work", [])
+memory = bytearray(batch * 100 << 20)
+print(batch)
+"""
+    assert 5 <= int(one_gpu.run(script)) <= 9
 
 
 def test_a_peak_that_no_memory_could_hold_is_refused_and_changes_nothing(one_gpu):
@@ -272,12 +289,12 @@ def test_the_memory_of_a_failed_batch_is_let_go_before_the_next(one_gpu):
     assert GPUManager().run_with_oom_backoff(work, "dynamics", [], batch_size=8) == 1
 
 
-@pytest.fixture(params=["no directory", "newer"])
+@pytest.fixture(params=["no lock", "newer"])
 def unwritable(request, one_gpu, tmp_path):
     """A directory of the state in which what is observed can't be written."""
     place = tmp_path / "place"
-    if request.param == "no directory":
-        place.write_text("")
+    if request.param == "no lock":
+        (place / f"peaks-{os.geteuid()}" / "lock").mkdir(parents=True)
     else:
         GPUManager({"work": 100}, state_dir=place).observe("work", 1, 100, gpu_indices=[])
         (path,) = place.glob("peaks-*/*.peaks")

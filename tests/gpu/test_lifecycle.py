@@ -195,3 +195,22 @@ def test_a_task_whose_gpu_was_lost_gets_another_one(machine):
     machine.write(*(machine.gpu(number, **lost) for number in range(4)))
     with pytest.raises(InsufficientGPUMemoryError, match="fallen off the bus"):
         GPUManager({"work": 1}).allocate_gpus("work")
+
+
+def test_a_task_that_loses_one_of_its_gpus_keeps_the_other(machine):
+    machine.write(machine.gpu(0), machine.gpu(1))
+    manager = GPUManager({"work": 20000})
+    assert manager.allocate_gpus("work") == [0, 1]
+    machine.write(machine.gpu(0, err__nvmlDeviceGetMemoryInfo_v2=15), machine.gpu(1))
+    assert manager.allocate_gpus("work") == [1]
+    # Where it needs several together, its own reservation does not stand in its way.
+    machine.write(*(machine.gpu(number, total=10000) for number in range(3)))
+    manager = GPUManager({"work": 16000})
+    assert manager.allocate_gpus("work", max_gpus=2) == [0, 1]
+    machine.write(
+        machine.gpu(0, total=10000, err__nvmlDeviceGetMemoryInfo_v2=15),
+        machine.gpu(1, total=10000),
+        machine.gpu(2, total=10000),
+    )
+    assert manager.allocate_gpus("work", max_gpus=2) == [1, 2]
+    assert len(manager.reservations()) == 1

@@ -389,10 +389,12 @@ def test_a_log_handler_may_allocate_while_a_strange_lease_is_reported(machine, t
     with (directory / "strange.lease").open("w") as strange:
         fcntl.flock(strange, fcntl.LOCK_EX)
         handler = on_log(lambda: other.allocate_gpus("work"))
-        assert manager.allocate_gpus("work")
-    assert handler.error is None
+        with pytest.raises(GPUError, match="strange.lease is held"):
+            manager.allocate_gpus("work")
+    # Refused as the other, and not for a lock that is held.
+    assert "strange.lease is held" in str(handler.error)
     assert any("strange.lease" in message for message in handler.messages)
-    assert len(manager.reservations()) == 2
+    assert manager.allocate_gpus("work")
 
 
 def test_a_log_handler_may_allocate_while_it_is_told_that_there_is_no_gpu(machine, on_log):

@@ -42,10 +42,22 @@ fn out_of_memory(bytes: usize, purpose: &str) -> Error {
 
 /// Bytes of this process that are in memory, or 0 where the system doesn't tell.
 pub fn resident_bytes() -> u64 {
+    status_bytes(1)
+}
+
+/// A field of the kernel's sizes of this process, 0 where the system doesn't tell.
+fn status_bytes(field: usize) -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm")
         .ok()
-        .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
+        .and_then(|text| text.split_whitespace().nth(field)?.parse::<u64>().ok());
     pages.unwrap_or(0) * rustix::param::page_size() as u64
+}
+
+/// The limits of this process's address space and data (`ulimit -v`, `ulimit -d`) in bytes, each
+/// with what counts towards it already.
+pub fn limits() -> impl Iterator<Item = (u64, u64)> {
+    let limits = [(Resource::As, 0), (Resource::Data, 5)].into_iter();
+    limits.filter_map(|(limit, field)| Some((getrlimit(limit).current?, status_bytes(field))))
 }
 
 /// Bytes of published files that this process has mapped. Only what was touched of them is in
@@ -59,11 +71,7 @@ pub fn mapped_bytes() -> u64 {
 /// limit the system gives what it has not got, and this is free.
 pub fn check_limit(bytes: u64, purpose: &str) -> Result<()> {
     let Some(limit) = getrlimit(Resource::As).current else { return Ok(()) };
-    let pages = std::fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
-    let used = pages.unwrap_or(0) * rustix::param::page_size() as u64;
-    if used.saturating_add(bytes) <= limit {
+    if status_bytes(0).saturating_add(bytes) <= limit {
         return Ok(());
     }
     Err(Error::OutOfMemory { bytes: bytes as usize, purpose: purpose.to_owned() })

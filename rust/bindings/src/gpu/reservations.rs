@@ -66,8 +66,8 @@ impl GPUManager {
     ///
     /// With ``prefer_single_gpu`` one GPU where one suffices; otherwise every visible GPU that can
     /// hold the task by itself. Where none can, the smallest well-connected set that can together.
-    /// A task that holds GPUs already keeps them. What others wait for (``wait_for_gpus``) is
-    /// not taken.
+    /// A task that holds GPUs already keeps them, and with ``max_gpus`` is given the first of them.
+    /// What others wait for (``wait_for_gpus``) is not taken.
     ///
     /// Parameters
     /// ----------

@@ -89,6 +89,19 @@ pub enum GpuError {
         /// What is wrong.
         problem: &'static str,
     },
+    /// A reservation is held, and can't be read.
+    #[error(
+        "the reservation {} is held, and can't be read: {problem}; how much memory it takes is not \
+         known, so none is given until it ends (`fuser {}` shows its holder). Use one version of the \
+         package on this machine",
+        path.display(), path.display()
+    )]
+    UnreadableLease {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The system doesn't report its free memory.
     #[error("the system does not tell how much memory it has free")]
     UnknownHostMemory,

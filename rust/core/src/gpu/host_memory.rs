@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::memory;
+
 /// Memory of the machine, or of the part of it that this process may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostMemory {
@@ -11,11 +13,14 @@ pub struct HostMemory {
     pub available: u64,
 }
 
-/// What this process may use: the machine's memory, or less where a control group limits it.
+/// What this process may use: the machine's memory, or less where a control group or a limit of the
+/// process itself (`ulimit -v`, as Grid Engine's `h_vmem`) allows less.
 pub fn read() -> Option<HostMemory> {
     let machine = parse_meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
-    let limits = control_groups().filter_map(|group| group_memory(&group));
-    Some(limits.fold(machine, |memory, limit| HostMemory {
+    let groups = control_groups().filter_map(|group| group_memory(&group));
+    let own = memory::limits()
+        .map(|(total, used)| HostMemory { total, available: total.saturating_sub(used) });
+    Some(groups.chain(own).fold(machine, |memory, limit| HostMemory {
         total: memory.total.min(limit.total),
         available: memory.available.min(limit.available),
     }))

@@ -133,7 +133,11 @@ impl Manager {
         let Search { task, request, environment, deadline, ticket } = *search;
         let registry = self.registry()?;
         let mut lock = registry.lock(deadline.remaining())?;
-        let leases = lock.live()?;
+        // What the task holds doesn't stand in its own way: it is given up when others are chosen.
+        let own = self.lease_name(task);
+        let is_other = |lease: &Lease| own.as_ref() != Some(&lease.name);
+        let mut leases = lock.live()?;
+        leases.retain(is_other);
         let scan = match Self::query(environment, deadline) {
             Ok(scan) if order.suffices(&scan.gpus, environment) => scan,
             other => return Ok(Outcome::Changed(other)),
@@ -142,9 +146,10 @@ impl Manager {
         if views.iter().all(|view| matches!(view.device.status, Status::Denied(_))) {
             return Ok(Outcome::NothingVisible(views));
         }
-        if let Some(kept) = self.kept(task, request, &views) {
+        if let Some(kept) = self.kept(task, request, &views)? {
             return Ok(Outcome::Reserved(kept));
         }
+        lock.check_all_read()?;
         let older = older_tickets(&leases, ticket);
         let is_awaited =
             |candidate: &Candidate| older.iter().any(|other| other.waits_for(&candidate.uuid));
@@ -165,8 +170,10 @@ impl Manager {
             memory: *memory,
         });
         let held = lock.hold(Lease::new(task, shares.collect()))?;
-        let others = lock.live()?.into_iter().filter(|lease| lease.name != held.lease.name);
-        let views = device_views(&scan, &others.collect::<Vec<_>>(), environment, order)?;
+        let mut others = lock.live()?;
+        others.retain(|lease| is_other(lease) && lease.name != held.lease.name);
+        lock.check_all_read()?;
+        let views = device_views(&scan, &others, environment, order)?;
         if !holds(&views, &held.lease) {
             return Ok(Outcome::Collision(insufficient(task, request, &views, &[])));
         }
@@ -181,15 +188,39 @@ impl Manager {
         CudaOrder::find(&scan.gpus, environment, self.cuda(), deadline)
     }
 
-    /// The indices of the GPUs that the task holds already, if they are all still there.
-    fn kept(&self, task: &str, request: Request, views: &[DeviceView]) -> Option<Vec<usize>> {
-        let kept = self.reserved(task, views);
+    fn lease_name(&self, task: &str) -> Option<String> {
         let held = self.held();
-        let held = held.iter().find(|held| held.lease.task == task && held.is_kept())?;
-        let lease = &held.lease;
-        let is_whole = kept.len() == lease.shares.len();
-        let is_allowed = kept.len() <= request.max_gpus.unwrap_or(usize::MAX);
-        (is_whole && is_allowed).then_some(kept)
+        held.iter().find(|held| held.lease.task == task).map(|held| held.lease.name.clone())
+    }
+
+    /// The indices of GPUs that the task holds already, at most as many as it wants now: it keeps
+    /// all until it releases them. `None` where those that are still there don't hold the task.
+    fn kept(
+        &self,
+        task: &str,
+        request: Request,
+        views: &[DeviceView],
+    ) -> Result<Option<Vec<usize>>> {
+        let mut kept = self.reserved(task, views);
+        let held = self.held();
+        let Some(held) = held.iter().find(|held| held.lease.task == task && held.is_kept()) else {
+            return Ok(None);
+        };
+        let shares = &held.lease.shares;
+        let most = request.max_gpus.unwrap_or(usize::MAX);
+        if shares.iter().all(|share| share.memory >= request.memory) {
+            kept.truncate(most);
+            return Ok((!kept.is_empty()).then_some(kept));
+        }
+        let is_whole = kept.len() == shares.len();
+        if is_whole && kept.len() > most {
+            let expected = format!(
+                "at least {}: so many GPUs hold {task} together until it is released (release_gpus)",
+                kept.len()
+            );
+            return Err(Error::argument("max_gpus", most, expected));
+        }
+        Ok(is_whole.then_some(kept))
     }
 }
 

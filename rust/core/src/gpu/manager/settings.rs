@@ -8,6 +8,8 @@ use crate::{Error, Result};
 
 /// What the documented tasks need in MiB where nothing else is said.
 pub const DEFAULT_REQUIREMENTS: [(&str, u64); 2] = [("prediction", 16_000), ("dynamics", 8_000)];
+/// The longest name of a task: it stands in each reservation, which others read whole.
+const MAX_TASK: usize = 1024;
 /// The driver is not queried more often in the background: each query holds up its other users.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Nor more seldom: a day is a typing error.
@@ -34,6 +36,11 @@ impl Settings {
         for (task, &memory) in &self.required {
             if task.is_empty() {
                 return Err(Error::argument("required_memory", "''", "names of tasks, not empty"));
+            }
+            if task.len() > MAX_TASK {
+                let shown: String = task.chars().take(40).collect();
+                let expected = format!("names of tasks of at most {MAX_TASK} bytes");
+                return Err(Error::argument("required_memory", format!("'{shown}…'"), expected));
             }
             if memory == 0 {
                 let argument = format!("required_memory[{task:?}]");

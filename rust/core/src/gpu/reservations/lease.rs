@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::users::current_user;
@@ -36,6 +37,9 @@ pub struct Lease {
     pub command: String,
     /// When, in seconds since 1970.
     pub created: f64,
+    /// The same in nanoseconds of a clock that is never set. 0 of those who didn't write it.
+    #[serde(default)]
+    pub(super) queued: u64,
     /// The memory. None at all: the file is the ticket of one who waits.
     pub shares: Vec<Share>,
     /// The GPUs that a ticket's holder would take.
@@ -61,6 +65,7 @@ impl Lease {
             user: current_user(),
             command: command(),
             created: now.as_secs_f64(),
+            queued: monotonic(),
             shares,
             wanted: Vec::new(),
             name: String::new(),
@@ -111,10 +116,25 @@ impl Lease {
         }
     }
 
-    /// What a file says, if it is a reservation of this format.
-    pub(super) fn parse(text: &[u8]) -> Option<Self> {
-        serde_json::from_slice(text).ok().filter(|lease: &Self| lease.format == FORMAT)
+    /// What a file says; what is wrong with it where it is no reservation of this format.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        match serde_json::from_slice(text).map(|Version { format }| format) {
+            Ok(found) if found != FORMAT => Err(format!(
+                "its format is {found}, and this version of the package reads {FORMAT}"
+            )),
+            _ => serde_json::from_slice(text)
+                .map_err(|error| format!("its text makes no sense: {error}")),
+        }
     }
+}
+
+fn monotonic() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
 }
 
 fn namespace() -> u64 {

@@ -3,6 +3,7 @@
 //! They stand on [`super::devices`] and keep their files through [`crate::fs`]; they query no
 //! driver and know nothing of batches.
 
+mod holders;
 mod lease;
 mod registry;
 mod select;

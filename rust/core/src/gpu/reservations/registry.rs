@@ -90,8 +90,8 @@ pub struct RegistryLock<'a> {
     /// This user's directory.
     directory: PathBuf,
     file_lock: Option<FileLock>,
-    /// Held files that are no reservations; the log says so once the lock is released.
-    unreadable: Vec<PathBuf>,
+    /// What can't be read; the log says so once the lock is released.
+    unreadable: Vec<Unreadable>,
 }
 
 impl Registry {
@@ -137,8 +137,9 @@ impl Registry {
         if !check_directory(&self.root)? {
             return Ok(files);
         }
-        let (directories, unreadable) = user_directories(&self.root)?;
-        files.unreadable = unreadable;
+        let (directories, closed) = user_directories(&self.root)?;
+        files.unreadable =
+            closed.into_iter().map(|path| Unreadable { path, problem: None }).collect();
         for directory in &directories {
             let names = directory.names(EXTENSION);
             for name in names.map_err(|error| Error::io("list", directory.path(), error))? {
@@ -150,13 +151,18 @@ impl Registry {
                         files.live.push(lease);
                     }
                     FileState::Dead if directory.owner() == current_user() => files.dead.push(path),
-                    FileState::Unreadable => files.unreadable.push(path),
+                    FileState::Held(problem) => {
+                        files.unreadable.push(Unreadable { path, problem: Some(problem) });
+                    }
+                    FileState::Closed => files.unreadable.push(Unreadable { path, problem: None }),
                     FileState::Dead | FileState::Foreign => {}
                 }
             }
         }
         files.live.sort_by(|one, other| {
-            one.created.total_cmp(&other.created).then_with(|| one.name.cmp(&other.name))
+            let by_time = one.queued.cmp(&other.queued);
+            let by_time = by_time.then_with(|| one.created.total_cmp(&other.created));
+            by_time.then_with(|| one.name.cmp(&other.name))
         });
         Ok(files)
     }
@@ -169,15 +175,24 @@ struct LeaseFiles {
     live: Vec<Lease>,
     /// Of this user, with no holder.
     dead: Vec<PathBuf>,
-    /// Held, and no reservation that this version can read; or a user's directory that is closed.
-    unreadable: Vec<PathBuf>,
+    unreadable: Vec<Unreadable>,
 }
 
-fn warn_unreadable(paths: &[PathBuf]) {
-    for path in paths {
+/// What may be a reservation, and can't be read.
+#[derive(Debug)]
+struct Unreadable {
+    path: PathBuf,
+    /// What is wrong with a file that is held. `None`: it, or the user's directory, is closed to
+    /// this user, as a new file is for a moment, whose writer reads all others again after that.
+    problem: Option<String>,
+}
+
+fn warn_unreadable(found: &[Unreadable]) {
+    for Unreadable { path, problem } in found {
+        let problem = problem.as_deref().unwrap_or("this user may not; it is ignored");
         log::warn!(
             target: crate::LOGGER,
-            "{} is not a reservation that this version and this user can read; it is ignored",
+            "the reservation {} can't be read: {problem}",
             path.display()
         );
     }
@@ -193,6 +208,16 @@ impl RegistryLock<'_> {
         }
         self.unreadable = files.unreadable;
         Ok(files.live)
+    }
+
+    /// An error where a file is held, and not known how much memory it takes: as of another version
+    /// of the package. That memory must not be given again.
+    pub fn check_all_read(&self) -> Result<(), GpuError> {
+        let held = self.unreadable.iter().find_map(|Unreadable { path, problem }| {
+            let (path, problem) = (path.clone(), problem.clone()?);
+            Some(GpuError::UnreadableLease { path, problem })
+        });
+        held.map_or(Ok(()), Err)
     }
 
     /// Writes a reservation of this process. It holds against other users' only once all were read
@@ -231,6 +256,10 @@ impl Drop for RegistryLock<'_> {
 fn fill(file: &dyn StorageFile, path: &Path, lease: &Lease) -> Result<()> {
     let text = serde_json::to_vec_pretty(lease)
         .map_err(|error| Error::io("write", path, std::io::Error::other(error)))?;
+    if text.len() as u64 > MAX_FILE {
+        let (path, problem) = (path.to_owned(), "it is longer than others read");
+        return Err(GpuError::LeaseNotKept { path, problem }.into());
+    }
     write_all_at(file, &text, 0).map_err(|error| Error::io("write", path, error))?;
     // Another user must be able to read it, whatever this user's umask.
     let permissions = std::fs::Permissions::from_mode(0o644);
@@ -278,8 +307,10 @@ fn lock_for_life(file: &File) -> Result<(), Errno> {
 enum FileState {
     Live(Lease),
     Dead,
-    /// Held, and no reservation that this version can read.
-    Unreadable,
+    /// Held, and no reservation that this version can read: what is wrong with it.
+    Held(String),
+    /// This user may not read it.
+    Closed,
     /// A file of another user than the directory's, no regular file, or one that is gone.
     Foreign,
 }
@@ -290,7 +321,7 @@ fn examine(directory: &UserDirectory, name: &OsStr) -> std::io::Result<FileState
         Ok(Some(opened)) => opened,
         Ok(None) => return Ok(FileState::Foreign),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            return Ok(FileState::Unreadable);
+            return Ok(FileState::Closed);
         }
         Err(error) => return Err(error),
     };
@@ -301,12 +332,16 @@ fn examine(directory: &UserDirectory, name: &OsStr) -> std::io::Result<FileState
     }
     let mut text = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut text)?;
-    let is_short = text.len() as u64 <= MAX_FILE;
-    let Some(mut lease) = is_short.then(|| Lease::parse(&text)).flatten() else {
-        return Ok(FileState::Unreadable);
+    if text.len() as u64 > MAX_FILE {
+        return Ok(FileState::Held(format!("it is longer than {MAX_FILE} bytes")));
+    }
+    let mut lease = match Lease::parse(&text) {
+        Ok(lease) => lease,
+        Err(problem) => return Ok(FileState::Held(problem)),
     };
-    let touched = metadata.modified().ok().and_then(|at| at.elapsed().ok());
-    lease.is_stale = touched.is_some_and(|ago| ago > STALE_AFTER);
+    // One of the future as well: the clock was set back, and its holder hasn't looked since.
+    let away = |at: SystemTime| at.elapsed().unwrap_or_else(|ahead| ahead.duration());
+    lease.is_stale = metadata.modified().is_ok_and(|at| away(at) > STALE_AFTER);
     // What the file says of its user proves nothing; whose file it is does.
     lease.user = directory.owner();
     Ok(FileState::Live(lease))

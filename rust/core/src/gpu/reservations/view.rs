@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::holders::used_by_holders;
 use super::lease::Lease;
 use super::select::Candidate;
 use crate::error::{GpuError, GpuRow};
@@ -25,6 +26,8 @@ pub struct DeviceView {
     pub outstanding: u64,
     /// MiB that this process uses, as far as the driver reports.
     pub used_here: u64,
+    /// MiB of what this process has reserved that processes use which it has started.
+    pub used_by_children: u64,
     /// MiB that this process may use at most, where something limits it.
     pub limit: Option<u64>,
     /// When the driver had reported it.
@@ -82,21 +85,26 @@ fn device_view(
         let of = device.processes.iter().filter(|process| process.pid == pid);
         of.filter_map(|process| process.memory).fold(0, u64::saturating_add)
     };
-    // What a holder uses already is missing from the free memory; only the rest is still to come.
+    // What is in use already is missing from the free memory; only the rest is still to come.
     // Where the driver doesn't report that, or numbers processes otherwise, all of it is.
+    let used = used_by_holders(device, &holders);
     let is_comparable = |namespace: u64| {
         holders.iter().any(|lease| lease.namespace == namespace && lease.shares_our_namespace())
     };
     let outstanding = by_holder.iter().map(|(&(namespace, pid), &reserved)| {
-        let used = if is_comparable(namespace) { used_by(pid) } else { 0 };
-        reserved.saturating_sub(used)
+        let used = if is_comparable(namespace) { used.get(&pid).copied() } else { None };
+        reserved.saturating_sub(used.unwrap_or(0))
     });
+    let this = std::process::id();
+    let used_here = used_by(this);
+    let ours = used.get(&this).copied().filter(|_| holders.iter().any(Lease::is_ours));
     DeviceView {
         index,
         outstanding: outstanding.fold(0, u64::saturating_add),
         reserved_by_others: sum(false),
         reserved_here: sum(true),
-        used_here: used_by(std::process::id()),
+        used_here,
+        used_by_children: ours.unwrap_or(0).saturating_sub(used_here),
         device: device.clone(),
         limit: None,
         sampled_at,
@@ -130,11 +138,12 @@ impl DeviceView {
     /// without what it has reserved for other tasks.
     pub fn budget(&self, task: &str) -> u64 {
         let for_other_tasks = self.reserved_here.saturating_sub(self.reserved_for(task));
-        let own_outstanding = self.reserved_here.saturating_sub(self.used_here);
+        let used = self.used_here.saturating_add(self.used_by_children);
+        let own_outstanding = self.reserved_here.saturating_sub(used);
         let others_outstanding = self.outstanding.saturating_sub(own_outstanding);
         self.device
             .memory_free
-            .saturating_add(self.used_here)
+            .saturating_add(used)
             .saturating_sub(others_outstanding)
             .saturating_sub(for_other_tasks)
             .min(self.limited(for_other_tasks))

@@ -1,0 +1,65 @@
+//! Which holder of a reservation a process on a GPU counts for.
+//!
+//! What a holder starts, such as `gmx mdrun` or the workers of a pool, uses what the holder has
+//! reserved. So a process counts for itself where it holds a reservation, else for the nearest
+//! process above it that does. A forked worker whose parent has ended keeps the parent's
+//! reservation, and is known by the file that it has open.
+
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+
+use super::lease::Lease;
+use crate::gpu::devices::DeviceInfo;
+
+/// No chain of parents is longer, unless process ids are used again while it is read.
+const MAX_DEPTH: usize = 64;
+
+/// MiB of a GPU that are in use for each holder. Only where process ids mean here what they mean
+/// to the holder.
+pub(super) fn used_by_holders(device: &DeviceInfo, leases: &[Lease]) -> BTreeMap<u32, u64> {
+    let mut used = BTreeMap::new();
+    let leases: Vec<&Lease> = leases.iter().filter(|lease| lease.shares_our_namespace()).collect();
+    if leases.is_empty() {
+        return used;
+    }
+    let is_orphaned = |lease: &&&Lease| std::fs::metadata(format!("/proc/{}", lease.pid)).is_err();
+    let orphaned: Vec<(u32, (u64, u64))> = leases
+        .iter()
+        .filter(is_orphaned)
+        .filter_map(|lease| Some((lease.pid, identity(&std::fs::metadata(&lease.name).ok()?))))
+        .collect();
+    let holder = |pid: u32| {
+        let own = leases.iter().find(|lease| lease.pid == pid).map(|lease| lease.pid);
+        own.or_else(|| orphaned.iter().find(|(_, file)| has_open(pid, *file)).map(|found| found.0))
+    };
+    for process in &device.processes {
+        let Some(memory) = process.memory else { continue };
+        let chain = std::iter::successors(Some(process.pid), |&pid| parent(pid));
+        if let Some(holder) = chain.take(MAX_DEPTH).find_map(holder) {
+            let sum: &mut u64 = used.entry(holder).or_default();
+            *sum = sum.saturating_add(memory);
+        }
+    }
+    used
+}
+
+/// `None` for the first process, or where the system doesn't tell.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Counted after the command name, which may itself hold spaces and brackets.
+    let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+    (parent != 0).then_some(parent)
+}
+
+/// Whether a process has this file open, as far as this one may see that.
+fn has_open(pid: u32, file: (u64, u64)) -> bool {
+    let Ok(opened) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    opened
+        .flatten()
+        .any(|entry| std::fs::metadata(entry.path()).is_ok_and(|found| identity(&found) == file))
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
