@@ -181,7 +181,7 @@ def test_the_time_step_that_mdtraj_writes_into_a_dcd_is_none(handler, tmp_path, 
         for _ in range(3):
             file.write(np.zeros((N_ATOMS, 3), np.float32), np.zeros(6))
     assert handler.open(handler.import_trajectory(None, path, "x")).fields == ["frames"]
-    assert "run.dcd: its time step is 1, which stands for none: pass dt=" in said()
+    assert "run.dcd: its time step is 1, which stands for none: its times are from dt=" in said()
     key = handler.import_trajectory(None, path, "x", dt=2.5)
     assert handler.open(key).time.tolist() == [0, 2.5, 5]
     # Of LAMMPS it is one: 1 fs.
