@@ -258,7 +258,7 @@ def _options(trajectory: Trajectory, given: set[str], places: _Format) -> dict[s
 
 def _kept(trajectory: Trajectory, reader: Any, places: _Format) -> set[str]:
     """Return the fields that the format has a place for, as they are stored."""
-    kept = {"frames"} | (places.fields & reader.given)
+    kept: set[str] = {"frames"} | (places.fields & reader.given)
     observables = _observables(reader, places)
     kept |= {
         name
@@ -284,7 +284,7 @@ def _kept(trajectory: Trajectory, reader: Any, places: _Format) -> set[str]:
 
 
 def _observables(reader: Any, places: _Format) -> set[str]:
-    names = (reader.given - places.fields) & reader.ts.data.keys()
+    names: set[str] = (reader.given - places.fields) & reader.ts.data.keys()
     return names if places.has_observables else set()
 
 
