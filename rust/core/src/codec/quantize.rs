@@ -28,8 +28,9 @@ pub const ROUNDING_OUTLIERS: usize = 8;
 /// With more outliers than one in so many, the spacing is less than the precision: they would take
 /// more than the finer grid. With floats and neither text nor large numbers, there are fewer.
 pub const MANY_OUTLIERS: usize = 1000;
-/// The part of a precision that is a spacing with which floats may be rounded by this less than a
-/// hundredth of the precision: it takes 0.01 bits more for each number.
+/// The part of the precision that this spacing is: no number is too far from such a grid where the
+/// distance of neighbouring floats is a 128th of the precision or less. It takes 0.01 bits more for
+/// each.
 pub const NARROWER: f64 = 1.0 - 1.0 / 128.0;
 /// How much wider than the floats' own spacing a grid must be.
 const COARSENESS: f64 = 4.0;
