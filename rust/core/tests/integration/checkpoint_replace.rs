@@ -335,8 +335,8 @@ fn a_checkpoint_in_a_lower_layer_is_removed_under_its_own_name() {
     store.wait();
     // As overlay file systems do with directories of the image of a container.
     let store = open_where_stuck(directory.path(), &image, Errno::XDEV);
-    create(&store, "step-3", 3);
     store.delete("step-2").unwrap();
+    create(&store, "step-3", 3);
     store.wait();
     assert_eq!(names(directory.path()), [".lock", "step-0", "step-3"].map(String::from).into());
     create(&store, "step-0", 4);
