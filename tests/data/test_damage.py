@@ -145,6 +145,35 @@ def test_one_entry_of_a_newer_version_hides_no_other_and_is_not_damaged(tmp_path
     assert "is newer than 1" in said.err
 
 
+def test_damage_within_an_unfinished_trajectory_drops_no_frames_behind_it(tmp_path):
+    handler = DataHandler(tmp_path)
+    writer = handler.trajectory_writer("md")
+    for first in range(0, 40, 10):
+        writer.append(DATA["frames"][first : first + 10])
+        writer.flush()
+    writer.suspend()
+    (path,) = tmp_path.glob("entries/*/*.suspended")
+    whole = path.read_bytes()
+    refused = 0
+    for offset in range(64, len(whole) // 2, 16):
+        damaged = bytearray(whole)
+        damaged[offset] ^= 1
+        path.write_bytes(damaged)
+        (row,) = handler.unfinished()
+        # What isn't looked at before it is read are the frames themselves.
+        assert row["n_frames"] in (None, 40), offset
+        if row["n_frames"] is None:
+            refused += 1
+            for resume in (True, False):
+                with pytest.raises(CorruptDataError, match=r"suspended.*damaged.*overwrite=True"):
+                    handler.trajectory_writer("md", resume=resume)
+            assert path.read_bytes() == damaged
+    assert refused > 10
+    path.write_bytes(whole)
+    with handler.trajectory_writer("md", resume=True) as writer:
+        assert writer.n_frames == 40
+
+
 def with_other_index(file, old, new):
     """The file of an entry, a text in its index replaced by one as long, and all checksums right."""
     file = bytearray(file)

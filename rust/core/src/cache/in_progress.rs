@@ -43,7 +43,7 @@ pub(super) enum Frames {
     /// In a finished entry, of which nothing has been changed: it is copied when something is.
     Finished(OpenEntry),
     /// In the writer's own file.
-    Written { writer: EntryWriter, own: OwnFile },
+    Written { writer: Box<EntryWriter>, own: OwnFile },
     /// In another writer's file, or removed: there were these.
     Lost { n_frames: u64, fields: Vec<FieldSpec> },
 }

@@ -219,7 +219,7 @@ impl Cache {
         }
         // No older file comes back beside the published one after a power cut.
         self.storage.sync_dir(&folder).map_err(|error| Error::io("sync", &folder, error))?;
-        entry.frames = Frames::Written { writer, own };
+        entry.frames = Frames::Written { writer: Box::new(writer), own };
         Ok(())
     }
 
@@ -230,7 +230,7 @@ impl Cache {
         let writer = self.create_own(&own, |file| {
             EntryWriter::create_with_topology(file, own.path(), header, *encoding, None)
         })?;
-        entry.frames = Frames::Written { writer, own };
+        entry.frames = Frames::Written { writer: Box::new(writer), own };
         Ok(())
     }
 
@@ -252,7 +252,7 @@ impl Cache {
             Frames::Written { writer, own } if writer.is_untouched() => {
                 // Begun without: another file takes its place, whole.
                 let (header, encoding) = (writer.header().clone(), writer.encoding());
-                *writer = self.create_own(own, |file| {
+                **writer = self.create_own(own, |file| {
                     let topology = Some(&**wanted);
                     let path = own.path();
                     EntryWriter::create_with_topology(file, path, &header, encoding, topology)

@@ -100,7 +100,8 @@ impl CheckpointStore {
             is_read_only: true,
             has_told_stuck: Arc::default(),
         };
-        if !is_there || !(store.has_lock_file()? || !store.list()?.is_empty()) {
+        let is_used = is_there && (store.has_lock_file()? || !store.list()?.is_empty());
+        if !is_used {
             let found = match is_there {
                 false => "there is no such directory",
                 true => "no checkpoint was ever made there",

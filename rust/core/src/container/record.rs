@@ -82,6 +82,11 @@ pub struct RecordHeaderBytes {
 }
 
 impl RecordHeaderBytes {
+    /// Whether this would be a record of such a kind, were it whole.
+    pub fn says(&self, kind: RecordKind) -> bool {
+        self.kind == kind as u8
+    }
+
     fn sum(&self) -> u32 {
         checksum(&self.as_bytes()[size_of::<U32>()..]) as u32
     }

@@ -4,6 +4,9 @@
 //! the chunks it lists, and synced before the next is begun: so the bytes of every commit but the
 //! last are known to be safe, and only the last one's are read and checked. If they are torn, the
 //! commit before it is the state: the last one's sync never returned.
+//!
+//! For the same reason no more than one commit can follow what a crash has torn. Where more do, the
+//! record was damaged later, and the file is refused: its frames behind the damage are durable.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -80,16 +83,18 @@ pub fn recover(file: &File, path: &Path) -> Result<Recovered> {
     let header_end = end;
 
     let mut commits: Vec<(Commit, u64)> = Vec::new();
-    loop {
+    let torn = loop {
         offset = end.next_multiple_of(ALIGNMENT);
-        let Some(header) = source.header(offset)? else { break };
+        let Some(header) = source.header(offset)? else { break offset };
         end = header.end(offset).map_or(length, |(_, end)| end);
         if header.kind == RecordKind::Commit {
-            let Some(payload) = source.payload(offset, &header, MAX_PLAIN)? else { break };
-            let Ok(commit) = Commit::parse(&payload) else { break };
+            let payload = source.payload(offset, &header, MAX_PLAIN)?;
+            let commit = payload.and_then(|payload| Commit::parse(&payload).ok());
+            let Some(commit) = commit else { break offset };
             commits.push((commit, end));
         }
-    }
+    };
+    source.check_torn(torn)?;
     if let Some((last, _)) = commits.last() {
         let mut whole = true;
         for chunk in &last.chunks {
@@ -152,6 +157,40 @@ impl Source<'_> {
             _ => checksum(segment_table(&payload).as_bytes()),
         };
         Ok((sum == header.checksum).then_some(payload))
+    }
+
+    /// Refuses a file in which more was committed behind the record at `offset`, which is not whole,
+    /// than can be there after a crash.
+    fn check_torn(&self, offset: u64) -> Result<()> {
+        let mut commits = 0;
+        for start in (offset..self.length).step_by(SEGMENT as usize) {
+            let bytes = self.read(start, SEGMENT.min(self.length - start))?;
+            for (at, block) in (start..).step_by(HEADER).zip(bytes.chunks_exact(HEADER)) {
+                let Ok(block) = RecordHeaderBytes::ref_from_bytes(block) else { continue };
+                // A commit that is not whole is the one that a crash may have torn.
+                let is_torn = at == offset && block.says(RecordKind::Commit);
+                commits += u32::from(is_torn || self.is_commit(at, block)?);
+                if commits > 1 {
+                    let part = format!("a record at byte {offset}, before its last commit,");
+                    return Err(Error::corrupt(self.path, part, FormatError::Checksum));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a block is the header of a whole commit, which lies right behind the last chunk that
+    /// it lists: one that is part of the data does not.
+    fn is_commit(&self, offset: u64, block: &RecordHeaderBytes) -> Result<bool> {
+        if !block.says(RecordKind::Commit) {
+            return Ok(false);
+        }
+        let Some(header) = self.header(offset)? else { return Ok(false) };
+        let payload = self.payload(offset, &header, MAX_PLAIN)?;
+        let commit = payload.and_then(|payload| Commit::parse(&payload).ok());
+        let last = commit.as_ref().and_then(|commit| commit.chunks.last());
+        let end = last.and_then(|last| last.header.end(last.offset));
+        Ok(end.is_some_and(|(_, end)| end.checked_next_multiple_of(ALIGNMENT) == Some(offset)))
     }
 
     /// The value tree at `offset`.

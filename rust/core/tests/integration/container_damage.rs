@@ -172,6 +172,36 @@ fn an_unfinished_file_cut_or_flipped_anywhere_is_an_earlier_state_or_an_error() 
 }
 
 #[test]
+fn damage_within_an_unfinished_file_does_not_drop_the_frames_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("entry");
+    let mut writer = write(&path, Encoding::lossless(), true);
+    writer.flush().unwrap();
+    let before_last_two = std::fs::metadata(&path).unwrap().len() as usize;
+    for _ in 0..2 {
+        writer.append(1, &[&[1; 48], &[1; 8]]).unwrap();
+        writer.flush().unwrap();
+    }
+    drop(writer);
+    let bytes = std::fs::read(&path).unwrap();
+    let mut refused = 0;
+    for at in 0..before_last_two {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (at % 8);
+        place(&path, &damaged);
+        match Entry::open_unfinished(&path) {
+            Ok(entry) => assert_eq!(entry.n_frames(), 72, "byte {at}"),
+            Err(error) => {
+                assert!(is_about_the_file(&error), "byte {at}: {error}");
+                refused += 1;
+            }
+        }
+    }
+    // Each header and commit; the checksums of what they list are looked at when it is read.
+    assert!(refused > 500, "{refused} of {before_last_two}");
+}
+
+#[test]
 fn other_files_are_told_from_damaged_ones() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("entry");
