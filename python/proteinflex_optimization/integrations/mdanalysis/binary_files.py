@@ -171,7 +171,9 @@ def dcd(reader: Any, path: Path, findings: Findings) -> None:
     findings.has_time = 0 < step < math.inf and header["nsavc"] > 0
     if step == NO_DCD_STEP and reader.units["time"] == "AKMA":
         findings.has_time = False
-        findings.notes.append("its time step is 1, which stands for none: its times are from dt= alone")
+        findings.notes.append(
+            "its time step is 1, which stands for none: its times are from dt= alone"
+        )
     if order != NATIVE:
         # MDAnalysis reads the step in the order of this machine.
         reader.ts.dt = convert(step, reader.units["time"], "ps") * header["nsavc"]
