@@ -100,7 +100,7 @@ impl CheckpointStore {
             is_read_only: true,
             has_told_stuck: Arc::default(),
         };
-        if !is_there || !(store.has_lock_file()? || !store.list()?.is_empty()) {
+        if !is_there || (!store.has_lock_file()? && store.list()?.is_empty()) {
             let found = match is_there {
                 false => "there is no such directory",
                 true => "no checkpoint was ever made there",
