@@ -53,7 +53,7 @@ def stop_half_way(output, number):
     )
     try:
         deadline = time.monotonic() + 120
-        while not list(output.glob("*/checkpoints/step-000000300")):
+        while not list(output.glob("*/checkpoints/dynamics-step-000000300")):
             assert job.poll() is None, job.stdout.read()
             assert time.monotonic() < deadline
             time.sleep(0.01)

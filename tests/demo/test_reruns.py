@@ -86,7 +86,7 @@ def remove(output, what):
 def is_saved(output, step, since):
     """Whether there is a checkpoint of this step that is newer than a moment."""
     try:
-        manifest = part(output, "checkpoints") / f"step-{step:09d}" / "manifest.json"
+        manifest = part(output, "checkpoints") / f"dynamics-step-{step:09d}" / "manifest.json"
         return manifest.stat().st_mtime > since
     except OSError:
         return False
