@@ -42,6 +42,17 @@ def as_xtc(positions):
     return (integers * np.float32(1 / 1000)) * np.float32(10)
 
 
+def test_a_few_frames_take_nearly_what_an_archive_of_them_takes(tmp_path):
+    handler = DataHandler(tmp_path)
+    frames = as_xtc(water(5, 24_000))
+    stored = {}
+    for profile in ("default", "archive"):
+        key = handler.store_trajectory({"frames": frames}, profile, profile=profile)
+        stored[profile] = handler.info(key)["stored_bytes"]
+    # With fixed widths, a third more.
+    assert stored["default"] < 1.1 * stored["archive"]
+
+
 @given(
     n_frames=st.sampled_from([1, 2, 7, 8, 9, 63, 64, 65, 130]),
     n_atoms=st.sampled_from([1, 2, 3, 4, 254, 255, 256, 257, 300]),
