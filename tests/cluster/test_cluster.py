@@ -191,7 +191,7 @@ exec {quoted(*prefix)} {demo(again, SHORT)}"""
         tmp_path, script, "--partition=preemptible", "--cpus-per-task=5", "--time=10"
     )
     deadline = time.monotonic() + 120
-    while not list(output.glob("*/checkpoints/step-*")):
+    while not list(output.glob("*/checkpoints/dynamics-step-*")):
         assert time.monotonic() < deadline, (tmp_path / "log").read_text()
         time.sleep(0.05)
     urgent = tmp_path / "urgent"
