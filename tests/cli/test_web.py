@@ -193,6 +193,10 @@ def test_the_page_has_the_figures_that_json_prints(runs, serve_here, capsys):
 def test_what_did_not_change_is_not_sent_again(tmp_path, serve_here):
     DataHandler(tmp_path / "cache", max_cache_size=0.01)
     page = serve_here(tmp_path)
+    until = time.monotonic() + 20
+    while "gpus" not in page.json("/resources.json"):  # They are looked at beside the storage.
+        assert time.monotonic() < until
+        time.sleep(0.05)
     for path in ("/boards.json", "/resources.json"):
         _, headers, body = page.get(path)
         packed = page.get(path, {"Accept-Encoding": "gzip"})
