@@ -27,6 +27,7 @@ mod words;
 pub use decode::{Decoder, Excerpt, OutputLayout};
 pub use domain::{Domain, to_ordered_bits};
 pub use encode::Encoder;
+pub use fit::NormalEquations;
 pub use measure::Coding;
 pub use model::TILE;
 pub use predict::ar1::Reference;

@@ -1,22 +1,27 @@
 //! Finding the periodic box from the numbers alone.
 
 use super::LONGEST;
+use super::shape::BoxShape;
+use super::vectors::{BoxVectors, Crossing, median};
 use crate::codec::geometry::TILE;
 
 /// Atoms of a molecule that follow each other are nearer than this part of the longest side of the
 /// box, in any image.
 const NEAR: i32 = 16;
+/// Atoms that are farther apart along an axis than this part of the box are in other images: those
+/// of slanted boxes reach twice as far as these are long.
+const CROSSING: i32 = 4;
 /// One in so many atoms must be cut off or jump, for the box to be looked for: of `villin_cut` in
 /// `benches/peers/trajectory.py`, 40 are. Atoms that are near each other in some image by chance are
 /// fewer.
 const WORTH: usize = 1000;
-/// Where more than one in so many atoms move a quarter of the box from frame to frame, nothing tells
-/// which way they went.
+/// The same of atoms that are cut off where the box is slanted, or that were near the one before by
+/// chance.
+const WORTH_SLANTED: usize = 100;
+/// An atom moves fast that moves by more than this part of the box from frame to frame.
+const FAR: f32 = 0.25;
+/// Where more than one in so many are fast, nothing tells which way they went.
 const FAST: usize = 20;
-/// Of fewer bonds that are cut, the median may differ from the length by what is rounded.
-const FEW_BONDS: usize = 8;
-/// How much that is.
-const ROUNDED: i32 = 1;
 /// Frames that molecules are looked at in.
 const SAMPLED: usize = 16;
 
@@ -25,10 +30,7 @@ pub type Place = [i32; 3];
 
 /// What the coordinates tell of the box.
 pub struct Found {
-    /// Its lengths in each frame.
-    pub lengths: Vec<Place>,
-    /// Where it begins, as a part of its lengths.
-    pub origin: [f32; 3],
+    pub shape: BoxShape,
     /// Whether atoms are in the same molecule as the one before.
     pub joined: Vec<u8>,
     /// Whether molecules are cut: each atom was put into the box.
@@ -42,42 +44,133 @@ pub struct Found {
 pub fn find(frames: &[&[Place]], jumps_count: bool) -> Option<Found> {
     let rows = frames.first()?.len();
     let samples = [0, frames.len() / 2, frames.len() - 1];
-    let sampled = samples.map(|frame| (frames[frame], Extent::of(frames[frame].iter().copied())));
-    let is_joined = |&row: &usize| {
-        let mut all = sampled.iter();
-        row % TILE > 0 && all.all(|(frame, extent)| !extent.is_far(step(frame, row), extent.near()))
+    let extents = samples.map(|frame| Extent::of(frames[frame], None));
+    let sampled = || samples.iter().map(|&frame| frames[frame]).zip(&extents);
+    let is_first = |row: usize| row.is_multiple_of(TILE);
+    let far = |row| sampled().filter(|(frame, extent)| extent.is_far(step(frame, row))).count();
+    let far: Vec<usize> = (0..rows).map(|row| if is_first(row) { 3 } else { far(row) }).collect();
+    let mut joined: Vec<u8> = far.iter().map(|&far| u8::from(far == 0)).collect();
+    // In one of them it may cross a face that is not known yet.
+    let bonds: Vec<usize> = (1..rows).filter(|&row| far[row] <= 1).collect();
+    let crosses = |&&row: &&usize| {
+        sampled().any(|(frame, extent)| extent.crossed(step(frame, row)).is_some())
     };
-    let rows_joined: Vec<usize> = (1..rows).filter(is_joined).collect();
-    let mut joined = vec![0; rows];
-    rows_joined.iter().for_each(|&row| joined[row] = 1);
-    let cut_off = |&(frame, extent): &(&[Place], Extent)| {
-        rows_joined.iter().filter(|&&row| extent.crosses(step(frame, row)) != [false; 3]).count()
-    };
-    let is_cut = sampled.iter().map(cut_off).sum::<usize>() * WORTH > samples.len() * rows;
-    let motion = Motion::of(frames, &samples, &joined);
-    let is_slow = motion.fast * FAST <= motion.all;
-    let (lengths, extents) = if is_cut {
-        let extent = |frame: &&[Place]| Extent::of(frame.iter().copied());
-        let extents: Vec<Extent> = frames.iter().map(extent).collect();
-        (lengths_of_bonds(frames, &rows_joined, &extents), extents)
-    } else if jumps_count && is_slow && motion.jumping * WORTH > motion.all {
-        lengths_of_middles(frames, &joined)
+    let (sure, other): (Vec<&usize>, Vec<&usize>) =
+        bonds.iter().filter(crosses).partition(|&&row| far[row] == 0);
+    let is_cut = sure.len() * WORTH > rows || other.len() * WORTH_SLANTED > rows;
+    let mut shape = BoxShape::default();
+    let extents_in_frames = if is_cut {
+        let extents = |tilts| -> Vec<Extent> {
+            frames.iter().map(|frame| Extent::of(frame, tilts)).collect()
+        };
+        let upright = extents(None);
+        let vectors = BoxVectors::of(crossings_of_bonds(frames, &bonds, &upright));
+        (shape.lengths, shape.tilts) = (vectors.lengths(frames.len()), vectors.tilts());
+        smallest(&mut shape, upright, extents)
+    } else if jumps_count {
+        let (crossings, all) = jumps(frames, &samples, &joined);
+        if crossings.iter().map(Vec::len).sum::<usize>() * WORTH <= all {
+            return None;
+        }
+        shape.tilts = BoxVectors::of(crossings).tilts();
+        let some = frames.iter().step_by(frames.len().div_ceil(SAMPLED));
+        let middles: Vec<Place> = some.flat_map(|frame| middles(frame, &joined)).collect();
+        // The same in all frames: where the volume changes, it is not worth more.
+        let extents = |tilts| vec![Extent::of(&middles, tilts); frames.len()];
+        let extents = smallest(&mut shape, extents(None), extents);
+        shape.lengths = extents.iter().map(|extent| extent.lengths).collect();
+        extents
     } else {
         return None;
     };
-    let are_short = lengths.as_flattened().iter().all(|&length| length <= LONGEST);
-    let origin = origin(&lengths, &extents);
-    are_short.then_some(Found { lengths, origin, joined, is_cut, is_slow })
+    let lengths = shape.lengths.as_flattened();
+    if lengths.iter().all(|&length| length == 0)
+        || !lengths.iter().all(|length| (0..=LONGEST).contains(length))
+    {
+        return None;
+    }
+    shape.origin = origin(&shape.lengths, &extents_in_frames);
+    let boxes = samples.map(|frame| shape.in_frame(frame).unwrap_or_default());
+    if is_cut {
+        let sampled = || samples.iter().map(|&frame| frames[frame]).zip(&extents).zip(&boxes);
+        let is_joined = |row| {
+            sampled().all(|((frame, extent), of)| extent.is_near(of.shortest(step(frame, row)).0))
+        };
+        joined = (0..rows).map(|row| u8::from(!is_first(row) && is_joined(row))).collect();
+    }
+    let moves = samples.iter().zip(&boxes).flat_map(|(&frame, of)| {
+        first_steps(frames, frame, &joined).map(|step| of.is_far(step, FAR))
+    });
+    let moves: Vec<bool> = moves.collect();
+    let fast = moves.iter().filter(|&&is_far| is_far).count();
+    Some(Found { shape, joined, is_cut, is_slow: fast * FAST <= moves.len() })
 }
 
 /// From the atom before to this one.
 fn step(frame: &[Place], row: usize) -> Place {
-    std::array::from_fn(|i| frame[row][i].wrapping_sub(frame[row - 1][i]))
+    difference(frame[row - 1], frame[row])
 }
 
-/// The first atoms of molecules.
-fn firsts<'a>(frame: &'a [Place], joined: &'a [u8]) -> impl Iterator<Item = &'a Place> {
-    frame.iter().zip(joined).filter(|&(_, &joined)| joined == 0).map(|(place, _)| place)
+/// From one place to another.
+pub fn difference(from: Place, to: Place) -> Place {
+    std::array::from_fn(|axis| to[axis].wrapping_sub(from[axis]))
+}
+
+/// How the first atoms of molecules move from a frame to the next, if there is one.
+fn first_steps<'a>(
+    frames: &'a [&[Place]],
+    frame: usize,
+    joined: &'a [u8],
+) -> impl Iterator<Item = Place> + 'a {
+    let pair = frames.get(frame..frame + 2).into_iter();
+    pair.flat_map(move |pair| {
+        let steps = pair[0].iter().zip(pair[1]).zip(joined);
+        steps.filter(|(_, joined)| **joined == 0).map(|((from, to), _)| difference(*from, *to))
+    })
+}
+
+/// Steps from one image to another from some frames to the next, by the vector that they take, and
+/// how many there are of all.
+fn jumps(frames: &[&[Place]], samples: &[usize], joined: &[u8]) -> ([Vec<Crossing>; 3], usize) {
+    let (mut crossings, mut all) = ([const { Vec::new() }; 3], 0);
+    for &frame in samples {
+        let extent = Extent::of(frames[frame], None);
+        for step in first_steps(frames, frame, joined) {
+            all += 1;
+            if let Some(axis) = extent.crossed(step) {
+                crossings[axis].push(Crossing { frame, step: step.map(f64::from), length: 0.0 });
+            }
+        }
+    }
+    (crossings, all)
+}
+
+/// Atoms that are cut off from the one before them, by the vector of the box that lies between.
+fn crossings_of_bonds(
+    frames: &[&[Place]],
+    bonds: &[usize],
+    extents: &[Extent],
+) -> [Vec<Crossing>; 3] {
+    let mut squares = vec![(0.0, 0.0); bonds.len()];
+    let mut cut = Vec::new();
+    for (number, (frame, extent)) in frames.iter().zip(extents).enumerate() {
+        for (&row, squares) in bonds.iter().zip(&mut squares) {
+            let step = step(frame, row);
+            if let Some(axis) = extent.crossed(step) {
+                cut.push((number, row, axis, step.map(f64::from)));
+            } else {
+                squares.0 += step.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
+                squares.1 += 1.0;
+            }
+        }
+    }
+    let mut crossings = [const { Vec::new() }; 3];
+    for (frame, row, axis, step) in cut {
+        let (sum, count) = bonds.binary_search(&row).map_or((0.0, 0.0), |index| squares[index]);
+        let length = (sum / f64::max(count, 1.0)).sqrt();
+        crossings[axis].push(Crossing { frame, step, length });
+    }
+    crossings
 }
 
 /// The middles of molecules, but of those that begin a tile: these may be parts of some.
@@ -99,7 +192,7 @@ fn middles(frame: &[Place], joined: &[u8]) -> impl Iterator<Item = Place> {
     })
 }
 
-/// How far atoms reach along each axis.
+/// How far places reach along each axis.
 #[derive(Clone, Copy)]
 struct Extent {
     low: Place,
@@ -109,9 +202,11 @@ struct Extent {
 }
 
 impl Extent {
-    fn of(places: impl Iterator<Item = Place>) -> Self {
+    /// With tilts, along the faces of a box that is slanted so.
+    fn of(places: &[Place], tilts: Option<[f32; 3]>) -> Self {
         let (mut low, mut high) = ([i32::MAX; 3], [i32::MIN; 3]);
-        for place in places {
+        for &place in places {
+            let place = tilts.map_or(place, |tilts| straightened(place, tilts));
             for i in 0..3 {
                 low[i] = low[i].min(place[i]);
                 high[i] = high[i].max(place[i]);
@@ -121,122 +216,69 @@ impl Extent {
         Self { low, high, lengths: [length(0), length(1), length(2)] }
     }
 
-    /// Along which axes a step is longer than half of the box.
-    fn crosses(&self, step: Place) -> [bool; 3] {
-        let crosses = |i: usize| step[i].unsigned_abs() > self.lengths[i].unsigned_abs() / 2;
-        [crosses(0), crosses(1), crosses(2)]
+    fn volume(&self) -> f64 {
+        self.lengths.iter().map(|&length| f64::from(length)).product()
     }
 
     /// How far apart atoms of a molecule may be that follow each other.
-    fn near(&self) -> Place {
-        let [x, y, z] = self.lengths;
-        [x.max(y).max(z) / NEAR; 3]
+    fn near(&self) -> i32 {
+        self.lengths.into_iter().max().unwrap_or(0) / NEAR
     }
 
-    /// Whether the step to the nearest image is longer than so much along any axis.
-    fn is_far(&self, step: Place, limits: Place) -> bool {
-        (0..3).any(|i| {
-            let (size, length) = (step[i].saturating_abs(), self.lengths[i]);
-            size.min(length.saturating_sub(size).saturating_abs()) > limits[i]
-        })
+    fn is_near(&self, step: Place) -> bool {
+        step.iter().all(|x| x.saturating_abs() <= self.near())
     }
-}
 
-/// How atoms that begin a molecule move from sampled frames to the next.
-#[derive(Default)]
-struct Motion {
-    all: usize,
-    /// Those that move by more than half of the box.
-    jumping: usize,
-    /// Those that move by more than a quarter, to any image.
-    fast: usize,
-}
+    /// Whether the step to the nearest image of an upright box is longer than that.
+    fn is_far(&self, step: Place) -> bool {
+        !self.is_near(std::array::from_fn(|i| {
+            let size = step[i].saturating_abs();
+            size.min(self.lengths[i].saturating_sub(size).saturating_abs())
+        }))
+    }
 
-impl Motion {
-    fn of(frames: &[&[Place]], samples: &[usize], joined: &[u8]) -> Self {
-        let mut motion = Self::default();
-        for pair in samples.iter().filter_map(|&first| frames.get(first..first + 2)) {
-            let extent = Extent::of(firsts(pair[0], joined).copied());
-            let places = firsts(pair[0], joined).zip(firsts(pair[1], joined));
-            for (from, to) in places {
-                let step: Place = std::array::from_fn(|i| to[i].wrapping_sub(from[i]));
-                motion.all += 1;
-                motion.jumping += usize::from(extent.crosses(step) != [false; 3]);
-                motion.fast +=
-                    usize::from(extent.is_far(step, extent.lengths.map(|length| length / 4)));
-            }
-        }
-        motion
+    /// The vector of the box that lies between atoms that are near each other, if one does: the last
+    /// one that may.
+    fn crossed(&self, step: Place) -> Option<usize> {
+        let most = |axis: usize| (self.lengths[axis] / CROSSING).max(self.near());
+        (0..3).rev().find(|&axis| step[axis].saturating_abs() > most(axis))
     }
 }
 
-/// The lengths of the box in each frame, from atoms that are cut off from the one before them: as
-/// far as these are from each other, and as they are where they are not cut off.
-fn lengths_of_bonds(frames: &[&[Place]], joined: &[usize], extents: &[Extent]) -> Vec<Place> {
-    let square = |step: Place| step.map(|x| f64::from(x) * f64::from(x));
-    let mut squares = vec![(0.0, 0.0); joined.len()];
-    let mut cut = Vec::new();
-    for (number, (frame, extent)) in frames.iter().zip(extents).enumerate() {
-        for (index, &row) in joined.iter().enumerate() {
-            let step = step(frame, row);
-            match extent.crosses(step) {
-                [false, false, false] => {
-                    let (sum, count) = &mut squares[index];
-                    *sum += square(step).iter().sum::<f64>();
-                    *count += 1.0;
-                }
-                [true, false, false] => cut.push((number, index, 0, step)),
-                [false, true, false] => cut.push((number, index, 1, step)),
-                [false, false, true] => cut.push((number, index, 2, step)),
-                _ => {}
-            }
-        }
+/// A place in a box that is slanted, as far from its faces as it is along the vectors.
+fn straightened([x, y, z]: Place, [xy, xz, yz]: [f32; 3]) -> Place {
+    let [along_x, along_y, along_z] = [x, y, z].map(|x| x as f32);
+    let y = along_y - yz * along_z;
+    let x = along_x - xz * along_z - xy * y;
+    [x.round() as i32, y.round() as i32, z]
+}
+
+/// How far places reach, along the axes or along the faces of a slanted box: what is smaller, for
+/// that is the box they were put into.
+fn smallest(
+    shape: &mut BoxShape,
+    upright: Vec<Extent>,
+    along_faces: impl Fn(Option<[f32; 3]>) -> Vec<Extent>,
+) -> Vec<Extent> {
+    if shape.tilts == [0.0; 3] {
+        return upright;
     }
-    let mut estimates = vec![[const { Vec::new() }; 3]; frames.len()];
-    for (number, index, axis, step) in cut {
-        let (sum, count) = squares[index];
-        let mean = sum / f64::max(count, 1.0);
-        let others: f64 =
-            square(step).iter().enumerate().filter(|&(i, _)| i != axis).map(|(_, x)| x).sum();
-        // What is left of a bond that lies across is mostly rounding.
-        if mean - others > mean / 4.0 {
-            let length = f64::from(step[axis]).abs() + (mean - others).sqrt();
-            estimates[number][axis].push(length.round() as i32);
-        }
-    }
-    let usual: [i32; 3] = std::array::from_fn(|axis| {
-        let mut all: Vec<i32> = estimates.iter().flat_map(|of| &of[axis]).copied().collect();
-        median(&mut all).unwrap_or(0)
-    });
-    let of_frame = |mut of: [Vec<i32>; 3]| {
-        [0, 1, 2].map(|axis| {
-            let (few, usual) = (of[axis].len() < FEW_BONDS, usual[axis]);
-            let counts = |&length: &i32| !few || (length - usual).abs() > ROUNDED;
-            median(&mut of[axis]).filter(counts).unwrap_or(usual)
-        })
-    };
-    estimates.into_iter().map(of_frame).collect()
+    let volume = |extents: &[Extent]| median(extents.iter().map(Extent::volume));
+    let slanted = along_faces(Some(shape.tilts));
+    shape.is_slanted = volume(&slanted) < volume(&upright);
+    if shape.is_slanted { slanted } else { upright }
 }
 
-fn median(numbers: &mut [i32]) -> Option<i32> {
-    let middle = numbers.len() / 2;
-    (!numbers.is_empty()).then(|| *numbers.select_nth_unstable(middle).1)
-}
-
-/// The length of the box, the same in all frames, from the middles of molecules in some of them:
-/// where the volume changes, it is not worth more.
-fn lengths_of_middles(frames: &[&[Place]], joined: &[u8]) -> (Vec<Place>, Vec<Extent>) {
-    let some = frames.iter().step_by(frames.len().div_ceil(SAMPLED));
-    let all = some.flat_map(|frame| middles(frame, joined));
-    let extent = Extent::of(all);
-    (vec![extent.lengths; frames.len()], vec![extent; frames.len()])
-}
-
-/// Where the box begins, as a part of its lengths: so that what reaches so far is in it.
+/// Where the box begins, as a part of its lengths: so that what reaches so far is in it. A frame of
+/// which something reaches farther than the box, as what stands for a number that is on no grid,
+/// does not tell.
 fn origin(lengths: &[Place], extents: &[Extent]) -> [f32; 3] {
     let begin = |axis: usize| {
         let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
-        for (lengths, extent) in lengths.iter().zip(extents).filter(|(of, _)| of[axis] > 0) {
+        let fits = |(of, extent): &(&Place, &Extent)| {
+            of[axis] > 0 && extent.lengths[axis] <= of[axis].saturating_add(of[axis] / NEAR)
+        };
+        for (lengths, extent) in lengths.iter().zip(extents).filter(fits) {
             low = low.min(extent.low[axis] as f32 / lengths[axis] as f32);
             high = high.max(extent.high[axis] as f32 / lengths[axis] as f32);
         }

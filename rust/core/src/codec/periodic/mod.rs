@@ -7,10 +7,14 @@
 //! image, follows from its place, or from that of its molecule. What does not is listed.
 
 mod find;
+mod shape;
 mod unwrap;
+mod vectors;
 mod wrap;
 
 pub use unwrap::unwrap;
+
+use shape::BoxShape;
 
 use super::bytes::unpack;
 use super::layout::BlockShape;
@@ -24,10 +28,7 @@ const LONGEST: i32 = 1 << 22;
 /// The box that the atoms of a block were put back into.
 #[derive(Debug, Default, PartialEq)]
 pub struct PeriodicBox {
-    /// Its lengths in each frame, in grid units; 0 along axes that are not periodic.
-    lengths: Vec<[i32; 3]>,
-    /// Where it begins, as a part of its lengths.
-    origin: [f32; 3],
+    shape: BoxShape,
     /// Whether an atom is of the same molecule as the one before it, where whole molecules were put
     /// back; else 0.
     joined: Vec<u8>,
@@ -41,7 +42,7 @@ pub struct PeriodicBox {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Exception {
     row: u32,
-    /// How many lengths farther away, compared with the atom before where that is joined.
+    /// How many vectors farther away, compared with the atom before where that is joined.
     by: [i8; 3],
 }
 
@@ -60,8 +61,10 @@ impl PeriodicBox {
             }
         }
         let mut bytes = Vec::new();
-        bytes.extend(self.lengths.iter().flatten().flat_map(|length| length.to_le_bytes()));
-        bytes.extend(self.origin.iter().flat_map(|part| part.to_le_bytes()));
+        let BoxShape { lengths, tilts, is_slanted, origin } = &self.shape;
+        bytes.extend(lengths.iter().flatten().flat_map(|length| length.to_le_bytes()));
+        bytes.extend(tilts.iter().chain(origin).flat_map(|part| part.to_le_bytes()));
+        bytes.push(u8::from(*is_slanted));
         bytes.extend(&self.joined);
         bytes.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
         bytes.extend(gaps.iter().map(|gap| *gap as u8));
@@ -78,7 +81,7 @@ impl PeriodicBox {
         /// Bytes of an exception.
         const EXCEPTION: usize = 2 + 3;
         let BlockShape { frames, rows, .. } = shape;
-        let others = frames * (12 + 4) + 12 + rows;
+        let others = frames * (12 + 4) + 12 + 12 + 1 + rows;
         let all = frames.saturating_mul(rows).saturating_mul(EXCEPTION);
         let bytes = unpack(packed, others.saturating_add(all))?;
         let mut rest = bytes.as_slice();
@@ -89,7 +92,8 @@ impl PeriodicBox {
             Ok::<_, DecodeError>(part)
         };
         let lengths = i32::read_all(take(12 * frames)?).as_chunks().0.to_vec();
-        let origin = f32::read_all(take(12)?);
+        let [tilts, origin] = [f32::read_all(take(12)?), f32::read_all(take(12)?)];
+        let slanted = take(1)?[0];
         let joined = take(rows)?.to_vec();
         let counts = u32::read_all(take(4 * frames)?);
         let all = counts.iter().fold(0usize, |all, &count| all.saturating_add(count as usize));
@@ -117,18 +121,21 @@ impl PeriodicBox {
             });
         }
         let is_valid = lengths.as_flattened().iter().all(|length| (0..=LONGEST).contains(length))
-            && origin.iter().all(|part| part.is_finite())
+            && tilts.iter().chain(&origin).all(|part| part.is_finite())
+            && slanted <= 1
             && joined.iter().all(|&joined| joined <= 1);
         if !is_valid {
             return Err(DecodeError::OutOfRange { what: "a number of the periodic box" });
         }
-        let origin = [origin[0], origin[1], origin[2]];
-        Ok(Self { lengths, origin, joined, exceptions, ends })
+        let three = |parts: Vec<f32>| [parts[0], parts[1], parts[2]];
+        let (tilts, origin, is_slanted) = (three(tilts), three(origin), slanted == 1);
+        let shape = BoxShape { lengths, tilts, is_slanted, origin };
+        Ok(Self { shape, joined, exceptions, ends })
     }
 
     /// Bytes that it takes in memory.
     pub fn memory(&self) -> usize {
-        size_of_val(self.lengths.as_slice())
+        size_of_val(self.shape.lengths.as_slice())
             + self.joined.len()
             + size_of_val(self.exceptions.as_slice())
             + size_of_val(self.ends.as_slice())

@@ -28,6 +28,11 @@ struct Simulation {
     chain: usize,
     water: usize,
     lengths: [f64; 3],
+    /// Of the second vector of the box along the first axis, and of the third one along the first and
+    /// the second, as parts of their lengths.
+    tilts: [f64; 3],
+    /// Whether the faces of the box are tilted, too.
+    is_slanted: bool,
     /// Where the box begins, as a part of its lengths.
     origin: f64,
     /// By what part the box changes from frame to frame, at most.
@@ -40,10 +45,21 @@ const USUAL: Simulation = Simulation {
     chain: 60,
     water: 400,
     lengths: [2500.0, 2300.0, 2100.0],
+    tilts: [0.0; 3],
+    is_slanted: false,
     origin: 0.0,
     breathes: 0.0,
     seed: 1,
 };
+
+/// In a rhombic dodecahedron, and in a truncated octahedron.
+const DODECAHEDRON: Simulation = Simulation {
+    lengths: [2700.0, 2700.0, 1909.0],
+    tilts: [0.0, std::f64::consts::FRAC_1_SQRT_2, std::f64::consts::FRAC_1_SQRT_2],
+    ..USUAL
+};
+const OCTAHEDRON: Simulation =
+    Simulation { lengths: [2700.0, 2546.0, 2205.0], tilts: [0.354, -0.408, 0.577], ..USUAL };
 
 impl Simulation {
     fn rows(&self) -> usize {
@@ -92,8 +108,21 @@ impl Simulation {
                 for place in molecule.iter_mut() {
                     *place = std::array::from_fn(|axis| place[axis] + moved[axis]);
                 }
-                let image = |place: [f64; 3]| -> [f64; 3] {
-                    std::array::from_fn(|axis| (place[axis] / lengths[axis] - self.origin).floor())
+                let ([x, y, z], [xy, xz, yz]) = (lengths, self.tilts);
+                let vectors = [
+                    [x, 0.0, 0.0],
+                    [(xy * y).round(), y, 0.0],
+                    [(xz * z).round(), (yz * z).round(), z],
+                ];
+                let image = |mut place: [f64; 3]| -> [f64; 3] {
+                    let mut image = [0.0; 3];
+                    for axis in [2, 1, 0] {
+                        let along = place[axis] / lengths[axis];
+                        image[axis] = (along - self.origin).floor();
+                        let moved = if self.is_slanted { along } else { image[axis] };
+                        (0..axis).for_each(|other| place[other] -= moved * vectors[axis][other]);
+                    }
+                    image
                 };
                 let atoms = molecule.len() as f64;
                 let middle = std::array::from_fn(|axis| {
@@ -105,8 +134,9 @@ impl Simulation {
                         Wrapped::Molecules => image(middle),
                         Wrapped::Atoms => image(place),
                     };
-                    for axis in 0..3 {
-                        let x = place[axis] - image[axis] * lengths[axis];
+                    for other in 0..3 {
+                        let away: f64 = (0..3).map(|axis| image[axis] * vectors[axis][other]).sum();
+                        let x = place[other] - away;
                         all.extend((x.round() as f32 / 100.0).to_le_bytes());
                     }
                 }
@@ -140,6 +170,23 @@ fn atoms_in_the_box_take_little_more_than_whole_molecules() {
             let whole = simulation.bytes(Wrapped::Nothing, archive);
             let cut = simulation.bytes(Wrapped::Atoms, archive);
             assert!(cut < 1.03 * whole, "{cut} and {whole}, {archive} {simulation:?}");
+        }
+    }
+}
+
+#[test]
+fn atoms_in_boxes_of_other_angles_take_little_more_than_whole_molecules() {
+    for simulation in [DODECAHEDRON, Simulation { breathes: 0.004, ..OCTAHEDRON }] {
+        for is_slanted in [false, true] {
+            let simulation = Simulation { is_slanted, ..simulation };
+            for archive in [false, true] {
+                let whole = simulation.bytes(Wrapped::Nothing, archive);
+                let cut = simulation.bytes(Wrapped::Atoms, archive);
+                assert!(cut < 1.05 * whole, "{cut} and {whole}, {archive} {simulation:?}");
+            }
+            let jumping = simulation.bytes(Wrapped::Molecules, true);
+            let whole = simulation.bytes(Wrapped::Nothing, true);
+            assert!(jumping < 1.05 * whole, "{jumping} and {whole}, {simulation:?}");
         }
     }
 }
@@ -220,13 +267,17 @@ proptest! {
         chain in 1usize..300,
         water in 1usize..120,
         lengths in [300.0..9000.0, 300.0..9000.0, 300.0..9000.0],
+        tilts in prop_oneof![Just([0.0; 3]), [-0.6..0.6, -0.9..0.9, -0.6..0.6]],
+        is_slanted: bool,
         origin in prop_oneof![Just(0.0), Just(-0.5), -3.0..3.0],
         breathes in prop_oneof![Just(0.0), 0.0..0.1],
         wrapped in prop_oneof![Just(Wrapped::Molecules), Just(Wrapped::Atoms)],
         archive: bool,
         seed: u64,
     ) {
-        let simulation = Simulation { frames, chain, water, lengths, origin, breathes, seed };
+        let simulation = Simulation {
+            frames, chain, water, lengths, tilts, is_slanted, origin, breathes, seed,
+        };
         let bytes = simulation.run(wrapped);
         let block = simulation.block();
         let options = EncodeOptions { precision: None, archive };
@@ -244,7 +295,7 @@ proptest! {
         length in 0usize..10_000,
         wrapped in prop_oneof![Just(Wrapped::Molecules), Just(Wrapped::Atoms)],
     ) {
-        let simulation = Simulation { frames: 10, water: 150, ..USUAL };
+        let simulation = Simulation { frames: 10, water: 150, ..OCTAHEDRON };
         let block = simulation.block();
         let shape = block.shape(ScalarType::F32);
         let integers = simulation.integers(wrapped);

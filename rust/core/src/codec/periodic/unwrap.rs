@@ -1,7 +1,7 @@
 //! Making molecules whole.
 
-use super::find::{Found, Place, find};
-use super::wrap::{BoxInFrame, Coordinates};
+use super::find::{Found, Place, difference, find};
+use super::shape::{BoxInFrame, Coordinates};
 use super::{Exception, PeriodicBox};
 use crate::codec::geometry::TILE;
 use crate::codec::layout::BlockShape;
@@ -17,17 +17,16 @@ pub fn unwrap(
     is_archive: bool,
 ) -> Option<(PeriodicBox, Vec<i32>)> {
     let frames: Vec<&[Place]> = integers.as_chunks().0.chunks_exact(shape.rows.max(1)).collect();
-    let Found { lengths, origin, joined, is_cut, is_slow } = find(&frames, is_archive)?;
+    let Found { shape: of_box, joined, is_cut, is_slow } = find(&frames, is_archive)?;
     let mut whole: Vec<Place> = Vec::with_capacity(frames.len() * shape.rows);
     let mut images = Vec::with_capacity(shape.rows);
     let mut found = PeriodicBox {
-        lengths,
-        origin,
+        shape: of_box,
         joined: if is_cut { vec![0; shape.rows] } else { joined.clone() },
         ..PeriodicBox::default()
     };
     for (number, frame) in frames.iter().enumerate() {
-        let of_frame = BoxInFrame::new(found.lengths[number], origin);
+        let of_frame = found.shape.in_frame(number)?;
         images.clear();
         for (row, &place) in frame.iter().enumerate() {
             let near = match (joined[row], whole.len().checked_sub(shape.rows)) {
@@ -35,8 +34,8 @@ pub fn unwrap(
                 (_, Some(before)) if is_archive && is_slow => whole[before],
                 _ => place,
             };
-            let (moved, image) = of_frame.nearest(place, near);
-            whole.push(moved);
+            let (away, image) = of_frame.shortest(difference(place, near));
+            whole.push(std::array::from_fn(|axis| near[axis].wrapping_sub(away[axis])));
             images.push(image);
         }
         found.list_exceptions(&of_frame, &whole[whole.len() - shape.rows..], &images)?;
@@ -45,21 +44,6 @@ pub fn unwrap(
         }
     }
     Some((found, whole.into_flattened()))
-}
-
-impl BoxInFrame {
-    /// The image of a place that is nearest to another, and which that is.
-    fn nearest(&self, place: Place, other: Place) -> (Place, [f32; 3]) {
-        let away: Place = std::array::from_fn(|axis| other[axis].wrapping_sub(place[axis]));
-        let is_near = |axis: usize| (away[axis] as f32).abs() * 2.0 <= self.lengths[axis];
-        if is_near(0) && is_near(1) && is_near(2) {
-            return (place, [0.0; 3]);
-        }
-        let image = std::array::from_fn(|axis| (away[axis] as f32 * self.inverse[axis]).round());
-        let moved =
-            |axis: usize| place[axis].wrapping_add((image[axis] * self.lengths[axis]) as i32);
-        ([moved(0), moved(1), moved(2)], image)
-    }
 }
 
 impl PeriodicBox {
@@ -72,13 +56,15 @@ impl PeriodicBox {
     ) -> Option<()> {
         let [mut places, mut expected] = [Coordinates::ZERO; 2];
         for (tile, (whole, images)) in whole.chunks(TILE).zip(images.chunks(TILE)).enumerate() {
-            for (float, place) in places.atoms_mut().iter_mut().zip(whole) {
-                *float = place.map(|x| x as f32);
+            for axis in 0..3 {
+                let floats = places.axis_mut(axis).iter_mut().zip(whole);
+                floats.for_each(|(float, place)| *float = place[axis] as f32);
             }
             let rows = tile * TILE..tile * TILE + whole.len();
             self.find_images(of_frame, rows.clone(), &places, &mut expected);
             let mut before = [0.0; 3];
-            for ((row, image), expected) in rows.zip(images).zip(expected.atoms()) {
+            for (index, (row, image)) in rows.zip(images).enumerate() {
+                let expected = expected.atom(index);
                 if self.joined[row] == 0 {
                     before = [0.0; 3];
                 }

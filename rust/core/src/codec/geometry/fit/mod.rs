@@ -11,7 +11,7 @@ mod shared;
 
 use coefficients::coarseness;
 use cost::cost;
-use normal_equations::NormalEquations;
+pub use normal_equations::NormalEquations;
 use repeats::Repeats;
 use search::{own_bits, search};
 
