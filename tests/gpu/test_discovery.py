@@ -1,7 +1,5 @@
 """Which GPUs there are, and what is said when something is wrong with them or their driver."""
 
-import time
-
 import pytest
 from proteinflex_optimization import (
     DataHandler,
