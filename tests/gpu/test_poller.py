@@ -80,9 +80,6 @@ def test_decisions_never_use_an_old_answer(machine):
 def test_a_hanging_driver_blocks_no_reader(machine, monkeypatch):
     monkeypatch.setenv("PROTEINFLEX_GPU_TIMEOUT", "1")
     manager = GPUManager(poll_interval=0.1)
-    manager.get_available_gpus()
-    healthy = machine.path.read_text()
-    machine.become("sleep.nvmlDeviceGetCount_v2 = 4\n" + healthy)
     took, errors = [], []
 
     def is_well():
@@ -95,6 +92,10 @@ def test_a_hanging_driver_blocks_no_reader(machine, monkeypatch):
         finally:
             took.append(time.monotonic() - start)
 
+    until(is_well)
+    errors.clear()
+    healthy = machine.path.read_text()
+    machine.become("sleep.nvmlDeviceGetCount_v2 = 4\n" + healthy)
     # First the old answer with its age, then what a question would have led to.
     until(lambda: not is_well())
     assert "did not answer within 1 s" in errors[0]
