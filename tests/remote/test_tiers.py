@@ -628,10 +628,10 @@ print("run" in handler, handler.get_cache_stats()["upstream"][0]["errors"])
 
 
 def test_a_tier_that_never_answers_does_not_keep_the_program_from_ending(local):
-    obstore_store = pytest.importorskip("proteinflex_optimization.remote.obstore_store")
+    pytest.importorskip("obstore")
     done = subprocess.run(
         [sys.executable, "-c", SILENT, str(local)],
-        env={**os.environ, obstore_store.TIMEOUT_VARIABLE: "600"},
+        env={**os.environ, "PROTEINFLEX_REMOTE_TIMEOUT": "600"},
         capture_output=True,
         text=True,
         timeout=100,
