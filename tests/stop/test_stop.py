@@ -572,7 +572,7 @@ with StopRequest() as stop:
 @pytest.mark.torch
 def test_workers_of_a_data_loader_end_by_their_own_signal():
     done = subprocess.run(
-        [sys.executable, "-c", DATA_LOADER], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", DATA_LOADER], capture_output=True, text=True, timeout=250
     )
     assert done.stdout == "ended\n", done.stderr
 
@@ -633,6 +633,6 @@ print("ended")
 def test_lightning_s_handlers_go_on_beside_ours():
     pytest.importorskip("lightning")
     done = subprocess.run(
-        [sys.executable, "-c", LIGHTNING], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", LIGHTNING], capture_output=True, text=True, timeout=250
     )
     assert done.stdout.endswith("ended\n"), done.stderr
