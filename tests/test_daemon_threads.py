@@ -48,7 +48,7 @@ def save():
     CheckpointManager(directory).create_checkpoint("a", {"x": State()}, allow_pickle=True)
 
 threading.Thread(target=lambda: %s, daemon=True).start()
-assert is_inside.wait(30)
+assert is_inside.wait(60)
 """
 
 
@@ -59,5 +59,5 @@ def test_one_that_is_in_python_code_that_we_have_called_ends_no_process(tmp_path
     # Asleep while Python ends, which takes longer with these.
     more = "import atexit; atexit.register(time.sleep, 0.45)" if call == "compute(sleep)" else ""
     command = [sys.executable, "-c", PROGRAM % call + more, str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -25,7 +25,7 @@ from proteinflex_optimization import (
 
 AFTER = 0.05
 """Seconds from the beginning of a call to the signal."""
-PROMPT = 2.0
+PROMPT = 30.0
 """Seconds until a call has ended: far more than 0.2, for machines that do other work as well."""
 
 pytestmark = pytest.mark.skipif(
@@ -41,8 +41,8 @@ class StopError(Exception):
 def handled(action: Callable[[], Any], after: float = AFTER) -> Iterator[None]:
     """Call `action` in a handler, once, so many seconds later."""
     before = signal.signal(signal.SIGALRM, lambda *_: action())
-    signal.setitimer(signal.ITIMER_REAL, after)
     try:
+        signal.setitimer(signal.ITIMER_REAL, after)
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -57,7 +57,8 @@ def stopped(call: Callable[[], Any], after: float = AFTER) -> float:
         raised_at.append(time.monotonic())
         raise StopError
 
-    with handled(stop, after), pytest.raises(StopError):
+    # Also where the signal comes before the call has begun.
+    with pytest.raises(StopError), handled(stop, after):
         call()
     return time.monotonic() - raised_at[0]
 
@@ -107,10 +108,11 @@ def test_a_writer_that_is_left_by_an_interruption_can_be_resumed(tmp_path, frame
     def write() -> None:
         with handler.trajectory_writer("a") as writer:
             writer.append(frames[:10])
+            signal.setitimer(signal.ITIMER_REAL, AFTER)
             while True:
                 writer.append(frames)
 
-    assert stopped(write) < PROMPT
+    assert stopped(write, after=1000) < PROMPT
     with handler.trajectory_writer("a", resume=True) as writer:
         assert writer.n_frames >= 10
         assert (writer.n_frames - 10) % len(frames) == 0
@@ -170,7 +172,7 @@ def test_a_handler_that_raises_nothing_runs_in_the_middle_of_a_call_and_ends_not
     handler = DataHandler(tmp_path, profile="archive", precision=0.001)
     ran_at = []
     with handled(lambda: ran_at.append(time.monotonic())):
-        key = handler.store_trajectory({"frames": frames[:300]}, "a")
+        key = handler.store_trajectory({"frames": frames}, "a")
         ended_at = time.monotonic()
     assert len(ran_at) == 1
     assert ran_at[0] < ended_at
@@ -182,7 +184,7 @@ def test_a_handler_may_use_what_the_interrupted_call_uses(tmp_path, frames):
     keys = []
     small = {"frames": frames[:2]}
     with handled(lambda: keys.append(handler.store_trajectory(small, "b"))):
-        keys.append(handler.store_trajectory({"frames": frames[:300]}, "a"))
+        keys.append(handler.store_trajectory({"frames": frames}, "a"))
     assert sorted(keys) == sorted(handler.keys())
 
 
@@ -263,7 +265,7 @@ def test_ctrl_c_ends_a_program_in_the_middle_of_a_save(tmp_path):
         assert program.stdout.readline() == "ready\n"
         time.sleep(0.5)
         program.send_signal(signal.SIGINT)
-        _, errors = program.communicate(timeout=30)
+        _, errors = program.communicate(timeout=60)
     finally:
         program.kill()
         program.communicate()
@@ -293,15 +295,21 @@ def test_what_a_log_handler_raises_in_the_middle_of_a_long_call_is_raised(tmp_pa
 def test_a_child_that_a_handler_forks_in_the_middle_of_a_call_does_not_hang(tmp_path, frames):
     handler = DataHandler(tmp_path, profile="archive", precision=0.001)
     children = []
-    with handled(lambda: children.append(os.fork())):
+
+    def given():
+        # From now on the call is at work, however long it took to come here.
+        signal.setitimer(signal.ITIMER_REAL, AFTER)
+        yield frames
+
+    with handled(lambda: children.append(os.fork()), after=1000):
         try:
-            handler.store_trajectory({"frames": frames[:300]}, "a")
+            handler.store_trajectory({"frames": given()}, "a")
             code = 0
         except RuntimeError as error:
             code = 7 if "forked" in str(error) else 1
         if children == [0]:
             os._exit(code)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     ended = (0, 0)
     while ended == (0, 0) and time.monotonic() < end:
         ended = os.waitpid(children[0], os.WNOHANG)

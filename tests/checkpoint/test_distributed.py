@@ -42,7 +42,7 @@ def run(directory: Path, code: str) -> list[tuple[int, str]]:
     ]
     found = []
     for process in processes:
-        _, error = process.communicate(timeout=120)
+        _, error = process.communicate(timeout=250)
         found.append((process.returncode, error))
     return found
 
@@ -145,7 +145,7 @@ def test_what_one_process_fails_with_reaches_the_other_at_once(tmp_path: Path):
                 assert rank or said in str(error), error
             else:
                 sys.exit(3)
-        assert time.monotonic() - start < 60
+        assert time.monotonic() - start < 200
         """,
     )
     assert [code for code, _ in found] == [0, 0], found

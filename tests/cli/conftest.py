@@ -32,7 +32,7 @@ def run():
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
             stdin=subprocess.DEVNULL,
             **options,
         )
@@ -96,7 +96,7 @@ class Page:
 
     def get(self, path, headers=(), *, token=True, method="GET"):
         """Ask for a path; returns the status, the headers and the body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         if token:
             path += f"{'&' if '?' in path else '?'}token={self.token}"
         connection.request(method, path, headers=dict(headers))
@@ -106,8 +106,11 @@ class Page:
         return answer.status, answer.headers, body
 
     def json(self, path):
-        """Ask for what is shown."""
-        status, _, body = self.get(path)
+        """Ask for what is shown, again where the first look at it takes long."""
+        until = time.monotonic() + 60
+        while (answer := self.get(path))[0] == 404:
+            assert time.monotonic() < until, path
+        status, _, body = answer
         assert status == 200, (status, path)
         return json.loads(body)
 
@@ -117,7 +120,7 @@ class Page:
             row["directory"].rsplit("/", 1)[-1]: row for row in self.json("/boards.json")["boards"]
         }
 
-    def wait_for(self, condition, seconds=20):
+    def wait_for(self, condition, seconds=60):
         """Ask again and again for the boards, until they are as expected; returns them."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -142,7 +145,7 @@ def serve_here():
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
             stack.callback(server.shutdown)
             page = Page(None, server.url)
-            page.close = stack.close
+            page.observer, page.close = observer, stack.close
             return page
 
         yield serve

@@ -15,7 +15,7 @@ FLEXOPT = [sys.executable, "-m", "proteinflex_optimization"]
 
 def flexopt(*arguments):
     return subprocess.run(
-        [*FLEXOPT, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
+        [*FLEXOPT, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120
     )
 
 
@@ -50,7 +50,7 @@ def test_a_command_works_where_the_shell_has_closed_its_streams(checkpoints, clo
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert not (checkpoints / "step-0").exists()
@@ -60,7 +60,7 @@ def test_a_command_works_where_the_shell_has_closed_its_streams(checkpoints, clo
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 2
     assert "unexpected" not in done.stdout + done.stderr

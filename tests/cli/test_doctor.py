@@ -76,7 +76,7 @@ def test_nothing_is_left_behind_by_a_doctor_that_is_ended(tmp_path):
         "import sys, time\n"
         "from proteinflex_optimization.cli import filesystem_checks, main, doctor\n"
         "slow = filesystem_checks.Check('slow', True, lambda place: (print('at work', flush=True),"
-        " time.sleep(60))[1], '', '')\n"
+        " time.sleep(300))[1], '', '')\n"
         "doctor.CHECKS = (*filesystem_checks.CHECKS, slow)\n"
         "sys.exit(main(['doctor', sys.argv[1]]))\n"
     )
@@ -88,7 +88,7 @@ def test_nothing_is_left_behind_by_a_doctor_that_is_ended(tmp_path):
                 assert list(tmp_path.iterdir())
                 time.sleep(0.1)
                 process.send_signal(number)
-                assert process.wait(30) == 128 + number
+                assert process.wait(60) == 128 + number
             finally:
                 process.kill()
         assert list(tmp_path.iterdir()) == []

@@ -28,6 +28,8 @@ if sys.argv[2] == "die":
 while True:
     time.sleep(0.1)
 """
+UPDATED = 38
+"""The word of a counter file that says when an update was noted: docs/format-progress.md."""
 LAST_TICK_WALL = 26
 """The word of a counter file with the wall clock of the last sign of life: docs/format-progress.md."""
 
@@ -135,17 +137,21 @@ def test_a_job_that_hangs_is_stalled_and_no_failure(tmp_path, capsys):
     board(tmp_path / "a")
     process = job(tmp_path / "b", "live")
     try:
-        time.sleep(2.5)  # Until it has noted when something was updated.
-        process.send_signal(signal.SIGSTOP)
         (counters,) = (tmp_path / "b" / ".progress").glob("counters-*")
+        until = time.monotonic() + 60
+        while counters.read_bytes()[8 * UPDATED :][:8] == bytes(8):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
         with counters.open("r+b") as file:
             file.seek(8 * LAST_TICK_WALL)
             file.write(struct.pack("<Q", int((time.time() - 600) * 1e6)))
         status, rows, _ = records(capsys, tmp_path)
         assert (status, rows["b"]["status"]) == (0, "stalled")
-        assert 600 <= time.time() - datetime.fromisoformat(rows["b"]["updated"]).timestamp() < 620
+        assert 600 <= time.time() - datetime.fromisoformat(rows["b"]["updated"]).timestamp() < 900
         assert main(["watch", str(tmp_path / "b"), "--once"]) == 0
-        assert "no update for 10:0" in capsys.readouterr().out
+        assert re.search(r"no update for 1\d:", capsys.readouterr().out)
     finally:
         process.kill()
         process.wait()
@@ -224,7 +230,7 @@ def test_boards_that_come_and_go_while_watching(tmp_path):
                 running.kill()
                 running.wait()
             seen = names
-        assert watch.wait(timeout=30) == 1, "it ends when no job is left, and one has stopped"
+        assert watch.wait(timeout=60) == 1, "it ends when no job is left, and one has stopped"
     assert seen == ["b", "c"]
 
 
@@ -262,5 +268,5 @@ def test_ctrl_c_ends_a_live_table(runs):
     ) as watch:
         assert watch.stdout.readline().startswith("failed: ")
         watch.send_signal(signal.SIGINT)
-        _, error = watch.communicate(timeout=20)
+        _, error = watch.communicate(timeout=60)
     assert (watch.returncode, error) == (130, "")

@@ -47,7 +47,7 @@ def view(browser):
         context = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, **options})
         opened.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("console", lambda message: wrong.append(message.text))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.goto(url)
@@ -94,6 +94,8 @@ def row(page, name):
 
 
 def test_runs_appear_and_change_without_a_reload(tmp_path, serve_here, view, start_job):
+    from playwright.sync_api import expect
+
     page = view(serve_here(tmp_path).url)
     assert page.evaluate("location.href.includes('token')") is False, "it may be shown to others"
     page.evaluate("window.mark = 1")
@@ -104,7 +106,9 @@ def test_runs_appear_and_change_without_a_reload(tmp_path, serve_here, view, sta
     job.do("task.update(4, 'cooling')")
     page.locator("td.what", has_text="cooling").wait_for()
     assert "70.0 %" in row(page, "run").inner_text()
-    assert page.get_by_role("progressbar", name="Dynamics, done").evaluate("e => e.value") == 70
+    # Tasks are asked for after the runs.
+    bar = page.get_by_role("progressbar", name="Dynamics, done")
+    expect(bar).to_have_js_property("value", 70, timeout=60_000)
     summary = page.locator("#summary")
     assert summary.get_attribute("aria-live") == "polite"
     assert summary.inner_text() == "1 run: 1 running"

@@ -40,7 +40,7 @@ def run(program, *arguments, **environment):
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
     )
     assert done.returncode == 0, (done.returncode, done.stderr)
     return done.stdout.strip()
@@ -104,7 +104,7 @@ from proteinflex_optimization import ProteinFlexError
 logging.disable()
 handler = DataHandler(sys.argv[1])
 end, read, refused = time.time() + 2, 0, 0
-while time.time() < end:
+while time.time() < end or not (read and refused):
     try:
         trajectory = handler.open("md")
         for _ in range(3):

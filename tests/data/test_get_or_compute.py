@@ -79,7 +79,7 @@ def test_waiting_is_bounded(tmp_path):
     holder = context.Process(target=hold, args=(str(tmp_path), ready))
     holder.start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(60)
         with pytest.raises(TimeoutError, match=rf"process {holder.pid} has been computing"):
             DataHandler(tmp_path).get_or_compute("x", dict, timeout=0.2)
     finally:
@@ -92,7 +92,7 @@ def test_waiting_is_bounded(tmp_path):
 def hold(directory, ready):
     def compute():
         ready.set()
-        time.sleep(60)
+        time.sleep(300)
 
     DataHandler(directory).get_or_compute("x", compute)
 
@@ -105,7 +105,7 @@ def compute():
     context = multiprocessing.get_context("fork")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         print(pool.submit(os.getpid).result(), flush=True)
-        time.sleep(60)
+        time.sleep(300)
 
 DataHandler(sys.argv[1]).get_or_compute("x", compute)
 """
@@ -123,7 +123,7 @@ def test_the_workers_of_a_killed_process_hold_nothing_of_what_it_computed(tmp_pa
             process.kill()
             process.wait()
             os.kill(worker, 0)
-            assert handler.get_or_compute("x", lambda: {"a": 1}, timeout=30) == {"a": 1}
+            assert handler.get_or_compute("x", lambda: {"a": 1}, timeout=60) == {"a": 1}
         finally:
             process.kill()
             os.kill(worker, signal.SIGKILL)
@@ -275,7 +275,7 @@ def test_a_value_for_which_the_disk_has_no_space_is_returned(tmp_path, kind):
     if subprocess.run(["unshare", "-Urm", "true"], capture_output=True).returncode != 0:
         pytest.skip("no file system can be mounted here")
     command = ["unshare", "-Urm", sys.executable, "-c", FULL_DISK, str(tmp_path), kind, "2000000"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "No space left on device" in done.stderr
     assert "Read-only file system" in done.stderr
@@ -345,7 +345,7 @@ def test_waiting_ends_with_ctrl_c(tmp_path):
 
     def compute():
         computing.set()
-        release.wait(60)
+        release.wait(200)
         return {"a": 1}
 
     handler = DataHandler(tmp_path)
@@ -354,11 +354,15 @@ def test_waiting_ends_with_ctrl_c(tmp_path):
     # A job in the background of a shell ignores it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        assert computing.wait(30)
+        assert computing.wait(60)
         timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
+
+        def wait():
+            timer.start()
             handler.get_or_compute("x", dict)
+
+        with pytest.raises(KeyboardInterrupt):
+            wait()
     finally:
         signal.signal(signal.SIGINT, before)
         release.set()

@@ -22,7 +22,7 @@ def hold(directory, key, plain, ready, go):
     trajectory = DataHandler(directory).open(key)
     held = np.asarray(trajectory) if plain else trajectory
     ready.set()
-    go.wait(60)
+    go.wait(250)
     np.testing.assert_array_equal(held[:], frames(0))
 
 
@@ -39,7 +39,7 @@ def test_an_entry_that_another_process_has_open_is_evicted_only_if_others_do_not
     ready, go = CONTEXT.Event(), CONTEXT.Event()
     reader = CONTEXT.Process(target=hold, args=(tmp_path, oldest, plain, ready, go))
     reader.start()
-    assert ready.wait(60)
+    assert ready.wait(120)
     for number in range(1, 12):
         store(handler, number)
     assert oldest in handler, "others could be evicted"
@@ -50,7 +50,7 @@ def test_an_entry_that_another_process_has_open_is_evicted_only_if_others_do_not
     newest = store(handler, 12)
     assert set(handler.keys()) == pinned | {newest}, "only the open entry could be evicted"
     go.set()
-    reader.join(60)
+    reader.join(120)
     assert reader.exitcode == 0, "it reads on"
 
 
@@ -60,7 +60,7 @@ def test_a_holder_that_was_killed_holds_nothing(tmp_path):
     ready, go = CONTEXT.Event(), CONTEXT.Event()
     reader = CONTEXT.Process(target=hold, args=(tmp_path, oldest, False, ready, go))
     reader.start()
-    assert ready.wait(60)
+    assert ready.wait(120)
     os.kill(reader.pid, signal.SIGKILL)
     reader.join()
     for number in range(1, 8):
@@ -97,7 +97,7 @@ def test_a_forked_child_holds_what_its_parent_had_open(tmp_path):
         store(handler, number)
     assert oldest in handler
     pipe.send(True)
-    child.join(60)
+    child.join(120)
     assert child.exitcode == 0
 
 
@@ -107,7 +107,7 @@ def test_a_forked_child_does_not_unlock_what_its_parent_has_locked(tmp_path):
     writers[0].append(frames(0))
     child = multiprocessing.get_context("fork").Process(target=writers.clear)
     child.start()
-    child.join(60)
+    child.join(120)
     assert child.exitcode == 0
     with pytest.raises(InvalidArgumentError, match="other writer"):
         handler.trajectory_writer("md")
@@ -123,7 +123,7 @@ def test_orphaned_temporary_files_are_removed_before_anything_is_evicted(tmp_pat
     handler = DataHandler(tmp_path, max_cache_size=LIMIT, enable_compression=False)
     child = multiprocessing.get_context("fork").Process(target=die_storing, args=(handler,))
     child.start()
-    child.join(60)
+    child.join(120)
     (left,) = tmp_path.glob("entries/*/.*.tmp")
     assert left.stat().st_size > 700_000
     assert handler.get_cache_stats()["used_bytes"] > 700_000, "it counts"

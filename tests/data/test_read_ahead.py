@@ -32,7 +32,7 @@ def threads():
 
 
 def soon(condition):
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not condition() and time.monotonic() < until:
         time.sleep(0.01)
     return condition()
@@ -106,7 +106,7 @@ def test_a_forked_child_goes_on_where_its_parent_was(trajectory):
         process.start()
     np.testing.assert_array_equal(np.concatenate(list(chunks)), FRAMES[50:])
     for process in children:
-        process.join(60)
+        process.join(120)
         assert process.exitcode == 0
 
 

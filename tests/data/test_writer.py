@@ -311,7 +311,7 @@ def test_one_writer_at_a_time(handler, tmp_path):
 def test_a_forked_child_does_not_keep_the_trajectory_of_a_closed_writer(handler):
     writer = handler.trajectory_writer("md")
     writer.append(frames(0, 1))
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(300,))
     child.start()
     try:
         writer.close()
@@ -363,12 +363,12 @@ def test_flushed_frames_survive_kill_9_of_the_writer(handler, tmp_path):
         with subprocess.Popen(
             [sys.executable, "-c", WRITER, str(tmp_path), here], stdout=subprocess.PIPE, text=True
         ) as job:
-            lines = [job.stdout.readline()]
+            first = job.stdout.readline()
             time.sleep(random.uniform(0, 0.05))
             os.kill(job.pid, signal.SIGKILL)
-            lines += job.stdout.read().split()
+            lines = job.stdout.read().split()
         # The last line may be cut short by the kill.
-        flushed = max([flushed, *(int(line) for line in lines[:-1])])
+        flushed = max([flushed, int(first), *(int(line) for line in lines[:-1])])
         assert handler.get_cache_stats()["unfinished"] == 1
     with handler.trajectory_writer("md", resume=True) as writer:
         n_frames = writer.n_frames

@@ -45,7 +45,10 @@ class Machine:
     def write(self, *sections, **keys):
         """Make a machine of these sections, with these keys of its own."""
         lines = [f"{key} = {value}" for key, value in keys.items()]
-        text = "\n".join([*lines, *sections]) + "\n"
+        self.become("\n".join([*lines, *sections]) + "\n")
+
+    def become(self, text):
+        """Be described by this text: all of it at once, also for one who reads meanwhile."""
         fresh = self.path.with_suffix(".new")
         fresh.write_text(text)
         fresh.replace(self.path)
@@ -60,6 +63,8 @@ class Machine:
         environment["PROTEINFLEX_NVML_LIBRARY"] = str(self.library)
         environment["NVML_STUB_WORLD"] = str(self.path)
         environment["PROTEINFLEX_GPU_STATE_DIR"] = str(self.path.parent / "state")
+        # A busy machine takes its time, and the scripted driver never hangs unless it is told to.
+        environment["PROTEINFLEX_GPU_TIMEOUT"] = "60"
         environment.update(more)
         return environment
 
@@ -92,7 +97,7 @@ class Machine:
     def run(self, script, **more):
         """Run a Python script on this machine, and give what it printed."""
         process = self.start(script, **more)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         return out
 
@@ -130,7 +135,8 @@ def machine(tmp_path, stub_library, monkeypatch):
     machine.write(*(gpu(number) for number in range(4)))
     for key in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
         monkeypatch.delenv(key, raising=False)
-    for key in ("PROTEINFLEX_NVML_LIBRARY", "NVML_STUB_WORLD", "PROTEINFLEX_GPU_STATE_DIR"):
-        monkeypatch.setenv(key, machine.environment()[key])
+    for key, value in machine.environment().items():
+        if os.environ.get(key) != value:
+            monkeypatch.setenv(key, value)
     yield machine
     machine.stop()

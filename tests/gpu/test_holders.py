@@ -1,5 +1,6 @@
 """Whose memory is in use: what a holder and those that it has started use is of its reservation."""
 
+import contextlib
 import os
 import time
 
@@ -21,7 +22,7 @@ import subprocess, sys
 from proteinflex_optimization import GPUManager
 manager = GPUManager({"dynamics": 8000})
 manager.allocate_gpus("dynamics")
-with subprocess.Popen(["sleep", "60"]) as program:
+with subprocess.Popen(["sleep", "300"]) as program:
     print(program.pid, flush=True)
     sys.stdin.readline()
     print(manager.get_optimal_batch_size("dynamics", [0]), flush=True)
@@ -39,7 +40,7 @@ def test_memory_that_a_program_of_the_holder_uses_is_not_counted_twice(machine):
     other = GPUManager({"work": 12000})
     assert other.allocate_gpus("work") == [0]
     # What another has reserved, and not in use yet, is not for the holder's batches.
-    out, err = holder.communicate("go on\n", timeout=30)
+    out, err = holder.communicate("go on\n", timeout=60)
     assert (out, err) == ("1\n", "")
 
 
@@ -64,7 +65,13 @@ os.waitpid(child, 0)
     with pytest.raises(InsufficientGPUMemoryError, match="8000 reserved and not yet in use"):
         GPUManager({"work": 10001}).allocate_gpus("work")
     assert GPUManager({"work": 10000}).allocate_gpus("work") == [0]
-    holder.communicate("go on\n", timeout=30)
+    holder.communicate("go on\n", timeout=60)
+
+
+def session(pid):
+    """The session of a process; None where it has ended by now."""
+    with contextlib.suppress(ProcessLookupError):
+        return os.getsid(pid)
 
 
 def test_a_forked_worker_outlives_its_parent_and_keeps_the_memory(machine):
@@ -82,19 +89,19 @@ os._exit(0)
 """
     process = machine.start(script)
     assert process.stdout.readline() == "parent\n"
-    process.wait(30)
+    process.wait(60)
     manager = GPUManager({"work": 8000})
     assert len(manager.reservations()) == 1
     # What it uses is of what was reserved.
     (worker,) = (pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc")))
-                 if os.getsid(pid) == process.pid)  # fmt: skip
+                 if session(pid) == process.pid)  # fmt: skip
     machine.write(machine.gpu(0, total=24000, used=8000, procs=f"{worker}:8000"))
     other = GPUManager({"work": 16000})
     assert other.allocate_gpus("work") == [0]
     other.release_gpus()
     machine.write(machine.gpu(0, total=10000))
-    process.communicate("end\n", timeout=30)
-    deadline = time.monotonic() + 10
+    process.communicate("end\n", timeout=60)
+    deadline = time.monotonic() + 60
     while manager.reservations() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert manager.allocate_gpus("work") == [0]

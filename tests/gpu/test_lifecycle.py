@@ -50,27 +50,31 @@ def test_a_fork_beside_the_very_first_calls_of_threads_harms_neither(machine, pr
         assert (process.returncode, out) == (0, "done\n"), err
 
 
-@pytest.mark.parametrize(("hang", "least", "most"), [(0.6, 0.2, 5), (20, 0.9, 8)])
-def test_a_fork_waits_for_a_question_and_not_for_ever(machine, hang, least, most):
-    machine.path.write_text(f"sleep.nvmlDeviceGetCount_v2 = {hang}\n" + machine.path.read_text())
+@pytest.mark.parametrize(("hang", "least"), [(0.6, 0.2), (100, 0.9)])
+def test_a_fork_waits_for_a_question_and_not_for_ever(machine, hang, least):
+    machine.become(f"sleep.nvmlDeviceGetCount_v2 = {hang}\n" + machine.path.read_text())
     script = """
 import os, threading, time
 from proteinflex_optimization import GPUManager
 def ask():
     try: GPUManager().get_available_gpus()
     except Exception: pass
-asking = threading.Thread(target=ask, daemon=True)
-asking.start()
-time.sleep(0.2)
-start = time.monotonic()
-child = os.fork()
-if child == 0:
-    os._exit(0)
-print(time.monotonic() - start, flush=True)
-os.waitpid(child, 0)
+took = 0
+for _ in range(20):  # On a busy machine a question may not have begun by then, or be over.
+    threading.Thread(target=ask, daemon=True).start()
+    time.sleep(0.2)
+    start = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    took = time.monotonic() - start
+    if took > LEAST:
+        break
+print(took, flush=True)
 os._exit(0)
 """
-    assert least < float(machine.run(script)) < most
+    assert least < float(machine.run(script.replace("LEAST", str(least)))) < 50
 
 
 def test_after_a_fork_the_driver_is_used_anew(machine):

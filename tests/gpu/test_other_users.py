@@ -83,7 +83,7 @@ def test_what_another_user_left_dead_is_passed_over(shared):
     other = shared.start(AS_NOBODY)
     assert other.stdout.readline() == "0\n"
     assert len(list(directory.glob("*/*.lease"))) == 2
-    other.communicate("", timeout=30)
+    other.communicate("", timeout=60)
     # Its own user tidies up.
     manager = GPUManager({"work": 8000}, True)
     assert manager.allocate_gpus("work") == [0]
@@ -128,7 +128,7 @@ for path in sorted(root.rglob("*"), reverse=True):
     assert [lease["memory"] for lease in mine.reservations()] == [{SOLE_UUID: 8000}]
     other = shared.start(AS_NOBODY)
     assert other.stdout.readline() == "none\n"
-    other.communicate("", timeout=30)
+    other.communicate("", timeout=60)
 
 
 CONTENDER = """
@@ -228,7 +228,7 @@ def test_a_lease_that_another_user_forges_is_counted_as_that_users(shared):
         with pytest.raises(InsufficientGPUMemoryError, match=f"user {NOBODY}"):
             mine.allocate_gpus("work")
     finally:
-        forger.communicate(timeout=30)
+        forger.communicate(timeout=60)
     assert mine.allocate_gpus("work") == [0]
 
 
@@ -242,7 +242,7 @@ def test_a_name_that_another_user_has_taken_is_passed_over(shared):
     assert list(taken.iterdir()) == []
     other = shared.start(AS_NOBODY)
     assert other.stdout.readline() == "1\n"
-    other.communicate("", timeout=30)
+    other.communicate("", timeout=60)
 
 
 @needs_root
@@ -287,7 +287,7 @@ def test_one_who_may_not_write_there_is_told_what_to_do(shared):
         "except Exception as error: print(type(error).__name__, error, flush=True)",
     )
     other = shared.start(script)
-    said = other.communicate("", timeout=30)[0]
+    said = other.communicate("", timeout=60)[0]
     assert said.startswith("GPUError ")
     assert f"user {NOBODY} can't make it" in said
     assert "PROTEINFLEX_GPU_STATE_DIR" in said
@@ -397,7 +397,7 @@ def test_a_holder_in_another_process_namespace_is_alive(machine):
         with pytest.raises(InsufficientGPUMemoryError, match=rf"pid {pid},"):
             manager.allocate_gpus("work")
     finally:
-        holder.communicate("\n", timeout=30)
+        holder.communicate("\n", timeout=60)
     assert manager.allocate_gpus("work") == [0]
 
 

@@ -274,7 +274,7 @@ class Manager:
 
 
 def update_until(tracker: ProgressTracker, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "the hook was not called"
         time.sleep(0.005)

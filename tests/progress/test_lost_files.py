@@ -56,6 +56,18 @@ def start(code: str, directory: Path) -> subprocess.Popen[str]:
     return process
 
 
+UPDATED = 38
+"""The word of a counter file that says when an update was noted: docs/format-progress.md."""
+
+
+def wait_until_kept(directory: Path) -> None:
+    """Wait for the background thread: it looks after the counters, then notes an update."""
+    deadline = time.monotonic() + 60
+    while counters(directory).read_bytes()[8 * UPDATED :][:8] == bytes(8):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def counters(directory: Path) -> Path:
     [found] = (directory / ".progress").glob("counters-*")
     return found
@@ -70,7 +82,7 @@ def completed(directory: Path) -> int:
 @pytest.mark.parametrize("damage", ["cut", "zeros", "removed", "garbage", "fifo"])
 def test_a_job_goes_on_when_its_counters_are_damaged_and_says_so(tmp_path: Path, damage: str):
     process = start(COUNTING + AFTER, tmp_path)
-    time.sleep(1.2)
+    wait_until_kept(tmp_path)
     path = counters(tmp_path)
     if damage == "cut":
         os.truncate(path, 0)
@@ -82,7 +94,7 @@ def test_a_job_goes_on_when_its_counters_are_damaged_and_says_so(tmp_path: Path,
             path.write_bytes(random.Random(1).randbytes(200_000))
         elif damage == "fifo":
             os.mkfifo(path)
-    out, _ = process.communicate("\n", timeout=60)
+    out, _ = process.communicate("\n", timeout=120)
     assert process.returncode == 0, out
     difference, warning = out.split(" ", 1)
     # Steps that were added to zeros, until these were noticed, are lost.
@@ -183,7 +195,7 @@ def test_children_forked_before_and_after_a_cut_count_each_step_once(tmp_path: P
             tracker.close()
         finally:
             os._exit(0)
-    time.sleep(1.5)
+    wait_until_kept(tmp_path)
     os.truncate(counters(tmp_path), 0)
     task.update(20)
     later = fork_and_count(tracker, 300)
@@ -250,7 +262,11 @@ def test_a_job_whose_progress_directory_is_removed_goes_on_and_says_so(
         tracker.get_progress()
         shutil.rmtree(tmp_path / what)
         task.update(2)
-        time.sleep(1.3)
+        deadline = time.monotonic() + 60
+        while not caplog.records:  # Until the background thread has noticed.
+            assert time.monotonic() < deadline
+            task.update(0)
+            time.sleep(0.05)
         other = tracker.start_task("b", "B", 3, parent_task="a", metadata={"y": 2})
         other.update()
         progress = tracker.get_progress()

@@ -91,15 +91,17 @@ for step in range(base + 1, 10**9):
 @pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.soak)])
 def test_kill_9_loses_nothing_that_had_returned(tmp_path: Path, kills: int):
     returned = 0
-    for _ in range(kills):
+    for number in range(kills):
         process = subprocess.Popen(
             [sys.executable, "-c", JOB, str(tmp_path)], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
         assert int(process.stdout.readline().split()[1]) >= returned
+        # Some of them at once; one has counted in any case.
+        first = process.stdout.readline() if number == 0 else ""
         time.sleep(random.uniform(0.0, 0.05))
         process.send_signal(signal.SIGKILL)
-        lines = [text for text in process.stdout.read().split("\n")[:-1] if text]
+        lines = [text for text in (first + process.stdout.read()).split("\n")[:-1] if text]
         process.wait()
         process.stdout.close()
         if lines:
@@ -282,7 +284,7 @@ def test_attach_needs_progress_files(tmp_path: Path):
 def test_snapshots_are_written_in_the_background(tmp_path: Path):
     tracker = ProgressTracker(checkpoint_dir=tmp_path, checkpoint_interval=0.05)
     tracker.start_task("a", "A", 100).update(1)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not files(tmp_path, "snapshot"):
         assert time.monotonic() < deadline
         time.sleep(0.02)

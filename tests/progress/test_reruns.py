@@ -277,7 +277,7 @@ def test_loops_of_several_threads_share_a_task():
     def work(items: range) -> None:
         for item in tracker.track(items, "frames", total_steps=20):
             if item % 10 == 0:
-                both.wait(20)
+                both.wait(60)
 
     threads = [threading.Thread(target=work, args=(range(n, n + 10),)) for n in (0, 10)]
     for thread in threads:

@@ -169,7 +169,7 @@ def test_processes_share_a_directory(tmp_path):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(120)
         assert process.exitcode == 0
     assert 0 < sum(path.stat().st_size for path in blocks(tmp_path)) <= 2_000_000
 

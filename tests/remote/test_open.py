@@ -1,5 +1,6 @@
 """A trajectory behind a server is read as one on the disk, by the ranges that a call needs."""
 
+import itertools
 import os
 import pickle
 import signal
@@ -223,13 +224,17 @@ def test_a_look_at_the_first_frames_does_not_fetch_all(served):
     assert moved.bytes < path.stat().st_size / 2
 
 
-def test_several_requests_are_in_flight(served):
-    _, url, gate = served
-    trajectory = open_trajectory(url)
-    gate.delay(0.2)
-    started = time.monotonic()
-    np.testing.assert_array_equal(trajectory[20::CHUNK], FRAMES[20::CHUNK])
-    assert time.monotonic() - started < 1.0  # Of ten chunks one by one: 2 s.
+def test_several_requests_are_in_flight(http_server):
+    coordinates = frames(150, 12_000)  # More than is asked for at a time.
+    with create_trajectory(http_server.directory / "large.fxt", compress=False) as writer:
+        writer.append(coordinates)
+    trajectory = open_trajectory(f"{http_server.url}/large.fxt")
+    moved = Moved(http_server.gate)
+    http_server.gate.delay(1.0)
+    np.testing.assert_array_equal(trajectory[:], coordinates)
+    asked = sorted(request["at"] for request in moved.since())
+    # One by one there would be a second between any two.
+    assert sum(later - earlier < 1.0 for earlier, later in itertools.pairwise(asked)) >= 3
 
 
 def test_of_plain_frames_the_segments_that_hold_them_are_moved(http_server):
@@ -374,7 +379,10 @@ def test_ctrl_c_ends_a_call_that_waits_for_a_server(served, call):
     )
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", script]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+    environment = {**os.environ, TIMEOUT_VARIABLE: "600"}
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment
+    ) as process:
         assert process.stdout.readline() == "open\n"
         gate.inject("stall")
         process.stdin.write("\n")
@@ -382,9 +390,7 @@ def test_ctrl_c_ends_a_call_that_waits_for_a_server(served, call):
         assert process.stdout.readline() == "call\n"
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        started = time.monotonic()
-        _, errors = process.communicate(timeout=20)
-        assert time.monotonic() - started < 5
+        _, errors = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in errors, errors
 
 
@@ -392,7 +398,7 @@ def test_a_forked_child_is_told_what_to_do_and_does_not_hang(served):
     trajectory = open_trajectory(served[1])
     child = os.fork()
     if child == 0:
-        signal.alarm(20)
+        signal.alarm(60)
         try:
             trajectory[100]
         except RemoteError as error:

@@ -10,7 +10,7 @@ from remote.servers import S3_ERRORS
 BYTES = os.urandom(10_000)
 
 
-def ask(url, method="GET", timeout=10, **headers):
+def ask(url, method="GET", timeout=60, **headers):
     """Status, headers and body, with everything that http.client finds wrong as an error."""
     parts = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=timeout)
@@ -88,7 +88,7 @@ def test_a_fault_is_seen_and_only_as_often_as_it_was_asked_for(served, fault, ho
         assert (status, body) == seen
     else:
         with pytest.raises(seen):
-            ask(url, timeout=0.3 if fault == "stall" else 10, **asked)
+            ask(url, timeout=2 if fault == "stall" else 60, **asked)
     assert ask(url, **asked)[2] == BYTES[10:20]
     assert [entry["fault"] for entry in gate.requests()] == [None, fault, None]
 

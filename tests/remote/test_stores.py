@@ -388,7 +388,7 @@ if child == 0:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     bucket.put("one", BYTES)
-    done = subprocess.run([sys.executable, "-c", program], stdout=-1, check=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], stdout=-1, check=True, timeout=120)
     assert int(done.stdout) == 7
 
 

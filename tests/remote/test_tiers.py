@@ -66,7 +66,7 @@ def entry_keys(directory: Path) -> set[str]:
     return set(DataHandler(directory, read_only=True).keys())
 
 
-def wait_until(condition, seconds=20.0) -> None:
+def wait_until(condition, seconds=60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -90,6 +90,7 @@ class Source:
     def __init__(self, directory: Path | None = None, seconds: float = 0.0, error=None) -> None:
         self.directory, self.seconds, self.error = directory, seconds, error
         self.heads = self.reads = 0
+        self.released = threading.Event()
 
     def head(self, name):
         self.heads += 1
@@ -103,7 +104,7 @@ class Source:
         return iter(())
 
     def _ask(self):
-        time.sleep(self.seconds)
+        self.released.wait(self.seconds)
         if self.error is not None:
             raise self.error
         return DirectoryStore(self.directory)
@@ -247,34 +248,38 @@ def test_a_tier_that_is_gone_is_one_warning_and_is_asked_again_later(
 def test_a_slow_tier_is_bounded_by_its_time_out_and_left_alone(
     tmp_path, local, caplog, monkeypatch
 ):
-    monkeypatch.setattr(tier, "LOOKUP_SECONDS", 0.2)
+    monkeypatch.setattr(tier, "LOOKUP_SECONDS", 2.0)
+    monkeypatch.setattr(tier, "LEFT_ALONE_SECONDS", 1000.0)
     shared = upstream_at(tmp_path / "shared")
-    slow = Source(shared, seconds=3.0)
+    slow = Source(shared, seconds=200.0)
     handler = DataHandler(local, upstream=[slow, shared])
     started = time.monotonic()
     for _ in range(20):
         handler.load_data("run")
         handler.remove("run")
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < 100
+    slow.released.set()
     assert slow.heads == 1
     assert sum("does not work and is left alone" in text for text in warnings_of(caplog)) == 1
 
 
 def test_a_tier_that_stalls_within_an_entry_is_passed_over(tmp_path, local, caplog, monkeypatch):
-    monkeypatch.setattr(tiers, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(tiers, "READ_SECONDS", 2.0)
     shared = upstream_at(tmp_path / "shared")
 
     class Stalls(Source):
         def read(self, *request):
-            time.sleep(2)
+            self.released.wait(200)
             return super().read(*request)
 
-    handler = DataHandler(local, upstream=[Stalls(shared), shared])
+    stalls = Stalls(shared)
+    handler = DataHandler(local, upstream=[stalls, shared])
     started = time.monotonic()
     np.testing.assert_array_equal(handler.load_data("run")["frames"], FRAMES)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 100
+    stalls.released.set()
     (message,) = warnings_of(caplog)
-    assert "no answer within 0.2 s" in message
+    assert "no answer within 2 s" in message
 
 
 @pytest.mark.parametrize("error", [OSError(5, "broken"), RuntimeError("odd"), PermissionError(13)])
@@ -521,7 +526,7 @@ def test_a_forked_child_goes_on_with_the_tiers_it_can_use(tmp_path, local, bucke
                 assert "far" not in handler
                 status = 0
             os._exit(status)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while (done := os.waitpid(child, os.WNOHANG)) == (0, 0):
         if time.monotonic() > end:
             os.kill(child, 9)
@@ -586,7 +591,7 @@ entries.PIECE = 4096
 entries.IN_FLIGHT = 1
 class Slow(DirectoryStore):
     def read(self, *request):
-        time.sleep(0.05)
+        time.sleep(0.5)
         return super().read(*request)
 local, shared = sys.argv[1:]
 handler = DataHandler(local, upstream=[Slow(shared)])
@@ -598,17 +603,15 @@ time.sleep(0.2)
 def test_the_end_of_the_program_ends_a_promotion_and_leaves_nothing(tmp_path, local):
     frames = np.random.default_rng(1).normal(size=(2000, 60, 3)).astype(np.float32)
     shared = upstream_at(tmp_path / "shared", frames=frames)
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", BACKGROUND, str(local), str(shared)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,  # At its pace the copy would take 150 s.
         check=True,
     )
     assert done.stdout == "2000\n"
     assert done.stderr == ""
-    assert time.monotonic() - started < 10, "at its pace the copy would take 15 s"
     assert not [path for path in (local / "entries").rglob("*") if path.is_file()]
 
 
@@ -626,10 +629,12 @@ print("run" in handler, handler.get_cache_stats()["upstream"][0]["errors"])
 
 def test_a_tier_that_never_answers_does_not_keep_the_program_from_ending(local):
     pytest.importorskip("obstore")
-    started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", SILENT, str(local)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", SILENT, str(local)],
+        env={**os.environ, "PROTEINFLEX_REMOTE_TIMEOUT": "600"},
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
     assert (done.returncode, done.stdout) == (0, "False 1\n")
     assert "no answer within 0.5 s" in done.stderr
-    assert time.monotonic() - started < 15

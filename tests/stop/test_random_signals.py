@@ -11,7 +11,7 @@ import pytest
 from proteinflex_optimization import CheckpointManager, DataHandler
 from proteinflex_optimization.stop import DEFAULT_SIGNALS
 
-PROMPT = 10.0
+PROMPT = 60.0
 """How long a job may take to save and stop, on a busy machine; the default margin is a minute."""
 
 JOB = """

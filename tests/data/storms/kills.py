@@ -42,6 +42,9 @@ def kills(count: int = 20) -> dict[str, int]:
         for number in range(count):
             victim = context.Process(target=write_for_ever, args=(number, *shared))
             victim.start()
+            while number == 0 and not flushed.value:  # There is something in any case.
+                assert victim.is_alive()
+                time.sleep(0.01)
             time.sleep(choose.uniform(0.01, 0.25))
             victim.kill()
             victim.join()

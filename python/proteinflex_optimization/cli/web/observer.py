@@ -244,17 +244,20 @@ class Observer:
 
     def _look_at_storage(self) -> None:
         found = self._boards.found
-        storage = {
-            "checkpoints": resources.checkpoints(found.checkpoints),
-            "caches": resources.usage_of_caches(found.caches),
-        }
-        self._resources = {**self._resources, **storage}
-        self._publish("resources", self._resources)
+        self._publish_resources(
+            checkpoints=resources.checkpoints(found.checkpoints),
+            caches=resources.usage_of_caches(found.caches),
+        )
 
     def _look_at_gpus(self) -> None:
-        self._resources = {**self._resources, "gpus": resources.devices()}
-        if "caches" in self._resources:
-            self._publish("resources", self._resources)
+        self._publish_resources(gpus=resources.devices())
+
+    def _publish_resources(self, **found: Any) -> None:
+        # Two threads find them: neither may publish what the other has replaced meanwhile.
+        with self._changed:
+            self._resources.update(found)
+            if "caches" in self._resources:
+                self._publish("resources", self._resources)
 
     def _publish(self, name: str, value: Any) -> None:
         body = Body(value)

@@ -29,8 +29,9 @@ async function ask(path) {
   if (path === "/boards.json") age = Number(answer.headers.get("Age"));
   if (answer.status === 304 || answer.status === 404) return undefined;
   if (!answer.ok) throw new Error(`status ${answer.status}`);
-  etags.set(path, answer.headers.get("ETag"));
-  return answer.json();
+  const body = await answer.json();
+  etags.set(path, answer.headers.get("ETag")); // Only now: what has not come is asked for again.
+  return body;
 }
 
 const now = () => (Date.now() + offset) / 1000;
