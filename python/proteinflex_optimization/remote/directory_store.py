@@ -5,7 +5,6 @@ Nothing is written, locked or marked as used there, so it may be read-only and b
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -13,8 +12,11 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
+from .._log import get_logger
 from ..errors import ObjectChangedError, RemoteError
 from .stores import ObjectInfo
+
+logger = get_logger()
 
 
 class DirectoryStore:
@@ -64,6 +66,8 @@ class DirectoryStore:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the files whose names begin so, in any depth.
 
+        Those in a folder that permissions deny a look into are left out, with a warning in the log.
+
         Raises
         ------
         RemoteError
@@ -73,13 +77,25 @@ class DirectoryStore:
             # Another directory may be a large one.
             self._check_cache()
         top = self.directory / prefix.rpartition("/")[0]
-        for folder, _, files in os.walk(top, onerror=_raise):
+
+        def pass_over(error: OSError) -> None:
+            is_closed = isinstance(error, PermissionError) and error.filename != str(top)
+            if is_closed:
+                logger.warning("%s is left out: permissions deny a look into it", error.filename)
+            elif not isinstance(error, FileNotFoundError):  # Else it was removed meanwhile.
+                raise error
+
+        for folder, _, files in os.walk(top, onerror=pass_over):
             for file in sorted(files):
                 path = Path(folder, file)
                 name = path.relative_to(self.directory).as_posix()
                 if name.startswith(prefix):
-                    with contextlib.suppress(FileNotFoundError):  # Removed meanwhile.
-                        yield _info(name, path.lstat())
+                    try:
+                        info = _info(name, path.lstat())
+                    except OSError as error:
+                        pass_over(error)
+                        continue
+                    yield info
 
     def __repr__(self) -> str:
         return f"<DirectoryStore {self.url!r}>"
@@ -105,8 +121,3 @@ def _info(name: str, found: os.stat_result) -> ObjectInfo:
     version = f"{found.st_dev}-{found.st_ino}-{found.st_size}"
     modified = datetime.fromtimestamp(found.st_mtime, timezone.utc)
     return ObjectInfo(name, found.st_size, version, modified)
-
-
-def _raise(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):  # Else it was removed meanwhile.
-        raise error
