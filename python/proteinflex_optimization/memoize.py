@@ -145,7 +145,9 @@ def checked_options(
         raise InvalidArgumentError(f"kind={kind!r} is not valid: 'structure' or 'trajectory'")
     if paths not in ("content", "mtime"):
         raise InvalidArgumentError(f"paths={paths!r} is not valid: 'content' or 'mtime'")
-    names = [ignore] if isinstance(ignore, str) else iterable("ignore", ignore, "names of parameters")
+    names = (
+        [ignore] if isinstance(ignore, str) else iterable("ignore", ignore, "names of parameters")
+    )
     ignored = frozenset(text("ignore", name) for name in names)
     return kind, ignored, paths
 
