@@ -46,8 +46,7 @@ def list_trajectories(path_or_url: StrPath, *, store: Any = None) -> list[EntryI
     FileNotFoundError
         There is no such directory, or one of the trajectories was removed meanwhile.
     ProteinFlexError, OSError
-        What `open_trajectory` raises: one that can't be read is not left out. A folder that another
-        user has closed is, with a warning in the log.
+        What `open_trajectory` raises: one that can't be read is not left out.
     """
     path_or_url = path_text("path_or_url", path_or_url)
     if store is None and not is_url(path_or_url):

@@ -12,11 +12,8 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
-from .._log import get_logger
 from ..errors import ObjectChangedError, RemoteError
 from .stores import ObjectInfo
-
-logger = get_logger()
 
 
 class DirectoryStore:
@@ -66,10 +63,10 @@ class DirectoryStore:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the files whose names begin so, in any depth.
 
-        Those in a folder that permissions deny a look into are left out, with a warning in the log.
-
         Raises
         ------
+        PermissionError
+            After all others: permissions deny a look into a folder.
         RemoteError
             Entries are wanted, and the directory holds no cache.
         """
@@ -77,11 +74,11 @@ class DirectoryStore:
             # Another directory may be a large one.
             self._check_cache()
         top = self.directory / prefix.rpartition("/")[0]
+        denied: list[PermissionError] = []
 
         def pass_over(error: OSError) -> None:
-            is_closed = isinstance(error, PermissionError) and error.filename != str(top)
-            if is_closed:
-                logger.warning("%s is left out: permissions deny a look into it", error.filename)
+            if isinstance(error, PermissionError):
+                denied.append(error)
             elif not isinstance(error, FileNotFoundError):  # Else it was removed meanwhile.
                 raise error
 
@@ -96,6 +93,8 @@ class DirectoryStore:
                         pass_over(error)
                         continue
                     yield info
+        if denied:
+            raise denied[0]
 
     def __repr__(self) -> str:
         return f"<DirectoryStore {self.url!r}>"
