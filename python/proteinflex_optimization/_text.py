@@ -14,7 +14,7 @@ PROBLEMS = {
     "newer": "of a newer version",
     "unreadable": "can't be read",
 }
-"""Why a checkpoint can't be loaded, as it is shown."""
+"""Why a checkpoint or an entry can't be loaded, as it is shown."""
 
 
 def printable(text: str) -> str:

@@ -22,7 +22,7 @@ from .errors import (
     InvalidTypeError,
     UnsupportedFormatError,
 )
-from .memoize import Memoized, memoized
+from .memoize import Memoized, checked_options, memoized
 from .remote.tiered_cache import TieredCache
 from .topology import Topology
 from .trajectory import Trajectory
@@ -467,9 +467,10 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         so the script and these processes do not find each other's results. A function of a module that
         they import counts the same everywhere; so does the function that is memoized.
         """
+        options = checked_options(kind, ignore, paths)
 
         def decorate(function: Any) -> Any:
-            return memoized(function, self, kind, ignore, paths)
+            return memoized(function, self, *options)
 
         return decorate if function is None else decorate(function)
 

@@ -69,7 +69,7 @@ class ResumeError(ProteinFlexError):
 
 
 class WriterConflictError(ProteinFlexError, RuntimeError):
-    """Another writer has what this one was writing, or this one belongs to another process."""
+    """Another writer has what this one was writing, or this one is another process's, or in use."""
 
 
 class RemoteError(ProteinFlexError, OSError):

@@ -10,7 +10,7 @@ import types
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, SupportsIndex, TypeVar, cast
 
-from ._arguments import iterable
+from ._arguments import iterable, text
 from ._classes import module_of
 from ._fingerprint import Paths, enclosed, fingerprint, of_enclosed, of_function
 from .errors import InvalidArgumentError, InvalidTypeError
@@ -19,7 +19,7 @@ from .types import EntryKind
 if TYPE_CHECKING:
     from .data_handler import DataHandler
 
-__all__ = ["Memoized", "memoized"]
+__all__ = ["Memoized", "checked_options", "memoized"]
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -137,8 +137,23 @@ def _unpickled(function: types.FunctionType, name: str, *options: Any) -> Memoiz
     return Memoized(function, *options)
 
 
+def checked_options(
+    kind: EntryKind, ignore: Iterable[str], paths: Paths
+) -> tuple[EntryKind, frozenset[str], Paths]:
+    """Check what is known before there is a function."""
+    if kind not in ("structure", "trajectory"):
+        raise InvalidArgumentError(f"kind={kind!r} is not valid: 'structure' or 'trajectory'")
+    if paths not in ("content", "mtime"):
+        raise InvalidArgumentError(f"paths={paths!r} is not valid: 'content' or 'mtime'")
+    names = (
+        [ignore] if isinstance(ignore, str) else iterable("ignore", ignore, "names of parameters")
+    )
+    ignored = frozenset(text("ignore", name) for name in names)
+    return kind, ignored, paths
+
+
 def memoized(
-    function: Any, handler: DataHandler, kind: EntryKind, ignore: Iterable[str], paths: Paths
+    function: Any, handler: DataHandler, kind: EntryKind, ignored: frozenset[str], paths: Paths
 ) -> Memoized[Any, Any]:
     """Check what was asked for, and make the function that is cached."""
     if not inspect.isfunction(function):
@@ -159,13 +174,6 @@ def memoized(
             f"function={function.__qualname__} is not valid: it returns {returns}, which is used up "
             "once; return a list, an array or a dict"
         )
-    if kind not in ("structure", "trajectory"):
-        raise InvalidArgumentError(f"kind={kind!r} is not valid: 'structure' or 'trajectory'")
-    if paths not in ("content", "mtime"):
-        raise InvalidArgumentError(f"paths={paths!r} is not valid: 'content' or 'mtime'")
-    ignored = frozenset(
-        [ignore] if isinstance(ignore, str) else iterable("ignore", ignore, "names of parameters")
-    )
     names = [*inspect.signature(function).parameters, *enclosed(function)]
     for name in ignored.difference(names):
         raise InvalidArgumentError(

@@ -32,6 +32,7 @@ class TrajectoryFileWriter(_native.TrajectoryFileWriter):
 
     _publication: Publication
     _finalizer: weakref.finalize[Any, Any]
+    _is_published = False
 
     @property
     def path(self) -> Path:
@@ -50,14 +51,15 @@ class TrajectoryFileWriter(_native.TrajectoryFileWriter):
         ------
         InvalidArgumentError
             There is no frame: then the writer stays open. Or a file has appeared at the path, and
-            `overwrite` is not set.
+            `overwrite` is not set; or what was written was discarded.
         OSError
             The disk is full, for example. Then there is no file.
         """
-        if self._finalizer.alive:
+        if not self._is_published:
             self._finish()
             try:
                 self._publication.publish()
+                self._is_published = True
             finally:
                 self._finalizer()
         return self.path
@@ -65,6 +67,7 @@ class TrajectoryFileWriter(_native.TrajectoryFileWriter):
     def discard(self) -> None:
         """Drop what was written: what was at the path stays."""
         self._finalizer()
+        self._drop()
 
     def __enter__(self) -> Self:
         return self

@@ -145,6 +145,52 @@ def test_one_entry_of_a_newer_version_hides_no_other_and_is_not_damaged(tmp_path
     assert "is newer than 1" in said.err
 
 
+def test_the_commands_call_an_entry_of_a_newer_version_newer_and_leave_it_alone(tmp_path, capsys):
+    handler = DataHandler(tmp_path / "cache")
+    newer, other = (handler.store_structure({"x": 1}, data_id) for data_id in ("newer", "other"))
+    make_newer(file_of(handler, newer))
+
+    def flexopt(command, *arguments):
+        status = main(["cache", command, "--dir", str(handler.cache_dir), *arguments])
+        said = capsys.readouterr()
+        assert "damaged" not in said.out + said.err
+        assert "upgrade" in said.err
+        return status, said.out
+
+    status, said = flexopt("ls")
+    assert (status, "1 entry" in said) == (0, True)
+    for command in (
+        ("clear", "--dry-run"),
+        ("rm", "newer", "--dry-run"),
+        ("rm", newer, "--dry-run"),
+    ):
+        status, said = flexopt(*command)
+        assert (status, f"{newer} " in said, "of a newer version" in said) == (0, True, True)
+    (tmp_path / "bucket").mkdir()
+    status, said = flexopt("push", "--all", (tmp_path / "bucket").as_uri())
+    assert (status, other in said, newer in said) == (1, True, False)
+    assert set(handler) == {newer, other}
+    assert flexopt("rm", "newer")[0] == 0
+    assert set(handler) == {other}
+
+
+def test_an_unfinished_trajectory_of_a_newer_version_is_said_to_be_one_and_stays(tmp_path, caplog):
+    handler = DataHandler(tmp_path)
+    writer = handler.trajectory_writer("md")
+    writer.append(DATA["frames"])
+    writer.suspend()
+    (path,) = tmp_path.glob("entries/*/*.suspended")
+    make_newer(path)
+    (row,) = handler.unfinished()
+    assert row["data_id"] is None
+    assert f"{path}: format version 2 is newer than 1" in caplog.text
+    for arguments in ({}, {"resume": True}):
+        with pytest.raises(UnsupportedFormatError, match="upgrade"):
+            handler.trajectory_writer("md", **arguments)
+    handler.cleanup()
+    assert path.exists()
+
+
 def test_damage_within_an_unfinished_trajectory_drops_no_frames_behind_it(tmp_path):
     handler = DataHandler(tmp_path)
     writer = handler.trajectory_writer("md")

@@ -279,6 +279,28 @@ def test_unknown_parameters_and_options_are_named(handler):
 
 
 @pytest.mark.parametrize(
+    "options", [{"kind": "other"}, {"paths": "name"}, {"ignore": 3}, {"ignore": ["x", 3]}]
+)
+def test_arguments_of_the_decorator_are_refused_before_it_decorates(handler, options):
+    (name,) = options
+    with pytest.raises(InvalidArgumentError, match=f"{name}="):
+        handler.memoize(**options)
+
+
+def test_a_decorator_may_be_used_again(handler):
+    keep = handler.memoize(ignore=iter(["verbose"]))
+
+    for _ in range(2):
+
+        @keep
+        def double(x, verbose=False):
+            return 2 * x
+
+        assert double(1, verbose=True) == double(1) == 2
+        assert double.key_for(1, verbose=True) == double.key_for(1)
+
+
+@pytest.mark.parametrize(
     "value",
     [
         object(),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from proteinflex_optimization import CheckpointManager, DataHandler, ProgressTracker
+from proteinflex_optimization.cli.boards import find
 from proteinflex_optimization.errors import CorruptDataError
 
 NOBODY = 65534
@@ -176,3 +177,64 @@ def test_the_users_of_a_directory_of_a_group_share_all_of_it_with_the_usual_umas
         as_nobody(use("first", "nobody"), groups=[group])
         as_nobody(use("second", "first"), user=NOBODY - 1, groups=[group])
     assert DataHandler(shared / "cache").unfinished()[0]["n_frames"] == 4
+
+
+@needs_root
+def test_a_folder_of_entries_that_another_user_has_closed_is_left_out_and_named(shared, caplog):
+    with umask(0):
+        handler = DataHandler(shared / "cache", max_cache_size=1e-4, enable_compression=False)
+        closed, other = (handler.store_structure({"x": np.zeros(2000)}, name) for name in "ab")
+        trajectory = handler.store_trajectory({"frames": np.zeros((2, 3, 3))}, "md")
+        handler.pin(closed)
+    folder = shared / "cache" / "entries" / closed[2:4]
+    folder.chmod(0o700)
+    there = {other, trajectory}
+
+    def use():
+        handler = DataHandler(shared / "cache", enable_compression=False)
+        assert set(handler) == there
+        assert {entry["key"] for entry in handler.entries()} == there
+        assert handler.get_cache_stats()["entries"] == 2
+        assert handler.unfinished() == []
+        assert handler.verify()["checked"] == 2
+        assert handler.info(other[:12])["key"] == other
+        assert handler.cleanup(dry_run=True)["pins"] == handler.cleanup()["pins"] == 0
+        copy = DataHandler(tempfile.mkdtemp(dir=shared))
+        with pytest.raises(PermissionError, match=folder.name):
+            copy.pull(str(shared / "cache"))
+        assert set(copy) == there
+        for name in map(str, range(12)):
+            if handler.key_for(name, "structure")[2:4] != folder.name:
+                handler.store_structure({"x": np.zeros(2000)}, name)
+        assert handler.get_cache_stats()["evictions"] > 0
+        for look in (lambda: closed in handler, lambda: handler.load_data(closed), handler.clear):
+            with pytest.raises(PermissionError, match=folder.name):
+                look()
+        assert handler.keys() == []
+        told = [one.filename for one in caplog.records if str(folder) in one.getMessage()]
+        assert told.count("scan.rs") == 1, "once in a process"
+
+    shared.chmod(0o777)
+    as_nobody(use)
+    assert closed in handler
+
+
+@needs_root
+def test_a_search_goes_on_past_what_another_user_has_closed_and_names_it(shared):
+    with umask(0o022):
+        for name in ("a", "z"):
+            with ProgressTracker(checkpoint_dir=shared / name).start_task("t", "T", 1) as task:
+                task.update(1)
+            CheckpointManager(shared / name / "checkpoints").create_checkpoint("x", {"x": 1})
+        (shared / "k").mkdir(mode=0o700)
+        (shared / "m").mkdir(mode=0o744)
+        (shared / "a" / "checkpoints" / ".lock").unlink()
+        (shared / "a" / "checkpoints" / "x" / "manifest.json").chmod(0o600)
+
+    def look():
+        found = find([str(shared)])
+        assert found.boards == [str(shared / "a"), str(shared / "z")]
+        assert found.checkpoints == [str(shared / "z" / "checkpoints")]
+        assert found.notes == [f"permissions deny a look into {shared / 'k'}"]
+
+    as_nobody(look)

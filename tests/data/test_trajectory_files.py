@@ -237,8 +237,19 @@ def test_a_name_that_is_taken_meanwhile_is_not_replaced(tmp_path):
         writer.close()
     assert path.read_bytes() == b"another's"
     assert os.listdir(tmp_path) == ["run.fxt"]
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(InvalidArgumentError, match='"run": its writer is closed'):
         writer.append(FRAMES)
+
+
+def test_what_was_discarded_takes_no_more_frames_and_is_not_said_to_be_there(tmp_path):
+    writer = create_trajectory(tmp_path / "run.fxt")
+    writer.append(FRAMES)
+    writer.discard()
+    for use in (lambda: writer.append(FRAMES), lambda: writer.n_frames, writer.close):
+        with pytest.raises(InvalidArgumentError, match='"run": its writer is closed'):
+            use()
+    writer.discard()
+    assert os.listdir(tmp_path) == []
 
 
 def test_wrong_frames_are_refused_and_the_writer_goes_on(tmp_path):
@@ -327,7 +338,7 @@ def test_a_forked_child_can_neither_write_nor_remove_it(tmp_path):
 
 def test_threads_that_write_at_once_are_refused_or_write_whole_frames(tmp_path):
     def append(writer):
-        with contextlib.suppress(RuntimeError):  # It is in use.
+        with contextlib.suppress(WriterConflictError):  # It is in use.
             writer.append(FRAMES)
             return len(FRAMES)
         return 0

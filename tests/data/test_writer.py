@@ -277,6 +277,21 @@ def test_a_writer_without_frames_leaves_nothing(handler):
         writer.append(frames(0, 1))
 
 
+def test_a_closed_writer_names_its_trajectory_and_how_to_go_on(handler):
+    writer = handler.trajectory_writer("md")
+    writer.append(frames(0, 3))
+    key = writer.close()
+    for use in (
+        lambda: writer.append(frames(3, 4)),
+        writer.flush,
+        writer.read,
+        lambda: writer.n_frames,
+    ):
+        with pytest.raises(InvalidArgumentError, match='"md": its writer is closed.*resume=True'):
+            use()
+    assert writer.close() == key
+
+
 def test_a_forked_child_neither_closes_nor_cuts_the_trajectory_of_its_parent(handler):
     with handler.trajectory_writer("md") as writer:
         writer.append(frames(0, 3))

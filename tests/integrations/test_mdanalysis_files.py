@@ -186,6 +186,13 @@ def test_a_writer_that_is_refused_says_so_and_no_more(tmp_path, options, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_closed_writer_names_its_file(original, tmp_path):
+    with MDAnalysis.Writer(str(tmp_path / "run.fxt"), original.atoms.n_atoms) as writer:
+        writer.write(original)
+    with pytest.raises(InvalidArgumentError, match=r"run\.fxt: its writer is closed"):
+        writer.write(original)
+
+
 def test_a_later_frame_may_lack_a_field_and_has_no_other(tmp_path):
     universe = MDAnalysis.Universe.empty(3, trajectory=True, velocities=True)
     ts = universe.trajectory.ts

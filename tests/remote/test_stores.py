@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import traceback
 
 import pytest
@@ -172,6 +173,24 @@ def test_a_full_disk_is_said_and_nothing_is_left_there(kind, tmp_path, file, mon
         store.create("one", file)
     assert raised.value.errno == errno.ENOSPC
     assert list(store.list()) == []
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_what_killed_pushes_left_is_removed_by_a_later_one_after_a_day(kind, tmp_path, file):
+    store = MADE[kind](None, tmp_path)
+    store.create("entries/ab/one.fxt", file)
+    folder = tmp_path / "some/prefix/entries/ab"
+    days = 1.1 * 86_400
+    stays = {"two.fxt", f"new.fxt.{'0' * 16}.tmp", "other.tmp", "one.fxt"}
+    for name, age in (
+        (f"two.fxt.{'0' * 16}.tmp", days),
+        (f"new.fxt.{'0' * 16}.tmp", 3600),
+        ("other.tmp", days),
+    ):
+        (folder / name).write_bytes(b"part")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    store.create("entries/ab/two.fxt", file)
+    assert set(os.listdir(folder)) == stays
 
 
 def test_a_full_disk_is_said_by_obstore():

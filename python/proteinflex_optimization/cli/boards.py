@@ -144,8 +144,11 @@ def find(directories: Iterable[str]) -> Found:
 def _is_manifest(entry: os.DirEntry[str]) -> bool:
     if not entry.is_file(follow_symlinks=False):
         return False  # A pipe would never be opened.
-    with open(entry.path, "rb") as file:  # noqa: PTH123
-        return MANIFEST_MARK in file.read(200)
+    try:
+        with open(entry.path, "rb") as file:  # noqa: PTH123
+            return MANIFEST_MARK in file.read(200)
+    except OSError:
+        return False  # Removed meanwhile, or another user's.
 
 
 def natural(text: str) -> list[tuple[bool, int, str]]:

@@ -288,7 +288,7 @@ def _list(options: argparse.Namespace) -> int:
     if options.url is not None:
         return objects.print_list(options)
     handler = look_at_cache(options)
-    entries, damaged = removal.infos(handler, options.kind)
+    entries, damaged, _ = removal.infos(handler, options.kind)
     entries.sort(key=SORTED_BY[options.sort], reverse=options.sort != "id")
     unfinished = [] if options.kind == "structure" else handler.unfinished()
     if options.json:

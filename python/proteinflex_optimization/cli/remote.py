@@ -27,15 +27,20 @@ def push(options: argparse.Namespace) -> int:
             "KEY=… is not valid: expected the entries to send, or --all, before the URL, which "
             f"{options.url!r} was taken for"
         )
-    keys = handler.keys() if options.all else [entry_key(handler, key) for key in options.keys]
-    total = sum(handler.info(key)["stored_bytes"] for key in keys)
+    if options.all:
+        infos, *unreadable = removal.infos(handler)
+    else:
+        infos = [handler.info(entry_key(handler, key)) for key in options.keys]
+        unreadable = []
+    total = sum(info["stored_bytes"] for info in infos)
     reports: list[TransferredEntry] = []
     with ProgressLine("pushing", "MB") as progress:
-        for key in keys:
+        for info in infos:
             before = sum(report["bytes"] for report in reports)
             draw = partial(_draw, progress, before, total)
-            reports.append(handler.push(key, options.url, progress=draw))
-    return _print(reports, "sent", options)
+            reports.append(handler.push(info["key"], options.url, progress=draw))
+    _print(reports, "sent", options)
+    return 1 if any(unreadable) else 0
 
 
 def pull(options: argparse.Namespace) -> int:
@@ -43,17 +48,18 @@ def pull(options: argparse.Namespace) -> int:
     with removal.no_unused_cache(options.dir), ProgressLine("pulling", "MB") as progress:
         draw = partial(_draw, progress, 0, None)
         reports = open_cache(options.dir).pull(options.url, progress=draw)
-    return _print(reports, "fetched", options)
+    _print(reports, "fetched", options)
+    return 0
 
 
 def _draw(progress: ProgressLine, before: int, total: int | None, done: int, of_these: int) -> None:
     progress((before + done) // MEGABYTE, (total or of_these) // MEGABYTE)
 
 
-def _print(reports: list[TransferredEntry], verb: str, options: argparse.Namespace) -> int:
+def _print(reports: list[TransferredEntry], verb: str, options: argparse.Namespace) -> None:
     if options.json:
         print_json({"entries": reports})
-        return 0
+        return
     copied = [report for report in reports if report["copied"]]
     for report in copied:
         print(f"{report['key']}  {size(report['bytes'])}  {printable(report['url'])}")
@@ -63,4 +69,3 @@ def _print(reports: list[TransferredEntry], verb: str, options: argparse.Namespa
         f"{verb} {counted(len(copied), 'entry', 'entries')} ({size(n_bytes)})"
         + (f", {there} there already" if there else "")
     )
-    return 0

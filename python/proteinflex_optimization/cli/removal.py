@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from proteinflex_optimization._text import PROBLEMS
 from proteinflex_optimization.cli import confirm
 from proteinflex_optimization.cli.commands import look_at_cache, open_cache
 from proteinflex_optimization.cli.output import (
@@ -40,33 +41,41 @@ NEVER = datetime.fromtimestamp(0, timezone.utc)
 """When an entry was stored that can't be read."""
 
 
-def infos(
-    handler: DataHandler, kind: EntryKind | None = None
-) -> tuple[list[EntryInfo], list[EntryInfo]]:
-    """Describe all entries, those used last first, and apart from them the damaged ones.
+class Infos(NamedTuple):
+    """The entries of a cache."""
 
-    Damaged entries are named on standard error as well.
-    """
+    whole: list[EntryInfo]
+    """Those used last first."""
+    damaged: list[EntryInfo]
+    newer: list[EntryInfo]
+    """Those that a newer version of this package stored."""
+
+
+def infos(handler: DataHandler, kind: EntryKind | None = None) -> Infos:
+    """Describe all entries; those that can't be read are named on standard error as well."""
     from proteinflex_optimization import CacheKeyError, CorruptDataError, UnsupportedFormatError
 
-    entries, damaged = [], []
+    found = Infos([], [], [])
     for key in handler.keys(kind):
         try:
-            entries.append(handler.info(key))
+            found.whole.append(handler.info(key))
         except CacheKeyError:
             continue  # Evicted since it was listed.
-        except (CorruptDataError, UnsupportedFormatError) as error:
+        except CorruptDataError as error:
             warn(str(error))
-            damaged.append(_unreadable(handler, key))
-    return entries, damaged
+            found.damaged.append(_unreadable(handler, key, PROBLEMS["damaged"]))
+        except UnsupportedFormatError as error:
+            warn(str(error))
+            found.newer.append(_unreadable(handler, key, PROBLEMS["newer"]))
+    return found
 
 
-def _unreadable(handler: DataHandler, key: str) -> EntryInfo:
+def _unreadable(handler: DataHandler, key: str, problem: str) -> EntryInfo:
     path = Path(handler.cache_dir) / "entries" / key[2:4] / f"{key}.fxt"
     stored = path.stat().st_size if path.exists() else 0
     return {
         "key": key,
-        "data_id": "damaged",
+        "data_id": problem,
         "kind": "structure" if key.startswith("s") else "trajectory",
         "created": NEVER,
         "last_used": NEVER,
@@ -133,8 +142,7 @@ def remove(options: argparse.Namespace) -> int:
         except CacheKeyError as error:
             missing.append(text)
             warn(str(error))
-    whole, damaged = infos(handler)
-    entries = whole + damaged
+    entries = [entry for found in infos(handler) for entry in found]
     chosen = [entry for entry in entries if entry["key"] in keys]
     if len(options.keys) > 1 or options.dry_run:
         _show(chosen, options)
@@ -189,7 +197,7 @@ def prune(options: argparse.Namespace) -> int:
     if options.to is not None:
         parse_size(options.to, "--to", 100)  # Wrong usage, whatever the cache is.
     handler = look_at_cache(options)
-    entries, _ = infos(handler)
+    entries = infos(handler).whole
     victims: list[EntryInfo] = []
     if options.to is not None:
         limit = handler.get_cache_stats()["max_bytes"]
@@ -223,8 +231,7 @@ def prune(options: argparse.Namespace) -> int:
 def clear(options: argparse.Namespace) -> int:
     """Remove all entries, also pinned ones."""
     handler = look_at_cache(options)
-    whole, damaged = infos(handler)
-    entries = whole + damaged
+    entries = [entry for found in infos(handler) for entry in found]
     leftovers = handler.cleanup(dry_run=True)
     _show(entries, options)
     _show_leftovers(leftovers, options)

@@ -46,8 +46,10 @@ def entry_key(handler: DataHandler, text: str, *, whole: bool = False) -> str:
     try:
         info = handler.info(text)
     except (CorruptDataError, UnsupportedFormatError):
-        if text in handler.keys(None):
-            return text  # It can be verified and removed all the same.
+        # It can be verified and removed all the same.
+        named = {text, handler.key_for(text, "structure"), handler.key_for(text, "trajectory")}
+        if there := named.intersection(handler.keys()):
+            return there.pop()
         raise
     key = info["key"]
     if whole and text not in (key, info["data_id"]):

@@ -5,7 +5,6 @@ Nothing is written, locked or marked as used there, so it may be read-only and b
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -66,6 +65,8 @@ class DirectoryStore:
 
         Raises
         ------
+        PermissionError
+            After all others: permissions deny a look into a folder.
         RemoteError
             Entries are wanted, and the directory holds no cache.
         """
@@ -73,13 +74,27 @@ class DirectoryStore:
             # Another directory may be a large one.
             self._check_cache()
         top = self.directory / prefix.rpartition("/")[0]
-        for folder, _, files in os.walk(top, onerror=_raise):
+        denied: list[PermissionError] = []
+
+        def pass_over(error: OSError) -> None:
+            if isinstance(error, PermissionError):
+                denied.append(error)
+            elif not isinstance(error, FileNotFoundError):  # Else it was removed meanwhile.
+                raise error
+
+        for folder, _, files in os.walk(top, onerror=pass_over):
             for file in sorted(files):
                 path = Path(folder, file)
                 name = path.relative_to(self.directory).as_posix()
                 if name.startswith(prefix):
-                    with contextlib.suppress(FileNotFoundError):  # Removed meanwhile.
-                        yield _info(name, path.lstat())
+                    try:
+                        info = _info(name, path.lstat())
+                    except OSError as error:
+                        pass_over(error)
+                        continue
+                    yield info
+        if denied:
+            raise denied[0]
 
     def __repr__(self) -> str:
         return f"<DirectoryStore {self.url!r}>"
@@ -105,8 +120,3 @@ def _info(name: str, found: os.stat_result) -> ObjectInfo:
     version = f"{found.st_dev}-{found.st_ino}-{found.st_size}"
     modified = datetime.fromtimestamp(found.st_mtime, timezone.utc)
     return ObjectInfo(name, found.st_size, version, modified)
-
-
-def _raise(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):  # Else it was removed meanwhile.
-        raise error

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import secrets
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidTypeError, RemoteError
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
 WHOLE = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "hf"})
 """Protocols of what publishes an object when all of it was sent. All others are taken to write in
 place, where one that is killed leaves a part."""
+
+LEFTOVER = re.compile(r"\.fxt\.[0-9a-f]{16}\.tmp$")
+"""What a file is called until it is whole,"""
+LEFT_FOR = timedelta(days=1)
+"""and after how long nobody is taken to send it any more."""
 
 
 class FsspecStore:
@@ -99,6 +106,17 @@ class FsspecStore:
         finally:
             with contextlib.suppress(Exception):  # After a move there is none.
                 self._filesystem.rm_file(temporary)
+            with contextlib.suppress(Exception):  # They are in nobody's way.
+                self._remove_leftovers(target.rpartition("/")[0])
+
+    def _remove_leftovers(self, directory: str) -> None:
+        """Remove from one directory what was sent by processes that were killed."""
+        for path in self._filesystem.ls(directory, detail=False):
+            if LEFTOVER.search(path):
+                modified = self._filesystem.modified(path)
+                modified = modified.replace(tzinfo=modified.tzinfo or timezone.utc)
+                if datetime.now(timezone.utc) - modified > LEFT_FOR:
+                    self._filesystem.rm_file(path)
 
     def _link(self, temporary: str, name: str) -> bool:
         """Give a file its name, which nothing must have; returns whether there are hard links."""

@@ -99,7 +99,7 @@ def pull(
 ) -> list[TransferredEntry]:
     """Fetch an entry, or all below a URL or directory; `DataHandler.pull` says more."""
     callback("progress", progress)
-    source, infos = _found(url, store)
+    source, infos, failures = _found(url, store)
     _check_space(handler, infos)
     done, total = 0, sum(info.size for info in infos.values())
 
@@ -110,7 +110,6 @@ def pull(
             progress(done, total)
 
     reports: list[TransferredEntry] = []
-    failures: list[Exception] = []
     for key, listed in infos.items():
         info, before = listed, done
         try:
@@ -171,8 +170,8 @@ def _pull_one(
     return False
 
 
-def _found(url: str, store: Any) -> tuple[Source, dict[str, ObjectInfo]]:
-    """Return a source and the entries of it that a URL or path means, by their keys."""
+def _found(url: str, store: Any) -> tuple[Source, dict[str, ObjectInfo], list[Exception]]:
+    """Return a source, the entries of it that a URL or path means, by their keys, and what is closed."""
     if not isinstance(url, str) or (store is None and not is_url(url)):
         url = path_text("url", url)
     path = urlsplit(url).path if is_url(url) else url
@@ -185,20 +184,26 @@ def _found(url: str, store: Any) -> tuple[Source, dict[str, ObjectInfo]]:
             # It was signed, and so is of this object only.
             directory, name = url, ""
         source = _open(directory, store)
-        return source, {key: source.head(name)}
+        return source, {key: source.head(name)}, []
     source = _open(url, store)
-    found = {}
-    for info in source.list("entries/"):
-        key = key_of(info.name)
-        # Other files, such as one that is being written, are none.
-        if key is not None and info.name == object_name(key):
-            found[key] = info
+    found: dict[str, ObjectInfo] = {}
+    closed: list[Exception] = []
+    try:
+        for info in source.list("entries/"):
+            key = key_of(info.name)
+            # Other files, such as one that is being written, are none.
+            if key is not None and info.name == object_name(key):
+                found[key] = info
+    except PermissionError as error:
+        if not found:
+            raise
+        closed.append(error)
     if not found:
         raise InvalidArgumentError(
             f"url={without_credentials(url)!r} is not valid: there are no entries below, expected "
             "the URL of an entry (…/t-….fxt), or what `push` was given"
         )
-    return source, found
+    return source, found, closed
 
 
 def _open(url: str, store: Any) -> Source:

@@ -85,6 +85,18 @@ pub fn warn(py: Python<'_>, message: &str) -> PyResult<()> {
     PyErr::take(py).map_or(Ok(()), Err)
 }
 
+/// The exception for use of a writer that is closed: what it wrote, and how to go on.
+pub fn closed(data_id: &str, how: &str) -> PyErr {
+    let text = format!("trajectory {data_id:?}: its writer is closed; {how}");
+    Python::attach(|py| of_class(py, "InvalidArgumentError", text))
+}
+
+/// The exception for use of a writer that is at work: what it writes, and for whom.
+pub fn in_use(data_id: &str, by: &str) -> PyErr {
+    let (what, reason) = (format!("trajectory {data_id:?}"), format!("its writer is in use {by}"));
+    to_python(Error::WriterConflict { what, reason })
+}
+
 /// The exception for a panic that said `message`.
 pub fn internal_error(message: &str) -> PyErr {
     let text = format!(

@@ -9,14 +9,13 @@ use proteinflex_core::topology::Topology;
 use proteinflex_core::trajectory::{Encoding, EntryHeader, EntryKind, EntryWriter};
 use proteinflex_core::{Error, threads};
 use proteinflex_macros::catch_panics;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::appended::{AppendedFrames, in_order};
 use crate::argument;
 use crate::data_handler::{checked_id, precision_of, profile_of};
-use crate::error::to_python;
+use crate::error::{closed, in_use, to_python};
 use crate::fields::is_lossy;
 use crate::interrupt::{LONG, interruptible};
 use crate::topology::parsed;
@@ -53,15 +52,17 @@ impl TrajectoryFileWriter {
         match self.state.try_lock() {
             Ok(state) => Ok(state),
             // What a panic left may be half changed.
-            Err(TryLockError::Poisoned(_)) => Err(closed()),
-            Err(TryLockError::WouldBlock) => {
-                Err(PyRuntimeError::new_err("this writer is in use by another call"))
-            }
+            Err(TryLockError::Poisoned(_)) => Err(self.closed()),
+            Err(TryLockError::WouldBlock) => Err(in_use(&self.header.data_id, "by another call")),
         }
     }
 
     fn is_of_parent(&self) -> bool {
         self.process != std::process::id()
+    }
+
+    fn closed(&self) -> PyErr {
+        closed(&self.header.data_id, "create_trajectory makes another")
     }
 
     /// The writer, which is begun with the first frame.
@@ -78,7 +79,7 @@ impl TrajectoryFileWriter {
         }
         match state {
             State::Open(writer) => Ok(writer),
-            State::New(..) | State::Closed => Err(closed()),
+            State::New(..) | State::Closed => Err(self.closed()),
         }
     }
 }
@@ -125,7 +126,7 @@ impl TrajectoryFileWriter {
                 let expected = "it before the first frame";
                 return Err(to_python(Error::argument("structure", found, expected)));
             }
-            State::Closed => return Err(closed()),
+            State::Closed => return Err(self.closed()),
         }
         Ok(())
     }
@@ -179,7 +180,7 @@ impl TrajectoryFileWriter {
         match &*self.state()? {
             State::New(..) => Ok(0),
             State::Open(writer) => Ok(writer.n_frames()),
-            State::Closed => Err(closed()),
+            State::Closed => Err(self.closed()),
         }
     }
 
@@ -191,7 +192,7 @@ impl TrajectoryFileWriter {
             State::Open(writer) => {
                 Ok(writer.fields().iter().map(|field| field.name.clone()).collect())
             }
-            State::Closed => Err(closed()),
+            State::Closed => Err(self.closed()),
         }
     }
 
@@ -200,16 +201,23 @@ impl TrajectoryFileWriter {
         let mut state = self.state()?;
         match &*state {
             State::Open(writer) if writer.n_frames() > 0 => {}
-            State::Closed => return Err(closed()),
+            State::Closed => return Err(self.closed()),
             State::New(..) | State::Open(_) => {
                 let expected = "at least one frame before the writer is closed";
                 return Err(to_python(Error::argument("n_frames", 0, expected)));
             }
         }
         let State::Open(writer) = std::mem::replace(&mut *state, State::Closed) else {
-            return Err(closed());
+            return Err(self.closed());
         };
         interruptible(py, || writer.tree().and_then(|tree| writer.finish(&tree)).map(drop))
+    }
+
+    /// Drops what was written.
+    fn _drop(&self) {
+        if let Ok(mut state) = self.state() {
+            *state = State::Closed;
+        }
     }
 
     /// Whether this object belongs to the process that forked this one.
@@ -217,10 +225,6 @@ impl TrajectoryFileWriter {
     fn _is_of_parent(&self) -> bool {
         self.is_of_parent()
     }
-}
-
-fn closed() -> PyErr {
-    PyValueError::new_err("this writer is closed")
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -8,14 +8,14 @@ use proteinflex_core::cache::{Cache, EntryInProgress};
 use proteinflex_core::trajectory::Frames;
 use proteinflex_core::{Error, Result, interrupt};
 use proteinflex_macros::catch_panics;
-use pyo3::exceptions::{PyException, PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::appended::{AppendedFrames, in_order};
 use crate::argument::{self, DEFAULT, Optional};
 use crate::array;
-use crate::error::{to_python, warn};
+use crate::error::{closed, in_use, to_python, warn};
 use crate::fields::is_lossy;
 use crate::interrupt::{LONG, interruptible};
 use crate::topology::parsed;
@@ -57,14 +57,12 @@ enum Unavailable {
     Interrupted,
 }
 
-impl From<Unavailable> for PyErr {
-    fn from(reason: Unavailable) -> Self {
-        match reason {
-            Unavailable::Closed => PyValueError::new_err("this writer is closed"),
-            Unavailable::Interrupted => to_python(Error::Interrupted),
-            Unavailable::InUseHere => PyRuntimeError::new_err(
-                "this writer is in use: it was called by code that one of its methods has called",
-            ),
+impl Unavailable {
+    fn error(self, data_id: &str) -> PyErr {
+        match self {
+            Self::Closed => closed(data_id, "trajectory_writer(…, resume=True) goes on with it"),
+            Self::Interrupted => to_python(Error::Interrupted),
+            Self::InUseHere => in_use(data_id, "by a call that has called this code"),
         }
     }
 }
@@ -164,7 +162,8 @@ impl TrajectoryWriter {
             // Another thread's call may take long.
             return self.with_long(py, work);
         }
-        py.detach(|| self.take().map(|mut taken| work(taken.live())))?.map_err(to_python)
+        let done = py.detach(|| self.take().map(|mut taken| work(taken.live())));
+        done.map_err(|reason| reason.error(&self.data_id))?.map_err(to_python)
     }
 
     /// Runs work that may take long, likewise.
@@ -175,7 +174,7 @@ impl TrajectoryWriter {
     ) -> PyResult<T> {
         self.check_process().map_err(to_python)?;
         let done = interruptible(py, || Ok(self.take().map(|mut taken| work(taken.live()))))?;
-        done?.map_err(to_python)
+        done.map_err(|reason| reason.error(&self.data_id))?.map_err(to_python)
     }
 
     /// Whether appending so many frames of so many bytes may take long.
@@ -199,7 +198,8 @@ impl TrajectoryWriter {
             Err(Unavailable::Closed) => Ok(Ok(None)),
             Err(reason) => Err(reason),
         };
-        interruptible(py, || Ok(take()))??.map_err(to_python)
+        let taken = interruptible(py, || Ok(take()))?;
+        taken.map_err(|reason| reason.error(&self.data_id))?.map_err(to_python)
     }
 }
 

@@ -10,7 +10,7 @@ import numpy as np
 from MDAnalysis.coordinates import base
 
 from proteinflex_optimization._log import get_logger
-from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.integrations.mdanalysis.topology import topology_from_mdanalysis
 from proteinflex_optimization.trajectory_file import create_trajectory
 
@@ -83,7 +83,9 @@ class FXTWriter(base.WriterBase):  # type: ignore[misc]
         convert_units: Any = None,
     ) -> None:
         if n_atoms is None or n_atoms < 1:
-            raise ValueError(f"n_atoms={n_atoms!r} is not valid: expected the number of atoms")
+            raise InvalidArgumentError(
+                f"n_atoms={n_atoms!r} is not valid: expected the number of atoms"
+            )
         self.filename = os.fspath(filename)
         self.n_atoms = n_atoms
         self._asked = {"box": box, "velocities": velocities, "forces": forces}
@@ -98,20 +100,20 @@ class FXTWriter(base.WriterBase):  # type: ignore[misc]
     def _write_next_frame(self, obj: Any) -> None:
         """Append the current frame of a universe or of a group of atoms."""
         if self._file is None:
-            raise ValueError(f"the writer of {self.filename} is closed")
+            raise InvalidArgumentError(f"{self.filename}: its writer is closed")
         try:
             ts = obj.atoms.ts
         except AttributeError:
-            raise TypeError(
+            raise InvalidTypeError(
                 f"a {type(obj).__name__} can't be written: expected a Universe or an AtomGroup"
             ) from None
         if ts.n_atoms != self.n_atoms:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{ts.n_atoms} atoms can't be written: expected {self.n_atoms}, as the writer was "
                 "made for"
             )
         if not ts.has_positions:
-            raise ValueError(f"frame {ts.frame} has no positions")
+            raise InvalidArgumentError(f"frame {ts.frame} has no positions")
         found = self._fields_of(ts)
         if self._numbers is None:
             self._keep_topology(obj.atoms)
@@ -153,7 +155,7 @@ class FXTWriter(base.WriterBase):  # type: ignore[misc]
         if self._topology is None or np.array_equal(atoms.ix, self._written):
             return
         if not hasattr(atoms, "names") or topology_from_mdanalysis(atoms) != self._topology:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"these {self.n_atoms} atoms can't be written to {self.filename}: expected those of "
                 "the first frame, whose names, residues and bonds are stored"
             )

@@ -43,8 +43,9 @@ class CheckpointReporter:
         A checkpoint is saved after every so many steps, as ``step-000010000``.
     name : str, optional
         The component of the checkpoint that holds the simulation (`save_run`). Of another one than the
-        default, checkpoints are saved as ``name-step-000010000``. Replicas had better have a
-        directory each: in one they share its `max_checkpoints`.
+        default, checkpoints are saved as ``name-step-000010000``. Replicas need a directory
+        each: in one, `max_checkpoints` counts the checkpoints of all, whatever their names, so that
+        those of one replica remove those of another.
     states : callable, optional
         Returns further component states, by name; called at each save, without arguments.
     stop : StopRequest, optional

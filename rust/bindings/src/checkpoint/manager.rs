@@ -24,7 +24,9 @@ use crate::late::Late;
 /// base_dir : str or path
 ///     The directory of the checkpoints; made where it is missing.
 /// max_checkpoints : int
-///     How many to keep. The oldest are removed once a new one is durable.
+///     How many to keep in the directory, whatever their ids and whoever saved them: what several
+///     runs save there is counted together, and one removes the checkpoints of another. The oldest
+///     are removed once a new one is durable.
 /// auto_cleanup : bool
 ///     Whether to remove old checkpoints at all.
 /// keep_every : int, optional

@@ -110,6 +110,7 @@ impl Cache {
             }
         }
         let scan = self.scan()?;
+        lock.warn(self.closed_warning(&scan));
         let is_other = |entry: &&EntryStat| !request.replaces || entry.key != request.key;
         let counts = |file: &&PartialFile| file.path != request.file && file.counts(max_bytes);
         let partial = scan.partial.iter().filter(counts).map(|file| file.bytes);
@@ -138,6 +139,7 @@ impl Cache {
     pub(super) fn shrink_to(&self, lock: &mut UsageLock, max_bytes: u64) -> Result<usize> {
         lock.invalidate();
         let scan = self.scan_uncached()?;
+        lock.warn(self.closed_warning(&scan));
         let used: u64 = scan.entries().map(|entry| entry.bytes).sum();
         let excess = used.saturating_sub(max_bytes);
         let candidates = self.candidates(&scan, None)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Cache;
 use super::layout::{Key, is_quarantined_name};
-use super::scan::list;
+use super::scan::{list, unless_closed};
 use crate::error::CacheError;
 use crate::fs::{
     FileClock, FileLock, Hold, LockKind, PassedOver, metadata_if_there, orphaned, remove_orphaned,
@@ -122,7 +122,7 @@ impl Cache {
             done.quarantined += remove(&damaged)?;
         }
         for pin in self.pins()? {
-            if !self.has(&pin)? {
+            if unless_closed(self.has(&pin).map(|is_there| !is_there))? {
                 done.pins += remove(&self.layout.pin(&pin))?;
             }
         }
@@ -160,11 +160,13 @@ impl Cache {
         let mut lock = self.lock()?;
         lock.invalidate();
         let (mut removed, mut passed_over) = (0, PassedOver::default());
-        for entry in self.scan()?.entries() {
+        let scan = self.scan()?;
+        for entry in scan.entries() {
             interrupt::check()?;
             let is_removed = self.remove_if_there(&self.entry_path(&entry.key));
             removed += usize::from(passed_over.try_step(is_removed)?);
         }
+        passed_over.try_step(scan.closed.into_result())?;
         drop(lock);
         self.cleanup()?;
         passed_over.into_result().map(|()| removed)
@@ -186,14 +188,14 @@ impl Cache {
         let folders = list(&self.layout.entries())?.into_iter().filter(is_folder);
         let folders = folders.map(|folder| folder.path());
         for folder in folders.chain([self.directory().to_owned()]) {
-            temporary += orphaned(&folder, &clock)?.len();
+            temporary += unless_closed(orphaned(&folder, &clock))?.len();
         }
         temporary += self.stale_leases(&clock)?.len();
         let is_old = |last: SystemTime| clock.age(last) > UNFINISHED_FOR;
         let is_written = |key: &Key| self.writer_of(key).is_some();
         let mut pins = 0;
         for pin in self.pins()? {
-            pins += usize::from(!self.has(&pin)?);
+            pins += usize::from(unless_closed(self.has(&pin).map(|is_there| !is_there))?);
         }
         Ok(Cleanup {
             temporary,

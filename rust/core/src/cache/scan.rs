@@ -5,13 +5,14 @@
 //! unchanged time proves an unchanged folder only if it was listed well after that time. A folder's
 //! time says nothing of when entries were used; who needs to know that inspects the entry.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::Metadata;
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rayon::prelude::*;
@@ -19,7 +20,7 @@ use rayon::prelude::*;
 use super::Cache;
 use super::layout::{Key, SUFFIX};
 use super::unfinished_name::UnfinishedName;
-use crate::fs::Owner;
+use crate::fs::{Owner, PassedOver};
 use crate::{Error, Result, threads};
 
 /// More folders than this are listed on all threads.
@@ -99,7 +100,12 @@ pub(super) struct Scan {
     folders: Vec<(String, Arc<Folder>)>,
     /// Entries in progress and temporary files.
     pub partial: Vec<PartialFile>,
+    /// Folders that another user has closed: nobody knows what is in them.
+    pub closed: PassedOver,
 }
+
+/// The caches of which the log says that a folder is closed.
+static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 impl Scan {
     /// All published entries, in no order.
@@ -169,12 +175,18 @@ impl Cache {
             let before: Option<Arc<Folder>> = before;
             Ok((name, Arc::new(list_folder(&path, version, first_seen, before.as_deref())?)))
         };
-        let listed: Result<Vec<_>> = if changed.len() > WORTH_THREADS {
+        let listed: Vec<Result<(String, Arc<Folder>)>> = if changed.len() > WORTH_THREADS {
             threads::run(|| changed.into_par_iter().map(relist).collect())
         } else {
             changed.into_iter().map(relist).collect()
         };
-        folders.extend(listed?);
+        let mut closed = PassedOver::default();
+        for folder in listed {
+            folders.extend(match folder {
+                Err(error) if is_denied(&error) => closed.try_step(Err::<Option<_>, _>(error))?,
+                folder => Some(folder?),
+            });
+        }
         let mut partial = Vec::new();
         for file in folders.iter().flat_map(|(_, folder)| &folder.partial) {
             // They grow, which changes no folder.
@@ -184,7 +196,21 @@ impl Cache {
             }
         }
         cache.0 = folders.iter().map(|(name, folder)| (name.clone(), Arc::clone(folder))).collect();
-        Ok(Scan { folders, partial })
+        Ok(Scan { folders, partial, closed })
+    }
+
+    /// Logs which folder a scan could not look into; not to be called under a lock.
+    pub(super) fn tell_closed(&self, scan: &Scan) {
+        if let Some(warning) = self.closed_warning(scan) {
+            log::warn!(target: crate::LOGGER, "{warning}");
+        }
+    }
+
+    /// What the log is to say of folders that a scan could not look into, once in a process.
+    pub(super) fn closed_warning(&self, scan: &Scan) -> Option<String> {
+        let warning = scan.closed.warning(&AtomicBool::new(false))?;
+        let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert(self.directory().to_owned()).then_some(warning)
     }
 
     /// The keys that are pinned.
@@ -258,6 +284,16 @@ fn if_there(path: &Path, found: io::Result<Metadata>) -> Result<Option<Metadata>
 
 fn modified(path: &Path, found: &Metadata) -> Result<SystemTime> {
     found.modified().map_err(|error| Error::io("inspect", path, error))
+}
+
+/// Whether permissions deny what was to be done.
+fn is_denied(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// What was found; the default in a folder that another user has closed.
+pub(super) fn unless_closed<T: Default>(found: Result<T>) -> Result<T> {
+    found.or_else(|error| if is_denied(&error) { Ok(T::default()) } else { Err(error) })
 }
 
 /// What a directory holds; nothing where it is gone.

@@ -139,7 +139,9 @@ impl EntryInfo {
 impl Cache {
     /// How many entries there are.
     pub fn len(&self) -> Result<usize> {
-        Ok(self.scan()?.entries().count())
+        let scan = self.scan()?;
+        self.tell_closed(&scan);
+        Ok(scan.entries().count())
     }
 
     /// Whether there are none.
@@ -169,6 +171,7 @@ impl Cache {
             let _lock = self.lock_for_a_look()?;
             self.scan()?
         };
+        self.tell_closed(&scan);
         self.find_raw_bytes(&scan);
         for entry in scan.entries() {
             match entry.key.kind() {
@@ -218,6 +221,7 @@ impl Cache {
     /// The keys of all entries of this kind, or of both, the most recently used first.
     pub fn keys(&self, kind: Option<EntryKind>) -> Result<Vec<Key>> {
         let scan = self.scan_uncached()?;
+        self.tell_closed(&scan);
         let of_kind = |entry: &&EntryStat| kind.is_none_or(|kind| entry.key.kind() == kind);
         let mut entries: Vec<&EntryStat> = scan.entries().filter(of_kind).collect();
         entries.sort_by(|one, other| {

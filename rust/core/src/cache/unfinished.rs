@@ -7,10 +7,10 @@ use rayon::prelude::*;
 
 use super::Cache;
 use super::layout::{Key, LEASE};
-use super::scan::{PartialFile, list};
+use super::scan::{PartialFile, list, unless_closed};
 use crate::fs::{FileClock, lease_holder};
 use crate::trajectory::Entry;
-use crate::{Result, threads};
+use crate::{Error, Result, threads};
 
 /// A trajectory that is not finished.
 #[derive(Debug, Clone)]
@@ -45,21 +45,30 @@ impl Cache {
     /// clock: to look changes nothing, so the clock of the file system is not asked.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>> {
         let scan = self.scan()?;
+        self.tell_closed(&scan);
         let files: Vec<_> = scan.in_progress().collect();
         let describe = |&(file, key): &(&PartialFile, Key)| {
             // It may be published or begun again at this moment.
-            let entry = Entry::open_unfinished(&file.path).ok();
+            let opened = Entry::open_unfinished(&file.path);
+            let newer = opened.as_ref().err().filter(|it| matches!(it, Error::NewerFormat { .. }));
+            let newer = newer.map(ToString::to_string);
+            let entry = opened.ok();
             let last_written = file.last_written.duration_since(UNIX_EPOCH).unwrap_or_default();
-            Unfinished {
+            let found = Unfinished {
                 key,
                 data_id: entry.as_ref().map(|entry| entry.header().data_id.clone()),
                 n_frames: entry.as_ref().map(Entry::n_frames),
                 stored_bytes: file.bytes,
                 last_written: last_written.as_secs_f64(),
                 writer: self.writer_of(&key),
-            }
+            };
+            (found, newer)
         };
-        let mut found: Vec<Unfinished> = threads::run(|| files.par_iter().map(describe).collect());
+        let (mut found, newer): (Vec<Unfinished>, Vec<_>) =
+            threads::run(|| files.par_iter().map(describe).unzip());
+        for error in newer.into_iter().flatten() {
+            log::warn!(target: crate::LOGGER, "{error}");
+        }
         found.sort_by(|one, other| other.last_written.total_cmp(&one.last_written));
         Ok(found)
     }
@@ -80,7 +89,7 @@ impl Cache {
             if !folder.file_type().is_ok_and(|kind| kind.is_dir()) {
                 continue;
             }
-            for file in list(&folder.path())? {
+            for file in unless_closed(list(&folder.path()))? {
                 let name = file.file_name();
                 let stem = name.to_str().and_then(|name| name.strip_suffix(LEASE));
                 let Some(key) = stem.and_then(Key::parse) else { continue };

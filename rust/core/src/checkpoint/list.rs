@@ -147,7 +147,15 @@ impl CheckpointStore {
 
     /// Whether there is a checkpoint of this id, whole or damaged.
     pub(super) fn find(&self, id: &str) -> bool {
-        CheckpointInfo::of(&self.base_dir.join(id), false).is_some()
+        self.is_called(id, &self.base_dir.join(id))
+    }
+
+    /// Whether the checkpoint at a path has this id: where case is ignored, `best` leads to `Best`.
+    pub(super) fn is_called(&self, id: &str, path: &Path) -> bool {
+        let is_spelled = |directory| self.check_spelling(id, &directory).is_ok();
+        CheckpointInfo::of(path, false).is_some()
+            // What can't be opened now is for others to say.
+            && OpenDirectory::open(path).map_or(true, is_spelled)
     }
 
     /// Looks until the directory has the same names before and after, and each is there: while

@@ -193,5 +193,9 @@ mod tests {
         // It is what such a file system opens under the name `best`.
         let error = store.check_spelling("best", &open("Best")).unwrap_err().to_string();
         assert!(error.contains("\"best\"") && error.contains("\"Best\""), "{error}");
+        // So it is neither loaded nor removed by that name.
+        assert!(store.is_called("Best", &base.path().join("Best")));
+        assert!(!store.is_called("best", &base.path().join("Best")));
+        assert!(!store.is_called("none", &base.path().join("none")));
     }
 }
