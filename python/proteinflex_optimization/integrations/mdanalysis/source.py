@@ -32,6 +32,7 @@ from proteinflex_optimization.integrations.mdanalysis.reader_classes import (
     ignore_offsets,
     name_of,
     reader_with,
+    reader_without_mapping,
     refuse_unknown,
     silence_half_made_readers,
     usual_format,
@@ -210,6 +211,8 @@ class TrajectoryFile:
         topology, topology_format = self._topology, self._topology_format
         if self.findings.offsets is not None:
             reader_class = reader_with(self.findings.offsets, reader_class)
+        elif self.format == "NCDF":
+            reader_class = reader_without_mapping(reader_class)
         if topology is None and self.format == "DATA":
             topology, topology_format = self.path, "DATA"  # Its reader asks for its own topology.
         if topology is None:
