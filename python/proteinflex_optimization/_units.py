@@ -74,7 +74,8 @@ def has_units(value: Any) -> bool:
 
 def unlabelled(value: Any) -> Any:
     """Return what is in a `DataArray` of xarray, which may be a quantity; anything else as it is."""
-    return value.data if isinstance(value, _classes(XARRAY)) else value
+    is_labelled = isinstance(value, _classes(XARRAY))
+    return value.data if is_labelled else value
 
 
 def refuse_subclasses(value: Any, name: str) -> None:

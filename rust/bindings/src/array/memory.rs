@@ -30,9 +30,7 @@ use pyo3::types::PyWeakrefReference;
 
 /// Keeps the memory of an array as large and where it is: NumPy resizes no array that has a weak
 /// reference. Of a view that is the array that it is a view of.
-pub fn hold<'py>(
-    array: &Bound<'py, PyUntypedArray>,
-) -> PyResult<Bound<'py, PyWeakrefReference>> {
+pub fn hold<'py>(array: &Bound<'py, PyUntypedArray>) -> PyResult<Bound<'py, PyWeakrefReference>> {
     let mut owner = array.clone();
     while let Ok(base) = owner.getattr("base")?.cast_into::<PyUntypedArray>() {
         owner = base;
