@@ -164,8 +164,22 @@ def test_numbers_with_and_without_units_are_refused_wherever_each_is(handler, un
     assert len(handler) == 0
 
 
+def test_lists_without_units_may_be_nested_as_deeply_as_without_libraries_of_units(handler):
+    def nested(depth):
+        value = [1.0]
+        for _ in range(depth):
+            value = [value]
+        return value
+
+    key = handler.store_structure({"nested": nested(390)}, "s")
+    assert handler.load_data(key)["nested"] == nested(390)
+    for n_lists in (1500, 100_000):
+        with pytest.raises(InvalidArgumentError, match="nested"):
+            handler.store_structure({"nested": nested(n_lists)}, "s")
+
+
 def test_lists_of_quantities_that_make_no_array_are_refused(handler):
-    deep = holds_itself = [1 * NM]
+    deep = [1 * NM]
     for _ in range(2000):
         deep = [deep]
     holds_itself = [1 * NM]
