@@ -11,7 +11,7 @@ from ._indexing import select as select_frames
 from ._outline import Outliner, outlined
 from ._states import PlainRestorer, Reducer, Restorer, array_of
 from ._states import _is_tensor as is_tensor
-from ._units import without_units
+from ._units import has_units, without_units
 from .data_handler import reopen as reopen_trajectory
 from .errors import (
     CacheFullError,
@@ -54,6 +54,7 @@ __all__ = [
     "WriterConflictError",
     "array_of",
     "describe_dtype",
+    "has_units",
     "initialised_uuids",
     "is_tensor",
     "outlined",

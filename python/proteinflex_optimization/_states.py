@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _arrays, _classes, _pickles
-from ._units import without_units
+from ._units import refuse_subclasses, unlabelled, without_units
 from .errors import CheckpointError, CorruptDataError, InvalidTypeError, ProteinFlexError
 
 if TYPE_CHECKING:
@@ -286,11 +286,12 @@ def array_of(value: Any, name: str) -> Any:
     InvalidTypeError
         It is none of these.
     """
-    value = without_units(value, name)
+    value = without_units(unlabelled(without_units(value, name)), name)
     if _is_tensor(value):
         from . import _tensors
 
         return _tensors.as_array(value, name)
+    refuse_subclasses(value, name)
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -5,12 +5,13 @@ NumPy makes an array of either by dropping the unit, so nothing may reach it bef
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
 import numpy as np
 
-from .errors import InvalidArgumentError
+from .errors import InvalidArgumentError, InvalidTypeError
 
 UNITS = {
     "frames": "angstrom",
@@ -29,6 +30,10 @@ UNITS = {
 BOXES = ("box", "cell")
 """Fields that may also be three lengths and three angles."""
 
+LONG_NAMES = {"kJ": "kilojoule", "mol": "mole", "nm": "nanometer", "ps": "picosecond"}
+
+PLAIN = "a plain numpy.ndarray; subclasses such as masked arrays would lose what they add"
+
 
 def without_units(value: Any, name: str) -> Any:
     """Return a quantity, or a list of them, as plain numbers in the unit of the field `name`.
@@ -38,37 +43,119 @@ def without_units(value: Any, name: str) -> Any:
     Raises
     ------
     InvalidArgumentError
-        It has another dimension than the field, or nothing tells the field's unit.
+        It has another dimension than the field, or nothing tells the field's unit; or it is an array
+        that notes another unit.
+    InvalidTypeError
+        It is a quantity of an array that is more than its items.
     """
-    classes = _quantity_classes()
-    if not classes or not _has_units(value, classes):
+    labelled, classes = _classes(LABELLED), _classes(QUANTITIES)
+    if not (labelled or classes):
         return value
-    return _plain(value, name, classes)
+    lists, kinds = _items(value)
+    if any(issubclass(kind, labelled) for kind in kinds):
+        for one in lists:
+            for item in one:
+                if isinstance(item, labelled):
+                    _check_note(item, name)
+    if not any(issubclass(kind, classes) for kind in kinds):
+        return value
+    try:
+        return _plain(value, name, classes)
+    except RecursionError as error:
+        raise InvalidArgumentError(
+            f"{name} can't be made an array: its lists are nested too deeply"
+        ) from error
+
+
+def has_units(value: Any) -> bool:
+    """Whether it is a quantity, or a list with one anywhere in it."""
+    return _has_units(value, _classes(QUANTITIES))
+
+
+def unlabelled(value: Any) -> Any:
+    """Return what is in a `DataArray` of xarray, which may be a quantity; anything else as it is."""
+    is_labelled = isinstance(value, _classes(XARRAY))
+    return value.data if is_labelled else value
+
+
+def refuse_subclasses(value: Any, name: str) -> None:
+    """Refuse arrays that are more than their items, also in lists.
+
+    Raises
+    ------
+    InvalidTypeError
+        There is one.
+    """
+    for kind in _items(value)[1]:
+        if issubclass(kind, np.ndarray) and kind not in (np.ndarray, np.memmap):
+            raise InvalidTypeError(f"{name} is of type {kind.__name__}: expected {PLAIN}")
 
 
 def measured(value: Any) -> tuple[Any, str] | None:
     """Return the number of a quantity, which is None of a unit, and the name of its unit; else None."""
     number: Any = None
     unit: Any = value
-    if isinstance(value, _quantity_classes()):
+    if isinstance(value, _classes(QUANTITIES)):
         number, unit = _bare(unit), unit.units if hasattr(value, "magnitude") else unit.unit
-    elif not isinstance(value, _quantity_classes("Unit")):
+    elif not isinstance(value, _classes(UNIT_CLASSES)):
         return None
     return number, unit.get_name() if hasattr(unit, "get_name") else format(unit, "D")
 
 
-def _quantity_classes(name: str = "Quantity") -> tuple[type, ...]:
-    """Return the classes of quantities; whoever has one has imported its module."""
-    modules = (sys.modules.get(module) for module in ("openmm.unit", "pint"))
-    return tuple(getattr(module, name) for module in modules if hasattr(module, name))
+QUANTITIES = (("openmm.unit", "Quantity"), ("pint", "Quantity"))
+UNIT_CLASSES = (("openmm.unit", "Unit"), ("pint", "Unit"))
+XARRAY = (("xarray", "DataArray"),)
+LABELLED = (*XARRAY, ("h5py", "Dataset"), ("zarr", "Array"))
+"""Arrays whose unit, if any, is a note beside their numbers."""
+
+
+def _classes(named: tuple[tuple[str, str], ...]) -> tuple[type, ...]:
+    """Return those of the classes that there are; whoever has an object has imported its module."""
+    modules = ((sys.modules.get(module), name) for module, name in named)
+    return tuple(getattr(module, name) for module, name in modules if hasattr(module, name))
+
+
+def _items(value: Any) -> tuple[list[Any], set[type]]:
+    """Return a list and all lists in it, each once (what is no list, in one); and the types in them."""
+    if type(value) not in (list, tuple):
+        return [(value,)], {type(value)}
+    found, seen = [value], {id(value)}
+    kinds: set[type] = set()
+    for one in found:  # Grows: no recursion, for lists may be nested deeply, or hold themselves.
+        here = set(map(type, one))  # Most lists are of numbers, and may be long.
+        kinds |= here
+        if list in here or tuple in here:
+            inner = {id(item): item for item in one if type(item) in (list, tuple)}
+            found += [inner[key] for key in inner if key not in seen]
+            seen.update(inner)
+    return found, kinds
 
 
 def _has_units(value: Any, classes: tuple[type, ...]) -> bool:
-    if type(value) in (list, tuple):
-        # Most lists are of numbers, and may be long: looked at by their types, once each.
-        examples = {type(item): item for item in value}
-        return any(_has_units(item, classes) for item in examples.values())
-    return isinstance(value, classes)
+    return any(issubclass(kind, classes) for kind in _items(value)[1])
+
+
+def _check_note(array: Any, name: str) -> None:
+    """Refuse an array that notes another unit than that of the field, where that has one."""
+    noted = array.attrs.get("units", array.attrs.get("unit"))
+    unit = UNITS.get(name)
+    if noted is None or unit is None:
+        return
+    text = noted.decode(errors="replace") if isinstance(noted, bytes) else str(noted)
+    cell = f"{unit}, degree" if name in BOXES and array.shape[-1:] == (6,) else unit
+    if _spelled(text) not in (_spelled(unit), _spelled(cell)):
+        raise InvalidArgumentError(
+            f"{name} in {text!r}, as its attributes say, is not valid: expected numbers in {unit}"
+        )
+
+
+def _spelled(unit: str) -> str:
+    """Return one spelling of a unit, of those that files have: 'Å/ps', 'Angstrom ps-1'."""
+    unit = re.sub(r"[ .*]\s*(\w+)(?:\^|\*\*)?-1", r"/\1", unit.strip())
+    parts = (
+        part.strip().translate({0xC5: "angstrom", 0x212B: "angstrom"}) for part in unit.split("/")
+    )
+    return "/".join(LONG_NAMES.get(part, part.lower().removesuffix("s")) for part in parts)
 
 
 def _plain(value: Any, name: str, classes: tuple[type, ...]) -> Any:
@@ -83,7 +170,11 @@ def _plain(value: Any, name: str, classes: tuple[type, ...]) -> Any:
             + [_degrees(item, name, classes) for item in value[3:]]
         )
     if type(value) in (list, tuple) and all(_has_units(item, classes) for item in value):
-        return np.array([_plain(item, name, classes) for item in value])
+        numbers = [_plain(item, name, classes) for item in value]
+        try:
+            return np.array(numbers)
+        except ValueError as error:
+            raise InvalidArgumentError(f"{name} can't be made an array: {error}") from error
     raise InvalidArgumentError(
         f"{name} is not valid: it has numbers with and without units; expected one or the other"
     )
@@ -126,6 +217,7 @@ def _converted(quantity: Any, name: str) -> Any:
     # A dimensionless quantity is a plain number, whatever it is for.
     unit = UNITS.get(name, "dimensionless")
     is_pint = hasattr(quantity, "magnitude")
+    refuse_subclasses(_bare(quantity), name)
     try:
         number = quantity.to(unit).magnitude if is_pint else _of_openmm(quantity, unit)
     except (TypeError, ValueError) as error:
@@ -140,9 +232,8 @@ def _converted(quantity: Any, name: str) -> Any:
 
 def _of_openmm(quantity: Any, unit: str) -> Any:
     units = sys.modules["openmm.unit"]
-    long_names = {"kJ": "kilojoule", "mol": "mole", "nm": "nanometer", "ps": "picosecond"}
     numerator, *denominators = (
-        getattr(units, long_names.get(part, part)) for part in unit.split("/")
+        getattr(units, LONG_NAMES.get(part, part)) for part in unit.split("/")
     )
     for denominator in denominators:
         numerator = numerator / denominator

@@ -22,10 +22,10 @@ from ._topology_columns import (
     integers,
     texts,
 )
-from .errors import InvalidTypeError
+from .errors import InvalidTypeError, ProteinFlexError
 
 if TYPE_CHECKING:
-    from .types import AtomSelection
+    from .types import AtomSelection, StrPath
 
 Text = NDArray[np.str_]
 
@@ -378,10 +378,20 @@ CONVERTERS: dict[str, tuple[Name, str]] = {
 }
 """By the library that defines an object's class: which integration has the function to convert it."""
 
-STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdbx", ".json")
+STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mcif", ".mmcif", ".pdbx", ".json")
 """Of the files that `DataHandler.import_structure` reads."""
 
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
+
+
+def of_structure_file(path: StrPath) -> Topology | None:
+    """Return the topology of a PDB or mmCIF file, of all alternative locations; None of others."""
+    try:
+        structures = integration("structures")
+        found: Topology = structures.topology_of(structures.read_structure(path, altlocs="all"))
+    except (ImportError, OSError, ProteinFlexError):
+        return None
+    return found
 
 
 def _converter(source: Any) -> tuple[Name, str]:

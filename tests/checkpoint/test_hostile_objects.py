@@ -167,6 +167,27 @@ def test_a_container_that_changes_while_it_is_saved_is_saved_or_refused(manager,
         assert "s" in manager.load_checkpoint(path)
 
 
+@pytest.mark.parametrize("part", ["all of it", "a view", "transposed"])
+def test_an_array_is_not_resized_while_it_is_saved(manager, save, part):
+    """NumPy would free its memory, also where others have references, by `refcheck=False`."""
+    array = np.arange(100_000.0)
+    given = {"all of it": array, "a view": array[5:], "transposed": array.reshape(10, -1).T}[part]
+    refused = []
+
+    def resize() -> int:
+        try:
+            array.resize(10 * array.size, refcheck=False)
+        except ValueError as error:
+            refused.append(str(error))
+        return 1
+
+    path = save(manager, {"m": {"a": given, "x": acting(resize)}})
+    assert refused
+    np.testing.assert_array_equal(manager.load_checkpoint(path)["m"]["a"], given)
+    del given
+    array.resize(10, refcheck=False)
+
+
 def test_components_that_are_added_while_others_are_saved_do_not_disturb(manager, save):
     states: dict[str, Any] = {"a": {"x": np.arange(4)}}
     states["act"] = acting(lambda: states.setdefault(f"new{len(states)}", 1))

@@ -1,8 +1,10 @@
 """Quantities with units are stored in the unit of their field, or refused: never bare."""
 
+import h5py
 import numpy as np
 import pint
 import pytest
+import xarray
 from models.optimization import DataHandler
 from openmm import Vec3
 from openmm import unit as u
@@ -140,6 +142,111 @@ def test_other_dimensions_and_unknown_fields_are_refused_by_name(handler, name, 
     assert len(handler) == 0
 
 
+NM_LIBRARIES = pytest.mark.parametrize("unit", [NM, UREG.nanometer], ids=["openmm", "pint"])
+
+
+@NM_LIBRARIES
+def test_numbers_with_and_without_units_are_refused_wherever_each_is(handler, unit):
+    atom = [1 * unit] * 3
+    plain = [1.0] * 3
+    for frames in (
+        [[atom, atom], [plain, plain]],
+        [[plain, plain], [atom, atom]],
+        [[atom, plain], [atom, plain]],
+        [np.ones((2, 3)) * unit, np.ones((2, 3))],
+        [np.ones((2, 3)), np.ones((2, 3)) * unit],
+    ):
+        for given in (frames, iter(frames)):
+            with pytest.raises(InvalidArgumentError, match=r"frames.*with and without units"):
+                handler.store_trajectory({"frames": given}, "t")
+        with pytest.raises(InvalidArgumentError, match="positions.*with and without units"):
+            handler.store_structure({"positions": frames}, "s")
+    assert len(handler) == 0
+
+
+def test_lists_without_units_may_be_nested_as_deeply_as_without_libraries_of_units(handler):
+    def nested(depth):
+        value = [1.0]
+        for _ in range(depth):
+            value = [value]
+        return value
+
+    key = handler.store_structure({"nested": nested(390)}, "s")
+    assert handler.load_data(key)["nested"] == nested(390)
+    for n_lists in (1500, 100_000):
+        with pytest.raises(InvalidArgumentError, match="nested"):
+            handler.store_structure({"nested": nested(n_lists)}, "s")
+
+
+def test_lists_of_quantities_that_make_no_array_are_refused(handler):
+    deep = [1 * NM]
+    for _ in range(2000):
+        deep = [deep]
+    holds_itself = [1 * NM]
+    holds_itself.append(holds_itself)
+    for given in (deep, holds_itself, [[1 * NM], [1 * NM, 2 * NM]]):
+        with pytest.raises(InvalidArgumentError, match="positions can't be made an array"):
+            handler.store_structure({"positions": given}, "s")
+
+
+@NM_LIBRARIES
+def test_quantities_of_masked_arrays_are_refused(handler, unit):
+    masked = (
+        unit * np.ma.masked_greater(X, 5)
+        if unit is NM
+        else UREG.Quantity(np.ma.masked_greater(X, 5), unit)
+    )
+    assert np.ma.isMaskedArray(getattr(masked, "magnitude", getattr(masked, "_value", None)))
+    for given in (masked, (masked[i] for i in range(2)), [masked[0], masked[1]]):
+        with pytest.raises(InvalidTypeError, match="frames.*masked"):
+            handler.store_trajectory({"frames": given}, "t")
+    with pytest.raises(InvalidTypeError, match="positions.*masked"):
+        handler.store_structure({"positions": masked}, "s")
+    assert len(handler) == 0
+
+
+@pytest.mark.parametrize("library", ["xarray", "h5py"])
+def test_a_unit_that_an_array_notes_is_that_of_the_field_or_refused(handler, library, tmp_path):
+    file = h5py.File(tmp_path / "notes.h5", "w")
+
+    def noting(unit):
+        if library == "xarray":
+            return xarray.DataArray(X, attrs={"units": unit})
+        made = file.create_dataset(None, data=X)
+        made.attrs["unit"] = unit
+        return made
+
+    for unit in ("angstrom", "Å", "Angstroms"):
+        stored = handler.load_data(handler.store_trajectory({"frames": noting(unit)}, "t"))
+        np.testing.assert_array_equal(stored["frames"], X)
+    for unit in ("kJ/mol/nm", "kJ mol-1 nm-1", "kilojoules/mole/nanometer"):
+        handler.store_trajectory({"frames": X, "forces": noting(unit)}, "t")
+    for unit in ("nm", "nanometers", "angstrom/ps"):
+        noted = noting(unit)
+        for given in (noted, [noted[0], noted[1]] if library == "xarray" else noted, iter([noted])):
+            with pytest.raises(InvalidArgumentError, match=f"frames in '{unit}'.*angstrom"):
+                handler.store_trajectory({"frames": given}, "t")
+    with handler.trajectory_writer("w") as writer:
+        writer.append(X)
+        with pytest.raises(InvalidArgumentError, match="velocities in 'nm/ps'"):
+            writer.append(X, velocities=noting("nm/ps"))
+
+
+def test_what_xarray_was_given_comes_back(handler):
+    given = {"frames": X, "velocities": X, "time": [1.0, 2.0], "box": np.ones((2, 6))}
+    dataset = handler.open(handler.store_trajectory(given, "t")).to_xarray()
+    again = {"frames": dataset.positions, "time": dataset.time, "box": dataset.box}
+    stored = handler.load_data(handler.store_trajectory(again, "t"))
+    for name in again:
+        np.testing.assert_array_equal(stored[name], given[name])
+
+
+def test_quantities_in_an_array_of_xarray_are_converted(handler):
+    frames = xarray.DataArray(X * UREG.nanometer)
+    stored = handler.load_data(handler.store_trajectory({"frames": frames}, "t"))
+    np.testing.assert_allclose(stored["frames"], 10 * X, rtol=1e-6)
+
+
 def test_a_dimensionless_quantity_is_a_plain_number(handler):
     key = handler.store_structure({"fraction": u.Quantity(0.5), "n": UREG.Quantity(2.0)}, "s")
     assert handler.load_data(key) == {"fraction": 0.5, "n": 2.0}
@@ -162,4 +269,8 @@ def test_arrays_that_are_more_than_their_items_are_refused_as_fields(handler):
         writer.append(X)
         with pytest.raises(InvalidTypeError, match="masked"):
             writer.append(masked)
+        # In lists, NumPy would take what is masked for numbers.
+        for velocities in (list(masked), [X[0], masked[1]]):
+            with pytest.raises(InvalidTypeError, match="masked"):
+                writer.append(X, velocities=velocities)
     assert handler.open("t").n_frames == 2

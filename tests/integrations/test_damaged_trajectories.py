@@ -7,12 +7,14 @@ import struct
 import subprocess
 import sys
 
+import MDAnalysis
 import numpy as np
 import pytest
 from MDAnalysis.lib.formats.libmdaxdr import TRRFile, XTCFile
 from MDAnalysisTests import datafiles
 from proteinflex_optimization import DataHandler, InvalidArgumentError, Topology
 from proteinflex_optimization.integrations.mdanalysis import TrajectoryReadError
+from scipy.io import netcdf_file
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -156,6 +158,65 @@ def test_a_file_that_changes_during_its_import_is_an_error(handler, tmp_path):
     assert handler.keys() == []
     # A run that goes on is read as far as it was.
     assert handler.open(import_while(append, allow_truncated=True)).n_frames == 200
+
+
+CUT_WHILE_IMPORTED = """
+import os, sys
+import numpy as np
+from proteinflex_optimization import DataHandler
+from proteinflex_optimization.integrations.mdanalysis import TrajectoryReadError, export_trajectory
+
+directory, left = sys.argv[1], float(sys.argv[2])
+handler, path = DataHandler(directory, durable=False), os.path.join(directory, "run.nc")
+key = handler.store_trajectory({"frames": np.zeros((50, 2000, 3), "f4"), "time": np.arange(50.0)}, "md")
+export_trajectory(handler.open(key), path)
+
+def cut(done, total):
+    if done == 5:
+        os.truncate(path, int(left * os.path.getsize(path)))
+
+try:
+    handler.import_trajectory(None, path, "x", progress=cut)
+except TrajectoryReadError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("left", ["0", "0.5"])
+def test_a_netcdf_file_that_is_cut_during_its_import_ends_no_process(tmp_path, left):
+    command = [sys.executable, "-W", "ignore", "-c", CUT_WHILE_IMPORTED, tmp_path, left]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "run.nc: only" in done.stdout
+
+
+@pytest.mark.parametrize("mmap", [None, False])
+def test_netcdf_records_are_what_mdanalysis_reads(handler, tmp_path, mmap):
+    path = tmp_path / "run.nc"
+    with netcdf_file(str(path), "w", version=2) as file:
+        file.Conventions, file.ConventionVersion = b"AMBER", b"1.0"
+        file.program = file.programVersion = b"1"
+        for name, size in (("frame", None), ("spatial", 3), ("atom", 5), ("cell_spatial", 3)):
+            file.createDimension(name, size)
+        for name, unit, dimensions in (
+            ("coordinates", b"angstrom", ("frame", "atom", "spatial")),
+            ("time", b"picosecond", ("frame",)),
+            ("cell_lengths", b"angstrom", ("frame", "cell_spatial")),
+            ("cell_angles", b"degree", ("frame", "cell_spatial")),
+            ("velocities", b"angstrom/picosecond", ("frame", "atom", "spatial")),
+        ):
+            variable = file.createVariable(name, "f4", dimensions)
+            variable.units, variable.scale_factor = unit, np.float32(2.5)
+            shape = [file.dimensions[one] or 4 for one in dimensions]
+            variable[:] = np.arange(1, 1 + np.prod(shape), dtype="f4").reshape(shape)
+    expected = MDAnalysis.coordinates.TRJ.NCDFReader(str(path), mmap=False)
+    stored = handler.load_data(handler.import_trajectory(None, path, "x", mmap=mmap))
+    assert len(stored["frames"]) == expected.n_frames == 4
+    for number, ts in enumerate(expected):
+        assert stored["time"][number] == ts.time
+        np.testing.assert_array_equal(stored["frames"][number], ts.positions)
+        np.testing.assert_array_equal(stored["velocities"][number], ts.velocities)
+        np.testing.assert_array_equal(stored["box"][number], ts.dimensions)
 
 
 def test_a_pdb_atom_that_ends_within_its_coordinates_is_refused(handler, tmp_path):

@@ -37,7 +37,7 @@ except ImportError as error:
     ) from error
 
 from proteinflex_optimization.errors import InvalidArgumentError
-from proteinflex_optimization.topology import Topology
+from proteinflex_optimization.topology import Topology, of_structure_file
 from proteinflex_optimization.trajectory import Trajectory, open_trajectory
 from proteinflex_optimization.trajectory_file import create_trajectory
 
@@ -473,11 +473,24 @@ def _topology(topology: Any, name: str = "topology") -> Any:
         check_streams(name, path)
     try:
         return mdtraj.load_topology(str(path))
-    except OSError as error:
-        if error.errno is not None:
+    except Exception as error:
+        # Of what a file holds, or of a suffix that it does not know, mdtraj raises a bare OSError.
+        has_number = isinstance(error, OSError) and error.errno is not None
+        if has_number or isinstance(error, (ImportError, MemoryError)):
             raise
-        # Of a suffix that it does not know.
-        raise InvalidArgumentError(f"{name}={str(path)!r} is not valid: {error}") from error
+        reason = f"{type(error).__name__}: {error}"
+        read = of_structure_file(path)
+        if read is None:
+            raise InvalidArgumentError(
+                f"{name}={str(path)!r} is not valid: expected a topology that mdtraj can read. "
+                f"It says: {reason}"
+            ) from error
+        logger.warning(
+            "%s: the topology is as import_structure reads it; mdtraj does not: %s", path, reason
+        )
+        known = topology_to_mdtraj(read)
+        known.create_standard_bonds()  # As mdtraj does when it reads a PDB file.
+        return known
 
 
 def _chosen(trajectory: Trajectory, atoms: AtomSelection) -> NDArray[Any]:

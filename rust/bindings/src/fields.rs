@@ -4,7 +4,7 @@ use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::Error;
 use proteinflex_core::trajectory::{DType, FieldSpec, Precision};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 
 use crate::argument::wrong_type;
 use crate::array;
@@ -25,6 +25,7 @@ const PER_FRAME: [&str; 6] = ["time", "step", BOX, "energy", "velocities", "forc
 pub struct FieldData<'py> {
     pub name: String,
     pub array: Bound<'py, PyUntypedArray>,
+    held: Bound<'py, PyWeakrefReference>,
 }
 
 impl<'py> FieldData<'py> {
@@ -46,7 +47,8 @@ impl<'py> FieldData<'py> {
         if has_objects(&array)? {
             return Err(wrong_type(&value, name, "an array of numbers, not of objects"));
         }
-        Ok(Self { name: name.to_owned(), array })
+        let held = array::hold(&array)?;
+        Ok(Self { name: name.to_owned(), array, held })
     }
 
     /// The frames among these.
@@ -196,7 +198,7 @@ pub fn with_one_frame(field: FieldData<'_>) -> PyResult<FieldData<'_>> {
     let mut shape = vec![1];
     shape.extend_from_slice(field.array.shape());
     let array = field.array.call_method1("reshape", (shape,))?.cast_into::<PyUntypedArray>()?;
-    Ok(FieldData { name: field.name, array })
+    Ok(FieldData { name: field.name, array, held: field.held })
 }
 
 /// Whether a value is an array of NumPy's or a tensor, rather than what could be made one.

@@ -23,7 +23,7 @@ except ImportError as error:
         'this needs MDAnalysis: install it with `pip install "proteinflex-optimization[formats]"`'
     ) from error
 
-from proteinflex_optimization._arguments import instance, path_text
+from proteinflex_optimization._arguments import instance
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.integrations.mdanalysis.export import export_trajectory
@@ -36,9 +36,15 @@ from proteinflex_optimization.integrations.mdanalysis.reader import (
 )
 from proteinflex_optimization.integrations.mdanalysis.topology import (
     topology_from_mdanalysis,
-    topology_of_file,
     topology_to_mdanalysis,
     topology_to_universe,
+)
+from proteinflex_optimization.integrations.mdanalysis.topology_files import (
+    checked_path,
+    is_clear,
+    said,
+    topology_of_file,
+    universe_of,
 )
 from proteinflex_optimization.integrations.mdanalysis.writer import FXTWriter
 from proteinflex_optimization.topology import Topology
@@ -84,7 +90,7 @@ def to_universe(trajectory: Trajectory, topology: Any = None, **kwargs: Any) -> 
     elif isinstance(topology, Topology):
         topology = topology_to_mdanalysis(topology)
     elif isinstance(topology, (str, os.PathLike)):
-        topology = path_text("topology", topology)
+        topology = checked_path("topology", topology)
     boxes = trajectory._boxes(0, 0)
     if boxes is not None and boxes.shape[1:] not in ((3, 3), (6,)):
         logger.warning(
@@ -93,18 +99,29 @@ def to_universe(trajectory: Trajectory, topology: Any = None, **kwargs: Any) -> 
             boxes.shape[1:],
         )
     name, arguments = reader_arguments(trajectory)
+
+    def make(topology: Any, topology_format: Any) -> Any:
+        return MDAnalysis.Universe(
+            topology, name, topology_format=topology_format, **arguments, **kwargs
+        )
+
+    topology_format = kwargs.pop("topology_format", None)
     try:
-        return MDAnalysis.Universe(topology, name, **arguments, **kwargs)
-    except (TypeError, ValueError) as error:
-        if kwargs and "number of atoms" not in str(error):
+        if isinstance(topology, str):
+            return universe_of(topology, topology_format, make)
+        return make(topology, topology_format)
+    except Exception as error:
+        if is_clear(error):
             raise
-        if "number of atoms" not in str(error):
-            kind = InvalidTypeError if isinstance(error, TypeError) else InvalidArgumentError
-            raise kind(
-                f"topology={reprlib.repr(topology)} is not valid: expected one that MDAnalysis takes. "
-                f"It says: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}"
+        if "number of atoms" in str(error):
+            raise InvalidArgumentError(
+                f"topology is not valid: expected one of {trajectory.n_atoms} atoms, as the trajectory "
+                f"has ({error})"
             ) from error
-        raise InvalidArgumentError(
-            f"topology is not valid: expected one of {trajectory.n_atoms} atoms, as the trajectory "
-            f"has ({error})"
+        kind = InvalidTypeError if isinstance(error, TypeError) else InvalidArgumentError
+        shown = repr(topology) if isinstance(topology, str) else reprlib.repr(topology)
+        options = f" with {', '.join(kwargs)}" if kwargs else ""
+        raise kind(
+            f"topology={shown}{options} is not valid: expected one that MDAnalysis "
+            f"takes. It says: {said(error)}"
         ) from error

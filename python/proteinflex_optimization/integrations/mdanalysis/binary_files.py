@@ -17,6 +17,7 @@ from MDAnalysis.units import convert
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis import xtc_stream
 from proteinflex_optimization.integrations.mdanalysis.findings import Findings
+from proteinflex_optimization.integrations.mdanalysis.reader_classes import place_of
 
 XTC_HEADER = struct.Struct(">4xi44xi")
 """Of a frame: the number of atoms; after step, time and box, it comes again."""
@@ -201,14 +202,10 @@ def netcdf(reader: Any, path: Path, findings: Findings) -> None:
     if not (records and file.use_mmap):
         return
     # The variables of a record follow each other; the first one's place is where the records begin.
-    begin = min(_address(file.variables[name].data) for name in records) - _address(file._mm_buf)
+    begin = min(place_of(file, name, 0)[0] for name in records)
     end = begin + file._recs * file._recsize
     if not end <= path.stat().st_size < end + NETCDF_PADDING:
         _compare(end, path, reader.n_frames, findings)
-
-
-def _address(array: Any) -> int:
-    return int(array.__array_interface__["data"][0])
 
 
 def h5md(reader: Any, path: Path, findings: Findings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,45 @@ def reader_with(offsets: Sequence[int], reader_class: Any) -> Any:
 
     members = {"_load_offsets": set_offsets, "_read_offsets": set_offsets}
     return type(reader_class.__name__, (reader_class,), members)
+
+
+def reader_without_mapping(reader_class: Any) -> Any:
+    """Return a reader of NetCDF that reads each frame from the file.
+
+    MDAnalysis's own maps the file, and touching what another program has cut off ends the process.
+    """
+
+    def read(reader: Any, name: str, frame: int) -> Any:
+        file = reader.trjfile
+        if not file.use_mmap:
+            found = file.variables[name][frame]
+        else:
+            begin, dtype, shape = place_of(file, name, frame)
+            file.fp.seek(begin)
+            content = file.fp.read(dtype.itemsize * math.prod(shape))
+            found = np.frombuffer(content, dtype).reshape(shape)[()]
+        scale = reader.scale_factors[name]
+        return found if scale is None else found * scale
+
+    def time_step(reader: Any) -> Any:
+        if not reader.has_time or reader.n_frames < 2:
+            raise AttributeError  # MDAnalysis takes its default.
+        return read(reader, "time", 1) - read(reader, "time", 0)
+
+    members = {"_get_var_and_scale": read, "_get_dt": time_step}
+    return type(reader_class.__name__, (reader_class,), members)
+
+
+def place_of(file: Any, name: str, record: int) -> tuple[int, np.dtype[Any], tuple[int, ...]]:
+    """Return where a record of a variable begins in a mapped NetCDF file, and what it is."""
+    data = file.variables[name].data  # Of the map, which is not touched.
+    begin = _address(data) - _address(file._mm_buf) + record * data.strides[0]
+    return begin, data.dtype, data.shape[1:]
+
+
+def _address(array: Any) -> int:
+    """Return where an array lies in memory."""
+    return int(array.__array_interface__["data"][0])
 
 
 def silence_half_made_readers(error: Exception) -> None:

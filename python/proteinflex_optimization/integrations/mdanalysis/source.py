@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import warnings
 from codecs import BOM_UTF8
@@ -18,7 +17,6 @@ import numpy as np
 from MDAnalysis.coordinates.base import SingleFrameReaderBase
 from MDAnalysis.coordinates.core import get_reader_for
 from MDAnalysis.lib.util import anyopen
-from MDAnalysis.topology.core import get_parser_for
 
 from proteinflex_optimization._arguments import path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
@@ -32,6 +30,7 @@ from proteinflex_optimization.integrations.mdanalysis.reader_classes import (
     ignore_offsets,
     name_of,
     reader_with,
+    reader_without_mapping,
     refuse_unknown,
     silence_half_made_readers,
     usual_format,
@@ -41,6 +40,12 @@ from proteinflex_optimization.integrations.mdanalysis.topology import (
     topology_from_mdanalysis,
     topology_of_structure,
     topology_to_mdanalysis,
+)
+from proteinflex_optimization.integrations.mdanalysis.topology_files import (
+    checked_path,
+    is_structure,
+    said,
+    universe_of,
 )
 from proteinflex_optimization.integrations.mdanalysis.whole import (
     Findings,
@@ -58,9 +63,6 @@ logger = get_logger()
 
 ANGSTROM_PER_NM = np.float32(10)
 
-STRUCTURES = frozenset({"PDB", "ENT", "CIF", "MMCIF"})
-"""MDAnalysis's names of topologies that `import_structure` reads as well."""
-
 OF_THE_TOPOLOGY = {
     "PDB": frozenset({"occupancy", "tempfactor"}),
     "XPDB": frozenset({"occupancy", "tempfactor"}),
@@ -74,9 +76,6 @@ DEFAULTS = {"lambda": 0.0}
 """What is not stored, for nearly all files have it: of others, frames without it have this."""
 
 OWN_NAMES = frozenset({"frames", "box", "velocities", "forces"})
-
-LISTS_OF_FORMATS = re.compile(r"\s(?:The FORMATs|You can use)\s")
-"""Where MDAnalysis's messages begin to list all that it knows."""
 
 ONE_OF_SEVERAL = "but only the first one will be read"
 UNSET_VELOCITIES = "Not all velocities were present"
@@ -134,10 +133,7 @@ class TrajectoryFile:
         if isinstance(topology, Topology):
             topology = topology_to_mdanalysis(topology)
         elif isinstance(topology, (str, Path)):
-            topology = path_text("topology", topology)
-            if Path(topology).exists():
-                refuse_other_than_a_file("topology", Path(topology))
-                check_streams("topology", Path(topology))
+            topology = checked_path("topology", topology)
             if topology_format is None:
                 topology_format = usual_format(topology)
         self._topology = topology
@@ -210,6 +206,8 @@ class TrajectoryFile:
         topology, topology_format = self._topology, self._topology_format
         if self.findings.offsets is not None:
             reader_class = reader_with(self.findings.offsets, reader_class)
+        elif self.format == "NCDF":
+            reader_class = reader_without_mapping(reader_class)
         if topology is None and self.format == "DATA":
             topology, topology_format = self.path, "DATA"  # Its reader asks for its own topology.
         if topology is None:
@@ -218,12 +216,19 @@ class TrajectoryFile:
                 several = [transformations] if callable(transformations) else transformations
                 reader.add_transformations(*several)
             return reader
+
+        def make(topology: Any, topology_format: Any) -> Any:
+            return MDAnalysis.Universe(
+                topology, str(path), format=reader_class, topology_format=topology_format, **options
+            )
+
         if isinstance(topology, (str, Path)):
             given = Path(topology)
-            topology = str(self._without_mark(given) if given.is_file() else topology)
-        universe = self._universe = MDAnalysis.Universe(
-            topology, str(path), format=reader_class, topology_format=topology_format, **options
-        )
+            readable = str(self._without_mark(given) if given.is_file() else topology)
+            universe = universe_of(readable, topology_format, make)
+        else:
+            universe = make(topology, topology_format)
+        self._universe = universe
         bonded_atoms(universe, f"topology={_described(self._topology)}")
         return universe.trajectory
 
@@ -236,7 +241,7 @@ class TrajectoryFile:
         if self._universe is None:
             return None
         try:
-            if self._is_structure():
+            if self._is_structure:
                 try:
                     return topology_of_structure(self._topology, self._universe)
                 except (ImportError, ProteinFlexError) as error:
@@ -250,24 +255,21 @@ class TrajectoryFile:
             logger.warning("%s: its topology is not kept: %s", self.path, error)
             return None
 
+    @property
     def _is_structure(self) -> bool:
-        if not isinstance(self._topology, (str, Path)):
-            return False
-        formats = get_parser_for(str(self._topology), self._topology_format).format
-        names = {formats} if isinstance(formats, str) else set(formats)
-        return not STRUCTURES.isdisjoint(name.upper() for name in names)
+        is_file = isinstance(self._topology, (str, Path))
+        return is_file and is_structure(self._topology, self._topology_format)
 
     def _unreadable(self, error: Exception) -> Exception:
-        # Without the formats that MDAnalysis knows: they are dozens.
-        said = LISTS_OF_FORMATS.split(f"{type(error).__name__}: {error}")[0].strip()
+        reason = said(error)
         if self.path.suffix.lower() in (".npz", ".zarr"):
-            said += " (.npz and .zarr are imported one at a time)"
+            reason += " (.npz and .zarr are imported one at a time)"
         if isinstance(error, OSError) and error.errno is not None:
             return OSError(error.errno, error.strerror, str(error.filename or self.path))
         return InvalidArgumentError(
             f"trajectory={str(self.path)!r} with topology={_described(self._topology)} is not valid: "
             "expected files that MDAnalysis can read together (format= and topology_format= name "
-            f"their formats). It says: {said}"
+            f"their formats). It says: {reason}"
         )
 
     def _learn(self, caught: list[warnings.WarningMessage]) -> None:

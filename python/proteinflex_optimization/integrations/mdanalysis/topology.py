@@ -5,7 +5,6 @@ MDAnalysis has no chains: a chain is a residue's segment and the ``chainID`` of 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import MDAnalysis
@@ -14,10 +13,8 @@ from MDAnalysis.core import topologyattrs
 from MDAnalysis.core.topology import Topology as MDAnalysisTopology
 from MDAnalysis.guesser import tables
 
-from proteinflex_optimization._arguments import instance, path_text
-from proteinflex_optimization._filesystem import refuse_other_than_a_file
+from proteinflex_optimization._arguments import instance
 from proteinflex_optimization._integrations import integration
-from proteinflex_optimization._packed import check_streams
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.topology import Topology
 
@@ -73,32 +70,6 @@ def topology_from_mdanalysis(source: Any) -> Topology:
         bonds=bonds,
         bond_orders=orders,
     )
-
-
-def topology_of_file(path: Any) -> Topology:
-    """Return the topology of a file that MDAnalysis can read, such as GRO, PSF, PRMTOP and TPR.
-
-    Raises
-    ------
-    InvalidArgumentError
-        MDAnalysis can't read it.
-    """
-    path = path_text("structure", path)
-    if Path(path).exists():
-        refuse_other_than_a_file("structure", Path(path))
-        check_streams("structure", Path(path))
-    try:
-        universe = MDAnalysis.Universe(str(path))
-    except Exception as error:
-        # Of what a file holds, MDAnalysis raises a bare one, without a number.
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise InvalidArgumentError(
-            f"source={str(path)!r} is not valid: expected a topology that MDAnalysis can read. "
-            f"It says: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        ) from error
-    bonded_atoms(universe, f"source={str(path)!r}")
-    return topology_from_mdanalysis(universe)
 
 
 def topology_of_structure(path: Any, universe: Any) -> Topology:

@@ -6,8 +6,8 @@
 //! needs it. The core then reads and writes array memory without the GIL, as NumPy's own functions
 //! do, and as for these two things are left to the caller:
 //!
-//! - Nobody resizes an array that was passed in, with `refcheck=False`, before the call returns.
-//!   Without that option NumPy refuses, as this module holds a reference.
+//! - Nobody frees the memory of an array that was passed in before the call returns. NumPy refuses to
+//!   resize it, also with `refcheck=False`, as long as there is a weak reference to it ([`hold`]).
 //! - Nobody writes to an array that was passed in, nor uses one that was passed as `out`. In terms of
 //!   Rust that is a data race, and copying first would be one too. The core takes array bytes as
 //!   numbers only, never as sizes or places, its indexing is checked, and it encodes and sums copies:
@@ -26,6 +26,17 @@ use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMet
 use proteinflex_core::fs::PrivateMap;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyWeakrefReference;
+
+/// Keeps the memory of an array as large and where it is: NumPy resizes no array that has a weak
+/// reference. Of a view that is the array that it is a view of.
+pub fn hold<'py>(array: &Bound<'py, PyUntypedArray>) -> PyResult<Bound<'py, PyWeakrefReference>> {
+    let mut owner = array.clone();
+    while let Ok(base) = owner.getattr("base")?.cast_into::<PyUntypedArray>() {
+        owner = base;
+    }
+    PyWeakrefReference::new(&owner)
+}
 
 /// The bytes of a C-contiguous array.
 pub fn bytes<'a>(array: &'a Bound<'_, PyUntypedArray>) -> PyResult<&'a [u8]> {
@@ -79,6 +90,7 @@ pub fn fill(
     if length == 0 {
         return write(&mut []);
     }
+    let _held = hold(array)?;
     // SAFETY: as for `bytes`, and writable (just checked). Nothing else in this crate uses the array
     // meanwhile, and nobody else does by the rules for the caller (module documentation).
     let bytes = unsafe {

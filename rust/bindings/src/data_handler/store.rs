@@ -16,6 +16,7 @@ use crate::fields::{
     FRAMES, FieldData, dtype_of, first_axis, in_tree, is_array, is_lossy, is_per_frame,
     one_or_more, without_units,
 };
+use crate::hooks::hook;
 use crate::interrupt::{DURABLE, interruptible, sized};
 use crate::value::{Flattened, Item, LeafData, Policy, flatten, flatten_items};
 
@@ -253,8 +254,15 @@ fn append_all<'a, T>(
     let blocks = PyIterator::from_object(frames)
         .map_err(|error| argument::refused(error, frames, &name, expected))?;
     let mut begun: Option<(PendingEntry<'a>, FieldSpec, u64)> = None;
+    let mut have_units = None;
     for block in blocks {
-        let block = one_or_more(FieldData::new(FRAMES, &block?)?)?;
+        let block = block?;
+        let has_units: bool = hook(py, "has_units")?.call1((&block,))?.extract()?;
+        if *have_units.get_or_insert(has_units) != has_units {
+            let found = "frames with and without units";
+            return Err(to_python(Error::argument(name, found, "one or the other")));
+        }
+        let block = one_or_more(FieldData::new(FRAMES, &block)?)?;
         block.check_frames(&name)?;
         let found = block.spec()?;
         if let Some((_, spec, _)) = &begun

@@ -133,7 +133,8 @@ impl<'py> Walk<'_, 'py> {
                     self.py.import("numpy")?.call_method("asarray", (value,), Some(&options))?
                 };
                 let array = array.cast_into::<PyUntypedArray>()?;
-                let data = LeafData::Array { array, dtype: dtype.clone(), label, fortran };
+                let (dtype, _held) = (dtype.clone(), array::hold(&array)?);
+                let data = LeafData::Array { array, dtype, label, fortran, _held };
                 self.leaves.push(Leaf { keys, data });
                 self.kept.push(value.as_any().clone());
                 self.seen.insert(address, self.leaves.len() - 1);

@@ -9,7 +9,7 @@ mod walk;
 
 use numpy::PyUntypedArray;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyString, PyWeakrefReference};
 
 use crate::array;
 use walk::Walk;
@@ -49,6 +49,8 @@ pub enum LeafData<'py> {
         label: Option<String>,
         /// Whether the array that was given is this one transposed.
         fortran: bool,
+        /// Keeps its memory in place, whatever the code does that the walk runs.
+        _held: Bound<'py, PyWeakrefReference>,
     },
     /// Long text.
     Text(Bound<'py, PyString>),
