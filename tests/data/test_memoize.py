@@ -90,6 +90,13 @@ def test_tensors_are_known_by_content(handler):
     )
     with pytest.raises(InvalidTypeError, match="a is a tensor whose values can't be read"):
         fingerprint(torch.ones(2, device="meta"), "a", "content")
+
+    class Dated(torch.Tensor):
+        pass
+
+    dated, later = Dated([1.0]), Dated([1.0])
+    dated.year, later.year = 1, 2
+    assert fingerprint(dated, "a", "content") != fingerprint(later, "a", "content")
     twice, count = counted(handler)
     twice(torch.ones(3))
     np.testing.assert_array_equal(twice(torch.ones(3))["twice"], [2, 2, 2])
