@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import multiprocessing
+import multiprocessing.pool
 import os
 import signal
 import subprocess
@@ -338,6 +339,75 @@ def test_a_wait_for_oneself_through_a_thread_is_bounded_and_names_this_process(t
     with pytest.raises(TimeoutError, match=message):
         handler.get_or_compute("x", compute)
     assert handler.get_or_compute("x", lambda: {"a": 1}) == {"a": 1}
+
+
+def through_an_executor(ask):
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        return pool.submit(through_a_pool, ask).result()
+
+
+def through_a_pool(ask):
+    with multiprocessing.pool.ThreadPool(1) as pool:
+        return pool.apply(ask)
+
+
+def through_a_thread(ask):
+    errors = []
+
+    def run():
+        try:
+            ask()
+        except InvalidArgumentError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    raise errors[0]
+
+
+@pytest.mark.parametrize("through", [through_an_executor, through_a_pool, through_a_thread])
+def test_a_thread_that_is_waited_for_and_asks_for_what_is_computed_is_told(tmp_path, through):
+    handler = DataHandler(tmp_path)
+
+    def compute():
+        return through(lambda: handler.get_or_compute("x", dict))
+
+    with pytest.raises(InvalidArgumentError, match="data_id='x'.*neither would end"):
+        handler.get_or_compute("x", compute)
+    assert handler.get_or_compute("x", lambda: {"a": 1}) == {"a": 1}
+
+
+def test_of_threads_that_need_what_the_other_computes_one_is_told(tmp_path):
+    handler, both = DataHandler(tmp_path), threading.Barrier(2)
+
+    def ask(own, other):
+        def compute():
+            both.wait()
+            return handler.get_or_compute(other, lambda: {"by": own})
+
+        try:
+            return handler.get_or_compute(own, compute)
+        except InvalidArgumentError as error:
+            return error
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(ask, "ab", "ba"))
+    assert any("neither would end" in str(one) for one in found)
+
+
+def test_who_waits_for_a_thread_that_waits_for_others_gets_what_it_computes(tmp_path):
+    handler = DataHandler(tmp_path)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        asking = []
+
+        def compute():
+            asking.append(pool.submit(handler.get_or_compute, "x", dict))
+            pool.submit(time.sleep, 0.3).result()
+            return {"a": 1}
+
+        assert handler.get_or_compute("x", compute) == {"a": 1}
+        assert asking[0].result() == {"a": 1}
 
 
 def test_waiting_ends_with_ctrl_c(tmp_path):

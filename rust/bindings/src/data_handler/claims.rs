@@ -45,6 +45,7 @@ impl Drop for HeldClaim<'_> {
 /// Closes in a forked child what its parent has claimed, and goes on having.
 #[catch_panics]
 #[pyfunction]
-pub fn _let_go_of_claims() {
+pub fn _let_go_of_claims(py: Python<'_>) -> PyResult<()> {
     claims().clear();
+    super::waits::forget_other_threads(py)
 }

@@ -1,6 +1,5 @@
 //! `get_or_compute`: one computes, the others wait.
 
-use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use proteinflex_core::Error;
@@ -12,6 +11,7 @@ use pyo3::prelude::*;
 use super::DataHandler;
 use super::arguments::{is_miss, new_id};
 use super::claims::HeldClaim;
+use super::waits::{self, Place, Task};
 use crate::argument;
 use crate::error::{to_python, warn};
 use crate::value::metadata_tree;
@@ -21,6 +21,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// After how long waiting is worth a warning; the next comes after twice the time.
 const WORTH_A_WARNING: Duration = Duration::from_secs(10);
+
+/// For how long at most nobody looks whether those who wait wait for each other.
+const LONGEST_UNSEEN: Duration = Duration::from_secs(1);
 
 /// Loads an entry, or has `function` compute it and stores it.
 pub fn load_or_compute<'py>(
@@ -39,30 +42,39 @@ pub fn load_or_compute<'py>(
         return Err(argument::wrong_type(function, "function", "a callable"));
     }
     let place = (py.detach(|| this.cache.identity()).map_err(to_python)?, key);
+    let thread = waits::own_thread(py)?;
+    let refused =
+        |expected: &str| to_python(Error::argument("data_id", argument::shown(data_id), expected));
     let mut waiting = Waiting::begin(&id, timeout);
+    let waits = timeout.is_none().then(|| Task::waits(py, place, thread));
     let _claim = loop {
         if let Some(found) = this.load_if_there(py, &key)? {
             return Ok(found);
         }
-        if Computing::is_under_way(&place) {
-            return Err(to_python(Error::argument(
-                "data_id",
-                argument::shown(data_id),
+        if waits::computes(thread, &place) {
+            return Err(refused(
                 "another entry than the one that this function is computing: get_or_compute was \
                  called for it by the function that it called to compute it",
-            )));
+            ));
         }
         match py.detach(|| this.cache.try_claim(&key)).map_err(to_python)? {
             Claiming::Claimed(claim) => break HeldClaim::of(py, claim),
+            Claiming::Held(_) if waiting.never_ends(py, &place, thread)? => {
+                return Err(refused(
+                    "another entry than one that another thread of this process is computing, \
+                     which waits for what this thread does: neither would end",
+                ));
+            }
             Claiming::Held(holder) => waiting.go_on(py, &holder)?,
         }
     };
+    drop(waits);
     // Another may have computed it between the last look and the claim.
     if let Some(found) = this.load_if_there(py, &key)? {
         return Ok(found);
     }
     let metadata = metadata_tree(py, metadata)?;
-    let computing = Computing::begin(place);
+    let computing = Task::computes(py, place, thread);
     let data = function.call0()?;
     // What is stored may be a generator that computes as well.
     let kept = this.keep(&data, id.clone(), kind, metadata)?;
@@ -100,12 +112,32 @@ struct Waiting<'a> {
     id: &'a str,
     started: Instant,
     timeout: Option<f64>,
+    next_look: Duration,
     next_warning: Duration,
 }
 
 impl<'a> Waiting<'a> {
     fn begin(id: &'a str, timeout: Option<f64>) -> Self {
-        Self { id, started: Instant::now(), timeout, next_warning: WORTH_A_WARNING }
+        Self {
+            id,
+            started: Instant::now(),
+            timeout,
+            next_look: Duration::ZERO,
+            next_warning: WORTH_A_WARNING,
+        }
+    }
+
+    /// Whether the entry is computed by a thread of this process that waits for this one.
+    fn never_ends(&mut self, py: Python<'_>, place: &Place, thread: u64) -> PyResult<bool> {
+        let waited = self.started.elapsed();
+        if self.timeout.is_some() || waited < self.next_look {
+            return Ok(false);
+        }
+        self.next_look = waited + waited.min(LONGEST_UNSEEN);
+        match waits::computing_thread(place) {
+            Some(computing) => waits::ends_only_after(py, computing, thread),
+            None => Ok(false),
+        }
     }
 
     /// Waits a moment, or gives up.
@@ -130,33 +162,5 @@ impl<'a> Waiting<'a> {
         }
         py.detach(|| std::thread::sleep(PAUSE));
         py.check_signals()
-    }
-}
-
-/// A directory by its device and inode, and an entry of it.
-type Place = ((u64, u64), Key);
-
-thread_local! {
-    /// What this thread is computing: waiting for one of these would never end.
-    static UNDER_WAY: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
-}
-
-/// An entry that this thread computes while this value lives.
-struct Computing;
-
-impl Computing {
-    fn begin(place: Place) -> Self {
-        UNDER_WAY.with_borrow_mut(|places| places.push(place));
-        Self
-    }
-
-    fn is_under_way(place: &Place) -> bool {
-        UNDER_WAY.with_borrow(|places| places.contains(place))
-    }
-}
-
-impl Drop for Computing {
-    fn drop(&mut self) {
-        UNDER_WAY.with_borrow_mut(Vec::pop);
     }
 }

@@ -9,6 +9,7 @@ pub mod report;
 mod store;
 mod storing;
 mod upkeep;
+mod waits;
 
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -299,8 +300,8 @@ impl DataHandler {
     /// Raises
     /// ------
     /// InvalidArgumentError
-    ///     `function` asks for the entry that it is computing, what it returns can't be stored, or an
-    ///     argument makes no sense.
+    ///     `function` asks for the entry that it is computing, itself or in another thread that it waits
+    ///     for, what it returns can't be stored, or an argument makes no sense.
     /// TimeoutError
     ///     Another thread or process, which the message names, has been computing the entry for longer
     ///     than `timeout`.
