@@ -88,7 +88,14 @@ class Memoized(Generic[Parameters, Result]):
             if module_of(self) != "__main__" or operator.index(protocol) < 4:
                 return name  # As protocols below 4 lack names of more than one part.
             function = self._named
-        options = (self._handler, self._kind, self._ignore, self._paths, self._timeout, self._source)
+        options = (
+            self._handler,
+            self._kind,
+            self._ignore,
+            self._paths,
+            self._timeout,
+            self._source,
+        )
         return _unpickled, (function, name, *options)
 
     @property
