@@ -145,9 +145,9 @@ def reduce(value: Any, place: str) -> tuple[str, list[Any]] | None:
     if isinstance(value, type):
         return None
     if isinstance(value, enum.Enum):
-        # A combination of flags is no member of its own.
-        name = value.name if value.name in kind.__members__ else None
-        return "Enum", [*_class_name(kind, place), name, value.value if name is None else None]
+        # Their classes may have a `name` and a `value` of their own. A combination of flags is no member.
+        name = value._name_ if value._name_ in kind._member_map_ else None
+        return "Enum", [*_class_name(kind, place), name, value._value_ if name is None else None]
     if dataclasses.is_dataclass(value):
         check_plain_base(kind, place)
         names = {field.name for field in dataclasses.fields(value)}

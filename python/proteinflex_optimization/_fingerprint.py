@@ -140,7 +140,8 @@ class _Fingerprint:
         if isinstance(value, np.generic):
             return [name, *_array(np.asarray(value), place)]
         if _is_tensor(value):
-            return [name, *self._tensor(value, place)]
+            more = {} if name.startswith(b"torch.") else _attributes(value)
+            return [name, *self._tensor(value, place), *self._pairs(more, place, above)]
         if isinstance(value, pathlib.PurePath):
             try:
                 return [b"path", *self._path(value, place)]
@@ -150,7 +151,7 @@ class _Fingerprint:
                 told = f"{error.strerror} ({place})"
                 raise type(error)(error.errno, told, str(value)) from error
         if isinstance(value, enum.Enum):
-            return [name, repr(value.name).encode(), self.of(value.value, place, above)]
+            return [name, repr(value._name_).encode(), self.of(value._value_, place, above)]
         if isinstance(value, _native.Trajectory):
             return [name, value.content_id.encode(), self.of(value.metadata, place, above)]
         if isinstance(value, type):

@@ -44,6 +44,7 @@ def as_array(value: Any, place: str) -> Any:
     """
     if not isinstance(value, torch.Tensor):
         return None
+    _check_class(value, place)
     _check_layout(value, place)
     _check_memory(value, place)
     tensor = value.detach().resolve_conj().resolve_neg().cpu()
@@ -51,7 +52,12 @@ def as_array(value: Any, place: str) -> Any:
         return tensor.numpy()
     except TypeError:
         wider = torch.complex64 if tensor.is_complex() else torch.float32
+    try:
         return tensor.to(wider).numpy()
+    except RuntimeError as error:
+        raise InvalidTypeError(
+            f"{place} is a tensor of {value.dtype}, whose items no array holds: expected another dtype"
+        ) from error
 
 
 @dataclass
@@ -86,12 +92,7 @@ class Storages:
             return "torch.device", str(value)
         if not isinstance(value, torch.Tensor):
             return None
-        if type(value) not in PLAIN_CLASSES:
-            raise InvalidTypeError(
-                f"{place} is a {type(value).__name__}: expected a plain torch.Tensor or Parameter"
-                # FSDP2 and tensor parallelism.
-                + (", such as its full_tensor() or to_local()" * hasattr(value, "full_tensor"))
-            )
+        _check_class(value, place)
         _check_layout(value, place)
         _check_memory(value, place)
         tensor = value.detach().resolve_conj().resolve_neg()
@@ -242,6 +243,15 @@ def _device(device: Any) -> torch.device:
         ) from error
 
 
+def _check_class(value: Any, place: str) -> None:
+    if type(value) not in PLAIN_CLASSES:
+        raise InvalidTypeError(
+            f"{place} is a {type(value).__name__}: expected a plain torch.Tensor or Parameter"
+            # FSDP2 and tensor parallelism.
+            + (", such as its full_tensor() or to_local()" * hasattr(value, "full_tensor"))
+        )
+
+
 def _check_layout(value: Any, place: str) -> None:
     if value.layout is not torch.strided or value.is_quantized or value.is_nested or value.is_meta:
         raise InvalidTypeError(
@@ -252,7 +262,12 @@ def _check_layout(value: Any, place: str) -> None:
 
 def _check_memory(value: Any, place: str) -> None:
     """Refuse a tensor that is larger than its memory: reading it would read another's."""
-    size = value.untyped_storage().nbytes()
+    try:
+        size = value.untyped_storage().nbytes()
+    except RuntimeError as error:  # Such as one that `torch.vmap` passes to a function.
+        raise InvalidTypeError(
+            f"{place} is a tensor without memory of its own ({error}): expected a dense tensor with data"
+        ) from error
     start = value.storage_offset() * value.element_size()
     reach = _reach(value.element_size(), value.shape, value.stride())
     if reach > 0 and start + reach > size:

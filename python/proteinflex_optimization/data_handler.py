@@ -415,6 +415,7 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         kind: EntryKind = "structure",
         ignore: Iterable[str] = (),
         paths: Paths = "content",
+        timeout: float | None = None,
     ) -> Callable[[Callable[Parameters, Result]], Memoized[Parameters, Result]]: ...
     def memoize(
         self,
@@ -424,6 +425,7 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         kind: EntryKind = "structure",
         ignore: Iterable[str] = (),
         paths: Paths = "content",
+        timeout: float | None = None,
     ) -> Any:
         """Keep in the cache what a function returns; a decorator, with or without arguments.
 
@@ -444,6 +446,9 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         paths : {'content', 'mtime'}
             Whether a `pathlib.Path` among the arguments stands for the bytes and the name of its
             file, or for its place, size and time of modification. A str is a text.
+        timeout : float, optional
+            The most seconds that a call waits for another thread or process that computes the same;
+            then it raises `TimeoutError`. Default: no limit.
 
         Returns
         -------
@@ -470,7 +475,7 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         options = checked_options(kind, ignore, paths)
 
         def decorate(function: Any) -> Any:
-            return memoized(function, self, *options)
+            return memoized(function, self, *options, timeout)
 
         return decorate if function is None else decorate(function)
 

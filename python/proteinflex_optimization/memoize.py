@@ -40,6 +40,7 @@ class Memoized(Generic[Parameters, Result]):
         kind: EntryKind,
         ignore: frozenset[str],
         paths: Paths,
+        timeout: float | None = None,
         source: bytes | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
@@ -50,6 +51,7 @@ class Memoized(Generic[Parameters, Result]):
         self._kind: EntryKind = kind
         self._ignore = ignore
         self._paths: Paths = paths
+        self._timeout = timeout
         # Now: an edit of its file changes nothing of the function that runs.
         self._source = of_function(function) if source is None else source
 
@@ -67,6 +69,7 @@ class Memoized(Generic[Parameters, Result]):
             compute,
             kind=self._kind,
             metadata={"function": self._name},
+            timeout=self._timeout,
         )
         return cast("Result", stored[RESULT] if self._kind == "structure" else stored)
 
@@ -85,7 +88,14 @@ class Memoized(Generic[Parameters, Result]):
             if module_of(self) != "__main__" or operator.index(protocol) < 4:
                 return name  # As protocols below 4 lack names of more than one part.
             function = self._named
-        options = (self._handler, self._kind, self._ignore, self._paths, self._source)
+        options = (
+            self._handler,
+            self._kind,
+            self._ignore,
+            self._paths,
+            self._timeout,
+            self._source,
+        )
         return _unpickled, (function, name, *options)
 
     @property
@@ -153,7 +163,12 @@ def checked_options(
 
 
 def memoized(
-    function: Any, handler: DataHandler, kind: EntryKind, ignored: frozenset[str], paths: Paths
+    function: Any,
+    handler: DataHandler,
+    kind: EntryKind,
+    ignored: frozenset[str],
+    paths: Paths,
+    timeout: float | None,
 ) -> Memoized[Any, Any]:
     """Check what was asked for, and make the function that is cached."""
     if not inspect.isfunction(function):
@@ -180,4 +195,4 @@ def memoized(
             f"ignore={name!r} is not valid: {function.__qualname__} has "
             f"{', '.join(names) or 'no parameters'}"
         )
-    return Memoized(function, handler, kind, ignored, paths)
+    return Memoized(function, handler, kind, ignored, paths, timeout)

@@ -22,6 +22,7 @@ from proteinflex_optimization import (
     TypedRecord,
     register_types,
 )
+from proteinflex_optimization._fingerprint import fingerprint
 from proteinflex_optimization._states import PlainRestorer, Restorer
 
 SOURCE = """
@@ -127,6 +128,36 @@ def test_a_class_that_is_registered_is_used_wherever_it_is_defined(manager):
 def test_only_classes_whose_fields_are_stored_can_be_registered(wrong):
     with pytest.raises(InvalidTypeError, match="classes="):
         register_types(wrong)
+
+
+class Labelled(enum.Enum):
+    """Its members have names and values of their own for people."""
+
+    FOLD = 1
+    BIND = 2
+
+    @property
+    def name(self):
+        return "a phase"
+
+    value = name
+
+
+class LabelledMode(enum.Flag):
+    A = 1
+    B = 2
+
+    @property
+    def name(self):
+        return "a mode"
+
+    value = name
+
+
+def test_members_whose_classes_have_names_of_their_own_come_back(manager):
+    members = [*Labelled, *LabelledMode, LabelledMode.A | LabelledMode.B]
+    assert load(manager, manager.create_checkpoint("one", {"state": members})) == members
+    assert len({fingerprint(member, "member", "content") for member in members}) == len(members)
 
 
 ACTS: list[str] = []

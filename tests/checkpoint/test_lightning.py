@@ -175,9 +175,35 @@ def test_names_that_people_give_their_models_are_saved_and_removed(tmp_path: Pat
         assert plugin.load_checkpoint(tmp_path / f"{name}.ckpt") == {"epoch": number}
         plugin.remove_checkpoint(tmp_path / f"{name}.ckpt")
     assert manager.list_checkpoints() == []
-    for name in (".hidden", "-rf", "two\nlines", "x" * 193):
+    for name in ("-rf", "two\nlines", "x" * 193):
         with pytest.raises(InvalidArgumentError, match="visible characters"):
             plugin.save_checkpoint({"epoch": 1}, tmp_path / name)
+
+
+def test_the_tuner_saves_and_restores_through_the_plugin(tmp_path: Path):
+    lightning = pytest.importorskip("lightning")
+    from lightning.pytorch.demos.boring_classes import BoringModel
+    from lightning.pytorch.tuner import Tuner
+    from proteinflex_optimization.integrations.lightning import FlexCheckpointIO
+
+    class Model(BoringModel):
+        lr = 0.1
+
+    trainer = lightning.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        default_root_dir=tmp_path,
+        plugins=[FlexCheckpointIO()],
+    )
+    model = Model()
+    before = model.layer.weight.clone()
+    assert Tuner(trainer).lr_find(model, num_training=5, update_attr=False) is not None
+    # Its own checkpoint, whose name begins with a dot, was read and removed.
+    assert model.layer.weight.equal(before)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_trainer_saves_under_any_name_and_over_a_link(tmp_path: Path):

@@ -1,12 +1,15 @@
 """A memoized function returns what it returned, for the same arguments and the same source only."""
 
 import array
+import concurrent.futures
+import copy
 import functools
 import importlib.util
 import os
 import pickle
 import random
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -90,10 +93,38 @@ def test_tensors_are_known_by_content(handler):
     )
     with pytest.raises(InvalidTypeError, match="a is a tensor whose values can't be read"):
         fingerprint(torch.ones(2, device="meta"), "a", "content")
+
+    class Dated(torch.Tensor):
+        pass
+
+    dated, later = Dated([1.0]), Dated([1.0])
+    dated.year, later.year = 1, 2
+    assert fingerprint(dated, "a", "content") != fingerprint(later, "a", "content")
     twice, count = counted(handler)
     twice(torch.ones(3))
     np.testing.assert_array_equal(twice(torch.ones(3))["twice"], [2, 2, 2])
     assert len(count) == 1
+
+
+def test_a_wait_for_another_call_is_bounded_by_its_timeout(handler):
+    computing, release = threading.Event(), threading.Event()
+
+    @handler.memoize(timeout=0.1, ignore=["computing", "release"])
+    def slow(n):
+        computing.set()
+        assert release.wait(30)
+        return n
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        first = pool.submit(slow, 1)
+        assert computing.wait(30)
+        try:
+            for one in (slow, copy.copy(slow)):
+                with pytest.raises(TimeoutError, match="computing"):
+                    one(1)
+        finally:
+            release.set()
+        assert first.result() == 1
 
 
 def test_paths_are_known_by_content_or_by_name_and_time(handler, tmp_path):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from proteinflex_optimization import (
     DataHandler,
+    InvalidTypeError,
     ProgressTracker,
     create_trajectory,
     open_trajectory,
@@ -361,3 +362,22 @@ def test_tensors_come_back_as_arrays(handler):
     frames = torch.randn(5, 4, 3)
     loaded = handler.load_data(handler.store_trajectory({"frames": frames}, "y"))
     assert same(loaded["frames"], frames.numpy())
+
+
+@pytest.mark.torch
+def test_tensors_that_no_array_holds_are_named(handler):
+    torch = pytest.importorskip("torch")
+
+    class Dated(torch.Tensor):
+        pass
+
+    def store(tensor):
+        for data in ({"a": {"b": tensor}}, {"frames": tensor}):
+            with pytest.raises(InvalidTypeError, match=r"\['b'\] is a|frames is a"):
+                (handler.store_structure if "a" in data else handler.store_trajectory)(data, "x")
+        return torch.ones(())
+
+    store(Dated([1.0]))
+    store(torch.zeros(3, dtype=torch.uint8).view(torch.bits8))
+    torch.vmap(store)(torch.ones(2, 3))
+    assert not handler.keys()

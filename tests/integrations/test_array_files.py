@@ -262,6 +262,11 @@ def test_arrays_that_are_no_trajectory_are_refused(handler, tmp_path):
     np.savez(path, frames=np.array([[[object()]]]))
     with pytest.raises(InvalidArgumentError, match=r"x\.npz"):
         handler.import_trajectory(None, path, "x")
+    frames = np.zeros((3, 4, 3), np.float32)
+    for wrong in ({"time": np.arange(2.0)}, {"frames": frames.astype(int)}):
+        np.savez(path, **{"frames": frames, **wrong})
+        with pytest.raises(InvalidArgumentError, match=rf"x\.npz.*{next(iter(wrong))}"):
+            handler.import_trajectory(None, path, "x")
     os.mkfifo(tmp_path / "pipe.npz")
     with pytest.raises(InvalidArgumentError, match=r"pipe\.npz.*a pipe"):
         handler.import_trajectory(None, tmp_path / "pipe.npz", "x")

@@ -71,12 +71,18 @@ def test_a_number_beyond_float32_is_refused_before_it_becomes_infinite(handler, 
     assert os.listdir(tmp_path) == ["cache"]
 
 
-def test_a_coordinate_that_a_pdb_has_no_columns_for_is_refused(handler, tmp_path):
+@pytest.mark.parametrize("value", [np.nan, 123_456.0, -20_000.0])
+def test_a_coordinate_that_a_text_has_no_columns_for_names_its_frame_and_atom(
+    handler, tmp_path, value
+):
     stored = {"frames": np.zeros((3, 4, 3), np.float32)}
-    stored["frames"][1] = 123_456.0
+    stored["frames"][1, 2, 0] = value
     trajectory = handler.open(handler.store_trajectory(stored, "md"))
-    with pytest.raises(InvalidArgumentError, match=r"frame 1 can't be written as \.pdb"):
+    with pytest.raises(InvalidArgumentError, match=r"frame 1 .*\.pdb: atom 2 has x="):
         export_trajectory(trajectory, tmp_path / "run.pdb")
+    one = handler.open(handler.store_trajectory({"frames": stored["frames"][1:2]}, "one"))
+    with pytest.raises(InvalidArgumentError, match=r"frame 0 .*\.gro: atom 2 has x="):
+        export_trajectory(one, tmp_path / "one.gro")
     assert os.listdir(tmp_path) == ["cache"]
 
 

@@ -117,6 +117,7 @@ OTHERS = {
     "expected mmJSON": [json.dumps({"error": "no such entry"})],
     "no ATOM or HETATM record": ["404: Not Found", "HEADER    X\nEND\n", "version https://git-lfs"],
     "expected mmCIF": [mmcif("ATOM 1 C CA . ALA\n")],
+    "does not begin with a data block": [mmcif(ROW, name=name) for name in ("", "global_")],
     "chemical component": ["data_ALA\nloop_\n_chem_comp_atom.atom_id\nCA\n"],
     "small molecules": ["data_x\nloop_\n_atom_site_label\n_atom_site_fract_x\nC1 0.1\n"],
     "has no atoms": ["data_x\n_entry.id x\n", "data_x\nloop_\n_a\n", mmcif(columns="id")],

@@ -45,7 +45,8 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
         """Save a checkpoint, each of its entries as a component.
 
         A file of ``torch.save`` or a link at this path is renamed to ``PATH.replaced`` meanwhile, and
-        removed once the checkpoint is durable; what a link leads to stays.
+        removed once the checkpoint is durable; what a link leads to stays. Where the name begins with
+        ``.``, as those of Lightning's tuner, a file is written by ``torch.save`` instead.
 
         Raises
         ------
@@ -58,6 +59,10 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
         if storage_options is not None:
             raise InvalidArgumentError(f"storage_options={storage_options!r}: expected None")
         target = _local(path)
+        if target.name.startswith("."):
+            # What Lightning's tuner saves for a moment; no checkpoint of a manager has such a name.
+            self._files.save_checkpoint(checkpoint, target)
+            return
         replaced = None
         if target.is_file() or target.is_symlink():
             replaced = target.rename(target.with_name(f"{target.name}.replaced"))

@@ -184,9 +184,14 @@ def import_npz(
             f"path={str(path)!r} is not valid: expected an array 'frames' of the shape "
             f"(n_frames, n_atoms, 3), found {found or 'nothing'}"
         )
-    key: str = handler.store_trajectory(
-        data, data_id, metadata, precision=precision, profile=profile
-    )
+    try:
+        key: str = handler.store_trajectory(
+            data, data_id, metadata, precision=precision, profile=profile
+        )
+    except (InvalidArgumentError, InvalidTypeError) as error:
+        if "trajectory_data" not in str(error):
+            raise  # Of another argument.
+        raise type(error)(f"path={str(path)!r} is not valid: {error}") from error
     if progress is not None:
         progress(len(data["frames"]), len(data["frames"]))
     return key

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import MDAnalysis
 import numpy as np
+from MDAnalysis.coordinates.GRO import GROWriter
+from MDAnalysis.coordinates.PDB import PDBWriter
 from MDAnalysis.lib.mdamath import triclinic_vectors
 from MDAnalysis.units import convert
 
@@ -72,6 +74,8 @@ class _Format:
     """Whether there is one time between frames, for all of them."""
     largest: float = np.inf
     """Of coordinates and their ranges, in Å."""
+    limits: tuple[float, float] = (-np.inf, np.inf)
+    """Of coordinates, in Å: for which the columns of a text have a place."""
 
 
 FORMATS = {
@@ -103,7 +107,14 @@ FORMATS = {
     ),
 }
 FORMATS[".ncdf"] = FORMATS[".nc"]
-FORMATS[".gro"] = _Format(frozenset({"box", "velocities"}), box_as_vectors=True)
+FORMATS[".gro"] = _Format(
+    frozenset({"box", "velocities"}),
+    box_as_vectors=True,
+    limits=(10 * GROWriter.gro_coor_limits["min"], 10 * GROWriter.gro_coor_limits["max"]),
+)
+FORMATS[".pdb"] = FORMATS[".ent"] = _Format(
+    limits=(PDBWriter.pdb_coor_limits["min"], PDBWriter.pdb_coor_limits["max"])
+)
 """By suffix; of others, only the coordinates are certain."""
 
 
@@ -192,7 +203,7 @@ def export_trajectory(
         # What overflows is refused by its value.
         with closing(writer), np.errstate(over="ignore", invalid="ignore"), _quiet():
             for done, ts in enumerate(universe.trajectory, 1):
-                _check(ts, suffix, universe.trajectory, places.largest)
+                _check(ts, suffix, universe.trajectory, places)
                 try:
                     writer.write(universe.atoms)
                 except OSError:
@@ -328,7 +339,7 @@ def _box_can_be_written(trajectory: Trajectory, places: _Format) -> bool:
     )
 
 
-def _check(ts: Any, suffix: str, reader: Any, largest: float) -> None:
+def _check(ts: Any, suffix: str, reader: Any, places: _Format) -> None:
     """Refuse a frame that has a value which the format can't hold.
 
     Raises
@@ -344,8 +355,12 @@ def _check(ts: Any, suffix: str, reader: Any, largest: float) -> None:
     for name, values in given.items():
         wrong = np.isfinite(reader.stored(name)) & ~np.isfinite(values)
         _refuse(wrong, ts, suffix, name, reader, "a number that float32 can hold")
+    positions, (least, most), largest = ts.positions, places.limits, places.largest
+    if np.isfinite(most):
+        expected = f"finite coordinates from {least:.6g} to {most:.6g} Å"
+        outside = ~((positions > least) & (positions <= most))
+        _refuse(outside, ts, suffix, "frames", reader, expected)
     if np.isfinite(largest):
-        positions = ts.positions
         expected = f"finite coordinates within ±{largest:.3g} Å, and of no larger range"
         _refuse(~(np.abs(positions) <= largest), ts, suffix, "frames", reader, expected)
         # What is compressed is the distance from the least coordinate.

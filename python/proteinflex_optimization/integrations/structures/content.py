@@ -15,6 +15,7 @@ Format = Literal["PDB", "mmCIF", "mmJSON"]
 READ = "PDB, mmCIF and mmJSON files are read, plain or compressed with gzip, bzip2 or xz"
 
 MMCIF = re.compile(rb"(?:\s|#[^\r\n]*)*data_", re.IGNORECASE)
+MMCIF_ATOMS = re.compile(rb"^[ \t]*_atom_site\.", re.IGNORECASE | re.MULTILINE)
 ATOM_RECORD = re.compile(rb"^[ \t]*(ATOM|HETATM)", re.IGNORECASE | re.MULTILINE)
 GRO = re.compile(rb"[^\n]*\n\s*\d+\s*\n[ \d]{5}.{10}[ \d]{5}\s*-?\d+\.\d+\s*-?\d+\.\d+")
 
@@ -99,6 +100,12 @@ def find_format(path: Path, content: bytes) -> Format:
         raise invalid(path, f"it has NUL bytes: damaged, binary, or UTF-16 without a mark; {READ}")
     if content.lstrip()[:1] == b"{":
         return "mmJSON"
+    if MMCIF_ATOMS.search(content):
+        raise invalid(
+            path,
+            "this is mmCIF that does not begin with a data block: expected a line such as data_1ABC "
+            "before all others",
+        )
     if ATOM_RECORD.search(content):
         return "PDB"
     if GRO.match(content[:5000]) or suffix == ".gro":

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::background_delete::Unpublished;
 use super::list::CheckpointInfo;
+use super::manifest::Manifest;
 use super::replace::is_in_lower_layer;
 use super::store::CheckpointStore;
 use super::version::version_owner;
@@ -36,6 +37,7 @@ impl CheckpointStore {
                 let Some(owner) = version_owner(name) else { continue };
                 if manifest.directory.as_ref() != Some(name) {
                     found.extend(self.unpublish_orphan(&owner, &clock, &path.join(name)));
+                    found.extend(self.replaced_unseen(&directory, name));
                 }
             }
             names.retain(|name| manifest.replaced.contains(name));
@@ -44,6 +46,15 @@ impl CheckpointStore {
             }
         }
         Ok(found)
+    }
+
+    /// A version of this store's own that another process has replaced without seeing it, as it may
+    /// where locks do nothing. One that was the current one once is never that again.
+    fn replaced_unseen(&self, directory: &OpenDirectory, name: &str) -> Option<Unpublished> {
+        let path = directory.path().join(name);
+        let is_replaced = self.published.load().contains(&path)
+            && Manifest::read(directory).is_ok_and(|now| now.directory.as_deref() != Some(name));
+        is_replaced.then_some(Unpublished::Tree(path))
     }
 
     /// Renames a directory to a name of this process, if its owner is gone.

@@ -62,6 +62,10 @@ impl CheckpointStore {
             return Err(error);
         }
         sync_target()?;
+        self.published.rcu(|known| {
+            let there = known.iter().filter(|path| path.exists());
+            there.chain([&files]).cloned().collect::<Vec<_>>()
+        });
         Ok(older.map(|older| match older.directory {
             Some(version) => Unpublished::Tree(target.join(version)),
             None => Unpublished::Files(directory, manifest.replaced),

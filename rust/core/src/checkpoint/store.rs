@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use arc_swap::ArcSwap;
+
 use super::background_delete::BackgroundDelete;
 use crate::error::CheckpointError;
 use crate::fs::{
@@ -34,6 +36,9 @@ pub struct CheckpointStore {
     is_read_only: bool,
     /// Whether the log says that something can't be removed.
     pub(super) has_told_stuck: Arc<AtomicBool>,
+    /// The versions that this store has published and not yet found to be replaced. No mutex, as
+    /// in [`BackgroundDelete`].
+    pub(super) published: Arc<ArcSwap<Vec<PathBuf>>>,
 }
 
 /// The lock's file.
@@ -66,6 +71,7 @@ impl CheckpointStore {
             background_delete,
             is_read_only: false,
             has_told_stuck: Arc::default(),
+            published: Arc::default(),
         };
         create_dirs(&*store.storage, &store.base_dir)?;
         Ok(store)
@@ -99,6 +105,7 @@ impl CheckpointStore {
             background_delete: Arc::default(),
             is_read_only: true,
             has_told_stuck: Arc::default(),
+            published: Arc::default(),
         };
         let is_used = is_there && (store.has_lock_file()? || !store.list()?.is_empty());
         if !is_used {

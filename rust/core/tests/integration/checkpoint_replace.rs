@@ -127,6 +127,28 @@ fn what_is_left_of_a_replacement_goes_with_the_next_save() {
 }
 
 #[test]
+fn what_another_process_replaced_without_seeing_it_goes_with_the_next_save() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, other) = (open(directory.path(), None), open(directory.path(), None));
+    create(&store, "a", 1);
+    let path = create(&store, "a", 2);
+    store.wait();
+    let version = names(&path).into_iter().find(|name| name.starts_with("version-")).unwrap();
+    create(&other, "a", 3);
+    other.wait();
+    // As if the other one had seen only what was there before.
+    std::fs::create_dir(path.join(&version)).unwrap();
+    std::fs::write(path.join(&version).join("values"), b"some").unwrap();
+    create(&other, "b", 4);
+    other.wait();
+    assert!(path.join(&version).exists(), "it may be one that is being written");
+    create(&store, "b", 5);
+    store.wait();
+    assert!(!path.join(&version).exists());
+    assert_eq!(value(&path), 3);
+}
+
+#[test]
 fn a_save_that_cannot_be_seen_is_alive_until_nothing_was_written_for_an_hour() {
     let directory = tempfile::tempdir().unwrap();
     let base = directory.path();
