@@ -14,7 +14,9 @@ RECORD_TOUCHED = """() => {
     window.touched = new Set();
     window.watcher = new MutationObserver((changes) => {
         for (const { target } of changes) {
-            const row = (target.closest ? target : target.parentElement).closest("tr");
+            const node = target.closest ? target : target.parentElement;
+            if (node.closest(".updated")) continue;  // How long ago that was may change in all.
+            const row = node.closest("tr");
             window.touched.add(row?.querySelector("button")?.textContent ?? "rows");
         }
     });
