@@ -1,7 +1,7 @@
 //! Finding the periodic box from the numbers alone.
 
 use super::LONGEST;
-use super::shape::BoxShape;
+use super::shape::{BoxShape, Place};
 use super::vectors::{BoxVectors, Crossing, median};
 use crate::codec::geometry::TILE;
 
@@ -24,9 +24,6 @@ const FAR: f32 = 0.25;
 const FAST: usize = 20;
 /// Frames that molecules are looked at in.
 const SAMPLED: usize = 16;
-
-/// The coordinates of an atom on a grid.
-pub type Place = [i32; 3];
 
 /// What the coordinates tell of the box.
 pub struct Found {

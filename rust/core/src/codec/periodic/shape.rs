@@ -7,10 +7,12 @@
 
 use fearless_simd::{f32x8, prelude::*};
 
-use super::find::Place;
 use crate::codec::geometry::TILE;
 use crate::codec::grid::Grid;
 use crate::codec::simd::{self, LANES};
+
+/// The coordinates of an atom on a grid.
+pub type Place = [i32; 3];
 
 /// The shape in all frames of a block.
 #[derive(Debug, Default, Clone, PartialEq)]

@@ -1,7 +1,7 @@
 //! Making molecules whole.
 
-use super::find::{Found, Place, difference, find};
-use super::shape::{BoxInFrame, Coordinates};
+use super::find::{Found, difference, find};
+use super::shape::{BoxInFrame, Coordinates, Place};
 use super::{Exception, PeriodicBox};
 use crate::codec::geometry::TILE;
 use crate::codec::layout::BlockShape;

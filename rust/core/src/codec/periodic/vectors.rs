@@ -1,6 +1,6 @@
 //! The vectors of the box, from atoms that are in other images than those they are near to.
 
-use super::find::Place;
+use super::shape::Place;
 use crate::codec::geometry::NormalEquations;
 
 /// A length of the box that is told by fewer bonds may differ by what is rounded.
