@@ -1,9 +1,8 @@
 //! The shape of the box: three vectors, by which everything repeats.
 //!
-//! The first one lies along the first axis and the second one in the plane of the first two, as in
-//! the files of all programs of molecular dynamics. Their tilts are those of H. J. C. Berendsen's
-//! triclinic boxes, of which rhombic dodecahedra and truncated octahedra are two (H. Bekker,
-//! Unification of box shapes in molecular simulations. J. Comput. Chem. 18 (1997) 1930).
+//! The first one lies along the first axis and the second one in the plane of the first two. Rhombic
+//! dodecahedra and truncated octahedra are such boxes, too (H. Bekker, Unification of box shapes in
+//! molecular simulations. J. Comput. Chem. 18 (1997) 1930).
 
 use fearless_simd::{f32x8, prelude::*};
 

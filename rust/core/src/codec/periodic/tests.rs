@@ -192,6 +192,21 @@ fn atoms_in_boxes_of_other_angles_take_little_more_than_whole_molecules() {
 }
 
 #[test]
+fn three_frames_tell_a_box_of_other_angles() {
+    for is_slanted in [false, true] {
+        let few = Simulation { frames: 3, is_slanted, ..OCTAHEDRON };
+        let (found, _) =
+            unwrap(&few.integers(Wrapped::Atoms), few.block().shape(ScalarType::F32), false)
+                .unwrap();
+        assert_eq!(found.shape.is_slanted, is_slanted);
+        for (tilt, expected) in found.shape.tilts.iter().zip(few.tilts) {
+            // Roughly: all of this water lies in planes, of which few bonds tell less.
+            assert!((f64::from(*tilt) - expected).abs() < 0.03, "{:?}", found.shape.tilts);
+        }
+    }
+}
+
+#[test]
 fn a_chain_that_does_not_fill_the_box_is_made_whole() {
     let alone = Simulation { chain: 250, water: 0, lengths: [23_000.0; 3], ..USUAL };
     for archive in [false, true] {
