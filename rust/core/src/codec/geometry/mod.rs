@@ -18,6 +18,7 @@ mod domain;
 mod encode;
 mod entropy;
 mod fit;
+mod lengths;
 mod measure;
 mod model;
 mod point;
@@ -30,7 +31,7 @@ pub use encode::Encoder;
 pub use fit::NormalEquations;
 pub use measure::Coding;
 pub use model::TILE;
-pub use predict::ar1::Reference;
+pub use predict::ar::Reference;
 
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,14 @@
 use proptest::prelude::*;
 
 use super::entropy::bits::PADDING;
-use super::entropy::huffman::lengths;
+use super::entropy::huffman;
 use super::entropy::noise::{FIXED, MOST_NOISY};
 use super::entropy::symbol::symbols;
 use super::model::{AtomPredictor, CLASSES, Model, TABLES, TILE, parse, sides};
 use super::predict::Predictor;
 use super::*;
 use crate::codec::grid::Grid;
+use crate::codec::layout::BlockShape;
 
 const PLAIN: Coding = Coding { reference: Reference::Key, is_fixed: true };
 const KEYED: Coding = Coding { reference: Reference::Key, is_fixed: false };
@@ -215,15 +216,15 @@ fn models(atoms: usize) -> impl Strategy<Value = Vec<AtomPredictor>> {
         [number(), number(), number()],
         [number(), number(), number()],
         [0u8..33, 0u8..18, 0u8..33],
-        ([0u8..19, 0u8..19, 0u8..19], any::<bool>(), any::<[u8; 3]>(), 0u8..5, 0..CLASSES),
+        ([0u8..19, 0u8..19, 0u8..19], any::<bool>(), any::<[u8; 3]>(), 0u8..13, 0..CLASSES),
     );
     proptest::collection::vec(one, atoms).prop_map(|all| {
         let finite = |x: f32| if x.is_finite() { x } else { 1.5 };
         let placed = all.into_iter().enumerate().map(|(index, one)| {
             let (predictor, offsets, coefficients, distances, levels, coding) = one;
-            let (noisy, is_fixed, key_noisy, quarters, class) = coding;
+            let (noisy, is_fixed, key_noisy, ar, class) = coding;
             let predictor = if index == 0 { Predictor::Direct } else { predictor };
-            let is_told = quarters > 0 && predictor.sides() > 1;
+            let is_told = ar > 0 && predictor.sides() > 1;
             let fixed = if is_fixed && !is_told { FIXED } else { 0 };
             let noisy = noisy.map(|noisy| noisy + fixed);
             let key_noisy = key_noisy.map(|noisy| noisy % (MOST_NOISY + 1) + FIXED - fixed);
@@ -234,8 +235,8 @@ fn models(atoms: usize) -> impl Strategy<Value = Vec<AtomPredictor>> {
                 distances: distances.map(finite),
                 levels,
                 noisy,
-                key_noisy: if quarters > 0 { key_noisy } else { noisy },
-                quarters,
+                key_noisy: if ar > 0 { key_noisy } else { noisy },
+                ar,
                 class,
             };
             for i in 0..predictor.references() {
@@ -253,7 +254,8 @@ fn models(atoms: usize) -> impl Strategy<Value = Vec<AtomPredictor>> {
 /// small, and some others.
 fn model_of(atoms: Vec<AtomPredictor>, centre: [f32; 3]) -> Model {
     let count = |symbol: usize| (symbol % 7 != 1) as u32 * (1 + 3000 / (1 + symbol as u32));
-    let table = |table| lengths(&(0..symbols(sides(table))).map(count).collect::<Vec<u32>>());
+    let table =
+        |table| huffman::lengths(&(0..symbols(sides(table))).map(count).collect::<Vec<u32>>());
     Model { atoms, centres: vec![centre], tables: std::array::from_fn(table) }
 }
 
@@ -381,7 +383,7 @@ proptest! {
             2 => victim.coefficients[some] = f32::NAN,
             3 => victim.predictor = Predictor::ALL[usize::from(value % 6)],
             4 => victim.key_noisy[some] = value,
-            5 => victim.quarters = value,
+            5 => victim.ar = value,
             6 => victim.levels[some] = value,
             7 => victim.class = value,
             8 => model.tables[usize::from(value) % TABLES][some] = value,
@@ -419,7 +421,9 @@ fn strings_of(model: &Model, lengths: &[u16], domain: Domain, random: &mut Rando
     let streams = match is_fixed {
         true => lengths.len() * model.atoms.iter().map(bits).sum::<u32>().div_ceil(8) as usize,
         false => {
-            payload.extend(lengths.iter().flat_map(|length| length.to_le_bytes()));
+            let components = if domain == Domain::Quantized { 1 } else { 2 };
+            let shape = BlockShape { frames: lengths.len() / components, rows: 1, components };
+            payload.extend(lengths::encode(lengths.to_vec(), shape).unwrap());
             lengths.iter().map(|&length| usize::from(length)).sum()
         }
     };

@@ -12,7 +12,7 @@ use crate::codec::geometry::words::Words;
 use crate::codec::simd::{LANES, keep_if};
 
 /// How an atom of each of eight tiles is read, packed: the bit at which its field begins, three
-/// coefficients, and how many sides are told from those of the key frame; three numbers of noisy
+/// coefficients in quarters, and how many sides are told from those of the key frame; three numbers of noisy
 /// bits, the bits of a side that is not coded, and the number of its table, counted from one, if it
 /// has symbols.
 type Step = [[u32; LANES]; 2];
@@ -48,14 +48,16 @@ fn steps(atoms: &[AtomLayout], field: impl Fn(&AtomLayout) -> &Field) -> Vec<Ste
             let mut step = [[0; LANES]; 2];
             for (lane, atom) in eight.iter().skip(index).step_by(TILE).enumerate() {
                 let field = field(atom);
-                let (quarters, sides) = atom.ar1();
+                let (coefficients, sides) = atom.ar();
                 step[0][lane] = u32::from(field.bit) | (sides as u32) << SIDES_AT;
                 step[1][lane] = match field.has_symbols {
                     true => (u32::from(atom.table) + 1) << TABLE_AT,
                     false => atom.predictor.side_bits() << SIDE_BITS_AT,
                 };
                 for i in 0..3 {
-                    step[0][lane] |= u32::from(quarters[i]) << QUARTERS_AT[i];
+                    // Both are of the key frame: their sum is even.
+                    let quarters = coefficients[i].iter().sum::<i32>() / 2;
+                    step[0][lane] |= (quarters as u32) << QUARTERS_AT[i];
                     step[1][lane] |= u32::from(field.noisy[i]) << NOISY_AT[i];
                 }
             }
@@ -98,7 +100,7 @@ impl FrameStrings<'_> {
                 let mut own = Reader::new(simd, streams, tables, &own);
                 let mut key = Reader::new(simd, streams, tables, &key);
                 for ((own_step, key_step), out) in usual.iter().zip(keyed).zip(out) {
-                    store(ar1_decode(own_step, own.next(own_step), key.next(key_step)), out);
+                    store(ar_decode(own_step, own.next(own_step), key.next(key_step)), out);
                 }
                 return;
             }
@@ -115,23 +117,23 @@ impl FrameStrings<'_> {
 
 /// Three residuals and a side, from innovations and those of the key frame.
 #[inline(always)]
-fn ar1_decode<S: Simd>(step: &Step, read: [i32x8<S>; 4], key: [i32x8<S>; 4]) -> [i32x8<S>; 4] {
+fn ar_decode<S: Simd>(step: &Step, read: [i32x8<S>; 4], key: [i32x8<S>; 4]) -> [i32x8<S>; 4] {
     let packed: u32x8<S> = step[0].simd_into(read[0].simd);
     let sides: i32x8<S> = (packed >> SIDES_AT).bitcast();
     let is_moved = sides.simd_gt(2) & read[3].simd_gt(0);
     let mut decoded = read;
     for i in 0..3 {
         let quarters = keep_if(!is_moved, (packed >> QUARTERS_AT[i]) & 0xf);
-        decoded[i] += ar1_predict(quarters, key[i]);
+        decoded[i] += ar_predict(quarters, key[i]);
     }
     decoded[3] = sides.simd_gt(0).select(sides_after(read[3], key[3], sides), read[3]);
     decoded
 }
 
-/// `predict::ar1::ar1_predict` with another coefficient in each lane, by shifts: a product of 32
-/// bits takes longer.
+/// `predict::ar::ar_predict` with another coefficient in each lane, in quarters, by shifts: a
+/// product of 32 bits takes longer.
 #[inline(always)]
-fn ar1_predict<S: Simd>(quarters: u32x8<S>, other: i32x8<S>) -> i32x8<S> {
+fn ar_predict<S: Simd>(quarters: u32x8<S>, other: i32x8<S>) -> i32x8<S> {
     let zero = i32x8::splat(other.simd, 0);
     let one = (quarters & 1).simd_gt(0).select(other, zero);
     let two = (quarters & 2).simd_gt(0).select(other << 1, zero);

@@ -4,7 +4,7 @@ use fearless_simd::{i32x8, mask32x8, prelude::*};
 
 use super::layout::AtomLayout;
 use crate::codec::geometry::model::TILE;
-use crate::codec::geometry::predict::ar1::ar1_predict;
+use crate::codec::geometry::predict::ar::ar_predict;
 use crate::codec::simd::{LANES, keep_if};
 
 /// What strings say of an atom in each lane: three residuals, and a side.
@@ -18,8 +18,8 @@ pub enum PredictedFrom<'a> {
     Lane(usize),
     /// Key frames that are not all among them: the residuals and sides of that of each lane.
     Keys(&'a [ResidualLanes; TILE]),
-    /// The frame before: the residuals and sides of the last one that was decoded.
-    Before(&'a mut [[i32; 4]; TILE]),
+    /// The frames before: the residuals and sides of the last two that were decoded.
+    Before(&'a mut [[[i32; 2]; 4]; TILE]),
 }
 
 impl PredictedFrom<'_> {
@@ -37,14 +37,15 @@ impl PredictedFrom<'_> {
             store(read, to);
             return decode_in_turn(atom, &mut before[index], to, is_key.to_bitmask());
         }
-        let (quarters, sides) = atom.ar1();
+        let (coefficients, sides) = atom.ar();
         let mut is_told = !is_key;
         if sides > 2 {
             is_told &= !read[3].simd_gt(0);
         }
         let mut decoded = read;
         for i in 0..3 {
-            let predicted = self.of_key(index, i, read[i], |key| ar1_predict(quarters[i], key));
+            let predicted =
+                self.of_key(index, i, read[i], |key| ar_predict(coefficients[i], [key; 2]));
             decoded[i] += keep_if(is_told, predicted.bitcast()).bitcast::<i32x8<S>>();
         }
         if sides > 0 {
@@ -80,31 +81,33 @@ pub fn store<S: Simd>(read: [i32x8<S>; 4], to: &mut ResidualLanes) {
     }
 }
 
-/// The residuals and sides of an atom in frames that are each predicted from the one before.
+/// The residuals and sides of an atom in frames that are each predicted from those before.
 #[inline(always)]
-fn decode_in_turn(atom: &AtomLayout, before: &mut [i32; 4], read: &mut ResidualLanes, keys: u64) {
-    let (all, sides) = atom.ar1();
-    let mut quarters = [[0; LANES]; 3];
-    for lane in 0..LANES {
+fn decode_in_turn(
+    atom: &AtomLayout,
+    before: &mut [[i32; 2]; 4],
+    read: &mut ResidualLanes,
+    keys: u64,
+) {
+    let (coefficients, sides) = atom.ar();
+    let is_told: [bool; LANES] = std::array::from_fn(|lane| {
         let is_moved = sides > 2 && read[3][lane] != 0;
-        let is_told = keys >> lane & 1 == 0 && !is_moved;
-        for i in 0..3 {
-            quarters[i][lane] = if is_told { all[i] } else { 0 };
-        }
-    }
+        keys >> lane & 1 == 0 && !is_moved
+    });
     for i in 0..3 {
         for lane in 0..LANES {
-            let predicted = ar1_predict(quarters[i][lane], before[i]);
-            before[i] = read[i][lane].wrapping_add(predicted);
-            read[i][lane] = before[i];
+            let coefficients = if is_told[lane] { coefficients[i] } else { [0; 2] };
+            let residual = read[i][lane].wrapping_add(ar_predict(coefficients, before[i]));
+            before[i] = [residual, if is_told[lane] { before[i][0] } else { residual }];
+            read[i][lane] = residual;
         }
     }
     if sides > 0 {
         for lane in 0..LANES {
             let is_key = keys >> lane & 1 == 1;
-            let side = read[3][lane] + if is_key { 0 } else { before[3] };
-            before[3] = if is_key || side < sides { side } else { side - sides };
-            read[3][lane] = before[3];
+            let side = read[3][lane] + if is_key { 0 } else { before[3][0] };
+            before[3][0] = if is_key || side < sides { side } else { side - sides };
+            read[3][lane] = before[3][0];
         }
     }
 }

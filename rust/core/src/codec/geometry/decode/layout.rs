@@ -5,6 +5,7 @@ use crate::codec::geometry::entropy::huffman::{self, Table};
 use crate::codec::geometry::entropy::noise::FIXED;
 use crate::codec::geometry::entropy::symbol::entry;
 use crate::codec::geometry::model::{AtomPredictor, Model, TABLES, TILE, parse, sides};
+use crate::codec::geometry::predict::ar::COEFFICIENTS;
 use crate::codec::geometry::predict::{Predictor, PredictorParams};
 use crate::error::DecodeError;
 use crate::memory::try_reserve;
@@ -20,8 +21,8 @@ pub struct AtomLayout {
     pub references: [u8; 3],
     /// The width level of each residual of floats.
     pub levels: [u8; 3],
-    /// Its autoregressive coefficient.
-    pub quarters: u8,
+    /// The number of its autoregressive coefficients.
+    pub ar: u8,
     /// Which table its symbols are decoded with.
     pub table: u8,
     /// Its field in most frames.
@@ -65,7 +66,7 @@ impl AtomLayout {
             predictor: atom.predictor,
             references: atom.offsets.map(|offset| index - offset),
             levels: atom.levels,
-            quarters: atom.quarters,
+            ar: atom.ar,
             table: slots[atom.table()],
             field: Field::next(end, atom.noisy, atom.predictor),
             key_field: Field::next(key_end, atom.key_noisy, atom.predictor),
@@ -73,13 +74,14 @@ impl AtomLayout {
         }
     }
 
-    /// The coefficient of each residual, in quarters, and from how many sides its own is told by
-    /// that in the other frame; none where it is not.
+    /// The coefficients of each residual, and from how many sides its own is told by that in the
+    /// other frame; none where it is not.
     #[inline(always)]
-    pub fn ar1(&self) -> ([u8; 3], i32) {
-        let quarters = self.predictor.is_free().map(|is_free| u8::from(is_free) * self.quarters);
-        let is_told = self.quarters > 0 && self.predictor.sides() > 1;
-        (quarters, if is_told { self.predictor.sides() as i32 } else { 0 })
+    pub fn ar(&self) -> ([[i32; 2]; 3], i32) {
+        let own = COEFFICIENTS[usize::from(self.ar) % COEFFICIENTS.len()];
+        let each = self.predictor.is_free().map(|is_free| if is_free { own } else { [0; 2] });
+        let is_told = self.ar > 0 && self.predictor.sides() > 1;
+        (each, if is_told { self.predictor.sides() as i32 } else { 0 })
     }
 
     /// The bits of its side, where that is not coded.
@@ -138,7 +140,7 @@ pub fn read_model(
             atoms.push(AtomLayout::new(atom, index as u8, &mut ends, &slots));
         }
         let [field_bytes, key_field_bytes] = ends.map(|end| usize::from(end.div_ceil(8)));
-        let has_keys = members.iter().any(|atom| atom.quarters > 0);
+        let has_keys = members.iter().any(|atom| atom.ar > 0);
         let is_fixed = members.iter().all(AtomPredictor::is_fixed);
         tiles.push(TileLayout { centre, has_keys, is_fixed, field_bytes, key_field_bytes });
     }

@@ -19,9 +19,11 @@ use tile_group::{Output, Strings, TileGroup};
 
 use super::domain::Domain;
 use super::entropy::bits::PADDING;
+use super::lengths;
 use super::model::TILE;
-use super::predict::ar1::Reference;
+use super::predict::ar::Reference;
 use crate::codec::grid::Grid;
+use crate::codec::layout::BlockShape;
 use crate::codec::simd::{LANES, Lanes, vectorized};
 use crate::error::DecodeError;
 use crate::memory::try_zeroed;
@@ -93,11 +95,12 @@ impl Decoder {
         let each = if domain == Domain::FloatBits { 2 } else { 1 };
         let is_fixed = domain == Domain::Quantized && tiles.iter().all(|tile| tile.is_fixed);
         let listed = if is_fixed { 0 } else { frames };
-        let lengths_cut_short = DecodeError::CutShort { section: "list of lengths" };
-        let (lengths, streams) =
-            rest.split_at_checked(2 * each * tiles.len() * listed).ok_or(lengths_cut_short)?;
-        let mut lengths =
-            lengths.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+        let shape = BlockShape { frames: listed, rows: tiles.len(), components: each };
+        let (lengths, streams) = match listed {
+            0 => (Vec::new(), rest),
+            _ => lengths::parse(rest, shape)?,
+        };
+        let mut lengths = lengths.into_iter();
         let (mut starts, mut lower) = (Vec::new(), Vec::new());
         let mut end = 0u32;
         for tile in (0..listed.max(1)).flat_map(|_| tiles) {
@@ -267,7 +270,7 @@ impl Decoder {
         layout: OutputLayout,
     ) -> Result<(), DecodeError> {
         let mut points = [[Lanes::ZERO; 3]; TILE];
-        let mut before = [[0; 4]; TILE];
+        let mut before = [[[0; 2]; 4]; TILE];
         let [mut read, mut keys] = [[[[0; LANES]; 4]; TILE]; 2];
         for (number, tile) in self.model.tiles.iter().enumerate() {
             if !is_wanted(number) {

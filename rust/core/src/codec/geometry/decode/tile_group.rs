@@ -132,7 +132,7 @@ impl Strings<'_> {
                 read[3] = active.select(side, uncoded).bitcast();
             }
             let to = &mut self.read[index];
-            match atom.quarters {
+            match atom.ar {
                 0 => store(read, to),
                 _ => self.predicted_from.decode(atom, index, read, is_key, to),
             }

@@ -2,12 +2,12 @@
 //! fewest bits.
 
 use crate::codec::geometry::domain::{self, Domain};
-use crate::codec::geometry::entropy::noise::{FIXED, MOST_NOISY, all_bits, noisy_bits};
+use crate::codec::geometry::entropy::noise::{BitCounts, FIXED, MOST_NOISY, all_bits};
 use crate::codec::geometry::measure::residuals::Residuals;
 use crate::codec::geometry::measure::{AtomFrames, Coding};
 use crate::codec::geometry::model::AtomPredictor;
 use crate::codec::geometry::predict::Predictor;
-use crate::codec::geometry::predict::ar1::{Reference, ar1_predict};
+use crate::codec::geometry::predict::ar::{COEFFICIENTS, Reference, ar_predict};
 use crate::codec::simd::LANES;
 
 /// What the upper part of a typical residual of floats has above one, in bits: the lower bits,
@@ -15,6 +15,15 @@ use crate::codec::simd::LANES;
 const UPPER: i32 = 4;
 /// Lower bits of an atom without prediction at most.
 const MOST_LOWER: i32 = 22;
+/// What a number of noisy bits that is not the usual one takes in the model, in eighths of a bit. With
+/// less, the archives of ten frames of `benches/peers/trajectory.py` are larger, by up to half a per
+/// cent.
+const UNUSUAL: f32 = 32.0;
+/// The same of one axis that has another number than the other degrees of freedom. If none had,
+/// archives of proteins without water were up to 0.4 % larger.
+const UNUSUAL_AXIS: f32 = 96.0;
+/// In fewer frames none has: water would take up to 2 % more.
+const FEW_FRAMES: usize = 16;
 
 /// The innovations of atoms, one after the other.
 pub struct Innovations {
@@ -27,8 +36,6 @@ pub struct Innovations {
     pub written: Residuals,
     /// The lower bits of floats, and how many these are.
     pub lower: [Vec<(u32, u8)>; 3],
-    /// Those of key frames.
-    keys: Vec<i32>,
     /// The parameters of the last atom with each predictor: the model takes least where they are the
     /// same.
     usual: [AtomPredictor; Predictor::ALL.len()],
@@ -37,8 +44,8 @@ pub struct Innovations {
 impl Innovations {
     pub fn new(frames: usize, domain: Domain, Coding { reference, is_fixed }: Coding) -> Self {
         let (written, lower) = (Residuals::default(), Default::default());
-        let (keys, usual) = (Vec::new(), [AtomPredictor::DIRECT; Predictor::ALL.len()]);
-        Self { frames, domain, reference, is_fixed, written, lower, keys, usual }
+        let usual = [AtomPredictor::DIRECT; Predictor::ALL.len()];
+        Self { frames, domain, reference, is_fixed, written, lower, usual }
     }
 
     /// The innovations of an atom.
@@ -55,8 +62,8 @@ impl Innovations {
         if self.domain == Domain::FloatBits {
             self.split(found);
         }
-        if found.quarters > 0 {
-            ar1_encode(&mut self.written, found, self.reference);
+        if found.ar > 0 {
+            ar_encode(&mut self.written, found, self.reference);
         }
         self.find_parameters(found);
         self.usual[found.predictor as usize] = *found;
@@ -79,7 +86,7 @@ impl Innovations {
             errors.clear();
             errors.extend(values.iter().zip(exponents).map(|(&v, &e)| v as f32 * scale(e)));
             let faces = if found.predictor.has_faces() { &self.written.sides[..] } else { &[] };
-            let typical = typical_exponent(&errors, faces, found.quarters, self.reference);
+            let typical = typical_exponent(&errors, faces, found.ar, self.reference);
             let most = if is_direct { MOST_LOWER } else { 255 };
             let level = (typical - UPPER + usual).clamp(0, most) as u8;
             found.levels[i] = level;
@@ -96,52 +103,62 @@ impl Innovations {
         }
     }
 
-    /// Finds how many bits are noise. Numbers that are alike share them, which the model then packs
-    /// better.
+    /// Finds how many bits are noise. Numbers that are alike mostly share them, which the model then
+    /// packs better.
     fn find_parameters(&mut self, found: &mut AtomPredictor) {
         let free = found.predictor.is_free();
         let count = free.iter().filter(|&&is_free| is_free).count();
-        let [x, y, z] = &self.written.values;
-        let all = [&x[..], &y[..], &z[..]];
-        let (all_free, others) = all.split_at(count);
-        self.keys.clear();
-        if found.quarters > 0 {
-            let each = if self.reference == Reference::Key { LANES } else { self.frames };
-            for values in all {
-                let groups = values.chunks(each);
-                self.keys.extend(groups.map(|group| group[self.reference.key(group.len())]));
+        let is_told = found.ar > 0 && found.predictor.sides() > 1;
+        let parameters = |all: [BitCounts; 3], usual: [u8; 3]| {
+            let (all_free, others) = all.split_at(count);
+            let of_free = BitCounts::sum(all_free).noisy_bits(usual[0], UNUSUAL);
+            let of_others = BitCounts::sum(others).noisy_bits(usual[2], UNUSUAL);
+            match [of_free, of_others] {
+                [None, None] if !is_told => [FIXED; 3],
+                bits => free.map(|is_free| bits[usize::from(!is_free)].unwrap_or(0)),
+            }
+        };
+        let usual = self.usual[found.predictor as usize];
+        let keys = self.keys(found.ar);
+        let values = &self.written.values;
+        let all = [0, 1, 2].map(|i| BitCounts::of(&values[i], &keys[i]));
+        found.noisy = parameters(all, usual.noisy);
+        if found.noisy[0] < FIXED && self.frames >= FEW_FRAMES {
+            for (noisy, own) in found.noisy.iter_mut().zip(all).take(count) {
+                *noisy = own.noisy_bits(*noisy, UNUSUAL_AXIS).unwrap_or(*noisy);
             }
         }
-        let (free_keys, other_keys) = self.keys.split_at(self.keys.len() / 3 * count);
-        let is_told = found.quarters > 0 && found.predictor.sides() > 1;
-        let parameters = |bits: [Option<u8>; 2]| match bits {
-            [None, None] if !is_told => [FIXED; 3],
-            bits => free.map(|is_free| bits[usize::from(!is_free)].unwrap_or(0)),
+        found.key_noisy = match found.ar {
+            0 => found.noisy,
+            _ => parameters(keys.each_ref().map(|keys| BitCounts::of(keys, &[])), usual.key_noisy),
         };
-        let AtomPredictor { noisy, key_noisy, .. } = self.usual[found.predictor as usize];
-        let of_free = noisy_bits(all_free, free_keys, noisy[0]);
-        found.noisy = parameters([of_free, noisy_bits(others, other_keys, noisy[2])]);
-        found.key_noisy = found.noisy;
-        if found.quarters > 0 {
-            let of_free = noisy_bits(&[free_keys], &[], key_noisy[0]);
-            found.key_noisy = parameters([of_free, noisy_bits(&[other_keys], &[], key_noisy[2])]);
-        }
+    }
+
+    /// The residuals in key frames, if these are coded otherwise.
+    fn keys(&self, ar: u8) -> [Vec<i32>; 3] {
+        let each = if self.reference == Reference::Key { LANES } else { self.frames };
+        self.written.values.each_ref().map(|values| match ar {
+            0 => Vec::new(),
+            _ => values.chunks(each).map(|group| group[self.reference.key(group.len())]).collect(),
+        })
     }
 }
 
 /// Makes innovations of residuals, and differences of sides.
-fn ar1_encode(written: &mut Residuals, found: &AtomPredictor, reference: Reference) {
+fn ar_encode(written: &mut Residuals, found: &AtomPredictor, reference: Reference) {
     let Residuals { values, sides, .. } = written;
     let (frames, is_free) = (values[0].len(), found.predictor.is_free());
     let has_faces = found.predictor.has_faces();
     // From the last one on, for the frames before are not to be changed yet.
     for frame in (0..frames).rev() {
         let Some(other) = reference.of(frame, frames) else { continue };
-        let is_moved = has_faces && sides[frame] != sides[other];
-        let quarters = if is_moved { 0 } else { found.quarters };
-        for (residuals, _) in values.iter_mut().zip(is_free).filter(|(_, is_free)| *is_free) {
-            let predicted = ar1_predict(quarters, residuals[other]);
-            residuals[frame] = residuals[frame].wrapping_sub(predicted);
+        let faces = if has_faces { &sides[..] } else { &[] };
+        if let Some(frames) = told_from(frame, frames, faces, reference) {
+            for (residuals, _) in values.iter_mut().zip(is_free).filter(|(_, is_free)| *is_free) {
+                let others = frames.map(|at| residuals[at]);
+                let predicted = ar_predict(COEFFICIENTS[usize::from(found.ar)], others);
+                residuals[frame] = residuals[frame].wrapping_sub(predicted);
+            }
         }
         if found.predictor.sides() > 1 {
             let count = found.predictor.sides() as u8;
@@ -150,14 +167,28 @@ fn ar1_encode(written: &mut Residuals, found: &AtomPredictor, reference: Referen
     }
 }
 
+/// The two frames that a residual is told from: none of a key frame, or where it is on another face.
+fn told_from(
+    frame: usize,
+    frames: usize,
+    faces: &[u8],
+    reference: Reference,
+) -> Option<[usize; 2]> {
+    let before = |frame: usize| {
+        let other = reference.of(frame, frames)?;
+        (faces.is_empty() || faces[frame] == faces[other]).then_some(other)
+    };
+    let other = before(frame)?;
+    Some([other, before(other).unwrap_or(other)])
+}
+
 /// The exponent of the base 2 of what innovations are like: of most, for few may be much larger,
 /// where coordinates are near zero.
-fn typical_exponent(errors: &[f32], faces: &[u8], quarters: u8, reference: Reference) -> i32 {
-    let part = f32::from(quarters) / 4.0;
+fn typical_exponent(errors: &[f32], faces: &[u8], ar: u8, reference: Reference) -> i32 {
+    let [one, two] = COEFFICIENTS[usize::from(ar)].map(|eighths| eighths as f32 / 8.0);
     let innovation = |(frame, error): (usize, &f32)| {
-        let other = if quarters > 0 { reference.of(frame, errors.len()) } else { None };
-        let other = other.filter(|&other| faces.is_empty() || faces[frame] == faces[other]);
-        error - other.map_or(0.0, |other| part * errors[other])
+        let told = told_from(frame, errors.len(), faces, reference).filter(|_| ar > 0);
+        error - told.map_or(0.0, |[other, second]| one * errors[other] + two * errors[second])
     };
     let exponents = errors.iter().enumerate().map(innovation);
     let sum: i32 =

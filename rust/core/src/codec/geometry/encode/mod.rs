@@ -87,7 +87,7 @@ impl Encoder {
         let model = Model { atoms, centres, tables }.encode(domain, level)?;
         let mut payload = (model.len() as u32).to_le_bytes().to_vec();
         payload.extend(&model);
-        strings.write(!is_fixed, &mut payload);
+        strings.write(!is_fixed, &mut payload)?;
         payload.extend([0; PADDING]);
         Some(payload)
     }

@@ -7,8 +7,10 @@ use super::symbols::Codes;
 use crate::codec::geometry::entropy::bits::PADDING;
 use crate::codec::geometry::entropy::noise::{FIXED, FieldPacking, MOST_NOISY, zigzag};
 use crate::codec::geometry::entropy::symbol::MOST_SYMBOL_BITS;
+use crate::codec::geometry::lengths;
 use crate::codec::geometry::measure::residuals::Residuals;
 use crate::codec::geometry::model::{AtomPredictor, TILE};
+use crate::codec::layout::BlockShape;
 use crate::codec::simd::vectorized;
 
 /// Bytes of each part of a string at most, and of the word that is written last.
@@ -97,23 +99,25 @@ impl Strings {
 
     /// Writes how many bytes each tile takes in each frame, of floats without and of lower bits, if
     /// that is not the same in all; then these.
-    pub fn write(&self, with_lengths: bool, payload: &mut Vec<u8>) {
+    pub fn write(&self, with_lengths: bool, payload: &mut Vec<u8>) -> Option<()> {
         let frames = 0..self.is_key.len();
         let all =
             || frames.clone().flat_map(|frame| self.tiles.iter().map(move |tile| (frame, tile)));
         if with_lengths {
-            for (frame, TileStrings { fields, symbols, lower }) in all() {
+            let lengths = all().flat_map(|(frame, TileStrings { fields, symbols, lower })| {
                 let length = fields.of(frame).len() + symbols.of(frame).len();
-                payload.extend((length as u16).to_le_bytes());
-                if self.lower.is_some() {
-                    payload.extend((lower.of(frame).len() as u16).to_le_bytes());
-                }
-            }
+                let of_lower = self.lower.is_some().then(|| lower.of(frame).len() as u16);
+                [length as u16].into_iter().chain(of_lower)
+            });
+            let components = if self.lower.is_some() { 2 } else { 1 };
+            let shape = BlockShape { frames: frames.len(), rows: self.tiles.len(), components };
+            payload.extend(lengths::encode(lengths.collect(), shape)?);
         }
         for (frame, TileStrings { fields, symbols, lower }) in all() {
             for part in [fields, symbols, lower] {
                 payload.extend_from_slice(part.of(frame));
             }
         }
+        Some(())
     }
 }

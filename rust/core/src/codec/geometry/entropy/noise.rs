@@ -24,9 +24,6 @@ const SYMBOL_COSTS: [f32; 11] =
 const LONG_COST: f32 = 451.0;
 /// Numbers of noisy bits that are compared: whole vectors.
 const CHOICES: usize = (MOST_NOISY as usize + 1).next_multiple_of(LANES);
-/// What a number that is not the usual one takes in the model, in eighths of a bit. With less, the
-/// archives of ten frames of `benches/peers/trajectory.py` are larger, by up to half a per cent.
-const UNUSUAL: f32 = 32.0;
 
 /// 0, −1, 1, −2, … as 0, 1, 2, 3, …
 #[inline(always)]
@@ -34,42 +31,73 @@ pub fn zigzag(residual: i32) -> u32 {
     ((residual << 1) ^ (residual >> 31)) as u32
 }
 
-/// How many bits of some residuals are noise: as many as make them take the fewest bits, with
-/// those of the model if they are not as many as `usual`. None where all are zero. Those in `others`
-/// are among them, but do not count.
-pub fn noisy_bits(residuals: &[&[i32]], others: &[i32], usual: u8) -> Option<u8> {
-    vectorized!(_simd => fewest_bits(residuals, others, usual))
+/// How many residuals have each number of bits.
+#[derive(Clone, Copy)]
+pub struct BitCounts {
+    counts: [u32; LENGTHS],
+    /// The most that any has, be it left out.
+    most: usize,
 }
 
-#[inline(always)]
-fn fewest_bits(residuals: &[&[i32]], others: &[i32], usual: u8) -> Option<u8> {
-    let length = |&residual: &i32| (u32::BITS - zigzag(residual).leading_zeros()) as usize;
-    let mut counts = [0u32; LENGTHS];
-    for residuals in residuals {
+impl BitCounts {
+    /// Those of some residuals, without those that are in `others` as well.
+    pub fn of(residuals: &[i32], others: &[i32]) -> Self {
+        vectorized!(_simd => Self::count(residuals, others))
+    }
+
+    #[inline(always)]
+    fn count(residuals: &[i32], others: &[i32]) -> Self {
+        let length = |&residual: &i32| (u32::BITS - zigzag(residual).leading_zeros()) as usize;
+        let mut counts = [0; LENGTHS];
         residuals.iter().for_each(|residual| counts[length(residual)] += 1);
+        let most = counts.iter().rposition(|&count| count > 0).unwrap_or(0);
+        others.iter().for_each(|other| counts[length(other)] -= 1);
+        Self { counts, most }
     }
-    let most = counts.iter().rposition(|&count| count > 0).filter(|&most| most > 0)?;
-    others.iter().for_each(|other| counts[length(other)] -= 1);
-    // All are long, but for those that have few bits above the noisy ones, or none.
-    let mut above = [0.0; CHOICES + LENGTHS];
-    above.iter_mut().zip(counts).for_each(|(above, count)| *above = count as f32);
-    let mut costs = [0.0; CHOICES];
-    for (bits, cost) in SYMBOL_COSTS.into_iter().enumerate().skip(1) {
-        let above = &above[bits..][..CHOICES];
-        costs.iter_mut().zip(above).for_each(|(sum, count)| *sum += (cost - LONG_COST) * count);
-    }
-    let [all, mut within] = [counts.iter().sum::<u32>(), 0].map(|count| count as f32);
-    let mut best = (f32::INFINITY, 0);
-    for (noisy, cost) in (0..=MOST_NOISY.min(most as u8)).zip(costs) {
-        within += above[usize::from(noisy)];
-        let none = (SYMBOL_COSTS[0] - LONG_COST) * within;
-        let unusual = if noisy == usual { 0.0 } else { UNUSUAL };
-        let cost = cost + none + 8.0 * f32::from(noisy) * all + unusual;
-        if cost < best.0 {
-            best = (cost, noisy);
+
+    /// Those of all of these.
+    pub fn sum(all: &[Self]) -> Self {
+        let mut sum = Self { counts: [0; LENGTHS], most: 0 };
+        for of in all {
+            sum.counts.iter_mut().zip(of.counts).for_each(|(sum, count)| *sum += count);
+            sum.most = sum.most.max(of.most);
         }
+        sum
     }
-    Some(best.1)
+
+    /// How many bits are noise: as many as make the residuals take the fewest bits, with `unusual` of
+    /// the model, in eighths, if they are not as many as `usual`. None where all are zero.
+    pub fn noisy_bits(&self, usual: u8, unusual: f32) -> Option<u8> {
+        vectorized!(_simd => self.fewest_bits(usual, unusual))
+    }
+
+    #[inline(always)]
+    fn fewest_bits(&self, usual: u8, unusual: f32) -> Option<u8> {
+        let Self { counts, most } = *self;
+        if most == 0 {
+            return None;
+        }
+        // All are long, but for those that have few bits above the noisy ones, or none.
+        let mut above = [0.0; CHOICES + LENGTHS];
+        above.iter_mut().zip(counts).for_each(|(above, count)| *above = count as f32);
+        let mut costs = [0.0; CHOICES];
+        for (bits, cost) in SYMBOL_COSTS.into_iter().enumerate().skip(1) {
+            let above = &above[bits..][..CHOICES];
+            costs.iter_mut().zip(above).for_each(|(sum, count)| *sum += (cost - LONG_COST) * count);
+        }
+        let [all, mut within] = [counts.iter().sum::<u32>(), 0].map(|count| count as f32);
+        let mut best = (f32::INFINITY, 0);
+        for (noisy, cost) in (0..=MOST_NOISY.min(most as u8)).zip(costs) {
+            within += above[usize::from(noisy)];
+            let none = (SYMBOL_COSTS[0] - LONG_COST) * within;
+            let unusual = if noisy == usual { 0.0 } else { unusual };
+            let cost = cost + none + 8.0 * f32::from(noisy) * all + unusual;
+            if cost < best.0 {
+                best = (cost, noisy);
+            }
+        }
+        Some(best.1)
+    }
 }
 
 /// All bits of residuals.
@@ -120,7 +148,8 @@ mod tests {
     #[test]
     fn the_usual_number_of_noisy_bits_stays_where_another_saves_little() {
         let residuals = [9, -12, 30, -7, 2, -25, 14, -3, 19];
-        let noisy = |times, usual| noisy_bits(&[&residuals.repeat(times)], &[], usual);
+        let noisy =
+            |times, usual| BitCounts::of(&residuals.repeat(times), &[]).noisy_bits(usual, 32.0);
         let best = noisy(100, u8::MAX).unwrap();
         assert_eq!([noisy(1, best + 1), noisy(100, best + 1)], [best + 1, best].map(Some));
         assert_eq!(noisy(1, best + 6), Some(best));

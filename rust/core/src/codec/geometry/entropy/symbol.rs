@@ -135,7 +135,7 @@ mod tests {
     use crate::codec::geometry::entropy::bits::{PADDING, put};
     use crate::codec::geometry::entropy::huffman;
     use crate::codec::geometry::entropy::noise::{
-        self, FieldPacking, MOST_NOISY, noisy_bits, zigzag,
+        self, BitCounts, FieldPacking, MOST_NOISY, zigzag,
     };
     use crate::codec::simd::vectorized;
 
@@ -166,8 +166,8 @@ mod tests {
         ) {
             let residuals: Vec<_> =
                 residuals.into_iter().map(|(r, side)| (r.map(|r| r >> shift), side % sides)).collect();
-            let streams: Vec<&[i32]> = residuals.iter().map(|(three, _)| &three[..]).collect();
-            let best = noisy_bits(&streams, &[], 3).unwrap_or(0);
+            let all: Vec<i32> = residuals.iter().flat_map(|(three, _)| *three).collect();
+            let best = BitCounts::of(&all, &[]).noisy_bits(3, 0.0).unwrap_or(0);
             let noisy = [other.unwrap_or(best), best, 3];
             let quotients =
                 |residuals: [i32; 3]| [0, 1, 2].map(|i| zigzag(residuals[i]) >> noisy[i]);

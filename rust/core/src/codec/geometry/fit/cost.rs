@@ -4,7 +4,7 @@ use fearless_simd::{prelude::*, u32x8};
 
 use crate::codec::geometry::domain;
 use crate::codec::geometry::measure::AtomFrames;
-use crate::codec::geometry::measure::moments::{Moments, best_quarters};
+use crate::codec::geometry::measure::moments::{Moments, best_ar};
 use crate::codec::geometry::measure::residuals::for_each_group;
 use crate::codec::geometry::model::AtomPredictor;
 use crate::codec::simd::{any_bits, vectorized};
@@ -12,15 +12,15 @@ use crate::codec::simd::{any_bits, vectorized};
 /// The cost of what is no number, or far from all: less than where costs overflow.
 const MOST_BITS: f64 = 1e9;
 
-/// About the bits of an atom in all frames. Finds its autoregressive coefficient: it stays the same
-/// where others save little.
+/// About the bits of an atom in all frames. Finds its autoregressive coefficients: they stay the
+/// same where others save little.
 pub fn cost(atom: AtomFrames<'_>, predictor: &mut AtomPredictor) -> u32 {
     if atom.coding.is_fixed {
         return vectorized!(simd => fixed_width(simd, atom, predictor));
     }
-    let AtomPredictor { predictor: kind, quarters: usual, .. } = *predictor;
-    let (quarters, bits) = best_quarters(&Moments::of(atom, predictor), kind, usual);
-    predictor.quarters = quarters;
+    let AtomPredictor { predictor: kind, ar: usual, .. } = *predictor;
+    let (ar, bits) = best_ar(&Moments::of(atom, predictor), kind, usual);
+    predictor.ar = ar;
     let side_bits = f64::from(kind.sides()).log2();
     (bits + side_bits * atom.frames as f64).min(MOST_BITS) as u32
 }

@@ -51,7 +51,7 @@ impl Default for Fit {
 pub fn model(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding) -> Option<Model> {
     let mut fits: Vec<Fit> = Vec::with_capacity(tiles.len() * TILE);
     let mut repeats = Repeats::default();
-    // The last coefficient in time of each predictor.
+    // The last coefficients in time of each predictor.
     let mut usual = [0; Predictor::ALL.len()];
     for tile in tiles {
         if interrupt::is_requested() {
@@ -65,7 +65,7 @@ pub fn model(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding) -> O
             };
             let repeat = repeats.after([before(1), before(2)]);
             let expected = repeat.predict(atom).and_then(|mut predictor| {
-                predictor.quarters = usual[predictor.predictor as usize];
+                predictor.ar = usual[predictor.predictor as usize];
                 let cost = cost(frames_of, &mut predictor);
                 (cost <= repeat.cost.saturating_add(SLACK * frames as u32))
                     .then_some((predictor, cost))
@@ -78,7 +78,7 @@ pub fn model(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding) -> O
                 repeat.update(&fit);
                 fit
             };
-            usual[fit.predictor.predictor as usize] = fit.predictor.quarters;
+            usual[fit.predictor.predictor as usize] = fit.predictor.ar;
             fits.push(fit);
         }
     }

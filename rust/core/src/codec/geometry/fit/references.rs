@@ -12,7 +12,7 @@ use crate::codec::geometry::measure::AtomFrames;
 use crate::codec::geometry::measure::moments::FrameGroup;
 use crate::codec::geometry::measure::tile::NEAREST;
 use crate::codec::geometry::point::Point;
-use crate::codec::geometry::predict::ar1::Reference;
+use crate::codec::geometry::predict::ar::Reference;
 use crate::codec::simd::{LANES, sum, vectorized};
 
 /// Which two of the nearest atoms but the first one are references beside this.

@@ -10,7 +10,7 @@ use crate::codec::geometry::measure::AtomFrames;
 use crate::codec::geometry::measure::tile::Tile;
 use crate::codec::geometry::model::AtomPredictor;
 use crate::codec::geometry::predict::Predictor;
-use crate::codec::geometry::predict::ar1::Reference;
+use crate::codec::geometry::predict::ar::Reference;
 
 /// What the model of an atom takes at about, in bits, after zstd: for each reference, each
 /// coefficient, each distance.
@@ -69,7 +69,7 @@ impl Search<'_> {
     /// Takes another predictor where it is better, of whose coefficients the last bits are
     /// `dropped`. Where that is less work, a sample is looked at first.
     fn compare(&mut self, mut predictor: AtomPredictor, dropped: u32, equations: &NormalEquations) {
-        predictor.quarters = self.usual[predictor.predictor as usize];
+        predictor.ar = self.usual[predictor.predictor as usize];
         let own = own_bits(predictor.predictor, dropped);
         let model = own + predictor.predictor.references() as u32 * MODEL_BITS[0];
         if self.atom.coding.is_fixed && self.atom.view.groups() > FEW {

@@ -42,7 +42,7 @@ pub fn share(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding, fits
         }
         common.distances = distances.map(|sum| stored(sum / members.len() as f64, domain));
         for index in members.into_iter().map(|member| member as usize) {
-            common.quarters = fits[index].predictor.quarters;
+            common.ar = fits[index].predictor.ar;
             if fits[index].predictor == common {
                 continue;
             }

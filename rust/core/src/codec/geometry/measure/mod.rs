@@ -7,7 +7,7 @@ pub mod tile;
 use tile::View;
 
 use super::domain::Domain;
-use super::predict::ar1::Reference;
+use super::predict::ar::Reference;
 
 /// How residuals are coded.
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,5 @@
 //! Second moments of residuals, and what these tell of the bits that they take with any
-//! coefficient.
+//! coefficients.
 
 use fearless_simd::{f32x8, i32x8, mask32x8, prelude::*};
 
@@ -8,7 +8,7 @@ use super::{AtomFrames, Coding};
 use crate::codec::geometry::domain::{self, Domain};
 use crate::codec::geometry::model::AtomPredictor;
 use crate::codec::geometry::predict::Predictor;
-use crate::codec::geometry::predict::ar1::{MOST_QUARTERS, Reference};
+use crate::codec::geometry::predict::ar::{COEFFICIENTS, Reference};
 use crate::codec::simd::{LANES, sum, vectorized};
 
 /// Bits of a normally distributed number of deviation one: half the logarithm of 2πe.
@@ -18,11 +18,28 @@ const ROUNDING: f64 = 1.0 / 12.0;
 /// The mean square of what takes one bit: a code has that at least.
 const LEAST: f64 = 0.233;
 
-/// What the coefficient and the parameters of key frames take in the model, in bits.
+/// What coefficients and the parameters of key frames take in the model, in bits.
 const KEY_BITS: f64 = 14.0;
-/// What a coefficient that is not the usual one takes. With more, archives of proteins are larger;
+/// What coefficients that are not the usual ones take. With more, archives of proteins are larger;
 /// with none, those of ten frames, by up to half a per cent.
 const UNUSUAL: f64 = 2.0;
+/// What those of two frames take besides, for of few frames some of so many will seem to be good.
+/// With none, archives of ten frames are up to 0.2 % larger; with more, `adk_namd`.
+const OF_TWO: f64 = 4.0;
+/// Numbers of coefficients in each family.
+const FAMILY: usize = 4;
+
+/// Mean squares of a coordinate.
+#[derive(Clone, Copy)]
+struct Squares {
+    /// Of residuals, and of innovations by coefficients of ½ and 1.
+    residuals: f64,
+    half: f64,
+    steps: f64,
+    /// Of steps to the frame before, and mean products of these and the next ones.
+    before: f64,
+    successive: f64,
+}
 
 /// A vector of frames.
 #[derive(Clone, Copy)]
@@ -64,8 +81,8 @@ impl<S: Simd> FrameGroup<S> {
 /// Mean squares of the residuals of an atom and of its innovations, over frames.
 #[derive(Clone, Copy)]
 pub struct Moments {
-    /// Of each coordinate: of residuals, and of innovations by coefficients of ½ and 1.
-    squares: [[f64; 3]; 3],
+    /// Of each coordinate.
+    squares: [Squares; 3],
     /// Frames that are predicted from others, and key frames.
     predicted: usize,
     keys: usize,
@@ -94,8 +111,9 @@ fn moments<S: Simd>(simd: S, atom: AtomFrames<'_>, found: &AtomPredictor) -> Mom
     let AtomFrames { frames, domain, coding: Coding { reference, .. }, .. } = atom;
     let is_scaled = domain == Domain::FloatBits && found.predictor != Predictor::Direct;
     let zero = f32x8::splat(simd, 0.0);
-    let mut sums = [[zero; 3]; 3];
-    let (mut last, mut last_side, mut told) = ([zero; 3], zero, 0);
+    let mut sums = [[zero; 5]; 3];
+    let [mut last, mut last_step] = [[zero; 3]; 2];
+    let (mut last_side, mut told) = (zero, 0);
     // The exponents of the first residuals of floats: all are made as if they were of these.
     let mut first = [0; 3];
     for_each_group(simd, atom, found, |number, of| {
@@ -115,46 +133,63 @@ fn moments<S: Simd>(simd: S, atom: AtomFrames<'_>, found: &AtomPredictor) -> Mom
                 residuals *= domain::power_of_two(of.exponents[i] - first[i]);
             }
             let other = is_told.select(group.others(residuals, &mut last[i]), zero);
-            let innovations = [residuals, residuals - 0.5 * other, residuals - other];
+            let step = residuals - other;
+            let innovations = [residuals, residuals - 0.5 * other, step];
             let among = [group.all, group.predicted, group.predicted];
             for (sum, (numbers, among)) in
                 sums[i].iter_mut().zip(innovations.into_iter().zip(among))
             {
                 *sum += among.select(numbers * numbers, zero);
             }
+            if reference == Reference::Before {
+                // Of the frame before, if that is told from another one.
+                let before = is_told.select(step, zero);
+                let before = is_told.select(group.others(before, &mut last_step[i]), zero);
+                sums[i][3] += before * before;
+                sums[i][4] += before * step;
+            }
         }
     });
     let keys = if reference == Reference::Key { frames.div_ceil(LANES) } else { 1 };
     let predicted = frames - keys;
-    let counts = [frames, predicted.max(1), predicted.max(1)].map(|count| count as f64);
-    let squares = sums.map(|sums| std::array::from_fn(|which| sum(sums[which]) / counts[which]));
+    let squares = sums.map(|sums| {
+        let [residuals, half, steps, before, successive] = sums.map(|numbers| sum(numbers));
+        let of_predicted = |sum: f64| sum / predicted.max(1) as f64;
+        Squares {
+            residuals: residuals / frames as f64,
+            half: of_predicted(half),
+            steps: of_predicted(steps),
+            before: of_predicted(before),
+            successive: of_predicted(successive),
+        }
+    });
     Moments { squares, predicted, keys, told }
 }
 
-/// The coefficient, in quarters, with which three numbers take the fewest bits, and about how many
-/// these are in all frames. Others than the usual one take more in the model.
-pub fn best_quarters(of: &Moments, predictor: Predictor, usual: u8) -> (u8, f64) {
+/// The number of the coefficients with which three numbers take the fewest bits, and about how many
+/// these are in all frames. Others than the usual ones take more in the model.
+pub fn best_ar(of: &Moments, predictor: Predictor, usual: u8) -> (u8, f64) {
     let Moments { predicted, keys, .. } = *of;
     // Logarithms of products are sums of logarithms.
-    let mut products = [1.0; MOST_QUARTERS as usize + 1];
-    for ([none, half, whole], is_free) in of.squares.into_iter().zip(predictor.is_free()) {
-        // The mean square is a quadratic function of the coefficient.
-        let one = (3.0 * none + 6.0 * half - whole) / 8.0;
-        let three = (6.0 * half - none + 3.0 * whole) / 8.0;
-        let timed = if is_free { [none, one, half, three, whole] } else { [none; 5] };
-        for (product, square) in products.iter_mut().zip(timed) {
+    let mut products = [1.0; COEFFICIENTS.len()];
+    for (squares, is_free) in of.squares.into_iter().zip(predictor.is_free()) {
+        for (product, square) in products.iter_mut().zip(by_coefficients(squares, is_free)) {
             let variance = square + ROUNDING;
             // What is no number, as the difference of infinite ones, stays none.
             *product *= if variance < LEAST { LEAST } else { variance };
         }
     }
     // Half the logarithm of a product is bits of each frame.
-    let unusual = 1.0 + 2.0 * UNUSUAL / predicted.max(1) as f64;
     let mut best = (0, f64::INFINITY);
-    for (quarters, product) in (0..).zip(products).skip(1) {
-        let product = product * if quarters == usual { 1.0 } else { unusual };
+    for (ar, product) in (0..).zip(products).skip(1) {
+        let more = match usize::from(ar) {
+            _ if ar == usual => 0.0,
+            ..=FAMILY => UNUSUAL,
+            _ => UNUSUAL + OF_TWO,
+        };
+        let product = product * (1.0 + 2.0 * more / predicted.max(1) as f64);
         if product < best.1 {
-            best = (quarters, product);
+            best = (ar, product);
         }
     }
     let alone = normal_bits(products[0]);
@@ -162,6 +197,25 @@ pub fn best_quarters(of: &Moments, predictor: Predictor, usual: u8) -> (u8, f64)
     let saved = (alone - normal_bits(best.1)) * predicted as f64 + saved - KEY_BITS;
     let alone = alone * (predicted + keys) as f64;
     if saved > 0.0 { (best.0, alone - saved) } else { (0, alone) }
+}
+
+/// The mean squares of innovations by all coefficients, which are quadratic functions of these.
+fn by_coefficients(of: Squares, is_free: bool) -> [f64; COEFFICIENTS.len()] {
+    let Squares { residuals, half, steps, before, successive } = of;
+    if !is_free {
+        return [residuals; COEFFICIENTS.len()];
+    }
+    COEFFICIENTS.map(|coefficients| {
+        let [one, two] = coefficients.map(|eighths| f64::from(eighths) / 8.0);
+        // `r − ρ₁ r(s) − ρ₂ r(s′)` is `r − ρ r(s)` and `ρ₂` times the step from `s′` to `s`.
+        let all = one + two;
+        let first = residuals
+            + all * (4.0 * half - 3.0 * residuals - steps)
+            + all * all * 2.0 * (residuals + steps - 2.0 * half);
+        // Of what is stationary, a residual times the step to it is half the square of the step.
+        let product = successive + (1.0 - all) * 0.5 * before;
+        first + two * (2.0 * product + two * before)
+    })
 }
 
 /// Bits of three normally distributed numbers, of whose variances this is the product.
@@ -172,32 +226,81 @@ fn normal_bits(product: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::geometry::measure::tile::Tile;
 
     /// What coordinates do not tell of each other, faces may: with coefficients that cost a little.
     #[test]
     fn faces_that_mostly_stay_are_told_from_other_frames() {
-        let quarters = |told, predictor| {
+        let ar = |told, predictor| {
             // Independent numbers of a variance of 100.
-            let squares = [[100.0, 125.0, 200.0]; 3];
+            let of = Squares {
+                residuals: 100.0,
+                half: 125.0,
+                steps: 200.0,
+                before: 200.0,
+                successive: -100.0,
+            };
+            let squares = [of; 3];
             let of = Moments { squares, predicted: 63, told, keys: 1 };
-            best_quarters(&of, predictor, 1).0
+            best_ar(&of, predictor, 1).0
         };
-        assert_eq!(quarters(60, Predictor::OneDistanceFree), 1);
-        assert_eq!(quarters(60, Predictor::TwoDistancesFree), 1);
+        assert_eq!(ar(60, Predictor::OneDistanceFree), 1);
+        assert_eq!(ar(60, Predictor::TwoDistancesFree), 1);
         // A sixth stays where they are anyhow; and others have none.
-        assert_eq!(quarters(10, Predictor::OneDistanceFree), 0);
-        assert_eq!(quarters(63, Predictor::LinearFrame), 0);
+        assert_eq!(ar(10, Predictor::OneDistanceFree), 0);
+        assert_eq!(ar(63, Predictor::LinearFrame), 0);
+    }
+
+    /// What the moments tell of all coefficients is what innovations by these take.
+    #[test]
+    fn variances_by_all_coefficients_follow_from_five_moments() {
+        let mut state = 7_u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 40) as f64 / (1_u64 << 24) as f64 - 0.5
+        };
+        for [one, two] in [[0.6, 0.2], [1.9, -0.93], [0.9, 0.0]] {
+            let (mut numbers, mut last, mut second) = (Vec::new(), 0.0, 0.0);
+            for _ in 0..6000 {
+                (last, second) = (one * last + two * second + 300.0 * noise(), last);
+                numbers.extend([last.round() as i32, 0, 0]);
+            }
+            let tile = Tile::of(&numbers, |number| number as f32, 1, 0, Domain::Quantized);
+            let coding = Coding { reference: Reference::Before, is_fixed: false };
+            let (frames, domain) = (6000, Domain::Quantized);
+            let atom = AtomFrames { view: tile.all(), atom: 0, frames, domain, coding };
+            let moments = Moments::of(atom, &AtomPredictor::DIRECT);
+            let told = by_coefficients(moments.squares[0], true);
+            let centre = f64::from(tile.centre[0].round());
+            let residual = |frame: usize| f64::from(numbers[3 * frame]) - centre;
+            for (coefficients, told) in COEFFICIENTS.into_iter().zip(told) {
+                let [one, two] = coefficients.map(|eighths| f64::from(eighths) / 8.0);
+                let innovation = |frame: usize| {
+                    residual(frame) - one * residual(frame - 1) - two * residual(frame - 2)
+                };
+                let sum: f64 = (2..frames).map(|frame| innovation(frame).powi(2)).sum();
+                let mean = sum / (frames - 2) as f64;
+                assert!((told / mean - 1.0).abs() < 0.02, "{coefficients:?}: {told} is {mean}");
+            }
+        }
     }
 
     #[test]
     fn the_usual_coefficient_stays_where_another_saves_little() {
-        let quarters = |predicted, usual| {
+        let ar = |predicted, usual| {
             // Best would be a coefficient of 0.68: ¾ leaves a tenth less than ½.
-            let squares = [[1425.0, 565.0, 705.0]; 3];
+            let of = Squares {
+                residuals: 1425.0,
+                half: 565.0,
+                steps: 705.0,
+                before: 0.0,
+                successive: 0.0,
+            };
+            let squares = [of; 3];
             let of = Moments { squares, predicted, told: predicted, keys: 1 };
-            best_quarters(&of, Predictor::Direct, usual).0
+            best_ar(&of, Predictor::Direct, usual).0
         };
-        assert_eq!([quarters(9, 2), quarters(9, 3), quarters(9, 0)], [2, 3, 3]);
-        assert_eq!([quarters(900, 2), quarters(900, 3)], [3, 3]);
+        assert_eq!([ar(9, 2), ar(9, 3), ar(9, 0)], [2, 3, 3]);
+        assert_eq!([ar(900, 2), ar(900, 3)], [3, 3]);
     }
 }

@@ -7,7 +7,7 @@ pub use planes::parse;
 
 use super::domain::Domain;
 use super::entropy::noise::{FIXED, MOST_NOISY};
-use super::predict::ar1::MOST_QUARTERS;
+use super::predict::ar::COEFFICIENTS;
 use super::predict::{Predictor, PredictorParams};
 use crate::error::{AtomProblem, DecodeError};
 
@@ -38,8 +38,8 @@ pub struct AtomPredictor {
     pub noisy: [u8; 3],
     /// The same of key frames.
     pub key_noisy: [u8; 3],
-    /// The autoregressive coefficient, in quarters (see `predict::ar1`).
-    pub quarters: u8,
+    /// The number of its autoregressive coefficients (see `predict::ar`).
+    pub ar: u8,
     /// How large quotients are, below [`CLASSES`]: atoms of one class have their codes in common.
     pub class: u8,
 }
@@ -54,13 +54,13 @@ impl AtomPredictor {
         levels: [0; 3],
         noisy: [0; 3],
         key_noisy: [0; 3],
-        quarters: 0,
+        ar: 0,
         class: 0,
     };
 
     /// Whether its residuals have the same number of bits in all frames, and no symbols.
     pub fn is_fixed(&self) -> bool {
-        self.quarters == 0 && self.noisy[0] >= FIXED
+        self.ar == 0 && self.noisy[0] >= FIXED
     }
 
     /// Whether it has symbols, in most frames or in key frames.
@@ -104,11 +104,11 @@ impl AtomPredictor {
             return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Width });
         }
         // A side that is told from another frame is part of a symbol.
-        let is_told = self.quarters > 0 && self.predictor.sides() > 1;
+        let is_told = self.ar > 0 && self.predictor.sides() > 1;
         if self.class >= CLASSES || (is_told && self.noisy[0] >= FIXED) {
             return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Class });
         }
-        if self.quarters > MOST_QUARTERS {
+        if usize::from(self.ar) >= COEFFICIENTS.len() {
             return Err(DecodeError::Atom { atom: index, problem: AtomProblem::Coefficient });
         }
         if self.coefficients.iter().chain(&self.distances).any(|number| !number.is_finite()) {

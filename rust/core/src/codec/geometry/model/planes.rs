@@ -30,7 +30,7 @@ impl Model {
         let mut distances: [FloatPlanes; 3] = std::array::from_fn(|_| FloatPlanes::default());
         let three = || [plane(), plane(), plane()];
         let (mut levels, mut noisy, mut key_noisy) = (three(), three(), three());
-        let (mut quarters, mut classes) = (plane(), plane());
+        let (mut ars, mut classes) = (plane(), plane());
         for atom in &self.atoms {
             let predictor = atom.predictor;
             predictors.push(predictor as u8);
@@ -47,8 +47,8 @@ impl Model {
                 push(&mut levels, atom.levels);
             }
             push(&mut noisy, relative(atom.noisy, predictor, u8::wrapping_sub));
-            quarters.push(atom.quarters);
-            if atom.quarters > 0 {
+            ars.push(atom.ar);
+            if atom.ar > 0 {
                 push(&mut key_noisy, relative(atom.key_noisy, predictor, u8::wrapping_sub));
             }
             classes.push(atom.class);
@@ -58,7 +58,7 @@ impl Model {
         let planes = [predictors].into_iter().chain(offsets);
         let planes = planes.chain(coefficients.into_iter().flat_map(|planes| planes.0));
         let planes = planes.chain(distances.into_iter().flat_map(|planes| planes.0));
-        let planes = planes.chain(levels).chain(noisy).chain([quarters, classes]).chain(key_noisy);
+        let planes = planes.chain(levels).chain(noisy).chain([ars, classes]).chain(key_noisy);
         let tables = used_tables(&self.atoms).map(|table| self.tables[table].clone());
         let planes = planes.chain([centres]).chain(tables);
         let mut packer = zstd::stream::write::Encoder::new(Vec::new(), level).ok()?;
@@ -123,8 +123,8 @@ pub fn parse(packed: &[u8], count: usize, domain: Domain) -> Result<Model, Decod
     let mut three = |length| Ok::<_, DecodeError>([plane(length)?, plane(length)?, plane(length)?]);
     let levels = three(if domain == Domain::FloatBits { count } else { 0 })?;
     let noisy = three(count)?;
-    let [quarters, classes] = [plane(count)?, plane(count)?];
-    let predicted = quarters.iter().filter(|&&quarters| quarters > 0).count();
+    let [ars, classes] = [plane(count)?, plane(count)?];
+    let predicted = ars.iter().filter(|&&ar| ar > 0).count();
     let mut key_noisy =
         [plane(predicted)?.iter(), plane(predicted)?.iter(), plane(predicted)?.iter()];
     let mut atoms = try_reserve(count)?;
@@ -143,8 +143,8 @@ pub fn parse(packed: &[u8], count: usize, domain: Domain) -> Result<Model, Decod
         let of = |planes: &[&[u8]; 3]| planes.map(|plane| plane.get(index).copied().unwrap_or(0));
         atom.levels = of(&levels);
         atom.noisy = relative(of(&noisy), predictor, u8::wrapping_add);
-        (atom.quarters, atom.class) = (quarters[index], classes[index]);
-        atom.key_noisy = match atom.quarters {
+        (atom.ar, atom.class) = (ars[index], classes[index]);
+        atom.key_noisy = match atom.ar {
             0 => atom.noisy,
             _ => relative(three_of(&mut key_noisy), predictor, u8::wrapping_add),
         };

@@ -1,6 +1,6 @@
 //! Where an atom is, predicted from atoms before it and from other frames.
 
-pub mod ar1;
+pub mod ar;
 pub mod distances;
 pub mod local_frame;
 mod prediction;
