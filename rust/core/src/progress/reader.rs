@@ -11,6 +11,7 @@ use super::metadata::MetadataStore;
 use super::other_shards::OtherShards;
 use super::view::{self, Progress, Summary, View};
 use crate::fs::Owner;
+use crate::per_process::try_lock;
 use crate::{Error, Result};
 
 /// The progress of another process: live while it runs, and as it was left afterwards.
@@ -68,7 +69,7 @@ impl ProgressReader {
         let shards = self.shards.states(&[])?;
         let mut merged = merge(&shards, None);
         self.shards.log_warnings();
-        let (mut kept, mut none) = (self.high_water.try_lock().ok(), HighWater::new());
+        let (mut kept, mut none) = (try_lock(&self.high_water), HighWater::new());
         let high_water = kept.as_deref_mut().unwrap_or(&mut none);
         for task in &mut merged.tasks {
             match high_water.get(task.id) {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Manager;
+use super::{Manager, locked};
 use crate::error::{GpuError, InsufficientMemory};
 use crate::gpu::devices::{CudaOrder, Environment, Scan, Status, topology};
 use crate::gpu::nvml::Deadline;
@@ -177,7 +177,8 @@ impl Manager {
         if !holds(&views, &held.lease) {
             return Ok(Outcome::Collision(insufficient(task, request, &views, &[])));
         }
-        let mut all = self.held();
+        let all = self.held();
+        let mut all = locked(&all);
         all.retain(|held| held.lease.task != task);
         all.push(held);
         let indices = chosen.into_iter().map(|(candidate, _)| candidate.index).collect();
@@ -190,7 +191,10 @@ impl Manager {
 
     fn lease_name(&self, task: &str) -> Option<String> {
         let held = self.held();
-        held.iter().find(|held| held.lease.task == task).map(|held| held.lease.name.clone())
+        locked(&held)
+            .iter()
+            .find(|held| held.lease.task == task)
+            .map(|held| held.lease.name.clone())
     }
 
     /// The indices of GPUs that the task holds already, at most as many as it wants now: it keeps
@@ -203,6 +207,7 @@ impl Manager {
     ) -> Result<Option<Vec<usize>>> {
         let mut kept = self.reserved(task, views);
         let held = self.held();
+        let held = locked(&held);
         let Some(held) = held.iter().find(|held| held.lease.task == task && held.is_kept()) else {
             return Ok(None);
         };

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::batches::PeakStore;
 use super::devices::{self, Cuda, CudaOrder, Environment, Poller, Scan, VISIBLE_VARIABLE};
-use super::nvml::{Deadline, PerProcess};
+use super::nvml::Deadline;
 use super::reservations::{
     DeviceView, HeldLease, Lease, Registry, Share, check_directory, device_views,
 };
 use crate::error::GpuError;
 use crate::fs::{Disk, Storage, path_of};
+use crate::per_process::PerProcess;
 use crate::{Error, Result};
 
 mod allocate;
@@ -37,7 +38,7 @@ pub struct Manager {
     /// This process's reservations. A forked child begins with none: the parent's are the parent's.
     held: PerProcess<Mutex<Vec<HeldLease>>>,
     /// What queries in the background, where that is wanted and a thread can be started.
-    poller: PerProcess<Option<Poller>>,
+    poller: PerProcess<Poller>,
     empty_reason_logged: AtomicBool,
 }
 
@@ -83,7 +84,7 @@ impl Manager {
             // What hides everything needs no driver.
             Some(interval) if !environment.hides_all() => {
                 let start = || Poller::start(interval, &environment, deadline);
-                self.poller.get_or_init(start).as_ref()
+                self.poller.get_or_try_init(start).ok()
             }
             _ => None,
         };
@@ -125,19 +126,20 @@ impl Manager {
         if let Some(task) = task {
             self.required(task)?;
         }
-        self.held().retain(|held| task.is_some_and(|task| held.lease.task != task));
+        locked(&self.held()).retain(|held| task.is_some_and(|task| held.lease.task != task));
         Ok(())
     }
 
     /// Whether GPUs are reserved here for `task`.
     pub fn holds(&self, task: &str) -> Result<bool> {
         self.required(task)?;
-        Ok(self.held().iter().any(|held| held.lease.task == task))
+        Ok(locked(&self.held()).iter().any(|held| held.lease.task == task))
     }
 
     /// The indices of the GPUs that are reserved here for `task`.
     fn reserved(&self, task: &str, views: &[DeviceView]) -> Vec<usize> {
         let held = self.held();
+        let held = locked(&held);
         let Some(held) = held.iter().find(|held| held.lease.task == task) else {
             return Vec::new();
         };
@@ -231,10 +233,8 @@ impl Manager {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Vec<HeldLease>> {
-        // HeldLease for an instant each time, never while the driver or the disk is asked.
-        let held = self.held.get_or_init(|| Mutex::new(Vec::new()));
-        held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> Arc<Mutex<Vec<HeldLease>>> {
+        self.held.get_or_init(Mutex::default)
     }
 
     fn registry(&self) -> Result<Registry> {
@@ -271,4 +271,9 @@ impl Manager {
 
 fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
+}
+
+/// Locked for an instant each time, never while the driver or the disk is asked.
+fn locked(held: &Mutex<Vec<HeldLease>>) -> MutexGuard<'_, Vec<HeldLease>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
