@@ -16,7 +16,9 @@ use super::layout::Key;
 use super::scan::{EntryStat, PartialFile, Scan};
 use super::usage::UsageLock;
 use crate::error::CacheError;
-use crate::fs::{FileClock, PassedOver, is_orphaned, metadata_if_there, try_lock_exclusive};
+use crate::fs::{
+    FileClock, PassedOver, is_orphaned, link_or_rename, metadata_if_there, try_lock_exclusive,
+};
 use crate::{Error, Result};
 
 /// An eviction frees this part of the limit more than is needed, as far as unused entries allow. A
@@ -257,21 +259,16 @@ impl Cache {
         let is_pinned = self.is_pinned(key).unwrap_or(true);
         if is_same && !is_pinned {
             self.counters.evictions.fetch_add(1, Ordering::Relaxed);
-            self.storage.remove_file(&own).map_err(evict_error)?;
-            return Ok(Outcome::Evicted);
-        }
-        match self.storage.link(&own, &path) {
+        } else {
             // What was stored meanwhile replaces it.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Ok(()) => {}
-            // There are no links here.
-            Err(_) => {
-                self.storage.rename(&own, &path).map_err(evict_error)?;
-                return Ok(if is_pinned { Outcome::Pinned } else { used(&moved) });
-            }
+            link_or_rename(&*self.storage, &own, &path).map_err(evict_error)?;
         }
-        self.storage.remove_file(&own).map_err(evict_error)?;
-        Ok(if is_pinned { Outcome::Pinned } else { used(&moved) })
+        self.remove_if_there(&own)?;
+        Ok(match is_pinned {
+            true => Outcome::Pinned,
+            false if is_same => Outcome::Evicted,
+            false => used(&moved),
+        })
     }
 
     /// Removes orphaned temporary files; returns how many bytes of them counted.

@@ -6,7 +6,6 @@
 //! writes matters. It finds out at its next flush: each one ends with the question whether the
 //! lease and the file are still its own.
 
-use std::io;
 use std::sync::Arc;
 
 use super::Cache;
@@ -16,7 +15,7 @@ use super::layout::Key;
 use super::load::OpenEntry;
 use super::own_file::OwnFile;
 use super::unfinished_file::UnfinishedFile;
-use crate::fs::{Lease, Taking};
+use crate::fs::{Lease, Taking, is_gone};
 use crate::topology::Topology;
 use crate::trajectory::{Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, check_reaches};
 use crate::{Error, Result};
@@ -222,11 +221,6 @@ fn if_own<T>(own: &OwnFile, data_id: &str, done: Result<T>) -> Result<T> {
         (Ok(_), Err(error)) => Err(error),
         (done, _) => done,
     }
-}
-
-/// Whether a file is not there any more, as another host sees it, too.
-pub(super) fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
 }
 
 impl Frames {

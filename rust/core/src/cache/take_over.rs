@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use super::Cache;
 use super::growth::GrowingFile;
-use super::in_progress::{EntryInProgress, Frames, is_gone};
+use super::in_progress::{EntryInProgress, Frames};
 use super::layout::Key;
 use super::new_trajectory::{IfThere, NewTrajectory, check_topology};
 use super::own_file::OwnFile;
@@ -17,8 +17,8 @@ use super::unfinished_file::UnfinishedFile;
 use super::unfinished_name::UnfinishedName;
 use crate::error::CacheError;
 use crate::fs::{
-    FileClock, Hold, Lease, LeaseHolder, Owner, StorageFile, Taking, WriterId, forget_listing,
-    lease_holder,
+    FileClock, Hold, Lease, LeaseHolder, StorageFile, Taking, Temporary, WriterId, forget_listing,
+    is_gone, lease_holder,
 };
 use crate::topology::Topology;
 use crate::trajectory::{Entry, EntryHeader, EntryKind, EntryWriter};
@@ -272,22 +272,16 @@ impl Cache {
         begin: impl FnOnce(Box<dyn StorageFile>) -> Result<EntryWriter>,
     ) -> Result<EntryWriter> {
         let path = own.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let temporary = path.with_file_name(Owner::current().temporary_name(name));
+        let mut temporary = Temporary::beside(&self.storage, path)?;
         let folder = path.parent().unwrap_or_else(|| self.directory());
         let begin_error = |error| Error::io("begin", path, error);
-        let file = self.storage.create_new(&temporary).map_err(begin_error)?;
-        let begun = begin(file).and_then(|mut writer| {
-            writer.flush()?;
-            self.storage.rename(&temporary, path).map_err(begin_error)?;
-            self.storage.sync_dir(folder).map_err(begin_error)?;
-            Ok(writer)
-        });
-        if begun.is_err() {
-            // After the rename there is nothing under this name.
-            let _ = self.storage.remove_file(&temporary);
-        }
-        begun
+        let file = self.storage.create_new(temporary.path()).map_err(begin_error)?;
+        let mut writer = begin(file)?;
+        writer.flush()?;
+        self.storage.rename(temporary.path(), path).map_err(begin_error)?;
+        temporary.keep();
+        self.storage.sync_dir(folder).map_err(begin_error)?;
+        Ok(writer)
     }
 
     /// Opens a writer's own file that was another's.

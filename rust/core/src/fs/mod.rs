@@ -49,12 +49,13 @@ mod remote;
 mod shared;
 mod sigbus;
 mod storage;
+mod temporary;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod writeback;
 mod xattr;
 
-pub(crate) use absence::{is_absent, is_directory, metadata_if_there};
+pub(crate) use absence::{is_absent, is_directory, is_gone, metadata_if_there};
 pub(crate) use clock::{FileClock, forget_listing};
 pub use content::{Content, Hold};
 pub(crate) use directory::Identity;
@@ -82,6 +83,7 @@ pub use range_source::{RangeBytes, RangeSource};
 pub(crate) use remote::Held;
 pub(crate) use shared::{SharedMap, WordCopy};
 pub(crate) use sigbus::{Faults, install as keep_fault_handler};
-pub(crate) use storage::memory_file;
 pub use storage::{Disk, Storage, StorageFile, write_all_at};
+pub(crate) use storage::{link_or_rename, memory_file};
+pub(crate) use temporary::Temporary;
 pub(crate) use xattr::{set_xattr_u64, set_xattr_u64_at, xattr_u64};
