@@ -7,18 +7,23 @@
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use super::layout::MAX_ID;
-use super::sealed::{Sealed, seal, unseal};
 use super::shard::open_directory;
-use crate::error::ProgressDamage;
-use crate::fs::{OpenDirectory, Storage, create_dirs, publish_bytes};
+use crate::fs::{OpenDirectory, SealedFormat, Storage, create_dirs, publish_bytes};
+use crate::per_process::try_lock;
 use crate::{Error, Result, checksum};
 
-const MAGIC: [u8; 8] = *b"pfxmeta\n";
-const VERSION: u32 = 1;
+const FORMAT: SealedFormat = SealedFormat {
+    magic: *b"pfxmeta\n",
+    version: 1,
+    align: 1,
+    file: "the metadata of a task",
+    body: "the metadata of a task",
+    remedy: "remove it",
+};
 /// The folder that holds them, beside the counters.
 const NAME: &str = "metadata";
 /// The most bytes that a task may have.
@@ -86,7 +91,7 @@ impl MetadataStore {
     /// Replaces the metadata of a task in memory only.
     pub fn keep(&self, id: &str, value: &[u8]) -> Result<()> {
         self.check(value)?;
-        if let Ok(mut cache) = self.cache.try_lock() {
+        if let Some(mut cache) = try_lock(&self.cache) {
             cache.values.insert(id.to_owned(), value.to_owned());
             cache.listings += 1;
         }
@@ -103,16 +108,15 @@ impl MetadataStore {
 
     /// The metadata of all tasks.
     pub fn read(&self) -> ById {
-        match self.cache.try_lock() {
-            Ok(mut cache) => self.refresh(&mut cache),
-            Err(TryLockError::Poisoned(cache)) => self.refresh(&mut cache.into_inner()),
-            Err(TryLockError::WouldBlock) => self.refresh(&mut MetadataCache::default()),
+        match try_lock(&self.cache) {
+            Some(mut cache) => self.refresh(&mut cache),
+            None => self.refresh(&mut MetadataCache::default()),
         }
     }
 
     /// All values, unless they are those of the listing of this number; and the number.
     pub fn read_since(&self, listing: u64) -> Option<(u64, ById)> {
-        let mut cache = self.cache.try_lock().ok()?;
+        let mut cache = try_lock(&self.cache)?;
         let values = self.refresh(&mut cache);
         (cache.listings != listing).then_some((cache.listings, values))
     }
@@ -120,11 +124,8 @@ impl MetadataStore {
     /// Logs the damage that was found, each file once. Not for the background thread.
     pub fn log_warnings(&self) {
         // Without the lock: a logger may come back here.
-        let warnings = self
-            .cache
-            .try_lock()
-            .map_or(Vec::new(), |mut cache| std::mem::take(&mut cache.warnings));
-        for warning in warnings {
+        let warnings = try_lock(&self.cache).map(|mut cache| std::mem::take(&mut cache.warnings));
+        for warning in warnings.unwrap_or_default() {
             log::warn!(target: crate::LOGGER, "{warning}");
         }
     }
@@ -178,7 +179,7 @@ impl MetadataStore {
 
 fn encode(id: &str, value: &[u8]) -> Vec<u8> {
     let body = [&[id.len() as u8], id.as_bytes(), value].concat();
-    seal(MAGIC, VERSION, &body, 1)
+    FORMAT.seal(&body)
 }
 
 /// The id and the value in a file; `None` where it is gone by now.
@@ -195,15 +196,7 @@ fn read(directory: &OpenDirectory, name: &str, limit: usize) -> Result<Option<(S
 }
 
 fn parse(bytes: &[u8], path: &Path, limit: usize) -> Result<(String, Vec<u8>)> {
-    let damaged = |damage: ProgressDamage| damage.in_file(path, "the metadata of a task");
-    let body = match unseal(MAGIC, VERSION, bytes, 1).map_err(damaged)? {
-        Sealed::Body(body) => body,
-        Sealed::OtherFormat(_) => return Err(damaged(ProgressDamage::Magic)),
-        Sealed::NewerVersion(found) => {
-            let supported = VERSION;
-            return Err(Error::NewerFormat { path: path.to_owned(), found, supported });
-        }
-    };
+    let body = FORMAT.unseal(bytes, path)?;
     let parts = || {
         let (&length, rest) = body.split_first()?;
         let (id, value) = rest.split_at_checked(usize::from(length))?;
@@ -211,7 +204,7 @@ fn parse(bytes: &[u8], path: &Path, limit: usize) -> Result<(String, Vec<u8>)> {
         let id = String::from_utf8(id.to_vec()).ok().filter(|_| is_sound)?;
         Some((id, value.to_vec()))
     };
-    parts().ok_or_else(|| damaged(ProgressDamage::Unparsable { part: "body" }))
+    parts().ok_or_else(|| FORMAT.damaged(path, "its body cannot be parsed"))
 }
 
 #[cfg(test)]

@@ -56,7 +56,6 @@ mod position;
 mod reader;
 mod rollup;
 mod sampling;
-mod sealed;
 mod shard;
 mod shard_lock;
 mod shard_state;

@@ -196,7 +196,7 @@ impl PeakRecord {
 }
 
 /// Observations with lengths and such without can't be mixed. Asked without a length, the longest
-/// item seen is meant; asked with one where none was ever sampled_at, the items are taken to be
+/// item seen is meant; asked with one where no length was ever told, the items are taken to be
 /// alike.
 fn comparable(shape: BatchShape, observed: Vec<Observation>) -> (BatchShape, Vec<Observation>) {
     let (with, without): (Vec<_>, Vec<_>) =
