@@ -14,7 +14,6 @@
 //!
 //! Nothing here is synced to the disk: no reservation outlives the machine's next start.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -316,7 +315,7 @@ enum FileState {
 }
 
 /// An error where it can't be told: memory that is not seen to be reserved would be given twice.
-fn examine(directory: &UserDirectory, name: &OsStr) -> std::io::Result<FileState> {
+fn examine(directory: &UserDirectory, name: &str) -> std::io::Result<FileState> {
     let (file, metadata) = match directory.open_file(name) {
         Ok(Some(opened)) => opened,
         Ok(None) => return Ok(FileState::Foreign),

@@ -160,7 +160,7 @@ fn split_by_free(set: &[&Candidate], memory: u64) -> Vec<(Candidate, u64)> {
             ((*candidate).clone(), part)
         })
         .collect();
-    // What rounding left over, MiB by MiB, where there is budget.
+    // What rounding left over, MiB by MiB, where there is room.
     for (candidate, part) in &mut shares {
         let more = left.min(candidate.free - *part);
         *part += more;
