@@ -82,6 +82,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_lock_that_is_held_is_not_waited_for_and_one_that_a_panic_left_is_taken() {
+        let lock = Mutex::new(7);
+        let held = lock.lock();
+        assert!(try_lock(&lock).is_none());
+        drop(held);
+        std::thread::scope(|scope| {
+            let panics = scope.spawn(|| {
+                let _held = lock.lock();
+                panic!("a test of a panic under a lock");
+            });
+            assert!(panics.join().is_err());
+        });
+        assert_eq!(try_lock(&lock).as_deref(), Some(&7));
+    }
+
+    #[test]
     fn all_threads_get_the_same_value_and_it_is_dropped_once() {
         let token = Arc::new(());
         let value = PerProcess::new();

@@ -51,7 +51,7 @@ struct Target {
 }
 
 /// What became of an entry that was to be evicted.
-enum Outcome {
+enum Eviction {
     /// It is gone, whichever process removed it.
     Evicted,
     /// It was used since it was listed.
@@ -64,8 +64,8 @@ enum Outcome {
     Pinned,
 }
 
-fn used(found: &Metadata) -> Outcome {
-    Outcome::Used(found.modified().unwrap_or(SystemTime::UNIX_EPOCH))
+fn used(found: &Metadata) -> Eviction {
+    Eviction::Used(found.modified().unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
 #[derive(Debug, Default)]
@@ -83,8 +83,8 @@ impl Freed {
     }
 
     /// What became of an entry. One that can't be removed is passed over.
-    fn try_step(&mut self, outcome: Result<Outcome>) -> Result<Outcome> {
-        Ok(self.passed_over.try_step(outcome.map(Some))?.unwrap_or(Outcome::Stuck))
+    fn try_step(&mut self, outcome: Result<Eviction>) -> Result<Eviction> {
+        Ok(self.passed_over.try_step(outcome.map(Some))?.unwrap_or(Eviction::Stuck))
     }
 }
 
@@ -190,10 +190,10 @@ impl Cache {
                 continue;
             }
             match freed.try_step(self.try_evict(&entry))? {
-                Outcome::Evicted => freed.add(&entry),
-                Outcome::Open => in_use.push(entry),
-                Outcome::Pinned | Outcome::Stuck => {}
-                Outcome::Used(since) => {
+                Eviction::Evicted => freed.add(&entry),
+                Eviction::Open => in_use.push(entry),
+                Eviction::Pinned | Eviction::Stuck => {}
+                Eviction::Used(since) => {
                     entry.last_used = since;
                     queue.insert((since, entry.key), entry);
                 }
@@ -205,9 +205,9 @@ impl Cache {
         {
             let outcome = match metadata_if_there(&self.entry_path(&entry.key)) {
                 Ok(Some(found)) => self.take_out(&entry.key, &found),
-                found => found.map(|_| Outcome::Evicted),
+                found => found.map(|_| Eviction::Evicted),
             };
-            if matches!(freed.try_step(outcome)?, Outcome::Evicted) {
+            if matches!(freed.try_step(outcome)?, Eviction::Evicted) {
                 freed.add(&entry);
             }
         }
@@ -219,15 +219,15 @@ impl Cache {
     }
 
     /// Evicts an entry if it has not been used since it was listed and no process has it open.
-    fn try_evict(&self, entry: &EntryStat) -> Result<Outcome> {
+    fn try_evict(&self, entry: &EntryStat) -> Result<Eviction> {
         let path = self.entry_path(&entry.key);
-        let Some(found) = metadata_if_there(&path)? else { return Ok(Outcome::Evicted) };
+        let Some(found) = metadata_if_there(&path)? else { return Ok(Eviction::Evicted) };
         match found.modified() {
-            Ok(since) if since != entry.last_used => return Ok(Outcome::Used(since)),
+            Ok(since) if since != entry.last_used => return Ok(Eviction::Used(since)),
             _ => {}
         }
         let claim = match try_lock_exclusive(&path) {
-            Ok(None) => return Ok(Outcome::Open),
+            Ok(None) => return Ok(Eviction::Open),
             Ok(claim) => claim,
             // Another user's file can't be opened, and may be removed all the same.
             Err(_) => None,
@@ -241,15 +241,15 @@ impl Cache {
     /// Removes an entry if it is still the one that was found and is not pinned. It is moved to a
     /// name of our own first: only then is it certain which one it is, also where locks exclude
     /// nobody. One that was stored, used or pinned meanwhile is given back.
-    fn take_out(&self, key: &Key, found: &Metadata) -> Result<Outcome> {
+    fn take_out(&self, key: &Key, found: &Metadata) -> Result<Eviction> {
         if self.is_pinned(key)? {
-            return Ok(Outcome::Pinned);
+            return Ok(Eviction::Pinned);
         }
         let (path, own) = (self.entry_path(key), self.temporary_for(key));
         let evict_error = |error| Error::io("evict", &path, error);
         match self.storage.rename(&path, &own) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Evicted),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Eviction::Evicted),
             Err(error) => return Err(evict_error(error)),
         }
         let state = |found: &Metadata| Some((found.len(), found.modified().ok()?));
@@ -265,8 +265,8 @@ impl Cache {
         }
         self.remove_if_there(&own)?;
         Ok(match is_pinned {
-            true => Outcome::Pinned,
-            false if is_same => Outcome::Evicted,
+            true => Eviction::Pinned,
+            false if is_same => Eviction::Evicted,
             false => used(&moved),
         })
     }

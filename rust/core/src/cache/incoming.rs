@@ -12,7 +12,7 @@ use super::growth::GrowingFile;
 use super::layout::Key;
 use super::load::OpenEntry;
 use crate::error::CacheError;
-use crate::fs::{Content, Hold, Temporary, link_or_rename, open_file, set_xattr_u64};
+use crate::fs::{Content, OpenMode, Temporary, link_or_rename, open_file, set_xattr_u64};
 use crate::trajectory::{Entry, RAW_BYTES};
 use crate::{Error, Result, interrupt};
 
@@ -89,7 +89,7 @@ impl IncomingEntry<'_> {
     fn verified(&self) -> Result<OpenEntry> {
         let path = self.path();
         let file = open_file(path).map_err(|error| Error::io("open", path, error))?;
-        let content = Content::of(file, path, None, Hold::Unnamed)?;
+        let content = Content::of(file, path, None, OpenMode::Unnamed)?;
         if content.length() != self.bytes {
             let reason = format!("it has {} bytes of {}", content.length(), self.bytes);
             return Err(Error::corrupt(path, "its end", reason));

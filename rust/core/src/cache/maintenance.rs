@@ -10,7 +10,7 @@ use super::layout::{Key, is_quarantined_name};
 use super::scan::{list, unless_closed};
 use crate::error::CacheError;
 use crate::fs::{
-    FileClock, FileLock, Hold, LockKind, PassedOver, metadata_if_there, orphaned,
+    FileClock, FileLock, LockKind, OpenMode, PassedOver, metadata_if_there, orphaned,
     remove_stale_lease,
 };
 use crate::trajectory::Report;
@@ -234,7 +234,7 @@ impl Cache {
     }
 
     fn verify_entry(&self, key: Key) -> Result<Option<Verification>> {
-        let opened = match self.open_unmarked(&key, Hold::Brief, |_| {}) {
+        let opened = match self.open_unmarked(&key, OpenMode::Brief, |_| {}) {
             Ok(opened) => opened,
             // Evicted since it was listed.
             Err((Error::Cache(CacheError::KeyNotFound { .. }), _)) => return Ok(None),

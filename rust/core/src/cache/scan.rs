@@ -25,7 +25,7 @@ use crate::per_process::try_lock;
 use crate::{Error, Result, threads};
 
 /// More folders than this are listed on all threads.
-pub(super) const WORTH_THREADS: usize = 8;
+pub(super) const FILES_WORTH_THREADS: usize = 8;
 
 /// A published entry as a listing shows it.
 #[derive(Debug, Clone)]
@@ -176,7 +176,7 @@ impl Cache {
             let before: Option<Arc<Folder>> = before;
             Ok((name, Arc::new(list_folder(&path, version, first_seen, before.as_deref())?)))
         };
-        let listed: Vec<Result<(String, Arc<Folder>)>> = if changed.len() > WORTH_THREADS {
+        let listed: Vec<Result<(String, Arc<Folder>)>> = if changed.len() > FILES_WORTH_THREADS {
             threads::run(|| changed.into_par_iter().map(relist).collect())
         } else {
             changed.into_iter().map(relist).collect()

@@ -58,7 +58,7 @@ mod xattr;
 
 pub(crate) use absence::{is_absent, is_directory, is_gone, metadata_if_there};
 pub(crate) use clock::{FileClock, forget_listing};
-pub use content::{Content, Hold};
+pub use content::{Content, OpenMode};
 pub(crate) use directory::Identity;
 pub use directory::OpenDirectory;
 pub(crate) use fallback::{Failure, create_with_fallback};
@@ -81,7 +81,7 @@ pub(crate) use passed_over::PassedOver;
 pub use publish::{PendingDir, publish_bytes, remove_orphaned};
 pub(crate) use publish::{create_dirs, is_orphaned, last_modified, orphaned, remove_tree};
 pub use range_source::{RangeBytes, RangeSource};
-pub(crate) use remote::Held;
+pub(crate) use remote::Prefetched;
 pub(crate) use sealed::SealedFormat;
 pub(crate) use shared::{SharedMap, WordCopy};
 pub(crate) use sigbus::{Faults, install as keep_fault_handler};

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 
 use super::clock::{monotonic, wall_micros};
-use super::metadata::{ById, MetadataStore};
+use super::side_files::{ById, SideFiles};
 use crate::batch_system::BatchFacts;
 use crate::fs::{Owner, Storage};
 use crate::per_process::try_lock;
@@ -47,7 +47,7 @@ pub(super) struct Jobs {
 /// The files of a run's jobs.
 #[derive(Debug)]
 pub(super) struct JobStore {
-    files: MetadataStore,
+    files: SideFiles,
     /// Only ever tried, like the others: a fork may have copied it locked.
     own: Mutex<Option<OwnRecord>>,
     /// What was read, and of which listing of the files.
@@ -68,7 +68,7 @@ impl JobStore {
     /// The jobs beside the counters in `directory`; `None` keeps them in memory.
     pub fn new(directory: Option<&std::path::Path>) -> Self {
         Self {
-            files: MetadataStore::in_folder(directory, NAME, MAX_BYTES, MAX_BYTES),
+            files: SideFiles::in_folder(directory, NAME, MAX_BYTES, MAX_BYTES),
             own: Mutex::default(),
             read: Mutex::default(),
         }

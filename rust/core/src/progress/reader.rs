@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use super::DIRECTORY;
 use super::jobs::{JobStore, Jobs};
 use super::merge::merge;
-use super::metadata::MetadataStore;
 use super::other_shards::OtherShards;
+use super::side_files::SideFiles;
 use super::view::{self, Progress, Summary, View};
 use crate::fs::Owner;
 use crate::per_process::try_lock;
@@ -18,7 +18,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct ProgressReader {
     shards: OtherShards,
-    metadata: MetadataStore,
+    metadata: SideFiles,
     jobs: JobStore,
     root: PathBuf,
     /// The high-water marks of what this reader has shown, which it can't store in the files, each
@@ -35,7 +35,7 @@ impl ProgressReader {
         let host = Owner::current().host().to_owned();
         let reader = Self {
             shards: OtherShards::new(directory.clone(), host),
-            metadata: MetadataStore::new(Some(&directory)),
+            metadata: SideFiles::new(Some(&directory)),
             jobs: JobStore::new(Some(&directory)),
             root: root.to_owned(),
             high_water: Mutex::default(),

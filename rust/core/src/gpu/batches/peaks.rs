@@ -1,6 +1,7 @@
 //! The peaks that batches have needed, kept between runs.
 //!
-//! One sealed file per task, replaced whole each time: JSON of the task and its records, oldest first.
+//! One sealed file per task, replaced whole each time: JSON of the task and its records, oldest
+//! first.
 //!
 //! A damaged file is quarantined with a warning, for what it held can be observed again; one of a
 //! newer version is left as it is.
@@ -34,7 +35,7 @@ const MAX_FILE: u64 = 1 << 20;
 /// How a batch went.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum BatchOutcome {
     /// The most MiB that were in use.
     Peak(f64),
     /// It ran out of memory, with this many MiB to use.
@@ -51,7 +52,7 @@ pub struct PeakRecord {
     /// The batch.
     pub shape: BatchShape,
     /// How it went.
-    pub outcome: Outcome,
+    pub outcome: BatchOutcome,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
