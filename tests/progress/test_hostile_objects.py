@@ -472,7 +472,7 @@ other.start_task("far", "Far", 10)
 tracker = ProgressTracker(checkpoint_dir=root / "run")
 # The task of another host: it is imported under the lock.
 shutil.copy(counters, root / "run" / ".progress" / "counters-aaaaaaaa-0")
-[own] = (root / "run").glob(".progress/counters-[!a]*")
+[own] = (p for p in (root / "run").glob(".progress/counters-*") if p.name != "counters-aaaaaaaa-0")
 with own.open("r+b", buffering=0) as file:
     # The lock is a word of the header: process and start time of its holder, 0 = not known.
     os.pwrite(file.fileno(), (os.getppid() << 32).to_bytes(8, "little"), 56 * 8)

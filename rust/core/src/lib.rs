@@ -43,6 +43,7 @@ pub mod tree;
 
 mod checksum;
 mod container;
+mod per_process;
 mod scalar;
 mod variables;
 

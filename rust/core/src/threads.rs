@@ -14,12 +14,11 @@
 //! ```
 
 use std::num::NonZeroUsize;
-use std::process;
 use std::sync::Arc;
 
-use arc_swap::{ArcSwapOption, Guard};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::per_process::PerProcess;
 use crate::variables::value_of;
 use crate::{Result, interrupt};
 
@@ -56,7 +55,7 @@ pub fn run<R: Send>(work: impl FnOnce() -> R + Send) -> R {
         return alone(work);
     }
     match pool() {
-        Some(pool) => pool.pool.install(work),
+        Some(pool) => pool.install(work),
         // No thread can be started.
         None => alone(work),
     }
@@ -76,36 +75,11 @@ fn alone<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     })
 }
 
-/// The pool of a process.
-struct ProcessPool {
-    process: u32,
-    pool: ThreadPool,
-}
-
-fn pool() -> Option<Arc<ProcessPool>> {
-    // No lock: another thread may fork while a pool is built, and the child would wait for ever.
-    static CURRENT: ArcSwapOption<ProcessPool> = ArcSwapOption::const_empty();
-    let process = process::id();
-    let is_ours =
-        |pool: &Option<Arc<ProcessPool>>| pool.as_ref().is_some_and(|pool| pool.process == process);
-    let found = CURRENT.load_full();
-    if is_ours(&found) {
-        return found;
-    }
-    let pool = ThreadPoolBuilder::new()
-        .num_threads(count())
-        .thread_name(|index| format!("proteinflex-{index}"))
-        .build()
-        .ok()?;
-    let built = Some(Arc::new(ProcessPool { process, pool }));
-    let before = CURRENT.compare_and_swap(&found, built.clone());
-    if is_ours(&before) {
-        // Another thread was faster.
-        return Guard::into_inner(before);
-    }
-    // Left alone: the threads of the pool that was inherited over `fork` are not here.
-    std::mem::forget((found, Guard::into_inner(before)));
-    built
+fn pool() -> Option<Arc<ThreadPool>> {
+    static POOL: PerProcess<ThreadPool> = PerProcess::new();
+    let name = |index| format!("proteinflex-{index}");
+    POOL.get_or_try_init(|| ThreadPoolBuilder::new().num_threads(count()).thread_name(name).build())
+        .ok()
 }
 
 #[cfg(test)]

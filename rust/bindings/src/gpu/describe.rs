@@ -1,6 +1,6 @@
 //! GPUs and reservations as dicts.
 
-use proteinflex_core::gpu::{ComputeMode, DeviceView, Lease};
+use proteinflex_core::gpu::{ComputeMode, DeviceView, Reservation};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -15,9 +15,9 @@ pub fn describe<'py>(py: Python<'py>, view: &DeviceView) -> PyResult<Bound<'py, 
         Ok(described)
     });
     let key = device.memory_key();
-    let reservations = view.holders.iter().map(|lease| {
-        let described = holder(py, lease)?;
-        described.set_item("memory", lease.memory_on(&key))?;
+    let reservations = view.holders.iter().map(|one| {
+        let described = holder(py, one)?;
+        described.set_item("memory", one.memory_on(&key))?;
         Ok(described)
     });
     let mode = match device.compute_mode {
@@ -49,12 +49,12 @@ pub fn describe<'py>(py: Python<'py>, view: &DeviceView) -> PyResult<Bound<'py, 
     Ok(described)
 }
 
-pub fn holder<'py>(py: Python<'py>, lease: &Lease) -> PyResult<Bound<'py, PyDict>> {
+pub fn holder<'py>(py: Python<'py>, reservation: &Reservation) -> PyResult<Bound<'py, PyDict>> {
     let described = PyDict::new(py);
-    described.set_item("task", &lease.task)?;
-    described.set_item("pid", lease.pid)?;
-    described.set_item("user", lease.user)?;
-    described.set_item("command", &lease.command)?;
-    described.set_item("created", timestamp(py, lease.created)?)?;
+    described.set_item("task", &reservation.task)?;
+    described.set_item("pid", reservation.pid)?;
+    described.set_item("user", reservation.user)?;
+    described.set_item("command", &reservation.command)?;
+    described.set_item("created", timestamp(py, reservation.created)?)?;
     Ok(described)
 }

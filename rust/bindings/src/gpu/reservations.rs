@@ -170,13 +170,13 @@ impl GPUManager {
     ///     ``task``, ``pid``, ``user``, ``command``, ``created`` (datetime, UTC) and ``memory``
     ///     (dict of GPU UUID to MB).
     fn reservations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let leases = interruptible(py, || self.manager.reservations())?;
-        let described: PyResult<Vec<_>> = leases
+        let reservations = interruptible(py, || self.manager.reservations())?;
+        let described: PyResult<Vec<_>> = reservations
             .iter()
-            .map(|lease| {
+            .map(|one| {
                 let memory: BTreeMap<&str, u64> =
-                    lease.shares.iter().map(|share| (share.uuid.as_str(), share.memory)).collect();
-                let described = holder(py, lease)?;
+                    one.shares.iter().map(|share| (share.uuid.as_str(), share.memory)).collect();
+                let described = holder(py, one)?;
                 described.set_item("memory", memory)?;
                 Ok(described)
             })

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::OpenEntry;
 use super::layout::{SUSPENDED, WRITING};
-use crate::fs::{Content, Hold, RangeSource};
+use crate::fs::{Content, OpenMode, RangeSource};
 use crate::trajectory::{Entry, EntryKind};
 use crate::{Error, Result};
 
@@ -40,7 +40,7 @@ impl OpenEntry {
         if !found.is_file() {
             return Err(not_an_entry(&real, kind_of_file(&found)));
         }
-        Self::of_trajectory(Content::open(&real, None, Hold::Long)?)
+        Self::of_trajectory(Content::open(&real, None, OpenMode::Long)?)
     }
 
     /// Opens a published trajectory that is an object elsewhere, by ranges of it.

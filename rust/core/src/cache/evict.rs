@@ -16,7 +16,9 @@ use super::layout::Key;
 use super::scan::{EntryStat, PartialFile, Scan};
 use super::usage::UsageLock;
 use crate::error::CacheError;
-use crate::fs::{FileClock, PassedOver, is_orphaned, metadata_if_there, try_lock_exclusive};
+use crate::fs::{
+    FileClock, PassedOver, is_orphaned, link_or_rename, metadata_if_there, try_lock_exclusive,
+};
 use crate::{Error, Result};
 
 /// An eviction frees this part of the limit more than is needed, as far as unused entries allow. A
@@ -49,7 +51,7 @@ struct Target {
 }
 
 /// What became of an entry that was to be evicted.
-enum Outcome {
+enum Eviction {
     /// It is gone, whichever process removed it.
     Evicted,
     /// It was used since it was listed.
@@ -62,8 +64,8 @@ enum Outcome {
     Pinned,
 }
 
-fn used(found: &Metadata) -> Outcome {
-    Outcome::Used(found.modified().unwrap_or(SystemTime::UNIX_EPOCH))
+fn used(found: &Metadata) -> Eviction {
+    Eviction::Used(found.modified().unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
 #[derive(Debug, Default)]
@@ -81,8 +83,8 @@ impl Freed {
     }
 
     /// What became of an entry. One that can't be removed is passed over.
-    fn try_step(&mut self, outcome: Result<Outcome>) -> Result<Outcome> {
-        Ok(self.passed_over.try_step(outcome.map(Some))?.unwrap_or(Outcome::Stuck))
+    fn try_step(&mut self, outcome: Result<Eviction>) -> Result<Eviction> {
+        Ok(self.passed_over.try_step(outcome.map(Some))?.unwrap_or(Eviction::Stuck))
     }
 }
 
@@ -188,10 +190,10 @@ impl Cache {
                 continue;
             }
             match freed.try_step(self.try_evict(&entry))? {
-                Outcome::Evicted => freed.add(&entry),
-                Outcome::Open => in_use.push(entry),
-                Outcome::Pinned | Outcome::Stuck => {}
-                Outcome::Used(since) => {
+                Eviction::Evicted => freed.add(&entry),
+                Eviction::Open => in_use.push(entry),
+                Eviction::Pinned | Eviction::Stuck => {}
+                Eviction::Used(since) => {
                     entry.last_used = since;
                     queue.insert((since, entry.key), entry);
                 }
@@ -203,9 +205,9 @@ impl Cache {
         {
             let outcome = match metadata_if_there(&self.entry_path(&entry.key)) {
                 Ok(Some(found)) => self.take_out(&entry.key, &found),
-                found => found.map(|_| Outcome::Evicted),
+                found => found.map(|_| Eviction::Evicted),
             };
-            if matches!(freed.try_step(outcome)?, Outcome::Evicted) {
+            if matches!(freed.try_step(outcome)?, Eviction::Evicted) {
                 freed.add(&entry);
             }
         }
@@ -217,15 +219,15 @@ impl Cache {
     }
 
     /// Evicts an entry if it has not been used since it was listed and no process has it open.
-    fn try_evict(&self, entry: &EntryStat) -> Result<Outcome> {
+    fn try_evict(&self, entry: &EntryStat) -> Result<Eviction> {
         let path = self.entry_path(&entry.key);
-        let Some(found) = metadata_if_there(&path)? else { return Ok(Outcome::Evicted) };
+        let Some(found) = metadata_if_there(&path)? else { return Ok(Eviction::Evicted) };
         match found.modified() {
-            Ok(since) if since != entry.last_used => return Ok(Outcome::Used(since)),
+            Ok(since) if since != entry.last_used => return Ok(Eviction::Used(since)),
             _ => {}
         }
         let claim = match try_lock_exclusive(&path) {
-            Ok(None) => return Ok(Outcome::Open),
+            Ok(None) => return Ok(Eviction::Open),
             Ok(claim) => claim,
             // Another user's file can't be opened, and may be removed all the same.
             Err(_) => None,
@@ -239,15 +241,15 @@ impl Cache {
     /// Removes an entry if it is still the one that was found and is not pinned. It is moved to a
     /// name of our own first: only then is it certain which one it is, also where locks exclude
     /// nobody. One that was stored, used or pinned meanwhile is given back.
-    fn take_out(&self, key: &Key, found: &Metadata) -> Result<Outcome> {
+    fn take_out(&self, key: &Key, found: &Metadata) -> Result<Eviction> {
         if self.is_pinned(key)? {
-            return Ok(Outcome::Pinned);
+            return Ok(Eviction::Pinned);
         }
         let (path, own) = (self.entry_path(key), self.temporary_for(key));
         let evict_error = |error| Error::io("evict", &path, error);
         match self.storage.rename(&path, &own) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Evicted),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Eviction::Evicted),
             Err(error) => return Err(evict_error(error)),
         }
         let state = |found: &Metadata| Some((found.len(), found.modified().ok()?));
@@ -257,21 +259,16 @@ impl Cache {
         let is_pinned = self.is_pinned(key).unwrap_or(true);
         if is_same && !is_pinned {
             self.counters.evictions.fetch_add(1, Ordering::Relaxed);
-            self.storage.remove_file(&own).map_err(evict_error)?;
-            return Ok(Outcome::Evicted);
-        }
-        match self.storage.link(&own, &path) {
+        } else {
             // What was stored meanwhile replaces it.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Ok(()) => {}
-            // There are no links here.
-            Err(_) => {
-                self.storage.rename(&own, &path).map_err(evict_error)?;
-                return Ok(if is_pinned { Outcome::Pinned } else { used(&moved) });
-            }
+            link_or_rename(&*self.storage, &own, &path).map_err(evict_error)?;
         }
-        self.storage.remove_file(&own).map_err(evict_error)?;
-        Ok(if is_pinned { Outcome::Pinned } else { used(&moved) })
+        self.remove_if_there(&own)?;
+        Ok(match is_pinned {
+            true => Eviction::Pinned,
+            false if is_same => Eviction::Evicted,
+            false => used(&moved),
+        })
     }
 
     /// Removes orphaned temporary files; returns how many bytes of them counted.

@@ -6,7 +6,6 @@
 //! writes matters. It finds out at its next flush: each one ends with the question whether the
 //! lease and the file are still its own.
 
-use std::io;
 use std::sync::Arc;
 
 use super::Cache;
@@ -16,7 +15,7 @@ use super::layout::Key;
 use super::load::OpenEntry;
 use super::own_file::OwnFile;
 use super::unfinished_file::UnfinishedFile;
-use crate::fs::{Lease, Taking};
+use crate::fs::{Lease, Taking, is_gone};
 use crate::topology::Topology;
 use crate::trajectory::{Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, check_reaches};
 use crate::{Error, Result};
@@ -26,7 +25,7 @@ use crate::{Error, Result};
 pub struct EntryInProgress {
     pub(super) key: Key,
     pub(super) data_id: String,
-    pub(super) frames: Frames,
+    pub(super) stage: Stage,
     /// Up to which size space has been made.
     pub(super) reserved: u64,
     /// The process whose trajectory it is: a forked child has a copy of this value, too.
@@ -35,7 +34,7 @@ pub struct EntryInProgress {
 
 /// Where the frames so far are.
 #[derive(Debug)]
-pub(super) enum Frames {
+pub(super) enum Stage {
     /// There are none.
     New { header: EntryHeader, encoding: Encoding, topology: Option<Arc<Topology>> },
     /// In an unfinished file, which is taken when something is written.
@@ -61,11 +60,11 @@ impl Cache {
         entry: &'a mut EntryInProgress,
     ) -> Result<(&'a mut EntryWriter, &'a OwnFile)> {
         entry.check_usable()?;
-        if !matches!(entry.frames, Frames::Written { .. }) {
+        if !matches!(entry.stage, Stage::Written { .. }) {
             self.claim(entry)?;
         }
-        match &mut entry.frames {
-            Frames::Written { writer, own } => Ok((writer, own)),
+        match &mut entry.stage {
+            Stage::Written { writer, own } => Ok((writer, own)),
             _ => Err(is_lost(&entry.data_id)),
         }
     }
@@ -74,7 +73,7 @@ impl Cache {
     /// far are kept, and the trajectory can be resumed later.
     pub fn make_space_for(&self, entry: &mut EntryInProgress, raw_bytes: u64) -> Result<()> {
         self.writer(entry)?;
-        if let Frames::Written { writer, own } = &entry.frames {
+        if let Stage::Written { writer, own } = &entry.stage {
             // A finished one under the same key stays meanwhile, and counts as well.
             let file = GrowingFile { key: entry.key, path: own.path(), replaces: false };
             entry.reserved = self.grow(file, writer, entry.reserved, raw_bytes)?;
@@ -85,7 +84,7 @@ impl Cache {
     /// Makes all frames so far durable.
     pub fn flush(&self, entry: &mut EntryInProgress) -> Result<()> {
         entry.check_usable()?;
-        if matches!(entry.frames, Frames::Finished(_)) {
+        if matches!(entry.stage, Stage::Finished(_)) {
             return Ok(());
         }
         let flushed = self.writer(entry)?.flush();
@@ -111,7 +110,7 @@ impl Cache {
         read: impl FnOnce(&Entry) -> Result<T>,
     ) -> Result<T> {
         entry.check_usable()?;
-        if let Some(entry) = entry.frames.existing() {
+        if let Some(entry) = entry.stage.existing() {
             return read(entry);
         }
         self.flush(entry)?;
@@ -123,12 +122,12 @@ impl Cache {
     pub fn finish_trajectory(&self, mut entry: EntryInProgress) -> Result<Key> {
         entry.check_usable()?;
         let key = entry.key;
-        if matches!(entry.frames, Frames::Finished(_)) && self.has(&key)? {
+        if matches!(entry.stage, Stage::Finished(_)) && self.has(&key)? {
             return Ok(key);
         }
         // One that was removed meanwhile is published again, as it was continued.
         self.writer(&mut entry)?;
-        let Frames::Written { writer, own } = entry.frames else {
+        let Stage::Written { writer, own } = entry.stage else {
             return Err(is_lost(&entry.data_id));
         };
         {
@@ -153,15 +152,15 @@ impl Cache {
     /// Leaves a trajectory unfinished, after making its frames durable. Of one without frames, or
     /// that was written aside, nothing is left.
     pub fn suspend_trajectory(&self, mut entry: EntryInProgress) -> Result<()> {
-        match &entry.frames {
-            Frames::Written { .. } if entry.is_of_parent() => Ok(()),
-            Frames::Written { writer, own } if writer.n_frames() == 0 || own.is_temporary() => {
+        match &entry.stage {
+            Stage::Written { .. } if entry.is_of_parent() => Ok(()),
+            Stage::Written { writer, own } if writer.n_frames() == 0 || own.is_temporary() => {
                 if own.is_own()? {
                     self.remove_if_there(own.path())?;
                 }
                 Ok(())
             }
-            Frames::Written { .. } => self.flush(&mut entry),
+            Stage::Written { .. } => self.flush(&mut entry),
             _ => Ok(()),
         }
     }
@@ -224,12 +223,7 @@ fn if_own<T>(own: &OwnFile, data_id: &str, done: Result<T>) -> Result<T> {
     }
 }
 
-/// Whether a file is not there any more, as another host sees it, too.
-pub(super) fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
-}
-
-impl Frames {
+impl Stage {
     /// The entry that was there, if nothing has been changed so far.
     pub fn existing(&self) -> Option<&Entry> {
         match self {
@@ -276,22 +270,22 @@ impl EntryInProgress {
 
     /// How many frames it has so far.
     pub fn n_frames(&self) -> u64 {
-        self.frames.n_frames()
+        self.stage.n_frames()
     }
 
     /// The declared fields, where they have been.
     pub fn fields(&self) -> &[FieldSpec] {
-        match &self.frames {
-            Frames::Written { writer, .. } => writer.fields(),
-            Frames::Lost { fields, .. } => fields,
+        match &self.stage {
+            Stage::Written { writer, .. } => writer.fields(),
+            Stage::Lost { fields, .. } => fields,
             other => other.existing().map_or(&[], Entry::fields),
         }
     }
 
     /// Whether adding so many frames takes longer than to buffer them.
     pub fn completes_chunk(&self, n_frames: u64) -> bool {
-        match &self.frames {
-            Frames::Written { writer, .. } => writer.completes_chunk(n_frames),
+        match &self.stage {
+            Stage::Written { writer, .. } => writer.completes_chunk(n_frames),
             // What is there has to be taken or copied first.
             _ => true,
         }
@@ -302,8 +296,8 @@ impl EntryInProgress {
         if self.is_of_parent() {
             return Err(Self::of_parent(&self.data_id));
         }
-        match self.frames {
-            Frames::Lost { .. } => Err(is_lost(&self.data_id)),
+        match self.stage {
+            Stage::Lost { .. } => Err(is_lost(&self.data_id)),
             _ => Ok(()),
         }
     }
@@ -321,7 +315,7 @@ impl EntryInProgress {
 
     /// [`if_own`], which closes this writer for good where it isn't.
     fn if_own<T>(&mut self, done: Result<T>) -> Result<T> {
-        let Frames::Written { own, .. } = &self.frames else { return done };
+        let Stage::Written { own, .. } = &self.stage else { return done };
         if_own(own, &self.data_id, done).map_err(|error| match error {
             Error::WriterConflict { .. } => self.close(error),
             error => error,
@@ -334,7 +328,7 @@ impl EntryInProgress {
     }
 
     fn close(&mut self, error: Error) -> Error {
-        self.frames = Frames::Lost { n_frames: self.n_frames(), fields: self.fields().to_vec() };
+        self.stage = Stage::Lost { n_frames: self.n_frames(), fields: self.fields().to_vec() };
         error
     }
 }

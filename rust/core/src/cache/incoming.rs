@@ -4,8 +4,7 @@
 //! It is then read back: every checksum is verified and the key compared before it becomes visible,
 //! and what was stored here meanwhile stays.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Cache;
 use super::evict::SpaceRequest;
@@ -13,7 +12,7 @@ use super::growth::GrowingFile;
 use super::layout::Key;
 use super::load::OpenEntry;
 use crate::error::CacheError;
-use crate::fs::{Content, Hold, open_file, set_xattr_u64};
+use crate::fs::{Content, OpenMode, Temporary, link_or_rename, open_file, set_xattr_u64};
 use crate::trajectory::{Entry, RAW_BYTES};
 use crate::{Error, Result, interrupt};
 
@@ -22,10 +21,9 @@ use crate::{Error, Result, interrupt};
 pub struct IncomingEntry<'a> {
     cache: &'a Cache,
     key: Key,
-    temporary: PathBuf,
+    /// Removed in any case: what was published has another name, too.
+    temporary: Temporary,
     bytes: u64,
-    /// The process whose file it is: a forked child has a copy of this value, too.
-    process: u32,
 }
 
 impl Cache {
@@ -45,26 +43,24 @@ impl Cache {
             let directory = self.directory().to_owned();
             return Err(CacheError::Unfinished { key: key.to_string(), directory }.into());
         }
-        let temporary = self.temporary_for(&key);
-        let file = GrowingFile { key, path: &temporary, replaces: true };
-        self.make_space_up_to(file, bytes)?;
-        self.storage
-            .create_new(&temporary)
-            .map_err(|error| Error::io("create", &temporary, error))?;
-        Ok(IncomingEntry { cache: self, key, temporary, bytes, process: std::process::id() })
+        let temporary = Temporary::new(&self.storage, self.temporary_for(&key));
+        let path = temporary.path();
+        self.make_space_up_to(GrowingFile { key, path, replaces: true }, bytes)?;
+        self.storage.create_new(path).map_err(|error| Error::io("create", path, error))?;
+        Ok(IncomingEntry { cache: self, key, temporary, bytes })
     }
 }
 
 impl IncomingEntry<'_> {
     /// The file to write to, which is there and empty.
     pub fn path(&self) -> &Path {
-        &self.temporary
+        self.temporary.path()
     }
 
     /// Verifies every byte that was written, and makes the entry visible; returns whether it was,
     /// as one that is stored here by now is left alone.
     pub fn publish(self) -> Result<bool> {
-        let (cache, path) = (self.cache, &self.temporary);
+        let (cache, path) = (self.cache, self.path());
         let opened = self.verified()?;
         let file = cache.storage.open(path).map_err(|error| Error::io("open", path, error))?;
         set_xattr_u64(file.file(), RAW_BYTES, opened.raw_bytes());
@@ -78,16 +74,10 @@ impl IncomingEntry<'_> {
         let others = cache.make_space(&mut lock, &request)?;
         cache.filesystem.touch(path)?;
         let target = cache.entry_path(&key);
-        let is_new = lock.update(others + bytes, || match cache.storage.link(path, &target) {
-            Ok(()) => Ok(true),
-            // Stored by one whom the lock does not reach.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            // There are no links here.
-            Err(_) => cache
-                .storage
-                .rename(path, &target)
-                .map(|()| true)
-                .map_err(|error| Error::io("publish", &target, error)),
+        let is_new = lock.update(others + bytes, || {
+            // One may be stored by now by a process that the lock does not reach.
+            link_or_rename(&*cache.storage, path, &target)
+                .map_err(|error| Error::io("publish", &target, error))
         })?;
         drop(lock);
         let folder = target.parent().unwrap_or_else(|| cache.directory());
@@ -97,9 +87,9 @@ impl IncomingEntry<'_> {
 
     /// Reads everything back. The file was written by others, so it is not mapped.
     fn verified(&self) -> Result<OpenEntry> {
-        let path = &self.temporary;
+        let path = self.path();
         let file = open_file(path).map_err(|error| Error::io("open", path, error))?;
-        let content = Content::of(file, path, None, Hold::Unnamed)?;
+        let content = Content::of(file, path, None, OpenMode::Unnamed)?;
         if content.length() != self.bytes {
             let reason = format!("it has {} bytes of {}", content.length(), self.bytes);
             return Err(Error::corrupt(path, "its end", reason));
@@ -115,16 +105,6 @@ impl IncomingEntry<'_> {
         match report.damaged.into_iter().next() {
             Some(damage) => Err(damage.error),
             None => Ok(opened),
-        }
-    }
-}
-
-impl Drop for IncomingEntry<'_> {
-    fn drop(&mut self) {
-        if self.process == std::process::id() {
-            // Best effort: an orphaned temporary file names its owner. One that was published has
-            // another name, too.
-            let _ = self.cache.storage.remove_file(&self.temporary);
         }
     }
 }

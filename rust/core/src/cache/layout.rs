@@ -1,8 +1,7 @@
 //! The files and folders of a cache directory.
 //!
 //! ```text
-//! CACHEDIR.TAG               tells backup programs to leave the directory out; only where the
-//! cache
+//! CACHEDIR.TAG               tells backup programs to leave the directory out; only where the cache
 //!                            was made in an empty directory
 //! settings.json              the limit
 //! entries/ab/t-ab….fxt       published entries, in 256 folders by the first digits of the key
@@ -24,7 +23,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::CacheError;
-use crate::fs::{Owner, Storage, is_directory, metadata_if_there, names, path_of, publish_bytes};
+use crate::fs::{
+    Owner, Storage, create_dirs, is_directory, metadata_if_there, names, path_of, publish_bytes,
+};
 use crate::trajectory::EntryKind;
 use crate::{Error, Result};
 
@@ -155,7 +156,7 @@ impl Layout {
     pub fn prepare(storage: &Arc<dyn Storage>, root: &Path) -> Result<Self> {
         let layout = Self::of(root)?;
         layout.check()?;
-        create_with_parents(&**storage, &layout.root)?;
+        create_dirs(&**storage, &layout.root)?;
         if !is_directory(&layout.entries())? && layout.holds_nothing_else()? {
             publish_bytes(storage, &layout.root.join(TAG_NAME), TAG)?;
         }
@@ -307,15 +308,6 @@ impl Layout {
             Ok(so_far && is_own)
         })
     }
-}
-
-fn create_with_parents(storage: &dyn Storage, path: &Path) -> Result<()> {
-    if is_directory(path)? {
-        return Ok(());
-    }
-    let Some(parent) = path.parent() else { return create(storage, path).map(drop) };
-    create_with_parents(storage, parent)?;
-    if create(storage, path)? { sync(storage, parent) } else { Ok(()) }
 }
 
 fn sync(storage: &dyn Storage, directory: &Path) -> Result<()> {

@@ -11,8 +11,8 @@ use super::Cache;
 use super::layout::{Key, quarantined_name};
 use crate::error::CacheError;
 use crate::fs::{
-    Content, FilesystemKind, Hold, MapPermit, is_absent, is_stale, lock_shared, metadata_if_there,
-    open_file, open_without_links, refresh,
+    Content, FilesystemKind, MapPermit, OpenMode, is_absent, is_stale, lock_shared,
+    metadata_if_there, open_file, open_without_links, refresh,
 };
 use crate::trajectory::{Entry, EntryKind};
 use crate::{Error, Result};
@@ -71,14 +71,14 @@ impl Cache {
     /// is read. While a large entry is open, it is evicted only if evicting others does not
     /// suffice; a small one is read into memory at once.
     pub fn load(&self, name: &str) -> Result<OpenEntry> {
-        self.counted(self.resolve(name).and_then(|key| self.open_entry(&key, Hold::Brief)))
+        self.counted(self.resolve(name).and_then(|key| self.open_entry(&key, OpenMode::Brief)))
     }
 
     /// As [`Cache::load`], preferring trajectories; a small entry, too, is evicted only if evicting
     /// others does not suffice.
     pub fn hold(&self, name: &str) -> Result<OpenEntry> {
         let key = self.resolve_as(name, Some(EntryKind::Trajectory));
-        self.counted(key.and_then(|key| self.open_entry(&key, Hold::Long)))
+        self.counted(key.and_then(|key| self.open_entry(&key, OpenMode::Long)))
     }
 
     fn counted(&self, opened: Result<OpenEntry>) -> Result<OpenEntry> {
@@ -92,14 +92,14 @@ impl Cache {
 
     /// Opens an entry without marking it as used.
     pub(super) fn open_entry_unmarked(&self, key: &Key) -> Result<OpenEntry> {
-        self.open_unmarked(key, Hold::Brief, |_| {}).map_err(|(error, _)| error)
+        self.open_unmarked(key, OpenMode::Brief, |_| {}).map_err(|(error, _)| error)
     }
 
     /// Opens an entry, after `mark`. An error comes with the inode of the file that was opened.
     pub(super) fn open_unmarked(
         &self,
         key: &Key,
-        hold: Hold,
+        mode: OpenMode,
         mark: impl Fn(&File),
     ) -> Result<OpenEntry, (Error, Option<u64>)> {
         let path = self.entry_path(key);
@@ -111,7 +111,7 @@ impl Cache {
             }
             mark(&file);
             let opened_inode = file.metadata().ok().map(|found| found.ino());
-            let error = match self.open_content(key, &path, file, hold) {
+            let error = match self.open_content(key, &path, file, mode) {
                 Ok(opened) => return Ok(opened),
                 Err(error) => error,
             };
@@ -137,8 +137,14 @@ impl Cache {
         })
     }
 
-    fn open_content(&self, key: &Key, path: &Path, file: File, hold: Hold) -> Result<OpenEntry> {
-        let entry = match Content::of(file, path, self.map_permit(), hold).and_then(Entry::of) {
+    fn open_content(
+        &self,
+        key: &Key,
+        path: &Path,
+        file: File,
+        mode: OpenMode,
+    ) -> Result<OpenEntry> {
+        let entry = match Content::of(file, path, self.map_permit(), mode).and_then(Entry::of) {
             Ok(entry) => entry,
             // A file of this name is an entry, so another format means damage.
             Err(Error::NotThisFormat { found, .. }) => {
@@ -157,7 +163,7 @@ impl Cache {
 
     /// Opens what was just written and may be stored under this key, by its file.
     pub(super) fn open_written(&self, key: &Key, path: &Path, file: File) -> Result<OpenEntry> {
-        let opened = self.open_content(key, path, file, Hold::Unnamed)?;
+        let opened = self.open_content(key, path, file, OpenMode::Unnamed)?;
         if let Some(file) = opened.entry.content().file() {
             // Without the lock it may be evicted sooner.
             let _ = lock_shared(file);
@@ -175,14 +181,14 @@ impl Cache {
         (self.filesystem == FilesystemKind::Local).then(|| unsafe { MapPermit::new() })
     }
 
-    pub(super) fn open_entry(&self, key: &Key, hold: Hold) -> Result<OpenEntry> {
+    pub(super) fn open_entry(&self, key: &Key, mode: OpenMode) -> Result<OpenEntry> {
         // Evicted now, it stays readable through this descriptor.
         let mark = |file: &File| {
             if !self.is_read_only {
                 self.filesystem.touch_open(file);
             }
         };
-        match self.open_unmarked(key, hold, mark) {
+        match self.open_unmarked(key, mode, mark) {
             Ok(opened) => {
                 if let Some(file) = opened.entry.content().file() {
                     // Without the lock it may be evicted sooner.

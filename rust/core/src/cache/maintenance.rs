@@ -3,14 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::Cache;
 use super::layout::{Key, is_quarantined_name};
 use super::scan::{list, unless_closed};
 use crate::error::CacheError;
 use crate::fs::{
-    FileClock, FileLock, Hold, LockKind, PassedOver, metadata_if_there, orphaned, remove_orphaned,
+    FileClock, FileLock, LockKind, OpenMode, PassedOver, metadata_if_there, orphaned,
     remove_stale_lease,
 };
 use crate::trajectory::Report;
@@ -35,6 +35,13 @@ pub struct Cleanup {
     pub unfinished: usize,
     /// Pins of entries that are gone.
     pub pins: usize,
+}
+
+/// What a cleanup removes.
+enum Leftover<'a> {
+    File(&'a Path),
+    Lease(&'a Path),
+    Unfinished(&'a Key),
 }
 
 /// The result of verifying one entry.
@@ -106,46 +113,20 @@ impl Cache {
     pub fn cleanup(&self) -> Result<Cleanup> {
         self.check_writable()?;
         self.layout.check()?;
-        let (mut done, mut passed_over) = (Cleanup::default(), PassedOver::default());
-        for folder in list(&self.layout.entries())? {
-            if folder.file_type().is_ok_and(|kind| kind.is_dir()) {
-                let removed = remove_orphaned(&*self.storage, &folder.path());
-                done.temporary += passed_over.try_step(removed)?;
-            }
-        }
-        let removed = remove_orphaned(&*self.storage, self.layout.root());
-        done.temporary += passed_over.try_step(removed)?;
-        let mut remove = |path: &Path| -> Result<usize> {
-            Ok(usize::from(passed_over.try_step(self.remove_if_there(path))?))
-        };
-        for damaged in self.quarantined()? {
-            done.quarantined += remove(&damaged)?;
-        }
-        for pin in self.pins()? {
-            if unless_closed(self.has(&pin).map(|is_there| !is_there))? {
-                done.pins += remove(&self.layout.pin(&pin))?;
-            }
-        }
+        let entries = self.layout.entries();
+        let clock = FileClock::of(&*self.storage, &entries);
+        let (done, mut passed_over) = self.for_leftovers(&clock, |found| match found {
+            Leftover::File(path) => self.remove_if_there(path),
+            Leftover::Lease(path) => remove_stale_lease(&*self.storage, path),
+            Leftover::Unfinished(key) => self.remove_unfinished(key),
+        })?;
         for file in list(&self.layout.locks())? {
             // A process that waits for a removed lock may compute an entry twice.
             let is_claim = file.path().extension().is_some_and(|extension| extension == "claim");
             // That of another user may be out of reach.
             let claim = || FileLock::try_acquire(&file.path(), LockKind::Exclusive);
             if is_claim && matches!(claim(), Ok(Some(_))) {
-                remove(&file.path())?;
-            }
-        }
-        let entries = self.layout.entries();
-        let clock = FileClock::of(&*self.storage, &entries);
-        for lease in self.stale_leases(&clock)? {
-            let removed = passed_over.try_step(remove_stale_lease(&*self.storage, &lease))?;
-            done.temporary += usize::from(removed);
-        }
-        for (file, key) in self.scan()?.in_progress() {
-            clock.set_right(&file.path, file.last_written);
-            if clock.age(file.last_written) > UNFINISHED_FOR {
-                let removed = passed_over.try_step(self.remove_unfinished(&key))?;
-                done.unfinished += usize::from(removed);
+                passed_over.try_step(self.remove_if_there(&file.path()))?;
             }
         }
         if let Some(warning) = passed_over.warning(&AtomicBool::new(false)) {
@@ -181,32 +162,49 @@ impl Cache {
 
     /// What [`Cache::cleanup`] would remove now.
     pub fn leftovers(&self) -> Result<Cleanup> {
-        let clock = FileClock::of_this_machine();
-        let mut temporary = 0;
+        let (found, _) = self.for_leftovers(&FileClock::of_this_machine(), |_| Ok(true))?;
+        Ok(found)
+    }
+
+    /// Does something with each leftover; returns for how many it was done, and what was not to be
+    /// reached.
+    fn for_leftovers(
+        &self,
+        clock: &FileClock<'_>,
+        act: impl Fn(Leftover<'_>) -> Result<bool>,
+    ) -> Result<(Cleanup, PassedOver)> {
+        let (mut done, mut passed_over) = (Cleanup::default(), PassedOver::default());
+        let count = |passed_over: &mut PassedOver, found: Leftover<'_>| {
+            passed_over.try_step(act(found)).map(usize::from)
+        };
         let is_folder =
             |folder: &std::fs::DirEntry| folder.file_type().is_ok_and(|kind| kind.is_dir());
         let folders = list(&self.layout.entries())?.into_iter().filter(is_folder);
         let folders = folders.map(|folder| folder.path());
         for folder in folders.chain([self.directory().to_owned()]) {
-            temporary += unless_closed(orphaned(&folder, &clock))?.len();
+            for path in passed_over.try_step(orphaned(&folder, clock))? {
+                done.temporary += count(&mut passed_over, Leftover::File(&path))?;
+            }
         }
-        temporary += self.stale_leases(&clock)?.len();
-        let is_old = |last: SystemTime| clock.age(last) > UNFINISHED_FOR;
-        let is_written = |key: &Key| self.writer_of(key).is_some();
-        let mut pins = 0;
+        for lease in self.stale_leases(clock)? {
+            done.temporary += count(&mut passed_over, Leftover::Lease(&lease))?;
+        }
+        for damaged in self.quarantined()? {
+            done.quarantined += count(&mut passed_over, Leftover::File(&damaged))?;
+        }
         for pin in self.pins()? {
-            pins += usize::from(unless_closed(self.has(&pin).map(|is_there| !is_there))?);
+            if unless_closed(self.has(&pin).map(|is_there| !is_there))? {
+                done.pins += count(&mut passed_over, Leftover::File(&self.layout.pin(&pin)))?;
+            }
         }
-        Ok(Cleanup {
-            temporary,
-            quarantined: self.quarantined()?.len(),
-            unfinished: self
-                .scan()?
-                .in_progress()
-                .filter(|(file, key)| is_old(file.last_written) && !is_written(key))
-                .count(),
-            pins,
-        })
+        for (file, key) in self.scan()?.in_progress() {
+            clock.set_right(&file.path, file.last_written);
+            let is_old = clock.age(file.last_written) > UNFINISHED_FOR;
+            if is_old && self.writer_of(&key).is_none() {
+                done.unfinished += count(&mut passed_over, Leftover::Unfinished(&key))?;
+            }
+        }
+        Ok((done, passed_over))
     }
 
     /// The damaged entries in quarantine. Other files there are not ours.
@@ -236,7 +234,7 @@ impl Cache {
     }
 
     fn verify_entry(&self, key: Key) -> Result<Option<Verification>> {
-        let opened = match self.open_unmarked(&key, Hold::Brief, |_| {}) {
+        let opened = match self.open_unmarked(&key, OpenMode::Brief, |_| {}) {
             Ok(opened) => opened,
             // Evicted since it was listed.
             Err((Error::Cache(CacheError::KeyNotFound { .. }), _)) => return Ok(None),

@@ -1,13 +1,12 @@
 //! The file that a writer of a trajectory writes, and its right to do so.
 
 use std::fs::DirEntry;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::scan::list;
 use super::unfinished_name::UnfinishedName;
-use crate::fs::{Lease, Storage, open_file};
+use crate::fs::{Lease, Storage, is_gone, open_file};
 use crate::{Error, Result};
 
 /// A writer's own file with its lease. Dropped, the writer lets go: the file says so by its name,
@@ -66,8 +65,7 @@ impl OwnFile {
         // Opened and not only looked up: clients of a file server remember names.
         match open_file(&self.path) {
             Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => Ok(false),
+            Err(error) if is_gone(&error) => Ok(false),
             Err(error) => Err(Error::io("open", &self.path, error)),
         }
     }

@@ -21,10 +21,11 @@ use super::Cache;
 use super::layout::{Key, SUFFIX};
 use super::unfinished_name::UnfinishedName;
 use crate::fs::{Owner, PassedOver};
+use crate::per_process::try_lock;
 use crate::{Error, Result, threads};
 
 /// More folders than this are listed on all threads.
-pub(super) const WORTH_THREADS: usize = 8;
+pub(super) const FILES_WORTH_THREADS: usize = 8;
 
 /// A published entry as a listing shows it.
 #[derive(Debug, Clone)]
@@ -138,9 +139,9 @@ impl Cache {
     /// Lists the directory; an entry that was listed before may have an older time of last use.
     pub(super) fn scan(&self) -> Result<Scan> {
         // A forked child must not wait for a thread that it does not have, so nothing waits.
-        match self.scan_cache.try_lock() {
-            Ok(mut cache) => self.scan_with(&mut cache),
-            Err(_) => self.scan_uncached(),
+        match try_lock(&self.scan_cache) {
+            Some(mut cache) => self.scan_with(&mut cache),
+            None => self.scan_uncached(),
         }
     }
 
@@ -175,7 +176,7 @@ impl Cache {
             let before: Option<Arc<Folder>> = before;
             Ok((name, Arc::new(list_folder(&path, version, first_seen, before.as_deref())?)))
         };
-        let listed: Vec<Result<(String, Arc<Folder>)>> = if changed.len() > WORTH_THREADS {
+        let listed: Vec<Result<(String, Arc<Folder>)>> = if changed.len() > FILES_WORTH_THREADS {
             threads::run(|| changed.into_par_iter().map(relist).collect())
         } else {
             changed.into_iter().map(relist).collect()

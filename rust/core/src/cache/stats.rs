@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::Cache;
 use super::layout::Key;
 use super::load::OpenEntry;
-use super::scan::{EntryStat, Scan, WORTH_THREADS};
+use super::scan::{EntryStat, FILES_WORTH_THREADS, Scan};
 use crate::fs::{FileLock, LockKind, set_xattr_u64_at, xattr_u64};
 use crate::trajectory::{ArraySpec, EntryKind, FieldSpec, Precision, RAW_BYTES, TopologyCounts};
 use crate::{Result, interrupt, threads};
@@ -211,7 +211,7 @@ impl Cache {
             // Another thread would have found the same.
             let _ = entry.raw_bytes.set(raw_bytes);
         };
-        if entries.len() > WORTH_THREADS {
+        if entries.len() > FILES_WORTH_THREADS {
             threads::run(|| entries.par_iter().for_each(find));
         } else {
             entries.iter().for_each(find);

@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use super::Cache;
 use super::growth::GrowingFile;
-use super::in_progress::{EntryInProgress, Frames, is_gone};
+use super::in_progress::{EntryInProgress, Stage};
 use super::layout::Key;
 use super::new_trajectory::{IfThere, NewTrajectory, check_topology};
 use super::own_file::OwnFile;
@@ -17,8 +17,8 @@ use super::unfinished_file::UnfinishedFile;
 use super::unfinished_name::UnfinishedName;
 use crate::error::CacheError;
 use crate::fs::{
-    FileClock, Hold, Lease, LeaseHolder, Owner, StorageFile, Taking, WriterId, forget_listing,
-    lease_holder,
+    FileClock, Lease, LeaseHolder, OpenMode, StorageFile, Taking, Temporary, WriterId,
+    forget_listing, is_gone, lease_holder,
 };
 use crate::topology::Topology;
 use crate::trajectory::{Entry, EntryHeader, EntryKind, EntryWriter};
@@ -48,7 +48,7 @@ impl Cache {
         let mut entry = EntryInProgress {
             key,
             data_id: new.data_id.to_owned(),
-            frames: Frames::New {
+            stage: Stage::New {
                 header: EntryHeader::now(EntryKind::Trajectory, new.data_id, new.metadata.clone()),
                 encoding: new.encoding,
                 topology: None,
@@ -62,11 +62,11 @@ impl Cache {
             if let Some(holder) = lease_holder(&lease, &clock)? {
                 return Err(being_written(&holder).into());
             }
-            if let Some(frames) = self.frames_so_far(&key)?
-                && let Some(there) = frames.existing()
+            if let Some(stage) = self.frames_so_far(&key)?
+                && let Some(there) = stage.existing()
             {
                 new.check_same(there)?;
-                entry.frames = frames;
+                entry.stage = stage;
             }
             return Ok(entry);
         }
@@ -78,7 +78,7 @@ impl Cache {
             && let Some(there) = self.frames_so_far(&key)?
         {
             let (data_id, n_frames) = (new.data_id.to_owned(), there.n_frames());
-            let is_finished = matches!(there, Frames::Finished(_));
+            let is_finished = matches!(there, Stage::Finished(_));
             return Err(CacheError::AlreadyThere { data_id, n_frames, is_finished }.into());
         }
         match if_there {
@@ -89,13 +89,13 @@ impl Cache {
     }
 
     /// The frames of an unfinished trajectory or, where there is none, of a finished one.
-    fn frames_so_far(&self, key: &Key) -> Result<Option<Frames>> {
+    fn frames_so_far(&self, key: &Key) -> Result<Option<Stage>> {
         for _ in 0..ATTEMPTS {
             if let Some(file) = self.unfinished_files(key)?.into_iter().next() {
                 match Entry::open_unfinished(&file.path) {
                     Ok(entry) if entry.n_frames() > 0 => {
                         self.check_newest(key, &file, &entry)?;
-                        return Ok(Some(Frames::Waiting { entry, file }));
+                        return Ok(Some(Stage::Waiting { entry, file }));
                     }
                     Ok(_) => {}
                     // It is taken, published or removed at this moment, or was some time ago.
@@ -111,8 +111,8 @@ impl Cache {
                     Err(error) => return Err(error),
                 }
             }
-            return match self.open_entry(key, Hold::Long) {
-                Ok(finished) => Ok(Some(Frames::Finished(finished))),
+            return match self.open_entry(key, OpenMode::Long) {
+                Ok(finished) => Ok(Some(Stage::Finished(finished))),
                 Err(Error::Cache(CacheError::KeyNotFound { .. })) => Ok(None),
                 Err(error) => Err(error),
             };
@@ -151,7 +151,7 @@ impl Cache {
         };
         // Looked for after a file was made in the folder, which no client then lists from memory.
         let now = self.frames_so_far(&entry.key)?;
-        if !entry.frames.is_still(now.as_ref()) {
+        if !entry.stage.is_still(now.as_ref()) {
             let reason = "another writer has changed or removed it since it was opened here";
             return Err(entry.lose(reason));
         }
@@ -172,13 +172,13 @@ impl Cache {
         let folder = self.layout.folder(&key);
         let own = OwnFile::new(&self.storage, &folder, name, lease);
         let mut is_copy = true;
-        let writer = match &entry.frames {
-            Frames::Written { .. } | Frames::Lost { .. } => return Ok(()),
-            Frames::New { header, encoding, topology } => self.create_own(&own, |file| {
+        let writer = match &entry.stage {
+            Stage::Written { .. } | Stage::Lost { .. } => return Ok(()),
+            Stage::New { header, encoding, topology } => self.create_own(&own, |file| {
                 let (path, topology) = (own.path(), topology.as_deref());
                 EntryWriter::create_with_topology(file, path, header, *encoding, topology)
             })?,
-            Frames::Finished(finished) => {
+            Stage::Finished(finished) => {
                 let bytes = finished.records_end();
                 let file = GrowingFile { key, path: own.path(), replaces: false };
                 self.make_space_up_to(file, bytes)?;
@@ -188,7 +188,7 @@ impl Cache {
                 })?
             }
             // Nobody writes it any more: of several that take it, one can rename it.
-            Frames::Waiting { file, .. }
+            Stage::Waiting { file, .. }
                 if file.name.is_suspended || ended == Some(file.name.writer) =>
             {
                 is_copy = false;
@@ -201,7 +201,7 @@ impl Cache {
                 }
             }
             // Its writer is believed to be gone, and may come back: its file stays its own.
-            Frames::Waiting { file, .. } => self.create_own(&own, |new| {
+            Stage::Waiting { file, .. } => self.create_own(&own, |new| {
                 EntryWriter::continue_unfinished(new, own.path(), &file.path)
             })?,
         };
@@ -219,18 +219,18 @@ impl Cache {
         }
         // No older file comes back beside the published one after a power cut.
         self.storage.sync_dir(&folder).map_err(|error| Error::io("sync", &folder, error))?;
-        entry.frames = Frames::Written { writer: Box::new(writer), own };
+        entry.stage = Stage::Written { writer: Box::new(writer), own };
         Ok(())
     }
 
     /// Makes the file of a writer that leaves nothing unfinished.
     fn begin_aside(&self, entry: &mut EntryInProgress, lease: Lease) -> Result<()> {
-        let Frames::New { header, encoding, .. } = &entry.frames else { return Ok(()) };
+        let Stage::New { header, encoding, .. } = &entry.stage else { return Ok(()) };
         let own = OwnFile::temporary(&self.storage, self.temporary_for(&entry.key), lease);
         let writer = self.create_own(&own, |file| {
             EntryWriter::create_with_topology(file, own.path(), header, *encoding, None)
         })?;
-        entry.frames = Frames::Written { writer: Box::new(writer), own };
+        entry.stage = Stage::Written { writer: Box::new(writer), own };
         Ok(())
     }
 
@@ -244,12 +244,12 @@ impl Cache {
     ) -> Result<()> {
         entry.check_usable()?;
         let n_frames = entry.n_frames();
-        let stored = match &mut entry.frames {
-            Frames::New { topology, .. } => {
+        let stored = match &mut entry.stage {
+            Stage::New { topology, .. } => {
                 *topology = Some(Arc::clone(wanted));
                 return Ok(());
             }
-            Frames::Written { writer, own } if writer.is_untouched() => {
+            Stage::Written { writer, own } if writer.is_untouched() => {
                 // Begun without: another file takes its place, whole.
                 let (header, encoding) = (writer.header().clone(), writer.encoding());
                 **writer = self.create_own(own, |file| {
@@ -272,22 +272,16 @@ impl Cache {
         begin: impl FnOnce(Box<dyn StorageFile>) -> Result<EntryWriter>,
     ) -> Result<EntryWriter> {
         let path = own.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let temporary = path.with_file_name(Owner::current().temporary_name(name));
+        let mut temporary = Temporary::beside(&self.storage, path)?;
         let folder = path.parent().unwrap_or_else(|| self.directory());
         let begin_error = |error| Error::io("begin", path, error);
-        let file = self.storage.create_new(&temporary).map_err(begin_error)?;
-        let begun = begin(file).and_then(|mut writer| {
-            writer.flush()?;
-            self.storage.rename(&temporary, path).map_err(begin_error)?;
-            self.storage.sync_dir(folder).map_err(begin_error)?;
-            Ok(writer)
-        });
-        if begun.is_err() {
-            // After the rename there is nothing under this name.
-            let _ = self.storage.remove_file(&temporary);
-        }
-        begun
+        let file = self.storage.create_new(temporary.path()).map_err(begin_error)?;
+        let mut writer = begin(file)?;
+        writer.flush()?;
+        self.storage.rename(temporary.path(), path).map_err(begin_error)?;
+        temporary.keep();
+        self.storage.sync_dir(folder).map_err(begin_error)?;
+        Ok(writer)
     }
 
     /// Opens a writer's own file that was another's.

@@ -83,7 +83,7 @@ pub enum GpuError {
          PROTEINFLEX_GPU_STATE_DIR or state_dir (`flexopt doctor DIR` shows what a directory can)",
         path.display()
     )]
-    LeaseNotKept {
+    ReservationNotKept {
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -96,7 +96,7 @@ pub enum GpuError {
          package on this machine",
         path.display(), path.display()
     )]
-    UnreadableLease {
+    UnreadableReservation {
         /// The file.
         path: PathBuf,
         /// What is wrong.

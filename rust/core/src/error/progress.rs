@@ -52,29 +52,21 @@ impl fmt::Display for KnownTasks {
     }
 }
 
-/// How a file of a progress directory is damaged.
+/// How a counter file is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ProgressDamage {
     #[error("the file is too short for it")]
     FileTooShort,
     #[error("it is empty")]
     Empty,
-    #[error("it is too short")]
-    TooShort,
-    #[error("its length is wrong")]
-    Length,
     #[error("its checksum does not match")]
     Checksum,
-    #[error("it does not begin like one")]
-    Magic,
     #[error("it counts {slots} tasks")]
     TaskCount { slots: u64 },
     #[error("the file has {found} bytes, {slots} tasks need {needed}")]
     TooFewBytes { found: u64, slots: u64, needed: u64 },
     #[error("there is no extent {extent}")]
     NoSuchExtent { extent: usize },
-    #[error("it has more than {limit} bytes")]
-    TooLong { limit: u64 },
     #[error("it lost a task")]
     LostTask,
     #[error("texts of {id} and {name} bytes")]
@@ -83,8 +75,6 @@ pub(crate) enum ProgressDamage {
     NotUtf8 { text: &'static str },
     #[error("its parent is task {parent}, which is not an earlier one")]
     ParentNotEarlier { parent: u64 },
-    #[error("its {part} cannot be parsed")]
-    Unparsable { part: &'static str },
 }
 
 impl ProgressDamage {

@@ -15,6 +15,11 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
+/// Whether an error says that a file is not there any more, as another host sees it, too.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
+}
+
 /// The metadata of what is at a path, a symlink's own; `None` where nothing is.
 pub(crate) fn metadata_if_there(path: &Path) -> Result<Option<Metadata>> {
     if_there(path, path.symlink_metadata())

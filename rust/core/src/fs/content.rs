@@ -27,7 +27,7 @@ use rustix::process::{Resource, getrlimit};
 use super::mapped::{MapPermit, MappedFile, PrivateMap};
 use super::open::open_file;
 use super::range_source::RangeSource;
-use super::remote::{Held, RemoteContent};
+use super::remote::{Prefetched, RemoteContent};
 use crate::memory::reserve;
 use crate::{Error, Result};
 
@@ -63,7 +63,7 @@ enum Handle {
 
 /// What a file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
+pub enum OpenMode {
     /// It is read soon. A small one, which is in memory then, is not kept open.
     Brief,
     /// It is to stay open while it is used, if not too many are.
@@ -77,9 +77,9 @@ pub enum Hold {
 
 impl Content {
     /// Opens the file at `path`. Never follows a symlink. With a `permit` it can be mapped.
-    pub fn open(path: &Path, permit: Option<MapPermit>, hold: Hold) -> Result<Self> {
+    pub fn open(path: &Path, permit: Option<MapPermit>, mode: OpenMode) -> Result<Self> {
         let file = open_file(path).map_err(|error| Error::io("open", path, error))?;
-        Self::of(file, path, permit, hold)
+        Self::of(file, path, permit, mode)
     }
 
     /// As [`Content::open`], of a file that is open.
@@ -87,7 +87,7 @@ impl Content {
         file: File,
         path: &Path,
         permit: Option<MapPermit>,
-        hold: Hold,
+        mode: OpenMode,
     ) -> Result<Self> {
         let found = file.metadata().map_err(|error| Error::io("inspect", path, error))?;
         if !found.is_file() {
@@ -104,8 +104,8 @@ impl Content {
             }
             _ => None,
         };
-        let is_wanted = whole.is_none() || matches!(hold, Hold::Long | Hold::Growing);
-        let must_keep = matches!(hold, Hold::Unnamed | Hold::Growing);
+        let is_wanted = whole.is_none() || matches!(mode, OpenMode::Long | OpenMode::Growing);
+        let must_keep = matches!(mode, OpenMode::Unnamed | OpenMode::Growing);
         let kept = is_wanted.then(|| Counted::new(must_keep)).flatten();
         let handle = match (kept, &whole) {
             (Some(counted), _) => Handle::Kept(KeptFile { file, _counted: counted }),
@@ -131,10 +131,13 @@ impl Content {
     }
 
     /// Fetches what will be read, at once, if it is elsewhere.
-    pub(crate) fn hold(&self, ranges: impl IntoIterator<Item = Range<u64>>) -> Result<Held<'_>> {
+    pub(crate) fn prefetch(
+        &self,
+        ranges: impl IntoIterator<Item = Range<u64>>,
+    ) -> Result<Prefetched<'_>> {
         match &self.file {
-            Handle::Remote(remote) => remote.hold(ranges.into_iter().collect()),
-            Handle::Kept(_) | Handle::Named(_) => Ok(Held::nothing()),
+            Handle::Remote(remote) => remote.prefetch(ranges.into_iter().collect()),
+            Handle::Kept(_) | Handle::Named(_) => Ok(Prefetched::nothing()),
         }
     }
 
@@ -378,7 +381,7 @@ mod tests {
         for length in [0, 100, READ_WHOLE as usize, READ_WHOLE as usize + 1, 1_000_000] {
             let (_directory, path, bytes) = written(length);
             for permit in [Some(permit()), None] {
-                let content = Content::open(&path, permit, Hold::Brief).unwrap();
+                let content = Content::open(&path, permit, OpenMode::Brief).unwrap();
                 for range in [0..length, length / 3..length / 2, length..length] {
                     let found = range.start as u64..range.end as u64;
                     assert_eq!(
@@ -398,7 +401,7 @@ mod tests {
     #[test]
     fn bytes_borrowed_from_memory_are_aligned_as_in_the_file() {
         let (_directory, path, _) = written(1000);
-        let content = Content::open(&path, Some(permit()), Hold::Long).unwrap();
+        let content = Content::open(&path, Some(permit()), OpenMode::Long).unwrap();
         let borrowed = content.borrow(128..200).unwrap().unwrap();
         assert_eq!(borrowed.as_ptr().align_offset(ALIGNMENT), 0);
     }
@@ -407,7 +410,7 @@ mod tests {
     fn a_truncated_file_gives_an_error_and_no_signal() {
         for (length, left) in [(1_000_000, 10), (1_000_000, 999_999), (70_000, 0)] {
             let (_directory, path, bytes) = written(length);
-            let content = Content::open(&path, Some(permit()), Hold::Long).unwrap();
+            let content = Content::open(&path, Some(permit()), OpenMode::Long).unwrap();
             assert!(content.borrow(0..length as u64).unwrap().is_some());
             File::options().write(true).open(&path).unwrap().set_len(left).unwrap();
             for error in [
@@ -424,7 +427,7 @@ mod tests {
     fn a_file_that_is_not_kept_open_is_found_again_or_known_to_be_gone() {
         for length in [1000, 1_000_000] {
             let (directory, path, bytes) = written(length);
-            let mut content = Content::open(&path, Some(permit()), Hold::Long).unwrap();
+            let mut content = Content::open(&path, Some(permit()), OpenMode::Long).unwrap();
             let file = File::open(&path).unwrap();
             content.file = Handle::Named(tail(&file, &path, length as u64).unwrap());
             content.whole = None;
@@ -464,10 +467,10 @@ mod tests {
     #[test]
     fn a_pipe_or_a_directory_in_place_of_a_file_is_refused_at_once() {
         let (directory, _, _) = written(1);
-        assert!(Content::open(directory.path(), None, Hold::Long).is_err());
+        assert!(Content::open(directory.path(), None, OpenMode::Long).is_err());
         let pipe = directory.path().join("pipe");
         let mode = rustix::fs::Mode::RWXU;
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        assert!(Content::open(&pipe, None, Hold::Long).is_err());
+        assert!(Content::open(&pipe, None, OpenMode::Long).is_err());
     }
 }

@@ -66,6 +66,11 @@ impl OpenDirectory {
         Ok((found.st_dev, found.st_ino))
     }
 
+    /// Whose it is.
+    pub(crate) fn owner(&self) -> io::Result<u32> {
+        Ok(fstat(&self.handle)?.st_uid)
+    }
+
     /// Moves a file or directory into it: a file over an older one.
     pub(super) fn move_in(&self, from: &Path, name: &str) -> io::Result<()> {
         Ok(renameat(CWD, from, &self.handle, name)?)

@@ -9,10 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use super::storage::{Storage, StorageFile, memory_file, write_all_at};
-
-/// Bytes that are copied at a time.
-const COPIED: usize = 1 << 20;
+use super::storage::{COPIED, Storage, StorageFile, memory_file, write_all_at};
 
 /// Why a file is in memory; empty as long as it is on disk.
 pub(crate) type Failure = Arc<OnceLock<io::Error>>;

@@ -10,10 +10,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::{ArcSwapOption, Guard};
-
 use super::lease_record::{LENGTH, LeaseRecord, WriterId};
 use super::storage::{Storage, write_all_at};
+use crate::per_process::PerProcess;
 
 /// How often a lease shows that its holder lives.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
@@ -49,9 +48,8 @@ struct Leases {
     is_beating: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Registry {
-    process: u32,
     leases: Mutex<Leases>,
 }
 
@@ -110,22 +108,6 @@ pub(super) fn holds(id: WriterId) -> bool {
 
 /// The registry of this process.
 fn registry() -> Arc<Registry> {
-    // No lock: another thread may fork meanwhile, and the child would wait for ever.
-    static CURRENT: ArcSwapOption<Registry> = ArcSwapOption::const_empty();
-    let process = std::process::id();
-    let found = CURRENT.load_full();
-    if let Some(registry) = found.as_ref().filter(|registry| registry.process == process) {
-        return Arc::clone(registry);
-    }
-    let made = Arc::new(Registry { process, leases: Mutex::default() });
-    let before = Guard::into_inner(CURRENT.compare_and_swap(&found, Some(Arc::clone(&made))));
-    match before {
-        // Another thread was faster.
-        Some(registry) if registry.process == process => registry,
-        // Left alone: its lock may be held by a thread that is not here.
-        before => {
-            std::mem::forget((found, before));
-            made
-        }
-    }
+    static REGISTRY: PerProcess<Registry> = PerProcess::new();
+    REGISTRY.get_or_init(Registry::default)
 }

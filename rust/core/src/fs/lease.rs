@@ -18,12 +18,13 @@ use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 
+use super::absence::is_gone;
 use super::clock::FileClock;
 use super::heartbeat::{self, Held};
 use super::lease_record::{LENGTH, LeaseRecord, WriterId};
 use super::open::open_file;
 use super::owner::{Owner, Sight};
-use super::storage::{Storage, write_all_at};
+use super::storage::{Storage, link_or_rename, write_all_at};
 use crate::{Error, Result};
 
 /// A holder that can't be seen and gave no sign for so long counts as gone: six signs that were
@@ -258,8 +259,7 @@ fn find(path: &Path) -> Result<Option<Found>> {
     };
     match open_file(path).and_then(read) {
         Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => Ok(None),
+        Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(Error::io("read the lease", path, error)),
     }
 }
@@ -277,19 +277,13 @@ fn remove_if_unchanged(storage: &dyn Storage, path: &Path, expected: &Found) -> 
     let is_expected = find(&own)?
         .is_some_and(|found| found.bytes == expected.bytes && found.modified == expected.modified);
     if !is_expected {
-        match storage.link(&own, path) {
-            Ok(()) => {}
-            // A third one has it now, and the one that was moved finds out.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            // No links here. The one loses the lease whom this replaces, and finds out.
-            Err(_) => {
-                storage.rename(&own, path).map_err(|error| Error::io("give back", path, error))?;
-                return Ok(false);
-            }
-        }
+        // A third one may have it now, or lose it where there are no links: who loses it finds out.
+        link_or_rename(storage, &own, path).map_err(|error| Error::io("give back", path, error))?;
     }
-    storage.remove_file(&own).map_err(|error| Error::io("remove", &own, error))?;
-    Ok(is_expected)
+    match storage.remove_file(&own) {
+        Err(error) if !is_gone(&error) => Err(Error::io("remove", &own, error)),
+        _ => Ok(is_expected),
+    }
 }
 
 #[cfg(test)]

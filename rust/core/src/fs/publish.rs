@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use super::clock::FileClock;
 use super::owner::Sight;
+use super::temporary::{Temporary, remove};
 use super::{OpenDirectory, Owner, PassedOver, Storage, StorageFile, is_directory, write_all_at};
 use crate::{Error, Result};
 
@@ -21,58 +22,40 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct PendingFile {
     storage: Arc<dyn Storage>,
+    temporary: Temporary,
     file: Box<dyn StorageFile>,
-    temporary: PathBuf,
     target: PathBuf,
     length: u64,
-    published: bool,
-    /// The process whose file it is: a forked child has a copy of this value, too.
-    process: u32,
 }
 
 impl PendingFile {
     /// Begins a file that will appear at `target`, whose directory must exist.
     pub fn create(storage: &Arc<dyn Storage>, target: &Path) -> Result<Self> {
-        let temporary = temporary_beside(target)?;
+        let temporary = Temporary::beside(storage, target)?;
         let file = storage
-            .create_new(&temporary)
-            .map_err(|error| Error::io("create", &temporary, error))?;
-        Ok(Self {
-            storage: Arc::clone(storage),
-            file,
-            temporary,
-            target: target.to_owned(),
-            length: 0,
-            published: false,
-            process: std::process::id(),
-        })
+            .create_new(temporary.path())
+            .map_err(|error| Error::io("create", temporary.path(), error))?;
+        let (storage, target) = (Arc::clone(storage), target.to_owned());
+        Ok(Self { storage, temporary, file, target, length: 0 })
     }
 
     /// Adds `bytes` at the end.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
         write_all_at(&*self.file, bytes, self.length)
-            .map_err(|error| Error::io("write", &self.temporary, error))?;
+            .map_err(|error| Error::io("write", self.temporary.path(), error))?;
         self.length += bytes.len() as u64;
         Ok(())
     }
 
     /// Makes the bytes durable and moves the file to its target, over any older one there.
     pub fn publish(mut self) -> Result<()> {
-        self.file.sync().map_err(|error| Error::io("sync", &self.temporary, error))?;
+        let temporary = self.temporary.path();
+        self.file.sync().map_err(|error| Error::io("sync", temporary, error))?;
         self.storage
-            .rename(&self.temporary, &self.target)
+            .rename(temporary, &self.target)
             .map_err(|error| Error::io("publish", &self.target, error))?;
-        self.published = true;
+        self.temporary.keep();
         sync_parent(&*self.storage, &self.target)
-    }
-}
-
-impl Drop for PendingFile {
-    fn drop(&mut self) {
-        if !self.published && self.process == std::process::id() {
-            // Best effort: an orphaned temporary file names its owner.
-            let _ = self.storage.remove_file(&self.temporary);
-        }
     }
 }
 
@@ -87,43 +70,35 @@ pub fn publish_bytes(storage: &Arc<dyn Storage>, target: &Path, bytes: &[u8]) ->
 #[derive(Debug)]
 pub struct PendingDir {
     storage: Arc<dyn Storage>,
-    temporary: PathBuf,
+    temporary: Temporary,
     target: PathBuf,
-    published: bool,
-    /// As of a [`PendingFile`].
-    process: u32,
 }
 
 impl PendingDir {
     /// Begins a directory that will appear at `target`, whose parent must exist.
     pub fn create(storage: &Arc<dyn Storage>, target: &Path) -> Result<Self> {
-        let temporary = temporary_beside(target)?;
-        storage.create_dir(&temporary).map_err(|error| Error::io("create", &temporary, error))?;
-        Ok(Self {
-            storage: Arc::clone(storage),
-            temporary,
-            target: target.to_owned(),
-            published: false,
-            process: std::process::id(),
-        })
+        let temporary = Temporary::beside(storage, target)?;
+        storage
+            .create_dir(temporary.path())
+            .map_err(|error| Error::io("create", temporary.path(), error))?;
+        Ok(Self { storage: Arc::clone(storage), temporary, target: target.to_owned() })
     }
 
     /// Where to put files meanwhile. The caller must sync each of them.
     pub fn path(&self) -> &Path {
-        &self.temporary
+        self.temporary.path()
     }
 
     /// Makes the names inside durable and moves the directory to its target in one step; returns
     /// `false`, and stays pending, where something is there already.
     pub fn publish(&mut self) -> Result<bool> {
-        let target = self.target.clone();
         self.sync()?;
-        match self.storage.rename(&self.temporary, &target) {
-            Ok(()) => self.published = true,
+        match self.storage.rename(self.path(), &self.target) {
+            Ok(()) => self.temporary.keep(),
             Err(error) if is_occupied(&error) => return Ok(false),
-            Err(error) => return Err(Error::io("publish", &target, error)),
+            Err(error) => return Err(Error::io("publish", &self.target, error)),
         }
-        sync_parent(&*self.storage, &target)?;
+        sync_parent(&*self.storage, &self.target)?;
         Ok(true)
     }
 
@@ -132,25 +107,14 @@ impl PendingDir {
     pub fn move_into(&mut self, directory: &OpenDirectory, name: &str) -> Result<()> {
         self.sync()?;
         self.storage
-            .rename_into(&self.temporary, directory, name)
+            .rename_into(self.path(), directory, name)
             .map_err(|error| Error::io("publish", &self.target, error))?;
-        self.published = true;
+        self.temporary.keep();
         Ok(())
     }
 
     fn sync(&self) -> Result<()> {
-        self.storage
-            .sync_dir(&self.temporary)
-            .map_err(|error| Error::io("sync", &self.temporary, error))
-    }
-}
-
-impl Drop for PendingDir {
-    fn drop(&mut self) {
-        if !self.published && self.process == std::process::id() {
-            // Best effort: an orphaned temporary file names its owner.
-            let _ = remove_tree(&*self.storage, &self.temporary);
-        }
+        self.storage.sync_dir(self.path()).map_err(|error| Error::io("sync", self.path(), error))
     }
 }
 
@@ -165,13 +129,7 @@ pub fn create_dirs(storage: &dyn Storage, path: &Path) -> Result<()> {
     }
     for directory in missing.into_iter().rev() {
         match storage.create_dir(directory) {
-            Ok(()) => {
-                let parent = match directory.parent() {
-                    Some(parent) if !parent.as_os_str().is_empty() => parent,
-                    _ => Path::new("."),
-                };
-                storage.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
-            }
+            Ok(()) => sync_parent(storage, directory)?,
             // Another process was faster.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
             Err(error) => return Err(Error::io("create", directory, error)),
@@ -210,9 +168,7 @@ pub(crate) fn is_orphaned(owner: &Owner, modified: SystemTime, clock: &FileClock
 pub fn remove_orphaned(storage: &dyn Storage, directory: &Path) -> Result<usize> {
     let (mut removed, mut passed_over) = (0, PassedOver::default());
     for path in orphaned(directory, &FileClock::of(storage, directory))? {
-        let is_dir = path.symlink_metadata().is_ok_and(|found| found.is_dir());
-        let result = if is_dir { remove_tree(storage, &path) } else { storage.remove_file(&path) };
-        let result = match result {
+        let result = match remove(storage, &path) {
             Ok(()) => Ok(1),
             // Another process removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
@@ -257,13 +213,6 @@ pub(crate) fn last_modified(path: &Path, clock: &FileClock<'_>) -> io::Result<Sy
         }
     }
     Ok(newest)
-}
-
-fn temporary_beside(target: &Path) -> Result<PathBuf> {
-    let name = target.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
-        Error::argument("path", target.display(), "the path of a file with a plain name")
-    })?;
-    Ok(target.with_file_name(Owner::current().temporary_name(name)))
 }
 
 fn sync_parent(storage: &dyn Storage, path: &Path) -> Result<()> {

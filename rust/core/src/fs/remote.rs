@@ -1,7 +1,7 @@
 //! The bytes of an object that is read by ranges, and what is in memory of them.
 //!
 //! Its two ends are read when it is opened and stay: they tell what is in it. What a call needs of
-//! the rest is found first, fetched at once and held for the time of the call ([`Held`]); the
+//! the rest is found first, fetched at once and held for the time of the call ([`Prefetched`]); the
 //! threads that decode find it there. What nobody fetched before is read by a request of its own,
 //! so a wrong guess costs time and nothing else.
 
@@ -94,31 +94,31 @@ impl RemoteContent {
     }
 
     /// Fetches ranges that are not in memory yet.
-    pub fn hold(&self, mut ranges: Vec<Range<u64>>) -> Result<Held<'_>> {
+    pub fn prefetch(&self, mut ranges: Vec<Range<u64>>) -> Result<Prefetched<'_>> {
         let length = self.source.length();
         let is_inside = |range: &Range<u64>| range.start < range.end && range.end <= length;
         ranges.retain(|range| is_inside(range) && !self.has(range));
         if ranges.is_empty() {
-            return Ok(Held::nothing());
+            return Ok(Prefetched::nothing());
         }
         let pieces = Arc::new(fetch(&*self.source, coalesce(ranges))?);
         self.held.rcu(|held| held.iter().chain([&pieces]).cloned().collect::<Vec<_>>());
-        Ok(Held(Some((self, pieces))))
+        Ok(Prefetched(Some((self, pieces))))
     }
 }
 
 /// Keeps bytes of an object in memory until it is dropped.
 #[derive(Debug)]
-pub struct Held<'a>(Option<(&'a RemoteContent, Arc<Pieces>)>);
+pub struct Prefetched<'a>(Option<(&'a RemoteContent, Arc<Pieces>)>);
 
-impl Held<'_> {
+impl Prefetched<'_> {
     /// Of what needs not be fetched.
     pub fn nothing() -> Self {
         Self(None)
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Prefetched<'_> {
     fn drop(&mut self) {
         if let Some((content, pieces)) = self.0.take() {
             content.held.rcu(|held| {
@@ -216,7 +216,7 @@ mod tests {
                 let asked = range.start as u64..range.end as u64;
                 let mut out = vec![0; range.len()];
                 assert_eq!(remote.read(asked.clone()).unwrap(), source.bytes[range.clone()]);
-                let held = remote.hold(vec![asked.clone()]).unwrap();
+                let held = remote.prefetch(vec![asked.clone()]).unwrap();
                 remote.read_into(asked.start, &mut out).unwrap();
                 assert_eq!(out, source.bytes[range.clone()]);
                 drop(held);
@@ -230,8 +230,8 @@ mod tests {
         let source = Counted::new(10_000_000);
         let remote = RemoteContent::open(source.clone()).unwrap();
         let ranges = vec![1_000_000..1_100_000, 1_100_064..1_200_000, 5_000_000..5_000_100];
-        let held = remote.hold(ranges.clone()).unwrap();
-        let again = remote.hold(ranges.clone()).unwrap();
+        let held = remote.prefetch(ranges.clone()).unwrap();
+        let again = remote.prefetch(ranges.clone()).unwrap();
         ranges.iter().for_each(|range| drop(remote.read(range.clone()).unwrap()));
         let expected = [1_000_000..1_200_000, 5_000_000..5_000_100];
         assert_eq!(source.calls.lock().unwrap()[1..], [expected.to_vec()]);

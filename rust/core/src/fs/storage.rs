@@ -65,15 +65,7 @@ pub trait StorageFile: Debug + Send + Sync {
         while offset < length {
             let part = COPIED.min((length - offset) as usize);
             source.read_exact_at(&mut bytes[..part], offset)?;
-            let mut done = 0;
-            while done < part {
-                match self.write_at(&bytes[done..part], offset + done as u64) {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(written) => done += written,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
-            }
+            write_all_at(self, &bytes[..part], offset)?;
             offset += part as u64;
         }
         Ok(())
@@ -100,11 +92,15 @@ pub trait StorageFile: Debug + Send + Sync {
 const PIECE: usize = 8 << 20;
 
 /// Bytes that are copied at a time.
-const COPIED: usize = 1 << 20;
+pub(super) const COPIED: usize = 1 << 20;
 
 /// Writes all of `bytes` at `offset`, through short writes and signals. An error where the work of
 /// this thread was interrupted (see [`crate::interrupt`]) before the end of a long write.
-pub fn write_all_at(file: &dyn StorageFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+pub fn write_all_at(
+    file: &(impl StorageFile + ?Sized),
+    mut bytes: &[u8],
+    mut offset: u64,
+) -> io::Result<()> {
     let start = offset;
     while !bytes.is_empty() {
         if offset > start {
@@ -121,6 +117,16 @@ pub fn write_all_at(file: &dyn StorageFile, mut bytes: &[u8], mut offset: u64) -
         }
     }
     Ok(())
+}
+
+/// Gives a file a name that is free, or returns `false`. Where there are links it has its old name,
+/// too, and else it replaces what takes the name at that moment.
+pub(crate) fn link_or_rename(storage: &dyn Storage, from: &Path, to: &Path) -> io::Result<bool> {
+    match storage.link(from, to) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(_) => storage.rename(from, to).map(|()| true),
+    }
 }
 
 /// A file without a name, in memory, gone with the last process that has it open. Children inherit

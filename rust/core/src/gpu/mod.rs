@@ -19,7 +19,9 @@ mod manager;
 mod nvml;
 mod reservations;
 
-pub use batches::{BatchShape, Outcome, PeakRecord, PeakStore, PlannedBatch, is_out_of_memory};
+pub use batches::{
+    BatchOutcome, BatchShape, PeakRecord, PeakStore, PlannedBatch, is_out_of_memory,
+};
 pub use devices::{ComputeMode, Cuda, Environment};
 pub use manager::{DEFAULT_REQUIREMENTS, Manager, Settings};
-pub use reservations::{DeviceView, Lease, Registry, Share};
+pub use reservations::{DeviceView, Registry, Reservation, Share};

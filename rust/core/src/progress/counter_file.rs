@@ -26,8 +26,10 @@ use super::layout::{
 };
 use super::slot::TaskSlot;
 use crate::error::ProgressDamage;
-use crate::fs::{Boot, Faults, SharedMap, Storage, StorageFile, WordCopy, memory_file};
-use crate::fs::{Owner, write_all_at};
+use crate::fs::{
+    Boot, Faults, Owner, SharedMap, Storage, StorageFile, Temporary, WordCopy, memory_file,
+    write_all_at,
+};
 use crate::{Error, Result};
 
 /// How the words of a counter file are reached: [`SharedMap`] to count, [`WordCopy`] to read.
@@ -146,22 +148,19 @@ impl CounterFile<SharedMap> {
     ) -> Result<bool> {
         let header = CounterHeader::new(host, boot, generation, wall_micros());
         let page = header.page(&Owner::host_name());
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let temporary = Owner::current().temporary_name(&name.unwrap_or_default());
-        let temporary = path.with_file_name(temporary);
+        let temporary = Temporary::beside(storage, path)?;
         let failed = |error| Error::io("create", path, error);
-        let file = storage.create_new(&temporary).map_err(failed)?;
+        let file = storage.create_new(temporary.path()).map_err(failed)?;
         let linked = write_all_at(&*file, &page, 0)
             .and_then(|()| file.sync())
-            .and_then(|()| storage.link(&temporary, path));
-        let removed = storage.remove_file(&temporary);
+            .and_then(|()| storage.link(temporary.path(), path));
+        drop(temporary);
         match linked {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) if has_no_links(&error) => return Ok(false),
             Err(error) => return Err(failed(error)),
         }
-        removed.map_err(failed)?;
         let parent = path.parent().unwrap_or(path);
         storage.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
         Ok(true)
@@ -195,7 +194,7 @@ impl CounterFile<SharedMap> {
         &self.header.words()[word]
     }
 
-    /// Reserves the space of the next slot. Hold the lock.
+    /// Reserves the space of the next slot. OpenMode the lock.
     pub fn next_slot(&self, index: usize) -> Result<TaskSlot<'_, SharedMap>> {
         if index >= MAX_TASKS {
             return Err(Error::argument("task_id", index, format!("at most {MAX_TASKS} tasks")));
@@ -211,7 +210,7 @@ impl CounterFile<SharedMap> {
         self.slot(index)
     }
 
-    /// Makes the slots below `count` visible to all. Hold the lock.
+    /// Makes the slots below `count` visible to all. OpenMode the lock.
     pub fn publish(&self, count: usize) {
         self.part_from_file();
         definition::publish(&self.header, count);

@@ -6,14 +6,15 @@
 //! descriptive: no job stops because one can't be written or read.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
 use super::clock::{monotonic, wall_micros};
-use super::metadata::{ById, MetadataStore};
+use super::side_files::{ById, SideFiles};
 use crate::batch_system::BatchFacts;
 use crate::fs::{Owner, Storage};
+use crate::per_process::try_lock;
 use crate::{Error, Result};
 
 /// The folder that holds them, beside the counters.
@@ -46,7 +47,7 @@ pub(super) struct Jobs {
 /// The files of a run's jobs.
 #[derive(Debug)]
 pub(super) struct JobStore {
-    files: MetadataStore,
+    files: SideFiles,
     /// Only ever tried, like the others: a fork may have copied it locked.
     own: Mutex<Option<OwnRecord>>,
     /// What was read, and of which listing of the files.
@@ -67,7 +68,7 @@ impl JobStore {
     /// The jobs beside the counters in `directory`; `None` keeps them in memory.
     pub fn new(directory: Option<&std::path::Path>) -> Self {
         Self {
-            files: MetadataStore::in_folder(directory, NAME, MAX_BYTES, MAX_BYTES),
+            files: SideFiles::in_folder(directory, NAME, MAX_BYTES, MAX_BYTES),
             own: Mutex::default(),
             read: Mutex::default(),
         }
@@ -76,11 +77,7 @@ impl JobStore {
     /// Notes that this process has started a task; written by [`JobStore::save`].
     pub fn add(&self, task: &str) {
         let Some(job) = BatchFacts::current() else { return };
-        let mut own = match self.own.try_lock() {
-            Ok(own) => own,
-            Err(TryLockError::Poisoned(own)) => own.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
+        let Some(mut own) = try_lock(&self.own) else { return };
         let (process, now) = (std::process::id(), wall_micros());
         if own.as_ref().is_none_or(|own| own.process != process) {
             let record = JobRecord { job, tasks: HashMap::new(), opened: now };
@@ -94,7 +91,7 @@ impl JobStore {
 
     /// Whether there is something to write; unless it `is_urgent`, not right after the last time.
     pub fn needs_save(&self, is_urgent: bool) -> bool {
-        let Ok(own) = self.own.try_lock() else { return false };
+        let Some(own) = try_lock(&self.own) else { return false };
         own.as_ref().filter(|own| own.process == std::process::id()).is_some_and(|own| {
             let is_early =
                 own.written_at != 0 && monotonic().saturating_sub(own.written_at) < PAUSE;
@@ -104,7 +101,7 @@ impl JobStore {
 
     /// Writes what this process has started.
     pub fn save(&self, storage: &Arc<dyn Storage>) -> Result<()> {
-        let Ok(mut own) = self.own.try_lock() else { return Ok(()) };
+        let Some(mut own) = try_lock(&self.own) else { return Ok(()) };
         let Some(own) = own.as_mut() else { return Ok(()) };
         let bytes = serde_json::to_vec(&own.record)
             .map_err(|error| Error::io("write", NAME.as_ref(), error.into()))?;
@@ -118,7 +115,7 @@ impl JobStore {
 
     /// The jobs of all processes. A file that can't be understood is left out.
     pub fn read(&self) -> Arc<Jobs> {
-        let Ok(mut known) = self.read.try_lock() else {
+        let Some(mut known) = try_lock(&self.read) else {
             return Arc::new(merge(&self.files.read()));
         };
         if let Some((listing, files)) = self.files.read_since(known.0) {

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex};
 
 use super::shard::{ShardName, ShardReader, list, open_directory};
 use super::shard_state::ShardState;
-use crate::Error;
-use crate::Result;
 use crate::fs::{FilesystemKind, Identity, OpenDirectory};
+use crate::per_process::try_lock;
+use crate::{Error, Result};
 
 /// All shards of a directory but one's own, listed and read again at each reading.
 #[derive(Debug)]
@@ -53,28 +53,23 @@ impl OtherShards {
         except: &[ShardName],
         newer: Newer,
     ) -> Result<Vec<Arc<ShardState>>> {
-        let read = |known: &mut Known| self.read(directory, except, newer, known);
-        match self.known.try_lock() {
-            Ok(mut known) => read(&mut known),
-            Err(TryLockError::Poisoned(known)) => read(&mut known.into_inner()),
-            Err(TryLockError::WouldBlock) => read(&mut Known::default()),
+        match try_lock(&self.known) {
+            Some(mut known) => self.read(directory, except, newer, &mut known),
+            None => self.read(directory, except, newer, &mut Known::default()),
         }
     }
 
     /// The states at the last reading, of a directory that is gone.
     pub fn last_states(&self) -> Vec<Arc<ShardState>> {
-        let last = |known: &Known| known.readers.values().map(ShardReader::last).collect();
-        match self.known.try_lock() {
-            Ok(known) => last(&known),
-            Err(TryLockError::Poisoned(known)) => last(&known.into_inner()),
-            Err(TryLockError::WouldBlock) => Vec::new(),
-        }
+        try_lock(&self.known)
+            .map(|known| known.readers.values().map(ShardReader::last).collect())
+            .unwrap_or_default()
     }
 
     /// Logs the warnings about them, each once. Not for the background thread.
     pub fn log_warnings(&self) {
         // Without the lock: a logger may come back here.
-        let warnings: Vec<String> = self.known.try_lock().map_or(Vec::new(), |mut known| {
+        let warnings: Vec<String> = try_lock(&self.known).map_or(Vec::new(), |mut known| {
             known.readers.values_mut().filter_map(ShardReader::take_warning).collect()
         });
         for warning in warnings {

@@ -7,17 +7,18 @@ use std::sync::{Arc, Mutex};
 use super::DIRECTORY;
 use super::jobs::{JobStore, Jobs};
 use super::merge::merge;
-use super::metadata::MetadataStore;
 use super::other_shards::OtherShards;
+use super::side_files::SideFiles;
 use super::view::{self, Progress, Summary, View};
 use crate::fs::Owner;
+use crate::per_process::try_lock;
 use crate::{Error, Result};
 
 /// The progress of another process: live while it runs, and as it was left afterwards.
 #[derive(Debug)]
 pub struct ProgressReader {
     shards: OtherShards,
-    metadata: MetadataStore,
+    metadata: SideFiles,
     jobs: JobStore,
     root: PathBuf,
     /// The high-water marks of what this reader has shown, which it can't store in the files, each
@@ -34,7 +35,7 @@ impl ProgressReader {
         let host = Owner::current().host().to_owned();
         let reader = Self {
             shards: OtherShards::new(directory.clone(), host),
-            metadata: MetadataStore::new(Some(&directory)),
+            metadata: SideFiles::new(Some(&directory)),
             jobs: JobStore::new(Some(&directory)),
             root: root.to_owned(),
             high_water: Mutex::default(),
@@ -68,7 +69,7 @@ impl ProgressReader {
         let shards = self.shards.states(&[])?;
         let mut merged = merge(&shards, None);
         self.shards.log_warnings();
-        let (mut kept, mut none) = (self.high_water.try_lock().ok(), HighWater::new());
+        let (mut kept, mut none) = (try_lock(&self.high_water), HighWater::new());
         let high_water = kept.as_deref_mut().unwrap_or(&mut none);
         for task in &mut merged.tasks {
             match high_water.get(task.id) {

@@ -18,18 +18,21 @@ use super::layout::{
 };
 use super::pace::Pace;
 use super::position::Position;
-use super::sealed::{Sealed, seal, unseal};
 use super::shard_state::{ShardState, TaskState};
 use super::slot::DeclaredState;
 use super::writers::{Entries, Writers};
-use crate::error::ProgressDamage;
-use crate::fs::{Boot, Storage, publish_bytes};
+use crate::fs::{Boot, SealedFormat, Storage, publish_bytes};
 use crate::{Error, Result};
 
-const MAGIC: [u8; 8] = *b"pfxsnap\n";
-const VERSION: u32 = 1;
-/// Snapshots have a multiple of this many bytes, so that their length seldom changes.
-const ALIGN: usize = 16 << 10;
+const FORMAT: SealedFormat = SealedFormat {
+    magic: *b"pfxsnap\n",
+    version: 1,
+    // So that their length seldom changes.
+    align: 16 << 10,
+    file: "a progress snapshot",
+    body: "the snapshot",
+    remedy: "remove it to count from zero",
+};
 /// The longest snapshot that is read: about a million tasks.
 const MAX_BYTES: u64 = 256 << 20;
 /// The least that a task takes: its words and three empty texts.
@@ -118,8 +121,7 @@ pub(super) fn read(file: &File, path: &Path) -> Result<Snapshot> {
         .read_to_end(&mut bytes)
         .map_err(|error| Error::io("read", path, error))?;
     if bytes.len() as u64 > MAX_BYTES {
-        let damage = ProgressDamage::TooLong { limit: MAX_BYTES };
-        return Err(damage.in_file(path, "the snapshot"));
+        return Err(FORMAT.damaged(path, format!("it has more than {MAX_BYTES} bytes")));
     }
     parse(&bytes, path)
 }
@@ -169,7 +171,7 @@ fn encode(state: &ShardState, is_alone: bool) -> Vec<u8> {
         body.extend_from_slice(words.as_bytes());
         [&*task.id, &*task.name, message].iter().for_each(|text| push_text(&mut body, text));
     }
-    seal(MAGIC, VERSION, &body, ALIGN)
+    FORMAT.seal(&body)
 }
 
 /// Adds a text and its length: the limits of all texts are below 256 bytes.
@@ -179,22 +181,8 @@ fn push_text(body: &mut Vec<u8>, text: &str) {
 }
 
 fn parse(bytes: &[u8], path: &Path) -> Result<Snapshot> {
-    let damaged = |damage: ProgressDamage| damage.in_file(path, "the snapshot");
-    let body = match unseal(MAGIC, VERSION, bytes, ALIGN).map_err(damaged)? {
-        Sealed::Body(body) => body,
-        Sealed::OtherFormat(magic) => {
-            return Err(Error::NotThisFormat {
-                path: path.to_owned(),
-                expected: "a progress snapshot",
-                found: format!("it begins with {:?}", String::from_utf8_lossy(magic)),
-            });
-        }
-        Sealed::NewerVersion(found) => {
-            let supported = VERSION;
-            return Err(Error::NewerFormat { path: path.to_owned(), found, supported });
-        }
-    };
-    parse_body(body).ok_or_else(|| damaged(ProgressDamage::Unparsable { part: "list of tasks" }))
+    let body = FORMAT.unseal(bytes, path)?;
+    parse_body(body).ok_or_else(|| FORMAT.damaged(path, "its list of tasks cannot be parsed"))
 }
 
 fn parse_body(body: &[u8]) -> Option<Snapshot> {
@@ -385,7 +373,7 @@ mod tests {
         let (used, zeros) = bytes.split_at(GOLDEN.len() / 2);
         let hex: String = used.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, GOLDEN);
-        assert!(bytes.len() == ALIGN && zeros.iter().all(|&byte| byte == 0));
+        assert!(bytes.len() == FORMAT.align && zeros.iter().all(|&byte| byte == 0));
     }
 
     proptest! {

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::clock::{monotonic, nanoseconds};
@@ -16,6 +16,7 @@ use super::view::Progress;
 use super::worker::{Signals, Worker};
 use crate::Result;
 use crate::fs::{Disk, Storage};
+use crate::per_process::try_lock;
 
 /// The options of a tracker.
 #[derive(Debug, Clone)]
@@ -240,12 +241,8 @@ impl Tracker {
     }
 
     fn start_worker(&self) -> Result<()> {
-        let mut worker = match self.worker.try_lock() {
-            Ok(worker) => worker,
-            Err(TryLockError::Poisoned(worker)) => worker.into_inner(),
-            // Another thread starts it, or did so when this process was forked.
-            Err(TryLockError::WouldBlock) => return Ok(()),
-        };
+        // Else another thread starts it, or did so when this process was forked.
+        let Some(mut worker) = try_lock(&self.worker) else { return Ok(()) };
         if worker.as_ref().is_some_and(|worker| worker.process == std::process::id()) {
             return Ok(());
         }
@@ -257,11 +254,7 @@ impl Tracker {
     }
 
     fn stop_worker(&self) {
-        let worker = match self.worker.try_lock() {
-            Ok(mut worker) => worker.take(),
-            Err(TryLockError::Poisoned(worker)) => worker.into_inner().take(),
-            Err(TryLockError::WouldBlock) => None,
-        };
+        let worker = try_lock(&self.worker).and_then(|mut worker| worker.take());
         if let Some(worker) = worker {
             worker.stop();
         }
@@ -270,7 +263,7 @@ impl Tracker {
     /// Logs the problems of the background thread.
     fn report_problem(&self) {
         // Without the lock: a logger may come back here.
-        let problems = self.signals.problem.try_lock().map(|mut problem| problem.take());
+        let problems = try_lock(&self.signals.problem).map(|mut problem| problem.take());
         for problem in problems.unwrap_or_default() {
             log::warn!(target: crate::LOGGER, "{problem}");
         }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::active_time::TICK;
 use super::clock::{monotonic, nanoseconds, thread_time};
 use super::shared_progress::SharedProgress;
+use crate::per_process::try_lock;
 use crate::{Error, Result};
 
 /// Sampling takes at most one part in this many of one core's time.
@@ -164,7 +165,7 @@ impl Signals {
     }
 
     fn report(&self, text: impl FnOnce(&mut Problem) -> Option<String>) {
-        if let Ok(mut problem) = self.problem.try_lock()
+        if let Some(mut problem) = try_lock(&self.problem)
             && let Some(text) = text(&mut problem)
         {
             problem.new.push(text);

@@ -18,7 +18,7 @@ use crate::memory::zeroed;
 use crate::{Result, interrupt, threads};
 
 /// Reads that decode less than this are done in the calling thread.
-const WORTH_THREADS: usize = 256 * 1024;
+const BYTES_WORTH_THREADS: usize = 256 * 1024;
 /// Frames that are decoded together, of blocks whose frames can be read alone: as many as take
 /// hardly more time than one.
 const BATCH: usize = 8;
@@ -99,7 +99,7 @@ impl Field {
             runs => runs,
         };
         // Counting the threads takes longer than reading a frame.
-        let is_little = runs.len() == 1 && out.len() < WORTH_THREADS;
+        let is_little = runs.len() == 1 && out.len() < BYTES_WORTH_THREADS;
         let n_threads =
             if is_little { 1 } else { threads::count().saturating_sub(reserved).max(1) };
         let frame_bytes = out.len() / selection.frames.count as usize;
@@ -242,7 +242,7 @@ impl Field {
         out: &mut [u8],
     ) -> Result<()> {
         let is_reread = self.cache.asked_before(run.group) && self.fits_in_cache();
-        let is_parallel = n_threads > 1 && out.len() >= WORTH_THREADS;
+        let is_parallel = n_threads > 1 && out.len() >= BYTES_WORTH_THREADS;
         let (wanted, policy) = match self.plan(run, atoms, is_reread) {
             ReadPlan::Raw { chunk, frames } => return self.raw(chunk).read_frames(frames, out),
             ReadPlan::WholeChunk(chunk) => {

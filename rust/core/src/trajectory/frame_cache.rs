@@ -7,10 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::stored::OpenBlock;
 use super::verified::Verified;
+use crate::per_process::try_lock;
 use crate::variables::value_of;
 use crate::{Result, threads};
 
@@ -18,8 +19,8 @@ use crate::{Result, threads};
 const SIZE_VARIABLE: &str = "PROTEINFLEX_DECODED_MB";
 /// The default: the frames of a few chunks, or all of a trajectory of moderate size.
 const DEFAULT_MB: usize = 128;
-/// How often the lock is tried. It is items for less than a microsecond; in a child that was forked
-/// meanwhile it is items for ever, and then nothing is cached there.
+/// How often the lock is tried. It is held for less than a microsecond; in a child that was forked
+/// meanwhile it is held for ever, and then nothing is cached there.
 const TRIES: usize = 100;
 
 /// An error where an environment variable that reading depends on has a value that makes no sense.
@@ -231,11 +232,10 @@ impl SharedCache {
 
     fn lock(&self) -> Option<MutexGuard<'_, Items>> {
         for _ in 0..TRIES {
-            match self.items.try_lock() {
-                Ok(items) => return Some(items),
-                Err(TryLockError::Poisoned(items)) => return Some(items.into_inner()),
-                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            if let Some(items) = try_lock(&self.items) {
+                return Some(items);
             }
+            std::thread::yield_now();
         }
         None
     }

@@ -7,13 +7,11 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::frame_cache::{CacheSlot, FrameCache, Item};
-use super::stored::StoredChunks;
+use super::stored::{SEGMENTS_WORTH_THREADS, StoredChunks};
 use super::verified::Verified;
 use crate::memory::zeroed;
 use crate::{Result, threads};
 
-/// At least so many segments of one read are shared among threads.
-const WORTH_THREADS: usize = 8;
 /// Frames of which some rows are wanted are read together, up to this many bytes.
 const READ_TOGETHER: usize = 64 * 1024;
 
@@ -135,7 +133,7 @@ impl RawChunk<'_> {
             rest = after;
         }
         let read = |(part, wanted, out)| self.read_part(part, wanted, out);
-        if work.len() >= WORTH_THREADS {
+        if work.len() >= SEGMENTS_WORTH_THREADS {
             return threads::run(|| work.into_par_iter().try_for_each(read));
         }
         work.into_iter().try_for_each(read)

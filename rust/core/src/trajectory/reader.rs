@@ -26,7 +26,7 @@ use crate::container::{
     recover, row_groups, segment_table,
 };
 use crate::error::FormatError;
-use crate::fs::{Content, Hold, open_file};
+use crate::fs::{Content, OpenMode, open_file};
 use crate::topology::Topology;
 use crate::{Error, Result, checksum, interrupt, threads};
 
@@ -50,7 +50,7 @@ pub struct Entry {
 impl Entry {
     /// Opens a published entry, checking its header and index. No data is read yet.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::of(Content::open(path, None, Hold::Brief)?)
+        Self::of(Content::open(path, None, OpenMode::Brief)?)
     }
 
     /// The same, of a file that is open.
@@ -63,7 +63,7 @@ impl Entry {
             .map_err(|reason| Error::corrupt(path, "its end", reason))?;
         // The value tree lies right before the index: where that has to be fetched, it comes along.
         let along = if content.is_at_hand(trailer.index..length) { 0 } else { NEAR_INDEX };
-        let held_index = content.hold(Some(trailer.index.saturating_sub(along)..length))?;
+        let held_index = content.prefetch(Some(trailer.index.saturating_sub(along)..length))?;
         let index = record(&content, trailer.index, RecordKind::Index, INDEX)?;
         let index_damage = |reason: FormatError| Error::corrupt(path, INDEX, reason);
         let commit = Commit::parse(&index).map_err(index_damage)?;
@@ -72,7 +72,7 @@ impl Entry {
         state.apply(commit).map_err(index_damage)?;
         state.check(trailer.index).map_err(index_damage)?;
         let is_near = trailer.index.saturating_sub(tree) <= MAX_NEAR;
-        let held_tree = content.hold(is_near.then_some(tree..trailer.index))?;
+        let held_tree = content.prefetch(is_near.then_some(tree..trailer.index))?;
         record(&content, tree, RecordKind::Tree, TREE)?;
         let content_id = hexadecimal(&trailer.content_id);
         drop((index, end, held_index, held_tree));
@@ -85,7 +85,12 @@ impl Entry {
         let file = open_file(path).map_err(|error| Error::io("open", path, error))?;
         let recovered = recover(&file, path)?;
         // It grows, so it is read and not mapped.
-        Self::new(Content::of(file, path, None, Hold::Growing)?, recovered.state, 0, String::new())
+        Self::new(
+            Content::of(file, path, None, OpenMode::Growing)?,
+            recovered.state,
+            0,
+            String::new(),
+        )
     }
 
     fn new(content: Content, state: FileState, tree: u64, content_id: String) -> Result<Self> {

@@ -25,8 +25,8 @@ use crate::{Error, Result, checksum, threads};
 const DECODER_MEMORY: u64 = 4;
 
 const SEGMENT_BYTES: usize = SEGMENT as usize;
-/// Payloads of at least this many segments are read by several threads.
-const WORTH_THREADS: usize = 8;
+/// Reads of at least this many segments are shared among threads.
+pub(super) const SEGMENTS_WORTH_THREADS: usize = 8;
 
 /// The file that chunks are in.
 #[derive(Debug)]
@@ -274,7 +274,7 @@ impl StoredChunks {
         let sums = self.segment_sums(index)?;
         let size = self.part_bytes(index).max(1);
         let read = |(part, out): (usize, &mut [u8])| self.read_part(index, part, &sums, out);
-        if sums.len() >= WORTH_THREADS {
+        if sums.len() >= SEGMENTS_WORTH_THREADS {
             return threads::run(|| out.par_chunks_mut(size).enumerate().try_for_each(read));
         }
         out.chunks_mut(size).enumerate().try_for_each(read)

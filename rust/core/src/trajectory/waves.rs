@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::panic::resume_unwind;
 use std::thread::{self, Builder};
 
-use crate::fs::{Content, Held};
+use crate::fs::{Content, Prefetched};
 use crate::{Result, interrupt};
 
 /// Stored bytes of a wave, at most, where no single item has more. Enough for several requests in
@@ -32,7 +32,7 @@ pub fn in_waves<T: Send>(
 ) -> Result<()> {
     let mut waves = Waves { items, left: None, size: first };
     let Some(Wave { items: mut now, needs }) = waves.next() else { return Ok(()) };
-    let mut held = content.hold(needs)?;
+    let mut held = content.prefetch(needs)?;
     for Wave { items: then, needs } in waves {
         let (done, fetched) = meanwhile(content, needs, || work(now));
         done?;
@@ -47,17 +47,17 @@ fn meanwhile<'a>(
     content: &'a Content,
     needs: Vec<Range<u64>>,
     work: impl FnOnce() -> Result<()>,
-) -> (Result<()>, Result<Held<'a>>) {
+) -> (Result<()>, Result<Prefetched<'a>>) {
     let interrupt = interrupt::current();
     thread::scope(|scope| {
         let ranges = needs.clone();
-        let fetch = move || interrupt.scope(|| content.hold(ranges));
+        let fetch = move || interrupt.scope(|| content.prefetch(ranges));
         let name = "proteinflex-fetch".to_owned();
         let fetching = Builder::new().name(name).spawn_scoped(scope, fetch);
         let done = work();
         let fetched = match fetching {
             Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            Err(_) => content.hold(needs),
+            Err(_) => content.prefetch(needs),
         };
         (done, fetched)
     })

@@ -17,7 +17,7 @@ use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key};
 use proteinflex_core::checksum;
 use proteinflex_core::fs::testing::RefusingStorage;
-use proteinflex_core::fs::{Content, Disk, Hold, Owner};
+use proteinflex_core::fs::{Content, Disk, OpenMode, Owner};
 use proteinflex_core::trajectory::{
     ArraySpec, DType, Encoding, Entry, EntryKind, FieldSpec, Frames, ReadAhead,
 };
@@ -247,7 +247,7 @@ fn what_a_network_file_system_holds_is_read_and_never_mapped() {
         pending.writer().write_array(&spec, &bytes).unwrap();
         let key = pending.publish(&[1, 0xc0]).unwrap();
         let path = file_of(directory.path(), &key);
-        let entry = Entry::of(Content::open(&path, None, Hold::Long).unwrap()).unwrap();
+        let entry = Entry::of(Content::open(&path, None, OpenMode::Long).unwrap()).unwrap();
         assert!(entry.view_frames(0).unwrap().is_none());
         assert!(entry.view_array(0).unwrap().is_none());
         assert_eq!(entry.chunk_frames(0), 64, "plain frames are gone through in parts as well");
@@ -268,7 +268,7 @@ fn what_a_network_file_system_holds_is_read_and_never_mapped() {
         assert!(found == bytes);
 
         // The server loses the end of the file.
-        let entry = Entry::of(Content::open(&path, None, Hold::Long).unwrap()).unwrap();
+        let entry = Entry::of(Content::open(&path, None, OpenMode::Long).unwrap()).unwrap();
         let length = path.metadata().unwrap().len();
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length / 3).unwrap();
         let error = entry.read_array(0, &mut found.clone()).unwrap_err();

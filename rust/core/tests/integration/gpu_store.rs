@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use proteinflex_core::Error;
 use proteinflex_core::fs::testing::{Fault, Recorder, crash_states, fail_each_step};
 use proteinflex_core::fs::{Disk, Storage};
-use proteinflex_core::gpu::{BatchShape, Lease, Outcome, PeakRecord, PeakStore, Registry, Share};
+use proteinflex_core::gpu::{
+    BatchOutcome, BatchShape, PeakRecord, PeakStore, Registry, Reservation, Share,
+};
 use rustix::io::Errno;
 
 const LOCK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -22,7 +24,7 @@ fn record(batch: u64) -> PeakRecord {
         gpu: "NVIDIA A10".to_owned(),
         version: "0.1.0".to_owned(),
         shape: BatchShape { batch, length: Some(100), chunk: None },
-        outcome: Outcome::Peak(1000.5 * batch as f64),
+        outcome: BatchOutcome::Peak(1000.5 * batch as f64),
     }
 }
 
@@ -82,12 +84,12 @@ fn whichever_step_fails_no_half_made_reservation_is_alive() {
             let hold = || {
                 let registry = Registry::open(storage, &path)?;
                 let lock = registry.lock(LOCK_TIMEOUT)?;
-                lock.hold(Lease::new("fold", vec![share()]))
+                lock.hold(Reservation::new("fold", vec![share()]))
             };
             let held = hold();
             let live = Registry::open(disk(), &path).unwrap().live().unwrap();
             assert_eq!(live.len(), usize::from(held.is_ok()), "step {step}");
-            assert!(live.iter().all(|lease| lease.shares == [share()]), "step {step}");
+            assert!(live.iter().all(|one| one.shares == [share()]), "step {step}");
             drop(held);
             let registry = Registry::open(disk(), &path).unwrap();
             assert!(registry.lock(LOCK_TIMEOUT).unwrap().live().unwrap().is_empty(), "step {step}");

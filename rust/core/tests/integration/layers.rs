@@ -13,8 +13,17 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
 /// What every module may use.
-const BASE: [&str; 8] =
-    ["batch_system", "checksum", "error", "interrupt", "memory", "scalar", "threads", "variables"];
+const BASE: [&str; 9] = [
+    "batch_system",
+    "checksum",
+    "error",
+    "interrupt",
+    "memory",
+    "per_process",
+    "scalar",
+    "threads",
+    "variables",
+];
 
 /// What else a module may use, from bottom to top. A module that is not here may use nothing.
 const LAYERS: [(&str, &[&str]); 10] = [

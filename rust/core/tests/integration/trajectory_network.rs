@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::molecules::{Scene, Stage};
-use proteinflex_core::fs::{Content, Disk, Hold, Storage};
+use proteinflex_core::fs::{Content, Disk, OpenMode, Storage};
 use proteinflex_core::trajectory::{
     DType, Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, Frames,
 };
@@ -37,7 +37,7 @@ fn store(path: &Path) -> (Vec<u8>, usize) {
 }
 
 fn open(path: &Path) -> Entry {
-    Entry::of(Content::open(path, None, Hold::Long).unwrap()).unwrap()
+    Entry::of(Content::open(path, None, OpenMode::Long).unwrap()).unwrap()
 }
 
 /// Bytes that this thread has read from files.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use proteinflex_core::fs::{Content, Disk, Hold, MapPermit, Storage};
+use proteinflex_core::fs::{Content, Disk, MapPermit, OpenMode, Storage};
 use proteinflex_core::trajectory::{
     ArraySpec, DType, Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, Frames,
     Precision, Profile,
@@ -64,7 +64,7 @@ fn expected(bytes: &[u8], atoms: u64, row: usize, frames: Frames, chosen: &[u32]
 fn open_mapped(path: &Path) -> Entry {
     // SAFETY: these tests never change a file that is finished; they only unlink it.
     let permit = unsafe { MapPermit::new() };
-    Entry::of(Content::open(path, Some(permit), Hold::Brief).unwrap()).unwrap()
+    Entry::of(Content::open(path, Some(permit), OpenMode::Brief).unwrap()).unwrap()
 }
 
 proptest! {

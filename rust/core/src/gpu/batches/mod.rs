@@ -11,7 +11,7 @@ mod size;
 
 pub use model::BatchShape;
 pub use oom::is_out_of_memory;
-pub use peaks::{Outcome, PeakRecord, PeakStore};
+pub use peaks::{BatchOutcome, PeakRecord, PeakStore};
 pub use plan::PlannedBatch;
 pub(super) use plan::plan;
 pub(super) use size::{BatchSizer, CPU, MAX_BATCH, MAX_LENGTH, MemoryBudget, VERSION};

@@ -1,14 +1,7 @@
 //! The peaks that batches have needed, kept between runs.
 //!
-//! One file per task, replaced whole each time:
-//!
-//! | bytes | what |
-//! | --- | --- |
-//! | 8 | `PFXPEAKS` |
-//! | 4 | version, little-endian |
-//! | 4 | length of the text, little-endian |
-//! | 8 | xxh3-64 of the text, little-endian |
-//! | … | JSON: the task and its records, oldest first |
+//! One sealed file per task, replaced whole each time: JSON of the task and its records, oldest
+//! first.
 //!
 //! A damaged file is quarantined with a warning, for what it held can be observed again; one of a
 //! newer version is left as it is.
@@ -20,13 +13,21 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::model::BatchShape;
-use crate::fs::{FileLock, LockKind, Storage, names, open_file, publish_bytes, remove_orphaned};
-use crate::{Error, Result, checksum};
+use crate::fs::{
+    FileLock, LockKind, SealedFormat, Storage, create_dirs, names, open_file, publish_bytes,
+    remove_orphaned,
+};
+use crate::{Error, Result};
 
-const MAGIC: &[u8; 8] = b"PFXPEAKS";
-const VERSION: u32 = 1;
-const HEADER: usize = 24;
-/// The most that is kept of a task; older records make budget for newer ones.
+const FORMAT: SealedFormat = SealedFormat {
+    magic: *b"pfxpeak\n",
+    version: 1,
+    align: 1,
+    file: "a file of observed memory peaks",
+    body: "the record of memory peaks",
+    remedy: "remove it; the peaks will be observed again",
+};
+/// The most that is kept of a task; older records make room for newer ones.
 const MAX_RECORDS: usize = 256;
 /// No file of ours is longer.
 const MAX_FILE: u64 = 1 << 20;
@@ -34,7 +35,7 @@ const MAX_FILE: u64 = 1 << 20;
 /// How a batch went.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum BatchOutcome {
     /// The most MiB that were in use.
     Peak(f64),
     /// It ran out of memory, with this many MiB to use.
@@ -51,7 +52,7 @@ pub struct PeakRecord {
     /// The batch.
     pub shape: BatchShape,
     /// How it went.
-    pub outcome: Outcome,
+    pub outcome: BatchOutcome,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -100,7 +101,7 @@ impl PeakStore {
         let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
         read.map_err(|error| Error::io("read", &path, error))?;
         if bytes.len() as u64 > MAX_FILE {
-            return Err(damaged(&path, "it is longer than any that was written"));
+            return Err(FORMAT.damaged(&path, "it is longer than any that was written"));
         }
         parse(&path, &bytes)
     }
@@ -132,7 +133,7 @@ impl PeakStore {
 
     /// Adds a record; what was wrong with the file and where it is now, if it was damaged.
     fn add_under_lock(&self, task: &str, record: PeakRecord) -> Result<Option<(Error, PathBuf)>> {
-        self.create_directory()?;
+        create_dirs(&*self.storage, &self.directory)?;
         let path = self.path(task);
         let _lock = FileLock::acquire(&self.directory.join("lock"), LockKind::Exclusive)?;
         // What a writer left that was killed. Where it can't be removed it does no harm.
@@ -154,83 +155,16 @@ impl PeakStore {
         let contents = Contents { task: task.to_owned(), records };
         let text = serde_json::to_vec(&contents)
             .map_err(|error| Error::io("write", &path, std::io::Error::other(error)))?;
-        publish_bytes(&self.storage, &path, &encode(&text))?;
+        publish_bytes(&self.storage, &path, &FORMAT.seal(&text))?;
         Ok(quarantined)
     }
-
-    fn create_directory(&self) -> Result<()> {
-        let mut missing: Vec<&Path> =
-            self.directory.ancestors().take_while(|path| !path.exists()).collect();
-        while let Some(path) = missing.pop() {
-            match self.storage.create_dir(path) {
-                Ok(()) => {
-                    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                    let parent = parent.unwrap_or(Path::new("."));
-                    let synced = self.storage.sync_dir(parent);
-                    synced.map_err(|error| Error::io("sync", parent, error))?;
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::io("create", path, error)),
-            }
-        }
-        Ok(())
-    }
-}
-
-fn encode(text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER + text.len());
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    // Bounded by `MAX_RECORDS`.
-    bytes.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
-    bytes.extend_from_slice(&checksum(text).to_le_bytes());
-    bytes.extend_from_slice(text);
-    bytes
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<PeakRecord>> {
-    let Some((magic, rest)) = bytes.split_first_chunk::<8>() else {
-        return Err(damaged(path, "it is cut short"));
-    };
-    if magic != MAGIC {
-        return Err(Error::NotThisFormat {
-            path: path.to_owned(),
-            expected: "a file of observed memory peaks",
-            found: format!("it begins with {:?}", String::from_utf8_lossy(magic)),
-        });
-    }
-    let short = || damaged(path, "it is cut short");
-    let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
-    let version = u32::from_le_bytes(*version);
-    if version > VERSION {
-        return Err(Error::NewerFormat {
-            path: path.to_owned(),
-            found: version,
-            supported: VERSION,
-        });
-    }
-    let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
-    let (expected, text) = rest.split_first_chunk::<8>().ok_or_else(short)?;
-    if text.len() != u32::from_le_bytes(*length) as usize {
-        return Err(damaged(path, "its length is not the one that it states"));
-    }
-    let (expected, found) = (u64::from_le_bytes(*expected), checksum(text));
-    if expected != found {
-        return Err(damaged(path, &format!("checksum {found:#018x}, expected {expected:#018x}")));
-    }
-    let contents: Contents = serde_json::from_slice(text)
-        .map_err(|error| damaged(path, &format!("its text makes no sense: {error}")))?;
+    let contents: Contents = serde_json::from_slice(FORMAT.unseal(bytes, path)?)
+        .map_err(|error| FORMAT.damaged(path, format!("its text makes no sense: {error}")))?;
     if contents.records.len() > MAX_RECORDS {
-        return Err(damaged(path, "it has more records than any that was written"));
+        return Err(FORMAT.damaged(path, "it has more records than any that was written"));
     }
     Ok(contents.records)
-}
-
-fn damaged(path: &Path, reason: &str) -> Error {
-    Error::Corrupt {
-        path: path.to_owned(),
-        part: "the record of memory peaks".to_owned(),
-        reason: reason.to_owned(),
-        remedy: "remove it; the peaks will be observed again",
-    }
 }

@@ -1,7 +1,7 @@
 //! The largest batch that fits into given memory.
 
 use super::model::{BatchShape, MemoryModel, Observation};
-use super::peaks::{Outcome, PeakRecord};
+use super::peaks::{BatchOutcome, PeakRecord};
 use crate::error::{GpuError, ItemTooLarge, Prediction};
 
 /// The `gpu` of records of the machine's own memory.
@@ -141,10 +141,10 @@ impl BatchSizer {
         let failed = records
             .iter()
             .filter(|record| match record.outcome {
-                Outcome::OutOfMemory(free) => {
+                BatchOutcome::OutOfMemory(free) => {
                     budget.free <= free * MORE_MEMORY && shape.covers(&record.shape)
                 }
-                Outcome::Peak(_) => false,
+                BatchOutcome::Peak(_) => false,
             })
             .map(|record| record.shape.batch)
             .min();
@@ -189,14 +189,14 @@ impl PeakRecord {
 
     fn observed(&self) -> Option<Observation> {
         match self.outcome {
-            Outcome::Peak(peak) => Some(Observation { shape: self.shape, peak }),
-            Outcome::OutOfMemory(_) => None,
+            BatchOutcome::Peak(peak) => Some(Observation { shape: self.shape, peak }),
+            BatchOutcome::OutOfMemory(_) => None,
         }
     }
 }
 
 /// Observations with lengths and such without can't be mixed. Asked without a length, the longest
-/// item seen is meant; asked with one where none was ever sampled_at, the items are taken to be
+/// item seen is meant; asked with one where no length was ever told, the items are taken to be
 /// alike.
 fn comparable(shape: BatchShape, observed: Vec<Observation>) -> (BatchShape, Vec<Observation>) {
     let (with, without): (Vec<_>, Vec<_>) =

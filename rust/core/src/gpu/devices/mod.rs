@@ -5,18 +5,18 @@
 
 mod environment;
 mod identity;
+mod links;
 mod mps;
 mod poller;
 mod scan;
-mod topology;
 mod visible;
 
 pub use environment::Environment;
 pub use identity::Cuda;
 pub(super) use identity::{CudaOrder, visible};
+pub(super) use links::{Link, LinkTable, link_table};
 pub(super) use mps::limit as mps_limit;
 pub(super) use poller::Poller;
 pub use scan::{ComputeMode, DeviceInfo, Status};
 pub(super) use scan::{Scan, scan};
-pub(super) use topology::{Link, Topology, topology};
 pub(super) use visible::{Mask, VISIBLE_VARIABLE};

@@ -8,6 +8,7 @@
 //! thread reads no environment and writes no log, for both would meet the interpreter; it ends at
 //! the next look at its queue after the poller was dropped, and nobody waits for it.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -30,12 +31,12 @@ pub(in crate::gpu) struct Poller {
 }
 
 impl Poller {
-    /// Scans once, and then every `interval`. `None` where no thread can be started.
+    /// Scans once, and then every `interval`. An error where no thread can be started.
     pub fn start(
         interval: Duration,
         environment: &Environment,
         deadline: Deadline,
-    ) -> Option<Self> {
+    ) -> io::Result<Self> {
         let run = {
             let environment = environment.clone();
             move |deadline| scan(&environment, deadline).map(Arc::new)
@@ -48,8 +49,8 @@ impl Poller {
                 published.store(Arc::new(run(deadline.restarted())));
             }
         };
-        let thread = std::thread::Builder::new().name("proteinflex-gpus".to_owned()).spawn(poll);
-        thread.is_ok().then_some(Self { latest, _running: running })
+        std::thread::Builder::new().name("proteinflex-gpus".to_owned()).spawn(poll)?;
+        Ok(Self { latest, _running: running })
     }
 
     /// The latest result.

@@ -8,12 +8,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Manager;
+use super::{Manager, locked};
 use crate::error::{GpuError, InsufficientMemory};
-use crate::gpu::devices::{CudaOrder, Environment, Scan, Status, topology};
+use crate::gpu::devices::{CudaOrder, Environment, Scan, Status, link_table};
 use crate::gpu::nvml::Deadline;
 use crate::gpu::reservations::{
-    Candidate, DeviceView, Lease, Request, Share, device_views, select,
+    Candidate, DeviceView, Request, Reservation, Share, device_views, select,
 };
 use crate::{Error, Result};
 
@@ -26,11 +26,11 @@ struct Search<'a> {
     request: Request,
     environment: &'a Environment,
     deadline: Deadline,
-    ticket: Option<&'a Lease>,
+    ticket: Option<&'a Reservation>,
 }
 
 /// What looking once gave.
-enum Outcome {
+enum SearchOutcome {
     /// These are reserved.
     Reserved(Vec<usize>),
     /// CUDA must be queried about what has changed since it last was, or there is no driver any
@@ -75,13 +75,13 @@ impl Manager {
         check_possible(task, request, &views)?;
         let start = Instant::now();
         let registry = self.registry()?;
-        let lease = Lease::ticket(task, wanted(request, &views));
-        let ticket = registry.lock(deadline.remaining())?.hold(lease)?;
+        let reservation = Reservation::ticket(task, wanted(request, &views));
+        let ticket = registry.lock(deadline.remaining())?.hold(reservation)?;
         loop {
             let waited = start.elapsed();
             ticket.touch();
             let (environment, deadline) = (&environment, deadline.restarted());
-            let ticket = Some(&ticket.lease);
+            let ticket = Some(&ticket.reservation);
             let search = Search { task, request, environment, deadline, ticket };
             let mut missing = match self.attempt(&search, &mut order) {
                 Err(Error::Gpu(GpuError::InsufficientMemory(missing))) => missing,
@@ -110,47 +110,47 @@ impl Manager {
         let deadline = search.deadline;
         loop {
             match self.look(search, order)? {
-                Outcome::Reserved(indices) => return Ok(indices),
-                Outcome::Changed(scan) => {
+                SearchOutcome::Reserved(indices) => return Ok(indices),
+                SearchOutcome::Changed(scan) => {
                     let Some(scan) = self.logged(scan)? else { return Ok(Vec::new()) };
                     *order = self.cuda_order(&scan, search.environment, deadline);
                 }
-                Outcome::NothingVisible(views) => {
+                SearchOutcome::NothingVisible(views) => {
                     self.log_nothing_visible(&views);
                     return Ok(Vec::new());
                 }
-                Outcome::Collision(missing) if deadline.remaining().is_zero() => {
+                SearchOutcome::Collision(missing) if deadline.remaining().is_zero() => {
                     return Err(missing);
                 }
-                Outcome::Collision(_) => std::thread::sleep(random_pause()),
+                SearchOutcome::Collision(_) => std::thread::sleep(random_pause()),
             }
         }
     }
 
     /// Looks once. Under the registry's lock no Python code runs, neither CUDA's nor a log handler:
     /// it could ask for GPUs itself, or hold up the machine.
-    fn look(&self, search: &Search<'_>, order: &CudaOrder) -> Result<Outcome> {
+    fn look(&self, search: &Search<'_>, order: &CudaOrder) -> Result<SearchOutcome> {
         let Search { task, request, environment, deadline, ticket } = *search;
         let registry = self.registry()?;
         let mut lock = registry.lock(deadline.remaining())?;
         // What the task holds doesn't stand in its own way: it is given up when others are chosen.
-        let own = self.lease_name(task);
-        let is_other = |lease: &Lease| own.as_ref() != Some(&lease.name);
-        let mut leases = lock.live()?;
-        leases.retain(is_other);
+        let own = self.reservation_name(task);
+        let is_other = |one: &Reservation| own.as_ref() != Some(&one.name);
+        let mut reservations = lock.live()?;
+        reservations.retain(is_other);
         let scan = match Self::query(environment, deadline) {
             Ok(scan) if order.suffices(&scan.gpus, environment) => scan,
-            other => return Ok(Outcome::Changed(other)),
+            other => return Ok(SearchOutcome::Changed(other)),
         };
-        let views = device_views(&scan, &leases, environment, order)?;
+        let views = device_views(&scan, &reservations, environment, order)?;
         if views.iter().all(|view| matches!(view.device.status, Status::Denied(_))) {
-            return Ok(Outcome::NothingVisible(views));
+            return Ok(SearchOutcome::NothingVisible(views));
         }
         if let Some(kept) = self.kept(task, request, &views)? {
-            return Ok(Outcome::Reserved(kept));
+            return Ok(SearchOutcome::Reserved(kept));
         }
         lock.check_all_read()?;
-        let older = older_tickets(&leases, ticket);
+        let older = older_tickets(&reservations, ticket);
         let is_awaited =
             |candidate: &Candidate| older.iter().any(|other| other.waits_for(&candidate.uuid));
         let (awaited, candidates): (Vec<_>, Vec<_>) =
@@ -158,7 +158,7 @@ impl Manager {
         let links = || {
             let uuids = candidates.iter().map(|candidate| candidate.uuid.clone()).collect();
             // Unknown links are no reason not to choose.
-            topology(environment, deadline, uuids).unwrap_or_default()
+            link_table(environment, deadline, uuids).unwrap_or_default()
         };
         let Some(chosen) = select(&candidates, request, &links) else {
             let queue = if awaited.is_empty() { &[] } else { older.as_slice() };
@@ -169,28 +169,32 @@ impl Manager {
             memory_key: candidate.memory_key.clone(),
             memory: *memory,
         });
-        let held = lock.hold(Lease::new(task, shares.collect()))?;
+        let held = lock.hold(Reservation::new(task, shares.collect()))?;
         let mut others = lock.live()?;
-        others.retain(|lease| is_other(lease) && lease.name != held.lease.name);
+        others.retain(|one| is_other(one) && one.name != held.reservation.name);
         lock.check_all_read()?;
         let views = device_views(&scan, &others, environment, order)?;
-        if !holds(&views, &held.lease) {
-            return Ok(Outcome::Collision(insufficient(task, request, &views, &[])));
+        if !holds(&views, &held.reservation) {
+            return Ok(SearchOutcome::Collision(insufficient(task, request, &views, &[])));
         }
-        let mut all = self.held();
-        all.retain(|held| held.lease.task != task);
+        let all = self.held();
+        let mut all = locked(&all);
+        all.retain(|held| held.reservation.task != task);
         all.push(held);
         let indices = chosen.into_iter().map(|(candidate, _)| candidate.index).collect();
-        Ok(Outcome::Reserved(indices))
+        Ok(SearchOutcome::Reserved(indices))
     }
 
     fn cuda_order(&self, scan: &Scan, environment: &Environment, deadline: Deadline) -> CudaOrder {
         CudaOrder::find(&scan.gpus, environment, self.cuda(), deadline)
     }
 
-    fn lease_name(&self, task: &str) -> Option<String> {
+    fn reservation_name(&self, task: &str) -> Option<String> {
         let held = self.held();
-        held.iter().find(|held| held.lease.task == task).map(|held| held.lease.name.clone())
+        locked(&held)
+            .iter()
+            .find(|held| held.reservation.task == task)
+            .map(|held| held.reservation.name.clone())
     }
 
     /// The indices of GPUs that the task holds already, at most as many as it wants now: it keeps
@@ -203,10 +207,12 @@ impl Manager {
     ) -> Result<Option<Vec<usize>>> {
         let mut kept = self.reserved(task, views);
         let held = self.held();
-        let Some(held) = held.iter().find(|held| held.lease.task == task && held.is_kept()) else {
+        let held = locked(&held);
+        let Some(held) = held.iter().find(|held| held.reservation.task == task && held.is_kept())
+        else {
             return Ok(None);
         };
-        let shares = &held.lease.shares;
+        let shares = &held.reservation.shares;
         let most = request.max_gpus.unwrap_or(usize::MAX);
         if shares.iter().all(|share| share.memory >= request.memory) {
             kept.truncate(most);
@@ -225,8 +231,8 @@ impl Manager {
 }
 
 /// Whether there is still room for a reservation that is not among those of the views.
-fn holds(views: &[DeviceView], lease: &Lease) -> bool {
-    lease.shares.iter().all(|share| {
+fn holds(views: &[DeviceView], ours: &Reservation) -> bool {
+    ours.shares.iter().all(|share| {
         let mut candidates = views.iter().filter_map(DeviceView::candidate);
         candidates.any(|found| found.uuid == share.uuid && found.free >= share.memory)
     })
@@ -267,18 +273,26 @@ fn wanted(request: Request, views: &[DeviceView]) -> Vec<String> {
 }
 
 /// The tickets older than this one; all of them for a process that has none.
-fn older_tickets<'a>(leases: &'a [Lease], ticket: Option<&Lease>) -> Vec<&'a Lease> {
-    let older = leases.iter().take_while(|lease| ticket.is_none_or(|own| lease.name != own.name));
-    older.filter(|lease| lease.is_waiting()).collect()
+fn older_tickets<'a>(
+    reservations: &'a [Reservation],
+    ticket: Option<&Reservation>,
+) -> Vec<&'a Reservation> {
+    let older = reservations.iter().take_while(|one| ticket.is_none_or(|own| one.name != own.name));
+    older.filter(|one| one.is_waiting()).collect()
 }
 
-fn insufficient(task: &str, request: Request, views: &[DeviceView], queue: &[&Lease]) -> Error {
+fn insufficient(
+    task: &str,
+    request: Request,
+    views: &[DeviceView],
+    queue: &[&Reservation],
+) -> Error {
     let missing = InsufficientMemory {
         task: task.to_owned(),
         required: request.memory,
         max_gpus: request.max_gpus,
         gpus: views.iter().map(DeviceView::row).collect(),
-        queue: queue.iter().map(|lease| lease.holder()).collect(),
+        queue: queue.iter().map(|one| one.holder()).collect(),
         waited: None,
     };
     GpuError::InsufficientMemory(Box::new(missing)).into()

@@ -3,7 +3,7 @@
 use super::Manager;
 use crate::error::GpuError;
 use crate::gpu::batches::{
-    BatchShape, BatchSizer, CPU, MAX_BATCH, MAX_LENGTH, MemoryBudget, Outcome, PeakRecord,
+    BatchOutcome, BatchShape, BatchSizer, CPU, MAX_BATCH, MAX_LENGTH, MemoryBudget, PeakRecord,
     PlannedBatch, VERSION, plan,
 };
 use crate::gpu::host_memory;
@@ -114,7 +114,7 @@ impl Manager {
         let tightest = budgets.into_iter().min_by(|one, other| one.free.total_cmp(&other.free));
         let Some(budget) = tightest else { return Ok(()) };
         let record = PeakRecord {
-            outcome: peak.map_or(Outcome::OutOfMemory(budget.free), Outcome::Peak),
+            outcome: peak.map_or(BatchOutcome::OutOfMemory(budget.free), BatchOutcome::Peak),
             gpu: budget.gpu,
             version: VERSION.to_owned(),
             shape,

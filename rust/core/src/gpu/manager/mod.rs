@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::batches::PeakStore;
 use super::devices::{self, Cuda, CudaOrder, Environment, Poller, Scan, VISIBLE_VARIABLE};
-use super::nvml::{Deadline, PerProcess};
+use super::nvml::Deadline;
 use super::reservations::{
-    DeviceView, HeldLease, Lease, Registry, Share, check_directory, device_views,
+    DeviceView, HeldReservation, Registry, Reservation, Share, check_directory, device_views,
 };
 use crate::error::GpuError;
 use crate::fs::{Disk, Storage, path_of};
+use crate::per_process::PerProcess;
 use crate::{Error, Result};
 
 mod allocate;
@@ -35,9 +36,9 @@ pub struct Manager {
     cuda: Box<dyn Cuda>,
     storage: Arc<dyn Storage>,
     /// This process's reservations. A forked child begins with none: the parent's are the parent's.
-    held: PerProcess<Mutex<Vec<HeldLease>>>,
+    held: PerProcess<Mutex<Vec<HeldReservation>>>,
     /// What queries in the background, where that is wanted and a thread can be started.
-    poller: PerProcess<Option<Poller>>,
+    poller: PerProcess<Poller>,
     empty_reason_logged: AtomicBool,
 }
 
@@ -83,7 +84,7 @@ impl Manager {
             // What hides everything needs no driver.
             Some(interval) if !environment.hides_all() => {
                 let start = || Poller::start(interval, &environment, deadline);
-                self.poller.get_or_init(start).as_ref()
+                self.poller.get_or_try_init(start).ok()
             }
             _ => None,
         };
@@ -109,15 +110,15 @@ impl Manager {
     ) -> Result<Vec<DeviceView>> {
         let Some(scan) = scan else { return Ok(Vec::new()) };
         let order = CudaOrder::find(&scan.gpus, environment, self.cuda(), deadline);
-        let leases = self.registry()?.live()?;
-        Ok(device_views(&scan, &leases, environment, &order)?)
+        let reservations = self.registry()?.live()?;
+        Ok(device_views(&scan, &reservations, environment, &order)?)
     }
 
     /// All reservations on this machine, oldest first.
-    pub fn reservations(&self) -> Result<Vec<Lease>> {
-        let mut leases = self.registry()?.live()?;
-        leases.retain(|lease| !lease.shares.is_empty());
-        Ok(leases)
+    pub fn reservations(&self) -> Result<Vec<Reservation>> {
+        let mut reservations = self.registry()?.live()?;
+        reservations.retain(|one| !one.shares.is_empty());
+        Ok(reservations)
     }
 
     /// Releases what is reserved for `task`, or everything. What isn't reserved is no error.
@@ -125,27 +126,28 @@ impl Manager {
         if let Some(task) = task {
             self.required(task)?;
         }
-        self.held().retain(|held| task.is_some_and(|task| held.lease.task != task));
+        locked(&self.held()).retain(|held| task.is_some_and(|task| held.reservation.task != task));
         Ok(())
     }
 
     /// Whether GPUs are reserved here for `task`.
     pub fn holds(&self, task: &str) -> Result<bool> {
         self.required(task)?;
-        Ok(self.held().iter().any(|held| held.lease.task == task))
+        Ok(locked(&self.held()).iter().any(|held| held.reservation.task == task))
     }
 
     /// The indices of the GPUs that are reserved here for `task`.
     fn reserved(&self, task: &str, views: &[DeviceView]) -> Vec<usize> {
         let held = self.held();
-        let Some(held) = held.iter().find(|held| held.lease.task == task) else {
+        let held = locked(&held);
+        let Some(held) = held.iter().find(|held| held.reservation.task == task) else {
             return Vec::new();
         };
         let index = |share: &Share| {
             let seen = views.iter().find(|view| view.device.uuid == share.uuid)?;
             seen.index.filter(|_| seen.device.is_ok())
         };
-        held.lease.shares.iter().filter_map(index).collect()
+        held.reservation.shares.iter().filter_map(index).collect()
     }
 
     /// The GPUs with these indices. Each must be visible and readable, and named once.
@@ -231,10 +233,8 @@ impl Manager {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Vec<HeldLease>> {
-        // HeldLease for an instant each time, never while the driver or the disk is asked.
-        let held = self.held.get_or_init(|| Mutex::new(Vec::new()));
-        held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> Arc<Mutex<Vec<HeldReservation>>> {
+        self.held.get_or_init(Mutex::default)
     }
 
     fn registry(&self) -> Result<Registry> {
@@ -271,4 +271,9 @@ impl Manager {
 
 fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
+}
+
+/// Locked for an instant each time, never while the driver or the disk is asked.
+fn locked(held: &Mutex<Vec<HeldReservation>>) -> MutexGuard<'_, Vec<HeldReservation>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }

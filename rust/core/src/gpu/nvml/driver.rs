@@ -21,9 +21,9 @@ use nvml_wrapper::error::NvmlError;
 
 use super::deadline::Deadline;
 use super::fork_guard;
-use super::per_process::PerProcess;
 use crate::error::{GpuError, NoDriver};
 use crate::interrupt;
+use crate::per_process::PerProcess;
 
 /// Names the NVML library to load instead of the system's.
 pub const LIBRARY_VARIABLE: &str = "PROTEINFLEX_NVML_LIBRARY";

@@ -1,14 +1,12 @@
 //! The NVIDIA driver: its library, the one thread that calls it, and when a call must be done.
 //!
-//! It calls nothing else of this crate but the errors and `variables`; which queries make sense is
-//! up to [`super::devices`].
+//! It calls nothing else of this crate but the errors, `variables` and `per_process`; which queries
+//! make sense is up to [`super::devices`].
 
 mod deadline;
 mod driver;
 mod fork_guard;
 pub(super) mod nvml_ffi;
-mod per_process;
 
 pub(super) use deadline::Deadline;
 pub(super) use driver::{LIBRARY_VARIABLE, query};
-pub(super) use per_process::PerProcess;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
-use super::lease::Lease;
+use super::reservation::Reservation;
 use crate::gpu::devices::DeviceInfo;
 
 /// No chain of parents is longer, unless process ids are used again while it is read.
@@ -17,20 +17,25 @@ const MAX_DEPTH: usize = 64;
 
 /// MiB of a GPU that are in use for each holder. Only where process ids mean here what they mean
 /// to the holder.
-pub(super) fn used_by_holders(device: &DeviceInfo, leases: &[Lease]) -> BTreeMap<u32, u64> {
+pub(super) fn used_by_holders(
+    device: &DeviceInfo,
+    reservations: &[Reservation],
+) -> BTreeMap<u32, u64> {
     let mut used = BTreeMap::new();
-    let leases: Vec<&Lease> = leases.iter().filter(|lease| lease.shares_our_namespace()).collect();
-    if leases.is_empty() {
+    let reservations: Vec<&Reservation> =
+        reservations.iter().filter(|one| one.shares_our_namespace()).collect();
+    if reservations.is_empty() {
         return used;
     }
-    let is_orphaned = |lease: &&&Lease| std::fs::metadata(format!("/proc/{}", lease.pid)).is_err();
-    let orphaned: Vec<(u32, (u64, u64))> = leases
+    let is_orphaned =
+        |one: &&&Reservation| std::fs::metadata(format!("/proc/{}", one.pid)).is_err();
+    let orphaned: Vec<(u32, (u64, u64))> = reservations
         .iter()
         .filter(is_orphaned)
-        .filter_map(|lease| Some((lease.pid, identity(&std::fs::metadata(&lease.name).ok()?))))
+        .filter_map(|one| Some((one.pid, identity(&std::fs::metadata(&one.name).ok()?))))
         .collect();
     let holder = |pid: u32| {
-        let own = leases.iter().find(|lease| lease.pid == pid).map(|lease| lease.pid);
+        let own = reservations.iter().find(|one| one.pid == pid).map(|one| one.pid);
         own.or_else(|| orphaned.iter().find(|(_, file)| has_open(pid, *file)).map(|found| found.0))
     };
     for process in &device.processes {

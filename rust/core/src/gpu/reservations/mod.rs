@@ -4,14 +4,14 @@
 //! driver and know nothing of batches.
 
 mod holders;
-mod lease;
 mod registry;
+mod reservation;
 mod select;
 mod users;
 mod view;
 
-pub use lease::{Lease, Share};
-pub use registry::{HeldLease, Registry};
+pub use registry::{HeldReservation, Registry};
+pub use reservation::{Reservation, Share};
 pub(super) use select::{Candidate, Request, select};
 pub(super) use users::check_directory;
 pub use view::DeviceView;

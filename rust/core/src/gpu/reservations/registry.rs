@@ -14,7 +14,6 @@
 //!
 //! Nothing here is synced to the disk: no reservation outlives the machine's next start.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -25,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::lease::Lease;
+use super::reservation::Reservation;
 use super::users::{
     UserDirectory, check_directory, create_root, current_user, own_directory, user_directories,
 };
@@ -41,9 +40,9 @@ const EXTENSION: &str = ".lease";
 
 /// A reservation of this process. It ends when this is dropped, or the process ends.
 #[derive(Debug)]
-pub struct HeldLease {
+pub struct HeldReservation {
     /// What was reserved.
-    pub lease: Lease,
+    pub reservation: Reservation,
     path: PathBuf,
     storage: Arc<dyn Storage>,
     /// Keeps the lock.
@@ -52,7 +51,7 @@ pub struct HeldLease {
     _directory: Option<File>,
 }
 
-impl HeldLease {
+impl HeldReservation {
     /// Whether others still see it: nobody has removed its file, such as a program that cleans
     /// `/tmp`.
     pub(in crate::gpu) fn is_kept(&self) -> bool {
@@ -66,10 +65,10 @@ impl HeldLease {
     }
 }
 
-impl Drop for HeldLease {
+impl Drop for HeldReservation {
     fn drop(&mut self) {
         // Removed rather than unlocked: a forked worker may hold the same lock.
-        if self.lease.is_ours() {
+        if self.reservation.is_ours() {
             // Where it can't be removed it is dead with its lock, and the next process removes it.
             let _ = self.storage.remove_file(&self.path);
         }
@@ -126,14 +125,14 @@ impl Registry {
     }
 
     /// The live reservations and tickets, oldest first.
-    pub fn live(&self) -> Result<Vec<Lease>> {
+    pub fn live(&self) -> Result<Vec<Reservation>> {
         let files = self.read()?;
         warn_unreadable(&files.unreadable);
         Ok(files.live)
     }
 
-    fn read(&self) -> Result<LeaseFiles> {
-        let mut files = LeaseFiles::default();
+    fn read(&self) -> Result<ReservationFiles> {
+        let mut files = ReservationFiles::default();
         if !check_directory(&self.root)? {
             return Ok(files);
         }
@@ -146,9 +145,9 @@ impl Registry {
                 let path = directory.path().join(&name);
                 let state = examine(directory, &name);
                 match state.map_err(|error| Error::io("look at", &path, error))? {
-                    FileState::Live(mut lease) => {
-                        lease.name = path.to_string_lossy().into_owned();
-                        files.live.push(lease);
+                    FileState::Live(mut reservation) => {
+                        reservation.name = path.to_string_lossy().into_owned();
+                        files.live.push(reservation);
                     }
                     FileState::Dead if directory.owner() == current_user() => files.dead.push(path),
                     FileState::Held(problem) => {
@@ -170,9 +169,9 @@ impl Registry {
 
 /// The files of a registry.
 #[derive(Debug, Default)]
-struct LeaseFiles {
+struct ReservationFiles {
     /// Oldest first.
-    live: Vec<Lease>,
+    live: Vec<Reservation>,
     /// Of this user, with no holder.
     dead: Vec<PathBuf>,
     unreadable: Vec<Unreadable>,
@@ -200,7 +199,7 @@ fn warn_unreadable(found: &[Unreadable]) {
 
 impl RegistryLock<'_> {
     /// The live reservations, oldest first. This user's dead ones are removed.
-    pub fn live(&mut self) -> Result<Vec<Lease>> {
+    pub fn live(&mut self) -> Result<Vec<Reservation>> {
         let files = self.registry.read()?;
         for path in files.dead {
             // Where it can't be removed it is dead all the same.
@@ -215,24 +214,25 @@ impl RegistryLock<'_> {
     pub fn check_all_read(&self) -> Result<(), GpuError> {
         let held = self.unreadable.iter().find_map(|Unreadable { path, problem }| {
             let (path, problem) = (path.clone(), problem.clone()?);
-            Some(GpuError::UnreadableLease { path, problem })
+            Some(GpuError::UnreadableReservation { path, problem })
         });
         held.map_or(Ok(()), Err)
     }
 
     /// Writes a reservation of this process. It holds against other users' only once all were read
     /// again after this.
-    pub fn hold(&self, mut lease: Lease) -> Result<HeldLease> {
+    pub fn hold(&self, mut reservation: Reservation) -> Result<HeldReservation> {
         let storage = &self.registry.storage;
         let name = Owner::current().temporary_name("gpu");
         let name = name.trim_start_matches('.').trim_end_matches(".tmp");
         let path = self.directory.join(format!("{name}{EXTENSION}"));
-        lease.name = path.to_string_lossy().into_owned();
+        reservation.name = path.to_string_lossy().into_owned();
         let file = storage.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
-        match fill(&*file, &path, &lease).and_then(|()| verify(&*file, &path)) {
+        match fill(&*file, &path, &reservation).and_then(|()| verify(&*file, &path)) {
             Ok(()) => {
                 let _directory = lock_directory(&self.directory);
-                Ok(HeldLease { lease, path, storage: Arc::clone(storage), file, _directory })
+                let storage = Arc::clone(storage);
+                Ok(HeldReservation { reservation, path, storage, file, _directory })
             }
             Err(error) => {
                 // Best effort: without its lock it is dead already.
@@ -253,12 +253,12 @@ impl Drop for RegistryLock<'_> {
     }
 }
 
-fn fill(file: &dyn StorageFile, path: &Path, lease: &Lease) -> Result<()> {
-    let text = serde_json::to_vec_pretty(lease)
+fn fill(file: &dyn StorageFile, path: &Path, reservation: &Reservation) -> Result<()> {
+    let text = serde_json::to_vec_pretty(reservation)
         .map_err(|error| Error::io("write", path, std::io::Error::other(error)))?;
     if text.len() as u64 > MAX_FILE {
         let (path, problem) = (path.to_owned(), "it is longer than others read");
-        return Err(GpuError::LeaseNotKept { path, problem }.into());
+        return Err(GpuError::ReservationNotKept { path, problem }.into());
     }
     write_all_at(file, &text, 0).map_err(|error| Error::io("write", path, error))?;
     // Another user must be able to read it, whatever this user's umask.
@@ -272,7 +272,7 @@ fn fill(file: &dyn StorageFile, path: &Path, lease: &Lease) -> Result<()> {
 fn verify(file: &dyn StorageFile, path: &Path) -> Result<()> {
     let identity = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
     let seen = open_file(path).map_err(|error| Error::io("open", path, error))?;
-    let not_kept = |problem| GpuError::LeaseNotKept { path: path.to_owned(), problem };
+    let not_kept = |problem| GpuError::ReservationNotKept { path: path.to_owned(), problem };
     if identity(&seen).ok() != identity(file.file()).ok() {
         return Err(not_kept("another file has taken its name").into());
     }
@@ -305,7 +305,7 @@ fn lock_for_life(file: &File) -> Result<(), Errno> {
 
 /// What a file with the name of a reservation is.
 enum FileState {
-    Live(Lease),
+    Live(Reservation),
     Dead,
     /// Held, and no reservation that this version can read: what is wrong with it.
     Held(String),
@@ -316,7 +316,7 @@ enum FileState {
 }
 
 /// An error where it can't be told: memory that is not seen to be reserved would be given twice.
-fn examine(directory: &UserDirectory, name: &OsStr) -> std::io::Result<FileState> {
+fn examine(directory: &UserDirectory, name: &str) -> std::io::Result<FileState> {
     let (file, metadata) = match directory.open_file(name) {
         Ok(Some(opened)) => opened,
         Ok(None) => return Ok(FileState::Foreign),
@@ -335,14 +335,14 @@ fn examine(directory: &UserDirectory, name: &OsStr) -> std::io::Result<FileState
     if text.len() as u64 > MAX_FILE {
         return Ok(FileState::Held(format!("it is longer than {MAX_FILE} bytes")));
     }
-    let mut lease = match Lease::parse(&text) {
-        Ok(lease) => lease,
+    let mut reservation = match Reservation::parse(&text) {
+        Ok(reservation) => reservation,
         Err(problem) => return Ok(FileState::Held(problem)),
     };
     // One of the future as well: the clock was set back, and its holder hasn't looked since.
     let away = |at: SystemTime| at.elapsed().unwrap_or_else(|ahead| ahead.duration());
-    lease.is_stale = metadata.modified().is_ok_and(|at| away(at) > STALE_AFTER);
+    reservation.is_stale = metadata.modified().is_ok_and(|at| away(at) > STALE_AFTER);
     // What the file says of its user proves nothing; whose file it is does.
-    lease.user = directory.owner();
-    Ok(FileState::Live(lease))
+    reservation.user = directory.owner();
+    Ok(FileState::Live(reservation))
 }

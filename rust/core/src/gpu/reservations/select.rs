@@ -9,7 +9,7 @@
 
 use std::cmp::Reverse;
 
-use crate::gpu::devices::{Link, Topology};
+use crate::gpu::devices::{Link, LinkTable};
 
 /// A GPU that might be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,7 @@ const MAX_COMPARED: usize = 16;
 pub fn select(
     candidates: &[Candidate],
     request: Request,
-    topology: &dyn Fn() -> Topology,
+    links: &dyn Fn() -> LinkTable,
 ) -> Option<Vec<(Candidate, u64)>> {
     let most = request.max_gpus.unwrap_or(usize::MAX);
     let mut able: Vec<&Candidate> =
@@ -81,7 +81,7 @@ pub fn select(
             able = vec![able[instance]];
         }
         if able.len() > most {
-            able = best_set(&able, most, 0, &topology());
+            able = best_set(&able, most, 0, &links());
             able.sort_by_key(|candidate| by_freedom(candidate));
         }
         return Some(able.into_iter().map(|able| (able.clone(), request.memory)).collect());
@@ -92,7 +92,7 @@ pub fn select(
     let size = (2..=pool.len().min(most)).find(|&size| {
         pool[..size].iter().map(|candidate| candidate.free).sum::<u64>() >= request.memory
     })?;
-    let mut set = best_set(&pool, size, request.memory, &topology());
+    let mut set = best_set(&pool, size, request.memory, &links());
     set.sort_by_key(|candidate| by_freedom(candidate));
     Some(split_by_free(&set, request.memory))
 }
@@ -107,10 +107,10 @@ fn best_set<'a>(
     pool: &[&'a Candidate],
     size: usize,
     memory: u64,
-    topology: &Topology,
+    links: &LinkTable,
 ) -> Vec<&'a Candidate> {
     let compared = &pool[..pool.len().min(MAX_COMPARED)];
-    let link = |one: usize, other: usize| topology.link(&compared[one].uuid, &compared[other].uuid);
+    let link = |one: usize, other: usize| links.link(&compared[one].uuid, &compared[other].uuid);
     let links: Vec<Vec<Link>> = (0..compared.len())
         .map(|one| (0..compared.len()).map(|other| link(one, other)).collect())
         .collect();
@@ -160,7 +160,7 @@ fn split_by_free(set: &[&Candidate], memory: u64) -> Vec<(Candidate, u64)> {
             ((*candidate).clone(), part)
         })
         .collect();
-    // What rounding left over, MiB by MiB, where there is budget.
+    // What rounding left over, MiB by MiB, where there is room.
     for (candidate, part) in &mut shares {
         let more = left.min(candidate.free - *part);
         *part += more;

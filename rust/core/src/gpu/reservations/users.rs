@@ -5,18 +5,16 @@
 //! and closed to other writers, or sticky. Whose a directory below it is, its owner tells and not
 //! its name, so taking a name in advance gains nothing.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, Permissions};
 use std::io::ErrorKind;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Dir, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
 use crate::error::GpuError;
+use crate::fs::{OpenDirectory, is_not_regular};
 use crate::{Error, Result};
 
 const PREFIX: &str = "proteinflex-gpu-";
@@ -98,8 +96,7 @@ fn make_directory(path: &Path) -> Result<()> {
 /// One user's directory, open, so that its files are found in it whatever becomes of its name.
 #[derive(Debug)]
 pub(super) struct UserDirectory {
-    handle: OwnedFd,
-    path: PathBuf,
+    directory: OpenDirectory,
     owner: u32,
 }
 
@@ -126,15 +123,14 @@ pub(super) fn user_directories(root: &Path) -> Result<(Vec<UserDirectory>, Vec<P
 
 impl UserDirectory {
     fn open(path: &Path) -> std::io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = openat(CWD, path, flags, Mode::empty())?;
-        let owner = fstat(&handle)?.st_uid;
-        Ok(Self { handle, path: path.to_owned(), owner })
+        let directory = OpenDirectory::open(path)?;
+        let owner = directory.owner()?;
+        Ok(Self { directory, owner })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.directory.path()
     }
 
     /// Whose it is.
@@ -143,30 +139,22 @@ impl UserDirectory {
     }
 
     /// The names in it that end so.
-    pub fn names(&self, ending: &str) -> std::io::Result<Vec<OsString>> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&self.handle)? {
-            let name = entry?;
-            let name = name.file_name().to_bytes();
-            if name.ends_with(ending.as_bytes()) && names.len() < MAX_FILES {
-                names.push(OsStr::from_bytes(name).to_owned());
-            }
-        }
+    pub fn names(&self, ending: &str) -> std::io::Result<Vec<String>> {
+        let mut names = self.directory.names()?;
+        names.retain(|name| name.ends_with(ending));
+        names.truncate(MAX_FILES);
         Ok(names)
     }
 
-    /// Opens a file in it that its user has made; `None` where it is something else, or gone. Never
-    /// follows a symlink, nor waits for a pipe's other end.
-    pub fn open_file(&self, name: &OsStr) -> std::io::Result<Option<(File, Metadata)>> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(&self.handle, name, flags, Mode::empty()) {
-            Ok(opened) => File::from(opened),
-            Err(error) if is_none(&error.into()) => return Ok(None),
-            Err(error) => return Err(error.into()),
+    /// Opens a file in it that its user has made; `None` where it is something else, or gone.
+    pub fn open_file(&self, name: &str) -> std::io::Result<Option<(File, Metadata)>> {
+        let file = match self.directory.open_file(name) {
+            Ok(file) => file,
+            Err(error) if is_none(&error) || is_not_regular(&error) => return Ok(None),
+            Err(error) => return Err(error),
         };
         let metadata = file.metadata()?;
-        let is_theirs = metadata.is_file() && metadata.uid() == self.owner;
-        Ok(is_theirs.then_some((file, metadata)))
+        Ok((metadata.uid() == self.owner).then_some((file, metadata)))
     }
 }
 

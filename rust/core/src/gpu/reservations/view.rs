@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::holders::used_by_holders;
-use super::lease::Lease;
+use super::reservation::Reservation;
 use super::select::Candidate;
 use crate::error::{GpuError, GpuRow};
 use crate::gpu::devices::{
@@ -33,13 +33,13 @@ pub struct DeviceView {
     /// When the driver had reported it.
     pub sampled_at: Instant,
     /// Who has reserved memory on it, oldest first.
-    pub holders: Vec<Lease>,
+    pub holders: Vec<Reservation>,
 }
 
 /// Everything that this process can see, by index; then the GPUs that can't be read.
 pub fn device_views(
     scan: &Scan,
-    leases: &[Lease],
+    reservations: &[Reservation],
     environment: &Environment,
     order: &CudaOrder,
 ) -> Result<Vec<DeviceView>, GpuError> {
@@ -48,13 +48,13 @@ pub fn device_views(
     for (index, device) in visible(&scan.gpus, environment, order)?.into_iter().enumerate() {
         if let Some(device) = device {
             let limit = mps_limit(environment.memory_limits.as_deref(), index, &device.uuid);
-            views.push(DeviceView { limit, ..device_view(Some(index), device, leases, at) });
+            views.push(DeviceView { limit, ..device_view(Some(index), device, reservations, at) });
         }
     }
     // What has no UUID can't be shown, and can't be what a UUID in the mask means.
     if !matches!(Mask::parse(environment.visible.as_deref()), Mask::Gpus(_) | Mask::Instances(_)) {
         let unseen = scan.gpus.iter().map(|gpu| &gpu.whole).filter(|gpu| gpu.uuid.is_empty());
-        views.extend(unseen.map(|device| device_view(None, device, leases, at)));
+        views.extend(unseen.map(|device| device_view(None, device, reservations, at)));
     }
     Ok(views)
 }
@@ -62,24 +62,24 @@ pub fn device_views(
 fn device_view(
     index: Option<usize>,
     device: &DeviceInfo,
-    leases: &[Lease],
+    reservations: &[Reservation],
     sampled_at: Instant,
 ) -> DeviceView {
     let key = device.memory_key();
-    let memory = |lease: &Lease| lease.memory_on(&key);
-    let holders: Vec<Lease> = if device.uuid.is_empty() {
+    let memory = |one: &Reservation| one.memory_on(&key);
+    let holders: Vec<Reservation> = if device.uuid.is_empty() {
         Vec::new()
     } else {
-        leases.iter().filter(|lease| memory(lease) > 0).cloned().collect()
+        reservations.iter().filter(|one| memory(one) > 0).cloned().collect()
     };
     let sum = |ours: bool| {
-        let of = holders.iter().filter(|lease| lease.is_ours() == ours);
+        let of = holders.iter().filter(|one| one.is_ours() == ours);
         of.map(memory).fold(0, u64::saturating_add)
     };
     let mut by_holder: BTreeMap<(u64, u32), u64> = BTreeMap::new();
-    for lease in &holders {
-        let reserved = by_holder.entry((lease.namespace, lease.pid)).or_default();
-        *reserved = reserved.saturating_add(memory(lease));
+    for one in &holders {
+        let reserved = by_holder.entry((one.namespace, one.pid)).or_default();
+        *reserved = reserved.saturating_add(memory(one));
     }
     let used_by = |pid: u32| {
         let of = device.processes.iter().filter(|process| process.pid == pid);
@@ -89,7 +89,7 @@ fn device_view(
     // Where the driver doesn't report that, or numbers processes otherwise, all of it is.
     let used = used_by_holders(device, &holders);
     let is_comparable = |namespace: u64| {
-        holders.iter().any(|lease| lease.namespace == namespace && lease.shares_our_namespace())
+        holders.iter().any(|one| one.namespace == namespace && one.shares_our_namespace())
     };
     let outstanding = by_holder.iter().map(|(&(namespace, pid), &reserved)| {
         let used = if is_comparable(namespace) { used.get(&pid).copied() } else { None };
@@ -97,7 +97,7 @@ fn device_view(
     });
     let this = std::process::id();
     let used_here = used_by(this);
-    let ours = used.get(&this).copied().filter(|_| holders.iter().any(Lease::is_ours));
+    let ours = used.get(&this).copied().filter(|_| holders.iter().any(Reservation::is_ours));
     DeviceView {
         index,
         outstanding: outstanding.fold(0, u64::saturating_add),
@@ -152,8 +152,8 @@ impl DeviceView {
     /// MiB that this process has reserved for `task`.
     pub fn reserved_for(&self, task: &str) -> u64 {
         let key = self.device.memory_key();
-        let ours = self.holders.iter().filter(|lease| lease.is_ours() && lease.task == task);
-        ours.map(|lease| lease.memory_on(&key)).fold(0, u64::saturating_add)
+        let ours = self.holders.iter().filter(|one| one.is_ours() && one.task == task);
+        ours.map(|one| one.memory_on(&key)).fold(0, u64::saturating_add)
     }
 
     /// Why nothing may be put on it, however much memory it has.
@@ -167,7 +167,7 @@ impl DeviceView {
             ComputeMode::Prohibited => Some("its compute mode is Prohibited".to_owned()),
             ComputeMode::Exclusive => {
                 let user = self.device.processes.iter().find(|process| process.pid != this);
-                let holder = self.holders.iter().find(|lease| !lease.is_ours());
+                let holder = self.holders.iter().find(|one| !one.is_ours());
                 match (user, holder) {
                     (Some(user), _) => Some(format!(
                         "its compute mode is Exclusive_Process, and process {} is on it",
@@ -198,7 +198,7 @@ impl DeviceView {
             total: self.memory_total(),
             free: self.unreserved(),
             utilization: self.device.utilization.unwrap_or(0),
-            tenants: others.max(self.holders.iter().filter(|lease| !lease.is_ours()).count()),
+            tenants: others.max(self.holders.iter().filter(|one| !one.is_ours()).count()),
             is_mig: self.device.mig.is_some(),
         })
     }
@@ -206,7 +206,7 @@ impl DeviceView {
     /// What it has and who has reserved it, for an error.
     pub(in crate::gpu) fn row(&self) -> GpuRow {
         let key = self.device.memory_key();
-        let holders = self.holders.iter().map(|lease| (lease.memory_on(&key), lease.holder()));
+        let holders = self.holders.iter().map(|one| (one.memory_on(&key), one.holder()));
         GpuRow {
             index: self.index,
             model: self.device.name.clone(),

@@ -23,12 +23,12 @@ use super::index::TaskIndex;
 use super::jobs::JobStore;
 use super::layout::{header, slot};
 use super::merge::{MergedProgress, merge};
-use super::metadata::MetadataStore;
 use super::other_shards::{Newer, OtherShards};
 use super::sampling;
 use super::shard::ShardName;
 use super::shard_lock::ShardLock;
 use super::shard_state::ShardState;
+use super::side_files::SideFiles;
 use super::slot::DeclaredState;
 use super::view::{self, Progress, View};
 use super::writers::{self, NO_WRITER};
@@ -59,7 +59,7 @@ pub struct SharedProgress {
     location: Option<Location>,
     counters: CounterFile<SharedMap>,
     index: TaskIndex,
-    metadata: MetadataStore,
+    metadata: SideFiles,
     jobs: JobStore,
     /// A longer pause is not active time, nanoseconds.
     idle_limit: u64,

@@ -15,9 +15,9 @@ use crate::progress::active_time::IDLE_LIMIT;
 use crate::progress::counter_file::CounterFile;
 use crate::progress::index::TaskIndex;
 use crate::progress::jobs::JobStore;
-use crate::progress::metadata::MetadataStore;
 use crate::progress::other_shards::{Newer, OtherShards};
 use crate::progress::shard::{ShardName, ShardReader, list, open_directory};
+use crate::progress::side_files::SideFiles;
 use crate::progress::writers::NO_WRITER;
 use crate::{Error, Result};
 
@@ -29,7 +29,7 @@ impl SharedProgress {
             location: None,
             counters: CounterFile::in_memory("memory", Boot::default(), 0)?,
             index: TaskIndex::new(),
-            metadata: MetadataStore::new(None),
+            metadata: SideFiles::new(None),
             jobs: JobStore::new(None),
             idle_limit: u64::MAX,
             writer: AtomicUsize::new(NO_WRITER),
@@ -96,7 +96,7 @@ impl SharedProgress {
             storage: Arc::clone(storage),
             counters,
             index: TaskIndex::new(),
-            metadata: MetadataStore::new(Some(&location.directory)),
+            metadata: SideFiles::new(Some(&location.directory)),
             jobs: JobStore::new(Some(&location.directory)),
             location: Some(location),
             idle_limit: IDLE_LIMIT,

@@ -18,8 +18,8 @@ fn indices(found: Option<Vec<(Candidate, u64)>>) -> Vec<usize> {
     found.unwrap().into_iter().map(|(candidate, _)| candidate.index).collect()
 }
 
-fn unknown() -> Topology {
-    Topology::default()
+fn unknown() -> LinkTable {
+    LinkTable::default()
 }
 
 const SINGLE: Request = Request { memory: 16_000, prefer_single: true, max_gpus: None };
@@ -63,9 +63,9 @@ fn a_linked_pair_beats_one_with_more_memory() {
     let two = Request { max_gpus: Some(2), ..MANY };
     assert_eq!(indices(select(&gpus, two, &unknown)), [3, 2]);
     let linked = || {
-        let mut topology = Topology::default();
-        topology.insert("GPU-0", "GPU-1", Link::Direct);
-        topology
+        let mut links = LinkTable::default();
+        links.insert("GPU-0", "GPU-1", Link::Direct);
+        links
     };
     assert_eq!(indices(select(&gpus, two, &linked)), [1, 0]);
 }

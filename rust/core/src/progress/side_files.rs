@@ -1,25 +1,31 @@
-//! User metadata of tasks: a few opaque bytes each, in a file of their own.
+//! Files beside the counters: a few opaque bytes each, in a file of their own. Users' metadata of
+//! tasks is kept so, and what batch jobs say of themselves.
 //!
-//! Metadata is descriptive and may be replaced at any time, so it stays out of the counters: a
-//! task without metadata costs nothing. A file is published whole. A damaged one is logged once and
+//! Both are descriptive and may be replaced at any time, so they stay out of the counters: a task
+//! without metadata costs nothing. A file is published whole. A damaged one is logged once and
 //! left out, because no job should stop for it.
 
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use super::layout::MAX_ID;
-use super::sealed::{Sealed, seal, unseal};
 use super::shard::open_directory;
-use crate::error::ProgressDamage;
-use crate::fs::{OpenDirectory, Storage, create_dirs, publish_bytes};
+use crate::fs::{OpenDirectory, SealedFormat, Storage, create_dirs, publish_bytes};
+use crate::per_process::try_lock;
 use crate::{Error, Result, checksum};
 
-const MAGIC: [u8; 8] = *b"pfxmeta\n";
-const VERSION: u32 = 1;
-/// The folder that holds them, beside the counters.
+const FORMAT: SealedFormat = SealedFormat {
+    magic: *b"pfxmeta\n",
+    version: 1,
+    align: 1,
+    file: "metadata of a task, or facts of a batch job",
+    body: "its body",
+    remedy: "remove it",
+};
+/// The folder of users' metadata.
 const NAME: &str = "metadata";
 /// The most bytes that a task may have.
 pub const MAX_METADATA: usize = 64 << 10;
@@ -29,9 +35,9 @@ const MTIME_GRANULARITY: Duration = Duration::from_secs(2);
 /// Values by the ids that they belong to.
 pub(super) type ById = HashMap<String, Vec<u8>>;
 
-/// The metadata of tasks, by their ids.
+/// The files of one folder, by the ids that they belong to.
 #[derive(Debug)]
-pub(super) struct MetadataStore {
+pub(super) struct SideFiles {
     /// `None` where the progress is in memory only.
     directory: Option<PathBuf>,
     /// The name of the folder, and the most bytes of a value and of all together.
@@ -39,11 +45,11 @@ pub(super) struct MetadataStore {
     limit: usize,
     total_limit: usize,
     /// Only ever tried: a fork may have copied it locked.
-    cache: Mutex<MetadataCache>,
+    cache: Mutex<FileCache>,
 }
 
 #[derive(Debug, Default)]
-struct MetadataCache {
+struct FileCache {
     /// The modification time of the directory when it was listed, once too old to be ambiguous.
     listed: Option<SystemTime>,
     /// How often it was listed or written into, in memory.
@@ -52,8 +58,8 @@ struct MetadataCache {
     warnings: Vec<String>,
 }
 
-impl MetadataStore {
-    /// The metadata beside the counters in `directory`.
+impl SideFiles {
+    /// Users' metadata of tasks beside the counters in `directory`.
     pub fn new(directory: Option<&Path>) -> Self {
         Self::in_folder(directory, NAME, MAX_METADATA, usize::MAX)
     }
@@ -70,7 +76,7 @@ impl MetadataStore {
         Self { directory, name, limit, total_limit, cache: Mutex::default() }
     }
 
-    /// Replaces the metadata of a task.
+    /// Replaces the value of an id.
     pub fn write(&self, storage: &Arc<dyn Storage>, id: &str, value: &[u8]) -> Result<()> {
         self.check(value)?;
         let Some(directory) = &self.directory else { return self.keep(id, value) };
@@ -83,10 +89,10 @@ impl MetadataStore {
         publish_bytes(storage, &directory.join(name), &encode(id, value))
     }
 
-    /// Replaces the metadata of a task in memory only.
+    /// Replaces the value of an id in memory only.
     pub fn keep(&self, id: &str, value: &[u8]) -> Result<()> {
         self.check(value)?;
-        if let Ok(mut cache) = self.cache.try_lock() {
+        if let Some(mut cache) = try_lock(&self.cache) {
             cache.values.insert(id.to_owned(), value.to_owned());
             cache.listings += 1;
         }
@@ -98,21 +104,20 @@ impl MetadataStore {
             return Ok(());
         }
         let expected = format!("at most {} bytes", self.limit);
-        Err(Error::argument("metadata", format!("{} bytes", value.len()), expected))
+        Err(Error::argument(self.name, format!("{} bytes", value.len()), expected))
     }
 
-    /// The metadata of all tasks.
+    /// All values.
     pub fn read(&self) -> ById {
-        match self.cache.try_lock() {
-            Ok(mut cache) => self.refresh(&mut cache),
-            Err(TryLockError::Poisoned(cache)) => self.refresh(&mut cache.into_inner()),
-            Err(TryLockError::WouldBlock) => self.refresh(&mut MetadataCache::default()),
+        match try_lock(&self.cache) {
+            Some(mut cache) => self.refresh(&mut cache),
+            None => self.refresh(&mut FileCache::default()),
         }
     }
 
     /// All values, unless they are those of the listing of this number; and the number.
     pub fn read_since(&self, listing: u64) -> Option<(u64, ById)> {
-        let mut cache = self.cache.try_lock().ok()?;
+        let mut cache = try_lock(&self.cache)?;
         let values = self.refresh(&mut cache);
         (cache.listings != listing).then_some((cache.listings, values))
     }
@@ -120,16 +125,13 @@ impl MetadataStore {
     /// Logs the damage that was found, each file once. Not for the background thread.
     pub fn log_warnings(&self) {
         // Without the lock: a logger may come back here.
-        let warnings = self
-            .cache
-            .try_lock()
-            .map_or(Vec::new(), |mut cache| std::mem::take(&mut cache.warnings));
-        for warning in warnings {
+        let warnings = try_lock(&self.cache).map(|mut cache| std::mem::take(&mut cache.warnings));
+        for warning in warnings.unwrap_or_default() {
             log::warn!(target: crate::LOGGER, "{warning}");
         }
     }
 
-    fn refresh(&self, cache: &mut MetadataCache) -> ById {
+    fn refresh(&self, cache: &mut FileCache) -> ById {
         let Some(directory) = &self.directory else { return cache.values.clone() };
         let changed = directory.symlink_metadata().and_then(|found| found.modified()).ok();
         if changed.is_none() || changed == cache.listed {
@@ -143,7 +145,7 @@ impl MetadataStore {
             Ok(listed) => listed,
             Err(error) => {
                 let error = Error::io("read", directory, error);
-                cache.warnings.push(format!("{error}; continuing without metadata"));
+                cache.warnings.push(format!("{error}; continuing without {}", self.name));
                 cache.listed = changed;
                 return cache.values.clone();
             }
@@ -178,7 +180,7 @@ impl MetadataStore {
 
 fn encode(id: &str, value: &[u8]) -> Vec<u8> {
     let body = [&[id.len() as u8], id.as_bytes(), value].concat();
-    seal(MAGIC, VERSION, &body, 1)
+    FORMAT.seal(&body)
 }
 
 /// The id and the value in a file; `None` where it is gone by now.
@@ -195,15 +197,7 @@ fn read(directory: &OpenDirectory, name: &str, limit: usize) -> Result<Option<(S
 }
 
 fn parse(bytes: &[u8], path: &Path, limit: usize) -> Result<(String, Vec<u8>)> {
-    let damaged = |damage: ProgressDamage| damage.in_file(path, "the metadata of a task");
-    let body = match unseal(MAGIC, VERSION, bytes, 1).map_err(damaged)? {
-        Sealed::Body(body) => body,
-        Sealed::OtherFormat(_) => return Err(damaged(ProgressDamage::Magic)),
-        Sealed::NewerVersion(found) => {
-            let supported = VERSION;
-            return Err(Error::NewerFormat { path: path.to_owned(), found, supported });
-        }
-    };
+    let body = FORMAT.unseal(bytes, path)?;
     let parts = || {
         let (&length, rest) = body.split_first()?;
         let (id, value) = rest.split_at_checked(usize::from(length))?;
@@ -211,7 +205,7 @@ fn parse(bytes: &[u8], path: &Path, limit: usize) -> Result<(String, Vec<u8>)> {
         let id = String::from_utf8(id.to_vec()).ok().filter(|_| is_sound)?;
         Some((id, value.to_vec()))
     };
-    parts().ok_or_else(|| damaged(ProgressDamage::Unparsable { part: "body" }))
+    parts().ok_or_else(|| FORMAT.damaged(path, "its body cannot be parsed"))
 }
 
 #[cfg(test)]
@@ -246,7 +240,7 @@ mod tests {
     fn a_folder_that_holds_too_much_is_read_in_part_and_that_is_logged() {
         let directory = tempfile::tempdir().unwrap();
         let storage: Arc<dyn Storage> = Arc::new(crate::fs::Disk);
-        let store = MetadataStore::in_folder(Some(directory.path()), "jobs", 100, 250);
+        let store = SideFiles::in_folder(Some(directory.path()), "jobs", 100, 250);
         for id in ["a", "b", "c", "d"] {
             store.write(&storage, id, &[7; 100]).unwrap();
         }
@@ -255,10 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_can_not_be_read_is_logged_by_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "the test puts a file in its place")]
+        std::fs::write(directory.path().join("jobs"), "").unwrap();
+        let jobs = SideFiles::in_folder(Some(directory.path()), "jobs", 100, 100);
+        assert!(jobs.read().is_empty());
+        assert!(jobs.cache.lock().unwrap().warnings[0].ends_with("; continuing without jobs"));
+        let error = jobs.keep("a", &[0; 101]).unwrap_err().to_string();
+        assert!(error.starts_with("jobs"), "{error}");
+    }
+
+    #[test]
     fn a_damaged_file_is_logged_and_left_out() {
         let directory = tempfile::tempdir().unwrap();
         let storage: Arc<dyn Storage> = Arc::new(crate::fs::Disk);
-        let metadata = MetadataStore::new(Some(directory.path()));
+        let metadata = SideFiles::new(Some(directory.path()));
         for id in ["a", "b"] {
             metadata.write(&storage, id, b"value").unwrap();
         }

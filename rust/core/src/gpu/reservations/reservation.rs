@@ -23,7 +23,7 @@ pub struct Share {
 
 /// What is written in a reservation's file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Lease {
+pub struct Reservation {
     format: u32,
     /// What the memory is for.
     pub task: String,
@@ -53,7 +53,7 @@ pub struct Lease {
     pub(super) is_stale: bool,
 }
 
-impl Lease {
+impl Reservation {
     /// A reservation of this process, from now on.
     pub fn new(task: &str, shares: Vec<Share>) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -31,9 +31,9 @@ pub enum Link {
 
 /// The links between the GPUs of a machine, by UUID.
 #[derive(Debug, Clone, Default)]
-pub struct Topology(HashMap<(String, String), Link>);
+pub struct LinkTable(HashMap<(String, String), Link>);
 
-impl Topology {
+impl LinkTable {
     /// The link between two GPUs.
     pub fn link(&self, one: &str, other: &str) -> Link {
         let key = if one < other { (one, other) } else { (other, one) };
@@ -48,15 +48,15 @@ impl Topology {
 }
 
 /// Queries how these GPUs are connected. What the driver doesn't report counts as the worst link.
-pub fn topology(
+pub fn link_table(
     environment: &Environment,
     deadline: Deadline,
     uuids: Vec<String>,
-) -> Result<Topology, GpuError> {
+) -> Result<LinkTable, GpuError> {
     nvml::query(environment.nvml_library.as_deref().map(Path::as_os_str), deadline, move |nvml| {
         let devices: Vec<Option<(String, Device<'static>)>> =
             uuids.iter().map(|uuid| connected(nvml, uuid)).collect();
-        let mut topology = Topology::default();
+        let mut links = LinkTable::default();
         for (place, one) in devices.iter().enumerate() {
             let Some((one_bus, one)) = one else { continue };
             let peers = nvlink_peers(one);
@@ -65,10 +65,10 @@ pub fn topology(
                 let linked = peers.contains(other_bus) || nvlink_peers(peer).contains(one_bus);
                 let other = &uuids[other_place];
                 let link = if linked { Link::Direct } else { pcie(nvml, one, other) };
-                topology.insert(&uuids[place], other, link);
+                links.insert(&uuids[place], other, link);
             }
         }
-        Ok(topology)
+        Ok(links)
     })
 }
 
