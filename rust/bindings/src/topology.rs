@@ -5,6 +5,7 @@ use std::sync::Arc;
 use numpy::{PyArray1, PyReadonlyArray1};
 use proteinflex_core::Error;
 use proteinflex_core::topology::{Columns, Texts, Topology};
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -21,6 +22,7 @@ use crate::error::to_python;
 /// ------
 /// InvalidArgumentError
 ///     The columns do not fit each other.
+#[catch_panics]
 #[pyfunction]
 pub fn encode_topology<'py>(
     py: Python<'py>,
@@ -50,6 +52,7 @@ pub fn encode_topology<'py>(
 }
 
 /// Return the columns that `encode_topology` was given.
+#[catch_panics]
 #[pyfunction]
 pub fn decode_topology<'py>(py: Python<'py>, topology: &[u8]) -> PyResult<Bound<'py, PyDict>> {
     let topology = parse(topology)?;
@@ -80,6 +83,7 @@ pub fn decode_topology<'py>(py: Python<'py>, topology: &[u8]) -> PyResult<Bound<
 }
 
 /// Say what differs first between two topologies; None where they are equal.
+#[catch_panics]
 #[pyfunction]
 pub fn topology_difference(one: &[u8], other: &[u8]) -> PyResult<Option<String>> {
     Ok(parse(one)?.difference(&parse(other)?))
