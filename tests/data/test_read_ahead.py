@@ -133,7 +133,7 @@ def test_threads_can_share_an_iterator(trajectory):
 
 def test_a_child_forked_while_a_chunk_is_read_does_not_wait_for_that(tmp_path):
     handler = DataHandler(tmp_path, durable=False)
-    frames = np.random.default_rng(0).normal(size=(40, 100_000, 3)).astype(np.float32)
+    frames = np.random.default_rng(0).normal(size=(40, 30_000, 3)).astype(np.float32)
     trajectory = handler.open(handler.store_trajectory({"frames": frames}, "md"))
     refused = 0
     for attempt in range(50):
@@ -141,7 +141,7 @@ def test_a_child_forked_while_a_chunk_is_read_does_not_wait_for_that(tmp_path):
         chunks = trajectory.iter_chunks(40)
         reader = threading.Thread(target=next, args=(chunks,))
         reader.start()
-        time.sleep(attempt / 500)
+        time.sleep(attempt / 1000)
         child = os.fork()
         if child == 0:
             signal.alarm(60)
