@@ -2,6 +2,8 @@
 
 import contextlib
 import multiprocessing
+import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -127,6 +129,33 @@ def test_threads_can_share_an_iterator(trajectory):
     np.testing.assert_array_equal(
         np.sort(np.concatenate(found), axis=None), np.sort(FRAMES, axis=None)
     )
+
+
+def test_a_child_forked_while_a_chunk_is_read_does_not_wait_for_that(tmp_path):
+    handler = DataHandler(tmp_path, durable=False)
+    frames = np.random.default_rng(0).normal(size=(40, 30_000, 3)).astype(np.float32)
+    trajectory = handler.open(handler.store_trajectory({"frames": frames}, "md"))
+    refused = 0
+    for attempt in range(50):
+        # A single chunk is read when it is asked for.
+        chunks = trajectory.iter_chunks(40)
+        reader = threading.Thread(target=next, args=(chunks,))
+        reader.start()
+        time.sleep(attempt / 1000)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            try:
+                os._exit(0 if len(next(chunks, frames)) == 40 else 1)
+            except InvalidArgumentError:
+                os._exit(7)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        reader.join()
+        assert status in (0, 7), f"attempt {attempt}: the child ended with {status}"
+        refused += status == 7
+        if refused:
+            break
+    assert refused
 
 
 def test_plain_frames_are_gone_through_in_parts_as_well(trajectory):

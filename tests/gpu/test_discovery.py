@@ -195,6 +195,24 @@ def test_no_call_takes_longer_than_the_timeout(machine, call, function):
     assert taken < 30
 
 
+@pytest.mark.parametrize(
+    "call", ["get_optimal_batch_size('set', [0])", "cuda_env([0])", "wait_for_gpus('set', 60)"]
+)
+def test_a_signal_ends_a_wait_for_the_driver(machine, call):
+    machine.become(f"sleep.nvmlDeviceGetMemoryInfo_v2 = 600\n{machine.path.read_text()}")
+    script = (
+        "import signal, time\n"
+        "from proteinflex_optimization import GPUManager\n"
+        "def stop(*_): raise KeyError('stop')\n"
+        "signal.signal(signal.SIGALRM, stop)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 1)\n"
+        "start = time.monotonic()\n"
+        f"try: GPUManager({{'set': 15000}}).{call}\n"
+        "except KeyError: print(time.monotonic() - start)\n"
+    )
+    assert float(machine.run(script, PROTEINFLEX_GPU_TIMEOUT="60")) < 30
+
+
 @pytest.mark.parametrize("timeout", ["nan", "-1", "x"])
 def test_a_timeout_that_is_no_number_of_seconds_is_refused(machine, timeout):
     script = (

@@ -3,6 +3,7 @@
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from proteinflex_optimization import GPUManager, InvalidArgumentError, UnknownTaskError
 
@@ -91,6 +92,12 @@ def test_nothing_is_set_for_the_cpu(machine, monkeypatch):
     assert report["set"] == []
     assert report["openmm"] == {"platform": "CPU", "properties": {}}
     assert "PYTORCH_CUDA_ALLOC_CONF" not in os.environ
+
+
+def test_a_truth_of_numpy_is_one():
+    assert GPUManager({"work": 1}, prefer_single_gpu=np.True_) is not None
+    with pytest.raises(TypeError, match="prefer_single_gpu"):
+        GPUManager({"work": 1}, prefer_single_gpu=1)
 
 
 def test_arguments_are_checked(machine):

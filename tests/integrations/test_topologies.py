@@ -1,6 +1,8 @@
 """Topologies: what MDAnalysis, mdtraj, OpenMM and gemmi have comes back from an entry, field by field."""
 
 import pickle
+import threading
+import time
 
 import gemmi
 import MDAnalysis
@@ -294,6 +296,37 @@ def test_large_numbers_of_atoms_and_residues_come_back(handler):
     assert len(found._encoded) > 120_000
     entry = handler.open("md")
     assert entry.stored_bytes - entry.raw_bytes < 60_000 or entry.stored_bytes < 60_000
+
+
+def test_other_threads_run_while_a_large_topology_is_read():
+    n_atoms = 1_000_000
+    topology = Topology(
+        ["C"] * n_atoms,
+        ["C"] * n_atoms,
+        np.arange(n_atoms),
+        ["UNK"] * n_atoms,
+        np.arange(n_atoms),
+        np.zeros(n_atoms, int),
+        ["A"],
+    )
+    read, pauses = threading.Event(), []
+
+    def count():
+        last = time.perf_counter()
+        while not read.is_set():
+            time.sleep(0.001)
+            now = time.perf_counter()
+            pauses.append(now - last)
+            last = now
+
+    other = threading.Thread(target=count)
+    other.start()
+    started = time.perf_counter()
+    assert topology.difference(topology) is None
+    took = time.perf_counter() - started
+    read.set()
+    other.join()
+    assert max(pauses) < took / 2
 
 
 def test_some_atoms_are_a_topology_of_their_own(handler):

@@ -1,10 +1,12 @@
 //! The facts of a batch system's job, as a dict.
 
 use proteinflex_core::batch_system::BatchFacts;
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 /// The job of a batch system that this process is part of; None outside of one.
+#[catch_panics]
 #[pyfunction]
 pub fn batch_facts(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     to_object(py, BatchFacts::current().as_ref())

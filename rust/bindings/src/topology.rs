@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use numpy::{PyArray1, PyReadonlyArray1};
-use proteinflex_core::Error;
 use proteinflex_core::topology::{Columns, Texts, Topology};
+use proteinflex_core::{Error, Result};
+use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -21,6 +22,7 @@ use crate::error::to_python;
 /// ------
 /// InvalidArgumentError
 ///     The columns do not fit each other.
+#[catch_panics]
 #[pyfunction]
 pub fn encode_topology<'py>(
     py: Python<'py>,
@@ -50,9 +52,10 @@ pub fn encode_topology<'py>(
 }
 
 /// Return the columns that `encode_topology` was given.
+#[catch_panics]
 #[pyfunction]
 pub fn decode_topology<'py>(py: Python<'py>, topology: &[u8]) -> PyResult<Bound<'py, PyDict>> {
-    let topology = parse(topology)?;
+    let topology = py.detach(|| parse(topology)).map_err(to_python)?;
     let columns = topology.columns();
     let found = PyDict::new(py);
     let texts = [
@@ -80,24 +83,22 @@ pub fn decode_topology<'py>(py: Python<'py>, topology: &[u8]) -> PyResult<Bound<
 }
 
 /// Say what differs first between two topologies; None where they are equal.
+#[catch_panics]
 #[pyfunction]
-pub fn topology_difference(one: &[u8], other: &[u8]) -> PyResult<Option<String>> {
-    Ok(parse(one)?.difference(&parse(other)?))
+pub fn topology_difference(py: Python<'_>, one: &[u8], other: &[u8]) -> PyResult<Option<String>> {
+    py.detach(|| Ok(parse(one)?.difference(&parse(other)?))).map_err(to_python)
 }
 
 /// A topology that was passed as its bytes.
-pub fn parsed(bytes: &[u8]) -> PyResult<Arc<Topology>> {
-    parse(bytes).map(Arc::new)
+pub fn parsed(py: Python<'_>, bytes: &[u8]) -> PyResult<Arc<Topology>> {
+    py.detach(|| parse(bytes).map(Arc::new)).map_err(to_python)
 }
 
-fn parse(bytes: &[u8]) -> PyResult<Topology> {
+/// Takes seconds for millions of atoms.
+fn parse(bytes: &[u8]) -> Result<Topology> {
     Topology::parse(bytes).map_err(|reason| {
         let found = format!("{} bytes", bytes.len());
-        to_python(Error::argument(
-            "topology",
-            found,
-            format!("what encode_topology gave: {reason}"),
-        ))
+        Error::argument("topology", found, format!("what encode_topology gave: {reason}"))
     })
 }
 

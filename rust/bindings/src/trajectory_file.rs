@@ -117,8 +117,8 @@ impl TrajectoryFileWriter {
     }
 
     /// Keep a topology with the frames, of which there is none yet: bytes from `encode_topology`.
-    fn _set_topology(&self, topology: &[u8]) -> PyResult<()> {
-        let topology = parsed(topology)?;
+    fn _set_topology(&self, py: Python<'_>, topology: &[u8]) -> PyResult<()> {
+        let topology = parsed(py, topology)?;
         match &mut *self.state()? {
             State::New(_, kept) => *kept = Some(topology),
             State::Open(_) => {

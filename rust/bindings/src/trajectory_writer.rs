@@ -210,7 +210,7 @@ impl TrajectoryWriter {
     /// has to be theirs; with `required`, they have to have one.
     #[pyo3(signature = (topology, required=true))]
     fn _set_topology(&self, py: Python<'_>, topology: &[u8], required: bool) -> PyResult<()> {
-        let topology = parsed(topology)?;
+        let topology = parsed(py, topology)?;
         self.with_long(py, |live| self.cache.set_topology(live, &topology, required))
     }
 

@@ -148,15 +148,32 @@ pub fn private_view<'py>(
     dtype: &Bound<'py, PyArrayDescr>,
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyAny>> {
-    let part =
-        map.part(range).ok_or_else(|| PyValueError::new_err("beyond the end of the file"))?;
+    let part = part_of(map, range)?;
     check_size(part.len(), dtype, shape)?;
     let kept: Arc<dyn Any + Send + Sync> = Arc::<PrivateMap>::clone(map);
     // SAFETY: the part lies inside the mapping and has the size that is needed (both just checked).
     // The mapping is writable, was initialised by the file, and lives as long as the owner. It is
-    // reached by its address, not by a reference, as other arrays of it may be written to meanwhile;
-    // the core borrows a mapping's bytes only before the first array of it is made.
+    // reached by its address, not by a reference, as other arrays of it may be written to meanwhile:
+    // the core borrows a mapping's bytes only before it gives the mapping away, and this crate never
+    // does.
     unsafe { view_of(kept, part.cast(), dtype, shape, true) }
+}
+
+/// Copies a range of a private mapping, of which there may be writable arrays already.
+pub fn copy_part(map: &PrivateMap, range: Range<usize>, out: &mut [u8]) -> PyResult<()> {
+    let part = part_of(map, range)?;
+    if part.len() != out.len() {
+        return Err(PyValueError::new_err("not the size of the part"));
+    }
+    // SAFETY: the part lies inside the mapping and is as long as `out` (both just checked), which is
+    // memory of its own. It was initialised by the file, and is reached by its address: see
+    // `private_view`.
+    unsafe { std::ptr::copy_nonoverlapping(part.cast(), out.as_mut_ptr(), out.len()) };
+    Ok(())
+}
+
+fn part_of(map: &PrivateMap, range: Range<usize>) -> PyResult<*mut [u8]> {
+    map.part(range).ok_or_else(|| PyValueError::new_err("beyond the end of the file"))
 }
 
 fn check_size(size: usize, dtype: &Bound<'_, PyArrayDescr>, shape: &[usize]) -> PyResult<()> {

@@ -10,7 +10,7 @@ use numpy::{PyArray1, PyArrayDescrMethods, PyArrayMethods, PyUntypedArray, PyUnt
 use pyo3::prelude::*;
 
 pub use dtype::{description, dtype};
-pub use memory::{bytes, fill, hold, is_writable, owned, private_view, view, zeros};
+pub use memory::{bytes, copy_part, fill, hold, is_writable, owned, private_view, view, zeros};
 
 /// What an array has to be, for messages.
 pub const PLAIN: &str =

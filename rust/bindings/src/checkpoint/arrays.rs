@@ -67,10 +67,7 @@ impl ArraySource for ComponentArrays {
 
     fn long<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyAny>> {
         let (map, range) = self.map_and_range(number)?;
-        let copy = |bytes: &mut [u8]| {
-            bytes.copy_from_slice(&map.bytes()[range.clone()]);
-            Ok(())
-        };
+        let copy = |bytes: &mut [u8]| array::copy_part(map, range.clone(), bytes);
         Ok(PyBytes::new_with(py, range.len(), copy)?.into_any())
     }
 

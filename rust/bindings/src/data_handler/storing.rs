@@ -84,7 +84,7 @@ impl DataHandler {
         let header = Header {
             data_id: new_id(data_id)?,
             encoding: self.encoding_with(precision, profile)?,
-            topology: topology.map(parsed).transpose()?,
+            topology: topology.map(|bytes| parsed(py, bytes)).transpose()?,
             metadata: metadata_tree(py, metadata)?,
             is_durable: self.durable,
         };

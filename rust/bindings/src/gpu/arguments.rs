@@ -6,7 +6,7 @@ use std::time::Duration;
 use proteinflex_core::Error;
 use proteinflex_core::gpu::{BatchShape, DEFAULT_REQUIREMENTS};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyMapping, PyString};
+use pyo3::types::{PyBytes, PyMapping, PyString};
 
 use crate::argument;
 use crate::error::to_python;
@@ -39,13 +39,6 @@ pub fn megabytes(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<u64> {
         return Ok(number.ceil() as u64);
     }
     Err(to_python(Error::argument(argument, argument::shown(value), EXPECTED)))
-}
-
-pub fn truth(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<bool> {
-    match value.cast::<PyBool>() {
-        Ok(truth) => Ok(truth.is_true()),
-        Err(_) => Err(argument::wrong_type(value, argument, "True or False")),
-    }
 }
 
 pub fn seconds(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyResult<Duration> {

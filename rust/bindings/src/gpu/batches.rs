@@ -8,7 +8,7 @@ use super::GPUManager;
 use super::arguments::{counts, indices, optional_size, shape};
 use crate::argument;
 use crate::error::to_python;
-use crate::interrupt::polling;
+use crate::interrupt::{interruptible, polling};
 
 #[catch_panics]
 #[pymethods]
@@ -50,7 +50,7 @@ impl GPUManager {
         let task = argument::text(task, "task")?;
         let indices = indices(gpu_indices)?;
         let (length, chunk) = (optional_size(length, "length")?, optional_size(chunk, "chunk")?);
-        py.detach(|| self.manager.batch_size(&task, &indices, length, chunk)).map_err(to_python)
+        interruptible(py, || self.manager.batch_size(&task, &indices, length, chunk))
     }
 
     /// Group proteins by length into batches that fit, and assign each batch to a GPU.
@@ -93,9 +93,8 @@ impl GPUManager {
         let lengths = counts(lengths, "lengths", 1, "a list of numbers of residues")?;
         let gpus = indices(gpu_indices)?;
         let chunk = optional_size(chunk, "chunk")?;
-        let batches = py
-            .detach(|| self.manager.plan_batches(&task, &lengths, &gpus, chunk))
-            .map_err(to_python)?;
+        let batches =
+            interruptible(py, || self.manager.plan_batches(&task, &lengths, &gpus, chunk))?;
         let described: PyResult<Vec<_>> = batches
             .into_iter()
             .map(|batch| {

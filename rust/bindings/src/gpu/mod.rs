@@ -19,7 +19,7 @@ mod describe;
 mod out_of_memory;
 mod reservations;
 
-use arguments::{requirements, seconds, truth};
+use arguments::{requirements, seconds};
 use cuda::PythonCuda;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -83,7 +83,7 @@ impl GPUManager {
         let settings = Settings {
             required: requirements(required_memory)?,
             prefer_single: prefer_single_gpu
-                .map_or(Ok(false), |value| truth(value, "prefer_single_gpu"))?,
+                .map_or(Ok(false), |value| argument::flag(value, "prefer_single_gpu"))?,
             state_dir: state_dir.map(|value| argument::path(value, "state_dir")).transpose()?,
             safety_margin: safety_margin
                 .map_or(Ok(0.05), |value| argument::number(value, "safety_margin", MARGIN))?,

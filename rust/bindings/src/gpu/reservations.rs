@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use proteinflex_core::error::GpuError;
 use proteinflex_core::gpu::DeviceView;
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
@@ -135,19 +134,7 @@ impl GPUManager {
         const EXPECTED: &str = "seconds, 0 or more, or None to wait as long as it takes";
         let timeout = timeout.map(|value| seconds(value, "timeout", EXPECTED)).transpose()?;
         let most = optional_count(max_gpus, "max_gpus")?;
-        let mut interrupted = None;
-        let found = py.detach(|| {
-            self.manager.wait(&task, most, timeout, &mut || {
-                Python::attach(|py| py.check_signals()).map_err(|error| {
-                    interrupted = Some(error);
-                    GpuError::Interrupted.into()
-                })
-            })
-        });
-        match interrupted {
-            Some(error) => Err(error),
-            None => found.map_err(to_python),
-        }
+        interruptible(py, || self.manager.wait(&task, most, timeout))
     }
 
     /// Release reserved GPUs. What isn't reserved is no error.
@@ -244,6 +231,6 @@ impl GPUManager {
 impl GPUManager {
     fn seen(&self, py: Python<'_>, gpu_indices: &Bound<'_, PyAny>) -> PyResult<Vec<DeviceView>> {
         let indices = indices(gpu_indices)?;
-        py.detach(|| self.manager.chosen(&indices)).map_err(to_python)
+        interruptible(py, || self.manager.chosen(&indices))
     }
 }

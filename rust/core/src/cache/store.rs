@@ -171,53 +171,35 @@ impl<'a> PendingEntry<'a> {
     /// Adds frames as [`EntryWriter::append`] does. For many of them, space is made as they are
     /// written.
     pub fn append(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
-        let raw_bytes = fields.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
-        let so_far = self.writer().raw_bytes();
-        let step = growth_step(self.cache.max_bytes()?);
-        if self.reserved == 0 && so_far + raw_bytes <= step {
-            return self.writer().append(n_frames, fields);
-        }
-        // Uncompressed frames stay in one piece, to be viewed in place.
-        let is_plain = !self.writer().encoding().compress;
-        let frame_bytes = (raw_bytes / n_frames.max(1)).max(1);
-        let block = if is_plain { n_frames } else { (step / frame_bytes).max(1) };
-        let mut done = 0;
-        while done < n_frames {
-            let count = block.min(n_frames - done);
-            let part: Vec<&[u8]> = fields
-                .iter()
-                .map(|bytes| {
-                    let frame = bytes.len() / n_frames as usize;
-                    &bytes[done as usize * frame..(done + count) as usize * frame]
-                })
-                .collect();
-            self.make_space_for(part.iter().map(|bytes| bytes.len() as u64).sum())?;
-            self.writer().append(count, &part)?;
-            done += count;
-        }
-        Ok(())
+        let raw_bytes = fields.iter().map(|bytes| bytes.len() as u64).sum();
+        self.write(raw_bytes, |writer, before| writer.append_in_parts(n_frames, fields, before))
     }
 
     /// Adds a field of all frames so far as [`EntryWriter::add_field`] does, and makes space
     /// likewise.
     pub fn add_field(&mut self, spec: FieldSpec, lossy: bool, bytes: &[u8]) -> Result<()> {
+        let raw_bytes = bytes.len() as u64;
+        self.write(raw_bytes, |writer, before| writer.add_field(spec, lossy, bytes, before))
+    }
+
+    /// Has `write` write so many bytes. What it is given makes space for each part of many.
+    fn write(
+        &mut self,
+        raw_bytes: u64,
+        write: impl FnOnce(
+            &mut EntryWriter,
+            &mut dyn FnMut(&EntryWriter, u64) -> Result<()>,
+        ) -> Result<()>,
+    ) -> Result<()> {
         let step = growth_step(self.cache.max_bytes()?);
         let mut writer = self.writer.take().expect(WRITER);
-        let is_little =
-            self.reserved == 0 && writer.raw_bytes().saturating_add(bytes.len() as u64) <= step;
-        let added = writer.add_field(spec, lossy, bytes, |writer, raw_bytes| match is_little {
+        let is_little = self.reserved == 0 && writer.raw_bytes().saturating_add(raw_bytes) <= step;
+        let written = write(&mut writer, &mut |writer, raw_bytes| match is_little {
             true => Ok(()),
             false => self.make_space_beside(writer, raw_bytes),
         });
         self.writer = Some(writer);
-        added
-    }
-
-    fn make_space_for(&mut self, raw_bytes: u64) -> Result<()> {
-        let writer = self.writer.take().expect(WRITER);
-        let made = self.make_space_beside(&writer, raw_bytes);
-        self.writer = Some(writer);
-        made
+        written
     }
 
     /// Makes space for so many bytes more than the writer, which has been taken out, has written.

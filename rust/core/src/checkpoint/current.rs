@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::manifest::{MANIFEST, Manifest, damaged};
 use crate::error::{CheckpointDamage, CheckpointError};
 use crate::fs::{OpenDirectory, is_not_regular};
-use crate::{Error, Result, checksum};
+use crate::{Error, Result, checksum, interrupt};
 
 /// How often a checkpoint is read again, with pauses of one millisecond more each time.
 const TRIES: u64 = 60;
@@ -63,6 +63,9 @@ pub(super) fn read_version<T>(
         if is_whole || tried == TRIES || version_of(path) == version {
             return (version, found.map_err(|error| not_found(path, error)));
         }
+        if let Err(interrupted) = interrupt::check() {
+            return (version, Err(interrupted));
+        }
         tried += 1;
         std::thread::sleep(Duration::from_millis(tried));
     }
@@ -98,5 +101,37 @@ fn not_found(path: &Path, error: Error) -> Error {
             CheckpointError::NotFound { path: path.to_owned() }.into()
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the checkpoint is made by hand")]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::interrupt::Interrupt;
+
+    #[test]
+    fn a_checkpoint_that_is_replaced_again_and_again_is_read_until_that_is_interrupted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(MANIFEST);
+        let replace = |version: u32| {
+            let bytes = Manifest::new(&format!("{version}"), Vec::new()).to_bytes().unwrap();
+            std::fs::write(&path, bytes).unwrap();
+        };
+        let (interrupt, reads) = (Interrupt::new(), Cell::new(0));
+        let read = |_: &OpenDirectory, _| {
+            reads.set(reads.get() + 1);
+            replace(reads.get());
+            if reads.get() == 3 {
+                interrupt.request();
+            }
+            Ok(())
+        };
+        replace(0);
+        let (_, found) = interrupt.scope(|| read_version(directory.path(), read, |()| false));
+        assert!(matches!(found, Err(Error::Interrupted)), "{found:?}");
+        assert_eq!(reads.get(), 3);
     }
 }

@@ -9,7 +9,7 @@ use super::manifest::{MANIFEST, Manifest};
 use super::store::CheckpointStore;
 use crate::error::CheckpointError;
 use crate::fs::{FilesystemKind, OpenDirectory, names};
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 
 /// A checkpoint in a directory, whole or damaged.
 #[derive(Debug)]
@@ -175,7 +175,7 @@ impl CheckpointStore {
                 return Ok(look.found);
             }
             pause = (pause + Duration::from_millis(1)).min(Duration::from_millis(100));
-            std::thread::sleep(pause);
+            interrupt::sleep(pause)?;
         }
     }
 

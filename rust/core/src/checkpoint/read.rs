@@ -115,8 +115,9 @@ impl CheckpointStore {
                     .err(),
             };
             let opened = open_ahead(directory, &manifest.files);
-            let files = manifest.files.par_iter().zip(opened);
-            let checks = threads::run(|| files.map(check).collect::<Vec<_>>());
+            let files = &manifest.files;
+            let checks =
+                threads::run(|| files.par_iter().zip(opened).map(check).collect::<Vec<_>>());
             Ok((manifest.checkpoint_id.clone(), checks))
         };
         let is_whole =

@@ -13,7 +13,7 @@ use super::checksums::{self, SEGMENT_BYTES};
 use super::manifest::{FileRecord, damaged};
 use crate::error::CheckpointDamage;
 use crate::fs::{MapPermit, OpenDirectory, PrivateMap, is_not_regular};
-use crate::{Checksum, Error, Result, checksum, interrupt, memory};
+use crate::{Checksum, Error, Result, checksum, interrupt, memory, threads};
 
 /// A file, and what the manifest says of it.
 pub(super) struct StoredFile<'a> {
@@ -55,12 +55,12 @@ impl<'a> StoredFile<'a> {
         let interrupt = interrupt::current();
         PrivateMap::filled(&self.path, length, |target| {
             let size = self.segment_size(verify);
-            let targets = target.par_chunks_mut(size).zip(segments);
-            targets.try_for_each(|(target, (range, expected))| {
+            let read = |(target, (range, expected)): (&mut [u8], (Range<u64>, _))| {
                 interrupt.check()?;
                 self.read_at(target, range.start)?;
                 self.compare(range, expected, || Ok(checksum(target)))
-            })
+            };
+            threads::run(|| target.par_chunks_mut(size).zip(segments).try_for_each(read))
         })
     }
 
@@ -141,7 +141,7 @@ impl<'a> StoredFile<'a> {
 
     fn verify_segments(&self, segments: Vec<(Range<u64>, Option<&str>)>) -> Result<()> {
         let interrupt = interrupt::current();
-        segments.into_par_iter().try_for_each(|(range, expected)| {
+        let verify = |(range, expected): (Range<u64>, _)| {
             interrupt.check()?;
             self.compare(range.clone(), expected, || {
                 let mut buffer = vec![0; BUFFER.min((range.end - range.start) as usize)];
@@ -155,7 +155,8 @@ impl<'a> StoredFile<'a> {
                 }
                 Ok(found.value())
             })
-        })
+        };
+        threads::run(|| segments.into_par_iter().try_for_each(verify))
     }
 
     fn compare(

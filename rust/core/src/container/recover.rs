@@ -162,14 +162,14 @@ impl Source<'_> {
     /// Refuses a file in which more was committed behind the record at `offset`, which is not whole,
     /// than can be there after a crash.
     fn check_torn(&self, offset: u64) -> Result<()> {
-        let mut commits = 0;
+        let (mut commits, mut looked_at) = (0, 0);
         for start in (offset..self.length).step_by(SEGMENT as usize) {
             let bytes = self.read(start, SEGMENT.min(self.length - start))?;
             for (at, block) in (start..).step_by(HEADER).zip(bytes.chunks_exact(HEADER)) {
                 let Ok(block) = RecordHeaderBytes::ref_from_bytes(block) else { continue };
                 // A commit that is not whole is the one that a crash may have torn.
                 let is_torn = at == offset && block.says(RecordKind::Commit);
-                commits += u32::from(is_torn || self.is_commit(at, block)?);
+                commits += u32::from(is_torn || self.is_commit(at, block, &mut looked_at)?);
                 if commits > 1 {
                     let part = format!("a record at byte {offset}, before its last commit,");
                     return Err(Error::corrupt(self.path, part, FormatError::Checksum));
@@ -180,12 +180,22 @@ impl Source<'_> {
     }
 
     /// Whether a block is the header of a whole commit, which lies right behind the last chunk that
-    /// it lists: one that is part of the data does not.
-    fn is_commit(&self, offset: u64, block: &RecordHeaderBytes) -> Result<bool> {
+    /// it lists: one that is part of the data does not. `looked_at` counts the bytes of what such
+    /// headers announce: commits do not overlap, so there are no more of them than the file has.
+    fn is_commit(
+        &self,
+        offset: u64,
+        block: &RecordHeaderBytes,
+        looked_at: &mut u64,
+    ) -> Result<bool> {
         if !block.says(RecordKind::Commit) {
             return Ok(false);
         }
         let Some(header) = self.header(offset)? else { return Ok(false) };
+        *looked_at = looked_at.saturating_add(header.stored_bytes);
+        if *looked_at > self.length {
+            return Err(Error::corrupt(self.path, "a commit", FormatError::TooLong));
+        }
         let payload = self.payload(offset, &header, MAX_PLAIN)?;
         let commit = payload.and_then(|payload| Commit::parse(&payload).ok());
         let last = commit.as_ref().and_then(|commit| commit.chunks.last());

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ScalarType;
+use crate::fs::names::shorten;
 use crate::{Error, Result};
 
 /// The longest name of a field or array, in bytes.
@@ -186,10 +187,6 @@ fn byte_size(name: &str, dtype: &DType, shape: &[u64]) -> Result<u64> {
         ));
     }
     Ok(shape.iter().product::<u64>() * dtype.item_size)
-}
-
-fn shorten(text: &str) -> String {
-    text.chars().take(80).collect()
 }
 
 #[cfg(test)]

@@ -57,8 +57,8 @@ pub enum GpuError {
     },
     /// The reservations of this machine are locked by another process.
     #[error(
-        "{} has been locked for {:.1} s; a process that was choosing GPUs is stopped or hangs \
-         (`fuser {}` shows it)",
+        "{} has been locked for {:.1} s; a process that was choosing GPUs is stopped, or waits \
+         for the driver (`fuser {}` shows it)",
         path.display(), waited.as_secs_f64(), path.display()
     )]
     RegistryLocked {
@@ -105,7 +105,7 @@ pub enum GpuError {
     /// The system doesn't report its free memory.
     #[error("the system does not tell how much memory it has free")]
     UnknownHostMemory,
-    /// A wait for GPUs was interrupted by a signal.
+    /// A wait for the driver was interrupted.
     #[error("the waiting was interrupted")]
     Interrupted,
     /// The free memory can't hold a reservation.

@@ -58,7 +58,7 @@ fn is_plain(byte: u8) -> bool {
 }
 
 /// The beginning of a text that may be a megabyte long, for a message.
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     const SHOWN: usize = 60;
     if text.chars().count() <= SHOWN {
         return text.to_owned();

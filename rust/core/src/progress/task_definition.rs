@@ -79,9 +79,7 @@ pub(super) fn check(task: &TaskDefinition<'_>, completed: Option<u64>) -> Result
             format!("1 to {MAX_ID} bytes of text, found {}", task.id.len()),
         ));
     }
-    if let Some(total) = task.total.filter(|&total| total > MAX_STEPS) {
-        return Err(Error::argument("total_steps", total, format!("at most {MAX_STEPS}")));
-    }
+    task.total.map_or(Ok(()), check_total)?;
     if let Some(completed) = completed {
         check_position(completed)?;
         if let Some(total) = task.total.filter(|&total| total < completed) {
@@ -95,6 +93,14 @@ pub(super) fn check(task: &TaskDefinition<'_>, completed: Option<u64>) -> Result
             format!("{:?}", task.id),
             "another task: a task can't be a part of itself, that would be a cycle",
         ));
+    }
+    Ok(())
+}
+
+/// Refuses a number of steps that is too large.
+pub(super) fn check_total(total: u64) -> Result<()> {
+    if total > MAX_STEPS {
+        return Err(Error::argument("total_steps", total, format!("at most {MAX_STEPS}")));
     }
     Ok(())
 }

@@ -270,7 +270,8 @@ fn pipeline_time_left(
 ) -> Option<f64> {
     let (amount, total) = sum(merged, rolled);
     let roots = (0..rolled.len()).filter(|&task| merged.tasks[task].parent.is_none());
-    let started: u64 = roots.clone().filter_map(|task| merged.tasks[task].position.total).sum();
+    let totals = roots.clone().filter_map(|task| merged.tasks[task].position.total);
+    let started = totals.fold(0, u64::saturating_add);
     let group = Group {
         amount,
         total: total as f64,

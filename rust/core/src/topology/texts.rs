@@ -1,6 +1,6 @@
 //! A column of texts of which most repeat: each distinct one once, and which one each item is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::{Error, Result};
 
@@ -38,7 +38,7 @@ impl Texts {
             seen += u32::from(at == seen);
         }
         let texts = Self { distinct, index };
-        let known: HashMap<&str, ()> = texts.distinct.iter().map(|text| (&**text, ())).collect();
+        let known: HashSet<&str> = texts.distinct.iter().map(|text| &**text).collect();
         let is_canonical = seen as usize == texts.distinct.len() && known.len() == seen as usize;
         is_canonical.then_some(texts)
     }

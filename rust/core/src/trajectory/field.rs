@@ -280,8 +280,10 @@ impl Field {
         let part = offsets.len().div_ceil(n_threads.max(1)).next_multiple_of(BATCH);
         if is_parallel && is_open && offsets.len() > part {
             let part_bytes = part * (out.len() / offsets.len());
-            let parts = offsets.par_chunks(part);
-            return threads::run(|| parts.zip(out.par_chunks_mut(part_bytes)).try_for_each(write));
+            return threads::run(|| {
+                let parts = offsets.par_chunks(part).zip(out.par_chunks_mut(part_bytes));
+                parts.try_for_each(write)
+            });
         }
         write((&offsets, out))
     }

@@ -269,17 +269,34 @@ impl EntryWriter {
 
     /// Adds frames: for each field, its items one after the other. Interrupted, it adds none.
     pub fn append(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
+        self.append_in_parts(n_frames, fields, |_, _| Ok(()))
+    }
+
+    /// As [`EntryWriter::append`]. `before` is called with the bytes of each part that is about to
+    /// be written.
+    pub fn append_in_parts(
+        &mut self,
+        n_frames: u64,
+        fields: &[&[u8]],
+        before: impl FnMut(&Self, u64) -> Result<()>,
+    ) -> Result<()> {
         self.file.check()?;
         self.check_frames(n_frames, fields)?;
-        let before = self.n_frames();
-        let appended = self.append_parts(n_frames, fields);
+        let n_before = self.n_frames();
+        let appended = self.append_parts(n_frames, fields, before);
         if matches!(appended, Err(Error::Interrupted)) {
-            self.drop_after(before)?;
+            self.drop_after(n_before)?;
         }
         appended
     }
 
-    fn append_parts(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
+    fn append_parts(
+        &mut self,
+        n_frames: u64,
+        fields: &[&[u8]],
+        mut before: impl FnMut(&Self, u64) -> Result<()>,
+    ) -> Result<()> {
+        let frame_bytes = self.frame_bytes();
         let mut taken = 0;
         while taken < n_frames {
             interrupt::check()?;
@@ -292,11 +309,13 @@ impl EntryWriter {
                 } else {
                     left
                 };
+                before(self, part * frame_bytes)?;
                 let slices = self.slices(fields, taken, part)?;
                 self.write_frames(part, &slices)?;
                 part
             } else {
                 let part = left.min(self.chunk_frames - self.n_buffered);
+                before(self, part * frame_bytes)?;
                 let slices = self.slices(fields, taken, part)?;
                 for (buffered, slice) in self.buffered.iter_mut().zip(slices) {
                     buffered.extend_from_slice(slice);

@@ -211,6 +211,28 @@ fn what_is_in_use_stays_after_a_clock_was_set_back() {
 }
 
 #[test]
+fn many_frames_are_stored_whole_or_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(directory.path(), Some(20));
+    let mut pending = cache
+        .begin(EntryKind::Trajectory, "md", vec![1, 0xc0], Encoding::lossless(), None)
+        .unwrap();
+    let frames = FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape: vec![100, 3] };
+    pending.writer().declare_fields(vec![frames], &[false]).unwrap();
+    let bytes = vec![7; 1000 * 1200 + 1];
+    for short in [&bytes[..], &bytes[..bytes.len() - 2]] {
+        let error = pending.append(1000, &[short]).unwrap_err().to_string();
+        assert!(error.contains("1000 frames of 1200 bytes"), "{error}");
+    }
+    pending.append(1000, &[&bytes[1..]]).unwrap();
+    let key = pending.publish(&[1, 0xc0]).unwrap();
+    let entry = Entry::open(&file_of(directory.path(), &key)).unwrap();
+    let mut found = vec![0; 1000 * 1200];
+    entry.read_frames(0, Frames::range(0, 1000), None, &mut found).unwrap();
+    assert!(found == bytes[1..]);
+}
+
+#[test]
 fn locks_that_are_links_lead_nowhere() {
     let directory = tempfile::tempdir().unwrap();
     let outside = directory.path().join("precious");

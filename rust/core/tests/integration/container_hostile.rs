@@ -8,7 +8,7 @@ mod forge;
 
 use std::path::Path;
 
-use forge::{Chunk, Commit, DATA, Forge, Header, TOPOLOGY, array, description, field};
+use forge::{COMMIT, Chunk, Commit, DATA, Forge, Header, TOPOLOGY, array, description, field};
 use proteinflex_core::trajectory::{Entry, Frames, MAX_METADATA};
 use proteinflex_core::tree::TreeReader;
 use proteinflex_core::{Error, Result};
@@ -462,6 +462,20 @@ fn an_unfinished_file_that_lies_is_an_earlier_state_or_an_error() {
         forge.record(&header, &[7; 8]);
         assert_eq!(recover(&forge.unfinished()).unwrap(), Vec::<Vec<u8>>::new());
     }
+}
+
+#[test]
+fn commits_that_claim_the_same_bytes_are_not_all_read() {
+    let mut forge = Forge::new();
+    let beyond = (Some(1 << 40), Some(1 << 40));
+    forge.record(&Header { raw_bytes: beyond.0, stored_bytes: beyond.1, ..Header::array(1) }, &[]);
+    let claimed = Some(60_000);
+    for _ in 0..1000 {
+        let (raw_bytes, stored_bytes) = (claimed, claimed);
+        forge.record(&Header { kind: COMMIT, raw_bytes, stored_bytes, ..Header::default() }, &[]);
+    }
+    forge.record(&Header::array(1), &[0; 60_000]);
+    assert_says(&recover(&forge.unfinished()).unwrap_err(), "implausibly long");
 }
 
 #[test]

@@ -98,6 +98,26 @@ fn whichever_step_fails_no_half_made_reservation_is_alive() {
 }
 
 #[test]
+fn reservations_beyond_those_that_are_read_are_not_taken_for_free_memory() {
+    let root = tempfile::tempdir().unwrap();
+    let registry = Registry::open(disk(), root.path()).unwrap();
+    let _held = registry.lock(LOCK_TIMEOUT).unwrap().hold(Reservation::new("fold", vec![])).unwrap();
+    let is_directory = |entry: &std::fs::DirEntry| entry.file_type().unwrap().is_dir();
+    let mut entries = std::fs::read_dir(root.path()).unwrap().map(Result::unwrap);
+    let directory = entries.find(is_directory).unwrap().path();
+    for number in 0..5000 {
+        disk().create_new(&directory.join(format!("{number}.lease"))).unwrap();
+    }
+    let mut lock = registry.lock(LOCK_TIMEOUT).unwrap();
+    lock.live().unwrap();
+    let error = lock.check_all_read().unwrap_err().to_string();
+    assert!(error.contains("only the first 4096"), "{error}");
+    // The dead ones among them were removed.
+    assert_eq!(lock.live().unwrap().len(), 1);
+    lock.check_all_read().unwrap();
+}
+
+#[test]
 fn a_newer_file_is_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let store = PeakStore::new(disk(), directory.path());

@@ -237,7 +237,7 @@ fn reaches(imports: &BTreeMap<(String, String), String>, start: &str, end: &str)
     false
 }
 
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).expect("the folder can be listed") {
         let path = entry.expect("the folder can be listed").path();
@@ -252,6 +252,14 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 // --- reading sources ---
+
+/// Whether what has these attributes is code for tests.
+pub(super) fn is_test(attributes: &[syn::Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        attribute.path().is_ident("cfg")
+            && attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
+    })
+}
 
 /// The paths that a source mentions, outside of code for tests.
 fn mentions(text: &str) -> Vec<Mention> {
@@ -304,11 +312,7 @@ impl Mentions {
 
 impl<'ast> Visit<'ast> for Mentions {
     fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
-        let is_test = |attribute: &syn::Attribute| {
-            attribute.path().is_ident("cfg")
-                && attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
-        };
-        if !module.attrs.iter().any(is_test) {
+        if !is_test(&module.attrs) {
             visit::visit_item_mod(self, module);
         }
     }

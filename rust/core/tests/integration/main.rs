@@ -22,6 +22,7 @@ mod gpu_store;
 mod layers;
 mod molecules;
 mod shared_progress;
+mod sources;
 mod topology;
 mod trajectory_motion;
 mod trajectory_network;

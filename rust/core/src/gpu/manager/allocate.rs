@@ -15,7 +15,7 @@ use crate::gpu::nvml::Deadline;
 use crate::gpu::reservations::{
     Candidate, DeviceView, Request, Reservation, Share, device_views, select,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 
 /// How often a waiting process looks again.
 const WAIT_PAUSE: Duration = Duration::from_millis(100);
@@ -58,14 +58,12 @@ impl Manager {
     }
 
     /// Like [`Manager::allocate`], and waits for up to `timeout` until there is enough memory.
-    /// Those who wait are served in the order in which they came. `checkpoint` is called between
-    /// two attempts, and its error ends the waiting.
+    /// Those who wait are served in the order in which they came.
     pub fn wait(
         &self,
         task: &str,
         max_gpus: Option<usize>,
         timeout: Option<Duration>,
-        checkpoint: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Vec<usize>> {
         let request = self.request(task, max_gpus)?;
         let (deadline, environment) = (Deadline::from_env()?, Environment::current()?);
@@ -91,9 +89,8 @@ impl Manager {
                 missing.waited = Some(waited);
                 return Err(GpuError::InsufficientMemory(missing).into());
             }
-            checkpoint()?;
             let left = timeout.map_or(WAIT_PAUSE, |timeout| timeout.saturating_sub(waited));
-            std::thread::sleep(left.min(WAIT_PAUSE));
+            interrupt::sleep(left.min(WAIT_PAUSE))?;
         }
     }
 
@@ -122,7 +119,7 @@ impl Manager {
                 SearchOutcome::Collision(missing) if deadline.remaining().is_zero() => {
                     return Err(missing);
                 }
-                SearchOutcome::Collision(_) => std::thread::sleep(random_pause()),
+                SearchOutcome::Collision(_) => interrupt::sleep(random_pause())?,
             }
         }
     }

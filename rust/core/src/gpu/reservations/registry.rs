@@ -26,7 +26,8 @@ use rustix::io::Errno;
 
 use super::reservation::Reservation;
 use super::users::{
-    UserDirectory, check_directory, create_root, current_user, own_directory, user_directories,
+    MAX_FILES, UserDirectory, check_directory, create_root, current_user, own_directory,
+    user_directories,
 };
 use crate::error::GpuError;
 use crate::fs::{FileLock, LockKind, Owner, Storage, StorageFile, open_file, write_all_at};
@@ -101,7 +102,8 @@ impl Registry {
         Ok(Self { root: root.to_owned(), storage })
     }
 
-    /// Takes the lock, waiting at most so long. Others hold it for milliseconds.
+    /// Takes the lock, waiting at most so long. Others hold it while they look at the GPUs: for
+    /// milliseconds, or for as long as the driver takes.
     pub fn lock(&self, limit: Duration) -> Result<RegistryLock<'_>> {
         let start = Instant::now();
         if !check_directory(&self.root)? {
@@ -141,7 +143,13 @@ impl Registry {
             closed.into_iter().map(|path| Unreadable { path, problem: None }).collect();
         for directory in &directories {
             let names = directory.names(EXTENSION);
-            for name in names.map_err(|error| Error::io("list", directory.path(), error))? {
+            let names = names.map_err(|error| Error::io("list", directory.path(), error))?;
+            if names.len() > MAX_FILES {
+                let problem = format!("only the first {MAX_FILES} of its directory are");
+                let path = directory.path().join(&names[MAX_FILES]);
+                files.unreadable.push(Unreadable { path, problem: Some(problem) });
+            }
+            for name in names.into_iter().take(MAX_FILES) {
                 let path = directory.path().join(&name);
                 let state = examine(directory, &name);
                 match state.map_err(|error| Error::io("look at", &path, error))? {

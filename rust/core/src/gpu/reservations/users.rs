@@ -24,7 +24,7 @@ const NAMES: u32 = 16;
 const WRITABLE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 /// More files than this in a user's directory are looked at no further: no user has so many jobs.
-const MAX_FILES: usize = 4096;
+pub(super) const MAX_FILES: usize = 4096;
 
 /// Refuses a directory in which others could change what this user writes. Whether it is there.
 pub(in crate::gpu) fn check_directory(root: &Path) -> Result<bool> {
@@ -138,11 +138,11 @@ impl UserDirectory {
         self.owner
     }
 
-    /// The names in it that end so.
+    /// The names in it that end so; one more than [`MAX_FILES`] where there are more.
     pub fn names(&self, ending: &str) -> std::io::Result<Vec<String>> {
         let mut names = self.directory.names()?;
         names.retain(|name| name.ends_with(ending));
-        names.truncate(MAX_FILES);
+        names.truncate(MAX_FILES + 1);
         Ok(names)
     }
 

@@ -30,6 +30,7 @@ use super::shard_lock::ShardLock;
 use super::shard_state::ShardState;
 use super::side_files::SideFiles;
 use super::slot::DeclaredState;
+use super::task_definition;
 use super::view::{self, Progress, View};
 use super::writers::{self, NO_WRITER};
 use crate::Result;
@@ -77,6 +78,7 @@ impl SharedProgress {
 
     /// Declares the number of steps of the whole pipeline.
     pub fn declare_total(&self, steps: u64) -> Result<()> {
+        task_definition::check_total(steps)?;
         let _lock = self.lock()?;
         self.store(header::DECLARED_TOTAL, steps + 1);
         self.store(header::DECLARED_VERSION, next_version(&self.counters));

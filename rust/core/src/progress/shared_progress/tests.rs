@@ -11,7 +11,7 @@ use super::SharedProgress;
 use crate::Error;
 use crate::fs::{Disk, FilesystemKind, Storage};
 use crate::progress::clock::{monotonic, wall_micros};
-use crate::progress::layout::header;
+use crate::progress::layout::{MAX_STEPS, header};
 use crate::progress::{DIRECTORY, ProgressReader, Status, TaskDefinition, snapshot};
 
 const TASK: TaskDefinition<'static> =
@@ -367,4 +367,18 @@ fn a_job_that_pauses_for_much_longer_than_ever_has_stalled() {
     progress.add(slot, 1).unwrap();
     at(400);
     assert!(!look(10).has_stalled);
+}
+
+#[test]
+fn enormous_totals_are_added_up_to_the_largest_number() {
+    let directory = tempfile::tempdir().unwrap();
+    let progress = SharedProgress::open_as(&disk(), directory.path(), HOST).unwrap();
+    assert!(progress.declare_total(MAX_STEPS + 1).is_err());
+    assert!(progress.declare_total(u64::MAX).is_err());
+    progress.declare_total(MAX_STEPS).unwrap();
+    for id in ["a", "b", "c", "d", "e"] {
+        let slot = progress.start(TaskDefinition { id, total: Some(MAX_STEPS), ..TASK }).unwrap();
+        progress.add(slot, 1).unwrap();
+    }
+    assert_eq!(progress.progress().unwrap().summary.total, u64::MAX);
 }

@@ -8,7 +8,7 @@
 //! for each GPU's memory, and the plan with the smallest makespan is taken, after moves and swaps
 //! of whole batches ([`local_search`]).
 
-use crate::Result;
+use crate::{Result, interrupt};
 
 mod local_search;
 mod lpt;
@@ -59,7 +59,7 @@ pub fn plan(
         }
         known = Some((length, fitting));
     }
-    let mut best = best(&workload);
+    let mut best = best(&workload)?;
     best.sort_by_key(|batch| (std::cmp::Reverse(workload.work(&batch.items)), batch.items.clone()));
     let planned = |batch: Batch| PlannedBatch {
         length: batch.items.first().map_or(0, |&longest| workload.lengths[longest]),
@@ -69,7 +69,7 @@ pub fn plan(
     Ok(best.into_iter().map(planned).collect())
 }
 
-fn best(workload: &Workload) -> Vec<Batch> {
+fn best(workload: &Workload) -> Result<Vec<Batch>> {
     let gpus = workload.capacities.len();
     let mut capacities = workload.capacities.clone();
     capacities.sort_unstable();
@@ -77,20 +77,21 @@ fn best(workload: &Workload) -> Vec<Batch> {
     let (kept, of) = if workload.lengths.len() <= FEW_ITEMS { (7, 8) } else { (1, 2) };
     let mut plans = Vec::new();
     for capacity in capacities {
-        let whole = partition::runs(workload, &capacity, u128::MAX);
+        let whole = partition::runs(workload, &capacity, u128::MAX)?;
         let all: u128 = whole.iter().map(|run| workload.work(run)).sum();
         plans.push(lpt::assign(workload, whole));
         let mut max_work = all;
         while gpus > 1 && max_work > all / (MIN_PARTS * gpus as u128) {
             max_work = max_work * kept / of;
-            plans.push(lpt::assign(workload, partition::runs(workload, &capacity, max_work)));
+            plans.push(lpt::assign(workload, partition::runs(workload, &capacity, max_work)?));
         }
     }
     for batches in &mut plans {
+        interrupt::check()?;
         local_search::improve(workload, batches);
     }
     plans.sort_by_cached_key(|batches| local_search::load_order(workload.loads(batches)));
-    plans.into_iter().next().unwrap_or_default()
+    Ok(plans.into_iter().next().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! The exact partition of the sorted items into batches, by dynamic programming.
 
 use super::workload::{Workload, cost};
+use crate::{Result, interrupt};
 
 /// The partition into runs with the least total work, of those in which each run has at most as
 /// many items as `capacity` says for its longest one, and at most `max_work`, unless it is a single
 /// item.
-pub fn runs(workload: &Workload, capacity: &[usize], max_work: u128) -> Vec<Vec<usize>> {
+pub fn runs(workload: &Workload, capacity: &[usize], max_work: u128) -> Result<Vec<Vec<usize>>> {
     let count = workload.lengths.len();
     // cheapest[n]: the least work for all items from the nth on, and the size of their first run.
     let mut cheapest: Vec<(u128, usize)> = vec![(0, 1); count + 1];
     for first in (0..count).rev() {
+        interrupt::check()?;
         let length = workload.lengths[first];
         // An item that fits only on a larger GPU runs there, by that one's capacity.
         let larger =
@@ -31,5 +33,5 @@ pub fn runs(workload: &Workload, capacity: &[usize], max_work: u128) -> Vec<Vec<
         runs.push((first..first + size).collect());
         first += size;
     }
-    runs
+    Ok(runs)
 }

@@ -151,3 +151,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn planning_ends_when_it_is_interrupted() {
+    let interrupt = crate::interrupt::Interrupt::new();
+    interrupt.request();
+    let planned = interrupt.scope(|| plan(&[1; 100], 2, |_| Ok(vec![10, 10])));
+    assert!(matches!(planned, Err(crate::Error::Interrupted)), "{planned:?}");
+}
