@@ -101,7 +101,8 @@ fn whichever_step_fails_no_half_made_reservation_is_alive() {
 fn reservations_beyond_those_that_are_read_are_not_taken_for_free_memory() {
     let root = tempfile::tempdir().unwrap();
     let registry = Registry::open(disk(), root.path()).unwrap();
-    let _held = registry.lock(LOCK_TIMEOUT).unwrap().hold(Reservation::new("fold", vec![])).unwrap();
+    let _held =
+        registry.lock(LOCK_TIMEOUT).unwrap().hold(Reservation::new("fold", vec![])).unwrap();
     let is_directory = |entry: &std::fs::DirEntry| entry.file_type().unwrap().is_dir();
     let mut entries = std::fs::read_dir(root.path()).unwrap().map(Result::unwrap);
     let directory = entries.find(is_directory).unwrap().path();
