@@ -472,10 +472,10 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         so the script and these processes do not find each other's results. A function of a module that
         they import counts the same everywhere; so does the function that is memoized.
         """
-        options = checked_options(kind, ignore, paths)
+        options = checked_options(kind, ignore, paths, timeout)
 
         def decorate(function: Any) -> Any:
-            return memoized(function, self, *options, timeout)
+            return memoized(function, self, *options)
 
         return decorate if function is None else decorate(function)
 
