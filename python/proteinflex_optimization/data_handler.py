@@ -318,6 +318,8 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         arrays = _format_of_arrays(trajectory, format)
         if arrays is not None:
             given = {"topology": topology, "topology_format": topology_format, **options}
+            given["overlap"] = None if overlap == "remove" else overlap
+            given["allow_truncated"] = allow_truncated or None
             for name, value in given.items():
                 if value is not None:
                     raise InvalidArgumentError(
