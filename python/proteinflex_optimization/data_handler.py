@@ -579,7 +579,7 @@ def _format_of_arrays(
     return None
 
 
-def reopen(cache_dir: str, key: str, content_id: str) -> Trajectory:
+def reopen(cache_dir: str, key: str, content_id: str, read_only: bool) -> Trajectory:
     """Open the trajectory that was pickled elsewhere.
 
     Raises
@@ -593,7 +593,7 @@ def reopen(cache_dir: str, key: str, content_id: str) -> Trajectory:
             f"the cache {cache_dir} of the trajectory {key!r} is not there on {platform.node()}: "
             "is its file system mounted?"
         )
-    trajectory = DataHandler(cache_dir).open(key)
+    trajectory = DataHandler(cache_dir, read_only=read_only).open(key)
     if trajectory.content_id != content_id:
         raise CacheKeyError(
             f"the trajectory under {key!r} in {cache_dir} was replaced after it had been pickled: "
