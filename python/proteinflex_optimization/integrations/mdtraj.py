@@ -236,7 +236,7 @@ def load_fxt(
     atom_indices: Any = None,
     frame: int | None = None,
 ) -> Any:
-    """Load a `.fxt` file; what `mdtraj.load` calls.
+    """Load a `.fxt` file; what `mdtraj.load` calls, which wants a `top` of such files.
 
     Parameters
     ----------
