@@ -41,6 +41,8 @@ def work(worker: int) -> list[tuple[str, float]]:
 # %%
 # A pool of four; on a cluster these are jobs on several hosts that see one directory.
 
+DataHandler("shared cache").clear()  # Of an earlier run.
+
 with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("fork")) as pool:
     by_worker = list(pool.map(work, range(4)))
 

@@ -179,7 +179,7 @@ def test_a_tilde_in_a_variable_or_an_argument_of_a_command_is_the_home_directory
         lambda path: main(["cache", "ls", "--dir", path]),
     ],
 )
-def test_the_home_directory_of_nobody_is_refused(take, home, monkeypatch):
+def test_the_home_directory_of_nobody_is_refused(take, home, monkeypatch, capsys):
     monkeypatch.setenv("PROTEINFLEX_CACHE_DIR", str(home / "cache"))
     with pytest.raises((InvalidArgumentError, SystemExit)) as raised:
         take("~.nobody/place")
@@ -188,3 +188,5 @@ def test_the_home_directory_of_nobody_is_refused(take, home, monkeypatch):
     monkeypatch.setenv("PROTEINFLEX_CACHE_DIR", "~.nobody/place")
     with pytest.raises(InvalidArgumentError, match="PROTEINFLEX_CACHE_DIR="):
         DataHandler()
+    assert main(["cache", "ls"]) == 2
+    assert "PROTEINFLEX_CACHE_DIR=" in capsys.readouterr().err

@@ -38,6 +38,7 @@ PLAIN = "a plain numpy.ndarray; subclasses such as masked arrays would lose what
 def without_units(value: Any, name: str) -> Any:
     """Return a quantity, or a list of them, as plain numbers in the unit of the field `name`.
 
+    Arrays of xarray, h5py and Zarr become NumPy's, but for frames, which are read block by block.
     Anything else is returned as it is.
 
     Raises
@@ -51,6 +52,10 @@ def without_units(value: Any, name: str) -> Any:
     labelled, classes = _classes(LABELLED), _classes(QUANTITIES)
     if not (labelled or classes):
         return value
+    if isinstance(value, labelled) and name != "frames":
+        _check_note(value, name)
+        inner = unlabelled(value)
+        return without_units(inner, name) if has_units(inner) else np.asarray(inner)
     lists, kinds = _items(value)
     if any(issubclass(kind, labelled) for kind in kinds):
         for one in lists:

@@ -318,6 +318,8 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         arrays = _format_of_arrays(trajectory, format)
         if arrays is not None:
             given = {"topology": topology, "topology_format": topology_format, **options}
+            given["overlap"] = None if overlap == "remove" else overlap
+            given["allow_truncated"] = allow_truncated or None
             for name, value in given.items():
                 if value is not None:
                     raise InvalidArgumentError(
@@ -472,10 +474,10 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         so the script and these processes do not find each other's results. A function of a module that
         they import counts the same everywhere; so does the function that is memoized.
         """
-        options = checked_options(kind, ignore, paths)
+        options = checked_options(kind, ignore, paths, timeout)
 
         def decorate(function: Any) -> Any:
-            return memoized(function, self, *options, timeout)
+            return memoized(function, self, *options)
 
         return decorate if function is None else decorate(function)
 
@@ -577,7 +579,7 @@ def _format_of_arrays(
     return None
 
 
-def reopen(cache_dir: str, key: str, content_id: str) -> Trajectory:
+def reopen(cache_dir: str, key: str, content_id: str, read_only: bool) -> Trajectory:
     """Open the trajectory that was pickled elsewhere.
 
     Raises
@@ -591,7 +593,7 @@ def reopen(cache_dir: str, key: str, content_id: str) -> Trajectory:
             f"the cache {cache_dir} of the trajectory {key!r} is not there on {platform.node()}: "
             "is its file system mounted?"
         )
-    trajectory = DataHandler(cache_dir).open(key)
+    trajectory = DataHandler(cache_dir, read_only=read_only).open(key)
     if trajectory.content_id != content_id:
         raise CacheKeyError(
             f"the trajectory under {key!r} in {cache_dir} was replaced after it had been pickled: "

@@ -31,7 +31,7 @@ def list_trajectories(path_or_url: StrPath, *, store: Any = None) -> list[EntryI
     ----------
     path_or_url : str or path
         A directory, or a URL such as ``s3://bucket/project``. Files are those whose names end in
-        ``.fxt``, in any depth.
+        ``.fxt``, in any depth; hidden ones, as of writers at work, are passed over.
     store : object, optional
         As for `open_trajectory`.
 
@@ -54,7 +54,7 @@ def list_trajectories(path_or_url: StrPath, *, store: Any = None) -> list[EntryI
         if not directory.is_dir():
             raise FileNotFoundError(f"there is no directory {str(directory)!r}")
         found_files = DirectoryStore(directory).list()
-        names = [str(directory / one.name) for one in found_files if one.name.endswith(SUFFIX)]
+        names = [str(directory / one.name) for one in found_files if _is_trajectory(one.name)]
     else:
         from .remote.stores import open_store
 
@@ -68,10 +68,14 @@ def list_trajectories(path_or_url: StrPath, *, store: Any = None) -> list[EntryI
         found = open_store(url, store).list()
         below = f"{url}/" if url else ""
         named = quote if is_web else str
-        names = [f"{below}{named(one.name)}" for one in found if one.name.endswith(SUFFIX)]
+        names = [f"{below}{named(one.name)}" for one in found if _is_trajectory(one.name)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         described = pool.map(lambda name: _info(name, store), sorted(names))
         return [info for info in described if info is not None]
+
+
+def _is_trajectory(name: str) -> bool:
+    return name.endswith(SUFFIX) and not name.rpartition("/")[2].startswith(".")
 
 
 def _info(name: str, store: Any) -> EntryInfo | None:

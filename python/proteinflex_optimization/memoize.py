@@ -8,7 +8,10 @@ import operator
 import sys
 import types
 from collections.abc import Iterable
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, SupportsIndex, TypeVar, cast
+
+import numpy as np
 
 from ._arguments import iterable, text
 from ._classes import module_of
@@ -71,6 +74,7 @@ class Memoized(Generic[Parameters, Result]):
             metadata={"function": self._name},
             timeout=self._timeout,
         )
+        _make_read_only(stored)
         return cast("Result", stored[RESULT] if self._kind == "structure" else stored)
 
     def key_for(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> str:
@@ -79,7 +83,11 @@ class Memoized(Generic[Parameters, Result]):
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind it to an instance, as any function of a class."""
-        return self if instance is None else types.MethodType(self, instance)
+        return self if instance is None else BoundMemoized(self, instance)
+
+    def __repr__(self) -> str:
+        """Show which function it is of."""
+        return f"<Memoized {self._name}>"
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         """Pickle by name, or with the function, which picklers such as joblib's take by value."""
@@ -130,6 +138,46 @@ class Memoized(Generic[Parameters, Result]):
         return f"{self._name}-{fingerprint(call, self._name, self._paths).hex()}"
 
 
+class BoundMemoized:
+    """A memoized method of an object; what `types.MethodType` is of a function, and has its key."""
+
+    def __init__(self, memoized: Memoized[Any, Any], instance: Any) -> None:
+        functools.update_wrapper(self, memoized, updated=())
+        self.__self__ = instance
+        self.__func__ = memoized
+        # Tells the signature, without the first parameter.
+        self.__wrapped__ = types.MethodType(memoized, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it with its object."""
+        return self.__func__(self.__self__, *args, **kwargs)
+
+    def key_for(self, *args: Any, **kwargs: Any) -> str:
+        """Return the key under which the result for these arguments is or would be stored."""
+        return self.__func__.key_for(self.__self__, *args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a method of its object."""
+        return getattr, (self.__self__, self.__func__._function.__name__)
+
+    def __repr__(self) -> str:
+        """Show which method it is, and of which object."""
+        return f"<{self.__func__!r} of {self.__self__!r}>"
+
+
+def _make_read_only(value: Any) -> None:
+    """Refuse changes of all arrays in it: whether they are views of a file depends on how it was stored."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, (list, tuple)):
+            waiting += value
+
+
 def _found(module: str, name: str) -> Any:
     """Return what has a qualified name in a module, if anything."""
     found: Any = sys.modules.get(module)
@@ -148,8 +196,8 @@ def _unpickled(function: types.FunctionType, name: str, *options: Any) -> Memoiz
 
 
 def checked_options(
-    kind: EntryKind, ignore: Iterable[str], paths: Paths
-) -> tuple[EntryKind, frozenset[str], Paths]:
+    kind: EntryKind, ignore: Iterable[str], paths: Paths, timeout: float | None
+) -> tuple[EntryKind, frozenset[str], Paths, float | None]:
     """Check what is known before there is a function."""
     if kind not in ("structure", "trajectory"):
         raise InvalidArgumentError(f"kind={kind!r} is not valid: 'structure' or 'trajectory'")
@@ -159,7 +207,13 @@ def checked_options(
         [ignore] if isinstance(ignore, str) else iterable("ignore", ignore, "names of parameters")
     )
     ignored = frozenset(text("ignore", name) for name in names)
-    return kind, ignored, paths
+    if timeout is not None:
+        expected = "a number of seconds, 0 or more, or None"
+        if isinstance(timeout, bool) or not isinstance(timeout, Real):
+            raise InvalidTypeError(f"timeout={timeout!r}: expected {expected}")
+        if not timeout >= 0:
+            raise InvalidArgumentError(f"timeout={timeout!r} is not valid: expected {expected}")
+    return kind, ignored, paths, timeout
 
 
 def memoized(

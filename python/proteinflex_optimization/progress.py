@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import reprlib
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -236,6 +237,8 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         traceback: TracebackType | None,
     ) -> None:
         """Close it, also after an exception; a later run resumes."""
+        if sys.is_finalizing():
+            return  # As of a loop that was left early: it was closed at exit.
         try:
             self.close()
         except Exception as error:

@@ -92,9 +92,9 @@ FrameSelection: TypeAlias = (
 StoredData: TypeAlias = dict[str, Any]
 """What an entry of the cache holds, by the names it was stored under.
 
-A value is a `numpy.ndarray` of the dtype and shape it was stored with, an int, a float, a complex
-number, a bool, a str, bytes or None, or a list, tuple or dict of such values. Tensors come back as
-arrays.
+A value is a `numpy.ndarray` of the dtype and shape it was stored with, a number, of NumPy's classes as
+well, a bool, a str, bytes, a path, a date, time or duration, a range or None, or a list, tuple, set or
+dict of such values. Tensors come back as arrays.
 """
 
 State: TypeAlias = dict[str, Any]

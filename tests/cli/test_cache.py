@@ -1,11 +1,12 @@
 """`flexopt cache`: what it prints, what it removes and how it exits."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from proteinflex_optimization import DataHandler
+from proteinflex_optimization import DataHandler, create_trajectory
 from proteinflex_optimization.cli import main
 from proteinflex_optimization.cli.transfer import ProgressLine
 
@@ -187,6 +188,35 @@ def test_import_joins_the_parts_of_a_run(handler, tmp_path, capsys, caplog):
     assert "--allow-truncated" in capsys.readouterr().err
     assert flexopt(handler, "import", files[1], "--format", "LAMMPSDUMP", "--allow-truncated") == 0
     assert handler.open(handler.key_for("2")).n_frames == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        *(
+            (name, option)
+            for name in ("x.pdb", "x.npz")
+            for option in ("--precision 0.1", "--profile archive", "--dt 2", "--overlap keep")
+        ),
+        *(("x.pdb", option) for option in ("--allow-truncated", "--topology-format PSF")),
+        ("x.pdb", "--kind structure --format PDB"),
+        ("x.pdb", "--kind structure --topology x.pdb"),
+        *(("x.fxt", option) for option in ("--overlap keep", "--allow-truncated", "--dt 2")),
+    ],
+)
+def test_an_option_that_means_nothing_for_a_file_is_refused(
+    handler, tmp_path, monkeypatch, capsys, name, option
+):
+    monkeypatch.chdir(tmp_path)
+    Path("x.pdb").write_text("END\n")
+    np.savez("x.npz", positions=np.zeros((5, 3)))
+    with create_trajectory("x.fxt") as writer:
+        writer.append(np.zeros((2, 4, 3), np.float32))
+    before = handler.keys()
+    assert flexopt(handler, "import", name, "--id", "new", *option.split()) == 2
+    word = re.findall("--([a-z-]+)", option)[-1]
+    assert f"{word}=" in capsys.readouterr().err.replace("_", "-")
+    assert handler.keys() == before
 
 
 def test_import_stores_structure_files_as_structures(handler, capsys):

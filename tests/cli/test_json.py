@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,8 @@ def place(tmp_path):
     handler = DataHandler(tmp_path / "cache")
     for name in ("one", "two", "three"):
         frames = np.zeros((5, 4, 3), np.float32)
-        handler.store_trajectory({"frames": frames, "note": "x"}, name, {"nan": float("nan")})
+        data, metadata = {"frames": frames, "note": "x"}, {"nan": float("nan")}
+        handler.store_trajectory(data, name, metadata, precision=0.001)
     writer = handler.trajectory_writer("left")
     writer.append(np.zeros((2, 4, 3), np.float32))
     writer.flush()
@@ -99,6 +101,44 @@ def test_every_documented_command_prints_just_the_documented_keys(place, capsys)
             known |= {"[].components[]"}
         found = paths_of(result, "", known)
         assert found == known, command
+
+
+@pytest.mark.parametrize("command", ["rm one", "clear", "prune --to 0GB", "rm left --unfinished"])
+def test_a_dry_run_prints_what_would_be_removed(place, capsys, command):
+    words = ["cache", *command.split(), "--dir", str(place / "cache"), "--dry-run", "--json"]
+    assert main(words) == 0
+    result = json.loads(capsys.readouterr().out)
+    expected = {"would_remove", "would_free_bytes"}
+    if "rm" not in command:
+        assert set(result["would_clean"]) == {"temporary", "quarantined", "unfinished", "pins"}
+        expected.add("would_clean")
+    assert set(result) == expected
+    assert len(result["would_remove"]) == (1 if "rm" in command else 3)
+
+
+def test_numbers_in_metadata_are_numbers_and_no_key_is_lost(tmp_path, capsys):
+    metadata = {
+        "loss": np.float32(1.5),
+        "worst": np.float64("nan"),
+        "seed": np.int64(3),
+        "done": np.bool_(True),
+        "took": timedelta(seconds=90),
+        "waited": np.timedelta64(90, "s"),
+        "z": np.complex64(1),
+        "by": {1: "a", "1": "b"},
+    }
+    DataHandler(tmp_path).store_structure({"x": 1}, "one", metadata)
+    assert main(["cache", "info", "one", "--json", "--dir", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)["metadata"] == {
+        "loss": 1.5,
+        "worst": None,
+        "seed": 3,
+        "done": True,
+        "took": 90,
+        "waited": 90,
+        "z": "(1+0j)",
+        "by": {"1 (int)": "a", "1": "b"},
+    }
 
 
 def documented_rows():

@@ -129,9 +129,10 @@ def test_the_workers_of_a_killed_process_hold_nothing_of_what_it_computed(tmp_pa
             os.kill(worker, signal.SIGKILL)
 
 
-def test_a_wait_of_no_number_of_seconds_is_refused(tmp_path):
-    with pytest.raises(InvalidArgumentError, match="timeout=nan"):
-        DataHandler(tmp_path).get_or_compute("x", dict, timeout=float("nan"))
+@pytest.mark.parametrize("timeout", [float("nan"), -1])
+def test_a_wait_of_no_number_of_seconds_is_refused(tmp_path, timeout):
+    with pytest.raises(InvalidArgumentError, match=f"timeout={timeout}"):
+        DataHandler(tmp_path).get_or_compute("x", dict, timeout=timeout)
 
 
 def shape_of(value):

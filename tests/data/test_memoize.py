@@ -5,6 +5,7 @@ import concurrent.futures
 import copy
 import functools
 import importlib.util
+import inspect
 import os
 import pickle
 import random
@@ -172,6 +173,28 @@ def test_a_method_depends_on_what_its_object_holds(handler):
     assert len(calls) == 2
 
 
+class Scaled:
+    def __init__(self, weight):
+        self.weight = weight
+
+    def times(self, x, power=1):
+        """Multiply."""
+        return self.weight * x**power
+
+
+def test_a_method_tells_the_key_of_its_object(handler, monkeypatch):
+    memoized = handler.memoize(Scaled.times)
+    monkeypatch.setattr(Scaled, "times", memoized)
+    method = Scaled(2).times
+    assert method(3, power=2) == 18
+    assert method.key_for(3, 2) == memoized.key_for(Scaled(2), 3, power=2) in handler.keys()
+    assert Scaled(4).times.key_for(3, 2) != method.key_for(3, 2)
+    assert str(inspect.signature(method)) == "(x, power=1)"
+    assert (method.__name__, method.__doc__) == ("times", "Multiply.")
+    again = pickle.loads(pickle.dumps(method))
+    assert again.key_for(3, 2) == method.key_for(3, 2)
+
+
 MODULE = """
 def make(handler):
     @handler.memoize
@@ -276,6 +299,23 @@ def test_trajectories_are_stored_as_trajectories(handler):
     assert handler.info(simulate.key_for(5))["metadata"]["function"].endswith("simulate")
 
 
+@pytest.mark.parametrize("kind", ["structure", "trajectory"])
+def test_arrays_are_read_only_whatever_is_in_them(handler, kind):
+    arrays = {"noise": np.random.default_rng(0).bytes(8000), "few": np.arange(5.0)}
+    arrays["noise"] = np.frombuffer(arrays["noise"], np.uint64)
+
+    @handler.memoize(kind=kind)
+    def give():
+        return {"frames": np.zeros((300, 40, 3), np.float32), "nested": [(arrays,)], **arrays}
+
+    for _ in range(2):
+        result = give()
+        found = [*result.values(), *result["nested"][0][0].values()]
+        found = [value for value in found if isinstance(value, np.ndarray)]
+        assert len(found) == 5
+        assert not any(array.flags.writeable for array in found)
+
+
 def generate():
     yield 1
 
@@ -310,7 +350,9 @@ def test_unknown_parameters_and_options_are_named(handler):
 
 
 @pytest.mark.parametrize(
-    "options", [{"kind": "other"}, {"paths": "name"}, {"ignore": 3}, {"ignore": ["x", 3]}]
+    "options",
+    [{"kind": "other"}, {"paths": "name"}, {"ignore": 3}, {"ignore": ["x", 3]}]
+    + [{"timeout": value} for value in ("5", True, -1, float("nan"))],
 )
 def test_arguments_of_the_decorator_are_refused_before_it_decorates(handler, options):
     (name,) = options
@@ -425,6 +467,7 @@ def test_it_looks_like_the_function(handler):
     memoized = handler.memoize(unchanged)
     assert memoized.__name__ == "unchanged"
     assert memoized.__wrapped__ is unchanged
+    assert repr(memoized).endswith("test_memoize.unchanged>")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.modules[__name__], "unchanged", memoized)
         assert pickle.loads(pickle.dumps(memoized)) is memoized

@@ -232,6 +232,26 @@ def test_a_unit_that_an_array_notes_is_that_of_the_field_or_refused(handler, lib
             writer.append(X, velocities=noting("nm/ps"))
 
 
+@pytest.mark.parametrize("library", ["xarray", "h5py", "zarr"])
+def test_arrays_of_others_are_values_of_structures_and_fields_without_a_unit(
+    handler, library, tmp_path
+):
+    given = {
+        "xarray": lambda: xarray.DataArray(X, attrs={"units": "angstrom"}),
+        "h5py": lambda: h5py.File(tmp_path / "x.h5", "w").create_dataset("x", data=X),
+        "zarr": lambda: pytest.importorskip("zarr").array(X),
+    }[library]()
+    stored = handler.load_data(handler.store_structure({"positions": given, "other": given}, "s"))
+    stored |= handler.load_data(handler.store_trajectory({"frames": given, "rmsd": given}, "t"))
+    assert set(stored) == {"positions", "other", "frames", "rmsd"}
+    for array in stored.values():
+        assert array.dtype == X.dtype
+        np.testing.assert_array_equal(array, X)
+    given.attrs["units"] = "nm"
+    with pytest.raises(InvalidArgumentError, match="positions in 'nm'.*angstrom"):
+        handler.store_structure({"positions": given}, "s")
+
+
 def test_what_xarray_was_given_comes_back(handler):
     given = {"frames": X, "velocities": X, "time": [1.0, 2.0], "box": np.ones((2, 6))}
     dataset = handler.open(handler.store_trajectory(given, "t")).to_xarray()
@@ -245,6 +265,8 @@ def test_quantities_in_an_array_of_xarray_are_converted(handler):
     frames = xarray.DataArray(X * UREG.nanometer)
     stored = handler.load_data(handler.store_trajectory({"frames": frames}, "t"))
     np.testing.assert_allclose(stored["frames"], 10 * X, rtol=1e-6)
+    stored = handler.load_data(handler.store_structure({"positions": frames}, "s"))
+    np.testing.assert_allclose(stored["positions"], 10 * X, rtol=1e-6)
 
 
 def test_a_dimensionless_quantity_is_a_plain_number(handler):

@@ -1,7 +1,10 @@
 """Uncompressed arrays are views of the file; what is open stays readable."""
 
+import copy
+import os
 import pickle
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +147,19 @@ def test_a_handle_pickles_as_its_place(trajectory, frames):
     pickled = pickle.dumps(trajectory)
     assert len(pickled) < 1000
     np.testing.assert_array_equal(pickle.loads(pickled)[17], frames[17])
+
+
+def test_a_handle_of_a_cache_that_is_only_read_changes_nothing_once_it_is_pickled(
+    trajectory, frames
+):
+    directory = trajectory.cache_dir
+    shutil.rmtree(directory / "pins")  # Whoever may write makes it again.
+    trajectory = DataHandler(directory, read_only=True).open("md")
+    os.utime(trajectory.path, (0, 0))
+    before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+    for again in (pickle.loads(pickle.dumps(trajectory)), copy.copy(trajectory)):
+        np.testing.assert_array_equal(again[17], frames[17])
+    assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == before
 
 
 def test_a_pickled_handle_does_not_give_other_data(trajectory, frames):

@@ -105,6 +105,12 @@ def test_one_box_for_all_frames_is_the_box_of_each(handler, tmp_path, box):
         np.testing.assert_allclose(boxes, [[30, 40, 50, 90, 90, 90]] * 3, rtol=1e-6)
 
 
+def test_what_a_format_makes_up_is_logged_with_the_name_of_the_file(handler, tmp_path, caplog):
+    trajectory = handler.open(handler.store_trajectory({"frames": data()["frames"]}, "md"))
+    export_trajectory(trajectory, tmp_path / "run.xtc")
+    assert "run.xtc: the trajectory has no step and no time" in caplog.text
+
+
 def test_a_dcd_says_that_it_has_no_place_for_uneven_times(handler, tmp_path):
     stored = data()
     stored["time"][7] += 1

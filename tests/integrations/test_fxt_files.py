@@ -77,6 +77,29 @@ def test_a_file_without_more_is_stored_a_chunk_at_a_time(tmp_path):
     assert not handler.unfinished()
 
 
+@pytest.mark.parametrize("beside", [{}, {"masses": DATA["masses"]}])
+def test_precision_and_profile_are_those_of_the_file(tmp_path, beside):
+    frames = np.cumsum(RNG.normal(0, 1, (300, 40, 3)), axis=0, dtype=np.float32)
+    handler = DataHandler(tmp_path / "cache", precision=0.1)
+    ways = {
+        "rounded": {"precision": {"frames": 0.01, "forces": 1}, "profile": "archive"},
+        "exact": {"precision": {}},
+    }
+    for name, way in ways.items():
+        data = {"frames": frames, "forces": frames, **beside}
+        handler.store_trajectory(data, name, **way)
+        export_fxt(handler.open(name), tmp_path / f"{name}.fxt")
+        handler.import_trajectory(None, tmp_path / f"{name}.fxt", "again")
+        one, other = handler.open(name), handler.open("again")
+        assert other._info()["precision"] == one._info()["precision"] == way["precision"]
+        assert other._profile() == one._profile()
+        for field in ("frames", "forces"):
+            np.testing.assert_array_equal(other.read(field=field), one.read(field=field))
+    np.testing.assert_array_equal(handler.open("again").read(), frames)
+    handler.import_trajectory(None, tmp_path / "rounded.fxt", "again", profile="default")
+    assert handler.open("again")._profile() == "default"
+
+
 def test_the_command_does_the_same(handler, tmp_path, capsys):
     target, cache = str(tmp_path / "run.fxt"), str(tmp_path / "cache")
     assert main(["cache", "export", "md", target, "--dir", cache, "--json"]) == 0

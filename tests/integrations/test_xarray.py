@@ -133,15 +133,36 @@ def test_a_dataset_comes_back_from_a_file(trajectory, tmp_path, format):
 
 
 def test_names_of_dimensions_are_free_for_fields_and_what_is_left_out_is_logged(tmp_path, caplog):
-    with create_trajectory(tmp_path / "run.fxt", {"shape": (1, 2), "x": b"a"}) as writer:
+    metadata = {"run": "A7", "loss": np.float32(1), "shape": (1, 2), "x": b"a"}
+    with create_trajectory(tmp_path / "run.fxt", metadata) as writer:
         writer.append(FRAMES, positions=FRAMES, atom=FIELDS["charge"], box=np.ones((40, 6)))
     with caplog.at_level(logging.WARNING):
         dataset = open_trajectory(tmp_path / "run.fxt").to_xarray()
     assert set(dataset.data_vars) == {"frames", "positions", "atom_", "box"}
     assert "time" not in dataset.coords
     assert list(dataset.box_parameter.values) == ["a", "b", "c", "alpha", "beta", "gamma"]
-    assert "metadata" not in dataset.attrs
-    assert "left out: metadata" in caplog.text
+    assert json.loads(dataset.attrs["metadata"]) == {"run": "A7", "shape": [1, 2]}
+    assert "left out of metadata: loss, x" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_field_whose_name_has_a_slash_comes_back_from_a_file(tmp_path):
+    numbers = {"thermo/pressure": FIELDS["time"], "thermo_pressure": -FIELDS["time"]}
+    with create_trajectory(tmp_path / "run.fxt") as writer:
+        writer.append(FRAMES, **numbers, **{"a/b_c": FIELDS["virial"], "a_b/c": FIELDS["virial"]})
+    dataset = open_trajectory(tmp_path / "run.fxt").to_xarray()
+    assert set(dataset.data_vars) == {
+        *("positions", "thermo_pressure_", "thermo_pressure", "a_b_c", "a_b_c_")
+    }
+    np.testing.assert_array_equal(dataset.thermo_pressure, numbers["thermo_pressure"])
+    dataset.to_zarr(tmp_path / "run.zarr")
+    dataset.to_netcdf(tmp_path / "run.nc", engine="h5netcdf")
+    with (
+        xarray.open_zarr(tmp_path / "run.zarr") as of_zarr,
+        xarray.open_dataset(tmp_path / "run.nc", engine="h5netcdf") as of_netcdf,
+    ):
+        xarray.testing.assert_identical(of_zarr.load(), dataset.load())
+        xarray.testing.assert_identical(of_netcdf.load(), dataset)
 
 
 def test_a_missing_library_is_named_with_what_installs_it(trajectory, monkeypatch):

@@ -51,6 +51,19 @@ def test_a_loop_that_is_left_early_keeps_nothing_running(leave: str) -> None:
     assert "proteinflex-display" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_a_loop_that_was_left_early_says_nothing_when_the_interpreter_ends() -> None:
+    # A handler's globals, the loop among them, are let go when most of the interpreter is gone.
+    script = (
+        "import signal\nfrom proteinflex_optimization import track\n"
+        "def on_term(number, frame): pass\n"
+        "signal.signal(signal.SIGTERM, on_term)\n"
+        "loop = track(range(9), 'frames', display=False)\n"
+        "for frame in loop: break\n"
+    )
+    job = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (job.returncode, job.stderr) == (0, "")
+
+
 def test_wrong_arguments_are_refused_before_anything_is_shown() -> None:
     for arguments in (([1], 5), ([1], "frames", -1)):
         with pytest.raises((TypeError, ValueError)):

@@ -186,3 +186,8 @@ def test_a_limit_that_makes_no_sense_is_refused(tmp_path):
     for size in (0, -1, float("nan"), "10"):
         with pytest.raises(InvalidArgumentError, match="max_size"):
             BlockCache(tmp_path, max_size=size)
+
+
+def test_a_cache_in_no_directory_is_refused():
+    with pytest.raises(InvalidArgumentError, match="directory=''"):
+        BlockCache("")

@@ -70,6 +70,19 @@ def test_structures_are_not_among_the_trajectories(tmp_path):
     assert [info["data_id"] for info in list_trajectories(tmp_path)] == ["trajectory"]
 
 
+def test_trajectories_that_are_being_written_are_not_listed(bucket, tmp_path):
+    with create_trajectory(tmp_path / "whole.fxt") as writer:
+        writer.append(frames_of(0)[:2])
+    begun = create_trajectory(tmp_path / "begun.fxt")
+    begun.append(frames_of(0))
+    assert len(list(tmp_path.glob(".begun-*.fxt"))) == 1
+    for path in tmp_path.iterdir():
+        bucket.put(f"hidden/{path.name}", path.read_bytes())
+    for place in (tmp_path, f"{bucket.url}/hidden"):
+        assert [info["data_id"] for info in list_trajectories(place)] == ["whole"]
+    begun.discard()
+
+
 def test_what_can_not_be_listed_is_named(tmp_path, files):
     with pytest.raises(FileNotFoundError, match="no/such"):
         list_trajectories("no/such")

@@ -53,9 +53,9 @@ def open_cache(directory: str | None, *, read_only: bool = False) -> DataHandler
     """Open a cache; by `read_only` nothing in it is changed, and none that is missing is made."""
     from proteinflex_optimization import DataHandler
 
-    given = directory or os.environ.get("PROTEINFLEX_CACHE_DIR")
+    given = directory or os.environ.get(VARIABLE)
     if given:
-        check_directory(path_text("cache_dir", given))
+        check_directory(path_text("cache_dir" if directory else VARIABLE, given))
     return DataHandler(directory, read_only=read_only)
 
 
@@ -88,5 +88,7 @@ def complete_checkpoints(prefix: str, parsed_args: argparse.Namespace, **_: Any)
 
 
 WIDTH = 78
+VARIABLE = "PROTEINFLEX_CACHE_DIR"
+"""Names the cache directory where none is given."""
 MAX_COMPLETED = 1000
 """Entries whose names are read for a completion: a tenth of a second."""

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from proteinflex_optimization._text import age, one_line, printable, shown, size
@@ -43,11 +43,11 @@ def print_json(result: Any, indent: int | None = 2) -> None:
 def plain(value: Any) -> Any:
     """Return a value as what JSON has.
 
-    NaN and infinity become null, points in time ISO 8601, integers of very many digits and other
-    classes text.
+    NaN and infinity become null, durations seconds, points in time ISO 8601, integers of very many
+    digits and other classes text.
     """
     if isinstance(value, Mapping):
-        return {key if isinstance(key, str) else shown(key): plain(v) for key, v in value.items()}
+        return _object(value)
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
     if isinstance(value, float):
@@ -58,6 +58,33 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, int) and value.bit_length() <= MAX_BITS:
         return value
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return _of_numpy(value)
+
+
+def _object(value: Mapping[Any, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        name = key if isinstance(key, str) else shown(key)
+        while not isinstance(key, str) and (name in value or name in found):
+            name += f" ({type(key).__name__})"  # As of 1 beside "1".
+        found[name] = plain(item)
+    return found
+
+
+def _of_numpy(value: Any) -> Any:
+    """Return a number of NumPy as one of Python, and anything else as text."""
+    import numpy as np  # Most commands print none.
+
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if isinstance(value, np.timedelta64):
+        duration = value.item()
+        # Months have no length, and nanoseconds no class of Python's.
+        return plain(duration) if isinstance(duration, timedelta) else shown(value)
+    if isinstance(value, (np.integer, np.floating)):
+        return plain(int(value) if isinstance(value, np.integer) else float(value))
     return shown(value)
 
 

@@ -71,6 +71,8 @@ def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str,
             )
     stem = re.sub(r"\.(gz|bz2|xz)$", "", sources[0].name)
     kind = options.kind or _kind_of(stem, options)
+    if kind == "structure":
+        _refuse_what_only_trajectories_have(options)
     data_id = Path(stem).stem if options.id is None else options.id
     if handler.key_for(data_id, kind=kind) in handler and not options.force:
         raise InvalidArgumentError(
@@ -145,6 +147,25 @@ def _kind_of(stem: str, options: argparse.Namespace) -> EntryKind:
 
         return kind_of_npz(options.files[0])
     return "structure" if stem.lower().endswith(STRUCTURE_SUFFIXES) else "trajectory"
+
+
+def _refuse_what_only_trajectories_have(options: argparse.Namespace) -> None:
+    given = {
+        "topology": options.topology,
+        "format": options.format,
+        "topology-format": options.topology_format,
+        "dt": options.dt,
+        "overlap": None if options.overlap == "remove" else options.overlap,
+        "allow-truncated": options.allow_truncated or None,
+        "precision": options.precision,
+        "profile": options.profile,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidArgumentError(
+                f"--{name}={value!r} is not valid: a structure has none; expected it for a file that "
+                "is imported with --kind trajectory"
+            )
 
 
 def _import_structure(handler: DataHandler, source: Path, data_id: str) -> str:

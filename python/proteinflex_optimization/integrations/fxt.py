@@ -115,7 +115,7 @@ def import_fxt(
     metadata : dict, optional
         Plain values that are kept with it. Default: those of the file.
     precision, profile : optional
-        As for `DataHandler.store_trajectory`.
+        As for `DataHandler.store_trajectory`. Default: those of the file, which is stored as it is.
     progress : callable, optional
         Called with the number of frames that are stored and of all, once.
 
@@ -141,6 +141,9 @@ def import_fxt(
     path = path if is_url(path) else local_path(path)
     source = open_trajectory(path)
     metadata = source.metadata if metadata is None else metadata
+    # What was rounded stays known as that, and is coded as such numbers are.
+    precision = source._info()["precision"] if precision is None else precision
+    profile = source._profile() if profile is None else profile
     beside = source._beside_frames()
     for name, value in beside.items():
         if np.ndim(value) > 0 and len(value) == source.n_frames and isinstance(value, np.ndarray):
@@ -169,8 +172,8 @@ def _stream(
     source: Trajectory,
     data_id: str,
     metadata: dict[str, Any],
-    precision: Precision | None,
-    profile: Profile | None,
+    precision: Precision,
+    profile: Profile,
 ) -> str:
     topology = source.topology
     with handler._import_writer(data_id, metadata, precision=precision, profile=profile) as writer:

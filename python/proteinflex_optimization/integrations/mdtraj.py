@@ -168,7 +168,8 @@ def store_mdtraj(
     metadata : dict, optional
         Plain values that are kept with it.
     precision : float or dict, optional
-        As for `DataHandler.store_trajectory`, in Å; None keeps every bit of the coordinates in Å (float32).
+        As for `DataHandler.store_trajectory`, in Å; None takes the handler's, which keeps every bit of the
+        coordinates in Å (float32) unless it was made with one.
     profile : {'default', 'archive'}, optional
         As for `DataHandler.store_trajectory`.
 
@@ -235,7 +236,7 @@ def load_fxt(
     atom_indices: Any = None,
     frame: int | None = None,
 ) -> Any:
-    """Load a `.fxt` file; what `mdtraj.load` calls.
+    """Load a `.fxt` file; what `mdtraj.load` calls, which wants a `top` of such files.
 
     Parameters
     ----------

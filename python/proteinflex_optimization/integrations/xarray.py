@@ -25,6 +25,8 @@ from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.trajectory import Trajectory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from proteinflex_optimization.topology import Topology
 
 logger = get_logger()
@@ -57,7 +59,7 @@ def to_xarray(trajectory: Trajectory) -> xarray.Dataset:
     """Return all per-frame fields of a trajectory as a dataset.
 
     What it has is said by `Trajectory.to_xarray`. Attributes: ``data_id``, ``content_id`` and, as JSON
-    text, ``metadata``, where JSON can hold it. Arrays that belong to no frame are left out; both is
+    text, ``metadata``. Metadata that JSON can't hold and arrays that belong to no frame are left out, and
     logged.
     """
     instance("trajectory", trajectory, Trajectory, "a Trajectory")
@@ -65,22 +67,22 @@ def to_xarray(trajectory: Trajectory) -> xarray.Dataset:
     coordinates: dict[str, Any] = {"xyz": list("xyz"), "atom": np.arange(trajectory.n_atoms)}
     for field in trajectory.fields:
         item = trajectory.read(0, 0, field=field).shape[1:]
-        dimensions, units = _dimensions(field, item, trajectory.n_atoms)
+        name = _name(field, trajectory.fields, variables)
+        dimensions, units = _dimensions(field, name, item, trajectory.n_atoms)
         attributes = {"units": units} if units else {}
         if field == "time" and item == ():
             coordinates["time"] = ("time", trajectory.read(field=field), attributes)
             continue
         if dimensions[-1] == "box_parameter":
             coordinates["box_parameter"] = list(BOX_PARAMETERS)
-        name = _name(field, trajectory.fields)
         variables[name] = (dimensions, _array(trajectory, field), attributes)
     if trajectory.topology is not None:
         coordinates |= _atoms(trajectory.topology)
+    metadata, not_plain = _of_json(trajectory.metadata)
+    if not_plain:
+        logger.warning("%s: left out of metadata: %s", trajectory.data_id, ", ".join(not_plain))
     attributes = {"data_id": trajectory.data_id, "content_id": trajectory.content_id}
-    try:
-        attributes["metadata"] = json.dumps(trajectory.metadata, allow_nan=False)
-    except (TypeError, ValueError):
-        logger.warning("%s: left out: metadata that JSON can't hold", trajectory.data_id)
+    attributes["metadata"] = json.dumps(metadata)
     beside = [n for n, v in trajectory._beside_frames().items() if isinstance(v, np.ndarray)]
     if beside:
         logger.warning("%s: left out, of no frame: %s", trajectory.data_id, ", ".join(beside))
@@ -98,14 +100,30 @@ def _atoms(topology: Topology) -> dict[str, Any]:
     return {name: ("atom", column) for name, column in columns.items()}
 
 
-def _name(field: str, fields: list[str]) -> str:
-    """Return the name of the variable: xarray wants names that are no dimensions for all else."""
-    if field == "frames" and "positions" not in fields:
-        return "positions"
-    return f"{field}_" if field in RESERVED else field
+def _name(field: str, fields: list[str], used: Iterable[str]) -> str:
+    """Return the name of the variable: neither that of a dimension, nor a path as of netCDF's groups."""
+    name = "positions" if field == "frames" and "positions" not in fields else field
+    name = name.replace("/", "_")
+    while name in RESERVED or name in used or (name != field and name in fields):
+        name += "_"
+    return name
 
 
-def _dimensions(field: str, item: tuple[int, ...], n_atoms: int) -> tuple[tuple[str, ...], str]:
+def _of_json(metadata: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return what JSON holds, and the names of the rest."""
+    kept, left_out = {}, []
+    for name, value in metadata.items():
+        try:
+            json.dumps(value, allow_nan=False)
+            kept[name] = value
+        except (TypeError, ValueError):
+            left_out.append(name)
+    return kept, left_out
+
+
+def _dimensions(
+    field: str, name: str, item: tuple[int, ...], n_atoms: int
+) -> tuple[tuple[str, ...], str]:
     units = UNITS.get(field, "")
     if field in ("frames", "velocities", "forces"):
         return ("time", "atom", "xyz"), units
@@ -115,7 +133,7 @@ def _dimensions(field: str, item: tuple[int, ...], n_atoms: int) -> tuple[tuple[
         return ("time", "box_parameter"), "angstrom, degree"
     if field == "box" and item == (3,):
         return ("time", "box_length"), "angstrom"
-    rest = tuple(f"{field}_{axis}" for axis in range(1, len(item) + 1))
+    rest = tuple(f"{name}_{axis}" for axis in range(1, len(item) + 1))
     if item and item[0] == n_atoms:
         rest = ("atom", *rest[1:])
     return ("time", *rest), units

@@ -56,7 +56,7 @@ class BlockCache:
     Raises
     ------
     InvalidArgumentError
-        `max_size` is not a positive number.
+        `max_size` is not a positive number, or `directory` is empty.
     """
 
     def __init__(self, directory: StrPath, max_size: float = 10.0) -> None:
@@ -64,7 +64,12 @@ class BlockCache:
             raise InvalidArgumentError(
                 f"max_size={max_size!r} is not valid: expected a positive number of GB"
             )
-        self.directory = Path(path_text("directory", directory)).absolute()
+        text = path_text("directory", directory)
+        if not text:
+            raise InvalidArgumentError(
+                "directory='' is not valid: expected the path of a directory"
+            )
+        self.directory = Path(text).absolute()
         self.max_size = float(max_size)
         self._unscanned = float("inf")
         self._has_warned = False

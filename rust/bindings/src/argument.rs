@@ -100,12 +100,12 @@ pub fn number(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyRes
 
 /// A `timeout`: a number of seconds, which NaN is not: no wait would be longer than that.
 pub fn seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
-    let expected = "a number of seconds or None";
+    let expected = "a number of seconds, 0 or more, or None";
     let seconds = number(value, "timeout", expected)?;
-    if seconds.is_nan() {
-        return Err(to_python(Error::argument("timeout", shown(value), expected)));
+    if seconds >= 0.0 {
+        return Ok(seconds);
     }
-    Ok(seconds)
+    Err(to_python(Error::argument("timeout", shown(value), expected)))
 }
 
 /// A path: `str` or anything with `__fspath__`, and `~` a home directory.

@@ -195,7 +195,7 @@ def export_trajectory(
     kept = _kept(trajectory, universe.trajectory, places)
     if options.get("dt"):
         kept.add("time")
-    _leave_out(universe.trajectory, kept, suffix, places)
+    _leave_out(universe.trajectory, kept, Path(path).name, places)
     with published(path, overwrite=overwrite) as hidden, as_text(hidden) as named:
         writer = WholeWriter(
             named, Path(path), lambda name: _writer(name, path, trajectory, options)
@@ -299,7 +299,7 @@ def _observables(reader: Any, places: _Format) -> set[str]:
     return names if places.has_observables else set()
 
 
-def _leave_out(reader: Any, kept: set[str], suffix: str, places: _Format) -> None:
+def _leave_out(reader: Any, kept: set[str], file: str, places: _Format) -> None:
     """Let the reader give only what the format can hold, and log what the writer makes up."""
     for name in ({"box", "step"} | _observables(reader, places)) & (reader.given - kept):
         reader.leave_out(name)
@@ -308,7 +308,7 @@ def _leave_out(reader: Any, kept: set[str], suffix: str, places: _Format) -> Non
     if made_up:
         logger.warning(
             "%s: the trajectory has no %s; the format needs it, so the number of the frame is written",
-            suffix,
+            file,
             " and no ".join(sorted(made_up)),
         )
 

@@ -76,7 +76,8 @@ def import_trajectory(
         Whether of a file that was cut, or grows, the whole frames are stored, rather than nothing.
     precision : float or dict, optional
         As for `DataHandler.store_trajectory`: of coordinates in Å, velocities in Å/ps, forces in
-        kJ/mol/nm. None keeps every bit as MDAnalysis gives them (float32).
+        kJ/mol/nm. None takes the handler's, which keeps every bit as MDAnalysis gives them
+        (float32) unless it was made with one.
     profile : {'default', 'archive'}, optional
         As for `DataHandler.store_trajectory`.
     block_frames : int

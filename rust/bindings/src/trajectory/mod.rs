@@ -396,6 +396,11 @@ impl Trajectory {
         report::info(py, &info, entry.path())
     }
 
+    /// The profile that it was stored with.
+    fn _profile(&self) -> &'static str {
+        self.reader.entry.encoding().profile.name()
+    }
+
     /// Read all back and name what is damaged, as `DataHandler.verify`.
     fn _verify<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let report = self.reader.read_bytes(py, usize::MAX, |entry| {
@@ -478,7 +483,8 @@ impl Trajectory {
             return (open, (entry.path(), entry.content_id())).into_pyobject(py);
         };
         let open = hook(py, "reopen_trajectory")?;
-        let arguments = (cache.directory(), entry.key().as_str(), entry.content_id());
+        let arguments =
+            (cache.directory(), entry.key().as_str(), entry.content_id(), cache.is_read_only());
         (open, arguments).into_pyobject(py)
     }
 

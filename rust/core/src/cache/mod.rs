@@ -160,6 +160,11 @@ impl Cache {
         Ok(())
     }
 
+    /// Whether it was opened to look at it.
+    pub fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
     /// The directory.
     pub fn directory(&self) -> &Path {
         self.layout.root()
