@@ -164,9 +164,8 @@ def test_times_and_steps_are_never_made_up(handler, tmp_path, said):
         assert found.fields == ["frames"], suffix
         found = handler.open(handler.import_trajectory(None, path, suffix, dt=2.5))
         np.testing.assert_array_equal(found.time, [0, 2.5, 5])
-    assert (
-        said() == "run.pdb: left out: occupancy, tempfactor" or "number of the frame" not in said()
-    )
+    left_out = f"{tmp_path / 'run.pdb'}: left out: occupancy, tempfactor"
+    assert said().splitlines() == [left_out] * 2
     # Where a format has to have times, frames are counted, and that is said.
     export_trajectory(trajectory, tmp_path / "run.xtc")
     assert ".xtc: the trajectory has no step and no time" in said()

@@ -2,7 +2,6 @@
 
 import pickle
 import random
-import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -209,29 +208,25 @@ SEVERE = {"trickle": {"size": 1}, "other_bytes": {"at": 70}}
 
 
 @pytest.mark.parametrize(("served", "fault"), by_server(OPENING), indirect=["served"])
-def test_what_never_gets_better_is_an_error_in_time(served, monkeypatch, fault):
+def test_what_never_gets_better_is_an_error(served, monkeypatch, fault):
     # What is said at once may take a busy server longer than that.
     monkeypatch.setenv(TIMEOUT, "0.4" if OPENING[fault] is RemoteError else "60")
     how = {**ONCE.get(fault, ({},))[0], **SEVERE.get(fault, {})}
     inject(served.gate, fault, how)
-    started = time.monotonic()
     with pytest.raises(OPENING[fault]) as raised:
         open_trajectory(served.url)
-    assert time.monotonic() - started < 100
     assert served.url in str(raised.value)
 
 
-def test_a_server_that_goes_away_while_frames_are_read_is_an_error_in_time(served, monkeypatch):
+def test_a_server_that_goes_away_while_frames_are_read_is_an_error(served, monkeypatch):
     monkeypatch.setenv(TIMEOUT, "2")
     with open_trajectory(served.url) as trajectory:
         for fault in ("reset", "stall"):
             served.gate.forget()
             served.gate.inject(fault)
-            started = time.monotonic()
             with pytest.raises(RemoteError, match=served.url):
                 for _ in trajectory:
                     pass
-            assert time.monotonic() - started < 100
 
 
 def test_a_stall_is_tried_again(served, runs, monkeypatch):
