@@ -119,15 +119,18 @@ def test_frames_of_an_interrupted_append_are_all_taken_back(tmp_path, frames):
 def test_a_writer_that_is_left_by_an_interruption_can_be_resumed(tmp_path, frames):
     handler = DataHandler(tmp_path, profile="archive", precision=0.001)
 
-    with pytest.raises(StopError), handler.trajectory_writer("a") as writer:
+    def append(writer: Any) -> None:
+        while True:
+            writer.append(frames)
 
-        def append() -> None:
-            while True:
-                writer.append(frames)
+    def write() -> None:
+        with handler.trajectory_writer("a") as writer:
+            writer.append(frames[:10])
+            assert stopped(lambda: append(writer)) < PROMPT
+            stop()
 
-        writer.append(frames[:10])
-        assert stopped(append) < PROMPT
-        stop()
+    with pytest.raises(StopError):
+        write()
     with handler.trajectory_writer("a", resume=True) as writer:
         assert writer.n_frames >= 10
         assert (writer.n_frames - 10) % len(frames) == 0
