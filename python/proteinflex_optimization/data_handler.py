@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from . import _native
-from ._arguments import path_text
+from ._arguments import path_text, renamed
 from ._fingerprint import Paths
 from ._integrations import integration
 from ._log import get_logger
@@ -213,17 +213,9 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
                 raise
         return writer
 
+    @renamed("source", "structure")
     def _topology_of(self, structure: Any) -> Topology:
         """Return the topology of what was passed: also of an entry, by its key or id."""
-        try:
-            return self._find_topology(structure)
-        except (InvalidArgumentError, InvalidTypeError) as error:
-            if not str(error).startswith("source"):
-                raise
-            # Here it has another name than for `Topology.of`.
-            raise type(error)(f"structure{str(error).removeprefix('source')}") from error
-
-    def _find_topology(self, structure: Any) -> Topology:
         if not isinstance(structure, str):
             return Topology.of(structure)
         is_file = Path(path_text("structure", structure)).is_file()
@@ -324,7 +316,7 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
                         f"{name}={value!r} is not valid for {arrays} files: they need none"
                     )
             import_arrays = getattr(integration(arrays), f"import_{arrays}")
-            try:
+            with renamed("path", "trajectory"):
                 key: str = import_arrays(
                     self,
                     trajectory,
@@ -334,11 +326,6 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
                     profile=profile,
                     progress=progress,
                 )
-            except (InvalidArgumentError, InvalidTypeError) as error:
-                if not str(error).startswith("path="):
-                    raise
-                # Here it has another name.
-                raise type(error)(f"trajectory={str(error)[len('path=') :]}") from error
             return key
         key = integration("mdanalysis").import_trajectory(
             self,

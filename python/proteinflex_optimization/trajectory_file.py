@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _native
-from ._arguments import path_text
+from ._arguments import path_text, renamed
 from ._at_exit import at_exit
 from ._publish import Publication
 from .errors import InvalidArgumentError
@@ -142,7 +142,8 @@ def create_trajectory(
     ...     writer.append(frames, time=times)  # (n, n_atoms, 3) in Å, (n,) in ps
     """
     checked = local_path(path)
-    topology = None if structure is None else Topology.of(structure)
+    with renamed("source", "structure"):
+        topology = None if structure is None else Topology.of(structure)
     publication = Publication(checked, overwrite=overwrite)
     stem = os.fsencode(publication.target.stem).decode(errors="replace")
     name = stem if data_id is None else data_id

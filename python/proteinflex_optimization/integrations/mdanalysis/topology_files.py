@@ -61,7 +61,7 @@ def topology_of_file(path: Any) -> Topology:
     InvalidArgumentError
         MDAnalysis can't read it.
     """
-    path = checked_path("structure", path)
+    path = checked_path("source", path)
     try:
         universe = _as_text(path, MDAnalysis.Universe)
     except Exception as error:
