@@ -18,8 +18,9 @@ from ..errors import (
     UnsupportedFormatError,
 )
 from .directory_store import DirectoryStore
-from .entries import Source, is_writable, object_name, within
+from .entries import Source, is_writable, object_name
 from .object import RemoteObject
+from .requests import within
 from .stores import ObjectInfo, open_store
 from .urls import is_url, without_credentials
 
@@ -63,6 +64,8 @@ class Tier:
             self._is_broken = False
             self.misses += 1
             return None
+        except InterruptedError:
+            raise
         except Exception as error:
             self.failed(error)
             return None
