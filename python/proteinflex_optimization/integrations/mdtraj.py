@@ -25,6 +25,7 @@ from proteinflex_optimization._arguments import instance, iterable, path_text, w
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._packed import check_streams
+from proteinflex_optimization._topology_columns import build
 
 try:
     import mdtraj
@@ -399,34 +400,18 @@ def topology_to_mdtraj(topology: Topology) -> Any:
     """
     instance("topology", topology, Topology, "a Topology")
     made = mdtraj.Topology()
-    residues: list[Any] = []
-    chain, last = None, None
-    for name, number, segment, index in zip(
-        topology.residue_names.tolist(),
-        topology.residue_numbers.tolist(),
-        topology.segment_ids.tolist(),
-        topology.chain_index.tolist(),
-        strict=True,
-    ):
-        if index != last:
-            # One that goes on after another is a chain again: mdtraj has residues in their order.
-            chain, last = made.add_chain(str(topology.chain_ids[index]) or None), index
-        residues.append(made.add_residue(name, chain, number, segment))
-    elements = {symbol: _element(symbol) for symbol in np.unique(topology.elements).tolist()}
-    atoms = [
-        made.add_atom(name, elements[symbol], residues[index])
-        for name, symbol, index in zip(
-            topology.names.tolist(),
-            topology.elements.tolist(),
-            topology.residue_index.tolist(),
-            strict=True,
-        )
-    ]
-    for (first, second), order in zip(
-        topology.bonds.tolist(), topology.bond_orders.tolist(), strict=True
-    ):
-        whole = int(order) if order in (1, 2, 3) else None
-        made.add_bond(atoms[first], atoms[second], BOND_TYPES.get(order), whole)
+    names, segments = topology.residue_names.tolist(), topology.segment_ids.tolist()
+    numbers = topology.residue_numbers.tolist()
+    virtual, by_symbol = mdtraj.element.virtual, mdtraj.element.Element.getBySymbol
+    build(
+        topology,
+        "mdtraj",
+        lambda symbol: by_symbol(symbol) if symbol else virtual,
+        lambda chain_id: made.add_chain(chain_id or None),
+        lambda row, chain: made.add_residue(names[row], chain, numbers[row], segments[row]),
+        made.add_atom,
+        lambda one, two, order, n: made.add_bond(one, two, BOND_TYPES.get(order), n),
+    )
     return made
 
 
@@ -443,17 +428,6 @@ def _kept(trajectory: Any, data_id: str) -> Topology | None:
 
 def _symbol(element: Any) -> str:
     return "" if element is None or element.atomic_number == 0 else str(element.symbol)
-
-
-def _element(symbol: str) -> Any:
-    if symbol == "":
-        return mdtraj.element.virtual
-    try:
-        return mdtraj.element.Element.getBySymbol(symbol)
-    except KeyError:
-        raise InvalidArgumentError(
-            f"the topology has the element {symbol!r}, which mdtraj does not know"
-        ) from None
 
 
 def _order(bond: Any) -> float:

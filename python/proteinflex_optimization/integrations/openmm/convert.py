@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from proteinflex_optimization._arguments import instance
+from proteinflex_optimization._topology_columns import build
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.topology import Topology
 
 ORDERS = {"Single": 1.0, "Double": 2.0, "Triple": 3.0, "Aromatic": 1.5, "Amide": 1.25}
 """Of bonds by OpenMM's name of their type."""
-
-NAMES = {order: name for name, order in ORDERS.items()}
 
 
 def topology_from_openmm(source: Any) -> Topology:
@@ -71,35 +70,18 @@ def topology_to_openmm(topology: Topology) -> Any:
             "in the order of their residues, as OpenMM numbers them"
         )
     made = app.Topology()
-    residues = []
-    chain, last = None, None
-    for name, number, code, index in zip(
-        topology.residue_names.tolist(),
-        topology.residue_numbers.tolist(),
-        topology.insertion_codes.tolist(),
-        topology.chain_index.tolist(),
-        strict=True,
-    ):
-        if index != last:
-            # One that goes on after another is a chain again: OpenMM has residues in their order.
-            chain, last = made.addChain(str(topology.chain_ids[index])), index
-        residues.append(made.addResidue(name, chain, str(number), code))
-    elements = {symbol: _element(symbol) for symbol in np.unique(topology.elements).tolist()}
-    atoms = [
-        made.addAtom(name, elements[symbol], residues[index])
-        for name, symbol, index in zip(
-            topology.names.tolist(),
-            topology.elements.tolist(),
-            topology.residue_index.tolist(),
-            strict=True,
-        )
-    ]
-    for (first, second), order in zip(
-        topology.bonds.tolist(), topology.bond_orders.tolist(), strict=True
-    ):
-        kind = getattr(types, NAMES[order]) if order in NAMES else None
-        whole = int(order) if order in (1, 2, 3) else None
-        made.addBond(atoms[first], atoms[second], kind, whole)
+    names, codes = topology.residue_names.tolist(), topology.insertion_codes.tolist()
+    numbers = topology.residue_numbers.tolist()
+    kinds = {order: getattr(types, name) for name, order in ORDERS.items()}
+    build(
+        topology,
+        "OpenMM",
+        lambda symbol: app.Element.getBySymbol(symbol) if symbol else None,
+        made.addChain,
+        lambda row, chain: made.addResidue(names[row], chain, str(numbers[row]), codes[row]),
+        made.addAtom,
+        lambda one, two, order, n: made.addBond(one, two, kinds.get(order), n),
+    )
     return made
 
 
@@ -122,16 +104,3 @@ def _order(bond: Any) -> float:
     if name in ORDERS:
         return ORDERS[name]
     return float(bond.order or 0)
-
-
-def _element(symbol: str) -> Any:
-    from openmm import app
-
-    if symbol == "":
-        return None
-    try:
-        return app.Element.getBySymbol(symbol)
-    except KeyError:
-        raise InvalidArgumentError(
-            f"the topology has the element {symbol!r}, which OpenMM does not know"
-        ) from None
