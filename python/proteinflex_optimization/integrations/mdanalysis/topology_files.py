@@ -21,15 +21,12 @@ from proteinflex_optimization.integrations.mdanalysis.topology import (
     topology_from_mdanalysis,
     topology_to_mdanalysis,
 )
-from proteinflex_optimization.topology import Topology, of_structure_file
+from proteinflex_optimization.topology import MMCIF, Topology, of_structure_file
 
 logger = get_logger()
 
 STRUCTURES = frozenset({"PDB", "ENT", "CIF", "MMCIF"})
 """MDAnalysis's names of topologies that `import_structure` reads as well."""
-
-MMCIF = re.compile(rb"(?:\s|#[^\r\n]*)*data_", re.IGNORECASE)
-"""How its files begin."""
 
 NO_UTF8 = "codec can't decode"
 """What MDAnalysis says of text in another encoding."""
