@@ -12,6 +12,7 @@ from ._arguments import path_text, renamed
 from ._at_exit import at_exit
 from ._publish import Publication
 from .errors import InvalidArgumentError
+from .remote.urls import is_url
 from .topology import Topology
 
 if TYPE_CHECKING:
@@ -175,8 +176,8 @@ def local_path(path: StrPath, name: str = "path") -> Path:
     text = path_text(name, path)
     if not text:
         raise InvalidArgumentError(f"{name}={text!r} is not valid: expected the path of a file")
-    scheme, separator, _ = text.partition("://")
-    if separator and scheme.isalnum():
+    if is_url(text):
+        scheme = text.partition("://")[0]
         raise InvalidArgumentError(
             f"{name}='{scheme}://…' is not valid: expected the path of a file, and this is a URL; write "
             "a file, and push it from there"

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-__all__ = ["as_text"]
+__all__ = ["text_path"]
 
 
 @contextmanager
-def as_text(path: Path) -> Iterator[Path]:
+def text_path(path: Path) -> Iterator[Path]:
     """Yield a path, or a link to it where it is no text; the file need not be there yet."""
     try:
         str(path).encode()

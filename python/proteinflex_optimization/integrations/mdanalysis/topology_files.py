@@ -60,7 +60,7 @@ def topology_of_file(path: Any) -> Topology:
     """
     path = checked_path("source", path)
     try:
-        universe = _as_text(path, MDAnalysis.Universe)
+        universe = _read_as_utf8(path, MDAnalysis.Universe)
     except Exception as error:
         if is_clear(error):
             raise
@@ -84,7 +84,7 @@ def universe_of(path: str, topology_format: Any, make: Callable[[Any, Any], Any]
     try:
         if _is_mmcif_of_another_name(path, topology_format):
             raise ValueError("it is an mmCIF file, by another name")
-        return _as_text(path, lambda readable: make(readable, topology_format))
+        return _read_as_utf8(path, lambda readable: make(readable, topology_format))
     except Exception as error:
         read = None if is_clear(error) else _of_structure(path, topology_format)
         if read is None:
@@ -136,7 +136,7 @@ def _of_structure(path: str, topology_format: Any) -> Topology | None:
     return of_structure_file(path) if is_structure(path, topology_format) else None
 
 
-def _as_text(path: str, make: Callable[[str], Any]) -> Any:
+def _read_as_utf8(path: str, make: Callable[[str], Any]) -> Any:
     """Return what `make` makes of a file; where a title is no UTF-8, of a copy in which it is."""
     try:
         return make(path)

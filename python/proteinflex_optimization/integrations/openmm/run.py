@@ -26,9 +26,9 @@ from proteinflex_optimization.errors import (
     UnsupportedFormatError,
 )
 
+from .plain_topology import topology_from_plain, topology_to_plain
 from .restored import Restored, remember
 from .seeds import reseed
-from .topology import topology_from_plain, topology_to_plain
 from .trajectory import TrajectoryReporter
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from proteinflex_optimization._at_exit import at_exit
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, ResumeError
 
-from .convert import topology_from_openmm
 from .restored import frames_when_saved
 from .steps import checked_steps, steps_until
+from .topology import topology_from_openmm
 
 if TYPE_CHECKING:
     from proteinflex_optimization.data_handler import DataHandler
