@@ -1,6 +1,5 @@
 """What files of trajectories lack, and what MDAnalysis makes up or passes over, is never silent."""
 
-import logging
 import struct
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from MDAnalysis.lib.formats.libdcd import DCDFile
 from MDAnalysis.lib.formats.libmdaxdr import TRRFile
 from MDAnalysis.transformations import translate
 from MDAnalysisTests import datafiles
-from proteinflex_optimization import DataHandler, InvalidArgumentError
+from proteinflex_optimization import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis import (
     export_trajectory,
 )
@@ -26,17 +25,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 N_ATOMS = 13
-
-
-@pytest.fixture
-def handler(tmp_path):
-    return DataHandler(tmp_path / "cache", durable=False)
-
-
-@pytest.fixture
-def said(caplog):
-    caplog.set_level(logging.WARNING, "proteinflex_optimization")
-    return lambda: "\n".join(record.getMessage() for record in caplog.records)
 
 
 # --- fields in some frames ---

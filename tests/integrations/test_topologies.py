@@ -8,14 +8,9 @@ import mdtraj
 import numpy as np
 import pytest
 from openmm import app
-from proteinflex_optimization import DataHandler, InvalidArgumentError, Topology
+from proteinflex_optimization import InvalidArgumentError, Topology
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-
-
-@pytest.fixture
-def handler(tmp_path):
-    return DataHandler(tmp_path / "cache", durable=False)
 
 
 def odd(**changes):

@@ -30,11 +30,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 FRAMES = np.arange(2 * 4 * 3, dtype=np.float32).reshape(2, 4, 3)
 
 
-@pytest.fixture
-def handler(tmp_path):
-    return DataHandler(tmp_path / "cache", durable=False)
-
-
 def small(**changes):
     columns = {
         "names": ["N", "CA", "CA", "OW"],

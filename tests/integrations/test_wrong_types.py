@@ -37,11 +37,6 @@ COLUMNS = {
 }
 
 
-@pytest.fixture
-def handler(tmp_path):
-    return DataHandler(tmp_path / "cache", durable=False)
-
-
 def files(directory):
     return sorted(path for path in directory.rglob("*") if path.is_file())
 
