@@ -258,6 +258,7 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         allow_truncated: bool = False,
         precision: Precision | None = None,
         profile: Profile | None = None,
+        frames_per_block: int = 64,
         progress: Callable[[int, int], None] | None = None,
         **options: Any,
     ) -> str:
@@ -284,6 +285,8 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
             Whether of a file that was cut the whole frames are stored, rather than nothing.
         precision, profile : optional
             As for `store_trajectory`; the units are Å, Å/ps and kJ/mol/nm.
+        frames_per_block : int
+            How many frames that MDAnalysis reads are in memory at a time, at most.
         progress : callable, optional
             Called with the number of frames that were read and of all.
         **options
@@ -339,6 +342,7 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
             allow_truncated=allow_truncated,
             precision=precision,
             profile=profile,
+            frames_per_block=frames_per_block,
             progress=progress,
             **options,
         )
