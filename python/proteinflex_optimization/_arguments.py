@@ -63,7 +63,7 @@ def callback(name: str, value: Any) -> None:
 
 
 def instance(name: str, value: Any, kind: type[Any] | tuple[type[Any], ...], expected: str) -> None:
-    """Refuse what is no instance of a class."""
+    """Refuse what is not an instance of a class."""
     if not isinstance(value, kind):
         raise _wrong(name, value, expected)
 

@@ -41,9 +41,9 @@ def end_time(*, ask: bool) -> float | None:
     facts = batch_facts()
     if facts is None or facts["system"] != "slurm":
         return None
-    told = os.environ.get(END_VARIABLE, "")
-    if told.isdecimal() and not ask:
-        return float(told)
+    end = os.environ.get(END_VARIABLE, "")
+    if end.isdecimal() and not ask:
+        return float(end)
     try:
         answer = _scontrol(["show", "job", "--oneliner", id_of_job(facts)], ANSWER_SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
@@ -69,7 +69,7 @@ def requeue() -> None:
     Raises
     ------
     ProteinFlexError
-        This is no job of SLURM, or SLURM refuses; the message says why.
+        This is not a job of SLURM, or SLURM refuses; the message says why.
     """
     facts = batch_facts()
     if facts is None or facts["system"] != "slurm":
@@ -82,8 +82,8 @@ def requeue() -> None:
     try:
         _scontrol(["requeue", job], REQUEUE_SECONDS)
     except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout or "").strip() or f"exit status {error.returncode}"
-        raise ProteinFlexError(f"scontrol requeue {job}: {said}") from error
+        reason = (error.stderr or error.stdout or "").strip() or f"exit status {error.returncode}"
+        raise ProteinFlexError(f"scontrol requeue {job}: {reason}") from error
     except (OSError, subprocess.SubprocessError) as error:
         raise ProteinFlexError(f"scontrol requeue {job}: {error}") from error
 

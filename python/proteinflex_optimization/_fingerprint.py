@@ -290,7 +290,7 @@ class _Fingerprint:
 
 def _no_file(path: pathlib.PurePath, place: str) -> InvalidTypeError:
     return InvalidTypeError(
-        f"{place} is no file with a content: {str(path)!r}; pass a file, or a str for its name alone"
+        f"{place} is not a file with a content: {str(path)!r}; pass a file, or a str for its name alone"
     )
 
 

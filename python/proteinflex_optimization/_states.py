@@ -284,7 +284,7 @@ def array_of(value: Any, name: str) -> Any:
     Raises
     ------
     InvalidTypeError
-        It is none of these.
+        It is not one of these.
     """
     value = without_units(unlabelled(without_units(value, name)), name)
     if is_tensor(value):

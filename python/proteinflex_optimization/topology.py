@@ -134,7 +134,7 @@ class Topology:
         Raises
         ------
         InvalidArgumentError
-            It holds what no topology can say, or is no topology.
+            It holds what no topology can say, or is not a topology.
         ImportError
             The library that reads it is not installed.
         """
@@ -356,7 +356,7 @@ _NO_TEXT = np.empty(0, "U1")
 def _checked(encoded: bytes) -> Topology:
     """Return a topology that was pickled."""
     made = Topology._from_bytes(encoded)
-    made._column("names")  # What is no topology is an error here.
+    made._column("names")  # What is not a topology is an error here.
     return made
 
 

@@ -171,7 +171,7 @@ def local_path(path: StrPath, name: str = "path") -> Path:
     InvalidArgumentError
         It is a URL, or empty.
     InvalidTypeError
-        It is no path.
+        It is not a path.
     """
     text = path_text(name, path)
     if not text:

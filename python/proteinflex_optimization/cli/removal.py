@@ -349,7 +349,7 @@ def _is_used(now: EntryInfo, before: EntryInfo) -> bool:
 
 @contextmanager
 def no_unused_cache(directory: str | None) -> Iterator[None]:
-    """Remove in the end what was made in a directory that was no cache, where nothing was stored."""
+    """Remove in the end what was made in a directory that was not a cache, where nothing was stored."""
     if directory is None or Path(directory, "entries").exists():
         yield
         return

@@ -44,7 +44,7 @@ from proteinflex_optimization.integrations.mdanalysis.topology import (
 from proteinflex_optimization.integrations.mdanalysis.topology_files import (
     checked_path,
     is_structure,
-    said,
+    reason_of,
     universe_of,
 )
 from proteinflex_optimization.integrations.mdanalysis.whole import (
@@ -262,7 +262,7 @@ class TrajectoryFile:
         )
 
     def _unreadable(self, error: Exception) -> Exception:
-        reason = said(error)
+        reason = reason_of(error)
         if self.path.suffix.lower() in (".npz", ".zarr"):
             reason += " (.npz and .zarr are imported one at a time)"
         if isinstance(error, OSError) and error.errno is not None:

@@ -69,7 +69,7 @@ def topology_of_file(path: Any) -> Topology:
             return read
         raise InvalidArgumentError(
             f"source={path!r} is not valid: expected a topology that MDAnalysis can read. "
-            f"It says: {said(error)}"
+            f"It says: {reason_of(error)}"
         ) from error
     bonded_atoms(universe, f"source={path!r}")
     return topology_from_mdanalysis(universe)
@@ -93,7 +93,7 @@ def universe_of(path: str, topology_format: Any, make: Callable[[Any, Any], Any]
         logger.warning(
             "%s: the topology is as import_structure reads it, without bonds; MDAnalysis does not: %s",
             path,
-            said(error),
+            reason_of(error),
         )
         return universe
 
@@ -127,7 +127,7 @@ def is_clear(error: Exception) -> bool:
     return has_number or isinstance(error, (ImportError, MemoryError, ProteinFlexError))
 
 
-def said(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return the message of an error of MDAnalysis, without the dozens of formats that it knows."""
     return LISTS_OF_FORMATS.split(f"{type(error).__name__}: {error}")[0].strip()
 

@@ -26,7 +26,7 @@ def topology_from_openmm(source: Any) -> Topology:
     Raises
     ------
     InvalidArgumentError
-        The id of a residue is no number, or an element is not in the periodic table.
+        The id of a residue is not a number, or an element is not in the periodic table.
     """
     topology = getattr(source, "topology", source)
     if not callable(getattr(topology, "chains", None)):

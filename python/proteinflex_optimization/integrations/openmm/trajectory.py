@@ -120,7 +120,7 @@ class TrajectoryReporter:
     Raises
     ------
     InvalidArgumentError
-        `interval` is no whole number of steps; the trajectory was stored with another `precision`,
+        `interval` is not a whole number of steps; the trajectory was stored with another `precision`,
         is being written by another writer, or is there and neither `resume` nor `overwrite` is set.
         When the simulation begins to step: the frames so far have another topology, the reporter is
         closed, or it has frames of another simulation.
