@@ -208,7 +208,7 @@ SEVERE = {"trickle": {"size": 1}, "other_bytes": {"at": 70}}
 
 
 @pytest.mark.parametrize(("served", "fault"), by_server(OPENING), indirect=["served"])
-def test_what_never_gets_better_is_an_error(served, monkeypatch, fault):
+def test_what_never_gets_better_is_an_error_in_time(served, monkeypatch, fault):
     # What is said at once may take a busy server longer than that.
     monkeypatch.setenv(TIMEOUT, "0.4" if OPENING[fault] is RemoteError else "60")
     how = {**ONCE.get(fault, ({},))[0], **SEVERE.get(fault, {})}
@@ -218,7 +218,7 @@ def test_what_never_gets_better_is_an_error(served, monkeypatch, fault):
     assert served.url in str(raised.value)
 
 
-def test_a_server_that_goes_away_while_frames_are_read_is_an_error(served, monkeypatch):
+def test_a_server_that_goes_away_while_frames_are_read_is_an_error_in_time(served, monkeypatch):
     monkeypatch.setenv(TIMEOUT, "2")
     with open_trajectory(served.url) as trajectory:
         for fault in ("reset", "stall"):
