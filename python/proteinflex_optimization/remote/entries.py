@@ -164,8 +164,6 @@ class Download:
         shown = f"{self._source.url}/{name}"
         try:
             yield from finished(reads, IN_FLIGHT, patience=self._patience, shown=shown)
-        except InterruptedError:
-            raise
         except Exception as error:
             self.failure = error
             raise

@@ -64,8 +64,6 @@ class Tier:
             self._is_broken = False
             self.misses += 1
             return None
-        except InterruptedError:
-            raise
         except Exception as error:
             self.failed(error)
             return None
