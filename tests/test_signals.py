@@ -26,7 +26,7 @@ from proteinflex_optimization import (
 AFTER = 0.05
 """Seconds from the beginning of a call to the signal."""
 PROMPT = 30.0
-"""Seconds until a call has ended: far more than 0.2, for machines that do other work as well."""
+"""Seconds until a call that would go on for ever has ended, on a machine that does other work too."""
 
 pytestmark = pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
@@ -49,18 +49,32 @@ def handled(action: Callable[[], Any], after: float = AFTER) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def stop() -> None:
+    raise StopError
+
+
 def stopped(call: Callable[[], Any], after: float = AFTER) -> float:
-    """Interrupt a call; return how long it went on."""
-    raised_at = []
-
-    def stop() -> None:
-        raised_at.append(time.monotonic())
-        raise StopError
-
+    """Interrupt a call; return how long after the signal it ended."""
+    started = time.monotonic()
     # Also where the signal comes before the call has begun.
     with pytest.raises(StopError), handled(stop, after):
         call()
-    return time.monotonic() - raised_at[0]
+    return time.monotonic() - started - after
+
+
+def is_stopped_early(call: Callable[[], Any], undisturbed: float) -> bool:
+    """Whether an interruption ends a call that takes so many seconds long before its end.
+
+    It need not be so each time: a machine that does other work may delay any of them.
+    """
+    return any(stopped(call, undisturbed / 10) < undisturbed / 2 for _ in range(5))
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """How long a call takes that nothing interrupts."""
+    started = time.monotonic()
+    call()
+    return time.monotonic() - started
 
 
 def walk(n_frames: int, n_atoms: int = 3000) -> np.ndarray:
@@ -105,14 +119,18 @@ def test_frames_of_an_interrupted_append_are_all_taken_back(tmp_path, frames):
 def test_a_writer_that_is_left_by_an_interruption_can_be_resumed(tmp_path, frames):
     handler = DataHandler(tmp_path, profile="archive", precision=0.001)
 
+    def append(writer: Any) -> None:
+        while True:
+            writer.append(frames)
+
     def write() -> None:
         with handler.trajectory_writer("a") as writer:
             writer.append(frames[:10])
-            signal.setitimer(signal.ITIMER_REAL, AFTER)
-            while True:
-                writer.append(frames)
+            assert stopped(lambda: append(writer)) < PROMPT
+            stop()
 
-    assert stopped(write, after=1000) < PROMPT
+    with pytest.raises(StopError):
+        write()
     with handler.trajectory_writer("a", resume=True) as writer:
         assert writer.n_frames >= 10
         assert (writer.n_frames - 10) % len(frames) == 0
@@ -123,16 +141,15 @@ def stored(tmp_path_factory) -> tuple[DataHandler, str]:
     handler = DataHandler(tmp_path_factory.mktemp("cache"), durable=False)
     # Long to read because the entries are many.
     block = walk(40)
-    for number in range(40):
+    for number in range(20):
         handler.store_trajectory({"frames": block}, f"e{number}")
-    return handler, handler.store_trajectory({"frames": np.tile(block, (12, 1, 1))}, "long")
+    return handler, handler.store_trajectory({"frames": (block for _ in range(50))}, "long")
 
 
 def test_a_verification_that_is_interrupted_takes_nothing_for_damaged(stored):
     handler, _ = stored
     n_entries = len(handler)
-    # All of it takes 0.15 s on a fast machine.
-    assert stopped(handler.verify, after=0.03) < PROMPT
+    assert is_stopped_early(handler.verify, seconds(handler.verify))
     assert len(handler) == n_entries
     assert handler.get_cache_stats()["corrupt"] == 0
     assert handler.verify()["ok"]
@@ -141,27 +158,23 @@ def test_a_verification_that_is_interrupted_takes_nothing_for_damaged(stored):
 def test_a_load_that_is_interrupted_can_be_done_again(stored):
     handler, key = stored
 
-    def load() -> None:
-        while True:
-            handler.load_data(key)
+    def load() -> int:
+        return len(handler.load_data(key)["frames"])
 
-    assert stopped(load) < PROMPT
-    assert handler.load_data(key)["frames"].shape[0] == 480
+    assert is_stopped_early(load, seconds(load))
+    assert load() == 2000
     assert handler.get_cache_stats()["corrupt"] == 0
 
 
-def test_a_save_that_is_interrupted_leaves_the_older_checkpoint(tmp_path):
+def test_a_save_that_is_interrupted_leaves_the_older_checkpoint(tmp_path, tmp_path_factory):
     manager = CheckpointManager(tmp_path)
     manager.create_checkpoint("one", {"state": {"step": 1}})
     before = files(tmp_path)
     state = {"state": {"array": np.ones(60_000_000)}}
-
-    def save() -> None:
-        while True:
-            manager.create_checkpoint("two", state)
-
-    assert stopped(save, 0.05) < PROMPT
-    assert {name for name in files(tmp_path) if not name.startswith("two/")} == before
+    elsewhere = CheckpointManager(tmp_path_factory.mktemp("elsewhere"))
+    undisturbed = seconds(lambda: elsewhere.create_checkpoint("two", state))
+    assert is_stopped_early(lambda: manager.create_checkpoint("two", state), undisturbed)
+    assert files(tmp_path) == before
     path = manager.create_checkpoint("two", {"state": {"step": 2}})
     assert manager.latest() == path
 

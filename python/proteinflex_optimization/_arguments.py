@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from ._native import expand_home
 from .errors import InvalidArgumentError, InvalidTypeError
 
-__all__ = ["callback", "flag", "instance", "iterable", "path_text", "text", "whole"]
+__all__ = ["callback", "flag", "instance", "iterable", "path_text", "renamed", "text", "whole"]
 
 
 def path_text(name: str, value: Any) -> str:
@@ -62,7 +63,7 @@ def callback(name: str, value: Any) -> None:
 
 
 def instance(name: str, value: Any, kind: type[Any] | tuple[type[Any], ...], expected: str) -> None:
-    """Refuse what is no instance of a class."""
+    """Refuse what is not an instance of a class."""
     if not isinstance(value, kind):
         raise _wrong(name, value, expected)
 
@@ -72,6 +73,17 @@ def iterable(name: str, value: Any, expected: str) -> Iterable[Any]:
     if not isinstance(value, Iterable):
         raise _wrong(name, value, expected)
     return value
+
+
+@contextmanager
+def renamed(name: str, own: str) -> Iterator[None]:
+    """Say by its own name which argument is wrong, where the function that is called has another one."""
+    try:
+        yield
+    except (InvalidArgumentError, InvalidTypeError) as error:
+        if not str(error).startswith((f"{name}=", f"{name} ")):
+            raise
+        raise type(error)(f"{own}{str(error).removeprefix(name)}") from error
 
 
 def _wrong(name: str, value: Any, expected: str) -> InvalidTypeError:

@@ -16,7 +16,7 @@ def describe(dtype: np.dtype[Any]) -> str:
     Raises
     ------
     InvalidTypeError
-        A field has a title that is no text.
+        A field has a title that is not text.
     """
     return json.dumps(_described(dtype), separators=(",", ":"))
 

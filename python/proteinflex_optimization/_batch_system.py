@@ -11,8 +11,8 @@ from datetime import datetime
 
 from ._log import get_logger
 from ._native import batch_facts
+from ._text import id_of_job
 from .errors import ProteinFlexError
-from .types import BatchFacts
 
 logger = get_logger()
 
@@ -41,11 +41,11 @@ def end_time(*, ask: bool) -> float | None:
     facts = batch_facts()
     if facts is None or facts["system"] != "slurm":
         return None
-    told = os.environ.get(END_VARIABLE, "")
-    if told.isdecimal() and not ask:
-        return float(told)
+    end = os.environ.get(END_VARIABLE, "")
+    if end.isdecimal() and not ask:
+        return float(end)
     try:
-        answer = _scontrol(["show", "job", "--oneliner", slurm_job_id(facts)], ANSWER_SECONDS)
+        answer = _scontrol(["show", "job", "--oneliner", id_of_job(facts)], ANSWER_SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
         logger.debug("the end of job %s is not known from scontrol: %s", facts["job_id"], error)
         # Not what the environment says: it may have been changed since.
@@ -69,7 +69,7 @@ def requeue() -> None:
     Raises
     ------
     ProteinFlexError
-        This is no job of SLURM, or SLURM refuses; the message says why.
+        This is not a job of SLURM, or SLURM refuses; the message says why.
     """
     facts = batch_facts()
     if facts is None or facts["system"] != "slurm":
@@ -78,12 +78,12 @@ def requeue() -> None:
             "requeue: only jobs of SLURM can be put back into the queue; this process's batch "
             f"system is {system}"
         )
-    job = slurm_job_id(facts)
+    job = id_of_job(facts)
     try:
         _scontrol(["requeue", job], REQUEUE_SECONDS)
     except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout or "").strip() or f"exit status {error.returncode}"
-        raise ProteinFlexError(f"scontrol requeue {job}: {said}") from error
+        reason = (error.stderr or error.stdout or "").strip() or f"exit status {error.returncode}"
+        raise ProteinFlexError(f"scontrol requeue {job}: {reason}") from error
     except (OSError, subprocess.SubprocessError) as error:
         raise ProteinFlexError(f"scontrol requeue {job}: {error}") from error
 
@@ -99,13 +99,6 @@ def are_queued(jobs: Sequence[str]) -> bool:
     except (OSError, subprocess.SubprocessError) as error:
         logger.debug("squeue does not tell what is queued: %s", error)
         return False
-
-
-def slurm_job_id(facts: BatchFacts) -> str:
-    """Return the id that means one job; the last job of an array has the array's own id."""
-    if facts["array_job_id"] is not None and facts["array_index"] is not None:
-        return f"{facts['array_job_id']}_{facts['array_index']}"
-    return facts["job_id"]
 
 
 def _scontrol(arguments: list[str], timeout: float) -> str:

@@ -29,7 +29,7 @@ import numpy as np
 from . import _native
 from ._arrays import describe
 from ._classes import module_of
-from ._states import _is_tensor
+from ._states import is_tensor
 from ._units import measured
 from .errors import InvalidTypeError
 
@@ -139,7 +139,7 @@ class _Fingerprint:
             return [name, *_array(value, place), *self._pairs(more, place, above)]
         if isinstance(value, np.generic):
             return [name, *_array(np.asarray(value), place)]
-        if _is_tensor(value):
+        if is_tensor(value):
             more = {} if name.startswith(b"torch.") else _attributes(value)
             return [name, *self._tensor(value, place), *self._pairs(more, place, above)]
         if isinstance(value, pathlib.PurePath):
@@ -290,7 +290,7 @@ class _Fingerprint:
 
 def _no_file(path: pathlib.PurePath, place: str) -> InvalidTypeError:
     return InvalidTypeError(
-        f"{place} is no file with a content: {str(path)!r}; pass a file, or a str for its name alone"
+        f"{place} is not a file with a content: {str(path)!r}; pass a file, or a str for its name alone"
     )
 
 

@@ -9,8 +9,7 @@ from ._arrays import parse as parse_dtype
 from ._cuda import initialised_uuids, queried_uuids
 from ._indexing import select as select_frames
 from ._outline import Outliner, outlined
-from ._states import PlainRestorer, Reducer, Restorer, array_of
-from ._states import _is_tensor as is_tensor
+from ._states import PlainRestorer, Reducer, Restorer, array_of, is_tensor
 from ._units import has_units, without_units
 from .data_handler import reopen as reopen_trajectory
 from .errors import (

@@ -23,7 +23,7 @@ def select(trajectory: Trajectory, index: Any) -> Any:
     Raises
     ------
     InvalidTypeError
-        It is no index, or adds an axis.
+        It is not an index, or adds an axis.
     IndexError
         Such frames, atoms or coordinates are not there.
     """

@@ -72,7 +72,7 @@ class Reducer:
         return ("pickle", _pickles.dump(value, place), None) if self._allow_pickle else None
 
     def _reduce(self, value: Any, place: str, keys: list[str]) -> tuple[str | None, Any] | None:
-        if type(value).__module__.split(".")[0] == "torch" or _is_tensor(value):
+        if type(value).__module__.split(".")[0] == "torch" or is_tensor(value):
             return self._torch(value, place, keys)
         standard = _standard(value, place)
         if standard is not None or not self._checkpoint:
@@ -162,7 +162,7 @@ class PlainRestorer(Restorer):
         raise TypeError("tensors are stored in checkpoints only")
 
 
-def _is_tensor(value: Any) -> bool:
+def is_tensor(value: Any) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
@@ -284,10 +284,10 @@ def array_of(value: Any, name: str) -> Any:
     Raises
     ------
     InvalidTypeError
-        It is none of these.
+        It is not one of these.
     """
     value = without_units(unlabelled(without_units(value, name)), name)
-    if _is_tensor(value):
+    if is_tensor(value):
         from . import _tensors
 
         return _tensors.as_array(value, name)

@@ -37,7 +37,7 @@ START_ALIGNMENT = 64
 
 
 def as_array(value: Any, place: str) -> Any:
-    """Return a tensor as a NumPy array of the same values; None where it is no tensor.
+    """Return a tensor as a NumPy array of the same values; None where it is not a tensor.
 
     NumPy has no bfloat16 and no 8-bit floats: such tensors become float32, which holds all their
     values exactly.

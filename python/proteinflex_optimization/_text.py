@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-__all__ = ["PROBLEMS", "age", "one_line", "printable", "shown", "size"]
+__all__ = ["PROBLEMS", "age", "id_of_job", "one_line", "printable", "shown", "size"]
 
 PROBLEMS = {
     "damaged": "damaged",
@@ -39,6 +39,13 @@ def shown(value: Any, show: Callable[[Any], str] = str) -> str:
 def one_line(text: str, separator: str = " ") -> str:
     """Return the lines of a text beside each other, printable."""
     return printable(separator.join(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def id_of_job(batch: Mapping[str, Any]) -> str:
+    """Return the id that means one job: ``1200_17`` in an array, whose last job has the array's own id."""
+    if batch["array_job_id"] is not None and batch["array_index"] is not None:
+        return f"{batch['array_job_id']}_{batch['array_index']}"
+    return batch["job_id"] or ""
 
 
 def number(count: int, singular: str, plural: str | None = None) -> str:

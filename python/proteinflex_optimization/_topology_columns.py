@@ -1,8 +1,8 @@
-"""Columns of a topology as the compiled module takes them: texts by dictionary, numbers checked."""
+"""Columns of a topology: as the compiled module takes them, and as other libraries' objects."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from ._arguments import iterable
 from .errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from .topology import Topology
     from .types import AtomSelection
 
 ELEMENTS = (
@@ -130,3 +131,42 @@ def chosen_atoms(atoms: AtomSelection, n_atoms: int) -> NDArray[np.intp]:
     if chosen.ndim != 1 or len(np.unique(chosen)) < len(chosen):
         raise InvalidArgumentError("atoms is not valid: expected each atom once")
     return chosen
+
+
+def build(
+    topology: Topology,
+    library: str,
+    element: Callable[[str], Any],
+    add_chain: Callable[[str], Any],
+    add_residue: Callable[[int, Any], Any],
+    add_atom: Callable[[str, Any, Any], Any],
+    add_bond: Callable[[Any, Any, float, int | None], Any],
+) -> None:
+    """Make another library's objects of the rows, each of the object that it belongs to.
+
+    Residues are passed by their row, bonds with their order, also as a whole number where it is one.
+    """
+    residues: list[Any] = []
+    chain, last = None, None
+    for row, index in enumerate(topology.chain_index.tolist()):
+        if index != last:
+            # One that goes on after another is a chain again: they have residues in their order.
+            chain, last = add_chain(str(topology.chain_ids[index])), index
+        residues.append(add_residue(row, chain))
+    elements = {}
+    for symbol in np.unique(topology.elements).tolist():
+        try:
+            elements[symbol] = element(symbol)
+        except KeyError:
+            raise InvalidArgumentError(
+                f"the topology has the element {symbol!r}, which {library} does not know"
+            ) from None
+    columns = (topology.names, topology.elements, topology.residue_index)
+    atoms = [
+        add_atom(name, elements[symbol], residues[index])
+        for name, symbol, index in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+    orders = topology.bond_orders.tolist()
+    for (first, second), order in zip(topology.bonds.tolist(), orders, strict=True):
+        whole = int(order) if order in (1, 2, 3) else None
+        add_bond(atoms[first], atoms[second], order, whole)

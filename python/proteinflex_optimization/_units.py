@@ -121,7 +121,7 @@ def _classes(named: tuple[tuple[str, str], ...]) -> tuple[type, ...]:
 
 
 def _items(value: Any) -> tuple[list[Any], set[type]]:
-    """Return a list and all lists in it, each once (what is no list, in one); and the types in them."""
+    """Return a list and all lists in it, each once (what is not a list, in one); and the types in them."""
     if type(value) not in (list, tuple):
         return [(value,)], {type(value)}
     found, seen = [value], {id(value)}

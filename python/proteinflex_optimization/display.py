@@ -18,7 +18,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, TextIO
 
 from proteinflex_optimization._bars import bars_in
-from proteinflex_optimization._text import one_line
+from proteinflex_optimization._text import id_of_job, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -111,10 +111,7 @@ def _job(data: Mapping[str, Any]) -> str:
     batch = data.get("batch")
     if not batch:
         return ""
-    name = batch["job_id"]
-    if batch["array_job_id"] is not None and batch["array_index"] is not None:
-        name = f"{batch['array_job_id']}_{batch['array_index']}"
-    return f" (job {name} on {batch['node']})"
+    return f" (job {id_of_job(batch)} on {batch['node']})"
 
 
 def _roots(progress: Progress) -> list[Mapping[str, Any]]:

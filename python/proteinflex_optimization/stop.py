@@ -175,7 +175,7 @@ class StopRequest:
         Raises
         ------
         ProteinFlexError
-            This is no job of SLURM, or SLURM refuses, as for ``sbatch --no-requeue``; the message
+            This is not a job of SLURM, or SLURM refuses, as for ``sbatch --no-requeue``; the message
             says why.
         """
         _batch_system.requeue()
@@ -339,7 +339,7 @@ def _numbers(signals: Iterable[str | int]) -> tuple[signal.Signals, ...]:
                 number = signal.Signals(given)
         except (KeyError, ValueError, TypeError):
             raise InvalidArgumentError(
-                f"signals: {given!r} is no signal; expected names or numbers, such as 'SIGTERM'"
+                f"signals: {given!r} is not a signal: expected names or numbers, such as 'SIGTERM'"
             ) from None
         if number in _UNCATCHABLE or number in _SYNCHRONOUS:
             raise InvalidArgumentError(f"signals: {number.name} can't be a request to stop")

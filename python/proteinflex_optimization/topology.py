@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +134,7 @@ class Topology:
         Raises
         ------
         InvalidArgumentError
-            It holds what no topology can say, or is no topology.
+            It holds what no topology can say, or is not a topology.
         ImportError
             The library that reads it is not installed.
         """
@@ -151,7 +152,7 @@ class Topology:
         made._arrays = None
         return made
 
-    def _column(self, name: str) -> Any:
+    def _column(self, name: str) -> NDArray[Any]:
         if self._arrays is None:
             found: dict[str, Any] = _native.decode_topology(self._encoded)
             for text in TEXTS:
@@ -193,80 +194,67 @@ class Topology:
     @property
     def names(self) -> Text:
         """(n_atoms,) str: the name of each atom."""
-        found: Text = self._column("names")
-        return found
+        return self._column("names")
 
     @property
     def elements(self) -> Text:
         """(n_atoms,) str: the symbol of each atom's element; ``''`` where there is none."""
-        found: Text = self._column("elements")
-        return found
+        return self._column("elements")
 
     @property
     def atomic_numbers(self) -> NDArray[np.uint8]:
         """(n_atoms,) uint8: the atomic number of each atom; 0 where there is no element."""
-        found: NDArray[np.uint8] = self._column("atomic_numbers")
-        return found
+        return self._column("atomic_numbers")
 
     @property
     def residue_index(self) -> NDArray[np.int32]:
         """(n_atoms,) int32: which residue each atom is in."""
-        found: NDArray[np.int32] = self._column("residue_index")
-        return found
+        return self._column("residue_index")
 
     @property
     def residue_names(self) -> Text:
         """(n_residues,) str: the name of each residue."""
-        found: Text = self._column("residue_names")
-        return found
+        return self._column("residue_names")
 
     @property
     def residue_numbers(self) -> NDArray[np.int32]:
         """(n_residues,) int32: the number of each residue, as authors count."""
-        found: NDArray[np.int32] = self._column("residue_numbers")
-        return found
+        return self._column("residue_numbers")
 
     @property
     def insertion_codes(self) -> Text:
         """(n_residues,) str: the insertion code of each residue; mostly ``''``."""
-        found: Text = self._column("insertion_codes")
-        return found
+        return self._column("insertion_codes")
 
     @property
     def segment_ids(self) -> Text:
         """(n_residues,) str: the segment of each residue; ``''`` where none is told."""
-        found: Text = self._column("segment_ids")
-        return found
+        return self._column("segment_ids")
 
     @property
     def subchains(self) -> Text:
         """(n_residues,) str: mmCIF's own chain id of each residue; ``''`` where none is told."""
-        found: Text = self._column("subchains")
-        return found
+        return self._column("subchains")
 
     @property
     def chain_index(self) -> NDArray[np.int32]:
         """(n_residues,) int32: which chain each residue is in."""
-        found: NDArray[np.int32] = self._column("chain_index")
-        return found
+        return self._column("chain_index")
 
     @property
     def chain_ids(self) -> Text:
         """(n_chains,) str: the id of each chain, as authors name them."""
-        found: Text = self._column("chain_ids")
-        return found
+        return self._column("chain_ids")
 
     @property
     def bonds(self) -> NDArray[np.int32]:
         """(n_bonds, 2) int32: the atoms of each bond, the lower one first; ascending."""
-        found: NDArray[np.int32] = self._column("bonds")
-        return found
+        return self._column("bonds")
 
     @property
     def bond_orders(self) -> NDArray[np.float32]:
         """(n_bonds,) float32: the order of each bond; 0 where it is not known."""
-        found: NDArray[np.float32] = self._column("bond_orders")
-        return found
+        return self._column("bond_orders")
 
     def __getitem__(self, atoms: AtomSelection) -> Topology:
         """Return the topology of some atoms, in this order, each once.
@@ -367,8 +355,9 @@ _NO_TEXT = np.empty(0, "U1")
 
 def _checked(encoded: bytes) -> Topology:
     """Return a topology that was pickled."""
-    _native.decode_topology(encoded)
-    return Topology._from_bytes(encoded)
+    made = Topology._from_bytes(encoded)
+    made._column("names")  # What is not a topology is an error here.
+    return made
 
 
 CONVERTERS: dict[str, tuple[Name, str]] = {
@@ -380,6 +369,9 @@ CONVERTERS: dict[str, tuple[Name, str]] = {
 
 STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mcif", ".mmcif", ".pdbx", ".json")
 """Of the files that `DataHandler.import_structure` reads."""
+
+MMCIF = re.compile(rb"(?:\s|#[^\r\n]*)*data_", re.IGNORECASE)
+"""How files in this format begin."""
 
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _native
-from ._arguments import path_text
+from ._arguments import path_text, renamed
 from ._at_exit import at_exit
 from ._publish import Publication
 from .errors import InvalidArgumentError
+from .remote.urls import is_url
 from .topology import Topology
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ def create_trajectory(
     ...     writer.append(frames, time=times)  # (n, n_atoms, 3) in Å, (n,) in ps
     """
     checked = local_path(path)
-    topology = None if structure is None else Topology.of(structure)
+    with renamed("source", "structure"):
+        topology = None if structure is None else Topology.of(structure)
     publication = Publication(checked, overwrite=overwrite)
     stem = os.fsencode(publication.target.stem).decode(errors="replace")
     name = stem if data_id is None else data_id
@@ -169,13 +171,13 @@ def local_path(path: StrPath, name: str = "path") -> Path:
     InvalidArgumentError
         It is a URL, or empty.
     InvalidTypeError
-        It is no path.
+        It is not a path.
     """
     text = path_text(name, path)
     if not text:
         raise InvalidArgumentError(f"{name}={text!r} is not valid: expected the path of a file")
-    scheme, separator, _ = text.partition("://")
-    if separator and scheme.isalnum():
+    if is_url(text):
+        scheme = text.partition("://")[0]
         raise InvalidArgumentError(
             f"{name}='{scheme}://…' is not valid: expected the path of a file, and this is a URL; write "
             "a file, and push it from there"

@@ -44,6 +44,7 @@ __all__ = [
     "Precision",
     "Profile",
     "ProgressInfo",
+    "ProgressSummary",
     "Reservation",
     "Setting",
     "SkippedSetting",

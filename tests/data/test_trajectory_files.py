@@ -228,6 +228,14 @@ def test_an_error_or_no_close_leaves_what_was_there(tmp_path):
     assert os.listdir(tmp_path) == ["run.fxt"]
 
 
+@pytest.mark.parametrize("url", ["s3://bucket/run.fxt", "git+ssh://host/run.fxt"])
+def test_nothing_is_written_to_a_url(tmp_path, monkeypatch, url):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / url).parent.mkdir(parents=True)
+    with pytest.raises(InvalidArgumentError, match="this is a URL"):
+        create_trajectory(url)
+
+
 def test_a_name_that_is_taken_meanwhile_is_not_replaced(tmp_path):
     path = tmp_path / "run.fxt"
     writer = create_trajectory(path)

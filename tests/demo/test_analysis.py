@@ -40,7 +40,7 @@ def test_rmsf_rmsd_and_gyration_agree_with_mdanalysis(adk):
 
     frames = np.array([adk.atoms.positions for _ in adk.trajectory])
     alphas = adk.select_atoms("name CA")
-    result = analyse(InMemory(frames), alphas.indices, adk.atoms.masses, block_frames=10)
+    result = analyse(InMemory(frames), alphas.indices, adk.atoms.masses, frames_per_block=10)
 
     expected = rms.RMSD(adk, adk, select="name CA", ref_frame=0).run().results.rmsd[:, 2]
     np.testing.assert_allclose(result.rmsd, expected, atol=1e-4)
@@ -58,10 +58,10 @@ def test_no_more_than_a_block_is_in_memory():
     source = InMemory(frames)
     blocks = []
     selected = np.arange(6)
-    small = analyse(source, selected, np.ones(6), block_frames=8, on_block=blocks.append)
+    small = analyse(source, selected, np.ones(6), frames_per_block=8, on_block=blocks.append)
     assert source.largest_read == 8
     assert sum(blocks) == 2 * 50
-    whole = analyse(source, selected, np.ones(6), block_frames=50)
+    whole = analyse(source, selected, np.ones(6), frames_per_block=50)
     np.testing.assert_allclose(small.rmsf, whole.rmsf, rtol=1e-12)
     np.testing.assert_array_equal(small.rmsd, whole.rmsd)
 

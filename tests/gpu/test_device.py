@@ -5,6 +5,7 @@ Run by ``pytest -m gpu``. Everything else about GPUs is tested on a scripted dri
 
 import gc
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -240,11 +241,10 @@ def test_looking_is_quick_and_polling_slows_no_computation(torch, manager):
         manager.get_available_gpus()
     # The list of processes takes milliseconds a GPU.
     assert (time.perf_counter() - start) / 20 < 0.03 * torch.cuda.device_count()
-    polling = GPUManager(poll_interval=1.0)
     matrix = torch.randn(4096, 4096, device="cuda:0")
 
-    def products(seconds):
-        done, end = 0, time.perf_counter() + seconds
+    def products():
+        done, end = 0, time.perf_counter() + 2
         while time.perf_counter() < end:
             for _ in range(20):
                 matrix @ matrix
@@ -252,8 +252,13 @@ def test_looking_is_quick_and_polling_slows_no_computation(torch, manager):
             done += 20
         return done
 
-    products(2)
-    alone = products(10)
-    polling.get_available_gpus()
-    beside = products(10)
-    assert beside > 0.98 * alone
+    products()
+    alone, beside = [], []
+    # In turn, for what others do on the GPU slows both.
+    for _ in range(5):
+        alone.append(products())
+        polling = GPUManager(poll_interval=1.0)
+        polling.get_available_gpus()
+        beside.append(products())
+        del polling
+    assert statistics.median(beside) > 0.98 * statistics.median(alone)

@@ -10,23 +10,11 @@ import pytest
 from MDAnalysisTests.datafiles import PSF
 from proteinflex_optimization import (
     CorruptDataError,
-    DataHandler,
     InvalidArgumentError,
     Topology,
 )
 from proteinflex_optimization.integrations.mdanalysis import export_trajectory
 from trajectory_data import N_FRAMES, data
-
-
-@pytest.fixture
-def handler(tmp_path):
-    return DataHandler(tmp_path / "cache")
-
-
-@pytest.fixture
-def trajectory(handler):
-    metadata = {"solvent": "water", "key": b"0"}
-    return handler.open(handler.store_trajectory(data(), "md", metadata))
 
 
 def socket_at(path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from MDAnalysis.lib.formats.libmdaxdr import TRRFile, XTCFile
 from MDAnalysisTests import datafiles
-from proteinflex_optimization import DataHandler, InvalidArgumentError, Topology
+from proteinflex_optimization import InvalidArgumentError, Topology
 from proteinflex_optimization.integrations.mdanalysis import TrajectoryReadError
 from scipy.io import netcdf_file
 
@@ -20,11 +20,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 
 UNIT = np.eye(3, dtype=np.float32)
 XTC_HEADER = 92
-
-
-@pytest.fixture
-def handler(tmp_path):
-    return DataHandler(tmp_path / "cache", durable=False)
 
 
 def write_xtc(path, n_frames=3, n_atoms=100, value=0.0):

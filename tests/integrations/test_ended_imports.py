@@ -6,7 +6,7 @@ import signal
 import mdtraj
 import numpy as np
 import pytest
-from proteinflex_optimization import DataHandler, InvalidArgumentError
+from proteinflex_optimization import InvalidArgumentError
 from proteinflex_optimization.cli import main
 from proteinflex_optimization.integrations.mdanalysis import export_trajectory
 from proteinflex_optimization.integrations.mdtraj import store_mdtraj
@@ -24,11 +24,6 @@ class EndedError(Exception):
 
 def refuse(*_):
     raise EndedError
-
-
-@pytest.fixture
-def handler(tmp_path):
-    return DataHandler(tmp_path / "cache", durable=False)
 
 
 def importer(handler, suffix, directory):

@@ -6,24 +6,12 @@ import os
 import MDAnalysis
 import numpy as np
 import pytest
-from proteinflex_optimization import DataHandler
 from proteinflex_optimization.integrations.mdanalysis import (
     export_trajectory,
 )
 from trajectory_data import N_ATOMS, N_FRAMES, data
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-
-
-@pytest.fixture
-def handler(tmp_path):
-    return DataHandler(tmp_path / "cache")
-
-
-@pytest.fixture
-def trajectory(handler):
-    metadata = {"solvent": "water", "key": b"0"}
-    return handler.open(handler.store_trajectory(data(), "md", metadata))
 
 
 @pytest.mark.parametrize(

@@ -26,17 +26,6 @@ from trajectory_data import N_ATOMS, N_FRAMES, data
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
 
-@pytest.fixture
-def handler(tmp_path):
-    return DataHandler(tmp_path / "cache")
-
-
-@pytest.fixture
-def trajectory(handler):
-    metadata = {"solvent": "water", "key": b"0"}
-    return handler.open(handler.store_trajectory(data(), "md", metadata))
-
-
 def test_a_file_that_is_there_stays_unless_it_may_be_replaced(trajectory, tmp_path):
     path = tmp_path / "run.dcd"
     path.write_bytes(b"precious")

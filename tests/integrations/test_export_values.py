@@ -4,18 +4,13 @@ import os
 
 import numpy as np
 import pytest
-from proteinflex_optimization import DataHandler, InvalidArgumentError
+from proteinflex_optimization import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis import (
     export_trajectory,
 )
 from trajectory_data import data
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-
-
-@pytest.fixture
-def handler(tmp_path):
-    return DataHandler(tmp_path / "cache")
 
 
 def test_what_a_format_refuses_is_an_error_that_names_the_frame(handler, tmp_path):

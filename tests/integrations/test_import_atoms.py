@@ -3,7 +3,7 @@
 import gzip
 
 import pytest
-from proteinflex_optimization import DataHandler, InvalidArgumentError
+from proteinflex_optimization import InvalidArgumentError
 from proteinflex_optimization.errors import ProteinFlexError
 from trajectory_data import write_xtc
 
@@ -14,11 +14,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning",
     "ignore::pytest.PytestUnraisableExceptionWarning",
 )
-
-
-@pytest.fixture
-def handler(tmp_path):
-    return DataHandler(tmp_path / "cache", durable=False)
 
 
 def pdb_models(*models):

@@ -4,7 +4,6 @@ import fcntl
 import gzip
 import importlib
 import itertools
-import logging
 import os
 import random
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from MDAnalysisTests import datafiles
 from MDAnalysisTests.datafiles import DCD, PSF, TPR, TRR, XTC
-from proteinflex_optimization import DataHandler, InvalidArgumentError, Topology
+from proteinflex_optimization import InvalidArgumentError, Topology
 from proteinflex_optimization.errors import InvalidTypeError, ProteinFlexError
 from proteinflex_optimization.integrations.mdanalysis import (
     TrajectoryReadError,
@@ -31,17 +30,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 N_ATOMS = 13
-
-
-@pytest.fixture
-def handler(tmp_path):
-    return DataHandler(tmp_path / "cache", durable=False)
-
-
-@pytest.fixture
-def said(caplog):
-    caplog.set_level(logging.WARNING, "proteinflex_optimization")
-    return lambda: "\n".join(record.getMessage() for record in caplog.records)
 
 
 # --- what lies beside a file ---

@@ -99,7 +99,7 @@ def test_everything_that_can_be_asked_for_is_stored(handler):
     assert found["kinetic"][0] > 0
 
 
-@pytest.mark.parametrize("ended", ["killed", "failed", "closed"])
+@pytest.mark.parametrize("ended", ["failed", "closed"])
 def test_a_restart_from_a_checkpoint_gives_each_frame_once(handler, caplog, ended):
     """OpenMM's own reporters give 14 frames here, labelled up to step 1400."""
     run = simulation()
@@ -112,7 +112,7 @@ def test_a_restart_from_a_checkpoint_gives_each_frame_once(handler, caplog, ende
     if ended == "closed":
         reporter.close()
     else:
-        reporter.__exit__(RuntimeError, RuntimeError("killed"), None)
+        reporter.__exit__(RuntimeError, RuntimeError("failed"), None)
     del run, reporter
 
     again = simulation()
@@ -125,9 +125,8 @@ def test_a_restart_from_a_checkpoint_gives_each_frame_once(handler, caplog, ende
     found = stored(handler)
     assert found["step"].tolist() == list(range(100, 1001, 100))
     np.testing.assert_allclose(found["time"], found["step"] * 0.002)
-    messages = [record.getMessage() for record in caplog.records if "md" in record.getMessage()]
-    assert len(messages) == 1
-    assert "4" in messages[0] or "5 of its 9" in messages[0]
+    (message,) = [record.getMessage() for record in caplog.records if "md" in record.getMessage()]
+    assert "dropped 4 frames after step 500" in message
 
     # The same as a run that was never interrupted, until the checkpoint.
     whole = simulation()

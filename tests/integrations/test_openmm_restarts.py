@@ -20,7 +20,7 @@ from proteinflex_optimization.integrations.openmm import (
     load_run,
     save_run,
 )
-from proteinflex_optimization.integrations.openmm.topology import (
+from proteinflex_optimization.integrations.openmm.plain_topology import (
     topology_from_plain,
     topology_to_plain,
 )

@@ -1,33 +1,12 @@
 """The files of a run that was continued are one trajectory, in which every frame is there once."""
 
-import logging
-
 import MDAnalysis
 import numpy as np
 import pytest
-from MDAnalysis.lib.formats.libmdaxdr import XTCFile
-from proteinflex_optimization import DataHandler, InvalidArgumentError
+from proteinflex_optimization import InvalidArgumentError
+from trajectory_data import write_xtc
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-
-
-@pytest.fixture
-def handler(tmp_path):
-    return DataHandler(tmp_path / "cache", durable=False)
-
-
-@pytest.fixture
-def said(caplog):
-    caplog.set_level(logging.WARNING, "proteinflex_optimization")
-    return lambda: "\n".join(record.getMessage() for record in caplog.records)
-
-
-def write_xtc(path, times, *, n_atoms=4, first_step=0):
-    with XTCFile(str(path), "w") as file:
-        for step, time in enumerate(times, first_step):
-            x = np.full((n_atoms, 3), time, np.float32)
-            file.write(x, np.eye(3, dtype=np.float32), step, float(time), 1000)
-    return path
 
 
 def test_parts_of_a_run_are_one_trajectory_without_what_the_next_part_has_too(
@@ -82,10 +61,10 @@ def test_times_of_single_precision_overlap_as_what_they_mean(handler, tmp_path):
 
 def test_steps_tell_frames_apart_whose_times_are_one_when_rounded(handler, tmp_path, said):
     # At 100 ns, single precision has steps of 8 fs, and these frames are 2 fs apart.
-    times = 1e5 + 0.002 * np.arange(10)
+    times, steps = 1e5 + 0.002 * np.arange(10), range(50_000_000, 50_000_010)
     parts = [
-        write_xtc(tmp_path / "1.xtc", times[:5], first_step=50_000_000),
-        write_xtc(tmp_path / "2.xtc", times[3:], first_step=50_000_003),
+        write_xtc(tmp_path / "1.xtc", times[:5], steps=steps[:5]),
+        write_xtc(tmp_path / "2.xtc", times[3:], steps=steps[3:]),
     ]
     found = handler.open(handler.import_trajectory(None, parts, "run"))
     assert (found.read(field="step") - 50_000_000).tolist() == list(range(10))

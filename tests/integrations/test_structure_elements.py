@@ -1,5 +1,7 @@
 """Elements that a file does not say follow from names and residues."""
 
+from types import SimpleNamespace
+
 import pytest
 
 pytest.importorskip("gemmi")
@@ -90,6 +92,20 @@ def test_an_unknown_element_is_guessed_with_a_warning(tmp_path, caplog):
     of_carbon, of_nitrogen = caplog.messages
     assert "loud.pdb: the element 'Zz' of 2 atoms is unknown; taken as C" in of_carbon
     assert "of 1 atoms is unknown; taken as N" in of_nitrogen
+
+
+def test_the_warning_of_an_unknown_element_names_the_library(caplog):
+    structure = pytest.importorskip("biotite.structure")
+    atom = structure.Atom([1, 2, 3], atom_name="CB", res_name="ALA", res_id=1, element="ZZ")
+    read_structure(structure.array([atom]))
+    app = pytest.importorskip("openmm.app")
+    topology = app.Topology()
+    residue = topology.addResidue("ALA", topology.addChain("A"))
+    topology.addAtom("CB", SimpleNamespace(symbol="Zz"), residue)
+    read_structure((topology, [(0.1, 0.2, 0.3)]))
+    of_biotite, of_openmm = caplog.messages
+    assert of_biotite.startswith("Biotite's structure: the element 'ZZ' of 1 atoms is unknown")
+    assert of_openmm.startswith("OpenMM's structure: the element 'Zz' of 1 atoms is unknown")
 
 
 def test_beads_have_no_element(tmp_path):

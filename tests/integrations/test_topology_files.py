@@ -80,6 +80,23 @@ def test_an_option_of_the_universe_that_does_not_fit_is_named_with_the_topology(
         to_universe(handler.open("md"), path, transformations=5)
 
 
+def test_a_path_of_any_class_is_one(read, tmp_path):
+    class Place(os.PathLike):
+        parent = tmp_path
+
+        def __init__(self, name):
+            self.name = name
+
+        def __fspath__(self):
+            return str(tmp_path / self.name)
+
+    (tmp_path / "good.pdb").write_text(PDB)
+    assert read(Place("good.pdb")).n_atoms == 2
+    (tmp_path / "cut.pdb.gz").write_bytes(gzip.compress(PDB.encode())[:-9])
+    with pytest.raises(InvalidArgumentError, match=r"topology='.*cut\.pdb\.gz'|source='.*cut"):
+        read(Place("cut.pdb.gz"))
+
+
 def test_a_pipe_is_not_waited_for(read, tmp_path):
     os.mkfifo(tmp_path / "pipe.pdb")
     with pytest.raises(InvalidArgumentError, match="pipe"):

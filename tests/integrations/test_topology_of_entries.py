@@ -1,5 +1,6 @@
 """The topology travels with the frames: what stores it, what keeps it, and what does without a file."""
 
+import gzip
 import json
 import sys
 
@@ -17,6 +18,7 @@ from proteinflex_optimization import (
     InvalidArgumentError,
     InvalidTypeError,
     Topology,
+    create_trajectory,
 )
 from proteinflex_optimization.cli import main
 from proteinflex_optimization.integrations.mdanalysis import export_trajectory
@@ -26,11 +28,6 @@ from proteinflex_optimization.integrations.openmm import TrajectoryReporter
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
 FRAMES = np.arange(2 * 4 * 3, dtype=np.float32).reshape(2, 4, 3)
-
-
-@pytest.fixture
-def handler(tmp_path):
-    return DataHandler(tmp_path / "cache", durable=False)
 
 
 def small(**changes):
@@ -78,10 +75,15 @@ def test_what_has_no_topology_is_refused_by_the_name_of_its_argument(handler, tm
     broken, text = tmp_path / "broken.pdb", tmp_path / "broken.psf"
     for path in (broken, text):
         path.write_text("nothing")
-    for source in (bare, "bare", "nowhere", broken, text, str(text), 5):
+    cut = tmp_path / "cut.gro.gz"
+    cut.write_bytes(gzip.compress(b"nothing")[:-4])
+    sources = (broken, text, cut, {"positions": FRAMES[0]}, 5)
+    for source in (bare, "bare", "nowhere", str(text), *sources):
         with pytest.raises((InvalidArgumentError, InvalidTypeError), match="^structure"):
             handler.store_trajectory({"frames": FRAMES}, "md", structure=source)
-    for source in (broken, text, 5):
+    for source in sources:
+        with pytest.raises((InvalidArgumentError, InvalidTypeError), match="^structure"):
+            create_trajectory(tmp_path / "md.fxt", structure=source)
         with pytest.raises((InvalidArgumentError, InvalidTypeError), match="^source"):
             Topology.of(source)
 

@@ -37,11 +37,6 @@ COLUMNS = {
 }
 
 
-@pytest.fixture
-def handler(tmp_path):
-    return DataHandler(tmp_path / "cache", durable=False)
-
-
 def files(directory):
     return sorted(path for path in directory.rglob("*") if path.is_file())
 
@@ -86,9 +81,9 @@ def test_imports_name_an_argument_of_a_wrong_type_and_store_nothing(handler, tmp
     path.write_text("1\n\nC 0 0 0\n")
     before = files(tmp_path)
     given = {"topology": None, "trajectory": path, "data_id": "md"}
-    refused(handler.import_trajectory, given, {"allow_truncated": NO_FLAGS, "dt": ["2", [], True]})
-    call = functools.partial(import_trajectory, handler)
-    refused(call, given, {"block_frames": [None, *NO_NUMBERS], "progress": NO_FUNCTIONS})
+    wrong = {"allow_truncated": NO_FLAGS, "dt": ["2", [], True], "progress": NO_FUNCTIONS}
+    wrong["frames_per_block"] = [None, *NO_NUMBERS]
+    refused(handler.import_trajectory, given, wrong)
     refused(import_trajectory, given, {"handler": NO_HANDLERS})
     for read in (npz.import_npz, fxt.import_fxt):
         given = {"handler": handler, "path": path, "data_id": "md"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -165,16 +166,25 @@ def test_watch_draws_another_process_and_ends_with_it(tmp_path: Path):
     assert re.search(r"Folding.*100\.0 %.*4/4", shown[-1])
 
 
-def test_a_line_every_ten_seconds_where_there_is_no_terminal():
-    code = JOB.replace("range(4)", "range(40)").replace('"Folding", 4', '"Folding", 40')
-    code = code.replace("0.25", "0.05")
-    started = time.monotonic()
-    job = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    lines = job.stderr.splitlines()
-    # One at the beginning, one at the end, and one every ten seconds in between.
-    assert 1 <= len(lines) <= 2 + (time.monotonic() - started) / 10
-    assert lines[-1].startswith("100.0 %, 40/40 steps")
-    assert "\x1b" not in job.stderr
+def test_a_line_now_and_then_where_there_is_no_terminal():
+    stream, interval = io.StringIO(), 0.2
+    with ProgressTracker() as tracker:
+        task = tracker.start_task("fold", "Folding", 10**6)
+        shown = display.Display(tracker.get_progress, stream, interval)
+        started = time.monotonic()
+        shown.start()
+        while stream.getvalue().count("\n") < 4:
+            task.update()
+            time.sleep(0.01)
+        took = time.monotonic() - started
+        task.complete()
+        shown.stop()
+    lines = stream.getvalue().splitlines()
+    # One at the beginning, one at the end, and not more than one an interval in between.
+    assert len(lines) - 2 <= took / interval
+    assert all("/1000000 steps" in line for line in lines)
+    assert lines[-1].startswith("100.0 %, 1000000/1000000 steps")
+    assert "\x1b" not in stream.getvalue()
 
 
 def test_a_job_that_is_interrupted_leaves_the_terminal_as_it_was():

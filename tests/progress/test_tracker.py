@@ -26,25 +26,6 @@ def tracker(request: pytest.FixtureRequest, tmp_path: Path) -> ProgressTracker:
     )
 
 
-def test_the_documented_example_gives_the_documented_result(tmp_path: Path):
-    tracker = ProgressTracker(total_steps=100, checkpoint_dir=str(tmp_path), auto_checkpoint=True)
-    tracker.start_task(task_id="protein1", task_name="Protein Analysis", total_steps=3)
-    tracker.start_task(
-        task_id="prediction",
-        task_name="Structure Prediction",
-        total_steps=100,
-        parent_task="protein1",
-    )
-    tracker.update_task(task_id="prediction", steps=10, message="Processing MSA")
-    progress = tracker.get_progress()
-    assert progress["percent"] == pytest.approx(0.1)
-    assert progress["total_steps"] == 100
-    assert progress["message"] == "Processing MSA"
-    assert progress["tasks"]["prediction"]["percent"] == 10.0
-    assert progress["tasks"]["protein1"]["children"] == ["prediction"]
-    assert progress["tasks"]["prediction"]["parent"] == "protein1"
-
-
 def test_the_documented_signature_is_what_help_shows():
     parameters = inspect.signature(ProgressTracker).parameters
     defaults = {name: parameter.default for name, parameter in parameters.items()}

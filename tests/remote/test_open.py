@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -235,6 +236,35 @@ def test_several_requests_are_in_flight(http_server):
     asked = sorted(request["at"] for request in moved.since())
     # One by one there would be a second between any two.
     assert sum(later - earlier < 1.0 for earlier, later in itertools.pairwise(asked)) >= 3
+
+
+def test_a_store_that_never_answers_holds_up_no_other(tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    path = tmp_path / "run.fxt"
+    path.write_bytes(stored())
+    is_over, asked = threading.Event(), threading.Semaphore(0)
+
+    class Silent(fsspec.filesystem("file").__class__):
+        def info(self, *arguments, **options):
+            asked.release()
+            is_over.wait()
+            return super().info(*arguments, **options)
+
+    silent = Silent(skip_instance_cache=True)
+    threads = [
+        threading.Thread(target=open_trajectory, args=(str(path),), kwargs={"store": silent})
+        for _ in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in threads:
+            assert asked.acquire(timeout=60)
+        assert_equal(open_trajectory(str(path), store=fsspec.filesystem("file")))
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_of_plain_frames_the_segments_that_hold_them_are_moved(http_server):

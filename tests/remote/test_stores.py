@@ -337,13 +337,6 @@ def test_a_request_that_stalls_once_is_tried_again(bucket, monkeypatch):
     assert [entry["fault"] for entry in bucket.gate.requests()] == ["stall", None]
 
 
-def test_a_long_range_is_read_in_parts(bucket, monkeypatch):
-    monkeypatch.setattr(obstore_store, "REQUEST", 1000)
-    bucket.put("one", BYTES)
-    assert bytes(open_store(bucket.url).read("one", 500, 4999, None)) == BYTES[500:4999]
-    assert {entry["sent"] for entry in bucket.gate.requests()} == {1000, 499}
-
-
 def test_a_store_of_a_url_goes_to_another_process_without_credentials(bucket):
     bucket.put("one", BYTES)
     store = open_store(bucket.url)

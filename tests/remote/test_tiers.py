@@ -27,6 +27,8 @@ from proteinflex_optimization.remote.entries import Download, object_name
 from proteinflex_optimization.remote.stores import open_store
 
 FRAMES = np.random.default_rng(7).normal(0, 9, (40, 30, 3)).astype(np.float32)
+FOREVER = 1000.0
+"""Seconds after which pytest has long ended a test."""
 
 
 def upstream_at(directory: Path, ids=("run",), frames=FRAMES) -> Path:
@@ -251,13 +253,11 @@ def test_a_slow_tier_is_bounded_by_its_time_out_and_left_alone(
     monkeypatch.setattr(tier, "LOOKUP_SECONDS", 2.0)
     monkeypatch.setattr(tier, "LEFT_ALONE_SECONDS", 1000.0)
     shared = upstream_at(tmp_path / "shared")
-    slow = Source(shared, seconds=200.0)
+    slow = Source(shared, seconds=FOREVER)
     handler = DataHandler(local, upstream=[slow, shared])
-    started = time.monotonic()
     for _ in range(20):
         handler.load_data("run")
         handler.remove("run")
-    assert time.monotonic() - started < 100
     slow.released.set()
     assert slow.heads == 1
     assert sum("does not work and is left alone" in text for text in warnings_of(caplog)) == 1
@@ -269,14 +269,12 @@ def test_a_tier_that_stalls_within_an_entry_is_passed_over(tmp_path, local, capl
 
     class Stalls(Source):
         def read(self, *request):
-            self.released.wait(200)
+            self.released.wait(FOREVER)
             return super().read(*request)
 
     stalls = Stalls(shared)
     handler = DataHandler(local, upstream=[stalls, shared])
-    started = time.monotonic()
     np.testing.assert_array_equal(handler.load_data("run")["frames"], FRAMES)
-    assert time.monotonic() - started < 100
     stalls.released.set()
     (message,) = warnings_of(caplog)
     assert "no answer within 2 s" in message

@@ -54,17 +54,19 @@ for number in range(rounds):
 def check(tmp_path, rounds, seed):
     """Run one process through rounds; returns how long it took to stop, for each."""
     chance = random.Random(seed)
+    # A file, which takes all that the job may say; a pipe that nobody reads would stop it.
+    errors = open(tmp_path / "errors", "w+")  # noqa: SIM115
     job = subprocess.Popen(
         [sys.executable, "-X", "faulthandler", "-c", JOB, str(tmp_path), str(rounds)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         text=True,
     )
     took, steps, ended = [], [], False
     try:
         for number in range(rounds):
-            assert job.stdout.readline() == "ready\n", job.stderr.read()
+            assert job.stdout.readline() == "ready\n"
             time.sleep(chance.random() * 0.15)
             name = chance.choice(DEFAULT_SIGNALS)
             sent = time.monotonic()
@@ -80,9 +82,12 @@ def check(tmp_path, rounds, seed):
     finally:
         if not ended:
             job.send_signal(signal.SIGABRT)  # Its stacks, for whoever looks into it.
-            print(job.stderr.read()[-5000:])
+            job.wait()
+            errors.seek(0)
+            print(errors.read()[-5000:])
         job.kill()
         job.communicate()
+        errors.close()
     assert job.returncode == 0
     manager = CheckpointManager(tmp_path / "saved", max_checkpoints=1000)
     saved = {number: [] for number in range(rounds)}

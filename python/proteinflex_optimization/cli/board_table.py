@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from proteinflex_optimization._text import id_of_job
 from proteinflex_optimization.cli.boards import PROBLEMS, mean_percent, summarize
 from proteinflex_optimization.cli.output import age, counted, one_line
 from proteinflex_optimization.display import duration
@@ -35,10 +36,8 @@ LINE_PAUSE = 10.0
 
 
 def job(record: Record) -> str:
-    """Name the batch system's job: ``1200_17`` in an array, ``1217`` else, and its restarts."""
-    name = record["job_id"] or ""
-    if record["array_job_id"] is not None and record["array_index"] is not None:
-        name = f"{record['array_job_id']}_{record['array_index']}"
+    """Name the batch system's job, and its restarts."""
+    name = id_of_job(record)
     return f"{name} (restart {record['restart_count']})" if record["restart_count"] else name
 
 

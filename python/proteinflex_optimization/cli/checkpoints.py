@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from proteinflex_optimization import CheckpointManager
-from proteinflex_optimization._text import PROBLEMS
+from proteinflex_optimization._text import PROBLEMS, id_of_job
 from proteinflex_optimization.cli import confirm
 from proteinflex_optimization.cli.commands import Run, add_command, complete_checkpoints
 from proteinflex_optimization.cli.directories import check_directory, expanded_path
@@ -221,10 +221,7 @@ def _show(row: CheckpointInfo, values: dict[str, list[ValueInfo]]) -> None:
 
 
 def _job(batch: BatchFacts) -> str:
-    text = f"{batch['system']} job {batch['job_id']}"
-    if batch["array_index"] is not None:
-        text += f" (array {batch['array_job_id']}, index {batch['array_index']})"
-    text += f" on {batch['node']}"
+    text = f"{batch['system']} job {id_of_job(batch)} on {batch['node']}"
     return f"{text}, restarted {batch['restart_count']} times" if batch["restart_count"] else text
 
 

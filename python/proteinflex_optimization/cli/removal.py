@@ -202,15 +202,9 @@ def prune(options: argparse.Namespace) -> int:
     if options.to is not None:
         limit = handler.get_cache_stats()["max_bytes"]
         victims = _victims(entries, parse_size(options.to, "--to", limit))
-    leftovers = handler.cleanup(dry_run=True)
-    _show(victims, options)
-    _show_leftovers(leftovers, options)
-    if options.dry_run:
-        return _dry_run(victims, options, leftovers)
-    removal = _removal(victims, entries)
-    removal.also = _unfinished(leftovers)
-    if not confirm.confirmed(removal, options):
-        return _refused(options)
+    status = _asked(handler, victims, entries, options)
+    if status is not None:
+        return status
     removed = _remove(options, victims, spare_used=True)
     cleaned = open_cache(options.dir).cleanup()
     freed = sum(entry["stored_bytes"] for entry in removed)
@@ -232,21 +226,35 @@ def clear(options: argparse.Namespace) -> int:
     """Remove all entries, also pinned ones."""
     handler = look_at_cache(options)
     entries = [entry for found in infos(handler) for entry in found]
-    leftovers = handler.cleanup(dry_run=True)
-    _show(entries, options)
-    _show_leftovers(leftovers, options)
-    if options.dry_run:
-        return _dry_run(entries, options, leftovers)
-    removal = _removal(entries, entries)
-    removal.also = _unfinished(leftovers)
-    if not confirm.confirmed(removal, options):
-        return _refused(options)
+    status = _asked(handler, entries, entries, options)
+    if status is not None:
+        return status
     removed = open_cache(options.dir).clear()
     if options.json:
         print_json({"removed": [entry["key"] for entry in entries], "count": removed})
     else:
         print(f"{counted(removed, 'entry', 'entries')} removed")
     return 0
+
+
+def _asked(
+    handler: DataHandler,
+    victims: list[EntryInfo],
+    entries: list[EntryInfo],
+    options: argparse.Namespace,
+) -> int | None:
+    """Show what would go and ask whether it may; returns the exit status where it stays."""
+    leftovers = handler.cleanup(dry_run=True)
+    _show(victims, options)
+    _show_leftovers(leftovers, options)
+    if options.dry_run:
+        return _dry_run(victims, options, leftovers)
+    removal = _removal(victims, entries)
+    count = leftovers["unfinished"]
+    if count:
+        # Each may be a run that waits to go on; it never goes unasked.
+        removal.also = counted(count, *LEFTOVERS["unfinished"])
+    return None if confirm.confirmed(removal, options) else _refused(options)
 
 
 def _victims(entries: list[EntryInfo], target: int) -> list[EntryInfo]:
@@ -258,12 +266,6 @@ def _victims(entries: list[EntryInfo], target: int) -> list[EntryInfo]:
             victims.append(entry)
             excess -= entry["stored_bytes"]
     return victims
-
-
-def _unfinished(leftovers: CleanupReport) -> str:
-    """Name what may be a run that waits to go on; it never goes unasked."""
-    count = leftovers["unfinished"]
-    return counted(count, *LEFTOVERS["unfinished"]) if count else ""
 
 
 def _removal(chosen: list[EntryInfo], entries: list[EntryInfo]) -> confirm.Removal:
@@ -347,7 +349,7 @@ def _is_used(now: EntryInfo, before: EntryInfo) -> bool:
 
 @contextmanager
 def no_unused_cache(directory: str | None) -> Iterator[None]:
-    """Remove in the end what was made in a directory that was no cache, where nothing was stored."""
+    """Remove in the end what was made in a directory that was not a cache, where nothing was stored."""
     if directory is None or Path(directory, "entries").exists():
         yield
         return

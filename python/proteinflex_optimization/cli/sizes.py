@@ -30,7 +30,7 @@ def parse_size(text: str, argument: str, whole: int | None = None) -> int:
     Raises
     ------
     InvalidArgumentError
-        It is none, or has no unit: 5 might be bytes as well as GB.
+        It is not a size, or has no unit: 5 might be bytes as well as GB.
     """
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z]+|%)\s*", text)
     unit = match.group(2).lower() if match else ""

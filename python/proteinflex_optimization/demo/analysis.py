@@ -56,7 +56,7 @@ def analyse(
     selected: NDArray[np.int64],
     masses: Coordinates,
     *,
-    block_frames: int = BLOCK_FRAMES,
+    frames_per_block: int = BLOCK_FRAMES,
     on_block: Callable[[int], None] = lambda _: None,
 ) -> Flexibility:
     """Compute the flexibility of a trajectory.
@@ -69,7 +69,7 @@ def analyse(
         The indices of the atoms to superpose and to measure, usually Cα.
     masses : ndarray
         (n_atoms,), any unit.
-    block_frames : int
+    frames_per_block : int
         Frames read at a time.
     on_block : callable
         Called with the number of frames after each block, twice for each frame in all.
@@ -82,7 +82,7 @@ def analyse(
     rmsd = np.empty(frames.n_frames)
     gyration = np.empty(frames.n_frames)
     mean = RunningMoments(reference.shape)
-    for start, stop in _blocks(frames.n_frames, block_frames):
+    for start, stop in _blocks(frames.n_frames, frames_per_block):
         block = _read(frames, start, stop, None)
         gyration[start:stop] = radii_of_gyration(block, masses)
         aligned = superposed(block[:, selected], reference)
@@ -90,7 +90,7 @@ def analyse(
         mean.add(aligned)
         on_block(stop - start)
     about_mean = RunningMoments(reference.shape)
-    for start, stop in _blocks(frames.n_frames, block_frames):
+    for start, stop in _blocks(frames.n_frames, frames_per_block):
         about_mean.add(superposed(_read(frames, start, stop, selected), centred(mean.mean)))
         on_block(stop - start)
     return Flexibility(np.sqrt(about_mean.variance.sum(axis=1)), rmsd, gyration)

@@ -15,7 +15,7 @@ PH = 7.0
 PHOSPHATE = ("P", "OP1", "OP2", "O1P", "O2P", "OP3", "O3P")
 STATES = frozenset({"HID", "HIE", "HIP", "ASH", "GLH", "LYN"})
 NO_ATOMS = frozenset({"X", "", "Vs", "Lp", "Ep"})
-"""Elements of what is no atom: virtual sites, lone pairs, Drude particles."""
+"""Elements of what is not an atom: virtual sites, lone pairs, Drude particles."""
 
 
 def complete(chains: list[list[Residue]], force_field: Any, say: Callable[[str], None]) -> Any:

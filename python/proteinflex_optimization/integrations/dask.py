@@ -119,13 +119,11 @@ def to_dask(
     instance("trajectory", trajectory, Trajectory, "a Trajectory")
     source = FrameSource(trajectory, field)
     if frames_per_chunk is None:
-        per_frame = max(1, math.prod(source.shape[1:]) * source.dtype.itemsize)
-        frames_per_chunk = max(1, parse_bytes(dask.config.get("array.chunk-size")) // per_frame)
-        frames_per_chunk -= frames_per_chunk % trajectory.chunk_frames
+        per_frame = math.prod(source.shape[1:]) * source.dtype.itemsize
+        limit = parse_bytes(dask.config.get("array.chunk-size"))
+        aligned = _aligned_within(trajectory, limit, per_frame)
     else:
-        whole("frames_per_chunk", frames_per_chunk)
-    stored = trajectory.chunk_frames
-    aligned = max(1, math.ceil(frames_per_chunk / stored)) * stored
+        aligned = _aligned(trajectory, whole("frames_per_chunk", frames_per_chunk))
     return dask.array.from_array(
         source,
         chunks=(aligned, *source.shape[1:]),
@@ -133,6 +131,17 @@ def to_dask(
         fancy=False,
         meta=np.empty((0,) * source.ndim, source.dtype),
     )
+
+
+def _aligned(trajectory: Trajectory, n_frames: int) -> int:
+    """Round a number of frames up to whole stored chunks."""
+    return -(-n_frames // trajectory.chunk_frames) * trajectory.chunk_frames
+
+
+def _aligned_within(trajectory: Trajectory, n_bytes: int, per_frame: int) -> int:
+    """Return the frames of as many whole stored chunks as fit, of one at least."""
+    stored = trajectory.chunk_frames
+    return max(1, n_bytes // (stored * max(1, per_frame))) * stored
 
 
 def map_blocks(
@@ -222,9 +231,7 @@ def _blocks(
     """Return where blocks begin and end; None is the end of one that is not open yet."""
     if frames_per_block is None or not isinstance(trajectory, Trajectory):
         return [(0, None)]
-    stored = trajectory.chunk_frames
-    size = max(1, math.ceil(frames_per_block / stored)) * stored
-    n_frames = trajectory.n_frames
+    size, n_frames = _aligned(trajectory, frames_per_block), trajectory.n_frames
     return [(start, min(start + size, n_frames)) for start in range(0, n_frames, size)]
 
 
@@ -308,12 +315,9 @@ def rmsf(
     centred = onto - onto.mean(axis=0) if superpose else None
     if frames_per_block is None:
         # Frames are decoded as they are stored, and worked on as three arrays of float64.
-        per_frame = max(1, first.nbytes)
-        frames_per_block = max(1, BLOCK_BYTES // per_frame)
-        frames_per_block -= frames_per_block % trajectory.chunk_frames
+        size = _aligned_within(trajectory, BLOCK_BYTES, first.nbytes)
     else:
-        whole("frames_per_block", frames_per_block)
-    size = max(1, math.ceil(frames_per_block / trajectory.chunk_frames)) * trajectory.chunk_frames
+        size = _aligned(trajectory, whole("frames_per_block", frames_per_block))
     # The handle, the atoms and the reference are sent once, not with each task.
     shared = dask.delayed((trajectory, atoms, centred), pure=True, traverse=False)
     moments = dask.delayed(block_moments, pure=True)

@@ -31,7 +31,7 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
     Parameters
     ----------
     allow_pickle : bool
-        Whether hyperparameters and callback states that are no plain values are pickled; loading
+        Whether hyperparameters and callback states that are not plain values are pickled; loading
         then runs code, as ``torch.load(…, weights_only=False)`` does.
     """
 
@@ -54,7 +54,7 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
             A value can't be stored; the message says where it is.
         InvalidArgumentError
             `storage_options` were given, which have no meaning here, the path is not local, or its
-            name is none that `CheckpointManager.create_checkpoint` takes as an id.
+            name is not one that `CheckpointManager.create_checkpoint` takes as an id.
         """
         if storage_options is not None:
             raise InvalidArgumentError(f"storage_options={storage_options!r}: expected None")
@@ -129,7 +129,7 @@ class FlexCheckpointIO(CheckpointIO):  # type: ignore[misc]
         return loaded
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a checkpoint. A missing one is no error: Lightning may remove it twice."""
+        """Remove a checkpoint. A missing one is not an error: Lightning may remove it twice."""
         target = _local(path)
         if target.is_file() or target.is_symlink():
             target.unlink()

@@ -46,7 +46,7 @@ def export_npz(
     Returns
     -------
     list of str
-        The names of what is no array, ``topology`` among them.
+        The names of what is not an array, ``topology`` among them.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def read_npz(path: StrPath) -> dict[str, NDArray[Any]]:
     Raises
     ------
     InvalidArgumentError
-        It is no such file, or is damaged.
+        It is not such a file, or is damaged.
     """
     path = path_text("path", path)
     refuse_other_than_a_file("path", Path(path))
@@ -118,7 +118,7 @@ def kind_of_npz(path: StrPath) -> EntryKind:
     Raises
     ------
     InvalidArgumentError
-        It is no ``.npz``.
+        It is not an ``.npz``.
     """
     path = path_text("path", path)
     refuse_other_than_a_file("path", Path(path))
@@ -167,7 +167,7 @@ def import_npz(
     Raises
     ------
     InvalidArgumentError
-        It is no such file, or has no ``frames``.
+        It is not such a file, or has no ``frames``.
     """
     instance("handler", handler, _native.DataHandler, "a DataHandler")
     callback("progress", progress)

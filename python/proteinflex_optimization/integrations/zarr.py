@@ -159,7 +159,7 @@ def import_zarr(
     Raises
     ------
     InvalidArgumentError
-        It is no such group, or a part of it can't be read. Nothing appears in the cache.
+        It is not such a group, or a part of it can't be read. Nothing appears in the cache.
     """
     instance("handler", handler, _native.DataHandler, "a DataHandler")
     callback("progress", progress)

@@ -105,7 +105,7 @@ class DirectoryStore:
             raise RemoteError(errno.ENOENT, text, self.url)
 
     def _open(self, name: str) -> int:
-        # What is no file, such as a symlink, is no entry; a pipe in its place must not be waited for.
+        # What is not a file, such as a symlink, is not an entry; a pipe in its place must not be waited for.
         path = self.directory / name
         if not stat.S_ISREG(path.lstat().st_mode):
             raise FileNotFoundError(errno.ENOENT, "this is not a file", self._shown(name))

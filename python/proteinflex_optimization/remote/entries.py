@@ -6,18 +6,15 @@ in an object store are the same to a reader.
 
 from __future__ import annotations
 
-import errno
 import os
-import queue
 import re
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, TypeGuard, TypeVar
+from typing import BinaryIO, NamedTuple, Protocol, TypeGuard
 
-from ..errors import RemoteError
+from .requests import finished
 from .stores import ObjectInfo, Store
 
 PIECE = 8 << 20
@@ -33,8 +30,6 @@ HEAD = 4096
 _KEY = re.compile(r"[st]-[0-9a-f]{32}")
 _BEGINNING = re.compile(r"[st]-[0-9a-f]{1,31}")
 _NAME = re.compile(r"(?:.*/)?([st]-[0-9a-f]{32})\.fxt")
-
-Value = TypeVar("Value")
 
 
 class Source(Protocol):
@@ -119,26 +114,6 @@ def identity_of_object(source: Source, info: ObjectInfo) -> Identity:
     return Identity(size, bytes(head), bytes(trailer))
 
 
-def within(seconds: float, shown: str, function: Callable[[], Value]) -> Value:
-    """Call a function that may never return; after so many seconds it is left to itself."""
-    results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            results.put((True, function()))
-        except BaseException as error:
-            results.put((False, error))
-
-    _start(run)
-    try:
-        has_returned, result = results.get(timeout=seconds)
-    except queue.Empty:
-        raise _silent(seconds, shown) from None
-    if not has_returned:
-        raise result
-    return result  # type: ignore[no-any-return]
-
-
 class Download:
     """Reads an object into a file, several pieces at once.
 
@@ -171,30 +146,27 @@ class Download:
 
     def __call__(self, path: Path) -> None:
         """Write all bytes of the object to a file that is there and empty."""
-        size = self._info.size
         self._path = str(path)
-        starts = iter(range(0, size, PIECE))
-        tasks: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        results: queue.SimpleQueue[tuple[int, memoryview | Exception]] = queue.SimpleQueue()
-        waiting = 0
         with path.open("r+b", buffering=0) as file:
-            try:
-                while True:
-                    self._check()
-                    while waiting < IN_FLIGHT and (start := next(starts, None)) is not None:
-                        if start < IN_FLIGHT * PIECE:
-                            _start(partial(self._work, tasks, results))
-                        tasks.put(start)
-                        waiting += 1
-                    if not waiting:
-                        return
-                    start, piece = self._next(results)
-                    waiting -= 1
-                    self._write(file, start, piece)
-                    self._progress(len(piece))
-            finally:
-                for _ in range(IN_FLIGHT):
-                    tasks.put(None)
+            self._check()
+            for start, piece in self._pieces():
+                self._write(file, start, piece)
+                self._progress(len(piece))
+                self._check()
+
+    def _pieces(self) -> Iterator[tuple[int, memoryview]]:
+        """Yield the pieces as they come, each with where it begins."""
+        name, size, version, _ = self._info
+        reads = (
+            (at, partial(self._source.read, name, at, min(at + PIECE, size), version))
+            for at in range(0, size, PIECE)
+        )
+        shown = f"{self._source.url}/{name}"
+        try:
+            yield from finished(reads, IN_FLIGHT, patience=self._patience, shown=shown)
+        except Exception as error:
+            self.failure = error
+            raise
 
     def _write(self, file: FileIO, start: int, piece: memoryview) -> None:
         try:
@@ -209,38 +181,3 @@ class Download:
         """Return an error of the file as one of the object: the file is gone by now."""
         shown = f"{self._source.url}/{self._info.name}".rstrip("/")
         return type(error)(str(error).replace(self._path, shown) if self._path else str(error))
-
-    def _next(
-        self, results: queue.SimpleQueue[tuple[int, memoryview | Exception]]
-    ) -> tuple[int, memoryview]:
-        try:
-            start, piece = results.get(timeout=self._patience)
-        except queue.Empty:
-            shown = f"{self._source.url}/{self._info.name}"
-            start, piece = 0, _silent(self._patience, shown)
-        if isinstance(piece, Exception):
-            self.failure = piece
-            raise piece
-        return start, piece
-
-    def _work(
-        self,
-        tasks: queue.SimpleQueue[int | None],
-        results: queue.SimpleQueue[tuple[int, memoryview | Exception]],
-    ) -> None:
-        name, size, version, _ = self._info
-        while (start := tasks.get()) is not None:
-            try:
-                end = min(start + PIECE, size)
-                results.put((start, self._source.read(name, start, end, version)))
-            except Exception as error:
-                results.put((start, error))
-
-
-def _start(run: Callable[[], object]) -> None:
-    # Daemonic, so that one whose store never answers does not keep the program from ending.
-    threading.Thread(target=run, name="proteinflex-remote", daemon=True).start()
-
-
-def _silent(seconds: float, shown: str) -> RemoteError:
-    return RemoteError(errno.ETIMEDOUT, f"there was no answer within {seconds:g} s", shown)

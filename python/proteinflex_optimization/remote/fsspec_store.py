@@ -137,7 +137,7 @@ class FsspecStore:
         return FileExistsError(errno.EEXIST, "there is an object of that name", self._shown(name))
 
     def delete(self, name: str) -> None:
-        """Remove an object; none there is no error."""
+        """Remove an object; that there is none is not an error."""
         try:
             with self._errors(name):
                 self._filesystem.rm_file(self._path(name))

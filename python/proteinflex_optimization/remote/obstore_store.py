@@ -32,8 +32,8 @@ TIMEOUT_VARIABLE = "PROTEINFLEX_REMOTE_TIMEOUT"
 # Seconds that a request may take with all its retries. A store that answers at all does so within
 # a few; object stores shed load for up to about a minute.
 DEFAULT_TIMEOUT = 60.0
-# Bytes of one request: small enough that a slow connection ends each within its time-out.
-REQUEST = 8 << 20
+# Bytes of a long object that are sent at a time.
+PART = 8 << 20
 # Up to so many bytes an object is created by one request, under the condition that there is none. A
 # longer one goes in parts, for which obstore knows no condition.
 CONDITIONAL = 64 << 20
@@ -97,8 +97,6 @@ class ObstoreStore:
 
     def read(self, name: str, start: int, end: int, version: str | None) -> memoryview:
         """Return exactly these bytes of an object, of this version where one is given."""
-        if end - start > REQUEST:
-            return self._read_long(name, start, end, version)
         if start >= end:
             return memoryview(b"")
         options: dict[str, Any] = {"range": (start, end)}
@@ -138,13 +136,6 @@ class ObstoreStore:
                 self._shown(name),
             )
         return info, first
-
-    def _read_long(self, name: str, start: int, end: int, version: str | None) -> memoryview:
-        bytes_read = bytearray(end - start)
-        for at in range(start, end, REQUEST):
-            part = self.read(name, at, min(at + REQUEST, end), version)
-            bytes_read[at - start : at - start + len(part)] = part
-        return memoryview(bytes_read).toreadonly()
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose names begin so, in any depth."""
@@ -193,7 +184,7 @@ class ObstoreStore:
         raise FileExistsError(errno.EEXIST, "there is an object of that name", self._shown(name))
 
     def delete(self, name: str) -> None:
-        """Remove an object; none there is no error."""
+        """Remove an object; that there is none is not an error."""
         try:
             with self._errors(name):
                 path = self._path(name)
@@ -339,7 +330,7 @@ def _version(meta: Any) -> str:
 
 def _parts(path: Path, progress: Progress | None) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while part := file.read(REQUEST):
+        while part := file.read(PART):
             yield part
             if progress is not None:
                 progress(len(part))

@@ -79,7 +79,7 @@ class Store(Protocol):
         ...
 
     def delete(self, name: str) -> None:
-        """Remove an object; none there is no error."""
+        """Remove an object; that there is none is not an error."""
         ...
 
 
@@ -98,7 +98,7 @@ def open_store(url: str, store: Any = None) -> Store:
     Raises
     ------
     InvalidArgumentError, InvalidTypeError
-        The URL is of no known kind, or `store` is neither.
+        The URL is not of a known kind, or `store` is neither.
     ImportError
         obstore is not installed: ``pip install "proteinflex-optimization[remote]"``.
     """

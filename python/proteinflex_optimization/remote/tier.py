@@ -18,8 +18,9 @@ from ..errors import (
     UnsupportedFormatError,
 )
 from .directory_store import DirectoryStore
-from .entries import Source, is_writable, object_name, within
+from .entries import Source, is_writable, object_name
 from .object import RemoteObject
+from .requests import within
 from .stores import ObjectInfo, open_store
 from .urls import is_url, without_credentials
 

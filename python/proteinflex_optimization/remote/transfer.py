@@ -191,7 +191,7 @@ def _found(url: str, store: Any) -> tuple[Source, dict[str, ObjectInfo], list[Ex
     try:
         for info in source.list("entries/"):
             key = key_of(info.name)
-            # Other files, such as one that is being written, are none.
+            # Other files, such as one that is being written, are not entries.
             if key is not None and info.name == object_name(key):
                 found[key] = info
     except PermissionError as error:

@@ -92,10 +92,10 @@ class Observer:
         self._open: dict[str, float] = {}
         self._bodies: dict[str, Body] = {}
         self._resources: dict[str, Any] = {}
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
-        self._hurry = threading.Event()
+        self._wake_up = threading.Event()
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -114,7 +114,7 @@ class Observer:
     def stop(self) -> bool:
         """End the threads; returns whether they have ended, which a look that hangs does not."""
         self._ended.set()
-        self._hurry.set()
+        self._wake_up.set()
         with self._changed:
             self._changed.notify_all()
         until = time.monotonic() + PATIENCE
@@ -126,12 +126,12 @@ class Observer:
         """Return the records of all boards, and the history of the whole."""
         now = time.monotonic()
         if now - self._asked["boards"] > IDLE_AFTER:
-            self._hurry.set()
+            self._wake_up.set()
         self._asked["boards"] = now
         return self._bodies["boards"]
 
     def job(self, name: str) -> Body | None:
-        """Return the tasks of a board and the history of its rate; None if there is none such."""
+        """Return the tasks of a board and the history of its rate; None if there is no such board."""
         if name not in self._paths:
             return None
         with self._changed:
@@ -141,7 +141,7 @@ class Observer:
             while len(self._open) > MAX_OPEN:
                 self._forget(next(iter(self._open)))
             if is_new:
-                self._hurry.set()
+                self._wake_up.set()
             self._changed.wait_for(lambda: name in self._bodies, WAIT)
             return self._bodies.get(name)
 
@@ -159,27 +159,27 @@ class Observer:
             soonest = ended + max(self._interval, DUTY * took)
             is_idle = time.monotonic() - self._asked["boards"] > IDLE_AFTER
             due = max(soonest, ended + IDLE_PAUSE) if is_idle else soonest
-            is_hurried = self._hurry.wait(max(due - time.monotonic(), 0.0))
-            self._hurry.clear()
+            is_woken = self._wake_up.wait(max(due - time.monotonic(), 0.0))
+            self._wake_up.clear()
             if self._ended.is_set():
                 return
             began = time.monotonic()
-            if is_hurried and began < soonest:
-                self._tried(self._look_at_jobs)
+            if is_woken and began < soonest:
+                self._look_or_warn(self._look_at_jobs)
                 continue
-            self._tried(self._look)
-            self._tried(self._look_at_jobs)
+            self._look_or_warn(self._look)
+            self._look_or_warn(self._look_at_jobs)
             ended = time.monotonic()
             took = ended - began
 
-    def _tried(self, look: Callable[[], None]) -> None:
+    def _look_or_warn(self, look: Callable[[], None]) -> None:
         """Look, and say once what went wrong; the next look may be better."""
         try:
             look()
         except Exception as error:
             text = f"the page is not up to date: {type(error).__name__}: {error}"
-            if not self._ended.is_set() and text not in self._told:
-                self._told.add(text)
+            if not self._ended.is_set() and text not in self._warned:
+                self._warned.add(text)
                 warn(text)
 
     def _look(self) -> None:
@@ -239,7 +239,7 @@ class Observer:
                     if self._ended.is_set():
                         return
             began = time.monotonic()
-            self._tried(look)
+            self._look_or_warn(look)
             took = time.monotonic() - began
 
     def _look_at_storage(self) -> None:

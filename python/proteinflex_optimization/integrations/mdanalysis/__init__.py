@@ -42,7 +42,7 @@ from proteinflex_optimization.integrations.mdanalysis.topology import (
 from proteinflex_optimization.integrations.mdanalysis.topology_files import (
     checked_path,
     is_clear,
-    said,
+    reason_of,
     topology_of_file,
     universe_of,
 )
@@ -123,5 +123,5 @@ def to_universe(trajectory: Trajectory, topology: Any = None, **kwargs: Any) -> 
         options = f" with {', '.join(kwargs)}" if kwargs else ""
         raise kind(
             f"topology={shown}{options} is not valid: expected one that MDAnalysis "
-            f"takes. It says: {said(error)}"
+            f"takes. It says: {reason_of(error)}"
         ) from error

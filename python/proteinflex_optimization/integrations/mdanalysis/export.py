@@ -22,7 +22,7 @@ from proteinflex_optimization._integrations import integration
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import InvalidArgumentError
-from proteinflex_optimization.integrations.mdanalysis.paths import as_text
+from proteinflex_optimization.integrations.mdanalysis.paths import text_path
 from proteinflex_optimization.integrations.mdanalysis.reader import reader_arguments
 from proteinflex_optimization.integrations.mdanalysis.topology import topology_to_universe
 from proteinflex_optimization.integrations.mdanalysis.topology_places import (
@@ -196,7 +196,7 @@ def export_trajectory(
     if options.get("dt"):
         kept.add("time")
     _leave_out(universe.trajectory, kept, Path(path).name, places)
-    with published(path, overwrite=overwrite) as hidden, as_text(hidden) as named:
+    with published(path, overwrite=overwrite) as hidden, text_path(hidden) as named:
         writer = WholeWriter(
             named, Path(path), lambda name: _writer(name, path, trajectory, options)
         )

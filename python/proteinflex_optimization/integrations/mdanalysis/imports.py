@@ -46,7 +46,7 @@ def import_trajectory(
     allow_truncated: bool = False,
     precision: Precision | None = None,
     profile: Profile | None = None,
-    block_frames: int = 64,
+    frames_per_block: int = 64,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> str:
@@ -80,7 +80,7 @@ def import_trajectory(
         (float32) unless it was made with one.
     profile : {'default', 'archive'}, optional
         As for `DataHandler.store_trajectory`.
-    block_frames : int
+    frames_per_block : int
         Frames in memory at a time, at most.
     progress : callable, optional
         Called with the number of frames that were read and of all.
@@ -112,7 +112,7 @@ def import_trajectory(
     instance("handler", handler, _native.DataHandler, "a DataHandler")
     callback("progress", progress)
     flag("allow_truncated", allow_truncated)
-    whole("block_frames", block_frames)
+    whole("frames_per_block", frames_per_block)
     _check_number_of_ps("dt", options.get("dt"), above=0)
     _check_number_of_ps("time_offset", options.get("time_offset"), above=-math.inf)
     several: Any = trajectory
@@ -143,7 +143,7 @@ def import_trajectory(
                 with writer:
                     if structure is not None:
                         writer._set_topology(structure._encoded)
-                    for block in _blocks(run.frames(), block_frames):
+                    for block in _blocks(run.frames(), frames_per_block):
                         writer.append(block.pop("frames"), **block)
                     run.check()
                 break

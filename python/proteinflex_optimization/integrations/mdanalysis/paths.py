@@ -1,4 +1,4 @@
-"""Paths for libraries that take text: names of files are bytes, which may be none."""
+"""Paths for libraries that take text: names of files are bytes, which may not be text."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-__all__ = ["as_text"]
+__all__ = ["text_path"]
 
 
 @contextmanager
-def as_text(path: Path) -> Iterator[Path]:
-    """Yield a path, or a link to it where it is no text; the file need not be there yet."""
+def text_path(path: Path) -> Iterator[Path]:
+    """Yield a path, or a link to it where it is not text; the file need not be there yet."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

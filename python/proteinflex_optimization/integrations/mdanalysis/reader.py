@@ -75,7 +75,7 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
             **self._ts_kwargs,
         )
         per_frame = max(1, self._trajectory.raw_bytes // max(1, self._trajectory.n_frames))
-        self._block_frames = max(1, BLOCK_BYTES // per_frame)
+        self._frames_per_block = max(1, BLOCK_BYTES // per_frame)
         self._block: dict[str, NDArray[Any]] = {}
         self._block_start = 0
         self.gives_missing_as_nan = False
@@ -192,8 +192,8 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
         if following:
             # Up to the end of a chunk, where chunks are not too large: what is decoded whole is kept.
             chunk = self._trajectory.chunk_frames
-            step = chunk if chunk <= self._block_frames else 1
-            stop = min((frame + self._block_frames) // step * step, self.n_frames)
+            step = chunk if chunk <= self._frames_per_block else 1
+            stop = min((frame + self._frames_per_block) // step * step, self.n_frames)
         names = ["frames", *self._fields]
         self._block = {name: self._read(name, frame, stop, 1, None) for name in names}
         self._block_start = frame

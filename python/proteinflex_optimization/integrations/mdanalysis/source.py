@@ -23,7 +23,7 @@ from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._packed import check_streams
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
-from proteinflex_optimization.integrations.mdanalysis.paths import as_text
+from proteinflex_optimization.integrations.mdanalysis.paths import text_path
 from proteinflex_optimization.integrations.mdanalysis.reader import TrajectoryReadError
 from proteinflex_optimization.integrations.mdanalysis.reader_classes import (
     format_of,
@@ -44,7 +44,7 @@ from proteinflex_optimization.integrations.mdanalysis.topology import (
 from proteinflex_optimization.integrations.mdanalysis.topology_files import (
     checked_path,
     is_structure,
-    said,
+    reason_of,
     universe_of,
 )
 from proteinflex_optimization.integrations.mdanalysis.whole import (
@@ -132,7 +132,7 @@ class TrajectoryFile:
         check_streams("trajectory", self.path)
         if isinstance(topology, Topology):
             topology = topology_to_mdanalysis(topology)
-        elif isinstance(topology, (str, Path)):
+        elif isinstance(topology, (str, os.PathLike)):
             topology = checked_path("topology", topology)
             if topology_format is None:
                 topology_format = usual_format(topology)
@@ -151,7 +151,7 @@ class TrajectoryFile:
                 self.format = name_of(reader_class)
                 refuse_unknown(options, reader_class)
                 self.findings: Findings = examine_before_opening(self.path, self.format)
-                readable = self._opened.enter_context(as_text(self._readable()))
+                readable = self._opened.enter_context(text_path(self._readable()))
                 self._reader = self._open(readable, reader_class, options)
                 self.n_frames = int(self._reader.n_frames)
                 self.n_atoms = int(self._reader.n_atoms)
@@ -222,14 +222,14 @@ class TrajectoryFile:
                 topology, str(path), format=reader_class, topology_format=topology_format, **options
             )
 
-        if isinstance(topology, (str, Path)):
+        if isinstance(topology, str):
             given = Path(topology)
             readable = str(self._without_mark(given) if given.is_file() else topology)
             universe = universe_of(readable, topology_format, make)
         else:
             universe = make(topology, topology_format)
         self._universe = universe
-        bonded_atoms(universe, f"topology={_described(self._topology)}")
+        bonded_atoms(universe, f"topology={self._topology!r}")
         return universe.trajectory
 
     def topology(self) -> Topology | None:
@@ -257,17 +257,18 @@ class TrajectoryFile:
 
     @property
     def _is_structure(self) -> bool:
-        is_file = isinstance(self._topology, (str, Path))
-        return is_file and is_structure(self._topology, self._topology_format)
+        return isinstance(self._topology, str) and is_structure(
+            self._topology, self._topology_format
+        )
 
     def _unreadable(self, error: Exception) -> Exception:
-        reason = said(error)
+        reason = reason_of(error)
         if self.path.suffix.lower() in (".npz", ".zarr"):
             reason += " (.npz and .zarr are imported one at a time)"
         if isinstance(error, OSError) and error.errno is not None:
             return OSError(error.errno, error.strerror, str(error.filename or self.path))
         return InvalidArgumentError(
-            f"trajectory={str(self.path)!r} with topology={_described(self._topology)} is not valid: "
+            f"trajectory={str(self.path)!r} with topology={self._topology!r} is not valid: "
             "expected files that MDAnalysis can read together (format= and topology_format= name "
             f"their formats). It says: {reason}"
         )
@@ -402,7 +403,3 @@ def _stat(path: Path) -> os.stat_result:
     # Opened, for a client of NFS may know old times and sizes of what it has not opened.
     with path.open("rb") as file:
         return os.fstat(file.fileno())
-
-
-def _described(topology: Any) -> str:
-    return repr(str(topology)) if isinstance(topology, (str, Path)) else repr(topology)

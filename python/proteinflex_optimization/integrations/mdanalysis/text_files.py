@@ -239,7 +239,7 @@ def mol2(reader: Any, path: Path, findings: Findings) -> None:
     Raises
     ------
     InvalidArgumentError
-        Several molecules of one size: these are no frames.
+        Several molecules of one size: these are not frames.
     """
     names = set()
     for number, block in enumerate(reader.frames):

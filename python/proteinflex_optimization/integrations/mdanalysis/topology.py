@@ -36,7 +36,7 @@ def topology_from_mdanalysis(source: Any) -> Topology:
     Raises
     ------
     InvalidArgumentError
-        Atoms are there twice, residues have no numbers, or an element is none.
+        Atoms are there twice, residues have no numbers, or an element is not one.
     """
     if not hasattr(source, "atoms"):
         raise InvalidTypeError(
@@ -179,7 +179,7 @@ def bonded_atoms(universe: Any, source: str = "source") -> NDArray[np.intp]:
     Raises
     ------
     InvalidArgumentError
-        One of them is none of the universe.
+        One of them is not of the universe.
     """
     stored = getattr(universe._topology, "bonds", None)
     pairs = np.array([] if stored is None else stored.values, np.intp).reshape(-1, 2)
@@ -209,7 +209,7 @@ def _bonds(atoms: Any) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
 
 
 def _order(order: Any) -> float:
-    """Return a bond's order; 0 for what is no number, or not known."""
+    """Return a bond's order; 0 for what is not a number, or not known."""
     if order is None:
         return 0.0
     try:

@@ -21,15 +21,12 @@ from proteinflex_optimization.integrations.mdanalysis.topology import (
     topology_from_mdanalysis,
     topology_to_mdanalysis,
 )
-from proteinflex_optimization.topology import Topology, of_structure_file
+from proteinflex_optimization.topology import MMCIF, Topology, of_structure_file
 
 logger = get_logger()
 
 STRUCTURES = frozenset({"PDB", "ENT", "CIF", "MMCIF"})
 """MDAnalysis's names of topologies that `import_structure` reads as well."""
-
-MMCIF = re.compile(rb"(?:\s|#[^\r\n]*)*data_", re.IGNORECASE)
-"""How its files begin."""
 
 NO_UTF8 = "codec can't decode"
 """What MDAnalysis says of text in another encoding."""
@@ -61,9 +58,9 @@ def topology_of_file(path: Any) -> Topology:
     InvalidArgumentError
         MDAnalysis can't read it.
     """
-    path = checked_path("structure", path)
+    path = checked_path("source", path)
     try:
-        universe = _as_text(path, MDAnalysis.Universe)
+        universe = _read_as_utf8(path, MDAnalysis.Universe)
     except Exception as error:
         if is_clear(error):
             raise
@@ -72,7 +69,7 @@ def topology_of_file(path: Any) -> Topology:
             return read
         raise InvalidArgumentError(
             f"source={path!r} is not valid: expected a topology that MDAnalysis can read. "
-            f"It says: {said(error)}"
+            f"It says: {reason_of(error)}"
         ) from error
     bonded_atoms(universe, f"source={path!r}")
     return topology_from_mdanalysis(universe)
@@ -87,7 +84,7 @@ def universe_of(path: str, topology_format: Any, make: Callable[[Any, Any], Any]
     try:
         if _is_mmcif_of_another_name(path, topology_format):
             raise ValueError("it is an mmCIF file, by another name")
-        return _as_text(path, lambda readable: make(readable, topology_format))
+        return _read_as_utf8(path, lambda readable: make(readable, topology_format))
     except Exception as error:
         read = None if is_clear(error) else _of_structure(path, topology_format)
         if read is None:
@@ -96,7 +93,7 @@ def universe_of(path: str, topology_format: Any, make: Callable[[Any, Any], Any]
         logger.warning(
             "%s: the topology is as import_structure reads it, without bonds; MDAnalysis does not: %s",
             path,
-            said(error),
+            reason_of(error),
         )
         return universe
 
@@ -130,7 +127,7 @@ def is_clear(error: Exception) -> bool:
     return has_number or isinstance(error, (ImportError, MemoryError, ProteinFlexError))
 
 
-def said(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return the message of an error of MDAnalysis, without the dozens of formats that it knows."""
     return LISTS_OF_FORMATS.split(f"{type(error).__name__}: {error}")[0].strip()
 
@@ -139,7 +136,7 @@ def _of_structure(path: str, topology_format: Any) -> Topology | None:
     return of_structure_file(path) if is_structure(path, topology_format) else None
 
 
-def _as_text(path: str, make: Callable[[str], Any]) -> Any:
+def _read_as_utf8(path: str, make: Callable[[str], Any]) -> Any:
     """Return what `make` makes of a file; where a title is no UTF-8, of a copy in which it is."""
     try:
         return make(path)

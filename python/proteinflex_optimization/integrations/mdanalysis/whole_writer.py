@@ -44,7 +44,7 @@ class WholeWriter:
         self._hidden, self._path = hidden, path
         self._file: _SilentFile | None = None
         self._worker: ThreadPoolExecutor | None = None
-        with self._told():
+        with self._explained():
             hidden.touch()  # Which says clearly what is in the way.
             self._writer = make(str(hidden))
             if hidden.suffix.lower() == ".h5md":
@@ -58,7 +58,7 @@ class WholeWriter:
     def write(self, atoms: Any) -> None:
         """Write the current frame of a universe."""
         try:
-            with self._told():
+            with self._explained():
                 self._call(self._writer.write, atoms)
         except OSError:
             dataset: Any = getattr(self._writer, "trjfile", None)
@@ -70,7 +70,7 @@ class WholeWriter:
 
     def close(self) -> None:
         """Close the file, which need not be whole."""
-        with self._told():
+        with self._explained():
             self._call(self._close)
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
@@ -103,19 +103,19 @@ class WholeWriter:
         suffix = self._hidden.suffix.lower()
         if suffix == ".trz":
             expected = TRZ_HEADER + n_frames * self._writer.frameDtype.itemsize
-            with self._told():
+            with self._explained():
                 if self._hidden.stat().st_size != expected:
                     raise OSError(f"{n_frames} frames end at byte {expected}")
         if suffix not in FILES:
             return
-        with self._told(), FILES[suffix](str(self._hidden)) as file:
+        with self._explained(), FILES[suffix](str(self._hidden)) as file:
             if len(file) != n_frames:
                 raise OSError(f"{len(file)} of {n_frames} frames were written")
             file.seek(n_frames - 1)
             file.read()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         """Raise the system's error where there was one, whatever the writer makes of it."""
         try:
             yield
@@ -146,7 +146,7 @@ class WholeWriter:
 
 
 class _SilentFile(io.FileIO):
-    """A file for HDF5, which is told of no error: it could not close the file then."""
+    """A file for HDF5, which never sees an error: it could not close the file then."""
 
     error: OSError | None = None
 

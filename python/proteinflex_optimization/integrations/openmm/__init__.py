@@ -7,9 +7,9 @@ with TrajectoryReporter(handler, "protein1_md", 1000) as frames:
 """
 
 from .checkpoint import CheckpointReporter
-from .convert import topology_from_openmm, topology_to_openmm
 from .progress import ProgressReporter
 from .run import PortableStateWarning, load_latest, load_run, save_run
+from .topology import topology_from_openmm, topology_to_openmm
 from .trajectory import TrajectoryReporter
 
 __all__ = [

@@ -54,7 +54,7 @@ class CheckpointReporter:
 
     Notes
     -----
-    The order in ``simulation.reporters`` is of no importance: every `TrajectoryReporter` there writes
+    The order in ``simulation.reporters`` does not matter: every `TrajectoryReporter` there writes
     the frame of this step first and makes all its frames durable, then the checkpoint is saved, also
     durable when ``report`` returns. Other reporters' files (DCD, PDB) are not flushed, and a restart
     may find frames in them that come after the checkpoint.
@@ -62,9 +62,9 @@ class CheckpointReporter:
     Raises
     ------
     InvalidArgumentError
-        `interval` is no whole number of steps, or a component of `states` has the name `name`.
+        `interval` is not a whole number of steps, or a component of `states` has the name `name`.
     InvalidTypeError
-        `manager` or `stop` is none.
+        `manager` is not a `CheckpointManager`, or `stop` not a `StopRequest`.
     """
 
     def __init__(

@@ -42,9 +42,9 @@ class ProgressReporter:
     Raises
     ------
     InvalidArgumentError
-        `total_steps` is no whole number of steps.
+        `total_steps` is not a whole number of steps.
     InvalidTypeError
-        `tracker` is none.
+        `tracker` is not a `ProgressTracker`.
     """
 
     def __init__(

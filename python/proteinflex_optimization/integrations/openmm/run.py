@@ -26,9 +26,9 @@ from proteinflex_optimization.errors import (
     UnsupportedFormatError,
 )
 
+from .plain_topology import topology_from_plain, topology_to_plain
 from .restored import Restored, remember
 from .seeds import reseed
-from .topology import topology_from_plain, topology_to_plain
 from .trajectory import TrajectoryReporter
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def save_run(simulation: Any) -> dict[str, Any]:
         Something can't be kept: a force without a portable form, a `PythonForce`, the copies of an
         `RPMDIntegrator`; or a position or velocity is NaN or infinite.
     InvalidTypeError
-        It is no simulation.
+        It is not a simulation.
     """
     import openmm
     from openmm import app, unit

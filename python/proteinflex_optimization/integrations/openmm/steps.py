@@ -20,7 +20,7 @@ def checked_steps(name: str, value: Any) -> int:
     Raises
     ------
     InvalidArgumentError
-        It is no whole number, or less than 1.
+        It is not a whole number, or less than 1.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise InvalidTypeError(

@@ -1,4 +1,4 @@
-"""An OpenMM topology as plain values, which OpenMM has no portable form for."""
+"""Topologies of OpenMM as those that trajectories hold, and back."""
 
 from __future__ import annotations
 
@@ -6,117 +6,101 @@ from typing import Any
 
 import numpy as np
 
-from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization._arguments import instance
+from proteinflex_optimization._topology_columns import build
+from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
+from proteinflex_optimization.topology import Topology
+
+ORDERS = {"Single": 1.0, "Double": 2.0, "Triple": 3.0, "Aromatic": 1.5, "Amide": 1.25}
+"""Of bonds by OpenMM's name of their type."""
 
 
-def topology_to_plain(topology: Any) -> dict[str, Any]:
-    """Return everything that a topology holds as lists and arrays.
+def topology_from_openmm(source: Any) -> Topology:
+    """Return what an OpenMM topology says, but for atom ids, formal charges and the box.
 
     Parameters
     ----------
-    topology : openmm.app.Topology
-        Chains, residues, atoms and bonds are numbered in their order.
-
-    Returns
-    -------
-    dict
-        Names and ids are lists, with one item per chain, residue, atom or bond; ``residue_chains``,
-        ``atom_residues`` and ``bonds`` (n_bonds, 2) are int64 indices; ``box`` is None or the vectors
-        (3, 3) float64 in nm. ``elements`` has number, name, symbol and mass (Da) of each element, and
-        ``atom_elements`` an index into it, -1 for none.
-    """
-    from openmm import unit
-
-    chains, residues = list(topology.chains()), list(topology.residues())
-    atoms, bonds = list(topology.atoms()), list(topology.bonds())
-    elements: dict[Any, int] = {}
-    for atom in atoms:
-        if atom.element is not None:
-            elements.setdefault(atom.element, len(elements))
-    box = topology.getPeriodicBoxVectors()
-    return {
-        "chain_ids": [chain.id for chain in chains],
-        "residue_names": [residue.name for residue in residues],
-        "residue_ids": [residue.id for residue in residues],
-        "insertion_codes": [residue.insertionCode for residue in residues],
-        "residue_chains": np.array([residue.chain.index for residue in residues], np.int64),
-        "atom_names": [atom.name for atom in atoms],
-        "atom_ids": [atom.id for atom in atoms],
-        # Of OpenMM 8.2 and later.
-        "formal_charges": [getattr(atom, "formalCharge", None) for atom in atoms],
-        "atom_residues": np.array([atom.residue.index for atom in atoms], np.int64),
-        "atom_elements": np.array([elements.get(atom.element, -1) for atom in atoms], np.int64),
-        "elements": [
-            [e.atomic_number, e.name, e.symbol, float(e.mass.value_in_unit(unit.dalton))]
-            for e in elements
-        ],
-        "bonds": np.array([(b.atom1.index, b.atom2.index) for b in bonds], np.int64).reshape(-1, 2),
-        "bond_types": [None if bond.type is None else str(bond.type) for bond in bonds],
-        "bond_orders": [bond.order for bond in bonds],
-        "box": None if box is None else np.array(box.value_in_unit(unit.nanometer), np.float64),
-    }
-
-
-def topology_from_plain(plain: dict[str, Any]) -> Any:
-    """Return the `openmm.app.Topology` that `topology_to_plain` was given.
+    source : openmm.app.Topology or object
+        Or what has one: a simulation, `PDBFile`, `PDBxFile`, `Modeller`.
 
     Raises
     ------
     InvalidArgumentError
-        An element of the program has the same symbol and is another one.
+        The id of a residue is not a number, or an element is not in the periodic table.
     """
-    from openmm import Vec3, app, unit
+    topology = getattr(source, "topology", source)
+    if not callable(getattr(topology, "chains", None)):
+        raise InvalidTypeError(
+            f"source is of type {type(source).__name__}: expected an OpenMM topology, or what has one"
+        )
+    chains, residues = list(topology.chains()), list(topology.residues())
+    # The order of positions, which differs from that of residues where atoms were added late.
+    atoms = sorted(topology.atoms(), key=lambda atom: atom.index)
+    numbers, codes = [], []
+    for residue in residues:
+        number, code = _number(residue)
+        numbers.append(number)
+        codes.append(code)
+    bonds = list(topology.bonds())
+    return Topology(
+        [atom.name for atom in atoms],
+        ["" if atom.element is None else atom.element.symbol for atom in atoms],
+        [atom.residue.index for atom in atoms],
+        [residue.name for residue in residues],
+        numbers,
+        [residue.chain.index for residue in residues],
+        [chain.id for chain in chains],
+        insertion_codes=codes,
+        bonds=[(bond.atom1.index, bond.atom2.index) for bond in bonds],
+        bond_orders=[_order(bond) for bond in bonds],
+    )
+
+
+def topology_to_openmm(topology: Topology) -> Any:
+    """Return an `openmm.app.Topology`; see `Topology.to_openmm`."""
+    from openmm import app
     from openmm.app import topology as types
 
-    made = app.Topology()
-    chains = [made.addChain(name) for name in plain["chain_ids"]]
-    residues = [
-        made.addResidue(name, chains[chain], number, code)
-        for name, chain, number, code in zip(
-            plain["residue_names"],
-            plain["residue_chains"].tolist(),
-            plain["residue_ids"],
-            plain["insertion_codes"],
-            strict=True,
+    instance("topology", topology, Topology, "a Topology")
+    if (np.diff(topology.residue_index) < 0).any():
+        atom = int(np.argmax(np.diff(topology.residue_index) < 0)) + 1
+        raise InvalidArgumentError(
+            f"the topology is not valid for OpenMM: atom {atom} is in residue "
+            f"{topology.residue_index[atom]}, and the one before it in a later one; expected atoms "
+            "in the order of their residues, as OpenMM numbers them"
         )
-    ]
-    elements = [_element(*element) for element in plain["elements"]]
-    atoms = []
-    for name, element, residue, number, charge in zip(
-        plain["atom_names"],
-        plain["atom_elements"].tolist(),
-        plain["atom_residues"].tolist(),
-        plain["atom_ids"],
-        plain["formal_charges"],
-        strict=True,
-    ):
-        options = {} if charge is None else {"formalCharge": charge}
-        known = None if element < 0 else elements[element]
-        atoms.append(made.addAtom(name, known, residues[residue], number, **options))
-    kinds = {str(kind): kind for kind in (getattr(types, name) for name in BOND_TYPES)}
-    for (first, second), kind, order in zip(
-        plain["bonds"].tolist(), plain["bond_types"], plain["bond_orders"], strict=True
-    ):
-        made.addBond(atoms[first], atoms[second], None if kind is None else kinds[kind], order)
-    if plain["box"] is not None:
-        made.setPeriodicBoxVectors([Vec3(*row) for row in plain["box"].tolist()] * unit.nanometer)
+    made = app.Topology()
+    names, codes = topology.residue_names.tolist(), topology.insertion_codes.tolist()
+    numbers = topology.residue_numbers.tolist()
+    kinds = {order: getattr(types, name) for name, order in ORDERS.items()}
+    build(
+        topology,
+        "OpenMM",
+        lambda symbol: app.Element.getBySymbol(symbol) if symbol else None,
+        made.addChain,
+        lambda row, chain: made.addResidue(names[row], chain, str(numbers[row]), codes[row]),
+        made.addAtom,
+        lambda one, two, order, n: made.addBond(one, two, kinds.get(order), n),
+    )
     return made
 
 
-BOND_TYPES = ("Single", "Double", "Triple", "Aromatic", "Amide")
-
-
-def _element(number: int, name: str, symbol: str, mass: float) -> Any:
-    """Find an element by its symbol, or register one that the saving program had defined itself."""
-    from openmm import app, unit
-
+def _number(residue: Any) -> tuple[int, str]:
+    """Return the number and the insertion code of a residue, which OpenMM has as one text or two."""
+    text, code = str(residue.id).strip(), (residue.insertionCode or "").strip()
+    if not code and text[:-1].lstrip("-").isdecimal() and text[-1].isalpha():
+        text, code = text[:-1], text[-1]
     try:
-        known = app.Element.getBySymbol(symbol)
-    except KeyError:
-        return app.Element(number, name, symbol, mass * unit.dalton)
-    if (known.atomic_number, known.name) != (number, name):
+        return int(text), code
+    except ValueError:
         raise InvalidArgumentError(
-            f"the topology's element {symbol!r} is {name!r} with number {number}, and in this "
-            f"program {known.name!r} with number {known.atomic_number}: expected the same"
-        )
-    return known
+            f"the id of residue {residue.index} ({residue.name}) is {residue.id!r}: expected a "
+            "whole number, with an insertion code or without"
+        ) from None
+
+
+def _order(bond: Any) -> float:
+    name = None if bond.type is None else str(bond.type)
+    if name in ORDERS:
+        return ORDERS[name]
+    return float(bond.order or 0)

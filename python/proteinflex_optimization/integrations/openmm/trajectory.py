@@ -22,9 +22,10 @@ from proteinflex_optimization._at_exit import at_exit
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, ResumeError
 
-from .convert import topology_from_openmm
+from .reach import what_is_missing
 from .restored import frames_when_saved
 from .steps import checked_steps, steps_until
+from .topology import topology_from_openmm
 
 if TYPE_CHECKING:
     from proteinflex_optimization.data_handler import DataHandler
@@ -120,7 +121,7 @@ class TrajectoryReporter:
     Raises
     ------
     InvalidArgumentError
-        `interval` is no whole number of steps; the trajectory was stored with another `precision`,
+        `interval` is not a whole number of steps; the trajectory was stored with another `precision`,
         is being written by another writer, or is there and neither `resume` nor `overwrite` is set.
         When the simulation begins to step: the frames so far have another topology, the reporter is
         closed, or it has frames of another simulation.
@@ -244,45 +245,21 @@ class TrajectoryReporter:
         A trajectory without frames may be begun anywhere with `first` or `overwrite`. `others` are the
         trajectories that the simulation was saved with.
         """
-        due = step - step % self._interval
-        steps = self._stored_steps()
-        before = steps[: np.searchsorted(steps, step, side="right")]
-        if len(before) > 0:
-            # They reach by the interval with which they were written, which may have been another.
-            last = int(before[-1])
-            apart = last - int(before[-2]) if len(before) > 1 else 0
-            if apart and last % apart == 0:
-                reaches = step < last + apart
-            else:
-                # Nothing tells that interval, but that it divides the step of the frame.
-                reaches = step < 2 * last and (last >= due or step < last + apart)
-            if reaches:
-                return
-            found = f"its {len(steps)} stored frames end at step {last}"
-            if apart:
-                found += f", {apart} steps after the one before"
-        elif due <= 0:
+        missing = what_is_missing(self._stored_steps(), step, self._interval)
+        if missing is None:
             return
-        elif len(steps) > 0:
-            if steps[0] == due + self._interval:
-                return  # It was begun here.
-            found = f"its {len(steps)} stored frames begin at step {steps[0]}"
-        else:
-            if self._overwrite:
-                return
-            if first:
-                logger.warning(
-                    "trajectory %r: begins at step %d of the simulation, without frames before; %s",
-                    self._data_id,
-                    step,
-                    f"its checkpoint was saved with {sorted(others)} and not with this one: replicas "
-                    "need a directory of checkpoints each"
-                    if others
-                    else "call resume_at(step) after restoring a checkpoint to have them asked for",
-                )
-                return
-            found = "no frames of it are stored"
-        raise self._resume_error(step, found)
+        if self.n_frames > 0 or not (first or self._overwrite):
+            raise self._resume_error(step, missing)
+        if not self._overwrite:
+            logger.warning(
+                "trajectory %r: begins at step %d of the simulation, without frames before; %s",
+                self._data_id,
+                step,
+                f"its checkpoint was saved with {sorted(others)} and not with this one: replicas "
+                "need a directory of checkpoints each"
+                if others
+                else "call resume_at(step) after restoring a checkpoint to have them asked for",
+            )
 
     def _resume_error(self, step: int, found: str) -> ResumeError:
         return ResumeError(

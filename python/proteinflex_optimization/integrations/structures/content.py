@@ -9,12 +9,12 @@ from typing import Literal
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._packed import unpacked
 from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.topology import MMCIF
 
 Format = Literal["PDB", "mmCIF", "mmJSON"]
 
 READ = "PDB, mmCIF and mmJSON files are read, plain or compressed with gzip, bzip2 or xz"
 
-MMCIF = re.compile(rb"(?:\s|#[^\r\n]*)*data_", re.IGNORECASE)
 MMCIF_ATOMS = re.compile(rb"^[ \t]*_atom_site\.", re.IGNORECASE | re.MULTILINE)
 ATOM_RECORD = re.compile(rb"^[ \t]*(ATOM|HETATM)", re.IGNORECASE | re.MULTILINE)
 GRO = re.compile(rb"[^\n]*\n\s*\d+\s*\n[ \d]{5}.{10}[ \d]{5}\s*-?\d+\.\d+\s*-?\d+\.\d+")

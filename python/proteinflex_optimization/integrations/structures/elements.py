@@ -132,9 +132,9 @@ def _warn_of_unknown(
 
 
 def _element(symbol: str, name: str, residue: str, is_alone: bool, *, is_aligned: bool) -> str:
-    said = _known(symbol.strip())
-    if said != UNKNOWN or symbol.strip().upper() in NO_ELEMENT:
-        return said
+    known = _known(symbol.strip())
+    if known != UNKNOWN or symbol.strip().upper() in NO_ELEMENT:
+        return known
     bare = name.strip().lstrip("0123456789'\"").upper()
     if is_water(residue):
         # A D alone is the Drude particle of its oxygen, D1 is deuterium.

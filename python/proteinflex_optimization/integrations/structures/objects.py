@@ -99,6 +99,7 @@ def is_biotite(source: Any) -> bool:
 
 def from_biotite(source: Any) -> ArraySource:
     """Take the models of Biotite's arrays; they keep the order of the atoms."""
+    label = "Biotite's structure"
     known = source.get_annotation_categories()
     n_atoms = source.array_length()
     if n_atoms == 0:
@@ -122,6 +123,7 @@ def from_biotite(source: Any) -> ArraySource:
         )
         hetero = np.asarray(getattr(source, "hetero", np.zeros(n_atoms, bool)), bool)
         return _built(
+            label,
             grouping,
             names,
             text("element"),
@@ -136,7 +138,7 @@ def from_biotite(source: Any) -> ArraySource:
     cells: list[Any] = [None] * len(positions)
     if box is not None:
         cells = [cell_of_vectors(vectors) for vectors in np.reshape(box, (-1, 3, 3))]
-    return ArraySource("Biotite's structure", positions, cells, build)
+    return ArraySource(label, positions, cells, build)
 
 
 def is_openmm(source: Any) -> bool:
@@ -150,6 +152,7 @@ def from_openmm(source: Any) -> ArraySource:
     """Take positions and their topology; lengths are in nm where positions have no unit."""
     from openmm import unit
 
+    label = "OpenMM's structure"
     if isinstance(source, tuple):
         topology, positions = source
     else:
@@ -179,6 +182,7 @@ def from_openmm(source: Any) -> ArraySource:
             ["X" if atom.element is None else atom.element.symbol for atom in atoms]
         )
         return _built(
+            label,
             Grouping(index, first, np.arange(len(first))),
             names,
             elements,
@@ -195,7 +199,7 @@ def from_openmm(source: Any) -> ArraySource:
             cell,
         )
 
-    return ArraySource("OpenMM's structure", positions[None], [cell], build)
+    return ArraySource(label, positions[None], [cell], build)
 
 
 def cell_of_vectors(vectors: Any) -> NDArray[np.float64] | None:
@@ -210,6 +214,7 @@ def cell_of_vectors(vectors: Any) -> NDArray[np.float64] | None:
 
 
 def _built(
+    label: str,
     grouping: Grouping,
     names: Text,
     symbols: Text,
@@ -235,13 +240,7 @@ def _built(
     sizes = np.bincount(grouping.index)
     return Atoms(
         names,
-        guess_elements(
-            symbols,
-            names,
-            residue_names,
-            (sizes == 1)[grouping.index],
-            "Biotite's structure",
-        ),
+        guess_elements(symbols, names, residue_names, (sizes == 1)[grouping.index], label),
         positions,
         altlocs,
         *factors,

@@ -54,7 +54,7 @@ class PDBSource:
         self._is_cut = not content.endswith((b"\n", b"\r"))
         self._models = self._scan()
         self._last: tuple[bytes, list[int], Atoms] | None = None
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self.n_models = len(self._models)
         self.says_plddt = PREDICTED.search(self._title) is not None
         counts = {len(model.lines) for model in self._models}
@@ -136,8 +136,8 @@ class PDBSource:
         described = self._described(columns, model)
         for start, stop, what in ((60, 66, "B-factors"), (54, 60, "occupancies")):
             n_lost = columns.count_overflown(start, stop)
-            if n_lost and what not in self._told:
-                self._told.add(what)  # Once, not for each model of a trajectory.
+            if n_lost and what not in self._warned:
+                self._warned.add(what)  # Once, not for each model of a trajectory.
                 logger.warning(
                     "%s: the %s of %d atoms are asterisks, left by numbers too wide for their "
                     "columns; they are NaN",

@@ -69,7 +69,7 @@ def read_structure(
 
         ``sequences``: one letter for each polymer residue that is there, by chain; X where it has
         none. ``n_models``: how many the source has. ``cell``: lengths and angles (Å, degrees) of
-        the model, where it has one that is no placeholder; (n_models, 6) of all models where
+        the model, where it has one that is not a placeholder; (n_models, 6) of all models where
         theirs differ, NaN of those without.
 
     Raises

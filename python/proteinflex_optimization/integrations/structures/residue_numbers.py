@@ -17,7 +17,7 @@ LARGEST = 2**31 - 1
 
 
 class NotANumberError(ValueError):
-    """A residue number is none; ``place`` says which."""
+    """What stands for a residue number is not a number; ``place`` says which."""
 
     def __init__(self, place: int) -> None:
         super().__init__(place)

@@ -46,7 +46,7 @@ def topology_of(source: Any) -> Topology:
     missing = [name for name in NEEDED if name not in data]
     if missing:
         raise InvalidArgumentError(
-            f"structure has no {missing[0]!r}: expected a structure as import_structure stores it, "
+            f"source has no {missing[0]!r}: expected a structure as import_structure stores it, "
             f"with {', '.join(NEEDED)}"
         )
     chain_ids, chain_index = _numbered(np.asarray(data["chains"]).tolist())
@@ -65,14 +65,16 @@ def topology_of(source: Any) -> Topology:
 
 def _of_gemmi(structure: gemmi.Structure) -> Topology:
     if len(structure) == 0:
-        raise InvalidArgumentError("structure has no model: expected atoms")
+        raise InvalidArgumentError("source has no model: expected atoms")
     chains = list(structure[0])
     residues = [(number, residue) for number, chain in enumerate(chains) for residue in chain]
     atoms = [(number, atom) for number, (_, residue) in enumerate(residues) for atom in residue]
     numbers = []
     for _, residue in residues:
         if residue.seqid.num is None:
-            raise InvalidArgumentError(f"residue {residue} has no number: expected one")
+            raise InvalidArgumentError(
+                f"source has a residue {residue} without a number: expected one"
+            )
         numbers.append(residue.seqid.num)
     return Topology(
         [atom.name for _, atom in atoms],
