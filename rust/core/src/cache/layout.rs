@@ -24,7 +24,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::CacheError;
-use crate::fs::{Owner, Storage, is_directory, metadata_if_there, names, path_of, publish_bytes};
+use crate::fs::{
+    Owner, Storage, absolute, is_directory, metadata_if_there, names, path_of, publish_bytes,
+};
 use crate::trajectory::EntryKind;
 use crate::{Error, Result};
 
@@ -210,9 +212,7 @@ impl Layout {
     }
 
     fn of(root: &Path) -> Result<Self> {
-        let root =
-            std::path::absolute(root).map_err(|error| Error::io("make absolute", root, error))?;
-        Ok(Self { root })
+        Ok(Self { root: absolute(root)? })
     }
 
     /// The directory itself.
