@@ -14,6 +14,7 @@ from ._arguments import path_text
 from ._fingerprint import Paths
 from ._integrations import integration
 from ._log import get_logger
+from ._open_writers import kept_at_exit
 from .errors import (
     CacheKeyError,
     CorruptDataError,
@@ -169,7 +170,8 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
         """Write a trajectory frame by frame.
 
         What was flushed survives any crash; it becomes visible under its key when the writer is
-        closed, which leaving its `with` block without an error does.
+        closed, which leaving its `with` block without an error does. One that nobody closes is
+        flushed when it is collected or the program ends, and stays unfinished.
 
         Parameters
         ----------
@@ -211,7 +213,7 @@ class DataHandler(TieredCache):  # noqa: D101, its documentation is the native c
             except BaseException:
                 writer.suspend()
                 raise
-        return writer
+        return kept_at_exit(writer)
 
     def _topology_of(self, structure: Any) -> Topology:
         """Return the topology of what was passed: also of an entry, by its key or id."""
