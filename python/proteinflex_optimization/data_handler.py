@@ -14,6 +14,7 @@ from ._arguments import path_text, renamed
 from ._fingerprint import Paths
 from ._importing import ImportingCache
 from ._log import get_logger
+from ._open_writers import kept_at_exit
 from .errors import (
     CacheKeyError,
     CorruptDataError,
@@ -167,7 +168,8 @@ class DataHandler(ImportingCache):  # noqa: D101, its documentation is the nativ
         """Write a trajectory frame by frame.
 
         What was flushed survives any crash; it becomes visible under its key when the writer is
-        closed, which leaving its `with` block without an error does.
+        closed, which leaving its `with` block without an error does. One that nobody closes is
+        flushed when it is collected or the program ends, and stays unfinished.
 
         Parameters
         ----------
@@ -209,7 +211,7 @@ class DataHandler(ImportingCache):  # noqa: D101, its documentation is the nativ
             except BaseException:
                 writer.suspend()
                 raise
-        return writer
+        return kept_at_exit(writer)
 
     @renamed("source", "structure")
     def _topology_of(self, structure: Any) -> Topology:

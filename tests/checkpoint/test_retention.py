@@ -84,6 +84,31 @@ def test_an_empty_directory_and_a_damaged_checkpoint_are_taken(tmp_path):
     assert ids(manager) == []
 
 
+def test_a_checkpoint_is_removed_by_every_path_that_loads_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    manager = CheckpointManager("run")
+    (tmp_path / "link").symlink_to("run")
+    (tmp_path / "other" / "a").mkdir(parents=True)
+    paths = [
+        "run/a",
+        "./run/a/",
+        Path("run/a"),
+        "link/a",
+        f"../{tmp_path.name}/run/a",
+        tmp_path / "link/a",
+    ]
+    for path in ["a", *paths, Path(CheckpointManager("link").base_dir) / "a"]:
+        manager.create_checkpoint("a", {"x": 1})
+        assert manager.load_checkpoint(path) == {"x": 1}
+        manager.delete(path)
+        assert ids(manager) == []
+    manager.create_checkpoint("a", {"x": 1})
+    for path in ("other/a", "run/../a", "nowhere/a", "./a", "run", "run/", "."):
+        with pytest.raises((InvalidArgumentError, CheckpointError), match="checkpoint"):
+            manager.delete(path)
+    assert ids(manager) == ["a"]
+
+
 def make_newer(path):
     xxhash = pytest.importorskip("xxhash")
     file = Path(path) / "manifest.json"

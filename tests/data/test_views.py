@@ -45,6 +45,20 @@ def test_plain_arrays_are_read_only_views_of_the_mapping(tmp_path):
     assert handler.get_cache_stats()["memory"]["mapped_bytes"] >= 50 * array.nbytes
 
 
+def test_what_was_stored_compressed_is_never_a_view(tmp_path):
+    handler = DataHandler(tmp_path)
+    noise = np.frombuffer(np.random.default_rng(2).bytes(80_000), np.uint64)
+    arrays = {
+        "noise": noise,
+        "few": np.arange(5.0),
+        "none": np.zeros((0, 3)),
+        "zeros": np.zeros(10_000),
+    }
+    loaded = handler.load_data(handler.store_structure(arrays, "x"))
+    assert all(array.flags.owndata and array.flags.writeable for array in loaded.values())
+    assert ".fxt" not in Path("/proc/self/maps").read_text()
+
+
 def test_a_view_outlives_handler_entry_and_file(tmp_path):
     handler = DataHandler(tmp_path, enable_compression=False)
     array = np.arange(100_000.0)

@@ -66,6 +66,82 @@ def append_and_fail(handler):
         raise ZeroDivisionError
 
 
+NEVER_CLOSED = """
+import gc, multiprocessing, os, sys
+sys.path.insert(0, sys.argv[2])
+from test_writer import frames
+from proteinflex_optimization import DataHandler
+
+def write(directory):
+    writer = DataHandler(directory).trajectory_writer("md")
+    writer.append(frames(0, 30))
+    return writer
+
+how = sys.argv[3]
+if how == "multiprocessing":
+    job = multiprocessing.get_context("fork").Process(target=lambda: ends.append(write(sys.argv[1])))
+    ends = []
+    job.start()
+    sys.exit(job.join())
+writer = write(sys.argv[1])
+if how == "cycle":
+    kept = [writer]
+    kept.append(kept)
+    gc.disable()
+if how == "error":
+    raise ZeroDivisionError
+if how == "sys.exit":
+    sys.exit()
+if how == "del":
+    del writer
+    os._exit(0)
+if how == "fork" and os.fork() > 0:
+    os.wait()
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "n_frames"),
+    [
+        ("end", 30),
+        ("del", 30),
+        ("cycle", 30),
+        ("sys.exit", 30),
+        ("error", 30),
+        ("multiprocessing", 30),
+        # The child ends in order, and its parent, whose writer it is, does not.
+        ("fork", 0),
+    ],
+)
+def test_a_writer_that_nobody_closes_keeps_its_frames(handler, tmp_path, how, n_frames):
+    here = str(Path(__file__).parent)
+    job = subprocess.run(
+        [sys.executable, "-c", NEVER_CLOSED, str(tmp_path), here, how],
+        capture_output=True,
+        text=True,
+    )
+    assert "ZeroDivisionError" in job.stderr if how == "error" else job.stderr == ""
+    assert "md" not in handler
+    with handler.trajectory_writer("md", resume=True) as writer:
+        assert writer.n_frames == n_frames
+        writer.append(frames(n_frames, 40))
+    np.testing.assert_array_equal(handler.open("md")[:], frames(0, 40))
+
+
+def test_a_writer_that_is_collected_leaves_an_exception_on_its_way_alone(handler):
+    def write():
+        writer = handler.trajectory_writer("md")
+        writer.append(frames(0, 3))
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        write()
+    caught.value.__traceback__ = None
+    del caught
+    assert handler.trajectory_writer("md", resume=True).n_frames == 3
+
+
 @contextmanager
 def limited(size):
     """Let files grow up to a size, as on a full disk; not the one that pytest reports to."""

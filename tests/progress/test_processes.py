@@ -75,6 +75,47 @@ def test_four_processes_of_four_threads_lose_no_update(tmp_path: Path, method: s
     assert count(ProgressTracker(checkpoint_dir=tmp_path), "shared") == 4 * 4 * 5000
 
 
+@pytest.mark.parametrize("pickled", [False, True])
+def test_a_tracker_stays_with_its_directory_when_the_process_goes_to_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pickled: bool
+):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    tracker = ProgressTracker(checkpoint_dir="run")
+    task = tracker.start_task("md", "Dynamics", 10)
+    task.update(4)
+    reader = ProgressTracker.attach("run")
+    assert tracker.checkpoint_dir == reader.directory == str(tmp_path / "run")
+    monkeypatch.chdir("elsewhere")
+    if pickled:
+        tracker, task, reader = pickle.loads(pickle.dumps((tracker, task, reader)))
+    task.update(3)
+    assert count(tracker, "md") == reader.get_progress()["completed_steps"] == 7
+    tracker.close()
+    assert pickled or list((tmp_path / "run" / ".progress").glob("snapshot-*"))
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("end", ["tracker.close()", "os.kill(os.getpid(), 9)"])
+def test_elapsed_time_stands_still_once_nobody_is_at_work(tmp_path: Path, end: str):
+    job = f"""
+import os, sys, time
+from proteinflex_optimization import ProgressTracker
+tracker = ProgressTracker(checkpoint_dir=sys.argv[1])
+tracker.start_task("md", "Dynamics", 10).update()
+time.sleep(1.2)
+{end}
+"""
+    subprocess.run([sys.executable, "-c", job, str(tmp_path)], check=False)
+    reader = ProgressTracker.attach(tmp_path)
+    first = reader.get_progress()
+    time.sleep(0.2)
+    again = reader.get_progress()
+    assert 0 < first["elapsed_seconds"] == again["elapsed_seconds"]
+    assert first["tasks"]["md"]["elapsed_seconds"] == again["tasks"]["md"]["elapsed_seconds"]
+    assert again["status"] == "stopped"
+
+
 JOB = """
 import sys
 from proteinflex_optimization import ProgressTracker

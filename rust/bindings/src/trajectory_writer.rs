@@ -1,5 +1,6 @@
 //! `TrajectoryWriter`: a trajectory frame by frame.
 
+use std::fmt::Display;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
@@ -26,9 +27,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Writes a trajectory frame by frame.
 ///
 /// Made by `DataHandler.trajectory_writer`. As a context manager it is closed on leaving the block
-/// without an error; after an error it stays unfinished, and can be resumed. Threads may share it:
-/// one call waits for another.
-#[pyclass(frozen, module = "proteinflex_optimization._native")]
+/// without an error; after an error it stays unfinished, and can be resumed. So does one that nobody
+/// closes: what was appended is kept when it is collected, or the program ends. Threads may share
+/// it: one call waits for another.
+#[pyclass(frozen, weakref, module = "proteinflex_optimization._native")]
 pub struct TrajectoryWriter {
     cache: Arc<Cache>,
     key: String,
@@ -101,6 +103,11 @@ impl TrajectoryWriter {
         let (key, data_id) = (live.key().to_string(), live.data_id().to_owned());
         let (state, returned) = (Mutex::new(State::Open(live)), Condvar::new());
         Self { cache, key, data_id, state, returned, process: std::process::id() }
+    }
+
+    fn warn_of_lost_frames(&self, py: Python<'_>, error: impl Display) -> PyResult<()> {
+        let id = &self.data_id;
+        warn(py, &format!("trajectory {id:?}: its last frames may not be durable: {error}"))
     }
 
     /// The state; locked for a moment only.
@@ -398,8 +405,7 @@ impl TrajectoryWriter {
         match self.suspend(py) {
             // What the block raised says more, and would be lost.
             Err(error) if error.is_instance_of::<PyException>(py) => {
-                let id = &self.data_id;
-                warn(py, &format!("trajectory {id:?}: its last frames may not be durable: {error}"))
+                self.warn_of_lost_frames(py, error)
             }
             suspended => suspended,
         }
@@ -416,6 +422,30 @@ impl TrajectoryWriter {
             State::InUse(_) => format!("<TrajectoryWriter {}, in use>", self.key),
             State::Closed => format!("<TrajectoryWriter {}, closed>", self.key),
         }
+    }
+}
+
+/// Nobody closed it.
+impl Drop for TrajectoryWriter {
+    fn drop(&mut self) {
+        if self.is_of_parent() {
+            return;
+        }
+        let State::Open(live) = std::mem::replace(&mut *self.state(), State::Closed) else {
+            return;
+        };
+        Python::try_attach(|py| {
+            // It may be collected while an exception is on its way.
+            let raised = PyErr::take(py);
+            if let Err(error) = py.detach(|| self.cache.suspend_trajectory(live))
+                && let Err(error) = self.warn_of_lost_frames(py, error)
+            {
+                error.write_unraisable(py, None);
+            }
+            if let Some(raised) = raised {
+                raised.restore(py);
+            }
+        });
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use proteinflex_core::checkpoint::{CheckpointInfo, Problem};
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyDict, PyList};
 
 use super::manager::CheckpointManager;
 use crate::argument;
@@ -59,7 +59,7 @@ impl CheckpointManager {
     /// Parameters
     /// ----------
     /// checkpoint_id : str or path
-    ///     Its id, or its path.
+    ///     Its id, or any path to it.
     ///
     /// Raises
     /// ------
@@ -67,13 +67,8 @@ impl CheckpointManager {
     ///     There is none of this id, and the message lists those that there are; or what is there
     ///     was made by another program.
     fn delete(&self, py: Python<'_>, checkpoint_id: &Bound<'_, PyAny>) -> PyResult<()> {
-        let id = match checkpoint_id.cast::<PyString>() {
-            Ok(id) if !id.contains("/")? => argument::text(checkpoint_id, "checkpoint_id")?,
-            _ => {
-                argument::path_or_id(checkpoint_id, "checkpoint_id")?.to_string_lossy().into_owned()
-            }
-        };
-        interruptible(py, || self.store.delete(&id))
+        let name = argument::path_or_id(checkpoint_id, "checkpoint_id")?;
+        interruptible(py, || self.store.delete(&name))
     }
 }
 

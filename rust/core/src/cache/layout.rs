@@ -24,7 +24,8 @@ use std::sync::Arc;
 
 use crate::error::CacheError;
 use crate::fs::{
-    Owner, Storage, create_dirs, is_directory, metadata_if_there, names, path_of, publish_bytes,
+    Owner, Storage, absolute, create_dirs, is_directory, metadata_if_there, names, path_of,
+    publish_bytes,
 };
 use crate::trajectory::EntryKind;
 use crate::{Error, Result};
@@ -211,9 +212,7 @@ impl Layout {
     }
 
     fn of(root: &Path) -> Result<Self> {
-        let root =
-            std::path::absolute(root).map_err(|error| Error::io("make absolute", root, error))?;
-        Ok(Self { root })
+        Ok(Self { root: absolute(root)? })
     }
 
     /// The directory itself.

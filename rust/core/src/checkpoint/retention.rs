@@ -8,7 +8,7 @@ use super::manifest::Manifest;
 use super::recognition::check_is_checkpoint;
 use super::store::{CheckpointStore, Retention};
 use crate::error::CheckpointError;
-use crate::fs::{PassedOver, names};
+use crate::fs::{PassedOver, absolute, is_absent, names};
 use crate::{Error, Result};
 
 impl Retention {
@@ -16,6 +16,14 @@ impl Retention {
     pub(super) fn is_milestone(&self, ordinal: u64) -> bool {
         let is_nth = |every| every > 0 && ordinal > 0 && ordinal.is_multiple_of(every);
         self.keep_every.is_some_and(is_nth)
+    }
+}
+
+/// A path without symlinks; `None` where there is nothing.
+fn real_path(path: &Path) -> Result<Option<PathBuf>> {
+    match path.canonicalize() {
+        Err(error) if is_absent(&error) => Ok(None),
+        found => found.map(Some).map_err(|error| Error::io("resolve", path, error)),
     }
 }
 
@@ -39,12 +47,25 @@ impl CheckpointStore {
         Ok(CheckpointError::UnknownId { checkpoint_id, base_dir, known }.into())
     }
 
-    /// Removes a checkpoint of this directory, named by its id or its path.
-    pub fn delete(&self, checkpoint_id: &str) -> Result<()> {
+    /// The id of a checkpoint of this directory that is named by its id, or by any path to it.
+    fn id_of(&self, name: &Path) -> Result<String> {
+        let id = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        names::check("checkpoint_id", &id)?;
+        if name.as_os_str() == &*id {
+            return Ok(id);
+        }
+        let path = absolute(name)?;
+        if real_path(path.parent().unwrap_or(&path))? != real_path(&self.base_dir)? {
+            let expected = format!("an id, or a path in {}", self.base_dir.display());
+            return Err(Error::argument("checkpoint_id", format!("{name:?}"), expected));
+        }
+        Ok(id)
+    }
+
+    /// Removes a checkpoint of this directory, named by its id or a path.
+    pub fn delete(&self, name: impl AsRef<Path>) -> Result<()> {
         self.check_writable()?;
-        let in_here = Path::new(checkpoint_id).strip_prefix(&self.base_dir).ok();
-        let checkpoint_id = in_here.and_then(Path::to_str).unwrap_or(checkpoint_id);
-        names::check("checkpoint_id", checkpoint_id)?;
+        let checkpoint_id = &*self.id_of(name.as_ref())?;
         let path = self.base_dir.join(checkpoint_id);
         if !self.find(checkpoint_id) {
             return Err(self.unknown(checkpoint_id)?);

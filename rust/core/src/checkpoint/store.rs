@@ -10,8 +10,8 @@ use arc_swap::ArcSwap;
 use super::background_delete::BackgroundDelete;
 use crate::error::CheckpointError;
 use crate::fs::{
-    Disk, FileLock, LockKind, OpenDirectory, Storage, create_dirs, is_directory, metadata_if_there,
-    open_file,
+    Disk, FileLock, LockKind, OpenDirectory, Storage, absolute, create_dirs, is_directory,
+    metadata_if_there, open_file,
 };
 use crate::{Error, Result, threads};
 
@@ -60,8 +60,7 @@ impl CheckpointStore {
         link_unchanged: bool,
     ) -> Result<Self> {
         threads::check()?;
-        let base_dir = std::path::absolute(base_dir)
-            .map_err(|error| Error::io("make absolute", base_dir, error))?;
+        let base_dir = absolute(base_dir)?;
         let background_delete = Arc::default();
         let store = Self {
             storage,
@@ -94,8 +93,7 @@ impl CheckpointStore {
     /// there. An error where there are none.
     pub fn open_read_only(base_dir: &Path) -> Result<Self> {
         threads::check()?;
-        let base_dir = std::path::absolute(base_dir)
-            .map_err(|error| Error::io("make absolute", base_dir, error))?;
+        let base_dir = absolute(base_dir)?;
         let is_there = is_directory(&base_dir)?;
         let store = Self {
             storage: Arc::new(Disk),

@@ -1,4 +1,5 @@
-//! `~` and `~user` at the beginning of a path: the home directories that they are in a shell.
+//! Paths as users write them: with `~` and `~user` at the beginning, the home directories that they
+//! are in a shell, and relative to the working directory.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::mem::MaybeUninit;
@@ -31,6 +32,12 @@ pub fn expand_home(argument: &str, path: &Path) -> Result<PathBuf> {
             Err(Error::argument(argument, format!("{path:?}"), expected))
         }
     }
+}
+
+/// The path with the working directory in front: it stays with its place when the process goes to
+/// another directory.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| Error::io("make absolute", path, error))
 }
 
 /// The path that a variable names. None where it is not set, or empty.

@@ -38,10 +38,15 @@ pub(super) fn tick(counters: &CounterFile<SharedMap>, idle_limit: u64) {
 
 /// Active time so far, nanoseconds.
 pub(super) fn active<W: Words>(counters: &CounterFile<W>, idle_limit: u64) -> u64 {
+    let since = since_tick(counters, idle_limit);
+    counters.header_word(header::ACTIVE).saturating_add(since)
+}
+
+/// The part of it after the last tick, nanoseconds.
+pub(super) fn since_tick<W: Words>(counters: &CounterFile<W>, idle_limit: u64) -> u64 {
     let last = counters.header_word(header::LAST_TICK);
-    let active = counters.header_word(header::ACTIVE);
     let since = monotonic().saturating_sub(last);
-    if last != 0 && since <= idle_limit { active.saturating_add(since) } else { active }
+    if last != 0 && since <= idle_limit { since } else { 0 }
 }
 
 /// Whether a process was active lately, by the wall clocks of both hosts.

@@ -10,7 +10,7 @@ use super::merge::merge;
 use super::other_shards::OtherShards;
 use super::side_files::SideFiles;
 use super::view::{self, Progress, Summary, View};
-use crate::fs::Owner;
+use crate::fs::{Owner, absolute};
 use crate::per_process::try_lock;
 use crate::{Error, Result};
 
@@ -31,13 +31,14 @@ type HighWater = HashMap<Arc<str>, (u64, f64)>;
 impl ProgressReader {
     /// Opens the progress in `root`, the directory of a tracker.
     pub fn open(root: &Path) -> Result<Self> {
+        let root = absolute(root)?;
         let directory = root.join(DIRECTORY);
         let host = Owner::current().host().to_owned();
         let reader = Self {
             shards: OtherShards::new(directory.clone(), host),
             metadata: SideFiles::new(Some(&directory)),
             jobs: JobStore::new(Some(&directory)),
-            root: root.to_owned(),
+            root,
             high_water: Mutex::default(),
         };
         let shards = reader.shards.states(&[])?;

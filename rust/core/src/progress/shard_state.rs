@@ -50,6 +50,8 @@ pub(super) struct ShardState {
     pub finished: u64,
     /// Active time, nanoseconds.
     pub active: u64,
+    /// The part of it after the last tick: counted, until it is known that nobody was there.
+    pub since_tick: u64,
     /// Who has it open: their processes, and what is known of them.
     pub entries: Entries,
     pub writers: Writers,
@@ -79,7 +81,8 @@ impl ShardState {
         idle_limit: u64,
         known: &mut Vec<KnownTexts>,
     ) -> Result<Self> {
-        let active = active_time::active(counters, idle_limit);
+        let since_tick = active_time::since_tick(counters, idle_limit);
+        let active = counters.header_word(header::ACTIVE).saturating_add(since_tick);
         let (count, mut tasks) = (counters.len()?, self.tasks);
         tasks.resize_with(count, TaskState::default);
         known.resize_with(count, KnownTexts::default);
@@ -95,6 +98,7 @@ impl ShardState {
             declared_version: word(header::DECLARED_VERSION),
             finished: word(header::FINISHED),
             active,
+            since_tick,
             entries: entries(counters),
             writers: Writers::default(),
             host_name: counters.host_name(),
@@ -116,6 +120,9 @@ impl ShardState {
             WriterMasks::of_another_host(&self.entries, is_recent)
         };
         self.writers = masks.of_shard();
+        if !self.writers.is_any() {
+            self.active -= std::mem::take(&mut self.since_tick);
+        }
         self.tasks.iter_mut().for_each(|task| task.writers = masks.of_task(&task.open));
     }
 
@@ -161,7 +168,9 @@ impl ShardState {
             }
         }
         self.tasks.extend(older.tasks.iter().skip(self.tasks.len()).cloned());
-        self.active = self.active.max(older.active);
+        if older.active > self.active {
+            (self.active, self.since_tick) = (older.active, older.since_tick);
+        }
         self.activity = self.activity.join(older.activity);
         self.finished = self.finished.max(older.finished);
         if older.declared_version > self.declared_version {

@@ -233,19 +233,10 @@ impl Entry {
         }
     }
 
-    /// A plain array in place, checked; its bytes are aligned to 64. `None` where it is coded.
+    /// An array in place, checked; its bytes are aligned to 64. `None` where it has to be read.
     pub fn view_array(&self, number: u32) -> Result<Option<&[u8]>> {
-        let spec = self.array(number)?;
-        if spec.bytes()? == 0 {
-            return Ok(Some(&[]));
-        }
-        let stored = &self.arrays[number as usize];
-        match stored.all() {
-            [chunk] if chunk.header.codec == RAW => {
-                stored.borrow(0, 0..chunk.header.stored_bytes as usize)
-            }
-            _ => Ok(None),
-        }
+        let bytes = self.array(number)?.bytes()?;
+        self.view(&self.arrays[number as usize], bytes)
     }
 
     /// Decodes an array into `out`, which has exactly its size.
@@ -282,15 +273,18 @@ impl Entry {
         decode_all(parts)
     }
 
-    /// All frames of a field in place, where they were stored plain and in one piece.
+    /// All frames of a field in place, where they were stored uncompressed and in one piece.
     pub fn view_frames(&self, field: usize) -> Result<Option<&[u8]>> {
-        let spec = self.field(field)?;
-        let bytes = spec.item_bytes()? * self.n_frames;
-        if bytes == 0 {
-            return Ok(Some(&[]));
-        }
-        let stored = &self.fields[field].chunks;
+        let bytes = self.field(field)?.item_bytes()? * self.n_frames;
+        self.view(&self.fields[field].chunks, bytes)
+    }
+
+    /// Only of an entry that was stored uncompressed: who stored it so asked for views, and a cut
+    /// file may end whoever has one.
+    fn view<'a>(&'a self, stored: &'a StoredChunks, bytes: u64) -> Result<Option<&'a [u8]>> {
         match stored.all() {
+            _ if self.encoding.compress => Ok(None),
+            _ if bytes == 0 => Ok(Some(&[])),
             [chunk] if chunk.header.codec == RAW => stored.borrow(0, 0..bytes as usize),
             _ => Ok(None),
         }

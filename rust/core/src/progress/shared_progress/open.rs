@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use super::keep::Saving;
 use super::{Location, SharedProgress};
 use crate::fs::{
-    Boot, Disk, FilesystemKind, OpenDirectory, Owner, SharedMap, Storage, create_dirs,
+    Boot, Disk, FilesystemKind, OpenDirectory, Owner, SharedMap, Storage, absolute, create_dirs,
     remove_orphaned,
 };
 use crate::progress::DIRECTORY;
@@ -56,6 +56,7 @@ impl SharedProgress {
         host: &str,
         kind_of: impl Fn(&Path) -> FilesystemKind,
     ) -> Result<Self> {
+        let root = absolute(root)?;
         let path = root.join(DIRECTORY);
         // Refused before anything is made below it.
         if path.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
@@ -84,7 +85,7 @@ impl SharedProgress {
         let others = OtherShards::new(path.clone(), host.to_owned());
         others.states_in(&directory, std::slice::from_ref(&name), Newer::Refuse)?;
         let location = Location {
-            root: root.to_owned(),
+            root,
             identity,
             name,
             others,
