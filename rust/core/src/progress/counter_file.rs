@@ -8,8 +8,9 @@
 //! pages that are gone are replaced by memory ([`CounterFile::mend`]), and counting goes on there.
 
 use std::fmt::Debug;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,8 +27,10 @@ use super::layout::{
 };
 use super::slot::TaskSlot;
 use crate::error::ProgressDamage;
-use crate::fs::{Boot, Faults, SharedMap, Storage, StorageFile, WordCopy, memory_file};
-use crate::fs::{Owner, write_all_at};
+use crate::fs::{
+    Boot, Faults, Identity, Owner, SharedMap, Storage, StorageFile, WordCopy, memory_file,
+    write_all_at,
+};
 use crate::{Error, Result};
 
 /// How the words of a counter file are reached: [`SharedMap`] to count, [`WordCopy`] to read.
@@ -144,14 +147,12 @@ impl CounterFile<SharedMap> {
         boot: Boot,
         generation: u64,
     ) -> Result<bool> {
-        let header = CounterHeader::new(host, boot, generation, wall_micros());
-        let page = header.page(&Owner::host_name());
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let temporary = Owner::current().temporary_name(&name.unwrap_or_default());
         let temporary = path.with_file_name(temporary);
         let failed = |error| Error::io("create", path, error);
         let file = storage.create_new(&temporary).map_err(failed)?;
-        let linked = write_all_at(&*file, &page, 0)
+        let linked = write_header(&*file, host, boot, generation)
             .and_then(|()| file.sync())
             .and_then(|()| storage.link(&temporary, path));
         let removed = storage.remove_file(&temporary);
@@ -171,8 +172,7 @@ impl CounterFile<SharedMap> {
     pub fn in_memory(host: &str, boot: Boot, generation: u64) -> Result<Self> {
         let path = PathBuf::from("anonymous memory");
         let file = memory_file().map_err(|error| Error::io("create", &path, error))?;
-        let header = CounterHeader::new(host, boot, generation, wall_micros());
-        write_all_at(&*file, &header.page(&Owner::host_name()), 0)
+        write_header(&*file, host, boot, generation)
             .map_err(|error| Error::io("write", &path, error))?;
         Self::reserve_and_map(file, path)
     }
@@ -232,11 +232,10 @@ impl CounterFile<SharedMap> {
 
     /// Whether the file that is counted in still has its name.
     pub fn is_named(&self) -> Result<bool> {
-        use std::os::unix::fs::MetadataExt;
         let failed = |error| Error::io("inspect", &self.path, error);
         let open = self.file.file().metadata().map_err(failed)?;
         match self.path.symlink_metadata() {
-            Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+            Ok(named) => Ok(identity(&named) == identity(&open)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(failed(error)),
         }
@@ -311,6 +310,13 @@ impl CounterFile<WordCopy> {
         let counters = Self::of(Arc::clone(file), path.to_owned())?;
         counters.check_length()?;
         Ok(counters)
+    }
+
+    /// Whether this is a copy of the file that its writers count in.
+    pub fn is_copy(&self) -> Result<bool> {
+        let file = self.file.metadata().map_err(|error| Error::io("inspect", &self.path, error))?;
+        let original = [header::FILE, header::FILE + 1].map(|word| self.header_word(word));
+        Ok(identity(&file) != original.into())
     }
 }
 
@@ -419,6 +425,22 @@ impl<W: Words> CounterFile<W> {
             Ok(Box::new(W::open(&self.file, &self.path, begin, size, &self.faults)?))
         })
     }
+}
+
+/// Begins a new file.
+fn write_header(
+    file: &dyn StorageFile,
+    host: &str,
+    boot: Boot,
+    generation: u64,
+) -> std::io::Result<()> {
+    let header = CounterHeader::new(host, boot, generation, wall_micros());
+    let identity = identity(&file.file().metadata()?);
+    write_all_at(file, &header.page(&Owner::host_name(), identity), 0)
+}
+
+fn identity(file: &Metadata) -> Identity {
+    (file.dev(), file.ino())
 }
 
 fn reserve(file: &dyn StorageFile, path: &Path, extent: usize) -> Result<()> {
