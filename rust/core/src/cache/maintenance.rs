@@ -107,14 +107,10 @@ impl Cache {
         self.check_writable()?;
         self.layout.check()?;
         let (mut done, mut passed_over) = (Cleanup::default(), PassedOver::default());
-        for folder in list(&self.layout.entries())? {
-            if folder.file_type().is_ok_and(|kind| kind.is_dir()) {
-                let removed = remove_orphaned(&*self.storage, &folder.path());
-                done.temporary += passed_over.try_step(removed)?;
-            }
+        for folder in self.folders()? {
+            let removed = remove_orphaned(&*self.storage, &folder);
+            done.temporary += passed_over.try_step(removed)?;
         }
-        let removed = remove_orphaned(&*self.storage, self.layout.root());
-        done.temporary += passed_over.try_step(removed)?;
         let mut remove = |path: &Path| -> Result<usize> {
             Ok(usize::from(passed_over.try_step(self.remove_if_there(path))?))
         };
@@ -183,11 +179,7 @@ impl Cache {
     pub fn leftovers(&self) -> Result<Cleanup> {
         let clock = FileClock::of_this_machine();
         let mut temporary = 0;
-        let is_folder =
-            |folder: &std::fs::DirEntry| folder.file_type().is_ok_and(|kind| kind.is_dir());
-        let folders = list(&self.layout.entries())?.into_iter().filter(is_folder);
-        let folders = folders.map(|folder| folder.path());
-        for folder in folders.chain([self.directory().to_owned()]) {
+        for folder in self.folders()? {
             temporary += unless_closed(orphaned(&folder, &clock))?.len();
         }
         temporary += self.stale_leases(&clock)?.len();
@@ -207,6 +199,18 @@ impl Cache {
                 .count(),
             pins,
         })
+    }
+
+    /// All folders in which temporary files are made.
+    fn folders(&self) -> Result<Vec<PathBuf>> {
+        let layout = &self.layout;
+        let is_folder =
+            |folder: &std::fs::DirEntry| folder.file_type().is_ok_and(|kind| kind.is_dir());
+        let of_entries = list(&layout.entries())?.into_iter().filter(is_folder);
+        let mut folders: Vec<_> = of_entries.map(|folder| folder.path()).collect();
+        folders.extend([layout.entries(), layout.pins(), layout.locks(), layout.quarantine()]);
+        folders.push(layout.root().to_owned());
+        Ok(folders)
     }
 
     /// The damaged entries in quarantine. Other files there are not ours.
