@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -233,6 +234,35 @@ def save(directory: Path) -> Callable[[], Any]:
     manager = CheckpointManager(directory)
     manager.create_checkpoint("one", {"m": {"v": 1}})
     return lambda: manager.create_checkpoint("two", {"m": {"v": 1}})
+
+
+def test_a_system_call_that_a_signal_has_cut_short_is_made_again(tmp_path):
+    handler, manager = DataHandler(tmp_path / "cache"), CheckpointManager(tmp_path / "saved")
+    array = np.arange(100.0)
+
+    def everything():
+        key = handler.store_structure({"a": array}, "a")
+        assert (handler.load_data(key)["a"] == array).all()
+        handler.cleanup()
+        path = manager.create_checkpoint("c", {"m": {"a": array}})
+        assert manager.verify(path)["ok"]
+        with ProgressTracker(checkpoint_dir=tmp_path) as tracker:
+            tracker.start_task("t", "T", 1).update()
+
+    everything()
+    calls = "openat,openat2,fallocate,flock"
+    # Every second one of each thread fails.
+    rules = ["-e", f"trace={calls}", "-e", f"inject={calls}:error=EINTR:when=1+2"]
+    command = ["strace", "-f", "-o", os.devnull, *rules, "-p", str(os.getpid())]
+    if shutil.which("strace") is None:
+        pytest.skip("no strace here")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        if "attached" not in tracer.stderr.readline():
+            pytest.skip("strace is not permitted here")
+        try:
+            everything()
+        finally:
+            tracer.terminate()
 
 
 @pytest.mark.parametrize("begin", [store, remove, save])

@@ -86,18 +86,32 @@ def test_nothing_is_linked_where_that_is_not_wanted(tmp_path: Path):
     assert manager.list_checkpoints()[-1]["linked_bytes"] == 0
 
 
-def test_a_damaged_file_is_found_in_each_checkpoint_that_shares_it(tmp_path: Path):
-    manager = CheckpointManager(tmp_path)
-    paths = [manager.create_checkpoint(f"s{step}", state(step)) for step in range(2)]
-    with open(Path(paths[0]) / "encoder.safetensors", "r+b") as file:
+def damage(path: str) -> None:
+    with open(Path(path) / "encoder.safetensors", "r+b") as file:
         file.seek((17 << 20) + 5)
         byte = file.read(1)
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte[0] ^ 1]))
+
+
+def test_a_damaged_file_is_found_in_each_checkpoint_that_shares_it(tmp_path: Path):
+    manager = CheckpointManager(tmp_path)
+    paths = [manager.create_checkpoint(f"s{step}", state(step)) for step in range(2)]
+    damage(paths[0])
     for path in paths:
         with pytest.raises(CorruptDataError, match=r"encoder.*from byte 16777216 on"):
             manager.load_checkpoint(path)
         assert manager.load_checkpoint(path, components=["head"])["head"]["w"].size == 100
+
+
+def test_a_file_that_was_found_damaged_is_not_linked_to_again(tmp_path: Path):
+    manager = CheckpointManager(tmp_path)
+    damaged = manager.create_checkpoint("s0", state(0))
+    damage(damaged)
+    assert not manager.verify(damaged)["ok"]
+    whole = [manager.create_checkpoint(f"s{step}", state(step)) for step in (1, 2)]
+    assert all(manager.verify(path)["ok"] for path in whole)
+    assert inode(damaged, "encoder") != inode(whole[0], "encoder") == inode(whole[1], "encoder")
 
 
 def test_savers_that_replace_each_others_checkpoints_never_mix_them(tmp_path: Path):

@@ -284,6 +284,17 @@ def test_a_job_whose_progress_directory_is_removed_goes_on_and_says_so(
     assert "counting goes on in memory, and is not saved any more" in warnings[0]
 
 
+def test_a_tracker_that_was_closed_says_nothing_of_its_directory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    with ProgressTracker(checkpoint_dir=tmp_path / "run") as tracker:
+        tracker.start_task("a", "A", 2).update(2)
+    shutil.rmtree(tmp_path / "run")
+    # As at the end of the program.
+    tracker.close()
+    assert caplog.text == ""
+
+
 def test_a_job_of_a_moment_tells_when_it_was_updated(tmp_path: Path):
     before = time.time()
     with ProgressTracker(10, tmp_path) as tracker:

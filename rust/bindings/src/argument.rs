@@ -69,6 +69,7 @@ pub fn integer(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyRe
         Ok(number) => Ok(number),
         // Too large for 64 bits: the type is right and the value is not.
         Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
+            let expected = format!("{expected}, and at most 2**63 - 1");
             Err(to_python(Error::argument(argument, shown(value), expected)))
         }
         Err(error) => Err(refused(error, value, argument, expected)),

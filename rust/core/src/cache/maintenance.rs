@@ -177,11 +177,7 @@ impl Cache {
         let count = |passed_over: &mut PassedOver, found: Leftover<'_>| {
             passed_over.try_step(act(found)).map(usize::from)
         };
-        let is_folder =
-            |folder: &std::fs::DirEntry| folder.file_type().is_ok_and(|kind| kind.is_dir());
-        let folders = list(&self.layout.entries())?.into_iter().filter(is_folder);
-        let folders = folders.map(|folder| folder.path());
-        for folder in folders.chain([self.directory().to_owned()]) {
+        for folder in self.folders()? {
             for path in passed_over.try_step(orphaned(&folder, clock))? {
                 done.temporary += count(&mut passed_over, Leftover::File(&path))?;
             }
@@ -205,6 +201,18 @@ impl Cache {
             }
         }
         Ok((done, passed_over))
+    }
+
+    /// All folders in which temporary files are made.
+    fn folders(&self) -> Result<Vec<PathBuf>> {
+        let layout = &self.layout;
+        let is_folder =
+            |folder: &std::fs::DirEntry| folder.file_type().is_ok_and(|kind| kind.is_dir());
+        let of_entries = list(&layout.entries())?.into_iter().filter(is_folder);
+        let mut folders: Vec<_> = of_entries.map(|folder| folder.path()).collect();
+        folders.extend([layout.entries(), layout.pins(), layout.locks(), layout.quarantine()]);
+        folders.push(layout.root().to_owned());
+        Ok(folders)
     }
 
     /// The damaged entries in quarantine. Other files there are not ours.

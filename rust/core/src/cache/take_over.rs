@@ -1,7 +1,8 @@
 //! Beginning a trajectory, going on with one, and taking it over from another writer.
 //!
 //! One who resumes has only looked at first. The lease and the file are taken when there is
-//! something to write: the file by renaming it where nobody writes it any more, else by copying it.
+//! something to write: the file by renaming it where nobody writes it any more and it has no other
+//! name, else by copying it.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use super::unfinished_name::UnfinishedName;
 use crate::error::CacheError;
 use crate::fs::{
     FileClock, Lease, LeaseHolder, OpenMode, StorageFile, Taking, Temporary, WriterId,
-    forget_listing, is_gone, lease_holder,
+    forget_listing, has_other_names, is_gone, lease_holder,
 };
 use crate::topology::Topology;
 use crate::trajectory::{Entry, EntryHeader, EntryKind, EntryWriter};
@@ -171,6 +172,10 @@ impl Cache {
         let name = UnfinishedName { key, number, writer: lease.id(), is_suspended: false };
         let folder = self.layout.folder(&key);
         let own = OwnFile::new(&self.storage, &folder, name, lease);
+        let is_linked = match &entry.stage {
+            Stage::Waiting { file, .. } => has_other_names(&file.path)?,
+            _ => false,
+        };
         let mut is_copy = true;
         let writer = match &entry.stage {
             Stage::Written { .. } | Stage::Lost { .. } => return Ok(()),
@@ -189,7 +194,7 @@ impl Cache {
             }
             // Nobody writes it any more: of several that take it, one can rename it.
             Stage::Waiting { file, .. }
-                if file.name.is_suspended || ended == Some(file.name.writer) =>
+                if (file.name.is_suspended || ended == Some(file.name.writer)) && !is_linked =>
             {
                 is_copy = false;
                 match self.storage.rename(&file.path, own.path()) {
@@ -200,7 +205,8 @@ impl Cache {
                     Err(error) => return Err(Error::io("take over", &file.path, error)),
                 }
             }
-            // Its writer is believed to be gone, and may come back: its file stays its own.
+            // Its writer is believed to be gone, and may come back: its file stays its own. Or it is
+            // that of a copy of the directory as well.
             Stage::Waiting { file, .. } => self.create_own(&own, |new| {
                 EntryWriter::continue_unfinished(new, own.path(), &file.path)
             })?,

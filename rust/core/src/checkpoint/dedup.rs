@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::checksums::{SEGMENT_BYTES, matches};
 use super::current::{Version, version_of};
+use super::known_damage;
 use super::manifest::{FileRecord, Manifest};
 use super::store::CheckpointStore;
 use crate::{Error, Result};
@@ -38,9 +39,9 @@ impl CheckpointStore {
     }
 
     /// Links to a file under the name `target`. Returns `false` where its checkpoint was removed or
-    /// replaced meanwhile, or where the file system has no links.
+    /// replaced meanwhile, where it is known to be damaged, or where the file system has no links.
     pub(super) fn link(&self, file: &IdenticalFile, target: &Path) -> Result<bool> {
-        if self.storage.link(&file.path, target).is_err() {
+        if known_damage::is_known(&file.path) || self.storage.link(&file.path, target).is_err() {
             return Ok(false);
         }
         // Since it is of that version still, so was the file.

@@ -146,16 +146,21 @@ impl CheckpointStore {
     }
 
     /// Whether there is a checkpoint of this id, whole or damaged.
-    pub(super) fn find(&self, id: &str) -> bool {
+    pub(super) fn find(&self, id: &str) -> Result<bool> {
         self.is_called(id, &self.base_dir.join(id))
     }
 
     /// Whether the checkpoint at a path has this id: where case is ignored, `best` leads to `Best`.
-    pub(super) fn is_called(&self, id: &str, path: &Path) -> bool {
-        let is_spelled = |directory| self.check_spelling(id, &directory).is_ok();
-        CheckpointInfo::of(path, false).is_some()
-            // What can't be opened now is for others to say.
-            && OpenDirectory::open(path).map_or(true, is_spelled)
+    pub(super) fn is_called(&self, id: &str, path: &Path) -> Result<bool> {
+        if CheckpointInfo::of(path, false).is_none() {
+            return Ok(false);
+        }
+        // What can't be opened now is for others to say.
+        let Ok(directory) = OpenDirectory::open(path) else { return Ok(true) };
+        match self.check_spelling(id, &directory) {
+            Err(Error::Checkpoint(CheckpointError::SameName { .. })) => Ok(false),
+            spelled => spelled.map(|()| true),
+        }
     }
 
     /// Looks until the directory has the same names before and after, and each is there: while

@@ -46,6 +46,7 @@ mod checksums;
 mod create;
 mod current;
 mod dedup;
+mod known_damage;
 mod list;
 mod manifest;
 mod orphans;

@@ -183,7 +183,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::fs::Disk;
+    use crate::fs::{Disk, Storage};
 
     #[test]
     fn a_file_system_that_ignores_case_lets_no_checkpoint_take_the_place_of_another() {
@@ -198,8 +198,21 @@ mod tests {
         let error = store.check_spelling("best", &open("Best")).unwrap_err().to_string();
         assert!(error.contains("\"best\"") && error.contains("\"Best\""), "{error}");
         // So it is neither loaded nor removed by that name.
-        assert!(store.is_called("Best", &base.path().join("Best")));
-        assert!(!store.is_called("best", &base.path().join("Best")));
-        assert!(!store.is_called("none", &base.path().join("none")));
+        assert!(store.is_called("Best", &base.path().join("Best")).unwrap());
+        assert!(!store.is_called("best", &base.path().join("Best")).unwrap());
+        assert!(!store.is_called("none", &base.path().join("none")).unwrap());
+    }
+
+    #[test]
+    fn a_directory_that_can_not_be_listed_says_of_no_checkpoint_that_it_has_another_id() {
+        let parent = tempfile::tempdir().unwrap();
+        let [base, moved] = ["base", "moved"].map(|name| parent.path().join(name));
+        let store = CheckpointStore::open(Arc::new(Disk), &base, None).unwrap();
+        store.create("a", &[], &[1, 0xc0]).unwrap();
+        Disk.rename(&base, &moved).unwrap();
+        // It can't be listed, for an error that is not the absence of it.
+        std::os::unix::fs::symlink(&base, &base).unwrap();
+        let error = store.is_called("a", &moved.join("a")).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error}");
     }
 }

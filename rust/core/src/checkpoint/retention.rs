@@ -35,7 +35,7 @@ impl CheckpointStore {
         let is_bare = name.components().eq([Component::Normal(name.as_os_str())]);
         let id = name.to_str().filter(|id| is_bare && names::check("checkpoint_id", id).is_ok());
         match id {
-            Some(id) if self.find(id) => Ok(self.base_dir.join(id)),
+            Some(id) if self.find(id)? => Ok(self.base_dir.join(id)),
             Some(id) if name.symlink_metadata().is_err() => Err(self.unknown(id)?),
             _ => Ok(name.to_owned()),
         }
@@ -67,7 +67,7 @@ impl CheckpointStore {
         self.check_writable()?;
         let checkpoint_id = &*self.id_of(name.as_ref())?;
         let path = self.base_dir.join(checkpoint_id);
-        if !self.find(checkpoint_id) {
+        if !self.find(checkpoint_id)? {
             return Err(self.unknown(checkpoint_id)?);
         }
         let _lock = self.lock()?;

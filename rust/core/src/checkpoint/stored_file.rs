@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::arrays::{header_length, locate};
 use super::checksums::{self, SEGMENT_BYTES};
+use super::known_damage;
 use super::manifest::{FileRecord, damaged};
 use crate::error::CheckpointDamage;
 use crate::fs::{MapPermit, OpenDirectory, PrivateMap, is_not_regular};
@@ -170,6 +171,7 @@ impl<'a> StoredFile<'a> {
         if found == expected {
             return Ok(());
         }
+        known_damage::note(&self.file);
         let (first_byte, expected) = (range.start, expected.to_owned());
         Err(damaged(&self.path, CheckpointDamage::SegmentChecksum { first_byte, found, expected }))
     }

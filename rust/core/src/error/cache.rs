@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::printable::printable_path;
+
 /// A request that a cache can't fulfil as it is.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -15,7 +17,8 @@ pub enum CacheError {
              removed"
         } else {
             ""
-        }
+        },
+        directory = printable_path(directory)
     )]
     KeyNotFound {
         /// The key that was asked for.
@@ -27,7 +30,8 @@ pub enum CacheError {
     #[error(
         "{name:?} may mean more than one entry of {directory}: {}{}; use a whole key",
         .candidates.join(", "),
-        if *.others > 0 { format!(" and {others} others") } else { String::new() }
+        if *.others > 0 { format!(" and {others} others") } else { String::new() },
+        directory = printable_path(directory)
     )]
     Ambiguous {
         /// What was asked for.
@@ -42,7 +46,8 @@ pub enum CacheError {
     /// A folder of the cache is something else, which may lead out of it.
     #[error(
         "{path} is {found}: expected a folder of the cache itself, as nothing outside of it is read \
-         or removed; remove it, or open the directory that it leads to"
+         or removed; remove it, or open the directory that it leads to",
+        path = printable_path(path)
     )]
     ForeignFolder {
         /// The folder.
@@ -53,7 +58,8 @@ pub enum CacheError {
     /// An entry is larger than the whole cache may be.
     #[error(
         "the entry takes {bytes} bytes and the limit of {directory} is {max_bytes}: raise \
-         max_cache_size, or store less"
+         max_cache_size, or store less",
+        directory = printable_path(directory)
     )]
     EntryTooLarge {
         /// The size of the entry.
@@ -67,7 +73,8 @@ pub enum CacheError {
     #[error(
         "{bytes} bytes don't fit into {directory}: of its {max_bytes} bytes, all but {evictable} \
          are taken by pinned entries and trajectories that are being written; unpin or remove some, \
-         or raise max_cache_size"
+         or raise max_cache_size",
+        directory = printable_path(directory)
     )]
     Full {
         /// The size of the entry.
@@ -112,7 +119,8 @@ pub enum CacheError {
     #[error(
         "key={key:?} is not valid: expected the key of no unfinished trajectory, and one is being \
          written or waits to be resumed in {directory}; finish it, or drop it by \
-         remove_unfinished({key:?})"
+         remove_unfinished({key:?})",
+        directory = printable_path(directory)
     )]
     Unfinished {
         /// The key.
@@ -121,7 +129,7 @@ pub enum CacheError {
         directory: PathBuf,
     },
     /// There is no cache to be looked at.
-    #[error("there is no cache in {directory}: {found}")]
+    #[error("there is no cache in {directory}: {found}", directory = printable_path(directory))]
     NoCache {
         /// The directory.
         directory: PathBuf,
@@ -130,7 +138,8 @@ pub enum CacheError {
     },
     /// A change of a cache that was opened for reading only.
     #[error(
-        "the cache in {directory} was opened with read_only=True: open it without to change it"
+        "the cache in {directory} was opened with read_only=True: open it without to change it",
+        directory = printable_path(directory)
     )]
     ReadOnly {
         /// The cache directory.

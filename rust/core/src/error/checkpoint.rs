@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use safetensors::SafeTensorError;
 
+use super::printable::printable_path;
+
 /// A checkpoint can't be made, found or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -11,7 +13,7 @@ pub enum CheckpointError {
     /// There is no checkpoint in this directory.
     #[error(
         "{} holds no checkpoint: expected a path that create_checkpoint or latest() gave",
-        path.display()
+        printable_path(path)
     )]
     NotFound {
         /// The directory that was to be read.
@@ -20,7 +22,7 @@ pub enum CheckpointError {
     /// No checkpoint has this id.
     #[error(
         "there is no checkpoint {checkpoint_id:?} in {}: there are {known:?}",
-        base_dir.display()
+        printable_path(base_dir)
     )]
     UnknownId {
         /// The id that was asked for.
@@ -34,7 +36,7 @@ pub enum CheckpointError {
     #[error(
         "{} is there and is no checkpoint: expected a checkpoint or a name that is free; choose \
          another id, or move it away; it was left as it is",
-        path.display()
+        printable_path(path)
     )]
     Foreign {
         /// The directory.
@@ -44,7 +46,7 @@ pub enum CheckpointError {
     #[error(
         "the checkpoint {checkpoint_id:?} would take the place of {found:?}, from which the file \
          system of {} does not tell it: choose another id; it was left as it is",
-        base_dir.display()
+        printable_path(base_dir)
     )]
     SameName {
         /// The id that was to be stored.
@@ -55,7 +57,7 @@ pub enum CheckpointError {
         base_dir: PathBuf,
     },
     /// There are no checkpoints to be looked at.
-    #[error("there are no checkpoints in {}: {found}", base_dir.display())]
+    #[error("there are no checkpoints in {}: {found}", printable_path(base_dir))]
     NoneHere {
         /// The directory.
         base_dir: PathBuf,
@@ -65,7 +67,7 @@ pub enum CheckpointError {
     /// A change of checkpoints that were opened for reading only.
     #[error(
         "the checkpoints in {} were opened with read_only=True: open them without to change them",
-        base_dir.display()
+        printable_path(base_dir)
     )]
     ReadOnly {
         /// The directory.
@@ -74,7 +76,7 @@ pub enum CheckpointError {
     /// Another process removed the checkpoint that was being replaced.
     #[error(
         "{} was removed by another process while it was replaced, and is not there; save it again",
-        path.display()
+        printable_path(path)
     )]
     RemovedMeanwhile {
         /// The directory that it had.

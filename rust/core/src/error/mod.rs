@@ -59,7 +59,7 @@ pub enum Error {
         expected: String,
     },
     /// A file does not hold what was written to it.
-    #[error("{path}: {part} is damaged ({reason}); {remedy}")]
+    #[error("{path}: {part} is damaged ({reason}); {remedy}", path = printable_path(path))]
     Corrupt {
         /// The damaged file.
         path: PathBuf,
@@ -73,7 +73,8 @@ pub enum Error {
     /// A file is of a later format version than this program knows.
     #[error(
         "{path}: format version {found} is newer than {supported}, the newest this version \
-             reads; upgrade proteinflex-optimization"
+             reads; upgrade proteinflex-optimization",
+        path = printable_path(path)
     )]
     NewerFormat {
         /// The file.
@@ -84,7 +85,7 @@ pub enum Error {
         supported: u32,
     },
     /// A file is not of the expected format at all.
-    #[error("{path} is not {expected} ({found})")]
+    #[error("{path} is not {expected} ({found})", path = printable_path(path))]
     NotThisFormat {
         /// The file.
         path: PathBuf,
@@ -124,7 +125,8 @@ pub enum Error {
     /// A lock was held by another for too long.
     #[error(
         "{path} has been locked for more than {seconds} s by {holder}; wait for its end, or end it, \
-         and try again"
+         and try again",
+        path = printable_path(path)
     )]
     LockTimeout {
         /// The lock's file.
@@ -149,7 +151,8 @@ pub enum Error {
     #[error(
         "cannot write to {path}: {needed} bytes are needed, and only {available} bytes are free; free \
          {} more, or choose another disk",
-        needed.saturating_sub(*available)
+        needed.saturating_sub(*available),
+        path = printable_path(path)
     )]
     NoSpace {
         /// The directory.
@@ -163,7 +166,7 @@ pub enum Error {
     #[error(transparent)]
     Source(Box<dyn std::error::Error + Send + Sync>),
     /// The operating system said no.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {source}", path = printable_path(path))]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
@@ -200,6 +203,29 @@ impl Error {
             part: part.into(),
             reason: reason.to_string(),
             remedy: "remove it and store the data again",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_no_text_is_shown_with_escapes() {
+        let path = Path::new(OsStr::from_bytes(b"run\xff"));
+        let directory = path.to_owned();
+        let found = "nothing";
+        for error in [
+            Error::corrupt(path, "the head", "cut"),
+            Error::io("open", path, std::io::Error::other("no")),
+            CheckpointError::NotFound { path: path.to_owned() }.into(),
+            CacheError::NoCache { directory, found }.into(),
+        ] {
+            assert!(error.to_string().contains("run\\xff"), "{error}");
         }
     }
 }

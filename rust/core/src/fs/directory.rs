@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fstat, openat, renameat, unlinkat};
+use rustix::io::retry_on_intr;
 
 use super::open::regular;
 
@@ -25,13 +26,13 @@ const DIRECTORY: OFlags =
 impl OpenDirectory {
     /// Opens a directory. A symlink in its place is refused.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let handle = openat(CWD, path, DIRECTORY, Mode::empty())?;
+        let handle = retry_on_intr(|| openat(CWD, path, DIRECTORY, Mode::empty()))?;
         Ok(Self { handle, path: path.to_owned() })
     }
 
     /// Opens a directory in it. A symlink in its place is refused.
     pub fn open_directory(&self, name: &str) -> io::Result<Self> {
-        let handle = openat(&self.handle, name, DIRECTORY, Mode::empty())?;
+        let handle = retry_on_intr(|| openat(&self.handle, name, DIRECTORY, Mode::empty()))?;
         Ok(Self { handle, path: self.path.join(name) })
     }
 
@@ -39,7 +40,7 @@ impl OpenDirectory {
     pub fn open_file(&self, name: &str) -> io::Result<File> {
         // Without `NONBLOCK`, opening a named pipe would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened = openat(&self.handle, name, flags, Mode::empty());
+        let opened = retry_on_intr(|| openat(&self.handle, name, flags, Mode::empty()));
         regular(opened.map(File::from).map_err(io::Error::from))
     }
 

@@ -13,20 +13,20 @@ use std::io;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::open::open_file;
 
 /// Locks an open file as in use until its last descriptor is closed; returns whether it is locked.
 pub(crate) fn lock_shared(file: &File) -> bool {
-    flock(file, FlockOperation::NonBlockingLockShared).is_ok()
+    retry_on_intr(|| flock(file, FlockOperation::NonBlockingLockShared)).is_ok()
 }
 
 /// Locks the file at `path` against use until the returned file is dropped; `None` where it is in
 /// use.
 pub(crate) fn try_lock_exclusive(path: &Path) -> io::Result<Option<File>> {
     let file = open_file(path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {
         Err(Errno::WOULDBLOCK) => Ok(None),
         // Without locks, no file is known to be in use.
         _ => Ok(Some(file)),

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::open::regular;
 use super::{group, lock_holder};
@@ -95,7 +95,7 @@ impl FileLock {
     /// Takes the lock if no one else holds it; else returns `None` at once.
     pub fn try_acquire(path: &Path, kind: LockKind) -> Result<Option<Self>> {
         let file = open(path)?;
-        match flock(&file, kind.operation()) {
+        match retry_on_intr(|| flock(&file, kind.operation())) {
             Ok(()) => Ok(Some(Self::of(file))),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) if is_unsupported(error) => Ok(Some(Self::of(file))),

@@ -71,8 +71,10 @@ pub(crate) fn open_without_links(path: &Path) -> Option<io::Result<File>> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{CWD, Mode, ResolveFlags, openat2};
+        use rustix::io::retry_on_intr;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        let no_links = ResolveFlags::NO_SYMLINKS;
+        match retry_on_intr(|| openat2(CWD, path, flags, Mode::empty(), no_links)) {
             Ok(file) => Some(regular(Ok(file.into()))),
             // Old kernels don't have it, and containers may not allow it.
             Err(Errno::LOOP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => None,

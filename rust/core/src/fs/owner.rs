@@ -3,10 +3,12 @@
 //! A process id alone says little: ids are reused, and not unique across hosts. So the name carries
 //! the host, the process id and the time at which the process started.
 //!
-//! Of a process on another host or in another PID namespace nothing can be seen, and of one that is
-//! hidden by `hidepid` only that there is one. Such a process is never taken for gone.
+//! Of a process on another host, or in another namespace of process ids or of time, nothing can be
+//! seen, and of one that is hidden by `hidepid` only that there is one. Such a process is never
+//! taken for gone.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What can be seen of a process.
@@ -42,7 +44,7 @@ impl Owner {
         let started = if known >> 32 == u64::from(process) {
             known & u64::from(u32::MAX)
         } else {
-            let started = start_time(process).unwrap_or(0);
+            let started = own_start_time().unwrap_or(0);
             if started <= u64::from(u32::MAX) {
                 KNOWN.store(u64::from(process) << 32 | started, Ordering::Relaxed);
             }
@@ -68,19 +70,7 @@ impl Owner {
 
     /// What can be seen of this process.
     pub fn sight(&self) -> Sight {
-        if *self == Self::current() {
-            return Sight::Running;
-        }
-        if self.host != host() || !sees_processes() {
-            return Sight::Unseen;
-        }
-        match look(self.process) {
-            None => Sight::Gone,
-            Some(Seen { started: 0, .. }) => Sight::Unseen,
-            Some(seen) if self.started != 0 && seen.started != self.started => Sight::Gone,
-            Some(Seen { is_stopped: true, .. }) => Sight::Stopped,
-            Some(_) => Sight::Running,
-        }
+        if self.host == host() { sight_here(self.process, self.started) } else { Sight::Unseen }
     }
 
     /// Whether this process no longer exists. `false` where that can't be known.
@@ -93,9 +83,14 @@ impl Owner {
         u64::from(self.process) << 32 | (self.started & u64::from(u32::MAX))
     }
 
+    /// What can be seen of the process that a word of this host names.
+    pub(crate) fn sight_of_word(word: u64) -> Sight {
+        sight_here((word >> 32) as u32, word & u64::from(u32::MAX))
+    }
+
     /// Whether the process that a word of this host names no longer exists.
     pub(crate) fn is_word_gone(word: u64) -> bool {
-        is_gone((word >> 32) as u32, word & u64::from(u32::MAX))
+        Self::sight_of_word(word) == Sight::Gone
     }
 
     /// A new name for a temporary file beside `target`: hidden, unique, and telling its owner.
@@ -135,7 +130,8 @@ impl fmt::Display for Owner {
 }
 
 /// Eight hex digits that tell this boot of this machine from others that share a directory. Process
-/// ids mean nothing in another namespace of them, so a container with its own is another host.
+/// ids mean nothing in another namespace of them, nor start times in another one of time, so a
+/// container with its own is another host.
 fn host() -> String {
     /// Its digits, and a bit that says that they are known. No cell: one that a thread fills while
     /// another forks would stay locked for ever in the child. Two threads find the same.
@@ -145,8 +141,10 @@ fn host() -> String {
         let mut identity = rustix::system::uname().nodename().to_bytes().to_vec();
         identity.extend(machine_id());
         identity.extend(boot_id());
-        let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-        identity.extend(namespace.as_os_str().as_encoded_bytes());
+        for kind in ["/proc/self/ns/pid", "/proc/self/ns/time"] {
+            let namespace = std::fs::read_link(kind).unwrap_or_default();
+            identity.extend(namespace.as_os_str().as_encoded_bytes());
+        }
         known = 1 << 32 | crate::checksum(&identity) >> 32;
         HOST.store(known, Ordering::Relaxed);
     }
@@ -187,22 +185,37 @@ fn boot_id() -> Vec<u8> {
     std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
-/// Whether this process can tell its own namespace of processes from any other. Without `/proc` on
-/// Linux it can't, and an id may be that of a process elsewhere.
+/// Whether `/proc` shows the processes of this one's namespace, by their ids in it. Where it does
+/// not tell the namespace, or is that of an outer one, an id may be that of a process elsewhere.
 fn sees_processes() -> bool {
-    !cfg!(target_os = "linux") || std::fs::read_link("/proc/self/ns/pid").is_ok()
+    let is_own = |name: PathBuf| name.as_os_str() == std::process::id().to_string().as_str();
+    !cfg!(target_os = "linux")
+        || std::fs::read_link("/proc/self/ns/pid").is_ok()
+            && std::fs::read_link("/proc/self").is_ok_and(is_own)
 }
 
-/// Whether a process of this host no longer exists; `started` is 0 where it is not known.
-fn is_gone(process: u32, started: u64) -> bool {
-    match start_time(process) {
-        Some(found) => started != 0 && found != 0 && found as u32 != started as u32,
-        None => true,
+/// What can be seen of a process of this host; `started` is 0 where it is not known. Of its bits 32
+/// are enough.
+fn sight_here(process: u32, started: u64) -> Sight {
+    let me = Owner::current();
+    if process == me.process && started as u32 == me.started as u32 {
+        return Sight::Running;
+    }
+    if !sees_processes() {
+        return Sight::Unseen;
+    }
+    match look(process) {
+        None => Sight::Gone,
+        Some(Seen { started: 0, .. }) => Sight::Unseen,
+        Some(seen) if started != 0 && seen.started as u32 != started as u32 => Sight::Gone,
+        Some(Seen { is_stopped: true, .. }) => Sight::Stopped,
+        Some(_) => Sight::Running,
     }
 }
 
-fn start_time(process: u32) -> Option<u64> {
-    look(process).map(|seen| seen.started)
+/// When this process started, by a `/proc` of any namespace.
+fn own_start_time() -> Option<u64> {
+    parse(&std::fs::read_to_string("/proc/self/stat").ok()?).map(|seen| seen.started)
 }
 
 /// A process that exists.
@@ -215,17 +228,7 @@ struct Seen {
 /// `None` where there is no such process, or one that has ended and whose parent has not asked how.
 fn look(process: u32) -> Option<Seen> {
     match std::fs::read_to_string(format!("/proc/{process}/stat")) {
-        // Counted after the command name, which may itself hold spaces and brackets: field 3 is the
-        // state, field 20 the number of threads, of which others may outlive the first.
-        Ok(stat) => {
-            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-            let has_ended = matches!(fields.first(), Some(&("Z" | "X")));
-            if has_ended && matches!(fields.get(17), Some(&("0" | "1"))) {
-                return None;
-            }
-            let is_stopped = matches!(fields.first(), Some(&("T" | "t")));
-            Some(Seen { started: fields.get(19)?.parse().ok()?, is_stopped })
-        }
+        Ok(stat) => parse(&stat),
         // There may be no /proc, or one that hides the processes of other users.
         Err(_) => {
             let id = rustix::process::Pid::from_raw(process.try_into().ok()?)?;
@@ -237,9 +240,26 @@ fn look(process: u32) -> Option<Seen> {
     }
 }
 
+/// What `/proc/ID/stat` says. Fields are counted after the command name, which may itself hold
+/// spaces and brackets: field 3 is the state, field 20 the number of threads, of which others may
+/// outlive the first.
+fn parse(stat: &str) -> Option<Seen> {
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let has_ended = matches!(fields.first(), Some(&("Z" | "X")));
+    if has_ended && matches!(fields.get(17), Some(&("0" | "1"))) {
+        return None;
+    }
+    let is_stopped = matches!(fields.first(), Some(&("T" | "t")));
+    Some(Seen { started: fields.get(19)?.parse().ok()?, is_stopped })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn start_time(process: u32) -> Option<u64> {
+        look(process).map(|seen| seen.started)
+    }
 
     #[test]
     fn a_temporary_name_tells_its_owner() {
@@ -297,5 +317,57 @@ mod tests {
         let elsewhere = Owner { host: "elsewhere".into(), ..Owner::current() };
         assert_eq!(elsewhere.sight(), Sight::Unseen);
         assert_eq!(Owner::parse(&owner.to_string()), Some(owner));
+    }
+
+    /// Runs the test of this name again in other namespaces, where `PFX_OUTER` names this process;
+    /// `None` where there are no such namespaces.
+    #[cfg(target_os = "linux")]
+    fn in_other_namespaces(flags: &[&str], test: &str) -> Option<std::process::Output> {
+        use std::process::Command;
+        let unshare = || {
+            let mut command = Command::new("unshare");
+            command.args(["--user", "--map-root-user"]).args(flags);
+            command
+        };
+        unshare().arg("true").output().ok().filter(|tried| tried.status.success())?;
+        let test = format!("fs::owner::tests::{test}");
+        let mut again = unshare();
+        again.arg(std::env::current_exe().unwrap()).args([&test, "--exact", "--nocapture"]);
+        Some(again.env("PFX_OUTER", Owner::current().to_string()).output().unwrap())
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_process_of_another_time_namespace_is_unseen_and_not_gone() {
+        if let Ok(outer) = std::env::var("PFX_OUTER") {
+            assert_eq!(Owner::parse(&outer).unwrap().sight(), Sight::Unseen);
+            return;
+        }
+        let test = "a_process_of_another_time_namespace_is_unseen_and_not_gone";
+        let Some(seen) = in_other_namespaces(&["--time", "--boottime", "100000"], test) else {
+            return;
+        };
+        assert!(seen.status.success(), "{}", String::from_utf8_lossy(&seen.stderr));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn in_a_namespace_whose_proc_is_an_outer_one_nothing_is_seen_but_itself() {
+        if std::env::var_os("PFX_OUTER").is_some() {
+            let me = Owner::current();
+            assert_ne!(me.started, 0);
+            assert_eq!(me.sight(), Sight::Running);
+            assert_eq!(Owner::sight_of_word(me.to_word()), Sight::Running);
+            // One that is not there, and one that had this process's id before.
+            for process in [i32::MAX as u32, me.process] {
+                let other = Owner { process, started: 1, ..Owner::current() };
+                assert_eq!(other.sight(), Sight::Unseen);
+                assert_eq!(Owner::sight_of_word(other.to_word()), Sight::Unseen);
+            }
+            return;
+        }
+        let test = "in_a_namespace_whose_proc_is_an_outer_one_nothing_is_seen_but_itself";
+        let Some(seen) = in_other_namespaces(&["--pid", "--fork"], test) else { return };
+        assert!(seen.status.success(), "{}", String::from_utf8_lossy(&seen.stderr));
     }
 }

@@ -9,7 +9,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FallocateFlags, OFlags};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, OFlags, fallocate};
+use rustix::io::{Errno, retry_on_intr};
 
 use super::open::regular;
 use super::{OpenDirectory, group, writeback};
@@ -138,7 +139,7 @@ pub fn memory_file() -> io::Result<Box<dyn StorageFile>> {
         match memfd_create("proteinflex", MemfdFlags::CLOEXEC) {
             Ok(file) => return Ok(Box::new(DiskFile(file.into()))),
             // Linux before 3.17, as on RHEL 7.
-            Err(rustix::io::Errno::NOSYS) => {}
+            Err(Errno::NOSYS) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -240,9 +241,11 @@ impl StorageFile for DiskFile {
     }
 
     fn allocate(&self, length: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, length) {
+        // A file system in memory ends it for any signal.
+        let allocate = || fallocate(&self.0, FallocateFlags::empty(), 0, length);
+        match retry_on_intr(allocate) {
             Ok(()) => Ok(()),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.fill(length),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.fill(length),
             Err(error) => Err(error.into()),
         }
     }

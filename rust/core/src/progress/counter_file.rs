@@ -8,8 +8,9 @@
 //! pages that are gone are replaced by memory ([`CounterFile::mend`]), and counting goes on there.
 
 use std::fmt::Debug;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,8 +28,8 @@ use super::layout::{
 use super::slot::TaskSlot;
 use crate::error::ProgressDamage;
 use crate::fs::{
-    Boot, Faults, Owner, SharedMap, Storage, StorageFile, Temporary, WordCopy, memory_file,
-    write_all_at,
+    Boot, Faults, Identity, Owner, SharedMap, Storage, StorageFile, Temporary, WordCopy,
+    memory_file, write_all_at,
 };
 use crate::{Error, Result};
 
@@ -146,12 +147,10 @@ impl CounterFile<SharedMap> {
         boot: Boot,
         generation: u64,
     ) -> Result<bool> {
-        let header = CounterHeader::new(host, boot, generation, wall_micros());
-        let page = header.page(&Owner::host_name());
         let temporary = Temporary::beside(storage, path)?;
         let failed = |error| Error::io("create", path, error);
         let file = storage.create_new(temporary.path()).map_err(failed)?;
-        let linked = write_all_at(&*file, &page, 0)
+        let linked = write_header(&*file, host, boot, generation)
             .and_then(|()| file.sync())
             .and_then(|()| storage.link(temporary.path(), path));
         drop(temporary);
@@ -170,8 +169,7 @@ impl CounterFile<SharedMap> {
     pub fn in_memory(host: &str, boot: Boot, generation: u64) -> Result<Self> {
         let path = PathBuf::from("anonymous memory");
         let file = memory_file().map_err(|error| Error::io("create", &path, error))?;
-        let header = CounterHeader::new(host, boot, generation, wall_micros());
-        write_all_at(&*file, &header.page(&Owner::host_name()), 0)
+        write_header(&*file, host, boot, generation)
             .map_err(|error| Error::io("write", &path, error))?;
         Self::reserve_and_map(file, path)
     }
@@ -231,11 +229,10 @@ impl CounterFile<SharedMap> {
 
     /// Whether the file that is counted in still has its name.
     pub fn is_named(&self) -> Result<bool> {
-        use std::os::unix::fs::MetadataExt;
         let failed = |error| Error::io("inspect", &self.path, error);
         let open = self.file.file().metadata().map_err(failed)?;
         match self.path.symlink_metadata() {
-            Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+            Ok(named) => Ok(identity(&named) == identity(&open)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(failed(error)),
         }
@@ -310,6 +307,13 @@ impl CounterFile<WordCopy> {
         let counters = Self::of(Arc::clone(file), path.to_owned())?;
         counters.check_length()?;
         Ok(counters)
+    }
+
+    /// Whether this is a copy of the file that its writers count in.
+    pub fn is_copy(&self) -> Result<bool> {
+        let file = self.file.metadata().map_err(|error| Error::io("inspect", &self.path, error))?;
+        let original = [header::FILE, header::FILE + 1].map(|word| self.header_word(word));
+        Ok(identity(&file) != original.into())
     }
 }
 
@@ -418,6 +422,22 @@ impl<W: Words> CounterFile<W> {
             Ok(Box::new(W::open(&self.file, &self.path, begin, size, &self.faults)?))
         })
     }
+}
+
+/// Begins a new file.
+fn write_header(
+    file: &dyn StorageFile,
+    host: &str,
+    boot: Boot,
+    generation: u64,
+) -> std::io::Result<()> {
+    let header = CounterHeader::new(host, boot, generation, wall_micros());
+    let identity = identity(&file.file().metadata()?);
+    write_all_at(file, &header.page(&Owner::host_name(), identity), 0)
+}
+
+fn identity(file: &Metadata) -> Identity {
+    (file.dev(), file.ino())
 }
 
 fn reserve(file: &dyn StorageFile, path: &Path, extent: usize) -> Result<()> {

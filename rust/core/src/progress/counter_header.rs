@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::layout::{HEADER_BYTES, MAX_HOST_NAME, SLOT_BYTES, header, truncated};
 use crate::error::ProgressDamage;
-use crate::fs::Boot;
+use crate::fs::{Boot, Identity};
 use crate::{Error, Result, checksum};
 
 /// Begins every counter file.
@@ -64,12 +64,15 @@ impl CounterHeader {
         header
     }
 
-    /// The header with the shared words behind it, all zero but for the name of the host.
-    pub fn page(&self, host_name: &str) -> [u8; HEADER_BYTES] {
+    /// The header with the shared words behind it, all zero but for the name of the host and what
+    /// file it is.
+    pub fn page(&self, host_name: &str, file: Identity) -> [u8; HEADER_BYTES] {
         let mut page = [0; HEADER_BYTES];
         page[..size_of::<Self>()].copy_from_slice(self.as_bytes());
         let name = truncated(host_name, MAX_HOST_NAME).as_bytes();
         page[header::HOST_NAME * 8..][..name.len()].copy_from_slice(name);
+        page[header::FILE * 8..][..8].copy_from_slice(&file.0.to_le_bytes());
+        page[header::FILE * 8 + 8..][..8].copy_from_slice(&file.1.to_le_bytes());
         page
     }
 
@@ -131,12 +134,15 @@ mod tests {
     #[test]
     fn the_bytes_of_a_header_stay_as_they_are() {
         let boot = Boot { machine: 0x1122_3344_5566_7788, boot: 0x99aa_bbcc_ddee_ff00 };
-        let page = CounterHeader::new("0a1b2c3d", boot, 3, 1_795_847_408_227_281).page("node");
+        let page = CounterHeader::new("0a1b2c3d", boot, 3, 1_795_847_408_227_281);
+        let page = page.page("node", (0x0102, 0x0304));
         let hex: String = page[..64].iter().map(|byte| format!("{byte:02x}")).collect();
         let golden = "70667870726f670a0100000000040000d193d64e5061060030613162326333640300000000000000887766\
              554433221100ffeeddccbbaa99b2202497270dd75f";
         assert_eq!(hex, golden);
         assert_eq!(&page[448 * 8..449 * 8], b"node\0\0\0\0");
-        assert!(page[64..448 * 8].iter().chain(&page[449 * 8..]).all(|&byte| byte == 0));
+        assert_eq!(&page[456 * 8..458 * 8], b"\x02\x01\0\0\0\0\0\0\x04\x03\0\0\0\0\0\0");
+        let others = [64..448 * 8, 449 * 8..456 * 8, 458 * 8..HEADER_BYTES];
+        assert!(others.into_iter().flat_map(|range| &page[range]).all(|&byte| byte == 0));
     }
 }

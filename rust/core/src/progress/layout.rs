@@ -94,6 +94,8 @@ pub(super) mod header {
     pub const WRITERS: usize = 128;
     /// The name of the host, UTF-8, zero-padded; fixed like the words of `CounterHeader`.
     pub const HOST_NAME: usize = WRITERS + super::MAX_WRITERS;
+    /// Device and inode of the file, fixed as well: others in a copy of it.
+    pub const FILE: usize = HOST_NAME + super::MAX_HOST_NAME / 8;
 }
 
 /// Words of a slot.
@@ -150,7 +152,7 @@ pub(super) mod slot {
 
 const _: () = assert!(slot::MESSAGE + 2 * slot::MESSAGE_WORDS == SLOT_WORDS);
 const _: () = assert!(slot::GAP < 8);
-const _: () = assert!(header::HOST_NAME + MAX_HOST_NAME / 8 <= HEADER_BYTES / 8);
+const _: () = assert!(header::FILE + 2 <= HEADER_BYTES / 8);
 const _: () = assert!(HEADER_BYTES as u64 <= SLOTS_AT);
 
 /// The extent that holds a slot, and the slot's place in it.

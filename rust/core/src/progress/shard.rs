@@ -65,6 +65,8 @@ pub(super) fn list(directory: &OpenDirectory) -> Result<BTreeSet<ShardName>> {
 pub(super) struct ShardReader {
     name: ShardName,
     is_local: bool,
+    /// Whether its counters are a copy of others, in which its writers don't count.
+    is_copy: bool,
     /// The last snapshot, and which file it was in.
     saved: Option<(Stamp, Snapshot)>,
     /// The last reading, and which of its texts are those of the counters.
@@ -76,7 +78,7 @@ pub(super) struct ShardReader {
     has_warned: bool,
 }
 
-/// A shard, and whether counting may go on in it: its file is whole and lacks nothing.
+/// A shard, and whether counting may go on in it: its file is whole, lacks nothing and is no copy.
 #[derive(Debug)]
 pub(super) struct ReadShard {
     pub state: Arc<ShardState>,
@@ -88,7 +90,8 @@ impl ShardReader {
     pub fn new(name: ShardName, host: &str) -> Self {
         let is_local = name.host == host;
         let (last, known) = Default::default();
-        Self { name, is_local, saved: None, last, known, warning: None, has_warned: false }
+        let (is_copy, has_warned) = (false, false);
+        Self { name, is_local, is_copy, saved: None, last, known, warning: None, has_warned }
     }
 
     /// What was read last.
@@ -111,12 +114,12 @@ impl ShardReader {
     /// Reads a shard: from its counters, or from its snapshot where that has more or they are
     /// damaged. Of a local file system a snapshot is read only where its file has changed.
     pub fn read(&mut self, directory: &OpenDirectory, kind: FilesystemKind) -> Result<ReadShard> {
-        let counters = self.read_counters(directory);
+        let counters = self.read_counters(directory, kind);
         let path = self.name.counters(directory.path());
         let snapshot_path = self.name.snapshot(directory.path());
         let is_local = self.is_local;
         let saved = self.read_snapshot(directory, &snapshot_path, kind, counters.as_ref().ok());
-        let (mut state, is_intact, warning) = match (counters, saved) {
+        let (mut state, is_whole, warning) = match (counters, saved) {
             (Ok(mut now), Ok(saved)) => match saved.filter(|saved| now.is_behind(&saved.state)) {
                 Some(saved) => {
                     now.join(&saved.state);
@@ -146,25 +149,34 @@ impl ShardReader {
         if let Some(warning) = warning {
             self.warn(warning);
         }
-        if !is_intact {
+        if !is_whole {
             // The texts may be those of the snapshot.
             self.known.clear();
         }
         // A copy of this machine with the same names would look like an earlier boot, but not stand
         // still.
         let is_over = state.boot.is_over() && !active_time::is_recent(state.last_tick_wall);
-        if !is_over || is_local {
+        if !self.is_copy && (!is_over || is_local) {
             state.set_writers(is_local);
         }
         self.last = Arc::new(state);
+        let is_intact = is_whole && !self.is_copy;
         Ok(ReadShard { state: Arc::clone(&self.last), is_intact })
     }
 
-    fn read_counters(&mut self, directory: &OpenDirectory) -> Result<ShardState> {
+    fn read_counters(
+        &mut self,
+        directory: &OpenDirectory,
+        kind: FilesystemKind,
+    ) -> Result<ShardState> {
+        self.is_copy = false;
         let path = self.name.counters(directory.path());
         let file = directory.open_file(&self.name.file(COUNTERS));
         let file = Arc::new(file.map_err(|error| Error::io("open", &path, error))?);
         let counters = CounterFile::copy(&file, &path)?;
+        // Another host, or this one by way of a file server, sees other numbers of a file.
+        let is_known = self.is_local && kind == FilesystemKind::Local;
+        self.is_copy = is_known && counters.is_copy()?;
         // Of a reading that fails nothing is kept.
         let (last, mut known) = (std::mem::take(&mut self.last), std::mem::take(&mut self.known));
         let state = Arc::unwrap_or_clone(last).read_again(&counters, IDLE_LIMIT, &mut known)?;

@@ -172,12 +172,13 @@ impl Tracker {
     pub fn close(&self) -> Result<()> {
         self.stop_worker();
         self.progress.tick();
-        self.progress.leave()?;
+        let was_open = self.progress.leave()?;
         self.progress.save_jobs(true)?;
-        match self.progress.keep() {
-            Ok(Some(lost)) => self.signals.report_once(lost),
-            Ok(None) => {}
-            Err(error) => self.signals.report_error(&error),
+        // What happens to its files once it is closed is no concern of its.
+        match was_open.then(|| self.progress.keep()) {
+            Some(Ok(Some(lost))) => self.signals.report_once(lost),
+            Some(Err(error)) => self.signals.report_error(&error),
+            Some(Ok(None)) | None => {}
         }
         self.report_problem();
         if self.snapshot_interval.is_some() && self.process == std::process::id() {

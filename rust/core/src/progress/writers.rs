@@ -4,8 +4,8 @@
 //! entry in every task that it works on. So a reader of the same host can tell a task whose
 //! processes are all gone, however they ended, from one that takes long. A tracker that is closed
 //! clears its bits and frees its entry. Those of processes that ended otherwise are cleared
-//! together, once all entries are taken. Those of another host, or of a namespace of process ids
-//! that can't be seen from here, live as long as their shard shows signs of life.
+//! together, once all entries are taken. Those of another host, or of a namespace that can't be
+//! seen from here, live as long as their shard shows signs of life.
 
 use std::sync::atomic::Ordering;
 
@@ -13,7 +13,7 @@ use super::counter_file::{CounterFile, Words};
 use super::layout::{MAX_WRITERS, WRITER_WORDS, header, slot};
 use super::slot::TaskSlot;
 use crate::Result;
-use crate::fs::{Owner, SharedMap};
+use crate::fs::{Owner, SharedMap, Sight};
 
 /// The writer that isn't registered yet.
 pub(super) const NO_WRITER: usize = usize::MAX;
@@ -78,8 +78,12 @@ impl WriterMasks {
             let mask = match owner {
                 _ if owner == me => &mut masks.mine,
                 _ if writer == ANONYMOUS && is_recent => &mut masks.unknown,
-                _ if writer == ANONYMOUS || Owner::is_word_gone(owner) => continue,
-                _ => &mut masks.others,
+                _ if writer == ANONYMOUS => continue,
+                _ => match Owner::sight_of_word(owner) {
+                    Sight::Gone => continue,
+                    Sight::Unseen if !is_recent => continue,
+                    _ => &mut masks.others,
+                },
             };
             mask[writer / 64] |= 1 << (writer % 64);
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key};
 use proteinflex_core::error::CacheError;
-use proteinflex_core::fs::Disk;
+use proteinflex_core::fs::{Disk, Owner};
 use proteinflex_core::trajectory::{ArraySpec, DType, Encoding, EntryKind};
 
 /// Bytes of the array in each of these entries; what the file adds is well below a tenth of it.
@@ -338,27 +338,19 @@ fn cleaning_up_removes_orphaned_files_and_nothing_else() {
     let key = store(&cache, "a", 1).unwrap();
     let folder = file_of(&directory, &key).parent().unwrap().to_owned();
     // Process 1 started at boot, not at tick 1; so the owner of this file is gone.
-    let host = {
-        let pending =
-            cache.begin(EntryKind::Structure, "a", vec![1, 0xc0], Encoding::plain(), None).unwrap();
-        let name = temporary_names(&folder).pop().unwrap();
-        drop(pending);
-        name.rsplit_once('.')
-            .unwrap()
-            .0
-            .rsplit_once('.')
-            .unwrap()
-            .1
-            .split('-')
-            .next()
-            .unwrap()
-            .to_owned()
-    };
+    let current = Owner::current();
+    let host = current.host();
     std::fs::write(folder.join(format!(".{key}.fxt.{host}-1-1-0.tmp")), b"orphaned").unwrap();
     std::fs::write(folder.join(format!(".{key}.fxt.elsewher-1-1-0.tmp")), b"busy").unwrap();
     let pending =
         cache.begin(EntryKind::Structure, "b", vec![1, 0xc0], Encoding::plain(), None).unwrap();
-    assert_eq!(cache.cleanup().unwrap().temporary, 1);
+    // By such a file the clock of the file system is read.
+    for place in ["", "entries", "pins", "locks", "quarantine"] {
+        let folder = directory.path.join(place);
+        std::fs::write(folder.join(format!(".clock.{host}-1-1-0.tmp")), b"\n").unwrap();
+    }
+    assert_eq!(cache.leftovers().unwrap().temporary, 6);
+    assert_eq!(cache.cleanup().unwrap().temporary, 6);
     assert_eq!(temporary_files(&directory.path), 2);
     drop(pending);
     assert_eq!(temporary_files(&directory.path), 1);

@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 
+use std::path::Path;
+use std::sync::Arc;
+
 use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, EntryInProgress, IfThere, Key, Named, NewTrajectory};
 use proteinflex_core::error::CacheError;
+use proteinflex_core::fs::Disk;
 use proteinflex_core::trajectory::{DType, Encoding, EntryKind, FieldSpec, Frames};
 
 use crate::cache_behaviour::{BYTES, directory, file_of, open, overwrite, space_for, store, used};
@@ -79,6 +83,45 @@ fn a_trajectory_for_which_there_is_no_space_stays_resumable() {
     assert_eq!(live.n_frames(), 2000);
     let key = cache.finish_trajectory(live).unwrap();
     check_frames(&cache, &key, 0..2000);
+}
+
+/// Copies a directory, each file by `copy`: its content, or a second name of it.
+pub fn copy_directory(from: &Path, to: &Path, copy: fn(&Path, &Path)) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() { copy_directory(&from, &to, copy) } else { copy(&from, &to) }
+    }
+}
+
+#[test]
+fn a_trajectory_that_a_copy_by_hard_links_has_as_well_is_copied_before_it_goes_on() {
+    let (directory, others) = (directory(), tempfile::tempdir().unwrap());
+    let cache = open(&directory, None);
+    let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
+    append(&cache, &mut live, 0..40);
+    cache.flush(&mut live).unwrap();
+    drop(live);
+    let names = ["branch", "snapshot"].map(|name| others.path().join(name));
+    for name in &names {
+        copy_directory(&directory.path, name, |from, to| std::fs::hard_link(from, to).unwrap());
+    }
+    let [branch, snapshot] = names.map(|name| Cache::open(Arc::new(Disk), &name, None).unwrap());
+    let mut one = begin_trajectory(&cache, "md", IfThere::Resume).unwrap();
+    let mut other = begin_trajectory(&branch, "md", IfThere::Resume).unwrap();
+    for (frames, more) in [(40..50, 60..80), (50..60, 80..90)] {
+        append(&cache, &mut one, frames);
+        append(&branch, &mut other, more);
+        cache.flush(&mut one).unwrap();
+        branch.flush(&mut other).unwrap();
+    }
+    assert_eq!((one.n_frames(), other.n_frames()), (60, 70));
+    let key = cache.finish_trajectory(one).unwrap();
+    branch.finish_trajectory(other).unwrap();
+    check_frames(&cache, &key, 0..60);
+    assert_eq!(branch.load(key.as_str()).unwrap().n_frames(), 70);
+    let kept = begin_trajectory(&snapshot, "md", IfThere::Resume).unwrap();
+    assert_eq!(kept.n_frames(), 40);
 }
 
 const ATOMS: u64 = 10;

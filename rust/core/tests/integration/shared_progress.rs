@@ -13,6 +13,8 @@ use proteinflex_core::progress::{
 };
 use rustix::io::Errno;
 
+use crate::cache_unfinished::copy_directory;
+
 const TASK: TaskDefinition<'static> =
     TaskDefinition { id: "a", name: "A", total: Some(1000), parent: None };
 const CHILD: TaskDefinition<'static> =
@@ -56,6 +58,47 @@ fn hosts_add_up_and_know_each_others_tasks() {
     assert_eq!(third.progress().unwrap().tasks[0].status, Status::Failed);
     third.start(TASK).unwrap();
     assert_eq!(one.progress().unwrap().tasks[0].status, Status::Running);
+}
+
+#[test]
+fn a_copy_of_a_directory_in_use_is_nobodys_and_is_counted_in_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let [run, copy] = ["run", "copy"].map(|name| directory.path().join(name));
+    let status = |root| ProgressReader::open(root).unwrap().progress().unwrap().tasks[0].status;
+    let one = SharedProgress::open(&disk(), &run).unwrap();
+    one.add(one.start(TASK).unwrap(), 40).unwrap();
+    copy_directory(&run, &copy, |from, to| {
+        std::fs::copy(from, to).unwrap();
+    });
+    assert_eq!((status(&run), status(&copy)), (Status::Running, Status::Stopped));
+    let other = SharedProgress::open(&disk(), &copy).unwrap();
+    other.add(other.start_at(TASK, Some(0)).unwrap(), 3).unwrap();
+    assert_eq!((completed(&one, "a"), completed(&other, "a")), (Some(40), Some(3)));
+    assert_eq!(status(&copy), Status::Running);
+    other.leave().unwrap();
+    assert_eq!((status(&run), status(&copy)), (Status::Running, Status::Stopped));
+}
+
+#[test]
+fn a_copy_of_a_directory_by_hard_links_is_not_counted_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let [run, copy] = ["run", "copy"].map(|name| directory.path().join(name));
+    let count = |root: &Path, steps| {
+        let progress = SharedProgress::open(&disk(), root).unwrap();
+        progress.add(progress.start(TASK).unwrap(), steps).unwrap();
+        progress.leave().unwrap();
+        completed(&progress, "a").unwrap()
+    };
+    assert_eq!(count(&run, 10), 10);
+    copy_directory(&run, &copy, |from, to| std::fs::hard_link(from, to).unwrap());
+    assert_eq!((count(&run, 50), count(&run, 1)), (60, 61));
+    assert_eq!(count(&copy, 2), 12);
+    assert_eq!(count(&run, 0), 61);
+    let counters = |root: &Path| {
+        let files = std::fs::read_dir(root.join(DIRECTORY)).unwrap().map(Result::unwrap);
+        files.filter(|file| file.file_name().to_string_lossy().starts_with("counters-")).count()
+    };
+    assert_eq!((counters(&run), counters(&copy)), (2, 2));
 }
 
 #[test]

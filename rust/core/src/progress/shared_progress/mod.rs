@@ -138,11 +138,12 @@ impl SharedProgress {
         Ok(())
     }
 
-    /// Ends this tracker's work on all tasks; a later update begins it again.
-    pub fn leave(&self) -> Result<()> {
+    /// Ends this tracker's work on all tasks; a later update begins it again. Returns whether there
+    /// was any since it last ended.
+    pub fn leave(&self) -> Result<bool> {
         match self.writer.swap(NO_WRITER, Ordering::Relaxed) {
-            NO_WRITER => Ok(()),
-            writer => writers::release(&self.counters, writer),
+            NO_WRITER => Ok(false),
+            writer => writers::release(&self.counters, writer).map(|()| true),
         }
     }
 

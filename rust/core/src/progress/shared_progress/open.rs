@@ -8,7 +8,7 @@ use super::keep::Saving;
 use super::{Location, SharedProgress};
 use crate::fs::{
     Boot, Disk, FilesystemKind, OpenDirectory, Owner, SharedMap, Storage, absolute, create_dirs,
-    remove_orphaned,
+    has_other_names, remove_orphaned,
 };
 use crate::progress::DIRECTORY;
 use crate::progress::active_time::IDLE_LIMIT;
@@ -113,7 +113,8 @@ impl SharedProgress {
     }
 }
 
-/// Opens the newest intact shard of this host, or makes the next one. `None` where the file system
+/// Opens the newest intact shard of this host, which is of this directory alone, or makes the next
+/// one. `None` where the file system
 /// can't make one in one step.
 fn open_shard(
     storage: &Arc<dyn Storage>,
@@ -134,15 +135,18 @@ fn open_shard(
             }
         }
     }
-    let generation = match intact {
-        Some(generation) => generation,
-        None => newest.map_or(0, |newest: u64| newest + 1),
-    };
-    let name = ShardName { host: host.to_owned(), generation };
+    let name_of = |generation| ShardName { host: host.to_owned(), generation };
+    // One that a copy of the directory has as well stays as it is.
+    if let Some(generation) = intact
+        && has_other_names(&name_of(generation).counters(directory.path()))?
+    {
+        intact = None;
+    }
+    let name = name_of(intact.unwrap_or(newest.map_or(0, |newest: u64| newest + 1)));
     let path = name.counters(directory.path());
     let boot = boot_of(host);
     // Whoever is faster makes it, and all open that one.
-    if intact.is_none() && !CounterFile::create(storage, &path, host, boot, generation)? {
+    if intact.is_none() && !CounterFile::create(storage, &path, host, boot, name.generation)? {
         return Ok(None);
     }
     if let Some(warning) = warning {

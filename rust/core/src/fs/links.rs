@@ -1,0 +1,51 @@
+//! Files that have a name elsewhere, as in a copy of their directory by hard links (`cp -al`).
+//!
+//! To change such a file in place would change that copy, and two who go on with it would write
+//! into one file. So it is copied, or left as it is.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::absence::metadata_if_there;
+use super::owner::Owner;
+use crate::{Error, Result};
+
+/// Whether a file has other names than this one and temporary ones beside it: it may have such a
+/// one while it gets its name, and after a power cut then.
+pub(crate) fn has_other_names(path: &Path) -> Result<bool> {
+    let Some(found) = metadata_if_there(path)?.filter(|found| found.nlink() > 1) else {
+        return Ok(false);
+    };
+    let folder = path.parent().unwrap_or(path);
+    let list_error = |error| Error::io("list", folder, error);
+    let mut temporary = 0;
+    for entry in std::fs::read_dir(folder).map_err(list_error)? {
+        let entry = entry.map_err(list_error)?;
+        if entry.file_name().to_str().and_then(Owner::of_temporary).is_some()
+            && metadata_if_there(&entry.path())?.is_some_and(|beside| beside.ino() == found.ino())
+        {
+            temporary += 1;
+        }
+    }
+    // Counted after the temporary ones, which go away meanwhile and don't come back.
+    Ok(metadata_if_there(path)?.is_some_and(|now| now.nlink() > 1 + temporary))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_elsewhere_counts_and_a_temporary_one_beside_it_does_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        assert!(!has_other_names(&path).unwrap());
+        drop(std::fs::File::create_new(&path).unwrap());
+        assert!(!has_other_names(&path).unwrap());
+        let temporary = directory.path().join(Owner::current().temporary_name("file"));
+        std::fs::hard_link(&path, temporary).unwrap();
+        assert!(!has_other_names(&path).unwrap());
+        std::fs::hard_link(&path, directory.path().join("other")).unwrap();
+        assert!(has_other_names(&path).unwrap());
+    }
+}
