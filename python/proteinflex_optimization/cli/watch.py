@@ -201,10 +201,9 @@ def _run_many(options: argparse.Namespace, looker: Boards) -> int:
             {**record, "system": record["batch_system"]} for record in records
         )
 
+    where = ", ".join(options.directories)
     if not records:
-        raise ProteinFlexError(
-            f"no progress in {', '.join(options.directories)}: no job has counted there or below"
-        )
+        raise ProteinFlexError(f"no progress in {where}: no job has counted there or below")
     if options.prometheus is not None:
         _serve(options, looker.progress, lambda: is_done(looker.look()))
         return _status_of_many(looker.look())
@@ -216,7 +215,7 @@ def _run_many(options: argparse.Namespace, looker: Boards) -> int:
         shown_by = _json_lines() if options.json else _log_lines(options)
     known_notes: set[str] = set(looker.notes)
     with shown_by as show:
-        while True:
+        while records:
             done = is_done(records)
             show(records, done)
             for note in set(looker.notes) - known_notes:
@@ -226,6 +225,7 @@ def _run_many(options: argparse.Namespace, looker: Boards) -> int:
                 return _status_of_many(records)
             time.sleep(interval)
             records = looker.look()
+    raise ProteinFlexError(f"no progress in {where} any more: what was watched is gone")
 
 
 Show = Callable[[list[dict[str, Any]], bool], None]
@@ -351,9 +351,9 @@ def _status(progress: Mapping[str, Any]) -> int:
 
 
 def _status_of_many(records: list[dict[str, Any]]) -> int:
-    return int(
-        any(
-            record["status"] in ("failed", "stopped", "unreadable") or record["tasks_failed"]
-            for record in records
-        )
+    """Return 1 also where all boards are gone: nobody knows how their jobs ended."""
+    problems = (
+        record["status"] in ("failed", "stopped", "unreadable") or record["tasks_failed"]
+        for record in records
     )
+    return int(not records or any(problems))
