@@ -125,6 +125,7 @@ def run(options: argparse.Namespace) -> int:
         check_directory(directory)
         if not Path(directory).is_dir():
             raise ProteinFlexError(f"no progress in {directory}: there is no directory")
+    _refuse_what_has_no_use(options)
     if options.web is not None:
         return _serve_page(options)
     if options.prometheus is not None:
@@ -288,22 +289,31 @@ def _json(progress: Mapping[str, Any]) -> str:
     return json.dumps({**of_one_job(progress), "updated": updated})
 
 
-def _serve_page(options: argparse.Namespace) -> int:
-    from proteinflex_optimization.cli.web import serve
-
-    others = {
+def _refuse_what_has_no_use(options: argparse.Namespace) -> None:
+    given = {
         "--once": options.once,
         "--json": options.json,
+        "--interval": options.interval is not None,
         "--prometheus": options.prometheus is not None,
         "--address": options.address != ADDRESS,
         "--linger": options.linger != LINGER,
     }
-    for name, is_given in others.items():
-        if is_given:
-            raise InvalidArgumentError(
-                f"--web={options.web} is not valid together with {name}: the page is served "
-                "to this machine alone, until Ctrl-C"
-            )
+    if options.web is not None:
+        mode, useless = f"--web={options.web}", [name for name in given if name != "--interval"]
+        why = "the page is served to this machine alone, until Ctrl-C"
+    elif options.prometheus is not None:
+        mode, useless = f"--prometheus={options.prometheus}", ["--json", "--interval"]
+        why = "metrics are looked at when they are asked for, and nothing else is printed"
+    else:
+        mode, useless = "a watch without --prometheus", ["--address", "--linger"]
+        why = "it serves no metrics"
+    for name in useless:
+        if given[name]:
+            raise InvalidArgumentError(f"{mode} is not valid together with {name}: {why}")
+
+
+def _serve_page(options: argparse.Namespace) -> int:
+    from proteinflex_optimization.cli.web import serve
 
     def announce(url: str) -> None:
         print(url, flush=True)
