@@ -11,7 +11,7 @@ LARGE = 200  # MiB
 
 
 @pytest.fixture
-def observed(monkeypatch):
+def observed(monkeypatch, machine):
     """The peaks by task, as they are observed."""
     peaks = {}
 
