@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import signal
 import threading
 import time
@@ -12,12 +11,12 @@ import weakref
 from collections.abc import Iterable
 from datetime import datetime
 from numbers import Real
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from . import _batch_system
 from ._log import get_logger
+from ._signals import caught_signals, signal_numbers
 from .errors import InvalidArgumentError, InvalidTypeError
 
 if TYPE_CHECKING:
@@ -41,9 +40,6 @@ RECENT_SECONDS = 5.0
 
 # Counts on while the machine is suspended; Linux's `CLOCK_MONOTONIC` does not, others' does.
 _STEADY_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-_UNCATCHABLE = {signal.SIGKILL, signal.SIGSTOP}
-# Of the instruction at which they happen, which is done again when the handler returns.
-_SYNCHRONOUS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 
 
 class _Tracker(Protocol):
@@ -116,7 +112,7 @@ class StopRequest:
         walltime: Walltime = "auto",
         margin: float = 60.0,
     ) -> None:
-        self._signals = _numbers(signals)
+        self._signals = signal_numbers(signals)
         self._walltime = walltime
         self._asks = False
         self._end = _end_of(walltime)
@@ -241,7 +237,7 @@ class StopRequest:
         return f"<StopRequest {self._reason or 'not requested'}{until}>"
 
     def _listen(self) -> None:
-        caught = _caught_signals()
+        caught = caught_signals()
         for number in self._signals:
             set_now = signal.getsignal(number)
             previous = self._former(number, set_now)
@@ -345,16 +341,6 @@ def _is_ours(handler: object, request: StopRequest) -> bool:
     return handler == request._handle
 
 
-def _caught_signals() -> int:
-    """Return a bit for each signal that the process handles: Python knows none that are set in C."""
-    try:
-        status = Path("/proc/self/status").read_text(errors="replace")
-    except OSError:
-        return 0
-    found = re.search("^SigCgt:\\s*([0-9a-f]+)$", status, re.MULTILINE)
-    return int(found[1], 16) if found else 0
-
-
 def _pass_on(number: int, frame: FrameType | None, previous: Any) -> None:
     """Do what a handler that was there before does."""
     if callable(previous):
@@ -362,30 +348,6 @@ def _pass_on(number: int, frame: FrameType | None, previous: Any) -> None:
     elif previous != signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-
-
-def _numbers(signals: Iterable[str | int]) -> tuple[signal.Signals, ...]:
-    if isinstance(signals, str) or not isinstance(signals, Iterable):
-        raise InvalidTypeError(
-            f"signals={signals!r}: expected several names or numbers, such as "
-            "('SIGTERM', 'SIGUSR1')"
-        )
-    numbers = []
-    for given in signals:
-        try:
-            if isinstance(given, str):
-                name = given.upper()
-                number = signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
-            else:
-                number = signal.Signals(given)
-        except (KeyError, ValueError, TypeError):
-            raise InvalidArgumentError(
-                f"signals: {given!r} is no signal; expected names or numbers, such as 'SIGTERM'"
-            ) from None
-        if number in _UNCATCHABLE or number in _SYNCHRONOUS:
-            raise InvalidArgumentError(f"signals: {number.name} can't be a request to stop")
-        numbers.append(number)
-    return tuple(dict.fromkeys(numbers))
 
 
 def _end_of(walltime: Any) -> float | None:
