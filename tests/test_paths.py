@@ -190,3 +190,19 @@ def test_the_home_directory_of_nobody_is_refused(take, home, monkeypatch, capsys
         DataHandler()
     assert main(["cache", "ls"]) == 2
     assert "PROTEINFLEX_CACHE_DIR=" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        DataHandler,
+        CheckpointManager,
+        lambda url: ProgressTracker(checkpoint_dir=url),
+        lambda url: GPUManager(state_dir=url),
+    ],
+)
+def test_a_url_is_no_directory_of_this_machine(take, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidArgumentError, match=r"_dir='s3://…' is not valid"):
+        take("s3://user:word@bucket/run")
+    assert os.listdir(tmp_path) == []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-__all__ = ["Bars", "bars_in"]
+__all__ = ["Bars", "bars_in", "is_terminal"]
 
 
 class Bars:
@@ -53,6 +53,8 @@ class Bars:
                 return
             live, self._live = self._live, None
             try:
+                for _, proxy in self._replaced:
+                    proxy.flush()  # A line that was begun, which would never be written.
                 live.stop()
             finally:
                 for stream, proxy in self._replaced:
@@ -64,7 +66,7 @@ class Bars:
         streams = (sys.stdout, sys.stderr)
         # What is piped is not for this terminal.
         live = Live(
-            console=self._console, auto_refresh=False, redirect_stdout=_is_terminal(sys.stdout)
+            console=self._console, auto_refresh=False, redirect_stdout=is_terminal(sys.stdout)
         )
         live.start()
         self._live = live
@@ -84,7 +86,8 @@ def bars_in(console: Console) -> Bars:
         return _all.setdefault(id(console.file), Bars(console))
 
 
-def _is_terminal(stream: Any) -> bool:
+def is_terminal(stream: Any) -> bool:
+    """Return whether a stream is a terminal, whatever FORCE_COLOR makes `rich` take it for."""
     try:
         return bool(stream.isatty())
     except (AttributeError, ValueError):

@@ -23,14 +23,23 @@ ANSWER_SECONDS = 5.0
 REQUEUE_SECONDS = 30.0
 
 
-def end_time(*, ask: bool) -> float | None:
-    """Tell when this job reaches its time limit.
+def is_slurm_job() -> bool:
+    """Tell whether this process is part of a job of SLURM."""
+    facts = batch_facts()
+    return facts is not None and facts["system"] == "slurm"
 
-    Parameters
-    ----------
-    ask : bool
-        Whether to ask the controller even where the environment tells, as the limit of a running
-        job can be changed.
+
+def end_in_environment() -> float | None:
+    """Tell when the limit was that this job of SLURM began with; None where that isn't told.
+
+    The limit of a running job can be changed.
+    """
+    told = os.environ.get(END_VARIABLE, "")
+    return float(told) if told.isdecimal() else None
+
+
+def end_time() -> float | None:
+    """Ask the controller when this job reaches its time limit.
 
     Returns
     -------
@@ -41,9 +50,6 @@ def end_time(*, ask: bool) -> float | None:
     facts = batch_facts()
     if facts is None or facts["system"] != "slurm":
         return None
-    end = os.environ.get(END_VARIABLE, "")
-    if end.isdecimal() and not ask:
-        return float(end)
     try:
         answer = _scontrol(["show", "job", "--oneliner", id_of_job(facts)], ANSWER_SECONDS)
     except (OSError, subprocess.SubprocessError) as error:

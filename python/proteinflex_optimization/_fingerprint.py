@@ -230,7 +230,7 @@ class _Fingerprint:
         for name, item in variables.items():
             is_itself = callable(item) and inspect.unwrap(item) is function
             if name not in ignore and not is_itself:
-                parts += [name.encode(), self.of(item, f"{name!r}, which {place} uses,", above)]
+                parts += [name.encode(), self.of(item, f"{place}: {name}", above)]
         return parts
 
     def _source(self, function: types.FunctionType) -> list[Any]:

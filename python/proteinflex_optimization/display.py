@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any, TextIO
 
-from proteinflex_optimization._bars import bars_in
+from proteinflex_optimization._bars import bars_in, is_terminal
 from proteinflex_optimization._text import id_of_job, one_line
 
 if TYPE_CHECKING:
@@ -269,10 +269,10 @@ def _console(stream: TextIO) -> Console | None:
         from rich.console import Console
     except ImportError:
         return None
-    console = Console(file=stream)
-    if console.is_jupyter or (console.is_terminal and not console.is_dumb_terminal):
-        return console
-    return None
+    # What the job prints is no markup.
+    console = Console(file=stream, markup=False, emoji=False, highlight=False)
+    is_capable = is_terminal(stream) and console.is_terminal and not console.is_dumb_terminal
+    return console if console.is_jupyter or is_capable else None
 
 
 class _Cell:
@@ -308,14 +308,17 @@ class Display:
         line_interval: float = LINE_INTERVAL,
     ) -> None:
         self._progress = progress
-        self._stream = sys.stderr if stream is None else stream
+        # None where it is closed: a daemon's, or `2>&-`.
+        self._stream: TextIO | None = sys.stderr if stream is None else stream
         self._line_interval = line_interval
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread, where there is something to show it on."""
+        if self._stream is None:
+            return
         console = _console(self._stream)
         run: Callable[[], None]
         if console is None:

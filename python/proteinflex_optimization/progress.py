@@ -112,7 +112,7 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         """Iterate, and count each item once its loop body has run.
 
         A rerun iterates from the beginning, so the task begins again too, unless another process or
-        another loop of this tracker is at it.
+        a loop of another thread is at it.
 
         Parameters
         ----------
@@ -145,9 +145,11 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
             except TypeError:
                 total_steps = None
         name = task_id if task_name is None else task_name
-        # Loops of several threads share a task: only the first of them begins it.
-        loops: dict[str, int] = self.__dict__.setdefault("_loops", {})
-        begins = None if loops.get(task_id) else completed
+        # Loops of several threads share a task: only the first of them begins it. One of this thread
+        # is no longer at it: it was left, and a variable still holds it.
+        loops: dict[str, list[int]] = self.__dict__.setdefault("_loops", {})
+        is_shared = any(thread != threading.get_ident() for thread in loops.get(task_id, ()))
+        begins = None if is_shared else completed
         handle = self.start_task(task_id, name, total_steps, parent_task, completed=begins)
         n_items = None if total_steps is None else max(0, total_steps - completed)
         return Tracked(_counted(iterable, handle, loops), handle, n_items)
@@ -343,12 +345,12 @@ def _tracked(
 
 
 def _counted(
-    iterable: Iterable[Item], handle: TaskHandle, loops: dict[str, int]
+    iterable: Iterable[Item], handle: TaskHandle, loops: dict[str, list[int]]
 ) -> Generator[Item, None, None]:
-    """Count the items of a loop; `loops` has the number of loops that run, by task."""
-    task_id = handle.task_id
+    """Count the items of a loop; `loops` has the threads of the loops that run, by task."""
+    task_id, thread = handle.task_id, threading.get_ident()
     with _loops_lock:
-        loops[task_id] = loops.get(task_id, 0) + 1
+        loops.setdefault(task_id, []).append(thread)
     try:
         with handle:
             for item in iterable:
@@ -356,7 +358,7 @@ def _counted(
                 handle.update()
     finally:
         with _loops_lock:
-            loops[task_id] -= 1
+            loops[task_id].remove(thread)
 
 
 _loops_lock = threading.Lock()

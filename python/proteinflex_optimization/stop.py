@@ -10,11 +10,13 @@ import time
 import weakref
 from collections.abc import Iterable
 from datetime import datetime
+from numbers import Real
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from . import _batch_system
 from ._log import get_logger
+from ._signals import caught_signals, signal_numbers
 from .errors import InvalidArgumentError, InvalidTypeError
 
 if TYPE_CHECKING:
@@ -38,9 +40,6 @@ RECENT_SECONDS = 5.0
 
 # Counts on while the machine is suspended; Linux's `CLOCK_MONOTONIC` does not, others' does.
 _STEADY_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-_UNCATCHABLE = {signal.SIGKILL, signal.SIGSTOP}
-# Of the instruction at which they happen, which is done again when the handler returns.
-_SYNCHRONOUS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 
 
 class _Tracker(Protocol):
@@ -113,8 +112,9 @@ class StopRequest:
         walltime: Walltime = "auto",
         margin: float = 60.0,
     ) -> None:
-        self._signals = _numbers(signals)
+        self._signals = signal_numbers(signals)
         self._walltime = walltime
+        self._asks = False
         self._end = _end_of(walltime)
         self._margin = _seconds(margin, "margin")
         self._reason: str | None = None
@@ -187,10 +187,19 @@ class StopRequest:
         self._reason = None
         self._process = os.getpid()
         self._is_active = True
-        if self._walltime == "auto":
-            self._refresh(ask=False)
+        self._asks = isinstance(self._walltime, str) and _batch_system.is_slurm_job()
+        if self._asks:
+            self._end = _batch_system.end_in_environment()
+            if self._end is None or self._is_due():
+                self._ask()
+            if self._end is None:
+                logger.warning(
+                    "SLURM does not say when this job ends: it is asked again every %.0f s, and "
+                    "until it answers nothing stops the job before its time limit",
+                    REFRESH_SECONDS,
+                )
         self._plan_look()
-        if self._end is not None and self._end - self._margin <= self._clock():
+        if self._end is not None and self._is_due():
             logger.warning(
                 "the job ends in %.0f s, and margin=%g s: it is asked to stop at once",
                 max(0.0, self._end - self._clock()),
@@ -211,9 +220,15 @@ class StopRequest:
         self._is_active = False
         _active[:] = [request for request in _active if request is not self]
         for number, previous in self._previous.items():
-            if _is_ours(signal.getsignal(number), self):
+            # Blocks may end in another order than they began, as those of asyncio's tasks.
+            for request in _active:
+                if _is_ours(request._previous.get(number), self):
+                    request._previous[number] = previous
+            is_main = threading.current_thread() is threading.main_thread()
+            if is_main and _is_ours(signal.getsignal(number), self):
                 signal.signal(number, previous)
-        # A handler that was set meanwhile may go on calling this one's, which then passes it on.
+        # A handler that stays, as another thread can't restore it, or that one which was set
+        # meanwhile goes on calling, passes on what comes.
 
     def __repr__(self) -> str:
         """Show whether and why it was requested, and how long is left."""
@@ -222,14 +237,25 @@ class StopRequest:
         return f"<StopRequest {self._reason or 'not requested'}{until}>"
 
     def _listen(self) -> None:
-        self._previous = {}
+        caught = caught_signals()
         for number in self._signals:
-            previous = signal.getsignal(number)
-            if previous is None:
+            set_now = signal.getsignal(number)
+            previous = self._former(number, set_now)
+            self._previous.pop(number, None)
+            if set_now is None or (not callable(set_now) and caught >> (number - 1) & 1):
                 logger.warning("%s is handled outside of Python, and left alone", number.name)
             elif number != signal.SIGINT or previous != signal.SIG_IGN:
                 self._previous[number] = previous
                 signal.signal(number, self._handle)
+
+    @staticmethod
+    def _former(number: signal.Signals, handler: Any) -> Any:
+        """Return a handler, instead of one that stayed after its block the one before it."""
+        request = getattr(handler, "__self__", None)
+        while isinstance(request, StopRequest) and request not in _active:
+            handler = request._previous.get(number, signal.SIG_DFL)
+            request = getattr(handler, "__self__", None)
+        return handler
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         previous = self._previous.get(signal.Signals(number))
@@ -258,9 +284,9 @@ class StopRequest:
         if not self._looking.acquire(blocking=False):
             return self._reason is not None
         try:
-            if self._walltime == "auto" and _now() - self._asked_at > RECENT_SECONDS:
-                self._refresh(ask=True)
-            if self._end is not None and self._end - self._margin <= self._clock():
+            if self._asks and _now() - self._asked_at > RECENT_SECONDS:
+                self._ask()
+            if self._is_due():
                 self._next_look = math.inf
                 if self._reason is None:
                     self._reason = "walltime"
@@ -272,22 +298,23 @@ class StopRequest:
 
     def _clock(self) -> float:
         """Return the time by the clock of `_end`: a time of the day may be set, seconds pass."""
-        return _now() if isinstance(self._walltime, int | float) else time.time()
+        return _now() if isinstance(self._walltime, Real) else time.time()
 
-    def _refresh(self, *, ask: bool) -> None:
-        end = _batch_system.end_time(ask=ask)
+    def _is_due(self) -> bool:
+        return self._end is not None and self._end - self._margin <= self._clock()
+
+    def _ask(self) -> None:
+        end = _batch_system.end_time()
         self._asked_at = _now()
         # What can't be asked at the moment is as it was.
-        if end is not None or not ask:
+        if end is not None:
             self._end = end
 
     def _plan_look(self) -> None:
-        if self._end is None:
-            self._next_look = math.inf
-        else:
-            # Not only at the end: the limit may be changed until then, and the wall clock be set.
-            left = self._end - self._margin - self._clock()
-            self._next_look = _now() + min(left, REFRESH_SECONDS)
+        # Not only at the end: the limit may be changed until then, and the wall clock be set.
+        left = math.inf if self._end is None else self._end - self._margin - self._clock()
+        is_watched = self._asks or self._end is not None
+        self._next_look = _now() + min(left, REFRESH_SECONDS) if is_watched else math.inf
 
     def _after_fork(self) -> None:
         """Give a forked child the handlers that its parent had before."""
@@ -323,36 +350,17 @@ def _pass_on(number: int, frame: FrameType | None, previous: Any) -> None:
         os.kill(os.getpid(), number)
 
 
-def _numbers(signals: Iterable[str | int]) -> tuple[signal.Signals, ...]:
-    if isinstance(signals, str) or not isinstance(signals, Iterable):
-        raise InvalidTypeError(
-            f"signals={signals!r}: expected several names or numbers, such as "
-            "('SIGTERM', 'SIGUSR1')"
-        )
-    numbers = []
-    for given in signals:
-        try:
-            if isinstance(given, str):
-                name = given.upper()
-                number = signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
-            else:
-                number = signal.Signals(given)
-        except (KeyError, ValueError, TypeError):
-            raise InvalidArgumentError(
-                f"signals: {given!r} is not a signal: expected names or numbers, such as 'SIGTERM'"
-            ) from None
-        if number in _UNCATCHABLE or number in _SYNCHRONOUS:
-            raise InvalidArgumentError(f"signals: {number.name} can't be a request to stop")
-        numbers.append(number)
-    return tuple(dict.fromkeys(numbers))
-
-
 def _end_of(walltime: Any) -> float | None:
     """Return when that is, by the clock that it is meant by."""
     if walltime is None or (isinstance(walltime, str) and walltime == "auto"):
         return None
     if isinstance(walltime, datetime):
-        return walltime.timestamp()
+        try:
+            return walltime.timestamp()
+        except (OverflowError, ValueError):
+            raise InvalidArgumentError(
+                f"walltime={walltime!r}: expected a time that this machine's clock can have"
+            ) from None
     if isinstance(walltime, str):
         raise InvalidArgumentError(
             f"walltime={walltime!r}: expected 'auto', seconds from now, a datetime or None"
@@ -365,8 +373,12 @@ def _now() -> float:
 
 
 def _seconds(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise InvalidTypeError(f"{name}={value!r}: expected a number of seconds")
-    if not 0 <= value < math.inf:
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
+    if not 0 <= seconds < math.inf:
         raise InvalidArgumentError(f"{name}={value!r}: expected a number of seconds, from 0 on")
-    return float(value)
+    return seconds

@@ -127,6 +127,18 @@ def test_one_checkpoint_is_shown_and_removed(checkpoints):
     assert "no checkpoint" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [("checkpoints", "rm", "", "step-1", "--yes"), ("doctor", ""), ("watch", "")]
+)
+def test_an_empty_path_is_not_the_current_directory(checkpoints, run, arguments):
+    """As that of a variable of the shell that is not set."""
+    before = sorted(os.listdir(checkpoints))
+    done = run(*arguments, cwd=checkpoints)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "path='' is not valid: expected a path" in done.stderr
+    assert sorted(os.listdir(checkpoints)) == before
+
+
 def test_names_in_a_checkpoint_can_not_steer_the_terminal(checkpoints):
     manager = CheckpointManager(checkpoints)
     manager.create_checkpoint("steers", {"md\x1b[2J": 1}, metadata={"\x1b[31m": "red"})

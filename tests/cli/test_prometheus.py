@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from proteinflex_optimization import ProgressTracker
+from proteinflex_optimization.cli import main
 from proteinflex_optimization.progress import TaskHandle
 
 parser = pytest.importorskip("prometheus_client.parser")
@@ -100,6 +101,21 @@ def test_a_wrong_port_is_wrong_usage(tmp_path: Path, options: list[str]):
     assert "port" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--prometheus", "0", "--json"],
+        ["--prometheus", "0", "--interval", "1"],
+        ["--address", "0.0.0.0"],
+        ["--linger", "1"],
+    ],
+)
+def test_options_that_would_do_nothing_are_wrong_usage(tmp_path, capsys, options: list[str]):
+    ProgressTracker(checkpoint_dir=tmp_path).start_task("a", "A", 1)
+    assert main(["watch", str(tmp_path), *options]) == 2
+    assert "is not valid together with" in capsys.readouterr().err
+
+
 def test_a_taken_port_is_named(tmp_path: Path):
     ProgressTracker(checkpoint_dir=tmp_path).start_task("a", "A", 1)
     command = [sys.executable, "-m", "proteinflex_optimization", "watch", str(tmp_path)]
@@ -110,6 +126,7 @@ def test_a_taken_port_is_named(tmp_path: Path):
         )
     assert second.returncode == 1
     assert "in use" in second.stderr
+    assert f"--prometheus={port} on 127.0.0.1" in second.stderr
     assert "Traceback" not in second.stderr
 
 

@@ -234,6 +234,27 @@ def test_boards_that_come_and_go_while_watching(tmp_path):
     assert seen == ["b", "c"]
 
 
+@pytest.mark.parametrize("fate", ["renamed", "removed"])
+def test_a_board_that_goes_is_looked_for_again_and_its_loss_is_no_success(tmp_path, fate):
+    runs = tmp_path / "runs"
+    running = job(runs / "a", "live")
+    command = [sys.executable, "-m", "proteinflex_optimization", "watch", str(runs), "--json"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, "--interval", "0.1"], **pipes) as watch:
+        assert '"directory": "' + str(runs / "a") in watch.stdout.readline()
+        (runs / "a").rename(runs / "b" if fate == "renamed" else tmp_path / "elsewhere")
+        if fate == "renamed":
+            while str(runs / "b") not in watch.stdout.readline():
+                assert watch.poll() is None
+        else:
+            assert watch.wait(timeout=60) == 1
+            assert f"no progress in {runs} any more" in watch.stderr.read()
+        running.kill()
+        running.wait()
+        watch.communicate(timeout=60)
+        assert watch.returncode == 1
+
+
 @pytest.mark.parametrize("boards_of_the_array", [1, 2])
 def test_between_two_tasks_of_an_array_it_waits_for_the_next(
     tmp_path, capsys, monkeypatch, boards_of_the_array

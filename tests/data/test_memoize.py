@@ -483,3 +483,15 @@ def test_pickle_gives_back_a_function_of_the_script_itself(handler, monkeypatch,
     memoized.__module__ = "__main__"
     monkeypatch.setattr(sys.modules["__main__"], "unchanged", memoized, raising=False)
     assert pickle.loads(pickle.dumps(memoized, protocol)) is memoized
+
+
+def test_a_variable_without_content_is_named_with_the_function_that_uses_it(handler):
+    opaque = [object()]
+
+    def count(n):
+        return n + len(opaque)
+
+    with pytest.raises(
+        InvalidTypeError, match=r"count: opaque\[0\], of type object, has no content"
+    ):
+        handler.memoize(count)(1)

@@ -138,7 +138,10 @@ def test_a_residue_that_the_force_field_lacks_is_named(tmp_path):
     [
         (["--pdb", "/nowhere.pdb"], "pdb="),
         (["--steps", "0"], "steps=0"),
+        (["--steps", "99999999999999999999"], "steps=99999999999999999999"),
+        (["--seed", "2147483648"], "seed=2147483648"),
         (["--precision", "-1"], "precision=-1"),
+        (["--precision", "frames=0.001"], "'frames=0.001' is not valid: expected a number, in Å"),
         (["--steps", "10", "--frame-interval", "20"], "frame_interval=20"),
     ],
 )

@@ -18,6 +18,13 @@ def one_gpu(machine):
     return machine
 
 
+def test_a_batch_that_was_observed_to_fit_is_proposed_though_observations_contradict(one_gpu):
+    manager = GPUManager({"work": 100})
+    for peak in (100, 20_000):
+        manager.observe("work", 8, peak)
+    assert manager.get_optimal_batch_size("work", [0]) == 8
+
+
 def test_without_observations_the_requirement_counts_per_item(one_gpu):
     manager = GPUManager({"prediction": 6000})
     assert manager.get_optimal_batch_size("prediction", [0]) == 6

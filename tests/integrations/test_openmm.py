@@ -302,6 +302,32 @@ def test_an_unstable_simulation_is_named_and_earlier_frames_are_kept(handler):
     assert stored(handler)["step"].tolist() == [100, 200]
 
 
+@pytest.mark.parametrize(
+    ("what", "distance", "speed"),
+    [("position of", 1e38, 0.0), ("velocity of", 1.0, 1e38), ("force on", 1e-4, 0.0)],
+)
+def test_a_number_beyond_float32_ends_the_run_instead_of_becoming_infinite(
+    handler, what, distance, speed
+):
+    topology, system = app.Topology(), openmm.System()
+    force = openmm.NonbondedForce()
+    residue = topology.addResidue("AR", topology.addChain())
+    for _ in range(2):
+        topology.addAtom("AR", app.element.argon, residue)
+        system.addParticle(40.0)
+        force.addParticle(0.0, 0.34, 1.0)
+    system.addForce(force)
+    platform = openmm.Platform.getPlatformByName("Reference")
+    run = app.Simulation(topology, system, openmm.VerletIntegrator(1e-30), platform)
+    run.context.setPositions([(0, 0, 0), (distance, 0, 0)])
+    run.context.setVelocities([(0, 0, 0), (speed, 0, 0)])
+    with TrajectoryReporter(handler, "md", 1, velocities=True, forces=True) as reporter:
+        run.reporters.append(reporter)
+        with pytest.raises(InvalidArgumentError, match=rf"the {what} atom \d at step 1 is \["):
+            run.step(1)
+        assert reporter.n_frames == 0
+
+
 def test_a_script_that_never_closes_its_reporter_leaves_a_trajectory(tmp_path):
     script = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"

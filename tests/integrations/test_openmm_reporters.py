@@ -292,6 +292,13 @@ def test_wrong_arguments_are_refused(manager, tmp_path):
         CheckpointReporter(tmp_path, 10)
     with pytest.raises(InvalidArgumentError, match="stop=5"):
         CheckpointReporter(manager, 10, stop=5)
+    for name in ("", "a/b", ".a", "a\n", "x" * 300):
+        with pytest.raises(InvalidArgumentError, match="name="):
+            CheckpointReporter(manager, 10, name=name)
+    with pytest.raises(InvalidArgumentError, match="states: returned a NoneType"):
+        CheckpointReporter(manager, 10, states=lambda: None).save(simulation())
+    CheckpointReporter(manager, 10, name="é" * 80).save(simulation())
+    manager.delete(manager.latest())
     reporter = CheckpointReporter(manager, 10, states=lambda: {"md": 1})
     with pytest.raises(InvalidArgumentError, match=r"'md'.*expected other names"):
         reporter.save(simulation())

@@ -350,6 +350,20 @@ def test_seeds_of_forces_and_of_parts_of_an_integrator_change_too():
     assert not seeds & {0, 3, 5}
 
 
+@pytest.mark.parametrize(
+    ("properties", "named"),
+    [
+        ({"Threads": 1}, r"properties\['Threads'\]=1"),
+        ({"Nope": "1"}, "'Nope' is no property of the platform CPU"),
+        (["Threads"], r"properties=\['Threads'\]"),
+    ],
+)
+def test_wrong_properties_of_the_platform_are_named(properties, named):
+    saved = save_run(simulation())
+    with pytest.raises(InvalidArgumentError, match=named):
+        load_run(saved, platform="CPU", properties=properties)
+
+
 def test_properties_of_the_platform_can_be_given():
     run = simulation(platform="CPU")
     with warnings.catch_warnings():

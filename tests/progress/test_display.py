@@ -97,6 +97,40 @@ assert logging.root.handlers[0].stream is sys.__{stream}__ is sys.{stream}
     assert shown[5:] == ["after"]
 
 
+def test_a_line_that_is_begun_in_the_loop_is_written_at_its_end():
+    body = """
+for number in track(range(3), "frames"):
+    time.sleep(0.25)
+    print(f"[/{number}] ", end="")
+print("after")
+"""
+    shown = screen_of(in_terminal(job(body)))
+    assert shown[0] == "[/0] [/1] [/2]"
+    assert re.search(r"frames.*100\.0 %.*3/3", shown[1])
+    assert shown[2:] == ["after"]
+
+
+def test_a_job_without_standard_error_shows_nothing():
+    body = "for number in track(range(3)): print(number)"
+    command = ["/bin/sh", "-c", 'exec "$0" "$@" 2>&-', *job(body)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "0\n1\n2\n"
+
+
+def test_colors_that_are_forced_make_no_terminal_of_a_pipe(tmp_path: Path):
+    forced = {**os.environ, "FORCE_COLOR": "1"}
+    body = "with ProgressTracker(checkpoint_dir=sys.argv[1], display=True) as tracker:\n"
+    body += " for _ in tracker.track(range(3), 'frames'): time.sleep(0.3)"
+    script = job(f"from proteinflex_optimization import ProgressTracker\n{body}")
+    watch = [sys.executable, "-m", "proteinflex_optimization", "watch", "--once"]
+    for command in ([*script, str(tmp_path / "b")], [*watch, str(tmp_path / "b")]):
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=True, env=forced
+        )
+        assert "100.0 %" in done.stderr + done.stdout
+        assert not re.search(r"\x1b\[\?25l|\x1b\[2K|\r", done.stderr + done.stdout)
+
+
 def test_displays_at_once_are_drawn_together_and_each_leaves_one_line():
     nested = """
 for number in track(range(2), "outer"):

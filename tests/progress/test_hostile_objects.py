@@ -471,8 +471,8 @@ other.start_task("far", "Far", 10)
 [counters] = (root / "other").glob(".progress/counters-*")
 tracker = ProgressTracker(checkpoint_dir=root / "run")
 # The task of another host: it is imported under the lock.
-shutil.copy(counters, root / "run" / ".progress" / "counters-aaaaaaaa-0")
-[own] = (p for p in (root / "run").glob(".progress/counters-*") if p.name != "counters-aaaaaaaa-0")
+imported = Path(shutil.copy(counters, root / "run" / ".progress" / "counters-aaaaaaaa-0"))
+[own] = set((root / "run").glob(".progress/counters-*")) - {imported}
 with own.open("r+b", buffering=0) as file:
     # The lock is a word of the header: process and start time of its holder, 0 = not known.
     os.pwrite(file.fileno(), (os.getppid() << 32).to_bytes(8, "little"), 56 * 8)

@@ -270,6 +270,18 @@ def test_a_loop_that_runs_again_counts_each_item_once(tmp_path: Path):
             assert position(tracker, "frames") == (item, 10)
 
 
+def test_a_loop_that_was_left_and_is_still_held_begins_again():
+    tracker = ProgressTracker()
+    held = []
+    for stop in (6, None):
+        held.append(tracker.track(range(10), "frames"))
+        for item in held[-1]:
+            assert position(tracker, "frames") == (item, 10)
+            if item == stop:
+                break
+    assert position(tracker, "frames") == (10, 10)
+
+
 def test_loops_of_several_threads_share_a_task():
     tracker = ProgressTracker()
     both = threading.Barrier(2)

@@ -9,6 +9,7 @@ import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 from proteinflex_optimization import (
     CheckpointManager,
@@ -94,6 +95,58 @@ def test_former_handlers_are_called_too_whatever_the_order():
         signal.signal(signal.SIGTERM, before)
 
 
+def test_blocks_that_end_in_another_order_leave_the_former_handlers():
+    before = signal.getsignal(signal.SIGTERM)
+    first, second = StopRequest(), StopRequest()
+    first.__enter__()
+    with second:
+        first.__exit__(None, None, None)
+        send(signal.SIGTERM)  # And no handler of a block that has ended passes it on.
+        assert second.requested
+    assert signal.getsignal(signal.SIGTERM) == before
+    with first:
+        send(signal.SIGTERM)
+        assert first.requested
+
+
+def test_a_block_that_another_thread_ends_is_in_nobody_s_way():
+    before = signal.getsignal(signal.SIGTERM)
+    ended = StopRequest()
+    ended.__enter__()
+    thread = threading.Thread(target=ended.__exit__, args=(None, None, None))
+    thread.start()
+    thread.join()
+    for stop in (StopRequest(), ended):
+        with stop:
+            send(signal.SIGTERM)
+            assert stop.requested
+        assert signal.getsignal(signal.SIGTERM) == before
+
+
+HANDLED_IN_C = """
+import faulthandler, os, signal
+from proteinflex_optimization import StopRequest
+faulthandler.register(signal.SIGUSR1, all_threads=False)
+with StopRequest() as stop:
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert not stop.requested
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.requested
+os.kill(os.getpid(), signal.SIGUSR1)
+print("ended")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells of such handlers")
+def test_a_handler_that_was_set_outside_of_python_is_left_alone():
+    done = subprocess.run(
+        [sys.executable, "-c", HANDLED_IN_C], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "ended\n", done.stderr
+    assert "SIGUSR1 is handled outside of Python" in done.stderr
+    assert done.stderr.count("most recent call first") == 2
+
+
 def test_an_ignored_ctrl_c_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -172,6 +225,13 @@ def test_seconds_from_now_pass_whatever_becomes_of_the_clock(monkeypatch, clock,
         assert stop.seconds_left <= 2
 
 
+def test_seconds_may_be_any_real_number(clock):
+    with StopRequest(walltime=np.int64(500), margin=np.float32(400)) as stop:
+        assert stop.seconds_left == 500
+        clock.ahead = 100.0
+        assert stop.requested
+
+
 def test_a_suspended_machine_uses_up_the_seconds(clock):
     """Its monotonic clock stands still, and the one that counts on goes ahead."""
     with StopRequest(walltime=100.0, margin=2.0) as stop:
@@ -233,6 +293,8 @@ def test_a_forked_child_ends_as_if_nobody_listened():
         ({"walltime": "1h"}, "walltime='1h'"),
         ({"walltime": -1.0}, "walltime=-1.0"),
         ({"walltime": float("nan")}, "walltime=nan"),
+        ({"walltime": 10**400}, "walltime=1000"),
+        ({"walltime": datetime.min}, "walltime=datetime"),
         ({"margin": True}, "margin=True"),
     ],
 )
@@ -355,12 +417,38 @@ def test_the_environment_s_end_time_needs_no_question(slurm, monkeypatch):
     assert slurm.asked() == []
 
 
-@pytest.mark.parametrize("text", [JOB.format(name="x", end="Unknown"), "", "what\n"])
-def test_a_job_whose_end_nobody_tells_runs_on(slurm, text):
-    slurm.says(text)
+def test_a_program_that_begins_after_the_limit_was_extended_is_not_stopped(slurm, monkeypatch):
+    """The environment has the limit with which the job began."""
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 30))
+    slurm.ends_in(500)
+    with StopRequest(margin=60) as stop:
+        assert not stop.requested
+        assert stop.seconds_left > 400
+
+
+@pytest.mark.parametrize("variable", [None, "soon"])
+@pytest.mark.parametrize("text", ["", "what\n"])
+def test_an_end_that_is_not_known_is_asked_for_again(slurm, monkeypatch, caplog, text, variable):
+    monkeypatch.setattr("proteinflex_optimization.stop.RECENT_SECONDS", 0.0)
+    monkeypatch.setattr("proteinflex_optimization.stop.REFRESH_SECONDS", 0.2)
+    if variable:
+        monkeypatch.setenv("SLURM_JOB_END_TIME", variable)
+    slurm.says(text, "exit 1")
+    with StopRequest() as stop:
+        assert "SLURM does not say when this job ends" in caplog.text
+        assert stop.seconds_left is None
+        assert not stop.wait(0.3)
+        slurm.ends_in(30)
+        assert stop.wait(60)
+        assert stop.reason == "walltime"
+
+
+def test_a_job_without_a_limit_runs_on(slurm, caplog):
+    slurm.says(JOB.format(name="x", end="Unknown"))
     with StopRequest() as stop:
         assert stop.seconds_left is None
         assert not stop.requested
+    assert caplog.text == ""
 
 
 def test_why_a_job_is_not_requeued_is_said(slurm, monkeypatch):

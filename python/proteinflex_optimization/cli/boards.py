@@ -184,8 +184,12 @@ class Boards:
     def look(self) -> list[Record]:
         """Return a flat record of each board: those with a problem first, else by name."""
         self._search()
-        records = self._pool.map(self._look, list(self._readers))
-        found = [record for record in records if record is not None]
+        found = self._records()
+        if not found and self._readers:
+            # All are gone: removed, or renamed while their jobs run on.
+            self._next_search = 0.0
+            self._search()
+            found = self._records()
         return sorted(found, key=lambda record: STATES.index(record["status"]))
 
     @property
@@ -209,6 +213,10 @@ class Boards:
             }
             for record in self.look()
         }
+
+    def _records(self) -> list[Record]:
+        records = self._pool.map(self._look, list(self._readers))
+        return [record for record in records if record is not None]
 
     def _search(self) -> None:
         began = time.monotonic()

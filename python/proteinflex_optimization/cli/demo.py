@@ -126,4 +126,9 @@ def villin() -> Path:
 
 
 def _precision(text: str) -> float | None:
-    return None if text == "lossless" else float(text)
+    try:
+        return None if text == "lossless" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not valid: expected a number, in Å, or 'lossless'"
+        ) from None

@@ -16,8 +16,11 @@ def home_expanded(text: str) -> str:
     Raises
     ------
     ArgumentTypeError
-        There is no such home directory, or no file can have this path.
+        There is no such home directory, no file can have this path, or it is empty, as that of a
+        variable of the shell that is not set: it would be the current directory.
     """
+    if not text:
+        raise argparse.ArgumentTypeError("path='' is not valid: expected a path")
     try:
         return path_text("path", text)
     except InvalidArgumentError as error:

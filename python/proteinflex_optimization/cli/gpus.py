@@ -42,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
         "--max-gpus", type=int, metavar="N", help="with --select: at most as many, such as 1"
     )
     parser.add_argument(
-        "--interval", type=float, default=1.0, metavar="SECONDS", help="how often to look (1)"
+        "--interval", type=float, metavar="SECONDS", help="with --watch: how often to look (1)"
     )
     parser.add_argument(
         "--task",
@@ -59,9 +59,14 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List once, or again and again, or select; 1 where a GPU can't be used, or nothing fits."""
-    if not options.interval >= 0.1:
-        message = f"--interval={options.interval} is not valid: expected 0.1 seconds or more"
+    interval = 1.0 if options.interval is None else options.interval
+    if not interval >= 0.1:
+        message = f"--interval={interval} is not valid: expected 0.1 seconds or more"
         raise InvalidArgumentError(message)
+    if options.interval is not None and not options.watch:
+        raise InvalidArgumentError(
+            f"--interval={interval} is not valid here: expected with --watch"
+        )
     if options.select is not None:
         return _select(options)
     if options.max_gpus is not None:
@@ -71,10 +76,10 @@ def run(options: argparse.Namespace) -> int:
     manager = GPUManager(
         _tasks(options.task),
         state_dir=options.state_dir,
-        poll_interval=options.interval if options.watch else None,
+        poll_interval=interval if options.watch else None,
     )
     if options.watch and not options.json and sys.stdout.isatty():
-        return _watch(manager, options.interval)
+        return _watch(manager, interval)
     while True:
         gpus = manager.get_available_gpus()
         if options.json:
@@ -83,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
             print(_text(manager, gpus), flush=True)
         if not options.watch:
             return 0 if all(gpu["status"] == "ok" for gpu in gpus) else 1
-        time.sleep(options.interval)
+        time.sleep(interval)
 
 
 def _select(options: argparse.Namespace) -> int:

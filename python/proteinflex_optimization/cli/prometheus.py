@@ -159,7 +159,10 @@ def serve(
 
     registry = CollectorRegistry()
     registry.register(ProgressCollector(look))
-    server, thread = start_http_server(port, addr=address, registry=registry)
+    try:
+        server, thread = start_http_server(port, addr=address, registry=registry)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"--prometheus={port} on {address}") from None
     try:
         host = f"[{address}]" if ":" in address else address
         announce(f"http://{host}:{server.server_port}/metrics")

@@ -125,6 +125,7 @@ def run(options: argparse.Namespace) -> int:
         check_directory(directory)
         if not Path(directory).is_dir():
             raise ProteinFlexError(f"no progress in {directory}: there is no directory")
+    _refuse_what_has_no_use(options)
     if options.web is not None:
         return _serve_page(options)
     if options.prometheus is not None:
@@ -201,10 +202,9 @@ def _run_many(options: argparse.Namespace, looker: Boards) -> int:
             {**record, "system": record["batch_system"]} for record in records
         )
 
+    where = ", ".join(options.directories)
     if not records:
-        raise ProteinFlexError(
-            f"no progress in {', '.join(options.directories)}: no job has counted there or below"
-        )
+        raise ProteinFlexError(f"no progress in {where}: no job has counted there or below")
     if options.prometheus is not None:
         _serve(options, looker.progress, lambda: is_done(looker.look()))
         return _status_of_many(looker.look())
@@ -216,7 +216,7 @@ def _run_many(options: argparse.Namespace, looker: Boards) -> int:
         shown_by = _json_lines() if options.json else _log_lines(options)
     known_notes: set[str] = set(looker.notes)
     with shown_by as show:
-        while True:
+        while records:
             done = is_done(records)
             show(records, done)
             for note in set(looker.notes) - known_notes:
@@ -226,6 +226,7 @@ def _run_many(options: argparse.Namespace, looker: Boards) -> int:
                 return _status_of_many(records)
             time.sleep(interval)
             records = looker.look()
+    raise ProteinFlexError(f"no progress in {where} any more: what was watched is gone")
 
 
 Show = Callable[[list[dict[str, Any]], bool], None]
@@ -288,22 +289,31 @@ def _json(progress: Mapping[str, Any]) -> str:
     return json.dumps({**of_one_job(progress), "updated": updated})
 
 
-def _serve_page(options: argparse.Namespace) -> int:
-    from proteinflex_optimization.cli.web import serve
-
-    others = {
+def _refuse_what_has_no_use(options: argparse.Namespace) -> None:
+    given = {
         "--once": options.once,
         "--json": options.json,
+        "--interval": options.interval is not None,
         "--prometheus": options.prometheus is not None,
         "--address": options.address != ADDRESS,
         "--linger": options.linger != LINGER,
     }
-    for name, is_given in others.items():
-        if is_given:
-            raise InvalidArgumentError(
-                f"--web={options.web} is not valid together with {name}: the page is served "
-                "to this machine alone, until Ctrl-C"
-            )
+    if options.web is not None:
+        mode, useless = f"--web={options.web}", [name for name in given if name != "--interval"]
+        why = "the page is served to this machine alone, until Ctrl-C"
+    elif options.prometheus is not None:
+        mode, useless = f"--prometheus={options.prometheus}", ["--json", "--interval"]
+        why = "metrics are looked at when they are asked for, and nothing else is printed"
+    else:
+        mode, useless = "a watch without --prometheus", ["--address", "--linger"]
+        why = "it serves no metrics"
+    for name in useless:
+        if given[name]:
+            raise InvalidArgumentError(f"{mode} is not valid together with {name}: {why}")
+
+
+def _serve_page(options: argparse.Namespace) -> int:
+    from proteinflex_optimization.cli.web import serve
 
     def announce(url: str) -> None:
         print(url, flush=True)
@@ -351,9 +361,9 @@ def _status(progress: Mapping[str, Any]) -> int:
 
 
 def _status_of_many(records: list[dict[str, Any]]) -> int:
-    return int(
-        any(
-            record["status"] in ("failed", "stopped", "unreadable") or record["tasks_failed"]
-            for record in records
-        )
+    """Return 1 also where all boards are gone: nobody knows how their jobs ended."""
+    problems = (
+        record["status"] in ("failed", "stopped", "unreadable") or record["tasks_failed"]
+        for record in records
     )
+    return int(not records or any(problems))

@@ -14,6 +14,8 @@ FORCE_FIELD = ("amber99sbildn.xml", "amber99_obc.xml")
 TIME_STEP = 0.004
 """In ps: hydrogens are three times as heavy and their bonds rigid (Hopkins et al.,
 doi:10.1021/ct5010406), which leaves the equilibrium untouched and allows twice the usual step."""
+MAX_STEPS = 10**15
+"""Of a run and of an interval: what OpenMM and the progress can count."""
 FRICTION = 1.0
 """In 1/ps, of the Langevin thermostat."""
 
@@ -62,8 +64,11 @@ class Settings:
         for name in ("pdb", "output"):
             object.__setattr__(self, name, Path(path_text(name, getattr(self, name))))
         for name in ("steps", "frame_interval", "checkpoint_interval"):
-            if getattr(self, name) < 1:
-                raise InvalidArgumentError(f"{name}={getattr(self, name)}: expected 1 or more")
+            if not 1 <= getattr(self, name) <= MAX_STEPS:
+                expected = "1 or more" if getattr(self, name) < 1 else f"at most {MAX_STEPS}"
+                raise InvalidArgumentError(f"{name}={getattr(self, name)}: expected {expected}")
+        if not -(2**31) <= self.seed < 2**31:
+            raise InvalidArgumentError(f"seed={self.seed}: expected a number of 32 bits")
         if self.frame_interval > self.steps:
             raise InvalidArgumentError(
                 f"frame_interval={self.frame_interval}: expected at most steps={self.steps}, "

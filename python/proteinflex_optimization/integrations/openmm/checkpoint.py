@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from proteinflex_optimization.checkpoint import CheckpointManager
 
 DEFAULT_NAME = "md"
+MAX_NAME = 160
+"""In bytes: an id of a checkpoint has at most 192, and the step comes behind the name."""
 
 
 class Stop(Protocol):
@@ -62,9 +64,10 @@ class CheckpointReporter:
     Raises
     ------
     InvalidArgumentError
-        `interval` is not a whole number of steps, or a component of `states` has the name `name`.
+        `interval` is not a whole number of steps, no id of a checkpoint can begin with `name`, or a
+        component of `states` has this name.
     InvalidTypeError
-        `manager` is not a `CheckpointManager`, or `stop` not a `StopRequest`.
+        `manager` is not a `CheckpointManager`, or `stop` not a `StopRequest`; `states` returns no dict.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class CheckpointReporter:
         self._manager = manager
         self._interval = checked_steps("interval", interval)
         callback("states", states)
-        self._name = text("name", name)
+        self._name = _checked_name(text("name", name))
         self._states = states
         self._stop = stop
         self._pace = Pace()
@@ -100,7 +103,11 @@ class CheckpointReporter:
             Something of the simulation can't be kept (`save_run`); nothing was written.
         """
         component = save_run(simulation)
-        others = dict(self._states()) if self._states is not None else {}
+        others = {} if self._states is None else self._states()
+        if not isinstance(others, Mapping):
+            raise InvalidTypeError(
+                f"states: returned a {type(others).__name__}: expected a dict of component states"
+            )
         if self._name in others:
             raise InvalidArgumentError(
                 f"states: returned a component {self._name!r}, which is the simulation's: "
@@ -129,3 +136,16 @@ class CheckpointReporter:
                 if isinstance(reporter, ProgressReporter):
                     reporter.report(simulation, state)
             self._stop.check()
+
+
+def _checked_name(name: str) -> str:
+    """Return a name with which the id of a checkpoint can begin."""
+    begins_well = name and not name.startswith((".", "-", " "))
+    is_visible = name.isprintable() and "/" not in name
+    if not (begins_well and is_visible and len(name.encode()) <= MAX_NAME):
+        shown = name if len(name) <= MAX_NAME else f"{name[:40]}…"
+        raise InvalidArgumentError(
+            f"name={shown!r} is not valid: expected 1 to {MAX_NAME} bytes of visible characters and "
+            "spaces, without /, not beginning with . or - or a space"
+        )
+    return name

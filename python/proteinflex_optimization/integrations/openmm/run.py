@@ -161,8 +161,8 @@ def load_run(
     Raises
     ------
     InvalidArgumentError
-        It is nothing that `save_run` returned, the platform is not there, or the system holds Python
-        code.
+        It is nothing that `save_run` returned, the platform is not there or has no such `properties`,
+        or the system holds Python code.
     UnsupportedFormatError
         It was saved by a newer version of this package.
     CorruptDataError
@@ -172,6 +172,7 @@ def load_run(
 
     _check_format(state)
     chosen = _platform(platform, state["platform"])
+    _check_properties(properties or {}, chosen)
     reason = _misfit(state, chosen)
     if reason is None:
         simulation = _build(state, chosen, properties)
@@ -344,6 +345,22 @@ def _platform(wanted: Any, saved: str) -> Any:
     if wanted is None:
         return None
     raise InvalidArgumentError(f"platform={wanted!r} is not there: expected one of {installed}")
+
+
+def _check_properties(properties: Any, platform: Any) -> None:
+    """Refuse what a platform has not, where it is known which one that is."""
+    if not isinstance(properties, Mapping):
+        raise InvalidTypeError(f"properties={properties!r}: expected a dict of str to str")
+    for name, value in properties.items():
+        if platform is not None and name not in platform.getPropertyNames():
+            raise InvalidArgumentError(
+                f"properties: {name!r} is no property of the platform {platform.getName()}: "
+                f"expected one of {list(platform.getPropertyNames())}"
+            )
+        if not isinstance(value, str):
+            raise InvalidTypeError(
+                f"properties[{name!r}]={value!r}: expected a str, as OpenMM does"
+            )
 
 
 def _misfit(state: Mapping[str, Any], platform: Any) -> str | None:

@@ -293,7 +293,8 @@ class TrajectoryReporter:
         Raises
         ------
         InvalidArgumentError
-            A position is NaN or infinite: the simulation is broken, and its frames before are kept.
+            A position is NaN or infinite, or a number is beyond float32: the simulation is broken,
+            and its frames before are kept.
         """
         self._check_open()
         step = int(simulation.currentStep)
@@ -302,15 +303,7 @@ class TrajectoryReporter:
         if self._last_step is None:
             self._begin(simulation, step - 1)
         positions = state.getPositions(asNumpy=True)._value
-        finite = np.isfinite(positions).all(axis=1)
-        if not finite.all():
-            atom = int(np.argmin(finite))
-            raise InvalidArgumentError(
-                f"the position of atom {atom} at step {step} is {positions[atom].tolist()}: the "
-                f"simulation has become unstable; {self.n_frames} frames up to step "
-                f"{self._last_step} are stored"
-            )
-        frame = (positions * ANGSTROM_PER_NM).astype(np.float32)
+        frame = self._float32("position of", positions, ANGSTROM_PER_NM, step)
         self._writer.append(frame, **self._other_fields(simulation, state, step))
         self._last_step = self._reported_step = step
 
@@ -479,11 +472,29 @@ class TrajectoryReporter:
             fields["box"] = np.asarray(vectors, np.float64) * ANGSTROM_PER_NM
         if self._velocities:
             velocities = state.getVelocities(asNumpy=True)._value
-            fields["velocities"] = (velocities * ANGSTROM_PER_NM).astype(np.float32)
+            fields["velocities"] = self._float32("velocity of", velocities, ANGSTROM_PER_NM, step)
         if self._forces:
-            fields["forces"] = state.getForces(asNumpy=True)._value.astype(np.float32)
+            forces = state.getForces(asNumpy=True)._value
+            fields["forces"] = self._float32("force on", forces, 1.0, step)
         if self._energies:
             mole = unit.kilojoule_per_mole
             fields["potential"] = np.float64(state.getPotentialEnergy().value_in_unit(mole))
             fields["kinetic"] = np.float64(state.getKineticEnergy().value_in_unit(mole))
         return fields
+
+    def _float32(self, what: str, values: Any, factor: float, step: int) -> Any:
+        """Convert what a frame has of each atom, and refuse what only an unstable simulation has."""
+        with np.errstate(over="ignore"):
+            converted = (values * factor).astype(np.float32)
+        finite = np.isfinite(converted)
+        if what != "position of":
+            # That of two fixed atoms in one place is NaN all the time, and moves none of them.
+            finite |= ~np.isfinite(values)
+        finite = finite.all(axis=1)
+        if not finite.all():
+            atom = int(np.argmin(finite))
+            raise InvalidArgumentError(
+                f"the {what} atom {atom} at step {step} is {values[atom].tolist()}: the simulation "
+                f"has become unstable; {self.n_frames} frames up to step {self._last_step} are stored"
+            )
+        return converted

@@ -10,8 +10,15 @@ use std::ptr;
 use crate::{Error, Result};
 
 /// The path that is meant by one that a user has written, as an argument or in a variable of the
-/// environment. Without a `/` behind it, `~name` is a plain name where there is no such user.
+/// environment. Without a `/` behind it, `~name` is a plain name where there is no such user. A URL
+/// is refused: it would become a directory called `s3:`.
 pub fn expand_home(argument: &str, path: &Path) -> Result<PathBuf> {
+    if let Some(scheme) = scheme_of(path) {
+        // Without the rest, which may have a password.
+        let expected = "a path on this machine, and this is a URL: a cache sends entries to one by \
+                        `push`, and reads them by `upstream=`";
+        return Err(Error::argument(argument, format!("'{scheme}://…'"), expected));
+    }
     let mut components = path.components();
     let Some(Component::Normal(first)) = components.next() else { return Ok(path.to_owned()) };
     let Some(user) = first.as_bytes().strip_prefix(b"~") else { return Ok(path.to_owned()) };
@@ -38,6 +45,13 @@ pub fn expand_home(argument: &str, path: &Path) -> Result<PathBuf> {
 /// another directory.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|error| Error::io("make absolute", path, error))
+}
+
+/// What comes before the `://` of a URL.
+fn scheme_of(path: &Path) -> Option<&str> {
+    let (scheme, _) = path.to_str()?.split_once("://")?;
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte);
+    (scheme.len() > 1 && scheme.bytes().all(is_part)).then_some(scheme)
 }
 
 /// The path that a variable names. None where it is not set, or empty.
@@ -95,6 +109,16 @@ mod tests {
         assert_eq!(expanded("~/a/~/b")?, home.join("a/~/b"));
         assert_eq!(expanded("~root/a")?, home_of(b"root").unwrap_or_default().join("a"));
         for path in ["", "a", "a/~", "./~/a", "/~/a", "/~root", "../~", "~.no such user"] {
+            assert_eq!(expanded(path)?, Path::new(path), "{path}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_url_is_refused_without_its_credentials() -> Result<()> {
+        let error = expanded("s3://user:word@bucket/cache").unwrap_err().to_string();
+        assert!(error.contains("cache_dir='s3://…'") && !error.contains("word"), "{error}");
+        for path in ["a://b", "./s3://b", "s3:/b", "/s3://b"] {
             assert_eq!(expanded(path)?, Path::new(path), "{path}");
         }
         Ok(())

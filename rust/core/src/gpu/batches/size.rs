@@ -131,7 +131,9 @@ impl BatchSizer {
         let most = seen.saturating_mul(MAX_GROWTH).min(MAX_BATCH);
         let model = MemoryModel::fit(&observed);
         let predicted = match &model {
-            Some(model) => model.largest_batch(shape, budget.free, self.margin, most),
+            Some(model) => model
+                .largest_batch(shape, budget.free, self.margin, most)
+                .max(MemoryModel::largest_seen(&observed, shape, budget.free, self.margin)),
             None => {
                 let fitting = budget.free * (1.0 - self.margin) / self.required as f64;
                 (fitting as u64).clamp(1, MAX_BATCH)

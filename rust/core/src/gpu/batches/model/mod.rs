@@ -138,6 +138,18 @@ impl MemoryModel {
             self.need(&BatchShape { length: Some(length), ..shape }, margin) <= free
         })
     }
+
+    /// The largest batch that was seen to leave `margin` of `free` MiB, with items at least as large
+    /// and no smaller batch that did not; 0 where there is none. It counts also where the
+    /// observations agree with no coefficients, which may let it be refused.
+    pub fn largest_seen(seen: &[Observation], shape: BatchShape, free: f64, margin: f64) -> u64 {
+        let fits = |seen: &Observation| seen.peak / (1.0 - margin.max(NOISE)) <= free;
+        let as_large = || seen.iter().filter(|seen| seen.shape.covers(&shape));
+        let too_large = as_large().filter(|seen| !fits(seen)).map(|seen| seen.shape.batch).min();
+        let limit = too_large.unwrap_or(u64::MAX);
+        let fitting = as_large().map(|seen| seen.shape.batch).filter(|&batch| batch < limit);
+        fitting.max().unwrap_or(0)
+    }
 }
 
 /// The error to assume, where the best coefficients are `least` from some observation, and there are

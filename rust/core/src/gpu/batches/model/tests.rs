@@ -50,6 +50,24 @@ fn one_observation_means_the_steepest_growth() {
 }
 
 #[test]
+fn a_batch_that_was_seen_to_fit_counts_though_observations_contradict_each_other() {
+    let largest = |peaks: &[(u64, f64)], free| {
+        let seen =
+            |&(batch, peak)| Observation { shape: BatchShape { batch, ..shape(None) }, peak };
+        let seen: Vec<Observation> = peaks.iter().map(seen).collect();
+        MemoryModel::largest_seen(&seen, shape(None), free, 0.1)
+    };
+    assert_eq!(largest(&[(8, 100.0), (8, 20_000.0)], 24_000.0), 8);
+    assert_eq!(largest(&[(8, 78.0), (8, 2.0), (8, 0.01)], 1_000.0), 8);
+    // What does not leave the margin is none, nor is a larger one that did.
+    assert_eq!(largest(&[(8, 100.0), (8, 20_000.0)], 21_000.0), 0);
+    assert_eq!(largest(&[(4, 1.0), (8, 20_000.0), (16, 1.0)], 21_000.0), 4);
+    let longer = Observation { shape: shape(Some(100)), peak: 1.0 };
+    assert_eq!(MemoryModel::largest_seen(&[longer], shape(Some(50)), 24.0, 0.1), 1);
+    assert_eq!(MemoryModel::largest_seen(&[longer], shape(Some(101)), 24.0, 0.1), 0);
+}
+
+#[test]
 fn a_quadratic_model_alone_would_run_long_proteins_out_of_memory() {
     let curve = Curve([1_000.0, 0.0, 2e-3, 4e-5]);
     let lengths = [128, 192, 256, 320, 384];
