@@ -31,7 +31,7 @@ def signal_numbers(signals: Iterable[str | int]) -> tuple[signal.Signals, ...]:
                 number = signal.Signals(given)
         except (KeyError, ValueError, TypeError):
             raise InvalidArgumentError(
-                f"signals: {given!r} is no signal; expected names or numbers, such as 'SIGTERM'"
+                f"signals: {given!r} is not a signal: expected names or numbers, such as 'SIGTERM'"
             ) from None
         if number in _UNCATCHABLE or number in _SYNCHRONOUS:
             raise InvalidArgumentError(f"signals: {number.name} can't be a request to stop")

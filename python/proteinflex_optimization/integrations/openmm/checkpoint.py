@@ -67,7 +67,8 @@ class CheckpointReporter:
         `interval` is no whole number of steps, no id of a checkpoint can begin with `name`, or a
         component of `states` has this name.
     InvalidTypeError
-        `manager` is no CheckpointManager, or `stop` no request to stop; `states` returns no dict.
+        `manager` is not a `CheckpointManager`, `stop` not a `StopRequest`, or what `states` returns not a
+        dict.
     """
 
     def __init__(
