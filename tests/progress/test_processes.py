@@ -332,6 +332,24 @@ def test_snapshots_are_written_in_the_background(tmp_path: Path):
     tracker.close()
 
 
+def test_updates_after_a_close_are_saved_as_those_before(tmp_path: Path):
+    tracker = ProgressTracker(checkpoint_dir=tmp_path, checkpoint_interval=0.05)
+    task = tracker.start_task("a", "A", 10)
+    tracker.close()
+    [snapshot] = files(tmp_path, "snapshot")
+    closed = snapshot.read_bytes()
+    # A look counts nothing, so it begins nothing.
+    tracker.get_progress()
+    time.sleep(0.3)
+    assert snapshot.read_bytes() == closed
+    task.update()
+    deadline = time.monotonic() + 60
+    while snapshot.read_bytes() == closed:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    tracker.close()
+
+
 def watch(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
     add_parser(parser.add_subparsers())

@@ -5,7 +5,7 @@
 //! ever tried, so one that was held at the moment of a fork blocks no thread of the child.
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub struct Tracker {
     worker: Mutex<Option<Worker>>,
     /// The process that writes the snapshots; children that are forked only count.
     process: u32,
+    /// Whether nothing was counted since it was closed.
+    is_closed: AtomicBool,
 }
 
 impl Tracker {
@@ -61,6 +63,7 @@ impl Tracker {
             progress: Arc::new(progress),
             signals: Arc::default(),
             snapshot_interval,
+            is_closed: AtomicBool::new(false),
             worker: Mutex::default(),
             process: std::process::id(),
         };
@@ -155,7 +158,7 @@ impl Tracker {
     /// The progress that all processes have made so far. Leaves the hook to the next update.
     pub fn progress(&self) -> Result<Progress> {
         self.report_problem();
-        if self.needs_poll() {
+        if self.needs_poll() && !self.is_closed.load(Ordering::Relaxed) {
             self.restart_worker()?;
         }
         self.progress.progress()
@@ -168,9 +171,11 @@ impl Tracker {
     }
 
     /// Ends the work of this process, and the thread, after a last snapshot where snapshots are
-    /// wanted. The progress stays usable.
+    /// wanted. The progress stays usable: the next update starts the thread again.
     pub fn close(&self) -> Result<()> {
         self.stop_worker();
+        self.is_closed.store(true, Ordering::Relaxed);
+        self.signals.needs_poll.store(true, Ordering::Release);
         self.progress.tick();
         let was_open = self.progress.leave()?;
         self.progress.save_jobs(true)?;
@@ -199,6 +204,7 @@ impl Tracker {
         if !self.signals.needs_poll.swap(false, Ordering::Acquire) {
             return Ok(false);
         }
+        self.is_closed.store(false, Ordering::Relaxed);
         self.report_problem();
         self.restart_worker()?;
         Ok(self.signals.hook_due.swap(false, Ordering::Relaxed))
