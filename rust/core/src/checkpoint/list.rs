@@ -105,7 +105,8 @@ struct Look {
 /// How long is looked again while others save and remove, with pauses of one millisecond more each
 /// time.
 const PATIENCE: Duration = Duration::from_millis(800);
-/// How long a network file system may list what another host has removed, and not what it has made.
+/// The same while none is found: so long may a network file system list what another host has removed,
+/// and not what it has made.
 const LISTING_CACHED_FOR: Duration = Duration::from_secs(30);
 
 /// Whether there is no directory any more. It is listed to know, since a network file system may
@@ -170,10 +171,12 @@ impl CheckpointStore {
         let mut pause = Duration::ZERO;
         loop {
             let look = self.look(with_metadata)?;
-            // Somebody has saved here, or is about to.
+            // Somebody saves here, or has saved or is about to where a listing may be an old one.
             let is_stale = look.found.is_empty()
-                && FilesystemKind::of(&self.base_dir) == FilesystemKind::Network
-                && (look.has_vanished || self.has_lock_file()?);
+                && (look.has_changed
+                    || look.has_vanished
+                    || FilesystemKind::of(&self.base_dir) == FilesystemKind::Network
+                        && self.has_lock_file()?);
             let patience = if is_stale { LISTING_CACHED_FOR } else { PATIENCE };
             let is_settled = !look.has_changed && !look.has_vanished && !is_stale;
             if is_settled || started.elapsed() >= patience {
