@@ -51,9 +51,8 @@ def test_biomd_is_ahead_where_the_page_says_so():
     assert min(written) > 1
     assert sum(ratio > 2 for ratio in written) > len(written) / 2
     sizes = {name: size[1] / size[5] for name, size, _, _ in found}
-    assert round(sizes.pop("amber_nc"), 2) == 1.04
-    assert max(sizes.values()) < 1.01
-    assert all(abs(sizes[name] - 1) < 0.01 for name in ("adk_namd", "villin_0.1ps"))
+    assert max(sizes.values()) < 1
+    assert {name for name, size in sizes.items() if size > 0.99} == {"villin_0.1ps", "villin_10ps"}
     read = {name: decode[0] / decode[2] for name, _, _, decode in found}
     assert 0.9 < read.pop("yiip") < 1.2
     assert min(read.values()) > 1
