@@ -12,9 +12,9 @@ use crate::codec::geometry::words::Words;
 use crate::codec::simd::{LANES, keep_if};
 
 /// How an atom of each of eight tiles is read, packed: the bit at which its field begins, three
-/// coefficients in quarters, and how many sides are told from those of the key frame; three numbers of noisy
-/// bits, the bits of a side that is not coded, and the number of its table, counted from one, if it
-/// has symbols.
+/// coefficients in quarters, and how many sides are told from those of the key frame; three numbers
+/// of noisy bits, the bits of a side that is not coded, and the number of its table, counted from
+/// one, if it has symbols.
 type Step = [[u32; LANES]; 2];
 
 /// The places of these.
