@@ -198,6 +198,28 @@ fn a_tile_is_read_without_the_others() {
     }
 }
 
+/// Steps of hundreds of units change by tens from frame to frame, so one tells the next.
+#[test]
+fn archives_go_on_as_atoms_moved() {
+    let (frames, atoms) = (64, 200);
+    let mut random = Random(3);
+    let (mut place, mut step) = (vec![0.0; atoms * 3], vec![0.0; atoms * 3]);
+    let mut integers = Vec::new();
+    for frame in 0..frames {
+        for (place, step) in place.iter_mut().zip(&mut step) {
+            *step += random.unit() * if frame == 0 { 2000.0 } else { 60.0 };
+            *place += *step;
+        }
+        integers.extend(place.iter().map(|place: &f64| place.round() as i32));
+    }
+    let payload = encode(&integers, atoms, ARCHIVED);
+    assert!(
+        decode(&payload, frames, atoms, Some(GRIDS[3]), ARCHIVED) == expected(&integers, GRIDS[3])
+    );
+    let bits = payload.len() as f64 * 8.0 / integers.len() as f64;
+    assert!(bits < 8.0, "{bits}");
+}
+
 #[test]
 fn what_is_too_far_away_is_left_to_others() {
     assert!(Encoder::of_grid(&[0, 0, 3_000_000], 1, PLAIN).is_none());
