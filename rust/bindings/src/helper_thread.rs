@@ -8,9 +8,10 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use proteinflex_core::threads;
 use pyo3::prelude::*;
 
 /// How often the caller may do something else while it waits.
@@ -59,12 +60,13 @@ pub fn run<T: Send>(
             outcome.set(catch_unwind(AssertUnwindSafe(work)));
         }
     };
-    let name = "proteinflex-call".to_owned();
-    // SAFETY: the thread uses what `task` borrows: locals of this function, which are
-    // dropped after `_thread`, and what the caller passes for the time of the call. Dropping
-    // `_thread` waits for its end, also where this function unwinds. Only a forked child does not
-    // wait: there the thread does not exist, so nothing uses what it borrowed.
-    let spawned = unsafe { Builder::new().name(name).spawn_unchecked(task) };
+    let spawned = threads::builder("proteinflex-call").and_then(|thread| {
+        // SAFETY: the thread uses what `task` borrows: locals of this function, which are dropped
+        // after `_thread`, and what the caller passes for the time of the call. Dropping `_thread`
+        // waits for its end, also where this function unwinds. Only a forked child does not wait:
+        // there the thread does not exist, so nothing uses what it borrowed.
+        unsafe { thread.spawn_unchecked(task) }
+    });
     let _thread = match spawned {
         Ok(thread) => Some(Joined { thread: Some(thread), process: process::id() }),
         Err(_) => {

@@ -1,4 +1,4 @@
-//! The worker threads of this process.
+//! The threads of this process, and the pool of those that work.
 //!
 //! A thread pool does not survive `fork`: the child has the pool's memory but none of its threads,
 //! and would wait for them for ever. So the pool belongs to a process id, and a forked child that
@@ -13,11 +13,14 @@
 //! assert!(threads::count() >= 1);
 //! ```
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread::Builder;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::memory::check_limit;
 use crate::per_process::PerProcess;
 use crate::variables::value_of;
 use crate::{Result, interrupt};
@@ -27,6 +30,17 @@ pub const THREADS_VARIABLE: &str = "PROTEINFLEX_NUM_THREADS";
 
 /// More are no use, and take seconds to start.
 const MOST_THREADS: usize = 1024;
+
+/// Bytes of a thread's stack, and of what it sets up before it does anything.
+const START_MEMORY: u64 = 3 << 20;
+
+/// A thread of this name, or an error where there is too little memory for it: a thread that gets
+/// none while it starts ends the process.
+pub fn builder(name: &str) -> io::Result<Builder> {
+    check_limit(START_MEMORY, "a thread")
+        .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
+    Ok(Builder::new().name(name.to_owned()))
+}
 
 /// An error where [`THREADS_VARIABLE`] is no number of threads, for what will use them.
 pub fn check() -> Result<()> {
@@ -77,9 +91,17 @@ fn alone<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 
 fn pool() -> Option<Arc<ThreadPool>> {
     static POOL: PerProcess<ThreadPool> = PerProcess::new();
+    POOL.get_or_try_init(start_pool).ok()
+}
+
+fn start_pool() -> Result<ThreadPool, Box<dyn std::error::Error>> {
+    let count = count();
+    check_limit(START_MEMORY * count as u64, "threads")?;
     let name = |index| format!("proteinflex-{index}");
-    POOL.get_or_try_init(|| ThreadPoolBuilder::new().num_threads(count()).thread_name(name).build())
-        .ok()
+    let pool = ThreadPoolBuilder::new().num_threads(count).thread_name(name).build()?;
+    // Now, while there is memory for it, each gets what it needs to start.
+    pool.broadcast(|_| ());
+    Ok(pool)
 }
 
 #[cfg(test)]

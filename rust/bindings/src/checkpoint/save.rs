@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use proteinflex_core::Error;
 use proteinflex_core::checkpoint::StagedState;
 use proteinflex_core::error::CheckpointError;
+use proteinflex_core::{Error, threads};
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 
@@ -120,7 +120,7 @@ impl CheckpointManager {
             staging.put(copy.into_buffer());
             working.finish(made);
         };
-        std::thread::Builder::new().name("proteinflex-checkpoint".to_owned()).spawn(work).map_err(
+        threads::builder("proteinflex-checkpoint").and_then(|thread| thread.spawn(work)).map_err(
             |error| to_python(Error::io("start a thread in", self.store.base_dir(), error)),
         )?;
         self.add_pending(&pending);

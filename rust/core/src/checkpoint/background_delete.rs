@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 
 use crate::fs::{OpenDirectory, Storage, remove_tree};
-use crate::{Error, Result, interrupt};
+use crate::{Error, Result, interrupt, threads};
 
 /// Between two looks whether the thread has ended; longer the longer it takes.
 const PAUSE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(20));
@@ -73,7 +73,7 @@ impl BackgroundDelete {
         self.wait();
         let (storage, base) = (Arc::clone(storage), base_dir.to_owned());
         let work = move || delete(&*storage, &base, &unpublished);
-        let thread = std::thread::Builder::new().name("proteinflex-delete".to_owned()).spawn(work);
+        let thread = threads::builder("proteinflex-delete").and_then(|thread| thread.spawn(work));
         match thread {
             Ok(thread) => {
                 let running = Running { thread, process: std::process::id() };

@@ -17,7 +17,7 @@ use super::checksums::{SEGMENT_BYTES, SegmentChecksums};
 use super::manifest::FileRecord;
 use crate::error::CheckpointError;
 use crate::fs::{Storage, StorageFile, write_all_at};
-use crate::{Error, Result, interrupt, memory};
+use crate::{Error, Result, interrupt, memory, threads};
 
 /// The bytes of a buffer: a whole number of them makes a segment.
 const BUFFER: usize = 1 << 20;
@@ -91,8 +91,8 @@ pub(super) fn write_files<R>(
         std::thread::scope(|scope| {
             let (requests, received) = sync_channel(BUFFERS);
             let (sender, returned) = channel();
-            let name = "proteinflex-write".to_owned();
-            let thread = std::thread::Builder::new().name(name).spawn_scoped(scope, move || {
+            let thread = threads::builder("proteinflex-write");
+            let write = move || {
                 let mut begun = VecDeque::with_capacity(MAX_WRITEBACK);
                 for WriteRequest { file, path, bytes, offset } in received {
                     let length = bytes.len() as u64;
@@ -109,8 +109,8 @@ pub(super) fn write_files<R>(
                     }
                 }
                 Ok(())
-            });
-            let Ok(thread) = thread else {
+            };
+            let Ok(thread) = thread.and_then(|thread| thread.spawn_scoped(scope, write)) else {
                 // Then this one does all of it.
                 return work(&mut writer);
             };

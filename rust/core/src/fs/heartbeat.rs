@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::lease_record::{LENGTH, LeaseRecord, WriterId};
 use super::storage::{Storage, write_all_at};
 use crate::per_process::PerProcess;
+use crate::threads;
 
 /// How often a lease shows that its holder lives.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
@@ -86,8 +87,8 @@ pub(super) fn begin(lease: Arc<Held>) -> io::Result<()> {
     leases.held.push(lease);
     if !leases.is_beating {
         let beating = Arc::clone(&registry);
-        let thread = std::thread::Builder::new().name("proteinflex-lease".to_owned());
-        if let Err(error) = thread.spawn(move || beating.beat()) {
+        let thread = threads::builder("proteinflex-lease");
+        if let Err(error) = thread.and_then(|thread| thread.spawn(move || beating.beat())) {
             leases.held.pop();
             return Err(error);
         }

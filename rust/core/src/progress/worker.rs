@@ -13,7 +13,7 @@ use super::active_time::TICK;
 use super::clock::{monotonic, nanoseconds, thread_time};
 use super::shared_progress::SharedProgress;
 use crate::per_process::try_lock;
-use crate::{Error, Result};
+use crate::{Error, Result, threads};
 
 /// Sampling takes at most one part in this many of one core's time.
 const MAX_SAMPLING_SHARE: u32 = 1000;
@@ -72,9 +72,10 @@ impl Worker {
         let stop = Arc::new(AtomicBool::new(false));
         let (progress, signals) = (Arc::clone(progress), Arc::clone(signals));
         let stopped = Arc::clone(&stop);
-        let handle = std::thread::Builder::new()
-            .name("proteinflex-progress".to_owned())
-            .spawn(move || run(&progress, &signals, snapshot_interval, &stopped))
+        let handle = threads::builder("proteinflex-progress")
+            .and_then(|thread| {
+                thread.spawn(move || run(&progress, &signals, snapshot_interval, &stopped))
+            })
             .map_err(|error| Error::io("start", "the progress thread".as_ref(), error))?;
         Ok(Self { process: std::process::id(), stop, handle })
     }

@@ -15,7 +15,7 @@ use super::select::{Frames, Selection};
 use super::waves::in_waves;
 use crate::interrupt::{self, Interrupt};
 use crate::memory::zeroed;
-use crate::{Error, Result};
+use crate::{Error, Result, threads};
 
 /// How long the caller's interrupt may go unnoticed while it waits.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -162,8 +162,8 @@ fn spawn<E: Deref<Target = Entry> + Send + Sync + 'static>(
         true => interrupt.scope(|| decode_remote(&entry, remaining, &sender)),
         false => decode_all(&*entry, remaining, &sender),
     };
-    let name = "proteinflex-ahead".to_owned();
-    std::thread::Builder::new().name(name).spawn(decode).ok().map(|_| ready)
+    let thread = threads::builder("proteinflex-ahead").and_then(|thread| thread.spawn(decode));
+    thread.ok().map(|_| ready)
 }
 
 fn decode_all<E: Deref<Target = Entry>>(

@@ -4,10 +4,10 @@
 use std::mem;
 use std::ops::Range;
 use std::panic::resume_unwind;
-use std::thread::{self, Builder};
+use std::thread;
 
 use crate::fs::{Content, Prefetched};
-use crate::{Result, interrupt};
+use crate::{Result, interrupt, threads};
 
 /// Stored bytes of a wave, at most, where no single item has more. Enough for several requests in
 /// flight at 50 ms each; more would only take memory.
@@ -52,8 +52,8 @@ fn meanwhile<'a>(
     thread::scope(|scope| {
         let ranges = needs.clone();
         let fetch = move || interrupt.scope(|| content.prefetch(ranges));
-        let name = "proteinflex-fetch".to_owned();
-        let fetching = Builder::new().name(name).spawn_scoped(scope, fetch);
+        let fetching = threads::builder("proteinflex-fetch")
+            .and_then(|thread| thread.spawn_scoped(scope, fetch));
         let done = work();
         let fetched = match fetching {
             Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),

@@ -19,6 +19,7 @@ use super::environment::Environment;
 use super::scan::{Scan, scan};
 use crate::error::GpuError;
 use crate::gpu::nvml::Deadline;
+use crate::threads;
 
 type ScanResult = Result<Arc<Scan>, GpuError>;
 
@@ -49,7 +50,7 @@ impl Poller {
                 published.store(Arc::new(run(deadline.restarted())));
             }
         };
-        std::thread::Builder::new().name("proteinflex-gpus".to_owned()).spawn(poll)?;
+        threads::builder("proteinflex-gpus")?.spawn(poll)?;
         Ok(Self { latest, _running: running })
     }
 

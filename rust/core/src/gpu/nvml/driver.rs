@@ -22,8 +22,8 @@ use nvml_wrapper::error::NvmlError;
 use super::deadline::Deadline;
 use super::fork_guard;
 use crate::error::{GpuError, NoDriver};
-use crate::interrupt;
 use crate::per_process::PerProcess;
+use crate::{interrupt, threads};
 
 /// Names the NVML library to load instead of the system's.
 pub const LIBRARY_VARIABLE: &str = "PROTEINFLEX_NVML_LIBRARY";
@@ -89,7 +89,7 @@ impl Driver {
         let (queries, queue) = channel();
         let serve = move || Library::default().serve(&queue);
         // Where no thread can be started the queue is closed, and queries say so.
-        let _ = std::thread::Builder::new().name("proteinflex-nvml".to_owned()).spawn(serve);
+        let _ = threads::builder("proteinflex-nvml").and_then(|thread| thread.spawn(serve));
         Self { queries }
     }
 }
