@@ -12,18 +12,34 @@ use crate::{Error, Result};
 /// Bytes of published files that are mapped at the moment.
 pub(crate) static MAPPED: AtomicU64 = AtomicU64::new(0);
 
+/// Bytes that large pieces leave of a limit: what is small (a message, what a thread keeps for
+/// itself) is taken without asking, and ends the process where there is none.
+const HEADROOM: u64 = 4 << 20;
+
+/// Bytes of a large piece.
+const LARGE: usize = 1 << 20;
+
 /// Room for as many values as a file or a caller says.
 pub(crate) fn try_reserve<T>(count: usize) -> Result<Vec<T>, NoMemory> {
     let mut values = Vec::new();
-    let bytes = count.saturating_mul(size_of::<T>());
+    let bytes = checked_bytes::<T>(count)?;
     values.try_reserve_exact(count).map_err(|_| NoMemory { bytes })?;
     Ok(values)
 }
 
 /// The same, filled with zeros, which fresh pages of the system are already.
 pub(crate) fn try_zeroed<T: FromZeros>(count: usize) -> Result<Vec<T>, NoMemory> {
-    let bytes = count.saturating_mul(size_of::<T>());
+    let bytes = checked_bytes::<T>(count)?;
     T::new_vec_zeroed(count).map_err(|_| NoMemory { bytes })
+}
+
+/// Bytes of so many values: an error where little memory would be left, see [`HEADROOM`].
+fn checked_bytes<T>(count: usize) -> Result<usize, NoMemory> {
+    let bytes = count.saturating_mul(size_of::<T>());
+    if bytes >= LARGE && !is_within_limit(bytes as u64) {
+        return Err(NoMemory { bytes });
+    }
+    Ok(bytes)
 }
 
 /// As [`try_reserve`]; the error says what for.
@@ -67,14 +83,19 @@ pub fn mapped_bytes() -> u64 {
 }
 
 /// An error where the limit of this process's address space (`RLIMIT_AS`) leaves less than so many
-/// bytes, for `purpose`: libraries that need memory end the process where they get none. Without a
-/// limit the system gives what it has not got, and this is free.
+/// bytes and [`HEADROOM`], for `purpose`: libraries that need memory end the process where they get
+/// none. Without a limit the system gives what it has not got, and this is free.
 pub fn check_limit(bytes: u64, purpose: &str) -> Result<()> {
-    let Some(limit) = getrlimit(Resource::As).current else { return Ok(()) };
-    if status_bytes(0).saturating_add(bytes) <= limit {
-        return Ok(());
+    match is_within_limit(bytes) {
+        true => Ok(()),
+        false => Err(out_of_memory(bytes as usize, purpose)),
     }
-    Err(Error::OutOfMemory { bytes: bytes as usize, purpose: purpose.to_owned() })
+}
+
+fn is_within_limit(bytes: u64) -> bool {
+    getrlimit(Resource::As)
+        .current
+        .is_none_or(|limit| status_bytes(0).saturating_add(bytes).saturating_add(HEADROOM) <= limit)
 }
 
 /// A copy of so many bytes, for `purpose`.
