@@ -72,3 +72,13 @@ def machine() -> str:
     except OSError:
         pass
     return f"{model}, {len(os.sched_getaffinity(0))} cores, CPython {platform.python_version()}"
+
+
+def put_into(page: Path, command: str, text: str) -> None:
+    """Replace what stands between a command's marks in a page."""
+    begin, end = f"<!-- {command}: begin -->", f"<!-- {command}: end -->"
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{page} has no lines {begin} and {end}")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")

@@ -17,10 +17,11 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from _compare import put_into
 from _trajectory.data import SETS, data_sets
 from _trajectory.measure import measure
 from _trajectory.plot import plot
-from _trajectory.report import biomd, caption, put_into, section, summary
+from _trajectory.report import biomd, caption, section, summary
 
 #: The first keeps every bit; the others are the spacing of a grid, in Å.
 BOUNDS = (None, 0.01, 0.001)
@@ -51,7 +52,7 @@ def main() -> None:
     if options.plot:
         plot(measured, options.plot)
     if options.into:
-        put_into(options.into, "\n".join(report))
+        put_into(options.into, "benches/peers/trajectory.py", "\n".join(report))
 
 
 def arguments() -> argparse.Namespace:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
 
 import numpy as np
 from _compare import machine
 
 from .data import DataSet
 from .measure import STRIDE, Result
-
-BEGIN = "<!-- benches/peers/trajectory.py: begin -->"
-END = "<!-- benches/peers/trajectory.py: end -->"
 
 COLUMNS = [
     "",
@@ -133,12 +129,3 @@ def biomd(measured: list[tuple[DataSet, float | None, list[Result]]]) -> str:
             "| " + " | ".join([data.name, *sizes, ", ".join(written), ", ".join(read)]) + " |"
         )
     return "\n".join([*lines, ""])
-
-
-def put_into(page: Path, text: str) -> None:
-    """Replace what stands between the marks of a page."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page} has no lines {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
