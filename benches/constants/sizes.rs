@@ -64,7 +64,7 @@ fn write(path: &Path, coordinates: &[u8], (n_frames, atoms): (u64, u64), profile
     let mut writer = EntryWriter::create(file, path, &header, encoding).expect("a writer");
     let dtype = DType::new("<f4", 4).expect("a dtype");
     let field = FieldSpec { name: "frames".to_owned(), dtype, item_shape: vec![atoms, 3] };
-    writer.declare_fields(vec![field], &[false]).expect("a field");
+    writer.declare_fields(vec![field], &[true]).expect("a field");
     writer.append(n_frames, &[coordinates]).expect("frames");
     writer.finish(&[]).expect("an entry");
 }
