@@ -96,7 +96,10 @@ print("ok")
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_too_little_memory_is_a_memory_error_when(name, tmp_path):
+@pytest.mark.parametrize("threads", ["1", "16"])
+def test_too_little_memory_is_a_memory_error_when(name, threads, tmp_path, monkeypatch):
+    # The first call in a process starts them, with as little memory.
+    monkeypatch.setenv("PROTEINFLEX_NUM_THREADS", threads)
     code = PRELUDE + CALLS[name]
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],

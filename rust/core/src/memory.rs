@@ -13,11 +13,12 @@ use crate::{Error, Result};
 pub(crate) static MAPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes that large pieces leave of a limit: what is small (a message, what a thread keeps for
-/// itself) is taken without asking, and ends the process where there is none.
-const HEADROOM: u64 = 4 << 20;
+/// itself) is taken without asking, and ends the process where there is none. Several threads may
+/// take large pieces at the same time.
+const HEADROOM: u64 = 8 << 20;
 
 /// Bytes of a large piece.
-const LARGE: usize = 1 << 20;
+const LARGE: usize = 64 << 10;
 
 /// Room for as many values as a file or a caller says.
 pub(crate) fn try_reserve<T>(count: usize) -> Result<Vec<T>, NoMemory> {

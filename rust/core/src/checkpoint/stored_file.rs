@@ -145,7 +145,8 @@ impl<'a> StoredFile<'a> {
         let verify = |(range, expected): (Range<u64>, _)| {
             interrupt.check()?;
             self.compare(range.clone(), expected, || {
-                let mut buffer = vec![0; BUFFER.min((range.end - range.start) as usize)];
+                let length = BUFFER.min((range.end - range.start) as usize);
+                let mut buffer = memory::zeroed(length, "to verify a checkpoint")?;
                 let mut found = Checksum::new();
                 let mut start = range.start;
                 while start < range.end {

@@ -14,6 +14,7 @@ use super::record::{
     ALIGNMENT, HEADER, MAX_PLAIN, PAGE, PAGE_ALIGNED_FROM, RAW, RecordHeader, RecordKind, SEGMENT,
 };
 use crate::fs::{StorageFile, write_all_at};
+use crate::memory::reserve;
 use crate::{Checksum, Error, Result, checksum, interrupt};
 
 /// Writes up to this many bytes are buffered.
@@ -116,7 +117,7 @@ impl Appender {
         // Zeros where the header will be: nothing is a record yet.
         let mut start = offset + HEADER as u64 + u64::from(header.padding);
         let (mut sums, mut whole) = (Vec::new(), Checksum::new());
-        let mut piece = Vec::with_capacity(payload.len().min(SEGMENT as usize));
+        let mut piece = reserve(payload.len().min(SEGMENT as usize), "a part of a record")?;
         for part in payload.chunks(SEGMENT as usize) {
             // Nothing is a record yet, and the next one takes its place.
             interrupt::check()?;

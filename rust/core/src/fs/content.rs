@@ -28,7 +28,7 @@ use super::mapped::{MapPermit, MappedFile, PrivateMap};
 use super::open::open_file;
 use super::range_source::RangeSource;
 use super::remote::{Prefetched, RemoteContent};
-use crate::memory::reserve;
+use crate::memory::{reserve, zeroed};
 use crate::{Error, Result};
 
 /// Files of up to this many bytes are read whole.
@@ -97,7 +97,7 @@ impl Content {
         let (path, length, inode) = (path.to_owned(), found.len(), found.ino());
         let whole = match length {
             ..=READ_WHOLE => {
-                let mut bytes = vec![0; length as usize + ALIGNMENT];
+                let mut bytes: Vec<u8> = zeroed(length as usize + ALIGNMENT, "bytes of a file")?;
                 let start = bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
                 read_at(&file, &path, &mut bytes[start..start + length as usize], 0)?;
                 Some((bytes, start))

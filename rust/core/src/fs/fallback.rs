@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use super::storage::{COPIED, Storage, StorageFile, memory_file, write_all_at};
+use super::storage::{Storage, StorageFile, copy_buffer, memory_file, write_all_at};
 
 /// Why a file is in memory; empty as long as it is on disk.
 pub(crate) type Failure = Arc<OnceLock<io::Error>>;
@@ -60,7 +60,7 @@ impl FallbackFile {
     }
 
     fn copy_to(&self, memory: &dyn StorageFile) -> io::Result<()> {
-        let (mut bytes, mut offset) = (vec![0; COPIED], 0);
+        let (mut bytes, mut offset) = (copy_buffer(u64::MAX)?, 0);
         loop {
             match self.disk.file().read_at(&mut bytes, offset)? {
                 0 => return Ok(()),

@@ -15,6 +15,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::open::regular;
 use super::{OpenDirectory, group, writeback};
 use crate::interrupt;
+use crate::memory::try_zeroed;
 
 /// The steps that change a directory tree.
 pub trait Storage: Debug + Send + Sync {
@@ -61,10 +62,10 @@ pub trait StorageFile: Debug + Send + Sync {
     /// Copies the first `length` bytes of another file, which was not read by its position yet,
     /// into this one, which is empty.
     fn copy_from(&self, source: &File, length: u64) -> io::Result<()> {
-        let mut bytes = vec![0; COPIED.min(length as usize)];
+        let mut bytes = copy_buffer(length)?;
         let mut offset = 0;
         while offset < length {
-            let part = COPIED.min((length - offset) as usize);
+            let part = bytes.len().min((length - offset) as usize);
             source.read_exact_at(&mut bytes[..part], offset)?;
             write_all_at(self, &bytes[..part], offset)?;
             offset += part as u64;
@@ -93,7 +94,13 @@ pub trait StorageFile: Debug + Send + Sync {
 const PIECE: usize = 8 << 20;
 
 /// Bytes that are copied at a time.
-pub(super) const COPIED: usize = 1 << 20;
+const COPIED: usize = 1 << 20;
+
+/// Memory for a piece of so many bytes.
+pub(super) fn copy_buffer(length: u64) -> io::Result<Vec<u8>> {
+    let length = COPIED.min(usize::try_from(length).unwrap_or(COPIED));
+    try_zeroed(length).map_err(|_| io::ErrorKind::OutOfMemory.into())
+}
 
 /// Writes all of `bytes` at `offset`, through short writes and signals. An error where the work of
 /// this thread was interrupted (see [`crate::interrupt`]) before the end of a long write.
