@@ -1,8 +1,11 @@
 //! How much memory this process uses, and getting a lot of it: an error where there is none, for a
 //! plain vector would end the process.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use zerocopy::FromZeros;
 
@@ -62,10 +65,14 @@ pub fn resident_bytes() -> u64 {
     status_bytes(1)
 }
 
-/// A field of the kernel's sizes of this process, 0 where the system doesn't tell.
+/// A field of the kernel's sizes of this process, 0 where the system doesn't tell. It is looked at
+/// where there may be no memory left, so this takes none.
 fn status_bytes(field: usize) -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm")
+    let mut text = [0; 256];
+    let pages = File::open("/proc/self/statm")
+        .and_then(|mut file| file.read(&mut text))
         .ok()
+        .and_then(|length| str::from_utf8(&text[..length]).ok())
         .and_then(|text| text.split_whitespace().nth(field)?.parse::<u64>().ok());
     pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
@@ -91,6 +98,11 @@ pub fn check_limit(bytes: u64, purpose: &str) -> Result<()> {
         true => Ok(()),
         false => Err(out_of_memory(bytes as usize, purpose)),
     }
+}
+
+/// As [`check_limit`], for steps of which the system says what has failed.
+pub(crate) fn check_room(bytes: u64) -> io::Result<()> {
+    if is_within_limit(bytes) { Ok(()) } else { Err(Errno::NOMEM.into()) }
 }
 
 fn is_within_limit(bytes: u64) -> bool {

@@ -46,19 +46,19 @@ impl<T> PerProcess<T> {
         value
     }
 
+    /// This process's value, if there is one.
+    pub fn get(&self) -> Option<Arc<T>> {
+        ours(&self.current.load_full())
+    }
+
     /// Like [`PerProcess::get_or_init`], where making it may fail.
     pub fn get_or_try_init<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
-        let process = process::id();
-        let ours = |entry: &Option<Arc<Entry<T>>>| {
-            let entry = entry.as_ref().filter(|entry| entry.process == process)?;
-            Some(Arc::clone(&entry.value))
-        };
         let found = self.current.load_full();
         if let Some(value) = ours(&found) {
             return Ok(value);
         }
         let value = Arc::new(make()?);
-        let made = Arc::new(Entry { process, value: Arc::clone(&value) });
+        let made = Arc::new(Entry { process: process::id(), value: Arc::clone(&value) });
         let before = Guard::into_inner(self.current.compare_and_swap(&found, Some(made)));
         // Another thread may have been faster.
         Ok(ours(&before).unwrap_or_else(|| {
@@ -66,6 +66,12 @@ impl<T> PerProcess<T> {
             value
         }))
     }
+}
+
+/// The value of an entry of this process.
+fn ours<T>(entry: &Option<Arc<Entry<T>>>) -> Option<Arc<T>> {
+    let entry = entry.as_ref().filter(|entry| entry.process == process::id())?;
+    Some(Arc::clone(&entry.value))
 }
 
 impl<T> Drop for PerProcess<T> {

@@ -20,7 +20,7 @@ use std::thread::Builder;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::memory::check_limit;
+use crate::memory::check_room;
 use crate::per_process::PerProcess;
 use crate::variables::value_of;
 use crate::{Result, interrupt};
@@ -32,13 +32,15 @@ pub const THREADS_VARIABLE: &str = "PROTEINFLEX_NUM_THREADS";
 const MOST_THREADS: usize = 1024;
 
 /// Bytes of a thread's stack, and of what it sets up before it does anything.
-const START_MEMORY: u64 = 3 << 20;
+const STACK: u64 = 3 << 20;
+/// Bytes that glibc takes for a moment to find an aligned place for the heap of a new thread: there
+/// is nothing left for the others then.
+const NEW_HEAP: u64 = 128 << 20;
 
 /// A thread of this name, or an error where there is too little memory for it: a thread that gets
 /// none while it starts ends the process.
 pub fn builder(name: &str) -> io::Result<Builder> {
-    check_limit(START_MEMORY, "a thread")
-        .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
+    check_room(NEW_HEAP + STACK)?;
     Ok(Builder::new().name(name.to_owned()))
 }
 
@@ -89,18 +91,19 @@ fn alone<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     })
 }
 
+static POOL: PerProcess<ThreadPool> = PerProcess::new();
+
 fn pool() -> Option<Arc<ThreadPool>> {
-    static POOL: PerProcess<ThreadPool> = PerProcess::new();
     POOL.get_or_try_init(start_pool).ok()
 }
 
 fn start_pool() -> Result<ThreadPool, Box<dyn std::error::Error>> {
     let count = count();
-    check_limit(START_MEMORY * count as u64, "threads")?;
+    check_room(NEW_HEAP + STACK * count as u64)?;
     let name = |index| format!("proteinflex-{index}");
     let pool = ThreadPoolBuilder::new().num_threads(count).thread_name(name).build()?;
-    // Now, while there is memory for it, each gets what it needs to start.
-    pool.broadcast(|_| ());
+    // Now, while there is memory for it, each makes what it keeps for itself.
+    pool.broadcast(|_| drop((interrupt::current(), POOL.get())));
     Ok(pool)
 }
 

@@ -6,13 +6,14 @@
 //! is mapped only with a [`MapPermit`], which says that it is published and never changed.
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use memmap2::{Mmap, MmapOptions, MmapRaw};
 
-use crate::memory::MAPPED;
+use crate::memory::{MAPPED, check_room};
 use crate::{Error, Result};
 
 /// The assertion that the files which are opened with it may be mapped.
@@ -46,6 +47,7 @@ pub(super) struct MappedFile {
 impl MappedFile {
     /// Maps an open file.
     pub fn of(file: &File, path: &Path, _: MapPermit) -> Result<Self> {
+        check_length(file).map_err(|error| Error::io("map", path, error))?;
         // SAFETY: the permit says that this program neither shrinks the file nor changes it while
         // it is mapped.
         let map = unsafe { Mmap::map(file) }.map_err(|error| Error::io("map", path, error))?;
@@ -75,9 +77,8 @@ impl PrivateMap {
         length: usize,
         read: impl FnOnce(&mut [u8]) -> Result<()>,
     ) -> Result<Self> {
-        let mut map = MmapOptions::new()
-            .len(length)
-            .map_anon()
+        let mut map = check_room(length as u64)
+            .and_then(|()| MmapOptions::new().len(length).map_anon())
             .map_err(|error| Error::io("allocate memory for", path, error))?;
         // Getting page after small page takes longer than reading them. Where the advice is not
         // taken, it takes just that.
@@ -89,6 +90,7 @@ impl PrivateMap {
 
     /// Maps an open file, copy on write.
     pub(crate) fn of(file: &File, path: &Path, _: MapPermit) -> Result<Self> {
+        check_length(file).map_err(|error| Error::io("map", path, error))?;
         // SAFETY: as in `MappedFile::of`; writes go to private pages, so they change neither the
         // file nor any other mapping of it.
         let map = unsafe { MmapOptions::new().map_copy(file) }
@@ -129,6 +131,11 @@ impl PrivateMap {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Whether there is room to map a file.
+fn check_length(file: &File) -> io::Result<()> {
+    check_room(file.metadata()?.len())
 }
 
 impl Drop for MappedFile {
