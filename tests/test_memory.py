@@ -18,16 +18,18 @@ import resource, sys, numpy as np
 from proteinflex_optimization import CheckpointManager, DataHandler
 handler, manager = DataHandler(sys.argv[1] + "/c", durable=False), CheckpointManager(sys.argv[1] + "/k")
 
+LIMIT, FIELD = {"addresses": (resource.RLIMIT_AS, 0), "data": (resource.RLIMIT_DATA, 5)}[sys.argv[2]]
+
 def limited(megabytes, call):
-    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + int(megabytes * 2**20), before[1]))
+    used = int(open("/proc/self/statm").read().split()[FIELD]) * resource.getpagesize()
+    before = resource.getrlimit(LIMIT)
+    resource.setrlimit(LIMIT, (used + int(megabytes * 2**20), before[1]))
     try:
         return call()
     except MemoryError:
         return "MemoryError"
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+        resource.setrlimit(LIMIT, before)
 
 def check(call):
     found = [limited(megabytes, call) for megabytes in (1, 4, 16, 40, 64)]
@@ -51,12 +53,23 @@ check(lambda: handler.open(key).read(0, 390))
     "a trajectory is verified": """
 key = handler.store_trajectory({"frames": frames}, "a")
 for megabytes in (1, 4, 16, 40):
-    limited(megabytes, handler.verify)
+    found = limited(megabytes, handler.verify)
+    assert found == "MemoryError" or found["ok"], found
 assert handler.verify()["ok"] and len(handler) == 1
 print("ok")
 """,
     "a trajectory is stored": """
 check(lambda: [handler.store_trajectory({"frames": frames}, "a")])
+""",
+    "frames are appended that do not fill a chunk": """
+writer = handler.trajectory_writer("a")
+more = np.repeat(frames[:1], 60, axis=1)
+def append():
+    for frame in more.repeat(30, axis=0):
+        writer.append(frame[None])
+check(lambda: [append()])
+writer.close()
+assert np.array_equal(handler.open("a")[-1], more[0])
 """,
     "a checkpoint is loaded": """
 path = manager.create_checkpoint("one", {"m": {"a": np.ones(8_000_000), "b": b"x" * 30_000_000}})
@@ -97,12 +110,13 @@ print("ok")
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("threads", ["1", "16"])
-def test_too_little_memory_is_a_memory_error_when(name, threads, tmp_path, monkeypatch):
+@pytest.mark.parametrize("limit", ["addresses", "data"])
+def test_too_little_memory_is_a_memory_error_when(name, threads, limit, tmp_path, monkeypatch):
     # The first call in a process starts them, with as little memory.
     monkeypatch.setenv("PROTEINFLEX_NUM_THREADS", threads)
     code = PRELUDE + CALLS[name]
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
+        [sys.executable, "-c", code, str(tmp_path), limit],
         capture_output=True,
         text=True,
         timeout=120,

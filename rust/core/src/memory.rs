@@ -80,8 +80,11 @@ fn status_bytes(field: usize) -> u64 {
 /// The limits of this process's address space and data (`ulimit -v`, `ulimit -d`) in bytes, each
 /// with what counts towards it already.
 pub fn limits() -> impl Iterator<Item = (u64, u64)> {
-    let limits = [(Resource::As, 0), (Resource::Data, 5)].into_iter();
-    limits.filter_map(|(limit, field)| Some((getrlimit(limit).current?, status_bytes(field))))
+    [limit(Resource::As, 0), limit(Resource::Data, 5)].into_iter().flatten()
+}
+
+fn limit(limit: Resource, field: usize) -> Option<(u64, u64)> {
+    Some((getrlimit(limit).current?, status_bytes(field)))
 }
 
 /// Bytes of published files that this process has mapped. Only what was touched of them is in
@@ -90,9 +93,9 @@ pub fn mapped_bytes() -> u64 {
     MAPPED.load(Ordering::Relaxed)
 }
 
-/// An error where the limit of this process's address space (`RLIMIT_AS`) leaves less than so many
-/// bytes and [`HEADROOM`], for `purpose`: libraries that need memory end the process where they get
-/// none. Without a limit the system gives what it has not got, and this is free.
+/// An error where the limits of this process leave less than so many bytes and [`HEADROOM`], for
+/// `purpose`: libraries that need memory end the process where they get none. Without a limit the
+/// system gives what it has not got, and this is free.
 pub fn check_limit(bytes: u64, purpose: &str) -> Result<()> {
     match is_within_limit(bytes) {
         true => Ok(()),
@@ -105,10 +108,30 @@ pub(crate) fn check_room(bytes: u64) -> io::Result<()> {
     if is_within_limit(bytes) { Ok(()) } else { Err(Errno::NOMEM.into()) }
 }
 
+/// As [`check_room`], for what only takes addresses: files that are mapped to be read.
+pub(crate) fn check_addresses(bytes: u64) -> io::Result<()> {
+    let is_left = limit(Resource::As, 0).is_none_or(|limit| leaves(limit, bytes));
+    if is_left { Ok(()) } else { Err(Errno::NOMEM.into()) }
+}
+
 fn is_within_limit(bytes: u64) -> bool {
-    getrlimit(Resource::As)
-        .current
-        .is_none_or(|limit| status_bytes(0).saturating_add(bytes).saturating_add(HEADROOM) <= limit)
+    limits().all(|limit| leaves(limit, bytes))
+}
+
+/// Whether so many bytes more leave something of a limit.
+fn leaves((limit, used): (u64, u64), bytes: u64) -> bool {
+    used.saturating_add(bytes).saturating_add(HEADROOM) <= limit
+}
+
+/// Room for more values in those that grow; the error says what for.
+pub(crate) fn reserve_more<T>(values: &mut Vec<T>, more: usize, purpose: &str) -> Result<()> {
+    if values.capacity() - values.len() >= more {
+        return Ok(());
+    }
+    let count = values.len().saturating_add(more).max(2 * values.capacity());
+    let grown = checked_bytes::<T>(count)
+        .and_then(|bytes| values.try_reserve(more).map_err(|_| NoMemory { bytes }));
+    grown.map_err(|NoMemory { bytes }| out_of_memory(bytes, purpose))
 }
 
 /// A copy of so many bytes, for `purpose`.

@@ -77,6 +77,13 @@ pub fn run<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     }
 }
 
+/// Starts the worker threads, if there are to be any.
+pub fn start() {
+    if count() > 1 {
+        pool();
+    }
+}
+
 /// Runs `work` in a pool that is the calling thread: outside of any, parallel work would go to all
 /// CPUs.
 fn alone<R: Send>(work: impl FnOnce() -> R + Send) -> R {

@@ -247,7 +247,13 @@ impl Cache {
             // Evicted since it was listed.
             Err((Error::Cache(CacheError::KeyNotFound { .. }), _)) => return Ok(None),
             // It says nothing of what is stored.
-            Err((error @ (Error::Io { .. } | Error::NewerFormat { .. }), _)) => return Err(error),
+            Err((
+                error @ (Error::Io { .. }
+                | Error::NewerFormat { .. }
+                | Error::OutOfMemory { .. }
+                | Error::Interrupted),
+                _,
+            )) => return Err(error),
             Err((error, opened_inode)) => {
                 self.quarantine(&key, opened_inode, &error);
                 return Ok(Some(Verification { key, result: Err(error) }));

@@ -6,14 +6,13 @@
 //! is mapped only with a [`MapPermit`], which says that it is published and never changed.
 
 use std::fs::File;
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use memmap2::{Mmap, MmapOptions, MmapRaw};
 
-use crate::memory::{MAPPED, check_room};
+use crate::memory::{MAPPED, check_addresses, check_room};
 use crate::{Error, Result};
 
 /// The assertion that the files which are opened with it may be mapped.
@@ -47,7 +46,8 @@ pub(super) struct MappedFile {
 impl MappedFile {
     /// Maps an open file.
     pub fn of(file: &File, path: &Path, _: MapPermit) -> Result<Self> {
-        check_length(file).map_err(|error| Error::io("map", path, error))?;
+        (file.metadata().and_then(|found| check_addresses(found.len())))
+            .map_err(|error| Error::io("map", path, error))?;
         // SAFETY: the permit says that this program neither shrinks the file nor changes it while
         // it is mapped.
         let map = unsafe { Mmap::map(file) }.map_err(|error| Error::io("map", path, error))?;
@@ -90,7 +90,8 @@ impl PrivateMap {
 
     /// Maps an open file, copy on write.
     pub(crate) fn of(file: &File, path: &Path, _: MapPermit) -> Result<Self> {
-        check_length(file).map_err(|error| Error::io("map", path, error))?;
+        (file.metadata().and_then(|found| check_room(found.len())))
+            .map_err(|error| Error::io("map", path, error))?;
         // SAFETY: as in `MappedFile::of`; writes go to private pages, so they change neither the
         // file nor any other mapping of it.
         let map = unsafe { MmapOptions::new().map_copy(file) }
@@ -131,11 +132,6 @@ impl PrivateMap {
     pub fn path(&self) -> &Path {
         &self.path
     }
-}
-
-/// Whether there is room to map a file.
-fn check_length(file: &File) -> io::Result<()> {
-    check_room(file.metadata()?.len())
 }
 
 impl Drop for MappedFile {

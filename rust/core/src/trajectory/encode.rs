@@ -45,7 +45,7 @@ impl ChunkEncoder<'_> {
         let spec = &self.schema.arrays[number as usize];
         let item = spec.dtype.item_size();
         let options = options(self.encoding, None);
-        check_limit(ENCODER_MEMORY * bytes_of_parts * item, "encoding an array")?;
+        check_memory(bytes_of_parts * item, parts.len())?;
         map_in_parallel(parts, |elements| {
             let part = &bytes[(elements.start * item) as usize..(elements.end * item) as usize];
             // A copy: another thread may change the array while it is encoded.
@@ -65,7 +65,6 @@ impl ChunkEncoder<'_> {
         fields: &[(usize, &[u8])],
     ) -> Result<Vec<EncodedChunk>> {
         let bytes = fields.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
-        check_limit(ENCODER_MEMORY * bytes, "encoding frames")?;
         let mut blocks = Vec::new();
         for start in (0..n_frames).step_by(self.chunk_frames as usize) {
             let end = n_frames.min(start + self.chunk_frames);
@@ -77,6 +76,7 @@ impl ChunkEncoder<'_> {
                 }
             }
         }
+        check_memory(bytes, blocks.len())?;
         map_in_parallel(&blocks, |(number, bytes, frames, rows)| {
             let spec = &self.schema.fields[*number];
             let bytes = select_rows(bytes, spec, frames, rows)?;
@@ -144,6 +144,15 @@ fn reserved(bytes: usize) -> Result<Vec<u8>> {
 
 /// Where the caller's work is interrupted, what comes out for the rest is of no use: the caller
 /// checks.
+/// Whether there is enough to encode so many bytes in so many parts.
+fn check_memory(bytes: u64, parts: usize) -> Result<()> {
+    if parts > 1 {
+        // What they take as they start is taken first.
+        threads::start();
+    }
+    check_limit(ENCODER_MEMORY * bytes, "encoding")
+}
+
 fn map_in_parallel<T: Sync, R: Send>(
     items: &[T],
     map: impl Fn(&T) -> Result<R> + Sync + Send,

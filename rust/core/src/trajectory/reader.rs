@@ -352,7 +352,7 @@ impl Entry {
             let (first, count) = (header.first, header.count);
             match chunks.verify(*index, block) {
                 Ok(()) => None,
-                Err(error @ Error::Source(_)) => Some(Err(error)),
+                Err(error @ (Error::Source(_) | Error::OutOfMemory { .. })) => Some(Err(error)),
                 Err(error) => {
                     Some(Ok(ChunkReport { name: (*name).to_owned(), first, count, error }))
                 }

@@ -16,6 +16,7 @@ use crate::container::{
     recover,
 };
 use crate::fs::{StorageFile, set_xattr_u64};
+use crate::memory::reserve_more;
 use crate::topology::Topology;
 use crate::{Error, Result, interrupt};
 
@@ -317,6 +318,10 @@ impl EntryWriter {
                 let part = left.min(self.chunk_frames - self.n_buffered);
                 before(self, part * frame_bytes)?;
                 let slices = self.slices(fields, taken, part)?;
+                // Of all fields first, so that none has more frames than another.
+                for (buffered, slice) in self.buffered.iter_mut().zip(&slices) {
+                    reserve_more(buffered, slice.len(), "frames that are not written yet")?;
+                }
                 for (buffered, slice) in self.buffered.iter_mut().zip(slices) {
                     buffered.extend_from_slice(slice);
                 }
