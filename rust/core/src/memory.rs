@@ -123,15 +123,21 @@ fn leaves((limit, used): (u64, u64), bytes: u64) -> bool {
     used.saturating_add(bytes).saturating_add(HEADROOM) <= limit
 }
 
-/// Room for more values in those that grow; the error says what for.
+/// Room for more values in those that grow: for twice as many, or where there is too little memory
+/// for just these. The error says what for.
 pub(crate) fn reserve_more<T>(values: &mut Vec<T>, more: usize, purpose: &str) -> Result<()> {
-    if values.capacity() - values.len() >= more {
+    let (length, capacity) = (values.len(), values.capacity());
+    if capacity - length >= more {
         return Ok(());
     }
-    let count = values.len().saturating_add(more).max(2 * values.capacity());
-    let grown = checked_bytes::<T>(count)
-        .and_then(|bytes| values.try_reserve(more).map_err(|_| NoMemory { bytes }));
-    grown.map_err(|NoMemory { bytes }| out_of_memory(bytes, purpose))
+    let mut reserve = |count: usize| {
+        let bytes = checked_bytes::<T>(count)?;
+        values.try_reserve_exact(count - length).map_err(|_| NoMemory { bytes })
+    };
+    let needed = length.saturating_add(more);
+    reserve(needed.max(2 * capacity))
+        .or_else(|_| reserve(needed))
+        .map_err(|NoMemory { bytes }| out_of_memory(bytes, purpose))
 }
 
 /// A copy of so many bytes, for `purpose`.
