@@ -192,7 +192,7 @@ impl CounterFile<SharedMap> {
         &self.header.words()[word]
     }
 
-    /// Reserves the space of the next slot. OpenMode the lock.
+    /// Reserves the space of the next slot. Hold the lock.
     pub fn next_slot(&self, index: usize) -> Result<TaskSlot<'_, SharedMap>> {
         if index >= MAX_TASKS {
             return Err(Error::argument("task_id", index, format!("at most {MAX_TASKS} tasks")));
@@ -208,7 +208,7 @@ impl CounterFile<SharedMap> {
         self.slot(index)
     }
 
-    /// Makes the slots below `count` visible to all. OpenMode the lock.
+    /// Makes the slots below `count` visible to all. Hold the lock.
     pub fn publish(&self, count: usize) {
         self.part_from_file();
         definition::publish(&self.header, count);
