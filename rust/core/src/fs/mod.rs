@@ -81,7 +81,9 @@ pub(crate) use owner::Boot;
 pub use owner::{Owner, Sight};
 pub(crate) use passed_over::PassedOver;
 pub use publish::{PendingDir, publish_bytes, remove_orphaned};
-pub(crate) use publish::{create_dirs, is_orphaned, last_modified, orphaned, remove_tree};
+pub(crate) use publish::{
+    create_dirs, is_orphaned, last_modified, orphaned, remove_orphan, remove_tree,
+};
 pub use range_source::{RangeBytes, RangeSource};
 pub(crate) use remote::Prefetched;
 pub(crate) use sealed::SealedFormat;
