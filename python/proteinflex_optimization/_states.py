@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _arrays, _classes, _pickles
-from ._units import refuse_subclasses, unlabelled, without_units
+from ._units import refuse_subclasses, without_units
 from .errors import CheckpointError, CorruptDataError, InvalidTypeError, ProteinFlexError
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ def array_of(value: Any, name: str) -> Any:
     InvalidTypeError
         It is not one of these.
     """
-    value = without_units(unlabelled(without_units(value, name)), name)
+    value = without_units(value, name)
     if is_tensor(value):
         from . import _tensors
 

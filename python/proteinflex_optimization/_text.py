@@ -42,10 +42,14 @@ def one_line(text: str, separator: str = " ") -> str:
 
 
 def id_of_job(batch: Mapping[str, Any]) -> str:
-    """Return the id that means one job: ``1200_17`` in an array, whose last job has the array's own id."""
-    if batch["array_job_id"] is not None and batch["array_index"] is not None:
-        return f"{batch['array_job_id']}_{batch['array_index']}"
-    return batch["job_id"] or ""
+    """Return the id that means one job: ``1200_17`` in an array, whose last job has the array's own id.
+
+    PBS's has the index itself: ``1200[17].server``.
+    """
+    job_id = batch["job_id"] or ""
+    if batch["array_job_id"] is None or batch["array_index"] is None or "[" in job_id:
+        return job_id
+    return f"{batch['array_job_id']}_{batch['array_index']}"
 
 
 def number(count: int, singular: str, plural: str | None = None) -> str:

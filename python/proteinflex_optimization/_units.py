@@ -35,10 +35,10 @@ LONG_NAMES = {"kJ": "kilojoule", "mol": "mole", "nm": "nanometer", "ps": "picose
 PLAIN = "a plain numpy.ndarray; subclasses such as masked arrays would lose what they add"
 
 
-def without_units(value: Any, name: str) -> Any:
+def without_units(value: Any, name: str, in_blocks: bool = False) -> Any:
     """Return a quantity, or a list of them, as plain numbers in the unit of the field `name`.
 
-    Arrays of xarray, h5py and Zarr become NumPy's, but for frames, which are read block by block.
+    Arrays of xarray, h5py and Zarr become NumPy's, unless they are read `in_blocks`.
     Anything else is returned as it is.
 
     Raises
@@ -52,7 +52,7 @@ def without_units(value: Any, name: str) -> Any:
     labelled, classes = _classes(LABELLED), _classes(QUANTITIES)
     if not (labelled or classes):
         return value
-    if isinstance(value, labelled) and name != "frames":
+    if isinstance(value, labelled) and not in_blocks:
         _check_note(value, name)
         inner = unlabelled(value)
         return without_units(inner, name) if has_units(inner) else np.asarray(inner)

@@ -156,6 +156,14 @@ class BoundMemoized:
         """Return the key under which the result for these arguments is or would be stored."""
         return self.__func__.key_for(self.__self__, *args, **kwargs)
 
+    def __eq__(self, other: object) -> bool:
+        """Compare as methods do: each access makes a new one."""
+        return isinstance(other, BoundMemoized) and self.__wrapped__ == other.__wrapped__
+
+    def __hash__(self) -> int:
+        """Return that of the method."""
+        return hash(self.__wrapped__)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a method of its object."""
         return getattr, (self.__self__, self.__func__._function.__name__)

@@ -148,7 +148,7 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         # Loops of several threads share a task: only the first of them begins it. One of this thread
         # is no longer at it: it was left, and a variable still holds it.
         loops: dict[str, list[int]] = self.__dict__.setdefault("_loops", {})
-        is_shared = any(thread != threading.get_ident() for thread in loops.get(task_id, ()))
+        is_shared = any(thread != threading.get_ident() for thread in list(loops.get(task_id, ())))
         begins = None if is_shared else completed
         handle = self.start_task(task_id, name, total_steps, parent_task, completed=begins)
         n_items = None if total_steps is None else max(0, total_steps - completed)
@@ -348,20 +348,18 @@ def _counted(
     iterable: Iterable[Item], handle: TaskHandle, loops: dict[str, list[int]]
 ) -> Generator[Item, None, None]:
     """Count the items of a loop; `loops` has the threads of the loops that run, by task."""
-    task_id, thread = handle.task_id, threading.get_ident()
-    with _loops_lock:
-        loops.setdefault(task_id, []).append(thread)
+    # Each step is a whole one without a lock, which a fork could copy locked.
+    running, thread = loops.setdefault(handle.task_id, []), threading.get_ident()
+    running.append(thread)
     try:
         with handle:
             for item in iterable:
                 yield item
                 handle.update()
     finally:
-        with _loops_lock:
-            loops[task_id].remove(thread)
+        running.remove(thread)
 
 
-_loops_lock = threading.Lock()
 _trackers: weakref.WeakSet[ProgressTracker] = weakref.WeakSet()
 _reopened: weakref.WeakValueDictionary[tuple[type, str], ProgressTracker]
 _reopened = weakref.WeakValueDictionary()
@@ -378,8 +376,6 @@ def _close_all() -> None:
 
 
 def _after_fork() -> None:
-    global _loops_lock
-    _loops_lock = threading.Lock()
     for tracker in list(_trackers):
         tracker._after_fork()
         # Its thread is the parent's, and so is the terminal.

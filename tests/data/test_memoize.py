@@ -195,6 +195,13 @@ def test_a_method_tells_the_key_of_its_object(handler, monkeypatch):
     assert again.key_for(3, 2) == method.key_for(3, 2)
 
 
+def test_methods_of_one_object_are_equal(handler, monkeypatch):
+    monkeypatch.setattr(Scaled, "times", handler.memoize(Scaled.times))
+    one = Scaled(2)
+    assert {one.times: 1}[one.times] == 1
+    assert one.times != Scaled(2).times
+
+
 MODULE = """
 def make(handler):
     @handler.memoize

@@ -241,10 +241,13 @@ def test_arrays_of_others_are_values_of_structures_and_fields_without_a_unit(
         "h5py": lambda: h5py.File(tmp_path / "x.h5", "w").create_dataset("x", data=X),
         "zarr": lambda: pytest.importorskip("zarr").array(X),
     }[library]()
-    stored = handler.load_data(handler.store_structure({"positions": given, "other": given}, "s"))
-    stored |= handler.load_data(handler.store_trajectory({"frames": given, "rmsd": given}, "t"))
-    assert set(stored) == {"positions", "other", "frames", "rmsd"}
-    for array in stored.values():
+    data = {"positions": given, "frames": given, "other": given}
+    of_structure = handler.load_data(handler.store_structure(data, "s"))
+    data = {"frames": given, "rmsd": given}
+    of_trajectory = handler.load_data(handler.store_trajectory(data, "t"))
+    assert set(of_structure) == {"positions", "frames", "other"}
+    assert set(of_trajectory) == {"frames", "rmsd"}
+    for array in (*of_structure.values(), *of_trajectory.values()):
         assert array.dtype == X.dtype
         np.testing.assert_array_equal(array, X)
     given.attrs["units"] = "nm"

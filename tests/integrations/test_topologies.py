@@ -303,24 +303,30 @@ def test_other_threads_run_while_a_large_topology_is_read():
         np.zeros(n_atoms, int),
         ["A"],
     )
-    read, pauses = threading.Event(), []
 
-    def count():
-        last = time.perf_counter()
-        while not read.is_set():
-            time.sleep(0.001)
-            now = time.perf_counter()
-            pauses.append(now - last)
-            last = now
+    def longest_pause():
+        """For what part of the time another thread stood still."""
+        read, pauses = threading.Event(), []
 
-    other = threading.Thread(target=count)
-    other.start()
-    started = time.perf_counter()
-    assert topology.difference(topology) is None
-    took = time.perf_counter() - started
-    read.set()
-    other.join()
-    assert max(pauses) < took / 2
+        def count():
+            last = time.perf_counter()
+            while not read.is_set():
+                time.sleep(0.001)
+                now = time.perf_counter()
+                pauses.append(now - last)
+                last = now
+
+        other = threading.Thread(target=count)
+        other.start()
+        started = time.perf_counter()
+        assert topology.difference(topology) is None
+        took = time.perf_counter() - started
+        read.set()
+        other.join()
+        return max(pauses) / took
+
+    # It need not be so each time: a machine that does other work may delay any of them.
+    assert any(longest_pause() < 0.5 for _ in range(5))
 
 
 def test_some_atoms_are_a_topology_of_their_own(handler):

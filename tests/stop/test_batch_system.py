@@ -10,6 +10,7 @@ from proteinflex_optimization import (
     ProgressTracker,
     StopRequest,
 )
+from proteinflex_optimization.cli import main
 from proteinflex_optimization.errors import ProteinFlexError
 
 JOB = "JobId=17 JobName={name} StartTime=2026-11-01T00:00:00 EndTime={end} Deadline=N/A\n"
@@ -184,3 +185,14 @@ def test_checkpoints_and_boards_keep_the_job_that_made_them(slurm, tmp_path, mon
     assert found["tasks"]["mine"]["batch"] == expected
     assert found["tasks"]["other"]["batch"] is None
     assert found["batch"] == expected
+
+
+def test_an_array_s_job_of_pbs_is_shown_by_the_id_that_its_commands_take(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("PBS_JOBID", "12[3].server")
+    monkeypatch.setenv("PBS_ARRAY_INDEX", "3")
+    CheckpointManager(tmp_path).create_checkpoint("one", {"m": {"v": 1}})
+    assert main(["checkpoints", "show", str(tmp_path), "one"]) == 0
+    assert "pbs job 12[3].server on" in capsys.readouterr().out

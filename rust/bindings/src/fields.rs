@@ -209,11 +209,12 @@ pub fn is_array(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     hook(value.py(), "is_tensor")?.call1((value,))?.extract()
 }
 
-/// Replaces quantities with units by plain numbers in the units of their fields.
-pub fn without_units(data: &Bound<'_, PyDict>) -> PyResult<()> {
+/// Replaces quantities with units by plain numbers in the units of their fields, and arrays of other
+/// libraries by NumPy's, but for one that is read `in_blocks`.
+pub fn without_units(data: &Bound<'_, PyDict>, in_blocks: Option<&str>) -> PyResult<()> {
     let strip = hook(data.py(), "without_units")?;
     for (name, value) in data.copy()?.iter() {
-        let plain = strip.call1((&value, name.clone()))?;
+        let plain = strip.call1((&value, &name, name.eq(in_blocks)?))?;
         if !plain.is(&value) {
             data.set_item(name, plain)?;
         }

@@ -88,7 +88,7 @@ pub fn structure<T: Send>(
     way: &Way<T>,
 ) -> PyResult<T> {
     let py = data.py();
-    without_units(data)?;
+    without_units(data, None)?;
     let flattened = flatten(data.as_any(), "structure_data", Policy::Cache)?;
     let arrays = arrays_of(&flattened)?;
     let work = header.work(arrays.iter().map(|(_, bytes)| bytes.len()));
@@ -105,7 +105,7 @@ pub fn trajectory<T: Send>(
     data: &Bound<'_, PyDict>,
     way: &Way<T>,
 ) -> PyResult<T> {
-    without_units(data)?;
+    without_units(data, Some(FRAMES))?;
     let Some(frames) = data.get_item(FRAMES)? else {
         return Err(to_python(Error::argument(
             "trajectory_data",

@@ -5,13 +5,13 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 use rustix::fs::OFlags;
 
 use super::Cache;
 use super::layout::Key;
-use crate::fs::{FileLock, LockKind, open_file};
+use crate::fs::{FileLock, LockKind, identity_of, open_file};
 use crate::{Error, Result};
 
 /// Bytes of what a claim's file says: a text, and spaces.
@@ -101,7 +101,7 @@ impl Cache {
         self.with_folders(|| {
             let found = std::fs::metadata(self.directory());
             let found = found.map_err(|error| Error::io("inspect", self.directory(), error))?;
-            Ok((found.dev(), found.ino()))
+            Ok(identity_of(&found))
         })
     }
 }

@@ -11,7 +11,7 @@ use super::scan::{list, unless_closed};
 use crate::error::CacheError;
 use crate::fs::{
     FileClock, FileLock, LockKind, OpenMode, PassedOver, metadata_if_there, orphaned,
-    remove_stale_lease,
+    remove_orphan, remove_stale_lease,
 };
 use crate::trajectory::Report;
 use crate::{Error, Result, interrupt};
@@ -39,6 +39,8 @@ pub struct Cleanup {
 
 /// What a cleanup removes.
 enum Leftover<'a> {
+    /// Also a directory, of checkpoints that are kept in the same place.
+    Temporary(&'a Path),
     File(&'a Path),
     Lease(&'a Path),
     Unfinished(&'a Key),
@@ -116,6 +118,7 @@ impl Cache {
         let entries = self.layout.entries();
         let clock = FileClock::of(&*self.storage, &entries);
         let (done, mut passed_over) = self.for_leftovers(&clock, |found| match found {
+            Leftover::Temporary(path) => remove_orphan(&*self.storage, path),
             Leftover::File(path) => self.remove_if_there(path),
             Leftover::Lease(path) => remove_stale_lease(&*self.storage, path),
             Leftover::Unfinished(key) => self.remove_unfinished(key),
@@ -179,7 +182,7 @@ impl Cache {
         };
         for folder in self.folders()? {
             for path in passed_over.try_step(orphaned(&folder, clock))? {
-                done.temporary += count(&mut passed_over, Leftover::File(&path))?;
+                done.temporary += count(&mut passed_over, Leftover::Temporary(&path))?;
             }
         }
         for lease in self.stale_leases(clock)? {

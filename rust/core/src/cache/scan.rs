@@ -24,7 +24,7 @@ use crate::fs::{Owner, PassedOver};
 use crate::per_process::try_lock;
 use crate::{Error, Result, threads};
 
-/// More folders than this are listed on all threads.
+/// More files or folders than this are looked at on all threads.
 pub(super) const FILES_WORTH_THREADS: usize = 8;
 
 /// A published entry as a listing shows it.

@@ -1,5 +1,6 @@
 //! Which checkpoints are named, and which go.
 
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use super::background_delete::Unpublished;
@@ -48,10 +49,10 @@ impl CheckpointStore {
     }
 
     /// The id of a checkpoint of this directory that is named by its id, or by any path to it.
-    fn id_of(&self, name: &Path) -> Result<String> {
-        let id = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        names::check("checkpoint_id", &id)?;
-        if name.as_os_str() == &*id {
+    fn id_of<'a>(&self, name: &'a Path) -> Result<&'a str> {
+        let id = name.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        names::check("checkpoint_id", id)?;
+        if name.as_os_str() == id {
             return Ok(id);
         }
         let path = absolute(name)?;
@@ -65,7 +66,7 @@ impl CheckpointStore {
     /// Removes a checkpoint of this directory, named by its id or a path.
     pub fn delete(&self, name: impl AsRef<Path>) -> Result<()> {
         self.check_writable()?;
-        let checkpoint_id = &*self.id_of(name.as_ref())?;
+        let checkpoint_id = self.id_of(name.as_ref())?;
         let path = self.base_dir.join(checkpoint_id);
         if !self.find(checkpoint_id)? {
             return Err(self.unknown(checkpoint_id)?);
@@ -108,5 +109,23 @@ impl CheckpointStore {
             .map(|info| passed_over.try_step(self.unpublish(&info.path, info.version)))
             .filter_map(Result::transpose)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::fs::Disk;
+
+    #[test]
+    fn a_name_that_is_no_text_removes_no_checkpoint_that_is_shown_like_it() {
+        let base = tempfile::tempdir().unwrap();
+        let store = CheckpointStore::open(Arc::new(Disk), base.path(), None).unwrap();
+        store.create("a\u{fffd}", &[], &[1, 0xc0]).unwrap();
+        assert!(store.delete(base.path().join(OsStr::from_bytes(b"a\xff"))).is_err());
+        assert!(store.find("a\u{fffd}").unwrap());
     }
 }

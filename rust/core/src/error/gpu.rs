@@ -4,6 +4,8 @@ use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::printable::printable_path;
+
 /// An error of the GPU layer. Cloned where a background thread publishes it to many readers.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -59,7 +61,7 @@ pub enum GpuError {
     #[error(
         "{} has been locked for {:.1} s; a process that was choosing GPUs is stopped, or waits \
          for the driver (`fuser {}` shows it)",
-        path.display(), waited.as_secs_f64(), path.display()
+        printable_path(path), waited.as_secs_f64(), printable_path(path)
     )]
     RegistryLocked {
         /// The lock file.
@@ -68,7 +70,7 @@ pub enum GpuError {
         waited: Duration,
     },
     /// Other users could change what is kept of GPUs in a directory, or this one can't write there.
-    #[error("{} can't keep what is known of GPUs: {problem}; {remedy}", path.display())]
+    #[error("{} can't keep what is known of GPUs: {problem}; {remedy}", printable_path(path))]
     UnsafeDirectory {
         /// The directory.
         path: PathBuf,
@@ -81,7 +83,7 @@ pub enum GpuError {
     #[error(
         "the reservation {} was not kept: {problem}; name a directory on a local disk in \
          PROTEINFLEX_GPU_STATE_DIR or state_dir (`flexopt doctor DIR` shows what a directory can)",
-        path.display()
+        printable_path(path)
     )]
     ReservationNotKept {
         /// The file.
@@ -94,7 +96,8 @@ pub enum GpuError {
         "the reservation {} is held, and can't be read: {problem}; how much memory it takes is not \
          known, so none is given until it ends (`fuser {}` shows its holder). Use one version of the \
          package on this machine",
-        path.display(), path.display()
+        printable_path(path),
+        printable_path(path)
     )]
     UnreadableReservation {
         /// The file.
@@ -144,10 +147,10 @@ impl GpuError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoDriver {
     /// The library that the environment names is no file.
-    #[error("PROTEINFLEX_NVML_LIBRARY={}: no such file", .0.display())]
+    #[error("PROTEINFLEX_NVML_LIBRARY={}: no such file", printable_path(.0))]
     NoSuchFile(PathBuf),
     /// The loader doesn't find the library that the environment names.
-    #[error("PROTEINFLEX_NVML_LIBRARY={}: not found", .0.display())]
+    #[error("PROTEINFLEX_NVML_LIBRARY={}: not found", printable_path(.0))]
     NotFound(PathBuf),
     /// The system's library is not installed.
     #[error("no NVIDIA driver on this machine ({0} not found)")]

@@ -224,6 +224,7 @@ mod tests {
             Error::io("open", path, std::io::Error::other("no")),
             CheckpointError::NotFound { path: path.to_owned() }.into(),
             CacheError::NoCache { directory, found }.into(),
+            GpuError::ReservationNotKept { path: path.to_owned(), problem: found }.into(),
         ] {
             assert!(error.to_string().contains("run\\xff"), "{error}");
         }

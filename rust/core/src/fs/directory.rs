@@ -1,8 +1,9 @@
 //! A directory that is open: its files are found below it, whatever happens to its name.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fstat, openat, renameat, unlinkat};
@@ -17,8 +18,13 @@ pub struct OpenDirectory {
     path: PathBuf,
 }
 
-/// What tells a directory from any other: device and inode.
+/// What tells a file or a directory from any other: device and inode.
 pub(crate) type Identity = (u64, u64);
+
+/// That of a file.
+pub(crate) fn identity_of(file: &Metadata) -> Identity {
+    (file.dev(), file.ino())
+}
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

@@ -60,8 +60,8 @@ mod xattr;
 pub(crate) use absence::{is_absent, is_directory, is_gone, metadata_if_there};
 pub(crate) use clock::{FileClock, forget_listing};
 pub use content::{Content, OpenMode};
-pub(crate) use directory::Identity;
 pub use directory::OpenDirectory;
+pub(crate) use directory::{Identity, identity_of};
 pub(crate) use fallback::{Failure, create_with_fallback};
 pub use filesystem::FilesystemKind;
 pub(crate) use group::share;
@@ -81,7 +81,9 @@ pub(crate) use owner::Boot;
 pub use owner::{Owner, Sight};
 pub(crate) use passed_over::PassedOver;
 pub use publish::{PendingDir, publish_bytes, remove_orphaned};
-pub(crate) use publish::{create_dirs, is_orphaned, last_modified, orphaned, remove_tree};
+pub(crate) use publish::{
+    create_dirs, is_orphaned, last_modified, orphaned, remove_orphan, remove_tree,
+};
 pub use range_source::{RangeBytes, RangeSource};
 pub(crate) use remote::Prefetched;
 pub(crate) use sealed::SealedFormat;

@@ -168,15 +168,18 @@ pub(crate) fn is_orphaned(owner: &Owner, modified: SystemTime, clock: &FileClock
 pub fn remove_orphaned(storage: &dyn Storage, directory: &Path) -> Result<usize> {
     let (mut removed, mut passed_over) = (0, PassedOver::default());
     for path in orphaned(directory, &FileClock::of(storage, directory))? {
-        let result = match remove(storage, &path) {
-            Ok(()) => Ok(1),
-            // Another process removed it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(Error::io("remove", &path, error)),
-        };
-        removed += passed_over.try_step(result)?;
+        removed += usize::from(passed_over.try_step(remove_orphan(storage, &path))?);
     }
     passed_over.into_result().map(|()| removed)
+}
+
+/// Removes an orphaned file, or directory and all in it; `false` where another process was faster.
+pub(crate) fn remove_orphan(storage: &dyn Storage, path: &Path) -> Result<bool> {
+    match remove(storage, path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("remove", path, error)),
+    }
 }
 
 /// The orphaned temporary files and directories in `directory`; none where that is gone.

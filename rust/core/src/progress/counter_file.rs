@@ -8,9 +8,8 @@
 //! pages that are gone are replaced by memory ([`CounterFile::mend`]), and counting goes on there.
 
 use std::fmt::Debug;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -28,7 +27,7 @@ use super::layout::{
 use super::slot::TaskSlot;
 use crate::error::ProgressDamage;
 use crate::fs::{
-    Boot, Faults, Identity, Owner, SharedMap, Storage, StorageFile, Temporary, WordCopy,
+    Boot, Faults, Owner, SharedMap, Storage, StorageFile, Temporary, WordCopy, identity_of,
     memory_file, write_all_at,
 };
 use crate::{Error, Result};
@@ -192,7 +191,7 @@ impl CounterFile<SharedMap> {
         &self.header.words()[word]
     }
 
-    /// Reserves the space of the next slot. OpenMode the lock.
+    /// Reserves the space of the next slot. Hold the lock.
     pub fn next_slot(&self, index: usize) -> Result<TaskSlot<'_, SharedMap>> {
         if index >= MAX_TASKS {
             return Err(Error::argument("task_id", index, format!("at most {MAX_TASKS} tasks")));
@@ -208,7 +207,7 @@ impl CounterFile<SharedMap> {
         self.slot(index)
     }
 
-    /// Makes the slots below `count` visible to all. OpenMode the lock.
+    /// Makes the slots below `count` visible to all. Hold the lock.
     pub fn publish(&self, count: usize) {
         self.part_from_file();
         definition::publish(&self.header, count);
@@ -232,7 +231,7 @@ impl CounterFile<SharedMap> {
         let failed = |error| Error::io("inspect", &self.path, error);
         let open = self.file.file().metadata().map_err(failed)?;
         match self.path.symlink_metadata() {
-            Ok(named) => Ok(identity(&named) == identity(&open)),
+            Ok(named) => Ok(identity_of(&named) == identity_of(&open)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(failed(error)),
         }
@@ -313,7 +312,7 @@ impl CounterFile<WordCopy> {
     pub fn is_copy(&self) -> Result<bool> {
         let file = self.file.metadata().map_err(|error| Error::io("inspect", &self.path, error))?;
         let original = [header::FILE, header::FILE + 1].map(|word| self.header_word(word));
-        Ok(identity(&file) != original.into())
+        Ok(identity_of(&file) != original.into())
     }
 }
 
@@ -432,12 +431,8 @@ fn write_header(
     generation: u64,
 ) -> std::io::Result<()> {
     let header = CounterHeader::new(host, boot, generation, wall_micros());
-    let identity = identity(&file.file().metadata()?);
+    let identity = identity_of(&file.file().metadata()?);
     write_all_at(file, &header.page(&Owner::host_name(), identity), 0)
-}
-
-fn identity(file: &Metadata) -> Identity {
-    (file.dev(), file.ino())
 }
 
 fn reserve(file: &dyn StorageFile, path: &Path, extent: usize) -> Result<()> {

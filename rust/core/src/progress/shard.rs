@@ -156,7 +156,9 @@ impl ShardReader {
         // A copy of this machine with the same names would look like an earlier boot, but not stand
         // still.
         let is_over = state.boot.is_over() && !active_time::is_recent(state.last_tick_wall);
-        if !self.is_copy && (!is_over || is_local) {
+        if self.is_copy || (is_over && !is_local) {
+            state.stand_still();
+        } else {
             state.set_writers(is_local);
         }
         self.last = Arc::new(state);

@@ -121,9 +121,14 @@ impl ShardState {
         };
         self.writers = masks.of_shard();
         if !self.writers.is_any() {
-            self.active -= std::mem::take(&mut self.since_tick);
+            self.stand_still();
         }
         self.tasks.iter_mut().for_each(|task| task.writers = masks.of_task(&task.open));
+    }
+
+    /// Nobody has it open, so no time has passed since the last tick.
+    pub fn stand_still(&mut self) {
+        self.active -= std::mem::take(&mut self.since_tick);
     }
 
     /// Whether an older state of the same shard has anything that this one lacks.

@@ -167,7 +167,7 @@ impl<'a> TaskSlot<'a, SharedMap> {
             });
     }
 
-    /// Declares total and position, at a later version than all before. OpenMode the lock.
+    /// Declares total and position, at a later version than all before. Hold the lock.
     pub fn declare(&self, position: Position) {
         self.set(slot::OFFSET, position.offset as u64);
         self.set(slot::TOTAL, position.total.map_or(0, |total| total + 1));

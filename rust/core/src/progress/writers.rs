@@ -132,7 +132,7 @@ pub(super) fn claim(counters: &CounterFile<SharedMap>) -> Option<usize> {
     })
 }
 
-/// [`claim`] where nothing is free: frees the entries of processes that are gone. OpenMode the lock.
+/// [`claim`] where nothing is free: frees the entries of processes that are gone. Hold the lock.
 pub(super) fn reclaim(counters: &CounterFile<SharedMap>) -> Result<usize> {
     let mut gone = Mask::default();
     for writer in 0..ANONYMOUS {

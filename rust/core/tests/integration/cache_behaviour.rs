@@ -349,8 +349,13 @@ fn cleaning_up_removes_orphaned_files_and_nothing_else() {
         let folder = directory.path.join(place);
         std::fs::write(folder.join(format!(".clock.{host}-1-1-0.tmp")), b"\n").unwrap();
     }
-    assert_eq!(cache.leftovers().unwrap().temporary, 6);
-    assert_eq!(cache.cleanup().unwrap().temporary, 6);
+    // A checkpoint that was being saved into the same directory.
+    let pending_checkpoint = directory.path.join(format!(".step-1.{host}-1-1-0.tmp"));
+    std::fs::create_dir(&pending_checkpoint).unwrap();
+    std::fs::write(pending_checkpoint.join("values"), b"orphaned").unwrap();
+    assert_eq!(cache.leftovers().unwrap().temporary, 7);
+    assert_eq!(cache.cleanup().unwrap().temporary, 7);
+    assert!(!pending_checkpoint.exists());
     assert_eq!(temporary_files(&directory.path), 2);
     drop(pending);
     assert_eq!(temporary_files(&directory.path), 1);

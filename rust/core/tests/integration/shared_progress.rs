@@ -71,6 +71,10 @@ fn a_copy_of_a_directory_in_use_is_nobodys_and_is_counted_in_by_itself() {
         std::fs::copy(from, to).unwrap();
     });
     assert_eq!((status(&run), status(&copy)), (Status::Running, Status::Stopped));
+    let elapsed = || ProgressReader::open(&copy).unwrap().progress().unwrap().summary.elapsed;
+    let before = elapsed();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert_eq!(elapsed(), before);
     let other = SharedProgress::open(&disk(), &copy).unwrap();
     other.add(other.start_at(TASK, Some(0)).unwrap(), 3).unwrap();
     assert_eq!((completed(&one, "a"), completed(&other, "a")), (Some(40), Some(3)));

@@ -62,10 +62,11 @@ export function clock(seconds, withSeconds = false) {
   return new Date(seconds * 1000).toLocaleTimeString("en-GB", options);
 }
 
-// The batch system's job: 1200_17 in an array, 1217 else, and its restarts.
+// The batch system's job: 1200_17 in an array (1200[17] of PBS), 1217 else, and its restarts.
 export function job(facts) {
   if (!facts || facts.job_id === null) return "";
-  const inArray = facts.array_job_id !== null && facts.array_index !== null;
+  const hasIndex = facts.job_id.includes("[");
+  const inArray = facts.array_job_id !== null && facts.array_index !== null && !hasIndex;
   const name = inArray ? `${facts.array_job_id}_${facts.array_index}` : facts.job_id;
   return facts.restart_count ? `${name} (restart ${facts.restart_count})` : name;
 }

@@ -6,10 +6,9 @@
 //! reservation, and is known by the file that it has open.
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 
 use super::reservation::Reservation;
+use crate::fs::{Identity, identity_of};
 use crate::gpu::devices::DeviceInfo;
 
 /// No chain of parents is longer, unless process ids are used again while it is read.
@@ -29,10 +28,10 @@ pub(super) fn used_by_holders(
     }
     let is_orphaned =
         |one: &&&Reservation| std::fs::metadata(format!("/proc/{}", one.pid)).is_err();
-    let orphaned: Vec<(u32, (u64, u64))> = reservations
+    let orphaned: Vec<(u32, Identity)> = reservations
         .iter()
         .filter(is_orphaned)
-        .filter_map(|one| Some((one.pid, identity(&std::fs::metadata(&one.name).ok()?))))
+        .filter_map(|one| Some((one.pid, identity_of(&std::fs::metadata(&one.name).ok()?))))
         .collect();
     let holder = |pid: u32| {
         let own = reservations.iter().find(|one| one.pid == pid).map(|one| one.pid);
@@ -58,13 +57,9 @@ fn parent(pid: u32) -> Option<u32> {
 }
 
 /// Whether a process has this file open, as far as this one may see that.
-fn has_open(pid: u32, file: (u64, u64)) -> bool {
+fn has_open(pid: u32, file: Identity) -> bool {
     let Ok(opened) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     opened
         .flatten()
-        .any(|entry| std::fs::metadata(entry.path()).is_ok_and(|found| identity(&found) == file))
-}
-
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
+        .any(|entry| std::fs::metadata(entry.path()).is_ok_and(|found| identity_of(&found) == file))
 }

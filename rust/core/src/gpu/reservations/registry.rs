@@ -16,7 +16,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -30,7 +30,9 @@ use super::users::{
     user_directories,
 };
 use crate::error::GpuError;
-use crate::fs::{FileLock, LockKind, Owner, Storage, StorageFile, open_file, write_all_at};
+use crate::fs::{
+    FileLock, LockKind, Owner, Storage, StorageFile, identity_of, open_file, write_all_at,
+};
 use crate::{Error, Result, interrupt};
 
 /// The longest file that can be a reservation.
@@ -278,7 +280,7 @@ fn fill(file: &dyn StorageFile, path: &Path, reservation: &Reservation) -> Resul
 
 /// Looks at a new reservation as other processes do: its name leads to it, and it is locked.
 fn verify(file: &dyn StorageFile, path: &Path) -> Result<()> {
-    let identity = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
+    let identity = |file: &File| file.metadata().map(|found| identity_of(&found));
     let seen = open_file(path).map_err(|error| Error::io("open", path, error))?;
     let not_kept = |problem| GpuError::ReservationNotKept { path: path.to_owned(), problem };
     if identity(&seen).ok() != identity(file.file()).ok() {

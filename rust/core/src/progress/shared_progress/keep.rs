@@ -14,12 +14,13 @@
 //!   unless it comes back.
 
 use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::{Location, SharedProgress};
-use crate::fs::{FilesystemKind, OpenDirectory, keep_fault_handler, metadata_if_there};
+use crate::fs::{
+    FilesystemKind, OpenDirectory, identity_of, keep_fault_handler, metadata_if_there,
+};
 use crate::progress::clock::{monotonic, nanoseconds};
 use crate::progress::layout::header;
 use crate::progress::shard::{ShardName, ShardReader, open_directory};
@@ -198,7 +199,7 @@ impl SharedProgress {
         let Some(found) = metadata_if_there(path)?.filter(Metadata::is_dir) else {
             return Ok(None);
         };
-        if (found.dev(), found.ino()) != location.identity && !location.is_in_memory {
+        if identity_of(&found) != location.identity && !location.is_in_memory {
             return Ok(None);
         }
         let directory = open_directory(path)?;

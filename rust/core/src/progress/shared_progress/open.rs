@@ -114,8 +114,7 @@ impl SharedProgress {
 }
 
 /// Opens the newest intact shard of this host, which is of this directory alone, or makes the next
-/// one. `None` where the file system
-/// can't make one in one step.
+/// one. `None` where the file system can't make one in one step.
 fn open_shard(
     storage: &Arc<dyn Storage>,
     directory: &OpenDirectory,

@@ -70,7 +70,7 @@ impl SharedProgress {
         Ok(slot)
     }
 
-    /// Starts a known task again. OpenMode the lock.
+    /// Starts a known task again. Hold the lock.
     fn resume(
         &self,
         task: &TaskDefinition<'_>,
@@ -172,7 +172,7 @@ impl SharedProgress {
         self.set_state(slot, DeclaredState::Running)
     }
 
-    /// Puts a task at a position, by a declaration that replaces all earlier ones. OpenMode the lock.
+    /// Puts a task at a position, by a declaration that replaces all earlier ones. Hold the lock.
     fn declare(
         &self,
         slot: usize,

@@ -65,7 +65,7 @@ impl SharedProgress {
     }
 
     /// The slot of a task in this shard or, together with its parents, copied into it from another.
-    /// OpenMode the lock.
+    /// Hold the lock.
     pub(super) fn import_task(&self, id: &str, others: &[Arc<ShardState>]) -> Result<usize> {
         if let Some(slot) = self.look_up(id) {
             return Ok(slot);
@@ -106,7 +106,7 @@ impl SharedProgress {
             .ok_or_else(|| self.counters.damaged("the list of tasks", ProgressDamage::LostTask))
     }
 
-    /// Writes the next slot and makes it visible. OpenMode the lock.
+    /// Writes the next slot and makes it visible. Hold the lock.
     pub(super) fn append(
         &self,
         definition: &StoredDefinition,
