@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -229,6 +230,33 @@ def test_a_wrong_option_of_a_gpu_manager_is_named(monkeypatch, tmp_path):
             call("folding")
     with pytest.raises(InvalidArgumentError, match="gpu_indices"):
         manager.optimize_memory_usage("prediction", [7])
+
+
+@pytest.mark.parametrize(
+    "value", [math.inf, math.nan, 1e300, 10**400], ids=["inf", "nan", "1e300", "int"]
+)
+def test_the_error_for_a_number_says_which_would_do(handler, tmp_path, monkeypatch, value):
+    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", str(tmp_path / "none.so"))
+    manager = GPUManager(required_memory={"fold": 100})
+    shown = re.escape(repr(value)[:80])
+    for call, argument, expected in (
+        (
+            lambda: DataHandler(tmp_path / "a", max_cache_size=value),
+            "max_cache_size",
+            "1e-9 to 9e9",
+        ),
+        (lambda: handler.prune(value), "max_size", "0 to 1e12"),
+        (lambda: GPUManager(required_memory={"a": value}), '\\["a"\\]', r"up to 2\*\*53"),
+        (lambda: GPUManager(poll_interval=value), "poll_interval", "0 to 1e19, or None"),
+        (lambda: manager.wait_for_gpus("fold", value), "timeout", "0 to 1e19, or None"),
+        (lambda: ProgressTracker(checkpoint_interval=value), "checkpoint_interval", "1e-9 to 1e19"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=f"{argument}={shown}.*{expected}"):
+            call()
+    if value != 1e300:
+        for precision in (value, {"frames": value}):
+            with pytest.raises(InvalidArgumentError, match=f"precision.*{shown}.*positive, finite"):
+                DataHandler(tmp_path / "a", precision=precision)
 
 
 @pytest.mark.parametrize(

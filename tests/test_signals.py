@@ -23,6 +23,7 @@ from proteinflex_optimization import (
     DataHandler,
     ProgressTracker,
 )
+from proteinflex_optimization._native import is_local_filesystem
 
 AFTER = 0.05
 """Seconds from the beginning of a call to the signal."""
@@ -240,9 +241,16 @@ def save(directory: Path) -> Callable[[], Any]:
 def test_a_system_call_that_a_signal_has_cut_short_is_made_again(tmp_path):
     handler, manager = DataHandler(tmp_path / "cache"), CheckpointManager(tmp_path / "saved")
     array = np.arange(100.0)
+    frames = np.zeros((4, 5, 3), np.float32)
     key = handler.store_structure({"a": array}, "a")
+    with handler.trajectory_writer("b") as writer:
+        writer.append(frames)
+        writer.suspend()
+    (unfinished,) = tmp_path.glob("cache/entries/*/*.suspended")
+    os.link(unfinished, tmp_path / "copy")  # So it is copied, not taken.
     path = manager.create_checkpoint("c", {"m": {"a": array}})
-    calls = "openat,openat2,fallocate,flock"
+    is_local = is_local_filesystem(tmp_path)
+    calls = "openat,openat2,getdents64,statfs,fallocate,flock,copy_file_range"
     # Every second one of each thread fails.
     rules = ["-e", f"trace={calls}", "-e", f"inject={calls}:error=EINTR:when=1+2"]
     command = ["strace", "-f", "-o", os.devnull, *rules, "-p", str(os.getpid())]
@@ -253,10 +261,18 @@ def test_a_system_call_that_a_signal_has_cut_short_is_made_again(tmp_path):
             pytest.skip("strace is not permitted here")
         try:
             loaded, verified = handler.load_data(key), manager.verify(path)
+            with handler.trajectory_writer("b", resume=True) as writer:
+                writer.append(frames)
+            keys, checkpoints = handler.keys("trajectory"), manager.list_checkpoints()
+            handler.cleanup()
+            assert is_local_filesystem(tmp_path) == is_local
         finally:
             tracer.terminate()
     assert (loaded["a"] == array).all()
     assert verified["ok"]
+    assert keys == [handler.key_for("b")]
+    assert len(handler.open("b")) == 8
+    assert [one["checkpoint_id"] for one in checkpoints] == ["c"]
 
 
 @pytest.mark.parametrize("begin", [store, remove, save])

@@ -143,6 +143,8 @@ class DataHandler(ImportingCache):  # noqa: D101, its documentation is the nativ
         CacheFullError
             It does not fit below the limit. Of an iterable, and of frames that are compressed, the size
             shows as they are written: others may have been evicted for the first of them.
+        UnsupportedFormatError
+            A newer version of this package has stored the one that is there: `remove` it first.
         """
         topology = None if structure is None else self._topology_of(structure)._encoded
         return super().store_trajectory(
@@ -195,6 +197,8 @@ class DataHandler(ImportingCache):  # noqa: D101, its documentation is the nativ
             topology than the one to resume it with; or an argument makes no sense.
         CorruptDataError
             What is to be resumed is damaged.
+        UnsupportedFormatError
+            A newer version of this package has written the one that is there.
         """
         topology = None if structure is None else self._topology_of(structure)
         writer = super().trajectory_writer(

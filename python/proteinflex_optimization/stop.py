@@ -380,5 +380,7 @@ def _seconds(value: Any, name: str) -> float:
     except OverflowError:
         seconds = math.inf
     if not 0 <= seconds < math.inf:
-        raise InvalidArgumentError(f"{name}={value!r}: expected a number of seconds, from 0 on")
+        raise InvalidArgumentError(
+            f"{name}={value!r}: expected a finite number of seconds, from 0 on"
+        )
     return seconds

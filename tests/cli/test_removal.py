@@ -33,7 +33,7 @@ def test_sizes_with_a_unit_are_read(text, size):
 
 
 @pytest.mark.parametrize(
-    "text", ["5", "", "GB", "5G", "-5GB", "5 GBs", "1e3GB", "nan%", "٥GB", "∞GB"]
+    "text", ["5", "", "GB", "5G", "-5GB", "5 GBs", "1e3GB", "nan%", "٥GB", "∞GB", "9" * 400 + "%"]
 )
 def test_what_may_mean_something_else_is_wrong_usage(cache, text, capsys):
     before = cache.keys()

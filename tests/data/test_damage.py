@@ -1,5 +1,6 @@
 """Damage is detected, named, quarantined and counted; it is never data, and never a crash."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,57 @@ def test_an_unfinished_trajectory_of_a_newer_version_is_said_to_be_one_and_stays
             handler.trajectory_writer("md", **arguments)
     handler.cleanup()
     assert path.exists()
+
+
+def test_what_a_newer_version_made_is_not_replaced(tmp_path):
+    handler = DataHandler(tmp_path)
+    stored = [
+        handler.store_structure({"x": 1}, "both"),
+        handler.store_trajectory(DATA, "both"),
+    ]
+    with handler.trajectory_writer("unfinished") as writer:
+        writer.append(DATA["frames"])
+        writer.suspend()
+    later = handler.trajectory_writer("later")
+    later.append(DATA["frames"])
+    files = [file_of(handler, key) for key in stored]
+    files += tmp_path.glob("entries/*/*.suspended")
+    for path in files:
+        make_newer(path)
+    with handler.trajectory_writer("other") as writer:
+        writer.append(DATA["frames"])
+    # It is stored after an older program has begun to write another one of its name.
+    later_key = handler.key_for("later", kind="trajectory")
+    arrived = tmp_path / "entries" / later_key[2:4] / f"{later_key}.fxt"
+    shutil.copy(file_of(handler, handler.key_for("other", kind="trajectory")), arrived)
+    make_newer(arrived)
+    files.append(arrived)
+    before = [path.read_bytes() for path in files]
+    for replace in (
+        lambda: handler.store_structure({"x": 2}, "both"),
+        lambda: handler.store_trajectory(DATA, "both"),
+        lambda: handler.trajectory_writer("both", overwrite=True),
+        lambda: handler.trajectory_writer("unfinished", overwrite=True),
+        lambda: handler.get_or_compute("both", lambda: {"x": 2}),
+        later.close,
+    ):
+        with pytest.raises(UnsupportedFormatError, match="newer than 1.*upgrade"):
+            replace()
+    assert [path.read_bytes() for path in files] == before
+    assert [row["data_id"] for row in handler.unfinished()].count("later") == 1
+    handler.remove(stored[0])
+    handler.store_structure({"x": 2}, "both")
+
+
+def test_settings_of_a_newer_version_are_neither_damaged_nor_replaced(tmp_path):
+    DataHandler(tmp_path, max_cache_size=1)
+    settings = tmp_path / "settings.json"
+    newer = '{"format": "proteinflex-cache", "version": 2, "limit": "1 GB"}'
+    settings.write_text(newer)
+    for size in (None, 2):
+        with pytest.raises(UnsupportedFormatError, match="version 2 is newer than 1"):
+            DataHandler(tmp_path, max_cache_size=size)
+    assert settings.read_text() == newer
 
 
 def test_damage_within_an_unfinished_trajectory_drops_no_frames_behind_it(tmp_path):

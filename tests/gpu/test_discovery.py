@@ -213,7 +213,7 @@ def test_a_signal_ends_a_wait_for_the_driver(machine, call):
     assert float(machine.run(script, PROTEINFLEX_GPU_TIMEOUT="60")) < 30
 
 
-@pytest.mark.parametrize("timeout", ["nan", "-1", "x"])
+@pytest.mark.parametrize("timeout", ["nan", "-1", "x", "inf"])
 def test_a_timeout_that_is_no_number_of_seconds_is_refused(machine, timeout):
     script = (
         "from proteinflex_optimization import GPUManager, InvalidArgumentError\n"
@@ -222,8 +222,27 @@ def test_a_timeout_that_is_no_number_of_seconds_is_refused(machine, timeout):
         "    except InvalidArgumentError as error: print(error)\n"
     )
     said = machine.run(script, PROTEINFLEX_GPU_TIMEOUT=timeout).splitlines()
-    expected = "is not valid: expected a number of seconds above 0"
+    expected = "is not valid: expected a number of seconds above 0 and up to 1e19"
     assert said == [f'PROTEINFLEX_GPU_TIMEOUT="{timeout}" {expected}'] * 2
+
+
+def test_numbers_of_things_that_can_not_be_are_not_believed(machine):
+    many = 4_000_000_000
+    older = {"missing": "nvmlDeviceGetComputeRunningProcesses_v3"}
+    machine.write(
+        machine.gpu(0, proccount=many),
+        machine.gpu(1, proccount=many, **older),
+        machine.gpu(2, mig=1, migslots=many),
+        machine.mig(1),
+    )
+    first, second, divided = GPUManager().get_available_gpus()
+    for found in (first, second):
+        assert (found["status"], found["processes"]) == ("ok", [])
+    assert divided["status"] == "unreadable"
+    assert f"{many} MIG instances" in divided["reason"]
+    machine.write(machine.gpu(0), count=many)
+    with pytest.raises(GPUError, match=f"it reports {many} GPUs.*nvidia-smi"):
+        GPUManager().get_available_gpus()
 
 
 def test_all_questions_of_a_call_share_its_time(machine):

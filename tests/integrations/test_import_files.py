@@ -336,12 +336,12 @@ def test_a_file_whose_name_is_no_text_is_written_and_read(handler, tmp_path, suf
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"dt": np.nan}, "dt=nan is not valid: expected a number of ps above 0"),
+        ({"dt": np.nan}, "dt=nan is not valid: expected a finite number of ps above 0"),
         ({"dt": np.inf}, "dt=inf"),
         ({"dt": 0}, "dt=0"),
         ({"dt": -1.0}, "dt=-1.0"),
         ({"dt": "2"}, "dt='2' is of type str"),
-        ({"time_offset": np.nan}, "time_offset=nan is not valid: expected a number of ps$"),
+        ({"time_offset": np.nan}, "time_offset=nan is not valid: expected a finite number of ps$"),
         ({"time_offset": "2"}, "time_offset='2' is of type str"),
     ],
 )

@@ -17,6 +17,7 @@ mdtraj = pytest.importorskip("mdtraj")
 from MDAnalysisTests.datafiles import DCD, GRO, PSF, TRR, XTC  # noqa: E402
 from proteinflex_optimization.integrations.mdanalysis import import_trajectory  # noqa: E402
 from proteinflex_optimization.integrations.mdtraj import (  # noqa: E402
+    load_fxt,
     save_mdtraj,
     store_mdtraj,
 )
@@ -188,6 +189,33 @@ def test_mdtraj_loads_a_file_as_one_of_its_own(file):
             opened.seek(1000)
     with pytest.raises(InvalidArgumentError, match="save_mdtraj"):
         mdtraj.open(str(path), "w")
+
+
+def test_mdtraj_finds_the_topology_that_is_in_the_file(file):
+    path, theirs = file
+    assert_same(mdtraj.load(path), theirs)
+    assert_same(mdtraj.load(str(path), stride=3), theirs[::3])
+    assert_same(mdtraj.load_frame(path, 7), theirs[7])
+    assert_same(mdtraj.load([str(path)] * 2), mdtraj.join([theirs, theirs]))
+    assert_same(mdtraj.load(path, atom_indices=[2, 5, 9]), theirs.atom_slice([2, 5, 9]))
+    assert_same(mdtraj.join(list(mdtraj.iterload(path, chunk=7, top=path))), theirs)
+    assert mdtraj.load_topology(str(path)) == theirs.topology
+
+
+def test_mdtraj_says_of_a_file_without_a_topology_that_top_is_missing(tmp_path):
+    path = tmp_path / "run.fxt"
+    with create_trajectory(path) as writer:
+        writer.append(np.zeros((4, 2, 3), np.float32))
+    for load in (
+        lambda: mdtraj.load(path),
+        lambda: mdtraj.load_frame(path, 1),
+        lambda: mdtraj.load(DCD, top=path),
+        lambda: load_fxt(path),
+    ):
+        with pytest.raises(InvalidArgumentError, match=r"^top=.*topology"):
+            load()
+    assert mdtraj.load(path, top=topology(2)).n_frames == 4
+    assert mdtraj.load(DCD, top=PSF).n_frames == 98
 
 
 def test_frames_come_in_chunks_that_join_to_the_whole(file):

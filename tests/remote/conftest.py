@@ -44,6 +44,12 @@ def _moto() -> Iterator[str]:
 
 
 @pytest.fixture
+def local(tmp_path: Path) -> Path:
+    """Where a cache is made that has others behind it."""
+    return tmp_path / "local"
+
+
+@pytest.fixture
 def http_server(tmp_path: Path, _http_gate: RangeServer) -> Iterator[HttpServer]:
     """Serve `http_server.directory` at `http_server.url`; `gate` counts, delays and breaks."""
     directory = tmp_path / "served"

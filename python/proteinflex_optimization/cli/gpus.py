@@ -60,8 +60,8 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """List once, or again and again, or select; 1 where a GPU can't be used, or nothing fits."""
     interval = 1.0 if options.interval is None else options.interval
-    if not interval >= 0.1:
-        message = f"--interval={interval} is not valid: expected 0.1 seconds or more"
+    if not 0.1 <= interval <= 86400:
+        message = f"--interval={interval} is not valid: expected seconds from 0.1 to 86400"
         raise InvalidArgumentError(message)
     if options.interval is not None and not options.watch:
         raise InvalidArgumentError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from proteinflex_optimization.errors import InvalidArgumentError
@@ -34,12 +35,12 @@ def parse_size(text: str, argument: str, whole: int | None = None) -> int:
     """
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z]+|%)\s*", text)
     unit = match.group(2).lower() if match else ""
-    if match is not None and unit == "%" and whole is not None:
-        return int(whole * float(match.group(1)) / 100)
-    if match is None or unit not in _BY_LOWER_CASE:
+    factor = whole / 100 if unit == "%" and whole is not None else _BY_LOWER_CASE.get(unit)
+    size = float(match.group(1)) * factor if match and factor is not None else math.inf
+    if not math.isfinite(size):
         share = "" if whole is None else ", or a part of the limit such as 80%"
         raise InvalidArgumentError(
             f"{argument}={text!r} is not valid: expected a number with its unit, such as 500MB, 50GB "
             f"(powers of 1000) or 4GiB (powers of 1024){share}"
         )
-    return int(float(match.group(1)) * _BY_LOWER_CASE[unit])
+    return int(size)

@@ -62,7 +62,7 @@ class BlockCache:
     def __init__(self, directory: StrPath, max_size: float = 10.0) -> None:
         if not (isinstance(max_size, (int, float)) and 0 < max_size < 1e9):
             raise InvalidArgumentError(
-                f"max_size={max_size!r} is not valid: expected a positive number of GB"
+                f"max_size={max_size!r} is not valid: expected a number of GB above 0 and below 1e9"
             )
         text = path_text("directory", directory)
         if not text:

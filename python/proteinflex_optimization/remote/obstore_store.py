@@ -343,6 +343,7 @@ def _timeout() -> float:
             return seconds
     if text:
         raise InvalidArgumentError(
-            f"{TIMEOUT_VARIABLE}={text!r} is not valid: expected a number of seconds above 0"
+            f"{TIMEOUT_VARIABLE}={text!r} is not valid: expected a number of seconds above 0 and "
+            "below 1e6"
         )
     return DEFAULT_TIMEOUT

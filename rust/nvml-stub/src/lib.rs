@@ -233,7 +233,9 @@ macro_rules! machine_numbers {
 machine_numbers! {
     nvmlSystemGetCudaDriverVersion: c_int => |world| world.keys.number("cuda", 12080) as c_int;
     nvmlSystemGetCudaDriverVersion_v2: c_int => |world| world.keys.number("cuda", 12080) as c_int;
-    nvmlDeviceGetCount_v2: c_uint => |world| world.gpus.len() as c_uint;
+    nvmlDeviceGetCount_v2: c_uint => |world| {
+        world.keys.number("count", world.gpus.len() as u64) as c_uint
+    };
 }
 
 #[unsafe(no_mangle)]
@@ -422,8 +424,9 @@ macro_rules! process_lists {
                 // processes `infos` has room for.
                 unsafe {
                     let room = count.read() as usize;
-                    count.write(listed.len() as c_uint);
-                    if listed.len() > room {
+                    let told = stub.keys().number("proccount", listed.len() as u64);
+                    count.write(told as c_uint);
+                    if told > room as u64 {
                         return Err(nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE);
                     }
                     for (place, info) in listed.into_iter().enumerate() {

@@ -157,7 +157,7 @@ def import_trajectory(
 
 
 def _check_number_of_ps(name: str, value: Any, *, above: float) -> None:
-    expected = "a number of ps" if above else "a number of ps above 0"
+    expected = "a finite number of ps" + ("" if above else " above 0")
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, Real):

@@ -6,7 +6,7 @@
 
 Importing this module registers `.fxt` files with mdtraj:
 
-    trajectory = mdtraj.load("run.fxt", top="protein.pdb")
+    trajectory = mdtraj.load("run.fxt")  # Where it holds its topology; else with top="protein.pdb".
 
 The cache has Å, as MDAnalysis and the other integrations; mdtraj has nm. mdtraj's own conversion is
 used both ways, so numbers are those that its readers of files in Å give.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
+import mdtraj.core.trajectory
 from mdtraj.formats.registry import FormatRegistry
 
-from proteinflex_optimization._arguments import path_text
+from proteinflex_optimization._arguments import path_text, renamed
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.trajectory import open_trajectory
 
 from .frames import to_mdtraj
+from .topology import topology_to_mdtraj
 
 
 def load_fxt(
@@ -20,7 +24,7 @@ def load_fxt(
     atom_indices: Any = None,
     frame: int | None = None,
 ) -> Any:
-    """Load a `.fxt` file; what `mdtraj.load` calls, which wants a `top` of such files.
+    """Load a `.fxt` file; what `mdtraj.load` calls.
 
     Parameters
     ----------
@@ -30,8 +34,13 @@ def load_fxt(
     Returns
     -------
     mdtraj.Trajectory
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is no `top`, and no topology in the file.
     """
-    with FXTTrajectoryFile(filename) as file:
+    with renamed("topology", "top"), FXTTrajectoryFile(filename) as file:
         if frame is not None:
             file.seek(frame)
         n_frames = None if frame is None else 1
@@ -103,5 +112,21 @@ class FXTTrajectoryFile:
         self.close()
 
 
+def _parse_topology(top: Any, **options: Any) -> Any:
+    """Give mdtraj the topology that is in a `.fxt` file; it has no way to add a suffix to those it knows."""
+    if not isinstance(top, (str, os.PathLike)) or Path(top).suffix != ".fxt":
+        return _parsed(top, **options)
+    found = open_trajectory(top).topology
+    if found is None:
+        raise InvalidArgumentError(
+            f"top={os.fspath(top)!r} is not valid: there is no topology in this file; expected another "
+            "file's, such as top='protein.pdb', or an mdtraj.Topology"
+        )
+    return topology_to_mdtraj(found)
+
+
+_parsed: Any = getattr(mdtraj.core.trajectory, "_parse_topology", None)
+if _parsed is not None:  # It is no part of mdtraj's interface, and may go.
+    mdtraj.core.trajectory._parse_topology = _parse_topology
 FormatRegistry.register_loader(".fxt")(load_fxt)
 FormatRegistry.register_fileobject(".fxt")(FXTTrajectoryFile)

@@ -34,7 +34,7 @@ pub fn new_id(data_id: &Bound<'_, PyAny>) -> PyResult<String> {
 
 /// A `max_cache_size` in GB as bytes.
 pub fn bytes_of_gigabytes(value: &Bound<'_, PyAny>) -> PyResult<u64> {
-    let expected = "a number of GB (10**9 bytes) above 0";
+    let expected = "a number of GB (10**9 bytes) from 1e-9 to 9e9";
     let size = argument::number(value, "max_cache_size", expected)?;
     let bytes = size * 1e9;
     if bytes >= 1.0 && bytes < i64::MAX as f64 {
@@ -46,7 +46,7 @@ pub fn bytes_of_gigabytes(value: &Bound<'_, PyAny>) -> PyResult<u64> {
 /// A `precision`: a positive number, which is that of coordinates, or a dict of such by field.
 pub fn precision_of(value: &Bound<'_, PyAny>) -> PyResult<Precision> {
     let Ok(by_field) = value.cast::<PyDict>() else {
-        let expected = "None, a positive number (the spacing of the grid that coordinates may be \
+        let expected = "None, a positive, finite number (the spacing of the grid that coordinates may be \
                         rounded to), or a dict of such numbers by field";
         return Ok(Precision::of_frames(spacing_of(value, "precision", expected)?));
     };
@@ -54,7 +54,8 @@ pub fn precision_of(value: &Bound<'_, PyAny>) -> PyResult<Precision> {
     for (field, value) in by_field.copy()?.iter() {
         let name = argument::text(&field, "a key of precision")?;
         let argument = format!("precision[{}]", argument::shown(&field));
-        let expected = "a positive number: the spacing of the grid that values may be rounded to";
+        let expected =
+            "a positive, finite number: the spacing of the grid that values may be rounded to";
         if !precision.set(&name, spacing_of(&value, &argument, expected)?) {
             let fields = Precision::FIELDS.map(|name| format!("'{name}'")).join(", ");
             let expected = format!("the name of a field that may be rounded: one of {fields}");

@@ -42,6 +42,8 @@ impl DataHandler {
     ///     A value can't be stored; the message says where it is. Nothing was written.
     /// CacheFullError
     ///     It does not fit below the limit. Nothing was removed.
+    /// UnsupportedFormatError
+    ///     A newer version of this package has stored the one that is there: `remove` it first.
     #[pyo3(signature = (structure_data, data_id, metadata=None))]
     fn store_structure(
         &self,

@@ -83,10 +83,14 @@ impl DataHandler {
     /// Evict the least recently used entries until at most `max_size` GB (10**9 bytes) are left;
     /// returns how many were evicted.
     fn prune(&self, py: Python<'_>, max_size: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let expected = "a number of GB, 0 or more";
+        let expected = "a number of GB (10**9 bytes) from 0 to 1e12";
         let size = argument::number(max_size, "max_size", expected)?;
         if !(0.0..1e12).contains(&size) {
-            return Err(to_python(Error::argument("max_size", size, expected)));
+            return Err(to_python(Error::argument(
+                "max_size",
+                argument::shown(max_size),
+                expected,
+            )));
         }
         interruptible(py, || self.cache.prune((size * 1e9) as u64))
     }

@@ -32,7 +32,7 @@ pub fn requirements(value: Option<&Bound<'_, PyAny>>) -> PyResult<BTreeMap<Strin
 
 /// MB as whole MiB, a fraction rounded up.
 pub fn megabytes(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<u64> {
-    const EXPECTED: &str = "MB, a number above 0";
+    const EXPECTED: &str = "MB, a number above 0 and up to 2**53";
     let number = argument::number(value, argument, EXPECTED)?;
     // Beyond 2^53 MiB neither floats nor GPUs go.
     if number > 0.0 && number <= (1u64 << 53) as f64 {

@@ -139,7 +139,7 @@ impl GPUManager {
     ) -> PyResult<()> {
         let task = argument::text(task, "task")?;
         let shape = shape(batch_size, length, chunk)?;
-        let peak = argument::number(peak_mb, "peak_mb", "MB, more than 0")?;
+        let peak = argument::number(peak_mb, "peak_mb", "MB, a finite number above 0")?;
         let indices = gpu_indices.map(indices).transpose()?;
         polling(py, || self.manager.observe(&task, shape, peak, indices.as_deref()))
     }

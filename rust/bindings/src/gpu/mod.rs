@@ -88,7 +88,7 @@ impl GPUManager {
             safety_margin: safety_margin
                 .map_or(Ok(0.05), |value| argument::number(value, "safety_margin", MARGIN))?,
             poll_interval: poll_interval
-                .map(|value| seconds(value, "poll_interval", "seconds, or None"))
+                .map(|value| seconds(value, "poll_interval", "seconds from 0 to 1e19, or None"))
                 .transpose()?,
         };
         self.manager.fill(Manager::new(settings, Box::new(PythonCuda)).map_err(to_python)?)

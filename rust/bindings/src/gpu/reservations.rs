@@ -131,7 +131,7 @@ impl GPUManager {
         max_gpus: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Vec<usize>> {
         let task = argument::text(task, "task")?;
-        const EXPECTED: &str = "seconds, 0 or more, or None to wait as long as it takes";
+        const EXPECTED: &str = "seconds from 0 to 1e19, or None to wait as long as it takes";
         let timeout = timeout.map(|value| seconds(value, "timeout", EXPECTED)).transpose()?;
         let most = optional_count(max_gpus, "max_gpus")?;
         interruptible(py, || self.manager.wait(&task, most, timeout))

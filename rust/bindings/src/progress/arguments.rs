@@ -33,7 +33,7 @@ pub fn step_count(steps: &Bound<'_, PyAny>, argument: &str) -> PyResult<u64> {
 }
 
 pub fn seconds(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<Duration> {
-    const EXPECTED: &str = "a number of seconds above 0";
+    const EXPECTED: &str = "a number of seconds from 1e-9 to 1e19";
     let number = argument::number(value, argument, EXPECTED)?;
     match Duration::try_from_secs_f64(number) {
         Ok(duration) if !duration.is_zero() => Ok(duration),

@@ -17,7 +17,9 @@ use super::own_file::OwnFile;
 use super::unfinished_file::UnfinishedFile;
 use crate::fs::{Lease, Taking, is_gone};
 use crate::topology::Topology;
-use crate::trajectory::{Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, check_reaches};
+use crate::trajectory::{
+    Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, check_not_newer, check_reaches,
+};
 use crate::{Error, Result};
 
 /// A trajectory that is being written; frames that were flushed survive any crash.
@@ -133,6 +135,7 @@ impl Cache {
         {
             // Before it is finished, so that one for which there is no space stays as it was.
             let mut lock = self.lock()?;
+            check_not_newer(&self.entry_path(&key))?;
             let (bytes, file) = (writer.stored_bytes(), own.path());
             let request = SpaceRequest { key, bytes, file, replaces: true, rescan: true };
             self.make_space(&mut lock, &request)?;

@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 use crate::error::CacheError;
 use crate::fs::{
-    Owner, Storage, absolute, create_dirs, is_directory, metadata_if_there, names, path_of,
-    publish_bytes,
+    Owner, Storage, absolute, create_dirs, is_directory, list_directory, metadata_if_there,
+    name_of, names, path_of, publish_bytes,
 };
 use crate::trajectory::EntryKind;
 use crate::{Error, Result};
@@ -294,18 +294,17 @@ impl Layout {
     /// there. Only such a directory is tagged: the tag of a folder with anything else in it would
     /// keep that out of backups.
     fn holds_nothing_else(&self) -> Result<bool> {
-        let list_error = |error| Error::io("list", &self.root, error);
-        let mut names = std::fs::read_dir(&self.root).map_err(list_error)?;
-        names.try_fold(true, |so_far, entry| {
-            let entry = entry.map_err(list_error)?;
-            let is_empty =
-                || std::fs::read_dir(entry.path()).is_ok_and(|mut files| files.next().is_none());
-            let is_own = entry.file_name().to_str().is_some_and(|name| {
+        let is_own = |path: &PathBuf| {
+            let is_empty = || list_directory(path).is_ok_and(|files| files.is_empty());
+            name_of(path).is_some_and(|name| {
                 FOLDERS.contains(&name) && is_empty()
                     || Owner::of_temporary(name).is_some() && name.contains(TAG_NAME)
-            });
-            Ok(so_far && is_own)
-        })
+            })
+        };
+        match list_directory(&self.root) {
+            Ok(found) => Ok(found.iter().all(is_own)),
+            Err(error) => Err(Error::io("list", &self.root, error)),
+        }
     }
 }
 

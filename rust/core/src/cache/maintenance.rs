@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::Cache;
 use super::layout::{Key, is_quarantined_name};
-use super::scan::{list, unless_closed};
+use super::scan::{is_folder, list, unless_closed};
 use crate::error::CacheError;
 use crate::fs::{
-    FileClock, FileLock, LockKind, OpenMode, PassedOver, metadata_if_there, orphaned,
+    FileClock, FileLock, LockKind, OpenMode, PassedOver, metadata_if_there, name_of, orphaned,
     remove_orphan, remove_stale_lease,
 };
 use crate::trajectory::Report;
@@ -125,11 +125,11 @@ impl Cache {
         })?;
         for file in list(&self.layout.locks())? {
             // A process that waits for a removed lock may compute an entry twice.
-            let is_claim = file.path().extension().is_some_and(|extension| extension == "claim");
+            let is_claim = file.extension().is_some_and(|extension| extension == "claim");
             // That of another user may be out of reach.
-            let claim = || FileLock::try_acquire(&file.path(), LockKind::Exclusive);
+            let claim = || FileLock::try_acquire(&file, LockKind::Exclusive);
             if is_claim && matches!(claim(), Ok(Some(_))) {
-                passed_over.try_step(self.remove_if_there(&file.path()))?;
+                passed_over.try_step(self.remove_if_there(&file))?;
             }
         }
         if let Some(warning) = passed_over.warning(&AtomicBool::new(false)) {
@@ -209,10 +209,8 @@ impl Cache {
     /// All folders in which temporary files are made.
     fn folders(&self) -> Result<Vec<PathBuf>> {
         let layout = &self.layout;
-        let is_folder =
-            |folder: &std::fs::DirEntry| folder.file_type().is_ok_and(|kind| kind.is_dir());
-        let of_entries = list(&layout.entries())?.into_iter().filter(is_folder);
-        let mut folders: Vec<_> = of_entries.map(|folder| folder.path()).collect();
+        let mut folders = list(&layout.entries())?;
+        folders.retain(|folder| is_folder(folder));
         folders.extend([layout.entries(), layout.pins(), layout.locks(), layout.quarantine()]);
         folders.push(layout.root().to_owned());
         Ok(folders)
@@ -220,11 +218,9 @@ impl Cache {
 
     /// The damaged entries in quarantine. Other files there are not ours.
     pub(super) fn quarantined(&self) -> Result<Vec<PathBuf>> {
-        let files = list(&self.layout.quarantine())?.into_iter().map(|file| file.path());
-        let is_ours = |path: &PathBuf| {
-            path.file_name().and_then(|name| name.to_str()).is_some_and(is_quarantined_name)
-        };
-        Ok(files.filter(is_ours).collect())
+        let mut files = list(&self.layout.quarantine())?;
+        files.retain(|path| name_of(path).is_some_and(is_quarantined_name));
+        Ok(files)
     }
 
     /// Reads and verifies one entry, or all of them. Damaged ones are moved to quarantine. Of all, one

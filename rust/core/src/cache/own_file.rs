@@ -1,12 +1,11 @@
 //! The file that a writer of a trajectory writes, and its right to do so.
 
-use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::scan::list;
 use super::unfinished_name::UnfinishedName;
-use crate::fs::{Lease, Storage, is_gone, open_file};
+use crate::fs::{Lease, Storage, is_gone, name_of, open_file};
 use crate::{Error, Result};
 
 /// A writer's own file with its lease. Dropped, the writer lets go: the file says so by its name,
@@ -73,9 +72,9 @@ impl OwnFile {
     /// Whether nobody has it where it is not its own any more: one who takes over has a lease or
     /// leaves a file.
     pub fn is_removed(&self) -> bool {
-        let name = self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = name_of(&self.path).unwrap_or_default();
         let key = name.trim_start_matches('.').split('.').next().unwrap_or_default();
-        let is_of_key = |file: &DirEntry| file.file_name().to_string_lossy().starts_with(key);
+        let is_of_key = |file: &PathBuf| name_of(file).is_some_and(|name| name.starts_with(key));
         let files = list(self.path.parent().unwrap_or(&self.path));
         self.lease.is_held().unwrap_or(false)
             || files.is_ok_and(|files| !files.iter().any(is_of_key))

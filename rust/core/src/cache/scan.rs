@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use super::Cache;
 use super::layout::{Key, SUFFIX};
 use super::unfinished_name::UnfinishedName;
-use crate::fs::{Owner, PassedOver};
+use crate::fs::{Owner, PassedOver, list_directory, name_of};
 use crate::per_process::try_lock;
 use crate::{Error, Result, threads};
 
@@ -156,7 +156,7 @@ impl Cache {
         let mut known = std::mem::take(&mut cache.0);
         let (mut folders, mut changed) = (Vec::new(), Vec::new());
         for folder in list(&self.layout.entries())? {
-            let Ok(name) = folder.file_name().into_string() else { continue };
+            let Some(name) = name_of(&folder).map(str::to_owned) else { continue };
             let now = Instant::now();
             // A symlink is not followed.
             let Some(found) = inspect(&folder)?.filter(Metadata::is_dir) else { continue };
@@ -168,7 +168,7 @@ impl Cache {
                 before => {
                     let same = before.as_ref().filter(|before| before.version == version);
                     let first_seen = same.map_or(now, |before| before.first_seen);
-                    changed.push((name, folder.path(), version, first_seen, before));
+                    changed.push((name, folder, version, first_seen, before));
                 }
             }
         }
@@ -191,7 +191,7 @@ impl Cache {
         let mut partial = Vec::new();
         for file in folders.iter().flat_map(|(_, folder)| &folder.partial) {
             // They grow, which changes no folder.
-            if let Some(found) = inspect_path(&file.path)? {
+            if let Some(found) = inspect(&file.path)?.filter(Metadata::is_file) {
                 let last_written = modified(&file.path, &found)?;
                 partial.push(PartialFile { bytes: found.len(), last_written, ..file.clone() });
             }
@@ -217,7 +217,7 @@ impl Cache {
     /// The keys that are pinned.
     pub(super) fn pins(&self) -> Result<HashSet<Key>> {
         let pins = list(&self.layout.pins())?;
-        Ok(pins.iter().filter_map(|pin| Key::parse(pin.file_name().to_str()?)).collect())
+        Ok(pins.iter().filter_map(|pin| Key::parse(name_of(pin)?)).collect())
     }
 }
 
@@ -236,17 +236,15 @@ fn list_folder(
         entries: Vec::new(),
         partial: Vec::new(),
     };
-    for file in list(path)? {
-        let name = file.file_name();
-        let Some(name) = name.to_str() else { continue };
+    for path in list(path)? {
+        let Some(name) = name_of(&path) else { continue };
         let key = |suffix| name.strip_suffix(suffix).and_then(Key::parse);
         let (entry, owner) = (key(SUFFIX), Owner::of_temporary(name));
         let in_progress = UnfinishedName::parse(name);
         if entry.is_none() && in_progress.is_none() && owner.is_none() {
             continue;
         }
-        let path = file.path();
-        let Some(found) = inspect(&file)?.filter(Metadata::is_file) else { continue };
+        let Some(found) = inspect(&path)?.filter(Metadata::is_file) else { continue };
         let (bytes, modified, inode) = (found.len(), modified(&path, &found)?, found.ino());
         if let Some(key) = entry {
             let same = known.get(&key).filter(|old| (old.inode, old.bytes) == (inode, bytes));
@@ -264,18 +262,9 @@ fn version(found: &Metadata) -> FolderVersion {
     (found.ino(), found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec())
 }
 
-/// The metadata of a listed file, if it is still there.
-fn inspect(file: &std::fs::DirEntry) -> Result<Option<Metadata>> {
-    if_there(&file.path(), file.metadata())
-}
-
-/// The metadata of a regular file, if it is still there.
-fn inspect_path(path: &Path) -> Result<Option<Metadata>> {
-    Ok(if_there(path, path.symlink_metadata())?.filter(Metadata::is_file))
-}
-
-fn if_there(path: &Path, found: io::Result<Metadata>) -> Result<Option<Metadata>> {
-    match found {
+/// The metadata of what was listed, if it is still there.
+fn inspect(path: &Path) -> Result<Option<Metadata>> {
+    match path.symlink_metadata() {
         Ok(found) => Ok(Some(found)),
         // Removed since it was listed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -297,12 +286,15 @@ pub(super) fn unless_closed<T: Default>(found: Result<T>) -> Result<T> {
     found.or_else(|error| if is_denied(&error) { Ok(T::default()) } else { Err(error) })
 }
 
+/// Whether this is a folder, and no symlink.
+pub(super) fn is_folder(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.is_dir())
+}
+
 /// What a directory holds; nothing where it is gone.
-pub(super) fn list(path: &Path) -> Result<Vec<std::fs::DirEntry>> {
-    let list_error = |error| Error::io("list", path, error);
-    match std::fs::read_dir(path) {
-        Ok(entries) => entries.collect::<io::Result<_>>().map_err(list_error),
+pub(super) fn list(path: &Path) -> Result<Vec<PathBuf>> {
+    match list_directory(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(list_error(error)),
+        listed => listed.map_err(|error| Error::io("list", path, error)),
     }
 }

@@ -37,6 +37,13 @@ impl Settings {
     }
 }
 
+/// What any version has.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
+}
+
 /// The limit that is set, if one is.
 pub(super) fn read(layout: &Layout) -> Result<Option<u64>> {
     let path = layout.settings();
@@ -53,14 +60,15 @@ pub(super) fn read(layout: &Layout) -> Result<Option<u64>> {
         reason: reason.to_string(),
         remedy: "remove this file, and open the cache with the limit that it should have",
     };
-    let found: Settings =
-        serde_json::from_slice(&text).map_err(|error| damaged(SettingsError::Json(error)))?;
-    if found.format != FORMAT {
-        return Err(damaged(SettingsError::Format { found: found.format }));
+    let not_json = |error| damaged(SettingsError::Json(error));
+    let head: Head = serde_json::from_slice(&text).map_err(not_json)?;
+    if head.format != FORMAT {
+        return Err(damaged(SettingsError::Format { found: head.format }));
     }
-    if found.version > VERSION {
-        return Err(Error::NewerFormat { path, found: found.version, supported: VERSION });
+    if head.version > VERSION {
+        return Err(Error::NewerFormat { path, found: head.version, supported: VERSION });
     }
+    let found: Settings = serde_json::from_slice(&text).map_err(not_json)?;
     if found.checksum != Settings::of(found.max_bytes).checksum {
         return Err(damaged(SettingsError::Checksum));
     }

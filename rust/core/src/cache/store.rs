@@ -10,7 +10,9 @@ use super::load::OpenEntry;
 use super::scan::growth_step;
 use crate::fs::{Failure, Owner, StorageFile, create_with_fallback, memory_file};
 use crate::topology::Topology;
-use crate::trajectory::{Encoding, EntryHeader, EntryKind, EntryWriter, FieldSpec};
+use crate::trajectory::{
+    Encoding, EntryHeader, EntryKind, EntryWriter, FieldSpec, check_not_newer,
+};
 use crate::{Error, Result};
 
 /// An entry that is being written under a temporary name.
@@ -74,6 +76,7 @@ impl Cache {
         self.check_writable()?;
         let key = Key::of(kind, data_id);
         self.prepare_folder(&key)?;
+        check_not_newer(&self.entry_path(&key))?;
         let temporary = self.temporary_for(&key);
         let file = self
             .storage
@@ -127,6 +130,7 @@ impl Cache {
     /// folder.
     pub(super) fn publish(&self, key: &Key, from: &Path, bytes: u64, rescan: bool) -> Result<()> {
         let mut lock = self.lock()?;
+        check_not_newer(&self.entry_path(key))?;
         let request = SpaceRequest { key: *key, bytes, file: from, replaces: true, rescan };
         let others = self.make_space(&mut lock, &request)?;
         self.filesystem.touch(from)?;

@@ -22,7 +22,7 @@ use crate::fs::{
     forget_listing, has_other_names, is_gone, lease_holder,
 };
 use crate::topology::Topology;
-use crate::trajectory::{Entry, EntryHeader, EntryKind, EntryWriter};
+use crate::trajectory::{Entry, EntryHeader, EntryKind, EntryWriter, check_not_newer};
 use crate::{Error, Result};
 
 /// How often a trajectory that others take and give back meanwhile is looked for.
@@ -45,6 +45,7 @@ impl Cache {
             holder: holder.description(),
             remedy: holder.remedy(),
         };
+        check_not_newer(&self.entry_path(&key))?;
         let lease = self.layout.lease(&key);
         let mut entry = EntryInProgress {
             key,
@@ -168,6 +169,7 @@ impl Cache {
     ) -> Result<()> {
         let key = entry.key;
         let older = self.unfinished_files(&key)?;
+        older.iter().try_for_each(|file| check_not_newer(&file.path))?;
         let number = older.first().map_or(0, |file| file.name.number) + 1;
         let name = UnfinishedName { key, number, writer: lease.id(), is_suspended: false };
         let folder = self.layout.folder(&key);

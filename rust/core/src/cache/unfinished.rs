@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::Cache;
 use super::layout::{Key, LEASE};
-use super::scan::{PartialFile, list, unless_closed};
-use crate::fs::{FileClock, lease_holder};
+use super::scan::{PartialFile, is_folder, list, unless_closed};
+use crate::fs::{FileClock, lease_holder, name_of};
 use crate::trajectory::Entry;
 use crate::{Error, Result, threads};
 
@@ -86,17 +86,16 @@ impl Cache {
     pub(super) fn stale_leases(&self, clock: &FileClock<'_>) -> Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         for folder in list(&self.layout.entries())? {
-            if !folder.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if !is_folder(&folder) {
                 continue;
             }
-            for file in unless_closed(list(&folder.path()))? {
-                let name = file.file_name();
-                let stem = name.to_str().and_then(|name| name.strip_suffix(LEASE));
+            for file in unless_closed(list(&folder))? {
+                let stem = name_of(&file).and_then(|name| name.strip_suffix(LEASE));
                 let Some(key) = stem.and_then(Key::parse) else { continue };
-                if lease_holder(&file.path(), clock).is_ok_and(|holder| holder.is_none())
+                if lease_holder(&file, clock).is_ok_and(|holder| holder.is_none())
                     && self.unfinished_files(&key)?.is_empty()
                 {
-                    found.push(file.path());
+                    found.push(file);
                 }
             }
         }

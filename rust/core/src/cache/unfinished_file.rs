@@ -7,6 +7,7 @@ use super::layout::Key;
 use super::scan::list;
 use super::unfinished_name::UnfinishedName;
 use crate::Result;
+use crate::fs::name_of;
 
 /// An unfinished file, as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +22,10 @@ impl Cache {
     pub(super) fn unfinished_files(&self, key: &Key) -> Result<Vec<UnfinishedFile>> {
         let mut found = Vec::new();
         for file in list(&self.layout.folder(key))? {
-            let name = file.file_name().to_str().and_then(UnfinishedName::parse);
+            let name = name_of(&file).and_then(UnfinishedName::parse);
             if let Some(name) = name.filter(|name| name.key == *key) {
-                let bytes = file.metadata().map_or(0, |found| found.len());
-                found.push((bytes, UnfinishedFile { name, path: file.path() }));
+                let bytes = file.symlink_metadata().map_or(0, |found| found.len());
+                found.push((bytes, UnfinishedFile { name, path: file }));
             }
         }
         // Two of one number were made by a writer that lost its lease before anything was written

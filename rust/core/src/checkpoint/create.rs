@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
+use rustix::fs::statvfs;
+use rustix::io::retry_on_intr;
 
 use super::arrays::{ArrayType, FileLayout, lay_out};
 use super::dedup::{IdenticalFile, Previous};
@@ -283,7 +285,8 @@ impl CheckpointStore {
     fn check_space(&self, needed: u64) -> Result<()> {
         // A block for each of a few files, and the directory.
         const MARGIN: u64 = 64 << 10;
-        let Ok(found) = rustix::fs::statvfs(&self.base_dir) else { return Ok(()) };
+        let found = retry_on_intr(|| statvfs(&self.base_dir));
+        let Ok(found) = found else { return Ok(()) };
         let available = found.f_bavail.saturating_mul(found.f_frsize);
         let needed = needed.saturating_add(MARGIN);
         // Some file systems report nothing.

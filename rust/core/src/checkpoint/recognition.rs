@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::manifest::{CHECKSUM_LINE, CHECKSUM_PREFIX, FORMAT, Manifest, VALUES};
 use super::version::version_owner;
 use crate::error::CheckpointError;
-use crate::fs::OpenDirectory;
+use crate::fs::{OpenDirectory, list_directory, name_of};
 use crate::{Error, Result};
 
 /// How often a directory is looked at that seems to be no checkpoint: another process may replace
@@ -61,12 +61,8 @@ fn check(directory: &OpenDirectory) -> Result<()> {
         Ok(bytes) => is_manifest(&bytes),
         // An empty directory, or one that a save took and did not come to its end.
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            let mut entries = std::fs::read_dir(path).map_err(list_error)?;
-            entries.try_fold(true, |is_ours, entry| {
-                let name = entry.map_err(list_error)?.file_name();
-                let owner = name.to_str().and_then(version_owner);
-                Ok::<_, Error>(is_ours && owner.is_some())
-            })?
+            let found = list_directory(path).map_err(list_error)?;
+            found.iter().all(|path| name_of(path).and_then(version_owner).is_some())
         }
         Err(error @ Error::Io { .. }) => return Err(error),
         // Something else under the name of the manifest.

@@ -11,7 +11,7 @@ use super::background_delete::BackgroundDelete;
 use crate::error::CheckpointError;
 use crate::fs::{
     Disk, FileLock, LockKind, OpenDirectory, Storage, absolute, create_dirs, is_directory,
-    metadata_if_there, open_file,
+    list_directory, metadata_if_there, open_file,
 };
 use crate::{Error, Result, threads};
 
@@ -124,10 +124,11 @@ impl CheckpointStore {
     /// About how many bytes a checkpoint has, with little effort; what has many files has many.
     pub fn size(path: &Path) -> u64 {
         const FEW: usize = 16;
-        let Ok(files) = std::fs::read_dir(path) else { return 0 };
-        let sizes = files.take(FEW + 1).map(|file| file.and_then(|file| file.metadata()));
-        let sizes: Vec<u64> = sizes.map(|found| found.map_or(0, |found| found.len())).collect();
-        if sizes.len() > FEW { u64::MAX } else { sizes.iter().sum() }
+        let files = list_directory(path).unwrap_or_default();
+        if files.len() > FEW {
+            return u64::MAX;
+        }
+        files.iter().map(|file| file.symlink_metadata().map_or(0, |found| found.len())).sum()
     }
 
     /// Waits until the checkpoints that newer ones have replaced are deleted.

@@ -1,12 +1,14 @@
 //! The two ends of a file: the preamble, which says what it is, and the trailer, which says where
 //! its index is and that nothing is missing.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::error::FormatError;
+use crate::fs::open_file;
 use crate::{Error, Result, checksum};
 
 /// Bytes of the preamble, and of the trailer.
@@ -80,6 +82,19 @@ pub fn check_preamble(bytes: &[u8], path: &Path) -> Result<()> {
         return Err(Error::NewerFormat { path: path.to_owned(), found, supported: VERSION });
     }
     Ok(())
+}
+
+/// Refuses to replace a file that a later version of this program made. One that is not there or
+/// can't be read is none.
+pub fn check_not_newer(path: &Path) -> Result<()> {
+    let mut beginning = [0; END_BYTES];
+    match open_file(path).and_then(|file| file.read_exact_at(&mut beginning, 0)) {
+        Ok(()) => match check_preamble(&beginning, path) {
+            Err(error @ Error::NewerFormat { .. }) => Err(error),
+            _ => Ok(()),
+        },
+        Err(_) => Ok(()),
+    }
 }
 
 /// What the end of a finished file says.

@@ -1,8 +1,10 @@
 //! A directory that is open: its files are found below it, whatever happens to its name.
 
+use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +31,26 @@ pub(crate) fn identity_of(file: &Metadata) -> Identity {
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// The paths of all that is in a directory, which may be behind a symlink. What a signal cuts short is
+/// tried again, which `std::fs::read_dir` does not do.
+pub(crate) fn list_directory(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
+    let handle = retry_on_intr(|| openat(CWD, path, flags, Mode::empty()))?;
+    let mut paths = Vec::new();
+    for entry in Dir::new(handle)? {
+        match entry?.file_name().to_bytes() {
+            b"." | b".." => {}
+            name => paths.push(path.join(OsStr::from_bytes(name))),
+        }
+    }
+    Ok(paths)
+}
+
+/// The name of a file that was listed, where it is UTF-8.
+pub(crate) fn name_of(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
+}
+
 impl OpenDirectory {
     /// Opens a directory. A symlink in its place is refused.
     pub fn open(path: &Path) -> io::Result<Self> {
@@ -53,7 +75,7 @@ impl OpenDirectory {
     /// The names in it that are UTF-8.
     pub fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in Dir::read_from(&self.handle)? {
+        for entry in retry_on_intr(|| Dir::read_from(&self.handle))? {
             match entry?.file_name().to_str() {
                 Ok(".." | ".") | Err(_) => {}
                 Ok(name) => names.push(name.to_owned()),

@@ -9,8 +9,10 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens, utimensat};
-use rustix::io::Errno;
+use rustix::fs::{
+    AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens, statfs, utimensat,
+};
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::{Error, Result};
 
@@ -64,7 +66,8 @@ const LOCAL: [u32; 28] = [
 impl FilesystemKind {
     /// The kind of the file system that holds `directory`; network where the system doesn't tell.
     pub fn of(directory: &Path) -> Self {
-        let Ok(found) = rustix::fs::statfs(directory) else { return Self::Network };
+        let found = retry_on_intr(|| statfs(directory));
+        let Ok(found) = found else { return Self::Network };
         #[cfg(target_os = "linux")]
         return Self::of_magic(found.f_type as u32);
         #[cfg(not(target_os = "linux"))]

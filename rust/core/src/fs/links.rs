@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::absence::metadata_if_there;
+use super::directory::{list_directory, name_of};
 use super::owner::Owner;
 use crate::{Error, Result};
 
@@ -17,12 +18,10 @@ pub(crate) fn has_other_names(path: &Path) -> Result<bool> {
         return Ok(false);
     };
     let folder = path.parent().unwrap_or(path);
-    let list_error = |error| Error::io("list", folder, error);
     let mut temporary = 0;
-    for entry in std::fs::read_dir(folder).map_err(list_error)? {
-        let entry = entry.map_err(list_error)?;
-        if entry.file_name().to_str().and_then(Owner::of_temporary).is_some()
-            && metadata_if_there(&entry.path())?.is_some_and(|beside| beside.ino() == found.ino())
+    for beside in list_directory(folder).map_err(|error| Error::io("list", folder, error))? {
+        if name_of(&beside).and_then(Owner::of_temporary).is_some()
+            && metadata_if_there(&beside)?.is_some_and(|beside| beside.ino() == found.ino())
         {
             temporary += 1;
         }

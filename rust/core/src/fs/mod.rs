@@ -61,7 +61,7 @@ pub(crate) use absence::{is_absent, is_directory, is_gone, metadata_if_there};
 pub(crate) use clock::{FileClock, forget_listing};
 pub use content::{Content, OpenMode};
 pub use directory::OpenDirectory;
-pub(crate) use directory::{Identity, identity_of};
+pub(crate) use directory::{Identity, identity_of, list_directory, name_of};
 pub(crate) use fallback::{Failure, create_with_fallback};
 pub use filesystem::FilesystemKind;
 pub(crate) use group::share;

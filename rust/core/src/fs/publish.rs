@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::clock::FileClock;
+use super::directory::{list_directory, name_of};
 use super::owner::Sight;
 use super::temporary::{Temporary, remove};
 use super::{OpenDirectory, Owner, PassedOver, Storage, StorageFile, is_directory, write_all_at};
@@ -184,23 +185,17 @@ pub(crate) fn remove_orphan(storage: &dyn Storage, path: &Path) -> Result<bool> 
 
 /// The orphaned temporary files and directories in `directory`; none where that is gone.
 pub(crate) fn orphaned(directory: &Path, clock: &FileClock<'_>) -> Result<Vec<PathBuf>> {
-    let list_error = |error| Error::io("list", directory, error);
-    let mut found = Vec::new();
-    let entries = match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-        entries => entries.map_err(list_error)?,
+    let mut found = match list_directory(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed.map_err(|error| Error::io("list", directory, error))?,
     };
-    for entry in entries {
-        let entry = entry.map_err(list_error)?;
-        let Some(owner) = entry.file_name().to_str().and_then(Owner::of_temporary) else {
-            continue;
-        };
-        let path = entry.path();
+    found.retain(|path| {
+        let owner = name_of(path).and_then(Owner::of_temporary);
         // What can't be inspected is gone meanwhile.
-        if last_modified(&path, clock).is_ok_and(|modified| is_orphaned(&owner, modified, clock)) {
-            found.push(path);
-        }
-    }
+        owner.is_some_and(|owner| {
+            last_modified(path, clock).is_ok_and(|modified| is_orphaned(&owner, modified, clock))
+        })
+    });
     Ok(found)
 }
 
@@ -211,8 +206,8 @@ pub(crate) fn last_modified(path: &Path, clock: &FileClock<'_>) -> io::Result<Sy
     let mut newest = found.modified()?;
     clock.set_right(path, newest);
     if found.is_dir() {
-        for entry in std::fs::read_dir(path)? {
-            newest = newest.max(last_modified(&entry?.path(), clock)?);
+        for inside in list_directory(path)? {
+            newest = newest.max(last_modified(&inside, clock)?);
         }
     }
     Ok(newest)

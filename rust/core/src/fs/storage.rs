@@ -12,6 +12,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FallocateFlags, OFlags, fallocate};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::directory::list_directory;
 use super::open::regular;
 use super::{OpenDirectory, group, writeback};
 use crate::interrupt;
@@ -41,12 +42,11 @@ pub trait Storage: Debug + Send + Sync {
     /// Removes a directory and all in it. Never leaves it through a symlink; one in its place is
     /// removed itself.
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        for entry in std::fs::read_dir(path)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                self.remove_dir_all(&entry.path())?;
+        for path in list_directory(path)? {
+            if path.symlink_metadata()?.is_dir() {
+                self.remove_dir_all(&path)?;
             } else {
-                self.remove_file(&entry.path())?;
+                self.remove_file(&path)?;
             }
         }
         self.remove_dir(path)
@@ -225,7 +225,12 @@ impl Storage for Disk {
     #[expect(clippy::disallowed_methods, reason = "this is the layer that all others use")]
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         // It opens each directory once and works below it.
-        std::fs::remove_dir_all(path)
+        loop {
+            match std::fs::remove_dir_all(path) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                removed => return removed,
+            }
+        }
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the layer that all others use")]
@@ -239,11 +244,15 @@ impl StorageFile for DiskFile {
         self.0.write_at(bytes, offset)
     }
 
-    fn copy_from(&self, mut source: &File, length: u64) -> io::Result<()> {
-        // In the kernel, or by sharing the blocks, where the file system can.
-        match io::copy(&mut io::Read::take(&mut source, length), &mut &self.0)? {
-            copied if copied == length => Ok(()),
-            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    fn copy_from(&self, source: &File, length: u64) -> io::Result<()> {
+        let mut source = io::Read::take(source, length);
+        loop {
+            // In the kernel, or by sharing the blocks, where the file system can.
+            match io::copy(&mut source, &mut &self.0) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) if source.limit() == 0 => return Ok(()),
+                copied => return copied.and(Err(io::ErrorKind::UnexpectedEof.into())),
+            }
         }
     }
 

@@ -132,6 +132,8 @@ impl ShardReader {
                 }
                 None => (now, true, None),
             },
+            // It has what this program doesn't know, and would be replaced.
+            (Ok(_), Err(error @ Error::NewerFormat { .. })) => return Err(error),
             (Ok(now), Err(damage)) => {
                 let warning = format!("{damage}; continuing with the counters, which are whole");
                 (now, true, Some(warning))

@@ -52,6 +52,7 @@ mod verify;
 mod waves;
 mod writer;
 
+pub(crate) use crate::container::check_not_newer;
 pub use crate::container::{
     ArraySpec, DType, Encoding, EntryHeader, EntryKind, FieldSpec, MAX_DATA_ID, MAX_METADATA,
     Precision, Profile, TopologyCounts,

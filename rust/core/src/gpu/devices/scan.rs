@@ -21,6 +21,9 @@ use crate::gpu::nvml::{self, Deadline, nvml_ffi};
 
 const MIB: u64 = 1 << 20;
 
+/// A driver that reports more GPUs, or more MIG instances of one, than this is not to be believed.
+const MAX_DEVICES: u32 = 1024;
+
 /// Whether a GPU can be used, and why not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
@@ -176,12 +179,17 @@ pub struct Scan {
 
 /// Queries the driver for everything.
 pub fn scan(environment: &Environment, deadline: Deadline) -> Result<Scan, GpuError> {
-    nvml::query(environment.nvml_library.as_deref().map(Path::as_os_str), deadline, |nvml| {
+    let library = environment.nvml_library.as_deref().map(Path::as_os_str);
+    nvml::query(library, deadline, |nvml| {
         let count = nvml.device_count()?;
+        if count > MAX_DEVICES {
+            let problem = format!("it reports {count} GPUs");
+            return Ok(Err(GpuError::DriverBroken { problem, remedy: nvml::LOOK }));
+        }
         let mut gpus: Vec<Gpu> = (0..count).map(|index| gpu(nvml, index)).collect();
         gpus.sort_by(|one, other| one.whole.pci_bus_id.cmp(&other.whole.pci_bus_id));
-        Ok(Scan { gpus, sampled_at: Instant::now() })
-    })
+        Ok(Ok(Scan { gpus, sampled_at: Instant::now() }))
+    })?
 }
 
 fn gpu(nvml: &'static Nvml, index: u32) -> Gpu {
@@ -202,6 +210,10 @@ fn gpu(nvml: &'static Nvml, index: u32) -> Gpu {
 fn instances(nvml: &'static Nvml, parent: &Device<'static>, whole: &DeviceInfo) -> Vec<DeviceInfo> {
     // The count is of slots, of which some may be empty.
     let slots = parent.mig_device_count().unwrap_or(0);
+    if slots > MAX_DEVICES {
+        let reason = format!("nvmlDeviceGetMaxMigDeviceCount: {slots} MIG instances");
+        return vec![DeviceInfo::unread(Status::Unreadable(reason))];
+    }
     let mut found = Vec::new();
     for slot in 0..slots {
         match parent.mig_device_by_index(slot) {
@@ -328,7 +340,7 @@ fn processes(nvml: &'static Nvml, device: &Device<'static>) -> Vec<GpuProcess> {
     let older = match nvml_ffi::processes(nvml, device) {
         Ok(listed) => return listed,
         Err(NvmlError::FailedToLoadSymbol(_) | NvmlError::FunctionNotFound) => {
-            device.running_compute_processes_v2()
+            nvml_ffi::processes_v2(device)
         }
         Err(error) => Err(error),
     };

@@ -65,7 +65,11 @@ impl Manager {
         indices: Option<&[usize]>,
     ) -> Result<()> {
         if !(peak > 0.0 && peak.is_finite()) {
-            return Err(Error::argument("peak_mb", peak, "MB, more than 0"));
+            return Err(Error::argument(
+                "peak_mb",
+                format!("{peak:?}"),
+                "MB, a finite number above 0",
+            ));
         }
         self.record(task, shape, indices, Some(peak))
     }

@@ -49,6 +49,6 @@ fn timeout() -> Result<Duration> {
         let seconds = text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0)?;
         Duration::try_from_secs_f64(seconds).ok()
     };
-    Ok(value_of(TIMEOUT_VARIABLE, "a number of seconds above 0", seconds)?
+    Ok(value_of(TIMEOUT_VARIABLE, "a number of seconds above 0 and up to 1e19", seconds)?
         .unwrap_or(DEFAULT_TIMEOUT))
 }

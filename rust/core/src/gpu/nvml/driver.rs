@@ -35,6 +35,9 @@ const LIBRARIES: [&str; 3] = [
     "/run/opengl-driver/lib/libnvidia-ml.so.1",
 ];
 
+/// What to do about a driver that makes no sense.
+pub(in crate::gpu) const LOOK: &str = "check `nvidia-smi` and `dmesg`";
+
 /// How often a caller that waits looks whether it was interrupted.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -189,9 +192,7 @@ fn broken(error: &NvmlError) -> GpuError {
             format!("its library can't be used: {error}"),
             "reinstall the driver, or name a working library with PROTEINFLEX_NVML_LIBRARY",
         ),
-        NvmlError::UnexpectedVariant(code) => {
-            (format!("NVML error {code}"), "check `nvidia-smi` and `dmesg`")
-        }
+        NvmlError::UnexpectedVariant(code) => (format!("NVML error {code}"), LOOK),
         _ => (error.to_string(), "check `nvidia-smi` and `dmesg`; restart the machine if it fails"),
     };
     GpuError::DriverBroken { problem, remedy }

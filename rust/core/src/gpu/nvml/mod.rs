@@ -9,4 +9,4 @@ mod fork_guard;
 pub(super) mod nvml_ffi;
 
 pub(super) use deadline::Deadline;
-pub(super) use driver::{LIBRARY_VARIABLE, query};
+pub(super) use driver::{LIBRARY_VARIABLE, LOOK, query};

@@ -1,6 +1,7 @@
 //! The few NVML calls that the wrapper does not offer, through its C bindings.
 
 use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 use nvml_wrapper::{Device, Nvml};
 use nvml_wrapper_sys::bindings::{nvmlMemory_t, nvmlProcessInfo_t};
 
@@ -12,6 +13,9 @@ pub struct GpuProcess {
     /// The MiB that it uses, where the driver reports it.
     pub memory: Option<u64>,
 }
+
+/// A driver that reports more processes than this on a GPU is not to be believed.
+const MAX_PROCESSES: u32 = 1 << 20;
 
 /// Free and total bytes, as drivers before 510 report them. The free number is the same in both
 /// versions of the call; what the driver keeps for itself counts as used here.
@@ -42,7 +46,7 @@ pub fn processes(nvml: &Nvml, device: &Device<'_>) -> Result<Vec<GpuProcess>, Nv
         let code = unsafe { call(device.handle(), &mut count, found.as_mut_ptr()) };
         match checked(code) {
             // More may come until the next try.
-            Err(NvmlError::InsufficientSize(_)) if count > capacity => {
+            Err(NvmlError::InsufficientSize(_)) if count > capacity && count <= MAX_PROCESSES => {
                 capacity = count.saturating_add(CAPACITY);
                 continue;
             }
@@ -54,6 +58,14 @@ pub fn processes(nvml: &Nvml, device: &Device<'_>) -> Result<Vec<GpuProcess>, Nv
             memory: known(info.usedGpuMemory),
         };
         return Ok(found.iter().take(count as usize).map(process).collect());
+    }
+}
+
+/// The same of drivers that lack that call, whose count the wrapper takes as it is.
+pub fn processes_v2(device: &Device<'_>) -> Result<Vec<ProcessInfo>, NvmlError> {
+    match device.running_compute_processes_count_v2()? {
+        ..=MAX_PROCESSES => device.running_compute_processes_v2(),
+        _ => Err(NvmlError::Unknown),
     }
 }
 

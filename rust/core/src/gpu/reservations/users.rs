@@ -7,14 +7,13 @@
 
 use std::fs::{File, Metadata, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
 use crate::error::GpuError;
-use crate::fs::{OpenDirectory, is_not_regular};
+use crate::fs::{OpenDirectory, is_not_regular, list_directory, name_of};
 use crate::{Error, Result};
 
 const PREFIX: &str = "proteinflex-gpu-";
@@ -102,14 +101,11 @@ pub(super) struct UserDirectory {
 
 /// The directories of all users; and those that can't be read.
 pub(super) fn user_directories(root: &Path) -> Result<(Vec<UserDirectory>, Vec<PathBuf>)> {
-    let list_error = |error| Error::io("list", root, error);
     let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
-    for entry in std::fs::read_dir(root).map_err(list_error)? {
-        let entry = entry.map_err(list_error)?;
-        if !entry.file_name().as_bytes().starts_with(PREFIX.as_bytes()) {
+    for path in list_directory(root).map_err(|error| Error::io("list", root, error))? {
+        if !name_of(&path).is_some_and(|name| name.starts_with(PREFIX)) {
             continue;
         }
-        let path = entry.path();
         match UserDirectory::open(&path) {
             Ok(directory) => readable.push(directory),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => unreadable.push(path),

@@ -265,6 +265,22 @@ fn a_newer_shard_of_others_refuses_who_opens_and_ends_nobody_who_runs() {
 }
 
 #[test]
+fn a_newer_snapshot_refuses_who_opens_and_is_not_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || SharedProgress::open_as(&disk(), directory.path(), HOST);
+    let progress = open().unwrap();
+    progress.start(TASK).unwrap();
+    progress.snapshot().unwrap();
+    drop(progress);
+    let path = directory.path().join(DIRECTORY).join(format!("snapshot-{HOST}-0"));
+    OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&[2], 8).unwrap();
+    let newer = std::fs::read(&path).unwrap();
+    let refused = open();
+    assert!(matches!(refused, Err(Error::NewerFormat { .. })), "{refused:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), newer);
+}
+
+#[test]
 fn what_can_not_be_seen_is_alive_until_its_sign_of_life_is_old() {
     use std::sync::atomic::Ordering::Relaxed;
 
