@@ -10,8 +10,8 @@ use crate::codec::geometry::words::{Words, half_words};
 use crate::codec::simd::{LANES, keep_if};
 
 /// Quotients below this are told by the symbol; of others, it says that they are not, and the
-/// excess follows.
-pub const ESCAPE: u32 = 6;
+/// excess follows. More would need more than the three bits that they have in a table.
+pub const ESCAPE: u32 = 7;
 const LEVELS: u32 = ESCAPE + 1;
 /// Bits of an excess. Where all are set it is larger: what it is above them takes the next number
 /// of bits. Ten are enough for molecules that cross the periodic box.

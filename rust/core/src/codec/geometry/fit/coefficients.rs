@@ -4,23 +4,24 @@ use super::normal_equations::NormalEquations;
 use crate::codec::geometry::domain::Domain;
 use crate::codec::geometry::predict::Predictor;
 
-/// The last bits of a coefficient that are left out: the more, the larger the residuals are anyway.
-const COARSE: [u32; 2] = [13, 18];
+/// Last bits of a coefficient that may be left out: the more, the larger the residuals are anyway,
+/// and the fewer frames there are.
+const COARSE: [u32; 4] = [13, 16, 18, 20];
 /// The same for floats.
 const COARSE_FLOATS: [u32; 2] = [0, 13];
 /// What rounding adds to the square of each difference on a grid, of the coordinate and of the
 /// prediction.
 const ROUNDING: f64 = 2.0 / 12.0;
 
-/// The last bits of coefficients that may be left out.
-pub fn coarseness(domain: Domain) -> [u32; 2] {
+/// Numbers of last bits of coefficients that may be left out, the smallest first.
+pub fn coarseness(domain: Domain) -> &'static [u32] {
     match domain {
-        Domain::Quantized => COARSE,
-        Domain::FloatBits => COARSE_FLOATS,
+        Domain::Quantized => &COARSE,
+        Domain::FloatBits => &COARSE_FLOATS,
     }
 }
 
-/// How many of the last bits of coefficients may be left out, as far as the normal equations tell.
+/// How many of the last bits of coefficients are best left out, as far as the normal equations tell.
 pub fn droppable(
     equations: &NormalEquations,
     coefficients: [f64; 3],
@@ -28,17 +29,17 @@ pub fn droppable(
     frames: usize,
     domain: Domain,
 ) -> u32 {
-    let [fine, coarse] = coarseness(domain);
     let variance = |dropped| {
         let coefficients = coefficients.map(|c| rounded(c, dropped));
         equations.residual_variance(coefficients) + rounding(domain)
     };
-    // A variance that is larger by one part in many takes half that part of a bit more.
     let free = predictor.is_free().into_iter().filter(|&is_free| is_free).count();
-    let more = (variance(coarse) / variance(fine) - 1.0) * std::f64::consts::LOG2_E;
-    let bits = (free * frames) as f64 * 0.5 * more;
-    let saved = f64::from(predictor.coefficients() as u32 * (coarse - fine));
-    if bits < saved { coarse } else { fine }
+    let bits = |dropped: u32| {
+        let saved = f64::from(predictor.coefficients() as u32 * dropped);
+        (free * frames) as f64 * 0.5 * variance(dropped).log2() - saved
+    };
+    let all = coarseness(domain).iter().map(|&dropped| (dropped, bits(dropped)));
+    all.min_by(|(_, one), (_, other)| one.total_cmp(other)).map_or(0, |(dropped, _)| dropped)
 }
 
 /// What rounding adds to the variance of residuals.

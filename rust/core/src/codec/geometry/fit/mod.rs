@@ -23,10 +23,9 @@ use super::predict::Predictor;
 use crate::interrupt;
 
 /// So many bits in each frame may an expected predictor take more than it did at best, before others
-/// are looked for. With more, molecules that the periodic box cuts are taken for whole ones: with 6
-/// the wrapped set of `benches/peers/codec.py` is 12 % larger. With less, fewer atoms share what
-/// they have in common.
-const SLACK: u32 = 4;
+/// are looked for: without distances, and with them. With less, fewer atoms share what they have in
+/// common; with more, atoms that differ are taken to be alike.
+const SLACK: [u32; 2] = [4, 8];
 
 /// What is found for an atom.
 #[derive(Debug)]
@@ -67,7 +66,8 @@ pub fn model(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding) -> O
             let expected = repeat.predict(atom).and_then(|mut predictor| {
                 predictor.ar = usual[predictor.predictor as usize];
                 let cost = cost(frames_of, &mut predictor);
-                (cost <= repeat.cost.saturating_add(SLACK * frames as u32))
+                let slack = SLACK[usize::from(predictor.predictor.distances() > 0)];
+                (cost <= repeat.cost.saturating_add(slack * frames as u32))
                     .then_some((predictor, cost))
             });
             let fit = if let Some((predictor, cost)) = expected {
@@ -82,7 +82,10 @@ pub fn model(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding) -> O
             fits.push(fit);
         }
     }
-    shared::share(tiles, frames, domain, coding, &mut fits);
+    // On a grid, atoms share more where each takes what the ones before it have.
+    if domain == Domain::FloatBits {
+        shared::share(tiles, frames, coding, &mut fits);
+    }
     let atoms = fits.iter().map(|fit| fit.predictor).collect();
     let centres = tiles.iter().map(|tile| tile.centre).collect();
     Some(Model { atoms, centres, tables: Default::default() })

@@ -20,10 +20,7 @@ const CHOICES: [(usize, usize); 10] =
     [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3), (0, 4), (1, 4), (2, 4), (3, 4)];
 /// Vectors of which the sums are made.
 const MOST_VECTORS: usize = NEAREST + CHOICES.len();
-/// What another choice takes in the model, in bits, and what it takes that coefficients of
-/// innovations are shared by fewer. With these the archives of `benches/peers/trajectory.py` were
-/// smallest.
-const CHOICE_BITS: f64 = 12.0;
+/// What it takes that coefficients of innovations are shared by fewer atoms, in bits.
 const INNOVATION_BITS: f64 = 16.0;
 
 /// The references of an atom, as offsets, and the equations of their coefficients.
@@ -37,8 +34,6 @@ impl References {
     pub fn best(atom: AtomFrames<'_>, near: &[usize; NEAREST], of_all: bool) -> Self {
         let in_time = atom.coding.reference == Reference::Before && atom.frames > 1;
         let kinds = if in_time { &[false, true][..] } else { &[false] };
-        // So many bits as a factor of the variance.
-        let factor = |bits: f64| (bits / (1.5 * atom.frames as f64)).exp2();
         let mut best = (f64::INFINITY, 0, NormalEquations::default());
         for &innovations in kinds {
             let mut all = [NormalEquations::default(); CHOICES.len()];
@@ -47,13 +42,14 @@ impl References {
                 false => accumulate::<_, 2, 1>(simd, atom, near, innovations, &mut all),
             });
             let tried = if of_all { CHOICES.len() } else { 1 };
-            let of_innovations = if innovations { factor(INNOVATION_BITS) } else { 1.0 };
+            // So many bits as a factor of the variance.
+            let bits = if innovations { INNOVATION_BITS } else { 0.0 };
+            let of_innovations = (bits / (1.5 * atom.frames as f64)).exp2();
             for (choice, equations) in all.into_iter().enumerate().take(tried) {
                 let coefficients = equations.solve().map(|coefficient| coefficient as f32);
                 let variance = equations.residual_variance(coefficients) + rounding(atom.domain);
-                let of_choice = if choice > 0 { factor(CHOICE_BITS) } else { 1.0 };
-                if variance * of_innovations * of_choice < best.0 {
-                    best = (variance * of_innovations * of_choice, choice, equations);
+                if variance * of_innovations < best.0 {
+                    best = (variance * of_innovations, choice, equations);
                 }
             }
         }

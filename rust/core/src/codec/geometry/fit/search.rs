@@ -1,7 +1,7 @@
 //! The search for the predictor with which an atom takes the fewest bits.
 
 use super::Fit;
-use super::coefficients::{coarseness, droppable, rounded};
+use super::coefficients::{droppable, rounded};
 use super::cost::cost;
 use super::normal_equations::NormalEquations;
 use super::references::References;
@@ -25,8 +25,7 @@ const LONG: usize = 32;
 /// have.
 pub fn search(tile: &Tile, atom: AtomFrames<'_>, usual: &[u8; Predictor::ALL.len()]) -> Fit {
     let mut search = Search { tile, atom, usual, best: Fit::default(), bits: u32::MAX };
-    let [fine, _] = coarseness(atom.domain);
-    search.compare(AtomPredictor::DIRECT, fine, &NormalEquations::default());
+    search.compare((AtomPredictor::DIRECT, 0), &NormalEquations::default());
     let near = tile.nearest(atom.atom);
     if near[0] == atom.atom {
         // There is none before it, or none at a distance that is a number.
@@ -42,16 +41,19 @@ pub fn search(tile: &Tile, atom: AtomFrames<'_>, usual: &[u8; Predictor::ALL.len
     let of_all = !is_pair && atom.coding.reference == Reference::Before && atom.frames >= LONG;
     let References { offsets, equations } = References::best(atom, &near, of_all);
     let whole = equations.solve();
-    let with = |predictor: Predictor, dropped| {
+    let with = |predictor: Predictor| {
+        let dropped = droppable(&equations, whole, predictor, atom.frames, atom.domain);
         let coefficients = whole.map(|coefficient| rounded(coefficient, dropped));
         let direct = AtomPredictor::DIRECT;
-        keep_used(AtomPredictor { predictor, offsets, distances, coefficients, ..direct })
+        (
+            keep_used(AtomPredictor { predictor, offsets, distances, coefficients, ..direct }),
+            dropped,
+        )
     };
-    let dropped = droppable(&equations, whole, near_frame, atom.frames, atom.domain);
-    search.compare(with(near_frame, dropped), dropped, &equations);
+    search.compare(with(near_frame), &equations);
     if let Some(free) = free {
-        search.compare(with(Predictor::LinearFrame, fine), fine, &equations);
-        search.compare(with(free, fine), fine, &equations);
+        search.compare(with(Predictor::LinearFrame), &equations);
+        search.compare(with(free), &equations);
     }
     search.best
 }
@@ -68,7 +70,11 @@ struct Search<'a> {
 impl Search<'_> {
     /// Takes another predictor where it is better, of whose coefficients the last bits are
     /// `dropped`. Where that is less work, a sample is looked at first.
-    fn compare(&mut self, mut predictor: AtomPredictor, dropped: u32, equations: &NormalEquations) {
+    fn compare(
+        &mut self,
+        (mut predictor, dropped): (AtomPredictor, u32),
+        equations: &NormalEquations,
+    ) {
         predictor.ar = self.usual[predictor.predictor as usize];
         let own = own_bits(predictor.predictor, dropped);
         let model = own + predictor.predictor.references() as u32 * MODEL_BITS[0];

@@ -1,4 +1,5 @@
-//! Atoms that are predicted alike share their coefficients and distances, where that costs less.
+//! Floats of atoms that are predicted alike share their coefficients and distances, where that costs
+//! less: every bit of them counts.
 
 use rustc_hash::FxHashMap;
 
@@ -18,8 +19,9 @@ const SHARED_BITS: u32 = 6;
 const CLUSTER: usize = 3;
 
 /// Fits clusters of atoms together: their normal equations are added, their distances averaged.
-pub fn share(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding, fits: &mut [Fit]) {
-    let [fine, _] = coarseness(domain);
+pub fn share(tiles: &[Tile], frames: usize, coding: Coding, fits: &mut [Fit]) {
+    let domain = Domain::FloatBits;
+    let fine = coarseness(domain)[0];
     let mut clusters: FxHashMap<(u64, u64), Vec<u32>> = FxHashMap::default();
     for (index, fit) in fits.iter().enumerate() {
         if fit.predictor.predictor.references() > 0 {
