@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from itertools import chain, islice
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Thread, current_thread, main_thread
 from typing import TypeVar
@@ -122,6 +123,9 @@ def need_threads(count: int) -> None:
         is_known.set()
         for thread in started:
             thread.join()
+            # Python has done with it; the system counts it for a moment more.
+            while Path(f"/proc/self/task/{thread.native_id}").exists():
+                time.sleep(0.001)
 
 
 def _start(run: Callable[..., object], *arguments: object) -> Thread:
