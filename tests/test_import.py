@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from proteinflex_optimization._needed import needed
 
 CLASSES = ("GPUManager", "DataHandler", "ProgressTracker", "CheckpointManager")
 
@@ -147,3 +148,26 @@ def test_the_documented_signatures_can_be_seen(name):
     if name == "DataHandler":
         assert parameters["max_cache_size"].default == 100.0
         assert parameters["profile"].default == "default"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ImportError("failed to map segment", name="xarray._core"), "failed to map segment"),
+        (
+            ModuleNotFoundError("No module named 'pandas'", name="pandas"),
+            "No module named 'pandas'",
+        ),
+    ],
+)
+def test_a_library_that_is_there_and_can_not_be_loaded_is_named_with_the_cause(error, said):
+    with (
+        pytest.raises(ImportError, match=f"^xarray can't be loaded: {said}$"),
+        needed("xarray", "xarray"),
+    ):
+        raise error
+
+
+def test_too_little_memory_for_a_library_is_a_memory_error():
+    with pytest.raises(MemoryError), needed("xarray", "xarray"):
+        raise MemoryError

@@ -138,7 +138,9 @@ class Restorer:
     def _torch(self, tag: str, content: Any) -> Any:
         try:
             from ._tensors import Tensors
-        except ImportError as error:
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
             raise CheckpointError(
                 f"{self._path} holds torch tensors: pip install 'proteinflex-optimization[torch]'"
             ) from error

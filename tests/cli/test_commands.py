@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from proteinflex_optimization import CheckpointManager, ProgressTracker
+from proteinflex_optimization.cli import main
 
 FLEXOPT = [sys.executable, "-m", "proteinflex_optimization"]
 
@@ -26,6 +27,25 @@ def checkpoints(tmp_path):
         state = {"positions": np.full(1000, step)}
         manager.create_checkpoint(f"step-{step}", {"dynamics": state}, metadata={"step": step})
     return tmp_path / "checkpoints"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "there is too little memory"),
+        (MemoryError("12 bytes for x"), "there is too little memory: 12 bytes for x"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+    ],
+)
+def test_too_little_memory_or_threads_is_said_plainly(
+    monkeypatch, capsys, checkpoints, error, said
+):
+    def fail(self, *arguments):
+        raise error
+
+    monkeypatch.setattr(CheckpointManager, "list_checkpoints", fail)
+    assert main(["checkpoints", "ls", str(checkpoints)]) == 1
+    assert capsys.readouterr().err == f"flexopt: {said}\n"
 
 
 def test_no_command_or_a_wrong_one_is_wrong_usage():

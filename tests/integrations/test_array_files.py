@@ -1,5 +1,6 @@
 """Zarr groups and ``.npz`` hold every field to the bit, both ways."""
 
+import errno
 import os
 import shutil
 import socket
@@ -14,6 +15,7 @@ from proteinflex_optimization import (
     Topology,
 )
 from proteinflex_optimization.integrations.mdanalysis import export_trajectory
+from proteinflex_optimization.integrations.npz import export_npz, read_npz
 from trajectory_data import N_FRAMES, data
 
 
@@ -207,6 +209,44 @@ def test_any_reader_finds_a_damaged_chunk_of_a_zarr_group(handler, tmp_path):
         chunk.write_bytes(whole)
     assert "copy" not in handler
     handler.import_trajectory(None, path, "copy")
+
+
+@pytest.mark.parametrize("call", ["open_group", "Array.__getitem__"])
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ESTALE, "Stale file handle")])
+def test_an_error_of_the_system_is_no_damage_of_a_zarr_group(
+    handler, trajectory, tmp_path, monkeypatch, error, call
+):
+    zarr = pytest.importorskip("zarr", minversion="3")
+    from proteinflex_optimization.integrations.zarr import export_zarr
+
+    def fail(*arguments, **options):
+        raise error
+
+    export_zarr(trajectory, tmp_path / "run.zarr")
+    monkeypatch.setattr(f"{zarr.__name__}.{call}", fail)
+    with pytest.raises(type(error)) as caught:
+        handler.import_trajectory(None, tmp_path / "run.zarr", "again")
+    assert caught.value is error
+
+
+def test_an_error_of_the_system_is_no_damage_of_an_npz(trajectory, tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError(errno.EIO, "Input/output error")
+
+    export_npz(trajectory, tmp_path / "run.npz")
+    monkeypatch.setattr(np, "load", fail)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        read_npz(tmp_path / "run.npz")
+    assert not isinstance(caught.value, InvalidArgumentError)
+
+
+def test_an_npz_that_can_not_be_written_is_named(trajectory, tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(np.lib.format, "write_array", fail)
+    with pytest.raises(OSError, match=r"File too large: '.*run\.npz'"):
+        export_npz(trajectory, tmp_path / "run.npz")
 
 
 def test_a_zarr_group_that_lacks_an_array_is_refused(handler, trajectory, tmp_path):

@@ -1,6 +1,7 @@
 """A trajectory file that is damaged, or changes while it is read, is an error: no crash, no other frames."""
 
 import bz2
+import errno
 import gzip
 import os
 import struct
@@ -14,6 +15,7 @@ from MDAnalysis.lib.formats.libmdaxdr import TRRFile, XTCFile
 from MDAnalysisTests import datafiles
 from proteinflex_optimization import InvalidArgumentError, Topology
 from proteinflex_optimization.integrations.mdanalysis import TrajectoryReadError
+from proteinflex_optimization.integrations.mdanalysis.source import TrajectoryFile
 from scipy.io import netcdf_file
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -124,6 +126,58 @@ def test_frames_before_a_damaged_one_are_stored_where_that_is_asked_for(handler,
     assert handler.keys() == []
     key = handler.import_trajectory(None, path, "x", allow_truncated=True)
     assert handler.open(key).n_frames == 3
+
+
+@pytest.mark.parametrize("allow_truncated", [False, True])
+@pytest.mark.parametrize("suffix", ["xtc", "dcd"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.EIO, "Input/output error"),
+        RuntimeError("can't start new thread"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_of_the_system_at_a_frame_is_no_damage(
+    handler, tmp_path, monkeypatch, error, suffix, allow_truncated
+):
+    path = write_xtc(tmp_path / "run.xtc", n_frames=5)
+    if suffix == "dcd":
+        xtc, path = path, tmp_path / "run.dcd"
+        universe = MDAnalysis.Universe(str(xtc), to_guess=())
+        universe.atoms.write(path, frames="all")
+    fail_at(monkeypatch, 3, type(error)(*error.args))
+    with pytest.raises(type(error)) as caught:
+        handler.import_trajectory(None, path, "x", allow_truncated=allow_truncated)
+    assert not isinstance(caught.value, TrajectoryReadError)
+    assert getattr(caught.value, "filename", str(path)) == str(path)
+    assert handler.keys() == []
+
+
+@pytest.mark.parametrize("number", [None, -51, errno.EINVAL])
+def test_an_error_of_a_library_without_a_number_of_the_system_is_damage(
+    handler, tmp_path, monkeypatch, number
+):
+    path = write_xtc(tmp_path / "run.xtc", n_frames=5)
+    error = OSError("read failed") if number is None else OSError(number, "read failed")
+    fail_at(monkeypatch, 3, error)
+    with pytest.raises(TrajectoryReadError, match=r"3 of its 5 frames.* damaged .*read failed"):
+        handler.import_trajectory(None, path, "x")
+    key = handler.import_trajectory(None, path, "x", allow_truncated=True)
+    assert handler.open(key).n_frames == 3
+
+
+def fail_at(monkeypatch, number, error):
+    """Let a frame of any trajectory file fail to be read."""
+
+    def failing(self, asked, file):
+        if asked == number:
+            raise error
+        return read(self, asked, file)
+
+    read = TrajectoryFile._next
+    monkeypatch.setattr(TrajectoryFile, "_next", failing)
 
 
 def test_a_file_that_changes_during_its_import_is_an_error(handler, tmp_path):

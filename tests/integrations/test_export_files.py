@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import socket
 import stat
@@ -291,6 +292,23 @@ def test_a_file_that_the_writer_left_cut_is_never_published(
             export_trajectory(trajectory, tmp_path / f"run.{suffix}")
         assert caught.value.errno == errno.EIO
         assert os.listdir(tmp_path) == ["cache"]
+
+
+def test_too_few_descriptors_to_count_the_frames_are_said(tmp_path):
+    """Of XTC a second one is opened."""
+    from proteinflex_optimization.integrations.mdanalysis.whole_writer import WholeWriter
+
+    writer = WholeWriter(tmp_path / "hidden.xtc", tmp_path / "run.xtc", lambda name: None)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    last = os.open(tmp_path, os.O_RDONLY)  # The lowest number that is free.
+    os.close(last)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (last + 1, limit[1]))
+    try:
+        with pytest.raises(OSError, match=r"run\.xtc") as caught, writer._explained():
+            raise OSError("XTC couldn't calculate offsets. XDR error = notfound")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    assert caught.value.errno == errno.EMFILE
 
 
 @pytest.mark.parametrize("suffix", ["dcd", "xtc", "h5md", "nc", "xyz"])

@@ -170,7 +170,7 @@ def test_a_missing_library_is_named_with_what_installs_it(trajectory, monkeypatc
 
     def missing(name, *rest):
         if name in ("xarray", "nglview"):
-            raise ImportError(name)
+            raise ModuleNotFoundError(name=name)
         return real(name, *rest)
 
     for name in ("xarray", "nglview"):

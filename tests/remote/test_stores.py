@@ -201,6 +201,12 @@ def test_a_full_disk_is_said_by_obstore():
     assert raised.value.errno == errno.ENOSPC
 
 
+def test_what_obstore_says_of_a_full_disk_is_said_once(tmp_path):
+    said = "Unable to copy data to file: No space left on device (os error 28)"
+    inside = 'Os { code: 28, kind: StorageFull, message: "No space left on device" }'
+    assert obstore_store._cause(f"{said}\n\nDebug source:\n{inside}") == said
+
+
 def test_a_wrapper_of_an_object_store_sends_an_object_once(file, monkeypatch):
     from fsspec.implementations.dirfs import DirFileSystem
     from fsspec.implementations.memory import MemoryFileSystem
@@ -429,6 +435,21 @@ def test_without_obstore_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(ImportError, match=r"proteinflex-optimization\[remote\]"):
         open_store("s3://bucket/prefix")
+
+
+def test_a_panic_of_obstore_is_a_remote_error(tmp_path, monkeypatch):
+    obstore = pytest.importorskip("obstore")
+
+    class PanicException(BaseException):
+        """Of pyo3, which can't be imported."""
+
+    def panic(*arguments):
+        raise PanicException("no thread")
+
+    store = open_store(f"file://{tmp_path}")
+    monkeypatch.setattr(obstore, "head", panic)
+    with pytest.raises(RemoteError, match=r"obstore has failed: no thread.*file://.*/a\.fxt"):
+        store.head("a.fxt")
 
 
 def test_urls_are_told_from_paths():

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from proteinflex_optimization import ProteinFlexError, __version__
+from proteinflex_optimization._system_errors import is_of_system
 from proteinflex_optimization.cli.output import one_line, printable
 from proteinflex_optimization.errors import InvalidArgumentError
 
@@ -83,7 +84,9 @@ def _failed(error: Exception) -> int:
     if os.environ.get(TRACEBACK):
         raise error
     text = one_line(str(error), "; ")
-    if not isinstance(error, (ProteinFlexError, OSError, ImportError)):
+    if isinstance(error, MemoryError):
+        text = "there is too little memory" + (f": {text}" if text else "")
+    elif not (is_of_system(error) or isinstance(error, (ProteinFlexError, OSError, ImportError))):
         kind = type(error).__name__
         text = f"unexpected {kind}: {text}; with {TRACEBACK}=1 its traceback is shown"
     print(f"flexopt: {text}", file=sys.stderr)

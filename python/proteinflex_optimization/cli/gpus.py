@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from proteinflex_optimization import GPUError, GPUManager, InvalidArgumentError
+from proteinflex_optimization._needed import needed
 from proteinflex_optimization.cli.commands import add_command
 from proteinflex_optimization.cli.directories import home_expanded
 from proteinflex_optimization.cli.output import one_line, print_json, printable
@@ -184,13 +185,9 @@ def user_name(number: int) -> str:
 
 
 def _watch(manager: GPUManager, interval: float) -> int:
-    try:
+    with needed("rich", "display", "--watch in a terminal"):
         from rich.live import Live
         from rich.text import Text
-    except ImportError:
-        raise ImportError(
-            "--watch in a terminal needs rich: pip install 'proteinflex-optimization[display]'"
-        ) from None
     with Live(screen=False, auto_refresh=False) as live:
         while True:
             try:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proteinflex_optimization._needed import needed
 from proteinflex_optimization.cli.board_table import (
     COLUMNS,
     BoardTable,
@@ -323,13 +324,8 @@ def _serve_page(options: argparse.Namespace) -> int:
 
 
 def _need_prometheus() -> None:
-    try:
+    with needed("prometheus_client", "prometheus", "--prometheus"):
         import prometheus_client  # noqa: F401, only whether it is there
-    except ImportError:
-        raise ImportError(
-            "--prometheus needs the client library: pip install "
-            "'proteinflex-optimization[prometheus]'"
-        ) from None
 
 
 def _serve(

@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-try:
+from proteinflex_optimization._needed import needed
+
+with needed("dask", "dask"):
     import dask
     import dask.array
     from dask.utils import parse_bytes
-except ImportError as error:
-    raise ImportError(
-        'this needs dask: install it with `pip install "proteinflex-optimization[dask]"`'
-    ) from error
 
 from proteinflex_optimization._arguments import flag, instance, whole
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-try:
+from proteinflex_optimization._needed import needed
+
+with needed("nglview", "nglview"):
     import nglview
-except ImportError as error:
-    raise ImportError(
-        'this needs nglview: install it with `pip install "proteinflex-optimization[nglview]"`'
-    ) from error
 
 from proteinflex_optimization._integrations import integration
 

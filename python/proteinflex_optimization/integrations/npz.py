@@ -18,6 +18,7 @@ from proteinflex_optimization import _native
 from proteinflex_optimization._arguments import callback, instance, path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._publish import published
+from proteinflex_optimization._system_errors import is_of_system, naming
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.trajectory import Trajectory
 
@@ -62,6 +63,7 @@ def export_npz(
     arrays = {name: value for name, value in data.items() if isinstance(value, np.ndarray)}
     # Not by keywords of `savez`: a field may be called `file`.
     with (
+        naming(path),
         published(path, overwrite=overwrite) as hidden,
         zipfile.ZipFile(hidden, "w") as archive,
     ):
@@ -94,9 +96,9 @@ def read_npz(path: StrPath) -> dict[str, NDArray[Any]]:
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise
     except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        if is_of_system(error):
+            raise
         raise InvalidArgumentError(
             f"path={str(path)!r} is not valid: expected a whole .npz of arrays ({error})"
         ) from error

@@ -16,13 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-try:
+from proteinflex_optimization._needed import needed
+
+with needed("torch", "torch"):
     import torch
     from torch.utils.data import Dataset
-except ImportError as error:
-    raise ImportError(
-        'this needs torch: install it with `pip install "proteinflex-optimization[torch]"`'
-    ) from error
 
 from proteinflex_optimization import _native
 from proteinflex_optimization._arguments import callback, flag, iterable, whole

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-try:
+from proteinflex_optimization._needed import needed
+
+with needed("xarray", "xarray"):
     import xarray
-except ImportError as error:
-    raise ImportError(
-        'this needs xarray: install it with `pip install "proteinflex-optimization[xarray]"`'
-    ) from error
 
 from proteinflex_optimization._arguments import instance
 from proteinflex_optimization._integrations import integration

@@ -22,19 +22,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-try:
+from proteinflex_optimization._needed import needed
+
+with needed("zarr", "zarr"):
     import zarr
     import zarr.codecs
     import zarr.storage
-except ImportError as error:
-    raise ImportError(
-        'this needs zarr 3: install it with `pip install "proteinflex-optimization[zarr]"`'
-    ) from error
 
 from proteinflex_optimization import _native
 from proteinflex_optimization._arguments import callback, instance, path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._publish import published
+from proteinflex_optimization._system_errors import is_of_system
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.trajectory import Trajectory
 
@@ -164,7 +163,7 @@ def import_zarr(
     instance("handler", handler, _native.DataHandler, "a DataHandler")
     callback("progress", progress)
     given, path = path, path_text("path", path) if isinstance(path, (str, os.PathLike)) else ""
-    if not path or not Path(path).exists():
+    if not path or not Path(path).is_dir():
         raise InvalidArgumentError(
             f"path={given!r} is not valid: expected the directory of one Zarr group"
         )
@@ -178,6 +177,8 @@ def import_zarr(
         values = dict(attributes.get("values", {})) if is_ours else {}
         arrays |= {name: group[name] for name in fields if "/" in name and name in group}
     except Exception as error:
+        if is_of_system(error):
+            raise
         raise InvalidArgumentError(
             f"path={str(path)!r} is not valid: expected a Zarr group ({error})"
         ) from error
@@ -272,6 +273,8 @@ def _read(array: Any, chosen: Any, path: StrPath) -> Any:
     try:
         return array[chosen]
     except Exception as error:
+        if is_of_system(error):
+            raise
         which = f"frames {chosen.start} to {chosen.stop} of " if isinstance(chosen, slice) else ""
         raise InvalidArgumentError(
             f"path={str(path)!r} is not valid: {which}{array.name!r} can't be read ({error})"

@@ -15,8 +15,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from .._needed import needed
 from ..errors import InvalidArgumentError, InvalidTypeError, ObjectChangedError, RemoteError
-from .requests import waited
+from .requests import need_threads, waited
 from .stores import ObjectInfo
 from .translation import Translation
 from .urls import encoded, without_credentials
@@ -37,6 +38,10 @@ PART = 8 << 20
 # Up to so many bytes an object is created by one request, under the condition that there is none. A
 # longer one goes in parts, for which obstore knows no condition.
 CONDITIONAL = 64 << 20
+
+WORKERS_VARIABLE = "TOKIO_WORKER_THREADS"
+# One that reads files or asks for addresses, and one of ours that waits.
+OTHER_THREADS = 2
 
 _first_user: int | None = None
 
@@ -222,6 +227,7 @@ class ObstoreStore:
         global _first_user
         process = os.getpid()
         if _first_user is None:
+            _check_threads()
             _first_user = process
         if _first_user != process:
             raise RemoteError(
@@ -233,6 +239,13 @@ class ObstoreStore:
 
 class _Errors(Translation):
     """Of obstore."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        # A panic of Rust is no `Exception`.
+        if type(error).__name__ == "PanicException":
+            text = f"obstore has failed: {without_credentials(str(error))}"
+            raise RemoteError(errno.EIO, text, self.shown) from None
+        super().__exit__(kind, error, trace)
 
     def translate(self, error: Exception, text: str) -> None:
         whole, text = text, _cause(text)
@@ -277,15 +290,26 @@ class _Errors(Translation):
             raise InvalidArgumentError(f"url={self.shown!r} is not valid: {text}") from None
 
 
-def _obstore() -> Any:
+def _check_threads() -> None:
+    """Refuse where obstore's runtime, Tokio, can't start its threads: it would panic or never answer."""
+    n_workers = len(os.sched_getaffinity(0))
+    with contextlib.suppress(ValueError):
+        n_workers = int(os.environ.get(WORKERS_VARIABLE, ""))
     try:
+        need_threads(n_workers + OTHER_THREADS)
+    except BlockingIOError as error:
+        raise BlockingIOError(
+            errno.EAGAIN,
+            f"{error.strerror}; obstore needs {n_workers + OTHER_THREADS}, with "
+            f"{WORKERS_VARIABLE}=1 {1 + OTHER_THREADS}",
+        ) from None
+
+
+def _obstore() -> Any:
+    with needed("obstore", "remote"):
         import obstore
         import obstore.exceptions
         import obstore.store
-    except ImportError as error:
-        raise ImportError(
-            'this needs obstore: install it with `pip install "proteinflex-optimization[remote]"`'
-        ) from error
     return obstore
 
 
@@ -303,7 +327,7 @@ def _cause(text: str) -> str:
         named.append("timed out")
     elif re.search("IncompleteMessage|UnexpectedEof", inside):
         named.append("the connection was closed too early")
-    return f"{first}: {named[-1]}" if named else first
+    return f"{first}: {named[-1]}" if named and named[-1] not in first else first
 
 
 def _is_denied(text: str) -> bool:

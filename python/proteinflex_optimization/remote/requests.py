@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
+from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Thread, current_thread, main_thread
+from threading import Event, Thread, current_thread, main_thread
 from typing import TypeVar
 
 from .._native import is_interrupted
+from .._system_errors import is_of_system
 from ..errors import RemoteError
 
 IN_FLIGHT = 16
@@ -62,9 +64,10 @@ def finished(
         None of them has ended for `patience` seconds; it names what is `shown`.
     InterruptedError
         The call of this package that waits for them was interrupted. Any error of a task: that of
-        the first one that failed. Those that have not begun are left out.
+        the first one that failed. Those that have not begun are left out. An `OSError` with EAGAIN
+        where no thread can be started; while others run, the work goes on with these.
     """
-    results: SimpleQueue[tuple[Key, Future[Value]]] = SimpleQueue()
+    results: SimpleQueue[tuple[Thread, Key, Future[Value]]] = SimpleQueue()
 
     def run(key: Key, task: Callable[[], Value]) -> None:
         future: Future[Value] = Future()
@@ -72,7 +75,7 @@ def finished(
             future.set_result(task())
         except BaseException as error:
             future.set_exception(error)
-        results.put((key, future))
+        results.put((current_thread(), key, future))
 
     def next_result() -> tuple[Key, Value]:
         until = time.monotonic() + patience
@@ -80,7 +83,8 @@ def finished(
             if is_interrupted():
                 raise InterruptedError
             with suppress(Empty):
-                key, future = results.get(timeout=PAUSE)
+                thread, key, future = results.get(timeout=PAUSE)
+                thread.join()  # It has ended but for that, and would count beside the next one.
                 return key, future.result()
         raise RemoteError(errno.ETIMEDOUT, f"there was no answer within {patience:g} s", shown)
 
@@ -88,10 +92,50 @@ def finished(
     running = 0
     while True:
         for key, task in islice(left, in_flight - running):
-            # Daemonic, so that one whose store never answers does not keep the program from ending.
-            Thread(target=run, args=(key, task), name="proteinflex-request", daemon=True).start()
+            try:
+                _start(run, key, task)
+            except BlockingIOError:
+                if running == 0:
+                    raise
+                left = chain([(key, task)], left)
+                break
             running += 1
         if running == 0:
             return
         yield next_result()
         running -= 1
+
+
+def need_threads(count: int) -> None:
+    """Refuse to go on where the system would not start so many threads now.
+
+    Raises
+    ------
+    BlockingIOError
+        It would not.
+    """
+    is_known = Event()
+    started: list[Thread] = []
+    try:
+        for _ in range(count):
+            started.append(_start(is_known.wait))
+    finally:
+        is_known.set()
+        for thread in started:
+            thread.join()
+            # Python has done with it; the system counts it for a moment more.
+            while Path(f"/proc/self/task/{thread.native_id}").exists():
+                time.sleep(0.001)
+
+
+def _start(run: Callable[..., object], *arguments: object) -> Thread:
+    # Daemonic, so that one whose store never answers does not keep the program from ending.
+    thread = Thread(target=run, args=arguments, name="proteinflex-request", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        if not is_of_system(error):
+            raise
+        text = "no thread can be started: the limit of threads or of memory is reached"
+        raise BlockingIOError(errno.EAGAIN, text) from None
+    return thread

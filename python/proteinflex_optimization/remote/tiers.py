@@ -237,7 +237,14 @@ class Tiers:
                     self._promoting.discard(key)
 
         # Not daemonic: one that is inside of the compiled module when Python ends would be killed there.
-        threading.Thread(target=run, name="proteinflex-promote", daemon=False).start()
+        thread = threading.Thread(target=run, name="proteinflex-promote", daemon=False)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # No more threads can be started: what was asked for is read where it is.
+            logger.warning("%s of %s is not kept: %s", key, tier.source.url, error)
+            with self._guard:
+                self._promoting.discard(key)
 
     def explained(self, error: CacheKeyError) -> CacheKeyError:
         """Return the error of a miss, which names the tiers that were not asked."""

@@ -17,7 +17,7 @@ class Translation:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        is_plain = isinstance(error, (RemoteError, InterruptedError, MemoryError))
+        is_plain = isinstance(error, (RemoteError, BlockingIOError, InterruptedError, MemoryError))
         is_raised_within = isinstance(error, FileExistsError) and error.filename == self.shown
         if not isinstance(error, Exception) or is_plain or is_raised_within:
             return

@@ -16,12 +16,10 @@ import os
 import reprlib
 from typing import Any
 
-try:
+from proteinflex_optimization._needed import needed
+
+with needed("MDAnalysis", "formats"):
     import MDAnalysis
-except ImportError as error:
-    raise ImportError(
-        'this needs MDAnalysis: install it with `pip install "proteinflex-optimization[formats]"`'
-    ) from error
 
 from proteinflex_optimization._arguments import instance
 from proteinflex_optimization._log import get_logger

@@ -21,6 +21,7 @@ from proteinflex_optimization._arguments import callback, instance, path_text
 from proteinflex_optimization._integrations import integration
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._publish import published
+from proteinflex_optimization._system_errors import is_of_system
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis.paths import text_path
 from proteinflex_optimization.integrations.mdanalysis.reader import reader_arguments
@@ -206,9 +207,9 @@ def export_trajectory(
                 _check(ts, suffix, universe.trajectory, places)
                 try:
                     writer.write(universe.atoms)
-                except OSError:
-                    raise
                 except Exception as error:
+                    if isinstance(error, OSError) or is_of_system(error):
+                        raise
                     raise InvalidArgumentError(
                         f"frame {ts.frame} can't be written as {suffix}: {error}"
                     ) from error

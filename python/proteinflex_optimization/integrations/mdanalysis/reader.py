@@ -5,14 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-try:
-    from MDAnalysis.coordinates import base
-    from MDAnalysis.lib.util import store_init_arguments
-except ImportError as error:
-    raise ImportError(
-        'this needs MDAnalysis: install it with `pip install "proteinflex-optimization[formats]"`'
-    ) from error
+from MDAnalysis.coordinates import base
+from MDAnalysis.lib.util import store_init_arguments
 
 from proteinflex_optimization.errors import ProteinFlexError
 from proteinflex_optimization.integrations.mdanalysis.writer import FXTWriter

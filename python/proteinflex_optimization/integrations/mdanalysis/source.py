@@ -22,6 +22,7 @@ from proteinflex_optimization._arguments import path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._packed import check_streams
+from proteinflex_optimization._system_errors import is_of_system, naming
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
 from proteinflex_optimization.integrations.mdanalysis.paths import text_path
 from proteinflex_optimization.integrations.mdanalysis.reader import TrajectoryReadError
@@ -43,6 +44,7 @@ from proteinflex_optimization.integrations.mdanalysis.topology import (
 )
 from proteinflex_optimization.integrations.mdanalysis.topology_files import (
     checked_path,
+    is_clear,
     is_structure,
     reason_of,
     universe_of,
@@ -144,7 +146,7 @@ class TrajectoryFile:
         self._has_dt = "dt" in options
         self._time_offset = options.get("time_offset", 0)
         self._velocities_are_whole = True
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as caught, naming(self.path):
             warnings.simplefilter("always")
             try:
                 reader_class = get_reader_for(str(path), format=format_of(self.path, format))
@@ -163,7 +165,7 @@ class TrajectoryFile:
             except Exception as error:
                 silence_half_made_readers(error)
                 self._opened.close()
-                if isinstance(error, (ImportError, ProteinFlexError)):
+                if is_clear(error):
                     raise
                 raise self._unreadable(error) from error
         self._learn(caught)
@@ -261,12 +263,10 @@ class TrajectoryFile:
             self._topology, self._topology_format
         )
 
-    def _unreadable(self, error: Exception) -> Exception:
+    def _unreadable(self, error: Exception) -> InvalidArgumentError:
         reason = reason_of(error)
         if self.path.suffix.lower() in (".npz", ".zarr"):
             reason += " (.npz and .zarr are imported one at a time)"
-        if isinstance(error, OSError) and error.errno is not None:
-            return OSError(error.errno, error.strerror, str(error.filename or self.path))
         return InvalidArgumentError(
             f"trajectory={str(self.path)!r} with topology={self._topology!r} is not valid: "
             "expected files that MDAnalysis can read together (format= and topology_format= name "
@@ -297,13 +297,19 @@ class TrajectoryFile:
         ------
         TrajectoryReadError
             A frame can't be read.
+        OSError
+            The system can't read it: nothing is known of the frame. So it is with `MemoryError`.
         """
-        with self.path.open("rb") as file:
+        with self.path.open("rb") as file, naming(self.path):
             for number in range(self.n_frames):
                 try:
                     ts = self._next(number, file)
                     found = self._fields(ts) if ts.has_positions else {}
                 except Exception as error:
+                    # Our own reader hides an error of the system from MDAnalysis.
+                    cause = error.__cause__ if isinstance(error, TrajectoryReadError) else error
+                    if cause is not None and is_of_system(cause):
+                        raise cause from None
                     raise TrajectoryReadError(
                         f"{self.path}: only {number} of its {self.n_frames} frames can be read; the "
                         f"file is cut or damaged ({type(error).__name__}: {error})"

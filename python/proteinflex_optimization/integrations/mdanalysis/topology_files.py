@@ -15,6 +15,7 @@ from proteinflex_optimization._arguments import path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._packed import check_streams, unpacked
+from proteinflex_optimization._system_errors import is_of_system
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
 from proteinflex_optimization.integrations.mdanalysis.topology import (
     bonded_atoms,
@@ -122,9 +123,7 @@ def _is_mmcif_of_another_name(path: str, topology_format: Any) -> bool:
 
 def is_clear(error: Exception) -> bool:
     """Whether an error says by itself what is wrong: no file, no library, no memory."""
-    # Of what a file holds, MDAnalysis raises a bare OSError, without a number.
-    has_number = isinstance(error, OSError) and error.errno is not None
-    return has_number or isinstance(error, (ImportError, MemoryError, ProteinFlexError))
+    return is_of_system(error) or isinstance(error, (ImportError, ProteinFlexError))
 
 
 def reason_of(error: Exception) -> str:

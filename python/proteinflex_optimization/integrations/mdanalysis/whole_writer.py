@@ -132,7 +132,8 @@ class WholeWriter:
             error = self._file.error
         elif isinstance(error, (OSError, RuntimeError)) and getattr(error, "errno", None) is None:
             try:
-                with self._hidden.open("ab") as file:
+                # Twice, as readers open what they count: there may be too few descriptors.
+                with self._hidden.open("ab") as file, self._hidden.open("rb"):
                     file.write(bytes(PROBE_BYTES))
                     file.flush()
                     os.fsync(file.fileno())

@@ -12,12 +12,10 @@ The cache has Å, as MDAnalysis and the other integrations; mdtraj has nm. mdtra
 used both ways, so numbers are those that its readers of files in Å give.
 """
 
-try:
+from proteinflex_optimization._needed import needed
+
+with needed("mdtraj", "mdtraj"):
     import mdtraj  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        'this needs mdtraj: install it with `pip install "proteinflex-optimization[mdtraj]"`'
-    ) from error
 
 from .files import FXTTrajectoryFile, load_fxt
 from .frames import iter_mdtraj, to_mdtraj

@@ -12,6 +12,7 @@ from proteinflex_optimization._arguments import instance, path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._packed import check_streams
+from proteinflex_optimization._system_errors import is_of_system
 from proteinflex_optimization._topology_columns import build
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.topology import Topology, of_structure_file
@@ -90,9 +91,7 @@ def known_topology(topology: Any, name: str = "topology") -> Any:
     try:
         return mdtraj.load_topology(str(path))
     except Exception as error:
-        # Of what a file holds, or of a suffix that it does not know, mdtraj raises a bare OSError.
-        has_number = isinstance(error, OSError) and error.errno is not None
-        if has_number or isinstance(error, (ImportError, MemoryError)):
+        if is_of_system(error) or isinstance(error, ImportError):
             raise
         reason = f"{type(error).__name__}: {error}"
         read = of_structure_file(path)

@@ -4,12 +4,10 @@ key = handler.import_structure("AF-P69905-F1-model_v4.cif", "P69905")
 handler.load_data(key)["plddt"]
 """
 
-try:
+from proteinflex_optimization._needed import needed
+
+with needed("gemmi", "structures"):
     import gemmi as _gemmi  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        'this needs gemmi: install it with `pip install "proteinflex-optimization[structures]"`'
-    ) from error
 
 from .read import read_structure
 from .topology import topology_of
