@@ -123,8 +123,10 @@ def need_threads(count: int) -> None:
         is_known.set()
         for thread in started:
             thread.join()
-            # Python has done with it; the system counts it for a moment more.
-            while Path(f"/proc/self/task/{thread.native_id}").exists():
+            # Python has done with it; the system counts it for a moment more, and may give its
+            # number to another.
+            task, until = Path(f"/proc/self/task/{thread.native_id}"), time.monotonic() + 1
+            while task.exists() and time.monotonic() < until:
                 time.sleep(0.001)
 
 
