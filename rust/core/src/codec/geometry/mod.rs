@@ -6,7 +6,8 @@
 //! each atom, and `model` stores them. `encode` writes each tile of 256 atoms of each frame as a
 //! string of its own, with the codes of `entropy`, so `decode` reads any of them: eight frames at a
 //! time, one in each lane of a vector (`codec::simd`), or one frame. The mathematics and its sources
-//! are in `docs/codec.md`.
+//! are in `docs/codec.md`, as is what constants trade that were chosen by trial, by
+//! `benches/constants/trials.py`.
 
 #![expect(
     clippy::needless_range_loop,

@@ -16,8 +16,7 @@ const UPPER: i32 = 4;
 /// Lower bits of an atom without prediction at most.
 const MOST_LOWER: i32 = 22;
 /// What a number of noisy bits that is not the usual one takes in the model, in eighths of a bit. With
-/// less, the archives of ten frames of `benches/peers/trajectory.py` are larger, by up to half a per
-/// cent.
+/// none, archives are up to 1 % larger.
 const UNUSUAL: f32 = 32.0;
 /// The same of one axis that has another number than the other degrees of freedom. If none had,
 /// archives of proteins without water were up to 0.4 % larger.

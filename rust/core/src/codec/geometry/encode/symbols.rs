@@ -13,8 +13,7 @@ use crate::codec::simd::vectorized;
 /// cost more than they save.
 const FEW_FRAMES: usize = 16;
 const FEW: usize = 1 << 16;
-/// Atoms whose quotients are below these, on average, are of the first and the second class: what
-/// made the archives of `benches/peers/trajectory.py` smallest.
+/// Atoms whose quotients are below these, on average, are of the first and the second class.
 const CLASS_MEANS: [f32; CLASSES as usize - 1] = [0.62, 0.85];
 
 /// Symbols, atom after atom and frame after frame.
