@@ -36,7 +36,7 @@ pub enum GpuError {
         timeout: Duration,
     },
     /// The thread that queries the driver could not be started, or has panicked.
-    #[error("the thread that asks the NVIDIA driver has ended")]
+    #[error("the thread that asks the NVIDIA driver has ended, or could not be started")]
     DriverThreadEnded,
     /// CUDA's numbering of different GPUs is unknown.
     #[error(
