@@ -67,7 +67,7 @@ CONSTANTS = [
     Constant("ARCHIVE_LEVEL", "random_access.rs", ("3", "12")),
 ]
 
-#: Of a build and a set, by profile: bytes, and nanoseconds of each round.
+#: By file and profile: bytes, and nanoseconds of writing and reading in each round.
 Measured = dict[tuple[str, str], tuple[int, list[tuple[int, int]]]]
 
 

@@ -159,6 +159,14 @@ mod tests {
     }
 
     #[test]
+    fn large_pieces_leave_some_of_a_limit() {
+        let limit = (100 << 20, 50 << 20);
+        assert!(leaves(limit, (50 << 20) - HEADROOM));
+        assert!(!leaves(limit, (50 << 20) - HEADROOM + 1));
+        assert!(!leaves(limit, u64::MAX));
+    }
+
+    #[test]
     fn a_running_process_has_memory() {
         assert!(resident_bytes() > 100_000);
     }

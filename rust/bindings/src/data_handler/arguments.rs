@@ -46,8 +46,8 @@ pub fn bytes_of_gigabytes(value: &Bound<'_, PyAny>) -> PyResult<u64> {
 /// A `precision`: a positive number, which is that of coordinates, or a dict of such by field.
 pub fn precision_of(value: &Bound<'_, PyAny>) -> PyResult<Precision> {
     let Ok(by_field) = value.cast::<PyDict>() else {
-        let expected = "None, a positive, finite number (the spacing of the grid that coordinates may be \
-                        rounded to), or a dict of such numbers by field";
+        let expected = "None, a positive, finite number (the spacing of the grid that coordinates \
+                        may be rounded to), or a dict of such numbers by field";
         return Ok(Precision::of_frames(spacing_of(value, "precision", expected)?));
     };
     let mut precision = Precision::EXACT;
