@@ -2,7 +2,7 @@
 //!
 //! Coordinates from XTC, GRO and PDB files have a few decimals and no more, but the float that a
 //! reader made of them depends on its arithmetic. A grid is that arithmetic: [`Float::of`] repeats
-//! it, so that the integer gives back exactly that float.
+//! it, so that the integer gives back exactly that float. Other floats may be moved to a grid.
 
 use fearless_simd::{f32x8, prelude::*};
 
@@ -12,14 +12,33 @@ use super::value::Value;
 /// How an integer becomes a float.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Grid {
-    /// `k / scale`: text with decimals, as any correctly rounding parser reads it.
+    /// `k / scale` in the float's own precision: text with decimals, as any correctly rounding parser
+    /// reads it.
     Divided(f64),
-    /// `k · (1 / scale)` in the float's own precision: XTC through mdtraj, in nanometres.
+    /// `k · (1 / scale)`: XTC through mdtraj, in nanometres.
     Multiplied(f64),
     /// `(k · (1 / scale)) · 10`: XTC through MDAnalysis, in ångström.
     MultipliedThenTen(f64),
-    /// `k · spacing` in double precision: floats that were rounded to a spacing.
-    Rounded(f64),
+}
+
+/// Which floats a grid point may stand for.
+#[derive(Debug, Clone, Copy)]
+pub enum Accepted {
+    /// The one that is read.
+    Same,
+    /// Those that are no farther than this from it.
+    Within(f64),
+}
+
+impl Accepted {
+    /// Whether the float that will be read may stand for `value`.
+    #[inline]
+    pub fn accepts<F: Float>(self, value: F, read: F) -> bool {
+        match self {
+            Self::Same => value.bits() == read.bits(),
+            Self::Within(bound) => (value.wide() - read.wide()).abs() <= bound,
+        }
+    }
 }
 
 /// A float that may lie on a grid.
@@ -32,6 +51,8 @@ pub trait Float: Value {
     const EPSILON: f64;
     /// In double precision.
     fn wide(self) -> f64;
+    /// The nearest float to a number.
+    fn nearest(number: f64) -> Self;
     /// The bits, to compare.
     fn bits(self) -> u64;
     /// The float of a grid point.
@@ -40,7 +61,12 @@ pub trait Float: Value {
     fn integer(whole: f64) -> Option<Self::Integer>;
     /// Quantizes a few floats without branches. Returns false where it can't: not all are on the
     /// grid, or their integers are large.
-    fn quantize(values: &[Self], grid: Grid, integers: &mut [Self::Integer]) -> bool;
+    fn quantize(
+        values: &[Self],
+        grid: Grid,
+        accepted: Accepted,
+        integers: &mut [Self::Integer],
+    ) -> bool;
 }
 
 impl Float for f32 {
@@ -50,6 +76,10 @@ impl Float for f32 {
 
     fn wide(self) -> f64 {
         f64::from(self)
+    }
+
+    fn nearest(number: f64) -> Self {
+        number as f32
     }
 
     fn bits(self) -> u64 {
@@ -62,7 +92,6 @@ impl Float for f32 {
             Grid::Divided(scale) => integer as f32 / scale as f32,
             Grid::Multiplied(scale) => integer as f32 * (1.0 / scale as f32),
             Grid::MultipliedThenTen(scale) => (integer as f32 * (1.0 / scale as f32)) * 10.0,
-            Grid::Rounded(spacing) => (f64::from(integer) * spacing) as f32,
         }
     }
 
@@ -70,27 +99,26 @@ impl Float for f32 {
         (whole.abs() < f64::from(i32::MAX)).then_some(whole as i32)
     }
 
-    fn quantize(values: &[f32], grid: Grid, integers: &mut [i32]) -> bool {
-        let is_same = |value: f32, read: f32| value.to_bits() == read.to_bits();
-        vectorized!(_simd => match grid {
-            Grid::Divided(scale) => {
+    fn quantize(values: &[f32], grid: Grid, accepted: Accepted, integers: &mut [i32]) -> bool {
+        let is_same = |value, read| Accepted::Same.accepts(value, read);
+        vectorized!(_simd => match (grid, accepted) {
+            (Grid::Divided(scale), Accepted::Same) => {
                 quantize_all(values, integers, |x| x * scale, |k| k / scale as f32, is_same)
             }
-            Grid::Multiplied(scale) => {
+            (Grid::Divided(scale), Accepted::Within(_)) => {
+                let is_near = |value, read| accepted.accepts(value, read);
+                quantize_all(values, integers, |x| x * scale, |k| k / scale as f32, is_near)
+            }
+            (Grid::Multiplied(scale), Accepted::Same) => {
                 let step = 1.0 / scale as f32;
                 quantize_all(values, integers, |x| x * scale, |k| k * step, is_same)
             }
-            Grid::MultipliedThenTen(scale) => {
+            (Grid::MultipliedThenTen(scale), Accepted::Same) => {
                 let (tenth, step) = (scale / 10.0, 1.0 / scale as f32);
                 quantize_all(values, integers, |x| x * tenth, |k| (k * step) * 10.0, is_same)
             }
-            Grid::Rounded(spacing) => {
-                let half = spacing / 2.0;
-                let is_near =
-                    |value: f32, read: f32| (f64::from(value) - f64::from(read)).abs() <= half;
-                let float = |k: f32| (f64::from(k) * spacing) as f32;
-                quantize_all(values, integers, |x| x / spacing, float, is_near)
-            }
+            // No floats are moved to these.
+            (Grid::Multiplied(_) | Grid::MultipliedThenTen(_), Accepted::Within(_)) => false,
         })
     }
 }
@@ -104,6 +132,10 @@ impl Float for f64 {
         self
     }
 
+    fn nearest(number: f64) -> Self {
+        number
+    }
+
     fn bits(self) -> u64 {
         self.to_bits()
     }
@@ -114,7 +146,6 @@ impl Float for f64 {
             Grid::Divided(scale) => integer as f64 / scale,
             Grid::Multiplied(scale) => integer as f64 * (1.0 / scale),
             Grid::MultipliedThenTen(scale) => (integer as f64 * (1.0 / scale)) * 10.0,
-            Grid::Rounded(spacing) => integer as f64 * spacing,
         }
     }
 
@@ -124,34 +155,30 @@ impl Float for f64 {
         (whole.abs() < EXACT).then_some(whole as i64)
     }
 
-    fn quantize(_: &[f64], _: Grid, _: &mut [i64]) -> bool {
+    fn quantize(_: &[f64], _: Grid, _: Accepted, _: &mut [i64]) -> bool {
         false
     }
 }
 
 impl Grid {
+    /// The grid to which floats are moved that may be half a spacing away: of decimals, where it has
+    /// them.
+    pub fn with_spacing<F: Float>(spacing: f64) -> Self {
+        // Of floats, so that integers and positions stay together.
+        Self::Divided(F::nearest(1.0 / spacing).wide())
+    }
+
     /// The integer that may stand for a float: the nearest one, or the other one beside a float that
     /// is in the middle, as it is rounded.
-    pub fn place<F: Float>(self, value: F) -> Option<F::Integer> {
+    pub fn place<F: Float>(self, value: F, accepted: Accepted) -> Option<F::Integer> {
         let position = match self {
             Self::Divided(scale) | Self::Multiplied(scale) => value.wide() * scale,
             Self::MultipliedThenTen(scale) => value.wide() * (scale / 10.0),
-            Self::Rounded(spacing) => value.wide() / spacing,
         };
         let nearest = position.round_ties_even();
         let other = nearest + (position - nearest).signum();
         let integers = [nearest, other].into_iter().filter_map(F::integer);
-        integers.into_iter().find(|&integer| self.accepts(value, F::of(integer, self)))
-    }
-
-    /// Whether the float that will be read may stand for `value`.
-    pub fn accepts<F: Float>(self, value: F, read: F) -> bool {
-        match self {
-            Self::Rounded(spacing) => {
-                value.bits() == read.bits() || (value.wide() - read.wide()).abs() <= spacing / 2.0
-            }
-            _ => value.bits() == read.bits(),
-        }
+        integers.into_iter().find(|&integer| accepted.accepts(value, F::of(integer, self)))
     }
 
     /// The floats of eight grid points, as [`Float::of`] makes each; of integers that are floats.
@@ -161,10 +188,6 @@ impl Grid {
             Self::Divided(scale) => integers / scale as f32,
             Self::Multiplied(scale) => integers * (1.0 / scale as f32),
             Self::MultipliedThenTen(scale) => integers * (1.0 / scale as f32) * 10.0,
-            Self::Rounded(spacing) => {
-                let (low, high) = integers.widen();
-                (low * spacing).narrow(high * spacing)
-            }
         }
     }
 
@@ -174,7 +197,6 @@ impl Grid {
             Self::Divided(scale) => (0, scale),
             Self::Multiplied(scale) => (1, scale),
             Self::MultipliedThenTen(scale) => (2, scale),
-            Self::Rounded(spacing) => (3, spacing),
         }
     }
 
@@ -184,7 +206,6 @@ impl Grid {
             0 => Some(Self::Divided(number)),
             1 => Some(Self::Multiplied(number)),
             2 => Some(Self::MultipliedThenTen(number)),
-            3 => Some(Self::Rounded(number)),
             _ => None,
         }
     }
@@ -194,7 +215,6 @@ impl Grid {
         match self {
             Self::Divided(scale) | Self::Multiplied(scale) => 1.0 / scale,
             Self::MultipliedThenTen(scale) => 10.0 / scale,
-            Self::Rounded(spacing) => spacing,
         }
     }
 }
@@ -237,19 +257,19 @@ mod tests {
             which in 0usize..4,
             scale in prop::sample::select(vec![100.0, 1000.0, 0.5]),
         ) {
-            let grid = [
-                Grid::Divided(scale),
-                Grid::Multiplied(scale),
-                Grid::MultipliedThenTen(scale),
-                Grid::Rounded(1.0 / scale),
+            let (grid, accepted) = [
+                (Grid::Divided(scale), Accepted::Same),
+                (Grid::Multiplied(scale), Accepted::Same),
+                (Grid::MultipliedThenTen(scale), Accepted::Same),
+                (Grid::Divided(scale), Accepted::Within(0.5 / scale)),
             ][which];
             let mut floats: Vec<f32> = steps.iter().map(|&step| f32::of(step, grid)).collect();
             let at = odd.0.index(floats.len());
             floats[at] = f32::from_bits(odd.1);
             let mut integers = vec![0; floats.len()];
-            if f32::quantize(&floats, grid, &mut integers) {
+            if f32::quantize(&floats, grid, accepted, &mut integers) {
                 for (&float, integer) in floats.iter().zip(integers) {
-                    prop_assert_eq!(grid.place(float), Some(integer));
+                    prop_assert_eq!(grid.place(float, accepted), Some(integer));
                 }
             }
         }

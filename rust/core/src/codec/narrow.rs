@@ -58,11 +58,11 @@ impl Narrowed {
     /// Moves doubles to multiples of the precision, or, where that has many outliers or they are on
     /// it already, to the narrower grid.
     fn round(values: &[f64], sample: &[f64], shape: BlockShape, step: f64) -> Option<Self> {
-        let narrower = Narrowing::rounding(step * NARROWER);
+        let narrower = Narrowing::rounding(step * NARROWER, step);
         let allowed = sample.len() / OUTLIERS;
         let is_rounded =
             Narrowing { tolerance: None, ..narrower }.misses(sample, allowed) <= allowed;
-        let whole = || Narrowing::rounding(step).narrow(values, shape, MANY_OUTLIERS);
+        let whole = || Narrowing::rounding(step, step).narrow(values, shape, MANY_OUTLIERS);
         if is_rounded { None } else { whole() }
             .or_else(|| narrower.narrow(values, shape, ROUNDING_OUTLIERS))
     }
@@ -112,12 +112,12 @@ fn candidates() -> impl Iterator<Item = Narrowing> {
 }
 
 impl Narrowing {
-    /// To the nearest multiples of a spacing.
-    fn rounding(spacing: f64) -> Self {
+    /// To the nearest multiples of a spacing, at most half of `step` away.
+    fn rounding(spacing: f64, step: f64) -> Self {
         Self {
-            widening: Widening(Operation::Times(spacing), IDENTITY),
+            widening: Widening(Operation::Over(1.0 / spacing), IDENTITY),
             is_whole: true,
-            tolerance: Some(spacing / 2.0),
+            tolerance: Some(step / 2.0),
         }
     }
 

@@ -12,7 +12,7 @@ use zerocopy::little_endian::F64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::block::EncodeOptions;
-use super::grid::{Float, Grid};
+use super::grid::{Accepted, Float, Grid};
 use super::layout::BlockShape;
 use super::outliers::Outliers;
 use super::pco;
@@ -49,6 +49,7 @@ struct GridHeaderBytes {
 #[derive(Debug)]
 pub struct Quantized<F: Float> {
     grid: Grid,
+    accepted: Accepted,
     /// Where each float is on the grid.
     pub integers: Vec<F::Integer>,
     /// The positions of those that are not on it.
@@ -60,7 +61,7 @@ impl<F: Float> Quantized<F> {
     pub fn find(values: &[F], shape: BlockShape, options: &EncodeOptions) -> Option<Self> {
         // A grid that the floats lie on anyway gives them back as they are, and is no larger.
         let found = find(values)
-            .and_then(|grid| quantize(values, grid, shape, OUTLIERS))
+            .and_then(|grid| quantize(values, grid, Accepted::Same, shape, OUTLIERS))
             .filter(|found| options.precision.is_none_or(|step| found.grid.spacing() >= step));
         match (found, options.precision) {
             (Some(found), _) => Some(found),
@@ -72,15 +73,15 @@ impl<F: Float> Quantized<F> {
     /// Moves floats to a grid with as many digits as the precision, or, where that has many outliers
     /// or the floats are on it already, to the narrower one.
     fn round(values: &[F], shape: BlockShape, step: f64) -> Option<Self> {
-        let narrower = Grid::Rounded(step * NARROWER);
+        let narrower = Grid::with_spacing::<F>(step * NARROWER);
+        let accepted = Accepted::Within(step / 2.0);
         let sample = sample(values);
-        let misses = |&&value: &&F| {
-            narrower.place(value).is_none_or(|k| F::of(k, narrower).bits() != value.bits())
-        };
-        let is_rounded = sample.iter().filter(misses).count() <= sample.len() / OUTLIERS;
-        let whole = || quantize(values, Grid::Rounded(step), shape, MANY_OUTLIERS);
+        let allowed = sample.len() / OUTLIERS;
+        let is_rounded = count_misses(&sample, narrower, allowed) <= allowed;
+        let whole =
+            || quantize(values, Grid::with_spacing::<F>(step), accepted, shape, MANY_OUTLIERS);
         if is_rounded { None } else { whole() }
-            .or_else(|| quantize(values, narrower, shape, ROUNDING_OUTLIERS))
+            .or_else(|| quantize(values, narrower, accepted, shape, ROUNDING_OUTLIERS))
     }
 
     /// The distance of two grid points.
@@ -94,7 +95,7 @@ impl<F: Float> Quantized<F> {
         values.chunks(BATCH).zip(bytes.chunks(BATCH * F::SIZE)).all(|(values, bytes)| {
             let read = bytes.chunks_exact(F::SIZE).map(F::read);
             let pairs = values.iter().zip(read);
-            pairs.fold(true, |all, (&value, read)| all & self.grid.accepts(value, read))
+            pairs.fold(true, |all, (&value, read)| all & self.accepted.accepts(value, read))
         })
     }
 
@@ -111,7 +112,8 @@ impl<F: Float> Quantized<F> {
 impl Quantized<f32> {
     /// Whole numbers.
     pub fn whole(integers: Vec<i32>) -> Self {
-        Self { grid: Grid::Divided(1.0), integers, outliers: Vec::new() }
+        let (grid, accepted) = (Grid::Divided(1.0), Accepted::Same);
+        Self { grid, accepted, integers, outliers: Vec::new() }
     }
 }
 
@@ -198,7 +200,7 @@ fn find<F: Float>(values: &[F]) -> Option<Grid> {
 fn count_misses<F: Float>(values: &[F], grid: Grid, allowed: usize) -> usize {
     let mut count = 0;
     for &value in values {
-        count += usize::from(grid.place(value).is_none());
+        count += usize::from(grid.place(value, Accepted::Same).is_none());
         if count > allowed {
             break;
         }
@@ -210,6 +212,7 @@ fn count_misses<F: Float>(values: &[F], grid: Grid, allowed: usize) -> usize {
 fn quantize<F: Float>(
     values: &[F],
     grid: Grid,
+    accepted: Accepted,
     shape: BlockShape,
     rarity: usize,
 ) -> Option<Quantized<F>> {
@@ -219,13 +222,13 @@ fn quantize<F: Float>(
     let mut batch = [F::Integer::default(); BATCH];
     for values_batch in values.chunks(BATCH) {
         let batch = &mut batch[..values_batch.len()];
-        if F::quantize(values_batch, grid, batch) {
+        if F::quantize(values_batch, grid, accepted, batch) {
             integers.extend_from_slice(batch);
             continue;
         }
         for &value in values_batch {
             let position = integers.len();
-            let integer = grid.place(value).unwrap_or_else(|| {
+            let integer = grid.place(value, accepted).unwrap_or_else(|| {
                 outliers.push(position);
                 filler(&integers, width)
             });
@@ -235,5 +238,5 @@ fn quantize<F: Float>(
             return None;
         }
     }
-    Some(Quantized { grid, integers, outliers })
+    Some(Quantized { grid, accepted, integers, outliers })
 }

@@ -191,6 +191,28 @@ fn text_with_one_more_decimal_is_rounded_like_other_numbers() {
 }
 
 #[test]
+fn rounded_numbers_are_read_as_the_decimals_that_text_would_give() {
+    let numbers = walk(64, 40);
+    for decimals in 1..=3 {
+        let precision = [1.0, 0.1, 0.01, 0.001][decimals];
+        let options = EncodeOptions { precision: Some(precision), archive: false };
+        let read = |bytes: &[u8], scalar| read_back(bytes, &block(64, 40, 3, scalar), &options);
+        let narrow = read(&floats(numbers.iter().copied()), ScalarType::F32);
+        let doubles: Vec<u8> = numbers.iter().flat_map(|&x| f64::from(x).to_le_bytes()).collect();
+        let wide = read(&doubles, ScalarType::F64);
+        for ((float, double), x) in
+            narrow.as_chunks().0.iter().zip(wide.as_chunks().0).zip(&numbers)
+        {
+            let (float, double) = (f32::from_le_bytes(*float), f64::from_le_bytes(*double));
+            // What lies in the middle between two decimals may be kept as it is.
+            assert!(float == *x || format!("{float:.decimals$}").parse() == Ok(float), "{float}");
+            let text = format!("{double:.decimals$}");
+            assert!(double == f64::from(*x) || text.parse() == Ok(double), "{double}");
+        }
+    }
+}
+
+#[test]
 fn what_was_rounded_is_not_rounded_again() {
     let block = block(64, 40, 3, ScalarType::F32);
     let text = floats(text().into_iter().map(|k| k as f32 / 1000.0));

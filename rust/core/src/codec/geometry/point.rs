@@ -4,8 +4,7 @@ use std::ops::{Add, Index, Mul, Sub};
 
 use fearless_simd::{f32x8, prelude::*};
 
-use crate::codec::grid::Grid;
-use crate::codec::simd::{LANES, Lanes};
+use crate::codec::simd::Lanes;
 
 /// Three coordinates in memory, of eight points.
 pub type StoredPoint = [Lanes; 3];
@@ -54,32 +53,6 @@ impl<S: Simd> Point<S> {
     pub fn abs(self) -> Self {
         let [x, y, z] = self.0;
         Self([x.abs(), y.abs(), z.abs()])
-    }
-
-    /// The floats of grid points.
-    #[inline(always)]
-    pub fn floats(self, grid: Grid) -> Self {
-        let [x, y, z] = self.0;
-        Self([grid.floats(x), grid.floats(y), grid.floats(z)])
-    }
-
-    /// The coordinates of one point after the other, each in four floats.
-    #[inline(always)]
-    pub fn rows(self) -> [[f32; 4]; LANES] {
-        let [(x, x_high), (y, y_high), (z, z_high)] = self.0.map(
-            #[inline(always)]
-            |v| v.split(),
-        );
-        let mut halves = [[0.0; 16]; 2];
-        let simd = x.simd;
-        simd.store_four_interleaved_f32x4([x, y, z, z], &mut halves[0]);
-        simd.store_four_interleaved_f32x4([x_high, y_high, z_high, z_high], &mut halves[1]);
-        let row = |lane: usize| {
-            let half = &halves[lane / 4];
-            let at = 4 * (lane % 4);
-            [half[at], half[at + 1], half[at + 2], half[at + 3]]
-        };
-        [row(0), row(1), row(2), row(3), row(4), row(5), row(6), row(7)]
     }
 }
 

@@ -10,8 +10,9 @@
 use fearless_simd::{f32x8, i32x8, mask32x8, prelude::*, u32x8};
 
 use super::innovations::ResidualLanes;
-use super::layout::{AtomLayout, ModelLayout, ROW};
+use super::layout::{AtomLayout, ModelLayout};
 use super::restore::{FloatDecoder, QuantizedDecoder};
+use super::rows::write_frame;
 use crate::codec::geometry::domain::Domain;
 use crate::codec::geometry::entropy::bits::BitReader;
 use crate::codec::geometry::model::TILE;
@@ -165,24 +166,13 @@ impl LaneGroup {
         ([x.simd_into(simd), y.simd_into(simd), z.simd_into(simd)], side_info)
     }
 
-    /// Keeps its atoms for those that refer to them, and writes their rows.
+    /// Keeps its atoms.
     #[inline(always)]
-    fn store<S: Simd>(
-        &self,
-        point: Point<S>,
-        floats: Point<S>,
-        points: &mut [[f32; 3]],
-        out: &mut [u8],
-    ) {
-        let (lanes, rows) = (point.store(), floats.rows());
+    fn store<S: Simd>(&self, point: Point<S>, points: &mut [[f32; 3]]) {
+        let lanes = point.store();
         for lane in 0..LANES {
-            let index = self.atoms[lane] as usize;
-            let Some(point) = points.get_mut(index) else { continue };
-            *point = [lanes[0].0[lane], lanes[1].0[lane], lanes[2].0[lane]];
-            if let Some(row) = out.get_mut(index * ROW..(index + 1) * ROW) {
-                for i in 0..3 {
-                    row[4 * i..4 * i + 4].copy_from_slice(&rows[lane][i].to_le_bytes());
-                }
+            if let Some(point) = points.get_mut(self.atoms[lane] as usize) {
+                *point = [lanes[0].0[lane], lanes[1].0[lane], lanes[2].0[lane]];
             }
         }
     }
@@ -209,27 +199,29 @@ pub struct FrameDecoder<'a> {
 
 impl FrameDecoder<'_> {
     #[inline(always)]
-    pub fn decode<S: Simd>(self, simd: S) {
-        match self.grid {
-            Some(grid) => self.decode_quantized(simd, grid),
+    pub fn decode<S: Simd>(mut self, simd: S) {
+        let Self { grid, .. } = self;
+        match grid {
+            Some(_) => self.decode_quantized(simd),
             None => self.decode_floats(simd),
         }
+        write_frame(simd, self.points, grid, self.out);
     }
 
     #[inline(always)]
-    fn decode_quantized<S: Simd>(self, simd: S, grid: Grid) {
+    fn decode_quantized<S: Simd>(&mut self, simd: S) {
         for group in &self.schedule.0 {
             let (references, params) = group.gather(simd, self.model, self.points);
             let (residuals, side_info) = group.residuals(simd, self.residuals);
             let mut decoder = QuantizedDecoder(residuals);
             let point =
                 reconstruct(group.predictor, &references, &params, &side_info, &mut decoder);
-            group.store(point, point.floats(grid), self.points, self.out);
+            group.store(point, self.points);
         }
     }
 
     #[inline(always)]
-    fn decode_floats<S: Simd>(self, simd: S) {
+    fn decode_floats<S: Simd>(&mut self, simd: S) {
         let mut eight = usize::MAX;
         let mut lower = BitReader::new(self.streams, u32x8::splat(simd, 0));
         for group in &self.schedule.0 {
@@ -263,7 +255,7 @@ impl FrameDecoder<'_> {
             };
             let point =
                 reconstruct(group.predictor, &references, &params, &side_info, &mut decoder);
-            group.store(point, point, self.points, self.out);
+            group.store(point, self.points);
         }
     }
 }

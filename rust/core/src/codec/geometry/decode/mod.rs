@@ -5,6 +5,7 @@ mod frame_residuals;
 mod innovations;
 mod layout;
 mod restore;
+mod rows;
 mod tile_group;
 
 use std::ops::Range;

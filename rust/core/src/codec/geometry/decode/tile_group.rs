@@ -3,8 +3,9 @@
 use fearless_simd::{i32x8, mask32x8, prelude::*, u32x8};
 
 use super::innovations::{PredictedFrom, ResidualLanes, store};
-use super::layout::{AtomLayout, ROW, TileLayout};
+use super::layout::{AtomLayout, TileLayout};
 use super::restore::{FloatDecoder, QuantizedDecoder};
+use super::rows::write_tile;
 use crate::codec::geometry::domain;
 use crate::codec::geometry::entropy::bits::BitReader;
 use crate::codec::geometry::entropy::huffman::Table;
@@ -200,10 +201,9 @@ impl Output<'_> {
                 _ => SideInfo::from_number(predictor, side),
             };
             let params = atom.params.splat(simd);
-            let (point, floats) = if let Some(grid) = self.grid {
+            let point = if self.grid.is_some() {
                 let mut decoder = QuantizedDecoder([x, y, z]);
-                let point = reconstruct(predictor, &references, &params, &side_info, &mut decoder);
-                (point, point.floats(grid))
+                reconstruct(predictor, &references, &params, &side_info, &mut decoder)
             } else {
                 let [u, v, w] = atom.levels.map(i32::from);
                 let mut decoder = FloatDecoder {
@@ -213,19 +213,12 @@ impl Output<'_> {
                     is_direct: predictor == Predictor::Direct,
                     active: mask32x8::splat(simd, true),
                 };
-                let point = reconstruct(predictor, &references, &params, &side_info, &mut decoder);
-                (point, point)
+                reconstruct(predictor, &references, &params, &side_info, &mut decoder)
             };
             self.points[index] = point.store();
-            let rows = floats.rows();
-            for lane in 0..LANES.min(self.count) {
-                let start = self.rows[lane] + index * ROW;
-                if let Some(row) = self.out.get_mut(start..start + ROW) {
-                    for i in 0..3 {
-                        row[4 * i..4 * i + 4].copy_from_slice(&rows[lane][i].to_le_bytes());
-                    }
-                }
-            }
         }
+        let points = &self.points[..self.atoms.len().min(TILE)];
+        let count = self.count.min(LANES);
+        write_tile(simd, points, self.grid, &self.rows[..count], self.out);
     }
 }
