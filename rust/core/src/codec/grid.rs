@@ -105,8 +105,8 @@ impl Float for f32 {
             (Grid::Divided(scale), Accepted::Same) => {
                 quantize_all(values, integers, |x| x * scale, |k| k / scale as f32, is_same)
             }
-            (Grid::Divided(scale), Accepted::Within(_)) => {
-                let is_near = |value, read| accepted.accepts(value, read);
+            (Grid::Divided(scale), Accepted::Within(bound)) => {
+                let is_near = |value, read| Accepted::Within(bound).accepts(value, read);
                 quantize_all(values, integers, |x| x * scale, |k| k / scale as f32, is_near)
             }
             (Grid::Multiplied(scale), Accepted::Same) => {

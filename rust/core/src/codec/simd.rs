@@ -77,6 +77,12 @@ pub fn round<S: Simd>(x: f32x8<S>) -> f32x8<S> {
     clamp(x, 2.0 * LARGEST - 1.0) + ROUNDING_SHIFT - ROUNDING_SHIFT
 }
 
+/// The same of one of up to twice [`LARGEST`].
+#[inline(always)]
+pub fn nearest(x: f32) -> f32 {
+    (x + ROUNDING_SHIFT) - ROUNDING_SHIFT
+}
+
 /// The square roots, and zero for what has none.
 #[inline(always)]
 pub fn sqrt<S: Simd>(x: f32x8<S>) -> f32x8<S> {
@@ -100,6 +106,20 @@ pub fn sum<S: Simd>(x: f32x8<S>) -> f64 {
 #[inline(always)]
 pub fn any_bits<S: Simd>(x: u32x8<S>) -> u32 {
     x.to_array().into_iter().fold(0, |any, bits| any | bits)
+}
+
+/// Eight vectors of what each of these has in one lane.
+#[inline(always)]
+pub fn transposed<S: Simd, V: SimdBase<S>>(mut vectors: [V; LANES]) -> [V; LANES] {
+    // Each step takes the upper half in between the lower one, as one shuffles cards; after three,
+    // the numbers of vectors and lanes have changed places.
+    for _ in 0..LANES.ilog2() {
+        let from = vectors;
+        for i in 0..LANES / 2 {
+            (vectors[2 * i], vectors[2 * i + 1]) = from[i].interleave(from[i + LANES / 2]);
+        }
+    }
+    vectors
 }
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ impl BoxInFrame {
         let mut short = step.map(|x| x as f32);
         let mut image = [0.0; 3];
         for axis in [2, 1, 0] {
-            image[axis] = (short[axis] * self.inverse[axis]).round();
+            image[axis] = simd::nearest(short[axis] * self.inverse[axis]);
             let along = short.iter_mut().zip(self.vectors[axis]);
             along.for_each(|(x, along)| *x -= image[axis] * along);
         }

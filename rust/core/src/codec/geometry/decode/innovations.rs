@@ -1,4 +1,4 @@
-//! Residuals and sides from innovations, and from those of the other frame.
+//! Residuals and sides from innovations, and from those of key frames.
 
 use fearless_simd::{i32x8, mask32x8, prelude::*};
 
@@ -12,31 +12,25 @@ pub type ResidualLanes = [[i32; LANES]; 4];
 
 /// What the residuals of frames are predicted from.
 pub enum PredictedFrom<'a> {
-    /// Nothing: strings hold residuals.
+    /// Nothing, or frames before, once all have been read.
     Nothing,
     /// The key frame in this lane.
     Lane(usize),
     /// Key frames that are not all among them: the residuals and sides of that of each lane.
     Keys(&'a [ResidualLanes; TILE]),
-    /// The frames before: the residuals and sides of the last two that were decoded.
-    Before(&'a mut [[[i32; 2]; 4]; TILE]),
 }
 
 impl PredictedFrom<'_> {
     /// The residuals and sides of an atom in eight frames; those of key frames stay as they are.
     #[inline(always)]
     pub fn decode<S: Simd>(
-        &mut self,
+        &self,
         atom: &AtomLayout,
         index: usize,
         read: [i32x8<S>; 4],
         is_key: mask32x8<S>,
         to: &mut ResidualLanes,
     ) {
-        if let Self::Before(before) = self {
-            store(read, to);
-            return decode_in_turn(atom, &mut before[index], to, is_key.to_bitmask());
-        }
         let (coefficients, sides) = atom.ar();
         let mut is_told = !is_key;
         if sides > 2 {
@@ -68,7 +62,7 @@ impl PredictedFrom<'_> {
         match self {
             Self::Lane(lane) => i32x8::splat(read.simd, what(read.to_array()[*lane % LANES])),
             Self::Keys(keys) => keys[index][i].map(what).simd_into(read.simd),
-            Self::Nothing | Self::Before(_) => i32x8::splat(read.simd, 0),
+            Self::Nothing => i32x8::splat(read.simd, 0),
         }
     }
 }
@@ -78,37 +72,6 @@ impl PredictedFrom<'_> {
 pub fn store<S: Simd>(read: [i32x8<S>; 4], to: &mut ResidualLanes) {
     for i in 0..4 {
         to[i] = read[i].to_array();
-    }
-}
-
-/// The residuals and sides of an atom in frames that are each predicted from those before.
-#[inline(always)]
-fn decode_in_turn(
-    atom: &AtomLayout,
-    before: &mut [[i32; 2]; 4],
-    read: &mut ResidualLanes,
-    keys: u64,
-) {
-    let (coefficients, sides) = atom.ar();
-    let is_told: [bool; LANES] = std::array::from_fn(|lane| {
-        let is_moved = sides > 2 && read[3][lane] != 0;
-        keys >> lane & 1 == 0 && !is_moved
-    });
-    for i in 0..3 {
-        for lane in 0..LANES {
-            let coefficients = if is_told[lane] { coefficients[i] } else { [0; 2] };
-            let residual = read[i][lane].wrapping_add(ar_predict(coefficients, before[i]));
-            before[i] = [residual, if is_told[lane] { before[i][0] } else { residual }];
-            read[i][lane] = residual;
-        }
-    }
-    if sides > 0 {
-        for lane in 0..LANES {
-            let is_key = keys >> lane & 1 == 1;
-            let side = read[3][lane] + if is_key { 0 } else { before[3][0] };
-            before[3][0] = if is_key || side < sides { side } else { side - sides };
-            read[3][lane] = before[3][0];
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod frame;
 mod frame_residuals;
+mod in_turn;
 mod innovations;
 mod layout;
 mod restore;
@@ -14,6 +15,7 @@ use once_cell::race::OnceBox;
 
 use frame::{FrameDecoder, Schedule};
 use frame_residuals::{FrameStrings, Starts, Steps};
+use in_turn::InTurn;
 use innovations::{PredictedFrom, ResidualLanes};
 use layout::{AtomLayout, ModelLayout, ROW, read_model};
 use tile_group::{Output, Strings, TileGroup};
@@ -271,7 +273,6 @@ impl Decoder {
         layout: OutputLayout,
     ) -> Result<(), DecodeError> {
         let mut points = [[Lanes::ZERO; 3]; TILE];
-        let mut before = [[[0; 2]; 4]; TILE];
         let [mut read, mut keys] = [[[[0; LANES]; 4]; TILE]; 2];
         for (number, tile) in self.model.tiles.iter().enumerate() {
             if !is_wanted(number) {
@@ -279,13 +280,14 @@ impl Decoder {
             }
             let atoms = self.atoms_of(number);
             let first = layout.start + number * TILE * ROW;
+            let is_in_turn = tile.has_keys && self.reference == Reference::Before;
+            let mut in_turn = is_in_turn.then(|| InTurn::new(atoms));
             for (group, frames) in frames.chunks(LANES).enumerate() {
                 let lanes: [usize; LANES] =
                     std::array::from_fn(|lane| frames[lane.min(frames.len() - 1)]);
                 let predicted_from = match (tile.has_keys, self.reference) {
-                    (false, _) => PredictedFrom::Nothing,
                     (true, Reference::Key) => self.key_frames(streams, number, &lanes, &mut keys),
-                    (true, Reference::Before) => PredictedFrom::Before(&mut before),
+                    _ => PredictedFrom::Nothing,
                 };
                 let strings = Strings {
                     atoms,
@@ -294,6 +296,7 @@ impl Decoder {
                     starts: lanes.map(|frame| streams.place(self.start(frame, number))),
                     tables: &self.model.tables,
                     predicted_from,
+                    in_turn: in_turn.as_mut(),
                     is_key: lanes.map(|frame| tile.has_keys && self.is_key(frame)),
                     read: &mut read,
                 };
@@ -344,6 +347,7 @@ impl Decoder {
             starts: keys.map(|key| streams.place(self.start(key, number))),
             tables: &self.model.tables,
             predicted_from: PredictedFrom::Nothing,
+            in_turn: None,
             is_key: [true; LANES],
             read: &mut *read,
         };

@@ -5,7 +5,7 @@ use fearless_simd::{f32x8, prelude::*};
 use super::layout::ROW;
 use crate::codec::geometry::point::StoredPoint;
 use crate::codec::grid::Grid;
-use crate::codec::simd::{LANES, Lanes};
+use crate::codec::simd::{LANES, Lanes, transposed};
 
 /// Coordinates of an atom.
 const COMPONENTS: usize = ROW / size_of::<f32>();
@@ -97,18 +97,4 @@ fn bytes<S: Simd>(vector: f32x8<S>) -> [u8; VECTOR] {
     let mut bytes = [0; VECTOR];
     bytes.copy_from_slice(vector.to_array().map(f32::to_le_bytes).as_flattened());
     bytes
-}
-
-/// Eight vectors of what each of these has in one lane.
-#[inline(always)]
-fn transposed<S: Simd>(mut vectors: [f32x8<S>; LANES]) -> [f32x8<S>; LANES] {
-    // Each step takes the upper half in between the lower one, as one shuffles cards; after three,
-    // the numbers of vectors and lanes have changed places.
-    for _ in 0..LANES.ilog2() {
-        let from = vectors;
-        for i in 0..LANES / 2 {
-            (vectors[2 * i], vectors[2 * i + 1]) = from[i].interleave(from[i + LANES / 2]);
-        }
-    }
-    vectors
 }

@@ -2,6 +2,7 @@
 
 use fearless_simd::{i32x8, mask32x8, prelude::*, u32x8};
 
+use super::in_turn::InTurn;
 use super::innovations::{PredictedFrom, ResidualLanes, store};
 use super::layout::{AtomLayout, TileLayout};
 use super::restore::{FloatDecoder, QuantizedDecoder};
@@ -29,6 +30,8 @@ pub struct Strings<'a> {
     /// The tables of symbols.
     pub tables: &'a [Table],
     pub predicted_from: PredictedFrom<'a>,
+    /// How these go on from the frames before, where they do.
+    pub in_turn: Option<&'a mut InTurn>,
     /// Which lanes are key frames that have other fields.
     pub is_key: [bool; LANES],
     /// Room for what the strings say.
@@ -133,10 +136,14 @@ impl Strings<'_> {
                 read[3] = active.select(side, uncoded).bitcast();
             }
             let to = &mut self.read[index];
-            match atom.ar {
-                0 => store(read, to),
-                _ => self.predicted_from.decode(atom, index, read, is_key, to),
+            match &self.predicted_from {
+                PredictedFrom::Nothing => store(read, to),
+                _ if atom.ar == 0 => store(read, to),
+                predicted_from => predicted_from.decode(atom, index, read, is_key, to),
             }
+        }
+        if let Some(in_turn) = &mut self.in_turn {
+            in_turn.decode(simd, self.is_key, self.read);
         }
     }
 }

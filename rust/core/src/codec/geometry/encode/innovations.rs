@@ -161,7 +161,8 @@ fn ar_encode(written: &mut Residuals, found: &AtomPredictor, reference: Referenc
         }
         if found.predictor.sides() > 1 {
             let count = found.predictor.sides() as u8;
-            sides[frame] = (sides[frame] + count - sides[other]) % count;
+            let change = sides[frame] + count - sides[other];
+            sides[frame] = if change < count { change } else { change - count };
         }
     }
 }

@@ -66,7 +66,9 @@ impl Tile {
             }
         }
         let centre = [0, 1, 2].map(|i| match domain {
-            Domain::Quantized => middle_of_range(points.iter().map(|point| &point[i])),
+            Domain::Quantized => {
+                vectorized!(simd => middle_of_range(simd, points.iter().map(|point| &point[i])))
+            }
             Domain::FloatBits => median(sample.iter().flat_map(|point| point[i].0)),
         });
         let mut one_frame = vec![[Lanes::ZERO; 3]; atoms.div_ceil(LANES)];
@@ -215,17 +217,14 @@ fn distance<S: Simd>(simd: S, view: View<'_>, atom: usize, other: usize) -> (f64
 }
 
 /// The middle of the range of whole numbers.
-fn middle_of_range<'a>(values: impl Iterator<Item = &'a Lanes>) -> f32 {
-    let (mut low, mut high) = ([f32::MAX; LANES], [f32::MIN; LANES]);
+#[inline(always)]
+fn middle_of_range<'a, S: Simd>(simd: S, values: impl Iterator<Item = &'a Lanes>) -> f32 {
+    let (mut low, mut high) = (f32x8::splat(simd, f32::MAX), f32x8::splat(simd, f32::MIN));
     for value in values {
-        for lane in 0..LANES {
-            low[lane] = low[lane].min(value.0[lane]);
-            high[lane] = high[lane].max(value.0[lane]);
-        }
+        let value = value.load(simd);
+        (low, high) = (low.min(value), high.max(value));
     }
-    let low = low.into_iter().fold(f32::MAX, f32::min);
-    let high = high.into_iter().fold(f32::MIN, f32::max);
-    (low * 0.5 + high * 0.5).round()
+    (low.reduce_min() * 0.5 + high.reduce_max() * 0.5).round()
 }
 
 /// The median of those that are not too far away.
@@ -241,5 +240,6 @@ fn median(values: impl Iterator<Item = f32>) -> f32 {
 /// Whether integers are small enough to be computed with as floats.
 pub fn are_small(integers: &[i32]) -> bool {
     // Without a branch for each.
-    integers.iter().fold(0, |most, integer| integer.unsigned_abs().max(most)) <= LARGEST as u32
+    let most = vectorized!(_simd => integers.iter().fold(0, |most, x| x.unsigned_abs().max(most)));
+    most <= LARGEST as u32
 }

@@ -26,8 +26,7 @@ impl Model {
         let plane = || Vec::with_capacity(count);
         let mut predictors: Vec<u8> = plane();
         let mut offsets: [Vec<u8>; 3] = [plane(), plane(), plane()];
-        let mut coefficients: [FloatPlanes; 3] = std::array::from_fn(|_| FloatPlanes::default());
-        let mut distances: [FloatPlanes; 3] = std::array::from_fn(|_| FloatPlanes::default());
+        let [mut coefficients, mut distances]: [[Vec<f32>; 3]; 2] = Default::default();
         let three = || [plane(), plane(), plane()];
         let (mut levels, mut noisy, mut key_noisy) = (three(), three(), three());
         let (mut ars, mut classes) = (plane(), plane());
@@ -37,9 +36,9 @@ impl Model {
             let used = offsets.iter_mut().zip(atom.offsets).take(predictor.references());
             used.for_each(|(plane, offset)| plane.push(offset));
             let used = coefficients.iter_mut().zip(atom.coefficients);
-            used.take(predictor.coefficients()).for_each(|(planes, float)| planes.push(float));
+            used.take(predictor.coefficients()).for_each(|(all, float)| all.push(float));
             let used = distances.iter_mut().zip(atom.distances);
-            used.take(predictor.distances()).for_each(|(planes, float)| planes.push(float));
+            used.take(predictor.distances()).for_each(|(all, float)| all.push(float));
             let push = |planes: &mut [Vec<u8>; 3], bytes: [u8; 3]| {
                 planes.iter_mut().zip(bytes).for_each(|(plane, byte)| plane.push(byte));
             };
@@ -56,8 +55,8 @@ impl Model {
         let centres = self.centres.iter().flatten();
         let centres: Vec<u8> = centres.flat_map(|x| x.to_le_bytes()).collect();
         let planes = [predictors].into_iter().chain(offsets);
-        let planes = planes.chain(coefficients.into_iter().flat_map(|planes| planes.0));
-        let planes = planes.chain(distances.into_iter().flat_map(|planes| planes.0));
+        let planes =
+            planes.chain(coefficients.iter().chain(&distances).flat_map(|all| planes_of(all)));
         let planes = planes.chain(levels).chain(noisy).chain([ars, classes]).chain(key_noisy);
         let tables = used_tables(&self.atoms).map(|table| self.tables[table].clone());
         let planes = planes.chain([centres]).chain(tables);
@@ -188,14 +187,9 @@ fn three_of(planes: &mut [std::slice::Iter<'_, u8>; 3]) -> [u8; 3] {
 
 /// The bytes of some floats, the highest first, after a rotation by which the sign comes last: so
 /// the first is the exponent, and those that are zero in all of them cost nothing.
-#[derive(Default)]
-struct FloatPlanes([Vec<u8>; 4]);
-
-impl FloatPlanes {
-    fn push(&mut self, float: f32) {
-        let bytes = float.to_bits().rotate_left(1).to_be_bytes();
-        self.0.iter_mut().zip(bytes).for_each(|(plane, byte)| plane.push(byte));
-    }
+fn planes_of(floats: &[f32]) -> [Vec<u8>; 4] {
+    let byte = |float: &f32, i: usize| float.to_bits().rotate_left(1).to_be_bytes()[i];
+    std::array::from_fn(|i| floats.iter().map(|float| byte(float, i)).collect())
 }
 
 /// The floats of four planes of the same length.
