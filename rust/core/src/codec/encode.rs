@@ -59,7 +59,7 @@ fn encode_doubles(bytes: &[u8], shape: BlockShape, options: &EncodeOptions) -> O
         };
         let mut payload = quantized.header(bytes);
         let (layout, _) = pco::choose_layout(&quantized.integers, shape);
-        payload.extend(pco::encode(layout, quantized.integers, shape)?);
+        payload.extend(pco::encode(layout, &quantized.integers, shape)?);
         return Some((GRID, payload));
     };
     drop(values);
@@ -90,10 +90,10 @@ fn encode_floats(bytes: &[u8], shape: BlockShape, options: &EncodeOptions) -> Op
         if !options.archive || estimate.is_beaten(encoded.1.len(), shape.len()) {
             return Some(encoded);
         }
-        let other = pco::encode(choice.0, floats.clone(), shape);
+        let other = pco::encode(choice.0, &floats, shape);
         return Some(smaller(encoded, NUMBERS, other));
     }
-    Some((NUMBERS, pco::encode(choice.0, floats.clone(), shape)?))
+    Some((NUMBERS, pco::encode(choice.0, &floats, shape)?))
 }
 
 fn encode_quantized(
@@ -114,7 +114,7 @@ fn encode_quantized(
     let is_enough =
         |(_, payload): &Encoded| !options.archive || estimate.is_beaten(payload.len(), shape.len());
     let mut pack = || {
-        payload.extend(pco::encode(choice.0, integers.clone(), shape)?);
+        payload.extend(pco::encode(choice.0, integers, shape)?);
         Some(std::mem::take(&mut payload))
     };
     match encoded {

@@ -3,6 +3,8 @@
 //! Packing looks at neighbours in the sequence. Where frames are close in time, the same coordinate
 //! in the next frame is the best neighbour; where they are far apart, the next atom is.
 
+use std::borrow::Cow;
+
 use super::value::Value;
 
 /// An order.
@@ -50,23 +52,23 @@ impl BlockShape {
     }
 
     /// Puts numbers from memory order into another.
-    pub fn arrange<V: Copy>(&self, values: Vec<V>, layout: NumberLayout) -> Vec<V> {
+    pub fn arrange<'a, V: Copy>(&self, values: &'a [V], layout: NumberLayout) -> Cow<'a, [V]> {
         let width = self.rows * self.components;
         match layout {
-            NumberLayout::Memory => values,
+            NumberLayout::Memory => Cow::Borrowed(values),
             NumberLayout::Time => {
-                let mut arranged = values.clone();
+                let mut arranged = values.to_vec();
                 for_each_tile(self.frames, width, |frame, column| {
                     arranged[column * self.frames + frame] = values[frame * width + column];
                 });
-                arranged
+                Cow::Owned(arranged)
             }
             NumberLayout::Planar => {
                 let mut arranged = Vec::with_capacity(values.len());
                 for component in 0..self.components {
                     arranged.extend(values.iter().skip(component).step_by(self.components));
                 }
-                arranged
+                Cow::Owned(arranged)
             }
         }
     }

@@ -27,15 +27,11 @@ const TRIAL_LEVEL: usize = 6;
 pub fn encode_bytes<V: Value>(bytes: &[u8], shape: BlockShape) -> Option<Vec<u8>> {
     let values = V::read_all(bytes);
     let (layout, _) = choose_layout(&values, shape);
-    encode(layout, values, shape)
+    encode(layout, &values, shape)
 }
 
 /// Encodes numbers that are in memory order: the layout's number, then pcodec's bytes.
-pub fn encode<V: Value>(
-    layout: NumberLayout,
-    values: Vec<V>,
-    shape: BlockShape,
-) -> Option<Vec<u8>> {
+pub fn encode<V: Value>(layout: NumberLayout, values: &[V], shape: BlockShape) -> Option<Vec<u8>> {
     let packed = pack(&shape.arrange(values, layout), LEVEL)?;
     let mut payload = Vec::with_capacity(packed.len() + 1);
     payload.push(layout as u8);
@@ -119,7 +115,7 @@ pub fn choose_layout<V: Value>(values: &[V], shape: BlockShape) -> (NumberLayout
     let width = shape.rows * shape.components;
     let cost = |sample: Vec<V>, shape: BlockShape, layout| {
         let count = sample.len() as f64;
-        pack(&shape.arrange(sample, layout), TRIAL_LEVEL)
+        pack(&shape.arrange(&sample, layout), TRIAL_LEVEL)
             .map_or(f64::INFINITY, |packed| packed.len() as f64 / count)
     };
     if shape.frames == 1 || width == 1 {
@@ -176,7 +172,7 @@ mod tests {
         let shape = BlockShape { frames: 200, rows: 100, components: 3 };
         let numbers = walks(shape.frames, shape.rows * shape.components);
         let (estimated, is_temporal) = size_by_differences(|at| numbers[at], shape);
-        let packed = pack(&shape.arrange(numbers, NumberLayout::Time), LEVEL).unwrap();
+        let packed = pack(&shape.arrange(&numbers, NumberLayout::Time), LEVEL).unwrap();
         let above = (estimated - packed.len() as f64 / shape.len() as f64) * 8.0;
         assert!(is_temporal);
         // In bits of about 11: neither much more nor much less is added to the lengths.

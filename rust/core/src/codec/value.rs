@@ -1,7 +1,9 @@
 //! Numbers of one type, read from and written to little-endian bytes.
 
+use std::borrow::Cow;
+
 use pco::data_types::Number;
-use zerocopy::FromZeros;
+use zerocopy::{FromBytes, FromZeros};
 
 /// A number that can be packed.
 pub trait Value: Number + FromZeros {
@@ -9,8 +11,8 @@ pub trait Value: Number + FromZeros {
     const SIZE: usize;
     /// The number in the first `SIZE` bytes.
     fn read(bytes: &[u8]) -> Self;
-    /// All numbers in `bytes`.
-    fn read_all(bytes: &[u8]) -> Vec<Self>;
+    /// All numbers in `bytes`, where they are if the machine has them so.
+    fn read_all(bytes: &[u8]) -> Cow<'_, [Self]>;
     /// Puts the number into the first `SIZE` bytes.
     fn write(self, bytes: &mut [u8]);
 }
@@ -27,8 +29,11 @@ macro_rules! values {
                 Self::from_le_bytes(number)
             }
 
-            fn read_all(bytes: &[u8]) -> Vec<Self> {
-                bytes.as_chunks().0.iter().copied().map(Self::from_le_bytes).collect()
+            fn read_all(bytes: &[u8]) -> Cow<'_, [Self]> {
+                match <[Self]>::ref_from_bytes(bytes) {
+                    Ok(numbers) if cfg!(target_endian = "little") => Cow::Borrowed(numbers),
+                    _ => bytes.as_chunks().0.iter().copied().map(Self::from_le_bytes).collect(),
+                }
             }
 
             #[inline]

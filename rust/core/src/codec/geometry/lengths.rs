@@ -8,7 +8,7 @@ use crate::memory::try_zeroed;
 
 /// Packs lengths: their size, and pcodec's bytes.
 pub fn encode(lengths: Vec<u16>, shape: BlockShape) -> Option<Vec<u8>> {
-    let packed = pco::encode(NumberLayout::Time, lengths, shape)?;
+    let packed = pco::encode(NumberLayout::Time, &lengths, shape)?;
     Some([&(packed.len() as u32).to_le_bytes()[..], &packed].concat())
 }
 
@@ -20,5 +20,5 @@ pub fn parse(bytes: &[u8], shape: BlockShape) -> Result<(Vec<u16>, &[u8]), Decod
     let (packed, rest) = rest.split_at_checked(size).ok_or_else(cut_short)?;
     let mut lengths = try_zeroed(shape.len() * size_of::<u16>())?;
     pco::decode_bytes::<u16>(packed, shape, &mut lengths)?;
-    Ok((u16::read_all(&lengths), rest))
+    Ok((u16::read_all(&lengths).into_owned(), rest))
 }

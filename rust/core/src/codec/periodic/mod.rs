@@ -101,7 +101,7 @@ impl PeriodicBox {
         let by = [take(all)?, take(all)?, take(all)?];
         let mut exceptions = try_reserve(all)?;
         let mut ends = Vec::with_capacity(frames);
-        for count in counts {
+        for &count in counts.iter() {
             let mut next = 0;
             for index in exceptions.len()..exceptions.len() + count as usize {
                 let row = next + u32::from(u16::from_le_bytes([low[index], high[index]]));
@@ -121,14 +121,14 @@ impl PeriodicBox {
             });
         }
         let is_valid = lengths.as_flattened().iter().all(|length| (0..=LONGEST).contains(length))
-            && tilts.iter().chain(&origin).all(|part| part.is_finite())
+            && tilts.iter().chain(origin.iter()).all(|part| part.is_finite())
             && slanted <= 1
             && joined.iter().all(|&joined| joined <= 1);
         if !is_valid {
             return Err(DecodeError::OutOfRange { what: "a number of the periodic box" });
         }
-        let three = |parts: Vec<f32>| [parts[0], parts[1], parts[2]];
-        let (tilts, origin, is_slanted) = (three(tilts), three(origin), slanted == 1);
+        let three = |parts: &[f32]| [parts[0], parts[1], parts[2]];
+        let (tilts, origin, is_slanted) = (three(&tilts), three(&origin), slanted == 1);
         let shape = BoxShape { lengths, tilts, is_slanted, origin };
         Ok(Self { shape, joined, exceptions, ends })
     }

@@ -65,6 +65,26 @@ impl Coordinates {
         [x[at].simd_into(simd), y[at].simd_into(simd), z[at].simd_into(simd)]
     }
 
+    /// Takes the coordinates of rows in memory.
+    #[inline(always)]
+    pub fn read(&mut self, rows: &[[[u8; 4]; 3]]) {
+        let [x, y, z] = self.0.each_mut().map(|axis| axis.as_flattened_mut().iter_mut());
+        for (row, ((x, y), z)) in rows.iter().zip(x.zip(y).zip(z)) {
+            *x = f32::from_le_bytes(row[0]);
+            *y = f32::from_le_bytes(row[1]);
+            *z = f32::from_le_bytes(row[2]);
+        }
+    }
+
+    /// Puts the coordinates into rows in memory.
+    #[inline(always)]
+    pub fn write(&self, rows: &mut [[[u8; 4]; 3]]) {
+        let [x, y, z] = self.0.each_ref().map(|axis| axis.as_flattened().iter());
+        for (row, ((x, y), z)) in rows.iter_mut().zip(x.zip(y).zip(z)) {
+            *row = [x.to_le_bytes(), y.to_le_bytes(), z.to_le_bytes()];
+        }
+    }
+
     #[inline(always)]
     pub fn atom(&self, index: usize) -> [f32; 3] {
         [0, 1, 2].map(|axis| self.axis(axis)[index])

@@ -35,17 +35,11 @@ impl PeriodicBox {
                 let bytes = start + rows.start * ROW..start + rows.end * ROW;
                 let atoms: &mut [[[u8; 4]; 3]] =
                     out.get_mut(bytes).unwrap_or_default().as_chunks_mut().0.as_chunks_mut().0;
-                for axis in 0..3 {
-                    let numbers = atoms.iter().zip(places.axis_mut(axis));
-                    numbers.for_each(|(atom, place)| *place = f32::from_le_bytes(atom[axis]));
-                }
+                vectorized!(_simd => places.read(atoms));
                 self.find_images(&of_frame, rows.clone(), &places, &mut images);
                 self.correct(rows, exceptions, &mut images);
                 vectorized!(simd => of_frame.wrap(simd, grid, &images, &mut places));
-                for axis in 0..3 {
-                    let numbers = atoms.iter_mut().zip(places.axis(axis));
-                    numbers.for_each(|(atom, place)| atom[axis] = place.to_le_bytes());
-                }
+                vectorized!(_simd => places.write(atoms));
             }
         }
     }
