@@ -4,6 +4,7 @@ use super::LONGEST;
 use super::shape::{BoxShape, Place};
 use super::vectors::{BoxVectors, Crossing, median};
 use crate::codec::geometry::TILE;
+use crate::codec::simd::vectorized;
 
 /// Atoms of a molecule that follow each other are nearer than this part of the longest side of the
 /// box, in any image.
@@ -196,34 +197,32 @@ struct Extent {
     high: Place,
     /// Of a box that holds them, whose ends are not the same place.
     lengths: Place,
+    /// How far apart atoms of a molecule may be that follow each other.
+    near: i32,
+    /// Steps that are longer than this go to another image.
+    within: Place,
 }
 
 impl Extent {
     /// With tilts, along the faces of a box that is slanted so.
     fn of(places: &[Place], tilts: Option<[f32; 3]>) -> Self {
-        let (mut low, mut high) = ([i32::MAX; 3], [i32::MIN; 3]);
-        for &place in places {
-            let place = tilts.map_or(place, |tilts| straightened(place, tilts));
-            for i in 0..3 {
-                low[i] = low[i].min(place[i]);
-                high[i] = high[i].max(place[i]);
-            }
-        }
+        let places = places.iter().copied();
+        let (low, high) = vectorized!(_simd => match tilts {
+            None => range(places),
+            Some(tilts) => range(places.map(|place| straightened(place, tilts))),
+        });
         let length = |i: usize| high[i].saturating_sub(low[i]).saturating_add(1);
-        Self { low, high, lengths: [length(0), length(1), length(2)] }
+        let lengths = [length(0), length(1), length(2)];
+        let near = lengths.into_iter().max().unwrap_or(0) / NEAR;
+        Self { low, high, lengths, near, within: lengths.map(|x| (x / CROSSING).max(near)) }
     }
 
     fn volume(&self) -> f64 {
         self.lengths.iter().map(|&length| f64::from(length)).product()
     }
 
-    /// How far apart atoms of a molecule may be that follow each other.
-    fn near(&self) -> i32 {
-        self.lengths.into_iter().max().unwrap_or(0) / NEAR
-    }
-
     fn is_near(&self, step: Place) -> bool {
-        step.iter().all(|x| x.saturating_abs() <= self.near())
+        step.iter().all(|x| x.saturating_abs() <= self.near)
     }
 
     /// Whether the step to the nearest image of an upright box is longer than that.
@@ -237,9 +236,20 @@ impl Extent {
     /// The vector of the box that lies between atoms that are near each other, if one does: the last
     /// one that may.
     fn crossed(&self, step: Place) -> Option<usize> {
-        let most = |axis: usize| (self.lengths[axis] / CROSSING).max(self.near());
-        (0..3).rev().find(|&axis| step[axis].saturating_abs() > most(axis))
+        (0..3).rev().find(|&axis| step[axis].saturating_abs() > self.within[axis])
     }
+}
+
+/// The least and the most along each axis.
+#[inline(always)]
+fn range(places: impl Iterator<Item = Place>) -> (Place, Place) {
+    places.fold(([i32::MAX; 3], [i32::MIN; 3]), |(mut low, mut high), place| {
+        for i in 0..3 {
+            low[i] = low[i].min(place[i]);
+            high[i] = high[i].max(place[i]);
+        }
+        (low, high)
+    })
 }
 
 /// A place in a box that is slanted, as far from its faces as it is along the vectors.

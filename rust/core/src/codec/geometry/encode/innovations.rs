@@ -108,7 +108,7 @@ impl Innovations {
         let free = found.predictor.is_free();
         let count = free.iter().filter(|&&is_free| is_free).count();
         let is_told = found.ar > 0 && found.predictor.sides() > 1;
-        let parameters = |all: [BitCounts; 3], usual: [u8; 3]| {
+        let parameters = |all: &[BitCounts; 3], usual: [u8; 3]| {
             let (all_free, others) = all.split_at(count);
             let of_free = BitCounts::sum(all_free).noisy_bits(usual[0], UNUSUAL);
             let of_others = BitCounts::sum(others).noisy_bits(usual[2], UNUSUAL);
@@ -120,16 +120,20 @@ impl Innovations {
         let usual = self.usual[found.predictor as usize];
         let keys = self.keys(found.ar);
         let values = &self.written.values;
-        let all = [0, 1, 2].map(|i| BitCounts::of(&values[i], &keys[i]));
-        found.noisy = parameters(all, usual.noisy);
+        let of = |i: usize| BitCounts::of(&values[i], &keys[i]);
+        let all = [of(0), of(1), of(2)];
+        found.noisy = parameters(&all, usual.noisy);
         if found.noisy[0] < FIXED && self.frames >= FEW_FRAMES {
-            for (noisy, own) in found.noisy.iter_mut().zip(all).take(count) {
+            for (noisy, own) in found.noisy.iter_mut().zip(&all).take(count) {
                 *noisy = own.noisy_bits(*noisy, UNUSUAL_AXIS).unwrap_or(*noisy);
             }
         }
         found.key_noisy = match found.ar {
             0 => found.noisy,
-            _ => parameters(keys.each_ref().map(|keys| BitCounts::of(keys, &[])), usual.key_noisy),
+            _ => {
+                let of = |i: usize| BitCounts::of(&keys[i], &[]);
+                parameters(&[of(0), of(1), of(2)], usual.key_noisy)
+            }
         };
     }
 
