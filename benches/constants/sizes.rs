@@ -1,5 +1,5 @@
 //! What trajectories take as whole entries, and the processor time of writing and reading them by
-//! one thread: a line for each file and profile. `trials.py` builds this with other constants.
+//! one thread: a line for each file and encoding. `trials.py` builds this with other constants.
 //!
 //! Each file is 32-bit floats, frame after frame: `cargo bench --bench sizes -- FILE:ATOMS …`
 
@@ -26,20 +26,26 @@ fn main() {
     });
     for (path, atoms) in files {
         let coordinates = std::fs::read(&path).expect("a file of floats");
-        for (name, profile) in [("default", Profile::Default), ("archive", Profile::Archive)] {
-            let [bytes, written, read] = measure(&coordinates, atoms, profile);
+        let rounded = Precision::of_frames(PRECISION);
+        for (name, precision, profile) in [
+            ("default", rounded, Profile::Default),
+            ("archive", rounded, Profile::Archive),
+            ("exact", Precision::EXACT, Profile::Default),
+        ] {
+            let encoding = Encoding { compress: true, precision, profile };
+            let [bytes, written, read] = measure(&coordinates, atoms, encoding);
             println!("{path} {name} {bytes} {written} {read}");
         }
     }
 }
 
 /// Bytes, and nanoseconds of writing and of reading.
-fn measure(coordinates: &[u8], atoms: u64, profile: Profile) -> [u128; 3] {
+fn measure(coordinates: &[u8], atoms: u64, encoding: Encoding) -> [u128; 3] {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("entry");
     let n_frames = coordinates.len() as u64 / (12 * atoms);
     let started = used();
-    write(&path, coordinates, (n_frames, atoms), profile);
+    write(&path, coordinates, (n_frames, atoms), encoding);
     let written = used() - started;
     let mut out = vec![0; coordinates.len()];
     let started = used();
@@ -50,7 +56,7 @@ fn measure(coordinates: &[u8], atoms: u64, profile: Profile) -> [u128; 3] {
     [u128::from(bytes), written.as_nanos(), read.as_nanos()]
 }
 
-fn write(path: &Path, coordinates: &[u8], (n_frames, atoms): (u64, u64), profile: Profile) {
+fn write(path: &Path, coordinates: &[u8], (n_frames, atoms): (u64, u64), encoding: Encoding) {
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     let header = EntryHeader {
         kind: EntryKind::Trajectory,
@@ -58,8 +64,6 @@ fn write(path: &Path, coordinates: &[u8], (n_frames, atoms): (u64, u64), profile
         created: 0.0,
         metadata: Vec::new(),
     };
-    let precision = Precision::of_frames(PRECISION);
-    let encoding = Encoding { compress: true, precision, profile };
     let file = storage.create_new(path).expect("a new file");
     let mut writer = EntryWriter::create(file, path, &header, encoding).expect("a writer");
     let dtype = DType::new("<f4", 4).expect("a dtype");

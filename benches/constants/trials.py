@@ -1,7 +1,7 @@
 """What the codec's constants trade: sizes and times with each of them changed, one at a time.
 
 A copy of the core is built for each value, and all of them take turns. Sets are those of
-`benches/peers/trajectory.py`, at 0.01 Å, and sizes are of whole entries.
+`benches/peers/trajectory.py`, at 0.01 Å and exact, and sizes are of whole entries.
 
     python benches/constants/trials.py [--only NAME,...] [--data DIR] [--into PAGE.md]
 """
@@ -29,6 +29,8 @@ from _trajectory.data import data_sets
 ROOT = Path(__file__).parents[2]
 SETS = "adk_dcd,adk_namd,villin_implicit,villin_1ps,villin_10ps,villin_cut,adk_trr,yiip,amber_nc"
 CODEC = "rust/core/src/codec"
+#: What `sizes.rs` writes each set in.
+ENCODINGS = ("default", "archive", "exact")
 
 
 @dataclass(frozen=True)
@@ -50,24 +52,35 @@ class Constant:
 
 
 CONSTANTS = [
+    Constant("TILE", "geometry/model/mod.rs", ("128",)),
     Constant("LOOK_BACK", "geometry/measure/tile.rs", ("32", "96")),
     Constant("MODEL_BITS", "geometry/fit/search.rs", ("[4, 23, 7]", "[8, 28, 12]")),
     Constant("LONG", "geometry/fit/search.rs", ("1000000",)),
     Constant("INNOVATION_BITS", "geometry/fit/references.rs", ("0.0",)),
     Constant("COARSE", "geometry/fit/coefficients.rs", ("[11, 14, 16, 18]", "[15, 17, 19, 21]")),
+    Constant("COARSE_FLOATS", "geometry/fit/coefficients.rs", ("[0, 11]", "[0, 15]")),
+    Constant("RIGID", "geometry/fit/rigid.rs", ("0.7", "2.0")),
+    Constant("RIGID_PART", "geometry/fit/rigid.rs", ("0.0005", "0.005")),
+    Constant("SHARED_BITS", "geometry/fit/shared.rs", ("0", "12")),
+    Constant("CLUSTER", "geometry/fit/shared.rs", ("1000000",)),
     Constant("AGAIN", "geometry/fit/repeats.rs", ("1000000",)),
     Constant("SLACK", "geometry/fit/mod.rs", ("[3, 6]", "[6, 12]")),
     Constant("KEY_BITS", "geometry/measure/moments.rs", ("56.0",)),
     Constant("OF_TWO", "geometry/measure/moments.rs", ("0.0",)),
+    Constant("UNUSUAL", "geometry/measure/moments.rs", ("0.0",)),
+    Constant("UPPER", "geometry/encode/innovations.rs", ("3", "5")),
     Constant("UNUSUAL", "geometry/encode/innovations.rs", ("0.0",)),
     Constant("UNUSUAL_AXIS", "geometry/encode/innovations.rs", ("1e9",)),
+    Constant("FEW", "geometry/encode/symbols.rs", ("0",)),
     Constant("CLASS_MEANS", "geometry/encode/symbols.rs", ("[0.75, 1.0]",)),
     Constant("ESCAPE", "geometry/entropy/symbol.rs", ("6",)),
     Constant("LONGEST", "geometry/entropy/huffman.rs", ("12",)),
+    Constant("EARLY_MARGIN", "random_access.rs", ("1e9",)),
+    Constant("NEAR", "periodic/find.rs", ("8", "32")),
     Constant("ARCHIVE_LEVEL", "random_access.rs", ("3", "12")),
 ]
 
-#: By file and profile: bytes, and nanoseconds of writing and reading in each round.
+#: By file and encoding: bytes, and nanoseconds of writing and reading in each round.
 Measured = dict[tuple[str, str], tuple[int, list[tuple[int, int]]]]
 
 
@@ -90,8 +103,9 @@ def main() -> None:
             row = compare(measured[""], measured[f"{number} {value}"])
             module = constant.file.removesuffix(".rs").removesuffix("/mod")
             rows.append([f"`{module}` `{constant.name}`", constant.text()[0], value, *row])
-    columns = ["constant", "is", "other", "default, %", "of sets", "archive, %", "of sets"]
-    text = table("Sizes and times with other values", [*columns, "write, %", "read, %"], rows)
+    sizes = [f"{encoding}, %" for encoding in ENCODINGS]
+    columns = ["constant", "is", "other", *sizes, "write, %", "read, %"]
+    text = table("Sizes and times with other values", columns, rows)
     print(text)
     if options.into:
         put_into(options.into, "benches/constants/trials.py", text)
@@ -161,21 +175,21 @@ def measure(programs: dict[str, Path], paths: list[str], rounds: int) -> dict[st
                 [program, *paths], env=environment, check=True, capture_output=True, text=True
             )
             for line in done.stdout.splitlines():
-                path, profile, *numbers = line.split()
+                path, encoding, *numbers = line.split()
                 size, written, read = map(int, numbers)
-                times = measured[key][path, profile][1]
+                times = measured[key][path, encoding][1]
                 times.append((written, read))
-                measured[key][path, profile] = (size, times)
+                measured[key][path, encoding] = (size, times)
     return measured
 
 
 def compare(now: Measured, other: Measured) -> list[str]:
     """Say by how much another value changes sizes, on average and of each set, and times."""
     cells = []
-    for profile in ("default", "archive"):
-        changes = [math.log(other[key][0] / now[key][0]) for key in now if key[1] == profile]
-        mean, least, most = statistics.mean(changes), min(changes), max(changes)
-        cells += [percent(mean), f"{percent(least)} … {percent(most)}"]
+    for encoding in ENCODINGS:
+        changes = [math.log(other[key][0] / now[key][0]) for key in now if key[1] == encoding]
+        mean, least, most = (percent(f(changes)) for f in (statistics.mean, min, max))
+        cells.append(mean if least == most else f"{mean} ({least} … {most})")
     for which in (0, 1):
         total = [
             sum(statistics.median(time[which] for time in times) for _, times in measured.values())
