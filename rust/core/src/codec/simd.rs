@@ -146,4 +146,25 @@ mod tests {
         #[cfg(target_arch = "x86_64")]
         assert_eq!(fearless_simd::Level::baseline().as_sse2().map(clamped), Some(expected));
     }
+
+    #[inline(always)]
+    fn rows_and_columns<S: Simd>(simd: S) -> [[f32; LANES]; LANES] {
+        let row = |row: usize| -> f32x8<S> {
+            let numbers: [f32; LANES] = std::array::from_fn(|column| (10 * row + column) as f32);
+            numbers.simd_into(simd)
+        };
+        transposed([0, 1, 2, 3, 4, 5, 6, 7].map(row)).map(|vector| vector.to_array())
+    }
+
+    #[test]
+    fn vectors_and_lanes_change_places() {
+        let expected =
+            std::array::from_fn(|row| std::array::from_fn(|column| (10 * column + row) as f32));
+        assert_eq!(vectorized!(simd => rows_and_columns(simd)), expected);
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!(
+            fearless_simd::Level::baseline().as_sse2().map(rows_and_columns),
+            Some(expected)
+        );
+    }
 }
