@@ -1,7 +1,7 @@
 //! Residuals and sides of frames that are each predicted from those before: frame after frame, the
 //! numbers of two atoms in a vector.
 
-use fearless_simd::{i32x8, mask32x8, prelude::*, u32x8};
+use fearless_simd::{i32x8, mask32x8, prelude::*, u8x32, u32x8};
 
 use super::innovations::ResidualLanes;
 use super::layout::AtomLayout;
@@ -11,15 +11,7 @@ use crate::codec::simd::{LANES, transposed};
 /// Three residuals and a side of each of two atoms.
 type Pair = [i32; LANES];
 /// The bytes of the side of the same atom, for each of its numbers.
-const OWN_SIDE: [u8; 32] = {
-    let mut bytes = [0; 32];
-    let mut at = 0;
-    while at < 32 {
-        bytes[at] = 12 + at as u8 % 4;
-        at += 1;
-    }
-    bytes
-};
+const OWN_SIDE: [[u8; 4]; LANES] = [[12, 13, 14, 15]; LANES];
 
 /// The numbers of the atoms of a tile, and how they go on.
 pub struct InTurn([PairInTurn; TILE / 2]);
@@ -78,7 +70,8 @@ impl PairInTurn {
         let (one, two): (i32x8<S>, i32x8<S>) = (one.simd_into(simd), two.simd_into(simd));
         let (mut last, mut second) = (last.simd_into(simd), second.simd_into(simd));
         let (sides, has_faces): (_, i32x8<S>) = (sides.simd_into(simd), has_faces.simd_into(simd));
-        let zero = i32x8::splat(simd, 0);
+        let (zero, own_side) =
+            (i32x8::splat(simd, 0), u8x32::from_slice(simd, OWN_SIDE.as_flattened()));
         let rows = read.as_flattened_mut();
         let mut frames = [zero; LANES];
         for i in 0..LANES {
@@ -86,7 +79,7 @@ impl PairInTurn {
         }
         frames = transposed(frames);
         for (frame, is_key) in frames.iter_mut().zip(is_key) {
-            let side = frame.swizzle_dyn_within_blocks(OWN_SIDE);
+            let side = frame.swizzle_dyn_within_blocks(own_side);
             let is_told = match is_key {
                 true => mask32x8::splat(simd, false),
                 false => (side & has_faces).simd_eq(0),
