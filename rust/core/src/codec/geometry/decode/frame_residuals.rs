@@ -131,14 +131,14 @@ fn ar_decode<S: Simd>(step: &Step, read: [i32x8<S>; 4], key: [i32x8<S>; 4]) -> [
 }
 
 /// `predict::ar::ar_predict` with another coefficient in each lane, in quarters, by shifts: a
-/// product of 32 bits takes longer.
+/// product of 32 bits takes longer. It is in eighths, for large residuals of floats wrap around.
 #[inline(always)]
 fn ar_predict<S: Simd>(quarters: u32x8<S>, other: i32x8<S>) -> i32x8<S> {
     let zero = i32x8::splat(other.simd, 0);
     let one = (quarters & 1).simd_gt(0).select(other, zero);
     let two = (quarters & 2).simd_gt(0).select(other << 1, zero);
     let four = (quarters & 4).simd_gt(0).select(other << 2, zero);
-    (one + two + four + 2) >> 2
+    (((one + two + four) << 1) + 4) >> 3
 }
 
 /// Reads eight strings in step.
