@@ -3,6 +3,7 @@
 use super::block::{
     ARCHIVED, ARCHIVED_FLOATS, BYTES, Block, FLOATS, GEOMETRY, GRID, NARROWED, NUMBERS,
 };
+use super::float_mode::in_default_mode;
 use super::random_access::RandomAccessBlock;
 use super::value::with_value;
 use super::widen::Widened;
@@ -15,6 +16,15 @@ pub fn decode(codec: u8, payload: &[u8], block: &Block, out: &mut [u8]) -> Resul
     if out.len() != block.bytes() {
         return Err(DecodeError::OutputSize { expected: block.bytes(), found: out.len() });
     }
+    in_default_mode(|| decode_block(codec, payload, block, out))
+}
+
+fn decode_block(
+    codec: u8,
+    payload: &[u8],
+    block: &Block,
+    out: &mut [u8],
+) -> Result<(), DecodeError> {
     match (codec, block.scalar) {
         (BYTES, _) => bytes::decode(payload, block.item_bytes, out),
         (NUMBERS, Some(scalar)) => {
@@ -36,7 +46,8 @@ pub fn decode(codec: u8, payload: &[u8], block: &Block, out: &mut [u8]) -> Resul
             let floats = out.len() / 2;
             match codec & !NARROWED {
                 NUMBERS | GRID | GEOMETRY | FLOATS | ARCHIVED | ARCHIVED_FLOATS => {
-                    decode(codec & !NARROWED, rest, &block.narrowed(), &mut out[floats..])?;
+                    let narrowed = block.narrowed();
+                    decode_block(codec & !NARROWED, rest, &narrowed, &mut out[floats..])?;
                 }
                 _ => return Err(DecodeError::UnknownCodec { codec }),
             }

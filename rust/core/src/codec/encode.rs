@@ -5,6 +5,7 @@ use std::cell::LazyCell;
 use super::block::{
     BYTES, Block, EncodeOptions, Encoded, GRID, NARROWED, NUMBERS, is_random_access,
 };
+use super::float_mode::in_default_mode;
 use super::geometry::{OutputLayout, to_ordered_bits};
 use super::layout::BlockShape;
 use super::narrow::{self, Narrowed};
@@ -27,7 +28,9 @@ pub fn encode(data: &[u8], block: &Block, options: &EncodeOptions) -> Option<Enc
         return None;
     }
     let encoded = match block.scalar {
-        Some(scalar) if scalar.size() > 1 => encode_numbers(data, block, scalar, options),
+        Some(scalar) if scalar.size() > 1 => {
+            in_default_mode(|| encode_numbers(data, block, scalar, options))
+        }
         _ => bytes::encode(data, block.item_bytes, options.archive).map(|payload| (BYTES, payload)),
     };
     encoded.filter(|(_, payload)| payload.len() + data.len() / WORTH_DECODING < data.len())

@@ -33,6 +33,7 @@ mod block;
 mod bytes;
 mod decode;
 mod encode;
+mod float_mode;
 mod geometry;
 mod grid;
 mod layout;

@@ -6,6 +6,7 @@ use super::block::{
     ARCHIVED, ARCHIVED_FLOATS, Block, EncodeOptions, Encoded, FLOATS, GEOMETRY, NARROWED,
     is_random_access,
 };
+use super::float_mode::in_default_mode;
 use super::geometry::{Coding, Decoder, Domain, Encoder, Excerpt, OutputLayout, Reference, TILE};
 use super::grid::Grid;
 use super::layout::BlockShape;
@@ -202,7 +203,8 @@ impl RandomAccessBlock {
                 if is_random_access(codec)
                     && (scalar == ScalarType::F64) == (codec & NARROWED != 0) =>
             {
-                Self::parse(codec, payload, block.shape(scalar)).map(Some)
+                let shape = block.shape(scalar);
+                in_default_mode(|| Self::parse(codec, payload, shape)).map(Some)
             }
             _ => Ok(None),
         }
@@ -274,15 +276,17 @@ impl RandomAccessBlock {
         out: &mut [u8],
         layout: OutputLayout,
     ) -> Result<(), DecodeError> {
-        let Some(widened) = &self.widened else {
-            return self.read_floats(first, payload, frames, tiles, out, layout);
-        };
-        let floats = widened.layout_of_floats(layout);
-        self.read_floats(first, payload, frames, tiles, out, floats)?;
-        let rows = (0..self.shape.rows.div_ceil(TILE))
-            .filter(|&tile| is_wanted(tiles, tile))
-            .map(|tile| tile * TILE..self.shape.rows.min((tile + 1) * TILE));
-        widened.widen_frames(frames, rows, out, layout)
+        in_default_mode(|| {
+            let Some(widened) = &self.widened else {
+                return self.read_floats(first, payload, frames, tiles, out, layout);
+            };
+            let floats = widened.layout_of_floats(layout);
+            self.read_floats(first, payload, frames, tiles, out, floats)?;
+            let rows = (0..self.shape.rows.div_ceil(TILE))
+                .filter(|&tile| is_wanted(tiles, tile))
+                .map(|tile| tile * TILE..self.shape.rows.min((tile + 1) * TILE));
+            widened.widen_frames(frames, rows, out, layout)
+        })
     }
 
     fn read_floats(

@@ -1,6 +1,6 @@
 //! Words of strings, one for each lane.
 //!
-//! The one place of the codec with `unsafe`: bounds are checked once for all eight.
+//! The one place of this folder with `unsafe`: bounds are checked once for all eight.
 
 use fearless_simd::{prelude::*, u32x8, u64x4};
 
