@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from proteinflex_optimization import DataHandler
+
+torch = pytest.importorskip("torch")
 
 
 @pytest.mark.parametrize("flushed", ["stored", "read"])

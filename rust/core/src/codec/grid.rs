@@ -9,6 +9,9 @@ use fearless_simd::{f32x8, prelude::*};
 use super::simd::vectorized;
 use super::value::Value;
 
+/// The decimals that a precision may have.
+const DECIMALS: i32 = 15;
+
 /// How an integer becomes a float.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Grid {
@@ -19,6 +22,9 @@ pub enum Grid {
     Multiplied(f64),
     /// `(k · (1 / scale)) · 10`: XTC through MDAnalysis, in ångström.
     MultipliedThenTen(f64),
+    /// `k · spacing` in double precision: what was rounded to a spacing that is not one over a whole
+    /// number.
+    Rounded(f64),
 }
 
 /// Which floats a grid point may stand for.
@@ -92,6 +98,7 @@ impl Float for f32 {
             Grid::Divided(scale) => integer as f32 / scale as f32,
             Grid::Multiplied(scale) => integer as f32 * (1.0 / scale as f32),
             Grid::MultipliedThenTen(scale) => (integer as f32 * (1.0 / scale as f32)) * 10.0,
+            Grid::Rounded(spacing) => (f64::from(integer) * spacing) as f32,
         }
     }
 
@@ -117,8 +124,14 @@ impl Float for f32 {
                 let (tenth, step) = (scale / 10.0, 1.0 / scale as f32);
                 quantize_all(values, integers, |x| x * tenth, |k| (k * step) * 10.0, is_same)
             }
-            // No floats are moved to these.
-            (Grid::Multiplied(_) | Grid::MultipliedThenTen(_), Accepted::Within(_)) => false,
+            (Grid::Rounded(spacing), Accepted::Within(bound)) => {
+                let is_near = |value, read| Accepted::Within(bound).accepts(value, read);
+                let float = |k: f32| (f64::from(k) * spacing) as f32;
+                quantize_all(values, integers, |x| x / spacing, float, is_near)
+            }
+            // Floats are moved to none of these, and are on none of those.
+            (Grid::Multiplied(_) | Grid::MultipliedThenTen(_), Accepted::Within(_))
+            | (Grid::Rounded(_), Accepted::Same) => false,
         })
     }
 }
@@ -146,6 +159,7 @@ impl Float for f64 {
             Grid::Divided(scale) => integer as f64 / scale,
             Grid::Multiplied(scale) => integer as f64 * (1.0 / scale),
             Grid::MultipliedThenTen(scale) => (integer as f64 * (1.0 / scale)) * 10.0,
+            Grid::Rounded(spacing) => integer as f64 * spacing,
         }
     }
 
@@ -161,10 +175,17 @@ impl Float for f64 {
 }
 
 impl Grid {
-    /// The grid to which floats are moved that may be half a spacing away: of decimals, where it has
-    /// them.
-    pub fn with_spacing<F: Float>(spacing: f64) -> Self {
-        // Of floats, so that integers and positions stay together.
+    /// The grid of the multiples of a spacing, as decimals where they are.
+    pub fn of_multiples<F: Float>(spacing: f64) -> Self {
+        let scale = fraction(spacing).map(|[numerator, denominator]| denominator / numerator);
+        scale
+            .filter(|scale| scale.fract() == 0.0 && F::nearest(*scale).wide() == *scale)
+            .map_or(Self::Rounded(spacing), Self::Divided)
+    }
+
+    /// A grid of about this spacing.
+    pub fn near_spacing<F: Float>(spacing: f64) -> Self {
+        // The scale is a float, so that integers and positions stay together.
         Self::Divided(F::nearest(1.0 / spacing).wide())
     }
 
@@ -174,6 +195,7 @@ impl Grid {
         let position = match self {
             Self::Divided(scale) | Self::Multiplied(scale) => value.wide() * scale,
             Self::MultipliedThenTen(scale) => value.wide() * (scale / 10.0),
+            Self::Rounded(spacing) => value.wide() / spacing,
         };
         let nearest = position.round_ties_even();
         let other = nearest + (position - nearest).signum();
@@ -188,6 +210,10 @@ impl Grid {
             Self::Divided(scale) => integers / scale as f32,
             Self::Multiplied(scale) => integers * (1.0 / scale as f32),
             Self::MultipliedThenTen(scale) => integers * (1.0 / scale as f32) * 10.0,
+            Self::Rounded(spacing) => {
+                let (low, high) = integers.widen();
+                (low * spacing).narrow(high * spacing)
+            }
         }
     }
 
@@ -197,6 +223,7 @@ impl Grid {
             Self::Divided(scale) => (0, scale),
             Self::Multiplied(scale) => (1, scale),
             Self::MultipliedThenTen(scale) => (2, scale),
+            Self::Rounded(spacing) => (3, spacing),
         }
     }
 
@@ -206,6 +233,7 @@ impl Grid {
             0 => Some(Self::Divided(number)),
             1 => Some(Self::Multiplied(number)),
             2 => Some(Self::MultipliedThenTen(number)),
+            3 => Some(Self::Rounded(number)),
             _ => None,
         }
     }
@@ -215,8 +243,18 @@ impl Grid {
         match self {
             Self::Divided(scale) | Self::Multiplied(scale) => 1.0 / scale,
             Self::MultipliedThenTen(scale) => 10.0 / scale,
+            Self::Rounded(spacing) => spacing,
         }
     }
+}
+
+/// The whole numbers of which a number with a few decimals is the quotient: 0.03 is 3 by 100.
+pub fn fraction(number: f64) -> Option<[f64; 2]> {
+    (0..=DECIMALS).find_map(|decimals| {
+        let denominator = 10f64.powi(decimals);
+        let numerator = (number * denominator).round();
+        (numerator >= 1.0 && numerator / denominator == number).then_some([numerator, denominator])
+    })
 }
 
 /// Quantizes floats whose integers are exact as floats, without a branch for each of them. Returns
@@ -254,7 +292,7 @@ mod tests {
         fn floats_quantized_together_are_quantized_as_each_is_alone(
             steps in proptest::collection::vec(-30_000_000i32..30_000_000, 1..9),
             odd in any::<(prop::sample::Index, u32)>(),
-            which in 0usize..4,
+            which in 0usize..5,
             scale in prop::sample::select(vec![100.0, 1000.0, 0.5]),
         ) {
             let (grid, accepted) = [
@@ -262,6 +300,7 @@ mod tests {
                 (Grid::Multiplied(scale), Accepted::Same),
                 (Grid::MultipliedThenTen(scale), Accepted::Same),
                 (Grid::Divided(scale), Accepted::Within(0.5 / scale)),
+                (Grid::Rounded(1.0 / scale), Accepted::Within(0.5 / scale)),
             ][which];
             let mut floats: Vec<f32> = steps.iter().map(|&step| f32::of(step, grid)).collect();
             let at = odd.0.index(floats.len());

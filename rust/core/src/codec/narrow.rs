@@ -4,6 +4,7 @@
 //! a precision, unless it is within half of that.
 
 use super::block::EncodeOptions;
+use super::grid::fraction;
 use super::layout::BlockShape;
 use super::quantize::{
     MANY_OUTLIERS, NARROWER, OUTLIERS, Quantized, ROUNDING_OUTLIERS, filler, sample,
@@ -55,16 +56,21 @@ impl Narrowed {
             .or_else(|| Self::round(values, &sample, shape, step))
     }
 
-    /// Moves doubles to multiples of the precision, or, where that has many outliers or they are on
-    /// it already, to the narrower grid.
+    /// Moves doubles to multiples of the precision, or, where these have many outliers, to the
+    /// narrower grid. Doubles that are on one of them already stay there.
     fn round(values: &[f64], sample: &[f64], shape: BlockShape, step: f64) -> Option<Self> {
-        let narrower = Narrowing::rounding(step * NARROWER, step);
+        let [numerator, denominator] = fraction(step).unwrap_or([1.0, 1.0 / step]);
+        let whole = Narrowing::rounding(numerator, denominator, step);
+        let narrower = Narrowing::rounding(1.0, 1.0 / (step * NARROWER), step);
         let allowed = sample.len() / OUTLIERS;
-        let is_rounded =
-            Narrowing { tolerance: None, ..narrower }.misses(sample, allowed) <= allowed;
-        let whole = || Narrowing::rounding(step, step).narrow(values, shape, MANY_OUTLIERS);
-        if is_rounded { None } else { whole() }
-            .or_else(|| narrower.narrow(values, shape, ROUNDING_OUTLIERS))
+        let are_on = |grid: Narrowing| {
+            Narrowing { tolerance: None, ..grid }.misses(sample, allowed) <= allowed
+        };
+        let moved = match are_on(narrower) && !are_on(whole) {
+            true => None,
+            false => whole.narrow(values, shape, MANY_OUTLIERS),
+        };
+        moved.or_else(|| narrower.narrow(values, shape, ROUNDING_OUTLIERS))
     }
 
     /// Whether all floats are whole numbers.
@@ -112,10 +118,10 @@ fn candidates() -> impl Iterator<Item = Narrowing> {
 }
 
 impl Narrowing {
-    /// To the nearest multiples of a spacing, at most half of `step` away.
-    fn rounding(spacing: f64, step: f64) -> Self {
+    /// To the nearest multiples of a fraction, at most half of `step` away.
+    fn rounding(numerator: f64, denominator: f64, step: f64) -> Self {
         Self {
-            widening: Widening(Operation::Over(1.0 / spacing), IDENTITY),
+            widening: Widening(Operation::Times(numerator), Operation::Over(denominator)),
             is_whole: true,
             tolerance: Some(step / 2.0),
         }

@@ -70,18 +70,20 @@ impl<F: Float> Quantized<F> {
         }
     }
 
-    /// Moves floats to a grid with as many digits as the precision, or, where that has many outliers
-    /// or the floats are on it already, to the narrower one.
+    /// Moves floats to the multiples of the precision, or, where these have many outliers, to the
+    /// narrower grid. Floats that are on one of them already stay there.
     fn round(values: &[F], shape: BlockShape, step: f64) -> Option<Self> {
-        let narrower = Grid::with_spacing::<F>(step * NARROWER);
+        let whole = Grid::of_multiples::<F>(step);
+        let narrower = Grid::near_spacing::<F>(step * NARROWER);
         let accepted = Accepted::Within(step / 2.0);
         let sample = sample(values);
         let allowed = sample.len() / OUTLIERS;
-        let is_rounded = count_misses(&sample, narrower, allowed) <= allowed;
-        let whole =
-            || quantize(values, Grid::with_spacing::<F>(step), accepted, shape, MANY_OUTLIERS);
-        if is_rounded { None } else { whole() }
-            .or_else(|| quantize(values, narrower, accepted, shape, ROUNDING_OUTLIERS))
+        let are_on = |grid| count_misses(&sample, grid, allowed) <= allowed;
+        let moved = match are_on(narrower) && !are_on(whole) {
+            true => None,
+            false => quantize(values, whole, accepted, shape, MANY_OUTLIERS),
+        };
+        moved.or_else(|| quantize(values, narrower, accepted, shape, ROUNDING_OUTLIERS))
     }
 
     /// The distance of two grid points.

@@ -192,9 +192,9 @@ fn text_with_one_more_decimal_is_rounded_like_other_numbers() {
 
 #[test]
 fn rounded_numbers_are_read_as_the_decimals_that_text_would_give() {
-    let numbers = walk(64, 40);
-    for decimals in 1..=3 {
-        let precision = [1.0, 0.1, 0.01, 0.001][decimals];
+    let precisions = [(0.1, 1), (0.01, 2), (0.001, 3), (0.03, 2), (0.007, 3), (5.0, 0), (300.0, 0)];
+    for (precision, decimals) in precisions {
+        let numbers: Vec<f32> = walk(64, 40).iter().map(|x| x * 300.0 * precision as f32).collect();
         let options = EncodeOptions { precision: Some(precision), archive: false };
         let read = |bytes: &[u8], scalar| read_back(bytes, &block(64, 40, 3, scalar), &options);
         let narrow = read(&floats(numbers.iter().copied()), ScalarType::F32);
@@ -208,6 +208,23 @@ fn rounded_numbers_are_read_as_the_decimals_that_text_would_give() {
             assert!(float == *x || format!("{float:.decimals$}").parse() == Ok(float), "{float}");
             let text = format!("{double:.decimals$}");
             assert!(double == f64::from(*x) || text.parse() == Ok(double), "{double}");
+        }
+    }
+}
+
+#[test]
+fn multiples_of_the_precision_stay_as_they_are_where_most_numbers_are_zero() {
+    for precision in [0.03, 2.0, 10.0] {
+        let options = EncodeOptions { precision: Some(precision), archive: false };
+        let multiple =
+            |i: i32| if i % 300 == 0 { f64::from(i / 300 - 12) * precision } else { 0.0 };
+        let values: Vec<f64> = (0..64 * 40 * 3).map(multiple).collect();
+        let single = floats(values.iter().map(|&x| x as f32));
+        assert_eq!(read_back(&single, &block(64, 40, 3, ScalarType::F32), &options), single);
+        let double: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let read = read_back(&double, &block(64, 40, 3, ScalarType::F64), &options);
+        for (read, x) in read.as_chunks().0.iter().zip(values) {
+            assert!((f64::from_le_bytes(*read) - x).abs() <= 4.0 * f64::EPSILON * x.abs(), "{x}");
         }
     }
 }
