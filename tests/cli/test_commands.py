@@ -155,7 +155,7 @@ def test_an_empty_path_is_not_the_current_directory(checkpoints, run, arguments)
     before = sorted(os.listdir(checkpoints))
     done = run(*arguments, cwd=checkpoints)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "path='' is not valid: expected a path" in done.stderr
+    assert ": '' is not valid: expected a path" in done.stderr
     assert sorted(os.listdir(checkpoints)) == before
 
 
