@@ -13,11 +13,14 @@ from proteinflex_optimization import (
     GPUManager,
     InvalidArgumentError,
     ProgressTracker,
+    Topology,
     create_trajectory,
+    demo,
     list_trajectories,
     open_trajectory,
 )
 from proteinflex_optimization.cli import main
+from proteinflex_optimization.integrations import npz
 from proteinflex_optimization.integrations.fxt import export_fxt
 from proteinflex_optimization.integrations.npz import export_npz
 
@@ -193,16 +196,73 @@ def test_the_home_directory_of_nobody_is_refused(take, home, monkeypatch, capsys
 
 
 @pytest.mark.parametrize(
-    "take",
+    ("name", "take"),
     [
-        DataHandler,
-        CheckpointManager,
-        lambda url: ProgressTracker(checkpoint_dir=url),
-        lambda url: GPUManager(state_dir=url),
+        ("cache_dir", DataHandler),
+        ("base_dir", CheckpointManager),
+        ("checkpoint_dir", lambda url: ProgressTracker(checkpoint_dir=url)),
+        ("directory", ProgressTracker.attach),
+        ("state_dir", lambda url: GPUManager(state_dir=url)),
+        ("directory", BlockCache),
+        ("cache", lambda url: open_trajectory("s3://bucket/run.fxt", cache=url)),
+        ("path", create_trajectory),
+        ("path_or_url", lambda url: open_trajectory(os.fsencode(url))),
+        ("path_or_url", lambda url: list_trajectories(os.fsencode(url))),
+        ("source", Topology.of),
+        ("path", lambda url: export_npz({"x": np.zeros(3)}, url)),
+        ("path", npz.read_npz),
+        ("source", lambda url: DataHandler("cache").import_structure(url, "x")),
+        ("trajectory", lambda url: DataHandler("cache").import_trajectory(None, f"{url}.xtc", "x")),
+        ("trajectory", lambda url: DataHandler("cache").import_trajectory(None, f"{url}.npz", "x")),
+        (
+            "trajectory",
+            lambda url: DataHandler("cache").import_trajectory(None, f"{url}.zarr", "x"),
+        ),
+        ("pdb", lambda url: demo.Settings(pdb=url)),
     ],
 )
-def test_a_url_is_no_directory_of_this_machine(take, tmp_path, monkeypatch):
+def test_a_url_is_no_path_of_this_machine(name, take, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InvalidArgumentError, match=r"_dir='s3://…' is not valid"):
+    with pytest.raises(InvalidArgumentError, match=rf"^{name}='s3://…' is not valid") as raised:
         take("s3://user:word@bucket/run")
+    assert "word" not in str(raised.value)
+    assert set(os.listdir(tmp_path)) <= {"cache"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("cache", "export", "md", "URL"),
+        ("cache", "import", "URL"),
+        ("cache", "import", "run.xtc", "--topology", "URL"),
+        ("checkpoints", "ls", "URL"),
+        ("watch", "URL", "--once"),
+        ("doctor", "URL"),
+        ("demo", "--output", "URL"),
+        ("demo", "--pdb", "URL"),
+        ("gpus", "--state-dir", "URL"),
+        ("cache", "ls", "--dir", "URL"),
+    ],
+)
+def test_a_command_names_its_argument_that_is_a_url(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    place = arguments.index("URL") - 1
+    option = arguments[place] if arguments[place].startswith("--") else ""
+    with pytest.raises(SystemExit, match="2"):
+        main([one.replace("URL", "s3://user:word@bucket/run") for one in arguments])
+    shown = capsys.readouterr().err
+    assert f"argument {option}" in shown
+    assert "'s3://…' is not valid" in shown
+    assert "word" not in shown
     assert os.listdir(tmp_path) == []
+
+
+def test_a_name_of_an_entry_may_be_a_url(tmp_path):
+    handler = DataHandler(tmp_path)
+    names = {"atom_names": ["CA"], "elements": ["C"], "residue_names": ["ALA"], "chains": ["A"]}
+    numbers = {"residue_index": np.zeros(1, int), "residue_numbers": np.ones(1, int)}
+    atoms = {name: np.array(value) for name, value in {**names, **numbers}.items()}
+    handler.store_structure({"positions": np.zeros((1, 3)), **atoms}, "s3://bucket/1abc")
+    frames = {"frames": np.zeros((2, 1, 3), np.float32)}
+    key = handler.store_trajectory(frames, "md", structure="s3://bucket/1abc")
+    assert handler.open(key).topology.n_atoms == 1

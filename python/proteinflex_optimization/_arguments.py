@@ -16,20 +16,26 @@ __all__ = ["callback", "flag", "instance", "iterable", "path_text", "renamed", "
 
 
 def path_text(name: str, value: Any) -> str:
-    """Return the text of a path, where a leading ``~`` is a home directory; bytes are one, as for `open`."""
+    """Return the text of a path, where a leading ``~`` is a home directory; bytes are one, as for `open`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is empty, or a URL, or no file can have it. One of another type is an `InvalidTypeError`.
+    """
     try:
         text = os.fsdecode(value)
     except TypeError:
         raise _wrong(name, value, "a str or path") from None
     try:
-        is_path = b"\0" not in os.fsencode(text)
+        is_path = bool(text) and b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
         is_path = False
     if not is_path:
         raise InvalidArgumentError(
             f"{name}={text!r} is not valid: expected a path that a file can have"
         )
-    return expand_home(name, text) if text.startswith("~") else text
+    return expand_home(name, text)
 
 
 def text(name: str, value: Any) -> str:

@@ -30,7 +30,7 @@ class ImportingCache(TieredCache):
         allow_truncated: bool = False,
         precision: Precision | None = None,
         profile: Profile | None = None,
-        frames_per_block: int = 64,
+        frames_per_block: int | None = None,
         progress: Callable[[int, int], None] | None = None,
         **options: Any,
     ) -> str:
@@ -57,8 +57,8 @@ class ImportingCache(TieredCache):
             Whether of a file that was cut the whole frames are stored, rather than nothing.
         precision, profile : optional
             As for `store_trajectory`; the units are Å, Å/ps and kJ/mol/nm.
-        frames_per_block : int
-            How many frames that MDAnalysis reads are in memory at a time, at most.
+        frames_per_block : int, optional
+            How many frames that MDAnalysis reads are in memory at a time, at most. Default: 64.
         progress : callable, optional
             Called with the number of frames that were read and of all.
         **options
@@ -74,7 +74,8 @@ class ImportingCache(TieredCache):
         ImportError
             MDAnalysis is not installed.
         InvalidArgumentError
-            The file can't be read, or MDAnalysis would read something else than what it means.
+            The file can't be read, or MDAnalysis would read something else than what it means; or an
+            argument is for MDAnalysis, and the file is one of ours.
         ProteinFlexError
             The file ends before its last frame; nothing appears in the cache.
 
@@ -82,6 +83,8 @@ class ImportingCache(TieredCache):
         -----
         A field that some frames lack is NaN there. What is left out is logged as a warning.
         """
+        if frames_per_block is not None:
+            options["frames_per_block"] = frames_per_block
         arrays = _format_of_arrays(trajectory, format)
         if arrays is not None:
             given = {"topology": topology, "topology_format": topology_format, **options}
@@ -116,7 +119,6 @@ class ImportingCache(TieredCache):
             allow_truncated=allow_truncated,
             precision=precision,
             profile=profile,
-            frames_per_block=frames_per_block,
             progress=progress,
             **options,
         )

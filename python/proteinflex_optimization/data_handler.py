@@ -24,6 +24,7 @@ from .errors import (
     UnsupportedFormatError,
 )
 from .memoize import Memoized, checked_options, memoized
+from .remote.urls import is_url
 from .topology import Topology
 from .trajectory import Trajectory
 from .types import (
@@ -222,7 +223,8 @@ class DataHandler(ImportingCache):  # noqa: D101, its documentation is the nativ
         """Return the topology of what was passed: also of an entry, by its key or id."""
         if not isinstance(structure, str):
             return Topology.of(structure)
-        is_file = Path(path_text("structure", structure)).is_file()
+        # The id of an entry may be a URL.
+        is_file = not is_url(structure) and Path(path_text("structure", structure)).is_file()
         try:
             entry = self.info(structure)
         except (CacheKeyError, InvalidArgumentError):

@@ -48,7 +48,8 @@ def list_trajectories(path_or_url: StrPath, *, store: Any = None) -> list[EntryI
     ProteinFlexError, OSError
         What `open_trajectory` raises: one that can't be read is not left out.
     """
-    path_or_url = path_text("path_or_url", path_or_url)
+    if not isinstance(path_or_url, str) or (store is None and not is_url(path_or_url)):
+        path_or_url = path_text("path_or_url", path_or_url)
     if store is None and not is_url(path_or_url):
         directory = Path(path_or_url)
         if not directory.is_dir():

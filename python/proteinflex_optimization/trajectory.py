@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
+from ._arguments import path_text
 from ._integrations import integration
 from .errors import InvalidArgumentError, ProteinFlexError
 from .remote.urls import is_url
 from .topology import Topology
-from .trajectory_file import local_path
 from .types import AtomSelection, StrPath
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ def open_trajectory(
                 f"cache={str(cache)!r} is not valid: expected None for a file; it keeps parts of "
                 "objects that are read by their URLs"
             )
-        return Trajectory(local_path(path_or_url, "path_or_url"))
+        return Trajectory(path_text("path_or_url", path_or_url))
     from .remote.object import open_object
 
     return Trajectory(open_object(path_or_url, store, cache))

@@ -11,8 +11,6 @@ from . import _native
 from ._arguments import path_text, renamed
 from ._at_exit import at_exit
 from ._publish import Publication
-from .errors import InvalidArgumentError
-from .remote.urls import is_url
 from .topology import Topology
 
 if TYPE_CHECKING:
@@ -142,7 +140,7 @@ def create_trajectory(
     >>> with create_trajectory("run.fxt") as writer:  # doctest: +SKIP
     ...     writer.append(frames, time=times)  # (n, n_atoms, 3) in Å, (n,) in ps
     """
-    checked = local_path(path)
+    checked = Path(path_text("path", path))
     with renamed("source", "structure"):
         topology = None if structure is None else Topology.of(structure)
     publication = Publication(checked, overwrite=overwrite)
@@ -161,28 +159,6 @@ def create_trajectory(
     writer._finalizer = weakref.finalize(writer, _discard, publication, os.getpid())
     _writers.add(writer)
     return writer
-
-
-def local_path(path: StrPath, name: str = "path") -> Path:
-    """Return a path of this machine, which is the argument ``name``.
-
-    Raises
-    ------
-    InvalidArgumentError
-        It is a URL, or empty.
-    InvalidTypeError
-        It is not a path.
-    """
-    text = path_text(name, path)
-    if not text:
-        raise InvalidArgumentError(f"{name}={text!r} is not valid: expected the path of a file")
-    if is_url(text):
-        scheme = text.partition("://")[0]
-        raise InvalidArgumentError(
-            f"{name}='{scheme}://…' is not valid: expected the path of a file, and this is a URL; write "
-            "a file, and push it from there"
-        )
-    return Path(text)
 
 
 _writers: weakref.WeakSet[TrajectoryFileWriter] = weakref.WeakSet()

@@ -277,4 +277,4 @@ def test_a_failed_import_leaves_no_new_cache(handler, tmp_path, capsys):
 def test_export_to_a_path_without_a_name_is_refused(handler, capsys, path):
     assert flexopt(handler, "export", handler.keys("trajectory")[0], path, "--force") == 2
     assert "unexpected" not in (said := capsys.readouterr().err)
-    assert "path=" in said
+    assert said.startswith("flexopt: FILE=")

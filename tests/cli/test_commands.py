@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from proteinflex_optimization import CheckpointManager, ProgressTracker
+from proteinflex_optimization import CheckpointManager, DataHandler, ProgressTracker
 from proteinflex_optimization.cli import main
 
 FLEXOPT = [sys.executable, "-m", "proteinflex_optimization"]
@@ -155,8 +155,37 @@ def test_an_empty_path_is_not_the_current_directory(checkpoints, run, arguments)
     before = sorted(os.listdir(checkpoints))
     done = run(*arguments, cwd=checkpoints)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "path='' is not valid: expected a path" in done.stderr
+    assert ": '' is not valid: expected a path" in done.stderr
     assert sorted(os.listdir(checkpoints)) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("cache", "import", "run.npz", "--precision", "0"), "--precision=0.0"),
+        (("cache", "import", "run.npz", "--precision", "x=1"), "--precision['x']=1.0"),
+        (("cache", "import", "run.npz", "--dt", "5"), "--dt=5.0"),
+        (("cache", "import", "run.npz", "--id", ""), "--id=''"),
+        (("cache", "import", "empty.npz"), "FILE='empty.npz'"),
+        (("cache", "import", "empty.pdb"), "FILE='empty.pdb'"),
+        (("cache", "import", "empty.xtc"), "FILE='empty.xtc'"),
+        (("cache", "export", "md", "."), "FILE='.'"),
+        (("cache", "export", "zeros", "new.xtc"), "KEY='s-"),
+        (("cache", "push", "md", "bucket"), "URL='bucket'"),
+        (("gpus", "--select", "md=5GB", "--max-gpus", "0"), "--max-gpus=0"),
+    ],
+)
+def test_a_wrong_value_is_named_as_it_was_typed(tmp_path, monkeypatch, capsys, arguments, named):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROTEINFLEX_CACHE_DIR", "cache")
+    frames = np.zeros((2, 3, 3), np.float32)
+    DataHandler().store_trajectory({"frames": frames}, "md")
+    DataHandler().store_structure({"x": np.zeros(3)}, "zeros")
+    np.savez("run.npz", frames=frames)
+    for name in ("empty.npz", "empty.pdb", "empty.xtc"):
+        (tmp_path / name).touch()
+    assert main(list(arguments)) == 2
+    assert capsys.readouterr().err.startswith(f"flexopt: {named}")
 
 
 def test_names_in_a_checkpoint_can_not_steer_the_terminal(checkpoints):

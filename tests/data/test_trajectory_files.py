@@ -123,7 +123,7 @@ def not_a_trajectory(tmp_path):
     yield structure, InvalidArgumentError, r"the structure .villin.: load_data\(data_id\)"
     yield unfinished, InvalidArgumentError, "resume=True"
     yield "ftp://host/run.fxt", InvalidArgumentError, "https://"
-    yield "", InvalidArgumentError, "the path of a file"
+    yield "", InvalidArgumentError, "a path that a file can have"
     yield "a\0b", InvalidArgumentError, "a path that a file can have"
     yield 3, InvalidTypeError, "expected a str or path"
     writer.suspend()

@@ -136,13 +136,15 @@ def test_a_residue_that_the_force_field_lacks_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--pdb", "/nowhere.pdb"], "pdb="),
-        (["--steps", "0"], "steps=0"),
-        (["--steps", "99999999999999999999"], "steps=99999999999999999999"),
-        (["--seed", "2147483648"], "seed=2147483648"),
-        (["--precision", "-1"], "precision=-1"),
+        (["--pdb", "/nowhere.pdb"], "--pdb="),
+        (["--steps", "0"], "--steps=0"),
+        (["--steps", "99999999999999999999"], "--steps=99999999999999999999"),
+        (["--seed", "2147483648"], "--seed=2147483648"),
+        (["--stop-margin", "-1"], "--stop-margin=-1.0"),
+        (["--stop-margin", "nan"], "--stop-margin=nan"),
+        (["--precision", "-1"], "--precision=-1"),
         (["--precision", "frames=0.001"], "'frames=0.001' is not valid: expected a number, in Å"),
-        (["--steps", "10", "--frame-interval", "20"], "frame_interval=20"),
+        (["--steps", "10", "--frame-interval", "20"], "--frame-interval=20"),
     ],
 )
 def test_wrong_options_are_named_and_nothing_is_written(tmp_path, options, named):

@@ -82,7 +82,7 @@ def test_imports_name_an_argument_of_a_wrong_type_and_store_nothing(handler, tmp
     before = files(tmp_path)
     given = {"topology": None, "trajectory": path, "data_id": "md"}
     wrong = {"allow_truncated": NO_FLAGS, "dt": ["2", [], True], "progress": NO_FUNCTIONS}
-    wrong["frames_per_block"] = [None, *NO_NUMBERS]
+    wrong["frames_per_block"] = NO_NUMBERS
     refused(handler.import_trajectory, given, wrong)
     refused(import_trajectory, given, {"handler": NO_HANDLERS})
     for read in (npz.import_npz, fxt.import_fxt):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,17 @@ from proteinflex_optimization.errors import InvalidArgumentError
 COMMANDS = ("demo", "cache", "watch", "checkpoints", "gpus", "doctor")
 CLOSED_PIPE = 128 + signal.SIGPIPE
 """The exit status where the output is not read to its end, as of other programs by their signal."""
+TYPED = {
+    "cache_dir": "--dir",
+    "data_id": "--id",
+    "directory": "DIR",
+    "key": "KEY",
+    "path": "FILE",
+    "source": "FILE",
+    "trajectory": "FILE",
+    "url": "URL",
+}
+"""What is typed for the argument of a function that is not an option of the same name."""
 TRACEBACK = "PROTEINFLEX_TRACEBACK"
 """Where this variable is set, an error that was not foreseen is shown with its traceback."""
 
@@ -61,9 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A name that the terminal's encoding lacks is not a reason to fail.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    options = argparse.Namespace()
     try:
         try:
-            options = build_parser().parse_args(arguments)
+            build_parser().parse_args(arguments, options)
             status: int = options.func(options)
         finally:
             sys.stdout.flush()  # Also what --help has printed.
@@ -76,14 +89,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        return _failed(error)
+        return _failed(error, options)
 
 
-def _failed(error: Exception) -> int:
+def _failed(error: Exception, options: argparse.Namespace) -> int:
     """Say in one line what went wrong; returns the exit status."""
     if os.environ.get(TRACEBACK):
         raise error
     text = one_line(str(error), "; ")
+    if isinstance(error, InvalidArgumentError):
+        text = _as_typed(text, options)
     if isinstance(error, MemoryError):
         text = "there is too little memory" + (f": {text}" if text else "")
     elif not (is_of_system(error) or isinstance(error, (ProteinFlexError, OSError, ImportError))):
@@ -91,6 +106,12 @@ def _failed(error: Exception) -> int:
         text = f"unexpected {kind}: {text}; with {TRACEBACK}=1 its traceback is shown"
     print(f"flexopt: {text}", file=sys.stderr)
     return 2 if isinstance(error, InvalidArgumentError) else 1
+
+
+def _as_typed(text: str, options: argparse.Namespace) -> str:
+    """Say which argument is wrong by the name under which it was typed."""
+    typed = {name: f"--{name.replace('_', '-')}" for name in vars(options)} | TYPED
+    return re.sub(r"^\w+(?=[=\[])", lambda name: typed.get(name[0], name[0]), text)
 
 
 def _complete(parser: argparse.ArgumentParser) -> None:

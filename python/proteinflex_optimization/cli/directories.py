@@ -16,15 +16,13 @@ def home_expanded(text: str) -> str:
     Raises
     ------
     ArgumentTypeError
-        There is no such home directory, no file can have this path, or it is empty, as that of a
-        variable of the shell that is not set: it would be the current directory.
+        There is no such home directory, it is a URL, no file can have this path, or it is empty, as
+        that of a variable of the shell that is not set: it would be the current directory.
     """
-    if not text:
-        raise argparse.ArgumentTypeError("path='' is not valid: expected a path")
     try:
         return path_text("path", text)
     except InvalidArgumentError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(str(error).removeprefix("path=")) from None
 
 
 def expanded_path(text: str) -> Path:

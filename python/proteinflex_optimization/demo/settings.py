@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,10 @@ class Settings:
         if not 0 < self.temperature <= 1000:
             raise InvalidArgumentError(
                 f"temperature={self.temperature}: expected kelvin, above 0 and at most 1000"
+            )
+        if not 0 <= self.stop_margin < math.inf:
+            raise InvalidArgumentError(
+                f"stop_margin={self.stop_margin}: expected a finite number of seconds, from 0 on"
             )
         if not self.pdb.is_file():
             raise InvalidArgumentError(

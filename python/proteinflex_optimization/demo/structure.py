@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from proteinflex_optimization._arguments import renamed
 from proteinflex_optimization.errors import ProteinFlexError
 
 from .settings import FORCE_FIELD
@@ -120,7 +121,8 @@ def load_protein(
     from .mending import complete
     from .residues import residues_of
 
-    data: dict[str, Any] = {**read_structure(path)}
+    with renamed("source", "pdb"):
+        data: dict[str, Any] = {**read_structure(path)}
     if data["n_models"] > 1:
         say(f"structure: took the first of {data['n_models']} models")
     chains = _selected(path, residues_of(data), data.get("cell"), drop_unknown, say)

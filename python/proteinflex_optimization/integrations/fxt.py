@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proteinflex_optimization import _native
-from proteinflex_optimization._arguments import callback, instance
+from proteinflex_optimization._arguments import callback, instance, path_text
 from proteinflex_optimization._publish import published
 from proteinflex_optimization.errors import (
     CorruptDataError,
@@ -19,7 +19,6 @@ from proteinflex_optimization.errors import (
 )
 from proteinflex_optimization.remote.urls import is_url
 from proteinflex_optimization.trajectory import Trajectory, open_trajectory
-from proteinflex_optimization.trajectory_file import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +137,7 @@ def import_fxt(
     callback("progress", progress)
     if not isinstance(path, (str, os.PathLike)):
         raise InvalidTypeError(f"path={path!r} is not valid: expected one .fxt file")
-    path = path if is_url(path) else local_path(path)
+    path = path if is_url(path) else path_text("path", path)
     source = open_trajectory(path)
     metadata = source.metadata if metadata is None else metadata
     # What was rounded stays known as that, and is coded as such numbers are.

@@ -56,7 +56,7 @@ class BlockCache:
     Raises
     ------
     InvalidArgumentError
-        `max_size` is not a positive number, or `directory` is empty.
+        `max_size` is not a positive number, or `directory` is empty or a URL.
     """
 
     def __init__(self, directory: StrPath, max_size: float = 10.0) -> None:
@@ -64,12 +64,7 @@ class BlockCache:
             raise InvalidArgumentError(
                 f"max_size={max_size!r} is not valid: expected a number of GB above 0 and below 1e9"
             )
-        text = path_text("directory", directory)
-        if not text:
-            raise InvalidArgumentError(
-                "directory='' is not valid: expected the path of a directory"
-            )
-        self.directory = Path(text).absolute()
+        self.directory = Path(path_text("directory", directory)).absolute()
         self.max_size = float(max_size)
         self._unscanned = float("inf")
         self._has_warned = False

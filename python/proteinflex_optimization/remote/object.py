@@ -7,6 +7,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .._arguments import path_text
 from ..errors import InvalidTypeError
 from .block_cache import BLOCK, BlockCache
 from .requests import run_all
@@ -178,5 +179,5 @@ def open_object(
             raise InvalidTypeError(
                 f"cache is of type {type(cache).__name__}: expected a path or a BlockCache"
             )
-        cache = BlockCache(cache)
+        cache = BlockCache(path_text("cache", cache))
     return RemoteObject(open_store(directory, store), name, cache=cache)

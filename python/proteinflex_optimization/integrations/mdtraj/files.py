@@ -9,7 +9,7 @@ from typing import Any
 import mdtraj.core.trajectory
 from mdtraj.formats.registry import FormatRegistry
 
-from proteinflex_optimization._arguments import path_text, renamed
+from proteinflex_optimization._arguments import renamed
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.trajectory import open_trajectory
 
@@ -67,8 +67,8 @@ class FXTTrajectoryFile:
             raise InvalidArgumentError(
                 f"mode={mode!r} is not valid: expected 'r'; save_mdtraj writes .fxt files"
             )
-        path_text("filename", filename)
-        self._trajectory = open_trajectory(filename)
+        with renamed("path_or_url", "filename"):
+            self._trajectory = open_trajectory(filename)
         self._position = 0
 
     def read_as_traj(
