@@ -157,3 +157,13 @@ def test_noise_takes_at_most_a_hundredth_more_than_it_is(tmp_path):
             noise = np.frombuffer(random.bytes(2_400_000), code)
             data = {"frames": noise.reshape(100, -1, 3)}
             check(handler.store_trajectory(data, code, profile=profile), noise.nbytes)
+
+
+@pytest.mark.parametrize("atoms", [85, 127, 400, 700, 1366, 4097])
+def test_noise_of_any_number_of_atoms_takes_at_most_a_hundredth_more(tmp_path, atoms):
+    n_frames = 3_000_000 // (12 * atoms)
+    noise = np.frombuffer(np.random.default_rng(2).bytes(12 * atoms * n_frames), "f")
+    handler = DataHandler(tmp_path, durable=False)
+    handler.store_trajectory({"frames": noise.reshape(n_frames, atoms, 3)}, "noise")
+    with handler.open("noise") as trajectory:
+        assert trajectory.stored_bytes <= 1.01 * noise.nbytes

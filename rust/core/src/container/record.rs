@@ -18,7 +18,7 @@ pub const ALIGNMENT: u64 = 64;
 /// Bytes of a record's header.
 pub const HEADER: usize = size_of::<RecordHeaderBytes>();
 /// Raw payloads of at least this begin at a multiple of [`PAGE`].
-pub const PAGE_ALIGNED_FROM: u64 = 64 * 1024;
+pub const PAGE_ALIGNED_FROM: u64 = 512 * 1024;
 /// The page size that large raw payloads are aligned to.
 pub const PAGE: u64 = 4096;
 /// Raw payloads are checksummed in segments of this, so that one frame can be checked alone.
