@@ -58,10 +58,10 @@ CONSTANTS = [
     Constant("LONG", "geometry/fit/search.rs", ("1000000",)),
     Constant("INNOVATION_BITS", "geometry/fit/references.rs", ("0.0",)),
     Constant("COARSE", "geometry/fit/coefficients.rs", ("[11, 14, 16, 18]", "[15, 17, 19, 21]")),
-    Constant("COARSE_FLOATS", "geometry/fit/coefficients.rs", ("[0, 11]", "[0, 15]")),
-    Constant("RIGID", "geometry/fit/rigid.rs", ("0.7", "2.0")),
-    Constant("RIGID_PART", "geometry/fit/rigid.rs", ("0.0005", "0.005")),
-    Constant("SHARED_BITS", "geometry/fit/shared.rs", ("0", "12")),
+    Constant("COARSE_FLOATS", "geometry/fit/coefficients.rs", ("[0, 11]",)),
+    Constant("RIGID", "geometry/fit/rigid.rs", ("2.0",)),
+    Constant("RIGID_PART", "geometry/fit/rigid.rs", ("0.005",)),
+    Constant("SHARED_BITS", "geometry/fit/shared.rs", ("12",)),
     Constant("CLUSTER", "geometry/fit/shared.rs", ("1000000",)),
     Constant("AGAIN", "geometry/fit/repeats.rs", ("1000000",)),
     Constant("SLACK", "geometry/fit/mod.rs", ("[3, 6]", "[6, 12]")),
@@ -76,7 +76,7 @@ CONSTANTS = [
     Constant("ESCAPE", "geometry/entropy/symbol.rs", ("6",)),
     Constant("LONGEST", "geometry/entropy/huffman.rs", ("12",)),
     Constant("EARLY_MARGIN", "random_access.rs", ("1e9",)),
-    Constant("NEAR", "periodic/find.rs", ("8", "32")),
+    Constant("NEAR", "periodic/find.rs", ("32",)),
     Constant("ARCHIVE_LEVEL", "random_access.rs", ("3", "12")),
 ]
 
