@@ -29,7 +29,10 @@ def parse(description: str) -> np.dtype[Any]:
     ValueError
         The text is not such a description.
     """
-    dtype: np.dtype[Any] = np.dtype(_parsed(json.loads(description)))
+    try:
+        dtype: np.dtype[Any] = np.dtype(_parsed(json.loads(description)))
+    except SyntaxError as error:  # NumPy parses some texts as Python.
+        raise ValueError(str(error)) from error
     if dtype.hasobject:
         raise ValueError("a stored dtype never holds objects")
     return dtype

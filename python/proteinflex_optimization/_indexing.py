@@ -80,5 +80,7 @@ def _block(trajectory: Trajectory, frames: Any, read: dict[str, Any]) -> tuple[N
     numbers, place = np.unique(np.atleast_1d(wanted), return_inverse=True)
     runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1) if numbers.size else []
     blocks = [trajectory.read(int(run[0]), int(run[-1]) + 1, **read) for run in runs]
-    block = np.concatenate(blocks) if blocks else trajectory.read(0, 0, **read)
+    # NumPy would join blocks of the other byte order in that of the machine.
+    dtype = trajectory.dtype
+    block = np.concatenate(blocks, dtype=dtype) if blocks else trajectory.read(0, 0, **read)
     return block, 0 if np.ndim(wanted) == 0 else place.reshape(np.shape(wanted))

@@ -279,6 +279,7 @@ def test_a_module_that_would_import_when_it_is_asked_is_not_asked(monkeypatch):
         ("attributes", [enum.Flag, {"a": 1}]),
         ("unheard of", []),
         ("torch.Tensor", []),
+        ("dtype", '{"names":["a"],"formats":[",f4"],"offsets":[0],"itemsize":4}'),
     ],
 )
 def test_what_no_class_is_stored_as_is_damage(tag, content):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,6 +157,24 @@ def test_a_newer_version_is_refused(manager):
         opened.write(text + b"\nxxh3-64 " + xxhash.xxh3_64_hexdigest(text).encode() + b"\n")
     with pytest.raises(UnsupportedFormatError, match="version 3 is newer than 2"):
         manager.load_checkpoint(path)
+
+
+def test_a_text_that_is_no_dtype_is_damage_however_well_it_is_sealed(manager):
+    xxhash = pytest.importorskip("xxhash")
+    path = manager.create_checkpoint("a", {"x": np.arange(1000)})
+    values, manifest = (Path(path, name) for name in ("values", "manifest.json"))
+    old = values.read_bytes()
+    new = old.replace(b"<i8", b",i8")
+    text = manifest.read_bytes().rsplit(b"\nxxh3-64 ", 1)[0]
+    checksums = [xxhash.xxh3_64_hexdigest(content).encode() for content in (old, new)]
+    assert checksums[0] in text
+    text = text.replace(*checksums)
+    values.write_bytes(new)
+    manifest.write_bytes(text + b"\nxxh3-64 " + xxhash.xxh3_64_hexdigest(text).encode() + b"\n")
+    for read in (manager.load_checkpoint, manager.outline):
+        with pytest.raises(CorruptDataError, match='",i8" is not the dtype of an array') as caught:
+            read(path)
+        assert str(path) in str(caught.value)
 
 
 def test_an_asynchronous_save_is_of_the_state_at_the_call(manager):

@@ -11,6 +11,7 @@ from proteinflex_optimization import (
     CorruptDataError,
     DataHandler,
     UnsupportedFormatError,
+    open_trajectory,
 )
 from proteinflex_optimization.cli import main
 
@@ -305,3 +306,30 @@ def test_a_type_that_is_none_or_holds_objects_is_damage_however_well_it_is_seale
 def json_padded(text):
     """JSON of the text as long as that of three characters; spaces before it are no part of it."""
     return f'"{text}"'.rjust(5)
+
+
+#: Texts that NumPy parses as Python, that are no JSON, no name, of objects, or of several numbers.
+NO_DTYPES = [",f4", "(,)", "(2)", "(((", "{}f", "[1]", "f f", "<O8", "m8s", "M8[", "1,f", "<f,"]
+
+
+@pytest.mark.parametrize("text", NO_DTYPES)
+def test_a_text_that_is_no_dtype_is_damage_that_names_file_and_text(tmp_path, text):
+    handler = DataHandler(tmp_path / "cache")
+    key = handler.store_trajectory({"frames": np.zeros((8, 255, 3), np.float32)}, "md")
+    path = tmp_path / "damaged.fxt"
+    old, new = b'"descr":"<f4"', f'"descr":"{text}"'.encode()
+    path.write_bytes(with_other_index(file_of(handler, key).read_bytes(), old, new))
+    for read in (
+        lambda trajectory: trajectory.dtype,
+        lambda trajectory: trajectory.read(),
+        lambda trajectory: trajectory.read(out=np.zeros((8, 255, 3), np.float32)),
+        lambda trajectory: trajectory[2],
+        lambda trajectory: trajectory[[1, 2]],
+        np.asarray,
+    ):
+        with pytest.raises(CorruptDataError) as caught, open_trajectory(path) as trajectory:
+            read(trajectory)
+        assert str(path) in str(caught.value)
+        assert text in str(caught.value)
+    with pytest.raises(CorruptDataError, match=path.name), open_trajectory(path) as trajectory:
+        next(iter(trajectory))

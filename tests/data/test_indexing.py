@@ -71,3 +71,23 @@ def test_what_is_not_there_is_an_index_error(trajectory, index):
 def test_what_is_no_index_is_refused_by_name(trajectory, index):
     with pytest.raises(InvalidTypeError, match="index="):
         trajectory[index]
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", "<f4"])
+def test_every_index_gives_the_dtype_that_was_stored(tmp_path, dtype):
+    handler = DataHandler(tmp_path, durable=False)
+    frames = FRAMES.astype(dtype)
+    trajectory = handler.open(handler.store_trajectory({"frames": frames}, "t"))
+    for index in (
+        slice(1, 3),
+        [1, 2],
+        [5, 1],
+        [],
+        frames[:, 0, 0] > 0,
+        (3, [1, 2]),
+        ([1, 4], 2),
+        7,
+    ):
+        found = trajectory[index]
+        assert found.dtype.str == dtype
+        np.testing.assert_array_equal(found, frames[index])

@@ -2,7 +2,12 @@
 
 import numpy as np
 import pytest
-from proteinflex_optimization import DataHandler, InvalidArgumentError, InvalidTypeError
+from proteinflex_optimization import (
+    DataHandler,
+    InvalidArgumentError,
+    InvalidTypeError,
+    create_trajectory,
+)
 
 RANDOM = np.random.default_rng(5)
 
@@ -175,3 +180,41 @@ def test_doubles_with_all_their_bits_take_no_more_than_they_are(handler):
     key = handler.store_trajectory({"frames": frames}, "x")
     assert handler.load_data(key)["frames"].tobytes() == frames.tobytes()
     assert handler.info(key)["stored_bytes"] <= 1.01 * frames.nbytes
+
+
+@pytest.mark.parametrize("way", ["at once", "iterable", "beside", "writer", "file", "handler"])
+def test_a_precision_for_big_endian_numbers_is_refused_before_they_are_stored(tmp_path, way):
+    little, big = fields(), {name: x.astype(">f4") for name, x in fields().items()}
+    both = {"frames": 0.01, "velocities": 0.01}
+    handler = DataHandler(tmp_path, durable=False, precision=0.01 if way == "handler" else None)
+    path = tmp_path / "x.fxt"
+
+    def store():
+        if way in ("at once", "handler"):
+            handler.store_trajectory(big, "x", precision=0.01 if way == "at once" else None)
+        elif way == "iterable":
+            handler.store_trajectory({"frames": iter(big["frames"])}, "x", precision=0.01)
+        elif way == "beside":
+            data = {"frames": iter(little["frames"]), "velocities": big["velocities"]}
+            handler.store_trajectory(data, "x", precision=both)
+        elif way == "writer":
+            with handler.trajectory_writer("x", precision=both) as writer:
+                writer.append(**{**little, "velocities": big["velocities"]})
+        else:
+            with create_trajectory(path, precision=0.01) as writer:
+                writer.append(big["frames"])
+
+    with pytest.raises(InvalidArgumentError, match=r"^precision=.*>f4.*astype\(\"<f4\"\)"):
+        store()
+    assert (len(handler), handler.unfinished(), path.exists()) == (0, [], False)
+    key = handler.store_trajectory(big, "x", precision={})
+    found = handler.load_data(key)
+    assert found["frames"].dtype == ">f4"
+    assert set(errors(found, big).values()) == {0}
+
+
+def test_a_precision_that_is_too_small_for_a_float_is_told_from_one_that_is_not_positive(handler):
+    for precision in (5e-324, {"forces": 1e-310}):
+        with pytest.raises(InvalidArgumentError, match="positive, finite number from 2.3e-308 on"):
+            handler.store_trajectory(fields(), "x", precision=precision)
+    handler.store_trajectory(fields(), "x", precision=2.3e-308)

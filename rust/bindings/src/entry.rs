@@ -145,7 +145,7 @@ impl EntryReader {
 
     /// The dtype that the file names: one that NumPy has, without objects, of the size that it
     /// says.
-    fn dtype<'py>(
+    pub fn dtype<'py>(
         &self,
         py: Python<'py>,
         name: &str,
@@ -157,7 +157,7 @@ impl EntryReader {
             to_python(error)
         };
         let dtype = array::dtype(py, stored.descr()).map_err(|error| {
-            if is_refusal(py, &error) { damaged(error.to_string()) } else { error }
+            if is_refusal(py, &error) { damaged(error.value(py).to_string()) } else { error }
         })?;
         if dtype.itemsize() as u64 != stored.item_size() {
             let (found, said) = (dtype.itemsize(), stored.item_size());

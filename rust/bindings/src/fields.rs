@@ -2,7 +2,7 @@
 
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::Error;
-use proteinflex_core::trajectory::{DType, FieldSpec, Precision};
+use proteinflex_core::trajectory::{DType, Encoding, FieldSpec, Precision};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 
@@ -155,9 +155,22 @@ pub fn is_per_frame(name: &str) -> bool {
     PER_FRAME.contains(&name)
 }
 
-/// Whether a `precision` can apply to a field.
-pub fn is_lossy(field: &FieldSpec) -> bool {
-    Precision::FIELDS.contains(&field.name.as_str()) && matches!(field.dtype.descr(), "<f4" | "<f8")
+/// Whether a `precision` can apply to each of these fields. One that could and would not is an error.
+pub fn lossy(fields: &[FieldSpec], encoding: Encoding) -> Result<Vec<bool>, Error> {
+    fields.iter().map(|field| is_lossy(field, encoding)).collect()
+}
+
+fn is_lossy(field: &FieldSpec, encoding: Encoding) -> Result<bool, Error> {
+    let (name, dtype, precision) = (&field.name, field.dtype.descr(), encoding.precision);
+    if matches!(dtype, ">f4" | ">f8") && encoding.compress && precision.of(name).is_some() {
+        let little = dtype.replace('>', "<");
+        let expected = format!(
+            "none for {name:?} of dtype {dtype}, as only little-endian numbers are rounded: \
+             convert them with .astype(\"{little}\"), or pass precision={{}}"
+        );
+        return Err(Error::argument("precision", precision, expected));
+    }
+    Ok(Precision::FIELDS.contains(&name.as_str()) && matches!(dtype, "<f4" | "<f8"))
 }
 
 /// How the tree of a trajectory of `n_frames` refers to a field, which was given as `object`.

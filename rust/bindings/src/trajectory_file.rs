@@ -16,7 +16,7 @@ use crate::appended::{AppendedFrames, in_order};
 use crate::argument;
 use crate::data_handler::{checked_id, precision_of, profile_of};
 use crate::error::{closed, in_use, to_python};
-use crate::fields::is_lossy;
+use crate::fields::lossy;
 use crate::interrupt::{LONG, interruptible};
 use crate::topology::parsed;
 use crate::value::metadata_tree;
@@ -165,7 +165,7 @@ impl TrajectoryFileWriter {
         let is_long = size >= LONG || writer.completes_chunk(n_frames);
         let append = || {
             if writer.fields().is_empty() {
-                let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
+                let lossy = lossy(&specs, self.encoding)?;
                 writer.declare_fields(specs.clone(), &lossy)?;
             }
             let ordered = in_order(writer.fields(), &specs, &bytes)?;

@@ -17,7 +17,7 @@ use crate::appended::{AppendedFrames, in_order};
 use crate::argument::{self, DEFAULT, Optional};
 use crate::array;
 use crate::error::{closed, in_use, to_python, warn};
-use crate::fields::is_lossy;
+use crate::fields::lossy;
 use crate::interrupt::{LONG, interruptible};
 use crate::topology::parsed;
 
@@ -261,7 +261,7 @@ impl TrajectoryWriter {
             cache.make_space_for(live, raw_bytes)?;
             let writer = cache.writer(live)?;
             if !is_declared {
-                let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
+                let lossy = lossy(&specs, writer.encoding())?;
                 writer.declare_fields(specs, &lossy)?;
             }
             writer.append(n_frames, &ordered)

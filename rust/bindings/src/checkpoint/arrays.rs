@@ -44,8 +44,7 @@ impl ArraySource for ComponentArrays {
         let damaged = |reason: String| {
             to_python(Error::corrupt(map.path(), format!("array {}", reference.number), reason))
         };
-        let dtype =
-            array::dtype(py, &reference.dtype).map_err(|error| damaged(error.to_string()))?;
+        let dtype = array::dtype(py, &reference.dtype)?;
         let item_size: usize = dtype.getattr("itemsize")?.extract()?;
         let size = reference
             .shape

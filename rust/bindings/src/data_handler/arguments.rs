@@ -46,16 +46,16 @@ pub fn bytes_of_gigabytes(value: &Bound<'_, PyAny>) -> PyResult<u64> {
 /// A `precision`: a positive number, which is that of coordinates, or a dict of such by field.
 pub fn precision_of(value: &Bound<'_, PyAny>) -> PyResult<Precision> {
     let Ok(by_field) = value.cast::<PyDict>() else {
-        let expected = "None, a positive, finite number (the spacing of the grid that coordinates \
-                        may be rounded to), or a dict of such numbers by field";
+        let expected = "None, a positive, finite number from 2.3e-308 on (the spacing of the grid \
+                        that coordinates may be rounded to), or a dict of such numbers by field";
         return Ok(Precision::of_frames(spacing_of(value, "precision", expected)?));
     };
     let mut precision = Precision::EXACT;
     for (field, value) in by_field.copy()?.iter() {
         let name = argument::text(&field, "a key of precision")?;
         let argument = format!("precision[{}]", argument::shown(&field));
-        let expected =
-            "a positive, finite number: the spacing of the grid that values may be rounded to";
+        let expected = "a positive, finite number from 2.3e-308 on: the spacing of the grid that \
+                        values may be rounded to";
         if !precision.set(&name, spacing_of(&value, &argument, expected)?) {
             let fields = Precision::FIELDS.map(|name| format!("'{name}'")).join(", ");
             let expected = format!("the name of a field that may be rounded: one of {fields}");

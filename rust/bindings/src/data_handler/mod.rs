@@ -57,7 +57,7 @@ pub use arguments::{checked_id, precision_of, profile_of};
 ///     an integration stores them): the error is at most half of it. All other fields keep every bit.
 ///     A dict tells it by field, ``{'frames': 0.001, 'velocities': 0.01, 'forces': 1.0}``, each in the
 ///     unit of its field (Å, Å/ps, kJ/mol/nm); a field that is not named keeps every bit, and ``{}``
-///     means that all do. Default: every bit is kept.
+///     means that all do. Big-endian fields have none. Default: every bit is kept.
 /// profile : {'default', 'archive'}
 ///     Fast to read, or smallest.
 /// verify : bool

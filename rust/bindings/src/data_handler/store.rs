@@ -13,8 +13,8 @@ use pyo3::types::{PyDict, PyIterator, PyString};
 use crate::argument;
 use crate::error::to_python;
 use crate::fields::{
-    FRAMES, FieldData, dtype_of, first_axis, in_tree, is_array, is_lossy, is_per_frame,
-    one_or_more, without_units,
+    FRAMES, FieldData, dtype_of, first_axis, in_tree, is_array, is_per_frame, lossy, one_or_more,
+    without_units,
 };
 use crate::hooks::hook;
 use crate::interrupt::{DURABLE, interruptible, sized};
@@ -136,11 +136,11 @@ fn in_memory<T: Send>(
     let specs = sorted.fields.iter().map(FieldData::spec).collect::<PyResult<Vec<_>>>()?;
     let bytes = sorted.fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
     let arrays = arrays_of(&flattened)?;
+    let lossy = lossy(&specs, header.encoding).map_err(to_python)?;
     let all = arrays.iter().map(|(_, bytes)| bytes.len());
     let work = header.work(all.chain(bytes.iter().map(|bytes| bytes.len())));
     sized(py, work, || {
         let mut pending = way.begin(cache, EntryKind::Trajectory, &header)?;
-        let lossy: Vec<bool> = specs.iter().map(is_lossy).collect();
         pending.writer().declare_fields(specs, &lossy)?;
         pending.append(n_frames, &bytes)?;
         way.publish(pending, &arrays, &flattened.tree)
@@ -232,9 +232,9 @@ fn streamed<T: Send>(
     let specs = fields.iter().map(FieldData::spec).collect::<PyResult<Vec<_>>>()?;
     let bytes = fields.iter().map(FieldData::bytes).collect::<PyResult<Vec<_>>>()?;
     let arrays = arrays_of(&flattened)?;
+    let lossy = lossy(&specs, header.encoding).map_err(to_python)?;
     interruptible(py, || {
-        for (spec, bytes) in specs.into_iter().zip(bytes) {
-            let lossy = is_lossy(&spec);
+        for ((spec, lossy), bytes) in specs.into_iter().zip(lossy).zip(bytes) {
             pending.add_field(spec, lossy, bytes)?;
         }
         way.publish(pending, &arrays, &flattened.tree)
@@ -277,8 +277,8 @@ fn append_all<'a, T>(
             let (mut pending, spec, n_frames) = match begun.take() {
                 Some(begun) => begun,
                 None => {
+                    let lossy = lossy(std::slice::from_ref(&found), header.encoding)?;
                     let mut pending = way.begin(cache, EntryKind::Trajectory, header)?;
-                    let lossy = [is_lossy(&found)];
                     pending.writer().declare_fields(vec![found.clone()], &lossy)?;
                     (pending, found, 0)
                 }

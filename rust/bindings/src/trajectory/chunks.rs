@@ -71,7 +71,8 @@ impl FrameChunks {
         let Some(block) = next else { return Ok(None) };
         let frames = Frames::range(block.first, block.count);
         let shape = self.reader.frames_shape(self.field, frames, None);
-        let dtype = array::dtype(py, self.reader.entry.fields()[self.field].dtype.descr())?;
+        let spec = &self.reader.entry.fields()[self.field];
+        let dtype = self.reader.dtype(py, &spec.name, &spec.dtype)?;
         array::owned(block.bytes, &dtype, &shape).map(Some)
     }
 }

@@ -140,7 +140,8 @@ impl Trajectory {
     /// The dtype of the coordinates.
     #[getter]
     fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(array::dtype(py, self.coordinates()?.1.dtype.descr())?.into_any())
+        let spec = self.coordinates()?.1;
+        Ok(self.reader.dtype(py, &spec.name, &spec.dtype)?.into_any())
     }
 
     /// The times of the frames, or None where none were stored: an array of n_frames numbers, of the
@@ -268,7 +269,7 @@ impl Trajectory {
         let target = out
             .cast::<PyUntypedArray>()
             .map_err(|_| argument::wrong_type(out, "out", "a numpy.ndarray"))?;
-        let dtype = array::dtype(py, spec.dtype.descr())?;
+        let dtype = self.reader.dtype(py, &spec.name, &spec.dtype)?;
         let fits = target.shape() == expected
             && target.dtype().eq(&dtype)?
             && target.is_c_contiguous()
@@ -456,7 +457,8 @@ impl Trajectory {
         })?;
         let (Some(range), Some(Some(map))) = (found, self.private.get()) else { return Ok(None) };
         let shape = self.reader.frames_shape(number, frames, None);
-        array::private_view(map, range, &array::dtype(py, spec.dtype.descr())?, &shape).map(Some)
+        let dtype = self.reader.dtype(py, &spec.name, &spec.dtype)?;
+        array::private_view(map, range, &dtype, &shape).map(Some)
     }
 
     fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {

@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyTuple};
 use super::create;
 use crate::array;
 use crate::error::to_python;
-use crate::hooks::hook;
+use crate::hooks::{hook, is_exception};
 
 /// What a tree says of an array beside it.
 #[derive(Debug, Clone)]
@@ -268,7 +268,7 @@ impl<'py> Builder<'_, 'py> {
                 match self.loaded.get(&reference.number) {
                     Some(array) => array.clone(),
                     None => {
-                        let array = self.source.array(py, &reference)?;
+                        let array = self.checked(self.source.array(py, &reference))?;
                         self.loaded.insert(reference.number, array.clone());
                         array
                     }
@@ -365,7 +365,9 @@ fn scalar<'py>(py: Python<'py>, description: &str, bytes: &[u8]) -> PyResult<Bou
     }
 }
 
-/// Whether Python refuses a value as such, so that what describes it is wrong.
+/// Whether Python refuses a value as such, so that what describes it is wrong. An error of this
+/// package, as for a variable of the environment, says itself what is.
 pub fn is_refusal(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyValueError>(py)
+    (error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyValueError>(py))
+        && !is_exception(py, error, "ProteinFlexError")
 }

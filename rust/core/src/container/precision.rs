@@ -70,7 +70,8 @@ impl Precision {
             Some((name, spacing)) => Err(Error::argument(
                 format!("precision[{name:?}]"),
                 spacing,
-                "a positive number: the spacing of the grid that values may be rounded to",
+                "a positive, finite number from 2.3e-308 on: the spacing of the grid that values \
+                 may be rounded to",
             )),
             None => Ok(()),
         }
