@@ -34,6 +34,8 @@ class Manager(Protocol):
 class Stop(Protocol):
     """A `StopRequest`."""
 
+    _is_active: bool
+
     @property
     def requested(self) -> bool: ...
 

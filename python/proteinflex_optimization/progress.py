@@ -184,7 +184,12 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         states : callable
             Returns the dict of component states; takes no arguments.
         stop : StopRequest, optional
-            Whose request to obey.
+            Whose request to obey; in its block.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The block of `stop` has not begun or has ended: it would notice nothing.
         """
         if not callable(getattr(manager, "create_checkpoint_async", None)):
             shown = reprlib.repr(manager)
@@ -194,6 +199,11 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
             raise InvalidTypeError(f"states={shown}: expected a function without arguments")
         if stop is not None and not callable(getattr(stop, "_notify", None)):
             raise InvalidTypeError(f"stop={reprlib.repr(stop)}: expected a StopRequest")
+        if stop is not None and not stop._is_active:
+            raise InvalidArgumentError(
+                f"stop={reprlib.repr(stop)} notices nothing outside of its block: expected one in "
+                "`with StopRequest() as stop:`"
+            )
         # A time limit sends no signal: it is looked at about every second.
         interval = self._interval if stop is None else min(self._interval, STOP_SECONDS)
         reference = weakref.ref(self)

@@ -70,7 +70,8 @@ class StopRequested(BaseException):
 class StopRequest:
     """Turns signals and the time limit of a job into a request that the job obeys at a safe point.
 
-    Use it as a context manager. In the block, handlers of the signals note that one came and do
+    Use it as a context manager: before the block nothing is noticed, and asking for it is a warning
+    in the log. In the block, handlers of the signals note that one came and do
     nothing else; handlers that were there before are called too. A second Ctrl-C raises
     `KeyboardInterrupt`. At the end of the block the former handlers are back. Processes that are
     forked in the block get the former handlers, so they end as they would without this.
@@ -122,8 +123,8 @@ class StopRequest:
         self._process = os.getpid()
         self._previous: dict[signal.Signals, Any] = {}
         self._trackers: weakref.WeakSet[_Tracker] = weakref.WeakSet()
-        # When there is something to look at, by `_now`.
-        self._next_look = math.inf
+        # When there is something to look at, by `_now`: at once where it is asked before its block.
+        self._next_look = -math.inf
         self._asked_at = -math.inf
         self._looking = threading.Lock()
 
@@ -232,7 +233,7 @@ class StopRequest:
 
     def __repr__(self) -> str:
         """Show whether and why it was requested, and how long is left."""
-        left = self.seconds_left
+        left = self.seconds_left if self._is_active else None
         until = "" if left is None else f", {left:.0f} s left"
         return f"<StopRequest {self._reason or 'not requested'}{until}>"
 
@@ -284,6 +285,13 @@ class StopRequest:
         if not self._looking.acquire(blocking=False):
             return self._reason is not None
         try:
+            if self._next_look == -math.inf:
+                self._next_look = math.inf
+                logger.warning(
+                    "a StopRequest is asked before its block begins, and notices neither signals nor "
+                    "the time limit: use it as `with StopRequest() as stop:`"
+                )
+                return False
             if self._asks and _now() - self._asked_at > RECENT_SECONDS:
                 self._ask()
             if self._is_due():

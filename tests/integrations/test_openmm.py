@@ -120,13 +120,17 @@ def test_a_restart_from_a_checkpoint_gives_each_frame_once(handler, caplog, ende
     again.currentStep = 500
     caplog.set_level("INFO", logger="proteinflex_optimization")
     with TrajectoryReporter(handler, "md", INTERVAL) as reporter:
+        if ended == "closed":
+            reporter.resume_at(500)
         again.reporters.append(reporter)
         again.step(500)
     found = stored(handler)
     assert found["step"].tolist() == list(range(100, 1001, 100))
     np.testing.assert_allclose(found["time"], found["step"] * 0.002)
-    (message,) = [record.getMessage() for record in caplog.records if "md" in record.getMessage()]
-    assert "dropped 4 frames after step 500" in message
+    (record,) = [record for record in caplog.records if "md" in record.getMessage()]
+    assert "dropped 4 frames after step 500" in record.getMessage()
+    # What was asked for is no warning.
+    assert record.levelname == ("INFO" if ended == "closed" else "WARNING")
 
     # The same as a run that was never interrupted, until the checkpoint.
     whole = simulation()
@@ -243,18 +247,67 @@ def test_a_run_is_extended_and_one_at_its_last_step_stays(handler):
 
 
 def test_a_run_may_begin_to_report_after_an_equilibration(handler, caplog):
-    for _ in range(2):  # The same script again.
-        run = simulation()
+    run = simulation()
+    run.step(250)
+    with TrajectoryReporter(handler, "md", INTERVAL) as reporter:
+        run.reporters.append(reporter)
         run.step(250)
-        with TrajectoryReporter(handler, "md", INTERVAL) as reporter:
-            run.reporters.append(reporter)
-            run.step(250)
-        assert stored(handler)["step"].tolist() == [300, 400, 500]
+    assert stored(handler)["step"].tolist() == [300, 400, 500]
     warnings = [record for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
     assert "begins at step 250" in warnings[0].getMessage()
     report(handler, 400, 600)
     assert stored(handler)["step"].tolist() == [300, 400, 500, 600]
+
+
+@pytest.mark.parametrize("start", [0, 200, 500])
+def test_a_finished_trajectory_is_neither_cut_nor_continued_by_another_simulation(handler, start):
+    """Nor by the same script again, without a checkpoint."""
+    report(handler, 0, 500)
+    before = handler.open("md")
+    run = simulation()
+    run.step(start)  # An equilibration.
+    with TrajectoryReporter(handler, "md", INTERVAL) as reporter:
+        run.reporters.append(reporter)
+        with pytest.raises(
+            ResumeError,
+            match=f"is finished, with 5 frames up to step 500, .* at step {start}, .*overwrite=True",
+        ):
+            run.step(300)
+    assert run.currentStep == start
+    assert handler.open("md").content_id == before.content_id
+    assert handler.get_cache_stats()["unfinished"] == 0
+    run.reporters.clear()
+    with TrajectoryReporter(handler, "md", INTERVAL, overwrite=True) as reporter:
+        run.reporters.append(reporter)
+        run.step(100)
+    assert stored(handler)["step"].tolist() == [start + 100]
+
+
+def test_a_simulation_goes_on_with_a_trajectory_that_it_has_finished_itself(handler):
+    run = simulation()
+    for _ in range(2):  # A cell of a notebook, say.
+        with TrajectoryReporter(handler, "md", INTERVAL) as reporter:
+            run.reporters = [reporter]
+            run.step(300)
+    assert stored(handler)["step"].tolist() == [100, 200, 300, 400, 500, 600]
+
+
+def test_an_unfinished_trajectory_begins_again_with_the_simulation_and_a_warning(handler, caplog):
+    """As that of a job that was killed before its first checkpoint."""
+    run = simulation()
+    reporter = TrajectoryReporter(handler, "md", INTERVAL)
+    run.reporters.append(reporter)
+    run.step(300)
+    reporter.__exit__(RuntimeError, RuntimeError("failed"), None)
+    run = simulation()
+    with TrajectoryReporter(handler, "md", INTERVAL) as reporter:
+        run.reporters.append(reporter)
+        run.step(200)
+    assert stored(handler)["step"].tolist() == [100, 200]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "dropped 3 frames after step 0" in warnings[0]
 
 
 def test_without_resume_or_overwrite_a_trajectory_is_never_touched(handler):

@@ -26,6 +26,7 @@ from proteinflex_optimization.integrations.openmm import (
     load_run,
     pace,
     progress,
+    save_run,
 )
 
 FRAMES, CHECKPOINTS, TOTAL = 10, 50, 250
@@ -174,6 +175,49 @@ def test_a_restored_run_without_its_frames_is_an_error_by_itself(tmp_path, handl
         again.reporters.append(frames)
         again.step(50)
     assert handler.load_data(handler.key_for("md"))["step"].tolist() == [110, 120, 130, 140, 150]
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_complete_run_says_that_its_frames_are_gone(tmp_path, handler, manager, is_gone):
+    run = simulation()
+    with frames_in(handler) as frames:
+        run.reporters += [frames, CheckpointReporter(manager, CHECKPOINTS)]
+        run.step(100)
+    if is_gone:
+        handler.remove("md")
+
+    def again():
+        run = load_latest(manager)
+        with frames_in(handler) as frames:
+            run.reporters.append(frames)
+            run.step(100 - run.currentStep)
+        return frames
+
+    if is_gone:
+        with pytest.raises(ResumeError, match=r"from step 100, and 0 stored .* saved with 10"):
+            again()
+        assert handler.get_cache_stats()["unfinished"] == 0
+    else:
+        before = handler.open("md").content_id
+        assert again().n_frames == 10
+        assert handler.open("md").content_id == before
+
+
+def test_a_checkpoint_from_before_the_trajectory_does_not_replace_a_finished_one(handler, manager):
+    run = simulation()
+    run.step(30)
+    manager.create_checkpoint("equilibrated", {"md": save_run(run)})
+
+    def production():
+        run = load_latest(manager)
+        with frames_in(handler) as frames:
+            run.reporters.append(frames)
+            run.step(50)
+
+    production()
+    with pytest.raises(ResumeError, match="is finished, with 5 frames up to step 80"):
+        production()
+    assert handler.open("md").read(field="step").tolist() == [40, 50, 60, 70, 80]
 
 
 def test_a_checkpoint_saved_by_hand_before_the_first_step_counts_no_later_frames(handler, manager):

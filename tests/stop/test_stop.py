@@ -348,6 +348,31 @@ def test_the_first_update_after_a_request_saves_and_stops(tmp_path):
     tracker.close()
 
 
+def test_a_stop_request_outside_of_its_block_is_refused_where_it_would_notice_nothing(tmp_path):
+    tracker = ProgressTracker()
+    stop = StopRequest()
+    for _ in range(2):
+        with pytest.raises(InvalidArgumentError, match="outside of its block: expected one in"):
+            tracker.checkpoint_with(CheckpointManager(tmp_path), dict, stop=stop)
+        with stop:
+            tracker.checkpoint_with(CheckpointManager(tmp_path), dict, stop=stop)
+    tracker.close()
+
+
+def test_asking_before_the_block_is_a_warning_once(caplog):
+    stop = StopRequest(walltime=0.0)
+    assert repr(stop) == "<StopRequest not requested>"
+    assert caplog.text == ""
+    assert not stop.requested
+    stop.check()
+    assert caplog.text.count("is asked before its block begins") == 1
+    caplog.clear()
+    with stop:
+        assert stop.requested
+    assert stop.requested
+    assert "before its block" not in caplog.text
+
+
 def test_a_request_before_it_was_asked_for_counts(tmp_path):
     tracker = ProgressTracker()
     task = tracker.start_task("t", "T", 10)

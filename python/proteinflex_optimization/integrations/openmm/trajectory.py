@@ -2,11 +2,12 @@
 
 Each frame carries the step at which it was taken, so a simulation that is restarted from a
 checkpoint goes on in the same trajectory: what was written after that checkpoint is dropped first,
-and frames before it that are missing are an error.
+and frames before it that are missing are an error. So is a finished trajectory of another simulation.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import weakref
@@ -23,7 +24,7 @@ from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, ResumeError
 
 from .reach import what_is_missing
-from .restored import frames_when_saved
+from .restored import frames_when_saved, goes_on_with, remember_trajectory, restored_with
 from .steps import checked_steps, steps_until
 from .topology import topology_from_openmm
 
@@ -85,9 +86,9 @@ class TrajectoryReporter:
     enforce_periodic_box : bool or None, optional
         Whether molecules are moved into the periodic box; None: if the system is periodic.
     resume : bool, optional
-        Whether to go on with the trajectory of this name where there is one, finished or not: True
-        by default, for a restarted script is the same script. With False, one that is there is an
-        error.
+        Whether to go on with the trajectory of this name where there is one: True by default, for a
+        restarted script is the same script. A finished one needs a simulation that is known to go
+        on with it (`ResumeError`). With False, one that is there is an error.
     overwrite : bool, optional
         Whether to begin an empty trajectory where there is one, whatever `resume` says.
     structure : object, optional
@@ -115,8 +116,10 @@ class TrajectoryReporter:
     What was reported is durable after `flush`; the trajectory can be read once `close` has been
     called, by hand, at the end of a ``with`` block, or at the end of the program. A run that dies
     leaves it unfinished. The next reporter of the same name goes on with it, and with a finished one
-    as well. When the simulation begins to step (or in `resume_at`) stored frames later than its step
-    are dropped, so no step is ever there twice, and frames that are missing before it are an error.
+    where the simulation was restored from a checkpoint that was saved with it, has written it itself,
+    or `resume_at` was called. When the simulation begins to step (or in `resume_at`) stored frames
+    later than its step are dropped, with a warning in the log, so no step is ever there twice, and
+    frames that are missing before it are an error.
 
     Raises
     ------
@@ -126,8 +129,9 @@ class TrajectoryReporter:
         When the simulation begins to step: the frames so far have another topology, the reporter is
         closed, or it has frames of another simulation.
     ResumeError
-        When a restored simulation begins to step: the frames that it was saved with are not there, or
-        those that are there belong to another simulation.
+        When the simulation begins to step, or is at its last step already and the reporter is closed:
+        the frames that it was saved with are not there, or those that are there belong to another
+        simulation. Nothing was changed.
     """
 
     def __init__(
@@ -168,6 +172,7 @@ class TrajectoryReporter:
         self._last_step: int | None = None
         self._reported_step: int | None = None
         self._n_frames_when_closed: int | None = None
+        self._was_finished = self.n_frames > 0 and self._writer.key in handler
         self._finalizer = weakref.finalize(self, _at_end, self._writer, os.getpid())
         _reporters.add(self)
 
@@ -197,12 +202,12 @@ class TrajectoryReporter:
     def resume_at(self, step: int) -> None:
         """Go on from a simulation step: drop the frames that were stored after it.
 
-        Call it after restoring a checkpoint, before anything is computed: it makes sure that the
-        frames up to there are stored. When the simulation begins to step, the reporter does the same
-        by itself, except that it can't tell a checkpoint whose frames are all gone from a simulation
-        that is first reported at that step (after an equilibration, say): a trajectory without
-        frames is begun there, with a warning. Later calls do nothing, except where the simulation
-        was set back.
+        Call it after restoring a state in another way than by `load_run`, before anything is
+        computed: it makes sure that the frames up to there are stored. When the simulation begins to
+        step, the reporter does the same by itself, except that it can't tell a state that was restored
+        from a simulation that is first reported at that step (after an equilibration, say): a finished
+        trajectory is refused then, and one without frames is begun there, with a warning. Later calls
+        do nothing, except where the simulation was set back.
 
         Parameters
         ----------
@@ -221,15 +226,16 @@ class TrajectoryReporter:
         self._simulation = None
         if self._last_step is None:
             self._check_reaches(step, first=False)
-        self._go_on_from(step)
+        self._go_on_from(step, logging.INFO)
 
-    def _go_on_from(self, step: int) -> None:
+    def _go_on_from(self, step: int, level: int = logging.WARNING) -> None:
         if self._last_step is not None and self._last_step <= step:
             return
         steps = self._stored_steps()
         kept = int(np.searchsorted(steps, step, side="right"))
         if kept < len(steps):
-            logger.info(
+            logger.log(
+                level,
                 "trajectory %r: dropped %d frames after step %d, from which the simulation goes on",
                 self._data_id,
                 len(steps) - kept,
@@ -266,9 +272,22 @@ class TrajectoryReporter:
             f"trajectory {self._data_id!r} in {self._handler.cache_dir}: the simulation goes on from "
             f"step {step}, and {found}: the cache was removed, cleared or evicted from, another "
             "data_id was used, or the checkpoint was saved before its frames were flushed. Go on "
-            "from a checkpoint that the frames reach, start again from step 0, or pass "
-            "overwrite=True to begin a new trajectory at this step"
+            "from a checkpoint that the frames reach, or pass overwrite=True to begin a new "
+            "trajectory at this step"
         )
+
+    def _check_may_go_on(self, simulation: Any, step: int) -> None:
+        """Refuse to cut or continue what another simulation has finished."""
+        if self._was_finished and not goes_on_with(
+            simulation, self._handler.cache_dir, self._data_id
+        ):
+            raise ResumeError(
+                f"trajectory {self._data_id!r} in {self._handler.cache_dir} is finished, with "
+                f"{self.n_frames} frames up to step {self._stored_steps()[-1]}, and this simulation, at "
+                f"step {step}, was not restored from a checkpoint that was saved with them. Load such a "
+                "one with load_latest, call resume_at(step) after restoring a state in another way, "
+                "use another data_id, or pass overwrite=True to replace the trajectory"
+            )
 
     def describeNextReport(self, simulation: Any) -> dict[str, Any]:  # noqa: N802
         """Tell OpenMM when the next frame is due and what it needs; OpenMM calls this.
@@ -357,12 +376,24 @@ class TrajectoryReporter:
         value: BaseException | None = None,
         trace: TracebackType | None = None,
     ) -> None:
+        is_unused = self._simulation is None and self._last_step is None
+        if kind is None and is_unused and not self._is_closed:
+            try:
+                self._check_never_stepped()
+            except ResumeError as error:
+                self._end(type(error), error, error.__traceback__)
+                raise
         if self._finalizer.detach() is not None:
             self._n_frames_when_closed = int(self._writer.n_frames)
             if kind is None and self._n_frames_when_closed == 0:
                 self._writer.suspend()
             else:
                 self._writer.__exit__(kind, value, trace)
+
+    def _check_never_stepped(self) -> None:
+        """Look for the frames of a restored simulation that had nothing left to do."""
+        for simulation in restored_with(self):
+            self._has_what_was_saved(simulation, int(simulation.currentStep))
 
     def _stored_steps(self) -> Any:
         if self.n_frames == 0:
@@ -381,7 +412,9 @@ class TrajectoryReporter:
         if self._last_step is None and not self._has_what_was_saved(simulation, step):
             others = frames_when_saved(simulation, step)
             self._check_reaches(step, first=True, others=others)
+            self._check_may_go_on(simulation, step)
         self._go_on_from(step)
+        remember_trajectory(simulation, self._handler.cache_dir, self._data_id)
 
     def _check_open(self) -> None:
         if self._is_closed:
