@@ -6,26 +6,24 @@
 //! but for waiting for a lock asks for signals itself, in [`polling`]: a helper would cost more
 //! than it. In other threads nothing of this is needed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::thread::current;
 
-use log::{Log, Metadata, Record};
 use proteinflex_core::Result;
 use proteinflex_core::interrupt::Interrupt;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use crate::daemon_threads::watch;
 use crate::error::to_python;
 use crate::helper_thread::{self, Failure};
+use crate::logger::Records;
 
 /// From so many bytes on, work on them may take long, and a helper thread costs a few percent at
 /// most.
 pub const LONG: u64 = 1 << 20;
 
 thread_local! {
-    /// Whether this is a helper thread.
-    static HELPS: Cell<bool> = const { Cell::new(false) };
-    /// What a handler has raised: of a signal, in `polling`; of the log, in a helper thread.
+    /// What a signal handler has raised in `polling`.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
 
@@ -37,27 +35,36 @@ pub fn interruptible<T: Send>(
     if !is_main_thread(py)? {
         return py.detach(work).map_err(to_python);
     }
-    let interrupt = Interrupt::new();
+    let (interrupt, records, caller) = (Interrupt::new(), Records::default(), current().id());
     let helped = || {
-        let before = (HELPS.replace(true), RAISED.take());
-        let done = interrupt.scope(work);
-        HELPS.set(before.0);
-        (done, RAISED.replace(before.1))
+        // Where there can be no helper, this is still the caller.
+        if current().id() != caller {
+            records.leave_here();
+        }
+        interrupt.scope(work)
     };
     let mut raised = None;
+    // What log handlers have raised first. It does not end the work.
+    let mut logged = PyErr::take(py);
     let ended = helper_thread::run(py, helped, || {
-        if let Err(error) = py.check_signals() {
+        if let Err(error) = records.log(py, &mut logged).and_then(|()| py.check_signals()) {
             interrupt.request();
             raised = Some(error);
         }
     });
+    // The thread that a forked child lacks may have been leaving a record.
+    if !matches!(ended, Err(Failure::Forked))
+        && let Err(error) = records.log(py, &mut logged)
+    {
+        raised.get_or_insert(error);
+    }
     match (raised, ended) {
         (Some(raised), ended) => {
             // It may hold files that are to be removed.
             py.detach(|| drop(ended));
             Err(raised)
         }
-        (None, Ok((done, logged))) => {
+        (None, Ok(done)) => {
             // Seen by whoever handles the result, as if it had been raised in this thread.
             if let Some(logged) = logged {
                 logged.restore(py);
@@ -66,8 +73,8 @@ pub fn interruptible<T: Send>(
         }
         (None, Err(Failure::Panicked(panic))) => std::panic::resume_unwind(panic),
         (None, Err(Failure::Forked)) => Err(PyRuntimeError::new_err(
-            "a signal handler has forked this process in the middle of a call, which goes on in the \
-             parent only; a forked child should end in the handler, with os._exit",
+            "a handler has forked this process in the middle of a call, which goes on in the parent \
+             only; a forked child should end in the handler, with os._exit",
         )),
     }
 }
@@ -112,30 +119,4 @@ fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
     let threading = py.import("threading")?;
     let main = threading.call_method0("main_thread")?.getattr("ident")?;
     threading.call_method0("get_ident")?.eq(main)
-}
-
-/// Python's logging, also from helper threads: what a handler raises there would be gone with the
-/// thread's state.
-pub struct Logger(pub pyo3_log::Logger);
-
-impl Log for Logger {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        watch();
-        if !HELPS.get() || !self.enabled(record.metadata()) {
-            return self.0.log(record);
-        }
-        Python::attach(|py| {
-            self.0.log(record);
-            if let Some(raised) = PyErr::take(py) {
-                // The first one is raised, as without a helper.
-                RAISED.with_borrow_mut(|first| *first = first.take().or(Some(raised)));
-            }
-        });
-    }
-
-    fn flush(&self) {}
 }

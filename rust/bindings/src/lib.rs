@@ -21,6 +21,7 @@ mod helper_thread;
 mod hooks;
 mod interrupt;
 mod late;
+mod logger;
 mod panics;
 mod progress;
 mod timestamp;
@@ -39,7 +40,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // Levels are asked for each time: a program may change them after the first message. Fails only
     // where another logger was installed first, which then does the job.
     let python = pyo3_log::Logger::new(module.py(), pyo3_log::Caching::Loggers)?;
-    if log::set_boxed_logger(Box::new(interrupt::Logger(python))).is_ok() {
+    if log::set_boxed_logger(Box::new(logger::Logger(python))).is_ok() {
         log::set_max_level(log::LevelFilter::Debug);
     }
     array::prepare(module.py())?;
