@@ -302,3 +302,24 @@ def test_the_cache_is_where_the_variables_say_and_a_relative_place_is_ignored(
     for place, expected in (("caches", "home/.cache"), (str(tmp_path / "caches"), "caches")):
         monkeypatch.setenv("XDG_CACHE_HOME", place)
         assert DataHandler().cache_dir == tmp_path / expected / "proteinflex"
+
+
+def test_a_default_cache_that_can_not_be_made_says_how_to_choose_another(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(file))
+    monkeypatch.delenv("PROTEINFLEX_CACHE_DIR", raising=False)
+    hint = "for the default cache directory; choose another by cache_dir= or PROTEINFLEX_CACHE_DIR"
+    with pytest.raises(FileExistsError, match=hint) as raised:
+        DataHandler()
+    assert raised.value.filename == str(file)
+    monkeypatch.setenv("PROTEINFLEX_CACHE_DIR", str(file / "own"))
+    for chosen in (None, file / "own"):
+        with pytest.raises(OSError, match=str(file)) as raised:
+            DataHandler(chosen)
+        assert hint not in str(raised.value)
+
+
+def test_too_many_arguments_name_the_class_that_was_called(tmp_path):
+    with pytest.raises(TypeError, match=r"^DataHandler\.__init__\(\) takes"):
+        DataHandler(tmp_path, 50, True, 0.001)

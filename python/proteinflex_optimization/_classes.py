@@ -18,11 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from ._log import get_logger
 from .errors import InvalidTypeError
 
 KINDS = ("Enum", "dataclass", "namedtuple")
 
 _registered: dict[tuple[str, str], type] = {}
+_warned: set[str] = set()
+_logger = get_logger(__name__)
 
 
 class TypedRecord:
@@ -40,7 +43,7 @@ class TypedRecord:
         Names and values, in their order; of an enum member ``name``, or ``value`` for a combination of
         flags.
     attributes : dict
-        What a named tuple has beside its fields.
+        What a dataclass or named tuple has beside its fields.
     """
 
     __slots__ = ("attributes", "fields", "kind", "module", "name")
@@ -140,6 +143,8 @@ def reduce(value: Any, place: str) -> tuple[str, list[Any]] | None:
         stored: list[Any] = [value.fields]
         if value.kind == "Enum":
             stored = [value.fields.get("name"), value.fields.get("value")]
+        elif value.kind == "dataclass":
+            stored = [value.fields, value.attributes]
         return value.kind, [value.module, value.name, *stored]
     kind = type(value)
     if isinstance(value, type):
@@ -150,14 +155,19 @@ def reduce(value: Any, place: str) -> tuple[str, list[Any]] | None:
         return "Enum", [*_class_name(kind, place), name, value._value_ if name is None else None]
     if dataclasses.is_dataclass(value):
         check_plain_base(kind, place)
-        names = {field.name for field in dataclasses.fields(value)}
+        fields = {}
+        for field in dataclasses.fields(value):
+            if not hasattr(value, field.name):
+                raise InvalidTypeError(
+                    f"{place} is a dataclass {kind.__qualname__} without a value for {field.name}: "
+                    "expected one for each of its fields"
+                )
+            fields[field.name] = getattr(value, field.name)
         # What is in slots of its classes is stored too; `copyreg` knows how they are named.
-        names |= {*attributes(value), *copyreg._slotnames(kind)}  # type: ignore[attr-defined]
-        found = {name: getattr(value, name) for name in names if hasattr(value, name)}
-        return "dataclass", [
-            *_class_name(kind, place),
-            {name: found[name] for name in sorted(found)},
-        ]
+        slots = copyreg._slotnames(kind)  # type: ignore[attr-defined]
+        own = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+        beside = {k: v for k, v in (attributes(value) | own).items() if k not in fields}
+        return "dataclass", [*_class_name(kind, place), fields, beside]
     if isinstance(value, tuple) and hasattr(kind, "_fields"):
         if len(kind._fields) != len(value):
             raise InvalidTypeError(
@@ -184,24 +194,25 @@ def restore(kind: str, content: list[Any]) -> Any:
     """Make the value that `reduce` reduced, without running any code of its class."""
     if kind == "Enum":
         module, name, member, value = content
+        more: list[Any] = []
         if not isinstance(member, str | None):
             raise TypeError("expected the name of a member")
         fields = {"value": value} if member is None else {"name": member}
     else:
-        module, name, fields = content
-    if not (isinstance(module, str) and isinstance(name, str) and isinstance(fields, dict)):
+        module, name, fields, *more = content
+    attributes: Any = more[0] if more else {}
+    is_named = isinstance(module, str) and isinstance(name, str)
+    if not (is_named and isinstance(fields, dict) and isinstance(attributes, dict)):
         raise TypeError("expected the names of a module and of a class, and fields")
-    if not all(isinstance(field, str) for field in fields):
+    if not all(isinstance(field, str) for field in (*fields, *attributes)):
         raise TypeError("expected names of fields")
     module = same_everywhere(module)
     found = _find_class(module, name)
     if found is not None and _kind(found) == kind:
-        made = {"Enum": _member, "dataclass": _dataclass, "namedtuple": _named_tuple}[kind](
-            found, fields
-        )
+        made = _member(found, fields) if kind == "Enum" else _made(found, kind, fields, attributes)
         if made is not None:
             return made
-    return TypedRecord(kind, module, name, fields)
+    return TypedRecord(kind, module, name, fields, attributes)
 
 
 def set_attributes(value: Any, added: dict[str, Any]) -> None:
@@ -308,13 +319,25 @@ def _member(found: type, fields: dict[str, Any]) -> Any:
         return None
 
 
-def _dataclass(found: type, fields: dict[str, Any]) -> Any:
+def _made(found: type, kind: str, fields: dict[str, Any], attributes: dict[str, Any]) -> Any:
+    """Make a whole dataclass or named tuple, or tell why its class, as it is now, allows none."""
+    defaults, stored = _defaults(found, kind), attributes | fields
+    unknown = [name for name in fields if name not in defaults]
+    missing = [name for name in defaults if name not in stored]
+    lacking = [name for name in missing if defaults[name] is dataclasses.MISSING]
+    if unknown:
+        return _warn_of_change(found, "no field", unknown)
+    if lacking:
+        return _warn_of_change(found, "a new field, without a plain default,", lacking)
+    stored |= {name: defaults[name] for name in missing}
+    if kind == "namedtuple":
+        return tuple.__new__(found, [stored[name] for name in defaults])
     try:
         value: Any = object.__new__(found)
     except TypeError:
         return None
     own = _own_dict(value)
-    for name, item in fields.items():
+    for name, item in stored.items():
         slot = _inherited(found, name)
         if isinstance(slot, types.MemberDescriptorType):
             slot.__set__(value, item)
@@ -322,14 +345,35 @@ def _dataclass(found: type, fields: dict[str, Any]) -> Any:
             # Not by `setattr`: a property of this name would run, and a frozen class would refuse.
             own[name] = item
         else:
-            return None
+            return _warn_of_change(found, "no attribute", [name])
     return value
 
 
-def _named_tuple(found: type, fields: dict[str, Any]) -> Any:
-    if tuple(fields) != _inherited(found, "_fields"):
-        return None
-    return tuple.__new__(found, fields.values())
+def _defaults(found: type, kind: str) -> dict[str, Any]:
+    """Return the fields that a class has now, with their defaults; `MISSING` of those without."""
+    if kind == "namedtuple":
+        given = _inherited(found, "_field_defaults") or {}
+        return {name: given.get(name, dataclasses.MISSING) for name in _inherited(found, "_fields")}
+    # Asked of a plain object: the class may have a metaclass that acts.
+    known = _inherited(found, "__dataclass_fields__")
+    fields = dataclasses.fields(types.SimpleNamespace(__dataclass_fields__=known))  # type: ignore[arg-type]
+    return {field.name: _default(field) for field in fields}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    for plain in (list, dict, set):
+        if field.default_factory is plain:
+            return plain()
+    # Any other factory is the program's code.
+    return field.default
+
+
+def _warn_of_change(found: type, what: str, names: list[str]) -> None:
+    name = f"{_namespace(found)['__module__']}.{found.__qualname__}"
+    text = f"{name} has changed since it was stored: it has {what} {', '.join(names)}"
+    if text not in _warned:
+        _warned.add(text)
+        _logger.warning("%s. What was stored is a TypedRecord", text)
 
 
 def _own_dict(value: Any) -> dict[str, Any] | None:

@@ -86,7 +86,8 @@ class Outliner:
             # What a value has beside its content, such as versions of modules.
             return content[0]
         if tag in KINDS:
-            module, name, children = content
+            module, name, fields, *attributes = content
+            children = {name: item for part in (fields, *attributes) for name, item in part.items()}
             return Outline(f"{module}.{name}", children=children)
         if tag in RESTORERS:
             return RESTORERS[tag](content)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import threading
+from collections.abc import Generator, Iterable
 from typing import Any, TypeVar
 
+from ._log import get_logger
 from ._native import TaskHandle
 
 Item = TypeVar("Item")
+
+_log = get_logger(__name__)
+
+_newest: dict[tuple[str, str, int], object] = {}
+"""The loop that began last, by place, task and thread."""
 
 
 class Tracked(Generator[Item, None, None]):
@@ -45,3 +52,32 @@ class Tracked(Generator[Item, None, None]):
     def __bool__(self) -> bool:
         """Return True, as of any iterator."""
         return True
+
+
+def count_each(
+    iterable: Iterable[Item], handle: TaskHandle, loops: dict[str, list[int]], place: str
+) -> Generator[Item, None, None]:
+    """Count the items of a loop; `loops` has the threads of the loops that run, by task."""
+    # Each step is a whole one without a lock, which a fork could copy locked.
+    running, thread = loops.setdefault(handle.task_id, []), threading.get_ident()
+    running.append(thread)
+    loop, key = object(), (place, handle.task_id, thread)
+    _newest[key] = loop
+    is_told = False
+    try:
+        with handle:
+            for item in iterable:
+                yield item
+                # Only now: one that was left and is still held looks the same until it goes on.
+                if _newest.get(key) is not loop and not is_told:
+                    is_told = True
+                    _log.warning(
+                        "another loop counts in the same task, %r, within this one: loops that share "
+                        "a checkpoint_dir need a name each",
+                        handle.task_id,
+                    )
+                handle.update()
+    finally:
+        running.remove(thread)
+        if _newest.get(key) is loop:
+            del _newest[key]

@@ -19,7 +19,7 @@ from proteinflex_optimization._checkpoint_hook import CheckpointHook, Manager, S
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._native import TaskHandle
 from proteinflex_optimization._reopen import attributes, reopen
-from proteinflex_optimization._tracked import Tracked
+from proteinflex_optimization._tracked import Tracked, count_each
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.types import ProgressInfo, StrPath
 
@@ -152,7 +152,8 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         begins = None if is_shared else completed
         handle = self.start_task(task_id, name, total_steps, parent_task, completed=begins)
         n_items = None if total_steps is None else max(0, total_steps - completed)
-        return Tracked(_counted(iterable, handle, loops), handle, n_items)
+        place = os.path.realpath(self.checkpoint_dir) if self.checkpoint_dir else str(id(self))
+        return Tracked(count_each(iterable, handle, loops, place), handle, n_items)
 
     def checkpoint_with(
         self,
@@ -262,8 +263,9 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         """Show percent, number of tasks and directory."""
         progress = self.get_progress()
         place = self.checkpoint_dir or "in memory"
-        percent, tasks = progress["percent"], len(progress["tasks"])
-        return f"<ProgressTracker {percent:.1f} %, {tasks} tasks, {place}>"
+        percent, n_tasks = progress["percent"], len(progress["tasks"])
+        tasks = f"{n_tasks} task{'' if n_tasks == 1 else 's'}"
+        return f"<ProgressTracker {percent:.1f} %, {tasks}, {place}>"
 
     def _repr_html_(self) -> str:
         """Show the tasks in a notebook."""
@@ -322,7 +324,7 @@ def track(
         as of a generator.
     checkpoint_dir : str or path, optional
         Where to keep the progress for ``flexopt watch`` and `ProgressTracker.attach`; by default in
-        memory.
+        memory. Loops that share it need a `name` each.
     display : bool
         Whether to show bars in a terminal or notebook, and else a line every ten seconds.
 
@@ -352,22 +354,6 @@ def _tracked(
         if display:
             tracker._start_display()
         yield from items
-
-
-def _counted(
-    iterable: Iterable[Item], handle: TaskHandle, loops: dict[str, list[int]]
-) -> Generator[Item, None, None]:
-    """Count the items of a loop; `loops` has the threads of the loops that run, by task."""
-    # Each step is a whole one without a lock, which a fork could copy locked.
-    running, thread = loops.setdefault(handle.task_id, []), threading.get_ident()
-    running.append(thread)
-    try:
-        with handle:
-            for item in iterable:
-                yield item
-                handle.update()
-    finally:
-        running.remove(thread)
 
 
 _trackers: weakref.WeakSet[ProgressTracker] = weakref.WeakSet()

@@ -20,6 +20,7 @@ from proteinflex_optimization import (
     CorruptDataError,
     InvalidTypeError,
     TypedRecord,
+    _classes,
     register_types,
 )
 from proteinflex_optimization._fingerprint import fingerprint
@@ -232,6 +233,7 @@ class OfMade(Made):
         ("Enum", "Called", {"value": 1}),
         ("Enum", "Called", {"name": "B"}),
         ("Enum", "Active", {"name": "plain"}),
+        ("dataclass", "Active", {"plain": 1}),
         ("dataclass", "Active", {"plain": 1, "prop": 2}),
         ("dataclass", "Made", {"first": 2}),
         ("dataclass", "Path", {"first": 2}),
@@ -244,15 +246,18 @@ class OfMade(Made):
 def test_no_code_of_a_class_runs_and_what_is_no_such_class_is_a_record(kind, name, fields):
     restorer = Restorer([], None, False, "file")
     ACTS.clear()
-    stored = [fields.get("name"), fields.get("value")] if kind == "Enum" else [fields]
+    # What is beside the fields is named as a property of the class.
+    stored = [fields.get("name"), fields.get("value")] if kind == "Enum" else [fields, {"prop": 2}]
+    stored = stored[:1] if kind == "namedtuple" else stored
     found = restorer.restore(kind, [__name__, name, *stored])
     assert ACTS == []
-    if (kind, name) == ("dataclass", "Active"):
-        assert vars(found) == fields
+    if (kind, name, len(fields)) == ("dataclass", "Active", 1):
+        assert vars(found) == {"plain": 1, "prop": 2}
     elif fields == {"first": 2} and name == "OfMade":
         assert (type(found), tuple(found)) == (OfMade, (2,))
     else:
-        assert found == TypedRecord(kind, __name__, name, fields)
+        beside = {"prop": 2} if kind == "dataclass" else {}
+        assert found == TypedRecord(kind, __name__, name, fields, beside)
 
 
 def test_a_module_that_would_import_when_it_is_asked_is_not_asked(monkeypatch):
@@ -285,6 +290,104 @@ def test_a_module_that_would_import_when_it_is_asked_is_not_asked(monkeypatch):
 def test_what_no_class_is_stored_as_is_damage(tag, content):
     with pytest.raises(CorruptDataError, match="file: a value of kind"):
         PlainRestorer([], None, False, "file").restore(tag, content)
+
+
+CHANGED = """
+import dataclasses, typing
+@dataclasses.dataclass(slots={slots})
+class Settings:
+    {fields}
+class Pair(typing.NamedTuple):
+    {fields}
+"""
+AFTER = {
+    "kelvin: float; seed: int = 1": (300.0, 7),
+    "seed: int = 1; kelvin: float = 0": (7, 300.0),
+    "kelvin: float; seed: int = 1; unit: str = 'ps'": (300.0, 7, "ps"),
+    "kelvin: float": "it has no field seed",
+    "kelvin: float; random: int": "it has no field seed",
+    "kelvin: float; seed: int; steps: int": "it has a new field, without a plain default, steps",
+}
+"""Fields that a class of `kelvin` and `seed` has now: the values of all of them, or why it is a record."""
+
+
+@pytest.mark.parametrize("slots", [False, True])
+@pytest.mark.parametrize("after", AFTER)
+def test_a_class_whose_fields_have_changed_is_whole_or_a_record(
+    manager, module, after, slots, caplog, monkeypatch
+):
+    monkeypatch.setattr(_classes, "_warned", set())
+
+    def define(fields: str) -> None:
+        source = CHANGED.format(slots=slots, fields=fields.replace("; ", "\n    "))
+        exec(source, vars(module))
+
+    define("kelvin: float; seed: int = 1")
+    stored = [module.Settings(300.0, 7), module.Pair(300.0, 7)]
+    path = manager.create_checkpoint("one", {"state": stored})
+    define(after)
+    settings, pair = load(manager, path)
+    expected = AFTER[after]
+    if isinstance(expected, tuple):
+        assert (settings, pair) == (module.Settings(*expected), module.Pair(*expected))
+        assert (type(settings), type(pair)) == (module.Settings, module.Pair)
+        assert not caplog.records
+    else:
+        fields = {"kelvin": 300.0, "seed": 7}
+        assert settings == TypedRecord("dataclass", "theirs", "Settings", fields)
+        assert pair == TypedRecord("namedtuple", "theirs", "Pair", fields)
+        assert expected in caplog.text
+        # It is stored again as it was.
+        define("kelvin: float; seed: int = 1")
+        again = manager.create_checkpoint("two", {"state": [settings, pair]})
+        assert load(manager, again) == [module.Settings(300.0, 7), module.Pair(300.0, 7)]
+
+
+def test_a_changed_class_is_told_once(manager, module, caplog, monkeypatch):
+    monkeypatch.setattr(_classes, "_warned", set())
+    path = manager.create_checkpoint("one", {"state": [module.Settings(1), module.Settings(2)]})
+    exec("@dataclasses.dataclass\nclass Settings:\n    n_steps: int", vars(module))
+    load(manager, path)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "theirs.Settings has changed since it was stored: it has no field steps, weights. "
+        "What was stored is a TypedRecord"
+    )
+
+
+def test_new_fields_are_filled_by_plain_factories_alone(manager, module):
+    path = manager.create_checkpoint("one", {"state": [module.Settings(1), module.Settings(2)]})
+    source = "@dataclasses.dataclass\nclass Settings:\n    steps: int\n    weights: object\n"
+    source += "    kept: list = dataclasses.field(default_factory={factory})"
+    exec(source.format(factory="list"), vars(module))
+    one, other = load(manager, path)
+    assert one.kept == other.kept == []
+    assert one.kept is not other.kept
+    # It would run code of the program.
+    module.ACTS = ACTS
+    exec(source.format(factory="lambda: ACTS.append('made')"), vars(module))
+    ACTS.clear()
+    assert all(isinstance(value, TypedRecord) for value in load(manager, path))
+    assert ACTS == []
+
+
+def test_what_a_dataclass_has_beside_its_fields_stays_apart_from_them(manager, module):
+    stored = module.Settings(1)
+    stored.note = "x"
+    path = manager.create_checkpoint("one", {"state": stored})
+    exec("@dataclasses.dataclass\nclass Settings:\n    n_steps: int", vars(module))
+    record = load(manager, path)
+    assert (record.fields, record.attributes) == ({"steps": 1, "weights": None}, {"note": "x"})
+    again = manager.create_checkpoint("two", {"state": record})
+    exec("@dataclasses.dataclass\nclass Settings:\n    steps: int; weights: int", vars(module))
+    assert vars(load(manager, again)) == {"steps": 1, "weights": None, "note": "x"}
+
+
+def test_a_dataclass_that_lacks_a_field_is_refused_when_it_is_stored(manager, module):
+    stored = module.Settings(1)
+    del stored.steps
+    with pytest.raises(InvalidTypeError, match="Settings without a value for steps"):
+        manager.create_checkpoint("one", {"state": stored})
 
 
 def test_attributes_are_not_set_on_members_that_the_program_shares():

@@ -49,8 +49,11 @@ def test_too_little_memory_or_threads_is_said_plainly(
 
 
 def test_no_command_or_a_wrong_one_is_wrong_usage():
-    assert flexopt().returncode == 2
     assert flexopt("nonsense").returncode == 2
+    for command, offered in (([], "doctor"), (["cache"], "verify"), (["checkpoints"], "verify")):
+        done = flexopt(*command)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert offered in done.stderr
 
 
 def test_every_command_explains_itself():

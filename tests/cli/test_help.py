@@ -32,6 +32,16 @@ def test_every_help_has_an_example_that_is_right():
                 parser.parse_args(example.split()[1:])
 
 
+def test_every_option_of_the_demo_that_has_a_default_says_it():
+    (found,) = [other for other in parsers(build_parser()) if other.prog == "flexopt demo"]
+    shown = " ".join(found.format_help().split())
+    for action in found._actions:
+        default = action.default
+        if default not in (None, False, argparse.SUPPRESS):
+            value = f"{default:g}" if isinstance(default, float) else default
+            assert f"(default: {value})" in shown, action.option_strings
+
+
 def test_an_error_is_one_line_and_says_where_a_traceback_is(monkeypatch, capsys, tmp_path):
     assert main(["cache", "ls", "--dir", str(tmp_path / "two\nlines\x1b[2J")]) == 1
     error = capsys.readouterr().err

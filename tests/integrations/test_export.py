@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import warnings
 
 import MDAnalysis
 import numpy as np
@@ -303,3 +304,21 @@ def test_fields_of_other_shapes_than_their_name_says_are_left_out_and_said(handl
     for suffix in ("xtc", "dcd", "h5md", "nc"):
         left_out = export_trajectory(trajectory, tmp_path / f"run.{suffix}")
         assert set(left_out) == {"step", "time"}
+
+
+@pytest.mark.parametrize("suffix", ["dcd", "h5md", "nc", "pdb", "trr", "xtc", "xyz"])
+def test_what_is_made_up_is_no_error_where_warnings_are(handler, tmp_path, suffix):
+    if suffix == "h5md":
+        pytest.importorskip("h5py")
+    key = handler.store_trajectory({"frames": np.zeros((2, 4, 3), np.float32)}, "bare")
+
+    def progress(done, total):
+        if done == total:
+            warnings.warn("of the caller", stacklevel=1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export_trajectory(handler.open(key), tmp_path / f"bare.{suffix}")
+        # What the caller's own code warns of is heard.
+        with pytest.raises(UserWarning, match="of the caller"):
+            export_trajectory(handler.open(key), tmp_path / f"2.{suffix}", progress=progress)

@@ -93,3 +93,39 @@ def test_a_loop_tells_its_length_and_its_task() -> None:
     rest.task.update(0, "half")
     task = tracker.get_progress()["tasks"]["rest"]
     assert (task["completed"], task["total"], task["message"]) == (3, 5, "half")
+
+
+def test_a_loop_within_another_of_the_same_name_is_told_once(tmp_path, caplog) -> None:
+    def nested(inner: str) -> None:
+        for _ in track(range(3), checkpoint_dir=tmp_path, display=False):
+            for _ in track(range(2), inner, checkpoint_dir=tmp_path, display=False):
+                pass
+
+    nested("inner")
+    assert not caplog.records
+    nested("items")
+    (record,) = caplog.records
+    assert "'items'" in record.getMessage()
+    assert "need a name each" in record.getMessage()
+
+
+def test_loops_one_after_the_other_may_have_the_same_name(tmp_path, caplog) -> None:
+    held = []
+    for stop in (1, None, 1, None):
+        held.append(track(range(3), checkpoint_dir=tmp_path, display=False))
+        for number in held[-1]:
+            if number == stop:
+                break
+    assert not caplog.records
+
+
+def test_a_tracker_shows_the_number_of_its_tasks() -> None:
+    tracker = ProgressTracker(10)
+    shown = []
+    for name in "ab":
+        tracker.start_task(name, name, 5)
+        shown.append(repr(tracker))
+    assert shown == [
+        "<ProgressTracker 0.0 %, 1 task, in memory>",
+        "<ProgressTracker 0.0 %, 2 tasks, in memory>",
+    ]

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import threading
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,6 +228,31 @@ def test_a_server_that_goes_away_while_frames_are_read_is_an_error_in_time(serve
             with pytest.raises(RemoteError, match=served.url):
                 for _ in trajectory:
                     pass
+
+
+@pytest.mark.parametrize("fault", ["status, 503", "reset"])
+def test_a_server_that_is_gone_is_asked_until_the_time_is_over(
+    http_server, runs, monkeypatch, fault
+):
+    (http_server.directory / "run.fxt").write_bytes(runs[0].path.read_bytes())
+    monkeypatch.setenv(TIMEOUT, "20")
+    inject(http_server.gate, fault, ONCE[fault][0])
+    back = threading.Timer(3, http_server.gate.forget)
+    back.start()
+    with open_trajectory(f"{http_server.url}/run.fxt") as trajectory:
+        np.testing.assert_array_equal(trajectory[140], runs[0].frames[140])
+    back.join()
+
+
+def test_pauses_between_tries_grow_until_the_time_is_over(http_server, monkeypatch):
+    monkeypatch.setenv(TIMEOUT, "4")
+    http_server.gate.inject("status", code=503)
+    with pytest.raises(RemoteError, match="503"):
+        open_trajectory(f"{http_server.url}/run.fxt")
+    times = [entry["at"] for entry in http_server.gate.requests()]
+    assert 3.5 < times[-1] - times[0] < 5
+    # The first pause is a tenth of a second, of which there would be forty.
+    assert 8 <= len(times) < 30
 
 
 def test_a_stall_is_tried_again(served, runs, monkeypatch):

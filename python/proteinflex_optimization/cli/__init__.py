@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from proteinflex_optimization import ProteinFlexError, __version__
 from proteinflex_optimization._system_errors import is_of_system
+from proteinflex_optimization.cli.commands import add_commands
 from proteinflex_optimization.cli.output import one_line, printable
 from proteinflex_optimization.errors import InvalidArgumentError
 
@@ -56,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Each command has a --help with examples, such as: flexopt cache ls --help",
     )
     parser.add_argument("--version", action="version", version=f"flexopt {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = add_commands(parser, "COMMAND")
     for name in COMMANDS:
         importlib.import_module(f"{__name__}.{name}").add_parser(subparsers)
     if "_ARGCOMPLETE" in os.environ:

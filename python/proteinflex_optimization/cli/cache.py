@@ -13,6 +13,7 @@ from proteinflex_optimization.cli import confirm, objects, remote, removal, tran
 from proteinflex_optimization.cli.commands import (
     Run,
     add_command,
+    add_commands,
     complete_entries,
     look_at_cache,
     open_cache,
@@ -57,7 +58,7 @@ def add_parser(subparsers: Any) -> None:
         description="What is in a cache directory. KEY is a key, the name (data_id) of an entry or, but "
         "for rm, a unique beginning of a key. Sizes are decimal: 1 GB is 10^9 bytes.",
     )
-    commands = parser.add_subparsers(dest="cache_command", metavar="COMMAND", required=True)
+    commands = add_commands(parser, "COMMAND")
     for add in (
         _add_ls,
         _add_stats,

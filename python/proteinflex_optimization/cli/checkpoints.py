@@ -9,7 +9,12 @@ from typing import Any
 from proteinflex_optimization import CheckpointManager
 from proteinflex_optimization._text import PROBLEMS, id_of_job
 from proteinflex_optimization.cli import confirm
-from proteinflex_optimization.cli.commands import Run, add_command, complete_checkpoints
+from proteinflex_optimization.cli.commands import (
+    Run,
+    add_command,
+    add_commands,
+    complete_checkpoints,
+)
 from proteinflex_optimization.cli.directories import check_directory, expanded_path
 from proteinflex_optimization.cli.output import (
     age,
@@ -46,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
         description="The checkpoints of a directory. ID is a checkpoint's id or, but for rm, a unique "
         "beginning of one.",
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions = add_commands(parser, "ACTION")
     _action(actions, "ls", ls, "list the checkpoints of a directory, the newest last", None)
     _action(actions, "verify", verify, "read back every byte of one or all checkpoints", "*")
     action = _action(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,17 @@ def add_command(
     )
     add_examples(parser, *examples)
     return parser
+
+
+def add_commands(parser: Any, metavar: str) -> Any:
+    """Let a command have others below it; without one, its help says which there are."""
+
+    def show_help(_: argparse.Namespace) -> int:
+        parser.print_help(sys.stderr)
+        return 2
+
+    parser.set_defaults(func=show_help)
+    return parser.add_subparsers(metavar=metavar)
 
 
 def add_examples(parser: Any, *examples: str) -> None:

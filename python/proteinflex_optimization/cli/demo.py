@@ -41,17 +41,27 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="leave out ligands and other residues that the force field has no parameters for",
     )
-    parser.add_argument("--output", type=expanded_path, default=Path("demo-output"), metavar="DIR")
+    parser.add_argument(
+        "--output",
+        type=expanded_path,
+        default=Path("demo-output"),
+        metavar="DIR",
+        help="where all of it goes (default: demo-output)",
+    )
     parser.add_argument("--steps", type=int, default=16_000, help="of 0.004 ps (default: 16000)")
     parser.add_argument(
-        "--frame-interval", type=int, default=40, metavar="STEPS", help="between stored frames"
+        "--frame-interval",
+        type=int,
+        default=40,
+        metavar="STEPS",
+        help="between stored frames (default: 40)",
     )
     parser.add_argument(
         "--checkpoint-interval",
         type=int,
         default=1_000,
         metavar="STEPS",
-        help="between checkpoints",
+        help="between checkpoints (default: 1000)",
     )
     parser.add_argument(
         "--precision",
@@ -60,7 +70,9 @@ def add_parser(subparsers: Any) -> None:
         metavar="Å",
         help="grid of stored coordinates, or 'lossless' (default: 0.001)",
     )
-    parser.add_argument("--temperature", type=float, default=300.0, metavar="K")
+    parser.add_argument(
+        "--temperature", type=float, default=300.0, metavar="K", help="in kelvin (default: 300)"
+    )
     parser.add_argument(
         "--stop-margin",
         type=float,
@@ -68,7 +80,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="SECONDS",
         help="in a SLURM job: how long before its time limit to stop (default: 60)",
     )
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of velocities and noise (default: 1)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_examples(parser, "flexopt demo", "flexopt demo --pdb my.pdb --steps 50000 --output my-run")
     parser.set_defaults(func=run)

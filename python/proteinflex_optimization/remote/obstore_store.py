@@ -30,9 +30,16 @@ if TYPE_CHECKING:
 
 
 TIMEOUT_VARIABLE = "PROTEINFLEX_REMOTE_TIMEOUT"
-# Seconds that a request may take with all its retries. A store that answers at all does so within
+# Seconds for which a request is tried again. A store that answers at all does so within
 # a few; object stores shed load for up to about a minute.
 DEFAULT_TIMEOUT = 60.0
+# The longest pause between two tries, in seconds, where the time-out allows it.
+LONGEST_PAUSE = 5.0
+# A pause is any time up to so many times the last one. They grow from 3 on: twice the last one is,
+# on average, no longer than the first.
+PAUSE_GROWTH = 4
+# The time ends the tries, not their number.
+MOST_TRIES = 1_000_000
 # Bytes of a long object that are sent at a time.
 PART = 8 << 20
 # Up to so many bytes an object is created by one request, under the condition that there is none. A
@@ -65,13 +72,15 @@ class ObstoreStore:
             }
             if url.startswith("http://") or os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true":
                 options["allow_http"] = True
+            pause = min(LONGEST_PAUSE, seconds / 10)
             retries = {
-                "max_retries": 8,
-                "retry_timeout": timedelta(seconds=seconds),
+                "max_retries": MOST_TRIES,
+                # A try that fails before this is followed by another one.
+                "retry_timeout": timedelta(seconds=seconds - pause),
                 "backoff": {
-                    "init_backoff": timedelta(milliseconds=100),
-                    "base": 2,
-                    "max_backoff": timedelta(seconds=10),
+                    "init_backoff": timedelta(seconds=min(0.1, pause)),
+                    "base": PAUSE_GROWTH,
+                    "max_backoff": timedelta(seconds=pause),
                 },
             }
             with _Errors(without_credentials(url)):

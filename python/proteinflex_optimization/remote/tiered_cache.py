@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -14,6 +15,8 @@ from .entries import is_writable, may_begin_key
 from .tiers import Tiers
 
 Value = TypeVar("Value")
+
+DIRECTORY_VARIABLE = "PROTEINFLEX_CACHE_DIR"
 
 DEFAULT_SIZE = float("100")
 """This very object stands for none: the limit of the directory stays what it is."""
@@ -51,17 +54,27 @@ Raises
         """Open the directory; `DataHandler` says more."""
         # Before a directory is made.
         tiers = Tiers(upstream)
-        super().__init__(
-            cache_dir,
-            None if max_cache_size is DEFAULT_SIZE else max_cache_size,  # type: ignore[arg-type]
-            enable_compression,
-            precision=precision,
-            profile=profile,
-            verify=verify,
-            durable=durable,
-            read_only=read_only,
-        )
+        try:
+            super().__init__(
+                cache_dir,
+                None if max_cache_size is DEFAULT_SIZE else max_cache_size,  # type: ignore[arg-type]
+                enable_compression,
+                precision=precision,
+                profile=profile,
+                verify=verify,
+                durable=durable,
+                read_only=read_only,
+            )
+        except OSError as error:
+            if cache_dir is not None or error.errno is None or os.environ.get(DIRECTORY_VARIABLE):
+                raise
+            text = f"{error.strerror} for the default cache directory; choose another by cache_dir= or "
+            text += DIRECTORY_VARIABLE
+            raise type(error)(error.errno, text, error.filename) from None
         self._tiers = tiers
+
+    # Of the class that users know, in errors about its arguments.
+    __init__.__qualname__ = "DataHandler.__init__"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the directory, the options, and the upstreams without credentials."""

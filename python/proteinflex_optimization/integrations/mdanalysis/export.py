@@ -202,11 +202,12 @@ def export_trajectory(
             named, Path(path), lambda name: _writer(name, path, trajectory, options)
         )
         # What overflows is refused by its value.
-        with closing(writer), np.errstate(over="ignore", invalid="ignore"), _quiet():
+        with closing(writer), np.errstate(over="ignore", invalid="ignore"):
             for done, ts in enumerate(universe.trajectory, 1):
                 _check(ts, suffix, universe.trajectory, places)
                 try:
-                    writer.write(universe.atoms)
+                    with _quiet():
+                        writer.write(universe.atoms)
                 except Exception as error:
                     if isinstance(error, OSError) or is_of_system(error):
                         raise
@@ -236,10 +237,9 @@ def _universe(trajectory: Trajectory, suffix: str) -> tuple[Any, list[str]]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep MDAnalysis from telling which attributes it writes its defaults of."""
+    """Keep MDAnalysis from telling what it makes up, also where warnings are errors."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Found no information for attr")
-        warnings.filterwarnings("ignore", "Found missing chainIDs")
+        warnings.simplefilter("ignore")
         yield
 
 
