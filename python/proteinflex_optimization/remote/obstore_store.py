@@ -40,6 +40,8 @@ LONGEST_PAUSE = 5.0
 PAUSE_GROWTH = 4
 # The time ends the tries, not their number.
 MOST_TRIES = 1_000_000
+# But web servers that have no lists say so as those that are out of order do.
+MOST_TRIES_OF_LISTS = 2
 # Bytes of a long object that are sent at a time.
 PART = 8 << 20
 # Up to so many bytes an object is created by one request, under the condition that there is none. A
@@ -61,6 +63,7 @@ class ObstoreStore:
         self.is_given = store is not None
         self._full_url = url
         self._prefix = ""
+        lists = None
         if store is None:
             self._check_fork()
             # A connection that stalls is given up early enough to try again, a slow one is not.
@@ -90,11 +93,17 @@ class ObstoreStore:
                     store = module.store.from_url(
                         encoded(url), client_options=options, retry_config=retries
                     )
+                if url.startswith(("http://", "https://")):
+                    retries["max_retries"] = MOST_TRIES_OF_LISTS
+                    lists = module.store.from_url(
+                        encoded(url), client_options=options, retry_config=retries
+                    )
         elif "://" in url:
             self._prefix = urlsplit(url).path.strip("/")
         else:
             self._prefix = url.strip("/")
         self._store = store
+        self._lists = lists or store
         self.url = without_credentials(url).rstrip("/")
 
     def head(self, name: str) -> ObjectInfo:
@@ -157,7 +166,7 @@ class ObstoreStore:
         directory = prefix.rpartition("/")[0]
         below = self._path(directory) if directory else self._prefix
         with self._errors(prefix):
-            batches = iter(waited(lambda: self._obstore.list(self._store, prefix=below or None)))
+            batches = iter(waited(lambda: self._obstore.list(self._lists, prefix=below or None)))
         while True:
             with self._errors(prefix):
                 batch = waited(lambda: next(batches, None))
