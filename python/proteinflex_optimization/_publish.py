@@ -187,6 +187,6 @@ def _remove(path: Path) -> None:
 
 def _is_there(target: Path) -> InvalidArgumentError:
     return InvalidArgumentError(
-        f"path={str(target)!r} is not valid: it is there already, expected a new name (overwrite=True, "
-        "or --force, replaces it)"
+        f"path={str(target)!r} is not valid: it is there already, expected a new name (overwrite=True "
+        "replaces it)"
     )

@@ -38,7 +38,7 @@ class InvalidTypeError(InvalidArgumentError, TypeError):
 
 
 class CacheKeyError(ProteinFlexError, KeyError):
-    """Nothing is stored under this key."""
+    """Nothing is stored under this key, or a trajectory that is not finished."""
 
     def __str__(self) -> str:
         """Show the message as it is; `KeyError` would show its repr."""
@@ -69,7 +69,7 @@ class ResumeError(ProteinFlexError):
 
 
 class WriterConflictError(ProteinFlexError, RuntimeError):
-    """Another writer has what this one was writing, or this one is another process's, or in use."""
+    """What a writer writes is, or was stored by, another's; or the writer is another process's, or in use."""
 
 
 class RemoteError(ProteinFlexError, OSError):

@@ -26,12 +26,13 @@ class TrajectoryFileWriter(_native.TrajectoryFileWriter):
 
     As a context manager it is closed on leaving the block without an error; after an error, or where
     it is never closed, there is no file. Of a process that is killed a hidden file remains beside
-    the path. One thread at a time may use it.
+    the path, and of one that was refused its name, as it is taken by now. One thread at a time may use
+    it.
     """
 
     _publication: Publication
     _finalizer: weakref.finalize[Any, Any]
-    _is_published = False
+    _is_finished = _is_refused = _is_published = False
 
     @property
     def path(self) -> Path:
@@ -50,22 +51,39 @@ class TrajectoryFileWriter(_native.TrajectoryFileWriter):
         ------
         InvalidArgumentError
             There is no frame: then the writer stays open. Or a file has appeared at the path, and
-            `overwrite` is not set; or what was written was discarded.
+            `overwrite` is not set: then what was written is a hidden file beside it, which the
+            message names, and which a later call gives its name once that is free. Or what was
+            written was discarded.
         OSError
             The disk is full, for example. Then there is no file.
         """
         if not self._is_published:
-            self._finish()
+            if not self._is_finished:
+                self._finish()
+                self._is_finished = True
             try:
                 self._publication.publish()
-                self._is_published = True
-            finally:
-                self._finalizer()
+            except InvalidArgumentError as error:
+                # Somebody has taken the name, and these frames are nowhere else.
+                self._finalizer.detach()
+                self._is_refused = True
+                kept = str(self._publication.temporary)
+                raise InvalidArgumentError(
+                    f"{error}; what was written is whole in {kept!r}: rename that, or make room and "
+                    "call close() again"
+                ) from None
+            except BaseException:
+                self.discard()
+                raise
+            self._is_published = True
+            self._publication.discard()
         return self.path
 
     def discard(self) -> None:
         """Drop what was written: what was at the path stays."""
-        self._finalizer()
+        self._finalizer.detach()
+        if not self._is_of_parent:
+            self._publication.discard()
         self._drop()
 
     def __enter__(self) -> Self:
@@ -84,7 +102,8 @@ class TrajectoryFileWriter(_native.TrajectoryFileWriter):
             if kind is None:
                 self.close()
         finally:
-            self.discard()
+            if not self._is_refused:
+                self.discard()
 
     def __repr__(self) -> str:
         return f"<TrajectoryFileWriter {str(self.path)!r}>"
@@ -167,7 +186,8 @@ _writers: weakref.WeakSet[TrajectoryFileWriter] = weakref.WeakSet()
 @at_exit
 def _discard_all() -> None:
     for writer in list(_writers):
-        writer.discard()
+        if not writer._is_refused:
+            writer.discard()
 
 
 def _discard(publication: Publication, process: int) -> None:

@@ -236,19 +236,6 @@ def test_nothing_is_written_to_a_url(tmp_path, monkeypatch, url):
         create_trajectory(url)
 
 
-def test_a_name_that_is_taken_meanwhile_is_not_replaced(tmp_path):
-    path = tmp_path / "run.fxt"
-    writer = create_trajectory(path)
-    writer.append(FRAMES)
-    path.write_bytes(b"another's")
-    with pytest.raises(InvalidArgumentError, match="there already"):
-        writer.close()
-    assert path.read_bytes() == b"another's"
-    assert os.listdir(tmp_path) == ["run.fxt"]
-    with pytest.raises(InvalidArgumentError, match='"run": its writer is closed'):
-        writer.append(FRAMES)
-
-
 def test_what_was_discarded_takes_no_more_frames_and_is_not_said_to_be_there(tmp_path):
     writer = create_trajectory(tmp_path / "run.fxt")
     writer.append(FRAMES)

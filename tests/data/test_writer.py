@@ -40,7 +40,7 @@ def test_frames_appear_when_the_writer_is_closed(handler):
         writer.flush()
         assert writer.n_frames == 11
         assert key not in handler
-        with pytest.raises(CacheKeyError):
+        with pytest.raises(CacheKeyError, match=rf"unfinished: this process \({os.getpid()}\)"):
             handler.open(key)
     trajectory = handler.open(key)
     np.testing.assert_array_equal(trajectory[:], frames(0, 11))
@@ -467,6 +467,26 @@ def test_flushed_frames_survive_kill_9_of_the_writer(handler, tmp_path):
     trajectory = handler.open(handler.key_for("md"))
     np.testing.assert_array_equal(trajectory[:], frames(0, n_frames))
     np.testing.assert_array_equal(trajectory.read(field="step"), np.arange(n_frames))
+
+
+def test_asking_for_what_a_killed_job_left_tells_how_to_go_on(handler, tmp_path):
+    script = (
+        "import os, sys, numpy as np\n"
+        "from proteinflex_optimization import DataHandler\n"
+        "writer = DataHandler(sys.argv[1]).trajectory_writer('md')\n"
+        "writer.append(np.zeros((50, 3, 3)))\n"
+        "writer.flush()\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=environment, check=False)
+    for name in ("md", handler.key_for("md")):
+        for ask in (handler.open, handler.load_data, handler.info, handler.pin, handler.remove):
+            with pytest.raises(CacheKeyError, match=r"50 durable frames wait.*resume=True"):
+                ask(name)
+    with handler.trajectory_writer("md", resume=True):
+        pass
+    assert len(handler.open("md")) == 50
 
 
 def test_an_unfinished_trajectory_never_replaces_a_newer_one(tmp_path):

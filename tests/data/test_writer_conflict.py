@@ -155,6 +155,34 @@ def test_what_was_published_is_not_continued_by_one_who_has_seen_it_before(handl
         assert files(handler) == [f"{handler.key_for('run')}.fxt"]
 
 
+def test_what_was_stored_since_a_writer_began_stays_and_its_frames_wait(handler):
+    writer = handler.trajectory_writer("run")
+    writer.append(frames(1, 3))
+    other = DataHandler(handler.cache_dir)
+    other.store_trajectory({"frames": frames(2, 200)}, "run")
+    with pytest.raises(WriterConflictError, match=r"200 frames was stored.*remove\(\"run\"\)"):
+        writer.close()
+    np.testing.assert_array_equal(other.open("run")[...], frames(2, 200))
+    assert [(one["n_frames"], one["writer"]) for one in handler.unfinished()] == [(3, None)]
+    with pytest.raises(InvalidArgumentError, match="3 frames waits.*newer one of 200"):
+        handler.trajectory_writer("run", resume=True)
+    handler.remove("run")
+    with handler.trajectory_writer("run", resume=True) as writer:
+        assert writer.n_frames == 3
+    np.testing.assert_array_equal(handler.open("run")[...], frames(1, 3))
+
+
+def test_a_killed_writer_that_is_resumed_replaces_nothing_that_was_stored_meanwhile(handler):
+    with Writer(handler, 1) as job:
+        assert job.tell("append") == "flushed 8"
+        handler.store_trajectory({"frames": frames(2)}, "run")
+        # The file is newer than what was stored, and was begun before.
+        assert job.tell("append") == "flushed 16"
+    with pytest.raises(InvalidArgumentError, match="16 frames waits.*newer one of 8"):
+        handler.trajectory_writer("run", resume=True)
+    assert writers(handler.load_data("run")["frames"]) == [2]
+
+
 def test_to_look_changes_nothing(handler):
     begun(handler)
     before = files(handler)

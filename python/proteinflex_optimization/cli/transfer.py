@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import time
@@ -36,13 +37,13 @@ def write_arrays(data: Trajectory | StoredData, options: argparse.Namespace) -> 
     """Write the arrays of an entry as a file; returns what `export_entry` does."""
     from proteinflex_optimization.integrations.npz import export_npz
 
-    target = Path(options.file)
+    target = _target(options)
     return _written(target, export_npz(data, target, overwrite=options.force))
 
 
 def write_trajectory(trajectory: Trajectory, options: argparse.Namespace) -> dict[str, Any]:
     """Write a trajectory as a file that is not one of arrays; returns what `export_entry` does."""
-    target = Path(options.file)
+    target = _target(options)
     suffix = target.suffix.lower()
     with ProgressLine("exporting") as progress:
         if suffix == ".fxt":
@@ -54,6 +55,17 @@ def write_trajectory(trajectory: Trajectory, options: argparse.Namespace) -> dic
         return _written(
             target, write(trajectory, target, overwrite=options.force, progress=progress)
         )
+
+
+def _target(options: argparse.Namespace) -> Path:
+    """Return the file to write, before a library is loaded for it."""
+    target = Path(options.file)
+    if os.path.lexists(target) and not options.force:
+        raise InvalidArgumentError(
+            f"FILE={str(target)!r} is not valid: it is there already, expected a new name (--force "
+            "replaces it)"
+        )
+    return target
 
 
 def _written(target: Path, left_out: list[str]) -> dict[str, Any]:

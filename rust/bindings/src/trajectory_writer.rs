@@ -355,7 +355,8 @@ impl TrajectoryWriter {
     /// InvalidArgumentError
     ///     There is no frame; the writer stays open.
     /// WriterConflictError
-    ///     Another writer has taken the trajectory over; nothing was published.
+    ///     Another writer has taken the trajectory over; or one was stored under its name since the
+    ///     writer began, without `overwrite`: that stays, and what was written waits unfinished.
     /// CacheFullError
     ///     It does not fit below the limit; it stays unfinished and can be resumed.
     fn close(&self, py: Python<'_>) -> PyResult<String> {

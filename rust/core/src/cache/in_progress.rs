@@ -14,12 +14,11 @@ use super::growth::GrowingFile;
 use super::layout::Key;
 use super::load::OpenEntry;
 use super::own_file::OwnFile;
+use super::replaced::Replaces;
 use super::unfinished_file::UnfinishedFile;
 use crate::fs::{Lease, Taking, is_gone};
 use crate::topology::Topology;
-use crate::trajectory::{
-    Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, check_not_newer, check_reaches,
-};
+use crate::trajectory::{Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, check_reaches};
 use crate::{Error, Result};
 
 /// A trajectory that is being written; frames that were flushed survive any crash.
@@ -28,6 +27,7 @@ pub struct EntryInProgress {
     pub(super) key: Key,
     pub(super) data_id: String,
     pub(super) stage: Stage,
+    pub(super) replaces: Replaces,
     /// Up to which size space has been made.
     pub(super) reserved: u64,
     /// The process whose trajectory it is: a forked child has a copy of this value, too.
@@ -129,27 +129,35 @@ impl Cache {
         }
         // One that was removed meanwhile is published again, as it was continued.
         self.writer(&mut entry)?;
+        // Before it is finished, so that one that can't be published stays as it was.
+        if let Err(error) = self.prepare_publishing(&entry) {
+            self.suspend_trajectory(entry)?;
+            return Err(error);
+        }
         let Stage::Written { writer, own } = entry.stage else {
             return Err(is_lost(&entry.data_id));
         };
-        {
-            // Before it is finished, so that one for which there is no space stays as it was.
-            let mut lock = self.lock()?;
-            check_not_newer(&self.entry_path(&key))?;
-            let (bytes, file) = (writer.stored_bytes(), own.path());
-            let request = SpaceRequest { key, bytes, file, replaces: true, rescan: true };
-            self.make_space(&mut lock, &request)?;
-            lock.invalidate();
-        }
         let finished = writer.tree().and_then(|tree| writer.finish(&tree));
         let bytes = if_own(&own, &entry.data_id, finished)?;
         // Its name is known to its writer alone, so what is published is what was written here.
-        match self.publish(&key, own.path(), bytes, true) {
+        match self.publish(&key, own.path(), bytes, true, &entry.replaces) {
             Err(Error::Io { source, .. }) if is_gone(&source) && !own.is_own()? => {
                 Err(lost_file(&own, &entry.data_id))
             }
             other => other.map(|()| key),
         }
+    }
+
+    /// Makes space for what is to be published, where it may be.
+    fn prepare_publishing(&self, entry: &EntryInProgress) -> Result<()> {
+        let Stage::Written { writer, own } = &entry.stage else { return Ok(()) };
+        let (key, bytes, file) = (entry.key, writer.stored_bytes(), own.path());
+        let mut lock = self.lock()?;
+        self.check_replaceable(&key, &entry.replaces)?;
+        let request = SpaceRequest { key, bytes, file, replaces: true, rescan: true };
+        self.make_space(&mut lock, &request)?;
+        lock.invalidate();
+        Ok(())
     }
 
     /// Leaves a trajectory unfinished, after making its frames durable. Of one without frames, or

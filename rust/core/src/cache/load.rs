@@ -87,7 +87,7 @@ impl Cache {
             Err(_) => &self.counters.misses,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        opened
+        self.or_unfinished(opened)
     }
 
     /// Opens an entry without marking it as used.

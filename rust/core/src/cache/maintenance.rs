@@ -58,7 +58,7 @@ pub struct Verification {
 impl Cache {
     /// Removes an entry, by its whole key or its id. Processes that have it open read on.
     pub fn remove(&self, name: &str) -> Result<()> {
-        let key = self.resolve_whole(name)?;
+        let key = self.or_unfinished(self.resolve_whole(name))?;
         let mut lock = self.lock()?;
         let path = self.entry_path(&key);
         let bytes = path.symlink_metadata().map_or(0, |found| found.len());

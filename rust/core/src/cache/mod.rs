@@ -42,6 +42,7 @@ mod load;
 mod maintenance;
 mod new_trajectory;
 mod own_file;
+mod replaced;
 mod resolve;
 mod scan;
 mod settings;
@@ -202,7 +203,7 @@ impl Cache {
 
     fn not_found(&self, key: &str) -> Error {
         let directory = self.directory().to_owned();
-        CacheError::KeyNotFound { key: key.to_owned(), directory }.into()
+        CacheError::KeyNotFound { key: key.to_owned(), directory, unfinished: None }.into()
     }
 
     fn entry_path(&self, key: &Key) -> PathBuf {

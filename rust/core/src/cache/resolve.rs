@@ -51,8 +51,10 @@ impl Cache {
 
     /// The key of the entry that `name` means, which is there.
     pub(super) fn resolve_stored(&self, name: &str) -> Result<Key> {
-        let key = self.resolve(name)?;
-        if self.has(&key)? { Ok(key) } else { Err(self.not_found(name)) }
+        self.or_unfinished(self.resolve(name).and_then(|key| match self.has(&key)? {
+            true => Ok(key),
+            false => Err(self.not_found(name)),
+        }))
     }
 
     /// The entries that were stored by this id: a structure, a trajectory or both.

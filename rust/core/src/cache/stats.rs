@@ -232,13 +232,13 @@ impl Cache {
 
     /// Describes an entry without reading its data.
     pub fn info(&self, name: &str) -> Result<EntryInfo> {
-        let key = self.resolve(name)?;
+        let key = self.or_unfinished(self.resolve(name))?;
         let last_used = self
             .entry_path(&key)
             .symlink_metadata()
             .and_then(|metadata| metadata.modified())
             .unwrap_or(SystemTime::UNIX_EPOCH);
-        let opened = self.open_entry_unmarked(&key)?;
+        let opened = self.or_unfinished(self.open_entry_unmarked(&key))?;
         let last_used = last_used.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let pinned = self.is_pinned(&key)?;
         Ok(EntryInfo::of(&opened, last_used, pinned))

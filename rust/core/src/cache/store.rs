@@ -7,6 +7,7 @@ use super::evict::SpaceRequest;
 use super::growth::GrowingFile;
 use super::layout::{Key, SUFFIX};
 use super::load::OpenEntry;
+use super::replaced::Replaces;
 use super::scan::growth_step;
 use crate::fs::{Failure, Owner, StorageFile, create_with_fallback, memory_file};
 use crate::topology::Topology;
@@ -128,9 +129,16 @@ impl Cache {
 
     /// Makes space for a finished and synced file of `bytes`, and moves it into place within its
     /// folder.
-    pub(super) fn publish(&self, key: &Key, from: &Path, bytes: u64, rescan: bool) -> Result<()> {
+    pub(super) fn publish(
+        &self,
+        key: &Key,
+        from: &Path,
+        bytes: u64,
+        rescan: bool,
+        replaces: &Replaces,
+    ) -> Result<()> {
         let mut lock = self.lock()?;
-        check_not_newer(&self.entry_path(key))?;
+        self.check_replaceable(key, replaces)?;
         let request = SpaceRequest { key: *key, bytes, file: from, replaces: true, rescan };
         let others = self.make_space(&mut lock, &request)?;
         self.filesystem.touch(from)?;
@@ -226,8 +234,7 @@ impl<'a> PendingEntry<'a> {
     pub fn publish(mut self, tree: &[u8]) -> Result<Key> {
         let writer = self.writer.take().expect(WRITER);
         let bytes = writer.finish(tree)?;
-        self.cache.publish(&self.key, &self.temporary, bytes, self.reserved > 0)?;
-        self.published = true;
+        self.publish_file(bytes)?;
         Ok(self.key)
     }
 
@@ -243,12 +250,16 @@ impl<'a> PendingEntry<'a> {
         let entry = self.cache.open_written(&self.key, &target, file)?;
         let mut not_stored = self.kept.as_mut().and_then(|kept| kept.take(&target));
         if not_stored.is_none() {
-            match self.cache.publish(&self.key, &self.temporary, bytes, self.reserved > 0) {
-                Ok(()) => self.published = true,
-                Err(error) => not_stored = Some(error),
-            }
+            not_stored = self.publish_file(bytes).err();
         }
         Ok(KeptEntry { entry, not_stored })
+    }
+
+    fn publish_file(&mut self, bytes: u64) -> Result<()> {
+        let rescan = self.reserved > 0;
+        self.cache.publish(&self.key, &self.temporary, bytes, rescan, &Replaces::Any)?;
+        self.published = true;
+        Ok(())
     }
 }
 

@@ -6,7 +6,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use super::Cache;
 use super::growth::GrowingFile;
@@ -14,7 +13,7 @@ use super::in_progress::{EntryInProgress, Stage};
 use super::layout::Key;
 use super::new_trajectory::{IfThere, NewTrajectory, check_topology};
 use super::own_file::OwnFile;
-use super::unfinished_file::UnfinishedFile;
+use super::replaced::Replaces;
 use super::unfinished_name::UnfinishedName;
 use crate::error::CacheError;
 use crate::fs::{
@@ -55,6 +54,7 @@ impl Cache {
                 encoding: new.encoding,
                 topology: None,
             },
+            replaces: Replaces::Any,
             reserved: 0,
             process: std::process::id(),
         };
@@ -64,7 +64,14 @@ impl Cache {
             if let Some(holder) = lease_holder(&lease, &clock)? {
                 return Err(being_written(&holder).into());
             }
-            if let Some(stage) = self.frames_so_far(&key)?
+            let stage = self.frames_so_far(&key)?;
+            let replaced = match &stage {
+                Some(Stage::Finished(finished)) => Some(finished.content_id().to_owned()),
+                Some(_) => self.whole_entry(&key)?.map(|whole| whole.content_id().to_owned()),
+                None => None,
+            };
+            entry.replaces = Replaces::Only(replaced);
+            if let Some(stage) = stage
                 && let Some(there) = stage.existing()
             {
                 new.check_same(there)?;
@@ -76,12 +83,13 @@ impl Cache {
             Taking::Taken(lease, ended) => (lease, ended),
             Taking::Refused(holder) => return Err(being_written(&holder).into()),
         };
-        if if_there == IfThere::Refuse
-            && let Some(there) = self.frames_so_far(&key)?
-        {
-            let (data_id, n_frames) = (new.data_id.to_owned(), there.n_frames());
-            let is_finished = matches!(there, Stage::Finished(_));
-            return Err(CacheError::AlreadyThere { data_id, n_frames, is_finished }.into());
+        if if_there == IfThere::Refuse {
+            if let Some(there) = self.frames_so_far(&key)? {
+                let (data_id, n_frames) = (new.data_id.to_owned(), there.n_frames());
+                let is_finished = matches!(there, Stage::Finished(_));
+                return Err(CacheError::AlreadyThere { data_id, n_frames, is_finished }.into());
+            }
+            entry.replaces = Replaces::Only(None);
         }
         match if_there {
             IfThere::Aside => self.begin_aside(&mut entry, lease)?,
@@ -96,7 +104,7 @@ impl Cache {
             if let Some(file) = self.unfinished_files(key)?.into_iter().next() {
                 match Entry::open_unfinished(&file.path) {
                     Ok(entry) if entry.n_frames() > 0 => {
-                        self.check_newest(key, &file, &entry)?;
+                        self.check_newest(key, &entry)?;
                         return Ok(Some(Stage::Waiting { entry, file }));
                     }
                     Ok(_) => {}
@@ -123,23 +131,18 @@ impl Cache {
         Err(Error::io("find the frames of", &self.entry_path(key), error))
     }
 
-    /// Refuses to go on with an unfinished trajectory where a whole one was stored after it: one
-    /// would replace the other, and which of them is wanted can't be known.
-    fn check_newest(&self, key: &Key, file: &UnfinishedFile, unfinished: &Entry) -> Result<()> {
-        // One that is taken meanwhile is noticed when something is to be written.
-        let Ok(written) = file.path.symlink_metadata().and_then(|found| found.modified()) else {
-            return Ok(());
-        };
-        let written = written.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        match self.open_entry_unmarked(key) {
-            Ok(finished) if finished.header().created > written => Err(CacheError::Superseded {
-                data_id: finished.header().data_id.clone(),
-                unfinished: unfinished.n_frames(),
-                stored: finished.n_frames(),
+    /// Refuses to go on with an unfinished trajectory where a whole one was stored after it was
+    /// begun: one would replace the other, and which of them is wanted can't be known.
+    fn check_newest(&self, key: &Key, unfinished: &Entry) -> Result<()> {
+        match self.whole_entry(key)? {
+            Some(whole) if whole.header().created > unfinished.header().created => {
+                Err(CacheError::Superseded {
+                    data_id: whole.header().data_id.clone(),
+                    unfinished: unfinished.n_frames(),
+                    stored: whole.n_frames(),
+                }
+                .into())
             }
-            .into()),
-            Err(error @ Error::Io { .. }) => Err(error),
-            // What is damaged or gone is no better.
             _ => Ok(()),
         }
     }

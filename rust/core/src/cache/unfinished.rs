@@ -8,8 +8,9 @@ use rayon::prelude::*;
 use super::Cache;
 use super::layout::{Key, LEASE};
 use super::scan::{PartialFile, is_folder, list, unless_closed};
-use crate::fs::{FileClock, lease_holder, name_of};
-use crate::trajectory::Entry;
+use crate::error::{CacheError, UnfinishedFrames};
+use crate::fs::{FileClock, LeaseHolder, lease_holder, name_of};
+use crate::trajectory::{Entry, EntryKind};
 use crate::{Error, Result, threads};
 
 /// A trajectory that is not finished.
@@ -73,12 +74,40 @@ impl Cache {
         Ok(found)
     }
 
+    /// What was found; where nothing was, the error tells of a trajectory that is not finished.
+    pub(super) fn or_unfinished<T>(&self, found: Result<T>) -> Result<T> {
+        found.map_err(|error| match error {
+            Error::Cache(CacheError::KeyNotFound { key, directory, .. }) => {
+                let unfinished = self.unfinished_frames(&key);
+                CacheError::KeyNotFound { key, directory, unfinished }.into()
+            }
+            error => error,
+        })
+    }
+
+    fn unfinished_frames(&self, name: &str) -> Option<UnfinishedFrames> {
+        let key = Key::parse(name).unwrap_or_else(|| Key::of(EntryKind::Trajectory, name));
+        if key.kind() != EntryKind::Trajectory {
+            return None;
+        }
+        let file = self.unfinished_files(&key).ok()?.into_iter().next()?;
+        // Its frames are not counted: a program may ask again and again until it is there.
+        if let Some(holder) = self.holder_of(&key) {
+            return Some(UnfinishedFrames::BeingWritten { holder: holder.description() });
+        }
+        let entry = Entry::open_unfinished(&file.path).ok()?;
+        let (data_id, n_frames) = (entry.header().data_id.clone(), entry.n_frames());
+        (n_frames > 0).then_some(UnfinishedFrames::Waiting { data_id, n_frames })
+    }
+
     /// Who may be writing a trajectory, as far as a look tells.
     pub(super) fn writer_of(&self, key: &Key) -> Option<UnfinishedWriter> {
-        let clock = FileClock::of_this_machine();
-        let holder = lease_holder(&self.layout.lease(key), &clock).ok()??;
-        let (process, host) = holder.who.unwrap_or_default();
+        let (process, host) = self.holder_of(key)?.who.unwrap_or_default();
         Some(UnfinishedWriter { process, host })
+    }
+
+    fn holder_of(&self, key: &Key) -> Option<LeaseHolder> {
+        lease_holder(&self.layout.lease(key), &FileClock::of_this_machine()).ok()?
     }
 
     /// Leases of trajectories of which there is no file, as those of writers that were killed while

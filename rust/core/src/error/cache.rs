@@ -1,30 +1,40 @@
 //! What can go wrong with a cache.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::printable::printable_path;
+
+/// What is known of a trajectory that was asked for, and is not finished.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum UnfinishedFrames {
+    /// Somebody is writing it.
+    BeingWritten {
+        /// Who, and since when it has given no sign of life.
+        holder: String,
+    },
+    /// It waits to be resumed.
+    Waiting {
+        /// The user's name for it.
+        data_id: String,
+        /// How many frames are durable.
+        n_frames: u64,
+    },
+}
 
 /// A request that a cache can't fulfil as it is.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
     /// Nothing is stored under this key.
-    #[error(
-        "nothing is stored under {key:?} in {directory}: it was never stored there, or was evicted \
-         or removed{}",
-        if begins_as_key(.key) {
-            "; of a key, a whole one is expected, or its first 6 digits at least where nothing is \
-             removed"
-        } else {
-            ""
-        },
-        directory = printable_path(directory)
-    )]
+    #[error("{}", not_found(key, directory, unfinished.as_ref()))]
     KeyNotFound {
         /// The key that was asked for.
         key: String,
         /// The cache directory that was searched.
         directory: PathBuf,
+        /// The trajectory of this key that is not finished.
+        unfinished: Option<UnfinishedFrames>,
     },
     /// More than one entry may be meant.
     #[error(
@@ -158,6 +168,31 @@ pub enum CacheError {
         /// What to do.
         remedy: String,
     },
+}
+
+fn not_found(key: &str, directory: &Path, unfinished: Option<&UnfinishedFrames>) -> String {
+    let directory = printable_path(directory);
+    match unfinished {
+        Some(UnfinishedFrames::BeingWritten { holder }) => format!(
+            "trajectory {key:?} in {directory} is unfinished: {holder}; it can be read once that \
+             writer is closed"
+        ),
+        Some(UnfinishedFrames::Waiting { data_id, n_frames }) => format!(
+            "trajectory {data_id:?} in {directory} is unfinished: {n_frames} durable frames wait; \
+             trajectory_writer({data_id:?}, resume=True) goes on with them, and once it is closed \
+             they can be read; remove_unfinished({data_id:?}) drops them"
+        ),
+        None => format!(
+            "nothing is stored under {key:?} in {directory}: it was never stored there, or was \
+             evicted or removed{}",
+            if begins_as_key(key) {
+                "; of a key, a whole one is expected, or its first 6 digits at least where nothing \
+                 is removed"
+            } else {
+                ""
+            }
+        ),
+    }
 }
 
 /// Whether a text looks like the beginning of a key, as a person may have typed it.

@@ -12,8 +12,8 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 
-pub use cache::CacheError;
 pub(crate) use cache::SettingsError;
+pub use cache::{CacheError, UnfinishedFrames};
 pub(crate) use checkpoint::CheckpointDamage;
 pub use checkpoint::CheckpointError;
 pub use codec::{AtomProblem, DecodeError};
@@ -94,7 +94,8 @@ pub enum Error {
         /// What it looks like.
         found: String,
     },
-    /// Another writer has what this one was writing, or this one belongs to another process.
+    /// Another writer has what this one was writing, or has stored it; or this one belongs to
+    /// another process.
     #[error("{what}: {reason}")]
     WriterConflict {
         /// What was being written.

@@ -126,6 +126,137 @@ fn a_trajectory_that_a_copy_by_hard_links_has_as_well_is_copied_before_it_goes_o
 
 const ATOMS: u64 = 10;
 
+#[test]
+fn a_writer_replaces_nothing_that_was_stored_since_it_began_and_keeps_its_frames() {
+    let key = Key::of(EntryKind::Trajectory, "md");
+    // Frames that are finished, and that wait, when it begins.
+    for (if_there, finished, waiting) in [
+        (IfThere::Refuse, 0, 0),
+        (IfThere::Resume, 0, 0),
+        (IfThere::Resume, 0, 4),
+        (IfThere::Resume, 5, 0),
+        (IfThere::Resume, 5, 4),
+    ] {
+        let directory = directory();
+        let cache = open(&directory, None);
+        if finished > 0 {
+            store_trajectory(&cache, 0..finished);
+        }
+        if waiting > 0 {
+            let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
+            append(&cache, &mut live, 0..waiting);
+            cache.suspend_trajectory(live).unwrap();
+        }
+        let mut live = begin_trajectory(&cache, "md", if_there).unwrap();
+        let n_frames = live.n_frames() as u32;
+        append(&cache, &mut live, n_frames..n_frames + 3);
+        store_trajectory(&cache, 0..20);
+        let error = cache.finish_trajectory(live).unwrap_err();
+        assert!(matches!(error, Error::WriterConflict { .. }), "{error}");
+        assert!(error.to_string().contains("20 frames"), "{error}");
+        check_frames(&cache, &key, 0..20);
+
+        // Nor is it by one that goes on with them.
+        let error = begin_trajectory(&cache, "md", IfThere::Resume).unwrap_err();
+        assert!(matches!(error, Error::Cache(CacheError::Superseded { .. })), "{error}");
+        cache.remove("md").unwrap();
+        let live = begin_trajectory(&cache, "md", IfThere::Resume).unwrap();
+        cache.finish_trajectory(live).unwrap();
+        check_frames(&cache, &key, 0..n_frames + 3);
+    }
+}
+
+#[test]
+fn a_writer_replaces_what_it_was_told_to_and_what_was_there_when_it_resumed() {
+    let directory = directory();
+    let cache = open(&directory, None);
+    let key = store_trajectory(&cache, 0..5);
+    let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
+    append(&cache, &mut live, 0..3);
+    store_trajectory(&cache, 0..20);
+    cache.finish_trajectory(live).unwrap();
+    check_frames(&cache, &key, 0..3);
+
+    let mut live = begin_trajectory(&cache, "md", IfThere::Overwrite).unwrap();
+    append(&cache, &mut live, 0..7);
+    cache.suspend_trajectory(live).unwrap();
+    let mut live = begin_trajectory(&cache, "md", IfThere::Resume).unwrap();
+    append(&cache, &mut live, 7..8);
+    cache.finish_trajectory(live).unwrap();
+    check_frames(&cache, &key, 0..8);
+
+    // One that was removed meanwhile is no obstacle.
+    let mut live = begin_trajectory(&cache, "md", IfThere::Resume).unwrap();
+    append(&cache, &mut live, 8..9);
+    cache.remove("md").unwrap();
+    cache.finish_trajectory(live).unwrap();
+    check_frames(&cache, &key, 0..9);
+}
+
+#[test]
+fn a_trajectory_for_which_there_is_no_space_when_it_is_closed_keeps_what_was_not_flushed() {
+    let directory = directory();
+    let cache = open(&directory, space_for(3));
+    let mut live = begin_trajectory(&cache, "md", IfThere::Refuse).unwrap();
+    append(&cache, &mut live, 0..2);
+    open(&directory, Some(10));
+    let error = cache.finish_trajectory(live).unwrap_err();
+    assert!(matches!(error, Error::Cache(CacheError::EntryTooLarge { .. })), "{error}");
+    assert_eq!(begin_trajectory(&cache, "md", IfThere::Resume).unwrap().n_frames(), 2);
+}
+
+#[test]
+fn what_is_asked_for_and_not_finished_is_said_to_wait_or_to_be_written() {
+    let directory = directory();
+    let cache = open(&directory, None);
+    let key = Key::of(EntryKind::Trajectory, "md");
+    let asked = |name: &str| {
+        let errors = [
+            cache.load(name).unwrap_err(),
+            cache.hold(name).unwrap_err(),
+            cache.info(name).unwrap_err(),
+            cache.pin(name).unwrap_err(),
+            cache.remove(name).unwrap_err(),
+        ];
+        errors.map(|error| {
+            assert!(matches!(error, Error::Cache(CacheError::KeyNotFound { .. })), "{error}");
+            error.to_string()
+        })
+    };
+    let mut live = begin_trajectory(&cache, "md", IfThere::Refuse).unwrap();
+    append(&cache, &mut live, 0..5);
+    cache.flush(&mut live).unwrap();
+    let this = format!("this process ({}) has it open", std::process::id());
+    for name in ["md", key.as_str()] {
+        let said = asked(name);
+        assert!(said.iter().all(|text| text.contains(&this)), "{said:?}");
+    }
+    cache.suspend_trajectory(live).unwrap();
+    for name in ["md", key.as_str()] {
+        for text in asked(name) {
+            assert!(text.contains("unfinished: 5 durable frames wait"), "{text}");
+            assert!(text.contains("trajectory_writer(\"md\", resume=True)"), "{text}");
+        }
+    }
+    // What has the same name and is something else was never there.
+    for name in [Key::of(EntryKind::Structure, "md").as_str(), "other"] {
+        assert!(asked(name).iter().all(|text| text.contains("never stored")), "{name}");
+    }
+    assert!(!cache.contains("md").unwrap());
+}
+
+fn store_trajectory(cache: &Cache, range: std::ops::Range<u32>) -> Key {
+    let (kind, encoding) = (EntryKind::Trajectory, Encoding::lossless());
+    let mut pending = cache.begin(kind, "md", vec![1, 0xc0], encoding, None).unwrap();
+    pending.writer().declare_fields(vec![of_frames()], &[false]).unwrap();
+    pending.append(range.len() as u64, &[&frames(range)]).unwrap();
+    pending.publish(&[1, 0xc0]).unwrap()
+}
+
+fn of_frames() -> FieldSpec {
+    FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape: vec![ATOMS, 3] }
+}
+
 fn begin_trajectory(cache: &Cache, id: &str, if_there: IfThere) -> Result<EntryInProgress, Error> {
     let encoding = Encoding::lossless();
     let named = Named::default();
@@ -148,9 +279,7 @@ fn frames(range: std::ops::Range<u32>) -> Vec<u8> {
 
 fn append(cache: &Cache, live: &mut EntryInProgress, range: std::ops::Range<u32>) {
     if live.fields().is_empty() {
-        let frames =
-            FieldSpec { name: "frames".into(), dtype: DType::f32(), item_shape: vec![ATOMS, 3] };
-        cache.writer(live).unwrap().declare_fields(vec![frames], &[false]).unwrap();
+        cache.writer(live).unwrap().declare_fields(vec![of_frames()], &[false]).unwrap();
     }
     cache.writer(live).unwrap().append(range.len() as u64, &[&frames(range)]).unwrap();
 }
