@@ -11,6 +11,7 @@ from . import _native
 from ._arguments import path_text, renamed
 from ._at_exit import at_exit
 from ._publish import Publication
+from .errors import InvalidArgumentError
 from .topology import Topology
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from proteinflex_optimization import DataHandler
 
 torch = pytest.importorskip("torch")
