@@ -286,6 +286,18 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn the_arithmetic_of_each_number_in_files_gives_the_floats_that_it_gave() {
+        let floats =
+            [(0, 100.0), (1, 1000.0), (2, 1000.0), (3, 0.03)].map(|(arithmetic, number)| {
+                let grid = Grid::parse(arithmetic, number).unwrap();
+                assert_eq!(grid.encode(), (arithmetic, number));
+                f32::of(123_457, grid)
+            });
+        assert_eq!(floats, [1_234.57, 123.457_01, 1_234.570_1, 3_703.71]);
+        assert_eq!(Grid::parse(4, 1.0), None);
+    }
+
     proptest! {
         /// The branchless way gives the integers that the one with branches gives.
         #[test]

@@ -15,8 +15,12 @@ const KEYED: Coding = Coding { reference: Reference::Key, is_fixed: false };
 const ARCHIVED: Coding = Coding { reference: Reference::Before, is_fixed: false };
 const CODINGS: [Coding; 3] = [PLAIN, KEYED, ARCHIVED];
 
-const GRIDS: [Grid; 3] =
-    [Grid::Divided(1000.0), Grid::Multiplied(1000.0), Grid::MultipliedThenTen(1000.0)];
+const GRIDS: [Grid; 4] = [
+    Grid::Divided(1000.0),
+    Grid::Multiplied(1000.0),
+    Grid::MultipliedThenTen(1000.0),
+    Grid::Rounded(0.003),
+];
 
 fn float(integer: i32, grid: Grid) -> f32 {
     <f32 as crate::codec::grid::Float>::of(integer, grid)
