@@ -46,7 +46,7 @@ pub fn codec_round_trip(data: &[u8]) {
 
 /// Each frame that can be read alone is what it is among all.
 fn assert_each_alone(codec: u8, payload: &[u8], block: &Block, all: &[u8]) {
-    let Ok(Some(opened)) = RandomAccessBlock::open(codec, payload, block) else { return };
+    let Ok(Some(opened)) = RandomAccessBlock::open(codec, payload, 0, block) else { return };
     let frame_bytes = block.rows * block.row_bytes;
     let layout = OutputLayout { start: 0, frame_bytes };
     for (frame, expected) in all.chunks_exact(frame_bytes).enumerate() {

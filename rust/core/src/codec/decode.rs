@@ -38,7 +38,7 @@ fn decode_block(
             quantize::decode::<f64>(payload, block.shape(scalar), out)
         }
         (GEOMETRY | FLOATS | ARCHIVED | ARCHIVED_FLOATS, Some(scalar @ ScalarType::F32)) => {
-            RandomAccessBlock::parse(codec, payload, block.shape(scalar))?.read_all(payload, out)
+            RandomAccessBlock::parse(codec, payload, 0, block.shape(scalar))?.read_all(payload, out)
         }
         (_, Some(scalar @ ScalarType::F64)) if codec & NARROWED != 0 => {
             let (widened, rest) = Widened::parse(payload, block.shape(scalar))?;

@@ -142,7 +142,7 @@ fn reads_back(
     shape: BlockShape,
     accepts: impl Fn(usize, &[u8]) -> bool,
 ) -> bool {
-    let Ok(block) = RandomAccessBlock::parse(*codec, payload, shape) else { return false };
+    let Ok(block) = RandomAccessBlock::parse(*codec, payload, 0, shape) else { return false };
     let frame_bytes = shape.rows * shape.components * size_of::<f32>();
     let frames: Vec<usize> = (0..shape.frames).collect();
     let at_once = if is_random_access(*codec) { FRAMES_AT_ONCE } else { shape.frames };

@@ -196,25 +196,36 @@ pub struct RandomAccessBlock {
 }
 
 impl RandomAccessBlock {
-    /// Parses a block, if its codec lets frames be read alone.
-    pub fn open(codec: u8, payload: &[u8], block: &Block) -> Result<Option<Self>, DecodeError> {
+    /// Parses a block, if its codec lets frames be read alone, from a payload that may go on
+    /// `beyond` these bytes: an error may mean that too few of them are here.
+    pub fn open(
+        codec: u8,
+        payload: &[u8],
+        beyond: usize,
+        block: &Block,
+    ) -> Result<Option<Self>, DecodeError> {
         match block.scalar {
             Some(scalar @ (ScalarType::F32 | ScalarType::F64))
                 if is_random_access(codec)
                     && (scalar == ScalarType::F64) == (codec & NARROWED != 0) =>
             {
                 let shape = block.shape(scalar);
-                in_default_mode(|| Self::parse(codec, payload, shape)).map(Some)
+                in_default_mode(|| Self::parse(codec, payload, beyond, shape)).map(Some)
             }
             _ => Ok(None),
         }
     }
 
     /// Parses a block of any codec that knows molecules.
-    pub(super) fn parse(codec: u8, payload: &[u8], shape: BlockShape) -> Result<Self, DecodeError> {
+    pub(super) fn parse(
+        codec: u8,
+        payload: &[u8],
+        beyond: usize,
+        shape: BlockShape,
+    ) -> Result<Self, DecodeError> {
         if codec & NARROWED != 0 {
             let (widened, rest) = Widened::parse(payload, shape)?;
-            let floats = Self::parse(codec & !NARROWED, rest, shape)?;
+            let floats = Self::parse(codec & !NARROWED, rest, beyond, shape)?;
             let header = payload.len() - rest.len();
             let streams = floats.streams.start + header..floats.streams.end + header;
             return Ok(Self { widened: Some(widened), streams, ..floats });
@@ -233,8 +244,9 @@ impl RandomAccessBlock {
         let is_archived = matches!(codec, ARCHIVED | ARCHIVED_FLOATS);
         let reference = if is_archived { Reference::Before } else { Reference::Key };
         let domain = if is_on_grid { Domain::Quantized } else { Domain::FloatBits };
-        let (decoder, streams) = Decoder::parse(rest, shape.frames, shape.rows, domain, reference)?;
-        let streams = payload.len() - streams.len()..payload.len();
+        let BlockShape { frames, rows, .. } = shape;
+        let (decoder, streams) = Decoder::parse(rest, beyond, frames, rows, domain, reference)?;
+        let streams = payload.len() - streams.len()..payload.len() + beyond;
         Ok(Self { decoder, grid, shape, outliers, periodic, widened: None, streams })
     }
 

@@ -20,6 +20,34 @@ use crate::{Checksum, Error, Result, checksum, interrupt};
 /// Writes up to this many bytes are buffered.
 const BUFFER_BYTES: usize = 256 * 1024;
 
+/// The checksums of a payload, of which so many bytes come at a time that segments stay whole.
+struct Sums {
+    /// Of a segment, where there are some.
+    bytes: Option<usize>,
+    table: Vec<U64>,
+    whole: Checksum,
+}
+
+impl Sums {
+    fn new(header: &RecordHeader) -> Self {
+        let bytes = (header.table_bytes() > 0).then_some(header.segment_bytes() as usize);
+        Self { bytes, table: Vec::new(), whole: Checksum::new() }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self.bytes {
+            Some(segment) => {
+                self.table.extend(bytes.chunks(segment).map(|bytes| U64::from(checksum(bytes))));
+            }
+            None => self.whole.update(bytes),
+        }
+    }
+
+    fn checksum(&self) -> u64 {
+        if self.bytes.is_some() { checksum(self.table.as_bytes()) } else { self.whole.value() }
+    }
+}
+
 /// A file that grows by records.
 #[derive(Debug)]
 pub struct Appender {
@@ -97,46 +125,44 @@ impl Appender {
     ) -> Result<(u64, RecordHeader)> {
         let offset = self.end.next_multiple_of(ALIGNMENT);
         header.stored_bytes = payload.len() as u64;
-        let has_table = header.table_bytes() > 0;
+        if header.codec == RAW {
+            header = header.in_segments(SEGMENT);
+        }
         if header.codec == RAW && header.raw_bytes >= PAGE_ALIGNED_FROM {
             let start = offset + HEADER as u64;
             header.padding = (start.next_multiple_of(PAGE) - start) as u32;
         }
         self.check()?;
+        self.write(&vec![0; (offset - self.end) as usize])?;
+        let mut sums = Sums::new(&header);
         if payload.len() <= BUFFER_BYTES {
             let payload = payload.to_vec();
-            header.checksum = checksum(&payload);
-            self.write(&vec![0; (offset - self.end) as usize])?;
+            sums.update(&payload);
+            header.checksum = sums.checksum();
             self.write(header.encode().as_bytes())?;
             self.write(&vec![0; header.padding as usize])?;
             self.write(&payload)?;
-            return Ok((offset, header));
-        }
-        self.write(&vec![0; (offset - self.end) as usize])?;
-        self.write_buffered()?;
-        // Zeros where the header will be: nothing is a record yet.
-        let mut start = offset + HEADER as u64 + u64::from(header.padding);
-        let (mut sums, mut whole) = (Vec::new(), Checksum::new());
-        let mut piece = reserve(payload.len().min(SEGMENT as usize), "a part of a record")?;
-        for part in payload.chunks(SEGMENT as usize) {
-            // Nothing is a record yet, and the next one takes its place.
-            interrupt::check()?;
-            piece.clear();
-            piece.extend_from_slice(part);
-            if has_table {
-                sums.push(U64::from(checksum(&piece)));
-            } else {
-                whole.update(&piece);
+        } else {
+            self.write_buffered()?;
+            // Zeros where the header will be: nothing is a record yet.
+            let mut start = offset + HEADER as u64 + u64::from(header.padding);
+            let mut piece = reserve(payload.len().min(SEGMENT as usize), "a part of a record")?;
+            for part in payload.chunks(SEGMENT as usize) {
+                // Nothing is a record yet, and the next one takes its place.
+                interrupt::check()?;
+                piece.clear();
+                piece.extend_from_slice(part);
+                sums.update(&piece);
+                self.write_whole(&piece, start)?;
+                start += piece.len() as u64;
             }
-            self.write_whole(&piece, start)?;
-            start += piece.len() as u64;
+            header.checksum = sums.checksum();
+            self.write_whole(header.encode().as_bytes(), offset)?;
+            self.end = start;
         }
-        header.checksum = if has_table { checksum(sums.as_bytes()) } else { whole.value() };
-        self.write_whole(header.encode().as_bytes(), offset)?;
-        self.end = start;
-        if has_table {
+        if !sums.table.is_empty() {
             self.write(&vec![0; (self.end.next_multiple_of(8) - self.end) as usize])?;
-            self.write(sums.as_bytes())?;
+            self.write(sums.table.as_bytes())?;
         }
         Ok((offset, header))
     }

@@ -23,8 +23,8 @@ pub use entry_header::{
 pub(crate) use entry_header::{ParsedHeader, encode_entry_header, parse_entry_header};
 pub use precision::Precision;
 pub(crate) use record::{
-    ALIGNMENT, HEADER, MAX_CODED, MAX_RATIO, RAW, RecordHeader, RecordHeaderBytes, RecordKind,
-    SEGMENT, Target, segment_table,
+    ALIGNMENT, CODED_SEGMENT, HEADER, MAX_CODED, MAX_RATIO, RAW, RecordHeader, RecordHeaderBytes,
+    RecordKind, Target,
 };
 pub(crate) use recover::{ENTRY_HEADER, TOPOLOGY, recover};
 pub use schema::{ArraySpec, DType, FieldSpec};

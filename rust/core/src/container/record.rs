@@ -21,8 +21,13 @@ pub const HEADER: usize = size_of::<RecordHeaderBytes>();
 pub const PAGE_ALIGNED_FROM: u64 = 512 * 1024;
 /// The page size that large raw payloads are aligned to.
 pub const PAGE: u64 = 4096;
-/// Raw payloads are checksummed in segments of this, so that one frame can be checked alone.
+/// Raw payloads have a checksum for each segment of this, so that one frame can be checked alone.
 pub const SEGMENT: u64 = 1024 * 1024;
+/// The same of coded payloads whose frames can be read alone: as much as takes little time to check,
+/// in 2000 times of which a checksum takes next to nothing.
+pub const CODED_SEGMENT: u64 = 16 * 1024;
+/// The least segment that a reader takes.
+const LEAST_SEGMENT: u64 = 4096;
 /// The most bytes that one coded payload may decode to: what a reader must be ready to allocate.
 pub const MAX_CODED: u64 = 64 * 1024 * 1024;
 /// The most bytes that one byte of a coded payload may stand for: so a small file can't claim a
@@ -69,7 +74,7 @@ pub struct RecordHeaderBytes {
     kind: u8,
     codec: u8,
     is_field: u8,
-    zero: u8,
+    segment_bits: u8,
     number: U32,
     padding: U32,
     first: U64,
@@ -101,6 +106,9 @@ pub struct RecordHeader {
     pub codec: u8,
     /// What the data belongs to. Records other than data have array 0 here.
     pub target: Target,
+    /// Each segment of two to the power of this many bytes of the payload has a checksum; if none,
+    /// only the payload as a whole.
+    pub segment_bits: u8,
     /// Zeros between the header and the payload.
     pub padding: u32,
     /// The first frame, or the first element of an array.
@@ -126,6 +134,7 @@ impl RecordHeader {
             kind,
             codec: RAW,
             target: Target::Array(0),
+            segment_bits: 0,
             padding: 0,
             first: 0,
             count: 0,
@@ -144,6 +153,7 @@ impl RecordHeader {
             kind: RecordKind::Data,
             codec: RAW,
             target,
+            segment_bits: 0,
             padding: 0,
             first: items.start,
             count: items.end - items.start,
@@ -166,7 +176,7 @@ impl RecordHeader {
             kind: self.kind as u8,
             codec: self.codec,
             is_field,
-            zero: 0,
+            segment_bits: self.segment_bits,
             number: number.into(),
             padding: self.padding.into(),
             first: self.first.into(),
@@ -204,6 +214,7 @@ impl RecordHeader {
             kind,
             codec: bytes.codec,
             target,
+            segment_bits: bytes.segment_bits,
             padding: bytes.padding.get(),
             first: bytes.first.get(),
             count: bytes.count.get(),
@@ -216,6 +227,13 @@ impl RecordHeader {
         let (stored, raw) = (header.stored_bytes, header.raw_bytes);
         if u64::from(header.padding) >= PAGE {
             return Err(FormatError::Padding { found: header.padding });
+        }
+        let is_segment = |bits: u8| {
+            1u64.checked_shl(bits.into())
+                .is_some_and(|bytes| (LEAST_SEGMENT..=SEGMENT).contains(&bytes))
+        };
+        if header.segment_bits != 0 && !is_segment(header.segment_bits) {
+            return Err(FormatError::Unknown { what: "segment size", found: header.segment_bits });
         }
         if header.codec == RAW && stored != raw {
             return Err(FormatError::RawSizes { stored, raw });
@@ -251,13 +269,34 @@ impl RecordHeader {
             && self.raw_bytes > 0
     }
 
+    /// With a checksum for each segment of so many bytes, where the payload has more.
+    pub fn in_segments(mut self, bytes: u64) -> Self {
+        self.segment_bits = if self.stored_bytes > bytes { bytes.ilog2() as u8 } else { 0 };
+        self
+    }
+
+    /// Bytes of what has a checksum of its own: a segment, or all of the payload.
+    pub fn segment_bytes(&self) -> u64 {
+        if self.segment_bits == 0 { self.stored_bytes } else { 1 << self.segment_bits }
+    }
+
     /// Bytes of the table of segment checksums after the payload.
     pub fn table_bytes(&self) -> u64 {
-        if self.codec == RAW && self.raw_bytes > SEGMENT {
-            self.raw_bytes.div_ceil(SEGMENT) * 8
-        } else {
+        if self.segment_bits == 0 {
             0
+        } else {
+            self.stored_bytes.div_ceil(self.segment_bytes()) * 8
         }
+    }
+
+    /// The checksum of these bytes as a payload.
+    pub fn checksum_of(&self, payload: &[u8]) -> u64 {
+        if self.segment_bits == 0 {
+            return checksum(payload);
+        }
+        let segments = payload.chunks(self.segment_bytes() as usize);
+        let table: Vec<U64> = segments.map(|segment| checksum(segment).into()).collect();
+        checksum(table.as_bytes())
     }
 
     /// Where the payload is in the file, for a record at `offset`; `None` beyond all files.
@@ -275,9 +314,4 @@ impl RecordHeader {
         let table = end.checked_next_multiple_of(8)?;
         Some((table, table.checked_add(self.table_bytes())?))
     }
-}
-
-/// The checksums of the segments of raw bytes, as they are stored.
-pub fn segment_table(bytes: &[u8]) -> Vec<U64> {
-    bytes.chunks(SEGMENT as usize).map(|segment| checksum(segment).into()).collect()
 }

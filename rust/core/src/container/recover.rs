@@ -22,8 +22,7 @@ use super::entry_header::{
     parse_entry_header,
 };
 use super::record::{
-    ALIGNMENT, HEADER, MAX_CODED, MAX_PLAIN, RAW, RecordHeader, RecordHeaderBytes, RecordKind,
-    SEGMENT, segment_table,
+    ALIGNMENT, HEADER, MAX_CODED, MAX_PLAIN, RecordHeader, RecordHeaderBytes, RecordKind, SEGMENT,
 };
 use super::state::FileState;
 use crate::checksum;
@@ -152,11 +151,7 @@ impl Source<'_> {
             return Ok(None);
         }
         let payload = self.read(start, header.stored_bytes)?;
-        let sum = match header.table_bytes() {
-            0 => checksum(&payload),
-            _ => checksum(segment_table(&payload).as_bytes()),
-        };
-        Ok((sum == header.checksum).then_some(payload))
+        Ok((header.checksum_of(&payload) == header.checksum).then_some(payload))
     }
 
     /// Refuses a file in which more was committed behind the record at `offset`, which is not whole,
@@ -228,19 +223,20 @@ impl Source<'_> {
             return Ok(false);
         }
         let Some((start, end)) = header.payload(chunk.offset) else { return Ok(false) };
-        if header.codec != RAW || header.table_bytes() == 0 {
+        if header.table_bytes() == 0 {
             return Ok(checksum(&self.read(start, header.stored_bytes)?) == header.checksum);
         }
-        // Raw data may be of any size: one segment at a time.
         let Some((table_start, _)) = header.end(chunk.offset) else { return Ok(false) };
         let table = self.read(table_start, header.table_bytes())?;
         if checksum(&table) != header.checksum {
             return Ok(false);
         }
-        let sums = <[U64]>::ref_from_bytes(&table).unwrap_or_default();
-        for (from, sum) in (start..end).step_by(SEGMENT as usize).zip(sums) {
-            let segment = self.read(from, SEGMENT.min(end - from))?;
-            if *sum != checksum(&segment) {
+        let mut sums = <[U64]>::ref_from_bytes(&table).unwrap_or_default().iter();
+        // Raw data may be of any size: some of it at a time.
+        for from in (start..end).step_by(SEGMENT as usize) {
+            let bytes = self.read(from, SEGMENT.min(end - from))?;
+            let mut segments = bytes.chunks(header.segment_bytes() as usize);
+            if !segments.all(|segment| sums.next().is_some_and(|sum| *sum == checksum(segment))) {
                 return Ok(false);
             }
         }

@@ -6,7 +6,9 @@ use rayon::prelude::*;
 
 use super::chunking::{array_block, field_block, options, row_blocks, row_bytes};
 use crate::codec::{self, Block, EncodeOptions};
-use crate::container::{Encoding, FieldSpec, MAX_CODED, MAX_RATIO, RecordHeader, Schema, Target};
+use crate::container::{
+    CODED_SEGMENT, Encoding, FieldSpec, MAX_CODED, MAX_RATIO, RecordHeader, Schema, Target,
+};
 use crate::memory::{check_limit, reserve};
 use crate::{Result, interrupt, threads};
 
@@ -103,7 +105,10 @@ fn encode(
     match is_codable.then(|| codec::encode(&bytes, block, options)).flatten() {
         // Nor is what would look like a lie when it is read.
         Some((codec, payload)) if header.raw_bytes / MAX_RATIO <= payload.len() as u64 => {
-            header.codec = codec;
+            (header.codec, header.stored_bytes) = (codec, payload.len() as u64);
+            if codec::is_random_access(codec) {
+                header = header.in_segments(CODED_SEGMENT);
+            }
             EncodedChunk { header, payload }
         }
         _ => EncodedChunk { header, payload: bytes },

@@ -378,7 +378,8 @@ impl Field {
         if let Some(Item::Open(open)) = self.cache.get(index, CacheSlot::Open) {
             return Ok(Some(open));
         }
-        let keep = policy == CachePolicy::Nothing || self.keeps_copies();
+        // Of a file elsewhere, to read it again would be a request.
+        let keep = policy == CachePolicy::Nothing || self.chunks.content().is_remote();
         let Some(open) = self.chunks.open(index, block, keep)?.map(Arc::new) else {
             return Ok(None);
         };

@@ -150,7 +150,7 @@ impl RawChunk<'_> {
             return self.chunks.read_again(self.index, part, &verified, range, out);
         }
         let sums = self.sums()?;
-        let bytes = self.chunks.new_part(self.index, part, &sums)?;
+        let bytes = self.chunks.new_parts(self.index, part..part + 1, &sums)?;
         out.copy_from_slice(&bytes[range.start - whole.start..range.end - whole.start]);
         let verified = Arc::new(Verified::new(bytes, self.keep));
         self.cache.put(self.index, CacheSlot::Part(part), Item::Verified(verified));

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::FromBytes;
 
 use super::chunking::{array_block, chunk_frames, field_block};
 use super::field::Field;
@@ -23,12 +23,12 @@ use crate::container::{
     ALIGNMENT, ArraySpec, Chunk, Commit, END_BYTES, ENTRY_HEADER, Encoding, EntryHeader, FieldSpec,
     FileState, HEADER, ParsedHeader, Precision, Profile, RAW, RecordHeader, RecordHeaderBytes,
     RecordKind, Schema, TOPOLOGY, TopologyCounts, Trailer, check_preamble, parse_entry_header,
-    recover, row_groups, segment_table,
+    recover, row_groups,
 };
 use crate::error::FormatError;
 use crate::fs::{Content, OpenMode, open_file};
 use crate::topology::Topology;
-use crate::{Error, Result, checksum, interrupt, threads};
+use crate::{Error, Result, interrupt, threads};
 
 /// An entry that is open for reading. Cheap to share by `Arc`; any thread may read.
 #[derive(Debug)]
@@ -489,11 +489,7 @@ fn coded_record<'a>(
     }
     let (start, end) = header.payload(offset).ok_or_else(outside)?;
     let payload = content.read(start..end)?.ok_or_else(outside)?;
-    let sum = match header.table_bytes() {
-        0 => checksum(&payload),
-        _ => checksum(segment_table(&payload).as_bytes()),
-    };
-    if sum != header.checksum {
+    if header.checksum_of(&payload) != header.checksum {
         return Err(damage(FormatError::Checksum));
     }
     Ok((header, payload))

@@ -13,9 +13,9 @@ use rayon::prelude::*;
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U64;
 
-use super::verified::{PIECE, Verified, are_unchanged, runs_of_pieces};
+use super::verified::{PIECE, Verified, are_right, runs_of_pieces};
 use crate::codec::{self, Block, OutputLayout, RandomAccessBlock};
-use crate::container::{Chunk, RAW, SEGMENT};
+use crate::container::{Chunk, RAW};
 use crate::error::{ChunkError, DecodeError};
 use crate::fs::Content;
 use crate::memory::{check_limit, zeroed};
@@ -24,7 +24,9 @@ use crate::{Error, Result, checksum, threads};
 /// How many times the bytes of what is decoded the codecs need, at most.
 const DECODER_MEMORY: u64 = 4;
 
-const SEGMENT_BYTES: usize = SEGMENT as usize;
+/// As much of a payload is read first of which frames are read alone: mostly all that comes before
+/// these.
+const HEAD: usize = 32 * 1024;
 /// Reads of at least this many segments are shared among threads.
 pub(super) const SEGMENTS_WORTH_THREADS: usize = 8;
 
@@ -131,9 +133,9 @@ impl StoredChunks {
             return Ok(Some(&payload[range]));
         }
         let sums = self.segment_sums(index)?;
-        for segment in range.start / SEGMENT_BYTES..range.end.div_ceil(SEGMENT_BYTES) {
-            let start = segment * SEGMENT_BYTES;
-            let bytes = &payload[start..payload.len().min(start + SEGMENT_BYTES)];
+        let size = self.part_bytes(index);
+        for segment in range.start / size..range.end.div_ceil(size) {
+            let bytes = &payload[self.part(index, segment)];
             self.verify_once(bit + segment, || sums.get(segment) == Some(&checksum(bytes)))
                 .map_err(|()| self.damage(index, ChunkError::SegmentChecksum { segment }))?;
         }
@@ -151,10 +153,7 @@ impl StoredChunks {
 
     /// Bytes of such a part; the last one may be shorter.
     pub fn part_bytes(&self, index: usize) -> usize {
-        match &self.chunks[index].header {
-            header if header.table_bytes() == 0 => header.stored_bytes as usize,
-            _ => SEGMENT_BYTES,
-        }
+        self.chunks[index].header.segment_bytes() as usize
     }
 
     /// The checksums of the parts of chunk `index`, which are verified themselves.
@@ -182,14 +181,17 @@ impl StoredChunks {
         self.check_part(index, part, sums, out)
     }
 
-    /// The same, into new memory.
-    pub fn new_part(&self, index: usize, part: usize, sums: &[u64]) -> Result<Vec<u8>> {
+    /// The same of some parts next to each other, into new memory.
+    pub fn new_parts(&self, index: usize, parts: Range<usize>, sums: &[u64]) -> Result<Vec<u8>> {
         let payload = self.file_range(index)?;
-        let part_range = self.part(index, part);
-        let range = payload.start + part_range.start as u64..payload.start + part_range.end as u64;
+        let (first, last) = (self.part(index, parts.start), self.part(index, parts.end - 1));
+        let range = payload.start + first.start as u64..payload.start + last.end as u64;
         let bytes = self.source.content.read(range)?;
         let bytes = bytes.ok_or_else(|| self.damage(index, ChunkError::Outside))?;
-        self.check_part(index, part, sums, &bytes)?;
+        let size = self.part_bytes(index).max(1);
+        for (part, bytes) in parts.zip(bytes.chunks(size)) {
+            self.check_part(index, part, sums, bytes)?;
+        }
         Ok(bytes.into_owned())
     }
 
@@ -223,30 +225,17 @@ impl StoredChunks {
             }
             Verified::Pieces(sums) => {
                 let inside = range.start - whole.start..range.end - whole.start;
-                let pieces = runs_of_pieces([inside.clone()].into_iter(), whole.len());
+                let pieces = runs_of_pieces([inside.clone()].into_iter(), PIECE, whole.len());
                 let pieces = pieces.first().cloned().unwrap_or_default();
                 let mut bytes = zeroed(pieces.len(), "frames")?;
-                self.read_pieces(index, whole.start, sums, &pieces, &mut bytes)?;
+                self.read_unchecked(index, whole.start + pieces.start, &mut bytes)?;
+                if !self.source.skips_checksums() && !are_right(&bytes, pieces.start, PIECE, sums) {
+                    return Err(self.damage(index, ChunkError::Changed));
+                }
                 out.copy_from_slice(&bytes[inside.start - pieces.start..][..inside.len()]);
             }
         }
         Ok(())
-    }
-
-    /// Reads a run of pieces, which are counted from byte `start` of the payload on.
-    fn read_pieces(
-        &self,
-        index: usize,
-        start: usize,
-        sums: &[u64],
-        run: &Range<usize>,
-        out: &mut [u8],
-    ) -> Result<()> {
-        self.read_unchecked(index, start + run.start, out)?;
-        if self.source.skips_checksums() || are_unchanged(out, run.start / PIECE, sums) {
-            return Ok(());
-        }
-        Err(self.damage(index, ChunkError::Changed))
     }
 
     /// Reads bytes of the payload of chunk `index`, from byte `start` of it on.
@@ -286,7 +275,8 @@ impl StoredChunks {
         if codec == RAW {
             return self.read_payload(index, out);
         }
-        let payload = self.new_part(index, 0, &self.segment_sums(index)?)?;
+        let sums = self.segment_sums(index)?;
+        let payload = self.new_parts(index, 0..sums.len(), &sums)?;
         check_limit(DECODER_MEMORY * out.len() as u64, "decoding a chunk")?;
         codec::decode(codec, &payload, block, out).map_err(|reason| self.damage(index, reason))
     }
@@ -304,17 +294,33 @@ impl StoredChunks {
         })
     }
 
-    /// Opens chunk `index`, if its codec lets frames be read alone. With `keep`, its payload stays
-    /// in memory.
+    /// Opens chunk `index`, if its codec lets frames be read alone. With `keep`, its payload is read
+    /// now and stays in memory; else what comes before the frames is read.
     pub fn open(&self, index: usize, block: &Block, keep: bool) -> Result<Option<OpenBlock>> {
         let codec = self.chunks[index].header.codec;
         if !codec::is_random_access(codec) {
             return Ok(None);
         }
-        let payload = self.new_part(index, 0, &self.segment_sums(index)?)?;
-        let opened = RandomAccessBlock::open(codec, &payload, block)
-            .map_err(|reason| self.damage(index, reason))?;
-        Ok(opened.map(|block| OpenBlock { block, payload: Verified::new(payload, keep) }))
+        let sums = self.segment_sums(index)?;
+        let head = if keep { sums.len() } else { HEAD.div_ceil(self.part_bytes(index).max(1)) };
+        let mut parts = head.min(sums.len());
+        let mut bytes = self.new_parts(index, 0..parts, &sums)?;
+        loop {
+            let beyond = self.chunks[index].header.stored_bytes as usize - bytes.len();
+            match RandomAccessBlock::open(codec, &bytes, beyond, block) {
+                Ok(opened) => {
+                    let payload = if keep { Verified::Copy(bytes) } else { Verified::Pieces(sums) };
+                    return Ok(opened.map(|block| OpenBlock { block, payload }));
+                }
+                Err(reason) if parts == sums.len() => return Err(self.damage(index, reason)),
+                Err(_) => {
+                    // There is more before the frames.
+                    let more = parts..sums.len().min(2 * parts);
+                    parts = more.end;
+                    bytes.extend(self.new_parts(index, more, &sums)?);
+                }
+            }
+        }
     }
 
     /// Decodes some frames of chunk `index`, which was opened before; with `tiles`, only the rows
@@ -353,7 +359,9 @@ impl StoredChunks {
         let mut ranges: Vec<Range<usize>> =
             frames.iter().filter_map(|&frame| open.block.frame_range(frame)).collect();
         ranges.sort_unstable_by_key(|range| range.start);
-        let runs = runs_of_pieces(ranges.into_iter(), self.part(index, 0).len());
+        let size = self.part_bytes(index).max(1);
+        let length = self.chunks[index].header.stored_bytes as usize;
+        let runs = runs_of_pieces(ranges.into_iter(), size, length);
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
             return Ok((0, Vec::new()));
         };
@@ -361,7 +369,10 @@ impl StoredChunks {
         let mut bytes = zeroed(last.end - start, "frames")?;
         for run in &runs {
             let out = &mut bytes[run.start - start..run.end - start];
-            self.read_pieces(index, 0, sums, run, out)?;
+            self.read_unchecked(index, run.start, out)?;
+            for (part, bytes) in (run.start / size..).zip(out.chunks(size)) {
+                self.check_part(index, part, sums, bytes)?;
+            }
         }
         Ok((start, bytes))
     }

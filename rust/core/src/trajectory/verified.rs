@@ -1,19 +1,19 @@
 //! Bytes of a file that were verified, for the reads of a little of them that follow.
 //!
-//! A checksum covers a whole payload or segment, and a frame is a small part of it. Once the whole
-//! was read and verified, it is kept; or, where that would take too much memory, the checksums of
-//! its pieces are, and what is read again is checked by these. So nothing is ever believed because
-//! it was right earlier: the file may have changed since.
+//! Where a checksum covers much more than a frame, what was read and verified is kept; or, where
+//! that would take too much memory, the checksums of its pieces are, and what is read again is
+//! checked by these. So nothing is ever believed because it was right earlier: the file may have
+//! changed since.
 
 use std::ops::Range;
 
 use crate::checksum;
 
-/// Bytes of a piece. The checksums take 1/512 of what they are of. Larger pieces make small frames
-/// slower, smaller ones take more memory for nothing.
+/// Bytes of a piece of a segment. The checksums take 1/512 of what they are of. Larger pieces make
+/// small frames slower, smaller ones take more memory for nothing.
 pub const PIECE: usize = 4096;
-/// A gap of up to this many pieces is read rather than left out by another call of the system.
-const WORTH_READING: usize = 4;
+/// A gap of up to this many bytes is read rather than left out by another call of the system.
+const WORTH_READING: usize = 16 * 1024;
 
 /// What is known of bytes that were verified.
 #[derive(Debug)]
@@ -42,18 +42,19 @@ impl Verified {
     }
 }
 
-/// Whole pieces that hold these ranges, which are in order, of `length` bytes: as few runs of them
-/// as are worth reading one by one.
+/// Whole pieces of this size that hold these ranges, which are in order, of `length` bytes: as few
+/// runs of them as are worth reading one by one.
 pub fn runs_of_pieces(
     ranges: impl Iterator<Item = Range<usize>>,
+    piece: usize,
     length: usize,
 ) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for range in ranges.filter(|range| !range.is_empty()) {
-        let start = range.start - range.start % PIECE;
-        let end = range.end.next_multiple_of(PIECE).min(length);
+        let start = range.start - range.start % piece;
+        let end = range.end.next_multiple_of(piece).min(length);
         match runs.last_mut() {
-            Some(last) if start <= last.end.saturating_add(WORTH_READING * PIECE) => {
+            Some(last) if start <= last.end.saturating_add(WORTH_READING) => {
                 last.end = last.end.max(end);
             }
             _ => runs.push(start..end),
@@ -62,11 +63,11 @@ pub fn runs_of_pieces(
     runs
 }
 
-/// Whether these bytes, which begin with piece `first`, have the checksums that they had.
-pub fn are_unchanged(bytes: &[u8], first: usize, sums: &[u64]) -> bool {
-    let sums = sums.get(first..).unwrap_or_default();
-    bytes.len().div_ceil(PIECE) <= sums.len()
-        && bytes.chunks(PIECE).zip(sums).all(|(piece, &sum)| checksum(piece) == sum)
+/// Whether these bytes, which begin with byte `first` of pieces of this size, have their checksums.
+pub fn are_right(bytes: &[u8], first: usize, piece: usize, sums: &[u64]) -> bool {
+    let sums = sums.get(first / piece..).unwrap_or_default();
+    bytes.len().div_ceil(piece) <= sums.len()
+        && bytes.chunks(piece).zip(sums).all(|(piece, &sum)| checksum(piece) == sum)
 }
 
 #[cfg(test)]
@@ -76,7 +77,8 @@ mod tests {
     #[test]
     #[expect(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
     fn runs_hold_all_that_is_wanted_and_leave_out_what_is_far_between() {
-        let runs = |ranges: &[Range<usize>]| runs_of_pieces(ranges.iter().cloned(), 1_000_000);
+        let runs =
+            |ranges: &[Range<usize>]| runs_of_pieces(ranges.iter().cloned(), PIECE, 1_000_000);
         assert_eq!(runs(&[5..6]), [0..4096]);
         assert_eq!(runs(&[5..6, 4000..5000, 20_000..20_001]), [0..20_480]);
         assert_eq!(runs(&[5..6, 5..5, 400_000..409_600]), [0..4096, 397_312..409_600]);
@@ -90,12 +92,14 @@ mod tests {
         let verified = Verified::new(bytes.clone(), false);
         assert_eq!(verified.memory(), 24);
         let Verified::Pieces(sums) = verified else { panic!("no copy was asked for") };
-        assert!(are_unchanged(&bytes, 0, &sums) && are_unchanged(&bytes[4096..], 1, &sums));
+        assert!(
+            are_right(&bytes, 0, PIECE, &sums) && are_right(&bytes[4096..], 4096, PIECE, &sums)
+        );
         for at in [0, 4095, 4096, 9999] {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
-            assert!(!are_unchanged(&changed, 0, &sums), "{at}");
+            assert!(!are_right(&changed, 0, PIECE, &sums), "{at}");
         }
-        assert!(!are_unchanged(&bytes, 1, &sums), "there are not as many");
+        assert!(!are_right(&bytes, 4096, PIECE, &sums), "there are not as many");
     }
 }

@@ -160,7 +160,7 @@ fn single_frames_of_golden_payloads_are_the_same_too() {
     let read_alone = |codec: u8| matches!(codec & !NARROWED, GRID | FLOATS);
     for case in cases().into_iter().filter(|case| read_alone(case.codec)) {
         let (codec, payload) = (case.codec, case.payload());
-        let opened = RandomAccessBlock::open(codec, &payload, &block(codec)).unwrap().unwrap();
+        let opened = RandomAccessBlock::open(codec, &payload, 0, &block(codec)).unwrap().unwrap();
         let frame_bytes = ROWS * block(codec).row_bytes;
         let mut out = vec![0; frame_bytes];
         for (frame, expected) in case.bytes.chunks_exact(frame_bytes).enumerate() {
@@ -201,7 +201,7 @@ fn atoms_of_molecules_are_coded_by_their_shape() {
 fn frames_close_in_time_are_read_with_their_key_frame() {
     for case in cases().into_iter().filter(|case| case.codec == GRID) {
         let payload = case.payload();
-        let opened = RandomAccessBlock::open(GRID, &payload, &block(GRID)).unwrap().unwrap();
+        let opened = RandomAccessBlock::open(GRID, &payload, 0, &block(GRID)).unwrap().unwrap();
         // The key frame of the first eight is the fifth of them.
         let bytes = opened.frame_range(0).unwrap().len();
         let frames = if case.file.ends_with("codec-4.bin") { 0..2 } else { 4..6 };

@@ -65,7 +65,7 @@ fn check(floats: &[f32], rows: usize, options: &EncodeOptions) -> usize {
             }
         }
     }
-    if let Some(opened) = RandomAccessBlock::open(codec, &payload, &block).unwrap() {
+    if let Some(opened) = RandomAccessBlock::open(codec, &payload, 0, &block).unwrap() {
         let frame_bytes = rows * 12;
         let mut one = vec![0xa5; frame_bytes];
         for frame in [0, block.frames / 2, block.frames - 1] {

@@ -317,6 +317,28 @@ fn decompression_bombs_are_refused_in_little_memory() {
     }
 }
 
+#[test]
+fn segments_of_any_size_are_read_or_refused() {
+    let payload: Vec<u8> = (0..20_000u32).map(|at| ((at * 7) >> 3) as u8).collect();
+    let forged = |segment_bits: u8| {
+        let mut forge = Forge::new();
+        let header = Header { segment_bits: Some(segment_bits), ..Header::array(20_000) };
+        let chunk = forge.data(&header, &payload);
+        forge.finish(&index(array("|u1", 1, "[20000]"), 0, vec![chunk]))
+    };
+    for bits in [0, 12, 14, 20] {
+        let mut file = forged(bits);
+        assert!(read(&file).unwrap() == [&payload[..]], "{bits}");
+        let last = file.windows(4).rposition(|bytes| bytes == &payload[19_996..]).unwrap();
+        file[last] ^= 1;
+        let reason = if bits == 12 { "segment 4" } else { "checksum" };
+        assert_refused(&file, reason);
+    }
+    for bits in [1, 11, 21, 63, 64, 255] {
+        assert_refused(&forged(bits), &format!("its segment size is unknown: {bits}"));
+    }
+}
+
 /// What zstd makes of zeros: a frame of runs, 128 KiB each.
 fn zstd_of_zeros(length: usize) -> Vec<u8> {
     const RUN: usize = 128 << 10;

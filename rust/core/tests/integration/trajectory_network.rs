@@ -88,6 +88,35 @@ fn what_is_damaged_after_it_was_read_is_right_or_refused() {
             }
         }
     }
-    // The first of three chunks was read before.
-    assert_eq!(refused, 128);
+    // Nothing is believed because it was read before.
+    assert_eq!(refused, 192);
+}
+
+#[test]
+fn a_frame_is_read_without_the_others_of_its_chunk() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("entry");
+    let (bytes, frame_bytes) = store(&path);
+    let chunk = open(&path).stored_bytes() / 3;
+    let before = bytes_read();
+    let entry = open(&path);
+    let mut frame = vec![0; frame_bytes];
+    entry.read_frames(0, Frames::range(64 + 9, 1), None, &mut frame).unwrap();
+    assert!(frame == bytes[73 * frame_bytes..][..frame_bytes]);
+    let read = bytes_read() - before;
+    assert!(read < chunk / 2, "{read} bytes of {chunk}");
+    // What is damaged is found by the frames that need it, and by whoever looks at all.
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0x5a; 100], chunk * 2 - chunk / 8).unwrap();
+    let entry = open(&path);
+    let refused = (64..128).filter(|&index| {
+        match entry.read_frames(0, Frames::range(index, 1), None, &mut frame) {
+            Ok(()) => assert!(frame == bytes[index as usize * frame_bytes..][..frame_bytes]),
+            Err(error) => assert!(error.to_string().contains("segment"), "{error}"),
+        }
+        entry.read_frames(0, Frames::range(index, 1), None, &mut frame).is_err()
+    });
+    // Eight frames are decoded together.
+    assert!((1..=16).contains(&refused.count()));
+    assert_eq!(entry.verify().unwrap().damaged.len(), 1);
 }

@@ -96,7 +96,8 @@ fn encode(integers: &[i32], rows: usize, coding: Coding) -> Vec<u8> {
 /// is read alone, in any order.
 fn decode(payload: &[u8], all: usize, rows: usize, grid: Option<Grid>, coding: Coding) -> Vec<u8> {
     let domain = if grid.is_some() { Domain::Quantized } else { Domain::FloatBits };
-    let (decoder, streams) = Decoder::parse(payload, all, rows, domain, coding.reference).unwrap();
+    let (decoder, streams) =
+        Decoder::parse(payload, 0, all, rows, domain, coding.reference).unwrap();
     let read = |frames: &[usize]| {
         let mut out = vec![0xa5; frames.len() * rows * 12];
         let layout = OutputLayout { start: 0, frame_bytes: rows * 12 };
@@ -206,7 +207,7 @@ fn a_tile_is_read_without_the_others() {
     ] {
         let payload = encode(&integers, rows, coding);
         let (decoder, streams) =
-            Decoder::parse(&payload, frames, rows, Domain::Quantized, coding.reference).unwrap();
+            Decoder::parse(&payload, 0, frames, rows, Domain::Quantized, coding.reference).unwrap();
         let mut out = vec![0xa5; rows * 12];
         let layout = OutputLayout { start: 0, frame_bytes: rows * 12 };
         decoder.read(streams, Some(grid), &[3], |tile| tile == 2, &mut out, layout).unwrap();
@@ -386,7 +387,7 @@ proptest! {
         let model = model_of(atoms, centre);
         let (frames, rows) = (11, 40);
         let payload = strings_of(&model, &lengths, domain, &mut random);
-        let parse = |payload| Decoder::parse(payload, frames, rows, domain, reference);
+        let parse = |payload| Decoder::parse(payload, 0, frames, rows, domain, reference);
         let (decoder, streams) = parse(&payload).unwrap();
         let mut read = vec![0xa5; frames * rows * 12];
         let all: Vec<usize> = (0..frames).collect();
@@ -435,7 +436,7 @@ proptest! {
             let lengths = [100, 7, 0, 19, 3, 200];
             let payload = strings_of(&model, &lengths, domain, &mut random);
             let reference = if is_key { Reference::Key } else { Reference::Before };
-            let parsed = Decoder::parse(&payload, 3, 24, domain, reference);
+            let parsed = Decoder::parse(&payload, 0, 3, 24, domain, reference);
             if let Ok((decoder, streams)) = parsed {
                 let mut out = vec![0; 3 * 24 * 12];
                 let layout = OutputLayout { start: 0, frame_bytes: 24 * 12 };

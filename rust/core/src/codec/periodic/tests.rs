@@ -254,7 +254,7 @@ fn atoms_in_the_box_are_read_alone() {
     let bytes = USUAL.run(Wrapped::Atoms);
     let block = USUAL.block();
     let (codec, payload) = encode(&bytes, &block, &EncodeOptions::default()).unwrap();
-    let opened = RandomAccessBlock::open(codec, &payload, &block).unwrap().unwrap();
+    let opened = RandomAccessBlock::open(codec, &payload, 0, &block).unwrap().unwrap();
     let frame_bytes = block.rows * block.row_bytes;
     let layout = OutputLayout { start: 0, frame_bytes };
     let mut out = vec![0; frame_bytes];

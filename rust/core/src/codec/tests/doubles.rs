@@ -45,7 +45,7 @@ fn read_some(
     frames: &[usize],
     tiles: Option<&[bool]>,
 ) -> Option<Vec<u8>> {
-    let opened = RandomAccessBlock::open(*codec, payload, block).unwrap()?;
+    let opened = RandomAccessBlock::open(*codec, payload, 0, block).unwrap()?;
     let frame_bytes = block.rows * block.row_bytes + 16;
     let mut out = vec![0; 8 + frames.len() * frame_bytes];
     let layout = OutputLayout { start: 8, frame_bytes };
@@ -265,7 +265,7 @@ proptest! {
         let mut damaged = payload.clone();
         damaged[at.index(payload.len())] ^= mask;
         let _ = decode(codec, &damaged, &block, &mut out);
-        if let Ok(Some(opened)) = RandomAccessBlock::open(codec, &damaged, &block) {
+        if let Ok(Some(opened)) = RandomAccessBlock::open(codec, &damaged, 0, &block) {
             let layout = OutputLayout { start: 0, frame_bytes: 720 };
             let _ = opened.read(0, &damaged, &[3, 4], None, &mut out, layout);
         }

@@ -11,7 +11,7 @@ pub const INDEX: u8 = 5;
 pub const TOPOLOGY: u8 = 6;
 
 const BLOCK: usize = 64;
-const SEGMENT: usize = 1 << 20;
+const SEGMENT_BITS: u8 = 20;
 
 /// A record's header; sizes and checksum of the payload are filled in where they are `None`.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,8 @@ pub struct Header {
     pub kind: u8,
     pub codec: u8,
     pub is_field: u8,
+    /// The true one is that of raw payloads.
+    pub segment_bits: Option<u8>,
     pub number: u32,
     pub padding: u32,
     pub first: u64,
@@ -40,10 +42,26 @@ impl Header {
         Self { kind: DATA, is_field: 1, first, count, rows, ..Self::default() }
     }
 
+    fn segment_bits(&self, payload: &[u8]) -> u8 {
+        let is_long = payload.len() > 1 << SEGMENT_BITS;
+        self.segment_bits.unwrap_or(if is_long { SEGMENT_BITS } else { 0 })
+    }
+
+    /// The checksums of the segments of a payload, if it has some.
+    fn table(&self, payload: &[u8]) -> Vec<u8> {
+        let bits = self.segment_bits(payload);
+        if !(1..=20).contains(&bits) {
+            return Vec::new();
+        }
+        let segments = payload.chunks(1 << bits);
+        segments.flat_map(|segment| checksum(segment).to_le_bytes()).collect()
+    }
+
     fn encode(&self, payload: &[u8]) -> [u8; BLOCK] {
         let length = payload.len() as u64;
         let mut bytes = [0; BLOCK];
-        bytes[4..8].copy_from_slice(&[self.kind, self.codec, self.is_field, 0]);
+        let segment_bits = self.segment_bits(payload);
+        bytes[4..8].copy_from_slice(&[self.kind, self.codec, self.is_field, segment_bits]);
         bytes[8..12].copy_from_slice(&self.number.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.padding.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.first.to_le_bytes());
@@ -52,8 +70,8 @@ impl Header {
         bytes[36..40].copy_from_slice(&self.rows.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.raw_bytes.unwrap_or(length).to_le_bytes());
         bytes[48..56].copy_from_slice(&self.stored_bytes.unwrap_or(length).to_le_bytes());
-        let sum =
-            if payload.len() > SEGMENT { checksum(&table(payload)) } else { checksum(payload) };
+        let table = self.table(payload);
+        let sum = checksum(if table.is_empty() { payload } else { &table });
         bytes[56..].copy_from_slice(&sum.to_le_bytes());
         let own = checksum(&bytes[4..]) as u32;
         bytes[..4].copy_from_slice(&own.to_le_bytes());
@@ -113,10 +131,8 @@ impl Forge {
         self.bytes.extend(header.encode(payload));
         self.bytes.resize(self.bytes.len() + header.padding as usize, 0);
         self.bytes.extend(payload);
-        if payload.len() > SEGMENT {
-            self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
-            self.bytes.extend(table(payload));
-        }
+        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+        self.bytes.extend(header.table(payload));
         offset
     }
 
@@ -170,11 +186,6 @@ fn encode(commit: &Commit, tree: u64) -> Vec<u8> {
         bytes.extend(chunk.header);
     }
     bytes
-}
-
-/// The checksums of the segments of a raw payload.
-fn table(payload: &[u8]) -> Vec<u8> {
-    payload.chunks(SEGMENT).flat_map(|segment| checksum(segment).to_le_bytes()).collect()
 }
 
 fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {

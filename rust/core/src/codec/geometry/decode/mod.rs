@@ -85,9 +85,10 @@ pub struct OutputLayout {
 
 impl Decoder {
     /// Reads the model of frames at the beginning of `bytes`; returns it with what follows, the
-    /// streams.
+    /// streams, of which this many bytes may lie `beyond`.
     pub fn parse(
         bytes: &[u8],
+        beyond: usize,
         frames: usize,
         rows: usize,
         domain: Domain,
@@ -115,11 +116,12 @@ impl Decoder {
         }
         let frame_bytes = is_fixed.then_some(end as usize);
         let all = frame_bytes.map_or(end as usize, |bytes| bytes.saturating_mul(frames));
-        if streams.len() as u64 != all as u64 + PADDING as u64 {
+        let found = streams.len() as u64 + beyond as u64;
+        if found != all as u64 + PADDING as u64 {
             return Err(DecodeError::SectionSize {
                 section: "frames",
                 expected: all as u64 + PADDING as u64,
-                found: streams.len() as u64,
+                found,
             });
         }
         let plan = OnceBox::new();
