@@ -63,7 +63,7 @@ CONSTANTS = [
     Constant("RIGID_PART", "geometry/fit/rigid.rs", ("0.005",)),
     Constant("SHARED_BITS", "geometry/fit/shared.rs", ("12",)),
     Constant("CLUSTER", "geometry/fit/shared.rs", ("1000000",)),
-    Constant("AGAIN", "geometry/fit/repeats.rs", ("1000000",)),
+    Constant("AGAIN", "geometry/fit/repeats.rs", ("[3, 3]", "[1000000, 1000000]")),
     Constant("SLACK", "geometry/fit/mod.rs", ("[3, 6]", "[6, 12]")),
     Constant("KEY_BITS", "geometry/measure/moments.rs", ("56.0",)),
     Constant("OF_TWO", "geometry/measure/moments.rs", ("0.0",)),

@@ -63,7 +63,7 @@ pub fn model(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding) -> O
                 fit.map(|fit| &fit.predictor)
             };
             let repeat = repeats.after([before(1), before(2)]);
-            let expected = repeat.predict(atom).and_then(|mut predictor| {
+            let expected = repeat.predict(atom, domain).and_then(|mut predictor| {
                 predictor.ar = usual[predictor.predictor as usize];
                 let cost = cost(frames_of, &mut predictor);
                 let slack = SLACK[usize::from(predictor.predictor.distances() > 0)];

@@ -3,11 +3,13 @@
 use rustc_hash::FxHashMap;
 
 use super::Fit;
+use crate::codec::geometry::domain::Domain;
 use crate::codec::geometry::model::AtomPredictor;
 
 /// How often the same predictor must have been best after the same two others before it is taken
-/// without a search.
-const AGAIN: u32 = 3;
+/// without a search: on a grid, and of floats. With fewer, coefficients of floats are those of the
+/// first molecules, which may be cut by the box.
+const AGAIN: [u32; 2] = [3, 10];
 
 /// What was best, by the predictors of the two atoms before.
 #[derive(Default)]
@@ -38,10 +40,11 @@ impl Repeats {
 
 impl Repeat {
     /// The predictor of an atom, where it was the same often enough.
-    pub fn predict(&self, atom: usize) -> Option<AtomPredictor> {
+    pub fn predict(&self, atom: usize, domain: Domain) -> Option<AtomPredictor> {
+        let again = AGAIN[usize::from(domain == Domain::FloatBits)];
         let has_references =
             |found: &AtomPredictor| found.offsets.iter().all(|&offset| usize::from(offset) <= atom);
-        self.predictor.filter(|found| self.again >= AGAIN && has_references(found))
+        self.predictor.filter(|found| self.again >= again && has_references(found))
     }
 
     /// Notes what was best.
@@ -69,7 +72,7 @@ mod tests {
         for cost in [30, 20, 5000, 25] {
             repeat.update(&Fit { cost, ..Fit::default() });
         }
-        assert_eq!(repeat.predict(0), Some(AtomPredictor::DIRECT));
+        assert_eq!(repeat.predict(0, Domain::Quantized), Some(AtomPredictor::DIRECT));
         assert_eq!(repeat.cost, 20);
     }
 }
