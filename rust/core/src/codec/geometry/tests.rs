@@ -141,9 +141,10 @@ fn water_costs_what_its_free_coordinates_need() {
         let payload = encode(&integers, rows, coding);
         let bits = payload.len() as f64 * 8.0 / (frames * rows) as f64;
         assert!(bits < most, "{bits} bits for each atom");
-        assert!(parse(&payload[4..], 0, Domain::Quantized).is_err());
+        let parse = |packed, rows| parse(packed, rows, Domain::Quantized, |_, atom| *atom);
+        assert!(parse(&payload[4..], 0).is_err());
         let length = u32::from_le_bytes(payload[..4].try_into().unwrap()) as usize;
-        let model = parse(&payload[4..4 + length], rows, Domain::Quantized).unwrap();
+        let model = parse(&payload[4..4 + length], rows).unwrap();
         let count =
             |predictor| model.atoms.iter().filter(|atom| atom.predictor == predictor).count();
         assert!(count(Predictor::LinearFrame) > chain / 2);

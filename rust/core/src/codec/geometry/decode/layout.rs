@@ -4,11 +4,10 @@ use crate::codec::geometry::domain::Domain;
 use crate::codec::geometry::entropy::huffman::{self, Table};
 use crate::codec::geometry::entropy::noise::FIXED;
 use crate::codec::geometry::entropy::symbol::entry;
-use crate::codec::geometry::model::{AtomPredictor, Model, TABLES, TILE, parse, sides};
+use crate::codec::geometry::model::{AtomPredictor, TABLES, TILE, parse, sides};
 use crate::codec::geometry::predict::ar::COEFFICIENTS;
 use crate::codec::geometry::predict::{Predictor, PredictorParams};
 use crate::error::DecodeError;
-use crate::memory::try_reserve;
 
 /// Bytes of the three coordinates of an atom.
 pub const ROW: usize = 12;
@@ -60,14 +59,14 @@ impl Field {
 }
 
 impl AtomLayout {
-    fn new(atom: &AtomPredictor, index: u8, ends: &mut [u16; 2], slots: &[u8; TABLES]) -> Self {
+    fn new(atom: &AtomPredictor, index: u8, ends: &mut [u16; 2]) -> Self {
         let [end, key_end] = ends;
         Self {
             predictor: atom.predictor,
             references: atom.offsets.map(|offset| index - offset),
             levels: atom.levels,
             ar: atom.ar,
-            table: slots[atom.table()],
+            table: atom.table() as u8,
             field: Field::next(end, atom.noisy, atom.predictor),
             key_field: Field::next(key_end, atom.key_noisy, atom.predictor),
             params: atom.params(),
@@ -105,6 +104,14 @@ pub struct TileLayout {
     pub key_field_bytes: usize,
 }
 
+impl Default for TileLayout {
+    /// Of no atoms.
+    fn default() -> Self {
+        let (has_keys, is_fixed) = (false, true);
+        Self { centre: [0.0; 3], has_keys, is_fixed, field_bytes: 0, key_field_bytes: 0 }
+    }
+}
+
 /// The atoms of a model, and their tiles.
 #[derive(Debug)]
 pub struct ModelLayout {
@@ -124,7 +131,26 @@ pub fn read_model(
     let length = u32::from_le_bytes(*length) as usize;
     let cut_short = DecodeError::CutShort { section: "model" };
     let (packed, bytes) = rest.split_at_checked(length).ok_or(cut_short)?;
-    let model: Model = parse(packed, rows, domain)?;
+    let (mut tiles, mut ends) = (Vec::<TileLayout>::with_capacity(rows.div_ceil(TILE)), [0, 0]);
+    let lay_out = |index: usize, atom: &AtomPredictor| {
+        let index = index % TILE;
+        if index == 0 {
+            tiles.push(TileLayout::default());
+            ends = [0, 0];
+        }
+        let layout = AtomLayout::new(atom, index as u8, &mut ends);
+        if let Some(tile) = tiles.last_mut() {
+            [tile.field_bytes, tile.key_field_bytes] =
+                ends.map(|end: u16| usize::from(end.div_ceil(8)));
+            tile.has_keys |= atom.ar > 0;
+            tile.is_fixed &= atom.is_fixed();
+        }
+        layout
+    };
+    let mut model = parse(packed, rows, domain, lay_out)?;
+    for (tile, centre) in tiles.iter_mut().zip(model.centres) {
+        tile.centre = centre;
+    }
     let (mut slots, mut tables) = ([0; TABLES], Vec::new());
     for (table, lengths) in model.tables.iter().enumerate().filter(|(_, l)| !l.is_empty()) {
         let entry = |symbol: usize| entry(symbol, lengths[symbol], sides(table));
@@ -132,17 +158,9 @@ pub fn read_model(
         slots[table] = tables.len() as u8;
         tables.push(huffman::table(lengths, entry).ok_or(unknown)?);
     }
-    let mut atoms: Vec<AtomLayout> = try_reserve(rows)?;
-    let mut tiles = Vec::with_capacity(model.centres.len());
-    for (members, centre) in model.atoms.chunks(TILE).zip(model.centres) {
-        let mut ends = [0, 0];
-        for (index, atom) in members.iter().enumerate() {
-            atoms.push(AtomLayout::new(atom, index as u8, &mut ends, &slots));
-        }
-        let [field_bytes, key_field_bytes] = ends.map(|end| usize::from(end.div_ceil(8)));
-        let has_keys = members.iter().any(|atom| atom.ar > 0);
-        let is_fixed = members.iter().all(AtomPredictor::is_fixed);
-        tiles.push(TileLayout { centre, has_keys, is_fixed, field_bytes, key_field_bytes });
+    for atom in &mut model.atoms {
+        atom.table = slots[usize::from(atom.table)];
     }
+    let atoms = model.atoms;
     Ok((ModelLayout { atoms, tiles, tables }, bytes))
 }

@@ -120,23 +120,28 @@ impl AtomPredictor {
 
 /// How all atoms of a chunk are predicted.
 #[derive(Debug, PartialEq)]
-pub struct Model {
-    pub atoms: Vec<AtomPredictor>,
+pub struct Model<A = AtomPredictor> {
+    pub atoms: Vec<A>,
     /// The centre of each tile.
     pub centres: Vec<[f32; 3]>,
     /// The lengths of the codes of each table; none of those that no atom has.
     pub tables: [Vec<u8>; TABLES],
 }
 
-/// Which tables the atoms have.
-fn used_tables(atoms: &[AtomPredictor]) -> impl Iterator<Item = usize> {
-    let mut used = [false; TABLES];
-    for atom in atoms.iter().filter(|atom| atom.has_symbols()) {
-        if let Some(used) = used.get_mut(atom.table()) {
-            *used = true;
+/// Which tables atoms have.
+#[derive(Default)]
+struct UsedTables([bool; TABLES]);
+
+impl UsedTables {
+    fn add(&mut self, atom: &AtomPredictor) {
+        if let Some(used) = self.0.get_mut(atom.table()) {
+            *used |= atom.has_symbols();
         }
     }
-    (0..TABLES).filter(move |&table| used[table])
+
+    fn numbers(self) -> impl Iterator<Item = usize> {
+        (0..TABLES).filter(move |&table| self.0[table])
+    }
 }
 
 /// How many sides the atoms of a table may be on.

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use super::{AtomPredictor, Model, TABLES, TILE, sides, used_tables};
+use super::{AtomPredictor, Model, TABLES, TILE, UsedTables, sides};
 use crate::codec::bytes::unpack;
 use crate::codec::geometry::domain::Domain;
 use crate::codec::geometry::entropy::noise::FIXED;
@@ -30,7 +30,9 @@ impl Model {
         let three = || [plane(), plane(), plane()];
         let (mut levels, mut noisy, mut key_noisy) = (three(), three(), three());
         let (mut ars, mut classes) = (plane(), plane());
+        let mut used_tables = UsedTables::default();
         for atom in &self.atoms {
+            used_tables.add(atom);
             let predictor = atom.predictor;
             predictors.push(predictor as u8);
             let used = offsets.iter_mut().zip(atom.offsets).take(predictor.references());
@@ -58,7 +60,7 @@ impl Model {
         let planes =
             planes.chain(coefficients.iter().chain(&distances).flat_map(|all| planes_of(all)));
         let planes = planes.chain(levels).chain(noisy).chain([ars, classes]).chain(key_noisy);
-        let tables = used_tables(&self.atoms).map(|table| self.tables[table].clone());
+        let tables = used_tables.numbers().map(|table| self.tables[table].clone());
         let planes = planes.chain([centres]).chain(tables);
         let mut packer = zstd::stream::write::Encoder::new(Vec::new(), level).ok()?;
         let planes: Vec<Vec<u8>> = planes.filter(|plane| !plane.is_empty()).collect();
@@ -73,8 +75,13 @@ impl Model {
     }
 }
 
-/// The model of `count` atoms, every number of it checked.
-pub fn parse(packed: &[u8], count: usize, domain: Domain) -> Result<Model, DecodeError> {
+/// The model of `count` atoms, every number of it checked; of each atom what `lay_out` makes of it.
+pub fn parse<A>(
+    packed: &[u8],
+    count: usize,
+    domain: Domain,
+    mut lay_out: impl FnMut(usize, &AtomPredictor) -> A,
+) -> Result<Model<A>, DecodeError> {
     let tiles = count.div_ceil(TILE);
     let of_tables: usize = (0..TABLES).map(|table| symbols(sides(table))).sum();
     let most = count * MOST_BYTES + tiles * CENTRE_BYTES + of_tables;
@@ -127,6 +134,7 @@ pub fn parse(packed: &[u8], count: usize, domain: Domain) -> Result<Model, Decod
     let mut key_noisy =
         [plane(predicted)?.iter(), plane(predicted)?.iter(), plane(predicted)?.iter()];
     let mut atoms = try_reserve(count)?;
+    let mut used_tables = UsedTables::default();
     for (index, &number) in predictors.iter().enumerate() {
         let predictor = Predictor::ALL[usize::from(number)];
         let mut atom = AtomPredictor { predictor, ..AtomPredictor::DIRECT };
@@ -148,7 +156,8 @@ pub fn parse(packed: &[u8], count: usize, domain: Domain) -> Result<Model, Decod
             _ => relative(three_of(&mut key_noisy), predictor, u8::wrapping_add),
         };
         atom.check(index % TILE, domain)?;
-        atoms.push(atom);
+        used_tables.add(&atom);
+        atoms.push(lay_out(index, &atom));
     }
     let mut centres = Vec::with_capacity(tiles);
     for bytes in plane(tiles * CENTRE_BYTES)?.chunks_exact(CENTRE_BYTES) {
@@ -160,7 +169,7 @@ pub fn parse(packed: &[u8], count: usize, domain: Domain) -> Result<Model, Decod
         centres.push(centre);
     }
     let mut tables: [Vec<u8>; TABLES] = Default::default();
-    for table in used_tables(&atoms) {
+    for table in used_tables.numbers() {
         tables[table] = plane(symbols(sides(table)))?.to_vec();
     }
     if !rest.is_empty() {
