@@ -1,6 +1,8 @@
 //! One per-frame field: which row groups the wanted frames are in, and the way from their chunks to
 //! the caller's memory.
 
+mod remote;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,7 +13,6 @@ use super::frame_cache::{CacheSlot, FrameCache, Item};
 use super::raw::{RawChunk, copy_rows};
 use super::select::{Frames, Selection};
 use super::stored::{OpenBlock, StoredChunks};
-use super::waves::{FIRST_WAVE, WAVE, in_waves};
 use crate::codec::{self, Block, OutputLayout};
 use crate::container::{FieldSpec, RAW, RecordHeader, RowGroup};
 use crate::memory::zeroed;
@@ -59,7 +60,8 @@ enum ReadPlan {
     /// They are all frames of a chunk, which is decoded for this once.
     WholeChunk(usize),
     /// The blocks of these chunks are taken from the cache, or decoded, and written side by side.
-    Blocks { chunks: Vec<usize>, policy: CachePolicy },
+    /// With `keep`, their payloads are read whole and kept.
+    Blocks { chunks: Vec<usize>, policy: CachePolicy, keep: bool },
 }
 
 /// A block of rows of some frames, fetched.
@@ -111,20 +113,9 @@ impl Field {
             rest = after;
         }
         if is_remote {
-            let items = work.into_iter().map(|item| {
-                let needs = self.needs_of_run(item.0, selection.atoms);
-                (item, needs)
-            });
-            let read = |work| self.read_runs(work, selection.atoms, n_threads);
-            return in_waves(self.chunks.content(), items, FIRST_WAVE, read);
+            return self.read_in_waves(work, selection.atoms, n_threads);
         }
         self.read_runs(work, selection.atoms, n_threads)
-    }
-
-    /// Which ranges of the file are needed to read what is selected, which the field has.
-    pub fn needs(&self, selection: Selection<'_>) -> Vec<Range<u64>> {
-        let runs = self.runs(selection.frames).into_iter();
-        runs.flat_map(|run| self.needs_of_run(run, selection.atoms)).collect()
     }
 
     fn read_runs(
@@ -147,25 +138,9 @@ impl Field {
         }
     }
 
-    /// What has to be fetched for a run: nothing that is cached and will be found there.
-    fn needs_of_run(&self, run: Run, atoms: Option<&[u32]>) -> Vec<Range<u64>> {
-        let is_reread = self.cache.was_asked(run.group) && self.fits_in_cache();
-        let needs_of_block = |index| match self.header(index).codec {
-            RAW => self.raw(index).needs(self.offsets(run), atoms),
-            _ if self.is_cached(index) => vec![],
-            _ => self.chunks.locations(index),
-        };
-        match self.plan(run, atoms, is_reread) {
-            ReadPlan::Raw { chunk, frames } => self.raw(chunk).needs(frames, None),
-            ReadPlan::WholeChunk(chunk) => self.chunks.locations(chunk),
-            ReadPlan::Blocks { chunks, .. } => {
-                chunks.into_iter().flat_map(needs_of_block).collect()
-            }
-        }
-    }
-
-    /// How a run is read, of a row group that was read before and is kept for that, or is not.
-    fn plan(&self, run: Run, atoms: Option<&[u32]>, is_reread: bool) -> ReadPlan {
+    /// How a run is read, of a row group that was asked for before, or was not.
+    fn plan(&self, run: Run, atoms: Option<&[u32]>, was_asked: bool) -> ReadPlan {
+        let is_reread = was_asked && self.fits_in_cache();
         let group = &self.row_groups[run.group];
         let Frames { start, count, step } = run.frames;
         let chunk = group.chunks.start;
@@ -182,35 +157,19 @@ impl Field {
             (false, true) => CachePolicy::Nothing,
             (false, false) => CachePolicy::Sources,
         };
-        let chunks = group.chunks.clone().filter(|&index| self.has_any_of(index, atoms)).collect();
-        ReadPlan::Blocks { chunks, policy }
+        let chunks = group.chunks.clone().filter(|&index| self.has_any_of(index, atoms));
+        let chunks: Vec<usize> = chunks.collect();
+        let keep = match policy {
+            CachePolicy::Nothing => true,
+            _ => self.chunks.content().is_remote() && !self.is_in_parts(run, &chunks, was_asked),
+        };
+        ReadPlan::Blocks { chunks, policy, keep }
     }
 
     /// The wanted frames, counted from the first of their row group.
     fn offsets(&self, run: Run) -> impl Iterator<Item = usize> {
         let first = self.row_groups[run.group].first;
         (0..run.frames.count).map(move |index| (run.frames.at(index) - first) as usize)
-    }
-
-    fn is_cached(&self, index: usize) -> bool {
-        let slots = [CacheSlot::Whole, CacheSlot::Open];
-        slots.into_iter().any(|slot| self.cache.get(index, slot).is_some())
-    }
-
-    /// Cuts runs of raw frames, which may be as long as the trajectory, into what is held at once.
-    fn cut_long_runs(&self, runs: Vec<Run>) -> Vec<Run> {
-        let frame_bytes = self.spec.item_bytes().unwrap_or(0).max(1);
-        let most = (WAVE / frame_bytes).max(1);
-        let cut = |run: Run| {
-            let is_raw = self.header(self.row_groups[run.group].chunks.start).codec == RAW;
-            let most = if is_raw { most } else { u64::MAX };
-            (0..run.frames.count.div_ceil(most)).map(move |part| {
-                let first = part * most;
-                let count = most.min(run.frames.count - first);
-                Run { frames: Frames { start: run.frames.at(first), count, ..run.frames }, ..run }
-            })
-        };
-        runs.into_iter().flat_map(cut).collect()
     }
 
     /// Cuts the wanted frames where they pass from one row group to another.
@@ -241,18 +200,18 @@ impl Field {
         n_threads: usize,
         out: &mut [u8],
     ) -> Result<()> {
-        let is_reread = self.cache.asked_before(run.group) && self.fits_in_cache();
+        let was_asked = self.cache.asked_before(run.group);
         let is_parallel = n_threads > 1 && out.len() >= BYTES_WORTH_THREADS;
-        let (wanted, policy) = match self.plan(run, atoms, is_reread) {
+        let (wanted, policy, keep) = match self.plan(run, atoms, was_asked) {
             ReadPlan::Raw { chunk, frames } => return self.raw(chunk).read_frames(frames, out),
             ReadPlan::WholeChunk(chunk) => {
                 // Split among threads by frames, where these can be decoded alone.
                 if !is_parallel || !codec::is_random_access(self.header(chunk).codec) {
                     return self.chunks.decode(chunk, &self.block(chunk), out);
                 }
-                (vec![chunk], CachePolicy::Nothing)
+                (vec![chunk], CachePolicy::Nothing, true)
             }
-            ReadPlan::Blocks { chunks, policy } => (chunks, policy),
+            ReadPlan::Blocks { chunks, policy, keep } => (chunks, policy, keep),
         };
         let offsets: Vec<usize> = self.offsets(run).collect();
         let batch = match offsets[..] {
@@ -261,9 +220,10 @@ impl Field {
         };
         // A reader of two frames of a batch, one by one, will read the others; and so will one that
         // picks frames of a trajectory that can be cached whole.
+        let is_reread = was_asked && self.fits_in_cache();
         let batch = batch.filter(|&batch| self.cache.same_batch(run.group, batch) || is_reread);
         let fetch = |&index: &usize| {
-            let frames = self.fetch(index, policy, batch)?;
+            let frames = self.fetch(index, policy, keep, batch)?;
             Ok(FetchedBlock { index, frames })
         };
         let blocks: Vec<FetchedBlock> = if wanted.len() > 1 && is_parallel {
@@ -339,6 +299,7 @@ impl Field {
         &self,
         index: usize,
         policy: CachePolicy,
+        keep: bool,
         batch: Option<usize>,
     ) -> Result<BlockFrames> {
         let block = self.block(index);
@@ -349,10 +310,9 @@ impl Field {
             return Ok(BlockFrames::Decoded { bytes, first: 0 });
         }
         // What was fetched to open it is not fetched again to decode it whole.
-        let is_here =
-            self.chunks.content().is_remote() && self.cache.get(index, CacheSlot::Open).is_some();
+        let is_here = self.chunks.content().is_remote() && self.cached_open(index, true).is_some();
         if (policy != CachePolicy::Frames || is_here)
-            && let Some(open) = self.open(index, &block, policy)?
+            && let Some(open) = self.open(index, &block, policy, keep)?
         {
             return match batch {
                 Some(batch) => self.decode_batch(index, &block, &open, batch),
@@ -368,18 +328,26 @@ impl Field {
         Ok(BlockFrames::Decoded { bytes, first: 0 })
     }
 
+    /// What decodes single frames of a chunk, if it is cached; with its whole payload, if asked for.
+    fn cached_open(&self, index: usize, with_payload: bool) -> Option<Arc<OpenBlock>> {
+        match self.cache.get(index, CacheSlot::Open) {
+            Some(Item::Open(open)) if open.has_payload() || !with_payload => Some(open),
+            _ => None,
+        }
+    }
+
     /// What decodes single frames of a chunk, where that is possible.
     fn open(
         &self,
         index: usize,
         block: &Block,
         policy: CachePolicy,
+        keep: bool,
     ) -> Result<Option<Arc<OpenBlock>>> {
-        if let Some(Item::Open(open)) = self.cache.get(index, CacheSlot::Open) {
+        let is_wanted = keep && self.chunks.content().is_remote();
+        if let Some(open) = self.cached_open(index, is_wanted) {
             return Ok(Some(open));
         }
-        // Of a file elsewhere, to read it again would be a request.
-        let keep = policy == CachePolicy::Nothing || self.chunks.content().is_remote();
         let Some(open) = self.chunks.open(index, block, keep)?.map(Arc::new) else {
             return Ok(None);
         };

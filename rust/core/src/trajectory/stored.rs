@@ -116,6 +116,38 @@ impl StoredChunks {
         payload.into_iter().chain(self.sums_location(index)).collect()
     }
 
+    /// Where in the file all is that it takes to open chunk `index` but not to keep it.
+    pub fn head_locations(&self, index: usize) -> Vec<Range<u64>> {
+        let last = HEAD.div_ceil(self.part_bytes(index).max(1)) - 1;
+        let head = self.part_location(index, 0).zip(self.part_location(index, last));
+        let head = head.map(|(first, last)| first.start..last.end);
+        head.into_iter().chain(self.sums_location(index)).collect()
+    }
+
+    /// Where in the file some frames of chunk `index` are, which was opened before; none where it
+    /// was kept.
+    pub fn frame_locations(
+        &self,
+        index: usize,
+        open: &OpenBlock,
+        frames: &[usize],
+    ) -> Vec<Range<u64>> {
+        let Ok(payload) = self.file_range(index) else { return Vec::new() };
+        let runs = if open.has_payload() { Vec::new() } else { self.runs(index, open, frames) };
+        let in_file =
+            |run: Range<usize>| payload.start + run.start as u64..payload.start + run.end as u64;
+        runs.into_iter().map(in_file).collect()
+    }
+
+    /// The parts of the payload of an open chunk that hold these frames, in order.
+    fn runs(&self, index: usize, open: &OpenBlock, frames: &[usize]) -> Vec<Range<usize>> {
+        let mut ranges: Vec<Range<usize>> =
+            frames.iter().filter_map(|&frame| open.block.frame_range(frame)).collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        let length = self.chunks[index].header.stored_bytes as usize;
+        runs_of_pieces(ranges.into_iter(), self.part_bytes(index).max(1), length)
+    }
+
     /// Bytes of the payload of chunk `index`, checked and in place; `None` where bytes of this file
     /// can't be borrowed.
     pub fn borrow(&self, index: usize, range: Range<usize>) -> Result<Option<&[u8]>> {
@@ -356,12 +388,8 @@ impl StoredChunks {
         sums: &[u64],
         frames: &[usize],
     ) -> Result<(usize, Vec<u8>)> {
-        let mut ranges: Vec<Range<usize>> =
-            frames.iter().filter_map(|&frame| open.block.frame_range(frame)).collect();
-        ranges.sort_unstable_by_key(|range| range.start);
         let size = self.part_bytes(index).max(1);
-        let length = self.chunks[index].header.stored_bytes as usize;
-        let runs = runs_of_pieces(ranges.into_iter(), size, length);
+        let runs = self.runs(index, open, frames);
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
             return Ok((0, Vec::new()));
         };
@@ -430,6 +458,11 @@ impl OpenBlock {
     /// Bytes that it takes in memory.
     pub fn memory(&self) -> usize {
         self.block.memory() + self.payload.memory()
+    }
+
+    /// Whether the whole payload is in memory.
+    pub fn has_payload(&self) -> bool {
+        matches!(self.payload, Verified::Copy(_))
     }
 
     /// Which tiles these rows are in.

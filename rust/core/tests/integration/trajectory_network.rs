@@ -3,19 +3,24 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::molecules::{Scene, Stage};
-use proteinflex_core::fs::{Content, Disk, OpenMode, Storage};
+use proteinflex_core::Result;
+use proteinflex_core::fs::{Content, Disk, OpenMode, RangeBytes, RangeSource, Storage};
 use proteinflex_core::trajectory::{
     DType, Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, Frames,
 };
 
 /// Stores frames of molecules. Returns their bytes and those of one frame.
 fn store(path: &Path) -> (Vec<u8>, usize) {
-    let mut scene = Scene::new(100, 300, 2);
+    store_scene(path, Scene::new(100, 300, 2))
+}
+
+fn store_scene(path: &Path, mut scene: Scene) -> (Vec<u8>, usize) {
     let rows = scene.rows();
     let places = scene.play(&[Stage::nvt(192)]);
     let bytes: Vec<u8> = places.iter().flatten().flat_map(|&x| (x as f32).to_le_bytes()).collect();
@@ -119,4 +124,75 @@ fn a_frame_is_read_without_the_others_of_its_chunk() {
     // Eight frames are decoded together.
     assert!((1..=16).contains(&refused.count()));
     assert_eq!(entry.verify().unwrap().damaged.len(), 1);
+}
+
+/// An object that notes which ranges are asked for, request by request.
+#[derive(Debug)]
+struct Object {
+    bytes: Vec<u8>,
+    requests: Mutex<Vec<Vec<Range<u64>>>>,
+}
+
+impl Object {
+    /// How many requests there were since it was last asked, and their bytes.
+    fn asked(&self) -> (usize, u64) {
+        let requests = std::mem::take(&mut *self.requests.lock().unwrap());
+        let bytes = requests.iter().flatten().map(|range| range.end - range.start).sum();
+        (requests.len(), bytes)
+    }
+}
+
+impl RangeSource for Object {
+    fn path(&self) -> &Path {
+        Path::new("s3://bucket/far.fxt")
+    }
+
+    fn length(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read_ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<RangeBytes>> {
+        self.requests.lock().unwrap().push(ranges.to_vec());
+        let part =
+            |range: &Range<u64>| self.bytes[range.start as usize..range.end as usize].to_vec();
+        Ok(ranges.iter().map(|range| Box::new(part(range)) as RangeBytes).collect())
+    }
+}
+
+#[test]
+fn the_first_frame_of_large_chunks_elsewhere_is_fetched_without_the_rest_and_later_ones_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("entry");
+    let (bytes, frame_bytes) = store_scene(&path, Scene::new(100, 3000, 3));
+    let requests = Mutex::default();
+    let object = Arc::new(Object { bytes: std::fs::read(&path).unwrap(), requests });
+    let entry = Entry::of(Content::remote(object.clone()).unwrap()).unwrap();
+    let chunks = entry.stored_bytes() / 3;
+    object.asked();
+    let mut read = |index: usize| {
+        let mut frame = vec![0; frame_bytes];
+        entry.read_frames(0, Frames::range(index as u64, 1), None, &mut frame).unwrap();
+        assert!(frame == bytes[index * frame_bytes..][..frame_bytes], "frame {index}");
+        object.asked()
+    };
+    // What comes before the frames, and the frame.
+    let (requests, moved) = read(70);
+    assert_eq!(requests, 2);
+    assert!(moved < chunks / 8, "{moved} bytes of {chunks}");
+    // All of them, to be kept.
+    let (requests, moved) = read(100);
+    assert_eq!(requests, 1);
+    assert!(moved > chunks * 9 / 10, "{moved} bytes of {chunks}");
+    assert_eq!(read(127), (0, 0));
+    // Frames of all chunks together.
+    let entry = Entry::of(Content::remote(object.clone()).unwrap()).unwrap();
+    object.asked();
+    let mut frames = vec![0; 3 * frame_bytes];
+    entry.read_frames(0, Frames { start: 20, count: 3, step: 64 }, None, &mut frames).unwrap();
+    for (index, frame) in [20, 84, 148].into_iter().zip(frames.chunks(frame_bytes)) {
+        assert!(frame == &bytes[index * frame_bytes..][..frame_bytes], "frame {index}");
+    }
+    let (requests, moved) = object.asked();
+    assert_eq!(requests, 2);
+    assert!(moved < chunks / 2, "{moved} bytes of {chunks}");
 }

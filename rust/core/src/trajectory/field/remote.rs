@@ -1,0 +1,108 @@
+//! Frames that are elsewhere: what a read needs of them is fetched at once, wave by wave.
+//!
+//! The first frame that is read of large chunks is fetched without the rest of them, in two steps: what
+//! comes before the frames says where these are. From the second one on chunks are fetched whole, and
+//! kept. So frames here and there move little, and frames next to each other cost few requests.
+
+use std::ops::Range;
+
+use super::{Field, ReadPlan, Run};
+use crate::Result;
+use crate::codec;
+use crate::container::RAW;
+use crate::trajectory::frame_cache::CacheSlot;
+use crate::trajectory::select::{Frames, Selection};
+use crate::trajectory::waves::{FIRST_WAVE, WAVE, in_waves};
+
+/// Chunks of at least so many bytes are worth a second request: they take as long as that.
+const IN_PARTS_FROM: u64 = 2 * 1024 * 1024;
+/// At most one in so many of their frames is read.
+const FEW_OF: u64 = 8;
+
+impl Field {
+    /// Which ranges of the file are needed first to read what is selected, which the field has.
+    pub fn needs(&self, selection: Selection<'_>) -> Vec<Range<u64>> {
+        let runs = self.runs(selection.frames).into_iter();
+        runs.flat_map(|run| self.needs_of_run(run, selection.atoms)).collect()
+    }
+
+    /// Reads runs, each of which has its place in the output.
+    pub(super) fn read_in_waves(
+        &self,
+        work: Vec<(Run, &mut [u8])>,
+        atoms: Option<&[u32]>,
+        n_threads: usize,
+    ) -> Result<()> {
+        let content = self.chunks.content();
+        let items = work.into_iter().map(|item| {
+            let needs = self.needs_of_run(item.0, atoms);
+            (item, needs)
+        });
+        in_waves(content, items, FIRST_WAVE, |work| {
+            let mut needs = Vec::new();
+            for (run, _) in &work {
+                needs.extend(self.needs_of_frames(*run, atoms)?);
+            }
+            let _held = content.prefetch(needs)?;
+            self.read_runs(work, atoms, n_threads)
+        })
+    }
+
+    /// What has to be fetched for a run: nothing that is cached and will be found there.
+    fn needs_of_run(&self, run: Run, atoms: Option<&[u32]>) -> Vec<Range<u64>> {
+        match self.plan(run, atoms, self.cache.was_asked(run.group)) {
+            ReadPlan::Raw { chunk, frames } => self.raw(chunk).needs(frames, None),
+            ReadPlan::WholeChunk(chunk) => self.chunks.locations(chunk),
+            ReadPlan::Blocks { chunks, keep, .. } => {
+                let needs_of_block = |index| match self.header(index).codec {
+                    RAW => self.raw(index).needs(self.offsets(run), atoms),
+                    _ if self.cache.get(index, CacheSlot::Whole).is_some() => vec![],
+                    _ if self.cached_open(index, keep).is_some() => vec![],
+                    _ if keep => self.chunks.locations(index),
+                    _ => self.chunks.head_locations(index),
+                };
+                chunks.into_iter().flat_map(needs_of_block).collect()
+            }
+        }
+    }
+
+    /// What has to be fetched then of a run that is read in parts.
+    fn needs_of_frames(&self, run: Run, atoms: Option<&[u32]>) -> Result<Vec<Range<u64>>> {
+        let plan = self.plan(run, atoms, self.cache.was_asked(run.group));
+        let ReadPlan::Blocks { chunks, policy, keep: false } = plan else { return Ok(vec![]) };
+        let offsets: Vec<usize> = self.offsets(run).collect();
+        let mut needs = Vec::new();
+        for index in chunks {
+            if let Some(open) = self.open(index, &self.block(index), policy, false)? {
+                needs.extend(self.chunks.frame_locations(index, &open, &offsets));
+            }
+        }
+        Ok(needs)
+    }
+
+    /// Whether a run is fetched without the rest of these chunks, of a row group that was asked for
+    /// before, or was not.
+    pub(super) fn is_in_parts(&self, run: Run, chunks: &[usize], was_asked: bool) -> bool {
+        let stored = |&index: &usize| self.header(index).stored_bytes;
+        !was_asked
+            && run.frames.count * FEW_OF <= self.row_groups[run.group].count
+            && chunks.iter().all(|&index| codec::is_random_access(self.header(index).codec))
+            && chunks.iter().map(stored).sum::<u64>() >= IN_PARTS_FROM
+    }
+
+    /// Cuts runs of raw frames, which may be as long as the trajectory, into what is held at once.
+    pub(super) fn cut_long_runs(&self, runs: Vec<Run>) -> Vec<Run> {
+        let frame_bytes = self.spec.item_bytes().unwrap_or(0).max(1);
+        let most = (WAVE / frame_bytes).max(1);
+        let cut = |run: Run| {
+            let is_raw = self.header(self.row_groups[run.group].chunks.start).codec == RAW;
+            let most = if is_raw { most } else { u64::MAX };
+            (0..run.frames.count.div_ceil(most)).map(move |part| {
+                let first = part * most;
+                let count = most.min(run.frames.count - first);
+                Run { frames: Frames { start: run.frames.at(first), count, ..run.frames }, ..run }
+            })
+        };
+        runs.into_iter().flat_map(cut).collect()
+    }
+}
