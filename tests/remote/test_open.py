@@ -399,6 +399,47 @@ def test_a_server_without_ranges_is_an_error_that_says_so(served):
         open_trajectory(url)
 
 
+FAR_FRAMES = """
+import sys
+import numpy as np
+from proteinflex_optimization import open_trajectory
+
+trajectory, near = (open_trajectory(path) for path in sys.argv[1:])
+for line in sys.stdin:
+    indices = slice(*map(int, line.split()))
+    assert np.array_equal(trajectory[indices], near[indices])
+    print("read", flush=True)
+"""
+
+
+def test_frames_here_and_there_of_a_long_trajectory_are_fetched_without_their_chunks(http_server):
+    # A chunk is 8 MB, of which four are not kept.
+    coordinates = np.concatenate([molecules(4 * CHUNK) + 30 * k for k in range(50)], axis=1)
+    path = write(http_server.directory / "long.fxt", coordinates)
+    chunk = path.stat().st_size / 4
+    command = [sys.executable, "-c", FAR_FRAMES, f"{http_server.url}/long.fxt", str(path)]
+    environment = {**os.environ, "PROTEINFLEX_DECODED_MB": "25"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
+
+        def moved_by(indices):
+            moved = Moved(http_server.gate)
+            process.stdin.write(f"{indices}\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "read\n"
+            return moved.bytes / chunk
+
+        moved_by("9 10")  # Opens it.
+        assert moved_by("70 71") < 0.15
+        assert moved_by("130 256 64") < 0.3
+        assert moved_by("11 12") < 0.15
+        # The next one of a chunk is read with all others.
+        assert moved_by("12 13") > 0.9
+        assert moved_by("40 41") == 0
+        assert moved_by("128 192") > 0.9
+        process.stdin.close()
+
+
 @pytest.mark.parametrize("call", ["t[:]", "list(t)", "t[5]", "open_trajectory(url)"])
 def test_ctrl_c_ends_a_call_that_waits_for_a_server(served, call):
     _, url, gate = served

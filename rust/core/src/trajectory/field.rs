@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::chunking::{field_block, row_bytes};
-use super::frame_cache::{CacheSlot, FrameCache, Item};
+use super::frame_cache::{Asked, CacheSlot, FrameCache, Item};
 use super::raw::{RawChunk, copy_rows};
 use super::select::{Frames, Selection};
 use super::stored::{OpenBlock, StoredChunks};
@@ -32,6 +32,8 @@ pub struct Field {
     pub chunks: StoredChunks,
     /// The row groups, in the order of their frames.
     row_groups: Vec<RowGroup>,
+    /// Bytes of all chunks as they are stored.
+    stored_bytes: u64,
     cache: FrameCache,
 }
 
@@ -84,7 +86,8 @@ impl Field {
     /// A field that has these chunks in these row groups.
     pub fn new(spec: FieldSpec, chunks: StoredChunks, row_groups: Vec<RowGroup>) -> Self {
         let cache = FrameCache::new(row_groups.len());
-        Self { spec, chunks, row_groups, cache }
+        let stored_bytes = chunks.all().iter().map(|chunk| chunk.header.stored_bytes).sum();
+        Self { spec, chunks, row_groups, stored_bytes, cache }
     }
 
     /// The most frames of a row group.
@@ -139,8 +142,8 @@ impl Field {
     }
 
     /// How a run is read, of a row group that was asked for before, or was not.
-    fn plan(&self, run: Run, atoms: Option<&[u32]>, was_asked: bool) -> ReadPlan {
-        let is_reread = was_asked && self.fits_in_cache();
+    fn plan(&self, run: Run, atoms: Option<&[u32]>, asked: Asked) -> ReadPlan {
+        let is_reread = asked.ever && self.fits_in_cache();
         let group = &self.row_groups[run.group];
         let Frames { start, count, step } = run.frames;
         let chunk = group.chunks.start;
@@ -161,7 +164,7 @@ impl Field {
         let chunks: Vec<usize> = chunks.collect();
         let keep = match policy {
             CachePolicy::Nothing => true,
-            _ => self.chunks.content().is_remote() && !self.is_in_parts(run, &chunks, was_asked),
+            _ => self.chunks.content().is_remote() && !self.is_in_parts(run, &chunks, asked),
         };
         ReadPlan::Blocks { chunks, policy, keep }
     }
@@ -200,9 +203,9 @@ impl Field {
         n_threads: usize,
         out: &mut [u8],
     ) -> Result<()> {
-        let was_asked = self.cache.asked_before(run.group);
+        let asked = self.cache.ask(run.group);
         let is_parallel = n_threads > 1 && out.len() >= BYTES_WORTH_THREADS;
-        let (wanted, policy, keep) = match self.plan(run, atoms, was_asked) {
+        let (wanted, policy, keep) = match self.plan(run, atoms, asked) {
             ReadPlan::Raw { chunk, frames } => return self.raw(chunk).read_frames(frames, out),
             ReadPlan::WholeChunk(chunk) => {
                 // Split among threads by frames, where these can be decoded alone.
@@ -220,7 +223,7 @@ impl Field {
         };
         // A reader of two frames of a batch, one by one, will read the others; and so will one that
         // picks frames of a trajectory that can be cached whole.
-        let is_reread = was_asked && self.fits_in_cache();
+        let is_reread = asked.ever && self.fits_in_cache();
         let batch = batch.filter(|&batch| self.cache.same_batch(run.group, batch) || is_reread);
         let fetch = |&index: &usize| {
             let frames = self.fetch(index, policy, keep, batch)?;

@@ -40,6 +40,8 @@ pub struct FrameCache {
     field: u64,
     /// One bit for each row group that was asked for.
     asked: Vec<AtomicU64>,
+    /// The last one of them.
+    last_group: AtomicUsize,
     /// The row group and batch that the last single frame was in, packed.
     last_batch: AtomicU64,
 }
@@ -52,6 +54,7 @@ impl FrameCache {
             shared: SharedCache::of_process(),
             field: FIELDS.fetch_add(1, Ordering::Relaxed),
             asked: (0..groups.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            last_group: AtomicUsize::new(usize::MAX),
             last_batch: AtomicU64::new(u64::MAX),
         }
     }
@@ -62,16 +65,22 @@ impl FrameCache {
     }
 
     /// Records that a row group is asked for. Returns whether it was before.
-    pub fn asked_before(&self, group: usize) -> bool {
-        let bit = 1 << (group % 64);
-        let word = &self.asked[group / 64];
+    pub fn ask(&self, group: usize) -> Asked {
+        let before = self.asked(group);
         // Most are asked for again and again: that is only looked at.
-        word.load(Ordering::Relaxed) & bit != 0 || word.fetch_or(bit, Ordering::Relaxed) & bit != 0
+        if !before.ever {
+            self.asked[group / 64].fetch_or(1 << (group % 64), Ordering::Relaxed);
+        }
+        if !before.last {
+            self.last_group.store(group, Ordering::Relaxed);
+        }
+        before
     }
 
     /// Whether a row group was asked for; nothing is recorded.
-    pub fn was_asked(&self, group: usize) -> bool {
-        self.asked[group / 64].load(Ordering::Relaxed) & 1 << (group % 64) != 0
+    pub fn asked(&self, group: usize) -> Asked {
+        let ever = self.asked[group / 64].load(Ordering::Relaxed) & 1 << (group % 64) != 0;
+        Asked { ever, last: self.last_group.load(Ordering::Relaxed) == group }
     }
 
     /// Records that a single frame of this batch of a row group is asked for. Returns whether the
@@ -96,6 +105,15 @@ impl Drop for FrameCache {
     fn drop(&mut self) {
         self.shared.remove_field(self.field);
     }
+}
+
+/// Whether a row group was asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// At any time.
+    pub ever: bool,
+    /// The last time that any was.
+    pub last: bool,
 }
 
 /// What of a chunk is cached.

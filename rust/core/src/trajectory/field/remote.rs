@@ -1,8 +1,8 @@
 //! Frames that are elsewhere: what a read needs of them is fetched at once, wave by wave.
 //!
-//! The first frame that is read of large chunks is fetched without the rest of them, in two steps: what
-//! comes before the frames says where these are. From the second one on chunks are fetched whole, and
-//! kept. So frames here and there move little, and frames next to each other cost few requests.
+//! A frame here and there of a long trajectory is fetched without the rest of its chunks, in two
+//! steps: what comes before the frames says where these are. Where more of them will be read, chunks are
+//! fetched whole and kept: of trajectories that can be kept, and from the second frame in a row on.
 
 use std::ops::Range;
 
@@ -10,12 +10,12 @@ use super::{Field, ReadPlan, Run};
 use crate::Result;
 use crate::codec;
 use crate::container::RAW;
-use crate::trajectory::frame_cache::CacheSlot;
+use crate::trajectory::frame_cache::{Asked, CacheSlot};
 use crate::trajectory::select::{Frames, Selection};
 use crate::trajectory::waves::{FIRST_WAVE, WAVE, in_waves};
 
 /// Chunks of at least so many bytes are worth a second request: they take as long as that.
-const IN_PARTS_FROM: u64 = 2 * 1024 * 1024;
+const IN_PARTS_FROM: u64 = 4 * 1024 * 1024;
 /// At most one in so many of their frames is read.
 const FEW_OF: u64 = 8;
 
@@ -50,7 +50,7 @@ impl Field {
 
     /// What has to be fetched for a run: nothing that is cached and will be found there.
     fn needs_of_run(&self, run: Run, atoms: Option<&[u32]>) -> Vec<Range<u64>> {
-        match self.plan(run, atoms, self.cache.was_asked(run.group)) {
+        match self.plan(run, atoms, self.cache.asked(run.group)) {
             ReadPlan::Raw { chunk, frames } => self.raw(chunk).needs(frames, None),
             ReadPlan::WholeChunk(chunk) => self.chunks.locations(chunk),
             ReadPlan::Blocks { chunks, keep, .. } => {
@@ -68,7 +68,7 @@ impl Field {
 
     /// What has to be fetched then of a run that is read in parts.
     fn needs_of_frames(&self, run: Run, atoms: Option<&[u32]>) -> Result<Vec<Range<u64>>> {
-        let plan = self.plan(run, atoms, self.cache.was_asked(run.group));
+        let plan = self.plan(run, atoms, self.cache.asked(run.group));
         let ReadPlan::Blocks { chunks, policy, keep: false } = plan else { return Ok(vec![]) };
         let offsets: Vec<usize> = self.offsets(run).collect();
         let mut needs = Vec::new();
@@ -80,11 +80,11 @@ impl Field {
         Ok(needs)
     }
 
-    /// Whether a run is fetched without the rest of these chunks, of a row group that was asked for
-    /// before, or was not.
-    pub(super) fn is_in_parts(&self, run: Run, chunks: &[usize], was_asked: bool) -> bool {
+    /// Whether a run is fetched without the rest of these chunks.
+    pub(super) fn is_in_parts(&self, run: Run, chunks: &[usize], asked: Asked) -> bool {
         let stored = |&index: &usize| self.header(index).stored_bytes;
-        !was_asked
+        !asked.last
+            && !self.cache.has_room_for(self.stored_bytes)
             && run.frames.count * FEW_OF <= self.row_groups[run.group].count
             && chunks.iter().all(|&index| codec::is_random_access(self.header(index).codec))
             && chunks.iter().map(stored).sum::<u64>() >= IN_PARTS_FROM
