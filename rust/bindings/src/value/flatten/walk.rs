@@ -279,7 +279,7 @@ impl<'a, 'py> Walk<'a, 'py> {
         }
         if !is_key(key, MAX_KEY_DEPTH) {
             let expected = format!(
-                "a str, int, float, bool, bytes, None or a tuple of these, nested at most \
+                "a plain str, int, float, bool, bytes, None or a tuple of these, nested at most \
                  {MAX_KEY_DEPTH} deep"
             );
             let argument = format!("a key of {}", self.place());
@@ -300,7 +300,10 @@ impl<'a, 'py> Walk<'a, 'py> {
             self.tree.list(length(items.len(), self.name)?);
             return items.iter().try_for_each(|item| self.plain_key(&item));
         }
-        self.visit(key)
+        match of_numpy(key) {
+            Some(plain) => self.visit(&plain),
+            None => self.visit(key),
+        }
     }
 
     fn integer(&mut self, value: &Bound<'py, PyInt>) -> PyResult<()> {
@@ -425,6 +428,32 @@ fn is_key(key: &Bound<'_, PyAny>, depth: usize) -> bool {
         || key
             .cast_exact::<PyTuple>()
             .is_ok_and(|items| depth > 0 && items.iter().all(|item| is_key(&item, depth - 1)))
+        || of_numpy(key).is_some()
+}
+
+/// The plain key that a scalar of NumPy's is equal to, and is found by in a dict.
+fn of_numpy<'py>(key: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let py = key.py();
+    let numpy = py.import("numpy").ok()?;
+    let is_a = |class| key.is_instance(&numpy.getattr(class).ok()?).ok();
+    // A duration is a number there, too, but of a unit.
+    if !is_a("generic")? || is_a("timedelta64")? {
+        return None;
+    }
+    if let Ok(bytes) = key.cast::<PyBytes>() {
+        return Some(PyBytes::new(py, bytes.as_bytes()).into_any());
+    }
+    // NumPy's own `str` and `item` leave out zeros at the end.
+    let plain = match key.is_instance_of::<PyString>() {
+        true => py.get_type::<PyString>().call_method1("__str__", (key,)),
+        false => key.call_method0("item"),
+    };
+    let plain = plain.ok()?;
+    let is_plain = plain.is_exact_instance_of::<PyString>()
+        || plain.is_exact_instance_of::<PyInt>()
+        || plain.is_exact_instance_of::<PyFloat>()
+        || plain.is_exact_instance_of::<PyBool>();
+    is_plain.then_some(plain)
 }
 
 fn length(length: usize, name: &str) -> PyResult<u32> {
