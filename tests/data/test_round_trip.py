@@ -180,7 +180,9 @@ def test_keys_that_are_scalars_of_numpy_come_back_as_what_they_are_equal_to(hand
         assert all(found[key] == value for key, value in values.items())
 
 
-@pytest.mark.parametrize("key", [np.timedelta64(3, "ns"), np.longdouble(3), np.complex64(3)])
+@pytest.mark.parametrize(
+    "key", [np.timedelta64(3, "ns"), np.longdouble(3), np.complex64(3), np.datetime64("NaT")]
+)
 def test_a_key_that_would_lose_what_it_is_is_refused(handler, key):
     with pytest.raises(InvalidTypeError, match=r"a key of structure_data\['a'\].*a plain str, int"):
         handler.store_structure({"a": {key: 1}}, "x")

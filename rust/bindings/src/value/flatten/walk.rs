@@ -300,10 +300,8 @@ impl<'a, 'py> Walk<'a, 'py> {
             self.tree.list(length(items.len(), self.name)?);
             return items.iter().try_for_each(|item| self.plain_key(&item));
         }
-        match of_numpy(key) {
-            Some(plain) => self.visit(&plain),
-            None => self.visit(key),
-        }
+        let of_numpy = if is_plain(key) { None } else { of_numpy(key) };
+        self.visit(of_numpy.as_ref().unwrap_or(key))
     }
 
     fn integer(&mut self, value: &Bound<'py, PyInt>) -> PyResult<()> {
@@ -417,27 +415,33 @@ type Storage<'py> = (Bound<'py, PyAny>, u64, Option<String>, Vec<String>);
 /// How deep tuples in a key may be nested.
 const MAX_KEY_DEPTH: usize = 16;
 
-/// Whether a key is one that is stored as it is, or a tuple of these, nested up to `depth`.
+/// Whether a key is one that is stored, or a tuple of these, nested up to `depth`.
 fn is_key(key: &Bound<'_, PyAny>, depth: usize) -> bool {
-    key.is_none()
-        || key.is_exact_instance_of::<PyString>()
-        || key.is_exact_instance_of::<PyInt>()
-        || key.is_exact_instance_of::<PyFloat>()
-        || key.is_exact_instance_of::<PyBool>()
-        || key.is_exact_instance_of::<PyBytes>()
+    is_plain(key)
         || key
             .cast_exact::<PyTuple>()
             .is_ok_and(|items| depth > 0 && items.iter().all(|item| is_key(&item, depth - 1)))
         || of_numpy(key).is_some()
 }
 
+/// Whether a key is stored as it is.
+fn is_plain(key: &Bound<'_, PyAny>) -> bool {
+    key.is_none()
+        || key.is_exact_instance_of::<PyString>()
+        || key.is_exact_instance_of::<PyInt>()
+        || key.is_exact_instance_of::<PyFloat>()
+        || key.is_exact_instance_of::<PyBool>()
+        || key.is_exact_instance_of::<PyBytes>()
+}
+
 /// The plain key that a scalar of NumPy's is equal to, and is found by in a dict.
 fn of_numpy<'py>(key: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let py = key.py();
     let numpy = py.import("numpy").ok()?;
-    let is_a = |class| key.is_instance(&numpy.getattr(class).ok()?).ok();
+    let is_a =
+        |class| numpy.getattr(class).is_ok_and(|class| key.is_instance(&class).unwrap_or(false));
     // A duration is a number there, too, but of a unit.
-    if !is_a("generic")? || is_a("timedelta64")? {
+    if is_a("timedelta64") || !(is_a("character") || is_a("number") || is_a("bool_")) {
         return None;
     }
     if let Ok(bytes) = key.cast::<PyBytes>() {
@@ -448,12 +452,8 @@ fn of_numpy<'py>(key: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
         true => py.get_type::<PyString>().call_method1("__str__", (key,)),
         false => key.call_method0("item"),
     };
-    let plain = plain.ok()?;
-    let is_plain = plain.is_exact_instance_of::<PyString>()
-        || plain.is_exact_instance_of::<PyInt>()
-        || plain.is_exact_instance_of::<PyFloat>()
-        || plain.is_exact_instance_of::<PyBool>();
-    is_plain.then_some(plain)
+    // A `longdouble` stays one.
+    plain.ok().filter(is_plain)
 }
 
 fn length(length: usize, name: &str) -> PyResult<u32> {
