@@ -212,9 +212,9 @@ def test_import_keeps_what_was_stored_meanwhile_under_its_name(
     assert f'{kind} "new"' in capsys.readouterr().err
     new = handler.key_for("new", kind=kind)
     assert len(next(iter(handler.load_data(new).values()))) == 9
+    assert {file.suffix for file in Path(handler.cache_dir).glob("entries/*/*")} == {".fxt"}
     assert flexopt(handler, "import", path, "--id", "new", "--force") == 0
     assert len(next(iter(handler.load_data(new).values()))) < 9
-    assert not list(Path(handler.cache_dir).glob("entries/*/.*.tmp"))
 
 
 @pytest.mark.parametrize(
