@@ -217,8 +217,8 @@ def test_a_wrong_argument_about_a_checkpoint_is_named_and_none_is_written(tmp_pa
     assert manager.list_checkpoints() == []
 
 
-def test_a_wrong_option_of_a_gpu_manager_is_named(monkeypatch, tmp_path):
-    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", str(tmp_path / "none.so"))
+def test_a_wrong_option_of_a_gpu_manager_is_named(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     for required in ({"a": -1}, {"a": "16GB"}, {"a": math.nan}, {"a": True}, {5: 1}):
         with pytest.raises(InvalidArgumentError, match="required_memory"):
             GPUManager(required_memory=required)
@@ -236,7 +236,7 @@ def test_a_wrong_option_of_a_gpu_manager_is_named(monkeypatch, tmp_path):
     "value", [math.inf, math.nan, 1e300, 10**400], ids=["inf", "nan", "1e300", "int"]
 )
 def test_the_error_for_a_number_says_which_would_do(handler, tmp_path, monkeypatch, value):
-    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", str(tmp_path / "none.so"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     manager = GPUManager(required_memory={"fold": 100})
     shown = re.escape(repr(value)[:80])
     for call, argument, expected in (

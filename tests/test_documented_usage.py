@@ -6,9 +6,9 @@ from models.optimization import CheckpointManager, DataHandler, GPUManager, Prog
 
 
 @pytest.fixture(autouse=True)
-def no_gpu_driver(monkeypatch, tmp_path):
+def no_gpu(monkeypatch):
     """The same answers on machines with and without a GPU."""
-    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", str(tmp_path / "no-such-library.so"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
 def test_the_documented_calls_of_a_gpu_manager_work_without_a_gpu():

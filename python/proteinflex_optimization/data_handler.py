@@ -235,7 +235,7 @@ class DataHandler(ImportingCache):  # noqa: D101, its documentation is the nativ
                 "expected the key of the entry, or a pathlib.Path"
             )
         if entry is None:
-            if not is_file:
+            if not is_file and not is_url(structure):
                 raise InvalidArgumentError(
                     f"structure={structure!r} is not valid: expected the key or id of an entry, or "
                     "a file"

@@ -190,6 +190,33 @@ def test_import_joins_the_parts_of_a_run(handler, tmp_path, capsys, caplog):
     assert handler.open(handler.key_for("2")).n_frames == 1
 
 
+@pytest.mark.parametrize("name", ["md.fxt", "md.npz", "protein.npz"])
+def test_import_keeps_what_was_stored_meanwhile_under_its_name(
+    handler, tmp_path, monkeypatch, capsys, name
+):
+    md = {"frames": np.ones((3, 4, 3), np.float32)}
+    handler.store_trajectory(md, "md")
+    handler.store_structure({"positions": np.ones((4, 3))}, "protein")
+    source, kind = name.split(".")[0], "structure" if "protein" in name else "trajectory"
+    path = str(tmp_path / name)
+    assert flexopt(handler, "export", source, path) == 0
+
+    def store_meanwhile(self):
+        other = DataHandler(handler.cache_dir)
+        other.store_structure({"positions": np.zeros((9, 3))}, "new")
+        other.store_trajectory({"frames": np.zeros((9, 4, 3), np.float32)}, "new")
+        return []
+
+    monkeypatch.setattr(DataHandler, "unfinished", store_meanwhile)
+    assert flexopt(handler, "import", path, "--id", "new") == 1
+    assert f'{kind} "new"' in capsys.readouterr().err
+    new = handler.key_for("new", kind=kind)
+    assert len(next(iter(handler.load_data(new).values()))) == 9
+    assert {file.suffix for file in Path(handler.cache_dir).glob("entries/*/*")} == {".fxt"}
+    assert flexopt(handler, "import", path, "--id", "new", "--force") == 0
+    assert len(next(iter(handler.load_data(new).values()))) < 9
+
+
 @pytest.mark.parametrize(
     ("name", "option"),
     [

@@ -1,5 +1,6 @@
 """The command line as a whole: exit states, JSON, pipes, doctor and checkpoints."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -54,6 +55,29 @@ def test_no_command_or_a_wrong_one_is_wrong_usage():
         done = flexopt(*command)
         assert (done.returncode, done.stdout) == (2, "")
         assert offered in done.stderr
+
+
+@pytest.mark.parametrize("url", ["s3://me:hunter2@box/run", "https://box/run?sig=hunter2"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cache ls --sort URL",
+        "cache stats URL",
+        "cache URL",
+        "cache ls --dir URL",
+        "cache push URL --dir CACHE",
+        "cache rm URL --dir CACHE",
+        "watch URL",
+        "demo --steps URL",
+    ],
+)
+def test_an_error_shows_no_credentials_of_a_url(tmp_path, capsys, url, command):
+    DataHandler(tmp_path)
+    with contextlib.suppress(SystemExit):
+        assert main(command.replace("URL", url).replace("CACHE", str(tmp_path)).split()) > 0
+    shown = capsys.readouterr()
+    assert url.partition(":")[0] + "://" in shown.err
+    assert "hunter2" not in shown.out + shown.err
 
 
 def test_every_command_explains_itself():

@@ -51,7 +51,7 @@ def test_an_error_is_one_line_and_says_where_a_traceback_is(monkeypatch, capsys,
     def broken(*_):
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr("proteinflex_optimization.cli.cache.look_at_cache", broken)
+    monkeypatch.setattr("proteinflex_optimization.cli.entries.look_at_cache", broken)
     assert main(["cache", "stats"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("flexopt: unexpected RuntimeError: first; second; with PROTEINFLEX")

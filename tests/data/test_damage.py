@@ -275,8 +275,12 @@ def test_damage_within_an_unfinished_trajectory_drops_no_frames_behind_it(tmp_pa
 
 def with_other_index(file, old, new):
     """The file of an entry, a text in its index replaced by one as long, and all checksums right."""
+    return with_other_record(file, int.from_bytes(file[-56:-48], "little"), old, new)
+
+
+def with_other_record(file, start, old, new):
+    """The same, in the record that begins at `start`."""
     file = bytearray(file)
-    start = int.from_bytes(file[-56:-48], "little")
     size = int.from_bytes(file[start + 48 : start + 56], "little")
     payload = file[start + 64 : start + 64 + size].replace(old, new)
     assert len(payload) == size
@@ -333,3 +337,28 @@ def test_a_text_that_is_no_dtype_is_damage_that_names_file_and_text(tmp_path, te
         assert text in str(caught.value)
     with pytest.raises(CorruptDataError, match=path.name), open_trajectory(path) as trajectory:
         next(iter(trajectory))
+
+
+def record_end(file, start):
+    """Where the next record begins, after one of less than a segment."""
+    padding = int.from_bytes(file[start + 12 : start + 16], "little")
+    size = int.from_bytes(file[start + 48 : start + 56], "little")
+    return -(-(start + 64 + padding + size) // 64) * 64
+
+
+@pytest.mark.parametrize("text", [",f4", "m8s"])
+def test_a_writer_that_reads_back_names_the_file_with_a_wrong_type(tmp_path, text):
+    handler = DataHandler(tmp_path)
+    writer = handler.trajectory_writer("md")
+    writer.append(DATA["frames"])
+    writer.suspend()
+    (path,) = tmp_path.glob("entries/*/*.suspended")
+    file, old = path.read_bytes(), b'"descr":"<f4"'
+    record = 64
+    while old not in file[record : (after := record_end(file, record))]:
+        record = after
+    path.write_bytes(with_other_record(file, record, old, f'"descr":"{text}"'.encode()))
+    with handler.trajectory_writer("md", resume=True) as writer:
+        with pytest.raises(CorruptDataError, match=f"type of .frames.*{text}") as caught:
+            writer.read()
+        assert str(path) in str(caught.value)

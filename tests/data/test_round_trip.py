@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from proteinflex_optimization import (
+    CheckpointManager,
     DataHandler,
     InvalidTypeError,
     ProgressTracker,
@@ -148,6 +149,43 @@ def test_scalars_that_are_empty_or_end_with_nul_come_back_from_everywhere(handle
         assert same(found, scalar)
     if isinstance(scalar, np.void):
         assert handler.load_data("s")["value"].flags.writeable == scalar.flags.writeable
+
+
+def test_keys_that_are_scalars_of_numpy_come_back_as_what_they_are_equal_to(handler, tmp_path):
+    values = {
+        np.str_("name\0"): 1,
+        np.int64(3): 2,
+        np.float32(0.5): 3,
+        np.bool_(True): 4,
+        np.bytes_(b"b\0"): 5,
+        (np.str_("CA"), np.uint8(7)): 6,
+    }
+    plain = {"name\0": 1, 3: 2, 0.5: 3, True: 4, b"b\0": 5, ("CA", 7): 6}
+    frames, time = np.zeros((2, 3, 3), np.float32), np.arange(2.0)
+    handler.store_structure({np.str_("values"): values}, np.str_("s"), metadata=values)
+    data = {np.str_("frames"): frames, np.str_("time"): time, np.str_("values"): values}
+    handler.store_trajectory(data, "t", metadata=values)
+    manager = CheckpointManager(tmp_path / "checkpoints")
+    path = manager.create_checkpoint("c", {np.str_("state"): {np.str_("values"): values}})
+    assert handler.open("t").fields == ["frames", "time"]
+    for found in (
+        handler.load_data("s")["values"],
+        handler.load_data("t")["values"],
+        handler.info("s")["metadata"],
+        handler.open("t").metadata,
+        manager.load_checkpoint(path)["state"]["values"],
+    ):
+        assert same(found, plain)
+        assert list(map(type, found)) == list(map(type, plain))
+        assert all(found[key] == value for key, value in values.items())
+
+
+@pytest.mark.parametrize(
+    "key", [np.timedelta64(3, "ns"), np.longdouble(3), np.complex64(3), np.datetime64("NaT")]
+)
+def test_a_key_that_would_lose_what_it_is_is_refused(handler, key):
+    with pytest.raises(InvalidTypeError, match=r"a key of structure_data\['a'\].*a plain str, int"):
+        handler.store_structure({"a": {key: 1}}, "x")
 
 
 @pytest.mark.parametrize("dtype", ["S0", "U0", "V0", []], ids=str)

@@ -42,8 +42,8 @@ def test_scripts_get_json_and_a_status(machine, flexopt, capsys):
     assert "lost" in capsys.readouterr().out
 
 
-def test_without_a_driver_it_says_so(machine, flexopt, capsys, monkeypatch):
-    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", "/nonexistent/libnvidia-ml.so.1")
+def test_without_a_visible_gpu_it_says_so(machine, flexopt, capsys, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert flexopt() == 0
     assert "no GPU is visible" in capsys.readouterr().out
 
@@ -70,8 +70,8 @@ def test_a_script_gets_the_gpus_for_a_task_and_no_reserved_ones(machine, flexopt
     assert capsys.readouterr().out == ""
 
 
-def test_without_a_driver_a_script_gets_an_empty_list(machine, flexopt, capsys, monkeypatch):
-    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", "/nonexistent/libnvidia-ml.so.1")
+def test_without_a_visible_gpu_a_script_gets_an_empty_list(machine, flexopt, capsys, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert flexopt("--select", "prediction") == 0
     assert capsys.readouterr().out == "\n"
 

@@ -31,25 +31,41 @@ def test_healthy_gpus_have_the_documented_keys(machine, count):
     assert found[0]["status"] == "ok"
 
 
-def test_without_a_driver_there_are_no_gpus_and_one_line_says_why(machine, monkeypatch, caplog):
-    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", "/nonexistent/libnvidia-ml.so.1")
-    manager = GPUManager()
-    with caplog.at_level("INFO", logger="proteinflex_optimization"):
-        assert manager.get_available_gpus() == []
-        assert manager.allocate_gpus("prediction") == []
-        assert manager.wait_for_gpus("prediction", 10) == []
-        assert manager.get_optimal_batch_size("prediction", []) >= 1
-        with manager.reserve("dynamics") as gpus:
-            assert gpus == []
-    lines = [record for record in caplog.records if "no GPU is used" in record.message]
-    assert len(lines) == 1
-    assert "no such file" in lines[0].message
+NO_DRIVER = """
+import ctypes, logging, sys
+from proteinflex_optimization import GPUManager
+try:
+    ctypes.CDLL("libnvidia-ml.so.1")
+except OSError:
+    pass
+else:
+    sys.exit("this machine has a driver")
+logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
+manager = GPUManager()
+assert manager.get_available_gpus() == []
+assert manager.allocate_gpus("prediction") == []
+assert manager.wait_for_gpus("prediction", 10) == []
+assert manager.get_optimal_batch_size("prediction", []) >= 1
+with manager.reserve("dynamics") as gpus:
+    assert gpus == []
+print("with a poller:")
+assert GPUManager(poll_interval=0.1).get_available_gpus() == []
+"""
 
 
-def test_the_figures_of_a_cache_say_once_that_there_is_no_gpu(
-    machine, monkeypatch, caplog, tmp_path
-):
-    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", "/nonexistent/libnvidia-ml.so.1")
+def test_without_a_driver_there_are_no_gpus_and_one_line_says_why(machine):
+    # In a process of its own: this one has loaded the scripted driver.
+    process = machine.start(NO_DRIVER, PROTEINFLEX_NVML_LIBRARY="")
+    out, err = process.communicate(timeout=120)
+    if "this machine has a driver" in err:
+        pytest.skip(err.strip())
+    assert process.returncode == 0, err
+    line = "no GPU is used: no NVIDIA driver on this machine (libnvidia-ml.so.1 not found)"
+    assert out.splitlines() == [line, "with a poller:", line]
+
+
+def test_the_figures_of_a_cache_say_once_that_there_is_no_gpu(monkeypatch, caplog, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     handler = DataHandler(tmp_path)
     with caplog.at_level("INFO", logger="proteinflex_optimization"):
         assert [handler.get_cache_stats()["memory"]["gpus"] for _ in range(3)] == [[]] * 3
@@ -82,12 +98,26 @@ def test_a_broken_driver_is_an_error_with_a_remedy(machine, code, remedy):
     assert all(remedy in line for line in lines)
 
 
-def test_a_library_that_is_none_is_an_error(machine, monkeypatch, tmp_path):
-    text = tmp_path / "libnvidia-ml.so.1"
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("/nope/libnvidia-ml.so.1", "no such file"),
+        ("libnope.so.1", "cannot open shared object file"),
+        ("TEXT", "file too short|invalid ELF header"),
+        ("libm.so.6", "undefined symbol"),
+    ],
+)
+def test_a_library_that_was_named_and_is_none_is_an_error(
+    machine, monkeypatch, tmp_path, name, reason
+):
+    text = tmp_path / "text.so"
     text.write_text("not a library")
-    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", str(text))
-    with pytest.raises(GPUError, match="library"):
-        GPUManager().get_available_gpus()
+    name = name.replace("TEXT", str(text))
+    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", name)
+    for manager in (GPUManager(), GPUManager(poll_interval=0.1)):
+        for call, *task in ((manager.get_available_gpus,), (manager.allocate_gpus, "dynamics")):
+            with pytest.raises(GPUError, match=f"^PROTEINFLEX_NVML_LIBRARY={name}: .*({reason})"):
+                call(*task)
 
 
 def test_a_driver_without_gpus_is_no_gpus(machine):

@@ -177,13 +177,6 @@ print(entry["status"] if entry["uuid"].startswith("GPU-00000000") else "ok",
             assert "'lost'" in machine.run(script)
 
 
-def test_a_library_of_something_else_is_an_error(machine, monkeypatch):
-    """It can be loaded, and has none of the driver's functions."""
-    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", "libm.so.6")
-    with pytest.raises(GPUError, match="library"):
-        GPUManager().get_available_gpus()
-
-
 def test_a_task_whose_gpu_was_lost_gets_another_one(machine):
     manager = GPUManager({"work": 20000}, prefer_single_gpu=True)
     (first,) = manager.allocate_gpus("work")

@@ -33,7 +33,7 @@ def test_a_driver_that_can_not_be_read_is_said(machine):
     assert "restart" in machine.run(script)
 
 
-def test_without_a_driver_there_is_nothing_to_show(machine, monkeypatch):
-    monkeypatch.setenv("PROTEINFLEX_NVML_LIBRARY", "/nonexistent/libnvidia-ml.so.1")
+def test_without_a_visible_gpu_there_is_nothing_to_show(machine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     shown = resources.devices()
     assert (shown["gpus"], shown["error"]) == ([], None)

@@ -1,5 +1,6 @@
 """Checkpoints and progress of real OpenMM simulations, as reporters in any order."""
 
+import importlib
 import itertools
 import resource
 import shutil
@@ -452,4 +453,5 @@ def test_importing_the_reporters_needs_no_openmm(monkeypatch):
     package = "proteinflex_optimization.integrations.openmm"
     for name in [name for name in sys.modules if name.startswith(package)]:
         monkeypatch.delitem(sys.modules, name)
-    __import__(package)
+    reporters = importlib.import_module(package)
+    assert reporters.TrajectoryReporter.__module__ == f"{package}.trajectory"

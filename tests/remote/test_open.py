@@ -14,7 +14,9 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from proteinflex_optimization import (
+    CacheKeyError,
     CorruptDataError,
+    DataHandler,
     InvalidArgumentError,
     InvalidTypeError,
     ObjectChangedError,
@@ -366,13 +368,18 @@ def test_no_error_comes_from_one_with_credentials(http_server, monkeypatch, stat
         ("s3://secret@bucket/a@b/c d.fxt", "s3://bucket/a@b/c d.fxt"),
         ("http://[::1]:80/c?secret", "http://[::1]:80/c"),
         ("get http://user:se@cret@host/c?sig=secret failed", "get http://host/c failed"),
+        ("s3://bucket/what?.fxt", "s3://bucket/what?.fxt"),
+        ("az://box/c?sv=1&sig=secret", "az://box/c"),
+        ("ftp://user:secret@host/c?token=secret", "ftp://host/c"),
+        ("in s3://b/what?.fxt or gs://b/c?Signature=secret", "in s3://b/what?.fxt or gs://b/c"),
     ],
 )
 def test_urls_are_shown_without_credentials(url, shown):
     assert without_credentials(url) == shown
 
 
-def test_no_message_has_credentials(http_server, caplog):
+def test_no_message_has_credentials(http_server, tmp_path, caplog):
+    handler, data = DataHandler(tmp_path), {"frames": FRAMES}
     (http_server.directory / "run.fxt").write_bytes(stored())
     host = http_server.url.removeprefix("http://")
     url = f"http://user:hunter2@{host}/run.fxt?X-Amz-Signature=deadbeefsignature"
@@ -384,8 +391,12 @@ def test_no_message_has_credentials(http_server, caplog):
         lambda: open_trajectory(url),
         lambda: trajectory[:],
         lambda: create_trajectory(url),
+        lambda: handler.load_data(url),
+        lambda: handler.info(url),
+        lambda: handler.store_trajectory(data, "md", structure=url),
+        lambda: handler.trajectory_writer("md", structure=url.replace("http", "ftp")),
     ):
-        with pytest.raises((OSError, InvalidArgumentError)) as raised:
+        with pytest.raises((OSError, InvalidArgumentError, CacheKeyError)) as raised:
             call()
         texts += said(raised.value)
     for text in [*texts, caplog.text]:

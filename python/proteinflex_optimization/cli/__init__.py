@@ -21,6 +21,7 @@ from proteinflex_optimization._system_errors import is_of_system
 from proteinflex_optimization.cli.commands import add_commands
 from proteinflex_optimization.cli.output import one_line, printable
 from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.remote.urls import redacted
 
 COMMANDS = ("demo", "cache", "watch", "checkpoints", "gpus", "doctor")
 CLOSED_PIPE = 128 + signal.SIGPIPE
@@ -41,11 +42,11 @@ TRACEBACK = "PROTEINFLEX_TRACEBACK"
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors can be printed: they quote file names that a shell has put in."""
+    """A parser whose errors can be printed: they quote what was typed, or put in by a shell."""
 
     def error(self, message: str) -> NoReturn:
         """End with status 2 and the usage."""
-        super().error(printable(message))
+        super().error(printable(redacted(message)))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -97,7 +98,7 @@ def _failed(error: Exception, options: argparse.Namespace) -> int:
     """Say in one line what went wrong; returns the exit status."""
     if os.environ.get(TRACEBACK):
         raise error
-    text = one_line(str(error), "; ")
+    text = redacted(one_line(str(error), "; "))
     if isinstance(error, InvalidArgumentError):
         text = _as_typed(text, options)
     if isinstance(error, MemoryError):

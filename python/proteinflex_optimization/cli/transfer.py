@@ -86,6 +86,9 @@ def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str,
     if kind == "structure":
         _refuse_what_only_trajectories_have(options)
     data_id = Path(stem).stem if options.id is None else options.id
+    if not options.force:
+        # Also at the end: another process may store under this name meanwhile.
+        handler._keep_stored()
     if handler.key_for(data_id, kind=kind) in handler and not options.force:
         raise InvalidArgumentError(
             f"--id={data_id!r} is not valid: the cache has a {kind} of this name already, "
@@ -118,7 +121,8 @@ def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str,
                 progress=progress,
                 **({} if options.dt is None else {"dt": options.dt}),
             )
-        handler.remove_unfinished(key)
+        if options.force:
+            handler.remove_unfinished(key)
     info = handler.info(key)
     names = ("key", "data_id", "kind", "raw_bytes", "stored_bytes", "saved_percent")
     return {name: value for name, value in info.items() if name in names}

@@ -67,7 +67,11 @@ def add_parser(subparsers: Any) -> None:
         "--json", action="store_true", help="one JSON object a line: a job, or {boards: [...]}"
     )
     parser.add_argument(
-        "--interval", type=_seconds, default=None, metavar="S", help="seconds between two readings"
+        "--interval",
+        type=_seconds,
+        default=None,
+        metavar="SECONDS",
+        help="seconds between two readings",
     )
     parser.add_argument(
         "--web",
@@ -93,7 +97,7 @@ def add_parser(subparsers: Any) -> None:
         "--linger",
         type=_pause,
         default=LINGER,
-        metavar="S",
+        metavar="SECONDS",
         help="seconds for which the last values are served",
     )
     parser.set_defaults(func=run)

@@ -15,7 +15,8 @@ WEB = ("http", "https")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 # A message of a library may have any number of them.
 _USER = re.compile(r"(://)[^/\s]*@")
-_QUERY = re.compile(r"(://[^\s?\"'>,]*)\?[^\s\"'>,]*")
+_QUERY = re.compile(r"([A-Za-z0-9+.-]*)(://[^\s?\"'>,]*)\?([^\s\"'>,]*)")
+_SECRET = re.compile(r"(sig|signature|token|credential|key|secret|password)=", re.IGNORECASE)
 
 
 def is_url(text: object) -> bool:
@@ -25,18 +26,35 @@ def is_url(text: object) -> bool:
 
 def without_credentials(text: str) -> str:
     """Return a URL, or a message with URLs, without users, passwords and queries."""
-    if is_url(text) and "\n" not in text:
-        # Alone it is known where it ends, whatever characters a password has.
-        scheme, _, rest = text.partition("://")
-        is_web = scheme.lower() in WEB
-        place, slash, path = (rest.partition("?")[0] if is_web else rest).partition("/")
-        place = place.rpartition("@")[2]
-        port = place.rpartition("]")[2].rpartition(":")[2] if ":" in place else ""
-        if port and not port.isdecimal() and "]" not in port:
-            return f"{scheme}://…"  # A password with a slash.
-        shown = _USER.sub(r"\1", f"{scheme}://{place}{slash}{path}")
-        return _QUERY.sub(r"\1", shown) if is_web else shown
-    return _QUERY.sub(r"\1", _USER.sub(r"\1", text))
+    if not is_url(text) or "\n" in text:
+        return redacted(text)
+    # Alone it is known where it ends, whatever characters a password has.
+    scheme, _, rest = text.partition("://")
+    path, _, query = rest.partition("?")
+    if _is_name(scheme, query):
+        path = rest
+    place, slash, path = path.partition("/")
+    place = place.rpartition("@")[2]
+    port = place.rpartition("]")[2].rpartition(":")[2] if ":" in place else ""
+    if port and not port.isdecimal() and "]" not in port:
+        return f"{scheme}://…"  # A password with a slash.
+    return redacted(f"{scheme}://{place}{slash}{path}")
+
+
+def redacted(message: str) -> str:
+    """Return a message without the users, passwords and queries of its URLs."""
+
+    def without_query(url: re.Match[str]) -> str:
+        scheme, path, query = url.groups()
+        return url[0] if _is_name(scheme, query) else scheme + path
+
+    return _QUERY.sub(without_query, _USER.sub(r"\1", message))
+
+
+def _is_name(scheme: str, query: str) -> bool:
+    """Return whether what is behind a ? is of an object's name, and nothing that was signed."""
+    is_named = scheme.lower() in SCHEMES and scheme.lower() not in WEB
+    return is_named and not _SECRET.search(query)
 
 
 def checked_url(url: str) -> str:

@@ -11,9 +11,10 @@ use pyo3::prelude::*;
 
 use crate::array;
 use crate::error::to_python;
+use crate::fields::{damaged_dtype, stored_dtype};
 use crate::hooks::is_exception;
 use crate::interrupt::{LONG, interruptible};
-use crate::value::{ArrayReference, ArraySource, build, is_refusal};
+use crate::value::{ArrayReference, ArraySource, build};
 
 /// An open entry and the cache that it is from, if any, which is told of damage.
 #[derive(Clone)]
@@ -143,27 +144,18 @@ impl EntryReader {
         if spec.fortran { array.getattr("T") } else { Ok(array) }
     }
 
-    /// The dtype that the file names: one that NumPy has, without objects, of the size that it
-    /// says.
+    /// The dtype that the file names for `name`.
     pub fn dtype<'py>(
         &self,
         py: Python<'py>,
         name: &str,
         stored: &DType,
     ) -> PyResult<Bound<'py, PyArrayDescr>> {
-        let damaged = |reason: String| {
-            let error = Error::corrupt(self.entry.path(), format!("the type of {name:?}"), reason);
+        stored_dtype(py, stored, |reason| {
+            let error = damaged_dtype(self.entry.path(), name, reason);
             py.detach(|| self.report(&error));
             to_python(error)
-        };
-        let dtype = array::dtype(py, stored.descr()).map_err(|error| {
-            if is_refusal(py, &error) { damaged(error.value(py).to_string()) } else { error }
-        })?;
-        if dtype.itemsize() as u64 != stored.item_size() {
-            let (found, said) = (dtype.itemsize(), stored.item_size());
-            return Err(damaged(format!("{} has {found} bytes, not {said}", stored.descr())));
-        }
-        Ok(dtype)
+        })
     }
 
     fn report(&self, error: &Error) {

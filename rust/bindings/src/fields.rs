@@ -1,6 +1,8 @@
 //! The per-frame fields of a trajectory that is stored: which there are, and that they agree.
 
-use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use std::path::Path;
+
+use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::Error;
 use proteinflex_core::trajectory::{DType, Encoding, FieldSpec, Precision};
 use pyo3::prelude::*;
@@ -10,7 +12,7 @@ use crate::argument::wrong_type;
 use crate::array;
 use crate::error::to_python;
 use crate::hooks::hook;
-use crate::value::Field;
+use crate::value::{Field, is_refusal};
 
 /// The field that every trajectory has: (n_frames, n_atoms, 3).
 pub const FRAMES: &str = "frames";
@@ -189,6 +191,28 @@ pub fn dtype_of(array: &Bound<'_, PyUntypedArray>) -> PyResult<DType> {
     let dtype = array.dtype();
     let size: u64 = dtype.getattr("itemsize")?.extract()?;
     DType::new(array::description(&dtype)?, size).map_err(to_python)
+}
+
+/// The dtype that a file names: one that NumPy has, without objects, of the size that it says.
+/// `damaged` makes the error of a file that says otherwise.
+pub fn stored_dtype<'py>(
+    py: Python<'py>,
+    stored: &DType,
+    damaged: impl Fn(String) -> PyErr,
+) -> PyResult<Bound<'py, PyArrayDescr>> {
+    let dtype = array::dtype(py, stored.descr()).map_err(|error| {
+        if is_refusal(py, &error) { damaged(error.value(py).to_string()) } else { error }
+    })?;
+    if dtype.itemsize() as u64 != stored.item_size() {
+        let (found, said) = (dtype.itemsize(), stored.item_size());
+        return Err(damaged(format!("{} has {found} bytes, not {said}", stored.descr())));
+    }
+    Ok(dtype)
+}
+
+/// The error of a file that names a dtype for `name` which can't be.
+pub fn damaged_dtype(path: &Path, name: &str, reason: String) -> Error {
+    Error::corrupt(path, format!("the type of {name:?}"), reason)
 }
 
 fn is_float(array: &Bound<'_, PyUntypedArray>) -> PyResult<bool> {

@@ -1,12 +1,13 @@
 //! `TrajectoryWriter`: a trajectory frame by frame.
 
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use proteinflex_core::cache::{Cache, EntryInProgress};
-use proteinflex_core::trajectory::Frames;
+use proteinflex_core::trajectory::{Entry, Frames};
 use proteinflex_core::{Error, Result, interrupt};
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::PyException;
@@ -17,7 +18,7 @@ use crate::appended::{AppendedFrames, in_order};
 use crate::argument::{self, DEFAULT, Optional};
 use crate::array;
 use crate::error::{closed, in_use, to_python, warn};
-use crate::fields::lossy;
+use crate::fields::{damaged_dtype, lossy, stored_dtype};
 use crate::interrupt::{LONG, interruptible};
 use crate::topology::parsed;
 
@@ -319,7 +320,14 @@ impl TrajectoryWriter {
         })?;
         let mut shape = vec![n_frames as usize];
         shape.extend(spec.item_shape.iter().map(|&length| length as usize));
-        let dtype = array::dtype(py, spec.dtype.descr())?;
+        let dtype = stored_dtype(py, &spec.dtype, |reason| {
+            // The file is known while it is read.
+            let damaged = |entry: &Entry| Err(damaged_dtype(entry.path(), &field, reason));
+            let Err(error) = self.with_long(py, |live| -> Result<Infallible> {
+                self.cache.read_back(live, damaged)
+            });
+            error
+        })?;
         array::zeros(&dtype, &shape, |bytes| {
             self.with_long(py, move |live| {
                 self.cache.read_back(live, |entry| {

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from proteinflex_optimization.cli import cache, gpus
+from proteinflex_optimization.cli import entries, gpus
 from proteinflex_optimization.cli.output import one_line, plain
 from proteinflex_optimization.errors import ProteinFlexError
 
@@ -56,7 +56,7 @@ def usage_of_caches(directories: Iterable[str]) -> dict[str, Any]:
     found: list[dict[str, Any]] = []
     for directory in directories:
         try:
-            stats = cache.stats_of_directory(DataHandler(directory, read_only=True))
+            stats = entries.stats_of_directory(DataHandler(directory, read_only=True))
             found.append({**stats, "cache_dir": directory, "error": None})
         except (ProteinFlexError, OSError) as error:
             found.append({"cache_dir": directory, "error": one_line(str(error), "; ")})

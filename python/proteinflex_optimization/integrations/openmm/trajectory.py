@@ -11,11 +11,8 @@ import logging
 import os
 import sys
 import weakref
-from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from proteinflex_optimization import _native
 from proteinflex_optimization._arguments import flag, instance
@@ -23,9 +20,10 @@ from proteinflex_optimization._at_exit import at_exit
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, ResumeError
 
-from .reach import what_is_missing
-from .restored import frames_when_saved, goes_on_with, remember_trajectory, restored_with
+from .frame import FrameContents
+from .restored import frames_when_saved, remember_trajectory, restored_with
 from .steps import checked_steps, steps_until
+from .stored_frames import StoredFrames
 from .topology import topology_from_openmm
 
 if TYPE_CHECKING:
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from proteinflex_optimization.types import Precision
 
 logger = get_logger()
-
-ANGSTROM_PER_NM = 10.0
 
 OF_SIMULATION: Any = type("OfSimulation", (), {"__repr__": lambda _: "<of the simulation>"})()
 """Stands for the simulation's own topology, which is not known before it steps."""
@@ -154,9 +150,9 @@ class TrajectoryReporter:
         self._interval = checked_steps("interval", interval)
         self._handler = handler
         self._data_id = data_id
-        self._velocities = flag("velocities", velocities)
-        self._forces = flag("forces", forces)
-        self._energies = flag("energies", energies)
+        self._contents = FrameContents(
+            flag("velocities", velocities), flag("forces", forces), flag("energies", energies)
+        )
         self._periodic = enforce_periodic_box
         self._writer = handler.trajectory_writer(
             data_id,
@@ -167,12 +163,11 @@ class TrajectoryReporter:
             structure=None if structure is OF_SIMULATION else structure,
         )
         self._takes_topology = structure is OF_SIMULATION
-        self._overwrite = overwrite
+        self._stored = StoredFrames(handler, data_id, self._writer, self._interval, overwrite)
         self._simulation: weakref.ref[Any] | None = None
         self._last_step: int | None = None
         self._reported_step: int | None = None
         self._n_frames_when_closed: int | None = None
-        self._was_finished = self.n_frames > 0 and self._writer.key in handler
         self._finalizer = weakref.finalize(self, _at_end, self._writer, os.getpid())
         _reporters.add(self)
 
@@ -225,69 +220,15 @@ class TrajectoryReporter:
         """
         self._simulation = None
         if self._last_step is None:
-            self._check_reaches(step, first=False)
+            self._stored.check_reach(step, first=False)
         self._go_on_from(step, logging.INFO)
 
     def _go_on_from(self, step: int, level: int = logging.WARNING) -> None:
         if self._last_step is not None and self._last_step <= step:
             return
-        steps = self._stored_steps()
-        kept = int(np.searchsorted(steps, step, side="right"))
-        if kept < len(steps):
-            logger.log(
-                level,
-                "trajectory %r: dropped %d frames after step %d, from which the simulation goes on",
-                self._data_id,
-                len(steps) - kept,
-                step,
-            )
-            self._writer.truncate(kept)
+        self._stored.drop_after(step, level)
         self._last_step = step
         self._reported_step = None
-
-    def _check_reaches(self, step: int, *, first: bool, others: Iterable[str] = ()) -> None:
-        """Refuse to go on from a step to which the stored frames do not reach.
-
-        A trajectory without frames may be begun anywhere with `first` or `overwrite`. `others` are the
-        trajectories that the simulation was saved with.
-        """
-        missing = what_is_missing(self._stored_steps(), step, self._interval)
-        if missing is None:
-            return
-        if self.n_frames > 0 or not (first or self._overwrite):
-            raise self._resume_error(step, missing)
-        if not self._overwrite:
-            logger.warning(
-                "trajectory %r: begins at step %d of the simulation, without frames before; %s",
-                self._data_id,
-                step,
-                f"its checkpoint was saved with {sorted(others)} and not with this one: replicas "
-                "need a directory of checkpoints each"
-                if others
-                else "call resume_at(step) after restoring a checkpoint to have them asked for",
-            )
-
-    def _resume_error(self, step: int, found: str) -> ResumeError:
-        return ResumeError(
-            f"trajectory {self._data_id!r} in {self._handler.cache_dir}: the simulation goes on from "
-            f"step {step}, and {found}: the cache was removed, cleared or evicted from, another "
-            "data_id was used, or the checkpoint was saved before its frames were flushed. Go on "
-            "from a checkpoint that the frames reach, or pass overwrite=True to begin a new "
-            "trajectory at this step"
-        )
-
-    def _check_may_go_on(self, simulation: Any, step: int) -> None:
-        """Refuse to cut or continue what another simulation has finished."""
-        if self._was_finished and not goes_on_with(
-            simulation, self._handler.cache_dir, self._data_id
-        ):
-            raise ResumeError(
-                f"trajectory {self._data_id!r} in {self._handler.cache_dir} is finished, with "
-                f"{self.n_frames} frames up to step {self._stored_steps()[-1]}, and this simulation, at "
-                f"step {step}, was not restored from a checkpoint that was saved with them. Load such a "
-                "one with load_latest, call resume_at(step) after restoring a state in another way, "
-                "use another data_id, or pass overwrite=True to replace the trajectory"
-            )
 
     def describeNextReport(self, simulation: Any) -> dict[str, Any]:  # noqa: N802
         """Tell OpenMM when the next frame is due and what it needs; OpenMM calls this.
@@ -303,7 +244,7 @@ class TrajectoryReporter:
         return {
             "steps": steps_until(self._interval, step),
             "periodic": self._periodic,
-            "include": self._contents(),
+            "include": self._contents.include(),
         }
 
     def report(self, simulation: Any, state: Any) -> None:
@@ -321,9 +262,13 @@ class TrajectoryReporter:
             return  # A checkpoint of this step needed it before OpenMM came to this reporter.
         if self._last_step is None:
             self._begin(simulation, step - 1)
-        positions = state.getPositions(asNumpy=True)._value
-        frame = self._float32("position of", positions, ANGSTROM_PER_NM, step)
-        self._writer.append(frame, **self._other_fields(simulation, state, step))
+        try:
+            positions = self._contents.positions(state, step)
+            fields = self._contents.fields(simulation, state, step)
+        except InvalidArgumentError as error:
+            stored = f"{self.n_frames} frames up to step {self._last_step} are stored"
+            raise InvalidArgumentError(f"{error}; {stored}") from None
+        self._writer.append(positions, **fields)
         self._last_step = self._reported_step = step
 
     def report_due(self, simulation: Any) -> None:
@@ -344,7 +289,7 @@ class TrajectoryReporter:
         state = simulation.context.getState(
             enforcePeriodicBox=periodic,
             groups=simulation.integrator.getIntegrationForceGroups(),
-            **dict.fromkeys(self._contents(), True),
+            **dict.fromkeys(self._contents.include(), True),
         )
         self.report(simulation, state)
 
@@ -393,26 +338,17 @@ class TrajectoryReporter:
     def _check_never_stepped(self) -> None:
         """Look for the frames of a restored simulation that had nothing left to do."""
         for simulation in restored_with(self):
-            self._has_what_was_saved(simulation, int(simulation.currentStep))
-
-    def _stored_steps(self) -> Any:
-        if self.n_frames == 0:
-            return np.empty(0, np.int64)
-        try:
-            steps = self._writer.read(field="step")
-        except InvalidArgumentError as error:
-            raise self._not_ours() from error
-        return steps
+            self._stored.are_those_saved(simulation, int(simulation.currentStep))
 
     def _begin(self, simulation: Any, step: int) -> None:
         """Go on from the step at which the simulation begins to report."""
         self._check_same(simulation, step)
         if self._takes_topology:
             self._take_topology(simulation)
-        if self._last_step is None and not self._has_what_was_saved(simulation, step):
+        if self._last_step is None and not self._stored.are_those_saved(simulation, step):
             others = frames_when_saved(simulation, step)
-            self._check_reaches(step, first=True, others=others)
-            self._check_may_go_on(simulation, step)
+            self._stored.check_reach(step, first=True, others=others)
+            self._stored.check_may_go_on(simulation, step)
         self._go_on_from(step)
         remember_trajectory(simulation, self._handler.cache_dir, self._data_id)
 
@@ -450,84 +386,3 @@ class TrajectoryReporter:
                     f"{error} (structure=None goes on without comparing)"
                 ) from error
         self._takes_topology = False
-
-    def _has_what_was_saved(self, simulation: Any, step: int) -> bool:
-        """Whether it is known with which frames the simulation was saved, and these are there.
-
-        Raises
-        ------
-        ResumeError
-            Others are there.
-        """
-        saved = frames_when_saved(simulation, step)
-        if not saved or self._overwrite:
-            return False
-        found = int(np.searchsorted(self._stored_steps(), step, side="right"))
-        expected = saved.get(self._data_id)
-        if expected is None and found > 0:
-            raise ResumeError(
-                f"trajectory {self._data_id!r} in {self._handler.cache_dir}: {found} stored frames are "
-                f"up to step {step}, from which the simulation goes on, and its checkpoint was saved "
-                f"with {sorted(saved)} and not with this one: it is another simulation's, such as "
-                "another replica's. Give each a directory of checkpoints of its own and load its own, "
-                "or pass overwrite=True to begin a new trajectory at this step"
-            )
-        if expected is not None and found != expected:
-            raise self._resume_error(
-                step, f"{found} stored frames are up to there, where it was saved with {expected}"
-            )
-        return expected is not None
-
-    def _contents(self) -> list[str]:
-        wanted = {
-            "positions": True,
-            "velocities": self._velocities,
-            "forces": self._forces,
-            "energy": self._energies,
-        }
-        return [content for content, want in wanted.items() if want]
-
-    def _not_ours(self) -> InvalidArgumentError:
-        return InvalidArgumentError(
-            f"data_id={self._data_id!r} is not valid: expected a trajectory whose frames carry "
-            "their step; pass overwrite=True to replace the one that is there"
-        )
-
-    def _other_fields(self, simulation: Any, state: Any, step: int) -> dict[str, Any]:
-        from openmm import unit
-
-        fields: dict[str, Any] = {
-            "step": np.int64(step),
-            "time": np.float64(state.getTime().value_in_unit(unit.picosecond)),
-        }
-        if simulation.system.usesPeriodicBoundaryConditions():
-            vectors = state.getPeriodicBoxVectors(asNumpy=True)._value
-            fields["box"] = np.asarray(vectors, np.float64) * ANGSTROM_PER_NM
-        if self._velocities:
-            velocities = state.getVelocities(asNumpy=True)._value
-            fields["velocities"] = self._float32("velocity of", velocities, ANGSTROM_PER_NM, step)
-        if self._forces:
-            forces = state.getForces(asNumpy=True)._value
-            fields["forces"] = self._float32("force on", forces, 1.0, step)
-        if self._energies:
-            mole = unit.kilojoule_per_mole
-            fields["potential"] = np.float64(state.getPotentialEnergy().value_in_unit(mole))
-            fields["kinetic"] = np.float64(state.getKineticEnergy().value_in_unit(mole))
-        return fields
-
-    def _float32(self, what: str, values: Any, factor: float, step: int) -> Any:
-        """Convert what a frame has of each atom, and refuse what only an unstable simulation has."""
-        with np.errstate(over="ignore"):
-            converted = (values * factor).astype(np.float32)
-        finite = np.isfinite(converted)
-        if what != "position of":
-            # That of two fixed atoms in one place is NaN all the time, and moves none of them.
-            finite |= ~np.isfinite(values)
-        finite = finite.all(axis=1)
-        if not finite.all():
-            atom = int(np.argmin(finite))
-            raise InvalidArgumentError(
-                f"the {what} atom {atom} at step {step} is {values[atom].tolist()}: the simulation "
-                f"has become unstable; {self.n_frames} frames up to step {self._last_step} are stored"
-            )
-        return converted

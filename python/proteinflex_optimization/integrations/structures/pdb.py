@@ -180,17 +180,7 @@ class PDBSource:
             breaks,
         )
         first = grouping.first
-        try:
-            decoded, n_missing = decode_numbers(numbers[first].tolist(), chains[first].tolist())
-        except NotANumberError as error:
-            row = int(first[error.place])
-            raise invalid(
-                self._path,
-                f"columns 23 to 26 hold {str(numbers[row])!r}: expected a residue number",
-                line=model.lines[row] + 1,
-            ) from None
-        if n_missing:
-            logger.warning("%s: %d residues have no number; counted on", self._path, n_missing)
+        decoded = self._decoded(numbers[first], chains[first], first, model)
         ends = np.zeros(len(first), bool)
         ends[grouping.index[[end - 1 for end in model.ends if end]]] = True
         is_hetero = columns.is_hetero()[first]
@@ -229,6 +219,22 @@ class PDBSource:
             residues,
             None,
         )
+
+    def _decoded(
+        self, numbers: Text, chains: Text, first: NDArray[np.intp], model: _Model
+    ) -> NDArray[np.int32]:
+        """Return the numbers of residues, which begin at the rows `first`."""
+        try:
+            decoded, n_missing = decode_numbers(numbers.tolist(), chains.tolist())
+        except NotANumberError as error:
+            raise invalid(
+                self._path,
+                f"columns 23 to 26 hold {str(numbers[error.place])!r}: expected a residue number",
+                line=model.lines[int(first[error.place])] + 1,
+            ) from None
+        if n_missing:
+            logger.warning("%s: %d residues have no number; counted on", self._path, n_missing)
+        return decoded
 
 
 def _are_segments(texts: Text, identity: list[Text]) -> bool:

@@ -36,4 +36,10 @@ impl DataHandler {
         let live = interruptible(py, || self.cache.begin_trajectory(&new, IfThere::Aside))?;
         Ok(TrajectoryWriter::new(Arc::clone(&self.cache), live))
     }
+
+    /// From now on, storing under the name of an entry is an error where another process has stored
+    /// one meanwhile.
+    fn _keep_stored(&self) {
+        self.cache.keep_stored();
+    }
 }

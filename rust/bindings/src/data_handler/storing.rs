@@ -25,7 +25,8 @@ impl DataHandler {
     /// ----------
     /// structure_data : dict
     ///     Names and arrays (any dtype but object), torch tensors (which come back as arrays), numbers,
-    ///     text, bytes, None, and lists, tuples or dicts of these.
+    ///     text, bytes, None, and lists, tuples or dicts of these. Keys that are NumPy's scalars come back
+    ///     as the plain values that are equal to them.
     /// data_id : str
     ///     The name of the structure; any text that does not have the form of a key.
     /// metadata : dict, optional

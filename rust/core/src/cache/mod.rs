@@ -55,7 +55,7 @@ mod unfinished_name;
 mod usage;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub use claim::{Claim, ClaimHolder, Claiming};
@@ -87,6 +87,8 @@ pub struct Cache {
     /// The limit when it was opened, for a directory whose settings are removed meanwhile.
     opened_with: Option<u64>,
     is_read_only: bool,
+    /// Whether an entry that is there is never replaced.
+    keeps_stored: AtomicBool,
 }
 
 /// Events that this process has seen.
@@ -141,6 +143,7 @@ impl Cache {
             scan_cache: Mutex::default(),
             opened_with: None,
             is_read_only,
+            keeps_stored: AtomicBool::new(false),
         }
     }
 
@@ -164,6 +167,11 @@ impl Cache {
     /// Whether it was opened to look at it.
     pub fn is_read_only(&self) -> bool {
         self.is_read_only
+    }
+
+    /// From now on, storing what another process has stored meanwhile is an error.
+    pub fn keep_stored(&self) {
+        self.keeps_stored.store(true, Ordering::Relaxed);
     }
 
     /// The directory.

@@ -183,8 +183,9 @@ fn not_found(key: &str, directory: &Path, unfinished: Option<&UnfinishedFrames>)
              they can be read; remove_unfinished({data_id:?}) drops them"
         ),
         None => format!(
-            "nothing is stored under {key:?} in {directory}: it was never stored there, or was \
+            "nothing is stored under {} in {directory}: it was never stored there, or was \
              evicted or removed{}",
+            without_secrets(key),
             if begins_as_key(key) {
                 "; of a key, a whole one is expected, or its first 6 digits at least where nothing \
                  is removed"
@@ -192,6 +193,14 @@ fn not_found(key: &str, directory: &Path, unfinished: Option<&UnfinishedFrames>)
                 ""
             }
         ),
+    }
+}
+
+/// An id as it is shown: of a URL with a user or a query, the scheme alone.
+fn without_secrets(key: &str) -> String {
+    match key.split_once("://") {
+        Some((scheme, rest)) if rest.contains(['@', '?']) => format!("\"{scheme}://…\""),
+        _ => format!("{key:?}"),
     }
 }
 

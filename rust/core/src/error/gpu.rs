@@ -11,8 +11,25 @@ use super::printable::printable_path;
 #[non_exhaustive]
 pub enum GpuError {
     /// This machine has no NVIDIA driver. No failure: the manager then uses the CPU.
-    #[error(transparent)]
-    NoDriver(#[from] NoDriver),
+    #[error("no NVIDIA driver on this machine ({library} not found)")]
+    NoDriver {
+        /// What was looked for.
+        library: &'static str,
+    },
+    /// The library that the environment names can't be used.
+    #[error(
+        "PROTEINFLEX_NVML_LIBRARY={}: {reason}; name the file of the NVIDIA management library \
+         ({library}), or unset the variable",
+        printable_path(path)
+    )]
+    UnusableLibrary {
+        /// The file that was named.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// What such a file is called.
+        library: &'static str,
+    },
     /// The driver is installed and does not work.
     #[error(
         "the NVIDIA driver does not work: {problem}. {remedy}. To work on the CPU meanwhile, set \
@@ -141,20 +158,6 @@ impl GpuError {
             Self::InsufficientMemory(_) | Self::RequirementTooLarge { .. } | Self::ItemTooLarge(_)
         )
     }
-}
-
-/// Why this machine has no driver to query.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoDriver {
-    /// The library that the environment names is no file.
-    #[error("PROTEINFLEX_NVML_LIBRARY={}: no such file", printable_path(.0))]
-    NoSuchFile(PathBuf),
-    /// The loader doesn't find the library that the environment names.
-    #[error("PROTEINFLEX_NVML_LIBRARY={}: not found", printable_path(.0))]
-    NotFound(PathBuf),
-    /// The system's library is not installed.
-    #[error("no NVIDIA driver on this machine ({0} not found)")]
-    NotInstalled(&'static str),
 }
 
 /// A reservation that does not fit, and what each GPU has.

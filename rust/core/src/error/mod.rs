@@ -18,7 +18,7 @@ pub(crate) use checkpoint::CheckpointDamage;
 pub use checkpoint::CheckpointError;
 pub use codec::{AtomProblem, DecodeError};
 pub use container::FormatError;
-pub use gpu::{GpuError, GpuRow, Holder, InsufficientMemory, ItemTooLarge, NoDriver, Prediction};
+pub use gpu::{GpuError, GpuRow, Holder, InsufficientMemory, ItemTooLarge, Prediction};
 pub use printable::{printable, printable_path};
 pub(crate) use progress::ProgressDamage;
 pub use progress::{KnownTasks, ProgressError};

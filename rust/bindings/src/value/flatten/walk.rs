@@ -279,7 +279,7 @@ impl<'a, 'py> Walk<'a, 'py> {
         }
         if !is_key(key, MAX_KEY_DEPTH) {
             let expected = format!(
-                "a str, int, float, bool, bytes, None or a tuple of these, nested at most \
+                "a plain str, int, float, bool, bytes, None or a tuple of these, nested at most \
                  {MAX_KEY_DEPTH} deep"
             );
             let argument = format!("a key of {}", self.place());
@@ -300,7 +300,8 @@ impl<'a, 'py> Walk<'a, 'py> {
             self.tree.list(length(items.len(), self.name)?);
             return items.iter().try_for_each(|item| self.plain_key(&item));
         }
-        self.visit(key)
+        let of_numpy = if is_plain(key) { None } else { of_numpy(key) };
+        self.visit(of_numpy.as_ref().unwrap_or(key))
     }
 
     fn integer(&mut self, value: &Bound<'py, PyInt>) -> PyResult<()> {
@@ -414,17 +415,45 @@ type Storage<'py> = (Bound<'py, PyAny>, u64, Option<String>, Vec<String>);
 /// How deep tuples in a key may be nested.
 const MAX_KEY_DEPTH: usize = 16;
 
-/// Whether a key is one that is stored as it is, or a tuple of these, nested up to `depth`.
+/// Whether a key is one that is stored, or a tuple of these, nested up to `depth`.
 fn is_key(key: &Bound<'_, PyAny>, depth: usize) -> bool {
+    is_plain(key)
+        || key
+            .cast_exact::<PyTuple>()
+            .is_ok_and(|items| depth > 0 && items.iter().all(|item| is_key(&item, depth - 1)))
+        || of_numpy(key).is_some()
+}
+
+/// Whether a key is stored as it is.
+fn is_plain(key: &Bound<'_, PyAny>) -> bool {
     key.is_none()
         || key.is_exact_instance_of::<PyString>()
         || key.is_exact_instance_of::<PyInt>()
         || key.is_exact_instance_of::<PyFloat>()
         || key.is_exact_instance_of::<PyBool>()
         || key.is_exact_instance_of::<PyBytes>()
-        || key
-            .cast_exact::<PyTuple>()
-            .is_ok_and(|items| depth > 0 && items.iter().all(|item| is_key(&item, depth - 1)))
+}
+
+/// The plain key that a scalar of NumPy's is equal to, and is found by in a dict.
+fn of_numpy<'py>(key: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let py = key.py();
+    let numpy = py.import("numpy").ok()?;
+    let is_a =
+        |class| numpy.getattr(class).is_ok_and(|class| key.is_instance(&class).unwrap_or(false));
+    // A duration is a number there, too, but of a unit.
+    if is_a("timedelta64") || !(is_a("character") || is_a("number") || is_a("bool_")) {
+        return None;
+    }
+    if let Ok(bytes) = key.cast::<PyBytes>() {
+        return Some(PyBytes::new(py, bytes.as_bytes()).into_any());
+    }
+    // NumPy's own `str` and `item` leave out zeros at the end.
+    let plain = match key.is_instance_of::<PyString>() {
+        true => py.get_type::<PyString>().call_method1("__str__", (key,)),
+        false => key.call_method0("item"),
+    };
+    // A `longdouble` stays one.
+    plain.ok().filter(is_plain)
 }
 
 fn length(length: usize, name: &str) -> PyResult<u32> {

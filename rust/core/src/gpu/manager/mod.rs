@@ -210,7 +210,7 @@ impl Manager {
         match scan {
             Ok(scan) if scan.gpus.is_empty() => self.log_no_gpu("the NVIDIA driver knows no GPU"),
             Ok(scan) => return Ok(Some(scan)),
-            Err(GpuError::NoDriver(absent)) => self.log_no_gpu(&absent.to_string()),
+            Err(error @ GpuError::NoDriver { .. }) => self.log_no_gpu(&error.to_string()),
             Err(error) => return Err(error.into()),
         }
         Ok(None)

@@ -7,7 +7,8 @@
 //! happens at interpreter exit. The thread reads no environment and writes no log.
 //!
 //! Three outcomes are told apart: there is no driver on this machine (fine, work on the CPU), the
-//! driver is there and broken (an error with its remedy), and the driver's result.
+//! driver is there and broken, or the library that was named is none (an error with its remedy), and
+//! the driver's result.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -21,7 +22,7 @@ use nvml_wrapper::error::NvmlError;
 
 use super::deadline::Deadline;
 use super::fork_guard;
-use crate::error::{GpuError, NoDriver};
+use crate::error::GpuError;
 use crate::per_process::PerProcess;
 use crate::{interrupt, threads};
 
@@ -141,13 +142,7 @@ impl Library {
 
 fn load(named: Option<&Path>) -> Result<Nvml, GpuError> {
     if let Some(path) = named {
-        if path.components().count() > 1 && !path.exists() {
-            return Err(NoDriver::NoSuchFile(path.to_owned()).into());
-        }
-        return match Nvml::builder().lib_path(path.as_os_str()).init() {
-            Err(error) if is_missing(&error) => Err(NoDriver::NotFound(path.to_owned()).into()),
-            result => result.map_err(|error| broken(&error)),
-        };
+        return load_named(path);
     }
     for library in LIBRARIES {
         match Nvml::builder().lib_path(library.as_ref()).init() {
@@ -155,7 +150,24 @@ fn load(named: Option<&Path>) -> Result<Nvml, GpuError> {
             result => return result.map_err(|error| broken(&error)),
         }
     }
-    Err(NoDriver::NotInstalled(LIBRARIES[0]).into())
+    Err(GpuError::NoDriver { library: LIBRARIES[0] })
+}
+
+/// The library that the user has named: without it nothing would be as was asked for.
+fn load_named(path: &Path) -> Result<Nvml, GpuError> {
+    let unusable = |reason| {
+        let path = path.to_owned();
+        GpuError::UnusableLibrary { path, reason, library: LIBRARIES[0] }
+    };
+    if path.components().count() > 1 && !path.exists() {
+        return Err(unusable("no such file".to_owned()));
+    }
+    Nvml::builder().lib_path(path.as_os_str()).init().map_err(|error| match error {
+        NvmlError::LibloadingError(_) | NvmlError::FailedToLoadSymbol(_) => {
+            unusable(error.to_string())
+        }
+        _ => broken(&error),
+    })
 }
 
 /// Whether the loader found no such library, rather than one that is broken.
