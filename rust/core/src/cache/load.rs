@@ -14,7 +14,7 @@ use crate::fs::{
     Content, FilesystemKind, MapPermit, OpenMode, is_absent, is_stale, lock_shared,
     metadata_if_there, open_file, open_without_links, refresh,
 };
-use crate::trajectory::{Entry, EntryKind};
+use crate::trajectory::{Entry, EntryHeader, EntryKind};
 use crate::{Error, Result};
 
 /// Pauses before an entry that looks damaged on a network file system is opened again: another host
@@ -28,6 +28,16 @@ pub struct OpenEntry {
     entry: Entry,
     /// Whether damage was reported already: each opened entry counts once.
     reported: AtomicBool,
+}
+
+/// Refuses a file that was moved to the name of another entry.
+pub(super) fn check_owner(entry: &Entry, key: &Key, path: &Path) -> Result<()> {
+    let EntryHeader { kind, data_id, .. } = entry.header();
+    if Key::of(*kind, data_id) == *key {
+        return Ok(());
+    }
+    let reason = format!("it belongs to {data_id:?}, which has another key");
+    Err(Error::corrupt(path, "the head", reason))
 }
 
 impl OpenEntry {
@@ -153,11 +163,7 @@ impl Cache {
             Err(error) => return Err(error),
         };
         let opened = OpenEntry::new(entry);
-        if opened.key != *key {
-            let data_id = &opened.entry.header().data_id;
-            let reason = format!("it belongs to {data_id:?}, which has another key");
-            return Err(Error::corrupt(path, "the head", reason));
-        }
+        check_owner(&opened.entry, key, path)?;
         Ok(opened)
     }
 

@@ -11,6 +11,7 @@ use super::Cache;
 use super::growth::GrowingFile;
 use super::in_progress::{EntryInProgress, Stage};
 use super::layout::Key;
+use super::load::check_owner;
 use super::new_trajectory::{IfThere, NewTrajectory, check_topology};
 use super::own_file::OwnFile;
 use super::replaced::Replaces;
@@ -104,6 +105,7 @@ impl Cache {
             if let Some(file) = self.unfinished_files(key)?.into_iter().next() {
                 match Entry::open_unfinished(&file.path) {
                     Ok(entry) if entry.n_frames() > 0 => {
+                        check_owner(&entry, key, &file.path)?;
                         self.check_newest(key, &entry)?;
                         return Ok(Some(Stage::Waiting { entry, file }));
                     }

@@ -54,6 +54,9 @@ impl ArrayType {
     }
 }
 
+/// The most bytes of a header that readers of the format take.
+pub(super) const MOST_HEADER: u64 = 100_000_000;
+
 /// Where the arrays of a component lie in its file.
 #[derive(Debug)]
 pub(super) struct FileLayout {
@@ -106,10 +109,8 @@ pub(super) fn lay_out(
 /// The bytes before the data of a safetensors file that begins like this; `None` where that is more
 /// than the format allows.
 pub(super) fn header_length(beginning: [u8; 8]) -> Option<u64> {
-    /// The format's own limit.
-    const LONGEST: u64 = 100_000_000;
     let length = u64::from_le_bytes(beginning);
-    (length <= LONGEST).then(|| 8 + length)
+    (length <= MOST_HEADER).then(|| 8 + length)
 }
 
 /// Where the arrays of these names are in a safetensors file of `size` bytes with this header.

@@ -9,10 +9,11 @@ use rayon::prelude::*;
 use rustix::fs::statvfs;
 use rustix::io::retry_on_intr;
 
-use super::arrays::{ArrayType, FileLayout, lay_out};
+use super::arrays::{ArrayType, FileLayout, MOST_HEADER, lay_out};
 use super::dedup::{IdenticalFile, Previous};
 use super::manifest::{
     ARRAYS_SUFFIX, ComponentRecord, FileRecord, MANIFEST, Manifest, PartialManifest, VALUES,
+    check_size,
 };
 use super::recognition::open_replaceable;
 use super::store::CheckpointStore;
@@ -167,6 +168,8 @@ impl CheckpointStore {
         for component in components {
             planned.push(plan(component, &mut taken)?);
         }
+        let names = planned.iter().flat_map(|planned| &planned.names);
+        check_size(names.map(|name| name.len() as u64).sum())?;
         if let Some(previous) = &previous {
             threads::run(|| {
                 planned.par_iter_mut().for_each(|planned| planned.deduplicate(previous))
@@ -326,6 +329,17 @@ fn plan<'a>(component: &'a Component<'a>, taken: &mut Vec<String>) -> Result<Pla
         .map(|(array, name)| (name.as_str(), array.array_type, array.shape.as_slice()))
         .collect();
     let layout = lay_out(&described)?;
+    let header = layout.header.len() as u64;
+    if header > 8 + MOST_HEADER {
+        let found = format!(
+            "{} arrays in {:?}, whose names and shapes take {header} bytes",
+            names.len(),
+            component.name
+        );
+        let expected =
+            format!("at most {MOST_HEADER} bytes of them: fewer, larger arrays or shorter names");
+        return Err(Error::argument("component_states", found, expected));
+    }
     let bytes = layout.header.len() as u64 + component.array_bytes();
     let name = file_name(&component.name, taken);
     taken.push(name.clone());

@@ -32,6 +32,17 @@ const MAX_BYTES: u64 = 64 << 20;
 /// What comes before the checksum, at the end of the manifest.
 pub(super) const CHECKSUM_PREFIX: &[u8] = b"\nxxh3-64 ";
 
+/// Refuses what no reader would take for a manifest.
+pub(super) fn check_size(bytes: u64) -> Result<()> {
+    if bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    let found = format!("names of arrays and components that take {bytes} bytes");
+    let expected =
+        format!("at most {MAX_BYTES} bytes of them: fewer, larger arrays or shorter names");
+    Err(Error::argument("component_states", found, expected))
+}
+
 /// What a checkpoint consists of.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
@@ -173,6 +184,7 @@ impl Manifest {
         let last_line = format!("{:016x}\n", checksum(&bytes));
         bytes.extend(CHECKSUM_PREFIX);
         bytes.extend(last_line.into_bytes());
+        check_size(bytes.len() as u64)?;
         Ok(bytes)
     }
 
@@ -311,6 +323,14 @@ mod tests {
     fn record(name: &str) -> FileRecord {
         let checksums = vec!["0".to_owned()];
         FileRecord { name: name.to_owned(), bytes: 3, segment_bytes: 8, checksums, linked: false }
+    }
+
+    #[test]
+    fn a_manifest_that_no_reader_would_take_is_not_written() {
+        let mut manifest = Manifest::new("step-1", Vec::new());
+        manifest.files.push(record(&"x".repeat(MAX_BYTES as usize)));
+        let error = manifest.to_bytes().unwrap_err().to_string();
+        assert!(error.contains("component_states") && error.contains("67108864"), "{error}");
     }
 
     #[test]

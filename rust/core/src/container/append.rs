@@ -55,6 +55,8 @@ pub struct Appender {
     path: PathBuf,
     /// The end of the file, with what is buffered.
     end: u64,
+    /// The end of the last commit; of what is before all commits, where there is none.
+    committed: u64,
     /// What comes before the end and is not written yet.
     buffered: Vec<u8>,
     /// The code of the error after which nothing is written any more, where the system gave one.
@@ -64,24 +66,30 @@ pub struct Appender {
 impl Appender {
     /// Begins an empty file.
     pub fn create(file: Box<dyn StorageFile>, path: &Path) -> Result<Self> {
-        let mut appender = Self::at(file, path, 0);
+        let mut appender = Self::at(file, path, 0, 0);
         appender.write(&preamble())?;
         Ok(appender)
     }
 
-    /// Continues at `end`. What is behind it is cut off, durably, before anything is added: were it
-    /// to stay, a later crash could leave new records that run into old ones.
-    pub fn resume(file: Box<dyn StorageFile>, path: &Path, end: u64) -> Result<Self> {
+    /// Continues at `end`, where the last commit ends at `committed`. What is behind it is cut off,
+    /// durably, before anything is added: were it to stay, a later crash could leave new records
+    /// that run into old ones.
+    pub fn resume(
+        file: Box<dyn StorageFile>,
+        path: &Path,
+        end: u64,
+        committed: u64,
+    ) -> Result<Self> {
         let inspect = |error| Error::io("inspect", path, error);
         if file.file().metadata().map_err(inspect)?.len() > end {
             file.set_len(end).map_err(|error| Error::io("cut", path, error))?;
             file.sync().map_err(|error| Error::io("sync", path, error))?;
         }
-        Ok(Self::at(file, path, end))
+        Ok(Self::at(file, path, end, committed))
     }
 
-    fn at(file: Box<dyn StorageFile>, path: &Path, end: u64) -> Self {
-        Self { file, path: path.to_owned(), end, buffered: Vec::new(), failed: None }
+    fn at(file: Box<dyn StorageFile>, path: &Path, end: u64, committed: u64) -> Self {
+        Self { file, path: path.to_owned(), end, committed, buffered: Vec::new(), failed: None }
     }
 
     /// The path, for messages.
@@ -128,6 +136,9 @@ impl Appender {
         if header.codec == RAW {
             header = header.in_segments(SEGMENT);
         }
+        if header.kind == RecordKind::Commit {
+            (header.first, header.count) = (offset, self.committed);
+        }
         if header.codec == RAW && header.raw_bytes >= PAGE_ALIGNED_FROM {
             let start = offset + HEADER as u64;
             header.padding = (start.next_multiple_of(PAGE) - start) as u32;
@@ -163,6 +174,9 @@ impl Appender {
         if !sums.table.is_empty() {
             self.write(&vec![0; (self.end.next_multiple_of(8) - self.end) as usize])?;
             self.write(sums.table.as_bytes())?;
+        }
+        if !matches!(header.kind, RecordKind::Data | RecordKind::Tree) {
+            self.committed = self.end;
         }
         Ok((offset, header))
     }

@@ -111,9 +111,9 @@ pub struct RecordHeader {
     pub segment_bits: u8,
     /// Zeros between the header and the payload.
     pub padding: u32,
-    /// The first frame, or the first element of an array.
+    /// The first frame, or the first element of an array; of a commit, where its record is.
     pub first: u64,
-    /// How many frames or elements.
+    /// How many frames or elements; of a commit, where the one before it ends.
     pub count: u64,
     /// The first row (atom) of each frame.
     pub first_row: u32,

@@ -87,13 +87,15 @@ pub fn recover(file: &File, path: &Path) -> Result<Recovered> {
         let Some(header) = source.header(offset)? else { break offset };
         end = header.end(offset).map_or(length, |(_, end)| end);
         if header.kind == RecordKind::Commit {
+            let committed = commits.last().map_or(header_end, |(_, end)| *end);
             let payload = source.payload(offset, &header, MAX_PLAIN)?;
             let commit = payload.and_then(|payload| Commit::parse(&payload).ok());
+            let commit = commit.filter(|_| (header.first, header.count) == (offset, committed));
             let Some(commit) = commit else { break offset };
             commits.push((commit, end));
         }
     };
-    source.check_torn(torn)?;
+    source.check_torn(torn, commits.last().map_or(header_end, |(_, end)| *end))?;
     if let Some((last, _)) = commits.last() {
         let mut whole = true;
         for chunk in &last.chunks {
@@ -155,17 +157,18 @@ impl Source<'_> {
     }
 
     /// Refuses a file in which more was committed behind the record at `offset`, which is not whole,
-    /// than can be there after a crash.
-    fn check_torn(&self, offset: u64) -> Result<()> {
-        let (mut commits, mut looked_at) = (0, 0);
+    /// than can be there after a crash: one commit, which follows the last one that is whole and
+    /// ends at `committed`.
+    fn check_torn(&self, offset: u64, committed: u64) -> Result<()> {
+        let mut looked_at = 0;
         for start in (offset..self.length).step_by(SEGMENT as usize) {
             let bytes = self.read(start, SEGMENT.min(self.length - start))?;
             for (at, block) in (start..).step_by(HEADER).zip(bytes.chunks_exact(HEADER)) {
                 let Ok(block) = RecordHeaderBytes::ref_from_bytes(block) else { continue };
-                // A commit that is not whole is the one that a crash may have torn.
-                let is_torn = at == offset && block.says(RecordKind::Commit);
-                commits += u32::from(is_torn || self.is_commit(at, block, &mut looked_at)?);
-                if commits > 1 {
+                let found = self.commit_at(at, block, &mut looked_at)?;
+                // A commit that is not whole is the one that a crash has torn.
+                let is_last = at == offset && block.says(RecordKind::Commit);
+                if found.is_some_and(|before| before != committed || is_last) {
                     let part = format!("a record at byte {offset}, before its last commit,");
                     return Err(Error::corrupt(self.path, part, FormatError::Checksum));
                 }
@@ -174,28 +177,26 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// Whether a block is the header of a whole commit, which lies right behind the last chunk that
-    /// it lists: one that is part of the data does not. `looked_at` counts the bytes of what such
+    /// Of a block that is the header of a whole commit, where the commit before it ends. It says
+    /// where it is: one that is part of the data is elsewhere. `looked_at` counts the bytes of what such
     /// headers announce: commits do not overlap, so there are no more of them than the file has.
-    fn is_commit(
+    fn commit_at(
         &self,
         offset: u64,
         block: &RecordHeaderBytes,
         looked_at: &mut u64,
-    ) -> Result<bool> {
+    ) -> Result<Option<u64>> {
         if !block.says(RecordKind::Commit) {
-            return Ok(false);
+            return Ok(None);
         }
-        let Some(header) = self.header(offset)? else { return Ok(false) };
+        let header = self.header(offset)?.filter(|header| header.first == offset);
+        let Some(header) = header else { return Ok(None) };
         *looked_at = looked_at.saturating_add(header.stored_bytes);
         if *looked_at > self.length {
             return Err(Error::corrupt(self.path, "a commit", FormatError::TooLong));
         }
         let payload = self.payload(offset, &header, MAX_PLAIN)?;
-        let commit = payload.and_then(|payload| Commit::parse(&payload).ok());
-        let last = commit.as_ref().and_then(|commit| commit.chunks.last());
-        let end = last.and_then(|last| last.header.end(last.offset));
-        Ok(end.is_some_and(|(_, end)| end.checked_next_multiple_of(ALIGNMENT) == Some(offset)))
+        Ok(payload.filter(|payload| Commit::parse(payload).is_ok()).map(|_| header.count))
     }
 
     /// The value tree at `offset`.

@@ -22,9 +22,11 @@ use super::absence::is_gone;
 use super::clock::FileClock;
 use super::heartbeat::{self, Held};
 use super::lease_record::{LENGTH, LeaseRecord, WriterId};
+use super::links::has_no_links;
 use super::open::open_file;
 use super::owner::{Owner, Sight};
 use super::storage::{Storage, link_or_rename, write_all_at};
+use super::temporary::Temporary;
 use crate::{Error, Result};
 
 /// A holder that can't be seen and gave no sign for so long counts as gone: six signs that were
@@ -138,6 +140,9 @@ impl Lease {
     /// Creates the file, if there is none.
     fn create(storage: &Arc<dyn Storage>, path: &Path) -> Result<Option<Self>> {
         let take_error = |error| Error::io("take the lease", path, error);
+        if find(path)?.is_some() {
+            return Ok(None);
+        }
         let record = LeaseRecord::of_this_process();
         let (storage, path) = (Arc::clone(storage), path.to_owned());
         let held = Arc::new(Held { storage, path: path.clone(), record });
@@ -145,16 +150,8 @@ impl Lease {
         // left over.
         heartbeat::begin(Arc::clone(&held)).map_err(take_error)?;
         let lease = Self { held, process: std::process::id() };
-        match lease.held.storage.create_new(&path) {
-            Ok(file) => {
-                let written = write_all_at(&*file, &lease.held.record.encode(), 0);
-                // After an error, dropping the lease leaves the file, which does not name it.
-                written.map_err(|error| {
-                    let _ = lease.held.storage.remove_file(&path);
-                    take_error(error)
-                })?;
-                Ok(Some(lease))
-            }
+        match make(&lease.held.storage, &path, &lease.held.record.encode()) {
+            Ok(()) => Ok(Some(lease)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
             // sshfs says so of a file that another host has just made.
             Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
@@ -192,6 +189,21 @@ impl Drop for Lease {
         {
             let _ = remove_if_unchanged(&*self.held.storage, &self.held.path, &found);
         }
+    }
+}
+
+/// Makes a file that nobody sees before it says who made it: of a process that is killed meanwhile
+/// it could not be told that it has ended. Where there are no links, it is empty for a moment.
+fn make(storage: &Arc<dyn Storage>, path: &Path, record: &[u8]) -> io::Result<()> {
+    let temporary = Temporary::beside(storage, path).map_err(io::Error::other)?;
+    write_all_at(&*storage.create_new(temporary.path())?, record, 0)?;
+    match storage.link(temporary.path(), path) {
+        Err(error) if has_no_links(&error) => {
+            let file = storage.create_new(path)?;
+            // After an error, dropping the lease leaves the file, which does not name it.
+            write_all_at(&*file, record, 0).inspect_err(|_| drop(storage.remove_file(path)))
+        }
+        linked => linked,
     }
 }
 

@@ -3,13 +3,23 @@
 //! To change such a file in place would change that copy, and two who go on with it would write
 //! into one file. So it is copied, or left as it is.
 
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rustix::io::Errno;
 
 use super::absence::metadata_if_there;
 use super::directory::{list_directory, name_of};
 use super::owner::Owner;
 use crate::{Error, Result};
+
+/// Whether a file system can't give a file a second name.
+pub(crate) fn has_no_links(error: &io::Error) -> bool {
+    [Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK, Errno::XDEV]
+        .iter()
+        .any(|code| error.raw_os_error() == Some(code.raw_os_error()))
+}
 
 /// Whether a file has other names than this one and temporary ones beside it: it may have such a
 /// one while it gets its name, and after a power cut then.

@@ -70,7 +70,7 @@ pub(crate) use home::{absolute, path_of};
 pub(crate) use in_use::{lock_shared, try_lock_exclusive};
 pub(crate) use lease::{Lease, LeaseHolder, Taking, lease_holder, remove_stale_lease};
 pub(crate) use lease_record::WriterId;
-pub(crate) use links::has_other_names;
+pub(crate) use links::{has_no_links, has_other_names};
 pub(crate) use lock::{FileLock, LockKind};
 pub use mapped::{MapPermit, PrivateMap};
 pub use no_sync::NoSyncDisk;

@@ -27,8 +27,8 @@ use super::layout::{
 use super::slot::TaskSlot;
 use crate::error::ProgressDamage;
 use crate::fs::{
-    Boot, Faults, Owner, SharedMap, Storage, StorageFile, Temporary, WordCopy, identity_of,
-    memory_file, write_all_at,
+    Boot, Faults, Owner, SharedMap, Storage, StorageFile, Temporary, WordCopy, has_no_links,
+    identity_of, memory_file, write_all_at,
 };
 use crate::{Error, Result};
 
@@ -439,12 +439,4 @@ fn reserve(file: &dyn StorageFile, path: &Path, extent: usize) -> Result<()> {
     let (begin, length) = layout::extent_area(extent);
     file.allocate(begin + length as u64)
         .map_err(|error| Error::io("reserve space for", path, error))
-}
-
-/// Whether a file system can't give a file a second name.
-fn has_no_links(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    [Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK, Errno::XDEV]
-        .iter()
-        .any(|code| error.raw_os_error() == Some(code.raw_os_error()))
 }

@@ -33,7 +33,7 @@ impl EntryWriter {
             let part = "its last commit";
             return Err(Error::corrupt(finished.path(), part, FormatError::Coverage));
         }
-        let mut file = Appender::resume(file, path, end)?;
+        let mut file = Appender::resume(file, path, end, recovered.end)?;
         let tree = finished.tree()?.into_owned();
         let (tree, tree_at) = if tree == fields_tree(&state.schema.fields, state.n_frames) {
             (None, 0)

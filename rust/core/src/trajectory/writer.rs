@@ -141,7 +141,7 @@ impl EntryWriter {
     /// Continues an entry that was not finished, from the last state that was made durable.
     pub fn resume(file: Box<dyn StorageFile>, path: &Path) -> Result<Self> {
         let recovered = recover(file.file(), path)?;
-        let file = Appender::resume(file, path, recovered.end)?;
+        let file = Appender::resume(file, path, recovered.end, recovered.end)?;
         let first = recovered.state.schema == Schema::default();
         let uncommitted = Uncommitted { first, ..Uncommitted::after(recovered.state.n_frames) };
         let beginning = Beginning::of(recovered.header, recovered.encoding, recovered.topology);

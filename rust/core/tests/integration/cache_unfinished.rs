@@ -63,6 +63,25 @@ fn a_damaged_unfinished_trajectory_is_not_silently_replaced() {
 }
 
 #[test]
+fn the_unfinished_file_of_another_trajectory_is_not_continued() {
+    let directory = directory();
+    let cache = open(&directory, None);
+    let mut paths = Vec::new();
+    for id in ["md", "other"] {
+        let mut live = begin_trajectory(&cache, id, IfThere::Overwrite).unwrap();
+        append(&cache, &mut live, 0..5);
+        cache.flush(&mut live).unwrap();
+        drop(live);
+        let folder = file_of(&directory, &Key::of(EntryKind::Trajectory, id));
+        let mut files = std::fs::read_dir(folder.parent().unwrap()).unwrap();
+        paths.push(files.next().unwrap().unwrap().path());
+    }
+    overwrite(&paths[0], &std::fs::read(&paths[1]).unwrap());
+    let error = begin_trajectory(&cache, "md", IfThere::Resume).unwrap_err();
+    assert!(error.to_string().contains("it belongs to \"other\""), "{error}");
+}
+
+#[test]
 fn a_trajectory_for_which_there_is_no_space_stays_resumable() {
     let directory = directory();
     let cache = open(&directory, space_for(1));

@@ -63,6 +63,28 @@ fn staged(base_dir: &Path, owner: &str, age: Duration) -> String {
 }
 
 #[test]
+fn arrays_with_more_names_than_readers_take_are_refused_before_anything_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), Some(1));
+    create(&store, "before", 1);
+    let tree = TreeWriter::new().finish();
+    let array = |name: String| Array {
+        name,
+        array_type: ArrayType::of("|u1", 1),
+        shape: vec![3],
+        bytes: &[7; 3],
+    };
+    // More than a manifest may have; and more than a header may.
+    for length in [1 << 20, 2 << 20] {
+        let arrays = (0..66).map(|at| array(format!("{at}{}", "x".repeat(length)))).collect();
+        let component = Component { name: "model".to_owned(), tree: &tree, arrays };
+        let error = store.create("after", &[component], &tree).unwrap_err().to_string();
+        assert!(error.contains("component_states"), "{error}");
+    }
+    assert_eq!(names(directory.path()).iter().filter(|name| !name.starts_with('.')).count(), 1);
+}
+
+#[test]
 fn one_that_is_replaced_leaves_nothing_and_keeps_its_path() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path(), None);

@@ -202,6 +202,38 @@ fn damage_within_an_unfinished_file_does_not_drop_the_frames_behind_it() {
 }
 
 #[test]
+fn damage_before_the_last_commit_takes_no_frames_away() {
+    let directory = tempfile::tempdir().unwrap();
+    // How many frames are added, or taken away, by each commit.
+    for (number, steps) in [&[2, 3, 1, 2][..], &[5, 4, -2], &[5, 4, -1, -1]].iter().enumerate() {
+        let path = directory.path().join(format!("{number}"));
+        let mut writer = write(&path, Encoding::plain(), true);
+        let mut last = 0;
+        for &step in *steps {
+            last = std::fs::metadata(&path).unwrap().len() as usize;
+            if step < 0 {
+                writer.truncate(writer.n_frames().saturating_add_signed(step)).unwrap();
+            } else {
+                let (frames, times) = (vec![7; 48 * step as usize], vec![3; 8 * step as usize]);
+                writer.append(step as u64, &[&frames, &times]).unwrap();
+            }
+            writer.flush().unwrap();
+        }
+        let n_frames = writer.n_frames();
+        drop(writer);
+        let bytes = std::fs::read(&path).unwrap();
+        for at in 0..last.next_multiple_of(64) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            place(&path, &damaged);
+            if let Ok(entry) = Entry::open_unfinished(&path) {
+                assert_eq!(entry.n_frames(), n_frames, "{steps:?}: byte {at} of {last}");
+            }
+        }
+    }
+}
+
+#[test]
 fn other_files_are_told_from_damaged_ones() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("entry");

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fs::Disk;
-use crate::fs::testing::{Fault, FaultyStorage};
+use crate::fs::testing::{Fault, FaultyStorage, Recorder, Step};
 
 fn disk() -> Arc<dyn Storage> {
     Arc::new(Disk)
@@ -129,6 +129,24 @@ fn a_lease_of_this_process_that_it_does_not_hold_is_left_over() {
         Taking::Taken(_, Some(ended)) => assert_eq!(ended, id),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_lease_says_whose_it_is_from_its_first_moment_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let recorder = Recorder::new(directory.path()).unwrap();
+    let path = directory.path().join("lease");
+    let Taking::Taken(_lease, _) = Lease::take(&recorder.storage(), &path).unwrap() else {
+        panic!("nobody has it")
+    };
+    let named = |step: &Step| match step {
+        Step::Names { changes, .. } => changes.iter().any(|(name, _)| name == "lease"),
+        _ => false,
+    };
+    let steps = recorder.steps();
+    let appears = steps.iter().position(named).unwrap();
+    assert!(steps[..appears].iter().any(|step| matches!(step, Step::Write { .. })));
+    assert!(!steps[appears..].iter().any(|step| matches!(step, Step::Write { .. })));
 }
 
 #[test]

@@ -104,6 +104,8 @@ pub struct Commit {
 /// A file in the making.
 pub struct Forge {
     bytes: Vec<u8>,
+    /// Where the last commit ends.
+    committed: u64,
 }
 
 impl Forge {
@@ -116,7 +118,7 @@ impl Forge {
         let mut bytes = b"\x89PFX\r\n\x1a\n".to_vec();
         bytes.extend(version.to_le_bytes());
         bytes.extend(features.to_le_bytes());
-        let mut forge = Self { bytes: sealed(bytes) };
+        let mut forge = Self { bytes: sealed(bytes), committed: 0 };
         let mut head = (description.len() as u32).to_le_bytes().to_vec();
         head.extend(description.as_bytes());
         head.extend(metadata);
@@ -128,11 +130,21 @@ impl Forge {
     pub fn record(&mut self, header: &Header, payload: &[u8]) -> u64 {
         self.bytes.resize(self.bytes.len().next_multiple_of(BLOCK), 0);
         let offset = self.bytes.len() as u64;
+        let mut header = header.clone();
+        if header.kind == COMMIT {
+            (header.first, header.count) = (offset, self.committed);
+        }
         self.bytes.extend(header.encode(payload));
         self.bytes.resize(self.bytes.len() + header.padding as usize, 0);
         self.bytes.extend(payload);
-        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
-        self.bytes.extend(header.table(payload));
+        let table = header.table(payload);
+        if !table.is_empty() {
+            self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+            self.bytes.extend(table);
+        }
+        if matches!(header.kind, HEAD | TOPOLOGY | COMMIT) {
+            self.committed = self.bytes.len() as u64;
+        }
         offset
     }
 
