@@ -295,6 +295,22 @@ def test_a_process_without_files_is_no_reason_to_go_back(tmp_path, spare):
     assert manager.latest() == path
 
 
+def test_a_checkpoint_may_have_more_components_than_a_process_may_have_files(tmp_path):
+    import resource
+
+    state = {f"{number}": {"x": np.full(10, number)} for number in range(500)}
+    manager = CheckpointManager(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = max(map(int, os.listdir("/proc/self/fd")))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 300, limits[1]))
+        path = manager.create_checkpoint("many", state)
+        loaded = manager.load_checkpoint(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert all(np.array_equal(loaded[name]["x"], value["x"]) for name, value in state.items())
+
+
 def test_a_checkpoint_that_was_renamed_is_loaded_with_a_warning(tmp_path, caplog):
     manager = CheckpointManager(tmp_path)
     paths = [manager.create_checkpoint(name, {"x": name}) for name in "ab"]

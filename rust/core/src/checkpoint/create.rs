@@ -145,7 +145,7 @@ impl CheckpointStore {
         metadata: &[u8],
     ) -> Result<PartialManifest> {
         let (partial, written) = self.write(directory, values, components, metadata)?;
-        sync(&written)?;
+        sync(&*self.storage, &written)?;
         Ok(partial)
     }
 
@@ -224,7 +224,7 @@ impl CheckpointStore {
         if manifest.size() >= THREADED_FROM {
             // Before the lock, so that no other process waits. Small files are synced with the
             // manifest.
-            sync(&written)?;
+            sync(&*self.storage, &written)?;
             written.clear();
         }
         let lock = self.lock()?;

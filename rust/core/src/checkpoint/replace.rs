@@ -87,7 +87,7 @@ impl CheckpointStore {
             Ok(())
         })?;
         written.extend(last);
-        sync(written)?;
+        sync(&*self.storage, written)?;
         written.clear();
         Ok(())
     }

@@ -51,17 +51,26 @@ struct WriteRequest {
     offset: u64,
 }
 
+/// So many files stay open until they are synced, of the thousand that a process may mostly have.
+/// Others are opened again.
+const KEPT_OPEN: usize = 256;
+
 /// A file that has all its bytes and is not durable yet.
 pub(super) struct UnsyncedFile {
-    file: Arc<dyn StorageFile>,
+    /// Where it is still open.
+    file: Option<Arc<dyn StorageFile>>,
     path: Arc<Path>,
 }
 
 /// Makes files durable.
-pub(super) fn sync(written: &[UnsyncedFile]) -> Result<()> {
+pub(super) fn sync(storage: &dyn Storage, written: &[UnsyncedFile]) -> Result<()> {
     for UnsyncedFile { file, path } in written {
         interrupt::check()?;
-        file.sync().map_err(|error| Error::io("sync", path, error))?;
+        let synced = match file {
+            Some(file) => file.sync(),
+            None => storage.open(path).and_then(|file| file.sync()),
+        };
+        synced.map_err(|error| Error::io("sync", path, error))?;
     }
     Ok(())
 }
@@ -162,7 +171,7 @@ impl FileWriter<'_> {
     /// Ends a file.
     pub(super) fn finish(&mut self, file: OpenFile) -> FileRecord {
         let OpenFile { file, path, name, length, checksums } = file;
-        self.written.push(UnsyncedFile { file, path });
+        self.sync_later(file, path);
         FileRecord {
             name,
             bytes: length,
@@ -174,7 +183,12 @@ impl FileWriter<'_> {
 
     /// Adds a file that has its bytes already, to be synced with the others.
     pub(super) fn add_linked(&mut self, file: Box<dyn StorageFile>, path: PathBuf) {
-        self.written.push(UnsyncedFile { file: file.into(), path: path.into() });
+        self.sync_later(file.into(), path.into());
+    }
+
+    fn sync_later(&mut self, file: Arc<dyn StorageFile>, path: Arc<Path>) {
+        let file = (self.written.len() < KEPT_OPEN).then_some(file);
+        self.written.push(UnsyncedFile { file, path });
     }
 
     fn take_buffer(&mut self) -> Result<Vec<u8>> {

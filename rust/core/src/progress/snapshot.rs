@@ -33,8 +33,9 @@ const FORMAT: SealedFormat = SealedFormat {
     body: "the snapshot",
     remedy: "remove it to count from zero",
 };
-/// The longest snapshot that is read: about a million tasks.
-const MAX_BYTES: u64 = 256 << 20;
+/// The longest snapshot that is read: of as many tasks as a board may have, with the longest texts.
+const MAX_BYTES: u64 = (MAX_TASKS * LONGEST_TASK) as u64 + (1 << 20);
+const LONGEST_TASK: usize = size_of::<TaskWords>() + MAX_ID + MAX_NAME + MAX_MESSAGE + 3 * 2;
 /// The least that a task takes: its words and three empty texts.
 const MIN_TASK: usize = size_of::<TaskWords>() + 3;
 
