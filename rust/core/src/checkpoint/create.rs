@@ -357,12 +357,15 @@ fn file_name(component: &str, taken: &[String]) -> String {
     if stem.len() > LONGEST || stem.is_empty() {
         stem = names::hashed("component", component);
     }
-    let name = format!("{stem}{ARRAYS_SUFFIX}");
     // On file systems that ignore case, both would be one file.
-    if taken.iter().any(|taken| taken.eq_ignore_ascii_case(&name)) {
-        return format!("{}{ARRAYS_SUFFIX}", names::hashed("component", component));
+    let is_taken = |name: &str| taken.iter().any(|taken| taken.eq_ignore_ascii_case(name));
+    loop {
+        let name = format!("{stem}{ARRAYS_SUFFIX}");
+        if !is_taken(&name) {
+            return name;
+        }
+        stem = names::hashed("component", &format!("{stem} {component}"));
     }
-    name
 }
 
 /// The names of arrays, made unique by a number where they repeat.

@@ -62,6 +62,37 @@ fn staged(base_dir: &Path, owner: &str, age: Duration) -> String {
     name
 }
 
+/// A component of an array that is its name.
+fn of_its_name<'a>(name: &'a str, tree: &'a [u8]) -> Component<'a> {
+    let bytes = name.as_bytes();
+    let array_type = ArrayType::of("|u1", 1);
+    let array = Array { name: "x".into(), array_type, shape: vec![bytes.len()], bytes };
+    Component { name: name.into(), tree, arrays: vec![array] }
+}
+
+#[test]
+fn components_whose_names_would_be_one_file_have_each_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), None);
+    let tree = TreeWriter::new().finish();
+    let mut known = vec!["A".to_owned(), "a".to_owned()];
+    // The second time, one is named as the file of another was.
+    for _ in 0..2 {
+        let components: Vec<_> = known.iter().rev().map(|name| of_its_name(name, &tree)).collect();
+        let path = store.create("s", &components, &tree).unwrap();
+        let (_, loaded) = CheckpointStore::load(&path, Load::ALL).unwrap();
+        for (component, name) in loaded.iter().zip(known.iter().rev()) {
+            let array = component.arrays[0].clone();
+            assert!(&component.map.as_ref().unwrap().bytes()[array] == name.as_bytes());
+        }
+        let files = names(&path).into_iter().filter_map(|name| {
+            name.strip_suffix(".safetensors").map(str::to_owned).filter(|name| name.len() > 1)
+        });
+        known.extend(files.collect::<Vec<_>>());
+    }
+    assert_eq!(known.len(), 3);
+}
+
 #[test]
 fn arrays_with_more_names_than_readers_take_are_refused_before_anything_is_written() {
     let directory = tempfile::tempdir().unwrap();
