@@ -27,7 +27,7 @@ class Findings:
     check_frame : callable or None
         Given the file where a frame begins, raises a ValueError if the reader can't be trusted with it.
     origins : list of array
-        What the reader has subtracted from the positions of each frame; empty where nothing.
+        What the positions of each frame lack, as the reader gives them; empty where nothing.
     left_out : list of str
         What the file has and the reader does not give, or gives in a way that can't be stored.
     unpaired : set of str
