@@ -1,8 +1,11 @@
 """Frames are of the same atoms in the same order, or an error."""
 
 import gzip
+from pathlib import Path
 
+import numpy as np
 import pytest
+from MDAnalysisTests import datafiles
 from proteinflex_optimization import InvalidArgumentError
 from proteinflex_optimization.errors import ProteinFlexError
 from trajectory_data import write_xtc
@@ -111,6 +114,62 @@ def test_frames_of_other_atoms_than_the_first_are_refused(handler, tmp_path, nam
     with pytest.raises(InvalidArgumentError, match=rf"{path.name}.*{message}"):
         handler.import_trajectory(None, path, "x")
     assert handler.keys() == []
+
+
+def mol2(*atoms):
+    lines = "".join(f"{i} {name} {x} 0.0 0.0 {name[0]} 1 LIG 0.0\n" for i, (name, x) in atoms)
+    header = f"@<TRIPOS>MOLECULE\nlig\n {len(atoms)} 0\nSMALL\nGASTEIGER\n\n"
+    return f"{header}@<TRIPOS>ATOM\n{lines}@<TRIPOS>BOND\n"
+
+
+def test_molecules_of_mol2_whose_atoms_are_in_another_order_are_refused(handler, tmp_path):
+    path = tmp_path / "run.mol2"
+    one, other = (1, ("C1", 1.0)), (2, ("O1", 2.0))
+    path.write_text(mol2(one, other) * 2)
+    assert handler.open(handler.import_trajectory(path, path, "x")).read()[:, 1, 0].tolist() == [
+        2,
+        2,
+    ]
+    path.write_text(mol2(one, other) + mol2(other, one))
+    with pytest.raises(InvalidArgumentError, match=r"run\.mol2.*atom 0 of frame 1 is 'O1'"):
+        handler.import_trajectory(path, path, "y")
+
+
+def write_h5md(path, **elements):
+    h5py = pytest.importorskip("h5py")
+    path.write_bytes(Path(datafiles.H5MD_xvf).read_bytes())
+    with h5py.File(path, "r+") as file:
+        group = file["particles/trajectory"]
+        n_frames, n_atoms, _ = group["position/value"].shape
+        for name, make in elements.items():
+            group[name] = make(n_frames, n_atoms)
+            if name == "id/value":
+                group["id/step"] = group["position/step"]
+
+
+def test_rows_of_h5md_that_are_of_another_atom_later_are_refused(handler, tmp_path):
+    def ids(n_frames, n_atoms):
+        return np.tile(np.arange(n_atoms)[::-1], (n_frames, 1))
+
+    def permuted(n_frames, n_atoms):
+        found = ids(n_frames, n_atoms)
+        found[-1, 3:5] = found[-1, 4:2:-1]
+        return found
+
+    path = tmp_path / "run.h5md"
+    for name, make in (("id/value", ids), ("id", lambda *shape: ids(*shape)[0])):
+        write_h5md(path, **{name: make})
+        handler.import_trajectory(None, path, name)
+    write_h5md(path, **{"id/value": permuted})
+    with pytest.raises(InvalidArgumentError, match=r"run\.h5md.*row 3 of frame \d is the atom"):
+        handler.import_trajectory(None, path, "x")
+
+
+def test_elements_of_h5md_that_hold_for_all_frames_are_said_to_be_left_out(handler, tmp_path, said):
+    path = tmp_path / "run.h5md"
+    write_h5md(path, mass=lambda _, n_atoms: np.ones(n_atoms))
+    handler.import_trajectory(None, path, "x")
+    assert "run.h5md: left out: particles/trajectory/mass" in said()
 
 
 def test_models_that_are_not_told_apart_are_refused(handler, tmp_path):

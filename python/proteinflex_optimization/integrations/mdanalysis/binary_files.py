@@ -214,9 +214,11 @@ def h5md(reader: Any, path: Path, findings: Findings) -> None:
     Raises
     ------
     InvalidArgumentError
-        Velocities, forces or the box are of other steps than the positions.
+        Velocities, forces or the box are of other steps than the positions; or the atoms of a frame
+        are others than those of the first, or in another order.
     """
     group = reader._particle_group
+    _check_ids(group, path)
     steps = {name: _steps(group[path]) for name, path in H5MD_ELEMENTS.items() if path in group}
     if not steps:
         return
@@ -237,8 +239,24 @@ def h5md(reader: Any, path: Path, findings: Findings) -> None:
     findings.left_out += sorted(
         f"{group.name.lstrip('/')}/{name}"
         for name in set(group) - {"position", "velocity", "force", "box"}
-        if hasattr(group[name], "keys") and {"value", "step"} <= set(group[name])
     )
+
+
+def _check_ids(group: Any, path: Path) -> None:
+    """Refuse frames whose rows are not of the same atoms, as some programs write them."""
+    ids = group.get("id/value")
+    if ids is None or ids.ndim != 2 or len(ids) == 0:
+        return
+    first = ids[0]
+    for number in range(1, len(ids)):
+        found = ids[number]
+        if not np.array_equal(found, first):
+            atom = int(np.flatnonzero(found != first)[0])
+            raise InvalidArgumentError(
+                f"trajectory={str(path)!r} is not valid: row {atom} of frame {number} is the atom of the "
+                f"id {found[atom]}, expected {first[atom]} as in frame 0; all frames need the same atoms "
+                "in the same order (sort them by particles/…/id in a copy of the file)"
+            )
 
 
 def _observables(file: Any) -> Iterator[tuple[str, Any]]:

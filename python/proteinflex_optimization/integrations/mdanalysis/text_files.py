@@ -253,9 +253,10 @@ def mol2(reader: Any, path: Path, findings: Findings) -> None:
     Raises
     ------
     InvalidArgumentError
-        Several molecules of one size: these are not frames.
+        Several molecules of one size: these are not frames. Or the same atoms in another order.
     """
     names = set()
+    first: list[str] = []
     for number, block in enumerate(reader.frames):
         sections, _ = reader.parse_block(block)
         name, counts = (*sections["molecule"], "", "")[:2]
@@ -268,6 +269,10 @@ def mol2(reader: Any, path: Path, findings: Findings) -> None:
             )
             findings.last_is_cut = True
             break
+        atoms = [line.split(None, 2)[1] for line in sections["atom"]]
+        first = first or atoms
+        if len(names) == 1:
+            _check_names(atoms, first, number, path)
     if len(names) > 1:
         raise InvalidArgumentError(
             f"trajectory={str(path)!r} is not valid: it has {len(reader.frames)} molecules with "
