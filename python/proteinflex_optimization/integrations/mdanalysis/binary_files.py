@@ -99,10 +99,10 @@ def walk_trr(path: Path, findings: Findings) -> None:
     InvalidArgumentError
         The number of atoms changes: libxdrfile would write beyond its memory.
     """
-    _walk(path, _trr_frame, findings)
+    _walk(path, partial(_trr_frame, findings), findings)
 
 
-def _trr_frame(file: BinaryIO, *, is_read: bool) -> int:
+def _trr_frame(findings: Findings, file: BinaryIO, *, is_read: bool) -> int:
     """Pass over a frame, and return its number of atoms; libxdrfile divides by what is in a header."""
     begin = file.tell()
     *name, ir, e, box, vir, pres, top, sym, x, v, f, n_atoms, _, _ = TRR_HEADER.unpack(
@@ -116,6 +116,7 @@ def _trr_frame(file: BinaryIO, *, is_read: bool) -> int:
         whole = (*[9 * real] * 3, *[3 * n_atoms * real] * 3)
         fits = all(size in (0, most) for size, most in zip(blocks, whole, strict=True))
         if fits and n_atoms > 0 and any((box, x, v, f)) and not any(others):
+            findings.hides_overflow |= real == 8
             file.seek(2 * real + sum(blocks), 1)
             return int(n_atoms)
     raise ValueError(f"{n_atoms} atoms have no blocks of {(*blocks, *others)} bytes")
@@ -219,6 +220,8 @@ def h5md(reader: Any, path: Path, findings: Findings) -> None:
     """
     group = reader._particle_group
     _check_ids(group, path)
+    elements = (group[path]["value"] for path in H5MD_ELEMENTS.values() if path in group)
+    findings.hides_overflow = any(element.dtype.itemsize > 4 for element in elements)
     steps = {name: _steps(group[path]) for name, path in H5MD_ELEMENTS.items() if path in group}
     if not steps:
         return

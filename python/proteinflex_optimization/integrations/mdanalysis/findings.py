@@ -34,6 +34,8 @@ class Findings:
         Names of what the reader gives with frames of other steps.
     notes : list of str
         What else a user should know.
+    hides_overflow : bool
+        Whether the reader makes float32 of larger numbers without NumPy, which would tell.
     has_time, has_steps, has_box : bool
         False where what the reader gives under this name is made up or wrong.
     """
@@ -47,6 +49,7 @@ class Findings:
     left_out: list[str] = field(default_factory=list)
     unpaired: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    hides_overflow: bool = False
     has_time: bool = True
     has_steps: bool = True
     has_box: bool = True

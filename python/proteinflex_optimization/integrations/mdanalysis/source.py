@@ -21,6 +21,7 @@ from MDAnalysis.lib.util import anyopen
 from proteinflex_optimization._arguments import path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
+from proteinflex_optimization._overflow import overflow, refuse_infinite
 from proteinflex_optimization._packed import check_streams
 from proteinflex_optimization._system_errors import is_of_system, naming
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
@@ -146,7 +147,11 @@ class TrajectoryFile:
         self._has_dt = "dt" in options
         self._time_offset = options.get("time_offset", 0)
         self._velocities_are_whole = True
-        with warnings.catch_warnings(record=True) as caught, naming(self.path):
+        with (
+            warnings.catch_warnings(record=True) as caught,
+            overflow() as noticed,
+            naming(self.path),
+        ):
             warnings.simplefilter("always")
             try:
                 reader_class = get_reader_for(str(path), format=format_of(self.path, format))
@@ -169,6 +174,7 @@ class TrajectoryFile:
                     raise
                 raise self._unreadable(error) from error
         self._learn(caught)
+        self._overflown = bool(noticed)
         if self.n_frames == 0:
             raise InvalidArgumentError(f"trajectory={str(path)!r} is not valid: it has no frames")
 
@@ -297,14 +303,17 @@ class TrajectoryFile:
         ------
         TrajectoryReadError
             A frame can't be read.
+        InvalidArgumentError
+            It has a number that float32 can't hold.
         OSError
             The system can't read it: nothing is known of the frame. So it is with `MemoryError`.
         """
         with self.path.open("rb") as file, naming(self.path):
             for number in range(self.n_frames):
                 try:
-                    ts = self._next(number, file)
-                    found = self._fields(ts) if ts.has_positions else {}
+                    with overflow() as noticed:
+                        ts = self._next(number, file)
+                        found = self._fields(ts) if ts.has_positions else {}
                 except Exception as error:
                     # Our own reader hides an error of the system from MDAnalysis.
                     cause = error.__cause__ if isinstance(error, TrajectoryReadError) else error
@@ -314,7 +323,13 @@ class TrajectoryFile:
                         f"{self.path}: only {number} of its {self.n_frames} frames can be read; the "
                         f"file is cut or damaged ({type(error).__name__}: {error})"
                     ) from error
+                if noticed or self._overflown or self.findings.hides_overflow:
+                    self._refuse_infinite(found, number)
                 yield found
+
+    def _refuse_infinite(self, found: dict[str, Any], number: int) -> None:
+        for name in OWN_NAMES & found.keys():
+            refuse_infinite(f"trajectory={str(self.path)!r}", name, found[name][None], number)
 
     def check_unchanged(self, *, may_grow: bool) -> None:
         """Refuse a file that was written to while it was read: it would be two in one.
