@@ -87,6 +87,8 @@ def silence_half_made_readers(error: Exception) -> None:
             made.close = lambda: None
             made._auxs = {}
         trace = trace.tb_next
+    if isinstance(error.__context__, Exception):
+        silence_half_made_readers(error.__context__)
 
 
 def format_of(path: Path, format: Any) -> Any:

@@ -25,6 +25,7 @@ from proteinflex_optimization._overflow import overflow, refuse_infinite
 from proteinflex_optimization._packed import check_streams
 from proteinflex_optimization._system_errors import is_of_system, naming
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
+from proteinflex_optimization.integrations.mdanalysis.encodings import is_utf8, write_utf8
 from proteinflex_optimization.integrations.mdanalysis.paths import text_path
 from proteinflex_optimization.integrations.mdanalysis.reader import TrajectoryReadError
 from proteinflex_optimization.integrations.mdanalysis.reader_classes import (
@@ -51,6 +52,7 @@ from proteinflex_optimization.integrations.mdanalysis.topology_files import (
     universe_of,
 )
 from proteinflex_optimization.integrations.mdanalysis.whole import (
+    TEXTS,
     Findings,
     examine,
     examine_before_opening,
@@ -185,7 +187,11 @@ class TrajectoryFile:
         """
         findings = self.findings
         if findings.offsets is None:
-            return self._without_mark(self.path)
+            path = self._without_mark(self.path)
+            if self.format in TEXTS and not is_utf8("trajectory", path):
+                folder = Path(self._opened.enter_context(TemporaryDirectory()))
+                return write_utf8("trajectory", path, folder)
+            return path
         if findings.cut is None or len(findings.offsets) > 1:
             return self.path
         if not findings.offsets:
