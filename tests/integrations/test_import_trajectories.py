@@ -320,3 +320,18 @@ def test_times_of_a_big_endian_dcd_are_those_of_a_little_endian_one(handler, tmp
     for is_charmm in (True, False):
         np.testing.assert_allclose(write("<", is_charmm), [0.5, 1, 1.5], rtol=1e-6)
         np.testing.assert_array_equal(write(">", is_charmm), write("<", is_charmm))
+
+
+@pytest.mark.parametrize("suffix", ["lammpstrj", "nc"])
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_time_step_that_is_made_up_and_not_stored_is_no_warning(handler, tmp_path, suffix):
+    path = tmp_path / f"run.{suffix}"
+    if suffix == "lammpstrj":
+        path.write_text(dump(0, (1, 2)) + dump(10, (1, 2)))
+    else:
+        data = {"frames": np.zeros((1, 3, 3), np.float32), "time": np.array([5.0])}
+        export_trajectory(handler.open(handler.store_trajectory(data, "one")), path)
+    found = handler.load_data(handler.import_trajectory(None, path, "x"))
+    assert found.get("time") == (None if suffix == "lammpstrj" else [5.0])
+    found = handler.load_data(handler.import_trajectory(None, path, "y", dt=2.0))
+    assert found["time"].tolist() == ([0, 2] if suffix == "lammpstrj" else [0])

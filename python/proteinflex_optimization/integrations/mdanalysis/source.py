@@ -222,6 +222,9 @@ class TrajectoryFile:
             reader_class = reader_with(self.findings.offsets, reader_class)
         elif self.format == "NCDF":
             reader_class = reader_without_mapping(reader_class)
+        elif self.format == "LAMMPSDUMP":
+            # Which it would take, and warn of; its times are not stored.
+            options = {"dt": 1.0, **options}
         if topology is None and self.format == "DATA":
             topology, topology_format = self.path, "DATA"  # Its reader asks for its own topology.
         if topology is None:
