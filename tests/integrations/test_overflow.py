@@ -1,5 +1,7 @@
 """A number that float32 can't hold is an error wherever it would become infinite."""
 
+import struct
+
 import numpy as np
 import pytest
 from MDAnalysis.lib.formats.libmdaxdr import TRRFile
@@ -75,6 +77,22 @@ def test_a_number_of_a_trr_that_is_too_large_in_angstrom_is_refused(handler, tmp
             file.write(x, v, None, np.zeros((3, 3), np.float32), step, step, 0.0, 12)
     with pytest.raises(InvalidArgumentError, match=rf"run\.trr.*{field}\[2, 5, 1\] is too large"):
         handler.import_trajectory(None, path, "x", allow_truncated=True)
+
+
+def test_a_double_of_a_trr_that_float32_cannot_hold_is_refused(handler, tmp_path):
+    """The library that reads it makes it infinite, and says nothing."""
+    path = tmp_path / "run.trr"
+    sizes = (0, 0, 0, 0, 0, 0, 0, 8 * 3 * 12, 0, 0)
+    for large in (1.0, 1e39):
+        frame = np.ones((12, 3), ">f8")
+        frame[5, 1] = large
+        header = struct.pack(">3i12s13i", 1993, 13, 12, b"GMX_trn_file", *sizes, 12, 0, 0)
+        path.write_bytes(header + bytes(2 * 8) + frame.tobytes())
+        if large == 1:
+            key = handler.import_trajectory(None, path, "x")
+            assert handler.open(key).read().tolist() == [[[10, 10, 10]] * 12]
+    with pytest.raises(InvalidArgumentError, match=r"run\.trr.*frames\[0, 5, 1\] is too large"):
+        handler.import_trajectory(None, path, "x")
 
 
 @pytest.mark.parametrize("field", ["frames", "velocities", "forces"])
