@@ -2,6 +2,7 @@
 
 import struct
 
+import MDAnalysis
 import numpy as np
 import pytest
 from MDAnalysis.lib.formats.libmdaxdr import TRRFile
@@ -128,6 +129,17 @@ def test_frames_and_boxes_of_mdtraj_that_are_too_large_in_angstrom_are_refused(h
     with pytest.raises(InvalidArgumentError, match=r"box\[0, 0\] is too large"):
         store_mdtraj(handler, boxed, "x")
     assert handler.keys() == []
+
+
+def test_forces_that_are_too_large_per_nm_are_refused_by_the_writer(tmp_path):
+    frames = np.ones((2, 3, 3), np.float32)
+    forces = frames.copy()
+    forces[1, 2, 0] = 2e38
+    universe = MDAnalysis.Universe.empty(3)
+    universe.load_new(frames, forces=forces)
+    with pytest.raises(InvalidArgumentError, match=r"forces\[1, 2, 0\] is too large"):
+        universe.atoms.write(str(tmp_path / "x.fxt"), frames="all")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_frames_that_mdtraj_has_no_numbers_for_are_refused(handler):
