@@ -172,6 +172,35 @@ def test_elements_of_h5md_that_hold_for_all_frames_are_said_to_be_left_out(handl
     assert "run.h5md: left out: particles/trajectory/mass" in said()
 
 
+PARTS = {
+    "xyz": ("2\n\nC 1 0 0\nN 2 0 0\n", "2\n\nN 2 0 0\nC 1 0 0\n"),
+    "arc": ("2 x\n1 C 1 0 0 1\n2 N 2 0 0 1\n", "2 x\n1 N 2 0 0 1\n2 C 1 0 0 1\n"),
+    "pdb": (pdb_models([CA, CB]), pdb_models([CB, CA])),
+    "mol2": (mol2((1, ("C1", 1.0)), (2, ("O1", 2.0))), mol2((1, ("O1", 2.0)), (2, ("C1", 1.0)))),
+    "lammpstrj": tuple(
+        "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
+        f"ITEM: ATOMS id x y z\n1 1 0 0\n{other} 2 0 0\n"
+        for other in (2, 7)
+    ),
+}
+
+
+@pytest.mark.parametrize("suffix", [*PARTS, "h5md"])
+def test_parts_of_other_atoms_or_in_another_order_are_refused(handler, tmp_path, suffix):
+    one, other = (tmp_path / f"{name}.{suffix}" for name in ("one", "other"))
+    if suffix == "h5md":
+        for path, step in ((one, 1), (other, -1)):
+            write_h5md(
+                path, **{"id/value": lambda n, m, s=step: np.tile(np.arange(m)[::s], (n, 1))}
+            )
+    else:
+        for path, content in zip((one, other), PARTS[suffix], strict=True):
+            path.write_text(content)
+    assert handler.import_trajectory(None, [one, one], "same", overlap="keep")
+    with pytest.raises(InvalidArgumentError, match=rf"other\.{suffix}.* as atom [01], expected"):
+        handler.import_trajectory(None, [one, other], "x", overlap="keep")
+
+
 def test_models_that_are_not_told_apart_are_refused(handler, tmp_path):
     atom = "ATOM      1  C   ALA A   1       1.000   2.000   3.000\n"
     path = tmp_path / "vmd.pdb"

@@ -219,7 +219,7 @@ def h5md(reader: Any, path: Path, findings: Findings) -> None:
         are others than those of the first, or in another order.
     """
     group = reader._particle_group
-    _check_ids(group, path)
+    _check_ids(group, path, findings)
     elements = (group[path]["value"] for path in H5MD_ELEMENTS.values() if path in group)
     findings.hides_overflow = any(element.dtype.itemsize > 4 for element in elements)
     steps = {name: _steps(group[path]) for name, path in H5MD_ELEMENTS.items() if path in group}
@@ -245,12 +245,13 @@ def h5md(reader: Any, path: Path, findings: Findings) -> None:
     )
 
 
-def _check_ids(group: Any, path: Path) -> None:
+def _check_ids(group: Any, path: Path, findings: Findings) -> None:
     """Refuse frames whose rows are not of the same atoms, as some programs write them."""
     ids = group.get("id/value")
     if ids is None or ids.ndim != 2 or len(ids) == 0:
         return
     first = ids[0]
+    findings.atoms = [str(atom) for atom in first]
     for number in range(1, len(ids)):
         found = ids[number]
         if not np.array_equal(found, first):

@@ -66,6 +66,7 @@ def lammps_dump(reader: Any, path: Path, findings: Findings) -> None:
         # MDAnalysis subtracts it from scaled positions as well, to which it was never added.
         findings.origins.append(_origin(header[4:8]) * (2 if is_scaled else 1))
         number += 1
+    findings.atoms = sorted(first)
     if not first:
         findings.notes.append(
             "its atoms have no ids: whether each frame has one order can't be told"

@@ -87,7 +87,6 @@ def _check_counted_frames(
     name_column: int,
 ) -> None:
     """Follow frames of a number of atoms, so many more lines, and a line for each atom."""
-    first: list[str] = []
     number, has_blank = 0, False
     for line in lines:
         if not line.strip():
@@ -112,8 +111,8 @@ def _check_counted_frames(
         if len(more) + len(names) < n_more + n_atoms:
             findings.cut = f"frame {number} ends before its {n_atoms} atoms"
             return
-        first = first or names
-        _check_names(names, first, number, path)
+        findings.atoms = findings.atoms or names
+        _check_names(names, findings.atoms, number, path)
         number += 1
     check_last_line(lines.last_two, findings)
 
@@ -165,7 +164,6 @@ def pdb(path: Path, findings: Findings) -> None:
         Models that MDAnalysis does not tell apart, or that have other atoms than the first, or the
         same in another order.
     """
-    first: list[str] = []
     names: list[str] = []
     n_models = n_ends = n_boxes = n_files = models_before_box = 0
     is_after_end = False
@@ -182,8 +180,8 @@ def pdb(path: Path, findings: Findings) -> None:
             names = []
         elif record == "ENDMDL":
             n_ends += 1
-            first = first or names
-            _check_names(names, first, n_models - 1, path)
+            findings.atoms = findings.atoms or names
+            _check_names(names, findings.atoms, n_models - 1, path)
             names = []
         elif record == "CRYST1":
             n_boxes += not PLACEHOLDER.match(line)
@@ -203,6 +201,7 @@ def pdb(path: Path, findings: Findings) -> None:
             f"trajectory={str(path)!r} is not valid: it has atoms after END, which MDAnalysis does not "
             "tell apart; expected MODEL and ENDMDL around each frame"
         )
+    findings.atoms = findings.atoms or names
     ends_with = last[0][:6].rstrip()
     if ends_with in ("MODEL", "CRYST1"):
         findings.cut = f"it ends with {ends_with}"
@@ -256,7 +255,6 @@ def mol2(reader: Any, path: Path, findings: Findings) -> None:
         Several molecules of one size: these are not frames. Or the same atoms in another order.
     """
     names = set()
-    first: list[str] = []
     for number, block in enumerate(reader.frames):
         sections, _ = reader.parse_block(block)
         name, counts = (*sections["molecule"], "", "")[:2]
@@ -270,9 +268,9 @@ def mol2(reader: Any, path: Path, findings: Findings) -> None:
             findings.last_is_cut = True
             break
         atoms = [line.split(None, 2)[1] for line in sections["atom"]]
-        first = first or atoms
+        findings.atoms = findings.atoms or atoms
         if len(names) == 1:
-            _check_names(atoms, first, number, path)
+            _check_names(atoms, findings.atoms, number, path)
     if len(names) > 1:
         raise InvalidArgumentError(
             f"trajectory={str(path)!r} is not valid: it has {len(reader.frames)} molecules with "
