@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ._arguments import flag, path_text
+from ._system_errors import naming
 from .errors import InvalidArgumentError
 
 
@@ -103,11 +104,15 @@ def published(
     overwrite: bool,
     check_old: Callable[[Path], None] = refuse_directory,
 ) -> Iterator[Path]:
-    """Yield the temporary path of a `Publication`, which is published in the end."""
+    """Yield the temporary path of a `Publication`, which is published in the end.
+
+    An `OSError` that names no file is given the name of the path.
+    """
     publication = Publication(path, overwrite=overwrite, check_old=check_old)
     try:
-        yield publication.temporary
-        publication.publish()
+        with naming(path):
+            yield publication.temporary
+            publication.publish()
     finally:
         publication.discard()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ._overflow import overflow, refuse_infinite
 from .errors import InvalidArgumentError, InvalidTypeError
 
 UNITS = {
@@ -224,7 +225,8 @@ def _converted(quantity: Any, name: str) -> Any:
     is_pint = hasattr(quantity, "magnitude")
     refuse_subclasses(_bare(quantity), name)
     try:
-        number = quantity.to(unit).magnitude if is_pint else _of_openmm(quantity, unit)
+        with overflow() as noticed:
+            number = quantity.to(unit).magnitude if is_pint else _of_openmm(quantity, unit)
     except (TypeError, ValueError) as error:
         known = ", ".join(f"{field} ({of})" for field, of in UNITS.items())
         expected = f"a unit that converts to {unit}" if name in UNITS else "plain numbers, without"
@@ -232,6 +234,9 @@ def _converted(quantity: Any, name: str) -> Any:
             f"{name} in {quantity.units if is_pint else quantity.unit} is not valid: expected "
             f"{expected}; these fields have a unit: {known}"
         ) from error
+    if noticed:
+        given = quantity.units if is_pint else quantity.unit
+        refuse_infinite(f"{name} in {given}", name, number)
     return float(number) if np.ndim(number) == 0 else np.asarray(number)
 
 

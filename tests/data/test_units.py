@@ -272,6 +272,17 @@ def test_quantities_in_an_array_of_xarray_are_converted(handler):
     np.testing.assert_allclose(stored["positions"], 10 * X, rtol=1e-6)
 
 
+@pytest.mark.parametrize("unit", [u.nanometer, UREG.nanometer])
+def test_a_quantity_that_is_too_large_in_the_unit_of_its_field_is_refused(handler, unit):
+    large = X.copy()
+    large[1, 2, 0] = 2e38
+    with pytest.raises(InvalidArgumentError, match=r"frames in .*frames\[1, 2, 0\] is too large"):
+        handler.store_trajectory({"frames": large * unit}, "x")
+    large[1, 2, 0] = np.inf
+    stored = handler.load_data(handler.store_trajectory({"frames": large * unit}, "x"))
+    assert np.isinf(stored["frames"]).sum() == 1
+
+
 def test_a_dimensionless_quantity_is_a_plain_number(handler):
     key = handler.store_structure({"fraction": u.Quantity(0.5), "n": UREG.Quantity(2.0)}, "s")
     assert handler.load_data(key) == {"fraction": 0.5, "n": 2.0}

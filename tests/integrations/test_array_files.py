@@ -171,6 +171,19 @@ def test_what_is_no_file_within_a_zarr_group_is_refused_and_not_waited_for(
         shutil.rmtree(path)
 
 
+def test_a_zarr_group_that_can_not_be_written_is_named(trajectory, tmp_path, monkeypatch):
+    zarr = pytest.importorskip("zarr", minversion="3")
+    from proteinflex_optimization.integrations.zarr import export_zarr
+
+    def fail(*arguments, **options):
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(zarr.Array, "__setitem__", fail)
+    with pytest.raises(OSError, match=r"File too large: '.*run\.zarr'"):
+        export_zarr(trajectory, tmp_path / "run.zarr")
+    assert list(tmp_path.glob("*.zarr")) == []
+
+
 def test_a_zarr_group_that_lacks_a_chunk_is_refused(handler, tmp_path):
     pytest.importorskip("zarr", minversion="3")
     from proteinflex_optimization.integrations.zarr import export_zarr
@@ -227,6 +240,7 @@ def test_an_error_of_the_system_is_no_damage_of_a_zarr_group(
     with pytest.raises(type(error)) as caught:
         handler.import_trajectory(None, tmp_path / "run.zarr", "again")
     assert caught.value is error
+    assert isinstance(error, MemoryError) or "run.zarr" in str(error)
 
 
 def test_an_error_of_the_system_is_no_damage_of_an_npz(trajectory, tmp_path, monkeypatch):
@@ -235,7 +249,7 @@ def test_an_error_of_the_system_is_no_damage_of_an_npz(trajectory, tmp_path, mon
 
     export_npz(trajectory, tmp_path / "run.npz")
     monkeypatch.setattr(np, "load", fail)
-    with pytest.raises(OSError, match="Input/output error") as caught:
+    with pytest.raises(OSError, match=r"Input/output error: '.*run\.npz'") as caught:
         read_npz(tmp_path / "run.npz")
     assert not isinstance(caught.value, InvalidArgumentError)
 

@@ -160,6 +160,24 @@ def test_what_rmsf_cannot_use_is_refused(trajectory, tmp_path):
         rmsf(handler.open(key))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_cannot_be_superposed_names_frame_and_atom(tmp_path, value):
+    handler = DataHandler(tmp_path)
+    options = {"scheduler": "synchronous", "frames_per_block": 8}
+    for frame in (0, 30):
+        frames = walk()
+        frames[frame, 3, 1] = value
+        trajectory = handler.open(handler.store_trajectory({"frames": frames}, f"at{frame}"))
+        with pytest.raises(InvalidArgumentError, match=rf"frame {frame} can't .* atom 3 has"):
+            rmsf(trajectory, **options)
+        assert np.isfinite(rmsf(trajectory, atoms=[0, 1, 2], **options)).all()
+    with np.errstate(invalid="ignore"):
+        found = rmsf(trajectory, superpose=False, **options)
+    assert np.flatnonzero(np.isnan(found)).tolist() == [3]
+    with pytest.raises(InvalidArgumentError, match="reference can't be superposed.*atom 3"):
+        rmsf(trajectory, reference=frames[30], **options)
+
+
 def test_merging_many_blocks_in_one_task_keeps_the_order_of_pairs():
     random = np.random.default_rng(0)
     for blocks in [1, 2, 3, 15, 16, 17, 31, 33, 48, 255, 257, 300]:

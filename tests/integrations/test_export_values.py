@@ -81,6 +81,22 @@ def test_a_coordinate_that_a_text_has_no_columns_for_names_its_frame_and_atom(
     assert os.listdir(tmp_path) == ["cache"]
 
 
+def test_a_velocity_that_gro_has_no_columns_for_names_its_atom(handler, tmp_path):
+    stored = {"frames": np.ones((1, 4, 3), np.float32), "velocities": np.ones((1, 4, 3))}
+    path = tmp_path / "one.gro"
+    for good in (9999.0, -999.0, np.nan):
+        stored["velocities"][0, 2, 0] = good
+        trajectory = handler.open(handler.store_trajectory(stored, "md"))
+        export_trajectory(trajectory, path, overwrite=True)
+        found = handler.load_data(handler.import_trajectory(path, path, "again"))
+        np.testing.assert_allclose(found["velocities"], stored["velocities"], atol=1e-3)
+    for bad in (10_000.0, -1000.0, 12_341.2):
+        stored["velocities"][0, 2, 0] = bad
+        trajectory = handler.open(handler.store_trajectory(stored, "md"))
+        with pytest.raises(InvalidArgumentError, match=r"\.gro: atom 2 has velocities\.x="):
+            export_trajectory(trajectory, tmp_path / "bad.gro")
+
+
 def test_a_file_of_no_atoms_that_fit_leaves_no_trace(handler, tmp_path):
     """A format for molecules needs more than coordinates."""
     trajectory = handler.open(handler.store_trajectory(data(), "md"))

@@ -1,8 +1,11 @@
 """Frames are of the same atoms in the same order, or an error."""
 
 import gzip
+from pathlib import Path
 
+import numpy as np
 import pytest
+from MDAnalysisTests import datafiles
 from proteinflex_optimization import InvalidArgumentError
 from proteinflex_optimization.errors import ProteinFlexError
 from trajectory_data import write_xtc
@@ -111,6 +114,91 @@ def test_frames_of_other_atoms_than_the_first_are_refused(handler, tmp_path, nam
     with pytest.raises(InvalidArgumentError, match=rf"{path.name}.*{message}"):
         handler.import_trajectory(None, path, "x")
     assert handler.keys() == []
+
+
+def mol2(*atoms):
+    lines = "".join(f"{i} {name} {x} 0.0 0.0 {name[0]} 1 LIG 0.0\n" for i, (name, x) in atoms)
+    header = f"@<TRIPOS>MOLECULE\nlig\n {len(atoms)} 0\nSMALL\nGASTEIGER\n\n"
+    return f"{header}@<TRIPOS>ATOM\n{lines}@<TRIPOS>BOND\n"
+
+
+def test_molecules_of_mol2_whose_atoms_are_in_another_order_are_refused(handler, tmp_path):
+    path = tmp_path / "run.mol2"
+    one, other = (1, ("C1", 1.0)), (2, ("O1", 2.0))
+    path.write_text(mol2(one, other) * 2)
+    assert handler.open(handler.import_trajectory(path, path, "x")).read()[:, 1, 0].tolist() == [
+        2,
+        2,
+    ]
+    path.write_text(mol2(one, other) + mol2(other, one))
+    with pytest.raises(InvalidArgumentError, match=r"run\.mol2.*atom 0 of frame 1 is 'O1'"):
+        handler.import_trajectory(path, path, "y")
+
+
+def write_h5md(path, **elements):
+    h5py = pytest.importorskip("h5py")
+    path.write_bytes(Path(datafiles.H5MD_xvf).read_bytes())
+    with h5py.File(path, "r+") as file:
+        group = file["particles/trajectory"]
+        n_frames, n_atoms, _ = group["position/value"].shape
+        for name, make in elements.items():
+            group[name] = make(n_frames, n_atoms)
+            if name == "id/value":
+                group["id/step"] = group["position/step"]
+
+
+def test_rows_of_h5md_that_are_of_another_atom_later_are_refused(handler, tmp_path):
+    def ids(n_frames, n_atoms):
+        return np.tile(np.arange(n_atoms)[::-1], (n_frames, 1))
+
+    def permuted(n_frames, n_atoms):
+        found = ids(n_frames, n_atoms)
+        found[-1, 3:5] = found[-1, 4:2:-1]
+        return found
+
+    path = tmp_path / "run.h5md"
+    for name, make in (("id/value", ids), ("id", lambda *shape: ids(*shape)[0])):
+        write_h5md(path, **{name: make})
+        handler.import_trajectory(None, path, name)
+    write_h5md(path, **{"id/value": permuted})
+    with pytest.raises(InvalidArgumentError, match=r"run\.h5md.*row 3 of frame \d is the atom"):
+        handler.import_trajectory(None, path, "x")
+
+
+def test_elements_of_h5md_that_hold_for_all_frames_are_said_to_be_left_out(handler, tmp_path, said):
+    path = tmp_path / "run.h5md"
+    write_h5md(path, mass=lambda _, n_atoms: np.ones(n_atoms))
+    handler.import_trajectory(None, path, "x")
+    assert "run.h5md: left out: particles/trajectory/mass" in said()
+
+
+PARTS = {
+    "xyz": ("2\n\nC 1 0 0\nN 2 0 0\n", "2\n\nN 2 0 0\nC 1 0 0\n"),
+    "arc": ("2 x\n1 C 1 0 0 1\n2 N 2 0 0 1\n", "2 x\n1 N 2 0 0 1\n2 C 1 0 0 1\n"),
+    "pdb": (pdb_models([CA, CB]), pdb_models([CB, CA])),
+    "mol2": (mol2((1, ("C1", 1.0)), (2, ("O1", 2.0))), mol2((1, ("O1", 2.0)), (2, ("C1", 1.0)))),
+    "lammpstrj": tuple(
+        "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
+        f"ITEM: ATOMS id x y z\n1 1 0 0\n{other} 2 0 0\n"
+        for other in (2, 7)
+    ),
+}
+
+
+@pytest.mark.parametrize("suffix", [*PARTS, "h5md"])
+def test_parts_of_other_atoms_or_in_another_order_are_refused(handler, tmp_path, suffix):
+    one, other = (tmp_path / f"{name}.{suffix}" for name in ("one", "other"))
+    if suffix == "h5md":
+        for path, step in ((one, 1), (other, -1)):
+            write_h5md(
+                path, **{"id/value": lambda n, m, s=step: np.tile(np.arange(m)[::s], (n, 1))}
+            )
+    else:
+        for path, content in zip((one, other), PARTS[suffix], strict=True):
+            path.write_text(content)
+    assert handler.import_trajectory(None, [one, one], "same", overlap="keep")
+    with pytest.raises(InvalidArgumentError, match=rf"other\.{suffix}.* as atom [01], expected"):
+        handler.import_trajectory(None, [one, other], "x", overlap="keep")
 
 
 def test_models_that_are_not_told_apart_are_refused(handler, tmp_path):

@@ -1,6 +1,7 @@
 """Of a file that is cut, is no trajectory or can't be read on, no other trajectory is made."""
 
 import fcntl
+import gc
 import gzip
 import importlib
 import itertools
@@ -18,7 +19,9 @@ from proteinflex_optimization.errors import InvalidTypeError, ProteinFlexError
 from proteinflex_optimization.integrations.mdanalysis import (
     TrajectoryReadError,
     export_trajectory,
+    whole,
 )
+from proteinflex_optimization.integrations.mdanalysis.reader_classes import name_of
 from trajectory_data import write_trr, write_xtc
 
 pytestmark = pytest.mark.filterwarnings(
@@ -357,3 +360,56 @@ def test_an_open_file_is_no_list_of_files(handler):
             handler.import_trajectory(PSF, file, "md")
     with pytest.raises(InvalidTypeError, match="trajectory=bytearray"):
         handler.import_trajectory(PSF, bytearray(b"run.dcd"), "md")
+
+
+# --- text ---
+
+
+LATIN = {
+    "run.pdb": "TITLE     café\nMODEL\n"
+    "ATOM      1  CA  ALA A   1       1.000   2.000   3.000  1.00  0.00           C\nENDMDL\nEND\n",
+    "one.gro": "café\n1\n    1ALA     CA    1   0.100   0.200   0.300\n 1 1 1\n",
+    "run.xyz": "1\ncafé\nC 1 2 3\n",
+    "one.crd": "* café\n*\n    1\n"
+    "    1    1 ALA  CA     1.00000   2.00000   3.00000 A    1      0.00000\n",
+    "run.mdcrd": "café\n   1.000   2.000   3.000\n",
+    "one.inpcrd": "café\n    1\n   1.0000000   2.0000000   3.0000000\n",
+    "one.pqr": "REMARK café\nATOM      1  CA  ALA     1       1.000   2.000   3.000  0.1000 1.8000\n",
+    "run.xyz.gz": "1\ncafé\nC 1 2 3\n",
+}
+
+
+@pytest.mark.parametrize("name", LATIN)
+def test_a_title_in_latin_1_hides_no_frame(handler, tmp_path, capfd, name):
+    path = tmp_path / name
+    content = LATIN[name].encode("latin-1")
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    topology = Topology(["CA"], ["C"], [0], ["ALA"], [1], [0], ["A"])
+    found = handler.open(handler.import_trajectory(topology, path, "x"))
+    np.testing.assert_array_equal(found.read(), [[[1, 2, 3]]])
+    assert capfd.readouterr().err == ""
+
+
+def test_readers_that_could_not_be_made_say_nothing_on_stderr(handler, tmp_path, capfd):
+    """Also those of the first attempt, of whose topology a copy was tried."""
+    top, path = tmp_path / "top.gro", tmp_path / "run.dcd"
+    top.write_bytes(LATIN["one.gro"].encode("latin-1"))
+    path.write_bytes(b"no codec can't decode this")
+    with pytest.raises(InvalidArgumentError, match=r"run\.dcd"):
+        handler.import_trajectory(top, path, "x")
+    gc.collect()
+    assert "Exception ignored" not in capfd.readouterr().err
+
+
+def test_whatever_is_known_of_a_format_is_known_by_the_name_of_its_reader():
+    names = {name_of(reader) for reader in MDAnalysis._READERS.values()}
+    assert names >= {*whole.EXAMINERS, *whole.BEFORE_OPENING, *whole.TEXTS}
+
+
+def test_a_file_with_more_than_its_coordinates_is_refused_by_any_name_of_its_format(
+    handler, tmp_path
+):
+    path = tmp_path / "one.coor"
+    path.write_bytes(Path(datafiles.NAMDBIN).read_bytes() + b"more")
+    with pytest.raises(TrajectoryReadError, match=r"one\.coor is cut or damaged"):
+        handler.import_trajectory(None, path, "x")

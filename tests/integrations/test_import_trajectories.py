@@ -227,8 +227,8 @@ def test_columns_of_extended_xyz_are_said_or_refused(handler, tmp_path, said):
             handler.import_trajectory(None, path, "x")
 
 
-def dump(step, ids, low=0, columns="id type x y z"):
-    atoms = "".join(f"{i} 1 {i} 0 0\n" if "id" in columns else "1 1 0 0\n" for i in ids)
+def dump(step, ids, low=0, columns="id type x y z", atoms=None):
+    atoms = atoms or "".join(f"{i} 1 {i} 0 0\n" if "id" in columns else "1 1 0 0\n" for i in ids)
     box = f"{low} 99\n" * 3
     return (
         f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n{len(ids)}\n"
@@ -263,6 +263,38 @@ def test_positions_of_a_lammps_dump_are_those_of_the_file(handler, tmp_path):
     assert found.read()[:, :, 0].tolist() == [[1, 2]]
 
 
+@pytest.mark.parametrize("columns", ["id xs ys zs", "id xsu ysu zsu"])
+def test_scaled_positions_of_a_lammps_dump_begin_at_the_corner_of_its_box(
+    handler, tmp_path, columns
+):
+    path = tmp_path / "run.lammpstrj"
+    atoms = "1 0.25 0.5 0\n"
+    path.write_text(dump(0, (1,), low=-5, columns=columns, atoms=atoms))
+    found = handler.open(handler.import_trajectory(None, path, "x"))
+    assert found.read()[0, 0].tolist() == [-5 + 104 / 4, -5 + 104 / 2, -5]
+    tilted = dump(0, (1,), low=-5, columns=columns, atoms=atoms)
+    tilted = tilted.replace("BOX BOUNDS", "BOX BOUNDS xy xz yz").replace("-5 99", "-5 99 0")
+    # From -5 to 95 in x, and 4 more in y.
+    path.write_text(tilted.replace("-5 99 0", "-5 99 4", 1))
+    found = handler.open(handler.import_trajectory(None, path, "x"))
+    assert found.read()[0, 0].tolist() == pytest.approx([-5 + 100 / 4 + 4 / 2, 47, -5], abs=1e-4)
+
+
+@pytest.mark.parametrize("is_scaled", [True, False])
+def test_images_that_mdanalysis_unwraps_wrongly_are_refused(handler, tmp_path, is_scaled):
+    path = tmp_path / "run.lammpstrj"
+    columns = "id xs ys zs ix iy iz" if is_scaled else "id x y z ix iy iz"
+    content = dump(0, (1,), columns=columns, atoms="1 0.5 0 0 2 0 0\n")
+    if not is_scaled:
+        path.write_text(content)
+        found = handler.open(handler.import_trajectory(None, path, "x", unwrap_images=True))
+        assert found.read()[0, 0].tolist() == [0.5 + 2 * 99, 0, 0]
+        content = content.replace("BOUNDS", "BOUNDS xy xz yz").replace("0 99", "0 99 1")
+    path.write_text(content)
+    with pytest.raises(InvalidArgumentError, match=r"unwrap_images=True .*run\.lammpstrj"):
+        handler.import_trajectory(None, path, "x", unwrap_images=True)
+
+
 def test_times_of_a_big_endian_dcd_are_those_of_a_little_endian_one(handler, tmp_path):
     def record(order, content):
         length = struct.pack(f"{order}i", len(content))
@@ -288,3 +320,18 @@ def test_times_of_a_big_endian_dcd_are_those_of_a_little_endian_one(handler, tmp
     for is_charmm in (True, False):
         np.testing.assert_allclose(write("<", is_charmm), [0.5, 1, 1.5], rtol=1e-6)
         np.testing.assert_array_equal(write(">", is_charmm), write("<", is_charmm))
+
+
+@pytest.mark.parametrize("suffix", ["lammpstrj", "nc"])
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_time_step_that_is_made_up_and_not_stored_is_no_warning(handler, tmp_path, suffix):
+    path = tmp_path / f"run.{suffix}"
+    if suffix == "lammpstrj":
+        path.write_text(dump(0, (1, 2)) + dump(10, (1, 2)))
+    else:
+        data = {"frames": np.zeros((1, 3, 3), np.float32), "time": np.array([5.0])}
+        export_trajectory(handler.open(handler.store_trajectory(data, "one")), path)
+    found = handler.load_data(handler.import_trajectory(None, path, "x"))
+    assert found.get("time") == (None if suffix == "lammpstrj" else [5.0])
+    found = handler.load_data(handler.import_trajectory(None, path, "y", dt=2.0))
+    assert found["time"].tolist() == ([0, 2] if suffix == "lammpstrj" else [0])

@@ -282,6 +282,21 @@ def test_columns_that_are_shifted_are_an_error_with_the_line(read, bad):
         read(line(), bad)
 
 
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        "12345.67823456.78934567.890",
+        "   1.000   2.00012345.678",
+        "123456.789234567.890345678.901",
+        "123456.789123456.7891234567.890",
+        "12345.67823456.78934567.890  1.00  0.00",
+    ],
+)
+def test_coordinates_that_have_overflown_are_an_error_whatever_follows(read, numbers):
+    with pytest.raises(InvalidArgumentError, match=r"line 2: columns 47 to 55 hold"):
+        read(line(), line()[:30] + numbers)
+
+
 def test_a_coordinate_beyond_float32_is_an_error(read):
     with pytest.raises(InvalidArgumentError, match="atom 1 is not finite as float32"):
         read(line(), line(x="1e39"))

@@ -294,6 +294,24 @@ def test_what_is_no_structure_is_refused(tmp_path):
             read_structure(structure)
 
 
+def test_numbers_of_objects_that_are_none_are_refused_by_the_name_of_the_source():
+    app = pytest.importorskip("openmm.app")
+    from openmm import Vec3, unit
+
+    topology = app.Topology()
+    residue = topology.addResidue("ALA", topology.addChain("A"))
+    topology.addAtom("CA", app.element.carbon, residue)
+    one = [Vec3(0, 0, 0)]
+    for positions in (None, one * unit.picosecond, "x", ["x"], [1.0], [[1.0, 2.0]]):
+        with pytest.raises(InvalidArgumentError, match="source .*positions"):
+            read_structure((topology, positions))
+    atoms = pytest.importorskip("biotite.structure").AtomArray(1)
+    atoms.coord[:] = 0
+    atoms.set_annotation("b_factor", np.array(["x"]))
+    with pytest.raises(InvalidArgumentError, match="Biotite's structure has a b_factor"):
+        read_structure(atoms)
+
+
 def test_the_cache_keeps_all_of_it(tmp_path):
     handler = DataHandler(tmp_path / "cache")
     key = handler.import_structure(PDB, "adk", {"source": "test"}, plddt=True)

@@ -339,6 +339,27 @@ def test_what_pdb_has_no_place_for_is_told(handler, tmp_path):
     assert left_out == ["residue_numbers", "chain_ids"]
 
 
+@pytest.mark.parametrize("chain_ids", [["_", "A"], ["-", "+"], ["", "A"]])
+def test_chain_ids_that_pdb_files_get_other_letters_for_are_told(handler, tmp_path, chain_ids):
+    topology = small(chain_ids=chain_ids, residue_numbers=[1, 2, 3])
+    handler.store_trajectory({"frames": FRAMES}, "md", structure=topology)
+    assert export_trajectory(handler.open("md"), tmp_path / "md.pdb") == ["chain_ids"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "is_told"),
+    [([1, 0, 1], True), ([0, 1, 2], False), ([0, 0, 1], False), ([0, 1, 0], True)],
+)
+def test_residues_that_gro_files_count_on_from_are_told(handler, tmp_path, numbers, is_told):
+    """A 0 after other residues stands for 100000."""
+    topology = small(residue_numbers=numbers, insertion_codes=["", "", ""])
+    handler.store_trajectory({"frames": FRAMES[:1]}, "md", structure=topology)
+    left_out = export_trajectory(handler.open("md"), tmp_path / "md.gro")
+    assert ("residue_numbers" in left_out) == is_told
+    read = Topology.of(tmp_path / "md.gro").residue_numbers.tolist()
+    assert (read != numbers) == is_told
+
+
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 @pytest.mark.parametrize("suffix", [".pdb", ".gro", ".xyz"])
 def test_names_that_would_break_a_file_are_told_and_replaced(handler, tmp_path, suffix):

@@ -284,7 +284,8 @@ def rmsf(
     Raises
     ------
     InvalidArgumentError
-        No such atoms, no frames, or a reference of another shape.
+        No such atoms, no frames, or a reference of another shape; or a frame or reference that has to
+        be superposed has a NaN or an infinite number. Without `superpose`, these make NaN.
 
     Notes
     -----
@@ -310,6 +311,8 @@ def rmsf(
         dask.base.get_scheduler(scheduler=scheduler)
     except ValueError as error:
         raise InvalidArgumentError(f"scheduler={scheduler!r} is not valid: {error}") from None
+    if superpose:
+        _check_finite(onto, "frame 0" if reference is None else "reference")
     centred = onto - onto.mean(axis=0) if superpose else None
     if frames_per_block is None:
         # Frames are decoded as they are stored, and worked on as three arrays of float64.
@@ -331,6 +334,16 @@ def rmsf(
     return fluctuation
 
 
+def _check_finite(positions: NDArray[Any], name: str) -> None:
+    """Refuse positions that can't be superposed."""
+    unknown = ~np.isfinite(positions).all(axis=-1)
+    if unknown.any():
+        raise InvalidArgumentError(
+            f"{name} can't be superposed: selected atom {int(np.argmax(unknown))} has a NaN or an infinite "
+            "position; expected finite ones, or superpose=False"
+        )
+
+
 Moments = tuple[int, "NDArray[np.float64]", "NDArray[np.float64]"]
 
 
@@ -347,6 +360,8 @@ def block_moments(shared: tuple[Trajectory, Any, Any], start: int, stop: int) ->
     trajectory, atoms, reference = shared
     frames = trajectory.read(start, stop, atoms=atoms).astype(np.float64)
     if reference is not None:
+        for number in np.flatnonzero(~np.isfinite(frames).all(axis=(1, 2))):
+            _check_finite(frames[number], f"frame {start + number}")
         frames -= frames.mean(axis=1, keepdims=True)
         frames = _rotated(frames, reference)
     mean = frames.mean(axis=0)

@@ -63,7 +63,6 @@ def export_npz(
     arrays = {name: value for name, value in data.items() if isinstance(value, np.ndarray)}
     # Not by keywords of `savez`: a field may be called `file`.
     with (
-        naming(path),
         published(path, overwrite=overwrite) as hidden,
         zipfile.ZipFile(hidden, "w") as archive,
     ):
@@ -94,7 +93,11 @@ def read_npz(path: StrPath) -> dict[str, NDArray[Any]]:
     path = path_text("path", path)
     refuse_other_than_a_file("path", Path(path))
     try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with (
+            naming(path),
+            Path(path).open("rb") as file,
+            np.load(file, allow_pickle=False) as archive,
+        ):
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile) as error:
         if is_of_system(error):

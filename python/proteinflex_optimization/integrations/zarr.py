@@ -33,7 +33,7 @@ from proteinflex_optimization import _native
 from proteinflex_optimization._arguments import callback, instance, path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._publish import published
-from proteinflex_optimization._system_errors import is_of_system
+from proteinflex_optimization._system_errors import is_of_system, naming
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.trajectory import Trajectory
 
@@ -168,8 +168,9 @@ def import_zarr(
             f"path={given!r} is not valid: expected the directory of one Zarr group"
         )
     try:
-        group = zarr.open_group(_RegularFiles(Path(path), read_only=True), mode="r")
-        arrays = dict(group.arrays())
+        with naming(path):
+            group = zarr.open_group(_RegularFiles(Path(path), read_only=True), mode="r")
+            arrays = dict(group.arrays())
         attributes = dict(group.attrs)
         is_ours = "content_id" in attributes
         static = set(attributes.get("static", ())) if is_ours else set()
@@ -271,7 +272,8 @@ def _check_arrays(
 
 def _read(array: Any, chosen: Any, path: StrPath) -> Any:
     try:
-        return array[chosen]
+        with naming(path):
+            return array[chosen]
     except Exception as error:
         if is_of_system(error):
             raise

@@ -99,10 +99,10 @@ def walk_trr(path: Path, findings: Findings) -> None:
     InvalidArgumentError
         The number of atoms changes: libxdrfile would write beyond its memory.
     """
-    _walk(path, _trr_frame, findings)
+    _walk(path, partial(_trr_frame, findings), findings)
 
 
-def _trr_frame(file: BinaryIO, *, is_read: bool) -> int:
+def _trr_frame(findings: Findings, file: BinaryIO, *, is_read: bool) -> int:
     """Pass over a frame, and return its number of atoms; libxdrfile divides by what is in a header."""
     begin = file.tell()
     *name, ir, e, box, vir, pres, top, sym, x, v, f, n_atoms, _, _ = TRR_HEADER.unpack(
@@ -116,6 +116,7 @@ def _trr_frame(file: BinaryIO, *, is_read: bool) -> int:
         whole = (*[9 * real] * 3, *[3 * n_atoms * real] * 3)
         fits = all(size in (0, most) for size, most in zip(blocks, whole, strict=True))
         if fits and n_atoms > 0 and any((box, x, v, f)) and not any(others):
+            findings.hides_overflow |= real == 8
             file.seek(2 * real + sum(blocks), 1)
             return int(n_atoms)
     raise ValueError(f"{n_atoms} atoms have no blocks of {(*blocks, *others)} bytes")
@@ -214,9 +215,13 @@ def h5md(reader: Any, path: Path, findings: Findings) -> None:
     Raises
     ------
     InvalidArgumentError
-        Velocities, forces or the box are of other steps than the positions.
+        Velocities, forces or the box are of other steps than the positions; or the atoms of a frame
+        are others than those of the first, or in another order.
     """
     group = reader._particle_group
+    _check_ids(group, path, findings)
+    elements = (group[path]["value"] for path in H5MD_ELEMENTS.values() if path in group)
+    findings.hides_overflow = any(element.dtype.itemsize > 4 for element in elements)
     steps = {name: _steps(group[path]) for name, path in H5MD_ELEMENTS.items() if path in group}
     if not steps:
         return
@@ -237,8 +242,25 @@ def h5md(reader: Any, path: Path, findings: Findings) -> None:
     findings.left_out += sorted(
         f"{group.name.lstrip('/')}/{name}"
         for name in set(group) - {"position", "velocity", "force", "box"}
-        if hasattr(group[name], "keys") and {"value", "step"} <= set(group[name])
     )
+
+
+def _check_ids(group: Any, path: Path, findings: Findings) -> None:
+    """Refuse frames whose rows are not of the same atoms, as some programs write them."""
+    ids = group.get("id/value")
+    if ids is None or ids.ndim != 2 or len(ids) == 0:
+        return
+    first = ids[0]
+    findings.atoms = [str(atom) for atom in first]
+    for number in range(1, len(ids)):
+        found = ids[number]
+        if not np.array_equal(found, first):
+            atom = int(np.flatnonzero(found != first)[0])
+            raise InvalidArgumentError(
+                f"trajectory={str(path)!r} is not valid: row {atom} of frame {number} is the atom of the "
+                f"id {found[atom]}, expected {first[atom]} as in frame 0; all frames need the same atoms "
+                "in the same order (sort them by particles/…/id in a copy of the file)"
+            )
 
 
 def _observables(file: Any) -> Iterator[tuple[str, Any]]:

@@ -77,6 +77,8 @@ class _Format:
     """Of coordinates and their ranges, in Å."""
     limits: tuple[float, float] = (-np.inf, np.inf)
     """Of coordinates, in Å: for which the columns of a text have a place."""
+    velocity_limits: tuple[float, float] = (-np.inf, np.inf)
+    """So of velocities, in Å/ps."""
 
 
 FORMATS = {
@@ -112,6 +114,7 @@ FORMATS[".gro"] = _Format(
     frozenset({"box", "velocities"}),
     box_as_vectors=True,
     limits=(10 * GROWriter.gro_coor_limits["min"], 10 * GROWriter.gro_coor_limits["max"]),
+    velocity_limits=(-999.9995, 9999.9995),
 )
 FORMATS[".pdb"] = FORMATS[".ent"] = _Format(
     limits=(PDBWriter.pdb_coor_limits["min"], PDBWriter.pdb_coor_limits["max"])
@@ -356,6 +359,11 @@ def _check(ts: Any, suffix: str, reader: Any, places: _Format) -> None:
     for name, values in given.items():
         wrong = np.isfinite(reader.stored(name)) & ~np.isfinite(values)
         _refuse(wrong, ts, suffix, name, reader, "a number that float32 can hold")
+    if ts.has_velocities:
+        least, most = places.velocity_limits
+        expected = f"velocities from {least:.6g} to {most:.6g} Å/ps"
+        outside = (ts.velocities <= least) | (ts.velocities >= most)
+        _refuse(outside, ts, suffix, "velocities", reader, expected)
     positions, (least, most), largest = ts.positions, places.limits, places.largest
     if np.isfinite(most):
         expected = f"finite coordinates from {least:.6g} to {most:.6g} Å"

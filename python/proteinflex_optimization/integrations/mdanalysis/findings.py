@@ -27,13 +27,17 @@ class Findings:
     check_frame : callable or None
         Given the file where a frame begins, raises a ValueError if the reader can't be trusted with it.
     origins : list of array
-        What the reader has subtracted from the positions of each frame; empty where nothing.
+        What the positions of each frame lack, as the reader gives them; empty where nothing.
+    atoms : list of str
+        What tells the atoms of the first frame from others, in their order; empty where nothing does.
     left_out : list of str
         What the file has and the reader does not give, or gives in a way that can't be stored.
     unpaired : set of str
         Names of what the reader gives with frames of other steps.
     notes : list of str
         What else a user should know.
+    hides_overflow : bool
+        Whether the reader makes float32 of larger numbers without NumPy, which would tell.
     has_time, has_steps, has_box : bool
         False where what the reader gives under this name is made up or wrong.
     """
@@ -44,9 +48,11 @@ class Findings:
     whole_bytes: int = 0
     check_frame: Callable[..., int] | None = None
     origins: list[NDArray[np.float64]] = field(default_factory=list)
+    atoms: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     unpaired: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    hides_overflow: bool = False
     has_time: bool = True
     has_steps: bool = True
     has_box: bool = True

@@ -269,6 +269,7 @@ class _Run:
                     f"trajectory={str(part.file.path)!r} has {part.file.n_atoms} atoms, expected "
                     f"{parts[0].file.n_atoms} as {parts[0].file.path}"
                 )
+            _check_atoms(part.file, parts[0].file)
         if overlap == "remove" and len(parts) > 1:
             self._find_overlaps()
 
@@ -406,6 +407,20 @@ class _Run:
             )
         for name in sorted(self._excluded):
             logger.warning("%s: left out: %s, which some frames lack", first, name)
+
+
+def _check_atoms(file: TrajectoryFile, first: TrajectoryFile) -> None:
+    """Refuse a part whose atoms are others, or in another order, where both files tell."""
+    if file.format != first.format:
+        return
+    for atom, (found, expected) in enumerate(
+        zip(file.findings.atoms, first.findings.atoms, strict=False)
+    ):
+        if found != expected:
+            raise InvalidArgumentError(
+                f"trajectory={str(file.path)!r} has {found!r} as atom {atom}, expected {expected!r} as "
+                f"{first.path}; all parts need the same atoms in the same order"
+            )
 
 
 class _FieldsChanged(Exception):  # noqa: N818, a turn and no error

@@ -22,9 +22,10 @@ def lammps_dump(reader: Any, path: Path, findings: Findings) -> None:
     Raises
     ------
     InvalidArgumentError
-        Frames of several numbers of atoms, or of other atoms.
+        Frames of several numbers of atoms, or of other atoms; or images that MDAnalysis unwraps wrongly.
     """
     findings.has_time = False
+    is_scaled = reader.lammps_coordinate_convention.startswith("scaled")
     lines = Lines(path)
     number = 0
     first: set[str] = set()
@@ -57,8 +58,15 @@ def lammps_dump(reader: Any, path: Path, findings: Findings) -> None:
             first = first or ids
             if len(ids) < len(atoms) or ids != first:
                 raise _other_ids(ids, first, number, path)
-        findings.origins.append(_origin(header[4:8]))
+        if reader._unwrap and (is_scaled or len(header[4].split()) == 9):
+            raise InvalidArgumentError(
+                f"unwrap_images=True is not valid for trajectory={str(path)!r}: of scaled positions and "
+                "of tilted boxes, MDAnalysis adds images by other lengths; expected False"
+            )
+        # MDAnalysis subtracts it from scaled positions as well, to which it was never added.
+        findings.origins.append(_origin(header[4:8]) * (2 if is_scaled else 1))
         number += 1
+    findings.atoms = sorted(first)
     if not first:
         findings.notes.append(
             "its atoms have no ids: whether each frame has one order can't be told"

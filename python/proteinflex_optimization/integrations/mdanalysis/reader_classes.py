@@ -57,7 +57,7 @@ def reader_without_mapping(reader_class: Any) -> Any:
 
     def time_step(reader: Any) -> Any:
         if not reader.has_time or reader.n_frames < 2:
-            raise AttributeError  # MDAnalysis takes its default.
+            return 1.0  # MDAnalysis's default, which it would warn of.
         return read(reader, "time", 1) - read(reader, "time", 0)
 
     members = {"_get_var_and_scale": read, "_get_dt": time_step}
@@ -87,6 +87,8 @@ def silence_half_made_readers(error: Exception) -> None:
             made.close = lambda: None
             made._auxs = {}
         trace = trace.tb_next
+    if isinstance(error.__context__, Exception):
+        silence_half_made_readers(error.__context__)
 
 
 def format_of(path: Path, format: Any) -> Any:

@@ -21,9 +21,11 @@ from MDAnalysis.lib.util import anyopen
 from proteinflex_optimization._arguments import path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
+from proteinflex_optimization._overflow import overflow, refuse_infinite
 from proteinflex_optimization._packed import check_streams
 from proteinflex_optimization._system_errors import is_of_system, naming
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
+from proteinflex_optimization.integrations.mdanalysis.encodings import is_utf8, write_utf8
 from proteinflex_optimization.integrations.mdanalysis.paths import text_path
 from proteinflex_optimization.integrations.mdanalysis.reader import TrajectoryReadError
 from proteinflex_optimization.integrations.mdanalysis.reader_classes import (
@@ -50,6 +52,7 @@ from proteinflex_optimization.integrations.mdanalysis.topology_files import (
     universe_of,
 )
 from proteinflex_optimization.integrations.mdanalysis.whole import (
+    TEXTS,
     Findings,
     examine,
     examine_before_opening,
@@ -146,7 +149,11 @@ class TrajectoryFile:
         self._has_dt = "dt" in options
         self._time_offset = options.get("time_offset", 0)
         self._velocities_are_whole = True
-        with warnings.catch_warnings(record=True) as caught, naming(self.path):
+        with (
+            warnings.catch_warnings(record=True) as caught,
+            overflow() as noticed,
+            naming(self.path),
+        ):
             warnings.simplefilter("always")
             try:
                 reader_class = get_reader_for(str(path), format=format_of(self.path, format))
@@ -169,6 +176,7 @@ class TrajectoryFile:
                     raise
                 raise self._unreadable(error) from error
         self._learn(caught)
+        self._overflown = bool(noticed)
         if self.n_frames == 0:
             raise InvalidArgumentError(f"trajectory={str(path)!r} is not valid: it has no frames")
 
@@ -179,7 +187,11 @@ class TrajectoryFile:
         """
         findings = self.findings
         if findings.offsets is None:
-            return self._without_mark(self.path)
+            path = self._without_mark(self.path)
+            if self.format in TEXTS and not is_utf8("trajectory", path):
+                folder = Path(self._opened.enter_context(TemporaryDirectory()))
+                return write_utf8("trajectory", path, folder)
+            return path
         if findings.cut is None or len(findings.offsets) > 1:
             return self.path
         if not findings.offsets:
@@ -210,6 +222,9 @@ class TrajectoryFile:
             reader_class = reader_with(self.findings.offsets, reader_class)
         elif self.format == "NCDF":
             reader_class = reader_without_mapping(reader_class)
+        elif self.format == "LAMMPSDUMP":
+            # Which it would take, and warn of; its times are not stored.
+            options = {"dt": 1.0, **options}
         if topology is None and self.format == "DATA":
             topology, topology_format = self.path, "DATA"  # Its reader asks for its own topology.
         if topology is None:
@@ -297,14 +312,17 @@ class TrajectoryFile:
         ------
         TrajectoryReadError
             A frame can't be read.
+        InvalidArgumentError
+            It has a number that float32 can't hold.
         OSError
             The system can't read it: nothing is known of the frame. So it is with `MemoryError`.
         """
         with self.path.open("rb") as file, naming(self.path):
             for number in range(self.n_frames):
                 try:
-                    ts = self._next(number, file)
-                    found = self._fields(ts) if ts.has_positions else {}
+                    with overflow() as noticed:
+                        ts = self._next(number, file)
+                        found = self._fields(ts) if ts.has_positions else {}
                 except Exception as error:
                     # Our own reader hides an error of the system from MDAnalysis.
                     cause = error.__cause__ if isinstance(error, TrajectoryReadError) else error
@@ -314,7 +332,13 @@ class TrajectoryFile:
                         f"{self.path}: only {number} of its {self.n_frames} frames can be read; the "
                         f"file is cut or damaged ({type(error).__name__}: {error})"
                     ) from error
+                if noticed or self._overflown or self.findings.hides_overflow:
+                    self._refuse_infinite(found, number)
                 yield found
+
+    def _refuse_infinite(self, found: dict[str, Any], number: int) -> None:
+        for name in OWN_NAMES & found.keys():
+            refuse_infinite(f"trajectory={str(self.path)!r}", name, found[name][None], number)
 
     def check_unchanged(self, *, may_grow: bool) -> None:
         """Refuse a file that was written to while it was read: it would be two in one.

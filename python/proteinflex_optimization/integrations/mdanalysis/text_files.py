@@ -9,6 +9,12 @@ from typing import Any
 
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis.findings import Findings
+from proteinflex_optimization.integrations.mdanalysis.text_columns import (
+    check_crd,
+    check_gro,
+    check_pdb,
+    check_width,
+)
 from proteinflex_optimization.integrations.mdanalysis.text_lines import (
     Lines,
     check_last_line,
@@ -81,7 +87,6 @@ def _check_counted_frames(
     name_column: int,
 ) -> None:
     """Follow frames of a number of atoms, so many more lines, and a line for each atom."""
-    first: list[str] = []
     number, has_blank = 0, False
     for line in lines:
         if not line.strip():
@@ -106,8 +111,8 @@ def _check_counted_frames(
         if len(more) + len(names) < n_more + n_atoms:
             findings.cut = f"frame {number} ends before its {n_atoms} atoms"
             return
-        first = first or names
-        _check_names(names, first, number, path)
+        findings.atoms = findings.atoms or names
+        _check_names(names, findings.atoms, number, path)
         number += 1
     check_last_line(lines.last_two, findings)
 
@@ -133,7 +138,13 @@ def mdcrd(reader: Any, path: Path, findings: Findings) -> None:
     per_frame = reader.lines_per_frame + int(reader.periodic)
     lines = Lines(path)
     lines.skip(1)
-    n_lines = sum(1 for line in lines if line.strip())
+    n_lines = 0
+    for place, line in enumerate(lines, 2):
+        if line.strip():
+            n_left = 3 * reader.n_atoms - 10 * (n_lines % per_frame)
+            if n_left > 0:  # Of the box, nothing.
+                check_width(line, min(n_left, 10), 8, place, path)
+            n_lines += 1
     whole = n_lines // per_frame
     if n_lines % per_frame:
         findings.cut = f"frame {whole} has {n_lines % per_frame} of its {per_frame} lines"
@@ -153,7 +164,6 @@ def pdb(path: Path, findings: Findings) -> None:
         Models that MDAnalysis does not tell apart, or that have other atoms than the first, or the
         same in another order.
     """
-    first: list[str] = []
     names: list[str] = []
     n_models = n_ends = n_boxes = n_files = models_before_box = 0
     is_after_end = False
@@ -161,22 +171,23 @@ def pdb(path: Path, findings: Findings) -> None:
     for place, line in enumerate(lines_of(path), 1):
         record = line[:6].rstrip()
         if record == "MODEL":
+            if names and not n_models:
+                raise InvalidArgumentError(
+                    f"trajectory={str(path)!r} is not valid: it has {len(names)} atoms before its first "
+                    "MODEL, which MDAnalysis passes over; expected MODEL before the atoms of each frame"
+                )
             n_models += 1
             names = []
         elif record == "ENDMDL":
             n_ends += 1
-            first = first or names
-            _check_names(names, first, n_models - 1, path)
+            findings.atoms = findings.atoms or names
+            _check_names(names, findings.atoms, n_models - 1, path)
             names = []
         elif record == "CRYST1":
             n_boxes += not PLACEHOLDER.match(line)
             models_before_box = n_models
         elif record in ("ATOM", "HETATM"):
-            if line.endswith("\n") and _is_short(line.rstrip()):
-                raise InvalidArgumentError(
-                    f"trajectory={str(path)!r} is not valid: line {place} is cut short, expected "
-                    "coordinates in columns 31 to 54"
-                )
+            check_pdb(line, place, path)
             n_files += is_after_end
             is_after_end = False
             # Name, residue, chain and its number; an alternative location may come and go.
@@ -190,6 +201,7 @@ def pdb(path: Path, findings: Findings) -> None:
             f"trajectory={str(path)!r} is not valid: it has atoms after END, which MDAnalysis does not "
             "tell apart; expected MODEL and ENDMDL around each frame"
         )
+    findings.atoms = findings.atoms or names
     ends_with = last[0][:6].rstrip()
     if ends_with in ("MODEL", "CRYST1"):
         findings.cut = f"it ends with {ends_with}"
@@ -209,25 +221,26 @@ def pdb(path: Path, findings: Findings) -> None:
         findings.left_out.append(f"box ({n_boxes} CRYST1 records for {n_models} models)")
 
 
-def _is_short(atom: str) -> bool:
-    """Whether an atom ends within its coordinates, by the rule of `import_structure`."""
-    return len(atom) <= 46 or (len(atom) < 54 and atom[37] != " " and atom[45] != " ")
-
-
 def pdbqt(reader: Any, path: Path, findings: Findings) -> None:
-    """Refuse several models, of which one is read."""
-    n_models = sum(line.startswith("MODEL") for line in lines_of(path))
+    """Check columns, and refuse several models, of which one is read."""
+    n_models = 0
+    for place, line in enumerate(lines_of(path), 1):
+        n_models += line.startswith("MODEL")
+        if line.startswith(("ATOM", "HETATM")):
+            check_pdb(line, place, path)
     if n_models > 1:
         raise _several(path, n_models, "models")
     text(reader, path, findings)
 
 
 def gro(reader: Any, path: Path, findings: Findings) -> None:
-    """Refuse several frames, of which one is read."""
+    """Check columns, and refuse several frames, of which one is read."""
     lines = Lines(path)
     if GRO_TIME.search(next(lines, "")):
         findings.left_out.append("time (in the title)")
-    lines.skip(1 + reader.n_atoms + 1)
+    lines.skip(1)
+    check_gro(islice(lines, reader.n_atoms), path)
+    lines.skip(1)
     if any(line.strip() for line in lines):
         raise _several(path, "several", "frames")
     check_last_line(lines.last_two, findings)
@@ -239,7 +252,7 @@ def mol2(reader: Any, path: Path, findings: Findings) -> None:
     Raises
     ------
     InvalidArgumentError
-        Several molecules of one size: these are not frames.
+        Several molecules of one size: these are not frames. Or the same atoms in another order.
     """
     names = set()
     for number, block in enumerate(reader.frames):
@@ -254,6 +267,10 @@ def mol2(reader: Any, path: Path, findings: Findings) -> None:
             )
             findings.last_is_cut = True
             break
+        atoms = [line.split(None, 2)[1] for line in sections["atom"]]
+        findings.atoms = findings.atoms or atoms
+        if len(names) == 1:
+            _check_names(atoms, findings.atoms, number, path)
     if len(names) > 1:
         raise InvalidArgumentError(
             f"trajectory={str(path)!r} is not valid: it has {len(reader.frames)} molecules with "
@@ -308,20 +325,27 @@ def history(reader: Any, path: Path, findings: Findings) -> None:
 def inpcrd(reader: Any, path: Path, findings: Findings) -> None:
     """Find velocities and a box after the coordinates, which are not read."""
     lines = Lines(path)
-    lines.skip(2 + (reader.n_atoms + 1) // 2)
+    lines.skip(2)
+    for number, line in enumerate(islice(lines, (reader.n_atoms + 1) // 2)):
+        check_width(line, min(6, 3 * reader.n_atoms - 6 * number), 12, number + 3, path)
     check_last_line(lines.last_two, findings)
     if any(line.strip() for line in lines):
         findings.left_out.append("velocities or box (after the coordinates)")
 
 
 def crd(reader: Any, path: Path, findings: Findings) -> None:
-    """Compare the number of atoms that are announced and those that are there."""
-    for line in lines_of(path):
-        if not line.startswith("*"):
-            announced = int(line.split()[0])
-            if announced != reader.n_atoms:
-                findings.cut = f"it announces {announced} atoms and has {reader.n_atoms}"
-            break
+    """Check columns, and compare the number of atoms that are announced and those that are there."""
+    end = 0
+    for place, line in enumerate(lines_of(path), 1):
+        if line.strip()[:1] in ("", "*"):
+            continue
+        if end:
+            check_crd(line, end, place, path)
+            continue
+        announced, *more = line.split()
+        end = 100 if "EXT" in more else 50
+        if int(announced) != reader.n_atoms:
+            findings.cut = f"it announces {announced} atoms and has {reader.n_atoms}"
     text(reader, path, findings)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 
@@ -40,10 +41,12 @@ class Lines(Iterator[str]):
 
 
 def lines_of(path: Path) -> Iterator[str]:
-    """Give the lines, without a byte-order mark before the first."""
-    with anyopen(str(path)) as file:
-        yield next(file, "").removeprefix("\ufeff")
-        yield from file
+    """Give the lines, without a byte-order mark before the first; what is no UTF-8 has no place here."""
+    with (
+        anyopen(str(path), "rb") as file,
+        TextIOWrapper(file, "utf-8-sig", errors="replace") as lines,
+    ):
+        yield from lines
 
 
 def check_last_line(lines: Iterable[str], findings: Findings, *, is_free: bool = False) -> None:

@@ -17,6 +17,7 @@ from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._packed import check_streams, unpacked
 from proteinflex_optimization._system_errors import is_of_system
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
+from proteinflex_optimization.integrations.mdanalysis.encodings import write_utf8
 from proteinflex_optimization.integrations.mdanalysis.topology import (
     bonded_atoms,
     topology_from_mdanalysis,
@@ -143,13 +144,6 @@ def _read_as_utf8(path: str, make: Callable[[str], Any]) -> Any:
         if NO_UTF8 not in str(error):
             raise
         with TemporaryDirectory() as directory:
-            name = Path(path).name
-            if name.lower().endswith((".gz", ".bz2")):
-                name = Path(name).stem
-            copy = Path(directory, name)
-            with copy.open("wb") as out:
-                for block in unpacked("topology", Path(path)):
-                    out.write(block.decode("latin-1").encode())
-            universe = make(str(copy))
+            universe = make(str(write_utf8("topology", Path(path), Path(directory))))
         universe.filename = path
         return universe

@@ -23,6 +23,10 @@ class _Places:
     """Of how many atoms bonds are written."""
     filled: frozenset[str] = frozenset()
     """Columns in which something is written in place of an empty text."""
+    alphanumeric: frozenset[str] = frozenset()
+    """Columns in which something is written in place of all but letters and digits."""
+    wraps: bool = False
+    """Whether a residue 0 after others stands for one more than the largest number."""
 
 
 PLACES = {
@@ -37,9 +41,11 @@ PLACES = {
         },
         (-999, 9999),
         most_bonded=99_999,
-        filled=frozenset({"chain_ids"}),
+        alphanumeric=frozenset({"chain_ids"}),
     ),
-    ".gro": _Places({"names": 5, "residue_names": 5}, (0, 99_999), filled=frozenset({"names"})),
+    ".gro": _Places(
+        {"names": 5, "residue_names": 5}, (0, 99_999), filled=frozenset({"names"}), wraps=True
+    ),
     ".xyz": _Places({"elements": 2}, (0, -1), filled=frozenset({"elements"})),
 }
 PLACES[".ent"] = PLACES[".pdb"]
@@ -57,11 +63,14 @@ def lost_columns(topology: Topology, suffix: str) -> list[str]:
         if name == "residue_numbers":
             least, most = places.numbers
             is_lost = bool(((values < least) | (values > most)).any())
+            if places.wraps:
+                is_lost |= bool((np.trim_zeros(values, "f") == 0).any())
         else:
             texts = np.unique(values)
             is_lost = (
                 bool((np.char.str_len(texts) > places.letters.get(name, 0)).any())
                 or (name in places.filled and "" in texts)
+                or (name in places.alphanumeric and not np.char.isalnum(texts).all())
                 or any(_writable(text) != text for text in texts.tolist())
             )
         if is_lost:

@@ -22,7 +22,7 @@ EXAMINERS: dict[str, Examiner] = {
     "NCDF": binary_files.netcdf,
     "H5MD": binary_files.h5md,
     "TRZ": binary_files.trz,
-    "NAMDBIN": binary_files.namdbin,
+    "COOR": binary_files.namdbin,
     "GSD": binary_files.gsd,
     "XYZ": text_files.xyz,
     "TXYZ": text_files.tinker,
@@ -38,7 +38,7 @@ EXAMINERS: dict[str, Examiner] = {
     "PQR": text_files.text,
     "MOL2": text_files.mol2,
     "DATA": text_files.text,
-    "FHIAIMS": text_files.ended_lines,
+    "IN": text_files.ended_lines,
     "GMS": text_files.gamess,
 }
 """By the name of the reader; of other formats, frames that can't be read are all that is noticed."""
@@ -52,6 +52,15 @@ BEFORE_OPENING: dict[str, Callable[[Path, Findings], None]] = {
     "TRC": text_files.refuse_open_blocks,
 }
 """What these refuse, the reader would not refuse clearly: it would hang, or end the process."""
+
+
+TEXTS = frozenset(
+    {
+        *("CIF", "CONFIG", "CRD", "DATA", "GMS", "GRO", "HISTORY", "IN", "INPCRD", "LAMMPSDUMP"),
+        *("MOL2", "PDB", "PDBQT", "PQR", "TRC", "TRJ", "TXYZ", "XPDB", "XYZ"),
+    }
+)
+"""Formats of text, which have to be UTF-8 for their readers."""
 
 
 def examine_before_opening(path: Path, name: str) -> Findings:
@@ -82,4 +91,4 @@ def examine(reader: Any, path: Path, name: str, findings: Findings) -> None:
         examiner(reader, path, findings)
 
 
-__all__ = ["Findings", "examine", "examine_before_opening"]
+__all__ = ["TEXTS", "Findings", "examine", "examine_before_opening"]

@@ -10,6 +10,7 @@ import numpy as np
 from MDAnalysis.coordinates import base
 
 from proteinflex_optimization._log import get_logger
+from proteinflex_optimization._overflow import overflow, refuse_infinite
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.integrations.mdanalysis.topology import topology_from_mdanalysis
 from proteinflex_optimization.trajectory_file import create_trajectory
@@ -168,7 +169,10 @@ class FXTWriter(base.WriterBase):  # type: ignore[misc]
         if ts.has_velocities:
             found["velocities"] = np.asarray(ts.velocities, np.float32)
         if ts.has_forces:
-            found["forces"] = self.convert_forces_to_native(ts.forces, inplace=False)
+            with overflow() as noticed:
+                found["forces"] = self.convert_forces_to_native(ts.forces, inplace=False)
+            if noticed:
+                refuse_infinite("trajectory", "forces", found["forces"][None], ts.frame)
         return found
 
     def close(self) -> None:

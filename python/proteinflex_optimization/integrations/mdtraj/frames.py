@@ -9,6 +9,7 @@ import numpy as np
 from mdtraj.utils import in_units_of
 
 from proteinflex_optimization._arguments import instance, whole
+from proteinflex_optimization._overflow import overflow, refuse_infinite
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.trajectory import Trajectory
 
@@ -56,7 +57,8 @@ def to_mdtraj(
     Raises
     ------
     InvalidArgumentError
-        The topology has another number of atoms, or there is none; or ``box`` has another shape.
+        The topology has another number of atoms, or there is none; ``box`` has another shape; or a
+        coordinate is too large for float32.
     """
     instance("trajectory", trajectory, Trajectory, "a Trajectory")
     known = known_topology(trajectory._needed_topology() if topology is None else topology)
@@ -70,7 +72,10 @@ def to_mdtraj(
         order = np.array([atom.index for atom in known.atoms], np.intp)
         atoms = order[np.isin(order, chosen)]
         known = known.subset(chosen)
-    frames = trajectory.read(start, stop, step, atoms=atoms).astype(np.float32, copy=False)
+    with overflow() as noticed:
+        frames = trajectory.read(start, stop, step, atoms=atoms).astype(np.float32, copy=False)
+    if noticed:
+        refuse_infinite("trajectory", "selected frames", frames)
     result = mdtraj.Trajectory(
         in_units_of(frames, "angstroms", "nanometers", inplace=True),
         known,

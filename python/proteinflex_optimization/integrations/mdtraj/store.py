@@ -12,6 +12,7 @@ from mdtraj.utils import in_units_of
 from proteinflex_optimization import _native
 from proteinflex_optimization._arguments import instance, iterable
 from proteinflex_optimization._log import get_logger
+from proteinflex_optimization._overflow import overflow, refuse_infinite
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.trajectory_file import create_trajectory
 
@@ -69,8 +70,8 @@ def store_mdtraj(
     Raises
     ------
     InvalidArgumentError
-        They differ in their atoms, or in what they have beside coordinates, or there is none; then
-        nothing is stored.
+        They differ in their atoms, or in what they have beside coordinates, or there is none; or a
+        coordinate in Å is too large for float32. Then nothing is stored.
 
     Notes
     -----
@@ -131,8 +132,11 @@ def _append_all(
         has_time = np.asarray(trajectory.time).dtype.kind == "f"
         cell = None
         if trajectory.unitcell_lengths is not None:
-            lengths = in_units_of(trajectory.unitcell_lengths, "nanometers", "angstroms")
+            with overflow() as noticed:
+                lengths = in_units_of(trajectory.unitcell_lengths, "nanometers", "angstroms")
             cell = np.concatenate([lengths, trajectory.unitcell_angles], axis=1)
+            if noticed:
+                refuse_infinite("trajectory", "box", cell, writer.n_frames)
         if first is None:
             first = trajectory.topology
             kept = _kept(trajectory, name)
@@ -149,8 +153,12 @@ def _append_all(
             fields = {"time": np.asarray(trajectory.time[block])} if has_time else {}
             if cell is not None:
                 fields["box"] = cell[block]
-            frames = in_units_of(trajectory.xyz[block], "nanometers", "angstroms")
-            writer.append(frames.astype(np.float32, copy=False), **fields)
+            with overflow() as noticed:
+                frames = in_units_of(trajectory.xyz[block], "nanometers", "angstroms")
+                frames = frames.astype(np.float32, copy=False)
+            if noticed:
+                refuse_infinite("trajectory", "frames", frames, writer.n_frames)
+            writer.append(frames, **fields)
     if writer.n_frames == 0:
         raise InvalidArgumentError("trajectory has no frames: expected at least one")
 

@@ -113,7 +113,14 @@ def from_biotite(source: Any) -> ArraySource:
         return np.where(np.isin(found, (".", "?")), "", found)
 
     def number(name: str) -> NDArray[np.float32] | None:
-        return np.asarray(getattr(source, name), np.float32) if name in known else None
+        if name not in known:
+            return None
+        try:
+            return np.asarray(getattr(source, name), np.float32)
+        except (TypeError, ValueError) as error:
+            raise InvalidArgumentError(
+                f"source is not valid: {label} has a {name} that is no number ({error})"
+            ) from error
 
     def build(xyz: NDArray[np.float64], cell: NDArray[np.float64] | None) -> Atoms:
         chains, numbers, codes = text("chain_id"), text("res_id"), text("ins_code")
@@ -157,11 +164,17 @@ def from_openmm(source: Any) -> ArraySource:
         topology, positions = source
     else:
         topology, positions = source.topology, source.positions
-    if unit.is_quantity(positions):
-        positions = positions.value_in_unit(unit.angstrom)
-    else:
-        positions = np.asarray(positions, np.float64) * 10
-    positions = np.array([tuple(position) for position in positions], np.float64).reshape(-1, 3)
+    try:
+        if unit.is_quantity(positions):
+            positions = positions.value_in_unit(unit.angstrom)
+        else:
+            positions = np.asarray(positions, np.float64) * 10
+        positions = np.array([tuple(position) for position in positions], np.float64).reshape(-1, 3)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"source is not valid: {label} has positions that are no lengths in three directions "
+            f"({error})"
+        ) from error
     if positions.shape != (topology.getNumAtoms(), 3):
         raise InvalidArgumentError(
             f"source has positions of shape {positions.shape}: expected "

@@ -140,9 +140,13 @@ class AtomColumns:
             27,
             30,
         )
+        # What is after z in the place of an occupancy or B-factor may be what z had no columns for.
+        follows = (chars[:, 60] == BLANK) | (chars[:, 63] == POINT)
+        follows &= chars[:, 57] == POINT
         for start, stop in ((30, 38), (38, 46), (46, 54)):
             touches = (chars[:, stop - 1] != BLANK) & (chars[:, stop] != BLANK)
-            is_whole = (chars[:, start + 4] == POINT) | (chars[:, start:stop] != BLANK).all(axis=1)
+            is_full = (chars[:, start:stop] != BLANK).all(axis=1) & (follows | (stop < 54))
+            is_whole = (chars[:, start + 4] == POINT) | is_full
             self._refuse(
                 touches & ~is_whole,
                 f"columns {start + 1} to {stop + 1} hold {{}}: a number that is shifted or too long",
