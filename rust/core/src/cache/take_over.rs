@@ -22,7 +22,7 @@ use crate::fs::{
 };
 use crate::topology::Topology;
 use crate::trajectory::{Entry, EntryHeader, EntryKind, EntryWriter, check_not_newer};
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// How often a trajectory that others take and give back meanwhile is looked for.
 const ATTEMPTS: usize = 16;
@@ -229,7 +229,7 @@ impl Cache {
             self.remove_if_there(&file.path)?;
         }
         // No older file comes back beside the published one after a power cut.
-        self.storage.sync_dir(&folder).map_err(|error| Error::io("sync", &folder, error))?;
+        self.storage.sync_dir(&folder).context("sync", &folder)?;
         entry.stage = Stage::Written { writer: Box::new(writer), own };
         Ok(())
     }
@@ -285,22 +285,21 @@ impl Cache {
         let path = own.path();
         let mut temporary = Temporary::beside(&self.storage, path)?;
         let folder = path.parent().unwrap_or_else(|| self.directory());
-        let begin_error = |error| Error::io("begin", path, error);
-        let file = self.storage.create_new(temporary.path()).map_err(begin_error)?;
+        let file = self.storage.create_new(temporary.path()).context("begin", path)?;
         let mut writer = begin(file)?;
         writer.flush()?;
-        self.storage.rename(temporary.path(), path).map_err(begin_error)?;
+        self.storage.rename(temporary.path(), path).context("begin", path)?;
         temporary.keep();
-        self.storage.sync_dir(folder).map_err(begin_error)?;
+        self.storage.sync_dir(folder).context("begin", path)?;
         Ok(writer)
     }
 
     /// Opens a writer's own file that was another's.
     fn open_own(&self, own: &OwnFile) -> Result<EntryWriter> {
         let path = own.path();
-        let file = self.storage.open(path).map_err(|error| Error::io("open", path, error))?;
+        let file = self.storage.open(path).context("open", path)?;
         // What the former writer has written counts, also what it has not synced.
-        file.sync().map_err(|error| Error::io("sync", path, error))?;
+        file.sync().context("sync", path)?;
         EntryWriter::resume(file, path)
     }
 }

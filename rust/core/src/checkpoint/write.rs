@@ -17,7 +17,7 @@ use super::checksums::{SEGMENT_BYTES, SegmentChecksums};
 use super::manifest::FileRecord;
 use crate::error::CheckpointError;
 use crate::fs::{Storage, StorageFile, write_all_at};
-use crate::{Error, Result, interrupt, memory, threads};
+use crate::{IoContext, Result, interrupt, memory, threads};
 
 /// The bytes of a buffer: a whole number of them makes a segment.
 const BUFFER: usize = 1 << 20;
@@ -61,7 +61,7 @@ pub(super) struct UnsyncedFile {
 pub(super) fn sync(written: &[UnsyncedFile]) -> Result<()> {
     for UnsyncedFile { file, path } in written {
         interrupt::check()?;
-        file.sync().map_err(|error| Error::io("sync", path, error))?;
+        file.sync().context("sync", path)?;
     }
     Ok(())
 }
@@ -104,8 +104,7 @@ pub(super) fn write_files<R>(
                     if begun.len() == MAX_WRITEBACK
                         && let Some((file, path, offset, length)) = begun.pop_front()
                     {
-                        file.finish_sync(offset, length)
-                            .map_err(|error| Error::io("sync", &path, error))?;
+                        file.finish_sync(offset, length).context("sync", &path)?;
                     }
                 }
                 Ok(())
@@ -131,8 +130,7 @@ impl FileWriter<'_> {
     /// Begins a file, which must not exist yet.
     pub(super) fn create(&self, name: &str) -> Result<OpenFile> {
         let path: PathBuf = self.directory.join(name);
-        let file =
-            self.storage.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
+        let file = self.storage.create_new(&path).context("create", &path)?;
         Ok(OpenFile {
             file: file.into(),
             path: path.into(),
@@ -210,5 +208,5 @@ impl FileWriter<'_> {
 }
 
 fn write(file: &dyn StorageFile, path: &Path, bytes: &[u8], offset: u64) -> Result<()> {
-    write_all_at(file, bytes, offset).map_err(|error| Error::io("write", path, error))
+    write_all_at(file, bytes, offset).context("write", path)
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::absence::metadata_if_there;
 use super::directory::{list_directory, name_of};
 use super::owner::Owner;
-use crate::{Error, Result};
+use crate::{IoContext, Result};
 
 /// Whether a file has other names than this one and temporary ones beside it: it may have such a
 /// one while it gets its name, and after a power cut then.
@@ -19,7 +19,7 @@ pub(crate) fn has_other_names(path: &Path) -> Result<bool> {
     };
     let folder = path.parent().unwrap_or(path);
     let mut temporary = 0;
-    for beside in list_directory(folder).map_err(|error| Error::io("list", folder, error))? {
+    for beside in list_directory(folder).context("list", folder)? {
         if name_of(&beside).and_then(Owner::of_temporary).is_some()
             && metadata_if_there(&beside)?.is_some_and(|beside| beside.ino() == found.ino())
         {

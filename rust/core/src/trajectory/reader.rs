@@ -28,7 +28,7 @@ use crate::container::{
 use crate::error::FormatError;
 use crate::fs::{Content, OpenMode, open_file};
 use crate::topology::Topology;
-use crate::{Error, Result, interrupt, threads};
+use crate::{Error, IoContext, Result, interrupt, threads};
 
 /// An entry that is open for reading. Cheap to share by `Arc`; any thread may read.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Entry {
     /// Opens an entry that is not finished, as its last durable state. Nobody may cut the file or
     /// change what is in it until this value is gone; adding to it does no harm.
     pub fn open_unfinished(path: &Path) -> Result<Self> {
-        let file = open_file(path).map_err(|error| Error::io("open", path, error))?;
+        let file = open_file(path).context("open", path)?;
         let recovered = recover(&file, path)?;
         // It grows, so it is read and not mapped.
         Self::new(

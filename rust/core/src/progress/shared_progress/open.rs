@@ -19,7 +19,7 @@ use crate::progress::other_shards::{Newer, OtherShards};
 use crate::progress::shard::{ShardName, ShardReader, list, open_directory};
 use crate::progress::side_files::SideFiles;
 use crate::progress::writers::NO_WRITER;
-use crate::{Error, Result};
+use crate::{IoContext, Result};
 
 impl SharedProgress {
     /// Progress in memory, shared with forked children of this process only.
@@ -64,7 +64,7 @@ impl SharedProgress {
         }
         create_dirs(&**storage, &path)?;
         let directory = open_directory(&path)?;
-        let identity = directory.identity().map_err(|error| Error::io("inspect", &path, error))?;
+        let identity = directory.identity().context("inspect", &path)?;
         let opened = match kind_of(&path) {
             FilesystemKind::Local => open_shard(storage, &directory, host)?,
             FilesystemKind::Network => None,
