@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 
 use crate::array;
 use crate::error::to_python;
-use crate::fields::{damaged_dtype, stored_dtype};
+use crate::fields::{damaged_dtype, shape_of, stored_dtype};
 use crate::hooks::is_exception;
 use crate::interrupt::{LONG, interruptible};
 use crate::value::{ArrayReference, ArraySource, build};
@@ -83,9 +83,7 @@ impl EntryReader {
 
     /// The shape of what `frames` returns.
     pub fn frames_shape(&self, field: usize, frames: Frames, atoms: Option<&[u32]>) -> Vec<usize> {
-        let item = &self.entry.fields()[field].item_shape;
-        let mut shape = vec![frames.count as usize];
-        shape.extend(item.iter().map(|&length| length as usize));
+        let mut shape = shape_of(&self.entry.fields()[field], frames.count);
         if let Some(atoms) = atoms {
             shape[1] = atoms.len();
         }

@@ -18,7 +18,7 @@ use crate::appended::{AppendedFrames, in_order};
 use crate::argument::{self, DEFAULT, Optional};
 use crate::array;
 use crate::error::{closed, in_use, to_python, warn};
-use crate::fields::{damaged_dtype, lossy, stored_dtype};
+use crate::fields::{damaged_dtype, lossy, shape_of, stored_dtype};
 use crate::interrupt::{LONG, interruptible};
 use crate::topology::parsed;
 
@@ -318,8 +318,6 @@ impl TrajectoryWriter {
             };
             Ok((number, fields[number].clone(), live.n_frames()))
         })?;
-        let mut shape = vec![n_frames as usize];
-        shape.extend(spec.item_shape.iter().map(|&length| length as usize));
         let dtype = stored_dtype(py, &spec.dtype, |reason| {
             // The file is known while it is read.
             let damaged = |entry: &Entry| Err(damaged_dtype(entry.path(), &field, reason));
@@ -328,7 +326,7 @@ impl TrajectoryWriter {
             });
             error
         })?;
-        array::zeros(&dtype, &shape, |bytes| {
+        array::zeros(&dtype, &shape_of(&spec, n_frames), |bytes| {
             self.with_long(py, move |live| {
                 self.cache.read_back(live, |entry| {
                     entry.read_frames(number, Frames::range(0, n_frames), None, bytes)

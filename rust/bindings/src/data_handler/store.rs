@@ -14,7 +14,7 @@ use crate::argument;
 use crate::error::to_python;
 use crate::fields::{
     FRAMES, FieldData, dtype_of, first_axis, in_tree, is_array, is_per_frame, lossy, one_or_more,
-    without_units,
+    shape_of, without_units,
 };
 use crate::hooks::hook;
 use crate::interrupt::{DURABLE, interruptible, sized};
@@ -220,8 +220,7 @@ fn streamed<T: Send>(
 ) -> PyResult<T> {
     let py = data.py();
     let (mut pending, spec, n_frames) = append_all(cache, &header, frames, way)?;
-    let mut shape = vec![n_frames as usize];
-    shape.extend(spec.item_shape.iter().map(|&length| length as usize));
+    let shape = shape_of(&spec, n_frames);
     // How many frames there are is known only now, and so what has one item for each.
     let Sorted { fields, before, items } = sort(data, Coordinates::Stored(spec), &shape)?;
     let mut flattened = flatten_items(py, &items, "trajectory_data")?;

@@ -111,6 +111,11 @@ impl FieldSpec {
         byte_size(&self.name, &self.dtype, &self.item_shape)
     }
 
+    /// The shape of so many frames.
+    pub fn shape(&self, n_frames: u64) -> Vec<u64> {
+        std::iter::once(n_frames).chain(self.item_shape.iter().copied()).collect()
+    }
+
     /// How many rows an item has: the atoms of coordinates. Subsets select rows.
     pub fn rows(&self) -> u64 {
         match self.item_shape.as_slice() {
