@@ -107,11 +107,11 @@ pub fn trajectory<T: Send>(
 ) -> PyResult<T> {
     without_units(data, Some(FRAMES))?;
     let Some(frames) = data.get_item(FRAMES)? else {
-        return Err(to_python(Error::argument(
+        return Err(argument::wrong_value(
+            data.keys().as_any(),
             "trajectory_data",
-            argument::shown(data.keys().as_any()),
             "a dict with the key 'frames'",
-        )));
+        ));
     };
     if is_array(&frames)? {
         in_memory(cache, header, data, &frames, way)

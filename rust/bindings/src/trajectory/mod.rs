@@ -104,11 +104,11 @@ impl Trajectory {
         };
         let reader = handler.get().held_reader(py, key)?;
         if reader.entry.header().kind != EntryKind::Trajectory {
-            return Err(to_python(Error::argument(
+            return Err(argument::wrong_value(
+                key,
                 "key",
-                argument::shown(key),
                 "the key of a trajectory; load_data gives a structure",
-            )));
+            ));
         }
         Ok(Self { reader, object: None, private: OnceLock::new() })
     }
