@@ -24,6 +24,15 @@ pub struct EntryReader {
 }
 
 impl EntryReader {
+    /// Of an entry that is opened without the GIL, and is in no cache.
+    pub fn open(
+        py: Python<'_>,
+        open: impl FnOnce() -> Result<OpenEntry, Error> + Send,
+    ) -> PyResult<Self> {
+        let entry = Arc::new(py.detach(open).map_err(to_python)?);
+        Ok(Self { cache: None, entry })
+    }
+
     /// Runs `read` without the GIL; damage that it meets is reported to the cache.
     pub fn read<'a, T: Send>(
         &'a self,

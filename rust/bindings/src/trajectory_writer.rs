@@ -7,7 +7,7 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use proteinflex_core::cache::{Cache, EntryInProgress};
-use proteinflex_core::trajectory::{Entry, Frames};
+use proteinflex_core::trajectory::{Entry, FieldSpec, Frames};
 use proteinflex_core::{Error, Result, interrupt};
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::PyException;
@@ -311,11 +311,7 @@ impl TrajectoryWriter {
         let field = field.text("field", "frames")?;
         let (number, spec, n_frames) = self.with(py, |live| {
             let fields = live.fields();
-            let Some(number) = fields.iter().position(|spec| spec.name == field) else {
-                let known: Vec<_> = fields.iter().map(|spec| spec.name.as_str()).collect();
-                let expected = format!("one of {known:?}");
-                return Err(Error::argument("field", format!("{field:?}"), expected));
-            };
+            let number = FieldSpec::find(fields, &field)?;
             Ok((number, fields[number].clone(), live.n_frames()))
         })?;
         let dtype = stored_dtype(py, &spec.dtype, |reason| {
